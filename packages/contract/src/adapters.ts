@@ -1,0 +1,110 @@
+import { z } from 'zod'
+
+/** DNS-1035 label of at most 52 characters: what every runtime can carry with its suffixes (a pod label holds 63). */
+export const ResourceName = z
+  .string()
+  .min(1)
+  .max(52, 'must be at most 52 characters')
+  .regex(/^[a-z]([-a-z0-9]*[a-z0-9])?$/, "must be lower case letters, digits and '-', begin with a letter and end with a letter or digit (DNS-1035)")
+  .meta({ id: 'ResourceName', example: 'mcp-example' })
+
+export const ImageName = z
+  .string()
+  .min(1)
+  .max(255)
+  .regex(/^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$/, "must be an image name without registry and tag, for example 'mcp-proxy' or 'team/server'")
+
+export const ImageVersion = z
+  .string()
+  .min(1)
+  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$/, 'must be an image tag')
+
+/** What a secret value reads as in every answer. Sent back in PUT or PATCH it means: keep what is stored. */
+export const maskedValue = '********'
+
+const EnvironmentInput = z.union([z.string(), z.strictObject({ value: z.string(), secret: z.boolean().optional() })])
+
+export const EnvironmentVariables = z
+  .record(z.string().min(1).max(256).regex(/^[-._a-zA-Z][-._a-zA-Z0-9]*$/, 'must be a name of an environment variable'), EnvironmentInput)
+  .meta({
+    description: `Values are text, or {"value", "secret"} to mark one as secret (or not). Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored.`,
+  })
+
+export const replicaLimit = 100
+
+const adapterFields = {
+  imageName: ImageName,
+  imageVersion: ImageVersion,
+  environmentVariables: EnvironmentVariables,
+  replicaCount: z.int().min(0).max(replicaLimit).meta({ description: '0 means stopped.' }),
+  description: z.string().max(4096),
+  useWorkloadIdentity: z.boolean(),
+  requiredRoles: z.array(z.string().trim().min(1).max(256)).max(100),
+}
+
+/** Body of POST and PUT. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
+export const AdapterInput = z
+  .object({
+    name: ResourceName,
+    imageName: adapterFields.imageName,
+    imageVersion: adapterFields.imageVersion,
+    environmentVariables: adapterFields.environmentVariables.default({}),
+    replicaCount: adapterFields.replicaCount.default(1),
+    description: adapterFields.description.default(''),
+    useWorkloadIdentity: adapterFields.useWorkloadIdentity.default(false),
+    requiredRoles: adapterFields.requiredRoles.default([]),
+  })
+  .meta({ id: 'AdapterInput' })
+export type AdapterInput = z.output<typeof AdapterInput>
+export type AdapterBody = z.input<typeof AdapterInput>
+
+export const Warning = z.object({ pointer: z.string(), code: z.string(), detail: z.string() }).meta({ id: 'Warning' })
+
+export const AdapterResource = z
+  .object({
+    id: z.string().meta({ description: 'Equals the name.' }),
+    name: ResourceName,
+    imageName: z.string(),
+    imageVersion: z.string(),
+    environmentVariables: z.record(z.string(), z.string()),
+    replicaCount: z.int(),
+    description: z.string(),
+    useWorkloadIdentity: z.boolean(),
+    requiredRoles: z.array(z.string()),
+    createdBy: z.string(),
+    createdAt: z.iso.datetime(),
+    lastUpdatedAt: z.iso.datetime(),
+    warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),
+  })
+  .meta({ id: 'Adapter' })
+export type AdapterResource = z.output<typeof AdapterResource>
+
+export const ReplicaStatus = z
+  .object({
+    name: z.string(),
+    phase: z.enum(['pending', 'starting', 'ready', 'backoff', 'terminating']),
+    restarts: z.int(),
+    generation: z.int(),
+    startedAt: z.iso.datetime().optional(),
+    reason: z.string().optional(),
+    message: z.string().optional(),
+    lastExit: z.object({ at: z.iso.datetime(), code: z.int().optional(), signal: z.string().optional(), message: z.string().optional() }).optional(),
+  })
+  .meta({ id: 'ReplicaStatus' })
+
+export const AdapterStatus = z
+  .object({
+    readyReplicas: z.int().nullable(),
+    updatedReplicas: z.int().nullable(),
+    availableReplicas: z.int().nullable(),
+    image: z.string(),
+    replicaStatus: z.string().meta({ description: '`Healthy`, `Stopped`, `Progressing: …` or `Degraded: r/n ready`.' }),
+    generation: z.int(),
+    observedGeneration: z.int(),
+    conditions: z.array(
+      z.object({ type: z.string(), status: z.enum(['True', 'False', 'Unknown']), reason: z.string(), message: z.string(), lastTransitionAt: z.iso.datetime() }),
+    ),
+    replicas: z.array(ReplicaStatus),
+  })
+  .meta({ id: 'AdapterStatus' })
+export type AdapterStatus = z.output<typeof AdapterStatus>

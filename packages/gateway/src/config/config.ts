@@ -1,0 +1,74 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { z } from 'zod'
+
+const seconds = (fallback: number) => z.number().positive().max(86_400).default(fallback)
+const count = (fallback: number, min = 1) => z.int().min(min).default(fallback)
+
+/** A program that stands for an image name in the process runtime. */
+export const ProgramConfig = z.strictObject({
+  /** Program and arguments. The program gets PORT and HOST and must serve HTTP there. */
+  command: z.array(z.string().min(1)).min(1),
+  environment: z.record(z.string(), z.string()).default({}),
+  workingDirectory: z.string().optional(),
+  /** Where it serves MCP. */
+  path: z.string().startsWith('/').default('/mcp'),
+})
+export type ProgramConfig = z.output<typeof ProgramConfig>
+
+/** The whole configuration. Everything has a default: nothing set means a gateway on this machine for its user alone. */
+export const ConfigSchema = z.strictObject({
+  host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on.' }),
+  port: z.int().min(0).max(65_535).default(8000),
+  dataDir: z.string().min(1).default(() => join(homedir(), '.mcp-gateway')).meta({ description: 'Folder of the embedded store, keys and logs.' }),
+  publicOrigin: z.url({ protocol: /^https?$/ }).optional().meta({ description: 'How clients reach the gateway, when not by host and port.' }),
+  edge: z
+    .strictObject({
+      /** Host names (without port) that requests may name, besides loopback names and `publicOrigin`; `*` turns the check off. */
+      allowedHosts: z.array(z.string()).default([]),
+      /** Origins of browser pages that may call, besides the gateway's own and loopback ones on the same host. They also get CORS answers. */
+      allowedOrigins: z.array(z.string()).default([]),
+      bodyLimitBytes: count(4 * 1024 * 1024),
+      headerLimitBytes: count(32 * 1024),
+      headersTimeoutSeconds: seconds(15),
+      requestTimeoutSeconds: seconds(60),
+      keepAliveTimeoutSeconds: seconds(75),
+      drainSeconds: seconds(20),
+      accessLog: z.boolean().default(true),
+    })
+    .prefault({}),
+  identity: z.strictObject({ mode: z.literal('development').default('development') }).prefault({}),
+  proxy: z
+    .strictObject({
+      /** How long a request waits for a replica of a cold or restarting adapter. */
+      coldStartSeconds: seconds(60),
+      connectTimeoutSeconds: seconds(5),
+      /** Until the server's response headers: tool calls may be long, so this is too. */
+      answerTimeoutSeconds: seconds(3600),
+      /** How long a session may exist, whatever its use. */
+      sessionMaxAgeSeconds: z.number().positive().default(30 * 24 * 3600),
+      /** Idle connections to a replica are kept this long. */
+      upstreamKeepAliveSeconds: seconds(4),
+      connectionsPerReplica: count(256),
+    })
+    .prefault({}),
+  sessions: z
+    .strictObject({
+      /** Base64 keys of 32 bytes; the first seals, all unseal. None: one is made and kept in the data folder. */
+      keys: z.array(z.string()).default([]),
+    })
+    .prefault({}),
+  runtime: z
+    .strictObject({
+      images: z.record(z.string(), ProgramConfig).default({}).meta({ description: 'Image names and the programs that stand for them, besides the built-in ones.' }),
+      host: z.string().default('127.0.0.1').meta({ description: 'Address that replicas listen on.' }),
+      startTimeoutSeconds: seconds(120),
+      stopGraceSeconds: seconds(5),
+      backoff: z.strictObject({ firstSeconds: z.number().positive().default(0.5), maxSeconds: z.number().positive().default(30), resetAfterSeconds: z.number().positive().default(30) }).prefault({}),
+      logLines: count(5000),
+      maxReplicas: count(20),
+    })
+    .prefault({}),
+  log: z.strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'), format: z.enum(['json', 'pretty']).default('json') }).prefault({}),
+})
+export type Config = z.output<typeof ConfigSchema>

@@ -1,0 +1,53 @@
+import type { Replica } from './workload.ts'
+
+/** What the data plane may know of a workload: who is there and who is ready. */
+export interface DirectoryEntry {
+  readonly uid: string
+  readonly desiredReplicas: number
+  readonly replicas: readonly Replica[]
+}
+
+/**
+ * The live table of replicas: written by the runtime, read by the data plane on each request without I/O.
+ * It is the one place where the planes meet besides the store.
+ */
+export class ReplicaDirectory {
+  readonly #entries = new Map<string, DirectoryEntry>()
+  readonly #waiters = new Map<string, Set<() => void>>()
+
+  get(workload: string): DirectoryEntry | undefined {
+    return this.#entries.get(workload)
+  }
+
+  /** Replaces what is known of a workload and wakes all who wait for a change of it. */
+  set(workload: string, entry: DirectoryEntry): void {
+    this.#entries.set(workload, entry)
+    this.#wake(workload)
+  }
+
+  delete(workload: string): void {
+    this.#entries.delete(workload)
+    this.#wake(workload)
+  }
+
+  /** Resolves at the next change of the workload, or when the signal aborts (it never rejects). */
+  changed(workload: string, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve()
+      const waiters = this.#waiters.get(workload) ?? new Set()
+      this.#waiters.set(workload, waiters)
+      const done = (): void => {
+        waiters.delete(done)
+        if (waiters.size === 0 && this.#waiters.get(workload) === waiters) this.#waiters.delete(workload)
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      waiters.add(done)
+      signal.addEventListener('abort', done, { once: true })
+    })
+  }
+
+  #wake(workload: string): void {
+    for (const wake of [...(this.#waiters.get(workload) ?? [])]) wake()
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Every error of the gateway, in one table: stable code, HTTP status, JSON-RPC code (for MCP endpoints), whether
+ * the message may be shown to a caller, and whether the same request may be sent again.
+ *
+ * JSON-RPC codes: -32700…-32603 are JSON-RPC's own; -32001 is what MCP SDKs expect for an unknown session.
+ */
+const table = {
+  invalid_json: { status: 400, rpc: -32700, title: 'The body is not valid JSON', retry: false },
+  invalid_request: { status: 400, rpc: -32600, title: 'The request is not valid', retry: false },
+  validation_failed: { status: 400, rpc: -32602, title: 'The request has mistakes', retry: false },
+  unauthenticated: { status: 401, rpc: -32600, title: 'Authentication is required', retry: false },
+  forbidden: { status: 403, rpc: -32600, title: 'Not allowed', retry: false },
+  host_not_allowed: { status: 403, rpc: -32600, title: 'The Host header is not allowed', retry: false },
+  origin_not_allowed: { status: 403, rpc: -32600, title: 'The Origin header is not allowed', retry: false },
+  not_found: { status: 404, rpc: -32601, title: 'Not found', retry: false },
+  session_not_found: { status: 404, rpc: -32001, title: 'Session not found', retry: false },
+  method_not_allowed: { status: 405, rpc: -32600, title: 'Method not allowed', retry: false },
+  not_acceptable: { status: 406, rpc: -32600, title: 'Not acceptable', retry: false },
+  name_taken: { status: 409, rpc: -32600, title: 'The name is taken', retry: false },
+  conflict: { status: 409, rpc: -32600, title: 'The resource changed meanwhile', retry: true },
+  precondition_failed: { status: 412, rpc: -32600, title: 'The resource changed since it was read', retry: false },
+  body_too_large: { status: 413, rpc: -32600, title: 'The body is too large', retry: false },
+  uri_too_long: { status: 414, rpc: -32600, title: 'The address is too long', retry: false },
+  unsupported_media_type: { status: 415, rpc: -32600, title: 'Unsupported media type', retry: false },
+  headers_too_large: { status: 431, rpc: -32600, title: 'The headers are too large', retry: false },
+  client_closed_request: { status: 499, rpc: -32603, title: 'The client closed the request', retry: false },
+  internal: { status: 500, rpc: -32603, title: 'Internal error', retry: false },
+  upstream_unreachable: { status: 502, rpc: -32603, title: 'The server can not be reached', retry: true },
+  upstream_failed: { status: 502, rpc: -32603, title: 'The server broke off', retry: false },
+  no_ready_replica: { status: 503, rpc: -32603, title: 'No replica is ready', retry: true },
+  stopped: { status: 503, rpc: -32603, title: 'The server is stopped', retry: false },
+  draining: { status: 503, rpc: -32603, title: 'The gateway is shutting down', retry: true },
+  store_unavailable: { status: 503, rpc: -32603, title: 'The store is not available', retry: true },
+  upstream_timeout: { status: 504, rpc: -32603, title: 'The server did not answer in time', retry: false },
+  storage_full: { status: 507, rpc: -32603, title: 'The store is full', retry: true },
+} as const satisfies Record<string, ErrorKind>
+
+interface ErrorKind {
+  readonly status: number
+  readonly rpc: number
+  readonly title: string
+  readonly retry: boolean
+}
+
+export type ErrorCode = keyof typeof table
+
+/** One mistake in a request: where (RFC 6901 pointer into the body, or `query:name`, `header:name`), and what. */
+export interface Mistake {
+  readonly pointer: string
+  readonly code: string
+  readonly detail: string
+}
+
+export interface GatewayErrorOptions {
+  /** Shown to the caller, so it must not carry secrets or internals. */
+  readonly detail?: string
+  readonly mistakes?: readonly Mistake[]
+  /** Response headers that belong to the error (`Allow`, `Retry-After`, `WWW-Authenticate`). */
+  readonly headers?: Readonly<Record<string, string>>
+  /** Logged once, at the edge; never shown. */
+  readonly cause?: unknown
+}
+
+/** The only error type that crosses a module boundary on purpose. */
+export class GatewayError extends Error {
+  override readonly name = 'GatewayError'
+  readonly code: ErrorCode
+  readonly mistakes: readonly Mistake[]
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
+    super(options.detail ?? table[code].title, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.mistakes = options.mistakes ?? []
+    this.headers = options.headers ?? {}
+  }
+
+  get status(): number {
+    return table[this.code].status
+  }
+  /** The JSON-RPC error code for MCP endpoints. */
+  get rpcCode(): number {
+    return table[this.code].rpc
+  }
+  get title(): string {
+    return table[this.code].title
+  }
+  /** True when sending the same request again can succeed and can not run anything twice. */
+  get retry(): boolean {
+    return table[this.code].retry
+  }
+}
+
+/** Turns anything thrown into the project's error: unknown things become `internal` with their cause kept. */
+export function toGatewayError(thrown: unknown): GatewayError {
+  return thrown instanceof GatewayError ? thrown : new GatewayError('internal', { cause: thrown })
+}

@@ -1,0 +1,55 @@
+import { GatewayError } from './errors.ts'
+import { adminRole, hasRole, samePrincipal, type Principal } from './principal.ts'
+import type { AdapterSpec, Resource } from './resource.ts'
+
+/** `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write. */
+export type Action = 'read' | 'use' | 'logs' | 'write'
+
+type Guarded = Pick<Resource<Pick<AdapterSpec, 'requiredRoles'>>, 'name' | 'kind' | 'owner' | 'spec'>
+
+/**
+ * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,
+ * so that forgetting to authorize does not compile. Only `authorize` and `authorizeCreate` make one.
+ */
+class PermitToken<A extends Action | 'create', R> {
+  /** Makes the type nominal: a look-alike object is no permit. */
+  readonly #made = true
+  readonly principal: Principal
+  readonly action: A
+  readonly resource: R
+
+  constructor(principal: Principal, action: A, resource: R) {
+    this.principal = principal
+    this.action = action
+    this.resource = resource
+    void this.#made
+  }
+}
+
+export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitToken<A, R>
+
+/**
+ * Checks that `principal` may do `action` on `resource`.
+ * @throws GatewayError `not_found` when the caller may not even see it, so that names do not leak; `forbidden` when it may see but not do.
+ */
+export function authorize<A extends Action, R extends Guarded>(principal: Principal, action: A, resource: R): Permit<A, R> {
+  if (!mayRead(principal, resource)) throw new GatewayError('not_found')
+  if ((action === 'write' || action === 'logs') && !mayWrite(principal, resource)) {
+    throw new GatewayError('forbidden', { detail: `Only the creator of ${resource.kind} '${resource.name}' or the role ${adminRole} may do this.` })
+  }
+  return new PermitToken(principal, action, resource)
+}
+
+/** Creating is open to every authenticated principal until the configuration says otherwise. */
+export function authorizeCreate(principal: Principal): Permit<'create', undefined> {
+  return new PermitToken(principal, 'create', undefined)
+}
+
+/** The filter of lists; the same rule as `authorize(…, 'read', …)`. */
+export function mayRead(principal: Principal, resource: Guarded): boolean {
+  return mayWrite(principal, resource) || resource.spec.requiredRoles.some((role) => hasRole(principal, role))
+}
+
+function mayWrite(principal: Principal, resource: Guarded): boolean {
+  return samePrincipal(principal, resource.owner) || hasRole(principal, adminRole)
+}

@@ -1,0 +1,23 @@
+/** Who calls. Made by `auth/`, read everywhere. */
+export interface Principal {
+  /** Stable for one person or machine at one issuer; never empty. */
+  readonly id: string
+  /** Who vouches for the id: an issuer's address, or `development`. */
+  readonly issuer: string
+  readonly name: string
+  /** Trimmed, distinct. Compared without case. */
+  readonly roles: readonly string[]
+}
+
+/** The role that may do everything. */
+export const adminRole = 'mcp.admin'
+
+/** Two principals are one caller only if both issuer and id agree, and ids are never empty. */
+export function samePrincipal(a: Pick<Principal, 'id' | 'issuer'>, b: Pick<Principal, 'id' | 'issuer'>): boolean {
+  return a.id !== '' && a.id === b.id && a.issuer === b.issuer
+}
+
+export function hasRole(principal: Principal, role: string): boolean {
+  const wanted = role.toLowerCase()
+  return principal.roles.some((held) => held.toLowerCase() === wanted)
+}

@@ -1,0 +1,57 @@
+import type { ResourceKind } from './resource.ts'
+
+/** What a runtime must make true: desired state, rendered from a resource by the reconciler. */
+export interface Workload {
+  readonly kind: ResourceKind
+  readonly name: string
+  /** The resource's incarnation. */
+  readonly uid: string
+  readonly generation: number
+  readonly image: { readonly name: string; readonly version: string }
+  readonly environment: Readonly<Record<string, string>>
+  readonly replicas: number
+  readonly useWorkloadIdentity: boolean
+}
+
+export type ReplicaPhase = 'pending' | 'starting' | 'ready' | 'backoff' | 'terminating'
+
+/** One running instance of a workload as the runtime sees it now. */
+export interface Replica {
+  /** Stable: `{workload}-{index}`. */
+  readonly name: string
+  readonly index: number
+  readonly phase: ReplicaPhase
+  /** Where it serves MCP, once it has an address: `http://127.0.0.1:41234`. Never leaves the process in any token or answer. */
+  readonly origin?: string
+  /** The path at which it serves (`/mcp`). */
+  readonly path: string
+  /** Milliseconds since the epoch at which the present instance started; sessions older than this died with the one before. */
+  readonly startedAt?: number
+  /** The workload generation this instance was started from. */
+  readonly generation: number
+  readonly restarts: number
+  /** Why it is not ready, for people: `exited with code 1: …`. */
+  readonly reason?: string
+  readonly message?: string
+  readonly lastExit?: { readonly at: string; readonly code?: number; readonly signal?: string; readonly message?: string }
+}
+
+/** A condition in `status`, in the way of Kubernetes: what, whether, and why. */
+export interface Condition {
+  readonly type: 'Ready' | 'Progressing' | 'Accepted'
+  readonly status: 'True' | 'False' | 'Unknown'
+  readonly reason: string
+  readonly message: string
+  readonly lastTransitionAt: string
+}
+
+export interface WorkloadStatus {
+  readonly name: string
+  readonly uid: string
+  /** The generation that the runtime has taken up. */
+  readonly observedGeneration: number
+  readonly image: string
+  readonly desiredReplicas: number
+  readonly replicas: readonly Replica[]
+  readonly conditions: readonly Condition[]
+}

@@ -1,0 +1,41 @@
+import type { ReplicaDirectory } from '../core/directory.ts'
+import type { Workload, WorkloadStatus } from '../core/workload.ts'
+
+export interface WorkloadRef {
+  readonly name: string
+  readonly uid: string
+}
+
+export interface LogQuery {
+  /** Index of the replica; default 0. */
+  readonly replica: number
+  /** Last lines to give first; the runtime may hold fewer. */
+  readonly tail: number
+  /** Only lines at or after this time. */
+  readonly since?: Date
+  /** Go on with new lines until the signal aborts or the workload goes. */
+  readonly follow: boolean
+  /** The instance before the present one (after a restart). */
+  readonly previous: boolean
+}
+
+/**
+ * Where workloads run. The reconciler alone calls the write side (`apply`, `remove`), one call at a time per name.
+ * Level-triggered: `apply` says what must be true, not what changed, and may be repeated at any time.
+ */
+export interface Runtime extends AsyncDisposable {
+  readonly name: string
+  /** Kept current by the runtime; read by the data plane. */
+  readonly directory: ReplicaDirectory
+
+  /** Takes up desired state and returns once it is accepted (not once it is ready). A workload of another uid under the same name is removed first. */
+  apply(workload: Workload, signal: AbortSignal): Promise<void>
+  /** Removes a workload and all it left; no error when there is none. Resolves when nothing of it runs any more. */
+  remove(ref: WorkloadRef, signal: AbortSignal): Promise<void>
+  /** Every workload of ours that exists, wanted or not, so that leftovers can be removed. */
+  list(signal: AbortSignal): Promise<readonly WorkloadRef[]>
+  /** Undefined while nothing is known of it. */
+  status(name: string): Promise<WorkloadStatus | undefined>
+  /** Lines without their terminator. Ends when there is no more (or never, with `follow`). `undefined` when the replica or its previous instance is not known. */
+  logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined>
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from 'vitest/config'
+
+/** Unit tests share threads (they own no process-wide state); integration tests each get a process of their own. */
+const source = { resolve: { conditions: ['mcpgw-source'] }, ssr: { resolve: { conditions: ['mcpgw-source'] } } }
+
+export default defineConfig({
+  test: {
+    reporters: ['default', './test/closing-line-reporter.ts'],
+    projects: [
+      {
+        ...source,
+        test: { name: 'unit', include: ['packages/*/src/**/*.test.ts', 'samples/*/src/**/*.test.ts', 'test/*.test.ts'], pool: 'threads', isolate: false },
+      },
+      {
+        ...source,
+        test: { name: 'integration', include: ['packages/*/test/**/*.test.ts'], pool: 'forks', testTimeout: 30_000, hookTimeout: 30_000 },
+      },
+    ],
+  },
+})

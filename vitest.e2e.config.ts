@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  resolve: { conditions: ['mcpgw-source'] },
+  ssr: { resolve: { conditions: ['mcpgw-source'] } },
+  test: {
+    name: 'e2e',
+    include: ['test/e2e/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    reporters: ['default', './test/closing-line-reporter.ts'],
+  },
+})
