@@ -1,2 +1,4 @@
 export * from './adapters.ts'
+export * from './endpoints.ts'
+export * from './openapi.ts'
 export * from './problem.ts'

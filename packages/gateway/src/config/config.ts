@@ -69,6 +69,6 @@ export const ConfigSchema = z.strictObject({
       maxReplicas: count(20),
     })
     .prefault({}),
-  log: z.strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'), format: z.enum(['json', 'pretty']).default('json') }).prefault({}),
+  log: z.strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'), format: z.enum(['auto', 'json', 'pretty']).default('auto').meta({ description: 'auto: short lines on a terminal, JSON elsewhere.' }) }).prefault({}),
 })
 export type Config = z.output<typeof ConfigSchema>

@@ -1,21 +1,39 @@
-import type { Logger } from 'pino'
-import { pino } from 'pino'
+import { pino, type DestinationStream, type Logger } from 'pino'
 
 export type Log = Logger
 
 export interface LogOptions {
   readonly level: string
-  /** Where lines go; standard output when absent. */
-  readonly destination?: { write(line: string): void }
+  readonly format: 'auto' | 'json' | 'pretty'
+  /** Whether the log goes to a person's terminal; decides what `auto` means. */
+  readonly terminal: boolean
 }
 
-/** Structured log of the process. Secrets never reach it by construction; the redaction list is the second line of defence. */
+/**
+ * The structured log of the process, on standard error. Secrets never reach it by construction; the redaction list is
+ * the second line of defence.
+ */
 export function createLog(options: LogOptions): Log {
-  const settings = {
-    level: options.level,
-    base: null,
-    timestamp: pino.stdTimeFunctions.isoTime,
-    redact: { paths: ['*.authorization', '*.cookie', '*["mcp-session-id"]', 'authorization', 'cookie'], censor: '[redacted]' },
+  const pretty = options.format === 'pretty' || (options.format === 'auto' && options.terminal)
+  return pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: { paths: ['*.authorization', '*.cookie', '*["mcp-session-id"]', 'authorization', 'cookie'], censor: '[redacted]' },
+    },
+    // Lines are gathered and written off the request's path; pino writes what is left when the process ends.
+    pretty ? prettyDestination() : pino.destination({ dest: 2, sync: false, minLength: 4096, periodicFlush: 200 }),
+  )
+}
+
+/** One short line a record, for a person's eyes. */
+function prettyDestination(): DestinationStream {
+  return {
+    write(line: string): void {
+      const { level, time, msg, ...rest } = JSON.parse(line) as { level: number; time: string; msg?: string; [key: string]: unknown }
+      const fields = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+      process.stderr.write(`${time.slice(11, 23)} ${pino.levels.labels[level] ?? level} ${msg ?? ''} ${fields.join(' ')}\n`)
+    },
   }
-  return options.destination === undefined ? pino(settings) : pino(settings, options.destination)
 }

@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import { createDocument } from 'zod-openapi'
+import { endpoints, type Endpoint } from './endpoints.ts'
+import { Problem } from './problem.ts'
+
+type Operation = Record<string, unknown>
+
+/** The OpenAPI 3.1 document of the control plane. */
+export function openApiDocument(version: string): object {
+  const paths: Record<string, Record<string, Operation>> = {}
+  for (const [operationId, endpoint] of Object.entries<Endpoint>(endpoints)) {
+    const path = (paths[endpoint.path] ??= {})
+    path[endpoint.method] = operation(operationId, endpoint)
+  }
+  return createDocument({
+    openapi: '3.1.1',
+    info: {
+      title: 'MCP Gateway',
+      version,
+      description: 'Registers MCP servers and runs them. MCP clients reach each at /adapters/{name}/mcp (streamable HTTP: POST, GET, DELETE), which is not part of this document.',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: '/' }],
+    security: [{ developmentIdentity: [] }, {}],
+    components: {
+      securitySchemes: {
+        developmentIdentity: { type: 'apiKey', in: 'header', name: 'X-Dev-UserId', description: 'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma separated).' },
+      },
+    },
+    paths,
+  })
+}
+
+function operation(operationId: string, endpoint: Endpoint): Operation {
+  const problem = (status: number): Operation => (status === 304 ? { description: 'Not modified.' } : { description: problemTitles[status] ?? 'Problem', content: { 'application/problem+json': { schema: Problem } } })
+  const { success } = endpoint
+  const content = success.schema !== undefined ? { 'application/json': { schema: success.schema } } : success.type !== undefined ? { [success.type]: { schema: z.string() } } : undefined
+  const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [name, { description, schema: { type: 'string' } }])
+  const name = endpoint.path.includes('{name}') ? { path: z.object({ name: z.string().meta({ description: 'Name of the adapter.' }) }) } : {}
+  const conditional = endpoint.problems.includes(412) ? { header: z.object({ 'If-Match': z.string().optional().meta({ description: 'An ETag: refused with 412 when the adapter has changed since.' }) }) } : {}
+  return {
+    operationId,
+    summary: endpoint.summary,
+    tags: ['adapters'],
+    requestParams: { ...name, ...conditional, ...(endpoint.query === undefined ? {} : { query: endpoint.query }) },
+    ...(endpoint.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: { [endpoint.body.type]: { schema: endpoint.body.schema, ...(endpoint.body.example === undefined ? {} : { example: endpoint.body.example }) } } } }),
+    responses: {
+      [success.status]: { description: success.description, ...(content === undefined ? {} : { content }), ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }) },
+      ...Object.fromEntries([400, 401, ...endpoint.problems, 503].map((status) => [status, problem(status)])),
+    },
+  }
+}
+
+const problemTitles: Readonly<Record<number, string>> = {
+  400: 'The request has mistakes; `errors` lists all of them.',
+  401: 'Who calls is not known.',
+  403: 'The caller may not do this.',
+  404: 'There is none of this name, or the caller may not see it.',
+  409: 'The name is taken.',
+  412: 'The adapter has changed since it was read.',
+  413: 'The body is too large.',
+  415: 'The body is of another media type.',
+  503: 'The gateway can not serve now.',
+}

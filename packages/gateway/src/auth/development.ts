@@ -1,0 +1,40 @@
+import type { IncomingMessage } from 'node:http'
+import { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+
+/** Turns a request into who calls. @throws GatewayError `unauthenticated` */
+export type Authenticate = (request: IncomingMessage) => Principal
+
+const issuer = 'development'
+const defaultRoles = ['mcp.dev'] as const
+const nobodySaid: Principal = Object.freeze({ id: 'dev', issuer, name: 'dev', roles: defaultRoles })
+
+/**
+ * Development identity, as the original has it: the caller says who it is in `X-Dev-UserId`, `X-Dev-Name`, `X-Dev-Roles`
+ * (comma separated). The configuration lets it serve loopback addresses only.
+ */
+export const authenticateDevelopment: Authenticate = (request) => {
+  const { headers } = request
+  const id = headers['x-dev-userid']
+  const name = headers['x-dev-name']
+  const roles = headers['x-dev-roles']
+  if (id === undefined && name === undefined && roles === undefined) return nobodySaid
+  const userId = text(id, 'X-Dev-UserId') || 'dev'
+  return {
+    id: userId,
+    issuer,
+    name: text(name, 'X-Dev-Name') || userId,
+    roles: roles === undefined ? defaultRoles : distinct(text(roles, 'X-Dev-Roles').split(',')),
+  }
+}
+
+/** HTTP header values arrive as Latin-1; people write UTF-8 (RFC 9110 section 5.5 leaves this to us). */
+function text(value: string | string[] | undefined, header: string): string {
+  const joined = Array.isArray(value) ? value.join(',') : (value ?? '')
+  if (joined.length > 4096) throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
+  return Buffer.from(joined, 'latin1').toString('utf8').trim()
+}
+
+function distinct(roles: readonly string[]): string[] {
+  return [...new Set(roles.map((role) => role.trim()).filter((role) => role !== ''))]
+}

@@ -1,0 +1,130 @@
+import { Readable } from 'node:stream'
+import type { IncomingMessage } from 'node:http'
+import { endpoints, ListQuery, LogsQuery, openApiDocument } from '@mcp-gateway/contract'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import { addJsonParser, addProblems } from '../http/rest.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { Adapters, viewOf, type AdaptersOptions, type Written } from './adapters.ts'
+import { apiPage } from './api-page.ts'
+import { statusOf } from './status.ts'
+import { validateQuery } from './validation.ts'
+
+export interface ControlPlaneOptions extends AdaptersOptions {
+  readonly authenticate: (request: IncomingMessage) => Principal
+  /** Read side only: what writes to a runtime is the reconciler. */
+  readonly runtime: Pick<Runtime, 'status' | 'logs'>
+  /** Why reconciling a name failed last, if it did. */
+  readonly problem: (name: string) => string | undefined
+  readonly version: string
+}
+
+type Named = { Params: { name: string } }
+
+/** The control plane: `/adapters` and its document. */
+export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
+  const adapters = new Adapters(options)
+  const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
+  addJsonParser(app)
+  addProblems(app)
+
+  app.post(endpoints.createAdapter.path, async (request, reply) => {
+    const written = await adapters.create(principalOf(request), request.body)
+    return answer(reply.code(201).header('location', `/adapters/${written.adapter.name}`), written)
+  })
+
+  app.get(endpoints.listAdapters.path, async (request, reply) => {
+    const principal = principalOf(request)
+    const query = validateQuery(ListQuery, request.query)
+    const after = query.cursor === undefined ? undefined : Buffer.from(query.cursor, 'base64url').toString()
+    const page = await adapters.list(principal, { limit: query.limit, after, prefix: query.name, text: query.q })
+    if (page.next !== undefined) {
+      const next = new URLSearchParams({ ...(request.query as Record<string, string>), cursor: Buffer.from(page.next).toString('base64url') })
+      reply.header('link', `</adapters?${next.toString()}>; rel="next"`)
+    }
+    return page.adapters.map((adapter) => viewOf(adapter))
+  })
+
+  app.get<Named>('/adapters/:name', async (request, reply) => {
+    const adapter = await adapters.get(principalOf(request), request.params.name)
+    const tag = etag(adapter)
+    if (splitTags(request.headers['if-none-match']).includes(tag)) return reply.code(304).header('etag', tag).send()
+    return answer(reply, { adapter, warnings: [] })
+  })
+
+  app.put<Named>('/adapters/:name', async (request, reply) =>
+    answer(reply, await adapters.replace(principalOf(request), request.params.name, request.body, await ifMatch(request))),
+  )
+
+  app.patch<Named>('/adapters/:name', async (request, reply) =>
+    answer(reply, await adapters.patch(principalOf(request), request.params.name, request.body, await ifMatch(request))),
+  )
+
+  app.delete<Named>('/adapters/:name', async (request, reply) => {
+    await adapters.delete(principalOf(request), request.params.name, await ifMatch(request))
+    return reply.code(204).send()
+  })
+
+  app.get<Named>('/adapters/:name/status', async (request) => {
+    const { resource } = await adapters.permit(principalOf(request), 'read', request.params.name)
+    return statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
+  })
+
+  app.get<Named>('/adapters/:name/logs', async (request, reply) => {
+    const { resource } = await adapters.permit(principalOf(request), 'logs', request.params.name)
+    const query = validateQuery(LogsQuery, request.query)
+    const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
+    const gone = new AbortController()
+    reply.raw.once('close', () => gone.abort())
+    const lines = await options.runtime.logs(
+      resource.name,
+      { replica: query.instance, tail: query.tail, follow: query.follow, previous: query.previous, ...(since === undefined ? {} : { since }) },
+      gone.signal,
+    )
+    if (lines === undefined) {
+      const what = query.previous ? 'no instance before the present one' : 'no such replica now'
+      throw new GatewayError('not_found', { detail: `'${resource.name}' has ${what} (instance ${query.instance}).` })
+    }
+    return reply.type('text/plain; charset=utf-8').send(Readable.from(terminated(lines), { objectMode: false }))
+  })
+
+  const document = openApiDocument(options.version)
+  app.get('/openapi.json', () => document)
+  app.get('/docs', (_request, reply) => reply.type('text/html; charset=utf-8').header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'").send(apiPage(document)))
+
+  /** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
+  async function ifMatch(request: FastifyRequest<Named>): Promise<number | undefined> {
+    const header = request.headers['if-match']
+    if (header === undefined || header === '*') return undefined
+    const adapter = await adapters.get(principalOf(request), request.params.name)
+    return splitTags(header).includes(etag(adapter)) ? adapter.version : -1
+  }
+}
+
+function answer(reply: FastifyReply, { adapter, warnings }: Written): FastifyReply {
+  return reply.header('etag', etag(adapter)).send(viewOf(adapter, warnings))
+}
+
+/** The incarnation is part of it, so that a tag of a deleted adapter does not fit its successor. */
+function etag({ uid, version }: { readonly uid: string; readonly version: number }): string {
+  return `"${uid.slice(0, 8)}-${version}"`
+}
+
+function splitTags(header: string | undefined): string[] {
+  return header?.split(',').map((tag) => tag.trim()) ?? []
+}
+
+const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+function parseSince(text: string, now: Date): Date {
+  const duration = /^(\d+)([smhd]?)$/.exec(text)
+  if (duration !== null) return new Date(now.getTime() - Number(duration[1]) * (unitMs[duration[2] === '' ? 's' : (duration[2] ?? 's')] ?? 1000))
+  const at = new Date(text)
+  if (Number.isNaN(at.getTime())) throw new GatewayError('validation_failed', { mistakes: [{ pointer: 'query:since', code: 'invalid_format', detail: 'is not a time' }] })
+  return at
+}
+
+async function* terminated(lines: AsyncIterable<string>): AsyncIterable<string> {
+  for await (const line of lines) yield `${line}\n`
+}

@@ -1,0 +1,70 @@
+import { z } from 'zod'
+import { GatewayError, type Mistake } from '../core/errors.ts'
+
+/** What a request said that had no effect. */
+export interface Warning {
+  readonly pointer: string
+  readonly code: string
+  readonly detail: string
+}
+
+/**
+ * Checks a value against a schema, and reports all mistakes at once with their RFC 6901 pointers. Members that the schema does
+ * not know become warnings: other versions of the API may know them, but nothing is dropped in silence.
+ * @throws GatewayError `validation_failed`
+ */
+export function validate<S extends z.ZodObject>(schema: S, value: unknown, more: readonly Mistake[] = []): { value: z.output<S>; warnings: Warning[] } {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new GatewayError('validation_failed', { detail: 'The body must be a JSON object.', mistakes: [{ pointer: '', code: 'invalid_type', detail: 'must be an object' }] })
+  }
+  const parsed = schema.safeParse(value)
+  const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...more]
+  if (!parsed.success || mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
+  const known = Object.keys(schema.shape)
+  const warnings = Object.keys(value)
+    .filter((key) => !known.includes(key))
+    .map((key) => ({ pointer: pointerOf([key]), code: 'unknown_field', detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}` }))
+  return { value: parsed.data, warnings }
+}
+
+/** The same for query parameters, whose places are `query:name`. */
+export function validateQuery<S extends z.ZodObject>(schema: S, query: unknown): z.output<S> {
+  const parsed = schema.safeParse(query)
+  if (parsed.success) return parsed.data
+  throw new GatewayError('validation_failed', {
+    mistakes: parsed.error.issues.map((issue) => ({ pointer: `query:${issue.path.join('.')}`, code: issue.code, detail: issue.message })),
+  })
+}
+
+function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
+  // A union's own message says only that nothing fitted; the last alternative is the most telling one.
+  if (issue.code === 'invalid_union') {
+    const deepest = issue.errors.flat().toSorted((a, b) => b.path.length - a.path.length)[0]
+    if (deepest !== undefined) return [{ pointer: pointerOf([...issue.path, ...deepest.path]), code: deepest.code, detail: deepest.path.length > 0 ? deepest.message : 'must be text, or an object {"value", "secret"}' }]
+  }
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => ({ pointer: pointerOf([...issue.path, key]), code: 'unknown_field', detail: 'is not known here' }))
+  return [{ pointer: pointerOf(issue.path), code: issue.code, detail: issue.message.slice(0, 500) }]
+}
+
+function pointerOf(path: readonly PropertyKey[]): string {
+  return path.map((part) => `/${String(part).slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+}
+
+/** A known name that differs by case or by few letters. */
+function suggestion(key: string, known: readonly string[]): string {
+  const close = known.find((name) => name.toLowerCase() === key.toLowerCase()) ?? known.find((name) => key.length < 64 && distance(name.toLowerCase(), key.toLowerCase()) <= 2)
+  return close === undefined ? '' : ` Did you mean '${close}'?`
+}
+
+/** Levenshtein distance. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j += 1) {
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}

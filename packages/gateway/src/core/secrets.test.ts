@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest'
+import { looksSecret } from './secrets.ts'
+
+describe('secret-looking environment values', () => {
+  test.each([
+    ['OPENAI_API_KEY', 'abc'],
+    ['GITHUB_TOKEN', 'x'],
+    ['DB_PASSWORD', 'hunter2'],
+    ['AZURE_CLIENT_SECRET', 'x'],
+    ['MYSQL_PWD', 'x'],
+    ['COSMOS_CONNECTION_STRING', 'x'],
+    ['MCP_PROXY_HEADERS', '{"Authorization":"Bearer x"}'],
+    ['ADO_PAT', 'x'],
+    ['accessToken', 'x'],
+    ['DATABASE_URL', 'postgres://user:secret@db.example/x'],
+    ['WHATEVER', 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc'],
+    ['WHATEVER', 'sk-abcdefghijkl'],
+    ['STORAGE', 'DefaultEndpointsProtocol=https;AccountKey=abc'],
+  ])('%s=%s is one', (name, value) => {
+    expect(looksSecret(name, value)).toBe(true)
+  })
+
+  test.each([
+    ['MCP_COMMAND', 'npx'],
+    ['MCP_ARGS', '-y @modelcontextprotocol/server-everything'],
+    ['MCP_PROXY_URL', 'http://localhost:3001/mcp'],
+    ['AZURE_TOKEN_CREDENTIALS', 'WorkloadIdentityCredential'],
+    ['ADO_MCP_AZURE_TOKEN_CREDENTIALS', 'WorkloadIdentityCredential'],
+    ['AZURE_MCP_INCLUDE_PRODUCTION_CREDENTIALS', 'true'],
+    ['DOTNET_SYSTEM_GLOBALIZATION_INVARIANT', '1'],
+    ['KEYBOARD', 'de'],
+    ['MONKEY', 'x'],
+    ['MAX_TOKENS', '4096'],
+  ])('%s=%s is none', (name, value) => {
+    expect(looksSecret(name, value)).toBe(false)
+  })
+})

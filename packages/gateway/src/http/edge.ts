@@ -1,0 +1,109 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { randomBytes } from 'node:crypto'
+import { GatewayError } from '../core/errors.ts'
+
+export interface EdgeOptions {
+  /** Host names, without port, that requests may name; `*` allows all. */
+  readonly allowedHosts: readonly string[]
+  /** Origins of other sites whose pages may call. They get CORS answers. */
+  readonly allowedOrigins: readonly string[]
+}
+
+/** The checks that every request passes first, whichever plane it is for. */
+export interface Edge {
+  /** Gives the request its id and checks Host and Origin. @throws GatewayError `host_not_allowed`, `origin_not_allowed`, `invalid_request` */
+  admit(request: IncomingMessage, response: ServerResponse): void
+  /** Answers a CORS preflight; false if the request is none. */
+  preflight(request: IncomingMessage, response: ServerResponse): boolean
+}
+
+const requestIdKey = Symbol('requestId')
+type Identified = IncomingMessage & { [requestIdKey]?: string }
+
+/** The id by which log, answer and caller name one request. */
+export function requestIdOf(request: IncomingMessage): string {
+  return (request as Identified)[requestIdKey] ?? 'unknown'
+}
+
+const processPrefix = randomBytes(5).toString('hex')
+let counter = 0
+
+/** Takes the caller's `X-Request-Id` when it is harmless in a log, otherwise makes one. */
+function identify(request: IncomingMessage): string {
+  const given = request.headers['x-request-id']
+  if (typeof given === 'string' && given.length <= 128 && /^[\w.:-]+$/.test(given)) return given
+  counter += 1
+  return `${processPrefix}-${counter.toString(36)}`
+}
+
+export function createEdge(options: EdgeOptions): Edge {
+  const hosts = new Set([...loopbackNames, ...options.allowedHosts.map((host) => host.toLowerCase())])
+  const anyHost = hosts.has('*')
+  const origins = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()))
+
+  return {
+    admit(request, response) {
+      ;(request as Identified)[requestIdKey] = identify(request)
+      const { host, origin } = request.headers
+      // Node keeps the first of several Host headers; a later hop might keep the last (RFC 9112 section 3.2 asks for 400).
+      if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {
+        throw new GatewayError('invalid_request', { detail: 'The request has more than one Host header.' })
+      }
+      if (!anyHost && (host === undefined || !hosts.has(hostName(host)))) {
+        throw new GatewayError('host_not_allowed', { detail: 'Reach the gateway by a host name that it is configured for (edge.allowedHosts).' })
+      }
+      if (origin === undefined) return
+      const normal = origin.toLowerCase()
+      if (origins.has(normal)) return allowOrigin(response, origin)
+      // A page that this gateway served, or one of this machine: what DNS rebinding can not forge.
+      if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`) return
+      if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host))) return
+      throw new GatewayError('origin_not_allowed', { detail: 'Pages of this origin may not call the gateway (edge.allowedOrigins).' })
+    },
+
+    preflight(request, response) {
+      const { origin } = request.headers
+      if (request.method !== 'OPTIONS' || origin === undefined || request.headers['access-control-request-method'] === undefined) return false
+      if (!origins.has(origin.toLowerCase())) return false
+      response.writeHead(204, {
+        'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE',
+        'access-control-allow-headers': request.headers['access-control-request-headers'] ?? '*',
+        'access-control-max-age': '600',
+      })
+      response.end()
+      return true
+    },
+  }
+}
+
+const loopbackNames: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+function isLoopbackOrigin(origin: string): boolean {
+  const scheme = origin.startsWith('http://') ? 7 : origin.startsWith('https://') ? 8 : 0
+  return scheme > 0 && loopbackNames.has(hostName(origin.slice(scheme)))
+}
+
+/** The host without its port, in lower case. Anything that is not `name[:digits]` matches no allowed name. */
+function hostName(host: string): string {
+  const end = host.startsWith('[') ? host.indexOf(']') + 1 : host.indexOf(':')
+  const name = end <= 0 ? host : host.slice(0, end)
+  const port = end <= 0 ? '' : host.slice(end)
+  return port === '' || /^:\d{1,5}$/.test(port) ? name.toLowerCase() : ''
+}
+
+const exposedHeaders = 'Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, ETag, Link, Location, Retry-After, X-Request-Id'
+
+function allowOrigin(response: ServerResponse, origin: string): void {
+  response.setHeader('access-control-allow-origin', origin)
+  response.setHeader('access-control-expose-headers', exposedHeaders)
+  response.setHeader('vary', 'Origin')
+}
+
+function countHeader(rawHeaders: readonly string[], name: string): number {
+  let found = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const header = rawHeaders[index]
+    if (header !== undefined && header.length === name.length && header.toLowerCase() === name) found += 1
+  }
+  return found
+}

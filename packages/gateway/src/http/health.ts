@@ -1,0 +1,20 @@
+import type { FastifyInstance } from 'fastify'
+
+export interface HealthChecks {
+  /** Rejects when the gateway can not serve. */
+  ready(): Promise<void>
+}
+
+/** `/ping` and `/healthz`: the process runs. `/readyz`: it can serve. All anonymous, and they tell nothing else. */
+export function health(app: FastifyInstance, checks: HealthChecks): void {
+  app.get('/ping', () => '')
+  app.get('/healthz', () => ({ status: 'ok' }))
+  app.get('/readyz', async (_request, reply) => {
+    try {
+      await checks.ready()
+      return { status: 'ready' }
+    } catch {
+      return reply.code(503).header('retry-after', '1').send({ status: 'not ready' })
+    }
+  })
+}

@@ -1,0 +1,58 @@
+import type { FastifyError, FastifyInstance } from 'fastify'
+import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
+import { findDuplicateKey } from '../lib/json-keys.ts'
+import { requestIdOf } from './edge.ts'
+import { problemOf } from './refuse.ts'
+
+/** JSON bodies, strictly: what two readers could read in two ways is refused. */
+export function addJsonParser(app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser(/^application\/(merge-patch\+)?json(;|$)/i, { parseAs: 'string' }, (_request, body, done) => {
+    const text = String(body)
+    let value: unknown
+    try {
+      value = JSON.parse(text)
+    } catch (error) {
+      return done(new GatewayError('invalid_json', { detail: (error as Error).message.slice(0, 200) }))
+    }
+    const pointer = findDuplicateKey(text)
+    if (pointer === undefined) return done(null, value)
+    done(new GatewayError('validation_failed', { mistakes: [{ pointer, code: 'duplicate_key', detail: 'stands more than once' }] }))
+  })
+}
+
+const fromFastify: Readonly<Record<string, ErrorCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'invalid_request',
+  FST_ERR_BAD_URL: 'not_found',
+  FST_ERR_MAX_PARAM_LENGTH: 'not_found',
+  FST_ERR_ASYNC_CONSTRAINT: 'invalid_request',
+}
+
+/** Every error of the REST API as RFC 9457 problem, whoever threw it. */
+export function addProblems(app: FastifyInstance): void {
+  app.setErrorHandler<FastifyError>((thrown, request, reply) => {
+    const known = fromFastify[thrown.code]
+    const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
+    request.problem = error
+    return reply.code(error.status).headers(error.headers).type('application/problem+json').send(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
+  })
+  const routes: { readonly method: string; readonly pattern: RegExp }[] = []
+  app.addHook('onRoute', ({ method, url }) => {
+    for (const each of [method].flat()) routes.push({ method: each, pattern: new RegExp(`^${url.replaceAll(/:\w+/g, '[^/]+')}$`) })
+  })
+  app.setNotFoundHandler((request) => {
+    const path = request.url.split('?')[0] ?? ''
+    const allowed = routes.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method)
+    throw allowed.length === 0 ? new GatewayError('not_found') : new GatewayError('method_not_allowed', { headers: { allow: [...new Set(allowed)].join(', ') } })
+  })
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The error that the request ended with, for the log. */
+    problem: GatewayError | null
+  }
+}

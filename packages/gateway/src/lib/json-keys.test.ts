@@ -1,0 +1,22 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { findDuplicateKey } from './json-keys.ts'
+
+describe('duplicate keys', () => {
+  test.each([
+    ['{"a":1,"a":2}', '/a'],
+    ['{"a":{"b":1,"\\u0062":2}}', '/a/b'],
+    ['[{"x":1},{"y":[0,{"z":1 , "z" :2}]}]', '/1/y/1/z'],
+    ['{"a/b":1,"a/b":2}', '/a~1b'],
+  ])('%s has one at %s', (json, pointer) => {
+    expect(findDuplicateKey(json)).toBe(pointer)
+  })
+
+  test('what JSON.stringify writes has none', () => {
+    fc.assert(
+      fc.property(fc.json(), (json) => {
+        expect(findDuplicateKey(json)).toBeUndefined()
+      }),
+    )
+  })
+})

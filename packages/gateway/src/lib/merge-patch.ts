@@ -1,0 +1,15 @@
+/** JSON merge patch (RFC 7396 section 2). Inputs are left as they are. */
+export function mergePatch(target: unknown, patch: unknown): unknown {
+  if (!isTable(patch)) return patch
+  const result: Record<string, unknown> = isTable(target) ? { ...target } : {}
+  for (const [key, value] of Object.entries(patch)) {
+    // Defined rather than assigned, so that a key named __proto__ is a key like any other.
+    if (value === null) delete result[key]
+    else Object.defineProperty(result, key, { value: mergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value), enumerable: true, writable: true, configurable: true })
+  }
+  return result
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env node
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { openApp } from './app.ts'
+import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
+import type { Config } from './config/config.ts'
+import { runDemo } from './demo.ts'
+import { createLog } from './telemetry/log.ts'
+
+const usage = `mcp-gateway: one address for all MCP servers
+
+  mcp-gateway                  start (npm start)
+  mcp-gateway --demo           start, register the samples, make real calls, stay up
+  mcp-gateway config check     read the configuration and report every mistake
+  mcp-gateway config print     print it with its defaults
+  mcp-gateway config schema    print the JSON Schema of the file
+
+Configuration: the YAML file that MCPGW_CONFIG names (or ./mcp-gateway.yaml), then MCPGW_… variables,
+for example MCPGW_HOST, MCPGW_PORT, MCPGW_DATA_DIR. docs/configuration.md lists them all.
+`
+
+const { version } = createRequire(import.meta.url)('../package.json') as { version: string }
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { demo: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false }, version: { type: 'boolean', default: false } },
+  })
+  const command = positionals.join(' ')
+  if (values.help) return say(usage)
+  if (values.version) return say(`${version}\n`)
+  if (command === 'config schema') return say(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)
+  const config = await readConfig()
+  if (command === 'config check') return say('The configuration is in order.\n')
+  if (command === 'config print') return say(`${JSON.stringify({ ...config, sessions: { keys: config.sessions.keys.map(() => '[secret]') } }, null, 2)}\n`)
+  if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
+  return await serve(config, values.demo)
+}
+
+/** Runs until the first SIGINT or SIGTERM, then drains. A second signal does not wait. */
+async function serve(config: Config, demo: boolean): Promise<number> {
+  const stop = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(130)
+      stop.abort()
+    })
+  }
+  const log = createLog({ level: config.log.level, format: config.log.format, terminal: process.stderr.isTTY })
+  await using app = await openApp({ config, log, environment: process.env, version })
+  process.stdout.write(banner(app.origin, config))
+  if (demo && !stop.signal.aborted) {
+    await runDemo(app.origin, (line) => process.stdout.write(`${line}\n`), stop.signal).catch((error: unknown) => {
+      if (!stop.signal.aborted) throw error
+    })
+    if (!stop.signal.aborted) process.stdout.write(`\nThe gateway stays up at ${app.origin}. Ctrl-C stops it and all that it started.\n`)
+  }
+  if (!stop.signal.aborted) await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+  return 0
+}
+
+function banner(origin: string, config: Config): string {
+  const example = { servers: { 'mcp-example': { type: 'http', url: `${config.publicOrigin ?? origin}/adapters/mcp-example/mcp` } } }
+  return `MCP Gateway ${version} is ready.
+
+  address      ${origin}
+  data folder  ${config.dataDir}
+  API          ${origin}/docs
+
+Register a server with POST ${origin}/adapters, then paste into your editor's mcp.json:
+
+${JSON.stringify(example, null, 2)}
+
+`
+}
+
+async function readConfig(): Promise<Config> {
+  const named = process.env['MCPGW_CONFIG']
+  const name = named ?? join(process.cwd(), 'mcp-gateway.yaml')
+  let file: { name: string; text: string } | undefined
+  try {
+    file = { name, text: await readFile(name, 'utf8') }
+  } catch (error) {
+    // The file in the working directory is optional; one that is named must be there.
+    if (named !== undefined) throw new ConfigError([`${named}: ${error instanceof Error ? error.message : String(error)}`])
+  }
+  return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
+}
+
+function say(text: string, code = 0): number {
+  ;(code === 0 ? process.stdout : process.stderr).write(text)
+  return code
+}
+
+main().then(
+  (code) => (process.exitCode = code),
+  (error: unknown) => {
+    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+    process.exitCode = 1
+  },
+)

@@ -1,0 +1,39 @@
+import type { IncomingMessage } from 'node:http'
+import { GatewayError } from '../core/errors.ts'
+
+/**
+ * Reads a request's body whole, bounded, and hands over the very bytes. It is read before a replica is chosen, so that a
+ * slow client holds no connection to a server and an unsent request can be sent elsewhere.
+ * Calls back with `body_too_large`, or with `client_closed_request` when the client goes before the end.
+ */
+export function readBody(request: IncomingMessage, limit: number, done: (error: GatewayError | undefined, body: Buffer | null) => void): void {
+  const declared = request.headers['content-length']
+  if (declared === undefined && request.headers['transfer-encoding'] === undefined) return done(undefined, null)
+  if (declared !== undefined && Number(declared) > limit) return done(tooLarge(limit), null)
+  let first: Buffer | null = null
+  let more: Buffer[] | undefined
+  let length = 0
+  let over = false
+  const finish = (error: GatewayError | undefined, body: Buffer | null): void => {
+    if (over) return
+    over = true
+    done(error, body)
+  }
+  request.on('data', (chunk: Buffer) => {
+    length += chunk.length
+    if (length > limit) {
+      request.pause()
+      return finish(tooLarge(limit), null)
+    }
+    if (first === null) first = chunk
+    else (more ??= [first]).push(chunk)
+  })
+  request.on('end', () => finish(undefined, more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more, length)))
+  request.on('error', (cause) => finish(new GatewayError('client_closed_request', { cause }), null))
+  request.on('close', () => finish(new GatewayError('client_closed_request'), null))
+}
+
+function tooLarge(limit: number): GatewayError {
+  // What is left of the body is not read, so the connection can not be used again.
+  return new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.`, headers: { connection: 'close' } })
+}

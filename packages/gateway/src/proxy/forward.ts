@@ -1,0 +1,159 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import { rawHeader, requestHeaders, responseHeaders } from './headers.ts'
+import type { Upstream } from './replicas.ts'
+import type { Session } from './sessions.ts'
+
+/** One request that is to be carried to one replica, and its answer back. */
+export interface Forwarding {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly requestId: string
+  readonly principal: Principal
+  /** Path and query at the replica. */
+  readonly path: string
+  readonly body: Buffer | null
+  readonly session: Session | undefined
+  /** The id by which the client knows the session. */
+  readonly sealed: string | undefined
+  readonly answerTimeoutMs: number
+  /** Seals an id that the server has just given. */
+  seal(upstreamId: string, upstream: Upstream): string
+  /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
+  finished(error?: GatewayError): void
+  /** Nothing has been written to the client: the caller answers, or tries elsewhere when `unsent`. */
+  failed(error: GatewayError, unsent: boolean): void
+}
+
+/**
+ * Sends the request to the replica and streams the answer back: raw bytes both ways, each side's pace felt by the other,
+ * each side's end felt by the other. It is undici's handler itself, because this is the hot path.
+ */
+export function forward(upstream: Upstream, forwarding: Forwarding): void {
+  const { request, principal, requestId, session } = forwarding
+  const headers = requestHeaders(request.rawHeaders, request.headers.connection, {
+    principal,
+    requestId,
+    upstreamSession: session?.upstreamId,
+    remoteAddress: request.socket.remoteAddress,
+    host: request.headers.host,
+  })
+  headers.push('host', upstream.host)
+  const exchange = new Exchange(upstream, forwarding)
+  upstream.inFlight += 1
+  upstream.pool.dispatch(
+    { method: request.method as Dispatcher.HttpMethod, path: forwarding.path, headers, body: forwarding.body, headersTimeout: forwarding.answerTimeoutMs },
+    exchange,
+  )
+}
+
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #upstream: Upstream
+  readonly #forwarding: Forwarding
+  readonly #onClientGone = (): void => this.#clientGone()
+  #abort: ((reason: Error) => void) | undefined
+  /** The request may have reached the server. */
+  #sent = false
+  #answered = false
+  #ended = false
+  #gone = false
+  /** Bytes that the answer still has to bring, when its length is known. */
+  #left = -1
+
+  constructor(upstream: Upstream, forwarding: Forwarding) {
+    this.#upstream = upstream
+    this.#forwarding = forwarding
+    forwarding.response.on('close', this.#onClientGone)
+  }
+
+  onConnect(abort: (reason?: Error) => void): void {
+    this.#abort = abort
+    this.#sent = true
+    if (this.#gone) abort(new ClientGone())
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
+    // 100 and 103 are between the server and us.
+    if (status < 200) return true
+    const { response, requestId, session } = this.#forwarding
+    const { startedAt = 0 } = this.#upstream.replica
+    if (status === 400 && session !== undefined && startedAt > session.issuedAt + 1000) {
+      // The instance that knew the session is gone, and not every server says 404 then (MCP 2025-11-25, transports, session management).
+      this.#abort?.(new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' }))
+      return false
+    }
+    this.#answered = true
+    const headers = responseHeaders(raw, requestId)
+    const given = rawHeader(raw, 'mcp-session-id')
+    if (given !== undefined) headers.push('mcp-session-id', this.#clientSession(given))
+    const length = rawHeader(raw, 'content-length')
+    if (length !== undefined) this.#left = Number(length)
+    response.on('drain', resume)
+    response.writeHead(status, headers)
+    // An event stream may stay silent for long, and clients wait for its headers.
+    if (length === undefined) response.flushHeaders()
+    return true
+  }
+
+  onData(chunk: Buffer): boolean {
+    const { response } = this.#forwarding
+    if (this.#left >= 0) {
+      this.#left -= chunk.length
+      if (this.#left === 0) {
+        this.#ended = true
+        response.end(chunk)
+        return true
+      }
+    }
+    return response.write(chunk)
+  }
+
+  onComplete(): void {
+    if (!this.#ended) this.#forwarding.response.end()
+    this.#settle()
+    this.#forwarding.finished()
+  }
+
+  onError(cause: Error): void {
+    this.#settle()
+    const { response } = this.#forwarding
+    const error = toError(cause, this.#sent)
+    if (!this.#answered) return this.#forwarding.failed(error, !this.#sent)
+    // The client must see that the answer is not whole: an orderly end would look like success.
+    if (!this.#gone) response.destroy()
+    this.#forwarding.finished(error)
+  }
+
+  /** The id that the client is to use: its own again when the server repeats the id of the session. */
+  #clientSession(given: string): string {
+    const { session, sealed, seal } = this.#forwarding
+    return session !== undefined && sealed !== undefined && session.upstreamId === given ? sealed : seal(given, this.#upstream)
+  }
+
+  #clientGone(): void {
+    // `close` also follows an answer that was written whole.
+    if (this.#forwarding.response.writableFinished) return
+    this.#gone = true
+    this.#abort?.(new ClientGone())
+  }
+
+  #settle(): void {
+    this.#upstream.inFlight -= 1
+    this.#forwarding.response.off('close', this.#onClientGone)
+  }
+}
+
+class ClientGone extends Error {
+  override readonly name = 'ClientGone'
+}
+
+/** What a failure of the transport means for the caller; above all, whether the request may have run. */
+function toError(cause: Error, sent: boolean): GatewayError {
+  if (cause instanceof GatewayError) return cause
+  if (cause instanceof ClientGone) return new GatewayError('client_closed_request')
+  if (!sent) return new GatewayError('upstream_unreachable', { detail: 'The server could not be reached. The request was not run.', cause })
+  if ((cause as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT') return new GatewayError('upstream_timeout', { cause })
+  return new GatewayError('upstream_failed', { detail: 'The server broke off before its answer was whole. The request may have run.', cause })
+}

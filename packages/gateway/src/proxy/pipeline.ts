@@ -1,0 +1,225 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ReplicaDirectory } from '../core/directory.ts'
+import { GatewayError, toGatewayError } from '../core/errors.ts'
+import { authorize, type Permit } from '../core/permission.ts'
+import type { Principal } from '../core/principal.ts'
+import type { Resource } from '../core/resource.ts'
+import type { Config } from '../config/config.ts'
+import { requestIdOf } from '../http/edge.ts'
+import { sendRpcError } from '../http/refuse.ts'
+import type { FinishedRequest } from '../telemetry/access-log.ts'
+import { readBody } from './body.ts'
+import { forward, type Forwarding } from './forward.ts'
+import { Upstreams, type Upstream } from './replicas.ts'
+import type { RouteTable } from './routes.ts'
+import type { SessionSealer } from './sessions.ts'
+
+export interface DataPlaneOptions {
+  readonly authenticate: (request: IncomingMessage) => Principal
+  readonly routes: RouteTable
+  readonly directory: ReplicaDirectory
+  readonly sealer: SessionSealer
+  readonly settings: Config['proxy']
+  readonly bodyLimitBytes: number
+  readonly requestFinished: (request: FinishedRequest) => void
+  readonly now: () => number
+}
+
+/** The data plane: MCP over streamable HTTP at `/adapters/{name}/mcp`. */
+export interface DataPlane extends AsyncDisposable {
+  /** Whether a request target is the data plane's. */
+  handles(url: string): boolean
+  handle(request: IncomingMessage, response: ServerResponse): void
+  /** New requests are refused and open event streams end, so that clients reconnect elsewhere; calls in progress go on. */
+  drain(): void
+}
+
+export function createDataPlane(options: DataPlaneOptions): DataPlane {
+  const { settings } = options
+  const upstreams = new Upstreams(options.directory, {
+    connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
+    keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
+    coldStartMs: settings.coldStartSeconds * 1000,
+  })
+  const streams = new Set<ServerResponse>()
+  let draining = false
+
+  /** The life of a request, in the order of the picture in the README. What throws here becomes the answer, once, in `handle`. */
+  function pass(request: IncomingMessage, response: ServerResponse, life: Life): void {
+    if (draining) throw new GatewayError('draining', { headers: { 'retry-after': '1', connection: 'close' } })
+    const principal = (life.principal = options.authenticate(request)) // authenticate
+    const target = parseTarget(request.url as string)
+    const resource = resolve(options.routes, target.name) // resolve
+    life.adapter = resource.name
+    const permit = authorize(principal, 'use', resource) // authorize
+    checkMethod(request)
+    const sealed = sessionIdOf(request, target)
+    const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
+    if (request.method === 'GET') trackStream(streams, response)
+    readBody(request, options.bodyLimitBytes, (error, body) => {
+      if (error !== undefined) return life.fail(error)
+      life.bytesIn = body?.length ?? 0
+      const sticky = session?.replica
+      const exclude = new Set<string>()
+      const attempt = (upstream: Upstream): void => {
+        life.replica = upstream.replica.name
+        const forwarding: Forwarding = {
+          request,
+          response,
+          requestId: life.requestId,
+          principal: permit.principal,
+          path: upstream.replica.path + target.query,
+          body,
+          session,
+          sealed,
+          answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
+          seal: (upstreamId, { replica }) => options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
+          finished: (failure) => life.finish(failure),
+          failed: (failure, unsent) => {
+            // What was never sent may go to another replica, unless the session lives on this one.
+            const other = unsent && sticky === undefined && failure.code === 'upstream_unreachable' ? upstreams.pick(resource.name, resource.uid, undefined, exclude.add(upstream.replica.name)) : undefined
+            if (other === undefined) life.fail(failure)
+            else attempt(other)
+          },
+        }
+        forward(upstream, forwarding) // forward, stream back
+      }
+      pick(permit, sticky, life, attempt) // pick replica
+    })
+  }
+
+  /** At once when a replica is ready; otherwise waits, bounded, for a cold or restarting one. */
+  function pick({ resource }: Permit<'use', Resource>, sticky: string | undefined, life: Life, attempt: (upstream: Upstream) => void): void {
+    try {
+      const ready = upstreams.pick(resource.name, resource.uid, sticky)
+      if (ready !== undefined) return attempt(ready)
+    } catch (error) {
+      return life.fail(error)
+    }
+    const waiting = new AbortController()
+    life.response.once('close', () => waiting.abort())
+    upstreams.waitFor(resource.name, resource.uid, sticky, waiting.signal).then(
+      (upstream) => (life.response.destroyed ? life.fail(new GatewayError('client_closed_request')) : attempt(upstream)),
+      (error: unknown) => life.fail(waiting.signal.aborted ? new GatewayError('client_closed_request') : error),
+    )
+  }
+
+  return {
+    handles: (url) => parseTarget(url).name !== '',
+    handle(request, response) {
+      const life = new Life(request, response, options)
+      try {
+        pass(request, response, life)
+      } catch (error) {
+        life.fail(error)
+      }
+    },
+    drain() {
+      draining = true
+      for (const response of streams) response.end()
+    },
+    async [Symbol.asyncDispose]() {
+      await upstreams[Symbol.asyncDispose]()
+    },
+  }
+}
+
+/** What is known of a request until its one line in the log is written. */
+class Life {
+  readonly requestId: string
+  readonly response: ServerResponse
+  readonly #request: IncomingMessage
+  readonly #options: DataPlaneOptions
+  readonly #start = performance.now()
+  principal: Principal | undefined
+  adapter: string | undefined
+  replica: string | undefined
+  bytesIn = 0
+  #over = false
+
+  constructor(request: IncomingMessage, response: ServerResponse, options: DataPlaneOptions) {
+    this.requestId = requestIdOf(request)
+    this.response = response
+    this.#request = request
+    this.#options = options
+  }
+
+  /** Answers with the error and ends. */
+  fail(thrown: unknown): void {
+    const error = toGatewayError(thrown)
+    if (!this.response.headersSent && !this.response.destroyed) sendRpcError(this.response, error, this.requestId)
+    this.finish(error)
+  }
+
+  finish(error?: GatewayError): void {
+    if (this.#over) return
+    this.#over = true
+    const { method = '' } = this.#request
+    this.#options.requestFinished({
+      requestId: this.requestId,
+      method,
+      path: `/adapters/${this.adapter ?? ''}/mcp`,
+      status: error?.status ?? this.response.statusCode,
+      durationMs: Math.round((performance.now() - this.#start) * 100) / 100,
+      bytesIn: this.bytesIn,
+      ...(this.principal === undefined ? {} : { principal: this.principal.id }),
+      ...(this.adapter === undefined ? {} : { adapter: this.adapter }),
+      ...(this.replica === undefined ? {} : { replica: this.replica }),
+      ...(error === undefined ? {} : { error: error.code, ...(error.cause === undefined ? {} : { cause: error.cause }) }),
+    })
+  }
+}
+
+interface Target {
+  /** Empty when the request is not the data plane's. */
+  readonly name: string
+  readonly sessionId: string | undefined
+  /** What of the query goes on to the server, with its `?`. */
+  readonly query: string
+}
+
+const prefix = '/adapters/'
+const suffix = '/mcp'
+const nowhere: Target = { name: '', sessionId: undefined, query: '' }
+
+/** Reads `/adapters/{name}/mcp`, exactly: no other spelling of the path (escapes, doubled or trailing slashes) reaches a server. */
+function parseTarget(url: string): Target {
+  if (!url.startsWith(prefix)) return nowhere
+  const question = url.indexOf('?')
+  const end = question === -1 ? url.length : question
+  const slash = url.indexOf('/', prefix.length)
+  if (slash <= prefix.length || end - slash !== suffix.length || !url.startsWith(suffix, slash)) return nowhere
+  const name = url.slice(prefix.length, slash)
+  return question === -1 ? { name, sessionId: undefined, query: '' } : { name, ...splitQuery(url.slice(question + 1)) }
+}
+
+/** The original accepts a session id as `session_id` in the query. It is ours, so the server does not get it. */
+function splitQuery(query: string): { sessionId: string | undefined; query: string } {
+  const parts = query.split('&')
+  const kept = parts.filter((part) => !part.startsWith('session_id='))
+  const given = parts.find((part) => part.startsWith('session_id='))?.slice('session_id='.length)
+  return { sessionId: given === '' ? undefined : given, query: kept.length === 0 || query === '' ? '' : `?${kept.join('&')}` }
+}
+
+function resolve(routes: RouteTable, name: string): Resource {
+  const resource = routes.get(name)
+  if (resource === undefined || resource.kind !== 'adapter') throw new GatewayError('not_found')
+  return resource
+}
+
+function checkMethod({ method }: IncomingMessage): void {
+  if (method === 'POST' || method === 'GET' || method === 'DELETE') return
+  throw new GatewayError('method_not_allowed', { headers: { allow: 'POST, GET, DELETE' } })
+}
+
+/** The header outranks the query parameter, because a query may be old: it stands in configuration files. */
+function sessionIdOf({ headers }: IncomingMessage, target: Target): string | undefined {
+  const header = headers['mcp-session-id']
+  // Node joins repeated headers; a sealed id has no comma, so such a request opens nothing.
+  return typeof header === 'string' && header !== '' ? header : target.sessionId
+}
+
+function trackStream(streams: Set<ServerResponse>, response: ServerResponse): void {
+  streams.add(response)
+  response.once('close', () => streams.delete(response))
+}

@@ -1,0 +1,130 @@
+import { Pool } from 'undici'
+import type { ReplicaDirectory } from '../core/directory.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Replica } from '../core/workload.ts'
+
+/** A replica as the data plane uses it: its connections and how busy it is. */
+export interface Upstream {
+  readonly replica: Replica
+  readonly origin: string
+  readonly host: string
+  readonly pool: Pool
+  /** Requests and streams that are open on it. */
+  inFlight: number
+}
+
+export interface UpstreamOptions {
+  readonly connectTimeoutMs: number
+  readonly keepAliveMs: number
+  /** How long a request waits for a replica to become ready. */
+  readonly coldStartMs: number
+}
+
+/** Chooses replicas and keeps their connections. */
+export class Upstreams implements AsyncDisposable {
+  readonly #directory: ReplicaDirectory
+  readonly #options: UpstreamOptions
+  readonly #byOrigin = new Map<string, Upstream>()
+
+  constructor(directory: ReplicaDirectory, options: UpstreamOptions) {
+    this.#directory = directory
+    this.#options = options
+  }
+
+  /**
+   * The replica for a request if one is ready now. `sticky` is the name of the replica that a session lives on.
+   * @throws GatewayError `session_not_found` when that replica is gone for good, `stopped` when there are to be none
+   */
+  pick(workload: string, uid: string, sticky: string | undefined, exclude?: ReadonlySet<string>): Upstream | undefined {
+    const entry = this.#directory.get(workload)
+    if (entry === undefined || entry.uid !== uid) return undefined
+    if (sticky !== undefined) {
+      const replica = entry.replicas.find(({ name }) => name === sticky)
+      if (replica === undefined) {
+        throw new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' })
+      }
+      return replica.phase === 'ready' ? this.#upstream(replica) : undefined
+    }
+    if (entry.desiredReplicas === 0) {
+      throw new GatewayError('stopped', { detail: `'${workload}' is stopped: its replicaCount is 0.`, headers: { 'retry-after': '30' } })
+    }
+    let best: Upstream | undefined
+    let ties = 0
+    for (const replica of entry.replicas) {
+      if (replica.phase !== 'ready' || exclude?.has(replica.name)) continue
+      const upstream = this.#upstream(replica)
+      if (upstream === undefined) continue
+      if (best === undefined || upstream.inFlight < best.inFlight) {
+        best = upstream
+        ties = 1
+      } else if (upstream.inFlight === best.inFlight) {
+        // Each of n equals is kept with probability 1/n, so that idle replicas share the load.
+        ties += 1
+        if (Math.random() * ties < 1) best = upstream
+      }
+    }
+    return best
+  }
+
+  /** Waits, bounded, until `pick` finds one. @throws GatewayError `no_ready_replica`, and what `pick` throws */
+  async waitFor(workload: string, uid: string, sticky: string | undefined, signal: AbortSignal): Promise<Upstream> {
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(this.#options.coldStartMs)])
+    for (;;) {
+      const found = this.pick(workload, uid, sticky)
+      if (found !== undefined) return found
+      if (bounded.aborted) break
+      await this.#directory.changed(workload, bounded)
+    }
+    const reason = this.#directory.get(workload)?.replicas.find(({ phase }) => phase !== 'ready')?.reason
+    throw new GatewayError('no_ready_replica', {
+      detail: `No replica of '${workload}' is ready${reason === undefined ? '' : ` (${reason})`}. Its status tells more.`,
+      headers: { 'retry-after': '5' },
+    })
+  }
+
+  #upstream(replica: Replica): Upstream | undefined {
+    if (replica.origin === undefined) return undefined
+    const known = this.#byOrigin.get(replica.origin)
+    if (known !== undefined && known.replica === replica) return known
+    if (known !== undefined && known.replica.name === replica.name) {
+      const renewed = Object.assign(known, { replica })
+      return renewed
+    }
+    this.#forgetVanished()
+    const upstream: Upstream = {
+      replica,
+      origin: replica.origin,
+      host: replica.origin.slice(replica.origin.indexOf('//') + 2),
+      inFlight: 0,
+      pool: new Pool(replica.origin, {
+        // A stream occupies its connection, and there may be one for each session: no bound here, the edge has them.
+        connections: null,
+        pipelining: 1,
+        connect: { timeout: this.#options.connectTimeoutMs },
+        // Below the five seconds after which common servers close idle connections, so that no request meets a closing one.
+        keepAliveTimeout: this.#options.keepAliveMs,
+        keepAliveMaxTimeout: this.#options.keepAliveMs,
+        bodyTimeout: 0,
+        headersTimeout: 0,
+      }),
+    }
+    this.#byOrigin.set(replica.origin, upstream)
+    return upstream
+  }
+
+  /** Connections of replicas that are gone are closed once their last request has ended. */
+  #forgetVanished(): void {
+    for (const [origin, upstream] of this.#byOrigin) {
+      const workload = upstream.replica.name.slice(0, upstream.replica.name.lastIndexOf('-'))
+      const lives = this.#directory.get(workload)?.replicas.some((replica) => replica.origin === origin && replica.name === upstream.replica.name)
+      if (lives === true) continue
+      this.#byOrigin.delete(origin)
+      // Closing waits for open requests; it rejects only if the pool is destroyed meanwhile.
+      upstream.pool.close().catch(() => undefined)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#byOrigin.values()].map(({ pool }) => pool.destroy()))
+  }
+}

@@ -1,0 +1,79 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Principal } from '../core/principal.ts'
+import { createSessionSealer, type Session } from './sessions.ts'
+
+const alice: Principal = { id: 'alice', issuer: 'development', name: 'Alice', roles: [] }
+const start = 1_800_000_000_000
+const key = randomBytes(32)
+const sealerAt = (now: () => number, keys = [key]) => createSessionSealer({ keys, maxAgeMs: 3_600_000, now })
+const sealer = sealerAt(() => start)
+const session: Session = { upstreamId: 'abc_DEF.~!$', replica: 'mcp-example-0', uid: randomUUID(), issuedAt: start }
+
+const refusal = { code: 'session_not_found', status: 404, message: 'The session is not known. Initialize again.' }
+const outcome = (open: () => unknown): unknown => {
+  try {
+    return open()
+  } catch (error) {
+    const { code, status, message } = error as typeof refusal
+    return { code, status, message }
+  }
+}
+
+describe('sealed session ids', () => {
+  test('any visible ASCII id of a server survives, and the sealed one is visible ASCII too', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 1024 }), fc.uuid(), (upstreamId, uid) => {
+        const given = { ...session, upstreamId, uid }
+        const sealed = sealer.seal(given, alice)
+        expect(sealed).toMatch(/^[\w-]+$/)
+        expect(sealerAt(() => start).open(sealed, uid, alice)).toEqual(given)
+      }),
+    )
+  })
+
+  test('another process with the same key opens them, and so does one that has rotated to a new key', () => {
+    const sealed = sealer.seal(session, alice)
+    expect(sealerAt(() => start, [randomBytes(32), key]).open(sealed, session.uid, alice)).toEqual(session)
+  })
+
+  test('they tell nothing: neither the replica nor the id of the server can be read', () => {
+    const sealed = Buffer.from(sealer.seal(session, alice), 'base64url').toString('latin1')
+    expect(sealed).not.toContain(session.replica)
+    expect(sealed).not.toContain(session.upstreamId)
+  })
+
+  test('foreign, expired, rotated-away, forged and malformed ids get one and the same answer', () => {
+    const sealed = sealer.seal(session, alice)
+    const outcomes = [
+      outcome(() => sealer.open(sealed, session.uid, { ...alice, id: 'bob' })),
+      outcome(() => sealer.open(sealed, session.uid, { ...alice, issuer: 'elsewhere' })),
+      outcome(() => sealer.open(sealed, randomUUID(), alice)),
+      outcome(() => sealerAt(() => start + 3_600_001).open(sealed, session.uid, alice)),
+      outcome(() => sealerAt(() => start, [randomBytes(32)]).open(sealed, session.uid, alice)),
+      outcome(() => sealer.open(`${sealed}A`, session.uid, alice)),
+      outcome(() => sealer.open(`${sealed}=`, session.uid, alice)),
+      outcome(() => sealer.open('', session.uid, alice)),
+      outcome(() => sealer.open('x'.repeat(100_000), session.uid, alice)),
+    ]
+    for (const answer of outcomes) expect(answer).toEqual(refusal)
+  })
+
+  test('no change of a single bit opens', () => {
+    const bytes = Buffer.from(sealer.seal(session, alice), 'base64url')
+    fc.assert(
+      fc.property(fc.nat(bytes.length * 8 - 1), (bit) => {
+        const forged = Buffer.from(bytes)
+        forged[bit >> 3] = (forged[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+        expect(outcome(() => sealer.open(forged.toString('base64url'), session.uid, alice))).toEqual(refusal)
+      }),
+    )
+  })
+
+  test('a remembered id is checked again for each caller', () => {
+    const sealed = sealer.seal(session, alice)
+    expect(sealer.open(sealed, session.uid, alice)).toEqual(session)
+    expect(outcome(() => sealer.open(sealed, session.uid, { ...alice, id: 'mallory' }))).toEqual(refusal)
+  })
+})

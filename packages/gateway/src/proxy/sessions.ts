@@ -1,0 +1,150 @@
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
+
+/** What a client's session id holds. It names a replica, never an address, so it can not steer the gateway elsewhere. */
+export interface Session {
+  /** The id that the server gave. */
+  readonly upstreamId: string
+  readonly replica: string
+  /** The adapter's incarnation (UUID). */
+  readonly uid: string
+  /** Milliseconds since the epoch, in whole seconds. */
+  readonly issuedAt: number
+}
+
+/** Seals and opens session ids. */
+export interface SessionSealer {
+  seal(session: Session, principal: Principal): string
+  /**
+   * @throws GatewayError `session_not_found` for whatever is malformed, forged, expired, of another adapter or of another
+   * caller: the answers can not be told apart.
+   */
+  open(sealed: string, uid: string, principal: Principal): Session
+}
+
+export interface SealerOptions {
+  /** Keys of 32 bytes; the first seals, all open. */
+  readonly keys: readonly Buffer[]
+  readonly maxAgeMs: number
+  readonly now: () => number
+}
+
+interface SealKey {
+  readonly id: Buffer
+  readonly key: Buffer
+}
+
+interface Opened {
+  readonly session: Session
+  readonly caller: string
+}
+
+const version = 1
+const cipher = 'aes-256-gcm'
+// Version, key id, nonce, then the sealed text and its tag.
+const headLength = 1 + 4 + 12
+const tagLength = 16
+const fixedLength = 4 + 16 + 16 + 1 + 2
+const longestSealed = 8192
+/** Opened ids that are remembered, so that the hot path is one look-up. About half a kilobyte each. */
+const remembered = 8192
+
+/**
+ * Session ids that need no store: AES-256-GCM over what routing needs, by a key derived once with HKDF (RFC 5869).
+ * Any process with the key can open them, a restart forgets nothing, nobody else can make or read one.
+ */
+export function createSessionSealer(options: SealerOptions): SessionSealer {
+  const [first, ...others] = options.keys.map(deriveKey)
+  if (first === undefined) throw new Error('A session sealer needs at least one key.')
+  const keys = [first, ...others]
+  const opened = new BoundedCache<string, Opened>(remembered)
+  const callers = new BoundedCache<string, string>(remembered)
+
+  const callerOf = (principal: Principal): string => {
+    const key = `${principal.issuer}\n${principal.id}`
+    let digest = callers.get(key)
+    if (digest === undefined) {
+      digest = createHash('sha256').update(key).digest().subarray(0, 16).toString('latin1')
+      callers.set(key, digest)
+    }
+    return digest
+  }
+
+  return {
+    seal(session, principal) {
+      const nonce = randomBytes(12)
+      const head = Buffer.concat([Buffer.of(version), first.id, nonce])
+      const sealing = createCipheriv(cipher, first.key, nonce).setAAD(head)
+      const sealed = Buffer.concat([head, sealing.update(encode(session, callerOf(principal))), sealing.final(), sealing.getAuthTag()])
+      return sealed.toString('base64url')
+    },
+
+    open(sealed, uid, principal) {
+      let found = opened.get(sealed)
+      if (found === undefined) {
+        found = unseal(sealed, keys)
+        opened.set(sealed, found)
+      }
+      const { session } = found
+      if (session.uid !== uid || found.caller !== callerOf(principal) || options.now() - session.issuedAt > options.maxAgeMs) throw notFound()
+      return session
+    },
+  }
+}
+
+function deriveKey(secret: Buffer): SealKey {
+  const key = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-gateway session v1', 32))
+  return { key, id: createHash('sha256').update(key).digest().subarray(0, 4) }
+}
+
+function unseal(sealed: string, keys: readonly SealKey[]): Opened {
+  if (sealed.length > longestSealed) throw notFound()
+  const bytes = Buffer.from(sealed, 'base64url')
+  // Node skips what is not base64url; only the one exact spelling of an id may open it.
+  if (bytes.length < headLength + fixedLength + tagLength || bytes[0] !== version || bytes.toString('base64url') !== sealed) throw notFound()
+  const key = keys.find(({ id }) => id.equals(bytes.subarray(1, 5)))
+  if (key === undefined) throw notFound()
+  try {
+    const opening = createDecipheriv(cipher, key.key, bytes.subarray(5, headLength))
+    opening.setAAD(bytes.subarray(0, headLength)).setAuthTag(bytes.subarray(-tagLength))
+    return decode(Buffer.concat([opening.update(bytes.subarray(headLength, -tagLength)), opening.final()]))
+  } catch (error) {
+    throw notFound(error)
+  }
+}
+
+/** Issue time (4 bytes, seconds), uid (16), caller (16), replica (length 1), upstream id (length 2); more may follow in later versions. */
+function encode(session: Session, caller: string): Buffer {
+  const replica = Buffer.from(session.replica, 'latin1')
+  const upstreamId = Buffer.from(session.upstreamId, 'latin1')
+  const plain = Buffer.alloc(fixedLength + replica.length + upstreamId.length)
+  let at = plain.writeUInt32BE(Math.floor(session.issuedAt / 1000), 0)
+  at += plain.write(session.uid.replaceAll('-', ''), at, 'hex')
+  at += plain.write(caller, at, 'latin1')
+  at = plain.writeUInt8(replica.length, at)
+  at += replica.copy(plain, at)
+  at = plain.writeUInt16BE(upstreamId.length, at)
+  upstreamId.copy(plain, at)
+  return plain
+}
+
+function decode(plain: Buffer): Opened {
+  const hex = plain.toString('hex', 4, 20)
+  const replicaEnd = 37 + plain.readUInt8(36)
+  const idStart = replicaEnd + 2
+  return {
+    caller: plain.toString('latin1', 20, 36),
+    session: {
+      issuedAt: plain.readUInt32BE(0) * 1000,
+      uid: `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`,
+      replica: plain.toString('latin1', 37, replicaEnd),
+      upstreamId: plain.toString('latin1', idStart, idStart + plain.readUInt16BE(replicaEnd)),
+    },
+  }
+}
+
+function notFound(cause?: unknown): GatewayError {
+  return new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.', ...(cause === undefined ? {} : { cause }) })
+}

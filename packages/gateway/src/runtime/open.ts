@@ -1,0 +1,18 @@
+import type { Config, ProgramConfig } from '../config/config.ts'
+import type { Log } from '../telemetry/log.ts'
+import type { Runtime } from './runtime.ts'
+
+export interface OpenRuntimeOptions {
+  readonly settings: Config['runtime']
+  readonly dataDir: string
+  readonly programs: Readonly<Record<string, ProgramConfig>>
+  /** The environment of this process, of which workloads get a small part. */
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly log: Log
+}
+
+/** Opens the configured runtime. Runtimes are imported here alone, and only the one that is used. */
+export async function openRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
+  const { openProcessRuntime } = await import('./process/process-runtime.ts')
+  return openProcessRuntime(options)
+}

@@ -1,0 +1,268 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/bridge'
+import type { ProgramConfig } from '../../config/config.ts'
+import { ReplicaDirectory } from '../../core/directory.ts'
+import type { Condition, Workload, WorkloadStatus } from '../../core/workload.ts'
+import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
+import type { OpenRuntimeOptions } from '../open.ts'
+import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
+import { ReplicaProcess } from './replica-process.ts'
+import { nextStep } from './rolling.ts'
+
+/**
+ * Replicas as processes of this machine. One gateway uses a data folder; what an earlier one left running because it
+ * was killed together with its warden is ended first.
+ * @throws Error when another gateway uses the data folder
+ */
+export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
+  const lock = takeLock(options.dataDir)
+  const dataMark = { name: 'MCPGW_DATA', value: createHash('sha256').update(options.dataDir).digest('hex').slice(0, 32) }
+  if (lock.wasAbandoned) await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 })
+  const owner = newMark('MCPGW_OWNER')
+  const warden = startWarden({ mark: `${owner.name}=${owner.value}`, graceSeconds: options.settings.stopGraceSeconds })
+  const environment = { ...inherited(options.environment), [dataMark.name]: dataMark.value, [owner.name]: owner.value }
+  return new ProcessRuntime(options, environment, warden, lock)
+}
+
+function takeLock(dataDir: string): ProcessLock {
+  try {
+    return takeProcessLock(join(dataDir, 'gateway.lock'))
+  } catch (error) {
+    if (error instanceof LockHeld) throw new Error(`Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, or set MCPGW_DATA_DIR.`, { cause: error })
+    throw error
+  }
+}
+
+/** What workloads need of the gateway's environment to find programs, registries and certificates. Nothing else of it is theirs. */
+const inheritedNames = /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|XDG_\w+|npm_config_(registry|cache)|PIP_INDEX_URL|UV_\w+|DOTNET_ROOT|JAVA_HOME|SYSTEMROOT|APPDATA|LOCALAPPDATA)$/i
+
+function inherited(environment: OpenRuntimeOptions['environment']): Record<string, string> {
+  const entries = Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined && inheritedNames.test(entry[0]))
+  return Object.fromEntries(entries)
+}
+
+class ProcessRuntime implements Runtime {
+  readonly name = 'process'
+  readonly directory = new ReplicaDirectory()
+  readonly #options: OpenRuntimeOptions
+  readonly #environment: Readonly<Record<string, string>>
+  readonly #warden: Warden
+  readonly #lock: ProcessLock
+  readonly #workloads = new Map<string, RunningWorkload>()
+
+  constructor(options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, warden: Warden, lock: ProcessLock) {
+    this.#options = options
+    this.#environment = environment
+    this.#warden = warden
+    this.#lock = lock
+  }
+
+  async apply(workload: Workload): Promise<void> {
+    let running = this.#workloads.get(workload.name)
+    if (running !== undefined && running.uid !== workload.uid) {
+      await this.#remove(running)
+      running = undefined
+    }
+    if (running === undefined) {
+      running = new RunningWorkload(workload, this.#options, this.#environment, this.directory)
+      this.#workloads.set(workload.name, running)
+    } else running.want(workload)
+  }
+
+  async remove({ name, uid }: WorkloadRef): Promise<void> {
+    const running = this.#workloads.get(name)
+    if (running?.uid === uid) await this.#remove(running)
+  }
+
+  async list(): Promise<readonly WorkloadRef[]> {
+    return [...this.#workloads.values()].map(({ name, uid }) => ({ name, uid }))
+  }
+
+  async status(name: string): Promise<WorkloadStatus | undefined> {
+    return this.#workloads.get(name)?.status()
+  }
+
+  async logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
+    return this.#workloads.get(name)?.replica(query.replica)?.logs(query.previous)?.read(query, signal)
+  }
+
+  async #remove(running: RunningWorkload): Promise<void> {
+    await running.stop()
+    if (this.#workloads.get(running.name) === running) {
+      this.#workloads.delete(running.name)
+      this.directory.delete(running.name)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#workloads.values()].map((running) => this.#remove(running)))
+    this.#warden.release()
+    this.#lock.release()
+  }
+}
+
+/** One workload: what is wanted of it, its replicas, and the loop that brings the two together. */
+class RunningWorkload {
+  readonly name: string
+  readonly uid: string
+  readonly #options: OpenRuntimeOptions
+  readonly #environment: Readonly<Record<string, string>>
+  readonly #directory: ReplicaDirectory
+  readonly #replicas = new Map<number, { readonly process: ReplicaProcess; readonly template: string; generation: number }>()
+  readonly #conditions = new Map<Condition['type'], Condition>()
+  #wanted: Workload
+  #stopped = false
+  #converging: Promise<void> | undefined
+  #wake: (() => void) | undefined
+
+  constructor(workload: Workload, options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, directory: ReplicaDirectory) {
+    this.name = workload.name
+    this.uid = workload.uid
+    this.#wanted = workload
+    this.#options = options
+    this.#environment = environment
+    this.#directory = directory
+    this.want(workload)
+  }
+
+  want(workload: Workload): void {
+    this.#wanted = workload
+    for (const replica of this.#replicas.values()) if (replica.template === this.#template()) replica.generation = workload.generation
+    this.#publish()
+    this.#converging ??= this.#converge().finally(() => (this.#converging = undefined))
+  }
+
+  replica(index: number): ReplicaProcess | undefined {
+    return this.#replicas.get(index)?.process
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#wake?.()
+    await Promise.all([...this.#replicas.values()].map(({ process }) => process.stop()))
+    await this.#converging
+    this.#replicas.clear()
+  }
+
+  status(): WorkloadStatus {
+    const { name, uid, image, replicas, generation } = this.#wanted
+    return {
+      name,
+      uid,
+      observedGeneration: generation,
+      image: `${image.name}:${image.version}`,
+      desiredReplicas: replicas,
+      replicas: this.#snapshots(),
+      conditions: [...this.#conditions.values()],
+    }
+  }
+
+  async #converge(): Promise<void> {
+    while (!this.#stopped) {
+      const program = this.#program()
+      const template = this.#template()
+      const states = [...this.#replicas].map(([index, { process, template: own }]) => ({ index, current: own === template, ready: process.ready }))
+      const step = nextStep(states, program === undefined ? 0 : this.#wanted.replicas)
+      switch (step.do) {
+        case 'nothing':
+          return
+        case 'wait':
+          await new Promise<void>((resolve) => (this.#wake = resolve))
+          break
+        case 'stop':
+          await this.#end(step.index)
+          break
+        case 'replace':
+          await this.#end(step.index)
+          this.#start(step.index, program, template)
+          break
+        case 'start':
+          this.#start(step.index, program, template)
+          break
+      }
+    }
+  }
+
+  #start(index: number, program: ProgramConfig | undefined, template: string): void {
+    if (program === undefined || this.#stopped) return
+    const { settings, log } = this.#options
+    const process = new ReplicaProcess({
+      name: `${this.name}-${index}`,
+      index,
+      program,
+      environment: { ...this.#environment, ...program.environment, ...this.#wanted.environment, ...ownMarks(this.#environment) },
+      host: settings.host,
+      startTimeoutMs: settings.startTimeoutSeconds * 1000,
+      stopGraceMs: settings.stopGraceSeconds * 1000,
+      backoff: settings.backoff,
+      logLines: settings.logLines,
+      log,
+      changed: () => this.#publish(),
+    })
+    this.#replicas.set(index, { process, template, generation: this.#wanted.generation })
+    this.#publish()
+  }
+
+  async #end(index: number): Promise<void> {
+    const replica = this.#replicas.get(index)
+    await replica?.process.stop()
+    this.#replicas.delete(index)
+    this.#publish()
+  }
+
+  #program(): ProgramConfig | undefined {
+    return this.#options.programs[this.#wanted.image.name]
+  }
+
+  /** What a replica is started from. Equal templates need no restart. */
+  #template(): string {
+    const { image, environment, useWorkloadIdentity } = this.#wanted
+    return JSON.stringify([image, Object.entries(environment).toSorted(), useWorkloadIdentity])
+  }
+
+  #snapshots() {
+    return [...this.#replicas.values()].map(({ process, generation }) => process.snapshot(generation)).toSorted((a, b) => a.index - b.index)
+  }
+
+  #publish(): void {
+    if (this.#stopped) return
+    const replicas = this.#snapshots()
+    this.#directory.set(this.name, { uid: this.uid, desiredReplicas: this.#wanted.replicas, replicas })
+    this.#judge()
+    this.#wake?.()
+  }
+
+  #judge(): void {
+    const { image, replicas: desired, generation } = this.#wanted
+    const replicas = this.#snapshots()
+    const ready = replicas.filter(({ phase }) => phase === 'ready').length
+    const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
+    if (this.#program() === undefined) {
+      const known = Object.keys(this.#options.programs).toSorted().join(', ')
+      const message = `No program stands for the image '${image.name}'. Known images: ${known}. runtime.images of the configuration adds more.`
+      this.#condition('Accepted', 'False', 'ImageNotFound', message)
+      this.#condition('Ready', 'False', 'ImageNotFound', message)
+      this.#condition('Progressing', 'False', 'ImageNotFound', message)
+      return
+    }
+    this.#condition('Accepted', 'True', 'Accepted', 'The workload can run here.')
+    const trouble = replicas.find(({ phase }) => phase === 'backoff')
+    if (desired === 0) this.#condition('Ready', 'False', 'Stopped', 'replicaCount is 0.')
+    else if (ready === desired && current === desired && replicas.length === desired) this.#condition('Ready', 'True', 'Ready', `${ready} of ${desired} replicas are ready.`)
+    else this.#condition('Ready', 'False', trouble?.reason ?? 'NotReady', trouble?.message ?? `${ready} of ${desired} replicas are ready.`)
+    const moving = current < desired || replicas.length > desired
+    this.#condition('Progressing', moving ? 'True' : 'False', moving ? 'Rolling' : 'Complete', `${current} of ${desired} replicas run the present generation.`)
+  }
+
+  #condition(type: Condition['type'], status: Condition['status'], reason: string, message: string): void {
+    const before = this.#conditions.get(type)
+    const lastTransitionAt = before?.status === status ? before.lastTransitionAt : new Date().toISOString()
+    this.#conditions.set(type, { type, status, reason, message, lastTransitionAt })
+  }
+}
+
+/** The marks by which all processes are found again; a workload's own environment must not hide them. */
+function ownMarks(environment: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => name === 'MCPGW_DATA' || name === 'MCPGW_OWNER'))
+}

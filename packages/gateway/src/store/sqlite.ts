@@ -1,0 +1,269 @@
+import { chmodSync } from 'node:fs'
+import Database from 'libsql'
+import { GatewayError } from '../core/errors.ts'
+import type { Resource, ResourceKind } from '../core/resource.ts'
+import type { Change, ListQuery, Store } from './store.ts'
+
+export interface SqliteOptions {
+  readonly file: string
+  /** How often changes by other processes are looked for. */
+  readonly pollMs?: number
+  /** The file may grow to this many pages of 4 KiB; beyond it writes answer `storage_full`. */
+  readonly maxPages?: number
+}
+
+/** Each entry brings the schema one version further; entries are never edited once released. */
+const migrations = [
+  `CREATE TABLE resource (
+     name TEXT PRIMARY KEY,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX resource_change ON resource (change);
+   CREATE TABLE deletion (change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
+   CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
+   INSERT INTO counter VALUES (1, 0);`,
+]
+
+/** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
+const keptDeletions = 10_000
+
+interface Row {
+  readonly name: string
+  readonly kind: ResourceKind
+  readonly body: string
+  readonly change: number
+}
+
+/**
+ * Opens the embedded store: one file, WAL, every write on disk before it returns.
+ * @throws GatewayError `store_unavailable` when the file can not be opened or is of a newer version
+ */
+export function openSqliteStore(options: SqliteOptions): Store {
+  let database: Database.Database
+  try {
+    database = new Database(options.file)
+    chmodSync(options.file, 0o600)
+    // FULL: a write that has returned survives a power cut, not only `kill -9`.
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;')
+    if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
+    migrate(database, options.file)
+  } catch (error) {
+    if (error instanceof GatewayError) throw error
+    throw new GatewayError('store_unavailable', { detail: `The store ${options.file} can not be opened: ${(error as Error).message}`, cause: error })
+  }
+  return new SqliteStore(database, options.pollMs ?? 500)
+}
+
+function migrate(database: Database.Database, file: string): void {
+  // Two processes may open a new file at once; the second one waits and then finds nothing to do.
+  inTransaction(database, () => {
+    const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number }
+    if (version > migrations.length) {
+      throw new GatewayError('store_unavailable', { detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.` })
+    }
+    for (const step of migrations.slice(version)) database.exec(step)
+    database.exec(`PRAGMA user_version = ${migrations.length}`)
+  })
+}
+
+/** All of the work or nothing of it. */
+function inTransaction(database: Database.Database, work: () => void): void {
+  database.exec('BEGIN IMMEDIATE')
+  try {
+    work()
+    database.exec('COMMIT')
+  } catch (error) {
+    // SQLite rolls back by itself when the disk is full; the first error is the one to report.
+    if (database.inTransaction) database.exec('ROLLBACK')
+    throw error
+  }
+}
+
+class SqliteStore implements Store {
+  readonly #database: Database.Database
+  readonly #watchers = new Set<Watcher>()
+  readonly #poll: NodeJS.Timeout
+  readonly #get: Database.Statement
+  readonly #dataVersion: Database.Statement
+  #seenVersion: number
+  #seenChange: number
+  #closed = false
+
+  constructor(database: Database.Database, pollMs: number) {
+    this.#database = database
+    this.#get = database.prepare('SELECT body FROM resource WHERE name = ?')
+    this.#dataVersion = database.prepare('PRAGMA data_version')
+    this.#seenVersion = this.#readDataVersion()
+    this.#seenChange = this.#lastChange()
+    this.#poll = setInterval(() => this.#lookForForeignChanges(), pollMs).unref()
+  }
+
+  async create(resource: Resource): Promise<void> {
+    this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
+      const inserted = this.#database
+        .prepare('INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING')
+        .run(resource.name, resource.kind, resource.uid, resource.version, JSON.stringify(resource), change)
+      if (inserted.changes === 0) throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
+    })
+  }
+
+  async get(name: string): Promise<Resource | undefined> {
+    const row = this.#read(() => this.#get.get(name)) as { body: string } | undefined
+    return row === undefined ? undefined : (JSON.parse(row.body) as Resource)
+  }
+
+  async list(query: ListQuery): Promise<readonly Resource[]> {
+    const rows = this.#read(() =>
+      this.#database
+        .prepare('SELECT body FROM resource WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?')
+        .all(query.after ?? '', query.kind ?? null, query.kind ?? null, query.limit ?? -1),
+    ) as { body: string }[]
+    return rows.map(({ body }) => JSON.parse(body) as Resource)
+  }
+
+  async replace(resource: Resource, expectedVersion: number): Promise<void> {
+    this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
+      const updated = this.#database
+        .prepare('UPDATE resource SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?')
+        .run(resource.version, JSON.stringify(resource), change, resource.name, resource.uid, expectedVersion)
+      if (updated.changes === 0) throw this.#missed(resource.name, resource.uid)
+    })
+  }
+
+  async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
+    const stored = await this.get(name)
+    this.#write({ kind: stored?.kind ?? 'adapter', name }, (change) => {
+      const deleted = this.#database.prepare('DELETE FROM resource WHERE name = ? AND uid = ? AND version = ?').run(name, uid, expectedVersion)
+      if (deleted.changes === 0) throw this.#missed(name, uid)
+      this.#database.prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(change, name, stored?.kind ?? 'adapter')
+      this.#database.prepare('DELETE FROM deletion WHERE change < ?').run(change - keptDeletions)
+    })
+  }
+
+  async *watch(signal: AbortSignal): AsyncIterable<Change> {
+    const watcher = new Watcher()
+    this.#watchers.add(watcher)
+    try {
+      yield* watcher.changes(signal)
+    } finally {
+      this.#watchers.delete(watcher)
+    }
+  }
+
+  async ping(): Promise<void> {
+    this.#read(() => this.#lastChange())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearInterval(this.#poll)
+    this.#database.close()
+  }
+
+  /** One transaction with a change number of its own; watchers hear of it once it is stored. */
+  #write(change: Change, work: (number: number) => void): void {
+    try {
+      inTransaction(this.#database, () => {
+        const { change: number } = this.#database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as { change: number }
+        work(number)
+      })
+    } catch (error) {
+      throw toStoreError(error)
+    }
+    for (const watcher of this.#watchers) watcher.notify(change)
+  }
+
+  #read<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      throw toStoreError(error)
+    }
+  }
+
+  #missed(name: string, uid: string): GatewayError {
+    const row = this.#database.prepare('SELECT 1 FROM resource WHERE name = ? AND uid = ?').get(name, uid)
+    return row === undefined ? new GatewayError('not_found') : new GatewayError('precondition_failed')
+  }
+
+  #readDataVersion(): number {
+    return (this.#dataVersion.get() as { data_version: number }).data_version
+  }
+
+  #lastChange(): number {
+    return (this.#database.prepare('SELECT change FROM counter').get() as { change: number }).change
+  }
+
+  /** `PRAGMA data_version` moves only when another connection has written (SQLite documentation, pragma.html). */
+  #lookForForeignChanges(): void {
+    if (this.#closed) return
+    try {
+      const version = this.#readDataVersion()
+      if (version !== this.#seenVersion) {
+        for (const change of this.#changesAfter(this.#seenChange)) for (const watcher of this.#watchers) watcher.notify(change)
+        this.#seenVersion = version
+      }
+      this.#seenChange = this.#lastChange()
+    } catch {
+      // The file is busy or its disk fails: the next look finds the same changes.
+    }
+  }
+
+  #changesAfter(change: number): Change[] {
+    const present = this.#database.prepare('SELECT name, kind, body, change FROM resource WHERE change > ?').all(change) as Row[]
+    const gone = this.#database
+      .prepare('SELECT name, kind, change FROM deletion WHERE change > ? AND name NOT IN (SELECT name FROM resource) ORDER BY change')
+      .all(change) as Row[]
+    return [...gone.map(({ name, kind }) => ({ name, kind })), ...present.map(({ name, kind, body }) => ({ name, kind, resource: JSON.parse(body) as Resource }))]
+  }
+}
+
+/** One consumer of changes: at most one pending change per name, so a slow consumer costs no more memory than there are names. */
+class Watcher {
+  readonly #pending = new Map<string, Change>()
+  #wake: (() => void) | undefined
+
+  notify(change: Change): void {
+    // Deleted and set again, so that the order of the last changes is kept.
+    this.#pending.delete(change.name)
+    this.#pending.set(change.name, change)
+    this.#wake?.()
+  }
+
+  async *changes(signal: AbortSignal): AsyncIterable<Change> {
+    const wake = (): void => this.#wake?.()
+    signal.addEventListener('abort', wake)
+    try {
+      while (!signal.aborted) {
+        for (const [name, change] of this.#pending) {
+          this.#pending.delete(name)
+          yield change
+          if (signal.aborted) return
+        }
+        if (this.#pending.size > 0) continue
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+          if (signal.aborted) resolve()
+        })
+        this.#wake = undefined
+      }
+    } finally {
+      signal.removeEventListener('abort', wake)
+    }
+  }
+}
+
+function toStoreError(error: unknown): GatewayError {
+  if (error instanceof GatewayError) return error
+  const code = String((error as { code?: unknown }).code ?? '')
+  const message = error instanceof Error ? error.message : String(error)
+  if (code.startsWith('SQLITE_FULL') || /disk is full|no space left/i.test(message)) {
+    return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
+  }
+  return new GatewayError('store_unavailable', { cause: error })
+}

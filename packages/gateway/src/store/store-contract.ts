@@ -1,0 +1,179 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Resource } from '../core/resource.ts'
+import type { Change, Store } from './store.ts'
+
+/** A resource with what the store cares about, for tests. */
+export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
+  return {
+    kind: 'adapter',
+    name,
+    uid: randomUUID(),
+    version: 1,
+    generation: 1,
+    owner: { id: 'alice', issuer: 'development' },
+    createdAt: '2026-01-01T00:00:00.000Z',
+    lastUpdatedAt: '2026-01-01T00:00:00.000Z',
+    spec: { imageName: 'mcp-example', imageVersion: '1.0.0', environmentVariables: {}, replicaCount: 1, description: '', useWorkloadIdentity: false, requiredRoles: [] },
+    ...changes,
+  }
+}
+
+const next = (resource: Resource, description: string): Resource => ({ ...resource, version: resource.version + 1, spec: { ...resource.spec, description } })
+
+/** What every store driver must do. `open` gives a store on the same data each time, `reset` new data. */
+export function describeStore(driver: string, backend: { reset(): Promise<void>; open(): Promise<Store> }): void {
+  describe(`store ${driver}`, () => {
+    let store: Store
+    beforeEach(async () => {
+      await backend.reset()
+      store = await backend.open()
+    })
+    afterEach(() => store[Symbol.asyncDispose]())
+
+    const codeOf = (work: Promise<unknown>): Promise<unknown> =>
+      work.then(
+        () => 'done',
+        (error: { code?: unknown }) => error.code,
+      )
+
+    test('what was created is read back as it was, also after closing and opening again', async () => {
+      const resource = sampleResource('one', { spec: { ...sampleResource('x').spec, description: 'Zoë 🦊 \u0000 " \\ 1e400', environmentVariables: { A: { value: 'x'.repeat(300_000), secret: true } } } })
+      await store.create(resource)
+      expect(await store.get('one')).toEqual(resource)
+      await store[Symbol.asyncDispose]()
+      store = await backend.open()
+      expect(await store.get('one')).toEqual(resource)
+    })
+
+    test('a name that nobody has is undefined', async () => {
+      expect(await store.get('none')).toBeUndefined()
+    })
+
+    test('a name is taken once, whatever the kind', async () => {
+      await store.create(sampleResource('one'))
+      expect(await codeOf(store.create(sampleResource('one', { kind: 'tool' })))).toBe('name_taken')
+    })
+
+    test('of fifty that create one name at once, exactly one succeeds', async () => {
+      const other = await backend.open()
+      const outcomes = await Promise.all(Array.from({ length: 50 }, (_, index) => codeOf((index % 2 === 0 ? store : other).create(sampleResource('contested')))))
+      await other[Symbol.asyncDispose]()
+      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+      expect(outcomes.filter((outcome) => outcome === 'name_taken')).toHaveLength(49)
+    })
+
+    test('no update is lost: of those that read the same version, one may write', async () => {
+      const resource = sampleResource('one')
+      await store.create(resource)
+      const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => codeOf(store.replace(next(resource, String(index)), 1))))
+      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+      expect(outcomes.filter((outcome) => outcome === 'precondition_failed')).toHaveLength(19)
+      expect((await store.get('one'))?.version).toBe(2)
+    })
+
+    test('a stale writer does not touch a name that was deleted and created again', async () => {
+      const first = sampleResource('one')
+      await store.create(first)
+      await store.delete('one', first.uid, 1)
+      const second = sampleResource('one')
+      await store.create(second)
+      expect(await codeOf(store.replace(next(first, 'stale'), 1))).toBe('not_found')
+      expect(await codeOf(store.delete('one', first.uid, 1))).toBe('not_found')
+      expect(await store.get('one')).toEqual(second)
+    })
+
+    test('deleting needs the present version', async () => {
+      const resource = sampleResource('one')
+      await store.create(resource)
+      await store.replace(next(resource, 'new'), 1)
+      expect(await codeOf(store.delete('one', resource.uid, 1))).toBe('precondition_failed')
+      await store.delete('one', resource.uid, 2)
+      expect(await store.get('one')).toBeUndefined()
+      expect(await codeOf(store.delete('one', resource.uid, 2))).toBe('not_found')
+    })
+
+    test('lists are ordered by code point, paged and filtered by kind', async () => {
+      for (const name of ['b', 'a-1', 'a', 'c', 'a0']) await store.create(sampleResource(name, { kind: name === 'c' ? 'tool' : 'adapter' }))
+      const names = (resources: readonly Resource[]): string[] => resources.map(({ name }) => name)
+      expect(names(await store.list({}))).toEqual(['a', 'a-1', 'a0', 'b', 'c'])
+      expect(names(await store.list({ kind: 'adapter', after: 'a', limit: 2 }))).toEqual(['a-1', 'a0'])
+      expect(names(await store.list({ kind: 'tool' }))).toEqual(['c'])
+    })
+
+    test('watching tells every change since, in order per name, and never loses the last', async () => {
+      const stop = new AbortController()
+      const seen: Change[] = []
+      const changes = store.watch(stop.signal)[Symbol.asyncIterator]()
+      let pending = changes.next()
+      let resource = sampleResource('one')
+      await store.create(resource)
+      for (let index = 0; index < 100; index += 1) {
+        const updated = next(resource, String(index))
+        await store.replace(updated, resource.version)
+        resource = updated
+      }
+      await store.create(sampleResource('two'))
+      await store.delete('one', resource.uid, resource.version)
+      while (seen.at(-1)?.name !== 'one' || seen.at(-1)?.resource !== undefined) {
+        const result = await pending
+        if (result.done === true) break
+        seen.push(result.value)
+        pending = changes.next()
+      }
+      stop.abort()
+      const versions = seen.filter(({ name, resource: changed }) => name === 'one' && changed !== undefined).map(({ resource: changed }) => changed?.version ?? 0)
+      expect(versions).toEqual(versions.toSorted((a, b) => a - b))
+      expect(seen.some(({ name }) => name === 'two')).toBe(true)
+      expect((await pending).done).toBe(true)
+    })
+
+    test('changes by another process are seen', async () => {
+      const stop = new AbortController()
+      const changes = store.watch(stop.signal)[Symbol.asyncIterator]()
+      const first = changes.next()
+      const other = await backend.open()
+      const resource = sampleResource('elsewhere')
+      await other.create(resource)
+      expect((await first).value).toMatchObject({ name: 'elsewhere', resource: { uid: resource.uid } })
+      const second = changes.next()
+      await other.delete('elsewhere', resource.uid, 1)
+      expect((await second).value).toEqual({ name: 'elsewhere', kind: 'adapter' })
+      stop.abort()
+      await other[Symbol.asyncDispose]()
+    })
+
+    test('any sequence of calls leaves what a plain map would hold', async () => {
+      const name = fc.constantFrom('a', 'b', 'c')
+      const call = fc.record({ name, op: fc.constantFrom('create', 'replace', 'delete', 'stale'), text: fc.string() })
+      await fc.assert(
+        fc.asyncProperty(fc.array(call, { maxLength: 30 }), async (calls) => {
+          await store[Symbol.asyncDispose]()
+          await backend.reset()
+          store = await backend.open()
+          const model = new Map<string, Resource>()
+          for (const { name: key, op, text } of calls) {
+            const known = model.get(key)
+            if (op === 'create') {
+              const made = sampleResource(key, { uid: known?.uid ?? randomUUID() })
+              expect(await codeOf(store.create(made))).toBe(known === undefined ? 'done' : 'name_taken')
+              if (known === undefined) model.set(key, made)
+            } else if (known !== undefined && op === 'replace') {
+              const updated = next(known, text)
+              await store.replace(updated, known.version)
+              model.set(key, updated)
+            } else if (known !== undefined && op === 'delete') {
+              await store.delete(key, known.uid, known.version)
+              model.delete(key)
+            } else if (known !== undefined) {
+              expect(await codeOf(store.replace(next(known, text), known.version + 7))).toBe('precondition_failed')
+            }
+          }
+          expect(await store.list({})).toEqual([...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1)))
+        }),
+        { numRuns: 25 },
+      )
+    })
+  })
+}

@@ -1,0 +1,101 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/**
+ * Which room of the gateway may import which. The two planes (`proxy`, `control`) never import each other: they meet in
+ * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
+ */
+const gatewayTable: Readonly<Record<string, readonly string[]>> = {
+  main: ['app', 'config', 'demo', 'telemetry'],
+  app: ['auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry'],
+  demo: [],
+  config: [],
+  core: [],
+  auth: ['core'],
+  http: ['core'],
+  control: ['core', 'http', 'runtime', 'store', 'telemetry'],
+  proxy: ['config', 'core', 'http', 'store', 'telemetry'],
+  reconcile: ['core', 'runtime', 'store', 'telemetry'],
+  runtime: ['config', 'core', 'telemetry'],
+  store: ['core'],
+  telemetry: [],
+}
+
+const packageTable: Readonly<Record<string, readonly string[]>> = {
+  contract: [],
+  protocol: [],
+  bridge: ['protocol'],
+  gateway: ['bridge', 'contract', 'protocol'],
+}
+
+interface Import {
+  readonly file: string
+  readonly specifier: string
+}
+
+function sourceFiles(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
+    .map((entry) => join(entry.parentPath, entry.name))
+}
+
+function importsOf(file: string): Import[] {
+  const text = readFileSync(file, 'utf8')
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => ({ file, specifier: match[1] ?? '' }))
+}
+
+const gatewaySource = join(root, 'packages/gateway/src')
+const roomOf = (file: string): string => relative(gatewaySource, file).split(sep)[0]?.replace(/\.ts$/, '') ?? ''
+
+describe('the architecture', () => {
+  const edges = new Map<string, Set<string>>()
+  for (const { file, specifier } of sourceFiles(gatewaySource).flatMap(importsOf)) {
+    if (!specifier.startsWith('.')) continue
+    const from = roomOf(file)
+    const to = roomOf(join(dirname(file), specifier))
+    if (to === from || to === '..' || to === 'lib') continue
+    edges.set(from, (edges.get(from) ?? new Set()).add(to))
+  }
+
+  test('each room imports only what its line of the table allows', () => {
+    const surplus = [...edges].flatMap(([from, targets]) => [...targets].filter((to) => !gatewayTable[from]?.includes(to)).map((to) => `${from} → ${to}`))
+    expect(surplus).toEqual([])
+  })
+
+  test('no line of the table is stale', () => {
+    const stale = Object.entries(gatewayTable).flatMap(([from, targets]) => targets.filter((to) => !edges.get(from)?.has(to)).map((to) => `${from} → ${to}`))
+    expect(stale).toEqual([])
+  })
+
+  test('mechanisms in lib know nothing of the rest', () => {
+    const foreign = sourceFiles(join(gatewaySource, 'lib'))
+      .flatMap(importsOf)
+      .filter(({ specifier }) => specifier.startsWith('../'))
+    expect(foreign).toEqual([])
+  })
+
+  test('a package imports only the packages that its line of the table allows', () => {
+    for (const [name, allowed] of Object.entries(packageTable)) {
+      const used = sourceFiles(join(root, 'packages', name, 'src'))
+        .flatMap(importsOf)
+        .flatMap(({ specifier }) => /^@mcp-gateway\/([^/]+)/.exec(specifier)?.[1] ?? [])
+      expect([...new Set(used)].filter((used) => !allowed.includes(used) && used !== name)).toEqual([])
+    }
+  })
+
+  test('protocol does no I/O', () => {
+    const io = sourceFiles(join(root, 'packages/protocol/src'))
+      .flatMap(importsOf)
+      .filter(({ specifier }) => !specifier.startsWith('.'))
+    expect(io).toEqual([])
+  })
+
+  test('only main.ts reads the environment of the gateway', () => {
+    const readers = sourceFiles(gatewaySource).filter((file) => /process\.env\b/.test(readFileSync(file, 'utf8')))
+    expect(readers.map((file) => relative(gatewaySource, file))).toEqual(['main.ts'])
+  })
+})
