@@ -1,0 +1,100 @@
+#!/usr/bin/env node
+import type { AddressInfo } from 'node:net'
+import { parseArgs } from 'node:util'
+import { pino } from 'pino'
+import { createFront, type Handler } from './front.ts'
+import { ownVariables, readSettings, SettingsError, type Settings } from './settings.ts'
+import { StdioBridge } from './stdio-bridge.ts'
+import { newMark, startWarden, type Warden } from './warden.ts'
+
+const usage = `mcp-bridge: a stdio or remote MCP server behind streamable HTTP
+
+  mcp-bridge [--host HOST] [--port PORT] -- COMMAND [ARGUMENT ...]
+  mcp-bridge [--host HOST] [--port PORT] --url URL
+
+or by the variables MCP_COMMAND and MCP_ARGS, or MCP_PROXY_URL. docs/bridge.md lists all of them.
+`
+
+const megabyte = 1024 * 1024
+const stopGraceMs = 3000
+
+/** Flags outrank variables. */
+function environmentOf(argv: readonly string[]): Record<string, string | undefined> | undefined {
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    allowPositionals: true,
+    options: { host: { type: 'string' }, port: { type: 'string' }, url: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+  })
+  if (values.help === true) return undefined
+  const [command, ...args] = positionals
+  return {
+    ...process.env,
+    ...(values.host === undefined ? {} : { HOST: values.host }),
+    ...(values.port === undefined ? {} : { PORT: values.port }),
+    ...(values.url === undefined ? {} : { MCP_PROXY_URL: values.url }),
+    ...(command === undefined ? {} : { MCP_COMMAND: command, MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ') }),
+  }
+}
+
+async function openHandler(settings: Settings, environment: Record<string, string | undefined>): Promise<Handler> {
+  const log = pino({ level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2))
+  const { upstream } = settings
+  if (upstream.kind === 'remote') {
+    const { RemoteBridge } = await import('./remote-bridge.ts')
+    return new RemoteBridge({ ...upstream, answerTimeoutMs: settings.answerTimeoutMs, connectTimeoutMs: 10_000, bodyLimitBytes: 4 * megabyte, log })
+  }
+  return new StdioBridge({
+    ...upstream,
+    environment,
+    stopGraceMs,
+    maxLineBytes: 64 * megabyte,
+    maxSessions: settings.maxSessions,
+    sessionIdleMs: settings.sessionIdleMs,
+    sessionMaxMs: settings.sessionMaxMs,
+    bodyLimitBytes: 4 * megabyte,
+    eventBufferBytes: megabyte,
+    log,
+  })
+}
+
+async function main(): Promise<void> {
+  const environment = environmentOf(process.argv.slice(2))
+  if (environment === undefined) return void process.stdout.write(usage)
+  const settings = readSettings(environment)
+  const server = Object.fromEntries(Object.entries(environment).filter(([name]) => !ownVariables.has(name)))
+  // Under a gateway its warden watches; alone, the bridge has its own.
+  let warden: Warden | undefined
+  if (environment['MCPGW_OWNER'] === undefined && settings.upstream.kind === 'stdio') {
+    const mark = newMark('MCPGW_OWNER')
+    server[mark.name] = mark.value
+    warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: stopGraceMs / 1000 })
+  }
+  const handler = await openHandler(settings, server)
+  const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(settings.host)
+  const names = ['localhost', '127.0.0.1', '[::1]', settings.host, ...settings.allowedHosts]
+  const front = createFront(handler, { allowedHosts: loopback || settings.allowedHosts.length > 0 ? new Set(names) : undefined })
+  front.listen(settings.port, settings.host, () => {
+    const { address, port, family } = front.address() as AddressInfo
+    process.stdout.write(`mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`)
+  })
+  front.on('error', (error) => {
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 1
+    void handler[Symbol.asyncDispose]()
+  })
+  let stopping = false
+  const stop = async (): Promise<void> => {
+    if (stopping) return
+    stopping = true
+    front.close()
+    await handler[Symbol.asyncDispose]()
+    warden?.release()
+    front.closeAllConnections()
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void stop())
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof SettingsError ? error.message : error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+})

@@ -1,0 +1,227 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { isUtf8 } from 'node:buffer'
+import { errorCode, outline } from '@mcp-gateway/protocol'
+import { sendRpcError } from './answers.ts'
+import { readBody } from './body.ts'
+import type { Handler } from './front.ts'
+import { Session, type Link } from './session.ts'
+import { SharedChild } from './shared-child.ts'
+import { StdioChild, type ChildOptions } from './stdio-child.ts'
+
+export interface StdioBridgeOptions extends ChildOptions {
+  /** A child for each session, or one for all. */
+  readonly isolation: 'session' | 'shared'
+  /** Children that are started ahead, so that a session does not wait for `npx`. */
+  readonly warmSpares: number
+  readonly maxSessions: number
+  readonly sessionIdleMs: number
+  readonly sessionMaxMs: number
+  readonly bodyLimitBytes: number
+  readonly eventBufferBytes: number
+}
+
+const sweepMs = 5000
+
+/** A stdio MCP server behind streamable HTTP, with the whole of the legacy protocol (2025-03-26 to 2025-11-25). */
+export class StdioBridge implements Handler {
+  readonly #options: StdioBridgeOptions
+  readonly #sessions = new Map<string, Session>()
+  readonly #children = new Set<StdioChild>()
+  readonly #spares: StdioChild[] = []
+  readonly #sweep: NodeJS.Timeout
+  #shared: SharedChild | undefined
+  #spareFailures = 0
+  #spareTimer: NodeJS.Timeout | undefined
+  #stopped = false
+
+  constructor(options: StdioBridgeOptions) {
+    this.#options = options
+    this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
+    this.#warm()
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    switch (request.method) {
+      case 'POST':
+        return this.#post(request, response)
+      case 'GET':
+        return this.#get(request, response)
+      case 'DELETE':
+        return this.#delete(request, response)
+      default:
+        sendRpcError(response, 405, undefined, errorCode.invalidRequest, 'Method not allowed.', { allow: 'POST, GET, DELETE' })
+    }
+  }
+
+  #post(request: IncomingMessage, response: ServerResponse): void {
+    if (!isJson(request.headers['content-type'])) return sendRpcError(response, 415, undefined, errorCode.invalidRequest, 'The body must be application/json.')
+    const { accept } = request.headers
+    if (accept !== undefined && !accepts(accept, 'application/json')) return sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept application/json and text/event-stream.')
+    readBody(request, this.#options.bodyLimitBytes, (body) => {
+      if (body === 'gone') return
+      if (body === 'too large') return sendRpcError(response, 413, undefined, errorCode.invalidRequest, `The body is larger than ${this.#options.bodyLimitBytes} bytes.`, { connection: 'close' })
+      const mistake = jsonMistake(body)
+      if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
+      const sessionId = request.headers['mcp-session-id']
+      if (sessionId === undefined) return this.#open(body, response)
+      const session = this.#sessions.get(String(sessionId))
+      if (session === undefined) return sendNoSession(response)
+      session.post(body, response)
+    })
+  }
+
+  #get(request: IncomingMessage, response: ServerResponse): void {
+    if (!accepts(request.headers.accept ?? '', 'text/event-stream')) return sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept text/event-stream.')
+    const session = this.#sessionOf(request, response)
+    session?.get(response, first(request.headers['last-event-id']))
+  }
+
+  #delete(request: IncomingMessage, response: ServerResponse): void {
+    const session = this.#sessionOf(request, response)
+    if (session === undefined) return
+    this.#sessions.delete(session.id)
+    session.end('The session was ended by the client.')
+    response.writeHead(200).end()
+  }
+
+  #sessionOf(request: IncomingMessage, response: ServerResponse): Session | undefined {
+    const id = first(request.headers['mcp-session-id'])
+    const session = id === undefined ? undefined : this.#sessions.get(id)
+    if (id === undefined) sendRpcError(response, 400, undefined, errorCode.invalidRequest, 'Mcp-Session-Id is required.')
+    else if (session === undefined) sendNoSession(response)
+    return session
+  }
+
+  /** A POST without session: only `initialize` opens one. */
+  #open(body: Buffer, response: ServerResponse): void {
+    const { method, id } = outline(body)
+    if (method !== 'initialize' || id === undefined) return sendRpcError(response, 400, id, errorCode.invalidRequest, 'Mcp-Session-Id is required: initialize first.')
+    if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
+    if (this.#sessions.size >= this.#options.maxSessions) {
+      return sendRpcError(response, 503, id, errorCode.internal, `There are ${this.#options.maxSessions} sessions, which is the limit (MCP_MAX_SESSIONS).`, { 'retry-after': '5' })
+    }
+    const sessionId = randomBytes(16).toString('base64url')
+    const { eventBufferBytes } = this.#options
+    const link = this.#options.isolation === 'shared' ? this.#sharedChild().link(() => session) : this.#ownLink(() => session)
+    const session: Session = new Session({ id: sessionId, link, eventBufferBytes, now: Date.now })
+    this.#sessions.set(sessionId, session)
+    session.post(body, response, { 'mcp-session-id': sessionId })
+  }
+
+  #ownLink(sessionOf: () => Session): Link {
+    const child = this.#takeSpare() ?? this.#spawn()
+    child.listen({
+      line: (line) => sessionOf().receive(line),
+      ended: (reason) => {
+        this.#sessions.delete(sessionOf().id)
+        sessionOf().end(reason)
+      },
+    })
+    return {
+      send: (message) => child.send(message),
+      whenDrained: (listener) => child.whenDrained(listener),
+      pause: () => child.pause(),
+      resume: () => child.resume(),
+      close: () => void child.stop(),
+    }
+  }
+
+  #sharedChild(): SharedChild {
+    this.#shared ??= new SharedChild(this.#takeSpare() ?? this.#spawn(), () => {
+      this.#shared = undefined
+      this.#sessions.clear()
+      this.#warm()
+    })
+    return this.#shared
+  }
+
+  #spawn(): StdioChild {
+    const child = new StdioChild(this.#options)
+    this.#children.add(child)
+    return child
+  }
+
+  #takeSpare(): StdioChild | undefined {
+    let spare = this.#spares.shift()
+    while (spare?.endedBecause !== undefined) spare = this.#spares.shift()
+    // After this request, so that spawning does not delay it.
+    setImmediate(() => this.#warm())
+    return spare
+  }
+
+  /** Starts spares up to their number. One that ends unused is replaced with growing delay, so that a broken command does not spin. */
+  #warm(): void {
+    const wanted = this.#options.isolation === 'shared' ? (this.#shared === undefined ? Math.min(1, this.#options.warmSpares) : 0) : this.#options.warmSpares
+    while (!this.#stopped && this.#spareTimer === undefined && this.#spares.length < wanted) {
+      const spare = this.#spawn()
+      this.#spares.push(spare)
+      void spare.ended().then(() => {
+        this.#children.delete(spare)
+        const unused = this.#spares.indexOf(spare)
+        if (unused === -1) {
+          this.#spareFailures = 0
+          return
+        }
+        this.#spares.splice(unused, 1)
+        this.#spareFailures += 1
+        clearTimeout(this.#spareTimer)
+        this.#spareTimer = setTimeout(
+          () => {
+            this.#spareTimer = undefined
+            this.#warm()
+          },
+          Math.min(30_000, 250 * 2 ** this.#spareFailures),
+        ).unref()
+      })
+    }
+  }
+
+  #tend(): void {
+    const now = Date.now()
+    for (const session of this.#sessions.values()) {
+      const idle = !session.busy && now - session.lastUsed > this.#options.sessionIdleMs
+      if (idle || now - session.createdAt > this.#options.sessionMaxMs) {
+        this.#sessions.delete(session.id)
+        session.end(idle ? 'The session was idle for too long.' : 'The session has reached its greatest age.')
+      } else session.keepAlive(sweepMs)
+    }
+    for (const child of this.#children) if (child.endedBecause !== undefined) this.#children.delete(child)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true
+    clearInterval(this.#sweep)
+    clearTimeout(this.#spareTimer)
+    for (const session of this.#sessions.values()) session.end('The bridge is shutting down.')
+    this.#sessions.clear()
+    await Promise.all([...this.#children].map((child) => child.stop()))
+  }
+}
+
+function sendNoSession(response: ServerResponse): void {
+  sendRpcError(response, 404, undefined, errorCode.sessionNotFound, 'Session not found.')
+}
+
+/** Why the bytes are no JSON text that a line can carry, or undefined. */
+function jsonMistake(body: Buffer): string | undefined {
+  if (!isUtf8(body)) return 'The body is not UTF-8.'
+  try {
+    JSON.parse(body.toString())
+    return undefined
+  } catch (error) {
+    return `Parse error: ${(error as Error).message.slice(0, 200)}`
+  }
+}
+
+function isJson(contentType: string | undefined): boolean {
+  return contentType !== undefined && /^application\/json\s*(;|$)/i.test(contentType)
+}
+
+function accepts(accept: string, type: string): boolean {
+  return accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)
+}
+
+function first(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value[0] : value
+}

@@ -1,0 +1,152 @@
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
+import type { Readable, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { LineFramer } from '@mcp-gateway/protocol'
+import type { Logger } from 'pino'
+
+export interface ChildOptions {
+  readonly command: string
+  readonly args: readonly string[]
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly stopGraceMs: number
+  readonly maxLineBytes: number
+  readonly log: Logger
+}
+
+/** What a session hears of its child. Set once the child is taken into use; nothing is read from it before. */
+export interface ChildListener {
+  line(line: Uint8Array): void
+  /** The child has ended, with a sentence that says how and what it said last. */
+  ended(reason: string): void
+}
+
+/** A stdio server as a process: lines in, lines out, its errors in the log, its whole process group ended with it. */
+export class StdioChild {
+  readonly #options: ChildOptions
+  readonly #process: ChildProcessByStdio<Writable, Readable, Readable>
+  readonly #exit: Promise<void>
+  readonly #lastWords: string[] = []
+  readonly startedAt = Date.now()
+  #listener: ChildListener | undefined
+  #endedBecause: string | undefined
+  #stopping = false
+
+  constructor(options: ChildOptions) {
+    this.#options = options
+    // A process group of its own: `npx` and shells fork the server itself, and all of it must end.
+    this.#process = spawn(options.command, options.args, { detached: true, env: options.environment as NodeJS.ProcessEnv, stdio: ['pipe', 'pipe', 'pipe'] })
+    this.#exit = new Promise((resolve) => {
+      this.#process.once('error', (error: NodeJS.ErrnoException) => {
+        this.#end(error.code === 'ENOENT' ? `The command '${options.command}' does not exist.` : `The command '${options.command}' could not be started: ${error.message}`)
+        resolve()
+      })
+      // `close` rather than `exit`: what the child wrote before it ended is read first.
+      this.#process.once('exit', (code, signal) => {
+        setTimeout(() => this.#process.stdout.destroy(), 200).unref()
+        this.#process.once('close', () => {
+          this.#end(signal === null ? `The server exited with code ${code}.` : `The server was ended by ${signal}.`)
+          resolve()
+        })
+      })
+    })
+    const framer = new LineFramer(options.maxLineBytes, {
+      line: (line) => this.#line(line),
+      tooLong: () => options.log.warn({ pid: this.pid, maxLineBytes: options.maxLineBytes }, 'the server wrote a line that is too long; it was dropped'),
+    })
+    this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
+    // Until somebody listens, the pipe holds back what the server writes.
+    this.#process.stdout.pause()
+    const errors = new LineFramer(16_384, { line: (line) => this.#logLine(Buffer.from(line).toString()), tooLong: () => undefined })
+    this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
+    // A child that is gone answers writes with EPIPE; its end is reported by itself.
+    this.#process.stdin.on('error', () => undefined)
+  }
+
+  get pid(): number | undefined {
+    return this.#process.pid
+  }
+
+  /** Why it has ended, if it has. */
+  get endedBecause(): string | undefined {
+    return this.#endedBecause
+  }
+
+  /** Resolves when it has ended. */
+  ended(): Promise<void> {
+    return this.#exit
+  }
+
+  listen(listener: ChildListener): void {
+    this.#listener = listener
+    if (this.#endedBecause !== undefined) queueMicrotask(() => listener.ended(this.#endedBecause ?? ''))
+    else this.#process.stdout.resume()
+  }
+
+  /** Writes one message. False when the child reads slower than it is written to; `whenDrained` tells when it has caught up. */
+  send(message: Uint8Array): boolean {
+    const { stdin } = this.#process
+    stdin.cork()
+    stdin.write(message)
+    const more = stdin.write('\n')
+    stdin.uncork()
+    return more
+  }
+
+  whenDrained(listener: () => void): void {
+    this.#process.stdin.once('drain', listener)
+  }
+
+  /** Stops reading, so that the server feels a slow client; `resume` goes on. */
+  pause(): void {
+    this.#process.stdout.pause()
+  }
+
+  resume(): void {
+    this.#process.stdout.resume()
+  }
+
+  /** Closes its input, then SIGTERM, then SIGKILL, each to the whole group. Resolves when it has ended. */
+  async stop(): Promise<void> {
+    if (!this.#stopping) {
+      this.#stopping = true
+      this.#process.stdin.end()
+      this.#process.stdout.resume()
+      // Many servers end by themselves when their input ends, and may have something to save.
+      await Promise.race([this.#exit, sleep(Math.min(300, this.#options.stopGraceMs))])
+      this.#signal('SIGTERM')
+      await Promise.race([this.#exit, sleep(this.#options.stopGraceMs)])
+      this.#signal('SIGKILL')
+    }
+    await this.#exit
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.pid === undefined) return
+    try {
+      process.kill(-this.pid, signal)
+    } catch {
+      // The group is gone.
+    }
+  }
+
+  #line(line: Uint8Array): void {
+    // Servers print banners; a message begins with a brace.
+    if (line[0] === 0x7b || line[0] === 0x5b) this.#listener?.line(line)
+    else this.#options.log.warn({ pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() }, 'the server wrote a line to standard output that is no message')
+  }
+
+  #logLine(line: string): void {
+    this.#lastWords.push(line.slice(0, 500))
+    if (this.#lastWords.length > 5) this.#lastWords.shift()
+    this.#options.log.info({ pid: this.pid, stderr: line }, 'server')
+  }
+
+  #end(how: string): void {
+    const words = this.#lastWords.join(' | ')
+    this.#endedBecause = words === '' ? how : `${how} It said last: ${words}`
+    if (!this.#stopping) this.#options.log.warn({ pid: this.pid, reason: this.#endedBecause }, 'the server ended')
+    // Children that the server forked and left behind.
+    this.#signal('SIGKILL')
+    this.#listener?.ended(this.#endedBecause)
+  }
+}

@@ -1,0 +1,5 @@
+export * from './json-slice.ts'
+export * from './line-framing.ts'
+export * from './message.ts'
+export * from './sse.ts'
+export * from './versions.ts'

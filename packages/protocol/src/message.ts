@@ -1,0 +1,51 @@
+import { eachMember, sliceText, valueAt, type Slice } from './json-slice.ts'
+
+/** What routing needs to know of a JSON-RPC message; the rest of it stays bytes. */
+export interface MessageOutline {
+  /** The raw text of the id: `1`, `"a"`, `null`. Opaque: 0, "" and integers beyond 2^53 are ids like any other. */
+  readonly id: string | undefined
+  readonly idSlice: Slice | undefined
+  readonly method: string | undefined
+  readonly paramsSlice: Slice | undefined
+  readonly isResponse: boolean
+}
+
+/** Outlines the JSON-RPC message in the bytes, which hold valid JSON. */
+export function outline(bytes: Uint8Array, within: Slice = { start: 0, end: bytes.length }): MessageOutline {
+  let idSlice: Slice | undefined
+  let method: string | undefined
+  let paramsSlice: Slice | undefined
+  let isResponse = false
+  eachMember(bytes, within, (name, value) => {
+    if (name === 'id') idSlice = value
+    else if (name === 'method') method = textOf(bytes, value)
+    else if (name === 'params') paramsSlice = value
+    else if (name === 'result' || name === 'error') isResponse = true
+  })
+  return { id: idSlice === undefined ? undefined : sliceText(bytes, idSlice), idSlice, method, paramsSlice, isResponse: isResponse && method === undefined }
+}
+
+/** The string that a slice holds, or undefined if it holds another value. */
+function textOf(bytes: Uint8Array, slice: Slice): string | undefined {
+  const raw = sliceText(bytes, slice)
+  if (!raw.startsWith('"')) return undefined
+  return raw.includes('\\') ? (JSON.parse(raw) as string) : raw.slice(1, -1)
+}
+
+/** The raw progress token that a request asks with (`params._meta.progressToken`). */
+export function requestedProgressToken(bytes: Uint8Array, { paramsSlice }: MessageOutline): Slice | undefined {
+  return paramsSlice === undefined ? undefined : valueAt(bytes, ['_meta', 'progressToken'], paramsSlice)
+}
+
+/** The raw progress token that a `notifications/progress` carries. */
+export function notifiedProgressToken(bytes: Uint8Array, { paramsSlice }: MessageOutline): Slice | undefined {
+  return paramsSlice === undefined ? undefined : valueAt(bytes, ['progressToken'], paramsSlice)
+}
+
+export const errorCode = { parse: -32700, invalidRequest: -32600, methodNotFound: -32601, invalidParams: -32602, internal: -32603, sessionNotFound: -32001 } as const
+
+/** A JSON-RPC error answer. `id` is raw JSON. */
+export function errorAnswer(id: string | undefined, code: number, message: string, data?: unknown): string {
+  const tail = data === undefined ? '' : `,"data":${JSON.stringify(data)}`
+  return `{"jsonrpc":"2.0","id":${id ?? 'null'},"error":{"code":${code},"message":${JSON.stringify(message)}${tail}}}`
+}
