@@ -9,7 +9,12 @@ export default defineConfig({
     projects: [
       {
         ...source,
-        test: { name: 'unit', include: ['packages/*/src/**/*.test.ts', 'samples/*/src/**/*.test.ts', 'test/*.test.ts'], pool: 'threads', isolate: false },
+        test: {
+          name: 'unit',
+          include: ['packages/*/src/**/*.test.ts', 'samples/*/src/**/*.test.ts', 'test/*.test.ts'],
+          pool: 'threads',
+          isolate: false,
+        },
       },
       {
         ...source,

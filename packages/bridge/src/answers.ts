@@ -8,7 +8,14 @@ export function sendJson(response: ServerResponse, status: number, body: Uint8Ar
 }
 
 /** Answers with a JSON-RPC error. `id` is raw JSON. */
-export function sendRpcError(response: ServerResponse, status: number, id: string | undefined, code: number, message: string, headers: Readonly<Record<string, string>> = {}): void {
+export function sendRpcError(
+  response: ServerResponse,
+  status: number,
+  id: string | undefined,
+  code: number,
+  message: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
   if (response.headersSent || response.destroyed) return
   sendJson(response, status, Buffer.from(errorAnswer(id, code, message)), headers)
 }

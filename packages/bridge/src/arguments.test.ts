@@ -5,7 +5,10 @@ import { checkArguments, splitArguments } from './arguments.ts'
 describe('arguments', () => {
   test.each<[string, string[]]>([
     ['-y @azure/mcp@latest server start', ['-y', '@azure/mcp@latest', 'server', 'start']],
-    ['--prerelease=allow --from git+https://github.com/azure-ai-foundry/mcp-foundry.git run-azure-ai-foundry-mcp', ['--prerelease=allow', '--from', 'git+https://github.com/azure-ai-foundry/mcp-foundry.git', 'run-azure-ai-foundry-mcp']],
+    [
+      '--prerelease=allow --from git+https://github.com/azure-ai-foundry/mcp-foundry.git run-azure-ai-foundry-mcp',
+      ['--prerelease=allow', '--from', 'git+https://github.com/azure-ai-foundry/mcp-foundry.git', 'run-azure-ai-foundry-mcp'],
+    ],
     [`a 'b c' "d \\"e\\" $HOME" f\\ g`, ['a', 'b c', 'd "e" $HOME', 'f g']],
     [`--json='{"a":"b"}' ''`, ['--json={"a":"b"}', '']],
     ['  \t ', []],
@@ -30,10 +33,20 @@ describe('arguments', () => {
   })
 
   test('the limits of the original hold', () => {
-    expect(() => checkArguments('npx', Array.from({ length: 65 }, () => 'a'))).toThrow(/65 arguments/)
+    expect(() =>
+      checkArguments(
+        'npx',
+        Array.from({ length: 65 }, () => 'a'),
+      ),
+    ).toThrow(/65 arguments/)
     expect(() => checkArguments('npx', ['a'.repeat(513)])).toThrow(/argument 1 has 513/)
     expect(() => checkArguments('npx', [''])).toThrow(/argument 1 has 0/)
     expect(() => checkArguments('np\nx', [])).toThrow(/the command holds a line break/)
-    expect(() => checkArguments('npx', Array.from({ length: 64 }, () => 'a'.repeat(512)))).not.toThrow()
+    expect(() =>
+      checkArguments(
+        'npx',
+        Array.from({ length: 64 }, () => 'a'.repeat(512)),
+      ),
+    ).not.toThrow()
   })
 })

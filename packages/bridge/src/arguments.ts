@@ -3,8 +3,8 @@ export class ArgumentError extends Error {
   override readonly name = 'ArgumentError'
 }
 
-export const longestArgument = 512
-export const mostArguments = 64
+const longestArgument = 512
+const mostArguments = 64
 
 /**
  * Splits by the rules of a POSIX shell (XCU section 2.2): single quotes keep everything, double quotes all but `\\` before one of `$`, `` ` ``, `"`, `\\`,
@@ -50,7 +50,8 @@ export function checkArguments(command: string, args: readonly string[]): void {
   if (args.length > mostArguments) throw new ArgumentError(`has ${args.length} arguments; at most ${mostArguments} are allowed`)
   for (const [index, word] of [command, ...args].entries()) {
     const what = index === 0 ? 'the command' : `argument ${index}`
-    if (word.length === 0 || word.length > longestArgument) throw new ArgumentError(`${what} has ${word.length} characters; 1 to ${longestArgument} are allowed`)
+    if (word.length === 0 || word.length > longestArgument)
+      throw new ArgumentError(`${what} has ${word.length} characters; 1 to ${longestArgument} are allowed`)
     // eslint-disable-next-line no-control-regex -- these are the characters that are looked for
     if (/[\u0000\r\n]/.test(word)) throw new ArgumentError(`${what} holds a line break or NUL`)
   }

@@ -52,10 +52,19 @@ export class EventStream {
   }
 
   /** Sends the stream to a client from now on, first what it has missed after event `after`. */
-  attach(response: ServerResponse, headers: Readonly<Record<string, string>>, options: { readonly priming: boolean; readonly after?: number }): void {
+  attach(
+    response: ServerResponse,
+    headers: Readonly<Record<string, string>>,
+    options: { readonly priming: boolean; readonly after?: number },
+  ): void {
     this.#response?.end()
     this.#response = response
-    response.writeHead(200, { ...headers, 'content-type': 'text/event-stream', 'cache-control': 'no-cache, no-transform', 'x-accel-buffering': 'no' })
+    response.writeHead(200, {
+      ...headers,
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    })
     response.once('close', () => {
       if (this.#response === response) this.#response = undefined
     })

@@ -15,16 +15,24 @@ export interface FrontOptions {
 /** The HTTP server of the bridge: `/mcp` for the handler, `/healthz` for probes, Host and Origin checked against DNS rebinding. */
 export function createFront(handler: Handler, { allowedHosts }: FrontOptions): Server {
   // A client that vanished without a word would hold its session for ever: TCP asks after it.
-  return createServer({ keepAlive: true, keepAliveInitialDelay: 30_000, noDelay: true, requestTimeout: 60_000, keepAliveTimeout: 75_000 }, (request, response) => {
-    const { host, origin } = request.headers
-    if (allowedHosts !== undefined && (host === undefined || !allowedHosts.has(hostName(host)) || (origin !== undefined && !allowedHosts.has(hostName(origin.replace(/^https?:\/\//, '')))))) {
-      return sendRpcError(response, 403, undefined, errorCode.invalidRequest, 'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).')
-    }
-    const { url = '' } = request
-    if (url === '/mcp' || url.startsWith('/mcp?')) return handler.handle(request, response)
-    if (url === '/healthz') return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}')
-    sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
-  })
+  return createServer(
+    { keepAlive: true, keepAliveInitialDelay: 30_000, noDelay: true, requestTimeout: 60_000, keepAliveTimeout: 75_000 },
+    (request, response) => {
+      const { host, origin } = request.headers
+      if (
+        allowedHosts !== undefined &&
+        (host === undefined ||
+          !allowedHosts.has(hostName(host)) ||
+          (origin !== undefined && !allowedHosts.has(hostName(origin.replace(/^https?:\/\//, '')))))
+      ) {
+        return sendRpcError(response, 403, undefined, errorCode.invalidRequest, 'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).')
+      }
+      const { url = '' } = request
+      if (url === '/mcp' || url.startsWith('/mcp?')) return handler.handle(request, response)
+      if (url === '/healthz') return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}')
+      sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
+    },
+  )
 }
 
 function hostName(host: string): string {

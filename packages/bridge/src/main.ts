@@ -32,7 +32,9 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
     ...(values.host === undefined ? {} : { HOST: values.host }),
     ...(values.port === undefined ? {} : { PORT: values.port }),
     ...(values.url === undefined ? {} : { MCP_PROXY_URL: values.url }),
-    ...(command === undefined ? {} : { MCP_COMMAND: command, MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ') }),
+    ...(command === undefined
+      ? {}
+      : { MCP_COMMAND: command, MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ') }),
   }
 }
 
@@ -41,7 +43,13 @@ async function openHandler(settings: Settings, environment: Record<string, strin
   const { upstream } = settings
   if (upstream.kind === 'remote') {
     const { RemoteBridge } = await import('./remote-bridge.ts')
-    return new RemoteBridge({ ...upstream, answerTimeoutMs: settings.answerTimeoutMs, connectTimeoutMs: 10_000, bodyLimitBytes: 4 * megabyte, log })
+    return new RemoteBridge({
+      ...upstream,
+      answerTimeoutMs: settings.answerTimeoutMs,
+      connectTimeoutMs: 10_000,
+      bodyLimitBytes: 4 * megabyte,
+      log,
+    })
   }
   return new StdioBridge({
     ...upstream,

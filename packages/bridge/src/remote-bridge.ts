@@ -31,7 +31,12 @@ export class RemoteBridge implements Handler {
 
   constructor(options: RemoteBridgeOptions) {
     this.#options = options
-    this.#pool = new Pool(options.url.origin, { connections: null, bodyTimeout: 0, headersTimeout: options.answerTimeoutMs, connect: { timeout: options.connectTimeoutMs } })
+    this.#pool = new Pool(options.url.origin, {
+      connections: null,
+      bodyTimeout: 0,
+      headersTimeout: options.answerTimeoutMs,
+      connect: { timeout: options.connectTimeoutMs },
+    })
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
@@ -54,12 +59,23 @@ export class RemoteBridge implements Handler {
         return sendRpcError(response, 502, idOf(body), errorCode.internal, 'The credentials for the remote server can not be read.')
       }
       const { pathname, search } = this.#options.url
-      this.#pool.dispatch({ method: method as Dispatcher.HttpMethod, path: pathname + search, headers, body }, new RemoteExchange(response, body, this.#options.log))
+      this.#pool.dispatch(
+        { method: method as Dispatcher.HttpMethod, path: pathname + search, headers, body },
+        new RemoteExchange(response, body, this.#options.log),
+      )
     }
     if (method !== 'POST') return send(null)
     readBody(request, this.#options.bodyLimitBytes, (body) => {
       if (body === 'gone') return
-      if (body === 'too large') return sendRpcError(response, 413, undefined, errorCode.invalidRequest, `The body is larger than ${this.#options.bodyLimitBytes} bytes.`, { connection: 'close' })
+      if (body === 'too large')
+        return sendRpcError(
+          response,
+          413,
+          undefined,
+          errorCode.invalidRequest,
+          `The body is larger than ${this.#options.bodyLimitBytes} bytes.`,
+          { connection: 'close' },
+        )
       send(body)
     })
   }
@@ -130,7 +146,11 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     if (this.#response.headersSent) return void this.#response.destroy()
     this.#log.warn({ err: error }, 'the remote server could not be used')
     const late = (error as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT'
-    const message = late ? 'The remote server did not answer in time.' : this.#abort === undefined ? 'The remote server could not be reached.' : 'The remote server broke off.'
+    const message = late
+      ? 'The remote server did not answer in time.'
+      : this.#abort === undefined
+        ? 'The remote server could not be reached.'
+        : 'The remote server broke off.'
     sendRpcError(this.#response, late ? 504 : 502, idOf(this.#body), errorCode.internal, message)
   }
 }

@@ -1,5 +1,17 @@
 import type { ServerResponse } from 'node:http'
-import { elements, errorAnswer, errorCode, notifiedProgressToken, onOneLine, outline, requestedProgressToken, sliceText, wantsPrimingEvent, type MessageOutline, type Slice } from '@mcp-gateway/protocol'
+import {
+  elements,
+  errorAnswer,
+  errorCode,
+  notifiedProgressToken,
+  onOneLine,
+  outline,
+  requestedProgressToken,
+  sliceText,
+  wantsPrimingEvent,
+  type MessageOutline,
+  type Slice,
+} from '@mcp-gateway/protocol'
 import { EventHistory, EventStream } from './event-stream.ts'
 import { sendJson, sendRpcError } from './answers.ts'
 
@@ -76,7 +88,8 @@ export class Session {
     if (firstByte(body) === 0x5b) return this.#postBatch(body, response)
     const message = outline(body)
     if (message.method === undefined || message.id === undefined) {
-      if (message.method === undefined && !message.isResponse) return sendRpcError(response, 400, message.id, errorCode.invalidRequest, 'The body is no JSON-RPC message.')
+      if (message.method === undefined && !message.isResponse)
+        return sendRpcError(response, 400, message.id, errorCode.invalidRequest, 'The body is no JSON-RPC message.')
       this.#forward(body)
       return void response.writeHead(202).end()
     }
@@ -136,7 +149,13 @@ export class Session {
     const messages = slices.map((slice) => ({ slice, message: outline(body, slice) }))
     const requests = messages.filter(({ message }) => message.method !== undefined && message.id !== undefined)
     if (messages.length === 0 || messages.some(({ message }) => message.method === undefined && !message.isResponse)) {
-      return sendRpcError(response, 400, undefined, errorCode.invalidRequest, 'The batch is empty or holds something that is no JSON-RPC message.')
+      return sendRpcError(
+        response,
+        400,
+        undefined,
+        errorCode.invalidRequest,
+        'The batch is empty or holds something that is no JSON-RPC message.',
+      )
     }
     const batch = { open: requests.length }
     let stream: EventStream | undefined
@@ -146,18 +165,35 @@ export class Session {
     }
     for (const { slice, message } of messages) {
       const part = body.subarray(slice.start, slice.end)
-      if (message.method !== undefined && message.id !== undefined) this.#request(part, outline(part), { response, headers: {}, batch, stream })
+      if (message.method !== undefined && message.id !== undefined)
+        this.#request(part, outline(part), { response, headers: {}, batch, stream })
       else this.#forward(part)
     }
     if (requests.length === 0) response.writeHead(202).end()
   }
 
-  #request(body: Uint8Array, message: MessageOutline, via: { response: ServerResponse; headers: Readonly<Record<string, string>>; batch: { open: number } | undefined; stream?: EventStream | undefined }): void {
+  #request(
+    body: Uint8Array,
+    message: MessageOutline,
+    via: {
+      response: ServerResponse
+      headers: Readonly<Record<string, string>>
+      batch: { open: number } | undefined
+      stream?: EventStream | undefined
+    },
+  ): void {
     const id = message.id ?? 'null'
-    if (this.#pending.has(id)) return sendRpcError(via.response, 400, id, errorCode.invalidRequest, 'A request with this id is still open in this session.')
+    if (this.#pending.has(id))
+      return sendRpcError(via.response, 400, id, errorCode.invalidRequest, 'A request with this id is still open in this session.')
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)
-    this.#pending.set(id, { id, progressToken: token === undefined ? undefined : sliceText(body, token), since: this.#now(), stream: undefined, ...via })
+    this.#pending.set(id, {
+      id,
+      progressToken: token === undefined ? undefined : sliceText(body, token),
+      since: this.#now(),
+      stream: undefined,
+      ...via,
+    })
     this.#forward(body)
   }
 
@@ -186,7 +222,8 @@ export class Session {
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)
-      for (const pending of this.#pending.values()) if (pending.progressToken !== undefined && pending.progressToken === token) owner = pending
+      for (const pending of this.#pending.values())
+        if (pending.progressToken !== undefined && pending.progressToken === token) owner = pending
       // Progress after the answer is of no use to anybody.
       if (owner === undefined) return this.#listening
     } else if (this.#pending.size === 1) {

@@ -26,13 +26,22 @@ describe('settings of the bridge', () => {
     expect(readSettings({ MCP_COMMAND: 'npx', MCP_PROXY_URL: 'http://localhost:3001/mcp' }).upstream).toMatchObject({ kind: 'remote' })
   })
 
-  test.each(['https://internal-mcp-server/mcp', 'http://localhost:8000/', 'http://my_host/mcp', 'http://[::1]:3000/mcp', 'http://10.0.0.1/x?y=z'])('the address %s is accepted', (url) => {
+  test.each([
+    'https://internal-mcp-server/mcp',
+    'http://localhost:8000/',
+    'http://my_host/mcp',
+    'http://[::1]:3000/mcp',
+    'http://10.0.0.1/x?y=z',
+  ])('the address %s is accepted', (url) => {
     expect(readSettings({ MCP_PROXY_URL: url }).upstream).toMatchObject({ kind: 'remote' })
   })
 
-  test.each(['ftp://host/x', 'git://host', 'file:///etc/passwd', 'javascript:alert(1)', 'not an address', 'http://'])('the address %s is refused', (url) => {
-    expect(mistakesOf({ MCP_PROXY_URL: url })).toMatch(/MCP_PROXY_URL: must be an http/)
-  })
+  test.each(['ftp://host/x', 'git://host', 'file:///etc/passwd', 'javascript:alert(1)', 'not an address', 'http://'])(
+    'the address %s is refused',
+    (url) => {
+      expect(mistakesOf({ MCP_PROXY_URL: url })).toMatch(/MCP_PROXY_URL: must be an http/)
+    },
+  )
 
   test('a password in the address is refused and not repeated', () => {
     expect(mistakesOf({ MCP_PROXY_URL: 'http://user:hunter2@host/' })).toMatch(/MCP_PROXY_HEADERS for credentials/)
@@ -44,14 +53,20 @@ describe('settings of the bridge', () => {
       { name: 'Authorization', value: { file: '/run/token' } },
       { name: 'X-Key', value: { text: 'a:b' } },
     ]
-    expect(readSettings({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: '{"Authorization":{"file":"/run/token"},"X-Key":"a:b"}' }).upstream).toMatchObject({ headers: expected })
-    expect(readSettings({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: 'Authorization: @file:/run/token\nX-Key: a:b' }).upstream).toMatchObject({ headers: expected })
+    expect(
+      readSettings({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: '{"Authorization":{"file":"/run/token"},"X-Key":"a:b"}' }).upstream,
+    ).toMatchObject({ headers: expected })
+    expect(
+      readSettings({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: 'Authorization: @file:/run/token\nX-Key: a:b' }).upstream,
+    ).toMatchObject({ headers: expected })
   })
 
   test('every mistake is reported at once', () => {
     const all = mistakesOf({ MCP_COMMAND: 'npx', MCP_ARGS: `it's`, MCP_ISOLATION: 'none', PORT: 'x', MCP_MAX_SESSIONS: '-1' })
     for (const name of ['MCP_ARGS', 'MCP_ISOLATION', 'PORT', 'MCP_MAX_SESSIONS']) expect(all).toContain(`${name}:`)
-    expect(mistakesOf({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: '{"Host":"x","a b":"y","ok":"line\\nbreak","n":1}' }).split('\n')).toHaveLength(4)
+    expect(
+      mistakesOf({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: '{"Host":"x","a b":"y","ok":"line\\nbreak","n":1}' }).split('\n'),
+    ).toHaveLength(4)
     expect(mistakesOf({})).toMatch(/MCP_COMMAND: is required/)
   })
 })

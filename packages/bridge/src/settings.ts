@@ -1,8 +1,14 @@
 import { ArgumentError, checkArguments, splitArguments } from './arguments.ts'
 
 /** Which server stands behind the bridge. */
-export type Upstream =
-  | { readonly kind: 'stdio'; readonly command: string; readonly args: readonly string[]; readonly isolation: 'session' | 'shared'; readonly warmSpares: number }
+type Upstream =
+  | {
+      readonly kind: 'stdio'
+      readonly command: string
+      readonly args: readonly string[]
+      readonly isolation: 'session' | 'shared'
+      readonly warmSpares: number
+    }
   | { readonly kind: 'remote'; readonly url: URL; readonly headers: readonly UpstreamHeader[] }
 
 /** A header for the remote server: a value, or a file that holds it and may change. */
@@ -37,8 +43,20 @@ export class SettingsError extends Error {
 
 /** Variables of the bridge itself. The server does not get them. */
 export const ownVariables: ReadonlySet<string> = new Set([
-  'PORT', 'HOST', 'LOG_LEVEL', 'MCP_COMMAND', 'MCP_ARGS', 'MCP_PROXY_URL', 'MCP_PROXY_HEADERS', 'MCP_ISOLATION', 'MCP_WARM_SPARES',
-  'MCP_MAX_SESSIONS', 'MCP_SESSION_IDLE_SECONDS', 'MCP_SESSION_MAX_SECONDS', 'MCP_ANSWER_TIMEOUT_SECONDS', 'MCP_ALLOWED_HOSTS',
+  'PORT',
+  'HOST',
+  'LOG_LEVEL',
+  'MCP_COMMAND',
+  'MCP_ARGS',
+  'MCP_PROXY_URL',
+  'MCP_PROXY_HEADERS',
+  'MCP_ISOLATION',
+  'MCP_WARM_SPARES',
+  'MCP_MAX_SESSIONS',
+  'MCP_SESSION_IDLE_SECONDS',
+  'MCP_SESSION_MAX_SECONDS',
+  'MCP_ANSWER_TIMEOUT_SECONDS',
+  'MCP_ALLOWED_HOSTS',
 ])
 
 /** Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original. @throws SettingsError */
@@ -59,11 +77,16 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     if (chosen === undefined) mistakes.push(`${name}: '${text}' is none of ${choices.join(', ')}`)
     return chosen ?? choices[0]
   }
-  const upstream = environment['MCP_PROXY_URL'] ? remote(environment, mistakes) : stdio(environment, choice('MCP_ISOLATION', ['session', 'shared']), number('MCP_WARM_SPARES', 1, 0, 100), mistakes)
+  const upstream = environment['MCP_PROXY_URL']
+    ? remote(environment, mistakes)
+    : stdio(environment, choice('MCP_ISOLATION', ['session', 'shared']), number('MCP_WARM_SPARES', 1, 0, 100), mistakes)
   const settings = {
     host: environment['HOST'] || '127.0.0.1',
     port: number('PORT', 8000, 0, 65_535),
-    allowedHosts: (environment['MCP_ALLOWED_HOSTS'] ?? '').split(',').map((host) => host.trim().toLowerCase()).filter((host) => host !== ''),
+    allowedHosts: (environment['MCP_ALLOWED_HOSTS'] ?? '')
+      .split(',')
+      .map((host) => host.trim().toLowerCase())
+      .filter((host) => host !== ''),
     logLevel: choice('LOG_LEVEL', ['info', 'trace', 'debug', 'warn', 'error', 'silent']),
     maxSessions: number('MCP_MAX_SESSIONS', 1000, 1, 1_000_000),
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
@@ -75,7 +98,12 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   return { ...settings, upstream }
 }
 
-function stdio(environment: Readonly<Record<string, string | undefined>>, isolation: 'session' | 'shared', warmSpares: number, mistakes: string[]): Upstream | undefined {
+function stdio(
+  environment: Readonly<Record<string, string | undefined>>,
+  isolation: 'session' | 'shared',
+  warmSpares: number,
+  mistakes: string[],
+): Upstream | undefined {
   const command = environment['MCP_COMMAND']
   if (!command) {
     mistakes.push('MCP_COMMAND: is required, or MCP_PROXY_URL for a server that runs elsewhere')
@@ -98,7 +126,8 @@ function remote(environment: Readonly<Record<string, string | undefined>>, mista
   // The value may hold a password, so it is not repeated.
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !/^https?:$/.test(url.protocol)) mistakes.push('MCP_PROXY_URL: must be an http:// or https:// address')
-  else if (url.username !== '' || url.password !== '') mistakes.push('MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials')
+  else if (url.username !== '' || url.password !== '')
+    mistakes.push('MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials')
   return url === undefined ? undefined : { kind: 'remote', url, headers }
 }
 
@@ -109,17 +138,28 @@ function parseHeaders(text: string | undefined, mistakes: string[]): UpstreamHea
   if (text === undefined || text.trim() === '') return []
   let entries: [string, unknown][]
   try {
-    entries = text.trim().startsWith('{') ? Object.entries(JSON.parse(text) as object) : text.trim().split(/\r?\n/).map((line): [string, unknown] => [line.slice(0, line.indexOf(':')).trim(), line.slice(line.indexOf(':') + 1).trim()])
+    entries = text.trim().startsWith('{')
+      ? Object.entries(JSON.parse(text) as object)
+      : text
+          .trim()
+          .split(/\r?\n/)
+          .map((line): [string, unknown] => [line.slice(0, line.indexOf(':')).trim(), line.slice(line.indexOf(':') + 1).trim()])
   } catch {
     mistakes.push('MCP_PROXY_HEADERS: is neither a JSON object nor lines of the form Name: value')
     return []
   }
   return entries.flatMap(([name, given]): UpstreamHeader[] => {
-    const file = typeof given === 'object' && given !== null ? (given as { file?: unknown }).file : typeof given === 'string' && given.startsWith('@file:') ? given.slice('@file:'.length) : undefined
+    const file =
+      typeof given === 'object' && given !== null
+        ? (given as { file?: unknown }).file
+        : typeof given === 'string' && given.startsWith('@file:')
+          ? given.slice('@file:'.length)
+          : undefined
     const value = file === undefined ? given : file
     if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) mistakes.push(`MCP_PROXY_HEADERS: '${name.slice(0, 50)}' is not a header name`)
     else if (framing.test(name)) mistakes.push(`MCP_PROXY_HEADERS: ${name} is set by the bridge`)
-    else if (typeof value !== 'string' || !isHeaderValue(value)) mistakes.push(`MCP_PROXY_HEADERS: the value of ${name} is not a header value`)
+    else if (typeof value !== 'string' || !isHeaderValue(value))
+      mistakes.push(`MCP_PROXY_HEADERS: the value of ${name} is not a header value`)
     else return [{ name, value: file === undefined ? { text: value } : { file: value } }]
     return []
   })

@@ -1,4 +1,15 @@
-import { errorAnswer, errorCode, eachMember, notifiedProgressToken, outline, replaceSlices, requestedProgressToken, sliceText, valueAt, type Slice } from '@mcp-gateway/protocol'
+import {
+  errorAnswer,
+  errorCode,
+  eachMember,
+  notifiedProgressToken,
+  outline,
+  replaceSlices,
+  requestedProgressToken,
+  sliceText,
+  valueAt,
+  type Slice,
+} from '@mcp-gateway/protocol'
 import type { Link, Session } from './session.ts'
 import type { StdioChild } from './stdio-child.ts'
 
@@ -30,7 +41,7 @@ export class SharedChild {
     child.listen({
       line: (line) => this.#receive(line),
       ended: (reason) => {
-        for (const session of [...this.#sessions]) session.end(reason)
+        for (const session of this.#sessions) session.end(reason)
         ended(reason)
       },
     })
@@ -61,7 +72,8 @@ export class SharedChild {
       this.#initializedSent = true
     }
     if (method === undefined) return this.#child.send(message)
-    if (id === undefined || idSlice === undefined) return this.#child.send(method === 'notifications/cancelled' ? this.#cancelled(session, message) : message)
+    if (id === undefined || idSlice === undefined)
+      return this.#child.send(method === 'notifications/cancelled' ? this.#cancelled(session, message) : message)
     return this.#ask(session, message, id, idSlice, false)
   }
 
@@ -74,7 +86,12 @@ export class SharedChild {
       this.#tokens.set(own, { session, token: sliceText(message, token), request: own })
       changes.push({ slice: token, by: Buffer.from(own) })
     }
-    return this.#child.send(replaceSlices(message, changes.toSorted((a, b) => a.slice.start - b.slice.start)))
+    return this.#child.send(
+      replaceSlices(
+        message,
+        changes.toSorted((a, b) => a.slice.start - b.slice.start),
+      ),
+    )
   }
 
   #initialize(session: Session, message: Uint8Array, id: string, idSlice: Slice): boolean {
@@ -114,7 +131,16 @@ export class SharedChild {
       // A request of the server: whose call it serves is known only if one session alone has calls open.
       const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
       if (owner !== undefined) owner.receive(line)
-      else this.#child.send(Buffer.from(errorAnswer(message.id, errorCode.internal, 'Several clients share this server, and it is not known whom this is for. MCP_ISOLATION=session gives each a server of its own.')))
+      else
+        this.#child.send(
+          Buffer.from(
+            errorAnswer(
+              message.id,
+              errorCode.internal,
+              'Several clients share this server, and it is not known whom this is for. MCP_ISOLATION=session gives each a server of its own.',
+            ),
+          ),
+        )
       return
     }
     for (const session of this.#sessions) session.receive(line)

@@ -42,7 +42,7 @@ export class StdioBridge implements Handler {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    switch (request.method) {
+    switch (request.method ?? '') {
       case 'POST':
         return this.#post(request, response)
       case 'GET':
@@ -55,12 +55,28 @@ export class StdioBridge implements Handler {
   }
 
   #post(request: IncomingMessage, response: ServerResponse): void {
-    if (!isJson(request.headers['content-type'])) return sendRpcError(response, 415, undefined, errorCode.invalidRequest, 'The body must be application/json.')
+    if (!isJson(request.headers['content-type']))
+      return sendRpcError(response, 415, undefined, errorCode.invalidRequest, 'The body must be application/json.')
     const { accept } = request.headers
-    if (accept !== undefined && !accepts(accept, 'application/json')) return sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept application/json and text/event-stream.')
+    if (accept !== undefined && !accepts(accept, 'application/json'))
+      return sendRpcError(
+        response,
+        406,
+        undefined,
+        errorCode.invalidRequest,
+        'The client must accept application/json and text/event-stream.',
+      )
     readBody(request, this.#options.bodyLimitBytes, (body) => {
       if (body === 'gone') return
-      if (body === 'too large') return sendRpcError(response, 413, undefined, errorCode.invalidRequest, `The body is larger than ${this.#options.bodyLimitBytes} bytes.`, { connection: 'close' })
+      if (body === 'too large')
+        return sendRpcError(
+          response,
+          413,
+          undefined,
+          errorCode.invalidRequest,
+          `The body is larger than ${this.#options.bodyLimitBytes} bytes.`,
+          { connection: 'close' },
+        )
       const mistake = jsonMistake(body)
       if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
       const sessionId = request.headers['mcp-session-id']
@@ -72,7 +88,8 @@ export class StdioBridge implements Handler {
   }
 
   #get(request: IncomingMessage, response: ServerResponse): void {
-    if (!accepts(request.headers.accept ?? '', 'text/event-stream')) return sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept text/event-stream.')
+    if (!accepts(request.headers.accept ?? '', 'text/event-stream'))
+      return sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept text/event-stream.')
     const session = this.#sessionOf(request, response)
     session?.get(response, first(request.headers['last-event-id']))
   }
@@ -96,10 +113,18 @@ export class StdioBridge implements Handler {
   /** A POST without session: only `initialize` opens one. */
   #open(body: Buffer, response: ServerResponse): void {
     const { method, id } = outline(body)
-    if (method !== 'initialize' || id === undefined) return sendRpcError(response, 400, id, errorCode.invalidRequest, 'Mcp-Session-Id is required: initialize first.')
+    if (method !== 'initialize' || id === undefined)
+      return sendRpcError(response, 400, id, errorCode.invalidRequest, 'Mcp-Session-Id is required: initialize first.')
     if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
     if (this.#sessions.size >= this.#options.maxSessions) {
-      return sendRpcError(response, 503, id, errorCode.internal, `There are ${this.#options.maxSessions} sessions, which is the limit (MCP_MAX_SESSIONS).`, { 'retry-after': '5' })
+      return sendRpcError(
+        response,
+        503,
+        id,
+        errorCode.internal,
+        `There are ${this.#options.maxSessions} sessions, which is the limit (MCP_MAX_SESSIONS).`,
+        { 'retry-after': '5' },
+      )
     }
     const sessionId = randomBytes(16).toString('base64url')
     const { eventBufferBytes } = this.#options
@@ -152,7 +177,12 @@ export class StdioBridge implements Handler {
 
   /** Starts spares up to their number. One that ends unused is replaced with growing delay, so that a broken command does not spin. */
   #warm(): void {
-    const wanted = this.#options.isolation === 'shared' ? (this.#shared === undefined ? Math.min(1, this.#options.warmSpares) : 0) : this.#options.warmSpares
+    const wanted =
+      this.#options.isolation === 'shared'
+        ? this.#shared === undefined
+          ? Math.min(1, this.#options.warmSpares)
+          : 0
+        : this.#options.warmSpares
     while (!this.#stopped && this.#spareTimer === undefined && this.#spares.length < wanted) {
       const spare = this.#spawn()
       this.#spares.push(spare)

@@ -34,10 +34,18 @@ export class StdioChild {
   constructor(options: ChildOptions) {
     this.#options = options
     // A process group of its own: `npx` and shells fork the server itself, and all of it must end.
-    this.#process = spawn(options.command, options.args, { detached: true, env: options.environment as NodeJS.ProcessEnv, stdio: ['pipe', 'pipe', 'pipe'] })
+    this.#process = spawn(options.command, options.args, {
+      detached: true,
+      env: options.environment as NodeJS.ProcessEnv,
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
     this.#exit = new Promise((resolve) => {
       this.#process.once('error', (error: NodeJS.ErrnoException) => {
-        this.#end(error.code === 'ENOENT' ? `The command '${options.command}' does not exist.` : `The command '${options.command}' could not be started: ${error.message}`)
+        this.#end(
+          error.code === 'ENOENT'
+            ? `The command '${options.command}' does not exist.`
+            : `The command '${options.command}' could not be started: ${error.message}`,
+        )
         resolve()
       })
       // `close` rather than `exit`: what the child wrote before it ended is read first.
@@ -51,7 +59,8 @@ export class StdioChild {
     })
     const framer = new LineFramer(options.maxLineBytes, {
       line: (line) => this.#line(line),
-      tooLong: () => options.log.warn({ pid: this.pid, maxLineBytes: options.maxLineBytes }, 'the server wrote a line that is too long; it was dropped'),
+      tooLong: () =>
+        options.log.warn({ pid: this.pid, maxLineBytes: options.maxLineBytes }, 'the server wrote a line that is too long; it was dropped'),
     })
     this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
     // Until somebody listens, the pipe holds back what the server writes.
@@ -112,9 +121,9 @@ export class StdioChild {
       this.#process.stdin.end()
       this.#process.stdout.resume()
       // Many servers end by themselves when their input ends, and may have something to save.
-      await Promise.race([this.#exit, sleep(Math.min(300, this.#options.stopGraceMs))])
+      await Promise.race([this.#exit, sleep(Math.min(300, this.#options.stopGraceMs), undefined, { ref: false })])
       this.#signal('SIGTERM')
-      await Promise.race([this.#exit, sleep(this.#options.stopGraceMs)])
+      await Promise.race([this.#exit, sleep(this.#options.stopGraceMs, undefined, { ref: false })])
       this.#signal('SIGKILL')
     }
     await this.#exit
@@ -132,7 +141,11 @@ export class StdioChild {
   #line(line: Uint8Array): void {
     // Servers print banners; a message begins with a brace.
     if (line[0] === 0x7b || line[0] === 0x5b) this.#listener?.line(line)
-    else this.#options.log.warn({ pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() }, 'the server wrote a line to standard output that is no message')
+    else
+      this.#options.log.warn(
+        { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
+        'the server wrote a line to standard output that is no message',
+      )
   }
 
   #logLine(line: string): void {

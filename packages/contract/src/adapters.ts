@@ -5,14 +5,20 @@ export const ResourceName = z
   .string()
   .min(1)
   .max(52, 'must be at most 52 characters')
-  .regex(/^[a-z]([-a-z0-9]*[a-z0-9])?$/, "must be lower case letters, digits and '-', begin with a letter and end with a letter or digit (DNS-1035)")
+  .regex(
+    /^[a-z]([-a-z0-9]*[a-z0-9])?$/,
+    "must be lower case letters, digits and '-', begin with a letter and end with a letter or digit (DNS-1035)",
+  )
   .meta({ id: 'ResourceName', example: 'mcp-example' })
 
 export const ImageName = z
   .string()
   .min(1)
   .max(255)
-  .regex(/^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$/, "must be an image name without registry and tag, for example 'mcp-proxy' or 'team/server'")
+  .regex(
+    /^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$/,
+    "must be an image name without registry and tag, for example 'mcp-proxy' or 'team/server'",
+  )
 
 export const ImageVersion = z
   .string()
@@ -25,7 +31,14 @@ export const maskedValue = '********'
 const EnvironmentInput = z.union([z.string(), z.strictObject({ value: z.string(), secret: z.boolean().optional() })])
 
 export const EnvironmentVariables = z
-  .record(z.string().min(1).max(256).regex(/^[-._a-zA-Z][-._a-zA-Z0-9]*$/, 'must be a name of an environment variable'), EnvironmentInput)
+  .record(
+    z
+      .string()
+      .min(1)
+      .max(256)
+      .regex(/^[-._a-zA-Z][-._a-zA-Z0-9]*$/, 'must be a name of an environment variable'),
+    EnvironmentInput,
+  )
   .meta({
     description: `Values are text, or {"value", "secret"} to mark one as secret (or not). Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored.`,
   })
@@ -88,7 +101,9 @@ export const ReplicaStatus = z
     startedAt: z.iso.datetime().optional(),
     reason: z.string().optional(),
     message: z.string().optional(),
-    lastExit: z.object({ at: z.iso.datetime(), code: z.int().optional(), signal: z.string().optional(), message: z.string().optional() }).optional(),
+    lastExit: z
+      .object({ at: z.iso.datetime(), code: z.int().optional(), signal: z.string().optional(), message: z.string().optional() })
+      .optional(),
   })
   .meta({ id: 'ReplicaStatus' })
 
@@ -102,7 +117,13 @@ export const AdapterStatus = z
     generation: z.int(),
     observedGeneration: z.int(),
     conditions: z.array(
-      z.object({ type: z.string(), status: z.enum(['True', 'False', 'Unknown']), reason: z.string(), message: z.string(), lastTransitionAt: z.iso.datetime() }),
+      z.object({
+        type: z.string(),
+        status: z.enum(['True', 'False', 'Unknown']),
+        reason: z.string(),
+        message: z.string(),
+        lastTransitionAt: z.iso.datetime(),
+      }),
     ),
     replicas: z.array(ReplicaStatus),
   })

@@ -1,5 +1,14 @@
 import { z } from 'zod'
-import { AdapterInput, AdapterResource, AdapterStatus, EnvironmentVariables, ImageName, ImageVersion, replicaLimit, ResourceName } from './adapters.ts'
+import {
+  AdapterInput,
+  AdapterResource,
+  AdapterStatus,
+  EnvironmentVariables,
+  ImageName,
+  ImageVersion,
+  replicaLimit,
+  ResourceName,
+} from './adapters.ts'
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */
 export const AdapterPatch = z
@@ -42,7 +51,13 @@ export interface Endpoint {
   readonly summary: string
   readonly query?: z.ZodObject
   readonly body?: { readonly type: string; readonly schema: z.ZodType; readonly example?: unknown }
-  readonly success: { readonly status: number; readonly description: string; readonly type?: string; readonly schema?: z.ZodType; readonly headers?: Readonly<Record<string, string>> }
+  readonly success: {
+    readonly status: number
+    readonly description: string
+    readonly type?: string
+    readonly schema?: z.ZodType
+    readonly headers?: Readonly<Record<string, string>>
+  }
   /** Statuses of the problems that it answers with, besides 400, 401 and 503. */
   readonly problems: readonly number[]
 }
@@ -65,7 +80,12 @@ export const endpoints = {
     path: '/adapters',
     summary: 'List all MCP servers the caller can access.',
     query: ListQuery,
-    success: { status: 200, description: 'In order of their names.', schema: z.array(AdapterResource), headers: { Link: 'The next page (RFC 8288, rel="next").' } },
+    success: {
+      status: 200,
+      description: 'In order of their names.',
+      schema: z.array(AdapterResource),
+      headers: { Link: 'The next page (RFC 8288, rel="next").' },
+    },
     problems: [],
   },
   getAdapter: {

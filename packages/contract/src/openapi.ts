@@ -17,14 +17,20 @@ export function openApiDocument(version: string): object {
     info: {
       title: 'MCP Gateway',
       version,
-      description: 'Registers MCP servers and runs them. MCP clients reach each at /adapters/{name}/mcp (streamable HTTP: POST, GET, DELETE), which is not part of this document.',
+      description:
+        'Registers MCP servers and runs them. MCP clients reach each at /adapters/{name}/mcp (streamable HTTP: POST, GET, DELETE), which is not part of this document.',
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/' }],
     security: [{ developmentIdentity: [] }, {}],
     components: {
       securitySchemes: {
-        developmentIdentity: { type: 'apiKey', in: 'header', name: 'X-Dev-UserId', description: 'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma separated).' },
+        developmentIdentity: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'X-Dev-UserId',
+          description: 'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma separated).',
+        },
       },
     },
     paths,
@@ -32,12 +38,28 @@ export function openApiDocument(version: string): object {
 }
 
 function operation(operationId: string, endpoint: Endpoint): Operation {
-  const problem = (status: number): Operation => (status === 304 ? { description: 'Not modified.' } : { description: problemTitles[status] ?? 'Problem', content: { 'application/problem+json': { schema: Problem } } })
+  const problem = (status: number): Operation =>
+    status === 304
+      ? { description: 'Not modified.' }
+      : { description: problemTitles[status] ?? 'Problem', content: { 'application/problem+json': { schema: Problem } } }
   const { success } = endpoint
-  const content = success.schema !== undefined ? { 'application/json': { schema: success.schema } } : success.type !== undefined ? { [success.type]: { schema: z.string() } } : undefined
+  const content =
+    success.schema !== undefined
+      ? { 'application/json': { schema: success.schema } }
+      : success.type !== undefined
+        ? { [success.type]: { schema: z.string() } }
+        : undefined
   const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [name, { description, schema: { type: 'string' } }])
-  const name = endpoint.path.includes('{name}') ? { path: z.object({ name: z.string().meta({ description: 'Name of the adapter.' }) }) } : {}
-  const conditional = endpoint.problems.includes(412) ? { header: z.object({ 'If-Match': z.string().optional().meta({ description: 'An ETag: refused with 412 when the adapter has changed since.' }) }) } : {}
+  const name = endpoint.path.includes('{name}')
+    ? { path: z.object({ name: z.string().meta({ description: 'Name of the adapter.' }) }) }
+    : {}
+  const conditional = endpoint.problems.includes(412)
+    ? {
+        header: z.object({
+          'If-Match': z.string().optional().meta({ description: 'An ETag: refused with 412 when the adapter has changed since.' }),
+        }),
+      }
+    : {}
   return {
     operationId,
     summary: endpoint.summary,
@@ -45,9 +67,23 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
     requestParams: { ...name, ...conditional, ...(endpoint.query === undefined ? {} : { query: endpoint.query }) },
     ...(endpoint.body === undefined
       ? {}
-      : { requestBody: { required: true, content: { [endpoint.body.type]: { schema: endpoint.body.schema, ...(endpoint.body.example === undefined ? {} : { example: endpoint.body.example }) } } } }),
+      : {
+          requestBody: {
+            required: true,
+            content: {
+              [endpoint.body.type]: {
+                schema: endpoint.body.schema,
+                ...(endpoint.body.example === undefined ? {} : { example: endpoint.body.example }),
+              },
+            },
+          },
+        }),
     responses: {
-      [success.status]: { description: success.description, ...(content === undefined ? {} : { content }), ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }) },
+      [success.status]: {
+        description: success.description,
+        ...(content === undefined ? {} : { content }),
+        ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
+      },
       ...Object.fromEntries([400, 401, ...endpoint.problems, 503].map((status) => [status, problem(status)])),
     },
   }

@@ -70,7 +70,14 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       controlPlane: (request, response) => handler(request, response),
       refuse: (request, response, error) => {
         refuse(request, response, error)
-        requestFinished({ requestId: requestIdOf(request), method: request.method ?? '', path: pathOf(request.url), status: error.status, durationMs: 0, error: error.code })
+        requestFinished({
+          requestId: requestIdOf(request),
+          method: request.method ?? '',
+          path: pathOf(request.url),
+          status: error.status,
+          durationMs: 0,
+          error: error.code,
+        })
       },
     })
 

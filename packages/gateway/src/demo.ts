@@ -18,7 +18,12 @@ const samples = [
  */
 export async function runDemo(origin: string, print: (line: string) => void, signal: AbortSignal): Promise<void> {
   for (const sample of samples) {
-    const created = await request(`${origin}/adapters`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(sample), signal })
+    const created = await request(`${origin}/adapters`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(sample),
+      signal,
+    })
     await created.body.dump()
     print(`POST /adapters ${JSON.stringify(sample)}`)
     print(`  → ${created.statusCode}${created.statusCode === 409 ? ' (it is registered already)' : ''}`)
@@ -32,25 +37,40 @@ export async function runDemo(origin: string, print: (line: string) => void, sig
       await callTool(`${origin}/adapters/${adapter}/mcp`, tool, args, print, signal)
     } catch (error) {
       if (signal.aborted) return
-      print(`  ✗ ${adapter}: ${error instanceof Error ? error.message : String(error)} (GET /adapters/${adapter}/status and …/logs tell more)`)
+      print(
+        `  ✗ ${adapter}: ${error instanceof Error ? error.message : String(error)} (GET /adapters/${adapter}/status and …/logs tell more)`,
+      )
     }
   }
 }
 
-async function callTool(url: string, tool: string, args: Record<string, unknown>, print: (line: string) => void, signal: AbortSignal): Promise<void> {
+async function callTool(
+  url: string,
+  tool: string,
+  args: Record<string, unknown>,
+  print: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   print(`POST ${url}`)
-  const initialized = await send(url, undefined, {
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'mcp-gateway-demo', version: '0.1.0' } },
-  }, signal)
+  const initialized = await send(
+    url,
+    undefined,
+    {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'initialize',
+      params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'mcp-gateway-demo', version: '0.1.0' } },
+    },
+    signal,
+  )
   print(`  initialize → ${initialized.status} ${JSON.stringify(pick(initialized.result, 'serverInfo'))}`)
   const { session } = initialized
   await send(url, session, { jsonrpc: '2.0', method: 'notifications/initialized' }, signal)
   const listed = await send(url, session, { jsonrpc: '2.0', id: 2, method: 'tools/list' }, signal)
   const tools = pick(listed.result, 'tools')
-  print(`  tools/list → ${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`)
+  print(
+    `  tools/list → ${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`,
+  )
   const called = await send(url, session, { jsonrpc: '2.0', id: 3, method: 'tools/call', params: { name: tool, arguments: args } }, signal)
   print(`  tools/call ${tool} ${JSON.stringify(args)} → ${JSON.stringify(pick(called.result, 'content'))}`)
   await send(url, session, undefined, signal)
@@ -78,7 +98,7 @@ async function send(url: string, session: string | undefined, message: unknown, 
   const text = await response.body.text()
   const answer = parseAnswer(text)
   if (response.statusCode >= 400 && message !== undefined) {
-    throw new Error(`${response.statusCode} ${String(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`)
+    throw new Error(`${response.statusCode} ${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`)
   }
   return { status: response.statusCode, session: header(response.headers['mcp-session-id']) ?? session, result: pick(answer, 'result') }
 }
@@ -101,4 +121,3 @@ function header(value: string | string[] | undefined): string | undefined {
 function pick(value: unknown, key: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined
 }
-

@@ -26,7 +26,11 @@ const { version } = createRequire(import.meta.url)('../package.json') as { versi
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { demo: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false }, version: { type: 'boolean', default: false } },
+    options: {
+      demo: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+      version: { type: 'boolean', default: false },
+    },
   })
   const command = positionals.join(' ')
   if (values.help) return say(usage)
@@ -34,7 +38,8 @@ async function main(): Promise<number> {
   if (command === 'config schema') return say(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)
   const config = await readConfig()
   if (command === 'config check') return say('The configuration is in order.\n')
-  if (command === 'config print') return say(`${JSON.stringify({ ...config, sessions: { keys: config.sessions.keys.map(() => '[secret]') } }, null, 2)}\n`)
+  if (command === 'config print')
+    return say(`${JSON.stringify({ ...config, sessions: { keys: config.sessions.keys.map(() => '[secret]') } }, null, 2)}\n`)
   if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
   return await serve(config, values.demo)
 }
@@ -97,7 +102,9 @@ function say(text: string, code = 0): number {
 main().then(
   (code) => (process.exitCode = code),
   (error: unknown) => {
-    process.stderr.write(`${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+    process.stderr.write(
+      `${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    )
     process.exitCode = 1
   },
 )

@@ -7,7 +7,9 @@ const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text)
 const parsed = (bytes: Uint8Array, slice: Slice): unknown => JSON.parse(new TextDecoder().decode(bytes.subarray(slice.start, slice.end)))
 
 /** JSON text with white space of all kinds between its tokens. */
-const spaced = fc.tuple(fc.jsonValue(), fc.constantFrom(undefined, 1, '\t', '\r\n ')).map(([value, indent]) => ({ value, text: JSON.stringify(value, null, indent) }))
+const spaced = fc
+  .tuple(fc.jsonValue(), fc.constantFrom(undefined, 1, '\t', '\r\n '))
+  .map(([value, indent]) => ({ value, text: JSON.stringify(value, null, indent) }))
 
 describe('slicing JSON', () => {
   test('the members of an object are what JSON.parse finds', () => {
@@ -25,7 +27,9 @@ describe('slicing JSON', () => {
     fc.assert(
       fc.property(fc.array(fc.jsonValue()), fc.constantFrom(undefined, 2), (array, indent) => {
         const bytes = bytesOf(JSON.stringify(array, null, indent))
-        expect(elements(bytes, { start: 0, end: bytes.length }).map((slice) => parsed(bytes, slice))).toEqual(JSON.parse(new TextDecoder().decode(bytes)))
+        expect(elements(bytes, { start: 0, end: bytes.length }).map((slice) => parsed(bytes, slice))).toEqual(
+          JSON.parse(new TextDecoder().decode(bytes)),
+        )
       }),
     )
   })

@@ -45,7 +45,8 @@ function skipValue(bytes: Uint8Array, from: number): number {
   if (first === quote) return skipString(bytes, from)
   let at = from
   if (first !== openBrace && first !== openBracket) {
-    while (at < bytes.length && !isSpace(bytes[at]) && bytes[at] !== comma && bytes[at] !== closeBrace && bytes[at] !== closeBracket) at += 1
+    while (at < bytes.length && !isSpace(bytes[at]) && bytes[at] !== comma && bytes[at] !== closeBrace && bytes[at] !== closeBracket)
+      at += 1
     return at
   }
   let depth = 0

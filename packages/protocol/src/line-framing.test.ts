@@ -13,16 +13,20 @@ function frame(chunks: readonly Uint8Array[], max = 1_000_000): { lines: string[
 describe('line framing', () => {
   test('lines are the same however the bytes are cut', () => {
     fc.assert(
-      fc.property(fc.array(fc.string().filter((line) => !/[\r\n]/.test(line) && line !== '')), fc.infiniteStream(fc.integer({ min: 1, max: 7 })), (lines, sizes) => {
-        const bytes = new TextEncoder().encode(lines.map((line) => `${line}\n`).join(''))
-        const chunks: Uint8Array[] = []
-        for (let at = 0; at < bytes.length; ) {
-          const size = sizes.next().value as number
-          chunks.push(bytes.subarray(at, at + size))
-          at += size
-        }
-        expect(frame(chunks).lines).toEqual(lines)
-      }),
+      fc.property(
+        fc.array(fc.string().filter((line) => !/[\r\n]/.test(line) && line !== '')),
+        fc.infiniteStream(fc.integer({ min: 1, max: 7 })),
+        (lines, sizes) => {
+          const bytes = new TextEncoder().encode(lines.map((line) => `${line}\n`).join(''))
+          const chunks: Uint8Array[] = []
+          for (let at = 0; at < bytes.length;) {
+            const size = sizes.next().value as number
+            chunks.push(bytes.subarray(at, at + size))
+            at += size
+          }
+          expect(frame(chunks).lines).toEqual(lines)
+        },
+      ),
     )
   })
 

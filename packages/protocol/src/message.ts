@@ -22,7 +22,13 @@ export function outline(bytes: Uint8Array, within: Slice = { start: 0, end: byte
     else if (name === 'params') paramsSlice = value
     else if (name === 'result' || name === 'error') isResponse = true
   })
-  return { id: idSlice === undefined ? undefined : sliceText(bytes, idSlice), idSlice, method, paramsSlice, isResponse: isResponse && method === undefined }
+  return {
+    id: idSlice === undefined ? undefined : sliceText(bytes, idSlice),
+    idSlice,
+    method,
+    paramsSlice,
+    isResponse: isResponse && method === undefined,
+  }
 }
 
 /** The string that a slice holds, or undefined if it holds another value. */
@@ -42,7 +48,14 @@ export function notifiedProgressToken(bytes: Uint8Array, { paramsSlice }: Messag
   return paramsSlice === undefined ? undefined : valueAt(bytes, ['progressToken'], paramsSlice)
 }
 
-export const errorCode = { parse: -32700, invalidRequest: -32600, methodNotFound: -32601, invalidParams: -32602, internal: -32603, sessionNotFound: -32001 } as const
+export const errorCode = {
+  parse: -32700,
+  invalidRequest: -32600,
+  methodNotFound: -32601,
+  invalidParams: -32602,
+  internal: -32603,
+  sessionNotFound: -32001,
+} as const
 
 /** A JSON-RPC error answer. `id` is raw JSON. */
 export function errorAnswer(id: string | undefined, code: number, message: string, data?: unknown): string {

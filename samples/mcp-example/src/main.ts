@@ -13,7 +13,9 @@ function createMcpServer(): McpServer {
   server.registerTool('add', { description: 'Add two numbers', inputSchema: { a: z.number(), b: z.number() } }, ({ a, b }) => ({
     content: [{ type: 'text', text: String(a + b) }],
   }))
-  server.registerTool('where_am_i', { description: 'The replica that answers' }, () => ({ content: [{ type: 'text', text: MCPGW_REPLICA_NAME }] }))
+  server.registerTool('where_am_i', { description: 'The replica that answers' }, () => ({
+    content: [{ type: 'text', text: MCPGW_REPLICA_NAME }],
+  }))
   return server
 }
 
@@ -28,7 +30,10 @@ const http = createServer(async (request, response) => {
     return
   }
   if (transport === undefined) {
-    const opened = new StreamableHTTPServerTransport({ sessionIdGenerator: randomUUID, onsessioninitialized: (id) => void sessions.set(id, opened) })
+    const opened = new StreamableHTTPServerTransport({
+      sessionIdGenerator: randomUUID,
+      onsessioninitialized: (id) => void sessions.set(id, opened),
+    })
     opened.onclose = () => sessions.delete(opened.sessionId ?? '')
     await createMcpServer().connect(opened as Parameters<McpServer['connect']>[0])
     transport = opened

@@ -7,7 +7,7 @@ const skies = ['sunny', 'partly cloudy', 'cloudy', 'rainy', 'windy']
 
 /** Made-up weather, the same for the same place. */
 function weatherOf(location: string): { location: string; temperature: number; condition: string; humidity: number } {
-  const seed = [...location.toLowerCase()].reduce((sum, letter) => (sum * 31 + (letter.codePointAt(0) ?? 0)) % 9973, 7)
+  const seed = Array.from(location.toLowerCase()).reduce((sum, letter) => (sum * 31 + (letter.codePointAt(0) ?? 0)) % 9973, 7)
   return { location, temperature: (seed % 35) - 5, condition: skies[seed % skies.length] ?? 'sunny', humidity: 30 + (seed % 60) }
 }
 

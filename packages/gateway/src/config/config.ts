@@ -20,8 +20,15 @@ export type ProgramConfig = z.output<typeof ProgramConfig>
 export const ConfigSchema = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on.' }),
   port: z.int().min(0).max(65_535).default(8000),
-  dataDir: z.string().min(1).default(() => join(homedir(), '.mcp-gateway')).meta({ description: 'Folder of the embedded store, keys and logs.' }),
-  publicOrigin: z.url({ protocol: /^https?$/ }).optional().meta({ description: 'How clients reach the gateway, when not by host and port.' }),
+  dataDir: z
+    .string()
+    .min(1)
+    .default(() => join(homedir(), '.mcp-gateway'))
+    .meta({ description: 'Folder of the embedded store, keys and logs.' }),
+  publicOrigin: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .meta({ description: 'How clients reach the gateway, when not by host and port.' }),
   edge: z
     .strictObject({
       /** Host names (without port) that requests may name, besides loopback names and `publicOrigin`; `*` turns the check off. */
@@ -46,7 +53,10 @@ export const ConfigSchema = z.strictObject({
       /** Until the server's response headers: tool calls may be long, so this is too. */
       answerTimeoutSeconds: seconds(3600),
       /** How long a session may exist, whatever its use. */
-      sessionMaxAgeSeconds: z.number().positive().default(30 * 24 * 3600),
+      sessionMaxAgeSeconds: z
+        .number()
+        .positive()
+        .default(30 * 24 * 3600),
       /** Idle connections to a replica are kept this long. */
       upstreamKeepAliveSeconds: seconds(4),
       connectionsPerReplica: count(256),
@@ -60,15 +70,29 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   runtime: z
     .strictObject({
-      images: z.record(z.string(), ProgramConfig).default({}).meta({ description: 'Image names and the programs that stand for them, besides the built-in ones.' }),
+      images: z
+        .record(z.string(), ProgramConfig)
+        .default({})
+        .meta({ description: 'Image names and the programs that stand for them, besides the built-in ones.' }),
       host: z.string().default('127.0.0.1').meta({ description: 'Address that replicas listen on.' }),
       startTimeoutSeconds: seconds(120),
       stopGraceSeconds: seconds(5),
-      backoff: z.strictObject({ firstSeconds: z.number().positive().default(0.5), maxSeconds: z.number().positive().default(30), resetAfterSeconds: z.number().positive().default(30) }).prefault({}),
+      backoff: z
+        .strictObject({
+          firstSeconds: z.number().positive().default(0.5),
+          maxSeconds: z.number().positive().default(30),
+          resetAfterSeconds: z.number().positive().default(30),
+        })
+        .prefault({}),
       logLines: count(5000),
       maxReplicas: count(20),
     })
     .prefault({}),
-  log: z.strictObject({ level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'), format: z.enum(['auto', 'json', 'pretty']).default('auto').meta({ description: 'auto: short lines on a terminal, JSON elsewhere.' }) }).prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+      format: z.enum(['auto', 'json', 'pretty']).default('auto').meta({ description: 'auto: short lines on a terminal, JSON elsewhere.' }),
+    })
+    .prefault({}),
 })
 export type Config = z.output<typeof ConfigSchema>

@@ -8,7 +8,9 @@ export class ConfigError extends Error {
   readonly mistakes: readonly string[]
 
   constructor(mistakes: readonly string[]) {
-    super(`The configuration has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`}:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`)
+    super(
+      `The configuration has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`}:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`,
+    )
     this.mistakes = mistakes
   }
 }
@@ -59,10 +61,13 @@ function contradictions(config: Config): string[] {
     )
   }
   if (config.edge.allowedHosts.includes('*') && config.identity.mode === 'development') {
-    found.push("edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.")
+    found.push(
+      "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",
+    )
   }
   for (const [index, key] of config.sessions.keys.entries()) {
-    if (Buffer.from(key, 'base64').length !== 32) found.push(`sessions.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
+    if (Buffer.from(key, 'base64').length !== 32)
+      found.push(`sessions.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
   }
   return found
 }
@@ -92,7 +97,9 @@ function readFile(file: ConfigSource['file'], mistakes: string[]): ReadFile {
 function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[], name: string): string {
   for (let length = path.length; length > 0; length -= 1) {
     const parent = document.getIn(path.slice(0, length - 1), true) ?? document.contents
-    const pair = isMap(parent) ? parent.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === path[length - 1]) : undefined
+    const pair = isMap(parent)
+      ? parent.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === path[length - 1])
+      : undefined
     const offset = isScalar(pair?.key) ? pair.key.range?.[0] : undefined
     if (offset !== undefined) return `${name}:${lines.linePos(offset).line}`
   }
@@ -107,7 +114,11 @@ interface Leaf {
 /** Variables that the process runtime and the programs it starts use among themselves; they are no configuration. */
 const internalVariables = new Set(['MCPGW_CONFIG', 'MCPGW_OWNER', 'MCPGW_REPLICA', 'MCPGW_REPLICA_NAME', 'MCPGW_DATA'])
 
-function applyEnvironment(data: Record<string, unknown>, environment: ConfigSource['environment'], mistakes: string[]): Map<string, string> {
+function applyEnvironment(
+  data: Record<string, unknown>,
+  environment: ConfigSource['environment'],
+  mistakes: string[],
+): Map<string, string> {
   const origins = new Map<string, string>()
   const leaves = new Map(configLeaves().map((leaf) => [variableName(leaf.path), leaf]))
   for (const [variable, text] of Object.entries(environment)) {

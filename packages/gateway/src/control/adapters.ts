@@ -54,12 +54,20 @@ export class Adapters {
     return authorize(principal, action, await this.#stored(name))
   }
 
-  async list(principal: Principal, query: { readonly limit?: number | undefined; readonly after?: string | undefined; readonly prefix?: string | undefined; readonly text?: string | undefined }): Promise<ListPage> {
+  async list(
+    principal: Principal,
+    query: {
+      readonly limit?: number | undefined
+      readonly after?: string | undefined
+      readonly prefix?: string | undefined
+      readonly text?: string | undefined
+    },
+  ): Promise<ListPage> {
     const text = query.text?.toLowerCase()
     const limit = query.limit ?? Number.POSITIVE_INFINITY
     const adapters: Adapter[] = []
     // Read in pieces: what the caller may not see must not make pages short, nor the whole store be read for one page.
-    for (let after = query.after ?? ''; ; ) {
+    for (let after = query.after ?? ''; ;) {
       const batch = await this.#options.store.list({ kind: 'adapter', after, limit: batchSize })
       for (const adapter of batch) {
         if (!mayRead(principal, adapter) || !adapter.name.startsWith(query.prefix ?? '')) continue
@@ -77,7 +85,11 @@ export class Adapters {
   /** `ifMatch` is the version that the caller has read, if it says so. */
   async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written> {
     return this.#change(principal, name, ifMatch, (stored) => {
-      const { value, warnings } = validate(AdapterInput, body, [...this.#mistakes(body), ...renames(name, body), ...unknownMasks(body, stored)])
+      const { value, warnings } = validate(AdapterInput, body, [
+        ...this.#mistakes(body),
+        ...renames(name, body),
+        ...unknownMasks(body, stored),
+      ])
       return { spec: this.#spec(value, stored), warnings }
     })
   }
@@ -99,7 +111,12 @@ export class Adapters {
     })
   }
 
-  async #change(principal: Principal, name: string, ifMatch: number | undefined, change: (stored: Adapter) => { spec: AdapterSpec; warnings: readonly Warning[] }): Promise<Written> {
+  async #change(
+    principal: Principal,
+    name: string,
+    ifMatch: number | undefined,
+    change: (stored: Adapter) => { spec: AdapterSpec; warnings: readonly Warning[] },
+  ): Promise<Written> {
     return this.#retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
@@ -125,7 +142,17 @@ export class Adapters {
   async #insert(permit: Permit<'create'>, name: string, spec: AdapterSpec): Promise<Adapter> {
     const at = this.#options.now().toISOString()
     const { id, issuer } = permit.principal
-    const adapter: Adapter = { kind: 'adapter', name, uid: this.#options.newUid(), version: 1, generation: 1, owner: { id, issuer }, createdAt: at, lastUpdatedAt: at, spec }
+    const adapter: Adapter = {
+      kind: 'adapter',
+      name,
+      uid: this.#options.newUid(),
+      version: 1,
+      generation: 1,
+      owner: { id, issuer },
+      createdAt: at,
+      lastUpdatedAt: at,
+      spec,
+    }
     await this.#options.store.create(adapter)
     this.#options.nudge(name)
     return adapter
@@ -162,13 +189,21 @@ export class Adapters {
     const { name, replicaCount, environmentVariables } = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>
     const mistakes: Mistake[] = []
     const reserved = typeof name === 'string' ? reservedFor(name) : undefined
-    if (reserved !== undefined) mistakes.push({ pointer: '/name', code: 'name_reserved', detail: `'${String(name)}' is reserved: it is ${reserved}` })
+    if (reserved !== undefined)
+      mistakes.push({ pointer: '/name', code: 'name_reserved', detail: `'${String(name)}' is reserved: it is ${reserved}` })
     if (typeof replicaCount === 'number' && replicaCount > this.#options.maxReplicas) {
-      mistakes.push({ pointer: '/replicaCount', code: 'too_big', detail: `must be at most ${this.#options.maxReplicas} (runtime.maxReplicas)` })
+      mistakes.push({
+        pointer: '/replicaCount',
+        code: 'too_big',
+        detail: `must be at most ${this.#options.maxReplicas} (runtime.maxReplicas)`,
+      })
     }
-    for (const [key, value] of Object.entries(typeof environmentVariables === 'object' && environmentVariables !== null ? environmentVariables : {})) {
+    for (const [key, value] of Object.entries(
+      typeof environmentVariables === 'object' && environmentVariables !== null ? environmentVariables : {},
+    )) {
       const text: unknown = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)['value'] : value
-      if (typeof text === 'string' && text.includes('\u0000')) mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
+      if (typeof text === 'string' && text.includes('\u0000'))
+        mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
     }
     return mistakes
   }
@@ -196,7 +231,9 @@ export function viewOf(adapter: Adapter, warnings: readonly Warning[] = []): Ada
     name,
     imageName: spec.imageName,
     imageVersion: spec.imageVersion,
-    environmentVariables: Object.fromEntries(Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [key, secret ? maskedValue : value])),
+    environmentVariables: Object.fromEntries(
+      Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [key, secret ? maskedValue : value]),
+    ),
     replicaCount: spec.replicaCount,
     description: spec.description,
     useWorkloadIdentity: spec.useWorkloadIdentity,
@@ -210,20 +247,36 @@ export function viewOf(adapter: Adapter, warnings: readonly Warning[] = []): Ada
 
 /** The adapter as a body that would make it again, for merge patches. Stored secrets stand as masks, and stay. */
 function inputOf({ name, spec }: Adapter): Record<string, unknown> {
-  return { name, ...spec, environmentVariables: Object.fromEntries(Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [key, { value: secret ? maskedValue : value, secret }])) }
+  return {
+    name,
+    ...spec,
+    environmentVariables: Object.fromEntries(
+      Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [key, { value: secret ? maskedValue : value, secret }]),
+    ),
+  }
 }
 
 function renames(name: string, body: unknown): Mistake[] {
   const given = typeof body === 'object' && body !== null ? (body as Record<string, unknown>)['name'] : undefined
-  return typeof given === 'string' && given !== name ? [{ pointer: '/name', code: 'name_mismatch', detail: 'must be the name in the address; a name can not be changed' }] : []
+  return typeof given === 'string' && given !== name
+    ? [{ pointer: '/name', code: 'name_mismatch', detail: 'must be the name in the address; a name can not be changed' }]
+    : []
 }
 
 /** A mask says "keep what is stored"; where nothing is stored it is a mistake, not a value. */
 function unknownMasks(body: unknown, stored: Adapter): Mistake[] {
   const given = typeof body === 'object' && body !== null ? (body as Record<string, unknown>)['environmentVariables'] : undefined
   return Object.entries(typeof given === 'object' && given !== null ? given : {})
-    .filter(([key, value]) => (value === maskedValue || (value as Record<string, unknown> | null)?.['value'] === maskedValue) && stored.spec.environmentVariables[key] === undefined)
-    .map(([key]) => ({ pointer: `/environmentVariables/${key}`, code: 'masked_value', detail: `'${maskedValue}' keeps a stored secret, and none is stored by this name` }))
+    .filter(
+      ([key, value]) =>
+        (value === maskedValue || (value as Record<string, unknown> | null)?.['value'] === maskedValue) &&
+        stored.spec.environmentVariables[key] === undefined,
+    )
+    .map(([key]) => ({
+      pointer: `/environmentVariables/${key}`,
+      code: 'masked_value',
+      detail: `'${maskedValue}' keeps a stored secret, and none is stored by this name`,
+    }))
 }
 
 /** Turning workload identity on lends the caller the platform's rights, so it needs the role; keeping it as it is does not. */
@@ -239,12 +292,21 @@ function checkVersion({ version }: Resource, ifMatch: number | undefined): void 
 /** Whether a change concerns only what people and the gateway read, not what runs. */
 function runsAlike(a: AdapterSpec, b: AdapterSpec): boolean {
   const running = ({ imageName, imageVersion, environmentVariables, replicaCount, useWorkloadIdentity }: AdapterSpec): string =>
-    JSON.stringify([imageName, imageVersion, sorted(Object.fromEntries(Object.entries(environmentVariables).map(([key, { value }]) => [key, value]))), replicaCount, useWorkloadIdentity])
+    JSON.stringify([
+      imageName,
+      imageVersion,
+      sorted(Object.fromEntries(Object.entries(environmentVariables).map(([key, { value }]) => [key, value]))),
+      replicaCount,
+      useWorkloadIdentity,
+    ])
   return running(a) === running(b)
 }
 
 function sorted<T extends object>(table: T): unknown {
   return Object.entries(table)
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value]): [string, unknown] => [key, typeof value === 'object' && value !== null && !Array.isArray(value) ? sorted(value as object) : value])
+    .map(([key, value]): [string, unknown] => [
+      key,
+      typeof value === 'object' && value !== null && !Array.isArray(value) ? sorted(value as object) : value,
+    ])
 }

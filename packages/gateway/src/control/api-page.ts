@@ -13,7 +13,9 @@ interface ShownOperation {
 /** The API document as a page that needs no script and nothing from elsewhere. */
 export function apiPage(document: object): string {
   const { info, paths } = document as Shown
-  const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => section(method, path, operation)))
+  const operations = Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => section(method, path, operation)),
+  )
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -35,9 +37,12 @@ ${operations.join('\n')}
 }
 
 function section(method: string, path: string, operation: ShownOperation): string {
-  const parameters = (operation.parameters ?? []).map(({ name, in: place, description }) => row(`<code>${escape(name)}</code>`, `${place}. ${escape(description ?? '')}`))
+  const parameters = (operation.parameters ?? []).map(({ name, in: place, description }) =>
+    row(`<code>${escape(name)}</code>`, `${place}. ${escape(description ?? '')}`),
+  )
   const examples = Object.entries(operation.requestBody?.content ?? {}).map(
-    ([type, { example }]) => `<p>Body, <code>${escape(type)}</code>:</p>${example === undefined ? '' : `<pre>${escape(JSON.stringify(example, null, 2))}</pre>`}`,
+    ([type, { example }]) =>
+      `<p>Body, <code>${escape(type)}</code>:</p>${example === undefined ? '' : `<pre>${escape(JSON.stringify(example, null, 2))}</pre>`}`,
   )
   const responses = Object.entries(operation.responses).map(([status, { description }]) => row(status, escape(description ?? '')))
   return `<details><summary><b>${method.toUpperCase()}</b> <code>${escape(path)}</code> ${escape(operation.summary ?? '')}</summary>

@@ -40,7 +40,10 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     const after = query.cursor === undefined ? undefined : Buffer.from(query.cursor, 'base64url').toString()
     const page = await adapters.list(principal, { limit: query.limit, after, prefix: query.name, text: query.q })
     if (page.next !== undefined) {
-      const next = new URLSearchParams({ ...(request.query as Record<string, string>), cursor: Buffer.from(page.next).toString('base64url') })
+      const next = new URLSearchParams({
+        ...(request.query as Record<string, string>),
+        cursor: Buffer.from(page.next).toString('base64url'),
+      })
       reply.header('link', `</adapters?${next.toString()}>; rel="next"`)
     }
     return page.adapters.map((adapter) => viewOf(adapter))
@@ -79,7 +82,13 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     reply.raw.once('close', () => gone.abort())
     const lines = await options.runtime.logs(
       resource.name,
-      { replica: query.instance, tail: query.tail, follow: query.follow, previous: query.previous, ...(since === undefined ? {} : { since }) },
+      {
+        replica: query.instance,
+        tail: query.tail,
+        follow: query.follow,
+        previous: query.previous,
+        ...(since === undefined ? {} : { since }),
+      },
       gone.signal,
     )
     if (lines === undefined) {
@@ -91,7 +100,12 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
 
   const document = openApiDocument(options.version)
   app.get('/openapi.json', () => document)
-  app.get('/docs', (_request, reply) => reply.type('text/html; charset=utf-8').header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'").send(apiPage(document)))
+  app.get('/docs', (_request, reply) =>
+    reply
+      .type('text/html; charset=utf-8')
+      .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
+      .send(apiPage(document)),
+  )
 
   /** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
   async function ifMatch(request: FastifyRequest<Named>): Promise<number | undefined> {
@@ -119,9 +133,11 @@ const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_
 
 function parseSince(text: string, now: Date): Date {
   const duration = /^(\d+)([smhd]?)$/.exec(text)
-  if (duration !== null) return new Date(now.getTime() - Number(duration[1]) * (unitMs[duration[2] === '' ? 's' : (duration[2] ?? 's')] ?? 1000))
+  if (duration !== null)
+    return new Date(now.getTime() - Number(duration[1]) * (unitMs[duration[2] === '' ? 's' : (duration[2] ?? 's')] ?? 1000))
   const at = new Date(text)
-  if (Number.isNaN(at.getTime())) throw new GatewayError('validation_failed', { mistakes: [{ pointer: 'query:since', code: 'invalid_format', detail: 'is not a time' }] })
+  if (Number.isNaN(at.getTime()))
+    throw new GatewayError('validation_failed', { mistakes: [{ pointer: 'query:since', code: 'invalid_format', detail: 'is not a time' }] })
   return at
 }
 

@@ -12,13 +12,26 @@ export function statusOf(adapter: Adapter, found: WorkloadStatus | undefined, pr
   const updated = replicas.filter((replica) => replica.generation === generation)
   const current = seen?.observedGeneration === generation
   const conditions: Condition[] = [...(seen?.conditions ?? [])]
-  if (problem !== undefined) conditions.push({ type: 'Accepted', status: 'False', reason: 'ReconcileFailed', message: problem, lastTransitionAt: adapter.lastUpdatedAt })
+  if (problem !== undefined)
+    conditions.push({
+      type: 'Accepted',
+      status: 'False',
+      reason: 'ReconcileFailed',
+      message: problem,
+      lastTransitionAt: adapter.lastUpdatedAt,
+    })
   return {
     readyReplicas: ready.length,
     updatedReplicas: updated.length,
     availableReplicas: ready.length,
     image: `${spec.imageName}:${spec.imageVersion}`,
-    replicaStatus: summary(spec.replicaCount, ready.length, updated.filter(({ phase }) => phase === 'ready').length, replicas.length, current),
+    replicaStatus: summary(
+      spec.replicaCount,
+      ready.length,
+      updated.filter(({ phase }) => phase === 'ready').length,
+      replicas.length,
+      current,
+    ),
     generation,
     observedGeneration: seen?.observedGeneration ?? 0,
     conditions,

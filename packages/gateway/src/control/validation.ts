@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 
 /** What a request said that had no effect. */
@@ -13,9 +13,16 @@ export interface Warning {
  * not know become warnings: other versions of the API may know them, but nothing is dropped in silence.
  * @throws GatewayError `validation_failed`
  */
-export function validate<S extends z.ZodObject>(schema: S, value: unknown, more: readonly Mistake[] = []): { value: z.output<S>; warnings: Warning[] } {
+export function validate<S extends z.ZodObject>(
+  schema: S,
+  value: unknown,
+  more: readonly Mistake[] = [],
+): { value: z.output<S>; warnings: Warning[] } {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new GatewayError('validation_failed', { detail: 'The body must be a JSON object.', mistakes: [{ pointer: '', code: 'invalid_type', detail: 'must be an object' }] })
+    throw new GatewayError('validation_failed', {
+      detail: 'The body must be a JSON object.',
+      mistakes: [{ pointer: '', code: 'invalid_type', detail: 'must be an object' }],
+    })
   }
   const parsed = schema.safeParse(value)
   const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...more]
@@ -23,7 +30,11 @@ export function validate<S extends z.ZodObject>(schema: S, value: unknown, more:
   const known = Object.keys(schema.shape)
   const warnings = Object.keys(value)
     .filter((key) => !known.includes(key))
-    .map((key) => ({ pointer: pointerOf([key]), code: 'unknown_field', detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}` }))
+    .map((key) => ({
+      pointer: pointerOf([key]),
+      code: 'unknown_field',
+      detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}`,
+    }))
   return { value: parsed.data, warnings }
 }
 
@@ -40,9 +51,17 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
   // A union's own message says only that nothing fitted; the last alternative is the most telling one.
   if (issue.code === 'invalid_union') {
     const deepest = issue.errors.flat().toSorted((a, b) => b.path.length - a.path.length)[0]
-    if (deepest !== undefined) return [{ pointer: pointerOf([...issue.path, ...deepest.path]), code: deepest.code, detail: deepest.path.length > 0 ? deepest.message : 'must be text, or an object {"value", "secret"}' }]
+    if (deepest !== undefined)
+      return [
+        {
+          pointer: pointerOf([...issue.path, ...deepest.path]),
+          code: deepest.code,
+          detail: deepest.path.length > 0 ? deepest.message : 'must be text, or an object {"value", "secret"}',
+        },
+      ]
   }
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => ({ pointer: pointerOf([...issue.path, key]), code: 'unknown_field', detail: 'is not known here' }))
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => ({ pointer: pointerOf([...issue.path, key]), code: 'unknown_field', detail: 'is not known here' }))
   return [{ pointer: pointerOf(issue.path), code: issue.code, detail: issue.message.slice(0, 500) }]
 }
 
@@ -52,7 +71,9 @@ function pointerOf(path: readonly PropertyKey[]): string {
 
 /** A known name that differs by case or by few letters. */
 function suggestion(key: string, known: readonly string[]): string {
-  const close = known.find((name) => name.toLowerCase() === key.toLowerCase()) ?? known.find((name) => key.length < 64 && distance(name.toLowerCase(), key.toLowerCase()) <= 2)
+  const close =
+    known.find((name) => name.toLowerCase() === key.toLowerCase()) ??
+    known.find((name) => key.length < 64 && distance(name.toLowerCase(), key.toLowerCase()) <= 2)
   return close === undefined ? '' : ` Did you mean '${close}'?`
 }
 

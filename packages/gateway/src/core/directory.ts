@@ -48,6 +48,6 @@ export class ReplicaDirectory {
   }
 
   #wake(workload: string): void {
-    for (const wake of [...(this.#waiters.get(workload) ?? [])]) wake()
+    for (const wake of this.#waiters.get(workload) ?? []) wake()
   }
 }

@@ -35,7 +35,9 @@ export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitTo
 export function authorize<A extends Action, R extends Guarded>(principal: Principal, action: A, resource: R): Permit<A, R> {
   if (!mayRead(principal, resource)) throw new GatewayError('not_found')
   if ((action === 'write' || action === 'logs') && !mayWrite(principal, resource)) {
-    throw new GatewayError('forbidden', { detail: `Only the creator of ${resource.kind} '${resource.name}' or the role ${adminRole} may do this.` })
+    throw new GatewayError('forbidden', {
+      detail: `Only the creator of ${resource.kind} '${resource.name}' or the role ${adminRole} may do this.`,
+    })
   }
   return new PermitToken(principal, action, resource)
 }

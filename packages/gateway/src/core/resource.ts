@@ -19,7 +19,7 @@ export interface AdapterSpec {
   readonly requiredRoles: readonly string[]
 }
 
-export interface Owner {
+interface Owner {
   readonly id: string
   readonly issuer: string
 }

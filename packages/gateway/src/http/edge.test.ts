@@ -8,7 +8,14 @@ function request(headers: Record<string, string>, method = 'POST'): IncomingMess
 }
 function response(): { headers: Record<string, string>; asResponse: ServerResponse } {
   const headers: Record<string, string> = {}
-  return { headers, asResponse: { setHeader: (name: string, value: string) => (headers[name] = value), writeHead: () => undefined, end: () => undefined } as unknown as ServerResponse }
+  return {
+    headers,
+    asResponse: {
+      setHeader: (name: string, value: string) => (headers[name] = value),
+      writeHead: () => undefined,
+      end: () => undefined,
+    } as unknown as ServerResponse,
+  }
 }
 const edge = createEdge({ allowedHosts: ['gateway.example'], allowedOrigins: ['https://app.example'] })
 const outcome = (headers: Record<string, string>): string => {
@@ -21,11 +28,23 @@ const outcome = (headers: Record<string, string>): string => {
 }
 
 describe('the edge', () => {
-  test.each(['localhost:8000', '127.0.0.1', '[::1]:8000', 'LOCALHOST', 'gateway.example', 'gateway.example:443'])('admits Host %s', (host) => {
-    expect(outcome({ host })).toBe('admitted')
-  })
+  test.each(['localhost:8000', '127.0.0.1', '[::1]:8000', 'LOCALHOST', 'gateway.example', 'gateway.example:443'])(
+    'admits Host %s',
+    (host) => {
+      expect(outcome({ host })).toBe('admitted')
+    },
+  )
 
-  test.each(['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example', 'localhost:8000@evil.example', '', '[::1', 'localhost:evil', '*'])('refuses Host %j', (host) => {
+  test.each([
+    'evil.example',
+    'localhost.evil.example',
+    '127.0.0.1.evil.example',
+    'localhost:8000@evil.example',
+    '',
+    '[::1',
+    'localhost:evil',
+    '*',
+  ])('refuses Host %j', (host) => {
     expect(outcome({ host })).toBe('host_not_allowed')
   })
 

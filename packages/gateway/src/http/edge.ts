@@ -50,7 +50,9 @@ export function createEdge(options: EdgeOptions): Edge {
         throw new GatewayError('invalid_request', { detail: 'The request has more than one Host header.' })
       }
       if (!anyHost && (host === undefined || !hosts.has(hostName(host)))) {
-        throw new GatewayError('host_not_allowed', { detail: 'Reach the gateway by a host name that it is configured for (edge.allowedHosts).' })
+        throw new GatewayError('host_not_allowed', {
+          detail: 'Reach the gateway by a host name that it is configured for (edge.allowedHosts).',
+        })
       }
       if (origin === undefined) return
       const normal = origin.toLowerCase()
@@ -63,7 +65,8 @@ export function createEdge(options: EdgeOptions): Edge {
 
     preflight(request, response) {
       const { origin } = request.headers
-      if (request.method !== 'OPTIONS' || origin === undefined || request.headers['access-control-request-method'] === undefined) return false
+      if (request.method !== 'OPTIONS' || origin === undefined || request.headers['access-control-request-method'] === undefined)
+        return false
       if (!origins.has(origin.toLowerCase())) return false
       response.writeHead(204, {
         'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE',

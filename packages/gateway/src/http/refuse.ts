@@ -34,6 +34,11 @@ export function refuse(request: IncomingMessage, response: ServerResponse, error
 
 function send(response: ServerResponse, error: GatewayError, type: string, requestId: string, body: unknown): void {
   const text = JSON.stringify(body)
-  response.writeHead(error.status, { ...error.headers, 'content-type': type, 'content-length': Buffer.byteLength(text), 'x-request-id': requestId })
+  response.writeHead(error.status, {
+    ...error.headers,
+    'content-type': type,
+    'content-length': Buffer.byteLength(text),
+    'x-request-id': requestId,
+  })
   response.end(text)
 }

@@ -37,7 +37,11 @@ export function addProblems(app: FastifyInstance): void {
     const known = fromFastify[thrown.code]
     const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
     request.problem = error
-    return reply.code(error.status).headers(error.headers).type('application/problem+json').send(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
+    return reply
+      .code(error.status)
+      .headers(error.headers)
+      .type('application/problem+json')
+      .send(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
   })
   const routes: { readonly method: string; readonly pattern: RegExp }[] = []
   app.addHook('onRoute', ({ method, url }) => {
@@ -46,7 +50,9 @@ export function addProblems(app: FastifyInstance): void {
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0] ?? ''
     const allowed = routes.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method)
-    throw allowed.length === 0 ? new GatewayError('not_found') : new GatewayError('method_not_allowed', { headers: { allow: [...new Set(allowed)].join(', ') } })
+    throw allowed.length === 0
+      ? new GatewayError('not_found')
+      : new GatewayError('method_not_allowed', { headers: { allow: [...new Set(allowed)].join(', ') } })
   })
 }
 

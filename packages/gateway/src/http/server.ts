@@ -16,7 +16,7 @@ export interface Planes {
   /** Everything that is not the data plane's. */
   readonly controlPlane: RequestListener
   /** Answers a refusal of the edge in the form of the plane that the request was for. */
-  refuse(request: IncomingMessage, response: ServerResponse, error: GatewayError): void
+  readonly refuse: (request: IncomingMessage, response: ServerResponse, error: GatewayError) => void
 }
 
 /**
@@ -59,7 +59,11 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
 function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
   const [status, code] =
-    error.code === 'HPE_HEADER_OVERFLOW' ? [431, 'headers_too_large'] : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? [408, 'request_timeout'] : [400, 'invalid_request']
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? [431, 'headers_too_large']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'request_timeout']
+        : [400, 'invalid_request']
   const title = STATUS_CODES[status] ?? ''
   const body = JSON.stringify({ type: 'about:blank', title, status, code, retryable: status === 408 })
   socket.end(
@@ -91,4 +95,3 @@ export async function drain(server: Server, signal: AbortSignal): Promise<void> 
   clearInterval(sweep)
   signal.removeEventListener('abort', cut)
 }
-

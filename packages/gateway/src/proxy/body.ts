@@ -6,7 +6,11 @@ import { GatewayError } from '../core/errors.ts'
  * slow client holds no connection to a server and an unsent request can be sent elsewhere.
  * Calls back with `body_too_large`, or with `client_closed_request` when the client goes before the end.
  */
-export function readBody(request: IncomingMessage, limit: number, done: (error: GatewayError | undefined, body: Buffer | null) => void): void {
+export function readBody(
+  request: IncomingMessage,
+  limit: number,
+  done: (error: GatewayError | undefined, body: Buffer | null) => void,
+): void {
   const declared = request.headers['content-length']
   if (declared === undefined && request.headers['transfer-encoding'] === undefined) return done(undefined, null)
   if (declared !== undefined && Number(declared) > limit) return done(tooLarge(limit), null)

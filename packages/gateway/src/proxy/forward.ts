@@ -20,11 +20,11 @@ export interface Forwarding {
   readonly sealed: string | undefined
   readonly answerTimeoutMs: number
   /** Seals an id that the server has just given. */
-  seal(upstreamId: string, upstream: Upstream): string
+  readonly seal: (upstreamId: string, upstream: Upstream) => string
   /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
-  finished(error?: GatewayError): void
+  readonly finished: (error?: GatewayError) => void
   /** Nothing has been written to the client: the caller answers, or tries elsewhere when `unsent`. */
-  failed(error: GatewayError, unsent: boolean): void
+  readonly failed: (error: GatewayError, unsent: boolean) => void
 }
 
 /**
@@ -44,7 +44,13 @@ export function forward(upstream: Upstream, forwarding: Forwarding): void {
   const exchange = new Exchange(upstream, forwarding)
   upstream.inFlight += 1
   upstream.pool.dispatch(
-    { method: request.method as Dispatcher.HttpMethod, path: forwarding.path, headers, body: forwarding.body, headersTimeout: forwarding.answerTimeoutMs },
+    {
+      method: request.method as Dispatcher.HttpMethod,
+      path: forwarding.path,
+      headers,
+      body: forwarding.body,
+      headersTimeout: forwarding.answerTimeoutMs,
+    },
     exchange,
   )
 }
@@ -155,5 +161,8 @@ function toError(cause: Error, sent: boolean): GatewayError {
   if (cause instanceof ClientGone) return new GatewayError('client_closed_request')
   if (!sent) return new GatewayError('upstream_unreachable', { detail: 'The server could not be reached. The request was not run.', cause })
   if ((cause as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT') return new GatewayError('upstream_timeout', { cause })
-  return new GatewayError('upstream_failed', { detail: 'The server broke off before its answer was whole. The request may have run.', cause })
+  return new GatewayError('upstream_failed', {
+    detail: 'The server broke off before its answer was whole. The request may have run.',
+    cause,
+  })
 }

@@ -6,32 +6,62 @@ import type { Principal } from '../core/principal.ts'
  */
 
 /** RFC 9110 section 7.6.1, and what browsers and old proxies send of that kind. */
-const hopByHop = ['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade']
+const hopByHop = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
 
 const requestDenied: ReadonlySet<string> = new Set([
   ...hopByHop,
   // Set anew for the replica.
-  'host', 'content-length', 'expect', 'mcp-session-id', 'x-request-id', 'forwarded',
+  'host',
+  'content-length',
+  'expect',
+  'mcp-session-id',
+  'x-request-id',
+  'forwarded',
   // Checked at the edge; a server that checks its own would refuse the public one.
   'origin',
   // The caller's credentials are for the gateway. The server never sees them.
-  'authorization', 'cookie',
+  'authorization',
+  'cookie',
   // Identity is the gateway's word, not the client's.
-  'x-mcp-userid', 'x-mcp-username', 'x-mcp-roles', 'x-gateway-secret', 'x-dev-userid', 'x-dev-name', 'x-dev-roles',
+  'x-mcp-userid',
+  'x-mcp-username',
+  'x-mcp-roles',
+  'x-gateway-secret',
+  'x-dev-userid',
+  'x-dev-name',
+  'x-dev-roles',
   // Spoofable descriptions of hops before us.
-  'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-port', 'x-forwarded-prefix', 'x-real-ip',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-proto',
+  'x-forwarded-port',
+  'x-forwarded-prefix',
+  'x-real-ip',
 ])
 
 const responseDenied: ReadonlySet<string> = new Set([
   ...hopByHop,
   // Set anew for the client.
-  'mcp-session-id', 'x-request-id',
+  'mcp-session-id',
+  'x-request-id',
   // A cookie of one server would go to all servers of the gateway.
   'set-cookie',
   // A server's challenge names the server's own authorization, which the caller has no part in.
   'www-authenticate',
   // CORS is decided at the edge.
-  'access-control-allow-origin', 'access-control-allow-credentials', 'access-control-expose-headers',
+  'access-control-allow-origin',
+  'access-control-allow-credentials',
+  'access-control-expose-headers',
 ])
 
 export interface RequestContext {
@@ -105,12 +135,21 @@ const encoded = new WeakMap<Principal, readonly string[]>()
 function identityHeaders(principal: Principal): readonly string[] {
   let headers = encoded.get(principal)
   if (headers === undefined) {
-    headers = ['x-mcp-userid', encodeValue(principal.id), 'x-mcp-username', encodeValue(principal.name), 'x-mcp-roles', principal.roles.map(encodeValue).join(',')]
+    headers = [
+      'x-mcp-userid',
+      encodeValue(principal.id),
+      'x-mcp-username',
+      encodeValue(principal.name),
+      'x-mcp-roles',
+      principal.roles.map(encodeValue).join(','),
+    ]
     encoded.set(principal, headers)
   }
   return headers
 }
 
 function encodeValue(value: string): string {
-  return value.replace(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, (character) => [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''))
+  return value.replace(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, (character) =>
+    [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
+  )
 }

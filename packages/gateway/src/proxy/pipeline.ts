@@ -73,11 +73,15 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           session,
           sealed,
           answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
-          seal: (upstreamId, { replica }) => options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
+          seal: (upstreamId, { replica }) =>
+            options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
           finished: (failure) => life.finish(failure),
           failed: (failure, unsent) => {
             // What was never sent may go to another replica, unless the session lives on this one.
-            const other = unsent && sticky === undefined && failure.code === 'upstream_unreachable' ? upstreams.pick(resource.name, resource.uid, undefined, exclude.add(upstream.replica.name)) : undefined
+            const other =
+              unsent && sticky === undefined && failure.code === 'upstream_unreachable'
+                ? upstreams.pick(resource.name, resource.uid, undefined, exclude.add(upstream.replica.name))
+                : undefined
             if (other === undefined) life.fail(failure)
             else attempt(other)
           },
@@ -89,7 +93,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   }
 
   /** At once when a replica is ready; otherwise waits, bounded, for a cold or restarting one. */
-  function pick({ resource }: Permit<'use', Resource>, sticky: string | undefined, life: Life, attempt: (upstream: Upstream) => void): void {
+  function pick(
+    { resource }: Permit<'use', Resource>,
+    sticky: string | undefined,
+    life: Life,
+    attempt: (upstream: Upstream) => void,
+  ): void {
     try {
       const ready = upstreams.pick(resource.name, resource.uid, sticky)
       if (ready !== undefined) return attempt(ready)

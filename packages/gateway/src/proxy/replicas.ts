@@ -116,7 +116,9 @@ export class Upstreams implements AsyncDisposable {
   #forgetVanished(): void {
     for (const [origin, upstream] of this.#byOrigin) {
       const workload = upstream.replica.name.slice(0, upstream.replica.name.lastIndexOf('-'))
-      const lives = this.#directory.get(workload)?.replicas.some((replica) => replica.origin === origin && replica.name === upstream.replica.name)
+      const lives = this.#directory
+        .get(workload)
+        ?.replicas.some((replica) => replica.origin === origin && replica.name === upstream.replica.name)
       if (lives === true) continue
       this.#byOrigin.delete(origin)
       // Closing waits for open requests; it rejects only if the pool is destroyed meanwhile.

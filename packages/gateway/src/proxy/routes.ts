@@ -25,7 +25,10 @@ export class RouteTable implements AsyncDisposable {
     return this.#resources.get(name)
   }
 
-  async #follow(changes: AsyncIterator<{ name: string; resource?: Resource }>, first: Promise<IteratorResult<{ name: string; resource?: Resource }>>): Promise<void> {
+  async #follow(
+    changes: AsyncIterator<{ name: string; resource?: Resource }>,
+    first: Promise<IteratorResult<{ name: string; resource?: Resource }>>,
+  ): Promise<void> {
     for (let next = await first; next.done !== true; next = await changes.next()) {
       const { name, resource } = next.value
       if (resource === undefined) this.#resources.delete(name)

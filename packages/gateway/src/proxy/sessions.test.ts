@@ -24,12 +24,16 @@ const outcome = (open: () => unknown): unknown => {
 describe('sealed session ids', () => {
   test('any visible ASCII id of a server survives, and the sealed one is visible ASCII too', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 1024 }), fc.uuid(), (upstreamId, uid) => {
-        const given = { ...session, upstreamId, uid }
-        const sealed = sealer.seal(given, alice)
-        expect(sealed).toMatch(/^[\w-]+$/)
-        expect(sealerAt(() => start).open(sealed, uid, alice)).toEqual(given)
-      }),
+      fc.property(
+        fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 1024 }),
+        fc.uuid(),
+        (upstreamId, uid) => {
+          const given = { ...session, upstreamId, uid }
+          const sealed = sealer.seal(given, alice)
+          expect(sealed).toMatch(/^[\w-]+$/)
+          expect(sealerAt(() => start).open(sealed, uid, alice)).toEqual(given)
+        },
+      ),
     )
   })
 

@@ -88,7 +88,8 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
         opened.set(sealed, found)
       }
       const { session } = found
-      if (session.uid !== uid || found.caller !== callerOf(principal) || options.now() - session.issuedAt > options.maxAgeMs) throw notFound()
+      if (session.uid !== uid || found.caller !== callerOf(principal) || options.now() - session.issuedAt > options.maxAgeMs)
+        throw notFound()
       return session
     },
   }
@@ -103,7 +104,8 @@ function unseal(sealed: string, keys: readonly SealKey[]): Opened {
   if (sealed.length > longestSealed) throw notFound()
   const bytes = Buffer.from(sealed, 'base64url')
   // Node skips what is not base64url; only the one exact spelling of an id may open it.
-  if (bytes.length < headLength + fixedLength + tagLength || bytes[0] !== version || bytes.toString('base64url') !== sealed) throw notFound()
+  if (bytes.length < headLength + fixedLength + tagLength || bytes[0] !== version || bytes.toString('base64url') !== sealed)
+    throw notFound()
   const key = keys.find(({ id }) => id.equals(bytes.subarray(1, 5)))
   if (key === undefined) throw notFound()
   try {
@@ -146,5 +148,8 @@ function decode(plain: Buffer): Opened {
 }
 
 function notFound(cause?: unknown): GatewayError {
-  return new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.', ...(cause === undefined ? {} : { cause }) })
+  return new GatewayError('session_not_found', {
+    detail: 'The session is not known. Initialize again.',
+    ...(cause === undefined ? {} : { cause }),
+  })
 }

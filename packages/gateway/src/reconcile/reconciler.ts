@@ -67,7 +67,9 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
         key.problem = problem
         key.failures += 1
         key.dirty = true
-        await sleep(Math.min(options.retry.maxMs, options.retry.firstMs * 2 ** (key.failures - 1)), undefined, { signal }).catch(() => undefined)
+        await sleep(Math.min(options.retry.maxMs, options.retry.firstMs * 2 ** (key.failures - 1)), undefined, { signal }).catch(
+          () => undefined,
+        )
       }
     }
     key.working = false

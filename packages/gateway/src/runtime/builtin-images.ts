@@ -14,7 +14,10 @@ const program = (file: string, path = '/mcp'): ProgramConfig => ({ command: [pro
 export function builtinImages(): Record<string, ProgramConfig> {
   const bridge = join(dirname(createRequire(import.meta.url).resolve('@mcp-gateway/bridge/package.json')), 'dist/main.js')
   const images: Record<string, ProgramConfig> = { 'mcp-proxy': program(bridge) }
-  const samples = { 'mcp-example': program(join(root, 'samples/mcp-example/dist/main.js')), 'weather-tool': program(join(root, 'samples/tool-example/dist/main.js'), '/score') }
+  const samples = {
+    'mcp-example': program(join(root, 'samples/mcp-example/dist/main.js')),
+    'weather-tool': program(join(root, 'samples/tool-example/dist/main.js'), '/score'),
+  }
   for (const [name, sample] of Object.entries(samples)) {
     if (sample.command[1] !== undefined && existsSync(sample.command[1])) images[name] = sample
   }

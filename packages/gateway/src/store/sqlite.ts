@@ -53,7 +53,10 @@ export function openSqliteStore(options: SqliteOptions): Store {
     migrate(database, options.file)
   } catch (error) {
     if (error instanceof GatewayError) throw error
-    throw new GatewayError('store_unavailable', { detail: `The store ${options.file} can not be opened: ${(error as Error).message}`, cause: error })
+    throw new GatewayError('store_unavailable', {
+      detail: `The store ${options.file} can not be opened: ${(error as Error).message}`,
+      cause: error,
+    })
   }
   return new SqliteStore(database, options.pollMs ?? 500)
 }
@@ -63,7 +66,9 @@ function migrate(database: Database.Database, file: string): void {
   inTransaction(database, () => {
     const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number }
     if (version > migrations.length) {
-      throw new GatewayError('store_unavailable', { detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.` })
+      throw new GatewayError('store_unavailable', {
+        detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.`,
+      })
     }
     for (const step of migrations.slice(version)) database.exec(step)
     database.exec(`PRAGMA user_version = ${migrations.length}`)
@@ -137,7 +142,9 @@ class SqliteStore implements Store {
   async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
     const stored = await this.get(name)
     this.#write({ kind: stored?.kind ?? 'adapter', name }, (change) => {
-      const deleted = this.#database.prepare('DELETE FROM resource WHERE name = ? AND uid = ? AND version = ?').run(name, uid, expectedVersion)
+      const deleted = this.#database
+        .prepare('DELETE FROM resource WHERE name = ? AND uid = ? AND version = ?')
+        .run(name, uid, expectedVersion)
       if (deleted.changes === 0) throw this.#missed(name, uid)
       this.#database.prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(change, name, stored?.kind ?? 'adapter')
       this.#database.prepare('DELETE FROM deletion WHERE change < ?').run(change - keptDeletions)
@@ -169,7 +176,9 @@ class SqliteStore implements Store {
   #write(change: Change, work: (number: number) => void): void {
     try {
       inTransaction(this.#database, () => {
-        const { change: number } = this.#database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as { change: number }
+        const { change: number } = this.#database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as {
+          change: number
+        }
         work(number)
       })
     } catch (error) {
@@ -219,7 +228,10 @@ class SqliteStore implements Store {
     const gone = this.#database
       .prepare('SELECT name, kind, change FROM deletion WHERE change > ? AND name NOT IN (SELECT name FROM resource) ORDER BY change')
       .all(change) as Row[]
-    return [...gone.map(({ name, kind }) => ({ name, kind })), ...present.map(({ name, kind, body }) => ({ name, kind, resource: JSON.parse(body) as Resource }))]
+    return [
+      ...gone.map(({ name, kind }) => ({ name, kind })),
+      ...present.map(({ name, kind, body }) => ({ name, kind, resource: JSON.parse(body) as Resource })),
+    ]
   }
 }
 
@@ -260,7 +272,7 @@ class Watcher {
 
 function toStoreError(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error
-  const code = String((error as { code?: unknown }).code ?? '')
+  const code = (error as { code?: string }).code ?? ''
   const message = error instanceof Error ? error.message : String(error)
   if (code.startsWith('SQLITE_FULL') || /disk is full|no space left/i.test(message)) {
     return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })

@@ -15,12 +15,24 @@ export function sampleResource(name: string, changes: Partial<Resource> = {}): R
     owner: { id: 'alice', issuer: 'development' },
     createdAt: '2026-01-01T00:00:00.000Z',
     lastUpdatedAt: '2026-01-01T00:00:00.000Z',
-    spec: { imageName: 'mcp-example', imageVersion: '1.0.0', environmentVariables: {}, replicaCount: 1, description: '', useWorkloadIdentity: false, requiredRoles: [] },
+    spec: {
+      imageName: 'mcp-example',
+      imageVersion: '1.0.0',
+      environmentVariables: {},
+      replicaCount: 1,
+      description: '',
+      useWorkloadIdentity: false,
+      requiredRoles: [],
+    },
     ...changes,
   }
 }
 
-const next = (resource: Resource, description: string): Resource => ({ ...resource, version: resource.version + 1, spec: { ...resource.spec, description } })
+const next = (resource: Resource, description: string): Resource => ({
+  ...resource,
+  version: resource.version + 1,
+  spec: { ...resource.spec, description },
+})
 
 /** What every store driver must do. `open` gives a store on the same data each time, `reset` new data. */
 export function describeStore(driver: string, backend: { reset(): Promise<void>; open(): Promise<Store> }): void {
@@ -39,7 +51,13 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       )
 
     test('what was created is read back as it was, also after closing and opening again', async () => {
-      const resource = sampleResource('one', { spec: { ...sampleResource('x').spec, description: 'Zoë 🦊 \u0000 " \\ 1e400', environmentVariables: { A: { value: 'x'.repeat(300_000), secret: true } } } })
+      const resource = sampleResource('one', {
+        spec: {
+          ...sampleResource('x').spec,
+          description: 'Zoë 🦊 \u0000 " \\ 1e400',
+          environmentVariables: { A: { value: 'x'.repeat(300_000), secret: true } },
+        },
+      })
       await store.create(resource)
       expect(await store.get('one')).toEqual(resource)
       await store[Symbol.asyncDispose]()
@@ -58,7 +76,9 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
 
     test('of fifty that create one name at once, exactly one succeeds', async () => {
       const other = await backend.open()
-      const outcomes = await Promise.all(Array.from({ length: 50 }, (_, index) => codeOf((index % 2 === 0 ? store : other).create(sampleResource('contested')))))
+      const outcomes = await Promise.all(
+        Array.from({ length: 50 }, (_, index) => codeOf((index % 2 === 0 ? store : other).create(sampleResource('contested')))),
+      )
       await other[Symbol.asyncDispose]()
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
       expect(outcomes.filter((outcome) => outcome === 'name_taken')).toHaveLength(49)
@@ -123,7 +143,9 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
         pending = changes.next()
       }
       stop.abort()
-      const versions = seen.filter(({ name, resource: changed }) => name === 'one' && changed !== undefined).map(({ resource: changed }) => changed?.version ?? 0)
+      const versions = seen
+        .filter(({ name, resource: changed }) => name === 'one' && changed !== undefined)
+        .map(({ resource: changed }) => changed?.version ?? 0)
       expect(versions).toEqual(versions.toSorted((a, b) => a - b))
       expect(seen.some(({ name }) => name === 'two')).toBe(true)
       expect((await pending).done).toBe(true)

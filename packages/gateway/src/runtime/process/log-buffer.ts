@@ -38,7 +38,10 @@ export class LogBuffer {
     return count === 0 ? [] : this.#lines.slice(-count).map(({ text }) => text)
   }
 
-  async *read(query: { readonly tail: number; readonly since?: Date; readonly follow: boolean }, signal: AbortSignal): AsyncIterable<string> {
+  async *read(
+    query: { readonly tail: number; readonly since?: Date; readonly follow: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<string> {
     const since = query.since?.getTime() ?? 0
     let place = this.#dropped + Math.max(0, this.#lines.length - query.tail)
     for (;;) {
@@ -79,7 +82,7 @@ export class LogBuffer {
   }
 
   #wake(): void {
-    for (const wake of [...this.#waiters]) wake()
+    for (const wake of this.#waiters) wake()
   }
 }
 

@@ -29,16 +29,22 @@ function takeLock(dataDir: string): ProcessLock {
   try {
     return takeProcessLock(join(dataDir, 'gateway.lock'))
   } catch (error) {
-    if (error instanceof LockHeld) throw new Error(`Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, or set MCPGW_DATA_DIR.`, { cause: error })
+    if (error instanceof LockHeld)
+      throw new Error(`Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, or set MCPGW_DATA_DIR.`, {
+        cause: error,
+      })
     throw error
   }
 }
 
 /** What workloads need of the gateway's environment to find programs, registries and certificates. Nothing else of it is theirs. */
-const inheritedNames = /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|XDG_\w+|npm_config_(registry|cache)|PIP_INDEX_URL|UV_\w+|DOTNET_ROOT|JAVA_HOME|SYSTEMROOT|APPDATA|LOCALAPPDATA)$/i
+const inheritedNames =
+  /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|XDG_\w+|npm_config_(registry|cache)|PIP_INDEX_URL|UV_\w+|DOTNET_ROOT|JAVA_HOME|SYSTEMROOT|APPDATA|LOCALAPPDATA)$/i
 
 function inherited(environment: OpenRuntimeOptions['environment']): Record<string, string> {
-  const entries = Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined && inheritedNames.test(entry[0]))
+  const entries = Object.entries(environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && inheritedNames.test(entry[0]),
+  )
   return Object.fromEntries(entries)
 }
 
@@ -162,7 +168,11 @@ class RunningWorkload {
     while (!this.#stopped) {
       const program = this.#program()
       const template = this.#template()
-      const states = [...this.#replicas].map(([index, { process, template: own }]) => ({ index, current: own === template, ready: process.ready }))
+      const states = [...this.#replicas].map(([index, { process, template: own }]) => ({
+        index,
+        current: own === template,
+        ready: process.ready,
+      }))
       const step = nextStep(states, program === undefined ? 0 : this.#wanted.replicas)
       switch (step.do) {
         case 'nothing':
@@ -218,7 +228,7 @@ class RunningWorkload {
   /** What a replica is started from. Equal templates need no restart. */
   #template(): string {
     const { image, environment, useWorkloadIdentity } = this.#wanted
-    return JSON.stringify([image, Object.entries(environment).toSorted(), useWorkloadIdentity])
+    return JSON.stringify([image, Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)), useWorkloadIdentity])
   }
 
   #snapshots() {
@@ -249,10 +259,16 @@ class RunningWorkload {
     this.#condition('Accepted', 'True', 'Accepted', 'The workload can run here.')
     const trouble = replicas.find(({ phase }) => phase === 'backoff')
     if (desired === 0) this.#condition('Ready', 'False', 'Stopped', 'replicaCount is 0.')
-    else if (ready === desired && current === desired && replicas.length === desired) this.#condition('Ready', 'True', 'Ready', `${ready} of ${desired} replicas are ready.`)
+    else if (ready === desired && current === desired && replicas.length === desired)
+      this.#condition('Ready', 'True', 'Ready', `${ready} of ${desired} replicas are ready.`)
     else this.#condition('Ready', 'False', trouble?.reason ?? 'NotReady', trouble?.message ?? `${ready} of ${desired} replicas are ready.`)
     const moving = current < desired || replicas.length > desired
-    this.#condition('Progressing', moving ? 'True' : 'False', moving ? 'Rolling' : 'Complete', `${current} of ${desired} replicas run the present generation.`)
+    this.#condition(
+      'Progressing',
+      moving ? 'True' : 'False',
+      moving ? 'Rolling' : 'Complete',
+      `${current} of ${desired} replicas run the present generation.`,
+    )
   }
 
   #condition(type: Condition['type'], status: Condition['status'], reason: string, message: string): void {

@@ -122,7 +122,9 @@ export class ReplicaProcess {
     }
     const ended = new Promise<{ code?: number; signal?: string; error?: Error }>((resolve) => {
       child.once('error', (error) => resolve({ error }))
-      child.once('exit', (code, killedBy) => resolve({ ...(code === null ? {} : { code }), ...(killedBy === null ? {} : { signal: killedBy }) }))
+      child.once('exit', (code, killedBy) =>
+        resolve({ ...(code === null ? {} : { code }), ...(killedBy === null ? {} : { signal: killedBy }) }),
+      )
     })
     const over = new AbortController()
     const stopping = (): void => over.abort()
@@ -136,7 +138,8 @@ export class ReplicaProcess {
       log.debug({ replica: this.name, ms: Date.now() - startedAt }, 'replica is ready')
     }
     const late = timeout.aborted && !over.signal.aborted && this.#phase !== 'ready'
-    if (!late && !signal.aborted) await Promise.race([ended, new Promise<void>((resolve) => over.signal.addEventListener('abort', () => resolve(), { once: true }))])
+    if (!late && !signal.aborted)
+      await Promise.race([ended, new Promise<void>((resolve) => over.signal.addEventListener('abort', () => resolve(), { once: true }))])
     signal.removeEventListener('abort', stopping)
     const leaving = late || signal.aborted
     if (leaving) this.#set('terminating', late ? 'StartTimeout' : 'Stopping')
@@ -147,7 +150,11 @@ export class ReplicaProcess {
     const last = logs.last(3).join(' | ').slice(0, 500)
     if (exit.error !== undefined) {
       const missing = (exit.error as NodeJS.ErrnoException).code === 'ENOENT'
-      return { reason: missing ? 'CommandNotFound' : 'StartFailed', message: missing ? `The program '${command}' does not exist.` : exit.error.message, lastExit: { message: exit.error.message } }
+      return {
+        reason: missing ? 'CommandNotFound' : 'StartFailed',
+        message: missing ? `The program '${command}' does not exist.` : exit.error.message,
+        lastExit: { message: exit.error.message },
+      }
     }
     if (late) {
       const message = `The process did not listen on its PORT within ${this.#options.startTimeoutMs / 1000} s.`
@@ -157,14 +164,18 @@ export class ReplicaProcess {
     return {
       reason: exit.signal === undefined ? 'Exited' : 'Killed',
       message: said(message, last),
-      lastExit: { ...(exit.code === undefined ? {} : { code: exit.code }), ...(exit.signal === undefined ? {} : { signal: exit.signal }), message: last },
+      lastExit: {
+        ...(exit.code === undefined ? {} : { code: exit.code }),
+        ...(exit.signal === undefined ? {} : { signal: exit.signal }),
+        message: last,
+      },
     }
   }
 
   async #end(child: ChildProcess, ended: Promise<unknown>, leaving: boolean, mark: string): Promise<void> {
     if (leaving && child.pid !== undefined) {
       signalGroup(child.pid, 'SIGTERM')
-      const inTime = await Promise.race([ended.then(() => true), sleep(this.#options.stopGraceMs, false)])
+      const inTime = await Promise.race([ended.then(() => true), sleep(this.#options.stopGraceMs, false, { ref: false })])
       if (!inTime) signalGroup(child.pid, 'SIGKILL')
     }
     await ended

@@ -5,7 +5,9 @@ import { nextStep, type RollingReplica } from './rolling.ts'
 
 describe('rolling', () => {
   test('from any state it comes to the wanted one, and never takes a second replica down while a new one is not ready', () => {
-    const anyReplicas = fc.uniqueArray(fc.record({ index: fc.nat(6), current: fc.boolean(), ready: fc.boolean() }), { selector: ({ index }) => index })
+    const anyReplicas = fc.uniqueArray(fc.record({ index: fc.nat(6), current: fc.boolean(), ready: fc.boolean() }), {
+      selector: ({ index }) => index,
+    })
     fc.assert(
       fc.property(anyReplicas, fc.nat(6), (start, desired) => {
         let replicas: RollingReplica[] = start
@@ -19,11 +21,14 @@ describe('rolling', () => {
           }
           if (step.do === 'stop') replicas = replicas.filter(({ index }) => index !== step.index)
           else if (step.do === 'start') replicas = [...replicas, { index: step.index, current: true, ready: false }]
-          else if (step.do === 'replace') replicas = replicas.map((replica) => (replica.index === step.index ? { index: step.index, current: true, ready: false } : replica))
+          else if (step.do === 'replace')
+            replicas = replicas.map((replica) =>
+              replica.index === step.index ? { index: step.index, current: true, ready: false } : replica,
+            )
           else replicas = replicas.map((replica) => (replica.current ? { ...replica, ready: true } : replica))
         }
         expect(nextStep(replicas, desired).do).toBe('nothing')
-        expect(replicas.map(({ index }) => index).toSorted()).toEqual(Array.from({ length: desired }, (_, index) => index))
+        expect(replicas.map(({ index }) => index).toSorted((a, b) => a - b)).toEqual(Array.from({ length: desired }, (_, index) => index))
       }),
     )
   })

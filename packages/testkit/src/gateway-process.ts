@@ -1,0 +1,142 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AdapterStatus } from '@mcp-gateway/contract'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { programs } from './programs.ts'
+
+export interface GatewayOptions {
+  readonly dataDir?: string
+  readonly environment?: Readonly<Record<string, string>>
+  readonly config?: unknown
+}
+
+/** A real gateway process with a data folder of its own. Disposing stops it and removes the folder. */
+export class GatewayProcess implements AsyncDisposable {
+  readonly dataDir: string
+  readonly #options: GatewayOptions
+  #child: ChildProcess
+  #origin = ''
+  #output = ''
+
+  private constructor(options: GatewayOptions) {
+    this.#options = options
+    this.dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
+    this.#child = this.#spawn(0)
+  }
+
+  static async start(options: GatewayOptions = {}): Promise<GatewayProcess> {
+    const gateway = new GatewayProcess(options)
+    await gateway.#untilReady()
+    return gateway
+  }
+
+  get origin(): string {
+    return this.#origin
+  }
+
+  /** What it wrote to standard output and standard error. */
+  get output(): string {
+    return this.#output
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1
+  }
+
+  /** Sends a request to the REST API and reads the answer. */
+  async api(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<{ status: number; headers: Headers; body: unknown }> {
+    const response = await fetch(this.#origin + path, {
+      method,
+      headers: {
+        ...(body === undefined ? {} : { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }),
+        ...headers,
+      },
+      body: body === undefined ? null : JSON.stringify(body),
+    })
+    const text = await response.text()
+    const json = /json/.test(response.headers.get('content-type') ?? '')
+    return { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text }
+  }
+
+  /** Waits until an adapter's status is as wanted; fails with the last status seen. */
+  async untilStatus(name: string, wanted: (status: AdapterStatus) => boolean, timeoutMs = 30_000): Promise<AdapterStatus> {
+    const end = Date.now() + timeoutMs
+    for (;;) {
+      const { body } = await this.api('GET', `/adapters/${name}/status`)
+      if (wanted(body as AdapterStatus)) return body as AdapterStatus
+      if (Date.now() > end) throw new Error(`The status of ${name} did not come to what was wanted: ${JSON.stringify(body)}`)
+      await sleep(50)
+    }
+  }
+
+  /** Ends the process with a signal and resolves with its exit code once it has ended. */
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode
+    const exit = new Promise<number | null>((resolve) => this.#child.once('exit', (code) => resolve(code)))
+    this.#child.kill(signal)
+    return exit
+  }
+
+  /** Starts it again on the same data folder and port, after it has ended. */
+  async startAgain(): Promise<void> {
+    this.#child = this.#spawn(Number(new URL(this.#origin).port))
+    await this.#untilReady()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGTERM')
+    if (this.#options.dataDir === undefined) rmSync(this.dataDir, { recursive: true, force: true })
+  }
+
+  #spawn(port: number): ChildProcess {
+    const config = join(this.dataDir, 'mcp-gateway.yaml')
+    // JSON is YAML.
+    writeFileSync(config, JSON.stringify(this.#options.config ?? {}))
+    this.#output = ''
+    const child = spawn(process.execPath, [programs.gateway], {
+      env: { ...process.env, MCPGW_PORT: String(port), MCPGW_DATA_DIR: this.dataDir, MCPGW_CONFIG: config, ...this.#options.environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
+    return child
+  }
+
+  async #untilReady(): Promise<void> {
+    const end = Date.now() + 15_000
+    for (;;) {
+      const address = /address +(http:\S+)/.exec(this.#output)?.[1]
+      if (address !== undefined) {
+        this.#origin = address
+        return
+      }
+      if (this.#child.exitCode !== null || Date.now() > end) throw new Error(`The gateway did not start:\n${this.#output}`)
+      await sleep(10)
+    }
+  }
+}
+
+/** Ids of the living processes whose command line holds a text. */
+export function processesWith(text: string): number[] {
+  return processTable()
+    .filter(({ command }) => command.includes(text))
+    .map(({ pid }) => pid)
+}
+
+function processTable(): { readonly pid: number; readonly command: string }[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        return [{ pid: Number(name), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') }]
+      } catch {
+        return []
+      }
+    })
+}
