@@ -5,7 +5,13 @@ let gateway: GatewayProcess
 
 beforeAll(async () => {
   gateway = await GatewayProcess.start({ config: { runtime: { images: { echo: { command: [process.execPath, programs.echoHttp] } } } } })
-  await gateway.api('POST', '/adapters', { name: 'echo', imageName: 'echo', imageVersion: '1.0.0', replicaCount: 3, requiredRoles: [' mcp.engineer'] })
+  await gateway.api('POST', '/adapters', {
+    name: 'echo',
+    imageName: 'echo',
+    imageVersion: '1.0.0',
+    replicaCount: 3,
+    requiredRoles: [' mcp.engineer'],
+  })
   await gateway.untilStatus('echo', ({ replicaStatus }) => replicaStatus === 'Healthy')
 })
 afterAll(() => gateway[Symbol.asyncDispose]())

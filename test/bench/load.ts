@@ -1,0 +1,175 @@
+import { connect, type Socket } from 'node:net'
+
+/**
+ * The load: each connection has its own MCP session, settled before the clock starts, and sends one `tools/call` after another with arguments of its own.
+ * Raw sockets and a parser for just what the servers under test answer, so that the machine's time goes to what is measured.
+ */
+export interface LoadOptions {
+  readonly url: string
+  readonly connections: number
+  readonly seconds: number
+  readonly warmupSeconds: number
+}
+
+export interface LoadResult {
+  readonly requests: number
+  readonly errors: number
+  readonly seconds: number
+  /** Milliseconds. */
+  readonly p50: number
+  readonly p99: number
+  /** Milliseconds from `initialize` to the answer of `notifications/initialized`. */
+  readonly sessionP50: number
+}
+
+interface Answer {
+  readonly status: number
+  readonly session: string | undefined
+  readonly body: string
+}
+
+/** One keep-alive connection that has at most one request open. */
+class Connection {
+  readonly #socket: Socket
+  readonly #head: string
+  #buffer = ''
+  #resolve: ((answer: Answer) => void) | undefined
+  #reject: ((error: Error) => void) | undefined
+
+  constructor(url: URL) {
+    this.#head = `POST ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: 2025-11-25\r\n`
+    this.#socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true })
+    this.#socket.setEncoding('latin1')
+    this.#socket.on('data', (text: string) => this.#take(text))
+    this.#socket.on('error', (error) => this.#reject?.(error))
+    this.#socket.on('close', () => this.#reject?.(new Error('the connection was closed')))
+  }
+
+  send(body: string, session: string | undefined): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+      this.#socket.write(
+        `${this.#head}${session === undefined ? '' : `mcp-session-id: ${session}\r\n`}content-length: ${body.length}\r\n\r\n${body}`,
+      )
+    })
+  }
+
+  end(): void {
+    this.#reject = undefined
+    this.#socket.destroy()
+  }
+
+  #take(text: string): void {
+    this.#buffer = this.#buffer === '' ? text : this.#buffer + text
+    const headEnd = this.#buffer.indexOf('\r\n\r\n')
+    if (headEnd === -1) return
+    const head = this.#buffer.slice(0, headEnd).toLowerCase()
+    const bodyStart = headEnd + 4
+    const length = /content-length: *(\d+)/.exec(head)?.[1]
+    const status = Number(head.slice(9, 12))
+    let end: number
+    if (length !== undefined) end = bodyStart + Number(length)
+    else if (head.includes('transfer-encoding: chunked')) {
+      const last = this.#buffer.indexOf('0\r\n\r\n', bodyStart)
+      if (last === -1) return
+      end = last + 5
+    } else end = bodyStart
+    if (this.#buffer.length < end) return
+    const body = this.#buffer.slice(bodyStart, end)
+    const session = /mcp-session-id: *(\S+)/i.exec(this.#buffer.slice(0, headEnd))?.[1]
+    this.#buffer = this.#buffer.slice(end)
+    this.#resolve?.({ status, session, body })
+  }
+}
+
+const initialize = JSON.stringify({
+  jsonrpc: '2.0',
+  id: 0,
+  method: 'initialize',
+  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'bench', version: '1' } },
+})
+const initialized = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' })
+
+async function openSession(connection: Connection): Promise<{ session: string | undefined; ms: number }> {
+  const start = performance.now()
+  const { status, session } = await connection.send(initialize, undefined)
+  if (status !== 200) throw new Error(`initialize was answered with ${status}`)
+  await connection.send(initialized, session)
+  return { session, ms: performance.now() - start }
+}
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+
+async function run(options: LoadOptions): Promise<LoadResult> {
+  const url = new URL(options.url)
+  const latencies: number[] = []
+  let errors = 0
+  let measuring = false
+  let over = false
+  const sessionTimes: number[] = []
+  const connections: Connection[] = []
+  // One after the other, as a new session's time is measured alone.
+  const opened: { connection: Connection; session: string | undefined }[] = []
+  for (let index = 0; index < options.connections; index += 1) {
+    const connection = new Connection(url)
+    connections.push(connection)
+    const { session, ms } = await openSession(connection)
+    sessionTimes.push(ms)
+    opened.push({ connection, session })
+    await new Promise((resolve) => setTimeout(resolve, 30))
+  }
+  const loops = opened.map(async ({ connection, session }, who) => {
+    for (let count = 1; !over; count += 1) {
+      const marker = `${who}-${count}`
+      const body = `{"jsonrpc":"2.0","id":${count},"method":"tools/call","params":{"name":"echo","arguments":{"marker":"${marker}","text":"the quick brown fox jumps over the lazy dog"}}}`
+      const start = performance.now()
+      try {
+        const answer = await connection.send(body, session)
+        if (measuring) latencies.push(performance.now() - start)
+        // A sample is looked at closely: the right answer, not just any.
+        if (answer.status !== 200 || (count % 64 === 1 && !answer.body.includes(marker))) errors += 1
+      } catch {
+        errors += 1
+        return
+      }
+    }
+  })
+  await new Promise((resolve) => setTimeout(resolve, options.warmupSeconds * 1000))
+  process.send?.('start')
+  measuring = true
+  const start = performance.now()
+  await new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))
+  measuring = false
+  const seconds = (performance.now() - start) / 1000
+  process.send?.('end')
+  over = true
+  await Promise.race([Promise.all(loops), new Promise((resolve) => setTimeout(resolve, 2000))])
+  for (const connection of connections) connection.end()
+  latencies.sort((a, b) => a - b)
+  const at = (share: number): number => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? Number.NaN
+  return { requests: latencies.length, errors, seconds, p50: at(0.5), p99: at(0.99), sessionP50: median(sessionTimes) }
+}
+
+/** Opens sessions and leaves them idle; answers how many succeeded. */
+async function openMany(url: string, count: number): Promise<number> {
+  let opened = 0
+  const loops = Array.from({ length: 16 }, async (_, lane) => {
+    const connection = new Connection(new URL(url))
+    for (let index = lane; index < count; index += 16) {
+      const { session } = await openSession(connection)
+      if (session !== undefined) opened += 1
+    }
+    connection.end()
+  })
+  await Promise.all(loops)
+  return opened
+}
+
+process.on('message', (message: LoadOptions | { readonly open: number; readonly url: string }) => {
+  const work: Promise<unknown> = 'open' in message ? openMany(message.url, message.open) : run(message)
+  work.then(
+    (result) => process.send?.({ result }),
+    (error: unknown) => process.send?.({ failure: String(error) }),
+  )
+})

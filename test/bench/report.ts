@@ -1,0 +1,83 @@
+export interface Figures {
+  readonly rps: number
+  /** Milliseconds. */
+  readonly p50: number
+  readonly p99: number
+  /** Microseconds of processor time a request, of the proxy alone. */
+  readonly cpu: number
+  /** MB. */
+  readonly rss: number
+  readonly sessionP50: number
+  readonly errors: number
+}
+
+/** By `subject@connections`, one entry a round. */
+export type Samples = Map<string, Figures[]>
+
+export interface Report {
+  readonly machine: string
+  readonly rounds: number
+  readonly seconds: number
+  readonly levels: readonly number[]
+  readonly samples: Samples
+  readonly single: Readonly<Record<string, number>>
+}
+
+const preface = `# Benchmarks
+
+What the gateway and the bridge cost, beside the bare minimum and beside their peers. \`npm run bench\` measures all of it in one run on one machine and writes
+this file (\`npm run bench -- --quick\` in two minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
+
+How: each connection has its own MCP session, settled before the clock starts, and sends one \`tools/call\` after another, each with arguments of its own, to a very fast echo server;
+a sample of the answers is checked. Subjects take turns; each figure is the median of the rounds. Processor time is that of the proxy's own process (for gateway + bridge, of both), from \`/proc\`;
+load generator and echo server run on the same machine, so requests per second compare only within one run. Ratios hold; absolute figures are this machine's.
+The gateway runs with its defaults: access log on, Host check, authorization and session unsealing on every request.
+`
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+
+/** The figures as a page, with what was to be reached and whether it was. */
+export function report({ machine, rounds, seconds, levels, samples, single }: Report): string {
+  const of = (name: string, level: number, figure: keyof Figures): number =>
+    median((samples.get(`${name}@${level}`) ?? []).map((each) => each[figure]))
+  const names = [...new Set([...samples.keys()].map((key) => key.slice(0, key.lastIndexOf('@'))))]
+  const tables = levels.map((level) => {
+    const rows = names.map(
+      (name) =>
+        `| ${name} | ${of(name, level, 'rps').toFixed(0)} | ${of(name, level, 'p50').toFixed(3)} | ${of(name, level, 'p99').toFixed(2)} | ${of(name, level, 'cpu').toFixed(0)} | ${of(name, level, 'rss').toFixed(0)} | ${of(name, level, 'sessionP50').toFixed(1)} | ${of(name, level, 'errors')} |`,
+    )
+    return `## ${level} connection${level === 1 ? '' : 's'}\n\n| | requests/s | p50 ms | p99 ms | CPU µs/request | RSS MB | new session ms | errors |\n|---|---|---|---|---|---|---|---|\n${rows.join('\n')}\n`
+  })
+  const best = (level: number): number => Math.max(of('mcp-proxy', level, 'rps'), of('supergateway', level, 'rps'))
+  const targets: [string, number, '≤' | '≥', number][] = [
+    ['gateway: CPU per request at 32, ratio to the bare forwarder', of('gateway', 32, 'cpu') / of('bare forwarder', 32, 'cpu'), '≤', 1.25],
+    ['gateway: requests/s at 32, ratio to the bare forwarder', of('gateway', 32, 'rps') / of('bare forwarder', 32, 'rps'), '≥', 0.8],
+    ['gateway: p50 at 1 above the bare forwarder, ms', of('gateway', 1, 'p50') - of('bare forwarder', 1, 'p50'), '≤', 0.1],
+    ['bridge: requests/s at 1, ratio to the better peer', of('bridge', 1, 'rps') / best(1), '≥', 1.5],
+    ['bridge: requests/s at 8, ratio to the better peer', of('bridge', 8, 'rps') / best(8), '≥', 2],
+    ['bridge: requests/s at 32, ratio to the better peer', of('bridge', 32, 'rps') / best(32), '≥', 2],
+    ...levels.map((level): [string, number, '≥', number] => [
+      `gateway + bridge: requests/s at ${level}, ratio to the better peer`,
+      of('gateway + bridge', level, 'rps') / best(level),
+      '≥',
+      1.25,
+    ]),
+    ['bridge: new session with a warm child, p50 ms', of('bridge', 8, 'sessionP50'), '≤', 10],
+    ['10,000 idle sessions, MB', single['rss of 10,000 idle sessions, MB'] ?? Number.NaN, '≤', 30],
+    ['100 MB answer, extra MB', single['rss while 100 MB stream through, MB'] ?? Number.NaN, '≤', 20],
+    ['slow reader of 100 MB, extra MB', single['rss while a slow reader takes 2 MB/s, MB'] ?? Number.NaN, '≤', 20],
+    ['start to first answer, ms', single['start to first answer, ms'] ?? Number.NaN, '≤', 1000],
+    ['SIGTERM to exit when idle, ms', single['SIGTERM to exit when idle, ms'] ?? Number.NaN, '≤', 1000],
+  ]
+  const goals = targets
+    .filter(([, value]) => !Number.isNaN(value))
+    .map(
+      ([what, value, sign, goal]) =>
+        `| ${what} | ${value.toFixed(2)} | ${sign} ${goal} | ${(sign === '≤' ? value <= goal : value >= goal) ? 'met' : '**not met**'} |`,
+    )
+  return `${preface}\n${machine}. ${rounds} rounds of ${seconds} s.\n\n## Goals\n\n| | measured | goal | |\n|---|---|---|---|\n${goals.join('\n')}\n\n${tables.join('\n')}\n## Once\n\n| | |\n|---|---|\n${Object.entries(
+    single,
+  )
+    .map(([name, value]) => `| ${name} | ${value.toFixed(1)} |`)
+    .join('\n')}\n`
+}
