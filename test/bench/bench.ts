@@ -1,5 +1,5 @@
-import { execFileSync, fork, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { fork, spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { cpus, tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { programs } from '@mcp-gateway/testkit'
 import type { LoadOptions, LoadResult } from './load.ts'
-import { cpuMicros, freePort, Measured, rssMb } from './processes.ts'
+import { childrenOf, cpuMicros, freePort, Measured, rssMb } from './processes.ts'
 import { report, type Figures, type Samples } from './report.ts'
 
 const { values } = parseArgs({
@@ -82,6 +82,7 @@ const bridgedAdapter = {
 function peer(name: string, version: string, bin: string): string {
   const prefix = fileURLToPath(new URL('../../.cache/bench', import.meta.url))
   const file = join(prefix, 'node_modules', name, bin)
+  if (existsSync(file)) return file
   const installed = spawnSync(
     'npm',
     ['install', '--no-save', '--no-audit', '--no-fund', '--prefix', prefix, 'mcp-proxy@6.7.19', 'supergateway@4.0.0'],
@@ -130,11 +131,7 @@ const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
   'gateway + bridge': async () => {
     const subject = await startGateway(bridgedAdapter)
     await untilAnswers(subject.url)
-    const bridge = execFileSync('pgrep', ['-P', String(subject.pid), '-f', programs.bridge], { encoding: 'utf8' })
-      .trim()
-      .split('\n')
-      .map(Number)
-    return { ...subject, also: bridge }
+    return { ...subject, also: childrenOf(subject.pid, programs.bridge) }
   },
   'mcp-proxy': async () => {
     const port = await freePort()
@@ -227,7 +224,13 @@ async function measure(name: string, subject: Subject, connections: number): Pro
   const cpu = (): number => pids.reduce((sum, pid) => sum + cpuMicros(pid), 0)
   let before = 0
   let after = 0
-  const options: LoadOptions = { url: subject.url, connections, seconds, warmupSeconds: Math.min(1, seconds / 2) }
+  const options: LoadOptions = {
+    url: subject.url,
+    connections,
+    seconds,
+    warmupSeconds: Math.min(1, seconds / 2),
+    sessionGapMs: connections === 8 ? 300 : 30,
+  }
   const result = await load<LoadResult>(
     options,
     () => (before = cpu()),
@@ -287,7 +290,7 @@ async function once(): Promise<Record<string, number>> {
 
   const subject = await startGateway(echoAdapter)
   await untilAnswers(subject.url)
-  await load({ url: subject.url, connections: 32, seconds: 2, warmupSeconds: 0 })
+  await load({ url: subject.url, connections: 32, seconds: 2, warmupSeconds: 0, sessionGapMs: 0 })
   await sleep(1000)
   const before = rssMb(subject.pid)
   found['idle sessions opened'] = await load<number>({ url: subject.url, open: 10_000 })

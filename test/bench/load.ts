@@ -9,6 +9,8 @@ export interface LoadOptions {
   readonly connections: number
   readonly seconds: number
   readonly warmupSeconds: number
+  /** Between two new sessions; long enough, and a bridge has another child warm. */
+  readonly sessionGapMs: number
 }
 
 export interface LoadResult {
@@ -117,7 +119,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
     const { session, ms } = await openSession(connection)
     sessionTimes.push(ms)
     opened.push({ connection, session })
-    await new Promise((resolve) => setTimeout(resolve, 30))
+    await new Promise((resolve) => setTimeout(resolve, options.sessionGapMs))
   }
   const loops = opened.map(async ({ connection, session }, who) => {
     for (let count = 1; !over; count += 1) {

@@ -29,7 +29,7 @@ What the gateway and the bridge cost, beside the bare minimum and beside their p
 this file (\`npm run bench -- --quick\` in two minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
 
 How: each connection has its own MCP session, settled before the clock starts, and sends one \`tools/call\` after another, each with arguments of its own, to a very fast echo server;
-a sample of the answers is checked. Subjects take turns; each figure is the median of the rounds. Processor time is that of the proxy's own process (for gateway + bridge, of both), from \`/proc\`;
+a sample of the answers is checked. New sessions are timed one by one (at 8 connections with 300 ms between them, so that a bridge has its spare child warm). Subjects take turns; each figure is the median of the rounds. Processor time is that of the proxy's own process (for gateway + bridge, of both), from \`/proc\`;
 load generator and echo server run on the same machine, so requests per second compare only within one run. Ratios hold; absolute figures are this machine's.
 The gateway runs with its defaults: access log on, Host check, authorization and session unsealing on every request.
 `

@@ -18,23 +18,32 @@ export function readBody(
   let more: Buffer[] | undefined
   let length = 0
   let over = false
-  const finish = (error: GatewayError | undefined, body: Buffer | null): void => {
-    if (over) return
+  const finish = (body: Buffer): void => {
     over = true
-    done(error, body)
+    done(undefined, body)
+  }
+  const fail = (error: GatewayError): void => {
+    over = true
+    done(error, null)
   }
   request.on('data', (chunk: Buffer) => {
+    if (over) return
     length += chunk.length
     if (length > limit) {
       request.pause()
-      return finish(tooLarge(limit), null)
+      return fail(tooLarge(limit))
     }
     if (first === null) first = chunk
     else (more ??= [first]).push(chunk)
   })
-  request.on('end', () => finish(undefined, more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more, length)))
-  request.on('error', (cause) => finish(new GatewayError('client_closed_request', { cause }), null))
-  request.on('close', () => finish(new GatewayError('client_closed_request'), null))
+  request.on('end', () => {
+    if (!over) finish(more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more, length))
+  })
+  // An error is followed by `close`, as is the end of every request.
+  request.on('error', () => undefined)
+  request.on('close', () => {
+    if (!over) fail(new GatewayError('client_closed_request'))
+  })
 }
 
 function tooLarge(limit: number): GatewayError {
