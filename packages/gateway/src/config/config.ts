@@ -59,7 +59,6 @@ export const ConfigSchema = z.strictObject({
         .default(30 * 24 * 3600),
       /** Idle connections to a replica are kept this long. */
       upstreamKeepAliveSeconds: seconds(4),
-      connectionsPerReplica: count(256),
     })
     .prefault({}),
   sessions: z
