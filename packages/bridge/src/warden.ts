@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 
 /**
@@ -6,37 +6,71 @@ import { randomBytes } from 'node:crypto'
  * (a program may overwrite its environment, or leave its parent). It first waits for the end of its standard input: held open by a
  * process, that is the end of this process, however it comes.
  *
+ * Who was found once stays found, by its id and start time: a process with a clean environment is told by its parent alone, and that
+ * one may end first. The start time also keeps an id that was given to another process since from being signalled.
+ *
  * A shell script rather than a Node program, as one stays beside each gateway and bridge: it takes one megabyte instead of forty.
- * Arguments: mark (NAME=value), seconds between SIGTERM and SIGKILL.
+ * Arguments: mark (NAME=value), tenths of a second between SIGTERM and SIGKILL. Exit code 1: something could not be ended.
  */
 const script = `
 trap '' INT TERM HUP PIPE QUIT
 while read -r line; do :; done
 marked() {
-  found=$(grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | tr '\\n' ' ')
-  [ -n "$found" ] || return 0
-  cat /proc/[0-9]*/stat 2>/dev/null | awk -v marked="$found" -v self="$$" '
-    BEGIN { count = split(marked, names, " "); for (i = 1; i <= count; i++) ours[names[i]] = 1 }
-    { pid = $1; rest = $0; sub(/^.*\\) /, "", rest); split(rest, field, " "); if (field[1] != "Z") { parent[pid] = field[2]; session[pid] = field[4] } }
-    END {
-      for (pid in ours) if (pid in session && ((session[pid] in ours) || !(session[pid] in parent))) led[session[pid]] = 1
-      do { more = 0; for (pid in parent) if (!(pid in ours) && ((parent[pid] in ours) || (session[pid] in led))) { ours[pid] = 1; more = 1 } } while (more)
-      for (pid in ours) if (pid in parent && pid != self) print pid
-    }'
+  # BusyBox has a grep without -z.
+  if printf 'a\\0b\\0' | grep -qzx b 2>/dev/null; then
+    grep -lzxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
+  else
+    for file in /proc/[0-9]*/environ; do
+      if tr '\\0' '\\n' 2>/dev/null <"$file" | grep -qxF -- "$1"; then echo "$file" | cut -d/ -f3; fi
+    done
+  fi
 }
-first=$(marked "$1")
-[ -n "$first" ] || exit 0
-kill -TERM $first 2>/dev/null
-waited=0
-while [ "$waited" -lt "$(( $2 * 10 ))" ]; do
-  left=$(marked "$1")
+known=
+left=
+look() {
+  found=$(marked "$1" | tr '\\n' ' ')
+  left=
+  [ -n "$found$known" ] || return 0
+  known=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v marked="$found" -v known="$known" -v self="$$" '
+    BEGIN {
+      count = split(marked, word, " "); for (i = 1; i <= count; i++) ours[word[i]] = 1
+      count = split(known, word, " "); for (i = 1; i <= count; i++) before[word[i]] = 1
+    }
+    {
+      pid = $1; rest = $0; sub(/^.*\\) /, "", rest); split(rest, field, " ")
+      if (field[1] == "Z" || field[1] == "X") next
+      parent[pid] = field[2]; session[pid] = field[4]; start[pid] = field[20]
+      if ((pid ":" field[20]) in before) ours[pid] = 1
+    }
+    END {
+      for (pid in ours) if (pid in session && session[pid] > 1 && ((session[pid] in ours) || !(session[pid] in parent))) led[session[pid]] = 1
+      do { more = 0; for (pid in parent) if (!(pid in ours) && ((parent[pid] in ours) || (session[pid] in led))) { ours[pid] = 1; more = 1 } } while (more)
+      for (pid in ours) if (pid in parent && pid != self && pid > 1) print pid ":" start[pid]
+    }' | tr '\\n' ' ')
+  left=$(echo "$known" | sed 's/:[0-9]*//g')
+}
+look "$1"
+[ -n "$left" ] || exit 0
+kill -TERM $left 2>/dev/null
+for pause in 0.02 0.04 0.04; do
+  look "$1"
+  [ -n "$left" ] || exit 0
+  sleep "$pause"
+done
+waited=1
+while [ "$waited" -lt "$2" ]; do
+  look "$1"
   [ -n "$left" ] || exit 0
   sleep 0.1
   waited=$((waited + 1))
 done
-while left=$(marked "$1"); [ -n "$left" ]; do
+tried=0
+while look "$1"; [ -n "$left" ]; do
+  # Of another user, or stuck in the kernel.
+  [ "$tried" -lt 50 ] || exit 1
   kill -KILL $left 2>/dev/null
   sleep 0.1
+  tried=$((tried + 1))
 done
 `
 
@@ -59,29 +93,44 @@ export interface Warden {
 }
 
 /**
- * Starts the warden. Marked processes end when this process does, be it by `kill -9`.
- * Works where there is `/proc` (Linux); elsewhere processes are ended by their groups alone, while this process lives.
+ * Starts the warden. Marked processes end when this process does, be it by `kill -9`. A warden that is killed itself is replaced.
+ * Works where there is `/proc` (Linux); elsewhere processes are ended by their groups alone, while this process lives. A process is out of reach
+ * only if it had cleaned its environment, had a session of its own, and had lost its parent, all before the end began.
  */
 export function startWarden(options: WardenOptions): Warden {
-  const child = spawnScript(options, 'pipe')
-  child.unref()
-  ;(child.stdin as unknown as { unref?(): void } | null)?.unref?.()
-  child.stdin?.on('error', () => undefined)
-  return { release: () => child.stdin?.end() }
+  let released = false
+  const start = (): ChildProcess => {
+    const child = spawnScript(options, 'pipe')
+    child.unref()
+    ;(child.stdin as unknown as { unref?(): void } | null)?.unref?.()
+    child.stdin?.on('error', () => undefined)
+    child.once('error', () => undefined)
+    child.once('exit', (_code, killedBy) => {
+      if (!released && killedBy !== null) current = start()
+    })
+    return child
+  }
+  let current = start()
+  return {
+    release: () => {
+      released = true
+      current.stdin?.end()
+    },
+  }
 }
 
-/** Ends all marked processes now, and resolves when none is left. */
-export function endMarked(options: WardenOptions): Promise<void> {
+/** Ends all marked processes now, and resolves when none is left: false when some could not be ended. */
+export function endMarked(options: WardenOptions): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawnScript(options, 'ignore')
-    child.once('error', () => resolve())
-    child.once('exit', () => resolve())
+    child.once('error', () => resolve(false))
+    child.once('exit', (code) => resolve(code === 0))
   })
 }
 
-function spawnScript({ mark, graceSeconds }: WardenOptions, stdin: 'pipe' | 'ignore') {
+function spawnScript({ mark, graceSeconds }: WardenOptions, stdin: 'pipe' | 'ignore'): ChildProcess {
   // A session and an environment of its own: it must not end with what it watches, nor be found by its own search.
-  return spawn('/bin/sh', ['-c', script, 'mcp-warden', mark, String(Math.ceil(graceSeconds))], {
+  return spawn('/bin/sh', ['-c', script, 'mcp-warden', mark, String(Math.ceil(graceSeconds * 10))], {
     detached: true,
     env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
     stdio: [stdin, 'ignore', 'ignore'],

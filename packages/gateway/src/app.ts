@@ -7,6 +7,7 @@ import { controlPlane } from './control/plugin.ts'
 import { createEdge, requestIdOf } from './http/edge.ts'
 import { health } from './http/health.ts'
 import { refuse } from './http/refuse.ts'
+import { sendProblem } from './http/rest.ts'
 import { createHttpServer, drain, listen } from './http/server.ts'
 import { Parts } from './lib/parts.ts'
 import { createDataPlane } from './proxy/pipeline.ts'
@@ -87,6 +88,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       forceCloseConnections: false,
       exposeHeadRoutes: true,
       genReqId: (request) => requestIdOf(request),
+      frameworkErrors: sendProblem,
       serverFactory: (listener) => {
         handler = listener
         return server

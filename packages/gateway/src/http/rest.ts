@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import { requestIdOf } from './edge.ts'
@@ -31,18 +31,19 @@ const fromFastify: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_ASYNC_CONSTRAINT: 'invalid_request',
 }
 
-/** Every error of the REST API as RFC 9457 problem, whoever threw it. */
+/** Answers with an error as RFC 9457 problem, whoever threw it. */
+export function sendProblem(thrown: Error & { readonly code?: string }, request: FastifyRequest, reply: FastifyReply): void {
+  const known = thrown.code === undefined ? undefined : fromFastify[thrown.code]
+  const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
+  request.problem = error
+  // As bytes, because fastify adds a charset to text, and JSON has none (RFC 8259 section 11).
+  const body = Buffer.from(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
+  void reply.code(error.status).headers(error.headers).type('application/problem+json').send(body)
+}
+
+/** Every error of the REST API is a problem, also for what is not there. */
 export function addProblems(app: FastifyInstance): void {
-  app.setErrorHandler<FastifyError>((thrown, request, reply) => {
-    const known = fromFastify[thrown.code]
-    const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
-    request.problem = error
-    return reply
-      .code(error.status)
-      .headers(error.headers)
-      .type('application/problem+json')
-      .send(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
-  })
+  app.setErrorHandler(sendProblem)
   const routes: { readonly method: string; readonly pattern: RegExp }[] = []
   app.addHook('onRoute', ({ method, url }) => {
     for (const each of [method].flat()) routes.push({ method: each, pattern: new RegExp(`^${url.replaceAll(/:\w+/g, '[^/]+')}$`) })

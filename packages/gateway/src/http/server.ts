@@ -31,6 +31,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
       headersTimeout: options.headersTimeoutSeconds * 1000,
       requestTimeout: options.requestTimeoutSeconds * 1000,
       keepAliveTimeout: options.keepAliveTimeoutSeconds * 1000,
+      // How often the two limits above are enforced.
+      connectionsCheckingInterval: 1000,
       // Half-open clients (a laptop that was closed) would hold a stream for ever otherwise.
       keepAlive: true,
       keepAliveInitialDelay: 30_000,

@@ -1,0 +1,278 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { programs } from '@mcp-gateway/testkit'
+import { pino } from 'pino'
+import { afterEach, describe, expect, test } from 'vitest'
+import { createFront } from '../src/front.ts'
+import { StdioBridge, type StdioBridgeOptions } from '../src/stdio-bridge.ts'
+
+const open: { readonly server: Server; readonly bridge: StdioBridge }[] = []
+afterEach(async () => {
+  for (const { server, bridge } of open.splice(0)) {
+    await bridge[Symbol.asyncDispose]()
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
+})
+
+async function start(args: readonly string[] = [], changes: Partial<StdioBridgeOptions> = {}): Promise<string> {
+  const bridge = new StdioBridge({
+    command: process.execPath,
+    args: [programs.echoStdio, ...args],
+    environment: process.env,
+    isolation: 'session',
+    warmSpares: 1,
+    maxSessions: 5,
+    sessionIdleMs: 60_000,
+    sessionMaxMs: 60_000,
+    stopGraceMs: 500,
+    maxLineBytes: 16 * 1024 * 1024,
+    bodyLimitBytes: 1024 * 1024,
+    eventBufferBytes: 1024 * 1024,
+    log: pino({ level: 'silent' }),
+    ...changes,
+  })
+  const server = createFront(bridge, { allowedHosts: new Set(['127.0.0.1']) })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  open.push({ server, bridge })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+}
+
+const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+
+function post(url: string, session: string | undefined, body: unknown, headers: Record<string, string> = json): Promise<Response> {
+  return fetch(url, {
+    method: 'POST',
+    headers: { ...headers, ...(session === undefined ? {} : { 'mcp-session-id': session }) },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  })
+}
+
+const initialize = (protocolVersion = '2025-11-25'): object => ({
+  jsonrpc: '2.0',
+  id: 0,
+  method: 'initialize',
+  params: { protocolVersion, capabilities: {}, clientInfo: { name: 't', version: '1' } },
+})
+const call = (name: string, args: object = {}, id: unknown = 1, meta: object = {}): object => ({
+  jsonrpc: '2.0',
+  id,
+  method: 'tools/call',
+  params: { name, arguments: args, ...meta },
+})
+
+async function openSession(url: string): Promise<string> {
+  const response = await post(url, undefined, initialize())
+  expect(response.status).toBe(200)
+  await response.text()
+  return response.headers.get('mcp-session-id') ?? ''
+}
+
+async function textOf(response: Response): Promise<string> {
+  const { result } = (await response.json()) as { result: { content: { text: string }[] } }
+  return result.content[0]?.text ?? ''
+}
+
+/** Events of a stream that has ended. */
+async function events(response: Response): Promise<{ id?: string; data: string }[]> {
+  const blocks = (await response.text()).split('\n\n').filter((block) => block.includes('data:'))
+  return blocks.map((block) => ({
+    ...(/^id: (.*)$/m.exec(block) === null ? {} : { id: /^id: (.*)$/m.exec(block)?.[1] ?? '' }),
+    data: /^data: ?(.*)$/m.exec(block)?.[1] ?? '',
+  }))
+}
+
+describe('sessions', () => {
+  test('each has a child of its own, and keeps it', async () => {
+    const url = await start()
+    const [a, b] = [await openSession(url), await openSession(url)]
+    const pids = await Promise.all([a, b, a, b].map(async (session) => textOf(await post(url, session, call('pid')))))
+    expect(pids[0]).toBe(pids[2])
+    expect(pids[1]).toBe(pids[3])
+    expect(pids[0]).not.toBe(pids[1])
+  })
+
+  test('unknown ones are 404, missing ones 400, ended ones 404', async () => {
+    const url = await start()
+    expect((await post(url, 'nonsense', call('pid'))).status).toBe(404)
+    expect((await post(url, undefined, call('pid'))).status).toBe(400)
+    const session = await openSession(url)
+    expect((await fetch(url, { method: 'DELETE', headers: { 'mcp-session-id': session } })).status).toBe(200)
+    const gone = await post(url, session, call('pid'))
+    expect(gone.status).toBe(404)
+    expect(await gone.json()).toMatchObject({ error: { code: -32001 } })
+  })
+
+  test('beyond their number are refused with 503', async () => {
+    const url = await start([], { maxSessions: 1 })
+    await openSession(url)
+    const refused = await post(url, undefined, initialize())
+    expect(refused.status).toBe(503)
+    expect(refused.headers.get('retry-after')).toBe('5')
+  })
+})
+
+describe('messages', () => {
+  test('pass as the bytes they are: big integers, key order, line breaks between tokens', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const answer = await post(
+      url,
+      session,
+      '{\r\n "params": {"name":"echo","arguments":{"z":1,"a":"\\u00e9"}},\n "id": "zero",\n "method":"tools/call","jsonrpc":"2.0"}',
+    )
+    expect(await answer.text()).toBe(
+      '{"jsonrpc":"2.0","id":"zero","result":{"content":[{"type":"text","text":"{\\"z\\":1,\\"a\\":\\"é\\"}"}]}}',
+    )
+  })
+
+  test.each([[0], [''], ['a"b\\'], [-7]])('the id %j is an id like any other', async (id) => {
+    const url = await start()
+    const answer = await post(url, await openSession(url), call('echo', {}, id))
+    expect(await answer.json()).toMatchObject({ id })
+  })
+
+  test('of several megabytes cross', async () => {
+    const url = await start()
+    expect(await textOf(await post(url, await openSession(url), call('big', { bytes: 5_000_000 })))).toHaveLength(5_000_000)
+  })
+
+  test('that come before the answer make it an event stream, in order, with ids', async () => {
+    const url = await start()
+    const answer = await post(url, await openSession(url), call('progress', {}, 1, { _meta: { progressToken: 'tok' } }))
+    expect(answer.headers.get('content-type')).toBe('text/event-stream')
+    const seen = await events(answer)
+    expect(
+      seen.map(({ data }) =>
+        data === '' ? 'priming' : ((JSON.parse(data) as { params?: { progress: number } }).params?.progress ?? 'answer'),
+      ),
+    ).toEqual(['priming', 1, 2, 3, 'answer'])
+    expect(new Set(seen.map(({ id }) => id)).size).toBe(5)
+  })
+
+  test('that a client missed are sent again after Last-Event-ID', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const seen = await events(await post(url, session, call('progress', {}, 1, { _meta: { progressToken: 1 } })))
+    const resumed = await fetch(url, {
+      headers: { accept: 'text/event-stream', 'mcp-session-id': session, 'last-event-id': seen[2]?.id ?? '' },
+    })
+    expect((await events(resumed)).map(({ id }) => id)).toEqual(seen.slice(3).map(({ id }) => id))
+  })
+
+  test('in a batch of 2025-03-26 are each answered', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const answer = await post(url, session, [
+      call('echo', { n: 1 }, 'a'),
+      { jsonrpc: '2.0', method: 'notifications/x' },
+      call('echo', { n: 2 }, 'b'),
+    ])
+    expect((await events(answer)).map(({ data }) => (JSON.parse(data) as { id: string }).id).toSorted()).toEqual(['a', 'b'])
+  })
+
+  test('that flood wait for a client that does not read', async () => {
+    const url = await start()
+    const answer = await post(url, await openSession(url), call('flood', { count: 20_000 }))
+    const seen = await events(answer)
+    expect(seen.length).toBe(20_002)
+  })
+})
+
+describe('bad input', () => {
+  test.each([
+    ['{', 400, -32700],
+    ['', 400, -32700],
+    ['{"jsonrpc":"2.0","id":1}', 400, -32600],
+    ['[]', 400, -32600],
+    ['7', 400, -32600],
+  ])('the body %j is %i', async (body, status, code) => {
+    const url = await start()
+    const answer = await post(url, await openSession(url), body)
+    expect(answer.status).toBe(status)
+    expect(await answer.json()).toMatchObject({ error: { code } })
+  })
+
+  test('other media types, methods, paths, hosts and sizes are refused', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    expect((await post(url, session, '{}', { 'content-type': 'text/plain' })).status).toBe(415)
+    expect((await post(url, session, '{}', { ...json, accept: 'text/html' })).status).toBe(406)
+    expect((await fetch(url, { headers: { accept: 'application/json', 'mcp-session-id': session } })).status).toBe(406)
+    expect((await fetch(url, { method: 'PUT' })).status).toBe(405)
+    expect((await fetch(`${url}x`)).status).toBe(404)
+    expect((await post(url, session, 'x'.repeat(1_100_000))).status).toBe(413)
+    expect((await post(url, session, '{}', { ...json, origin: 'http://evil.example' })).status).toBe(403)
+  })
+
+  test('a request id that is open already is refused, and the first is answered', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    void post(url, session, call('never')).catch(() => undefined)
+    await expect.poll(async () => (await post(url, session, call('pid'))).status).toBe(400)
+  })
+})
+
+describe('children that misbehave', () => {
+  test('one that can not be started says why', async () => {
+    const url = await start([], { command: '/no/such/command', args: [] })
+    const answer = await post(url, undefined, initialize())
+    expect(answer.status).toBe(502)
+    expect(await answer.json()).toMatchObject({ id: 0, error: { message: expect.stringContaining("'/no/such/command' does not exist") } })
+  })
+
+  test('one that exits at once says why, with its last words', async () => {
+    const url = await start(['exit'])
+    const answer = await post(url, undefined, initialize())
+    expect(answer.status).toBe(502)
+    expect(await answer.json()).toMatchObject({ error: { message: expect.stringMatching(/code 3.*does not want to live/) } })
+  })
+
+  test('one that exits in a call fails that call only, its session is gone, and new sessions work', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const answer = await post(url, session, call('exit'))
+    expect(answer.status).toBe(502)
+    expect(await answer.json()).toMatchObject({ id: 1, error: { message: expect.stringMatching(/code 7.*the last words/) } })
+    expect((await post(url, session, call('pid'))).status).toBe(404)
+    expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
+  })
+
+  test('one that prints garbage is understood all the same', async () => {
+    const url = await start(['garbage'])
+    expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
+  })
+
+  test('one that ignores SIGTERM is gone when the bridge is', async () => {
+    const url = await start(['stubborn'])
+    const pid = Number(await textOf(await post(url, await openSession(url), call('pid'))))
+    await open[0]?.bridge[Symbol.asyncDispose]()
+    expect(() => process.kill(pid, 0)).toThrow()
+  })
+})
+
+describe('a shared child', () => {
+  test('serves all sessions, with ids and progress tokens that are equal among them', async () => {
+    const url = await start([], { isolation: 'shared' })
+    const sessions = await Promise.all([openSession(url), openSession(url), openSession(url)])
+    const pids = await Promise.all(sessions.map(async (session) => textOf(await post(url, session, call('pid', {}, 'same')))))
+    expect(new Set(pids).size).toBe(1)
+    const streams = await Promise.all(
+      sessions.map(async (session) => events(await post(url, session, call('progress', {}, 'same', { _meta: { progressToken: 'tok' } })))),
+    )
+    for (const stream of streams) {
+      const messages = stream
+        .filter(({ data }) => data !== '')
+        .map(({ data }) => JSON.parse(data) as { id?: string; params?: { progressToken: string } })
+      expect(messages.map(({ id, params }) => id ?? params?.progressToken)).toEqual(['tok', 'tok', 'tok', 'same'])
+    }
+  })
+
+  test('is started again after its end, for new sessions', async () => {
+    const url = await start([], { isolation: 'shared' })
+    const [a, b] = [await openSession(url), await openSession(url)]
+    expect((await post(url, a, call('exit'))).status).toBe(502)
+    expect((await post(url, b, call('pid'))).status).toBe(404)
+    expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
+  })
+})

@@ -1,0 +1,91 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { processesWith } from '@mcp-gateway/testkit'
+import { afterEach, describe, expect, test } from 'vitest'
+import { endMarked, newMark, startWarden } from '../src/warden.ts'
+
+// Wardens look at /proc; elsewhere there are process groups alone.
+const linux = process.platform === 'linux'
+const children: ChildProcess[] = []
+afterEach(() => {
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+})
+
+/** Runs a shell script in a session of its own, with a tag in its arguments by which it is found again, and waits until all `count` of it run. */
+async function run(script: string, mark: { name: string; value: string } | undefined, count = 1): Promise<string> {
+  const tag = `warden-${randomUUID()}`
+  const env = { PATH: process.env['PATH'], ...(mark === undefined ? {} : { [mark.name]: mark.value }) }
+  children.push(spawn('/bin/sh', ['-c', script, 'sh', tag], { detached: true, stdio: 'ignore', env }))
+  await expect.poll(() => processesWith(tag).length).toBe(count)
+  return tag
+}
+const forever = 'while :; do sleep 0.1; done'
+const stubborn = `trap "" TERM HUP INT; ${forever}`
+
+describe.runIf(linux)('ending what carries a mark', () => {
+  test.each([
+    ['a process that obeys SIGTERM', forever, 1],
+    ['one that ignores SIGTERM', stubborn, 1],
+    ['a grandchild in a session of its own', `setsid sh -c '${stubborn}' sh "$1" & ${forever}`, 2],
+    ['a grandchild whose parent has ended', `(setsid sh -c '${stubborn}' sh "$1" &) ; exit 0`, 1],
+    ['a grandchild with a clean environment in a session of its own, while its parent lives', `env -i setsid sh -c '${stubborn}' sh "$1" & ${forever}`, 2],
+    ['a child with a clean environment that lost its parent and stayed in the session', `(env -i sh -c '${stubborn}' sh "$1" &) ; ${forever}`, 2],
+  ])('ends %s', async (_what, script, count) => {
+    const mark = newMark('MCPGW_TEST')
+    const tag = await run(script, mark, count)
+    expect(await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })).toBe(true)
+    expect(processesWith(tag)).toEqual([])
+  })
+
+  test('leaves all others alone, also those whose mark only begins alike', async () => {
+    const mark = newMark('MCPGW_TEST')
+    const ours = await run(forever, mark)
+    const others = await Promise.all([run(forever, undefined), run(forever, newMark('MCPGW_TEST')), run(forever, { name: mark.name, value: `${mark.value}0` })])
+    await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
+    expect(processesWith(ours)).toEqual([])
+    expect(others.map((tag) => processesWith(tag).length)).toEqual([1, 1, 1])
+  })
+
+  test('gives a process the grace to end by itself', async () => {
+    const mark = newMark('MCPGW_TEST')
+    const tag = await run(`trap "sleep 0.5; exit 0" TERM; ${forever}`, mark)
+    const child = children.at(-1)
+    const exit = once(child as ChildProcess, 'exit')
+    await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 5 })
+    expect(await exit).toEqual([0, null])
+    expect(processesWith(tag)).toEqual([])
+  })
+
+  test('is over at once when there is nothing', async () => {
+    expect(await endMarked({ mark: 'MCPGW_TEST=nobody', graceSeconds: 5 })).toBe(true)
+  })
+})
+
+describe.runIf(linux)('a warden', () => {
+  test('ends what is marked when its owner lets go, and then itself', async () => {
+    const mark = newMark('MCPGW_TEST')
+    const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
+    const tag = await run(stubborn, mark)
+    await sleep(200)
+    expect(processesWith(tag)).toHaveLength(1)
+    warden.release()
+    await expect.poll(() => processesWith(tag), { timeout: 5000 }).toEqual([])
+    await expect.poll(() => processesWith(mark.value), { timeout: 5000 }).toEqual([])
+  })
+
+  test('outlives the signals that a terminal sends, and is replaced when it is killed', async () => {
+    const mark = newMark('MCPGW_TEST')
+    const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
+    const tag = await run(stubborn, mark)
+    const [pid = 0] = processesWith(mark.value)
+    for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.kill(pid, signal)
+    await sleep(100)
+    expect(processesWith(mark.value)).toEqual([pid])
+    process.kill(pid, 'SIGKILL')
+    await expect.poll(() => processesWith(mark.value).filter((each) => each !== pid)).toHaveLength(1)
+    warden.release()
+    await expect.poll(() => processesWith(tag), { timeout: 5000 }).toEqual([])
+  })
+})

@@ -1,0 +1,370 @@
+import { connect } from 'node:net'
+import { GatewayProcess, programs } from '@mcp-gateway/testkit'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+let gateway: GatewayProcess
+
+beforeAll(async () => {
+  gateway = await GatewayProcess.start({
+    environment: {
+      MCPGW_EDGE_ALLOWED_ORIGINS: 'https://app.example',
+      MCPGW_EDGE_HEADERS_TIMEOUT_SECONDS: '1',
+      MCPGW_EDGE_REQUEST_TIMEOUT_SECONDS: '2',
+    },
+    config: { runtime: { images: { echo: { command: [process.execPath, programs.echoHttp] } } } },
+  })
+})
+afterAll(() => gateway[Symbol.asyncDispose]())
+
+const alice = { 'x-dev-userid': 'alice', 'x-dev-roles': '' }
+const bob = { 'x-dev-userid': 'bob', 'x-dev-roles': 'mcp.engineer' }
+const admin = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
+let names = 0
+const newName = (): string => `adapter-${(names += 1)}`
+const minimal = (name: string, more: object = {}): object => ({ name, imageName: 'echo', imageVersion: '1.0.0', replicaCount: 0, ...more })
+const create = (body: unknown, headers = alice): ReturnType<GatewayProcess['api']> => gateway.api('POST', '/adapters', body, headers)
+
+/** Sends bytes as they are, and gives what comes back until the connection is closed or a second has passed. */
+function raw(text: string, waitMs = 1000): Promise<string> {
+  return new Promise((resolve) => {
+    const { hostname, port } = new URL(gateway.origin)
+    let answer = ''
+    const socket = connect({ host: hostname, port: Number(port) }, () => socket.write(text))
+    socket.setEncoding('latin1').on('data', (part: string) => (answer += part))
+    const done = (): void => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.on('close', done)
+    socket.on('error', done)
+    setTimeout(done, waitMs)
+  })
+}
+
+describe('the life of an adapter', () => {
+  test('follows the payload of the original', async () => {
+    const created = await create({ name: 'weather-server', imageName: 'echo', imageVersion: '1.0.0', description: 'test' })
+    expect(created.status).toBe(201)
+    expect(created.headers.get('location')).toBe('/adapters/weather-server')
+    expect(created.body).toMatchObject({
+      id: 'weather-server',
+      name: 'weather-server',
+      replicaCount: 1,
+      environmentVariables: {},
+      requiredRoles: [],
+      useWorkloadIdentity: false,
+      createdBy: 'alice',
+    })
+    const status = await gateway.api('GET', '/adapters/weather-server/status', undefined, alice)
+    expect(status.body).toMatchObject({
+      image: 'echo:1.0.0',
+      readyReplicas: expect.any(Number),
+      updatedReplicas: expect.any(Number),
+      availableReplicas: expect.any(Number),
+      replicaStatus: expect.any(String),
+    })
+    expect((await gateway.api('DELETE', '/adapters/weather-server', undefined, alice)).status).toBe(204)
+    expect((await gateway.api('GET', '/adapters/weather-server', undefined, alice)).status).toBe(404)
+    expect((await gateway.api('DELETE', '/adapters/weather-server', undefined, alice)).status).toBe(404)
+  })
+
+  test('a name is taken once, whoever asks (A1, B6)', async () => {
+    const name = newName()
+    const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => create(minimal(name), index % 2 === 0 ? alice : bob)))
+    expect(outcomes.filter(({ status }) => status === 201)).toHaveLength(1)
+    expect(outcomes.filter(({ status, body }) => status === 409 && (body as { code: string }).code === 'name_taken')).toHaveLength(19)
+  })
+
+  test('writing with an old ETag changes nothing (412), and with the present one it does', async () => {
+    const name = newName()
+    const created = await create(minimal(name))
+    const old = created.headers.get('etag') ?? ''
+    const changed = await gateway.api('PATCH', `/adapters/${name}`, { description: 'new' }, { ...alice, 'if-match': old })
+    expect(changed.status).toBe(200)
+    for (const method of ['PATCH', 'PUT', 'DELETE']) {
+      const refused = await gateway.api(method, `/adapters/${name}`, method === 'DELETE' ? undefined : minimal(name), {
+        ...alice,
+        'if-match': old,
+      })
+      expect(refused).toMatchObject({ status: 412, body: { code: 'precondition_failed' } })
+    }
+    const read = await gateway.api('GET', `/adapters/${name}`, undefined, { ...alice, 'if-none-match': changed.headers.get('etag') ?? '' })
+    expect(read.status).toBe(304)
+    expect(
+      (await gateway.api('DELETE', `/adapters/${name}`, undefined, { ...alice, 'if-match': changed.headers.get('etag') ?? '' })).status,
+    ).toBe(204)
+  })
+
+  test('an ETag of a deleted adapter does not fit its successor', async () => {
+    const name = newName()
+    const old = (await create(minimal(name))).headers.get('etag') ?? ''
+    await gateway.api('DELETE', `/adapters/${name}`, undefined, alice)
+    await create(minimal(name))
+    expect((await gateway.api('DELETE', `/adapters/${name}`, undefined, { ...alice, 'if-match': old })).status).toBe(412)
+  })
+
+  test('PUT replaces and PATCH merges; a removed variable is removed (B1, B16)', async () => {
+    const name = newName()
+    await create(minimal(name, { environmentVariables: { A: '1', B: '2' }, description: 'd', requiredRoles: [' a ', 'a', 'b'] }))
+    const patched = await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { A: null, C: '3' } }, alice)
+    expect(patched.body).toMatchObject({ environmentVariables: { B: '2', C: '3' }, description: 'd', requiredRoles: ['a', 'b'] })
+    expect((patched.body as { environmentVariables: object }).environmentVariables).not.toHaveProperty('A')
+    const replaced = await gateway.api('PUT', `/adapters/${name}`, minimal(name), alice)
+    expect(replaced.body).toMatchObject({ environmentVariables: {}, description: '', requiredRoles: [] })
+    expect((await gateway.api('PUT', `/adapters/${name}`, minimal('other-name'), alice)).body).toMatchObject({
+      errors: [{ pointer: '/name', code: 'name_mismatch' }],
+    })
+    expect((await gateway.api('PUT', '/adapters/never-made', minimal('never-made'), alice)).status).toBe(404)
+  })
+
+  test('concurrent changes without If-Match are all applied', async () => {
+    const name = newName()
+    await create(minimal(name))
+    const outcomes = await Promise.all(
+      Array.from({ length: 5 }, (_, index) =>
+        gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { [`V${index}`]: 'x' } }, alice),
+      ),
+    )
+    expect(outcomes.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200])
+    const { body } = await gateway.api('GET', `/adapters/${name}`, undefined, alice)
+    expect(Object.keys((body as { environmentVariables: object }).environmentVariables)).toHaveLength(5)
+  })
+})
+
+describe('secrets (A12)', () => {
+  test('are never echoed, and survive reading, editing and sending back', async () => {
+    const name = newName()
+    const secret = 'do-not-show-me'
+    const created = await create(
+      minimal(name, {
+        environmentVariables: {
+          API_KEY: secret,
+          MARKED: { value: secret, secret: true },
+          PLAIN: 'shown',
+          SHOWN_TOKEN: { value: 'public', secret: false },
+        },
+      }),
+    )
+    expect(created.body).toMatchObject({
+      environmentVariables: { API_KEY: '********', MARKED: '********', PLAIN: 'shown', SHOWN_TOKEN: 'public' },
+    })
+    const read = await gateway.api('GET', `/adapters/${name}`, undefined, alice)
+    const again = await gateway.api(
+      'PUT',
+      `/adapters/${name}`,
+      { ...minimal(name), environmentVariables: (read.body as { environmentVariables: object }).environmentVariables },
+      alice,
+    )
+    expect(again.status).toBe(200)
+    expect(again.headers.get('etag')).not.toBeNull()
+    const patched = await gateway.api('PATCH', `/adapters/${name}`, { description: 'edited' }, alice)
+    expect(patched.body).toMatchObject({ environmentVariables: { MARKED: '********' }, description: 'edited' })
+    const unknown = await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { NEVER_STORED: '********' } }, alice)
+    expect(unknown.body).toMatchObject({ errors: [{ pointer: '/environmentVariables/NEVER_STORED', code: 'masked_value' }] })
+    for (const { body } of [created, read, again, patched]) expect(JSON.stringify(body)).not.toContain(secret)
+    expect(gateway.output).not.toContain(secret)
+  })
+})
+
+describe('who may do what', () => {
+  test('holders of a required role read, only the creator and mcp.admin write, others see nothing (A21)', async () => {
+    const name = newName()
+    await create(minimal(name, { requiredRoles: ['mcp.engineer'] }))
+    const stranger = { 'x-dev-userid': 'eve', 'x-dev-roles': 'other' }
+    const get = (headers: Record<string, string>): Promise<{ status: number }> =>
+      gateway.api('GET', `/adapters/${name}`, undefined, headers)
+    expect([(await get(alice)).status, (await get(bob)).status, (await get(admin)).status, (await get(stranger)).status]).toEqual([
+      200, 200, 200, 404,
+    ])
+    const patch = (headers: Record<string, string>): Promise<{ status: number }> =>
+      gateway.api('PATCH', `/adapters/${name}`, { description: 'x' }, headers)
+    expect([(await patch(bob)).status, (await patch(stranger)).status, (await patch(admin)).status]).toEqual([403, 404, 200])
+    expect((await gateway.api('GET', `/adapters/${name}/logs`, undefined, bob)).status).toBe(403)
+    const listed = async (headers: Record<string, string>): Promise<boolean> =>
+      ((await gateway.api('GET', '/adapters', undefined, headers)).body as { name: string }[]).some((each) => each.name === name)
+    expect([await listed(alice), await listed(bob), await listed(stranger)]).toEqual([true, true, false])
+  })
+
+  test('workload identity is turned on by mcp.admin only, and its owner may go on editing (B15)', async () => {
+    const name = newName()
+    expect((await create(minimal(name, { useWorkloadIdentity: true }))).status).toBe(403)
+    await create(minimal(name))
+    expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: true }, admin)).status).toBe(200)
+    expect((await gateway.api('PATCH', `/adapters/${name}`, { description: 'mine' }, alice)).status).toBe(200)
+    expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: false }, alice)).status).toBe(200)
+  })
+})
+
+describe('lists', () => {
+  test('are ordered, paged and filtered', async () => {
+    const pager = { 'x-dev-userid': 'pager' }
+    for (const name of ['page-c', 'page-a', 'page-e', 'page-b', 'page-d'])
+      await create(minimal(name, { description: name === 'page-d' ? 'The Needle' : '' }), pager as unknown as typeof alice)
+    const seen: string[] = []
+    for (let next: string | undefined = '/adapters?limit=2&name=page-'; next !== undefined;) {
+      const page = await gateway.api('GET', next, undefined, pager)
+      seen.push(...(page.body as { name: string }[]).map(({ name }) => name))
+      next = /<([^>]+)>; rel="next"/.exec(page.headers.get('link') ?? '')?.[1]
+    }
+    expect(seen).toEqual(['page-a', 'page-b', 'page-c', 'page-d', 'page-e'])
+    expect((await gateway.api('GET', '/adapters?q=needle', undefined, pager)).body).toMatchObject([{ name: 'page-d' }])
+    expect((await gateway.api('GET', '/adapters?limit=0', undefined, pager)).body).toMatchObject({ errors: [{ pointer: 'query:limit' }] })
+  })
+})
+
+describe('bad input', () => {
+  test('has every mistake listed with its place', async () => {
+    const { status, body } = await create({
+      name: 'Bad_Name',
+      imageName: '../x',
+      replicaCount: -1,
+      description: null,
+      requiredRoles: 'a',
+      environmentVariables: { '1 A': 'x', B: 1 },
+    })
+    expect(status).toBe(400)
+    expect(body).toMatchObject({ code: 'validation_failed', retryable: false })
+    expect((body as { errors: { pointer: string }[] }).errors.map(({ pointer }) => pointer)).toEqual(
+      expect.arrayContaining([
+        '/name',
+        '/imageName',
+        '/imageVersion',
+        '/replicaCount',
+        '/description',
+        '/requiredRoles',
+        '/environmentVariables/1 A',
+        '/environmentVariables/B',
+      ]),
+    )
+  })
+
+  test.each(['mcpgateway', 'toolgateway', 'redis', 'list', 'mcp'])('the name %s is reserved (A1, A2, B20)', async (name) => {
+    expect((await create(minimal(name))).body).toMatchObject({ errors: [{ pointer: '/name', code: 'name_reserved' }] })
+  })
+
+  test.each(['-a', 'a-', '1a', 'a'.repeat(53), 'a'.repeat(10_000), '', 'a.b', 'ä', 'a_b'])(
+    'the name %.20s is refused (B2)',
+    async (name) => {
+      expect((await create(minimal(name))).body).toMatchObject({ code: 'validation_failed' })
+    },
+  )
+
+  test('unknown fields are named in warnings, with what was probably meant', async () => {
+    const { status, body } = await create(minimal(newName(), { replicacount: 3, protocol: 'MCP' }))
+    expect(status).toBe(201)
+    expect(body).toMatchObject({
+      warnings: [{ pointer: '/replicacount', detail: expect.stringContaining("Did you mean 'replicaCount'?") }, { pointer: '/protocol' }],
+    })
+  })
+
+  test('too many replicas, and fractions of them, are refused (B11)', async () => {
+    for (const replicaCount of [21, 1.5, 1e9, '2']) expect((await create(minimal(newName(), { replicaCount }))).status).toBe(400)
+  })
+
+  test.each([
+    ['{', 'application/json', 400, 'invalid_json'],
+    ['', 'application/json', 400, 'invalid_json'],
+    ['[]', 'application/json', 400, 'validation_failed'],
+    ['null', 'application/json', 400, 'validation_failed'],
+    ['{"name":"a","name":"b"}', 'application/json', 400, 'validation_failed'],
+    ['{}', 'text/plain', 415, 'unsupported_media_type'],
+  ])('the body %s as %s is %i %s', async (body, type, status, code) => {
+    const response = await fetch(`${gateway.origin}/adapters`, { method: 'POST', headers: { 'content-type': type }, body })
+    expect(response.status).toBe(status)
+    expect(response.headers.get('content-type')).toBe('application/problem+json')
+    expect(await response.json()).toMatchObject({ code, requestId: response.headers.get('x-request-id') })
+  })
+
+  test.each([
+    '/adapters/%2e%2e/mcp',
+    '/adapters//mcp',
+    '//adapters/x/mcp',
+    '/adapters/x/mcp/',
+    '/adapters/x/../y/mcp',
+    '/adapters/x%2fmcp',
+    '/ADAPTERS/x/mcp',
+    '/adapters/x/mcp/extra',
+    '/adapters/x;a/mcp',
+    '/%',
+    `/${'a'.repeat(9000)}`,
+  ])('the path %.40s reaches nothing', async (path) => {
+    const answer = await raw(
+      `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+    )
+    expect(answer).toMatch(/^HTTP\/1\.1 (400|404|405) /)
+    expect(answer).toMatch(/"code":"(not_found|method_not_allowed)"/)
+  })
+
+  test('a body beyond the limit is refused before it is read, on both planes', async () => {
+    const name = newName()
+    await create(minimal(name))
+    for (const path of ['/adapters', `/adapters/${name}/mcp`]) {
+      const answer = await raw(
+        `POST ${path} HTTP/1.1\r\nhost: localhost\r\nx-dev-userid: alice\r\ncontent-type: application/json\r\ncontent-length: 5000000\r\n\r\n{"name":`,
+      )
+      expect(answer).toMatch(/^HTTP\/1\.1 413 .*body_too_large/s)
+    }
+  })
+
+  test('a wrong method is 405 and says which are right', async () => {
+    const answer = await gateway.api('DELETE', '/adapters', undefined, alice)
+    expect(answer).toMatchObject({ status: 405, body: { code: 'method_not_allowed' } })
+    expect(answer.headers.get('allow')).toContain('POST')
+    expect((await gateway.api('PUT', '/adapters/x/mcp', {}, alice)).status).toBe(404)
+  })
+})
+
+describe('the edge', () => {
+  test.each([
+    ['two lengths', 'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}'],
+    ['length and chunks', 'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n'],
+    ['obscured chunks', 'POST /adapters HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n'],
+    ['a folded header', 'GET /ping HTTP/1.1\r\nhost: localhost\r\nx-a: b\r\n c\r\n\r\n'],
+    ['a space before the colon', 'GET /ping HTTP/1.1\r\nhost : localhost\r\n\r\n'],
+    ['two hosts', 'GET /ping HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n'],
+    ['no host', 'GET /ping HTTP/1.1\r\n\r\n'],
+    ['no HTTP at all', '\u0016\u0003\u0001 hello\r\n\r\n'],
+  ])('refuses a request with %s', async (_what, text) => {
+    expect(await raw(text)).toMatch(/^HTTP\/1\.1 4\d\d /)
+  })
+
+  test('refuses headers beyond the limit with 431', async () => {
+    expect(await raw(`GET /ping HTTP/1.1\r\nhost: localhost\r\nx-a: ${'a'.repeat(40_000)}\r\n\r\n`)).toMatch(
+      /^HTTP\/1\.1 431 .*headers_too_large/s,
+    )
+  })
+
+  test('cuts off a client that sends too slowly', async () => {
+    // Node looks for expired requests every 30 seconds unless told otherwise; ours looks every second.
+    expect(await raw('POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-slow: ', 5000)).toMatch(/^HTTP\/1\.1 408 /)
+  })
+
+  test('refuses other hosts and origins on both planes', async () => {
+    for (const path of ['/adapters', '/adapters/x/mcp', '/ping']) {
+      expect(await raw(`GET ${path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n`)).toMatch(
+        /^HTTP\/1\.1 403 .*host_not_allowed/s,
+      )
+      expect(await raw(`GET ${path} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n`)).toMatch(
+        /^HTTP\/1\.1 403 .*origin_not_allowed/s,
+      )
+    }
+  })
+
+  test('answers preflights of configured origins, and shows them the session id', async () => {
+    const preflight = await raw(
+      'OPTIONS /adapters/x/mcp HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example\r\naccess-control-request-method: POST\r\naccess-control-request-headers: mcp-session-id\r\nconnection: close\r\n\r\n',
+    )
+    expect(preflight).toMatch(/^HTTP\/1\.1 204 /)
+    expect(preflight).toMatch(/access-control-allow-origin: https:\/\/app\.example/i)
+    expect(preflight).toMatch(/access-control-allow-headers: mcp-session-id/i)
+    expect(preflight).toMatch(/access-control-expose-headers: .*Mcp-Session-Id/i)
+  })
+
+  test('health needs no identity, and the document is there to read', async () => {
+    expect((await gateway.api('GET', '/ping')).status).toBe(200)
+    expect((await gateway.api('GET', '/healthz')).body).toEqual({ status: 'ok' })
+    expect((await gateway.api('GET', '/readyz')).body).toEqual({ status: 'ready' })
+    expect((await gateway.api('GET', '/openapi.json')).body).toMatchObject({ openapi: '3.1.1', paths: { '/adapters': {} } })
+    expect((await gateway.api('GET', '/docs')).body).toContain('POST')
+  })
+})
