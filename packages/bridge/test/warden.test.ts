@@ -30,8 +30,16 @@ describe.runIf(linux)('ending what carries a mark', () => {
     ['one that ignores SIGTERM', stubborn, 1],
     ['a grandchild in a session of its own', `setsid sh -c '${stubborn}' sh "$1" & ${forever}`, 2],
     ['a grandchild whose parent has ended', `(setsid sh -c '${stubborn}' sh "$1" &) ; exit 0`, 1],
-    ['a grandchild with a clean environment in a session of its own, while its parent lives', `env -i setsid sh -c '${stubborn}' sh "$1" & ${forever}`, 2],
-    ['a child with a clean environment that lost its parent and stayed in the session', `(env -i sh -c '${stubborn}' sh "$1" &) ; ${forever}`, 2],
+    [
+      'a grandchild with a clean environment in a session of its own, while its parent lives',
+      `env -i setsid sh -c '${stubborn}' sh "$1" & ${forever}`,
+      2,
+    ],
+    [
+      'a child with a clean environment that lost its parent and stayed in the session',
+      `(env -i sh -c '${stubborn}' sh "$1" &) ; ${forever}`,
+      2,
+    ],
   ])('ends %s', async (_what, script, count) => {
     const mark = newMark('MCPGW_TEST')
     const tag = await run(script, mark, count)
@@ -42,7 +50,11 @@ describe.runIf(linux)('ending what carries a mark', () => {
   test('leaves all others alone, also those whose mark only begins alike', async () => {
     const mark = newMark('MCPGW_TEST')
     const ours = await run(forever, mark)
-    const others = await Promise.all([run(forever, undefined), run(forever, newMark('MCPGW_TEST')), run(forever, { name: mark.name, value: `${mark.value}0` })])
+    const others = await Promise.all([
+      run(forever, undefined),
+      run(forever, newMark('MCPGW_TEST')),
+      run(forever, { name: mark.name, value: `${mark.value}0` }),
+    ])
     await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     expect(processesWith(ours)).toEqual([])
     expect(others.map((tag) => processesWith(tag).length)).toEqual([1, 1, 1])
