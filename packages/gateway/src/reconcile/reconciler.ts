@@ -13,6 +13,8 @@ export interface ReconcilerOptions {
   /** Everything is looked at again this often, whether or not something is known to have changed. */
   readonly resyncMs: number
   readonly retry: { readonly firstMs: number; readonly maxMs: number }
+  /** So many names are worked on at once. */
+  readonly workers?: number
 }
 
 /** Makes the runtime follow the store. */
@@ -24,64 +26,85 @@ export interface Reconciler extends AsyncDisposable {
 }
 
 interface Key {
+  /** It waits in the queue. */
+  queued: boolean
   working: boolean
-  dirty: boolean
+  /** Nudged while it was worked on. */
+  again: boolean
   failures: number
   problem?: string
+  retry?: NodeJS.Timeout
 }
 
 /**
  * Level-triggered: each look compares what is stored with what runs, and does not care what had changed. One worker per name;
- * a name that is nudged while it is worked on is looked at again. A record that is gone has its workload removed, also when the gateway died between the two.
+ * a name that is nudged while it is worked on is looked at again, and one that waits for its next attempt is not made to wait longer. A record
+ * that is gone has its workload removed, also when the gateway died between the two.
  */
 export async function startReconciler(options: ReconcilerOptions): Promise<Reconciler> {
-  const { store, runtime, log } = options
+  const { store, runtime, log, retry, workers = 16 } = options
   const stop = new AbortController()
   const { signal } = stop
   const keys = new Map<string, Key>()
-  const workers = new Set<Promise<void>>()
+  const queue: string[] = []
+  const working = new Set<Promise<void>>()
 
   function nudge(name: string): void {
     if (signal.aborted) return
-    const key: Key = keys.get(name) ?? { working: false, dirty: false, failures: 0 }
-    keys.set(name, key)
-    key.dirty = true
-    if (key.working) return
-    key.working = true
-    const worker = work(name, key).finally(() => workers.delete(worker))
-    workers.add(worker)
+    let key = keys.get(name)
+    if (key === undefined) keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
+    clearTimeout(key.retry)
+    if (key.working) key.again = true
+    else if (!key.queued) {
+      key.queued = true
+      queue.push(name)
+      next()
+    }
   }
 
-  async function work(name: string, key: Key): Promise<void> {
-    while (key.dirty && !signal.aborted) {
-      key.dirty = false
-      try {
-        const exists = await reconcile(name)
-        key.failures = 0
-        delete key.problem
-        if (!exists && !key.dirty) keys.delete(name)
-      } catch (error) {
-        if (signal.aborted) break
-        const problem = error instanceof Error ? error.message : String(error)
-        if (problem !== key.problem) log.error({ name, err: error }, 'reconciling failed, trying again')
-        key.problem = problem
-        key.failures += 1
-        key.dirty = true
-        await sleep(Math.min(options.retry.maxMs, options.retry.firstMs * 2 ** (key.failures - 1)), undefined, { signal }).catch(
-          () => undefined,
-        )
-      }
+  function next(): void {
+    while (working.size < workers && !signal.aborted) {
+      const name = queue.shift()
+      const key = name === undefined ? undefined : keys.get(name)
+      if (name === undefined || key === undefined) return
+      const work = look(name, key).finally(() => {
+        working.delete(work)
+        next()
+      })
+      working.add(work)
+    }
+  }
+
+  async function look(name: string, key: Key): Promise<void> {
+    key.queued = false
+    key.working = true
+    key.again = false
+    let exists = true
+    try {
+      exists = await reconcile(name)
+      key.failures = 0
+      delete key.problem
+    } catch (error) {
+      if (signal.aborted) return
+      const problem = error instanceof Error ? error.message : String(error)
+      if (problem !== key.problem) log.error({ name, err: error }, 'reconciling failed, trying again')
+      key.problem = problem
+      key.failures += 1
     }
     key.working = false
+    if (key.again) nudge(name)
+    else if (key.problem !== undefined) key.retry = setTimeout(nudge, Math.min(retry.maxMs, retry.firstMs * 2 ** (key.failures - 1)), name)
+    else if (!exists) keys.delete(name)
   }
 
   async function reconcile(name: string): Promise<boolean> {
     const resource = await store.get(name)
-    if (resource !== undefined) await runtime.apply(options.render(resource), signal)
-    for (const ref of await runtime.list(signal)) {
-      if (ref.name === name && ref.uid !== resource?.uid) await runtime.remove(ref, signal)
+    if (resource === undefined) {
+      for (const ref of await runtime.list(signal)) if (ref.name === name) await runtime.remove(ref, signal)
+      return false
     }
-    return resource !== undefined
+    await runtime.apply(options.render(resource), signal)
+    return true
   }
 
   async function resync(): Promise<void> {
@@ -89,23 +112,46 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
     for (const name of names) nudge(name)
   }
 
-  // Watching begins before the first listing, so that no change falls between the two.
-  const changes = store.watch(signal)[Symbol.asyncIterator]()
-  const following = (async () => {
-    for (let next = await changes.next(); next.done !== true; next = await changes.next()) nudge(next.value.name)
-  })()
-  await resync()
-  const timer = setInterval(() => {
-    resync().catch((error: unknown) => log.error({ err: error }, 'resync failed'))
-  }, options.resyncMs)
+  /** Until the end. A watch that breaks is begun again, and then everything is looked at, as changes may have been missed. */
+  async function follow(): Promise<void> {
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      if (failures > 0) {
+        await sleep(Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)), undefined, { signal }).catch(() => undefined)
+        // A turn later: by then the watch below has begun.
+        queueMicrotask(lookAtAll)
+      }
+      try {
+        for await (const { name } of store.watch(signal)) {
+          failures = 0
+          nudge(name)
+        }
+      } catch (error) {
+        log.error({ err: error }, 'watching the store failed, trying again')
+      }
+    }
+  }
 
-  return {
+  function lookAtAll(): void {
+    if (!signal.aborted) resync().catch((error: unknown) => log.error({ err: error }, 'looking at everything failed'))
+  }
+
+  const following = follow()
+  const timer = setInterval(lookAtAll, options.resyncMs)
+  const reconciler: Reconciler = {
     nudge,
     problem: (name) => keys.get(name)?.problem,
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
       stop.abort()
-      await Promise.all([following, ...workers])
+      for (const { retry: waiting } of keys.values()) clearTimeout(waiting)
+      await Promise.all([following, ...working])
     },
   }
+  try {
+    await resync()
+  } catch (error) {
+    await reconciler[Symbol.asyncDispose]()
+    throw error
+  }
+  return reconciler
 }

@@ -47,8 +47,9 @@ export function openSqliteStore(options: SqliteOptions): Store {
   try {
     database = new Database(options.file)
     chmodSync(options.file, 0o600)
+    // The timeout comes first: another process that opens the file at this moment is waited for.
     // FULL: a write that has returned survives a power cut, not only `kill -9`.
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;')
+    database.exec('PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     migrate(database, options.file)
   } catch (error) {
@@ -70,6 +71,8 @@ function migrate(database: Database.Database, file: string): void {
         detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.`,
       })
     }
+    // Nothing is written where nothing changes, so that a gateway also starts on a full disk.
+    if (version === migrations.length) return
     for (const step of migrations.slice(version)) database.exec(step)
     database.exec(`PRAGMA user_version = ${migrations.length}`)
   })

@@ -1,34 +1,29 @@
-/** The last lines of one instance of a replica: bounded in number and bytes, with their times. */
+/** The last lines of one instance of a replica: bounded in number and size, with their times. */
 export class LogBuffer {
   readonly #maxLines: number
   readonly #lines: { readonly at: number; readonly text: string }[] = []
   readonly #waiters = new Set<() => void>()
-  #bytes = 0
+  #size = 0
   /** Lines that were dropped from the front, so that a reader knows its place. */
   #dropped = 0
-  #partial = ''
   #closed = false
 
   constructor(maxLines: number) {
     this.#maxLines = maxLines
   }
 
-  /** Takes output as it comes, in any pieces. */
-  write(text: string, now: number): void {
-    const lines = (this.#partial + text).split('\n')
-    this.#partial = lines.pop() ?? ''
-    for (const line of lines) this.#push(line.endsWith('\r') ? line.slice(0, -1) : line, now)
-    if (this.#partial.length > longestLine) {
-      this.#push(this.#partial, now)
-      this.#partial = ''
+  push(text: string, at: number): void {
+    this.#lines.push({ at, text })
+    this.#size += text.length
+    while (this.#lines.length > this.#maxLines || this.#size > maxSize) {
+      this.#size -= this.#lines.shift()?.text.length ?? 0
+      this.#dropped += 1
     }
     this.#wake()
   }
 
   /** No more will come. */
-  close(now: number): void {
-    if (this.#partial !== '') this.#push(this.#partial, now)
-    this.#partial = ''
+  close(): void {
     this.#closed = true
     this.#wake()
   }
@@ -38,10 +33,8 @@ export class LogBuffer {
     return count === 0 ? [] : this.#lines.slice(-count).map(({ text }) => text)
   }
 
-  async *read(
-    query: { readonly tail: number; readonly since?: Date; readonly follow: boolean },
-    signal: AbortSignal,
-  ): AsyncIterable<string> {
+  /** The last lines, and with `follow` those that come, until the instance ends. */
+  async *read(query: LogRange, signal: AbortSignal): AsyncGenerator<string> {
     const since = query.since?.getTime() ?? 0
     let place = this.#dropped + Math.max(0, this.#lines.length - query.tail)
     for (;;) {
@@ -54,31 +47,8 @@ export class LogBuffer {
         place = Math.max(place, this.#dropped)
       }
       if (!query.follow || this.#closed || signal.aborted) return
-      await this.#change(signal)
+      await change(this.#waiters, signal)
     }
-  }
-
-  #push(text: string, at: number): void {
-    const line = text.length > longestLine ? `${text.slice(0, longestLine)}…` : text
-    this.#lines.push({ at, text: line })
-    this.#bytes += line.length
-    while (this.#lines.length > this.#maxLines || this.#bytes > maxBytes) {
-      this.#bytes -= this.#lines.shift()?.text.length ?? 0
-      this.#dropped += 1
-    }
-  }
-
-  #change(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        this.#waiters.delete(done)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      this.#waiters.add(done)
-      signal.addEventListener('abort', done)
-      if (signal.aborted) done()
-    })
   }
 
   #wake(): void {
@@ -86,5 +56,109 @@ export class LogBuffer {
   }
 }
 
+export interface LogRange {
+  readonly tail: number
+  readonly since?: Date
+  readonly follow: boolean
+}
+
+/** What a replica has written over its restarts and updates: the present instance and the one before. */
+export class ReplicaLogs {
+  readonly #maxLines: number
+  readonly #waiters = new Set<() => void>()
+  #present: LogBuffer | undefined
+  #previous: LogBuffer | undefined
+  #ended = false
+
+  constructor(maxLines: number) {
+    this.#maxLines = maxLines
+  }
+
+  /** A new instance starts. */
+  begin(): LogBuffer {
+    this.#previous = this.#present
+    this.#present = new LogBuffer(this.#maxLines)
+    for (const wake of this.#waiters) wake()
+    return this.#present
+  }
+
+  /** There will be no more instances. */
+  end(): void {
+    this.#ended = true
+    for (const wake of this.#waiters) wake()
+  }
+
+  /** Lines of the present instance, and with `follow` of those after it; or of the one before. Undefined when there is none. */
+  read(query: LogRange & { readonly previous: boolean }, signal: AbortSignal): AsyncIterable<string> | undefined {
+    if (query.previous) return this.#previous?.read({ ...query, follow: false }, signal)
+    return this.#present === undefined ? undefined : this.#follow(this.#present, query, signal)
+  }
+
+  async *#follow(first: LogBuffer, query: LogRange, signal: AbortSignal): AsyncGenerator<string> {
+    yield* first.read(query, signal)
+    if (!query.follow) return
+    let seen = first
+    for (;;) {
+      while (this.#present === seen && !this.#ended && !signal.aborted) await change(this.#waiters, signal)
+      if (this.#present === undefined || this.#present === seen || signal.aborted) return
+      seen = this.#present
+      yield* seen.read({ ...query, tail: Number.POSITIVE_INFINITY }, signal)
+    }
+  }
+}
+
+/** Cuts output, which comes in any pieces, into lines of bounded length. Each stream has its own, so that lines of two do not mix. */
+export class LineCutter {
+  readonly #line: (text: string) => void
+  #partial = ''
+  /** The line so far was too long and has been given; its rest is dropped. */
+  #skipping = false
+
+  constructor(line: (text: string) => void) {
+    this.#line = line
+  }
+
+  write(text: string): void {
+    let from = 0
+    for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', from)) {
+      const rest = text.slice(from, end > from && text[end - 1] === '\r' ? end - 1 : end)
+      from = end + 1
+      if (!this.#skipping) this.#give(this.#partial + rest)
+      this.#partial = ''
+      this.#skipping = false
+    }
+    if (this.#skipping) return
+    this.#partial += text.slice(from)
+    if (this.#partial.length <= longestLine) return
+    this.#give(this.#partial)
+    this.#partial = ''
+    this.#skipping = true
+  }
+
+  /** What was written without a line end counts as a line. */
+  end(): void {
+    if (this.#partial !== '') this.#give(this.#partial)
+    this.#partial = ''
+  }
+
+  #give(text: string): void {
+    this.#line(text.length > longestLine ? `${text.slice(0, longestLine)}…` : text)
+  }
+}
+
+/** Resolves when somebody wakes the waiters, or the signal aborts. */
+function change(waiters: Set<() => void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      waiters.delete(done)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    waiters.add(done)
+    signal.addEventListener('abort', done)
+    if (signal.aborted) done()
+  })
+}
+
 const longestLine = 16_384
-const maxBytes = 4 * 1024 * 1024
+const maxSize = 4 * 1024 * 1024

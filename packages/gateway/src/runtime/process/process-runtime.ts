@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto'
+import { realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
-import type { Condition, Workload, WorkloadStatus } from '../../core/workload.ts'
+import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
 import type { OpenRuntimeOptions } from '../open.ts'
 import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
+import { ReplicaLogs } from './log-buffer.ts'
 import { ReplicaProcess } from './replica-process.ts'
 import { nextStep } from './rolling.ts'
 
@@ -17,12 +19,14 @@ import { nextStep } from './rolling.ts'
  */
 export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
   const lock = takeLock(options.dataDir)
-  const dataMark = { name: 'MCPGW_DATA', value: createHash('sha256').update(options.dataDir).digest('hex').slice(0, 32) }
-  if (lock.wasAbandoned) await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 })
+  // The folder itself, by whatever path it was named.
+  const dataMark = { name: 'MCPGW_DATA', value: createHash('sha256').update(realpathSync(options.dataDir)).digest('hex').slice(0, 32) }
+  if (lock.wasAbandoned && !(await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 })))
+    options.log.error('processes that an earlier gateway left could not be ended')
   const owner = newMark('MCPGW_OWNER')
   const warden = startWarden({ mark: `${owner.name}=${owner.value}`, graceSeconds: options.settings.stopGraceSeconds })
   const environment = { ...inherited(options.environment), [dataMark.name]: dataMark.value, [owner.name]: owner.value }
-  return new ProcessRuntime(options, environment, warden, lock)
+  return new ProcessRuntime(options, environment, owner, warden, lock)
 }
 
 function takeLock(dataDir: string): ProcessLock {
@@ -48,18 +52,22 @@ function inherited(environment: OpenRuntimeOptions['environment']): Record<strin
   return Object.fromEntries(entries)
 }
 
+type Mark = ReturnType<typeof newMark>
+
 class ProcessRuntime implements Runtime {
   readonly name = 'process'
   readonly directory = new ReplicaDirectory()
   readonly #options: OpenRuntimeOptions
   readonly #environment: Readonly<Record<string, string>>
+  readonly #owner: Mark
   readonly #warden: Warden
   readonly #lock: ProcessLock
   readonly #workloads = new Map<string, RunningWorkload>()
 
-  constructor(options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, warden: Warden, lock: ProcessLock) {
+  constructor(options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, owner: Mark, warden: Warden, lock: ProcessLock) {
     this.#options = options
     this.#environment = environment
+    this.#owner = owner
     this.#warden = warden
     this.#lock = lock
   }
@@ -90,11 +98,11 @@ class ProcessRuntime implements Runtime {
   }
 
   async logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
-    return this.#workloads.get(name)?.replica(query.replica)?.logs(query.previous)?.read(query, signal)
+    return this.#workloads.get(name)?.logs(query.replica)?.read(query, signal)
   }
 
-  async #remove(running: RunningWorkload): Promise<void> {
-    await running.stop()
+  async #remove(running: RunningWorkload, sweep?: Promise<boolean>): Promise<void> {
+    await running.stop(sweep)
     if (this.#workloads.get(running.name) === running) {
       this.#workloads.delete(running.name)
       this.directory.delete(running.name)
@@ -102,7 +110,11 @@ class ProcessRuntime implements Runtime {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#workloads.values()].map((running) => this.#remove(running)))
+    // No replica is started any more once `stop` has been called, which is before the sweep looks.
+    const sweep = Promise.resolve().then(() =>
+      endMarked({ mark: `${this.#owner.name}=${this.#owner.value}`, graceSeconds: this.#options.settings.stopGraceSeconds }),
+    )
+    await Promise.all([sweep, ...[...this.#workloads.values()].map((running) => this.#remove(running, sweep))])
     this.#warden.release()
     this.#lock.release()
   }
@@ -116,10 +128,12 @@ class RunningWorkload {
   readonly #environment: Readonly<Record<string, string>>
   readonly #directory: ReplicaDirectory
   readonly #replicas = new Map<number, { readonly process: ReplicaProcess; readonly template: string; generation: number }>()
+  readonly #logs = new Map<number, ReplicaLogs>()
   readonly #conditions = new Map<Condition['type'], Condition>()
   #wanted: Workload
   #stopped = false
-  #converging: Promise<void> | undefined
+  #converging = false
+  #converged: Promise<void> = Promise.resolve()
   #wake: (() => void) | undefined
 
   constructor(workload: Workload, options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, directory: ReplicaDirectory) {
@@ -136,19 +150,20 @@ class RunningWorkload {
     this.#wanted = workload
     for (const replica of this.#replicas.values()) if (replica.template === this.#template()) replica.generation = workload.generation
     this.#publish()
-    this.#converging ??= this.#converge().finally(() => (this.#converging = undefined))
+    if (!this.#converging) this.#converged = this.#converge()
   }
 
-  replica(index: number): ReplicaProcess | undefined {
-    return this.#replicas.get(index)?.process
+  logs(index: number): ReplicaLogs | undefined {
+    return this.#logs.get(index)
   }
 
-  async stop(): Promise<void> {
+  async stop(sweep?: Promise<boolean>): Promise<void> {
     this.#stopped = true
     this.#wake?.()
-    await Promise.all([...this.#replicas.values()].map(({ process }) => process.stop()))
-    await this.#converging
+    await Promise.all([...this.#replicas.values()].map(({ process }) => process.stop(sweep)))
+    await this.#converged
     this.#replicas.clear()
+    for (const logs of this.#logs.values()) logs.end()
   }
 
   status(): WorkloadStatus {
@@ -164,7 +179,9 @@ class RunningWorkload {
     }
   }
 
+  /** One at a time. What `want` changes meanwhile is seen at the next step; a replica that is replaced is missing then, and started. */
   async #converge(): Promise<void> {
+    this.#converging = true
     while (!this.#stopped) {
       const program = this.#program()
       const template = this.#template()
@@ -173,30 +190,26 @@ class RunningWorkload {
         current: own === template,
         ready: process.ready,
       }))
-      const step = nextStep(states, program === undefined ? 0 : this.#wanted.replicas)
-      switch (step.do) {
-        case 'nothing':
-          return
-        case 'wait':
-          await new Promise<void>((resolve) => (this.#wake = resolve))
-          break
-        case 'stop':
-          await this.#end(step.index)
-          break
-        case 'replace':
-          await this.#end(step.index)
-          this.#start(step.index, program, template)
-          break
-        case 'start':
-          this.#start(step.index, program, template)
-          break
+      const step = nextStep(states, this.#desired())
+      if (step.do === 'nothing') break
+      if (step.do === 'wait') await new Promise<void>((resolve) => (this.#wake = resolve))
+      else if (step.do === 'start') {
+        if (program !== undefined) this.#start(step.index, program, template)
+      } else {
+        await this.#replicas.get(step.index)?.process.stop()
+        this.#replicas.delete(step.index)
+        // A replica that is replaced does not go missing in the directory: its sessions may live on.
+        if (step.index >= this.#desired()) this.#gone(step.index)
       }
     }
+    // In the same turn as the last look, so that no change falls between the two.
+    this.#converging = false
   }
 
-  #start(index: number, program: ProgramConfig | undefined, template: string): void {
-    if (program === undefined || this.#stopped) return
+  #start(index: number, program: ProgramConfig, template: string): void {
     const { settings, log } = this.#options
+    const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
+    this.#logs.set(index, logs)
     const process = new ReplicaProcess({
       name: `${this.name}-${index}`,
       index,
@@ -206,7 +219,7 @@ class RunningWorkload {
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
       stopGraceMs: settings.stopGraceSeconds * 1000,
       backoff: settings.backoff,
-      logLines: settings.logLines,
+      logs,
       log,
       changed: () => this.#publish(),
     })
@@ -214,11 +227,14 @@ class RunningWorkload {
     this.#publish()
   }
 
-  async #end(index: number): Promise<void> {
-    const replica = this.#replicas.get(index)
-    await replica?.process.stop()
-    this.#replicas.delete(index)
+  #gone(index: number): void {
+    this.#logs.get(index)?.end()
+    this.#logs.delete(index)
     this.#publish()
+  }
+
+  #desired(): number {
+    return this.#program() === undefined ? 0 : this.#wanted.replicas
   }
 
   #program(): ProgramConfig | undefined {
@@ -231,21 +247,19 @@ class RunningWorkload {
     return JSON.stringify([image, Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)), useWorkloadIdentity])
   }
 
-  #snapshots() {
+  #snapshots(): Replica[] {
     return [...this.#replicas.values()].map(({ process, generation }) => process.snapshot(generation)).toSorted((a, b) => a.index - b.index)
   }
 
   #publish(): void {
-    if (this.#stopped) return
     const replicas = this.#snapshots()
     this.#directory.set(this.name, { uid: this.uid, desiredReplicas: this.#wanted.replicas, replicas })
-    this.#judge()
+    this.#judge(replicas)
     this.#wake?.()
   }
 
-  #judge(): void {
+  #judge(replicas: readonly Replica[]): void {
     const { image, replicas: desired, generation } = this.#wanted
-    const replicas = this.#snapshots()
     const ready = replicas.filter(({ phase }) => phase === 'ready').length
     const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
     if (this.#program() === undefined) {
@@ -257,7 +271,9 @@ class RunningWorkload {
       return
     }
     this.#condition('Accepted', 'True', 'Accepted', 'The workload can run here.')
-    const trouble = replicas.find(({ phase }) => phase === 'backoff')
+    const trouble = replicas.find(
+      ({ phase, reason, restarts }) => phase === 'backoff' || (phase === 'starting' && restarts > 0 && reason !== undefined),
+    )
     if (desired === 0) this.#condition('Ready', 'False', 'Stopped', 'replicaCount is 0.')
     else if (ready === desired && current === desired && replicas.length === desired)
       this.#condition('Ready', 'True', 'Ready', `${ready} of ${desired} replicas are ready.`)

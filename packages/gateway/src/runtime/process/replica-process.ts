@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endMarked, newMark } from '@mcp-gateway/bridge'
@@ -6,7 +7,7 @@ import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
-import { LogBuffer } from './log-buffer.ts'
+import { LineCutter, type LogBuffer, type ReplicaLogs } from './log-buffer.ts'
 
 export interface ReplicaOptions {
   readonly name: string
@@ -18,13 +19,31 @@ export interface ReplicaOptions {
   readonly startTimeoutMs: number
   readonly stopGraceMs: number
   readonly backoff: BackoffSettings
-  readonly logLines: number
+  /** Where its output goes; outlives it when it is replaced. */
+  readonly logs: ReplicaLogs
   readonly log: Log
   /** Something that `snapshot` shows is different now. */
   readonly changed: () => void
 }
 
 type LastExit = NonNullable<Replica['lastExit']>
+
+/** How one instance came to its end, for people. */
+interface Ending {
+  readonly reason: string
+  readonly message: string
+  readonly lastExit: Omit<LastExit, 'at'>
+  /** It was ready for so long. */
+  readonly readyMs: number
+  /** Somebody else had its port; with another one it may start. */
+  readonly portTaken: boolean
+}
+
+interface Exit {
+  readonly code?: number
+  readonly signal?: string
+  readonly error?: NodeJS.ErrnoException
+}
 
 /** One replica as a process that is kept running: started, probed, restarted with back-off, ended with all it forked. */
 export class ReplicaProcess {
@@ -33,6 +52,7 @@ export class ReplicaProcess {
   readonly #options: ReplicaOptions
   readonly #stop = new AbortController()
   readonly #running: Promise<void>
+  #sweep: Promise<boolean> | undefined
   #phase: ReplicaPhase = 'pending'
   #origin: string | undefined
   #startedAt: number | undefined
@@ -40,14 +60,11 @@ export class ReplicaProcess {
   #reason: string | undefined
   #message: string | undefined
   #lastExit: LastExit | undefined
-  #logs: LogBuffer
-  #previousLogs: LogBuffer | undefined
 
   constructor(options: ReplicaOptions) {
     this.#options = options
     this.index = options.index
     this.name = options.name
-    this.#logs = new LogBuffer(options.logLines)
     this.#running = this.#run()
   }
 
@@ -71,117 +88,178 @@ export class ReplicaProcess {
     }
   }
 
-  logs(previous: boolean): LogBuffer | undefined {
-    return previous ? this.#previousLogs : this.#logs
-  }
-
-  /** Ends the process and all that it forked; resolves when nothing is left. */
-  async stop(): Promise<void> {
-    this.#stop.abort()
+  /**
+   * Ends the process and all that it forked; resolves when nothing is left. It is out of use from the call on. With `sweep` somebody else ends
+   * all marked processes at once, which is cheaper than one by one.
+   */
+  async stop(sweep?: Promise<boolean>): Promise<void> {
+    if (!this.#stop.signal.aborted) {
+      this.#sweep = sweep
+      this.#set('terminating', 'Stopping')
+      this.#stop.abort()
+    }
     await this.#running
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stop
+    const { backoff, log } = this.#options
     let failures = 0
+    let otherPorts = 0
     while (!signal.aborted) {
-      const startedAt = Date.now()
-      const exit = await this.#runOnce(startedAt)
+      const ending = await this.#runOnce()
       if (signal.aborted) break
-      failures = Date.now() - startedAt > this.#options.backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
       this.#restarts += 1
-      this.#lastExit = { at: new Date().toISOString(), ...exit.lastExit }
-      const wait = backoffMs(this.#options.backoff, failures, Math.random)
-      this.#options.log.warn({ replica: this.name, reason: exit.reason, waitMs: wait }, 'replica ended, starting it again')
-      this.#set('backoff', exit.reason, `${exit.message} Next start in ${(wait / 1000).toFixed(1)} s.`)
+      this.#lastExit = { at: new Date().toISOString(), ...ending.lastExit }
+      if (ending.portTaken && otherPorts < 3) {
+        otherPorts += 1
+        this.#set('starting', 'PortTaken', 'Somebody else took its port. It is being started with another one.')
+        continue
+      }
+      failures = ending.readyMs > backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
+      const wait = backoffMs(backoff, failures, Math.random)
+      log.warn({ replica: this.name, reason: ending.reason, waitMs: wait }, 'replica ended, starting it again')
+      this.#set('backoff', ending.reason, `${ending.message} Next start in ${(wait / 1000).toFixed(1)} s.`)
       await sleep(wait, undefined, { signal }).catch(() => undefined)
+      // Until it is ready, the reason for which it last was not still holds.
+      if (!signal.aborted) this.#set('starting', ending.reason, `${ending.message} It is being started again.`)
     }
-    this.#set('terminating')
+    this.#set('terminating', 'Stopping')
   }
 
-  /** From start to end of one instance. */
-  async #runOnce(startedAt: number): Promise<{ reason: string; message: string; lastExit: Omit<LastExit, 'at'> }> {
-    const { program, host, environment, log } = this.#options
-    const { signal } = this.#stop
-    const port = await freePort(host)
-    const mark = newMark('MCPGW_REPLICA')
+  /** From start to end of one instance. Never rejects: what can not be started has ended. */
+  async #runOnce(): Promise<Ending> {
+    const { program, host, environment } = this.#options
     const [command = '', ...args] = program.command
-    if (this.#restarts > 0 || this.#logs.last(1).length > 0) this.#previousLogs = this.#logs
-    const logs = (this.#logs = new LogBuffer(this.#options.logLines))
-    const child = spawn(command, args, {
-      // A process group of its own, so that all of it can be signalled at once.
-      detached: true,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      ...(program.workingDirectory === undefined ? {} : { cwd: program.workingDirectory }),
-      env: { ...environment, HOST: host, PORT: String(port), MCPGW_REPLICA_NAME: this.name, [mark.name]: mark.value },
-    })
-    this.#startedAt = startedAt
-    this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => logs.write(text, Date.now()))
+    let port: number | undefined
+    try {
+      port = await takePort(host)
+      if (this.#stop.signal.aborted) return this.#failed('Stopping', 'It was stopped.')
+      const mark = newMark('MCPGW_REPLICA')
+      const child = spawn(command, args, {
+        // A process group of its own, so that all of it can be signalled at once.
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        ...(program.workingDirectory === undefined ? {} : { cwd: program.workingDirectory }),
+        env: { ...environment, HOST: host, PORT: String(port), MCPGW_REPLICA_NAME: this.name, [mark.name]: mark.value },
+      })
+      return await this.#watch(child, port, `${mark.name}=${mark.value}`)
+    } catch (error) {
+      // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
+      return this.#failed('StartFailed', `The process could not be started: ${error instanceof Error ? error.message : String(error)}`)
+    } finally {
+      if (port !== undefined) taken.delete(port)
     }
-    const ended = new Promise<{ code?: number; signal?: string; error?: Error }>((resolve) => {
+  }
+
+  async #watch(child: ChildProcess, port: number, mark: string): Promise<Ending> {
+    const { host, startTimeoutMs, log } = this.#options
+    const { signal } = this.#stop
+    const ended = new Promise<Exit>((resolve) => {
       child.once('error', (error) => resolve({ error }))
       child.once('exit', (code, killedBy) =>
         resolve({ ...(code === null ? {} : { code }), ...(killedBy === null ? {} : { signal: killedBy }) }),
       )
     })
+    const startedAt = (this.#startedAt = Date.now())
+    if (this.#restarts === 0) this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
+    const logs = this.#options.logs.begin()
+    // Without pipes when the gateway has no file descriptors left.
+    const cutters = [child.stdout, child.stderr].flatMap((stream) => {
+      const cutter = new LineCutter((line) => logs.push(line, Date.now()))
+      stream?.setEncoding('utf8').on('data', (text: string) => cutter.write(text))
+      return stream === null || stream === undefined ? [] : [cutter]
+    })
+
     const over = new AbortController()
-    const stopping = (): void => over.abort()
-    signal.addEventListener('abort', stopping)
     void ended.then(() => over.abort())
-    const timeout = AbortSignal.timeout(this.#options.startTimeoutMs)
-    const probing = AbortSignal.any([over.signal, timeout])
-    if (await accepts(host, port, probing)) {
+    const leaving = AbortSignal.any([over.signal, signal])
+    const timeout = AbortSignal.timeout(startTimeoutMs)
+    let readyAt: number | undefined
+    if (await accepts(host, port, AbortSignal.any([leaving, timeout]))) {
+      readyAt = Date.now()
       this.#origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
       this.#set('ready')
-      log.debug({ replica: this.name, ms: Date.now() - startedAt }, 'replica is ready')
+      log.debug({ replica: this.name, ms: readyAt - startedAt }, 'replica is ready')
+      await aborted(leaving)
     }
-    const late = timeout.aborted && !over.signal.aborted && this.#phase !== 'ready'
-    if (!late && !signal.aborted)
-      await Promise.race([ended, new Promise<void>((resolve) => over.signal.addEventListener('abort', () => resolve(), { once: true }))])
-    signal.removeEventListener('abort', stopping)
-    const leaving = late || signal.aborted
-    if (leaving) this.#set('terminating', late ? 'StartTimeout' : 'Stopping')
+    const readyMs = readyAt === undefined ? 0 : Date.now() - readyAt
+    const late = !leaving.aborted
     this.#origin = undefined
-    await this.#end(child, ended, leaving, `${mark.name}=${mark.value}`)
-    logs.close(Date.now())
+    // At once, so that nobody is sent to it any more.
+    if (!signal.aborted) this.#set('terminating', late ? 'StartTimeout' : 'Exited')
+    const exit = await this.#end(child, ended, mark, late || signal.aborted)
+    for (const cutter of cutters) cutter.end()
+    logs.close()
+    return this.#ending(exit, logs, late, readyMs, readyAt !== undefined)
+  }
+
+  /** Ends what is left of the process, be it itself or what it forked, whose pipes it may hold. */
+  async #end(child: ChildProcess, ended: Promise<Exit>, mark: string, leaving: boolean): Promise<Exit> {
+    const { stopGraceMs, log } = this.#options
+    if (child.pid === undefined) return ended
+    const graceSeconds = leaving ? stopGraceMs / 1000 : 1
+    // The marked first, as they are found through their parents, too, while these live. Where there is no /proc it finds nothing.
+    const none = await (this.#sweep ?? endMarked({ mark, graceSeconds }))
+    if (!none) log.error({ replica: this.name }, 'processes of the replica could not be ended')
+    if (!none || process.platform !== 'linux') {
+      signalGroup(child.pid, 'SIGTERM')
+      if (leaving) await endsWithin(ended, stopGraceMs)
+      signalGroup(child.pid, 'SIGKILL')
+    }
     const exit = await ended
+    // What it wrote last is still in the pipes.
+    if (child.stdout?.readableEnded === false || child.stderr?.readableEnded === false)
+      await Promise.race([new Promise<void>((resolve) => child.once('close', () => resolve())), sleep(200, undefined, { ref: false })])
+    child.stdout?.destroy()
+    child.stderr?.destroy()
+    return exit
+  }
+
+  #ending(exit: Exit, logs: LogBuffer, late: boolean, readyMs: number, wasReady: boolean): Ending {
     const last = logs.last(3).join(' | ').slice(0, 500)
-    if (exit.error !== undefined) {
-      const missing = (exit.error as NodeJS.ErrnoException).code === 'ENOENT'
-      return {
-        reason: missing ? 'CommandNotFound' : 'StartFailed',
-        message: missing ? `The program '${command}' does not exist.` : exit.error.message,
-        lastExit: { message: exit.error.message },
-      }
+    const said = (message: string): string => (last === '' ? message : `${message} It said last: ${last}`)
+    if (exit.error !== undefined) return this.#notStarted(exit.error)
+    const codes = {
+      ...(exit.code === undefined ? {} : { code: exit.code }),
+      ...(exit.signal === undefined ? {} : { signal: exit.signal }),
     }
     if (late) {
       const message = `The process did not listen on its PORT within ${this.#options.startTimeoutMs / 1000} s.`
-      return { reason: 'StartTimeout', message: said(message, last), lastExit: { message } }
+      return { reason: 'StartTimeout', message: said(message), lastExit: { ...codes, message }, readyMs, portTaken: false }
     }
-    const message = exit.signal === undefined ? `The process exited with code ${exit.code}.` : `The process was ended by ${exit.signal}.`
+    const early = wasReady ? '' : ' before it listened on its PORT'
     return {
       reason: exit.signal === undefined ? 'Exited' : 'Killed',
-      message: said(message, last),
-      lastExit: {
-        ...(exit.code === undefined ? {} : { code: exit.code }),
-        ...(exit.signal === undefined ? {} : { signal: exit.signal }),
-        message: last,
-      },
+      message: said(
+        exit.signal === undefined
+          ? `The process exited with code ${exit.code}${early}.`
+          : `The process was ended by ${exit.signal}${early}.`,
+      ),
+      lastExit: { ...codes, message: last },
+      readyMs,
+      portTaken: logs.last(20).some((line) => /EADDRINUSE|address (already )?in use/i.test(line)),
     }
   }
 
-  async #end(child: ChildProcess, ended: Promise<unknown>, leaving: boolean, mark: string): Promise<void> {
-    if (leaving && child.pid !== undefined) {
-      signalGroup(child.pid, 'SIGTERM')
-      const inTime = await Promise.race([ended.then(() => true), sleep(this.#options.stopGraceMs, false, { ref: false })])
-      if (!inTime) signalGroup(child.pid, 'SIGKILL')
+  #notStarted(error: NodeJS.ErrnoException): Ending {
+    const { command, workingDirectory } = this.#options.program
+    // The system answers ENOENT for all three.
+    if (error.code === 'ENOENT') {
+      if (workingDirectory !== undefined && !existsSync(workingDirectory))
+        return this.#failed('WorkingDirectoryNotFound', `The working directory '${workingDirectory}' does not exist.`)
+      const interpreter = command[0]?.includes('/') === true && existsSync(command[0])
+      return this.#failed(
+        'CommandNotFound',
+        `The program '${command[0]}'${interpreter ? ' names an interpreter that' : ''} does not exist.`,
+      )
     }
-    await ended
-    if (child.pid !== undefined) signalGroup(child.pid, 'SIGKILL')
-    // What left the group: grandchildren in sessions of their own.
-    await endMarked({ mark, graceSeconds: 1 })
+    if (error.code === 'EACCES') return this.#failed('CommandNotExecutable', `The program '${command[0]}' may not be executed.`)
+    return this.#failed('StartFailed', `The process could not be started: ${error.message}`)
+  }
+
+  #failed(reason: string, message: string): Ending {
+    return { reason, message, lastExit: { message }, readyMs: 0, portTaken: false }
   }
 
   #set(phase: ReplicaPhase, reason?: string, message?: string): void {
@@ -192,10 +270,6 @@ export class ReplicaProcess {
   }
 }
 
-function said(message: string, last: string): string {
-  return last === '' ? message : `${message} It said last: ${last}`
-}
-
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal)
@@ -204,11 +278,24 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** Ports that were handed out just now and may not be listened on yet. */
-const recent = new Set<number>()
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+async function endsWithin(ended: Promise<unknown>, ms: number): Promise<void> {
+  const timer = new AbortController()
+  await Promise.race([ended, sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)])
+  timer.abort()
+}
+
+/** Ports of living instances, which may not listen yet. */
+const taken = new Set<number>()
 
 /** A port that nobody listens on. Somebody may take it before the replica does; then it fails to start and gets another. */
-async function freePort(host: string): Promise<number> {
+async function takePort(host: string): Promise<number> {
   for (;;) {
     const port = await new Promise<number>((resolve, reject) => {
       const server = createServer()
@@ -218,9 +305,8 @@ async function freePort(host: string): Promise<number> {
         server.close(() => resolve(free))
       })
     })
-    if (recent.has(port)) continue
-    recent.add(port)
-    setTimeout(() => recent.delete(port), 10_000).unref()
+    if (taken.has(port)) continue
+    taken.add(port)
     return port
   }
 }
@@ -230,10 +316,10 @@ async function accepts(host: string, port: number, signal: AbortSignal): Promise
   for (let wait = 10; !signal.aborted; wait = Math.min(wait * 1.3, 250)) {
     const open = await new Promise<boolean>((resolve) => {
       const socket = connect({ host, port })
-      socket.once('connect', () => resolve(true))
-      socket.once('error', () => resolve(false))
-      socket.once('close', () => socket.destroy())
+      // TCP lets a socket connect to itself when the system gives it the very port that it calls.
+      socket.once('connect', () => resolve(socket.localPort !== port))
       socket.once('connect', () => socket.destroy())
+      socket.once('error', () => resolve(false))
     })
     if (open) return !signal.aborted
     await sleep(wait, undefined, { signal }).catch(() => undefined)

@@ -17,7 +17,7 @@ describe('rolling', () => {
           if (step.do === 'replace') {
             const old = replicas.find(({ index }) => index === step.index)
             expect(old?.current).toBe(false)
-            if (old?.ready === true) expect(replicas.some(({ current, ready }) => current && !ready)).toBe(false)
+            expect(replicas.some(({ current, ready }) => current && !ready)).toBe(false)
           }
           if (step.do === 'stop') replicas = replicas.filter(({ index }) => index !== step.index)
           else if (step.do === 'start') replicas = [...replicas, { index: step.index, current: true, ready: false }]
@@ -36,6 +36,18 @@ describe('rolling', () => {
   test('a broken update stops at the first replica that does not become ready', () => {
     const replicas = [0, 1, 2].map((index) => ({ index, current: index === 2, ready: index !== 2 }))
     expect(nextStep(replicas, 3)).toEqual({ do: 'wait' })
+    // Also when an old one happens to be down.
+    expect(
+      nextStep(
+        replicas.map((replica) => ({ ...replica, ready: false })),
+        3,
+      ),
+    ).toEqual({ do: 'wait' })
+  })
+
+  test('replicas that are down anyway are replaced first', () => {
+    const replicas = [0, 1, 2].map((index) => ({ index, current: false, ready: index !== 1 }))
+    expect(nextStep(replicas, 3)).toEqual({ do: 'replace', index: 1 })
   })
 })
 

@@ -15,8 +15,8 @@ export type RollingStep =
 
 /**
  * The next step from what is towards `desired` replicas that are all current. Surplus ones stop, missing ones start, outdated
- * ones are replaced one by one, each only when all current ones are ready: a broken update stops at the first replica
- * and the rest go on serving. Replicas that are down anyway are replaced first.
+ * ones are replaced one by one, each only when all current ones are ready: a broken update stops at the first replica,
+ * and the rest go on as they were, even when one of them restarts meanwhile. Replicas that are down anyway are replaced first.
  */
 export function nextStep(replicas: readonly RollingReplica[], desired: number): RollingStep {
   const surplus = replicas.find(({ index }) => index >= desired)
@@ -26,8 +26,7 @@ export function nextStep(replicas: readonly RollingReplica[], desired: number): 
   }
   const outdated = replicas.filter(({ current }) => !current)
   if (outdated.length === 0) return { do: 'nothing' }
-  const down = outdated.find(({ ready }) => !ready)
-  if (down !== undefined) return { do: 'replace', index: down.index }
   if (replicas.some(({ current, ready }) => current && !ready)) return { do: 'wait' }
-  return { do: 'replace', index: Math.max(...outdated.map(({ index }) => index)) }
+  const down = outdated.find(({ ready }) => !ready)
+  return { do: 'replace', index: down?.index ?? Math.max(...outdated.map(({ index }) => index)) }
 }

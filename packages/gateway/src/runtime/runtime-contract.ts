@@ -1,0 +1,262 @@
+import { randomUUID } from 'node:crypto'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { DirectoryEntry } from '../core/directory.ts'
+import type { Condition, Workload, WorkloadStatus } from '../core/workload.ts'
+import type { LogQuery, Runtime } from './runtime.ts'
+
+/** Images that a backend brings along for the suite. */
+export interface ContractImages {
+  /**
+   * Serves HTTP: `GET /` answers `{replica, environment}` as JSON, `POST /say` writes the body as a line of output, `POST /crash` writes the body to
+   * standard error and exits with code 3.
+   */
+  readonly server: string
+  /** Writes `out of luck` to standard error and exits with code 3 before it listens. */
+  readonly failing: string
+  /** Runs, and never listens. */
+  readonly silent: string
+}
+
+export interface RuntimeBackend {
+  open(): Promise<Runtime>
+  readonly images: ContractImages
+  /** For anything that the suite waits for. */
+  readonly timeoutMs: number
+}
+
+/** What every runtime must do, shown on real workloads. */
+export function describeRuntime(name: string, backend: RuntimeBackend): void {
+  const { images, timeoutMs } = backend
+
+  describe(`runtime ${name}`, { timeout: timeoutMs * 3 }, () => {
+    let runtime: Runtime
+    let workload: Workload
+    const { signal } = new AbortController()
+    beforeEach(async () => {
+      runtime = await backend.open()
+      workload = {
+        kind: 'adapter',
+        name: `w-${randomUUID().slice(0, 8)}`,
+        uid: randomUUID(),
+        generation: 1,
+        image: { name: images.server, version: '1.0.0' },
+        environment: { GREETING: 'hello' },
+        replicas: 1,
+        useWorkloadIdentity: false,
+      }
+    })
+    afterEach(async () => {
+      for (const ref of await runtime.list(signal)) await runtime.remove(ref, signal)
+      await runtime[Symbol.asyncDispose]()
+    })
+
+    const apply = async (changes: Partial<Workload> = {}): Promise<void> => {
+      workload = { ...workload, ...changes }
+      await runtime.apply(workload, signal)
+    }
+    const entry = (): DirectoryEntry | undefined => runtime.directory.get(workload.name)
+    const condition = (status: WorkloadStatus | undefined, type: Condition['type']): Condition | undefined =>
+      status?.conditions.find((each) => each.type === type)
+    const until = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
+      const end = Date.now() + timeoutMs
+      for (;;) {
+        const status = await runtime.status(workload.name)
+        if (status !== undefined && wanted(status)) return status
+        if (Date.now() > end) throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
+        await runtime.directory.changed(workload.name, AbortSignal.timeout(50))
+      }
+    }
+    const untilReady = (): Promise<WorkloadStatus> =>
+      until((status) => status.observedGeneration === workload.generation && condition(status, 'Ready')?.status === 'True')
+    const call = async (index: number, path = '/', body?: string): Promise<unknown> => {
+      const origin = entry()?.replicas.find((replica) => replica.index === index)?.origin
+      const response = await fetch(`${origin}${path}`, body === undefined ? {} : { method: 'POST', body })
+      return path === '/' ? response.json() : response.text()
+    }
+    const crash = (index: number): Promise<unknown> => call(index, '/crash', 'out of luck').catch(() => undefined)
+    const instances = (): Record<string, number | undefined> =>
+      Object.fromEntries(entry()?.replicas.map((replica) => [replica.name, replica.startedAt]) ?? [])
+    const lines = async (query: Partial<LogQuery> = {}): Promise<string[] | undefined> => {
+      const found = await runtime.logs(
+        workload.name,
+        { replica: 0, tail: 100, follow: false, previous: false, ...query },
+        AbortSignal.timeout(timeoutMs),
+      )
+      if (found === undefined) return undefined
+      const result: string[] = []
+      for await (const line of found) result.push(line)
+      return result
+    }
+
+    test('what is applied becomes ready under its own name, with its own environment, where the directory says', async () => {
+      await apply({ replicas: 2 })
+      const status = await untilReady()
+      expect(status).toMatchObject({ uid: workload.uid, observedGeneration: 1, desiredReplicas: 2, image: `${images.server}:1.0.0` })
+      expect(status.replicas.map((replica) => [replica.name, replica.phase, replica.generation])).toEqual([
+        [`${workload.name}-0`, 'ready', 1],
+        [`${workload.name}-1`, 'ready', 1],
+      ])
+      expect(condition(status, 'Accepted')?.status).toBe('True')
+      expect(condition(status, 'Progressing')?.status).toBe('False')
+      expect(entry()).toMatchObject({ uid: workload.uid, desiredReplicas: 2 })
+      for (const index of [0, 1]) {
+        expect(await call(index)).toMatchObject({ replica: `${workload.name}-${index}`, environment: { GREETING: 'hello' } })
+      }
+    })
+
+    test('applying the same again, or a generation that changes nothing that runs, restarts nothing', async () => {
+      await apply({ replicas: 2 })
+      await untilReady()
+      const before = instances()
+      await apply()
+      await apply({ generation: 2, environment: { ...workload.environment } })
+      expect((await untilReady()).replicas.map(({ generation }) => generation)).toEqual([2, 2])
+      expect(instances()).toEqual(before)
+    })
+
+    test('scaling touches only the replicas that come and go', async () => {
+      await apply()
+      await untilReady()
+      const [first] = Object.entries(instances())
+      await apply({ generation: 2, replicas: 3 })
+      await untilReady()
+      expect(Object.keys(instances())).toHaveLength(3)
+      const middle = Object.entries(instances())[1]
+      await apply({ generation: 3, replicas: 2 })
+      await until((status) => status.replicas.length === 2 && status.observedGeneration === 3)
+      expect(Object.entries(instances())).toEqual([first, middle])
+    })
+
+    test('no replicas means stopped, and the status says so', async () => {
+      await apply()
+      await untilReady()
+      await apply({ generation: 2, replicas: 0 })
+      const status = await until(({ replicas }) => replicas.length === 0)
+      expect(condition(status, 'Ready')).toMatchObject({ status: 'False', reason: 'Stopped' })
+      expect(entry()).toMatchObject({ desiredReplicas: 0, replicas: [] })
+      await apply({ generation: 3, replicas: 1 })
+      await untilReady()
+    })
+
+    test('B1: a new environment replaces the old one, with nothing of it left', async () => {
+      await apply()
+      await untilReady()
+      await apply({ generation: 2, environment: { OTHER: 'new' } })
+      await untilReady()
+      const { environment } = (await call(0)) as { environment: Record<string, string> }
+      expect(environment).toMatchObject({ OTHER: 'new' })
+      expect(environment).not.toHaveProperty('GREETING')
+    })
+
+    test('an update goes replica by replica: never is more than one not ready', async () => {
+      await apply({ replicas: 3 })
+      await untilReady()
+      let fewest = 3
+      const watching = new AbortController()
+      const watcher = (async () => {
+        while (!watching.signal.aborted) {
+          fewest = Math.min(fewest, entry()?.replicas.filter(({ phase }) => phase === 'ready').length ?? 0)
+          await runtime.directory.changed(workload.name, watching.signal)
+        }
+      })()
+      const before = Object.values(instances())
+      await apply({ generation: 2, environment: { GREETING: 'changed' } })
+      await untilReady()
+      watching.abort()
+      await watcher
+      expect(fewest).toBe(2)
+      expect(Object.values(instances()).filter((startedAt) => before.includes(startedAt))).toEqual([])
+    })
+
+    test('a broken update stops at its first replica, the others go on, and going back heals it', async () => {
+      await apply({ replicas: 3 })
+      await untilReady()
+      await apply({ generation: 2, image: { name: images.failing, version: '1.0.0' } })
+      const status = await until(({ replicas }) => replicas.some(({ phase, generation }) => phase === 'backoff' && generation === 2))
+      expect(condition(status, 'Ready')).toMatchObject({ status: 'False', message: expect.stringMatching(/out of luck/) })
+      expect(condition(status, 'Progressing')?.status).toBe('True')
+      expect(status.replicas.filter(({ phase, generation }) => phase === 'ready' && generation === 1)).toHaveLength(2)
+      await apply({ generation: 3, image: { name: images.server, version: '1.0.0' } })
+      await untilReady()
+    })
+
+    test('an image that is not there is not accepted, and the status says which are', async () => {
+      await apply({ image: { name: 'no-such-image', version: '1.0.0' } })
+      const status = await until((each) => condition(each, 'Accepted') !== undefined)
+      expect(condition(status, 'Accepted')).toMatchObject({ status: 'False', reason: 'ImageNotFound' })
+      expect(condition(status, 'Accepted')?.message).toContain(images.server)
+      await apply({ generation: 2, image: { name: images.server, version: '1.0.0' } })
+      expect(condition(await untilReady(), 'Accepted')?.status).toBe('True')
+    })
+
+    test('a replica that crashes comes back, and the status tells how it ended', async () => {
+      await apply()
+      await untilReady()
+      const before = instances()
+      await crash(0)
+      const status = await until(({ replicas }) => replicas[0]?.phase === 'ready' && replicas[0].restarts === 1)
+      expect(status.replicas[0]?.lastExit).toMatchObject({ code: 3, message: expect.stringContaining('out of luck') })
+      expect(instances()).not.toEqual(before)
+      expect(await call(0)).toMatchObject({ replica: `${workload.name}-0` })
+    })
+
+    test('C17: a replica that does not listen is not ready, and the directory does not offer it', async () => {
+      await apply({ image: { name: images.silent, version: '1.0.0' } })
+      const status = await until(({ replicas }) => replicas[0]?.phase === 'starting')
+      expect(condition(status, 'Ready')?.status).toBe('False')
+      expect(entry()?.replicas.filter(({ phase }) => phase === 'ready')).toEqual([])
+    })
+
+    test('another incarnation of a name has nothing of the one before', async () => {
+      await apply()
+      await untilReady()
+      await call(0, '/say', 'a secret of the first')
+      await apply({ uid: randomUUID(), environment: {} })
+      const status = await untilReady()
+      expect(status.uid).toBe(workload.uid)
+      expect(entry()?.uid).toBe(workload.uid)
+      expect(await runtime.list(signal)).toEqual([{ name: workload.name, uid: workload.uid }])
+      expect(await lines()).not.toContain('a secret of the first')
+      expect(await lines({ previous: true })).toBeUndefined()
+    })
+
+    test('what is removed is gone; removing what is not there, or is of another incarnation, changes nothing', async () => {
+      await apply()
+      await untilReady()
+      const origin = entry()?.replicas[0]?.origin
+      await runtime.remove({ name: workload.name, uid: randomUUID() }, signal)
+      await runtime.remove({ name: 'never-there', uid: randomUUID() }, signal)
+      expect(await runtime.list(signal)).toEqual([{ name: workload.name, uid: workload.uid }])
+      await runtime.remove(workload, signal)
+      await runtime.remove(workload, signal)
+      expect(await runtime.list(signal)).toEqual([])
+      expect(await runtime.status(workload.name)).toBeUndefined()
+      expect(entry()).toBeUndefined()
+      await expect(fetch(String(origin))).rejects.toThrow()
+    })
+
+    test('logs are the last lines, those since a time, of this instance or the one before', async () => {
+      await apply()
+      await untilReady()
+      for (const line of ['one', 'two', 'three']) await call(0, '/say', line)
+      await expect.poll(() => lines({ tail: 2 })).toEqual(['two', 'three'])
+      expect(await lines({ since: new Date(Date.now() + 60_000) })).toEqual([])
+      expect(await lines({ previous: true })).toBeUndefined()
+      expect(await lines({ replica: 7 })).toBeUndefined()
+      await crash(0)
+      await until(({ replicas }) => replicas[0]?.phase === 'ready' && replicas[0].restarts === 1)
+      expect(await lines({ previous: true, tail: 2 })).toEqual(['three', 'out of luck'])
+      expect(await lines()).not.toContain('three')
+    })
+
+    test('logs are followed, and end for a follower when the workload goes', async () => {
+      await apply()
+      await untilReady()
+      const following = lines({ follow: true })
+      await call(0, '/say', 'while followed')
+      await expect.poll(() => lines({ tail: 1 })).toEqual(['while followed'])
+      await runtime.remove(workload, signal)
+      expect(await following).toContain('while followed')
+    })
+  })
+}

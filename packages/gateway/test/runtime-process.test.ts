@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { processesWith } from '@mcp-gateway/testkit'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { WorkloadStatus, Workload } from '../src/core/workload.ts'
+import { openRuntime } from '../src/runtime/open.ts'
+import { describeRuntime } from '../src/runtime/runtime-contract.ts'
+import type { Runtime } from '../src/runtime/runtime.ts'
+import { processRuntime } from './fixtures/process-runtime.ts'
+
+const contract = processRuntime(`contract-${randomUUID()}`)
+afterAll(() => contract.cleanUp())
+describeRuntime('process', {
+  open: () => openRuntime(contract),
+  images: { server: 'good', failing: 'failing', silent: 'silent' },
+  timeoutMs: 10_000,
+})
+
+describe('replicas as processes', () => {
+  let options: ReturnType<typeof processRuntime>
+  let runtime: Runtime
+  let tag = ''
+  const { signal } = new AbortController()
+  beforeEach(async () => {
+    tag = `tag-${randomUUID()}`
+    options = processRuntime(tag, {
+      startTimeoutSeconds: 2,
+      images: {
+        missing: { command: ['/no/such/program'] },
+        'not-executable': { command: [join(import.meta.dirname, 'fixtures/server.js')] },
+        homeless: { command: [process.execPath], workingDirectory: '/no/such/folder' },
+        'bad-argument': { command: [process.execPath, 'a\0b'] },
+      },
+    })
+    runtime = await openRuntime(options)
+  })
+  afterEach(async () => {
+    await runtime[Symbol.asyncDispose]()
+    expect(processesWith(tag)).toEqual([])
+    options.cleanUp()
+  })
+
+  const workload = (image: string, changes: Partial<Workload> = {}): Workload => ({
+    kind: 'adapter',
+    name: 'w',
+    uid: 'uid',
+    generation: 1,
+    image: { name: image, version: '1' },
+    environment: {},
+    replicas: 1,
+    useWorkloadIdentity: false,
+    ...changes,
+  })
+  const untilStatus = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
+    for (const end = Date.now() + 10_000; ;) {
+      const status = await runtime.status('w')
+      if (status !== undefined && wanted(status)) return status
+      if (Date.now() > end) throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
+      await runtime.directory.changed('w', AbortSignal.timeout(100))
+    }
+  }
+  const allReady = ({ replicas, desiredReplicas }: WorkloadStatus): boolean =>
+    replicas.length === desiredReplicas && replicas.every(({ phase }) => phase === 'ready')
+
+  test.each([
+    ['missing', 'CommandNotFound', /'\/no\/such\/program' does not exist/],
+    ['not-executable', 'CommandNotExecutable', /may not be executed/],
+    ['homeless', 'WorkingDirectoryNotFound', /'\/no\/such\/folder' does not exist/],
+    ['bad-argument', 'StartFailed', /could not be started: .*null bytes/],
+    ['failing', 'Exited', /exited with code 3 before it listened on its PORT. It said last: out of luck/],
+    ['silent', 'StartTimeout', /did not listen on its PORT within 2 s/],
+  ])('of image %s the reason is %s', async (image, reason, message) => {
+    await runtime.apply(workload(image), signal)
+    const { conditions, replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
+    expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({
+      status: 'False',
+      reason,
+      message: expect.stringMatching(message),
+    })
+    expect(replicas[0]).toMatchObject({ reason, lastExit: { message: expect.any(String) } })
+  })
+
+  test('an environment that is too big for the system is told, and the gateway lives', async () => {
+    await runtime.apply(workload('good', { environment: { BIG: 'x'.repeat(3_000_000) } }), signal)
+    const { replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
+    expect(replicas[0]).toMatchObject({ reason: 'StartFailed', message: expect.stringMatching(/E2BIG/) })
+  })
+
+  test('the reason for which a replica fails stands until it is ready, also while it is being started again', async () => {
+    await runtime.apply(workload('silent'), signal)
+    const { conditions } = await untilStatus(({ replicas: [replica] }) => replica?.phase === 'starting' && replica.restarts === 1)
+    expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'False', reason: 'StartTimeout' })
+  })
+
+  test('a replica whose port somebody took in between gets another one at once', async () => {
+    await runtime.apply(workload('taken'), signal)
+    const { replicas } = await untilStatus(allReady)
+    expect(replicas[0]).toMatchObject({ restarts: 1, lastExit: { code: 1 } })
+  })
+
+  test('a server that ignores SIGTERM and leaves grandchildren in sessions of their own ends with all of them: when replaced, scaled down, removed', async () => {
+    await runtime.apply(workload('stubborn', { replicas: 2 }), signal)
+    await untilStatus(allReady)
+    await expect.poll(() => processesWith(tag).length).toBe(6)
+    const before = processesWith(tag)
+    await runtime.apply(workload('stubborn', { generation: 2, environment: { A: 'b' }, replicas: 1 }), signal)
+    await untilStatus((status) => allReady(status) && status.replicas[0]?.generation === 2)
+    await expect.poll(() => processesWith(tag).length).toBe(3)
+    expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
+    await runtime.remove({ name: 'w', uid: 'uid' }, signal)
+    expect(processesWith(tag)).toEqual([])
+  })
+
+  test('a server that is killed does not leave its grandchildren behind', async () => {
+    await runtime.apply(workload('stubborn'), signal)
+    await untilStatus(allReady)
+    await expect.poll(() => processesWith(tag).length).toBe(3)
+    const before = processesWith(tag)
+    process.kill(Math.min(...before), 'SIGKILL')
+    const { replicas } = await untilStatus((status) => allReady(status) && status.replicas[0]?.restarts === 1)
+    expect(replicas[0]?.lastExit).toMatchObject({ signal: 'SIGKILL' })
+    expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
+  })
+
+  test('it is out of use from the moment that it is to stop, though it still runs', async () => {
+    await runtime.apply(workload('stubborn'), signal)
+    await untilStatus(allReady)
+    const removing = runtime.remove({ name: 'w', uid: 'uid' }, signal)
+    expect(runtime.directory.get('w')?.replicas.map(({ phase }) => phase)).toEqual(['terminating'])
+    expect(processesWith(tag).length).toBeGreaterThan(0)
+    await removing
+  })
+
+  test('many stop at once as fast as one', async () => {
+    await runtime.apply(workload('stubborn', { replicas: 5 }), signal)
+    await untilStatus(allReady)
+    const start = performance.now()
+    await runtime[Symbol.asyncDispose]()
+    expect(performance.now() - start).toBeLessThan(3000)
+    expect(processesWith(tag)).toEqual([])
+  })
+
+  test('the gateway’s own environment is not theirs, but for what finds programs and registries', async () => {
+    const secret = processRuntime(tag)
+    await using other = await openRuntime({
+      ...secret,
+      environment: { ...process.env, MCPGW_SESSION_KEYS: 'secret', DATABASE_URL: 'secret', HTTPS_PROXY: 'http://proxy' },
+    })
+    await other.apply(workload('good', { environment: { MCPGW_OWNER: 'nobody', MCPGW_DATA: 'none' } }), signal)
+    while (other.directory.get('w')?.replicas[0]?.phase !== 'ready') await other.directory.changed('w', signal)
+    const { environment } = (await (await fetch(other.directory.get('w')?.replicas[0]?.origin ?? '')).json()) as {
+      environment: Record<string, string>
+    }
+    expect(JSON.stringify(environment)).not.toContain('secret')
+    expect(environment).toMatchObject({
+      PATH: process.env['PATH'],
+      HTTPS_PROXY: 'http://proxy',
+      HOST: '127.0.0.1',
+      MCPGW_REPLICA_NAME: 'w-0',
+    })
+    // A workload can not hide from the warden.
+    expect(environment['MCPGW_OWNER']).toMatch(/^[0-9a-f]{32}$/)
+    expect(environment['MCPGW_DATA']).toMatch(/^[0-9a-f]{32}$/)
+    secret.cleanUp()
+  })
+
+  test('changing one’s mind in the middle of an update ends at the last word', async () => {
+    await runtime.apply(workload('good', { replicas: 3 }), signal)
+    for (let generation = 2; generation < 12; generation += 1)
+      await runtime.apply(workload('good', { generation, environment: { N: String(generation) }, replicas: 1 + (generation % 3) }), signal)
+    const last = await untilStatus((status) => allReady(status) && status.replicas.every(({ generation }) => generation === 11))
+    expect(last.replicas).toHaveLength(3)
+    for (const { origin } of last.replicas) {
+      const { environment } = (await (await fetch(origin ?? '')).json()) as { environment: Record<string, string> }
+      expect(environment['N']).toBe('11')
+    }
+  })
+
+  test('a second one on the same data folder is refused, and the first goes on', async () => {
+    await runtime.apply(workload('good'), signal)
+    await untilStatus(allReady)
+    writeFileSync(join(options.dataDir, 'gateway.lock'), `${process.ppid} ${startTime(process.ppid)}\n`)
+    await expect(openRuntime(options)).rejects.toThrow(/Another gateway \(process \d+\) uses the data folder/)
+    expect(processesWith(tag)).toHaveLength(1)
+  })
+
+  test('it is ready soon after it was applied', async () => {
+    const times: number[] = []
+    for (let round = 1; round <= 5; round += 1) {
+      const start = performance.now()
+      await runtime.apply(workload('good', { name: 'w', uid: String(round) }), signal)
+      await untilStatus((status) => allReady(status) && status.uid === String(round))
+      times.push(Math.round(performance.now() - start))
+    }
+    // The first is started from nothing, the others replace the one before; most of it is the start of Node itself.
+    console.log(`apply → ready: ${times.join(', ')} ms`)
+    expect(Math.min(...times)).toBeLessThan(2000)
+  })
+})
+
+function startTime(pid: number): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+}
