@@ -1,6 +1,9 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment } from '@mcp-gateway/protocol'
 
+/** Bytes that wait for a client that does not read. */
+const maxUnsent = 32 * 1024 * 1024
+
 /** Bytes of events that a session keeps for clients that come back, shared by all its streams. */
 export class EventHistory {
   readonly #maxBytes: number
@@ -34,13 +37,16 @@ export class EventHistory {
 export class EventStream {
   readonly id: number
   readonly #history: EventHistory
+  readonly #drained: () => void
   #response: ServerResponse | undefined
   #seq = 0
   #ended = false
 
-  constructor(id: number, history: EventHistory) {
+  /** `drained` is called when a client that read too slowly has caught up, or has gone. */
+  constructor(id: number, history: EventHistory, drained: () => void) {
     this.id = id
     this.#history = history
+    this.#drained = drained
   }
 
   get attached(): boolean {
@@ -58,6 +64,9 @@ export class EventStream {
     options: { readonly priming: boolean; readonly after?: number },
   ): void {
     this.#response?.end()
+    this.#response = undefined
+    // The client may have gone before there was anything to say; its `close` has been and will not come again.
+    if (response.destroyed) return
     this.#response = response
     response.writeHead(200, {
       ...headers,
@@ -65,8 +74,10 @@ export class EventStream {
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
     })
+    response.on('drain', this.#drained)
     response.once('close', () => {
       if (this.#response === response) this.#response = undefined
+      this.#drained()
     })
     if (options.priming) {
       this.#seq += 1
@@ -78,23 +89,24 @@ export class EventStream {
     if (this.#ended) response.end()
   }
 
-  /** Sends one message. False when the client reads slower than that; `drained` is called when it has caught up. */
-  send(data: string, drained: () => void): boolean {
+  /** Sends one message. False when the client reads slower than that. */
+  send(data: string): boolean {
     this.#seq += 1
     const text = encodeEvent(`${this.id}-${this.#seq}`, data)
     this.#history.add(this, this.#seq, text)
     const response = this.#response
     if (response === undefined || response.write(text)) return true
-    response.once('drain', drained)
-    response.once('close', drained)
-    return false
+    if (response.writableLength <= maxUnsent) return false
+    // Where the server can not be paused, a client that does not read loses its connection rather than we our memory; it can come back.
+    response.destroy()
+    return true
   }
 
   keepAlive(): void {
     this.#response?.write(keepAliveComment)
   }
 
-  /** No more will come. Cuts the connection off instead when `hard`. */
+  /** No more will come. */
   end(): void {
     this.#ended = true
     this.#response?.end()

@@ -3,11 +3,14 @@ import {
   elements,
   errorAnswer,
   errorCode,
+  idKey,
   notifiedProgressToken,
   onOneLine,
   outline,
+  replaceSlices,
   requestedProgressToken,
   sliceText,
+  valueAt,
   wantsPrimingEvent,
   type MessageOutline,
   type Slice,
@@ -17,9 +20,10 @@ import { sendJson, sendRpcError } from './answers.ts'
 
 /** Where a session's messages go: a child of its own, or a shared one. */
 export interface Link {
-  /** One message, on one line. False when its reader is slow. */
-  send(message: Uint8Array): boolean
-  whenDrained(listener: () => void): void
+  /** One message, on one line. */
+  send(message: Uint8Array): void
+  /** Bytes that the server has not read yet. */
+  readonly unread: number
   pause(): void
   resume(): void
   close(): void
@@ -34,8 +38,9 @@ export interface SessionOptions {
 
 /** A request of the client that the server has not answered. */
 interface Pending {
-  /** Raw JSON. */
+  /** Raw JSON, as the client wrote it. */
   readonly id: string
+  /** Raw JSON, as the client wrote it. */
   readonly progressToken: string | undefined
   readonly response: ServerResponse
   readonly since: number
@@ -48,6 +53,8 @@ interface Pending {
 
 /** Messages that wait for a client to open its GET stream. */
 const longestBacklog = 1000
+/** A server that has so much to read does not read any more. */
+const maxUnread = 32 * 1024 * 1024
 
 /** One legacy session (2025-03-26 to 2025-11-25): the client's HTTP exchanges on one side, one conversation of lines on the other. */
 export class Session {
@@ -55,6 +62,7 @@ export class Session {
   readonly createdAt: number
   readonly #link: Link
   readonly #now: () => number
+  /** By `idKey`. */
   readonly #pending = new Map<string, Pending>()
   readonly #history: EventHistory
   readonly #streams: EventStream[] = []
@@ -63,7 +71,6 @@ export class Session {
   #version: string | undefined
   #lastUsed: number
   #ended = false
-  readonly #drained = (): void => this.#link.resume()
 
   constructor(options: SessionOptions) {
     this.id = options.id
@@ -85,13 +92,19 @@ export class Session {
   /** Takes a POST whose body is valid JSON. */
   post(body: Uint8Array, response: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {
     this.#lastUsed = this.#now()
-    if (firstByte(body) === 0x5b) return this.#postBatch(body, response)
     const message = outline(body)
+    if (this.#link.unread > maxUnread)
+      return sendRpcError(response, 503, message.id, errorCode.internal, 'The server does not read what it is sent.', {
+        'retry-after': '1',
+      })
+    if (firstByte(body) === 0x5b) return this.#postBatch(body, response)
     if (message.method === undefined || message.id === undefined) {
       if (message.method === undefined && !message.isResponse)
         return sendRpcError(response, 400, message.id, errorCode.invalidRequest, 'The body is no JSON-RPC message.')
       this.#forward(body)
-      return void response.writeHead(202).end()
+      response.writeHead(202).end()
+      if (message.method === 'notifications/cancelled') this.#cancelled(body, message)
+      return
     }
     this.#request(body, message, { response, headers, batch: undefined })
   }
@@ -105,17 +118,15 @@ export class Session {
     // A client that lost its stream without our noticing opens another: the newest is the one that lives.
     this.#listening ??= this.#newStream()
     this.#listening.attach(response, {}, { priming: wantsPrimingEvent(this.#version) })
-    for (const data of this.#backlog.splice(0)) this.#listening.send(data, this.#drained)
+    for (const data of this.#backlog.splice(0)) this.#listening.send(data)
   }
 
   /** A line from the server. */
-  receive(line: Uint8Array): void {
-    const message = outline(line)
+  receive(line: Uint8Array, message: MessageOutline): void {
     if (message.method === undefined) return this.#answer(line, message)
-    const data = Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString()
-    const stream = this.#streamFor(line, message)
+    const { stream, data } = this.#route(line, message)
     if (stream !== undefined) {
-      if (!stream.send(data, this.#drained)) this.#link.pause()
+      if (!stream.send(data)) this.#link.pause()
     } else if (this.#backlog.length < longestBacklog) this.#backlog.push(data)
   }
 
@@ -132,12 +143,9 @@ export class Session {
   end(reason: string): void {
     if (this.#ended) return
     this.#ended = true
-    for (const pending of this.#pending.values()) {
-      if (pending.stream === undefined) sendRpcError(pending.response, 502, pending.id, errorCode.internal, reason)
-      else {
-        pending.stream.send(errorAnswer(pending.id, errorCode.internal, reason), this.#drained)
-        pending.stream.end()
-      }
+    for (const { stream, response, id } of this.#pending.values()) {
+      if (stream === undefined) sendRpcError(response, 502, id, errorCode.internal, reason)
+      else stream.send(errorAnswer(id, errorCode.internal, reason))
     }
     this.#pending.clear()
     for (const stream of this.#streams) stream.end()
@@ -167,7 +175,10 @@ export class Session {
       const part = body.subarray(slice.start, slice.end)
       if (message.method !== undefined && message.id !== undefined)
         this.#request(part, outline(part), { response, headers: {}, batch, stream })
-      else this.#forward(part)
+      else {
+        this.#forward(part)
+        if (message.method === 'notifications/cancelled') this.#cancelled(part, outline(part))
+      }
     }
     if (requests.length === 0) response.writeHead(202).end()
   }
@@ -182,12 +193,13 @@ export class Session {
       stream?: EventStream | undefined
     },
   ): void {
-    const id = message.id ?? 'null'
-    if (this.#pending.has(id))
+    const { id = 'null' } = message
+    const key = idKey(id)
+    if (this.#pending.has(key))
       return sendRpcError(via.response, 400, id, errorCode.invalidRequest, 'A request with this id is still open in this session.')
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)
-    this.#pending.set(id, {
+    this.#pending.set(key, {
       id,
       progressToken: token === undefined ? undefined : sliceText(body, token),
       since: this.#now(),
@@ -201,37 +213,52 @@ export class Session {
     this.#link.send(onOneLine(message))
   }
 
-  #answer(line: Uint8Array, { id }: MessageOutline): void {
-    const pending = id === undefined ? undefined : this.#pending.get(id)
+  #answer(line: Uint8Array, { id, idSlice }: MessageOutline): void {
+    const key = id === undefined ? undefined : idKey(id)
+    const pending = key === undefined ? undefined : this.#pending.get(key)
     // Cancelled, answered twice, or never asked: nobody waits for it.
-    if (pending === undefined || id === undefined) return
-    this.#pending.delete(id)
-    const { stream, batch, response } = pending
-    if (stream === undefined) return sendJson(response, 200, line, pending.headers)
-    if (!stream.send(Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString(), this.#drained)) this.#link.pause()
+    if (pending === undefined || key === undefined || idSlice === undefined) return
+    this.#pending.delete(key)
+    const answer = id === pending.id ? line : replaceSlices(line, [{ slice: idSlice, by: Buffer.from(pending.id) }])
+    this.#finish(pending, answer)
+  }
+
+  #finish({ stream, batch, response, headers }: Pending, answer: Uint8Array): void {
+    if (stream === undefined) return sendJson(response, 200, answer, headers)
+    if (!stream.send(textOf(answer))) this.#link.pause()
     if (batch !== undefined && (batch.open -= 1) > 0) return
     stream.end()
+  }
+
+  /** The server need not answer a request that was cancelled, but its POST must end. */
+  #cancelled(body: Uint8Array, { paramsSlice }: MessageOutline): void {
+    const slice = paramsSlice === undefined ? undefined : valueAt(body, ['requestId'], paramsSlice)
+    const key = slice === undefined ? undefined : idKey(sliceText(body, slice))
+    const pending = key === undefined ? undefined : this.#pending.get(key)
+    if (pending === undefined || key === undefined) return
+    this.#pending.delete(key)
+    this.#finish(pending, Buffer.from(errorAnswer(pending.id, errorCode.requestCancelled, 'The request was cancelled by the client.')))
   }
 
   /**
    * Stdio says nothing of which request a message belongs to. Progress is known by its token; anything else belongs to the only open
    * request if there is but one, otherwise to the GET stream.
    */
-  #streamFor(line: Uint8Array, message: MessageOutline): EventStream | undefined {
-    let owner: Pending | undefined
+  #route(line: Uint8Array, message: MessageOutline): { stream: EventStream | undefined; data: string } {
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)
-      for (const pending of this.#pending.values())
-        if (pending.progressToken !== undefined && pending.progressToken === token) owner = pending
-      // Progress after the answer is of no use to anybody.
-      if (owner === undefined) return this.#listening
-    } else if (this.#pending.size === 1) {
-      const [only] = this.#pending.values()
-      // The answer to initialize comes first, whatever the server says before.
-      if (only !== undefined && !isListChanged(message.method)) owner = only
+      for (const pending of this.#pending.values()) {
+        const { progressToken: wanted } = pending
+        if (slice === undefined || token === undefined || wanted === undefined) continue
+        if (token !== wanted && idKey(token) !== idKey(wanted)) continue
+        const as = token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
+        return { stream: pending.stream ?? this.#open(pending), data: textOf(as) }
+      }
+    } else if (this.#pending.size === 1 && !isListChanged(message.method)) {
+      for (const only of this.#pending.values()) return { stream: only.stream ?? this.#open(only), data: textOf(line) }
     }
-    return owner === undefined ? this.#listening : (owner.stream ?? this.#open(owner))
+    return { stream: this.#listening, data: textOf(line) }
   }
 
   #open(pending: Pending): EventStream {
@@ -242,7 +269,7 @@ export class Session {
   }
 
   #newStream(): EventStream {
-    const stream = new EventStream((this.#nextStream += 1), this.#history)
+    const stream = new EventStream((this.#nextStream += 1), this.#history, () => this.#link.resume())
     this.#streams.push(stream)
     // Streams that have ended are kept for clients that come back, but not without bound.
     const oldest = this.#streams.findIndex(({ ended }) => ended)
@@ -250,6 +277,10 @@ export class Session {
     return stream
   }
   #nextStream = 0
+}
+
+function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString()
 }
 
 function firstByte(bytes: Uint8Array): number | undefined {

@@ -1,45 +1,51 @@
 import {
   errorAnswer,
   errorCode,
-  eachMember,
+  idKey,
   notifiedProgressToken,
   outline,
   replaceSlices,
   requestedProgressToken,
   sliceText,
   valueAt,
+  type MessageOutline,
   type Slice,
 } from '@mcp-gateway/protocol'
 import type { Link, Session } from './session.ts'
 import type { StdioChild } from './stdio-child.ts'
 
+/** A request of a client, as the client knows it. */
 interface Asked {
   readonly session: Session
-  /** Raw id by which the client knows the request. */
+  /** Raw JSON. */
   readonly id: string
-  readonly isInitialize: boolean
+  /** Raw JSON. */
+  readonly progressToken: string | undefined
 }
 
 /**
- * One child for all sessions. Ids and progress tokens of different clients may be equal, so the child sees ids of our own,
- * replaced in the raw bytes; the first `initialize` is the child's, later ones are answered with its result.
+ * One child for all sessions. Ids and progress tokens of different clients may be equal, so the child sees numbers of our own,
+ * replaced in the raw bytes; the first `initialize` is the child's, later ones are answered as that was.
  */
 export class SharedChild {
   readonly #child: StdioChild
   readonly #sessions = new Set<Session>()
+  /** By our own number, which is the id and the progress token that the child sees. */
   readonly #asked = new Map<string, Asked>()
-  /** Raw token of the client, by our own. */
-  readonly #tokens = new Map<string, { readonly session: Session; readonly token: string; readonly request: string }>()
-  /** The child's InitializeResult as raw JSON. */
-  #initialized: string | undefined
-  #initializing: (() => void)[] | undefined
+  /** Requests of the child that are not answered: whom they were given to, by `idKey`. */
+  readonly #questions = new Map<string, Session>()
+  /** The child's answer to `initialize`; asked for, but not there; or not asked for. */
+  #initialize:
+    | { readonly answer: Uint8Array; readonly idSlice: Slice }
+    | { readonly number: string; readonly waiting: (() => void)[] }
+    | undefined
   #initializedSent = false
   #next = 0
 
   constructor(child: StdioChild, ended: (reason: string) => void) {
     this.#child = child
     child.listen({
-      line: (line) => this.#receive(line),
+      line: (line, message) => this.#receive(line, message),
       ended: (reason) => {
         for (const session of this.#sessions) session.end(reason)
         ended(reason)
@@ -49,119 +55,140 @@ export class SharedChild {
 
   /** How a session talks to the child. */
   link(sessionOf: () => Session): Link {
+    const child = this.#child
     return {
       send: (message) => this.#send(sessionOf(), message),
-      whenDrained: (listener) => this.#child.whenDrained(listener),
+      get unread() {
+        return child.unread
+      },
       // One slow client must not stop the others; its own stream is bounded by its socket.
       pause: () => undefined,
       resume: () => undefined,
-      close: () => {
-        const session = sessionOf()
-        this.#sessions.delete(session)
-        for (const [id, asked] of this.#asked) if (asked.session === session) this.#asked.delete(id)
-      },
+      close: () => this.#leave(sessionOf()),
     }
   }
 
-  #send(session: Session, message: Uint8Array): boolean {
+  #send(session: Session, message: Uint8Array): void {
     this.#sessions.add(session)
     const { id, idSlice, method } = outline(message)
-    if (method === 'initialize' && id !== undefined && idSlice !== undefined) return this.#initialize(session, message, id, idSlice)
-    if (method === 'notifications/initialized') {
-      if (this.#initializedSent) return true
-      this.#initializedSent = true
-    }
-    if (method === undefined) return this.#child.send(message)
-    if (id === undefined || idSlice === undefined)
-      return this.#child.send(method === 'notifications/cancelled' ? this.#cancelled(session, message) : message)
-    return this.#ask(session, message, id, idSlice, false)
+    if (id === undefined || idSlice === undefined) return this.#notify(session, message, method)
+    if (method === undefined) return this.#answerQuestion(session, message, id)
+    if (method === 'initialize') return this.#open(session, message, id, idSlice)
+    this.#ask(session, message, id, idSlice)
   }
 
-  #ask(session: Session, message: Uint8Array, id: string, idSlice: Slice, isInitialize: boolean): boolean {
-    const own = String((this.#next += 1))
-    this.#asked.set(own, { session, id, isInitialize })
-    const changes = [{ slice: idSlice, by: Buffer.from(own) }]
+  #ask(session: Session, message: Uint8Array, id: string, idSlice: Slice): string {
+    const number = String((this.#next += 1))
+    const by = Buffer.from(number)
     const token = requestedProgressToken(message, outline(message))
-    if (token !== undefined) {
-      this.#tokens.set(own, { session, token: sliceText(message, token), request: own })
-      changes.push({ slice: token, by: Buffer.from(own) })
-    }
-    return this.#child.send(
+    this.#asked.set(number, { session, id, progressToken: token === undefined ? undefined : sliceText(message, token) })
+    const slices = token === undefined ? [idSlice] : [idSlice, token].toSorted((a, b) => a.start - b.start)
+    this.#child.send(
       replaceSlices(
         message,
-        changes.toSorted((a, b) => a.slice.start - b.slice.start),
+        slices.map((slice) => ({ slice, by })),
       ),
     )
+    return number
   }
 
-  #initialize(session: Session, message: Uint8Array, id: string, idSlice: Slice): boolean {
-    const answer = (): void => session.receive(Buffer.from(`{"jsonrpc":"2.0","id":${id},"result":${this.#initialized ?? '{}'}}`))
-    if (this.#initialized !== undefined) {
-      queueMicrotask(answer)
-      return true
-    }
-    if (this.#initializing !== undefined) {
-      this.#initializing.push(answer)
-      return true
-    }
-    this.#initializing = []
-    return this.#ask(session, message, id, idSlice, true)
+  #notify(session: Session, message: Uint8Array, method: string | undefined): void {
+    if (method === 'notifications/initialized') {
+      if (this.#initializedSent) return
+      this.#initializedSent = true
+    } else if (method === 'notifications/cancelled') return this.#cancel(session, message)
+    this.#child.send(message)
   }
 
-  /** `notifications/cancelled` names the request by the client's id. */
-  #cancelled(session: Session, message: Uint8Array): Uint8Array {
+  /** `notifications/cancelled` names the request by the client's id; that of another client is not its to cancel. */
+  #cancel(session: Session, message: Uint8Array): void {
     const slice = valueAt(message, ['params', 'requestId'])
-    if (slice === undefined) return message
-    const theirs = sliceText(message, slice)
-    const own = [...this.#asked].find(([, asked]) => asked.session === session && asked.id === theirs)?.[0]
-    return own === undefined ? message : replaceSlices(message, [{ slice, by: Buffer.from(own) }])
+    if (slice === undefined) return
+    const theirs = idKey(sliceText(message, slice))
+    for (const [number, asked] of this.#asked)
+      if (asked.session === session && idKey(asked.id) === theirs)
+        this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(number) }]))
   }
 
-  #receive(line: Uint8Array): void {
-    const message = outline(line)
-    if (message.method === undefined) return this.#answered(line)
-    if (message.method === 'notifications/progress') {
-      const slice = notifiedProgressToken(line, message)
-      const found = slice === undefined ? undefined : this.#tokens.get(sliceText(line, slice))
-      if (found !== undefined && slice !== undefined) found.session.receive(replaceSlices(line, [{ slice, by: Buffer.from(found.token) }]))
-      return
+  #answerQuestion(session: Session, message: Uint8Array, id: string): void {
+    if (this.#questions.get(idKey(id)) !== session) return
+    this.#questions.delete(idKey(id))
+    this.#child.send(message)
+  }
+
+  #open(session: Session, message: Uint8Array, id: string, idSlice: Slice): void {
+    const answer = (): void => {
+      if (this.#initialize === undefined || !('answer' in this.#initialize)) return
+      const line = replaceSlices(this.#initialize.answer, [{ slice: this.#initialize.idSlice, by: Buffer.from(id) }])
+      session.receive(line, outline(line))
     }
+    if (this.#initialize === undefined) this.#initialize = { number: this.#ask(session, message, id, idSlice), waiting: [] }
+    else if ('answer' in this.#initialize) queueMicrotask(answer)
+    else this.#initialize.waiting.push(answer)
+  }
+
+  #receive(line: Uint8Array, message: MessageOutline): void {
+    if (message.method === undefined) return this.#answered(line, message)
+    if (message.id !== undefined) return this.#question(line, message, message.id)
+    if (message.method === 'notifications/progress') return this.#progress(line, message)
+    for (const session of this.#sessions) session.receive(line, message)
+  }
+
+  #answered(line: Uint8Array, { id, idSlice }: MessageOutline): void {
+    const number = id === undefined ? '' : idKey(id)
+    if (idSlice === undefined) return
+    if (this.#initialize !== undefined && !('answer' in this.#initialize) && this.#initialize.number === number) {
+      const { waiting } = this.#initialize
+      this.#initialize = { answer: Buffer.from(line), idSlice }
+      for (const answer of waiting) answer()
+    }
+    const asked = this.#asked.get(number)
+    if (asked === undefined) return
+    this.#asked.delete(number)
+    const answer = replaceSlices(line, [{ slice: idSlice, by: Buffer.from(asked.id) }])
+    asked.session.receive(answer, outline(answer))
+  }
+
+  #progress(line: Uint8Array, message: MessageOutline): void {
+    const slice = notifiedProgressToken(line, message)
+    const asked = slice === undefined ? undefined : this.#asked.get(idKey(sliceText(line, slice)))
+    if (slice === undefined || asked?.progressToken === undefined) return
+    const told = replaceSlices(line, [{ slice, by: Buffer.from(asked.progressToken) }])
+    asked.session.receive(told, outline(told))
+  }
+
+  /** A request of the server: whose call it serves is known only if one session alone has calls open. */
+  #question(line: Uint8Array, message: MessageOutline, id: string): void {
     const waiting = new Set([...this.#asked.values()].map(({ session }) => session))
-    if (message.id !== undefined) {
-      // A request of the server: whose call it serves is known only if one session alone has calls open.
-      const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
-      if (owner !== undefined) owner.receive(line)
-      else
-        this.#child.send(
-          Buffer.from(
-            errorAnswer(
-              message.id,
-              errorCode.internal,
-              'Several clients share this server, and it is not known whom this is for. MCP_ISOLATION=session gives each a server of its own.',
-            ),
-          ),
-        )
+    const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
+    if (owner !== undefined) {
+      this.#questions.set(idKey(id), owner)
+      owner.receive(line, message)
       return
     }
-    for (const session of this.#sessions) session.receive(line)
+    const mistake =
+      'Several clients share this server, and it is not known whom this is for. MCP_ISOLATION=session gives each a server of its own.'
+    this.#child.send(Buffer.from(errorAnswer(id, errorCode.internal, mistake)))
   }
 
-  #answered(line: Uint8Array): void {
-    const { id, idSlice } = outline(line)
-    const asked = id === undefined ? undefined : this.#asked.get(id)
-    if (asked === undefined || id === undefined || idSlice === undefined) return
-    this.#asked.delete(id)
-    this.#tokens.delete(id)
-    if (asked.isInitialize) this.#keepInitializeResult(line)
-    asked.session.receive(replaceSlices(line, [{ slice: idSlice, by: Buffer.from(asked.id) }]))
-  }
-
-  #keepInitializeResult(line: Uint8Array): void {
-    eachMember(line, { start: 0, end: line.length }, (name, value) => {
-      if (name === 'result') this.#initialized = Buffer.from(line.subarray(value.start, value.end)).toString()
-    })
-    const waiting = this.#initializing ?? []
-    this.#initializing = undefined
-    for (const answer of waiting) answer()
+  /** Nobody waits any more for what the session asked, nor answers what it was asked. */
+  #leave(session: Session): void {
+    this.#sessions.delete(session)
+    for (const [number, asked] of this.#asked) {
+      if (asked.session !== session) continue
+      // The answer to `initialize` serves others too.
+      if (this.#initialize !== undefined && 'number' in this.#initialize && this.#initialize.number === number) continue
+      this.#asked.delete(number)
+      this.#child.send(
+        Buffer.from(
+          `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${number},"reason":"The client has gone."}}`,
+        ),
+      )
+    }
+    for (const [key, asked] of this.#questions) {
+      if (asked !== session) continue
+      this.#questions.delete(key)
+      this.#child.send(Buffer.from(errorAnswer(key, errorCode.internal, 'The client has gone.')))
+    }
   }
 }

@@ -137,7 +137,7 @@ export class StdioBridge implements Handler {
   #ownLink(sessionOf: () => Session): Link {
     const child = this.#takeSpare() ?? this.#spawn()
     child.listen({
-      line: (line) => sessionOf().receive(line),
+      line: (line, message) => sessionOf().receive(line, message),
       ended: (reason) => {
         this.#sessions.delete(sessionOf().id)
         sessionOf().end(reason)
@@ -145,7 +145,9 @@ export class StdioBridge implements Handler {
     })
     return {
       send: (message) => child.send(message),
-      whenDrained: (listener) => child.whenDrained(listener),
+      get unread() {
+        return child.unread
+      },
       pause: () => child.pause(),
       resume: () => child.resume(),
       close: () => void child.stop(),

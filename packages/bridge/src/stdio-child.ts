@@ -1,7 +1,7 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { LineFramer } from '@mcp-gateway/protocol'
+import { elements, LineFramer, outline, type MessageOutline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 
 export interface ChildOptions {
@@ -15,7 +15,7 @@ export interface ChildOptions {
 
 /** What a session hears of its child. Set once the child is taken into use; nothing is read from it before. */
 export interface ChildListener {
-  line(line: Uint8Array): void
+  line(line: Uint8Array, message: MessageOutline): void
   /** The child has ended, with a sentence that says how and what it said last. */
   ended(reason: string): void
 }
@@ -26,10 +26,10 @@ export class StdioChild {
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>
   readonly #exit: Promise<void>
   readonly #lastWords: string[] = []
-  readonly startedAt = Date.now()
   #listener: ChildListener | undefined
   #endedBecause: string | undefined
   #stopping = false
+  #exited = false
 
   constructor(options: ChildOptions) {
     this.#options = options
@@ -48,10 +48,15 @@ export class StdioChild {
         )
         resolve()
       })
-      // `close` rather than `exit`: what the child wrote before it ended is read first.
+      // `close` rather than `exit`: what the child wrote before it ended is read first. What it forked may hold its outputs open, though.
       this.#process.once('exit', (code, signal) => {
-        setTimeout(() => this.#process.stdout.destroy(), 200).unref()
+        const { stdout, stderr } = this.#process
+        this.#exited = true
+        if (this.#listener !== undefined) stdout.resume()
+        setTimeout(() => [stdout, stderr].forEach((output) => output.destroy()), 200).unref()
         this.#process.once('close', () => {
+          framer.end()
+          errors.end()
           this.#end(signal === null ? `The server exited with code ${code}.` : `The server was ended by ${signal}.`)
           resolve()
         })
@@ -91,23 +96,24 @@ export class StdioChild {
     else this.#process.stdout.resume()
   }
 
-  /** Writes one message. False when the child reads slower than it is written to; `whenDrained` tells when it has caught up. */
-  send(message: Uint8Array): boolean {
+  /** Writes one message. */
+  send(message: Uint8Array): void {
     const { stdin } = this.#process
     stdin.cork()
     stdin.write(message)
-    const more = stdin.write('\n')
+    stdin.write('\n')
     stdin.uncork()
-    return more
   }
 
-  whenDrained(listener: () => void): void {
-    this.#process.stdin.once('drain', listener)
+  /** Bytes that were sent and that the child has not read. */
+  get unread(): number {
+    return this.#process.stdin.writableLength
   }
 
   /** Stops reading, so that the server feels a slow client; `resume` goes on. */
   pause(): void {
-    this.#process.stdout.pause()
+    // What it left behind is no more than a pipe holds.
+    if (!this.#exited) this.#process.stdout.pause()
   }
 
   resume(): void {
@@ -138,14 +144,26 @@ export class StdioChild {
     }
   }
 
+  /** Servers print banners, debug output, and objects that only look like messages. */
   #line(line: Uint8Array): void {
-    // Servers print banners; a message begins with a brace.
-    if (line[0] === 0x7b || line[0] === 0x5b) this.#listener?.line(line)
-    else
+    try {
+      // A batch of 2025-03-26.
+      if (line[0] === 0x5b)
+        for (const { start, end } of elements(line, { start: 0, end: line.length })) this.#message(line.subarray(start, end))
+      else this.#message(line)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
       this.#options.log.warn(
         { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
         'the server wrote a line to standard output that is no message',
       )
+    }
+  }
+
+  #message(line: Uint8Array): void {
+    const message = outline(line)
+    if ((message.method === undefined && !message.isResponse) || line[line.length - 1] !== 0x7d) throw new SyntaxError('no message')
+    this.#listener?.line(line, message)
   }
 
   #logLine(line: string): void {

@@ -82,6 +82,22 @@ async function events(response: Response): Promise<{ id?: string; data: string }
   }))
 }
 
+/** A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and write `raw` text. */
+function scripted(reaction: string, changes: Partial<StdioBridgeOptions> = {}, initialize = ''): Promise<string> {
+  const script = `
+    const raw = (text) => process.stdout.write(text)
+    const send = (message) => raw(JSON.stringify({ jsonrpc: '2.0', ...message }) + '\\n')
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const m = JSON.parse(line)
+      if (m.method === 'initialize' && ${initialize === ''}) return send({ id: m.id, result: { protocolVersion: '2025-11-25', capabilities: {} } })
+      if (m.params?.name === 'pid') return send({ id: m.id, result: {} })
+      ${reaction}
+    })`
+  return start([], { command: process.execPath, args: ['-e', script], ...changes })
+}
+
+const soon = (): AbortSignal => AbortSignal.timeout(5000)
+
 describe('sessions', () => {
   test('each has a child of its own, and keeps it', async () => {
     const url = await start()
@@ -179,6 +195,48 @@ describe('messages', () => {
   })
 })
 
+describe('clients that go away', () => {
+  test('in a call do not stop the session, though messages for that call come after', async () => {
+    const url = await scripted(`
+      if (m.id === 'left') globalThis.left = m
+      if (m.id === 'now') {
+        for (let n = 0; n < 3; n += 1) send({ method: 'notifications/progress', params: { progressToken: 'p', progress: n } })
+        send({ id: 'left', result: {} })
+        setTimeout(() => send({ id: 'now', result: {} }), 100)
+      }`)
+    const session = await openSession(url)
+    const gone = new AbortController()
+    const left = fetch(url, {
+      method: 'POST',
+      signal: gone.signal,
+      headers: { ...json, 'mcp-session-id': session },
+      body: JSON.stringify(call('x', {}, 'left', { _meta: { progressToken: 'p' } })),
+    })
+    setTimeout(() => gone.abort(), 200)
+    await expect(left).rejects.toThrow()
+    const answer = await fetch(url, {
+      method: 'POST',
+      signal: soon(),
+      headers: { ...json, 'mcp-session-id': session },
+      body: JSON.stringify(call('x', {}, 'now')),
+    })
+    expect(await answer.json()).toMatchObject({ id: 'now' })
+  })
+
+  test('having cancelled a call get an answer to it, and later messages go to the call that is still open', async () => {
+    const url = await scripted(`
+      if (m.id === 'ask') { send({ id: 's1', method: 'roots/list' }); send({ id: 'ask', result: {} }) }`)
+    const session = await openSession(url)
+    const cancelled = post(url, session, call('never', {}, 'c'))
+    await expect.poll(async () => (await post(url, session, call('pid', {}, 'c'))).status).toBe(400)
+    await post(url, session, { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 'c' } })
+    const answer = await Promise.race([cancelled, new Promise<undefined>((resolve) => void setTimeout(() => resolve(undefined), 5000))])
+    expect(await answer?.json()).toMatchObject({ id: 'c', error: { message: expect.stringContaining('cancelled') } })
+    const seen = await events(await post(url, session, call('ask', {}, 'ask')))
+    expect(seen.filter(({ data }) => data !== '').map(({ data }) => (JSON.parse(data) as { id: string }).id)).toEqual(['s1', 'ask'])
+  })
+})
+
 describe('bad input', () => {
   test.each([
     ['{', 400, -32700],
@@ -243,6 +301,52 @@ describe('children that misbehave', () => {
     expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
   })
 
+  test('one that prints what only looks like a message does not end the bridge', async () => {
+    const url = await scripted(String.raw`
+      raw('{"\\x": 1}\n{"method": "\\q"}\n{"\\u12": 1, "id": 1}\n{ not a message\n[\n')
+      send({ id: m.id, result: {} })`)
+    const session = await openSession(url)
+    for (const id of [1, 2]) expect(await (await post(url, session, call('x', {}, id))).json()).toMatchObject({ id, result: {} })
+  })
+
+  test('one that exits while what it forked holds its outputs open fails its calls all the same', async () => {
+    const url = await scripted(`
+      require('node:child_process').spawn('sleep', ['60'], { stdio: ['ignore', 'inherit', 'inherit'] })
+      setTimeout(() => process.exit(9), 50)`)
+    const session = await openSession(url)
+    const answer = await fetch(url, {
+      method: 'POST',
+      signal: soon(),
+      headers: { ...json, 'mcp-session-id': session },
+      body: JSON.stringify(call('x')),
+    })
+    expect(await answer.json()).toMatchObject({ id: 1, error: { message: expect.stringContaining('code 9') } })
+  })
+
+  test('one that exits in a batch fails each of its requests', async () => {
+    const url = await start()
+    const answer = await post(url, await openSession(url), [call('never', {}, 'a'), call('never', {}, 'b'), call('exit', {}, 'c')])
+    expect((await events(answer)).map(({ data }) => (JSON.parse(data) as { id: string }).id).toSorted()).toEqual(['a', 'b', 'c'])
+  })
+
+  test('one that says its last words without a line break is heard', async () => {
+    const url = await scripted(`process.stderr.write('no token', () => process.exit(4))`)
+    const answer = await post(url, await openSession(url), call('x'))
+    expect(await answer.json()).toMatchObject({ error: { message: expect.stringMatching(/code 4.*no token/) } })
+  })
+
+  test('one that writes ids and progress tokens in another way than the client is understood', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const answer = await fetch(url, {
+      method: 'POST',
+      signal: soon(),
+      headers: { ...json, 'mcp-session-id': session },
+      body: String.raw`{"jsonrpc":"2.0","id":"a\/\u00e9","method":"tools/call","params":{"name":"progress","_meta":{"progressToken":"t\/1"}}}`,
+    })
+    expect((await events(answer)).length).toBe(5)
+  })
+
   test('one that ignores SIGTERM is gone when the bridge is', async () => {
     const url = await start(['stubborn'])
     const pid = Number(await textOf(await post(url, await openSession(url), call('pid'))))
@@ -266,6 +370,51 @@ describe('a shared child', () => {
         .map(({ data }) => JSON.parse(data) as { id?: string; params?: { progressToken: string } })
       expect(messages.map(({ id, params }) => id ?? params?.progressToken)).toEqual(['tok', 'tok', 'tok', 'same'])
     }
+  })
+
+  test('is not told of a cancellation that names a request of another session', async () => {
+    const url = await scripted(
+      `if (m.method === 'notifications/cancelled') globalThis.cancelled = (globalThis.cancelled ?? 0) + 1
+       if (m.params?.name === 'count') send({ id: m.id, result: { cancelled: globalThis.cancelled ?? 0 } })`,
+      { isolation: 'shared' },
+    )
+    const [a, b] = [await openSession(url), await openSession(url)]
+    void post(url, a, call('never', {}, 'mine')).catch(() => undefined)
+    for (let requestId = 0; requestId < 10; requestId += 1)
+      await post(url, b, { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId } })
+    expect(await (await post(url, b, call('count'))).json()).toMatchObject({ result: { cancelled: 0 } })
+  })
+
+  test('hears the answer to its question from the client that it asked only', async () => {
+    const url = await scripted(
+      `if (m.params?.name === 'ask') { globalThis.call = m.id; send({ id: 'q', method: 'roots/list' }) }
+       if (m.id === 'q') send({ id: globalThis.call, result: { heard: m.result } })`,
+      { isolation: 'shared' },
+    )
+    const [a, b] = [await openSession(url), await openSession(url)]
+    const answer = post(url, a, call('ask', {}, 'ask'))
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await post(url, b, { jsonrpc: '2.0', id: 'q', result: 'from b' })
+    await post(url, a, { jsonrpc: '2.0', id: 'q', result: 'from a' })
+    expect((await events(await answer)).at(-1)?.data).toContain('from a')
+  })
+
+  test('that refuses to initialize refuses every client that waits for it', async () => {
+    const url = await scripted(
+      `setTimeout(() => send({ id: m.id, error: { code: 1, message: 'no' } }), 200)`,
+      { isolation: 'shared' },
+      'initializes itself',
+    )
+    const answers = await Promise.all([post(url, undefined, initialize()), post(url, undefined, initialize())])
+    for (const answer of answers) expect(await answer.json()).toMatchObject({ id: 0, error: { message: 'no' } })
+  })
+
+  test('drops the connection of a client that does not read, and serves the others', async () => {
+    const url = await start([], { isolation: 'shared' })
+    const [slow, other] = [await openSession(url), await openSession(url)]
+    const unread = await post(url, slow, call('flood', { count: 80_000 }))
+    expect(await (await post(url, other, call('pid', {}, 'other'))).text()).toContain('"id":"other"')
+    await expect(unread.text()).rejects.toThrow()
   })
 
   test('is started again after its end, for new sessions', async () => {

@@ -27,6 +27,11 @@ export class LineFramer {
     if (from < chunk.length) this.#take(chunk.subarray(from))
   }
 
+  /** No more will come: what has no terminator is the last line. */
+  end(): void {
+    this.#end()
+  }
+
   #take(part: Uint8Array): void {
     if (this.#dropping) return
     this.#length += part.length

@@ -38,6 +38,17 @@ function textOf(bytes: Uint8Array, slice: Slice): string | undefined {
   return raw.includes('\\') ? (JSON.parse(raw) as string) : raw.slice(1, -1)
 }
 
+/**
+ * The same text for every way to write one id or token: servers answer `"a\/b"` with `"a/b"`, `1.0` with `1`, and what they read
+ * as a double with its nearest decimal.
+ */
+export function idKey(raw: string): string {
+  if (raw.startsWith('"')) return isPlainText.test(raw) ? raw : JSON.stringify(JSON.parse(raw))
+  return raw.length < 16 && isPlainInteger.test(raw) ? raw : String(Number(raw))
+}
+const isPlainText = /^"[^\\\u007f-\uffff]*"$/
+const isPlainInteger = /^(0|-?[1-9]\d*)$/
+
 /** The raw progress token that a request asks with (`params._meta.progressToken`). */
 export function requestedProgressToken(bytes: Uint8Array, { paramsSlice }: MessageOutline): Slice | undefined {
   return paramsSlice === undefined ? undefined : valueAt(bytes, ['_meta', 'progressToken'], paramsSlice)
@@ -55,6 +66,8 @@ export const errorCode = {
   invalidParams: -32602,
   internal: -32603,
   sessionNotFound: -32001,
+  /** As language servers say it (LSP 3.17); MCP names no code. */
+  requestCancelled: -32800,
 } as const
 
 /** A JSON-RPC error answer. `id` is raw JSON. */
