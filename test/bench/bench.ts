@@ -17,13 +17,14 @@ const { values } = parseArgs({
     only: { type: 'string' },
     rounds: { type: 'string' },
     seconds: { type: 'string' },
+    levels: { type: 'string', default: '1,8,32' },
     out: { type: 'string', default: fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url)) },
   },
 })
 const rounds = Number(values.rounds ?? (values.quick ? 1 : 3))
 const seconds = Number(values.seconds ?? (values.quick ? 1.5 : 3))
 const only = values.only?.split(',')
-const levels = [1, 8, 32]
+const levels = values.levels.split(',').map(Number)
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bench-'))
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
 

@@ -185,9 +185,14 @@ describe('who may do what', () => {
     expect([await listed(alice), await listed(bob), await listed(stranger)]).toEqual([true, true, false])
   })
 
-  test('workload identity is turned on by mcp.admin only, and its owner may go on editing (B15)', async () => {
+  test('workload identity is turned on with a role only, and its owner may go on editing (B15)', async () => {
     const name = newName()
-    expect((await create(minimal(name, { useWorkloadIdentity: true }))).status).toBe(403)
+    const plain = { ...alice, 'x-dev-roles': 'user' }
+    expect((await create(minimal(name, { useWorkloadIdentity: true }), plain)).status).toBe(403)
+    // As the payloads of the original's documentation stand, from a developer on a laptop.
+    expect(
+      (await create(minimal(newName(), { useWorkloadIdentity: true }), { 'x-dev-userid': 'dev' } as unknown as typeof alice)).status,
+    ).toBe(201)
     await create(minimal(name))
     expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: true }, admin)).status).toBe(200)
     expect((await gateway.api('PATCH', `/adapters/${name}`, { description: 'mine' }, alice)).status).toBe(200)

@@ -114,6 +114,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       problem: (name) => reconciler.problem(name),
       authenticate: authenticateDevelopment,
       maxReplicas: config.runtime.maxReplicas,
+      workloadIdentityRoles: config.access.workloadIdentityRoles,
       now: () => new Date(),
       newUid: randomUUID,
       version,

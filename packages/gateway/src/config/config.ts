@@ -45,6 +45,12 @@ export const ConfigSchema = z.strictObject({
     })
     .prefault({}),
   identity: z.strictObject({ mode: z.literal('development').default('development') }).prefault({}),
+  access: z
+    .strictObject({
+      /** Who may turn `useWorkloadIdentity` on, besides `mcp.admin`. The default is the role that development identity gives: on one machine the flag lends nothing. */
+      workloadIdentityRoles: z.array(z.string()).default(['mcp.dev']),
+    })
+    .prefault({}),
   proxy: z
     .strictObject({
       /** How long a request waits for a replica of a cold or restarting adapter. */

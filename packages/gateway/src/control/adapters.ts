@@ -14,6 +14,8 @@ export interface AdaptersOptions {
   /** Tells the reconciler that a name has changed. */
   readonly nudge: (name: string) => void
   readonly maxReplicas: number
+  /** Who may turn workload identity on, besides administrators. */
+  readonly workloadIdentityRoles: readonly string[]
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -41,7 +43,7 @@ export class Adapters {
   async create(principal: Principal, body: unknown): Promise<Written> {
     const { value, warnings } = validate(AdapterInput, body, this.#mistakes(body))
     const spec = this.#spec(value, undefined)
-    checkIdentity(principal, spec, undefined)
+    this.#checkIdentity(principal, spec, undefined)
     return { adapter: await this.#insert(authorizeCreate(principal), value.name, spec), warnings }
   }
 
@@ -121,7 +123,7 @@ export class Adapters {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       const { spec, warnings } = change(permit.resource)
-      checkIdentity(principal, spec, permit.resource)
+      this.#checkIdentity(principal, spec, permit.resource)
       return { adapter: await this.#update(permit, spec), warnings }
     })
   }
@@ -182,6 +184,14 @@ export class Adapters {
     const resource = await this.#options.store.get(name)
     if (resource === undefined || resource.kind !== 'adapter') throw new GatewayError('not_found')
     return resource
+  }
+
+  /** Turning workload identity on lends the caller the platform's rights, so it needs a role; keeping it as it is does not. */
+  #checkIdentity(principal: Principal, spec: AdapterSpec, stored: Adapter | undefined): void {
+    if (!spec.useWorkloadIdentity || stored?.spec.useWorkloadIdentity === true) return
+    const roles = [adminRole, ...this.#options.workloadIdentityRoles]
+    if (roles.some((role) => hasRole(principal, role))) return
+    throw new GatewayError('forbidden', { detail: `useWorkloadIdentity needs one of these roles: ${roles.join(', ')}.` })
   }
 
   /** Rules that a schema can not say, or that depend on the configuration. */
@@ -277,12 +287,6 @@ function unknownMasks(body: unknown, stored: Adapter): Mistake[] {
       code: 'masked_value',
       detail: `'${maskedValue}' keeps a stored secret, and none is stored by this name`,
     }))
-}
-
-/** Turning workload identity on lends the caller the platform's rights, so it needs the role; keeping it as it is does not. */
-function checkIdentity(principal: Principal, spec: AdapterSpec, stored: Adapter | undefined): void {
-  if (!spec.useWorkloadIdentity || stored?.spec.useWorkloadIdentity === true || hasRole(principal, adminRole)) return
-  throw new GatewayError('forbidden', { detail: `useWorkloadIdentity needs the role ${adminRole}.` })
 }
 
 function checkVersion({ version }: Resource, ifMatch: number | undefined): void {

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import { chunkPassed } from './chunk-garbage.ts'
 import { rawHeader, requestHeaders, responseHeaders } from './headers.ts'
 import type { Upstream } from './replicas.ts'
 import type { Session } from './sessions.ts'
@@ -105,6 +106,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onData(chunk: Buffer): boolean {
     const { response } = this.#forwarding
+    chunkPassed(chunk.length)
     if (this.#left >= 0) {
       this.#left -= chunk.length
       if (this.#left === 0) {
