@@ -61,6 +61,7 @@ async function openHandler(settings: Settings, environment: Record<string, strin
     sessionMaxMs: settings.sessionMaxMs,
     bodyLimitBytes: 4 * megabyte,
     eventBufferBytes: megabyte,
+    eras: settings.eras,
     log,
   })
 }

@@ -27,6 +27,8 @@ export interface Settings {
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly answerTimeoutMs: number
+  /** Whether clients of the era that the server does not speak are served too. */
+  readonly eras: 'auto' | 'passthrough'
   readonly upstream: Upstream
 }
 
@@ -57,6 +59,7 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_SESSION_MAX_SECONDS',
   'MCP_ANSWER_TIMEOUT_SECONDS',
   'MCP_ALLOWED_HOSTS',
+  'MCP_ERAS',
 ])
 
 /** Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original. @throws SettingsError */
@@ -91,6 +94,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     maxSessions: number('MCP_MAX_SESSIONS', 1000, 1, 1_000_000),
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
+    eras: choice('MCP_ERAS', ['auto', 'passthrough']),
     answerTimeoutMs: number('MCP_ANSWER_TIMEOUT_SECONDS', 3600, 1, 86_400) * 1000,
     upstream,
   }

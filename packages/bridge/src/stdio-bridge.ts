@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUtf8 } from 'node:buffer'
-import { errorCode, outline } from '@mcp-gateway/protocol'
+import { classify, DuplicateMember, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
+import { probeModern, takesInitialize, type ServerEras } from './era-probe.ts'
 import type { Handler } from './front.ts'
+import { ModernFront } from './modern-front.ts'
 import { Session, type Link } from './session.ts'
 import { SharedChild } from './shared-child.ts'
 import { StdioChild, type ChildOptions } from './stdio-child.ts'
+import { StdioModernServer } from './stdio-modern-server.ts'
 
 export interface StdioBridgeOptions extends ChildOptions {
   /** A child for each session, or one for all. */
@@ -19,8 +22,12 @@ export interface StdioBridgeOptions extends ChildOptions {
   readonly sessionMaxMs: number
   readonly bodyLimitBytes: number
   readonly eventBufferBytes: number
+  /** `auto` serves clients of both eras, whatever the server speaks; `passthrough` leaves the legacy one alone. */
+  readonly eras: 'auto' | 'passthrough'
 }
 
+const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
+const probeTimes = { silentMs: 4000, boundMs: 120_000 }
 const sweepMs = 5000
 
 /** A stdio MCP server behind streamable HTTP, with the whole of the legacy protocol (2025-03-26 to 2025-11-25). */
@@ -30,6 +37,11 @@ export class StdioBridge implements Handler {
   readonly #children = new Set<StdioChild>()
   readonly #spares: StdioChild[] = []
   readonly #sweep: NodeJS.Timeout
+  readonly #modern: StdioModernServer
+  readonly #modernFront: ModernFront
+  #probing: Promise<ServerEras> | undefined
+  /** What the server speaks, once that is known. */
+  #eras: ServerEras | undefined
   #shared: SharedChild | undefined
   #spareFailures = 0
   #spareTimer: NodeJS.Timeout | undefined
@@ -38,7 +50,16 @@ export class StdioBridge implements Handler {
   constructor(options: StdioBridgeOptions) {
     this.#options = options
     this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
-    this.#warm()
+    this.#modern = new StdioModernServer({
+      eras: () => this.#serverEras(),
+      child: () => this.#takeSpare() ?? this.#spawn(),
+      clientInfo,
+      maxConnections: 16,
+      idleMs: options.sessionIdleMs,
+    })
+    this.#modernFront = new ModernFront(this.#modern)
+    if (options.eras === 'auto' && options.warmSpares > 0) void this.#serverEras()
+    else this.#warm()
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
@@ -79,12 +100,62 @@ export class StdioBridge implements Handler {
         )
       const mistake = jsonMistake(body)
       if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
+      if (mayBeModern(body, request.headers)) {
+        const classified = this.#classify(body, request)
+        if (classified.era === 'modern') return this.#modernFront.handle(classified, request, response)
+      }
       const sessionId = request.headers['mcp-session-id']
-      if (sessionId === undefined) return this.#open(body, response)
+      if (sessionId === undefined) {
+        // The child that is being asked what it speaks will serve the session, so nothing is lost by waiting.
+        if (this.#eras !== undefined || this.#options.eras === 'passthrough') this.#open(body, response)
+        else void this.#serverEras().then(() => (response.destroyed ? undefined : this.#open(body, response)))
+        return
+      }
       const session = this.#sessions.get(String(sessionId))
       if (session === undefined) return sendNoSession(response)
       session.post(body, response)
     })
+  }
+
+  #classify(body: Buffer, { headers }: IncomingMessage): Classified {
+    // A plain refusal, upon which clients of both eras fall back to `initialize`.
+    if (this.#options.eras === 'passthrough')
+      return {
+        era: 'modern',
+        id: outline(body).id,
+        refusal: { status: 400, code: -32000, message: 'This server speaks legacy versions only.' },
+      }
+    try {
+      return classify(body.toString(), headers)
+    } catch (error) {
+      if (!(error instanceof DuplicateMember)) throw error
+      return { era: 'modern', id: undefined, refusal: { status: 400, code: errorCode.invalidRequest, message: error.message } }
+    }
+  }
+
+  /** What the server speaks, asked of a child that goes on as a spare where it can. A child that ended without a word says nothing. */
+  #serverEras(): Promise<ServerEras> {
+    if (this.#options.eras === 'passthrough') return Promise.resolve('legacy')
+    this.#probing ??= this.#probe().then((eras) => {
+      if (eras === undefined) this.#probing = undefined
+      this.#eras = eras
+      this.#warm()
+      return eras ?? 'legacy'
+    })
+    return this.#probing
+  }
+
+  async #probe(): Promise<ServerEras | undefined> {
+    const options = { clientInfo, ...probeTimes }
+    const child = this.#spares.shift() ?? this.#spawn()
+    const probed = await probeModern(child, options)
+    if (probed?.fresh === true && !this.#stopped) this.#spares.unshift(child)
+    else void child.stop()
+    if (probed?.era !== 'modern') return probed?.era
+    const other = this.#spawn()
+    const dual = await takesInitialize(other, options)
+    void other.stop()
+    return dual ? 'dual' : 'modern'
   }
 
   #get(request: IncomingMessage, response: ServerResponse): void {
@@ -180,11 +251,13 @@ export class StdioBridge implements Handler {
   /** Starts spares up to their number. One that ends unused is replaced with growing delay, so that a broken command does not spin. */
   #warm(): void {
     const wanted =
-      this.#options.isolation === 'shared'
-        ? this.#shared === undefined
-          ? Math.min(1, this.#options.warmSpares)
-          : 0
-        : this.#options.warmSpares
+      this.#eras === 'modern'
+        ? 0
+        : this.#options.isolation === 'shared'
+          ? this.#shared === undefined
+            ? Math.min(1, this.#options.warmSpares)
+            : 0
+          : this.#options.warmSpares
     while (!this.#stopped && this.#spareTimer === undefined && this.#spares.length < wanted) {
       const spare = this.#spawn()
       this.#spares.push(spare)
@@ -226,6 +299,8 @@ export class StdioBridge implements Handler {
     clearInterval(this.#sweep)
     clearTimeout(this.#spareTimer)
     for (const session of this.#sessions.values()) session.end('The bridge is shutting down.')
+    this.#modernFront.close()
+    this.#modern.close('The bridge is shutting down.')
     this.#sessions.clear()
     await Promise.all([...this.#children].map((child) => child.stop()))
   }

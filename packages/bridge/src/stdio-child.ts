@@ -96,6 +96,12 @@ export class StdioChild {
     else this.#process.stdout.resume()
   }
 
+  /** Whoever listens next hears what comes from now on. */
+  unlisten(): void {
+    this.#listener = undefined
+    this.#process.stdout.pause()
+  }
+
   /** Writes one message. */
   send(message: Uint8Array): void {
     const { stdin } = this.#process

@@ -29,6 +29,7 @@ async function start(args: readonly string[] = [], changes: Partial<StdioBridgeO
     maxLineBytes: 16 * 1024 * 1024,
     bodyLimitBytes: 1024 * 1024,
     eventBufferBytes: 1024 * 1024,
+    eras: 'auto',
     log: pino({ level: 'silent' }),
     ...changes,
   })
@@ -102,7 +103,7 @@ describe('sessions', () => {
   test('each has a child of its own, and keeps it', async () => {
     const url = await start()
     const [a, b] = [await openSession(url), await openSession(url)]
-    const pids = await Promise.all([a, b, a, b].map(async (session) => textOf(await post(url, session, call('pid')))))
+    const pids = await Promise.all([a, b, a, b].map(async (session, id) => textOf(await post(url, session, call('pid', {}, id)))))
     expect(pids[0]).toBe(pids[2])
     expect(pids[1]).toBe(pids[3])
     expect(pids[0]).not.toBe(pids[1])

@@ -66,6 +66,14 @@ export const errorCode = {
   invalidParams: -32602,
   internal: -32603,
   sessionNotFound: -32001,
+  /** Resource not found, up to 2025-11-25; later versions say invalid params. */
+  resourceNotFound: -32002,
+  /** From 2026-07-28 on. */
+  headerMismatch: -32020,
+  missingCapability: -32021,
+  unsupportedVersion: -32022,
+  /** In 2025-11-25 only. */
+  urlElicitationRequired: -32042,
   /** As language servers say it (LSP 3.17); MCP names no code. */
   requestCancelled: -32800,
 } as const

@@ -1,0 +1,106 @@
+import { errorCode, metaKey, modernVersion, readArray, readObject, readString, requestMessage } from '@mcp-gateway/protocol'
+import type { StdioChild } from './stdio-child.ts'
+
+/** What a server speaks. */
+export type ServerEras = 'legacy' | 'modern' | 'dual'
+
+export interface ProbeOptions {
+  readonly clientInfo: object
+  /** After so long without an answer a server is asked in the other era too. */
+  readonly silentMs: number
+  /** After so long without any answer it is taken for legacy. */
+  readonly boundMs: number
+}
+
+const discoverId = '"era-probe"'
+const initializeId = '"era-hello"'
+
+/**
+ * Asks a fresh child which era it speaks, with `server/discover` and never with a call of a client. A server that is silent may still be
+ * starting (`npx` downloads), or ignore what it does not know: after a while it is asked to `initialize` too, and what it answers first
+ * decides. (MCP 2026-07-28, versioning, stdio)
+ * @returns undefined when the child ended without a word; `fresh` when it can still be opened by somebody
+ */
+export function probeModern(
+  child: StdioChild,
+  options: ProbeOptions,
+): Promise<{ readonly era: 'legacy' | 'modern'; readonly fresh: boolean } | undefined> {
+  const discover = JSON.stringify({
+    _meta: {
+      [metaKey.protocolVersion]: modernVersion,
+      [metaKey.clientInfo]: options.clientInfo,
+      [metaKey.clientCapabilities]: {},
+    },
+  })
+  return ask(
+    child,
+    options,
+    (id, message, silent) => {
+      if (id === discoverId) return { era: eraOf(message.get('result'), message.get('error')), fresh: !silent }
+      // A child that was greeted has its session; nobody else can open it again.
+      return message.has('result') ? { era: 'legacy', fresh: false } : undefined
+    },
+    { first: requestMessage(discoverId, 'server/discover', discover), then: hello(options) },
+    { era: 'legacy', fresh: false },
+  )
+}
+
+/** Whether a server that speaks the modern era takes an `initialize` too. The child is of no use afterwards. */
+export async function takesInitialize(child: StdioChild, options: ProbeOptions): Promise<boolean> {
+  const answer = await ask(
+    child,
+    options,
+    (_id, message) => ({ takes: message.has('result') }),
+    { first: hello(options) },
+    { takes: false },
+  )
+  return answer?.takes ?? false
+}
+
+function hello({ clientInfo }: ProbeOptions): string {
+  return requestMessage(initializeId, 'initialize', JSON.stringify({ protocolVersion: '2025-11-25', capabilities: {}, clientInfo }))
+}
+
+function ask<T>(
+  child: StdioChild,
+  { silentMs, boundMs }: ProbeOptions,
+  judge: (id: string, message: ReadonlyMap<string, string>, silent: boolean) => T | undefined,
+  send: { readonly first: string; readonly then?: string },
+  otherwise: T,
+): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    let silent = false
+    const impatience = setTimeout(() => {
+      if (send.then === undefined) return
+      silent = true
+      child.send(Buffer.from(send.then))
+    }, silentMs)
+    const bound = setTimeout(() => decide(otherwise), boundMs)
+    const decide = (verdict: T | undefined): void => {
+      clearTimeout(impatience)
+      clearTimeout(bound)
+      child.unlisten()
+      resolve(verdict)
+    }
+    child.listen({
+      line: (line, { id }) => {
+        if (id !== discoverId && id !== initializeId) return
+        const verdict = judge(id, readObject(Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString()) ?? new Map(), silent)
+        if (verdict !== undefined) decide(verdict)
+      },
+      ended: () => decide(undefined),
+    })
+    child.send(Buffer.from(send.first))
+  })
+}
+
+/** What an answer to `server/discover` says. `result` and `error` are raw JSON. */
+export function eraOf(result: string | undefined, error: string | undefined): 'legacy' | 'modern' {
+  const versions = (raw: string | undefined): string[] => readArray(raw)?.flatMap((each) => readString(each) ?? []) ?? []
+  if (result !== undefined) return versions(readObject(result)?.get('supportedVersions')).includes(modernVersion) ? 'modern' : 'legacy'
+  const failure = readObject(error)
+  const code = Number(failure?.get('code'))
+  if (code === errorCode.headerMismatch || code === errorCode.missingCapability) return 'modern'
+  const supported = versions(readObject(failure?.get('data'))?.get('supported'))
+  return code === errorCode.unsupportedVersion && supported.includes(modernVersion) ? 'modern' : 'legacy'
+}

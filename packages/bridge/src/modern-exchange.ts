@@ -1,0 +1,51 @@
+import type { ServerResponse } from 'node:http'
+import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
+import { sendJson } from './answers.ts'
+
+/** Bytes that wait for a client that does not read. */
+const maxUnsent = 32 * 1024 * 1024
+
+/** A modern request's HTTP exchange: JSON when the answer comes first, an event stream from the first notification on (MCP 2026-07-28, transports). */
+export class ModernExchange implements Exchange {
+  readonly #response: ServerResponse
+  readonly #since: number
+  #streaming = false
+
+  constructor(response: ServerResponse, now: number) {
+    this.#response = response
+    this.#since = now
+  }
+
+  answer(status: number, message: string): void {
+    const response = this.#response
+    if (response.destroyed) return
+    if (this.#streaming) response.end(encodeEvent(undefined, message))
+    else sendJson(response, status, Buffer.from(message), {})
+  }
+
+  tell(message: string): void {
+    const response = this.#response
+    if (response.destroyed) return
+    this.#stream()
+    response.write(encodeEvent(undefined, message))
+    // Where the server can not be paused, a client that does not read loses its request rather than we our memory.
+    if (response.writableLength > maxUnsent) response.destroy()
+  }
+
+  /** Something now and then, so that nothing between gives a silent request up. */
+  keepAlive(now: number, silentMs: number): void {
+    if (this.#response.destroyed || (!this.#streaming && now - this.#since < silentMs)) return
+    this.#stream()
+    this.#response.write(keepAliveComment)
+  }
+
+  #stream(): void {
+    if (this.#streaming) return
+    this.#streaming = true
+    this.#response.writeHead(200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    })
+  }
+}

@@ -1,0 +1,57 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { errorAnswer, paramHeaderMistake, type Classified, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
+import { sendJson } from './answers.ts'
+import { ModernExchange } from './modern-exchange.ts'
+
+/** What answers modern requests. */
+export interface ModernServer {
+  request(principal: string, request: ModernRequest, exchange: Exchange): void
+  /** The client of an exchange has gone before its answer. */
+  gone(exchange: Exchange): void
+}
+
+const keepAliveMs = 15_000
+
+/** The HTTP side of modern requests: one exchange each, cancelled when its client goes. */
+export class ModernFront {
+  readonly #server: ModernServer
+  readonly #open = new Set<ModernExchange>()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(server: ModernServer) {
+    this.#server = server
+    this.#timer = setInterval(() => {
+      for (const exchange of this.#open) exchange.keepAlive(Date.now(), keepAliveMs)
+    }, keepAliveMs).unref()
+  }
+
+  /** Answers a POST that was classified as modern. */
+  handle(classified: Classified & { readonly era: 'modern' }, request: IncomingMessage, response: ServerResponse): void {
+    if ('refusal' in classified) {
+      const { status, code, message, data } = classified.refusal
+      return sendJson(response, status, Buffer.from(errorAnswer(classified.id, code, message, data)), {})
+    }
+    // The client has nothing to notify over HTTP, and is not refused for trying.
+    if (classified.request === undefined) return void response.writeHead(202).end()
+    const { params } = classified.request
+    const headerOf = (name: string): string | undefined => {
+      const value = request.headers[name]
+      return Array.isArray(value) ? value.join(', ') : value
+    }
+    const exchange = new ModernExchange(response, Date.now())
+    this.#open.add(exchange)
+    response.once('close', () => {
+      this.#open.delete(exchange)
+      if (!response.writableFinished) this.#server.gone(exchange)
+    })
+    this.#server.request(
+      headerOf('x-mcp-userid') ?? '',
+      { ...classified.request, paramHeaderMistake: (declared) => paramHeaderMistake(declared, params.get('arguments'), headerOf) },
+      exchange,
+    )
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+}

@@ -1,0 +1,97 @@
+import { randomBytes } from 'node:crypto'
+import { errorAnswer, errorCode, ModernMultiplexer, ModernToLegacy, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
+import type { ServerEras } from './era-probe.ts'
+import type { ModernServer } from './modern-front.ts'
+import type { StdioChild } from './stdio-child.ts'
+
+export interface StdioModernOptions {
+  /** What the server speaks, asked of it once. */
+  readonly eras: () => Promise<ServerEras>
+  /** A child that nobody uses, and that has not been spoken to. @throws Error when there may be no more */
+  readonly child: () => StdioChild
+  readonly clientInfo: { readonly name: string; readonly version: string }
+  readonly maxConnections: number
+  readonly idleMs: number
+}
+
+const parkMs = 5 * 60_000
+const maxParkedPerPrincipal = 100
+
+/** Modern requests for a stdio server: one modern child for all of them, or legacy children through the translation. */
+export class StdioModernServer implements ModernServer {
+  readonly #options: StdioModernOptions
+  readonly #toLegacy: ModernToLegacy
+  readonly #tick: NodeJS.Timeout
+  readonly #gone = new WeakSet<Exchange>()
+  #modern: { readonly child: StdioChild; readonly multiplexer: ModernMultiplexer } | undefined
+
+  constructor(options: StdioModernOptions) {
+    this.#options = options
+    this.#toLegacy = new ModernToLegacy(
+      {
+        connect: (_principal, listener) => {
+          const child = options.child()
+          child.listen({
+            line: (line) => listener.receive(textOf(line)),
+            ended: (reason) => listener.lost(reason),
+          })
+          return { send: (message) => child.send(Buffer.from(message)), close: () => void child.stop() }
+        },
+        tellsVia: false,
+        now: Date.now,
+        newId: () => randomBytes(24).toString('base64url'),
+      },
+      { parkMs, maxParkedPerPrincipal, maxConnections: options.maxConnections, idleMs: options.idleMs, clientInfo: options.clientInfo },
+    )
+    this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
+  }
+
+  request(principal: string, request: ModernRequest, exchange: Exchange): void {
+    this.#options.eras().then(
+      (eras) => {
+        if (this.#gone.has(exchange)) return
+        try {
+          if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
+          else this.multiplexer().request(request, exchange)
+        } catch (error) {
+          exchange.answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
+        }
+      },
+      (error: Error) => exchange.answer(502, errorAnswer(request.id, errorCode.internal, error.message)),
+    )
+  }
+
+  gone(exchange: Exchange): void {
+    this.#gone.add(exchange)
+    this.#toLegacy.gone(exchange)
+    this.#modern?.multiplexer.gone(exchange)
+  }
+
+  /** The one modern child, started when it is needed. */
+  multiplexer(): ModernMultiplexer {
+    if (this.#modern === undefined) {
+      const child = this.#options.child()
+      const multiplexer = new ModernMultiplexer((message) => child.send(Buffer.from(message)))
+      this.#modern = { child, multiplexer }
+      child.listen({
+        line: (line) => multiplexer.receive(textOf(line)),
+        ended: (reason) => {
+          this.#modern = undefined
+          multiplexer.lost(reason)
+        },
+      })
+    }
+    return this.#modern.multiplexer
+  }
+
+  close(reason: string): void {
+    clearInterval(this.#tick)
+    this.#toLegacy.close(reason)
+    this.#modern?.multiplexer.lost(reason)
+    void this.#modern?.child.stop()
+  }
+}
+
+function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString()
+}

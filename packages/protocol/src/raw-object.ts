@@ -1,0 +1,103 @@
+/**
+ * Objects whose members stay raw JSON text, so that what a translation does not touch keeps its big integers, key order and escapes.
+ * The text must hold valid JSON (RFC 8259).
+ */
+export type RawObject = Map<string, string>
+
+/** Names that stand twice in one object: readers disagree on which counts, so a rule could be passed by. */
+export class DuplicateMember extends SyntaxError {
+  override readonly name = 'DuplicateMember'
+}
+
+/** The members of an object, one level deep; undefined when the text is no object. @throws DuplicateMember */
+export function readObject(raw: string | undefined): RawObject | undefined {
+  if (raw === undefined) return undefined
+  let at = skipSpace(raw, 0)
+  if (raw[at] !== '{') return undefined
+  const members: RawObject = new Map()
+  at = skipSpace(raw, at + 1)
+  while (raw[at] === '"') {
+    const nameEnd = skipString(raw, at)
+    const name = raw.slice(at + 1, nameEnd - 1)
+    const start = skipSpace(raw, skipSpace(raw, nameEnd) + 1)
+    const end = skipValue(raw, start)
+    const key = name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name
+    if (members.has(key)) throw new DuplicateMember(`The member '${key.slice(0, 100)}' stands twice.`)
+    members.set(key, raw.slice(start, end))
+    at = skipSpace(raw, end)
+    if (raw[at] === ',') at = skipSpace(raw, at + 1)
+  }
+  return members
+}
+
+/** The elements of an array; undefined when the text is none. */
+export function readArray(raw: string | undefined): string[] | undefined {
+  if (raw === undefined) return undefined
+  let at = skipSpace(raw, 0)
+  if (raw[at] !== '[') return undefined
+  const elements: string[] = []
+  at = skipSpace(raw, at + 1)
+  while (at < raw.length && raw[at] !== ']') {
+    const end = skipValue(raw, at)
+    elements.push(raw.slice(at, end))
+    at = skipSpace(raw, end)
+    if (raw[at] === ',') at = skipSpace(raw, at + 1)
+  }
+  return elements
+}
+
+/** The text of a string; undefined when the value is none. */
+export function readString(raw: string | undefined): string | undefined {
+  return raw?.startsWith('"') === true ? (JSON.parse(raw) as string) : undefined
+}
+
+export function writeObject(members: Iterable<readonly [string, string]>): string {
+  let text = ''
+  for (const [name, raw] of members) text += `${text === '' ? '' : ','}${JSON.stringify(name)}:${raw}`
+  return `{${text}}`
+}
+
+function skipSpace(raw: string, from: number): number {
+  let at = from
+  for (;;) {
+    const code = raw.charCodeAt(at)
+    if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return at
+    at += 1
+  }
+}
+
+/** The place after the string that begins at `from`. */
+function skipString(raw: string, from: number): number {
+  for (let at = raw.indexOf('"', from + 1); at !== -1; at = raw.indexOf('"', at + 1)) {
+    let slashes = at - 1
+    while (raw.charCodeAt(slashes) === 0x5c) slashes -= 1
+    if (((at - slashes) & 1) === 1) return at + 1
+  }
+  return raw.length
+}
+
+const structure = /["{}[\]]/g
+
+/** The place after the value that begins at `from`. */
+function skipValue(raw: string, from: number): number {
+  const first = raw[from]
+  if (first === '"') return skipString(raw, from)
+  if (first !== '{' && first !== '[') {
+    let at = from
+    while (at < raw.length && !' \n\r\t,}]'.includes(raw[at] as string)) at += 1
+    return at
+  }
+  let depth = 0
+  for (let at = from; ;) {
+    structure.lastIndex = at
+    const found = structure.exec(raw)
+    if (found === null) return raw.length
+    at = found.index
+    if (found[0] === '"') at = skipString(raw, at)
+    else {
+      depth += found[0] === '{' || found[0] === '[' ? 1 : -1
+      at += 1
+      if (depth === 0) return at
+    }
+  }
+}

@@ -1,0 +1,499 @@
+import { errorAnswer, errorCode, idKey } from '../message.ts'
+import { gravity, metaKey, type ModernRequest } from '../modern.ts'
+import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
+import { discoverResult, inputRequest, modernError, modernResult, withMember, withoutEnvelope } from './to-modern.ts'
+
+/** A legacy connection: a session over HTTP, or a child on stdio. */
+export interface LegacyConnection {
+  send(message: string): void
+  close(): void
+}
+
+export interface ConnectionListener {
+  /** A message of the server. `via` is the raw id of the request on whose stream it came, where the transport tells. */
+  receive(message: string, via?: string): void
+  /** The connection is no more. */
+  lost(reason: string): void
+}
+
+/** A question of the server that its call's client is to answer. */
+export interface Question {
+  readonly method: string
+  /** Raw id by which the server knows it. */
+  readonly id: string
+  /** As it stands in `inputRequests`. */
+  readonly text: string
+}
+
+/** A request of a modern client on its way through a legacy server. */
+export interface Call {
+  readonly principal: string
+  request: ModernRequest
+  /** Undefined while the call waits for its client's answers. */
+  exchange: Exchange | undefined
+  readonly questions: Map<string, Question>
+  conversation: Conversation | undefined
+  /** Raw ids under which the server runs it; more than one when a task is driven. */
+  readonly sentAs: Set<string>
+  /** Raw id of the server's task that runs it. */
+  task: string | undefined
+}
+
+/** What the engine does with what a conversation brings. */
+export interface ConversationEvents {
+  answered(call: Call, status: number, message: string): void
+  question(call: Call, question: Question): void
+  /** Calls that had not been answered when the connection was lost. */
+  lost(calls: readonly Call[], reason: string): void
+  /** A call has ended, so that one that waits may begin. */
+  freed(): void
+}
+
+export interface Listener {
+  readonly exchange: Exchange
+  readonly id: string
+  readonly kinds: ReadonlySet<string>
+  readonly uris: ReadonlySet<string>
+}
+
+interface KnownTool {
+  readonly taskRequired: boolean
+  readonly headers: readonly DeclaredHeader[]
+}
+
+/** Methods whose calls may ask the client for input. */
+export const interactive: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read'])
+
+const capabilityOf: Readonly<Record<string, string>> = {
+  'elicitation/create': 'elicitation',
+  'sampling/createMessage': 'sampling',
+  'roots/list': 'roots',
+}
+/** Which member of a listen filter asks for a notification, and which capability says that the server sends it. */
+const changes: Readonly<Record<string, { readonly kind: string; readonly capability: string }>> = {
+  'notifications/tools/list_changed': { kind: 'toolsListChanged', capability: 'tools' },
+  'notifications/prompts/list_changed': { kind: 'promptsListChanged', capability: 'prompts' },
+  'notifications/resources/list_changed': { kind: 'resourcesListChanged', capability: 'resources' },
+}
+
+/** One legacy connection from its `initialize` on: whose message is whose. */
+export class Conversation {
+  readonly #connection: LegacyConnection
+  readonly #events: ConversationEvents
+  readonly #capabilities: RawObject
+  readonly #initialize: string
+  readonly #pending = new Map<string, (message: RawObject) => void>()
+  /** By each raw id under which it runs. */
+  readonly #calls = new Map<string, Call>()
+  readonly #listeners = new Set<Listener>()
+  readonly #subscribed = new Map<string, number>()
+  readonly #tools = new Map<string, KnownTool>()
+  /** What waits for the connection to be open; undefined when it is. */
+  #waiting: (() => void)[] | undefined = []
+  #initialized: RawObject = new Map()
+  #server: RawObject = new Map()
+  #level: number | undefined
+  #next = 0
+  #over = false
+  idleSince: number
+
+  constructor(
+    connect: (listener: ConnectionListener) => LegacyConnection,
+    events: ConversationEvents,
+    options: { readonly capabilities: string; readonly clientInfo: unknown; readonly now: number },
+  ) {
+    this.#events = events
+    this.#capabilities = readObject(options.capabilities) ?? new Map<string, string>()
+    this.idleSince = options.now
+    this.#initialize = writeObject([
+      ['protocolVersion', '"2025-11-25"'],
+      ['capabilities', options.capabilities],
+      ['clientInfo', JSON.stringify(options.clientInfo)],
+    ])
+    this.#connection = connect({ receive: (message, via) => this.#receive(message, via), lost: (reason) => this.#lost(reason) })
+    this.#ask('initialize', this.#initialize, (message) => this.#opened(message))
+  }
+
+  /** Calls that may ask their client for input. */
+  get interactiveCalls(): number {
+    let count = 0
+    for (const call of new Set(this.#calls.values())) if (interactive.has(call.request.method)) count += 1
+    return count
+  }
+
+  get idle(): boolean {
+    return this.#calls.size === 0 && this.#listeners.size === 0 && this.#waiting === undefined
+  }
+
+  get serverInfo(): string | undefined {
+    return this.#initialized.get('serverInfo')
+  }
+
+  /** Runs a call; its answer comes through the events. */
+  run(call: Call): void {
+    call.conversation = this
+    // An id of its own from the beginning, so that it counts as open while it waits.
+    const placeholder = `waiting ${(this.#next += 1)}`
+    call.sentAs.add(placeholder)
+    this.#calls.set(placeholder, call)
+    this.#whenOpen(() => {
+      if (!call.sentAs.has(placeholder)) return
+      const { method, params, id } = call.request
+      if (method === 'server/discover')
+        return this.#finish(call, 200, resultMessage(id, modernResult(method, discoverResult(this.#initialized), this.serverInfo)))
+      const send = (): void => {
+        if (call.sentAs.delete(placeholder)) this.#calls.delete(placeholder)
+        else return
+        this.#dispatch(call)
+      }
+      if (method === 'tools/call') this.#withTools(readString(params.get('name')) ?? '', () => this.#withLevel(call, send))
+      else this.#withLevel(call, send)
+    })
+  }
+
+  /** Sends an answer of the client to a question of the server. */
+  answerQuestion(question: Question, result: string): void {
+    this.#connection.send(resultMessage(question.id, result))
+  }
+
+  /** The client has given a call up, or will not come back to it. */
+  abandon(call: Call, reason: string): void {
+    for (const { id } of call.questions.values()) this.#connection.send(errorAnswer(id, errorCode.internal, reason))
+    call.questions.clear()
+    if (call.task !== undefined) this.#ask('tasks/cancel', writeObject([['taskId', call.task]]), () => undefined)
+    else
+      for (const id of call.sentAs)
+        if (!id.startsWith('waiting'))
+          this.#connection.send(
+            notificationMessage(
+              'notifications/cancelled',
+              writeObject([
+                ['requestId', id],
+                ['reason', JSON.stringify(reason)],
+              ]),
+            ),
+          )
+    this.#forget(call)
+  }
+
+  /** Opens a listen stream: told first what of the filter is honoured. Returns how to end it without a word. */
+  listen(id: string, filter: RawObject, exchange: Exchange): () => void {
+    let listener: Listener | undefined
+    let ended = false
+    this.#whenOpen(() => {
+      if (ended) return
+      const wanted = readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ?? []
+      const uris = this.#has('resources', 'subscribe') ? wanted : []
+      const kinds = Object.values(changes).filter(
+        ({ kind, capability }) => filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
+      )
+      void this.#subscribe(uris, (honoured) => {
+        if (ended) return honoured.forEach((uri) => this.#unsubscribe(uri))
+        listener = { exchange, id, kinds: new Set(kinds.map(({ kind }) => kind)), uris: new Set(honoured) }
+        const members: [string, string][] = kinds.map(({ kind }) => [kind, 'true'])
+        if (honoured.length > 0) members.push(['resourceSubscriptions', JSON.stringify(honoured)])
+        this.#listeners.add(listener)
+        this.#tell(listener, 'notifications/subscriptions/acknowledged', new Map([['notifications', writeObject(members)]]))
+        if (members.length === 0) this.#endListener(listener)
+      })
+    })
+    return () => {
+      ended = true
+      if (listener === undefined || !this.#listeners.delete(listener)) return
+      for (const uri of listener.uris) this.#unsubscribe(uri)
+    }
+  }
+
+  /** Ends the connection; what is open is lost. */
+  close(reason: string): void {
+    if (this.#over) return
+    this.#lost(reason)
+    this.#connection.close()
+  }
+
+  #opened(message: RawObject): void {
+    const result = readObject(message.get('result'))
+    if (result === undefined) {
+      const said = readString(readObject(message.get('error'))?.get('message')) ?? 'no reason'
+      return this.close(`The server refused to initialize: ${said}`)
+    }
+    this.#initialized = result
+    this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
+    this.#connection.send(notificationMessage('notifications/initialized', undefined))
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    for (const go of waiting) go()
+  }
+
+  #whenOpen(go: () => void): void {
+    if (this.#waiting === undefined) go()
+    else this.#waiting.push(go)
+  }
+
+  #has(capability: string, feature: string): boolean {
+    return readObject(this.#server.get(capability))?.get(feature) === 'true'
+  }
+
+  #ask(method: string, params: string | undefined, answered: (message: RawObject) => void): string {
+    const id = String((this.#next += 1))
+    this.#pending.set(id, answered)
+    this.#connection.send(requestMessage(id, method, params))
+    return id
+  }
+
+  /** Tools whose calls must be tasks, or whose arguments stand in headers too, are known by their list alone. */
+  #withTools(name: string, go: () => void): void {
+    const tasks = readObject(readObject(this.#server.get('tasks'))?.get('requests'))?.has('tools') === true
+    if (!tasks || this.#tools.has(name)) return go()
+    const page = (cursor: string | undefined, pages: number): void => {
+      this.#ask('tools/list', cursor === undefined ? undefined : writeObject([['cursor', cursor]]), (message) => {
+        const result = readObject(message.get('result'))
+        this.#learnTools(result)
+        const next = result?.get('nextCursor')
+        if (next === undefined || next === 'null' || pages > 100 || this.#tools.has(name)) go()
+        else page(next, pages + 1)
+      })
+    }
+    page(undefined, 1)
+  }
+
+  #learnTools(result: RawObject | undefined): void {
+    for (const raw of readArray(result?.get('tools')) ?? []) {
+      const tool = readObject(raw)
+      const name = readString(tool?.get('name'))
+      if (tool === undefined || name === undefined) continue
+      const taskRequired = readString(readObject(tool.get('execution'))?.get('taskSupport')) === 'required'
+      this.#tools.set(name, { taskRequired, headers: declaredHeaders(tool.get('inputSchema')) })
+    }
+  }
+
+  /** Levels are the session's in legacy versions: it is set to the most verbose one that was ever asked for. */
+  #withLevel({ request }: Call, go: () => void): void {
+    const name = readString(request.meta.get(metaKey.logLevel))
+    const level = gravity(name)
+    if (level === undefined || !this.#server.has('logging') || (this.#level !== undefined && this.#level <= level)) return go()
+    this.#level = level
+    this.#ask('logging/setLevel', writeObject([['level', JSON.stringify(name)]]), go)
+  }
+
+  #dispatch(call: Call): void {
+    const { method, params, meta } = call.request
+    const known = method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
+    const mistake = known === undefined ? undefined : call.request.paramHeaderMistake?.(known.headers)
+    if (mistake !== undefined)
+      return this.#finish(call, 400, errorAnswer(call.request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`))
+    const sent: RawObject = new Map(params)
+    for (const name of ['inputResponses', 'requestState', '_meta']) sent.delete(name)
+    const kept = withoutEnvelope(meta)
+    if (known?.taskRequired === true) sent.set('task', '{"ttl":3600000}')
+    const id = this.#ask(method, undefinedIfEmpty(sent, kept, String(this.#next + 1)), (message) => this.#settled(call, id, message))
+    call.sentAs.add(id)
+    this.#calls.set(id, call)
+  }
+
+  #settled(call: Call, id: string, message: RawObject): void {
+    call.sentAs.delete(id)
+    this.#calls.delete(id)
+    const { method, id: clientId } = call.request
+    const error = readObject(message.get('error'))
+    if (error !== undefined) {
+      const urls = this.#urlElicitations(error)
+      if (urls !== undefined) return this.#finish(call, 200, resultMessage(clientId, urls))
+      const mapped = modernError(error)
+      return this.#finish(call, mapped.status, `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`)
+    }
+    const result = readObject(message.get('result')) ?? new Map<string, string>()
+    const task = readObject(result.get('task'))?.get('taskId')
+    if (task !== undefined && call.task === undefined && method === 'tools/call') return this.#driveTask(call, task)
+    if (method === 'tools/list') this.#learnTools(result)
+    this.#finish(call, 200, resultMessage(clientId, modernResult(method, result, this.serverInfo)))
+  }
+
+  /** `tasks/result` answers when the task has ended, and carries its questions until then (MCP 2025-11-25, tasks). */
+  #driveTask(call: Call, task: string): void {
+    call.task = task
+    const id = this.#ask('tasks/result', writeObject([['taskId', task]]), (message) => this.#settled(call, id, message))
+    call.sentAs.add(id)
+    this.#calls.set(id, call)
+  }
+
+  /** 2025-11-25 refuses with a list of pages to visit where 2026-07-28 asks for input; the retry runs the call anew. */
+  #urlElicitations(error: RawObject): string | undefined {
+    if (Number(error.get('code')) !== errorCode.urlElicitationRequired) return undefined
+    const asked = (readArray(readObject(error.get('data'))?.get('elicitations')) ?? []).map((raw, index): [string, string] => {
+      const params = (readObject(raw) ?? new Map<string, string>()).set('mode', '"url"')
+      return [`input-${index + 1}`, inputRequest('elicitation/create', params)]
+    })
+    return asked.length === 0
+      ? undefined
+      : writeObject([
+          ['resultType', '"input_required"'],
+          ['inputRequests', writeObject(asked)],
+        ])
+  }
+
+  #finish(call: Call, status: number, message: string): void {
+    this.#forget(call)
+    this.#events.answered(call, status, message)
+  }
+
+  #forget(call: Call): void {
+    for (const id of call.sentAs) {
+      this.#calls.delete(id)
+      this.#pending.delete(id)
+    }
+    call.sentAs.clear()
+    this.#events.freed()
+  }
+
+  #receive(text: string, via: string | undefined): void {
+    const message = readObject(text)
+    if (message === undefined) return
+    const method = readString(message.get('method'))
+    const id = message.get('id')
+    if (method === undefined) {
+      const key = id === undefined ? undefined : idKey(id)
+      const answered = key === undefined ? undefined : this.#pending.get(key)
+      if (answered === undefined || key === undefined) return
+      this.#pending.delete(key)
+      return answered(message)
+    }
+    const params = readObject(message.get('params'))
+    if (id !== undefined) return this.#asked(method, id, params, via)
+    this.#notified(method, params ?? new Map<string, string>(), via)
+  }
+
+  #asked(method: string, id: string, params: RawObject | undefined, via: string | undefined): void {
+    if (method === 'ping') return this.#connection.send(resultMessage(id, '{}'))
+    const capability = capabilityOf[method]
+    const call = this.#owner(via, (each) => interactive.has(each.request.method))
+    if (capability === undefined || !this.#capabilities.has(capability) || call === undefined) {
+      const reason =
+        capability === undefined || !this.#capabilities.has(capability)
+          ? `The client does not offer ${method}.`
+          : 'No call of a client is open that this could belong to, and the client can be asked within a call only.'
+      return this.#connection.send(errorAnswer(id, errorCode.methodNotFound, reason))
+    }
+    this.#events.question(call, { method, id, text: inputRequest(method, params) })
+  }
+
+  /** Where the transport does not say whose a message is, it is the only call's that it can be. */
+  #owner(via: string | undefined, fits: (call: Call) => boolean): Call | undefined {
+    if (via !== undefined) {
+      const call = this.#calls.get(via)
+      return call !== undefined && fits(call) ? call : undefined
+    }
+    const open = [...new Set(this.#calls.values())].filter(fits)
+    return open.length === 1 ? open[0] : undefined
+  }
+
+  #notified(method: string, params: RawObject, via: string | undefined): void {
+    if (method === 'notifications/progress') return this.#progressed(params)
+    if (method === 'notifications/message') return this.#logged(params, via)
+    if (method === 'notifications/cancelled') return this.#withdrawn(params)
+    const change = changes[method]
+    const uri = readString(params.get('uri'))
+    for (const listener of this.#listeners) {
+      const wanted =
+        method === 'notifications/resources/updated'
+          ? uri !== undefined && listener.uris.has(uri)
+          : change !== undefined && listener.kinds.has(change.kind)
+      if (wanted) this.#tell(listener, method, params)
+    }
+  }
+
+  #progressed(params: RawObject): void {
+    const token = params.get('progressToken')
+    const call = token === undefined ? undefined : this.#calls.get(idKey(token))
+    const wanted = call?.request.meta.get('progressToken')
+    if (call === undefined || wanted === undefined) return
+    call.exchange?.tell(notificationMessage('notifications/progress', writeObject(new Map(params).set('progressToken', wanted))))
+  }
+
+  #logged(params: RawObject, via: string | undefined): void {
+    const call = this.#owner(via, () => true)
+    const asked = gravity(readString(call?.request.meta.get(metaKey.logLevel)))
+    const level = gravity(readString(params.get('level')))
+    if (asked !== undefined && level !== undefined && level >= asked)
+      call?.exchange?.tell(notificationMessage('notifications/message', writeObject(params)))
+  }
+
+  /** The server does not wait for an answer any more. */
+  #withdrawn(params: RawObject): void {
+    const id = params.get('requestId')
+    if (id === undefined) return
+    for (const call of new Set(this.#calls.values()))
+      for (const [key, question] of call.questions) if (idKey(question.id) === idKey(id)) call.questions.delete(key)
+  }
+
+  #tell({ exchange, id }: Listener, method: string, params: RawObject): void {
+    const meta = withMember(params.get('_meta'), metaKey.subscriptionId, id)
+    exchange.tell(notificationMessage(method, writeObject(new Map(params).set('_meta', meta))))
+  }
+
+  #endListener(listener: Listener): void {
+    this.#listeners.delete(listener)
+    const meta = withMember(withMember(undefined, metaKey.subscriptionId, listener.id), metaKey.serverInfo, this.serverInfo ?? '{}')
+    listener.exchange.answer(
+      200,
+      resultMessage(
+        listener.id,
+        writeObject([
+          ['resultType', '"complete"'],
+          ['_meta', meta],
+        ]),
+      ),
+    )
+  }
+
+  /** Subscribes to what nobody has subscribed to yet, and says of which the server did not refuse. */
+  #subscribe(uris: readonly string[], done: (honoured: string[]) => void): void {
+    const honoured: string[] = []
+    let open = uris.length
+    if (open === 0) return done(honoured)
+    for (const uri of uris) {
+      const settle = (ok: boolean): void => {
+        if (ok) honoured.push(uri)
+        else this.#subscribed.delete(uri)
+        open -= 1
+        if (open === 0) done(honoured)
+      }
+      const count = this.#subscribed.get(uri) ?? 0
+      this.#subscribed.set(uri, count + 1)
+      if (count > 0) settle(true)
+      else this.#ask('resources/subscribe', writeObject([['uri', JSON.stringify(uri)]]), (message) => settle(message.has('result')))
+    }
+  }
+
+  #unsubscribe(uri: string): void {
+    const count = (this.#subscribed.get(uri) ?? 1) - 1
+    if (count > 0) return void this.#subscribed.set(uri, count)
+    this.#subscribed.delete(uri)
+    if (!this.#over) this.#ask('resources/unsubscribe', writeObject([['uri', JSON.stringify(uri)]]), () => undefined)
+  }
+
+  #lost(reason: string): void {
+    if (this.#over) return
+    this.#over = true
+    const calls = [...new Set(this.#calls.values())]
+    this.#calls.clear()
+    this.#pending.clear()
+    for (const call of calls) {
+      call.sentAs.clear()
+      call.questions.clear()
+      call.conversation = undefined
+    }
+    // A listen stream that ends in good order is opened again by its client.
+    for (const listener of this.#listeners) this.#endListener(listener)
+    this.#events.lost(calls, reason)
+  }
+}
+
+/** Params for a legacy server: the progress token is the request's id, which is ours and so unique. */
+function undefinedIfEmpty(params: RawObject, meta: RawObject, id: string): string | undefined {
+  if (meta.has('progressToken')) meta.set('progressToken', id)
+  if (meta.size > 0) params.set('_meta', writeObject(meta))
+  return params.size === 0 ? undefined : writeObject(params)
+}

@@ -1,0 +1,283 @@
+import { errorAnswer, errorCode } from '../message.ts'
+import { metaKey, type ModernRequest } from '../modern.ts'
+import { readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { Conversation, interactive, type Call, type ConnectionListener, type LegacyConnection } from './conversation.ts'
+import { canonical, resultMessage, type Exchange } from './exchange.ts'
+import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
+
+/** What the engine needs of the world. */
+export interface LegacyHost {
+  connect(principal: string, listener: ConnectionListener): LegacyConnection
+  /** Whether messages of the server come with the request that they belong to. */
+  readonly tellsVia: boolean
+  /** Milliseconds. */
+  now(): number
+  /** An id that can not be guessed. */
+  newId(): string
+}
+
+export interface ModernToLegacyOptions {
+  /** A call that waits for its client is given up after so long. */
+  readonly parkMs: number
+  readonly maxParkedPerPrincipal: number
+  /** Connections for one principal and one set of capabilities: so many interactive calls at once where the transport does not tell `via`. */
+  readonly maxConnections: number
+  /** A connection without calls and listeners is closed after so long. */
+  readonly idleMs: number
+  readonly clientInfo: { readonly name: string; readonly version: string }
+}
+
+/** Requests that change nothing, so that they may run twice. */
+const repeatable = /^(tools\/list|prompts\/(list|get)|resources\/(list|templates\/list|read)|completion\/complete|server\/discover)$/
+/** Of earlier versions; 2026-07-28 has them no more, or has them for tasks, which are not offered. */
+const removed = /^(initialize|ping|logging\/setLevel|resources\/(un)?subscribe|tasks\/.*)$/
+const expired = 'requestState is unknown or has expired. Send the request again without it.'
+
+interface OpenCall extends Call {
+  readonly pool: Pool
+  /** The requestState by which its client comes back. */
+  parkedAs: string | undefined
+  parkedAt: number
+  /** The answer, when it came while the client was away. */
+  outcome: { readonly status: number; readonly message: string } | undefined
+  asked: number
+  repeated: boolean
+}
+
+/** The connections of one principal with one set of capabilities. */
+interface Pool {
+  readonly principal: string
+  readonly capabilities: string
+  readonly conversations: Conversation[]
+  /** Interactive calls that wait for a connection of their own. */
+  readonly queue: OpenCall[]
+}
+
+/**
+ * Modern clients in front of a legacy server (MCP 2026-07-28 to 2025-11-25 and before). Requests of clients with the same principal
+ * and capabilities share legacy connections; a question of the server parks the call that it belongs to, and becomes an
+ * `input_required` result whose retry goes on with it. No sockets and no timers: the host connects, and calls `tick`.
+ */
+export class ModernToLegacy {
+  readonly #host: LegacyHost
+  readonly #options: ModernToLegacyOptions
+  readonly #pools = new Map<string, Pool>()
+  readonly #parked = new Map<string, OpenCall>()
+  /** How to stop what an exchange waits for. */
+  readonly #open = new Map<Exchange, () => void>()
+
+  constructor(host: LegacyHost, options: ModernToLegacyOptions) {
+    this.#host = host
+    this.#options = options
+  }
+
+  /** Calls that wait for their client. */
+  get parked(): number {
+    return this.#parked.size
+  }
+
+  /** A request of a client. `principal` separates callers: nothing of one reaches another. */
+  request(principal: string, request: ModernRequest, exchange: Exchange): void {
+    const { method, params, meta, id } = request
+    if (removed.test(method)) return exchange.answer(404, errorAnswer(id, errorCode.methodNotFound, `Method not found: ${method}`))
+    if (params.get('inputResponses')?.startsWith('{') === false)
+      return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, 'inputResponses must be an object.'))
+    if (params.has('requestState')) return this.#resume(principal, request, exchange)
+    const pool = this.#pool(principal, legacyCapabilities(meta.get(metaKey.clientCapabilities)))
+    if (method === 'subscriptions/listen') return this.#listen(pool, request, exchange)
+    const call: OpenCall = {
+      principal,
+      request,
+      exchange,
+      pool,
+      questions: new Map(),
+      conversation: undefined,
+      sentAs: new Set(),
+      task: undefined,
+      parkedAs: undefined,
+      parkedAt: 0,
+      outcome: undefined,
+      asked: 0,
+      repeated: false,
+    }
+    this.#attach(call, exchange)
+    this.#run(call)
+  }
+
+  /** The client has gone before its answer, which cancels the request (MCP 2026-07-28, transports). */
+  gone(exchange: Exchange): void {
+    const stop = this.#open.get(exchange)
+    this.#open.delete(exchange)
+    stop?.()
+  }
+
+  /** Gives up what has waited for too long. To be called every second or so. */
+  tick(): void {
+    const now = this.#host.now()
+    for (const call of this.#parked.values())
+      if (now - call.parkedAt > this.#options.parkMs) this.#abandon(call, 'The client did not come back.')
+    for (const [key, { conversations, queue }] of this.#pools) {
+      for (const conversation of conversations) {
+        if (!conversation.idle) conversation.idleSince = now
+        else if (now - conversation.idleSince > this.#options.idleMs) conversation.close('The connection was idle.')
+      }
+      if (conversations.length === 0 && queue.length === 0) this.#pools.delete(key)
+    }
+  }
+
+  /** Ends everything: open requests are answered with the reason, listen streams end in good order. */
+  close(reason: string): void {
+    for (const { conversations } of this.#pools.values()) for (const conversation of [...conversations]) conversation.close(reason)
+    this.#pools.clear()
+    this.#parked.clear()
+  }
+
+  #pool(principal: string, capabilities: string): Pool {
+    const key = `${principal}\0${canonical(capabilities)}`
+    const pool = this.#pools.get(key) ?? { principal, capabilities, conversations: [], queue: [] }
+    this.#pools.set(key, pool)
+    return pool
+  }
+
+  #connect(pool: Pool): Conversation {
+    const conversation: Conversation = new Conversation(
+      (listener) => this.#host.connect(pool.principal, listener),
+      {
+        answered: (call, status, message) => this.#answered(call as OpenCall, status, message),
+        question: (call, question) => this.#question(call as OpenCall, question),
+        lost: (calls, reason) => {
+          const place = pool.conversations.indexOf(conversation)
+          if (place !== -1) pool.conversations.splice(place, 1)
+          for (const call of calls) this.#lost(call as OpenCall, reason)
+        },
+        freed: () => this.#next(pool),
+      },
+      { capabilities: pool.capabilities, clientInfo: this.#options.clientInfo, now: this.#host.now() },
+    )
+    pool.conversations.push(conversation)
+    return conversation
+  }
+
+  /** Where the transport does not tell whose a question is, an interactive call has a connection for itself. */
+  #run(call: OpenCall): void {
+    const { pool } = call
+    const asks = pool.capabilities !== '{}' && interactive.has(call.request.method)
+    if (this.#host.tellsVia || !asks) return (pool.conversations[0] ?? this.#connect(pool)).run(call)
+    const free = pool.conversations.find(({ interactiveCalls }) => interactiveCalls === 0)
+    if (free !== undefined) free.run(call)
+    else if (pool.conversations.length < this.#options.maxConnections) this.#connect(pool).run(call)
+    else pool.queue.push(call)
+  }
+
+  #next(pool: Pool): void {
+    const call = pool.queue.shift()
+    if (call !== undefined) this.#run(call)
+  }
+
+  #attach(call: OpenCall, exchange: Exchange): void {
+    call.exchange = exchange
+    this.#open.set(exchange, () => this.#abandon(call, 'The client has gone.'))
+  }
+
+  /** The client comes back with answers. Whatever does not fit is told in the same words, so that nobody learns of others' calls. */
+  #resume(principal: string, request: ModernRequest, exchange: Exchange): void {
+    const call = this.#parked.get(readString(request.params.get('requestState')) ?? '')
+    if (call === undefined || call.principal !== principal || call.exchange !== undefined || !isSame(call.request, request))
+      return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, expired))
+    call.request = request
+    this.#attach(call, exchange)
+    const { outcome, conversation } = call
+    if (outcome !== undefined) {
+      const message = readObject(outcome.message) ?? new Map<string, string>()
+      return this.#answered(call, outcome.status, writeObject(message.set('id', request.id)))
+    }
+    const responses = readObject(request.params.get('inputResponses'))
+    for (const [key, question] of call.questions) {
+      const response = responses?.get(key)
+      if (response === undefined || !answersQuestion(question.method, response)) continue
+      call.questions.delete(key)
+      conversation?.answerQuestion(question, response)
+    }
+    // What is missing is asked for again.
+    if (call.questions.size > 0) this.#park(call)
+  }
+
+  #answered(call: OpenCall, status: number, message: string): void {
+    const { exchange } = call
+    if (exchange === undefined) {
+      call.outcome = { status, message }
+      return
+    }
+    this.#settle(call)
+    exchange.answer(status, message)
+  }
+
+  #settle(call: OpenCall): void {
+    if (call.parkedAs !== undefined) this.#parked.delete(call.parkedAs)
+    if (call.exchange !== undefined) this.#open.delete(call.exchange)
+  }
+
+  #question(call: OpenCall, question: Parameters<Conversation['answerQuestion']>[0]): void {
+    const { exchange, principal } = call
+    const parked = [...this.#parked.values()].filter((each) => each.principal === principal).length
+    if (call.parkedAs === undefined && parked >= this.#options.maxParkedPerPrincipal) {
+      const reason = `${parked} calls of this caller wait for its input, which is the limit.`
+      call.questions.set('', question)
+      this.#abandon(call, reason)
+      return exchange?.answer(429, errorAnswer(call.request.id, errorCode.internal, reason))
+    }
+    call.questions.set(`input-${(call.asked += 1)}`, question)
+    this.#park(call)
+  }
+
+  /** Answers with what the server asks; the call waits for the retry. */
+  #park(call: OpenCall): void {
+    const { exchange, request, conversation } = call
+    call.parkedAs ??= this.#host.newId()
+    call.parkedAt = this.#host.now()
+    this.#parked.set(call.parkedAs, call)
+    if (exchange === undefined) return
+    const result: RawObject = new Map([
+      ['resultType', '"input_required"'],
+      ['inputRequests', writeObject([...call.questions].map(([key, { text }]): [string, string] => [key, text]))],
+      ['requestState', JSON.stringify(call.parkedAs)],
+    ])
+    if (conversation?.serverInfo !== undefined) result.set('_meta', withMember(undefined, metaKey.serverInfo, conversation.serverInfo))
+    this.#open.delete(exchange)
+    call.exchange = undefined
+    exchange.answer(200, resultMessage(request.id, writeObject(result)))
+  }
+
+  #abandon(call: OpenCall, reason: string): void {
+    this.#settle(call)
+    const queued = call.pool.queue.indexOf(call)
+    if (queued !== -1) call.pool.queue.splice(queued, 1)
+    call.conversation?.abandon(call, reason)
+  }
+
+  /** The connection broke: what may run twice and was not asked about runs again, once. */
+  #lost(call: OpenCall, reason: string): void {
+    if (!call.repeated && call.asked === 0 && repeatable.test(call.request.method)) {
+      call.repeated = true
+      return this.#run(call)
+    }
+    this.#answered(call, 502, errorAnswer(call.request.id, errorCode.internal, reason))
+  }
+
+  #listen(pool: Pool, request: ModernRequest, exchange: Exchange): void {
+    const filter = readObject(request.params.get('notifications'))
+    if (filter === undefined)
+      return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, 'Invalid params: notifications is required.'))
+    this.#open.set(exchange, (pool.conversations[0] ?? this.#connect(pool)).listen(request.id, filter, exchange))
+  }
+}
+
+/** Whether a retry is the request that was parked: everything but the answers, the state and the envelope is the same. */
+function isSame(a: ModernRequest, b: ModernRequest): boolean {
+  const of = ({ method, params }: ModernRequest): string => {
+    const kept = new Map(params)
+    for (const name of ['inputResponses', 'requestState', '_meta']) kept.delete(name)
+    return `${method} ${canonical(writeObject(kept))}`
+  }
+  return of(a) === of(b)
+}

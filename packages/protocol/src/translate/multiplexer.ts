@@ -1,0 +1,144 @@
+import { errorAnswer, errorCode, idKey } from '../message.ts'
+import { gravity, metaKey, statusOf, type ModernRequest } from '../modern.ts'
+import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
+import { withMember } from './to-modern.ts'
+
+interface Open {
+  readonly exchange: Exchange
+  readonly request: ModernRequest
+}
+
+/**
+ * Many modern clients on one modern server that speaks stdio: ids, progress tokens and subscription ids are our own on the way there
+ * and the client's on the way back; a client that goes is a `notifications/cancelled`; what HTTP says in headers and statuses, and stdio
+ * does not, is checked and said here (MCP 2026-07-28, transports).
+ */
+export class ModernMultiplexer {
+  readonly #send: (message: string) => void
+  readonly #open = new Map<string, Open>()
+  readonly #ids = new Map<Exchange, string>()
+  readonly #headers = new Map<string, readonly DeclaredHeader[]>()
+  #next = 0
+
+  constructor(send: (message: string) => void) {
+    this.#send = send
+  }
+
+  get busy(): boolean {
+    return this.#open.size > 0
+  }
+
+  request(request: ModernRequest, exchange: Exchange): void {
+    const { method, params, meta } = request
+    const declared = method === 'tools/call' ? this.#headers.get(readString(params.get('name')) ?? '') : undefined
+    const mistake = declared === undefined ? undefined : request.paramHeaderMistake?.(declared)
+    if (mistake !== undefined) return exchange.answer(400, errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`))
+    const id = String((this.#next += 1))
+    this.#open.set(id, { exchange, request })
+    this.#ids.set(exchange, id)
+    const sent = new Map(params)
+    if (meta.has('progressToken')) sent.set('_meta', writeObject(new Map(meta).set('progressToken', id)))
+    this.#send(requestMessage(id, method, writeObject(sent)))
+  }
+
+  /** The client has gone, which cancels its request. */
+  gone(exchange: Exchange): void {
+    const id = this.#ids.get(exchange)
+    if (id === undefined) return
+    this.#settle(id, exchange)
+    this.#send(notificationMessage('notifications/cancelled', `{"requestId":${id},"reason":"The client has gone."}`))
+  }
+
+  /** A message of the server. */
+  receive(text: string): void {
+    const message = readObject(text)
+    if (message === undefined) return
+    const method = readString(message.get('method'))
+    const id = message.get('id')
+    const params = readObject(message.get('params')) ?? new Map<string, string>()
+    if (method === undefined) this.#answered(message)
+    else if (id !== undefined)
+      this.#send(errorAnswer(id, errorCode.methodNotFound, 'A server of 2026-07-28 asks by input_required results.'))
+    else this.#notified(method, params)
+  }
+
+  /** The server is no more: open requests get the reason, listen streams end in good order, so that their clients open them again. */
+  lost(reason: string): void {
+    for (const [id, { exchange, request }] of this.#open) {
+      if (request.method === 'subscriptions/listen') this.#endListener(id)
+      else exchange.answer(502, errorAnswer(request.id, errorCode.internal, reason))
+    }
+    this.#open.clear()
+    this.#ids.clear()
+  }
+
+  #settle(id: string, exchange: Exchange): void {
+    this.#open.delete(id)
+    this.#ids.delete(exchange)
+  }
+
+  #answered(message: RawObject): void {
+    const raw = message.get('id')
+    const id = raw === undefined ? '' : idKey(raw)
+    const open = this.#open.get(id)
+    if (open === undefined) return
+    const { exchange, request } = open
+    this.#settle(id, exchange)
+    const error = readObject(message.get('error'))
+    const result = readObject(message.get('result'))
+    if (request.method === 'tools/list') this.#learn(result)
+    if (request.method === 'subscriptions/listen' && result !== undefined)
+      message.set('result', writeObject(result.set('_meta', withMember(result.get('_meta'), metaKey.subscriptionId, request.id))))
+    exchange.answer(statusOf(error === undefined ? undefined : Number(error.get('code'))), writeObject(message.set('id', request.id)))
+  }
+
+  #learn(result: RawObject | undefined): void {
+    for (const raw of readArray(result?.get('tools')) ?? []) {
+      const tool = readObject(raw)
+      const name = readString(tool?.get('name'))
+      if (name !== undefined) this.#headers.set(name, declaredHeaders(tool?.get('inputSchema')))
+    }
+  }
+
+  #notified(method: string, params: RawObject): void {
+    const told = (open: Open | undefined, member: string, value: string): void =>
+      open?.exchange.tell(notificationMessage(method, writeObject(new Map(params).set(member, value))))
+    if (method === 'notifications/progress') {
+      const open = this.#open.get(idKey(params.get('progressToken') ?? '""'))
+      const token = open?.request.meta.get('progressToken')
+      if (token !== undefined) told(open, 'progressToken', token)
+      return
+    }
+    if (method === 'notifications/cancelled') return this.#endListener(idKey(params.get('requestId') ?? '""'))
+    const subscription = readObject(params.get('_meta'))?.get(metaKey.subscriptionId)
+    if (subscription !== undefined) {
+      const open = this.#open.get(idKey(subscription))
+      if (open !== undefined) told(open, '_meta', withMember(params.get('_meta'), metaKey.subscriptionId, open.request.id))
+      return
+    }
+    // A log message names no request: it is the only one's that asked for such messages.
+    const asking = [...this.#open.values()].filter(({ request }) => gravity(readString(request.meta.get(metaKey.logLevel))) !== undefined)
+    if (method === 'notifications/message' && asking.length === 1)
+      asking[0]?.exchange.tell(notificationMessage(method, writeObject(params)))
+  }
+
+  /** On stdio a server ends a listen stream by cancelling it. */
+  #endListener(id: string): void {
+    const open = this.#open.get(id)
+    if (open?.request.method !== 'subscriptions/listen') return
+    this.#settle(id, open.exchange)
+    const meta = writeObject([[metaKey.subscriptionId, open.request.id]])
+    open.exchange.answer(
+      200,
+      resultMessage(
+        open.request.id,
+        writeObject([
+          ['resultType', '"complete"'],
+          ['_meta', meta],
+        ]),
+      ),
+    )
+  }
+}

@@ -1,0 +1,87 @@
+import { decodeHeaderValue, encodeHeaderValue } from '../modern.ts'
+
+/** An argument of a tool that a header repeats (`x-mcp-header`; MCP 2026-07-28, transports, custom headers). */
+export interface DeclaredHeader {
+  /** Lower case: `mcp-param-region`. */
+  readonly header: string
+  readonly path: readonly string[]
+}
+
+const primitive = new Set(['string', 'integer', 'number', 'boolean'])
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+
+/** The headers that an input schema declares. Empty when there are none or one is malformed; then the tool is not to be called over HTTP. */
+export function declaredHeaders(schema: string | undefined): readonly DeclaredHeader[] {
+  return inspectHeaders(schema) ?? []
+}
+
+/** As `declaredHeaders`, but undefined when a declaration is malformed. */
+export function inspectHeaders(schema: string | undefined): readonly DeclaredHeader[] | undefined {
+  if (schema?.includes('"x-mcp-header"') !== true) return []
+  const found: DeclaredHeader[] = []
+  const visit = (node: unknown, path: readonly string[], reachable: boolean): boolean => {
+    if (typeof node !== 'object' || node === null) return true
+    if (Array.isArray(node)) return node.every((each) => visit(each, path, false))
+    const entries = node as Record<string, unknown>
+    const name = entries['x-mcp-header']
+    if (name !== undefined) {
+      const header = typeof name === 'string' ? `mcp-param-${name.toLowerCase()}` : ''
+      const fine = reachable && path.length > 0 && typeof name === 'string' && token.test(name) && primitive.has(String(entries['type']))
+      if (!fine || found.some((each) => each.header === header)) return false
+      found.push({ header, path })
+    }
+    return Object.entries(entries).every(([key, value]) => {
+      if (key !== 'properties' || typeof value !== 'object' || value === null) return data.has(key) || visit(value, path, false)
+      return Object.entries(value).every(([property, child]) => visit(child, [...path, property], reachable))
+    })
+  }
+  return visit(JSON.parse(schema), [], true) ? found : undefined
+}
+
+/** Keywords whose values are data, not schemas. */
+const data = new Set(['const', 'enum', 'default', 'examples', 'x-mcp-header'])
+
+function textAt(args: unknown, path: readonly string[]): string | undefined {
+  let node = args
+  for (const name of path) {
+    if (typeof node !== 'object' || node === null) return undefined
+    node = (node as Record<string, unknown>)[name]
+  }
+  if (typeof node === 'number')
+    return Number.isFinite(node) && (!Number.isInteger(node) || Number.isSafeInteger(node)) ? String(node) : undefined
+  return typeof node === 'string' || typeof node === 'boolean' ? String(node) : undefined
+}
+
+/** The headers to send with a call. `args` is the raw arguments object. */
+export function paramHeaders(declared: readonly DeclaredHeader[], args: string | undefined): Record<string, string> {
+  const values: unknown = args === undefined || declared.length === 0 ? undefined : JSON.parse(args)
+  const headers: Record<string, string> = {}
+  for (const { header, path } of declared) {
+    const text = textAt(values, path)
+    if (text !== undefined) headers[header] = encodeHeaderValue(text)
+  }
+  return headers
+}
+
+/** How headers and arguments disagree; undefined when they do not. */
+export function paramHeaderMistake(
+  declared: readonly DeclaredHeader[],
+  args: string | undefined,
+  headerOf: (name: string) => string | undefined,
+): string | undefined {
+  const values: unknown = args === undefined || declared.length === 0 ? undefined : JSON.parse(args)
+  for (const { header, path } of declared) {
+    const text = textAt(values, path)
+    const given = headerOf(header)
+    if (text === undefined) {
+      if (given !== undefined) return `the header ${header} is given, but the argument ${path.join('.')} is not.`
+      continue
+    }
+    if (given === undefined) return `the header ${header} is required, as the argument ${path.join('.')} is given.`
+    const decoded = decodeHeaderValue(given.trim())
+    const equal =
+      decoded === text || (decoded !== undefined && decoded !== '' && /^-?\d+(\.\d+)?$/.test(decoded) && Number(decoded) === Number(text))
+    if (!equal) return `the header ${header} and the argument ${path.join('.')} differ.`
+  }
+  return undefined
+}
