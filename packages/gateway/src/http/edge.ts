@@ -11,7 +11,10 @@ export interface EdgeOptions {
 
 /** The checks that every request passes first, whichever plane it is for. */
 export interface Edge {
-  /** Gives the request its id and checks Host and Origin. @throws GatewayError `host_not_allowed`, `origin_not_allowed`, `invalid_request` */
+  /**
+   * Gives the request its id and checks Host and Origin.
+   * @throws GatewayError `host_not_allowed`, `origin_not_allowed`, `invalid_request`, `headers_too_large`
+   */
   admit(request: IncomingMessage, response: ServerResponse): void
   /** Answers a CORS preflight; false if the request is none. */
   preflight(request: IncomingMessage, response: ServerResponse): boolean
@@ -36,6 +39,9 @@ function identify(request: IncomingMessage): string {
   return `${processPrefix}-${counter.toString(36)}`
 }
 
+/** Requests with as many headers, or more, are refused. */
+export const mostHeaders = 256
+
 export function createEdge(options: EdgeOptions): Edge {
   const hosts = new Set([...loopbackNames, ...options.allowedHosts.map((host) => host.toLowerCase())])
   const anyHost = hosts.has('*')
@@ -44,6 +50,7 @@ export function createEdge(options: EdgeOptions): Edge {
   return {
     admit(request, response) {
       ;(request as Identified)[requestIdKey] = identify(request)
+      if (request.rawHeaders.length >= mostHeaders * 2) throw new GatewayError('headers_too_large', { headers: { connection: 'close' } })
       const { host, origin } = request.headers
       // Node keeps the first of several Host headers; a later hop might keep the last (RFC 9112 section 3.2 asks for 400).
       if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
+import { discardBody } from './discard.ts'
 import { requestIdOf } from './edge.ts'
 import { problemOf } from './refuse.ts'
 
@@ -36,6 +37,10 @@ export function sendProblem(thrown: Error & { readonly code?: string }, request:
   const known = thrown.code === undefined ? undefined : fromFastify[thrown.code]
   const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
   request.problem = error
+  if (error.code === 'body_too_large') {
+    reply.removeHeader('connection')
+    discardBody(request.raw)
+  }
   // As bytes, because fastify adds a charset to text, and JSON has none (RFC 8259 section 11).
   const body = Buffer.from(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
   void reply.code(error.status).headers(error.headers).type('application/problem+json').send(body)

@@ -1,9 +1,10 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
-import type { Edge } from './edge.ts'
+import { mostHeaders, type Edge } from './edge.ts'
 
 export interface ServerOptions {
+  readonly bodyLimitBytes: number
   readonly headerLimitBytes: number
   readonly headersTimeoutSeconds: number
   readonly requestTimeoutSeconds: number
@@ -25,6 +26,23 @@ export interface Planes {
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, dataPlane, controlPlane, refuse } = planes
+  const handle = (request: IncomingMessage, response: ServerResponse, expects: 'nothing' | 'continue' | 'other'): void => {
+    try {
+      edge.admit(request, response)
+      if (expects === 'other') throw new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' })
+    } catch (error) {
+      // Whether a body follows an expectation that was not met, nobody knows (RFC 9110 section 10.1.1).
+      if (expects !== 'nothing') response.shouldKeepAlive = false
+      return refuse(request, response, toGatewayError(error))
+    }
+    if (edge.preflight(request, response)) return
+    if (expects === 'continue') {
+      if (Number(request.headers['content-length'] ?? 0) <= options.bodyLimitBytes) response.writeContinue()
+      else response.shouldKeepAlive = false
+    }
+    if (dataPlane.handles(request.url ?? '')) dataPlane.handle(request, response)
+    else controlPlane(request, response)
+  }
   const server = createServer(
     {
       maxHeaderSize: options.headerLimitBytes,
@@ -38,28 +56,33 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
       keepAliveInitialDelay: 30_000,
       noDelay: true,
     },
-    (request, response) => {
-      try {
-        edge.admit(request, response)
-      } catch (error) {
-        return refuse(request, response, toGatewayError(error))
-      }
-      if (edge.preflight(request, response)) return
-      if (dataPlane.handles(request.url ?? '')) dataPlane.handle(request, response)
-      else controlPlane(request, response)
-    },
+    (request, response) => handle(request, response, 'nothing'),
   )
-  server.on('clientError', answerClientError)
-  // `Expect` other than 100-continue, and CONNECT or Upgrade, have no meaning here.
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    refuse(request, response, new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' }))
+  // Node drops what is beyond in silence; the edge refuses requests with so many.
+  server.maxHeadersCount = mostHeaders
+  const connections = new Set<Socket>()
+  connectionsOf.set(server, connections)
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket)
+    socket.once('close', () => connections.delete(socket))
   })
+  server.on('clientError', answerClientError)
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => handle(request, response, 'continue'))
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => handle(request, response, 'other'))
   return server
+}
+
+const connectionsOf = new WeakMap<Server, ReadonlySet<Socket>>()
+
+/** The response that is being written to a connection, ended or not, by the name that Node has for it. */
+function responseOn(socket: Socket): ServerResponse | null | undefined {
+  return (socket as Socket & { readonly _httpMessage?: ServerResponse | null })._httpMessage
 }
 
 /** What Node's parser refuses never reaches a handler; the answer is written by hand so that it has a code all the same. */
 function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  // Into an answer that has begun nothing can be said any more.
+  if (error.code === 'ECONNRESET' || !socket.writable || responseOn(socket)?.headersSent === true) return void socket.destroy()
   const [status, code] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? [431, 'headers_too_large']
@@ -86,12 +109,19 @@ export function listen(server: Server, port: number, host: string): Promise<Addr
 
 /** Stops accepting, lets open requests finish until the signal aborts, then cuts what is left. */
 export async function drain(server: Server, signal: AbortSignal): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  // Node counts as idle also connections with an answer that has been ended but not been taken by its reader, and closes them first of all
+  // in `http.Server.close`. So that of its base is called here, and idle connections are closed when there is no such answer.
+  const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
+  const connections = connectionsOf.get(server) ?? new Set()
+  const closeIdle = (): void => {
+    for (const socket of connections) if (responseOn(socket)?.writableEnded === true) return
+    server.closeIdleConnections()
+  }
   // Requests that finish from now on leave idle connections behind, which would hold the server open.
-  const sweep = setInterval(() => server.closeIdleConnections(), 50)
+  const sweep = setInterval(closeIdle, 50)
   const cut = (): void => server.closeAllConnections()
   signal.addEventListener('abort', cut, { once: true })
-  server.closeIdleConnections()
+  closeIdle()
   if (signal.aborted) cut()
   await closed
   clearInterval(sweep)

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
+import { discardBody } from '../http/discard.ts'
 
 /**
  * Reads a request's body whole, bounded, and hands over the very bytes. It is read before a replica is chosen, so that a
@@ -13,7 +14,10 @@ export function readBody(
 ): void {
   const declared = request.headers['content-length']
   if (declared === undefined && request.headers['transfer-encoding'] === undefined) return done(undefined, null)
-  if (declared !== undefined && Number(declared) > limit) return done(tooLarge(limit), null)
+  if (declared !== undefined && Number(declared) > limit) {
+    discardBody(request)
+    return done(tooLarge(limit), null)
+  }
   let first: Buffer | null = null
   let more: Buffer[] | undefined
   let length = 0
@@ -30,7 +34,9 @@ export function readBody(
     if (over) return
     length += chunk.length
     if (length > limit) {
-      request.pause()
+      first = null
+      more = undefined
+      discardBody(request)
       return fail(tooLarge(limit))
     }
     if (first === null) first = chunk
@@ -47,6 +53,5 @@ export function readBody(
 }
 
 function tooLarge(limit: number): GatewayError {
-  // What is left of the body is not read, so the connection can not be used again.
-  return new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.`, headers: { connection: 'close' } })
+  return new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.` })
 }

@@ -30,9 +30,10 @@ export interface Forwarding {
 
 /**
  * Sends the request to the replica and streams the answer back: raw bytes both ways, each side's pace felt by the other,
- * each side's end felt by the other. It is undici's handler itself, because this is the hot path.
+ * each side's end felt by the other. Gives what interrupts it: an event stream ends in order then, what has no answer yet fails with the
+ * reason, any other answer goes on.
  */
-export function forward(upstream: Upstream, forwarding: Forwarding): void {
+export function forward(upstream: Upstream, forwarding: Forwarding): (reason: GatewayError) => void {
   const { request, principal, requestId, session } = forwarding
   const headers = requestHeaders(request.rawHeaders, request.headers.connection, {
     principal,
@@ -54,8 +55,10 @@ export function forward(upstream: Upstream, forwarding: Forwarding): void {
     },
     exchange,
   )
+  return (reason) => exchange.interrupt(reason)
 }
 
+/** It is undici's handler itself, because this is the hot path. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #upstream: Upstream
   readonly #forwarding: Forwarding
@@ -65,7 +68,11 @@ class Exchange implements Dispatcher.DispatchHandler {
   #sent = false
   #answered = false
   #ended = false
-  #gone = false
+  /** The answer is a stream of events, which may end after any of them. */
+  #events = false
+  /** Why it is being given up, be there a connection by then or not. */
+  #stopped: GatewayError | undefined
+  #interrupted = false
   /** Bytes that the answer still has to bring, when its length is known. */
   #left = -1
 
@@ -78,7 +85,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   onConnect(abort: (reason?: Error) => void): void {
     this.#abort = abort
     this.#sent = true
-    if (this.#gone) abort(new ClientGone())
+    if (this.#stopped !== undefined) abort(this.#stopped)
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
@@ -91,14 +98,16 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#abort?.(new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' }))
       return false
     }
-    this.#answered = true
-    const headers = responseHeaders(raw, requestId)
+    const headers = responseHeaders(raw, requestId, this.#upstream.origin)
     const given = rawHeader(raw, 'mcp-session-id')
     if (given !== undefined) headers.push('mcp-session-id', this.#clientSession(given))
     const length = rawHeader(raw, 'content-length')
     if (length !== undefined) this.#left = Number(length)
+    writeHead(response, status, headers)
+    // What threw until here can still be told to the client.
+    this.#answered = true
+    this.#events = rawHeader(raw, 'content-type')?.startsWith('text/event-stream') === true
     response.on('drain', resume)
-    response.writeHead(status, headers)
     // An event stream may stay silent for long, and clients wait for its headers.
     if (length === undefined) response.flushHeaders()
     return true
@@ -126,12 +135,24 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onError(cause: Error): void {
     this.#settle()
-    const { response } = this.#forwarding
-    const error = toError(cause, this.#sent)
+    const { request, response } = this.#forwarding
+    const error = this.#stopped ?? toError(cause, this.#sent)
     if (!this.#answered) return this.#forwarding.failed(error, !this.#sent)
+    if (this.#interrupted) {
+      response.end()
+      return this.#forwarding.finished()
+    }
     // The client must see that the answer is not whole: an orderly end would look like success.
-    if (!this.#gone) response.destroy()
+    // HTTP/1.0 has no chunks, so that only a reset tells it from one.
+    if (request.httpVersionMinor === 0) request.socket.resetAndDestroy()
+    else response.destroy()
     this.#forwarding.finished(error)
+  }
+
+  interrupt(reason: GatewayError): void {
+    if (this.#answered && !this.#events) return
+    this.#interrupted = true
+    this.#stop(reason)
   }
 
   /** The id that the client is to use: its own again when the server repeats the id of the session. */
@@ -142,9 +163,12 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #clientGone(): void {
     // `close` also follows an answer that was written whole.
-    if (this.#forwarding.response.writableFinished) return
-    this.#gone = true
-    this.#abort?.(new ClientGone())
+    if (!this.#forwarding.response.writableFinished) this.#stop(new GatewayError('client_closed_request'))
+  }
+
+  #stop(reason: GatewayError): void {
+    this.#stopped ??= reason
+    this.#abort?.(reason)
   }
 
   #settle(): void {
@@ -153,14 +177,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-class ClientGone extends Error {
-  override readonly name = 'ClientGone'
+/** As `response.writeHead`, which keeps only the last of several equal names once a header has been set before (CORS, by the edge). */
+function writeHead(response: ServerResponse, status: number, headers: readonly string[]): void {
+  if (!response.hasHeader('vary')) return void response.writeHead(status, headers as string[])
+  for (let index = 0; index < headers.length; index += 2) response.appendHeader(headers[index] as string, headers[index + 1] as string)
+  response.writeHead(status)
 }
 
 /** What a failure of the transport means for the caller; above all, whether the request may have run. */
 function toError(cause: Error, sent: boolean): GatewayError {
   if (cause instanceof GatewayError) return cause
-  if (cause instanceof ClientGone) return new GatewayError('client_closed_request')
   if (!sent) return new GatewayError('upstream_unreachable', { detail: 'The server could not be reached. The request was not run.', cause })
   if ((cause as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT') return new GatewayError('upstream_timeout', { cause })
   return new GatewayError('upstream_failed', {

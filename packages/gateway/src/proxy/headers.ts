@@ -61,7 +61,15 @@ const responseDenied: ReadonlySet<string> = new Set([
   // CORS is decided at the edge.
   'access-control-allow-origin',
   'access-control-allow-credentials',
+  'access-control-allow-headers',
+  'access-control-allow-methods',
   'access-control-expose-headers',
+  'access-control-max-age',
+  // One server may not speak for the origin, which is that of the gateway and of all its servers.
+  'alt-svc',
+  'clear-site-data',
+  'service-worker-allowed',
+  'strict-transport-security',
 ])
 
 export interface RequestContext {
@@ -79,7 +87,7 @@ export function requestHeaders(raw: readonly string[], connection: string | unde
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string
-    const lower = name.toLowerCase()
+    const lower = canonical(name)
     if (requestDenied.has(lower) || named?.has(lower)) continue
     headers.push(name, raw[index + 1] as string)
   }
@@ -90,19 +98,45 @@ export function requestHeaders(raw: readonly string[], connection: string | unde
   return headers
 }
 
-/** Headers for the client: the server's, as raw name and value pairs, without those that end here. */
-export function responseHeaders(raw: readonly Buffer[], requestId: string): string[] {
-  const headers: string[] = []
+/**
+ * In lower case, with dashes for underscores: servers of the CGI kind (WSGI, PHP) can not tell `X_Mcp_UserId` from `X-Mcp-UserId`
+ * (RFC 3875 section 4.1.18), so one must not pass as the other.
+ */
+function canonical(name: string): string {
+  const lower = name.toLowerCase()
+  return lower.includes('_') ? lower.replaceAll('_', '-') : lower
+}
+
+/** What browsers never show as a page. A list, or a second header, may mean the last one to them. */
+const inertType = /^(application\/json|text\/event-stream)[ \t]*(;[^,]*)?$/i
+
+/**
+ * Headers for the client: the server's, as raw name and value pairs, without those that end here. `origin` is the replica's address,
+ * which is nobody's business.
+ */
+export function responseHeaders(raw: readonly Buffer[], requestId: string, origin: string): string[] {
+  let headers: string[] = []
   let named: ReadonlySet<string> | undefined
+  let types = 0
+  let inert = true
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as Buffer).toString('latin1')
     const lower = name.toLowerCase()
     if (lower === 'connection') named = namedByConnection((raw[index + 1] as Buffer).toString('latin1'))
     if (responseDenied.has(lower)) continue
-    headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
+    const value = (raw[index + 1] as Buffer).toString('latin1')
+    if (lower === 'location' && value.startsWith(origin)) continue
+    if (lower === 'content-type') {
+      types += 1
+      inert &&= inertType.test(value)
+    }
+    headers.push(name, value)
   }
+  if (named !== undefined) headers = headers.filter((_, index) => !named.has(canonical(headers[index & ~1] as string)))
   headers.push('x-request-id', requestId)
-  return named === undefined ? headers : headers.filter((_, index) => !named.has((headers[index & ~1] as string).toLowerCase()))
+  // A page of a server would have the gateway's origin, and with it the whole REST API, were it not put in a sandbox.
+  if (types !== 1 || !inert) headers.push('content-security-policy', "sandbox; default-src 'none'", 'x-content-type-options', 'nosniff')
+  return headers
 }
 
 /** The first value of a header in a raw list, or undefined. `name` in lower case. */
@@ -117,7 +151,7 @@ export function rawHeader(raw: readonly Buffer[], name: string): string | undefi
 /** Header names that `Connection` makes hop-by-hop; undefined in the usual case that there are none. */
 function namedByConnection(connection: string | undefined): ReadonlySet<string> | undefined {
   if (connection === undefined || connection === 'keep-alive' || connection === 'close' || connection === 'Keep-Alive') return undefined
-  return new Set(connection.split(',').map((name) => name.trim().toLowerCase()))
+  return new Set(connection.split(',').map((name) => canonical(name.trim())))
 }
 
 /** RFC 7239; IPv6 addresses in brackets and quotes. Values that would need escaping are left out. */

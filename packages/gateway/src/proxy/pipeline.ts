@@ -41,21 +41,27 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
     coldStartMs: settings.coldStartSeconds * 1000,
   })
-  const streams = new Set<ServerResponse>()
+  /** What draining does not wait for: event streams, and requests that were not sent yet. */
+  const interrupts = new Map<ServerResponse, (reason: GatewayError) => void>()
   let draining = false
+
+  function onDrain(response: ServerResponse, interrupt: (reason: GatewayError) => void): void {
+    if (!interrupts.has(response)) response.once('close', () => interrupts.delete(response))
+    interrupts.set(response, interrupt)
+  }
 
   /** The life of a request, in the order of the picture in the README. What throws here becomes the answer, once, in `handle`. */
   function pass(request: IncomingMessage, response: ServerResponse, life: Life): void {
-    if (draining) throw new GatewayError('draining', { headers: { 'retry-after': '1', connection: 'close' } })
+    if (draining) throw drained()
     const principal = (life.principal = options.authenticate(request)) // authenticate
     const target = parseTarget(request.url as string)
+    life.name = target.name
     const resource = resolve(options.routes, target.name) // resolve
     life.adapter = resource.name
     const permit = authorize(principal, 'use', resource) // authorize
     checkMethod(request)
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
-    if (request.method === 'GET') trackStream(streams, response)
     readBody(request, options.bodyLimitBytes, (error, body) => {
       if (error !== undefined) return life.fail(error)
       life.bytesIn = body?.length ?? 0
@@ -86,7 +92,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
             else attempt(other)
           },
         }
-        forward(upstream, forwarding) // forward, stream back
+        const stop = forward(upstream, forwarding) // forward, stream back
+        if (request.method === 'GET') onDrain(response, stop)
+        else interrupts.delete(response)
       }
       pick(permit, sticky, life, attempt) // pick replica
     })
@@ -106,10 +114,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       return life.fail(error)
     }
     const waiting = new AbortController()
-    life.response.once('close', () => waiting.abort())
-    upstreams.waitFor(resource.name, resource.uid, sticky, waiting.signal).then(
-      (upstream) => (life.response.destroyed ? life.fail(new GatewayError('client_closed_request')) : attempt(upstream)),
-      (error: unknown) => life.fail(waiting.signal.aborted ? new GatewayError('client_closed_request') : error),
+    const { signal } = waiting
+    life.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
+    onDrain(life.response, (reason) => waiting.abort(reason))
+    upstreams.waitFor(resource.name, resource.uid, sticky, signal).then(
+      (upstream) => (signal.aborted ? life.fail(signal.reason) : attempt(upstream)),
+      (error: unknown) => life.fail(signal.aborted ? signal.reason : error),
     )
   }
 
@@ -125,7 +135,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     },
     drain() {
       draining = true
-      for (const response of streams) response.end()
+      for (const interrupt of interrupts.values()) interrupt(drained())
     },
     async [Symbol.asyncDispose]() {
       await upstreams[Symbol.asyncDispose]()
@@ -141,6 +151,8 @@ class Life {
   readonly #options: DataPlaneOptions
   readonly #start = performance.now()
   principal: Principal | undefined
+  /** What the caller asked for, be there such an adapter or not. */
+  name = ''
   adapter: string | undefined
   replica: string | undefined
   bytesIn = 0
@@ -167,7 +179,7 @@ class Life {
     this.#options.requestFinished({
       requestId: this.requestId,
       method,
-      path: `/adapters/${this.adapter ?? ''}/mcp`,
+      path: `${prefix}${this.name.slice(0, 64)}${suffix}`,
       status: error?.status ?? this.response.statusCode,
       durationMs: Math.round((performance.now() - this.#start) * 100) / 100,
       bytesIn: this.bytesIn,
@@ -228,7 +240,6 @@ function sessionIdOf({ headers }: IncomingMessage, target: Target): string | und
   return typeof header === 'string' && header !== '' ? header : target.sessionId
 }
 
-function trackStream(streams: Set<ServerResponse>, response: ServerResponse): void {
-  streams.add(response)
-  response.once('close', () => streams.delete(response))
+function drained(): GatewayError {
+  return new GatewayError('draining', { headers: { 'retry-after': '1', connection: 'close' } })
 }

@@ -37,6 +37,24 @@ describe('sealed session ids', () => {
     )
   })
 
+  test('what is too long to be opened again is not sealed', () => {
+    const replica = `${'r'.repeat(251)}-100`
+    const fits = (length: number): boolean => {
+      const given = { ...session, replica, upstreamId: 'x'.repeat(length) }
+      try {
+        expect(sealer.open(sealer.seal(given, alice), session.uid, alice)).toEqual(given)
+        return true
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'upstream_failed' })
+        return false
+      }
+    }
+    const lengths = Array.from({ length: 300 }, (_, index) => 5700 + index)
+    expect(lengths.filter(fits).length).toBeGreaterThan(0)
+    expect(lengths.filter((length) => !fits(length)).length).toBeGreaterThan(0)
+    expect(fits(70_000)).toBe(false)
+  })
+
   test('another process with the same key opens them, and so does one that has rotated to a new key', () => {
     const sealed = sealer.seal(session, alice)
     expect(sealerAt(() => start, [randomBytes(32), key]).open(sealed, session.uid, alice)).toEqual(session)

@@ -16,6 +16,7 @@ export interface Session {
 
 /** Seals and opens session ids. */
 export interface SessionSealer {
+  /** @throws GatewayError `upstream_failed` when the server's id is too long to be sealed */
   seal(session: Session, principal: Principal): string
   /**
    * @throws GatewayError `session_not_found` for whatever is malformed, forged, expired, of another adapter or of another
@@ -48,6 +49,8 @@ const headLength = 1 + 4 + 12
 const tagLength = 16
 const fixedLength = 4 + 16 + 16 + 1 + 2
 const longestSealed = 8192
+/** What fits in the longest sealed id (base64 makes four characters of three bytes) beside the longest replica name. */
+const longestUpstreamId = (longestSealed / 4) * 3 - headLength - fixedLength - tagLength - 255
 /** Opened ids that are remembered, so that the hot path is one look-up. About half a kilobyte each. */
 const remembered = 8192
 
@@ -74,11 +77,14 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
 
   return {
     seal(session, principal) {
+      if (session.upstreamId.length > longestUpstreamId) {
+        throw new GatewayError('upstream_failed', { detail: `The server gave a session id of more than ${longestUpstreamId} characters.` })
+      }
       const nonce = randomBytes(12)
       const head = Buffer.concat([Buffer.of(version), first.id, nonce])
       const sealing = createCipheriv(cipher, first.key, nonce).setAAD(head)
-      const sealed = Buffer.concat([head, sealing.update(encode(session, callerOf(principal))), sealing.final(), sealing.getAuthTag()])
-      return sealed.toString('base64url')
+      const bytes = Buffer.concat([head, sealing.update(encode(session, callerOf(principal))), sealing.final(), sealing.getAuthTag()])
+      return bytes.toString('base64url')
     },
 
     open(sealed, uid, principal) {

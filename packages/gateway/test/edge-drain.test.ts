@@ -1,0 +1,94 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { readAnswer, TestGateway } from './fixtures/gateway.ts'
+
+let gateway: TestGateway
+const open = async (drainSeconds: number): Promise<string> => {
+  gateway = await TestGateway.open({ edge: { drainSeconds } })
+  return gateway.register()
+}
+afterEach(() => gateway[Symbol.asyncDispose]())
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
+
+describe('a gateway that is told to stop', () => {
+  test('finishes what is in progress, refuses what is new, and closes connections that are kept alive', async () => {
+    const adapter = await open(10)
+    using busy = gateway.connect()
+    busy.socket.write(`POST /adapters/${adapter}/mcp?do=late&ms=1500&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`)
+    using idle = gateway.connect()
+    idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    // Its second request arrives when draining has begun: the first bytes keep it from being idle.
+    using late = gateway.connect()
+    late.socket.write(`POST /adapters/${adapter}/mcp?do=echo&tag=late HTTP/1.1\r\nhost: localhost\r\n`)
+    await expect.poll(() => gateway.events('busy').length).toBe(1)
+    await expect.poll(() => idle.text).toContain('200 OK')
+    const start = Date.now()
+    const disposed = gateway[Symbol.asyncDispose]()
+    await expect.poll(() => idle.closed).toBe(true)
+    using fresh = gateway.connect()
+    await expect.poll(() => fresh.closed).toBe(true)
+    expect(fresh.text).toBe('')
+    const refused = await late.exchange('content-length: 0\r\n\r\n')
+    expect(refused).toMatch(/^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*"code":"draining"/i)
+    expect(refused).toMatch(/retry-after: \d+/i)
+    expect(late.closed).toBe(true)
+    await disposed
+    expect(busy.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*\{"late":true\}/)
+    expect(Date.now() - start).toBeLessThan(5000)
+  })
+
+  test('ends GET event streams in order, so that clients reconnect elsewhere, though the server goes on talking', async () => {
+    const adapter = await open(10)
+    const streams = await Promise.all(
+      Array.from({ length: 20 }, () => gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })),
+    )
+    const pour = `/adapters/${adapter}/mcp?do=pour&megabytes=50`
+    const [full, download] = [
+      await gateway.start(`${pour}&type=text/event-stream`, { method: 'GET' }),
+      await gateway.start(pour, { method: 'GET' }),
+    ]
+    // Read by nobody until the buffers are full, so that their end can not be written at once.
+    await sleep(500)
+    const disposed = gateway[Symbol.asyncDispose]()
+    await sleep(300)
+    const answers = await Promise.all([...streams, full, download].map(readAnswer))
+    for (const { status, whole } of answers) expect([status, whole]).toEqual([200, true])
+    expect(answers.at(-2)?.body.length).toBeLessThan(50 * 1024 * 1024)
+    // What is no event stream would not be whole.
+    expect(answers.at(-1)?.body.length).toBe(50 * 1024 * 1024)
+    await disposed
+  })
+
+  test('tells a GET that has no answer yet that it is draining', async () => {
+    const adapter = await open(10)
+    const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=8000&tag=w`, { method: 'GET' })
+    await expect.poll(() => gateway.events('w').length).toBe(1)
+    const start = Date.now()
+    const disposed = gateway[Symbol.asyncDispose]()
+    const answer = await waiting
+    expect(answer.status).toBe(503)
+    expect(answer.body.toString()).toContain('"code":"draining"')
+    await disposed
+    expect(Date.now() - start).toBeLessThan(4000)
+  })
+
+  test('does not wait for a cold replica any more', async () => {
+    await open(10)
+    const cold = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '60000' } }, false)
+    const waiting = gateway.mcp(cold, '')
+    await sleep(200)
+    const start = Date.now()
+    const disposed = gateway[Symbol.asyncDispose]()
+    expect((await waiting).status).toBe(503)
+    await disposed
+    expect(Date.now() - start).toBeLessThan(4000)
+  })
+
+  test('cuts what is not done when the time is over', async () => {
+    const adapter = await open(0.5)
+    const stream = await gateway.start(`/adapters/${adapter}/mcp?do=stream`)
+    const start = Date.now()
+    const [answer] = await Promise.all([readAnswer(stream), gateway[Symbol.asyncDispose]()])
+    expect(answer.whole).toBe(false)
+    expect(Date.now() - start).toBeLessThan(4000)
+  })
+})
