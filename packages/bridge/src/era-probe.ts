@@ -40,7 +40,7 @@ export function probeModern(
       // A child that was greeted has its session; nobody else can open it again.
       return message.has('result') ? { era: 'legacy', fresh: false } : undefined
     },
-    { first: requestMessage(discoverId, 'server/discover', discover), then: hello(options) },
+    { first: requestMessage(discoverId, 'server/discover', discover), after: hello(options) },
     { era: 'legacy', fresh: false },
   )
 }
@@ -65,15 +65,15 @@ function ask<T>(
   child: StdioChild,
   { silentMs, boundMs }: ProbeOptions,
   judge: (id: string, message: ReadonlyMap<string, string>, silent: boolean) => T | undefined,
-  send: { readonly first: string; readonly then?: string },
+  send: { readonly first: string; readonly after?: string },
   otherwise: T,
 ): Promise<T | undefined> {
   return new Promise((resolve) => {
     let silent = false
     const impatience = setTimeout(() => {
-      if (send.then === undefined) return
+      if (send.after === undefined) return
       silent = true
-      child.send(Buffer.from(send.then))
+      child.send(Buffer.from(send.after))
     }, silentMs)
     const bound = setTimeout(() => decide(otherwise), boundMs)
     const decide = (verdict: T | undefined): void => {

@@ -121,10 +121,10 @@ export class Session {
     for (const data of this.#backlog.splice(0)) this.#listening.send(data)
   }
 
-  /** A line from the server. */
-  receive(line: Uint8Array, message: MessageOutline): void {
+  /** A line from the server. `related` is the raw id of the request that it belongs to, where that is known. */
+  receive(line: Uint8Array, message: MessageOutline, related?: string): void {
     if (message.method === undefined) return this.#answer(line, message)
-    const { stream, data } = this.#route(line, message)
+    const { stream, data } = this.#route(line, message, related)
     if (stream !== undefined) {
       if (!stream.send(data)) this.#link.pause()
     } else if (this.#backlog.length < longestBacklog) this.#backlog.push(data)
@@ -244,7 +244,9 @@ export class Session {
    * Stdio says nothing of which request a message belongs to. Progress is known by its token; anything else belongs to the only open
    * request if there is but one, otherwise to the GET stream.
    */
-  #route(line: Uint8Array, message: MessageOutline): { stream: EventStream | undefined; data: string } {
+  #route(line: Uint8Array, message: MessageOutline, related: string | undefined): { stream: EventStream | undefined; data: string } {
+    const owner = related === undefined ? undefined : this.#pending.get(idKey(related))
+    if (owner !== undefined) return { stream: owner.stream ?? this.#open(owner), data: textOf(line) }
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)

@@ -1,7 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUtf8 } from 'node:buffer'
-import { classify, DuplicateMember, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
+import {
+  classify,
+  DuplicateMember,
+  LegacyToModern,
+  errorAnswer,
+  errorCode,
+  mayBeModern,
+  outline,
+  type Classified,
+} from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import { probeModern, takesInitialize, type ServerEras } from './era-probe.ts'
@@ -199,7 +208,12 @@ export class StdioBridge implements Handler {
     }
     const sessionId = randomBytes(16).toString('base64url')
     const { eventBufferBytes } = this.#options
-    const link = this.#options.isolation === 'shared' ? this.#sharedChild().link(() => session) : this.#ownLink(() => session)
+    const link =
+      this.#eras === 'modern'
+        ? this.#translatedLink(() => session)
+        : this.#options.isolation === 'shared'
+          ? this.#sharedChild().link(() => session)
+          : this.#ownLink(() => session)
     const session: Session = new Session({ id: sessionId, link, eventBufferBytes, now: Date.now })
     this.#sessions.set(sessionId, session)
     session.post(body, response, { 'mcp-session-id': sessionId })
@@ -222,6 +236,36 @@ export class StdioBridge implements Handler {
       pause: () => child.pause(),
       resume: () => child.resume(),
       close: () => void child.stop(),
+    }
+  }
+
+  /** A legacy session in front of a server that speaks the modern era alone. */
+  #translatedLink(sessionOf: () => Session): Link {
+    const engine = new LegacyToModern({
+      server: this.#modern.endpoint,
+      send: (message, related) => {
+        const line = Buffer.from(message)
+        sessionOf().receive(line, outline(line), related)
+      },
+      newId: () => randomBytes(16).toString('base64url'),
+      later: (ms, callback) => void setTimeout(callback, ms).unref(),
+    })
+    return {
+      send: (message) => {
+        try {
+          engine.receive(Buffer.from(message.buffer, message.byteOffset, message.byteLength).toString())
+        } catch (error) {
+          if (!(error instanceof DuplicateMember)) throw error
+          const { id } = outline(message)
+          const refusal = Buffer.from(errorAnswer(id, errorCode.invalidRequest, error.message))
+          sessionOf().receive(refusal, outline(refusal))
+        }
+      },
+      unread: 0,
+      // The server is shared, so a slow client does not stop it; its own streams are bounded.
+      pause: () => undefined,
+      resume: () => undefined,
+      close: () => engine.close(),
     }
   }
 

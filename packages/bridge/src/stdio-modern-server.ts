@@ -1,5 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { errorAnswer, errorCode, ModernMultiplexer, ModernToLegacy, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
+import {
+  errorAnswer,
+  errorCode,
+  ModernMultiplexer,
+  ModernToLegacy,
+  type Exchange,
+  type ModernEndpoint,
+  type ModernRequest,
+} from '@mcp-gateway/protocol'
 import type { ServerEras } from './era-probe.ts'
 import type { ModernServer } from './modern-front.ts'
 import type { StdioChild } from './stdio-child.ts'
@@ -52,7 +60,7 @@ export class StdioModernServer implements ModernServer {
         if (this.#gone.has(exchange)) return
         try {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
-          else this.multiplexer().request(request, exchange)
+          else this.#multiplexer().request(request, exchange)
         } catch (error) {
           exchange.answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
         }
@@ -67,8 +75,14 @@ export class StdioModernServer implements ModernServer {
     this.#modern?.multiplexer.gone(exchange)
   }
 
+  /** The modern server itself, for requests of our own making. */
+  readonly endpoint: ModernEndpoint = {
+    request: (request, exchange) => this.#multiplexer().request(request, exchange),
+    gone: (exchange) => this.#modern?.multiplexer.gone(exchange),
+  }
+
   /** The one modern child, started when it is needed. */
-  multiplexer(): ModernMultiplexer {
+  #multiplexer(): ModernMultiplexer {
     if (this.#modern === undefined) {
       const child = this.#options.child()
       const multiplexer = new ModernMultiplexer((message) => child.send(Buffer.from(message)))

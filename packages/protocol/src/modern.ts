@@ -38,6 +38,8 @@ export interface ModernRequest {
   readonly meta: RawObject
   /** How the `Mcp-Param-*` headers disagree with the arguments; undefined where there are no headers. */
   readonly paramHeaderMistake?: (declared: readonly DeclaredHeader[]) => string | undefined
+  /** The arguments to be repeated in headers, where the request is one of ours. */
+  readonly declaredHeaders?: readonly DeclaredHeader[]
 }
 
 export type Classified =

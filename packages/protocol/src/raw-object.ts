@@ -30,6 +30,12 @@ export function readObject(raw: string | undefined): RawObject | undefined {
   return members
 }
 
+/** The members of a message that may be no JSON at all. @throws SyntaxError */
+export function readMessage(text: string): RawObject | undefined {
+  JSON.parse(text)
+  return readObject(text)
+}
+
 /** The elements of an array; undefined when the text is none. */
 export function readArray(raw: string | undefined): string[] | undefined {
   if (raw === undefined) return undefined

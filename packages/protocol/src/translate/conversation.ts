@@ -1,6 +1,6 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, type ModernRequest } from '../modern.ts'
-import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { readArray, readMessage, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
 import { discoverResult, inputRequest, modernError, modernResult, withMember, withoutEnvelope } from './to-modern.ts'
@@ -58,7 +58,8 @@ export interface Listener {
   readonly uris: ReadonlySet<string>
 }
 
-interface KnownTool {
+/** What of a tool its calls depend on. */
+export interface KnownTool {
   readonly taskRequired: boolean
   readonly headers: readonly DeclaredHeader[]
 }
@@ -89,7 +90,7 @@ export class Conversation {
   readonly #calls = new Map<string, Call>()
   readonly #listeners = new Set<Listener>()
   readonly #subscribed = new Map<string, number>()
-  readonly #tools = new Map<string, KnownTool>()
+  readonly #tools: Map<string, KnownTool>
   /** What waits for the connection to be open; undefined when it is. */
   #waiting: (() => void)[] | undefined = []
   #initialized: RawObject = new Map()
@@ -102,11 +103,18 @@ export class Conversation {
   constructor(
     connect: (listener: ConnectionListener) => LegacyConnection,
     events: ConversationEvents,
-    options: { readonly capabilities: string; readonly clientInfo: unknown; readonly now: number },
+    options: {
+      readonly capabilities: string
+      readonly clientInfo: unknown
+      readonly now: number
+      /** Shared by connections that see the same lists. */
+      readonly tools: Map<string, KnownTool>
+    },
   ) {
     this.#events = events
     this.#capabilities = readObject(options.capabilities) ?? new Map<string, string>()
     this.idleSince = options.now
+    this.#tools = options.tools
     this.#initialize = writeObject([
       ['protocolVersion', '"2025-11-25"'],
       ['capabilities', options.capabilities],
@@ -189,7 +197,7 @@ export class Conversation {
       const kinds = Object.values(changes).filter(
         ({ kind, capability }) => filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
       )
-      void this.#subscribe(uris, (honoured) => {
+      this.#subscribe(uris, (honoured) => {
         if (ended) return honoured.forEach((uri) => this.#unsubscribe(uri))
         listener = { exchange, id, kinds: new Set(kinds.map(({ kind }) => kind)), uris: new Set(honoured) }
         const members: [string, string][] = kinds.map(({ kind }) => [kind, 'true'])
@@ -349,7 +357,7 @@ export class Conversation {
   }
 
   #receive(text: string, via: string | undefined): void {
-    const message = readObject(text)
+    const message = readMessage(text)
     if (message === undefined) return
     const method = readString(message.get('method'))
     const id = message.get('id')

@@ -1,7 +1,7 @@
 import { errorAnswer, errorCode } from '../message.ts'
 import { metaKey, type ModernRequest } from '../modern.ts'
 import { readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
-import { Conversation, interactive, type Call, type ConnectionListener, type LegacyConnection } from './conversation.ts'
+import { Conversation, interactive, type Call, type ConnectionListener, type KnownTool, type LegacyConnection } from './conversation.ts'
 import { canonical, resultMessage, type Exchange } from './exchange.ts'
 import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
 
@@ -49,6 +49,7 @@ interface Pool {
   readonly principal: string
   readonly capabilities: string
   readonly conversations: Conversation[]
+  readonly tools: Map<string, KnownTool>
   /** Interactive calls that wait for a connection of their own. */
   readonly queue: OpenCall[]
 }
@@ -127,14 +128,18 @@ export class ModernToLegacy {
 
   /** Ends everything: open requests are answered with the reason, listen streams end in good order. */
   close(reason: string): void {
-    for (const { conversations } of this.#pools.values()) for (const conversation of [...conversations]) conversation.close(reason)
+    for (const { conversations, queue } of this.#pools.values()) {
+      for (const call of queue.splice(0)) this.#answered(call, 503, errorAnswer(call.request.id, errorCode.internal, reason))
+      // Each leaves the list as it closes.
+      for (let last = conversations.at(-1); last !== undefined; last = conversations.at(-1)) last.close(reason)
+    }
     this.#pools.clear()
     this.#parked.clear()
   }
 
   #pool(principal: string, capabilities: string): Pool {
     const key = `${principal}\0${canonical(capabilities)}`
-    const pool = this.#pools.get(key) ?? { principal, capabilities, conversations: [], queue: [] }
+    const pool = this.#pools.get(key) ?? { principal, capabilities, conversations: [], tools: new Map(), queue: [] }
     this.#pools.set(key, pool)
     return pool
   }
@@ -152,7 +157,7 @@ export class ModernToLegacy {
         },
         freed: () => this.#next(pool),
       },
-      { capabilities: pool.capabilities, clientInfo: this.#options.clientInfo, now: this.#host.now() },
+      { capabilities: pool.capabilities, clientInfo: this.#options.clientInfo, now: this.#host.now(), tools: pool.tools },
     )
     pool.conversations.push(conversation)
     return conversation
@@ -233,10 +238,13 @@ export class ModernToLegacy {
   /** Answers with what the server asks; the call waits for the retry. */
   #park(call: OpenCall): void {
     const { exchange, request, conversation } = call
-    call.parkedAs ??= this.#host.newId()
     call.parkedAt = this.#host.now()
-    this.#parked.set(call.parkedAs, call)
+    // The client is away with the state of the round before, and will be asked this too when it comes back.
     if (exchange === undefined) return
+    // Each round has a state of its own, so that an answer to an earlier question is not taken for one to a later.
+    if (call.parkedAs !== undefined) this.#parked.delete(call.parkedAs)
+    call.parkedAs = this.#host.newId()
+    this.#parked.set(call.parkedAs, call)
     const result: RawObject = new Map([
       ['resultType', '"input_required"'],
       ['inputRequests', writeObject([...call.questions].map(([key, { text }]): [string, string] => [key, text]))],

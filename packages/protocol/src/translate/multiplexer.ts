@@ -1,6 +1,6 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, statusOf, type ModernRequest } from '../modern.ts'
-import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { readArray, readMessage, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
 import { withMember } from './to-modern.ts'
@@ -53,7 +53,7 @@ export class ModernMultiplexer {
 
   /** A message of the server. */
   receive(text: string): void {
-    const message = readObject(text)
+    const message = readMessage(text)
     if (message === undefined) return
     const method = readString(message.get('method'))
     const id = message.get('id')

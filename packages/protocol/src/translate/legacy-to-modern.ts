@@ -1,0 +1,397 @@
+import { errorAnswer, errorCode, idKey } from '../message.ts'
+import { metaKey, type ModernRequest } from '../modern.ts'
+import { readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { modernVersion } from '../versions.ts'
+import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { initializeResult, legacyResult, negotiatedVersion, type ModernTool } from './to-legacy.ts'
+
+/** A modern server, over whatever transport. */
+export interface ModernEndpoint {
+  request(request: ModernRequest, exchange: Exchange): void
+  gone(exchange: Exchange): void
+}
+
+/** What the engine needs of the world. */
+export interface ModernHost {
+  readonly server: ModernEndpoint
+  /** A message for the client; `related` is the raw id of its request that the message belongs to. */
+  send(message: string, related: string | undefined): void
+  /** An id that can not be guessed. */
+  newId(): string
+  /** Calls back after some milliseconds. */
+  later(ms: number, callback: () => void): void
+}
+
+/** A question that a client is asked for a request of its own. */
+interface Asked {
+  readonly request: Request
+  readonly key: string
+}
+
+/** A request of the client that the server works on. */
+interface Request {
+  /** Raw JSON. */
+  readonly id: string
+  readonly method: string
+  readonly params: RawObject
+  exchange: Exchange | undefined
+  rounds: number
+  /** Raw ids of questions that are open, and the answers so far. */
+  readonly open: Set<string>
+  readonly answers: Map<string, string>
+  /** Raw. */
+  state: string | undefined
+  over: boolean
+}
+
+/** One stream of notifications outside of requests. */
+interface Listening {
+  readonly exchange: Exchange
+  acknowledged: boolean
+}
+
+const maxRounds = 10
+const pauseMs = 250
+const relistenMs = 1000
+const capabilityOf: Readonly<Record<string, string>> = {
+  'elicitation/create': 'elicitation',
+  'sampling/createMessage': 'sampling',
+  'roots/list': 'roots',
+}
+
+/**
+ * One session of a legacy client in front of a modern server (2025-11-25 and before to MCP 2026-07-28). Each request carries what the
+ * session knows; `input_required` results become questions to the client, and their answers a retry. No sockets and no timers of its own.
+ */
+export class LegacyToModern {
+  readonly #host: ModernHost
+  readonly #requests = new Map<string, Request>()
+  readonly #asked = new Map<string, Asked>()
+  readonly #tools = new Map<string, ModernTool>()
+  readonly #uris = new Set<string>()
+  #version = '2025-11-25'
+  #capabilities = '{}'
+  #clientInfo: string | undefined
+  #server: RawObject = new Map()
+  /** Raw. */
+  #level: string | undefined
+  #listening: Listening | undefined
+  #next = 0
+  #closed = false
+
+  constructor(host: ModernHost) {
+    this.#host = host
+  }
+
+  /** A message of the client, which is valid JSON. @throws DuplicateMember */
+  receive(text: string): void {
+    const message = readObject(text)
+    const method = readString(message?.get('method'))
+    const id = message?.get('id')
+    const params = readObject(message?.get('params')) ?? new Map<string, string>()
+    if (message === undefined) return
+    if (method === undefined) return this.#answered(id, message)
+    if (id === undefined) return this.#notified(method, params)
+    switch (method) {
+      case 'initialize':
+        return this.#initialize(id, params)
+      case 'ping':
+        return this.#answer(id, '{}')
+      case 'logging/setLevel':
+        this.#level = params.get('level')
+        return this.#answer(id, '{}')
+      case 'resources/subscribe':
+      case 'resources/unsubscribe':
+        return this.#subscribe(id, method, readString(params.get('uri')) ?? '')
+      case 'server/discover':
+      case 'subscriptions/listen':
+        return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
+    }
+    if (method.startsWith('tasks/')) return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
+    this.#start({ id, method, params, exchange: undefined, rounds: 0, open: new Set(), answers: new Map(), state: undefined, over: false })
+  }
+
+  /** The session has ended: nothing of it goes on. */
+  close(): void {
+    this.#closed = true
+    for (const { exchange } of this.#requests.values()) if (exchange !== undefined) this.#host.server.gone(exchange)
+    if (this.#listening !== undefined) this.#host.server.gone(this.#listening.exchange)
+    this.#requests.clear()
+    this.#asked.clear()
+  }
+
+  #initialize(id: string, params: RawObject): void {
+    this.#version = negotiatedVersion(readString(params.get('protocolVersion')))
+    this.#capabilities = modernCapabilities(params.get('capabilities'))
+    this.#clientInfo = params.get('clientInfo')
+    this.#ask('server/discover', new Map(), {
+      answer: (_status, text) => {
+        const message = readObject(text)
+        const result = readObject(message?.get('result'))
+        if (result === undefined) return this.#fail(id, 'initialize', readObject(message?.get('error')))
+        this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
+        this.#answer(id, initializeResult(result, this.#version))
+      },
+      tell: () => undefined,
+    })
+  }
+
+  #notified(method: string, params: RawObject): void {
+    if (method === 'notifications/initialized') return this.#listen(() => undefined)
+    const cancelled = method === 'notifications/cancelled' ? params.get('requestId') : undefined
+    const request = cancelled === undefined ? undefined : this.#requests.get(idKey(cancelled))
+    if (request === undefined) return
+    this.#settle(request)
+    if (request.exchange !== undefined) this.#host.server.gone(request.exchange)
+  }
+
+  #start(request: Request): void {
+    this.#requests.set(idKey(request.id), request)
+    const name = readString(request.params.get('name')) ?? ''
+    // Which arguments a call repeats in headers, and whether its result is wrapped, only the list of tools says.
+    if (request.method === 'tools/call' && !this.#tools.has(name)) this.#learnTools(name, undefined, 1, () => this.#run(request))
+    else this.#run(request)
+  }
+
+  #learnTools(wanted: string, cursor: string | undefined, pages: number, done: () => void): void {
+    this.#ask('tools/list', new Map(cursor === undefined ? [] : [['cursor', cursor]]), {
+      answer: (_status, text) => {
+        const result = readObject(readObject(text)?.get('result'))
+        if (result !== undefined) legacyResult('tools/list', result, undefined, (name, tool) => this.#tools.set(name, tool))
+        const next = result?.get('nextCursor')
+        if (next === undefined || next === 'null' || pages >= 100 || this.#tools.has(wanted)) done()
+        else this.#learnTools(wanted, next, pages + 1, done)
+      },
+      tell: () => undefined,
+    })
+  }
+
+  #run(request: Request): void {
+    if (request.over) return
+    const params = new Map(request.params)
+    params.delete('task')
+    if (request.rounds > 0) {
+      params.set('inputResponses', writeObject(request.answers))
+      if (request.state !== undefined) params.set('requestState', request.state)
+    }
+    request.exchange = {
+      answer: (_status, text) => this.#returned(request, text),
+      tell: (text) => (request.over ? undefined : this.#host.send(text, request.id)),
+    }
+    this.#ask(request.method, params, request.exchange)
+  }
+
+  #returned(request: Request, text: string): void {
+    if (request.over) return
+    const message = readObject(text)
+    const result = readObject(message?.get('result'))
+    if (result === undefined) {
+      this.#settle(request)
+      return this.#fail(request.id, request.method, readObject(message?.get('error')))
+    }
+    if (readString(result.get('resultType')) === 'input_required') return this.#inputRequired(request, result)
+    this.#settle(request)
+    const tool = this.#tools.get(readString(request.params.get('name')) ?? '')
+    this.#answer(
+      request.id,
+      legacyResult(request.method, result, request.method === 'tools/call' ? tool : undefined, (name, known) =>
+        this.#tools.set(name, known),
+      ),
+    )
+  }
+
+  /** Asks the client what the server asks, each as a request of its own (MCP 2026-07-28, multi round-trip requests). */
+  #inputRequired(request: Request, result: RawObject): void {
+    const asked = [...(readObject(result.get('inputRequests')) ?? [])]
+    request.state = result.get('requestState')
+    request.answers.clear()
+    request.rounds += 1
+    if (request.rounds > maxRounds) return this.#giveUp(request, `The server asked for input ${maxRounds} times, which is the limit.`)
+    if (asked.length === 0) return this.#host.later(pauseMs, () => this.#run(request))
+    const messages = asked.map(([key, raw]) => {
+      const question = readObject(raw)
+      const method = readString(question?.get('method')) ?? ''
+      return { key, method, params: readObject(question?.get('params')) ?? new Map<string, string>() }
+    })
+    for (const { method, params } of messages) {
+      const missing = this.#cannot(method, params)
+      if (missing !== undefined) return this.#giveUp(request, missing)
+    }
+    for (const { key, method, params } of messages) {
+      const id = JSON.stringify(`input-${(this.#next += 1)}`)
+      request.open.add(id)
+      this.#asked.set(idKey(id), { request, key })
+      this.#host.send(requestMessage(id, method, writeObject(this.#legacyQuestion(method, params))), request.id)
+    }
+  }
+
+  /** Why the client can not be asked; undefined when it can. */
+  #cannot(method: string, params: RawObject): string | undefined {
+    const capability = capabilityOf[method]
+    const declared = capability === undefined ? undefined : readObject(this.#capabilities)?.get(capability)
+    if (declared === undefined) return `The server needs ${method} of the client, which did not declare it.`
+    const url = readString(params.get('mode')) === 'url'
+    return url && (this.#version < '2025-11-25' || readObject(declared)?.has('url') !== true)
+      ? 'The server needs the client to open a page (elicitation in URL mode), which it did not declare.'
+      : undefined
+  }
+
+  #legacyQuestion(method: string, params: RawObject): RawObject {
+    if (method !== 'elicitation/create') return params
+    if (readString(params.get('mode')) === 'url') return new Map(params).set('elicitationId', JSON.stringify(this.#host.newId()))
+    const form = new Map(params)
+    if (this.#version < '2025-11-25') form.delete('mode')
+    return form
+  }
+
+  /** The client answers a question. */
+  #answered(id: string | undefined, message: RawObject): void {
+    const asked = id === undefined ? undefined : this.#asked.get(idKey(id))
+    if (asked === undefined || id === undefined) return
+    const { request, key } = asked
+    this.#asked.delete(idKey(id))
+    request.open.delete(id)
+    const result = message.get('result')
+    if (result === undefined) {
+      const said = readString(readObject(message.get('error'))?.get('message')) ?? 'no reason'
+      return this.#giveUp(request, `The client did not answer what the server needs: ${said}`)
+    }
+    request.answers.set(key, result)
+    if (request.open.size === 0) this.#run(request)
+  }
+
+  /** Ends a request that the server can not be helped with: where there is a place for it, the model is told. */
+  #giveUp(request: Request, reason: string): void {
+    this.#settle(request)
+    if (request.method === 'tools/call')
+      this.#answer(request.id, JSON.stringify({ content: [{ type: 'text', text: reason }], isError: true }))
+    else this.#refuse(request.id, errorCode.internal, reason)
+  }
+
+  #settle(request: Request): void {
+    request.over = true
+    this.#requests.delete(idKey(request.id))
+    for (const id of request.open) {
+      this.#asked.delete(idKey(id))
+      this.#host.send(notificationMessage('notifications/cancelled', writeObject([['requestId', id]])), request.id)
+    }
+    request.open.clear()
+  }
+
+  #fail(id: string, method: string, error: RawObject | undefined): void {
+    const code = Number(error?.get('code'))
+    const said = readString(error?.get('message')) ?? 'The server gave no answer.'
+    // These describe the hop between gateway and server, not the client's.
+    if (code === errorCode.missingCapability && method === 'tools/call') {
+      const needed = readObject(error?.get('data'))?.get('requiredCapabilities') ?? ''
+      const text = `${said} The client did not declare what this needs: ${needed}`
+      return this.#answer(id, JSON.stringify({ content: [{ type: 'text', text }], isError: true }))
+    }
+    if (code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion) return this.#refuse(id, errorCode.internal, said)
+    this.#host.send(
+      `{"jsonrpc":"2.0","id":${id},"error":${writeObject(
+        error ?? [
+          ['code', '-32603'],
+          ['message', JSON.stringify(said)],
+        ],
+      )}}`,
+      id,
+    )
+  }
+
+  #subscribe(id: string, method: string, uri: string): void {
+    if (method === 'resources/subscribe') this.#uris.add(uri)
+    else this.#uris.delete(uri)
+    this.#listen(() => this.#answer(id, '{}'))
+  }
+
+  /** Opens a stream for what the client is to hear of, and ends the one before once the new one stands. */
+  #listen(done: () => void): void {
+    const filter = this.#filter()
+    const old = this.#listening
+    if (filter === undefined) {
+      this.#listening = undefined
+      if (old !== undefined) this.#host.server.gone(old.exchange)
+      return done()
+    }
+    const listening: Listening = {
+      acknowledged: false,
+      exchange: {
+        tell: (text) => {
+          const message = readObject(text) ?? new Map<string, string>()
+          if (readString(message.get('method')) !== 'notifications/subscriptions/acknowledged') return this.#told(listening, message)
+          if (listening.acknowledged) return
+          listening.acknowledged = true
+          if (old !== undefined) this.#host.server.gone(old.exchange)
+          done()
+        },
+        answer: () => {
+          if (!listening.acknowledged) {
+            listening.acknowledged = true
+            done()
+          }
+          if (this.#listening !== listening || this.#closed) return
+          this.#listening = undefined
+          this.#host.later(relistenMs, () => (this.#closed || this.#listening !== undefined ? undefined : this.#listen(() => undefined)))
+        },
+      },
+    }
+    this.#listening = listening
+    this.#ask('subscriptions/listen', new Map([['notifications', filter]]), listening.exchange)
+  }
+
+  #filter(): string | undefined {
+    const members: [string, string][] = ['tools', 'prompts', 'resources']
+      .filter((name) => readObject(this.#server.get(name))?.get('listChanged') === 'true')
+      .map((name) => [`${name}ListChanged`, 'true'])
+    if (this.#uris.size > 0) members.push(['resourceSubscriptions', JSON.stringify([...this.#uris])])
+    return members.length === 0 ? undefined : writeObject(members)
+  }
+
+  #told(listening: Listening, message: RawObject): void {
+    if (this.#listening !== listening) return
+    const params = readObject(message.get('params')) ?? new Map<string, string>()
+    const meta = readObject(params.get('_meta'))
+    meta?.delete(metaKey.subscriptionId)
+    if (meta === undefined || meta.size === 0) params.delete('_meta')
+    else params.set('_meta', writeObject(meta))
+    const method = readString(message.get('method')) ?? ''
+    if (method === 'notifications/tools/list_changed') this.#tools.clear()
+    this.#host.send(notificationMessage(method, params.size === 0 ? undefined : writeObject(params)), undefined)
+  }
+
+  /** A request to the server, in the envelope that the session's knowledge makes. */
+  #ask(method: string, params: RawObject, exchange: Exchange): void {
+    const meta = readObject(params.get('_meta')) ?? new Map<string, string>()
+    meta.set(metaKey.protocolVersion, JSON.stringify(modernVersion)).set(metaKey.clientCapabilities, this.#capabilities)
+    if (this.#clientInfo !== undefined) meta.set(metaKey.clientInfo, this.#clientInfo)
+    if (this.#level !== undefined) meta.set(metaKey.logLevel, this.#level)
+    const known = method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
+    this.#host.server.request(
+      {
+        id: String((this.#next += 1)),
+        method,
+        params: new Map(params).set('_meta', writeObject(meta)),
+        meta,
+        ...(known === undefined ? {} : { declaredHeaders: known.headers }),
+      },
+      exchange,
+    )
+  }
+
+  #answer(id: string, result: string): void {
+    this.#host.send(resultMessage(id, result), id)
+  }
+
+  #refuse(id: string, code: number, message: string): void {
+    this.#host.send(errorAnswer(id, code, message), id)
+  }
+}
+
+/** What of a legacy client's capabilities a modern server is told: roots are asked for, not announced, and tasks work in another way. */
+function modernCapabilities(raw: string | undefined): string {
+  const capabilities = readObject(raw) ?? new Map<string, string>()
+  capabilities.delete('tasks')
+  if (capabilities.has('roots')) capabilities.set('roots', '{}')
+  return writeObject(capabilities)
+}

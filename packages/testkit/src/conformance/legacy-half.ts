@@ -1,0 +1,192 @@
+import { randomUUID } from 'node:crypto'
+import { Server } from '@modelcontextprotocol/sdk/server/index.js'
+import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js'
+import {
+  CallToolRequestSchema,
+  CompleteRequestSchema,
+  GetPromptRequestSchema,
+  ListPromptsRequestSchema,
+  ListResourcesRequestSchema,
+  ListResourceTemplatesRequestSchema,
+  ListToolsRequestSchema,
+  McpError,
+  ReadResourceRequestSchema,
+  ResultSchema,
+  SetLevelRequestSchema,
+  SubscribeRequestSchema,
+  UnsubscribeRequestSchema,
+  type CallToolResult,
+  type GetPromptResult,
+  type LoggingLevel,
+  type ServerNotification,
+  type ServerRequest,
+} from '@modelcontextprotocol/sdk/types.js'
+import {
+  PagesFirst,
+  complete,
+  identity,
+  instructions,
+  prompts,
+  readResource,
+  resources,
+  resourceTemplates,
+  tools,
+  type Call,
+  type Change,
+  type Json,
+  type Question,
+  type Questions,
+} from './catalogue.ts'
+
+type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>
+
+const levels: readonly LoggingLevel[] = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency']
+const resourceNotFound = -32002
+const urlElicitationRequired = -32042
+const maxRounds = 8
+
+/** Where a server tells of changes and hears of those that other sessions caused. */
+export interface Changes {
+  publish(change: Change): void
+  subscribe(listener: (change: Change) => void): () => void
+}
+
+/**
+ * One session of a server of the legacy era (2024-11-05 … 2025-11-25) over SDK v1: questions are requests of its own, log level and
+ * subscriptions belong to the session.
+ */
+export function createLegacyServer(changes: Changes): Server {
+  const server = new Server(identity, {
+    instructions,
+    capabilities: {
+      tools: { listChanged: true },
+      prompts: { listChanged: true },
+      resources: { listChanged: true, subscribe: true },
+      completions: {},
+      logging: {},
+    },
+  })
+  const watched = new Set<string>()
+  const pagesShown = new Set<string>()
+  let level: LoggingLevel = 'debug'
+
+  const unsubscribe = changes.subscribe((change) => {
+    // The client may be gone; what is said to nobody needs no answer.
+    void announce(server, watched, change).catch(() => undefined)
+  })
+  server.onclose = unsubscribe
+
+  const callOf = (extra: Extra, args: Json | undefined, name: string): Call => ({
+    arguments: args ?? {},
+    clientCapabilities: { ...server.getClientCapabilities() },
+    answers: pagesShown.has(name) ? { consent: { action: 'accept' } } : {},
+    state: undefined,
+    signal: extra.signal,
+    async progress(progress, total) {
+      const progressToken = extra._meta?.progressToken
+      if (progressToken !== undefined)
+        await extra.sendNotification({ method: 'notifications/progress', params: { progressToken, progress, total } })
+    },
+    async log(messageLevel, data) {
+      if (levels.indexOf(messageLevel) < levels.indexOf(level)) return
+      await extra.sendNotification({ method: 'notifications/message', params: { level: messageLevel, data } })
+    },
+    closeStream: () => extra.closeSSEStream?.(),
+    announce: async (change) => changes.publish(change),
+  })
+
+  server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: tools.map(({ run: _run, ...tool }) => tool) }))
+  server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra): Promise<CallToolResult> => {
+    const tool = tools.find(({ name }) => name === params.name)
+    if (tool === undefined) throw new McpError(-32602, `Unknown tool: ${params.name}`)
+    try {
+      return (await untilAnswered(tool.run, callOf(extra, params.arguments, tool.name), extra)) as CallToolResult
+    } catch (error) {
+      if (error instanceof PagesFirst) {
+        pagesShown.add(tool.name)
+        throw pagesFirst(error)
+      }
+      return { content: [{ type: 'text', text: error instanceof Error ? error.message : String(error) }], isError: true }
+    }
+  })
+
+  server.setRequestHandler(ListPromptsRequestSchema, () => ({
+    prompts: prompts.map(({ run: _run, ...prompt }) => ({ ...prompt, arguments: [...prompt.arguments] })),
+  }))
+  server.setRequestHandler(GetPromptRequestSchema, async ({ params }, extra) => {
+    const prompt = prompts.find(({ name }) => name === params.name)
+    if (prompt === undefined) throw new McpError(-32602, `Unknown prompt: ${params.name}`)
+    return (await untilAnswered(prompt.run, callOf(extra, params.arguments, prompt.name), extra)) as unknown as GetPromptResult
+  })
+
+  server.setRequestHandler(ListResourcesRequestSchema, () => ({ resources: [...resources] }))
+  server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({ resourceTemplates: [...resourceTemplates] }))
+  server.setRequestHandler(ReadResourceRequestSchema, ({ params: { uri } }) => {
+    const found = readResource(uri)
+    if (found === undefined) throw new McpError(resourceNotFound, 'Resource not found', { uri })
+    return found as { contents: [] }
+  })
+  server.setRequestHandler(SubscribeRequestSchema, ({ params: { uri } }) => {
+    watched.add(uri)
+    return {}
+  })
+  server.setRequestHandler(UnsubscribeRequestSchema, ({ params: { uri } }) => {
+    watched.delete(uri)
+    return {}
+  })
+  server.setRequestHandler(CompleteRequestSchema, ({ params }) => complete(params.argument.value))
+  server.setRequestHandler(SetLevelRequestSchema, ({ params }) => {
+    level = params.level
+    return {}
+  })
+  return server
+}
+
+/** Runs a body until it has a result, putting its questions to the client one after the other in between. */
+async function untilAnswered<Result extends object>(
+  run: (call: Call) => Result | Questions | Promise<Result | Questions>,
+  call: Call,
+  extra: Extra,
+): Promise<Result> {
+  let round = call
+  for (let rounds = 0; rounds < maxRounds; rounds += 1) {
+    const outcome = await run(round)
+    if (!('questions' in outcome)) return outcome
+    const answers: Record<string, unknown> = {}
+    for (const [key, question] of Object.entries(outcome.questions)) {
+      assertDeclared(question, call.clientCapabilities)
+      answers[key] = await extra.sendRequest(withElicitationId(question) as unknown as ServerRequest, ResultSchema)
+    }
+    round = { ...call, answers, state: outcome.state }
+  }
+  throw new Error(`The client was asked ${maxRounds} times and gave no answer that makes sense`)
+}
+
+function assertDeclared({ method }: Question, capabilities: Json): void {
+  const needed = { 'elicitation/create': 'elicitation', 'sampling/createMessage': 'sampling', 'roots/list': 'roots' }[method]
+  if (capabilities[needed] === undefined) throw new Error(`The client does not support ${needed}`)
+}
+
+/** In this era a page that the user is sent to has an id. */
+function withElicitationId(question: Question): Question {
+  if (question.params['mode'] !== 'url') return question
+  return { ...question, params: { ...question.params, elicitationId: randomUUID() } }
+}
+
+function pagesFirst(error: PagesFirst): McpError {
+  const elicitations = Object.values(error.pages).map((page) => ({ mode: 'url', elicitationId: randomUUID(), ...page }))
+  return new McpError(urlElicitationRequired, error.message, { elicitations })
+}
+
+async function announce(server: Server, watched: ReadonlySet<string>, change: Change): Promise<void> {
+  switch (change.kind) {
+    case 'tools_list_changed':
+      return server.sendToolListChanged()
+    case 'prompts_list_changed':
+      return server.sendPromptListChanged()
+    case 'resources_list_changed':
+      return server.sendResourceListChanged()
+    case 'resource_updated':
+      if (watched.has(change.uri)) return server.sendResourceUpdated({ uri: change.uri })
+  }
+}
