@@ -29,7 +29,7 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   protocol: [],
   bridge: ['protocol'],
-  gateway: ['bridge', 'contract'],
+  gateway: ['bridge', 'contract', 'protocol'],
 }
 
 interface Import {

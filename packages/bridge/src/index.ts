@@ -1,2 +1,6 @@
+export { eraOf, type ServerEras } from './era-probe.ts'
+export { sendHttp, type HttpUpstream } from './http-upstream.ts'
+export { readMessages } from './message-reader.ts'
+export { Translator } from './translator.ts'
 export { StdioBridge, type StdioBridgeOptions } from './stdio-bridge.ts'
 export { endMarked, newMark, startWarden, type Warden, type WardenOptions } from './warden.ts'

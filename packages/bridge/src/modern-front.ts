@@ -25,8 +25,8 @@ export class ModernFront {
     }, keepAliveMs).unref()
   }
 
-  /** Answers a POST that was classified as modern. */
-  handle(classified: Classified & { readonly era: 'modern' }, request: IncomingMessage, response: ServerResponse): void {
+  /** Answers a POST that was classified as modern. `principal` tells callers apart. */
+  handle(classified: Classified & { readonly era: 'modern' }, principal: string, request: IncomingMessage, response: ServerResponse): void {
     if ('refusal' in classified) {
       const { status, code, message, data } = classified.refusal
       return sendJson(response, status, Buffer.from(errorAnswer(classified.id, code, message, data)), {})
@@ -45,7 +45,7 @@ export class ModernFront {
       if (!response.writableFinished) this.#server.gone(exchange)
     })
     this.#server.request(
-      headerOf('x-mcp-userid') ?? '',
+      principal,
       { ...classified.request, paramHeaderMistake: (declared) => paramHeaderMistake(declared, params.get('arguments'), headerOf) },
       exchange,
     )

@@ -1,16 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUtf8 } from 'node:buffer'
-import {
-  classify,
-  DuplicateMember,
-  LegacyToModern,
-  errorAnswer,
-  errorCode,
-  mayBeModern,
-  outline,
-  type Classified,
-} from '@mcp-gateway/protocol'
+import { classify, DuplicateMember, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import { probeModern, takesInitialize, type ServerEras } from './era-probe.ts'
@@ -20,6 +11,7 @@ import { Session, type Link } from './session.ts'
 import { SharedChild } from './shared-child.ts'
 import { StdioChild, type ChildOptions } from './stdio-child.ts'
 import { StdioModernServer } from './stdio-modern-server.ts'
+import { translatedLink } from './translator.ts'
 
 export interface StdioBridgeOptions extends ChildOptions {
   /** A child for each session, or one for all. */
@@ -63,8 +55,6 @@ export class StdioBridge implements Handler {
       eras: () => this.#serverEras(),
       child: () => this.#takeSpare() ?? this.#spawn(),
       clientInfo,
-      maxConnections: 16,
-      idleMs: options.sessionIdleMs,
     })
     this.#modernFront = new ModernFront(this.#modern)
     if (options.eras === 'auto' && options.warmSpares > 0) void this.#serverEras()
@@ -111,7 +101,8 @@ export class StdioBridge implements Handler {
       if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
       if (mayBeModern(body, request.headers)) {
         const classified = this.#classify(body, request)
-        if (classified.era === 'modern') return this.#modernFront.handle(classified, request, response)
+        if (classified.era === 'modern')
+          return this.#modernFront.handle(classified, first(request.headers['x-mcp-userid']) ?? '', request, response)
       }
       const sessionId = request.headers['mcp-session-id']
       if (sessionId === undefined) {
@@ -210,7 +201,7 @@ export class StdioBridge implements Handler {
     const { eventBufferBytes } = this.#options
     const link =
       this.#eras === 'modern'
-        ? this.#translatedLink(() => session)
+        ? translatedLink(this.#modern.endpoint, () => session)
         : this.#options.isolation === 'shared'
           ? this.#sharedChild().link(() => session)
           : this.#ownLink(() => session)
@@ -236,36 +227,6 @@ export class StdioBridge implements Handler {
       pause: () => child.pause(),
       resume: () => child.resume(),
       close: () => void child.stop(),
-    }
-  }
-
-  /** A legacy session in front of a server that speaks the modern era alone. */
-  #translatedLink(sessionOf: () => Session): Link {
-    const engine = new LegacyToModern({
-      server: this.#modern.endpoint,
-      send: (message, related) => {
-        const line = Buffer.from(message)
-        sessionOf().receive(line, outline(line), related)
-      },
-      newId: () => randomBytes(16).toString('base64url'),
-      later: (ms, callback) => void setTimeout(callback, ms).unref(),
-    })
-    return {
-      send: (message) => {
-        try {
-          engine.receive(Buffer.from(message.buffer, message.byteOffset, message.byteLength).toString())
-        } catch (error) {
-          if (!(error instanceof DuplicateMember)) throw error
-          const { id } = outline(message)
-          const refusal = Buffer.from(errorAnswer(id, errorCode.invalidRequest, error.message))
-          sessionOf().receive(refusal, outline(refusal))
-        }
-      },
-      unread: 0,
-      // The server is shared, so a slow client does not stop it; its own streams are bounded.
-      pause: () => undefined,
-      resume: () => undefined,
-      close: () => engine.close(),
     }
   }
 

@@ -11,6 +11,7 @@ import {
 import type { ServerEras } from './era-probe.ts'
 import type { ModernServer } from './modern-front.ts'
 import type { StdioChild } from './stdio-child.ts'
+import { translationLimits } from './translator.ts'
 
 export interface StdioModernOptions {
   /** What the server speaks, asked of it once. */
@@ -18,12 +19,7 @@ export interface StdioModernOptions {
   /** A child that nobody uses, and that has not been spoken to. @throws Error when there may be no more */
   readonly child: () => StdioChild
   readonly clientInfo: { readonly name: string; readonly version: string }
-  readonly maxConnections: number
-  readonly idleMs: number
 }
-
-const parkMs = 5 * 60_000
-const maxParkedPerPrincipal = 100
 
 /** Modern requests for a stdio server: one modern child for all of them, or legacy children through the translation. */
 export class StdioModernServer implements ModernServer {
@@ -49,7 +45,7 @@ export class StdioModernServer implements ModernServer {
         now: Date.now,
         newId: () => randomBytes(24).toString('base64url'),
       },
-      { parkMs, maxParkedPerPrincipal, maxConnections: options.maxConnections, idleMs: options.idleMs, clientInfo: options.clientInfo },
+      { ...translationLimits, clientInfo: options.clientInfo },
     )
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }

@@ -5,3 +5,61 @@ export function encodeEvent(id: string | undefined, data: string): string {
 
 /** A comment that keeps intermediaries from closing a silent stream. */
 export const keepAliveComment = ': keep-alive\n\n'
+
+/** What a stream has said when an event is complete. */
+export interface StreamEvent {
+  readonly data: string
+  /** The last id that the stream gave, on this event or before. */
+  readonly id: string | undefined
+}
+
+/** Reads an event stream, however its bytes are cut. (WHATWG HTML, section 9.2.6) */
+export class EventParser {
+  readonly #maxLength: number
+  readonly #event: (event: StreamEvent) => void
+  readonly #decoder = new TextDecoder()
+  #rest = ''
+  #afterReturn = false
+  #data: string | undefined
+  #length = 0
+  /** The last id that the stream gave. */
+  lastId: string | undefined
+  /** How long the server wants a client to wait before it comes back, in milliseconds. */
+  retryMs: number | undefined
+
+  /** @throws RangeError from `push` when an event is longer than `maxLength` characters */
+  constructor(maxLength: number, event: (event: StreamEvent) => void) {
+    this.#maxLength = maxLength
+    this.#event = event
+  }
+
+  push(chunk: Uint8Array): void {
+    let text = this.#decoder.decode(chunk, { stream: true })
+    // A line may end in CR, LF or both, and the two may come in different chunks.
+    if (this.#afterReturn && text.startsWith('\n')) text = text.slice(1)
+    if (text !== '') this.#afterReturn = text.endsWith('\r')
+    const lines = (this.#rest + text).split(/\r\n|\r|\n/)
+    this.#rest = lines.pop() ?? ''
+    if (this.#rest.length + this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
+    for (const line of lines) this.#line(line)
+  }
+
+  #line(line: string): void {
+    if (line === '') {
+      const data = this.#data
+      this.#data = undefined
+      this.#length = 0
+      if (data !== undefined && data !== '') this.#event({ data, id: this.lastId })
+      return
+    }
+    const colon = line.indexOf(':')
+    const field = colon === -1 ? line : line.slice(0, colon)
+    const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
+    if (field === 'data') {
+      this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`
+      this.#length += value.length
+      if (this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
+    } else if (field === 'id' && !value.includes('\0')) this.lastId = value
+    else if (field === 'retry' && /^\d+$/.test(value)) this.retryMs = Number(value)
+  }
+}

@@ -22,6 +22,8 @@ export interface Forwarding {
   readonly answerTimeoutMs: number
   /** Seals an id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
+  /** Asked when the server refuses (4xx): true when the caller goes on in another way, and nothing of the answer is passed on. */
+  readonly refused?: ((status: number) => boolean) | undefined
   /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
   readonly finished: (error?: GatewayError) => void
   /** Nothing has been written to the client: the caller answers, or tries elsewhere when `unsent`. */
@@ -73,6 +75,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   /** Why it is being given up, be there a connection by then or not. */
   #stopped: GatewayError | undefined
   #interrupted = false
+  #leftToCaller = false
   /** Bytes that the answer still has to bring, when its length is known. */
   #left = -1
 
@@ -96,6 +99,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status === 400 && session !== undefined && startedAt > session.issuedAt + 1000) {
       // The instance that knew the session is gone, and not every server says 404 then (MCP 2025-11-25, transports, session management).
       this.#abort?.(new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' }))
+      return false
+    }
+    if (status >= 400 && status < 500 && this.#forwarding.refused?.(status) === true) {
+      this.#leftToCaller = true
+      this.#abort?.(new GatewayError('upstream_failed'))
       return false
     }
     const headers = responseHeaders(raw, requestId, this.#upstream.origin)
@@ -135,6 +143,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onError(cause: Error): void {
     this.#settle()
+    if (this.#leftToCaller) return
     const { request, response } = this.#forwarding
     const error = this.#stopped ?? toError(cause, this.#sent)
     if (!this.#answered) return this.#forwarding.failed(error, !this.#sent)

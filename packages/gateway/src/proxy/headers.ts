@@ -166,7 +166,7 @@ const encoded = new WeakMap<Principal, readonly string[]>()
  * Who calls, for servers, by the original's names. Values are percent-encoded UTF-8 (RFC 3986), each role by itself, so that commas and
  * letters beyond ASCII survive; plain values read as they are.
  */
-function identityHeaders(principal: Principal): readonly string[] {
+export function identityHeaders(principal: Principal): readonly string[] {
   let headers = encoded.get(principal)
   if (headers === undefined) {
     headers = [

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { mayBeModern } from '@mcp-gateway/protocol'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { authorize, type Permit } from '../core/permission.ts'
@@ -13,6 +14,7 @@ import { forward, type Forwarding } from './forward.ts'
 import { Upstreams, type Upstream } from './replicas.ts'
 import type { RouteTable } from './routes.ts'
 import type { SessionSealer } from './sessions.ts'
+import { opensSession, translated, Translation } from './translation.ts'
 
 export interface DataPlaneOptions {
   readonly authenticate: (request: IncomingMessage) => Principal
@@ -42,6 +44,16 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     coldStartMs: settings.coldStartSeconds * 1000,
   })
   /** What draining does not wait for: event streams, and requests that were not sent yet. */
+  const translation = new Translation({
+    pick: (resource) => {
+      const upstream = upstreams.pick(resource.name, resource.uid, undefined)
+      if (upstream === undefined) throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
+      return upstream
+    },
+    seal: (session, principal) => options.sealer.seal(session, principal),
+    answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
+    now: options.now,
+  })
   const interrupts = new Map<ServerResponse, (reason: GatewayError) => void>()
   let draining = false
 
@@ -65,10 +77,36 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     readBody(request, options.bodyLimitBytes, (error, body) => {
       if (error !== undefined) return life.fail(error)
       life.bytesIn = body?.length ?? 0
+      if (session?.replica === translated)
+        return translate(life, request, response, () => translation.pass(resource, session, body, request, response))
       const sticky = session?.replica
+      const opens = request.method === 'POST' && body !== null && session === undefined
+      const modern = opens && mayBeModern(body, request.headers)
+      const open = (): void => translate(life, request, response, () => translation.open(resource, principal, body as Buffer, response))
       const exclude = new Set<string>()
+      let asked = false
       const attempt = (upstream: Upstream): void => {
         life.replica = upstream.replica.name
+        const eras = opens ? translation.known(resource) : undefined
+        // Which era the server speaks matters to modern clients at once, and to legacy ones when it refuses them.
+        if (modern && eras === undefined && !asked) {
+          asked = true
+          return void translation.eras(resource, upstream, principal).then(
+            () => attempt(upstream),
+            (error: unknown) => life.fail(error),
+          )
+        }
+        if (modern && eras === 'legacy')
+          return translate(life, request, response, () => translation.modern(resource, principal, body, request, response)) // translate
+        const initializes = opens && !modern && eras !== 'legacy' && eras !== 'dual' && opensSession(body)
+        if (initializes && eras === 'modern') return open()
+        const refused = (): boolean => {
+          void translation.eras(resource, upstream, principal).then(
+            (found) => (found === 'modern' ? open() : attempt(upstream)),
+            (error: unknown) => life.fail(error),
+          )
+          return true
+        }
         const forwarding: Forwarding = {
           request,
           response,
@@ -81,6 +119,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
           seal: (upstreamId, { replica }) =>
             options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
+          refused: initializes && !asked ? () => (asked = refused()) : undefined,
           finished: (failure) => life.finish(failure),
           failed: (failure, unsent) => {
             // What was never sent may go to another replica, unless the session lives on this one.
@@ -98,6 +137,19 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       }
       pick(permit, sticky, life, attempt) // pick replica
     })
+  }
+
+  /** The translation answers by itself; what it throws before that is the answer. */
+  function translate(life: Life, request: IncomingMessage, response: ServerResponse, work: () => void): void {
+    life.replica = 'translated'
+    response.setHeader('x-request-id', life.requestId)
+    response.once('close', () => life.finish(response.writableFinished ? undefined : new GatewayError('client_closed_request')))
+    if (request.method === 'GET') onDrain(response, () => response.end())
+    try {
+      work()
+    } catch (error) {
+      life.fail(error)
+    }
   }
 
   /** At once when a replica is ready; otherwise waits, bounded, for a cold or restarting one. */
@@ -136,8 +188,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     drain() {
       draining = true
       for (const interrupt of interrupts.values()) interrupt(drained())
+      translation.drain()
     },
     async [Symbol.asyncDispose]() {
+      translation.close()
       await upstreams[Symbol.asyncDispose]()
     },
   }

@@ -214,6 +214,14 @@ export class Conversation {
     }
   }
 
+  /** Ends the listen streams in good order. */
+  endListeners(): void {
+    for (const listener of this.#listeners) {
+      for (const uri of listener.uris) this.#unsubscribe(uri)
+      this.#endListener(listener)
+    }
+  }
+
   /** Ends the connection; what is open is lost. */
   close(reason: string): void {
     if (this.#over) return

@@ -126,6 +126,11 @@ export class ModernToLegacy {
     }
   }
 
+  /** Ends listen streams in good order, so that their clients open them anew; everything else goes on. */
+  endListeners(): void {
+    for (const { conversations } of this.#pools.values()) for (const conversation of conversations) conversation.endListeners()
+  }
+
   /** Ends everything: open requests are answered with the reason, listen streams end in good order. */
   close(reason: string): void {
     for (const { conversations, queue } of this.#pools.values()) {

@@ -1,0 +1,59 @@
+import { EventParser } from '@mcp-gateway/protocol'
+import type { HttpAnswer } from './http-upstream.ts'
+
+export interface MessageListener {
+  head?(status: number, headers: ReadonlyMap<string, string>): void
+  message(text: string): void
+  /** `lastId` and `retryMs` are those of an event stream that may be gone on with. */
+  end(end: {
+    readonly status: number
+    readonly failure?: { readonly message: string; readonly unsent: boolean }
+    readonly lastId?: string
+    readonly retryMs?: number
+  }): void
+}
+
+const longest = 64 * 1024 * 1024
+
+/** The JSON-RPC messages of an HTTP answer: one JSON body, or the events of a stream. */
+export function readMessages(listener: MessageListener, abort: () => void): HttpAnswer {
+  let status = 0
+  let events: EventParser | undefined
+  const chunks: Buffer[] = []
+  let length = 0
+  const tooLong = (): void => {
+    abort()
+    listener.end({ status, failure: { message: 'The answer of the server is too long.', unsent: false } })
+  }
+  return {
+    head(code, headers) {
+      status = code
+      listener.head?.(code, headers)
+      if (/^text\/event-stream\b/i.test(headers.get('content-type') ?? ''))
+        events = new EventParser(longest, ({ data }) => listener.message(data))
+    },
+    chunk(bytes) {
+      length += bytes.length
+      if (events === undefined) {
+        if (length > longest) return tooLong()
+        return void chunks.push(Buffer.from(bytes))
+      }
+      try {
+        events.push(bytes)
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error
+        tooLong()
+      }
+    },
+    end(failure) {
+      const body = Buffer.concat(chunks).toString()
+      if (failure === undefined && body.trimStart().startsWith('{')) listener.message(body)
+      listener.end({
+        status,
+        ...(failure === undefined ? {} : { failure }),
+        ...(events?.lastId === undefined ? {} : { lastId: events.lastId }),
+        ...(events?.retryMs === undefined ? {} : { retryMs: events.retryMs }),
+      })
+    },
+  }
+}

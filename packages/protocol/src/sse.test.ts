@@ -1,0 +1,59 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { encodeEvent, EventParser, type StreamEvent } from './sse.ts'
+
+/** The events of a stream whose bytes come in pieces of the given lengths. */
+function parse(text: string, cuts: readonly number[] = []): { events: StreamEvent[]; parser: EventParser } {
+  const events: StreamEvent[] = []
+  const parser = new EventParser(1_000_000, (event) => events.push(event))
+  const bytes = Buffer.from(text)
+  let from = 0
+  for (const cut of cuts) {
+    parser.push(bytes.subarray(from, from + cut))
+    from += cut
+  }
+  parser.push(bytes.subarray(from))
+  return { events, parser }
+}
+
+const cuts = fc.array(fc.nat(5), { maxLength: 200 })
+
+describe('an event stream', () => {
+  test('gives back what was encoded, wherever its bytes are cut and however its lines end', () => {
+    fc.assert(
+      fc.property(fc.array(fc.jsonValue(), { maxLength: 5 }), cuts, fc.constantFrom('\n', '\r\n', '\r'), (values, at, ending) => {
+        const data = values.map((value) => JSON.stringify(value))
+        const text = data.map((each, index) => encodeEvent(`e-${index}`, each)).join('')
+        expect(parse(text.replaceAll('\n', ending), at).events).toEqual(data.map((each, index) => ({ data: each, id: `e-${index}` })))
+      }),
+    )
+  })
+
+  test('is read in the same way whole and byte by byte, whatever it holds', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom('data: a', 'data:b', 'data', 'id: 1', 'id', ':c', 'retry: 5', '', '', 'x: y', 'é'), { maxLength: 30 }),
+        (lines) => {
+          const text = `${lines.join('\n')}\n`
+          expect(
+            parse(
+              text,
+              Array.from({ length: Buffer.byteLength(text) }, () => 1),
+            ).events,
+          ).toEqual(parse(text).events)
+        },
+      ),
+    )
+  })
+
+  test('has priming events, comments, data of several lines, and the time to come back', () => {
+    const { events, parser } = parse('id: 1\ndata: \n\n: hello\n\nretry: 250\ndata: a\ndata: b\n\n')
+    expect(events).toEqual([{ data: 'a\nb', id: '1' }])
+    expect(parser).toMatchObject({ lastId: '1', retryMs: 250 })
+  })
+
+  test('with an event that is too long is given up', () => {
+    const parser = new EventParser(10, () => undefined)
+    expect(() => parser.push(Buffer.from(`data: ${'x'.repeat(20)}`))).toThrow(RangeError)
+  })
+})
