@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { errorCode } from '@mcp-gateway/protocol'
-import { sendRpcError } from './answers.ts'
+import { sendJson, sendRpcError } from './answers.ts'
 
 /** What answers at `/mcp`. */
 export interface Handler extends AsyncDisposable {
@@ -11,6 +11,8 @@ export interface FrontOptions {
   /** Host names, without port, that requests may name; undefined allows all. */
   readonly allowedHosts: ReadonlySet<string> | undefined
 }
+
+const healthy = Buffer.from('{"status":"ok"}')
 
 /** The HTTP server of the bridge: `/mcp` for the handler, `/healthz` for probes, Host and Origin checked against DNS rebinding. */
 export function createFront(handler: Handler, { allowedHosts }: FrontOptions): Server {
@@ -29,13 +31,13 @@ export function createFront(handler: Handler, { allowedHosts }: FrontOptions): S
       }
       const { url = '' } = request
       if (url === '/mcp' || url.startsWith('/mcp?')) return handler.handle(request, response)
-      if (url === '/healthz') return void response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}')
+      if (url === '/healthz') return sendJson(response, 200, healthy, {})
       sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
     },
   )
 }
 
+/** The name in `name:port`, in lower case; empty when it is something else. */
 function hostName(host: string): string {
-  const end = host.startsWith('[') ? host.indexOf(']') + 1 : host.indexOf(':')
-  return (end <= 0 ? host : host.slice(0, end)).toLowerCase()
+  return /^(\[[^\]]*\]|[^:]*)(:\d*)?$/.exec(host)?.[1]?.toLowerCase() ?? ''
 }

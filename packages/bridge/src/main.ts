@@ -27,6 +27,7 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
   })
   if (values.help === true) return undefined
   const [command, ...args] = positionals
+  if (command !== undefined && values.url !== undefined) throw new SettingsError(['--url and a command can not go together'])
   return {
     ...process.env,
     ...(values.host === undefined ? {} : { HOST: values.host }),
@@ -34,7 +35,7 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
     ...(values.url === undefined ? {} : { MCP_PROXY_URL: values.url }),
     ...(command === undefined
       ? {}
-      : { MCP_COMMAND: command, MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ') }),
+      : { MCP_PROXY_URL: undefined, MCP_COMMAND: command, MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ') }),
   }
 }
 
@@ -87,9 +88,9 @@ async function main(): Promise<void> {
     process.stdout.write(`mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`)
   })
   front.on('error', (error) => {
-    process.stderr.write(`${error.message}\n`)
+    process.stderr.write(`mcp-bridge can not listen: ${error.message}\n`)
     process.exitCode = 1
-    void handler[Symbol.asyncDispose]()
+    void stop()
   })
   let stopping = false
   const stop = async (): Promise<void> => {

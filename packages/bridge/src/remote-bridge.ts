@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorCode, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
@@ -21,13 +21,16 @@ export interface RemoteBridgeOptions {
 /** Headers that a remote server is to get of what a client sends: what MCP, content and tracing need. Identity and cookies stay here. */
 const passedOn = /^(accept|content-type|mcp-.*|last-event-id|traceparent|tracestate|baggage|user-agent|accept-language|x-request-id)$/
 
-const stopsHere = /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie|www-authenticate)$/
+/** Hop-by-hop headers (RFC 9110 section 7.6.1), cookies, and what a server says of its own origin: the client's origin is another. */
+const stopsHere =
+  /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie|www-authenticate|access-control-.*|alt-svc|clear-site-data|strict-transport-security)$/
+
+const nothing = Buffer.alloc(0)
 
 /** A remote MCP server behind this address: bytes pass through both ways, with the headers that the configuration adds. */
 export class RemoteBridge implements Handler {
   readonly #options: RemoteBridgeOptions
   readonly #pool: Pool
-  readonly #files = new Map<string, { readonly modified: number; readonly value: string }>()
 
   constructor(options: RemoteBridgeOptions) {
     this.#options = options
@@ -53,7 +56,7 @@ export class RemoteBridge implements Handler {
         if (passedOn.test(lower) && !own.has(lower)) headers.push(name, request.rawHeaders[index + 1] as string)
       }
       try {
-        for (const { name, value } of this.#options.headers) headers.push(name, 'text' in value ? value.text : this.#readFile(value.file))
+        for (const { name, value } of this.#options.headers) headers.push(name, 'text' in value ? value.text : readHeaderFile(value.file))
       } catch (error) {
         this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
         return sendRpcError(response, 502, idOf(body), errorCode.internal, 'The credentials for the remote server can not be read.')
@@ -80,20 +83,16 @@ export class RemoteBridge implements Handler {
     })
   }
 
-  /** Looks at the file's time on each request, so that a rotated secret is used at once. */
-  #readFile(file: string): string {
-    const { mtimeMs: modified } = statSync(file)
-    const known = this.#files.get(file)
-    if (known?.modified === modified) return known.value
-    const value = readFileSync(file, 'utf8').trim()
-    if (!isHeaderValue(value)) throw new Error(`${file} does not hold a header value`)
-    this.#files.set(file, { modified, value })
-    return value
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.destroy()
   }
+}
+
+/** Read for each request, so that a rotated secret is used at once. */
+function readHeaderFile(file: string): string {
+  const value = readFileSync(file, 'utf8').trim()
+  if (!isHeaderValue(value)) throw new Error(`${file} does not hold a header value`)
+  return value
 }
 
 class RemoteExchange implements Dispatcher.DispatchHandler {
@@ -101,34 +100,45 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
   readonly #body: Buffer | null
   readonly #log: Logger
   #abort: ((reason?: Error) => void) | undefined
-  #gone = false
+  /** The client has gone, or has been answered in place of the remote server. */
+  #over = false
 
   constructor(response: ServerResponse, body: Buffer | null, log: Logger) {
     this.#response = response
     this.#body = body
     this.#log = log
     response.on('close', () => {
-      if (response.writableFinished) return
-      this.#gone = true
-      this.#abort?.(new Error('the client has gone'))
+      if (!response.writableFinished) this.#end(new Error('the client has gone'))
     })
   }
 
   onConnect(abort: (reason?: Error) => void): void {
     this.#abort = abort
-    if (this.#gone) abort(new Error('the client has gone'))
+    if (this.#over) abort(new Error('the client has gone'))
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     if (status < 200) return true
+    const refusal = refusalOf(status)
+    if (refusal !== undefined) {
+      this.#log.warn({ status, location: placeOf(headerOf(raw, 'location')) }, refusal)
+      sendRpcError(this.#response, 502, idOf(this.#body), errorCode.internal, refusal)
+      this.#end(new Error(refusal))
+      return true
+    }
+    const hop = headerOf(raw, 'connection')
+      ?.toLowerCase()
+      .split(/[ \t]*,[ \t]*/)
     const headers: string[] = []
     for (let index = 0; index < raw.length; index += 2) {
       const name = String(raw[index])
-      if (!stopsHere.test(name.toLowerCase())) headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
+      const lower = name.toLowerCase()
+      if (!stopsHere.test(lower) && hop?.includes(lower) !== true) headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
     }
     this.#response.on('drain', resume)
     this.#response.writeHead(status, headers)
-    this.#response.flushHeaders()
+    // A stream may stay silent for long, and clients wait for its headers. flushHeaders would write letters beyond ASCII in UTF-8.
+    this.#response.write(nothing)
     return true
   }
 
@@ -140,22 +150,63 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     this.#response.end()
   }
 
-  onError(error: Error): void {
-    if (this.#gone) return
-    // An orderly end would look like a whole answer.
-    if (this.#response.headersSent) return void this.#response.destroy()
-    this.#log.warn({ err: error }, 'the remote server could not be used')
-    const late = (error as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT'
+  onError(error: NodeJS.ErrnoException): void {
+    if (this.#over) return
+    // Neither the error nor its cause is logged whole: they may hold what the remote server has sent.
+    const { code = error.name } = error
+    this.#log.warn({ code }, 'the remote server could not be used')
+    if (this.#response.headersSent) return this.#breakOff()
+    const late = code === 'UND_ERR_HEADERS_TIMEOUT'
     const message = late
       ? 'The remote server did not answer in time.'
       : this.#abort === undefined
-        ? 'The remote server could not be reached.'
-        : 'The remote server broke off.'
+        ? `The remote server could not be reached (${code}).`
+        : `The remote server broke off, or its answer is not HTTP (${code}).`
     sendRpcError(this.#response, late ? 504 : 502, idOf(this.#body), errorCode.internal, message)
+  }
+
+  /** An orderly end would look like a whole answer; HTTP/1.0 has no chunks, so that only a reset tells it from one. */
+  #breakOff(): void {
+    if (this.#response.req.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
+    else this.#response.destroy()
+  }
+
+  #end(reason: Error): void {
+    this.#over = true
+    this.#abort?.(reason)
   }
 }
 
-/** The raw id of a request, for an error that answers it. */
+/**
+ * Why an answer is not for the client. A challenge would ask it for credentials that are not its own; a redirect would send it past
+ * this bridge, to an address that it may not reach or may take for one of ours.
+ */
+function refusalOf(status: number): string | undefined {
+  if (status === 401 || status === 407) return `The remote server refuses the credentials of the bridge (${status}, MCP_PROXY_HEADERS).`
+  if (status >= 300 && status < 400)
+    return `The remote server redirects (${status}), which is not followed: MCP_PROXY_URL must be its final address.`
+  return undefined
+}
+
+/** The first value of a header in a raw list. `name` in lower case. */
+function headerOf(raw: readonly Buffer[], name: string): string | undefined {
+  const at = raw.findIndex((part, index) => index % 2 === 0 && String(part).toLowerCase() === name)
+  return at === -1 ? undefined : raw[at + 1]?.toString('latin1')
+}
+
+/** An address without what may be secret in it. */
+function placeOf(location: string | undefined): string | undefined {
+  return location?.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//')
+}
+
+/** The raw id of a request, for an error that answers it. The body is as the client sent it, so it may be anything. */
 function idOf(body: Buffer | null): string | undefined {
-  return body === null || body[0] !== 0x7b ? undefined : outline(body).id
+  if (body === null || body[0] !== 0x7b) return undefined
+  try {
+    JSON.parse(body.toString())
+    const { id, method } = outline(body)
+    return method === undefined ? undefined : id
+  } catch {
+    return undefined
+  }
 }

@@ -32,16 +32,55 @@ describe('settings of the bridge', () => {
     'http://my_host/mcp',
     'http://[::1]:3000/mcp',
     'http://10.0.0.1/x?y=z',
+    'HTTP://Host:65535',
+    'http://bücher.example/mcp',
+    ' http://host/with-space-around \n',
   ])('the address %s is accepted', (url) => {
     expect(readSettings({ MCP_PROXY_URL: url }).upstream).toMatchObject({ kind: 'remote' })
   })
 
-  test.each(['ftp://host/x', 'git://host', 'file:///etc/passwd', 'javascript:alert(1)', 'not an address', 'http://'])(
-    'the address %s is refused',
-    (url) => {
-      expect(mistakesOf({ MCP_PROXY_URL: url })).toMatch(/MCP_PROXY_URL: must be an http/)
-    },
-  )
+  test.each([
+    'ftp://host/x',
+    'git://host',
+    'file:///etc/passwd',
+    'javascript:alert(1)',
+    'not an address',
+    'http://',
+    'http:host',
+    'http:\\\\host\\mcp',
+    'http://host\\@other/',
+    'http://ho\nst/',
+    'http://host/a b',
+    'http://host:65536/',
+    'http://host:/x\u0000\r\n',
+    '//host/mcp',
+    'localhost:3001/mcp',
+  ])('the address %j is refused', (url) => {
+    expect(mistakesOf({ MCP_PROXY_URL: url })).toBe('MCP_PROXY_URL: must be an http:// or https:// address')
+  })
+
+  test.each(['1.5', '1e3', '0x10', ' 1', '1 ', '+1', '-0', 'NaN', 'Infinity', '99999999999999999999'])('%j is no limit', (text) => {
+    expect(mistakesOf({ MCP_COMMAND: 'x', MCP_MAX_SESSIONS: text })).toMatch(
+      /^MCP_MAX_SESSIONS: .* is not a whole number from 1 to 1000000$/,
+    )
+  })
+
+  test('what stands in the place of a header name is not repeated: it may be a secret', () => {
+    for (const headers of [
+      'Bearer hunter2',
+      'A: b\nhunter2',
+      ': hunter2',
+      'hunter2 x: y',
+      '{"hunter2 ":1}',
+      '{"a":"hunter2',
+      '["hunter2"]',
+      '"hunter2"',
+    ]) {
+      const mistakes = mistakesOf({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: headers })
+      expect(mistakes).toMatch(/^MCP_PROXY_HEADERS: /)
+      expect(mistakes).not.toContain('hunter2')
+    }
+  })
 
   test('a password in the address is refused and not repeated', () => {
     expect(mistakesOf({ MCP_PROXY_URL: 'http://user:hunter2@host/' })).toMatch(/MCP_PROXY_HEADERS for credentials/)

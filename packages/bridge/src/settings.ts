@@ -68,9 +68,9 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   const number = (name: string, fallback: number, min: number, max: number): number => {
     const text = environment[name]
     if (text === undefined || text === '') return fallback
-    const value = Number(text)
-    if (Number.isFinite(value) && value >= min && value <= max) return value
-    mistakes.push(`${name}: '${text}' is not a number from ${min} to ${max}`)
+    const value = /^\d+$/.test(text) ? Number(text) : -1
+    if (value >= min && value <= max) return value
+    mistakes.push(`${name}: '${text}' is not a whole number from ${min} to ${max}`)
     return fallback
   }
   const choice = <T extends string>(name: string, choices: readonly [T, ...T[]]): T => {
@@ -125,11 +125,12 @@ function stdio(
 }
 
 function remote(environment: Readonly<Record<string, string | undefined>>, mistakes: string[]): Upstream | undefined {
-  const text = environment['MCP_PROXY_URL'] ?? ''
+  const text = (environment['MCP_PROXY_URL'] ?? '').trim()
   const headers = parseHeaders(environment['MCP_PROXY_HEADERS'], mistakes)
   // The value may hold a password, so it is not repeated.
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url === undefined || !/^https?:$/.test(url.protocol)) mistakes.push('MCP_PROXY_URL: must be an http:// or https:// address')
+  // The URL standard mends much: it drops line breaks, and takes `http:host` and `http:\\host` for `http://host`.
+  const url = /^https?:\/\/[^\s\\\p{Cc}]+$/iu.test(text) && URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined) mistakes.push('MCP_PROXY_URL: must be an http:// or https:// address')
   else if (url.username !== '' || url.password !== '')
     mistakes.push('MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials')
   return url === undefined ? undefined : { kind: 'remote', url, headers }
@@ -137,36 +138,43 @@ function remote(environment: Readonly<Record<string, string | undefined>>, mista
 
 const framing = /^(host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|proxy-connection|expect|mcp-session-id)$/i
 
-/** A JSON object of names and values, or lines `Name: value`. A value `@file:/path`, or `{"file": "/path"}` in JSON, is read from that file. */
+/**
+ * A JSON object of names and values, or lines `Name: value`. A value `@file:/path`, or `{"file": "/path"}` in JSON, is read from that file.
+ * Mistakes repeat nothing but names that are names: what stands in the wrong place may be a secret.
+ */
 function parseHeaders(text: string | undefined, mistakes: string[]): UpstreamHeader[] {
-  if (text === undefined || text.trim() === '') return []
-  let entries: [string, unknown][]
+  const given = text?.trim() ?? ''
+  if (given === '') return []
+  if (!given.startsWith('{')) {
+    return given.split(/\r?\n/).flatMap((line, index) => {
+      const colon = line.indexOf(':')
+      if (colon > 0) return parseHeader(line.slice(0, colon).trim(), line.slice(colon + 1).trim(), index, mistakes)
+      mistakes.push(`MCP_PROXY_HEADERS: line ${index + 1} is not of the form Name: value`)
+      return []
+    })
+  }
   try {
-    entries = text.trim().startsWith('{')
-      ? Object.entries(JSON.parse(text) as object)
-      : text
-          .trim()
-          .split(/\r?\n/)
-          .map((line): [string, unknown] => [line.slice(0, line.indexOf(':')).trim(), line.slice(line.indexOf(':') + 1).trim()])
+    return Object.entries(JSON.parse(given) as object).flatMap(([name, value], index) => parseHeader(name, value, index, mistakes))
   } catch {
     mistakes.push('MCP_PROXY_HEADERS: is neither a JSON object nor lines of the form Name: value')
     return []
   }
-  return entries.flatMap(([name, given]): UpstreamHeader[] => {
-    const file =
-      typeof given === 'object' && given !== null
-        ? (given as { file?: unknown }).file
-        : typeof given === 'string' && given.startsWith('@file:')
-          ? given.slice('@file:'.length)
-          : undefined
-    const value = file === undefined ? given : file
-    if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) mistakes.push(`MCP_PROXY_HEADERS: '${name.slice(0, 50)}' is not a header name`)
-    else if (framing.test(name)) mistakes.push(`MCP_PROXY_HEADERS: ${name} is set by the bridge`)
-    else if (typeof value !== 'string' || !isHeaderValue(value))
-      mistakes.push(`MCP_PROXY_HEADERS: the value of ${name} is not a header value`)
-    else return [{ name, value: file === undefined ? { text: value } : { file: value } }]
-    return []
-  })
+}
+
+function parseHeader(name: string, given: unknown, index: number, mistakes: string[]): UpstreamHeader[] {
+  const file =
+    typeof given === 'object' && given !== null
+      ? (given as { file?: unknown }).file
+      : typeof given === 'string' && given.startsWith('@file:')
+        ? given.slice('@file:'.length)
+        : undefined
+  const value = file === undefined ? given : file
+  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) mistakes.push(`MCP_PROXY_HEADERS: name ${index + 1} is not a header name`)
+  else if (framing.test(name)) mistakes.push(`MCP_PROXY_HEADERS: ${name} is set by the bridge`)
+  else if (typeof value !== 'string' || !isHeaderValue(value))
+    mistakes.push(`MCP_PROXY_HEADERS: the value of ${name} is not a header value`)
+  else return [{ name, value: file === undefined ? { text: value } : { file: value } }]
+  return []
 }
 
 /** RFC 9110 section 5.5: visible characters, spaces and tabs. */

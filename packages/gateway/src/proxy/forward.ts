@@ -60,6 +60,8 @@ export function forward(upstream: Upstream, forwarding: Forwarding): (reason: Ga
   return (reason) => exchange.interrupt(reason)
 }
 
+const nothing = Buffer.alloc(0)
+
 /** It is undici's handler itself, because this is the hot path. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #upstream: Upstream
@@ -116,8 +118,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#answered = true
     this.#events = rawHeader(raw, 'content-type')?.startsWith('text/event-stream') === true
     response.on('drain', resume)
-    // An event stream may stay silent for long, and clients wait for its headers.
-    if (length === undefined) response.flushHeaders()
+    // An event stream may stay silent for long, and clients wait for its headers. `flushHeaders` would write letters beyond ASCII in UTF-8.
+    if (length === undefined) response.write(nothing)
     return true
   }
 
