@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { localhostHostValidation, localhostOriginValidation, toNodeHandler, toWebRequest } from '@modelcontextprotocol/node'
+import {
+  localhostHostValidation,
+  localhostOriginValidation,
+  toNodeHandler,
+  toWebRequest,
+  type NodeIncomingMessageLike,
+} from '@modelcontextprotocol/node'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
 import { createMcpHandler, InMemoryServerEventBus, isLegacyRequest } from '@modelcontextprotocol/server'
 import { createEventLog } from './event-log.ts'
+import type { Era } from './fixture-process.ts'
 import { createLegacyServer, type Changes } from './legacy-half.ts'
 import { modernServers } from './modern-half.ts'
-
-export type Era = 'legacy' | 'modern' | 'dual'
 
 type Handler = (request: IncomingMessage, response: ServerResponse, body?: unknown) => Promise<void>
 
@@ -62,7 +67,8 @@ function legacyHandler(changes: Changes): Handler {
 function modernHandler(changes: InMemoryServerEventBus): Handler {
   const create = modernServers()
   const handler = createMcpHandler(() => create(async (_server, change) => changes.publish(change)), { legacy: 'reject', bus: changes })
-  return toNodeHandler(handler)
+  const serve = toNodeHandler(handler)
+  return (request, response, body) => serve(request as NodeIncomingMessageLike, response, body)
 }
 
 function byEra(legacy: Handler, modern: Handler): Handler {
@@ -74,7 +80,7 @@ function byEra(legacy: Handler, modern: Handler): Handler {
     } catch {
       return refuse(response, 400, -32700, 'Parse error')
     }
-    const half = (await isLegacyRequest(await toWebRequest(request, body), body)) ? legacy : modern
+    const half = (await isLegacyRequest(await toWebRequest(request as NodeIncomingMessageLike, body), body)) ? legacy : modern
     return half(request, response, body)
   }
 }

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import {
+  CLIENT_CAPABILITIES_META_KEY,
   createRequestStateCodec,
   fromJsonSchema,
   inputRequired,
   McpServer,
-  MissingRequiredClientCapabilityError,
   ResourceNotFoundError,
   ProtocolError,
   type CallToolResult,
@@ -15,7 +15,6 @@ import {
   type ServerContext,
 } from '@modelcontextprotocol/server'
 import {
-  CapabilityMissing,
   PagesFirst,
   complete,
   identity,
@@ -54,15 +53,13 @@ function createModernServer(states: States, announce: (server: McpServer, change
       completions: {},
       logging: {},
     },
-    requestState: { verify: states.verify },
+    requestState: { verify: (state, context) => states.verify(state, context) },
   })
   const { server } = mcp
 
   const callOf = (context: ServerContext, args: Json | undefined): Call => ({
     arguments: args ?? {},
-    clientCapabilities: {
-      ...(context.mcpReq.envelope?.['io.modelcontextprotocol/clientCapabilities'] ?? server.getClientCapabilities()),
-    },
+    clientCapabilities: declared(context) ?? { ...server.getClientCapabilities() },
     answers: context.mcpReq.inputResponses ?? {},
     state: context.mcpReq.requestState<{ readonly state: unknown }>()?.state,
     signal: context.mcpReq.signal,
@@ -132,7 +129,12 @@ function createModernServer(states: States, announce: (server: McpServer, change
   return mcp
 }
 
-/** What a body cannot do without is an error of the protocol in this era; pages that come first are questions like others. */
+/** What the client declared with this request, which is how it does in this era. */
+function declared({ mcpReq }: ServerContext): Json | undefined {
+  return (mcpReq.envelope as Record<string, Json> | undefined)?.[CLIENT_CAPABILITIES_META_KEY]
+}
+
+/** In this era pages that come first are questions like others. */
 async function questionsOrResult<Result extends object>(
   run: (call: Call) => Result | Questions | Promise<Result | Questions>,
   call: Call,
@@ -140,11 +142,12 @@ async function questionsOrResult<Result extends object>(
   try {
     return await run(call)
   } catch (error) {
-    if (error instanceof CapabilityMissing) throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { [error.capability]: {} } })
     if (error instanceof PagesFirst)
       return {
         questions: Object.fromEntries(
-          Object.entries(error.pages).map(([key, page]) => [key, { method: 'elicitation/create', params: { mode: 'url', ...page } }] as const),
+          Object.entries(error.pages).map(
+            ([key, page]) => [key, { method: 'elicitation/create', params: { mode: 'url', ...page } }] as const,
+          ),
         ),
       }
     throw error

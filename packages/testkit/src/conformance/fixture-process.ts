@@ -1,0 +1,57 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Probe } from './hostile-behaviours.ts'
+
+export type Era = 'legacy' | 'modern' | 'dual'
+
+const programAt = (name: string): string => fileURLToPath(new URL(`../../dist/conformance/${name}.js`, import.meta.url))
+
+const probeWords = (probe: Probe | undefined): readonly string[] => (probe === undefined ? [] : ['--probe', probe])
+
+/** Command lines of the fixtures that speak on stdin and stdout. */
+export const stdioFixtures = {
+  conformance: (era: Era): readonly string[] => [process.execPath, programAt('fixture-server'), '--era', era, '--transport', 'stdio'],
+  hostile: (probe?: Probe): readonly string[] => [process.execPath, programAt('hostile-stdio-server'), ...probeWords(probe)],
+}
+
+/** A fixture that listens, as a process of its own on a free port. Disposing ends it. */
+export class FixtureProcess implements AsyncDisposable {
+  readonly url: string
+  readonly #child: ChildProcess
+
+  private constructor(child: ChildProcess, url: string) {
+    this.#child = child
+    this.url = url
+  }
+
+  /** The conformance fixture for one era or both. An unguarded one takes any `Host` and `Origin`. */
+  static conformance(era: Era, options: { readonly unguarded?: boolean } = {}): Promise<FixtureProcess> {
+    return FixtureProcess.#start('fixture-server', ['--era', era, ...(options.unguarded === true ? ['--unguarded'] : [])])
+  }
+
+  /** The server that breaks the rules on command; with a probe's name it answers `server/discover` as that says. */
+  static hostile(probe?: Probe): Promise<FixtureProcess> {
+    return FixtureProcess.#start('hostile-http-server', probeWords(probe))
+  }
+
+  static async #start(program: string, words: readonly string[]): Promise<FixtureProcess> {
+    const child = spawn(process.execPath, [programAt(program), ...words], {
+      env: { ...process.env, HOST: '127.0.0.1', PORT: '0' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const exited = once(child, 'exit').then(([code]) => {
+      throw new Error(`${program} ended with ${code} before it listened`)
+    })
+    const [url] = (await Promise.race([once(child.stdout.setEncoding('utf8'), 'data'), exited])) as [string]
+    exited.catch(() => undefined)
+    return new FixtureProcess(child, url.trim())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    const exit = once(this.#child, 'exit')
+    this.#child.kill('SIGKILL')
+    await exit
+  }
+}

@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  resolve: { conditions: ['mcpgw-source'] },
+  ssr: { resolve: { conditions: ['mcpgw-source'] } },
+  test: {
+    name: 'conformance',
+    include: ['test/conformance/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    maxConcurrency: 3,
+    testTimeout: 120_000,
+    hookTimeout: 30_000,
+    expect: { poll: { timeout: 15_000 } },
+    reporters: ['default', './test/closing-line-reporter.ts'],
+  },
+})
