@@ -1,4 +1,9 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayProcess, programs } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
@@ -11,7 +16,14 @@ beforeAll(async () => {
       MCPGW_EDGE_HEADERS_TIMEOUT_SECONDS: '1',
       MCPGW_EDGE_REQUEST_TIMEOUT_SECONDS: '2',
     },
-    config: { runtime: { images: { echo: { command: [process.execPath, programs.echoHttp] } } } },
+    config: {
+      runtime: {
+        images: {
+          echo: { command: [process.execPath, programs.echoHttp] },
+          elsewhere: { command: [process.execPath, programs.echoHttp], path: '/some/where' },
+        },
+      },
+    },
   })
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
@@ -19,6 +31,8 @@ afterAll(() => gateway[Symbol.asyncDispose]())
 const alice = { 'x-dev-userid': 'alice', 'x-dev-roles': '' }
 const bob = { 'x-dev-userid': 'bob', 'x-dev-roles': 'mcp.engineer' }
 const admin = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
+/** The caller of requests that say nothing. */
+const open = {} as unknown as typeof alice
 let names = 0
 const newName = (): string => `adapter-${(names += 1)}`
 const minimal = (name: string, more: object = {}): object => ({ name, imageName: 'echo', imageVersion: '1.0.0', replicaCount: 0, ...more })
@@ -131,6 +145,42 @@ describe('the life of an adapter', () => {
   })
 })
 
+describe('the status', () => {
+  test('is Healthy only once every replica runs the present generation (B12)', async () => {
+    const name = newName()
+    await create(minimal(name, { replicaCount: 2 }), open)
+    await gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy')
+    await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { NEW: 'value' } })
+    const seen: string[] = []
+    const last = await gateway.untilStatus(name, (status) => {
+      seen.push(status.replicaStatus)
+      if (status.replicaStatus === 'Healthy')
+        expect(status).toMatchObject({ generation: 2, observedGeneration: 2, updatedReplicas: 2, readyReplicas: 2 })
+      return status.replicaStatus === 'Healthy'
+    })
+    expect(seen[0]).toMatch(/^(Progressing|Degraded): /)
+    expect(last.replicas.map(({ generation }) => generation)).toEqual([2, 2])
+  })
+
+  test('and logs of what is stopped, can not run, or was deleted are answers with a code, never a failure (B9, B10, B11)', async () => {
+    const [stopped, broken] = [newName(), newName()]
+    await create(minimal(stopped))
+    await create(minimal(broken, { imageName: 'no-such-image', replicaCount: 1 }))
+    const get = (path: string): ReturnType<GatewayProcess['api']> => gateway.api('GET', `/adapters/${path}`, undefined, alice)
+    await expect.poll(async () => (await get(`${stopped}/status`)).body).toMatchObject({ replicaStatus: 'Stopped', readyReplicas: 0 })
+    await expect
+      .poll(async () => (await get(`${broken}/status`)).body)
+      .toMatchObject({
+        replicaStatus: 'Degraded: 0/1 ready',
+        conditions: expect.arrayContaining([expect.objectContaining({ reason: 'ImageNotFound' })]),
+      })
+    for (const name of [stopped, broken]) expect(await get(`${name}/logs`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
+    await gateway.api('DELETE', `/adapters/${stopped}`, undefined, alice)
+    for (const path of [stopped, `${stopped}/status`, `${stopped}/logs`])
+      expect(await get(path)).toMatchObject({ status: 404, body: { code: 'not_found' } })
+  })
+})
+
 describe('secrets (A12)', () => {
   test('are never echoed, and survive reading, editing and sending back', async () => {
     const name = newName()
@@ -197,6 +247,16 @@ describe('who may do what', () => {
     expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: true }, admin)).status).toBe(200)
     expect((await gateway.api('PATCH', `/adapters/${name}`, { description: 'mine' }, alice)).status).toBe(200)
     expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: false }, alice)).status).toBe(200)
+  })
+})
+
+describe('roles', () => {
+  test('match however they were padded, in the payload or in the header (B14)', async () => {
+    const name = newName()
+    const { body } = await create(minimal(name, { requiredRoles: ['  mcp.engineer ', 'mcp.engineer'] }))
+    expect(body).toMatchObject({ requiredRoles: ['mcp.engineer'] })
+    const padded = { 'x-dev-userid': 'bob', 'x-dev-roles': ' other ,  mcp.engineer ' }
+    expect((await gateway.api('GET', `/adapters/${name}`, undefined, padded)).status).toBe(200)
   })
 })
 
@@ -371,5 +431,73 @@ describe('the edge', () => {
     expect((await gateway.api('GET', '/readyz')).body).toEqual({ status: 'ready' })
     expect((await gateway.api('GET', '/openapi.json')).body).toMatchObject({ openapi: '3.1.1', paths: { '/adapters': {} } })
     expect((await gateway.api('GET', '/docs')).body).toContain('POST')
+  })
+})
+
+describe('an image', () => {
+  test('may serve MCP at another path than /mcp, and the query goes along (C25)', async () => {
+    const name = newName()
+    await create(minimal(name, { imageName: 'elsewhere', replicaCount: 1 }))
+    const answer = await gateway.api(
+      'POST',
+      `/adapters/${name}/mcp?a=b`,
+      { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'where' } },
+      { ...alice, accept: 'application/json, text/event-stream' },
+    )
+    expect(answer).toMatchObject({ status: 200, body: { result: { structuredContent: { url: '/some/where?a=b' } } } })
+  })
+})
+
+describe('the program', () => {
+  /** Runs it to its end, which a mistake brings at once. */
+  function run(environment: Record<string, string>, ...words: string[]): { status: number | null; stderr: string } {
+    const dataDir = mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
+    try {
+      return spawnSync(process.execPath, [programs.gateway, ...words], {
+        cwd: dataDir,
+        env: { ...process.env, MCPGW_PORT: '0', MCPGW_DATA_DIR: dataDir, ...environment },
+        encoding: 'utf8',
+        timeout: 15_000,
+      })
+    } finally {
+      rmSync(dataDir, { recursive: true, force: true })
+    }
+  }
+
+  test.each([
+    ['a port that is taken', () => run({ MCPGW_PORT: new URL(gateway.origin).port }), 1, /another program listens there.*MCPGW_PORT/],
+    ['a data folder that is in use', () => run({ MCPGW_DATA_DIR: gateway.dataDir }), 1, /Another gateway .* uses the data folder/],
+    ['a data folder that is a file', () => run({ MCPGW_DATA_DIR: programs.gateway }), 1, /The data folder .* can not be made/],
+    ['a configuration that is not there', () => run({ MCPGW_CONFIG: '/no/such.yaml' }), 1, /\/no\/such\.yaml: .*no such file/],
+    ['a variable that is misspelt', () => run({ MCPGW_HSOT: 'x' }), 1, /MCPGW_HSOT: is not known/],
+    ['an unknown option', () => run({}, '--nope'), 2, /Unknown option '--nope'/],
+    ['an unknown command', () => run({}, 'serve'), 2, /Unknown command: serve/],
+  ])('says what is wrong with %s, without a stack trace', (_what, start, status, message) => {
+    const outcome = start()
+    expect(outcome.stderr).toMatch(message)
+    expect(outcome.stderr).not.toMatch(/^ +at /m)
+    expect(outcome.status).toBe(status)
+  })
+
+  test('drains on a Ctrl-C that arrives twice, from the terminal and from npm', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
+    const second = await GatewayProcess.start({
+      dataDir,
+      environment: { MCPGW_EDGE_DRAIN_SECONDS: '1' },
+      config: { runtime: { images: { echo: { command: [process.execPath, programs.echoHttp] } } } },
+    })
+    await second.api('POST', '/adapters', minimal('echo', { replicaCount: 1 }))
+    await second.untilStatus('echo', ({ replicaStatus }) => replicaStatus === 'Healthy')
+    // A call that is open holds the drain up for its second, in which the other signal comes.
+    const held = second.api('POST', '/adapters/echo/mcp', { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'never' } })
+    const cut = expect(held).rejects.toThrow()
+    await sleep(100)
+    const ended = second.end('SIGINT')
+    await sleep(50)
+    process.kill(second.pid, 'SIGINT')
+    expect(await ended).toBe(0)
+    await cut
+    expect(existsSync(join(dataDir, 'gateway.lock'))).toBe(false)
+    rmSync(dataDir, { recursive: true, force: true })
   })
 })

@@ -24,14 +24,9 @@ for example MCPGW_HOST, MCPGW_PORT, MCPGW_DATA_DIR. docs/configuration.md lists 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string }
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      demo: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
-      version: { type: 'boolean', default: false },
-    },
-  })
+  const words = parseWords()
+  if (typeof words === 'string') return say(`${words}\n\n${usage}`, 2)
+  const { values, positionals } = words
   const command = positionals.join(' ')
   if (values.help) return say(usage)
   if (values.version) return say(`${version}\n`)
@@ -44,17 +39,40 @@ async function main(): Promise<number> {
   return await serve(config, values.demo)
 }
 
+function parseWords() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        demo: { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+        version: { type: 'boolean', default: false },
+      },
+    })
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+/** npm repeats to its child the signal of a Ctrl-C that the terminal has sent to both: one key press, not two. */
+const sameKeyPressMs = 1000
+
 /** Runs until the first SIGINT or SIGTERM, then drains. A second signal does not wait. */
 async function serve(config: Config, demo: boolean): Promise<number> {
   const stop = new AbortController()
+  let stoppedAt = 0
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (stop.signal.aborted) process.exit(130)
-      stop.abort()
+      if (!stop.signal.aborted) {
+        stoppedAt = performance.now()
+        stop.abort()
+      } else if (performance.now() - stoppedAt > sameKeyPressMs) process.exit(130)
     })
   }
   const log = createLog({ level: config.log.level, format: config.log.format, terminal: process.stderr.isTTY })
-  await using app = await openApp({ config, log, environment: process.env, version })
+  await using app = await openApp({ config, log, environment: process.env, version }).catch((error: unknown) => {
+    throw explained(error, config)
+  })
   process.stdout.write(banner(app.origin, config))
   if (demo && !stop.signal.aborted) {
     await runDemo(app.origin, (line) => process.stdout.write(`${line}\n`), stop.signal).catch((error: unknown) => {
@@ -63,7 +81,26 @@ async function serve(config: Config, demo: boolean): Promise<number> {
     if (!stop.signal.aborted) process.stdout.write(`\nThe gateway stays up at ${app.origin}. Ctrl-C stops it and all that it started.\n`)
   }
   if (!stop.signal.aborted) await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+  log.info('draining')
   return 0
+}
+
+/** What the operating system says of the address, in words that say what to do. */
+function explained(error: unknown, { host, port }: Config): unknown {
+  if (!(error instanceof Error) || !('syscall' in error) || error.syscall !== 'listen' || !('code' in error)) return error
+  const why: Record<string, string> = {
+    EADDRINUSE: 'another program listens there. Stop it, or set MCPGW_PORT',
+    EACCES: 'this user may not listen there. Set MCPGW_PORT to 1024 or more',
+    EADDRNOTAVAIL: 'this machine has no such address. Set MCPGW_HOST',
+  }
+  return new Error(`The gateway can not listen on ${host}:${port}: ${why[String(error.code)] ?? error.message}.`, { cause: error })
+}
+
+/** A stack trace serves only where the program is at fault. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const ourFault = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError
+  return ourFault ? (error.stack ?? error.message) : error.message
 }
 
 function banner(origin: string, config: Config): string {
@@ -102,9 +139,7 @@ function say(text: string, code = 0): number {
 main().then(
   (code) => (process.exitCode = code),
   (error: unknown) => {
-    process.stderr.write(
-      `${error instanceof ConfigError ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    )
+    process.stderr.write(`${describe(error)}\n`)
     process.exitCode = 1
   },
 )

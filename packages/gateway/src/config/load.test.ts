@@ -32,11 +32,17 @@ describe('configuration', () => {
       environment: { MCPGW_EDGE_DRAIN_SECONDS: 'soon', MCPGW_HSOT: 'x', MCPGW_LOG_LEVEL: 'loud' },
     })
     expect(mistakes.join('\n')).toMatch(/gw\.yaml:1: port/)
-    expect(mistakes.join('\n')).toMatch(/gw\.yaml:2: edge: .*bodyLimit/)
+    expect(mistakes.join('\n')).toMatch(/gw\.yaml:3: edge\.bodyLimit: is not known/)
     expect(mistakes.join('\n')).toMatch(/gw\.yaml:6: runtime\.images\.a\.command/)
     expect(mistakes.join('\n')).toMatch(/MCPGW_EDGE_DRAIN_SECONDS: 'soon'/)
     expect(mistakes.join('\n')).toMatch(/MCPGW_HSOT: is not known/)
     expect(mistakes.join('\n')).toMatch(/MCPGW_LOG_LEVEL: log\.level/)
+  })
+
+  test('a setting that is not known is named with its own line', () => {
+    expect(mistakesOf({ file: { name: 'gw.yaml', text: 'port: 1\nhost: localhost\nfoo: 1\n' }, environment: {} })).toEqual([
+      'gw.yaml:3: foo: is not known',
+    ])
   })
 
   test('YAML that can not be read names its line', () => {

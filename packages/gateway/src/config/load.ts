@@ -1,5 +1,6 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
+import { parseNetwork } from '../lib/address-policy.ts'
 import { ConfigSchema, type Config } from './config.ts'
 
 /** Every mistake of a configuration, so that one round of editing mends them all. */
@@ -32,9 +33,14 @@ export function loadConfig(source: ConfigSource): Config {
   const origins = applyEnvironment(data, source.environment, mistakes)
   const parsed = ConfigSchema.safeParse(data)
   for (const issue of parsed.error?.issues ?? []) {
-    const path = issue.path.join('.')
-    const place = origins.get(path) ?? locate(issue.path)
-    mistakes.push(`${place ?? 'configuration'}: ${path === '' ? '' : `${path}: `}${issue.message}`)
+    const found =
+      issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is not known' }))
+        : [{ path: issue.path, message: issue.message }]
+    for (const { path, message } of found) {
+      const setting = path.join('.')
+      mistakes.push(`${origins.get(setting) ?? locate(path) ?? 'configuration'}: ${setting}: ${message}`)
+    }
   }
   if (parsed.success && mistakes.length === 0) mistakes.push(...contradictions(parsed.data))
   if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes)
@@ -64,6 +70,13 @@ function contradictions(config: Config): string[] {
     found.push(
       "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",
     )
+  }
+  for (const [index, network] of (config.tools.endpointNetworks ?? []).entries()) {
+    try {
+      parseNetwork(network)
+    } catch (error) {
+      found.push(`tools.endpointNetworks.${index}: ${(error as Error).message}`)
+    }
   }
   for (const [index, key] of config.sessions.keys.entries()) {
     if (Buffer.from(key, 'base64').length !== 32)

@@ -1,4 +1,5 @@
-import { chmodSync } from 'node:fs'
+import { chmodSync, statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import Database from 'libsql'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
@@ -26,6 +27,8 @@ const migrations = [
    CREATE TABLE deletion (change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
    CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
    INSERT INTO counter VALUES (1, 0);`,
+  // MCP tool names are unique, also when two processes create at once.
+  `CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
 ]
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
@@ -40,7 +43,7 @@ interface Row {
 
 /**
  * Opens the embedded store: one file, WAL, every write on disk before it returns.
- * @throws GatewayError `store_unavailable` when the file can not be opened or is of a newer version
+ * @throws GatewayError `store_unavailable` when the file can not be opened, is damaged or is of a newer version; `storage_full`
  */
 export function openSqliteStore(options: SqliteOptions): Store {
   let database: Database.Database
@@ -52,14 +55,24 @@ export function openSqliteStore(options: SqliteOptions): Store {
     database.exec('PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     migrate(database, options.file)
+    check(database)
   } catch (error) {
     if (error instanceof GatewayError) throw error
-    throw new GatewayError('store_unavailable', {
-      detail: `The store ${options.file} can not be opened: ${(error as Error).message}`,
+    const { message } = error as Error
+    throw new GatewayError(isFull(error, options.file) ? 'storage_full' : 'store_unavailable', {
+      detail: isDamage(error)
+        ? `The store ${options.file} is damaged (${message}). Keep a copy of it; then restore a copy from before, or take out what can be saved with sqlite3's .recover.`
+        : `The store ${options.file} can not be opened: ${message}`,
       cause: error,
     })
   }
-  return new SqliteStore(database, options.pollMs ?? 500)
+  return new SqliteStore(database, options)
+}
+
+/** Damage is told when the store is opened, not when a write has already built upon it. */
+function check(database: Database.Database): void {
+  const { quick_check: result } = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
+  if (result !== 'ok') throw new Database.SqliteError(result.replaceAll(/\s+/g, ' '), 'SQLITE_CORRUPT', 11)
 }
 
 function migrate(database: Database.Database, file: string): void {
@@ -78,9 +91,9 @@ function migrate(database: Database.Database, file: string): void {
   })
 }
 
-/** All of the work or nothing of it. */
-function inTransaction(database: Database.Database, work: () => void): void {
-  database.exec('BEGIN IMMEDIATE')
+/** All of the work or nothing of it; for `DEFERRED` work that only reads, one state of the file throughout. */
+function inTransaction(database: Database.Database, work: () => void, mode: 'IMMEDIATE' | 'DEFERRED' = 'IMMEDIATE'): void {
+  database.exec(`BEGIN ${mode}`)
   try {
     work()
     database.exec('COMMIT')
@@ -93,6 +106,7 @@ function inTransaction(database: Database.Database, work: () => void): void {
 
 class SqliteStore implements Store {
   readonly #database: Database.Database
+  readonly #file: string
   readonly #watchers = new Set<Watcher>()
   readonly #poll: NodeJS.Timeout
   readonly #get: Database.Statement
@@ -101,8 +115,9 @@ class SqliteStore implements Store {
   #seenChange: number
   #closed = false
 
-  constructor(database: Database.Database, pollMs: number) {
+  constructor(database: Database.Database, { file, pollMs = 500 }: SqliteOptions) {
     this.#database = database
+    this.#file = file
     this.#get = database.prepare('SELECT body FROM resource WHERE name = ?')
     this.#dataVersion = database.prepare('PRAGMA data_version')
     this.#seenVersion = this.#readDataVersion()
@@ -120,17 +135,19 @@ class SqliteStore implements Store {
   }
 
   async get(name: string): Promise<Resource | undefined> {
-    const row = this.#read(() => this.#get.get(name)) as { body: string } | undefined
-    return row === undefined ? undefined : (JSON.parse(row.body) as Resource)
+    return this.#read(() => {
+      const row = this.#get.get(name) as { body: string } | undefined
+      return row === undefined ? undefined : (JSON.parse(row.body) as Resource)
+    })
   }
 
   async list(query: ListQuery): Promise<readonly Resource[]> {
-    const rows = this.#read(() =>
-      this.#database
+    return this.#read(() => {
+      const rows = this.#database
         .prepare('SELECT body FROM resource WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?')
-        .all(query.after ?? '', query.kind ?? null, query.kind ?? null, query.limit ?? -1),
-    ) as { body: string }[]
-    return rows.map(({ body }) => JSON.parse(body) as Resource)
+        .all(query.after ?? '', query.kind ?? null, query.kind ?? null, query.limit ?? -1) as { body: string }[]
+      return rows.map(({ body }) => JSON.parse(body) as Resource)
+    })
   }
 
   async replace(resource: Resource, expectedVersion: number): Promise<void> {
@@ -172,6 +189,12 @@ class SqliteStore implements Store {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#poll)
+    try {
+      // libsql keeps the file open until its statements are collected, so that SQLite's own last checkpoint does not come.
+      this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+    } catch {
+      // Another process reads, or the disk is full: what is not in the file yet stays in the log beside it.
+    }
     this.#database.close()
   }
 
@@ -185,7 +208,7 @@ class SqliteStore implements Store {
         work(number)
       })
     } catch (error) {
-      throw toStoreError(error)
+      throw this.#toError(error)
     }
     for (const watcher of this.#watchers) watcher.notify(change)
   }
@@ -194,8 +217,17 @@ class SqliteStore implements Store {
     try {
       return work()
     } catch (error) {
-      throw toStoreError(error)
+      throw this.#toError(error)
     }
+  }
+
+  #toError(error: unknown): GatewayError {
+    if (error instanceof GatewayError) return error
+    if ((error as { code?: string }).code === 'SQLITE_CONSTRAINT_UNIQUE')
+      return new GatewayError('name_taken', { detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).', cause: error })
+    if (isFull(error, this.#file))
+      return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
+    return new GatewayError('store_unavailable', { ...(isDamage(error) ? { detail: 'The store is damaged.' } : {}), cause: error })
   }
 
   #missed(name: string, uid: string): GatewayError {
@@ -215,12 +247,19 @@ class SqliteStore implements Store {
   #lookForForeignChanges(): void {
     if (this.#closed) return
     try {
-      const version = this.#readDataVersion()
-      if (version !== this.#seenVersion) {
-        for (const change of this.#changesAfter(this.#seenChange)) for (const watcher of this.#watchers) watcher.notify(change)
-        this.#seenVersion = version
-      }
-      this.#seenChange = this.#lastChange()
+      // In one transaction: a change that another process makes between two of these reads would be passed over.
+      inTransaction(
+        this.#database,
+        () => {
+          const version = this.#readDataVersion()
+          if (version !== this.#seenVersion) {
+            for (const change of this.#changesAfter(this.#seenChange)) for (const watcher of this.#watchers) watcher.notify(change)
+            this.#seenVersion = version
+          }
+          this.#seenChange = this.#lastChange()
+        },
+        'DEFERRED',
+      )
     } catch {
       // The file is busy or its disk fails: the next look finds the same changes.
     }
@@ -273,12 +312,22 @@ class Watcher {
   }
 }
 
-function toStoreError(error: unknown): GatewayError {
-  if (error instanceof GatewayError) return error
-  const code = (error as { code?: string }).code ?? ''
-  const message = error instanceof Error ? error.message : String(error)
-  if (code.startsWith('SQLITE_FULL') || /disk is full|no space left/i.test(message)) {
-    return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
+/** An error that a full disk has caused. Where SQLite only says that reading or writing failed, the disk is asked. */
+function isFull(error: unknown, file: string): boolean {
+  const { code = '', message = '' } = error as { code?: string; message?: string }
+  if (code.startsWith('SQLITE_FULL') || code === 'ENOSPC' || /disk is full|no space left/i.test(message)) return true
+  if (!code.startsWith('SQLITE_IOERR') && !code.startsWith('SQLITE_CANTOPEN')) return false
+  try {
+    const { bavail, bsize } = statfsSync(dirname(file))
+    return bavail * bsize < leastRoom
+  } catch {
+    return false
   }
-  return new GatewayError('store_unavailable', { cause: error })
+}
+
+/** The files beside the database begin with this many bytes (wal-index, sqlite.org/walformat.html section 2). */
+const leastRoom = 64 * 1024
+
+function isDamage(error: unknown): boolean {
+  return error instanceof SyntaxError || /^SQLITE_(CORRUPT|NOTADB)/.test((error as { code?: string }).code ?? '')
 }

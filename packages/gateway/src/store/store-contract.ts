@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
@@ -72,6 +73,28 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
     test('a name is taken once, whatever the kind', async () => {
       await store.create(sampleResource('one'))
       expect(await codeOf(store.create(sampleResource('one', { kind: 'tool' })))).toBe('name_taken')
+    })
+
+    test('an MCP tool name is taken once, by whichever process, and is free again with its tool', async () => {
+      const other = await backend.open()
+      const tool = (name: string, toolName: string): Resource =>
+        sampleResource(name, {
+          kind: 'tool',
+          spec: { ...sampleResource('x').spec, toolDefinition: { tool: { name: toolName } } } as Resource['spec'],
+        })
+      const first = tool('one', 'get_weather')
+      await store.create(first)
+      expect(await codeOf(other.create(tool('two', 'get_weather')))).toBe('name_taken')
+      const third = tool('three', 'Get_Weather')
+      await other.create(third)
+      expect(await codeOf(other.replace({ ...third, version: 2, spec: first.spec }, 1))).toBe('name_taken')
+      await store.delete('one', first.uid, 1)
+      await other.replace({ ...third, version: 2, spec: first.spec }, 1)
+      const outcomes = await Promise.all(
+        Array.from({ length: 20 }, async (_, index) => codeOf((index % 2 === 0 ? store : other).create(tool(`race-${index}`, 'raced')))),
+      )
+      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+      await other[Symbol.asyncDispose]()
     })
 
     test('of fifty that create one name at once, exactly one succeeds', async () => {
@@ -166,35 +189,104 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       await other[Symbol.asyncDispose]()
     })
 
-    test('any sequence of calls leaves what a plain map would hold', async () => {
-      const name = fc.constantFrom('a', 'b', 'c')
-      const call = fc.record({ name, op: fc.constantFrom('create', 'replace', 'delete', 'stale'), text: fc.string() })
+    test('any sequence of calls, through either of two openings, does what a plain map would do', async () => {
+      const call = fc.record({
+        name: fc.constantFrom('a', 'a-1', 'a0', 'b', 'c'),
+        op: fc.constantFrom('create', 'create', 'replace', 'replace', 'delete', 'list', 'reopen'),
+        kind: fc.constantFrom('adapter' as const, 'tool' as const),
+        text: fc.string({ unit: 'binary' }),
+        // What a caller believes to be there: mostly what is.
+        versionOff: fc.constantFrom(0, 0, 0, 0, -1, 1, 7),
+        uid: fc.constantFrom('present', 'present', 'present', 'present', 'another'),
+        second: fc.boolean(),
+        limit: fc.option(fc.nat(4), { nil: undefined }),
+      })
       await fc.assert(
-        fc.asyncProperty(fc.array(call, { maxLength: 30 }), async (calls) => {
+        fc.asyncProperty(fc.array(call, { maxLength: 40 }), async (calls) => {
           await store[Symbol.asyncDispose]()
           await backend.reset()
           store = await backend.open()
+          let other = await backend.open()
           const model = new Map<string, Resource>()
-          for (const { name: key, op, text } of calls) {
-            const known = model.get(key)
-            if (op === 'create') {
-              const made = sampleResource(key, { uid: known?.uid ?? randomUUID() })
-              expect(await codeOf(store.create(made))).toBe(known === undefined ? 'done' : 'name_taken')
-              if (known === undefined) model.set(key, made)
-            } else if (known !== undefined && op === 'replace') {
-              const updated = next(known, text)
-              await store.replace(updated, known.version)
-              model.set(key, updated)
-            } else if (known !== undefined && op === 'delete') {
-              await store.delete(key, known.uid, known.version)
-              model.delete(key)
-            } else if (known !== undefined) {
-              expect(await codeOf(store.replace(next(known, text), known.version + 7))).toBe('precondition_failed')
+          const sorted = (): Resource[] => [...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
+          try {
+            for (const { name, op, kind, text, versionOff, uid: whose, second, limit } of calls) {
+              const used = second ? other : store
+              const known = model.get(name)
+              const uid = whose === 'present' && known !== undefined ? known.uid : randomUUID()
+              const version = (known?.version ?? 1) + versionOff
+              const refusal = known?.uid !== uid ? 'not_found' : versionOff === 0 ? undefined : 'precondition_failed'
+              if (op === 'create') {
+                const made = next(sampleResource(name, { kind, uid, version: 0 }), text)
+                expect(await codeOf(used.create(made))).toBe(known === undefined ? 'done' : 'name_taken')
+                if (known === undefined) model.set(name, made)
+              } else if (op === 'replace') {
+                const updated = next({ ...(known ?? sampleResource(name)), uid, version }, text)
+                expect(await codeOf(used.replace(updated, version))).toBe(refusal ?? 'done')
+                if (refusal === undefined) model.set(name, updated)
+              } else if (op === 'delete') {
+                expect(await codeOf(used.delete(name, uid, version))).toBe(refusal ?? 'done')
+                if (refusal === undefined) model.delete(name)
+              } else if (op === 'list') {
+                const page = sorted().filter((resource) => resource.name > name && resource.kind === kind)
+                expect(await used.list({ kind, after: name, ...(limit === undefined ? {} : { limit }) })).toEqual(page.slice(0, limit))
+              } else {
+                await other[Symbol.asyncDispose]()
+                other = await backend.open()
+              }
+              expect(await used.get(name)).toEqual(model.get(name))
             }
+            expect(await store.list({})).toEqual(sorted())
+            expect(await other.list({})).toEqual(sorted())
+          } finally {
+            await other[Symbol.asyncDispose]()
           }
-          expect(await store.list({})).toEqual([...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1)))
         }),
         { numRuns: 25 },
+      )
+    })
+
+    test('any sequence of changes, however fast they are read, leaves a follower with what is there', async () => {
+      const step = fc.record({
+        name: fc.constantFrom('a', 'b', 'c'),
+        op: fc.constantFrom('write', 'write', 'delete'),
+        second: fc.boolean(),
+        pause: fc.constantFrom(0, 0, 0, 3, 30),
+      })
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 25 }), async (steps) => {
+          await store[Symbol.asyncDispose]()
+          await backend.reset()
+          store = await backend.open()
+          await using other = await backend.open()
+          const stop = new AbortController()
+          const view = new Map<string, number>()
+          const following = (async () => {
+            for await (const { name, resource } of store.watch(stop.signal)) {
+              if (resource === undefined) view.delete(name)
+              else view.set(name, resource.version)
+            }
+          })()
+          const model = new Map<string, Resource>()
+          for (const { name, op, second, pause } of steps) {
+            const used = second ? other : store
+            const known = model.get(name)
+            if (op === 'delete') {
+              if (known !== undefined) await used.delete(name, known.uid, known.version)
+              model.delete(name)
+            } else {
+              const updated = known === undefined ? sampleResource(name) : next(known, '')
+              await (known === undefined ? used.create(updated) : used.replace(updated, known.version))
+              model.set(name, updated)
+            }
+            if (pause > 0) await sleep(pause)
+          }
+          const present = new Map([...model.values()].map(({ name, version }) => [name, version]))
+          await expect.poll(() => view, { interval: 5 }).toEqual(present)
+          stop.abort()
+          await following
+        }),
+        { numRuns: 15 },
       )
     })
   })

@@ -16,15 +16,15 @@ export interface ListQuery {
 
 /**
  * Desired state, kept durably: a write that has returned survives `kill -9`. Few calls, so that a driver is small;
- * all drivers pass `store-contract.ts`. Errors are GatewayErrors: `name_taken` (create), `not_found`, `precondition_failed`
+ * all drivers pass `store-contract.ts`. Errors are GatewayErrors: `name_taken`, `not_found`, `precondition_failed`
  * (version differs), `storage_full`, `store_unavailable`.
  */
 export interface Store extends AsyncDisposable {
-  /** Stores a new resource. Names are unique over all kinds. @throws `name_taken` */
+  /** Stores a new resource. Names are unique over all kinds, MCP tool names (`spec.toolDefinition.tool.name`) over all tools. @throws `name_taken` */
   create(resource: Resource): Promise<void>
   get(name: string): Promise<Resource | undefined>
   list(query: ListQuery): Promise<readonly Resource[]>
-  /** Replaces the resource of the same name if its stored uid is the same and its stored version is `expectedVersion`. @throws `not_found`, `precondition_failed` */
+  /** Replaces the resource of the same name if its stored uid is the same and its stored version is `expectedVersion`. @throws `not_found`, `precondition_failed`, `name_taken` */
   replace(resource: Resource, expectedVersion: number): Promise<void>
   /** Deletes if uid and version are as given. @throws `not_found`, `precondition_failed` */
   delete(name: string, uid: string, expectedVersion: number): Promise<void>
