@@ -57,13 +57,14 @@ beforeAll(async () => {
     const environmentVariables = { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' ') }
     await register({ name: `${era}-stdio`, imageName: 'mcp-proxy', imageVersion: '1', environmentVariables })
   }
-  await using one = await FixtureProcess.conformance('legacy')
-  await using other = await FixtureProcess.conformance('modern')
+  const fixtures = [await FixtureProcess.conformance('legacy'), await FixtureProcess.conformance('modern')]
+  const [one = '', other = ''] = fixtures.map(({ url }) => url)
   await Promise.all([
-    runServerSuite({ ...stable, url: one.url }).then((results) => direct.set(keyOf(stable), results)),
-    runServerSuite({ ...legacy, url: one.url }).then((results) => direct.set(keyOf(legacy), results)),
-    runServerSuite({ ...modern, url: other.url }).then((results) => direct.set(keyOf(modern), results)),
+    runServerSuite({ ...stable, url: one }).then((results) => direct.set(keyOf(stable), results)),
+    runServerSuite({ ...legacy, url: one }).then((results) => direct.set(keyOf(legacy), results)),
+    runServerSuite({ ...modern, url: other }).then((results) => direct.set(keyOf(modern), results)),
   ])
+  for (const fixture of fixtures) await fixture[Symbol.asyncDispose]()
 }, 120_000)
 
 afterAll(async () => {

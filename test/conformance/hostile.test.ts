@@ -231,6 +231,25 @@ describe('over HTTP', () => {
     }
   })
 
+  test('a server that has nothing for legacy clients', async () => {
+    const odd = await FixtureProcess.hostile('modern_only')
+    const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode: 'auto' } })
+    try {
+      for (const body of [initialize, callOf('echo')]) {
+        const response = await fetch(odd.url, { method: 'POST', body })
+        expect([response.status, await response.json()]).toMatchObject([
+          400,
+          { error: { code: -32022, data: { supported: ['2026-07-28'] } } },
+        ])
+      }
+      await client.connect(new StreamableHTTPClientTransport(new URL(odd.url)))
+      expect(client.getProtocolEra()).toBe('modern')
+    } finally {
+      await client.close()
+      await odd[Symbol.asyncDispose]()
+    }
+  })
+
   test('a server that is silent when it is probed', async () => {
     const odd = await FixtureProcess.hostile('silent')
     try {

@@ -44,6 +44,17 @@ export async function runServerSuite(options: ServerSuite): Promise<readonly Sce
   return runSuite(suite, words, signal)
 }
 
+/** Runs one client scenario of the `next` suite: the command gets the URL of the suite's server as its last argument. */
+export async function runClientScenario(options: {
+  readonly command: string
+  readonly scenario: string
+  readonly specVersion: string
+  readonly environment?: Readonly<Record<string, string>>
+}): Promise<readonly ScenarioResult[]> {
+  const { command, scenario, specVersion, environment } = options
+  return runSuite('next', ['client', '--command', command, '--scenario', scenario, '--spec-version', specVersion], undefined, environment)
+}
+
 /** The part of a run that counts: how many checks passed and failed, and the scenarios with a failed one. */
 export function tally(results: readonly ScenarioResult[]): { passed: number; failed: number; failing: readonly string[] } {
   const count = (status: Check['status']): number =>
@@ -95,11 +106,16 @@ function byCheck(results: readonly ScenarioResult[], wanted: string): ReadonlyMa
   return checks
 }
 
-async function runSuite(suite: Suite, words: readonly string[], signal: AbortSignal | undefined): Promise<readonly ScenarioResult[]> {
+async function runSuite(
+  suite: Suite,
+  words: readonly string[],
+  signal: AbortSignal | undefined,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<readonly ScenarioResult[]> {
   const program = join(dirname(createRequire(import.meta.url).resolve(`conformance-${suite}/package.json`)), 'dist/index.js')
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-conformance-'))
   try {
-    const output = await outputOf([join(here, 'glob-shim.mjs'), program, ...words, '-o', folder], signal)
+    const output = await outputOf([join(here, 'glob-shim.mjs'), program, ...words, '-o', folder], signal, environment)
     const results = readdirSync(folder).flatMap((name) => {
       const scenario = /^(?:server-)?(.+)-\d{4}-\d\d-\d\dT[\d-]+Z$/.exec(name)?.[1]
       return scenario === undefined ? [] : [{ scenario, checks: checksIn(join(folder, name, 'checks.json')) }]
@@ -127,9 +143,17 @@ function withoutResult(output: string, results: readonly ScenarioResult[]): read
     })
 }
 
-function outputOf([shim = '', ...words]: readonly string[], signal: AbortSignal | undefined): Promise<string> {
+function outputOf(
+  [shim = '', ...words]: readonly string[],
+  signal: AbortSignal | undefined,
+  environment: Readonly<Record<string, string>>,
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--import', shim, ...words], { stdio: ['ignore', 'pipe', 'pipe'], ...(signal && { signal }) })
+    const child = spawn(process.execPath, ['--import', shim, ...words], {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...(signal && { signal }),
+    })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.once('error', reject)

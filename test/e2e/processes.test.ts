@@ -57,6 +57,29 @@ async function initialize(name: string): Promise<Response> {
   })
 }
 
+describe('a bridged server that never works', () => {
+  test('makes its adapter degraded, with the reason, until it is mended', async () => {
+    await register('broken', 'mcp-proxy', { environmentVariables: { MCP_COMMAND: '/no/such/server' } })
+    const status = await gateway.untilStatus('broken', ({ conditions }) =>
+      conditions.some(({ message }) => message.includes('/no/such/server')),
+    )
+    expect(status.replicaStatus).toMatch(/^Degraded/)
+    const environmentVariables = { MCP_COMMAND: process.execPath, MCP_ARGS: `'${programs.echoStdio}'` }
+    expect((await gateway.api('PATCH', '/adapters/broken', { environmentVariables })).status).toBe(200)
+    await gateway.untilStatus('broken', healthy)
+    expect((await initialize('broken')).status).toBe(200)
+    await gateway.api('DELETE', '/adapters/broken')
+  })
+
+  test('and one whose image is not there is 503 at once, with what is there', async () => {
+    await register('imageless', 'no-such-image')
+    await gateway.untilStatus('imageless', ({ conditions }) => conditions.some(({ reason }) => reason === 'ImageNotFound'))
+    const answer = await initialize('imageless')
+    expect([answer.status, await answer.text()]).toEqual([503, expect.stringMatching(/Known images: .*mcp-proxy/)])
+    await gateway.api('DELETE', '/adapters/imageless')
+  })
+})
+
 describe('processes', () => {
   test('none is left after SIGTERM, not even of a server that ignores it and forks', async () => {
     await register('stubborn', 'stubborn')

@@ -1,5 +1,5 @@
 import { errorCode, metaKey, modernVersion, readArray, readObject, readString, requestMessage } from '@mcp-gateway/protocol'
-import type { StdioChild } from './stdio-child.ts'
+import type { Child } from './child.ts'
 
 /** What a server speaks. */
 export type ServerEras = 'legacy' | 'modern' | 'dual'
@@ -22,7 +22,7 @@ const initializeId = '"era-hello"'
  * @returns undefined when the child ended without a word; `fresh` when it can still be opened by somebody
  */
 export function probeModern(
-  child: StdioChild,
+  child: Child,
   options: ProbeOptions,
 ): Promise<{ readonly era: 'legacy' | 'modern'; readonly fresh: boolean } | undefined> {
   const discover = JSON.stringify({
@@ -46,7 +46,7 @@ export function probeModern(
 }
 
 /** Whether a server that speaks the modern era takes an `initialize` too. The child is of no use afterwards. */
-export async function takesInitialize(child: StdioChild, options: ProbeOptions): Promise<boolean> {
+export async function takesInitialize(child: Child, options: ProbeOptions): Promise<boolean> {
   const answer = await ask(
     child,
     options,
@@ -62,7 +62,7 @@ function hello({ clientInfo }: ProbeOptions): string {
 }
 
 function ask<T>(
-  child: StdioChild,
+  child: Child,
   { silentMs, boundMs }: ProbeOptions,
   judge: (id: string, message: ReadonlyMap<string, string>, silent: boolean) => T | undefined,
   send: { readonly first: string; readonly after?: string },

@@ -4,7 +4,9 @@ import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { createFront, type Handler } from './front.ts'
 import { ownVariables, readSettings, SettingsError, type Settings } from './settings.ts'
+import { headerValue } from './remote-headers.ts'
 import { StdioBridge } from './stdio-bridge.ts'
+import { StdioChild } from './stdio-child.ts'
 import { newMark, startWarden, type Warden } from './warden.ts'
 
 const usage = `mcp-bridge: a stdio or remote MCP server behind streamable HTTP
@@ -39,7 +41,11 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
   }
 }
 
-async function openHandler(settings: Settings, environment: Record<string, string | undefined>): Promise<Handler> {
+async function openHandler(
+  settings: Settings,
+  environment: Record<string, string | undefined>,
+  broken: (reason: string) => void,
+): Promise<Handler> {
   const log = pino({ level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2))
   const { upstream } = settings
   if (upstream.kind === 'remote') {
@@ -52,19 +58,26 @@ async function openHandler(settings: Settings, environment: Record<string, strin
       log,
     })
   }
-  return new StdioBridge({
-    ...upstream,
-    environment,
-    stopGraceMs,
-    maxLineBytes: 64 * megabyte,
+  const shared = {
+    broken,
+    replica: environment['MCPGW_REPLICA_NAME'] ?? 'bridge',
     maxSessions: settings.maxSessions,
     sessionIdleMs: settings.sessionIdleMs,
     sessionMaxMs: settings.sessionMaxMs,
     bodyLimitBytes: 4 * megabyte,
     eventBufferBytes: megabyte,
     eras: settings.eras,
-    log,
-  })
+    legacyLeg: settings.legacyLeg,
+  }
+  if (upstream.kind === 'sse') {
+    const { SseChild } = await import('./sse-child.ts')
+    const headers = (): Record<string, string> => Object.fromEntries(upstream.headers.map(({ name, value }) => [name, headerValue(value)]))
+    const options = { url: upstream.url, headers, connectTimeoutMs: 10_000, maxMessageBytes: 64 * megabyte, log }
+    return new StdioBridge({ ...shared, spawn: () => new SseChild(options), isolation: 'session', warmSpares: 0 })
+  }
+  const { command, args, isolation, warmSpares } = upstream
+  const options = { command, args, environment, stopGraceMs, maxLineBytes: 64 * megabyte, log }
+  return new StdioBridge({ ...shared, spawn: () => new StdioChild(options), isolation, warmSpares })
 }
 
 async function main(): Promise<void> {
@@ -79,7 +92,12 @@ async function main(): Promise<void> {
     server[mark.name] = mark.value
     warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: stopGraceMs / 1000 })
   }
-  const handler = await openHandler(settings, server)
+  const fail = (message: string): void => {
+    process.stderr.write(`${message}\n`)
+    process.exitCode = 1
+    void stop()
+  }
+  const handler = await openHandler(settings, server, (reason) => fail(`mcp-bridge gives up: ${reason}`))
   const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(settings.host)
   const names = ['localhost', '127.0.0.1', '[::1]', settings.host, ...settings.allowedHosts]
   const front = createFront(handler, { allowedHosts: loopback || settings.allowedHosts.length > 0 ? new Set(names) : undefined })
@@ -87,11 +105,7 @@ async function main(): Promise<void> {
     const { address, port, family } = front.address() as AddressInfo
     process.stdout.write(`mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`)
   })
-  front.on('error', (error) => {
-    process.stderr.write(`mcp-bridge can not listen: ${error.message}\n`)
-    process.exitCode = 1
-    void stop()
-  })
+  front.on('error', (error) => fail(`mcp-bridge can not listen: ${error.message}`))
   let stopping = false
   const stop = async (): Promise<void> => {
     if (stopping) return

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorCode, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
@@ -6,7 +5,8 @@ import { Pool, type Dispatcher } from 'undici'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import type { Handler } from './front.ts'
-import { isHeaderValue, type UpstreamHeader } from './settings.ts'
+import { headerValue } from './remote-headers.ts'
+import type { UpstreamHeader } from './settings.ts'
 
 export interface RemoteBridgeOptions {
   readonly url: URL
@@ -56,7 +56,7 @@ export class RemoteBridge implements Handler {
         if (passedOn.test(lower) && !own.has(lower)) headers.push(name, request.rawHeaders[index + 1] as string)
       }
       try {
-        for (const { name, value } of this.#options.headers) headers.push(name, 'text' in value ? value.text : readHeaderFile(value.file))
+        for (const { name, value } of this.#options.headers) headers.push(name, headerValue(value))
       } catch (error) {
         this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
         return sendRpcError(response, 502, idOf(body), errorCode.internal, 'The credentials for the remote server can not be read.')
@@ -86,13 +86,6 @@ export class RemoteBridge implements Handler {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.destroy()
   }
-}
-
-/** Read for each request, so that a rotated secret is used at once. */
-function readHeaderFile(file: string): string {
-  const value = readFileSync(file, 'utf8').trim()
-  if (!isHeaderValue(value)) throw new Error(`${file} does not hold a header value`)
-  return value
 }
 
 class RemoteExchange implements Dispatcher.DispatchHandler {

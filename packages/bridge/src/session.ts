@@ -214,7 +214,9 @@ export class Session {
   }
 
   #answer(line: Uint8Array, { id, idSlice }: MessageOutline): void {
-    const key = id === undefined ? undefined : idKey(id)
+    // An error that names no request can only be about the one that is open.
+    const only = id === 'null' && this.#pending.size === 1 ? [...this.#pending.keys()][0] : undefined
+    const key = only ?? (id === undefined ? undefined : idKey(id))
     const pending = key === undefined ? undefined : this.#pending.get(key)
     // Cancelled, answered twice, or never asked: nobody waits for it.
     if (pending === undefined || key === undefined || idSlice === undefined) return

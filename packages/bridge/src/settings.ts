@@ -9,7 +9,10 @@ type Upstream =
       readonly isolation: 'session' | 'shared'
       readonly warmSpares: number
     }
+  /** Over streamable HTTP. */
   | { readonly kind: 'remote'; readonly url: URL; readonly headers: readonly UpstreamHeader[] }
+  /** Over HTTP+SSE of 2024-11-05. */
+  | { readonly kind: 'sse'; readonly url: URL; readonly headers: readonly UpstreamHeader[] }
 
 /** A header for the remote server: a value, or a file that holds it and may change. */
 export interface UpstreamHeader {
@@ -29,6 +32,8 @@ export interface Settings {
   readonly answerTimeoutMs: number
   /** Whether clients of the era that the server does not speak are served too. */
   readonly eras: 'auto' | 'passthrough'
+  /** Whether legacy clients of a server of both eras reach its legacy side, or its modern one by translation. */
+  readonly legacyLeg: 'passthrough' | 'translate'
   readonly upstream: Upstream
 }
 
@@ -52,6 +57,7 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_ARGS',
   'MCP_PROXY_URL',
   'MCP_PROXY_HEADERS',
+  'MCP_PROXY_TRANSPORT',
   'MCP_ISOLATION',
   'MCP_WARM_SPARES',
   'MCP_MAX_SESSIONS',
@@ -60,6 +66,7 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_ANSWER_TIMEOUT_SECONDS',
   'MCP_ALLOWED_HOSTS',
   'MCP_ERAS',
+  'MCP_LEGACY_LEG',
 ])
 
 /** Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original. @throws SettingsError */
@@ -81,7 +88,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     return chosen ?? choices[0]
   }
   const upstream = environment['MCP_PROXY_URL']
-    ? remote(environment, mistakes)
+    ? remote(environment, choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse']) === 'sse' ? 'sse' : 'remote', mistakes)
     : stdio(environment, choice('MCP_ISOLATION', ['session', 'shared']), number('MCP_WARM_SPARES', 1, 0, 100), mistakes)
   const settings = {
     host: environment['HOST'] || '127.0.0.1',
@@ -95,6 +102,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
     eras: choice('MCP_ERAS', ['auto', 'passthrough']),
+    legacyLeg: choice('MCP_LEGACY_LEG', ['passthrough', 'translate']),
     answerTimeoutMs: number('MCP_ANSWER_TIMEOUT_SECONDS', 3600, 1, 86_400) * 1000,
     upstream,
   }
@@ -124,7 +132,11 @@ function stdio(
   }
 }
 
-function remote(environment: Readonly<Record<string, string | undefined>>, mistakes: string[]): Upstream | undefined {
+function remote(
+  environment: Readonly<Record<string, string | undefined>>,
+  kind: 'remote' | 'sse',
+  mistakes: string[],
+): Upstream | undefined {
   const text = (environment['MCP_PROXY_URL'] ?? '').trim()
   const headers = parseHeaders(environment['MCP_PROXY_HEADERS'], mistakes)
   // The value may hold a password, so it is not repeated.
@@ -133,7 +145,7 @@ function remote(environment: Readonly<Record<string, string | undefined>>, mista
   if (url === undefined) mistakes.push('MCP_PROXY_URL: must be an http:// or https:// address')
   else if (url.username !== '' || url.password !== '')
     mistakes.push('MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials')
-  return url === undefined ? undefined : { kind: 'remote', url, headers }
+  return url === undefined ? undefined : { kind, url, headers }
 }
 
 const framing = /^(host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|proxy-connection|expect|mcp-session-id)$/i

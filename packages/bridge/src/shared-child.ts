@@ -12,7 +12,7 @@ import {
   type Slice,
 } from '@mcp-gateway/protocol'
 import type { Link, Session } from './session.ts'
-import type { StdioChild } from './stdio-child.ts'
+import type { Child } from './child.ts'
 
 /** A request of a client, as the client knows it. */
 interface Asked {
@@ -28,7 +28,7 @@ interface Asked {
  * replaced in the raw bytes; the first `initialize` is the child's, later ones are answered as that was.
  */
 export class SharedChild {
-  readonly #child: StdioChild
+  readonly #child: Child
   readonly #sessions = new Set<Session>()
   /** By our own number, which is the id and the progress token that the child sees. */
   readonly #asked = new Map<string, Asked>()
@@ -42,7 +42,7 @@ export class SharedChild {
   #initializedSent = false
   #next = 0
 
-  constructor(child: StdioChild, ended: (reason: string) => void) {
+  constructor(child: Child, ended: (reason: string) => void) {
     this.#child = child
     child.listen({
       line: (line, message) => this.#receive(line, message),

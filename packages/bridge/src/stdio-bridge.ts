@@ -9,11 +9,17 @@ import type { Handler } from './front.ts'
 import { ModernFront } from './modern-front.ts'
 import { Session, type Link } from './session.ts'
 import { SharedChild } from './shared-child.ts'
-import { StdioChild, type ChildOptions } from './stdio-child.ts'
+import type { Child } from './child.ts'
 import { StdioModernServer } from './stdio-modern-server.ts'
 import { translatedLink } from './translator.ts'
 
-export interface StdioBridgeOptions extends ChildOptions {
+export interface BridgeOptions {
+  /** Starts a server of its own: a process, a connection. */
+  readonly spawn: () => Child
+  /** Told once when the server has never worked and ends as soon as it is started, again and again. */
+  readonly broken: (reason: string) => void
+  /** The name of this replica among those of its workload. */
+  readonly replica: string
   /** A child for each session, or one for all. */
   readonly isolation: 'session' | 'shared'
   /** Children that are started ahead, so that a session does not wait for `npx`. */
@@ -25,18 +31,21 @@ export interface StdioBridgeOptions extends ChildOptions {
   readonly eventBufferBytes: number
   /** `auto` serves clients of both eras, whatever the server speaks; `passthrough` leaves the legacy one alone. */
   readonly eras: 'auto' | 'passthrough'
+  /** Whether legacy clients of a server of both eras reach its legacy side, or its modern one by translation. */
+  readonly legacyLeg: 'passthrough' | 'translate'
 }
 
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 const probeTimes = { silentMs: 4000, boundMs: 120_000 }
 const sweepMs = 5000
+const failuresToGiveUp = 3
 
 /** A stdio MCP server behind streamable HTTP, with the whole of the legacy protocol (2025-03-26 to 2025-11-25). */
 export class StdioBridge implements Handler {
-  readonly #options: StdioBridgeOptions
+  readonly #options: BridgeOptions
   readonly #sessions = new Map<string, Session>()
-  readonly #children = new Set<StdioChild>()
-  readonly #spares: StdioChild[] = []
+  readonly #children = new Set<Child>()
+  readonly #spares: Child[] = []
   readonly #sweep: NodeJS.Timeout
   readonly #modern: StdioModernServer
   readonly #modernFront: ModernFront
@@ -45,16 +54,19 @@ export class StdioBridge implements Handler {
   #eras: ServerEras | undefined
   #shared: SharedChild | undefined
   #spareFailures = 0
+  /** The server has said something. */
+  #works = false
   #spareTimer: NodeJS.Timeout | undefined
   #stopped = false
 
-  constructor(options: StdioBridgeOptions) {
+  constructor(options: BridgeOptions) {
     this.#options = options
     this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
     this.#modern = new StdioModernServer({
       eras: () => this.#serverEras(),
       child: () => this.#takeSpare() ?? this.#spawn(),
       clientInfo,
+      replica: options.replica,
     })
     this.#modernFront = new ModernFront(this.#modern)
     if (options.eras === 'auto' && options.warmSpares > 0) void this.#serverEras()
@@ -138,9 +150,11 @@ export class StdioBridge implements Handler {
     if (this.#options.eras === 'passthrough') return Promise.resolve('legacy')
     this.#probing ??= this.#probe().then((eras) => {
       if (eras === undefined) this.#probing = undefined
-      this.#eras = eras
+      else this.#works = true
+      // A legacy side that is not to be used is as good as none.
+      this.#eras = eras === 'dual' && this.#options.legacyLeg === 'translate' ? 'modern' : eras
       this.#warm()
-      return eras ?? 'legacy'
+      return this.#eras ?? 'legacy'
     })
     return this.#probing
   }
@@ -213,7 +227,10 @@ export class StdioBridge implements Handler {
   #ownLink(sessionOf: () => Session): Link {
     const child = this.#takeSpare() ?? this.#spawn()
     child.listen({
-      line: (line, message) => sessionOf().receive(line, message),
+      line: (line, message) => {
+        this.#works = true
+        sessionOf().receive(line, message)
+      },
       ended: (reason) => {
         this.#sessions.delete(sessionOf().id)
         sessionOf().end(reason)
@@ -239,13 +256,13 @@ export class StdioBridge implements Handler {
     return this.#shared
   }
 
-  #spawn(): StdioChild {
-    const child = new StdioChild(this.#options)
+  #spawn(): Child {
+    const child = this.#options.spawn()
     this.#children.add(child)
     return child
   }
 
-  #takeSpare(): StdioChild | undefined {
+  #takeSpare(): Child | undefined {
     let spare = this.#spares.shift()
     while (spare?.endedBecause !== undefined) spare = this.#spares.shift()
     // After this request, so that spawning does not delay it.
@@ -275,6 +292,8 @@ export class StdioBridge implements Handler {
         }
         this.#spares.splice(unused, 1)
         this.#spareFailures += 1
+        // Whoever watches this process is to see that it does not work, and why.
+        if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped) this.#options.broken(spare.endedBecause ?? '')
         clearTimeout(this.#spareTimer)
         this.#spareTimer = setTimeout(
           () => {

@@ -1,8 +1,10 @@
+import { isUtf8 } from 'node:buffer'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { elements, LineFramer, outline, type MessageOutline } from '@mcp-gateway/protocol'
+import { elements, errorAnswer, errorCode, LineFramer, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
+import type { Child, ChildListener } from './child.ts'
 
 export interface ChildOptions {
   readonly command: string
@@ -13,15 +15,8 @@ export interface ChildOptions {
   readonly log: Logger
 }
 
-/** What a session hears of its child. Set once the child is taken into use; nothing is read from it before. */
-export interface ChildListener {
-  line(line: Uint8Array, message: MessageOutline): void
-  /** The child has ended, with a sentence that says how and what it said last. */
-  ended(reason: string): void
-}
-
 /** A stdio server as a process: lines in, lines out, its errors in the log, its whole process group ended with it. */
-export class StdioChild {
+export class StdioChild implements Child {
   readonly #options: ChildOptions
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>
   readonly #exit: Promise<void>
@@ -167,9 +162,15 @@ export class StdioChild {
   }
 
   #message(line: Uint8Array): void {
+    // What is no UTF-8 would be no JSON to the client.
+    if (!isUtf8(line)) return this.#message(Buffer.from(Buffer.from(line).toString()))
     const message = outline(line)
-    if ((message.method === undefined && !message.isResponse) || line[line.length - 1] !== 0x7d) throw new SyntaxError('no message')
-    this.#listener?.line(line, message)
+    const { id, method, isResponse } = message
+    if (line[line.length - 1] !== 0x7d || (method === undefined && !isResponse && id === undefined)) throw new SyntaxError('no message')
+    if (method !== undefined || isResponse) return this.#listener?.line(line, message)
+    // It names a request, which waits: better an error than nothing.
+    const told = Buffer.from(errorAnswer(id, errorCode.internal, 'The server answered with neither a result nor an error.'))
+    this.#listener?.line(told, outline(told))
   }
 
   #logLine(line: string): void {

@@ -10,14 +10,16 @@ import {
 } from '@mcp-gateway/protocol'
 import type { ServerEras } from './era-probe.ts'
 import type { ModernServer } from './modern-front.ts'
-import type { StdioChild } from './stdio-child.ts'
+import type { Child } from './child.ts'
 import { translationLimits } from './translator.ts'
 
 export interface StdioModernOptions {
   /** What the server speaks, asked of it once. */
   readonly eras: () => Promise<ServerEras>
   /** A child that nobody uses, and that has not been spoken to. @throws Error when there may be no more */
-  readonly child: () => StdioChild
+  readonly child: () => Child
+  /** The name of this replica among those of its workload. */
+  readonly replica: string
   readonly clientInfo: { readonly name: string; readonly version: string }
 }
 
@@ -27,7 +29,7 @@ export class StdioModernServer implements ModernServer {
   readonly #toLegacy: ModernToLegacy
   readonly #tick: NodeJS.Timeout
   readonly #gone = new WeakSet<Exchange>()
-  #modern: { readonly child: StdioChild; readonly multiplexer: ModernMultiplexer } | undefined
+  #modern: { readonly child: Child; readonly multiplexer: ModernMultiplexer } | undefined
 
   constructor(options: StdioModernOptions) {
     this.#options = options
@@ -43,7 +45,8 @@ export class StdioModernServer implements ModernServer {
         },
         tellsVia: false,
         now: Date.now,
-        newId: () => randomBytes(24).toString('base64url'),
+        // A gateway reads from it which replica holds the call.
+        newState: () => `${options.replica}~${randomBytes(24).toString('base64url')}`,
       },
       { ...translationLimits, clientInfo: options.clientInfo },
     )

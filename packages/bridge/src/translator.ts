@@ -19,6 +19,8 @@ import { Session, type Link } from './session.ts'
 export interface TranslatorOptions {
   /** Where a request of a caller goes. @throws Error when there is no such place now */
   readonly upstream: (principal: string) => HttpUpstream
+  /** The state by which a caller's parked call is found again; not to be guessed. */
+  readonly newState: (principal: string) => string
   readonly clientInfo: { readonly name: string; readonly version: string }
   readonly answerTimeoutMs: number
   readonly maxSessions: number
@@ -50,7 +52,7 @@ export class Translator {
         connect: (principal, listener) => new HttpLegacyConnection(options.upstream(principal), listener, options.answerTimeoutMs),
         tellsVia: true,
         now: Date.now,
-        newId: () => randomBytes(24).toString('base64url'),
+        newState: options.newState,
       },
       { ...translationLimits, clientInfo: options.clientInfo },
     )

@@ -190,7 +190,20 @@ describe('what stands behind', () => {
       expect(result.environment).not.toHaveProperty(name)
   })
 
-  test('a command that does not exist: each client is told so, the log too, and the program stays up', async () => {
+  test.each([
+    ['that does not exist', ['/nowhere/no-such-program'], "gives up: The command '/nowhere/no-such-program' does not exist."],
+    [
+      'that ends at once',
+      [process.execPath, '-e', 'console.error("no token"); process.exit(3)'],
+      'gives up: The server exited with code 3. It said last: no token',
+    ],
+  ])('a command %s: it is tried again, and when it never works the program ends and says why', async (_what, command, reason) => {
+    const program = await start(['--', ...command])
+    expect(await program.ended).toEqual({ code: 1, signal: null })
+    expect(program.err()).toContain(reason)
+  })
+
+  test('a command that does not exist: each client is told so, the log too', async () => {
     const program = await start(['--', '/nowhere/no-such-program'])
     for (let turn = 0; turn < 2; turn += 1) {
       const answer = await post(program.url, initialize)

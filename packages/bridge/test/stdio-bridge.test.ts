@@ -4,7 +4,10 @@ import { programs } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createFront } from '../src/front.ts'
-import { StdioBridge, type StdioBridgeOptions } from '../src/stdio-bridge.ts'
+import { StdioBridge, type BridgeOptions } from '../src/stdio-bridge.ts'
+import { StdioChild, type ChildOptions } from '../src/stdio-child.ts'
+
+type StdioBridgeOptions = Omit<BridgeOptions, 'spawn'> & ChildOptions
 
 const open: { readonly server: Server; readonly bridge: StdioBridge }[] = []
 afterEach(async () => {
@@ -16,7 +19,8 @@ afterEach(async () => {
 })
 
 async function start(args: readonly string[] = [], changes: Partial<StdioBridgeOptions> = {}): Promise<string> {
-  const bridge = new StdioBridge({
+  const options: StdioBridgeOptions = {
+    replica: 'test-0',
     command: process.execPath,
     args: [programs.echoStdio, ...args],
     environment: process.env,
@@ -30,9 +34,12 @@ async function start(args: readonly string[] = [], changes: Partial<StdioBridgeO
     bodyLimitBytes: 1024 * 1024,
     eventBufferBytes: 1024 * 1024,
     eras: 'auto',
+    legacyLeg: 'passthrough',
+    broken: () => undefined,
     log: pino({ level: 'silent' }),
     ...changes,
-  })
+  }
+  const bridge = new StdioBridge({ ...options, spawn: () => new StdioChild(options) })
   const server = createFront(bridge, { allowedHosts: new Set(['127.0.0.1']) })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   open.push({ server, bridge })
@@ -322,6 +329,27 @@ describe('children that misbehave', () => {
       body: JSON.stringify(call('x')),
     })
     expect(await answer.json()).toMatchObject({ id: 1, error: { message: expect.stringContaining('code 9') } })
+  })
+
+  test.each([
+    [
+      'with neither a result nor an error',
+      `raw('{"jsonrpc":"2.0","id":' + m.id + '}\\n')`,
+      { error: { message: expect.stringContaining('neither') } },
+    ],
+    [
+      'with an error that names no request',
+      `raw('{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":"no"}}\\n')`,
+      { error: { message: 'no' } },
+    ],
+    [
+      'with what is no UTF-8',
+      `raw(Buffer.from('{"jsonrpc":"2.0","id":' + m.id + ',"result":{"a":"\\xff"}}\\n', 'latin1'))`,
+      { result: { a: '\ufffd' } },
+    ],
+  ])('one that answers %s is understood as far as it goes', async (_what, reaction, expected) => {
+    const url = await scripted(reaction)
+    expect(await (await post(url, await openSession(url), call('x', {}, 7))).json()).toMatchObject({ id: 7, ...expected })
   })
 
   test('one that exits in a batch fails each of its requests', async () => {

@@ -1,5 +1,5 @@
 import { errorCode } from './message.ts'
-import { readObject, readString, type RawObject } from './raw-object.ts'
+import { readString, readUnambiguous, type RawObject } from './raw-object.ts'
 import type { DeclaredHeader } from './translate/param-headers.ts'
 import { modernVersion } from './versions.ts'
 
@@ -84,15 +84,15 @@ export function mayBeModern(body: Uint8Array, headers: EraHeaders): boolean {
 export function classify(body: string, headers: EraHeaders): Classified {
   const header = headerOf(headers, 'mcp-protocol-version')
   const headerIsModern = header !== undefined && header >= modernVersion && /^\d{4}-\d{2}-\d{2}$/.test(header)
-  const message = readObject(body)
+  const message = readUnambiguous(body)
   if (message === undefined) {
     if (!headerIsModern) return { era: 'legacy' }
     return refuse(undefined, errorCode.invalidRequest, 'The body must be one JSON-RPC request or notification.')
   }
   const method = readString(message.get('method'))
   const id = message.get('id')
-  const params = readObject(message.get('params'))
-  const meta = readObject(params?.get('_meta'))
+  const params = readUnambiguous(message.get('params'))
+  const meta = readUnambiguous(params?.get('_meta'))
   const claimed = meta?.get(metaKey.protocolVersion)
   if (method === undefined || (claimed === undefined && !headerIsModern)) {
     if (!headerIsModern) return { era: 'legacy' }

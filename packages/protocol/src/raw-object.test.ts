@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { DuplicateMember, readArray, readObject, readString, writeObject } from './raw-object.ts'
+import { DuplicateMember, readArray, readObject, readString, readUnambiguous, writeObject } from './raw-object.ts'
 
 /** JSON text with white space where it may stand. */
 const spaced = fc
@@ -35,7 +35,13 @@ describe('raw objects', () => {
     expect(writeObject(readObject(raw) ?? [])).toBe('{"a":12345678901234567890,"b":1.0,"c":{"z":1,"a":"\\u0041"}}')
   })
 
-  test.each(['{"a":1,"a":2}', '{"a":1,"\\u0061":2}'])('refuse %s, where a name stands twice', (raw) =>
-    expect(() => readObject(raw)).toThrow(DuplicateMember),
-  )
+  test.each(['{"a":1,"a":2}', '{"a":1,"\\u0061":2}'])('refuse %s, where a name stands twice, or take the last', (raw) => {
+    expect(() => readUnambiguous(raw)).toThrow(DuplicateMember)
+    expect(writeObject(readObject(raw) ?? [])).toBe(JSON.stringify(JSON.parse(raw)))
+  })
+
+  test('end at what is no JSON', () => {
+    expect(readArray('[}]')).toEqual([''])
+    expect(readArray('[1 2]')).toEqual(['1'])
+  })
 })

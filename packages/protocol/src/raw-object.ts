@@ -9,12 +9,21 @@ export class DuplicateMember extends SyntaxError {
   override readonly name = 'DuplicateMember'
 }
 
-/** The members of an object, one level deep; undefined when the text is no object. @throws DuplicateMember */
+/** The members of an object, one level deep; undefined when the text is no object. Of members that stand twice, the last, as `JSON.parse` has it. */
 export function readObject(raw: string | undefined): RawObject | undefined {
+  return members(raw, false)
+}
+
+/** As `readObject`, for what is judged here and may be read by others in the same bytes. @throws DuplicateMember */
+export function readUnambiguous(raw: string | undefined): RawObject | undefined {
+  return members(raw, true)
+}
+
+function members(raw: string | undefined, strict: boolean): RawObject | undefined {
   if (raw === undefined) return undefined
   let at = skipSpace(raw, 0)
   if (raw[at] !== '{') return undefined
-  const members: RawObject = new Map()
+  const found: RawObject = new Map()
   at = skipSpace(raw, at + 1)
   while (raw[at] === '"') {
     const nameEnd = skipString(raw, at)
@@ -22,12 +31,12 @@ export function readObject(raw: string | undefined): RawObject | undefined {
     const start = skipSpace(raw, skipSpace(raw, nameEnd) + 1)
     const end = skipValue(raw, start)
     const key = name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name
-    if (members.has(key)) throw new DuplicateMember(`The member '${key.slice(0, 100)}' stands twice.`)
-    members.set(key, raw.slice(start, end))
+    if (strict && found.has(key)) throw new DuplicateMember(`The member '${key.slice(0, 100)}' stands twice.`)
+    found.set(key, raw.slice(start, end))
     at = skipSpace(raw, end)
     if (raw[at] === ',') at = skipSpace(raw, at + 1)
   }
-  return members
+  return found
 }
 
 /** The members of a message that may be no JSON at all. @throws SyntaxError */
@@ -47,7 +56,8 @@ export function readArray(raw: string | undefined): string[] | undefined {
     const end = skipValue(raw, at)
     elements.push(raw.slice(at, end))
     at = skipSpace(raw, end)
-    if (raw[at] === ',') at = skipSpace(raw, at + 1)
+    if (raw[at] !== ',') break
+    at = skipSpace(raw, at + 1)
   }
   return elements
 }

@@ -24,7 +24,9 @@ describe('an event stream', () => {
       fc.property(fc.array(fc.jsonValue(), { maxLength: 5 }), cuts, fc.constantFrom('\n', '\r\n', '\r'), (values, at, ending) => {
         const data = values.map((value) => JSON.stringify(value))
         const text = data.map((each, index) => encodeEvent(`e-${index}`, each)).join('')
-        expect(parse(text.replaceAll('\n', ending), at).events).toEqual(data.map((each, index) => ({ data: each, id: `e-${index}` })))
+        expect(parse(text.replaceAll('\n', ending), at).events).toEqual(
+          data.map((each, index) => ({ data: each, event: 'message', id: `e-${index}` })),
+        )
       }),
     )
   })
@@ -47,8 +49,9 @@ describe('an event stream', () => {
   })
 
   test('has priming events, comments, data of several lines, and the time to come back', () => {
+    expect(parse('event: endpoint\ndata: /x\n\ndata: y\n\n').events.map(({ event }) => event)).toEqual(['endpoint', 'message'])
     const { events, parser } = parse('id: 1\ndata: \n\n: hello\n\nretry: 250\ndata: a\ndata: b\n\n')
-    expect(events).toEqual([{ data: 'a\nb', id: '1' }])
+    expect(events).toEqual([{ data: 'a\nb', event: 'message', id: '1' }])
     expect(parser).toMatchObject({ lastId: '1', retryMs: 250 })
   })
 

@@ -9,6 +9,8 @@ export const keepAliveComment = ': keep-alive\n\n'
 /** What a stream has said when an event is complete. */
 export interface StreamEvent {
   readonly data: string
+  /** Its name; `message` when it has none. */
+  readonly event: string
   /** The last id that the stream gave, on this event or before. */
   readonly id: string | undefined
 }
@@ -21,6 +23,7 @@ export class EventParser {
   #rest = ''
   #afterReturn = false
   #data: string | undefined
+  #name = ''
   #length = 0
   /** The last id that the stream gave. */
   lastId: string | undefined
@@ -38,7 +41,9 @@ export class EventParser {
     // A line may end in CR, LF or both, and the two may come in different chunks.
     if (this.#afterReturn && text.startsWith('\n')) text = text.slice(1)
     if (text !== '') this.#afterReturn = text.endsWith('\r')
-    const lines = (this.#rest + text).split(/\r\n|\r|\n/)
+    // What was there before has no line break: only what is new is searched, or a long line in many pieces would be searched for each.
+    const lines = text.split(/\r\n|\r|\n/)
+    lines[0] = this.#rest + (lines[0] ?? '')
     this.#rest = lines.pop() ?? ''
     if (this.#rest.length + this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
     for (const line of lines) this.#line(line)
@@ -47,9 +52,11 @@ export class EventParser {
   #line(line: string): void {
     if (line === '') {
       const data = this.#data
+      const event = this.#name === '' ? 'message' : this.#name
       this.#data = undefined
+      this.#name = ''
       this.#length = 0
-      if (data !== undefined && data !== '') this.#event({ data, id: this.lastId })
+      if (data !== undefined && data !== '') this.#event({ data, event, id: this.lastId })
       return
     }
     const colon = line.indexOf(':')
@@ -57,9 +64,10 @@ export class EventParser {
     const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
     if (field === 'data') {
       this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`
-      this.#length += value.length
+      this.#length += value.length + 1
       if (this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
-    } else if (field === 'id' && !value.includes('\0')) this.lastId = value
+    } else if (field === 'event') this.#name = value
+    else if (field === 'id' && !value.includes('\0')) this.lastId = value
     else if (field === 'retry' && /^\d+$/.test(value)) this.retryMs = Number(value)
   }
 }

@@ -5,6 +5,8 @@ export interface DirectoryEntry {
   readonly uid: string
   readonly desiredReplicas: number
   readonly replicas: readonly Replica[]
+  /** Why it can not run here at all, for people; waiting for it is in vain. */
+  readonly refused?: string
 }
 
 /**

@@ -16,24 +16,23 @@ export function problemOf(error: GatewayError, requestId: string): Record<string
   }
 }
 
-/** Answers an MCP request with a JSON-RPC error and the fitting status. The id is null, as the body may not be read (JSON-RPC 2.0 section 5). */
-export function sendRpcError(response: ServerResponse, error: GatewayError, requestId: string): void {
+/**
+ * Answers an MCP request with a JSON-RPC error and the fitting status. `id` is the raw JSON of the request's id; it is null when the body was
+ * not read (JSON-RPC 2.0 section 5).
+ */
+export function sendRpcError(response: ServerResponse, error: GatewayError, requestId: string, id = 'null'): void {
   const message = error.code === 'internal' ? error.title : error.message
-  send(response, error, 'application/json', requestId, {
-    jsonrpc: '2.0',
-    id: null,
-    error: { code: error.rpcCode, message, data: { code: error.code, requestId, retryable: error.retry } },
-  })
+  const told = { code: error.rpcCode, message, data: { code: error.code, requestId, retryable: error.retry } }
+  sendText(response, error, 'application/json', requestId, `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(told)}}`)
 }
 
 /** Answers a request that was refused before its plane was reached. */
 export function refuse(request: IncomingMessage, response: ServerResponse, error: GatewayError): void {
   const requestId = requestIdOf(request)
-  send(response, error, 'application/problem+json', requestId, problemOf(error, requestId))
+  sendText(response, error, 'application/problem+json', requestId, JSON.stringify(problemOf(error, requestId)))
 }
 
-function send(response: ServerResponse, error: GatewayError, type: string, requestId: string, body: unknown): void {
-  const text = JSON.stringify(body)
+function sendText(response: ServerResponse, error: GatewayError, type: string, requestId: string, text: string): void {
   response.writeHead(error.status, {
     ...error.headers,
     'content-type': type,

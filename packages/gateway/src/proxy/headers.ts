@@ -37,6 +37,7 @@ const requestDenied: ReadonlySet<string> = new Set([
   'x-mcp-username',
   'x-mcp-roles',
   'x-gateway-secret',
+  'x-mcpgw-hop',
   'x-dev-userid',
   'x-dev-name',
   'x-dev-roles',

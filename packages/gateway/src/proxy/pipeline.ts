@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { mayBeModern } from '@mcp-gateway/protocol'
+import { mayBeModern, outline } from '@mcp-gateway/protocol'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { authorize, type Permit } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
-import type { Resource } from '../core/resource.ts'
+import type { Adapter, Resource } from '../core/resource.ts'
 import type { Config } from '../config/config.ts'
 import { requestIdOf } from '../http/edge.ts'
 import { sendRpcError } from '../http/refuse.ts'
@@ -14,13 +14,18 @@ import { forward, type Forwarding } from './forward.ts'
 import { Upstreams, type Upstream } from './replicas.ts'
 import type { RouteTable } from './routes.ts'
 import type { SessionSealer } from './sessions.ts'
-import { opensSession, translated, Translation } from './translation.ts'
+import { Hop } from './hop.ts'
+import { ownerOf, stateReplica, Translation } from './translation.ts'
 
 export interface DataPlaneOptions {
   readonly authenticate: (request: IncomingMessage) => Principal
   readonly routes: RouteTable
   readonly directory: ReplicaDirectory
   readonly sealer: SessionSealer
+  /** Shared by all gateway processes; they sign what one hands to another. */
+  readonly keys: readonly Buffer[]
+  /** The name of this process among the gateways, and where the others are. */
+  readonly cluster: { readonly name: string; readonly peers: Readonly<Record<string, string>> }
   readonly settings: Config['proxy']
   readonly bodyLimitBytes: number
   readonly requestFinished: (request: FinishedRequest) => void
@@ -50,10 +55,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       if (upstream === undefined) throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
       return upstream
     },
-    seal: (session, principal) => options.sealer.seal(session, principal),
+    sealer: options.sealer,
+    self: options.cluster.name,
     answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
     now: options.now,
   })
+  const hop = new Hop({ keys: options.keys, self: options.cluster.name, peers: options.cluster.peers, now: options.now })
   const interrupts = new Map<ServerResponse, (reason: GatewayError) => void>()
   let draining = false
 
@@ -65,7 +72,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   /** The life of a request, in the order of the picture in the README. What throws here becomes the answer, once, in `handle`. */
   function pass(request: IncomingMessage, response: ServerResponse, life: Life): void {
     if (draining) throw drained()
-    const principal = (life.principal = options.authenticate(request)) // authenticate
+    const handed = hop.open(request)
+    const principal = (life.principal = handed?.principal ?? options.authenticate(request)) // authenticate
     const target = parseTarget(request.url as string)
     life.name = target.name
     const resource = resolve(options.routes, target.name) // resolve
@@ -76,37 +84,35 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
     readBody(request, options.bodyLimitBytes, (error, body) => {
       if (error !== undefined) return life.fail(error)
-      life.bytesIn = body?.length ?? 0
-      if (session?.replica === translated)
-        return translate(life, request, response, () => translation.pass(resource, session, body, request, response))
-      const sticky = session?.replica
+      life.body = body
+      if (handed !== undefined) {
+        try {
+          handed.checkBody(body)
+        } catch (mistake) {
+          return life.fail(mistake)
+        }
+      }
       const opens = request.method === 'POST' && body !== null && session === undefined
       const modern = opens && mayBeModern(body, request.headers)
-      const open = (): void => translate(life, request, response, () => translation.open(resource, principal, body as Buffer, response))
+      const translating = opens
+        ? {
+            resource,
+            principal,
+            body,
+            modern,
+            request,
+            response,
+            run: run(life, request, response),
+            fail: (failure: unknown) => life.fail(failure),
+          }
+        : undefined
+      const sticky = session?.replica ?? (modern ? knownReplica(resource, stateReplica(body)) : undefined)
       const exclude = new Set<string>()
-      let asked = false
-      const attempt = (upstream: Upstream): void => {
+      const attempt = (upstream: Upstream, mayTranslate = true): void => {
         life.replica = upstream.replica.name
-        const eras = opens ? translation.known(resource) : undefined
-        // Which era the server speaks matters to modern clients at once, and to legacy ones when it refuses them.
-        if (modern && eras === undefined && !asked) {
-          asked = true
-          return void translation.eras(resource, upstream, principal).then(
-            () => attempt(upstream),
-            (error: unknown) => life.fail(error),
-          )
-        }
-        if (modern && eras === 'legacy')
-          return translate(life, request, response, () => translation.modern(resource, principal, body, request, response)) // translate
-        const initializes = opens && !modern && eras !== 'legacy' && eras !== 'dual' && opensSession(body)
-        if (initializes && eras === 'modern') return open()
-        const refused = (): boolean => {
-          void translation.eras(resource, upstream, principal).then(
-            (found) => (found === 'modern' ? open() : attempt(upstream)),
-            (error: unknown) => life.fail(error),
-          )
-          return true
-        }
+        const passOn = (): void => attempt(upstream, false)
+        const crossing = mayTranslate ? translating : undefined
+        if (crossing !== undefined && translation.takes(crossing, upstream, passOn)) return // translate
         const forwarding: Forwarding = {
           request,
           response,
@@ -119,7 +125,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
           seal: (upstreamId, { replica }) =>
             options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
-          refused: initializes && !asked ? () => (asked = refused()) : undefined,
+          refused: crossing === undefined ? undefined : translation.onRefusal(crossing, upstream, passOn),
           finished: (failure) => life.finish(failure),
           failed: (failure, unsent) => {
             // What was never sent may go to another replica, unless the session lives on this one.
@@ -135,20 +141,42 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         if (request.method === 'GET') onDrain(response, stop)
         else interrupts.delete(response)
       }
+      const owner = session === undefined ? (modern ? translation.stateOwner(resource, principal, body) : undefined) : ownerOf(session)
+      if (owner !== undefined && owner !== hop.self && handed === undefined) {
+        return run(
+          life,
+          request,
+          response,
+        )(() => {
+          hop.forward(owner, { request, response, body, principal }, () => {
+            // Whoever held it is no more: a session is to be opened anew, a call to be made anew.
+            if (session === undefined) pick(permit, sticky, life, attempt)
+            else life.fail(new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' }))
+          })
+        })
+      }
+      if (session !== undefined && owner !== undefined)
+        return run(life, request, response)(() => translation.pass(resource, session, body, request, response))
       pick(permit, sticky, life, attempt) // pick replica
     })
   }
 
-  /** The translation answers by itself; what it throws before that is the answer. */
-  function translate(life: Life, request: IncomingMessage, response: ServerResponse, work: () => void): void {
-    life.replica = 'translated'
-    response.setHeader('x-request-id', life.requestId)
-    response.once('close', () => life.finish(response.writableFinished ? undefined : new GatewayError('client_closed_request')))
-    if (request.method === 'GET') onDrain(response, () => response.end())
-    try {
-      work()
-    } catch (error) {
-      life.fail(error)
+  function knownReplica({ name }: Resource, replica: string | undefined): string | undefined {
+    return options.directory.get(name)?.replicas.some((each) => each.name === replica) === true ? replica : undefined
+  }
+
+  /** For what answers by itself, not by forwarding: what it throws before that is the answer. */
+  function run(life: Life, request: IncomingMessage, response: ServerResponse): (work: () => void) => void {
+    return (work) => {
+      life.replica = 'translated'
+      response.setHeader('x-request-id', life.requestId)
+      response.once('close', () => life.finish(response.writableFinished ? undefined : new GatewayError('client_closed_request')))
+      if (request.method === 'GET') onDrain(response, () => response.end())
+      try {
+        work()
+      } catch (error) {
+        life.fail(error)
+      }
     }
   }
 
@@ -192,6 +220,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     },
     async [Symbol.asyncDispose]() {
       translation.close()
+      await hop[Symbol.asyncDispose]()
       await upstreams[Symbol.asyncDispose]()
     },
   }
@@ -209,7 +238,7 @@ class Life {
   name = ''
   adapter: string | undefined
   replica: string | undefined
-  bytesIn = 0
+  body: Buffer | null = null
   #over = false
 
   constructor(request: IncomingMessage, response: ServerResponse, options: DataPlaneOptions) {
@@ -222,7 +251,7 @@ class Life {
   /** Answers with the error and ends. */
   fail(thrown: unknown): void {
     const error = toGatewayError(thrown)
-    if (!this.response.headersSent && !this.response.destroyed) sendRpcError(this.response, error, this.requestId)
+    if (!this.response.headersSent && !this.response.destroyed) sendRpcError(this.response, error, this.requestId, requestedId(this.body))
     this.finish(error)
   }
 
@@ -236,12 +265,22 @@ class Life {
       path: `${prefix}${this.name.slice(0, 64)}${suffix}`,
       status: error?.status ?? this.response.statusCode,
       durationMs: Math.round((performance.now() - this.#start) * 100) / 100,
-      bytesIn: this.bytesIn,
+      bytesIn: this.body?.length ?? 0,
       ...(this.principal === undefined ? {} : { principal: this.principal.id }),
       ...(this.adapter === undefined ? {} : { adapter: this.adapter }),
       ...(this.replica === undefined ? {} : { replica: this.replica }),
       ...(error === undefined ? {} : { error: error.code, ...(error.cause === undefined ? {} : { cause: error.cause }) }),
     })
+  }
+}
+
+/** The raw id of the request in a body that may be anything. */
+function requestedId(body: Buffer | null): string {
+  try {
+    const { id } = body === null ? { id: undefined } : (JSON.parse(body.toString()), outline(body))
+    return id !== undefined && /^["\-\d]/.test(id) ? id : 'null'
+  } catch {
+    return 'null'
   }
 }
 
@@ -276,10 +315,10 @@ function splitQuery(query: string): { sessionId: string | undefined; query: stri
   return { sessionId: given === '' ? undefined : given, query: kept.length === 0 || query === '' ? '' : `?${kept.join('&')}` }
 }
 
-function resolve(routes: RouteTable, name: string): Resource {
+function resolve(routes: RouteTable, name: string): Adapter {
   const resource = routes.get(name)
   if (resource === undefined || resource.kind !== 'adapter') throw new GatewayError('not_found')
-  return resource
+  return resource as Adapter
 }
 
 function checkMethod({ method }: IncomingMessage): void {

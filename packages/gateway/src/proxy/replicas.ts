@@ -72,6 +72,8 @@ export class Upstreams implements AsyncDisposable {
     for (;;) {
       const found = this.pick(workload, uid, sticky)
       if (found !== undefined) return found
+      const refused = this.#directory.get(workload)?.refused
+      if (refused !== undefined) throw new GatewayError('no_ready_replica', { detail: refused, headers: { 'retry-after': '30' } })
       if (bounded.aborted) break
       await this.#directory.changed(workload, bounded)
     }

@@ -1,24 +1,45 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { eraOf, readMessages, sendHttp, Translator, type HttpUpstream, type ServerEras } from '@mcp-gateway/bridge'
+import { eraOf, readMessages, sendHttp, Translator, type HttpUpstream } from '@mcp-gateway/bridge'
 import { classify, DuplicateMember, errorCode, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
-import type { Resource } from '../core/resource.ts'
+import type { Adapter, Resource } from '../core/resource.ts'
 import { identityHeaders } from './headers.ts'
 import type { Upstream } from './replicas.ts'
-import type { Session } from './sessions.ts'
+import type { Session, SessionSealer } from './sessions.ts'
 
 export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
   readonly pick: (resource: Resource) => Upstream
-  readonly seal: (session: Session, principal: Principal) => string
+  readonly sealer: SessionSealer
+  /** How this process is called among the gateways. */
+  readonly self: string
   readonly answerTimeoutMs: number
   readonly now: () => number
 }
 
-/** What a sealed session says instead of a replica's name when this process translates it. */
-export const translated = ''
+/** A POST outside of sessions, which may have to cross from one era to the other. */
+export interface Crossing {
+  readonly resource: Adapter
+  readonly principal: Principal
+  readonly body: Buffer
+  /** Whether the client speaks the modern era, or claims to. */
+  readonly modern: boolean
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  /** Does what answers by itself. */
+  readonly run: (work: () => void) => void
+  readonly fail: (error: unknown) => void
+}
+
+/** What is sealed instead of a replica's name when a gateway process holds the state; no replica is called so. */
+const ownerMark = '@'
+
+/** The gateway process that a sealed id names as its owner; undefined when it lives on a replica. */
+export function ownerOf({ replica }: Session): string | undefined {
+  return replica.startsWith(ownerMark) ? replica.slice(1) : undefined
+}
 
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 /** A verdict that is wrong by now is noticed after so long at the latest: servers learn new versions. */
@@ -26,12 +47,18 @@ const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
 const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 
+/** What a server speaks; a modern one may take legacy clients too. */
+type Era = 'legacy' | 'modern'
+
 interface Server {
   readonly translator: Translator
   readonly generation: number
-  eras: ServerEras | undefined
+  /** Whether it speaks the modern era, as far as it was asked. */
+  era: Era | undefined
+  /** It has refused an `initialize`. */
+  refusesLegacy: boolean
   probedAt: number
-  probing: Promise<ServerEras | undefined> | undefined
+  probing: Promise<Era | undefined> | undefined
 }
 
 /** Clients of one era in front of servers of the other: what each server speaks, and the translation where it is needed. */
@@ -44,37 +71,71 @@ export class Translation {
     this.#options = options
   }
 
-  /** What the server of an adapter speaks, as far as it is known. */
-  known(resource: Resource): ServerEras | undefined {
+  /**
+   * Takes a POST that belongs to no session when client and server speak different eras. False when it is to be passed on; when that turns
+   * out later, `passOn` is called.
+   */
+  takes(crossing: Crossing, upstream: Upstream, passOn: () => void): boolean {
+    const { resource, body, modern, run } = crossing
+    if (resource.spec.eras === 'passthrough') return false
+    const known = this.#known(resource)
+    const translates = (era: Era | undefined): boolean => {
+      if (modern) return era === 'legacy'
+      return era === 'modern' && (resource.spec.legacyLeg === 'translate' || known?.refusesLegacy === true) && opensSession(body)
+    }
+    const translate = (): void => run(() => (modern ? this.#modern(crossing) : this.#open(crossing)))
+    const matters = modern || (resource.spec.legacyLeg === 'translate' && opensSession(body))
+    if (matters && known?.era === undefined) this.#ask(crossing, upstream, (era) => (translates(era) ? translate() : passOn()))
+    else if (translates(known?.era)) translate()
+    else return false
+    return true
+  }
+
+  /**
+   * What to do when the server refuses a legacy client's `initialize`, as one does that speaks the modern era alone: such a server is asked,
+   * and if it is so the session is translated. Undefined when the refusal is to be passed on.
+   */
+  onRefusal(crossing: Crossing, upstream: Upstream, passOn: () => void): (() => boolean) | undefined {
+    const { resource, body, modern, run } = crossing
+    if (modern || resource.spec.eras === 'passthrough' || this.#known(resource)?.era === 'legacy' || !opensSession(body)) return undefined
+    return () => {
+      this.#ask(crossing, upstream, (era) => {
+        if (era !== 'modern') return passOn()
+        this.#server(resource).refusesLegacy = true
+        run(() => this.#open(crossing))
+      })
+      return true
+    }
+  }
+
+  /** What is known of the server of an adapter. */
+  #known(resource: Resource): Server | undefined {
     const server = this.#servers.get(resource.uid)
-    if (server === undefined || server.generation !== resource.generation || this.#options.now() - server.probedAt > verdictMs)
-      return undefined
-    return server.eras
+    const stale = server?.generation !== resource.generation || this.#options.now() - server.probedAt > verdictMs
+    return stale ? undefined : server
   }
 
-  /** Asks the server what it speaks, never with a call of a client. Undefined when it can not be said now: it is down, or wants other credentials. */
-  async eras(resource: Resource, upstream: Upstream, principal: Principal): Promise<ServerEras | undefined> {
-    const known = this.known(resource)
-    if (known !== undefined) return known
+  /** Asks the server which era it speaks, never with a call of a client, and not twice at once. */
+  #ask({ resource, principal, fail }: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
     const server = this.#server(resource)
-    server.probing ??= probe(httpUpstream(upstream, principal)).finally(() => (server.probing = undefined))
-    const eras = await server.probing
-    server.eras = eras
-    server.probedAt = this.#options.now()
-    return eras
+    const known = this.#known(resource)?.era
+    if (known !== undefined) return decide(known)
+    server.probing ??= probe(httpUpstream(upstream, principal)).then((era) => {
+      Object.assign(server, { probing: undefined, era, probedAt: this.#options.now() })
+      return era
+    })
+    server.probing.then(decide).catch(fail)
   }
 
-  /** Answers a modern request in front of a legacy server. */
-  modern(resource: Resource, principal: Principal, body: Buffer, request: IncomingMessage, response: ServerResponse): void {
+  #modern({ resource, principal, body, request, response }: Crossing): void {
     const classified = classifyBody(body, request)
     if (classified.era === 'modern') this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
     else throw new GatewayError('invalid_request', { detail: 'The request names the modern version, but is no request of it.' })
   }
 
-  /** Opens a legacy session in front of a modern server. */
-  open(resource: Resource, principal: Principal, body: Buffer, response: ServerResponse): void {
+  #open({ resource, principal, body, response }: Crossing): void {
     const id = randomBytes(16).toString('base64url')
-    const sealed = this.#options.seal({ upstreamId: id, replica: translated, uid: resource.uid, issuedAt: this.#options.now() }, principal)
+    const sealed = this.#seal(resource, principal, id)
     this.#server(resource).translator.open(id, keyOf(principal), body, response, { 'mcp-session-id': sealed })
   }
 
@@ -101,6 +162,23 @@ export class Translation {
     for (const { translator } of this.#servers.values()) translator.drain()
   }
 
+  /** Which gateway process holds the call that a retry goes on with; undefined when the request is none, or cannot be one. */
+  stateOwner(resource: Resource, principal: Principal, body: Buffer): string | undefined {
+    const state = stateOf(body)
+    try {
+      return state === undefined ? undefined : ownerOf(this.#options.sealer.open(state, resource.uid, principal))
+    } catch {
+      return undefined
+    }
+  }
+
+  #seal({ uid }: Resource, principal: Principal, id: string): string {
+    return this.#options.sealer.seal(
+      { upstreamId: id, replica: ownerMark + this.#options.self, uid, issuedAt: this.#options.now() },
+      principal,
+    )
+  }
+
   close(): void {
     for (const { translator } of this.#servers.values()) translator.close('The gateway is shutting down.')
     this.#servers.clear()
@@ -113,11 +191,13 @@ export class Translation {
     known?.translator.close('The server was changed.')
     const server: Server = {
       generation: resource.generation,
-      eras: undefined,
+      era: undefined,
+      refusesLegacy: false,
       probedAt: 0,
       probing: undefined,
       translator: new Translator({
         upstream: (principal) => httpUpstream(this.#options.pick(resource), JSON.parse(principal) as Principal),
+        newState: (principal) => this.#seal(resource, JSON.parse(principal) as Principal, randomBytes(24).toString('base64url')),
         clientInfo,
         answerTimeoutMs: this.#options.answerTimeoutMs,
         ...limits,
@@ -129,8 +209,23 @@ export class Translation {
 }
 
 /** Whether a POST without session opens one. */
-export function opensSession(body: Buffer): boolean {
+function opensSession(body: Buffer): boolean {
   return body.includes('"initialize"') && outline(body).method === 'initialize'
+}
+
+/** The replica that a bridge names in front of the state of a parked call: `{replica}~{state}`. */
+export function stateReplica(body: Buffer): string | undefined {
+  return /^([a-z0-9-]+)~/.exec(stateOf(body) ?? '')?.[1]
+}
+
+function stateOf(body: Buffer): string | undefined {
+  if (!body.includes('"requestState"')) return undefined
+  try {
+    const { params } = JSON.parse(body.toString()) as { params?: { requestState?: unknown } }
+    return typeof params?.requestState === 'string' ? params.requestState : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /** All that tells callers apart, and all that a server is told of one. */
@@ -163,45 +258,32 @@ function checkJson(body: Buffer): void {
   }
 }
 
-/** MCP 2026-07-28, versioning: `server/discover`, and whether a server that knows it takes `initialize` too. */
-async function probe(upstream: HttpUpstream): Promise<ServerEras | undefined> {
-  const discovered = await ask(upstream, 'server/discover', {
-    _meta: { [metaKey.protocolVersion]: modernVersion, [metaKey.clientInfo]: clientInfo, [metaKey.clientCapabilities]: {} },
-  })
-  if (discovered === undefined) return undefined
-  if (eraOf(discovered.message?.get('result'), discovered.message?.get('error')) === 'legacy') return 'legacy'
-  const opened = await ask(upstream, 'initialize', { protocolVersion: '2025-11-25', capabilities: {}, clientInfo })
-  if (opened === undefined) return undefined
-  return opened.message?.has('result') === true ? 'dual' : 'modern'
-}
-
-interface ProbeAnswer {
-  readonly message: ReturnType<typeof readMessage>
-}
-
-/** Undefined when the answer says nothing of the era: the server is down, slow, or asks for credentials. */
-function ask(upstream: HttpUpstream, method: string, params: object): Promise<ProbeAnswer | undefined> {
+/**
+ * Asks with `server/discover` (MCP 2026-07-28, versioning). Undefined when the answer says nothing of the era: the server is down, slow, or
+ * asks for credentials.
+ */
+function probe(upstream: HttpUpstream): Promise<Era | undefined> {
+  const params = { _meta: { [metaKey.protocolVersion]: modernVersion, [metaKey.clientInfo]: clientInfo, [metaKey.clientCapabilities]: {} } }
+  const headers = {
+    'content-type': 'application/json',
+    accept: 'application/json, text/event-stream',
+    'mcp-protocol-version': modernVersion,
+    'mcp-method': 'server/discover',
+  }
+  const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
   return new Promise((resolve) => {
     let message: ReturnType<typeof readMessage>
-    let session: string | undefined
-    const headers: Record<string, string> = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
-    if (method === 'server/discover') Object.assign(headers, { 'mcp-protocol-version': modernVersion, 'mcp-method': method })
-    const decide = (answer: ProbeAnswer | undefined): void => {
+    const decide = (era: Era | undefined): void => {
       clearTimeout(timer)
       exchange.abort()
-      if (session !== undefined) {
-        const done = { head: () => undefined, chunk: () => undefined, end: () => undefined }
-        sendHttp(upstream, { method: 'DELETE', headers: { 'mcp-session-id': session }, answerTimeoutMs: probeTimeoutMs }, done)
-      }
-      resolve(answer)
+      resolve(era)
     }
     const timer = setTimeout(() => decide(undefined), probeTimeoutMs)
     const exchange = sendHttp(
       upstream,
-      { method: 'POST', headers, body: requestMessage('"era-probe"', method, JSON.stringify(params)), answerTimeoutMs: probeTimeoutMs },
+      { method: 'POST', headers, body, answerTimeoutMs: probeTimeoutMs },
       readMessages(
         {
-          head: (_status, given) => (session = given.get('mcp-session-id')),
           message: (text) => {
             try {
               message = readMessage(text)
@@ -211,7 +293,7 @@ function ask(upstream: HttpUpstream, method: string, params: object): Promise<Pr
           },
           end: ({ status, failure }) => {
             const says = failure === undefined && status !== 401 && status !== 403 && status < 500
-            decide(says ? { message } : undefined)
+            decide(says ? eraOf(message?.get('result'), message?.get('error')) : undefined)
           },
         },
         () => exchange.abort(),

@@ -14,8 +14,8 @@ export interface LegacyConnection {
 export interface ConnectionListener {
   /** A message of the server. `via` is the raw id of the request on whose stream it came, where the transport tells. */
   receive(message: string, via?: string): void
-  /** The connection is no more. */
-  lost(reason: string): void
+  /** The connection is no more. `refused` is the raw id of a request that the server has not run, where the transport tells. */
+  lost(reason: string, refused?: string): void
 }
 
 /** A question of the server that its call's client is to answer. */
@@ -39,6 +39,8 @@ export interface Call {
   readonly sentAs: Set<string>
   /** Raw id of the server's task that runs it. */
   task: string | undefined
+  /** Whether the server may have begun to run it. */
+  delivered: boolean
 }
 
 /** What the engine does with what a conversation brings. */
@@ -51,12 +53,22 @@ export interface ConversationEvents {
   freed(): void
 }
 
-export interface Listener {
+interface Listener {
   readonly exchange: Exchange
   readonly id: string
-  readonly kinds: ReadonlySet<string>
-  readonly uris: ReadonlySet<string>
+  /** What is honoured of its filter; undefined until that is known and said. */
+  honoured: { readonly kinds: ReadonlySet<string>; readonly uris: ReadonlySet<string> } | undefined
 }
+
+/** A resource that the server is to tell the changes of, for so many listeners. */
+interface Subscription {
+  listeners: number
+  /** Who waits for the server's answer; undefined when it has agreed. */
+  waiting: ((agreed: boolean) => void)[] | undefined
+}
+
+/** Questions that may be open for one call; a server that asks more is not answered. */
+const maxQuestions = 100
 
 /** What of a tool its calls depend on. */
 export interface KnownTool {
@@ -89,7 +101,7 @@ export class Conversation {
   /** By each raw id under which it runs. */
   readonly #calls = new Map<string, Call>()
   readonly #listeners = new Set<Listener>()
-  readonly #subscribed = new Map<string, number>()
+  readonly #subscribed = new Map<string, Subscription>()
   readonly #tools: Map<string, KnownTool>
   /** What waits for the connection to be open; undefined when it is. */
   #waiting: (() => void)[] | undefined = []
@@ -97,6 +109,7 @@ export class Conversation {
   #server: RawObject = new Map()
   #level: number | undefined
   #next = 0
+  #waits = 0
   #over = false
   idleSince: number
 
@@ -120,7 +133,10 @@ export class Conversation {
       ['capabilities', options.capabilities],
       ['clientInfo', JSON.stringify(options.clientInfo)],
     ])
-    this.#connection = connect({ receive: (message, via) => this.#receive(message, via), lost: (reason) => this.#lost(reason) })
+    this.#connection = connect({
+      receive: (message, via) => this.#receive(message, via),
+      lost: (reason, refused) => this.#lost(reason, refused),
+    })
     this.#ask('initialize', this.#initialize, (message) => this.#opened(message))
   }
 
@@ -135,6 +151,11 @@ export class Conversation {
     return this.#calls.size === 0 && this.#listeners.size === 0 && this.#waiting === undefined
   }
 
+  /** The connection is lost or closed. */
+  get over(): boolean {
+    return this.#over
+  }
+
   get serverInfo(): string | undefined {
     return this.#initialized.get('serverInfo')
   }
@@ -143,7 +164,7 @@ export class Conversation {
   run(call: Call): void {
     call.conversation = this
     // An id of its own from the beginning, so that it counts as open while it waits.
-    const placeholder = `waiting ${(this.#next += 1)}`
+    const placeholder = `waiting ${(this.#waits += 1)}`
     call.sentAs.add(placeholder)
     this.#calls.set(placeholder, call)
     this.#whenOpen(() => {
@@ -188,37 +209,34 @@ export class Conversation {
 
   /** Opens a listen stream: told first what of the filter is honoured. Returns how to end it without a word. */
   listen(id: string, filter: RawObject, exchange: Exchange): () => void {
-    let listener: Listener | undefined
-    let ended = false
+    const listener: Listener = { exchange, id, honoured: undefined }
+    this.#listeners.add(listener)
     this.#whenOpen(() => {
-      if (ended) return
+      if (!this.#listeners.has(listener)) return
       const wanted = readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ?? []
-      const uris = this.#has('resources', 'subscribe') ? wanted : []
+      const uris = this.#has('resources', 'subscribe') ? [...new Set(wanted)] : []
       const kinds = Object.values(changes).filter(
         ({ kind, capability }) => filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
       )
       this.#subscribe(uris, (honoured) => {
-        if (ended) return honoured.forEach((uri) => this.#unsubscribe(uri))
-        listener = { exchange, id, kinds: new Set(kinds.map(({ kind }) => kind)), uris: new Set(honoured) }
+        if (!this.#listeners.has(listener)) return honoured.forEach((uri) => this.#unsubscribe(uri))
+        listener.honoured = { kinds: new Set(kinds.map(({ kind }) => kind)), uris: new Set(honoured) }
         const members: [string, string][] = kinds.map(({ kind }) => [kind, 'true'])
         if (honoured.length > 0) members.push(['resourceSubscriptions', JSON.stringify(honoured)])
-        this.#listeners.add(listener)
         this.#tell(listener, 'notifications/subscriptions/acknowledged', new Map([['notifications', writeObject(members)]]))
-        if (members.length === 0) this.#endListener(listener)
+        if (members.length === 0) this.#endListener(listener, '')
       })
     })
     return () => {
-      ended = true
-      if (listener === undefined || !this.#listeners.delete(listener)) return
-      for (const uri of listener.uris) this.#unsubscribe(uri)
+      if (this.#listeners.delete(listener)) for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
     }
   }
 
-  /** Ends the listen streams in good order. */
-  endListeners(): void {
+  /** Ends the listen streams: in good order those that have begun, with the reason the others. */
+  endListeners(reason: string): void {
     for (const listener of this.#listeners) {
-      for (const uri of listener.uris) this.#unsubscribe(uri)
-      this.#endListener(listener)
+      this.#endListener(listener, reason)
+      for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
     }
   }
 
@@ -252,11 +270,10 @@ export class Conversation {
     return readObject(this.#server.get(capability))?.get(feature) === 'true'
   }
 
-  #ask(method: string, params: string | undefined, answered: (message: RawObject) => void): string {
+  #ask(method: string, params: string | undefined, answered: (message: RawObject) => void): void {
     const id = String((this.#next += 1))
     this.#pending.set(id, answered)
     this.#connection.send(requestMessage(id, method, params))
-    return id
   }
 
   /** Tools whose calls must be tasks, or whose arguments stand in headers too, are known by their list alone. */
@@ -296,6 +313,7 @@ export class Conversation {
 
   #dispatch(call: Call): void {
     const { method, params, meta } = call.request
+    call.delivered = true
     const known = method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
     const mistake = known === undefined ? undefined : call.request.paramHeaderMistake?.(known.headers)
     if (mistake !== undefined)
@@ -304,14 +322,18 @@ export class Conversation {
     for (const name of ['inputResponses', 'requestState', '_meta']) sent.delete(name)
     const kept = withoutEnvelope(meta)
     if (known?.taskRequired === true) sent.set('task', '{"ttl":3600000}')
-    const id = this.#ask(method, undefinedIfEmpty(sent, kept, String(this.#next + 1)), (message) => this.#settled(call, id, message))
-    call.sentAs.add(id)
-    this.#calls.set(id, call)
+    this.#askFor(call, method, undefinedIfEmpty(sent, kept, String(this.#next + 1)))
   }
 
-  #settled(call: Call, id: string, message: RawObject): void {
-    call.sentAs.delete(id)
-    this.#calls.delete(id)
+  /** Asks something that may bring questions and progress of the call, and its result. */
+  #askFor(call: Call, method: string, params: string | undefined): void {
+    const id = String(this.#next + 1)
+    call.sentAs.add(id)
+    this.#calls.set(id, call)
+    this.#ask(method, params, (message) => this.#settled(call, message))
+  }
+
+  #settled(call: Call, message: RawObject): void {
     const { method, id: clientId } = call.request
     const error = readObject(message.get('error'))
     if (error !== undefined) {
@@ -320,8 +342,11 @@ export class Conversation {
       const mapped = modernError(error)
       return this.#finish(call, mapped.status, `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`)
     }
-    const result = readObject(message.get('result')) ?? new Map<string, string>()
+    const result = readObject(message.get('result'))
+    if (result === undefined)
+      return this.#finish(call, 502, errorAnswer(clientId, errorCode.internal, 'The answer of the server is malformed.'))
     const task = readObject(result.get('task'))?.get('taskId')
+    // The first id stays the call's, as its progress is told under it while the task runs.
     if (task !== undefined && call.task === undefined && method === 'tools/call') return this.#driveTask(call, task)
     if (method === 'tools/list') this.#learnTools(result)
     this.#finish(call, 200, resultMessage(clientId, modernResult(method, result, this.serverInfo)))
@@ -330,9 +355,7 @@ export class Conversation {
   /** `tasks/result` answers when the task has ended, and carries its questions until then (MCP 2025-11-25, tasks). */
   #driveTask(call: Call, task: string): void {
     call.task = task
-    const id = this.#ask('tasks/result', writeObject([['taskId', task]]), (message) => this.#settled(call, id, message))
-    call.sentAs.add(id)
-    this.#calls.set(id, call)
+    this.#askFor(call, 'tasks/result', writeObject([['taskId', task]]))
   }
 
   /** 2025-11-25 refuses with a list of pages to visit where 2026-07-28 asks for input; the retry runs the call anew. */
@@ -361,16 +384,20 @@ export class Conversation {
       this.#pending.delete(id)
     }
     call.sentAs.clear()
+    call.questions.clear()
+    call.conversation = undefined
     this.#events.freed()
   }
 
   #receive(text: string, via: string | undefined): void {
     const message = readMessage(text)
-    if (message === undefined) return
+    if (message === undefined || this.#over) return
     const method = readString(message.get('method'))
     const id = message.get('id')
     if (method === undefined) {
-      const key = id === undefined ? undefined : idKey(id)
+      // An error that names no request can only be about the one that is open.
+      const only = id === 'null' && this.#pending.size === 1 ? [...this.#pending.keys()][0] : undefined
+      const key = only ?? (id === undefined ? undefined : idKey(id))
       const answered = key === undefined ? undefined : this.#pending.get(key)
       if (answered === undefined || key === undefined) return
       this.#pending.delete(key)
@@ -392,6 +419,10 @@ export class Conversation {
           : 'No call of a client is open that this could belong to, and the client can be asked within a call only.'
       return this.#connection.send(errorAnswer(id, errorCode.methodNotFound, reason))
     }
+    if (call.questions.size >= maxQuestions)
+      return this.#connection.send(
+        errorAnswer(id, errorCode.internal, `${maxQuestions} questions of this call are open, which is the limit.`),
+      )
     this.#events.question(call, { method, id, text: inputRequest(method, params) })
   }
 
@@ -414,9 +445,9 @@ export class Conversation {
     for (const listener of this.#listeners) {
       const wanted =
         method === 'notifications/resources/updated'
-          ? uri !== undefined && listener.uris.has(uri)
-          : change !== undefined && listener.kinds.has(change.kind)
-      if (wanted) this.#tell(listener, method, params)
+          ? uri !== undefined && listener.honoured?.uris.has(uri)
+          : change !== undefined && listener.honoured?.kinds.has(change.kind)
+      if (wanted === true) this.#tell(listener, method, params)
     }
   }
 
@@ -449,8 +480,9 @@ export class Conversation {
     exchange.tell(notificationMessage(method, writeObject(new Map(params).set('_meta', meta))))
   }
 
-  #endListener(listener: Listener): void {
+  #endListener(listener: Listener, reason: string): void {
     this.#listeners.delete(listener)
+    if (listener.honoured === undefined) return listener.exchange.answer(502, errorAnswer(listener.id, errorCode.internal, reason))
     const meta = withMember(withMember(undefined, metaKey.subscriptionId, listener.id), metaKey.serverInfo, this.serverInfo ?? '{}')
     listener.exchange.answer(
       200,
@@ -470,30 +502,46 @@ export class Conversation {
     let open = uris.length
     if (open === 0) return done(honoured)
     for (const uri of uris) {
-      const settle = (ok: boolean): void => {
-        if (ok) honoured.push(uri)
-        else this.#subscribed.delete(uri)
+      const settle = (agreed: boolean): void => {
+        if (agreed) honoured.push(uri)
         open -= 1
         if (open === 0) done(honoured)
       }
-      const count = this.#subscribed.get(uri) ?? 0
-      this.#subscribed.set(uri, count + 1)
-      if (count > 0) settle(true)
-      else this.#ask('resources/subscribe', writeObject([['uri', JSON.stringify(uri)]]), (message) => settle(message.has('result')))
+      const known = this.#subscribed.get(uri)
+      if (known === undefined) this.#askToSubscribe(uri, settle)
+      else {
+        known.listeners += 1
+        if (known.waiting === undefined) settle(true)
+        else known.waiting.push(settle)
+      }
     }
   }
 
+  #askToSubscribe(uri: string, first: (agreed: boolean) => void): void {
+    const waiting = [first]
+    const subscription: Subscription = { listeners: 1, waiting }
+    this.#subscribed.set(uri, subscription)
+    this.#ask('resources/subscribe', writeObject([['uri', JSON.stringify(uri)]]), (message) => {
+      const agreed = message.has('result')
+      subscription.waiting = undefined
+      if (!agreed) this.#subscribed.delete(uri)
+      for (const settle of waiting) settle(agreed)
+    })
+  }
+
   #unsubscribe(uri: string): void {
-    const count = (this.#subscribed.get(uri) ?? 1) - 1
-    if (count > 0) return void this.#subscribed.set(uri, count)
+    const subscription = this.#subscribed.get(uri)
+    if (subscription === undefined || (subscription.listeners -= 1) > 0) return
     this.#subscribed.delete(uri)
     if (!this.#over) this.#ask('resources/unsubscribe', writeObject([['uri', JSON.stringify(uri)]]), () => undefined)
   }
 
-  #lost(reason: string): void {
+  #lost(reason: string, refused?: string): void {
     if (this.#over) return
     this.#over = true
     const calls = [...new Set(this.#calls.values())]
+    const notRun = refused === undefined ? undefined : this.#calls.get(refused)
+    if (notRun?.task === undefined && notRun !== undefined) notRun.delivered = false
     this.#calls.clear()
     this.#pending.clear()
     for (const call of calls) {
@@ -502,7 +550,7 @@ export class Conversation {
       call.conversation = undefined
     }
     // A listen stream that ends in good order is opened again by its client.
-    for (const listener of this.#listeners) this.#endListener(listener)
+    for (const listener of this.#listeners) this.#endListener(listener, reason)
     this.#events.lost(calls, reason)
   }
 }

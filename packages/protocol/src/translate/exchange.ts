@@ -18,11 +18,21 @@ export function resultMessage(id: string, result: string): string {
   return `{"jsonrpc":"2.0","id":${id},"result":${result}}`
 }
 
-/** The same text for the same JSON value, whatever the order of its members. */
+/** The same text for the same JSON value, whatever the order of its members; as it stands where it is nested too deeply to tell. */
 export function canonical(raw: string): string {
-  return JSON.stringify(JSON.parse(raw), (_key, value: unknown) =>
+  const sorted = (_key: string, value: unknown): unknown =>
     typeof value === 'object' && value !== null && !Array.isArray(value)
       ? Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  )
+      : value
+  return withinStack(() => JSON.stringify(JSON.parse(raw), sorted)) ?? raw
+}
+
+/** What a recursion over a peer's value gives; undefined when the value is nested deeper than the stack is. */
+export function withinStack<T>(recursion: () => T): T | undefined {
+  try {
+    return recursion()
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    return undefined
+  }
 }

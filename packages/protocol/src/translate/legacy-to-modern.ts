@@ -1,6 +1,6 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
-import { metaKey, type ModernRequest } from '../modern.ts'
-import { readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { gravity, metaKey, type ModernRequest } from '../modern.ts'
+import { readObject, readString, readUnambiguous, writeObject, type RawObject } from '../raw-object.ts'
 import { modernVersion } from '../versions.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { initializeResult, legacyResult, negotiatedVersion, type ModernTool } from './to-legacy.ts'
@@ -41,18 +41,25 @@ interface Request {
   readonly answers: Map<string, string>
   /** Raw. */
   state: string | undefined
+  /** The tools were read anew, as the server found the headers of the call wanting. */
+  refreshed: boolean
   over: boolean
 }
 
 /** One stream of notifications outside of requests. */
 interface Listening {
   readonly exchange: Exchange
-  acknowledged: boolean
+  /** To be told when it stands, with those of the streams that it took the place of before they stood. */
+  readonly done: ((failure?: RawObject) => void)[]
+  /** The stream that goes on until this one stands. */
+  before: Listening | undefined
 }
 
 const maxRounds = 10
 const pauseMs = 250
 const relistenMs = 1000
+/** Resources that one session may be subscribed to, as each new one opens a stream with all of them. */
+const maxUris = 1000
 const capabilityOf: Readonly<Record<string, string>> = {
   'elicitation/create': 'elicitation',
   'sampling/createMessage': 'sampling',
@@ -85,11 +92,11 @@ export class LegacyToModern {
 
   /** A message of the client, which is valid JSON. @throws DuplicateMember */
   receive(text: string): void {
-    const message = readObject(text)
-    const method = readString(message?.get('method'))
-    const id = message?.get('id')
-    const params = readObject(message?.get('params')) ?? new Map<string, string>()
-    if (message === undefined) return
+    const message = readUnambiguous(text)
+    if (message === undefined || this.#closed) return
+    const method = readString(message.get('method'))
+    const id = message.get('id')
+    const params = readUnambiguous(message.get('params')) ?? new Map<string, string>()
     if (method === undefined) return this.#answered(id, message)
     if (id === undefined) return this.#notified(method, params)
     switch (method) {
@@ -98,24 +105,41 @@ export class LegacyToModern {
       case 'ping':
         return this.#answer(id, '{}')
       case 'logging/setLevel':
+        if (gravity(readString(params.get('level'))) === undefined)
+          return this.#refuse(id, errorCode.invalidParams, 'Invalid params: level is no log level.')
         this.#level = params.get('level')
         return this.#answer(id, '{}')
       case 'resources/subscribe':
       case 'resources/unsubscribe':
-        return this.#subscribe(id, method, readString(params.get('uri')) ?? '')
+        return this.#subscribe(id, method, readString(params.get('uri')))
       case 'server/discover':
       case 'subscriptions/listen':
         return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
     }
     if (method.startsWith('tasks/')) return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
-    this.#start({ id, method, params, exchange: undefined, rounds: 0, open: new Set(), answers: new Map(), state: undefined, over: false })
+    this.#start({
+      id,
+      method,
+      params,
+      exchange: undefined,
+      rounds: 0,
+      open: new Set(),
+      answers: new Map(),
+      state: undefined,
+      refreshed: false,
+      over: false,
+    })
   }
 
   /** The session has ended: nothing of it goes on. */
   close(): void {
     this.#closed = true
-    for (const { exchange } of this.#requests.values()) if (exchange !== undefined) this.#host.server.gone(exchange)
-    if (this.#listening !== undefined) this.#host.server.gone(this.#listening.exchange)
+    for (const request of this.#requests.values()) {
+      request.over = true
+      if (request.exchange !== undefined) this.#host.server.gone(request.exchange)
+    }
+    for (let each = this.#listening; each !== undefined; each = each.before) this.#host.server.gone(each.exchange)
+    this.#listening = undefined
     this.#requests.clear()
     this.#asked.clear()
   }
@@ -128,6 +152,7 @@ export class LegacyToModern {
       answer: (_status, text) => {
         const message = readObject(text)
         const result = readObject(message?.get('result'))
+        if (this.#closed) return
         if (result === undefined) return this.#fail(id, 'initialize', readObject(message?.get('error')))
         this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
         this.#answer(id, initializeResult(result, this.#version))
@@ -186,8 +211,16 @@ export class LegacyToModern {
     const message = readObject(text)
     const result = readObject(message?.get('result'))
     if (result === undefined) {
+      const error = readObject(message?.get('error'))
+      // The server was not content with the headers, so it has not run the call; its tools may have changed.
+      if (Number(error?.get('code')) === errorCode.headerMismatch && request.method === 'tools/call' && !request.refreshed) {
+        request.refreshed = true
+        const name = readString(request.params.get('name')) ?? ''
+        this.#tools.delete(name)
+        return this.#learnTools(name, undefined, 1, () => this.#run(request))
+      }
       this.#settle(request)
-      return this.#fail(request.id, request.method, readObject(message?.get('error')))
+      return this.#fail(request.id, request.method, error)
     }
     if (readString(result.get('resultType')) === 'input_required') return this.#inputRequired(request, result)
     this.#settle(request)
@@ -218,9 +251,9 @@ export class LegacyToModern {
       if (missing !== undefined) return this.#giveUp(request, missing)
     }
     for (const { key, method, params } of messages) {
-      const id = JSON.stringify(`input-${(this.#next += 1)}`)
+      const id = `"input-${(this.#next += 1)}"`
       request.open.add(id)
-      this.#asked.set(idKey(id), { request, key })
+      this.#asked.set(id, { request, key })
       this.#host.send(requestMessage(id, method, writeObject(this.#legacyQuestion(method, params))), request.id)
     }
   }
@@ -246,11 +279,12 @@ export class LegacyToModern {
 
   /** The client answers a question. */
   #answered(id: string | undefined, message: RawObject): void {
-    const asked = id === undefined ? undefined : this.#asked.get(idKey(id))
-    if (asked === undefined || id === undefined) return
+    const question = id === undefined ? '' : idKey(id)
+    const asked = this.#asked.get(question)
+    if (asked === undefined) return
     const { request, key } = asked
-    this.#asked.delete(idKey(id))
-    request.open.delete(id)
+    this.#asked.delete(question)
+    request.open.delete(question)
     const result = message.get('result')
     if (result === undefined) {
       const said = readString(readObject(message.get('error'))?.get('message')) ?? 'no reason'
@@ -272,7 +306,7 @@ export class LegacyToModern {
     request.over = true
     this.#requests.delete(idKey(request.id))
     for (const id of request.open) {
-      this.#asked.delete(idKey(id))
+      this.#asked.delete(id)
       this.#host.send(notificationMessage('notifications/cancelled', writeObject([['requestId', id]])), request.id)
     }
     request.open.clear()
@@ -288,56 +322,66 @@ export class LegacyToModern {
       return this.#answer(id, JSON.stringify({ content: [{ type: 'text', text }], isError: true }))
     }
     if (code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion) return this.#refuse(id, errorCode.internal, said)
-    this.#host.send(
-      `{"jsonrpc":"2.0","id":${id},"error":${writeObject(
-        error ?? [
-          ['code', '-32603'],
-          ['message', JSON.stringify(said)],
-        ],
-      )}}`,
-      id,
-    )
+    const known = new Map(error)
+      .set('code', String(Number.isInteger(code) ? code : errorCode.internal))
+      .set('message', JSON.stringify(said))
+    this.#host.send(`{"jsonrpc":"2.0","id":${id},"error":${writeObject(known)}}`, id)
   }
 
-  #subscribe(id: string, method: string, uri: string): void {
-    if (method === 'resources/subscribe') this.#uris.add(uri)
-    else this.#uris.delete(uri)
-    this.#listen(() => this.#answer(id, '{}'))
+  #subscribe(id: string, method: string, uri: string | undefined): void {
+    if (uri === undefined) return this.#refuse(id, errorCode.invalidParams, 'Invalid params: uri is required.')
+    if (method === 'resources/unsubscribe') this.#uris.delete(uri)
+    else if (this.#uris.size < maxUris) this.#uris.add(uri)
+    else return this.#refuse(id, errorCode.internal, `The session is subscribed to ${maxUris} resources, which is the limit.`)
+    this.#listen((failure) => {
+      if (failure === undefined) return this.#answer(id, '{}')
+      this.#uris.delete(uri)
+      this.#fail(id, method, failure)
+    })
   }
 
   /** Opens a stream for what the client is to hear of, and ends the one before once the new one stands. */
-  #listen(done: () => void): void {
+  #listen(done: Listening['done'][number]): void {
     const filter = this.#filter()
-    const old = this.#listening
-    if (filter === undefined) {
-      this.#listening = undefined
-      if (old !== undefined) this.#host.server.gone(old.exchange)
-      return done()
-    }
     const listening: Listening = {
-      acknowledged: false,
+      done: [done],
+      before: this.#listening,
       exchange: {
         tell: (text) => {
           const message = readObject(text) ?? new Map<string, string>()
-          if (readString(message.get('method')) !== 'notifications/subscriptions/acknowledged') return this.#told(listening, message)
-          if (listening.acknowledged) return
-          listening.acknowledged = true
-          if (old !== undefined) this.#host.server.gone(old.exchange)
-          done()
+          if (readString(message.get('method')) === 'notifications/subscriptions/acknowledged') this.#stands(listening)
+          else this.#told(listening, message)
         },
-        answer: () => {
-          if (!listening.acknowledged) {
-            listening.acknowledged = true
-            done()
-          }
-          if (this.#listening !== listening || this.#closed) return
-          this.#listening = undefined
-          this.#host.later(relistenMs, () => (this.#closed || this.#listening !== undefined ? undefined : this.#listen(() => undefined)))
-        },
+        answer: (_status, text) => this.#unheard(listening, readObject(readObject(text)?.get('error'))),
       },
     }
-    this.#listening = listening
-    this.#ask('subscriptions/listen', new Map([['notifications', filter]]), listening.exchange)
+    this.#listening = filter === undefined ? undefined : listening
+    if (filter === undefined) this.#stands(listening)
+    else this.#ask('subscriptions/listen', new Map([['notifications', filter]]), listening.exchange)
+  }
+
+  /** What the stream took the place of is over. */
+  #stands(listening: Listening): void {
+    const done = listening.done.splice(0)
+    for (let old = listening.before; old !== undefined; old = old.before) {
+      this.#host.server.gone(old.exchange)
+      done.unshift(...old.done.splice(0))
+    }
+    listening.before = undefined
+    for (const each of done) each()
+  }
+
+  /** A stream has ended. The newest is opened again; if the server will have none such, what stood before goes on. */
+  #unheard(listening: Listening, error: RawObject | undefined): void {
+    if (this.#closed) return
+    for (const each of listening.done.splice(0)) each(error)
+    if (this.#listening !== listening) return
+    const code = Number(error?.get('code'))
+    const refused = code === errorCode.methodNotFound || code === errorCode.invalidParams
+    this.#listening = refused ? listening.before : undefined
+    if (refused) return
+    this.#stands(listening)
+    this.#host.later(relistenMs, () => (this.#closed || this.#listening !== undefined ? undefined : this.#listen(() => undefined)))
   }
 
   #filter(): string | undefined {
@@ -349,7 +393,9 @@ export class LegacyToModern {
   }
 
   #told(listening: Listening, message: RawObject): void {
-    if (this.#listening !== listening) return
+    let heard = this.#listening
+    while (heard !== undefined && heard !== listening) heard = heard.before
+    if (heard === undefined) return
     const params = readObject(message.get('params')) ?? new Map<string, string>()
     const meta = readObject(params.get('_meta'))
     meta?.delete(metaKey.subscriptionId)

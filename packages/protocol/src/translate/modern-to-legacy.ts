@@ -1,19 +1,20 @@
 import { errorAnswer, errorCode } from '../message.ts'
 import { metaKey, type ModernRequest } from '../modern.ts'
-import { readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { Conversation, interactive, type Call, type ConnectionListener, type KnownTool, type LegacyConnection } from './conversation.ts'
 import { canonical, resultMessage, type Exchange } from './exchange.ts'
 import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
 
 /** What the engine needs of the world. */
 export interface LegacyHost {
+  /** @throws Error when there may be no more connections, or nowhere to connect to */
   connect(principal: string, listener: ConnectionListener): LegacyConnection
   /** Whether messages of the server come with the request that they belong to. */
   readonly tellsVia: boolean
   /** Milliseconds. */
   now(): number
-  /** An id that can not be guessed. */
-  newId(): string
+  /** A `requestState` for a parked call of a caller; not to be guessed. */
+  newState(principal: string): string
 }
 
 export interface ModernToLegacyOptions {
@@ -31,6 +32,10 @@ export interface ModernToLegacyOptions {
 const repeatable = /^(tools\/list|prompts\/(list|get)|resources\/(list|templates\/list|read)|completion\/complete|server\/discover)$/
 /** Of earlier versions; 2026-07-28 has them no more, or has them for tasks, which are not offered. */
 const removed = /^(initialize|ping|logging\/setLevel|resources\/(un)?subscribe|tasks\/.*)$/
+/** Sets of capabilities that one principal may use at a time, as each has connections of its own. */
+const maxPools = 16
+/** Resources that one listen stream may name, as each is a request to the server. */
+const maxUris = 1000
 const expired = 'requestState is unknown or has expired. Send the request again without it.'
 
 interface OpenCall extends Call {
@@ -48,7 +53,7 @@ interface OpenCall extends Call {
 interface Pool {
   readonly principal: string
   readonly capabilities: string
-  readonly conversations: Conversation[]
+  conversations: readonly Conversation[]
   readonly tools: Map<string, KnownTool>
   /** Interactive calls that wait for a connection of their own. */
   readonly queue: OpenCall[]
@@ -66,6 +71,7 @@ export class ModernToLegacy {
   readonly #parked = new Map<string, OpenCall>()
   /** How to stop what an exchange waits for. */
   readonly #open = new Map<Exchange, () => void>()
+  #closed = false
 
   constructor(host: LegacyHost, options: ModernToLegacyOptions) {
     this.#host = host
@@ -77,6 +83,11 @@ export class ModernToLegacy {
     return this.#parked.size
   }
 
+  /** Requests that wait for their answer, listen streams among them. */
+  get open(): number {
+    return this.#open.size
+  }
+
   /** A request of a client. `principal` separates callers: nothing of one reaches another. */
   request(principal: string, request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta, id } = request
@@ -85,6 +96,11 @@ export class ModernToLegacy {
       return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, 'inputResponses must be an object.'))
     if (params.has('requestState')) return this.#resume(principal, request, exchange)
     const pool = this.#pool(principal, legacyCapabilities(meta.get(metaKey.clientCapabilities)))
+    if (pool === undefined)
+      return exchange.answer(
+        429,
+        errorAnswer(id, errorCode.internal, `${maxPools} sets of client capabilities of this caller are in use, which is the limit.`),
+      )
     if (method === 'subscriptions/listen') return this.#listen(pool, request, exchange)
     const call: OpenCall = {
       principal,
@@ -95,6 +111,7 @@ export class ModernToLegacy {
       conversation: undefined,
       sentAs: new Set(),
       task: undefined,
+      delivered: false,
       parkedAs: undefined,
       parkedAt: 0,
       outcome: undefined,
@@ -117,71 +134,97 @@ export class ModernToLegacy {
     const now = this.#host.now()
     for (const call of this.#parked.values())
       if (now - call.parkedAt > this.#options.parkMs) this.#abandon(call, 'The client did not come back.')
-    for (const [key, { conversations, queue }] of this.#pools) {
-      for (const conversation of conversations) {
+    for (const [key, pool] of this.#pools) {
+      for (const conversation of pool.conversations) {
         if (!conversation.idle) conversation.idleSince = now
         else if (now - conversation.idleSince > this.#options.idleMs) conversation.close('The connection was idle.')
       }
-      if (conversations.length === 0 && queue.length === 0) this.#pools.delete(key)
+      if (pool.conversations.length === 0 && pool.queue.length === 0) this.#pools.delete(key)
     }
   }
 
   /** Ends listen streams in good order, so that their clients open them anew; everything else goes on. */
   endListeners(): void {
-    for (const { conversations } of this.#pools.values()) for (const conversation of conversations) conversation.endListeners()
+    for (const { conversations } of this.#pools.values())
+      for (const conversation of conversations) conversation.endListeners('The server is going away.')
   }
 
   /** Ends everything: open requests are answered with the reason, listen streams end in good order. */
   close(reason: string): void {
+    this.#closed = true
     for (const { conversations, queue } of this.#pools.values()) {
       for (const call of queue.splice(0)) this.#answered(call, 503, errorAnswer(call.request.id, errorCode.internal, reason))
-      // Each leaves the list as it closes.
-      for (let last = conversations.at(-1); last !== undefined; last = conversations.at(-1)) last.close(reason)
+      for (const conversation of conversations) conversation.close(reason)
     }
     this.#pools.clear()
     this.#parked.clear()
   }
 
-  #pool(principal: string, capabilities: string): Pool {
+  /** Undefined when the caller has too many in use, each of which costs the server connections. */
+  #pool(principal: string, capabilities: string): Pool | undefined {
     const key = `${principal}\0${canonical(capabilities)}`
-    const pool = this.#pools.get(key) ?? { principal, capabilities, conversations: [], tools: new Map(), queue: [] }
+    const known = this.#pools.get(key)
+    if (known !== undefined) return known
+    const others = [...this.#pools].filter(([, pool]) => pool.principal === principal)
+    if (others.length >= maxPools) {
+      const unused = others.find(([, { conversations, queue }]) => queue.length === 0 && conversations.every(({ idle }) => idle))
+      if (unused === undefined) return undefined
+      this.#pools.delete(unused[0])
+      for (const conversation of unused[1].conversations) conversation.close('Its place is needed.')
+    }
+    const pool: Pool = { principal, capabilities, conversations: [], tools: new Map(), queue: [] }
     this.#pools.set(key, pool)
     return pool
   }
 
   #connect(pool: Pool): Conversation {
-    const conversation: Conversation = new Conversation(
+    const conversation = new Conversation(
       (listener) => this.#host.connect(pool.principal, listener),
       {
         answered: (call, status, message) => this.#answered(call as OpenCall, status, message),
         question: (call, question) => this.#question(call as OpenCall, question),
         lost: (calls, reason) => {
-          const place = pool.conversations.indexOf(conversation)
-          if (place !== -1) pool.conversations.splice(place, 1)
+          pool.conversations = pool.conversations.filter(({ over }) => !over)
           for (const call of calls) this.#lost(call as OpenCall, reason)
+          this.#next(pool)
         },
         freed: () => this.#next(pool),
       },
       { capabilities: pool.capabilities, clientInfo: this.#options.clientInfo, now: this.#host.now(), tools: pool.tools },
     )
-    pool.conversations.push(conversation)
+    if (conversation.over) throw new Error('The connection to the server was lost at once.')
+    pool.conversations = [...pool.conversations, conversation]
     return conversation
   }
 
-  /** Where the transport does not tell whose a question is, an interactive call has a connection for itself. */
   #run(call: OpenCall): void {
-    const { pool } = call
-    const asks = pool.capabilities !== '{}' && interactive.has(call.request.method)
-    if (this.#host.tellsVia || !asks) return (pool.conversations[0] ?? this.#connect(pool)).run(call)
-    const free = pool.conversations.find(({ interactiveCalls }) => interactiveCalls === 0)
-    if (free !== undefined) free.run(call)
-    else if (pool.conversations.length < this.#options.maxConnections) this.#connect(pool).run(call)
-    else pool.queue.push(call)
+    let conversation: Conversation | undefined
+    try {
+      conversation = this.#conversationFor(call)
+    } catch (error) {
+      return this.#answered(call, 503, errorAnswer(call.request.id, errorCode.internal, (error as Error).message))
+    }
+    if (conversation === undefined) call.pool.queue.push(call)
+    else conversation.run(call)
   }
 
+  /** Where the transport does not tell whose a question is, an interactive call has a connection for itself; undefined when it must wait for one. */
+  #conversationFor({ pool, request }: OpenCall): Conversation | undefined {
+    const asks = pool.capabilities !== '{}' && interactive.has(request.method)
+    if (this.#host.tellsVia || !asks) return pool.conversations[0] ?? this.#connect(pool)
+    const free = pool.conversations.find(({ interactiveCalls }) => interactiveCalls === 0)
+    return free ?? (pool.conversations.length < this.#options.maxConnections ? this.#connect(pool) : undefined)
+  }
+
+  /** Runs calls that wait, as far as there is room. */
   #next(pool: Pool): void {
-    const call = pool.queue.shift()
-    if (call !== undefined) this.#run(call)
+    for (let waiting = pool.queue.length; waiting > 0; waiting -= 1) {
+      const call = pool.queue.shift()
+      if (call === undefined) return
+      this.#run(call)
+      // There was no room: it waits again, at its place.
+      if (pool.queue.at(-1) === call) return void pool.queue.unshift(...pool.queue.splice(-1))
+    }
   }
 
   #attach(call: OpenCall, exchange: Exchange): void {
@@ -192,8 +235,9 @@ export class ModernToLegacy {
   /** The client comes back with answers. Whatever does not fit is told in the same words, so that nobody learns of others' calls. */
   #resume(principal: string, request: ModernRequest, exchange: Exchange): void {
     const call = this.#parked.get(readString(request.params.get('requestState')) ?? '')
-    if (call === undefined || call.principal !== principal || call.exchange !== undefined || !isSame(call.request, request))
+    if (call === undefined || call.principal !== principal || !isSame(call.request, request))
       return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, expired))
+    this.#unpark(call)
     call.request = request
     this.#attach(call, exchange)
     const { outcome, conversation } = call
@@ -223,8 +267,13 @@ export class ModernToLegacy {
   }
 
   #settle(call: OpenCall): void {
-    if (call.parkedAs !== undefined) this.#parked.delete(call.parkedAs)
+    this.#unpark(call)
     if (call.exchange !== undefined) this.#open.delete(call.exchange)
+  }
+
+  #unpark(call: OpenCall): void {
+    if (call.parkedAs !== undefined) this.#parked.delete(call.parkedAs)
+    call.parkedAs = undefined
   }
 
   #question(call: OpenCall, question: Parameters<Conversation['answerQuestion']>[0]): void {
@@ -243,12 +292,11 @@ export class ModernToLegacy {
   /** Answers with what the server asks; the call waits for the retry. */
   #park(call: OpenCall): void {
     const { exchange, request, conversation } = call
-    call.parkedAt = this.#host.now()
     // The client is away with the state of the round before, and will be asked this too when it comes back.
     if (exchange === undefined) return
+    call.parkedAt = this.#host.now()
     // Each round has a state of its own, so that an answer to an earlier question is not taken for one to a later.
-    if (call.parkedAs !== undefined) this.#parked.delete(call.parkedAs)
-    call.parkedAs = this.#host.newId()
+    call.parkedAs = this.#host.newState(call.principal)
     this.#parked.set(call.parkedAs, call)
     const result: RawObject = new Map([
       ['resultType', '"input_required"'],
@@ -270,8 +318,9 @@ export class ModernToLegacy {
 
   /** The connection broke: what may run twice and was not asked about runs again, once. */
   #lost(call: OpenCall, reason: string): void {
-    if (!call.repeated && call.asked === 0 && repeatable.test(call.request.method)) {
+    if (!this.#closed && !call.repeated && call.asked === 0 && (!call.delivered || repeatable.test(call.request.method))) {
       call.repeated = true
+      call.delivered = false
       return this.#run(call)
     }
     this.#answered(call, 502, errorAnswer(call.request.id, errorCode.internal, reason))
@@ -281,7 +330,23 @@ export class ModernToLegacy {
     const filter = readObject(request.params.get('notifications'))
     if (filter === undefined)
       return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, 'Invalid params: notifications is required.'))
-    this.#open.set(exchange, (pool.conversations[0] ?? this.#connect(pool)).listen(request.id, filter, exchange))
+    const uris = readArray(filter.get('resourceSubscriptions'))?.length ?? 0
+    if (uris > maxUris) {
+      const message = `Invalid params: resourceSubscriptions names ${uris} resources, where ${maxUris} are the limit.`
+      return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, message))
+    }
+    let stop: (() => void) | undefined
+    this.#open.set(exchange, () => stop?.())
+    const answer = (status: number, message: string): void => {
+      this.#open.delete(exchange)
+      exchange.answer(status, message)
+    }
+    try {
+      const conversation = pool.conversations[0] ?? this.#connect(pool)
+      stop = conversation.listen(request.id, filter, { tell: (message) => exchange.tell(message), answer })
+    } catch (error) {
+      answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
+    }
   }
 }
 

@@ -91,6 +91,8 @@ export class ModernMultiplexer {
     if (request.method === 'tools/list') this.#learn(result)
     if (request.method === 'subscriptions/listen' && result !== undefined)
       message.set('result', writeObject(result.set('_meta', withMember(result.get('_meta'), metaKey.subscriptionId, request.id))))
+    if (error === undefined && result === undefined)
+      return exchange.answer(502, errorAnswer(request.id, errorCode.internal, 'The answer of the server is malformed.'))
     exchange.answer(statusOf(error === undefined ? undefined : Number(error.get('code'))), writeObject(message.set('id', request.id)))
   }
 

@@ -1,4 +1,5 @@
 import { decodeHeaderValue, encodeHeaderValue } from '../modern.ts'
+import { withinStack } from './exchange.ts'
 
 /** An argument of a tool that a header repeats (`x-mcp-header`; MCP 2026-07-28, transports, custom headers). */
 export interface DeclaredHeader {
@@ -35,21 +36,21 @@ export function inspectHeaders(schema: string | undefined): readonly DeclaredHea
       return Object.entries(value).every(([property, child]) => visit(child, [...path, property], reachable))
     })
   }
-  return visit(JSON.parse(schema), [], true) ? found : undefined
+  return withinStack(() => visit(JSON.parse(schema), [], true)) === true ? found : undefined
 }
 
 /** Keywords whose values are data, not schemas. */
 const data = new Set(['const', 'enum', 'default', 'examples', 'x-mcp-header'])
 
-function textAt(args: unknown, path: readonly string[]): string | undefined {
+/** The argument at a path, if a header can repeat it. */
+function primitiveAt(args: unknown, path: readonly string[]): string | number | boolean | undefined {
   let node = args
   for (const name of path) {
     if (typeof node !== 'object' || node === null) return undefined
     node = (node as Record<string, unknown>)[name]
   }
-  if (typeof node === 'number')
-    return Number.isFinite(node) && (!Number.isInteger(node) || Number.isSafeInteger(node)) ? String(node) : undefined
-  return typeof node === 'string' || typeof node === 'boolean' ? String(node) : undefined
+  if (typeof node === 'number') return Number.isFinite(node) && (!Number.isInteger(node) || Number.isSafeInteger(node)) ? node : undefined
+  return typeof node === 'string' || typeof node === 'boolean' ? node : undefined
 }
 
 /** The headers to send with a call. `args` is the raw arguments object. */
@@ -57,11 +58,13 @@ export function paramHeaders(declared: readonly DeclaredHeader[], args: string |
   const values: unknown = args === undefined || declared.length === 0 ? undefined : JSON.parse(args)
   const headers: Record<string, string> = {}
   for (const { header, path } of declared) {
-    const text = textAt(values, path)
-    if (text !== undefined) headers[header] = encodeHeaderValue(text)
+    const value = primitiveAt(values, path)
+    if (value !== undefined) headers[header] = encodeHeaderValue(String(value))
   }
   return headers
 }
+
+const numeric = /^-?\d+(\.\d+)?(e[+-]?\d+)?$/i
 
 /** How headers and arguments disagree; undefined when they do not. */
 export function paramHeaderMistake(
@@ -71,16 +74,15 @@ export function paramHeaderMistake(
 ): string | undefined {
   const values: unknown = args === undefined || declared.length === 0 ? undefined : JSON.parse(args)
   for (const { header, path } of declared) {
-    const text = textAt(values, path)
+    const value = primitiveAt(values, path)
     const given = headerOf(header)
-    if (text === undefined) {
+    if (value === undefined) {
       if (given !== undefined) return `the header ${header} is given, but the argument ${path.join('.')} is not.`
       continue
     }
     if (given === undefined) return `the header ${header} is required, as the argument ${path.join('.')} is given.`
     const decoded = decodeHeaderValue(given.trim())
-    const equal =
-      decoded === text || (decoded !== undefined && decoded !== '' && /^-?\d+(\.\d+)?$/.test(decoded) && Number(decoded) === Number(text))
+    const equal = typeof value === 'number' ? numeric.test(decoded ?? '') && Number(decoded) === value : decoded === String(value)
     if (!equal) return `the header ${header} and the argument ${path.join('.')} differ.`
   }
   return undefined

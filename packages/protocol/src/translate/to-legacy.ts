@@ -1,6 +1,7 @@
 import { metaKey } from '../modern.ts'
 import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { legacyVersions } from '../versions.ts'
+import { withinStack } from './exchange.ts'
 import { inspectHeaders, type DeclaredHeader } from './param-headers.ts'
 
 /** What is known of a tool of a modern server. */
@@ -31,7 +32,10 @@ export function legacyResult(
   return writeObject(result)
 }
 
-/** Tools with malformed header annotations are not to be called over HTTP, so they are left out (MCP 2026-07-28, transports, custom headers). */
+/**
+ * Tools with malformed header annotations are not to be called over HTTP, so they are left out (MCP 2026-07-28, transports, custom
+ * headers); so are those whose schemas are nested too deeply to be read.
+ */
 function legacyTools(tools: string | undefined, learn: (name: string, tool: ModernTool) => void): string[] {
   return (readArray(tools) ?? []).flatMap((raw) => {
     const tool = readObject(raw)
@@ -40,8 +44,10 @@ function legacyTools(tools: string | undefined, learn: (name: string, tool: Mode
     if (tool === undefined || name === undefined || headers === undefined) return []
     const schema = tool.get('outputSchema')
     const wrapped = schema !== undefined && readString(readObject(schema)?.get('type')) !== 'object'
+    const moved = wrapped ? withinStack(() => wrappedSchema(schema)) : undefined
+    if (wrapped && moved === undefined) return []
     learn(name, { headers, wrapped })
-    return wrapped ? [writeObject(new Map(tool).set('outputSchema', wrappedSchema(schema)))] : [raw]
+    return moved === undefined ? [raw] : [writeObject(new Map(tool).set('outputSchema', moved))]
   })
 }
 

@@ -46,6 +46,7 @@ export function modernError(error: RawObject): { status: number; error: string }
   const free = (code <= -32_000 && code >= -32_019) || code === errorCode.urlElicitationRequired || !Number.isInteger(code)
   const mapped = code === errorCode.resourceNotFound ? errorCode.invalidParams : free ? errorCode.internal : code
   const known = new Map(error).set('code', String(mapped))
+  if (readString(known.get('message')) === undefined) known.set('message', '"The server gave no reason."')
   // These describe the hop between gateway and server, not the client's.
   if (mapped === errorCode.headerMismatch || mapped === errorCode.missingCapability || mapped === errorCode.unsupportedVersion)
     return { status: 200, error: writeObject(known.set('code', String(errorCode.internal))) }

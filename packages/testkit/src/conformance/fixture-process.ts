@@ -7,12 +7,16 @@ export type Era = 'legacy' | 'modern' | 'dual'
 
 const programAt = (name: string): string => fileURLToPath(new URL(`../../dist/conformance/${name}.js`, import.meta.url))
 
-const probeWords = (probe: Probe | undefined): readonly string[] => (probe === undefined ? [] : ['--probe', probe])
+/** What a hostile server pretends to be: of both eras, of the modern one alone, or what its answer to a probe makes of it. */
+export type HostileKind = Probe | 'both' | 'modern_only'
+
+const wordsOf = (kind: HostileKind): readonly string[] =>
+  kind === 'both' ? [] : kind === 'modern_only' ? ['--modern-only'] : ['--probe', kind]
 
 /** Command lines of the fixtures that speak on stdin and stdout. */
 export const stdioFixtures = {
   conformance: (era: Era): readonly string[] => [process.execPath, programAt('fixture-server'), '--era', era, '--transport', 'stdio'],
-  hostile: (probe?: Probe): readonly string[] => [process.execPath, programAt('hostile-stdio-server'), ...probeWords(probe)],
+  hostile: (kind: HostileKind = 'both'): readonly string[] => [process.execPath, programAt('hostile-stdio-server'), ...wordsOf(kind)],
 }
 
 /** A fixture that listens, as a process of its own on a free port. Disposing ends it. */
@@ -30,9 +34,9 @@ export class FixtureProcess implements AsyncDisposable {
     return FixtureProcess.#start('fixture-server', ['--era', era, ...(options.unguarded === true ? ['--unguarded'] : [])])
   }
 
-  /** The server that breaks the rules on command; with a probe's name it answers `server/discover` as that says. */
-  static hostile(probe?: Probe): Promise<FixtureProcess> {
-    return FixtureProcess.#start('hostile-http-server', probeWords(probe))
+  /** The server that breaks the rules on command; its kind says how it answers who wants to know its era. */
+  static hostile(kind: HostileKind = 'both'): Promise<FixtureProcess> {
+    return FixtureProcess.#start('hostile-http-server', wordsOf(kind))
   }
 
   static async #start(program: string, words: readonly string[]): Promise<FixtureProcess> {

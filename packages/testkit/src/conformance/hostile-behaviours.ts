@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
 
 /**
  * What the hostile fixtures do wrong, by the name of the tool that is called. Each behaviour breaks one rule and keeps the others; how a
@@ -292,13 +293,25 @@ export const probeReplies = {
 
 export type Probe = keyof typeof probeReplies
 
-/** The reply that goes by a name, which comes from a command line. */
-export function probeReply(name: string | undefined): ProbeReply | undefined {
-  if (name === undefined) return undefined
-  const reply = (probeReplies as Record<string, ProbeReply>)[name]
-  if (reply === undefined) throw new Error(`${name} is none of ${Object.keys(probeReplies).join(', ')}`)
-  return reply
+/** How a hostile server behaves to who only asks which era it is of. */
+export interface Manners {
+  /** How it answers a probe; properly, without. */
+  readonly probe: ProbeReply | undefined
+  /** It has nothing for clients of the legacy era. */
+  readonly modernOnly: boolean
 }
+
+/** Reads the switches `--probe NAME` and `--modern-only` of a command line. */
+export function readManners(): Manners {
+  const { values } = parseArgs({ options: { probe: { type: 'string' }, 'modern-only': { type: 'boolean', default: false } } })
+  const replies: Record<string, ProbeReply> = probeReplies
+  const probe = values.probe === undefined ? undefined : replies[values.probe]
+  if (values.probe !== undefined && probe === undefined) throw new Error(`${values.probe} is none of ${Object.keys(replies).join(', ')}`)
+  return { probe, modernOnly: values['modern-only'] }
+}
+
+/** What a server that has nothing for the legacy era answers to it. */
+export const modernAlone = probeError(-32022, 'Unsupported protocol version', '{"supported":["2026-07-28"],"requested":"2025-11-25"}')
 
 /** One request as the hostile fixtures read it. */
 export interface HostileRequest {

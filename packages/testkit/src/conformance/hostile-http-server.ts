@@ -1,14 +1,14 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { parseArgs } from 'node:util'
 import {
   everyByte,
   handshake,
   isCommand,
   misbehave,
+  modernAlone,
   OpenQuestions,
-  probeReply,
+  readManners,
   readRequest,
   writeApart,
   type Exchange,
@@ -20,9 +20,10 @@ import {
  * A streamable HTTP server of both eras that breaks the rules on command. The tool's name says which rule; these arguments go with any tool:
  * `framing` (bytes, crlf, cr, lines, extras, named), `json` (one JSON body instead of a stream), `contentType`, `status`, `retry` (the stream
  * closes at once and the rest comes on a GET with `Last-Event-ID`, after so many milliseconds), `on: "get"` (questions come on the GET stream).
- * A session id is made of everything that may stand in one. `--probe NAME` says how `server/discover` is answered.
+ * A session id is made of everything that may stand in one. `--probe NAME` says how `server/discover`
+ * is answered; with `--modern-only` there is nothing for legacy clients.
  */
-const probe = probeReply(parseArgs({ options: { probe: { type: 'string' } } }).values.probe)
+const { probe, modernOnly } = readManners()
 const { HOST = '127.0.0.1', PORT = '0' } = process.env
 
 const visible = Array.from({ length: 0x7e - 0x21 + 1 }, (_, index) => String.fromCharCode(0x21 + index)).join('')
@@ -61,6 +62,7 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
     if (message.id !== undefined) questions.answer(keyOf(session, message.id), source)
     return void response.writeHead(202).end()
   }
+  if (modernOnly && !message.modern) return answerProbe(response, message.id, { status: 400, body: modernAlone })
   if (isCommand(message)) return misbehave(message, exchangeOver(response, message, session))
   if (message.method === 'server/discover' && probe !== undefined) return answerProbe(response, message.id, probe)
   answerProperly(response, message)

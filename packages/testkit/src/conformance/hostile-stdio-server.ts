@@ -1,13 +1,13 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { parseArgs } from 'node:util'
 import {
   everyByte,
   handshake,
   isCommand,
   misbehave,
+  modernAlone,
   OpenQuestions,
-  probeReply,
+  readManners,
   readRequest,
   writeApart,
   type Exchange,
@@ -16,9 +16,10 @@ import {
 
 /**
  * The hostile server on stdin and stdout, of both eras. The tool's name says which rule it breaks; `framing` goes with any tool: bytes, crlf,
- * blank (empty lines around), noise (text between messages), glued (two messages in one line). `--probe NAME` says how `server/discover` is answered.
+ * blank (empty lines around), noise (text between messages), glued (two messages in one line). `--probe NAME` says how `server/discover` is answered; with
+ * `--modern-only` there is nothing for legacy clients.
  */
-const probe = probeReply(parseArgs({ options: { probe: { type: 'string' } } }).values.probe)
+const { probe, modernOnly } = readManners()
 const questions = new OpenQuestions()
 
 /** Messages of several calls follow each other, also while one is written byte by byte. */
@@ -36,6 +37,7 @@ createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY }).o
   const message = readRequest(line)
   if (message?.id === undefined) return
   if (message.method === undefined) return questions.answer(message.id, line)
+  if (modernOnly && !message.modern) return void write(Buffer.from(`${modernAlone(message.id)}\n`))
   if (isCommand(message)) return void misbehave(message, exchangeFor(message))
   if (message.method === 'server/discover' && probe !== undefined) {
     if (probe.body !== undefined) void write(Buffer.from(`${probe.body(message.id)}\n`))

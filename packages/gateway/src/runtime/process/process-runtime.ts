@@ -253,18 +253,28 @@ class RunningWorkload {
 
   #publish(): void {
     const replicas = this.#snapshots()
-    this.#directory.set(this.name, { uid: this.uid, desiredReplicas: this.#wanted.replicas, replicas })
+    const refused = this.#program() === undefined ? this.#unknownImage() : undefined
+    this.#directory.set(this.name, {
+      uid: this.uid,
+      desiredReplicas: this.#wanted.replicas,
+      replicas,
+      ...(refused === undefined ? {} : { refused }),
+    })
     this.#judge(replicas)
     this.#wake?.()
   }
 
+  #unknownImage(): string {
+    const known = Object.keys(this.#options.programs).toSorted().join(', ')
+    return `No program stands for the image '${this.#wanted.image.name}'. Known images: ${known}. runtime.images of the configuration adds more.`
+  }
+
   #judge(replicas: readonly Replica[]): void {
-    const { image, replicas: desired, generation } = this.#wanted
+    const { replicas: desired, generation } = this.#wanted
     const ready = replicas.filter(({ phase }) => phase === 'ready').length
     const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
     if (this.#program() === undefined) {
-      const known = Object.keys(this.#options.programs).toSorted().join(', ')
-      const message = `No program stands for the image '${image.name}'. Known images: ${known}. runtime.images of the configuration adds more.`
+      const message = this.#unknownImage()
       this.#condition('Accepted', 'False', 'ImageNotFound', message)
       this.#condition('Ready', 'False', 'ImageNotFound', message)
       this.#condition('Progressing', 'False', 'ImageNotFound', message)

@@ -119,10 +119,10 @@ export class ReplicaProcess {
       failures = ending.readyMs > backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
       const wait = backoffMs(backoff, failures, Math.random)
       log.warn({ replica: this.name, reason: ending.reason, waitMs: wait }, 'replica ended, starting it again')
-      this.#set('backoff', ending.reason, `${ending.message} Next start in ${(wait / 1000).toFixed(1)} s.`)
+      this.#set('backoff', ending.reason, `${sentence(ending.message)} Next start in ${(wait / 1000).toFixed(1)} s.`)
       await sleep(wait, undefined, { signal }).catch(() => undefined)
       // Until it is ready, the reason for which it last was not still holds.
-      if (!signal.aborted) this.#set('starting', ending.reason, `${ending.message} It is being started again.`)
+      if (!signal.aborted) this.#set('starting', ending.reason, `${sentence(ending.message)} It is being started again.`)
     }
     this.#set('terminating', 'Stopping')
   }
@@ -268,6 +268,11 @@ export class ReplicaProcess {
     this.#message = message
     this.#options.changed()
   }
+}
+
+/** What a process said last ends as it likes. */
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`
 }
 
 function signalGroup(pid: number, signal: NodeJS.Signals): void {

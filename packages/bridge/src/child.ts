@@ -1,0 +1,29 @@
+import type { MessageOutline } from '@mcp-gateway/protocol'
+
+/** What a session hears of its child. Set once the child is taken into use; nothing is lost before. */
+export interface ChildListener {
+  line(line: Uint8Array, message: MessageOutline): void
+  /** The child has ended, with a sentence that says how and what it said last. */
+  ended(reason: string): void
+}
+
+/** One conversation with a server, message by message: a process on stdio, or a connection of HTTP+SSE. */
+export interface Child {
+  readonly pid: number | undefined
+  /** Why it has ended, if it has. */
+  readonly endedBecause: string | undefined
+  /** Bytes that were sent and that the server has not read. */
+  readonly unread: number
+  /** Resolves when it has ended. */
+  ended(): Promise<void>
+  listen(listener: ChildListener): void
+  /** Whoever listens next hears what comes from now on. */
+  unlisten(): void
+  /** One message. */
+  send(message: Uint8Array): void
+  /** Stops reading, so that the server feels a slow client; `resume` goes on. */
+  pause(): void
+  resume(): void
+  /** Resolves when it has ended. */
+  stop(): Promise<void>
+}

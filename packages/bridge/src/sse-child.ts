@@ -1,0 +1,192 @@
+import { EventParser, outline, readMessage } from '@mcp-gateway/protocol'
+import type { Logger } from 'pino'
+import { Pool, type Dispatcher } from 'undici'
+import type { Child, ChildListener } from './child.ts'
+
+export interface SseOptions {
+  /** Where the event stream is: `https://example.com/sse`. */
+  readonly url: URL
+  /** Read for each request, as secrets rotate. @throws Error */
+  readonly headers: () => Readonly<Record<string, string>>
+  readonly connectTimeoutMs: number
+  readonly maxMessageBytes: number
+  readonly log: Logger
+}
+
+/**
+ * A connection to a server that speaks HTTP+SSE (MCP 2024-11-05, transports): its messages come on one event stream, whose first event says
+ * where ours are to be posted. To the bridge it is a child like one on stdio.
+ */
+export class SseChild implements Child {
+  readonly pid = undefined
+  readonly #options: SseOptions
+  readonly #pool: Pool
+  readonly #ended: Promise<void>
+  readonly #waiting: Uint8Array[] = []
+  readonly #unheard: Uint8Array[] = []
+  #listener: ChildListener | undefined
+  #endpoint: string | undefined
+  #endedBecause: string | undefined
+  #resume: (() => void) | undefined
+  #paused = false
+  #unread = 0
+  #resolve: () => void = () => undefined
+
+  constructor(options: SseOptions) {
+    this.#options = options
+    this.#ended = new Promise((resolve) => (this.#resolve = resolve))
+    this.#pool = new Pool(options.url.origin, {
+      connections: null,
+      bodyTimeout: 0,
+      headersTimeout: 30_000,
+      connect: { timeout: options.connectTimeoutMs },
+    })
+    this.#open()
+  }
+
+  get endedBecause(): string | undefined {
+    return this.#endedBecause
+  }
+
+  get unread(): number {
+    return this.#unread
+  }
+
+  ended(): Promise<void> {
+    return this.#ended
+  }
+
+  listen(listener: ChildListener): void {
+    this.#listener = listener
+    if (this.#endedBecause !== undefined) return queueMicrotask(() => listener.ended(this.#endedBecause ?? ''))
+    for (const message of this.#unheard.splice(0)) this.#hear(message)
+    this.resume()
+  }
+
+  unlisten(): void {
+    this.#listener = undefined
+  }
+
+  send(message: Uint8Array): void {
+    this.#unread += message.length
+    if (this.#endpoint === undefined) this.#waiting.push(message)
+    else this.#post(this.#endpoint, message)
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.()
+  }
+
+  async stop(): Promise<void> {
+    this.#end('The connection was closed.')
+    await this.#ended
+  }
+
+  #open(): void {
+    const events = new EventParser(this.#options.maxMessageBytes, ({ event, data }) => {
+      if (event === 'endpoint') this.#found(data)
+      else this.#hear(Buffer.from(data))
+    })
+    const { pathname, search } = this.#options.url
+    this.#dispatch('GET', pathname + search, { accept: 'text/event-stream' }, null, {
+      head: (status, type) => {
+        if (status !== 200 || !type.startsWith('text/event-stream'))
+          this.#end(`The server does not offer an event stream (HTTP ${status}).`)
+      },
+      chunk: (bytes, resume) => {
+        try {
+          events.push(bytes)
+        } catch (error) {
+          if (!(error instanceof RangeError)) throw error
+          this.#end(error.message)
+        }
+        if (!this.#paused) return true
+        this.#resume = resume
+        return false
+      },
+      end: (failure) => this.#end(failure ?? 'The server closed its event stream.'),
+    })
+  }
+
+  /** Another origin than the stream's would be a way to make us call anywhere. */
+  #found(data: string): void {
+    const endpoint = URL.canParse(data, this.#options.url.href) ? new URL(data, this.#options.url) : undefined
+    if (endpoint?.origin !== this.#options.url.origin) return this.#end('The server named an endpoint of another origin.')
+    this.#endpoint = endpoint.pathname + endpoint.search
+    for (const message of this.#waiting.splice(0)) this.#post(this.#endpoint, message)
+  }
+
+  #post(path: string, message: Uint8Array): void {
+    this.#dispatch('POST', path, { 'content-type': 'application/json' }, Buffer.from(message), {
+      // The session is gone, or never was: nothing that is sent will be answered.
+      head: (status) => (status >= 400 ? this.#end(`The server refused a message (HTTP ${status}).`) : undefined),
+      chunk: () => true,
+      end: (failure) => {
+        this.#unread -= message.length
+        if (failure !== undefined) this.#end(failure)
+      },
+    })
+  }
+
+  #hear(message: Uint8Array): void {
+    if (this.#endedBecause !== undefined) return
+    if (this.#listener === undefined) return void this.#unheard.push(message)
+    try {
+      readMessage(Buffer.from(message).toString())
+      this.#listener.line(message, outline(message))
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      this.#options.log.warn({ event: Buffer.from(message.subarray(0, 500)).toString() }, 'the server sent an event that is no message')
+    }
+  }
+
+  #dispatch(
+    method: 'GET' | 'POST',
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    body: Buffer | null,
+    answer: {
+      head(status: number, contentType: string): void
+      chunk(bytes: Buffer, resume: () => void): boolean
+      end(failure?: string): void
+    },
+  ): void {
+    let own: Readonly<Record<string, string>>
+    try {
+      own = this.#options.headers()
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
+      return queueMicrotask(() => this.#end('The credentials for the remote server can not be read.'))
+    }
+    let resume: () => void = () => undefined
+    const handler: Dispatcher.DispatchHandler = {
+      onConnect: () => undefined,
+      onHeaders: (status: number, raw: Buffer[], go: () => void) => {
+        if (status < 200) return true
+        resume = go
+        const place = raw.findIndex((each, index) => index % 2 === 0 && String(each).toLowerCase() === 'content-type')
+        answer.head(status, place === -1 ? '' : String(raw[place + 1]))
+        return true
+      },
+      onData: (bytes: Buffer) => answer.chunk(bytes, resume),
+      onComplete: () => answer.end(),
+      onError: (error: NodeJS.ErrnoException) => answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
+    }
+    this.#pool.dispatch({ method, path, headers: { ...own, ...headers }, body }, handler)
+  }
+
+  #end(reason: string): void {
+    if (this.#endedBecause !== undefined) return
+    this.#endedBecause = reason
+    void this.#pool.destroy().catch(() => undefined)
+    this.#listener?.ended(reason)
+    this.#resolve()
+  }
+}

@@ -1,0 +1,127 @@
+import { expect, test } from 'vitest'
+import { metaKey, type ModernRequest } from '../modern.ts'
+import { readObject } from '../raw-object.ts'
+import type { Exchange } from './exchange.ts'
+import { ModernMultiplexer } from './multiplexer.ts'
+
+function setUp() {
+  const sent: string[] = []
+  const multiplexer = new ModernMultiplexer((text) => sent.push(text))
+  const ask = (method: string, params: string, extra: Partial<ModernRequest> = {}) => {
+    const heard = { told: [] as string[], answers: [] as [number, string][] }
+    const exchange: Exchange = {
+      tell: (text) => heard.told.push(text),
+      answer: (status, text) => heard.answers.push([status, text]),
+    }
+    const members = readObject(params) ?? new Map<string, string>()
+    const meta = readObject(members.get('_meta')) ?? new Map<string, string>()
+    multiplexer.request({ id: '"mine"', method, params: members, meta, ...extra }, exchange)
+    return { ...heard, exchange }
+  }
+  return { multiplexer, ask, take: () => sent.splice(0) }
+}
+
+test('clients with the same ids and tokens share a server, each with its own answer and progress', () => {
+  const { multiplexer, ask, take } = setUp()
+  const params = '{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"p","x":1.0}}'
+  const [a, b] = [ask('tools/call', params), ask('tools/call', params)]
+  expect(take()).toEqual(
+    [1, 2].map(
+      (id) =>
+        `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":${id},"x":1.0}}}`,
+    ),
+  )
+  multiplexer.receive('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":0.10}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":2.0,"result":{"n":12345678901234567890,"resultType":"complete"}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":2,"result":{}}')
+  multiplexer.receive('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}')
+  expect([b.told, b.answers, a.told, a.answers]).toEqual([
+    ['{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}'],
+    [[200, '{"jsonrpc":"2.0","id":"mine","result":{"n":12345678901234567890,"resultType":"complete"}}']],
+    [],
+    [[400, '{"jsonrpc":"2.0","id":"mine","error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}']],
+  ])
+  expect(multiplexer.busy).toBe(false)
+})
+
+test('a client that goes cancels its request, and a server that asks is refused', () => {
+  const { multiplexer, ask, take } = setUp()
+  const { exchange, answers } = ask('tools/call', '{"name":"t"}')
+  take()
+  multiplexer.gone(exchange)
+  multiplexer.gone(exchange)
+  multiplexer.receive('{"jsonrpc":"2.0","id":1,"result":{}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')
+  expect([take(), answers]).toEqual([
+    [
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"The client has gone."}}',
+      '{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"A server of 2026-07-28 asks by input_required results."}}',
+    ],
+    [],
+  ])
+})
+
+test('listen streams carry the id by which their client knows them, and end when the server cancels or ends them', () => {
+  const { multiplexer, ask } = setUp()
+  const streams = [1, 2, 3].map(() => ask('subscriptions/listen', '{"notifications":{"toolsListChanged":true}}'))
+  for (const id of [1, 2, 99])
+    multiplexer.receive(
+      `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":${id},"y":1.0}}}`,
+    )
+  multiplexer.receive('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}')
+  multiplexer.receive(`{"jsonrpc":"2.0","id":2,"result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":2}}}`)
+  multiplexer.lost('It broke.')
+  const told = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":"mine","y":1.0}}}`
+  const ended = [200, `{"jsonrpc":"2.0","id":"mine","result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":"mine"}}}`]
+  expect(streams.map((each) => [each.told, each.answers])).toEqual([
+    [[told], [ended]],
+    [[told], [ended]],
+    [[], [ended]],
+  ])
+})
+
+test('log messages go to the only request that asked for such, and to nobody else', () => {
+  const { multiplexer, ask } = setUp()
+  const quiet = ask('tools/call', '{"name":"t"}')
+  const level = `{"name":"t","_meta":{"${metaKey.logLevel}":"info"}}`
+  const loud = ask('tools/call', level)
+  const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
+  multiplexer.receive(message)
+  const second = ask('tools/call', level)
+  multiplexer.receive(message)
+  expect([quiet.told, loud.told, second.told]).toEqual([[], [message], []])
+})
+
+test.each(['{"jsonrpc":"2.0","id":1}', '{"jsonrpc":"2.0","id":1,"result":null}', '{"jsonrpc":"2.0","id":1,"error":"boom"}'])(
+  'the malformed answer %s is one error',
+  (answer) => {
+    const { multiplexer, ask } = setUp()
+    const { answers } = ask('tools/call', '{"name":"t"}')
+    multiplexer.receive(answer)
+    expect(answers).toEqual([
+      [502, '{"jsonrpc":"2.0","id":"mine","error":{"code":-32603,"message":"The answer of the server is malformed."}}'],
+    ])
+  },
+)
+
+test('an answer in which a member stands twice is an answer all the same', () => {
+  const { multiplexer, ask } = setUp()
+  const { answers } = ask('tools/call', '{"name":"t"}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":1,"id":1,"result":{"a":1,"a":2}}')
+  expect(answers).toEqual([[200, '{"jsonrpc":"2.0","id":"mine","result":{"a":1,"a":2}}']])
+})
+
+test('a call whose headers and arguments differ is refused once the tools are known', () => {
+  const { multiplexer, ask, take } = setUp()
+  ask('tools/list', '{}')
+  multiplexer.receive(
+    '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"t","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}}',
+  )
+  take()
+  const { answers } = ask('tools/call', '{"name":"t"}', { paramHeaderMistake: (declared) => `${declared[0]?.header} differs.` })
+  expect([take(), answers]).toEqual([
+    [],
+    [[400, '{"jsonrpc":"2.0","id":"mine","error":{"code":-32020,"message":"Bad Request: mcp-param-r differs."}}']],
+  ])
+})

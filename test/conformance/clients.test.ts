@@ -1,0 +1,39 @@
+import { fileURLToPath } from 'node:url'
+import { GatewayProcess } from '@mcp-gateway/testkit'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { compareRuns, runClientScenario, tally } from './run-suite.ts'
+
+/**
+ * The client suites: the same official client at the suite's server, alone and with the gateway in between. Those for authorization are left
+ * out: a gateway ends it, so that a client is the gateway's client there.
+ */
+let gateway: GatewayProcess
+beforeAll(async () => {
+  gateway = await GatewayProcess.start()
+})
+afterAll(() => gateway[Symbol.asyncDispose]())
+
+const command = `${process.execPath} --import tsx --conditions=mcpgw-source ${fileURLToPath(new URL('client.ts', import.meta.url))}`
+
+const scenarios = [
+  ['initialize', '2025-11-25'],
+  ['tools_call', '2025-11-25'],
+  ['elicitation-sep1034-client-defaults', '2025-11-25'],
+  ['sse-retry', '2025-11-25'],
+  ['tools_call', '2026-07-28'],
+  ['request-metadata', '2026-07-28'],
+  ['sep-2322-client-request-state', '2026-07-28'],
+  ['http-standard-headers', '2026-07-28'],
+  ['http-custom-headers', '2026-07-28'],
+  ['http-invalid-tool-headers', '2026-07-28'],
+  ['json-schema-ref-no-deref', '2026-07-28'],
+] as const
+
+describe.concurrent('a client behind the gateway', () => {
+  test.each(scenarios)('fares in %s of %s as it does alone', async (scenario, specVersion) => {
+    const alone = await runClientScenario({ command, scenario, specVersion })
+    const through = await runClientScenario({ command, scenario, specVersion, environment: { GATEWAY: gateway.origin } })
+    expect(tally(alone).passed).toBeGreaterThan(0)
+    expect(compareRuns(alone, through)).toEqual([])
+  })
+})

@@ -1,0 +1,51 @@
+import { createServer } from 'node:http'
+import { authenticateDevelopment } from '../../packages/gateway/src/auth/development.ts'
+import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
+import { ReplicaDirectory } from '../../packages/gateway/src/core/directory.ts'
+import { createDataPlane } from '../../packages/gateway/src/proxy/pipeline.ts'
+import { RouteTable } from '../../packages/gateway/src/proxy/routes.ts'
+import { createSessionSealer } from '../../packages/gateway/src/proxy/sessions.ts'
+import { openStore } from '../../packages/gateway/src/store/open.ts'
+
+/**
+ * A gateway's data plane as a process: its store may be shared, and its servers are told to it, as they would be by a cluster.
+ * One argument of JSON; prints a line when it listens.
+ */
+export interface PlaneOptions {
+  readonly name: string
+  readonly port: number
+  readonly peers: Readonly<Record<string, string>>
+  readonly dataDir: string
+  /** Base64. */
+  readonly key: string
+  readonly servers: readonly { readonly name: string; readonly uid: string; readonly origin: string }[]
+}
+
+const { name, port, peers, dataDir, key, servers } = JSON.parse(process.argv[2] ?? '{}') as PlaneOptions
+const directory = new ReplicaDirectory()
+for (const { name: server, uid, origin } of servers) {
+  const replica = { name: `${server}-0`, index: 0, phase: 'ready' as const, origin, path: '/mcp', generation: 1, restarts: 0 }
+  directory.set(server, { uid, desiredReplicas: 1, replicas: [replica] })
+}
+const config = ConfigSchema.parse({})
+const keys = [Buffer.from(key, 'base64')]
+const now = (): number => Date.now()
+const plane = createDataPlane({
+  authenticate: authenticateDevelopment,
+  routes: await RouteTable.open(await openStore({ dataDir })),
+  directory,
+  sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
+  keys,
+  cluster: { name, peers },
+  settings: config.proxy,
+  bodyLimitBytes: config.edge.bodyLimitBytes,
+  requestFinished: () => undefined,
+  now,
+})
+let handed = 0
+const server = createServer((request, response) => {
+  if (request.url === '/handed') return void response.end(String(handed))
+  if (request.headers['x-mcpgw-hop'] !== undefined) handed += 1
+  plane.handle(request, response)
+})
+server.listen(port, '127.0.0.1', () => process.stdout.write('listens\n'))

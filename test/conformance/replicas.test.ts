@@ -1,0 +1,165 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, request as httpRequest, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { FixtureProcess, type Era } from '@mcp-gateway/testkit'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openStore } from '../../packages/gateway/src/store/open.ts'
+import { sampleResource } from '../../packages/gateway/src/store/store-contract.ts'
+import { toLegacyServer } from './baseline.ts'
+import type { PlaneOptions } from './plane.ts'
+import { runServerSuite, tally, type ServerSuite } from './run-suite.ts'
+
+/**
+ * Two gateway processes with the same key, store and servers, and nothing else in common, behind a plain round-robin: each request of a
+ * client reaches the other one than the request before.
+ */
+const folder = mkdtempSync(join(tmpdir(), 'mcpgw-replicas-'))
+const planes: { readonly child: ChildProcess; readonly address: string }[] = []
+const fixtures: FixtureProcess[] = []
+let front: Server
+let origin = ''
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+beforeAll(async () => {
+  const store = await openStore({ dataDir: folder })
+  const servers: PlaneOptions['servers'][number][] = []
+  for (const era of ['legacy', 'modern', 'dual'] as const) {
+    const fixture = await FixtureProcess.conformance(era, { unguarded: true })
+    fixtures.push(fixture)
+    const resource = sampleResource(era, { owner: { id: 'dev', issuer: 'development' } })
+    await store.create(resource)
+    servers.push({ name: era, uid: resource.uid, origin: new URL(fixture.url).origin })
+  }
+  await store[Symbol.asyncDispose]()
+  const ports = { one: await freePort(), two: await freePort() }
+  const peers = { one: `http://127.0.0.1:${ports.one}`, two: `http://127.0.0.1:${ports.two}` }
+  const key = randomBytes(32).toString('base64')
+  for (const name of ['one', 'two'] as const) {
+    const options: PlaneOptions = { name, port: ports[name], peers, dataDir: folder, key, servers }
+    const program = fileURLToPath(new URL('plane.ts', import.meta.url))
+    const child = spawn(process.execPath, ['--import', 'tsx', '--conditions=mcpgw-source', program, JSON.stringify(options)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    planes.push({ child, address: peers[name] })
+    await once(child.stdout, 'data')
+  }
+  let turn = 0
+  front = createServer((request, response) => {
+    const port = [ports.one, ports.two][(turn += 1) % 2]
+    const passed = httpRequest({ port, method: request.method, path: request.url, headers: request.headers, agent: false }, (answer) => {
+      response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
+      response.flushHeaders()
+      answer.pipe(response)
+    })
+    passed.on('error', () => response.destroy())
+    response.on('close', () => passed.destroy())
+    request.pipe(passed)
+  })
+  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
+  origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`
+}, 60_000)
+
+afterAll(async () => {
+  front.closeAllConnections()
+  front.close()
+  for (const { child } of planes) child.kill('SIGKILL')
+  for (const fixture of fixtures) await fixture[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const run = (server: Era, options: Pick<ServerSuite, 'suite' | 'requirements'>): ReturnType<typeof runServerSuite> =>
+  runServerSuite({ ...options, url: `${origin}/adapters/${server}/mcp` })
+
+/** Host and Origin are the edge's to check, and tasks are in no server. */
+const failing = (results: Awaited<ReturnType<typeof run>>): readonly string[] =>
+  tally(results).failing.filter((scenario) => !scenario.startsWith('tasks-') && scenario !== 'dns-rebinding-protection')
+
+describe('two gateways behind a round-robin are like one', () => {
+  test.each(['legacy', 'dual', 'modern'] as const)('for a legacy client and a %s server', async (server) => {
+    expect(failing(await run(server, { suite: 'next', requirements: '2025-11-25' }))).toEqual([])
+    expect(failing(await run(server, { suite: 'stable' }))).toEqual([])
+  })
+
+  test.each(['modern', 'dual', 'legacy'] as const)('for a modern client and a %s server', async (server) => {
+    const known = server === 'legacy' ? [...new Set(toLegacyServer.map(({ scenario }) => scenario))] : []
+    const results = await run(server, { suite: 'next', requirements: '2026-07-28' })
+    expect(failing(results).filter((scenario) => !known.includes(scenario))).toEqual([])
+  })
+
+  test('and hand to each other what the other one holds', async () => {
+    for (const { address } of planes) expect(Number(await (await fetch(`${address}/handed`)).text())).toBeGreaterThan(10)
+  })
+})
+
+describe('what only looks handed over', () => {
+  test.each(['x', `${Date.now()}.e30.x.y`])('by the header %s is refused', async (header) => {
+    const answer = await fetch(`${origin}/adapters/dual/mcp`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-mcpgw-hop': header },
+      body: '{"jsonrpc":"2.0","id":1,"method":"ping"}',
+    })
+    expect(answer.status).toBe(401)
+  })
+})
+
+describe('what an owner held that died', () => {
+  const post = (address: string, body: object, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(address, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }),
+    })
+  const modernCall = (params: object): [object, Record<string, string>] => [
+    {
+      method: 'tools/call',
+      params: {
+        name: 'test_input_required_result_elicitation',
+        arguments: {},
+        ...params,
+        _meta: {
+          'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+          'io.modelcontextprotocol/clientCapabilities': { elicitation: {} },
+        },
+      },
+    },
+    { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'test_input_required_result_elicitation' },
+  ]
+
+  test('is a session to be opened anew, or a call to be made anew, and never a hang', async () => {
+    const [one, two] = planes.map(({ address }) => address)
+    const initialize = {
+      method: 'initialize',
+      params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } },
+    }
+    const opened = await post(`${two}/adapters/modern/mcp`, initialize)
+    const session = { 'mcp-session-id': opened.headers.get('mcp-session-id') ?? '' }
+    expect((await post(`${one}/adapters/modern/mcp`, { method: 'ping' }, session)).status).toBe(200)
+    const parked = (await (await post(`${two}/adapters/legacy/mcp`, ...modernCall({}))).json()) as {
+      result: { requestState: string; inputRequests: Record<string, unknown> }
+    }
+    const { requestState, inputRequests } = parked.result
+    planes[1]?.child.kill('SIGKILL')
+    const lost = await post(`${one}/adapters/modern/mcp`, { method: 'ping' }, session)
+    expect(lost.status).toBe(404)
+    const inputResponses = Object.fromEntries(Object.keys(inputRequests).map((key) => [key, { action: 'accept', content: { name: 'x' } }]))
+    const [body, headers] = modernCall({ requestState, inputResponses })
+    const retried = (await (await post(`${one}/adapters/legacy/mcp`, body, headers)).json()) as { error: { code: number; message: string } }
+    const [other] = modernCall({ requestState: 'never-was', inputResponses })
+    const unknown = (await (await post(`${one}/adapters/legacy/mcp`, other, headers)).json()) as { error: { code: number } }
+    expect(retried.error).toEqual(unknown.error)
+    expect(retried.error.code).toBe(-32602)
+  })
+})
