@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   main: ['app', 'config', 'demo', 'telemetry'],
-  app: ['auth', 'config', 'control', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry'],
+  app: ['auth', 'config', 'control', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry', 'tools'],
   demo: [],
   config: [],
   core: [],
@@ -19,6 +19,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   http: ['core'],
   control: ['core', 'http', 'runtime', 'store'],
   proxy: ['config', 'core', 'http', 'store', 'telemetry'],
+  tools: ['config', 'core', 'http', 'proxy', 'store', 'telemetry'],
   reconcile: ['core', 'runtime', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],
   store: ['core'],

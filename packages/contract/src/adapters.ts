@@ -45,7 +45,8 @@ export const EnvironmentVariables = z
 
 export const replicaLimit = 100
 
-const adapterFields = {
+/** What a workload is made of, for adapters and tools alike. */
+export const workloadFields = {
   imageName: ImageName,
   imageVersion: ImageVersion,
   environmentVariables: EnvironmentVariables,
@@ -55,17 +56,28 @@ const adapterFields = {
   requiredRoles: z.array(z.string().trim().min(1).max(256)).max(100),
 }
 
+const eras = z.enum(['auto', 'passthrough']).meta({
+  description:
+    '`auto`: clients of either era of MCP are served, whichever the server speaks. `passthrough`: nothing is translated, and a client has what the server gives.',
+})
+const legacyLeg = z.enum(['passthrough', 'translate']).meta({
+  description:
+    'For a server that speaks both eras: whether legacy clients reach its legacy side, or its modern one by translation, which then gives them sessions, questions and subscriptions that a stateless legacy side lacks.',
+})
+
 /** Body of POST and PUT. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
 export const AdapterInput = z
   .object({
     name: ResourceName,
-    imageName: adapterFields.imageName,
-    imageVersion: adapterFields.imageVersion,
-    environmentVariables: adapterFields.environmentVariables.default({}),
-    replicaCount: adapterFields.replicaCount.default(1),
-    description: adapterFields.description.default(''),
-    useWorkloadIdentity: adapterFields.useWorkloadIdentity.default(false),
-    requiredRoles: adapterFields.requiredRoles.default([]),
+    imageName: workloadFields.imageName,
+    imageVersion: workloadFields.imageVersion,
+    environmentVariables: workloadFields.environmentVariables.default({}),
+    replicaCount: workloadFields.replicaCount.default(1),
+    description: workloadFields.description.default(''),
+    useWorkloadIdentity: workloadFields.useWorkloadIdentity.default(false),
+    requiredRoles: workloadFields.requiredRoles.default([]),
+    eras: eras.default('auto'),
+    legacyLeg: legacyLeg.default('passthrough'),
   })
   .meta({ id: 'AdapterInput' })
 export type AdapterInput = z.output<typeof AdapterInput>
@@ -87,6 +99,8 @@ export const AdapterResource = z
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),
+    eras: eras.optional(),
+    legacyLeg: legacyLeg.optional(),
     warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),
   })
   .meta({ id: 'Adapter' })
@@ -107,13 +121,15 @@ export const ReplicaStatus = z
   })
   .meta({ id: 'ReplicaStatus' })
 
-export const AdapterStatus = z
+export const ResourceStatus = z
   .object({
     readyReplicas: z.int().nullable(),
     updatedReplicas: z.int().nullable(),
     availableReplicas: z.int().nullable(),
     image: z.string(),
-    replicaStatus: z.string().meta({ description: '`Healthy`, `Stopped`, `Progressing: …` or `Degraded: r/n ready`.' }),
+    replicaStatus: z
+      .string()
+      .meta({ description: '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for a tool by endpoint.' }),
     generation: z.int(),
     observedGeneration: z.int(),
     conditions: z.array(
@@ -128,4 +144,5 @@ export const AdapterStatus = z
     replicas: z.array(ReplicaStatus),
   })
   .meta({ id: 'AdapterStatus' })
-export type AdapterStatus = z.output<typeof AdapterStatus>
+export type ResourceStatus = z.output<typeof ResourceStatus>
+export type AdapterStatus = ResourceStatus

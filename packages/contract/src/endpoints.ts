@@ -2,28 +2,40 @@ import { z } from 'zod'
 import {
   AdapterInput,
   AdapterResource,
-  AdapterStatus,
   EnvironmentVariables,
   ImageName,
   ImageVersion,
   replicaLimit,
   ResourceName,
+  ResourceStatus,
 } from './adapters.ts'
+import { ToolDefinitionPatch, ToolEndpoint, ToolInput, ToolResource } from './tools.ts'
+
+const patchFields = {
+  name: ResourceName,
+  imageName: ImageName,
+  imageVersion: ImageVersion,
+  environmentVariables: z.record(z.string(), z.union([EnvironmentVariables.valueType, z.null()])).nullable(),
+  replicaCount: z.int().min(0).max(replicaLimit).nullable(),
+  description: z.string().max(4096).nullable(),
+  useWorkloadIdentity: z.boolean().nullable(),
+  requiredRoles: z.array(z.string()).nullable(),
+}
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */
-export const AdapterPatch = z
+export const AdapterPatch = z.object(patchFields).partial().meta({ id: 'AdapterPatch' })
+
+/** The same for tools. A tool moves from an image to an endpoint, or back, in one patch: the one is set and the other null. */
+export const ToolPatch = z
   .object({
-    name: ResourceName,
-    imageName: ImageName,
-    imageVersion: ImageVersion,
-    environmentVariables: z.record(z.string(), z.union([EnvironmentVariables.valueType, z.null()])).nullable(),
-    replicaCount: z.int().min(0).max(replicaLimit).nullable(),
-    description: z.string().max(4096).nullable(),
-    useWorkloadIdentity: z.boolean().nullable(),
-    requiredRoles: z.array(z.string()).nullable(),
+    ...patchFields,
+    imageName: ImageName.nullable(),
+    imageVersion: ImageVersion.nullable(),
+    endpoint: ToolEndpoint.nullable(),
+    toolDefinition: ToolDefinitionPatch,
   })
   .partial()
-  .meta({ id: 'AdapterPatch' })
+  .meta({ id: 'ToolPatch' })
 
 export const ListQuery = z.object({
   limit: z.coerce.number().int().min(1).max(1000).optional().meta({ description: 'Most entries of one page; all when absent.' }),
@@ -63,74 +75,150 @@ export interface Endpoint {
 }
 
 const etag = { ETag: 'The version, for If-Match.' }
-const example = { name: 'mcp-example', imageName: 'mcp-example', imageVersion: '1.0.0', description: 'test' }
+const adapterExample = { name: 'mcp-example', imageName: 'mcp-example', imageVersion: '1.0.0', description: 'test' }
+const toolExample = {
+  name: 'weather',
+  imageName: 'weather-tool',
+  imageVersion: '1.0.0',
+  description: 'Weather tool for getting current weather information',
+  toolDefinition: {
+    tool: {
+      name: 'weather',
+      title: 'Weather Information',
+      description: 'Gets the current weather for a specified location.',
+      inputSchema: {
+        type: 'object',
+        properties: { location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' } },
+        required: ['location'],
+      },
+    },
+    port: 8000,
+  },
+}
+
+interface Words {
+  readonly collection: string
+  /** With its article. */
+  readonly one: string
+  readonly many: string
+  readonly input: z.ZodType
+  readonly patch: z.ZodType
+  readonly resource: z.ZodType
+  readonly example: unknown
+  readonly patchExample: unknown
+}
+
+/** The calls that every kind of resource has. */
+function callsOf({ collection, one, many, input, patch, resource, example, patchExample }: Words) {
+  const path = `${collection}/{name}`
+  return {
+    create: {
+      method: 'post',
+      path: collection,
+      summary: `Deploy and register ${one}.`,
+      body: { type: 'application/json', schema: input, example },
+      success: { status: 201, description: 'Registered.', schema: resource, headers: { ...etag, Location: 'Its address.' } },
+      problems: [403, 409, 413, 415],
+    },
+    list: {
+      method: 'get',
+      path: collection,
+      summary: `List all ${many} the caller can access.`,
+      query: ListQuery,
+      success: {
+        status: 200,
+        description: 'In order of their names.',
+        schema: z.array(resource),
+        headers: { Link: 'The next page (RFC 8288, rel="next").' },
+      },
+      problems: [],
+    },
+    get: {
+      method: 'get',
+      path,
+      summary: `Retrieve the metadata of ${one}.`,
+      success: { status: 200, description: 'What is registered.', schema: resource, headers: etag },
+      problems: [304, 404],
+    },
+    replace: {
+      method: 'put',
+      path,
+      summary: `Replace ${one}. Fields left out fall back to their defaults; PATCH changes only what it names.`,
+      body: { type: 'application/json', schema: input, example },
+      success: { status: 200, description: 'Replaced.', schema: resource, headers: etag },
+      problems: [403, 404, 409, 412, 413, 415],
+    },
+    patch: {
+      method: 'patch',
+      path,
+      summary: `Change some fields of ${one} (JSON merge patch, RFC 7396).`,
+      body: { type: 'application/merge-patch+json', schema: patch, example: patchExample },
+      success: { status: 200, description: 'Changed.', schema: resource, headers: etag },
+      problems: [403, 404, 409, 412, 413, 415],
+    },
+    delete: {
+      method: 'delete',
+      path,
+      summary: `Remove ${one}.`,
+      success: { status: 204, description: 'Removed.' },
+      problems: [403, 404, 412],
+    },
+    status: {
+      method: 'get',
+      path: `${path}/status`,
+      summary: 'Check the deployment status.',
+      success: { status: 200, description: 'The status.', schema: ResourceStatus },
+      problems: [404],
+    },
+    logs: {
+      method: 'get',
+      path: `${path}/logs`,
+      summary: 'Access the running logs.',
+      query: LogsQuery,
+      success: { status: 200, description: 'Lines of text.', type: 'text/plain' },
+      problems: [403, 404],
+    },
+  } as const satisfies Record<string, Endpoint>
+}
+
+const adapters = callsOf({
+  collection: '/adapters',
+  one: 'an MCP server',
+  many: 'MCP servers',
+  input: AdapterInput,
+  patch: AdapterPatch,
+  resource: AdapterResource,
+  example: adapterExample,
+  patchExample: { replicaCount: 2 },
+})
+
+const tools = callsOf({
+  collection: '/tools',
+  one: 'a tool',
+  many: 'tools',
+  input: ToolInput,
+  patch: ToolPatch,
+  resource: ToolResource,
+  example: toolExample,
+  patchExample: { toolDefinition: { tool: { title: 'Weather' } } },
+})
 
 /** The control plane as data: the OpenAPI document, the routes and the client are made from it. */
 export const endpoints = {
-  createAdapter: {
-    method: 'post',
-    path: '/adapters',
-    summary: 'Deploy and register a new MCP server.',
-    body: { type: 'application/json', schema: AdapterInput, example },
-    success: { status: 201, description: 'Registered.', schema: AdapterResource, headers: { ...etag, Location: 'Its address.' } },
-    problems: [403, 409, 413, 415],
-  },
-  listAdapters: {
-    method: 'get',
-    path: '/adapters',
-    summary: 'List all MCP servers the caller can access.',
-    query: ListQuery,
-    success: {
-      status: 200,
-      description: 'In order of their names.',
-      schema: z.array(AdapterResource),
-      headers: { Link: 'The next page (RFC 8288, rel="next").' },
-    },
-    problems: [],
-  },
-  getAdapter: {
-    method: 'get',
-    path: '/adapters/{name}',
-    summary: 'Retrieve the metadata of one adapter.',
-    success: { status: 200, description: 'The adapter.', schema: AdapterResource, headers: etag },
-    problems: [304, 404],
-  },
-  replaceAdapter: {
-    method: 'put',
-    path: '/adapters/{name}',
-    summary: 'Replace an adapter. Fields left out fall back to their defaults; PATCH changes only what it names.',
-    body: { type: 'application/json', schema: AdapterInput, example },
-    success: { status: 200, description: 'Replaced.', schema: AdapterResource, headers: etag },
-    problems: [403, 404, 412, 413, 415],
-  },
-  patchAdapter: {
-    method: 'patch',
-    path: '/adapters/{name}',
-    summary: 'Change some fields of an adapter (JSON merge patch, RFC 7396).',
-    body: { type: 'application/merge-patch+json', schema: AdapterPatch, example: { replicaCount: 2 } },
-    success: { status: 200, description: 'Changed.', schema: AdapterResource, headers: etag },
-    problems: [403, 404, 412, 413, 415],
-  },
-  deleteAdapter: {
-    method: 'delete',
-    path: '/adapters/{name}',
-    summary: 'Remove the server.',
-    success: { status: 204, description: 'Removed.' },
-    problems: [403, 404, 412],
-  },
-  adapterStatus: {
-    method: 'get',
-    path: '/adapters/{name}/status',
-    summary: 'Check the deployment status.',
-    success: { status: 200, description: 'The status.', schema: AdapterStatus },
-    problems: [404],
-  },
-  adapterLogs: {
-    method: 'get',
-    path: '/adapters/{name}/logs',
-    summary: "Access the server's running logs.",
-    query: LogsQuery,
-    success: { status: 200, description: 'Lines of text.', type: 'text/plain' },
-    problems: [403, 404],
-  },
+  createAdapter: adapters.create,
+  listAdapters: adapters.list,
+  getAdapter: adapters.get,
+  replaceAdapter: adapters.replace,
+  patchAdapter: adapters.patch,
+  deleteAdapter: adapters.delete,
+  adapterStatus: adapters.status,
+  adapterLogs: adapters.logs,
+  createTool: tools.create,
+  listTools: tools.list,
+  getTool: tools.get,
+  replaceTool: tools.replace,
+  patchTool: tools.patch,
+  deleteTool: tools.delete,
+  toolStatus: tools.status,
+  toolLogs: tools.logs,
 } as const satisfies Record<string, Endpoint>

@@ -18,7 +18,7 @@ export function openApiDocument(version: string): object {
       title: 'MCP Gateway',
       version,
       description:
-        'Registers MCP servers and runs them. MCP clients reach each at /adapters/{name}/mcp (streamable HTTP: POST, GET, DELETE), which is not part of this document.',
+        'Registers MCP servers and tools and runs them. MCP clients reach each server at /adapters/{name}/mcp and all tools at /mcp (streamable HTTP: POST, GET, DELETE), which are not part of this document.',
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/' }],
@@ -50,20 +50,18 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
         ? { [success.type]: { schema: z.string() } }
         : undefined
   const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [name, { description, schema: { type: 'string' } }])
-  const name = endpoint.path.includes('{name}')
-    ? { path: z.object({ name: z.string().meta({ description: 'Name of the adapter.' }) }) }
-    : {}
+  const name = endpoint.path.includes('{name}') ? { path: z.object({ name: z.string() }) } : {}
   const conditional = endpoint.problems.includes(412)
     ? {
         header: z.object({
-          'If-Match': z.string().optional().meta({ description: 'An ETag: refused with 412 when the adapter has changed since.' }),
+          'If-Match': z.string().optional().meta({ description: 'An ETag: refused with 412 when it has changed since.' }),
         }),
       }
     : {}
   return {
     operationId,
     summary: endpoint.summary,
-    tags: ['adapters'],
+    tags: [endpoint.path.split('/')[1]],
     requestParams: { ...name, ...conditional, ...(endpoint.query === undefined ? {} : { query: endpoint.query }) },
     ...(endpoint.body === undefined
       ? {}
@@ -95,7 +93,7 @@ const problemTitles: Readonly<Record<number, string>> = {
   403: 'The caller may not do this.',
   404: 'There is none of this name, or the caller may not see it.',
   409: 'The name is taken.',
-  412: 'The adapter has changed since it was read.',
+  412: 'It has changed since it was read.',
   413: 'The body is too large.',
   415: 'The body is of another media type.',
   503: 'The gateway can not serve now.',

@@ -9,6 +9,7 @@ import { health } from './http/health.ts'
 import { refuse } from './http/refuse.ts'
 import { sendProblem } from './http/rest.ts'
 import { createHttpServer, drain, listen } from './http/server.ts'
+import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
 import { createDataPlane } from './proxy/pipeline.ts'
 import { RouteTable } from './proxy/routes.ts'
@@ -21,6 +22,7 @@ import { openRuntime } from './runtime/open.ts'
 import { openStore } from './store/open.ts'
 import { createAccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
+import { openToolRouter } from './tools/open.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -48,16 +50,37 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       await startReconciler({ store, runtime, render: renderWorkload, log, resyncMs: 60_000, retry: { firstMs: 200, maxMs: 30_000 } }),
     )
     const routes = parts.use(await RouteTable.open(store))
+    const loopback = config.identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
+    const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? loopback)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
+    const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     const dataPlane = parts.use(
       createDataPlane({
         authenticate: authenticateDevelopment,
         routes,
         directory: runtime.directory,
-        sealer: createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now }),
+        keys,
+        cluster: { name: config.cluster.name ?? randomUUID().slice(0, 8), peers: config.cluster.peers },
+        sealer,
         settings: config.proxy,
         bodyLimitBytes: config.edge.bodyLimitBytes,
+        requestFinished,
+        now,
+      }),
+    )
+
+    const toolRouter = parts.use(
+      await openToolRouter({
+        store,
+        directory: runtime.directory,
+        endpointPolicy,
+        settings: config.tools,
+        keepAliveSeconds: config.proxy.upstreamKeepAliveSeconds,
+        authenticate: authenticateDevelopment,
+        sealer,
+        bodyLimitBytes: config.edge.bodyLimitBytes,
+        version,
         requestFinished,
         now,
       }),
@@ -67,7 +90,10 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const hosts = [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])]
     const server = createHttpServer(config.edge, {
       edge: createEdge({ allowedHosts: hosts, allowedOrigins: config.edge.allowedOrigins }),
-      dataPlane,
+      dataPlane: {
+        handles: (url) => toolRouter.handles(url) || dataPlane.handles(url),
+        handle: (request, response) => (toolRouter.handles(request.url ?? '') ? toolRouter : dataPlane).handle(request, response),
+      },
       controlPlane: (request, response) => handler(request, response),
       refuse: (request, response, error) => {
         refuse(request, response, error)
@@ -114,6 +140,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       problem: (name) => reconciler.problem(name),
       authenticate: authenticateDevelopment,
       maxReplicas: config.runtime.maxReplicas,
+      endpointPolicy,
       workloadIdentityRoles: config.access.workloadIdentityRoles,
       now: () => new Date(),
       newUid: randomUUID,
@@ -130,6 +157,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     parts.defer(async () => {
       draining = true
       dataPlane.drain()
+      toolRouter.drain()
       await drain(server, AbortSignal.timeout(config.edge.drainSeconds * 1000))
       await api.close()
     })

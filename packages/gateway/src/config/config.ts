@@ -67,10 +67,36 @@ export const ConfigSchema = z.strictObject({
       upstreamKeepAliveSeconds: seconds(4),
     })
     .prefault({}),
+  cluster: z
+    .strictObject({
+      /** How this process is called among several gateways with the same session keys; none: a name of the moment. */
+      name: z
+        .string()
+        .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
+        .optional(),
+      /** Where the others listen, by their names: what one of them keeps for a client is handed to it. */
+      peers: z.record(z.string(), z.url({ protocol: /^https?$/ })).default({}),
+    })
+    .prefault({}),
   sessions: z
     .strictObject({
       /** Base64 keys of 32 bytes; the first seals, all unseal. None: one is made and kept in the data folder. */
       keys: z.array(z.string()).default([]),
+    })
+    .prefault({}),
+  tools: z
+    .strictObject({
+      /** Networks (CIDR) of addresses that are not public, which tools by `endpoint` may have all the same. Unset: loopback with development identity, else none. */
+      endpointNetworks: z.array(z.string()).optional(),
+      /** How long a call may take, waiting for a replica included. */
+      callTimeoutSeconds: seconds(300),
+      connectTimeoutSeconds: seconds(5),
+      /** Longest answer of a tool. */
+      answerLimitBytes: count(8 * 1024 * 1024),
+      /** Tools of one page of `tools/list`. Not all clients ask for a second one. */
+      pageSize: count(500),
+      /** Streams that one caller may have open to hear of changes. */
+      maxListenersPerCaller: count(100),
     })
     .prefault({}),
   runtime: z

@@ -1,17 +1,21 @@
 import { Readable } from 'node:stream'
 import type { IncomingMessage } from 'node:http'
-import { endpoints, ListQuery, LogsQuery, openApiDocument } from '@mcp-gateway/contract'
+import { ListQuery, LogsQuery, openApiDocument } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import type { Resource } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { Adapters, viewOf, type AdaptersOptions, type Written } from './adapters.ts'
+import { adapterKind } from './adapter-kind.ts'
 import { apiPage } from './api-page.ts'
+import type { Kind } from './kind.ts'
+import { Registry, type RegistryOptions, type Written } from './registry.ts'
 import { statusOf } from './status.ts'
+import { toolKind, type ToolKindOptions } from './tool-kind.ts'
 import { validateQuery } from './validation.ts'
 
-export interface ControlPlaneOptions extends AdaptersOptions {
+export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions {
   readonly authenticate: (request: IncomingMessage) => Principal
   /** Read side only: what writes to a runtime is the reconciler. */
   readonly runtime: Pick<Runtime, 'status' | 'logs'>
@@ -22,60 +26,82 @@ export interface ControlPlaneOptions extends AdaptersOptions {
 
 type Named = { Params: { name: string } }
 
-/** The control plane: `/adapters` and its document. */
+/** The control plane: `/adapters`, `/tools`, and their document. */
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
-  const adapters = new Adapters(options)
-  const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
   addJsonParser(app)
   addProblems(app)
+  addKind(app, adapterKind(options), options)
+  addKind(app, toolKind(options), options)
+  const document = openApiDocument(options.version)
+  app.get('/openapi.json', () => document)
+  app.get('/docs', (_request, reply) =>
+    reply
+      .type('text/html; charset=utf-8')
+      .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
+      .send(apiPage(document)),
+  )
+}
 
-  app.post(endpoints.createAdapter.path, async (request, reply) => {
-    const written = await adapters.create(principalOf(request), request.body)
-    return answer(reply.code(201).header('location', `/adapters/${written.adapter.name}`), written)
+/** The routes of one kind of resources. */
+function addKind<R extends Resource, Input extends { readonly name: string }>(
+  app: FastifyInstance,
+  kind: Kind<R, Input>,
+  options: ControlPlaneOptions,
+): void {
+  const registry = new Registry(kind, options)
+  const { collection } = kind
+  const one = `${collection}/:name`
+  const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
+  const answer = (reply: FastifyReply, { resource, warnings }: Written<R>): FastifyReply =>
+    reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
+
+  app.post(collection, async (request, reply) => {
+    const written = await registry.create(principalOf(request), request.body)
+    return answer(reply.code(201).header('location', `${collection}/${written.resource.name}`), written)
   })
 
-  app.get(endpoints.listAdapters.path, async (request, reply) => {
+  app.get(collection, async (request, reply) => {
     const principal = principalOf(request)
     const query = validateQuery(ListQuery, request.query)
     const after = query.cursor === undefined ? undefined : Buffer.from(query.cursor, 'base64url').toString()
-    const page = await adapters.list(principal, { limit: query.limit, after, prefix: query.name, text: query.q })
+    const page = await registry.list(principal, { limit: query.limit, after, prefix: query.name, text: query.q })
     if (page.next !== undefined) {
       const next = new URLSearchParams({
         ...(request.query as Record<string, string>),
         cursor: Buffer.from(page.next).toString('base64url'),
       })
-      reply.header('link', `</adapters?${next.toString()}>; rel="next"`)
+      reply.header('link', `<${collection}?${next.toString()}>; rel="next"`)
     }
-    return page.adapters.map((adapter) => viewOf(adapter))
+    return page.resources.map((resource) => kind.view(resource, []))
   })
 
-  app.get<Named>('/adapters/:name', async (request, reply) => {
-    const adapter = await adapters.get(principalOf(request), request.params.name)
-    const tag = etag(adapter)
+  app.get<Named>(one, async (request, reply) => {
+    const resource = await registry.get(principalOf(request), request.params.name)
+    const tag = etag(resource)
     if (splitTags(request.headers['if-none-match']).includes(tag)) return reply.code(304).header('etag', tag).send()
-    return answer(reply, { adapter, warnings: [] })
+    return answer(reply, { resource, warnings: [] })
   })
 
-  app.put<Named>('/adapters/:name', async (request, reply) =>
-    answer(reply, await adapters.replace(principalOf(request), request.params.name, request.body, await ifMatch(request))),
+  app.put<Named>(one, async (request, reply) =>
+    answer(reply, await registry.replace(principalOf(request), request.params.name, request.body, await ifMatch(request))),
   )
 
-  app.patch<Named>('/adapters/:name', async (request, reply) =>
-    answer(reply, await adapters.patch(principalOf(request), request.params.name, request.body, await ifMatch(request))),
+  app.patch<Named>(one, async (request, reply) =>
+    answer(reply, await registry.patch(principalOf(request), request.params.name, request.body, await ifMatch(request))),
   )
 
-  app.delete<Named>('/adapters/:name', async (request, reply) => {
-    await adapters.delete(principalOf(request), request.params.name, await ifMatch(request))
+  app.delete<Named>(one, async (request, reply) => {
+    await registry.delete(principalOf(request), request.params.name, await ifMatch(request))
     return reply.code(204).send()
   })
 
-  app.get<Named>('/adapters/:name/status', async (request) => {
-    const { resource } = await adapters.permit(principalOf(request), 'read', request.params.name)
+  app.get<Named>(`${one}/status`, async (request) => {
+    const { resource } = await registry.permit(principalOf(request), 'read', request.params.name)
     return statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
   })
 
-  app.get<Named>('/adapters/:name/logs', async (request, reply) => {
-    const { resource } = await adapters.permit(principalOf(request), 'logs', request.params.name)
+  app.get<Named>(`${one}/logs`, async (request, reply) => {
+    const { resource } = await registry.permit(principalOf(request), 'logs', request.params.name)
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
     const gone = new AbortController()
@@ -98,29 +124,16 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     return reply.type('text/plain; charset=utf-8').send(Readable.from(terminated(lines), { objectMode: false }))
   })
 
-  const document = openApiDocument(options.version)
-  app.get('/openapi.json', () => document)
-  app.get('/docs', (_request, reply) =>
-    reply
-      .type('text/html; charset=utf-8')
-      .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
-      .send(apiPage(document)),
-  )
-
   /** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
   async function ifMatch(request: FastifyRequest<Named>): Promise<number | undefined> {
     const header = request.headers['if-match']
     if (header === undefined || header === '*') return undefined
-    const adapter = await adapters.get(principalOf(request), request.params.name)
-    return splitTags(header).includes(etag(adapter)) ? adapter.version : -1
+    const resource = await registry.get(principalOf(request), request.params.name)
+    return splitTags(header).includes(etag(resource)) ? resource.version : -1
   }
 }
 
-function answer(reply: FastifyReply, { adapter, warnings }: Written): FastifyReply {
-  return reply.header('etag', etag(adapter)).send(viewOf(adapter, warnings))
-}
-
-/** The incarnation is part of it, so that a tag of a deleted adapter does not fit its successor. */
+/** The incarnation is part of it, so that a tag of a deleted resource does not fit its successor. */
 function etag({ uid, version }: { readonly uid: string; readonly version: number }): string {
   return `"${uid.slice(0, 8)}-${version}"`
 }

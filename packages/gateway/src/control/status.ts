@@ -1,12 +1,24 @@
-import type { AdapterStatus } from '@mcp-gateway/contract'
-import type { Adapter } from '../core/resource.ts'
+import type { ResourceStatus } from '@mcp-gateway/contract'
+import { isTool, type Resource } from '../core/resource.ts'
 import type { Condition, WorkloadStatus } from '../core/workload.ts'
 
-/** The status of an adapter from what is wanted, what the runtime sees, and why reconciling failed, if it did. */
-export function statusOf(adapter: Adapter, found: WorkloadStatus | undefined, problem: string | undefined): AdapterStatus {
-  const { spec, generation } = adapter
+/** The status of a resource from what is wanted, what the runtime sees, and why reconciling failed, if it did. */
+export function statusOf(resource: Resource, found: WorkloadStatus | undefined, problem: string | undefined): ResourceStatus {
+  const { spec, generation } = resource
+  if (isTool(resource) && resource.spec.endpoint !== undefined)
+    return {
+      readyReplicas: null,
+      updatedReplicas: null,
+      availableReplicas: null,
+      image: '',
+      replicaStatus: 'External',
+      generation,
+      observedGeneration: generation,
+      conditions: [],
+      replicas: [],
+    }
   // What runs under the name may still be of an earlier incarnation.
-  const seen = found?.uid === adapter.uid ? found : undefined
+  const seen = found?.uid === resource.uid ? found : undefined
   const replicas = seen?.replicas ?? []
   const ready = replicas.filter(({ phase }) => phase === 'ready')
   const updated = replicas.filter((replica) => replica.generation === generation)
@@ -18,7 +30,7 @@ export function statusOf(adapter: Adapter, found: WorkloadStatus | undefined, pr
       status: 'False',
       reason: 'ReconcileFailed',
       message: problem,
-      lastTransitionAt: adapter.lastUpdatedAt,
+      lastTransitionAt: resource.lastUpdatedAt,
     })
   return {
     readyReplicas: ready.length,

@@ -1,5 +1,6 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import { GatewayError, type Mistake } from '../core/errors.ts'
+import { depthOf } from '../lib/json-schema.ts'
 
 /** What a request said that had no effect. */
 export interface Warning {
@@ -16,7 +17,7 @@ export interface Warning {
 export function validate<S extends z.ZodObject>(
   schema: S,
   value: unknown,
-  more: readonly Mistake[] = [],
+  more: () => readonly Mistake[] = () => [],
 ): { value: z.output<S>; warnings: Warning[] } {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new GatewayError('validation_failed', {
@@ -24,18 +25,36 @@ export function validate<S extends z.ZodObject>(
       mistakes: [{ pointer: '', code: 'invalid_type', detail: 'must be an object' }],
     })
   }
+  // What follows is recursive in places.
+  if (depthOf(value, deepest) > deepest)
+    throw new GatewayError('validation_failed', {
+      mistakes: [{ pointer: '', code: 'too_deep', detail: `must not be nested deeper than ${deepest} levels` }],
+    })
   const parsed = schema.safeParse(value)
-  const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...more]
+  const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...more()]
   if (!parsed.success || mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
+  return { value: parsed.data, warnings: unknownMembers(schema, value, []) }
+}
+
+/** Members that the schema does not know, on every level that it names. */
+function unknownMembers(schema: unknown, value: unknown, path: readonly PropertyKey[]): Warning[] {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable)
+    return unknownMembers(schema.unwrap(), value, path)
+  if (Array.isArray(value))
+    return schema instanceof z.ZodArray ? value.flatMap((each, index) => unknownMembers(schema.element, each, [...path, index])) : []
+  if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return []
   const known = Object.keys(schema.shape)
-  const warnings = Object.keys(value)
-    .filter((key) => !known.includes(key))
-    .map((key) => ({
-      pointer: pointerOf([key]),
-      code: 'unknown_field',
-      detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}`,
-    }))
-  return { value: parsed.data, warnings }
+  return Object.entries(value).flatMap(([key, member]) =>
+    known.includes(key)
+      ? unknownMembers(schema.shape[key], member, [...path, key])
+      : [
+          {
+            pointer: pointerOf([...path, key]),
+            code: 'unknown_field',
+            detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}`,
+          },
+        ],
+  )
 }
 
 /** The same for query parameters, whose places are `query:name`. */
@@ -46,6 +65,8 @@ export function validateQuery<S extends z.ZodObject>(schema: S, query: unknown):
     mistakes: parsed.error.issues.map((issue) => ({ pointer: `query:${issue.path.join('.')}`, code: issue.code, detail: issue.message })),
   })
 }
+
+const deepest = 100
 
 function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
   // A union's own message says only that nothing fitted; the last alternative is the most telling one.

@@ -1,11 +1,11 @@
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, samePrincipal, type Principal } from './principal.ts'
-import type { AdapterSpec, Resource } from './resource.ts'
+import type { Resource, WorkloadSpec } from './resource.ts'
 
 /** `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write. */
 export type Action = 'read' | 'use' | 'logs' | 'write'
 
-type Guarded = Pick<Resource<Pick<AdapterSpec, 'requiredRoles'>>, 'name' | 'kind' | 'owner' | 'spec'>
+type Guarded = Pick<Resource<Pick<WorkloadSpec, 'requiredRoles'>>, 'name' | 'kind' | 'owner' | 'spec'>
 
 /**
  * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,

@@ -1,4 +1,4 @@
-/** What both planes know of a registered thing. `spec` differs by kind; adapters are the first kind, tools the next. */
+/** What both planes know of a registered thing. `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'
 
 /** An environment value; secret ones are write-only in the API. */
@@ -7,7 +7,8 @@ export interface EnvironmentValue {
   readonly secret: boolean
 }
 
-export interface AdapterSpec {
+/** What runs, and for whom. */
+export interface WorkloadSpec {
   readonly imageName: string
   readonly imageVersion: string
   readonly environmentVariables: Readonly<Record<string, EnvironmentValue>>
@@ -19,13 +20,45 @@ export interface AdapterSpec {
   readonly requiredRoles: readonly string[]
 }
 
+/** What of the eras of MCP an adapter's operator has said; absent means the default, and so it is stored. */
+export interface AdapterSpec extends WorkloadSpec {
+  readonly eras?: 'passthrough'
+  readonly legacyLeg?: 'translate'
+}
+
+/** A tool as MCP clients see it in `tools/list`. Schemas are checked when they are registered. */
+export interface McpTool {
+  readonly name: string
+  readonly title?: string
+  readonly description?: string
+  readonly inputSchema: Readonly<Record<string, unknown>>
+  readonly outputSchema?: Readonly<Record<string, unknown>>
+  readonly annotations?: Readonly<Record<string, unknown>>
+  readonly icons?: readonly Readonly<Record<string, unknown>>[]
+  readonly _meta?: Readonly<Record<string, unknown>>
+}
+
+export interface ToolDefinition {
+  readonly tool: McpTool
+  /** Where the image listens, on runtimes where programs choose their port. */
+  readonly port: number
+  /** Where a replica takes calls. */
+  readonly path: string
+}
+
+export interface ToolSpec extends WorkloadSpec {
+  readonly toolDefinition: ToolDefinition
+  /** Address of a service that already runs; then the image is empty and there is no workload. */
+  readonly endpoint?: string
+}
+
 interface Owner {
   readonly id: string
   readonly issuer: string
 }
 
-export interface Resource<Spec = AdapterSpec> {
-  readonly kind: ResourceKind
+export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = ResourceKind> {
+  readonly kind: Kind
   /** Unique over all kinds. */
   readonly name: string
   /** The incarnation: a name that is deleted and created again gets a new one, so that nothing of the old one (sessions, workloads) is mistaken for it. */
@@ -41,4 +74,9 @@ export interface Resource<Spec = AdapterSpec> {
   readonly spec: Spec
 }
 
-export type Adapter = Resource<AdapterSpec>
+export type Adapter = Resource<AdapterSpec, 'adapter'>
+export type Tool = Resource<ToolSpec, 'tool'>
+
+export function isTool(resource: Resource): resource is Tool {
+  return resource.kind === 'tool'
+}

@@ -8,7 +8,8 @@ import type { Log } from '../telemetry/log.ts'
 export interface ReconcilerOptions {
   readonly store: Store
   readonly runtime: Runtime
-  readonly render: (resource: Resource) => Workload
+  /** Undefined: nothing is to run. */
+  readonly render: (resource: Resource) => Workload | undefined
   readonly log: Log
   /** Everything is looked at again this often, whether or not something is known to have changed. */
   readonly resyncMs: number
@@ -99,12 +100,10 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
 
   async function reconcile(name: string): Promise<boolean> {
     const resource = await store.get(name)
-    if (resource === undefined) {
-      for (const ref of await runtime.list(signal)) if (ref.name === name) await runtime.remove(ref, signal)
-      return false
-    }
-    await runtime.apply(options.render(resource), signal)
-    return true
+    const workload = resource === undefined ? undefined : options.render(resource)
+    if (workload !== undefined) await runtime.apply(workload, signal)
+    else for (const ref of await runtime.list(signal)) if (ref.name === name) await runtime.remove(ref, signal)
+    return resource !== undefined
   }
 
   async function resync(): Promise<void> {

@@ -1,0 +1,123 @@
+import { z } from 'zod'
+import { ImageName, ImageVersion, ResourceName, Warning, workloadFields } from './adapters.ts'
+
+/** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
+export const ToolName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,128}$/, "must be 1 to 128 letters, digits, '_', '-' and '.'")
+  .meta({ id: 'ToolName', example: 'get_weather' })
+
+const JsonObject = z.record(z.string(), z.unknown())
+
+/** Hints for clients. `readOnly` is how the original's API document spells `readOnlyHint`. */
+export const ToolAnnotations = z.object({
+  title: z.string().max(1024).optional(),
+  readOnlyHint: z.boolean().optional(),
+  destructiveHint: z.boolean().optional(),
+  idempotentHint: z.boolean().optional(),
+  openWorldHint: z.boolean().optional(),
+  readOnly: z.boolean().optional().meta({ deprecated: true, description: 'Read as `readOnlyHint`.' }),
+})
+
+export const ToolIcon = z.object({
+  src: z
+    .string()
+    .max(64 * 1024)
+    .regex(/^(https?:\/\/|data:)/, 'must be an http(s) or data address'),
+  mimeType: z.string().max(255).optional(),
+  sizes: z.array(z.string().max(32)).max(32).optional(),
+  theme: z.enum(['light', 'dark']).optional(),
+})
+
+/** A tool as MCP clients see it in `tools/list`. */
+export const McpTool = z
+  .object({
+    name: ToolName,
+    title: z.string().max(1024).optional(),
+    description: z.string().max(16_384).optional(),
+    inputSchema: JsonObject.default({ type: 'object' }).meta({
+      description: 'JSON Schema 2020-12 of the arguments; its root has "type": "object".',
+    }),
+    outputSchema: JsonObject.optional().meta({ description: 'JSON Schema 2020-12 of `structuredContent`.' }),
+    annotations: ToolAnnotations.optional(),
+    icons: z.array(ToolIcon).max(16).optional(),
+    _meta: JsonObject.optional(),
+  })
+  .meta({ id: 'McpTool' })
+export type McpTool = z.output<typeof McpTool>
+
+const Port = z.int().min(1).max(65_535)
+const Path = z
+  .string()
+  .max(1024)
+  .regex(/^\/[a-zA-Z0-9/_\-.]*$/, "must begin with '/' and hold letters, digits, '/', '_', '-' and '.' only")
+
+export const ToolDefinition = z
+  .object({
+    tool: McpTool,
+    port: Port.default(8000).meta({ description: 'Where the image listens. Programs of one machine are given their port.' }),
+    path: Path.default('/score').meta({ description: 'Where calls are sent.' }),
+  })
+  .meta({ id: 'ToolDefinition' })
+
+/** What of a definition a merge patch may change: anything. The result is checked as a whole. */
+export const ToolDefinitionPatch = z
+  .object({ tool: z.record(z.string(), z.unknown()), port: Port.nullable(), path: Path.nullable() })
+  .partial()
+
+export const ToolEndpoint = z
+  .url({ protocol: /^https?$/, message: 'must be an http:// or https:// address' })
+  .max(2048)
+  .meta({ description: 'Address of a service that already runs; then there is no image.' })
+
+/** Body of POST and PUT of a tool: an image, as an adapter has, or an endpoint. */
+export const ToolInput = z
+  .object({
+    name: ResourceName,
+    imageName: ImageName.optional(),
+    imageVersion: ImageVersion.optional(),
+    endpoint: ToolEndpoint.optional(),
+    toolDefinition: ToolDefinition,
+    environmentVariables: workloadFields.environmentVariables.default({}),
+    replicaCount: workloadFields.replicaCount.default(1),
+    description: workloadFields.description.default(''),
+    useWorkloadIdentity: workloadFields.useWorkloadIdentity.default(false),
+    requiredRoles: workloadFields.requiredRoles.default([]),
+  })
+  .meta({ id: 'ToolInput' })
+export type ToolInput = z.output<typeof ToolInput>
+export type ToolBody = z.input<typeof ToolInput>
+
+export const ToolResource = z
+  .object({
+    id: z.string().meta({ description: 'Equals the name.' }),
+    name: ResourceName,
+    imageName: z.string().optional(),
+    imageVersion: z.string().optional(),
+    endpoint: z.string().optional(),
+    toolDefinition: z.object({
+      tool: z.object({
+        name: z.string(),
+        title: z.string().optional(),
+        description: z.string().optional(),
+        inputSchema: JsonObject,
+        outputSchema: JsonObject.optional(),
+        annotations: ToolAnnotations.omit({ readOnly: true }).optional(),
+        icons: z.array(ToolIcon).optional(),
+        _meta: JsonObject.optional(),
+      }),
+      port: z.int(),
+      path: z.string(),
+    }),
+    environmentVariables: z.record(z.string(), z.string()),
+    replicaCount: z.int(),
+    description: z.string(),
+    useWorkloadIdentity: z.boolean(),
+    requiredRoles: z.array(z.string()),
+    createdBy: z.string(),
+    createdAt: z.iso.datetime(),
+    lastUpdatedAt: z.iso.datetime(),
+    warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),
+  })
+  .meta({ id: 'Tool' })
+export type ToolResource = z.output<typeof ToolResource>

@@ -1,0 +1,32 @@
+import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/contract'
+import type { Adapter } from '../core/resource.ts'
+import type { Kind } from './kind.ts'
+import { environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+
+/** MCP servers, at `/adapters`. */
+export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): Kind<Adapter, AdapterInput> {
+  return {
+    kind: 'adapter',
+    collection: '/adapters',
+    input: AdapterInput,
+    patch: AdapterPatch,
+    mistakes: (body) => workloadMistakes(body, maxReplicas),
+    warnings: () => [],
+    spec: (input, stored) => ({
+      ...workloadSpec(input, stored),
+      ...(input.eras === 'auto' ? {} : { eras: input.eras }),
+      ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
+    }),
+    inputOf: ({ name, spec }) => ({ name, ...spec, environmentVariables: environmentInput(spec) }),
+    view: (adapter, warnings): AdapterResource => ({
+      ...sharedView(adapter),
+      imageName: adapter.spec.imageName,
+      imageVersion: adapter.spec.imageVersion,
+      ...(adapter.spec.eras === undefined ? {} : { eras: adapter.spec.eras }),
+      ...(adapter.spec.legacyLeg === undefined ? {} : { legacyLeg: adapter.spec.legacyLeg }),
+      ...(warnings.length === 0 ? {} : { warnings: [...warnings] }),
+    }),
+    running: (spec) => [...runningFields(spec), spec.eras, spec.legacyLeg],
+    contains: ({ name, spec }, text) => name.includes(text) || spec.description.toLowerCase().includes(text),
+  }
+}

@@ -1,0 +1,245 @@
+import { maskedValue } from '@mcp-gateway/contract'
+import { GatewayError, type Mistake } from '../core/errors.ts'
+import { authorize, authorizeCreate, mayRead, type Permit } from '../core/permission.ts'
+import { adminRole, hasRole, type Principal } from '../core/principal.ts'
+import type { Resource, WorkloadSpec } from '../core/resource.ts'
+import { mergePatch } from '../lib/merge-patch.ts'
+import type { Store } from '../store/store.ts'
+import { tableOf, type Kind } from './kind.ts'
+import { validate, type Warning } from './validation.ts'
+
+export interface RegistryOptions {
+  readonly store: Store
+  /** Tells the reconciler that a name has changed. */
+  readonly nudge: (name: string) => void
+  /** Who may turn workload identity on, besides administrators. */
+  readonly workloadIdentityRoles: readonly string[]
+  readonly now: () => Date
+  readonly newUid: () => string
+}
+
+/** What was stored, and what its request said in vain. */
+export interface Written<R> {
+  readonly resource: R
+  readonly warnings: readonly Warning[]
+}
+
+export interface ListPage<R> {
+  readonly resources: readonly R[]
+  /** Name after which the next page begins, if there is one. */
+  readonly next?: string
+}
+
+/** Validate → authorize → store → nudge: the rules of the control plane for one kind of resources, without HTTP. */
+export class Registry<R extends Resource, Input extends { readonly name: string }> {
+  readonly #kind: Kind<R, Input>
+  readonly #options: RegistryOptions
+
+  constructor(kind: Kind<R, Input>, options: RegistryOptions) {
+    this.#kind = kind
+    this.#options = options
+  }
+
+  async create(principal: Principal, body: unknown): Promise<Written<R>> {
+    const { value, warnings } = this.#validate(body, [])
+    const spec = this.#kind.spec(value, undefined)
+    this.#checkIdentity(principal, spec, undefined)
+    return { resource: await this.#insert(authorizeCreate(principal), value.name, spec), warnings }
+  }
+
+  async get(principal: Principal, name: string): Promise<R> {
+    return authorize(principal, 'read', await this.#stored(name)).resource
+  }
+
+  /** For callers that need a right beyond reading. */
+  async permit(principal: Principal, action: 'read' | 'logs', name: string): Promise<Permit<'read' | 'logs', R>> {
+    return authorize(principal, action, await this.#stored(name))
+  }
+
+  async list(
+    principal: Principal,
+    query: {
+      readonly limit?: number | undefined
+      readonly after?: string | undefined
+      readonly prefix?: string | undefined
+      readonly text?: string | undefined
+    },
+  ): Promise<ListPage<R>> {
+    const text = query.text?.toLowerCase()
+    const limit = query.limit ?? Number.POSITIVE_INFINITY
+    const resources: R[] = []
+    // Read in pieces: what the caller may not see must not make pages short, nor the whole store be read for one page.
+    for (let after = query.after ?? ''; ;) {
+      const batch = await this.#options.store.list({ kind: this.#kind.kind, after, limit: batchSize })
+      for (const resource of batch as readonly R[]) {
+        if (!mayRead(principal, resource) || !resource.name.startsWith(query.prefix ?? '')) continue
+        if (text !== undefined && !this.#kind.contains(resource, text)) continue
+        const last = resources.at(-1)
+        if (resources.length === limit && last !== undefined) return { resources, next: last.name }
+        resources.push(resource)
+      }
+      const last = batch.at(-1)
+      if (batch.length < batchSize || last === undefined) return { resources }
+      after = last.name
+    }
+  }
+
+  /** `ifMatch` is the version that the caller has read, if it says so. */
+  async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written<R>> {
+    return this.#change(principal, name, ifMatch, (stored) => {
+      const { value, warnings } = this.#validate(body, [...renames(name, body), ...unknownMasks(body, stored)])
+      return { spec: this.#kind.spec(value, stored), warnings }
+    })
+  }
+
+  async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written<R>> {
+    return this.#change(principal, name, ifMatch, (stored) => {
+      const { warnings } = validate(this.#kind.patch, patch, () => [...renames(name, patch), ...unknownMasks(patch, stored)])
+      const merged = this.#validate(mergePatch(this.#kind.inputOf(stored), patch), [])
+      // What the stored resource has no more use for is not for this caller to know.
+      return { spec: this.#kind.spec(merged.value, stored), warnings: distinct([...warnings, ...merged.warnings]) }
+    })
+  }
+
+  async delete(principal: Principal, name: string, ifMatch: number | undefined): Promise<void> {
+    await this.#retrying(ifMatch, async () => {
+      const permit = authorize(principal, 'write', await this.#stored(name))
+      checkVersion(permit.resource, ifMatch)
+      await this.#remove(permit)
+    })
+  }
+
+  async #change(
+    principal: Principal,
+    name: string,
+    ifMatch: number | undefined,
+    change: (stored: R) => { spec: R['spec']; warnings: readonly Warning[] },
+  ): Promise<Written<R>> {
+    return this.#retrying(ifMatch, async () => {
+      const permit = authorize(principal, 'write', await this.#stored(name))
+      checkVersion(permit.resource, ifMatch)
+      const { spec, warnings } = change(permit.resource)
+      this.#checkIdentity(principal, spec, permit.resource)
+      return { resource: await this.#update(permit, spec), warnings }
+    })
+  }
+
+  /** A caller that named no version wants its change on whatever is there; it need not know of the race it lost. */
+  async #retrying<T>(ifMatch: number | undefined, work: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await work()
+      } catch (error) {
+        const lost = error instanceof GatewayError && error.code === 'precondition_failed'
+        if (!lost || ifMatch !== undefined) throw error
+        if (attempt === 5) throw new GatewayError('conflict', { cause: error })
+      }
+    }
+  }
+
+  async #insert(permit: Permit<'create'>, name: string, spec: R['spec']): Promise<R> {
+    const at = this.#options.now().toISOString()
+    const { id, issuer } = permit.principal
+    const resource = {
+      kind: this.#kind.kind,
+      name,
+      uid: this.#options.newUid(),
+      version: 1,
+      generation: 1,
+      owner: { id, issuer },
+      createdAt: at,
+      lastUpdatedAt: at,
+      spec,
+    } as R
+    await this.#options.store.create(resource)
+    this.#options.nudge(name)
+    return resource
+  }
+
+  async #update({ resource: stored }: Permit<'write', R>, spec: R['spec']): Promise<R> {
+    // Nothing to change: nothing is stored, and nothing restarts.
+    if (JSON.stringify(sorted(spec)) === JSON.stringify(sorted(stored.spec))) return stored
+    const resource: R = {
+      ...stored,
+      version: stored.version + 1,
+      generation: this.#runsAlike(spec, stored.spec) ? stored.generation : stored.generation + 1,
+      lastUpdatedAt: this.#options.now().toISOString(),
+      spec,
+    }
+    await this.#options.store.replace(resource, stored.version)
+    this.#options.nudge(resource.name)
+    return resource
+  }
+
+  async #remove({ resource }: Permit<'write', R>): Promise<void> {
+    await this.#options.store.delete(resource.name, resource.uid, resource.version)
+    this.#options.nudge(resource.name)
+  }
+
+  async #stored(name: string): Promise<R> {
+    const resource = await this.#options.store.get(name)
+    if (resource === undefined || resource.kind !== this.#kind.kind) throw new GatewayError('not_found')
+    return resource as R
+  }
+
+  /** Turning workload identity on lends the caller the platform's rights, so it needs a role; keeping it as it is does not. */
+  #checkIdentity(principal: Principal, spec: WorkloadSpec, stored: R | undefined): void {
+    if (!spec.useWorkloadIdentity || stored?.spec.useWorkloadIdentity === true) return
+    const roles = [adminRole, ...this.#options.workloadIdentityRoles]
+    if (roles.some((role) => hasRole(principal, role))) return
+    throw new GatewayError('forbidden', { detail: `useWorkloadIdentity needs one of these roles: ${roles.join(', ')}.` })
+  }
+
+  #validate(body: unknown, more: readonly Mistake[]): { readonly value: Input; readonly warnings: readonly Warning[] } {
+    const { value, warnings } = validate(this.#kind.input, body, () => [...this.#kind.mistakes(body), ...more])
+    const input = value as unknown as Input
+    return { value: input, warnings: [...warnings, ...this.#kind.warnings(input)] }
+  }
+
+  /** Whether a change concerns only what people and the gateway read, not what runs. */
+  #runsAlike(a: R['spec'], b: R['spec']): boolean {
+    const text = (spec: R['spec']): string => JSON.stringify(sorted([this.#kind.running(spec)]))
+    return text(a) === text(b)
+  }
+}
+
+const batchSize = 500
+
+function distinct(warnings: readonly Warning[]): Warning[] {
+  return [...new Map(warnings.map((warning) => [`${warning.pointer} ${warning.code}`, warning])).values()]
+}
+
+function renames(name: string, body: unknown): Mistake[] {
+  const given = tableOf(body)['name']
+  return typeof given === 'string' && given !== name
+    ? [{ pointer: '/name', code: 'name_mismatch', detail: 'must be the name in the address; a name can not be changed' }]
+    : []
+}
+
+/** A mask says "keep what is stored"; where nothing is stored it is a mistake, not a value. */
+function unknownMasks(body: unknown, stored: Resource): Mistake[] {
+  return Object.entries(tableOf(tableOf(body)['environmentVariables']))
+    .filter(
+      ([key, value]) =>
+        (value === maskedValue || (value as Record<string, unknown> | null)?.['value'] === maskedValue) &&
+        stored.spec.environmentVariables[key] === undefined,
+    )
+    .map(([key]) => ({
+      pointer: `/environmentVariables/${key}`,
+      code: 'masked_value',
+      detail: `'${maskedValue}' keeps a stored secret, and none is stored by this name`,
+    }))
+}
+
+function checkVersion({ version }: Resource, ifMatch: number | undefined): void {
+  if (ifMatch !== undefined && ifMatch !== version) throw new GatewayError('precondition_failed')
+}
+
+/** The same text for the same data, whatever the order of members. */
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (typeof value !== 'object' || value === null) return value
+  return Object.entries(value)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, each]): [string, unknown] => [key, sorted(each)])
+}

@@ -1,0 +1,114 @@
+import { describe, expect, test } from 'vitest'
+import { CompiledSchema, schemaLimits, schemaMistakes } from './json-schema.ts'
+
+const nested = (levels: number): Record<string, unknown> => {
+  let schema: Record<string, unknown> = { type: 'string' }
+  for (let level = 0; level < levels; level += 1) schema = { type: 'object', properties: { a: schema } }
+  return schema
+}
+
+describe('a schema that is registered', () => {
+  test.each([
+    ['a type that does not exist', { type: 'object', properties: { a: { type: 'text' } } }, '/properties/a/type', 'schema_invalid'],
+    ['required that is no list', { type: 'object', required: 'a' }, '/required', 'schema_invalid'],
+    ['a reference to nowhere', { properties: { a: { $ref: '#/$defs/none' } } }, '', 'schema_invalid'],
+    ['a reference to elsewhere', { properties: { a: { $ref: 'http://example.com/s' } } }, '/properties/a/$ref', 'schema_reference'],
+    ['a reference to itself', { $ref: '#' }, '', 'schema_loop'],
+    ['two that refer to each other', { $defs: { a: { $ref: '#/$defs/b' }, b: { allOf: [{ $ref: '#/$defs/a' }] } } }, '', 'schema_loop'],
+    ['a loop by anchor', { $defs: { a: { $anchor: 'x', not: { $ref: '#x' } } } }, '/$defs/a', 'schema_loop'],
+    ['a pattern that is none', { properties: { a: { pattern: '(' } } }, '/properties/a/pattern', 'pattern_invalid'],
+    ['a pattern that is too long', { properties: { a: { pattern: 'a'.repeat(1001) } } }, '/properties/a/pattern', 'pattern_too_long'],
+    ['an unknown dialect', { $schema: 'http://json-schema.org/draft-04/schema#' }, '/$schema', 'schema_dialect'],
+    ['too deep', nested(40), '', 'schema_too_deep'],
+    ['too deep to recurse', JSON.parse(`{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`), '', 'schema_too_deep'],
+    ['a megabyte', { description: 'x'.repeat(1024 * 1024) }, '', 'schema_too_large'],
+  ])('%s is refused, with its place', (_what, schema, pointer, code) => {
+    const [first] = schemaMistakes(schema as Record<string, unknown>)
+    expect(first?.code).toBe(code)
+    if (code !== 'schema_loop' || pointer !== '') expect(first?.pointer).toBe(pointer)
+  })
+
+  test.each([
+    { type: 'object' },
+    nested(schemaLimits.depth / 2 - 1),
+    { type: 'object', properties: { child: { $ref: '#' }, list: { type: 'array', items: { $ref: '#' } } } },
+    {
+      $schema: 'http://json-schema.org/draft-07/schema#',
+      definitions: { a: { type: 'string' } },
+      properties: { a: { $ref: '#/definitions/a' } },
+    },
+    { $schema: 'https://json-schema.org/draft/2020-12/schema', $defs: { a: {} }, prefixItems: [{ $ref: '#/$defs/a' }] },
+    { $id: 'https://example.com/tool', type: 'object', properties: { a: { format: 'email', 'x-own-word': 1 } } },
+    { enum: [{ $ref: 'not a reference' }], default: { pattern: '(' } },
+  ])('%j is taken', (schema) => {
+    expect(schemaMistakes(schema)).toEqual([])
+    // Nothing is kept of it, so that the same identifier can be registered again.
+    expect(schemaMistakes({ ...schema, title: 'again' })).toEqual([])
+  })
+})
+
+describe('two schemas', () => {
+  test('share no identifiers, not even those within them', () => {
+    const inner = { $id: 'https://example.com/inner', type: 'string' }
+    expect(schemaMistakes({ type: 'object', properties: { a: inner, b: { $ref: '#/properties/a' } } })).toEqual([])
+    expect(schemaMistakes({ $id: 'https://example.com/x', properties: { b: { $ref: 'https://example.com/inner' } } })[0]?.code).toBe(
+      'schema_invalid',
+    )
+    expect(schemaMistakes({ type: 'object', properties: { a: { ...inner, type: 'number' } } })).toEqual([])
+  })
+})
+
+describe('a value that is checked', () => {
+  const check = (schema: Record<string, unknown>, value: unknown): unknown =>
+    new CompiledSchema(schema).mistakes(value, JSON.stringify(value).length).map(({ pointer, detail }) => `${pointer}: ${detail}`)
+
+  test('all mistakes are told with their places', () => {
+    const schema = {
+      type: 'object',
+      properties: { a: { type: 'object', required: ['b'] }, n: { type: 'integer', maximum: 3 }, e: { enum: ['x', 'y'] } },
+      required: ['location'],
+      additionalProperties: false,
+    }
+    expect(check(schema, { a: {}, n: 4, e: 'z', extra: 1 })).toEqual([
+      '/location: is required',
+      '/extra: is not an argument that is known here',
+      '/a/b: is required',
+      '/n: must be <= 3',
+      '/e: must be one of ["x","y"]',
+    ])
+  })
+
+  test('a pattern that backtracks for ever ends soon, and is not tried again at once', () => {
+    let now = 0
+    const schema = { type: 'object', properties: { a: { type: 'string', pattern: '^(a+)+$' } } }
+    expect(schemaMistakes(schema)).toEqual([])
+    const compiled = new CompiledSchema(schema, () => now)
+    const bad = { a: `${'a'.repeat(60)}!` }
+    const start = performance.now()
+    expect(compiled.mistakes(bad, 80)[0]?.code).toBe('schema_too_slow')
+    expect(performance.now() - start).toBeLessThan(2000)
+    const again = performance.now()
+    expect(compiled.mistakes(bad, 80)[0]?.code).toBe('schema_too_slow')
+    expect(performance.now() - again).toBeLessThan(50)
+    now = 60_000
+    expect(compiled.mistakes({ a: 'aaa' }, 10)).toEqual([])
+  })
+
+  test('references that multiply end soon', () => {
+    const $defs = Object.fromEntries(
+      Array.from({ length: 40 }, (_, index) => [
+        `d${index}`,
+        { allOf: [{ $ref: `#/$defs/d${index + 1}` }, { $ref: `#/$defs/d${index + 1}` }] },
+      ]),
+    )
+    const schema = { type: 'object', $defs: { ...$defs, d40: {} }, $ref: '#/$defs/d0' }
+    expect(schemaMistakes(schema)).toEqual([])
+    expect(new CompiledSchema(schema).mistakes({}, 2)[0]?.code).toBe('schema_too_slow')
+  })
+
+  test('a value that is too deep for a recursive schema is a mistake, not a failure', () => {
+    const value: unknown = JSON.parse(`${'{"child":'.repeat(100_000)}{}${'}'.repeat(100_000)}`)
+    const compiled = new CompiledSchema({ type: 'object', properties: { child: { $ref: '#' } } })
+    expect(['too_deep', 'schema_too_slow']).toContain(compiled.mistakes(value, 1_000_000)[0]?.code)
+  })
+})

@@ -1,0 +1,291 @@
+import { createContext, Script } from 'node:vm'
+import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+
+/** Something wrong with a schema or with a value: where (RFC 6901), and what. */
+export interface SchemaMistake {
+  readonly pointer: string
+  readonly code: string
+  readonly detail: string
+}
+
+/** How large a schema may be. */
+export const schemaLimits = { bytes: 64 * 1024, depth: 64, pattern: 1000 } as const
+
+type Schema = Readonly<Record<string, unknown>>
+
+const draft07 = /^https?:\/\/json-schema\.org\/draft-07\/schema#?$/
+const draft2020 = 'https://json-schema.org/draft/2020-12/schema'
+
+const options: Options = {
+  // Words that are not of JSON Schema are annotations (2020-12, core, section 6.5), and so are formats.
+  strict: false,
+  validateFormats: false,
+  // Many references to one large part would make code of many times its size.
+  inlineRefs: false,
+  // Checked apart, with places.
+  validateSchema: false,
+  logger: false,
+}
+
+/** One dialect. An instance of Ajv keeps something of each schema that it compiles, so each gets one of its own. */
+interface Dialect {
+  readonly make: (options: Options) => Ajv
+  /** Checks schemas against the dialect's own; made when first used. */
+  meta: Ajv | undefined
+}
+
+const newest: Dialect = { make: (given) => new Ajv2020(given), meta: undefined }
+const older: Dialect = { make: (given) => new Ajv(given), meta: undefined }
+
+function dialectOf(schema: Schema): Dialect {
+  const dialect = schema['$schema']
+  return typeof dialect === 'string' && draft07.test(dialect) ? older : newest
+}
+
+function compile(schema: Schema, allErrors: boolean): ValidateFunction {
+  return dialectOf(schema)
+    .make({ ...options, allErrors, meta: false })
+    .compile(schema)
+}
+
+/** What is wrong with a schema (JSON Schema 2020-12, or draft-07 where it says so). Empty when nothing is. */
+export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
+  const mistake = (pointer: string, code: string, detail: string): SchemaMistake => ({ pointer, code, detail })
+  const depth = depthOf(schema, schemaLimits.depth)
+  if (depth > schemaLimits.depth) return [mistake('', 'schema_too_deep', `must not be nested deeper than ${schemaLimits.depth} levels`)]
+  const size = Buffer.byteLength(JSON.stringify(schema))
+  if (size > schemaLimits.bytes)
+    return [mistake('', 'schema_too_large', `must be at most ${schemaLimits.bytes} bytes of JSON, and is ${size}`)]
+  const dialect = schema['$schema']
+  if (dialect !== undefined && (typeof dialect !== 'string' || !(draft07.test(dialect) || dialect.replace(/#$/, '') === draft2020)))
+    return [mistake('/$schema', 'schema_dialect', `must be ${draft2020} (or draft-07)`)]
+  const found = [...shapeMistakes(schema), ...walk(schema)]
+  if (found.length > 0) return found.slice(0, 20)
+  const loop = findLoop(schema)
+  if (loop !== undefined) return [mistake(loop, 'schema_loop', 'refers to itself without end: no value could ever be checked by it')]
+  try {
+    compile(schema, false)
+    return []
+  } catch (error) {
+    return [mistake('', 'schema_invalid', (error as Error).message.slice(0, 500))]
+  }
+}
+
+function shapeMistakes(schema: Schema): SchemaMistake[] {
+  // One mistake is reported by each rule that it breaks; the first of a place says enough.
+  const places = new Map<string, SchemaMistake>()
+  const dialect = dialectOf(schema)
+  const meta = (dialect.meta ??= dialect.make({ ...options, validateSchema: true }))
+  const errors = meta.validateSchema(schema) === true ? [] : (meta.errors ?? [])
+  for (const { instancePath, message = 'is not valid' } of errors)
+    if (!places.has(instancePath)) places.set(instancePath, { pointer: instancePath, code: 'schema_invalid', detail: message })
+  return [...places.values()]
+}
+
+/** How deep a value is nested; stops counting beyond `most`. Without recursion, as what it is asked about may be too deep for it. */
+export function depthOf(value: unknown, most: number): number {
+  let level: unknown[] = [value]
+  for (let depth = 0; ; depth += 1) {
+    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? Object.values(each) : []))
+    if (level.length === 0 || depth > most) return depth
+  }
+}
+
+/** Keywords whose values are data, not schemas. */
+const data = new Set(['const', 'enum', 'default', 'examples'])
+/** Keywords whose values are schemas by name. */
+const byName = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas', 'dependencies'])
+
+function* schemasIn(node: unknown, pointer: string): Generator<{ readonly node: Schema; readonly pointer: string }> {
+  if (Array.isArray(node)) {
+    for (const [index, each] of node.entries()) yield* schemasIn(each, `${pointer}/${index}`)
+    return
+  }
+  if (typeof node !== 'object' || node === null) return
+  yield { node: node as Schema, pointer }
+  for (const [key, value] of Object.entries(node)) {
+    if (data.has(key)) continue
+    const place = `${pointer}/${escapePointer(key)}`
+    if (byName.has(key) && typeof value === 'object' && value !== null && !Array.isArray(value))
+      for (const [name, each] of Object.entries(value)) yield* schemasIn(each, `${place}/${escapePointer(name)}`)
+    else yield* schemasIn(value, place)
+  }
+}
+
+/** Patterns and references that may not be. */
+function walk(schema: Schema): SchemaMistake[] {
+  const found: SchemaMistake[] = []
+  const checkPattern = (text: string, pointer: string): void => {
+    if (text.length > schemaLimits.pattern)
+      found.push({ pointer, code: 'pattern_too_long', detail: `must be at most ${schemaLimits.pattern} characters` })
+    else {
+      try {
+        void new RegExp(text, 'u')
+      } catch (error) {
+        found.push({ pointer, code: 'pattern_invalid', detail: (error as Error).message.slice(0, 300) })
+      }
+    }
+  }
+  for (const { node, pointer } of schemasIn(schema, '')) {
+    if (typeof node['pattern'] === 'string') checkPattern(node['pattern'], `${pointer}/pattern`)
+    const patterns = node['patternProperties']
+    if (typeof patterns === 'object' && patterns !== null)
+      for (const text of Object.keys(patterns)) checkPattern(text, `${pointer}/patternProperties/${escapePointer(text)}`)
+    const { $ref } = node
+    if (typeof $ref === 'string' && !$ref.startsWith('#') && schema['$id'] === undefined)
+      found.push({ pointer: `${pointer}/$ref`, code: 'schema_reference', detail: "must begin with '#': nothing is fetched from elsewhere" })
+  }
+  return found
+}
+
+/** Keywords that apply a schema to the very value, so that a cycle through them never ends. */
+const inPlace = ['allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', 'dependentSchemas'] as const
+
+/** The pointer of a schema that is applied to one value again and again; undefined when there is none. */
+function findLoop(schema: Schema): string | undefined {
+  const at = new Map<string, Schema>()
+  const anchors = new Map<string, string>()
+  for (const { node, pointer } of schemasIn(schema, '')) {
+    at.set(pointer, node)
+    for (const name of ['$anchor', '$dynamicAnchor']) if (typeof node[name] === 'string') anchors.set(node[name], pointer)
+  }
+  const targets = (pointer: string): string[] => {
+    const node = at.get(pointer)
+    if (node === undefined) return []
+    const next: string[] = []
+    for (const name of ['$ref', '$dynamicRef']) {
+      const reference = node[name]
+      if (typeof reference === 'string' && reference.startsWith('#')) next.push(resolve(reference))
+    }
+    for (const key of inPlace) {
+      const value = node[key]
+      if (typeof value !== 'object' || value === null) continue
+      if (Array.isArray(value)) next.push(...value.map((_, index) => `${pointer}/${key}/${index}`))
+      else if (key === 'dependentSchemas') next.push(...Object.keys(value).map((name) => `${pointer}/${key}/${escapePointer(name)}`))
+      else next.push(`${pointer}/${key}`)
+    }
+    return next
+  }
+  const resolve = (reference: string): string => {
+    let fragment = reference.slice(1)
+    try {
+      fragment = decodeURIComponent(fragment)
+    } catch {
+      // As it stands; compiling will say that nothing is there.
+    }
+    return fragment === '' || fragment.startsWith('/') ? fragment : (anchors.get(fragment) ?? '?')
+  }
+  const state = new Map<string, 'open' | 'done'>()
+  for (const start of at.keys()) {
+    // Depth first with a stack of our own: chains of references may be long.
+    const stack = [{ pointer: start, next: targets(start) }]
+    if (state.has(start)) continue
+    state.set(start, 'open')
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const pointer = top.next.pop()
+      if (pointer === undefined) {
+        state.set(top.pointer, 'done')
+        stack.pop()
+      } else if (state.get(pointer) === 'open') return pointer
+      else if (!state.has(pointer)) {
+        state.set(pointer, 'open')
+        stack.push({ pointer, next: targets(pointer) })
+      }
+    }
+  }
+  return undefined
+}
+
+/** Values beyond this size are checked up to their first mistake only, and under a time limit whatever the schema. */
+const largeText = 16 * 1024
+/** Far more than any honest check takes; what takes longer backtracks or multiplies. */
+const timeLimitMs = 250
+/** A schema that ran into the time limit is not tried again for so long. */
+const restMs = 10_000
+
+/** A schema that values are checked against, compiled when it is first used. */
+export class CompiledSchema {
+  readonly #schema: Schema
+  readonly #risky: boolean
+  readonly #now: () => number
+  #first: ValidateFunction | undefined
+  #all: ValidateFunction | undefined
+  #restsUntil = 0
+
+  /** `schema` has no mistakes. */
+  constructor(schema: Schema, now: () => number = Date.now) {
+    this.#schema = schema
+    this.#now = now
+    this.#risky = /"(pattern|patternProperties|uniqueItems|\$ref|\$dynamicRef)"/.test(JSON.stringify(schema))
+  }
+
+  /** What is wrong with a value. `length` is that of its text. */
+  mistakes(value: unknown, length: number): readonly SchemaMistake[] {
+    const large = length > largeText
+    const check = large ? (this.#first ??= compile(this.#schema, false)) : (this.#all ??= compile(this.#schema, true))
+    if (this.#now() < this.#restsUntil) return [tooSlow]
+    try {
+      if (this.#risky || large ? inTime(() => check(value)) : check(value)) return []
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
+        this.#restsUntil = this.#now() + restMs
+        return [tooSlow]
+      }
+      if (error instanceof RangeError) return [{ pointer: '', code: 'too_deep', detail: 'is nested too deeply to be checked' }]
+      throw error
+    }
+    return readable(check.errors ?? [])
+  }
+}
+
+const tooSlow: SchemaMistake = {
+  pointer: '',
+  code: 'schema_too_slow',
+  detail: `could not be checked within ${timeLimitMs} ms: a pattern of the schema backtracks, or its references multiply`,
+}
+
+const runner = { run: (): unknown => undefined }
+let context: ReturnType<typeof createContext> | undefined
+const script = new Script('run()')
+
+/** Runs a function that may backtrack for ever. V8 can end a regular expression only from such a script. */
+function inTime(work: () => unknown): boolean {
+  context ??= createContext(runner)
+  runner.run = work
+  try {
+    return script.runInContext(context, { timeout: timeLimitMs }) === true
+  } finally {
+    runner.run = () => undefined
+  }
+}
+
+function readable(errors: readonly ErrorObject[]): SchemaMistake[] {
+  const found = new Map<string, SchemaMistake>()
+  for (const { instancePath, keyword, message = 'is not valid', params } of errors) {
+    // The branch that was taken says more.
+    if (keyword === 'if') continue
+    const { missingProperty, additionalProperty, unevaluatedProperty, allowedValues, allowedValue } = params as Record<string, unknown>
+    const surplus = additionalProperty ?? unevaluatedProperty
+    const member = missingProperty ?? surplus
+    const pointer = (typeof member === 'string' ? `${instancePath}/${escapePointer(member)}` : instancePath).slice(0, 500)
+    const detail =
+      typeof missingProperty === 'string'
+        ? 'is required'
+        : typeof surplus === 'string'
+          ? 'is not an argument that is known here'
+          : Array.isArray(allowedValues)
+            ? `must be one of ${JSON.stringify(allowedValues).slice(0, 500)}`
+            : allowedValue !== undefined
+              ? `must be ${JSON.stringify(allowedValue).slice(0, 500)}`
+              : message.slice(0, 500)
+    const key = `${pointer} ${detail}`
+    if (!found.has(key)) found.set(key, { pointer, code: keyword, detail })
+    if (found.size === 20) break
+  }
+  return [...found.values()]
+}
+
+function escapePointer(segment: string): string {
+  return segment.slice(0, 200).replaceAll('~', '~0').replaceAll('/', '~1')
+}

@@ -1,0 +1,341 @@
+import type { LookupAddress, LookupOptions } from 'node:dns'
+import { lookup as resolveName } from 'node:dns'
+import { Agent, type Dispatcher } from 'undici'
+import type { ReplicaDirectory } from '../core/directory.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Permit } from '../core/permission.ts'
+import type { Tool } from '../core/resource.ts'
+import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
+import { identityHeaders } from '../proxy/headers.ts'
+import { Upstreams, type Upstream } from '../proxy/replicas.ts'
+import { AnswerTooLong, parseType, readAnswer } from './answer.ts'
+import { failure, type Failure } from './failure.ts'
+import type { OutputCheck } from './registered-tools.ts'
+import type { CallResult, Invocation } from './source.ts'
+
+export interface ToolCallerOptions {
+  readonly directory: ReplicaDirectory
+  readonly endpointPolicy: AddressPolicy
+  readonly callTimeoutMs: number
+  readonly connectTimeoutMs: number
+  readonly keepAliveMs: number
+  readonly answerLimitBytes: number
+  readonly now: () => number
+}
+
+/** What was resolved may not be called. */
+class AddressForbidden extends Error {
+  override readonly name = 'AddressForbidden'
+}
+
+/** Bytes of an error answer that are looked at for its message. */
+const errorBodyLimit = 16 * 1024
+const longestMessage = 2000
+
+/** Where one attempt goes. */
+interface Target {
+  readonly dispatcher: Dispatcher
+  readonly origin: string
+  readonly path: string
+  readonly upstream?: Upstream
+}
+
+/** Calls tools: a POST whose body is the arguments, to a replica or an endpoint. */
+export class ToolCaller implements AsyncDisposable {
+  readonly #options: ToolCallerOptions
+  readonly #upstreams: Upstreams
+  readonly #endpoints: Agent
+
+  constructor(options: ToolCallerOptions) {
+    this.#options = options
+    this.#upstreams = new Upstreams(options.directory, {
+      connectTimeoutMs: options.connectTimeoutMs,
+      keepAliveMs: options.keepAliveMs,
+      coldStartMs: options.callTimeoutMs,
+    })
+    this.#endpoints = new Agent({
+      connections: 256,
+      pipelining: 1,
+      keepAliveTimeout: options.keepAliveMs,
+      keepAliveMaxTimeout: options.keepAliveMs,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: { timeout: options.connectTimeoutMs, lookup: checkedLookup(options.endpointPolicy) },
+    })
+  }
+
+  /** Never rejects, unless the client has given up. */
+  async call({ principal, resource }: Permit<'use', Tool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
+    const timeout = AbortSignal.timeout(this.#options.callTimeoutMs)
+    const signal = AbortSignal.any([invocation.signal, timeout])
+    const headers = {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
+      'x-request-id': invocation.requestId,
+      'x-mcp-tool': resource.spec.toolDefinition.tool.name,
+      'x-mcp-deadline': new Date(this.#options.now() + this.#options.callTimeoutMs).toISOString(),
+      'idempotency-key': `"${invocation.idempotencyKey}"`,
+      ...invocation.trace,
+      ...pairs(identityHeaders(principal)),
+    }
+    try {
+      return await this.#attempts(resource, headers, invocation, signal, output)
+    } catch (error) {
+      invocation.signal.throwIfAborted()
+      return failure(this.#explain(resource, error, timeout.aborted))
+    }
+  }
+
+  /** What was never sent may go to another replica. */
+  async #attempts(
+    tool: Tool,
+    headers: Readonly<Record<string, string>>,
+    invocation: Invocation,
+    signal: AbortSignal,
+    output: OutputCheck,
+  ): Promise<CallResult> {
+    const tried = new Set<string>()
+    for (;;) {
+      const target = await this.#target(tool, tried, signal)
+      const { upstream } = target
+      if (upstream !== undefined) upstream.inFlight += 1
+      try {
+        const response = await target.dispatcher.request({
+          origin: target.origin,
+          path: target.path,
+          method: 'POST',
+          headers,
+          body: invocation.arguments,
+          signal,
+        })
+        return await this.#read(tool, response, invocation, output)
+      } catch (error) {
+        const other = upstream !== undefined && unsent.has(codeOf(error)) && !signal.aborted
+        if (!other) throw error
+        tried.add(upstream.replica.name)
+        if (this.#upstreams.pick(tool.name, tool.uid, undefined, tried) === undefined) throw error
+      } finally {
+        if (upstream !== undefined) upstream.inFlight -= 1
+      }
+    }
+  }
+
+  async #target(tool: Tool, tried: ReadonlySet<string>, signal: AbortSignal): Promise<Target> {
+    const { endpoint, toolDefinition } = tool.spec
+    if (endpoint === undefined) {
+      const upstream =
+        this.#upstreams.pick(tool.name, tool.uid, undefined, tried) ??
+        (await this.#upstreams.waitFor(tool.name, tool.uid, undefined, signal))
+      return { dispatcher: upstream.pool, origin: upstream.origin, path: toolDefinition.path, upstream }
+    }
+    const { origin, pathname, search, hostname } = new URL(endpoint)
+    // Address literals are never looked up.
+    const address = literalAddress(hostname)
+    const refusal = address === undefined ? undefined : this.#options.endpointPolicy.refusal(address)
+    if (refusal !== undefined) throw new AddressForbidden()
+    return { dispatcher: this.#endpoints, origin, path: pathname + search }
+  }
+
+  async #read(tool: Tool, response: Dispatcher.ResponseData, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
+    const { statusCode: status, headers, body } = response
+    const contentType = [headers['content-type']].flat()[0]
+    try {
+      if (status >= 200 && status < 300) {
+        return await readAnswer(
+          { status, contentType, body: body as AsyncIterable<Buffer> },
+          {
+            limitBytes: this.#options.answerLimitBytes,
+            output,
+            resourceUri: `tool://${tool.name}/${encodeURIComponent(invocation.requestId)}`,
+            progress: invocation.progress,
+          },
+        )
+      }
+      return failure(
+        refusalOf(
+          tool,
+          status,
+          [headers['retry-after']].flat()[0],
+          await messageOf(body as AsyncIterable<Buffer>, contentType),
+          this.#options.now(),
+        ),
+      )
+    } finally {
+      // What is left unread would hold the connection.
+      if (!body.readableEnded) body.on('error', () => undefined).destroy()
+    }
+  }
+
+  #explain(tool: Tool, error: unknown, late: boolean): Failure {
+    const harmless = runsTwice(tool)
+    if (late)
+      return {
+        code: 'timeout',
+        text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
+        retry: harmless ? 'yes' : 'unsure',
+      }
+    if (error instanceof AnswerTooLong)
+      return { code: 'answer_too_large', text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`, retry: 'no' }
+    if (error instanceof AddressForbidden || (error as { cause?: unknown }).cause instanceof AddressForbidden)
+      return { code: 'endpoint_forbidden', text: "The tool's endpoint is at an address that the gateway may not call.", retry: 'no' }
+    if (error instanceof GatewayError)
+      return { code: error.code, text: `The tool can not be called now: ${error.message}`, retry: error.retry ? 'yes' : 'no' }
+    // The system's messages name hosts and ports, which are nobody's business.
+    const code = codeOf(error)
+    if (unsent.has(code)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
+    if (/^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
+      return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
+    if ((error as Error).name === 'HTTPParserError' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
+      return { code: 'malformed_answer', text: 'The tool answered something that is not HTTP.', retry: 'no' }
+    return { code: 'broke_off', text: 'The tool broke off before its answer was whole.', retry: harmless ? 'yes' : 'unsure' }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#upstreams[Symbol.asyncDispose](), this.#endpoints.destroy()])
+  }
+}
+
+/** Nothing was sent when connecting failed. */
+const unsent: ReadonlySet<string> = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EADDRNOTAVAIL',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+])
+
+function codeOf(error: unknown): string {
+  const { code, cause } = error as { code?: unknown; cause?: unknown }
+  if (typeof code === 'string') return code
+  return cause === undefined || cause === null ? '' : codeOf(cause)
+}
+
+/** Whether running a call twice does no harm, by what the tool says of itself. */
+function runsTwice({ spec }: Tool): boolean {
+  const { annotations } = spec.toolDefinition.tool
+  return annotations?.['readOnlyHint'] === true || annotations?.['idempotentHint'] === true
+}
+
+function refusalOf(tool: Tool, status: number, retryAfter: string | undefined, said: string, now: number): Failure {
+  const wait = retryAfter === undefined ? undefined : secondsOf(retryAfter, now)
+  const tail = said === '' ? '' : `: ${said}`
+  const of = (code: string, text: string, retry: Failure['retry']): Failure => ({
+    code,
+    text: `${text} (HTTP ${status})${tail}`,
+    retry,
+    details: { status, ...(wait === undefined ? {} : { retryAfterSeconds: wait }) },
+  })
+  if (status < 400) return of('redirect', 'The tool answered with a redirect, which is not followed', 'no')
+  switch (status) {
+    case 400:
+    case 422:
+      return of('refused_arguments', 'The tool refused the arguments', 'corrected')
+    case 401:
+      return of('tool_unauthenticated', 'The tool does not know the caller', 'no')
+    case 403:
+      return of('tool_forbidden', 'The tool does not allow the caller to do this', 'no')
+    case 404:
+    case 410:
+      return of('tool_not_found', 'The tool found nothing there: its address, or what the arguments name', 'no')
+    case 413:
+      return of('arguments_too_large', 'The arguments are too large for the tool', 'corrected')
+    case 408:
+    case 425:
+    case 503:
+      return of('tool_unavailable', 'The tool can not serve now', 'yes')
+    case 429:
+      return of('too_many_calls', `The tool has been called too often${wait === undefined ? '' : `; it asks to wait ${wait} s`}`, 'yes')
+    default:
+      return status < 500
+        ? of('tool_refused', 'The tool refused the call', 'no')
+        : of('tool_failed', 'The tool failed', runsTwice(tool) ? 'yes' : 'unsure')
+  }
+}
+
+function secondsOf(retryAfter: string, now: number): number | undefined {
+  if (/^\d{1,9}$/.test(retryAfter)) return Number(retryAfter)
+  const at = Date.parse(retryAfter)
+  return Number.isNaN(at) ? undefined : Math.max(0, Math.ceil((at - now) / 1000))
+}
+
+/** What an error answer says, for people: bounded, in plain text, without pages and stack traces. */
+async function messageOf(body: AsyncIterable<Buffer>, contentType: string | undefined): Promise<string> {
+  const { type } = parseType(contentType)
+  const json = /^(application|text)\/([\w.-]+\+)?json$/.test(type)
+  if (!json && type !== 'text/plain') return ''
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of body) {
+    chunks.push(chunk)
+    length += chunk.length
+    if (length >= errorBodyLimit) break
+  }
+  const text = Buffer.concat(chunks).subarray(0, errorBodyLimit).toString()
+  return plain(json ? jsonMessage(text) : text)
+}
+
+/** The member that says what went wrong, of the forms that are common: RFC 9457, `error`, `message`, FastAPI's `detail`. */
+function jsonMessage(text: string): string {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return text
+  }
+  const read = (node: unknown, depth: number): string | undefined => {
+    if (typeof node === 'string') return node
+    if (typeof node !== 'object' || node === null || depth > 3) return undefined
+    if (Array.isArray(node)) {
+      const lines = node.slice(0, 20).flatMap((each) => read(each, depth + 1) ?? [])
+      return lines.length === 0 ? undefined : lines.join('; ')
+    }
+    const { loc, msg } = node as { loc?: unknown; msg?: unknown }
+    if (typeof msg === 'string') return Array.isArray(loc) ? `${loc.join('.')}: ${msg}` : msg
+    for (const name of ['detail', 'message', 'error', 'errors', 'title', 'reason']) {
+      const found = read((node as Record<string, unknown>)[name], depth + 1)
+      if (found !== undefined && found !== '') return found
+    }
+    return undefined
+  }
+  return read(value, 0) ?? ''
+}
+
+function plain(text: string): string {
+  const lines = text
+    .split(/[\r\n]+/)
+    // Frames of stack traces: JavaScript, Java and C#; Python.
+    .filter((line) => !/^\s*(at\s.+[:(]|File ".+", line \d+)/.test(line))
+  // eslint-disable-next-line no-control-regex
+  const clean = lines
+    .join('\n')
+    .replace(/[\u0000-\u0009\u000b-\u001f\u007f]/g, ' ')
+    .trim()
+  return clean.length > longestMessage ? `${clean.slice(0, longestMessage)}…` : clean
+}
+
+function pairs(list: readonly string[]): Record<string, string> {
+  const record: Record<string, string> = {}
+  for (let index = 0; index < list.length; index += 2) record[list[index] as string] = list[index + 1] as string
+  return record
+}
+
+/** Resolves names, and refuses them when one of their addresses is forbidden: which one is taken is not ours to say. */
+function checkedLookup(policy: AddressPolicy) {
+  return (
+    name: string,
+    options: LookupOptions,
+    callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
+  ): void => {
+    resolveName(name, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, [])
+      if (addresses.some(({ address }) => policy.refusal(address) !== undefined)) return callback(new AddressForbidden(), [])
+      const [first] = addresses
+      if (options.all === true) callback(null, addresses)
+      else if (first !== undefined) callback(null, first.address, first.family)
+      else callback(Object.assign(new Error('no address'), { code: 'ENOTFOUND' }), [])
+    })
+  }
+}

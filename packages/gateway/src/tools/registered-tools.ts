@@ -1,0 +1,182 @@
+import { authorize, mayRead, type Permit } from '../core/permission.ts'
+import type { Principal } from '../core/principal.ts'
+import { isTool, type McpTool, type Tool } from '../core/resource.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
+import { findDuplicateKey } from '../lib/json-keys.ts'
+import { CompiledSchema, type SchemaMistake } from '../lib/json-schema.ts'
+import type { Change, Store } from '../store/store.ts'
+import { declaredHeaders, type DeclaredHeader } from './declared-headers.ts'
+import { failure } from './failure.ts'
+import type { CallResult, Invocation, OfferedTool, SourceChange, ToolSource } from './source.ts'
+
+/** What of a tool's answer has to be checked: undefined when the tool says nothing of it. */
+export type OutputCheck = ((value: unknown, length: number) => readonly SchemaMistake[]) | undefined
+
+/** Sends a call whose arguments are in order. */
+export type SendCall = (permit: Permit<'use', Tool>, invocation: Invocation, output: OutputCheck) => Promise<CallResult>
+
+/** What is made of a definition when it is first called. */
+interface Prepared {
+  readonly input: CompiledSchema
+  readonly output: CompiledSchema | undefined
+  readonly headers: readonly DeclaredHeader[]
+}
+
+/** Tools of `/tools`, kept current by the store's changes. If the store fails, what is known goes on. */
+export class RegisteredTools implements ToolSource, AsyncDisposable {
+  readonly #send: SendCall
+  readonly #byName = new Map<string, Tool>()
+  /** MCP tool names by resource names. */
+  readonly #toolNames = new Map<string, string>()
+  /** In order. */
+  #names: string[] = []
+  readonly #prepared = new BoundedCache<string, Prepared>(1000)
+  readonly #listeners = new Set<(change: SourceChange) => void>()
+  readonly #stop = new AbortController()
+  #following: Promise<void> = Promise.resolve()
+
+  private constructor(send: SendCall) {
+    this.#send = send
+  }
+
+  /** Fills the table and follows the store from then on. */
+  static async open(store: Store, send: SendCall): Promise<RegisteredTools> {
+    const table = new RegisteredTools(send)
+    // Watching begins before listing: a change in between is seen twice rather than missed.
+    const changes = store.watch(table.#stop.signal)[Symbol.asyncIterator]()
+    const first = changes.next()
+    for (const resource of await store.list({ kind: 'tool' })) {
+      if (!isTool(resource)) continue
+      const { name } = resource.spec.toolDefinition.tool
+      table.#byName.set(name, resource)
+      table.#toolNames.set(resource.name, name)
+    }
+    table.#names = [...table.#byName.keys()].toSorted(byCode)
+    table.#following = table.#follow(changes, first)
+    return table
+  }
+
+  *list(principal: Principal, after: string): Iterable<McpTool> {
+    for (let index = this.#place(after); index < this.#names.length; index += 1) {
+      const name = this.#names[index] as string
+      const tool = this.#byName.get(name)
+      if (name !== after && tool !== undefined && mayRead(principal, tool)) yield tool.spec.toolDefinition.tool
+    }
+  }
+
+  find(principal: Principal, name: string): OfferedTool | undefined {
+    const tool = this.#byName.get(name)
+    if (tool === undefined || !mayRead(principal, tool)) return undefined
+    const permit = authorize(principal, 'use', tool)
+    const prepared = this.#prepare(tool)
+    return {
+      definition: tool.spec.toolDefinition.tool,
+      declaredHeaders: prepared.headers,
+      call: async (invocation) => {
+        const mistakes = argumentMistakes(prepared.input, invocation.arguments)
+        if (mistakes.length > 0) return invalidArguments(mistakes)
+        const { output } = prepared
+        return this.#send(permit, invocation, output === undefined ? undefined : (value, length) => output.mistakes(value, length))
+      },
+    }
+  }
+
+  onChange(listener: (change: SourceChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #prepare({ uid, version, spec }: Tool): Prepared {
+    const key = `${uid} ${version}`
+    let prepared = this.#prepared.get(key)
+    if (prepared === undefined) {
+      const { inputSchema, outputSchema } = spec.toolDefinition.tool
+      prepared = {
+        input: new CompiledSchema(inputSchema),
+        output: outputSchema === undefined ? undefined : new CompiledSchema(outputSchema),
+        headers: declaredHeaders(inputSchema),
+      }
+      this.#prepared.set(key, prepared)
+    }
+    return prepared
+  }
+
+  async #follow(changes: AsyncIterator<Change>, first: Promise<IteratorResult<Change>>): Promise<void> {
+    for (let next = await first; next.done !== true; next = await changes.next()) this.#take(next.value)
+  }
+
+  #take({ name, resource }: Change): void {
+    const after = resource !== undefined && isTool(resource) ? resource : undefined
+    const oldName = this.#toolNames.get(name)
+    const before = oldName === undefined ? undefined : this.#byName.get(oldName)
+    const newName = after?.spec.toolDefinition.tool.name
+    if (oldName !== undefined && oldName !== newName) {
+      this.#toolNames.delete(name)
+      // Another tool may have taken the name by now.
+      if (before?.name === name) {
+        this.#byName.delete(oldName)
+        const place = this.#place(oldName)
+        if (this.#names[place] === oldName) this.#names.splice(place, 1)
+      }
+    }
+    if (after !== undefined && newName !== undefined) {
+      this.#toolNames.set(name, newName)
+      if (!this.#byName.has(newName)) this.#names.splice(this.#place(newName), 0, newName)
+      this.#byName.set(newName, after)
+    }
+    this.#tell(before?.name === name ? before : undefined, after)
+  }
+
+  #tell(before: Tool | undefined, after: Tool | undefined): void {
+    if (before === undefined && after === undefined) return
+    const sameText = JSON.stringify(before?.spec.toolDefinition.tool) === JSON.stringify(after?.spec.toolDefinition.tool)
+    const change: SourceChange = {
+      concerns(principal) {
+        const saw = before !== undefined && mayRead(principal, before)
+        const sees = after !== undefined && mayRead(principal, after)
+        return saw !== sees || (sees && !sameText)
+      },
+    }
+    for (const listener of this.#listeners) listener(change)
+  }
+
+  /** Where a name stands, or would stand. */
+  #place(name: string): number {
+    let low = 0
+    let high = this.#names.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.#names[middle] as string) < name) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#following
+  }
+}
+
+function byCode(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+function argumentMistakes(schema: CompiledSchema, text: string): readonly SchemaMistake[] {
+  // Tool and gateway might read different ones of two.
+  const twice = findDuplicateKey(text)
+  if (twice !== undefined) return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
+  return schema.mistakes(JSON.parse(text), text.length)
+}
+
+/** Told as a result, so that models can correct themselves (MCP 2025-11-25, tools, error handling). */
+function invalidArguments(mistakes: readonly SchemaMistake[]): CallResult {
+  const slow = mistakes.some(({ code }) => code === 'schema_too_slow')
+  const lines = mistakes.map(({ pointer, detail }) => `- ${pointer === '' ? 'arguments' : `arguments${pointer}`}: ${detail}`)
+  return failure({
+    code: slow ? 'schema_too_slow' : 'invalid_arguments',
+    text: `The arguments do not fit the tool's inputSchema; the tool was not called.\n${lines.join('\n')}`,
+    retry: slow ? 'no' : 'corrected',
+    details: { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
+  })
+}

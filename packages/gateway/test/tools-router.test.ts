@@ -1,0 +1,267 @@
+import type { IncomingMessage } from 'node:http'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TestGateway } from './fixtures/gateway.ts'
+import { messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await TestGateway.open({ tools: { pageSize: 3, maxListenersPerCaller: 2 } })
+})
+afterAll(() => gateway[Symbol.asyncDispose]())
+
+const alice = { 'x-dev-userid': 'alice' }
+const bob = { 'x-dev-userid': 'bob' }
+
+async function api(method: string, path: string, body?: unknown, headers: Readonly<Record<string, string>> = alice): Promise<number> {
+  const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+  const { status } = await gateway.send(path, {
+    method,
+    headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  })
+  return status
+}
+
+async function register(name: string, more: object = {}, toolName = name, headers = alice): Promise<void> {
+  const body = { name, endpoint: 'http://127.0.0.1:9/', toolDefinition: { tool: { name: toolName } }, ...more }
+  expect(await api('POST', '/tools', body, headers)).toBe(201)
+}
+
+async function page(cursor: unknown, headers = alice): Promise<{ names: string[]; next: unknown; error: unknown; result: unknown }> {
+  const { message } = await modern(gateway, 'tools/list', cursor === undefined ? {} : { cursor }, { headers })
+  const tools = (message.result?.['tools'] ?? []) as { name: string }[]
+  return { names: tools.map(({ name }) => name), next: message.result?.['nextCursor'], error: message.error, result: message.result }
+}
+
+async function names(headers = alice): Promise<string[]> {
+  const all: string[] = []
+  let cursor: unknown
+  do {
+    const { names: some, next } = await page(cursor, headers)
+    all.push(...some)
+    cursor = next
+  } while (cursor !== undefined)
+  return all
+}
+
+/** An open answer of the gateway, and the messages of it so far. */
+class Stream {
+  readonly response: IncomingMessage
+  #text = ''
+  ended = false
+
+  constructor(response: IncomingMessage) {
+    this.response = response
+    response.setEncoding('utf8').on('data', (part: string) => (this.#text += part))
+    response.on('close', () => (this.ended = true))
+    response.on('error', () => undefined)
+  }
+
+  get messages(): Record<string, unknown>[] {
+    return messagesOf(this.#text, 'text/event-stream')
+  }
+
+  count(method: string): number {
+    return this.messages.filter((message) => message['method'] === method).length
+  }
+}
+
+async function listen(headers: Readonly<Record<string, string>>, notifications: object = { toolsListChanged: true }): Promise<Stream> {
+  const request = modernRequest('subscriptions/listen', { notifications })
+  return new Stream(await gateway.start('/mcp', { headers: { ...request.headers, ...headers }, body: request.body }))
+}
+
+const listChanged = 'notifications/tools/list_changed'
+
+describe('the list of tools', () => {
+  test('is in order of names, paged, and goes on after what was deleted in between', async () => {
+    for (const name of ['m5', 'm1', 'm4', 'm2', 'm3', 'm7', 'm6']) await register(name, {}, name.toUpperCase())
+    const first = await page(undefined)
+    expect(first.names).toEqual(['M1', 'M2', 'M3'])
+    expect(first.result).toMatchObject({
+      resultType: 'complete',
+      ttlMs: 0,
+      cacheScope: 'private',
+      _meta: { 'io.modelcontextprotocol/serverInfo': { name: 'mcp-gateway' } },
+    })
+    await api('DELETE', '/tools/m3')
+    await register('m3b', {}, 'M35')
+    expect((await page(first.next)).names).toEqual(['M35', 'M4', 'M5'])
+    expect(await names()).toEqual(['M1', 'M2', 'M35', 'M4', 'M5', 'M6', 'M7'])
+    for (const cursor of ['', '!', 5, 'AAAA']) expect((await page(cursor)).error).toMatchObject({ code: -32602 })
+    for (const name of ['m1', 'm2', 'm3b', 'm4', 'm5', 'm6', 'm7']) await api('DELETE', `/tools/${name}`)
+    expect(await names()).toEqual([])
+  })
+
+  test('shows each caller what it may use, and follows changes of roles and names', async () => {
+    await register('secret', { requiredRoles: ['chef'] })
+    const chef = { ...bob, 'x-dev-roles': 'Chef' }
+    expect([await names(), await names(bob), await names(chef)]).toEqual([['secret'], [], ['secret']])
+    await api('PATCH', '/tools/secret', { requiredRoles: ['baker'] })
+    expect(await names(chef)).toEqual([])
+    await api('PATCH', '/tools/secret', { toolDefinition: { tool: { name: 'renamed', title: 'T' } } })
+    expect(await names()).toEqual(['renamed'])
+    await register('other', {}, 'secret')
+    expect(await names()).toEqual(['renamed', 'secret'])
+    expect(await api('DELETE', '/tools/secret')).toBe(204)
+    expect(await names()).toEqual(['secret'])
+    expect(await api('DELETE', '/tools/other')).toBe(204)
+  })
+})
+
+describe('a listen stream', () => {
+  test('is acknowledged first, and hears within a second of changes that its caller can see, and of no others', async () => {
+    const [hers, his] = [await listen(alice), await listen(bob)]
+    await expect
+      .poll(() => hers.messages[0])
+      .toEqual({
+        jsonrpc: '2.0',
+        method: 'notifications/subscriptions/acknowledged',
+        params: { notifications: { toolsListChanged: true }, _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
+      })
+    await register('heard')
+    await expect.poll(() => hers.count(listChanged), { timeout: 1000 }).toBe(1)
+    expect(hers.messages.at(-1)).toEqual({
+      jsonrpc: '2.0',
+      method: listChanged,
+      params: { _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
+    })
+    await api('PATCH', '/tools/heard', { toolDefinition: { tool: { description: 'new' } } })
+    await expect.poll(() => hers.count(listChanged), { timeout: 1000 }).toBe(2)
+    // What no list shows is no change of the list.
+    await api('PATCH', '/tools/heard', { description: 'for people' })
+    await api('PATCH', '/tools/heard', { requiredRoles: ['mcp.dev'] })
+    await expect.poll(() => his.count(listChanged), { timeout: 1000 }).toBe(1)
+    expect(hers.count(listChanged)).toBe(2)
+    await api('DELETE', '/tools/heard')
+    await expect.poll(() => his.count(listChanged), { timeout: 1000 }).toBe(2)
+    hers.response.destroy()
+    his.response.destroy()
+  })
+
+  test('says what of its filter is honoured', async () => {
+    const stream = await listen(alice, { promptsListChanged: true, resourceSubscriptions: ['a:b'] })
+    await expect.poll(() => stream.messages[0]).toMatchObject({ params: { notifications: {} } })
+    stream.response.destroy()
+  })
+
+  test('is one of so many that a caller may have', async () => {
+    // Those of earlier tests are gone once their disconnect has been noticed.
+    const carol = { 'x-dev-userid': 'carol' }
+    const streams = [await listen(carol), await listen(carol)]
+    const third = await listen(carol)
+    expect(third.response.statusCode).toBe(429)
+    streams[0]?.response.destroy()
+    await expect
+      .poll(async () => {
+        const again = await listen(carol)
+        if (again.response.statusCode === 200) streams.push(again)
+        return again.response.statusCode
+      })
+      .toBe(200)
+    for (const { response } of streams) response.destroy()
+  })
+
+  test('ends in good order when the gateway drains', async () => {
+    const draining = await TestGateway.open()
+    const request = modernRequest('subscriptions/listen', { notifications: { toolsListChanged: true } })
+    const stream = new Stream(await draining.start('/mcp', { headers: request.headers, body: request.body }))
+    await expect.poll(() => stream.messages.length).toBe(1)
+    await draining[Symbol.asyncDispose]()
+    expect(stream.messages.at(-1)).toMatchObject({
+      id: 7,
+      result: { resultType: 'complete', _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
+    })
+  })
+})
+
+describe('a legacy session', () => {
+  const rpc = (method: string, params: object = {}, id?: number): string =>
+    JSON.stringify({ jsonrpc: '2.0', method, params, ...(id === undefined ? {} : { id }) })
+  const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+
+  async function open(version: string, headers: Readonly<Record<string, string>> = alice) {
+    const opened = await gateway.send('/mcp', {
+      headers: { ...json, ...headers },
+      body: rpc('initialize', { protocolVersion: version, capabilities: {}, clientInfo: { name: 'c', version: '1' } }, 1),
+    })
+    const session = { ...json, ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    await gateway.send('/mcp', { headers: session, body: rpc('notifications/initialized') })
+    const ask = async (
+      method: string,
+      params: object = {},
+      more: Readonly<Record<string, string>> = {},
+    ): Promise<Record<string, unknown>> => {
+      const {
+        status,
+        headers: given,
+        body,
+      } = await gateway.send('/mcp', { headers: { ...session, ...more }, body: rpc(method, params, 2) })
+      return { status, ...messagesOf(body.toString(), given['content-type']).at(-1) }
+    }
+    return { opened: JSON.parse(opened.body.toString()) as { result: Record<string, unknown> }, session, ask }
+  }
+
+  test.each(['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'])('of %s lists, calls, and is told of changes', async (version) => {
+    const { opened, session, ask } = await open(version)
+    expect(opened.result).toMatchObject({
+      protocolVersion: version,
+      capabilities: { tools: { listChanged: true } },
+      serverInfo: { name: 'mcp-gateway' },
+    })
+    const stream = new Stream(await gateway.start('/mcp', { method: 'GET', headers: { ...session, accept: 'text/event-stream' } }))
+    const name = `legacy-${version}`
+    await register(name)
+    await expect.poll(() => stream.count(listChanged), { timeout: 1000 }).toBe(1)
+    expect(await ask('tools/list')).toEqual({
+      status: 200,
+      jsonrpc: '2.0',
+      id: 2,
+      result: { tools: [{ name, inputSchema: { type: 'object' } }] },
+    })
+    expect(await ask('tools/call', { name, arguments: {} })).toMatchObject({
+      result: { isError: true, content: [{ text: expect.stringContaining('can not be reached') as unknown }] },
+    })
+    expect(await ask('tools/call', { name: 'none' })).toMatchObject({ error: { code: -32602, message: 'Unknown tool: none' } })
+    expect((await gateway.send('/mcp', { method: 'DELETE', headers: session })).status).toBe(200)
+    expect((await gateway.send('/mcp', { headers: session, body: rpc('ping', {}, 3) })).status).toBe(404)
+    stream.response.destroy()
+    await api('DELETE', `/tools/${name}`)
+  })
+
+  test('sees with the roles of its present request, not with those that it was opened with', async () => {
+    await register('for-chefs', { requiredRoles: ['chef'] })
+    const { ask } = await open('2025-11-25', { ...bob, 'x-dev-roles': 'chef' })
+    expect(await ask('tools/list')).toMatchObject({ result: { tools: [{ name: 'for-chefs' }] } })
+    expect(await ask('tools/list', {}, { 'x-dev-roles': 'none' })).toMatchObject({ result: { tools: [] } })
+    await api('DELETE', '/tools/for-chefs')
+  })
+
+  test('is of the caller that opened it alone, and needs an id', async () => {
+    const { ask } = await open('2025-11-25')
+    expect(await ask('tools/list', {}, bob)).toMatchObject({ status: 404 })
+    const none = await gateway.send('/mcp', { headers: json, body: rpc('tools/list', {}, 1) })
+    expect([none.status, none.body.toString()]).toEqual([400, expect.stringContaining('names no session')])
+    expect((await gateway.send('/mcp', { method: 'GET' })).status).toBe(405)
+    expect((await gateway.send('/mcp', { method: 'PUT' })).status).toBe(405)
+    expect((await gateway.send('/mcp', { headers: json, body: '{' })).status).toBe(400)
+  })
+})
+
+describe('a modern request', () => {
+  test('is discovered and refused as the specification words it', async () => {
+    const { message } = await modern(gateway, 'server/discover')
+    expect(message.result).toMatchObject({ supportedVersions: ['2026-07-28'], capabilities: { tools: { listChanged: true } } })
+    const unknown = await modern(gateway, 'resources/list')
+    expect([unknown.status, unknown.message.error?.code]).toEqual([404, -32601])
+    const mismatch = await modern(gateway, 'tools/list', {}, { headers: { 'mcp-method': 'tools/call' } })
+    expect([mismatch.status, mismatch.message.error?.code]).toEqual([400, -32020])
+  })
+
+  test('leaves one line in the log, with who called', async () => {
+    await modern(gateway, 'tools/list', {}, { headers: { ...alice, 'x-request-id': 'logged-1' } })
+    await expect
+      .poll(() => gateway.log.find((line) => line['requestId'] === 'logged-1'))
+      .toMatchObject({ path: '/mcp', status: 200, principal: 'alice', method: 'POST' })
+  })
+})
