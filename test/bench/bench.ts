@@ -35,6 +35,8 @@ interface Subject {
   readonly parts: readonly Measured[]
   /** Processes beside `pid` whose time counts too. */
   readonly also?: readonly number[]
+  /** Which clients it is measured with. */
+  readonly era?: 'legacy' | 'modern'
 }
 
 const node = process.execPath
@@ -120,6 +122,8 @@ const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
     return { url: `http://127.0.0.1:${port}/mcp`, pid: forwarder.pid, parts: [forwarder, echo] }
   },
   gateway: () => startGateway(echoAdapter),
+  'gateway (eras off)': () => startGateway({ ...echoAdapter, eras: 'passthrough' }),
+  'gateway (translated)': async () => ({ ...(await startGateway(echoAdapter)), era: 'modern' as const }),
   bridge: async () => {
     const port = await freePort()
     const bridge = await start(
@@ -231,6 +235,7 @@ async function measure(name: string, subject: Subject, connections: number): Pro
     seconds,
     warmupSeconds: Math.min(1, seconds / 2),
     sessionGapMs: connections === 8 ? 300 : 30,
+    era: subject.era ?? 'legacy',
   }
   const result = await load<LoadResult>(
     options,
@@ -291,7 +296,7 @@ async function once(): Promise<Record<string, number>> {
 
   const subject = await startGateway(echoAdapter)
   await untilAnswers(subject.url)
-  await load({ url: subject.url, connections: 32, seconds: 2, warmupSeconds: 0, sessionGapMs: 0 })
+  await load({ url: subject.url, connections: 32, seconds: 2, warmupSeconds: 0, sessionGapMs: 0, era: 'legacy' })
   await sleep(1000)
   const before = rssMb(subject.pid)
   found['idle sessions opened'] = await load<number>({ url: subject.url, open: 10_000 })

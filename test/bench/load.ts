@@ -11,6 +11,8 @@ export interface LoadOptions {
   readonly warmupSeconds: number
   /** Between two new sessions; long enough, and a bridge has another child warm. */
   readonly sessionGapMs: number
+  /** A modern client has no session, and says in each request what a session would know. */
+  readonly era: 'legacy' | 'modern'
 }
 
 export interface LoadResult {
@@ -38,8 +40,9 @@ class Connection {
   #resolve: ((answer: Answer) => void) | undefined
   #reject: ((error: Error) => void) | undefined
 
-  constructor(url: URL) {
-    this.#head = `POST ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: 2025-11-25\r\n`
+  constructor(url: URL, era: LoadOptions['era'] = 'legacy') {
+    const version = era === 'legacy' ? '2025-11-25' : '2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: echo'
+    this.#head = `POST ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: ${version}\r\n`
     this.#socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true })
     this.#socket.setEncoding('latin1')
     this.#socket.on('data', (text: string) => this.#take(text))
@@ -91,6 +94,11 @@ const initialize = JSON.stringify({
   method: 'initialize',
   params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'bench', version: '1' } },
 })
+const envelope = `,"_meta":${JSON.stringify({
+  'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+  'io.modelcontextprotocol/clientCapabilities': {},
+  'io.modelcontextprotocol/clientInfo': { name: 'bench', version: '1' },
+})}`
 const initialized = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' })
 
 async function openSession(connection: Connection): Promise<{ session: string | undefined; ms: number }> {
@@ -114,9 +122,9 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   // One after the other, as a new session's time is measured alone.
   const opened: { connection: Connection; session: string | undefined }[] = []
   for (let index = 0; index < options.connections; index += 1) {
-    const connection = new Connection(url)
+    const connection = new Connection(url, options.era)
     connections.push(connection)
-    const { session, ms } = await openSession(connection)
+    const { session, ms } = options.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
     sessionTimes.push(ms)
     opened.push({ connection, session })
     await new Promise((resolve) => setTimeout(resolve, options.sessionGapMs))
@@ -124,7 +132,8 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   const loops = opened.map(async ({ connection, session }, who) => {
     for (let count = 1; !over; count += 1) {
       const marker = `${who}-${count}`
-      const body = `{"jsonrpc":"2.0","id":${count},"method":"tools/call","params":{"name":"echo","arguments":{"marker":"${marker}","text":"the quick brown fox jumps over the lazy dog"}}}`
+      const args = `{"marker":"${marker}","text":"the quick brown fox jumps over the lazy dog"}`
+      const body = `{"jsonrpc":"2.0","id":${count},"method":"tools/call","params":{"name":"echo","arguments":${args}${options.era === 'legacy' ? '' : envelope}}}`
       const start = performance.now()
       try {
         const answer = await connection.send(body, session)

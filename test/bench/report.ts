@@ -65,6 +65,18 @@ export function report({ machine, rounds, seconds, levels, samples, single }: Re
     ['gateway: CPU per request at 32, ratio to the bare forwarder', of('gateway', 32, 'cpu') / of('bare forwarder', 32, 'cpu'), '≤', 1.25],
     ['gateway: requests/s at 32, ratio to the bare forwarder', of('gateway', 32, 'rps') / of('bare forwarder', 32, 'rps'), '≥', 0.8],
     ['gateway: p50 at 1 above the bare forwarder, ms', of('gateway', 1, 'p50') - of('bare forwarder', 1, 'p50'), '≤', 0.1],
+    [
+      'knowing both eras: CPU per request at 32, ratio to passing through without',
+      of('gateway', 32, 'cpu') / of('gateway (eras off)', 32, 'cpu'),
+      '≤',
+      1.05,
+    ],
+    [
+      'a translated call: CPU per request at 32, ratio to a passed one',
+      of('gateway (translated)', 32, 'cpu') / of('gateway', 32, 'cpu'),
+      '≤',
+      2,
+    ],
     ['bridge: requests/s at 1, ratio to the better peer', of('bridge', 1, 'rps') / best(1), '≥', 1.5],
     ['bridge: requests/s at 8, ratio to the better peer', of('bridge', 8, 'rps') / best(8), '≥', 2],
     ['bridge: requests/s at 32, ratio to the better peer', of('bridge', 32, 'rps') / best(32), '≥', 2],

@@ -67,7 +67,7 @@ export async function observe(
       for (let tries = 1; ; tries += 1) {
         const seen: number[] = []
         const answer = await result(peer, need(offers.progress), { onProgress: (progress) => void seen.push(progress) })
-        if (seen.length >= 2 || tries === 4) return [answer, seen.slice(0, 2)]
+        if (seen.length >= 2 || tries === 20) return [answer, seen.slice(0, 2)]
       }
     },
     cancel: async () => {

@@ -1,12 +1,4 @@
-import {
-  errorAnswer,
-  errorCode,
-  readMessage,
-  readObject,
-  readString,
-  type ConnectionListener,
-  type LegacyConnection,
-} from '@mcp-gateway/protocol'
+import { errorAnswer, errorCode, initializedMessage, type ConnectionListener, type LegacyConnection } from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
 
@@ -24,7 +16,7 @@ export class HttpLegacyConnection implements LegacyConnection {
   readonly #open = new Set<{ abort(): void }>()
   readonly #timers = new Set<NodeJS.Timeout>()
   /** What waits for `initialize` and then `notifications/initialized` to have arrived, as POSTs overtake each other. */
-  #waiting: string[] | undefined
+  #waiting: [message: string, request: string | undefined][] | undefined
   #session: string | undefined
   #version: string | undefined
   #closed = false
@@ -35,13 +27,15 @@ export class HttpLegacyConnection implements LegacyConnection {
     this.#answerTimeoutMs = answerTimeoutMs
   }
 
-  send(message: string): void {
+  send(message: string, request?: { readonly id: string; readonly method: string }): void {
     if (this.#closed) return
-    if (this.#waiting !== undefined) return void this.#waiting.push(message)
-    const outline = readObject(message)
-    const method = readString(outline?.get('method'))
-    if (method === 'notifications/initialized') this.#waiting = []
-    this.#post(message, method, outline?.get('id'))
+    if (this.#waiting !== undefined) return void this.#waiting.push([message, request?.id])
+    if (message === initializedMessage) this.#waiting = []
+    this.#post(message, request?.id)
+  }
+
+  negotiated(version: string): void {
+    this.#version = version
   }
 
   close(): void {
@@ -61,9 +55,8 @@ export class HttpLegacyConnection implements LegacyConnection {
     }
   }
 
-  #post(message: string, method: string | undefined, id: string | undefined): void {
-    // A request awaits an answer; what else is posted does not.
-    const request = method === undefined ? undefined : id
+  /** `request` is the raw id of one that awaits an answer. */
+  #post(message: string, request: string | undefined): void {
     let answered = false
     this.#exchange(
       'POST',
@@ -71,16 +64,11 @@ export class HttpLegacyConnection implements LegacyConnection {
       message,
       request,
       (text) => {
-        const received = readMessage(text)
-        const from = readString(received?.get('method'))
-        if (from === undefined && received?.get('id') === request) answered = true
-        if (method === 'initialize' && from === undefined)
-          this.#version = readString(readObject(received?.get('result'))?.get('protocolVersion'))
-        this.#listener.receive(text, request)
+        if (this.#listener.receive(text, request)) answered = true
       },
       ({ status, failure }) => {
         if (status === 404 && this.#session !== undefined) return this.#lost('The session ended at the server.')
-        if (method === 'notifications/initialized') this.#initialized()
+        if (message === initializedMessage) this.#initialized()
         if (request === undefined || answered) return
         const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
         this.#listener.receive(errorAnswer(request, errorCode.internal, reason), request)
@@ -93,7 +81,7 @@ export class HttpLegacyConnection implements LegacyConnection {
   #initialized(): void {
     const waiting = this.#waiting ?? []
     this.#waiting = undefined
-    for (const message of waiting) this.send(message)
+    for (const [message, request] of waiting) this.#post(message, request)
     this.#listen(undefined, reconnectMs)
   }
 
@@ -137,7 +125,7 @@ export class HttpLegacyConnection implements LegacyConnection {
       readMessages(
         {
           head: (_status, given) => {
-            this.#session ??= given.get('mcp-session-id')
+            this.#session ??= given('mcp-session-id')
           },
           message: (text) => {
             if (this.#closed) return

@@ -9,7 +9,8 @@ export interface HttpUpstream {
 }
 
 export interface HttpAnswer {
-  head(status: number, headers: ReadonlyMap<string, string>): void
+  /** `header` gives the first of a name, in lower case. */
+  head(status: number, header: (name: string) => string | undefined): void
   chunk(bytes: Buffer): void
   /** The answer is whole; or it is not, with a reason. `unsent` when the request can not have run. */
   end(failure?: { readonly message: string; readonly unsent: boolean }): void
@@ -64,10 +65,14 @@ class HttpExchange implements Dispatcher.DispatchHandler {
 
   onHeaders(status: number, raw: Buffer[]): boolean {
     if (status < 200 || this.#over) return true
-    const headers = new Map<string, string>()
-    for (let index = 0; index < raw.length; index += 2)
-      headers.set(String(raw[index]).toLowerCase(), (raw[index + 1] as Buffer).toString('latin1'))
-    this.#answer.head(status, headers)
+    this.#answer.head(status, (name) => {
+      for (let index = 0; index < raw.length; index += 2) {
+        const given = raw[index] as Buffer
+        if (given.length === name.length && given.toString('latin1').toLowerCase() === name)
+          return (raw[index + 1] as Buffer).toString('latin1')
+      }
+      return undefined
+    })
     return true
   }
 

@@ -2,7 +2,7 @@ import { EventParser } from '@mcp-gateway/protocol'
 import type { HttpAnswer } from './http-upstream.ts'
 
 export interface MessageListener {
-  head?(status: number, headers: ReadonlyMap<string, string>): void
+  head?(status: number, header: (name: string) => string | undefined): void
   message(text: string): void
   /** `lastId` and `retryMs` are those of an event stream that may be gone on with. */
   end(end: {
@@ -26,10 +26,10 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
     listener.end({ status, failure: { message: 'The answer of the server is too long.', unsent: false } })
   }
   return {
-    head(code, headers) {
+    head(code, header) {
       status = code
-      listener.head?.(code, headers)
-      if (/^text\/event-stream\b/i.test(headers.get('content-type') ?? ''))
+      listener.head?.(code, header)
+      if (/^text\/event-stream\b/i.test(header('content-type') ?? ''))
         events = new EventParser(longest, ({ data }) => listener.message(data))
     },
     chunk(bytes) {
@@ -46,7 +46,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       }
     },
     end(failure) {
-      const body = Buffer.concat(chunks).toString()
+      const body = (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString()
       if (failure === undefined && body.trimStart().startsWith('{')) listener.message(body)
       listener.end({
         status,

@@ -1,6 +1,5 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
-import { sendJson } from './answers.ts'
 
 /** Bytes that wait for a client that does not read. */
 const maxUnsent = 32 * 1024 * 1024
@@ -20,7 +19,11 @@ export class ModernExchange implements Exchange {
     const response = this.#response
     if (response.destroyed) return
     if (this.#streaming) response.end(encodeEvent(undefined, message))
-    else sendJson(response, status, Buffer.from(message), {})
+    else {
+      // As text, the body goes with the head in one write.
+      response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(message) })
+      response.end(message)
+    }
   }
 
   tell(message: string): void {

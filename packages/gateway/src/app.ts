@@ -82,6 +82,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         bodyLimitBytes: config.edge.bodyLimitBytes,
         version,
         requestFinished,
+        log,
         now,
       }),
     )

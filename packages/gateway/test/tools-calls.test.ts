@@ -309,23 +309,17 @@ describe('an answer', () => {
 describe('a tool that misbehaves', () => {
   test.each([
     ['answers malformed JSON', json('{"a":'), 'malformed_json', false, 'malformed'],
-    [
-      'answers for ever',
-      (response: ServerResponse) => void endless(response, 'application/json'),
-      'answer_too_large',
-      false,
-      '100000 bytes',
-    ],
+    ['answers for ever', (response: ServerResponse) => endless(response, 'application/json'), 'answer_too_large', false, '100000 bytes'],
     [
       'sends one endless line',
-      (response: ServerResponse) => void endless(response, 'application/x-ndjson'),
+      (response: ServerResponse) => endless(response, 'application/x-ndjson'),
       'answer_too_large',
       false,
       '100000 bytes',
     ],
     [
       'sends one endless event',
-      (response: ServerResponse) => void endless(response, 'text/event-stream', 'data: '),
+      (response: ServerResponse) => endless(response, 'text/event-stream', 'data: '),
       'answer_too_large',
       false,
       '100000 bytes',

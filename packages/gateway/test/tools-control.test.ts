@@ -136,7 +136,7 @@ describe('/tools', () => {
     const outcomes = await Promise.all(
       Array.from({ length: 10 }, async () => (await call<Problem>('POST', '/tools', tool(next(), {}, { name: 'get_weather' }))).status),
     )
-    expect(outcomes.toSorted()).toEqual([201, ...Array.from({ length: 9 }, () => 409)])
+    expect(outcomes.toSorted((a, b) => a - b)).toEqual([201, ...Array.from({ length: 9 }, () => 409)])
     const name = next()
     await call('POST', '/tools', tool(name))
     const renamed = await call<Problem>('PATCH', `/tools/${name}`, { toolDefinition: { tool: { name: 'get_weather' } } })

@@ -12,6 +12,9 @@ import { LegacyToModern } from './translate/legacy-to-modern.ts'
 import { ModernToLegacy } from './translate/modern-to-legacy.ts'
 import { ModernMultiplexer } from './translate/multiplexer.ts'
 
+/** Long enough for a machine that has other work to do. */
+const patient = { timeout: 120_000 }
+
 const names = [
   ...`jsonrpc id method params result error _meta name uri arguments task taskId cursor code message data level requestId progressToken
     capabilities protocolVersion clientInfo tools execution taskSupport inputSchema outputSchema properties x-mcp-header type $ref
@@ -86,7 +89,7 @@ function throwsOnly(run: () => void, ...documented: (new (...args: never[]) => E
 }
 
 describe('what reads the wire', () => {
-  test('ends, and throws what it says, on any text', () => {
+  test('ends, and throws what it says, on any text', patient, () => {
     fc.assert(
       fc.property(fc.oneof(damaged, message, fc.string()), (text) => {
         throwsOnly(() => readMessage(text), SyntaxError)
@@ -101,7 +104,7 @@ describe('what reads the wire', () => {
     )
   })
 
-  test('reads every valid message as JSON.parse does', () => {
+  test('reads every valid message as JSON.parse does', patient, () => {
     fc.assert(
       fc.property(message, (text) => {
         const members = readObject(text)
@@ -114,7 +117,7 @@ describe('what reads the wire', () => {
     )
   })
 
-  test('cuts any bytes into events and lines, of a bounded length, the same however they come', () => {
+  test('cuts any bytes into events and lines, of a bounded length, the same however they come', patient, () => {
     fc.assert(
       fc.property(fc.array(bytes, { maxLength: 6 }), fc.nat(40), (chunks, limit) => {
         const events: string[] = []
@@ -140,7 +143,7 @@ describe('what reads the wire', () => {
     )
   })
 
-  test('finds an era or a refusal for any valid message, whatever the headers', () => {
+  test('finds an era or a refusal for any valid message, whatever the headers', patient, () => {
     const header = fc.option(
       fc.constantFrom('2026-07-28', '2025-11-25', '2027-01-01', 'x', 'tools/call', 'work', '=?base64?d29yaw==?=', '=?base64?*?='),
     )
@@ -214,7 +217,7 @@ const oneOf = (id: string): string =>
   `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"work","_meta":{"progressToken":"p"}}}`
 
 describe('the translation, which hears what no client and no server should say,', () => {
-  test('answers every modern request once, and never throws at a legacy server', () => {
+  test('answers every modern request once, and never throws at a legacy server', patient, () => {
     fc.assert(
       fc.property(conversation, conversation, fc.boolean(), (fromServer, fromClients, tellsVia) => {
         const servers: ConnectionListener[] = []
@@ -255,7 +258,7 @@ describe('the translation, which hears what no client and no server should say,'
     )
   })
 
-  test('never throws at a modern server, and at a legacy client only where a member stands twice', () => {
+  test('never throws at a modern server, and at a legacy client only where a member stands twice', patient, () => {
     fc.assert(
       fc.property(conversation, conversation, (fromServer, fromClient) => {
         const open: { exchange: Exchange }[] = []
@@ -301,7 +304,7 @@ describe('the translation, which hears what no client and no server should say,'
     )
   })
 
-  test('never throws where many modern clients share one modern server', () => {
+  test('never throws where many modern clients share one modern server', patient, () => {
     fc.assert(
       fc.property(conversation, conversation, (fromServer, fromClients) => {
         const multiplexer = new ModernMultiplexer((text) => void JSON.parse(text))

@@ -18,14 +18,16 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
     inputOf: ({ name, spec }) => ({ name, ...spec, environmentVariables: environmentInput(spec) }),
-    view: (adapter, warnings): AdapterResource => ({
-      ...sharedView(adapter),
-      imageName: adapter.spec.imageName,
-      imageVersion: adapter.spec.imageVersion,
-      ...(adapter.spec.eras === undefined ? {} : { eras: adapter.spec.eras }),
-      ...(adapter.spec.legacyLeg === undefined ? {} : { legacyLeg: adapter.spec.legacyLeg }),
-      ...(warnings.length === 0 ? {} : { warnings: [...warnings] }),
-    }),
+    view: (adapter, warnings): AdapterResource => {
+      const { imageName, imageVersion, eras, legacyLeg } = adapter.spec
+      const own = {
+        imageName,
+        imageVersion,
+        ...(eras === undefined ? {} : { eras }),
+        ...(legacyLeg === undefined ? {} : { legacyLeg }),
+      }
+      return sharedView(adapter, own, warnings)
+    },
     running: (spec) => [...runningFields(spec), spec.eras, spec.legacyLeg],
     contains: ({ name, spec }, text) => name.includes(text) || spec.description.toLowerCase().includes(text),
   }

@@ -114,6 +114,8 @@ export async function drain(server: Server, signal: AbortSignal): Promise<void> 
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
   const connections = connectionsOf.get(server) ?? new Set()
   const closeIdle = (): void => {
+    // One on which nothing was ever sent is not idle to Node; the pools of clients open such ahead of need.
+    for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
     for (const socket of connections) if (responseOn(socket)?.writableEnded === true) return
     server.closeIdleConnections()
   }

@@ -228,9 +228,16 @@ function stateOf(body: Buffer): string | undefined {
   }
 }
 
+const callers = new WeakMap<Principal, string>()
+
 /** All that tells callers apart, and all that a server is told of one. */
-function keyOf({ id, issuer, name, roles }: Principal): string {
-  return JSON.stringify({ id, issuer, name, roles })
+function keyOf(principal: Principal): string {
+  let key = callers.get(principal)
+  if (key === undefined) {
+    const { id, issuer, name, roles } = principal
+    callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles })))
+  }
+  return key
 }
 
 function httpUpstream({ pool, host, replica }: Upstream, principal: Principal): HttpUpstream {
@@ -241,18 +248,21 @@ function httpUpstream({ pool, host, replica }: Upstream, principal: Principal): 
 }
 
 function classifyBody(body: Buffer, { headers }: IncomingMessage): ReturnType<typeof classify> {
-  checkJson(body)
+  const text = checkJson(body)
   try {
-    return classify(body.toString(), headers)
+    return classify(text, headers)
   } catch (error) {
     if (!(error instanceof DuplicateMember)) throw error
     return { era: 'modern', id: undefined, refusal: { status: 400, code: errorCode.invalidRequest, message: error.message } }
   }
 }
 
-function checkJson(body: Buffer): void {
+/** The text of a body that is JSON. @throws GatewayError `invalid_json` */
+function checkJson(body: Buffer): string {
+  const text = body.toString()
   try {
-    JSON.parse(body.toString())
+    JSON.parse(text)
+    return text
   } catch (cause) {
     throw new GatewayError('invalid_json', { detail: (cause as Error).message.slice(0, 200), cause })
   }

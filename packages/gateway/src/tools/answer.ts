@@ -152,7 +152,8 @@ function isContent(raw: string): boolean {
     return false
   }
   const text = (name: string): boolean => block?.get(name)?.startsWith('"') === true
-  switch (readString(block?.get('type'))) {
+  const type = readString(block?.get('type')) ?? ''
+  switch (type) {
     case 'text':
       return text('text')
     case 'image':
@@ -237,7 +238,7 @@ async function* readLines(body: AsyncIterable<Buffer>, limit: number): AsyncIter
       void ready.push(
         Buffer.from(line)
           .toString()
-          .replace(/^\u001e/, '')
+          .replace(/^\p{Cc}/u, '')
           .trim(),
       ),
     tooLong: () => (tooLong = true),

@@ -168,18 +168,18 @@ export class ToolCaller implements AsyncDisposable {
 
   #explain(tool: Tool, error: unknown, late: boolean): Failure {
     const harmless = runsTwice(tool)
-    if (late)
-      return {
-        code: 'timeout',
-        text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
-        retry: harmless ? 'yes' : 'unsure',
-      }
     if (error instanceof AnswerTooLong)
       return { code: 'answer_too_large', text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`, retry: 'no' }
     if (error instanceof AddressForbidden || (error as { cause?: unknown }).cause instanceof AddressForbidden)
       return { code: 'endpoint_forbidden', text: "The tool's endpoint is at an address that the gateway may not call.", retry: 'no' }
     if (error instanceof GatewayError)
       return { code: error.code, text: `The tool can not be called now: ${error.message}`, retry: error.retry ? 'yes' : 'no' }
+    if (late)
+      return {
+        code: 'timeout',
+        text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
+        retry: harmless ? 'yes' : 'unsure',
+      }
     // The system's messages name hosts and ports, which are nobody's business.
     const code = codeOf(error)
     if (unsent.has(code)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
@@ -308,10 +308,9 @@ function plain(text: string): string {
     .split(/[\r\n]+/)
     // Frames of stack traces: JavaScript, Java and C#; Python.
     .filter((line) => !/^\s*(at\s.+[:(]|File ".+", line \d+)/.test(line))
-  // eslint-disable-next-line no-control-regex
   const clean = lines
     .join('\n')
-    .replace(/[\u0000-\u0009\u000b-\u001f\u007f]/g, ' ')
+    .replace(/(?!\n)\p{Cc}/gu, ' ')
     .trim()
   return clean.length > longestMessage ? `${clean.slice(0, longestMessage)}…` : clean
 }

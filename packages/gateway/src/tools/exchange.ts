@@ -115,7 +115,13 @@ export class InProcessServer extends Dispatcher {
         over = true
         cancelled.abort()
       })
-      if (!over) this.#take(String(body), headers as Record<string, string>, sink, cancelled.signal)
+      if (over) return
+      try {
+        this.#take(typeof body === 'string' ? body : '', headers as Record<string, string>, sink, cancelled.signal)
+      } catch (error) {
+        over = true
+        handler.onError?.(error as Error)
+      }
     })
     return true
   }

@@ -38,6 +38,8 @@ const routerReplica = ''
 const keepAliveMs = 15_000
 const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 const nothing: Readonly<Record<string, string>> = {}
+/** Whoever a session was of that has ended: may nothing. */
+const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
 
 /** `/mcp`: the router over HTTP, for clients of both eras. */
 export class ToolFront implements AsyncDisposable {
@@ -202,11 +204,7 @@ export class ToolFront implements AsyncDisposable {
     return new InProcessServer((body, headers, sink, gone) => {
       const classified = classify(body, headers)
       if (classified.era !== 'modern') return sink.destroy()
-      const principal = (): Principal => {
-        const caller = this.#callers.get(session)
-        if (caller === undefined) throw new GatewayError('session_not_found')
-        return caller
-      }
+      const principal = (): Principal => this.#callers.get(session) ?? nobody
       const caller: Caller = { principal, requestId: randomUUID(), trace: nothing, idempotencyKey: randomUUID() }
       this.#request(classified, caller, headers, sink, gone)
     })

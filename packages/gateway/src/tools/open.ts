@@ -7,6 +7,7 @@ import { Parts } from '../lib/parts.ts'
 import type { SessionSealer } from '../proxy/sessions.ts'
 import type { Store } from '../store/store.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
+import type { Log } from '../telemetry/log.ts'
 import { ToolCaller } from './caller.ts'
 import { Catalogue } from './catalogue.ts'
 import { ToolFront } from './front.ts'
@@ -24,6 +25,7 @@ export interface ToolRouterOptions {
   readonly bodyLimitBytes: number
   readonly version: string
   readonly requestFinished: (request: FinishedRequest) => void
+  readonly log: Log
   readonly now: () => number
 }
 
@@ -55,6 +57,7 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
       pageSize: settings.pageSize,
       maxListenersPerCaller: settings.maxListenersPerCaller,
       settleMs: 100,
+      callFailed: (error, requestId) => options.log.error({ requestId, err: error }, 'a tool call failed'),
     })
     const front = parts.use(new ToolFront({ ...options, router, answerTimeoutMs: callTimeoutMs + 10_000 }))
     return {

@@ -20,6 +20,8 @@ export interface RouterOptions {
   readonly maxListenersPerCaller: number
   /** Changes within so long become one notification. */
   readonly settleMs: number
+  /** A call ended in a way that nobody foresaw. */
+  readonly callFailed: (error: unknown, requestId: string) => void
 }
 
 /** Who asks, and what of its HTTP request goes on to a tool. */
@@ -127,8 +129,10 @@ export class Router {
         (result) => {
           if (this.#open.delete(exchange)) this.#answer(exchange, id, result)
         },
-        () => {
-          if (this.#open.delete(exchange)) refuse(200, errorCode.internal, 'Internal error')
+        (error: unknown) => {
+          if (!this.#open.delete(exchange)) return
+          this.#options.callFailed(error, caller.requestId)
+          refuse(200, errorCode.internal, 'Internal error')
         },
       )
   }

@@ -7,13 +7,16 @@ import { discoverResult, inputRequest, modernError, modernResult, withMember, wi
 
 /** A legacy connection: a session over HTTP, or a child on stdio. */
 export interface LegacyConnection {
-  send(message: string): void
+  /** One message; `request` says which when it is one that is to be answered. */
+  send(message: string, request?: { readonly id: string; readonly method: string }): void
+  /** The version that was negotiated, before anything else is sent. */
+  negotiated?(version: string): void
   close(): void
 }
 
 export interface ConnectionListener {
-  /** A message of the server. `via` is the raw id of the request on whose stream it came, where the transport tells. */
-  receive(message: string, via?: string): void
+  /** A message of the server. `via` is the raw id of the request on whose stream it came, where the transport tells. True when it answers that. */
+  receive(message: string, via?: string): boolean
   /** The connection is no more. `refused` is the raw id of a request that the server has not run, where the transport tells. */
   lost(reason: string, refused?: string): void
 }
@@ -84,6 +87,9 @@ const capabilityOf: Readonly<Record<string, string>> = {
   'sampling/createMessage': 'sampling',
   'roots/list': 'roots',
 }
+/** What ends the handshake; transports without an order of messages wait for it to have arrived. */
+export const initializedMessage = notificationMessage('notifications/initialized', undefined)
+
 /** Which member of a listen filter asks for a notification, and which capability says that the server sends it. */
 const changes: Readonly<Record<string, { readonly kind: string; readonly capability: string }>> = {
   'notifications/tools/list_changed': { kind: 'toolsListChanged', capability: 'tools' },
@@ -255,7 +261,8 @@ export class Conversation {
     }
     this.#initialized = result
     this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
-    this.#connection.send(notificationMessage('notifications/initialized', undefined))
+    this.#connection.negotiated?.(readString(result.get('protocolVersion')) ?? '2025-11-25')
+    this.#connection.send(initializedMessage)
     const waiting = this.#waiting ?? []
     this.#waiting = undefined
     for (const go of waiting) go()
@@ -273,7 +280,7 @@ export class Conversation {
   #ask(method: string, params: string | undefined, answered: (message: RawObject) => void): void {
     const id = String((this.#next += 1))
     this.#pending.set(id, answered)
-    this.#connection.send(requestMessage(id, method, params))
+    this.#connection.send(requestMessage(id, method, params), { id, method })
   }
 
   /** Tools whose calls must be tasks, or whose arguments stand in headers too, are known by their list alone. */
@@ -389,23 +396,25 @@ export class Conversation {
     this.#events.freed()
   }
 
-  #receive(text: string, via: string | undefined): void {
+  #receive(text: string, via: string | undefined): boolean {
     const message = readMessage(text)
-    if (message === undefined || this.#over) return
+    if (message === undefined || this.#over) return false
     const method = readString(message.get('method'))
     const id = message.get('id')
     if (method === undefined) {
-      // An error that names no request can only be about the one that is open.
-      const only = id === 'null' && this.#pending.size === 1 ? [...this.#pending.keys()][0] : undefined
+      // An error that names no request is about the one on whose stream it came, or the only one that is open.
+      const only = id === 'null' ? (via ?? (this.#pending.size === 1 ? [...this.#pending.keys()][0] : undefined)) : undefined
       const key = only ?? (id === undefined ? undefined : idKey(id))
       const answered = key === undefined ? undefined : this.#pending.get(key)
-      if (answered === undefined || key === undefined) return
+      if (answered === undefined || key === undefined) return false
       this.#pending.delete(key)
-      return answered(message)
+      answered(message)
+      return key === via
     }
     const params = readObject(message.get('params'))
-    if (id !== undefined) return this.#asked(method, id, params, via)
-    this.#notified(method, params ?? new Map<string, string>(), via)
+    if (id === undefined) this.#notified(method, params ?? new Map<string, string>(), via)
+    else this.#asked(method, id, params, via)
+    return false
   }
 
   #asked(method: string, id: string, params: RawObject | undefined, via: string | undefined): void {

@@ -221,7 +221,8 @@ describe('a modern client of a legacy server', () => {
     const error = '{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"What?"}}'
     upstream().say(error)
     expect([first.answers, second.answers]).toEqual([[], []])
-    upstream().say('{"jsonrpc":"2.0","id":3,"result":{"content":[]}}')
+    upstream().say(error, '3')
+    expect(second.answers).toEqual([{ status: 400, message: '{"jsonrpc":"2.0","id":2,"error":{"code":-32700,"message":"What?"}}' }])
     upstream().say(error)
     expect(first.answers).toEqual([{ status: 400, message: '{"jsonrpc":"2.0","id":1,"error":{"code":-32700,"message":"What?"}}' }])
   })

@@ -68,6 +68,7 @@ export class ModernToLegacy {
   readonly #host: LegacyHost
   readonly #options: ModernToLegacyOptions
   readonly #pools = new Map<string, Pool>()
+  readonly #canonicals = new Map<string, string>()
   readonly #parked = new Map<string, OpenCall>()
   /** How to stop what an exchange waits for. */
   readonly #open = new Map<Exchange, () => void>()
@@ -162,7 +163,7 @@ export class ModernToLegacy {
 
   /** Undefined when the caller has too many in use, each of which costs the server connections. */
   #pool(principal: string, capabilities: string): Pool | undefined {
-    const key = `${principal}\0${canonical(capabilities)}`
+    const key = `${principal}\0${this.#canonical(capabilities)}`
     const known = this.#pools.get(key)
     if (known !== undefined) return known
     const others = [...this.#pools].filter(([, pool]) => pool.principal === principal)
@@ -175,6 +176,17 @@ export class ModernToLegacy {
     const pool: Pool = { principal, capabilities, conversations: [], tools: new Map(), queue: [] }
     this.#pools.set(key, pool)
     return pool
+  }
+
+  /** Clients say the same again and again. */
+  #canonical(capabilities: string): string {
+    if (capabilities.length > 1000) return canonical(capabilities)
+    let same = this.#canonicals.get(capabilities)
+    if (same === undefined) {
+      if (this.#canonicals.size > 1000) this.#canonicals.clear()
+      this.#canonicals.set(capabilities, (same = canonical(capabilities)))
+    }
+    return same
   }
 
   #connect(pool: Pool): Conversation {
