@@ -19,6 +19,7 @@ const send = (response: ServerResponse, type: string, body: string | Buffer): vo
   void response.writeHead(200, { 'content-type': type }).end(body)
 const sendJson = (response: ServerResponse, value: unknown): void => send(response, 'application/json', JSON.stringify(value))
 
+let changes = 0
 const fixtures: Readonly<Record<string, Fixture>> = {
   test_simple_text: {
     description: 'Answers with text',
@@ -69,14 +70,11 @@ const fixtures: Readonly<Record<string, Fixture>> = {
     },
   },
   test_trigger_tool_change: {
-    description: 'Registers a tool',
+    description: 'Changes what a tool is called for people',
     async answer(response) {
-      const { status } = await gateway.api('POST', '/tools', {
-        name: 'triggered',
-        endpoint: 'http://127.0.0.1:9/',
-        toolDefinition: { tool: { name: 'triggered', description: 'Is there since it was asked for' } },
-      })
-      send(response, 'text/plain', `The registration answered ${status}`)
+      changes += 1
+      const { status } = await gateway.api('PATCH', '/tools/test-simple-text', { toolDefinition: { tool: { title: `Change ${changes}` } } })
+      send(response, 'text/plain', `The change answered ${status}`)
     },
   },
   json_schema_2020_12_tool: {

@@ -1,9 +1,19 @@
-import { errorAnswer, errorCode, initializedMessage, type ConnectionListener, type LegacyConnection } from '@mcp-gateway/protocol'
+import {
+  errorAnswer,
+  errorCode,
+  initializedMessage,
+  readObject,
+  type ConnectionListener,
+  type LegacyConnection,
+} from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
 
+const postHeaders = ['content-type', 'application/json', 'accept', 'application/json, text/event-stream']
 const reconnectMs = 1000
 const maxReconnectMs = 30_000
+const minReconnectMs = 100
+const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
 
 /**
  * One session with a legacy server over streamable HTTP (2025-03-26 to 2025-11-25), as the translation speaks to it: each message a POST,
@@ -14,6 +24,8 @@ export class HttpLegacyConnection implements LegacyConnection {
   readonly #listener: ConnectionListener
   readonly #answerTimeoutMs: number
   readonly #open = new Set<{ abort(): void }>()
+  /** How to stop what goes on for each request that has no answer, by its raw id. */
+  readonly #requests = new Map<string, () => void>()
   readonly #timers = new Set<NodeJS.Timeout>()
   /** What waits for `initialize` and then `notifications/initialized` to have arrived, as POSTs overtake each other. */
   #waiting: [message: string, request: string | undefined][] | undefined
@@ -32,6 +44,8 @@ export class HttpLegacyConnection implements LegacyConnection {
     if (this.#waiting !== undefined) return void this.#waiting.push([message, request?.id])
     if (message === initializedMessage) this.#waiting = []
     this.#post(message, request?.id)
+    // The server need not answer any more, and not every one ends the stream.
+    if (message.startsWith(cancelled)) this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
   }
 
   negotiated(version: string): void {
@@ -48,11 +62,11 @@ export class HttpLegacyConnection implements LegacyConnection {
     sendHttp(this.#upstream, { method: 'DELETE', headers: this.#headers(), answerTimeoutMs: 5000 }, done)
   }
 
-  #headers(): Record<string, string> {
-    return {
-      ...(this.#session === undefined ? {} : { 'mcp-session-id': this.#session }),
-      ...(this.#version === undefined ? {} : { 'mcp-protocol-version': this.#version }),
-    }
+  #headers(): string[] {
+    return [
+      ...(this.#session === undefined ? [] : ['mcp-session-id', this.#session]),
+      ...(this.#version === undefined ? [] : ['mcp-protocol-version', this.#version]),
+    ]
   }
 
   /** `request` is the raw id of one that awaits an answer. */
@@ -60,14 +74,19 @@ export class HttpLegacyConnection implements LegacyConnection {
     let answered = false
     this.#exchange(
       'POST',
-      { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
+      postHeaders,
       message,
       request,
       (text) => {
-        if (this.#listener.receive(text, request)) answered = true
+        if (!this.#listener.receive(text, request)) return
+        answered = true
+        this.#requests.delete(request ?? '')
       },
-      ({ status, failure }) => {
-        if (status === 404 && this.#session !== undefined) return this.#lost('The session ended at the server.')
+      ({ status, failure }, resumed) => {
+        this.#requests.delete(request ?? '')
+        // What is refused for its session has not run; what was only to be gone on with has.
+        if (status === 404 && this.#session !== undefined)
+          return this.#lost('The session ended at the server.', resumed ? undefined : request)
         if (message === initializedMessage) this.#initialized()
         if (request === undefined || answered) return
         const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
@@ -90,14 +109,14 @@ export class HttpLegacyConnection implements LegacyConnection {
     const startedAt = Date.now()
     this.#exchange(
       'GET',
-      { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
+      ['accept', 'text/event-stream', ...(lastId === undefined ? [] : ['last-event-id', lastId])],
       undefined,
       undefined,
       (text) => this.#listener.receive(text),
       ({ status, lastId: last = lastId, retryMs = waitMs }) => {
         // 405: there is none; 404: the session is gone, which the next request finds out.
         if (status >= 400 && status < 500) return
-        const next = Date.now() - startedAt > 5000 ? reconnectMs : Math.min(maxReconnectMs, retryMs * 2)
+        const next = Date.now() - startedAt > 5000 ? reconnectMs : retryMs * 2
         this.#later(retryMs, () => this.#listen(last, next))
       },
       () => true,
@@ -107,18 +126,19 @@ export class HttpLegacyConnection implements LegacyConnection {
   /** One HTTP exchange, and those that take it up again when its stream ends before `complete` (MCP 2025-11-25, transports, resumability). */
   #exchange(
     method: 'POST' | 'GET',
-    headers: Readonly<Record<string, string>>,
+    headers: readonly string[],
     body: string | undefined,
     via: string | undefined,
     message: (text: string) => void,
-    end: (end: Parameters<Parameters<typeof readMessages>[0]['end']>[0]) => void,
+    end: (end: Parameters<Parameters<typeof readMessages>[0]['end']>[0], resumed: boolean) => void,
     complete: () => boolean,
+    resumeFrom?: string,
   ): void {
     const exchange = sendHttp(
       this.#upstream,
       {
         method,
-        headers: { ...this.#headers(), ...headers },
+        headers: [...this.#headers(), ...headers],
         ...(body === undefined ? {} : { body }),
         answerTimeoutMs: this.#answerTimeoutMs,
       },
@@ -139,30 +159,46 @@ export class HttpLegacyConnection implements LegacyConnection {
           end: (how) => {
             this.#open.delete(exchange)
             if (this.#closed) return
-            if (complete() || how.lastId === undefined || via === undefined) return end(how)
-            const { lastId } = how
-            const resume = { accept: 'text/event-stream', 'last-event-id': lastId }
-            this.#later(how.retryMs ?? reconnectMs, () => this.#exchange('GET', resume, undefined, via, message, end, complete))
+            // A server that was asked to go on may have nothing new to say yet.
+            const lastId = how.lastId ?? (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
+            if (complete() || lastId === undefined || via === undefined) return end(how, resumeFrom !== undefined)
+            const resume = ['accept', 'text/event-stream', 'last-event-id', lastId]
+            const goOn = (): void => this.#exchange('GET', resume, undefined, via, message, end, complete, lastId)
+            const timer = this.#later(how.retryMs ?? reconnectMs, goOn)
+            this.#requests.set(via, () => this.#forget(timer))
           },
         },
         () => exchange.abort(),
       ),
     )
     this.#open.add(exchange)
+    if (via !== undefined)
+      this.#requests.set(via, () => {
+        exchange.abort()
+        this.#open.delete(exchange)
+      })
   }
 
-  #lost(reason: string): void {
+  #lost(reason: string, refused: string | undefined): void {
     if (this.#closed) return
     this.#session = undefined
     this.close()
-    this.#listener.lost(reason)
+    this.#listener.lost(reason, refused)
   }
 
-  #later(ms: number, callback: () => void): void {
+  /** The server says how long to wait, within reason: it is neither stormed nor forgotten, and timers end at 2³¹ ms. */
+  #later(ms: number, callback: () => void): NodeJS.Timeout {
+    const wait = Math.min(maxReconnectMs, Math.max(minReconnectMs, ms))
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
       if (!this.#closed) callback()
-    }, ms).unref()
+    }, wait).unref()
     this.#timers.add(timer)
+    return timer
+  }
+
+  #forget(timer: NodeJS.Timeout): void {
+    clearTimeout(timer)
+    this.#timers.delete(timer)
   }
 }

@@ -3,10 +3,10 @@ import {
   errorAnswer,
   errorCode,
   headerName,
+  idKey,
   modernVersion,
   paramHeaders,
   readMessage,
-  readString,
   requestMessage,
   writeObject,
   type Exchange,
@@ -43,29 +43,37 @@ export class HttpModernEndpoint implements ModernEndpoint {
       upstream,
       {
         method: 'POST',
-        headers: {
-          'content-type': 'application/json',
-          accept: 'application/json, text/event-stream',
-          'mcp-protocol-version': modernVersion,
-          'mcp-method': method,
-          ...(name === undefined ? {} : { 'mcp-name': encodeHeaderValue(name) }),
-          ...paramHeaders(request.declaredHeaders ?? [], params.get('arguments')),
-        },
+        headers: [
+          'content-type',
+          'application/json',
+          'accept',
+          'application/json, text/event-stream',
+          'mcp-protocol-version',
+          modernVersion,
+          'mcp-method',
+          method,
+          ...(name === undefined ? [] : ['mcp-name', encodeHeaderValue(name)]),
+          ...Object.entries(paramHeaders(request.declaredHeaders ?? [], params.get('arguments'))).flat(),
+        ],
         body: requestMessage(id, method, writeObject(params)),
         answerTimeoutMs: this.#answerTimeoutMs,
       },
       readMessages(
         {
           message: (text) => {
-            let isAnswer: boolean
+            let message: ReturnType<typeof readMessage>
             try {
-              isAnswer = readString(readMessage(text)?.get('method')) === undefined
+              message = readMessage(text)
             } catch (error) {
               if (!(error instanceof SyntaxError)) throw error
               return
             }
-            if (answered) return
-            if (!isAnswer) return exchange.tell(text)
+            if (answered || message === undefined) return
+            const given = message.get('id')
+            // A server of 2026-07-28 has no requests of its own.
+            if (message.has('method')) return given === undefined ? exchange.tell(text) : undefined
+            // A request that was refused before it was read is refused under no id, or one of the server's own.
+            if (!message.has('error') && (given === undefined || idKey(given) !== id)) return
             answered = true
             exchange.answer(200, text)
           },

@@ -4,8 +4,8 @@ import type { Dispatcher } from 'undici'
 export interface HttpUpstream {
   readonly pool: Dispatcher
   readonly path: string
-  /** Sent with each request: the caller's identity, the Host. */
-  readonly headers: Readonly<Record<string, string>>
+  /** Sent with each request, as name, value, name, value: the caller's identity, the Host. */
+  readonly headers: readonly string[]
 }
 
 export interface HttpAnswer {
@@ -21,23 +21,24 @@ export function sendHttp(
   { pool, path, headers }: HttpUpstream,
   request: {
     readonly method: 'POST' | 'GET' | 'DELETE'
-    readonly headers: Readonly<Record<string, string>>
+    readonly headers: readonly string[]
     readonly body?: string
     readonly answerTimeoutMs: number
   },
   answer: HttpAnswer,
 ): { abort(): void } {
   const exchange = new HttpExchange(answer)
-  pool.dispatch(
-    {
-      method: request.method,
-      path,
-      headers: { ...headers, ...request.headers },
-      body: request.body ?? null,
-      headersTimeout: request.answerTimeoutMs,
-    },
-    exchange,
-  )
+  const options = {
+    method: request.method,
+    path,
+    headers: [...headers, ...request.headers],
+    body: request.body ?? null,
+    headersTimeout: request.answerTimeoutMs,
+  }
+  // A pool that is closed says so at once, before the caller knows which exchange it is told of.
+  queueMicrotask(() => {
+    if (!exchange.over) pool.dispatch(options, exchange)
+  })
   return exchange
 }
 
@@ -49,6 +50,11 @@ class HttpExchange implements Dispatcher.DispatchHandler {
 
   constructor(answer: HttpAnswer) {
     this.#answer = answer
+  }
+
+  /** Nothing more is heard of it. */
+  get over(): boolean {
+    return this.#over
   }
 
   abort(): void {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { classify, metaKey } from '@mcp-gateway/protocol'
 import { Pool } from 'undici'
 import { afterEach, describe, expect, test } from 'vitest'
@@ -67,7 +68,7 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
   })
   const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: 50 })
   const translator = new Translator({
-    upstream: () => ({ pool, path: '/mcp', headers: {} }),
+    upstream: () => ({ pool, path: '/mcp', headers: [] }),
     newState: () => randomUUID(),
     clientInfo: { name: 'test', version: '1' },
     answerTimeoutMs: options.answerTimeoutMs ?? 10_000,
@@ -269,6 +270,77 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(world.said('notifications/cancelled')[0]?.message.params?.['requestId']).toBe(world.said('tools/call')[0]?.message.id)
   })
 
+  test('has a call that the server did not take, as its session was gone, run in a new session', async () => {
+    const world = await setUp(
+      legacy(({ message, headers }, response) => {
+        if (headers['mcp-session-id'] === 's-1!~') return void response.writeHead(404).end()
+        json(response, 200, { id: message.id as number, result })
+      }),
+    )
+    expect(await messagesOf(await ask(world))).toEqual([answer])
+    expect(world.said('tools/call').map(({ headers }) => headers['mcp-session-id'])).toEqual(['s-1!~', 's-2!~'])
+  })
+
+  test('has no call repeated that had begun when its session was lost', async () => {
+    const world = await setUp(
+      legacy(({ method }, response) => {
+        if (method === 'POST') stream(response, 'id: a-1\nretry: 20\ndata:\n\n').end()
+        else response.writeHead(404).end()
+      }),
+    )
+    expect(await messagesOf(await ask(world))).toEqual([failure('The session ended at the server.')])
+    expect(world.said('tools/call')).toHaveLength(1)
+  })
+
+  test('is answered by a server that brings nothing new for a while when it is asked to go on', async () => {
+    let call: number | string | undefined
+    let resumed = 0
+    const world = await setUp(
+      legacy(({ message, method }, response) => {
+        if (method === 'POST') {
+          call = message.id
+          stream(response, 'id: a-1\nretry: 20\ndata:\n\n').end()
+        } else if ((resumed += 1) < 4) stream(response, 'retry: 20\n\n').end()
+        else stream(response, event({ id: call, result })).end()
+      }),
+    )
+    expect(await messagesOf(await ask(world))).toEqual([answer])
+    expect(resumed).toBe(4)
+  })
+
+  test.each(['0', '99999999999'])('does not storm a server that says retry: %s', async (retry) => {
+    let resumed = 0
+    const world = await setUp(
+      legacy(({ method }, response) => {
+        if (method === 'GET') resumed += 1
+        stream(response, `id: a-1\nretry: ${retry}\ndata:\n\n`).end()
+      }),
+    )
+    const leaving = new AbortController()
+    const response = ask(world, 'tools/call', leaving.signal)
+    await expect.poll(() => world.said('tools/call')).toHaveLength(1)
+    await sleep(500)
+    expect(resumed).toBeLessThanOrEqual(6)
+    leaving.abort()
+    await expect(response).rejects.toThrow('aborted')
+  })
+
+  test('leaves no exchange open at a server when it cancels', async () => {
+    const world = await setUp(legacy((_got, response) => void stream(response, 'id: a-1\nretry: 100\ndata:\n\n')))
+    const leaving = new AbortController()
+    const response = ask(world, 'tools/call', leaving.signal)
+    await expect.poll(() => world.said('tools/call')).toHaveLength(1)
+    leaving.abort()
+    await expect(response).rejects.toThrow('aborted')
+    await expect.poll(() => world.said('tools/call')[0]).toMatchObject({ over: true, gone: true })
+  })
+
+  test('gets an error when there is no way to the server any more', async () => {
+    const world = await setUp(legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })))
+    await world.pool.destroy()
+    expect(await messagesOf(await ask(world))).toEqual([failure(expect.stringContaining('destroyed'))])
+  })
+
   test('hears nothing of what a server that does not initialize says', async () => {
     const world = await setUp((_got, response) => json(response, 400, { id: 1, error: { code: -32600, message: 'Go away.' } }))
     expect(await messagesOf(await ask(world))).toEqual([failure('The server refused to initialize: Go away.')])
@@ -385,6 +457,25 @@ describe('a legacy client of a modern HTTP server', () => {
     const { call, said: sent } = await connect(script)
     expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining(said))])
     expect(sent('tools/call')).toHaveLength(1)
+  })
+
+  test('is not asked by a server that sends requests of its own, and takes no answer for another request', async () => {
+    const { call } = await connect(({ message }, response) => {
+      const stray = [event({ id: 'r', method: 'roots/list' }), event({ id: 'other', result: { content: ['stray'] } })]
+      stream(response, ...stray, event({ id: message.id, result })).end()
+    })
+    expect(await messagesOf(await call())).toEqual([answer])
+  })
+
+  test('is told why a request was refused before it was read', async () => {
+    const { call } = await connect((_got, response) => json(response, 400, { id: null, error: { code: -32600, message: 'No.' } }))
+    expect(await messagesOf(await call())).toEqual([{ jsonrpc: '2.0', id: 1, error: { code: -32600, message: 'No.' } }])
+  })
+
+  test('gets an error when there is no way to the server any more', async () => {
+    const { call, pool } = await connect(({ message }, response) => json(response, 200, { id: message.id, result }))
+    await pool.destroy()
+    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining('destroyed'))])
   })
 
   test('gets an error when the server does not answer in time', async () => {

@@ -54,6 +54,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? loopback)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
+    const cluster = { name: config.cluster.name ?? randomUUID().slice(0, 8), peers: config.cluster.peers }
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     const dataPlane = parts.use(
       createDataPlane({
@@ -61,7 +62,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         routes,
         directory: runtime.directory,
         keys,
-        cluster: { name: config.cluster.name ?? randomUUID().slice(0, 8), peers: config.cluster.peers },
+        cluster,
         sealer,
         settings: config.proxy,
         bodyLimitBytes: config.edge.bodyLimitBytes,
@@ -79,6 +80,8 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         keepAliveSeconds: config.proxy.upstreamKeepAliveSeconds,
         authenticate: authenticateDevelopment,
         sealer,
+        keys,
+        cluster,
         bodyLimitBytes: config.edge.bodyLimitBytes,
         version,
         requestFinished,

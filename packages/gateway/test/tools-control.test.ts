@@ -256,6 +256,11 @@ describe('a bad definition is refused with its place:', () => {
       () => schema({ type: 'object' }, { outputSchema: { type: 1 } }),
       ['/toolDefinition/tool/outputSchema/type schema_invalid'],
     ],
+    [
+      'a definition that fills a list',
+      () => tool(next(), {}, { _meta: { a: 'x'.repeat(200_000) } }),
+      ['/toolDefinition/tool definition_too_large'],
+    ],
     ['no URL', () => tool(next(), { endpoint: 'weather' }), ['/endpoint invalid_format']],
     ['another scheme', () => tool(next(), { endpoint: 'file:///etc/passwd' }), ['/endpoint invalid_format']],
     ['a password in the address', () => tool(next(), { endpoint: 'http://u:p@example.com/' }), ['/endpoint endpoint_credentials']],

@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from './fixtures/gateway.ts'
 import { messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
@@ -247,6 +249,47 @@ describe('a legacy session', () => {
     expect((await gateway.send('/mcp', { headers: json, body: '{' })).status).toBe(400)
   })
 })
+
+describe('two gateway processes with the same keys', () => {
+  test('answer like one: a session that one opened goes on through the other, and ends with its holder', async () => {
+    const keys = [randomBytes(32).toString('base64')]
+    const [portA, portB] = [await freePort(), await freePort()]
+    const peers = { a: `http://127.0.0.1:${portA}`, b: `http://127.0.0.1:${portB}` }
+    const settings = (name: string, port: number): Record<string, object> =>
+      ({ port, sessions: { keys }, cluster: { name, peers } }) as unknown as Record<string, object>
+    const a = await TestGateway.open(settings('a', portA))
+    await using b = await TestGateway.open(settings('b', portB))
+    for (const each of [a, b]) {
+      const body = JSON.stringify({ name: 'both', endpoint: 'http://127.0.0.1:9/', toolDefinition: { tool: { name: 'both' } } })
+      expect((await each.send('/tools', { headers: { 'content-type': 'application/json' }, body })).status).toBe(201)
+    }
+    const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+    const initialize = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } }
+    const opened = await a.send('/mcp', {
+      headers: json,
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: initialize }),
+    })
+    const session = { ...json, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const list = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'tools/list', params: {} })
+    for (const each of [a, b]) {
+      const { status, body } = await each.send('/mcp', { headers: session, body: list })
+      expect([status, body.toString()]).toEqual([200, expect.stringContaining('"name":"both"')])
+    }
+    expect((await b.send('/mcp', { headers: { ...session, 'x-dev-userid': 'bob' }, body: list })).status).toBe(404)
+    const forged = await b.send('/mcp', { headers: { ...session, 'x-mcpgw-hop': '1.2.3.4' }, body: list })
+    expect(forged.status).toBe(401)
+    await a[Symbol.asyncDispose]()
+    expect((await b.send('/mcp', { headers: session, body: list })).status).toBe(404)
+  })
+})
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
 
 describe('a modern request', () => {
   test('is discovered and refused as the specification words it', async () => {

@@ -114,7 +114,8 @@ function endpointMistakes(body: unknown, policy: AddressPolicy): Mistake[] {
 }
 
 function definitionMistakes(body: unknown): Mistake[] {
-  const { inputSchema, outputSchema } = tableOf(tableOf(tableOf(body)['toolDefinition'])['tool'])
+  const tool = tableOf(tableOf(tableOf(body)['toolDefinition'])['tool'])
+  const { inputSchema, outputSchema } = tool
   const mistakes: Mistake[] = []
   for (const [member, schema] of Object.entries({ inputSchema, outputSchema })) {
     if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) continue
@@ -124,5 +125,14 @@ function definitionMistakes(body: unknown): Mistake[] {
     for (const { pointer, code, detail } of schemaMistakes(schema as Record<string, unknown>))
       mistakes.push({ pointer: `${place}${pointer}`, code, detail })
   }
+  // A list holds hundreds of them.
+  if (mistakes.length === 0 && Buffer.byteLength(JSON.stringify(tool)) > largestDefinition)
+    mistakes.push({
+      pointer: '/toolDefinition/tool',
+      code: 'definition_too_large',
+      detail: `must be at most ${largestDefinition} bytes of JSON`,
+    })
   return mistakes
 }
+
+const largestDefinition = 128 * 1024

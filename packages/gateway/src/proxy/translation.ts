@@ -241,10 +241,7 @@ function keyOf(principal: Principal): string {
 }
 
 function httpUpstream({ pool, host, replica }: Upstream, principal: Principal): HttpUpstream {
-  const identity = identityHeaders(principal)
-  const headers: Record<string, string> = { host }
-  for (let index = 0; index < identity.length; index += 2) headers[identity[index] as string] = identity[index + 1] as string
-  return { pool, path: replica.path, headers }
+  return { pool, path: replica.path, headers: ['host', host, ...identityHeaders(principal)] }
 }
 
 function classifyBody(body: Buffer, { headers }: IncomingMessage): ReturnType<typeof classify> {
@@ -274,12 +271,16 @@ function checkJson(body: Buffer): string {
  */
 function probe(upstream: HttpUpstream): Promise<Era | undefined> {
   const params = { _meta: { [metaKey.protocolVersion]: modernVersion, [metaKey.clientInfo]: clientInfo, [metaKey.clientCapabilities]: {} } }
-  const headers = {
-    'content-type': 'application/json',
-    accept: 'application/json, text/event-stream',
-    'mcp-protocol-version': modernVersion,
-    'mcp-method': 'server/discover',
-  }
+  const headers = [
+    'content-type',
+    'application/json',
+    'accept',
+    'application/json, text/event-stream',
+    'mcp-protocol-version',
+    modernVersion,
+    'mcp-method',
+    'server/discover',
+  ]
   const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
   return new Promise((resolve) => {
     let message: ReturnType<typeof readMessage>

@@ -66,8 +66,15 @@ export class ToolCaller implements AsyncDisposable {
 
   /** Never rejects, unless the client has given up. */
   async call({ principal, resource }: Permit<'use', Tool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
-    const timeout = AbortSignal.timeout(this.#options.callTimeoutMs)
-    const signal = AbortSignal.any([invocation.signal, timeout])
+    const ending = new AbortController()
+    const giveUp = (): void => ending.abort()
+    invocation.signal.addEventListener('abort', giveUp, { once: true })
+    if (invocation.signal.aborted) giveUp()
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      giveUp()
+    }, this.#options.callTimeoutMs)
     const headers = {
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
@@ -79,10 +86,13 @@ export class ToolCaller implements AsyncDisposable {
       ...pairs(identityHeaders(principal)),
     }
     try {
-      return await this.#attempts(resource, headers, invocation, signal, output)
+      return await this.#attempts(resource, headers, invocation, ending.signal, output)
     } catch (error) {
       invocation.signal.throwIfAborted()
-      return failure(this.#explain(resource, error, timeout.aborted))
+      return failure(this.#explain(resource, error, late))
+    } finally {
+      clearTimeout(timer)
+      invocation.signal.removeEventListener('abort', giveUp)
     }
   }
 
@@ -110,7 +120,7 @@ export class ToolCaller implements AsyncDisposable {
         })
         return await this.#read(tool, response, invocation, output)
       } catch (error) {
-        const other = upstream !== undefined && unsent.has(codeOf(error)) && !signal.aborted
+        const other = upstream !== undefined && isUnsent(error) && !signal.aborted
         if (!other) throw error
         tried.add(upstream.replica.name)
         if (this.#upstreams.pick(tool.name, tool.uid, undefined, tried) === undefined) throw error
@@ -182,7 +192,7 @@ export class ToolCaller implements AsyncDisposable {
       }
     // The system's messages name hosts and ports, which are nobody's business.
     const code = codeOf(error)
-    if (unsent.has(code)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
+    if (isUnsent(error)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
     if (/^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
       return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
     if ((error as Error).name === 'HTTPParserError' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
@@ -195,17 +205,14 @@ export class ToolCaller implements AsyncDisposable {
   }
 }
 
-/** Nothing was sent when connecting failed. */
-const unsent: ReadonlySet<string> = new Set([
-  'ECONNREFUSED',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EADDRNOTAVAIL',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'ETIMEDOUT',
-  'UND_ERR_CONNECT_TIMEOUT',
-])
+/** Whether nothing was sent: there was no connection. Errors of connections that stood have the same codes in part, but not the same call. */
+function isUnsent(error: unknown): boolean {
+  const { syscall, cause } = error as { syscall?: unknown; cause?: unknown }
+  if (syscall === 'connect' || unconnected.has(codeOf(error))) return true
+  return typeof cause === 'object' && cause !== null && isUnsent(cause)
+}
+
+const unconnected: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'])
 
 function codeOf(error: unknown): string {
   const { code, cause } = error as { code?: unknown; cause?: unknown }

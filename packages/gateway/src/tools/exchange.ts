@@ -117,7 +117,7 @@ export class InProcessServer extends Dispatcher {
       })
       if (over) return
       try {
-        this.#take(typeof body === 'string' ? body : '', headers as Record<string, string>, sink, cancelled.signal)
+        this.#take(typeof body === 'string' ? body : '', tableOf(headers), sink, cancelled.signal)
       } catch (error) {
         over = true
         handler.onError?.(error as Error)
@@ -125,4 +125,13 @@ export class InProcessServer extends Dispatcher {
     })
     return true
   }
+}
+
+/** Headers as undici takes them, an object or a flat list, as Node gives them. */
+function tableOf(headers: Dispatcher.DispatchOptions['headers']): Record<string, string> {
+  const table: Record<string, string> = {}
+  if (Array.isArray(headers)) {
+    for (let index = 0; index < headers.length; index += 2) table[String(headers[index]).toLowerCase()] = String(headers[index + 1])
+  } else for (const [name, value] of Object.entries(headers ?? {})) table[name.toLowerCase()] = String(value)
+  return table
 }

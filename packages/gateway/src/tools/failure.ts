@@ -18,7 +18,7 @@ const advice: Readonly<Record<Failure['retry'], string>> = {
 }
 
 /** Key of `_meta` under which programs find what went wrong. */
-export const failureMeta = 'mcp-gateway/error'
+const failureMeta = 'mcp-gateway/error'
 
 /** The result with `isError` for a failure. */
 export function failure({ code, text, retry, details }: Failure): CallResult {

@@ -16,6 +16,7 @@ import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
 import { sendRpcError } from '../http/refuse.ts'
 import { readBody } from '../proxy/body.ts'
+import type { Hop } from '../proxy/hop.ts'
 import type { Session, SessionSealer } from '../proxy/sessions.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
 import { HttpExchange, InProcessServer, responseSink, type AnswerSink } from './exchange.ts'
@@ -25,6 +26,8 @@ export interface FrontOptions {
   readonly router: Router
   readonly authenticate: (request: IncomingMessage) => Principal
   readonly sealer: SessionSealer
+  /** To the gateway process that holds a session. */
+  readonly hop: Hop
   readonly bodyLimitBytes: number
   readonly answerTimeoutMs: number
   readonly version: string
@@ -32,9 +35,8 @@ export interface FrontOptions {
   readonly now: () => number
 }
 
-/** What sealed session ids of the router name in place of an adapter's incarnation and a replica. */
+/** What sealed session ids of the router name in place of an adapter's incarnation; in place of a replica, they name the gateway process. */
 const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
-const routerReplica = ''
 const keepAliveMs = 15_000
 const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 const nothing: Readonly<Record<string, string>> = {}
@@ -60,7 +62,7 @@ export class ToolFront implements AsyncDisposable {
     }, keepAliveMs).unref()
     this.#translator = new Translator({
       // Here the engine's word for a caller is the session.
-      upstream: (session) => ({ pool: this.#server(session), path: '/mcp', headers: nothing }),
+      upstream: (session) => ({ pool: this.#server(session), path: '/mcp', headers: [] }),
       newState: () => randomUUID(),
       clientInfo: { name: 'mcp-gateway', version: options.version },
       answerTimeoutMs: options.answerTimeoutMs,
@@ -98,7 +100,8 @@ export class ToolFront implements AsyncDisposable {
     response.setHeader('x-request-id', requestId)
     try {
       if (this.#draining) throw new GatewayError('draining', { headers: { 'retry-after': '1', connection: 'close' } })
-      const caller = (principal = this.#options.authenticate(request))
+      const handed = this.#options.hop.open(request)
+      const caller = (principal = handed?.principal ?? this.#options.authenticate(request))
       const { method } = request
       if (method !== 'POST' && method !== 'GET' && method !== 'DELETE')
         throw new GatewayError('method_not_allowed', { headers: { allow: 'POST, GET, DELETE' } })
@@ -106,7 +109,8 @@ export class ToolFront implements AsyncDisposable {
         if (error !== undefined) return fail(error)
         bytesIn = body?.length ?? 0
         try {
-          this.#pass(request, response, caller, body ?? Buffer.alloc(0))
+          handed?.checkBody(body)
+          this.#pass(request, response, caller, body ?? Buffer.alloc(0), fail)
         } catch (thrown) {
           fail(thrown)
         }
@@ -123,7 +127,7 @@ export class ToolFront implements AsyncDisposable {
     for (const response of this.#streams) response.end()
   }
 
-  #pass(request: IncomingMessage, response: ServerResponse, principal: Principal, body: Buffer): void {
+  #pass(request: IncomingMessage, response: ServerResponse, principal: Principal, body: Buffer, fail: (error: unknown) => void): void {
     if (request.method === 'POST') {
       checkJson(body)
       if (mayBeModern(body, request.headers)) {
@@ -138,7 +142,12 @@ export class ToolFront implements AsyncDisposable {
         ? new GatewayError('method_not_allowed', { detail: 'There is no stream without a session.', headers: { allow: 'POST' } })
         : new GatewayError('invalid_request', { detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.' })
     }
-    this.#goOn(this.#options.sealer.open(sealed, routerUid, principal), request, response, principal, body)
+    const session = this.#options.sealer.open(sealed, routerUid, principal)
+    if (session.replica === this.#options.hop.self) return this.#goOn(session, request, response, principal, body)
+    // Whoever held it is no more, or is not known here: the client is to begin anew.
+    this.#options.hop.forward(session.replica, { request, response, body: body.length === 0 ? null : body, principal }, () =>
+      fail(unknownSession()),
+    )
   }
 
   #modern(
@@ -215,7 +224,7 @@ export class ToolFront implements AsyncDisposable {
     const id = randomBytes(16).toString('base64url')
     this.#callers.set(id, principal)
     const sealed = this.#options.sealer.seal(
-      { upstreamId: id, replica: routerReplica, uid: routerUid, issuedAt: this.#options.now() },
+      { upstreamId: id, replica: this.#options.hop.self, uid: routerUid, issuedAt: this.#options.now() },
       principal,
     )
     this.#translator.open(id, id, body, response, { 'mcp-session-id': sealed })
@@ -223,7 +232,7 @@ export class ToolFront implements AsyncDisposable {
 
   #goOn({ upstreamId: id }: Session, request: IncomingMessage, response: ServerResponse, principal: Principal, body: Buffer): void {
     const session = this.#translator.session(id)
-    if (session === undefined) throw new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' })
+    if (session === undefined) throw unknownSession()
     this.#callers.set(id, principal)
     if (request.method === 'GET') {
       this.#streams.add(response)
@@ -253,6 +262,10 @@ function classifyBody(body: string, headers: IncomingMessage['headers']): Classi
     if (!(error instanceof DuplicateMember)) throw error
     return { era: 'modern', id: undefined, refusal: { status: 400, code: errorCode.invalidRequest, message: error.message } }
   }
+}
+
+function unknownSession(): GatewayError {
+  return new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' })
 }
 
 function checkJson(body: Buffer): void {

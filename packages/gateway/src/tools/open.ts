@@ -4,6 +4,7 @@ import type { ReplicaDirectory } from '../core/directory.ts'
 import type { Principal } from '../core/principal.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import { Parts } from '../lib/parts.ts'
+import { Hop } from '../proxy/hop.ts'
 import type { SessionSealer } from '../proxy/sessions.ts'
 import type { Store } from '../store/store.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
@@ -22,6 +23,10 @@ export interface ToolRouterOptions {
   readonly keepAliveSeconds: number
   readonly authenticate: (request: IncomingMessage) => Principal
   readonly sealer: SessionSealer
+  /** Shared by all gateway processes. */
+  readonly keys: readonly Buffer[]
+  /** The name of this process among the gateways, and where the others are. */
+  readonly cluster: { readonly name: string; readonly peers: Readonly<Record<string, string>> }
   readonly bodyLimitBytes: number
   readonly version: string
   readonly requestFinished: (request: FinishedRequest) => void
@@ -59,7 +64,8 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
       settleMs: 100,
       callFailed: (error, requestId) => options.log.error({ requestId, err: error }, 'a tool call failed'),
     })
-    const front = parts.use(new ToolFront({ ...options, router, answerTimeoutMs: callTimeoutMs + 10_000 }))
+    const hop = parts.use(new Hop({ keys: options.keys, self: options.cluster.name, peers: options.cluster.peers, now: options.now }))
+    const front = parts.use(new ToolFront({ ...options, router, hop, answerTimeoutMs: callTimeoutMs + 10_000 }))
     return {
       handles: (url) => front.handles(url),
       handle: (request, response) => front.handle(request, response),

@@ -6,9 +6,8 @@ import { modernVersion } from '../versions.ts'
 /** Results that may be kept carry a hint how long; a legacy server gives none, so they are stale at once and for their caller only. */
 const cacheable = new Set(['server/discover', 'tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read'])
 
-/** The result of a legacy server in the shape of 2026-07-28. `server` is its raw `serverInfo`. */
-export function modernResult(method: string, legacy: RawObject, server: string | undefined): string {
-  const result = new Map(legacy)
+/** The result of a legacy server, which it takes over, in the shape of 2026-07-28. `server` is its raw `serverInfo`. */
+export function modernResult(method: string, result: RawObject, server: string | undefined): string {
   if (!result.has('resultType')) result.set('resultType', '"complete"')
   if (cacheable.has(method)) {
     if (!result.has('ttlMs')) result.set('ttlMs', '0')
@@ -92,5 +91,7 @@ export function withMember(raw: string | undefined, name: string, value: string)
 
 /** Without the members that only the modern envelope has. */
 export function withoutEnvelope(meta: RawObject): RawObject {
-  return new Map([...meta].filter(([name]) => !name.startsWith('io.modelcontextprotocol/')))
+  const kept: RawObject = new Map()
+  for (const [name, raw] of meta) if (!name.startsWith('io.modelcontextprotocol/')) kept.set(name, raw)
+  return kept
 }
