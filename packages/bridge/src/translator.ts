@@ -10,6 +10,7 @@ import {
   type Classified,
   type ModernEndpoint,
 } from '@mcp-gateway/protocol'
+import { sendRpcError } from './answers.ts'
 import { HttpLegacyConnection } from './http-legacy-connection.ts'
 import { HttpModernEndpoint } from './http-modern-endpoint.ts'
 import type { HttpUpstream } from './http-upstream.ts'
@@ -75,9 +76,12 @@ export class Translator {
     this.#modernFront.handle(classified, principal, request, response)
   }
 
-  /** An `initialize` for a modern server. `headers` go with the answer, and name the session. @throws Error when there are too many sessions */
+  /** An `initialize` for a modern server. `headers` go with the answer, and name the session. */
   open(id: string, principal: string, body: Uint8Array, response: ServerResponse, headers: Readonly<Record<string, string>>): void {
-    if (this.#sessions.size >= this.#options.maxSessions) throw new Error(`There are ${this.#sessions.size} sessions, which is the limit.`)
+    if (this.#sessions.size >= this.#options.maxSessions) {
+      const reason = `There are ${this.#sessions.size} sessions, which is the limit.`
+      return sendRpcError(response, 503, outline(body).id, errorCode.internal, reason, { 'retry-after': '5' })
+    }
     const server = new HttpModernEndpoint(() => this.#options.upstream(principal), this.#options.answerTimeoutMs)
     const link = translatedLink(server, () => session)
     const session: Session = new Session({ id, link, eventBufferBytes, now: Date.now })

@@ -9,7 +9,7 @@ import { createFront } from '../src/front.ts'
 import { SseChild } from '../src/sse-child.ts'
 import { StdioBridge } from '../src/stdio-bridge.ts'
 
-const closing: (() => Promise<unknown> | unknown)[] = []
+const closing: (() => unknown)[] = []
 afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close()
 })

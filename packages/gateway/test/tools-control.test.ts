@@ -230,6 +230,11 @@ describe('a bad definition is refused with its place:', () => {
     ],
     ['a schema that is text', () => schema('object'), ['/toolDefinition/tool/inputSchema invalid_type']],
     ['a schema of an array', () => schema({ type: 'array' }), ['/toolDefinition/tool/inputSchema/type schema_not_object']],
+    [
+      'a header annotation on a list',
+      () => schema({ type: 'object', properties: { a: { type: 'array', 'x-mcp-header': 'A' } } }),
+      ['/toolDefinition/tool/inputSchema invalid_header_annotation'],
+    ],
     ['a schema without a type', () => schema({}), ['/toolDefinition/tool/inputSchema/type schema_not_object']],
     [
       'a type that does not exist',

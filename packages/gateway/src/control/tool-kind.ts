@@ -1,3 +1,4 @@
+import { inspectHeaders } from '@mcp-gateway/protocol'
 import { ToolInput, ToolPatch, type ToolResource } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
 import type { McpTool, Tool, ToolSpec } from '../core/resource.ts'
@@ -122,6 +123,13 @@ function definitionMistakes(body: unknown): Mistake[] {
     const place = `/toolDefinition/tool/${member}`
     if (member === 'inputSchema' && tableOf(schema)['type'] !== 'object')
       mistakes.push({ pointer: `${place}/type`, code: 'schema_not_object', detail: 'must be "object": arguments are a JSON object' })
+    if (member === 'inputSchema' && inspectHeaders(JSON.stringify(schema)) === undefined)
+      mistakes.push({
+        pointer: place,
+        code: 'invalid_header_annotation',
+        detail:
+          'x-mcp-header must be a header name, on a property of primitive type that is reached through properties alone, and no two the same',
+      })
     for (const { pointer, code, detail } of schemaMistakes(schema as Record<string, unknown>))
       mistakes.push({ pointer: `${place}${pointer}`, code, detail })
   }

@@ -1,3 +1,4 @@
+import { declaredHeaders, type DeclaredHeader } from '@mcp-gateway/protocol'
 import { authorize, mayRead, type Permit } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import { isTool, type McpTool, type Tool } from '../core/resource.ts'
@@ -5,7 +6,6 @@ import { BoundedCache } from '../lib/bounded-cache.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import { CompiledSchema, type SchemaMistake } from '../lib/json-schema.ts'
 import type { Change, Store } from '../store/store.ts'
-import { declaredHeaders, type DeclaredHeader } from './declared-headers.ts'
 import { failure } from './failure.ts'
 import type { CallResult, Invocation, OfferedTool, SourceChange, ToolSource } from './source.ts'
 
@@ -94,7 +94,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
       prepared = {
         input: new CompiledSchema(inputSchema),
         output: outputSchema === undefined ? undefined : new CompiledSchema(outputSchema),
-        headers: declaredHeaders(inputSchema),
+        headers: declaredHeaders(JSON.stringify(inputSchema)),
       }
       this.#prepared.set(key, prepared)
     }

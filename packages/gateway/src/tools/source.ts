@@ -1,4 +1,4 @@
-import type { DeclaredHeader } from './declared-headers.ts'
+import type { DeclaredHeader } from '@mcp-gateway/protocol'
 import type { Principal } from '../core/principal.ts'
 import type { McpTool } from '../core/resource.ts'
 
