@@ -5,6 +5,7 @@ import {
   readObject,
   type ConnectionListener,
   type LegacyConnection,
+  Table,
 } from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
@@ -23,9 +24,10 @@ export class HttpLegacyConnection implements LegacyConnection {
   readonly #upstream: HttpUpstream
   readonly #listener: ConnectionListener
   readonly #answerTimeoutMs: number
-  readonly #open = new Set<{ abort(): void }>()
+  readonly #open = new Table<{ abort(): void }>()
+  #next = 0
   /** How to stop what goes on for each request that has no answer, by its raw id. */
-  readonly #requests = new Map<string, () => void>()
+  readonly #requests = new Table<() => void>()
   readonly #timers = new Set<NodeJS.Timeout>()
   /** What waits for `initialize` and then `notifications/initialized` to have arrived, as POSTs overtake each other. */
   #waiting: [message: string, request: string | undefined][] | undefined
@@ -55,7 +57,7 @@ export class HttpLegacyConnection implements LegacyConnection {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    for (const exchange of this.#open) exchange.abort()
+    for (const exchange of this.#open.values()) exchange.abort()
     for (const timer of this.#timers) clearTimeout(timer)
     if (this.#session === undefined) return
     const done = { head: () => undefined, chunk: () => undefined, end: () => undefined }
@@ -134,6 +136,7 @@ export class HttpLegacyConnection implements LegacyConnection {
     complete: () => boolean,
     resumeFrom?: string,
   ): void {
+    const key = String((this.#next += 1))
     const exchange = sendHttp(
       this.#upstream,
       {
@@ -157,7 +160,7 @@ export class HttpLegacyConnection implements LegacyConnection {
             }
           },
           end: (how) => {
-            this.#open.delete(exchange)
+            this.#open.delete(key)
             if (this.#closed) return
             // A server that was asked to go on may have nothing new to say yet.
             const lastId = how.lastId ?? (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
@@ -171,11 +174,11 @@ export class HttpLegacyConnection implements LegacyConnection {
         () => exchange.abort(),
       ),
     )
-    this.#open.add(exchange)
+    this.#open.set(key, exchange)
     if (via !== undefined)
       this.#requests.set(via, () => {
         exchange.abort()
-        this.#open.delete(exchange)
+        this.#open.delete(key)
       })
   }
 

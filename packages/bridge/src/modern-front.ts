@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { errorAnswer, paramHeaderMistake, type Classified, type Exchange, type ModernRequest } from '@mcp-gateway/protocol'
+import { errorAnswer, paramHeaderMistake, type Classified, type Exchange, type ModernRequest, Table } from '@mcp-gateway/protocol'
 import { sendJson } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
 
@@ -15,13 +15,14 @@ const keepAliveMs = 15_000
 /** The HTTP side of modern requests: one exchange each, cancelled when its client goes. */
 export class ModernFront {
   readonly #server: ModernServer
-  readonly #open = new Set<ModernExchange>()
+  readonly #open = new Table<ModernExchange>()
+  #next = 0
   readonly #timer: NodeJS.Timeout
 
   constructor(server: ModernServer) {
     this.#server = server
     this.#timer = setInterval(() => {
-      for (const exchange of this.#open) exchange.keepAlive(Date.now(), keepAliveMs)
+      for (const exchange of this.#open.values()) exchange.keepAlive(Date.now(), keepAliveMs)
     }, keepAliveMs).unref()
   }
 
@@ -39,9 +40,10 @@ export class ModernFront {
       return Array.isArray(value) ? value.join(', ') : value
     }
     const exchange = new ModernExchange(response, Date.now())
-    this.#open.add(exchange)
+    const key = String((this.#next += 1))
+    this.#open.set(key, exchange)
     response.once('close', () => {
-      this.#open.delete(exchange)
+      this.#open.delete(key)
       if (!response.writableFinished) this.#server.gone(exchange)
     })
     this.#server.request(

@@ -10,6 +10,7 @@ import {
   replaceSlices,
   requestedProgressToken,
   sliceText,
+  Table,
   valueAt,
   wantsPrimingEvent,
   type MessageOutline,
@@ -63,7 +64,7 @@ export class Session {
   readonly #link: Link
   readonly #now: () => number
   /** By `idKey`. */
-  readonly #pending = new Map<string, Pending>()
+  readonly #pending = new Table<Pending>()
   readonly #history: EventHistory
   readonly #streams: EventStream[] = []
   readonly #backlog: string[] = []
@@ -195,7 +196,7 @@ export class Session {
   ): void {
     const { id = 'null' } = message
     const key = idKey(id)
-    if (this.#pending.has(key))
+    if (this.#pending.get(key) !== undefined)
       return sendRpcError(via.response, 400, id, errorCode.invalidRequest, 'A request with this id is still open in this session.')
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)
@@ -215,7 +216,7 @@ export class Session {
 
   #answer(line: Uint8Array, { id, idSlice }: MessageOutline): void {
     // An error that names no request can only be about the one that is open.
-    const only = id === 'null' && this.#pending.size === 1 ? [...this.#pending.keys()][0] : undefined
+    const only = id === 'null' && this.#pending.size === 1 ? this.#pending.keys()[0] : undefined
     const key = only ?? (id === undefined ? undefined : idKey(id))
     const pending = key === undefined ? undefined : this.#pending.get(key)
     // Cancelled, answered twice, or never asked: nobody waits for it.

@@ -2,6 +2,7 @@ import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, type ModernRequest } from '../modern.ts'
 import { readArray, readMessage, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { Table } from '../table.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
 import { discoverResult, inputRequest, modernError, modernResult, withMember, withoutEnvelope } from './to-modern.ts'
 
@@ -103,9 +104,9 @@ export class Conversation {
   readonly #events: ConversationEvents
   readonly #capabilities: RawObject
   readonly #initialize: string
-  readonly #pending = new Map<string, (message: RawObject) => void>()
+  readonly #pending = new Table<(message: RawObject) => void>()
   /** By each raw id under which it runs. */
-  readonly #calls = new Map<string, Call>()
+  readonly #calls = new Table<Call>()
   readonly #listeners = new Set<Listener>()
   readonly #subscribed = new Map<string, Subscription>()
   readonly #tools: Map<string, KnownTool>
@@ -403,7 +404,7 @@ export class Conversation {
     const id = message.get('id')
     if (method === undefined) {
       // An error that names no request is about the one on whose stream it came, or the only one that is open.
-      const only = id === 'null' ? (via ?? (this.#pending.size === 1 ? [...this.#pending.keys()][0] : undefined)) : undefined
+      const only = id === 'null' ? (via ?? (this.#pending.size === 1 ? this.#pending.keys()[0] : undefined)) : undefined
       const key = only ?? (id === undefined ? undefined : idKey(id))
       const answered = key === undefined ? undefined : this.#pending.get(key)
       if (answered === undefined || key === undefined) return false

@@ -71,7 +71,8 @@ export class ModernToLegacy {
   readonly #canonicals = new Map<string, string>()
   readonly #parked = new Map<string, OpenCall>()
   /** How to stop what an exchange waits for. */
-  readonly #open = new Map<Exchange, () => void>()
+  readonly #stops = new WeakMap<Exchange, () => void>()
+  #open = 0
   #closed = false
 
   constructor(host: LegacyHost, options: ModernToLegacyOptions) {
@@ -86,7 +87,7 @@ export class ModernToLegacy {
 
   /** Requests that wait for their answer, listen streams among them. */
   get open(): number {
-    return this.#open.size
+    return this.#open
   }
 
   /** A request of a client. `principal` separates callers: nothing of one reaches another. */
@@ -125,8 +126,7 @@ export class ModernToLegacy {
 
   /** The client has gone before its answer, which cancels the request (MCP 2026-07-28, transports). */
   gone(exchange: Exchange): void {
-    const stop = this.#open.get(exchange)
-    this.#open.delete(exchange)
+    const stop = this.#release(exchange)
     stop?.()
   }
 
@@ -176,6 +176,17 @@ export class ModernToLegacy {
     const pool: Pool = { principal, capabilities, conversations: [], tools: new Map(), queue: [] }
     this.#pools.set(key, pool)
     return pool
+  }
+
+  #hold(exchange: Exchange, stop: () => void): void {
+    if (!this.#stops.has(exchange)) this.#open += 1
+    this.#stops.set(exchange, stop)
+  }
+
+  #release(exchange: Exchange): (() => void) | undefined {
+    const stop = this.#stops.get(exchange)
+    if (this.#stops.delete(exchange)) this.#open -= 1
+    return stop
   }
 
   /** Clients say the same again and again. */
@@ -241,7 +252,7 @@ export class ModernToLegacy {
 
   #attach(call: OpenCall, exchange: Exchange): void {
     call.exchange = exchange
-    this.#open.set(exchange, () => this.#abandon(call, 'The client has gone.'))
+    this.#hold(exchange, () => this.#abandon(call, 'The client has gone.'))
   }
 
   /** The client comes back with answers. Whatever does not fit is told in the same words, so that nobody learns of others' calls. */
@@ -280,7 +291,7 @@ export class ModernToLegacy {
 
   #settle(call: OpenCall): void {
     this.#unpark(call)
-    if (call.exchange !== undefined) this.#open.delete(call.exchange)
+    if (call.exchange !== undefined) this.#release(call.exchange)
   }
 
   #unpark(call: OpenCall): void {
@@ -316,7 +327,7 @@ export class ModernToLegacy {
       ['requestState', JSON.stringify(call.parkedAs)],
     ])
     if (conversation?.serverInfo !== undefined) result.set('_meta', withMember(undefined, metaKey.serverInfo, conversation.serverInfo))
-    this.#open.delete(exchange)
+    this.#release(exchange)
     call.exchange = undefined
     exchange.answer(200, resultMessage(request.id, writeObject(result)))
   }
@@ -348,9 +359,9 @@ export class ModernToLegacy {
       return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, message))
     }
     let stop: (() => void) | undefined
-    this.#open.set(exchange, () => stop?.())
+    this.#hold(exchange, () => stop?.())
     const answer = (status: number, message: string): void => {
-      this.#open.delete(exchange)
+      this.#release(exchange)
       exchange.answer(status, message)
     }
     try {

@@ -1,0 +1,44 @@
+/**
+ * Things by their ids, which come and go with every message. Not a Map: when V8 rebuilds the table of one, the old table keeps what it held and
+ * points to the new table; once one of them is old to the garbage collector, all that come after live on until a full collection, and every
+ * request with them.
+ */
+export class Table<T> {
+  #entries: Record<string, T> = Object.create(null) as Record<string, T>
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  get(id: string): T | undefined {
+    // Names that look like indices would make it a sparse array.
+    return this.#entries[`.${id}`]
+  }
+
+  set(id: string, thing: T): void {
+    const name = `.${id}`
+    if (this.#entries[name] === undefined) this.#size += 1
+    this.#entries[name] = thing
+  }
+
+  delete(id: string): boolean {
+    const name = `.${id}`
+    if (this.#entries[name] === undefined) return false
+    this.#size -= 1
+    return delete this.#entries[name]
+  }
+
+  keys(): string[] {
+    return Object.keys(this.#entries).map((name) => name.slice(1))
+  }
+
+  values(): T[] {
+    return Object.values(this.#entries)
+  }
+
+  clear(): void {
+    this.#entries = Object.create(null) as Record<string, T>
+    this.#size = 0
+  }
+}
