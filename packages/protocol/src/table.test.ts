@@ -21,7 +21,8 @@ test('a table holds what a Map would hold, whatever the ids look like', () => {
         expect(table.size).toBe(model.size)
       }
       expect(table.keys().toSorted()).toEqual([...model.keys()].toSorted())
-      expect(table.values().toSorted()).toEqual([...model.values()].toSorted())
+      const ascending = (a: number, b: number): number => a - b
+      expect(table.values().toSorted(ascending)).toEqual([...model.values()].toSorted(ascending))
       table.clear()
       expect([table.size, table.keys()]).toEqual([0, []])
     }),
