@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { officialServer, stdioFixtures, type Era } from '@mcp-gateway/testkit'
+import { azureServer, officialServer, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 
 /** Something that a client may do with a server, in the order in which every pair does it. */
 export const behaviours = [
@@ -198,6 +198,15 @@ export function serversIn(folder: string): readonly Server[] {
     official('sequential-thinking', [], {
       'call a tool': [{ tool: 'sequentialthinking', args: { thought: 't', nextThoughtNeeded: false, thoughtNumber: 1, totalThoughts: 1 } }],
     }),
+    {
+      ...official('sequential-thinking', [], {
+        'call a tool': [{ tool: 'storage', args: { intent: 'list the accounts', learn: true } }],
+      }),
+      name: 'azure',
+      title: '@azure/mcp (stdio)',
+      command: [process.execPath, azureServer(), 'server', 'start'],
+      environment: { AZURE_MCP_COLLECT_TELEMETRY: 'false', DOTNET_BUNDLE_EXTRACT_BASE_DIR: join(folder, 'dotnet'), HOME: folder },
+    },
     conformance('legacy', 'stdio'),
     conformance('legacy', 'HTTP'),
     conformance('modern', 'stdio'),

@@ -17,3 +17,8 @@ export function officialServer(name: 'everything' | 'filesystem' | 'memory' | 's
   const folder = dirname(createRequire(import.meta.url).resolve(`@modelcontextprotocol/server-${name}/package.json`))
   return join(folder, 'dist/index.js')
 }
+
+/** The program of the Azure MCP server, a .NET program behind a script of npm. */
+export function azureServer(): string {
+  return join(dirname(createRequire(import.meta.url).resolve('@azure/mcp/package.json')), 'index.js')
+}
