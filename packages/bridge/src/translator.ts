@@ -22,6 +22,8 @@ export interface TranslatorOptions {
   readonly upstream: (principal: string) => HttpUpstream
   /** The state by which a caller's parked call is found again; not to be guessed. */
   readonly newState: (principal: string) => string
+  /** The server was taken for legacy, and refused to initialize. */
+  readonly refused?: () => void
   readonly clientInfo: { readonly name: string; readonly version: string }
   readonly answerTimeoutMs: number
   readonly maxSessions: number
@@ -54,6 +56,7 @@ export class Translator {
         tellsVia: true,
         now: Date.now,
         newState: options.newState,
+        refused: () => options.refused?.(),
       },
       { ...translationLimits, clientInfo: options.clientInfo },
     )

@@ -126,7 +126,11 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           seal: (upstreamId, { replica }) =>
             options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
           refused: crossing === undefined ? undefined : translation.onRefusal(crossing, upstream, passOn),
-          finished: (failure) => life.finish(failure),
+          finished: (failure) => {
+            // A modern server that refuses a modern request may have become a legacy one.
+            if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)
+            life.finish(failure)
+          },
           failed: (failure, unsent) => {
             // What was never sent may go to another replica, unless the session lives on this one.
             const other =

@@ -45,6 +45,8 @@ const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 /** A verdict that is wrong by now is noticed after so long at the latest: servers learn new versions. */
 const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
+/** So long a verdict stands at least. */
+const doubtMs = 1000
 const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 
 /** What a server speaks; a modern one may take legacy clients too. */
@@ -106,6 +108,12 @@ export class Translation {
       })
       return true
     }
+  }
+
+  /** The server did otherwise than one of its era does, so it is asked again, though not without end. */
+  doubt(resource: Resource): void {
+    const known = this.#known(resource)
+    if (known !== undefined && this.#options.now() - known.probedAt > doubtMs) known.probedAt = Number.NEGATIVE_INFINITY
   }
 
   /** What is known of the server of an adapter. */
@@ -197,6 +205,7 @@ export class Translation {
       probing: undefined,
       translator: new Translator({
         upstream: (principal) => httpUpstream(this.#options.pick(resource), JSON.parse(principal) as Principal),
+        refused: () => this.doubt(resource),
         newState: (principal) => this.#seal(resource, JSON.parse(principal) as Principal, randomBytes(24).toString('base64url')),
         clientInfo,
         answerTimeoutMs: this.#options.answerTimeoutMs,

@@ -55,6 +55,8 @@ export interface ConversationEvents {
   lost(calls: readonly Call[], reason: string): void
   /** A call has ended, so that one that waits may begin. */
   freed(): void
+  /** The server does not take `initialize` (any more). */
+  refused(): void
 }
 
 interface Listener {
@@ -258,6 +260,7 @@ export class Conversation {
     const result = readObject(message.get('result'))
     if (result === undefined) {
       const said = readString(readObject(message.get('error'))?.get('message')) ?? 'no reason'
+      this.#events.refused()
       return this.close(`The server refused to initialize: ${said}`)
     }
     this.#initialized = result
@@ -348,7 +351,12 @@ export class Conversation {
       const urls = this.#urlElicitations(error)
       if (urls !== undefined) return this.#finish(call, 200, resultMessage(clientId, urls))
       const mapped = modernError(error)
-      return this.#finish(call, mapped.status, `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`)
+      this.#finish(call, mapped.status, `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`)
+      // Only a modern server says so: it has become one.
+      const code = Number(error.get('code'))
+      if (code !== errorCode.headerMismatch && code !== errorCode.unsupportedVersion) return
+      this.#events.refused()
+      return this.close('The server does not speak the legacy era any more.')
     }
     const result = readObject(message.get('result'))
     if (result === undefined)

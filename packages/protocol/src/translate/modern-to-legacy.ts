@@ -15,6 +15,8 @@ export interface LegacyHost {
   now(): number
   /** A `requestState` for a parked call of a caller; not to be guessed. */
   newState(principal: string): string
+  /** The server refused to initialize, so that it may be none of the legacy era. */
+  refused?(): void
 }
 
 export interface ModernToLegacyOptions {
@@ -212,6 +214,7 @@ export class ModernToLegacy {
           this.#next(pool)
         },
         freed: () => this.#next(pool),
+        refused: () => this.#host.refused?.(),
       },
       { capabilities: pool.capabilities, clientInfo: this.#options.clientInfo, now: this.#host.now(), tools: pool.tools },
     )
