@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { FixtureProcess, type Era } from '@mcp-gateway/testkit'
+import { FixtureProcess, programs, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
 import { sampleResource } from '../../packages/gateway/src/store/store-contract.ts'
@@ -22,6 +22,7 @@ import { runServerSuite, tally, type ServerSuite } from './run-suite.ts'
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-replicas-'))
 const planes: { readonly child: ChildProcess; readonly address: string }[] = []
 const fixtures: FixtureProcess[] = []
+const bridges: ChildProcess[] = []
 let front: Server
 let origin = ''
 
@@ -33,15 +34,33 @@ async function freePort(): Promise<number> {
   return port
 }
 
+/** A bridge in front of the fixture on stdio. Resolves with its origin. */
+async function bridge(era: Era): Promise<string> {
+  const [command = '', ...words] = stdioFixtures.conformance(era)
+  const environment = {
+    MCP_COMMAND: command,
+    MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+    MCPGW_REPLICA_NAME: `${era}-stdio-0`,
+    PORT: '0',
+  }
+  const child = spawn(process.execPath, [programs.bridge], { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'ignore'] })
+  bridges.push(child)
+  const [text] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
+  return new URL(/http\S+/.exec(text)?.[0] ?? '').origin
+}
+
 beforeAll(async () => {
   const store = await openStore({ dataDir: folder })
   const servers: PlaneOptions['servers'][number][] = []
   for (const era of ['legacy', 'modern', 'dual'] as const) {
     const fixture = await FixtureProcess.conformance(era, { unguarded: true })
     fixtures.push(fixture)
-    const resource = sampleResource(era, { owner: { id: 'dev', issuer: 'development' } })
-    await store.create(resource)
-    servers.push({ name: era, uid: resource.uid, origin: new URL(fixture.url).origin })
+    const origins = { [era]: new URL(fixture.url).origin, [`${era}-stdio`]: await bridge(era) }
+    for (const [name, address] of Object.entries(origins)) {
+      const resource = sampleResource(name, { owner: { id: 'dev', issuer: 'development' } })
+      await store.create(resource)
+      servers.push({ name, uid: resource.uid, origin: address })
+    }
   }
   await store[Symbol.asyncDispose]()
   const ports = { one: await freePort(), two: await freePort() }
@@ -76,11 +95,12 @@ afterAll(async () => {
   front.closeAllConnections()
   front.close()
   for (const { child } of planes) child.kill('SIGKILL')
+  for (const child of bridges) child.kill('SIGTERM')
   for (const fixture of fixtures) await fixture[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
 })
 
-const run = (server: Era, options: Pick<ServerSuite, 'suite' | 'requirements'>): ReturnType<typeof runServerSuite> =>
+const run = (server: string, options: Pick<ServerSuite, 'suite' | 'requirements'>): ReturnType<typeof runServerSuite> =>
   runServerSuite({ ...options, url: `${origin}/adapters/${server}/mcp` })
 
 /** Host and Origin are the edge's to check, and tasks are in no server. */
@@ -88,16 +108,22 @@ const failing = (results: Awaited<ReturnType<typeof run>>): readonly string[] =>
   tally(results).failing.filter((scenario) => !scenario.startsWith('tasks-') && scenario !== 'dns-rebinding-protection')
 
 describe('two gateways behind a round-robin are like one', () => {
-  test.each(['legacy', 'dual', 'modern'] as const)('for a legacy client and a %s server', async (server) => {
-    expect(failing(await run(server, { suite: 'next', requirements: '2025-11-25' }))).toEqual([])
-    expect(failing(await run(server, { suite: 'stable' }))).toEqual([])
-  })
+  test.each(['legacy', 'dual', 'modern', 'legacy-stdio', 'dual-stdio', 'modern-stdio'])(
+    'for a legacy client and a %s server',
+    async (server) => {
+      expect(failing(await run(server, { suite: 'next', requirements: '2025-11-25' }))).toEqual([])
+      expect(failing(await run(server, { suite: 'stable' }))).toEqual([])
+    },
+  )
 
-  test.each(['modern', 'dual', 'legacy'] as const)('for a modern client and a %s server', async (server) => {
-    const known = server === 'legacy' ? [...new Set(toLegacyServer.map(({ scenario }) => scenario))] : []
-    const results = await run(server, { suite: 'next', requirements: '2026-07-28' })
-    expect(failing(results).filter((scenario) => !known.includes(scenario))).toEqual([])
-  })
+  test.each(['modern', 'dual', 'legacy', 'modern-stdio', 'dual-stdio', 'legacy-stdio'])(
+    'for a modern client and a %s server',
+    async (server) => {
+      const known = server.startsWith('legacy') ? [...new Set(toLegacyServer.map(({ scenario }) => scenario))] : []
+      const results = await run(server, { suite: 'next', requirements: '2026-07-28' })
+      expect(failing(results).filter((scenario) => !known.includes(scenario))).toEqual([])
+    },
+  )
 
   test('and hand to each other what the other one holds', async () => {
     for (const { address } of planes) expect(Number(await (await fetch(`${address}/handed`)).text())).toBeGreaterThan(10)
