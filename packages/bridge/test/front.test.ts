@@ -107,7 +107,8 @@ describe('the front of the bridge', () => {
       'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
       400,
     ],
-    ['headers of 100 kB', `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(100_000)}\r\n\r\n`, 431],
+    // Not so many that some are still unread when the connection closes, as that resets it before the answer may have been read.
+    ['headers of 30 kB', `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(30_000)}\r\n\r\n`, 431],
   ])('%s is refused, and the connection closed', async (_what, bytes, status) => {
     expect(statusOf(await exchange(await start(names), bytes))).toBe(status)
   })

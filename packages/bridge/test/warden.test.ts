@@ -91,10 +91,18 @@ describe.runIf(linux)('a warden', () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
-    const [pid = 0] = processesWith(mark.value)
+    // A shell that starts, or that calls a program, is two processes for a moment.
+    let pid = 0
+    await expect
+      .poll(async () => {
+        ;[pid = 0] = processesWith(mark.value)
+        await sleep(100)
+        return processesWith(mark.value)[0] === pid && pid !== 0
+      })
+      .toBe(true)
     for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.kill(pid, signal)
     await sleep(100)
-    expect(processesWith(mark.value)).toEqual([pid])
+    await expect.poll(() => processesWith(mark.value)).toEqual([pid])
     process.kill(pid, 'SIGKILL')
     await expect.poll(() => processesWith(mark.value).filter((each) => each !== pid)).toHaveLength(1)
     warden.release()
