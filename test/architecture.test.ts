@@ -19,7 +19,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   http: ['core'],
   control: ['core', 'http', 'runtime', 'store'],
   proxy: ['config', 'core', 'http', 'store', 'telemetry'],
-  tools: ['config', 'core', 'http', 'proxy', 'store', 'telemetry'],
+  tools: ['config', 'core', 'proxy', 'store', 'telemetry'],
   reconcile: ['core', 'runtime', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],
   store: ['core'],

@@ -2,6 +2,8 @@ import { createServer } from 'node:http'
 import { authenticateDevelopment } from '../../packages/gateway/src/auth/development.ts'
 import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
 import { ReplicaDirectory } from '../../packages/gateway/src/core/directory.ts'
+import { Entrance } from '../../packages/gateway/src/proxy/entrance.ts'
+import { Hop } from '../../packages/gateway/src/proxy/hop.ts'
 import { createDataPlane } from '../../packages/gateway/src/proxy/pipeline.ts'
 import { RouteTable } from '../../packages/gateway/src/proxy/routes.ts'
 import { createSessionSealer } from '../../packages/gateway/src/proxy/sessions.ts'
@@ -30,16 +32,15 @@ for (const { name: server, uid, origin } of servers) {
 const config = ConfigSchema.parse({})
 const keys = [Buffer.from(key, 'base64')]
 const now = (): number => Date.now()
+const hop = new Hop({ keys, self: name, peers, now })
+const { bodyLimitBytes } = config.edge
 const plane = createDataPlane({
-  authenticate: authenticateDevelopment,
+  entrance: new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, requestFinished: () => undefined }),
+  hop,
   routes: await RouteTable.open(await openStore({ dataDir })),
   directory,
   sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
-  keys,
-  cluster: { name, peers },
   settings: config.proxy,
-  bodyLimitBytes: config.edge.bodyLimitBytes,
-  requestFinished: () => undefined,
   now,
 })
 let handed = 0

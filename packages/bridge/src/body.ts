@@ -1,25 +1,28 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { errorCode } from '@mcp-gateway/protocol'
+import { sendRpcError } from './answers.ts'
 
-/** Reads a body whole, bounded. Calls back once, with what went wrong instead if it did. */
-export function readBody(request: IncomingMessage, limit: number, done: (body: Buffer | 'too large' | 'gone') => void): void {
-  if (Number(request.headers['content-length'] ?? 0) > limit) return done('too large')
+/** Reads a body whole, bounded. One that is too large is answered; of one whose client goes before its end nothing is heard. */
+export function readBody(request: IncomingMessage, response: ServerResponse, limit: number, done: (body: Buffer) => void): void {
+  let over = false
+  const refuse = (): void => {
+    over = true
+    const message = `The body is larger than ${limit} bytes.`
+    sendRpcError(response, 413, undefined, errorCode.invalidRequest, message, { connection: 'close' })
+  }
+  if (Number(request.headers['content-length'] ?? 0) > limit) return refuse()
   const chunks: Buffer[] = []
   let length = 0
-  let over = false
-  const finish = (result: Buffer | 'too large' | 'gone'): void => {
-    if (over) return
-    over = true
-    done(result)
-  }
   request.on('data', (chunk: Buffer) => {
+    if (over) return
     length += chunk.length
-    if (length <= limit) chunks.push(chunk)
-    else {
-      request.pause()
-      finish('too large')
-    }
+    if (length <= limit) return void chunks.push(chunk)
+    request.pause()
+    refuse()
   })
-  request.on('end', () => finish(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length)))
-  request.on('close', () => finish('gone'))
-  request.on('error', () => finish('gone'))
+  request.on('end', () => {
+    if (!over) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length))
+  })
+  // An error is followed by `close`, after which there is nobody to answer.
+  request.on('error', () => undefined)
 }

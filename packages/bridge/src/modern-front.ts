@@ -3,9 +3,9 @@ import { errorAnswer, paramHeaderMistake, type Classified, type Exchange, type M
 import { sendJson } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
 
-/** What answers modern requests. */
-export interface ModernServer {
-  request(principal: string, request: ModernRequest, exchange: Exchange): void
+/** What answers modern requests. `Caller` is what it knows a caller by. */
+export interface ModernServer<Caller> {
+  request(caller: Caller, request: ModernRequest, exchange: Exchange): void
   /** The client of an exchange has gone before its answer. */
   gone(exchange: Exchange): void
 }
@@ -13,21 +13,21 @@ export interface ModernServer {
 const keepAliveMs = 15_000
 
 /** The HTTP side of modern requests: one exchange each, cancelled when its client goes. */
-export class ModernFront {
-  readonly #server: ModernServer
+export class ModernFront<Caller> {
+  readonly #server: ModernServer<Caller>
   readonly #open = new Table<ModernExchange>()
   #next = 0
   readonly #timer: NodeJS.Timeout
 
-  constructor(server: ModernServer) {
+  constructor(server: ModernServer<Caller>) {
     this.#server = server
     this.#timer = setInterval(() => {
       for (const exchange of this.#open.values()) exchange.keepAlive(Date.now(), keepAliveMs)
     }, keepAliveMs).unref()
   }
 
-  /** Answers a POST that was classified as modern. `principal` tells callers apart. */
-  handle(classified: Classified & { readonly era: 'modern' }, principal: string, request: IncomingMessage, response: ServerResponse): void {
+  /** Answers a POST that was classified as modern. */
+  handle(classified: Classified & { readonly era: 'modern' }, caller: Caller, request: IncomingMessage, response: ServerResponse): void {
     if ('refusal' in classified) {
       const { status, code, message, data } = classified.refusal
       return sendJson(response, status, Buffer.from(errorAnswer(classified.id, code, message, data)), {})
@@ -47,7 +47,7 @@ export class ModernFront {
       if (!response.writableFinished) this.#server.gone(exchange)
     })
     this.#server.request(
-      principal,
+      caller,
       { ...classified.request, paramHeaderMistake: (declared) => paramHeaderMistake(declared, params.get('arguments'), headerOf) },
       exchange,
     )

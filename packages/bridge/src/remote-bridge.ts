@@ -68,19 +68,7 @@ export class RemoteBridge implements Handler {
       )
     }
     if (method !== 'POST') return send(null)
-    readBody(request, this.#options.bodyLimitBytes, (body) => {
-      if (body === 'gone') return
-      if (body === 'too large')
-        return sendRpcError(
-          response,
-          413,
-          undefined,
-          errorCode.invalidRequest,
-          `The body is larger than ${this.#options.bodyLimitBytes} bytes.`,
-          { connection: 'close' },
-        )
-      send(body)
-    })
+    readBody(request, response, this.#options.bodyLimitBytes, send)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUtf8 } from 'node:buffer'
-import { classify, DuplicateMember, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
+import { classifyRequest, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import { probeModern, takesInitialize, type ServerEras } from './era-probe.ts'
 import type { Handler } from './front.ts'
 import { ModernFront } from './modern-front.ts'
-import { Session, type Link } from './session.ts'
+import type { Link, Session } from './session.ts'
+import { Sessions } from './sessions.ts'
 import { SharedChild } from './shared-child.ts'
 import type { Child } from './child.ts'
 import { StdioModernServer } from './stdio-modern-server.ts'
@@ -38,17 +39,18 @@ export interface BridgeOptions {
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 const probeTimes = { silentMs: 4000, boundMs: 120_000 }
 const sweepMs = 5000
+const nothing = Buffer.alloc(0)
 const failuresToGiveUp = 3
 
 /** A stdio MCP server behind streamable HTTP, with the whole of the legacy protocol (2025-03-26 to 2025-11-25). */
 export class StdioBridge implements Handler {
   readonly #options: BridgeOptions
-  readonly #sessions = new Map<string, Session>()
+  readonly #sessions: Sessions
   readonly #children = new Set<Child>()
   readonly #spares: Child[] = []
   readonly #sweep: NodeJS.Timeout
   readonly #modern: StdioModernServer
-  readonly #modernFront: ModernFront
+  readonly #modernFront: ModernFront<string>
   #probing: Promise<ServerEras> | undefined
   /** What the server speaks, once that is known. */
   #eras: ServerEras | undefined
@@ -61,7 +63,8 @@ export class StdioBridge implements Handler {
 
   constructor(options: BridgeOptions) {
     this.#options = options
-    this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
+    this.#sessions = new Sessions({ ...options, limitedBy: 'MCP_MAX_SESSIONS' })
+    this.#sweep = setInterval(() => this.#forgetEnded(), sweepMs).unref()
     this.#modern = new StdioModernServer({
       eras: () => this.#serverEras(),
       child: () => this.#takeSpare() ?? this.#spawn(),
@@ -80,7 +83,7 @@ export class StdioBridge implements Handler {
       case 'GET':
         return this.#get(request, response)
       case 'DELETE':
-        return this.#delete(request, response)
+        return this.#take(request, response)
       default:
         sendRpcError(response, 405, undefined, errorCode.invalidRequest, 'Method not allowed.', { allow: 'POST, GET, DELETE' })
     }
@@ -98,17 +101,7 @@ export class StdioBridge implements Handler {
         errorCode.invalidRequest,
         'The client must accept application/json and text/event-stream.',
       )
-    readBody(request, this.#options.bodyLimitBytes, (body) => {
-      if (body === 'gone') return
-      if (body === 'too large')
-        return sendRpcError(
-          response,
-          413,
-          undefined,
-          errorCode.invalidRequest,
-          `The body is larger than ${this.#options.bodyLimitBytes} bytes.`,
-          { connection: 'close' },
-        )
+    readBody(request, response, this.#options.bodyLimitBytes, (body) => {
       const mistake = jsonMistake(body)
       if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
       if (mayBeModern(body, request.headers)) {
@@ -125,7 +118,7 @@ export class StdioBridge implements Handler {
       }
       const session = this.#sessions.get(String(sessionId))
       if (session === undefined) return sendNoSession(response)
-      session.post(body, response)
+      this.#sessions.take(session, request, response, body)
     })
   }
 
@@ -137,12 +130,7 @@ export class StdioBridge implements Handler {
         id: outline(body).id,
         refusal: { status: 400, code: -32000, message: 'This server speaks legacy versions only.' },
       }
-    try {
-      return classify(body.toString(), headers)
-    } catch (error) {
-      if (!(error instanceof DuplicateMember)) throw error
-      return { era: 'modern', id: undefined, refusal: { status: 400, code: errorCode.invalidRequest, message: error.message } }
-    }
+    return classifyRequest(body.toString(), headers)
   }
 
   /** What the server speaks, asked of a child that goes on as a spare where it can. A child that ended without a word says nothing. */
@@ -173,26 +161,17 @@ export class StdioBridge implements Handler {
   }
 
   #get(request: IncomingMessage, response: ServerResponse): void {
-    if (!accepts(request.headers.accept ?? '', 'text/event-stream'))
-      return sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept text/event-stream.')
-    const session = this.#sessionOf(request, response)
-    session?.get(response, first(request.headers['last-event-id']))
+    if (accepts(request.headers.accept ?? '', 'text/event-stream')) this.#take(request, response)
+    else sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept text/event-stream.')
   }
 
-  #delete(request: IncomingMessage, response: ServerResponse): void {
-    const session = this.#sessionOf(request, response)
-    if (session === undefined) return
-    this.#sessions.delete(session.id)
-    session.end('The session was ended by the client.')
-    response.writeHead(200).end()
-  }
-
-  #sessionOf(request: IncomingMessage, response: ServerResponse): Session | undefined {
+  /** A request without a body. */
+  #take(request: IncomingMessage, response: ServerResponse): void {
     const id = first(request.headers['mcp-session-id'])
     const session = id === undefined ? undefined : this.#sessions.get(id)
     if (id === undefined) sendRpcError(response, 400, undefined, errorCode.invalidRequest, 'Mcp-Session-Id is required.')
     else if (session === undefined) sendNoSession(response)
-    return session
+    else this.#sessions.take(session, request, response, nothing)
   }
 
   /** A POST without session: only `initialize` opens one. */
@@ -201,27 +180,15 @@ export class StdioBridge implements Handler {
     if (method !== 'initialize' || id === undefined)
       return sendRpcError(response, 400, id, errorCode.invalidRequest, 'Mcp-Session-Id is required: initialize first.')
     if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
-    if (this.#sessions.size >= this.#options.maxSessions) {
-      return sendRpcError(
-        response,
-        503,
-        id,
-        errorCode.internal,
-        `There are ${this.#options.maxSessions} sessions, which is the limit (MCP_MAX_SESSIONS).`,
-        { 'retry-after': '5' },
-      )
-    }
     const sessionId = randomBytes(16).toString('base64url')
-    const { eventBufferBytes } = this.#options
-    const link =
-      this.#eras === 'modern'
-        ? translatedLink(this.#modern.endpoint, () => session)
-        : this.#options.isolation === 'shared'
-          ? this.#sharedChild().link(() => session)
-          : this.#ownLink(() => session)
-    const session: Session = new Session({ id: sessionId, link, eventBufferBytes, now: Date.now })
-    this.#sessions.set(sessionId, session)
-    session.post(body, response, { 'mcp-session-id': sessionId })
+    this.#sessions
+      .open(sessionId, body, response, (sessionOf) => this.#link(sessionOf))
+      ?.post(body, response, { 'mcp-session-id': sessionId })
+  }
+
+  #link(sessionOf: () => Session): Link {
+    if (this.#eras === 'modern') return translatedLink(this.#modern.endpoint, sessionOf)
+    return this.#options.isolation === 'shared' ? this.#sharedChild().link(sessionOf) : this.#ownLink(sessionOf)
   }
 
   #ownLink(sessionOf: () => Session): Link {
@@ -231,10 +198,7 @@ export class StdioBridge implements Handler {
         this.#works = true
         sessionOf().receive(line, message)
       },
-      ended: (reason) => {
-        this.#sessions.delete(sessionOf().id)
-        sessionOf().end(reason)
-      },
+      ended: (reason) => this.#sessions.end(sessionOf(), reason),
     })
     return {
       send: (message) => child.send(message),
@@ -248,9 +212,9 @@ export class StdioBridge implements Handler {
   }
 
   #sharedChild(): SharedChild {
-    this.#shared ??= new SharedChild(this.#takeSpare() ?? this.#spawn(), () => {
+    this.#shared ??= new SharedChild(this.#takeSpare() ?? this.#spawn(), (reason) => {
       this.#shared = undefined
-      this.#sessions.clear()
+      this.#sessions.endAll(reason)
       this.#warm()
     })
     return this.#shared
@@ -306,15 +270,7 @@ export class StdioBridge implements Handler {
     }
   }
 
-  #tend(): void {
-    const now = Date.now()
-    for (const session of this.#sessions.values()) {
-      const idle = !session.busy && now - session.lastUsed > this.#options.sessionIdleMs
-      if (idle || now - session.createdAt > this.#options.sessionMaxMs) {
-        this.#sessions.delete(session.id)
-        session.end(idle ? 'The session was idle for too long.' : 'The session has reached its greatest age.')
-      } else session.keepAlive(sweepMs)
-    }
+  #forgetEnded(): void {
     for (const child of this.#children) if (child.endedBecause !== undefined) this.#children.delete(child)
   }
 
@@ -322,10 +278,9 @@ export class StdioBridge implements Handler {
     this.#stopped = true
     clearInterval(this.#sweep)
     clearTimeout(this.#spareTimer)
-    for (const session of this.#sessions.values()) session.end('The bridge is shutting down.')
+    this.#sessions.close('The bridge is shutting down.')
     this.#modernFront.close()
     this.#modern.close('The bridge is shutting down.')
-    this.#sessions.clear()
     await Promise.all([...this.#children].map((child) => child.stop()))
   }
 }

@@ -24,7 +24,7 @@ export interface StdioModernOptions {
 }
 
 /** Modern requests for a stdio server: one modern child for all of them, or legacy children through the translation. */
-export class StdioModernServer implements ModernServer {
+export class StdioModernServer implements ModernServer<string> {
   readonly #options: StdioModernOptions
   readonly #toLegacy: ModernToLegacy
   readonly #tick: NodeJS.Timeout

@@ -10,14 +10,14 @@ import {
   type Classified,
   type ModernEndpoint,
 } from '@mcp-gateway/protocol'
-import { sendRpcError } from './answers.ts'
 import { HttpLegacyConnection } from './http-legacy-connection.ts'
 import { HttpModernEndpoint } from './http-modern-endpoint.ts'
 import type { HttpUpstream } from './http-upstream.ts'
 import { ModernFront } from './modern-front.ts'
-import { Session, type Link } from './session.ts'
+import type { Link, Session } from './session.ts'
+import { Sessions, type SessionsOptions } from './sessions.ts'
 
-export interface TranslatorOptions {
+export interface TranslatorOptions extends SessionsOptions {
   /** Where a request of a caller goes. @throws Error when there is no such place now */
   readonly upstream: (principal: string) => HttpUpstream
   /** The state by which a caller's parked call is found again; not to be guessed. */
@@ -26,15 +26,10 @@ export interface TranslatorOptions {
   readonly refused?: () => void
   readonly clientInfo: { readonly name: string; readonly version: string }
   readonly answerTimeoutMs: number
-  readonly maxSessions: number
-  readonly sessionIdleMs: number
-  readonly sessionMaxMs: number
 }
 
 /** Limits of what waits and idles. */
 export const translationLimits = { parkMs: 5 * 60_000, maxParkedPerPrincipal: 100, maxConnections: 16, idleMs: 5 * 60_000 } as const
-const eventBufferBytes = 1024 * 1024
-const sweepMs = 5000
 
 /**
  * Clients of one era in front of one HTTP server of the other: the hosts of both halves of the translation. `principal` is whatever
@@ -43,13 +38,14 @@ const sweepMs = 5000
 export class Translator {
   readonly #options: TranslatorOptions
   readonly #toLegacy: ModernToLegacy
-  readonly #modernFront: ModernFront
-  readonly #sessions = new Map<string, Session>()
+  readonly #modernFront: ModernFront<string>
+  /** Of legacy clients. */
+  readonly sessions: Sessions
   readonly #tick: NodeJS.Timeout
-  readonly #sweep: NodeJS.Timeout
 
   constructor(options: TranslatorOptions) {
     this.#options = options
+    this.sessions = new Sessions(options)
     this.#toLegacy = new ModernToLegacy(
       {
         connect: (principal, listener) => new HttpLegacyConnection(options.upstream(principal), listener, options.answerTimeoutMs),
@@ -71,7 +67,6 @@ export class Translator {
       gone: (exchange) => this.#toLegacy.gone(exchange),
     })
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
-    this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
   }
 
   /** A modern request for a legacy server. */
@@ -81,25 +76,8 @@ export class Translator {
 
   /** An `initialize` for a modern server. `headers` go with the answer, and name the session. */
   open(id: string, principal: string, body: Uint8Array, response: ServerResponse, headers: Readonly<Record<string, string>>): void {
-    if (this.#sessions.size >= this.#options.maxSessions) {
-      const reason = `There are ${this.#sessions.size} sessions, which is the limit.`
-      return sendRpcError(response, 503, outline(body).id, errorCode.internal, reason, { 'retry-after': '5' })
-    }
     const server = new HttpModernEndpoint(() => this.#options.upstream(principal), this.#options.answerTimeoutMs)
-    const link = translatedLink(server, () => session)
-    const session: Session = new Session({ id, link, eventBufferBytes, now: Date.now })
-    this.#sessions.set(id, session)
-    session.post(body, response, headers)
-  }
-
-  session(id: string): Session | undefined {
-    return this.#sessions.get(id)
-  }
-
-  /** The client ends its session. */
-  end(session: Session): void {
-    this.#sessions.delete(session.id)
-    session.end('The session was ended by the client.')
+    this.sessions.open(id, body, response, (sessionOf) => translatedLink(server, sessionOf))?.post(body, response, headers)
   }
 
   /** Listen streams end in good order. */
@@ -109,22 +87,9 @@ export class Translator {
 
   close(reason: string): void {
     clearInterval(this.#tick)
-    clearInterval(this.#sweep)
     this.#modernFront.close()
     this.#toLegacy.close(reason)
-    for (const session of this.#sessions.values()) session.end(reason)
-    this.#sessions.clear()
-  }
-
-  #tend(): void {
-    const now = Date.now()
-    for (const session of this.#sessions.values()) {
-      const idle = !session.busy && now - session.lastUsed > this.#options.sessionIdleMs
-      if (idle || now - session.createdAt > this.#options.sessionMaxMs) {
-        this.#sessions.delete(session.id)
-        session.end('The session was idle for too long, or has reached its greatest age.')
-      } else session.keepAlive(sweepMs)
-    }
+    this.sessions.close(reason)
   }
 }
 

@@ -78,12 +78,9 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
   })
   const port = await listen((request, body, response) => {
     const id = request.headers['mcp-session-id']
-    const session = typeof id === 'string' ? translator.session(id) : undefined
-    if (request.method === 'DELETE' && session !== undefined) {
-      translator.end(session)
-      return void response.writeHead(200).end()
-    }
-    if (request.method === 'GET') return session?.get(response, undefined)
+    const session = typeof id === 'string' ? translator.sessions.get(id) : undefined
+    if (request.method !== 'POST')
+      return session === undefined ? undefined : translator.sessions.take(session, request, response, Buffer.from(body))
     const classified = classify(body, request.headers)
     if (classified.era === 'modern') return translator.modern('ann', classified, request, response)
     if (session !== undefined) return session.post(Buffer.from(body), response)

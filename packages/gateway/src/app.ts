@@ -11,6 +11,8 @@ import { sendProblem } from './http/rest.ts'
 import { createHttpServer, drain, listen } from './http/server.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
+import { Entrance } from './proxy/entrance.ts'
+import { Hop } from './proxy/hop.ts'
 import { createDataPlane } from './proxy/pipeline.ts'
 import { RouteTable } from './proxy/routes.ts'
 import { loadSessionKeys } from './proxy/session-keys.ts'
@@ -54,37 +56,24 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? loopback)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
-    const cluster = { name: config.cluster.name ?? randomUUID().slice(0, 8), peers: config.cluster.peers }
+    const self = config.cluster.name ?? randomUUID().slice(0, 8)
+    const hop = parts.use(new Hop({ keys, self, peers: config.cluster.peers, now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
-    const dataPlane = parts.use(
-      createDataPlane({
-        authenticate: authenticateDevelopment,
-        routes,
-        directory: runtime.directory,
-        keys,
-        cluster,
-        sealer,
-        settings: config.proxy,
-        bodyLimitBytes: config.edge.bodyLimitBytes,
-        requestFinished,
-        now,
-      }),
-    )
-
+    const { bodyLimitBytes } = config.edge
+    const entrance = new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, requestFinished })
+    const { directory } = runtime
+    const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, settings: config.proxy, now }))
     const toolRouter = parts.use(
       await openToolRouter({
         store,
-        directory: runtime.directory,
+        directory,
         endpointPolicy,
         settings: config.tools,
         keepAliveSeconds: config.proxy.upstreamKeepAliveSeconds,
-        authenticate: authenticateDevelopment,
+        entrance,
+        hop,
         sealer,
-        keys,
-        cluster,
-        bodyLimitBytes: config.edge.bodyLimitBytes,
         version,
-        requestFinished,
         log,
         now,
       }),
@@ -160,6 +149,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const address = await listen(server, config.port, config.host)
     parts.defer(async () => {
       draining = true
+      entrance.drain()
       dataPlane.drain()
       toolRouter.drain()
       await drain(server, AbortSignal.timeout(config.edge.drainSeconds * 1000))

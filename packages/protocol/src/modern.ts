@@ -1,5 +1,5 @@
 import { errorCode } from './message.ts'
-import { readString, readUnambiguous, type RawObject } from './raw-object.ts'
+import { DuplicateMember, readString, readUnambiguous, type RawObject } from './raw-object.ts'
 import type { DeclaredHeader } from './translate/param-headers.ts'
 import { modernVersion } from './versions.ts'
 
@@ -112,6 +112,16 @@ export function classify(body: string, headers: EraHeaders): Classified {
   }
   if (disagreement !== undefined) return refuse(id, errorCode.headerMismatch, `Bad Request: ${disagreement}`)
   return { era: 'modern', request: { id, method, params, meta } }
+}
+
+/** As `classify`, for whoever answers the request: a member that stands twice is refused as what else is malformed. */
+export function classifyRequest(body: string, headers: EraHeaders): Classified {
+  try {
+    return classify(body, headers)
+  } catch (error) {
+    if (!(error instanceof DuplicateMember)) throw error
+    return refuse(undefined, errorCode.invalidRequest, error.message)
+  }
 }
 
 function refuse(id: string | undefined, code: number, message: string, data?: unknown): Classified {

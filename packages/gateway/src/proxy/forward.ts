@@ -5,7 +5,7 @@ import type { Principal } from '../core/principal.ts'
 import { chunkPassed } from './chunk-garbage.ts'
 import { rawHeader, requestHeaders, responseHeaders } from './headers.ts'
 import type { Upstream } from './replicas.ts'
-import type { Session } from './sessions.ts'
+import { unknownSession, type Session } from './sessions.ts'
 
 /** One request that is to be carried to one replica, and its answer back. */
 export interface Forwarding {
@@ -100,7 +100,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { startedAt = 0 } = this.#upstream.replica
     if (status === 400 && session !== undefined && startedAt > session.issuedAt + 1000) {
       // The instance that knew the session is gone, and not every server says 404 then (MCP 2025-11-25, transports, session management).
-      this.#abort?.(new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' }))
+      this.#abort?.(unknownSession())
       return false
     }
     if (status >= 400 && status < 500 && this.#forwarding.refused?.(status) === true) {

@@ -2,6 +2,7 @@ import { Pool } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Replica } from '../core/workload.ts'
+import { unknownSession } from './sessions.ts'
 
 /** A replica as the data plane uses it: its connections and how busy it is. */
 export interface Upstream {
@@ -41,7 +42,7 @@ export class Upstreams implements AsyncDisposable {
     if (sticky !== undefined) {
       const replica = entry.replicas.find(({ name }) => name === sticky)
       if (replica === undefined) {
-        throw new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' })
+        throw unknownSession()
       }
       return replica.phase === 'ready' ? this.#upstream(replica) : undefined
     }

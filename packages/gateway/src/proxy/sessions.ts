@@ -95,7 +95,7 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
       }
       const { session } = found
       if (session.uid !== uid || found.caller !== callerOf(principal) || options.now() - session.issuedAt > options.maxAgeMs)
-        throw notFound()
+        throw unknownSession()
       return session
     },
   }
@@ -107,19 +107,19 @@ function deriveKey(secret: Buffer): SealKey {
 }
 
 function unseal(sealed: string, keys: readonly SealKey[]): Opened {
-  if (sealed.length > longestSealed) throw notFound()
+  if (sealed.length > longestSealed) throw unknownSession()
   const bytes = Buffer.from(sealed, 'base64url')
   // Node skips what is not base64url; only the one exact spelling of an id may open it.
   if (bytes.length < headLength + fixedLength + tagLength || bytes[0] !== version || bytes.toString('base64url') !== sealed)
-    throw notFound()
+    throw unknownSession()
   const key = keys.find(({ id }) => id.equals(bytes.subarray(1, 5)))
-  if (key === undefined) throw notFound()
+  if (key === undefined) throw unknownSession()
   try {
     const opening = createDecipheriv(cipher, key.key, bytes.subarray(5, headLength))
     opening.setAAD(bytes.subarray(0, headLength)).setAuthTag(bytes.subarray(-tagLength))
     return decode(Buffer.concat([opening.update(bytes.subarray(headLength, -tagLength)), opening.final()]))
   } catch (error) {
-    throw notFound(error)
+    throw unknownSession(error)
   }
 }
 
@@ -153,7 +153,8 @@ function decode(plain: Buffer): Opened {
   }
 }
 
-function notFound(cause?: unknown): GatewayError {
+/** What a client is told of a session that is not, or not its own; it is to begin anew. */
+export function unknownSession(cause?: unknown): GatewayError {
   return new GatewayError('session_not_found', {
     detail: 'The session is not known. Initialize again.',
     ...(cause === undefined ? {} : { cause }),

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { eraOf, readMessages, sendHttp, Translator, type HttpUpstream } from '@mcp-gateway/bridge'
-import { classify, DuplicateMember, errorCode, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
+import { classifyRequest, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
+import { jsonText } from './body.ts'
 import { identityHeaders } from './headers.ts'
 import type { Upstream } from './replicas.ts'
-import type { Session, SessionSealer } from './sessions.ts'
+import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
 
 export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
@@ -48,6 +49,8 @@ const probeTimeoutMs = 10_000
 /** So long a verdict stands at least. */
 const doubtMs = 1000
 const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
+
+const nothing = Buffer.alloc(0)
 
 /** What a server speaks; a modern one may take legacy clients too. */
 type Era = 'legacy' | 'modern'
@@ -136,7 +139,7 @@ export class Translation {
   }
 
   #modern({ resource, principal, body, request, response }: Crossing): void {
-    const classified = classifyBody(body, request)
+    const classified = classifyRequest(jsonText(body), request.headers)
     if (classified.era === 'modern') this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
     else throw new GatewayError('invalid_request', { detail: 'The request names the modern version, but is no request of it.' })
   }
@@ -149,20 +152,11 @@ export class Translation {
 
   /** Goes on with a legacy session. */
   pass(resource: Resource, { upstreamId }: Session, body: Buffer | null, request: IncomingMessage, response: ServerResponse): void {
-    const translator = this.#servers.get(resource.uid)?.translator
-    const session = translator?.session(upstreamId)
-    if (translator === undefined || session === undefined)
-      throw new GatewayError('session_not_found', { detail: 'The session is not known. Initialize again.' })
-    if (request.method === 'GET') {
-      const { 'last-event-id': last } = request.headers
-      return session.get(response, typeof last === 'string' ? last : undefined)
-    }
-    if (request.method === 'DELETE') {
-      translator.end(session)
-      return void response.writeHead(200).end()
-    }
-    checkJson(body ?? Buffer.alloc(0))
-    session.post(body ?? Buffer.alloc(0), response)
+    const sessions = this.#servers.get(resource.uid)?.translator.sessions
+    const session = sessions?.get(upstreamId)
+    if (sessions === undefined || session === undefined) throw unknownSession()
+    if (request.method === 'POST') jsonText(body ?? nothing)
+    sessions.take(session, request, response, body ?? nothing)
   }
 
   /** Listen streams end in good order, so that their clients open them elsewhere; calls in progress go on. */
@@ -251,27 +245,6 @@ function keyOf(principal: Principal): string {
 
 function httpUpstream({ pool, host, replica }: Upstream, principal: Principal): HttpUpstream {
   return { pool, path: replica.path, headers: ['host', host, ...identityHeaders(principal)] }
-}
-
-function classifyBody(body: Buffer, { headers }: IncomingMessage): ReturnType<typeof classify> {
-  const text = checkJson(body)
-  try {
-    return classify(text, headers)
-  } catch (error) {
-    if (!(error instanceof DuplicateMember)) throw error
-    return { era: 'modern', id: undefined, refusal: { status: 400, code: errorCode.invalidRequest, message: error.message } }
-  }
-}
-
-/** The text of a body that is JSON. @throws GatewayError `invalid_json` */
-function checkJson(body: Buffer): string {
-  const text = body.toString()
-  try {
-    JSON.parse(text)
-    return text
-  } catch (cause) {
-    throw new GatewayError('invalid_json', { detail: (cause as Error).message.slice(0, 200), cause })
-  }
 }
 
 /**

@@ -1,13 +1,11 @@
-import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/config.ts'
 import type { ReplicaDirectory } from '../core/directory.ts'
-import type { Principal } from '../core/principal.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import { Parts } from '../lib/parts.ts'
-import { Hop } from '../proxy/hop.ts'
+import type { Entrance } from '../proxy/entrance.ts'
+import type { Hop } from '../proxy/hop.ts'
 import type { SessionSealer } from '../proxy/sessions.ts'
 import type { Store } from '../store/store.ts'
-import type { FinishedRequest } from '../telemetry/access-log.ts'
 import type { Log } from '../telemetry/log.ts'
 import { ToolCaller } from './caller.ts'
 import { Catalogue } from './catalogue.ts'
@@ -21,15 +19,11 @@ export interface ToolRouterOptions {
   readonly endpointPolicy: AddressPolicy
   readonly settings: Config['tools']
   readonly keepAliveSeconds: number
-  readonly authenticate: (request: IncomingMessage) => Principal
+  readonly entrance: Entrance
+  /** To the gateway process that holds a session. */
+  readonly hop: Hop
   readonly sealer: SessionSealer
-  /** Shared by all gateway processes. */
-  readonly keys: readonly Buffer[]
-  /** The name of this process among the gateways, and where the others are. */
-  readonly cluster: { readonly name: string; readonly peers: Readonly<Record<string, string>> }
-  readonly bodyLimitBytes: number
   readonly version: string
-  readonly requestFinished: (request: FinishedRequest) => void
   readonly log: Log
   readonly now: () => number
 }
@@ -41,12 +35,11 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
   const { settings } = options
   const parts = new Parts()
   try {
-    const callTimeoutMs = settings.callTimeoutSeconds * 1000
     const caller = parts.use(
       new ToolCaller({
         directory: options.directory,
         endpointPolicy: options.endpointPolicy,
-        callTimeoutMs,
+        callTimeoutMs: settings.callTimeoutSeconds * 1000,
         connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
         keepAliveMs: options.keepAliveSeconds * 1000,
         answerLimitBytes: settings.answerLimitBytes,
@@ -64,8 +57,7 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
       settleMs: 100,
       callFailed: (error, requestId) => options.log.error({ requestId, err: error }, 'a tool call failed'),
     })
-    const hop = parts.use(new Hop({ keys: options.keys, self: options.cluster.name, peers: options.cluster.peers, now: options.now }))
-    const front = parts.use(new ToolFront({ ...options, router, hop, answerTimeoutMs: callTimeoutMs + 10_000 }))
+    const front = parts.use(new ToolFront({ ...options, router }))
     return {
       handles: (url) => front.handles(url),
       handle: (request, response) => front.handle(request, response),

@@ -1,0 +1,85 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { errorCode, outline } from '@mcp-gateway/protocol'
+import { sendRpcError } from './answers.ts'
+import { Session, type Link } from './session.ts'
+
+export interface SessionsOptions {
+  readonly maxSessions: number
+  readonly sessionIdleMs: number
+  readonly sessionMaxMs: number
+  readonly eventBufferBytes?: number
+  /** How the limit of their number is called where it is set. */
+  readonly limitedBy?: string
+}
+
+const defaultEventBufferBytes = 1024 * 1024
+const sweepMs = 5000
+
+/** The legacy sessions of one server: their number is bounded, and they end by their client, by idleness, or by age. */
+export class Sessions {
+  readonly #options: SessionsOptions
+  readonly #open = new Map<string, Session>()
+  readonly #sweep: NodeJS.Timeout
+
+  constructor(options: SessionsOptions) {
+    this.#options = options
+    this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
+  }
+
+  /** Opens a session for an `initialize`, which is to be posted to it. Undefined when there may be no more, which is answered. */
+  open(id: string, initialize: Uint8Array, response: ServerResponse, linkOf: (sessionOf: () => Session) => Link): Session | undefined {
+    const { maxSessions, limitedBy, eventBufferBytes = defaultEventBufferBytes } = this.#options
+    if (this.#open.size >= maxSessions) {
+      const reason = `There are ${maxSessions} sessions, which is the limit${limitedBy === undefined ? '' : ` (${limitedBy})`}.`
+      sendRpcError(response, 503, outline(initialize).id, errorCode.internal, reason, { 'retry-after': '5' })
+      return undefined
+    }
+    const session: Session = new Session({ id, link: linkOf(() => session), eventBufferBytes, now: Date.now })
+    this.#open.set(id, session)
+    return session
+  }
+
+  get(id: string): Session | undefined {
+    return this.#open.get(id)
+  }
+
+  /** Takes a request of a session's client: POST, GET or DELETE. The body of a POST is valid JSON. */
+  take(session: Session, request: IncomingMessage, response: ServerResponse, body: Uint8Array): void {
+    switch (request.method ?? '') {
+      case 'GET': {
+        const { 'last-event-id': last } = request.headers
+        return session.get(response, typeof last === 'string' ? last : undefined)
+      }
+      case 'DELETE':
+        this.end(session, 'The session was ended by the client.')
+        return void response.writeHead(200).end()
+      default:
+        session.post(body, response)
+    }
+  }
+
+  end(session: Session, reason: string): void {
+    this.#open.delete(session.id)
+    session.end(reason)
+  }
+
+  endAll(reason: string): void {
+    for (const session of this.#open.values()) this.end(session, reason)
+  }
+
+  /** Ends all, and opens no more. */
+  close(reason: string): void {
+    clearInterval(this.#sweep)
+    this.endAll(reason)
+  }
+
+  #tend(): void {
+    const now = Date.now()
+    for (const session of this.#open.values()) {
+      if (now - session.createdAt > this.#options.sessionMaxMs) this.end(session, 'The session has reached its greatest age.')
+      else if (!session.busy && now - session.lastUsed > this.#options.sessionIdleMs)
+        this.end(session, 'The session was idle for too long.')
+      else session.keepAlive(sweepMs)
+    }
+  }
+}

@@ -1,0 +1,48 @@
+import type { IncomingMessage } from 'node:http'
+
+/** What the address of an MCP request says. */
+export interface Target {
+  /** The adapter; empty for what is none of the data plane's addresses. */
+  readonly name: string
+  readonly sessionId: string | undefined
+  /** What of the query goes on to the server, with its `?`. */
+  readonly query: string
+}
+
+const prefix = '/adapters/'
+const suffix = '/mcp'
+const nowhere: Target = { name: '', sessionId: undefined, query: '' }
+
+/** Reads `/adapters/{name}/mcp`, exactly: no other spelling of the path (escapes, doubled or trailing slashes) reaches a server. */
+export function parseTarget(url: string): Target {
+  if (!url.startsWith(prefix)) return nowhere
+  const question = url.indexOf('?')
+  const end = question === -1 ? url.length : question
+  const slash = url.indexOf('/', prefix.length)
+  if (slash <= prefix.length || end - slash !== suffix.length || !url.startsWith(suffix, slash)) return nowhere
+  const name = url.slice(prefix.length, slash)
+  return question === -1 ? { name, sessionId: undefined, query: '' } : { name, ...splitQuery(url.slice(question + 1)) }
+}
+
+/** The original accepts a session id as `session_id` in the query. It is ours, so the server does not get it. */
+function splitQuery(query: string): { sessionId: string | undefined; query: string } {
+  const parts = query.split('&')
+  const kept = parts.filter((part) => !part.startsWith('session_id='))
+  const given = parts.find((part) => part.startsWith('session_id='))?.slice('session_id='.length)
+  return { sessionId: given === '' ? undefined : given, query: kept.length === 0 || query === '' ? '' : `?${kept.join('&')}` }
+}
+
+/** The session that a request names. The header outranks the query parameter, because a query may be old: it stands in configuration files. */
+export function sessionIdOf({ headers, url = '' }: IncomingMessage, target?: Target): string | undefined {
+  const header = headers['mcp-session-id']
+  // Node joins repeated headers; a sealed id has no comma, so such a request opens nothing.
+  if (typeof header === 'string' && header !== '') return header
+  if (target !== undefined) return target.sessionId
+  const question = url.indexOf('?')
+  return question === -1 ? undefined : splitQuery(url.slice(question + 1)).sessionId
+}
+
+/** The path as a log shows it: a name may be as long as a caller likes. */
+export function loggedPath({ name }: Target): string {
+  return `${prefix}${name.slice(0, 64)}${suffix}`
+}
