@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   main: ['app', 'config', 'demo', 'telemetry'],
-  app: ['auth', 'config', 'control', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry', 'tools'],
+  app: ['auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry', 'tools'],
   demo: [],
   config: [],
   core: [],

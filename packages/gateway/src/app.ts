@@ -4,6 +4,7 @@ import { fastify } from 'fastify'
 import { authenticateDevelopment } from './auth/development.ts'
 import type { Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
+import { accessRules } from './core/access.ts'
 import { createEdge, requestIdOf } from './http/edge.ts'
 import { health } from './http/health.ts'
 import { refuse } from './http/refuse.ts'
@@ -134,7 +135,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       authenticate: authenticateDevelopment,
       maxReplicas: config.runtime.maxReplicas,
       endpointPolicy,
-      workloadIdentityRoles: config.access.workloadIdentityRoles,
+      access: accessRules(config.access, config.identity.mode === 'development'),
       now: () => new Date(),
       newUid: randomUUID,
       version,

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 
 const seconds = (fallback: number) => z.number().positive().max(86_400).default(fallback)
+const roles = z.array(z.string().trim().min(1))
 const count = (fallback: number, min = 1) => z.int().min(min).default(fallback)
 
 /** A program that stands for an image name in the process runtime. */
@@ -47,8 +48,23 @@ export const ConfigSchema = z.strictObject({
   identity: z.strictObject({ mode: z.literal('development').default('development') }).prefault({}),
   access: z
     .strictObject({
-      /** Who may turn `useWorkloadIdentity` on, besides `mcp.admin`. The default is the role that development identity gives: on one machine the flag lends nothing. */
-      workloadIdentityRoles: z.array(z.string()).default(['mcp.dev']),
+      /** Who may create, and change what runs, besides `mcp.admin`; `*` is everyone who is somebody. Unset: everyone with development identity, else `mcp.engineer`. */
+      create: z.strictObject({ adapter: roles.optional(), tool: roles.optional() }).prefault({}),
+      /** The same for images: the first rule whose pattern fits decides instead of `create`. */
+      images: z
+        .array(
+          z.strictObject({
+            pattern: z
+              .string()
+              .regex(/^[A-Za-z0-9._/*?-]+:[A-Za-z0-9._*?-]+$/, "must be name:version, where '*' stands for any characters and '?' for one"),
+            roles,
+          }),
+        )
+        .default([]),
+      /** Who may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: `mcp.dev` with development identity (on one machine the flag lends nothing), else nobody. */
+      workloadIdentityRoles: roles.optional(),
+      /** The right that reading logs needs; they may hold secrets. */
+      logs: z.enum(['read', 'write']).default('write'),
     })
     .prefault({}),
   proxy: z

@@ -1,7 +1,7 @@
 import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/contract'
 import type { Adapter } from '../core/resource.ts'
 import type { Kind } from './kind.ts'
-import { environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+import { codeFields, environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
 
 /** MCP servers, at `/adapters`. */
 export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): Kind<Adapter, AdapterInput> {
@@ -28,6 +28,7 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
       }
       return sharedView(adapter, own, warnings)
     },
+    code: codeFields,
     running: (spec) => [...runningFields(spec), spec.eras, spec.legacyLeg],
     contains: ({ name, spec }, text) => name.includes(text) || spec.description.toLowerCase().includes(text),
   }

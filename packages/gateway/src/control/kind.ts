@@ -22,6 +22,8 @@ export interface Kind<R extends Resource = Resource, Input extends { readonly na
   inputOf(resource: R): Record<string, unknown>
   /** What may be shown of a resource: secret values are masked. */
   view(resource: R, warnings: readonly Warning[]): object
+  /** What decides which code runs, or is called. */
+  code(spec: R['spec']): unknown
   /** What a workload is made of; changes of the rest restart nothing. */
   running(spec: R['spec']): unknown
   /** Whether a resource is meant by a text that people look for, which is in lower case. */

@@ -96,12 +96,12 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   })
 
   app.get<Named>(`${one}/status`, async (request) => {
-    const { resource } = await registry.permit(principalOf(request), 'read', request.params.name)
+    const resource = await registry.get(principalOf(request), request.params.name)
     return statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
   })
 
   app.get<Named>(`${one}/logs`, async (request, reply) => {
-    const { resource } = await registry.permit(principalOf(request), 'logs', request.params.name)
+    const { resource } = await registry.permitLogs(principalOf(request), request.params.name)
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
     const gone = new AbortController()

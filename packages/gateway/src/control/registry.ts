@@ -1,7 +1,8 @@
 import { maskedValue } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import { authorize, authorizeCreate, mayRead, type Permit } from '../core/permission.ts'
-import { adminRole, hasRole, type Principal } from '../core/principal.ts'
+import type { AccessRules, Image } from '../core/access.ts'
+import { authorize, authorizeCreate, checkDeploy, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
+import type { Principal } from '../core/principal.ts'
 import type { Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import type { Store } from '../store/store.ts'
@@ -12,8 +13,7 @@ export interface RegistryOptions {
   readonly store: Store
   /** Tells the reconciler that a name has changed. */
   readonly nudge: (name: string) => void
-  /** Who may turn workload identity on, besides administrators. */
-  readonly workloadIdentityRoles: readonly string[]
+  readonly access: AccessRules
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -43,17 +43,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
     const { value, warnings } = this.#validate(body, [])
     const spec = this.#kind.spec(value, undefined)
-    this.#checkIdentity(principal, spec, undefined)
-    return { resource: await this.#insert(authorizeCreate(principal), value.name, spec), warnings }
+    const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
+    if (spec.useWorkloadIdentity) checkWorkloadIdentity(principal, this.#options.access)
+    return { resource: await this.#insert(permit, value.name, spec), warnings }
   }
 
   async get(principal: Principal, name: string): Promise<R> {
     return authorize(principal, 'read', await this.#stored(name)).resource
   }
 
-  /** For callers that need a right beyond reading. */
-  async permit(principal: Principal, action: 'read' | 'logs', name: string): Promise<Permit<'read' | 'logs', R>> {
-    return authorize(principal, action, await this.#stored(name))
+  async permitLogs(principal: Principal, name: string): Promise<Permit<'read' | 'logs', R>> {
+    return authorize(principal, this.#options.access.logs === 'read' ? 'read' : 'logs', await this.#stored(name))
   }
 
   async list(
@@ -119,7 +119,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       const { spec, warnings } = change(permit.resource)
-      this.#checkIdentity(principal, spec, permit.resource)
+      this.#checkChange(principal, permit.resource.spec, spec)
       return { resource: await this.#update(permit, spec), warnings }
     })
   }
@@ -158,11 +158,12 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   async #update({ resource: stored }: Permit<'write', R>, spec: R['spec']): Promise<R> {
     // Nothing to change: nothing is stored, and nothing restarts.
-    if (JSON.stringify(sorted(spec)) === JSON.stringify(sorted(stored.spec))) return stored
+    if (alike(spec, stored.spec)) return stored
     const resource: R = {
       ...stored,
       version: stored.version + 1,
-      generation: this.#runsAlike(spec, stored.spec) ? stored.generation : stored.generation + 1,
+      // What only people and the gateway read restarts nothing.
+      generation: alike(this.#kind.running(spec), this.#kind.running(stored.spec)) ? stored.generation : stored.generation + 1,
       lastUpdatedAt: this.#options.now().toISOString(),
       spec,
     }
@@ -182,24 +183,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return resource as R
   }
 
-  /** Turning workload identity on lends the caller the platform's rights, so it needs a role; keeping it as it is does not. */
-  #checkIdentity(principal: Principal, spec: WorkloadSpec, stored: R | undefined): void {
-    if (!spec.useWorkloadIdentity || stored?.spec.useWorkloadIdentity === true) return
-    const roles = [adminRole, ...this.#options.workloadIdentityRoles]
-    if (roles.some((role) => hasRole(principal, role))) return
-    throw new GatewayError('forbidden', { detail: `useWorkloadIdentity needs one of these roles: ${roles.join(', ')}.` })
+  /** A right to write goes no further than the right to create; what stays as it is needs neither. */
+  #checkChange(principal: Principal, before: R['spec'], after: R['spec']): void {
+    const { access } = this.#options
+    if (!alike(this.#kind.code(before), this.#kind.code(after))) checkDeploy(principal, access, this.#kind.kind, imageOf(after))
+    if (after.useWorkloadIdentity && !before.useWorkloadIdentity) checkWorkloadIdentity(principal, access)
   }
 
   #validate(body: unknown, more: readonly Mistake[]): { readonly value: Input; readonly warnings: readonly Warning[] } {
     const { value, warnings } = validate(this.#kind.input, body, () => [...this.#kind.mistakes(body), ...more])
     const input = value as unknown as Input
     return { value: input, warnings: [...warnings, ...this.#kind.warnings(input)] }
-  }
-
-  /** Whether a change concerns only what people and the gateway read, not what runs. */
-  #runsAlike(a: R['spec'], b: R['spec']): boolean {
-    const text = (spec: R['spec']): string => JSON.stringify(sorted([this.#kind.running(spec)]))
-    return text(a) === text(b)
   }
 }
 
@@ -233,6 +227,15 @@ function unknownMasks(body: unknown, stored: Resource): Mistake[] {
 
 function checkVersion({ version }: Resource, ifMatch: number | undefined): void {
   if (ifMatch !== undefined && ifMatch !== version) throw new GatewayError('precondition_failed')
+}
+
+/** Undefined for a tool by endpoint. */
+function imageOf({ imageName, imageVersion }: WorkloadSpec): Image | undefined {
+  return imageName === '' ? undefined : { name: imageName, version: imageVersion }
+}
+
+function alike(a: unknown, b: unknown): boolean {
+  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
 }
 
 /** The same text for the same data, whatever the order of members. */

@@ -6,7 +6,7 @@ import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
 import { schemaMistakes } from '../lib/json-schema.ts'
 import { tableOf, type Kind } from './kind.ts'
 import type { Warning } from './validation.ts'
-import { environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+import { codeFields, environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
 
 export interface ToolKindOptions {
   readonly maxReplicas: number
@@ -53,6 +53,7 @@ export function toolKind({ maxReplicas, endpointPolicy }: ToolKindOptions): Kind
       const toolDefinition = tool.spec.toolDefinition as ToolResource['toolDefinition']
       return sharedView(tool, { ...(endpoint === undefined ? { imageName, imageVersion } : { endpoint }), toolDefinition }, given)
     },
+    code: (spec) => [...codeFields(spec), spec.endpoint],
     running: (spec) => [...runningFields(spec), spec.endpoint, spec.toolDefinition.port],
     contains: ({ name, spec }, text) =>
       [name, spec.description, spec.toolDefinition.tool.name, spec.toolDefinition.tool.title, spec.toolDefinition.tool.description].some(

@@ -71,9 +71,13 @@ export function environmentInput({ environmentVariables }: WorkloadSpec): Record
   )
 }
 
+/** What of the shared fields decides which code runs: of some images (`mcp-proxy`), the environment says. */
+export function codeFields({ imageName, imageVersion, environmentVariables }: WorkloadSpec): readonly unknown[] {
+  const environment = Object.fromEntries(Object.entries(environmentVariables).map(([key, { value }]) => [key, value]))
+  return [imageName, imageVersion, environment]
+}
+
 /** What of the shared fields a workload is made of. */
 export function runningFields(spec: WorkloadSpec): readonly unknown[] {
-  const { imageName, imageVersion, environmentVariables, replicaCount, useWorkloadIdentity } = spec
-  const environment = Object.fromEntries(Object.entries(environmentVariables).map(([key, { value }]) => [key, value]))
-  return [imageName, imageVersion, environment, replicaCount, useWorkloadIdentity]
+  return [...codeFields(spec), spec.replicaCount, spec.useWorkloadIdentity]
 }

@@ -1,6 +1,7 @@
+import { holdsOneOf, type AccessRules, type Image } from './access.ts'
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, samePrincipal, type Principal } from './principal.ts'
-import type { Resource, WorkloadSpec } from './resource.ts'
+import type { Resource, ResourceKind, WorkloadSpec } from './resource.ts'
 
 /** `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write. */
 export type Action = 'read' | 'use' | 'logs' | 'write'
@@ -42,9 +43,42 @@ export function authorize<A extends Action, R extends Guarded>(principal: Princi
   return new PermitToken(principal, action, resource)
 }
 
-/** Creating is open to every authenticated principal until the configuration says otherwise. */
-export function authorizeCreate(principal: Principal): Permit<'create', undefined> {
+/**
+ * Checks that `principal` may create something of a kind that runs an image, or none.
+ * @throws GatewayError `forbidden`
+ */
+export function authorizeCreate(
+  principal: Principal,
+  rules: AccessRules,
+  kind: ResourceKind,
+  image: Image | undefined,
+): Permit<'create', undefined> {
+  checkDeploy(principal, rules, kind, image)
   return new PermitToken(principal, 'create', undefined)
+}
+
+/**
+ * Checks that `principal` may have an image run with an environment of its choice, also in place of what runs already: whoever may write
+ * to an adapter may not therefore run what it could not create.
+ * @throws GatewayError `forbidden`
+ */
+export function checkDeploy(principal: Principal, rules: AccessRules, kind: ResourceKind, image: Image | undefined): void {
+  const roles = rules.deployRoles(kind, image)
+  if (holdsOneOf(principal, roles)) return
+  const what = image === undefined ? `a ${kind}` : `a ${kind} of image '${image.name}:${image.version}'`
+  throw needsRole(`Creating ${what}, or changing what it runs,`, roles)
+}
+
+/**
+ * Checks that `principal` may lend a workload the platform's own identity.
+ * @throws GatewayError `forbidden`
+ */
+export function checkWorkloadIdentity(principal: Principal, { workloadIdentityRoles }: AccessRules): void {
+  if (!holdsOneOf(principal, workloadIdentityRoles)) throw needsRole('Turning useWorkloadIdentity on', workloadIdentityRoles)
+}
+
+function needsRole(what: string, roles: readonly string[]): GatewayError {
+  return new GatewayError('forbidden', { detail: `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}.` })
 }
 
 /** The filter of lists; the same rule as `authorize(…, 'read', …)`. */

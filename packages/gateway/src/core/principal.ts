@@ -1,6 +1,6 @@
 /** Who calls. Made by `auth/`, read everywhere. */
 export interface Principal {
-  /** Stable for one person or machine at one issuer; never empty. */
+  /** Stable for one person or machine at one issuer; empty for the anonymous caller alone. */
   readonly id: string
   /** Who vouches for the id: an issuer's address, or `development`. */
   readonly issuer: string
@@ -11,6 +11,11 @@ export interface Principal {
 
 /** The role that may do everything. */
 export const adminRole = 'mcp.admin'
+
+/** Whether nobody vouches for a caller. Whatever roles it claims, it has none. */
+export function isAnonymous({ id }: Pick<Principal, 'id'>): boolean {
+  return id === ''
+}
 
 /** Two principals are one caller only if both issuer and id agree, and ids are never empty. */
 export function samePrincipal(a: Pick<Principal, 'id' | 'issuer'>, b: Pick<Principal, 'id' | 'issuer'>): boolean {

@@ -1,0 +1,55 @@
+import { compileGlob } from '../lib/glob.ts'
+import { adminRole, hasRole, isAnonymous, type Principal } from './principal.ts'
+import type { ResourceKind } from './resource.ts'
+
+/** What the configuration says of access (`access`). What is not said depends on how callers are known. */
+export interface AccessSettings {
+  readonly create: Readonly<Partial<Record<ResourceKind, readonly string[] | undefined>>>
+  readonly images: readonly { readonly pattern: string; readonly roles: readonly string[] }[]
+  readonly workloadIdentityRoles?: readonly string[] | undefined
+  readonly logs: 'read' | 'write'
+}
+
+/** Who may do what beyond reading and writing what is there. `mcp.admin` may do all of it; the anonymous caller nothing. */
+export interface AccessRules {
+  /** Roles of which one is needed to run an image, or to have a tool's endpoint called when there is no image. */
+  deployRoles(kind: ResourceKind, image: Image | undefined): readonly string[]
+  /** Roles of which one is needed to turn `useWorkloadIdentity` on. */
+  readonly workloadIdentityRoles: readonly string[]
+  /** The right that reading a workload's output needs. It may hold secrets. */
+  readonly logs: 'read' | 'write'
+}
+
+export interface Image {
+  readonly name: string
+  readonly version: string
+}
+
+/** In a list of roles: whoever is somebody. */
+export const everyone = '*'
+
+/**
+ * The rules that a configuration means. With development identity, which lets callers be whoever they say on one machine, everyone may
+ * create; otherwise who holds `mcp.engineer`, as running an image is running code.
+ */
+export function accessRules({ create, images, workloadIdentityRoles, logs }: AccessSettings, development: boolean): AccessRules {
+  const creators = development ? [everyone] : ['mcp.engineer']
+  const patterns = images.map(({ pattern, roles }) => {
+    const colon = pattern.lastIndexOf(':')
+    return { name: compileGlob(pattern.slice(0, colon)), version: compileGlob(pattern.slice(colon + 1)), roles }
+  })
+  return {
+    deployRoles(kind, image) {
+      const rule = image && patterns.find(({ name, version }) => name(image.name) && version(image.version))
+      return rule?.roles ?? create[kind] ?? creators
+    },
+    workloadIdentityRoles: workloadIdentityRoles ?? (development ? ['mcp.dev'] : []),
+    logs,
+  }
+}
+
+/** Whether a principal holds one of the roles. */
+export function holdsOneOf(principal: Principal, roles: readonly string[]): boolean {
+  if (isAnonymous(principal)) return false
+  return hasRole(principal, adminRole) || roles.some((role) => role === everyone || hasRole(principal, role))
+}
