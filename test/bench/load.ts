@@ -9,10 +9,18 @@ export interface LoadOptions {
   readonly connections: number
   readonly seconds: number
   readonly warmupSeconds: number
+  /** Ends after so many calls, if the seconds are not over before. */
+  readonly calls?: number
   /** Between two new sessions; long enough, and a bridge has another child warm. */
   readonly sessionGapMs: number
+  readonly client: Client
+}
+
+/** Who calls. */
+export interface Client {
   /** A modern client has no session, and says in each request what a session would know. */
   readonly era: 'legacy' | 'modern'
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 export interface LoadResult {
@@ -40,9 +48,16 @@ class Connection {
   #resolve: ((answer: Answer) => void) | undefined
   #reject: ((error: Error) => void) | undefined
 
-  constructor(url: URL, era: LoadOptions['era'] = 'legacy') {
-    const version = era === 'legacy' ? '2025-11-25' : '2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: echo'
-    this.#head = `POST ${url.pathname}${url.search} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\nmcp-protocol-version: ${version}\r\n`
+  constructor(url: URL, { era, headers = {} }: Client) {
+    const lines = Object.entries({
+      host: url.host,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      'mcp-protocol-version': era === 'legacy' ? '2025-11-25' : '2026-07-28',
+      ...(era === 'legacy' ? {} : { 'mcp-method': 'tools/call', 'mcp-name': 'echo' }),
+      ...headers,
+    })
+    this.#head = `POST ${url.pathname}${url.search} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}`
     this.#socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true })
     this.#socket.setEncoding('latin1')
     this.#socket.on('data', (text: string) => this.#take(text))
@@ -113,6 +128,7 @@ const median = (values: readonly number[]): number => values.toSorted((a, b) => 
 
 async function run(options: LoadOptions): Promise<LoadResult> {
   const url = new URL(options.url)
+  const { client, calls = Number.POSITIVE_INFINITY } = options
   const latencies: number[] = []
   let errors = 0
   let measuring = false
@@ -122,22 +138,25 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   // One after the other, as a new session's time is measured alone.
   const opened: { connection: Connection; session: string | undefined }[] = []
   for (let index = 0; index < options.connections; index += 1) {
-    const connection = new Connection(url, options.era)
+    const connection = new Connection(url, client)
     connections.push(connection)
-    const { session, ms } = options.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
+    const { session, ms } = client.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
     sessionTimes.push(ms)
     opened.push({ connection, session })
     await new Promise((resolve) => setTimeout(resolve, options.sessionGapMs))
   }
+  let enough = (): void => undefined
+  const called = new Promise<void>((resolve) => (enough = resolve))
   const loops = opened.map(async ({ connection, session }, who) => {
     for (let count = 1; !over; count += 1) {
       const marker = `${who}-${count}`
       const args = `{"marker":"${marker}","text":"the quick brown fox jumps over the lazy dog"}`
-      const body = `{"jsonrpc":"2.0","id":${count},"method":"tools/call","params":{"name":"echo","arguments":${args}${options.era === 'legacy' ? '' : envelope}}}`
+      const body = `{"jsonrpc":"2.0","id":${count},"method":"tools/call","params":{"name":"echo","arguments":${args}${client.era === 'legacy' ? '' : envelope}}}`
       const start = performance.now()
       try {
         const answer = await connection.send(body, session)
         if (measuring) latencies.push(performance.now() - start)
+        if (latencies.length === calls) enough()
         // A sample is looked at closely: the right answer, not just any.
         if (answer.status !== 200 || (count % 64 === 1 && !answer.body.includes(marker))) errors += 1
       } catch {
@@ -150,7 +169,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   process.send?.('start')
   measuring = true
   const start = performance.now()
-  await new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))
+  await Promise.race([called, new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))])
   measuring = false
   const seconds = (performance.now() - start) / 1000
   process.send?.('end')
@@ -166,7 +185,7 @@ async function run(options: LoadOptions): Promise<LoadResult> {
 async function openMany(url: string, count: number): Promise<number> {
   let opened = 0
   const loops = Array.from({ length: 16 }, async (_, lane) => {
-    const connection = new Connection(new URL(url))
+    const connection = new Connection(new URL(url), { era: 'legacy' })
     for (let index = lane; index < count; index += 16) {
       const { session } = await openSession(connection)
       if (session !== undefined) opened += 1

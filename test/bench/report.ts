@@ -18,20 +18,26 @@ export interface Report {
   readonly machine: string
   readonly rounds: number
   readonly seconds: number
+  /** The longest that a subject was warmed. */
+  readonly warmSeconds: number
   readonly levels: readonly number[]
   readonly samples: Samples
   readonly single: Readonly<Record<string, number>>
 }
 
-const preface = `# Benchmarks
+const preface = (warmSeconds: number): string => `# Benchmarks
 
 What the gateway and the bridge cost, beside the bare minimum and beside their peers. \`npm run bench\` measures all of it in one run on one machine and writes
-this file (\`npm run bench -- --quick\` in two minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
+this file (in about a quarter of an hour; \`npm run bench -- --quick\` in three minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
 
-How: each connection has its own MCP session, settled before the clock starts, and sends one \`tools/call\` after another, each with arguments of its own, to a very fast echo server;
+How: every subject is a process of its own in each round, and is warmed before it is measured: 30,000 calls over 32 connections, or as many as it answers in ${warmSeconds} s. By then V8 has compiled
+what a call passes through, and its processor time per call hardly falls any more (the first second after a start costs three to five times as much). Each connection has its own MCP session, settled before the clock starts, and sends one \`tools/call\` after another, each with arguments of its own, to a very fast echo server;
 a sample of the answers is checked. New sessions are timed one by one (at 8 connections with 300 ms between them, so that a bridge has its spare child warm). Subjects take turns; each figure is the median of the rounds. Processor time is that of the proxy's own process (for gateway + bridge, of both), from \`/proc\`;
 load generator and echo server run on the same machine, so requests per second compare only within one run. Ratios hold; absolute figures are this machine's.
 The gateway runs with its defaults: access log on, Host check, authorization and session unsealing on every request.
+
+Tools: \`tool call\` is a \`tools/call\` at \`/mcp\` by a client of 2026-07-28 to a tool that is the echo server's plain HTTP side; \`(session)\` the same by a client of 2025-11-25. 10,000 tools are registered through \`POST /tools\`, once, by somebody else for a role
+(definitions of 1 kB, served elsewhere, so that nothing has to run for them); each subject with many tools starts with a copy of that data folder. \`(10,000 tools)\` is a caller who has the role, \`(9,999 hidden)\` one who has not and sees one tool.
 `
 
 const notes = `## Where the time goes
@@ -40,11 +46,10 @@ const notes = `## Where the time goes
 A profile of the gateway there (\`--cpu-prof\`, 2,650 calls/s) shows it idle for two thirds of the time; of the rest a quarter is the \`writev\` of two small messages, each of which also wakes the
 next process, and nothing else is above 2 %. System calls are the fewest there can be: two writes, two reads and two waits for a call. The bridge alone answers in half the time of the better peer; what the gateway adds
 beside is one hop, as much as a bare forwarder adds. Tried, with several interleaved runs each: collecting garbage on one thread and smaller or larger young generations (no difference beyond the noise of 5 %), no
-helper threads (\`--v8-pool-size=0\`: about 3 %), a Unix socket between gateway and bridge (6 %: 2,756 instead of 2,599 calls/s; kept for when the bridge is to be out of reach of other local users too). The first second after a start, while V8 still
-compiles, is in these figures: after 100,000 calls the gap to the bare forwarder closes and the slowest percent falls from 2 ms to 0.6 ms.
+helper threads (\`--v8-pool-size=0\`: about 3 %), a Unix socket between gateway and bridge (6 %: 2,756 instead of 2,599 calls/s; kept for when the bridge is to be out of reach of other local users too).
 
 **Translated calls** make more garbage than passed ones. What made it dear was a chain: V8 keeps the old table of a Map that it has rebuilt, and through it every later table with what each held, until a full collection; requests that
-come and go in Maps so survived for long (a third of the processor time of a translated call). They are held in plain tables now. In a round of 8 s a translated call then takes 1.56 × the processor time of a passed one (120 and 77 µs); in rounds of 2 s right after the start, while V8 still compiles the longer path, it is 2.0 to 2.1 ×, which is what the table above catches. The engine alone (\`node --expose-gc --import tsx test/bench/engine.ts\`) does 129,000 messages/s of 1 kB from the modern to the legacy era and 195,000 in the other direction
+come and go in Maps so survived for long (a third of the processor time of a translated call). They are held in plain tables now. The engine alone (\`node --expose-gc --import tsx test/bench/engine.ts\`) does 129,000 messages/s of 1 kB from the modern to the legacy era and 195,000 in the other direction
 (goal: 50,000); 1,000 parked calls take 3.1 MB (goal: 50).
 
 **Large answers** leave dead buffers behind, of which V8 sees only the heads: it let 32 MB gather. The gateway collects its young generation after every 8 MB that it passed on, which takes about a millisecond.
@@ -53,15 +58,17 @@ come and go in Maps so survived for long (a third of the processor time of a tra
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 
 /** The figures as a page, with what was to be reached and whether it was. */
-export function report({ machine, rounds, seconds, levels, samples, single }: Report): string {
+export function report({ machine, rounds, seconds, warmSeconds, levels, samples, single }: Report): string {
   const of = (name: string, level: number, figure: keyof Figures): number =>
     median((samples.get(`${name}@${level}`) ?? []).map((each) => each[figure]))
   const names = [...new Set([...samples.keys()].map((key) => key.slice(0, key.lastIndexOf('@'))))]
   const tables = levels.map((level) => {
-    const rows = names.map(
-      (name) =>
-        `| ${name} | ${of(name, level, 'rps').toFixed(0)} | ${of(name, level, 'p50').toFixed(3)} | ${of(name, level, 'p99').toFixed(2)} | ${of(name, level, 'cpu').toFixed(0)} | ${of(name, level, 'rss').toFixed(0)} | ${of(name, level, 'sessionP50').toFixed(1)} | ${of(name, level, 'errors')} |`,
-    )
+    const rows = names
+      .filter((name) => samples.has(`${name}@${level}`))
+      .map(
+        (name) =>
+          `| ${name} | ${of(name, level, 'rps').toFixed(0)} | ${of(name, level, 'p50').toFixed(3)} | ${of(name, level, 'p99').toFixed(2)} | ${of(name, level, 'cpu').toFixed(0)} | ${of(name, level, 'rss').toFixed(0)} | ${of(name, level, 'sessionP50').toFixed(1)} | ${of(name, level, 'errors')} |`,
+      )
     return `## ${level} connection${level === 1 ? '' : 's'}\n\n| | requests/s | p50 ms | p99 ms | CPU µs/request | RSS MB | new session ms | errors |\n|---|---|---|---|---|---|---|---|\n${rows.join('\n')}\n`
   })
   const best = (level: number): number => Math.max(of('mcp-proxy', level, 'rps'), of('supergateway', level, 'rps'))
@@ -91,6 +98,22 @@ export function report({ machine, rounds, seconds, levels, samples, single }: Re
       1.25,
     ]),
     ['bridge: new session with a warm child, p50 ms', of('bridge', 8, 'sessionP50'), '≤', 10],
+    ["a tool's call: CPU per call at 32, ratio to a passed one", of('tool call', 32, 'cpu') / of('gateway', 32, 'cpu'), '≤', 2],
+    [
+      "a tool's call among 10,000: CPU per call, ratio to one tool alone",
+      of('tool call (10,000 tools)', 32, 'cpu') / of('tool call', 32, 'cpu'),
+      '≤',
+      1.1,
+    ],
+    [
+      "a tool's call beside 9,999 hidden: CPU per call, ratio to one tool alone",
+      of('tool call (9,999 hidden)', 32, 'cpu') / of('tool call', 32, 'cpu'),
+      '≤',
+      1.1,
+    ],
+    ['first page of 10,000 tools, p50 ms', single['first page of 10,000 tools, p50 when warm, ms'] ?? Number.NaN, '≤', 20],
+    ['10,000 tools, MB above none', single['rss of 10,000 tools, MB'] ?? Number.NaN, '≤', 60],
+    ['registering 1,000 tools one after the other, ms', single['registering 1,000 tools one after the other, ms'] ?? Number.NaN, '≤', 5000],
     ['10,000 idle sessions, MB', single['rss of 10,000 idle sessions, MB'] ?? Number.NaN, '≤', 30],
     ['100 MB answer, extra MB', single['rss while 100 MB stream through, MB'] ?? Number.NaN, '≤', 20],
     ['slow reader of 100 MB, extra MB', single['rss while a slow reader takes 2 MB/s, MB'] ?? Number.NaN, '≤', 20],
@@ -103,7 +126,7 @@ export function report({ machine, rounds, seconds, levels, samples, single }: Re
       ([what, value, sign, goal]) =>
         `| ${what} | ${value.toFixed(2)} | ${sign} ${goal} | ${(sign === '≤' ? value <= goal : value >= goal) ? 'met' : '**not met**'} |`,
     )
-  return `${preface}\n${machine}. ${rounds} rounds of ${seconds} s.\n\n## Goals\n\n| | measured | goal | |\n|---|---|---|---|\n${goals.join('\n')}\n\n${tables.join('\n')}\n## Once\n\n| | |\n|---|---|\n${Object.entries(
+  return `${preface(warmSeconds)}\n${machine}. ${rounds} rounds of ${seconds} s.\n\n## Goals\n\n| | measured | goal | |\n|---|---|---|---|\n${goals.join('\n')}\n\n${tables.join('\n')}\n## Once\n\n| | |\n|---|---|\n${Object.entries(
     single,
   )
     .map(([name, value]) => `| ${name} | ${value.toFixed(1)} |`)

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 
 /**
  * A very fast MCP server over streamable HTTP, for measuring what stands in front of it: `initialize` gives a session, `tools/call` of
- * `echo` returns its arguments. It also does on command what servers do wrong, by the tool's name.
+ * `echo` returns its arguments. At `/score` it is a plain HTTP service that answers what it gets. It also does on command what servers do wrong, by the tool's name.
  */
 const { PORT = '3001', HOST = '127.0.0.1', MCPGW_REPLICA_NAME = 'direct' } = process.env
 
@@ -20,6 +20,7 @@ const http = createServer((request, response) => {
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', () => {
     const text = Buffer.concat(chunks).toString()
+    if (request.url === '/score') return void response.writeHead(200, { 'content-type': 'application/json' }).end(text)
     const message = JSON.parse(text) as { id?: number | string; method?: string; params?: { name?: string; arguments?: unknown } }
     const answer = (result: unknown, headers: Record<string, string> = {}): void => {
       const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))

@@ -1,0 +1,53 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { programs } from '@mcp-gateway/testkit'
+import type { Client } from './load.ts'
+import { freePort, Measured } from './processes.ts'
+import { register } from './requests.ts'
+
+/** What a run leaves behind, to be removed at its end. */
+export const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bench-'))
+
+/** Something that answers MCP at a URL, and the process whose processor time counts. */
+export interface Subject {
+  readonly url: string
+  readonly pid: number
+  readonly parts: readonly Measured[]
+  /** Processes beside `pid` whose time counts too. */
+  readonly also?: readonly number[]
+  /** Who it is measured with; else a client of 2025-11-25. */
+  readonly client?: Client
+  /** Numbers of connections that it is measured at; else all. */
+  readonly levels?: readonly number[]
+}
+
+export const node = process.execPath
+export const gatewayConfig = join(folder, 'gateway.yaml')
+writeFileSync(gatewayConfig, JSON.stringify({ runtime: { images: { echo: { command: [node, programs.echoHttp] } } } }))
+
+export async function start(command: readonly string[], environment: Record<string, string>, port: number): Promise<Measured> {
+  const process = new Measured(command, environment)
+  await process.untilListening(port)
+  return process
+}
+
+export async function startEcho(): Promise<{ echo: Measured; port: number }> {
+  const port = await freePort()
+  return { echo: await start([node, programs.echoHttp], { PORT: String(port) }, port), port }
+}
+
+/** A gateway, and its endpoint of an adapter `echo` if one is to be registered. */
+export async function startGateway(adapter?: unknown, dataDir = mkdtempSync(join(folder, 'data-'))): Promise<Subject> {
+  const port = await freePort()
+  const gateway = await start(
+    [node, programs.gateway],
+    { MCPGW_PORT: String(port), MCPGW_DATA_DIR: dataDir, MCPGW_CONFIG: gatewayConfig },
+    port,
+  )
+  const url = `http://127.0.0.1:${port}/adapters/echo/mcp`
+  if (adapter !== undefined) await register(url, '/adapters', adapter)
+  return { url, pid: gateway.pid, parts: [gateway] }
+}
+
+export const echoAdapter = { name: 'echo', imageName: 'echo', imageVersion: '1.0.0' }
