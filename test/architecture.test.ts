@@ -10,8 +10,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
-  main: ['app', 'config', 'demo', 'telemetry'],
+  main: ['app', 'config', 'demo', 'telemetry', 'tool-gateway'],
   app: ['auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry', 'tools'],
+  'tool-gateway': ['app', 'core', 'http', 'proxy', 'telemetry', 'tools'],
   demo: [],
   config: [],
   core: [],

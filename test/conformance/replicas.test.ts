@@ -2,12 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, request as httpRequest, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { FixtureProcess, programs, stdioFixtures, type Era } from '@mcp-gateway/testkit'
+import { FixtureProcess, freePort, programs, RoundRobin, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
 import { sampleResource } from '../../packages/gateway/src/store/store-contract.ts'
@@ -23,16 +21,7 @@ const folder = mkdtempSync(join(tmpdir(), 'mcpgw-replicas-'))
 const planes: { readonly child: ChildProcess; readonly address: string }[] = []
 const fixtures: FixtureProcess[] = []
 const bridges: ChildProcess[] = []
-let front: Server
-let origin = ''
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
+let front: RoundRobin
 
 /** A bridge in front of the fixture on stdio. Resolves with its origin. */
 async function bridge(era: Era): Promise<string> {
@@ -75,25 +64,11 @@ beforeAll(async () => {
     planes.push({ child, address: peers[name] })
     await once(child.stdout, 'data')
   }
-  let turn = 0
-  front = createServer((request, response) => {
-    const port = [ports.one, ports.two][(turn += 1) % 2]
-    const passed = httpRequest({ port, method: request.method, path: request.url, headers: request.headers, agent: false }, (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
-      response.flushHeaders()
-      answer.pipe(response)
-    })
-    passed.on('error', () => response.destroy())
-    response.on('close', () => passed.destroy())
-    request.pipe(passed)
-  })
-  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
-  origin = `http://127.0.0.1:${(front.address() as AddressInfo).port}`
+  front = await RoundRobin.start([ports.one, ports.two])
 }, 60_000)
 
 afterAll(async () => {
-  front.closeAllConnections()
-  front.close()
+  await front[Symbol.asyncDispose]()
   for (const { child } of planes) child.kill('SIGKILL')
   for (const child of bridges) child.kill('SIGTERM')
   for (const fixture of fixtures) await fixture[Symbol.asyncDispose]()
@@ -101,7 +76,7 @@ afterAll(async () => {
 })
 
 const run = (server: string, options: Pick<ServerSuite, 'suite' | 'requirements'>): ReturnType<typeof runServerSuite> =>
-  runServerSuite({ ...options, url: `${origin}/adapters/${server}/mcp` })
+  runServerSuite({ ...options, url: `${front.origin}/adapters/${server}/mcp` })
 
 /** Host and Origin are the edge's to check, and tasks are in no server. */
 const failing = (results: Awaited<ReturnType<typeof run>>): readonly string[] =>
@@ -132,7 +107,7 @@ describe('two gateways behind a round-robin are like one', () => {
 
 describe('what only looks handed over', () => {
   test.each(['x', `${Date.now()}.e30.x.y`])('by the header %s is refused', async (header) => {
-    const answer = await fetch(`${origin}/adapters/dual/mcp`, {
+    const answer = await fetch(`${front.origin}/adapters/dual/mcp`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-mcpgw-hop': header },
       body: '{"jsonrpc":"2.0","id":1,"method":"ping"}',

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { GatewayProcess } from '@mcp-gateway/testkit'
+import { GatewayProcess, ToolPlane } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { runServerSuite, tally, type ScenarioResult } from './run-suite.ts'
 
@@ -19,6 +19,7 @@ const send = (response: ServerResponse, type: string, body: string | Buffer): vo
   void response.writeHead(200, { 'content-type': type }).end(body)
 const sendJson = (response: ServerResponse, value: unknown): void => send(response, 'application/json', JSON.stringify(value))
 
+let gateway: GatewayProcess | ToolPlane
 let changes = 0
 const fixtures: Readonly<Record<string, Fixture>> = {
   test_simple_text: {
@@ -116,27 +117,6 @@ const fixtures: Readonly<Record<string, Fixture>> = {
   },
 }
 
-let gateway: GatewayProcess
-let service: Server
-beforeAll(async () => {
-  gateway = await GatewayProcess.start()
-  service = createServer((request, response) => void answer(request, response))
-  await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
-  const { port } = service.address() as AddressInfo
-  for (const [tool, { description, inputSchema }] of Object.entries(fixtures)) {
-    const { status, body } = await gateway.api('POST', '/tools', {
-      name: tool.replaceAll('_', '-'),
-      endpoint: `http://127.0.0.1:${port}/${tool}`,
-      toolDefinition: { tool: { name: tool, description, ...(inputSchema === undefined ? {} : { inputSchema }) } },
-    })
-    expect({ status, body }).toMatchObject({ status: 201 })
-  }
-})
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]()
-  await new Promise((resolve) => service.close(resolve))
-})
-
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body: unknown = await json(request)
   await fixtures[(request.url ?? '').slice(1)]?.answer(response, body)
@@ -181,10 +161,33 @@ const checks: Readonly<Record<string, string>> = {
   'sep-2575-server-no-log-without-loglevel': logs,
 }
 
-const run = (suite: 'stable' | 'next', requirements?: '2025-11-25' | '2026-07-28'): Promise<readonly ScenarioResult[]> =>
-  runServerSuite({ suite, url: `${gateway.origin}/mcp`, ...(requirements === undefined ? {} : { requirements }) })
+describe.each([
+  ['one process', () => GatewayProcess.start()],
+  ['two tool gateways behind two gateways, which take turns', () => ToolPlane.start()],
+] as const)('/mcp with registered tools, served by %s,', (_arrangement, start) => {
+  let service: Server
+  beforeAll(async () => {
+    gateway = await start()
+    service = createServer((request, response) => void answer(request, response))
+    await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
+    const { port } = service.address() as AddressInfo
+    for (const [tool, { description, inputSchema }] of Object.entries(fixtures)) {
+      const { status, body } = await gateway.api('POST', '/tools', {
+        name: tool.replaceAll('_', '-'),
+        endpoint: `http://127.0.0.1:${port}/${tool}`,
+        toolDefinition: { tool: { name: tool, description, ...(inputSchema === undefined ? {} : { inputSchema }) } },
+      })
+      expect({ status, body }).toMatchObject({ status: 201 })
+    }
+  })
+  afterAll(async () => {
+    await gateway[Symbol.asyncDispose]()
+    await new Promise((resolve) => service.close(resolve))
+  })
 
-describe('/mcp with registered tools', () => {
+  const run = (suite: 'stable' | 'next', requirements?: '2025-11-25' | '2026-07-28'): Promise<readonly ScenarioResult[]> =>
+    runServerSuite({ suite, url: `${gateway.origin}/mcp`, ...(requirements === undefined ? {} : { requirements }) })
+
   const known = baseline.flatMap(({ scenarios }) => scenarios).toSorted()
 
   test('passes the stable suite, but for the baseline', async () => {

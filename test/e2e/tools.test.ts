@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { ToolResource } from '@mcp-gateway/contract'
-import { GatewayProcess } from '@mcp-gateway/testkit'
+import { GatewayProcess, ToolPlane } from '@mcp-gateway/testkit'
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
@@ -30,11 +30,10 @@ const weather = {
   },
 }
 
-let gateway: GatewayProcess
+let gateway: GatewayProcess | ToolPlane
 let service: Server
 let endpoint = ''
 beforeAll(async () => {
-  gateway = await GatewayProcess.start()
   service = createServer((request, response) => {
     request.resume().on('end', () => {
       response.writeHead(200, { 'content-type': 'application/x-ndjson' })
@@ -43,12 +42,13 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
   endpoint = `http://127.0.0.1:${(service.address() as AddressInfo).port}/`
-  expect((await gateway.api('POST', '/tools', weather)).status).toBe(201)
 })
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]()
-  await new Promise((resolve) => service.close(resolve))
-})
+afterAll(() => new Promise((resolve) => service.close(resolve)))
+
+const arrangements = [
+  ['one process', () => GatewayProcess.start()],
+  ['two tool gateways behind two gateways, which take turns', () => ToolPlane.start()],
+] as const
 
 const byEndpoint = (name: string, more: object = {}): object => ({ name, endpoint, toolDefinition: { tool: { name } }, ...more })
 
@@ -102,94 +102,102 @@ async function modern(headers: Record<string, string> = {}): Promise<Connected> 
   }
 }
 
-describe.each([
-  ['SDK 1, in a session', legacy],
-  ['SDK 2, pinned to 2026-07-28', modern],
-] as const)('an official client (%s)', (kind, connect) => {
-  const own = kind.startsWith('SDK 1') ? 'v1' : 'v2'
+describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
+  beforeAll(async () => {
+    gateway = await start()
+    expect((await gateway.api('POST', '/tools', weather)).status).toBe(201)
+  })
+  afterAll(() => gateway[Symbol.asyncDispose]())
 
-  test("calls the weather tool of the original's README, as soon as it is registered", async () => {
-    const client = await connect()
-    expect(await client.names()).toContain('weather')
-    const { result } = await client.call('weather', { location: 'San Francisco, CA' })
-    expect(result['structuredContent']).toMatchObject({ location: 'San Francisco, CA', temperature: expect.any(Number) as unknown })
-    const wrong = await client.call('weather', { place: 'x' })
-    expect(wrong.result).toMatchObject({
-      isError: true,
-      content: [{ text: expect.stringContaining('arguments/location: is required') as unknown }],
+  describe.each([
+    ['SDK 1, in a session', legacy],
+    ['SDK 2, pinned to 2026-07-28', modern],
+  ] as const)('an official client (%s)', (kind, connect) => {
+    const own = kind.startsWith('SDK 1') ? 'v1' : 'v2'
+
+    test("calls the weather tool of the original's README, as soon as it is registered", async () => {
+      const client = await connect()
+      expect(await client.names()).toContain('weather')
+      const { result } = await client.call('weather', { location: 'San Francisco, CA' })
+      expect(result['structuredContent']).toMatchObject({ location: 'San Francisco, CA', temperature: expect.any(Number) as unknown })
+      const wrong = await client.call('weather', { place: 'x' })
+      expect(wrong.result).toMatchObject({
+        isError: true,
+        content: [{ text: expect.stringContaining('arguments/location: is required') as unknown }],
+      })
+      await client.close()
     })
-    await client.close()
-  })
 
-  test('sees a tool that is registered while it is connected, calls it, and sees it go', async () => {
-    const client = await connect()
-    const name = `late_${own}`.replace('_', '-')
-    expect(await client.names()).not.toContain(name)
-    const before = client.changes()
-    expect((await gateway.api('POST', '/tools', byEndpoint(name))).status).toBe(201)
-    await expect.poll(() => client.changes(), { timeout: 1500 }).toBeGreaterThan(before)
-    expect(await client.names()).toContain(name)
-    const { result, progress } = await client.call(name, {})
-    expect(result['structuredContent']).toEqual({ caller: 'dev' })
-    expect(progress).toEqual([1, 2])
-    const then = client.changes()
-    await gateway.api('DELETE', `/tools/${name}`)
-    await expect.poll(() => client.changes(), { timeout: 1500 }).toBeGreaterThan(then)
-    expect(await client.names()).not.toContain(name)
-    await client.close()
-  })
-
-  test('never sees nor calls what it may not use', async () => {
-    const name = `hidden-${own}`
-    await gateway.api('POST', '/tools', byEndpoint(name, { requiredRoles: ['chef'] }), { 'x-dev-userid': 'alice' })
-    const bob = await connect({ 'x-dev-userid': 'bob' })
-    expect(await bob.names()).not.toContain(name)
-    await expect(bob.call(name, {})).rejects.toThrow(/Unknown tool/)
-    const chef = await connect({ 'x-dev-userid': 'bob', 'x-dev-roles': 'chef' })
-    expect(await chef.names()).toContain(name)
-    expect((await chef.call(name, {})).result['structuredContent']).toEqual({ caller: 'bob' })
-    await bob.close()
-    await chef.close()
-  })
-})
-
-describe('the weather tool of the process runtime', () => {
-  test('has a status and logs, rolls when it changes, and is called all the while', async () => {
-    await expect
-      .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-        timeout: 15_000,
-      })
-      .toBe('Healthy')
-    expect(String((await gateway.api('GET', '/tools/weather/logs')).body)).toContain('listens')
-    const client = await modern()
-    let going = true
-    const failures: unknown[] = []
-    const calls = (async () => {
-      for (let index = 0; going || index < 20; index += 1) {
-        const { result } = await client.call('weather', { location: String(index) })
-        if (result['isError'] === true) failures.push(result['content'])
-      }
-    })()
-    const { body } = await gateway.api('PATCH', '/tools/weather', { imageVersion: '2.0.0', replicaCount: 2 })
-    expect((body as ToolResource).replicaCount).toBe(2)
-    await expect
-      .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-        timeout: 15_000,
-      })
-      .toBe('Healthy')
-    going = false
-    await calls
-    expect(failures).toEqual([])
-    await gateway.api('PATCH', '/tools/weather', { replicaCount: 0 })
-    await expect
-      .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-        timeout: 15_000,
-      })
-      .toBe('Stopped')
-    expect((await client.call('weather', { location: 'x' })).result).toMatchObject({
-      isError: true,
-      content: [{ text: expect.stringContaining('stopped') as unknown }],
+    test('sees a tool that is registered while it is connected, calls it, and sees it go', async () => {
+      const client = await connect()
+      const name = `late_${own}`.replace('_', '-')
+      expect(await client.names()).not.toContain(name)
+      const before = client.changes()
+      expect((await gateway.api('POST', '/tools', byEndpoint(name))).status).toBe(201)
+      await expect.poll(() => client.changes(), { timeout: 1500 }).toBeGreaterThan(before)
+      expect(await client.names()).toContain(name)
+      const { result, progress } = await client.call(name, {})
+      expect(result['structuredContent']).toEqual({ caller: 'dev' })
+      expect(progress).toEqual([1, 2])
+      const then = client.changes()
+      await gateway.api('DELETE', `/tools/${name}`)
+      await expect.poll(() => client.changes(), { timeout: 1500 }).toBeGreaterThan(then)
+      expect(await client.names()).not.toContain(name)
+      await client.close()
     })
-    await client.close()
+
+    test('never sees nor calls what it may not use', async () => {
+      const name = `hidden-${own}`
+      await gateway.api('POST', '/tools', byEndpoint(name, { requiredRoles: ['chef'] }), { 'x-dev-userid': 'alice' })
+      const bob = await connect({ 'x-dev-userid': 'bob' })
+      expect(await bob.names()).not.toContain(name)
+      await expect(bob.call(name, {})).rejects.toThrow(/Unknown tool/)
+      const chef = await connect({ 'x-dev-userid': 'bob', 'x-dev-roles': 'chef' })
+      expect(await chef.names()).toContain(name)
+      expect((await chef.call(name, {})).result['structuredContent']).toEqual({ caller: 'bob' })
+      await bob.close()
+      await chef.close()
+    })
+  })
+
+  describe('the weather tool of the process runtime', () => {
+    test('has a status and logs, rolls when it changes, and is called all the while', async () => {
+      await expect
+        .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
+          timeout: 15_000,
+        })
+        .toBe('Healthy')
+      expect(String((await gateway.api('GET', '/tools/weather/logs')).body)).toContain('listens')
+      const client = await modern()
+      let going = true
+      const failures: unknown[] = []
+      const calls = (async () => {
+        for (let index = 0; going || index < 20; index += 1) {
+          const { result } = await client.call('weather', { location: String(index) })
+          if (result['isError'] === true) failures.push(result['content'])
+        }
+      })()
+      const { body } = await gateway.api('PATCH', '/tools/weather', { imageVersion: '2.0.0', replicaCount: 2 })
+      expect((body as ToolResource).replicaCount).toBe(2)
+      await expect
+        .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
+          timeout: 15_000,
+        })
+        .toBe('Healthy')
+      going = false
+      await calls
+      expect(failures).toEqual([])
+      await gateway.api('PATCH', '/tools/weather', { replicaCount: 0 })
+      await expect
+        .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
+          timeout: 15_000,
+        })
+        .toBe('Stopped')
+      expect((await client.call('weather', { location: 'x' })).result).toMatchObject({
+        isError: true,
+        content: [{ text: expect.stringContaining('stopped') as unknown }],
+      })
+      await client.close()
+    })
   })
 })

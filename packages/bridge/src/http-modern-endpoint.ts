@@ -16,6 +16,20 @@ import {
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
 
+/** The headers that every modern request has (MCP 2026-07-28, transports). */
+export function modernHeaders(method: string): string[] {
+  return [
+    'content-type',
+    'application/json',
+    'accept',
+    'application/json, text/event-stream',
+    'mcp-protocol-version',
+    modernVersion,
+    'mcp-method',
+    method,
+  ]
+}
+
 /** A modern server over HTTP (MCP 2026-07-28, transports): each request a POST, which its disconnect cancels. */
 export class HttpModernEndpoint implements ModernEndpoint {
   /** Chosen for each request, as a modern server has no sessions. @throws Error when there is none */
@@ -44,14 +58,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
       {
         method: 'POST',
         headers: [
-          'content-type',
-          'application/json',
-          'accept',
-          'application/json, text/event-stream',
-          'mcp-protocol-version',
-          modernVersion,
-          'mcp-method',
-          method,
+          ...modernHeaders(method),
           ...(name === undefined ? [] : ['mcp-name', encodeHeaderValue(name)]),
           ...Object.entries(paramHeaders(request.declaredHeaders ?? [], params.get('arguments'))).flat(),
         ],

@@ -1,4 +1,5 @@
 export { eraOf, type ServerEras } from './era-probe.ts'
+export { modernHeaders } from './http-modern-endpoint.ts'
 export { sendHttp, type HttpUpstream } from './http-upstream.ts'
 export { readMessages } from './message-reader.ts'
 export { ModernFront } from './modern-front.ts'

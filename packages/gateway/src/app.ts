@@ -1,15 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { RequestListener } from 'node:http'
-import { fastify } from 'fastify'
 import { authenticateDevelopment } from './auth/development.ts'
 import type { Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
-import { createEdge, requestIdOf } from './http/edge.ts'
-import { health } from './http/health.ts'
-import { refuse } from './http/refuse.ts'
-import { sendProblem } from './http/rest.ts'
-import { createHttpServer, drain, listen } from './http/server.ts'
+import { openListener } from './http/listener.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
 import { Entrance } from './proxy/entrance.ts'
@@ -25,7 +19,9 @@ import { openRuntime } from './runtime/open.ts'
 import { openStore } from './store/open.ts'
 import { createAccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
+import { ToolFeed } from './tools/feed.ts'
 import { openToolRouter } from './tools/open.ts'
+import { RemoteRouter } from './tools/remote-router.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -58,115 +54,54 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
     const self = config.cluster.name ?? randomUUID().slice(0, 8)
-    const hop = parts.use(new Hop({ keys, self, peers: config.cluster.peers, now }))
+    const { gateways } = config.tools
+    const hop = parts.use(new Hop({ keys, self, peers: { ...config.cluster.peers, ...gateways }, now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     const { bodyLimitBytes } = config.edge
     const entrance = new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, requestFinished })
     const { directory } = runtime
     const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, settings: config.proxy, now }))
-    const toolRouter = parts.use(
-      await openToolRouter({
-        store,
-        directory,
-        endpointPolicy,
-        settings: config.tools,
-        keepAliveSeconds: config.proxy.upstreamKeepAliveSeconds,
-        entrance,
-        hop,
-        sealer,
-        version,
-        log,
-        now,
+    const names = Object.keys(gateways)
+    const toolRouter =
+      names.length > 0
+        ? new RemoteRouter({ names, entrance, hop, sealer, now })
+        : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, version, log, now }))
+    const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys })]
+
+    const listener = parts.use(
+      await openListener({
+        ...config.edge,
+        host: config.host,
+        port: config.port,
+        allowedHosts: [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])],
+        endpoints,
+        routes: (api) =>
+          controlPlane(api, {
+            store,
+            runtime,
+            nudge: (name) => reconciler.nudge(name),
+            problem: (name) => reconciler.problem(name),
+            authenticate: authenticateDevelopment,
+            maxReplicas: config.runtime.maxReplicas,
+            endpointPolicy,
+            access: accessRules(config.access, config.identity.mode === 'development'),
+            now: () => new Date(),
+            newUid: randomUUID,
+            version,
+          }),
+        ready: () => store.ping(),
+        requestFinished,
+        onDrain: () => {
+          entrance.drain()
+          dataPlane.drain()
+          if ('drain' in toolRouter) toolRouter.drain()
+        },
       }),
     )
-
-    let handler: RequestListener = () => undefined
-    const hosts = [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])]
-    const server = createHttpServer(config.edge, {
-      edge: createEdge({ allowedHosts: hosts, allowedOrigins: config.edge.allowedOrigins }),
-      dataPlane: {
-        handles: (url) => toolRouter.handles(url) || dataPlane.handles(url),
-        handle: (request, response) => (toolRouter.handles(request.url ?? '') ? toolRouter : dataPlane).handle(request, response),
-      },
-      controlPlane: (request, response) => handler(request, response),
-      refuse: (request, response, error) => {
-        refuse(request, response, error)
-        requestFinished({
-          requestId: requestIdOf(request),
-          method: request.method ?? '',
-          path: pathOf(request.url),
-          status: error.status,
-          durationMs: 0,
-          error: error.code,
-        })
-      },
-    })
-
-    let draining = false
-    const api = fastify({
-      bodyLimit: config.edge.bodyLimitBytes,
-      forceCloseConnections: false,
-      exposeHeadRoutes: true,
-      genReqId: (request) => requestIdOf(request),
-      frameworkErrors: sendProblem,
-      serverFactory: (listener) => {
-        handler = listener
-        return server
-      },
-    })
-    api.decorateRequest('problem', null)
-    api.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id))
-    api.addHook('onResponse', async (request, reply) => {
-      const error = request.problem
-      requestFinished({
-        requestId: request.id,
-        method: request.method,
-        path: pathOf(request.url),
-        status: reply.statusCode,
-        durationMs: Math.round(reply.elapsedTime * 100) / 100,
-        ...(error === null ? {} : { error: error.code, ...(error.cause === undefined ? {} : { cause: error.cause }) }),
-      })
-    })
-    controlPlane(api, {
-      store,
-      runtime,
-      nudge: (name) => reconciler.nudge(name),
-      problem: (name) => reconciler.problem(name),
-      authenticate: authenticateDevelopment,
-      maxReplicas: config.runtime.maxReplicas,
-      endpointPolicy,
-      access: accessRules(config.access, config.identity.mode === 'development'),
-      now: () => new Date(),
-      newUid: randomUUID,
-      version,
-    })
-    health(api, {
-      ready: async () => {
-        if (draining) throw new Error('draining')
-        await store.ping()
-      },
-    })
-    await api.ready()
-    const address = await listen(server, config.port, config.host)
-    parts.defer(async () => {
-      draining = true
-      entrance.drain()
-      dataPlane.drain()
-      toolRouter.drain()
-      await drain(server, AbortSignal.timeout(config.edge.drainSeconds * 1000))
-      await api.close()
-    })
-    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
-    log.info({ address: `http://${host}:${address.port}`, version, store: 'sqlite', runtime: runtime.name }, 'ready')
-    return { origin: `http://${host}:${address.port}`, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
+    log.info({ address: listener.origin, version, store: 'sqlite', runtime: runtime.name }, 'ready')
+    return { origin: listener.origin, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
   } catch (error) {
     await parts[Symbol.asyncDispose]()
     throw error
   }
-}
-
-/** Without the query, which may hold what must not be in a log. */
-function pathOf(url = ''): string {
-  const question = url.indexOf('?')
-  return (question === -1 ? url : url.slice(0, question)).slice(0, 512)
 }

@@ -8,6 +8,7 @@ import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/config.ts'
 import { runDemo } from './demo.ts'
 import { createLog } from './telemetry/log.ts'
+import { openToolGateway } from './tool-gateway.ts'
 
 const usage = `mcp-gateway: one address for all MCP servers
 
@@ -70,7 +71,8 @@ async function serve(config: Config, demo: boolean): Promise<number> {
     })
   }
   const log = createLog({ level: config.log.level, format: config.log.format, terminal: process.stderr.isTTY })
-  await using app = await openApp({ config, log, environment: process.env, version }).catch((error: unknown) => {
+  const open = config.role === 'tool-gateway' ? openToolGateway : openApp
+  await using app = await open({ config, log, environment: process.env, version }).catch((error: unknown) => {
     throw explained(error, config)
   })
   process.stdout.write(banner(app.origin, config))
@@ -104,6 +106,8 @@ function describe(error: unknown): string {
 }
 
 function banner(origin: string, config: Config): string {
+  if (config.role === 'tool-gateway')
+    return `MCP Gateway ${version} is ready as tool gateway ${config.cluster.name}.\n\n  address      ${origin}\n\n`
   const example = { servers: { 'mcp-example': { type: 'http', url: `${config.publicOrigin ?? origin}/adapters/mcp-example/mcp` } } }
   return `MCP Gateway ${version} is ready.
 

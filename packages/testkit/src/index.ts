@@ -2,3 +2,5 @@ export { FixtureProcess, stdioFixtures, type Era } from './conformance/fixture-p
 export type { Probe } from './conformance/hostile-behaviours.ts'
 export { GatewayProcess, processesWith, type GatewayOptions } from './gateway-process.ts'
 export { azureServer, officialServer, programs } from './programs.ts'
+export { freePort, RoundRobin } from './round-robin.ts'
+export { ToolPlane } from './tool-plane.ts'

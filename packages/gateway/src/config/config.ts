@@ -17,8 +17,15 @@ export const ProgramConfig = z.strictObject({
 })
 export type ProgramConfig = z.output<typeof ProgramConfig>
 
+/** How a process is called among several. */
+const clusterName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
+
 /** The whole configuration. Everything has a default: nothing set means a gateway on this machine for its user alone. */
 export const ConfigSchema = z.strictObject({
+  role: z
+    .enum(['gateway', 'tool-gateway'])
+    .default('gateway')
+    .meta({ description: 'tool-gateway: a process that serves /mcp alone, behind gateways that hand it over.' }),
   host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on.' }),
   port: z.int().min(0).max(65_535).default(8000),
   dataDir: z
@@ -86,10 +93,7 @@ export const ConfigSchema = z.strictObject({
   cluster: z
     .strictObject({
       /** How this process is called among several gateways with the same session keys; none: a name of the moment. */
-      name: z
-        .string()
-        .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
-        .optional(),
+      name: clusterName.optional(),
       /** Where the others listen, by their names: what one of them keeps for a client is handed to it. */
       peers: z.record(z.string(), z.url({ protocol: /^https?$/ })).default({}),
     })
@@ -102,6 +106,10 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   tools: z
     .strictObject({
+      /** Tool gateways that serve `/mcp` for this gateway: where they listen, by their names (`cluster.name`). None: this process serves it. */
+      gateways: z.record(clusterName, z.url({ protocol: /^https?$/ })).default({}),
+      /** For the role tool-gateway: gateways, any of which tells which tools there are. */
+      followed: z.array(z.url({ protocol: /^https?$/ })).default([]),
       /** Networks (CIDR) of addresses that are not public, which tools by `endpoint` may have all the same. Unset: loopback with development identity, else none. */
       endpointNetworks: z.array(z.string()).optional(),
       /** How long a call may take, waiting for a replica included. */

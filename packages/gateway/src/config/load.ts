@@ -60,13 +60,15 @@ export function isLoopbackHost(host: string): boolean {
 
 /** What is well-formed but must not start: the unsafe combinations. */
 function contradictions(config: Config): string[] {
-  const found: string[] = []
-  if (config.identity.mode === 'development' && !isLoopbackHost(config.host)) {
+  const found: string[] = [...roleMistakes(config)]
+  // A tool gateway asks nobody who he is: it takes what gateways have signed.
+  const asks = config.role === 'gateway'
+  if (asks && config.identity.mode === 'development' && !isLoopbackHost(config.host)) {
     found.push(
       `host: development identity lets every caller be anybody, so it serves loopback addresses only, and '${config.host}' is none. Listen on 127.0.0.1 and forward the port.`,
     )
   }
-  if (config.edge.allowedHosts.includes('*') && config.identity.mode === 'development') {
+  if (asks && config.edge.allowedHosts.includes('*') && config.identity.mode === 'development') {
     found.push(
       "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",
     )
@@ -81,6 +83,23 @@ function contradictions(config: Config): string[] {
   for (const [index, key] of config.sessions.keys.entries()) {
     if (Buffer.from(key, 'base64').length !== 32)
       found.push(`sessions.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
+  }
+  return found
+}
+
+/** What is needed where several processes serve together. */
+function roleMistakes({ role, cluster, sessions, tools }: Config): string[] {
+  const found: string[] = []
+  const keyless = sessions.keys.length === 0
+  const needsKey = 'must have the key that all these processes share (make one with: openssl rand -base64 32)'
+  if (role === 'tool-gateway') {
+    if (keyless) found.push(`sessions.keys: ${needsKey}: a tool gateway serves nobody but gateways that have it`)
+    if (cluster.name === undefined) found.push('cluster.name: must be set: gateways call a tool gateway by it')
+    if (tools.followed.length === 0) found.push('tools.followed: must name a gateway, of which the tool gateway hears what tools there are')
+    if (Object.keys(tools.gateways).length > 0) found.push('tools.gateways: is for gateways; a tool gateway serves /mcp itself')
+  } else {
+    if (keyless && Object.keys(tools.gateways).length > 0) found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
+    if (tools.followed.length > 0) found.push('tools.followed: is for the role tool-gateway')
   }
   return found
 }

@@ -16,6 +16,7 @@ export interface DirectoryEntry {
 export class ReplicaDirectory {
   readonly #entries = new Map<string, DirectoryEntry>()
   readonly #waiters = new Map<string, Set<() => void>>()
+  readonly #listeners = new Set<(workload: string) => void>()
 
   get(workload: string): DirectoryEntry | undefined {
     return this.#entries.get(workload)
@@ -49,7 +50,14 @@ export class ReplicaDirectory {
     })
   }
 
+  /** Calls back after each change until the returned function is called. */
+  onChange(listener: (workload: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
   #wake(workload: string): void {
+    for (const listener of this.#listeners) listener(workload)
     for (const wake of this.#waiters.get(workload) ?? []) wake()
   }
 }

@@ -11,10 +11,17 @@ export interface ServerOptions {
   readonly keepAliveTimeoutSeconds: number
 }
 
+/** An MCP endpoint. */
+export interface Endpoint {
+  /** Whether a request target is its own. */
+  handles(url: string): boolean
+  handle(request: IncomingMessage, response: ServerResponse): void
+}
+
 export interface Planes {
   readonly edge: Edge
-  readonly dataPlane: { handles(url: string): boolean; handle(request: IncomingMessage, response: ServerResponse): void }
-  /** Everything that is not the data plane's. */
+  readonly endpoints: readonly Endpoint[]
+  /** Everything that is no endpoint's. */
   readonly controlPlane: RequestListener
   /** Answers a refusal of the edge in the form of the plane that the request was for. */
   readonly refuse: (request: IncomingMessage, response: ServerResponse, error: GatewayError) => void
@@ -25,7 +32,7 @@ export interface Planes {
  * because what is added there is paid by every MCP message.
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
-  const { edge, dataPlane, controlPlane, refuse } = planes
+  const { edge, endpoints, controlPlane, refuse } = planes
   const handle = (request: IncomingMessage, response: ServerResponse, expects: 'nothing' | 'continue' | 'other'): void => {
     try {
       edge.admit(request, response)
@@ -40,8 +47,9 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
       if (Number(request.headers['content-length'] ?? 0) <= options.bodyLimitBytes) response.writeContinue()
       else response.shouldKeepAlive = false
     }
-    if (dataPlane.handles(request.url ?? '')) dataPlane.handle(request, response)
-    else controlPlane(request, response)
+    const { url = '' } = request
+    for (const endpoint of endpoints) if (endpoint.handles(url)) return endpoint.handle(request, response)
+    controlPlane(request, response)
   }
   const server = createServer(
     {

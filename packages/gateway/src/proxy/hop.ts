@@ -3,9 +3,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import { requestIdOf } from '../http/edge.ts'
 
 export interface HopOptions {
-  /** Keys of 32 bytes that all gateway processes share; the first signs, all verify. */
+  /** Keys of 32 bytes that all gateway processes share, at least one; the first signs, all verify. */
   readonly keys: readonly Buffer[]
   /** How this process is called by the others. */
   readonly self: string
@@ -26,7 +27,20 @@ export const hopHeader = 'x-mcpgw-hop'
 
 const validMs = 60_000
 /** What the owner needs to know of the client's request; the rest ended at the first process. */
-const passedOn = ['accept', 'content-type', 'host', 'last-event-id', 'mcp-session-id', 'mcp-protocol-version', 'mcp-method', 'mcp-name']
+const passedOn = [
+  'accept',
+  'baggage',
+  'content-type',
+  'host',
+  'idempotency-key',
+  'last-event-id',
+  'mcp-method',
+  'mcp-name',
+  'mcp-protocol-version',
+  'mcp-session-id',
+  'traceparent',
+  'tracestate',
+]
 
 /**
  * The internal hop: translated sessions and parked calls live in one process, and a request for them may reach another. It is signed with
@@ -39,6 +53,7 @@ export class Hop implements AsyncDisposable {
   readonly #pools = new Map<string, Pool>()
 
   constructor(options: HopOptions) {
+    if (options.keys.length === 0) throw new Error('The hop between gateways needs at least one key.')
     this.#options = options
     this.self = options.self
     this.#keys = options.keys.map((key) => Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v1', 32)))
@@ -65,7 +80,7 @@ export class Hop implements AsyncDisposable {
 
   /**
    * Hands a request to the process that owns its state, and streams the answer back. `failed` when that process is not there, of which
-   * nothing has been written to the client.
+   * nothing has been written to the client; `unsent` when the request can not have run either.
    */
   forward(
     owner: string,
@@ -75,20 +90,24 @@ export class Hop implements AsyncDisposable {
       body,
       principal,
     }: { request: IncomingMessage; response: ServerResponse; body: Buffer | null; principal: Principal },
-    failed: () => void,
+    failed: (unsent: boolean) => void,
   ): void {
     const address = this.#options.peers[owner]
-    const [key] = this.#keys
-    if (address === undefined || key === undefined) return failed()
+    if (address === undefined) return failed(true)
     const { method = '', url = '' } = request
-    const parts = [String(this.#options.now()), Buffer.from(JSON.stringify(principal)).toString('base64url'), digestOf(body)]
-    const headers: Record<string, string> = { [hopHeader]: [...parts, sign(key, [method, url, ...parts]).toString('base64url')].join('.') }
+    const headers: Record<string, string> = { 'x-request-id': requestIdOf(request), [hopHeader]: this.sign(method, url, principal, body) }
     for (const [name, value] of Object.entries(request.headers))
       if (passedOn.includes(name) || name.startsWith('mcp-param-')) headers[name] = String(value)
     this.#pool(address).dispatch(
       { method: method as Dispatcher.HttpMethod, path: url, headers, body, headersTimeout: 0, bodyTimeout: 0 },
       new HopExchange(response, failed),
     )
+  }
+
+  /** The header's value for a request that this process makes of another. */
+  sign(method: string, url: string, principal: Principal, body: Buffer | null): string {
+    const parts = [String(this.#options.now()), Buffer.from(JSON.stringify(principal)).toString('base64url'), digestOf(body)]
+    return [...parts, sign(this.#keys[0] as Buffer, [method, url, ...parts]).toString('base64url')].join('.')
   }
 
   #pool(address: string): Pool {
@@ -107,11 +126,11 @@ export class Hop implements AsyncDisposable {
 
 class HopExchange implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
-  readonly #failed: () => void
+  readonly #failed: (unsent: boolean) => void
   #abort: ((reason?: Error) => void) | undefined
   #gone = false
 
-  constructor(response: ServerResponse, failed: () => void) {
+  constructor(response: ServerResponse, failed: (unsent: boolean) => void) {
     this.#response = response
     this.#failed = failed
     response.once('close', () => {
@@ -149,7 +168,7 @@ class HopExchange implements Dispatcher.DispatchHandler {
   onError(): void {
     if (this.#gone) return
     if (this.#response.headersSent) this.#response.destroy()
-    else this.#failed()
+    else this.#failed(this.#abort === undefined)
   }
 }
 

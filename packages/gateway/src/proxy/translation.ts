@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { eraOf, readMessages, sendHttp, Translator, type HttpUpstream } from '@mcp-gateway/bridge'
+import { eraOf, modernHeaders, readMessages, sendHttp, Translator, type HttpUpstream } from '@mcp-gateway/bridge'
 import { classifyRequest, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
@@ -253,16 +253,6 @@ function httpUpstream({ pool, host, replica }: Upstream, principal: Principal): 
  */
 function probe(upstream: HttpUpstream): Promise<Era | undefined> {
   const params = { _meta: { [metaKey.protocolVersion]: modernVersion, [metaKey.clientInfo]: clientInfo, [metaKey.clientCapabilities]: {} } }
-  const headers = [
-    'content-type',
-    'application/json',
-    'accept',
-    'application/json, text/event-stream',
-    'mcp-protocol-version',
-    modernVersion,
-    'mcp-method',
-    'server/discover',
-  ]
   const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
   return new Promise((resolve) => {
     let message: ReturnType<typeof readMessage>
@@ -274,7 +264,7 @@ function probe(upstream: HttpUpstream): Promise<Era | undefined> {
     const timer = setTimeout(() => decide(undefined), probeTimeoutMs)
     const exchange = sendHttp(
       upstream,
-      { method: 'POST', headers, body, answerTimeoutMs: probeTimeoutMs },
+      { method: 'POST', headers: modernHeaders('server/discover'), body, answerTimeoutMs: probeTimeoutMs },
       readMessages(
         {
           message: (text) => {

@@ -4,6 +4,7 @@ import Database from 'libsql'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
 import type { Change, ListQuery, Store } from './store.ts'
+import { Watcher } from './watcher.ts'
 
 export interface SqliteOptions {
   readonly file: string
@@ -274,41 +275,6 @@ class SqliteStore implements Store {
       ...gone.map(({ name, kind }) => ({ name, kind })),
       ...present.map(({ name, kind, body }) => ({ name, kind, resource: JSON.parse(body) as Resource })),
     ]
-  }
-}
-
-/** One consumer of changes: at most one pending change per name, so a slow consumer costs no more memory than there are names. */
-class Watcher {
-  readonly #pending = new Map<string, Change>()
-  #wake: (() => void) | undefined
-
-  notify(change: Change): void {
-    // Deleted and set again, so that the order of the last changes is kept.
-    this.#pending.delete(change.name)
-    this.#pending.set(change.name, change)
-    this.#wake?.()
-  }
-
-  async *changes(signal: AbortSignal): AsyncIterable<Change> {
-    const wake = (): void => this.#wake?.()
-    signal.addEventListener('abort', wake)
-    try {
-      while (!signal.aborted) {
-        for (const [name, change] of this.#pending) {
-          this.#pending.delete(name)
-          yield change
-          if (signal.aborted) return
-        }
-        if (this.#pending.size > 0) continue
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve
-          if (signal.aborted) resolve()
-        })
-        this.#wake = undefined
-      }
-    } finally {
-      signal.removeEventListener('abort', wake)
-    }
   }
 }
 

@@ -22,6 +22,7 @@ export interface FrontOptions {
 
 /** What sealed session ids of the router name in place of an adapter's incarnation; in place of a replica, they name the process. */
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
+export const routerPath = '/mcp'
 const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 const nothing: Readonly<Record<string, string>> = {}
 /** Whoever a session was of that has ended: may nothing. */
@@ -109,8 +110,6 @@ export class ToolFront implements AsyncDisposable {
     this.#options.router.close()
   }
 }
-
-const routerPath = '/mcp'
 
 export function isRouterPath(url: string): boolean {
   return url === routerPath || url.startsWith(`${routerPath}?`)

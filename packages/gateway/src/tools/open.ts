@@ -14,11 +14,10 @@ import { RegisteredTools } from './registered-tools.ts'
 import { Router } from './router.ts'
 
 export interface ToolRouterOptions {
-  readonly store: Store
+  readonly store: Pick<Store, 'list' | 'watch'>
   readonly directory: ReplicaDirectory
   readonly endpointPolicy: AddressPolicy
-  readonly settings: Config['tools']
-  readonly keepAliveSeconds: number
+  readonly config: Pick<Config, 'tools' | 'proxy'>
   readonly entrance: Entrance
   /** To the gateway process that holds a session. */
   readonly hop: Hop
@@ -32,7 +31,7 @@ export interface ToolRouterOptions {
 export interface ToolRouter extends AsyncDisposable, Pick<ToolFront, 'handles' | 'handle' | 'drain'> {}
 
 export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRouter> {
-  const { settings } = options
+  const { tools: settings, proxy } = options.config
   const parts = new Parts()
   try {
     const caller = parts.use(
@@ -41,7 +40,7 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
         endpointPolicy: options.endpointPolicy,
         callTimeoutMs: settings.callTimeoutSeconds * 1000,
         connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
-        keepAliveMs: options.keepAliveSeconds * 1000,
+        keepAliveMs: proxy.upstreamKeepAliveSeconds * 1000,
         answerLimitBytes: settings.answerLimitBytes,
         now: options.now,
       }),

@@ -40,7 +40,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   }
 
   /** Fills the table and follows the store from then on. */
-  static async open(store: Store, send: SendCall): Promise<RegisteredTools> {
+  static async open(store: Pick<Store, 'list' | 'watch'>, send: SendCall): Promise<RegisteredTools> {
     const table = new RegisteredTools(send)
     // Watching begins before listing: a change in between is seen twice rather than missed.
     const changes = store.watch(table.#stop.signal)[Symbol.asyncIterator]()

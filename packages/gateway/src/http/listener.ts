@@ -1,0 +1,118 @@
+import type { RequestListener } from 'node:http'
+import { fastify, type FastifyInstance } from 'fastify'
+import type { GatewayError } from '../core/errors.ts'
+import { createEdge, requestIdOf } from './edge.ts'
+import { health } from './health.ts'
+import { refuse } from './refuse.ts'
+import { sendProblem } from './rest.ts'
+import { createHttpServer, drain, listen, type Endpoint, type ServerOptions } from './server.ts'
+
+/** One finished request of the REST side, or one that the edge refused. */
+interface Finished {
+  readonly requestId: string
+  readonly method: string
+  readonly path: string
+  readonly status: number
+  readonly durationMs: number
+  readonly error?: string
+  readonly cause?: unknown
+}
+
+export interface ListenerOptions extends ServerOptions {
+  readonly host: string
+  readonly port: number
+  readonly allowedHosts: readonly string[]
+  readonly allowedOrigins: readonly string[]
+  readonly drainSeconds: number
+  /** MCP, each at paths of its own. */
+  readonly endpoints: readonly Endpoint[]
+  /** Adds the REST side. */
+  readonly routes: (api: FastifyInstance) => void
+  /** Rejects when the process can not serve. */
+  readonly ready: () => Promise<void>
+  readonly requestFinished: (request: Finished) => void
+  /** Draining begins: what holds requests open without need is to let go. */
+  readonly onDrain: () => void
+}
+
+/** What listens. Disposing drains it. */
+export interface Listener extends AsyncDisposable {
+  /** Where: `http://127.0.0.1:8000`. */
+  readonly origin: string
+}
+
+/** Opens the one port: MCP endpoints, REST and health behind one edge. */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const { requestFinished } = options
+  let handler: RequestListener = () => undefined
+  const server = createHttpServer(options, {
+    edge: createEdge(options),
+    endpoints: options.endpoints,
+    controlPlane: (request, response) => handler(request, response),
+    refuse: (request, response, error) => {
+      refuse(request, response, error)
+      requestFinished({
+        requestId: requestIdOf(request),
+        method: request.method ?? '',
+        path: pathOf(request.url),
+        status: error.status,
+        durationMs: 0,
+        error: error.code,
+      })
+    },
+  })
+  let draining = false
+  const api = fastify({
+    bodyLimit: options.bodyLimitBytes,
+    forceCloseConnections: false,
+    exposeHeadRoutes: true,
+    genReqId: (request) => requestIdOf(request),
+    frameworkErrors: sendProblem,
+    serverFactory: (listener) => {
+      handler = listener
+      return server
+    },
+  })
+  api.decorateRequest('problem', null)
+  api.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id))
+  api.addHook('onResponse', async (request, reply) => {
+    const error = request.problem
+    requestFinished({
+      requestId: request.id,
+      method: request.method,
+      path: pathOf(request.url),
+      status: reply.statusCode,
+      durationMs: Math.round(reply.elapsedTime * 100) / 100,
+      ...(error === null ? {} : told(error)),
+    })
+  })
+  options.routes(api)
+  health(api, {
+    ready: async () => {
+      if (draining) throw new Error('draining')
+      await options.ready()
+    },
+  })
+  await api.ready()
+  const address = await listen(server, options.port, options.host)
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  return {
+    origin: `http://${host}:${address.port}`,
+    async [Symbol.asyncDispose]() {
+      draining = true
+      options.onDrain()
+      await drain(server, AbortSignal.timeout(options.drainSeconds * 1000))
+      await api.close()
+    },
+  }
+}
+
+function told({ code, cause }: GatewayError): { error: string; cause?: unknown } {
+  return { error: code, ...(cause === undefined ? {} : { cause }) }
+}
+
+/** Without the query, which may hold what must not be in a log. */
+function pathOf(url = ''): string {
+  const question = url.indexOf('?')
+  return (question === -1 ? url : url.slice(0, question)).slice(0, 512)
+}

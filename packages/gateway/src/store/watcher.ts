@@ -1,0 +1,36 @@
+import type { Change } from './store.ts'
+
+/** One consumer of changes: at most one pending change per name, so a slow consumer costs no more memory than there are names. */
+export class Watcher {
+  readonly #pending = new Map<string, Change>()
+  #wake: (() => void) | undefined
+
+  notify(change: Change): void {
+    // Deleted and set again, so that the order of the last changes is kept.
+    this.#pending.delete(change.name)
+    this.#pending.set(change.name, change)
+    this.#wake?.()
+  }
+
+  async *changes(signal: AbortSignal): AsyncIterable<Change> {
+    const wake = (): void => this.#wake?.()
+    signal.addEventListener('abort', wake)
+    try {
+      while (!signal.aborted) {
+        for (const [name, change] of this.#pending) {
+          this.#pending.delete(name)
+          yield change
+          if (signal.aborted) return
+        }
+        if (this.#pending.size > 0) continue
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve
+          if (signal.aborted) resolve()
+        })
+        this.#wake = undefined
+      }
+    } finally {
+      signal.removeEventListener('abort', wake)
+    }
+  }
+}

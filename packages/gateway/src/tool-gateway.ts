@@ -1,0 +1,60 @@
+import type { App, AppOptions } from './app.ts'
+import { GatewayError } from './core/errors.ts'
+import { openListener } from './http/listener.ts'
+import { addProblems } from './http/rest.ts'
+import { createAddressPolicy } from './lib/address-policy.ts'
+import { Parts } from './lib/parts.ts'
+import { Entrance } from './proxy/entrance.ts'
+import { Hop } from './proxy/hop.ts'
+import { loadSessionKeys } from './proxy/session-keys.ts'
+import { createSessionSealer } from './proxy/sessions.ts'
+import { createAccessLog } from './telemetry/access-log.ts'
+import { FollowedTools } from './tools/followed-tools.ts'
+import { openToolRouter } from './tools/open.ts'
+
+/** The role tool-gateway: `/mcp` for what gateways hand over. It has no store, no runtime and nothing on disk. */
+export async function openToolGateway({ config, log, version }: Omit<AppOptions, 'environment'>): Promise<App> {
+  const parts = new Parts()
+  try {
+    const keys = await loadSessionKeys({ dataDir: config.dataDir, configured: config.sessions.keys })
+    const now = (): number => Date.now()
+    const requestFinished = createAccessLog(log, config.edge.accessLog)
+    const hop = parts.use(new Hop({ keys, self: config.cluster.name ?? '', peers: {}, now }))
+    const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
+    const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes: config.edge.bodyLimitBytes, requestFinished })
+    const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
+    const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? [])
+    const { directory } = tools
+    const router = parts.use(
+      await openToolRouter({ store: tools, directory, endpointPolicy, config, entrance, hop, sealer, version, log, now }),
+    )
+    const listener = parts.use(
+      await openListener({
+        ...config.edge,
+        host: config.host,
+        port: config.port,
+        // The name is the one by which the client has reached a gateway, which has checked it; the signature counts here.
+        allowedHosts: ['*'],
+        endpoints: [router],
+        routes: addProblems,
+        ready: async () => {
+          if (!tools.complete) throw new Error('the tools are not known yet')
+        },
+        requestFinished,
+        onDrain: () => {
+          entrance.drain()
+          router.drain()
+        },
+      }),
+    )
+    log.info({ address: listener.origin, version, role: config.role, name: hop.self }, 'ready')
+    return { origin: listener.origin, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
+  } catch (error) {
+    await parts[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+function refuseUnsigned(): never {
+  throw new GatewayError('unauthenticated', { detail: 'A tool gateway takes requests of gateways only.' })
+}

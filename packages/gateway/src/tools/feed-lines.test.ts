@@ -1,0 +1,39 @@
+import { randomBytes } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { createLineOpener, createLineSealer, type FeedMessage } from './feed-lines.ts'
+
+const key = randomBytes(32)
+const messages: readonly FeedMessage[] = [{ gone: 'a' }, { workload: 'b', entry: null }, { complete: true }]
+
+function lines(feed = 'feed'): string[] {
+  const seal = createLineSealer(key, feed)
+  return messages.map((message) => seal(message).trimEnd())
+}
+
+describe('lines of the tool feed', () => {
+  test('are read in the order in which they were written, with an old key too', () => {
+    const open = createLineOpener([randomBytes(32), key], 'feed')
+    expect(lines().map(open)).toEqual(messages)
+  })
+
+  test('show nothing of what they tell', () => {
+    expect(lines().map((line) => Buffer.from(line, 'base64').toString('latin1').includes('gone'))).toEqual([false, false, false])
+  })
+
+  test.each([
+    ['one is left out', (given: string[]) => given.slice(1)],
+    ['one comes twice', ([first = '']: string[]) => [first, first]],
+    ['two change places', ([first = '', second = '']: string[]) => [second, first]],
+    ['it is of another feed', () => lines('other')],
+    ['a bit is another', ([first = '']: string[]) => [Buffer.from(first, 'base64').fill(0, 14, 15).toString('base64')]],
+    ['it is cut', ([first = '']: string[]) => [first.slice(0, -8)]],
+    ['it is none at all', () => ['', 'x']],
+  ])('are refused when %s', (_what, change) => {
+    const open = createLineOpener([key], 'feed')
+    expect(() => change(lines()).map(open)).toThrow('not the next one')
+  })
+
+  test('are refused without the key', () => {
+    expect(() => lines().map(createLineOpener([randomBytes(32)], 'feed'))).toThrow('not the next one')
+  })
+})

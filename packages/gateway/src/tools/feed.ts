@@ -1,0 +1,97 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ReplicaDirectory } from '../core/directory.ts'
+import { GatewayError } from '../core/errors.ts'
+import { isTool, type Resource, type Tool } from '../core/resource.ts'
+import type { Entrance, RequestContext } from '../proxy/entrance.ts'
+import { hopHeader } from '../proxy/hop.ts'
+import type { Store } from '../store/store.ts'
+import { createLineSealer, feedPath, type FeedMessage } from './feed-lines.ts'
+
+export interface ToolFeedOptions {
+  readonly store: Pick<Store, 'list' | 'watch'>
+  readonly directory: ReplicaDirectory
+  readonly entrance: Entrance
+  /** Shared by all gateway processes; the first seals. */
+  readonly keys: readonly Buffer[]
+}
+
+const aliveMs = 5000
+/** A reader that lags so far is cut off; it begins anew. */
+const mostUnread = 32 * 1024 * 1024
+
+/**
+ * Tells tool gateways which tools there are, who may use them and where they run, so that these need neither the store nor any right on the
+ * runtime.
+ */
+export class ToolFeed {
+  readonly #options: ToolFeedOptions
+
+  constructor(options: ToolFeedOptions) {
+    this.#options = options
+  }
+
+  handles(url: string): boolean {
+    return url === feedPath
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#options.entrance.admit(request, response, feedPath, (context) => {
+      // For anybody else there is nothing here.
+      if (context.handed === undefined) throw new GatewayError('not_found')
+      if (request.method !== 'GET') throw new GatewayError('method_not_allowed', { headers: { allow: 'GET' } })
+      context.answer(() => {
+        this.#tell(context).catch((error: unknown) => {
+          context.fail(error)
+          if (!response.writableEnded) response.destroy()
+        })
+      })
+    })
+  }
+
+  async #tell({ request, response }: RequestContext): Promise<void> {
+    const { store, directory, keys } = this.#options
+    const seal = createLineSealer(keys[0] as Buffer, String(request.headers[hopHeader]))
+    const gone = new AbortController()
+    response.once('close', () => gone.abort())
+    const say = (message: FeedMessage): void => {
+      if (response.writableEnded) return
+      response.write(seal(message))
+      if (response.writableLength > mostUnread) response.destroy()
+    }
+    // Watching begins before listing: a change in between is told twice rather than missed.
+    const changes = store.watch(gone.signal)[Symbol.asyncIterator]()
+    const first = changes.next()
+    const tools = new Set<string>()
+    const stopListening = directory.onChange((workload) => {
+      if (tools.has(workload)) say({ workload, entry: directory.get(workload) ?? null })
+    })
+    const alive = setInterval(() => say({ alive: true }), aliveMs)
+    try {
+      const present = await store.list({ kind: 'tool' })
+      response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' })
+      const tellTool = (resource: Resource): void => {
+        if (!isTool(resource)) return
+        tools.add(resource.name)
+        say({ tool: withoutEnvironment(resource) })
+        say({ workload: resource.name, entry: directory.get(resource.name) ?? null })
+      }
+      for (const resource of present) tellTool(resource)
+      say({ complete: true })
+      for (let next = await first; next.done !== true; next = await changes.next()) {
+        const { name, resource } = next.value
+        if (resource !== undefined) tellTool(resource)
+        else if (tools.delete(name)) say({ gone: name })
+      }
+    } finally {
+      clearInterval(alive)
+      stopListening()
+      gone.abort()
+      await changes.return?.()
+    }
+  }
+}
+
+/** Its values are for the workload alone. */
+function withoutEnvironment(tool: Tool): Tool {
+  return { ...tool, spec: { ...tool.spec, environmentVariables: {} } }
+}

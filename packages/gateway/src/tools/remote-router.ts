@@ -1,0 +1,90 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { GatewayError } from '../core/errors.ts'
+import type { Entrance, RequestContext } from '../proxy/entrance.ts'
+import type { Hop } from '../proxy/hop.ts'
+import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
+import { sessionIdOf } from '../proxy/target.ts'
+import { isRouterPath, routerPath, routerUid } from './front.ts'
+
+export interface RemoteRouterOptions {
+  /** Names of the tool gateways; the hop knows where they are. */
+  readonly names: readonly string[]
+  readonly entrance: Entrance
+  readonly hop: Hop
+  readonly sealer: SessionSealer
+  readonly now: () => number
+}
+
+/** One that could not be reached is tried last for so long. */
+const restMs = 2000
+
+/** `/mcp` where tool gateways serve it: authenticated here, carried to one of them; a session to the one that holds it. */
+export class RemoteRouter {
+  readonly #options: RemoteRouterOptions
+  readonly #open = new Map<string, number>()
+  readonly #restsUntil = new Map<string, number>()
+  #turn = 0
+
+  constructor(options: RemoteRouterOptions) {
+    this.#options = options
+  }
+
+  handles(url: string): boolean {
+    return isRouterPath(url)
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#options.entrance.admit(request, response, routerPath, (context) => {
+      context.checkMethod()
+      context.readBody((body) => context.answer(() => this.#pass(context, body)))
+    })
+  }
+
+  #pass(context: RequestContext, body: Buffer | null): void {
+    const sealed = sessionIdOf(context.request)
+    if (sealed === undefined) return this.#tryOne(context, body, this.#order())
+    const { replica: owner } = this.#options.sealer.open(sealed, routerUid, context.principal)
+    // Whoever held it is no more: the client is to begin anew.
+    this.#send(owner, context, body, () => context.fail(unknownSession()))
+  }
+
+  /** What was sent may have run, so it is not sent to another. */
+  #tryOne(context: RequestContext, body: Buffer | null, [name, ...others]: readonly string[]): void {
+    if (name === undefined)
+      return context.fail(
+        new GatewayError('no_ready_replica', { detail: 'No tool gateway can be reached.', headers: { 'retry-after': '1' } }),
+      )
+    this.#send(name, context, body, (unsent) => {
+      if (unsent) return this.#tryOne(context, body, others)
+      context.fail(new GatewayError('upstream_failed', { detail: 'The tool gateway broke off. The request may have run.' }))
+    })
+  }
+
+  #send(name: string, context: RequestContext, body: Buffer | null, failed: (unsent: boolean) => void): void {
+    const { request, response, principal } = context
+    const { hop, now } = this.#options
+    this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
+    let settled = false
+    const settle = (): void => {
+      if (!settled) this.#open.set(name, (this.#open.get(name) ?? 1) - 1)
+      settled = true
+    }
+    response.once('close', settle)
+    context.replica = name
+    hop.forward(name, { request, response, body, principal }, (unsent) => {
+      settle()
+      if (unsent) this.#restsUntil.set(name, now() + restMs)
+      failed(unsent)
+    })
+  }
+
+  /** Those that are there first, of these the one with the fewest open requests; of equals each in its turn. */
+  #order(): readonly string[] {
+    const { names } = this.#options
+    const turn = (this.#turn = (this.#turn + 1) % names.length)
+    const now = this.#options.now()
+    const rests = (name: string): boolean => (this.#restsUntil.get(name) ?? 0) > now
+    const open = (name: string): number => this.#open.get(name) ?? 0
+    return [...names.slice(turn), ...names.slice(0, turn)].sort((a, b) => Number(rests(a)) - Number(rests(b)) || open(a) - open(b))
+  }
+}

@@ -1,0 +1,44 @@
+import { createServer, request as httpRequest, type Server } from 'node:http'
+import { createServer as createNetServer, type AddressInfo } from 'node:net'
+
+/** A port that nobody listens on at the moment. */
+export async function freePort(): Promise<number> {
+  const server = createNetServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** A balancer as plain as can be: each request goes to the other server than the one before, and it knows nothing of sessions. */
+export class RoundRobin implements AsyncDisposable {
+  readonly origin: string
+  readonly #server: Server
+
+  private constructor(server: Server) {
+    this.#server = server
+    this.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+
+  static async start(ports: readonly number[]): Promise<RoundRobin> {
+    let turn = 0
+    const server = createServer((request, response) => {
+      const port = ports[(turn += 1) % ports.length]
+      const passed = httpRequest({ port, method: request.method, path: request.url, headers: request.headers, agent: false }, (answer) => {
+        response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
+        response.flushHeaders()
+        answer.pipe(response)
+      })
+      passed.on('error', () => response.destroy())
+      response.on('close', () => passed.destroy())
+      request.pipe(passed)
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return new RoundRobin(server)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+}

@@ -1,0 +1,190 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { GatewayProcess, ToolPlane } from '@mcp-gateway/testkit'
+import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest'
+
+let service: Server
+let endpoint = ''
+/** Ends the calls that it holds. */
+let release: () => void = () => undefined
+let held: Promise<void> = Promise.resolve()
+beforeAll(async () => {
+  service = createServer((request, response) => {
+    const answer = (): void =>
+      void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ caller: request.headers['x-mcp-userid'] }))
+    request.resume().on('end', () => (request.url === '/held' ? void held.then(answer) : answer()))
+  })
+  await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
+  endpoint = `http://127.0.0.1:${(service.address() as AddressInfo).port}`
+})
+afterAll(() => {
+  service.closeAllConnections()
+  service.close()
+})
+
+let plane: ToolPlane
+beforeEach(async () => {
+  plane = await ToolPlane.start()
+  await register('greet')
+  // They take turns.
+  await expect.poll(() => Promise.all([names(), names()])).toEqual([['greet'], ['greet']])
+})
+afterEach(() => plane[Symbol.asyncDispose]())
+
+async function register(name: string, more: object = {}): Promise<void> {
+  const { status, body } = await plane.api('POST', '/tools', { name, endpoint, toolDefinition: { tool: { name } }, ...more })
+  expect({ status, body }).toMatchObject({ status: 201 })
+}
+
+interface Answer {
+  readonly status: number
+  readonly session: string | null
+  readonly message: { readonly result?: Readonly<Record<string, unknown>>; readonly error?: { readonly data?: { readonly code?: string } } }
+}
+
+async function post(body: object, headers: Readonly<Record<string, string>> = {}, origin = plane.origin): Promise<Answer> {
+  const response = await fetch(`${origin}/mcp`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }),
+  })
+  const text = await response.text()
+  return {
+    status: response.status,
+    session: response.headers.get('mcp-session-id'),
+    message: text.startsWith('{') ? (JSON.parse(text) as Answer['message']) : {},
+  }
+}
+
+/** A request of 2026-07-28. */
+function modern(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<Answer> {
+  const _meta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} }
+  const { name } = params
+  return post(
+    { method, params: { ...params, _meta } },
+    { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method, ...(typeof name === 'string' ? { 'mcp-name': name } : {}) },
+  )
+}
+
+async function open(): Promise<string> {
+  const { session } = await post({
+    method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } },
+  })
+  return session ?? ''
+}
+
+const list = (session: string): Promise<Answer> => post({ method: 'tools/list' }, { 'mcp-session-id': session })
+
+async function names(): Promise<unknown> {
+  const { message } = await modern('tools/list')
+  return (message.result?.['tools'] as { name: string }[] | undefined)?.map(({ name }) => name)
+}
+
+const all = <T>(count: number, work: (index: number) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: count }, (_, index) => work(index)))
+
+describe('tool gateways', () => {
+  test('hold each session where it was opened, whichever gateway its requests reach', async () => {
+    const sessions = await all(8, open)
+    for (let round = 0; round < 3; round += 1)
+      expect((await Promise.all(sessions.map(list))).map(({ status }) => status)).toEqual(Array(8).fill(200))
+  })
+
+  test('take nothing that no gateway has signed', async () => {
+    const [one] = plane.toolGateways
+    const direct = (headers: Record<string, string> = {}): Promise<Answer> => post({ method: 'ping' }, headers, one?.origin)
+    expect(await direct({ 'x-dev-userid': 'admin' })).toMatchObject({
+      status: 401,
+      message: { error: { data: { code: 'unauthenticated' } } },
+    })
+    expect(await direct({ 'x-mcpgw-hop': 'a.b.c.d' })).toMatchObject({ status: 401 })
+    expect(await direct({ 'x-mcpgw-hop': '' })).toMatchObject({ status: 401 })
+  })
+
+  test('are alone told which tools there are', async () => {
+    const [gateway] = plane.gateways
+    expect((await fetch(`${gateway?.origin}/internal/tools`)).status).toBe(404)
+    expect((await fetch(`${gateway?.origin}/internal/tools`, { headers: { 'x-mcpgw-hop': 'a.b.c.d' } })).status).toBe(401)
+  })
+
+  test('go on when one of them is killed: its sessions are 404, so that clients begin anew, and nothing else fails', async () => {
+    const sessions = await all(8, open)
+    const [one] = plane.toolGateways
+    await one?.end('SIGKILL')
+    const after = (await Promise.all(sessions.map(list))).map(({ status }) => status)
+    expect(after.filter((status) => status === 200)).toHaveLength(4)
+    expect(after.filter((status) => status === 404)).toHaveLength(4)
+    const calls = await all(20, () => modern('tools/call', { name: 'greet', arguments: {} }))
+    expect(calls.filter(({ message }) => message.result?.['structuredContent'] === undefined)).toEqual([])
+    await one?.startAgain()
+    expect((await Promise.all((await all(4, open)).map(list))).map(({ status }) => status)).toEqual([200, 200, 200, 200])
+  })
+
+  test('tell that a call may have run when the one that ran it is killed, and never run it twice', async () => {
+    let calls = 0
+    const count = (): void => void (calls += 1)
+    service.on('request', count)
+    held = new Promise((resolve) => (release = resolve))
+    await register('slow', { endpoint: `${endpoint}/held` })
+    await expect.poll(async () => [await names(), await names()].flat().filter((name) => name === 'slow')).toHaveLength(2)
+    const slow = all(4, () => modern('tools/call', { name: 'slow', arguments: {} }))
+    await expect.poll(() => calls).toBe(4)
+    await plane.toolGateways[0]?.end('SIGKILL')
+    release()
+    const answers = await slow
+    service.off('request', count)
+    expect(calls).toBe(4)
+    expect(answers.filter(({ message }) => message.result !== undefined)).toHaveLength(2)
+    expect(answers.filter(({ message }) => message.error?.data?.code === 'upstream_failed')).toHaveLength(2)
+  })
+
+  test('that are all gone leave a clear error, and are used again when they are back', async () => {
+    for (const each of plane.toolGateways) await each.end('SIGKILL')
+    expect(await modern('tools/list')).toMatchObject({ status: 503, message: { error: { data: { code: 'no_ready_replica' } } } })
+    await plane.toolGateways[1]?.startAgain()
+    await expect.poll(names).toEqual(['greet'])
+  })
+
+  test('go on with what they know while the gateway of which they hear is away, and then hear what has changed', async () => {
+    const [first, second] = plane.gateways
+    await first?.end('SIGKILL')
+    const { status } = await post({ method: 'ping' }, {}, second?.origin)
+    expect(status).toBe(400)
+    const session = await post(
+      { method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } } },
+      {},
+      second?.origin,
+    )
+    const listed = await post({ method: 'tools/list' }, { 'mcp-session-id': session.session ?? '' }, second?.origin)
+    expect(listed.message.result?.['tools']).toMatchObject([{ name: 'greet' }])
+    await first?.startAgain()
+    await register('later')
+    expect((await plane.api('DELETE', '/tools/greet')).status).toBe(204)
+    await expect.poll(names, { timeout: 10_000 }).toEqual(['later'])
+  })
+
+  test('are ready once they know all tools', async () => {
+    const [one] = plane.toolGateways
+    await expect.poll(async () => (await fetch(`${one?.origin}/readyz`)).status).toBe(200)
+    await one?.end('SIGTERM')
+    for (const each of plane.gateways) await each.end('SIGKILL')
+    await one?.startAgain()
+    expect((await fetch(`${one?.origin}/readyz`)).status).toBe(503)
+    expect((await fetch(`${one?.origin}/healthz`)).status).toBe(200)
+  })
+})
+
+describe('a tool gateway', () => {
+  test('does not start without the key, a name, and a gateway to hear of', async () => {
+    const start = GatewayProcess.start({ config: { role: 'tool-gateway' } })
+    await expect(start).rejects.toThrow(
+      /sessions\.keys: must have the key[\s\S]*cluster\.name: must be set[\s\S]*tools\.followed: must name/,
+    )
+  })
+
+  test('is not used by a gateway without a key', async () => {
+    const start = GatewayProcess.start({ config: { tools: { gateways: { one: 'http://127.0.0.1:9' } } } })
+    await expect(start).rejects.toThrow(/sessions\.keys: must have the key/)
+  })
+})
