@@ -45,6 +45,8 @@ export const EnvironmentVariables = z
 
 export const replicaLimit = 100
 
+const roles = z.array(z.string().trim().min(1).max(256)).max(100)
+
 /** What a workload is made of, for adapters and tools alike. */
 export const workloadFields = {
   imageName: ImageName,
@@ -53,14 +55,32 @@ export const workloadFields = {
   replicaCount: z.int().min(0).max(replicaLimit).meta({ description: '0 means stopped.' }),
   description: z.string().max(4096),
   useWorkloadIdentity: z.boolean(),
-  requiredRoles: z.array(z.string().trim().min(1).max(256)).max(100),
+  requiredRoles: roles,
+  ownerRoles: roles.meta({ description: 'Roles whose holders may write as the owner may, but not give it away.' }),
 }
 
-const eras = z.enum(['auto', 'passthrough']).meta({
+/** Somebody, as an identity provider names them. */
+export const Owner = z.object({ id: z.string(), issuer: z.string() }).meta({ id: 'Owner' })
+
+const identifier = z
+  .string()
+  .min(1)
+  .max(512)
+  .regex(/^\P{Cc}+$/u, 'must not hold control characters')
+
+/** Body of PUT of an owner. */
+export const OwnerInput = z
+  .strictObject({
+    id: identifier.meta({ description: 'As `owner.id` of what the new owner has made reads.' }),
+    issuer: identifier.optional().meta({ description: 'Who vouches for the id; when absent, who vouches for the caller.' }),
+  })
+  .meta({ id: 'OwnerInput' })
+
+export const eras = z.enum(['auto', 'passthrough']).meta({
   description:
     '`auto`: clients of either era of MCP are served, whichever the server speaks. `passthrough`: nothing is translated, and a client has what the server gives.',
 })
-const legacyLeg = z.enum(['passthrough', 'translate']).meta({
+export const legacyLeg = z.enum(['passthrough', 'translate']).meta({
   description:
     'For a server that speaks both eras: whether legacy clients reach its legacy side, or its modern one by translation, which then gives them sessions, questions and subscriptions that a stateless legacy side lacks.',
 })
@@ -76,6 +96,7 @@ export const AdapterInput = z
     description: workloadFields.description.default(''),
     useWorkloadIdentity: workloadFields.useWorkloadIdentity.default(false),
     requiredRoles: workloadFields.requiredRoles.default([]),
+    ownerRoles: workloadFields.ownerRoles.default([]),
     eras: eras.default('auto'),
     legacyLeg: legacyLeg.default('passthrough'),
   })
@@ -96,6 +117,8 @@ export const AdapterResource = z
     description: z.string(),
     useWorkloadIdentity: z.boolean(),
     requiredRoles: z.array(z.string()),
+    ownerRoles: z.array(z.string()),
+    owner: Owner,
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -3,8 +3,12 @@ import {
   AdapterInput,
   AdapterResource,
   EnvironmentVariables,
+  eras,
   ImageName,
   ImageVersion,
+  legacyLeg,
+  Owner,
+  OwnerInput,
   replicaLimit,
   ResourceName,
   ResourceStatus,
@@ -20,10 +24,14 @@ const patchFields = {
   description: z.string().max(4096).nullable(),
   useWorkloadIdentity: z.boolean().nullable(),
   requiredRoles: z.array(z.string()).nullable(),
+  ownerRoles: z.array(z.string()).nullable(),
 }
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */
-export const AdapterPatch = z.object(patchFields).partial().meta({ id: 'AdapterPatch' })
+export const AdapterPatch = z
+  .object({ ...patchFields, eras: eras.nullable(), legacyLeg: legacyLeg.nullable() })
+  .partial()
+  .meta({ id: 'AdapterPatch' })
 
 /** The same for tools. A tool moves from an image to an endpoint, or back, in one patch: the one is set and the other null. */
 export const ToolPatch = z
@@ -156,6 +164,14 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       success: { status: 200, description: 'Changed.', schema: resource, headers: etag },
       problems: [403, 404, 409, 412, 413, 415],
     },
+    transfer: {
+      method: 'put',
+      path: `${path}/owner`,
+      summary: `Give ${one} to another owner. Whoever had it keeps what its roles allow.`,
+      body: { type: 'application/json', schema: OwnerInput, example: { id: 'bob' } },
+      success: { status: 200, description: 'Given.', schema: Owner, headers: etag },
+      problems: [403, 404, 409, 412, 413, 415],
+    },
     delete: {
       method: 'delete',
       path,
@@ -210,6 +226,7 @@ export const endpoints = {
   getAdapter: adapters.get,
   replaceAdapter: adapters.replace,
   patchAdapter: adapters.patch,
+  transferAdapter: adapters.transfer,
   deleteAdapter: adapters.delete,
   adapterStatus: adapters.status,
   adapterLogs: adapters.logs,
@@ -218,6 +235,7 @@ export const endpoints = {
   getTool: tools.get,
   replaceTool: tools.replace,
   patchTool: tools.patch,
+  transferTool: tools.transfer,
   deleteTool: tools.delete,
   toolStatus: tools.status,
   toolLogs: tools.logs,

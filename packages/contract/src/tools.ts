@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ImageName, ImageVersion, ResourceName, Warning, workloadFields } from './adapters.ts'
+import { ImageName, ImageVersion, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
 
 /** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
 export const ToolName = z
@@ -83,6 +83,7 @@ export const ToolInput = z
     description: workloadFields.description.default(''),
     useWorkloadIdentity: workloadFields.useWorkloadIdentity.default(false),
     requiredRoles: workloadFields.requiredRoles.default([]),
+    ownerRoles: workloadFields.ownerRoles.default([]),
   })
   .meta({ id: 'ToolInput' })
 export type ToolInput = z.output<typeof ToolInput>
@@ -114,6 +115,8 @@ export const ToolResource = z
     description: z.string(),
     useWorkloadIdentity: z.boolean(),
     requiredRoles: z.array(z.string()),
+    ownerRoles: z.array(z.string()),
+    owner: Owner,
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

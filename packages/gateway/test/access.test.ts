@@ -26,8 +26,8 @@ const releaser: Caller = { id: 'rita', roles: 'release' }
 const reader: Caller = { id: 'rob', roles: 'team' }
 const admin: Caller = { id: 'root', roles: 'mcp.admin' }
 
-async function as({ id, roles }: Caller, method: string, path: string, body?: object): Promise<Answer> {
-  const answer = await gateway.send(path, {
+async function as({ id, roles }: Caller, method: string, path: string, body?: object, where = gateway): Promise<Answer> {
+  const answer = await where.send(path, {
     method,
     headers: {
       'x-dev-userid': id,
@@ -37,7 +37,7 @@ async function as({ id, roles }: Caller, method: string, path: string, body?: ob
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
   const text = answer.body.toString()
-  return { status: answer.status, body: (text.startsWith('{') ? JSON.parse(text) : { text }) as Answer['body'] }
+  return { status: answer.status, body: (/^[[{]/.test(text) ? JSON.parse(text) : { text }) as Answer['body'] }
 }
 
 let names = 0
@@ -103,6 +103,144 @@ describe('creating (A9)', () => {
     await as(engineer, 'POST', '/tools', tool)
     expect((await as(former, 'PATCH', `/tools/${tool.name}`, { endpoint: 'http://127.0.0.1:10/' })).status).toBe(403)
     expect((await as(former, 'PATCH', `/tools/${tool.name}`, { description: 'new' })).status).toBe(200)
+  })
+})
+
+describe('quotas (A9)', () => {
+  let small: TestGateway
+  beforeAll(async () => {
+    small = await TestGateway.open({ access: { quotas: { adapters: 3, tools: 2, replicas: 4 } } })
+  })
+  afterAll(() => small[Symbol.asyncDispose]())
+  const at = (caller: Caller, method: string, path: string, body?: object): Promise<Answer> => as(caller, method, path, body, small)
+  const dora: Caller = { id: 'dora', roles: '' }
+  const exceeded = { status: 403, body: { code: 'quota_exceeded' } }
+
+  test('are not exceeded by many creations at once, and the refusal has the figures', async () => {
+    const outcomes = await Promise.all(Array.from({ length: 12 }, () => at(dora, 'POST', '/adapters', stopped())))
+    expect(outcomes.filter(({ status }) => status === 201)).toHaveLength(3)
+    const refused = outcomes.filter(({ status }) => status !== 201)
+    for (const each of refused) expect(each).toMatchObject(exceeded)
+    expect(refused[0]?.body['detail']).toContain('beside the 3 that you have, and you may have 3 (access.quotas.adapters)')
+    // Each has its own, and what is removed makes room.
+    expect((await at({ id: 'dan', roles: '' }, 'POST', '/adapters', stopped())).status).toBe(201)
+    expect((await at(dora, 'POST', '/tools', endpointTool())).status).toBe(201)
+    const { name } = (await at(dora, 'GET', '/adapters')).body[0] as { name: string }
+    await at(dora, 'DELETE', `/adapters/${name}`)
+    expect((await at(dora, 'POST', '/adapters', stopped())).status).toBe(201)
+  })
+
+  test('of replicas count all that a caller asks for, bind whoever scales for the owner, and do not bind administrators', async () => {
+    const rosa: Caller = { id: 'rosa', roles: '' }
+    const keeper: Caller = { id: 'kim', roles: 'keepers' }
+    const one = stopped({ replicaCount: 2, ownerRoles: ['keepers'] })
+    const two = stopped({ replicaCount: 1 })
+    for (const body of [one, two]) expect((await at(rosa, 'POST', '/adapters', body)).status).toBe(201)
+    expect(await at(rosa, 'POST', '/adapters', stopped({ replicaCount: 2 }))).toMatchObject(exceeded)
+    expect(await at(rosa, 'PATCH', `/adapters/${one.name}`, { replicaCount: 4 })).toMatchObject(exceeded)
+    const byKeeper = await at(keeper, 'PATCH', `/adapters/${one.name}`, { replicaCount: 4 })
+    expect(byKeeper).toMatchObject(exceeded)
+    expect(byKeeper.body['detail']).toBe('Its owner may have 4 replicas (access.quotas.replicas).')
+    expect((await at(rosa, 'PATCH', `/adapters/${one.name}`, { replicaCount: 3 })).status).toBe(200)
+    expect((await at(admin, 'PATCH', `/adapters/${two.name}`, { replicaCount: 5 })).status).toBe(200)
+    // Overdrawn: smaller and other changes go on.
+    expect((await at(rosa, 'PATCH', `/adapters/${two.name}`, { description: 'x' })).status).toBe(200)
+    expect((await at(rosa, 'PATCH', `/adapters/${two.name}`, { replicaCount: 4 })).status).toBe(200)
+    for (const { name } of [one, two]) await at(admin, 'DELETE', `/adapters/${name}`)
+  })
+
+  test('of the new owner bind what is given to it, and how much that owner has is not told', async () => {
+    const rich: Caller = { id: 'ria', roles: '' }
+    const full: Caller = { id: 'fay', roles: '' }
+    for (let index = 0; index < 3; index += 1) await at(full, 'POST', '/adapters', stopped())
+    const { name } = (await at(rich, 'POST', '/adapters', stopped())).body as unknown as { name: string }
+    const refused = await at(rich, 'PUT', `/adapters/${name}/owner`, { id: 'fay' })
+    expect(refused).toMatchObject(exceeded)
+    expect(refused.body['detail']).toBe('Its owner may have 3 adapters (access.quotas.adapters).')
+    expect((await at(admin, 'PUT', `/adapters/${name}/owner`, { id: 'fay', issuer: 'development' })).status).toBe(200)
+  })
+})
+
+describe('ownership (E7)', () => {
+  const kinds = ['adapters', 'tools']
+  const register = async (kind: string, more: object = {}): Promise<string> => {
+    const body = { ...(kind === 'tools' ? endpointTool() : stopped()), ...more }
+    const created = await as(engineer, 'POST', `/${kind}`, body)
+    expect(created).toMatchObject({
+      status: 201,
+      body: { owner: { id: 'erin', issuer: 'development' }, createdBy: 'erin' },
+    })
+    return `/${kind}/${body.name}`
+  }
+  const heir: Caller = { id: 'hana', roles: '' }
+
+  test.each(kinds)('of one of /%s is given by its owner; whoever had it sees of it what its roles allow, and no more', async (kind) => {
+    const path = await register(kind, { requiredRoles: ['team'] })
+    const given = await as(engineer, 'PUT', `${path}/owner`, { id: 'hana' })
+    expect(given).toMatchObject({ status: 200, body: { id: 'hana', issuer: 'development' } })
+    expect((await as(engineer, 'GET', path)).status).toBe(404)
+    expect((await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })).status).toBe(404)
+    expect((await as({ ...engineer, roles: 'team' }, 'GET', path)).status).toBe(200)
+    expect(await as(heir, 'GET', path)).toMatchObject({
+      status: 200,
+      body: { owner: { id: 'hana', issuer: 'development' }, createdBy: 'erin' },
+    })
+    expect((await as(heir, 'PATCH', path, { description: 'mine' })).status).toBe(200)
+    expect((await as(heir, 'DELETE', path)).status).toBe(204)
+  })
+
+  test.each(kinds)('of one of /%s is given by administrators, and by nobody else', async (kind) => {
+    const path = await register(kind, { requiredRoles: ['team'], ownerRoles: ['keepers'] })
+    expect((await as(reader, 'PUT', `${path}/owner`, { id: 'rob' })).status).toBe(403)
+    expect((await as({ id: 'kim', roles: 'keepers' }, 'PUT', `${path}/owner`, { id: 'kim' })).status).toBe(403)
+    expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' })).status).toBe(404)
+    expect((await as(admin, 'PUT', `${path}/owner`, { id: 'hana', issuer: 'https://idp.example' })).status).toBe(200)
+    // The same id of another issuer is somebody else.
+    expect((await as(heir, 'GET', path)).status).toBe(404)
+  })
+
+  test.each(kinds)('of one of /%s is shared with holders of ownerRoles', async (kind) => {
+    const keeper: Caller = { id: 'kim', roles: 'keepers, mcp.engineer' }
+    const path = await register(kind, { ownerRoles: [' keepers ', 'keepers'] })
+    expect(await as(keeper, 'GET', path)).toMatchObject({ status: 200, body: { ownerRoles: ['keepers'] } })
+    expect((await as(keeper, 'PATCH', path, { description: 'ours' })).status).toBe(200)
+    expect((await as(keeper, 'GET', `${path}/logs`)).status).not.toBe(403)
+    // The right to write goes no further than the right to create.
+    const code = kind === 'tools' ? { endpoint: 'http://127.0.0.1:10/' } : { environmentVariables: { A: '1' } }
+    expect((await as({ ...keeper, roles: 'keepers' }, 'PATCH', path, code)).status).toBe(403)
+    expect((await as(keeper, 'PATCH', path, code)).status).toBe(200)
+    expect((await as(engineer, 'PATCH', path, { ownerRoles: null })).status).toBe(200)
+    expect((await as(keeper, 'GET', path)).status).toBe(404)
+  })
+
+  test('is not given to nobody, in vain, or in passing by somebody else', async () => {
+    const path = await register('adapters')
+    for (const body of [{}, { id: '' }, { id: 'a\u0000' }, { id: 'a', issuer: '' }, { id: 'a', role: 'x' }, { id: 'a'.repeat(513) }])
+      expect(await as(engineer, 'PUT', `${path}/owner`, body)).toMatchObject({ status: 400, body: { code: 'validation_failed' } })
+    const { headers } = await gateway.send(path, { method: 'GET', headers: { 'x-dev-userid': 'erin' } })
+    const old = String(headers['etag'])
+    await as(engineer, 'PATCH', path, { description: 'changed' })
+    const refused = await gateway.send(`${path}/owner`, {
+      method: 'PUT',
+      headers: { 'x-dev-userid': 'erin', 'if-match': old, 'content-type': 'application/json' },
+      body: JSON.stringify({ id: 'hana' }),
+    })
+    expect(refused.status).toBe(412)
+    const same = await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })
+    expect(same).toMatchObject({ status: 200, body: { id: 'erin' } })
+  })
+
+  test('stays when an adapter is replaced, and what is open ends for whoever had it', async () => {
+    const body = stopped({ replicaCount: 1 })
+    await as(engineer, 'POST', '/adapters', body)
+    await gateway.untilReady(body.name, 1, { 'x-dev-roles': 'mcp.admin' })
+    const session = await gateway.mcp(body.name, 'do=initialize', { headers: { 'x-dev-userid': 'erin' }, body: '{}' })
+    expect(session.status).toBe(200)
+    await as(engineer, 'PUT', `/adapters/${body.name}/owner`, { id: 'hana' })
+    const headers = { 'x-dev-userid': 'erin', 'mcp-session-id': String(session.headers['mcp-session-id']) }
+    expect((await gateway.mcp(body.name, 'do=echo', { headers, body: '{}' })).status).toBe(404)
+    const replaced = await as({ ...heir, roles: 'mcp.engineer' }, 'PUT', `/adapters/${body.name}`, { ...body, replicaCount: 0 })
+    expect(replaced).toMatchObject({ status: 200, body: { owner: { id: 'hana' }, createdBy: 'erin' } })
   })
 })
 

@@ -72,6 +72,17 @@ export const ConfigSchema = z.strictObject({
       workloadIdentityRoles: roles.optional(),
       /** The right that reading logs needs; they may hold secrets. */
       logs: z.enum(['read', 'write']).default('write'),
+      /** How much each owner may have. */
+      quotas: z
+        .strictObject({
+          adapters: count(1000, 0),
+          tools: count(10_000, 0),
+          /** That its adapters and tools ask for together. */
+          replicas: count(1000, 0),
+          /** Who may go beyond, for themselves and for others. */
+          exemptRoles: roles.default(['mcp.admin']),
+        })
+        .prefault({}),
     })
     .prefault({}),
   proxy: z

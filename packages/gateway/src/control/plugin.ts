@@ -90,6 +90,11 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     answer(reply, await registry.patch(principalOf(request), request.params.name, request.body, await ifMatch(request))),
   )
 
+  app.put<Named>(`${one}/owner`, async (request, reply) => {
+    const resource = await registry.transfer(principalOf(request), request.params.name, request.body, await ifMatch(request))
+    return reply.header('etag', etag(resource)).send(resource.owner)
+  })
+
   app.delete<Named>(one, async (request, reply) => {
     await registry.delete(principalOf(request), request.params.name, await ifMatch(request))
     return reply.code(204).send()

@@ -1,11 +1,11 @@
-import { maskedValue } from '@mcp-gateway/contract'
+import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import type { AccessRules, Image } from '../core/access.ts'
-import { authorize, authorizeCreate, checkDeploy, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
-import type { Resource, WorkloadSpec } from '../core/resource.ts'
+import { checkQuotas, type AccessRules, type Holdings, type Image } from '../core/access.ts'
+import { authorize, authorizeCreate, checkDeploy, checkKnown, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
+import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
+import type { Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
-import type { Store } from '../store/store.ts'
+import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
 import { validate, type Warning } from './validation.ts'
 
@@ -41,10 +41,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
+    checkKnown(principal)
     const { value, warnings } = this.#validate(body, [])
     const spec = this.#kind.spec(value, undefined)
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
-    if (spec.useWorkloadIdentity) checkWorkloadIdentity(principal, this.#options.access)
+    this.#checkTurnedOn(principal, undefined, spec)
     return { resource: await this.#insert(permit, value.name, spec), warnings }
   }
 
@@ -65,6 +66,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       readonly text?: string | undefined
     },
   ): Promise<ListPage<R>> {
+    checkKnown(principal)
     const text = query.text?.toLowerCase()
     const limit = query.limit ?? Number.POSITIVE_INFINITY
     const resources: R[] = []
@@ -98,6 +100,16 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const merged = this.#validate(mergePatch(this.#kind.inputOf(stored), patch), [])
       // What the stored resource has no more use for is not for this caller to know.
       return { spec: this.#kind.spec(merged.value, stored), warnings: distinct([...warnings, ...merged.warnings]) }
+    })
+  }
+
+  /** Gives the resource to another owner; whoever had it keeps what its roles allow, and no more. */
+  async transfer(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<R> {
+    return this.#retrying(ifMatch, async () => {
+      const permit = authorize(principal, 'transfer', await this.#stored(name))
+      checkVersion(permit.resource, ifMatch)
+      const { id, issuer = principal.issuer } = validate(OwnerInput, body).value
+      return samePrincipal({ id, issuer }, permit.resource.owner) ? permit.resource : this.#giveTo({ id, issuer }, permit)
     })
   }
 
@@ -151,12 +163,12 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       lastUpdatedAt: at,
       spec,
     } as R
-    await this.#options.store.create(resource)
+    await this.#options.store.create(resource, this.#admit(permit.principal, resource, whole(resource)))
     this.#options.nudge(name)
     return resource
   }
 
-  async #update({ resource: stored }: Permit<'write', R>, spec: R['spec']): Promise<R> {
+  async #update({ principal, resource: stored }: Permit<'write', R>, spec: R['spec']): Promise<R> {
     // Nothing to change: nothing is stored, and nothing restarts.
     if (alike(spec, stored.spec)) return stored
     const resource: R = {
@@ -167,9 +179,31 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       lastUpdatedAt: this.#options.now().toISOString(),
       spec,
     }
-    await this.#options.store.replace(resource, stored.version)
+    // What does not grow is let be, also where a quota has become smaller.
+    const grows = spec.replicaCount > stored.spec.replicaCount
+    const admit = grows ? this.#admit(principal, resource, { replicas: spec.replicaCount }) : undefined
+    await this.#options.store.replace(resource, stored.version, admit)
     this.#options.nudge(resource.name)
     return resource
+  }
+
+  async #giveTo(owner: Owner, { principal, resource: stored }: Permit<'transfer', R>): Promise<R> {
+    const resource: R = {
+      ...stored,
+      version: stored.version + 1,
+      lastUpdatedAt: this.#options.now().toISOString(),
+      owner,
+      creator: stored.creator ?? stored.owner,
+    }
+    await this.#options.store.replace(resource, stored.version, this.#admit(principal, resource, whole(resource)))
+    return resource
+  }
+
+  /** What a caller may add to what an owner has; undefined where there is no bound. */
+  #admit(principal: Principal, { owner }: R, more: Partial<Holdings>): Admit | undefined {
+    const { access } = this.#options
+    if (access.quotaExemptRoles.some((role) => hasRole(principal, role))) return undefined
+    return (held) => checkQuotas(access, held, more, samePrincipal(principal, owner))
   }
 
   async #remove({ resource }: Permit<'write', R>): Promise<void> {
@@ -177,17 +211,23 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     this.#options.nudge(resource.name)
   }
 
-  async #stored(name: string): Promise<R> {
+  /** Undefined for what is of another kind, too. */
+  async #stored(name: string): Promise<R | undefined> {
     const resource = await this.#options.store.get(name)
-    if (resource === undefined || resource.kind !== this.#kind.kind) throw new GatewayError('not_found')
-    return resource as R
+    return resource?.kind === this.#kind.kind ? (resource as R) : undefined
   }
 
   /** A right to write goes no further than the right to create; what stays as it is needs neither. */
   #checkChange(principal: Principal, before: R['spec'], after: R['spec']): void {
     const { access } = this.#options
     if (!alike(this.#kind.code(before), this.#kind.code(after))) checkDeploy(principal, access, this.#kind.kind, imageOf(after))
-    if (after.useWorkloadIdentity && !before.useWorkloadIdentity) checkWorkloadIdentity(principal, access)
+    this.#checkTurnedOn(principal, before, after)
+  }
+
+  /** What needs more than the right to write to be turned on, and nothing more to stay as it is or to be turned off. */
+  #checkTurnedOn(principal: Principal, before: R['spec'] | undefined, after: R['spec']): void {
+    const { access } = this.#options
+    if (after.useWorkloadIdentity && before?.useWorkloadIdentity !== true) checkWorkloadIdentity(principal, access)
   }
 
   #validate(body: unknown, more: readonly Mistake[]): { readonly value: Input; readonly warnings: readonly Warning[] } {
@@ -227,6 +267,11 @@ function unknownMasks(body: unknown, stored: Resource): Mistake[] {
 
 function checkVersion({ version }: Resource, ifMatch: number | undefined): void {
   if (ifMatch !== undefined && ifMatch !== version) throw new GatewayError('precondition_failed')
+}
+
+/** What a resource adds to what its owner has. */
+function whole({ kind, spec }: Resource): Partial<Holdings> {
+  return { [kind === 'tool' ? 'tools' : 'adapters']: 1, replicas: spec.replicaCount }
 }
 
 /** Undefined for a tool by endpoint. */

@@ -40,12 +40,13 @@ export function workloadSpec(input: Omit<AdapterInput, 'name' | 'eras' | 'legacy
     description: input.description,
     useWorkloadIdentity: input.useWorkloadIdentity,
     requiredRoles: [...new Set(input.requiredRoles)],
+    ...(input.ownerRoles.length === 0 ? {} : { ownerRoles: [...new Set(input.ownerRoles)] }),
   }
 }
 
 /** What an answer shows: the fields of every kind around its own. */
 export function sharedView<Own extends object>(resource: Resource, own: Own, warnings: readonly Warning[]) {
-  const { name, spec, owner, createdAt, lastUpdatedAt } = resource
+  const { name, spec, owner, creator = owner, createdAt, lastUpdatedAt } = resource
   return {
     id: name,
     name,
@@ -57,7 +58,9 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
     description: spec.description,
     useWorkloadIdentity: spec.useWorkloadIdentity,
     requiredRoles: [...spec.requiredRoles],
-    createdBy: owner.id,
+    ownerRoles: [...(spec.ownerRoles ?? [])],
+    owner: { id: owner.id, issuer: owner.issuer },
+    createdBy: creator.id,
     createdAt,
     lastUpdatedAt,
     ...(warnings.length === 0 ? {} : { warnings: [...warnings] }),

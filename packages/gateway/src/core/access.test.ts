@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { accessRules, holdsOneOf, type AccessSettings } from './access.ts'
+import { accessRules, checkQuotas, holdsOneOf, type AccessSettings, type Holdings } from './access.ts'
 import { authorizeCreate, checkWorkloadIdentity } from './permission.ts'
 import type { Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 
-const unset: AccessSettings = { create: {}, images: [], logs: 'write' }
+const quotas = { adapters: 2, tools: 1, replicas: 5, exemptRoles: [] }
+const unset: AccessSettings = { create: {}, images: [], logs: 'write', quotas }
 const caller = (...roles: string[]): Principal => ({ id: 'alice', issuer: 'https://idp.example', name: 'Alice', roles })
 const anonymous: Principal = { id: '', issuer: 'anonymous', name: 'anonymous', roles: ['mcp.admin', 'mcp.engineer'] }
 
@@ -66,8 +67,8 @@ describe('creating', () => {
   })
 
   test('is never for the anonymous caller, whatever roles it claims', () => {
-    expect(creating(anonymous, { create: { adapter: ['*'] } })).toBe('forbidden')
-    expect(creating(anonymous, {}, { development: true })).toBe('forbidden')
+    expect(creating(anonymous, { create: { adapter: ['*'] } })).toBe('unauthenticated')
+    expect(creating(anonymous, {}, { development: true })).toBe('unauthenticated')
     expect(holdsOneOf(anonymous, ['*', 'mcp.admin'])).toBe(false)
   })
 })
@@ -79,4 +80,32 @@ test('lending the identity of the platform needs a role that is named, and with 
   expect(turning(caller('mcp.dev', 'mcp.engineer'), {}, false)).toBe('forbidden')
   expect(turning(caller('lender'), { workloadIdentityRoles: ['lender'] }, false)).toBe('done')
   expect(turning(caller('mcp.admin'), {}, false)).toBe('done')
+})
+
+describe('a quota', () => {
+  const rules = accessRules(unset, false)
+  const asking = (held: Partial<Holdings>, more: Partial<Holdings>, toOwner = true): string => {
+    try {
+      checkQuotas(rules, { adapters: 0, tools: 0, replicas: 0, ...held }, more, toOwner)
+      return 'done'
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+
+  test('is reached exactly, and each on its own', () => {
+    expect(asking({ adapters: 1 }, { adapters: 1, replicas: 5 })).toBe('done')
+    expect(asking({ adapters: 2 }, { adapters: 1 })).toContain('access.quotas.adapters')
+    expect(asking({ tools: 1 }, { tools: 1 })).toContain('access.quotas.tools')
+    expect(asking({ replicas: 3 }, { replicas: 3 })).toContain('access.quotas.replicas')
+  })
+
+  test('that is overdrawn by now keeps nothing from being done that adds nothing to it', () => {
+    expect(asking({ adapters: 9, replicas: 99 }, { tools: 1, replicas: 0 })).toBe('done')
+  })
+
+  test('tells how much there is to the owner alone', () => {
+    expect(asking({ replicas: 4 }, { replicas: 2 })).toContain('beside the 4 that you have, and you may have 5')
+    expect(asking({ replicas: 4 }, { replicas: 2 }, false)).not.toContain('4')
+  })
 })

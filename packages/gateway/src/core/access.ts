@@ -1,4 +1,5 @@
 import { compileGlob } from '../lib/glob.ts'
+import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, isAnonymous, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 
@@ -8,6 +9,14 @@ export interface AccessSettings {
   readonly images: readonly { readonly pattern: string; readonly roles: readonly string[] }[]
   readonly workloadIdentityRoles?: readonly string[] | undefined
   readonly logs: 'read' | 'write'
+  readonly quotas: Holdings & { readonly exemptRoles: readonly string[] }
+}
+
+/** How many things an owner has, or may have. `replicas` are those that its adapters and tools ask for together. */
+export interface Holdings {
+  readonly adapters: number
+  readonly tools: number
+  readonly replicas: number
 }
 
 /** Who may do what beyond reading and writing what is there. `mcp.admin` may do all of it; the anonymous caller nothing. */
@@ -18,6 +27,10 @@ export interface AccessRules {
   readonly workloadIdentityRoles: readonly string[]
   /** The right that reading a workload's output needs. It may hold secrets. */
   readonly logs: 'read' | 'write'
+  /** How many things each owner may have. */
+  readonly quotas: Holdings
+  /** Who may go beyond, for themselves and for others. */
+  readonly quotaExemptRoles: readonly string[]
 }
 
 export interface Image {
@@ -32,7 +45,7 @@ export const everyone = '*'
  * The rules that a configuration means. With development identity, which lets callers be whoever they say on one machine, everyone may
  * create; otherwise who holds `mcp.engineer`, as running an image is running code.
  */
-export function accessRules({ create, images, workloadIdentityRoles, logs }: AccessSettings, development: boolean): AccessRules {
+export function accessRules({ create, images, workloadIdentityRoles, logs, quotas }: AccessSettings, development: boolean): AccessRules {
   const creators = development ? [everyone] : ['mcp.engineer']
   const patterns = images.map(({ pattern, roles }) => {
     const colon = pattern.lastIndexOf(':')
@@ -45,6 +58,24 @@ export function accessRules({ create, images, workloadIdentityRoles, logs }: Acc
     },
     workloadIdentityRoles: workloadIdentityRoles ?? (development ? ['mcp.dev'] : []),
     logs,
+    quotas,
+    quotaExemptRoles: quotas.exemptRoles,
+  }
+}
+
+/**
+ * Checks that an owner who has `held` may have `more`. The error tells how much that is to the owner alone.
+ * @throws GatewayError `quota_exceeded`
+ */
+export function checkQuotas({ quotas }: AccessRules, held: Holdings, more: Partial<Holdings>, toOwner: boolean): void {
+  for (const what of ['adapters', 'tools', 'replicas'] as const) {
+    const wanted = more[what] ?? 0
+    if (wanted === 0 || held[what] + wanted <= quotas[what]) continue
+    throw new GatewayError('quota_exceeded', {
+      detail: toOwner
+        ? `This asks for ${wanted} of ${what} beside the ${held[what]} that you have, and you may have ${quotas[what]} (access.quotas.${what}).`
+        : `Its owner may have ${quotas[what]} ${what} (access.quotas.${what}).`,
+    })
   }
 }
 

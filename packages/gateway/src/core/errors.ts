@@ -10,6 +10,7 @@ const table = {
   validation_failed: { status: 400, rpc: -32602, title: 'The request has mistakes', retry: false },
   unauthenticated: { status: 401, rpc: -32600, title: 'Authentication is required', retry: false },
   forbidden: { status: 403, rpc: -32600, title: 'Not allowed', retry: false },
+  quota_exceeded: { status: 403, rpc: -32600, title: 'The quota is used up', retry: false },
   host_not_allowed: { status: 403, rpc: -32600, title: 'The Host header is not allowed', retry: false },
   origin_not_allowed: { status: 403, rpc: -32600, title: 'The Origin header is not allowed', retry: false },
   not_found: { status: 404, rpc: -32601, title: 'Not found', retry: false },

@@ -1,12 +1,15 @@
 import { holdsOneOf, type AccessRules, type Image } from './access.ts'
 import { GatewayError } from './errors.ts'
-import { adminRole, hasRole, samePrincipal, type Principal } from './principal.ts'
-import type { Resource, ResourceKind, WorkloadSpec } from './resource.ts'
+import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from './principal.ts'
+import type { AdapterSpec, Resource, ResourceKind } from './resource.ts'
 
-/** `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write. */
-export type Action = 'read' | 'use' | 'logs' | 'write'
+/**
+ * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `transfer` = give it
+ * to another owner.
+ */
+export type Action = 'read' | 'use' | 'logs' | 'write' | 'transfer'
 
-type Guarded = Pick<Resource<Pick<WorkloadSpec, 'requiredRoles'>>, 'name' | 'kind' | 'owner' | 'spec'>
+type Guarded = Pick<Resource<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>, 'name' | 'kind' | 'owner' | 'spec'>
 
 /**
  * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,
@@ -30,22 +33,34 @@ class PermitToken<A extends Action | 'create', R> {
 export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitToken<A, R>
 
 /**
- * Checks that `principal` may do `action` on `resource`.
- * @throws GatewayError `not_found` when the caller may not even see it, so that names do not leak; `forbidden` when it may see but not do.
+ * Checks that `principal` may do `action` on `resource`; undefined when there is none of the name that the caller gave. What is not there
+ * and what the caller may not see are refused alike.
+ * @throws GatewayError `not_found` when the caller may not even see it, so that names do not leak, or `unauthenticated` when the caller is
+ * anonymous; `forbidden` when it may see but not do.
  */
-export function authorize<A extends Action, R extends Guarded>(principal: Principal, action: A, resource: R): Permit<A, R> {
-  if (!mayRead(principal, resource)) throw new GatewayError('not_found')
-  if ((action === 'write' || action === 'logs') && !mayWrite(principal, resource)) {
-    throw new GatewayError('forbidden', {
-      detail: `Only the creator of ${resource.kind} '${resource.name}' or the role ${adminRole} may do this.`,
-    })
-  }
+export function authorize<A extends Action, R extends Guarded>(principal: Principal, action: A, resource: R | undefined): Permit<A, R> {
+  if (resource !== undefined && action === 'use' && resource.spec.anonymous === true) return new PermitToken(principal, action, resource)
+  checkKnown(principal)
+  if (resource === undefined || !mayRead(principal, resource)) throw new GatewayError('not_found')
+  const { kind, name } = resource
+  if ((action === 'write' || action === 'logs') && !mayWrite(principal, resource))
+    throw new GatewayError('forbidden', { detail: `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.` })
+  if (action === 'transfer' && !mayTransfer(principal, resource))
+    throw new GatewayError('forbidden', { detail: `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.` })
   return new PermitToken(principal, action, resource)
 }
 
 /**
+ * Checks that a caller is somebody, where no resource decides.
+ * @throws GatewayError `unauthenticated`
+ */
+export function checkKnown(principal: Principal): void {
+  if (isAnonymous(principal)) throw new GatewayError('unauthenticated')
+}
+
+/**
  * Checks that `principal` may create something of a kind that runs an image, or none.
- * @throws GatewayError `forbidden`
+ * @throws GatewayError `forbidden`, `unauthenticated`
  */
 export function authorizeCreate(
   principal: Principal,
@@ -63,6 +78,7 @@ export function authorizeCreate(
  * @throws GatewayError `forbidden`
  */
 export function checkDeploy(principal: Principal, rules: AccessRules, kind: ResourceKind, image: Image | undefined): void {
+  checkKnown(principal)
   const roles = rules.deployRoles(kind, image)
   if (holdsOneOf(principal, roles)) return
   const what = image === undefined ? `a ${kind}` : `a ${kind} of image '${image.name}:${image.version}'`
@@ -83,9 +99,14 @@ function needsRole(what: string, roles: readonly string[]): GatewayError {
 
 /** The filter of lists; the same rule as `authorize(…, 'read', …)`. */
 export function mayRead(principal: Principal, resource: Guarded): boolean {
+  if (isAnonymous(principal)) return false
   return mayWrite(principal, resource) || resource.spec.requiredRoles.some((role) => hasRole(principal, role))
 }
 
 function mayWrite(principal: Principal, resource: Guarded): boolean {
+  return mayTransfer(principal, resource) || resource.spec.ownerRoles?.some((role) => hasRole(principal, role)) === true
+}
+
+function mayTransfer(principal: Principal, resource: Guarded): boolean {
   return samePrincipal(principal, resource.owner) || hasRole(principal, adminRole)
 }

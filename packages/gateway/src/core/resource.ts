@@ -18,10 +18,14 @@ export interface WorkloadSpec {
   readonly useWorkloadIdentity: boolean
   /** Trimmed, distinct. */
   readonly requiredRoles: readonly string[]
+  /** Trimmed, distinct: who may write beside the owner. Absent for none. */
+  readonly ownerRoles?: readonly string[]
 }
 
-/** What of the eras of MCP an adapter's operator has said; absent means the default, and so it is stored. */
+/** What is absent is at its default, and so it is stored. */
 export interface AdapterSpec extends WorkloadSpec {
+  /** Whether callers whom nobody vouches for may use it. */
+  readonly anonymous?: true
   readonly eras?: 'passthrough'
   readonly legacyLeg?: 'translate'
 }
@@ -52,7 +56,7 @@ export interface ToolSpec extends WorkloadSpec {
   readonly endpoint?: string
 }
 
-interface Owner {
+export interface Owner {
   readonly id: string
   readonly issuer: string
 }
@@ -68,6 +72,8 @@ export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = Resou
   /** Counts the changes that a workload must follow (image, environment, replicas, identity); `status` reports which one it has reached. */
   readonly generation: number
   readonly owner: Owner
+  /** Absent as long as it is the owner. */
+  readonly creator?: Owner
   /** ISO 8601, UTC. */
   readonly createdAt: string
   readonly lastUpdatedAt: string

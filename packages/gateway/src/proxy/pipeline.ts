@@ -56,9 +56,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   /** The life of a request, in the order of the picture in the README. What throws here becomes the answer, once, in the entrance. */
   function pass(context: RequestContext, target: Target): void {
     const { request, response, principal, handed } = context // authenticate
-    const resource = resolve(options.routes, target.name) // resolve
-    context.adapter = resource.name
-    const permit = authorize(principal, 'use', resource) // authorize
+    const found = resolve(options.routes, target.name) // resolve
+    context.adapter = found?.name
+    const permit = authorize(principal, 'use', found) // authorize
+    const { resource } = permit
     context.checkMethod()
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
@@ -165,8 +166,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   }
 }
 
-function resolve(routes: RouteTable, name: string): Adapter {
+function resolve(routes: RouteTable, name: string): Adapter | undefined {
   const resource = routes.get(name)
-  if (resource === undefined || resource.kind !== 'adapter') throw new GatewayError('not_found')
-  return resource as Adapter
+  return resource?.kind === 'adapter' ? (resource as Adapter) : undefined
 }

@@ -2,8 +2,9 @@ import { chmodSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'libsql'
 import { GatewayError } from '../core/errors.ts'
+import type { Holdings } from '../core/access.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
-import type { Change, ListQuery, Store } from './store.ts'
+import type { Admit, Change, ListQuery, Store } from './store.ts'
 import { Watcher } from './watcher.ts'
 
 export interface SqliteOptions {
@@ -30,6 +31,7 @@ const migrations = [
    INSERT INTO counter VALUES (1, 0);`,
   // MCP tool names are unique, also when two processes create at once.
   `CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
+  `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer'));`,
 ]
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
@@ -126,8 +128,9 @@ class SqliteStore implements Store {
     this.#poll = setInterval(() => this.#lookForForeignChanges(), pollMs).unref()
   }
 
-  async create(resource: Resource): Promise<void> {
+  async create(resource: Resource, admit?: Admit): Promise<void> {
     this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
+      admit?.(this.#heldBeside(resource))
       const inserted = this.#database
         .prepare('INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING')
         .run(resource.name, resource.kind, resource.uid, resource.version, JSON.stringify(resource), change)
@@ -151,8 +154,9 @@ class SqliteStore implements Store {
     })
   }
 
-  async replace(resource: Resource, expectedVersion: number): Promise<void> {
+  async replace(resource: Resource, expectedVersion: number, admit?: Admit): Promise<void> {
     this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
+      admit?.(this.#heldBeside(resource))
       const updated = this.#database
         .prepare('UPDATE resource SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?')
         .run(resource.version, JSON.stringify(resource), change, resource.name, resource.uid, expectedVersion)
@@ -229,6 +233,18 @@ class SqliteStore implements Store {
     if (isFull(error, this.#file))
       return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
     return new GatewayError('store_unavailable', { ...(isDamage(error) ? { detail: 'The store is damaged.' } : {}), cause: error })
+  }
+
+  /** What the owner of a resource has besides it. */
+  #heldBeside({ name, owner }: Resource): Holdings {
+    const { adapters, tools, replicas } = this.#database
+      .prepare(
+        `SELECT count(*) FILTER (WHERE kind = 'adapter') AS adapters, count(*) FILTER (WHERE kind = 'tool') AS tools,
+           coalesce(sum(json_extract(body, '$.spec.replicaCount')), 0) AS replicas
+         FROM resource WHERE json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
+      )
+      .get(owner.id, owner.issuer, name) as Holdings
+    return { adapters, tools, replicas }
   }
 
   #missed(name: string, uid: string): GatewayError {

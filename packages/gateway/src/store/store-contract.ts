@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Holdings } from '../core/access.ts'
+import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Change, Store } from './store.ts'
 
@@ -73,6 +75,50 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
     test('a name is taken once, whatever the kind', async () => {
       await store.create(sampleResource('one'))
       expect(await codeOf(store.create(sampleResource('one', { kind: 'tool' })))).toBe('name_taken')
+    })
+
+    test('a write is admitted by what its owner has besides, of whichever kind, and by nothing of others', async () => {
+      const owned = (name: string, replicaCount: number, changes: Partial<Resource> = {}): Resource =>
+        sampleResource(name, { ...changes, spec: { ...sampleResource('x').spec, replicaCount } })
+      await store.create(owned('one', 2))
+      await store.create(owned('two', 3, { kind: 'tool' }))
+      await store.create(owned('other-id', 9, { owner: { id: 'bob', issuer: 'development' } }))
+      await store.create(owned('other-issuer', 9, { owner: { id: 'alice', issuer: 'https://idp.example' } }))
+      const seen: Holdings[] = []
+      const changed = { ...owned('one', 7), uid: (await store.get('one'))?.uid ?? '', version: 2 }
+      await store.replace(changed, 1, (held) => void seen.push(held))
+      await store.create(owned('three', 1), (held) => void seen.push(held))
+      await store.create(owned('first', 1, { owner: { id: 'carol', issuer: 'development' } }), (held) => void seen.push(held))
+      expect(seen).toEqual([
+        { adapters: 0, tools: 1, replicas: 3 },
+        { adapters: 1, tools: 1, replicas: 10 },
+        { adapters: 0, tools: 0, replicas: 0 },
+      ])
+    })
+
+    test('a write that is not admitted is not done, and what it was refused with is thrown', async () => {
+      const refuse = (): never => {
+        throw new GatewayError('quota_exceeded')
+      }
+      const resource = sampleResource('one')
+      expect(await codeOf(store.create(resource, refuse))).toBe('quota_exceeded')
+      expect(await store.get('one')).toBeUndefined()
+      await store.create(resource)
+      expect(await codeOf(store.replace(next(resource, 'new'), 1, refuse))).toBe('quota_exceeded')
+      expect(await store.get('one')).toEqual(resource)
+    })
+
+    test('of many writers at once, by several processes, no more are admitted than there is room', async () => {
+      const other = await backend.open()
+      const room = (held: Holdings): void => {
+        if (held.adapters >= 5) throw new GatewayError('quota_exceeded')
+      }
+      const outcomes = await Promise.all(
+        Array.from({ length: 40 }, (_, index) => codeOf((index % 2 === 0 ? store : other).create(sampleResource(`r${index}`), room))),
+      )
+      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(5)
+      expect(outcomes.filter((outcome) => outcome === 'quota_exceeded')).toHaveLength(35)
+      await other[Symbol.asyncDispose]()
     })
 
     test('an MCP tool name is taken once, by whichever process, and is free again with its tool', async () => {

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ModernFront, Sessions, translatedLink, type LegacySession } from '@mcp-gateway/bridge'
 import { classifyRequest, mayBeModern, outline, type ModernEndpoint } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
+import { checkKnown } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import { jsonText } from '../proxy/body.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
@@ -47,6 +48,7 @@ export class ToolFront implements AsyncDisposable {
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     this.#options.entrance.admit(request, response, routerPath, (context) => {
+      checkKnown(context.principal)
       context.checkMethod()
       context.readBody((body) => context.answer(() => this.#pass(context, body ?? Buffer.alloc(0))))
     })

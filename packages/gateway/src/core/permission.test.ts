@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest'
+import { authorize, mayRead, type Action } from './permission.ts'
+import type { Principal } from './principal.ts'
+import type { Adapter, AdapterSpec } from './resource.ts'
+
+const issuer = 'https://idp.example'
+const caller = (id: string, ...roles: string[]): Principal => ({ id, issuer, name: id, roles })
+const adapter = (spec: Partial<AdapterSpec> = {}, owner = { id: 'olga', issuer }): Pick<Adapter, 'kind' | 'name' | 'owner' | 'spec'> => ({
+  kind: 'adapter',
+  name: 'one',
+  owner,
+  spec: {
+    imageName: 'i',
+    imageVersion: '1',
+    environmentVariables: {},
+    replicaCount: 1,
+    description: '',
+    useWorkloadIdentity: false,
+    requiredRoles: ['reader'],
+    ownerRoles: ['keeper'],
+    ...spec,
+  },
+})
+
+const actions: readonly Action[] = ['read', 'use', 'logs', 'write', 'transfer']
+const outcome = (principal: Principal, action: Action, resource: ReturnType<typeof adapter> | undefined): string => {
+  try {
+    authorize(principal, action, resource)
+    return 'yes'
+  } catch (error) {
+    return (error as { code: string }).code
+  }
+}
+
+const callers: Readonly<Record<string, Principal>> = {
+  owner: caller('olga'),
+  'co-owner': caller('carl', 'Keeper'),
+  reader: caller('rob', 'reader'),
+  stranger: caller('sam', 'other'),
+  admin: caller('root', 'mcp.admin'),
+  'namesake of another issuer': { ...caller('olga'), issuer: 'https://other.example' },
+  anonymous: { id: '', issuer: 'anonymous', name: 'anonymous', roles: ['mcp.admin', 'keeper', 'reader'] },
+}
+
+describe('what a caller may do', () => {
+  const none = { read: 'not_found', use: 'not_found', logs: 'not_found', write: 'not_found', transfer: 'not_found' }
+  const all = { read: 'yes', use: 'yes', logs: 'yes', write: 'yes', transfer: 'yes' }
+  const unknown = Object.fromEntries(actions.map((action) => [action, 'unauthenticated']))
+  test.each<[string, Record<string, string>]>([
+    ['owner', all],
+    ['co-owner', { ...all, transfer: 'forbidden' }],
+    ['reader', { read: 'yes', use: 'yes', logs: 'forbidden', write: 'forbidden', transfer: 'forbidden' }],
+    ['stranger', none],
+    ['admin', all],
+    ['namesake of another issuer', none],
+    ['anonymous', unknown],
+  ])('%s', (who, expected) => {
+    const principal = callers[who] as Principal
+    expect(Object.fromEntries(actions.map((action) => [action, outcome(principal, action, adapter())]))).toEqual(expected)
+    expect(mayRead(principal, adapter())).toBe(expected['read'] === 'yes')
+  })
+
+  test.each(Object.keys(callers))('%s is told the same of what it may not see and of what does not exist', (who) => {
+    const principal = callers[who] as Principal
+    const hidden = adapter({ requiredRoles: [], ownerRoles: [] }, { id: 'nobody-here', issuer })
+    for (const action of actions) {
+      const missing = outcome(principal, action, undefined)
+      expect(missing).toBe(who === 'anonymous' ? 'unauthenticated' : 'not_found')
+      if (who !== 'admin') expect(outcome(principal, action, hidden)).toBe(missing)
+    }
+  })
+
+  test('two callers without an id are never one: nobody owns what has an owner without id (A20)', () => {
+    const principal = callers['anonymous'] as Principal
+    const orphan = adapter({}, { id: '', issuer: 'anonymous' })
+    for (const action of actions) expect(outcome(principal, action, orphan)).toBe('unauthenticated')
+    expect(outcome(caller(''), 'write', adapter({}, { id: '', issuer }))).toBe('unauthenticated')
+  })
+
+  test('an adapter that is open to the anonymous caller may be used, by everyone, and by them not read', () => {
+    const open = adapter({ anonymous: true })
+    for (const who of ['anonymous', 'stranger']) {
+      const principal = callers[who] as Principal
+      expect(outcome(principal, 'use', open)).toBe('yes')
+      for (const action of ['read', 'logs', 'write', 'transfer'] as const) expect(outcome(principal, action, open)).not.toBe('yes')
+      expect(mayRead(principal, open)).toBe(false)
+    }
+  })
+})
