@@ -235,6 +235,14 @@ describe('a bad definition is refused with its place:', () => {
       () => schema({ type: 'object', properties: { a: { type: 'array', 'x-mcp-header': 'A' } } }),
       ['/toolDefinition/tool/inputSchema invalid_header_annotation'],
     ],
+    [
+      'a schema of megabytes whose every property is repeated by a header',
+      () => {
+        const property = (index: number): object => ({ [`p${index}`]: { type: 'string', 'x-mcp-header': `A${index}` } })
+        return schema({ type: 'object', properties: Object.assign({}, ...Array.from({ length: 80_000 }, (_, index) => property(index))) })
+      },
+      ['/toolDefinition/tool/inputSchema schema_too_large'],
+    ],
     ['a schema without a type', () => schema({}), ['/toolDefinition/tool/inputSchema/type schema_not_object']],
     [
       'a type that does not exist',

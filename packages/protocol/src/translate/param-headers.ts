@@ -19,7 +19,7 @@ export function declaredHeaders(schema: string | undefined): readonly DeclaredHe
 /** As `declaredHeaders`, but undefined when a declaration is malformed. */
 export function inspectHeaders(schema: string | undefined): readonly DeclaredHeader[] | undefined {
   if (schema?.includes('"x-mcp-header"') !== true) return []
-  const found: DeclaredHeader[] = []
+  const found = new Map<string, DeclaredHeader>()
   const visit = (node: unknown, path: readonly string[], reachable: boolean): boolean => {
     if (typeof node !== 'object' || node === null) return true
     if (Array.isArray(node)) return node.every((each) => visit(each, path, false))
@@ -28,15 +28,15 @@ export function inspectHeaders(schema: string | undefined): readonly DeclaredHea
     if (name !== undefined) {
       const header = typeof name === 'string' ? `mcp-param-${name.toLowerCase()}` : ''
       const fine = reachable && path.length > 0 && typeof name === 'string' && token.test(name) && primitive.has(String(entries['type']))
-      if (!fine || found.some((each) => each.header === header)) return false
-      found.push({ header, path })
+      if (!fine || found.has(header)) return false
+      found.set(header, { header, path })
     }
     return Object.entries(entries).every(([key, value]) => {
       if (key !== 'properties' || typeof value !== 'object' || value === null) return data.has(key) || visit(value, path, false)
       return Object.entries(value).every(([property, child]) => visit(child, [...path, property], reachable))
     })
   }
-  return withinStack(() => visit(JSON.parse(schema), [], true)) === true ? found : undefined
+  return withinStack(() => visit(JSON.parse(schema), [], true)) === true ? [...found.values()] : undefined
 }
 
 /** Keywords whose values are data, not schemas. */
