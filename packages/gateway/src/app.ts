@@ -6,6 +6,7 @@ import { accessRules } from './core/access.ts'
 import { openListener } from './http/listener.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
+import { SchemaChecks } from './lib/schema-checks.ts'
 import { Entrance } from './proxy/entrance.ts'
 import { Hop } from './proxy/hop.ts'
 import { createDataPlane } from './proxy/pipeline.ts'
@@ -68,6 +69,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, version, log, now }))
     const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys })]
 
+    const checks = parts.use(new SchemaChecks())
     const listener = parts.use(
       await openListener({
         ...config.edge,
@@ -84,6 +86,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             authenticate: authenticateDevelopment,
             maxReplicas: config.runtime.maxReplicas,
             endpointPolicy,
+            checks,
             access: accessRules(config.access, config.identity.mode === 'development'),
             now: () => new Date(),
             newUid: randomUUID,

@@ -43,12 +43,13 @@ interface Registered {
 }
 
 /** Registers a tool whose endpoint behaves so. */
-async function tool(behave: Behaviour, definition: object = {}, more: object = {}): Promise<Registered> {
+async function tool(behave: Behaviour, definition: object = {}, more: object = {}, owner = 'dev'): Promise<Registered> {
   const name = `tool-${(count += 1)}`
   const path = `/${name}`
   behaviours.set(path, behave)
   const body = JSON.stringify({ name, endpoint: origin + path, toolDefinition: { tool: { name, ...definition } }, ...more })
-  const { status, body: answer } = await gateway.send('/tools', { headers: { 'content-type': 'application/json' }, body })
+  const headers = { 'content-type': 'application/json', 'x-dev-userid': owner }
+  const { status, body: answer } = await gateway.send('/tools', { headers, body })
   if (status !== 201) throw new Error(answer.toString())
   return { name, path }
 }
@@ -160,6 +161,24 @@ describe('a call', () => {
     const { name } = await tool(json({}), { inputSchema: { type: 'object', properties: { a: { pattern: '^(a+)+$' } } } })
     const { code } = await failed(name, { a: `${'a'.repeat(50)}!` })
     expect(code).toBe('schema_too_slow')
+  })
+
+  test('holds up no other while its pattern backtracks: neither simple ones, nor those that a pattern of somebody else checks', async () => {
+    const inputSchema = { type: 'object', properties: { a: { pattern: '^(a+)+$' } } }
+    const hostile = await Promise.all(Array.from({ length: 8 }, () => tool(json({}), { inputSchema })))
+    const simple = await tool(json({}))
+    const checked = await tool(json({}), { inputSchema: { type: 'object', properties: { a: { pattern: '^b$' } } } }, {}, 'alice')
+    const order: unknown[] = []
+    const slow = hostile.map(async ({ name }) => order.push((await failed(name, { a: `${'a'.repeat(50)}!` })).code))
+    const others = [
+      call(simple.name).then(({ result }) => order.push(result.structuredContent)),
+      call(checked.name, { a: 'b' }, { headers: { 'x-dev-userid': 'alice' } }).then(({ result }) => order.push(result.structuredContent)),
+    ]
+    await Promise.all(others)
+    expect(order.length).toBeLessThan(10)
+    expect(order.filter((each) => each !== 'schema_too_slow')).toEqual([{}, {}])
+    await Promise.all(slow)
+    expect(order.filter((each) => each === 'schema_too_slow')).toHaveLength(8)
   })
 
   test('must repeat in headers the arguments that the schema declares so', async () => {
@@ -274,6 +293,16 @@ describe('an answer', () => {
     expect((await failed(bare.name)).code).toBe('no_structured_content')
     const honest = await tool(json({ content: [{ type: 'text', text: 'no' }], isError: true }), { outputSchema })
     expect((await call(honest.name)).result.content).toEqual([{ type: 'text', text: 'no' }])
+    const large = await tool(json({ t: 1, list: Array.from({ length: 10_000 }, () => 1) }), { outputSchema })
+    expect((await call(large.name)).result.structuredContent).toMatchObject({ t: 1 })
+  })
+
+  test('that the output schema can not check in time is told so, and not as wrong', async () => {
+    const outputSchema = { type: 'object', properties: { t: { pattern: '^(a+)+$' } } }
+    const { name } = await tool(json({ t: `${'a'.repeat(50)}!` }), { outputSchema })
+    const { code, retryable, text } = await failed(name)
+    expect([code, retryable]).toEqual(['schema_too_slow', false])
+    expect(text).toContain("The tool's answer could not be checked within 250 ms")
   })
 
   test.each([

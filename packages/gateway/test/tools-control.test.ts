@@ -260,6 +260,11 @@ describe('a bad definition is refused with its place:', () => {
       ['/toolDefinition/tool/inputSchema schema_too_large'],
     ],
     [
+      'a schema that takes many seconds to compile',
+      () => schema({ type: 'object', allOf: Array.from({ length: 4000 }, () => ({ contains: {} })) }),
+      ['/toolDefinition/tool/inputSchema schema_too_slow'],
+    ],
+    [
       'a long regular expression',
       () => schema({ type: 'object', properties: { a: { pattern: 'a?'.repeat(600) } } }),
       ['/toolDefinition/tool/inputSchema/properties/a/pattern pattern_too_long'],

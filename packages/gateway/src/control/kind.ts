@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import type { Mistake } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
 import type { Warning } from './validation.ts'
 
@@ -13,7 +14,7 @@ export interface Kind<R extends Resource = Resource, Input extends { readonly na
   /** Schema of the body of PATCH. */
   readonly patch: z.ZodObject
   /** Rules that the schema can not say. `body` may be anything. */
-  mistakes(body: unknown): readonly Mistake[]
+  mistakes(body: unknown, principal: Principal): readonly Mistake[] | Promise<readonly Mistake[]>
   /** What of a valid body has no effect, or another than it says. */
   warnings(input: Input): readonly Warning[]
   /** What to store for a valid body, in place of `stored` if there is something. */

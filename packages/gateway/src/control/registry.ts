@@ -42,7 +42,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
     checkKnown(principal)
-    const { value, warnings } = this.#validate(body, [])
+    const { value, warnings } = await this.#validate(principal, body, [])
     const spec = this.#kind.spec(value, undefined)
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
     this.#checkTurnedOn(principal, undefined, spec)
@@ -88,16 +88,16 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   /** `ifMatch` is the version that the caller has read, if it says so. */
   async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written<R>> {
-    return this.#change(principal, name, ifMatch, (stored) => {
-      const { value, warnings } = this.#validate(body, [...renames(name, body), ...unknownMasks(body, stored)])
+    return this.#change(principal, name, ifMatch, async (stored) => {
+      const { value, warnings } = await this.#validate(principal, body, [...renames(name, body), ...unknownMasks(body, stored)])
       return { spec: this.#kind.spec(value, stored), warnings }
     })
   }
 
   async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written<R>> {
-    return this.#change(principal, name, ifMatch, (stored) => {
-      const { warnings } = validate(this.#kind.patch, patch, () => [...renames(name, patch), ...unknownMasks(patch, stored)])
-      const merged = this.#validate(mergePatch(this.#kind.inputOf(stored), patch), [])
+    return this.#change(principal, name, ifMatch, async (stored) => {
+      const { warnings } = await validate(this.#kind.patch, patch, () => [...renames(name, patch), ...unknownMasks(patch, stored)])
+      const merged = await this.#validate(principal, mergePatch(this.#kind.inputOf(stored), patch), [])
       // What the stored resource has no more use for is not for this caller to know.
       return { spec: this.#kind.spec(merged.value, stored), warnings: distinct([...warnings, ...merged.warnings]) }
     })
@@ -108,7 +108,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return this.#retrying(ifMatch, async () => {
       const permit = authorize(principal, 'transfer', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
-      const { id, issuer = principal.issuer } = validate(OwnerInput, body).value
+      const { id, issuer = principal.issuer } = (await validate(OwnerInput, body)).value
       return samePrincipal({ id, issuer }, permit.resource.owner) ? permit.resource : this.#giveTo({ id, issuer }, permit)
     })
   }
@@ -125,12 +125,12 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     principal: Principal,
     name: string,
     ifMatch: number | undefined,
-    change: (stored: R) => { spec: R['spec']; warnings: readonly Warning[] },
+    change: (stored: R) => Promise<{ spec: R['spec']; warnings: readonly Warning[] }>,
   ): Promise<Written<R>> {
     return this.#retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
-      const { spec, warnings } = change(permit.resource)
+      const { spec, warnings } = await change(permit.resource)
       this.#checkChange(principal, permit.resource.spec, spec)
       return { resource: await this.#update(permit, spec), warnings }
     })
@@ -230,8 +230,15 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     if (after.useWorkloadIdentity && before?.useWorkloadIdentity !== true) checkWorkloadIdentity(principal, access)
   }
 
-  #validate(body: unknown, more: readonly Mistake[]): { readonly value: Input; readonly warnings: readonly Warning[] } {
-    const { value, warnings } = validate(this.#kind.input, body, () => [...this.#kind.mistakes(body), ...more])
+  async #validate(
+    principal: Principal,
+    body: unknown,
+    more: readonly Mistake[],
+  ): Promise<{ readonly value: Input; readonly warnings: readonly Warning[] }> {
+    const { value, warnings } = await validate(this.#kind.input, body, async () => [
+      ...(await this.#kind.mistakes(body, principal)),
+      ...more,
+    ])
     const input = value as unknown as Input
     return { value: input, warnings: [...warnings, ...this.#kind.warnings(input)] }
   }

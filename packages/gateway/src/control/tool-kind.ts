@@ -1,9 +1,12 @@
 import { inspectHeaders } from '@mcp-gateway/protocol'
 import { ToolInput, ToolPatch, type ToolResource } from '@mcp-gateway/contract'
-import type { Mistake } from '../core/errors.ts'
+import { GatewayError, type Mistake } from '../core/errors.ts'
+import { partyOf } from '../core/principal.ts'
 import type { McpTool, Tool, ToolSpec } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
-import { schemaMistakes } from '../lib/json-schema.ts'
+import type { SchemaMistake } from '../lib/json-schema.ts'
+import type { SchemaChecks } from '../lib/schema-checks.ts'
+import { WorkRefused } from '../lib/timed-worker.ts'
 import { tableOf, type Kind } from './kind.ts'
 import type { Warning } from './validation.ts'
 import { codeFields, environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
@@ -12,20 +15,21 @@ export interface ToolKindOptions {
   readonly maxReplicas: number
   /** Which addresses endpoints may have. Names are resolved, and checked again, at each connection. */
   readonly endpointPolicy: AddressPolicy
+  readonly checks: SchemaChecks
 }
 
 /** HTTP services with an MCP tool definition, at `/tools`. */
-export function toolKind({ maxReplicas, endpointPolicy }: ToolKindOptions): Kind<Tool, ToolInput> {
+export function toolKind({ maxReplicas, endpointPolicy, checks }: ToolKindOptions): Kind<Tool, ToolInput> {
   return {
     kind: 'tool',
     collection: '/tools',
     input: ToolInput,
     patch: ToolPatch,
-    mistakes: (body) => [
+    mistakes: async (body, principal) => [
       ...workloadMistakes(body, maxReplicas),
       ...originMistakes(body),
       ...endpointMistakes(body, endpointPolicy),
-      ...definitionMistakes(body),
+      ...(await definitionMistakes(body, (schema) => schemaMistakes(checks, schema, partyOf(principal)))),
     ],
     warnings,
     spec(input, stored): ToolSpec {
@@ -115,7 +119,23 @@ function endpointMistakes(body: unknown, policy: AddressPolicy): Mistake[] {
     : [mistake('endpoint_forbidden', `is ${refusal}, which the configuration does not allow (tools.endpointNetworks)`)]
 }
 
-function definitionMistakes(body: unknown): Mistake[] {
+/** @throws GatewayError `checks_busy` */
+async function schemaMistakes(
+  checks: SchemaChecks,
+  schema: Readonly<Record<string, unknown>>,
+  party: string,
+): Promise<readonly SchemaMistake[]> {
+  try {
+    return await checks.schemaMistakes(schema, party)
+  } catch (error) {
+    throw error instanceof WorkRefused ? new GatewayError('checks_busy', { cause: error }) : error
+  }
+}
+
+async function definitionMistakes(
+  body: unknown,
+  mistakesOf: (schema: Readonly<Record<string, unknown>>) => Promise<readonly SchemaMistake[]>,
+): Promise<Mistake[]> {
   const tool = tableOf(tableOf(tableOf(body)['toolDefinition'])['tool'])
   const { inputSchema, outputSchema } = tool
   const mistakes: Mistake[] = []
@@ -131,7 +151,7 @@ function definitionMistakes(body: unknown): Mistake[] {
         detail:
           'x-mcp-header must be a header name, on a property of primitive type that is reached through properties alone, and no two the same',
       })
-    for (const { pointer, code, detail } of schemaMistakes(schema as Record<string, unknown>))
+    for (const { pointer, code, detail } of await mistakesOf(schema as Record<string, unknown>))
       mistakes.push({ pointer: `${place}${pointer}`, code, detail })
   }
   // A list holds hundreds of them.

@@ -14,11 +14,11 @@ export interface Warning {
  * not know become warnings: other versions of the API may know them, but nothing is dropped in silence.
  * @throws GatewayError `validation_failed`
  */
-export function validate<S extends z.ZodObject>(
+export async function validate<S extends z.ZodObject>(
   schema: S,
   value: unknown,
-  more: () => readonly Mistake[] = () => [],
-): { value: z.output<S>; warnings: Warning[] } {
+  more: () => readonly Mistake[] | Promise<readonly Mistake[]> = () => [],
+): Promise<{ value: z.output<S>; warnings: Warning[] }> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new GatewayError('validation_failed', {
       detail: 'The body must be a JSON object.',
@@ -31,7 +31,7 @@ export function validate<S extends z.ZodObject>(
       mistakes: [{ pointer: '', code: 'too_deep', detail: `must not be nested deeper than ${deepest} levels` }],
     })
   const parsed = schema.safeParse(value)
-  const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...more()]
+  const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...(await more())]
   if (!parsed.success || mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
   return { value: parsed.data, warnings: unknownMembers(schema, value, []) }
 }

@@ -31,6 +31,7 @@ const table = {
   no_ready_replica: { status: 503, rpc: -32603, title: 'No replica is ready', retry: true },
   stopped: { status: 503, rpc: -32603, title: 'The server is stopped', retry: false },
   draining: { status: 503, rpc: -32603, title: 'The gateway is shutting down', retry: true },
+  checks_busy: { status: 503, rpc: -32603, title: 'Too many requests wait to be checked', retry: true },
   store_unavailable: { status: 503, rpc: -32603, title: 'The store is not available', retry: true },
   upstream_timeout: { status: 504, rpc: -32603, title: 'The server did not answer in time', retry: false },
   storage_full: { status: 507, rpc: -32603, title: 'The store is full', retry: true },

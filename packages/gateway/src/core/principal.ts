@@ -22,6 +22,11 @@ export function samePrincipal(a: Pick<Principal, 'id' | 'issuer'>, b: Pick<Princ
   return a.id !== '' && a.id === b.id && a.issuer === b.issuer
 }
 
+/** One text for one caller, for what is counted or divided by callers. */
+export function partyOf({ id, issuer }: Pick<Principal, 'id' | 'issuer'>): string {
+  return JSON.stringify([issuer, id])
+}
+
 export function hasRole(principal: Principal, role: string): boolean {
   const wanted = role.toLowerCase()
   return principal.roles.some((held) => held.toLowerCase() === wanted)

@@ -1,4 +1,3 @@
-import { createContext, Script } from 'node:vm'
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 
@@ -49,14 +48,25 @@ function compile(schema: Schema, allErrors: boolean): ValidateFunction {
     .compile(schema)
 }
 
-/** What is wrong with a schema (JSON Schema 2020-12, or draft-07 where it says so). Empty when nothing is. */
-export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
-  const mistake = (pointer: string, code: string, detail: string): SchemaMistake => ({ pointer, code, detail })
+const mistake = (pointer: string, code: string, detail: string): SchemaMistake => ({ pointer, code, detail })
+
+/** Whether a schema is too large for anything else to be asked about it. Takes no time. */
+export function sizeMistakes(schema: Schema): readonly SchemaMistake[] {
   const depth = depthOf(schema, schemaLimits.depth)
   if (depth > schemaLimits.depth) return [mistake('', 'schema_too_deep', `must not be nested deeper than ${schemaLimits.depth} levels`)]
   const size = Buffer.byteLength(JSON.stringify(schema))
-  if (size > schemaLimits.bytes)
-    return [mistake('', 'schema_too_large', `must be at most ${schemaLimits.bytes} bytes of JSON, and is ${size}`)]
+  return size > schemaLimits.bytes
+    ? [mistake('', 'schema_too_large', `must be at most ${schemaLimits.bytes} bytes of JSON, and is ${size}`)]
+    : []
+}
+
+/**
+ * What is wrong with a schema (JSON Schema 2020-12, or draft-07 where it says so). Empty when nothing is. Compiling takes up to
+ * the square of a schema's size: 64 KiB can take many seconds.
+ */
+export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
+  const tooLarge = sizeMistakes(schema)
+  if (tooLarge.length > 0) return tooLarge
   const dialect = schema['$schema']
   if (dialect !== undefined && (typeof dialect !== 'string' || !(draft07.test(dialect) || dialect.replace(/#$/, '') === draft2020)))
     return [mistake('/$schema', 'schema_dialect', `must be ${draft2020} (or draft-07)`)]
@@ -65,7 +75,9 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
   const loop = findLoop(schema)
   if (loop !== undefined) return [mistake(loop, 'schema_loop', 'refers to itself without end: no value could ever be checked by it')]
   try {
+    // What is taken here can be checked in both ways later.
     compile(schema, false)
+    compile(schema, true)
     return []
   } catch (error) {
     return [mistake('', 'schema_invalid', (error as Error).message.slice(0, 500))]
@@ -197,66 +209,19 @@ function findLoop(schema: Schema): string | undefined {
   return undefined
 }
 
-/** Values beyond this size are checked up to their first mistake only, and under a time limit whatever the schema. */
-const largeText = 16 * 1024
-/** Far more than any honest check takes; what takes longer backtracks or multiplies. */
-const timeLimitMs = 250
-/** A schema that ran into the time limit is not tried again for so long. */
-const restMs = 10_000
+/** Tells what is wrong with a value. */
+export type ValueCheck = (value: unknown) => readonly SchemaMistake[]
 
-/** A schema that values are checked against, compiled when it is first used. */
-export class CompiledSchema {
-  readonly #schema: Schema
-  readonly #risky: boolean
-  readonly #now: () => number
-  #first: ValidateFunction | undefined
-  #all: ValidateFunction | undefined
-  #restsUntil = 0
-
-  /** `schema` has no mistakes. */
-  constructor(schema: Schema, now: () => number = Date.now) {
-    this.#schema = schema
-    this.#now = now
-    this.#risky = /"(pattern|patternProperties|uniqueItems|\$ref|\$dynamicRef)"/.test(JSON.stringify(schema))
-  }
-
-  /** What is wrong with a value. `length` is that of its text. */
-  mistakes(value: unknown, length: number): readonly SchemaMistake[] {
-    const large = length > largeText
-    const check = large ? (this.#first ??= compile(this.#schema, false)) : (this.#all ??= compile(this.#schema, true))
-    if (this.#now() < this.#restsUntil) return [tooSlow]
+/** Compiles a schema that has no mistakes. With `allErrors` all that is wrong with a value is told, else only what is found first. */
+export function compileCheck(schema: Schema, allErrors: boolean): ValueCheck {
+  const check = compile(schema, allErrors)
+  return (value) => {
     try {
-      if (this.#risky || large ? inTime(() => check(value)) : check(value)) return []
+      return check(value) ? [] : readable(check.errors ?? [])
     } catch (error) {
-      if ((error as { code?: string }).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') {
-        this.#restsUntil = this.#now() + restMs
-        return [tooSlow]
-      }
-      if (error instanceof RangeError) return [{ pointer: '', code: 'too_deep', detail: 'is nested too deeply to be checked' }]
+      if (error instanceof RangeError) return [mistake('', 'too_deep', 'is nested too deeply to be checked')]
       throw error
     }
-    return readable(check.errors ?? [])
-  }
-}
-
-const tooSlow: SchemaMistake = {
-  pointer: '',
-  code: 'schema_too_slow',
-  detail: `could not be checked within ${timeLimitMs} ms: a pattern of the schema backtracks, or its references multiply`,
-}
-
-const runner = { run: (): unknown => undefined }
-let context: ReturnType<typeof createContext> | undefined
-const script = new Script('run()')
-
-/** Runs a function that may backtrack for ever. V8 can end a regular expression only from such a script. */
-function inTime(work: () => unknown): boolean {
-  context ??= createContext(runner)
-  runner.run = work
-  try {
-    return script.runInContext(context, { timeout: timeLimitMs }) === true
-  } finally {
-    runner.run = () => undefined
   }
 }
 

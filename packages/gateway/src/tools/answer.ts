@@ -1,4 +1,5 @@
 import { EventParser, LineFramer, readArray, readObject, readString, type RawObject } from '@mcp-gateway/protocol'
+import { whyUnchecked } from '../lib/schema-checks.ts'
 import { failure } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
 import type { CallResult, Progress } from './source.ts'
@@ -24,7 +25,18 @@ export class AnswerTooLong extends Error {
   override readonly name = 'AnswerTooLong'
 }
 
-/** Reads a successful answer of a tool by its content type. @throws AnswerTooLong, and what reading throws */
+/** Whether the answer fits the outputSchema could not be found out. */
+export class AnswerUnchecked extends Error {
+  override readonly name = 'AnswerUnchecked'
+  readonly code: string
+
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** Reads a successful answer of a tool by its content type. @throws AnswerTooLong, AnswerUnchecked, and what reading throws */
 export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): Promise<CallResult> {
   const { type, charset } = parseType(answer.contentType)
   if (type === 'text/event-stream') return fromStream(readEvents(answer.body, options.limitBytes), options)
@@ -92,10 +104,9 @@ async function readWhole(body: AsyncIterable<Buffer>, limit: number): Promise<Bu
   return Buffer.concat(chunks, length)
 }
 
-function fromJson(text: string, { output }: ReadingOptions): CallResult {
-  let value: unknown
+async function fromJson(text: string, { output }: ReadingOptions): Promise<CallResult> {
   try {
-    value = JSON.parse(text)
+    JSON.parse(text)
   } catch (error) {
     return wrongAnswer('malformed_json', `The tool answered JSON that is malformed: ${(error as Error).message.slice(0, 200)}`)
   }
@@ -106,8 +117,9 @@ function fromJson(text: string, { output }: ReadingOptions): CallResult {
   if (output !== undefined && ready?.get('isError') !== 'true') {
     if (structured === undefined)
       return wrongAnswer('no_structured_content', 'The tool declares an outputSchema, but answered no structured content.')
-    const checked: unknown = ready === undefined ? value : JSON.parse(structured)
-    const mistakes = output(checked, structured.length)
+    const mistakes = await output(structured)
+    const unchecked = whyUnchecked(mistakes)
+    if (unchecked !== undefined) throw new AnswerUnchecked(unchecked.code, `The tool's answer ${unchecked.detail}.`)
     if (mistakes.length > 0)
       return wrongAnswer(
         'output_mismatch',

@@ -8,7 +8,7 @@ import type { Tool } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
 import { identityHeaders } from '../proxy/headers.ts'
 import { Upstreams, type Upstream } from '../proxy/replicas.ts'
-import { AnswerTooLong, parseType, readAnswer } from './answer.ts'
+import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.ts'
 import { failure, type Failure } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
 import type { CallResult, Invocation } from './source.ts'
@@ -180,6 +180,10 @@ export class ToolCaller implements AsyncDisposable {
     const harmless = runsTwice(tool)
     if (error instanceof AnswerTooLong)
       return { code: 'answer_too_large', text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`, retry: 'no' }
+    if (error instanceof AnswerUnchecked) {
+      const { code, message: text } = error
+      return { code, text, retry: code !== 'checks_busy' ? 'no' : harmless ? 'yes' : 'unsure' }
+    }
     if (error instanceof AddressForbidden || (error as { cause?: unknown }).cause instanceof AddressForbidden)
       return { code: 'endpoint_forbidden', text: "The tool's endpoint is at an address that the gateway may not call.", retry: 'no' }
     if (error instanceof GatewayError)

@@ -2,6 +2,7 @@ import type { Config } from '../config/config.ts'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import { Parts } from '../lib/parts.ts'
+import { SchemaChecks } from '../lib/schema-checks.ts'
 import type { Entrance } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
 import type { SessionSealer } from '../proxy/sessions.ts'
@@ -45,8 +46,9 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
         now: options.now,
       }),
     )
+    const checks = parts.use(new SchemaChecks())
     const registered = parts.use(
-      await RegisteredTools.open(options.store, (permit, invocation, output) => caller.call(permit, invocation, output)),
+      await RegisteredTools.open(options.store, checks, (permit, invocation, output) => caller.call(permit, invocation, output)),
     )
     const router = new Router({
       catalogue: new Catalogue([registered]),

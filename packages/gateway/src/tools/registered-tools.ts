@@ -1,30 +1,32 @@
 import { declaredHeaders, type DeclaredHeader } from '@mcp-gateway/protocol'
 import { authorize, mayRead, type Permit } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
 import { isTool, type McpTool, type Tool } from '../core/resource.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
-import { CompiledSchema, type SchemaMistake } from '../lib/json-schema.ts'
+import type { SchemaMistake } from '../lib/json-schema.ts'
+import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/schema-checks.ts'
 import type { Change, Store } from '../store/store.ts'
 import { failure } from './failure.ts'
 import type { CallResult, Invocation, OfferedTool, SourceChange, ToolSource } from './source.ts'
 
 /** What of a tool's answer has to be checked: undefined when the tool says nothing of it. */
-export type OutputCheck = ((value: unknown, length: number) => readonly SchemaMistake[]) | undefined
+export type OutputCheck = ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>) | undefined
 
 /** Sends a call whose arguments are in order. */
 export type SendCall = (permit: Permit<'use', Tool>, invocation: Invocation, output: OutputCheck) => Promise<CallResult>
 
 /** What is made of a definition when it is first called. */
 interface Prepared {
-  readonly input: CompiledSchema
-  readonly output: CompiledSchema | undefined
+  readonly input: CheckedSchema
+  readonly output: CheckedSchema | undefined
   readonly headers: readonly DeclaredHeader[]
 }
 
 /** Tools of `/tools`, kept current by the store's changes. If the store fails, what is known goes on. */
 export class RegisteredTools implements ToolSource, AsyncDisposable {
   readonly #send: SendCall
+  readonly #checks: SchemaChecks
   readonly #byName = new Map<string, Tool>()
   /** MCP tool names by resource names. */
   readonly #toolNames = new Map<string, string>()
@@ -35,13 +37,14 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   readonly #stop = new AbortController()
   #following: Promise<void> = Promise.resolve()
 
-  private constructor(send: SendCall) {
+  private constructor(checks: SchemaChecks, send: SendCall) {
+    this.#checks = checks
     this.#send = send
   }
 
   /** Fills the table and follows the store from then on. */
-  static async open(store: Pick<Store, 'list' | 'watch'>, send: SendCall): Promise<RegisteredTools> {
-    const table = new RegisteredTools(send)
+  static async open(store: Pick<Store, 'list' | 'watch'>, checks: SchemaChecks, send: SendCall): Promise<RegisteredTools> {
+    const table = new RegisteredTools(checks, send)
     // Watching begins before listing: a change in between is seen twice rather than missed.
     const changes = store.watch(table.#stop.signal)[Symbol.asyncIterator]()
     const first = changes.next()
@@ -73,10 +76,10 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
       definition: tool.spec.toolDefinition.tool,
       declaredHeaders: prepared.headers,
       call: async (invocation) => {
-        const mistakes = argumentMistakes(prepared.input, invocation.arguments)
+        const mistakes = await argumentMistakes(prepared.input, invocation)
         if (mistakes.length > 0) return invalidArguments(mistakes)
         const { output } = prepared
-        return this.#send(permit, invocation, output === undefined ? undefined : (value, length) => output.mistakes(value, length))
+        return this.#send(permit, invocation, output === undefined ? undefined : (json) => output.mistakes(json, invocation.signal))
       },
     }
   }
@@ -86,14 +89,15 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     return () => this.#listeners.delete(listener)
   }
 
-  #prepare({ uid, version, spec }: Tool): Prepared {
+  #prepare({ uid, version, owner, spec }: Tool): Prepared {
     const key = `${uid} ${version}`
     let prepared = this.#prepared.get(key)
     if (prepared === undefined) {
       const { inputSchema, outputSchema } = spec.toolDefinition.tool
+      const party = partyOf(owner)
       prepared = {
-        input: new CompiledSchema(inputSchema),
-        output: outputSchema === undefined ? undefined : new CompiledSchema(outputSchema),
+        input: this.#checks.schema(inputSchema, party),
+        output: outputSchema === undefined ? undefined : this.#checks.schema(outputSchema, party),
         headers: declaredHeaders(JSON.stringify(inputSchema)),
       }
       this.#prepared.set(key, prepared)
@@ -162,21 +166,30 @@ function byCode(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-function argumentMistakes(schema: CompiledSchema, text: string): readonly SchemaMistake[] {
+function argumentMistakes(
+  schema: CheckedSchema,
+  { arguments: text, signal }: Invocation,
+): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
   // Tool and gateway might read different ones of two.
   const twice = findDuplicateKey(text)
   if (twice !== undefined) return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
-  return schema.mistakes(JSON.parse(text), text.length)
+  return schema.mistakes(text, signal)
 }
 
 /** Told as a result, so that models can correct themselves (MCP 2025-11-25, tools, error handling). */
 function invalidArguments(mistakes: readonly SchemaMistake[]): CallResult {
-  const slow = mistakes.some(({ code }) => code === 'schema_too_slow')
+  const unchecked = whyUnchecked(mistakes)
+  if (unchecked !== undefined)
+    return failure({
+      code: unchecked.code,
+      text: `The arguments ${unchecked.detail}; the tool was not called.`,
+      retry: unchecked.code === 'checks_busy' ? 'yes' : 'no',
+    })
   const lines = mistakes.map(({ pointer, detail }) => `- ${pointer === '' ? 'arguments' : `arguments${pointer}`}: ${detail}`)
   return failure({
-    code: slow ? 'schema_too_slow' : 'invalid_arguments',
+    code: 'invalid_arguments',
     text: `The arguments do not fit the tool's inputSchema; the tool was not called.\n${lines.join('\n')}`,
-    retry: slow ? 'no' : 'corrected',
+    retry: 'corrected',
     details: { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
   })
 }

@@ -1,0 +1,136 @@
+import { compileCheck, sizeMistakes, type SchemaMistake, type ValueCheck } from './json-schema.ts'
+import { LimitExceeded, TimedWorker, WorkRefused } from './timed-worker.ts'
+
+/** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */
+export interface SchemaTask {
+  readonly schema: string
+  readonly check?: { readonly value: string; readonly allErrors: boolean }
+}
+
+type Checker = TimedWorker<SchemaTask, readonly SchemaMistake[]>
+
+/** Far more than any honest check takes; what takes longer backtracks or multiplies. */
+const checkMs = 250
+/** Honest schemas take a tenth of it, on a slow machine too. */
+const compileMs = 2000
+const heapMb = 512
+/** A schema that exceeded a limit is not tried again for so long. */
+const restMs = 10_000
+/** All that comes in at once from honest clients waits for moments; one that floods shuts itself out first. */
+const waiting = { most: 8000, mostOfOne: 2000 }
+
+/** As it was built, from here and from the source alike: what Node.js starts by itself has to be JavaScript. */
+const program = new URL('../../dist/lib/schema-worker.js', import.meta.url)
+
+/** Checks by schemas that anyone may have written. What could take long is done by other threads, a limited time. */
+export class SchemaChecks implements AsyncDisposable {
+  /** Apart from the checks of values, which take less, and which clients wait for. */
+  readonly #compiling: Checker = new TimedWorker({ program, limits: { prepareMs: compileMs, runMs: compileMs, heapMb }, waiting })
+  readonly #checking: Checker = new TimedWorker({ program, limits: { prepareMs: compileMs, runMs: checkMs, heapMb }, waiting })
+  readonly #now: () => number
+
+  constructor(now: () => number = Date.now) {
+    this.#now = now
+  }
+
+  /** What is wrong with a schema. `party` is whose it is: parties take turns. @throws WorkRefused when too many wait */
+  async schemaMistakes(schema: Readonly<Record<string, unknown>>, party: string): Promise<readonly SchemaMistake[]> {
+    const tooLarge = sizeMistakes(schema)
+    if (tooLarge.length > 0) return tooLarge
+    const text = JSON.stringify(schema)
+    try {
+      return (await this.#compiling.run(party, () => ({ schema: text }))) ?? []
+    } catch (error) {
+      if (error instanceof LimitExceeded)
+        return [{ pointer: '', code: 'schema_too_slow', detail: `could not be compiled within ${compileMs} ms and ${heapMb} MB` }]
+      throw error
+    }
+  }
+
+  /** A schema that has no mistakes. */
+  schema(schema: Readonly<Record<string, unknown>>, party: string): CheckedSchema {
+    return new CheckedSchema(schema, party, this.#checking, this.#now)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#compiling[Symbol.asyncDispose](), this.#checking[Symbol.asyncDispose]()])
+  }
+}
+
+/** What backtracks or multiplies, wherever it stands in a schema. */
+const risky = /"(pattern|patternProperties|uniqueItems|\$ref|\$dynamicRef)"/
+/** Compiling takes the square of a schema's size: so much takes some milliseconds at worst. */
+const smallSchema = 4096
+/** Values beyond this size are checked up to their first mistake only. */
+const largeValue = 16 * 1024
+/** Each place of a value can break each rule of a schema: that many pairs of characters are some ten thousand mistakes at worst. */
+const smallProduct = 1024 * 1024
+
+/** A schema that values are checked against, compiled when it is first used. */
+export class CheckedSchema {
+  readonly #schema: Readonly<Record<string, unknown>>
+  readonly #text: string
+  readonly #party: string
+  readonly #worker: Checker
+  readonly #now: () => number
+  readonly #mayRunHere: boolean
+  #check: ValueCheck | undefined
+  #restsUntil = 0
+
+  constructor(schema: Readonly<Record<string, unknown>>, party: string, worker: Checker, now: () => number) {
+    this.#schema = schema
+    this.#text = JSON.stringify(schema)
+    this.#party = party
+    this.#worker = worker
+    this.#now = now
+    this.#mayRunHere = this.#text.length <= smallSchema && !risky.test(this.#text)
+  }
+
+  /**
+   * What is wrong with a value, given as its JSON text. At once where it can not take long, else when another thread has checked it:
+   * `schema_too_slow` when that took too long, `checks_busy` when too many wait.
+   * @param signal ends waiting: nobody wants to know any more
+   */
+  mistakes(value: string, signal?: AbortSignal): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
+    if (!this.#mayRunHere || value.length > largeValue || value.length * this.#text.length > smallProduct)
+      return this.#elsewhere(value, signal)
+    this.#check ??= compileCheck(this.#schema, true)
+    return this.#check(JSON.parse(value))
+  }
+
+  async #elsewhere(value: string, signal: AbortSignal | undefined): Promise<readonly SchemaMistake[]> {
+    const task = { schema: this.#text, check: { value, allErrors: value.length <= largeValue } }
+    try {
+      // While it waited, another one may have taken too long.
+      const found = this.#rests ? undefined : await this.#worker.run(this.#party, () => (this.#rests || signal?.aborted ? undefined : task))
+      signal?.throwIfAborted()
+      return found ?? [tooSlow]
+    } catch (error) {
+      if (error instanceof WorkRefused) return [busy]
+      if (!(error instanceof LimitExceeded)) throw error
+      this.#restsUntil = this.#now() + restMs
+      return [tooSlow]
+    }
+  }
+
+  get #rests(): boolean {
+    return this.#now() < this.#restsUntil
+  }
+}
+
+/** The mistake that says that nothing is known of the value, if there is one: `schema_too_slow`, or `checks_busy`, which passes. */
+export function whyUnchecked(mistakes: readonly SchemaMistake[]): SchemaMistake | undefined {
+  return mistakes.find((each) => each === tooSlow || each === busy)
+}
+
+const tooSlow: SchemaMistake = {
+  pointer: '',
+  code: 'schema_too_slow',
+  detail: `could not be checked within ${checkMs} ms: a pattern of the schema backtracks, or its references multiply`,
+}
+
+const busy: SchemaMistake = {
+  pointer: '',
+  code: 'checks_busy',
+  detail: 'could not be checked now: too many others wait to be checked',
+}
