@@ -59,7 +59,9 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const hop = parts.use(new Hop({ keys, self, peers: { ...config.cluster.peers, ...gateways }, now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     const { bodyLimitBytes } = config.edge
-    const entrance = new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, requestFinished })
+    const recheckMs = config.proxy.streamRecheckSeconds * 1000
+    const entrance = new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, recheckMs, requestFinished })
+    parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
     const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, settings: config.proxy, now }))
     const names = Object.keys(gateways)

@@ -21,7 +21,10 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const hop = parts.use(new Hop({ keys, self: config.cluster.name ?? '', peers: {}, now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
-    const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes: config.edge.bodyLimitBytes, requestFinished })
+    const { bodyLimitBytes } = config.edge
+    const recheckMs = config.proxy.streamRecheckSeconds * 1000
+    const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes, recheckMs, requestFinished })
+    parts.defer(async () => entrance[Symbol.dispose]())
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? [])
     const { directory } = tools

@@ -92,6 +92,8 @@ export const ConfigSchema = z.strictObject({
       connectTimeoutSeconds: seconds(5),
       /** Until the server's response headers: tool calls may be long, so this is too. */
       answerTimeoutSeconds: seconds(3600),
+      /** How often the callers of open streams are asked again whether they may: so long a stream outlives its token or role. */
+      streamRecheckSeconds: seconds(5),
       /** How long a session may exist, whatever its use. */
       sessionMaxAgeSeconds: z
         .number()

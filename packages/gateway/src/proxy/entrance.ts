@@ -13,25 +13,29 @@ export interface EntranceOptions {
   readonly authenticate: (request: IncomingMessage) => Principal | Promise<Principal>
   readonly hop: Hop
   readonly bodyLimitBytes: number
+  /** How often the callers of open streams are asked again whether they may. */
+  readonly recheckMs: number
   readonly requestFinished: (request: FinishedRequest) => void
 }
 
-/** By the response that is interrupted. */
-type Interrupts = Map<ServerResponse, (reason: GatewayError) => void>
+/** What is open and can be interrupted. */
+type Interruptible = Map<RequestContext, (reason: GatewayError) => void>
 
 /** Where every MCP request comes in and goes out, whichever endpoint it is for: its caller, its body, its error, its one line in the log. */
-export class Entrance {
+export class Entrance implements Disposable {
   readonly #options: EntranceOptions
-  readonly #interrupts: Interrupts = new Map()
+  readonly #interruptible: Interruptible = new Map()
+  readonly #recheck: NodeJS.Timeout
   #draining = false
 
   constructor(options: EntranceOptions) {
     this.#options = options
+    this.#recheck = setInterval(() => this.#askAgain(), options.recheckMs).unref()
   }
 
   /** Lets a request in. `proceed` is called once its caller is known; what it throws is the answer. `path` is for the log. */
   admit(request: IncomingMessage, response: ServerResponse, path: string, proceed: (context: RequestContext) => void): void {
-    const context = new RequestContext(request, response, path, this.#options, this.#interrupts)
+    const context = new RequestContext(request, response, path, this.#options, this.#interruptible)
     context.guard(() => {
       if (this.#draining) throw drained()
       const handed = (context.handed = this.#options.hop.open(request))
@@ -51,8 +55,32 @@ export class Entrance {
   /** New requests are refused, and what can be interrupted is; calls in progress go on. */
   drain(): void {
     this.#draining = true
-    for (const interrupt of this.#interrupts.values()) interrupt(drained())
+    for (const interrupt of this.#interruptible.values()) interrupt(drained())
   }
+
+  /** A stream outlives the token, the key or the role that it was opened with; its client is to come again and be refused. */
+  #askAgain(): void {
+    for (const [context, interrupt] of this.#interruptible) {
+      const stop = (error: unknown): void => interrupt(toGatewayError(error))
+      try {
+        // Who was handed over is asked where it came in.
+        const principal = context.handed === undefined ? this.#options.authenticate(context.request) : context.principal
+        if (principal instanceof Promise) principal.then((found) => context.stillMay(found)).catch(stop)
+        else context.stillMay(principal)
+      } catch (error) {
+        stop(error)
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#recheck)
+  }
+}
+
+/** Whether a request opens a stream that stays open: the GET stream of a session, and its modern counterpart. */
+function opensStream({ method, headers }: IncomingMessage): boolean {
+  return method === 'GET' || headers['mcp-method'] === 'subscriptions/listen'
 }
 
 /** One MCP request, from when it is let in until its line in the log is written. */
@@ -62,7 +90,7 @@ export class RequestContext {
   readonly response: ServerResponse
   readonly #path: string
   readonly #options: EntranceOptions
-  readonly #interrupts: Interrupts
+  readonly #interruptible: Interruptible
   readonly #start = performance.now()
   /** Set when a peer hands the request over. */
   handed: HandedOver | undefined
@@ -70,15 +98,17 @@ export class RequestContext {
   adapter: string | undefined
   replica: string | undefined
   body: Buffer | null = null
+  /** Throws when the caller may no longer do what it does. */
+  stillMay: (principal: Principal) => void = () => undefined
   #over = false
 
-  constructor(request: IncomingMessage, response: ServerResponse, path: string, options: EntranceOptions, interrupts: Interrupts) {
+  constructor(request: IncomingMessage, response: ServerResponse, path: string, options: EntranceOptions, interruptible: Interruptible) {
     this.requestId = requestIdOf(request)
     this.request = request
     this.response = response
     this.#path = path
     this.#options = options
-    this.#interrupts = interrupts
+    this.#interruptible = interruptible
   }
 
   /** Known to whoever is given the context. */
@@ -108,12 +138,14 @@ export class RequestContext {
     })
   }
 
-  /** For what answers by itself, not by forwarding; its streams end when the gateway drains. */
+  /** For what answers by itself, not by forwarding. */
   answer(work: () => void): void {
     const { request, response } = this
     response.setHeader('x-request-id', this.requestId)
     response.once('close', () => this.finish(response.writableFinished ? undefined : new GatewayError('client_closed_request')))
-    if (request.method === 'GET') this.onDrain(() => response.end())
+    // Whoever answers ends listen streams of the modern era when the gateway drains, because these end with an answer.
+    if (request.method === 'GET') this.streams(() => response.end())
+    else this.streams(({ code }) => (code === 'draining' ? undefined : response.destroy()))
     this.guard(work)
   }
 
@@ -126,11 +158,16 @@ export class RequestContext {
     }
   }
 
-  /** What draining does not wait for: event streams, and requests that were not sent yet. Undefined: it waits from now on. */
-  onDrain(interrupt: ((reason: GatewayError) => void) | undefined): void {
-    if (interrupt === undefined) return void this.#interrupts.delete(this.response)
-    if (!this.#interrupts.has(this.response)) this.response.once('close', () => this.#interrupts.delete(this.response))
-    this.#interrupts.set(this.response, interrupt)
+  /** How the stream that the request opens is ended, if it opens one: draining does not wait for it, and its caller is asked again and again. */
+  streams(interrupt: (reason: GatewayError) => void): void {
+    this.interruptible(opensStream(this.request) ? interrupt : undefined)
+  }
+
+  /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
+  interruptible(interrupt: ((reason: GatewayError) => void) | undefined): void {
+    if (interrupt === undefined) return void this.#interruptible.delete(this)
+    if (!this.#interruptible.has(this)) this.response.once('close', () => this.#interruptible.delete(this))
+    this.#interruptible.set(this, interrupt)
   }
 
   /** Answers with the error and ends. */

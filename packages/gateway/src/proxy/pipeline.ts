@@ -60,6 +60,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.adapter = found?.name
     const permit = authorize(principal, 'use', found) // authorize
     const { resource } = permit
+    context.stillMay = (caller) => void authorize(caller, 'use', resolve(options.routes, target.name))
     context.checkMethod()
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
@@ -108,7 +109,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           },
         }
         const stop = forward(upstream, forwarding) // forward, stream back
-        context.onDrain(request.method === 'GET' ? stop : undefined)
+        context.streams(stop)
       }
       const owner = session === undefined ? (modern ? translation.stateOwner(resource, principal, body) : undefined) : ownerOf(session)
       if (owner !== undefined && owner !== hop.self && handed === undefined) {
@@ -145,7 +146,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const waiting = new AbortController()
     const { signal } = waiting
     context.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
-    context.onDrain((reason) => waiting.abort(reason))
+    context.interruptible((reason) => waiting.abort(reason))
     upstreams.waitFor(resource.name, resource.uid, sticky, signal).then(
       (upstream) => (signal.aborted ? context.fail(signal.reason) : attempt(upstream)),
       (error: unknown) => context.fail(signal.aborted ? signal.reason : error),
