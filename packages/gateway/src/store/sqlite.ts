@@ -31,7 +31,8 @@ const migrations = [
    INSERT INTO counter VALUES (1, 0);`,
   // MCP tool names are unique, also when two processes create at once.
   `CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
-  `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer'));`,
+  // A text that is damaged belongs to nobody, and can still be replaced.
+  `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
 ]
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
@@ -241,7 +242,7 @@ class SqliteStore implements Store {
       .prepare(
         `SELECT count(*) FILTER (WHERE kind = 'adapter') AS adapters, count(*) FILTER (WHERE kind = 'tool') AS tools,
            coalesce(sum(json_extract(body, '$.spec.replicaCount')), 0) AS replicas
-         FROM resource WHERE json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
+         FROM resource WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
       )
       .get(owner.id, owner.issuer, name) as Holdings
     return { adapters, tools, replicas }
