@@ -4,6 +4,8 @@ import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
 import { ReplicaDirectory } from '../../packages/gateway/src/core/directory.ts'
 import { Entrance } from '../../packages/gateway/src/proxy/entrance.ts'
 import { Hop } from '../../packages/gateway/src/proxy/hop.ts'
+import { IdentitySigner } from '../../packages/gateway/src/proxy/identity-signer.ts'
+import { createOutgoing } from '../../packages/gateway/src/proxy/outgoing.ts'
 import { createDataPlane } from '../../packages/gateway/src/proxy/pipeline.ts'
 import { RouteTable } from '../../packages/gateway/src/proxy/routes.ts'
 import { createSessionSealer } from '../../packages/gateway/src/proxy/sessions.ts'
@@ -40,6 +42,7 @@ const plane = createDataPlane({
   routes: await RouteTable.open(await openStore({ dataDir })),
   directory,
   sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
+  outgoing: createOutgoing(new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now })),
   settings: config.proxy,
   now,
 })

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { GatewayProcess, ToolPlane } from '@mcp-gateway/testkit'
+import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose'
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, test } from 'vitest'
 
 let service: Server
@@ -11,7 +12,13 @@ let held: Promise<void> = Promise.resolve()
 beforeAll(async () => {
   service = createServer((request, response) => {
     const answer = (): void =>
-      void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ caller: request.headers['x-mcp-userid'] }))
+      void response.writeHead(200, { 'content-type': 'application/json' }).end(
+        JSON.stringify({
+          caller: request.headers['x-mcp-userid'],
+          proof: request.headers['x-mcp-identity'],
+          key: request.headers['x-key'],
+        }),
+      )
     request.resume().on('end', () => (request.url === '/held' ? void held.then(answer) : answer()))
   })
   await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
@@ -100,6 +107,23 @@ describe('tool gateways', () => {
     })
     expect(await direct({ 'x-mcpgw-hop': 'a.b.c.d' })).toMatchObject({ status: 401 })
     expect(await direct({ 'x-mcpgw-hop': '' })).toMatchObject({ status: 401 })
+  })
+
+  test('sign who calls as their gateway does, and have the credential of the tool', async () => {
+    await register('proven', { callerIdentity: 'signed', credential: { header: 'X-Key', value: 'of-the-tool' } })
+    let told: { proof?: string; key?: string } = {}
+    await expect
+      .poll(async () => {
+        const { message } = await modern('tools/call', { name: 'proven', arguments: {} })
+        told = (message.result?.['structuredContent'] ?? {}) as typeof told
+        return told.key
+      })
+      .toBe('of-the-tool')
+    const issuer = decodeJwt(told.proof ?? '').iss ?? ''
+    expect(plane.gateways.map(({ origin }) => origin)).toContain(issuer)
+    const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', issuer))
+    const { payload } = await jwtVerify(told.proof ?? '', keys, { issuer, audience: `${issuer}/tools/proven` })
+    expect(payload.sub).toBe('dev')
   })
 
   test('are alone told which tools there are', async () => {

@@ -4,7 +4,7 @@ import type { Dispatcher } from 'undici'
 export interface HttpUpstream {
   readonly pool: Dispatcher
   readonly path: string
-  /** Sent with each request, as name, value, name, value: the caller's identity, the Host. */
+  /** Sent with each request, as name, value, name, value: the caller's identity, the Host. Asked for each request, because tokens expire. */
   readonly headers: readonly string[]
 }
 

@@ -46,6 +46,27 @@ export const EnvironmentVariables = z
 export const replicaLimit = 100
 
 const roles = z.array(z.string().trim().min(1).max(256)).max(100)
+/** Names that are of HTTP, of MCP or of the gateway carry no credential. */
+const reservedHeader =
+  /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|host|origin|expect|range|if-.*|accept|accept-.*|content-.*|mcp-.*|x-mcp-.*|x-mcpgw-.*|x-request-id|forwarded|x-forwarded-.*|x-real-ip|last-event-id|traceparent|tracestate|baggage|idempotency-key)$/i
+
+/** A header with a secret value, added to every request to the server. */
+export const Credential = z
+  .strictObject({
+    header: z
+      .string()
+      .max(128)
+      .regex(/^[A-Za-z0-9][A-Za-z0-9-]*$/, "must be a header name of letters, digits and '-'")
+      .refine((name) => !reservedHeader.test(name), 'must not be a header that HTTP, MCP or the gateway uses'),
+    value: z
+      .string()
+      .max(8192)
+      .regex(/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/, 'must be visible ASCII characters, with spaces only between them'),
+  })
+  .meta({
+    id: 'Credential',
+    description: `Added to every request to the server. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored.`,
+  })
 
 /** What a workload is made of, for adapters and tools alike. */
 export const workloadFields = {
@@ -57,6 +78,11 @@ export const workloadFields = {
   useWorkloadIdentity: z.boolean(),
   requiredRoles: roles,
   ownerRoles: roles.meta({ description: 'Roles whose holders may write as the owner may, but not give it away.' }),
+  callerIdentity: z.enum(['headers', 'signed', 'none']).meta({
+    description:
+      'How the server is told who calls. `headers`: X-Mcp-UserId, X-Mcp-UserName and X-Mcp-Roles. `signed`: these, and a signed token in X-Mcp-Identity that proves them. `none`: not at all.',
+  }),
+  credential: Credential,
 }
 
 /** Somebody, as an identity provider names them. */
@@ -97,6 +123,8 @@ export const AdapterInput = z
     useWorkloadIdentity: workloadFields.useWorkloadIdentity.default(false),
     requiredRoles: workloadFields.requiredRoles.default([]),
     ownerRoles: workloadFields.ownerRoles.default([]),
+    callerIdentity: workloadFields.callerIdentity.default('headers'),
+    credential: workloadFields.credential.optional(),
     eras: eras.default('auto'),
     legacyLeg: legacyLeg.default('passthrough'),
   })
@@ -119,6 +147,8 @@ export const AdapterResource = z
     requiredRoles: z.array(z.string()),
     ownerRoles: z.array(z.string()),
     owner: Owner,
+    callerIdentity: workloadFields.callerIdentity.optional(),
+    credential: z.object({ header: z.string(), value: z.string() }).optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -12,6 +12,7 @@ import {
   replicaLimit,
   ResourceName,
   ResourceStatus,
+  workloadFields,
 } from './adapters.ts'
 import { ToolDefinitionPatch, ToolEndpoint, ToolInput, ToolResource } from './tools.ts'
 
@@ -25,6 +26,8 @@ const patchFields = {
   useWorkloadIdentity: z.boolean().nullable(),
   requiredRoles: z.array(z.string()).nullable(),
   ownerRoles: z.array(z.string()).nullable(),
+  callerIdentity: workloadFields.callerIdentity.nullable(),
+  credential: z.object({ header: z.string(), value: z.string() }).partial().nullable(),
 }
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */

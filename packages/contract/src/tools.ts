@@ -84,6 +84,8 @@ export const ToolInput = z
     useWorkloadIdentity: workloadFields.useWorkloadIdentity.default(false),
     requiredRoles: workloadFields.requiredRoles.default([]),
     ownerRoles: workloadFields.ownerRoles.default([]),
+    callerIdentity: workloadFields.callerIdentity.default('headers'),
+    credential: workloadFields.credential.optional(),
   })
   .meta({ id: 'ToolInput' })
 export type ToolInput = z.output<typeof ToolInput>
@@ -117,6 +119,8 @@ export const ToolResource = z
     requiredRoles: z.array(z.string()),
     ownerRoles: z.array(z.string()),
     owner: Owner,
+    callerIdentity: workloadFields.callerIdentity.optional(),
+    credential: z.object({ header: z.string(), value: z.string() }).optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -4,11 +4,14 @@ import type { Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
 import { openListener } from './http/listener.ts'
+import { publishKeys } from './http/published-keys.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
 import { SchemaChecks } from './lib/schema-checks.ts'
 import { Entrance } from './proxy/entrance.ts'
 import { Hop } from './proxy/hop.ts'
+import { IdentitySigner } from './proxy/identity-signer.ts'
+import { createOutgoing } from './proxy/outgoing.ts'
 import { createDataPlane } from './proxy/pipeline.ts'
 import { RouteTable } from './proxy/routes.ts'
 import { loadSessionKeys } from './proxy/session-keys.ts'
@@ -58,18 +61,21 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const { gateways } = config.tools
     const hop = parts.use(new Hop({ keys, self, peers: { ...config.cluster.peers, ...gateways }, now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
+    let origin = config.publicOrigin === undefined ? '' : new URL(config.publicOrigin).origin
+    const signer = new IdentitySigner({ keys, issuer: () => origin, now })
+    const outgoing = createOutgoing(signer)
     const { bodyLimitBytes } = config.edge
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
     const entrance = new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, recheckMs, requestFinished })
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
-    const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, settings: config.proxy, now }))
+    const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, outgoing, settings: config.proxy, now }))
     const names = Object.keys(gateways)
     const toolRouter =
       names.length > 0
         ? new RemoteRouter({ names, entrance, hop, sealer, now })
-        : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, version, log, now }))
-    const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys })]
+        : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }))
+    const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, issuer: () => origin })]
 
     const checks = parts.use(new SchemaChecks())
     const listener = parts.use(
@@ -79,7 +85,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         port: config.port,
         allowedHosts: [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])],
         endpoints,
-        routes: (api) =>
+        routes: (api) => {
           controlPlane(api, {
             store,
             runtime,
@@ -93,7 +99,9 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             now: () => new Date(),
             newUid: randomUUID,
             version,
-          }),
+          })
+          publishKeys(api, signer.jwks)
+        },
         ready: () => store.ping(),
         requestFinished,
         onDrain: () => {
@@ -103,6 +111,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         },
       }),
     )
+    if (origin === '') origin = listener.origin
     log.info({ address: listener.origin, version, store: 'sqlite', runtime: runtime.name }, 'ready')
     return { origin: listener.origin, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
   } catch (error) {

@@ -6,6 +6,8 @@ import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
 import { Entrance } from './proxy/entrance.ts'
 import { Hop } from './proxy/hop.ts'
+import { IdentitySigner } from './proxy/identity-signer.ts'
+import { createOutgoing } from './proxy/outgoing.ts'
 import { loadSessionKeys } from './proxy/session-keys.ts'
 import { createSessionSealer } from './proxy/sessions.ts'
 import { createAccessLog } from './telemetry/access-log.ts'
@@ -28,8 +30,10 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? [])
     const { directory } = tools
+    // Whatever the address of this process is, clients and servers know the gateway by another.
+    const outgoing = createOutgoing(new IdentitySigner({ keys, issuer: () => tools.issuer, now }))
     const router = parts.use(
-      await openToolRouter({ store: tools, directory, endpointPolicy, config, entrance, hop, sealer, version, log, now }),
+      await openToolRouter({ store: tools, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }),
     )
     const listener = parts.use(
       await openListener({

@@ -1,7 +1,7 @@
 import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/contract'
 import type { Adapter } from '../core/resource.ts'
 import type { Kind } from './kind.ts'
-import { codeFields, environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+import { codeFields, maskedInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
 
 /** MCP servers, at `/adapters`. */
 export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): Kind<Adapter, AdapterInput> {
@@ -17,7 +17,7 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
-    inputOf: ({ name, spec }) => ({ name, ...spec, environmentVariables: environmentInput(spec) }),
+    inputOf: ({ name, spec }) => ({ name, ...spec, ...maskedInput(spec) }),
     view: (adapter, warnings): AdapterResource => {
       const { imageName, imageVersion, eras, legacyLeg } = adapter.spec
       const own = {

@@ -1,5 +1,5 @@
 import { inspectHeaders } from '@mcp-gateway/protocol'
-import { ToolInput, ToolPatch, type ToolResource } from '@mcp-gateway/contract'
+import { maskedValue, ToolInput, ToolPatch, type ToolResource } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { partyOf } from '../core/principal.ts'
 import type { McpTool, Tool, ToolSpec } from '../core/resource.ts'
@@ -9,7 +9,7 @@ import type { SchemaChecks } from '../lib/schema-checks.ts'
 import { WorkRefused } from '../lib/timed-worker.ts'
 import { tableOf, type Kind } from './kind.ts'
 import type { Warning } from './validation.ts'
-import { codeFields, environmentInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+import { codeFields, maskedCredential, maskedInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
 
 export interface ToolKindOptions {
   readonly maxReplicas: number
@@ -35,6 +35,8 @@ export function toolKind({ maxReplicas, endpointPolicy, checks }: ToolKindOption
     spec(input, stored): ToolSpec {
       const { endpoint, toolDefinition, imageName = '', imageVersion = '' } = input
       const { port, path } = toolDefinition
+      if (input.credential?.value === maskedValue && stored !== undefined && origin(endpoint) !== origin(stored.spec.endpoint))
+        throw maskedCredential('does not follow a tool to another address: give the secret again')
       // Without an image there is nothing to run, whatever the default says.
       const replicaCount = endpoint === undefined ? input.replicaCount : 0
       return {
@@ -49,7 +51,7 @@ export function toolKind({ maxReplicas, endpointPolicy, checks }: ToolKindOption
         name,
         ...rest,
         ...(endpoint === undefined ? { imageName, imageVersion, replicaCount } : { endpoint }),
-        environmentVariables: environmentInput(spec),
+        ...maskedInput(spec),
       }
     },
     view: (tool, given): ToolResource => {
@@ -64,6 +66,10 @@ export function toolKind({ maxReplicas, endpointPolicy, checks }: ToolKindOption
         (each) => each?.toLowerCase().includes(text) === true,
       ),
   }
+}
+
+function origin(endpoint: string | undefined): string | undefined {
+  return endpoint === undefined ? undefined : new URL(endpoint).origin
 }
 
 /** The original's document spells `readOnlyHint` as `readOnly`. */

@@ -1,7 +1,7 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
-import type { Mistake } from '../core/errors.ts'
+import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
-import type { EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
+import type { Credential, EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
 import { looksSecret } from '../core/secrets.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
@@ -41,7 +41,22 @@ export function workloadSpec(input: Omit<AdapterInput, 'name' | 'eras' | 'legacy
     useWorkloadIdentity: input.useWorkloadIdentity,
     requiredRoles: [...new Set(input.requiredRoles)],
     ...(input.ownerRoles.length === 0 ? {} : { ownerRoles: [...new Set(input.ownerRoles)] }),
+    ...(input.callerIdentity === 'headers' ? {} : { callerIdentity: input.callerIdentity }),
+    ...(input.credential === undefined ? {} : { credential: storedCredential(input.credential, stored?.spec.credential) }),
   }
+}
+
+/** @throws GatewayError `validation_failed` for a mask where nothing is stored */
+function storedCredential(given: Credential, stored: Credential | undefined): Credential {
+  if (given.value !== maskedValue) return { header: given.header, value: given.value }
+  if (stored !== undefined) return { header: given.header, value: stored.value }
+  throw maskedCredential('keeps a stored secret, and none is stored')
+}
+
+export function maskedCredential(why: string): GatewayError {
+  return new GatewayError('validation_failed', {
+    mistakes: [{ pointer: '/credential/value', code: 'masked_value', detail: `'${maskedValue}' ${why}` }],
+  })
 }
 
 /** What an answer shows: the fields of every kind around its own. */
@@ -60,6 +75,8 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
     requiredRoles: [...spec.requiredRoles],
     ownerRoles: [...(spec.ownerRoles ?? [])],
     owner: { id: owner.id, issuer: owner.issuer },
+    ...(spec.callerIdentity === undefined ? {} : { callerIdentity: spec.callerIdentity }),
+    ...maskedMember(spec),
     createdBy: creator.id,
     createdAt,
     lastUpdatedAt,
@@ -67,11 +84,17 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
   }
 }
 
-/** The environment as a body says it, with masks for secrets. */
-export function environmentInput({ environmentVariables }: WorkloadSpec): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(environmentVariables).map(([key, { value, secret }]) => [key, { value: secret ? maskedValue : value, secret }]),
-  )
+/** What of a stored workload holds secrets, as a body says it, with masks for them. */
+export function maskedInput(spec: WorkloadSpec): Record<string, unknown> {
+  const environment = Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [
+    key,
+    { value: secret ? maskedValue : value, secret },
+  ])
+  return { environmentVariables: Object.fromEntries(environment), ...maskedMember(spec) }
+}
+
+function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Credential } {
+  return credential === undefined ? {} : { credential: { header: credential.header, value: maskedValue } }
 }
 
 /** What of the shared fields decides which code runs: of some images (`mcp-proxy`), the environment says. */

@@ -7,6 +7,12 @@ export interface EnvironmentValue {
   readonly secret: boolean
 }
 
+/** A header with a secret by which a server knows the gateway. */
+export interface Credential {
+  readonly header: string
+  readonly value: string
+}
+
 /** What runs, and for whom. */
 export interface WorkloadSpec {
   readonly imageName: string
@@ -20,6 +26,9 @@ export interface WorkloadSpec {
   readonly requiredRoles: readonly string[]
   /** Trimmed, distinct: who may write beside the owner. Absent for none. */
   readonly ownerRoles?: readonly string[]
+  /** How the server is told who calls; absent means by plain headers. */
+  readonly callerIdentity?: 'signed' | 'none'
+  readonly credential?: Credential
 }
 
 /** What is absent is at its default, and so it is stored. */

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
-import type { Principal } from '../core/principal.ts'
 import { chunkPassed } from './chunk-garbage.ts'
 import { rawHeader, requestHeaders, responseHeaders } from './headers.ts'
+import type { Outgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import { unknownSession, type Session } from './sessions.ts'
 
@@ -12,7 +12,7 @@ export interface Forwarding {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly requestId: string
-  readonly principal: Principal
+  readonly outgoing: Outgoing
   /** Path and query at the replica. */
   readonly path: string
   readonly body: Buffer | null
@@ -36,9 +36,9 @@ export interface Forwarding {
  * reason, any other answer goes on.
  */
 export function forward(upstream: Upstream, forwarding: Forwarding): (reason: GatewayError) => void {
-  const { request, principal, requestId, session } = forwarding
+  const { request, outgoing, requestId, session } = forwarding
   const headers = requestHeaders(request.rawHeaders, request.headers.connection, {
-    principal,
+    outgoing,
     requestId,
     upstreamSession: session?.upstreamId,
     remoteAddress: request.socket.remoteAddress,

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
-import { rawHeader, requestHeaders, responseHeaders, type RequestContext } from './headers.ts'
+import { identityHeaders, rawHeader, requestHeaders, responseHeaders, type RequestContext } from './headers.ts'
 
 const principal: Principal = { id: 'alice', issuer: 'development', name: 'Alice', roles: ['a', 'b,c'] }
 const context: RequestContext = {
-  principal,
+  outgoing: { headers: identityHeaders(principal), replaces: undefined },
   requestId: 'r1',
   upstreamSession: undefined,
   remoteAddress: '127.0.0.1',
@@ -31,6 +31,7 @@ const ours = [
   'x-mcp-userid',
   'x-mcp-username',
   'x-mcp-roles',
+  'x-mcp-identity',
   'x-dev-userid',
   'x-dev-name',
   'x-dev-roles',
@@ -41,24 +42,31 @@ const ours = [
 ]
 const denied = [...hopByHop, ...credentials, ...ours, 'host', 'content-length', 'expect', 'origin']
 
-const token = fc.string({ unit: fc.constantFrom('a', 'b', 'c', 'X', 'Y', '0', '9', '-', '_', '!', '#', '$'), minLength: 1, maxLength: 12 })
+const token = fc.string({
+  unit: fc.constantFrom('a', 'b', 'c', 'X', 'Y', '0', '9', '-', '_', '.', '!', '#', '$'),
+  minLength: 1,
+  maxLength: 12,
+})
 const value = fc.string({ unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)), maxLength: 20 })
-/** Any mixture of upper and lower case, and of dashes and underscores. */
+/** Any mixture of upper and lower case, and of dashes and what servers of the CGI kind take for them. */
 const spelling = (names: readonly string[]): fc.Arbitrary<string> =>
-  fc.tuple(fc.constantFrom(...names), fc.infiniteStream(fc.boolean()), fc.infiniteStream(fc.boolean())).map(([name, upper, under]) =>
-    name
-      .split('')
-      .map((letter) => (letter === '-' ? (under.next().value ? '_' : '-') : upper.next().value ? letter.toUpperCase() : letter))
-      .join(''),
-  )
-const harmless = token.filter((name) => !denied.includes(name.toLowerCase().replaceAll('_', '-')))
+  fc
+    .tuple(fc.constantFrom(...names), fc.infiniteStream(fc.boolean()), fc.infiniteStream(fc.constantFrom('-', '_', '.', '!', '~')))
+    .map(([name, upper, dash]) =>
+      name
+        .split('')
+        .map((letter) => (letter === '-' ? dash.next().value : upper.next().value ? letter.toUpperCase() : letter))
+        .join(''),
+    )
+const folded = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')
+const harmless = token.filter((name) => !denied.includes(folded(name)))
 
 describe('headers for the server', () => {
   test('are the client’s, in order and spelling, but for those that end at the gateway, however these are spelled', () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(fc.tuple(harmless, value), fc.tuple(spelling(denied), value))), (given) => {
         const passed = pairsOf(requestHeaders(given.flat(), undefined, context))
-        const expected = given.filter(([name]) => !denied.includes(name.toLowerCase().replaceAll('_', '-')))
+        const expected = given.filter(([name]) => !denied.includes(folded(name)))
         expect(passed.slice(0, expected.length)).toEqual(expected)
         expect(passed.slice(expected.length).map(([name]) => name)).toEqual([
           'x-request-id',
@@ -86,12 +94,25 @@ describe('headers for the server', () => {
   test('tell who calls in visible ASCII, from which the very name can be read again', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.array(fc.string({ unit: 'binary', minLength: 1 })), (id, roles) => {
-        const passed = requestHeaders([], undefined, { ...context, principal: { ...principal, id, roles } })
+        const passed = requestHeaders([], undefined, {
+          ...context,
+          outgoing: { headers: identityHeaders({ ...principal, id, roles }), replaces: undefined },
+        })
         const [sent = ''] = valuesOf(passed, 'x-mcp-userid')
         expect(sent).toMatch(/^[\x21-\x7e]*$/)
         expect(decodeURIComponent(sent)).toBe(Buffer.from(id).toString())
         const [list = ''] = valuesOf(passed, 'x-mcp-roles')
         expect(list === '' ? [] : list.split(',').map(decodeURIComponent)).toEqual(roles.map((role) => Buffer.from(role).toString()))
+      }),
+    )
+  })
+
+  test('hold the credential of the adapter in place of what the client sends by its name', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(spelling(['x-api-key']), value), { minLength: 1 }), (given) => {
+        const outgoing = { headers: ['X-Api-Key', 'secret'], replaces: 'x-api-key' }
+        const passed = pairsOf(requestHeaders(given.flat(), undefined, { ...context, outgoing }))
+        expect(passed.filter(([name]) => folded(name) === 'x-api-key')).toEqual([['X-Api-Key', 'secret']])
       }),
     )
   })

@@ -1,4 +1,6 @@
 import type { Principal } from '../core/principal.ts'
+import { canonicalName } from '../lib/header-names.ts'
+import type { Outgoing } from './outgoing.ts'
 
 /**
  * Which headers cross the gateway. Everything else passes as it is, byte for byte and in order: servers and clients may
@@ -36,6 +38,7 @@ const requestDenied: ReadonlySet<string> = new Set([
   'x-mcp-userid',
   'x-mcp-username',
   'x-mcp-roles',
+  'x-mcp-identity',
   'x-gateway-secret',
   'x-mcpgw-hop',
   'x-dev-userid',
@@ -74,7 +77,7 @@ const responseDenied: ReadonlySet<string> = new Set([
 ])
 
 export interface RequestContext {
-  readonly principal: Principal
+  readonly outgoing: Outgoing
   readonly requestId: string
   readonly upstreamSession: string | undefined
   readonly remoteAddress: string | undefined
@@ -88,24 +91,14 @@ export function requestHeaders(raw: readonly string[], connection: string | unde
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string
-    const lower = canonical(name)
-    if (requestDenied.has(lower) || named?.has(lower)) continue
+    const lower = canonicalName(name)
+    if (requestDenied.has(lower) || lower === context.outgoing.replaces || named?.has(lower)) continue
     headers.push(name, raw[index + 1] as string)
   }
   if (context.upstreamSession !== undefined) headers.push('mcp-session-id', context.upstreamSession)
   headers.push('x-request-id', context.requestId, 'forwarded', forwarded(context))
-  const identity = identityHeaders(context.principal)
-  for (const part of identity) headers.push(part)
+  for (const part of context.outgoing.headers) headers.push(part)
   return headers
-}
-
-/**
- * In lower case, with dashes for underscores: servers of the CGI kind (WSGI, PHP) can not tell `X_Mcp_UserId` from `X-Mcp-UserId`
- * (RFC 3875 section 4.1.18), so one must not pass as the other.
- */
-function canonical(name: string): string {
-  const lower = name.toLowerCase()
-  return lower.includes('_') ? lower.replaceAll('_', '-') : lower
 }
 
 /** What browsers never show as a page. A list, or a second header, may mean the last one to them. */
@@ -133,7 +126,7 @@ export function responseHeaders(raw: readonly Buffer[], requestId: string, origi
     }
     headers.push(name, value)
   }
-  if (named !== undefined) headers = headers.filter((_, index) => !named.has(canonical(headers[index & ~1] as string)))
+  if (named !== undefined) headers = headers.filter((_, index) => !named.has(canonicalName(headers[index & ~1] as string)))
   headers.push('x-request-id', requestId)
   // A page of a server would have the gateway's origin, and with it the whole REST API, were it not put in a sandbox.
   if (types !== 1 || !inert) headers.push('content-security-policy', "sandbox; default-src 'none'", 'x-content-type-options', 'nosniff')
@@ -152,7 +145,7 @@ export function rawHeader(raw: readonly Buffer[], name: string): string | undefi
 /** Header names that `Connection` makes hop-by-hop; undefined in the usual case that there are none. */
 function namedByConnection(connection: string | undefined): ReadonlySet<string> | undefined {
   if (connection === undefined || connection === 'keep-alive' || connection === 'close' || connection === 'Keep-Alive') return undefined
-  return new Set(connection.split(',').map((name) => canonical(name.trim())))
+  return new Set(connection.split(',').map((name) => canonicalName(name.trim())))
 }
 
 /** RFC 7239; IPv6 addresses in brackets and quotes. Values that would need escaping are left out. */

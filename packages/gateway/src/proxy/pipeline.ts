@@ -8,6 +8,7 @@ import type { Config } from '../config/config.ts'
 import type { Entrance, RequestContext } from './entrance.ts'
 import { forward, type Forwarding } from './forward.ts'
 import type { Hop } from './hop.ts'
+import type { DecideOutgoing } from './outgoing.ts'
 import { Upstreams, type Upstream } from './replicas.ts'
 import type { RouteTable } from './routes.ts'
 import { unknownSession, type SessionSealer } from './sessions.ts'
@@ -21,6 +22,7 @@ export interface DataPlaneOptions {
   readonly routes: RouteTable
   readonly directory: ReplicaDirectory
   readonly sealer: SessionSealer
+  readonly outgoing: DecideOutgoing
   readonly settings: Config['proxy']
   readonly now: () => number
 }
@@ -48,6 +50,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       return upstream
     },
     sealer: options.sealer,
+    outgoing: options.outgoing,
     self: hop.self,
     answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
     now: options.now,
@@ -84,7 +87,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           request,
           response,
           requestId: context.requestId,
-          principal: permit.principal,
+          outgoing: options.outgoing(permit.resource, permit.principal),
           path: upstream.replica.path + target.query,
           body,
           session,

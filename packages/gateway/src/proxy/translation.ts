@@ -6,7 +6,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { jsonText } from './body.ts'
-import { identityHeaders } from './headers.ts'
+import type { DecideOutgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
 
@@ -14,6 +14,7 @@ export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
   readonly pick: (resource: Resource) => Upstream
   readonly sealer: SessionSealer
+  readonly outgoing: DecideOutgoing
   /** How this process is called among the gateways. */
   readonly self: string
   readonly answerTimeoutMs: number
@@ -57,6 +58,8 @@ type Era = 'legacy' | 'modern'
 
 interface Server {
   readonly translator: Translator
+  /** As it was at the last request: what goes out with a request may change without a new generation. */
+  resource: Resource
   readonly generation: number
   /** Whether it speaks the modern era, as far as it was asked. */
   era: Era | undefined
@@ -131,7 +134,7 @@ export class Translation {
     const server = this.#server(resource)
     const known = this.#known(resource)?.era
     if (known !== undefined) return decide(known)
-    server.probing ??= probe(httpUpstream(upstream, principal)).then((era) => {
+    server.probing ??= probe(this.#upstream(server, upstream, principal)).then((era) => {
       Object.assign(server, { probing: undefined, era, probedAt: this.#options.now() })
       return era
     })
@@ -152,11 +155,12 @@ export class Translation {
 
   /** Goes on with a legacy session. */
   pass(resource: Resource, { upstreamId }: Session, body: Buffer | null, request: IncomingMessage, response: ServerResponse): void {
-    const sessions = this.#servers.get(resource.uid)?.translator.sessions
-    const session = sessions?.get(upstreamId)
-    if (sessions === undefined || session === undefined) throw unknownSession()
+    const server = this.#servers.get(resource.uid)
+    const session = server?.translator.sessions.get(upstreamId)
+    if (server === undefined || session === undefined) throw unknownSession()
+    server.resource = resource
     if (request.method === 'POST') jsonText(body ?? nothing)
-    sessions.take(session, request, response, body ?? nothing)
+    server.translator.sessions.take(session, request, response, body ?? nothing)
   }
 
   /** Listen streams end in good order, so that their clients open them elsewhere; calls in progress go on. */
@@ -186,19 +190,32 @@ export class Translation {
     this.#servers.clear()
   }
 
+  /** Where requests of a caller go. Connections are kept for long, so what a request carries is decided when it is sent. */
+  #upstream(server: Server, { pool, host, replica }: Upstream, principal: Principal): HttpUpstream {
+    const { outgoing } = this.#options
+    return {
+      pool,
+      path: replica.path,
+      get headers() {
+        return ['host', host, ...outgoing(server.resource, principal).headers]
+      },
+    }
+  }
+
   #server(resource: Resource): Server {
     const known = this.#servers.get(resource.uid)
-    if (known?.generation === resource.generation) return known
+    if (known?.generation === resource.generation) return Object.assign(known, { resource })
     // What was changed may speak otherwise; its sessions have ended with its replicas.
     known?.translator.close('The server was changed.')
     const server: Server = {
+      resource,
       generation: resource.generation,
       era: undefined,
       refusesLegacy: false,
       probedAt: 0,
       probing: undefined,
       translator: new Translator({
-        upstream: (principal) => httpUpstream(this.#options.pick(resource), JSON.parse(principal) as Principal),
+        upstream: (principal) => this.#upstream(server, this.#options.pick(server.resource), JSON.parse(principal) as Principal),
         refused: () => this.doubt(resource),
         newState: (principal) => this.#seal(resource, JSON.parse(principal) as Principal, randomBytes(24).toString('base64url')),
         clientInfo,
@@ -241,10 +258,6 @@ function keyOf(principal: Principal): string {
     callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles })))
   }
   return key
-}
-
-function httpUpstream({ pool, host, replica }: Upstream, principal: Principal): HttpUpstream {
-  return { pool, path: replica.path, headers: ['host', host, ...identityHeaders(principal)] }
 }
 
 /**

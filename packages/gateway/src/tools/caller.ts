@@ -6,7 +6,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
 import type { Tool } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
-import { identityHeaders } from '../proxy/headers.ts'
+import type { DecideOutgoing } from '../proxy/outgoing.ts'
 import { Upstreams, type Upstream } from '../proxy/replicas.ts'
 import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.ts'
 import { failure, type Failure } from './failure.ts'
@@ -16,6 +16,7 @@ import type { CallResult, Invocation } from './source.ts'
 export interface ToolCallerOptions {
   readonly directory: ReplicaDirectory
   readonly endpointPolicy: AddressPolicy
+  readonly outgoing: DecideOutgoing
   readonly callTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly keepAliveMs: number
@@ -83,7 +84,7 @@ export class ToolCaller implements AsyncDisposable {
       'x-mcp-deadline': new Date(this.#options.now() + this.#options.callTimeoutMs).toISOString(),
       'idempotency-key': `"${invocation.idempotencyKey}"`,
       ...invocation.trace,
-      ...pairs(identityHeaders(principal)),
+      ...pairs(this.#options.outgoing(resource, principal).headers),
     }
     try {
       return await this.#attempts(resource, headers, invocation, ending.signal, output)

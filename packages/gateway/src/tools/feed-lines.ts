@@ -9,6 +9,7 @@ export const feedPath = '/internal/tools'
 export type FeedMessage =
   | { readonly tool: Tool }
   | { readonly gone: string }
+  | { readonly issuer: string }
   | { readonly workload: string; readonly entry: DirectoryEntry | null }
   /** All that there was when the feed began has been told. */
   | { readonly complete: true }

@@ -13,6 +13,8 @@ export interface ToolFeedOptions {
   readonly entrance: Entrance
   /** Shared by all gateway processes; the first seals. */
   readonly keys: readonly Buffer[]
+  /** By which address servers know the gateway, as the issuer of identities. */
+  readonly issuer: () => string
 }
 
 const aliveMs = 5000
@@ -75,6 +77,7 @@ export class ToolFeed {
         say({ tool: withoutEnvironment(resource) })
         say({ workload: resource.name, entry: directory.get(resource.name) ?? null })
       }
+      say({ issuer: this.#options.issuer() })
       for (const resource of present) tellTool(resource)
       say({ complete: true })
       for (let next = await first; next.done !== true; next = await changes.next()) {

@@ -32,6 +32,7 @@ export class FollowedTools implements AsyncDisposable {
   readonly #stop = new AbortController()
   readonly #following: Promise<void>
   #complete = false
+  #issuer = ''
 
   constructor(options: FollowedToolsOptions) {
     this.#options = options
@@ -41,6 +42,11 @@ export class FollowedTools implements AsyncDisposable {
   /** Whether all tools are known, be it as of some time ago. */
   get complete(): boolean {
     return this.#complete
+  }
+
+  /** By which address servers know the gateway, as the issuer of identities. */
+  get issuer(): string {
+    return this.#issuer
   }
 
   list(): Promise<readonly Tool[]> {
@@ -119,6 +125,8 @@ export class FollowedTools implements AsyncDisposable {
       this.#tools.delete(message.gone)
       this.directory.delete(message.gone)
       this.#notify({ kind: 'tool', name: message.gone })
+    } else if ('issuer' in message) {
+      this.#issuer = message.issuer
     } else if ('workload' in message) {
       if (message.entry === null) this.directory.delete(message.workload)
       else this.directory.set(message.workload, message.entry)

@@ -5,6 +5,7 @@ import { Parts } from '../lib/parts.ts'
 import { SchemaChecks } from '../lib/schema-checks.ts'
 import type { Entrance } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
+import type { DecideOutgoing } from '../proxy/outgoing.ts'
 import type { SessionSealer } from '../proxy/sessions.ts'
 import type { Store } from '../store/store.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -23,6 +24,7 @@ export interface ToolRouterOptions {
   /** To the gateway process that holds a session. */
   readonly hop: Hop
   readonly sealer: SessionSealer
+  readonly outgoing: DecideOutgoing
   readonly version: string
   readonly log: Log
   readonly now: () => number
@@ -39,6 +41,7 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
       new ToolCaller({
         directory: options.directory,
         endpointPolicy: options.endpointPolicy,
+        outgoing: options.outgoing,
         callTimeoutMs: settings.callTimeoutSeconds * 1000,
         connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
         keepAliveMs: proxy.upstreamKeepAliveSeconds * 1000,

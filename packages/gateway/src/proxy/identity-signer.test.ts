@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto'
+import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, type JSONWebKeySet } from 'jose'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Principal } from '../core/principal.ts'
+import { IdentitySigner } from './identity-signer.ts'
+
+const principal: Principal = { id: 'zoë, "x"\n', issuer: 'https://idp.example', name: 'Zoë', roles: ['a,b', 'c\nd', 'ü'] }
+const origin = 'https://mcp.example.com'
+const start = 1_700_000_000_000
+const key = randomBytes(32)
+
+class Clock {
+  now = start
+}
+const signerOf = (keys: readonly Buffer[] = [key], clock = new Clock()): IdentitySigner =>
+  new IdentitySigner({ keys, issuer: () => origin, now: () => clock.now })
+const verify = (token: string, jwks: object, at = start, audience = `${origin}/adapters/a`) =>
+  jwtVerify(token, createLocalJWKSet(jwks as JSONWebKeySet), {
+    issuer: origin,
+    audience,
+    algorithms: ['ES256'],
+    currentDate: new Date(at),
+  })
+
+describe('the signed identity', () => {
+  test('tells one server who calls, whatever is in names and roles, and lives five minutes', async () => {
+    const signer = signerOf()
+    const { payload, protectedHeader } = await verify(signer.token(principal, '/adapters/a'), signer.jwks)
+    expect(payload).toEqual({
+      iss: origin,
+      aud: `${origin}/adapters/a`,
+      sub: principal.id,
+      idp: principal.issuer,
+      name: 'Zoë',
+      roles: ['a,b', 'c\nd', 'ü'],
+      iat: start / 1000,
+      exp: start / 1000 + 300,
+      jti: expect.any(String) as string,
+    })
+    expect(protectedHeader).toEqual({ alg: 'ES256', typ: 'JWT', kid: signer.jwks.keys[0]?.kid })
+  })
+
+  test('does not pass at another server, after its time, or by another key', async () => {
+    const signer = signerOf()
+    const token = signer.token(principal, '/adapters/a')
+    await expect(verify(token, signer.jwks, start, `${origin}/adapters/b`)).rejects.toMatchObject({
+      code: 'ERR_JWT_CLAIM_VALIDATION_FAILED',
+    })
+    await expect(verify(token, signer.jwks, start + 301_000)).rejects.toMatchObject({ code: 'ERR_JWT_EXPIRED' })
+    await expect(verify(token, signerOf([randomBytes(32)]).jwks)).rejects.toMatchObject({ code: 'ERR_JWKS_NO_MATCHING_KEY' })
+    await expect(verify(token.slice(0, -4), signer.jwks)).rejects.toMatchObject({ code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' })
+  })
+
+  test('names nobody when nobody vouches for the caller', async () => {
+    const signer = signerOf()
+    const { payload } = await verify(signer.token({ id: '', issuer: '', name: '', roles: [] }, '/adapters/a'), signer.jwks)
+    expect(payload).not.toHaveProperty('sub')
+    expect(payload).not.toHaveProperty('idp')
+  })
+
+  test('is made once for what is the same, and again for another caller, role, server, and in good time', () => {
+    const clock = new Clock()
+    const signer = signerOf([key], clock)
+    const token = signer.token(principal, '/adapters/a')
+    expect(signer.token({ ...principal }, '/adapters/a')).toBe(token)
+    const others = [
+      signer.token(principal, '/tools/a'),
+      signer.token({ ...principal, issuer: 'https://other.example' }, '/adapters/a'),
+      signer.token({ ...principal, roles: ['a', 'b'] }, '/adapters/a'),
+      signer.token({ ...principal, name: 'Zoe' }, '/adapters/a'),
+    ]
+    expect(new Set([token, ...others]).size).toBe(5)
+    clock.now += 149_999
+    expect(signer.token(principal, '/adapters/a')).toBe(token)
+    clock.now += 1
+    const next = signer.token(principal, '/adapters/a')
+    expect(next).not.toBe(token)
+    clock.now -= 3600_000
+    expect(signer.token(principal, '/adapters/a')).not.toBe(next)
+  })
+
+  test('verifies at every gateway with the same key, and through a rotation', async () => {
+    const [before, after] = [randomBytes(32), randomBytes(32)]
+    expect(signerOf([before]).jwks).toEqual(signerOf([before]).jwks)
+    const rotated = signerOf([after, before])
+    await verify(signerOf([before]).token(principal, '/adapters/a'), rotated.jwks)
+    await verify(rotated.token(principal, '/adapters/a'), rotated.jwks)
+    expect(decodeProtectedHeader(rotated.token(principal, '/adapters/a')).kid).toBe(signerOf([after]).jwks.keys[0]?.kid)
+    await verify(rotated.token(principal, '/adapters/a'), signerOf([before, after]).jwks)
+  })
+
+  test('has a key of the curve for every secret, and nothing of it is published but the public part', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ minLength: 32, maxLength: 32 }), async (secret) => {
+        const signer = signerOf([Buffer.from(secret)])
+        expect(Object.keys(signer.jwks.keys[0] ?? {}).toSorted()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'])
+        await verify(signer.token(principal, '/adapters/a'), signer.jwks)
+      }),
+      { numRuns: 30 },
+    )
+  })
+})
