@@ -14,6 +14,7 @@ import {
   ResourceStatus,
   workloadFields,
 } from './adapters.ts'
+import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
 import { ToolDefinitionPatch, ToolEndpoint, ToolInput, ToolResource } from './tools.ts'
 
 const patchFields = {
@@ -55,6 +56,8 @@ export const ListQuery = z.object({
   q: z.string().optional().meta({ description: 'Names and descriptions that contain this, without case.' }),
 })
 
+export const PageQuery = ListQuery.pick({ limit: true, cursor: true })
+
 export const LogsQuery = z.object({
   instance: z.coerce.number().int().min(0).max(replicaLimit).default(0).meta({ description: 'Index of the replica.' }),
   tail: z.coerce.number().int().min(0).max(100_000).default(1000).meta({ description: 'Last lines to give first.' }),
@@ -69,7 +72,7 @@ export const LogsQuery = z.object({
 
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete'
-  /** With `{name}` for parameters. */
+  /** With `{name}` or `{id}` for parameters. */
   readonly path: string
   readonly summary: string
   readonly query?: z.ZodObject
@@ -222,6 +225,57 @@ const tools = callsOf({
   patchExample: { toolDefinition: { tool: { title: 'Weather' } } },
 })
 
+const apiKey = '/api-keys/{id}'
+const apiKeys = {
+  create: {
+    method: 'post',
+    path: '/api-keys',
+    summary: 'Make a key for programs that acts as its creator. It is shown once.',
+    body: {
+      type: 'application/json',
+      schema: ApiKeyInput,
+      example: { name: 'nightly build', roles: [], expiresAt: '2030-01-01T00:00:00Z' },
+    },
+    success: { status: 201, description: 'Made.', schema: ApiKeyCreated, headers: { ...etag, Location: 'Its address.' } },
+    problems: [403, 413, 415],
+  },
+  list: {
+    method: 'get',
+    path: '/api-keys',
+    summary: "List the caller's keys; with the role mcp.admin, those of all.",
+    query: PageQuery,
+    success: {
+      status: 200,
+      description: 'In order of their ids.',
+      schema: z.array(ApiKeyResource),
+      headers: { Link: 'The next page (RFC 8288, rel="next").' },
+    },
+    problems: [],
+  },
+  get: {
+    method: 'get',
+    path: apiKey,
+    summary: 'Retrieve what is known of a key.',
+    success: { status: 200, description: 'All but the key.', schema: ApiKeyResource, headers: etag },
+    problems: [404],
+  },
+  patch: {
+    method: 'patch',
+    path: apiKey,
+    summary: 'Change name, roles or end of a key (JSON merge patch, RFC 7396).',
+    body: { type: 'application/merge-patch+json', schema: ApiKeyPatch, example: { roles: [] } },
+    success: { status: 200, description: 'Changed.', schema: ApiKeyResource, headers: etag },
+    problems: [403, 404, 409, 412, 413, 415],
+  },
+  delete: {
+    method: 'delete',
+    path: apiKey,
+    summary: 'Revoke a key, in all gateway processes within a second.',
+    success: { status: 204, description: 'Revoked.' },
+    problems: [403, 404, 412],
+  },
+} as const satisfies Record<string, Endpoint>
+
 /** The control plane as data: the OpenAPI document, the routes and the client are made from it. */
 export const endpoints = {
   createAdapter: adapters.create,
@@ -242,4 +296,9 @@ export const endpoints = {
   deleteTool: tools.delete,
   toolStatus: tools.status,
   toolLogs: tools.logs,
+  createApiKey: apiKeys.create,
+  listApiKeys: apiKeys.list,
+  getApiKey: apiKeys.get,
+  patchApiKey: apiKeys.patch,
+  deleteApiKey: apiKeys.delete,
 } as const satisfies Record<string, Endpoint>

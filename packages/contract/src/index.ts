@@ -1,4 +1,5 @@
 export * from './adapters.ts'
+export * from './api-keys.ts'
 export * from './endpoints.ts'
 export * from './openapi.ts'
 export * from './problem.ts'

@@ -22,9 +22,16 @@ export function openApiDocument(version: string): object {
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/' }],
-    security: [{ developmentIdentity: [] }, {}],
+    security: [{ apiKey: [] }, { apiKeyHeader: [] }, { developmentIdentity: [] }, {}],
     components: {
       securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'A key of /api-keys.' },
+        apiKeyHeader: {
+          type: 'apiKey',
+          in: 'header',
+          name: 'X-API-Key',
+          description: 'The same, for clients that can not set Authorization.',
+        },
         developmentIdentity: {
           type: 'apiKey',
           in: 'header',
@@ -50,7 +57,8 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
         ? { [success.type]: { schema: z.string() } }
         : undefined
   const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [name, { description, schema: { type: 'string' } }])
-  const name = endpoint.path.includes('{name}') ? { path: z.object({ name: z.string() }) } : {}
+  const [, parameter] = /\{(\w+)\}/.exec(endpoint.path) ?? []
+  const name = parameter === undefined ? {} : { path: z.object({ [parameter]: z.string() }) }
   const conditional = endpoint.problems.includes(412)
     ? {
         header: z.object({

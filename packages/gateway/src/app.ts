@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { authenticateDevelopment } from './auth/development.ts'
+import { ApiKeys } from './auth/api-keys.ts'
+import { authenticateDevelopment, type Authenticate } from './auth/development.ts'
 import type { Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
@@ -54,6 +55,8 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     )
     const routes = parts.use(await RouteTable.open(store))
     const loopback = config.identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
+    const apiKeys = parts.use(await ApiKeys.open({ collection: store.apiKeys, log, now: () => Date.now(), tellUseMs: 60_000 }))
+    const authenticate: Authenticate = (request) => apiKeys.authenticate(request) ?? authenticateDevelopment(request)
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? loopback)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
@@ -66,7 +69,8 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const outgoing = createOutgoing(signer)
     const { bodyLimitBytes } = config.edge
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
-    const entrance = new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, recheckMs, requestFinished })
+    const entrance = new Entrance({ authenticate, hop, bodyLimitBytes, recheckMs, requestFinished })
+    apiKeys.onEnd(() => entrance.askAgain())
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
     const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, outgoing, settings: config.proxy, now }))
@@ -91,7 +95,9 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             runtime,
             nudge: (name) => reconciler.nudge(name),
             problem: (name) => reconciler.problem(name),
-            authenticate: authenticateDevelopment,
+            authenticate,
+            apiKeys: config.apiKeys,
+            recheckMs,
             maxReplicas: config.runtime.maxReplicas,
             endpointPolicy,
             checks,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import Database from 'libsql'
 import { afterAll, describe, expect, test } from 'vitest'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { describeStore, sampleResource } from '../src/store/store-contract.ts'
+import { describeStore, sampleApiKey, sampleResource } from '../src/store/store-contract.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-store-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -33,6 +33,28 @@ describe('the SQLite file', () => {
     database.exec('PRAGMA user_version = 99')
     database.close()
     expect(() => openSqliteStore({ file: path })).toThrow(/newer version of the gateway/)
+  })
+
+  test('of the gateway before API keys keeps all it has, and takes keys from then on', async () => {
+    const path = newFile()
+    const adapter = sampleResource('kept')
+    const database = new Database(path)
+    database.exec(`
+      CREATE TABLE resource (name TEXT PRIMARY KEY, kind TEXT NOT NULL, uid TEXT NOT NULL, version INTEGER NOT NULL, body TEXT NOT NULL, change INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+      CREATE INDEX resource_change ON resource (change);
+      CREATE TABLE deletion (change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
+      CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
+      INSERT INTO counter VALUES (1, 7);
+      CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';
+      PRAGMA user_version = 2;`)
+    const row = 'INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?)'
+    database.prepare(row).run('kept', 'adapter', adapter.uid, 1, JSON.stringify(adapter), 7)
+    database.close()
+    await using store = openSqliteStore({ file: path })
+    expect(await store.list({})).toEqual([adapter])
+    await store.apiKeys.create(sampleApiKey('kept'))
+    await store.replace({ ...adapter, version: 2 }, 1)
+    expect(await store.get('kept')).toEqual({ ...adapter, version: 2 })
   })
 
   test('that is no database is refused, and left as it was', () => {

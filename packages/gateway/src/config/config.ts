@@ -85,6 +85,14 @@ export const ConfigSchema = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
+  apiKeys: z
+    .strictObject({
+      /** Keys that one principal may have. */
+      maxPerPrincipal: count(100),
+      /** Every key ends this long after it was made, or sooner; unset: keys may last. */
+      maxLifetimeDays: z.number().positive().max(36_500).optional(),
+    })
+    .prefault({}),
   proxy: z
     .strictObject({
       /** How long a request waits for a replica of a cold or restarting adapter. */

@@ -12,26 +12,33 @@ import { apiPage } from './api-page.ts'
 import type { Kind } from './kind.ts'
 import { Registry, type RegistryOptions, type Written } from './registry.ts'
 import { statusOf } from './status.ts'
+import { addApiKeys } from './api-key-routes.ts'
+import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
+import { afterCursor, linkNext } from './page.ts'
+import { etag, ifMatch, isKnown } from './precondition.ts'
 import { toolKind, type ToolKindOptions } from './tool-kind.ts'
 import { validateQuery } from './validation.ts'
 
-export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions {
+export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, ApiKeyRegistryOptions {
   readonly authenticate: (request: IncomingMessage) => Principal
   /** Read side only: what writes to a runtime is the reconciler. */
   readonly runtime: Pick<Runtime, 'status' | 'logs'>
   /** Why reconciling a name failed last, if it did. */
   readonly problem: (name: string) => string | undefined
   readonly version: string
+  /** How often the callers of open streams are asked again whether they may. */
+  readonly recheckMs: number
 }
 
 type Named = { Params: { name: string } }
 
-/** The control plane: `/adapters`, `/tools`, and their document. */
+/** The control plane: `/adapters`, `/tools`, `/api-keys`, and their document. */
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
   addJsonParser(app)
   addProblems(app)
   addKind(app, adapterKind(options), options)
   addKind(app, toolKind(options), options)
+  addApiKeys(app, options)
   const document = openApiDocument(options.version)
   app.get('/openapi.json', () => document)
   app.get('/docs', (_request, reply) =>
@@ -52,6 +59,8 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   const { collection } = kind
   const one = `${collection}/:name`
   const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
+  const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
+    ifMatch(request, () => registry.get(principalOf(request), request.params.name))
   const answer = (reply: FastifyReply, { resource, warnings }: Written<R>): FastifyReply =>
     reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
 
@@ -63,40 +72,33 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   app.get(collection, async (request, reply) => {
     const principal = principalOf(request)
     const query = validateQuery(ListQuery, request.query)
-    const after = query.cursor === undefined ? undefined : Buffer.from(query.cursor, 'base64url').toString()
+    const after = afterCursor(query.cursor)
     const page = await registry.list(principal, { limit: query.limit, after, prefix: query.name, text: query.q })
-    if (page.next !== undefined) {
-      const next = new URLSearchParams({
-        ...(request.query as Record<string, string>),
-        cursor: Buffer.from(page.next).toString('base64url'),
-      })
-      reply.header('link', `<${collection}?${next.toString()}>; rel="next"`)
-    }
+    linkNext(request, reply, page)
     return page.resources.map((resource) => kind.view(resource, []))
   })
 
   app.get<Named>(one, async (request, reply) => {
     const resource = await registry.get(principalOf(request), request.params.name)
-    const tag = etag(resource)
-    if (splitTags(request.headers['if-none-match']).includes(tag)) return reply.code(304).header('etag', tag).send()
+    if (isKnown(request, resource)) return reply.code(304).header('etag', etag(resource)).send()
     return answer(reply, { resource, warnings: [] })
   })
 
   app.put<Named>(one, async (request, reply) =>
-    answer(reply, await registry.replace(principalOf(request), request.params.name, request.body, await ifMatch(request))),
+    answer(reply, await registry.replace(principalOf(request), request.params.name, request.body, await versionOf(request))),
   )
 
   app.patch<Named>(one, async (request, reply) =>
-    answer(reply, await registry.patch(principalOf(request), request.params.name, request.body, await ifMatch(request))),
+    answer(reply, await registry.patch(principalOf(request), request.params.name, request.body, await versionOf(request))),
   )
 
   app.put<Named>(`${one}/owner`, async (request, reply) => {
-    const resource = await registry.transfer(principalOf(request), request.params.name, request.body, await ifMatch(request))
+    const resource = await registry.transfer(principalOf(request), request.params.name, request.body, await versionOf(request))
     return reply.header('etag', etag(resource)).send(resource.owner)
   })
 
   app.delete<Named>(one, async (request, reply) => {
-    await registry.delete(principalOf(request), request.params.name, await ifMatch(request))
+    await registry.delete(principalOf(request), request.params.name, await versionOf(request))
     return reply.code(204).send()
   })
 
@@ -111,6 +113,13 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
+    if (query.follow) {
+      // Like every stream, it outlives neither the credential nor the right that it was opened with.
+      const asking = setInterval(() => {
+        void (async () => registry.permitLogs(principalOf(request), request.params.name))().catch(() => reply.raw.destroy())
+      }, options.recheckMs)
+      gone.signal.addEventListener('abort', () => clearInterval(asking))
+    }
     const lines = await options.runtime.logs(
       resource.name,
       {
@@ -128,23 +137,6 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     }
     return reply.type('text/plain; charset=utf-8').send(Readable.from(terminated(lines), { objectMode: false }))
   })
-
-  /** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
-  async function ifMatch(request: FastifyRequest<Named>): Promise<number | undefined> {
-    const header = request.headers['if-match']
-    if (header === undefined || header === '*') return undefined
-    const resource = await registry.get(principalOf(request), request.params.name)
-    return splitTags(header).includes(etag(resource)) ? resource.version : -1
-  }
-}
-
-/** The incarnation is part of it, so that a tag of a deleted resource does not fit its successor. */
-function etag({ uid, version }: { readonly uid: string; readonly version: number }): string {
-  return `"${uid.slice(0, 8)}-${version}"`
-}
-
-function splitTags(header: string | undefined): string[] {
-  return header?.split(',').map((tag) => tag.trim()) ?? []
 }
 
 const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }

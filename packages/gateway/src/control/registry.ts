@@ -1,5 +1,5 @@
 import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
-import { GatewayError, type Mistake } from '../core/errors.ts'
+import type { Mistake } from '../core/errors.ts'
 import { checkQuotas, type AccessRules, type Holdings, type Image } from '../core/access.ts'
 import { authorize, authorizeCreate, checkDeploy, checkKnown, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
@@ -7,6 +7,8 @@ import type { Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
+import { pageOf, type Page } from './page.ts'
+import { checkVersion, retrying } from './precondition.ts'
 import { validate, type Warning } from './validation.ts'
 
 export interface RegistryOptions {
@@ -22,12 +24,6 @@ export interface RegistryOptions {
 export interface Written<R> {
   readonly resource: R
   readonly warnings: readonly Warning[]
-}
-
-export interface ListPage<R> {
-  readonly resources: readonly R[]
-  /** Name after which the next page begins, if there is one. */
-  readonly next?: string
 }
 
 /** Validate → authorize → store → nudge: the rules of the control plane for one kind of resources, without HTTP. */
@@ -65,25 +61,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       readonly prefix?: string | undefined
       readonly text?: string | undefined
     },
-  ): Promise<ListPage<R>> {
+  ): Promise<Page<R>> {
     checkKnown(principal)
     const text = query.text?.toLowerCase()
-    const limit = query.limit ?? Number.POSITIVE_INFINITY
-    const resources: R[] = []
-    // Read in pieces: what the caller may not see must not make pages short, nor the whole store be read for one page.
-    for (let after = query.after ?? ''; ;) {
-      const batch = await this.#options.store.list({ kind: this.#kind.kind, after, limit: batchSize })
-      for (const resource of batch as readonly R[]) {
-        if (!mayRead(principal, resource) || !resource.name.startsWith(query.prefix ?? '')) continue
-        if (text !== undefined && !this.#kind.contains(resource, text)) continue
-        const last = resources.at(-1)
-        if (resources.length === limit && last !== undefined) return { resources, next: last.name }
-        resources.push(resource)
-      }
-      const last = batch.at(-1)
-      if (batch.length < batchSize || last === undefined) return { resources }
-      after = last.name
-    }
+    return pageOf(
+      this.#options.store,
+      { kind: this.#kind.kind, after: query.after, limit: query.limit },
+      (resource) =>
+        mayRead(principal, resource) &&
+        resource.name.startsWith(query.prefix ?? '') &&
+        (text === undefined || this.#kind.contains(resource as R, text)),
+    ) as Promise<Page<R>>
   }
 
   /** `ifMatch` is the version that the caller has read, if it says so. */
@@ -105,7 +93,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   /** Gives the resource to another owner; whoever had it keeps what its roles allow, and no more. */
   async transfer(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<R> {
-    return this.#retrying(ifMatch, async () => {
+    return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'transfer', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       const { id, issuer = principal.issuer } = (await validate(OwnerInput, body)).value
@@ -114,7 +102,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async delete(principal: Principal, name: string, ifMatch: number | undefined): Promise<void> {
-    await this.#retrying(ifMatch, async () => {
+    await retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       await this.#remove(permit)
@@ -127,26 +115,13 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     ifMatch: number | undefined,
     change: (stored: R) => Promise<{ spec: R['spec']; warnings: readonly Warning[] }>,
   ): Promise<Written<R>> {
-    return this.#retrying(ifMatch, async () => {
+    return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       const { spec, warnings } = await change(permit.resource)
       this.#checkChange(principal, permit.resource.spec, spec)
       return { resource: await this.#update(permit, spec), warnings }
     })
-  }
-
-  /** A caller that named no version wants its change on whatever is there; it need not know of the race it lost. */
-  async #retrying<T>(ifMatch: number | undefined, work: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await work()
-      } catch (error) {
-        const lost = error instanceof GatewayError && error.code === 'precondition_failed'
-        if (!lost || ifMatch !== undefined) throw error
-        if (attempt === 5) throw new GatewayError('conflict', { cause: error })
-      }
-    }
   }
 
   async #insert(permit: Permit<'create'>, name: string, spec: R['spec']): Promise<R> {
@@ -244,8 +219,6 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 }
 
-const batchSize = 500
-
 function distinct(warnings: readonly Warning[]): Warning[] {
   return [...new Map(warnings.map((warning) => [`${warning.pointer} ${warning.code}`, warning])).values()]
 }
@@ -270,10 +243,6 @@ function unknownMasks(body: unknown, stored: Resource): Mistake[] {
       code: 'masked_value',
       detail: `'${maskedValue}' keeps a stored secret, and none is stored by this name`,
     }))
-}
-
-function checkVersion({ version }: Resource, ifMatch: number | undefined): void {
-  if (ifMatch !== undefined && ifMatch !== version) throw new GatewayError('precondition_failed')
 }
 
 /** What a resource adds to what its owner has. */

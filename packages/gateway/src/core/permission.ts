@@ -1,7 +1,7 @@
 import { holdsOneOf, type AccessRules, type Image } from './access.ts'
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from './principal.ts'
-import type { AdapterSpec, Resource, ResourceKind } from './resource.ts'
+import type { AdapterSpec, Owned, ResourceKind } from './resource.ts'
 
 /**
  * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `transfer` = give it
@@ -9,7 +9,8 @@ import type { AdapterSpec, Resource, ResourceKind } from './resource.ts'
  */
 export type Action = 'read' | 'use' | 'logs' | 'write' | 'transfer'
 
-type Guarded = Pick<Resource<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>, 'name' | 'kind' | 'owner' | 'spec'>
+/** Without roles it is its owner's alone. */
+type Guarded = Pick<Owned<Partial<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>>, 'name' | 'kind' | 'owner' | 'spec'>
 
 /**
  * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,
@@ -100,7 +101,7 @@ function needsRole(what: string, roles: readonly string[]): GatewayError {
 /** The filter of lists; the same rule as `authorize(…, 'read', …)`. */
 export function mayRead(principal: Principal, resource: Guarded): boolean {
   if (isAnonymous(principal)) return false
-  return mayWrite(principal, resource) || resource.spec.requiredRoles.some((role) => hasRole(principal, role))
+  return mayWrite(principal, resource) || resource.spec.requiredRoles?.some((role) => hasRole(principal, role)) === true
 }
 
 function mayWrite(principal: Principal, resource: Guarded): boolean {

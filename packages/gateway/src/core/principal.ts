@@ -7,6 +7,8 @@ export interface Principal {
   readonly name: string
   /** Trimmed, distinct. Compared without case. */
   readonly roles: readonly string[]
+  /** The id of the API key by which the caller acts as its owner, if it does. */
+  readonly apiKey?: string
 }
 
 /** The role that may do everything. */

@@ -70,16 +70,19 @@ export interface Owner {
   readonly issuer: string
 }
 
-export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = ResourceKind> {
+/** What the store must know of a thing. */
+export interface Stored<Kind extends string = string> {
   readonly kind: Kind
-  /** Unique over all kinds. */
+  /** Unique over all kinds of its collection: adapters and tools share one. */
   readonly name: string
   /** The incarnation: a name that is deleted and created again gets a new one, so that nothing of the old one (sessions, workloads) is mistaken for it. */
   readonly uid: string
-  /** Counts every stored change from 1; the ETag of the API. */
+  /** Counts every stored change that a caller has made, from 1; the ETag of the API. */
   readonly version: number
-  /** Counts the changes that a workload must follow (image, environment, replicas, identity); `status` reports which one it has reached. */
-  readonly generation: number
+}
+
+/** What somebody has made and owns. */
+export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> {
   readonly owner: Owner
   /** Absent as long as it is the owner. */
   readonly creator?: Owner
@@ -87,6 +90,11 @@ export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = Resou
   readonly createdAt: string
   readonly lastUpdatedAt: string
   readonly spec: Spec
+}
+
+export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = ResourceKind> extends Owned<Spec, Kind> {
+  /** Counts the changes that a workload must follow (image, environment, replicas, identity); `status` reports which one it has reached. */
+  readonly generation: number
 }
 
 export type Adapter = Resource<AdapterSpec, 'adapter'>

@@ -30,7 +30,7 @@ export class Entrance implements Disposable {
 
   constructor(options: EntranceOptions) {
     this.#options = options
-    this.#recheck = setInterval(() => this.#askAgain(), options.recheckMs).unref()
+    this.#recheck = setInterval(() => this.askAgain(), options.recheckMs).unref()
   }
 
   /** Lets a request in. `proceed` is called once its caller is known; what it throws is the answer. `path` is for the log. */
@@ -59,7 +59,7 @@ export class Entrance implements Disposable {
   }
 
   /** A stream outlives the token, the key or the role that it was opened with; its client is to come again and be refused. */
-  #askAgain(): void {
+  askAgain(): void {
     for (const [context, interrupt] of this.#interruptible) {
       const stop = (error: unknown): void => interrupt(toGatewayError(error))
       try {

@@ -1,3 +1,4 @@
+import { apiKeyPrefix } from '../core/api-key.ts'
 import type { Principal } from '../core/principal.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import type { Outgoing } from './outgoing.ts'
@@ -93,7 +94,10 @@ export function requestHeaders(raw: readonly string[], connection: string | unde
     const name = raw[index] as string
     const lower = canonicalName(name)
     if (requestDenied.has(lower) || lower === context.outgoing.replaces || named?.has(lower)) continue
-    headers.push(name, raw[index + 1] as string)
+    const value = raw[index + 1] as string
+    // A key of the gateway is for the gateway. Other keys of this name are the server's affair.
+    if (lower === 'x-api-key' && value.includes(apiKeyPrefix)) continue
+    headers.push(name, value)
   }
   if (context.upstreamSession !== undefined) headers.push('mcp-session-id', context.upstreamSession)
   headers.push('x-request-id', context.requestId, 'forwarded', forwarded(context))

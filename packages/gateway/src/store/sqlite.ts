@@ -2,9 +2,10 @@ import { chmodSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'libsql'
 import { GatewayError } from '../core/errors.ts'
+import type { ApiKey } from '../core/api-key.ts'
 import type { Holdings } from '../core/access.ts'
-import type { Resource, ResourceKind } from '../core/resource.ts'
-import type { Admit, Change, ListQuery, Store } from './store.ts'
+import type { Owned, Resource } from '../core/resource.ts'
+import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 import { Watcher } from './watcher.ts'
 
 export interface SqliteOptions {
@@ -33,17 +34,20 @@ const migrations = [
   `CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
   // A text that is damaged belongs to nobody, and can still be replaced.
   `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
+  `CREATE TABLE api_key (
+     name TEXT PRIMARY KEY,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX api_key_change ON api_key (change);
+   CREATE INDEX api_key_owner ON api_key (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
 ]
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
 const keptDeletions = 10_000
-
-interface Row {
-  readonly name: string
-  readonly kind: ResourceKind
-  readonly body: string
-  readonly change: number
-}
 
 /**
  * Opens the embedded store: one file, WAL, every write on disk before it returns.
@@ -108,77 +112,116 @@ function inTransaction(database: Database.Database, work: () => void, mode: 'IMM
   }
 }
 
-class SqliteStore implements Store {
-  readonly #database: Database.Database
-  readonly #file: string
-  readonly #watchers = new Set<Watcher>()
-  readonly #poll: NodeJS.Timeout
-  readonly #get: Database.Statement
-  readonly #dataVersion: Database.Statement
-  #seenVersion: number
-  #seenChange: number
-  #closed = false
+/** What all collections of one file do with it. Errors are GatewayErrors. */
+interface File {
+  readonly database: Database.Database
+  /** One transaction with a change number of its own. */
+  write(work: (change: number) => void): void
+  read<T>(work: () => T): T
+}
 
-  constructor(database: Database.Database, { file, pollMs = 500 }: SqliteOptions) {
-    this.#database = database
+function fileOf(database: Database.Database, path: string): File {
+  const read = <T>(work: () => T): T => {
+    try {
+      return work()
+    } catch (error) {
+      throw toStoreError(error, path)
+    }
+  }
+  const write = (work: (change: number) => void): void =>
+    read(() =>
+      inTransaction(database, () => {
+        const { change } = database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as { change: number }
+        work(change)
+      }),
+    )
+  return { database, read, write }
+}
+
+function toStoreError(error: unknown, path: string): GatewayError {
+  if (error instanceof GatewayError) return error
+  if ((error as { code?: string }).code === 'SQLITE_CONSTRAINT_UNIQUE')
+    return new GatewayError('name_taken', { detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).', cause: error })
+  if (isFull(error, path))
+    return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
+  return new GatewayError('store_unavailable', { ...(isDamage(error) ? { detail: 'The store is damaged.' } : {}), cause: error })
+}
+
+/** Where the things of a collection are. */
+interface Place<R extends Owned<unknown>, Held> {
+  readonly table: string
+  /** All that the table holds; the first stands for what is not known. */
+  readonly kinds: readonly [R['kind'], ...R['kind'][]]
+  /** Aggregates over the table that make up `Held`. */
+  readonly held: string
+  readonly heldOf: (row: Record<string, number>) => Held
+}
+
+class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, Held> {
+  readonly #file: File
+  readonly #place: Place<R, Held>
+  readonly #table: string
+  readonly #get: Database.Statement
+  readonly #watchers = new Set<Watcher<R>>()
+
+  constructor(file: File, place: Place<R, Held>) {
     this.#file = file
-    this.#get = database.prepare('SELECT body FROM resource WHERE name = ?')
-    this.#dataVersion = database.prepare('PRAGMA data_version')
-    this.#seenVersion = this.#readDataVersion()
-    this.#seenChange = this.#lastChange()
-    this.#poll = setInterval(() => this.#lookForForeignChanges(), pollMs).unref()
+    this.#place = place
+    this.#table = place.table
+    this.#get = file.database.prepare(`SELECT body FROM ${place.table} WHERE name = ?`)
   }
 
-  async create(resource: Resource, admit?: Admit): Promise<void> {
+  async create(resource: R, admit?: Admit<Held>): Promise<void> {
     this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
       admit?.(this.#heldBeside(resource))
-      const inserted = this.#database
-        .prepare('INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING')
-        .run(resource.name, resource.kind, resource.uid, resource.version, JSON.stringify(resource), change)
+      const inserted = this.#prepare(
+        `INSERT INTO ${this.#table} (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
+      ).run(resource.name, resource.kind, resource.uid, resource.version, JSON.stringify(resource), change)
       if (inserted.changes === 0) throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
     })
   }
 
-  async get(name: string): Promise<Resource | undefined> {
-    return this.#read(() => {
+  async get(name: string): Promise<R | undefined> {
+    return this.#file.read(() => {
       const row = this.#get.get(name) as { body: string } | undefined
-      return row === undefined ? undefined : (JSON.parse(row.body) as Resource)
+      return row === undefined ? undefined : (JSON.parse(row.body) as R)
     })
   }
 
-  async list(query: ListQuery): Promise<readonly Resource[]> {
-    return this.#read(() => {
-      const rows = this.#database
-        .prepare('SELECT body FROM resource WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?')
-        .all(query.after ?? '', query.kind ?? null, query.kind ?? null, query.limit ?? -1) as { body: string }[]
-      return rows.map(({ body }) => JSON.parse(body) as Resource)
+  async list(query: ListQuery<R>): Promise<readonly R[]> {
+    return this.#file.read(() => {
+      const rows = this.#prepare(`SELECT body FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?`).all(
+        query.after ?? '',
+        query.kind ?? null,
+        query.kind ?? null,
+        query.limit ?? -1,
+      ) as { body: string }[]
+      return rows.map(({ body }) => JSON.parse(body) as R)
     })
   }
 
-  async replace(resource: Resource, expectedVersion: number, admit?: Admit): Promise<void> {
+  async replace(resource: R, expectedVersion: number, admit?: Admit<Held>): Promise<void> {
     this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
       admit?.(this.#heldBeside(resource))
-      const updated = this.#database
-        .prepare('UPDATE resource SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?')
-        .run(resource.version, JSON.stringify(resource), change, resource.name, resource.uid, expectedVersion)
+      const updated = this.#prepare(
+        `UPDATE ${this.#table} SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?`,
+      ).run(resource.version, JSON.stringify(resource), change, resource.name, resource.uid, expectedVersion)
       if (updated.changes === 0) throw this.#missed(resource.name, resource.uid)
     })
   }
 
   async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
-    const stored = await this.get(name)
-    this.#write({ kind: stored?.kind ?? 'adapter', name }, (change) => {
-      const deleted = this.#database
-        .prepare('DELETE FROM resource WHERE name = ? AND uid = ? AND version = ?')
-        .run(name, uid, expectedVersion)
+    const kind = (await this.get(name))?.kind ?? this.#place.kinds[0]
+    this.#write({ kind, name }, (change) => {
+      const deleted = this.#prepare(`DELETE FROM ${this.#table} WHERE name = ? AND uid = ? AND version = ?`).run(name, uid, expectedVersion)
       if (deleted.changes === 0) throw this.#missed(name, uid)
-      this.#database.prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(change, name, stored?.kind ?? 'adapter')
-      this.#database.prepare('DELETE FROM deletion WHERE change < ?').run(change - keptDeletions)
+      this.#prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(change, name, kind)
+      this.#prepare('DELETE FROM deletion WHERE change < ?').run(change - keptDeletions)
     })
   }
 
-  async *watch(signal: AbortSignal): AsyncIterable<Change> {
-    const watcher = new Watcher()
+  async *watch(signal: AbortSignal): AsyncIterable<Change<R>> {
+    const watcher = new Watcher<R>()
     this.#watchers.add(watcher)
     try {
       yield* watcher.changes(signal)
@@ -187,8 +230,86 @@ class SqliteStore implements Store {
     }
   }
 
+  /** Tells what was stored after a change, by whichever process. */
+  tellAfter(change: number): void {
+    const present = this.#prepare(`SELECT body FROM ${this.#table} WHERE change > ?`).all(change) as { body: string }[]
+    const gone = this.#prepare(
+      `SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
+    ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
+    for (const { name, kind } of gone) this.#tell({ name, kind })
+    for (const { body } of present) {
+      const resource = JSON.parse(body) as R
+      this.#tell({ name: resource.name, kind: resource.kind, resource })
+    }
+  }
+
+  /** Watchers hear of a change once it is stored. */
+  #write(change: Change<R>, work: (number: number) => void): void {
+    this.#file.write(work)
+    this.#tell(change)
+  }
+
+  #tell(change: Change<R>): void {
+    for (const watcher of this.#watchers) watcher.notify(change)
+  }
+
+  /** What the owner of a resource has besides it. */
+  #heldBeside({ name, owner }: R): Held {
+    const row = this.#prepare(
+      `SELECT ${this.#place.held} FROM ${this.#table} WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
+    ).get(owner.id, owner.issuer, name) as Record<string, number>
+    return this.#place.heldOf(row)
+  }
+
+  #missed(name: string, uid: string): GatewayError {
+    const row = this.#prepare(`SELECT 1 FROM ${this.#table} WHERE name = ? AND uid = ?`).get(name, uid)
+    return row === undefined ? new GatewayError('not_found') : new GatewayError('precondition_failed')
+  }
+
+  #prepare(sql: string): Database.Statement {
+    return this.#file.database.prepare(sql)
+  }
+}
+
+const resources: Place<Resource, Holdings> = {
+  table: 'resource',
+  kinds: ['adapter', 'tool'],
+  held: `count(*) FILTER (WHERE kind = 'adapter') AS adapters, count(*) FILTER (WHERE kind = 'tool') AS tools,
+         coalesce(sum(json_extract(body, '$.spec.replicaCount')), 0) AS replicas`,
+  heldOf: ({ adapters = 0, tools = 0, replicas = 0 }) => ({ adapters, tools, replicas }),
+}
+
+const apiKeys: Place<ApiKey, number> = {
+  table: 'api_key',
+  kinds: ['api-key'],
+  held: 'count(*) AS count',
+  heldOf: ({ count = 0 }) => count,
+}
+
+class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store {
+  readonly apiKeys: SqliteCollection<ApiKey, number>
+  readonly #file: File
+  readonly #database: Database.Database
+  readonly #poll: NodeJS.Timeout
+  readonly #dataVersion: Database.Statement
+  #seenVersion: number
+  #seenChange: number
+  #closed = false
+
+  constructor(database: Database.Database, { file: path, pollMs = 500 }: SqliteOptions) {
+    const file = fileOf(database, path)
+    super(file, resources)
+    this.#file = file
+    this.apiKeys = new SqliteCollection(file, apiKeys)
+    this.#database = database
+    this.#dataVersion = database.prepare('PRAGMA data_version')
+    this.#seenVersion = this.#readDataVersion()
+    this.#seenChange = this.#lastChange()
+    this.#poll = setInterval(() => this.#lookForForeignChanges(), pollMs).unref()
+  }
+
   async ping(): Promise<void> {
-    this.#read(() => this.#lastChange())
+    this.#file.read(() => this.#lastChange())
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -202,55 +323,6 @@ class SqliteStore implements Store {
       // Another process reads, or the disk is full: what is not in the file yet stays in the log beside it.
     }
     this.#database.close()
-  }
-
-  /** One transaction with a change number of its own; watchers hear of it once it is stored. */
-  #write(change: Change, work: (number: number) => void): void {
-    try {
-      inTransaction(this.#database, () => {
-        const { change: number } = this.#database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as {
-          change: number
-        }
-        work(number)
-      })
-    } catch (error) {
-      throw this.#toError(error)
-    }
-    for (const watcher of this.#watchers) watcher.notify(change)
-  }
-
-  #read<T>(work: () => T): T {
-    try {
-      return work()
-    } catch (error) {
-      throw this.#toError(error)
-    }
-  }
-
-  #toError(error: unknown): GatewayError {
-    if (error instanceof GatewayError) return error
-    if ((error as { code?: string }).code === 'SQLITE_CONSTRAINT_UNIQUE')
-      return new GatewayError('name_taken', { detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).', cause: error })
-    if (isFull(error, this.#file))
-      return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
-    return new GatewayError('store_unavailable', { ...(isDamage(error) ? { detail: 'The store is damaged.' } : {}), cause: error })
-  }
-
-  /** What the owner of a resource has besides it. */
-  #heldBeside({ name, owner }: Resource): Holdings {
-    const { adapters, tools, replicas } = this.#database
-      .prepare(
-        `SELECT count(*) FILTER (WHERE kind = 'adapter') AS adapters, count(*) FILTER (WHERE kind = 'tool') AS tools,
-           coalesce(sum(json_extract(body, '$.spec.replicaCount')), 0) AS replicas
-         FROM resource WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
-      )
-      .get(owner.id, owner.issuer, name) as Holdings
-    return { adapters, tools, replicas }
-  }
-
-  #missed(name: string, uid: string): GatewayError {
-    const row = this.#database.prepare('SELECT 1 FROM resource WHERE name = ? AND uid = ?').get(name, uid)
-    return row === undefined ? new GatewayError('not_found') : new GatewayError('precondition_failed')
   }
 
   #readDataVersion(): number {
@@ -271,7 +343,7 @@ class SqliteStore implements Store {
         () => {
           const version = this.#readDataVersion()
           if (version !== this.#seenVersion) {
-            for (const change of this.#changesAfter(this.#seenChange)) for (const watcher of this.#watchers) watcher.notify(change)
+            for (const collection of [this, this.apiKeys]) collection.tellAfter(this.#seenChange)
             this.#seenVersion = version
           }
           this.#seenChange = this.#lastChange()
@@ -281,17 +353,6 @@ class SqliteStore implements Store {
     } catch {
       // The file is busy or its disk fails: the next look finds the same changes.
     }
-  }
-
-  #changesAfter(change: number): Change[] {
-    const present = this.#database.prepare('SELECT name, kind, body, change FROM resource WHERE change > ?').all(change) as Row[]
-    const gone = this.#database
-      .prepare('SELECT name, kind, change FROM deletion WHERE change > ? AND name NOT IN (SELECT name FROM resource) ORDER BY change')
-      .all(change) as Row[]
-    return [
-      ...gone.map(({ name, kind }) => ({ name, kind })),
-      ...present.map(({ name, kind, body }) => ({ name, kind, resource: JSON.parse(body) as Resource })),
-    ]
   }
 }
 

@@ -3,9 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Holdings } from '../core/access.ts'
+import type { ApiKey } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
-import type { Resource } from '../core/resource.ts'
-import type { Change, Store } from './store.ts'
+import type { Resource, Stored } from '../core/resource.ts'
+import type { Change, Collection, Store } from './store.ts'
 
 /** A resource with what the store cares about, for tests. */
 export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
@@ -31,14 +32,60 @@ export function sampleResource(name: string, changes: Partial<Resource> = {}): R
   }
 }
 
-const next = (resource: Resource, description: string): Resource => ({
-  ...resource,
-  version: resource.version + 1,
-  spec: { ...resource.spec, description },
-})
+/** The same of an API key. */
+export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKey {
+  return {
+    kind: 'api-key',
+    name,
+    uid: randomUUID(),
+    version: 1,
+    owner: { id: 'alice', issuer: 'development' },
+    createdAt: '2026-01-01T00:00:00.000Z',
+    lastUpdatedAt: '2026-01-01T00:00:00.000Z',
+    spec: { name: '', roles: [], digest: '' },
+    ...changes,
+  }
+}
+
+/** A collection that a store has, and how its members are made. */
+interface Subject<R extends Stored> {
+  readonly of: (store: Store) => Pick<Collection<R>, 'get' | 'list' | 'delete' | 'watch'> & {
+    create(resource: R): Promise<void>
+    replace(resource: R, expectedVersion: number): Promise<void>
+  }
+  readonly kinds: readonly R['kind'][]
+  readonly sample: (name: string, changes?: Partial<Stored<R['kind']>>) => R
+  /** The next version, with a text in it. */
+  readonly next: (resource: R, text: string) => R
+}
+
+const resources: Subject<Resource> = {
+  of: (store) => store,
+  kinds: ['adapter', 'tool'],
+  sample: sampleResource,
+  next: (resource, description) => ({ ...resource, version: resource.version + 1, spec: { ...resource.spec, description } }),
+}
+
+const apiKeys: Subject<ApiKey> = {
+  of: (store) => store.apiKeys,
+  kinds: ['api-key'],
+  sample: sampleApiKey,
+  next: (key, name) => ({ ...key, version: key.version + 1, spec: { ...key.spec, name } }),
+}
+
+interface Backend {
+  reset(): Promise<void>
+  open(): Promise<Store>
+}
+
+const codeOf = (work: Promise<unknown>): Promise<unknown> =>
+  work.then(
+    () => 'done',
+    (error: { code?: unknown }) => error.code,
+  )
 
 /** What every store driver must do. `open` gives a store on the same data each time, `reset` new data. */
-export function describeStore(driver: string, backend: { reset(): Promise<void>; open(): Promise<Store> }): void {
+export function describeStore(driver: string, backend: Backend): void {
   describe(`store ${driver}`, () => {
     let store: Store
     beforeEach(async () => {
@@ -47,11 +94,34 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
     })
     afterEach(() => store[Symbol.asyncDispose]())
 
-    const codeOf = (work: Promise<unknown>): Promise<unknown> =>
-      work.then(
-        () => 'done',
-        (error: { code?: unknown }) => error.code,
-      )
+    test('collections have name spaces of their own, and watchers of their own', async () => {
+      const stop = new AbortController()
+      const told: string[] = []
+      const watching = (async () => {
+        for await (const { kind, name } of store.apiKeys.watch(stop.signal)) told.push(`${kind} ${name}`)
+      })()
+      await using other = await backend.open()
+      const adapter = sampleResource('one')
+      const key = sampleApiKey('one')
+      await other.create(adapter)
+      await other.apiKeys.create(key)
+      await other.delete('one', adapter.uid, 1)
+      expect(await store.apiKeys.get('one')).toEqual(key)
+      await other.apiKeys.delete('one', key.uid, 1)
+      await other.apiKeys.create(sampleApiKey('last'))
+      await expect.poll(() => told).toContain('api-key last')
+      expect(told.filter((each) => !each.startsWith('api-key '))).toEqual([])
+      stop.abort()
+      await watching
+    })
+
+    test('a version that stays, as when a key was used, is guarded from lost updates like one that moves', async () => {
+      const key = sampleApiKey('one')
+      await store.apiKeys.create(key)
+      await store.apiKeys.replace({ ...key, spec: { ...key.spec, lastUsedAt: 'now' } }, 1)
+      await store.apiKeys.replace({ ...key, version: 2 }, 1)
+      expect(await codeOf(store.apiKeys.replace({ ...key, spec: { ...key.spec, lastUsedAt: 'later' } }, 1))).toBe('precondition_failed')
+    })
 
     test('what was created is read back as it was, also after closing and opening again', async () => {
       const resource = sampleResource('one', {
@@ -66,10 +136,6 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       await store[Symbol.asyncDispose]()
       store = await backend.open()
       expect(await store.get('one')).toEqual(resource)
-    })
-
-    test('a name that nobody has is undefined', async () => {
-      expect(await store.get('none')).toBeUndefined()
     })
 
     test('a name is taken once, whatever the kind', async () => {
@@ -104,7 +170,7 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       expect(await codeOf(store.create(resource, refuse))).toBe('quota_exceeded')
       expect(await store.get('one')).toBeUndefined()
       await store.create(resource)
-      expect(await codeOf(store.replace(next(resource, 'new'), 1, refuse))).toBe('quota_exceeded')
+      expect(await codeOf(store.replace(resources.next(resource, 'new'), 1, refuse))).toBe('quota_exceeded')
       expect(await store.get('one')).toEqual(resource)
     })
 
@@ -119,6 +185,17 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(5)
       expect(outcomes.filter((outcome) => outcome === 'quota_exceeded')).toHaveLength(35)
       await other[Symbol.asyncDispose]()
+    })
+
+    test('an API key is admitted by how many others its owner has', async () => {
+      const seen: number[] = []
+      for (const [name, id] of [
+        ['one', 'alice'],
+        ['two', 'alice'],
+        ['three', 'bob'],
+      ] as const)
+        await store.apiKeys.create(sampleApiKey(name, { owner: { id, issuer: 'development' } }), (held) => void seen.push(held))
+      expect(seen).toEqual([0, 1, 0])
     })
 
     test('an MCP tool name is taken once, by whichever process, and is free again with its tool', async () => {
@@ -143,46 +220,6 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       await other[Symbol.asyncDispose]()
     })
 
-    test('of fifty that create one name at once, exactly one succeeds', async () => {
-      const other = await backend.open()
-      const outcomes = await Promise.all(
-        Array.from({ length: 50 }, (_, index) => codeOf((index % 2 === 0 ? store : other).create(sampleResource('contested')))),
-      )
-      await other[Symbol.asyncDispose]()
-      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
-      expect(outcomes.filter((outcome) => outcome === 'name_taken')).toHaveLength(49)
-    })
-
-    test('no update is lost: of those that read the same version, one may write', async () => {
-      const resource = sampleResource('one')
-      await store.create(resource)
-      const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => codeOf(store.replace(next(resource, String(index)), 1))))
-      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
-      expect(outcomes.filter((outcome) => outcome === 'precondition_failed')).toHaveLength(19)
-      expect((await store.get('one'))?.version).toBe(2)
-    })
-
-    test('a stale writer does not touch a name that was deleted and created again', async () => {
-      const first = sampleResource('one')
-      await store.create(first)
-      await store.delete('one', first.uid, 1)
-      const second = sampleResource('one')
-      await store.create(second)
-      expect(await codeOf(store.replace(next(first, 'stale'), 1))).toBe('not_found')
-      expect(await codeOf(store.delete('one', first.uid, 1))).toBe('not_found')
-      expect(await store.get('one')).toEqual(second)
-    })
-
-    test('deleting needs the present version', async () => {
-      const resource = sampleResource('one')
-      await store.create(resource)
-      await store.replace(next(resource, 'new'), 1)
-      expect(await codeOf(store.delete('one', resource.uid, 1))).toBe('precondition_failed')
-      await store.delete('one', resource.uid, 2)
-      expect(await store.get('one')).toBeUndefined()
-      expect(await codeOf(store.delete('one', resource.uid, 2))).toBe('not_found')
-    })
-
     test('lists are ordered by code point, paged and filtered by kind', async () => {
       for (const name of ['b', 'a-1', 'a', 'c', 'a0']) await store.create(sampleResource(name, { kind: name === 'c' ? 'tool' : 'adapter' }))
       const names = (resources: readonly Resource[]): string[] => resources.map(({ name }) => name)
@@ -190,21 +227,80 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       expect(names(await store.list({ kind: 'adapter', after: 'a', limit: 2 }))).toEqual(['a-1', 'a0'])
       expect(names(await store.list({ kind: 'tool' }))).toEqual(['c'])
     })
+  })
+  describeCollection(`store ${driver}, adapters and tools`, backend, resources)
+  describeCollection(`store ${driver}, API keys`, backend, apiKeys)
+}
+
+function describeCollection<R extends Stored>(title: string, backend: Backend, { of, kinds, sample, next }: Subject<R>): void {
+  describe(title, () => {
+    let store: Store
+    const here = (): Collection<R> => of(store)
+    const [kind] = kinds as [R['kind']]
+    beforeEach(async () => {
+      await backend.reset()
+      store = await backend.open()
+    })
+    afterEach(() => store[Symbol.asyncDispose]())
+
+    test('a name that nobody has is undefined', async () => {
+      expect(await here().get('none')).toBeUndefined()
+    })
+
+    test('of fifty that create one name at once, exactly one succeeds', async () => {
+      const other = await backend.open()
+      const outcomes = await Promise.all(
+        Array.from({ length: 50 }, (_, index) => codeOf((index % 2 === 0 ? here() : of(other)).create(sample('contested')))),
+      )
+      await other[Symbol.asyncDispose]()
+      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+      expect(outcomes.filter((outcome) => outcome === 'name_taken')).toHaveLength(49)
+    })
+
+    test('no update is lost: of those that read the same version, one may write', async () => {
+      const resource = sample('one')
+      await here().create(resource)
+      const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => codeOf(here().replace(next(resource, String(index)), 1))))
+      expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
+      expect(outcomes.filter((outcome) => outcome === 'precondition_failed')).toHaveLength(19)
+      expect((await here().get('one'))?.version).toBe(2)
+    })
+
+    test('a stale writer does not touch a name that was deleted and created again', async () => {
+      const first = sample('one')
+      await here().create(first)
+      await here().delete('one', first.uid, 1)
+      const second = sample('one')
+      await here().create(second)
+      expect(await codeOf(here().replace(next(first, 'stale'), 1))).toBe('not_found')
+      expect(await codeOf(here().delete('one', first.uid, 1))).toBe('not_found')
+      expect(await here().get('one')).toEqual(second)
+    })
+
+    test('deleting needs the present version', async () => {
+      const resource = sample('one')
+      await here().create(resource)
+      await here().replace(next(resource, 'new'), 1)
+      expect(await codeOf(here().delete('one', resource.uid, 1))).toBe('precondition_failed')
+      await here().delete('one', resource.uid, 2)
+      expect(await here().get('one')).toBeUndefined()
+      expect(await codeOf(here().delete('one', resource.uid, 2))).toBe('not_found')
+    })
 
     test('watching tells every change since, in order per name, and never loses the last', async () => {
       const stop = new AbortController()
-      const seen: Change[] = []
-      const changes = store.watch(stop.signal)[Symbol.asyncIterator]()
+      const seen: Change<R>[] = []
+      const changes = here().watch(stop.signal)[Symbol.asyncIterator]()
       let pending = changes.next()
-      let resource = sampleResource('one')
-      await store.create(resource)
+      let resource = sample('one')
+      await here().create(resource)
       for (let index = 0; index < 100; index += 1) {
         const updated = next(resource, String(index))
-        await store.replace(updated, resource.version)
+        await here().replace(updated, resource.version)
         resource = updated
       }
-      await store.create(sampleResource('two'))
-      await store.delete('one', resource.uid, resource.version)
+      await here().create(sample('two'))
+      await here().delete('one', resource.uid, resource.version)
       while (seen.at(-1)?.name !== 'one' || seen.at(-1)?.resource !== undefined) {
         const result = await pending
         if (result.done === true) break
@@ -222,15 +318,15 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
 
     test('changes by another process are seen', async () => {
       const stop = new AbortController()
-      const changes = store.watch(stop.signal)[Symbol.asyncIterator]()
+      const changes = here().watch(stop.signal)[Symbol.asyncIterator]()
       const first = changes.next()
       const other = await backend.open()
-      const resource = sampleResource('elsewhere')
-      await other.create(resource)
+      const resource = sample('elsewhere')
+      await of(other).create(resource)
       expect((await first).value).toMatchObject({ name: 'elsewhere', resource: { uid: resource.uid } })
       const second = changes.next()
-      await other.delete('elsewhere', resource.uid, 1)
-      expect((await second).value).toEqual({ name: 'elsewhere', kind: 'adapter' })
+      await of(other).delete('elsewhere', resource.uid, 1)
+      expect((await second).value).toEqual({ name: 'elsewhere', kind })
       stop.abort()
       await other[Symbol.asyncDispose]()
     })
@@ -239,7 +335,7 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
       const call = fc.record({
         name: fc.constantFrom('a', 'a-1', 'a0', 'b', 'c'),
         op: fc.constantFrom('create', 'create', 'replace', 'replace', 'delete', 'list', 'reopen'),
-        kind: fc.constantFrom('adapter' as const, 'tool' as const),
+        kind: fc.constantFrom(...kinds),
         text: fc.string({ unit: 'binary' }),
         // What a caller believes to be there: mostly what is.
         versionOff: fc.constantFrom(0, 0, 0, 0, -1, 1, 7),
@@ -253,21 +349,21 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
           await backend.reset()
           store = await backend.open()
           let other = await backend.open()
-          const model = new Map<string, Resource>()
-          const sorted = (): Resource[] => [...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
+          const model = new Map<string, R>()
+          const sorted = (): R[] => [...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
           try {
             for (const { name, op, kind, text, versionOff, uid: whose, second, limit } of calls) {
-              const used = second ? other : store
+              const used = of(second ? other : store)
               const known = model.get(name)
               const uid = whose === 'present' && known !== undefined ? known.uid : randomUUID()
               const version = (known?.version ?? 1) + versionOff
               const refusal = known?.uid !== uid ? 'not_found' : versionOff === 0 ? undefined : 'precondition_failed'
               if (op === 'create') {
-                const made = next(sampleResource(name, { kind, uid, version: 0 }), text)
+                const made = next(sample(name, { kind, uid, version: 0 }), text)
                 expect(await codeOf(used.create(made))).toBe(known === undefined ? 'done' : 'name_taken')
                 if (known === undefined) model.set(name, made)
               } else if (op === 'replace') {
-                const updated = next({ ...(known ?? sampleResource(name)), uid, version }, text)
+                const updated = next({ ...(known ?? sample(name)), uid, version }, text)
                 expect(await codeOf(used.replace(updated, version))).toBe(refusal ?? 'done')
                 if (refusal === undefined) model.set(name, updated)
               } else if (op === 'delete') {
@@ -282,8 +378,8 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
               }
               expect(await used.get(name)).toEqual(model.get(name))
             }
-            expect(await store.list({})).toEqual(sorted())
-            expect(await other.list({})).toEqual(sorted())
+            expect(await here().list({})).toEqual(sorted())
+            expect(await of(other).list({})).toEqual(sorted())
           } finally {
             await other[Symbol.asyncDispose]()
           }
@@ -308,20 +404,20 @@ export function describeStore(driver: string, backend: { reset(): Promise<void>;
           const stop = new AbortController()
           const view = new Map<string, number>()
           const following = (async () => {
-            for await (const { name, resource } of store.watch(stop.signal)) {
+            for await (const { name, resource } of here().watch(stop.signal)) {
               if (resource === undefined) view.delete(name)
               else view.set(name, resource.version)
             }
           })()
-          const model = new Map<string, Resource>()
+          const model = new Map<string, R>()
           for (const { name, op, second, pause } of steps) {
-            const used = second ? other : store
+            const used = of(second ? other : store)
             const known = model.get(name)
             if (op === 'delete') {
               if (known !== undefined) await used.delete(name, known.uid, known.version)
               model.delete(name)
             } else {
-              const updated = known === undefined ? sampleResource(name) : next(known, '')
+              const updated = known === undefined ? sample(name) : next(known, '')
               await (known === undefined ? used.create(updated) : used.replace(updated, known.version))
               model.set(name, updated)
             }

@@ -1,18 +1,19 @@
+import type { Resource, Stored } from '../core/resource.ts'
 import type { Change } from './store.ts'
 
 /** One consumer of changes: at most one pending change per name, so a slow consumer costs no more memory than there are names. */
-export class Watcher {
-  readonly #pending = new Map<string, Change>()
+export class Watcher<R extends Stored = Resource> {
+  readonly #pending = new Map<string, Change<R>>()
   #wake: (() => void) | undefined
 
-  notify(change: Change): void {
+  notify(change: Change<R>): void {
     // Deleted and set again, so that the order of the last changes is kept.
     this.#pending.delete(change.name)
     this.#pending.set(change.name, change)
     this.#wake?.()
   }
 
-  async *changes(signal: AbortSignal): AsyncIterable<Change> {
+  async *changes(signal: AbortSignal): AsyncIterable<Change<R>> {
     const wake = (): void => this.#wake?.()
     signal.addEventListener('abort', wake)
     try {

@@ -6,6 +6,7 @@ import { BoundedCache } from '../lib/bounded-cache.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import type { SchemaMistake } from '../lib/json-schema.ts'
 import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/schema-checks.ts'
+import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
 import { failure } from './failure.ts'
 import type { CallResult, Invocation, OfferedTool, SourceChange, ToolSource } from './source.ts'
@@ -34,8 +35,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   #names: string[] = []
   readonly #prepared = new BoundedCache<string, Prepared>(1000)
   readonly #listeners = new Set<(change: SourceChange) => void>()
-  readonly #stop = new AbortController()
-  #following: Promise<void> = Promise.resolve()
+  #following: AsyncDisposable | undefined
 
   private constructor(checks: SchemaChecks, send: SendCall) {
     this.#checks = checks
@@ -45,17 +45,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   /** Fills the table and follows the store from then on. */
   static async open(store: Pick<Store, 'list' | 'watch'>, checks: SchemaChecks, send: SendCall): Promise<RegisteredTools> {
     const table = new RegisteredTools(checks, send)
-    // Watching begins before listing: a change in between is seen twice rather than missed.
-    const changes = store.watch(table.#stop.signal)[Symbol.asyncIterator]()
-    const first = changes.next()
-    for (const resource of await store.list({ kind: 'tool' })) {
-      if (!isTool(resource)) continue
-      const { name } = resource.spec.toolDefinition.tool
-      table.#byName.set(name, resource)
-      table.#toolNames.set(resource.name, name)
-    }
-    table.#names = [...table.#byName.keys()].toSorted(byCode)
-    table.#following = table.#follow(changes, first)
+    table.#following = await follow(store, { kind: 'tool' }, (change) => table.#take(change))
     return table
   }
 
@@ -103,10 +93,6 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
       this.#prepared.set(key, prepared)
     }
     return prepared
-  }
-
-  async #follow(changes: AsyncIterator<Change>, first: Promise<IteratorResult<Change>>): Promise<void> {
-    for (let next = await first; next.done !== true; next = await changes.next()) this.#take(next.value)
   }
 
   #take({ name, resource }: Change): void {
@@ -157,13 +143,8 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort()
-    await this.#following
+    await this.#following?.[Symbol.asyncDispose]()
   }
-}
-
-function byCode(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }
 
 function argumentMistakes(

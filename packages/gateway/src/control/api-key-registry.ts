@@ -1,0 +1,140 @@
+import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
+import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
+import { GatewayError } from '../core/errors.ts'
+import { authorize, checkKnown, mayRead } from '../core/permission.ts'
+import { adminRole, hasRole, type Principal } from '../core/principal.ts'
+import type { Store } from '../store/store.ts'
+import { pageOf, type Page } from './page.ts'
+import { checkVersion, retrying } from './precondition.ts'
+import { validate, type Warning } from './validation.ts'
+
+export interface ApiKeyRegistryOptions {
+  readonly store: Store
+  readonly apiKeys: { readonly maxPerPrincipal: number; readonly maxLifetimeDays?: number | undefined }
+  readonly now: () => Date
+  readonly newUid: () => string
+}
+
+interface Written {
+  readonly key: ApiKey
+  readonly warnings: readonly Warning[]
+}
+
+/** Who may make, see, change and revoke API keys. A key is its owner's; `mcp.admin` sees all. */
+export class ApiKeyRegistry {
+  readonly #options: ApiKeyRegistryOptions
+
+  constructor(options: ApiKeyRegistryOptions) {
+    this.#options = options
+  }
+
+  /** `text` is the key itself, which is known here and now only. */
+  async create(principal: Principal, body: unknown): Promise<Written & { readonly text: string }> {
+    const { value, warnings } = await validate(ApiKeyInput, body)
+    checkPerson(principal)
+    checkRoles(principal, value.roles, [])
+    const { id, text, digest } = newApiKey()
+    const { now, newUid, store } = this.#options
+    const at = now()
+    const key: ApiKey = {
+      kind: 'api-key',
+      name: id,
+      uid: newUid(),
+      version: 1,
+      owner: { id: principal.id, issuer: principal.issuer },
+      createdAt: at.toISOString(),
+      lastUpdatedAt: at.toISOString(),
+      spec: { name: value.name, roles: [...new Set(value.roles)], digest, ...this.#end(value.expiresAt, at) },
+    }
+    await store.apiKeys.create(key, (held) => this.#checkQuota(held))
+    return { key, text, warnings }
+  }
+
+  async get(principal: Principal, id: string): Promise<ApiKey> {
+    return authorize(principal, 'read', await this.#stored(id)).resource
+  }
+
+  async list(
+    principal: Principal,
+    page: { readonly limit: number | undefined; readonly after: string | undefined },
+  ): Promise<Page<ApiKey>> {
+    checkKnown(principal)
+    return pageOf(this.#options.store.apiKeys, page, (key) => mayRead(principal, key))
+  }
+
+  async patch(principal: Principal, id: string, patch: unknown, ifMatch: number | undefined): Promise<Written> {
+    return retrying(ifMatch, async () => {
+      const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
+      checkVersion(stored, ifMatch)
+      checkPerson(principal)
+      const { value, warnings } = await validate(ApiKeyPatch, patch)
+      const { name = stored.spec.name, roles = stored.spec.roles, expiresAt } = value
+      checkRoles(principal, roles ?? [], stored.spec.roles)
+      const { expiresAt: storedEnd, ...rest } = stored.spec
+      const spec: ApiKeySpec = {
+        ...rest,
+        name,
+        roles: [...new Set(roles)],
+        ...(expiresAt === undefined
+          ? storedEnd !== undefined && { expiresAt: storedEnd }
+          : this.#end(expiresAt ?? undefined, new Date(stored.createdAt))),
+      }
+      const key = { ...stored, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString(), spec }
+      await this.#options.store.apiKeys.replace(key, stored.version)
+      return { key, warnings }
+    })
+  }
+
+  async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<void> {
+    await retrying(ifMatch, async () => {
+      const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
+      // Whoever has found a key may end it.
+      if (principal.apiKey !== id) checkPerson(principal)
+      checkVersion(stored, ifMatch)
+      await this.#options.store.apiKeys.delete(id, stored.uid, stored.version)
+    })
+  }
+
+  #stored(id: string): Promise<ApiKey | undefined> {
+    return this.#options.store.apiKeys.get(id)
+  }
+
+  #checkQuota(held: number): void {
+    const { maxPerPrincipal } = this.#options.apiKeys
+    if (held >= maxPerPrincipal)
+      throw new GatewayError('quota_exceeded', {
+        detail: `You have ${held} API keys, and may have ${maxPerPrincipal} (apiKeys.maxPerPrincipal). Revoke one that is no longer used.`,
+      })
+  }
+
+  /** When the key is to end: as asked for, and never later than the configuration lets keys live. */
+  #end(wanted: string | undefined, madeAt: Date): { readonly expiresAt?: string } {
+    const { maxLifetimeDays: days } = this.#options.apiKeys
+    const last = days === undefined ? Number.POSITIVE_INFINITY : madeAt.getTime() + days * 86_400_000
+    const end = wanted === undefined ? last : Date.parse(wanted)
+    const mistake =
+      end <= this.#options.now().getTime()
+        ? { code: 'in_the_past', detail: 'must be in the future' }
+        : end > last
+          ? { code: 'too_late', detail: `must be at most ${days} days after the key was made (apiKeys.maxLifetimeDays)` }
+          : undefined
+    if (mistake !== undefined) throw new GatewayError('validation_failed', { mistakes: [{ pointer: '/expiresAt', ...mistake }] })
+    return end === Number.POSITIVE_INFINITY ? {} : { expiresAt: new Date(end).toISOString() }
+  }
+}
+
+/** A stolen key must not outlive its end by the keys that it has made. */
+function checkPerson(principal: Principal): void {
+  if (principal.apiKey !== undefined)
+    throw new GatewayError('forbidden', { detail: 'API keys can not be made or changed with an API key.' })
+  checkKnown(principal)
+}
+
+function checkRoles(principal: Principal, wanted: readonly string[], before: readonly string[]): void {
+  if (hasRole(principal, adminRole)) return
+  const foreign = wanted.filter((role) => !hasRole(principal, role) && !before.includes(role))
+  if (foreign.length > 0)
+    throw new GatewayError('forbidden', {
+      detail: `You can give only roles that you hold, and you do not hold: ${foreign.join(', ').slice(0, 500)}.`,
+    })
+}

@@ -1,0 +1,76 @@
+import type { IncomingMessage } from 'node:http'
+import { PageQuery, type ApiKeyCreated, type ApiKeyResource } from '@mcp-gateway/contract'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { recognizablePart, type ApiKey } from '../core/api-key.ts'
+import type { Principal } from '../core/principal.ts'
+import { ApiKeyRegistry, type ApiKeyRegistryOptions } from './api-key-registry.ts'
+import { afterCursor, linkNext } from './page.ts'
+import { etag, ifMatch } from './precondition.ts'
+import { validateQuery, type Warning } from './validation.ts'
+
+type Identified = { Params: { id: string } }
+
+const collection = '/api-keys'
+const one = `${collection}/:id`
+
+/** The routes of API keys. */
+export function addApiKeys(
+  app: FastifyInstance,
+  options: ApiKeyRegistryOptions & { readonly authenticate: (request: IncomingMessage) => Principal },
+): void {
+  const registry = new ApiKeyRegistry(options)
+  const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
+  const versionOf = (request: FastifyRequest<Identified>): Promise<number | undefined> =>
+    ifMatch(request, () => registry.get(principalOf(request), request.params.id))
+
+  app.post(collection, async (request, reply) => {
+    const { key, text, warnings } = await registry.create(principalOf(request), request.body)
+    const { id, ...rest } = viewOf(key, warnings)
+    const shown: ApiKeyCreated = { id, key: text, ...rest }
+    // The one answer that holds a credential is for nobody's cache (RFC 9111 section 5.2.2.5).
+    return tagged(reply.code(201).header('location', `${collection}/${id}`).header('cache-control', 'no-store'), key).send(shown)
+  })
+
+  app.get(collection, async (request, reply) => {
+    const query = validateQuery(PageQuery, request.query)
+    const page = await registry.list(principalOf(request), { limit: query.limit, after: afterCursor(query.cursor) })
+    linkNext(request, reply, page)
+    return page.resources.map((key) => viewOf(key, []))
+  })
+
+  app.get<Identified>(one, async (request, reply) => {
+    const key = await registry.get(principalOf(request), request.params.id)
+    return tagged(reply, key).send(viewOf(key, []))
+  })
+
+  app.patch<Identified>(one, async (request, reply) => {
+    const { key, warnings } = await registry.patch(principalOf(request), request.params.id, request.body, await versionOf(request))
+    return tagged(reply, key).send(viewOf(key, warnings))
+  })
+
+  app.delete<Identified>(one, async (request, reply) => {
+    await registry.delete(principalOf(request), request.params.id, await versionOf(request))
+    return reply.code(204).send()
+  })
+}
+
+function tagged(reply: FastifyReply, key: ApiKey): FastifyReply {
+  return reply.header('etag', etag(key))
+}
+
+function viewOf(key: ApiKey, warnings: readonly Warning[]): ApiKeyResource {
+  const { name: id, spec, owner, createdAt, lastUpdatedAt } = key
+  const { name, roles, expiresAt, lastUsedAt } = spec
+  return {
+    id,
+    name,
+    prefix: recognizablePart(id),
+    roles: [...roles],
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(lastUsedAt === undefined ? {} : { lastUsedAt }),
+    createdBy: owner.id,
+    createdAt,
+    lastUpdatedAt,
+    ...(warnings.length === 0 ? {} : { warnings: [...warnings] }),
+  }
+}

@@ -1,0 +1,43 @@
+import type { FastifyRequest } from 'fastify'
+import { GatewayError } from '../core/errors.ts'
+import type { Stored } from '../core/resource.ts'
+
+/** The incarnation is part of it, so that a tag of a deleted resource does not fit its successor. */
+export function etag({ uid, version }: Pick<Stored, 'uid' | 'version'>): string {
+  return `"${uid.slice(0, 8)}-${version}"`
+}
+
+/** Whether the caller has what is there (`If-None-Match`). */
+export function isKnown({ headers }: FastifyRequest, resource: Stored): boolean {
+  return splitTags(headers['if-none-match']).includes(etag(resource))
+}
+
+/** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
+export async function ifMatch({ headers }: FastifyRequest, stored: () => Promise<Stored>): Promise<number | undefined> {
+  const header = headers['if-match']
+  if (header === undefined || header === '*') return undefined
+  const resource = await stored()
+  return splitTags(header).includes(etag(resource)) ? resource.version : -1
+}
+
+/** @throws GatewayError `precondition_failed` */
+export function checkVersion({ version }: Stored, wanted: number | undefined): void {
+  if (wanted !== undefined && wanted !== version) throw new GatewayError('precondition_failed')
+}
+
+/** A caller that named no version wants its change on whatever is there; it need not know of the race it lost. */
+export async function retrying<T>(wanted: number | undefined, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      const lost = error instanceof GatewayError && error.code === 'precondition_failed'
+      if (!lost || wanted !== undefined) throw error
+      if (attempt === 5) throw new GatewayError('conflict', { cause: error })
+    }
+  }
+}
+
+function splitTags(header: string | undefined): string[] {
+  return header?.split(',').map((tag) => tag.trim()) ?? []
+}
