@@ -16,7 +16,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   demo: [],
   config: [],
   core: [],
-  auth: ['core', 'store', 'telemetry'],
+  auth: ['config', 'core', 'store', 'telemetry'],
   http: ['core'],
   control: ['core', 'http', 'runtime', 'store'],
   proxy: ['config', 'core', 'http', 'store', 'telemetry'],

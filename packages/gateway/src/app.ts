@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { ApiKeys } from './auth/api-keys.ts'
-import { authenticateDevelopment, type Authenticate } from './auth/development.ts'
+import { openIdentity } from './auth/open.ts'
+import { resourceMetadata } from './auth/resource-metadata.ts'
 import type { Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
+import { createClientView } from './http/client-view.ts'
 import { openListener } from './http/listener.ts'
 import { publishKeys } from './http/published-keys.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
@@ -56,7 +58,6 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const routes = parts.use(await RouteTable.open(store))
     const loopback = config.identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
     const apiKeys = parts.use(await ApiKeys.open({ collection: store.apiKeys, log, now: () => Date.now(), tellUseMs: 60_000 }))
-    const authenticate: Authenticate = (request) => apiKeys.authenticate(request) ?? authenticateDevelopment(request)
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? loopback)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
@@ -67,9 +68,22 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     let origin = config.publicOrigin === undefined ? '' : new URL(config.publicOrigin).origin
     const signer = new IdentitySigner({ keys, issuer: () => origin, now })
     const outgoing = createOutgoing(signer)
-    const { bodyLimitBytes } = config.edge
+    const { bodyLimitBytes, trustedProxies, forwardedBy } = config.edge
+    const hosts = [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])]
+    const client = createClientView({
+      publicOrigin: config.publicOrigin,
+      trustedProxies,
+      forwardedBy,
+      allowedHosts: hosts,
+      listening: () => origin,
+    })
+    const warn = (about: object, what: string): void => log.warn(about, `identity provider: ${what}`)
+    const identity = parts.use(
+      openIdentity({ settings: config.identity, methods: [(request) => apiKeys.authenticate(request)], client, warn, now }),
+    )
+    const { authenticate, challenge } = identity
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
-    const entrance = new Entrance({ authenticate, hop, bodyLimitBytes, recheckMs, requestFinished })
+    const entrance = new Entrance({ authenticate, challenge, hop, bodyLimitBytes, recheckMs, requestFinished })
     apiKeys.onEnd(() => entrance.askAgain())
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
@@ -87,7 +101,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         ...config.edge,
         host: config.host,
         port: config.port,
-        allowedHosts: [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])],
+        allowedHosts: hosts,
         endpoints,
         routes: (api) => {
           controlPlane(api, {
@@ -96,6 +110,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             nudge: (name) => reconciler.nudge(name),
             problem: (name) => reconciler.problem(name),
             authenticate,
+            challenge,
             apiKeys: config.apiKeys,
             recheckMs,
             maxReplicas: config.runtime.maxReplicas,
@@ -107,6 +122,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             version,
           })
           publishKeys(api, signer.jwks)
+          if (identity.metadata !== undefined) resourceMetadata(api, identity.metadata)
         },
         ready: () => store.ping(),
         requestFinished,

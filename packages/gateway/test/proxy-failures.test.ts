@@ -224,7 +224,7 @@ describe('what a server may do all the same', () => {
   test('an answer that does not wait for the body is passed on', async () => {
     for (const size of [10, 500_000]) {
       const answer = await gateway.mcp(adapter, 'do=early', { body: Buffer.alloc(size, 'x') })
-      expect([answer.status, answer.body.toString()]).toEqual([401, '{"early":true}'])
+      expect([answer.status, answer.body.toString()]).toEqual([403, '{"early":true}'])
     }
   })
 
@@ -234,9 +234,16 @@ describe('what a server may do all the same', () => {
     expect([answer.status, answer.body.toString()]).toEqual([200, '{}'])
   })
 
-  test.each([400, 401, 403, 404, 406, 409, 429, 500, 501, 503])('status %i without a session is passed on as it is', async (status) => {
+  test.each([400, 403, 404, 406, 409, 429, 500, 501, 503])('status %i without a session is passed on as it is', async (status) => {
     const answer = await gateway.mcp(adapter, `do=status&status=${status}`)
     expect([answer.status, answer.body.toString()]).toEqual([status, '{"from":"server"}'])
+  })
+
+  test("a 401 is the gateway's matter: the caller is not asked for a credential that it could not give", async () => {
+    const answer = await gateway.mcp(adapter, 'do=status&status=401')
+    expect(answer.status).toBe(502)
+    expect(answer.headers['www-authenticate']).toBeUndefined()
+    expect(JSON.parse(answer.body.toString())).toMatchObject({ error: { data: { code: 'upstream_unauthorized', retryable: false } } })
   })
 
   test('an answer that comes while the client still reads an earlier one does not disturb it', async () => {

@@ -1,6 +1,7 @@
 export { FixtureProcess, stdioFixtures, type Era } from './conformance/fixture-process.ts'
 export type { Probe } from './conformance/hostile-behaviours.ts'
 export { GatewayProcess, processesWith, type GatewayOptions } from './gateway-process.ts'
+export { IdentityProvider, type Account, type Shape } from './identity-provider.ts'
 export { azureServer, officialServer, programs } from './programs.ts'
 export { freePort, RoundRobin } from './round-robin.ts'
 export { ToolPlane } from './tool-plane.ts'

@@ -2,9 +2,6 @@ import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 
-/** Turns a request into who calls. @throws GatewayError `unauthenticated` */
-export type Authenticate = (request: IncomingMessage) => Principal
-
 const issuer = 'development'
 const defaultRoles = ['mcp.dev'] as const
 const nobodySaid: Principal = Object.freeze({ id: 'dev', issuer, name: 'dev', roles: defaultRoles })
@@ -13,8 +10,7 @@ const nobodySaid: Principal = Object.freeze({ id: 'dev', issuer, name: 'dev', ro
  * Development identity, as the original has it: the caller says who it is in `X-Dev-UserId`, `X-Dev-Name`, `X-Dev-Roles`
  * (comma separated). The configuration lets it serve loopback addresses only.
  */
-export const authenticateDevelopment: Authenticate = (request) => {
-  const { headers } = request
+export function authenticateDevelopment({ headers }: IncomingMessage): Principal {
   const id = headers['x-dev-userid']
   const name = headers['x-dev-name']
   const roles = headers['x-dev-roles']

@@ -20,6 +20,52 @@ export type ProgramConfig = z.output<typeof ProgramConfig>
 /** How a process is called among several. */
 const clusterName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
 
+/** The name of a claim, members with dots between them, or their exact names one after the other. */
+const claimPath = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+const webAddress = z.url({ protocol: /^https?$/ })
+
+/** What all presets of issuers have in common. */
+const issuerFields = {
+  /** What `aud` may name. */
+  audiences: z.array(z.string().min(1)).default([]),
+  /** Where the keys are, when the issuer's own description is not to be asked. */
+  jwksUri: webAddress.optional(),
+  /** Scopes that each token must have. Clients are told to ask for them. */
+  requiredScopes: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/)).default([]),
+  rolesClaims: z.array(claimPath).optional(),
+  nameClaim: claimPath.optional(),
+  idClaim: claimPath.optional(),
+  algorithms: z
+    .array(z.enum(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']))
+    .min(1)
+    .optional(),
+  /** How far the issuer's clock may be from ours. */
+  clockSkewSeconds: z.number().min(0).max(300).default(30),
+}
+
+/** An issuer of access tokens. The preset knows how the product's tokens look. */
+export const IssuerConfig = z.discriminatedUnion('preset', [
+  z.strictObject({
+    preset: z.literal('entra'),
+    /** The cloud: sovereign ones have others. */
+    instance: webAddress.default('https://login.microsoftonline.com'),
+    /** One tenant (directory) id, or several. */
+    tenantId: z.union([z.guid(), z.array(z.guid()).min(1)]),
+    ...issuerFields,
+    /** The API's application (client) id first; `api://` and the id is accepted beside it. */
+    audiences: z.array(z.string().min(1)).min(1),
+  }),
+  z.strictObject({ preset: z.enum(['generic', 'keycloak', 'auth0', 'okta']), issuer: webAddress, ...issuerFields }),
+  z.strictObject({
+    preset: z.literal('cognito'),
+    issuer: webAddress,
+    ...issuerFields,
+    /** Ids of the app clients, because access tokens of Cognito name these and no audience. */
+    audiences: z.array(z.string().min(1)).min(1),
+  }),
+])
+export type IssuerConfig = z.output<typeof IssuerConfig>
+
 /** The whole configuration. Everything has a default: nothing set means a gateway on this machine for its user alone. */
 export const ConfigSchema = z.strictObject({
   role: z
@@ -33,16 +79,17 @@ export const ConfigSchema = z.strictObject({
     .min(1)
     .default(() => join(homedir(), '.mcp-gateway'))
     .meta({ description: 'Folder of the embedded store, keys and logs.' }),
-  publicOrigin: z
-    .url({ protocol: /^https?$/ })
-    .optional()
-    .meta({ description: 'How clients reach the gateway, when not by host and port.' }),
+  publicOrigin: webAddress.optional().meta({ description: 'How clients reach the gateway, when not by host and port.' }),
   edge: z
     .strictObject({
       /** Host names (without port) that requests may name, besides loopback names and `publicOrigin`; `*` turns the check off. */
       allowedHosts: z.array(z.string()).default([]),
       /** Origins of browser pages that may call, besides the gateway's own and loopback ones on the same host. They also get CORS answers. */
       allowedOrigins: z.array(z.string()).default([]),
+      /** Networks (CIDR) of the proxies before the gateway, whose word on the client's address and on the public origin counts. */
+      trustedProxies: z.array(z.string()).default([]),
+      /** In which headers they say it: `X-Forwarded-*`, or `Forwarded` (RFC 7239). */
+      forwardedBy: z.enum(['x-forwarded', 'forwarded']).default('x-forwarded'),
       bodyLimitBytes: count(4 * 1024 * 1024),
       headerLimitBytes: count(32 * 1024),
       headersTimeoutSeconds: seconds(15),
@@ -52,7 +99,15 @@ export const ConfigSchema = z.strictObject({
       accessLog: z.boolean().default(true),
     })
     .prefault({}),
-  identity: z.strictObject({ mode: z.literal('development').default('development') }).prefault({}),
+  identity: z
+    .strictObject({
+      /** development: callers say who they are, on this machine alone. oidc: they show access tokens. */
+      mode: z.enum(['development', 'oidc']).default('development'),
+      issuers: z.array(IssuerConfig).default([]),
+      /** Whether requests without any credential are let in, to what is open to anybody. */
+      allowAnonymous: z.boolean().default(false),
+    })
+    .prefault({}),
   access: z
     .strictObject({
       /** Who may create, and change what runs, besides `mcp.admin`; `*` is everyone who is somebody. Unset: everyone with development identity, else `mcp.engineer`. */

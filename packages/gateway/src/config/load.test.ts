@@ -65,3 +65,71 @@ describe('configuration', () => {
     expect(mistakesOf({ environment: { MCPGW_SESSIONS_KEYS: 'c2hvcnQ=' } })[0]).toMatch(/32 bytes/)
   })
 })
+
+describe('identity', () => {
+  const tenant = '11111111-2222-4333-8444-555555555555'
+  const client = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
+  const entra = { AzureAd__TenantId: tenant, AzureAd__ClientId: client, PublicOrigin: 'https://gw.example/' }
+  const issuers = JSON.stringify([{ preset: 'keycloak', issuer: 'https://kc.example/realms/r', audiences: ['mcp'] }])
+
+  test("the original's variables for Entra ID work unchanged, in whatever case .NET reads them", () => {
+    const issuer = {
+      preset: 'entra',
+      tenantId: tenant,
+      audiences: [client],
+      requiredScopes: ['access'],
+      instance: 'https://login.microsoftonline.com',
+    }
+    expect(loadConfig({ environment: entra })).toMatchObject({
+      publicOrigin: 'https://gw.example/',
+      identity: { mode: 'oidc', issuers: [issuer] },
+    })
+    const { identity } = loadConfig({
+      environment: { ...entra, AZUREAD__INSTANCE: 'https://login.microsoftonline.us/', azuread__audience: 'api://own' },
+    })
+    expect(identity.issuers).toEqual([
+      { ...issuer, instance: 'https://login.microsoftonline.us/', audiences: [client, 'api://own'], clockSkewSeconds: 30 },
+    ])
+  })
+
+  test("the gateway's own variables outrank the original's", () => {
+    const { publicOrigin, identity } = loadConfig({
+      environment: { ...entra, MCPGW_PUBLIC_ORIGIN: 'https://own.example', MCPGW_IDENTITY_ISSUERS: issuers },
+    })
+    expect([publicOrigin, identity.issuers.map(({ preset }) => preset)]).toEqual(['https://own.example', ['keycloak']])
+  })
+
+  test.each([{ Authentication__BypassEntra: 'true' }, { ASPNETCORE_ENVIRONMENT: 'Development' }])(
+    '%j means development identity, on this machine alone (A16)',
+    (more) => {
+      expect(loadConfig({ environment: { ...entra, ...more } }).identity.mode).toBe('development')
+      expect(mistakesOf({ environment: { ...entra, ...more, MCPGW_HOST: '0.0.0.0' } })[0]).toMatch(/development identity/)
+    },
+  )
+
+  test('what the original got wrong is named by its variable', () => {
+    expect(mistakesOf({ environment: { ...entra, AzureAd__TenantId: '<tenant>' } })[0]).toMatch(
+      /^environment variable AzureAd__TenantId: identity\.issuers/,
+    )
+  })
+
+  test('clients off this machine must be told a true address (E2)', () => {
+    const environment = { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers, MCPGW_HOST: '0.0.0.0' }
+    expect(mistakesOf({ environment })[0]).toMatch(/^publicOrigin: /)
+    expect(mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } })).toEqual([])
+    expect(mistakesOf({ environment: { ...environment, MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/8' } })).toEqual([])
+    expect(mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example/path' } })[0]).toMatch(/alone/)
+  })
+
+  test.each([
+    ['oidc without an issuer', { MCPGW_IDENTITY_MODE: 'oidc' }, /needs at least one issuer/],
+    ['issuers that nobody asks', { MCPGW_IDENTITY_ISSUERS: issuers }, /of no use/],
+    ['anonymous callers where everybody is somebody', { MCPGW_IDENTITY_ALLOW_ANONYMOUS: 'true' }, /of no use/],
+    ['keys over plain HTTP', { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers.replace('https', 'http') }, /must be https/],
+    ['an algorithm with a shared secret', { MCPGW_IDENTITY_ISSUERS: issuers.replace('}', ',"algorithms":["HS256"]}') }, /algorithms/],
+    ['an unknown preset', { MCPGW_IDENTITY_ISSUERS: issuers.replace('keycloak', 'other') }, /preset/],
+    ['a network that is none', { MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/99' }, /trustedProxies/],
+  ])('%s is refused', (_name, environment, says) => {
+    expect(mistakesOf({ environment }).join('\n')).toMatch(says)
+  })
+})

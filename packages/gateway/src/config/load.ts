@@ -2,6 +2,7 @@ import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } fr
 import { z } from 'zod'
 import { parseNetwork } from '../lib/address-policy.ts'
 import { ConfigSchema, type Config } from './config.ts'
+import { originalSettings } from './original.ts'
 
 /** Every mistake of a configuration, so that one round of editing mends them all. */
 export class ConfigError extends Error {
@@ -23,14 +24,15 @@ export interface ConfigSource {
 }
 
 /**
- * Defaults < file < environment, as one frozen configuration.
+ * Defaults < file < the original's variables < `MCPGW_…`, as one frozen configuration.
  * A variable is `MCPGW_` and the path in capitals: `edge.allowedHosts` is `MCPGW_EDGE_ALLOWED_HOSTS`; lists are comma separated, tables are JSON.
  * @throws ConfigError with every mistake.
  */
 export function loadConfig(source: ConfigSource): Config {
   const mistakes: string[] = []
   const { data, locate } = readFile(source.file, mistakes)
-  const origins = applyEnvironment(data, source.environment, mistakes)
+  const origins = applyOriginal(data, source.environment)
+  applyEnvironment(data, source.environment, origins, mistakes)
   const parsed = ConfigSchema.safeParse(data)
   for (const issue of parsed.error?.issues ?? []) {
     const found =
@@ -39,12 +41,18 @@ export function loadConfig(source: ConfigSource): Config {
         : [{ path: issue.path, message: issue.message }]
     for (const { path, message } of found) {
       const setting = path.join('.')
-      mistakes.push(`${origins.get(setting) ?? locate(path) ?? 'configuration'}: ${setting}: ${message}`)
+      mistakes.push(`${variableOf(origins, path) ?? locate(path) ?? 'configuration'}: ${setting}: ${message}`)
     }
   }
   if (parsed.success && mistakes.length === 0) mistakes.push(...contradictions(parsed.data))
   if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes)
   return deepFreeze(parsed.data)
+}
+
+/** The variable that a setting comes from, be it by itself or as a part of what the variable holds. */
+function variableOf(origins: ReadonlyMap<string, string>, path: readonly PropertyKey[]): string | undefined {
+  const held = path.map((_, index) => origins.get(path.slice(0, path.length - index).join('.')))
+  return held.find((variable) => variable !== undefined)
 }
 
 /** JSON Schema of the file, for editors. */
@@ -73,13 +81,9 @@ function contradictions(config: Config): string[] {
       "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",
     )
   }
-  for (const [index, network] of (config.tools.endpointNetworks ?? []).entries()) {
-    try {
-      parseNetwork(network)
-    } catch (error) {
-      found.push(`tools.endpointNetworks.${index}: ${(error as Error).message}`)
-    }
-  }
+  found.push(...malformedNetworks('tools.endpointNetworks', config.tools.endpointNetworks ?? []))
+  found.push(...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies))
+  if (asks) found.push(...identityContradictions(config))
   for (const [index, key] of config.sessions.keys.entries()) {
     if (Buffer.from(key, 'base64').length !== 32)
       found.push(`sessions.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
@@ -100,6 +104,51 @@ function roleMistakes({ role, cluster, sessions, tools }: Config): string[] {
   } else {
     if (keyless && Object.keys(tools.gateways).length > 0) found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
     if (tools.followed.length > 0) found.push('tools.followed: is for the role tool-gateway')
+  }
+  return found
+}
+
+function malformedNetworks(setting: string, networks: readonly string[]): string[] {
+  return networks.flatMap((network, index) => {
+    try {
+      parseNetwork(network)
+      return []
+    } catch (error) {
+      return [`${setting}.${index}: ${(error as Error).message}`]
+    }
+  })
+}
+
+function identityContradictions({ identity, host, publicOrigin, edge }: Config): string[] {
+  const found: string[] = []
+  if (identity.mode === 'development') {
+    if (identity.issuers.length > 0) found.push('identity.issuers: are of no use while identity.mode is development. Set it to oidc.')
+    if (identity.allowAnonymous)
+      found.push('identity.allowAnonymous: is of no use while identity.mode is development, where everybody is somebody.')
+    return found
+  }
+  if (identity.issuers.length === 0) found.push('identity.issuers: identity.mode oidc needs at least one issuer')
+  // What tokens are meant for and where clients are sent must not be what a request says (RFC 9728 section 7.3).
+  if (publicOrigin === undefined && edge.trustedProxies.length === 0 && !isLoopbackHost(host)) {
+    found.push(
+      'publicOrigin: clients are told by it where they sign in. Set it to the address by which they reach the gateway, such as https://mcp.example.com',
+    )
+  }
+  if (publicOrigin !== undefined && !/^\/?$/.test(new URL(publicOrigin).pathname + new URL(publicOrigin).search)) {
+    found.push('publicOrigin: must be scheme, host and port alone')
+  }
+  for (const [index, issuer] of identity.issuers.entries()) {
+    const addresses = {
+      issuer: 'issuer' in issuer ? issuer.issuer : undefined,
+      instance: 'instance' in issuer ? issuer.instance : undefined,
+      jwksUri: issuer.jwksUri,
+    }
+    for (const [setting, address] of Object.entries(addresses)) {
+      if (address === undefined) continue
+      const { protocol, hostname } = new URL(address)
+      if (protocol !== 'https:' && !isLoopbackHost(hostname))
+        found.push(`identity.issuers.${index}.${setting}: must be https, because keys that come unprotected could be anybody's`)
+    }
   }
   return found
 }
@@ -146,12 +195,22 @@ interface Leaf {
 /** Variables that the process runtime and the programs it starts use among themselves; they are no configuration. */
 const internalVariables = new Set(['MCPGW_CONFIG', 'MCPGW_OWNER', 'MCPGW_REPLICA', 'MCPGW_REPLICA_NAME', 'MCPGW_DATA'])
 
+/** Gives where each setting comes from. */
+function applyOriginal(data: Record<string, unknown>, environment: ConfigSource['environment']): Map<string, string> {
+  const origins = new Map<string, string>()
+  for (const { path, value, variable } of originalSettings(environment)) {
+    set(data, path, value)
+    origins.set(path.join('.'), `environment variable ${variable}`)
+  }
+  return origins
+}
+
 function applyEnvironment(
   data: Record<string, unknown>,
   environment: ConfigSource['environment'],
+  origins: Map<string, string>,
   mistakes: string[],
-): Map<string, string> {
-  const origins = new Map<string, string>()
+): void {
   const leaves = new Map(configLeaves().map((leaf) => [variableName(leaf.path), leaf]))
   for (const [variable, text] of Object.entries(environment)) {
     if (!variable.startsWith('MCPGW_') || text === undefined || internalVariables.has(variable)) continue
@@ -168,18 +227,23 @@ function applyEnvironment(
     set(data, leaf.path, value)
     origins.set(leaf.path.join('.'), `environment variable ${variable}`)
   }
-  return origins
 }
 
 interface JsonSchemaNode {
   readonly type?: string
+  readonly items?: { readonly type?: string }
   readonly properties?: Record<string, JsonSchemaNode>
 }
 
 function configLeaves(node = configJsonSchema() as JsonSchemaNode, path: readonly string[] = []): Leaf[] {
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) =>
-    child.properties === undefined ? [{ path: [...path, key], type: child.type ?? 'string' }] : configLeaves(child, [...path, key]),
+    child.properties === undefined ? [{ path: [...path, key], type: leafType(child) }] : configLeaves(child, [...path, key]),
   )
+}
+
+/** Lists of texts are written with commas; what has parts is written as JSON. */
+function leafType({ type = 'string', items }: JsonSchemaNode): string {
+  return type === 'array' && items?.type !== 'string' ? 'object' : type
 }
 
 function variableName(path: readonly string[]): string {

@@ -1,8 +1,7 @@
-import type { IncomingMessage } from 'node:http'
 import { PageQuery, type ApiKeyCreated, type ApiKeyResource } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { recognizablePart, type ApiKey } from '../core/api-key.ts'
-import type { Principal } from '../core/principal.ts'
+import { principalOf } from './callers.ts'
 import { ApiKeyRegistry, type ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { afterCursor, linkNext } from './page.ts'
 import { etag, ifMatch } from './precondition.ts'
@@ -14,12 +13,8 @@ const collection = '/api-keys'
 const one = `${collection}/:id`
 
 /** The routes of API keys. */
-export function addApiKeys(
-  app: FastifyInstance,
-  options: ApiKeyRegistryOptions & { readonly authenticate: (request: IncomingMessage) => Principal },
-): void {
+export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions): void {
   const registry = new ApiKeyRegistry(options)
-  const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
   const versionOf = (request: FastifyRequest<Identified>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.id))
 

@@ -1,14 +1,13 @@
 import { Readable } from 'node:stream'
-import type { IncomingMessage } from 'node:http'
 import { ListQuery, LogsQuery, openApiDocument } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
-import type { Principal } from '../core/principal.ts'
 import type { Resource } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { adapterKind } from './adapter-kind.ts'
 import { apiPage } from './api-page.ts'
+import { knowCallers, principalOf, type CallerOptions } from './callers.ts'
 import type { Kind } from './kind.ts'
 import { Registry, type RegistryOptions, type Written } from './registry.ts'
 import { statusOf } from './status.ts'
@@ -19,8 +18,7 @@ import { etag, ifMatch, isKnown } from './precondition.ts'
 import { toolKind, type ToolKindOptions } from './tool-kind.ts'
 import { validateQuery } from './validation.ts'
 
-export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, ApiKeyRegistryOptions {
-  readonly authenticate: (request: IncomingMessage) => Principal
+export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, ApiKeyRegistryOptions, CallerOptions {
   /** Read side only: what writes to a runtime is the reconciler. */
   readonly runtime: Pick<Runtime, 'status' | 'logs'>
   /** Why reconciling a name failed last, if it did. */
@@ -36,9 +34,12 @@ type Named = { Params: { name: string } }
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
   addJsonParser(app)
   addProblems(app)
-  addKind(app, adapterKind(options), options)
-  addKind(app, toolKind(options), options)
-  addApiKeys(app, options)
+  void app.register(async (resources) => {
+    knowCallers(resources, options)
+    addKind(resources, adapterKind(options), options)
+    addKind(resources, toolKind(options), options)
+    addApiKeys(resources, options)
+  })
   const document = openApiDocument(options.version)
   app.get('/openapi.json', () => document)
   app.get('/docs', (_request, reply) =>
@@ -58,7 +59,6 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   const registry = new Registry(kind, options)
   const { collection } = kind
   const one = `${collection}/:name`
-  const principalOf = (request: FastifyRequest): Principal => options.authenticate(request.raw)
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.name))
   const answer = (reply: FastifyReply, { resource, warnings }: Written<R>): FastifyReply =>
@@ -116,7 +116,9 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     if (query.follow) {
       // Like every stream, it outlives neither the credential nor the right that it was opened with.
       const asking = setInterval(() => {
-        void (async () => registry.permitLogs(principalOf(request), request.params.name))().catch(() => reply.raw.destroy())
+        void (async () => registry.permitLogs(await options.authenticate(request.raw), request.params.name))().catch(() =>
+          reply.raw.destroy(),
+        )
       }, options.recheckMs)
       gone.signal.addEventListener('abort', () => clearInterval(asking))
     }

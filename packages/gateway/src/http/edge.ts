@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { randomBytes } from 'node:crypto'
 import { GatewayError } from '../core/errors.ts'
+import { countHeader } from '../lib/raw-headers.ts'
 
 export interface EdgeOptions {
   /** Host names, without port, that requests may name; `*` allows all. */
@@ -107,13 +108,4 @@ function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader('access-control-allow-origin', origin)
   response.setHeader('access-control-expose-headers', exposedHeaders)
   response.setHeader('vary', 'Origin')
-}
-
-function countHeader(rawHeaders: readonly string[], name: string): number {
-  let found = 0
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const header = rawHeaders[index]
-    if (header !== undefined && header.length === name.length && header.toLowerCase() === name) found += 1
-  }
-  return found
 }

@@ -11,6 +11,8 @@ import type { HandedOver, Hop } from './hop.ts'
 export interface EntranceOptions {
   /** Who calls; at once where that is known without asking. @throws GatewayError, or rejects with one */
   readonly authenticate: (request: IncomingMessage) => Principal | Promise<Principal>
+  /** Adds to a refusal what tells the client how to be let in; unset: nothing does. */
+  readonly challenge?: (request: IncomingMessage, refusal: GatewayError) => GatewayError
   readonly hop: Hop
   readonly bodyLimitBytes: number
   /** How often the callers of open streams are asked again whether they may. */
@@ -172,7 +174,8 @@ export class RequestContext {
 
   /** Answers with the error and ends. */
   fail(thrown: unknown): void {
-    const error = toGatewayError(thrown)
+    const refusal = toGatewayError(thrown)
+    const error = this.#options.challenge?.(this.request, refusal) ?? refusal
     if (!this.response.headersSent && !this.response.destroyed) sendRpcError(this.response, error, this.requestId, requestedId(this.body))
     this.finish(error)
   }

@@ -103,6 +103,13 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#abort?.(unknownSession())
       return false
     }
+    if (status === 401) {
+      // Passed on, it would tell the client that its own credential is bad, and send it to sign in at the gateway again.
+      this.#abort?.(
+        new GatewayError('upstream_unauthorized', { detail: 'The server wants a credential that the gateway does not have for it.' }),
+      )
+      return false
+    }
     if (status >= 400 && status < 500 && this.#forwarding.refused?.(status) === true) {
       this.#leftToCaller = true
       this.#abort?.(new GatewayError('upstream_failed'))

@@ -1,0 +1,80 @@
+import type { IncomingMessage } from 'node:http'
+import { Agent } from 'undici'
+import type { Config } from '../config/config.ts'
+import type { GatewayError } from '../core/errors.ts'
+import { createAuthenticate, hasCredential, type Authenticate, type Method } from './authenticate.ts'
+import { withChallenge } from './challenge.ts'
+import { authenticateDevelopment } from './development.ts'
+import { fetchKeys } from './discovery.ts'
+import { issuerRules } from './issuer.ts'
+import { KeySet } from './key-set.ts'
+import { metadataAddress, resourcePath, type ResourceMetadata } from './resource-metadata.ts'
+import { tokenMethod } from './tokens.ts'
+
+export interface IdentityOptions {
+  readonly settings: Config['identity']
+  /** Methods that are asked before tokens are. */
+  readonly methods: readonly Method[]
+  readonly client: { originOf(request: IncomingMessage): string; addressOf(request: IncomingMessage): string }
+  /** Said of an issuer, once for each event. */
+  readonly warn: (about: { readonly issuer: string; readonly err?: unknown }, what: string) => void
+  readonly now: () => number
+}
+
+/** How callers are known. */
+export interface Identity extends AsyncDisposable {
+  readonly authenticate: Authenticate
+  /** Adds to a refusal what tells the client how to come by a better credential. */
+  readonly challenge: (request: IncomingMessage, refusal: GatewayError) => GatewayError
+  /** Where tokens come from, for clients (RFC 9728); undefined when there are none. */
+  readonly metadata: ((request: IncomingMessage, path: string) => ResourceMetadata) | undefined
+}
+
+export function openIdentity({ settings, methods, client, warn, now }: IdentityOptions): Identity {
+  if (settings.mode === 'development') {
+    return {
+      authenticate: createAuthenticate({ methods: [...methods, authenticateDevelopment], allowAnonymous: false }),
+      challenge: (_request, refusal) => refusal,
+      metadata: undefined,
+      [Symbol.asyncDispose]: async () => undefined,
+    }
+  }
+  const dispatcher = new Agent({ connections: 2, connect: { timeout: 5000 } })
+  const closing = new AbortController()
+  const issuers = settings.issuers.flatMap(issuerRules).map((rules) => ({
+    rules,
+    keys: new KeySet({
+      fetch: () => fetchKeys(rules, { dispatcher, signal: closing.signal }),
+      warn: (what, err) => warn({ issuer: rules.authorizationServer, ...(err === undefined ? {} : { err }) }, what),
+      now,
+    }),
+  }))
+  // Clients take the first authorization server, so that the scopes that they are told are its.
+  const scopes = issuers[0]?.rules.scopes ?? []
+  const resourcesOf = (request: IncomingMessage): string[] => {
+    const origin = client.originOf(request)
+    return [origin, `${origin}/`, `${origin}${resourcePath(request.url ?? '')}`]
+  }
+  return {
+    authenticate: createAuthenticate({
+      methods: [...methods, tokenMethod({ issuers, resourcesOf, addressOf: (request) => client.addressOf(request), now })],
+      allowAnonymous: settings.allowAnonymous,
+    }),
+    challenge: (request, refusal) =>
+      withChallenge(refusal, {
+        metadata: metadataAddress(client.originOf(request), resourcePath(request.url ?? '')),
+        scopes,
+        credential: hasCredential(request),
+      }),
+    metadata: (request, path) => ({
+      resource: client.originOf(request) + path,
+      authorization_servers: issuers.map(({ rules }) => rules.authorizationServer),
+      ...(scopes.length === 0 ? {} : { scopes_supported: scopes }),
+      bearer_methods_supported: ['header'],
+    }),
+    async [Symbol.asyncDispose]() {
+      closing.abort()
+      await dispatcher.destroy()
+    },
+  }
+}

@@ -1,0 +1,176 @@
+import { hash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload } from 'jose'
+import { GatewayError, toGatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
+import { RateLimit } from '../lib/rate-limit.ts'
+import type { Method } from './authenticate.ts'
+import type { IssuerRules } from './issuer.ts'
+import type { KeySet, TrustedKey } from './key-set.ts'
+
+export interface TokenOptions {
+  readonly issuers: readonly { readonly rules: IssuerRules; readonly keys: KeySet }[]
+  /** What a token may be meant for, besides the configured audiences: the address of what is asked for, and that of the whole (RFC 8707). */
+  readonly resourcesOf: (request: IncomingMessage) => readonly string[]
+  /** Whose failures are counted together. */
+  readonly addressOf: (request: IncomingMessage) => string
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/** A verified token, without the token. Small, because there are many. */
+interface Verified {
+  readonly principal: Principal
+  readonly until: number
+  readonly key: TrustedKey
+  /** The resources that it is meant for; undefined when it is meant for the whole gateway. */
+  readonly resources: readonly string[] | undefined
+}
+
+interface Refused {
+  readonly error: GatewayError
+  readonly until: number
+}
+
+const longestToken = 16 * 1024
+const mostVerified = 100_000
+const mostRefused = 10_000
+/** How long a refusal is repeated without looking again. */
+const refusedMs = 10_000
+/** Tokens that fail, by address: an attacker costs a look-up then, not a verification. */
+const failures = { burst: 200, perSecond: 10, keys: 20_000 }
+
+/**
+ * Bearer tokens (RFC 6750) that are JSON Web Tokens of a configured issuer (RFC 9068 and what came before it). Verifying one costs more than
+ * forwarding a request, so that what was verified is remembered by its digest until it expires.
+ */
+export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptions): Method {
+  const byIssuer = new Map(issuers.flatMap((issuer) => issuer.rules.issuers.map((name) => [name, issuer] as const)))
+  const verified = new BoundedCache<string, Verified>(mostVerified)
+  const refused = new BoundedCache<string, Refused>(mostRefused)
+  const verifying = new Map<string, Promise<Verified>>()
+  const failed = new RateLimit(failures)
+  /** Most callers have the same few lists of roles. */
+  const roleLists = new BoundedCache<string, readonly string[]>(10_000)
+
+  async function verify(token: string): Promise<Verified> {
+    const { header, claims } = decode(token)
+    const issuer = byIssuer.get(claims.iss ?? '')
+    if (issuer === undefined) throw refusal('The token is of an issuer that is not accepted.')
+    const { rules, keys } = issuer
+    // Before a key is looked for, because that may ask the issuer.
+    if (!rules.algorithms.includes(header.alg)) throw refusal('The token is signed by an algorithm that is not accepted.')
+    const key = await keys.find(header)
+    try {
+      await jwtVerify(token, await keys.import(key, header.alg), {
+        issuer: [...rules.issuers],
+        algorithms: [...rules.algorithms],
+        clockTolerance: rules.clockSkewSeconds,
+        requiredClaims: ['exp'],
+        currentDate: new Date(now()),
+      })
+    } catch (error) {
+      throw explained(error)
+    }
+    if (typeof claims.iat === 'number' && claims.iat * 1000 > now() + rules.clockSkewSeconds * 1000)
+      throw refusal('The token is from the future.')
+    rules.checkKind(header, claims)
+    const audiences = rules.audiencesOf(claims)
+    rules.checkScopes(claims)
+    const { roles, ...principal } = rules.principalOf(claims)
+    const rolesKey = roles.join('\n')
+    const sameRoles = roleLists.get(rolesKey) ?? roles
+    roleLists.set(rolesKey, sameRoles)
+    return {
+      principal: { ...principal, roles: sameRoles },
+      until: ((claims.exp ?? 0) + rules.clockSkewSeconds) * 1000,
+      key,
+      resources: audiences.some((audience) => rules.audiences.includes(audience)) ? undefined : audiences,
+    }
+  }
+
+  function once(digest: string, token: string, address: string): Promise<Verified> {
+    let work = verifying.get(digest)
+    if (work === undefined) {
+      const wait = failed.take(address, now())
+      if (wait > 0) {
+        throw new GatewayError('too_many_requests', {
+          detail: 'Too many tokens from this address were refused.',
+          headers: { 'retry-after': String(Math.ceil(wait)) },
+        })
+      }
+      work = verify(token)
+        .then(
+          (result) => {
+            verified.set(digest, result)
+            failed.giveBack(address)
+            return result
+          },
+          (thrown: unknown) => {
+            const error = toGatewayError(thrown)
+            // What may be otherwise in a moment is not the token's fault.
+            if (error.code === 'unauthenticated' || error.code === 'insufficient_scope')
+              refused.set(digest, { error, until: now() + refusedMs })
+            else failed.giveBack(address)
+            throw error
+          },
+        )
+        .finally(() => verifying.delete(digest))
+      verifying.set(digest, work)
+    }
+    return work
+  }
+
+  /** The token may be meant for a part of the gateway, and the same token is shown to others too. */
+  function admit({ principal, resources }: Verified, request: IncomingMessage): Principal {
+    if (resources === undefined) return principal
+    const own = resourcesOf(request)
+    if (resources.some((resource) => own.includes(resource))) return principal
+    throw refusal('The token is meant for another audience.')
+  }
+
+  return (request) => {
+    const token = bearerToken(request.headers.authorization)
+    if (token === undefined) return undefined
+    if (token.length > longestToken) throw refusal(`The token is longer than ${longestToken} characters.`)
+    const digest = hash('sha256', token, 'binary')
+    const known = verified.get(digest)
+    if (known !== undefined) {
+      if (known.until > now() && !known.key.withdrawn) return admit(known, request)
+      verified.delete(digest)
+    }
+    const bad = refused.get(digest)
+    if (bad !== undefined && bad.until > now()) throw bad.error
+    return once(digest, token, addressOf(request)).then((result) => admit(result, request))
+  }
+}
+
+/** RFC 6750 section 2.1. The name of the scheme is compared without case (RFC 9110 section 11.1). */
+function bearerToken(authorization: string | undefined): string | undefined {
+  if (authorization === undefined || authorization.length < 7 || authorization.slice(0, 6).toLowerCase() !== 'bearer') return undefined
+  return authorization[6] === ' ' ? authorization.slice(7).trim() : undefined
+}
+
+function decode(token: string): { readonly header: JWTHeaderParameters; readonly claims: JWTPayload } {
+  try {
+    const header = decodeProtectedHeader(token)
+    const { alg } = header
+    if (typeof alg !== 'string') throw new TypeError('no algorithm')
+    return { header: { ...header, alg }, claims: decodeJwt(token) }
+  } catch {
+    throw refusal('The token is not a JSON Web Token.')
+  }
+}
+
+function explained(error: unknown): GatewayError {
+  if (error instanceof errors.JWTExpired) return refusal('The token has expired.')
+  if (error instanceof errors.JWTClaimValidationFailed) {
+    return refusal(error.claim === 'nbf' ? 'The token is not valid yet.' : `The claim '${error.claim}' of the token is not acceptable.`)
+  }
+  return refusal('The signature of the token is not valid.')
+}
+
+function refusal(detail: string): GatewayError {
+  return new GatewayError('unauthenticated', { detail })
+}
