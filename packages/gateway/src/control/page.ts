@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Stored } from '../core/resource.ts'
+import { each } from '../store/each.ts'
 import type { Collection } from '../store/store.ts'
 
 export interface Page<R> {
@@ -22,22 +23,15 @@ export async function pageOf<R extends Stored>(
   fits: (resource: R) => boolean,
 ): Promise<Page<R>> {
   const resources: R[] = []
-  // Read in pieces: what the caller may not see must not make pages short, nor the whole store be read for one page.
-  for (let from = after; ;) {
-    const batch = await collection.list({ ...(kind === undefined ? {} : { kind }), after: from, limit: batchSize })
-    for (const resource of batch) {
-      if (!fits(resource)) continue
-      const last = resources.at(-1)
-      if (resources.length === limit && last !== undefined) return { resources, next: last.name }
-      resources.push(resource)
-    }
-    const last = batch.at(-1)
-    if (batch.length < batchSize || last === undefined) return { resources }
-    from = last.name
+  // What the caller may not see must not make pages short, nor the whole store be read for one page.
+  for await (const resource of each(collection, { ...(kind === undefined ? {} : { kind }), after })) {
+    if (!fits(resource)) continue
+    const last = resources.at(-1)
+    if (resources.length === limit && last !== undefined) return { resources, next: last.name }
+    resources.push(resource)
   }
+  return { resources }
 }
-
-const batchSize = 500
 
 /** The name that a cursor stands for. */
 export function afterCursor(cursor: string | undefined): string | undefined {

@@ -100,6 +100,10 @@ export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = Resou
 export type Adapter = Resource<AdapterSpec, 'adapter'>
 export type Tool = Resource<ToolSpec, 'tool'>
 
+export function isAdapter(resource: Resource): resource is Adapter {
+  return resource.kind === 'adapter'
+}
+
 export function isTool(resource: Resource): resource is Tool {
   return resource.kind === 'tool'
 }

@@ -3,7 +3,7 @@ import { mayBeModern } from '@mcp-gateway/protocol'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import { authorize, type Permit } from '../core/permission.ts'
-import type { Adapter, Resource } from '../core/resource.ts'
+import type { Resource } from '../core/resource.ts'
 import type { Config } from '../config/config.ts'
 import type { Entrance, RequestContext } from './entrance.ts'
 import { forward, type Forwarding } from './forward.ts'
@@ -59,11 +59,11 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   /** The life of a request, in the order of the picture in the README. What throws here becomes the answer, once, in the entrance. */
   function pass(context: RequestContext, target: Target): void {
     const { request, response, principal, handed } = context // authenticate
-    const found = resolve(options.routes, target.name) // resolve
+    const found = options.routes.get(target.name) // resolve
     context.adapter = found?.name
     const permit = authorize(principal, 'use', found) // authorize
     const { resource } = permit
-    context.stillMay = (caller) => void authorize(caller, 'use', resolve(options.routes, target.name))
+    context.stillMay = (caller) => void authorize(caller, 'use', options.routes.get(target.name))
     context.checkMethod()
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
@@ -168,9 +168,4 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       await upstreams[Symbol.asyncDispose]()
     },
   }
-}
-
-function resolve(routes: RouteTable, name: string): Adapter | undefined {
-  const resource = routes.get(name)
-  return resource?.kind === 'adapter' ? (resource as Adapter) : undefined
 }

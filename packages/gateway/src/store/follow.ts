@@ -1,4 +1,5 @@
 import type { Stored } from '../core/resource.ts'
+import { each } from './each.ts'
 import type { Change, Collection, ListQuery } from './store.ts'
 
 /**
@@ -7,7 +8,7 @@ import type { Change, Collection, ListQuery } from './store.ts'
  */
 export async function follow<R extends Stored>(
   collection: Pick<Collection<R>, 'list' | 'watch'>,
-  query: ListQuery<R>,
+  query: Pick<ListQuery<R>, 'kind'>,
   take: (change: Change<R>) => void,
 ): Promise<AsyncDisposable> {
   const stop = new AbortController()
@@ -15,7 +16,7 @@ export async function follow<R extends Stored>(
   const changes = collection.watch(stop.signal)[Symbol.asyncIterator]()
   const first = changes.next()
   try {
-    for (const resource of await collection.list(query)) take({ kind: resource.kind, name: resource.name, resource })
+    for await (const resource of each(collection, query)) take({ kind: resource.kind, name: resource.name, resource })
   } catch (error) {
     stop.abort()
     throw error

@@ -4,13 +4,12 @@ import { Agent, type Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
-import type { Tool } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
 import type { DecideOutgoing } from '../proxy/outgoing.ts'
 import { Upstreams, type Upstream } from '../proxy/replicas.ts'
 import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.ts'
 import { failure, type Failure } from './failure.ts'
-import type { OutputCheck } from './registered-tools.ts'
+import type { CalledTool, OutputCheck } from './registered-tools.ts'
 import type { CallResult, Invocation } from './source.ts'
 
 export interface ToolCallerOptions {
@@ -66,7 +65,7 @@ export class ToolCaller implements AsyncDisposable {
   }
 
   /** Never rejects, unless the client has given up. */
-  async call({ principal, resource }: Permit<'use', Tool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
+  async call({ principal, resource }: Permit<'use', CalledTool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
     const ending = new AbortController()
     const giveUp = (): void => ending.abort()
     invocation.signal.addEventListener('abort', giveUp, { once: true })
@@ -99,7 +98,7 @@ export class ToolCaller implements AsyncDisposable {
 
   /** What was never sent may go to another replica. */
   async #attempts(
-    tool: Tool,
+    tool: CalledTool,
     headers: Readonly<Record<string, string>>,
     invocation: Invocation,
     signal: AbortSignal,
@@ -131,7 +130,7 @@ export class ToolCaller implements AsyncDisposable {
     }
   }
 
-  async #target(tool: Tool, tried: ReadonlySet<string>, signal: AbortSignal): Promise<Target> {
+  async #target(tool: CalledTool, tried: ReadonlySet<string>, signal: AbortSignal): Promise<Target> {
     const { endpoint, toolDefinition } = tool.spec
     if (endpoint === undefined) {
       const upstream =
@@ -147,7 +146,7 @@ export class ToolCaller implements AsyncDisposable {
     return { dispatcher: this.#endpoints, origin, path: pathname + search }
   }
 
-  async #read(tool: Tool, response: Dispatcher.ResponseData, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
+  async #read(tool: CalledTool, response: Dispatcher.ResponseData, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
     const { statusCode: status, headers, body } = response
     const contentType = [headers['content-type']].flat()[0]
     try {
@@ -177,7 +176,7 @@ export class ToolCaller implements AsyncDisposable {
     }
   }
 
-  #explain(tool: Tool, error: unknown, late: boolean): Failure {
+  #explain(tool: CalledTool, error: unknown, late: boolean): Failure {
     const harmless = runsTwice(tool)
     if (error instanceof AnswerTooLong)
       return { code: 'answer_too_large', text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`, retry: 'no' }
@@ -226,12 +225,12 @@ function codeOf(error: unknown): string {
 }
 
 /** Whether running a call twice does no harm, by what the tool says of itself. */
-function runsTwice({ spec }: Tool): boolean {
+function runsTwice({ spec }: CalledTool): boolean {
   const { annotations } = spec.toolDefinition.tool
   return annotations?.['readOnlyHint'] === true || annotations?.['idempotentHint'] === true
 }
 
-function refusalOf(tool: Tool, status: number, retryAfter: string | undefined, said: string, now: number): Failure {
+function refusalOf(tool: CalledTool, status: number, retryAfter: string | undefined, said: string, now: number): Failure {
   const wait = retryAfter === undefined ? undefined : secondsOf(retryAfter, now)
   const tail = said === '' ? '' : `: ${said}`
   const of = (code: string, text: string, retry: Failure['retry']): Failure => ({

@@ -1,27 +1,28 @@
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
-import type { McpTool } from '../core/resource.ts'
 import { Catalogue } from './catalogue.ts'
-import type { SourceChange, ToolSource } from './source.ts'
+import type { ListedTool, SourceChange, ToolSource } from './source.ts'
 
 const principal: Principal = { id: 'a', issuer: 'test', name: 'a', roles: [] }
 
-/** A source of tools by name, whose description tells whose they are. */
+/** A source of tools by name, whose text tells whose they are. */
 class Listed implements ToolSource {
   readonly listeners = new Set<(change: SourceChange) => void>()
-  readonly #tools: readonly McpTool[]
+  readonly #label: string
+  readonly #tools: readonly ListedTool[]
 
   constructor(label: string, names: readonly string[]) {
-    this.#tools = names.map((name) => ({ name, description: label, inputSchema: { type: 'object' } }))
+    this.#label = label
+    this.#tools = names.map((name) => ({ name, json: label }))
   }
 
-  list(_principal: Principal, after: string): Iterable<McpTool> {
+  list(_principal: Principal, after: string): Iterable<ListedTool> {
     return this.#tools.filter(({ name }) => name > after)
   }
 
   find(_principal: Principal, name: string) {
-    const definition = this.#tools.find((tool) => tool.name === name)
-    return definition === undefined ? undefined : { definition, declaredHeaders: [], call: async () => new Map<string, string>() }
+    if (!this.#tools.some((tool) => tool.name === name)) return undefined
+    return { declaredHeaders: [{ header: this.#label, path: [] }], call: async () => new Map<string, string>() }
   }
 
   onChange(listener: (change: SourceChange) => void): () => void {
@@ -42,15 +43,15 @@ describe('a catalogue of several sources', () => {
     for (;;) {
       const { tools, next } = catalogue.page(principal, after, 2)
       sizes.push(tools.length)
-      seen.push(...tools.map(({ name, description }) => `${name} ${description}`))
+      seen.push(...tools.map(({ name, json }) => `${name} ${json}`))
       if (next === undefined) break
       after = next
     }
     expect(seen).toEqual(['a first', 'b second', 'c first', 'd second', 'e first'])
     expect(sizes).toEqual([2, 2, 1])
     expect(catalogue.page(principal, '', 5).next).toBeUndefined()
-    expect(catalogue.find(principal, 'c')?.definition.description).toBe('first')
-    expect(catalogue.find(principal, 'd')?.definition.description).toBe('second')
+    expect(catalogue.find(principal, 'c')?.declaredHeaders[0]?.header).toBe('first')
+    expect(catalogue.find(principal, 'd')?.declaredHeaders[0]?.header).toBe('second')
     expect(catalogue.find(principal, 'x')).toBeUndefined()
   })
 

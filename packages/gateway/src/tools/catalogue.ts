@@ -1,9 +1,8 @@
 import type { Principal } from '../core/principal.ts'
-import type { McpTool } from '../core/resource.ts'
-import type { OfferedTool, SourceChange, ToolSource } from './source.ts'
+import type { ListedTool, OfferedTool, SourceChange, ToolSource } from './source.ts'
 
 export interface CataloguePage {
-  readonly tools: readonly McpTool[]
+  readonly tools: readonly ListedTool[]
   /** Name after which the next page begins, if there is one. */
   readonly next: string | undefined
 }
@@ -21,7 +20,7 @@ export class Catalogue {
       const tools = source.list(principal, after)[Symbol.iterator]()
       return { tools, next: tools.next() }
     })
-    const tools: McpTool[] = []
+    const tools: ListedTool[] = []
     for (;;) {
       let least: string | undefined
       for (const { next } of heads) if (next.done !== true && (least === undefined || next.value.name < least)) least = next.value.name

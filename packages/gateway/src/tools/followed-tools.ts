@@ -3,7 +3,7 @@ import { request as send } from 'undici'
 import { ReplicaDirectory } from '../core/directory.ts'
 import type { Tool } from '../core/resource.ts'
 import { hopHeader, type Hop } from '../proxy/hop.ts'
-import type { Change } from '../store/store.ts'
+import type { Change, ListQuery } from '../store/store.ts'
 import { Watcher } from '../store/watcher.ts'
 import type { Log } from '../telemetry/log.ts'
 import { createLineOpener, feedPath, type FeedMessage } from './feed-lines.ts'
@@ -49,8 +49,9 @@ export class FollowedTools implements AsyncDisposable {
     return this.#issuer
   }
 
-  list(): Promise<readonly Tool[]> {
-    return Promise.resolve([...this.#tools.values()])
+  list({ after = '', limit }: Pick<ListQuery, 'after' | 'limit'>): Promise<readonly Tool[]> {
+    const names = [...this.#tools.keys()].filter((name) => name > after).toSorted()
+    return Promise.resolve(names.slice(0, limit).map((name) => this.#tools.get(name) as Tool))
   }
 
   /** Changes from now on; see `Store.watch`. */

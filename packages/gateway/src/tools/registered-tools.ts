@@ -1,7 +1,7 @@
 import { declaredHeaders, type DeclaredHeader } from '@mcp-gateway/protocol'
 import { authorize, mayRead, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
-import { isTool, type McpTool, type Tool } from '../core/resource.ts'
+import { isTool, type McpTool, type Resource, type Tool, type ToolDefinition, type ToolSpec } from '../core/resource.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import type { SchemaMistake } from '../lib/json-schema.ts'
@@ -9,13 +9,26 @@ import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/sche
 import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
 import { failure } from './failure.ts'
-import type { CallResult, Invocation, OfferedTool, SourceChange, ToolSource } from './source.ts'
+import type { CallResult, Invocation, ListedTool, OfferedTool, SourceChange, ToolSource } from './source.ts'
 
 /** What of a tool's answer has to be checked: undefined when the tool says nothing of it. */
 export type OutputCheck = ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>) | undefined
 
+/** A tool without what of its definition only clients and checks read. */
+export type CalledTool = Resource<
+  Omit<ToolSpec, 'toolDefinition'> & {
+    readonly toolDefinition: Omit<ToolDefinition, 'tool'> & { readonly tool: Pick<McpTool, 'name' | 'annotations'> }
+  },
+  'tool'
+>
+
 /** Sends a call whose arguments are in order. */
-export type SendCall = (permit: Permit<'use', Tool>, invocation: Invocation, output: OutputCheck) => Promise<CallResult>
+export type SendCall = (permit: Permit<'use', CalledTool>, invocation: Invocation, output: OutputCheck) => Promise<CallResult>
+
+/** What is kept of each tool. Its definition stays text until it is called: as objects, definitions take several times the room. */
+interface Entry extends ListedTool {
+  readonly tool: CalledTool
+}
 
 /** What is made of a definition when it is first called. */
 interface Prepared {
@@ -28,12 +41,12 @@ interface Prepared {
 export class RegisteredTools implements ToolSource, AsyncDisposable {
   readonly #send: SendCall
   readonly #checks: SchemaChecks
-  readonly #byName = new Map<string, Tool>()
+  readonly #byName = new Map<string, Entry>()
   /** MCP tool names by resource names. */
   readonly #toolNames = new Map<string, string>()
   /** In order. */
   #names: string[] = []
-  readonly #prepared = new BoundedCache<string, Prepared>(1000)
+  readonly #prepared = new BoundedCache<Entry, Prepared>(1000)
   readonly #listeners = new Set<(change: SourceChange) => void>()
   #following: AsyncDisposable | undefined
 
@@ -49,21 +62,20 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     return table
   }
 
-  *list(principal: Principal, after: string): Iterable<McpTool> {
+  *list(principal: Principal, after: string): Iterable<ListedTool> {
     for (let index = this.#place(after); index < this.#names.length; index += 1) {
       const name = this.#names[index] as string
-      const tool = this.#byName.get(name)
-      if (name !== after && tool !== undefined && mayRead(principal, tool)) yield tool.spec.toolDefinition.tool
+      const entry = this.#byName.get(name)
+      if (name !== after && entry !== undefined && mayRead(principal, entry.tool)) yield entry
     }
   }
 
   find(principal: Principal, name: string): OfferedTool | undefined {
-    const tool = this.#byName.get(name)
-    if (tool === undefined || !mayRead(principal, tool)) return undefined
-    const permit = authorize(principal, 'use', tool)
-    const prepared = this.#prepare(tool)
+    const entry = this.#byName.get(name)
+    if (entry === undefined || !mayRead(principal, entry.tool)) return undefined
+    const permit = authorize(principal, 'use', entry.tool)
+    const prepared = this.#prepare(entry)
     return {
-      definition: tool.spec.toolDefinition.tool,
       declaredHeaders: prepared.headers,
       call: async (invocation) => {
         const mistakes = await argumentMistakes(prepared.input, invocation)
@@ -79,31 +91,30 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     return () => this.#listeners.delete(listener)
   }
 
-  #prepare({ uid, version, owner, spec }: Tool): Prepared {
-    const key = `${uid} ${version}`
-    let prepared = this.#prepared.get(key)
+  #prepare(entry: Entry): Prepared {
+    let prepared = this.#prepared.get(entry)
     if (prepared === undefined) {
-      const { inputSchema, outputSchema } = spec.toolDefinition.tool
-      const party = partyOf(owner)
+      const { inputSchema, outputSchema } = JSON.parse(entry.json) as McpTool
+      const party = partyOf(entry.tool.owner)
       prepared = {
         input: this.#checks.schema(inputSchema, party),
         output: outputSchema === undefined ? undefined : this.#checks.schema(outputSchema, party),
         headers: declaredHeaders(JSON.stringify(inputSchema)),
       }
-      this.#prepared.set(key, prepared)
+      this.#prepared.set(entry, prepared)
     }
     return prepared
   }
 
   #take({ name, resource }: Change): void {
-    const after = resource !== undefined && isTool(resource) ? resource : undefined
+    const after = resource !== undefined && isTool(resource) ? entryOf(resource) : undefined
     const oldName = this.#toolNames.get(name)
     const before = oldName === undefined ? undefined : this.#byName.get(oldName)
-    const newName = after?.spec.toolDefinition.tool.name
+    const newName = after?.name
     if (oldName !== undefined && oldName !== newName) {
       this.#toolNames.delete(name)
       // Another tool may have taken the name by now.
-      if (before?.name === name) {
+      if (before?.tool.name === name) {
         this.#byName.delete(oldName)
         const place = this.#place(oldName)
         if (this.#names[place] === oldName) this.#names.splice(place, 1)
@@ -114,17 +125,16 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
       if (!this.#byName.has(newName)) this.#names.splice(this.#place(newName), 0, newName)
       this.#byName.set(newName, after)
     }
-    this.#tell(before?.name === name ? before : undefined, after)
+    this.#tell(before?.tool.name === name ? before : undefined, after)
   }
 
-  #tell(before: Tool | undefined, after: Tool | undefined): void {
+  #tell(before: Entry | undefined, after: Entry | undefined): void {
     if (before === undefined && after === undefined) return
-    const sameText = JSON.stringify(before?.spec.toolDefinition.tool) === JSON.stringify(after?.spec.toolDefinition.tool)
     const change: SourceChange = {
       concerns(principal) {
-        const saw = before !== undefined && mayRead(principal, before)
-        const sees = after !== undefined && mayRead(principal, after)
-        return saw !== sees || (sees && !sameText)
+        const saw = before !== undefined && mayRead(principal, before.tool)
+        const sees = after !== undefined && mayRead(principal, after.tool)
+        return saw !== sees || (sees && before?.json !== after.json)
       },
     }
     for (const listener of this.#listeners) listener(change)
@@ -144,6 +154,17 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#following?.[Symbol.asyncDispose]()
+  }
+}
+
+function entryOf(resource: Tool): Entry {
+  const { toolDefinition } = resource.spec
+  const { name, annotations } = toolDefinition.tool
+  const tool = { name, ...(annotations === undefined ? {} : { annotations }) }
+  return {
+    name,
+    json: JSON.stringify(toolDefinition.tool),
+    tool: { ...resource, spec: { ...resource.spec, toolDefinition: { ...toolDefinition, tool } } },
   }
 }
 

@@ -93,7 +93,7 @@ export class Router {
     if (after === undefined) return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, 'The cursor is not one of this list.'))
     const { tools, next } = this.#options.catalogue.page(principal(), after, this.#options.pageSize)
     this.#answer(exchange, id, [
-      ['tools', JSON.stringify(tools)],
+      ['tools', `[${tools.map(({ json }) => json).join(',')}]`],
       ...(next === undefined ? [] : [['nextCursor', JSON.stringify(cursorOf(next))] as const]),
       // Stale at once: who wants to keep it listens.
       ['ttlMs', '0'],

@@ -1,6 +1,5 @@
 import type { DeclaredHeader } from '@mcp-gateway/protocol'
 import type { Principal } from '../core/principal.ts'
-import type { McpTool } from '../core/resource.ts'
 
 /** How far a call has come (MCP, progress). */
 export interface Progress {
@@ -27,9 +26,15 @@ export interface Invocation {
 /** A CallToolResult as raw members. */
 export type CallResult = ReadonlyMap<string, string>
 
+/** A tool as lists show it. */
+export interface ListedTool {
+  readonly name: string
+  /** The definition as JSON (MCP, `Tool`). */
+  readonly json: string
+}
+
 /** A tool that a caller may use, found for that caller. */
 export interface OfferedTool {
-  readonly definition: McpTool
   /** Arguments that headers must repeat. */
   readonly declaredHeaders: readonly DeclaredHeader[]
   /** Never rejects for what the tool or its arguments are to blame for: that is a result with `isError`. */
@@ -44,7 +49,7 @@ export interface SourceChange {
 /** Where tools of the catalogue come from. Registered tools are the first; what MCP servers offer is to be the next. Reading costs no I/O. */
 export interface ToolSource {
   /** What a caller may use, in order of names (code points), after a name. */
-  list(principal: Principal, after: string): Iterable<McpTool>
+  list(principal: Principal, after: string): Iterable<ListedTool>
   /** Undefined for what is not there and for what the caller may not use alike. */
   find(principal: Principal, name: string): OfferedTool | undefined
   /** Calls back after each change until the returned function is called. */

@@ -1,0 +1,25 @@
+import { expect, test } from 'vitest'
+import type { Resource } from '../core/resource.ts'
+import { each } from './each.ts'
+import { sampleResource } from './store-contract.ts'
+import type { ListQuery } from './store.ts'
+
+test('all of a query is read in pieces, in order, none twice', async () => {
+  const names = Array.from({ length: 1250 }, (_, index) => String(index).padStart(4, '0'))
+  const asked: ListQuery[] = []
+  const list = async (query: ListQuery): Promise<readonly Resource[]> => {
+    asked.push(query)
+    return names
+      .filter((name) => name > (query.after ?? ''))
+      .slice(0, query.limit)
+      .map((name) => sampleResource(name))
+  }
+  const seen: string[] = []
+  for await (const { name } of each({ list }, { kind: 'adapter', after: '0009' })) seen.push(name)
+  expect(seen).toEqual(names.slice(10))
+  expect(asked).toEqual([
+    { kind: 'adapter', after: '0009', limit: 500 },
+    { kind: 'adapter', after: '0509', limit: 500 },
+    { kind: 'adapter', after: '1009', limit: 500 },
+  ])
+})
