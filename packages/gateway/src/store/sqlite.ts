@@ -44,6 +44,17 @@ const migrations = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX api_key_change ON api_key (change);
    CREATE INDEX api_key_owner ON api_key (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
+  // What quotas count stands in an index, so that an owner of many things writes as fast as one of few. A text that is damaged belongs to nobody.
+  `ALTER TABLE resource ADD COLUMN owner TEXT;
+   ALTER TABLE resource ADD COLUMN replicas INTEGER;
+   UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
+     replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END;
+   DROP INDEX resource_owner;
+   CREATE INDEX resource_owner ON resource (owner, kind, replicas);
+   CREATE TRIGGER resource_created AFTER INSERT ON resource BEGIN UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
+     replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END WHERE name = NEW.name; END;
+   CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource BEGIN UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
+     replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END WHERE name = NEW.name; END;`,
 ]
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
@@ -154,6 +165,8 @@ interface Place<R extends Owned<unknown>, Held> {
   readonly kinds: readonly [R['kind'], ...R['kind'][]]
   /** Aggregates over the table that make up `Held`. */
   readonly held: string
+  /** The condition that picks what an id and an issuer own. */
+  readonly ownedBy: string
   readonly heldOf: (row: Record<string, number>) => Held
 }
 
@@ -255,9 +268,11 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   /** What the owner of a resource has besides it. */
   #heldBeside({ name, owner }: R): Held {
-    const row = this.#prepare(
-      `SELECT ${this.#place.held} FROM ${this.#table} WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
-    ).get(owner.id, owner.issuer, name) as Record<string, number>
+    const row = this.#prepare(`SELECT ${this.#place.held} FROM ${this.#table} WHERE ${this.#place.ownedBy} AND name <> ?`).get(
+      owner.id,
+      owner.issuer,
+      name,
+    ) as Record<string, number>
     return this.#place.heldOf(row)
   }
 
@@ -275,7 +290,8 @@ const resources: Place<Resource, Holdings> = {
   table: 'resource',
   kinds: ['adapter', 'tool'],
   held: `count(*) FILTER (WHERE kind = 'adapter') AS adapters, count(*) FILTER (WHERE kind = 'tool') AS tools,
-         coalesce(sum(json_extract(body, '$.spec.replicaCount')), 0) AS replicas`,
+         coalesce(sum(replicas), 0) AS replicas`,
+  ownedBy: 'owner = json_array(?, ?)',
   heldOf: ({ adapters = 0, tools = 0, replicas = 0 }) => ({ adapters, tools, replicas }),
 }
 
@@ -283,6 +299,7 @@ const apiKeys: Place<ApiKey, number> = {
   table: 'api_key',
   kinds: ['api-key'],
   held: 'count(*) AS count',
+  ownedBy: "json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ?",
   heldOf: ({ count = 0 }) => count,
 }
 
