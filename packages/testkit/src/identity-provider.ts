@@ -35,8 +35,6 @@ const tenantId = '7a1b2c3d-0000-4000-8000-00000000aaaa'
 export class IdentityProvider implements AsyncDisposable {
   readonly tenantId = tenantId
   readonly accounts: Map<string, Account>
-  /** Scopes that people refuse to grant. */
-  readonly withheld = new Set<string>()
   /** While true every request is answered 503. */
   down = false
   /** Requests for keys so far. */
@@ -224,7 +222,7 @@ export class IdentityProvider implements AsyncDisposable {
     }
   }
 
-  /** Signs in whom the browser says, and grants what is asked for but for what is withheld. */
+  /** Signs in whom the browser says, and grants what is asked for. */
   async #interact(provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { prompt, params, session, grantId } = await provider.interactionDetails(request, response)
     if (prompt.name === 'login') {
@@ -238,14 +236,8 @@ export class IdentityProvider implements AsyncDisposable {
       missingOIDCScope?: string[]
       missingResourceScopes?: Record<string, string[]>
     }
-    const granted = (scopes: readonly string[]): string => scopes.filter((scope) => !this.withheld.has(scope)).join(' ')
-    const refused = (scopes: readonly string[]): string => scopes.filter((scope) => this.withheld.has(scope)).join(' ')
-    grant.addOIDCScope(granted(missingOIDCScope))
-    grant.rejectOIDCScope(refused(missingOIDCScope))
-    for (const [resource, scopes] of Object.entries(missingResourceScopes)) {
-      grant.addResourceScope(resource, granted(scopes))
-      grant.rejectResourceScope(resource, refused(scopes))
-    }
+    grant.addOIDCScope(missingOIDCScope.join(' '))
+    for (const [resource, scopes] of Object.entries(missingResourceScopes)) grant.addResourceScope(resource, scopes.join(' '))
     await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } }, { mergeWithLastSubmission: true })
   }
 }
