@@ -72,7 +72,7 @@ interface Connected {
 
 interface Speaker {
   readonly name: string
-  connect(url: URL, person: Person, signIn: (authorization: URL) => Promise<URL>): Promise<Connected>
+  readonly connect: (url: URL, person: Person, signIn: (authorization: URL) => Promise<URL>) => Promise<Connected>
 }
 
 /** Connects; when the client is sent to sign in, does so and connects again. */

@@ -18,6 +18,8 @@ let provider: IdentityProvider
 let other: IdentityProvider
 let gateway: TestGateway
 let shared = ''
+let ownersKey = { id: '', key: '' }
+let revokedKey = ''
 
 /** What callers show; undefined is nothing. */
 const callers = {
@@ -33,14 +35,19 @@ const callers = {
   reader: () => provider.token('reader'),
   owner: () => provider.token('owner'),
   admin: () => provider.token('admin'),
+  'an API key of the owner': async () => ownersKey.key,
+  'a revoked API key': async () => revokedKey,
 } as const
 type Caller = keyof typeof callers
+type Known = 'stranger' | 'reader' | 'owner' | 'admin'
 
 interface Route {
   readonly name: string
   readonly send: (headers: Record<string, string>) => Promise<{ status: number; headers: Record<string, unknown>; body: Buffer }>
   /** What each kind of person gets; the other callers are nobody to any route that is not open to all. */
-  readonly expected: Readonly<Record<'stranger' | 'reader' | 'owner' | 'admin', Outcome>>
+  readonly expected: Readonly<Record<Known, Outcome>>
+  /** What an API key gets, when it is not what its owner gets. */
+  readonly key?: Outcome
   readonly open?: true
 }
 /** The status, and the code when it is an error. */
@@ -68,6 +75,13 @@ async function freshTool(): Promise<string> {
   const { status } = await gateway.send('/tools', { headers: { ...gateway.credentials, ...json }, body })
   expect(status).toBe(201)
   return name
+}
+
+async function newKey(): Promise<{ id: string; key: string }> {
+  const body = JSON.stringify({ name: 'robot', roles: ['mcp.engineer'] })
+  const { status, body: told } = await gateway.send('/api-keys', { headers: { ...gateway.credentials, ...json }, body })
+  expect(status).toBe(201)
+  return JSON.parse(told.toString()) as { id: string; key: string }
 }
 
 const toolOf = (name: string) => ({ name, endpoint: 'http://127.0.0.1:9/score', toolDefinition: { tool: { name } } })
@@ -123,6 +137,12 @@ const routes: readonly Route[] = [
           }),
       },
       {
+        name: `PUT /${kind}/{name}/owner`,
+        expected: owned,
+        send: async (headers) =>
+          gateway.send(`/${kind}/${await make()}/owner`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
+      },
+      {
         name: `DELETE /${kind}/{name}`,
         expected: { ...owned, owner: 204, admin: 204 },
         send: async (headers) => gateway.send(`/${kind}/${await make()}`, { method: 'DELETE', headers }),
@@ -134,6 +154,24 @@ const routes: readonly Route[] = [
       },
     ]
   }),
+  { name: 'GET /api-keys', expected: everybody, send: (headers) => gateway.send('/api-keys', { method: 'GET', headers }) },
+  {
+    name: 'POST /api-keys',
+    expected: { stranger: 201, reader: 201, owner: 201, admin: 201 },
+    key: '403 forbidden',
+    send: (headers) => gateway.send('/api-keys', { headers: { ...headers, ...json }, body: '{"name":"robot"}' }),
+  },
+  {
+    name: 'GET /api-keys/{id}',
+    expected: { stranger: '404 not_found', reader: '404 not_found', owner: 200, admin: 200 },
+    send: (headers) => gateway.send(`/api-keys/${ownersKey.id}`, { method: 'GET', headers }),
+  },
+  {
+    name: 'DELETE /api-keys/{id}',
+    expected: { stranger: '404 not_found', reader: '404 not_found', owner: 204, admin: 204 },
+    key: '403 forbidden',
+    send: async (headers) => gateway.send(`/api-keys/${(await newKey()).id}`, { method: 'DELETE', headers }),
+  },
   ...(['POST', 'GET', 'DELETE'] as const).map((method): Route => ({
     name: `${method} /adapters/{name}/mcp`,
     expected: seen,
@@ -167,12 +205,14 @@ const routes: readonly Route[] = [
     },
     send: (headers) => gateway.send('/mcp', { method: 'GET', headers }),
   },
-  ...['/ping', '/healthz', '/readyz', '/openapi.json', '/docs', '/.well-known/oauth-protected-resource/mcp'].map((path): Route => ({
-    name: `GET ${path}`,
-    open: true,
-    expected: everybody,
-    send: (headers) => gateway.send(path, { method: 'GET', headers }),
-  })),
+  ...['/ping', '/healthz', '/readyz', '/openapi.json', '/docs', '/.well-known/jwks.json', '/.well-known/oauth-protected-resource/mcp'].map(
+    (path): Route => ({
+      name: `GET ${path}`,
+      open: true,
+      expected: everybody,
+      send: (headers) => gateway.send(path, { method: 'GET', headers }),
+    }),
+  ),
 ]
 
 beforeAll(async () => {
@@ -180,6 +220,7 @@ beforeAll(async () => {
   other = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
   gateway = await TestGateway.open({
     tools: { endpointNetworks: ['127.0.0.0/8'] },
+    apiKeys: { maxPerPrincipal: 1000 },
     identity: {
       mode: 'oidc',
       issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: [audience], requiredScopes: ['access'] }],
@@ -187,6 +228,10 @@ beforeAll(async () => {
   })
   gateway.credentials = { authorization: `Bearer ${await provider.token('owner')}` }
   shared = await gateway.register({ requiredRoles: ['mcp.reader'] })
+  ownersKey = await newKey()
+  const revoked = await newKey()
+  revokedKey = revoked.key
+  await gateway.send(`/api-keys/${revoked.id}`, { method: 'DELETE', headers: gateway.credentials })
 })
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
@@ -194,8 +239,9 @@ afterAll(async () => {
   await other[Symbol.asyncDispose]()
 })
 
-function expectedOf({ expected, open }: Route, caller: Caller): Outcome {
+function expectedOf({ expected, open, key }: Route, caller: Caller): Outcome {
   if (caller === 'stranger' || caller === 'reader' || caller === 'owner' || caller === 'admin') return expected[caller]
+  if (caller === 'an API key of the owner') return key ?? expected.owner
   if (open === true) return 200
   return caller === 'a token without the scope' ? '403 insufficient_scope' : '401 unauthenticated'
 }
@@ -214,7 +260,7 @@ describe.each(Object.keys(callers) as Caller[])('%s', (caller) => {
   })
 })
 
-test('nothing of a token is in the log', async () => {
+test('nothing of a credential is in the log', () => {
   expect(gateway.log.length).toBeGreaterThan(100)
-  expect(gateway.log.filter((line) => JSON.stringify(line).includes('eyJ'))).toEqual([])
+  expect(gateway.log.filter((line) => JSON.stringify(line).includes('eyJ') || JSON.stringify(line).includes(ownersKey.key))).toEqual([])
 })

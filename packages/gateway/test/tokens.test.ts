@@ -203,6 +203,29 @@ describe('callers', () => {
   })
 })
 
+describe('an open stream', () => {
+  test('ends soon after the token that it was opened with, and those by other tokens go on', async () => {
+    await using at = await TestGateway.open({
+      identity: { mode: 'oidc', issuers: [{ ...issuerOf(provider), clockSkewSeconds: 0 }] },
+      proxy: { streamRecheckSeconds: 0.1 },
+    })
+    at.credentials = bearer(await provider.token('alice'))
+    const name = await at.register({ requiredRoles: ['mcp.reader'] })
+    const watch = async (token: string) => {
+      const response = await at.start(`/adapters/${name}/mcp?do=stream`, { method: 'GET', headers: bearer(token) })
+      expect(response.statusCode).toBe(200)
+      const watched = { response, over: false }
+      response.on('error', () => undefined)
+      response.resume().once('close', () => (watched.over = true))
+      return watched
+    }
+    const [short, long] = [await watch(await provider.token('bob', { exp: seconds() + 2 })), await watch(await provider.token('bob'))]
+    await expect.poll(() => short.over, { timeout: 10_000 }).toBe(true)
+    expect(long.over).toBe(false)
+    long.response.destroy()
+  })
+})
+
 describe('the keys of the issuer', () => {
   let own: IdentityProvider
   let at: TestGateway
