@@ -37,7 +37,7 @@ load generator and echo server run on the same machine, so requests per second c
 The gateway runs with its defaults: access log on, Host check, authorization and session unsealing on every request.
 
 Tools: \`tool call\` is a \`tools/call\` at \`/mcp\` by a client of 2026-07-28 to a tool that is the echo server's plain HTTP side; \`(session)\` the same by a client of 2025-11-25. 10,000 tools are registered through \`POST /tools\`, once, by somebody else for a role
-(definitions of 1 kB, served elsewhere, so that nothing has to run for them); each subject with many tools starts with a copy of that data folder. \`(10,000 tools)\` is a caller who has the role, \`(9,999 hidden)\` one who has not and sees one tool.
+(definitions of 1 kB, served elsewhere, so that nothing has to run for them); each subject with many tools starts with a copy of that data folder. \`(many tools)\` is a caller who has the role, \`(many hidden)\` one who has not and sees one tool.
 `
 
 const notes = `## Where the time goes
@@ -101,13 +101,13 @@ export function report({ machine, rounds, seconds, warmSeconds, levels, samples,
     ["a tool's call: CPU per call at 32, ratio to a passed one", of('tool call', 32, 'cpu') / of('gateway', 32, 'cpu'), '≤', 2],
     [
       "a tool's call among 10,000: CPU per call, ratio to one tool alone",
-      of('tool call (10,000 tools)', 32, 'cpu') / of('tool call', 32, 'cpu'),
+      of('tool call (many tools)', 32, 'cpu') / of('tool call', 32, 'cpu'),
       '≤',
       1.1,
     ],
     [
       "a tool's call beside 9,999 hidden: CPU per call, ratio to one tool alone",
-      of('tool call (9,999 hidden)', 32, 'cpu') / of('tool call', 32, 'cpu'),
+      of('tool call (many hidden)', 32, 'cpu') / of('tool call', 32, 'cpu'),
       '≤',
       1.1,
     ],

@@ -111,8 +111,8 @@ async function withTools(client: Client, many: boolean): Promise<Subject> {
 export const toolSubjects: Readonly<Record<string, () => Promise<Subject>>> = {
   'tool call': () => withTools(colleague, false),
   'tool call (session)': () => withTools({ ...colleague, era: 'legacy' }, false),
-  'tool call (10,000 tools)': async () => ({ ...(await withTools(colleague, true)), levels: [32] }),
-  'tool call (9,999 hidden)': async () => ({ ...(await withTools(stranger, true)), levels: [32] }),
+  'tool call (many tools)': async () => ({ ...(await withTools(colleague, true)), levels: [32] }),
+  'tool call (many hidden)': async () => ({ ...(await withTools(stranger, true)), levels: [32] }),
 }
 
 const listRequest = JSON.stringify({
