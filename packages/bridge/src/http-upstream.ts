@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici'
 
 /** An MCP server over HTTP, as the translation uses it. */
 export interface HttpUpstream {
-  readonly pool: Dispatcher
+  readonly pool: Pick<Dispatcher, 'dispatch'>
   readonly path: string
   /** Sent with each request, as name, value, name, value: the caller's identity, the Host. Asked for each request, because tokens expire. */
   readonly headers: readonly string[]

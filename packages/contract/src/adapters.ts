@@ -111,6 +111,30 @@ export const legacyLeg = z.enum(['passthrough', 'translate']).meta({
     'For a server that speaks both eras: whether legacy clients reach its legacy side, or its modern one by translation, which then gives them sessions, questions and subscriptions that a stateless legacy side lacks.',
 })
 
+const toolPattern = z.string().min(1).max(256)
+
+/** Who may see and call which tools of an adapter's server. */
+export const ToolRule = z
+  .strictObject({
+    effect: z.enum(['allow', 'deny']),
+    tools: z.union([toolPattern, z.array(toolPattern).min(1).max(100)]).meta({
+      description:
+        'Names of tools, where `*` stands for any characters and `?` for one. What `deny` names is denied in every spelling (case, spaces, compatibility forms), what `allow` names is allowed in that one.',
+    }),
+    annotations: z
+      .strictObject({ readOnlyHint: z.boolean(), destructiveHint: z.boolean(), idempotentHint: z.boolean(), openWorldHint: z.boolean() })
+      .partial()
+      .optional()
+      .meta({ description: 'Only tools of these hints. What a tool does not say counts as the specification has it.' }),
+    roles: roles.min(1).optional().meta({ description: 'Only callers who hold one of these; `*` is everyone who is somebody.' }),
+  })
+  .meta({ id: 'ToolRule' })
+
+export const toolRules = z.array(ToolRule).max(100).meta({
+  description:
+    'The first rule that fits a tool and a caller decides, for lists and calls alike; a tool that none fits is denied. No rules: every tool is allowed.',
+})
+
 /** Body of POST and PUT. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
 export const AdapterInput = z
   .object({
@@ -125,6 +149,7 @@ export const AdapterInput = z
     ownerRoles: workloadFields.ownerRoles.default([]),
     callerIdentity: workloadFields.callerIdentity.default('headers'),
     credential: workloadFields.credential.optional(),
+    toolRules: toolRules.default([]),
     eras: eras.default('auto'),
     legacyLeg: legacyLeg.default('passthrough'),
   })
@@ -152,6 +177,7 @@ export const AdapterResource = z
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),
+    toolRules: toolRules.optional(),
     eras: eras.optional(),
     legacyLeg: legacyLeg.optional(),
     warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),

@@ -13,6 +13,7 @@ import {
   ResourceName,
   ResourceStatus,
   workloadFields,
+  toolRules,
 } from './adapters.ts'
 import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
 import { ToolDefinitionPatch, ToolEndpoint, ToolInput, ToolResource } from './tools.ts'
@@ -33,7 +34,7 @@ const patchFields = {
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */
 export const AdapterPatch = z
-  .object({ ...patchFields, eras: eras.nullable(), legacyLeg: legacyLeg.nullable() })
+  .object({ ...patchFields, toolRules: toolRules.nullable(), eras: eras.nullable(), legacyLeg: legacyLeg.nullable() })
   .partial()
   .meta({ id: 'AdapterPatch' })
 

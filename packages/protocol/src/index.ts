@@ -1,3 +1,4 @@
+export { EventRewriter } from './event-rewriter.ts'
 export * from './json-slice.ts'
 export * from './line-framing.ts'
 export * from './message.ts'

@@ -1,7 +1,9 @@
 import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/contract'
 import type { Adapter } from '../core/resource.ts'
+import type { ToolRule } from '../core/tool-rules.ts'
 import type { Kind } from './kind.ts'
 import { codeFields, maskedInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+import type { Warning } from './validation.ts'
 
 /** MCP servers, at `/adapters`. */
 export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): Kind<Adapter, AdapterInput> {
@@ -11,18 +13,20 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
     input: AdapterInput,
     patch: AdapterPatch,
     mistakes: (body) => workloadMistakes(body, maxReplicas),
-    warnings: () => [],
+    warnings,
     spec: (input, stored) => ({
       ...workloadSpec(input, stored),
+      ...(input.toolRules.length === 0 ? {} : { toolRules: input.toolRules.map((rule) => toToolRule(rule)) }),
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
     inputOf: ({ name, spec }) => ({ name, ...spec, ...maskedInput(spec) }),
     view: (adapter, warnings): AdapterResource => {
-      const { imageName, imageVersion, eras, legacyLeg } = adapter.spec
+      const { imageName, imageVersion, eras, legacyLeg, toolRules } = adapter.spec
       const own = {
         imageName,
         imageVersion,
+        ...(toolRules === undefined ? {} : { toolRules: toolRules as NonNullable<AdapterResource['toolRules']> }),
         ...(eras === undefined ? {} : { eras }),
         ...(legacyLeg === undefined ? {} : { legacyLeg }),
       }
@@ -32,4 +36,26 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
     running: (spec) => [...runningFields(spec), spec.eras, spec.legacyLeg],
     contains: ({ name, spec }, text) => name.includes(text) || spec.description.toLowerCase().includes(text),
   }
+}
+
+function toToolRule({ effect, tools, annotations, roles }: AdapterInput['toolRules'][number]): ToolRule {
+  const given = Object.entries(annotations ?? {}).filter(([, value]) => value !== undefined)
+  return {
+    effect,
+    tools,
+    ...(given.length === 0 ? {} : { annotations: Object.fromEntries(given) }),
+    ...(roles === undefined ? {} : { roles: [...new Set(roles)] }),
+  }
+}
+
+function warnings({ toolRules }: AdapterInput): Warning[] {
+  return toolRules.length === 0 || toolRules.some(({ effect }) => effect === 'allow')
+    ? []
+    : [
+        {
+          pointer: '/toolRules',
+          code: 'nothing_allowed',
+          detail: 'No rule allows anything, so every tool is denied. End with {"effect": "allow", "tools": "*"} to allow the rest.',
+        },
+      ]
 }

@@ -77,13 +77,18 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
         {
           pointer: pointerOf([...issue.path, ...deepest.path]),
           code: deepest.code,
-          detail: deepest.path.length > 0 ? deepest.message : 'must be text, or an object {"value", "secret"}',
+          detail: deepest.path.length > 0 ? deepest.message : alternatives(issue.errors),
         },
       ]
   }
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({ pointer: pointerOf([...issue.path, key]), code: 'unknown_field', detail: 'is not known here' }))
   return [{ pointer: pointerOf(issue.path), code: issue.code, detail: issue.message.slice(0, 500) }]
+}
+
+/** What each alternative of a union would have wanted. */
+function alternatives(errors: readonly (readonly z.core.$ZodIssue[])[]): string {
+  return [...new Set(errors.flatMap(([first]) => (first === undefined ? [] : [first.message])))].join('; or: ')
 }
 
 function pointerOf(path: readonly PropertyKey[]): string {

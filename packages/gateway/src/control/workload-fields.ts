@@ -24,7 +24,10 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
 }
 
 /** The shared fields as they are stored. A mask keeps what is stored. */
-export function workloadSpec(input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg'>, stored: Resource | undefined): WorkloadSpec {
+export function workloadSpec(
+  input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules'>,
+  stored: Resource | undefined,
+): WorkloadSpec {
   const environment = Object.entries(input.environmentVariables).map(([key, given]): [string, EnvironmentValue] => {
     const value = typeof given === 'string' ? given : given.value
     const marked = typeof given === 'string' ? undefined : given.secret

@@ -79,8 +79,12 @@ export function checkQuotas({ quotas }: AccessRules, held: Holdings, more: Parti
   }
 }
 
-/** Whether a principal holds one of the roles. */
+/** Whether a principal is one of those whom roles name. */
+export function isOneOf(principal: Principal, roles: readonly string[]): boolean {
+  return !isAnonymous(principal) && roles.some((role) => role === everyone || hasRole(principal, role))
+}
+
+/** As `isOneOf`, for what administrators always may. */
 export function holdsOneOf(principal: Principal, roles: readonly string[]): boolean {
-  if (isAnonymous(principal)) return false
-  return hasRole(principal, adminRole) || roles.some((role) => role === everyone || hasRole(principal, role))
+  return isOneOf(principal, [adminRole, ...roles])
 }

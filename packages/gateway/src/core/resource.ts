@@ -1,3 +1,5 @@
+import type { ToolRule } from './tool-rules.ts'
+
 /** What both planes know of a registered thing. `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'
 
@@ -36,6 +38,7 @@ export interface AdapterSpec extends WorkloadSpec {
   /** Whether callers whom nobody vouches for may use it. */
   readonly anonymous?: true
   readonly eras?: 'passthrough'
+  readonly toolRules?: readonly ToolRule[]
   readonly legacyLeg?: 'translate'
 }
 

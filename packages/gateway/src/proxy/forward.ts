@@ -13,6 +13,8 @@ export interface Forwarding {
   readonly response: ServerResponse
   readonly requestId: string
   readonly outgoing: Outgoing
+  /** What sends it. */
+  readonly via: Pick<Dispatcher, 'dispatch'>
   /** Path and query at the replica. */
   readonly path: string
   readonly body: Buffer | null
@@ -47,7 +49,7 @@ export function forward(upstream: Upstream, forwarding: Forwarding): (reason: Ga
   headers.push('host', upstream.host)
   const exchange = new Exchange(upstream, forwarding)
   upstream.inFlight += 1
-  upstream.pool.dispatch(
+  forwarding.via.dispatch(
     {
       method: request.method as Dispatcher.HttpMethod,
       path: forwarding.path,

@@ -13,6 +13,7 @@ import { Upstreams, type Upstream } from './replicas.ts'
 import type { RouteTable } from './routes.ts'
 import { unknownSession, type SessionSealer } from './sessions.ts'
 import { loggedPath, parseTarget, sessionIdOf, type Target } from './target.ts'
+import { ToolGuard } from './tool-guard.ts'
 import { ownerOf, stateReplica, Translation } from './translation.ts'
 
 export interface DataPlaneOptions {
@@ -43,7 +44,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
     coldStartMs: settings.coldStartSeconds * 1000,
   })
+  const guard = new ToolGuard({ resource: (name) => options.routes.get(name), now: options.now })
   const translation = new Translation({
+    guard,
     pick: (resource) => {
       const upstream = upstreams.pick(resource.name, resource.uid, undefined)
       if (upstream === undefined) throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
@@ -88,6 +91,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           response,
           requestId: context.requestId,
           outgoing: options.outgoing(permit.resource, permit.principal),
+          via: guard.guards(resource) ? guard.to(upstream, resource, principal) : upstream.pool,
           path: upstream.replica.path + target.query,
           body,
           session,
@@ -124,7 +128,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           })
         })
       }
-      if (session !== undefined && owner !== undefined) return run(() => translation.pass(resource, session, body, request, response))
+      if (session !== undefined && owner !== undefined)
+        return run(() => translation.pass(resource, session, principal, body, request, response))
       pick(permit, sticky, context, attempt) // pick replica
     })
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { eraOf, modernHeaders, readMessages, sendHttp, Translator, type HttpUpstream } from '@mcp-gateway/bridge'
+import { eraOf, modernHeaders, readMessages, sendHttp, Translator, type HttpUpstream, type LegacySession } from '@mcp-gateway/bridge'
 import { classifyRequest, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
@@ -8,11 +8,13 @@ import type { Adapter, Resource } from '../core/resource.ts'
 import { jsonText } from './body.ts'
 import type { DecideOutgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
+import type { ToolGuard } from './tool-guard.ts'
 import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
 
 export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
   readonly pick: (resource: Resource) => Upstream
+  readonly guard: ToolGuard
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
   /** How this process is called among the gateways. */
@@ -74,6 +76,8 @@ export class Translation {
   readonly #options: TranslationOptions
   /** By the adapter's incarnation. */
   readonly #servers = new Map<string, Server>()
+  /** Who has sent the last request of a legacy session: roles come and go while it is open. */
+  readonly #callers = new WeakMap<LegacySession, Principal>()
 
   constructor(options: TranslationOptions) {
     this.#options = options
@@ -150,16 +154,24 @@ export class Translation {
   #open({ resource, principal, body, response }: Crossing): void {
     const id = randomBytes(16).toString('base64url')
     const sealed = this.#seal(resource, principal, id)
-    this.#server(resource).translator.open(id, keyOf(principal), body, response, { 'mcp-session-id': sealed })
+    this.#server(resource).translator.open(id, sessionKeyOf(principal, id), body, response, { 'mcp-session-id': sealed })
   }
 
   /** Goes on with a legacy session. */
-  pass(resource: Resource, { upstreamId }: Session, body: Buffer | null, request: IncomingMessage, response: ServerResponse): void {
+  pass(
+    resource: Resource,
+    { upstreamId }: Session,
+    principal: Principal,
+    body: Buffer | null,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
     const server = this.#servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
     if (server === undefined || session === undefined) throw unknownSession()
     server.resource = resource
     if (request.method === 'POST') jsonText(body ?? nothing)
+    this.#callers.set(session, principal)
     server.translator.sessions.take(session, request, response, body ?? nothing)
   }
 
@@ -191,13 +203,13 @@ export class Translation {
   }
 
   /** Where requests of a caller go. Connections are kept for long, so what a request carries is decided when it is sent. */
-  #upstream(server: Server, { pool, host, replica }: Upstream, principal: Principal): HttpUpstream {
-    const { outgoing } = this.#options
+  #upstream(server: Server, upstream: Upstream, principal: Principal): HttpUpstream {
+    const { guard, outgoing } = this.#options
     return {
-      pool,
-      path: replica.path,
+      pool: guard.to(upstream, server.resource, principal),
+      path: upstream.replica.path,
       get headers() {
-        return ['host', host, ...outgoing(server.resource, principal).headers]
+        return ['host', upstream.host, ...outgoing(server.resource, principal).headers]
       },
     }
   }
@@ -215,7 +227,7 @@ export class Translation {
       probedAt: 0,
       probing: undefined,
       translator: new Translator({
-        upstream: (principal) => this.#upstream(server, this.#options.pick(server.resource), JSON.parse(principal) as Principal),
+        upstream: (key) => this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
         refused: () => this.doubt(resource),
         newState: (principal) => this.#seal(resource, JSON.parse(principal) as Principal, randomBytes(24).toString('base64url')),
         clientInfo,
@@ -225,6 +237,13 @@ export class Translation {
     }
     this.#servers.set(resource.uid, server)
     return server
+  }
+
+  /** Whoever a key stands for: of a session, who has sent its last request. */
+  #callerOf({ translator }: Server, key: string): Principal {
+    const { session: id, ...opener } = JSON.parse(key) as Principal & { readonly session?: string }
+    const session = id === undefined ? undefined : translator.sessions.get(id)
+    return (session && this.#callers.get(session)) ?? opener
   }
 }
 
@@ -258,6 +277,11 @@ function keyOf(principal: Principal): string {
     callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles })))
   }
   return key
+}
+
+/** The same for a legacy session of its own. */
+function sessionKeyOf({ id, issuer, name, roles }: Principal, session: string): string {
+  return JSON.stringify({ id, issuer, name, roles, session })
 }
 
 /**

@@ -1,0 +1,137 @@
+import { EventRewriter } from '@mcp-gateway/protocol'
+import type { Dispatcher } from 'undici'
+import { GatewayError } from '../core/errors.ts'
+import { rawHeader } from './headers.ts'
+import { withoutTools, type ListedTool } from './ruled-messages.ts'
+
+export interface AnswerFilter {
+  /** Whether the request asks for a list of tools. */
+  readonly lists: boolean
+  readonly letsThrough: (tool: ListedTool) => boolean
+  /** Whether others may get another list. */
+  readonly restricted: boolean
+}
+
+/** Longest list, and longest event of a stream, that is read. */
+const longest = 64 * 1024 * 1024
+
+/** Passes a server's answer on without the tools that are not let through: a list when it is whole, a stream event by event, all else as it comes. */
+export class FilteredAnswer implements Dispatcher.DispatchHandler {
+  readonly #handler: Dispatcher.DispatchHandler
+  readonly #filter: AnswerFilter
+  #abort: ((reason?: Error) => void) | undefined
+  #aborted: Error | undefined
+  #events: EventRewriter | undefined
+  /** A list that is not whole yet. */
+  #list: { readonly status: number; readonly headers: Buffer[]; readonly chunks: Buffer[]; length: number } | undefined
+
+  constructor(handler: Dispatcher.DispatchHandler, filter: AnswerFilter) {
+    this.#handler = handler
+    this.#filter = filter
+  }
+
+  onConnect(abort: (reason?: Error) => void): void {
+    this.#abort = abort
+    this.#handler.onConnect?.((reason = new Error('aborted')) => {
+      this.#aborted = reason
+      this.#abort?.(reason)
+    })
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
+    const pass = (headers: Buffer[]): boolean => this.#handler.onHeaders?.(status, headers, resume, statusText) ?? true
+    if (status < 200) return pass(raw)
+    const events = rawHeader(raw, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
+    if (!events && !this.#filter.lists) return pass(raw)
+    if ((rawHeader(raw, 'content-encoding') ?? 'identity').toLowerCase() !== 'identity') return this.#fail('It is compressed, unasked.')
+    if (events) {
+      this.#events = new EventRewriter(longest, (data) => this.#filtered(data))
+      return pass(withoutLength(raw))
+    }
+    this.#list = { status, headers: withoutLength(raw), chunks: [], length: 0 }
+    return true
+  }
+
+  onData(chunk: Buffer): boolean {
+    if (this.#events !== undefined) return this.#passEvents(this.#events, chunk)
+    const list = this.#list
+    if (list === undefined) return this.#handler.onData?.(chunk) ?? true
+    list.length += chunk.length
+    if (list.length > longest) return this.#fail('It is too long.')
+    list.chunks.push(Buffer.from(chunk))
+    return true
+  }
+
+  onComplete(trailers: string[] | null): void {
+    this.#abort = undefined
+    if (this.#events !== undefined && !this.#passEvents(this.#events, undefined) && this.#aborted !== undefined)
+      return this.#handler.onError?.(this.#aborted)
+    if (this.#list !== undefined && !this.#passList(this.#list)) return this.#handler.onError?.(this.#aborted as Error)
+    this.#handler.onComplete?.(trailers)
+  }
+
+  onError(error: Error): void {
+    this.#handler.onError?.(error)
+  }
+
+  /** Undefined: the stream has ended. */
+  #passEvents(events: EventRewriter, chunk: Buffer | undefined): boolean {
+    let ready: Uint8Array
+    try {
+      ready = chunk === undefined ? events.end() : events.push(chunk)
+    } catch (error) {
+      if (error instanceof RangeError || error instanceof SyntaxError) return this.#fail(error.message)
+      throw error
+    }
+    if (ready.length === 0) return true
+    return this.#handler.onData?.(Buffer.from(ready.buffer, ready.byteOffset, ready.length)) ?? true
+  }
+
+  #passList({
+    status,
+    headers,
+    chunks,
+  }: {
+    readonly status: number
+    readonly headers: Buffer[]
+    readonly chunks: readonly Buffer[]
+  }): boolean {
+    const given = Buffer.concat(chunks)
+    let body = given
+    try {
+      const text = given.toString()
+      const filtered = this.#filtered(text)
+      if (filtered !== text) body = Buffer.from(filtered)
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      // An error page holds no list; anything else might be read by somebody.
+      if (status < 300) return this.#fail(error.message)
+    }
+    const length = [Buffer.from('content-length'), Buffer.from(String(body.length))]
+    this.#handler.onHeaders?.(status, [...headers, ...length], () => undefined, '')
+    if (this.#aborted !== undefined) return false
+    if (body.length > 0) this.#handler.onData?.(body)
+    return this.#aborted === undefined
+  }
+
+  #filtered(text: string): string {
+    return withoutTools(text, this.#filter.letsThrough, this.#filter.restricted)
+  }
+
+  /** The answer can not be judged, so nothing more of it is passed on. */
+  #fail(reason: string): false {
+    this.#aborted = new GatewayError('upstream_failed', {
+      detail: 'What the server says of its tools can not be read, so the rules for them can not be applied.',
+      cause: reason,
+    })
+    this.#abort?.(this.#aborted)
+    return false
+  }
+}
+
+/** What is left out changes the length and whatever was made of the bytes. */
+function withoutLength(raw: readonly Buffer[]): Buffer[] {
+  return raw.filter((_, index) => !ofBytes.test((raw[index - (index % 2)] as Buffer).toString('latin1')))
+}
+
+const ofBytes = /^(content-length|content-md5|content-digest|repr-digest|digest|etag)$/i

@@ -1,0 +1,151 @@
+import {
+  DuplicateMember,
+  idKey,
+  metaKey,
+  readArray,
+  readObject,
+  readString,
+  readUnambiguous,
+  writeObject,
+  type RawObject,
+} from '@mcp-gateway/protocol'
+import { GatewayError } from '../core/errors.ts'
+import { fold, hintsOf, type ToolHints } from '../core/tool-rules.ts'
+
+/** What of a message matters to the rules of an adapter's tools. The rest stays as it is. */
+export interface JudgedMessage {
+  /** Raw; undefined when no answer is awaited. */
+  readonly id: string | undefined
+  readonly method: string | undefined
+  /** The tool that is to be called. */
+  readonly tool: string | undefined
+  /** The envelope of a modern request, raw, for requests in its place. */
+  readonly envelope: string | undefined
+}
+
+const messageMembers = new Set(['jsonrpc', 'id', 'method', 'params', 'result', 'error'])
+const callMembers = new Set(['name', 'arguments', '_meta'])
+const judgedMethods = new Set(['tools/call', 'tools/list'])
+
+/**
+ * Reads what a client sends, and refuses whatever another reader of the same bytes could read otherwise: names that stand twice, or that
+ * differ from a known one by case or the like (many readers overlook that), text that is not UTF-8.
+ * @throws GatewayError `invalid_json`, `invalid_request`
+ */
+export function judgedMessages(body: Uint8Array): { readonly messages: readonly JudgedMessage[]; readonly batch: boolean } {
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
+    JSON.parse(text)
+  } catch (cause) {
+    throw new GatewayError('invalid_json', { detail: (cause as Error).message.slice(0, 200), cause })
+  }
+  const batch = readArray(text)
+  return { messages: (batch ?? [text]).map((each) => judged(each)), batch: batch !== undefined }
+}
+
+function judged(text: string): JudgedMessage {
+  const message = members(text, messageMembers, 'A message')
+  if (message === undefined) throw refused('A message must be an object.')
+  const method = message.get('method')
+  const name = readString(method)
+  if (method !== undefined && name === undefined) throw refused('method must be a string.')
+  if (name !== undefined && !judgedMethods.has(name) && judgedMethods.has(fold(name)))
+    throw refused(`The method '${name.slice(0, 100)}' is not known.`)
+  const id = message.get('id')
+  const params = message.get('params')
+  if (name !== 'tools/call') return { id, method: name, tool: undefined, envelope: undefined }
+  const call = members(params, callMembers, 'params')
+  const tool = readString(call?.get('name'))
+  if (call === undefined || tool === undefined) throw refused('params.name must be the name of a tool.')
+  return { id, method: name, tool, envelope: envelopeOf(call.get('_meta')) }
+}
+
+/** The members of an object that every reader reads alike. */
+function members(raw: string | undefined, known: ReadonlySet<string>, what: string): RawObject | undefined {
+  let found: RawObject | undefined
+  try {
+    found = readUnambiguous(raw)
+  } catch (error) {
+    if (!(error instanceof DuplicateMember)) throw error
+    throw refused(error.message)
+  }
+  for (const name of found?.keys() ?? [])
+    if (!known.has(name) && known.has(fold(name)))
+      throw refused(`${what} must not have a member '${name.slice(0, 100)}': it could be taken for '${fold(name)}'.`)
+  return found
+}
+
+function envelopeOf(meta: string | undefined): string | undefined {
+  const given = readObject(meta)
+  if (given?.has(metaKey.protocolVersion) !== true) return undefined
+  const kept = [metaKey.protocolVersion, metaKey.clientCapabilities, metaKey.clientInfo]
+  return writeObject(kept.flatMap((key) => (given.has(key) ? [[key, given.get(key) as string] as const] : [])))
+}
+
+function refused(detail: string): GatewayError {
+  return new GatewayError('invalid_request', { detail })
+}
+
+/** A tool as a server lists it. */
+export interface ListedTool {
+  readonly name: string
+  readonly hints: ToolHints
+}
+
+/**
+ * A message of a server in which every list of tools holds only those that are let through; the same text where there is nothing to leave
+ * out. Lists are known by their shape, not by the request that they answer, as streams can be gone on with. `restricted`: others may get
+ * other lists, so nobody is to keep this one for them (`cacheScope`).
+ * @throws SyntaxError for what is no JSON, which readers may read in their own way
+ */
+export function withoutTools(text: string, letsThrough: (tool: ListedTool) => boolean, restricted: boolean): string {
+  if (!mayHoldList(text)) return text
+  JSON.parse(text)
+  const batch = readArray(text)
+  if (batch === undefined) return filtered(text, letsThrough, restricted)
+  const answers = batch.map((each) => filtered(each, letsThrough, restricted))
+  return answers.every((each, index) => each === batch[index]) ? text : `[${answers.join(',')}]`
+}
+
+/** Whether it is worth reading. Names of members may be escaped. */
+export function mayHoldList(text: string): boolean {
+  return text.includes('"tools"') || text.includes('\\u')
+}
+
+function filtered(text: string, letsThrough: (tool: ListedTool) => boolean, restricted: boolean): string {
+  const message = readObject(text)
+  const result = readObject(message?.get('result'))
+  const tools = readArray(result?.get('tools'))
+  if (message === undefined || result === undefined || tools === undefined) return text
+  const kept = tools.filter((raw) => {
+    const tool = listedTool(raw)
+    return tool !== undefined && letsThrough(tool)
+  })
+  const shared = restricted && result.has('cacheScope') && readString(result.get('cacheScope')) !== 'private'
+  if (kept.length === tools.length && !shared) return text
+  result.set('tools', `[${kept.join(',')}]`)
+  if (shared) result.set('cacheScope', '"private"')
+  return writeObject(message.set('result', writeObject(result)))
+}
+
+function listedTool(raw: string): ListedTool | undefined {
+  const tool = JSON.parse(raw) as { readonly name?: unknown; readonly annotations?: unknown } | null
+  return typeof tool?.name === 'string' ? { name: tool.name, hints: hintsOf(tool.annotations) } : undefined
+}
+
+/** A page of the server's list, if a text is the answer to the request of that id. */
+export function pageOf(text: string, id: string): { readonly tools: readonly ListedTool[]; readonly next: string | undefined } | undefined {
+  try {
+    JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  const message = readObject(text)
+  const answered = message?.get('id')
+  if (answered === undefined || idKey(answered) !== idKey(id)) return undefined
+  const result = readObject(message?.get('result'))
+  const tools = readArray(result?.get('tools'))
+  const next = result?.get('nextCursor')
+  return tools && { tools: tools.flatMap((raw) => listedTool(raw) ?? []), next: readString(next) === undefined ? undefined : next }
+}

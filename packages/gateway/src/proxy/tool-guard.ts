@@ -1,0 +1,304 @@
+import { readMessages, sendHttp } from '@mcp-gateway/bridge'
+import { decodeHeaderValue, errorAnswer, errorCode, requestMessage } from '@mcp-gateway/protocol'
+import type { Dispatcher } from 'undici'
+import { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import type { AdapterSpec, Resource } from '../core/resource.ts'
+import { compileToolRules, type ToolHints, type ToolRule, type ToolRules } from '../core/tool-rules.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
+import { canonicalName } from '../lib/header-names.ts'
+import { FilteredAnswer } from './filtered-answer.ts'
+import type { Upstream } from './replicas.ts'
+import { judgedMessages, pageOf, type JudgedMessage } from './ruled-messages.ts'
+
+/** Sends requests to a replica. */
+export type Dispatching = Pick<Dispatcher, 'dispatch'>
+type Options = Dispatcher.DispatchOptions
+type Handler = Dispatcher.DispatchHandler
+
+export interface ToolGuardOptions {
+  /** What is registered by a name now. */
+  readonly resource: (name: string) => Resource | undefined
+  readonly now: () => number
+}
+
+interface Known {
+  readonly at: number
+  readonly tools: ReadonlyMap<string, ToolHints>
+}
+
+/** So long what a server has said of its tools stands. */
+const knownMs = 30_000
+/** A tool that it has not named is asked for anew after so long. */
+const unknownMs = 1000
+const askTimeoutMs = 30_000
+const mostPages = 100
+
+/**
+ * Rules of an adapter's tools, applied where requests leave for its server and answers come from it: what is judged is the very bytes that
+ * the server gets, whichever era the client speaks. Where there are no rules, nothing is read and nothing stands in between.
+ */
+export class ToolGuard {
+  readonly #options: ToolGuardOptions
+  readonly #compiled = new WeakMap<readonly ToolRule[], ToolRules>()
+  /** What servers have said of their tools, by replica and by whom they said it to: sessions and callers may see different ones. */
+  readonly #known = new BoundedCache<string, Known>(2000)
+  #asked = 0
+
+  constructor(options: ToolGuardOptions) {
+    this.#options = options
+  }
+
+  /** Whether there are rules for an adapter now. */
+  guards({ name, uid }: Resource): boolean {
+    return this.#rules(name, uid) !== undefined
+  }
+
+  /** The way to a replica for a caller. The rules are those of the moment of each request. */
+  to(upstream: Upstream, { name, uid }: Resource, principal: Principal): Dispatching {
+    return {
+      dispatch: (options, handler) => {
+        const rules = this.#rules(name, uid)
+        if (rules === undefined) return upstream.pool.dispatch(options, handler)
+        this.#guarded(rules, upstream, principal, options, handler)
+        return true
+      },
+    }
+  }
+
+  #rules(name: string, uid: string): ToolRules | undefined {
+    const resource = this.#options.resource(name)
+    if (resource?.uid !== uid) return undefined
+    const { toolRules } = resource.spec as AdapterSpec
+    if (toolRules === undefined) return undefined
+    let rules = this.#compiled.get(toolRules)
+    if (rules === undefined) this.#compiled.set(toolRules, (rules = compileToolRules(toolRules)))
+    return rules
+  }
+
+  #guarded(rules: ToolRules, upstream: Upstream, principal: Principal, given: Options, handler: Handler): void {
+    const headers = new FlatHeaders(given.headers as readonly string[])
+    // The server is to answer in what can be read.
+    const options = { ...given, headers: headers.without((name) => name === 'accept-encoding') }
+    let asked: Asked
+    try {
+      asked = readRequest(given, headers)
+    } catch (error) {
+      return handler.onError?.(error as GatewayError)
+    }
+    if (asked.mismatch !== undefined)
+      return answer(handler, 400, errorAnswer(asked.messages[0]?.id, errorCode.headerMismatch, `Bad Request: ${asked.mismatch}`))
+    const pass = (): void => {
+      const lists = asked.messages.some(({ method }) => method === 'tools/list')
+      const letsThrough = (tool: { name: string; hints: ToolHints }): boolean => rules.allows(principal, tool.name, tool.hints) === true
+      upstream.pool.dispatch(options, new FilteredAnswer(handler, { lists, letsThrough, restricted: rules.byRole }))
+    }
+    const calls = asked.messages.flatMap(({ tool, envelope }) => (tool === undefined ? [] : [{ tool, envelope }]))
+    const verdicts = calls.map(({ tool }) => rules.allows(principal, tool, undefined))
+    if (verdicts.includes(false)) return deny(handler, asked, (tool) => rules.allows(principal, tool, undefined) === false)
+    const open = calls.filter((_, index) => verdicts[index] === undefined)
+    if (open.length === 0) return pass()
+    // In the session and for the caller of the request, as lists may differ by these.
+    const key = [
+      upstream.replica.name,
+      upstream.replica.startedAt,
+      headers.get('mcp-session-id') ?? JSON.stringify([principal.issuer, principal.id]),
+    ]
+    this.#knownTools(
+      key.join(' '),
+      open.map(({ tool }) => tool),
+      () => listTools(upstream, options, `"gateway-tools-${(this.#asked += 1)}"`, open[0]?.envelope),
+    )
+      .then((tools) => {
+        // What the server does not name is not there.
+        const denied = (tool: string): boolean => {
+          const hints = tools.get(tool)
+          return rules.allows(principal, tool, hints) !== true
+        }
+        if (calls.some(({ tool }) => denied(tool))) deny(handler, asked, denied)
+        else pass()
+      })
+      .catch((error: unknown) => handler.onError?.(error as Error))
+  }
+
+  async #knownTools(
+    key: string,
+    wanted: readonly string[],
+    ask: () => Promise<ReadonlyMap<string, ToolHints>>,
+  ): Promise<ReadonlyMap<string, ToolHints>> {
+    const age = (known: Known): number => this.#options.now() - known.at
+    const known = this.#known.get(key)
+    if (known !== undefined && age(known) < (wanted.every((tool) => known.tools.has(tool)) ? knownMs : unknownMs)) return known.tools
+    const at = this.#options.now()
+    const tools = await ask()
+    this.#known.set(key, { at, tools })
+    return tools
+  }
+}
+
+/** What a client asks of a server. */
+interface Asked {
+  readonly messages: readonly JudgedMessage[]
+  readonly batch: boolean
+  /** How headers that name what the body is about disagree with it. */
+  readonly mismatch: string | undefined
+}
+
+/** @throws GatewayError for what the server might read otherwise */
+function readRequest({ method, body }: Options, headers: FlatHeaders): Asked {
+  const bytes = typeof body === 'string' ? Buffer.from(body) : ((body ?? nothing) as Buffer)
+  if (method !== 'POST') {
+    if (bytes.length > 0) throw new GatewayError('invalid_request', { detail: `A ${method} must not have a body here.` })
+    return { messages: [], batch: false, mismatch: undefined }
+  }
+  const types = headers.all('content-type')
+  if (types.length !== 1 || !/^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i.test(types[0] ?? ''))
+    throw new GatewayError('unsupported_media_type', { detail: 'The body must be application/json in UTF-8, said once.' })
+  if (headers.all('content-encoding').some((coding) => coding.toLowerCase() !== 'identity'))
+    throw new GatewayError('unsupported_media_type', { detail: 'The body must not be compressed here.' })
+  const { messages, batch } = judgedMessages(bytes)
+  return { messages, batch, mismatch: batch ? batchMismatch(headers) : messageMismatch(messages[0], headers) }
+}
+
+/** Servers may go by these headers alone (MCP 2026-07-28, transports, standard headers). */
+function messageMismatch(message: JudgedMessage | undefined, headers: FlatHeaders): string | undefined {
+  const methods = headers.all('mcp-method')
+  const names = headers.all('mcp-name')
+  if (methods.some((method) => method.trim() !== message?.method)) return 'the header Mcp-Method and the body name different methods.'
+  if (message?.tool !== undefined && names.some((name) => decodeHeaderValue(name.trim()) !== message.tool))
+    return 'the header Mcp-Name and params.name differ.'
+  return undefined
+}
+
+function batchMismatch(headers: FlatHeaders): string | undefined {
+  return headers.all('mcp-method').length + headers.all('mcp-name').length > 0
+    ? 'the headers name one message, and the body holds a batch.'
+    : undefined
+}
+
+/** All tools that a server lists, asked as the caller's own request asks. @throws GatewayError `upstream_failed` */
+async function listTools(
+  { pool }: Upstream,
+  { path, headers }: { readonly path: string; readonly headers: readonly string[] },
+  id: string,
+  envelope: string | undefined,
+): Promise<ReadonlyMap<string, ToolHints>> {
+  const flat = new FlatHeaders(headers)
+  const modern = flat.all('mcp-method').length > 0
+  const own = flat.without((name) => ownOfCall.test(name))
+  const found = new Map<string, ToolHints>()
+  const twice = new Set<string>()
+  let cursor: string | undefined
+  for (let page = 0; page < mostPages; page += 1) {
+    const params = [...(cursor === undefined ? [] : [`"cursor":${cursor}`]), ...(envelope === undefined ? [] : [`"_meta":${envelope}`])]
+    const body = requestMessage(id, 'tools/list', `{${params.join(',')}}`)
+    const answered = await askOnce({ pool, path, headers: modern ? [...own, 'mcp-method', 'tools/list'] : own }, body, id)
+    for (const { name, hints } of answered.tools) {
+      if (found.has(name)) twice.add(name)
+      found.set(name, hints)
+    }
+    cursor = answered.next
+    if (cursor === undefined) {
+      // Which of two is called is not to be known.
+      for (const name of twice) found.delete(name)
+      return found
+    }
+  }
+  throw unreadable()
+}
+
+/** Headers that belong to the one request. */
+const ownOfCall = /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length)$/
+
+function askOnce(
+  upstream: { readonly pool: Dispatching; readonly path: string; readonly headers: readonly string[] },
+  body: string,
+  id: string,
+): Promise<NonNullable<ReturnType<typeof pageOf>>> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      exchange.abort()
+      reject(new GatewayError('upstream_timeout', { detail: 'The server did not list its tools in time, which its rules ask for.' }))
+    }, askTimeoutMs)
+    const exchange = sendHttp(
+      upstream,
+      { method: 'POST', headers: [], body, answerTimeoutMs: askTimeoutMs },
+      readMessages(
+        {
+          message: (text) => {
+            const page = pageOf(text, id)
+            if (page === undefined) return
+            clearTimeout(timer)
+            resolve(page)
+            exchange.abort()
+          },
+          end: ({ failure }) => {
+            clearTimeout(timer)
+            reject(failure?.unsent === true ? new GatewayError('upstream_unreachable', { cause: failure.message }) : unreadable())
+          },
+        },
+        () => exchange.abort(),
+      ),
+    )
+  })
+}
+
+function unreadable(): GatewayError {
+  return new GatewayError('upstream_failed', {
+    detail: 'The server does not say which tools it has, which its rules ask for. The request was not run.',
+  })
+}
+
+/** Answers as for tools that are not there. Nothing of a batch that holds such a call is run. */
+function deny(handler: Handler, { messages, batch }: Asked, denied: (tool: string) => boolean): void {
+  const answers = messages
+    .filter(({ id, method }) => id !== undefined && method !== undefined)
+    .map(({ id, tool }) =>
+      tool !== undefined && denied(tool)
+        ? errorAnswer(id, errorCode.invalidParams, `Unknown tool: ${tool.slice(0, 200)}`)
+        : errorAnswer(id, errorCode.invalidRequest, 'Not run, as another request of the batch names an unknown tool.'),
+    )
+  if (answers.length === 0) answer(handler, 202, '')
+  else answer(handler, 200, batch ? `[${answers.join(',')}]` : (answers[0] as string))
+}
+
+/** Gives an answer in the server's place. */
+function answer(handler: Handler, status: number, text: string): void {
+  let aborted: Error | undefined
+  handler.onConnect?.((reason) => (aborted = reason ?? new Error('aborted')))
+  if (aborted === undefined) {
+    const body = Buffer.from(text)
+    const type = text === '' ? [] : ['content-type', 'application/json']
+    const headers = [...type, 'content-length', String(body.length)].map((part) => Buffer.from(part))
+    handler.onHeaders?.(status, headers, () => undefined, '')
+    if (aborted === undefined) {
+      if (body.length > 0) handler.onData?.(body)
+      return handler.onComplete?.([])
+    }
+  }
+  handler.onError?.(aborted)
+}
+
+const nothing = Buffer.alloc(0)
+
+/** Headers as undici takes them: name, value, name, value. */
+class FlatHeaders {
+  readonly #flat: readonly string[]
+
+  constructor(flat: readonly string[]) {
+    this.#flat = flat
+  }
+
+  /** The values of a name, in whichever spelling servers may take for it (RFC 3875 section 4.1.18). */
+  all(name: string): string[] {
+    return this.#flat.filter((_, index) => index % 2 === 1 && canonicalName(this.#flat[index - 1] as string) === name)
+  }
+
+  get(name: string): string | undefined {
+    return this.all(name)[0]
+  }
+
+  without(drops: (name: string) => boolean): string[] {
+    return this.#flat.filter((_, index) => !drops(canonicalName(this.#flat[index - (index % 2)] as string)))
+  }
+}
