@@ -37,7 +37,14 @@ const now = (): number => Date.now()
 const hop = new Hop({ keys, self: name, peers, now })
 const { bodyLimitBytes } = config.edge
 const plane = createDataPlane({
-  entrance: new Entrance({ authenticate: authenticateDevelopment, hop, bodyLimitBytes, recheckMs: 5000, requestFinished: () => undefined }),
+  entrance: new Entrance({
+    authenticate: authenticateDevelopment,
+    hop,
+    bodyLimitBytes,
+    recheckMs: 5000,
+    requestFinished: () => undefined,
+    audit: undefined,
+  }),
   hop,
   routes: await RouteTable.open(await openStore({ dataDir })),
   directory,

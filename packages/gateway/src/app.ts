@@ -2,7 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { ApiKeys } from './auth/api-keys.ts'
 import { openIdentity } from './auth/open.ts'
 import { resourceMetadata } from './auth/resource-metadata.ts'
-import type { Config } from './config/config.ts'
+import { auditApiRequests, auditEdge } from './audit/api-requests.ts'
+import type { Audited } from './audit/audit.ts'
+import type { AddressOf } from './audit/decision.ts'
+import { auditMcpRequests } from './audit/mcp-requests.ts'
+import { openAudit } from './audit/open.ts'
+import { AuditSinkConfig, type Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
 import { createClientView } from './http/client-view.ts'
@@ -83,7 +88,22 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     )
     const { authenticate, challenge } = identity
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
-    const entrance = new Entrance({ authenticate, challenge, hop, bodyLimitBytes, recheckMs, requestFinished })
+    const audit = parts.use(
+      await openAudit({
+        sinks: config.audit.sinks ?? [AuditSinkConfig.parse({ type: 'file' })],
+        queueRecords: config.audit.queueRecords,
+        dataDir: config.dataDir,
+        instance: self,
+        version,
+        log,
+        now,
+      }),
+    )
+    const addressOf: AddressOf = (request) => client.addressOf(request)
+    const audited: Audited = (event) => audit.record(event)
+    const { dataPlane: audits } = config.audit
+    const auditMcp = audits === 'off' ? undefined : auditMcpRequests(audited, audits, addressOf)
+    const entrance = new Entrance({ authenticate, challenge, hop, bodyLimitBytes, recheckMs, requestFinished, audit: auditMcp })
     apiKeys.onEnd(() => entrance.askAgain())
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
@@ -120,12 +140,14 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             now: () => new Date(),
             newUid: randomUUID,
             version,
+            audit: auditApiRequests(audited, addressOf),
           })
           publishKeys(api, signer.jwks)
           if (identity.metadata !== undefined) resourceMetadata(api, identity.metadata)
         },
         ready: () => store.ping(),
         requestFinished,
+        refused: auditEdge(audited, addressOf),
         onDrain: () => {
           entrance.drain()
           dataPlane.drain()

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { openApp } from './app.ts'
+import { verifyLog } from './audit/verify.ts'
 import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/config.ts'
 import { runDemo } from './demo.ts'
@@ -17,6 +18,8 @@ const usage = `mcp-gateway: one address for all MCP servers
   mcp-gateway config check     read the configuration and report every mistake
   mcp-gateway config print     print it with its defaults
   mcp-gateway config schema    print the JSON Schema of the file
+  mcp-gateway audit verify FILE [--head HASH]
+                               check that nothing in an audit log was changed, left out or put in
 
 Configuration: the YAML file that MCPGW_CONFIG names (or ./mcp-gateway.yaml), then MCPGW_… variables,
 for example MCPGW_HOST, MCPGW_PORT, MCPGW_DATA_DIR. docs/configuration.md lists them all.
@@ -32,10 +35,10 @@ async function main(): Promise<number> {
   if (values.help) return say(usage)
   if (values.version) return say(`${version}\n`)
   if (command === 'config schema') return say(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)
+  if (positionals[0] === 'audit' && positionals[1] === 'verify') return verifyAudit(positionals.slice(2), values.head)
   const config = await readConfig()
   if (command === 'config check') return say('The configuration is in order.\n')
-  if (command === 'config print')
-    return say(`${JSON.stringify({ ...config, sessions: { keys: config.sessions.keys.map(() => '[secret]') } }, null, 2)}\n`)
+  if (command === 'config print') return say(`${JSON.stringify(withoutSecrets(config), null, 2)}\n`)
   if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
   return await serve(config, values.demo)
 }
@@ -45,6 +48,7 @@ function parseWords() {
     return parseArgs({
       allowPositionals: true,
       options: {
+        head: { type: 'string' },
         demo: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
         version: { type: 'boolean', default: false },
@@ -133,6 +137,23 @@ async function readConfig(): Promise<Config> {
     if (named !== undefined) throw new ConfigError([`${named}: ${error instanceof Error ? error.message : String(error)}`])
   }
   return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
+}
+
+function withoutSecrets({ sessions, audit, ...config }: Config): object {
+  const hidden = (values: object): object => Object.fromEntries(Object.keys(values).map((name) => [name, '[secret]']))
+  const sinks = audit.sinks?.map((sink) => (sink.type === 'otlp' ? { ...sink, headers: hidden(sink.headers) } : sink))
+  return { ...config, sessions: { keys: sessions.keys.map(() => '[secret]') }, audit: { ...audit, ...(sinks && { sinks }) } }
+}
+
+async function verifyAudit([file, ...more]: readonly string[], head: string | undefined): Promise<number> {
+  if (file === undefined || more.length > 0) return say(`audit verify takes one file.\n\n${usage}`, 2)
+  const { files, records, first, head: last, faults, notes } = await verifyLog(file, head)
+  const summary = `${records} records in ${files.length} ${files.length === 1 ? 'file' : 'files'}, ${first} to ${last.seq}; the last has the hash ${last.hash}`
+  const report = [...notes.map((note) => `note   ${note}`), ...faults.map((fault) => `FAULT  ${fault}`), summary]
+  return say(
+    `${report.join('\n')}\n${faults.length === 0 ? 'The log is in order.' : 'The log is not in order.'}\n`,
+    faults.length === 0 ? 0 : 1,
+  )
 }
 
 function say(text: string, code = 0): number {

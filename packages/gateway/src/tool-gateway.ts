@@ -1,4 +1,9 @@
+import type { IncomingMessage } from 'node:http'
 import type { App, AppOptions } from './app.ts'
+import { auditEdge } from './audit/api-requests.ts'
+import type { Audited } from './audit/audit.ts'
+import { auditMcpRequests } from './audit/mcp-requests.ts'
+import { openAudit } from './audit/open.ts'
 import { GatewayError } from './core/errors.ts'
 import { openListener } from './http/listener.ts'
 import { addProblems } from './http/rest.ts'
@@ -25,7 +30,13 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     const { bodyLimitBytes } = config.edge
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
-    const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes, recheckMs, requestFinished })
+    // Of the gateway that has handed the request over, which knows the client's.
+    const addressOf = ({ socket }: IncomingMessage): string => socket.remoteAddress ?? ''
+    const { sinks = [], queueRecords, dataPlane } = config.audit
+    const audit = parts.use(await openAudit({ sinks, queueRecords, dataDir: config.dataDir, instance: hop.self, version, log, now }))
+    const audited: Audited = (event) => audit.record(event)
+    const auditMcp = dataPlane === 'off' ? undefined : auditMcpRequests(audited, dataPlane, addressOf)
+    const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes, recheckMs, requestFinished, audit: auditMcp })
     parts.defer(async () => entrance[Symbol.dispose]())
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? [])
@@ -48,6 +59,7 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
           if (!tools.complete) throw new Error('the tools are not known yet')
         },
         requestFinished,
+        refused: auditEdge(audited, addressOf),
         onDrain: () => {
           entrance.drain()
           router.drain()

@@ -65,6 +65,25 @@ export const IssuerConfig = z.discriminatedUnion('preset', [
   }),
 ])
 export type IssuerConfig = z.output<typeof IssuerConfig>
+/** Where audit records go. */
+export const AuditSinkConfig = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('file'),
+    /** `audit.log` in the data folder when absent. One gateway writes to a file. */
+    path: z.string().min(1).optional(),
+    maxBytes: count(64 * 1024 * 1024, 64 * 1024),
+    /** Full files that are kept; 0 keeps all. */
+    keep: count(16, 0),
+    fsync: z.enum(['always', 'second']).default('second'),
+  }),
+  z.strictObject({ type: z.literal('stdout') }),
+  z.strictObject({
+    type: z.literal('otlp'),
+    endpoint: z.url({ protocol: /^https?$/ }),
+    headers: z.record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string().regex(/^[\x20-\x7e]*$/)).default({}),
+  }),
+])
+export type AuditSinkConfig = z.output<typeof AuditSinkConfig>
 
 /** The whole configuration. Everything has a default: nothing set means a gateway on this machine for its user alone. */
 export const ConfigSchema = z.strictObject({
@@ -217,6 +236,16 @@ export const ConfigSchema = z.strictObject({
         .prefault({}),
       logLines: count(5000),
       maxReplicas: count(20),
+    })
+    .prefault({}),
+  audit: z
+    .strictObject({
+      /** Unset: a file in the data folder; for the role tool-gateway, which has no data folder, none. */
+      sinks: z.array(AuditSinkConfig).optional(),
+      /** Which MCP requests have records: all, those that are refused or are an administrator's on what is another's, or none. */
+      dataPlane: z.enum(['all', 'denied', 'off']).default('denied'),
+      /** Records that wait while a sink is slow or down; beyond, they are lost and counted. */
+      queueRecords: count(10_000),
     })
     .prefault({}),
   log: z

@@ -85,13 +85,15 @@ export class ApiKeyRegistry {
     })
   }
 
-  async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<void> {
-    await retrying(ifMatch, async () => {
+  /** Gives what was deleted. */
+  async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<ApiKey> {
+    return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
       // Whoever has found a key may end it.
       if (principal.apiKey !== id) checkPerson(principal)
       checkVersion(stored, ifMatch)
       await this.#options.store.apiKeys.delete(id, stored.uid, stored.version)
+      return stored
     })
   }
 

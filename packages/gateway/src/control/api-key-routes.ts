@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { recognizablePart, type ApiKey } from '../core/api-key.ts'
 import { principalOf } from './callers.ts'
 import { ApiKeyRegistry, type ApiKeyRegistryOptions } from './api-key-registry.ts'
+import { audits } from './audit-trail.ts'
 import { afterCursor, linkNext } from './page.ts'
 import { etag, ifMatch } from './precondition.ts'
 import { validateQuery, type Warning } from './validation.ts'
@@ -18,33 +19,36 @@ export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions)
   const versionOf = (request: FastifyRequest<Identified>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.id))
 
-  app.post(collection, async (request, reply) => {
+  app.post(collection, audits('api-key', 'create'), async (request, reply) => {
     const { key, text, warnings } = await registry.create(principalOf(request), request.body)
+    request.subject = key
     const { id, ...rest } = viewOf(key, warnings)
     const shown: ApiKeyCreated = { id, key: text, ...rest }
     // The one answer that holds a credential is for nobody's cache (RFC 9111 section 5.2.2.5).
     return tagged(reply.code(201).header('location', `${collection}/${id}`).header('cache-control', 'no-store'), key).send(shown)
   })
 
-  app.get(collection, async (request, reply) => {
+  app.get(collection, audits('api-key', 'list', false), async (request, reply) => {
     const query = validateQuery(PageQuery, request.query)
     const page = await registry.list(principalOf(request), { limit: query.limit, after: afterCursor(query.cursor) })
     linkNext(request, reply, page)
     return page.resources.map((key) => viewOf(key, []))
   })
 
-  app.get<Identified>(one, async (request, reply) => {
+  app.get<Identified>(one, audits('api-key', 'read', false), async (request, reply) => {
     const key = await registry.get(principalOf(request), request.params.id)
+    request.subject = key
     return tagged(reply, key).send(viewOf(key, []))
   })
 
-  app.patch<Identified>(one, async (request, reply) => {
+  app.patch<Identified>(one, audits('api-key', 'patch'), async (request, reply) => {
     const { key, warnings } = await registry.patch(principalOf(request), request.params.id, request.body, await versionOf(request))
+    request.subject = key
     return tagged(reply, key).send(viewOf(key, warnings))
   })
 
-  app.delete<Identified>(one, async (request, reply) => {
-    await registry.delete(principalOf(request), request.params.id, await versionOf(request))
+  app.delete<Identified>(one, audits('api-key', 'revoke'), async (request, reply) => {
+    request.subject = await registry.delete(principalOf(request), request.params.id, await versionOf(request))
     return reply.code(204).send()
   })
 }

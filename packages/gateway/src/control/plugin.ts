@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { ListQuery, LogsQuery, openApiDocument } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { ApiRequest } from '../audit/api-requests.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
@@ -13,6 +14,7 @@ import { Registry, type RegistryOptions, type Written } from './registry.ts'
 import { statusOf } from './status.ts'
 import { addApiKeys } from './api-key-routes.ts'
 import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
+import { addAuditTrail, audits } from './audit-trail.ts'
 import { afterCursor, linkNext } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
 import { toolKind, type ToolKindOptions } from './tool-kind.ts'
@@ -24,6 +26,7 @@ export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, A
   /** Why reconciling a name failed last, if it did. */
   readonly problem: (name: string) => string | undefined
   readonly version: string
+  readonly audit: (request: ApiRequest) => void
   /** How often the callers of open streams are asked again whether they may. */
   readonly recheckMs: number
 }
@@ -35,6 +38,7 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
   addJsonParser(app)
   addProblems(app)
   void app.register(async (resources) => {
+    addAuditTrail(resources, options.audit)
     knowCallers(resources, options)
     addKind(resources, adapterKind(options), options)
     addKind(resources, toolKind(options), options)
@@ -61,15 +65,17 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   const one = `${collection}/:name`
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.name))
-  const answer = (reply: FastifyReply, { resource, warnings }: Written<R>): FastifyReply =>
-    reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
+  const answer = (reply: FastifyReply, { resource, warnings }: Written<R>): FastifyReply => {
+    reply.request.subject = resource
+    return reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
+  }
 
-  app.post(collection, async (request, reply) => {
+  app.post(collection, audits(kind.kind, 'create'), async (request, reply) => {
     const written = await registry.create(principalOf(request), request.body)
     return answer(reply.code(201).header('location', `${collection}/${written.resource.name}`), written)
   })
 
-  app.get(collection, async (request, reply) => {
+  app.get(collection, audits(kind.kind, 'list', false), async (request, reply) => {
     const principal = principalOf(request)
     const query = validateQuery(ListQuery, request.query)
     const after = afterCursor(query.cursor)
@@ -78,37 +84,40 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return page.resources.map((resource) => kind.view(resource, []))
   })
 
-  app.get<Named>(one, async (request, reply) => {
+  app.get<Named>(one, audits(kind.kind, 'read', false), async (request, reply) => {
     const resource = await registry.get(principalOf(request), request.params.name)
     if (isKnown(request, resource)) return reply.code(304).header('etag', etag(resource)).send()
     return answer(reply, { resource, warnings: [] })
   })
 
-  app.put<Named>(one, async (request, reply) =>
+  app.put<Named>(one, audits(kind.kind, 'replace'), async (request, reply) =>
     answer(reply, await registry.replace(principalOf(request), request.params.name, request.body, await versionOf(request))),
   )
 
-  app.patch<Named>(one, async (request, reply) =>
+  app.patch<Named>(one, audits(kind.kind, 'patch'), async (request, reply) =>
     answer(reply, await registry.patch(principalOf(request), request.params.name, request.body, await versionOf(request))),
   )
 
-  app.put<Named>(`${one}/owner`, async (request, reply) => {
+  app.put<Named>(`${one}/owner`, audits(kind.kind, 'transfer'), async (request, reply) => {
     const resource = await registry.transfer(principalOf(request), request.params.name, request.body, await versionOf(request))
+    request.subject = resource
     return reply.header('etag', etag(resource)).send(resource.owner)
   })
 
-  app.delete<Named>(one, async (request, reply) => {
-    await registry.delete(principalOf(request), request.params.name, await versionOf(request))
+  app.delete<Named>(one, audits(kind.kind, 'delete'), async (request, reply) => {
+    request.subject = await registry.delete(principalOf(request), request.params.name, await versionOf(request))
     return reply.code(204).send()
   })
 
-  app.get<Named>(`${one}/status`, async (request) => {
+  app.get<Named>(`${one}/status`, audits(kind.kind, 'status', false), async (request) => {
     const resource = await registry.get(principalOf(request), request.params.name)
+    request.subject = resource
     return statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
   })
 
-  app.get<Named>(`${one}/logs`, async (request, reply) => {
+  app.get<Named>(`${one}/logs`, audits(kind.kind, 'logs'), async (request, reply) => {
     const { resource } = await registry.permitLogs(principalOf(request), request.params.name)
+    request.subject = resource
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
     const gone = new AbortController()

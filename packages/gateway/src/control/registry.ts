@@ -101,11 +101,13 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  async delete(principal: Principal, name: string, ifMatch: number | undefined): Promise<void> {
-    await retrying(ifMatch, async () => {
+  /** Gives what was deleted. */
+  async delete(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
+    return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       await this.#remove(permit)
+      return permit.resource
     })
   }
 

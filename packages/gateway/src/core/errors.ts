@@ -57,12 +57,21 @@ export interface Mistake {
   readonly detail: string
 }
 
+/** What a refusal is about. */
+export interface DeniedResource {
+  readonly kind: string
+  readonly name: string
+  readonly uid?: string
+}
+
 export interface GatewayErrorOptions {
   /** Shown to the caller, so it must not carry secrets or internals. */
   readonly detail?: string
   readonly mistakes?: readonly Mistake[]
   /** Response headers that belong to the error (`Allow`, `Retry-After`, `WWW-Authenticate`). */
   readonly headers?: Readonly<Record<string, string>>
+  /** What the caller was refused, for the audit log; never shown, as to the caller it may not be there at all. */
+  readonly denied?: DeniedResource
   /** Logged once, at the edge; never shown. */
   readonly cause?: unknown
 }
@@ -73,12 +82,14 @@ export class GatewayError extends Error {
   readonly code: ErrorCode
   readonly mistakes: readonly Mistake[]
   readonly headers: Readonly<Record<string, string>>
+  readonly denied: DeniedResource | undefined
 
   constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
     super(options.detail ?? table[code].title, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.mistakes = options.mistakes ?? []
     this.headers = options.headers ?? {}
+    this.denied = options.denied
   }
 
   get status(): number {

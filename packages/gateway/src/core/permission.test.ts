@@ -5,9 +5,13 @@ import type { Adapter, AdapterSpec } from './resource.ts'
 
 const issuer = 'https://idp.example'
 const caller = (id: string, ...roles: string[]): Principal => ({ id, issuer, name: id, roles })
-const adapter = (spec: Partial<AdapterSpec> = {}, owner = { id: 'olga', issuer }): Pick<Adapter, 'kind' | 'name' | 'owner' | 'spec'> => ({
+const adapter = (
+  spec: Partial<AdapterSpec> = {},
+  owner = { id: 'olga', issuer },
+): Pick<Adapter, 'kind' | 'name' | 'uid' | 'owner' | 'spec'> => ({
   kind: 'adapter',
   name: 'one',
+  uid: 'u1',
   owner,
   spec: {
     imageName: 'i',

@@ -10,7 +10,10 @@ import type { AdapterSpec, Owned, ResourceKind } from './resource.ts'
 export type Action = 'read' | 'use' | 'logs' | 'write' | 'transfer'
 
 /** Without roles it is its owner's alone. */
-type Guarded = Pick<Owned<Partial<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>>, 'name' | 'kind' | 'owner' | 'spec'>
+type Guarded = Pick<
+  Owned<Partial<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>>,
+  'name' | 'kind' | 'uid' | 'owner' | 'spec'
+>
 
 /**
  * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,
@@ -42,12 +45,17 @@ export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitTo
 export function authorize<A extends Action, R extends Guarded>(principal: Principal, action: A, resource: R | undefined): Permit<A, R> {
   if (resource !== undefined && action === 'use' && resource.spec.anonymous === true) return new PermitToken(principal, action, resource)
   checkKnown(principal)
-  if (resource === undefined || !mayRead(principal, resource)) throw new GatewayError('not_found')
-  const { kind, name } = resource
+  if (resource === undefined) throw new GatewayError('not_found')
+  const { kind, name, uid } = resource
+  const denied = { kind, name, uid }
+  if (!mayRead(principal, resource)) throw new GatewayError('not_found', { denied })
   if ((action === 'write' || action === 'logs') && !mayWrite(principal, resource))
-    throw new GatewayError('forbidden', { detail: `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.` })
+    throw new GatewayError('forbidden', { denied, detail: `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.` })
   if (action === 'transfer' && !mayTransfer(principal, resource))
-    throw new GatewayError('forbidden', { detail: `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.` })
+    throw new GatewayError('forbidden', {
+      denied,
+      detail: `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`,
+    })
   return new PermitToken(principal, action, resource)
 }
 

@@ -1,4 +1,4 @@
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { fastify, type FastifyInstance } from 'fastify'
 import type { GatewayError } from '../core/errors.ts'
 import { createEdge, requestIdOf } from './edge.ts'
@@ -31,6 +31,8 @@ export interface ListenerOptions extends ServerOptions {
   /** Rejects when the process can not serve. */
   readonly ready: () => Promise<void>
   readonly requestFinished: (request: Finished) => void
+  /** The edge has refused a request, before any endpoint saw it. */
+  readonly refused: (request: IncomingMessage, error: GatewayError) => void
   /** Draining begins: what holds requests open without need is to let go. */
   readonly onDrain: () => void
 }
@@ -51,6 +53,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     controlPlane: (request, response) => handler(request, response),
     refuse: (request, response, error) => {
       refuse(request, response, error)
+      options.refused(request, error)
       requestFinished({
         requestId: requestIdOf(request),
         method: request.method ?? '',

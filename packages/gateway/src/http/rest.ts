@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
@@ -7,9 +8,11 @@ import { problemOf } from './refuse.ts'
 
 /** JSON bodies, strictly: what two readers could read in two ways is refused. */
 export function addJsonParser(app: FastifyInstance): void {
+  app.decorateRequest('bodyDigest', null)
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(/^application\/(merge-patch\+)?json(;|$)/i, { parseAs: 'string' }, (_request, body, done) => {
+  app.addContentTypeParser(/^application\/(merge-patch\+)?json(;|$)/i, { parseAs: 'string' }, (request, body, done) => {
     const text = String(body)
+    request.bodyDigest = createHash('sha256').update(text).digest('hex')
     let value: unknown
     try {
       value = JSON.parse(text)
@@ -66,5 +69,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The error that the request ended with, for the log. */
     problem: GatewayError | null
+    /** SHA-256 of the JSON body as it came, for the audit log. */
+    bodyDigest: string | null
   }
 }

@@ -71,6 +71,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   const connections = new Set<Socket>()
   connectionsOf.set(server, connections)
   server.on('connection', (socket: Socket) => {
+    // Node knows the address of a connection that has ended only if it was asked for before.
+    void socket.remoteAddress
     connections.add(socket)
     socket.once('close', () => connections.delete(socket))
   })

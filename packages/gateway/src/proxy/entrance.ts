@@ -4,6 +4,8 @@ import { GatewayError, toGatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
 import { sendRpcError } from '../http/refuse.ts'
+import type { McpRequest } from '../audit/mcp-requests.ts'
+import type { Subject } from '../audit/decision.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
 import { readBody } from './body.ts'
 import type { HandedOver, Hop } from './hop.ts'
@@ -18,6 +20,8 @@ export interface EntranceOptions {
   /** How often the callers of open streams are asked again whether they may. */
   readonly recheckMs: number
   readonly requestFinished: (request: FinishedRequest) => void
+  /** Unset: MCP requests are not audited. */
+  readonly audit: ((request: McpRequest) => void) | undefined
 }
 
 /** What is open and can be interrupted. */
@@ -98,6 +102,10 @@ export class RequestContext {
   handed: HandedOver | undefined
   #principal: Principal | undefined
   adapter: string | undefined
+  /** What the caller was allowed to use, for the audit log. */
+  subject: Subject | undefined
+  /** What the caller was refused in an answer that does not say so, for the audit log. */
+  denied: Subject | undefined
   replica: string | undefined
   body: Buffer | null = null
   /** Throws when the caller may no longer do what it does. */
@@ -183,6 +191,7 @@ export class RequestContext {
   finish(error?: GatewayError): void {
     if (this.#over) return
     this.#over = true
+    this.#audit(error)
     this.#options.requestFinished({
       requestId: this.requestId,
       method: this.request.method ?? '',
@@ -194,6 +203,20 @@ export class RequestContext {
       ...(this.adapter === undefined ? {} : { adapter: this.adapter }),
       ...(this.replica === undefined ? {} : { replica: this.replica }),
       ...(error === undefined ? {} : { error: error.code, ...(error.cause === undefined ? {} : { cause: error.cause }) }),
+    })
+  }
+
+  #audit(error: GatewayError | undefined): void {
+    const { request, requestId, body, subject, denied, handed } = this
+    this.#options.audit?.({
+      request,
+      requestId,
+      body,
+      principal: this.#principal,
+      subject,
+      denied,
+      error,
+      handed: handed !== undefined,
     })
   }
 }

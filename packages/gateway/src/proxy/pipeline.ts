@@ -66,6 +66,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.adapter = found?.name
     const permit = authorize(principal, 'use', found) // authorize
     const { resource } = permit
+    context.subject = resource
     context.stillMay = (caller) => void authorize(caller, 'use', options.routes.get(target.name))
     context.checkMethod()
     const sealed = sessionIdOf(request, target)

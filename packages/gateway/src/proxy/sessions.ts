@@ -94,8 +94,9 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
         opened.set(sealed, found)
       }
       const { session } = found
-      if (session.uid !== uid || found.caller !== callerOf(principal) || options.now() - session.issuedAt > options.maxAgeMs)
-        throw unknownSession()
+      if (session.uid !== uid || options.now() - session.issuedAt > options.maxAgeMs) throw unknownSession()
+      if (found.caller !== callerOf(principal))
+        throw new GatewayError('session_not_found', { detail: notKnown, denied: { kind: 'session', name: 'of another caller', uid } })
       return session
     },
   }
@@ -153,10 +154,12 @@ function decode(plain: Buffer): Opened {
   }
 }
 
+const notKnown = 'The session is not known. Initialize again.'
+
 /** What a client is told of a session that is not, or not its own; it is to begin anew. */
 export function unknownSession(cause?: unknown): GatewayError {
   return new GatewayError('session_not_found', {
-    detail: 'The session is not known. Initialize again.',
+    detail: notKnown,
     ...(cause === undefined ? {} : { cause }),
   })
 }

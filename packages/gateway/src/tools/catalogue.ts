@@ -1,5 +1,5 @@
 import type { Principal } from '../core/principal.ts'
-import type { ListedTool, OfferedTool, SourceChange, ToolSource } from './source.ts'
+import type { ListedTool, OfferedTool, Seen, SourceChange, ToolSource } from './source.ts'
 
 export interface CataloguePage {
   readonly tools: readonly ListedTool[]
@@ -37,9 +37,9 @@ export class Catalogue {
     }
   }
 
-  find(principal: Principal, name: string): OfferedTool | undefined {
+  find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined {
     for (const source of this.#sources) {
-      const tool = source.find(principal, name)
+      const tool = source.find(principal, name, seen)
       if (tool !== undefined) return tool
     }
     return undefined

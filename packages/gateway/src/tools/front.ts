@@ -11,6 +11,7 @@ import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
 import { sessionIdOf } from '../proxy/target.ts'
 import type { Caller, Router } from './router.ts'
+import type { Seen } from './source.ts'
 
 export interface FrontOptions {
   readonly router: Router
@@ -35,7 +36,7 @@ export class ToolFront implements AsyncDisposable {
   readonly #modern: ModernFront<Caller>
   readonly #sessions = new Sessions(limits)
   /** Who has sent the last request of a legacy session. */
-  readonly #callers = new WeakMap<LegacySession, Principal>()
+  readonly #callers = new WeakMap<LegacySession, RequestContext>()
 
   constructor(options: FrontOptions) {
     this.#options = options
@@ -70,7 +71,7 @@ export class ToolFront implements AsyncDisposable {
     }
     const sealed = sessionIdOf(request)
     if (sealed === undefined) {
-      if (request.method === 'POST' && outline(body).method === 'initialize') return this.#open(principal, body, response)
+      if (request.method === 'POST' && outline(body).method === 'initialize') return this.#open(context, body)
       throw request.method === 'GET'
         ? new GatewayError('method_not_allowed', { detail: 'There is no stream without a session.', headers: { allow: 'POST' } })
         : new GatewayError('invalid_request', { detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.' })
@@ -81,15 +82,16 @@ export class ToolFront implements AsyncDisposable {
     if (owner !== this.#options.hop.self) return this.#options.hop.forward(owner, { request, response, body, principal }, lost)
     const session = this.#sessions.get(upstreamId)
     if (session === undefined) return lost()
-    this.#callers.set(session, principal)
+    this.#callers.set(session, context)
     this.#sessions.take(session, request, response, body)
   }
 
-  #open(principal: Principal, body: Buffer, response: ServerResponse): void {
+  #open(context: RequestContext, body: Buffer): void {
+    const { principal, response } = context
     const id = randomBytes(16).toString('base64url')
     const session = this.#sessions.open(id, body, response, (sessionOf) => translatedLink(this.#endpoint(sessionOf), sessionOf))
     if (session === undefined) return
-    this.#callers.set(session, principal)
+    this.#callers.set(session, context)
     const { hop, now, sealer } = this.#options
     const sealed = sealer.seal({ upstreamId: id, replica: hop.self, uid: routerUid, issuedAt: now() }, principal)
     session.post(body, response, { 'mcp-session-id': sealed })
@@ -98,10 +100,15 @@ export class ToolFront implements AsyncDisposable {
   /** The router as the modern server behind a legacy session. */
   #endpoint(sessionOf: () => LegacySession): ModernEndpoint {
     const { router } = this.#options
-    const principal = (): Principal => this.#callers.get(sessionOf()) ?? nobody
+    const principal = (): Principal => this.#callers.get(sessionOf())?.principal ?? nobody
     return {
-      request: (request, exchange) =>
-        router.request({ principal, requestId: randomUUID(), trace: nothing, idempotencyKey: randomUUID() }, request, exchange),
+      request: (request, exchange) => {
+        // The messages of a body are taken at once, so this is the request that has brought it.
+        const context = this.#callers.get(sessionOf())
+        const requestId = context?.requestId ?? randomUUID()
+        const seen = context === undefined ? (): void => undefined : seenBy(context)
+        router.request({ principal, requestId, trace: nothing, idempotencyKey: randomUUID(), seen }, request, exchange)
+      },
       gone: (exchange) => router.gone(exchange),
     }
   }
@@ -117,14 +124,25 @@ export function isRouterPath(url: string): boolean {
   return url === routerPath || url.startsWith(`${routerPath}?`)
 }
 
-function callerOf({ principal, requestId, request: { headers } }: RequestContext): Caller {
+function callerOf(context: RequestContext): Caller {
+  const { principal, requestId, request } = context
+  const { headers } = request
   const { 'idempotency-key': key } = headers
   return {
     principal: () => principal,
     requestId,
+    seen: seenBy(context),
     trace: traceHeaders(headers),
     // RFC-to-be (draft-ietf-httpapi-idempotency-key-header): a structured string.
     idempotencyKey: (typeof key === 'string' ? /^"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?$/.exec(key)?.[1] : undefined) ?? randomUUID(),
+  }
+}
+
+/** Notes for the audit log what a call means, and what the caller was refused in an answer that does not tell. */
+function seenBy(context: RequestContext): Seen {
+  return (tool, allowed) => {
+    if (allowed) context.subject = tool
+    else context.denied = tool
   }
 }
 

@@ -9,7 +9,7 @@ import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/sche
 import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
 import { failure } from './failure.ts'
-import type { CallResult, Invocation, ListedTool, OfferedTool, SourceChange, ToolSource } from './source.ts'
+import type { CallResult, Invocation, ListedTool, OfferedTool, Seen, SourceChange, ToolSource } from './source.ts'
 
 /** What of a tool's answer has to be checked: undefined when the tool says nothing of it. */
 export type OutputCheck = ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>) | undefined
@@ -70,9 +70,12 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     }
   }
 
-  find(principal: Principal, name: string): OfferedTool | undefined {
+  find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined {
     const entry = this.#byName.get(name)
-    if (entry === undefined || !mayRead(principal, entry.tool)) return undefined
+    if (entry === undefined) return undefined
+    const allowed = mayRead(principal, entry.tool)
+    seen?.(entry.tool, allowed)
+    if (!allowed) return undefined
     const permit = authorize(principal, 'use', entry.tool)
     const prepared = this.#prepare(entry)
     return {

@@ -11,7 +11,7 @@ import {
 } from '@mcp-gateway/protocol'
 import type { Principal } from '../core/principal.ts'
 import type { Catalogue } from './catalogue.ts'
-import type { CallResult, Progress } from './source.ts'
+import type { CallResult, Progress, Seen } from './source.ts'
 
 export interface RouterOptions {
   readonly catalogue: Catalogue
@@ -31,6 +31,8 @@ export interface Caller {
   readonly requestId: string
   readonly trace: Readonly<Record<string, string>>
   readonly idempotencyKey: string
+  /** Told which tool a call means. */
+  readonly seen: Seen
 }
 
 interface Open {
@@ -108,7 +110,7 @@ export class Router {
     if (name === undefined) return refuse(200, errorCode.invalidParams, 'params.name must be the name of a tool.')
     if (given !== undefined && given !== 'null' && !given.startsWith('{'))
       return refuse(200, errorCode.invalidParams, 'params.arguments must be an object.')
-    const tool = this.#options.catalogue.find(caller.principal(), name)
+    const tool = this.#options.catalogue.find(caller.principal(), name, caller.seen)
     // The same for what is not there and for what the caller may not use.
     if (tool === undefined) return refuse(200, errorCode.invalidParams, `Unknown tool: ${name.slice(0, 200)}`)
     const mistake = paramHeaderMistake?.(tool.declaredHeaders)

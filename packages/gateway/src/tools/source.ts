@@ -1,5 +1,6 @@
 import type { DeclaredHeader } from '@mcp-gateway/protocol'
 import type { Principal } from '../core/principal.ts'
+import type { Subject } from '../audit/decision.ts'
 
 /** How far a call has come (MCP, progress). */
 export interface Progress {
@@ -46,12 +47,15 @@ export interface SourceChange {
   concerns(principal: Principal): boolean
 }
 
+/** Told which resource a name means, and whether the caller may use it; what is refused is not to be told to the caller. */
+export type Seen = (resource: Subject, allowed: boolean) => void
+
 /** Where tools of the catalogue come from. Registered tools are the first; what MCP servers offer is to be the next. Reading costs no I/O. */
 export interface ToolSource {
   /** What a caller may use, in order of names (code points), after a name. */
   list(principal: Principal, after: string): Iterable<ListedTool>
   /** Undefined for what is not there and for what the caller may not use alike. */
-  find(principal: Principal, name: string): OfferedTool | undefined
+  find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined
   /** Calls back after each change until the returned function is called. */
   onChange(listener: (change: SourceChange) => void): () => void
 }

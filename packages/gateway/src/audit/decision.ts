@@ -1,0 +1,44 @@
+import type { IncomingMessage } from 'node:http'
+import type { GatewayError } from '../core/errors.ts'
+import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from '../core/principal.ts'
+import type { AuditedPrincipal, AuditedResource, AuditOutcome } from './record.ts'
+
+/** The address of the client that has sent a request. */
+export type AddressOf = (request: IncomingMessage) => string
+
+/** What a caller acted on. */
+export interface Subject extends AuditedResource {
+  readonly owner?: Pick<Principal, 'id' | 'issuer'>
+}
+
+/** How a request ended, as a decision. What looks like 404 to the caller is a refusal here when it is one. */
+export function outcomeOf(
+  error: GatewayError | undefined,
+  denied?: AuditedResource,
+): { readonly outcome: AuditOutcome; readonly code?: string; readonly about?: AuditedResource } {
+  const about = denied ?? error?.denied
+  if (about !== undefined) return { outcome: 'denied', code: error?.code ?? 'not_found', about }
+  if (error === undefined) return { outcome: 'allowed' }
+  const refused = error.status === 401 || error.status === 403 || error.status === 429
+  return { outcome: refused ? 'denied' : error.code === 'client_closed_request' ? 'allowed' : 'failed', code: error.code }
+}
+
+export function principalOf(principal: Principal | undefined): AuditedPrincipal | undefined {
+  if (principal === undefined) return undefined
+  const { issuer, id, name, apiKey } = principal
+  const method =
+    apiKey !== undefined ? `api-key ${apiKey}` : isAnonymous(principal) ? 'anonymous' : issuer === 'development' ? 'development' : 'token'
+  return { issuer, id, name, method }
+}
+
+export function resourceOf(subject: AuditedResource | undefined): AuditedResource | undefined {
+  if (subject === undefined) return undefined
+  const { kind, name, uid } = subject
+  return uid === undefined ? { kind, name } : { kind, name, uid }
+}
+
+/** Whether a caller acts by the administrator's right on what is another's. */
+export function adminUse(principal: Principal | undefined, subject: Subject | undefined): boolean {
+  if (principal === undefined || subject?.owner === undefined) return false
+  return !samePrincipal(principal, subject.owner) && hasRole(principal, adminRole)
+}

@@ -1,0 +1,168 @@
+import { describe, expect, test } from 'vitest'
+import { chainStart, checkFollows, readLine, type ChainedRecord, type ChainHead } from './chain.ts'
+import { Audit } from './audit.ts'
+import { Journal, type AuditSink } from './journal.ts'
+import type { AuditEvent } from './record.ts'
+
+/** A sink that does what a test says, one write after the other. */
+class ScriptedSink implements AuditSink {
+  readonly name = 'scripted'
+  readonly found = {}
+  readonly head: ChainHead
+  readonly records: ChainedRecord[] = []
+  closed = false
+  /** Settles the writes that hang. */
+  #gate: Promise<void> | undefined
+  failing = false
+
+  constructor(head: ChainHead = chainStart) {
+    this.head = head
+  }
+
+  async write(lines: readonly string[]): Promise<void> {
+    await this.#gate
+    if (this.failing) throw new Error('the disk is full')
+    this.records.push(...lines.map((line) => readLine(line.trimEnd())))
+  }
+
+  hang(): () => void {
+    let release: () => void = () => undefined
+    this.#gate = new Promise<void>((resolve) => (release = resolve))
+    return () => {
+      this.#gate = undefined
+      release()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.closed = true
+  }
+}
+
+const said: string[] = []
+const journalOf = (sink: AuditSink, more: { capacity?: number; flushMs?: number; now?: () => Date } = {}): Journal =>
+  new Journal({
+    sink,
+    capacity: 10,
+    now: () => new Date(),
+    troubled: () => void said.push('troubled'),
+    recovered: (_sink, lost) => void said.push(`recovered ${lost}`),
+    retryMs: { first: 1, most: 5 },
+    flushMs: 1000,
+    ...more,
+  })
+const event = (action: string): AuditEvent => ({ action, outcome: 'allowed', requestId: 'r', client: 'c' })
+
+/** The records follow each other. @throws Error where not */
+function checkChain(records: readonly ChainedRecord[], head: ChainHead = chainStart): void {
+  let previous = head
+  for (const record of records) {
+    checkFollows(previous, record)
+    previous = { seq: record.seq, hash: record.hash }
+  }
+}
+
+describe('a journal', () => {
+  test('numbers and chains all records, in order, and goes on where a chain stood', async () => {
+    const sink = new ScriptedSink({ seq: 41, hash: 'f'.repeat(64) })
+    {
+      await using journal = journalOf(sink, { capacity: 2000 })
+      for (let index = 0; index < 1000; index += 1) journal.add(event(`a${index}`))
+    }
+    expect(sink.records.map((record) => (record as unknown as AuditEvent).action)).toEqual(
+      Array.from({ length: 1000 }, (_, index) => `a${index}`),
+    )
+    expect(sink.records[0]?.seq).toBe(42)
+    checkChain(sink.records, sink.head)
+    expect(sink.closed).toBe(true)
+  })
+
+  test('counts what a sink that hangs can not take, and tells of the gap as soon as it works again', async () => {
+    const sink = new ScriptedSink()
+    await using journal = journalOf(sink)
+    const release = sink.hang()
+    for (let index = 0; index < 25; index += 1) journal.add(event(`a${index}`))
+    expect(journal.lost).toBe(15)
+    release()
+    await expect.poll(() => sink.records.length).toBe(11)
+    expect(sink.records.at(-1)).toMatchObject({ type: 'gap', lost: 15, from: 11, to: 25, seq: 26 })
+    journal.add(event('after'))
+    await expect.poll(() => sink.records.length).toBe(12)
+    checkChain(sink.records)
+  })
+
+  test('writes nothing twice and nothing out of order when a sink fails for a while', async () => {
+    const sink = new ScriptedSink()
+    said.length = 0
+    await using journal = journalOf(sink)
+    sink.failing = true
+    for (let index = 0; index < 12; index += 1) journal.add(event(`a${index}`))
+    await expect.poll(() => said).toEqual(['troubled'])
+    sink.failing = false
+    await expect.poll(() => sink.records.length).toBe(11)
+    expect(said).toEqual(['troubled', 'recovered 2'])
+    checkChain(sink.records)
+  })
+
+  test('puts each gap where it was, when there are several', async () => {
+    const sink = new ScriptedSink()
+    await using journal = journalOf(sink, { capacity: 2 })
+    for (let round = 0; round < 3; round += 1) {
+      const release = sink.hang()
+      for (let index = 0; index < 5; index += 1) journal.add(event(`${round}-${index}`))
+      release()
+      await expect.poll(() => sink.records.length).toBe((round + 1) * 3)
+    }
+    expect(sink.records.map(({ type }) => type)).toEqual(['event', 'event', 'gap', 'event', 'event', 'gap', 'event', 'event', 'gap'])
+    expect(journal.lost).toBe(9)
+    checkChain(sink.records)
+  })
+
+  test('ends though a sink hangs, and says that records are lost', async () => {
+    const sink = new ScriptedSink()
+    said.length = 0
+    const journal = journalOf(sink, { flushMs: 20 })
+    sink.hang()
+    journal.add(event('a'))
+    await journal[Symbol.asyncDispose]()
+    expect([journal.lost, said, sink.closed]).toEqual([1, ['troubled'], true])
+  })
+
+  test('orders by number, whatever the clock does', async () => {
+    const sink = new ScriptedSink()
+    const times = ['2026-01-02T00:00:00Z', '2026-01-01T00:00:00Z', '1970-01-01T00:00:00Z']
+    {
+      await using journal = journalOf(sink, { now: () => new Date(times.shift() ?? 0) })
+      for (const action of ['first', 'second', 'third']) journal.add(event(action))
+    }
+    expect(sink.records.map((record) => [record.seq, (record as unknown as AuditEvent).action])).toEqual([
+      [1, 'first'],
+      [2, 'second'],
+      [3, 'third'],
+    ])
+    checkChain(sink.records)
+  })
+})
+
+describe('the audit log', () => {
+  test('gathers refusals of strangers by address and code, and tells their number; who is known has a record each', async () => {
+    const sink = new ScriptedSink()
+    const audit = new Audit({ journals: [journalOf(sink, { capacity: 1000 })], gatherMs: 60_000 })
+    const denied: AuditEvent = { ...event('mcp.request'), outcome: 'denied', code: 'unauthenticated' }
+    const principal = { issuer: 'i', id: 'a', name: 'A', method: 'token' }
+    for (let index = 0; index < 100; index += 1) audit.record({ ...denied, requestId: `r${index}` })
+    audit.record({ ...denied, client: 'other' })
+    for (let index = 0; index < 3; index += 1) audit.record({ ...denied, principal })
+    await audit[Symbol.asyncDispose]()
+    const told = sink.records.map((record) => record as unknown as AuditEvent & { type: string })
+    expect(told.map(({ type, client, requestId, repeated }) => [type, client, requestId, repeated])).toEqual([
+      ['event', 'c', 'r0', undefined],
+      ['event', 'other', 'r', undefined],
+      ['event', 'c', 'r', undefined],
+      ['event', 'c', 'r', undefined],
+      ['event', 'c', 'r', undefined],
+      ['event', 'c', 'r99', 99],
+      ['stop', undefined, undefined, undefined],
+    ])
+  })
+})

@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { readArray, readMessage, readObject, readString } from '@mcp-gateway/protocol'
+import type { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import type { Audited } from './audit.ts'
+import { adminUse, outcomeOf, principalOf, resourceOf, type AddressOf, type Subject } from './decision.ts'
+
+/** An MCP request that is over. */
+export interface McpRequest {
+  readonly request: IncomingMessage
+  readonly requestId: string
+  readonly body: Buffer | null
+  readonly principal: Principal | undefined
+  /** What the caller was allowed to use. */
+  readonly subject: Subject | undefined
+  /** What it was refused, though the answer says otherwise. */
+  readonly denied: Subject | undefined
+  readonly error: GatewayError | undefined
+  /** Another gateway process has let it in, and records it. */
+  readonly handed: boolean
+}
+
+/** One message of a request. */
+interface Act {
+  readonly action: string
+  readonly tool?: string | undefined
+  readonly digest?: string
+}
+
+/** Messages of one batch that get records of their own. */
+const mostOfBatch = 100
+
+/** Records of MCP requests: of all, or of those that were refused, or that an administrator has made of what is another's. */
+export function auditMcpRequests(audited: Audited, dataPlane: 'all' | 'denied', addressOf: AddressOf): (request: McpRequest) => void {
+  return (finished) => {
+    const { request, principal, subject, error, handed } = finished
+    const { outcome, code, about } = outcomeOf(error, finished.denied)
+    const admin = adminUse(principal, subject)
+    // A refusal here is not seen where it was let in.
+    if (outcome !== 'denied' && (handed || (dataPlane === 'denied' && !admin))) return
+    const common = {
+      outcome,
+      code,
+      principal: principalOf(principal),
+      ...(admin ? { admin: true as const } : {}),
+      resource: resourceOf(about ?? subject),
+      requestId: finished.requestId,
+      client: addressOf(request),
+    }
+    for (const act of actsOf(request, finished.body)) audited({ action: act.action, ...common, tool: act.tool, digest: act.digest })
+  }
+}
+
+function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
+  if (method !== 'POST') return [{ action: method === 'GET' ? 'mcp.stream' : method === 'DELETE' ? 'mcp.session.end' : 'mcp.request' }]
+  if (body === null) return [{ action: 'mcp.request' }]
+  const whole = { digest: digestOf(body) }
+  const text = body.toString()
+  try {
+    const message = readMessage(text)
+    if (message !== undefined) return [{ ...whole, ...actOf(message) }]
+    // The batches of 2025-03-26: what one of them holds would not be seen otherwise.
+    const batch = readArray(text)?.slice(0, mostOfBatch) ?? []
+    return [{ action: 'mcp.batch', ...whole }, ...batch.flatMap((each) => actOf(readObject(each) ?? new Map()))]
+  } catch {
+    return [{ action: 'mcp.request', ...whole }]
+  }
+}
+
+function actOf(message: ReadonlyMap<string, string>): Act {
+  const method = readString(message.get('method'))
+  if (method === undefined) return { action: 'mcp.response' }
+  if (method === 'initialize') return { action: 'mcp.session.open' }
+  if (method !== 'tools/call') return { action: `mcp.${method}` }
+  const params = message.get('params')
+  const members = params?.startsWith('{') === true ? readObject(params) : undefined
+  return { action: 'mcp.tools/call', tool: readString(members?.get('name')), digest: digestOf(members?.get('arguments') ?? '{}') }
+}
+
+function digestOf(bytes: Buffer | string): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}

@@ -1,0 +1,50 @@
+import { join } from 'node:path'
+import type { AuditSinkConfig } from '../config/config.ts'
+import type { Log } from '../telemetry/log.ts'
+import { Audit } from './audit.ts'
+import { FileSink } from './file-sink.ts'
+import { Journal, type AuditSink } from './journal.ts'
+import { OtlpSink } from './otlp-sink.ts'
+import { stdoutSink } from './stdout-sink.ts'
+
+export interface OpenAuditOptions {
+  readonly sinks: readonly AuditSinkConfig[]
+  readonly queueRecords: number
+  readonly dataDir: string
+  /** How this process is called. */
+  readonly instance: string
+  readonly version: string
+  readonly log: Log
+  readonly now: () => number
+}
+
+/** Opens all sinks and begins each log with a record of the start. */
+export async function openAudit({ sinks, queueRecords, dataDir, instance, version, log, now }: OpenAuditOptions): Promise<Audit> {
+  const openSink = async (sink: AuditSinkConfig): Promise<AuditSink> => {
+    switch (sink.type) {
+      case 'file':
+        return FileSink.open({ ...sink, path: sink.path ?? join(dataDir, 'audit.log') })
+      case 'stdout':
+        return stdoutSink()
+      case 'otlp':
+        return new OtlpSink({ ...sink, instance, version })
+    }
+  }
+  const journals: Journal[] = []
+  for (const config of sinks) {
+    const sink = await openSink(config)
+    const journal = new Journal({
+      sink,
+      capacity: queueRecords,
+      now: () => new Date(now()),
+      troubled: (name, err) =>
+        log.error({ sink: name, err }, 'the audit log can not be written; records wait, and beyond audit.queueRecords are lost'),
+      recovered: (name, lost) => log.warn({ sink: name, lost }, 'the audit log is written again'),
+      retryMs: { first: 100, most: 5000 },
+      flushMs: 5000,
+    })
+    journal.add({ type: 'start', gateway: instance, version, ...sink.found })
+    journals.push(journal)
+  }
+  return new Audit({ journals, gatherMs: 10_000 })
+}

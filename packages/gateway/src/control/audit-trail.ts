@@ -1,0 +1,51 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { ApiRequest } from '../audit/api-requests.ts'
+import type { Subject } from '../audit/decision.ts'
+
+/** What a route does, as the audit log calls it. */
+export interface Audits {
+  readonly action: string
+  /** For what is not there, or could not be made, in which no resource says its kind. */
+  readonly kind: string
+  readonly matters: boolean
+}
+
+/** The option of a route whose requests are audited. Reads have records only when they are refused or an administrator's. */
+export function audits(kind: string, verb: string, matters = true): { readonly config: { readonly audits: Audits } } {
+  return { config: { audits: { action: `${kind}.${verb}`, kind, matters } } }
+}
+
+/** Tells of each request to an audited route, when its answer is sent or broken off. */
+export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) => void): void {
+  app.decorateRequest('subject', null)
+  app.addHook('onResponse', async (request: FastifyRequest) => {
+    const { audits: route } = request.routeOptions.config
+    if (route === undefined) return
+    told({
+      action: route.action,
+      matters: route.matters,
+      principal: request.principal ?? undefined,
+      subject: request.subject ?? namedBy(request, route.kind),
+      error: request.problem ?? undefined,
+      request: request.raw,
+      digest: request.bodyDigest ?? undefined,
+    })
+  })
+}
+
+/** What a request says that it is about. */
+function namedBy({ params, body }: FastifyRequest, kind: string): Subject | undefined {
+  const { name, id } = params as { readonly name?: string; readonly id?: string }
+  const given = name ?? id ?? (body as { readonly name?: unknown } | null | undefined)?.name
+  return typeof given === 'string' ? { kind, name: given } : undefined
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    audits?: Audits
+  }
+  interface FastifyRequest {
+    /** What the request was about, once known. */
+    subject: Subject | null
+  }
+}
