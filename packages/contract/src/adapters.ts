@@ -102,6 +102,10 @@ export const OwnerInput = z
   })
   .meta({ id: 'OwnerInput' })
 
+export const anonymous = z.boolean().meta({
+  description:
+    'Whether callers without any credential may use it, and so everyone. May be turned on only where the configuration allows it (`identity.allowAnonymous`).',
+})
 export const eras = z.enum(['auto', 'passthrough']).meta({
   description:
     '`auto`: clients of either era of MCP are served, whichever the server speaks. `passthrough`: nothing is translated, and a client has what the server gives.',
@@ -149,6 +153,7 @@ export const AdapterInput = z
     ownerRoles: workloadFields.ownerRoles.default([]),
     callerIdentity: workloadFields.callerIdentity.default('headers'),
     credential: workloadFields.credential.optional(),
+    anonymous: anonymous.default(false),
     toolRules: toolRules.default([]),
     eras: eras.default('auto'),
     legacyLeg: legacyLeg.default('passthrough'),
@@ -177,6 +182,7 @@ export const AdapterResource = z
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),
+    anonymous: anonymous.optional(),
     toolRules: toolRules.optional(),
     eras: eras.optional(),
     legacyLeg: legacyLeg.optional(),

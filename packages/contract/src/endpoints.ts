@@ -2,6 +2,7 @@ import { z } from 'zod'
 import {
   AdapterInput,
   AdapterResource,
+  anonymous,
   EnvironmentVariables,
   eras,
   ImageName,
@@ -34,7 +35,13 @@ const patchFields = {
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */
 export const AdapterPatch = z
-  .object({ ...patchFields, toolRules: toolRules.nullable(), eras: eras.nullable(), legacyLeg: legacyLeg.nullable() })
+  .object({
+    ...patchFields,
+    anonymous: anonymous.nullable(),
+    toolRules: toolRules.nullable(),
+    eras: eras.nullable(),
+    legacyLeg: legacyLeg.nullable(),
+  })
   .partial()
   .meta({ id: 'AdapterPatch' })
 

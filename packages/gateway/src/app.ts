@@ -136,7 +136,10 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             maxReplicas: config.runtime.maxReplicas,
             endpointPolicy,
             checks,
-            access: accessRules(config.access, config.identity.mode === 'development'),
+            access: accessRules(config.access, {
+              development: config.identity.mode === 'development',
+              anonymous: config.identity.allowAnonymous,
+            }),
             now: () => new Date(),
             newUid: randomUUID,
             version,

@@ -1,4 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { ConfigSchema } from '../src/config/config.ts'
+import { adapterKind } from '../src/control/adapter-kind.ts'
+import { Registry } from '../src/control/registry.ts'
+import { accessRules } from '../src/core/access.ts'
+import { openSqliteStore } from '../src/store/sqlite.ts'
 import { TestGateway } from './fixtures/gateway.ts'
 
 let gateway: TestGateway
@@ -241,6 +250,84 @@ describe('ownership (E7)', () => {
     expect((await gateway.mcp(body.name, 'do=echo', { headers, body: '{}' })).status).toBe(404)
     const replaced = await as({ ...heir, roles: 'mcp.engineer' }, 'PUT', `/adapters/${body.name}`, { ...body, replicaCount: 0 })
     expect(replaced).toMatchObject({ status: 200, body: { owner: { id: 'hana' }, createdBy: 'erin' } })
+  })
+})
+
+describe('what a caller may not see (A21)', () => {
+  const routes: readonly (readonly [method: string, rest: string, body: object | undefined])[] = [
+    ['GET', '', undefined],
+    ['GET', '/status', undefined],
+    ['GET', '/logs', undefined],
+    ['GET', '/logs?tail=nonsense', undefined],
+    ['PUT', '', {}],
+    ['PATCH', '', { replicaCount: -1 }],
+    ['PUT', '/owner', {}],
+    ['DELETE', '', undefined],
+  ]
+  const hidden = { adapters: stopped(), tools: endpointTool() }
+  beforeAll(async () => {
+    for (const kind of ['adapters', 'tools'] as const) expect((await as(engineer, 'POST', `/${kind}`, hidden[kind])).status).toBe(201)
+  })
+
+  test.each((['adapters', 'tools'] as const).flatMap((kind) => routes.map(([method, rest, body]) => [kind, method, rest, body] as const)))(
+    'does not exist for it: /%s, %s {name}%s',
+    async (kind, method, rest, body) => {
+      const other = kind === 'adapters' ? 'tools' : 'adapters'
+      const answers = await Promise.all(
+        [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
+          const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+          const headers = { 'x-dev-userid': 'rob', 'x-dev-roles': 'mcp.engineer', 'if-match': '"x-1"' }
+          const answer = await gateway.send(`/${kind}/${name}${rest}`, {
+            method,
+            headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
+            ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          })
+          const { date: _date, 'x-request-id': id, ...shown } = answer.headers
+          return { status: answer.status, headers: shown, body: answer.body.toString().replaceAll(String(id), '{id}') }
+        }),
+      )
+      expect(answers[0]).toMatchObject({ status: 404, body: expect.stringContaining('"code":"not_found"') })
+      expect(answers[1]).toEqual(answers[0])
+      expect(answers[2]).toEqual(answers[0])
+    },
+  )
+
+  test('costs the store the same reads', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'mcpgw-access-'))
+    const store = openSqliteStore({ file: join(folder, 'gateway.db') })
+    const reads = [vi.spyOn(store, 'get'), vi.spyOn(store, 'list')]
+    const settings = ConfigSchema.parse({}).access
+    const registry = new Registry(adapterKind({ maxReplicas: 5 }), {
+      store,
+      nudge: () => undefined,
+      access: accessRules(settings, { development: true, anonymous: false }),
+      now: () => new Date(),
+      newUid: randomUUID,
+    })
+    const principal = (id: string) => ({ id, issuer: 'development', name: id, roles: [] })
+    await registry.create(principal('owner'), { name: 'hidden', imageName: 'i', imageVersion: '1' })
+    const costOf = async (name: string): Promise<number[]> => {
+      for (const spy of reads) spy.mockClear()
+      const stranger = principal('stranger')
+      const works = [
+        registry.get(stranger, name),
+        registry.permitLogs(stranger, name),
+        registry.replace(stranger, name, {}, undefined),
+        registry.patch(stranger, name, {}, 3),
+        registry.transfer(stranger, name, {}, undefined),
+        registry.delete(stranger, name, undefined),
+      ]
+      const outcomes = await Promise.allSettled(works)
+      expect(outcomes.map((each) => each.status === 'rejected' && (each.reason as { code: string }).code)).toEqual(
+        works.map(() => 'not_found'),
+      )
+      return reads.map(({ mock }) => mock.calls.length)
+    }
+    const there = await costOf('hidden')
+    expect(there).toEqual([6, 0])
+    expect(await costOf('missing')).toEqual(there)
+    await store[Symbol.asyncDispose]()
+    rmSync(folder, { recursive: true })
   })
 })
 

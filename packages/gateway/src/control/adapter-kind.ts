@@ -16,16 +16,18 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
     warnings,
     spec: (input, stored) => ({
       ...workloadSpec(input, stored),
+      ...(input.anonymous ? { anonymous: true as const } : {}),
       ...(input.toolRules.length === 0 ? {} : { toolRules: input.toolRules.map((rule) => toToolRule(rule)) }),
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
     inputOf: ({ name, spec }) => ({ name, ...spec, ...maskedInput(spec) }),
     view: (adapter, warnings): AdapterResource => {
-      const { imageName, imageVersion, eras, legacyLeg, toolRules } = adapter.spec
+      const { imageName, imageVersion, eras, legacyLeg, toolRules, anonymous } = adapter.spec
       const own = {
         imageName,
         imageVersion,
+        ...(anonymous === undefined ? {} : { anonymous }),
         ...(toolRules === undefined ? {} : { toolRules: toolRules as NonNullable<AdapterResource['toolRules']> }),
         ...(eras === undefined ? {} : { eras }),
         ...(legacyLeg === undefined ? {} : { legacyLeg }),

@@ -1,7 +1,7 @@
 import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
-import { authorize, checkKnown, mayRead } from '../core/permission.ts'
+import { authorize, mayRead } from '../core/permission.ts'
 import { adminRole, hasRole, type Principal } from '../core/principal.ts'
 import type { Store } from '../store/store.ts'
 import { pageOf, type Page } from './page.ts'
@@ -58,7 +58,6 @@ export class ApiKeyRegistry {
     principal: Principal,
     page: { readonly limit: number | undefined; readonly after: string | undefined },
   ): Promise<Page<ApiKey>> {
-    checkKnown(principal)
     return pageOf(this.#options.store.apiKeys, page, (key) => mayRead(principal, key))
   }
 
@@ -129,7 +128,6 @@ export class ApiKeyRegistry {
 function checkPerson(principal: Principal): void {
   if (principal.apiKey !== undefined)
     throw new GatewayError('forbidden', { detail: 'API keys can not be made or changed with an API key.' })
-  checkKnown(principal)
 }
 
 function checkRoles(principal: Principal, wanted: readonly string[], before: readonly string[]): void {

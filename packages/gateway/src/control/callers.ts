@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
+import { checkKnown } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import { sendProblem } from '../http/rest.ts'
 
@@ -11,11 +12,12 @@ export interface CallerOptions {
   readonly challenge: (request: IncomingMessage, refusal: GatewayError) => GatewayError
 }
 
-/** The routes that are added from now on know who calls; the bodies of others are not even read. */
+/** The routes that are added from now on know who calls; the bodies of others, and of nobody in particular, are not even read. */
 export function knowCallers(app: FastifyInstance, { authenticate, challenge }: CallerOptions): void {
   app.decorateRequest('principal', null)
   app.addHook('onRequest', async (request) => {
     request.principal = await authenticate(request.raw)
+    checkKnown(request.principal)
   })
   app.setErrorHandler<Error>((thrown, request, reply) =>
     sendProblem(thrown instanceof GatewayError ? challenge(request.raw, thrown) : thrown, request, reply),

@@ -1,9 +1,9 @@
 import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
-import type { Mistake } from '../core/errors.ts'
+import { GatewayError, type Mistake } from '../core/errors.ts'
 import { checkQuotas, type AccessRules, type Holdings, type Image } from '../core/access.ts'
-import { authorize, authorizeCreate, checkDeploy, checkKnown, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
+import { authorize, authorizeCreate, checkDeploy, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
-import type { Owner, Resource, WorkloadSpec } from '../core/resource.ts'
+import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
@@ -37,7 +37,6 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
-    checkKnown(principal)
     const { value, warnings } = await this.#validate(principal, body, [])
     const spec = this.#kind.spec(value, undefined)
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
@@ -62,7 +61,6 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       readonly text?: string | undefined
     },
   ): Promise<Page<R>> {
-    checkKnown(principal)
     const text = query.text?.toLowerCase()
     return pageOf(
       this.#options.store,
@@ -205,6 +203,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   #checkTurnedOn(principal: Principal, before: R['spec'] | undefined, after: R['spec']): void {
     const { access } = this.#options
     if (after.useWorkloadIdentity && before?.useWorkloadIdentity !== true) checkWorkloadIdentity(principal, access)
+    if (isOpen(after) && !isOpen(before) && !access.anonymous)
+      throw new GatewayError('validation_failed', {
+        mistakes: [{ pointer: '/anonymous', code: 'anonymous_not_allowed', detail: 'is allowed only where identity.allowAnonymous is on' }],
+      })
   }
 
   async #validate(
@@ -250,6 +252,11 @@ function unknownMasks(body: unknown, stored: Resource): Mistake[] {
 /** What a resource adds to what its owner has. */
 function whole({ kind, spec }: Resource): Partial<Holdings> {
   return { [kind === 'tool' ? 'tools' : 'adapters']: 1, replicas: spec.replicaCount }
+}
+
+/** Whether callers whom nobody vouches for may use it. */
+function isOpen(spec: WorkloadSpec | undefined): boolean {
+  return (spec as AdapterSpec | undefined)?.anonymous === true
 }
 
 /** Undefined for a tool by endpoint. */

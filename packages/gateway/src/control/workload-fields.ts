@@ -25,7 +25,7 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
 
 /** The shared fields as they are stored. A mask keeps what is stored. */
 export function workloadSpec(
-  input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules'>,
+  input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
   stored: Resource | undefined,
 ): WorkloadSpec {
   const environment = Object.entries(input.environmentVariables).map(([key, given]): [string, EnvironmentValue] => {

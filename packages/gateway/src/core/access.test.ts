@@ -23,7 +23,7 @@ const creating = (
   { development = false, kind = 'adapter' as ResourceKind, image = 'mcp-proxy:1.0.0' } = {},
 ): unknown => {
   const [name = '', version = ''] = image.split(':')
-  const rules = accessRules({ ...unset, ...settings }, development)
+  const rules = accessRules({ ...unset, ...settings }, { development, anonymous: false })
   return codeOf(() => authorizeCreate(principal, rules, kind, image === '' ? undefined : { name, version }))
 }
 
@@ -75,7 +75,7 @@ describe('creating', () => {
 
 test('lending the identity of the platform needs a role that is named, and with development identity the one that it gives', () => {
   const turning = (principal: Principal, settings: Partial<AccessSettings>, development: boolean): unknown =>
-    codeOf(() => checkWorkloadIdentity(principal, accessRules({ ...unset, ...settings }, development)))
+    codeOf(() => checkWorkloadIdentity(principal, accessRules({ ...unset, ...settings }, { development, anonymous: false })))
   expect(turning(caller('mcp.dev'), {}, true)).toBe('done')
   expect(turning(caller('mcp.dev', 'mcp.engineer'), {}, false)).toBe('forbidden')
   expect(turning(caller('lender'), { workloadIdentityRoles: ['lender'] }, false)).toBe('done')
@@ -83,7 +83,7 @@ test('lending the identity of the platform needs a role that is named, and with 
 })
 
 describe('a quota', () => {
-  const rules = accessRules(unset, false)
+  const rules = accessRules(unset, { development: false, anonymous: false })
   const asking = (held: Partial<Holdings>, more: Partial<Holdings>, toOwner = true): string => {
     try {
       checkQuotas(rules, { adapters: 0, tools: 0, replicas: 0, ...held }, more, toOwner)

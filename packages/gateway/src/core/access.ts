@@ -27,6 +27,8 @@ export interface AccessRules {
   readonly workloadIdentityRoles: readonly string[]
   /** The right that reading a workload's output needs. It may hold secrets. */
   readonly logs: 'read' | 'write'
+  /** Whether adapters may be opened to callers whom nobody vouches for. */
+  readonly anonymous: boolean
   /** How many things each owner may have. */
   readonly quotas: Holdings
   /** Who may go beyond, for themselves and for others. */
@@ -45,7 +47,10 @@ export const everyone = '*'
  * The rules that a configuration means. With development identity, which lets callers be whoever they say on one machine, everyone may
  * create; otherwise who holds `mcp.engineer`, as running an image is running code.
  */
-export function accessRules({ create, images, workloadIdentityRoles, logs, quotas }: AccessSettings, development: boolean): AccessRules {
+export function accessRules(
+  { create, images, workloadIdentityRoles, logs, quotas }: AccessSettings,
+  { development, anonymous }: { readonly development: boolean; readonly anonymous: boolean },
+): AccessRules {
   const creators = development ? [everyone] : ['mcp.engineer']
   const patterns = images.map(({ pattern, roles }) => {
     const colon = pattern.lastIndexOf(':')
@@ -58,6 +63,7 @@ export function accessRules({ create, images, workloadIdentityRoles, logs, quota
     },
     workloadIdentityRoles: workloadIdentityRoles ?? (development ? ['mcp.dev'] : []),
     logs,
+    anonymous,
     quotas,
     quotaExemptRoles: quotas.exemptRoles,
   }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
+import { checkKnown } from '../core/permission.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
@@ -35,6 +36,7 @@ export class RemoteRouter {
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     this.#options.entrance.admit(request, response, routerPath, (context) => {
+      checkKnown(context.principal)
       context.checkMethod()
       context.readBody((body) => context.answer(() => this.#pass(context, body)))
     })
