@@ -11,6 +11,7 @@ import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.
 import { failure, type Failure } from './failure.ts'
 import type { CalledTool, OutputCheck } from './registered-tools.ts'
 import type { CallResult, Invocation } from './source.ts'
+import { ToolExchange, type ToolResponse } from './tool-exchange.ts'
 
 export interface ToolCallerOptions {
   readonly directory: ReplicaDirectory
@@ -58,86 +59,74 @@ export class ToolCaller implements AsyncDisposable {
       pipelining: 1,
       keepAliveTimeout: options.keepAliveMs,
       keepAliveMaxTimeout: options.keepAliveMs,
-      headersTimeout: 0,
-      bodyTimeout: 0,
       connect: { timeout: options.connectTimeoutMs, lookup: checkedLookup(options.endpointPolicy) },
     })
   }
 
   /** Never rejects, unless the client has given up. */
   async call({ principal, resource }: Permit<'use', CalledTool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
-    const ending = new AbortController()
-    const giveUp = (): void => ending.abort()
-    invocation.signal.addEventListener('abort', giveUp, { once: true })
-    if (invocation.signal.aborted) giveUp()
-    let late = false
-    const timer = setTimeout(() => {
-      late = true
-      giveUp()
-    }, this.#options.callTimeoutMs)
-    const headers = {
-      'content-type': 'application/json',
-      accept: 'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
-      'x-request-id': invocation.requestId,
-      'x-mcp-tool': resource.spec.toolDefinition.tool.name,
-      'x-mcp-deadline': new Date(this.#options.now() + this.#options.callTimeoutMs).toISOString(),
-      'idempotency-key': `"${invocation.idempotencyKey}"`,
-      ...invocation.trace,
-      ...pairs(this.#options.outgoing(resource, principal).headers),
-    }
+    const { callTimeoutMs, now, outgoing } = this.#options
+    const ending = new Ending(invocation.signal, callTimeoutMs)
+    const headers = [
+      'content-type',
+      'application/json',
+      'accept',
+      'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
+      'x-request-id',
+      invocation.requestId,
+      'x-mcp-tool',
+      resource.spec.toolDefinition.tool.name,
+      'x-mcp-deadline',
+      new Date(now() + callTimeoutMs).toISOString(),
+      'idempotency-key',
+      `"${invocation.idempotencyKey}"`,
+      ...Object.entries(invocation.trace).flat(),
+      ...outgoing(resource, principal).headers,
+    ]
     try {
-      return await this.#attempts(resource, headers, invocation, ending.signal, output)
+      return await this.#attempts(resource, headers, invocation, ending, output)
     } catch (error) {
       invocation.signal.throwIfAborted()
-      return failure(this.#explain(resource, error, late))
+      return failure(this.#explain(resource, error, ending.late))
     } finally {
-      clearTimeout(timer)
-      invocation.signal.removeEventListener('abort', giveUp)
+      ending.clear()
     }
   }
 
   /** What was never sent may go to another replica. */
   async #attempts(
     tool: CalledTool,
-    headers: Readonly<Record<string, string>>,
+    headers: readonly string[],
     invocation: Invocation,
-    signal: AbortSignal,
+    ending: Ending,
     output: OutputCheck,
   ): Promise<CallResult> {
     const tried = new Set<string>()
     for (;;) {
-      const target = await this.#target(tool, tried, signal)
-      const { upstream } = target
+      const { dispatcher, origin, path, upstream } = this.#ready(tool, tried) ?? (await this.#coming(tool, ending))
       if (upstream !== undefined) upstream.inFlight += 1
+      const exchange = new ToolExchange()
+      ending.onEnd(() => exchange.cancel())
       try {
-        const response = await target.dispatcher.request({
-          origin: target.origin,
-          path: target.path,
-          method: 'POST',
-          headers,
-          body: invocation.arguments,
-          signal,
-        })
-        return await this.#read(tool, response, invocation, output)
+        const response = await exchange.send(dispatcher, { origin, path, headers, body: invocation.arguments })
+        return await this.#read(tool, response, exchange, invocation, output)
       } catch (error) {
-        const other = upstream !== undefined && isUnsent(error) && !signal.aborted
+        const other = upstream !== undefined && isUnsent(error) && !ending.over
         if (!other) throw error
         tried.add(upstream.replica.name)
         if (this.#upstreams.pick(tool.name, tool.uid, undefined, tried) === undefined) throw error
       } finally {
+        // What is left unread would hold the connection.
+        exchange.cancel()
         if (upstream !== undefined) upstream.inFlight -= 1
       }
     }
   }
 
-  async #target(tool: CalledTool, tried: ReadonlySet<string>, signal: AbortSignal): Promise<Target> {
-    const { endpoint, toolDefinition } = tool.spec
-    if (endpoint === undefined) {
-      const upstream =
-        this.#upstreams.pick(tool.name, tool.uid, undefined, tried) ??
-        (await this.#upstreams.waitFor(tool.name, tool.uid, undefined, signal))
-      return { dispatcher: upstream.pool, origin: upstream.origin, path: toolDefinition.path, upstream }
-    }
+  /** Where a call can go now. */
+  #ready(tool: CalledTool, tried: ReadonlySet<string>): Target | undefined {
+    const { endpoint } = tool.spec
+    if (endpoint === undefined) return targetOf(tool, this.#upstreams.pick(tool.name, tool.uid, undefined, tried))
     const { origin, pathname, search, hostname } = new URL(endpoint)
     // Address literals are never looked up.
     const address = literalAddress(hostname)
@@ -146,34 +135,31 @@ export class ToolCaller implements AsyncDisposable {
     return { dispatcher: this.#endpoints, origin, path: pathname + search }
   }
 
-  async #read(tool: CalledTool, response: Dispatcher.ResponseData, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
-    const { statusCode: status, headers, body } = response
-    const contentType = [headers['content-type']].flat()[0]
-    try {
-      if (status >= 200 && status < 300) {
-        return await readAnswer(
-          { status, contentType, body: body as AsyncIterable<Buffer> },
-          {
-            limitBytes: this.#options.answerLimitBytes,
-            output,
-            resourceUri: `tool://${tool.name}/${encodeURIComponent(invocation.requestId)}`,
-            progress: invocation.progress,
-          },
-        )
-      }
-      return failure(
-        refusalOf(
-          tool,
-          status,
-          [headers['retry-after']].flat()[0],
-          await messageOf(body as AsyncIterable<Buffer>, contentType),
-          this.#options.now(),
-        ),
-      )
-    } finally {
-      // What is left unread would hold the connection.
-      if (!body.readableEnded) body.on('error', () => undefined).destroy()
-    }
+  /** Waits for a replica that is cold or restarting. */
+  async #coming(tool: CalledTool, ending: Ending): Promise<Target> {
+    const waiting = new AbortController()
+    ending.onEnd(() => waiting.abort())
+    return targetOf(tool, await this.#upstreams.waitFor(tool.name, tool.uid, undefined, waiting.signal))
+  }
+
+  async #read(
+    tool: CalledTool,
+    { status, contentType, retryAfter }: ToolResponse,
+    body: AsyncIterable<Buffer>,
+    invocation: Invocation,
+    output: OutputCheck,
+  ): Promise<CallResult> {
+    if (status < 200 || status >= 300)
+      return failure(refusalOf(tool, status, retryAfter, await messageOf(body, contentType), this.#options.now()))
+    return readAnswer(
+      { status, contentType, body },
+      {
+        limitBytes: this.#options.answerLimitBytes,
+        output,
+        resourceUri: `tool://${tool.name}/${encodeURIComponent(invocation.requestId)}`,
+        progress: invocation.progress,
+      },
+    )
   }
 
   #explain(tool: CalledTool, error: unknown, late: boolean): Failure {
@@ -207,6 +193,48 @@ export class ToolCaller implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.#upstreams[Symbol.asyncDispose](), this.#endpoints.destroy()])
   }
+}
+
+/** The end of a call: its client gives up, or its time is over. */
+class Ending {
+  readonly #signal: AbortSignal
+  readonly #timer: NodeJS.Timeout
+  readonly #giveUp = (): void => this.#end()
+  #act: () => void = () => undefined
+  over: boolean
+  late = false
+
+  constructor(signal: AbortSignal, timeoutMs: number) {
+    this.#signal = signal
+    this.over = signal.aborted
+    this.#timer = setTimeout(() => {
+      this.late = true
+      this.#end()
+    }, timeoutMs)
+    signal.addEventListener('abort', this.#giveUp)
+  }
+
+  /** What is to be ended now; in place of what was before. */
+  onEnd(act: () => void): void {
+    this.#act = act
+    if (this.over) act()
+  }
+
+  clear(): void {
+    clearTimeout(this.#timer)
+    this.#signal.removeEventListener('abort', this.#giveUp)
+  }
+
+  #end(): void {
+    this.over = true
+    this.#act()
+  }
+}
+
+function targetOf(tool: CalledTool, upstream: Upstream): Target
+function targetOf(tool: CalledTool, upstream: Upstream | undefined): Target | undefined
+function targetOf({ spec }: CalledTool, upstream: Upstream | undefined): Target | undefined {
+  return upstream && { dispatcher: upstream.pool, origin: upstream.origin, path: spec.toolDefinition.path, upstream }
 }
 
 /** Whether nothing was sent: there was no connection. Errors of connections that stood have the same codes in part, but not the same call. */
@@ -324,12 +352,6 @@ function plain(text: string): string {
     .replace(/(?!\n)\p{Cc}/gu, ' ')
     .trim()
   return clean.length > longestMessage ? `${clean.slice(0, longestMessage)}…` : clean
-}
-
-function pairs(list: readonly string[]): Record<string, string> {
-  const record: Record<string, string> = {}
-  for (let index = 0; index < list.length; index += 2) record[list[index] as string] = list[index + 1] as string
-  return record
 }
 
 /** Resolves names, and refuses them when one of their addresses is forbidden: which one is taken is not ours to say. */

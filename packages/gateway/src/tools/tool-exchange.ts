@@ -1,0 +1,113 @@
+import type { Dispatcher } from 'undici'
+
+/** What is asked of a tool. */
+export interface ToolRequest {
+  readonly origin: string
+  readonly path: string
+  /** Names and values in turn. */
+  readonly headers: readonly string[]
+  readonly body: string
+}
+
+/** How the tool answered, before its body. */
+export interface ToolResponse {
+  readonly status: number
+  /** Both as they came. */
+  readonly contentType: string | undefined
+  readonly retryAfter: string | undefined
+}
+
+/** Bytes that wait to be read before the tool is made to wait. */
+const mostWaiting = 256 * 1024
+
+/** One POST to a tool, and the body of its answer as it comes. It is undici's handler itself: streams and signals for each call cost more than the call. */
+export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<Buffer> {
+  readonly #waiting: Buffer[] = []
+  #length = 0
+  #over = false
+  #failure: Error | undefined
+  #cancelled: Error | undefined
+  #abort: ((reason: Error) => void) | undefined
+  #resume: (() => void) | undefined
+  /** Set while somebody waits for the response, or for more of its body. */
+  #answer: { resolve(response: ToolResponse): void; reject(error: Error): void } | undefined
+  #more: (() => void) | undefined
+
+  /** Resolves with the head of the answer; the body is to be read or cancelled then. */
+  send(dispatcher: Dispatcher, { origin, path, headers, body }: ToolRequest): Promise<ToolResponse> {
+    return new Promise((resolve, reject) => {
+      this.#answer = { resolve, reject }
+      dispatcher.dispatch({ origin, path, method: 'POST', headers: headers as string[], body, headersTimeout: 0, bodyTimeout: 0 }, this)
+    })
+  }
+
+  /** Ends it, be it sent by then or not. What is waited for fails, if anything is. */
+  cancel(): void {
+    if (this.#over) return
+    this.#cancelled = new Error('The call was cancelled.')
+    this.#abort?.(this.#cancelled)
+    this.#fail(this.#cancelled)
+  }
+
+  onConnect(abort: (reason?: Error) => void): void {
+    this.#abort = abort
+    if (this.#cancelled !== undefined) abort(this.#cancelled)
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
+    if (status < 200) return true
+    this.#resume = resume
+    let contentType: string | undefined
+    let retryAfter: string | undefined
+    for (let index = 0; index < raw.length; index += 2) {
+      const name = String(raw[index]).toLowerCase()
+      if (name === 'content-type') contentType ??= (raw[index + 1] as Buffer).toString('latin1')
+      else if (name === 'retry-after') retryAfter ??= (raw[index + 1] as Buffer).toString('latin1')
+    }
+    this.#answer?.resolve({ status, contentType, retryAfter })
+    this.#answer = undefined
+    return true
+  }
+
+  onData(chunk: Buffer): boolean {
+    this.#waiting.push(chunk)
+    this.#length += chunk.length
+    this.#wake()
+    return this.#length < mostWaiting
+  }
+
+  onComplete(): void {
+    this.#over = true
+    this.#wake()
+  }
+
+  onError(error: Error): void {
+    this.#fail(error)
+  }
+
+  #fail(error: Error): void {
+    this.#over = true
+    this.#failure ??= error
+    this.#answer?.reject(this.#failure)
+    this.#wake()
+  }
+
+  #wake(): void {
+    this.#more?.()
+    this.#more = undefined
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterator<Buffer> {
+    for (;;) {
+      const chunk = this.#waiting.shift()
+      if (chunk !== undefined) {
+        const held = this.#length >= mostWaiting
+        this.#length -= chunk.length
+        if (held && this.#length < mostWaiting) this.#resume?.()
+        yield chunk
+      } else if (this.#failure !== undefined) throw this.#failure
+      else if (this.#over) return
+      else await new Promise<void>((resolve) => (this.#more = resolve))
+    }
+  }
+}
