@@ -14,6 +14,8 @@ export default defineConfig({
           include: ['packages/*/src/**/*.test.ts', 'samples/*/src/**/*.test.ts', 'test/*.test.ts'],
           pool: 'threads',
           isolate: false,
+          // Far more than any takes: a machine may stand still for a while.
+          testTimeout: 60_000,
         },
       },
       {
