@@ -15,7 +15,10 @@ let gateway: TestGateway
 
 beforeAll(async () => {
   writeFileSync(events, '')
-  gateway = await TestGateway.open({ runtime: { images: { listing: { command: [process.execPath, program, events] } } } })
+  gateway = await TestGateway.open({
+    runtime: { images: { listing: { command: [process.execPath, program, events] } } },
+    audit: { dataPlane: 'denied', sinks: [{ type: 'file', path: join(folder, 'audit.log') }] },
+  })
 })
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
@@ -324,6 +327,7 @@ describe('what does not slip past the rules', () => {
       '"arguments":{},"annotations":{"readOnlyHint":true},"_meta":{"annotations":{"readOnlyHint":true}}',
     )
     expect(answerOf(await send(lying))).toMatchObject(unknown('write_note'))
+    await expect.poll(() => readFileSync(join(folder, 'audit.log'), 'utf8')).toMatch(new RegExp(`${tag}.*"tool":"write_note"`))
     for (let index = 0; index < 3; index += 1) expect(answerOf(await send(call('get_time')))).toMatchObject({ result: {} })
     expect(notes(tag).flatMap(({ listed }) => listed ?? [])).toEqual(['first', 'second'])
     // Another session may see another list.
@@ -336,6 +340,24 @@ describe('what does not slip past the rules', () => {
     const answers = await Promise.all(tools.map(async (tool) => answerOf(await send(call(tool)))))
     expect(answers.map(({ error }) => error === undefined)).toEqual(tools.map((tool) => tool === 'get_time'))
     expect(called(tag)).toEqual(Array(10).fill('get_time'))
+  })
+})
+
+describe('the audit log', () => {
+  const denied = (name: string): unknown[] =>
+    readFileSync(join(folder, 'audit.log'), 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as { resource?: { name: string }; outcome?: string; tool?: string })
+      .filter(({ resource, outcome }) => resource?.name === name && outcome === 'denied')
+      .map(({ tool }) => tool)
+
+  test.each(cells)('says which calls were denied to %s of %s', async (client, server) => {
+    const { name } = await serve(servers[server] as Body, rules)
+    const ask = await (clients[client] as (typeof clients)[string])(name)
+    await ask('tools/call', { name: 'get_time', arguments: {} })
+    await ask('tools/call', { name: 'delete_all', arguments: {} })
+    await expect.poll(() => denied(name)).toEqual(['delete_all'])
   })
 })
 

@@ -73,6 +73,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
     const run = (work: () => void): void => {
       context.replica = 'translated'
+      if (guard.deniesByName(resource, principal, context.body)) context.denied = resource
       context.answer(work)
     }
     context.readBody((body) => {
@@ -92,7 +93,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           response,
           requestId: context.requestId,
           outgoing: options.outgoing(permit.resource, permit.principal),
-          via: guard.guards(resource) ? guard.to(upstream, resource, principal) : upstream.pool,
+          via: guard.guards(resource) ? guard.to(upstream, resource, principal, () => (context.denied = resource)) : upstream.pool,
           path: upstream.replica.path + target.query,
           body,
           session,

@@ -54,13 +54,28 @@ export class ToolGuard {
     return this.#rules(name, uid) !== undefined
   }
 
-  /** The way to a replica for a caller. The rules are those of the moment of each request. */
-  to(upstream: Upstream, { name, uid }: Resource, principal: Principal): Dispatching {
+  /**
+   * Whether a request calls a tool that is denied whatever the server says of it; for the log of what is translated, where calls can not be
+   * told apart any more when they leave.
+   */
+  deniesByName({ name, uid }: Resource, principal: Principal, body: Buffer | null): boolean {
+    const rules = this.#rules(name, uid)
+    if (rules === undefined || body === null) return false
+    try {
+      return judgedMessages(body).messages.some(({ tool }) => tool !== undefined && rules.allows(principal, tool, undefined) === false)
+    } catch {
+      // It is refused for another reason.
+      return false
+    }
+  }
+
+  /** The way to a replica for a caller. The rules are those of the moment of each request. `denied` is called when they deny a call. */
+  to(upstream: Upstream, { name, uid }: Resource, principal: Principal, denied: () => void = () => undefined): Dispatching {
     return {
       dispatch: (options, handler) => {
         const rules = this.#rules(name, uid)
         if (rules === undefined) return upstream.pool.dispatch(options, handler)
-        this.#guarded(rules, upstream, principal, options, handler)
+        this.#guarded(rules, upstream, principal, options, handler, denied)
         return true
       },
     }
@@ -76,7 +91,7 @@ export class ToolGuard {
     return rules
   }
 
-  #guarded(rules: ToolRules, upstream: Upstream, principal: Principal, given: Options, handler: Handler): void {
+  #guarded(rules: ToolRules, upstream: Upstream, principal: Principal, given: Options, handler: Handler, told: () => void): void {
     const headers = new FlatHeaders(given.headers as readonly string[])
     // The server is to answer in what can be read.
     const options = { ...given, headers: headers.without((name) => name === 'accept-encoding') }
@@ -95,7 +110,11 @@ export class ToolGuard {
     }
     const calls = asked.messages.flatMap(({ tool, envelope }) => (tool === undefined ? [] : [{ tool, envelope }]))
     const verdicts = calls.map(({ tool }) => rules.allows(principal, tool, undefined))
-    if (verdicts.includes(false)) return deny(handler, asked, (tool) => rules.allows(principal, tool, undefined) === false)
+    const refuse = (denied: (tool: string) => boolean): void => {
+      told()
+      deny(handler, asked, denied)
+    }
+    if (verdicts.includes(false)) return refuse((tool) => rules.allows(principal, tool, undefined) === false)
     const open = calls.filter((_, index) => verdicts[index] === undefined)
     if (open.length === 0) return pass()
     // In the session and for the caller of the request, as lists may differ by these.
@@ -115,7 +134,7 @@ export class ToolGuard {
           const hints = tools.get(tool)
           return rules.allows(principal, tool, hints) !== true
         }
-        if (calls.some(({ tool }) => denied(tool))) deny(handler, asked, denied)
+        if (calls.some(({ tool }) => denied(tool))) refuse(denied)
         else pass()
       })
       .catch((error: unknown) => handler.onError?.(error as Error))
