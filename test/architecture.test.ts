@@ -10,8 +10,8 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
-  main: ['app', 'audit', 'config', 'demo', 'telemetry', 'tool-gateway'],
-  app: ['audit', 'auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'store', 'telemetry', 'tools'],
+  main: ['app', 'audit', 'config', 'demo', 'secrets', 'telemetry', 'tool-gateway'],
+  app: ['audit', 'auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'secrets', 'store', 'telemetry', 'tools'],
   'tool-gateway': ['app', 'audit', 'core', 'http', 'proxy', 'telemetry', 'tools'],
   demo: [],
   config: [],
@@ -19,11 +19,12 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   audit: ['config', 'core', 'http', 'telemetry'],
   auth: ['config', 'core', 'store', 'telemetry'],
   http: ['core'],
-  control: ['audit', 'core', 'http', 'runtime', 'store'],
+  control: ['audit', 'core', 'http', 'runtime', 'secrets', 'store'],
   proxy: ['audit', 'config', 'core', 'http', 'store', 'telemetry'],
   tools: ['audit', 'config', 'core', 'proxy', 'store', 'telemetry'],
-  reconcile: ['core', 'runtime', 'store', 'telemetry'],
+  reconcile: ['core', 'runtime', 'secrets', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],
+  secrets: ['core', 'store'],
   store: ['core'],
   telemetry: [],
 }

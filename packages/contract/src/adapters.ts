@@ -28,7 +28,29 @@ export const ImageVersion = z
 /** What a secret value reads as in every answer. Sent back in PUT or PATCH it means: keep what is stored. */
 export const maskedValue = '********'
 
-const EnvironmentInput = z.union([z.string(), z.strictObject({ value: z.string(), secret: z.boolean().optional() })])
+/** Keys of the values of a secret, and names of files in a folder of secrets. */
+export const SecretKey = z
+  .string()
+  .min(1)
+  .max(253)
+  .regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/, "must be letters, digits, '.', '_' and '-', and not begin with '.'")
+
+export const SecretReference = z
+  .strictObject({
+    name: ResourceName,
+    key: SecretKey.optional().meta({ description: 'Which of its values; needed when it has several.' }),
+    source: z.enum(['store', 'file', 'kubernetes']).optional().meta({
+      description:
+        '`store` (the default): a secret of `/secrets`; `file`: one of `secrets.files` of the configuration; `kubernetes`: where workloads run there.',
+    }),
+  })
+  .meta({ id: 'SecretReference' })
+
+const EnvironmentInput = z.union([
+  z.string(),
+  z.strictObject({ value: z.string(), secret: z.boolean().optional() }),
+  z.strictObject({ secretRef: SecretReference }),
+])
 
 export const EnvironmentVariables = z
   .record(
@@ -40,8 +62,11 @@ export const EnvironmentVariables = z
     EnvironmentInput,
   )
   .meta({
-    description: `Values are text, or {"value", "secret"} to mark one as secret (or not). Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored.`,
+    description: `Values are text, or {"value", "secret"} to mark one as secret (or not), or {"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored.`,
   })
+
+/** The environment as answers show it: secret values are masked, references are not. */
+export const EnvironmentView = z.record(z.string(), z.union([z.string(), z.object({ secretRef: SecretReference })]))
 
 export const replicaLimit = 100
 
@@ -170,7 +195,7 @@ export const AdapterResource = z
     name: ResourceName,
     imageName: z.string(),
     imageVersion: z.string(),
-    environmentVariables: z.record(z.string(), z.string()),
+    environmentVariables: EnvironmentView,
     replicaCount: z.int(),
     description: z.string(),
     useWorkloadIdentity: z.boolean(),

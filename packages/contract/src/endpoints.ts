@@ -17,6 +17,7 @@ import {
   toolRules,
 } from './adapters.ts'
 import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
+import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
 import { ToolDefinitionPatch, ToolEndpoint, ToolInput, ToolResource } from './tools.ts'
 
 const patchFields = {
@@ -284,6 +285,63 @@ const apiKeys = {
   },
 } as const satisfies Record<string, Endpoint>
 
+const secret = '/secrets/{name}'
+const secretExample = { name: 'weather-key', value: 'a secret', requiredRoles: ['mcp.engineer'] }
+const secrets = {
+  create: {
+    method: 'post',
+    path: '/secrets',
+    summary: 'Keep a secret, for workloads to refer to.',
+    body: { type: 'application/json', schema: SecretInput, example: secretExample },
+    success: { status: 201, description: 'Kept.', schema: SecretResource, headers: { ...etag, Location: 'Its address.' } },
+    problems: [403, 409, 413, 415],
+  },
+  list: {
+    method: 'get',
+    path: '/secrets',
+    summary: 'List the secrets that the caller can give to workloads, without their values.',
+    query: PageQuery,
+    success: {
+      status: 200,
+      description: 'In order of their names.',
+      schema: z.array(SecretResource),
+      headers: { Link: 'The next page (RFC 8288, rel="next").' },
+    },
+    problems: [],
+  },
+  get: {
+    method: 'get',
+    path: secret,
+    summary: 'Retrieve what is known of a secret, without its values.',
+    success: { status: 200, description: 'All but the values.', schema: SecretResource, headers: etag },
+    problems: [404],
+  },
+  replace: {
+    method: 'put',
+    path: secret,
+    summary: 'Replace a secret. Workloads that refer to it are restarted with the new values.',
+    body: { type: 'application/json', schema: SecretInput, example: secretExample },
+    success: { status: 200, description: 'Replaced.', schema: SecretResource, headers: etag },
+    problems: [403, 404, 409, 412, 413, 415],
+  },
+  patch: {
+    method: 'patch',
+    path: secret,
+    summary: 'Change some values or fields of a secret (JSON merge patch, RFC 7396).',
+    body: { type: 'application/merge-patch+json', schema: SecretPatch, example: { value: 'another secret' } },
+    success: { status: 200, description: 'Changed.', schema: SecretResource, headers: etag },
+    problems: [403, 404, 409, 412, 413, 415],
+  },
+  delete: {
+    method: 'delete',
+    path: secret,
+    summary: 'Remove a secret to which no workload refers.',
+    query: SecretDeletion,
+    success: { status: 204, description: 'Removed.' },
+    problems: [403, 404, 409, 412],
+  },
+} as const satisfies Record<string, Endpoint>
+
 /** The control plane as data: the OpenAPI document, the routes and the client are made from it. */
 export const endpoints = {
   createAdapter: adapters.create,
@@ -309,4 +367,10 @@ export const endpoints = {
   getApiKey: apiKeys.get,
   patchApiKey: apiKeys.patch,
   deleteApiKey: apiKeys.delete,
+  createSecret: secrets.create,
+  listSecrets: secrets.list,
+  getSecret: secrets.get,
+  replaceSecret: secrets.replace,
+  patchSecret: secrets.patch,
+  deleteSecret: secrets.delete,
 } as const satisfies Record<string, Endpoint>

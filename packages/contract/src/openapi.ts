@@ -100,7 +100,7 @@ const problemTitles: Readonly<Record<number, string>> = {
   401: 'Who calls is not known.',
   403: 'The caller may not do this.',
   404: 'There is none of this name, or the caller may not see it.',
-  409: 'The name is taken.',
+  409: 'The name is taken, or what is to be removed is in use.',
   412: 'It has changed since it was read.',
   413: 'The body is too large.',
   415: 'The body is of another media type.',

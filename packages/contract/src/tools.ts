@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ImageName, ImageVersion, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
+import { EnvironmentView, ImageName, ImageVersion, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
 
 /** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
 export const ToolName = z
@@ -112,7 +112,7 @@ export const ToolResource = z
       port: z.int(),
       path: z.string(),
     }),
-    environmentVariables: z.record(z.string(), z.string()),
+    environmentVariables: EnvironmentView,
     replicaCount: z.int(),
     description: z.string(),
     useWorkloadIdentity: z.boolean(),

@@ -28,7 +28,10 @@ import { startReconciler } from './reconcile/reconciler.ts'
 import { renderWorkload } from './reconcile/render.ts'
 import { builtinImages } from './runtime/builtin-images.ts'
 import { openRuntime } from './runtime/open.ts'
-import { openStore } from './store/open.ts'
+import { fileSource } from './secrets/file-source.ts'
+import { storeSource } from './secrets/store-source.ts'
+import { openSealedStore } from './secrets/sealed-store.ts'
+import type { Renewal } from './store/sealed.ts'
 import { createAccessLog } from './telemetry/access-log.ts'
 import type { Log } from './telemetry/log.ts'
 import { ToolFeed } from './tools/feed.ts'
@@ -53,12 +56,22 @@ export interface App extends AsyncDisposable {
 export async function openApp({ config, log, environment, version }: AppOptions): Promise<App> {
   const parts = new Parts()
   try {
-    const store = parts.use(await openStore({ dataDir: config.dataDir }))
-    const keys = await loadSessionKeys({ dataDir: config.dataDir, configured: config.sessions.keys })
+    const { dataDir } = config
+    const store = parts.use(await openSealedStore({ dataDir, keys: config.secrets.keys }))
+    const secretSources = { store: storeSource(store.secrets), file: fileSource(config.secrets.files) }
+    logRenewal(await store.renewSeals(), log)
+    const keys = await loadSessionKeys({ dataDir, configured: config.sessions.keys })
     const programs = { ...builtinImages(), ...config.runtime.images }
-    const runtime = parts.use(await openRuntime({ settings: config.runtime, dataDir: config.dataDir, programs, environment, log }))
+    const runtime = parts.use(await openRuntime({ settings: config.runtime, dataDir, programs, environment, log }))
     const reconciler = parts.use(
-      await startReconciler({ store, runtime, render: renderWorkload, log, resyncMs: 60_000, retry: { firstMs: 200, maxMs: 30_000 } }),
+      await startReconciler({
+        store,
+        runtime,
+        render: (resource) => renderWorkload(resource, secretSources),
+        log,
+        resyncMs: 60_000,
+        retry: { firstMs: 200, maxMs: 30_000 },
+      }),
     )
     const routes = parts.use(await RouteTable.open(store))
     const loopback = config.identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
@@ -132,6 +145,8 @@ export async function openApp({ config, log, environment, version }: AppOptions)
             authenticate,
             challenge,
             apiKeys: config.apiKeys,
+            secrets: config.secrets,
+            secretSources,
             recheckMs,
             maxReplicas: config.runtime.maxReplicas,
             endpointPolicy,
@@ -165,4 +180,9 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     await parts[Symbol.asyncDispose]()
     throw error
   }
+}
+
+function logRenewal({ renewed, unreadable }: Renewal, log: Log): void {
+  if (renewed > 0) log.info({ resources: renewed }, 'stored secrets were sealed with the first key')
+  if (unreadable.length > 0) log.error({ resources: unreadable }, 'stored secrets can not be decrypted; see docs/secrets.md')
 }

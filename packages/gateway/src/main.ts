@@ -8,6 +8,7 @@ import { verifyLog } from './audit/verify.ts'
 import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/config.ts'
 import { runDemo } from './demo.ts'
+import { openSealedStore } from './secrets/sealed-store.ts'
 import { createLog } from './telemetry/log.ts'
 import { openToolGateway } from './tool-gateway.ts'
 
@@ -20,6 +21,7 @@ const usage = `mcp-gateway: one address for all MCP servers
   mcp-gateway config schema    print the JSON Schema of the file
   mcp-gateway audit verify FILE [--head HASH]
                                check that nothing in an audit log was changed, left out or put in
+  mcp-gateway secrets rotate   seal all stored secrets with the first of secrets.keys, as every start does
 
 Configuration: the YAML file that MCPGW_CONFIG names (or ./mcp-gateway.yaml), then MCPGW_… variables,
 for example MCPGW_HOST, MCPGW_PORT, MCPGW_DATA_DIR. docs/configuration.md lists them all.
@@ -39,6 +41,7 @@ async function main(): Promise<number> {
   const config = await readConfig()
   if (command === 'config check') return say('The configuration is in order.\n')
   if (command === 'config print') return say(`${JSON.stringify(withoutSecrets(config), null, 2)}\n`)
+  if (command === 'secrets rotate') return await rotateSecrets(config)
   if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
   return await serve(config, values.demo)
 }
@@ -57,6 +60,15 @@ function parseWords() {
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
   }
+}
+
+/** 1: some can not be opened, and were left as they are. */
+async function rotateSecrets({ dataDir, secrets }: Config): Promise<number> {
+  await using store = await openSealedStore({ dataDir, keys: secrets.keys })
+  const { renewed, unreadable } = await store.renewSeals()
+  const told = `${renewed} ${renewed === 1 ? 'resource was' : 'resources were'} sealed with the first key.\n`
+  if (unreadable.length === 0) return say(told)
+  return say(`${told}These can not be decrypted with any of the keys, and were left as they are: ${unreadable.join(', ')}\n`, 1)
 }
 
 /** npm repeats to its child the signal of a Ctrl-C that the terminal has sent to both: one key press, not two. */
@@ -139,10 +151,16 @@ async function readConfig(): Promise<Config> {
   return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
 }
 
-function withoutSecrets({ sessions, audit, ...config }: Config): object {
+function withoutSecrets({ sessions, secrets, audit, ...config }: Config): object {
   const hidden = (values: object): object => Object.fromEntries(Object.keys(values).map((name) => [name, '[secret]']))
   const sinks = audit.sinks?.map((sink) => (sink.type === 'otlp' ? { ...sink, headers: hidden(sink.headers) } : sink))
-  return { ...config, sessions: { keys: sessions.keys.map(() => '[secret]') }, audit: { ...audit, ...(sinks && { sinks }) } }
+  const masked = (keys: readonly string[]): string[] => keys.map(() => '[secret]')
+  return {
+    ...config,
+    sessions: { keys: masked(sessions.keys) },
+    secrets: { ...secrets, keys: masked(secrets.keys) },
+    audit: { ...audit, ...(sinks && { sinks }) },
+  }
 }
 
 async function verifyAudit([file, ...more]: readonly string[], head: string | undefined): Promise<number> {

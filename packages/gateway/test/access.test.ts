@@ -7,6 +7,8 @@ import { ConfigSchema } from '../src/config/config.ts'
 import { adapterKind } from '../src/control/adapter-kind.ts'
 import { Registry } from '../src/control/registry.ts'
 import { accessRules } from '../src/core/access.ts'
+import { fileSource } from '../src/secrets/file-source.ts'
+import { storeSource } from '../src/secrets/store-source.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
 import { TestGateway } from './fixtures/gateway.ts'
 
@@ -300,6 +302,7 @@ describe('what a caller may not see (A21)', () => {
     const registry = new Registry(adapterKind({ maxReplicas: 5 }), {
       store,
       nudge: () => undefined,
+      secretSources: { store: storeSource(store.secrets), file: fileSource({}) },
       access: accessRules(settings, { development: true, anonymous: false }),
       now: () => new Date(),
       newUid: randomUUID,

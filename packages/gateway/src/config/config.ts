@@ -167,6 +167,21 @@ export const ConfigSchema = z.strictObject({
       maxLifetimeDays: z.number().positive().max(36_500).optional(),
     })
     .prefault({}),
+  secrets: z
+    .strictObject({
+      /** Base64 keys of 32 bytes that seal secrets in the store; the first seals, all open. None: one is made and kept in the data folder. */
+      keys: z.array(z.string()).default([]),
+      /** Secrets that workloads may refer to as `file`: each a file, or a folder with a file for each key. */
+      files: z
+        .record(
+          z.string().regex(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/),
+          z.strictObject({ path: z.string().min(1), requiredRoles: roles.default([]) }),
+        )
+        .default({}),
+      /** Secrets that one principal may have. */
+      maxPerPrincipal: count(1000),
+    })
+    .prefault({}),
   proxy: z
     .strictObject({
       /** How long a request waits for a replica of a cold or restarting adapter. */

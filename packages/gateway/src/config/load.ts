@@ -84,10 +84,10 @@ function contradictions(config: Config): string[] {
   found.push(...malformedNetworks('tools.endpointNetworks', config.tools.endpointNetworks ?? []))
   found.push(...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies))
   if (asks) found.push(...identityContradictions(config))
-  for (const [index, key] of config.sessions.keys.entries()) {
-    if (Buffer.from(key, 'base64').length !== 32)
-      found.push(`sessions.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
-  }
+  for (const [setting, keys] of Object.entries({ sessions: config.sessions.keys, secrets: config.secrets.keys }))
+    for (const [index, key] of keys.entries())
+      if (Buffer.from(key, 'base64').length !== 32)
+        found.push(`${setting}.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
   return found
 }
 

@@ -21,7 +21,7 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
-    inputOf: ({ name, spec }) => ({ name, ...spec, ...maskedInput(spec) }),
+    inputOf: ({ name, spec }, patch) => ({ name, ...spec, ...maskedInput(spec, patch) }),
     view: (adapter, warnings): AdapterResource => {
       const { imageName, imageVersion, eras, legacyLeg, toolRules, anonymous } = adapter.spec
       const own = {

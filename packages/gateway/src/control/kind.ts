@@ -19,8 +19,8 @@ export interface Kind<R extends Resource = Resource, Input extends { readonly na
   warnings(input: Input): readonly Warning[]
   /** What to store for a valid body, in place of `stored` if there is something. */
   spec(input: Input, stored: R | undefined): R['spec']
-  /** The resource as a body that would make it again, for merge patches. Stored secrets stand as masks, and stay. */
-  inputOf(resource: R): Record<string, unknown>
+  /** The resource as a body that would make it again, for a merge patch. Stored secrets stand as masks, and stay. */
+  inputOf(resource: R, patch: unknown): Record<string, unknown>
   /** What may be shown of a resource: secret values are masked. */
   view(resource: R, warnings: readonly Warning[]): object
   /** What decides which code runs, or is called. */

@@ -11,6 +11,8 @@ import { apiPage } from './api-page.ts'
 import { knowCallers, principalOf, type CallerOptions } from './callers.ts'
 import type { Kind } from './kind.ts'
 import { Registry, type RegistryOptions, type Written } from './registry.ts'
+import { addSecrets } from './secret-routes.ts'
+import type { SecretRegistryOptions } from './secret-registry.ts'
 import { statusOf } from './status.ts'
 import { addApiKeys } from './api-key-routes.ts'
 import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
@@ -20,7 +22,7 @@ import { etag, ifMatch, isKnown } from './precondition.ts'
 import { toolKind, type ToolKindOptions } from './tool-kind.ts'
 import { validateQuery } from './validation.ts'
 
-export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, ApiKeyRegistryOptions, CallerOptions {
+export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, ApiKeyRegistryOptions, SecretRegistryOptions, CallerOptions {
   /** Read side only: what writes to a runtime is the reconciler. */
   readonly runtime: Pick<Runtime, 'status' | 'logs'>
   /** Why reconciling a name failed last, if it did. */
@@ -33,7 +35,7 @@ export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, A
 
 type Named = { Params: { name: string } }
 
-/** The control plane: `/adapters`, `/tools`, `/api-keys`, and their document. */
+/** The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, and their document. */
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
   addJsonParser(app)
   addProblems(app)
@@ -43,6 +45,7 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     addKind(resources, adapterKind(options), options)
     addKind(resources, toolKind(options), options)
     addApiKeys(resources, options)
+    addSecrets(resources, options)
   })
   const document = openApiDocument(options.version)
   app.get('/openapi.json', () => document)

@@ -5,6 +5,7 @@ import { authorize, authorizeCreate, checkDeploy, checkWorkloadIdentity, mayRead
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
+import { referenceMistakes, type SecretSources } from '../secrets/sources.ts'
 import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
 import { pageOf, type Page } from './page.ts'
@@ -16,6 +17,7 @@ export interface RegistryOptions {
   /** Tells the reconciler that a name has changed. */
   readonly nudge: (name: string) => void
   readonly access: AccessRules
+  readonly secretSources: SecretSources
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -41,6 +43,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     const spec = this.#kind.spec(value, undefined)
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
     this.#checkTurnedOn(principal, undefined, spec)
+    await this.#checkReferences(principal, spec)
     return { resource: await this.#insert(permit, value.name, spec), warnings }
   }
 
@@ -83,7 +86,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written<R>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
       const { warnings } = await validate(this.#kind.patch, patch, () => [...renames(name, patch), ...unknownMasks(patch, stored)])
-      const merged = await this.#validate(principal, mergePatch(this.#kind.inputOf(stored), patch), [])
+      const merged = await this.#validate(principal, mergePatch(this.#kind.inputOf(stored, patch), patch), [])
       // What the stored resource has no more use for is not for this caller to know.
       return { spec: this.#kind.spec(merged.value, stored), warnings: distinct([...warnings, ...merged.warnings]) }
     })
@@ -119,7 +122,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       const { spec, warnings } = await change(permit.resource)
-      this.#checkChange(principal, permit.resource.spec, spec)
+      await this.#checkChange(principal, permit.resource.spec, spec)
       return { resource: await this.#update(permit, spec), warnings }
     })
   }
@@ -193,10 +196,18 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /** A right to write goes no further than the right to create; what stays as it is needs neither. */
-  #checkChange(principal: Principal, before: R['spec'], after: R['spec']): void {
+  async #checkChange(principal: Principal, before: R['spec'], after: R['spec']): Promise<void> {
     const { access } = this.#options
-    if (!alike(this.#kind.code(before), this.#kind.code(after))) checkDeploy(principal, access, this.#kind.kind, imageOf(after))
     this.#checkTurnedOn(principal, before, after)
+    if (alike(this.#kind.code(before), this.#kind.code(after))) return
+    checkDeploy(principal, access, this.#kind.kind, imageOf(after))
+    await this.#checkReferences(principal, after)
+  }
+
+  /** Whoever decides what runs must be allowed to have each secret that it gets. */
+  async #checkReferences(principal: Principal, spec: R['spec']): Promise<void> {
+    const mistakes = await referenceMistakes(this.#options.secretSources, principal, spec)
+    if (mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
   }
 
   /** What needs more than the right to write to be turned on, and nothing more to stay as it is or to be turned off. */
@@ -240,7 +251,7 @@ function unknownMasks(body: unknown, stored: Resource): Mistake[] {
     .filter(
       ([key, value]) =>
         (value === maskedValue || (value as Record<string, unknown> | null)?.['value'] === maskedValue) &&
-        stored.spec.environmentVariables[key] === undefined,
+        'secretRef' in (stored.spec.environmentVariables[key] ?? { secretRef: 'none' }),
     )
     .map(([key]) => ({
       pointer: `/environmentVariables/${key}`,

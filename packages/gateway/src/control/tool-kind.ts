@@ -45,13 +45,13 @@ export function toolKind({ maxReplicas, endpointPolicy, checks }: ToolKindOption
         ...(endpoint === undefined ? {} : { endpoint }),
       }
     },
-    inputOf: ({ name, spec }) => {
+    inputOf: ({ name, spec }, patch) => {
       const { imageName, imageVersion, replicaCount, endpoint, ...rest } = spec
       return {
         name,
         ...rest,
         ...(endpoint === undefined ? { imageName, imageVersion, replicaCount } : { endpoint }),
-        ...maskedInput(spec),
+        ...maskedInput(spec, patch),
       }
     },
     view: (tool, given): ToolResource => {

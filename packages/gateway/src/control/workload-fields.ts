@@ -1,10 +1,13 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
-import type { Credential, EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
-import { looksSecret } from '../core/secrets.ts'
+import type { Credential, EnvironmentText, EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
+import { looksSecret } from '../core/looks-secret.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
+
+type GivenVariable = AdapterInput['environmentVariables'][string]
+type ShownReference = Extract<GivenVariable, { secretRef: unknown }>['secretRef']
 
 /** Rules for the fields that adapters and tools share, which a schema can not say or which depend on the configuration. */
 export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] {
@@ -19,6 +22,12 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
     const text: unknown = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)['value'] : value
     if (typeof text === 'string' && text.includes('\u0000'))
       mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
+    if (tableOf(tableOf(value)['secretRef'])['source'] === 'kubernetes')
+      mistakes.push({
+        pointer: `/environmentVariables/${key}/secretRef/source`,
+        code: 'source_unavailable',
+        detail: 'Kubernetes Secrets can be referred to where workloads run on Kubernetes; here they run as processes',
+      })
   }
   return mistakes
 }
@@ -28,13 +37,10 @@ export function workloadSpec(
   input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
   stored: Resource | undefined,
 ): WorkloadSpec {
-  const environment = Object.entries(input.environmentVariables).map(([key, given]): [string, EnvironmentValue] => {
-    const value = typeof given === 'string' ? given : given.value
-    const marked = typeof given === 'string' ? undefined : given.secret
-    const before = stored?.spec.environmentVariables[key]
-    if (value === maskedValue && before !== undefined) return [key, { value: before.value, secret: marked ?? before.secret }]
-    return [key, { value, secret: marked ?? (looksSecret(key, value) || (before?.secret === true && !looksSecret(key, before.value))) }]
-  })
+  const environment = Object.entries(input.environmentVariables).map(([key, given]): [string, EnvironmentValue] => [
+    key,
+    storedVariable(key, given, stored?.spec.environmentVariables[key]),
+  ])
   return {
     imageName: input.imageName,
     imageVersion: input.imageVersion,
@@ -49,10 +55,22 @@ export function workloadSpec(
   }
 }
 
+function storedVariable(name: string, given: GivenVariable, before: EnvironmentValue | undefined): EnvironmentValue {
+  if (typeof given === 'object' && 'secretRef' in given) {
+    const { name: secret, key, source } = given.secretRef
+    return { secretRef: { source: source === 'file' ? 'file' : 'store', name: secret, ...(key === undefined ? {} : { key }) } }
+  }
+  const { value, secret: marked } = typeof given === 'string' ? { value: given } : given
+  const text = before === undefined || 'secretRef' in before ? undefined : before
+  if (value === maskedValue && text !== undefined) return { ...text, secret: marked ?? text.secret }
+  const wasMarked = text?.secret === true && text.sealed === undefined && !looksSecret(name, text.value)
+  return { value, secret: marked ?? (looksSecret(name, value) || wasMarked) }
+}
+
 /** @throws GatewayError `validation_failed` for a mask where nothing is stored */
 function storedCredential(given: Credential, stored: Credential | undefined): Credential {
   if (given.value !== maskedValue) return { header: given.header, value: given.value }
-  if (stored !== undefined) return { header: given.header, value: stored.value }
+  if (stored !== undefined) return { ...stored, header: given.header }
   throw maskedCredential('keeps a stored secret, and none is stored')
 }
 
@@ -69,8 +87,10 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
     id: name,
     name,
     ...own,
-    environmentVariables: Object.fromEntries(
-      Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [key, secret ? maskedValue : value]),
+    environmentVariables: mapVariables<string | { readonly secretRef: ShownReference }>(
+      spec,
+      ({ value, secret }) => (secret ? maskedValue : value),
+      (secretRef) => ({ secretRef }),
     ),
     replicaCount: spec.replicaCount,
     description: spec.description,
@@ -88,12 +108,32 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
 }
 
 /** What of a stored workload holds secrets, as a body says it, with masks for them. */
-export function maskedInput(spec: WorkloadSpec): Record<string, unknown> {
-  const environment = Object.entries(spec.environmentVariables).map(([key, { value, secret }]) => [
-    key,
-    { value: secret ? maskedValue : value, secret },
-  ])
-  return { environmentVariables: Object.fromEntries(environment), ...maskedMember(spec) }
+export function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown> {
+  const patched = tableOf(tableOf(patch)['environmentVariables'])
+  const environment = mapVariables<object>(
+    spec,
+    ({ value, secret }) => ({ value: secret ? maskedValue : value, secret }),
+    (secretRef) => ({ secretRef }),
+  )
+  // A text and a reference do not merge: the one takes the place of the other.
+  const merging = Object.entries(environment).filter(
+    ([name, given]) => typeof patched[name] !== 'object' || 'secretRef' in given === 'secretRef' in tableOf(patched[name]),
+  )
+  return { environmentVariables: Object.fromEntries(merging), ...maskedMember(spec) }
+}
+
+function mapVariables<T>(
+  { environmentVariables }: WorkloadSpec,
+  ofText: (text: EnvironmentText) => T,
+  ofReference: (reference: ShownReference) => T,
+): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(environmentVariables).map(([name, value]) => {
+      if (!('secretRef' in value)) return [name, ofText(value)]
+      const { source, ...reference } = value.secretRef
+      return [name, ofReference(source === 'store' ? reference : { ...reference, source })]
+    }),
+  )
 }
 
 function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Credential } {
@@ -102,8 +142,11 @@ function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Cre
 
 /** What of the shared fields decides which code runs: of some images (`mcp-proxy`), the environment says. */
 export function codeFields({ imageName, imageVersion, environmentVariables }: WorkloadSpec): readonly unknown[] {
-  const environment = Object.fromEntries(Object.entries(environmentVariables).map(([key, { value }]) => [key, value]))
-  return [imageName, imageVersion, environment]
+  const content = Object.entries(environmentVariables).map(([key, given]) => [
+    key,
+    'secretRef' in given ? given : (given.sealed ?? given.value),
+  ])
+  return [imageName, imageVersion, Object.fromEntries(content)]
 }
 
 /** What of the shared fields a workload is made of. */

@@ -3,16 +3,31 @@ import type { ToolRule } from './tool-rules.ts'
 /** What both planes know of a registered thing. `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'
 
-/** An environment value; secret ones are write-only in the API. */
-export interface EnvironmentValue {
+/** A text that may be a secret: write-only in the API, sealed in the store. */
+export interface SecretText {
   readonly value: string
+  /** What the store has in place of the value, which is empty then. Outside the store it is there only when it can not be opened. */
+  readonly sealed?: string
+}
+
+/** Where a secret is found that is kept by itself. */
+export interface SecretReference {
+  readonly source: 'store' | 'file'
+  readonly name: string
+  /** Which of its values; absent for the only one. */
+  readonly key?: string
+}
+
+/** An environment value that is given with the workload. */
+export interface EnvironmentText extends SecretText {
   readonly secret: boolean
 }
 
+export type EnvironmentValue = EnvironmentText | { readonly secretRef: SecretReference }
+
 /** A header with a secret by which a server knows the gateway. */
-export interface Credential {
+export interface Credential extends SecretText {
   readonly header: string
-  readonly value: string
 }
 
 /** What runs, and for whom. */

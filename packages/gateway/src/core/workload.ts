@@ -11,6 +11,8 @@ export interface Workload {
   readonly environment: Readonly<Record<string, string>>
   readonly replicas: number
   readonly useWorkloadIdentity: boolean
+  /** Why none of it may run now, whatever `replicas` says: as a condition's reason, and in words. */
+  readonly withheld?: { readonly reason: string; readonly message: string }
 }
 
 export type ReplicaPhase = 'pending' | 'starting' | 'ready' | 'backoff' | 'terminating'

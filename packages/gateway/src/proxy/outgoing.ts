@@ -1,3 +1,4 @@
+import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Resource } from '../core/resource.ts'
 import { canonicalName } from '../lib/header-names.ts'
@@ -27,6 +28,8 @@ export function createOutgoing(signer: IdentitySigner): DecideOutgoing {
     const headers = [...plain]
     if (callerIdentity === 'signed') headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
     if (credential === undefined) return { headers, replaces: undefined }
+    if (credential.sealed !== undefined)
+      throw new GatewayError('secret_unreadable', { detail: 'The stored credential for the server can not be decrypted. Give it again.' })
     headers.push(credential.header, credential.value)
     return { headers, replaces: canonicalName(credential.header) }
   }

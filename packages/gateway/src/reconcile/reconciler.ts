@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
 import type { Runtime } from '../runtime/runtime.ts'
+import { usersOf } from '../secrets/users.ts'
 import { each } from '../store/each.ts'
 import type { Store } from '../store/store.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -10,7 +11,7 @@ export interface ReconcilerOptions {
   readonly store: Store
   readonly runtime: Runtime
   /** Undefined: nothing is to run. */
-  readonly render: (resource: Resource) => Workload | undefined
+  readonly render: (resource: Resource) => Promise<Workload | undefined>
   readonly log: Log
   /** Everything is looked at again this often, whether or not something is known to have changed. */
   readonly resyncMs: number
@@ -101,7 +102,7 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
 
   async function reconcile(name: string): Promise<boolean> {
     const resource = await store.get(name)
-    const workload = resource === undefined ? undefined : options.render(resource)
+    const workload = resource === undefined ? undefined : await options.render(resource)
     if (workload !== undefined) await runtime.apply(workload, signal)
     else for (const ref of await runtime.list(signal)) if (ref.name === name) await runtime.remove(ref, signal)
     return resource !== undefined
@@ -114,8 +115,16 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
     for (const name of names) nudge(name)
   }
 
+  async function* changedNames(): AsyncIterable<string> {
+    for await (const { name } of store.watch(signal)) yield name
+  }
+
+  async function* usersOfChangedSecrets(): AsyncIterable<string> {
+    for await (const { name } of store.secrets.watch(signal)) for (const user of await usersOf(store, name)) yield user.name
+  }
+
   /** Until the end. A watch that breaks is begun again, and then everything is looked at, as changes may have been missed. */
-  async function follow(): Promise<void> {
+  async function follow(changes: () => AsyncIterable<string>): Promise<void> {
     for (let failures = 0; !signal.aborted; failures += 1) {
       if (failures > 0) {
         await sleep(Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)), undefined, { signal }).catch(() => undefined)
@@ -123,7 +132,7 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
         queueMicrotask(lookAtAll)
       }
       try {
-        for await (const { name } of store.watch(signal)) {
+        for await (const name of changes()) {
           failures = 0
           nudge(name)
         }
@@ -137,7 +146,7 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
     if (!signal.aborted) resync().catch((error: unknown) => log.error({ err: error }, 'looking at everything failed'))
   }
 
-  const following = follow()
+  const following = Promise.all([follow(changedNames), follow(usersOfChangedSecrets)])
   const timer = setInterval(lookAtAll, options.resyncMs)
   const reconciler: Reconciler = {
     nudge,

@@ -1,26 +1,40 @@
-import { isTool, type AdapterSpec, type Resource } from '../core/resource.ts'
+import { isTool, type AdapterSpec, type EnvironmentValue, type Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
+import type { Found, SecretSources, Withheld } from '../secrets/sources.ts'
 
 /**
- * What a runtime must make of a resource; undefined for one that is served elsewhere. Pure; secret values are plain from here on, so a
- * workload is never logged.
+ * What a runtime must make of a resource; undefined for one that is served elsewhere. Secret values are plain from here on, so a workload is
+ * never logged. A workload of which a secret can not be had is withheld: it must not run without, nor go on with what was removed.
+ * @throws GatewayError for what may pass
  */
-export function renderWorkload(resource: Resource): Workload | undefined {
+export async function renderWorkload(resource: Resource, sources: SecretSources): Promise<Workload | undefined> {
   if (isTool(resource) && resource.spec.endpoint !== undefined) return undefined
   const { kind, name, uid, generation, spec } = resource
+  const values: [string, string][] = []
+  let withheld: Withheld | undefined
+  for (const [variable, value] of Object.entries(spec.environmentVariables)) {
+    const found = await valueOf(value, sources)
+    if ('value' in found) values.push([variable, found.value])
+    else withheld ??= { reason: found.reason, message: `The variable ${variable} has no value. ${found.message}` }
+  }
   return {
     kind,
     name,
     uid,
     generation,
     image: { name: spec.imageName, version: spec.imageVersion },
-    environment: {
-      ...eraVariables(spec),
-      ...Object.fromEntries(Object.entries(spec.environmentVariables).map(([key, { value }]) => [key, value])),
-    },
+    environment: withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},
     replicas: spec.replicaCount,
     useWorkloadIdentity: spec.useWorkloadIdentity,
+    ...(withheld === undefined ? {} : { withheld }),
   }
+}
+
+async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise<Found> {
+  if ('secretRef' in value) return sources[value.secretRef.source].read(value.secretRef)
+  if (value.sealed === undefined) return { value: value.value }
+  const message = 'What is stored can not be decrypted: it was changed, or its key (secrets.keys) is gone. Give the value again.'
+  return { reason: 'SecretUnreadable', message }
 }
 
 /** A bridge translates by itself, so it is told; other programs have no use for it. */

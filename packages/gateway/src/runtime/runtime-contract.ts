@@ -138,6 +138,30 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await untilReady()
     })
 
+    test('a workload that is withheld does not run, says why in its status and to its callers, and runs once it no longer is', async () => {
+      await apply()
+      await untilReady()
+      const whole = workload
+      const withheld = { reason: 'SecretMissing', message: 'There is no secret.' }
+      await apply({ environment: {}, withheld })
+      const status = await until(({ replicas }) => replicas.length === 0)
+      for (const type of ['Accepted', 'Ready'] as const) expect(condition(status, type)).toMatchObject({ status: 'False', ...withheld })
+      expect(entry()).toMatchObject({ refused: 'There is no secret.', replicas: [] })
+      workload = whole
+      await apply()
+      await untilReady()
+    })
+
+    test('an environment that changes within a generation, as a secret does, is rolled out and told like any change', async () => {
+      await apply({ replicas: 2 })
+      await untilReady()
+      await apply({ replicas: 2, environment: { GREETING: 'another' } })
+      expect(condition(await until(() => true), 'Ready')).toMatchObject({ status: 'False' })
+      await untilReady()
+      for (const index of [0, 1])
+        expect(((await call(index)) as { environment: Record<string, string> }).environment).toMatchObject({ GREETING: 'another' })
+    })
+
     test('B1: a new environment replaces the old one, with nothing of it left', async () => {
       await apply()
       await untilReady()

@@ -5,6 +5,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { ApiKey } from '../core/api-key.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Owned, Resource } from '../core/resource.ts'
+import type { Secret } from '../core/secret.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 import { Watcher } from './watcher.ts'
 
@@ -55,6 +56,16 @@ const migrations = [
      replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END WHERE name = NEW.name; END;
    CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource BEGIN UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
      replicas = CASE WHEN json_valid(body) THEN json_extract(body, '$.spec.replicaCount') END WHERE name = NEW.name; END;`,
+  `CREATE TABLE secret (
+     name TEXT PRIMARY KEY,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   CREATE INDEX secret_change ON secret (change);
+   CREATE INDEX secret_owner ON secret (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
 ]
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
@@ -295,16 +306,19 @@ const resources: Place<Resource, Holdings> = {
   heldOf: ({ adapters = 0, tools = 0, replicas = 0 }) => ({ adapters, tools, replicas }),
 }
 
-const apiKeys: Place<ApiKey, number> = {
-  table: 'api_key',
-  kinds: ['api-key'],
+/** Where what somebody owns is only counted. */
+const counted = {
   held: 'count(*) AS count',
   ownedBy: "json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ?",
-  heldOf: ({ count = 0 }) => count,
+  heldOf: ({ count = 0 }: Record<string, number>): number => count,
 }
+const apiKeys: Place<ApiKey, number> = { table: 'api_key', kinds: ['api-key'], ...counted }
+
+const secrets: Place<Secret, number> = { table: 'secret', kinds: ['secret'], ...counted }
 
 class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store {
   readonly apiKeys: SqliteCollection<ApiKey, number>
+  readonly secrets: SqliteCollection<Secret, number>
   readonly #file: File
   readonly #database: Database.Database
   readonly #poll: NodeJS.Timeout
@@ -318,6 +332,7 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
     super(file, resources)
     this.#file = file
     this.apiKeys = new SqliteCollection(file, apiKeys)
+    this.secrets = new SqliteCollection(file, secrets)
     this.#database = database
     this.#dataVersion = database.prepare('PRAGMA data_version')
     this.#seenVersion = this.#readDataVersion()
@@ -360,7 +375,7 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
         () => {
           const version = this.#readDataVersion()
           if (version !== this.#seenVersion) {
-            for (const collection of [this, this.apiKeys]) collection.tellAfter(this.#seenChange)
+            for (const collection of [this, this.apiKeys, this.secrets]) collection.tellAfter(this.#seenChange)
             this.#seenVersion = version
           }
           this.#seenChange = this.#lastChange()

@@ -6,6 +6,7 @@ import type { Holdings } from '../core/access.ts'
 import type { ApiKey } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, Stored } from '../core/resource.ts'
+import type { Secret } from '../core/secret.ts'
 import type { Change, Collection, Store } from './store.ts'
 
 /** A resource with what the store cares about, for tests. */
@@ -47,6 +48,11 @@ export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKe
   }
 }
 
+/** The same of a secret. */
+export function sampleSecret(name: string, changes: Partial<Secret> = {}): Secret {
+  return { ...sampleApiKey(name), kind: 'secret', spec: { description: '', requiredRoles: [], values: {} }, ...changes }
+}
+
 /** A collection that a store has, and how its members are made. */
 interface Subject<R extends Stored> {
   readonly of: (store: Store) => Pick<Collection<R>, 'get' | 'list' | 'delete' | 'watch'> & {
@@ -71,6 +77,13 @@ const apiKeys: Subject<ApiKey> = {
   kinds: ['api-key'],
   sample: sampleApiKey,
   next: (key, name) => ({ ...key, version: key.version + 1, spec: { ...key.spec, name } }),
+}
+
+const secrets: Subject<Secret> = {
+  of: (store) => store.secrets,
+  kinds: ['secret'],
+  sample: sampleSecret,
+  next: (secret, value) => ({ ...secret, version: secret.version + 1, spec: { ...secret.spec, values: { value: { value } } } }),
 }
 
 interface Backend {
@@ -230,6 +243,7 @@ export function describeStore(driver: string, backend: Backend): void {
   })
   describeCollection(`store ${driver}, adapters and tools`, backend, resources)
   describeCollection(`store ${driver}, API keys`, backend, apiKeys)
+  describeCollection(`store ${driver}, secrets`, backend, secrets)
 }
 
 function describeCollection<R extends Stored>(title: string, backend: Backend, { of, kinds, sample, next }: Subject<R>): void {

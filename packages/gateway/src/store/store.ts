@@ -1,6 +1,7 @@
 import type { ApiKey } from '../core/api-key.ts'
 import type { Holdings } from '../core/access.ts'
 import type { Resource, Stored } from '../core/resource.ts'
+import type { Secret } from '../core/secret.ts'
 
 /** A change that has been stored. `resource` is absent when it was deleted. */
 export interface Change<R extends Stored = Resource> {
@@ -48,6 +49,7 @@ export interface Collection<R extends Stored, Held = number> {
 export interface Store extends Collection<Resource, Holdings>, AsyncDisposable {
   /** By their ids. */
   readonly apiKeys: Collection<ApiKey>
+  readonly secrets: Collection<Secret>
   /** Rejects when the store can not serve now (readiness). */
   ping(): Promise<void>
 }

@@ -148,7 +148,12 @@ class RunningWorkload {
 
   want(workload: Workload): void {
     this.#wanted = workload
-    for (const replica of this.#replicas.values()) if (replica.template === this.#template()) replica.generation = workload.generation
+    const template = this.#template()
+    for (const replica of this.#replicas.values()) {
+      // A secret that a workload refers to changes without its generation.
+      const { generation } = workload
+      replica.generation = replica.template === template ? generation : Math.min(replica.generation, generation - 1)
+    }
     this.#publish()
     if (!this.#converging) this.#converged = this.#converge()
   }
@@ -234,7 +239,7 @@ class RunningWorkload {
   }
 
   #desired(): number {
-    return this.#program() === undefined ? 0 : this.#wanted.replicas
+    return this.#refusal() === undefined ? this.#wanted.replicas : 0
   }
 
   #program(): ProgramConfig | undefined {
@@ -253,7 +258,7 @@ class RunningWorkload {
 
   #publish(): void {
     const replicas = this.#snapshots()
-    const refused = this.#program() === undefined ? this.#unknownImage() : undefined
+    const refused = this.#refusal()?.message
     this.#directory.set(this.name, {
       uid: this.uid,
       desiredReplicas: this.#wanted.replicas,
@@ -264,20 +269,21 @@ class RunningWorkload {
     this.#wake?.()
   }
 
-  #unknownImage(): string {
+  /** Why it can not run here, or must not. */
+  #refusal(): { readonly reason: string; readonly message: string } | undefined {
+    if (this.#program() !== undefined) return this.#wanted.withheld
     const known = Object.keys(this.#options.programs).toSorted().join(', ')
-    return `No program stands for the image '${this.#wanted.image.name}'. Known images: ${known}. runtime.images of the configuration adds more.`
+    const message = `No program stands for the image '${this.#wanted.image.name}'. Known images: ${known}. runtime.images of the configuration adds more.`
+    return { reason: 'ImageNotFound', message }
   }
 
   #judge(replicas: readonly Replica[]): void {
     const { replicas: desired, generation } = this.#wanted
     const ready = replicas.filter(({ phase }) => phase === 'ready').length
     const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
-    if (this.#program() === undefined) {
-      const message = this.#unknownImage()
-      this.#condition('Accepted', 'False', 'ImageNotFound', message)
-      this.#condition('Ready', 'False', 'ImageNotFound', message)
-      this.#condition('Progressing', 'False', 'ImageNotFound', message)
+    const refusal = this.#refusal()
+    if (refusal !== undefined) {
+      for (const type of ['Accepted', 'Ready', 'Progressing'] as const) this.#condition(type, 'False', refusal.reason, refusal.message)
       return
     }
     this.#condition('Accepted', 'True', 'Accepted', 'The workload can run here.')

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { looksSecret } from './secrets.ts'
+import { looksSecret } from './looks-secret.ts'
 
 describe('secret-looking environment values', () => {
   test.each([

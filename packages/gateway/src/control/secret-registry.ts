@@ -1,0 +1,166 @@
+import { maskedValue, SecretInput, SecretPatch } from '@mcp-gateway/contract'
+import { GatewayError, type Mistake } from '../core/errors.ts'
+import { authorize, checkKnown, mayRead } from '../core/permission.ts'
+import type { Principal } from '../core/principal.ts'
+import type { SecretText } from '../core/resource.ts'
+import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
+import { mergePatch } from '../lib/merge-patch.ts'
+import { usersOf } from '../secrets/users.ts'
+import type { Store } from '../store/store.ts'
+import { tableOf } from './kind.ts'
+import { pageOf, type Page } from './page.ts'
+import { checkVersion, retrying } from './precondition.ts'
+import { validate, type Warning } from './validation.ts'
+
+export interface SecretRegistryOptions {
+  readonly store: Store
+  readonly secrets: { readonly maxPerPrincipal: number }
+  readonly now: () => Date
+  readonly newUid: () => string
+}
+
+interface Written {
+  readonly secret: Secret
+  readonly warnings: readonly Warning[]
+}
+
+/** Who may keep, see, change and remove secrets. Reading one means to know of it and to give it to workloads; nobody reads its values. */
+export class SecretRegistry {
+  readonly #options: SecretRegistryOptions
+
+  constructor(options: SecretRegistryOptions) {
+    this.#options = options
+  }
+
+  async create(principal: Principal, body: unknown): Promise<Written> {
+    checkKnown(principal)
+    const { name, spec, warnings } = await specOf(body, undefined)
+    const { now, newUid, store } = this.#options
+    const at = now().toISOString()
+    const owner = { id: principal.id, issuer: principal.issuer }
+    const secret: Secret = { kind: 'secret', name, uid: newUid(), version: 1, owner, createdAt: at, lastUpdatedAt: at, spec }
+    await store.secrets.create(secret, (held) => this.#checkQuota(held))
+    return { secret, warnings }
+  }
+
+  async get(principal: Principal, name: string): Promise<Secret> {
+    return authorize(principal, 'read', await this.#stored(name)).resource
+  }
+
+  async list(
+    principal: Principal,
+    page: { readonly limit: number | undefined; readonly after: string | undefined },
+  ): Promise<Page<Secret>> {
+    checkKnown(principal)
+    return pageOf(this.#options.store.secrets, page, (secret) => mayRead(principal, secret))
+  }
+
+  async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written> {
+    return this.#change(principal, name, ifMatch, (stored) => specOf(body, stored))
+  }
+
+  async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written> {
+    return this.#change(principal, name, ifMatch, async (stored) => {
+      const { value: given, warnings } = await validate(SecretPatch, patch)
+      const { value, values, ...rest } = given
+      const named = value === undefined ? values : { ...values, [onlyKey]: value }
+      const masks = Object.fromEntries(Object.keys(stored.spec.values).map((key) => [key, maskedValue]))
+      const merged = mergePatch({ ...stored.spec, name, values: masks }, { ...rest, ...(named === undefined ? {} : { values: named }) })
+      return { ...(await specOf(merged, stored)), warnings }
+    })
+  }
+
+  /** `force`: also when workloads refer to it, which stop then. */
+  async delete(principal: Principal, name: string, force: boolean, ifMatch: number | undefined): Promise<Secret> {
+    return retrying(ifMatch, async () => {
+      const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
+      checkVersion(stored, ifMatch)
+      if (!force) await this.#checkUnused(principal, name)
+      await this.#options.store.secrets.delete(name, stored.uid, stored.version)
+      return stored
+    })
+  }
+
+  async #change(
+    principal: Principal,
+    name: string,
+    ifMatch: number | undefined,
+    change: (stored: Secret) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
+  ): Promise<Written> {
+    return retrying(ifMatch, async () => {
+      const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
+      checkVersion(stored, ifMatch)
+      const { spec, warnings } = await change(stored)
+      const secret = { ...stored, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString(), spec }
+      await this.#options.store.secrets.replace(secret, stored.version)
+      return { secret, warnings }
+    })
+  }
+
+  #stored(name: string): Promise<Secret | undefined> {
+    return this.#options.store.secrets.get(name)
+  }
+
+  #checkQuota(held: number): void {
+    const { maxPerPrincipal } = this.#options.secrets
+    if (held >= maxPerPrincipal)
+      throw new GatewayError('quota_exceeded', {
+        detail: `You have ${held} secrets, and may have ${maxPerPrincipal} (secrets.maxPerPrincipal).`,
+      })
+  }
+
+  /** Users that the caller may not see are counted, not named. */
+  async #checkUnused(principal: Principal, name: string): Promise<void> {
+    const users = await usersOf(this.#options.store, name)
+    if (users.length === 0) return
+    const seen = users.filter((user) => mayRead(principal, user)).map((user) => `${user.kind} '${user.name}'`)
+    const others = users.length - seen.length
+    const all = [...seen.slice(0, 20), ...(others === 0 ? [] : [`${others} that you may not see`])].join(', ')
+    throw new GatewayError('secret_in_use', {
+      detail: `The secret is referred to by ${all}. With force=true it is removed, and they stop.`,
+    })
+  }
+}
+
+/** A body as it is stored. A mask keeps the value that is stored by its key. */
+async function specOf(
+  body: unknown,
+  stored: Secret | undefined,
+): Promise<{ readonly name: string; readonly spec: SecretSpec; readonly warnings: readonly Warning[] }> {
+  const { value: input, warnings } = await validate(SecretInput, body, () => mistakesOf(body, stored))
+  const given = input.values ?? { [onlyKey]: input.value ?? '' }
+  const values = Object.entries(given).map(([key, value]): [string, SecretText] => {
+    const before = valueOf(stored, key)
+    return [key, value === maskedValue && before !== undefined ? before : { value }]
+  })
+  const spec = {
+    description: input.description,
+    requiredRoles: [...new Set(input.requiredRoles)],
+    ...(input.ownerRoles.length === 0 ? {} : { ownerRoles: [...new Set(input.ownerRoles)] }),
+    values: Object.fromEntries(values),
+  }
+  return { name: input.name, spec, warnings }
+}
+
+function valueOf(stored: Secret | undefined, key: string): SecretText | undefined {
+  return stored !== undefined && Object.hasOwn(stored.spec.values, key) ? stored.spec.values[key] : undefined
+}
+
+function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
+  const { name, value, values } = tableOf(body)
+  const mistakes: Mistake[] = []
+  if (stored !== undefined && typeof name === 'string' && name !== stored.name)
+    mistakes.push({ pointer: '/name', code: 'name_mismatch', detail: 'must be the name in the address; a name can not be changed' })
+  if (value !== undefined && values !== undefined)
+    mistakes.push({ pointer: '/value', code: 'ambiguous', detail: 'must not be there beside values' })
+  if (value === undefined && (values === undefined || Object.keys(tableOf(values)).length === 0))
+    mistakes.push({ pointer: '/value', code: 'invalid_type', detail: 'is required, or values with at least one' })
+  for (const [key, text] of Object.entries({ ...tableOf(values), ...(value === undefined ? {} : { [onlyKey]: value }) }))
+    if (text === maskedValue && valueOf(stored, key) === undefined)
+      mistakes.push({
+        pointer: value === undefined ? `/values/${key}` : '/value',
+        code: 'masked_value',
+        detail: `'${maskedValue}' keeps a stored value, and none is stored by this key`,
+      })
+  return mistakes
+}

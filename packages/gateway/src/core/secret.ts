@@ -1,0 +1,55 @@
+import type { Owned, Resource, SecretReference, SecretText, WorkloadSpec } from './resource.ts'
+
+export interface SecretSpec {
+  readonly description: string
+  /** Who may give it to workloads, besides its owners. Trimmed, distinct. */
+  readonly requiredRoles: readonly string[]
+  /** Trimmed, distinct: who may write beside the owner. Absent for none. */
+  readonly ownerRoles?: readonly string[]
+  /** At least one. */
+  readonly values: Readonly<Record<string, SecretText>>
+}
+
+/** A secret that workloads refer to by its name. */
+export type Secret = Owned<SecretSpec, 'secret'>
+
+/** The key of the one value of a secret that was given without keys. */
+export const onlyKey = 'value'
+
+/** The secrets that a workload refers to, by the variables that get them. */
+export function referencesOf({ environmentVariables }: WorkloadSpec): (readonly [variable: string, reference: SecretReference])[] {
+  return Object.entries(environmentVariables).flatMap(([variable, value]) =>
+    'secretRef' in value ? [[variable, value.secretRef] as const] : [],
+  )
+}
+
+/** Gives each secret text of a resource to `change`, with a name of its place that no other has, and the resource with the outcomes. */
+export function mapSecrets(resource: Resource, change: (text: SecretText, place: string) => SecretText): Resource {
+  const { environmentVariables, credential } = resource.spec
+  return {
+    ...resource,
+    spec: {
+      ...resource.spec,
+      environmentVariables: Object.fromEntries(
+        Object.entries(environmentVariables).map(([name, given]) => {
+          if ('secretRef' in given || !given.secret) return [name, given]
+          return [name, { ...change(given, placeOf(resource, 'environment', name)), secret: true }]
+        }),
+      ),
+      ...(credential === undefined
+        ? {}
+        : { credential: { ...change(credential, placeOf(resource, 'credential', '')), header: credential.header } }),
+    },
+  }
+}
+
+/** The same for a secret. */
+export function mapValues(secret: Secret, change: (text: SecretText, place: string) => SecretText): Secret {
+  const values = Object.entries(secret.spec.values).map(([key, text]) => [key, change(text, placeOf(secret, 'value', key))])
+  return { ...secret, spec: { ...secret.spec, values: Object.fromEntries(values) as SecretSpec['values'] } }
+}
+
+/** The incarnation is part of it, so that nothing is carried over from what had the name before. */
+function placeOf({ kind, name, uid }: Pick<Owned<unknown>, 'kind' | 'name' | 'uid'>, ...place: readonly string[]): string {
+  return JSON.stringify([kind, name, uid, ...place])
+}

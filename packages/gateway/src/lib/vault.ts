@@ -1,0 +1,98 @@
+import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+
+/** Keeps texts so that only holders of a key can read them, and only in the place that they were sealed for. */
+export interface Vault {
+  /** `place` says what the text is of; a sealed text that was moved elsewhere does not open. */
+  seal(text: string, place: string): string
+  /** Undefined when the text was changed or moved, or its key is not known. */
+  open(sealed: string, place: string): string | undefined
+  /** The same text under the first key; itself when it is so already, undefined when it can not be opened. */
+  renew(sealed: string, place: string): string | undefined
+}
+
+const cipher = 'aes-256-gcm'
+const keyLength = 32
+const nonceLength = 12
+const tagLength = 16
+/** A wrapped data key: nonce, key, tag. */
+const wrappedLength = nonceLength + keyLength + tagLength
+/** Version, id of the wrapping key. */
+const headLength = 5
+const version = 1
+
+interface WrappingKey {
+  readonly id: Buffer
+  readonly key: Buffer
+}
+
+/**
+ * Envelopes: each text has a random key of its own, which is wrapped by the first of `keys`, so that changing keys touches the wrapping alone.
+ * AES-256-GCM throughout (NIST SP 800-38D). A sealed text is, in base64url, a version (1 byte), the id of the wrapping key (4), the wrapped
+ * key (60), a nonce (12), the text, and a tag (16).
+ */
+export function createVault(keys: readonly Buffer[]): Vault {
+  const wrapping = keys.map((key): WrappingKey => {
+    const derived = Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway secrets v1', keyLength))
+    return { key: derived, id: createHash('sha256').update(derived).digest().subarray(0, 4) }
+  })
+  const [first] = wrapping
+  if (first === undefined) throw new RangeError('A vault needs a key.')
+
+  /** The head is bound by the tag of the wrapped key, the place by both. */
+  const wrap = (dataKey: Buffer, place: string): Buffer => {
+    const head = Buffer.concat([Buffer.of(version), first.id])
+    return Buffer.concat([head, encrypt(first.key, dataKey, bound(head, place))])
+  }
+  const unwrap = (bytes: Buffer, place: string): Buffer => {
+    const head = bytes.subarray(0, headLength)
+    const key = wrapping.find(({ id }) => id.equals(head.subarray(1)))
+    if (head[0] !== version || key === undefined) throw new RangeError('The key is not known.')
+    return decrypt(key.key, bytes.subarray(headLength, headLength + wrappedLength), bound(head, place))
+  }
+
+  return {
+    seal(text, place) {
+      const dataKey = randomBytes(keyLength)
+      return Buffer.concat([wrap(dataKey, place), encrypt(dataKey, Buffer.from(text), Buffer.from(place))]).toString('base64url')
+    },
+    open: (sealed, place) =>
+      attempt(() => {
+        const bytes = Buffer.from(sealed, 'base64url')
+        return decrypt(unwrap(bytes, place), bytes.subarray(headLength + wrappedLength), Buffer.from(place)).toString()
+      }),
+    renew: (sealed, place) =>
+      attempt(() => {
+        const bytes = Buffer.from(sealed, 'base64url')
+        const dataKey = unwrap(bytes, place)
+        const content = bytes.subarray(headLength + wrappedLength)
+        decrypt(dataKey, content, Buffer.from(place))
+        if (first.id.equals(bytes.subarray(1, headLength))) return sealed
+        return Buffer.concat([wrap(dataKey, place), content]).toString('base64url')
+      }),
+  }
+}
+
+function bound(head: Buffer, place: string): Buffer {
+  return Buffer.concat([head, Buffer.from(place)])
+}
+
+function attempt<T>(work: () => T): T | undefined {
+  try {
+    return work()
+  } catch {
+    return undefined
+  }
+}
+
+function encrypt(key: Buffer, plain: Buffer, additional: Buffer): Buffer {
+  const nonce = randomBytes(nonceLength)
+  const encryption = createCipheriv(cipher, key, nonce).setAAD(additional)
+  return Buffer.concat([nonce, encryption.update(plain), encryption.final(), encryption.getAuthTag()])
+}
+
+function decrypt(key: Buffer, bytes: Buffer, additional: Buffer): Buffer {
+  if (bytes.length < nonceLength + tagLength) throw new RangeError('It was cut short.')
+  const decryption = createDecipheriv(cipher, key, bytes.subarray(0, nonceLength), { authTagLength: tagLength })
+  decryption.setAAD(additional).setAuthTag(bytes.subarray(-tagLength))
+  return Buffer.concat([decryption.update(bytes.subarray(nonceLength, -tagLength)), decryption.final()])
+}

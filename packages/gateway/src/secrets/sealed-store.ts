@@ -1,0 +1,24 @@
+import { createVault } from '../lib/vault.ts'
+import { openStore } from '../store/open.ts'
+import { sealStore, type SealedStore } from '../store/sealed.ts'
+import { loadVaultKeys } from './vault-keys.ts'
+
+/**
+ * Opens the configured store with the keys of its secrets.
+ * @throws GatewayError `store_unavailable`, `storage_full`; Error for a kept key that is no key
+ */
+export async function openSealedStore({
+  dataDir,
+  keys,
+}: {
+  readonly dataDir: string
+  readonly keys: readonly string[]
+}): Promise<SealedStore> {
+  const store = await openStore({ dataDir })
+  try {
+    return sealStore(store, createVault(await loadVaultKeys({ dataDir, configured: keys })))
+  } catch (error) {
+    await store[Symbol.asyncDispose]()
+    throw error
+  }
+}

@@ -1,0 +1,135 @@
+import { mapSecrets, mapValues, type Secret } from '../core/secret.ts'
+import type { Holdings } from '../core/access.ts'
+import type { ApiKey } from '../core/api-key.ts'
+import { GatewayError } from '../core/errors.ts'
+import type { Resource, SecretText, Stored } from '../core/resource.ts'
+import type { Vault } from '../lib/vault.ts'
+import { each } from './each.ts'
+import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
+
+/** A store over another in which secrets stand sealed. Whoever uses it sees them in clear. Disposing it disposes the other. */
+export interface SealedStore extends Store {
+  /**
+   * Seals what stands in clear, from before there was a vault, and renews what an earlier key has sealed. Versions stay, as nothing has
+   * changed for anybody. What can not be opened is left as it is.
+   */
+  renewSeals(): Promise<Renewal>
+}
+
+export interface Renewal {
+  /** How many resources were written. */
+  readonly renewed: number
+  /** Names of those with a secret that can not be opened: it was changed, or its key is not known. */
+  readonly unreadable: readonly string[]
+}
+
+export function sealStore(store: Store, vault: Vault): SealedStore {
+  return new SealedStoreOver(store, vault)
+}
+
+type MapTexts<R> = (resource: R, change: (text: SecretText, place: string) => SecretText) => R
+
+class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
+  readonly #inner: Collection<R, Held>
+  readonly #vault: Vault
+  readonly #map: MapTexts<R>
+
+  constructor(inner: Collection<R, Held>, vault: Vault, map: MapTexts<R>) {
+    this.#inner = inner
+    this.#vault = vault
+    this.#map = map
+  }
+
+  create(resource: R, admit?: Admit<Held>): Promise<void> {
+    return this.#inner.create(this.#sealed(resource), admit)
+  }
+
+  async get(name: string): Promise<R | undefined> {
+    const stored = await this.#inner.get(name)
+    return stored === undefined ? undefined : this.#opened(stored)
+  }
+
+  async list(query: ListQuery<R>): Promise<readonly R[]> {
+    return (await this.#inner.list(query)).map((stored) => this.#opened(stored))
+  }
+
+  replace(resource: R, expectedVersion: number, admit?: Admit<Held>): Promise<void> {
+    return this.#inner.replace(this.#sealed(resource), expectedVersion, admit)
+  }
+
+  delete(name: string, uid: string, expectedVersion: number): Promise<void> {
+    return this.#inner.delete(name, uid, expectedVersion)
+  }
+
+  async *watch(signal: AbortSignal): AsyncIterable<Change<R>> {
+    for await (const { resource, ...change } of this.#inner.watch(signal))
+      yield { ...change, ...(resource === undefined ? {} : { resource: this.#opened(resource) }) }
+  }
+
+  /** See `SealedStore.renewSeals`. */
+  async renew(): Promise<Renewal> {
+    let renewed = 0
+    const unreadable: string[] = []
+    for await (const stored of each(this.#inner, {})) {
+      let readable = true
+      let stale = false
+      const fresh = this.#map(stored, (text, place) => {
+        const { value, sealed } = text
+        const next = sealed === undefined ? this.#vault.seal(value, place) : this.#vault.renew(sealed, place)
+        readable &&= next !== undefined
+        if (next === undefined || next === sealed) return text
+        stale = true
+        return { value: '', sealed: next }
+      })
+      if (!readable) unreadable.push(stored.name)
+      if (!stale) continue
+      try {
+        await this.#inner.replace(fresh, stored.version)
+        renewed += 1
+      } catch (error) {
+        // Whoever has changed or removed it meanwhile has sealed it, too.
+        if (!(error instanceof GatewayError) || !['precondition_failed', 'not_found'].includes(error.code)) throw error
+      }
+    }
+    return { renewed, unreadable }
+  }
+
+  #sealed(resource: R): R {
+    return this.#map(resource, (text, place) =>
+      text.sealed === undefined ? { value: '', sealed: this.#vault.seal(text.value, place) } : text,
+    )
+  }
+
+  #opened(resource: R): R {
+    return this.#map(resource, (text, place) => {
+      const value = text.sealed === undefined ? undefined : this.#vault.open(text.sealed, place)
+      return value === undefined ? text : { value }
+    })
+  }
+}
+
+class SealedStoreOver extends SealedCollection<Resource, Holdings> implements SealedStore {
+  readonly apiKeys: Collection<ApiKey>
+  readonly secrets: SealedCollection<Secret, number>
+  readonly #store: Store
+
+  constructor(store: Store, vault: Vault) {
+    super(store, vault, mapSecrets)
+    this.#store = store
+    this.apiKeys = store.apiKeys
+    this.secrets = new SealedCollection(store.secrets, vault, mapValues)
+  }
+
+  async renewSeals(): Promise<Renewal> {
+    const [resources, secrets] = [await this.renew(), await this.secrets.renew()]
+    return { renewed: resources.renewed + secrets.renewed, unreadable: [...resources.unreadable, ...secrets.unreadable] }
+  }
+
+  ping(): Promise<void> {
+    return this.#store.ping()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#store[Symbol.asyncDispose]()
+  }
+}
