@@ -8,6 +8,7 @@ import { once } from './once.ts'
 import { report, type Samples } from './report.ts'
 import { untilAnswers } from './requests.ts'
 import { subjects } from './subjects.ts'
+import { tokensOnce } from './tokens.ts'
 import { toolsOnce } from './tools.ts'
 
 const { values } = parseArgs({
@@ -41,7 +42,7 @@ async function throughput(): Promise<Samples> {
         continue
       }
       try {
-        await untilAnswers(subject.url)
+        await untilAnswers(subject.url, subject.client?.headers)
         await warm(subject, Math.max(...levels), warmSeconds)
         for (const connections of levels.filter((level) => subject.levels?.includes(level) ?? true)) {
           const key = `${name}@${connections}`
@@ -59,6 +60,7 @@ const samples = await throughput()
 const single = {
   ...(only === undefined || only.includes('once') ? await once() : {}),
   ...(only === undefined || only.includes('tools') ? await toolsOnce() : {}),
+  ...(only === undefined || only.includes('tokens') ? await tokensOnce() : {}),
 }
 for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixed(1)}`)
 const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, Node.js ${process.version}`

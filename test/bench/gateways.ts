@@ -37,16 +37,27 @@ export async function startEcho(): Promise<{ echo: Measured; port: number }> {
   return { echo: await start([node, programs.echoHttp], { PORT: String(port) }, port), port }
 }
 
+/** How a gateway is started that is not as all others are. */
+export interface Start {
+  readonly dataDir?: string
+  readonly environment?: Readonly<Record<string, string>>
+  /** Of who registers. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 /** A gateway, and its endpoint of an adapter `echo` if one is to be registered. */
-export async function startGateway(adapter?: unknown, dataDir = mkdtempSync(join(folder, 'data-'))): Promise<Subject> {
+export async function startGateway(
+  adapter?: unknown,
+  { dataDir = mkdtempSync(join(folder, 'data-')), environment = {}, headers = {} }: Start = {},
+): Promise<Subject> {
   const port = await freePort()
   const gateway = await start(
     [node, programs.gateway],
-    { MCPGW_PORT: String(port), MCPGW_DATA_DIR: dataDir, MCPGW_CONFIG: gatewayConfig },
+    { MCPGW_PORT: String(port), MCPGW_DATA_DIR: dataDir, MCPGW_CONFIG: gatewayConfig, ...environment },
     port,
   )
   const url = `http://127.0.0.1:${port}/adapters/echo/mcp`
-  if (adapter !== undefined) await register(url, '/adapters', adapter)
+  if (adapter !== undefined) await register(url, '/adapters', adapter, headers)
   return { url, pid: gateway.pid, parts: [gateway] }
 }
 

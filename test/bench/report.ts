@@ -36,6 +36,9 @@ a sample of the answers is checked. New sessions are timed one by one (at 8 conn
 load generator and echo server run on the same machine, so requests per second compare only within one run. Ratios hold; absolute figures are this machine's.
 The gateway runs with its defaults: access log on, Host check, authorization and session unsealing on every request.
 
+Tokens: \`gateway (tokens)\` is the gateway with access tokens of an OIDC issuer (RS256, 1 kB), which each request carries and which is verified once. A token that is not known yet is measured as the processor time of 2,000 requests with tokens of their own above that of 2,000 with one. The flood comes over as many
+connections as the good calls, as fast as it is answered, from the same address, each request with a bad token of its own.
+
 Tools: \`tool call\` is a \`tools/call\` at \`/mcp\` by a client of 2026-07-28 to a tool that is the echo server's plain HTTP side; \`(session)\` the same by a client of 2025-11-25. 10,000 tools are registered through \`POST /tools\`, once, by somebody else for a role
 (definitions of 1 kB, served elsewhere, so that nothing has to run for them); each subject with many tools starts with a copy of that data folder. \`(many tools)\` is a caller who has the role, \`(many hidden)\` one who has not and sees one tool.
 `
@@ -98,6 +101,15 @@ export function report({ machine, rounds, seconds, warmSeconds, levels, samples,
       1.25,
     ]),
     ['bridge: new session with a warm child, p50 ms', of('bridge', 8, 'sessionP50'), '≤', 10],
+    [
+      'with access tokens: CPU per request at 32, ratio to development identity',
+      of('gateway (tokens)', 32, 'cpu') / of('gateway', 32, 'cpu'),
+      '≤',
+      1.1,
+    ],
+    ['a token that is not known yet, CPU ms', single['a token that is not known yet, CPU ms'] ?? Number.NaN, '≤', 0.5],
+    ['100,000 distinct tokens, MB', single['rss of 100,000 distinct tokens, MB'] ?? Number.NaN, '≤', 60],
+    ['p50 during a flood of bad tokens, ratio to without', single['p50 during a flood of bad tokens, ratio'] ?? Number.NaN, '≤', 2],
     ["a tool's call: CPU per call at 32, ratio to a passed one", of('tool call', 32, 'cpu') / of('gateway', 32, 'cpu'), '≤', 2],
     [
       "a tool's call among 10,000: CPU per call, ratio to one tool alone",

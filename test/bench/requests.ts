@@ -1,26 +1,27 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-export async function untilAnswers(url: string): Promise<void> {
+export async function untilAnswers(url: string, headers: Readonly<Record<string, string>> = {}): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
-    const answer = await post(url, {
+    const message = {
       jsonrpc: '2.0',
       id: 0,
       method: 'initialize',
       params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'b', version: '1' } },
-    }).catch(() => undefined)
+    }
+    const answer = await post(url, message, headers).catch(() => undefined)
     if (answer?.status === 200) return
     await sleep(50)
   }
   throw new Error(`${url} does not answer`)
 }
 
-export function post(url: string, message: unknown, session?: string): Promise<Response> {
+export function post(url: string, message: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Response> {
   return fetch(url, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',
-      ...(session === undefined ? {} : { 'mcp-session-id': session }),
+      ...headers,
     },
     body: JSON.stringify(message),
   })

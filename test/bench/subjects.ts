@@ -6,6 +6,7 @@ import { programs } from '@mcp-gateway/testkit'
 import { echoAdapter, folder, node, start, startEcho, startGateway, type Subject } from './gateways.ts'
 import { childrenOf, freePort } from './processes.ts'
 import { untilAnswers } from './requests.ts'
+import { startWithTokens } from './tokens.ts'
 import { toolSubjects } from './tools.ts'
 
 const stdioEcho = `'${programs.echoStdio}'`
@@ -59,6 +60,7 @@ export const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
   gateway: () => startGateway(echoAdapter),
   'gateway (eras off)': () => startGateway({ ...echoAdapter, eras: 'passthrough' }),
   'gateway (translated)': async () => ({ ...(await startGateway(echoAdapter)), client: { era: 'modern' } }),
+  'gateway (tokens)': startWithTokens,
   ...toolSubjects,
   bridge: async () => {
     const port = await freePort()

@@ -81,7 +81,7 @@ let prepared: Promise<Prepared> | undefined
 function manyRegistered(): Promise<Prepared> {
   return (prepared ??= (async () => {
     const dataDir = mkdtempSync(join(folder, 'tools-'))
-    const gateway = await startGateway(undefined, dataDir)
+    const gateway = await startGateway(undefined, { dataDir })
     try {
       await register(gateway.url, '/tools', echoTool)
       const start = performance.now()
@@ -100,7 +100,7 @@ async function withTools(client: Client, many: boolean): Promise<Subject> {
   if (many) {
     const dataDir = mkdtempSync(join(folder, 'data-'))
     cpSync((await manyRegistered()).dataDir, dataDir, { recursive: true })
-    subject = await startGateway(undefined, dataDir)
+    subject = await startGateway(undefined, { dataDir })
   } else {
     subject = await startGateway()
     await register(subject.url, '/tools', echoTool)

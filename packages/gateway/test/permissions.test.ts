@@ -221,6 +221,7 @@ beforeAll(async () => {
   gateway = await TestGateway.open({
     tools: { endpointNetworks: ['127.0.0.0/8'] },
     apiKeys: { maxPerPrincipal: 1000 },
+    edge: { trustedProxies: ['127.0.0.0/8'] },
     identity: {
       mode: 'oidc',
       issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: [audience], requiredScopes: ['access'] }],
@@ -247,9 +248,11 @@ function expectedOf({ expected, open, key }: Route, caller: Caller): Outcome {
 }
 
 describe.each(Object.keys(callers) as Caller[])('%s', (caller) => {
+  // Bad credentials are limited by address.
+  const from = { 'x-forwarded-for': `198.51.100.${Object.keys(callers).indexOf(caller)}` }
   test.each(routes)('at $name gets what the table says', async (route) => {
     const token = await callers[caller]()
-    const { status, headers, body } = await route.send(token === undefined ? {} : { authorization: `Bearer ${token}` })
+    const { status, headers, body } = await route.send(token === undefined ? from : { ...from, authorization: `Bearer ${token}` })
     const expected = expectedOf(route, caller)
     if (typeof expected === 'number') return expect(status).toBe(expected)
     // REST and MCP have errors of their own forms.

@@ -360,13 +360,14 @@ describe('a flood of bad tokens', () => {
     await using at = await open(provider)
     const known = await provider.token('alice')
     expect((await list(known, at)).status).toBe(200)
-    const outcomes = new Set<string>()
-    for (let index = 0; index < 400; index += 1) {
-      const answer = await list(`bad-${index}`, at)
-      outcomes.add(codeOf(answer))
+    const outcomes: string[] = []
+    for (let index = 0; outcomes.length < 1000 && outcomes.at(-1) !== '429 too_many_requests'; index += 1) {
+      const answer = await list(index % 2 === 0 ? `bad-${index}` : 'the same', at)
+      outcomes.push(codeOf(answer))
       if (answer.status === 429) expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0)
     }
-    expect(outcomes).toEqual(new Set(['401 unauthenticated', '429 too_many_requests']))
+    expect(outcomes.length).toBeGreaterThan(200)
+    expect(outcomes.at(-1)).toBe('429 too_many_requests')
     expect((await list(known, at)).status).toBe(200)
   })
 
@@ -374,8 +375,9 @@ describe('a flood of bad tokens', () => {
     await using at = await open(provider, {}, { trustedProxies: ['127.0.0.0/8'] })
     const send = (token: string, from: string) =>
       at.send('/adapters', { method: 'GET', headers: { ...bearer(token), 'x-forwarded-for': from } })
-    for (let index = 0; index < 300; index += 1) await send(`bad-${index}`, '198.51.100.1')
-    expect((await send('bad-300', '198.51.100.1')).status).toBe(429)
+    let status = 0
+    for (let index = 0; index < 1000 && status !== 429; index += 1) status = (await send(`bad-${index}`, '198.51.100.1')).status
+    expect(status).toBe(429)
     expect((await send(await provider.token('bob'), '198.51.100.2')).status).toBe(200)
   })
 })

@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload } from 'jose'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
@@ -38,8 +40,10 @@ const mostVerified = 100_000
 const mostRefused = 10_000
 /** How long a refusal is repeated without looking again. */
 const refusedMs = 10_000
-/** Tokens that fail, by address: an attacker costs a look-up then, not a verification. */
+/** Tokens that fail, by address. */
 const failures = { burst: 200, perSecond: 10, keys: 20_000 }
+/** How long an address with too many failures waits for each answer: a flood over some connections is a trickle then. */
+const penaltyMs = 100
 
 /**
  * Bearer tokens (RFC 6750) that are JSON Web Tokens of a configured issuer (RFC 9068 and what came before it). Verifying one costs more than
@@ -90,35 +94,44 @@ export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptio
     }
   }
 
+  /** Counts a failure of an address; undefined while it has not too many. */
+  function limited(address: string): Promise<never> | undefined {
+    const wait = failed.take(address, now())
+    if (wait === 0) return undefined
+    const error = new GatewayError('too_many_requests', {
+      detail: 'Too many tokens from this address were refused.',
+      headers: { 'retry-after': String(Math.ceil(wait)) },
+    })
+    return sleep(penaltyMs).then(() => {
+      throw error
+    })
+  }
+
+  /** Verifies a token that is not known; one that many requests show at once, once. */
   function once(digest: string, token: string, address: string): Promise<Verified> {
-    let work = verifying.get(digest)
-    if (work === undefined) {
-      const wait = failed.take(address, now())
-      if (wait > 0) {
-        throw new GatewayError('too_many_requests', {
-          detail: 'Too many tokens from this address were refused.',
-          headers: { 'retry-after': String(Math.ceil(wait)) },
-        })
-      }
-      work = verify(token)
-        .then(
-          (result) => {
-            verified.set(digest, result)
-            failed.giveBack(address)
-            return result
-          },
-          (thrown: unknown) => {
-            const error = toGatewayError(thrown)
-            // What may be otherwise in a moment is not the token's fault.
-            if (error.code === 'unauthenticated' || error.code === 'insufficient_scope')
-              refused.set(digest, { error, until: now() + refusedMs })
-            else failed.giveBack(address)
-            throw error
-          },
-        )
-        .finally(() => verifying.delete(digest))
-      verifying.set(digest, work)
-    }
+    const begun = verifying.get(digest)
+    if (begun !== undefined) return begun
+    // Counted before it is known to fail, because many may come at once.
+    const refusal = limited(address)
+    if (refusal !== undefined) return refusal
+    const work = verify(token)
+      .then(
+        (result) => {
+          verified.set(digest, result)
+          failed.giveBack(address)
+          return result
+        },
+        (thrown: unknown) => {
+          const error = toGatewayError(thrown)
+          // What may be otherwise in a moment is not the token's fault.
+          if (error.code === 'unauthenticated' || error.code === 'insufficient_scope')
+            refused.set(digest, { error, until: now() + refusedMs })
+          else failed.giveBack(address)
+          throw error
+        },
+      )
+      .finally(() => verifying.delete(digest))
+    verifying.set(digest, work)
     return work
   }
 
@@ -130,19 +143,33 @@ export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptio
     throw refusal('The token is meant for another audience.')
   }
 
+  /** What the last request of a connection showed, as the next one mostly shows the same: that spares its digest. */
+  const shown = new WeakMap<Socket, { readonly authorization: string; readonly known: Verified }>()
+
   return (request) => {
-    const token = bearerToken(request.headers.authorization)
+    const { authorization } = request.headers
+    const last = shown.get(request.socket)
+    if (last !== undefined && last.authorization === authorization && isGood(last.known)) return admit(last.known, request)
+    const token = bearerToken(authorization)
     if (token === undefined) return undefined
-    if (token.length > longestToken) throw refusal(`The token is longer than ${longestToken} characters.`)
+    const refuse = (error: GatewayError): Promise<never> => limited(addressOf(request)) ?? Promise.reject(error)
+    if (token.length > longestToken) return refuse(refusal(`The token is longer than ${longestToken} characters.`))
     const digest = hash('sha256', token, 'binary')
     const known = verified.get(digest)
     if (known !== undefined) {
-      if (known.until > now() && !known.key.withdrawn) return admit(known, request)
+      if (isGood(known)) {
+        shown.set(request.socket, { authorization: authorization as string, known })
+        return admit(known, request)
+      }
       verified.delete(digest)
     }
     const bad = refused.get(digest)
-    if (bad !== undefined && bad.until > now()) throw bad.error
+    if (bad !== undefined && bad.until > now()) return refuse(bad.error)
     return once(digest, token, addressOf(request)).then((result) => admit(result, request))
+  }
+
+  function isGood({ until, key }: Verified): boolean {
+    return until > now() && !key.withdrawn
   }
 }
 

@@ -1,0 +1,148 @@
+import { generateKeyPairSync, randomUUID, sign, type KeyObject } from 'node:crypto'
+import { Agent, createServer, request as httpRequest } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { echoAdapter, startGateway, type Subject } from './gateways.ts'
+import type { LoadOptions, LoadResult } from './load.ts'
+import { load } from './measure.ts'
+import { cpuMicros, rssMb } from './processes.ts'
+import { untilAnswers } from './requests.ts'
+
+const audience = 'mcp-gateway'
+const keys = {
+  RS256: generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  // Where only the number of tokens matters: it signs twenty times as fast.
+  ES256: generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+}
+type Algorithm = keyof typeof keys
+
+/** An issuer that does no more than publish its keys; it does not keep the process alive. */
+const issuer = await new Promise<string>((resolve) => {
+  const server = createServer((request, response) => {
+    const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const jwk = (alg: Algorithm, key: KeyObject): object => ({ ...key.export({ format: 'jwk' }), kid: alg, alg, use: 'sig' })
+    const jwks = { keys: [jwk('RS256', keys.RS256.publicKey), jwk('ES256', keys.ES256.publicKey)] }
+    response.end(JSON.stringify(request.url === '/keys' ? jwks : { issuer: self, jwks_uri: `${self}/keys` }))
+  })
+  server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+  server.unref()
+})
+
+/** A token such as products issue: 1 kB, valid for longer than the bench takes. */
+function token(algorithm: Algorithm): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  const now = Math.floor(Date.now() / 1000)
+  const claims = {
+    iss: issuer,
+    aud: audience,
+    sub: randomUUID(),
+    name: 'Somebody of the bench',
+    roles: ['mcp.engineer', 'mcp.reader'],
+    scope: 'openid profile access',
+    iat: now,
+    exp: now + 36_000,
+    jti: randomUUID(),
+    sid: randomUUID(),
+    extra: 'x'.repeat(300),
+  }
+  const signed = `${part({ alg: algorithm, typ: 'at+jwt', kid: algorithm })}.${part(claims)}`
+  const key = { key: keys[algorithm].privateKey, dsaEncoding: 'ieee-p1363' as const }
+  return `${signed}.${sign('sha256', Buffer.from(signed), key).toString('base64url')}`
+}
+
+const bearer = (text: string): { readonly authorization: string } => ({ authorization: `Bearer ${text}` })
+const environment = {
+  MCPGW_IDENTITY_MODE: 'oidc',
+  MCPGW_IDENTITY_ISSUERS: JSON.stringify([{ preset: 'generic', issuer, audiences: [audience], requiredScopes: ['access'] }]),
+}
+
+/** A gateway whose callers show access tokens. */
+export async function startWithTokens(): Promise<Subject> {
+  const headers = bearer(token('RS256'))
+  const subject = await startGateway(echoAdapter, { environment, headers })
+  return { ...subject, client: { era: 'legacy', headers } }
+}
+
+/** Asks for a list that is empty, over and over, over some connections, with the credential that `next` gives; until it gives none. */
+async function ask(url: string, connections: number, next: () => string | undefined): Promise<void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: connections })
+  const one = (credential: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const request = httpRequest(new URL('/api-keys', url), { agent, headers: bearer(credential) }, (response) =>
+        response.resume().on('end', resolve),
+      )
+      request.on('error', reject)
+      request.end()
+    })
+  const lanes = Array.from({ length: connections }, async () => {
+    for (let credential = next(); credential !== undefined; credential = next()) await one(credential)
+  })
+  await Promise.all(lanes)
+  agent.destroy()
+}
+
+/** What tokens cost beside the requests that carry them. */
+export async function tokensOnce(): Promise<Record<string, number>> {
+  const found: Record<string, number> = {}
+  const subject = await startWithTokens()
+  const { headers = {} } = subject.client ?? {}
+  await untilAnswers(subject.url, headers)
+  const times = (count: number, next: () => string): (() => string | undefined) => {
+    let left = count
+    return () => ((left -= 1) < 0 ? undefined : next())
+  }
+  const known = token('RS256')
+  const cpuOf = async (count: number, next: () => string): Promise<number> => {
+    const before = cpuMicros(subject.pid)
+    await ask(subject.url, 8, times(count, next))
+    return (cpuMicros(subject.pid) - before) / count / 1000
+  }
+  const distinct = (count: number): (() => string) => {
+    const tokens = Array.from({ length: count }, () => token('RS256'))
+    return () => tokens.pop() ?? ''
+  }
+  const [first, second] = [distinct(2000), distinct(2000)]
+  await cpuOf(2000, first)
+  await cpuOf(20_000, () => known)
+  const withKnown = await cpuOf(2000, () => known)
+  found['a token that is not known yet, CPU ms'] = (await cpuOf(2000, second)) - withKnown
+
+  const options: LoadOptions = {
+    url: subject.url,
+    connections: 8,
+    seconds: 3,
+    warmupSeconds: 2,
+    sessionGapMs: 0,
+    client: { era: 'legacy', headers },
+  }
+  const ratios: number[] = []
+  for (let turn = 0; turn < 3; turn += 1) {
+    const alone = await load<LoadResult>(options)
+    let over = false
+    // All is right with these but the signature.
+    const flood = ask(subject.url, 8, () => (over ? undefined : `${known.slice(0, -22)}${randomUUID().slice(0, 22)}`))
+    const flooded = await load<LoadResult>(options)
+    over = true
+    await flood
+    if (flooded.errors > 0) throw new Error(`${flooded.errors} good calls failed during the flood.`)
+    ratios.push(flooded.p50 / alone.p50)
+  }
+  found['p50 during a flood of bad tokens, ratio'] = ratios.toSorted((a, b) => a - b)[1] ?? Number.NaN
+
+  await ask(
+    subject.url,
+    32,
+    times(100_000, () => known),
+  )
+  await sleep(1000)
+  const before = rssMb(subject.pid)
+  await ask(
+    subject.url,
+    32,
+    times(100_000, () => token('ES256')),
+  )
+  await sleep(1000)
+  found['rss of 100,000 distinct tokens, MB'] = rssMb(subject.pid) - before
+  for (const part of subject.parts) await part.end()
+  return found
+}
