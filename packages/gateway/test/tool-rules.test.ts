@@ -340,6 +340,8 @@ describe('what does not slip past the rules', () => {
     const answers = await Promise.all(tools.map(async (tool) => answerOf(await send(call(tool)))))
     expect(answers.map(({ error }) => error === undefined)).toEqual(tools.map((tool) => tool === 'get_time'))
     expect(called(tag)).toEqual(Array(10).fill('get_time'))
+    // The server was asked by the first of them alone.
+    expect(notes(tag).flatMap(({ listed }) => listed ?? [])).toEqual(['first', 'second'])
   })
 })
 

@@ -24,7 +24,8 @@ export interface ToolGuardOptions {
 
 interface Known {
   readonly at: number
-  readonly tools: ReadonlyMap<string, ToolHints>
+  /** What it says, or is being asked. */
+  readonly tools: Promise<ReadonlyMap<string, ToolHints>>
 }
 
 /** So long what a server has said of its tools stands. */
@@ -145,13 +146,19 @@ export class ToolGuard {
     wanted: readonly string[],
     ask: () => Promise<ReadonlyMap<string, ToolHints>>,
   ): Promise<ReadonlyMap<string, ToolHints>> {
-    const age = (known: Known): number => this.#options.now() - known.at
     const known = this.#known.get(key)
-    if (known !== undefined && age(known) < (wanted.every((tool) => known.tools.has(tool)) ? knownMs : unknownMs)) return known.tools
-    const at = this.#options.now()
-    const tools = await ask()
-    this.#known.set(key, { at, tools })
-    return tools
+    if (known !== undefined) {
+      const tools = await known.tools
+      if (this.#options.now() - known.at < (wanted.every((tool) => tools.has(tool)) ? knownMs : unknownMs)) return tools
+      // Another request may have begun to ask meanwhile.
+      if (this.#known.get(key) !== known) return this.#knownTools(key, wanted, ask)
+    }
+    const asked: Known = { at: this.#options.now(), tools: ask() }
+    this.#known.set(key, asked)
+    asked.tools.catch(() => {
+      if (this.#known.get(key) === asked) this.#known.delete(key)
+    })
+    return asked.tools
   }
 }
 
