@@ -327,6 +327,27 @@ describe('the data plane', () => {
     ])
   })
 
+  test('records calls that the rules of an adapter’s tools refuse, passed on or translated', async () => {
+    await using audited = await AuditedGateway.open('denied')
+    const { gateway } = audited
+    const toolRules = [
+      { effect: 'deny', tools: 'drop_*' },
+      { effect: 'allow', tools: '*' },
+    ]
+    const [passed, translated] = [
+      await gateway.register({ toolRules }),
+      await gateway.register({ toolRules, environmentVariables: { DO: 'legacy' } }),
+    ]
+    const send = (tool: string) => (headers: Record<string, string>) =>
+      gateway.mcp(passed, '', { headers: { ...headers, ...json }, body: call(tool, '{}') })
+    const refused = { action: 'mcp.tools/call', tool: 'drop_all', outcome: 'denied', code: 'not_found', principal: { id: 'dev' } }
+    expect(await audited.recorded(send('drop_all'))).toMatchObject([{ ...refused, resource: { kind: 'adapter', name: passed } }])
+    await audited.unrecorded(send('keep_all'))
+    const { headers: modernHeaders, body } = modernRequest('tools/call', { name: 'drop_all', arguments: {} })
+    const ask = (headers: Record<string, string>) => gateway.mcp(translated, '', { headers: { ...headers, ...modernHeaders }, body })
+    expect(await audited.recorded(ask)).toMatchObject([{ ...refused, resource: { kind: 'adapter', name: translated } }])
+  })
+
   test('takes part in no answer: a modern request has the same bytes with and without', async () => {
     await using all = await AuditedGateway.open('all')
     await using off = await AuditedGateway.open('off')

@@ -28,7 +28,7 @@ export class Audit implements AsyncDisposable {
 
   record(event: AuditEvent): void {
     // Who is known answers for each of its acts; strangers could fill the log and push out what matters.
-    if (event.outcome !== 'denied' || event.principal !== undefined) return this.#add(event)
+    if (event.outcome !== 'denied' || (event.principal !== undefined && event.principal.id !== '')) return this.#add(event)
     const key = JSON.stringify([event.client, event.action, event.code])
     const known = this.#gathered.get(key)
     if (known !== undefined) {

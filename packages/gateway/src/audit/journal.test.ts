@@ -152,16 +152,20 @@ describe('the audit log', () => {
     const principal = { issuer: 'i', id: 'a', name: 'A', method: 'token' }
     for (let index = 0; index < 100; index += 1) audit.record({ ...denied, requestId: `r${index}` })
     audit.record({ ...denied, client: 'other' })
+    const nobody = { issuer: 'anonymous', id: '', name: 'anonymous', method: 'anonymous' }
+    for (let index = 0; index < 3; index += 1) audit.record({ ...denied, client: 'anon', principal: nobody })
     for (let index = 0; index < 3; index += 1) audit.record({ ...denied, principal })
     await audit[Symbol.asyncDispose]()
     const told = sink.records.map((record) => record as unknown as AuditEvent & { type: string })
     expect(told.map(({ type, client, requestId, repeated }) => [type, client, requestId, repeated])).toEqual([
       ['event', 'c', 'r0', undefined],
       ['event', 'other', 'r', undefined],
+      ['event', 'anon', 'r', undefined],
       ['event', 'c', 'r', undefined],
       ['event', 'c', 'r', undefined],
       ['event', 'c', 'r', undefined],
       ['event', 'c', 'r99', 99],
+      ['event', 'anon', 'r', 2],
       ['stop', undefined, undefined, undefined],
     ])
   })

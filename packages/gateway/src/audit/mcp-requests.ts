@@ -61,8 +61,10 @@ function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
     const message = readMessage(text)
     if (message !== undefined) return [{ ...whole, ...actOf(message) }]
     // The batches of 2025-03-26: what one of them holds would not be seen otherwise.
-    const batch = readArray(text)?.slice(0, mostOfBatch) ?? []
-    return [{ action: 'mcp.batch', ...whole }, ...batch.flatMap((each) => actOf(readObject(each) ?? new Map()))]
+    const batch = readArray(text)
+    if (batch === undefined) return [{ action: 'mcp.request', ...whole }]
+    const messages = batch.slice(0, mostOfBatch).flatMap((each) => readObject(each) ?? [])
+    return [{ action: 'mcp.batch', ...whole }, ...messages.map(actOf)]
   } catch {
     return [{ action: 'mcp.request', ...whole }]
   }

@@ -1,0 +1,73 @@
+import type { IncomingMessage } from 'node:http'
+import { describe, expect, test } from 'vitest'
+import { GatewayError } from '../core/errors.ts'
+import { auditMcpRequests, type McpRequest } from './mcp-requests.ts'
+import type { AuditEvent } from './record.ts'
+
+const principal = { id: 'alice', issuer: 'i', name: 'Alice', roles: ['mcp.admin'] }
+const subject = { kind: 'adapter', name: 'a', uid: 'u', owner: { id: 'alice', issuer: 'i' } }
+const request: McpRequest = {
+  request: { method: 'POST' } as IncomingMessage,
+  requestId: 'r',
+  body: Buffer.from('{"method":"ping","id":1}'),
+  principal,
+  subject,
+  denied: undefined,
+  error: undefined,
+  handed: false,
+}
+
+function recorded(dataPlane: 'all' | 'denied', more: Partial<McpRequest>): AuditEvent[] {
+  const events: AuditEvent[] = []
+  auditMcpRequests(
+    (event) => void events.push(event),
+    dataPlane,
+    () => 'c',
+  )({ ...request, ...more })
+  return events
+}
+const outcomes = (dataPlane: 'all' | 'denied', more: Partial<McpRequest> = {}): string[] =>
+  recorded(dataPlane, more).map(({ outcome }) => outcome)
+
+describe('records of MCP requests', () => {
+  test('of one that another process has let in are there only when it is refused here', () => {
+    expect(outcomes('all')).toEqual(['allowed'])
+    expect(outcomes('all', { handed: true })).toEqual([])
+    expect(outcomes('all', { handed: true, error: new GatewayError('upstream_failed') })).toEqual([])
+    expect(outcomes('all', { handed: true, denied: subject })).toEqual(['denied'])
+    expect(outcomes('denied', { handed: true, error: new GatewayError('forbidden') })).toEqual(['denied'])
+  })
+
+  test('of what an administrator does are marked only when it is another’s', () => {
+    expect(outcomes('denied')).toEqual([])
+    expect(recorded('all', {})[0]).not.toHaveProperty('admin')
+    const others = { ...subject, owner: { id: 'alice', issuer: 'another' } }
+    expect(recorded('denied', { subject: others })).toMatchObject([{ outcome: 'allowed', admin: true }])
+    expect(outcomes('denied', { subject: others, principal: { ...principal, roles: [] } })).toEqual([])
+  })
+
+  test.each([401, 403, 429])('tell that status %i is a refusal', (status) => {
+    const code = status === 401 ? 'unauthenticated' : status === 403 ? 'forbidden' : 'too_many_requests'
+    expect(recorded('denied', { error: new GatewayError(code) })).toMatchObject([{ outcome: 'denied', code }])
+  })
+
+  test.each([
+    ['[]', ['mcp.batch']],
+    ['[1,"x",null,{"method":"a"}]', ['mcp.batch', 'mcp.a']],
+    ['{"method":5}', ['mcp.response']],
+    ['{"id":1,"result":{}}', ['mcp.response']],
+    ['"text"', ['mcp.request']],
+    ['{"method":"tools/call"}', ['mcp.tools/call']],
+    ['{"method":"tools/call","params":[1]}', ['mcp.tools/call']],
+    ['{"meth\\u006fd":"tools\\/call","params":{"n\\u0061me":"x"}}', ['mcp.tools/call']],
+    ['{', ['mcp.request']],
+    ['\ufeff{}', ['mcp.request']],
+  ])('of the body %s are %j', (text, actions) => {
+    expect(recorded('all', { body: Buffer.from(text) }).map(({ action }) => action)).toEqual(actions)
+  })
+
+  test('of a batch are bounded', () => {
+    const batch = JSON.stringify(Array.from({ length: 5000 }, (_, id) => ({ id, method: 'ping' })))
+    expect(recorded('all', { body: Buffer.from(batch) })).toHaveLength(101)
+  })
+})
