@@ -278,14 +278,16 @@ describe('what a caller may not see (A21)', () => {
       const answers = await Promise.all(
         [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
           const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
-          const headers = { 'x-dev-userid': 'rob', 'x-dev-roles': 'mcp.engineer', 'if-match': '"x-1"' }
+          // Ids of the gateway's own grow longer.
+          const id = { 'x-request-id': 'the-request' }
+          const headers = { ...id, 'x-dev-userid': 'rob', 'x-dev-roles': 'mcp.engineer', 'if-match': '"x-1"' }
           const answer = await gateway.send(`/${kind}/${name}${rest}`, {
             method,
             headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
             ...(body === undefined ? {} : { body: JSON.stringify(body) }),
           })
-          const { date: _date, 'x-request-id': id, ...shown } = answer.headers
-          return { status: answer.status, headers: shown, body: answer.body.toString().replaceAll(String(id), '{id}') }
+          const { date: _date, ...shown } = answer.headers
+          return { status: answer.status, headers: shown, body: answer.body.toString() }
         }),
       )
       expect(answers[0]).toMatchObject({ status: 404, body: expect.stringContaining('"code":"not_found"') })

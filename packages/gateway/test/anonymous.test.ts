@@ -40,14 +40,18 @@ async function bearer(account: string): Promise<Record<string, string>> {
   return { authorization: `Bearer ${await provider.token(account)}` }
 }
 
+/** With an id of the test's own, as those of the gateway grow longer. */
+const send = (path: string, sending: Sending): Promise<Exchange> =>
+  gateway.send(path, { ...sending, headers: { ...sending.headers, 'x-request-id': 'the-request' } })
+
 /** What of an answer must not tell one refusal from another. */
 function refusalOf({ status, headers, body }: Exchange): unknown {
-  const { date: _date, 'x-request-id': id, 'www-authenticate': challenge, ...others } = headers
+  const { date: _date, 'www-authenticate': challenge, ...others } = headers
   return {
     status,
     others,
     challenge: String(challenge).replaceAll(/\/(adapters|tools)\/[^/"]+/g, '/$1/{name}'),
-    body: body.toString().replaceAll(String(id), '{id}'),
+    body: body.toString(),
   }
 }
 
@@ -120,7 +124,7 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
   test.each(one)('%s, be there one or not', async (route, at, sending) => {
     const there = route.includes('/tools') ? tool : closed
     const answers = await Promise.all(
-      [there, ...(route.includes('/tools') ? [] : [open]), 'never-made'].map((name) => gateway.send(at(name), sending)),
+      [there, ...(route.includes('/tools') ? [] : [open]), 'never-made'].map((name) => send(at(name), sending)),
     )
     for (const answer of answers) {
       expect([answer.status, answer.headers['www-authenticate']]).toEqual([401, expect.stringContaining('resource_metadata=')])
@@ -129,7 +133,7 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
   })
 
   test.each(mcp)('%s, be there one or not', async (_, at, sending) => {
-    const [hidden, missing, ofTool] = await Promise.all([closed, 'never-made', tool].map((name) => gateway.send(at(name), sending)))
+    const [hidden, missing, ofTool] = await Promise.all([closed, 'never-made', tool].map((name) => send(at(name), sending)))
     expect([hidden?.status, hidden?.headers['www-authenticate']]).toEqual([401, expect.stringContaining('resource_metadata=')])
     expect(refusalOf(missing as Exchange)).toEqual(refusalOf(hidden as Exchange))
     expect(refusalOf(ofTool as Exchange)).toEqual(refusalOf(hidden as Exchange))
