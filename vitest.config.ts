@@ -16,11 +16,19 @@ export default defineConfig({
           isolate: false,
           // Far more than any takes: a machine may stand still for a while.
           testTimeout: 60_000,
+          expect: { poll: { timeout: 15_000 } },
         },
       },
       {
         ...source,
-        test: { name: 'integration', include: ['packages/*/test/**/*.test.ts'], pool: 'forks', testTimeout: 30_000, hookTimeout: 30_000 },
+        test: {
+          name: 'integration',
+          include: ['packages/*/test/**/*.test.ts'],
+          pool: 'forks',
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
+          expect: { poll: { timeout: 15_000 } },
+        },
       },
     ],
   },
