@@ -32,29 +32,50 @@ export async function validate<S extends z.ZodObject>(
     })
   const parsed = schema.safeParse(value)
   const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...(await more())]
-  if (!parsed.success || mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
-  return { value: parsed.data, warnings: unknownMembers(schema, value, []) }
+  if (!parsed.success || mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes: fewOf(mistakes) })
+  const warnings: Warning[] = []
+  for (const warning of unknownMembers(schema, value, [])) {
+    warnings.push(warning)
+    if (warnings.length > mostTold)
+      throw new GatewayError('validation_failed', {
+        mistakes: [
+          { pointer: '', code: 'too_many_unknown_fields', detail: `must not hold more than ${mostTold} fields that are not known` },
+        ],
+      })
+  }
+  return { value: parsed.data, warnings }
+}
+
+/** How many mistakes, or unknown members, one answer tells: a body may hold hundreds of thousands, and telling takes longer than reading. */
+const mostTold = 100
+
+function fewOf(mistakes: readonly Mistake[]): readonly Mistake[] {
+  const more = mistakes.length - mostTold
+  return more <= 0
+    ? mistakes
+    : [...mistakes.slice(0, mostTold), { pointer: '', code: 'more_mistakes', detail: `has ${more} more mistakes that are not told here` }]
 }
 
 /** Members that the schema does not know, on every level that it names. */
-function unknownMembers(schema: unknown, value: unknown, path: readonly PropertyKey[]): Warning[] {
+function* unknownMembers(schema: unknown, value: unknown, path: readonly PropertyKey[]): Iterable<Warning> {
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable)
-    return unknownMembers(schema.unwrap(), value, path)
-  if (Array.isArray(value))
-    return schema instanceof z.ZodArray ? value.flatMap((each, index) => unknownMembers(schema.element, each, [...path, index])) : []
-  if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return []
+    return yield* unknownMembers(schema.unwrap(), value, path)
+  if (Array.isArray(value)) {
+    if (schema instanceof z.ZodArray)
+      for (const [index, each] of value.entries()) yield* unknownMembers(schema.element, each, [...path, index])
+    return
+  }
+  if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return
   const known = Object.keys(schema.shape)
-  return Object.entries(value).flatMap(([key, member]) =>
-    known.includes(key)
-      ? unknownMembers(schema.shape[key], member, [...path, key])
-      : [
-          {
-            pointer: pointerOf([...path, key]),
-            code: 'unknown_field',
-            detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}`,
-          },
-        ],
-  )
+  for (const [key, member] of Object.entries(value)) {
+    if (known.includes(key)) yield* unknownMembers(schema.shape[key], member, [...path, key])
+    else
+      yield {
+        pointer: pointerOf([...path, key]),
+        code: 'unknown_field',
+        detail: `'${key.slice(0, 100)}' is not known and had no effect.${suggestion(key, known)}`,
+      }
+  }
 }
 
 /** The same for query parameters, whose places are `query:name`. */
