@@ -36,6 +36,11 @@ describe('rules for tools', () => {
     },
   )
 
+  test('deny names that are longer than any tool’s, which would take long to judge', () => {
+    expect(allows([{ effect: 'allow', tools: '*' }], 'a'.repeat(256))).toBe(true)
+    expect(allows([{ effect: 'allow', tools: '*' }], 'a'.repeat(257))).toBe(false)
+  })
+
   test('what is allowed is allowed as it is written alone', () => {
     const rules: ToolRule[] = [{ effect: 'allow', tools: 'get_*' }]
     expect(['get_x', 'GET_x', ' get_x', 'ｇet_x'].map((name) => allows(rules, name))).toEqual([true, false, false, false])

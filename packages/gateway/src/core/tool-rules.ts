@@ -39,6 +39,9 @@ export function hintsOf(annotations: unknown): ToolHints {
   }
 }
 
+/** No name that rules judge is longer: the specification knows tools of 128 characters, and matching takes time with the length. */
+export const longestName = 256
+
 /** Rules in the form in which they are applied. */
 export interface ToolRules {
   /** Whether a caller may see and call a tool. Undefined when that depends on hints, and they are not given. */
@@ -64,8 +67,8 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
   return {
     byRole: rules.some(({ roles }) => roles !== undefined),
     allows(principal, name, hints) {
-      // No tool is called so, and readers differ in what they make of it.
-      if (/[\p{Cc}\p{Cs}]/u.test(name)) return false
+      // No tool is called so: readers differ in what they make of it, or judging it would take too long.
+      if (name.length > longestName || /[\p{Cc}\p{Cs}]/u.test(name)) return false
       const folded = fold(name)
       for (const { allows, fits, wanted, roles } of compiled) {
         if (!fits(name, folded) || (roles !== undefined && !isOneOf(principal, roles))) continue

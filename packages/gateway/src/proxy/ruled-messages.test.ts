@@ -31,6 +31,8 @@ describe('what a client sends', () => {
     ['two params', '{"method":"tools/call","params":{"name":"a"},"params":{"name":"x"}}'],
     ['a method in other case', '{"method":"Tools/Call","params":{"name":"x"}}'],
     ['a method with a space', '{"method":"tools/call ","params":{"name":"x"}}'],
+    ['a method that is longer than any', `{"method":"${'x'.repeat(300)}"}`],
+    ['a member whose name is longer than any', `{"method":"ping","${'x'.repeat(300)}":1}`],
     ['a method that is no text', '{"method":["tools/call"],"params":{"name":"x"}}'],
     ['a call without a name', '{"method":"tools/call","params":{}}'],
     ['params by position', '{"method":"tools/call","params":["x",{}]}'],

@@ -10,7 +10,7 @@ import {
   type RawObject,
 } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
-import { fold, hintsOf, type ToolHints } from '../core/tool-rules.ts'
+import { fold, hintsOf, longestName, type ToolHints } from '../core/tool-rules.ts'
 
 /** What of a message matters to the rules of an adapter's tools. The rest stays as it is. */
 export interface JudgedMessage {
@@ -50,6 +50,7 @@ function judged(text: string): JudgedMessage {
   const method = message.get('method')
   const name = readString(method)
   if (method !== undefined && name === undefined) throw refused('method must be a string.')
+  if (name !== undefined && name.length > longestName) throw refused(`method must be at most ${longestName} characters.`)
   if (name !== undefined && !judgedMethods.has(name) && judgedMethods.has(fold(name)))
     throw refused(`The method '${name.slice(0, 100)}' is not known.`)
   const id = message.get('id')
@@ -70,9 +71,11 @@ function members(raw: string | undefined, known: ReadonlySet<string>, what: stri
     if (!(error instanceof DuplicateMember)) throw error
     throw refused(error.message)
   }
-  for (const name of found?.keys() ?? [])
+  for (const name of found?.keys() ?? []) {
+    if (name.length > longestName) throw refused(`${what} must not have a member whose name is longer than ${longestName} characters.`)
     if (!known.has(name) && known.has(fold(name)))
       throw refused(`${what} must not have a member '${name.slice(0, 100)}': it could be taken for '${fold(name)}'.`)
+  }
   return found
 }
 
