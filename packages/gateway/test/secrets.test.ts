@@ -221,6 +221,27 @@ describe('a secret', () => {
     }
   })
 
+  test('in the environment of a workload is kept by a mask, and shown by nothing: not by marking it otherwise either', async () => {
+    const body = adapter({ API_KEY: 'hush-variable', REFERRED: refers(await keep(dev)) }, { replicaCount: 0 })
+    const path = `/adapters/${body.name}`
+    expect(await call('POST', '/adapters', dev, body)).toMatchObject({ status: 201 })
+    for (const [key, value] of [
+      ['API_KEY', { value: '********', secret: false }],
+      ['REFERRED', '********'],
+      ['constructor', '********'],
+    ] as const) {
+      const mistake = { status: 400, body: { errors: [{ pointer: `/environmentVariables/${key}`, code: 'masked_value' }] } }
+      const environmentVariables = { [key]: value }
+      expect(await call<Problem>('PATCH', path, dev, { environmentVariables })).toMatchObject(mistake)
+      expect(await call<Problem>('PUT', path, dev, { ...body, environmentVariables })).toMatchObject(mistake)
+    }
+    const { text, body: kept } = await call<{ environmentVariables: object }>('GET', path, dev)
+    expect(kept.environmentVariables).toEqual({ API_KEY: '********', REFERRED: expect.anything() as object })
+    expect(text).not.toContain('hush-variable')
+    const shown = await call('PATCH', path, dev, { environmentVariables: { API_KEY: { value: 'public', secret: false } } })
+    expect(shown).toMatchObject({ status: 200, body: { environmentVariables: { API_KEY: 'public' } } })
+  })
+
   test('has bounds: names, keys, lengths, how many values', async () => {
     const codes = async (body: object): Promise<unknown> => {
       const { status, body: problem } = await call<Problem>('POST', '/secrets', dev, { name: newName(), ...body })

@@ -78,14 +78,14 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   /** `ifMatch` is the version that the caller has read, if it says so. */
   async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written<R>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
-      const { value, warnings } = await this.#validate(principal, body, [...renames(name, body), ...unknownMasks(body, stored)])
+      const { value, warnings } = await this.#validate(principal, body, [...renames(name, body), ...maskMistakes(body, stored)])
       return { spec: this.#kind.spec(value, stored), warnings }
     })
   }
 
   async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written<R>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
-      const { warnings } = await validate(this.#kind.patch, patch, () => [...renames(name, patch), ...unknownMasks(patch, stored)])
+      const { warnings } = await validate(this.#kind.patch, patch, () => [...renames(name, patch), ...maskMistakes(patch, stored)])
       const merged = await this.#validate(principal, mergePatch(this.#kind.inputOf(stored, patch), patch), [])
       // What the stored resource has no more use for is not for this caller to know.
       return { spec: this.#kind.spec(merged.value, stored), warnings: distinct([...warnings, ...merged.warnings]) }
@@ -245,19 +245,17 @@ function renames(name: string, body: unknown): Mistake[] {
     : []
 }
 
-/** A mask says "keep what is stored"; where nothing is stored it is a mistake, not a value. */
-function unknownMasks(body: unknown, stored: Resource): Mistake[] {
-  return Object.entries(tableOf(tableOf(body)['environmentVariables']))
-    .filter(
-      ([key, value]) =>
-        (value === maskedValue || (value as Record<string, unknown> | null)?.['value'] === maskedValue) &&
-        'secretRef' in (stored.spec.environmentVariables[key] ?? { secretRef: 'none' }),
-    )
-    .map(([key]) => ({
-      pointer: `/environmentVariables/${key}`,
-      code: 'masked_value',
-      detail: `'${maskedValue}' keeps a stored secret, and none is stored by this name`,
-    }))
+/** A mask says "keep what is stored"; where nothing is stored it is a mistake, not a value. What is kept so stays as secret as it was. */
+function maskMistakes(body: unknown, { spec }: Resource): Mistake[] {
+  const stored = new Map(Object.entries(spec.environmentVariables))
+  return Object.entries(tableOf(tableOf(body)['environmentVariables'])).flatMap(([key, given]) => {
+    const { value = given, secret } = tableOf(given)
+    if (value !== maskedValue) return []
+    const kept = stored.get(key)
+    const mistake = (detail: string): Mistake[] => [{ pointer: `/environmentVariables/${key}`, code: 'masked_value', detail }]
+    if (kept === undefined || 'secretRef' in kept) return mistake(`'${maskedValue}' keeps a stored secret, and none is stored by this name`)
+    return kept.secret && secret === false ? mistake('a stored secret can not be shown: give the value again') : []
+  })
 }
 
 /** What a resource adds to what its owner has. */
