@@ -166,6 +166,18 @@ describe('making and changing API keys', () => {
     expect((await call<ApiKeyResource>('PATCH', `/api-keys/${id}`, bob, { roles: null })).body.roles).toEqual([])
   })
 
+  test('prolongs no role that the owner does not hold', async () => {
+    const { id } = await make(bob, { roles: ['reader'], expiresAt: '2090-01-01T00:00:00Z' })
+    expect((await call('PATCH', `/api-keys/${id}`, admin, { roles: ['reader', 'lost'] })).status).toBe(200)
+    for (const expiresAt of ['2091-01-01T00:00:00Z', null])
+      expect(await call('PATCH', `/api-keys/${id}`, bob, { expiresAt })).toMatchObject({
+        status: 403,
+        body: { code: 'forbidden', detail: expect.stringContaining('lost') as string },
+      })
+    expect((await call('PATCH', `/api-keys/${id}`, bob, { expiresAt: '2089-01-01T00:00:00Z' })).status).toBe(200)
+    expect((await call('PATCH', `/api-keys/${id}`, bob, { expiresAt: null, roles: ['reader'] })).status).toBe(200)
+  })
+
   test('is not done by API keys, so that a stolen one can not outlive its end; but a key may end itself', async () => {
     const { key, id } = await make(admin, { roles: ['mcp.admin'] })
     const other = await make(admin)

@@ -68,16 +68,17 @@ export class ApiKeyRegistry {
       checkPerson(principal)
       const { value, warnings } = await validate(ApiKeyPatch, patch)
       const { name = stored.spec.name, roles = stored.spec.roles, expiresAt } = value
-      checkRoles(principal, roles ?? [], stored.spec.roles)
       const { expiresAt: storedEnd, ...rest } = stored.spec
-      const spec: ApiKeySpec = {
-        ...rest,
-        name,
-        roles: [...new Set(roles)],
-        ...(expiresAt === undefined
-          ? storedEnd !== undefined && { expiresAt: storedEnd }
-          : this.#end(expiresAt ?? undefined, new Date(stored.createdAt))),
-      }
+      const end: Pick<ApiKeySpec, 'expiresAt'> =
+        expiresAt === undefined
+          ? storedEnd === undefined
+            ? {}
+            : { expiresAt: storedEnd }
+          : this.#end(expiresAt ?? undefined, new Date(stored.createdAt))
+      // Whoever gives a key more time gives its roles anew.
+      const prolongs = endOf(end) > endOf(stored.spec)
+      checkRoles(principal, roles ?? [], prolongs ? [] : stored.spec.roles)
+      const spec: ApiKeySpec = { ...rest, name, roles: [...new Set(roles)], ...end }
       const key = { ...stored, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString(), spec }
       await this.#options.store.apiKeys.replace(key, stored.version)
       return { key, warnings }
@@ -122,6 +123,10 @@ export class ApiKeyRegistry {
     if (mistake !== undefined) throw new GatewayError('validation_failed', { mistakes: [{ pointer: '/expiresAt', ...mistake }] })
     return end === Number.POSITIVE_INFINITY ? {} : { expiresAt: new Date(end).toISOString() }
   }
+}
+
+function endOf({ expiresAt }: Pick<ApiKeySpec, 'expiresAt'>): number {
+  return expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt)
 }
 
 /** A stolen key must not outlive its end by the keys that it has made. */
