@@ -139,6 +139,8 @@ describe('headers for the client', () => {
     'alt-svc',
     'strict-transport-security',
     'clear-site-data',
+    'nel',
+    'report-to',
   ]
 
   test('are the server’s, in order and spelling, but for those that end at the gateway', () => {
@@ -183,6 +185,13 @@ describe('headers for the client', () => {
     ['application/jsonx'],
   ])('what a browser might show as a page of the gateway is put in a sandbox: %j %j', (...types) => {
     const headers = answer(...types.flatMap((type) => ['content-type', type as string]))
+    expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
+    expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
+  })
+
+  test('are put in a sandbox, too, when Connection names their type away, so that a browser would guess one', () => {
+    const headers = answer('content-type', 'application/json', 'connection', 'Content-Type')
+    expect(valuesOf(headers, 'content-type')).toEqual([])
     expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
     expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
   })

@@ -73,6 +73,8 @@ const responseDenied: ReadonlySet<string> = new Set([
   // One server may not speak for the origin, which is that of the gateway and of all its servers.
   'alt-svc',
   'clear-site-data',
+  'nel',
+  'report-to',
   'service-worker-allowed',
   'strict-transport-security',
 ])
@@ -133,7 +135,8 @@ export function responseHeaders(raw: readonly Buffer[], requestId: string, origi
   if (named !== undefined) headers = headers.filter((_, index) => !named.has(canonicalName(headers[index & ~1] as string)))
   headers.push('x-request-id', requestId)
   // A page of a server would have the gateway's origin, and with it the whole REST API, were it not put in a sandbox.
-  if (types !== 1 || !inert) headers.push('content-security-policy', "sandbox; default-src 'none'", 'x-content-type-options', 'nosniff')
+  if (types !== 1 || !inert || named?.has('content-type') === true)
+    headers.push('content-security-policy', "sandbox; default-src 'none'", 'x-content-type-options', 'nosniff')
   return headers
 }
 
