@@ -49,7 +49,7 @@ const plane = createDataPlane({
   routes: await RouteTable.open(await openStore({ dataDir })),
   directory,
   sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
-  outgoing: createOutgoing(new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now })),
+  outgoing: createOutgoing(new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now }), () => ({ message: 'none' })),
   settings: config.proxy,
   now,
 })

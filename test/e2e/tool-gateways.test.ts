@@ -126,6 +126,20 @@ describe('tool gateways', () => {
     expect(payload.sub).toBe('dev')
   })
 
+  test('have a credential that refers to a secret, as it is now', async () => {
+    const key = async (): Promise<unknown> =>
+      (
+        (await modern('tools/call', { name: 'keyed', arguments: {} })).message.result?.['structuredContent'] as
+          | { key?: unknown }
+          | undefined
+      )?.key
+    expect((await plane.api('POST', '/secrets', { name: 'tool-key', value: 'one' })).status).toBe(201)
+    await register('keyed', { credential: { header: 'X-Key', secretRef: { name: 'tool-key' } } })
+    await expect.poll(async () => [await key(), await key()]).toEqual(['one', 'one'])
+    expect((await plane.api('PATCH', '/secrets/tool-key', { value: 'two' })).status).toBe(200)
+    await expect.poll(async () => [await key(), await key()]).toEqual(['two', 'two'])
+  })
+
   test('are alone told which tools there are', async () => {
     const [gateway] = plane.gateways
     expect((await fetch(`${gateway?.origin}/internal/tools`)).status).toBe(404)

@@ -75,6 +75,9 @@ const roles = z.array(z.string().trim().min(1).max(256)).max(100)
 const reservedHeader =
   /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|host|origin|expect|range|if-.*|accept|accept-.*|content-.*|mcp-.*|x-mcp-.*|x-mcpgw-.*|x-request-id|forwarded|x-forwarded-.*|x-real-ip|last-event-id|traceparent|tracestate|baggage|idempotency-key)$/i
 
+/** What the value of a header may be (RFC 9110 section 5.5). */
+export const credentialValue = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/
+
 /** A header with a secret value, added to every request to the server. */
 export const Credential = z
   .strictObject({
@@ -83,15 +86,17 @@ export const Credential = z
       .max(128)
       .regex(/^[A-Za-z0-9][A-Za-z0-9-]*$/, "must be a header name of letters, digits and '-'")
       .refine((name) => !reservedHeader.test(name), 'must not be a header that HTTP, MCP or the gateway uses'),
-    value: z
-      .string()
-      .max(8192)
-      .regex(/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/, 'must be visible ASCII characters, with spaces only between them'),
+    value: z.string().max(8192).regex(credentialValue, 'must be visible ASCII characters, with spaces only between them').optional(),
+    secretRef: SecretReference.optional(),
   })
+  .refine(({ value, secretRef }) => (value === undefined) !== (secretRef === undefined), 'must have either a value or a secretRef')
   .meta({
     id: 'Credential',
-    description: `Added to every request to the server. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored.`,
+    description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored.`,
   })
+
+/** The credential as answers show it. */
+export const CredentialView = z.object({ header: z.string(), value: z.string().optional(), secretRef: SecretReference.optional() })
 
 /** What a workload is made of, for adapters and tools alike. */
 export const workloadFields = {
@@ -203,7 +208,7 @@ export const AdapterResource = z
     ownerRoles: z.array(z.string()),
     owner: Owner,
     callerIdentity: workloadFields.callerIdentity.optional(),
-    credential: z.object({ header: z.string(), value: z.string() }).optional(),
+    credential: CredentialView.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -3,6 +3,7 @@ import {
   AdapterInput,
   AdapterResource,
   anonymous,
+  CredentialView,
   EnvironmentVariables,
   eras,
   ImageName,
@@ -31,7 +32,7 @@ const patchFields = {
   requiredRoles: z.array(z.string()).nullable(),
   ownerRoles: z.array(z.string()).nullable(),
   callerIdentity: workloadFields.callerIdentity.nullable(),
-  credential: z.object({ header: z.string(), value: z.string() }).partial().nullable(),
+  credential: CredentialView.partial().nullable(),
 }
 
 /** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */

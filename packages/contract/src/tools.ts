@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { EnvironmentView, ImageName, ImageVersion, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
+import { CredentialView, EnvironmentView, ImageName, ImageVersion, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
 
 /** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
 export const ToolName = z
@@ -120,7 +120,7 @@ export const ToolResource = z
     ownerRoles: z.array(z.string()),
     owner: Owner,
     callerIdentity: workloadFields.callerIdentity.optional(),
-    credential: z.object({ header: z.string(), value: z.string() }).optional(),
+    credential: CredentialView.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -29,6 +29,7 @@ import { renderWorkload } from './reconcile/render.ts'
 import { builtinImages } from './runtime/builtin-images.ts'
 import { openRuntime } from './runtime/open.ts'
 import { fileSource } from './secrets/file-source.ts'
+import { HeldSecrets } from './secrets/held-secrets.ts'
 import { storeSource } from './secrets/store-source.ts'
 import { openSealedStore } from './secrets/sealed-store.ts'
 import type { Renewal } from './store/sealed.ts'
@@ -85,7 +86,8 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     let origin = config.publicOrigin === undefined ? '' : new URL(config.publicOrigin).origin
     const signer = new IdentitySigner({ keys, issuer: () => origin, now })
-    const outgoing = createOutgoing(signer)
+    const held = parts.use(await HeldSecrets.open({ store, files: secretSources.file, refreshMs: 5000 }))
+    const outgoing = createOutgoing(signer, (reference) => held.find(reference))
     const { bodyLimitBytes, trustedProxies, forwardedBy } = config.edge
     const hosts = [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])]
     const client = createClientView({
@@ -126,7 +128,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       names.length > 0
         ? new RemoteRouter({ names, entrance, hop, sealer, now })
         : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }))
-    const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, issuer: () => origin })]
+    const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer: () => origin })]
 
     const checks = parts.use(new SchemaChecks())
     const listener = parts.use(

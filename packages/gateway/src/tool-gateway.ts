@@ -42,7 +42,9 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
     const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? [])
     const { directory } = tools
     // Whatever the address of this process is, clients and servers know the gateway by another.
-    const outgoing = createOutgoing(new IdentitySigner({ keys, issuer: () => tools.issuer, now }))
+    const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })
+    // The feed has values in place of references.
+    const outgoing = createOutgoing(signer, () => ({ message: 'The gateway did not have it either.' }))
     const router = parts.use(
       await openToolRouter({ store: tools, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }),
     )

@@ -12,6 +12,7 @@ import { modern, modernRequest } from './fixtures/mcp-requests.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
+const secretFile = join(mkdtempSync(join(tmpdir(), 'mcpgw-credential-')), 'key')
 let gateway: TestGateway
 let service: Server
 let serviceOrigin = ''
@@ -19,7 +20,7 @@ let serviceOrigin = ''
 const called: IncomingMessage[] = []
 
 beforeAll(async () => {
-  gateway = await TestGateway.open()
+  gateway = await TestGateway.open({ secrets: { files: { mounted: { path: secretFile, requiredRoles: ['mcp.dev'] } } } })
   service = createServer((request, response) => {
     called.push(request)
     request.resume()
@@ -146,6 +147,61 @@ describe('a credential', () => {
     expect((await sent(`/adapters/${name}`, 'PATCH', { credential: masked })).json).toMatchObject({
       code: 'validation_failed',
       errors: [{ pointer: '/credential/value', code: 'masked_value' }],
+    })
+  })
+
+  const referring = (secretRef: object): object => ({ credential: { header: 'X-Key', secretRef } })
+
+  test('may be a secret by reference: as it is now, shown as a reference, and refused in clear words when it is gone', async () => {
+    expect((await sent('/secrets', 'POST', { name: 'server-key', value: 'key-one' })).status).toBe(201)
+    const name = await gateway.register(referring({ name: 'server-key' }))
+    await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['key-one'])
+    expect((await sent(`/adapters/${name}`, 'GET')).json['credential']).toEqual({ header: 'X-Key', secretRef: { name: 'server-key' } })
+    expect((await sent('/secrets/server-key', 'PATCH', { value: 'key-two' })).status).toBe(200)
+    await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['key-two'])
+    expect((await gateway.send('/secrets/server-key', { method: 'DELETE' })).status).toBe(409)
+    expect((await gateway.send('/secrets/server-key?force=true', { method: 'DELETE' })).status).toBe(204)
+    await expect.poll(async () => (await gateway.mcp(name, '', { body: '{}' })).status).toBe(503)
+    const gone = await gateway.mcp(name, '', { body: '{}' })
+    expect(gone.body.toString()).toContain("There is no secret 'server-key'.")
+    expect((await sent(`/adapters/${name}`, 'PATCH', { credential: { value: 'text again' } })).json['credential']).toEqual({
+      header: 'X-Key',
+      value: '********',
+    })
+    await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['text again'])
+  })
+
+  test('may be in a file, which is read again when it changes', async () => {
+    writeFileSync(secretFile, 'file-one\n')
+    const name = await gateway.register(referring({ name: 'mounted', source: 'file' }))
+    await expect.poll(async () => (await gateway.mcp(name, '', { body: '{}' })).status).toBe(200)
+    expect(valuesOf(await received(name), 'x-key')).toEqual(['file-one'])
+    writeFileSync(secretFile, 'file-two\n')
+    await expect.poll(async () => valuesOf(await received(name), 'x-key'), { timeout: 20_000 }).toEqual(['file-two'])
+  })
+
+  test('refers only to what whoever writes it may give to workloads, also when it changes alone', async () => {
+    const secret = { name: 'of-dev', value: 'hush' }
+    expect((await sent('/secrets', 'POST', secret)).status).toBe(201)
+    const other = { 'x-dev-userid': 'mallory', 'x-dev-roles': 'user', ...json }
+    const adapter = { name: 'of-mallory', imageName: 'scripted', imageVersion: '1' }
+    const made = await gateway.send('/adapters', { headers: other, body: JSON.stringify({ ...adapter, ...referring({ name: 'of-dev' }) }) })
+    expect(made.body.toString()).toMatch(/credential\/secretRef.*secret_not_found/)
+    expect((await gateway.send('/adapters', { headers: other, body: JSON.stringify(adapter) })).status).toBe(201)
+    const patch = { ...other, 'content-type': 'application/merge-patch+json' }
+    const changed = await gateway.send('/adapters/of-mallory', {
+      method: 'PATCH',
+      headers: patch,
+      body: JSON.stringify(referring({ name: 'of-dev' })),
+    })
+    expect([changed.status, changed.body.toString()]).toEqual([400, expect.stringContaining('secret_not_found')])
+  })
+
+  test.each([{}, { value: 'a', secretRef: { name: 'b' } }])('is a value or a reference, and one of them: %j', async (given) => {
+    const adapter = { name: 'neither', imageName: 'scripted', imageVersion: '1', credential: { header: 'X-Key', ...given } }
+    expect((await sent('/adapters', 'POST', adapter)).json).toMatchObject({
+      code: 'validation_failed',
+      errors: [{ pointer: '/credential' }],
     })
   })
 

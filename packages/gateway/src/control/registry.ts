@@ -5,6 +5,7 @@ import { authorize, authorizeCreate, checkDeploy, checkWorkloadIdentity, mayRead
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
+import { referencesOf } from '../core/secret.ts'
 import { referenceMistakes, type SecretSources } from '../secrets/sources.ts'
 import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
@@ -199,9 +200,9 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   async #checkChange(principal: Principal, before: R['spec'], after: R['spec']): Promise<void> {
     const { access } = this.#options
     this.#checkTurnedOn(principal, before, after)
-    if (alike(this.#kind.code(before), this.#kind.code(after))) return
-    checkDeploy(principal, access, this.#kind.kind, imageOf(after))
-    await this.#checkReferences(principal, after)
+    const sameCode = alike(this.#kind.code(before), this.#kind.code(after))
+    if (!sameCode) checkDeploy(principal, access, this.#kind.kind, imageOf(after))
+    if (!sameCode || !alike(referencesOf(before), referencesOf(after))) await this.#checkReferences(principal, after)
   }
 
   /** Whoever decides what runs must be allowed to have each secret that it gets. */

@@ -1,12 +1,13 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
-import type { Credential, EnvironmentText, EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
+import type { Credential, EnvironmentText, EnvironmentValue, Resource, SecretReference, WorkloadSpec } from '../core/resource.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 
 type GivenVariable = AdapterInput['environmentVariables'][string]
+type GivenCredential = NonNullable<AdapterInput['credential']>
 type ShownReference = Extract<GivenVariable, { secretRef: unknown }>['secretRef']
 
 /** Rules for the fields that adapters and tools share, which a schema can not say or which depend on the configuration. */
@@ -22,14 +23,15 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
     const text: unknown = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)['value'] : value
     if (typeof text === 'string' && text.includes('\u0000'))
       mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
-    if (tableOf(tableOf(value)['secretRef'])['source'] === 'kubernetes')
-      mistakes.push({
-        pointer: `/environmentVariables/${key}/secretRef/source`,
-        code: 'source_unavailable',
-        detail: 'Kubernetes Secrets can be referred to where workloads run on Kubernetes; here they run as processes',
-      })
+    mistakes.push(...sourceMistakes(value, `/environmentVariables/${key}`))
   }
-  return mistakes
+  return [...mistakes, ...sourceMistakes(tableOf(body)['credential'], '/credential')]
+}
+
+function sourceMistakes(given: unknown, pointer: string): Mistake[] {
+  if (tableOf(tableOf(given)['secretRef'])['source'] !== 'kubernetes') return []
+  const detail = 'Kubernetes Secrets can be referred to where workloads run on Kubernetes; here they run as processes'
+  return [{ pointer: `${pointer}/secretRef/source`, code: 'source_unavailable', detail }]
 }
 
 /** The shared fields as they are stored. A mask keeps what is stored. */
@@ -57,8 +59,7 @@ export function workloadSpec(
 
 function storedVariable(name: string, given: GivenVariable, before: EnvironmentValue | undefined): EnvironmentValue {
   if (typeof given === 'object' && 'secretRef' in given) {
-    const { name: secret, key, source } = given.secretRef
-    return { secretRef: { source: source === 'file' ? 'file' : 'store', name: secret, ...(key === undefined ? {} : { key }) } }
+    return { secretRef: storedReference(given.secretRef) }
   }
   const { value, secret: marked } = typeof given === 'string' ? { value: given } : given
   const text = before === undefined || 'secretRef' in before ? undefined : before
@@ -67,10 +68,19 @@ function storedVariable(name: string, given: GivenVariable, before: EnvironmentV
   return { value, secret: marked ?? (looksSecret(name, value) || wasMarked) }
 }
 
+function storedReference({ name, key, source }: ShownReference): SecretReference {
+  return { source: source === 'file' ? 'file' : 'store', name, ...(key === undefined ? {} : { key }) }
+}
+
+function shownReference({ source, ...reference }: SecretReference): ShownReference {
+  return source === 'store' ? reference : { ...reference, source }
+}
+
 /** @throws GatewayError `validation_failed` for a mask where nothing is stored */
-function storedCredential(given: Credential, stored: Credential | undefined): Credential {
-  if (given.value !== maskedValue) return { header: given.header, value: given.value }
-  if (stored !== undefined) return { ...stored, header: given.header }
+function storedCredential({ header, value = '', secretRef }: GivenCredential, stored: Credential | undefined): Credential {
+  if (secretRef !== undefined) return { header, secretRef: storedReference(secretRef) }
+  if (value !== maskedValue) return { header, value }
+  if (stored !== undefined && !('secretRef' in stored)) return { ...stored, header }
   throw maskedCredential('keeps a stored secret, and none is stored')
 }
 
@@ -119,7 +129,11 @@ export function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, 
   const merging = Object.entries(environment).filter(
     ([name, given]) => typeof patched[name] !== 'object' || 'secretRef' in given === 'secretRef' in tableOf(patched[name]),
   )
-  return { environmentVariables: Object.fromEntries(merging), ...maskedMember(spec) }
+  const shown = maskedMember(spec)
+  const given = tableOf(tableOf(patch)['credential'])
+  const other = 'secretRef' in given ? 'value' : 'value' in given ? 'secretRef' : ''
+  const { [other as 'value']: _replaced, ...credential } = shown.credential ?? { header: '' }
+  return { environmentVariables: Object.fromEntries(merging), ...(shown.credential === undefined ? {} : { credential }) }
 }
 
 function mapVariables<T>(
@@ -130,14 +144,17 @@ function mapVariables<T>(
   return Object.fromEntries(
     Object.entries(environmentVariables).map(([name, value]) => {
       if (!('secretRef' in value)) return [name, ofText(value)]
-      const { source, ...reference } = value.secretRef
-      return [name, ofReference(source === 'store' ? reference : { ...reference, source })]
+      return [name, ofReference(shownReference(value.secretRef))]
     }),
   )
 }
 
-function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Credential } {
-  return credential === undefined ? {} : { credential: { header: credential.header, value: maskedValue } }
+function maskedMember({ credential }: WorkloadSpec): { readonly credential?: GivenCredential } {
+  if (credential === undefined) return {}
+  const { header } = credential
+  return {
+    credential: 'secretRef' in credential ? { header, secretRef: shownReference(credential.secretRef) } : { header, value: maskedValue },
+  }
 }
 
 /** What of the shared fields decides which code runs: of some images (`mcp-proxy`), the environment says. */

@@ -26,9 +26,7 @@ export interface EnvironmentText extends SecretText {
 export type EnvironmentValue = EnvironmentText | { readonly secretRef: SecretReference }
 
 /** A header with a secret by which a server knows the gateway. */
-export interface Credential extends SecretText {
-  readonly header: string
-}
+export type Credential = { readonly header: string } & (SecretText | { readonly secretRef: SecretReference })
 
 /** What runs, and for whom. */
 export interface WorkloadSpec {

@@ -16,11 +16,14 @@ export type Secret = Owned<SecretSpec, 'secret'>
 /** The key of the one value of a secret that was given without keys. */
 export const onlyKey = 'value'
 
-/** The secrets that a workload refers to, by the variables that get them. */
-export function referencesOf({ environmentVariables }: WorkloadSpec): (readonly [variable: string, reference: SecretReference])[] {
-  return Object.entries(environmentVariables).flatMap(([variable, value]) =>
-    'secretRef' in value ? [[variable, value.secretRef] as const] : [],
-  )
+/** The secrets that a workload or its credential refers to, and the pointers of what gets them. */
+export function referencesOf({
+  environmentVariables,
+  credential,
+}: WorkloadSpec): (readonly [pointer: string, reference: SecretReference])[] {
+  const given = Object.entries(environmentVariables).map(([name, value]) => [`/environmentVariables/${name}`, value] as const)
+  const all = credential === undefined ? given : [...given, ['/credential', credential] as const]
+  return all.flatMap(([pointer, value]) => ('secretRef' in value ? [[`${pointer}/secretRef`, value.secretRef] as const] : []))
 }
 
 /** Gives each secret text of a resource to `change`, with a name of its place that no other has, and the resource with the outcomes. */
@@ -36,7 +39,7 @@ export function mapSecrets(resource: Resource, change: (text: SecretText, place:
           return [name, { ...change(given, placeOf(resource, 'environment', name)), secret: true }]
         }),
       ),
-      ...(credential === undefined
+      ...(credential === undefined || 'secretRef' in credential
         ? {}
         : { credential: { ...change(credential, placeOf(resource, 'credential', '')), header: credential.header } }),
     },

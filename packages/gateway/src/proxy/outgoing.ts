@@ -1,9 +1,13 @@
+import { credentialValue } from '@mcp-gateway/contract'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
-import type { Resource } from '../core/resource.ts'
+import type { Credential, Resource, SecretReference } from '../core/resource.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import { identityHeaders } from './headers.ts'
 import type { IdentitySigner } from './identity-signer.ts'
+
+/** What a reference to a secret gives. */
+export type FoundSecret = { readonly value: string } | { readonly message: string }
 
 /** What a request to a server carries of the caller, and the credential by which the server knows the gateway. */
 export interface Outgoing {
@@ -20,7 +24,7 @@ export type DecideOutgoing = (resource: Resource, principal: Principal) => Outgo
  * The one place where outgoing credentials are decided, for adapters and tools, passed on and translated alike. The caller's own token is
  * not known here: it ends at the entrance. (Token exchange and credentials of each user are to be decided here too.)
  */
-export function createOutgoing(signer: IdentitySigner): DecideOutgoing {
+export function createOutgoing(signer: IdentitySigner, secretOf: (reference: SecretReference) => FoundSecret): DecideOutgoing {
   return (resource, principal) => {
     const { callerIdentity, credential } = resource.spec
     const plain = callerIdentity === 'none' ? [] : identityHeaders(principal)
@@ -28,9 +32,20 @@ export function createOutgoing(signer: IdentitySigner): DecideOutgoing {
     const headers = [...plain]
     if (callerIdentity === 'signed') headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
     if (credential === undefined) return { headers, replaces: undefined }
-    if (credential.sealed !== undefined)
-      throw new GatewayError('secret_unreadable', { detail: 'The stored credential for the server can not be decrypted. Give it again.' })
-    headers.push(credential.header, credential.value)
+    headers.push(credential.header, valueOf(credential, secretOf))
     return { headers, replaces: canonicalName(credential.header) }
   }
+}
+
+/** @throws GatewayError `secret_unreadable` */
+function valueOf(credential: Credential, secretOf: (reference: SecretReference) => FoundSecret): string {
+  if ('secretRef' in credential) {
+    const found = secretOf(credential.secretRef)
+    if (!('value' in found))
+      throw new GatewayError('secret_unreadable', { detail: `The credential for the server is missing. ${found.message}` })
+    if (credentialValue.test(found.value)) return found.value
+    throw new GatewayError('secret_unreadable', { detail: 'The secret that the credential refers to is no text that a header can hold.' })
+  }
+  if (credential.sealed === undefined) return credential.value
+  throw new GatewayError('secret_unreadable', { detail: 'The stored credential for the server can not be decrypted. Give it again.' })
 }

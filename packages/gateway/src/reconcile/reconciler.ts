@@ -3,6 +3,7 @@ import type { Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { usersOf } from '../secrets/users.ts'
+import { runsHere } from './render.ts'
 import { each } from '../store/each.ts'
 import type { Store } from '../store/store.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -111,7 +112,7 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
   async function resync(): Promise<void> {
     const names = new Set((await runtime.list(signal)).map(({ name }) => name))
     // What does not run and is not to run needs no look.
-    for await (const resource of each(store)) if (options.render(resource) !== undefined) names.add(resource.name)
+    for await (const resource of each(store)) if (runsHere(resource)) names.add(resource.name)
     for (const name of names) nudge(name)
   }
 

@@ -8,7 +8,7 @@ import type { Found, SecretSources, Withheld } from '../secrets/sources.ts'
  * @throws GatewayError for what may pass
  */
 export async function renderWorkload(resource: Resource, sources: SecretSources): Promise<Workload | undefined> {
-  if (isTool(resource) && resource.spec.endpoint !== undefined) return undefined
+  if (!runsHere(resource)) return undefined
   const { kind, name, uid, generation, spec } = resource
   const values: [string, string][] = []
   let withheld: Withheld | undefined
@@ -28,6 +28,11 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
     useWorkloadIdentity: spec.useWorkloadIdentity,
     ...(withheld === undefined ? {} : { withheld }),
   }
+}
+
+/** Whether there is a workload for it; what is served elsewhere has none. */
+export function runsHere(resource: Resource): boolean {
+  return !isTool(resource) || resource.spec.endpoint === undefined
 }
 
 async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise<Found> {

@@ -24,8 +24,7 @@ export type SecretSources = Readonly<Record<SecretReference['source'], SecretSou
 /** What is wrong with the references of a workload when `principal` makes or changes it. A secret that it may not use is not there for it. */
 export async function referenceMistakes(sources: SecretSources, principal: Principal, spec: WorkloadSpec): Promise<Mistake[]> {
   const mistakes: Mistake[] = []
-  for (const [variable, reference] of referencesOf(spec)) {
-    const pointer = `/environmentVariables/${variable}/secretRef`
+  for (const [pointer, reference] of referencesOf(spec)) {
     if (!(await sources[reference.source].admits(principal, reference))) {
       const detail = `there is no secret '${reference.name}' (${reference.source}) that you may give to workloads`
       mistakes.push({ pointer, code: 'secret_not_found', detail })

@@ -1,7 +1,8 @@
 import { mayRead } from '../core/permission.ts'
+import type { SecretReference } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Collection } from '../store/store.ts'
-import type { SecretSource } from './sources.ts'
+import type { Found, SecretSource } from './sources.ts'
 
 /** Secrets of `/secrets`. */
 export function storeSource(secrets: Collection<Secret>): SecretSource {
@@ -10,19 +11,21 @@ export function storeSource(secrets: Collection<Secret>): SecretSource {
       const secret = await secrets.get(name)
       return secret !== undefined && mayRead(principal, secret)
     },
-    async read({ name, key }) {
-      const secret = await secrets.get(name)
-      if (secret === undefined) return { reason: 'SecretMissing', message: `There is no secret '${name}'.` }
-      const values = new Map(Object.entries(secret.spec.values))
-      if (key === undefined && values.size > 1)
-        return { reason: 'SecretMissing', message: `The secret '${name}' has several values, so a reference to it must name a key.` }
-      const text = key === undefined ? [...values.values()][0] : values.get(key)
-      if (text === undefined) return { reason: 'SecretMissing', message: `The secret '${name}' has no value by the key '${String(key)}'.` }
-      if (text.sealed === undefined) return { value: text.value }
-      return {
-        reason: 'SecretUnreadable',
-        message: `The secret '${name}' can not be decrypted: it was changed in the store, or its key (secrets.keys) is gone. Give its value again.`,
-      }
-    },
+    read: async (reference) => valueIn(await secrets.get(reference.name), reference),
+  }
+}
+
+/** What a reference gives of the secret that has its name. */
+export function valueIn(secret: Secret | undefined, { name, key }: SecretReference): Found {
+  if (secret === undefined) return { reason: 'SecretMissing', message: `There is no secret '${name}'.` }
+  const values = new Map(Object.entries(secret.spec.values))
+  if (key === undefined && values.size > 1)
+    return { reason: 'SecretMissing', message: `The secret '${name}' has several values, so a reference to it must name a key.` }
+  const text = key === undefined ? [...values.values()][0] : values.get(key)
+  if (text === undefined) return { reason: 'SecretMissing', message: `The secret '${name}' has no value by the key '${String(key)}'.` }
+  if (text.sealed === undefined) return { value: text.value }
+  return {
+    reason: 'SecretUnreadable',
+    message: `The secret '${name}' can not be decrypted: it was changed in the store, or its key (secrets.keys) is gone. Give its value again.`,
   }
 }

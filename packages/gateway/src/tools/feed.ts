@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
-import { isTool, type Resource, type Tool } from '../core/resource.ts'
+import { isTool, type Resource, type SecretReference, type Tool } from '../core/resource.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import { hopHeader } from '../proxy/hop.ts'
+import type { FoundSecret } from '../proxy/outgoing.ts'
 import type { Store } from '../store/store.ts'
 import { createLineSealer, feedPath, type FeedMessage } from './feed-lines.ts'
 
@@ -15,6 +16,8 @@ export interface ToolFeedOptions {
   readonly keys: readonly Buffer[]
   /** By which address servers know the gateway, as the issuer of identities. */
   readonly issuer: () => string
+  /** What credentials refer to. */
+  readonly secrets: { find(reference: SecretReference): FoundSecret; onChange(listener: () => void): () => void }
 }
 
 const aliveMs = 5000
@@ -63,9 +66,12 @@ export class ToolFeed {
     // Watching begins before listing: a change in between is told twice rather than missed.
     const changes = store.watch(gone.signal)[Symbol.asyncIterator]()
     const first = changes.next()
-    const tools = new Set<string>()
+    const tools = new Map<string, Tool>()
     const stopListening = directory.onChange((workload) => {
       if (tools.has(workload)) say({ workload, entry: directory.get(workload) ?? null })
+    })
+    const stopHearing = this.#options.secrets.onChange(() => {
+      for (const tool of tools.values()) if (refersToSecret(tool)) say({ tool: this.#told(tool) })
     })
     const alive = setInterval(() => say({ alive: true }), aliveMs)
     try {
@@ -73,8 +79,8 @@ export class ToolFeed {
       response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' })
       const tellTool = (resource: Resource): void => {
         if (!isTool(resource)) return
-        tools.add(resource.name)
-        say({ tool: withoutEnvironment(resource) })
+        tools.set(resource.name, resource)
+        say({ tool: this.#told(resource) })
         say({ workload: resource.name, entry: directory.get(resource.name) ?? null })
       }
       say({ issuer: this.#options.issuer() })
@@ -88,13 +94,21 @@ export class ToolFeed {
     } finally {
       clearInterval(alive)
       stopListening()
+      stopHearing()
       gone.abort()
       await changes.return?.()
     }
   }
+
+  /** Without its environment, which is for the workload alone, and with the very credential, as a tool gateway has no secrets. */
+  #told(tool: Tool): Tool {
+    const { credential } = tool.spec
+    const found = credential !== undefined && 'secretRef' in credential ? this.#options.secrets.find(credential.secretRef) : { message: '' }
+    const told = credential !== undefined && 'value' in found ? { credential: { header: credential.header, value: found.value } } : {}
+    return { ...tool, spec: { ...tool.spec, environmentVariables: {}, ...told } }
+  }
 }
 
-/** Its values are for the workload alone. */
-function withoutEnvironment(tool: Tool): Tool {
-  return { ...tool, spec: { ...tool.spec, environmentVariables: {} } }
+function refersToSecret({ spec: { credential } }: Tool): boolean {
+  return credential !== undefined && 'secretRef' in credential
 }

@@ -1,0 +1,91 @@
+import { GatewayError } from '../core/errors.ts'
+import type { SecretReference } from '../core/resource.ts'
+import type { Secret } from '../core/secret.ts'
+import { Parts } from '../lib/parts.ts'
+import { follow } from '../store/follow.ts'
+import type { Store } from '../store/store.ts'
+import type { Found, SecretSource } from './sources.ts'
+import { valueIn } from './store-source.ts'
+
+export interface HeldSecretsOptions {
+  readonly store: Pick<Store, 'list' | 'watch' | 'secrets'>
+  readonly files: SecretSource
+  /** How often files are read again. */
+  readonly refreshMs: number
+}
+
+/** Secrets for requests, which wait for neither store nor file: those of the store as a copy, those in files as of some seconds ago. */
+export class HeldSecrets implements AsyncDisposable {
+  readonly #options: HeldSecretsOptions
+  readonly #parts = new Parts()
+  readonly #secrets = new Map<string, Secret>()
+  /** By path in the manner of a reference. */
+  readonly #files = new Map<string, { readonly reference: SecretReference; found: Found }>()
+  readonly #listeners = new Set<() => void>()
+
+  private constructor(options: HeldSecretsOptions) {
+    this.#options = options
+  }
+
+  /** Reads what credentials refer to, and follows the store from then on. */
+  static async open(options: HeldSecretsOptions): Promise<HeldSecrets> {
+    const held = new HeldSecrets(options)
+    const { store, refreshMs } = options
+    const reading: Promise<void>[] = []
+    held.#parts.use(
+      await follow(store.secrets, {}, ({ name, resource }) => {
+        if (resource === undefined) held.#secrets.delete(name)
+        else held.#secrets.set(name, resource)
+        held.#tell()
+      }),
+    )
+    held.#parts.use(
+      await follow(store, {}, ({ resource }) => {
+        const credential = resource?.spec.credential
+        if (credential !== undefined && 'secretRef' in credential && credential.secretRef.source === 'file')
+          reading.push(held.#read(credential.secretRef))
+      }),
+    )
+    await Promise.all(reading)
+    const timer = setInterval(() => {
+      for (const { reference } of held.#files.values()) void held.#read(reference)
+    }, refreshMs).unref()
+    held.#parts.defer(async () => clearInterval(timer))
+    return held
+  }
+
+  /** What a reference of a credential gives now. */
+  find(reference: SecretReference): Found {
+    if (reference.source === 'store') return valueIn(this.#secrets.get(reference.name), reference)
+    return this.#files.get(keyOf(reference))?.found ?? { reason: 'SecretMissing', message: 'The file has not been read yet.' }
+  }
+
+  /** Calls back when references may give something else, until the returned function is called. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** What can not be read for a passing reason stays as it was. */
+  async #read(reference: SecretReference): Promise<void> {
+    const before = this.#files.get(keyOf(reference))
+    const found = await this.#options.files.read(reference).catch((error: unknown): Found => {
+      const message = error instanceof GatewayError ? error.message : 'The file can not be read.'
+      return before?.found ?? { reason: 'SecretUnreadable', message }
+    })
+    this.#files.set(keyOf(reference), { reference, found })
+    if (JSON.stringify(before?.found) !== JSON.stringify(found)) this.#tell()
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#parts[Symbol.asyncDispose]()
+  }
+}
+
+function keyOf({ source, name, key }: SecretReference): string {
+  return JSON.stringify([source, name, key])
+}
