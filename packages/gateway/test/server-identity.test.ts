@@ -150,7 +150,7 @@ describe('a credential', () => {
     })
   })
 
-  const referring = (secretRef: object): object => ({ credential: { header: 'X-Key', secretRef } })
+  const referring = (secretRef: object): Record<string, unknown> => ({ credential: { header: 'X-Key', secretRef } })
 
   test('may be a secret by reference: as it is now, shown as a reference, and refused in clear words when it is gone', async () => {
     expect((await sent('/secrets', 'POST', { name: 'server-key', value: 'key-one' })).status).toBe(201)
