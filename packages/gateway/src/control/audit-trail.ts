@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import type { Subject } from '../audit/decision.ts'
+import { holdsSecrets } from './workload-fields.ts'
 
 /** What a route does, as the audit log calls it. */
 export interface Audits {
@@ -28,7 +29,8 @@ export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) 
       subject: request.subject ?? namedBy(request, route.kind),
       error: request.problem ?? undefined,
       request: request.raw,
-      digest: request.bodyDigest ?? undefined,
+      // Of a short secret, a digest of what stands around it would tell enough to guess it.
+      digest: holdsSecrets(request.body) ? undefined : (request.bodyDigest ?? undefined),
     })
   })
 }

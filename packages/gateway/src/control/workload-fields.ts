@@ -157,6 +157,16 @@ function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Giv
   }
 }
 
+/** Whether a body, be it valid or not, has secret values of a workload in it. */
+export function holdsSecrets(body: unknown): boolean {
+  const { environmentVariables, credential } = tableOf(body)
+  if (typeof tableOf(credential)['value'] === 'string') return true
+  return Object.entries(tableOf(environmentVariables)).some(([name, given]) => {
+    const { value, secret } = typeof given === 'string' ? { value: given, secret: undefined } : tableOf(given)
+    return typeof value === 'string' && (secret === true || (secret === undefined && looksSecret(name, value)))
+  })
+}
+
 /** What of the shared fields decides which code runs: of some images (`mcp-proxy`), the environment says. */
 export function codeFields({ imageName, imageVersion, environmentVariables }: WorkloadSpec): readonly unknown[] {
   const content = Object.entries(environmentVariables).map(([key, given]) => [
