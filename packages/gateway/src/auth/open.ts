@@ -6,6 +6,7 @@ import { createAuthenticate, hasCredential, type Authenticate, type Method } fro
 import { withChallenge } from './challenge.ts'
 import { authenticateDevelopment } from './development.ts'
 import { fetchKeys } from './discovery.ts'
+import { FailureLimit } from './failures.ts'
 import { issuerRules } from './issuer.ts'
 import { KeySet } from './key-set.ts'
 import { metadataAddress, resourcePath, type ResourceMetadata } from './resource-metadata.ts'
@@ -31,9 +32,11 @@ export interface Identity extends AsyncDisposable {
 }
 
 export function openIdentity({ settings, methods, client, warn, now }: IdentityOptions): Identity {
+  const failures = new FailureLimit({ addressOf: (request) => client.addressOf(request), now })
+  const counted = methods.map((method) => failures.counting(method))
   if (settings.mode === 'development') {
     return {
-      authenticate: createAuthenticate({ methods: [...methods, authenticateDevelopment], allowAnonymous: false }),
+      authenticate: createAuthenticate({ methods: [...counted, authenticateDevelopment], allowAnonymous: false }),
       challenge: (_request, refusal) => refusal,
       metadata: undefined,
       [Symbol.asyncDispose]: async () => undefined,
@@ -57,7 +60,7 @@ export function openIdentity({ settings, methods, client, warn, now }: IdentityO
   }
   return {
     authenticate: createAuthenticate({
-      methods: [...methods, tokenMethod({ issuers, resourcesOf, addressOf: (request) => client.addressOf(request), now })],
+      methods: [...counted, tokenMethod({ issuers, resourcesOf, failures, now })],
       allowAnonymous: settings.allowAnonymous,
     }),
     challenge: (request, refusal) =>

@@ -1,13 +1,12 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload } from 'jose'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
-import { RateLimit } from '../lib/rate-limit.ts'
 import type { Method } from './authenticate.ts'
+import type { FailureLimit } from './failures.ts'
 import type { IssuerRules } from './issuer.ts'
 import type { KeySet, TrustedKey } from './key-set.ts'
 
@@ -15,8 +14,7 @@ export interface TokenOptions {
   readonly issuers: readonly { readonly rules: IssuerRules; readonly keys: KeySet }[]
   /** What a token may be meant for, besides the configured audiences: the address of what is asked for, and that of the whole (RFC 8707). */
   readonly resourcesOf: (request: IncomingMessage) => readonly string[]
-  /** Whose failures are counted together. */
-  readonly addressOf: (request: IncomingMessage) => string
+  readonly failures: FailureLimit
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }
@@ -40,21 +38,16 @@ const mostVerified = 100_000
 const mostRefused = 10_000
 /** How long a refusal is repeated without looking again. */
 const refusedMs = 10_000
-/** Tokens that fail, by address. */
-const failures = { burst: 200, perSecond: 10, keys: 20_000 }
-/** How long an address with too many failures waits for each answer: a flood over some connections is a trickle then. */
-const penaltyMs = 100
 
 /**
  * Bearer tokens (RFC 6750) that are JSON Web Tokens of a configured issuer (RFC 9068 and what came before it). Verifying one costs more than
  * forwarding a request, so that what was verified is remembered by its digest until it expires.
  */
-export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptions): Method {
+export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOptions): Method {
   const byIssuer = new Map(issuers.flatMap((issuer) => issuer.rules.issuers.map((name) => [name, issuer] as const)))
   const verified = new BoundedCache<string, Verified>(mostVerified)
   const refused = new BoundedCache<string, Refused>(mostRefused)
   const verifying = new Map<string, Promise<Verified>>()
-  const failed = new RateLimit(failures)
   /** Most callers have the same few lists of roles. */
   const roleLists = new BoundedCache<string, readonly string[]>(10_000)
 
@@ -94,31 +87,18 @@ export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptio
     }
   }
 
-  /** Counts a failure of an address; undefined while it has not too many. */
-  function limited(address: string): Promise<never> | undefined {
-    const wait = failed.take(address, now())
-    if (wait === 0) return undefined
-    const error = new GatewayError('too_many_requests', {
-      detail: 'Too many tokens from this address were refused.',
-      headers: { 'retry-after': String(Math.ceil(wait)) },
-    })
-    return sleep(penaltyMs).then(() => {
-      throw error
-    })
-  }
-
   /** Verifies a token that is not known; one that many requests show at once, once. */
   function once(digest: string, token: string, address: string): Promise<Verified> {
     const begun = verifying.get(digest)
     if (begun !== undefined) return begun
     // Counted before it is known to fail, because many may come at once.
-    const refusal = limited(address)
-    if (refusal !== undefined) return refusal
+    const tooMany = failures.count(address)
+    if (tooMany !== undefined) return tooMany
     const work = verify(token)
       .then(
         (result) => {
           verified.set(digest, result)
-          failed.giveBack(address)
+          failures.giveBack(address)
           return result
         },
         (thrown: unknown) => {
@@ -126,7 +106,7 @@ export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptio
           // What may be otherwise in a moment is not the token's fault.
           if (error.code === 'unauthenticated' || error.code === 'insufficient_scope')
             refused.set(digest, { error, until: now() + refusedMs })
-          else failed.giveBack(address)
+          else failures.giveBack(address)
           throw error
         },
       )
@@ -152,8 +132,7 @@ export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptio
     if (last !== undefined && last.authorization === authorization && isGood(last.known)) return admit(last.known, request)
     const token = bearerToken(authorization)
     if (token === undefined) return undefined
-    const refuse = (error: GatewayError): Promise<never> => limited(addressOf(request)) ?? Promise.reject(error)
-    if (token.length > longestToken) return refuse(refusal(`The token is longer than ${longestToken} characters.`))
+    if (token.length > longestToken) return failures.refuse(request, refusal(`The token is longer than ${longestToken} characters.`))
     const digest = hash('sha256', token, 'binary')
     const known = verified.get(digest)
     if (known !== undefined) {
@@ -164,8 +143,8 @@ export function tokenMethod({ issuers, resourcesOf, addressOf, now }: TokenOptio
       verified.delete(digest)
     }
     const bad = refused.get(digest)
-    if (bad !== undefined && bad.until > now()) return refuse(bad.error)
-    return once(digest, token, addressOf(request)).then((result) => admit(result, request))
+    if (bad !== undefined && bad.until > now()) return failures.refuse(request, bad.error)
+    return once(digest, token, failures.addressOf(request)).then((result) => admit(result, request))
   }
 
   function isGood({ until, key }: Verified): boolean {

@@ -1,0 +1,43 @@
+import type { IncomingMessage } from 'node:http'
+import { expect, test } from 'vitest'
+import { GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import { FailureLimit } from './failures.ts'
+
+const from = (address: string) => ({ address }) as unknown as IncomingMessage
+const somebody: Principal = { id: 'a', issuer: 'b', name: 'c', roles: [] }
+
+async function codeOf(answer: unknown): Promise<unknown> {
+  try {
+    await answer
+    return 200
+  } catch (error) {
+    return (error as GatewayError).code
+  }
+}
+
+test('bad credentials of all kinds from one address have one limit, which fills up again', async () => {
+  let now = 0
+  const limit = new FailureLimit({ addressOf: (request) => (request as unknown as { address: string }).address, now: () => now })
+  const keys = limit.counting(() => {
+    throw new GatewayError('unauthenticated')
+  })
+  for (let index = 0; index < 100; index += 1) {
+    expect(await codeOf(keys(from('one')))).toBe('unauthenticated')
+    expect(await codeOf(limit.refuse(from('one'), new GatewayError('insufficient_scope')))).toBe('insufficient_scope')
+  }
+  expect(await codeOf(keys(from('one')))).toBe('too_many_requests')
+  expect(await codeOf(limit.refuse(from('one'), new GatewayError('unauthenticated')))).toBe('too_many_requests')
+  expect(await codeOf(limit.count('one'))).toBe('too_many_requests')
+  expect(await codeOf(keys(from('another')))).toBe('unauthenticated')
+  now += 100
+  expect(await codeOf(keys(from('one')))).toBe('unauthenticated')
+  expect(await codeOf(keys(from('one')))).toBe('too_many_requests')
+})
+
+test('a good credential, and none of the kind, do not count', async () => {
+  const limit = new FailureLimit({ addressOf: () => 'one', now: () => 0 })
+  const [good, none] = [limit.counting(() => somebody), limit.counting(() => undefined)]
+  for (let index = 0; index < 300; index += 1) expect([good(from('')), none(from(''))]).toEqual([somebody, undefined])
+  expect(limit.count('one')).toBeUndefined()
+})
