@@ -116,6 +116,12 @@ describe('a server that can not be reached', () => {
     for (const { status, body } of outcomes) expect([status, body.toString()]).toEqual([200, '{"cold":true}'])
   })
 
+  test('as it starts, gets a body that is no JSON like any other then', async () => {
+    const cold = await gateway.register({}, false)
+    const body = '{"method":"\\x","initialize":"\\u00"}'
+    expect(await gateway.mcp(cold, 'do=echo', { headers: { 'content-type': 'application/json' }, body })).toMatchObject({ status: 200 })
+  })
+
   test('for longer is 503 with Retry-After, after the bounded wait', async () => {
     const name = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '60000' } }, false)
     const start = Date.now()

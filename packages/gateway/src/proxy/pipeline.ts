@@ -114,7 +114,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
                 ? upstreams.pick(resource.name, resource.uid, undefined, exclude.add(upstream.replica.name))
                 : undefined
             if (other === undefined) context.fail(failure)
-            else attempt(other)
+            else context.guard(() => attempt(other))
           },
         }
         const stop = forward(upstream, forwarding) // forward, stream back
@@ -158,7 +158,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
     context.interruptible((reason) => waiting.abort(reason))
     upstreams.waitFor(resource.name, resource.uid, sticky, signal).then(
-      (upstream) => (signal.aborted ? context.fail(signal.reason) : attempt(upstream)),
+      (upstream) => context.guard(() => (signal.aborted ? context.fail(signal.reason) : attempt(upstream))),
       (error: unknown) => context.fail(signal.aborted ? signal.reason : error),
     )
   }
