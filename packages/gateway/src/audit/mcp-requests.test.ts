@@ -70,4 +70,16 @@ describe('records of MCP requests', () => {
     const batch = JSON.stringify(Array.from({ length: 5000 }, (_, id) => ({ id, method: 'ping' })))
     expect(recorded('all', { body: Buffer.from(batch) })).toHaveLength(101)
   })
+
+  test('of a batch tell how many messages it holds, and calls first, so that none hides behind others', () => {
+    const pings = Array.from({ length: 200 }, (_, id) => ({ id, method: 'ping' }))
+    const call = { id: 'last', method: 'tools/call', params: { name: 'wipe' } }
+    const events = recorded('all', { body: Buffer.from(JSON.stringify([...pings, call])) })
+    expect(events.slice(0, 3)).toMatchObject([
+      { action: 'mcp.batch', messages: 201 },
+      { action: 'mcp.tools/call', tool: 'wipe' },
+      { action: 'mcp.ping' },
+    ])
+    expect(events).toHaveLength(101)
+  })
 })

@@ -26,9 +26,10 @@ interface Act {
   readonly action: string
   readonly tool?: string | undefined
   readonly digest?: string
+  readonly messages?: number
 }
 
-/** Messages of one batch that get records of their own. */
+/** Messages of one batch that get records of their own, calls first. */
 const mostOfBatch = 100
 
 /** Records of MCP requests: of all, or of those that were refused, or that an administrator has made of what is another's. */
@@ -48,7 +49,7 @@ export function auditMcpRequests(audited: Audited, dataPlane: 'all' | 'denied', 
       requestId: finished.requestId,
       client: addressOf(request),
     }
-    for (const act of actsOf(request, finished.body)) audited({ action: act.action, ...common, tool: act.tool, digest: act.digest })
+    for (const { action, ...act } of actsOf(request, finished.body)) audited({ action, ...common, ...act })
   }
 }
 
@@ -63,18 +64,23 @@ function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
     // The batches of 2025-03-26: what one of them holds would not be seen otherwise.
     const batch = readArray(text)
     if (batch === undefined) return [{ action: 'mcp.request', ...whole }]
-    const messages = batch.slice(0, mostOfBatch).flatMap((each) => readObject(each) ?? [])
-    return [{ action: 'mcp.batch', ...whole }, ...messages.map(actOf)]
+    const messages = batch.flatMap((each) => readObject(each) ?? [])
+    const told = [...messages.filter(isCall), ...messages.filter((each) => !isCall(each))].slice(0, mostOfBatch)
+    return [{ action: 'mcp.batch', messages: batch.length, ...whole }, ...told.map(actOf)]
   } catch {
     return [{ action: 'mcp.request', ...whole }]
   }
+}
+
+function isCall(message: ReadonlyMap<string, string>): boolean {
+  return readString(message.get('method')) === 'tools/call'
 }
 
 function actOf(message: ReadonlyMap<string, string>): Act {
   const method = readString(message.get('method'))
   if (method === undefined) return { action: 'mcp.response' }
   if (method === 'initialize') return { action: 'mcp.session.open' }
-  if (method !== 'tools/call') return { action: `mcp.${method}` }
+  if (!isCall(message)) return { action: `mcp.${method}` }
   const params = message.get('params')
   const members = params?.startsWith('{') === true ? readObject(params) : undefined
   return { action: 'mcp.tools/call', tool: readString(members?.get('name')), digest: digestOf(members?.get('arguments') ?? '{}') }

@@ -29,6 +29,8 @@ export interface AuditEvent {
   readonly resource?: AuditedResource | undefined
   /** The tool that a `tools/call` names. */
   readonly tool?: string | undefined
+  /** How many messages a batch holds. */
+  readonly messages?: number | undefined
   readonly requestId: string
   /** Address of the client. */
   readonly client: string
