@@ -84,9 +84,13 @@ export class Entrance implements Disposable {
   }
 }
 
+const listen = 'subscriptions/listen'
+
 /** Whether a request opens a stream that stays open: the GET stream of a session, and its modern counterpart. */
-function opensStream({ method, headers }: IncomingMessage): boolean {
-  return method === 'GET' || headers['mcp-method'] === 'subscriptions/listen'
+function opensStream({ method, headers }: IncomingMessage, body: Buffer | null): boolean {
+  if (method === 'GET' || headers['mcp-method'] === listen) return true
+  // Servers need not insist on the header, and names may be escaped.
+  return body !== null && (body.includes('listen') || body.includes('\\u')) && outline(body).method === listen
 }
 
 /** One MCP request, from when it is let in until its line in the log is written. */
@@ -170,7 +174,7 @@ export class RequestContext {
 
   /** How the stream that the request opens is ended, if it opens one: draining does not wait for it, and its caller is asked again and again. */
   streams(interrupt: (reason: GatewayError) => void): void {
-    this.interruptible(opensStream(this.request) ? interrupt : undefined)
+    this.interruptible(opensStream(this.request, this.body) ? interrupt : undefined)
   }
 
   /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
