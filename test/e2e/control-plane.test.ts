@@ -303,6 +303,25 @@ describe('bad input', () => {
     )
   })
 
+  test('has an environment that no system can take refused before anything is stored', async () => {
+    const long = await create(minimal(newName(), { environmentVariables: { LONG: 'x'.repeat(128 * 1024) } }))
+    expect(long).toMatchObject({ status: 400, body: { errors: [{ pointer: '/environmentVariables/LONG', code: 'too_big' }] } })
+    const many = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`V${index}`, 'é'.repeat(50_000)]))
+    expect(await create(minimal(newName(), { environmentVariables: many }))).toMatchObject({
+      status: 400,
+      body: { errors: [{ pointer: '/environmentVariables', code: 'too_big' }] },
+    })
+    const { V0, V1 } = many
+    expect((await create(minimal(newName(), { environmentVariables: { V0, V1 } }))).status).toBe(201)
+  })
+
+  test.each(['1.0@sha256:abc', 'sha512:abc', '@sha256:abc', `1.0.0@sha256:${'a'.repeat(64)}`, `sha256:${'a'.repeat(64)}`])(
+    'the image version %s is one if its digest is whole',
+    async (imageVersion) => {
+      expect((await create(minimal(newName(), { imageVersion }))).status).toBe(imageVersion.includes('aaaa') ? 201 : 400)
+    },
+  )
+
   test.each(['mcpgateway', 'toolgateway', 'redis', 'list', 'mcp'])('the name %s is reserved (A1, A2, B20)', async (name) => {
     expect((await create(minimal(name))).body).toMatchObject({ errors: [{ pointer: '/name', code: 'name_reserved' }] })
   })

@@ -23,7 +23,10 @@ export const ImageName = z
 export const ImageVersion = z
   .string()
   .min(1)
-  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$/, 'must be an image tag')
+  .regex(
+    /^(sha256:[0-9a-f]{64}|[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}(@sha256:[0-9a-f]{64})?)$/,
+    "must be an image tag, a digest ('sha256:…'), or both ('1.0.0@sha256:…')",
+  )
 
 /** What a secret value reads as in every answer. Sent back in PUT or PATCH it means: keep what is stored. */
 export const maskedValue = '********'

@@ -19,12 +19,24 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
     mistakes.push({ pointer: '/name', code: 'name_reserved', detail: `'${String(name)}' is reserved: it is ${reserved}` })
   if (typeof replicaCount === 'number' && replicaCount > maxReplicas)
     mistakes.push({ pointer: '/replicaCount', code: 'too_big', detail: `must be at most ${maxReplicas} (runtime.maxReplicas)` })
+  let size = 0
   for (const [key, value] of Object.entries(tableOf(environmentVariables))) {
     const text: unknown = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)['value'] : value
     if (typeof text === 'string' && text.includes('\u0000'))
       mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
     mistakes.push(...sourceMistakes(value, `/environmentVariables/${key}`))
+    if (typeof text !== 'string') continue
+    const length = Buffer.byteLength(key) + Buffer.byteLength(text) + 1
+    size += length
+    if (length > longestVariable)
+      mistakes.push({
+        pointer: `/environmentVariables/${key}`,
+        code: 'too_big',
+        detail: `must be at most ${longestVariable} bytes with its name: no system starts a program with more`,
+      })
   }
+  if (size > largestEnvironment)
+    mistakes.push({ pointer: '/environmentVariables', code: 'too_big', detail: `must be at most ${largestEnvironment} bytes together` })
   return [...mistakes, ...sourceMistakes(tableOf(body)['credential'], '/credential')]
 }
 
@@ -33,6 +45,11 @@ function sourceMistakes(given: unknown, pointer: string): Mistake[] {
   const detail = 'Kubernetes Secrets can be referred to where workloads run on Kubernetes; here they run as processes'
   return [{ pointer: `${pointer}/secretRef/source`, code: 'source_unavailable', detail }]
 }
+
+/** MAX_ARG_STRLEN of Linux, less the terminator. */
+const longestVariable = 128 * 1024 - 1
+/** What a Secret of Kubernetes holds for sure, whatever else is in it (1 MiB, and etcd takes requests of 1.5 MiB). */
+const largestEnvironment = 768 * 1024
 
 /** The shared fields as they are stored. A mask keeps what is stored. */
 export function workloadSpec(
