@@ -65,7 +65,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const programs = { ...builtinImages(), ...config.runtime.images }
     const runtime = parts.use(await openRuntime({ settings: config.runtime, dataDir, programs, environment, log }))
     const reconciler = parts.use(
-      await startReconciler({
+      startReconciler({
         store,
         runtime,
         render: (resource) => renderWorkload(resource, secretSources),

@@ -63,6 +63,16 @@ describe('replicas as processes', () => {
   const allReady = ({ replicas, desiredReplicas }: WorkloadStatus): boolean =>
     replicas.length === desiredReplicas && replicas.every(({ phase }) => phase === 'ready')
 
+  test('an image that no program stands for is not accepted, and the status says which there are', async () => {
+    await runtime.apply(workload('no-such-image'), signal)
+    const { conditions } = await untilStatus((each) => each.conditions.length > 0)
+    expect(conditions.find(({ type }) => type === 'Accepted')).toMatchObject({
+      status: 'False',
+      reason: 'ImageNotFound',
+      message: expect.stringContaining('good'),
+    })
+  })
+
   test.each([
     ['missing', 'CommandNotFound', /'\/no\/such\/program' does not exist/],
     ['not-executable', 'CommandNotExecutable', /may not be executed/],

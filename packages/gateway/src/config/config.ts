@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { KubernetesConfig } from './kubernetes.ts'
 
 const seconds = (fallback: number) => z.number().positive().max(86_400).default(fallback)
 const roles = z.array(z.string().trim().min(1))
@@ -235,6 +236,8 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   runtime: z
     .strictObject({
+      kind: z.enum(['process', 'kubernetes']).default('process').meta({ description: 'Where adapters and tools run.' }),
+      kubernetes: KubernetesConfig.prefault({}),
       images: z
         .record(z.string(), ProgramConfig)
         .default({})

@@ -92,6 +92,17 @@ describe('identity', () => {
     ])
   })
 
+  test("the original's registry is the one of the cluster's images", () => {
+    const environment = { ContainerRegistrySettings__Endpoint: 'acme.azurecr.io', MCPGW_RUNTIME_KUBERNETES_POD_RUN_AS_USER: '0' }
+    const { kind, kubernetes } = loadConfig({ environment }).runtime
+    expect([kind, kubernetes.registry, kubernetes.namespace, kubernetes.pod.runAsUser]).toEqual([
+      'process',
+      'acme.azurecr.io',
+      'adapter',
+      0,
+    ])
+  })
+
   test("the gateway's own variables outrank the original's", () => {
     const { publicOrigin, identity } = loadConfig({
       environment: { ...entra, MCPGW_PUBLIC_ORIGIN: 'https://own.example', MCPGW_IDENTITY_ISSUERS: issuers },

@@ -18,6 +18,9 @@ export function originalSettings(environment: Readonly<Record<string, string | u
   const settings: OriginalSetting[] = []
   const publicOrigin = values.get('publicorigin')
   if (publicOrigin !== undefined) settings.push({ path: ['publicOrigin'], value: publicOrigin, variable: 'PublicOrigin' })
+  const registry = values.get('containerregistrysettings__endpoint')
+  if (registry !== undefined)
+    settings.push({ path: ['runtime', 'kubernetes', 'registry'], value: registry, variable: 'ContainerRegistrySettings__Endpoint' })
 
   const tenantId = values.get('azuread__tenantid')
   const clientId = values.get('azuread__clientid')

@@ -42,7 +42,7 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
 
 function sourceMistakes(given: unknown, pointer: string): Mistake[] {
   if (tableOf(tableOf(given)['secretRef'])['source'] !== 'kubernetes') return []
-  const detail = 'Kubernetes Secrets can be referred to where workloads run on Kubernetes; here they run as processes'
+  const detail = "Kubernetes Secrets can not be referred to yet: keep the value in a secret of the gateway ('store') or a file ('file')"
   return [{ pointer: `${pointer}/secretRef/source`, code: 'source_unavailable', detail }]
 }
 

@@ -13,6 +13,8 @@ export interface Workload {
   readonly useWorkloadIdentity: boolean
   /** Why none of it may run now, whatever `replicas` says: as a condition's reason, and in words. */
   readonly withheld?: { readonly reason: string; readonly message: string }
+  /** Where the image listens, if the resource says so; programs that are given their port have no use for it. */
+  readonly port?: number
 }
 
 export type ReplicaPhase = 'pending' | 'starting' | 'ready' | 'backoff' | 'terminating'

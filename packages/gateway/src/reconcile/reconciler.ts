@@ -40,18 +40,44 @@ interface Key {
   retry?: NodeJS.Timeout
 }
 
+/** Starts it; it works in the terms that the runtime gives it, one gateway at a time of all that share a runtime. */
+export function startReconciler(options: ReconcilerOptions): Reconciler {
+  const stop = new AbortController()
+  let term: Term | undefined
+  let idle: string | undefined
+  const working = (async () => {
+    for await (const signal of options.runtime.terms(stop.signal, (problem) => (idle = problem))) {
+      term = startTerm(options, signal)
+      await term.ended
+      term = undefined
+    }
+  })()
+  return {
+    // Who does not write need not know: who does hears of it from the store.
+    nudge: (name) => term?.nudge(name),
+    problem: (name) => term?.problem(name) ?? idle,
+    async [Symbol.asyncDispose]() {
+      stop.abort()
+      await working
+    },
+  }
+}
+
+interface Term extends Pick<Reconciler, 'nudge' | 'problem'> {
+  readonly ended: Promise<void>
+}
+
 /**
  * Level-triggered: each look compares what is stored with what runs, and does not care what had changed. One worker per name;
  * a name that is nudged while it is worked on is looked at again, and one that waits for its next attempt is not made to wait longer. A record
  * that is gone has its workload removed, also when the gateway died between the two.
  */
-export async function startReconciler(options: ReconcilerOptions): Promise<Reconciler> {
+function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   const { store, runtime, log, retry, workers = 16 } = options
-  const stop = new AbortController()
-  const { signal } = stop
   const keys = new Map<string, Key>()
   const queue: string[] = []
   const working = new Set<Promise<void>>()
+  let again: NodeJS.Timeout | undefined
 
   function nudge(name: string): void {
     if (signal.aborted) return
@@ -144,26 +170,26 @@ export async function startReconciler(options: ReconcilerOptions): Promise<Recon
   }
 
   function lookAtAll(): void {
-    if (!signal.aborted) resync().catch((error: unknown) => log.error({ err: error }, 'looking at everything failed'))
+    if (signal.aborted) return
+    resync().catch((error: unknown) => {
+      log.error({ err: error }, 'looking at everything failed, trying again')
+      clearTimeout(again)
+      if (!signal.aborted) again = setTimeout(lookAtAll, retry.maxMs)
+    })
   }
 
-  const following = Promise.all([follow(changedNames), follow(usersOfChangedSecrets)])
   const timer = setInterval(lookAtAll, options.resyncMs)
-  const reconciler: Reconciler = {
+  const undrift = runtime.onDrift(nudge)
+  lookAtAll()
+  return {
     nudge,
     problem: (name) => keys.get(name)?.problem,
-    async [Symbol.asyncDispose]() {
+    ended: Promise.all([follow(changedNames), follow(usersOfChangedSecrets)]).then(async () => {
       clearInterval(timer)
-      stop.abort()
+      clearTimeout(again)
+      undrift()
       for (const { retry: waiting } of keys.values()) clearTimeout(waiting)
-      await Promise.all([following, ...working])
-    },
+      await Promise.all(working)
+    }),
   }
-  try {
-    await resync()
-  } catch (error) {
-    await reconciler[Symbol.asyncDispose]()
-    throw error
-  }
-  return reconciler
 }

@@ -27,6 +27,7 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
     replicas: spec.replicaCount,
     useWorkloadIdentity: spec.useWorkloadIdentity,
     ...(withheld === undefined ? {} : { withheld }),
+    ...(isTool(resource) ? { port: resource.spec.toolDefinition.port } : {}),
   }
 }
 

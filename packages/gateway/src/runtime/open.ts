@@ -13,6 +13,11 @@ export interface OpenRuntimeOptions {
 
 /** Opens the configured runtime. Runtimes are imported here alone, and only the one that is used. */
 export async function openRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
+  const { settings, log } = options
+  if (settings.kind === 'kubernetes') {
+    const { openKubernetesRuntime } = await import('./kubernetes/kubernetes-runtime.ts')
+    return openKubernetesRuntime({ settings: settings.kubernetes, log })
+  }
   const { openProcessRuntime } = await import('./process/process-runtime.ts')
   return openProcessRuntime(options)
 }

@@ -28,6 +28,13 @@ export interface Runtime extends AsyncDisposable {
   /** Kept current by the runtime; read by the data plane. */
   readonly directory: ReplicaDirectory
 
+  /**
+   * The times in which this process is the one that writes, of all that share the runtime: a signal for each, aborted when it is over. Who has
+   * ended its work asks for the next. It ends when `signal` aborts. `report` is told why there is none now, or that there is.
+   */
+  terms(signal: AbortSignal, report: (problem: string | undefined) => void): AsyncIterable<AbortSignal>
+  /** Calls back with the name of a workload of which something was changed or removed, by whomever, until the returned function is called. */
+  onDrift(listener: (name: string) => void): () => void
   /** Takes up desired state and returns once it is accepted (not once it is ready). A workload of another uid under the same name is removed first. */
   apply(workload: Workload, signal: AbortSignal): Promise<void>
   /** Removes a workload and all it left; no error when there is none. Resolves when nothing of it runs any more. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { LineCutter, LogBuffer, ReplicaLogs } from './log-buffer.ts'
+import { LineCutter } from '../../lib/line-cutter.ts'
+import { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 
 const never = new AbortController().signal
 const all = { tail: Number.POSITIVE_INFINITY, follow: false }

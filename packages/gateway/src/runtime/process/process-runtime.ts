@@ -7,6 +7,7 @@ import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
 import type { OpenRuntimeOptions } from '../open.ts'
+import { judge } from '../conditions.ts'
 import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
 import { ReplicaLogs } from './log-buffer.ts'
 import { ReplicaProcess } from './replica-process.ts'
@@ -70,6 +71,16 @@ class ProcessRuntime implements Runtime {
     this.#owner = owner
     this.#warden = warden
     this.#lock = lock
+  }
+
+  /** One gateway uses a data folder, so it is its turn all the time. */
+  async *terms(signal: AbortSignal): AsyncGenerator<AbortSignal> {
+    if (!signal.aborted) yield signal
+  }
+
+  /** Processes are nobody's but ours. */
+  onDrift(): () => void {
+    return () => undefined
   }
 
   async apply(workload: Workload): Promise<void> {
@@ -279,34 +290,12 @@ class RunningWorkload {
 
   #judge(replicas: readonly Replica[]): void {
     const { replicas: desired, generation } = this.#wanted
-    const ready = replicas.filter(({ phase }) => phase === 'ready').length
-    const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
-    const refusal = this.#refusal()
-    if (refusal !== undefined) {
-      for (const type of ['Accepted', 'Ready', 'Progressing'] as const) this.#condition(type, 'False', refusal.reason, refusal.message)
-      return
+    const refused = this.#refusal()
+    for (const judged of judge({ desired, generation, replicas, ...(refused === undefined ? {} : { refused }) })) {
+      const before = this.#conditions.get(judged.type)
+      const lastTransitionAt = before?.status === judged.status ? before.lastTransitionAt : new Date().toISOString()
+      this.#conditions.set(judged.type, { ...judged, lastTransitionAt })
     }
-    this.#condition('Accepted', 'True', 'Accepted', 'The workload can run here.')
-    const trouble = replicas.find(
-      ({ phase, reason, restarts }) => phase === 'backoff' || (phase === 'starting' && restarts > 0 && reason !== undefined),
-    )
-    if (desired === 0) this.#condition('Ready', 'False', 'Stopped', 'replicaCount is 0.')
-    else if (ready === desired && current === desired && replicas.length === desired)
-      this.#condition('Ready', 'True', 'Ready', `${ready} of ${desired} replicas are ready.`)
-    else this.#condition('Ready', 'False', trouble?.reason ?? 'NotReady', trouble?.message ?? `${ready} of ${desired} replicas are ready.`)
-    const moving = current < desired || replicas.length > desired
-    this.#condition(
-      'Progressing',
-      moving ? 'True' : 'False',
-      moving ? 'Rolling' : 'Complete',
-      `${current} of ${desired} replicas run the present generation.`,
-    )
-  }
-
-  #condition(type: Condition['type'], status: Condition['status'], reason: string, message: string): void {
-    const before = this.#conditions.get(type)
-    const lastTransitionAt = before?.status === status ? before.lastTransitionAt : new Date().toISOString()
-    this.#conditions.set(type, { type, status, reason, message, lastTransitionAt })
   }
 }
 

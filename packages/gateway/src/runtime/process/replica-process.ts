@@ -5,9 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { endMarked, newMark } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
+import { LineCutter } from '../../lib/line-cutter.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
-import { LineCutter, type LogBuffer, type ReplicaLogs } from './log-buffer.ts'
+import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 
 export interface ReplicaOptions {
   readonly name: string

@@ -1,0 +1,102 @@
+import { z } from 'zod'
+
+const labelText = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label: lower case letters, digits and '-'")
+const quantities = z.record(
+  z.string(),
+  z.string().regex(/^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/, "must be a quantity of Kubernetes, for example '250m' or '512Mi'"),
+)
+/** A part of a manifest that is passed on as it is; the cluster checks it. */
+const manifestPart = z.record(z.string(), z.unknown())
+
+/** What an operator may say of pods, for all of them and for some. */
+const podFields = {
+  port: z.int().min(1).max(65_535),
+  path: z.string().startsWith('/'),
+  command: z.array(z.string()),
+  args: z.array(z.string()),
+  requests: quantities,
+  limits: quantities,
+  probe: z.discriminatedUnion('type', [
+    z.strictObject({ type: z.literal('tcp') }),
+    z.strictObject({ type: z.literal('http'), path: z.string().startsWith('/') }),
+  ]),
+  startTimeoutSeconds: z.int().min(1).max(86_400),
+  drainSeconds: z.int().min(0).max(3600),
+  stopGraceSeconds: z.int().min(1).max(86_400),
+  runAsUser: z.int().min(0),
+  runAsGroup: z.int().min(0),
+  volumes: z.array(
+    z.strictObject({ name: labelText, mountPath: z.string().startsWith('/'), readOnly: z.boolean().default(false), source: manifestPart }),
+  ),
+  nodeSelector: z.record(z.string(), z.string()),
+  tolerations: z.array(manifestPart),
+  annotations: z.record(z.string(), z.string()),
+}
+
+/** Workloads on a cluster. */
+export const KubernetesConfig = z.strictObject({
+  /** Path of a kubeconfig. Unset: the pod's own account, else `KUBECONFIG`, else `~/.kube/config`. */
+  kubeconfig: z.string().optional(),
+  context: z.string().optional(),
+  namespace: labelText.default('adapter'),
+  /** Tells the objects of several gateways apart that share a namespace but no store. */
+  installation: labelText.default('mcp-gateway'),
+  /** Of several gateways one writes to the cluster; when it has not been heard of for so long, another takes over. */
+  leaseSeconds: z.int().min(4).max(3600).default(8),
+  /** How replicas are called: by the address of the pod, or by its name in the cluster's DNS. */
+  address: z.enum(['ip', 'dns']).default('ip'),
+  clusterDomain: z.string().default('cluster.local'),
+  /** What servers are told to listen on; `::` where pods have IPv6 addresses. */
+  listenAddress: z.string().default('0.0.0.0'),
+  /** Comes before image names: `localhost:5000`, `registry.example.com/team`. Empty: names are complete. */
+  registry: z.string().default(''),
+  /** Other registries, by the first part of an image name, which they replace: `{"ghcr": "ghcr.io/acme"}`. */
+  registries: z.record(z.string(), z.string()).default({}),
+  imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).default('Always'),
+  imagePullSecrets: z.array(z.string()).default([]),
+  serviceAccount: z.string().default('default'),
+  /** For workloads with `useWorkloadIdentity`. */
+  workloadIdentity: z
+    .strictObject({ serviceAccount: z.string().default('workload-sa'), annotations: z.record(z.string(), z.string()).default({}) })
+    .prefault({}),
+  pod: z
+    .strictObject({
+      /** Where servers listen, which they are told by `PORT`. Tools say it themselves. */
+      port: podFields.port.default(8000),
+      path: podFields.path.default('/mcp'),
+      /** Empty: as the image says. */
+      command: podFields.command.default([]),
+      args: podFields.args.default([]),
+      requests: podFields.requests.default({ cpu: '250m', memory: '256Mi' }),
+      limits: podFields.limits.default({ cpu: '1', memory: '512Mi', 'ephemeral-storage': '2Gi' }),
+      probe: podFields.probe.default({ type: 'tcp' }),
+      /** Until it first answers its probe. */
+      startTimeoutSeconds: podFields.startTimeoutSeconds.default(120),
+      /** Between leaving the directory and SIGTERM, for calls that are under way. */
+      drainSeconds: podFields.drainSeconds.default(5),
+      /** From SIGTERM to SIGKILL. */
+      stopGraceSeconds: podFields.stopGraceSeconds.default(25),
+      /** 0: the user that the image names, which may not be root. */
+      runAsUser: podFields.runAsUser.default(1100),
+      runAsGroup: podFields.runAsGroup.default(1100),
+      volumes: podFields.volumes.default([]),
+      nodeSelector: podFields.nodeSelector.default({}),
+      tolerations: podFields.tolerations.default([]),
+      annotations: podFields.annotations.default({}),
+    })
+    .prefault({}),
+  /** What is different for some: the first entry whose patterns fit counts. Requests, limits, node selectors and annotations are added, all else replaces. */
+  overrides: z
+    .array(
+      z
+        .strictObject(podFields)
+        .partial()
+        .extend({
+          /** `name:version` of the image, and the name of the adapter or tool; `*` and `?` as in `access.images`. */
+          image: z.string().default('*'),
+          name: z.string().default('*'),
+        }),
+    )
+    .default([]),
+})
+export type KubernetesConfig = z.output<typeof KubernetesConfig>

@@ -1,0 +1,41 @@
+import type { Condition, Replica } from '../core/workload.ts'
+
+export interface Judged {
+  readonly desired: number
+  readonly generation: number
+  readonly replicas: readonly Replica[]
+  /** Why it can not run here at all. */
+  readonly refused?: { readonly reason: string; readonly message: string }
+}
+
+/** What the replicas of a workload say of it. Since when, only its runtime can tell. */
+export function judge({ desired, generation, replicas, refused }: Judged): Omit<Condition, 'lastTransitionAt'>[] {
+  if (refused !== undefined) return (['Accepted', 'Ready', 'Progressing'] as const).map((type) => ({ type, status: 'False', ...refused }))
+  const ready = replicas.filter(({ phase }) => phase === 'ready').length
+  const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
+  const isReady = desired > 0 && ready === desired && current === desired && replicas.length === desired
+  const trouble = replicas.find(
+    ({ phase, reason, restarts }) =>
+      phase === 'backoff' || (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
+  )
+  const count = `${ready} of ${desired} replicas are ready.`
+  const moving = current < desired || replicas.length > desired
+  return [
+    { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The workload can run here.' },
+    {
+      type: 'Ready',
+      status: isReady ? 'True' : 'False',
+      ...(desired === 0
+        ? { reason: 'Stopped', message: 'replicaCount is 0.' }
+        : isReady
+          ? { reason: 'Ready', message: count }
+          : { reason: trouble?.reason ?? 'NotReady', message: trouble?.message ?? count }),
+    },
+    {
+      type: 'Progressing',
+      status: moving ? 'True' : 'False',
+      reason: moving ? 'Rolling' : 'Complete',
+      message: `${current} of ${desired} replicas run the present generation.`,
+    },
+  ]
+}

@@ -1,0 +1,189 @@
+import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
+import type { Pod } from 'kubernetes-types/core/v1.js'
+import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import type { ReplicaDirectory } from '../../core/directory.ts'
+import type { Replica } from '../../core/workload.ts'
+import { Parts } from '../../lib/parts.ts'
+import type { Log } from '../../telemetry/log.ts'
+import type { WorkloadRef } from '../runtime.ts'
+import { metadataOnly, type KubernetesApi, type KubernetesObject } from './api.ts'
+import { annotation, ourSelector, ownerOf } from './labels.ts'
+import { ListWatch } from './list-watch.ts'
+import { collection, kinds, type Kind } from './kinds.ts'
+import { missingReplica, replicaOf } from './replica.ts'
+import { historyOf, withheldOf } from './render.ts'
+
+export interface ClusterViewOptions {
+  readonly api: KubernetesApi
+  readonly settings: KubernetesConfig
+  readonly directory: ReplicaDirectory
+  readonly log: Log
+}
+
+/** What exists of a workload. */
+export interface Sight {
+  readonly uid: string
+  readonly statefulSet: StatefulSet | undefined
+  readonly pods: readonly Pod[]
+  readonly replicas: readonly Replica[]
+  readonly desired: number
+  /** Why it does not run though it is wanted. */
+  readonly refused?: { readonly reason: string; readonly message: string }
+}
+
+/** What the cluster has of ours, kept current by watching, and told to the directory. */
+export class ClusterView implements AsyncDisposable {
+  readonly #options: ClusterViewOptions
+  readonly #parts = new Parts()
+  readonly #objects = new Map<Kind, ListWatch<KubernetesObject>>()
+  /** By the names of workloads and of pods. */
+  readonly #pods = new Map<string, Map<string, Pod>>()
+  readonly #listeners = new Set<(name: string) => void>()
+
+  private constructor(options: ClusterViewOptions) {
+    this.#options = options
+  }
+
+  /** @throws what the first lists throw */
+  static async open(options: ClusterViewOptions): Promise<ClusterView> {
+    const view = new ClusterView(options)
+    const { api, settings, log } = options
+    const labelSelector = ourSelector(settings.installation)
+    const watched = { api, log, labelSelector }
+    try {
+      await Promise.all([
+        ...kinds.map(async (kind) => {
+          const accept = kind === 'StatefulSet' ? {} : { accept: metadataOnly }
+          const changed = (before: KubernetesObject | undefined, now: KubernetesObject | undefined): void =>
+            view.#objectChanged(kind, before, now)
+          view.#objects.set(
+            kind,
+            view.#parts.use(await ListWatch.open({ ...watched, ...accept, path: collection(kind, settings.namespace), changed })),
+          )
+        }),
+        ListWatch.open<Pod>({
+          ...watched,
+          path: collection('Pod', settings.namespace),
+          changed: (before, now) => view.#podChanged(before, now),
+        }).then((pods) => view.#parts.use(pods)),
+      ])
+    } catch (error) {
+      await view[Symbol.asyncDispose]()
+      throw error
+    }
+    // A StatefulSet may have been listed before the others were.
+    for (const { name } of view.workloads()) view.#publish(name)
+    return view
+  }
+
+  /** Calls back when an object of a workload was made, changed or deleted, by whomever; not for changes of status. */
+  onChange(listener: (name: string) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Resolves when something is so that was not yet, or when the signal aborts. */
+  until(condition: () => boolean, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal.aborted || condition()) return resolve()
+      const done = (): void => {
+        stop()
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      const stop = this.onChange(() => {
+        if (condition()) done()
+      })
+      signal.addEventListener('abort', done, { once: true })
+    })
+  }
+
+  get(kind: Kind, name: string): KubernetesObject | undefined {
+    return this.#objects.get(kind)?.get(name)
+  }
+
+  /** Every workload of which there is something. */
+  workloads(): WorkloadRef[] {
+    const found = new Map<string, WorkloadRef>()
+    const pods = [...this.#pods.values()].flatMap((each) => [...each.values()])
+    for (const object of [...[...this.#objects.values()].flatMap((each) => [...each.values()]), ...pods]) {
+      const owner = this.#owner(object)
+      if (owner !== undefined) found.set(`${owner.name} ${owner.uid}`, owner)
+    }
+    return [...found.values()]
+  }
+
+  /** Undefined when nothing of it runs or is to run. */
+  see(name: string): Sight | undefined {
+    const { settings } = this.#options
+    const statefulSet = this.get('StatefulSet', name) as StatefulSet | undefined
+    const all = [...(this.#pods.get(name)?.values() ?? [])]
+    const uid = this.#owner(statefulSet ?? all[0])?.uid
+    if (uid === undefined) return undefined
+    const pods = all.filter((pod) => this.#owner(pod)?.uid === uid)
+    const context = {
+      ...settings,
+      name,
+      path: statefulSet?.metadata?.annotations?.[annotation.path] ?? '/',
+      history: historyOf(statefulSet),
+    }
+    const found = pods.map((pod) => replicaOf(pod, context))
+    // Of a StatefulSet that somebody has deleted, the pods go: there is nothing to stop, and nobody to wait in vain for.
+    const desired = statefulSet?.spec?.replicas ?? Math.max(1, pods.length)
+    const missing = Array.from({ length: desired }, (_, index) => index).filter(
+      (index) => !found.some((replica) => replica.index === index),
+    )
+    const replicas = [...found, ...missing.map((index) => missingReplica(index, context))].toSorted((a, b) => a.index - b.index)
+    const withheld = withheldOf(statefulSet)
+    const sight = { uid, statefulSet, pods, replicas, desired: withheld?.replicas ?? desired }
+    return withheld === undefined ? sight : { ...sight, refused: { reason: withheld.reason, message: withheld.message } }
+  }
+
+  #owner(object: KubernetesObject | undefined): WorkloadRef | undefined {
+    return ownerOf(object?.metadata, this.#options.settings.installation)
+  }
+
+  #objectChanged(kind: Kind, before: KubernetesObject | undefined, now: KubernetesObject | undefined): void {
+    const name = this.#owner(now ?? before)?.name
+    if (name === undefined) return
+    if (kind === 'StatefulSet') this.#publish(name)
+    if (looksOf([before?.metadata]) === looksOf([now?.metadata])) return
+    for (const listener of this.#listeners) listener(name)
+  }
+
+  #podChanged(before: Pod | undefined, now: Pod | undefined): void {
+    const pod = now ?? before
+    const name = this.#owner(pod)?.name
+    if (name === undefined) return
+    const pods = this.#pods.get(name) ?? new Map<string, Pod>()
+    this.#pods.set(name, pods)
+    if (now === undefined) pods.delete(pod?.metadata?.name ?? '')
+    else pods.set(now.metadata?.name ?? '', now)
+    if (pods.size === 0) this.#pods.delete(name)
+    this.#publish(name)
+  }
+
+  #publish(name: string): void {
+    const { directory } = this.#options
+    const sight = this.see(name)
+    if (sight === undefined) directory.delete(name)
+    else {
+      const { uid, desired, replicas, refused } = sight
+      directory.set(name, { uid, desiredReplicas: desired, replicas, ...(refused === undefined ? {} : { refused: refused.message }) })
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts[Symbol.asyncDispose]()
+  }
+}
+
+/** What tells whether anybody has changed objects. Where there is a generation, status is no part of it. */
+export function looksOf(objects: readonly (ObjectMeta | undefined)[]): string {
+  return JSON.stringify(
+    objects.map(({ uid, generation, resourceVersion, labels, annotations } = {}) =>
+      generation === undefined ? [uid, resourceVersion] : [uid, generation, labels, annotations],
+    ),
+  )
+}

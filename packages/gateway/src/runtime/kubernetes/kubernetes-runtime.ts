@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto'
+import { hostname } from 'node:os'
+import type { Event } from 'kubernetes-types/core/v1.js'
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import { ReplicaDirectory } from '../../core/directory.ts'
+import type { Condition, Workload, WorkloadStatus } from '../../core/workload.ts'
+import type { Log } from '../../telemetry/log.ts'
+import { judge } from '../conditions.ts'
+import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
+import { KubernetesApi } from './api.ts'
+import { ClusterView, type Sight } from './cluster-view.ts'
+import { collection } from './kinds.ts'
+import { annotation } from './labels.ts'
+import { leaseTerms } from './lease.ts'
+import { readLogs } from './logs.ts'
+import { Writer } from './writer.ts'
+
+export interface OpenKubernetesRuntimeOptions {
+  readonly settings: KubernetesConfig
+  readonly log: Log
+}
+
+/**
+ * Workloads as StatefulSets of a cluster.
+ * @throws Error when the cluster can not be reached or does not let us look at it
+ */
+export async function openKubernetesRuntime({ settings, log }: OpenKubernetesRuntimeOptions): Promise<Runtime> {
+  const api = await KubernetesApi.open(settings)
+  const directory = new ReplicaDirectory()
+  try {
+    const view = await ClusterView.open({ api, settings, directory, log })
+    return new KubernetesRuntime(api, { settings, log }, view, directory)
+  } catch (error) {
+    await api[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+class KubernetesRuntime implements Runtime {
+  readonly name = 'kubernetes'
+  readonly directory: ReplicaDirectory
+  readonly #api: KubernetesApi
+  readonly #settings: KubernetesConfig
+  readonly #view: ClusterView
+  readonly #writer: Writer
+  readonly #log: Log
+  readonly #holder = `${hostname()}_${randomUUID()}`
+
+  constructor(api: KubernetesApi, { settings, log }: OpenKubernetesRuntimeOptions, view: ClusterView, directory: ReplicaDirectory) {
+    this.#api = api
+    this.#settings = settings
+    this.#log = log
+    this.#view = view
+    this.directory = directory
+    this.#writer = new Writer({ api, settings, view, changed: (name, signal) => directory.changed(name, signal) })
+  }
+
+  terms(signal: AbortSignal, report: (problem: string | undefined) => void): AsyncIterable<AbortSignal> {
+    const { namespace, installation, leaseSeconds } = this.#settings
+    const lease = { api: this.#api, namespace, name: installation, holder: this.#holder, durationSeconds: leaseSeconds, log: this.#log }
+    return leaseTerms(lease, signal, report)
+  }
+
+  onDrift(listener: (name: string) => void): () => void {
+    return this.#view.onChange(listener)
+  }
+
+  async apply(workload: Workload, signal: AbortSignal): Promise<void> {
+    await this.#writer.apply(workload, signal)
+  }
+
+  async remove(ref: WorkloadRef, signal: AbortSignal): Promise<void> {
+    await this.#writer.remove(ref, signal)
+  }
+
+  async list(): Promise<readonly WorkloadRef[]> {
+    return this.#view.workloads()
+  }
+
+  async status(name: string): Promise<WorkloadStatus | undefined> {
+    const sight = this.#view.see(name)
+    if (sight?.statefulSet === undefined) return undefined
+    const { annotations = {} } = sight.statefulSet.metadata ?? {}
+    const generation = Number(annotations[annotation.generation] ?? 0)
+    const { uid, desired, replicas, refused } = await this.#explained(sight)
+    return {
+      name,
+      uid,
+      observedGeneration: generation,
+      image: annotations[annotation.image] ?? '',
+      desiredReplicas: desired,
+      replicas,
+      conditions: judge({ desired, generation, replicas, ...(refused === undefined ? {} : { refused }) }).map((judged) => ({
+        ...judged,
+        lastTransitionAt: since(judged.type, sight),
+      })),
+    }
+  }
+
+  async logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
+    const { directory } = this
+    return readLogs(
+      {
+        api: this.#api,
+        settings: this.#settings,
+        workload: name,
+        query,
+        entry: () => directory.get(name),
+        changed: (until) => directory.changed(name, until),
+      },
+      signal,
+    )
+  }
+
+  /** Why pods are missing (a quota, a webhook that refuses), only events tell. */
+  async #explained(sight: Sight): Promise<Sight> {
+    const { statefulSet, replicas, pods } = sight
+    if (pods.length >= replicas.length || statefulSet === undefined) return sight
+    const { items } = await this.#api.list<Event>(collection('Event', this.#settings.namespace), AbortSignal.timeout(5000), {
+      query: { fieldSelector: `involvedObject.uid=${statefulSet.metadata?.uid},type=Warning` },
+    })
+    const last = items.toSorted((a, b) => timeOf(a) - timeOf(b)).at(-1)
+    if (last === undefined) return sight
+    const { reason = 'Warning', message = '' } = last
+    const podNames = new Set(pods.map(({ metadata }) => metadata?.name))
+    return { ...sight, replicas: replicas.map((replica) => (podNames.has(replica.name) ? replica : { ...replica, reason, message })) }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#view[Symbol.asyncDispose]()
+    await this.#api[Symbol.asyncDispose]()
+  }
+}
+
+function timeOf({ lastTimestamp, eventTime, metadata }: Event): number {
+  return Date.parse(lastTimestamp ?? eventTime ?? metadata.creationTimestamp ?? '')
+}
+
+/** Since when a condition is as it is, by the times that the cluster keeps: the same at all gateways. */
+function since(type: Condition['type'], { statefulSet, pods }: Sight): string {
+  const times = pods.flatMap(({ metadata, status }) =>
+    type === 'Ready'
+      ? (status?.conditions ?? []).filter((condition) => condition.type === 'Ready').map(({ lastTransitionTime }) => lastTransitionTime)
+      : type === 'Progressing'
+        ? [metadata?.creationTimestamp]
+        : [],
+  )
+  const newest = Math.max(...[statefulSet?.metadata?.creationTimestamp, ...times].map((time) => Date.parse(time ?? '') || 0))
+  return new Date(newest).toISOString()
+}

@@ -1,0 +1,131 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Lease } from 'kubernetes-types/coordination/v1.js'
+import type { Log } from '../../telemetry/log.ts'
+import { KubernetesError, type KubernetesApi } from './api.ts'
+import { collection } from './kinds.ts'
+
+export interface LeaseOptions {
+  readonly api: KubernetesApi
+  readonly namespace: string
+  readonly name: string
+  /** Who we are; nobody else's. */
+  readonly holder: string
+  /** After so long without a renewal, somebody else may take it. */
+  readonly durationSeconds: number
+  readonly log: Log
+}
+
+/**
+ * The terms in which we hold a Lease, as client-go's leader election has them: one holds it and renews it, the others take it once it has not changed for its
+ * duration, by their own clocks. A term ends well before that when it can not be renewed, so that no two write at a time.
+ * `report` is told why there is no term, and that there is one.
+ */
+export async function* leaseTerms(
+  options: LeaseOptions,
+  signal: AbortSignal,
+  report: (problem: string | undefined) => void,
+): AsyncGenerator<AbortSignal> {
+  const retryMs = (options.durationSeconds * 1000) / 4
+  const others = new Observed()
+  while (!signal.aborted) {
+    let held: Lease | undefined
+    try {
+      held = await acquire(options, others, signal)
+      report(undefined)
+    } catch (error) {
+      if (signal.aborted) return
+      report(error instanceof Error ? error.message : String(error))
+    }
+    if (held === undefined) {
+      await sleep(retryMs * (0.75 + Math.random() / 2), undefined, { signal }).catch(() => undefined)
+      continue
+    }
+    options.log.info({ lease: options.name }, 'leading: this gateway writes to the cluster')
+    const term = new AbortController()
+    const renewing = renew(options, held, retryMs, term, signal)
+    try {
+      yield AbortSignal.any([term.signal, signal])
+    } finally {
+      const lost = term.signal.aborted
+      term.abort()
+      const last = await renewing
+      if (lost) options.log.warn({ lease: options.name }, 'no longer leading')
+      else await release(options, last)
+    }
+  }
+}
+
+/** When a Lease of somebody else was last seen to change. */
+class Observed {
+  #version: string | undefined
+  #at = 0
+
+  /** How long it has not changed. */
+  ageMs(lease: Lease): number {
+    const version = lease.metadata?.resourceVersion
+    if (version !== this.#version) {
+      this.#version = version
+      this.#at = performance.now()
+    }
+    return performance.now() - this.#at
+  }
+}
+
+/** The Lease as it is held from now on; undefined while somebody else holds it. */
+async function acquire(options: LeaseOptions, others: Observed, signal: AbortSignal): Promise<Lease | undefined> {
+  const { api, namespace, name, holder } = options
+  const path = collection('Lease', namespace)
+  const found = await api.find<Lease>(`${path}/${name}`, signal)
+  try {
+    if (found === undefined) {
+      const lease: Lease = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name, namespace }, spec: spec(options, 0) }
+      return await api.json<Lease>('POST', path, signal, { body: lease })
+    }
+    const { holderIdentity = '', leaseDurationSeconds = 0, leaseTransitions = 0 } = found.spec ?? {}
+    const free = holderIdentity === '' || holderIdentity === holder || others.ageMs(found) > leaseDurationSeconds * 1000
+    return free ? await write(options, { ...found, spec: spec(options, leaseTransitions + 1) }, signal) : undefined
+  } catch (error) {
+    // Somebody was faster.
+    if (error instanceof KubernetesError && error.status === 409) return undefined
+    throw error
+  }
+}
+
+/** Until the term ends, which it does when the Lease is lost or can not be renewed in time. Gives the Lease as it was last. */
+async function renew(options: LeaseOptions, first: Lease, everyMs: number, term: AbortController, signal: AbortSignal): Promise<Lease> {
+  const ended = AbortSignal.any([term.signal, signal])
+  const deadlineMs = (options.durationSeconds * 1000 * 2) / 3
+  let held = first
+  // Whatever a request hangs on, the term ends.
+  let watchdog = setTimeout(() => term.abort(), deadlineMs)
+  while (!ended.aborted) {
+    await sleep(everyMs, undefined, { signal: ended }).catch(() => undefined)
+    const begun = performance.now()
+    try {
+      held = await write(options, { ...held, spec: spec(options, held.spec?.leaseTransitions ?? 0) }, ended)
+      clearTimeout(watchdog)
+      watchdog = setTimeout(() => term.abort(), deadlineMs - (performance.now() - begun))
+    } catch (error) {
+      if (error instanceof KubernetesError && (error.status === 409 || error.status === 404)) term.abort()
+      else if (!ended.aborted) options.log.warn({ lease: options.name, err: error }, 'the lease could not be renewed, trying again')
+    }
+  }
+  clearTimeout(watchdog)
+  return held
+}
+
+/** So that the next one need not wait. It takes its time to expire if this fails. */
+async function release(options: LeaseOptions, held: Lease): Promise<void> {
+  const freed = { ...held, spec: { ...held.spec, holderIdentity: '' } }
+  await write(options, freed, AbortSignal.timeout(2000)).catch(() => undefined)
+}
+
+function write({ api, namespace, name }: LeaseOptions, lease: Lease, signal: AbortSignal): Promise<Lease> {
+  return api.json<Lease>('PUT', `${collection('Lease', namespace)}/${name}`, signal, { body: lease })
+}
+
+function spec({ holder, durationSeconds }: LeaseOptions, leaseTransitions: number): NonNullable<Lease['spec']> {
+  // Of MicroTime, the fraction has six digits.
+  const renewTime = new Date().toISOString().replace('Z', '000Z')
+  return { holderIdentity: holder, leaseDurationSeconds: durationSeconds, renewTime, leaseTransitions }
+}

@@ -1,0 +1,115 @@
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import type { DirectoryEntry } from '../../core/directory.ts'
+import { LineCutter } from '../../lib/line-cutter.ts'
+import type { LogQuery } from '../runtime.ts'
+import { KubernetesError, type KubernetesApi } from './api.ts'
+import { collection } from './kinds.ts'
+import { containerName } from './render.ts'
+
+export interface LogSource {
+  readonly api: KubernetesApi
+  readonly settings: KubernetesConfig
+  readonly workload: string
+  readonly query: LogQuery
+  /** What is known of the workload now. */
+  readonly entry: () => DirectoryEntry | undefined
+  /** Resolves at the next change of it, or when the signal aborts. */
+  readonly changed: (signal: AbortSignal) => Promise<void>
+}
+
+/** The lines of a replica, from the cluster; undefined when there is no such replica or no instance before the present one. */
+export async function readLogs(source: LogSource, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
+  const { query } = source
+  const replica = present(source)
+  if (replica === undefined) return undefined
+  if (query.previous && (replica.restarts === 0 || replica.lastExit === undefined)) return undefined
+  const first = await open(source, query, signal)
+  if (query.previous || !query.follow) return first ?? (query.previous ? undefined : nothing())
+  return follow(source, first, replica.startedAt, signal)
+}
+
+/** Goes on with the next instance when one ends, until the replica is gone for good. */
+async function* follow(
+  source: LogSource,
+  first: AsyncIterable<string> | undefined,
+  startedAt: number | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  let lines = first
+  let seen = lines === undefined ? undefined : startedAt
+  for (;;) {
+    if (lines !== undefined) yield* lines
+    let next = present(source)
+    while (next !== undefined && (next.startedAt === undefined || next.startedAt === seen) && !signal.aborted) {
+      await source.changed(signal)
+      next = present(source)
+    }
+    if (next === undefined || signal.aborted) return
+    seen = next.startedAt
+    lines = await open(source, { ...source.query, tail: Number.POSITIVE_INFINITY }, signal)
+  }
+}
+
+function present({ entry, query }: LogSource) {
+  return entry()?.replicas.find(({ index }) => index === query.replica)
+}
+
+async function* nothing(): AsyncGenerator<string> {}
+
+/** Undefined when the container has not written anything yet, or its output is not kept any more. */
+async function open(
+  { api, settings, workload }: LogSource,
+  query: LogQuery,
+  signal: AbortSignal,
+): Promise<AsyncIterable<string> | undefined> {
+  const { replica, tail, since, follow: following, previous } = query
+  const path = `${collection('Pod', settings.namespace)}/${workload}-${replica}/log`
+  try {
+    const stream = await api.stream(
+      path,
+      signal,
+      {
+        accept: '*/*',
+        query: {
+          container: containerName(workload),
+          // The server counts in whole seconds, and tells exact times.
+          timestamps: true,
+          ...(Number.isFinite(tail) ? { tailLines: tail } : {}),
+          ...(since === undefined ? {} : { sinceTime: new Date(Math.floor(since.getTime() / 1000) * 1000).toISOString() }),
+          follow: following,
+          previous,
+        },
+      },
+      0,
+    )
+    return linesSince(stream, since, signal)
+  } catch (error) {
+    // 400: it waits to be started; 404: its pod is missing.
+    if (error instanceof KubernetesError && (error.status === 400 || error.status === 404)) return undefined
+    throw error
+  }
+}
+
+async function* linesSince(stream: AsyncIterable<Buffer>, since: Date | undefined, signal: AbortSignal): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  let lines: string[] = []
+  const cutter = new LineCutter((line) => lines.push(line))
+  const take = (): string[] => {
+    const cut = lines
+    lines = []
+    return cut.flatMap((line) => {
+      const space = line.indexOf(' ')
+      return since !== undefined && Date.parse(line.slice(0, space)) < since.getTime() ? [] : [line.slice(space + 1)]
+    })
+  }
+  try {
+    for await (const chunk of stream) {
+      cutter.write(decoder.decode(chunk, { stream: true }))
+      yield* take()
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+  cutter.end()
+  yield* take()
+}

@@ -1,0 +1,104 @@
+import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.js'
+import type { Replica } from '../../core/workload.ts'
+import { annotation } from './labels.ts'
+import { containerName, serviceName, type TemplateHistory } from './render.ts'
+
+export interface ReplicaContext {
+  readonly name: string
+  readonly path: string
+  readonly history: TemplateHistory
+  /** How replicas are called: by address, or by name in the namespace and domain. */
+  readonly address: 'ip' | 'dns'
+  readonly namespace: string
+  readonly clusterDomain: string
+}
+
+/** A pod of a workload as the rest of the gateway knows it. Pure. */
+export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
+  const { name, path, history } = context
+  const podName = pod.metadata?.name ?? ''
+  const container = pod.status?.containerStatuses?.find((each) => each.name === containerName(name))
+  const startedAt = container?.state?.running?.startedAt
+  const origin = originOf(pod, context)
+  const lastExit = lastExitOf(container)
+  return {
+    name: podName,
+    index: indexOf(podName),
+    ...stateOf(pod, container, lastExit?.message),
+    ...(origin === undefined ? {} : { origin }),
+    path,
+    ...(startedAt === undefined ? {} : { startedAt: Date.parse(startedAt) }),
+    generation: history[pod.metadata?.annotations?.[annotation.template] ?? ''] ?? 0,
+    restarts: container?.restartCount ?? 0,
+    ...(lastExit === undefined ? {} : { lastExit }),
+  }
+}
+
+/** A replica that is wanted and has no pod. */
+export function missingReplica(index: number, { name, path }: ReplicaContext): Replica {
+  return { name: `${name}-${index}`, index, phase: 'pending', path, generation: 0, restarts: 0 }
+}
+
+function indexOf(podName: string): number {
+  return Number(podName.slice(podName.lastIndexOf('-') + 1))
+}
+
+function originOf(pod: Pod, { name, address, namespace, clusterDomain }: ReplicaContext): string | undefined {
+  const ip = pod.status?.podIP
+  const port = pod.spec?.containers[0]?.ports?.[0]?.containerPort
+  if (ip === undefined || ip === '' || port === undefined) return undefined
+  if (address === 'dns') return `http://${pod.metadata?.name}.${serviceName(name)}.${namespace}.svc.${clusterDomain}:${port}`
+  return `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}`
+}
+
+/** Reasons of a container that waits without anything being wrong. */
+const starting = new Set(['ContainerCreating', 'PodInitializing'])
+
+function stateOf(
+  pod: Pod,
+  container: ContainerStatus | undefined,
+  lastWords: string | undefined,
+): Pick<Replica, 'phase' | 'reason' | 'message'> {
+  const { metadata, status } = pod
+  if (metadata?.deletionTimestamp !== undefined) return { phase: 'terminating', reason: 'Stopping' }
+  const conditions = status?.conditions ?? []
+  if (conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True')) return { phase: 'ready' }
+  // Evicted, or refused by its node: the pod itself says why.
+  if (status?.phase === 'Failed') return said('backoff', status.reason ?? 'Failed', status.message)
+  const unscheduled = conditions.find(({ type, status: is }) => type === 'PodScheduled' && is === 'False')
+  if (unscheduled !== undefined) return said('pending', unscheduled.reason ?? 'Unschedulable', unscheduled.message)
+  const { waiting, terminated, running } = container?.state ?? {}
+  if (waiting !== undefined) {
+    const { reason = 'Waiting', message } = waiting
+    return starting.has(reason) ? { phase: 'pending' } : said('backoff', reason, message, lastWords)
+  }
+  if (terminated !== undefined) return said('backoff', terminated.reason ?? 'Exited', endingOf(terminated))
+  const before = container?.lastState?.terminated
+  if (running === undefined) return { phase: 'pending' }
+  return before === undefined ? { phase: 'starting' } : said('starting', before.reason ?? 'Exited', `${endingOf(before)} It runs again.`)
+}
+
+function said(phase: Replica['phase'], reason: string, ...messages: (string | undefined)[]): Pick<Replica, 'phase' | 'reason' | 'message'> {
+  const message = messages.filter((each) => each !== undefined && each !== '').join('. ')
+  return { phase, reason, ...(message === '' ? {} : { message }) }
+}
+
+type Terminated = NonNullable<NonNullable<ContainerStatus['state']>['terminated']>
+
+function endingOf({ exitCode, signal, message, reason }: Terminated): string {
+  const how = signal === undefined || signal === 0 ? `exited with code ${exitCode}` : `was ended by signal ${signal}`
+  const why = reason === undefined || reason === 'Error' || reason === 'Completed' ? '' : ` (${reason})`
+  return `It ${how}${why}${message === undefined || message === '' ? '.' : `. It said last: ${message.trim()}`}`
+}
+
+function lastExitOf(container: ContainerStatus | undefined): Replica['lastExit'] {
+  const terminated = container?.state?.terminated ?? container?.lastState?.terminated
+  if (terminated === undefined) return undefined
+  const { finishedAt, exitCode, signal } = terminated
+  return {
+    at: new Date(finishedAt ?? 0).toISOString(),
+    code: exitCode,
+    ...(signal === undefined || signal === 0 ? {} : { signal: String(signal) }),
+    message: endingOf(terminated),
+  }
+}

@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto'
+import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
+import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import type { Workload } from '../../core/workload.ts'
+import type { WorkloadRef } from '../runtime.ts'
+import { KubernetesError, metadataOnly, type KubernetesApi, type KubernetesObject } from './api.ts'
+import { looksOf, type ClusterView } from './cluster-view.ts'
+import { collection, kinds, type Kind } from './kinds.ts'
+import { fieldManager, label, ourSelector, ownerOf } from './labels.ts'
+import { environmentName, historyOf, renderManifests, serviceName, type Manifests } from './render.ts'
+
+export interface WriterOptions {
+  readonly api: KubernetesApi
+  readonly settings: KubernetesConfig
+  readonly view: ClusterView
+  /** Resolves at the next change of a workload's pods, or when the signal aborts. */
+  readonly changed: (name: string, signal: AbortSignal) => Promise<void>
+}
+
+/** An object stands where ours would, and is not ours to touch. */
+class ForeignObject extends Error {
+  override readonly name = 'ForeignObject'
+
+  constructor(kind: Kind, name: string, namespace: string, cause?: unknown) {
+    super(
+      `The ${kind} '${name}' in the namespace '${namespace}' was not made by this gateway, so it is left alone. Remove it, or choose another name.`,
+      { cause },
+    )
+  }
+}
+
+/**
+ * Makes the cluster have what was rendered, by server-side apply, and takes it away. Whose an object is, is looked at before anything is touched,
+ * and each write says which object it means, so that one which took its place meanwhile is not hit.
+ */
+export class Writer {
+  readonly #options: WriterOptions
+  /** What was applied last and what it looked like then: while both are the same, there is nothing to do. */
+  readonly #applied = new Map<string, { readonly workload: string; readonly looks: string }>()
+
+  constructor(options: WriterOptions) {
+    this.#options = options
+  }
+
+  /** @throws KubernetesError when the cluster refuses, ForeignObject when a name is taken by somebody else */
+  async apply(workload: Workload, signal: AbortSignal): Promise<void> {
+    const digest = createHash('sha256').update(JSON.stringify(workload)).digest('base64')
+    const before = this.#applied.get(workload.name)
+    if (before?.workload === digest && before.looks === this.#looks(workload.name)) return
+    const found = await this.#findOurs(workload.name, signal)
+    const stale = Object.values(found).find(
+      ({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid || metadata.deletionTimestamp !== undefined,
+    )
+    const owner = ownerOf(stale?.metadata, this.#options.settings.installation)
+    if (owner !== undefined) {
+      await this.remove(owner, signal)
+      return this.apply(workload, signal)
+    }
+    const manifests = renderManifests(workload, this.#options.settings, historyOf(found.StatefulSet as StatefulSet | undefined))
+    const looks: (ObjectMeta | undefined)[] = []
+    for (const kind of kinds) {
+      const manifest = manifests[kind]
+      const metadata = found[kind]?.metadata
+      if (manifest === undefined && metadata !== undefined) await this.#delete(kind, metadata, signal)
+      looks.push(manifest === undefined ? undefined : await this.#apply(kind, manifest, metadata, signal))
+    }
+    const applied = { workload: digest, looks: looksOf(looks) }
+    this.#applied.set(workload.name, applied)
+    // Who asks for the status after this must not be told of what was before.
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(viewLagMs)])
+    await this.#options.view.until(() => this.#looks(workload.name) === applied.looks, bounded)
+  }
+
+  /** Resolves when nothing of it is there any more, its pods included. */
+  async remove(ref: WorkloadRef, signal: AbortSignal): Promise<void> {
+    this.#applied.delete(ref.name)
+    const found = await Promise.all(kinds.map(async (kind) => ({ kind, items: await this.#list(kind, ref, signal) })))
+    for (const { kind, items } of found) for (const { metadata } of items) await this.#delete(kind, metadata, signal)
+    for (;;) {
+      const { view, changed } = this.#options
+      const change = changed(ref.name, AbortSignal.any([signal, AbortSignal.timeout(500)]))
+      const left = await Promise.all([this.#list('StatefulSet', ref, signal), this.#list('Pod', ref, signal)])
+      // The view has to know, too: who asks it after this must not be told of what is gone.
+      if (left.every((items) => items.length === 0) && !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid))
+        return
+      await change
+      signal.throwIfAborted()
+    }
+  }
+
+  /** @throws ForeignObject */
+  async #findOurs(name: string, signal: AbortSignal): Promise<Partial<Record<Kind, KubernetesObject>>> {
+    const { api, settings } = this.#options
+    const found = await Promise.all(
+      kinds.map(async (kind) => {
+        const path = `${collection(kind, settings.namespace)}/${objectName(kind, name)}`
+        const object = await api.find<KubernetesObject>(path, signal, { accept: metadataOnly.one })
+        if (object !== undefined && ownerOf(object.metadata, settings.installation)?.name !== name)
+          throw new ForeignObject(kind, objectName(kind, name), settings.namespace)
+        return [kind, object] as const
+      }),
+    )
+    return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as Partial<Record<Kind, KubernetesObject>>
+  }
+
+  async #apply(
+    kind: Kind,
+    manifest: NonNullable<Manifests[Kind]>,
+    before: ObjectMeta | undefined,
+    signal: AbortSignal,
+  ): Promise<ObjectMeta | undefined> {
+    const { api, settings } = this.#options
+    const name = manifest.metadata?.name ?? ''
+    try {
+      const { metadata } = await api.json<KubernetesObject>('PATCH', `${collection(kind, settings.namespace)}/${name}`, signal, {
+        contentType: 'application/apply-patch+yaml',
+        accept: metadataOnly.one,
+        // What others have written is ours to correct only in an object that is ours: one that was made since we looked gives a conflict.
+        query: { fieldManager, force: before !== undefined },
+        body: before === undefined ? manifest : { ...manifest, metadata: { ...manifest.metadata, uid: before.uid } },
+      })
+      return metadata
+    } catch (error) {
+      if (before === undefined && error instanceof KubernetesError && error.status === 409)
+        throw new ForeignObject(kind, name, settings.namespace, error)
+      throw error
+    }
+  }
+
+  async #delete(kind: Kind, metadata: ObjectMeta | undefined, signal: AbortSignal): Promise<void> {
+    const { api, settings } = this.#options
+    try {
+      await api.json('DELETE', `${collection(kind, settings.namespace)}/${metadata?.name}`, signal, {
+        body: {
+          apiVersion: 'v1',
+          kind: 'DeleteOptions',
+          // Stays until its pods are gone, whether or not we live to see it.
+          propagationPolicy: kind === 'StatefulSet' ? 'Foreground' : 'Background',
+          preconditions: { uid: metadata?.uid },
+        },
+      })
+    } catch (error) {
+      if (error instanceof KubernetesError && (error.status === 404 || error.status === 409)) return
+      throw error
+    }
+  }
+
+  async #list(kind: Kind | 'Pod', { name, uid }: WorkloadRef, signal: AbortSignal): Promise<KubernetesObject[]> {
+    const { api, settings } = this.#options
+    const labelSelector = `${ourSelector(settings.installation)},${label.name}=${name},${label.uid}=${uid}`
+    const { items } = await api.list<KubernetesObject>(collection(kind, settings.namespace), signal, {
+      accept: metadataOnly.list,
+      query: { labelSelector },
+    })
+    return items
+  }
+
+  #looks(name: string): string {
+    return looksOf(kinds.map((kind) => this.#options.view.get(kind, objectName(kind, name))?.metadata))
+  }
+}
+
+/** How long the view may take to see what was written; it is behind by that much only while the watch is broken. */
+const viewLagMs = 2000
+
+function objectName(kind: Kind, name: string): string {
+  return kind === 'Secret' ? environmentName(name) : kind === 'Service' ? serviceName(name) : name
+}

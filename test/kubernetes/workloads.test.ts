@@ -1,0 +1,322 @@
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
+import type { Pod } from 'kubernetes-types/core/v1.js'
+import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { parse } from 'yaml'
+import type { Workload, WorkloadStatus } from '../../packages/gateway/src/core/workload.ts'
+import type { Runtime } from '../../packages/gateway/src/runtime/runtime.ts'
+import { TestNamespace } from './fixtures/cluster.ts'
+
+const signal = new AbortController().signal
+let namespace: TestNamespace
+const runtimes: Runtime[] = []
+beforeAll(async () => {
+  namespace = await TestNamespace.open()
+})
+afterEach(async () => {
+  for (const runtime of runtimes.splice(0)) {
+    for (const ref of await runtime.list(signal)) await runtime.remove(ref, signal)
+    await runtime[Symbol.asyncDispose]()
+  }
+})
+afterAll(() => namespace[Symbol.asyncDispose]())
+
+const open = async (...settings: Parameters<TestNamespace['openRuntime']>): Promise<Runtime> => {
+  const runtime = await namespace.openRuntime(...settings)
+  runtimes.push(runtime)
+  return runtime
+}
+const workload = (changes: Partial<Workload> = {}): Workload => ({
+  kind: 'adapter',
+  name: `w-${randomUUID().slice(0, 8)}`,
+  uid: randomUUID(),
+  generation: 1,
+  image: { name: 'contract-server', version: '1.0.0' },
+  environment: { GREETING: 'hello' },
+  replicas: 1,
+  useWorkloadIdentity: false,
+  ...changes,
+})
+const until = (runtime: Runtime, name: string, wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> =>
+  namespace.eventually(async () => {
+    const status = await runtime.status(name)
+    return status !== undefined && wanted(status) ? status : undefined
+  })
+const ready = ({ conditions }: WorkloadStatus): boolean => conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
+const readyMessage = ({ conditions }: WorkloadStatus): string =>
+  conditions.filter(({ type }) => type === 'Ready').map(({ reason, message }) => `${reason}: ${message}`)[0] ?? ''
+
+/** Every object of the kinds that we write, by kind and name. */
+async function inventory(name: string): Promise<Record<string, ObjectMeta>> {
+  const kinds = [
+    ['/apis/apps/v1', 'statefulsets'],
+    ['/api/v1', 'services'],
+    ['/api/v1', 'secrets'],
+    ['/api/v1', 'pods'],
+    ['/apis/policy/v1', 'poddisruptionbudgets'],
+  ] as const
+  const lists = await Promise.all(kinds.map(([group, kind]) => namespace.list<{ metadata: ObjectMeta }>(group, kind)))
+  const all = lists.flatMap((items, index) => items.map(({ metadata }) => [`${kinds[index]?.[1]}/${metadata.name}`, metadata] as const))
+  return Object.fromEntries(all.filter(([key]) => key.includes(name)))
+}
+
+describe('a workload on a cluster', () => {
+  test('is the objects of the documentation, and nothing of them is left when it is removed', async () => {
+    const runtime = await open()
+    const wanted = workload({ replicas: 2 })
+    const { name } = wanted
+    await runtime.apply(wanted, signal)
+    await until(runtime, name, ready)
+    expect(Object.keys(await inventory(name)).toSorted()).toEqual([
+      `poddisruptionbudgets/${name}`,
+      `pods/${name}-0`,
+      `pods/${name}-1`,
+      `secrets/${name}-environment`,
+      `services/${name}-service`,
+      `statefulsets/${name}`,
+    ])
+    await runtime.apply({ ...wanted, generation: 2, replicas: 1, environment: {} }, signal)
+    await until(runtime, name, (status) => status.observedGeneration === 2 && ready(status))
+    expect(Object.keys(await inventory(name)).toSorted()).toEqual([`pods/${name}-0`, `services/${name}-service`, `statefulsets/${name}`])
+    await runtime.remove(wanted, signal)
+    expect(await inventory(name)).toEqual({})
+  })
+
+  test('A19: its pods have no token, no rights, no way to write but to /tmp', async () => {
+    const runtime = await open()
+    const wanted = workload({ environment: {} })
+    await runtime.apply(wanted, signal)
+    await until(runtime, wanted.name, ready)
+    const pod = await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`)
+    expect(pod?.spec?.volumes?.map(({ name }) => name)).toEqual(['tmp'])
+    expect(pod?.spec?.containers[0]?.securityContext).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    })
+  })
+
+  test('values with signs of shells and of Kubernetes arrive as they are', async () => {
+    const runtime = await open()
+    const environment = { A: '$(HOME) $HOME `x` "y"\n\'z\' é', 'dotted.name-1': 'x', HOME: '/data', PORT: '1' }
+    const wanted = workload({ environment })
+    await runtime.apply(wanted, signal)
+    await until(runtime, wanted.name, ready)
+    const origin = runtime.directory.get(wanted.name)?.replicas[0]?.origin
+    const said = (await (await fetch(`${origin}/`)).json()) as { environment: Record<string, string> }
+    expect(said.environment).toMatchObject({ ...environment, PORT: '8000' })
+  })
+
+  test('has the environment of the cluster’s DNS for an address if that is wished, and a port of its own', async () => {
+    const runtime = await open({ address: 'dns', pod: { port: 9000 } })
+    const wanted = workload()
+    await runtime.apply(wanted, signal)
+    await until(runtime, wanted.name, ready)
+    const { name } = wanted
+    expect(runtime.directory.get(name)?.replicas[0]?.origin).toBe(
+      `http://${name}-0.${name}-service.${namespace.name}.svc.cluster.local:9000`,
+    )
+  })
+
+  test('a change of the path restarts nothing, and the directory has it', async () => {
+    const wanted = workload()
+    const first = await open()
+    await first.apply(wanted, signal)
+    await until(first, wanted.name, ready)
+    const before = await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`)
+    const second = await open({ pod: { path: '/other' } })
+    await second.apply(wanted, signal)
+    await expect.poll(() => second.directory.get(wanted.name)?.replicas[0]?.path).toBe('/other')
+    expect((await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`))?.metadata?.uid).toBe(before?.metadata?.uid)
+  })
+
+  test('another gateway knows of it at once, whether it was there before or comes after', async () => {
+    const [first, second] = [await open(), await open()]
+    const wanted = workload()
+    await first.apply(wanted, signal)
+    await until(second, wanted.name, ready)
+    const third = await open()
+    expect(third.directory.get(wanted.name)).toEqual(first.directory.get(wanted.name))
+    expect(await third.status(wanted.name)).toEqual(await first.status(wanted.name))
+  })
+
+  test('what somebody has changed by hand is put right, and what somebody has deleted is made again', async () => {
+    const runtime = await open()
+    const wanted = workload()
+    const { name } = wanted
+    await runtime.apply(wanted, signal)
+    await until(runtime, name, ready)
+    await namespace.patch('/apis/apps/v1', `statefulsets/${name}`, {
+      spec: { replicas: 3, template: { spec: { terminationGracePeriodSeconds: 2 } } },
+    })
+    await namespace.patch('/api/v1', `services/${name}-service`, { spec: { selector: { app: 'mine' } } })
+    await namespace.delete('/api/v1', `secrets/${name}-environment`)
+    await namespace.eventually(async () => {
+      await runtime.apply(wanted, signal)
+      const statefulSet = await namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
+      const service = await namespace.get<{ spec: { selector: object } }>('/api/v1', `services/${name}-service`)
+      const secret = await namespace.get('/api/v1', `secrets/${name}-environment`)
+      const right = statefulSet?.spec?.replicas === 1 && statefulSet.spec.template.spec?.terminationGracePeriodSeconds === 1
+      return right && secret !== undefined && JSON.stringify(service?.spec.selector).includes(name) ? true : undefined
+    })
+    await until(runtime, name, ready)
+    await namespace.delete('/apis/apps/v1', `statefulsets/${name}`)
+    await namespace.eventually(async () => {
+      await runtime.apply(wanted, signal)
+      return namespace.get('/apis/apps/v1', `statefulsets/${name}`)
+    })
+    await until(runtime, name, ready)
+  })
+
+  test('while all is as it was applied, applying it again asks nothing of the cluster', async () => {
+    const runtime = await open()
+    const wanted = workload()
+    await runtime.apply(wanted, signal)
+    await until(runtime, wanted.name, ready)
+    await runtime.apply(wanted, signal)
+    const before = await inventory(wanted.name)
+    await runtime.apply(wanted, AbortSignal.abort())
+    expect(await inventory(wanted.name)).toEqual(before)
+  })
+})
+
+describe('what is not ours', () => {
+  const foreign = [
+    [
+      'StatefulSet',
+      '/apis/apps/v1',
+      'statefulsets',
+      '',
+      {
+        serviceName: 'x',
+        selector: { matchLabels: { a: 'b' } },
+        template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'i' }] } },
+        replicas: 0,
+      },
+    ],
+    ['Service', '/api/v1', 'services', '-service', { ports: [{ port: 1 }] }],
+    ['Secret', '/api/v1', 'secrets', '-environment', undefined],
+    ['PodDisruptionBudget', '/apis/policy/v1', 'poddisruptionbudgets', '', { minAvailable: 1, selector: { matchLabels: { a: 'b' } } }],
+  ] as const
+
+  test.each(foreign)(
+    'A3, A4: a %s of the same name is neither taken over, nor changed, nor deleted',
+    async (kind, group, plural, suffix, spec) => {
+      const runtime = await open()
+      const wanted = workload({ replicas: 2 })
+      const objectName = `${wanted.name}${suffix}`
+      // Even one that bears the original's labels.
+      const labels = { 'adapter/type': 'mcp', 'adapter/name': wanted.name }
+      const body = { metadata: { name: objectName, labels }, ...(spec === undefined ? { stringData: { A: 'b' } } : { spec }) }
+      const before = await namespace.create<{ metadata: ObjectMeta }>(group, plural, body)
+      await expect(runtime.apply(wanted, signal)).rejects.toThrow(new RegExp(`${kind} '${objectName}' .* was not made by this gateway`))
+      await runtime.remove(wanted, signal)
+      const after = await inventory(wanted.name)
+      expect(Object.keys(after)).toEqual([`${plural}/${objectName}`])
+      expect(after[`${plural}/${objectName}`]?.uid).toBe(before.metadata.uid)
+      expect(after[`${plural}/${objectName}`]?.managedFields?.map(({ manager }) => manager)).not.toContain('mcp-gateway')
+      expect(await runtime.status(wanted.name)).toBeUndefined()
+      await namespace.delete(group, `${plural}/${objectName}`)
+      await runtime.apply(wanted, signal)
+      await until(runtime, wanted.name, ready)
+    },
+  )
+
+  test('what another installation in the namespace has made is not listed, and not removed', async () => {
+    const [blue, green] = [await open({ installation: 'blue' }), await open({ installation: 'green' })]
+    const wanted = workload()
+    await blue.apply(wanted, signal)
+    await until(blue, wanted.name, ready)
+    expect(await green.list(signal)).toEqual([])
+    expect(green.directory.get(wanted.name)).toBeUndefined()
+    await green.remove(wanted, signal)
+    await expect(green.apply({ ...wanted, uid: randomUUID() }, signal)).rejects.toThrow(/was not made by this gateway/)
+    expect(ready((await blue.status(wanted.name)) as WorkloadStatus)).toBe(true)
+  })
+})
+
+describe('what the cluster refuses', () => {
+  test('a quota that is exceeded shows with the words of the cluster, and heals when there is room', async () => {
+    const runtime = await open()
+    await namespace.create('/api/v1', 'resourcequotas', { metadata: { name: 'tight' }, spec: { hard: { pods: '1' } } })
+    const wanted = workload({ replicas: 2 })
+    await runtime.apply(wanted, signal)
+    const status = await until(runtime, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
+    expect(readyMessage(status)).toMatch(/^FailedCreate: .*exceeded quota: tight/)
+    expect(status.replicas.map(({ phase }) => phase).toSorted()).toContain('pending')
+    await namespace.delete('/api/v1', 'resourcequotas/tight')
+    await until(runtime, wanted.name, ready)
+  })
+
+  test('a pod that no node takes shows why', async () => {
+    const runtime = await open({ pod: { nodeSelector: { 'no-such': 'node' } } })
+    const wanted = workload()
+    await runtime.apply(wanted, signal)
+    const status = await until(runtime, wanted.name, (each) => readyMessage(each).startsWith('Unschedulable'))
+    expect(readyMessage(status)).toMatch(/didn't match Pod's node affinity\/selector/)
+  })
+
+  test('a namespace that is missing is named, and all is well once it is there', async () => {
+    const runtime = await open({ namespace: `${namespace.name}-later` })
+    const wanted = workload()
+    await expect(runtime.apply(wanted, signal)).rejects.toThrow(/namespaces "mcpgw-test-.*-later" not found/)
+    await namespace.api.json('POST', '/api/v1/namespaces', signal, { body: { metadata: { name: `${namespace.name}-later` } } })
+    await namespace.eventually(() =>
+      runtime
+        .apply(wanted, signal)
+        .then(() => true)
+        .catch(() => undefined),
+    )
+    await until(runtime, wanted.name, ready)
+    await namespace.api.json('DELETE', `/api/v1/namespaces/${namespace.name}-later`, signal)
+  })
+
+  test('the rights of the documentation are enough, and one that is missing is named', async () => {
+    const page = readFileSync(fileURLToPath(new URL('../../docs/kubernetes.md', import.meta.url)), 'utf8')
+    const role = parse(/```yaml\n(apiVersion: rbac[\s\S]*?)```/.exec(page)?.[1] ?? '') as {
+      metadata: object
+      rules: { resources: string[] }[]
+    }
+    const bind = async (name: string, rules: unknown): Promise<string> => {
+      const rbac = '/apis/rbac.authorization.k8s.io/v1'
+      await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name } })
+      await namespace.create(rbac, 'roles', { metadata: { name }, rules })
+      await namespace.create(rbac, 'rolebindings', {
+        metadata: { name },
+        roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name },
+        subjects: [{ kind: 'ServiceAccount', name, namespace: namespace.name }],
+      })
+      return namespace.kubeconfigOf(name)
+    }
+    const wanted = workload({ replicas: 2 })
+    const allowed = await open({ kubeconfig: await bind('allowed', role.rules) })
+    for await (const term of allowed.terms(signal, () => undefined)) {
+      expect(term.aborted).toBe(false)
+      break
+    }
+    await allowed.apply(wanted, signal)
+    await until(allowed, wanted.name, ready)
+    for await (const line of (await allowed.logs(wanted.name, { replica: 0, tail: 1, follow: false, previous: false }, signal)) ?? [])
+      expect(line).toBeDefined()
+    await allowed.apply({ ...wanted, generation: 2, replicas: 1 }, signal)
+    await allowed.remove(wanted, signal)
+    expect(await inventory(wanted.name)).toEqual({})
+
+    const readOnly = role.rules.map((rule) => ({ ...rule, verbs: ['get', 'list', 'watch'] }))
+    const looking = await open({ kubeconfig: await bind('looking', readOnly) })
+    await expect(looking.apply(wanted, signal)).rejects.toThrow(/cannot patch resource "secrets".*docs\/kubernetes\.md/)
+    const blind = await bind(
+      'blind',
+      readOnly.filter(({ resources }) => !resources.includes('pods')),
+    )
+    await expect(open({ kubeconfig: blind })).rejects.toThrow(/cannot list resource "pods".*docs\/kubernetes\.md/)
+  })
+
+  test('a kubeconfig that is wrong says what is wrong with it', async () => {
+    await expect(open({ kubeconfig: '/no/such/kubeconfig' })).rejects.toThrow(/kubeconfig can not be read: .*no such file/)
+    await expect(open({ context: 'nowhere' })).rejects.toThrow(/no context 'nowhere'/)
+  })
+})
