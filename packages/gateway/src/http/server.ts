@@ -13,8 +13,8 @@ export interface ServerOptions {
 
 /** An MCP endpoint. */
 export interface Endpoint {
-  /** Whether a request target is its own. */
-  handles(url: string): boolean
+  /** Whether a request is its own, by its target. */
+  handles(url: string, request: IncomingMessage): boolean
   handle(request: IncomingMessage, response: ServerResponse): void
 }
 
@@ -48,7 +48,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
       else response.shouldKeepAlive = false
     }
     const { url = '' } = request
-    for (const endpoint of endpoints) if (endpoint.handles(url)) return endpoint.handle(request, response)
+    for (const endpoint of endpoints) if (endpoint.handles(url, request)) return endpoint.handle(request, response)
     controlPlane(request, response)
   }
   const server = createServer(

@@ -35,14 +35,13 @@ export class ToolFeed {
     this.#options = options
   }
 
-  handles(url: string): boolean {
-    return url === feedPath
+  /** For anybody but a gateway there is nothing here. */
+  handles(url: string, { headers }: IncomingMessage): boolean {
+    return url === feedPath && headers[hopHeader] !== undefined
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     this.#options.entrance.admit(request, response, feedPath, (context) => {
-      // For anybody else there is nothing here.
-      if (context.handed === undefined) throw new GatewayError('not_found')
       if (request.method !== 'GET') throw new GatewayError('method_not_allowed', { headers: { allow: 'GET' } })
       context.answer(() => {
         this.#tell(context).catch((error: unknown) => {
