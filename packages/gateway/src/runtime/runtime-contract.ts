@@ -88,6 +88,17 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       return result
     }
 
+    test('whoever writes is given a term, which ends when it is told to stop', async () => {
+      const stop = new AbortController()
+      const terms: AbortSignal[] = []
+      for await (const term of runtime.terms(stop.signal, () => undefined)) {
+        expect(term.aborted).toBe(false)
+        terms.push(term)
+        stop.abort()
+      }
+      expect(terms.map(({ aborted }) => aborted)).toEqual([true])
+    })
+
     test('what is applied becomes ready under its own name, with its own environment, where the directory says', async () => {
       await apply({ replicas: 2 })
       const status = await untilReady()
