@@ -106,8 +106,7 @@ export class StdioBridge implements Handler {
       if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
       if (mayBeModern(body, request.headers)) {
         const classified = this.#classify(body, request)
-        if (classified.era === 'modern')
-          return this.#modernFront.handle(classified, first(request.headers['x-mcp-userid']) ?? '', request, response)
+        if (classified.era === 'modern') return this.#modernFront.handle(classified, callerOf(request), request, response)
       }
       const sessionId = request.headers['mcp-session-id']
       if (sessionId === undefined) {
@@ -306,6 +305,11 @@ function isJson(contentType: string | undefined): boolean {
 
 function accepts(accept: string, type: string): boolean {
   return accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)
+}
+
+/** All that a gateway tells of who calls. Ids alone are of one issuer, and not told to every server. */
+function callerOf({ headers }: IncomingMessage): string {
+  return JSON.stringify([headers['x-mcpgw-caller'], headers['x-mcp-userid']])
 }
 
 function first(value: string | string[] | undefined): string | undefined {

@@ -169,6 +169,7 @@ describe('headers', () => {
       'X-Real-IP: 1.2.3.4',
       'X-Mcp-UserId: admin',
       'X_Mcp_UserId: admin',
+      'X-Mcpgw-Caller: admin',
       'X-Mcp-Roles: mcp.admin',
       'X-Dev-UserId: zo\u00c3\u00ab, "x"',
       'X-Dev-Roles: mcp.admin, a b',
@@ -185,6 +186,7 @@ describe('headers', () => {
       'x-mcp-userid: zo%C3%AB%2C%20"x"',
       'x-mcp-username: zo%C3%AB%2C%20"x"',
       'x-mcp-roles: mcp.admin,a%20b',
+      expect.stringMatching(/^x-mcpgw-caller: [\w-]{22}$/),
     ])
     expect(valuesOf(rawHeaders, 'host')[0]).toMatch(/^127\.0\.0\.1:\d+$/)
     expect(valuesOf(rawHeaders, 'content-length')).toEqual(['2'])

@@ -32,6 +32,7 @@ const ours = [
   'x-mcp-username',
   'x-mcp-roles',
   'x-mcp-identity',
+  'x-mcpgw-caller',
   'x-dev-userid',
   'x-dev-name',
   'x-dev-roles',

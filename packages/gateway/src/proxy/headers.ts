@@ -41,6 +41,7 @@ const requestDenied: ReadonlySet<string> = new Set([
   'x-mcp-roles',
   'x-mcp-identity',
   'x-gateway-secret',
+  'x-mcpgw-caller',
   'x-mcpgw-hop',
   'x-dev-userid',
   'x-dev-name',

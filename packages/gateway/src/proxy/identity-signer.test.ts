@@ -101,3 +101,19 @@ describe('the signed identity', () => {
     )
   })
 })
+
+describe('the pseudonym of a caller', () => {
+  test('is one at one server, for all gateways with the key, and another for others, elsewhere and at another issuer', () => {
+    const { issuer, id } = principal
+    const own = signerOf().pseudonym(principal, 'a')
+    expect(own).toMatch(/^[\w-]{22}$/)
+    expect(signerOf([key, randomBytes(32)]).pseudonym({ id, issuer, name: 'new', roles: [] }, 'a')).toBe(own)
+    const others = [
+      signerOf().pseudonym(principal, 'b'),
+      signerOf().pseudonym({ ...principal, id: 'another' }, 'a'),
+      signerOf().pseudonym({ ...principal, issuer: 'https://another.example' }, 'a'),
+      signerOf([randomBytes(32)]).pseudonym(principal, 'a'),
+    ]
+    expect(new Set([own, ...others]).size).toBe(5)
+  })
+})

@@ -1,4 +1,4 @@
-import { createECDH, createHash, createPrivateKey, hkdfSync, randomUUID, sign, type KeyObject } from 'node:crypto'
+import { createECDH, createHash, createHmac, createPrivateKey, hkdfSync, randomUUID, sign, type KeyObject } from 'node:crypto'
 import { isAnonymous, type Principal } from '../core/principal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
@@ -40,11 +40,14 @@ const reuseMs = 150_000
 export class IdentitySigner {
   readonly #options: IdentitySignerOptions
   readonly #keys: readonly SigningKey[]
+  readonly #pseudonymKey: Buffer
+  readonly #pseudonyms = new BoundedCache<string, string>(10_000)
   readonly #made = new BoundedCache<string, { readonly token: string; readonly at: number }>(10_000)
 
   constructor(options: IdentitySignerOptions) {
     this.#options = options
     this.#keys = options.keys.map(deriveKey)
+    this.#pseudonymKey = Buffer.from(hkdfSync('sha256', options.keys[0] as Buffer, '', 'mcp-gateway pseudonym v1', 32))
   }
 
   /** A token that tells one server (`/adapters/{name}`, `/tools/{name}`) who calls. */
@@ -69,6 +72,20 @@ export class IdentitySigner {
     })
     this.#made.set(cacheKey, { token, at: now })
     return token
+  }
+
+  /**
+   * What tells callers apart to one server, by the id of its incarnation, without telling who they are: no two servers are told the same of
+   * one caller (pairwise, as in OpenID Connect Core section 8.1).
+   */
+  pseudonym({ issuer, id }: Principal, uid: string): string {
+    const text = `${uid}\n${issuer}\n${id}`
+    let pseudonym = this.#pseudonyms.get(text)
+    if (pseudonym === undefined) {
+      pseudonym = createHmac('sha256', this.#pseudonymKey).update(text).digest().subarray(0, 16).toString('base64url')
+      this.#pseudonyms.set(text, pseudonym)
+    }
+    return pseudonym
   }
 
   /** The keys that verify, as servers fetch them (RFC 7517 section 5). */

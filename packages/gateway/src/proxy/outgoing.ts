@@ -27,7 +27,9 @@ export type DecideOutgoing = (resource: Resource, principal: Principal) => Outgo
 export function createOutgoing(signer: IdentitySigner, secretOf: (reference: SecretReference) => FoundSecret): DecideOutgoing {
   return (resource, principal) => {
     const { callerIdentity, credential } = resource.spec
-    const plain = callerIdentity === 'none' ? [] : identityHeaders(principal)
+    const named = callerIdentity === 'none' ? [] : identityHeaders(principal)
+    // A bridge keeps what is one caller's for that one, whatever else its server is told.
+    const plain = resource.kind === 'adapter' ? [...named, 'x-mcpgw-caller', signer.pseudonym(principal, resource.uid)] : named
     if (callerIdentity !== 'signed' && credential === undefined) return { headers: plain, replaces: undefined }
     const headers = [...plain]
     if (callerIdentity === 'signed') headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
