@@ -5,6 +5,8 @@ import { Session, type Link } from './session.ts'
 
 export interface SessionsOptions {
   readonly maxSessions: number
+  /** Unset: callers are not told apart. Beyond it, a new session takes the place of the one that its caller has not used for the longest time. */
+  readonly maxSessionsPerCaller?: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly eventBufferBytes?: number
@@ -19,6 +21,7 @@ const sweepMs = 5000
 export class Sessions {
   readonly #options: SessionsOptions
   readonly #open = new Map<string, Session>()
+  readonly #callers = new WeakMap<Session, string>()
   readonly #sweep: NodeJS.Timeout
 
   constructor(options: SessionsOptions) {
@@ -27,8 +30,20 @@ export class Sessions {
   }
 
   /** Opens a session for an `initialize`, which is to be posted to it. Undefined when there may be no more, which is answered. */
-  open(id: string, initialize: Uint8Array, response: ServerResponse, linkOf: (sessionOf: () => Session) => Link): Session | undefined {
+  open(
+    id: string,
+    initialize: Uint8Array,
+    response: ServerResponse,
+    linkOf: (sessionOf: () => Session) => Link,
+    caller = '',
+  ): Session | undefined {
     const { maxSessions, limitedBy, eventBufferBytes = defaultEventBufferBytes } = this.#options
+    if (!this.#makeRoom(caller)) {
+      sendRpcError(response, 429, outline(initialize).id, errorCode.invalidRequest, 'All sessions that you may have are in use.', {
+        'retry-after': '5',
+      })
+      return undefined
+    }
     if (this.#open.size >= maxSessions) {
       const reason = `There are ${maxSessions} sessions, which is the limit${limitedBy === undefined ? '' : ` (${limitedBy})`}.`
       sendRpcError(response, 503, outline(initialize).id, errorCode.internal, reason, { 'retry-after': '5' })
@@ -36,7 +51,21 @@ export class Sessions {
     }
     const session: Session = new Session({ id, link: linkOf(() => session), eventBufferBytes, now: Date.now })
     this.#open.set(id, session)
+    this.#callers.set(session, caller)
     return session
+  }
+
+  /** Sees to it that a caller may have one more, so that none takes the room of all. */
+  #makeRoom(caller: string): boolean {
+    const { maxSessionsPerCaller } = this.#options
+    if (maxSessionsPerCaller === undefined) return true
+    const own = [...this.#open.values()].filter((session) => this.#callers.get(session) === caller)
+    if (own.length < maxSessionsPerCaller) return true
+    const [first, ...others] = own.filter(({ busy }) => !busy)
+    if (first === undefined) return false
+    const unused = others.reduce((oldest, session) => (session.lastUsed < oldest.lastUsed ? session : oldest), first)
+    this.end(unused, 'Another session of the same caller has taken its place.')
+    return true
   }
 
   get(id: string): Session | undefined {

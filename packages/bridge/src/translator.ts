@@ -74,10 +74,17 @@ export class Translator {
     this.#modernFront.handle(classified, principal, request, response)
   }
 
-  /** An `initialize` for a modern server. `headers` go with the answer, and name the session. */
-  open(id: string, principal: string, body: Uint8Array, response: ServerResponse, headers: Readonly<Record<string, string>>): void {
+  /** An `initialize` for a modern server. `headers` go with the answer, and name the session; the sessions of one `party` are bounded. */
+  open(
+    id: string,
+    principal: string,
+    body: Uint8Array,
+    response: ServerResponse,
+    headers: Readonly<Record<string, string>>,
+    party = '',
+  ): void {
     const server = new HttpModernEndpoint(() => this.#options.upstream(principal), this.#options.answerTimeoutMs)
-    this.sessions.open(id, body, response, (sessionOf) => translatedLink(server, sessionOf))?.post(body, response, headers)
+    this.sessions.open(id, body, response, (sessionOf) => translatedLink(server, sessionOf), party)?.post(body, response, headers)
   }
 
   /** Listen streams end in good order. */

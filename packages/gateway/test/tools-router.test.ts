@@ -250,6 +250,32 @@ describe('a legacy session', () => {
   })
 })
 
+test('a caller with very many legacy sessions loses the one that it has not used for the longest time, and takes nobody else’s room', async () => {
+  const initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}'
+  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+  const open = async (who: Readonly<Record<string, string>>): Promise<string> => {
+    const answer = await gateway.send('/mcp', { headers: { ...headers, ...who }, body: initialize })
+    expect(answer.status).toBe(200)
+    return String(answer.headers['mcp-session-id'])
+  }
+  const ping = async (who: Readonly<Record<string, string>>, session: string): Promise<number> =>
+    (
+      await gateway.send('/mcp', {
+        headers: { ...headers, ...who, 'mcp-session-id': session },
+        body: '{"jsonrpc":"2.0","id":2,"method":"ping"}',
+      })
+    ).status
+  const many = { 'x-dev-userid': 'many' }
+  const others = await open(bob)
+  const first = await open(many)
+  for (let opened = 1; opened < 1000; opened += 1) await open(many)
+  expect(await ping(many, first)).toBe(200)
+  const second = await open(many)
+  expect([await ping(many, first), await ping(many, second), await ping(bob, others)]).toEqual([200, 200, 200])
+  for (let opened = 0; opened < 999; opened += 1) await open(many)
+  expect([await ping(many, first), await ping(bob, others)]).toEqual([404, 200])
+})
+
 describe('two gateway processes with the same keys', () => {
   test('answer like one: a session that one opened goes on through the other, and ends with its holder', async () => {
     const keys = [randomBytes(32).toString('base64')]

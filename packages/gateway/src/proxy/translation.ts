@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { eraOf, modernHeaders, readMessages, sendHttp, Translator, type HttpUpstream, type LegacySession } from '@mcp-gateway/bridge'
 import { classifyRequest, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { jsonText } from './body.ts'
 import type { DecideOutgoing } from './outgoing.ts'
@@ -51,7 +51,7 @@ const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
 /** So long a verdict stands at least. */
 const doubtMs = 1000
-const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
+const limits = { maxSessions: 10_000, maxSessionsPerCaller: 1000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 
 const nothing = Buffer.alloc(0)
 
@@ -154,7 +154,14 @@ export class Translation {
   #open({ resource, principal, body, response }: Crossing): void {
     const id = randomBytes(16).toString('base64url')
     const sealed = this.#seal(resource, principal, id)
-    this.#server(resource).translator.open(id, sessionKeyOf(principal, id), body, response, { 'mcp-session-id': sealed })
+    this.#server(resource).translator.open(
+      id,
+      sessionKeyOf(principal, id),
+      body,
+      response,
+      { 'mcp-session-id': sealed },
+      partyOf(principal),
+    )
   }
 
   /** Goes on with a legacy session. */

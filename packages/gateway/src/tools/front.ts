@@ -4,7 +4,7 @@ import { ModernFront, Sessions, translatedLink, type LegacySession } from '@mcp-
 import { classifyRequest, mayBeModern, outline, type ModernEndpoint } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
 import { jsonText } from '../proxy/body.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
@@ -25,7 +25,7 @@ export interface FrontOptions {
 /** What sealed session ids of the router name in place of an adapter's incarnation; in place of a replica, they name the process. */
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
 export const routerPath = '/mcp'
-const limits = { maxSessions: 10_000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
+const limits = { maxSessions: 10_000, maxSessionsPerCaller: 1000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 const nothing: Readonly<Record<string, string>> = {}
 /** Whoever a session was of that has ended: may nothing. */
 const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
@@ -89,7 +89,13 @@ export class ToolFront implements AsyncDisposable {
   #open(context: RequestContext, body: Buffer): void {
     const { principal, response } = context
     const id = randomBytes(16).toString('base64url')
-    const session = this.#sessions.open(id, body, response, (sessionOf) => translatedLink(this.#endpoint(sessionOf), sessionOf))
+    const session = this.#sessions.open(
+      id,
+      body,
+      response,
+      (sessionOf) => translatedLink(this.#endpoint(sessionOf), sessionOf),
+      partyOf(principal),
+    )
     if (session === undefined) return
     this.#callers.set(session, context)
     const { hop, now, sealer } = this.#options
