@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
@@ -73,6 +74,8 @@ interface Term extends Pick<Reconciler, 'nudge' | 'problem'> {
  * that is gone has its workload removed, also when the gateway died between the two.
  */
 function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
+  // Everything that is under way listens to it.
+  setMaxListeners(0, signal)
   const { store, runtime, log, retry, workers = 16 } = options
   const keys = new Map<string, Key>()
   const queue: string[] = []

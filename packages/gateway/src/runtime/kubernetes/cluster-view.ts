@@ -83,8 +83,8 @@ export class ClusterView implements AsyncDisposable {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Resolves when something is so that was not yet, or when the signal aborts. */
-  until(condition: () => boolean, signal: AbortSignal): Promise<void> {
+  /** Resolves when something is so of the objects of a workload, or when the signal aborts. */
+  until(name: string, condition: () => boolean, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal.aborted || condition()) return resolve()
       const done = (): void => {
@@ -92,8 +92,8 @@ export class ClusterView implements AsyncDisposable {
         signal.removeEventListener('abort', done)
         resolve()
       }
-      const stop = this.onChange(() => {
-        if (condition()) done()
+      const stop = this.onChange((changed) => {
+        if (changed === name && condition()) done()
       })
       signal.addEventListener('abort', done, { once: true })
     })

@@ -69,7 +69,7 @@ export class Writer {
     this.#applied.set(workload.name, applied)
     // Who asks for the status after this must not be told of what was before.
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(viewLagMs)])
-    await this.#options.view.until(() => this.#looks(workload.name) === applied.looks, bounded)
+    await this.#options.view.until(workload.name, () => this.#looks(workload.name) === applied.looks, bounded)
   }
 
   /** Resolves when nothing of it is there any more, its pods included. */
