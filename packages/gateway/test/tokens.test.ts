@@ -1,3 +1,4 @@
+import { generateKeyPairSync, sign } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { IdentityProvider } from '@mcp-gateway/testkit'
@@ -107,9 +108,27 @@ describe('bad tokens', () => {
     expect(JSON.stringify(lines)).not.toMatch(/stack|hunter2|eyJ/)
   })
 
-  test('of 100 kB do not get as far: 431 with a code', async () => {
+  test('of 100 kB do not get as far: 431 with a code, one line in the log, and no secret', async () => {
+    const before = gateway.log.length
     const answer = await list('x'.repeat(100_000))
     expect(codeOf(answer)).toBe('431 headers_too_large')
+    const { requestId } = JSON.parse(answer.body.toString()) as { requestId: string }
+    expect(answer.headers['x-request-id']).toBe(requestId)
+    expect(gateway.log.slice(before)).toMatchObject([{ msg: 'request', requestId, status: 431, error: 'headers_too_large' }])
+    expect(JSON.stringify(gateway.log.slice(before))).not.toMatch(/stack|xxxx/)
+  })
+
+  test.each([
+    ['ahead', hour],
+    ['behind', -hour],
+  ])('of an issuer whose clock is an hour %s are 401 with a code, and one line in the log', async (_way, off) => {
+    const now = seconds() + off
+    const before = gateway.log.length
+    const answer = await list(await provider.token('alice', { iat: now, nbf: now, exp: now + 600 }))
+    expect(codeOf(answer)).toBe('401 unauthenticated')
+    expect(answer.body.toString()).toMatch(off > 0 ? /not valid yet/ : /expired/)
+    expect(gateway.log.slice(before)).toMatchObject([{ msg: 'request', status: 401, error: 'unauthenticated' }])
+    expect(JSON.stringify(gateway.log.slice(before))).not.toMatch(/stack|eyJ/)
   })
 
   test('a clock off by less than the skew is no matter', async () => {
@@ -128,9 +147,13 @@ describe('credentials', () => {
     ]) {
       using connection = gateway.connect()
       const lines = values.map((value) => `Authorization: ${value}\r\n`).join('')
+      const before = gateway.log.length
       const text = await connection.exchange(`GET /adapters HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${lines}\r\n`)
       expect(text).toMatch(/^HTTP\/1\.1 401 /)
+      expect(text).toContain('"code":"unauthenticated"')
       expect(text).toContain('more than one credential')
+      expect(gateway.log.slice(before)).toMatchObject([{ msg: 'request', status: 401, error: 'unauthenticated' }])
+      expect(JSON.stringify(gateway.log.slice(before))).not.toMatch(/stack|eyJ|eDp5/)
     }
   })
 
@@ -331,14 +354,10 @@ describe('an issuer that behaves badly', () => {
     )
   })
 
-  test('with keys of 1024 bits has none of them', async () => {
+  test.each([512, 1024])('with a key of %i bits has not that one', async (modulusLength) => {
     const { jwk } = await good()
-    const short = (await crypto.subtle.generateKey(
-      { name: 'RSASSA-PKCS1-v1_5', modulusLength: 1024, publicExponent: new Uint8Array([1, 0, 1]), hash: 'SHA-256' },
-      true,
-      ['sign', 'verify'],
-    )) as { privateKey: CryptoKey; publicKey: CryptoKey }
-    const weak = { ...(await crypto.subtle.exportKey('jwk', short.publicKey)), kid: 'weak' }
+    const short = generateKeyPairSync('rsa', { modulusLength })
+    const weak = { ...short.publicKey.export({ format: 'jwk' }), kid: 'weak' }
     const self = await issuer((path, me) => ({ body: path === '/keys' ? JSON.stringify({ keys: [jwk, weak] }) : discovery(me) }))
     // The library would not even sign with it.
     const claims = [
@@ -346,13 +365,108 @@ describe('an issuer that behaves badly', () => {
       { iss: self, sub: 'a', aud: audience, exp: seconds() + hour },
     ]
     const signed = claims.map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')
-    const signature = Buffer.from(await crypto.subtle.sign('RSASSA-PKCS1-v1_5', short.privateKey, Buffer.from(signed))).toString(
-      'base64url',
-    )
+    const signature = sign('sha256', Buffer.from(signed), short.privateKey).toString('base64url')
     await using at = await TestGateway.open({
       identity: { mode: 'oidc', issuers: [{ preset: 'generic', issuer: self, audiences: [audience] }] },
     })
     expect(codeOf(await list(`${signed}.${signature}`, at))).toBe('401 unauthenticated')
+    expect(at.log.filter(({ msg }) => msg === 'request')).toMatchObject([{ status: 401, error: 'unauthenticated' }])
+    expect(at.log.filter(({ msg }) => msg.includes('RSA keys of less than 2048 bits'))).not.toEqual([])
+    expect(JSON.stringify(at.log)).not.toMatch(/stack|eyJ/)
+  })
+
+  test('with a thousand keys has the first hundred, and says so', async () => {
+    const [first, last] = [await good(), await good()]
+    // Of the right form, which is all that is looked at before a key is used.
+    const others = Array.from({ length: 998 }, (_, index) => ({
+      kty: 'RSA',
+      kid: `other-${index}`,
+      e: 'AQAB',
+      n: Buffer.alloc(256, index + 128)
+        .toString('base64url')
+        .replace(/^./, '_'),
+    }))
+    const keys = [{ ...first.jwk, kid: 'first' }, ...others, { ...last.jwk, kid: 'last' }]
+    const self = await issuer((path, me) => ({ body: path === '/keys' ? JSON.stringify({ keys }) : discovery(me) }))
+    await using at = await TestGateway.open({
+      identity: { mode: 'oidc', issuers: [{ preset: 'generic', issuer: self, audiences: [audience] }] },
+    })
+    const token = (kid: string, { privateKey }: typeof first) =>
+      new SignJWT({ iss: self, sub: 'a', aud: audience, exp: seconds() + hour }).setProtectedHeader({ alg: 'RS256', kid }).sign(privateKey)
+    expect(codeOf(await list(await token('first', first), at))).toBe('200')
+    expect(codeOf(await list(await token('last', last), at))).toBe('401 unauthenticated')
+    expect(codeOf(await list(await token('other-5', last), at))).toBe('401 unauthenticated')
+    expect(at.log.filter(({ msg }) => msg === 'request').map(({ status }) => status)).toEqual([200, 401, 401])
+    expect(at.log.filter(({ msg }) => msg.includes('has 1000 keys, of which the first 100 are looked at'))).not.toEqual([])
+    expect(JSON.stringify(at.log)).not.toMatch(/stack|eyJ/)
+  })
+})
+
+describe('tokens of Entra ID of version 1', () => {
+  const client = '11111111-2222-4333-8444-555555555555'
+  let entra: IdentityProvider
+  let at: TestGateway
+  beforeAll(async () => {
+    entra = await IdentityProvider.start({ shape: 'entra', audience: client, accounts })
+    at = await TestGateway.open({
+      identity: {
+        mode: 'oidc',
+        issuers: [{ preset: 'entra', instance: entra.origin, tenantId: entra.tenantId, audiences: [client], requiredScopes: ['access'] }],
+      },
+    })
+    at.credentials = bearer(await entra.token('alice'))
+  })
+  afterAll(async () => {
+    await at[Symbol.asyncDispose]()
+    await entra[Symbol.asyncDispose]()
+  })
+
+  /** As an app registration gets it whose `accessTokenAcceptedVersion` is not 2; undefined takes a claim away. */
+  const token = (claims: Readonly<Record<string, unknown>> = {}, tenant = entra.tenantId): Promise<string> =>
+    entra.token(
+      'alice',
+      {
+        iss: `https://sts.windows.net/${tenant}/`,
+        aud: `api://${client}`,
+        ver: '1.0',
+        tid: tenant,
+        azp: undefined,
+        appid: client,
+        unique_name: 'alice@example.com',
+        ...claims,
+      },
+      { typ: 'JWT' },
+    )
+
+  test('are good, and of the same caller as those of version 2, with scopes or with the roles of an application', async () => {
+    const name = await at.register({ replicaCount: 0 }, false)
+    const read = async (shown: string) => codeOf(await at.send(`/adapters/${name}`, { method: 'GET', headers: bearer(shown) }))
+    expect(await read(await token())).toBe('200')
+    expect(await read(await token({ aud: client }))).toBe('200')
+    expect(await read(await token({ scp: undefined, roles: ['mcp.reader'] }))).toBe('200')
+    expect(await read(await token({ oid: 'another' }))).toBe('404 not_found')
+    expect(await read(await token({ oid: 'another', scp: undefined, roles: ['mcp.admin'] }))).toBe('200')
+  })
+
+  const other = '99999999-2222-4333-8444-555555555555'
+  test.each<readonly [string, () => Promise<string>, string]>([
+    ['of another tenant', () => token({}, other), '401 unauthenticated'],
+    ['of another tenant, by the issuer of this one', () => token({ tid: other }), '401 unauthenticated'],
+    ['without a tenant', () => token({ tid: undefined }), '401 unauthenticated'],
+    ['whose issuer has no slash at its end', () => token({ iss: `https://sts.windows.net/${entra.tenantId}` }), '401 unauthenticated'],
+    ['for another API', () => token({ aud: 'https://graph.microsoft.com' }), '401 unauthenticated'],
+    ['that name nobody', () => token({ oid: undefined }), '401 unauthenticated'],
+    ['that are ID tokens', () => token({ appid: undefined }), '401 unauthenticated'],
+    ['with another scope', () => token({ scp: 'User.Read' }), '403 insufficient_scope'],
+    ['with neither scopes nor roles', () => token({ scp: undefined, roles: undefined }), '403 insufficient_scope'],
+    ['with 10,000 scopes', () => token({ scp: Array.from({ length: 10_000 }, () => 'a').join(' ') }), '401 unauthenticated'],
+  ])('%s are refused with a code, and one line in the log', async (_name, make, expected) => {
+    const before = at.log.length
+    const answer = await list(await make(), at)
+    expect(codeOf(answer)).toBe(expected)
+    expect(answer.headers['www-authenticate']).toContain(`scope="api://${client}/access"`)
+    expect(at.log.slice(before)).toMatchObject([{ msg: 'request', status: Number(expected.slice(0, 3)), error: expected.slice(4) }])
+    expect(JSON.stringify(at.log.slice(before))).not.toMatch(/stack|eyJ/)
   })
 })
 

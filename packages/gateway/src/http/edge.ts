@@ -35,7 +35,10 @@ let counter = 0
 /** Takes the caller's `X-Request-Id` when it is harmless in a log, otherwise makes one. */
 function identify(request: IncomingMessage): string {
   const given = request.headers['x-request-id']
-  if (typeof given === 'string' && given.length <= 128 && /^[\w.:-]+$/.test(given)) return given
+  return typeof given === 'string' && given.length <= 128 && /^[\w.:-]+$/.test(given) ? given : newRequestId()
+}
+
+export function newRequestId(): string {
   counter += 1
   return `${processPrefix}-${counter.toString(36)}`
 }

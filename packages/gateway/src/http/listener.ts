@@ -63,6 +63,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
         error: error.code,
       })
     },
+    unread: (refusal) => requestFinished({ ...refusal, method: '', path: '', durationMs: 0 }),
   })
   let draining = false
   const api = fastify({

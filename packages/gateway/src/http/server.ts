@@ -1,7 +1,7 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
-import { mostHeaders, type Edge } from './edge.ts'
+import { mostHeaders, newRequestId, type Edge } from './edge.ts'
 
 export interface ServerOptions {
   readonly bodyLimitBytes: number
@@ -25,6 +25,15 @@ export interface Planes {
   readonly controlPlane: RequestListener
   /** Answers a refusal of the edge in the form of the plane that the request was for. */
   readonly refuse: (request: IncomingMessage, response: ServerResponse, error: GatewayError) => void
+  /** Told of what was refused before there was a request to speak of. */
+  readonly unread: (refusal: Unread) => void
+}
+
+/** What could not be read as a request, and was answered all the same. */
+export interface Unread {
+  readonly requestId: string
+  readonly status: number
+  readonly error: string
 }
 
 /**
@@ -32,7 +41,7 @@ export interface Planes {
  * because what is added there is paid by every MCP message.
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
-  const { edge, endpoints, controlPlane, refuse } = planes
+  const { edge, endpoints, controlPlane, refuse, unread } = planes
   const handle = (request: IncomingMessage, response: ServerResponse, expects: 'nothing' | 'continue' | 'other'): void => {
     try {
       edge.admit(request, response)
@@ -76,7 +85,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     connections.add(socket)
     socket.once('close', () => connections.delete(socket))
   })
-  server.on('clientError', answerClientError)
+  server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, unread))
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => handle(request, response, 'continue'))
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => handle(request, response, 'other'))
   return server
@@ -90,20 +99,28 @@ function responseOn(socket: Socket): ServerResponse | null | undefined {
 }
 
 /** What Node's parser refuses never reaches a handler; the answer is written by hand so that it has a code all the same. */
-function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+function answerClientError(error: NodeJS.ErrnoException, socket: Socket, unread: Planes['unread']): void {
   // Into an answer that has begun nothing can be said any more.
   if (error.code === 'ECONNRESET' || !socket.writable || responseOn(socket)?.headersSent === true) return void socket.destroy()
   const [status, code] =
     error.code === 'HPE_HEADER_OVERFLOW'
-      ? [431, 'headers_too_large']
+      ? ([431, 'headers_too_large'] as const)
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? [408, 'request_timeout']
-        : [400, 'invalid_request']
+        ? ([408, 'request_timeout'] as const)
+        : ([400, 'invalid_request'] as const)
   const title = STATUS_CODES[status] ?? ''
-  const body = JSON.stringify({ type: 'about:blank', title, status, code, retryable: status === 408 })
-  socket.end(
-    `HTTP/1.1 ${status} ${title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-  )
+  const requestId = newRequestId()
+  const body = JSON.stringify({ type: 'about:blank', title, status, code, requestId, retryable: status === 408 })
+  const head = [
+    `HTTP/1.1 ${status} ${title}`,
+    'content-type: application/problem+json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    `x-request-id: ${requestId}`,
+    'connection: close',
+  ]
+  // One that broke off in its body is told of by whoever reads that; of a connection on which nothing came there is nothing to tell.
+  if ((responseOn(socket) ?? null) === null && socket.bytesRead > 0) unread({ requestId, status, error: code })
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
 /** Resolves with the address once the server listens. */
