@@ -52,6 +52,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       if (upstream === undefined) throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
       return upstream
     },
+    isRouted: ({ name, uid }) => options.routes.get(name)?.uid === uid,
     sealer: options.sealer,
     outgoing: options.outgoing,
     self: hop.self,

@@ -15,6 +15,8 @@ export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
   readonly pick: (resource: Resource) => Upstream
   readonly guard: ToolGuard
+  /** Whether there still is the adapter that a resource was. */
+  readonly isRouted: (resource: Resource) => boolean
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
   /** How this process is called among the gateways. */
@@ -152,6 +154,7 @@ export class Translation {
   }
 
   #open({ resource, principal, body, response }: Crossing): void {
+    jsonText(body)
     const id = randomBytes(16).toString('base64url')
     const sealed = this.#seal(resource, principal, id)
     this.#server(resource).translator.open(
@@ -204,6 +207,14 @@ export class Translation {
     )
   }
 
+  #forgetGone(): void {
+    for (const [uid, { resource, translator }] of this.#servers) {
+      if (this.#options.isRouted(resource)) continue
+      translator.close('The server was removed.')
+      this.#servers.delete(uid)
+    }
+  }
+
   close(): void {
     for (const { translator } of this.#servers.values()) translator.close('The gateway is shutting down.')
     this.#servers.clear()
@@ -242,6 +253,7 @@ export class Translation {
         ...limits,
       }),
     }
+    this.#forgetGone()
     this.#servers.set(resource.uid, server)
     return server
   }

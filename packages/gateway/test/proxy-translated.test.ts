@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TestGateway } from './fixtures/gateway.ts'
+
+let gateway: TestGateway
+beforeAll(async () => {
+  gateway = await TestGateway.open()
+})
+afterAll(() => gateway[Symbol.asyncDispose]())
+
+const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+const initialize = JSON.stringify({
+  jsonrpc: '2.0',
+  id: 1,
+  method: 'initialize',
+  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } },
+})
+const modernServer = (tag: string): Promise<string> => gateway.register({ environmentVariables: { DO: 'modern', TAG: tag } })
+
+describe('a legacy client of a modern server', () => {
+  test.each([
+    ['no JSON', initialize.slice(0, -1)],
+    ['JSON and more', `${initialize}x`],
+    ['parameters that are no JSON', initialize.replace('{"name":"c"', '{"name":c')],
+  ])('is told so when its initialize is %s', async (_what, body) => {
+    const adapter = await modernServer('malformed')
+    // What the server speaks is known from a first session.
+    expect((await gateway.mcp(adapter, '', { headers, body: initialize })).status).toBe(200)
+    const answer = await gateway.mcp(adapter, '', { headers, body })
+    expect([answer.status, answer.body.toString()]).toEqual([400, expect.stringContaining('"code":"invalid_json"')])
+    expect(answer.headers).not.toHaveProperty('mcp-session-id')
+  })
+
+  test('has its stream ended when the adapter is removed, and nothing of it is kept', async () => {
+    const removed = await modernServer('removed')
+    const opened = await gateway.mcp(removed, '', { headers, body: initialize })
+    const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const stream = await gateway.start(`/adapters/${removed}/mcp`, { method: 'GET', headers: { ...headers, ...session } })
+    const over = new Promise((resolve) => stream.resume().once('close', resolve))
+    await gateway.send(`/adapters/${removed}`, { method: 'DELETE' })
+    const other = await modernServer('other')
+    expect((await gateway.mcp(other, '', { headers, body: initialize })).status).toBe(200)
+    expect(await Promise.race([over.then(() => 'over'), sleep(15_000, 'open')])).toBe('over')
+    expect((await gateway.mcp(removed, '', { headers: { ...headers, ...session }, body: initialize })).status).toBe(404)
+  })
+})
