@@ -302,6 +302,16 @@ describe('slow and large requests', () => {
     }
   })
 
+  test.each<readonly [string, string, number]>([
+    ['is no HTTP', 'hello\r\n\r\n', 400],
+    ['has headers beyond the limit', `GET / HTTP/1.1\r\nHost: localhost\r\nx-a: ${'a'.repeat(40_000)}\r\n\r\n`, 431],
+  ])('what %s has one line in the log', async (_what, text, status) => {
+    await using own = await TestGateway.open()
+    using connection = own.connect()
+    expect(await connection.exchange(text)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+    await expect.poll(() => own.log.filter(({ msg }) => msg === 'request')).toMatchObject([{ status }])
+  })
+
   test('more headers than the parser keeps are refused, not cut off in silence', async () => {
     const tag = newTag()
     const { text } = await exchange(head(tag, `${'a:b\r\n'.repeat(2500)}mcp-session-id: made-up\r\ncontent-length: 0\r\n\r\n`))
