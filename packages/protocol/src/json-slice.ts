@@ -76,7 +76,7 @@ export function eachMember(bytes: Uint8Array, slice: Slice, visit: (name: string
     if (bytes[colonAt] !== colon) return
     const start = skipSpace(bytes, colonAt + 1)
     const end = skipValue(bytes, start)
-    if (visit(unescaped(name), { start, end }) === true) return
+    if (visit(name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name, { start, end }) === true) return
     at = skipSpace(bytes, end)
     if (bytes[at] !== comma) return
     at = skipSpace(bytes, at + 1)
@@ -136,16 +136,6 @@ export function replaceSlices(bytes: Uint8Array, changes: readonly { readonly sl
 export function onOneLine(bytes: Uint8Array): Uint8Array {
   if (!bytes.includes(0x0a) && !bytes.includes(0x0d)) return bytes
   return bytes.map((byte) => (byte === 0x0a || byte === 0x0d ? 0x20 : byte))
-}
-
-/** What a string says, of which this stands between the quotes. What is no JSON stays as it is: a stranger's bytes end no process. */
-export function unescaped(text: string): string {
-  if (!text.includes('\\')) return text
-  try {
-    return JSON.parse(`"${text}"`) as string
-  } catch {
-    return text
-  }
 }
 
 const decoder = new TextDecoder()

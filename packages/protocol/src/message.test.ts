@@ -14,16 +14,6 @@ describe('the outline of a message', () => {
     expect(outline(bytes('{"id":"","result":{}}'))).toMatchObject({ id: '""', method: undefined, isResponse: true })
   })
 
-  test('of bytes that are no JSON means nothing, and is there', () => {
-    const text = fc.stringMatching(/^\{("(method|id|\\[a-z"0]*)?"?:?"?(initialize|\\[a-z"0]*)?"?,?)*\}?$/)
-    fc.assert(
-      fc.property(text, (each) => {
-        expect(outline(bytes(each))).toHaveProperty('method')
-      }),
-    )
-    expect(outline(bytes('{"method":"\\x"}')).method).toBe('\\x')
-  })
-
   test('of an error answer is that of a response, whatever the message says', () => {
     fc.assert(
       fc.property(fc.string(), fc.jsonValue(), (message, data) => {

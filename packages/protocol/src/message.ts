@@ -1,4 +1,4 @@
-import { eachMember, sliceText, unescaped, valueAt, type Slice } from './json-slice.ts'
+import { eachMember, sliceText, valueAt, type Slice } from './json-slice.ts'
 
 /** What routing needs to know of a JSON-RPC message; the rest of it stays bytes. */
 export interface MessageOutline {
@@ -35,7 +35,7 @@ export function outline(bytes: Uint8Array, within: Slice = { start: 0, end: byte
 function textOf(bytes: Uint8Array, slice: Slice): string | undefined {
   const raw = sliceText(bytes, slice)
   if (!raw.startsWith('"')) return undefined
-  return unescaped(raw.slice(1, -1))
+  return raw.includes('\\') ? (JSON.parse(raw) as string) : raw.slice(1, -1)
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { outline } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import { discardBody } from '../http/discard.ts'
 
@@ -64,5 +65,15 @@ export function jsonText(body: Buffer): string {
     return text
   } catch (cause) {
     throw new GatewayError('invalid_json', { detail: (cause as Error).message.slice(0, 200), cause })
+  }
+}
+
+/** The method of the message in a body that may be anything. */
+export function methodOf(body: Buffer): string | undefined {
+  try {
+    return outline(body).method
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
   }
 }

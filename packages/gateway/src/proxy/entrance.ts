@@ -7,7 +7,7 @@ import { sendRpcError } from '../http/refuse.ts'
 import type { McpRequest } from '../audit/mcp-requests.ts'
 import type { Subject } from '../audit/decision.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
-import { readBody } from './body.ts'
+import { methodOf, readBody } from './body.ts'
 import type { HandedOver, Hop } from './hop.ts'
 
 export interface EntranceOptions {
@@ -90,7 +90,7 @@ const listen = 'subscriptions/listen'
 function opensStream({ method, headers }: IncomingMessage, body: Buffer | null): boolean {
   if (method === 'GET' || headers['mcp-method'] === listen) return true
   // Servers need not insist on the header, and names may be escaped.
-  return body !== null && (body.includes('listen') || body.includes('\\u')) && outline(body).method === listen
+  return body !== null && (body.includes('listen') || body.includes('\\u')) && methodOf(body) === listen
 }
 
 /** One MCP request, from when it is let in until its line in the log is written. */

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { eraOf, modernHeaders, readMessages, sendHttp, Translator, type HttpUpstream, type LegacySession } from '@mcp-gateway/bridge'
-import { classifyRequest, metaKey, modernVersion, outline, readMessage, requestMessage } from '@mcp-gateway/protocol'
+import { classifyRequest, metaKey, modernVersion, readMessage, requestMessage } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
-import { jsonText } from './body.ts'
+import { jsonText, methodOf } from './body.ts'
 import type { DecideOutgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import type { ToolGuard } from './tool-guard.ts'
@@ -268,7 +268,7 @@ export class Translation {
 
 /** Whether a POST without session opens one. */
 function opensSession(body: Buffer): boolean {
-  return body.includes('"initialize"') && outline(body).method === 'initialize'
+  return body.includes('"initialize"') && methodOf(body) === 'initialize'
 }
 
 /** The replica that a bridge names in front of the state of a parked call: `{replica}~{state}`. */
