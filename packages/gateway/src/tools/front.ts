@@ -24,7 +24,7 @@ export interface FrontOptions {
 
 /** What sealed session ids of the router name in place of an adapter's incarnation; in place of a replica, they name the process. */
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
-export const routerPath = '/mcp'
+const routerPath = '/mcp'
 const limits = { maxSessions: 10_000, maxSessionsPerCaller: 1000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
 const nothing: Readonly<Record<string, string>> = {}
 /** Whoever a session was of that has ended: may nothing. */
@@ -48,11 +48,7 @@ export class ToolFront implements AsyncDisposable {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    this.#options.entrance.admit(request, response, routerPath, (context) => {
-      checkKnown(context.principal)
-      context.checkMethod()
-      context.readBody((body) => context.answer(() => this.#pass(context, body ?? Buffer.alloc(0))))
-    })
+    admitToRouter(this.#options.entrance, request, response, (context, body) => this.#pass(context, body ?? Buffer.alloc(0)))
   }
 
   /** Listen streams end in good order, so that clients open them elsewhere; calls in progress go on. */
@@ -124,6 +120,20 @@ export class ToolFront implements AsyncDisposable {
     this.#sessions.close('The gateway is shutting down.')
     this.#options.router.close()
   }
+}
+
+/** Lets a request to the router in, whichever process is to answer it. */
+export function admitToRouter(
+  entrance: Entrance,
+  request: IncomingMessage,
+  response: ServerResponse,
+  pass: (context: RequestContext, body: Buffer | null) => void,
+): void {
+  entrance.admit(request, response, routerPath, (context) => {
+    checkKnown(context.principal)
+    context.checkMethod()
+    context.readBody((body) => context.answer(() => pass(context, body)))
+  })
 }
 
 export function isRouterPath(url: string): boolean {

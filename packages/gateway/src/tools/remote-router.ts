@@ -1,11 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
-import { checkKnown } from '../core/permission.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
 import { sessionIdOf } from '../proxy/target.ts'
-import { isRouterPath, routerPath, routerUid } from './front.ts'
+import { admitToRouter, isRouterPath, routerUid } from './front.ts'
 
 export interface RemoteRouterOptions {
   /** Names of the tool gateways; the hop knows where they are. */
@@ -35,11 +34,7 @@ export class RemoteRouter {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    this.#options.entrance.admit(request, response, routerPath, (context) => {
-      checkKnown(context.principal)
-      context.checkMethod()
-      context.readBody((body) => context.answer(() => this.#pass(context, body)))
-    })
+    admitToRouter(this.#options.entrance, request, response, (context, body) => this.#pass(context, body))
   }
 
   #pass(context: RequestContext, body: Buffer | null): void {
