@@ -162,6 +162,26 @@ describe('the status', () => {
     expect(last.replicas.map(({ generation }) => generation)).toEqual([2, 2])
   })
 
+  test('tells how far a restart is, which replaces every replica once and changes nothing of what is registered', async () => {
+    const name = newName()
+    await create(minimal(name, { replicaCount: 2, description: 'kept' }), open)
+    const healthy = () => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy')
+    const started = async () => (await healthy()).replicas.map(({ startedAt }) => startedAt)
+    const before = await started()
+    const read = await gateway.api('GET', `/adapters/${name}`)
+    const refused = await gateway.api('POST', `/adapters/${name}/restart`, undefined, { 'if-match': '"other-1"' })
+    expect(refused).toMatchObject({ status: 412, body: { code: 'precondition_failed' } })
+    const asked = await gateway.api('POST', `/adapters/${name}/restart`, undefined, { 'if-match': read.headers.get('etag') ?? '' })
+    expect(asked).toMatchObject({ status: 202, body: { generation: 2, updatedReplicas: 0, restartedAt: expect.any(String) } })
+    const after = await started()
+    expect(after.filter((startedAt) => before.includes(startedAt))).toEqual([])
+    const { lastUpdatedAt: _before, ...registered } = read.body as Record<string, unknown>
+    expect((await gateway.api('GET', `/adapters/${name}`)).body).toMatchObject(registered)
+    await gateway.api('PATCH', `/adapters/${name}`, { description: 'changed' })
+    expect(await started()).toEqual(after)
+    expect(await gateway.api('GET', `/adapters/${name}/status`)).toMatchObject({ body: { generation: 2, updatedReplicas: 2 } })
+  })
+
   test('and logs of what is stopped, can not run, or was deleted are answers with a code, never a failure (B9, B10, B11)', async () => {
     const [stopped, broken] = [newName(), newName()]
     await create(minimal(stopped))

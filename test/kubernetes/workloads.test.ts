@@ -171,6 +171,33 @@ describe('a workload on a cluster', () => {
     await until(runtime, name, ready)
   })
 
+  test('a restart by hand with kubectl is not undone, and one of ours stays when it is taken out by hand', async () => {
+    const runtime = await open()
+    const wanted = workload({ restartedAt: '2026-01-02T03:04:05.678Z' })
+    const { name } = wanted
+    const template = async () => (await namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`))?.spec?.template.metadata
+    const podUid = async () => (await namespace.get<Pod>('/api/v1', `pods/${name}-0`))?.metadata?.uid
+    await runtime.apply(wanted, signal)
+    await until(runtime, name, ready)
+    const first = await podUid()
+    const byHand = { 'kubectl.kubernetes.io/restartedAt': '2026-02-03T04:05:06Z', 'adapter/restarted-at': null }
+    await namespace.patch('/apis/apps/v1', `statefulsets/${name}`, { spec: { template: { metadata: { annotations: byHand } } } })
+    const rolled = await namespace.eventually(async () => {
+      await runtime.apply(wanted, signal)
+      const status = await runtime.status(name)
+      const uid = await podUid()
+      const settled = status !== undefined && ready(status) && (await template())?.annotations?.['adapter/restarted-at'] !== undefined
+      return uid !== undefined && uid !== first && settled ? uid : undefined
+    })
+    await runtime.apply({ ...wanted, generation: 2 }, signal)
+    await until(runtime, name, (status) => status.observedGeneration === 2 && ready(status))
+    expect((await template())?.annotations).toMatchObject({
+      'kubectl.kubernetes.io/restartedAt': '2026-02-03T04:05:06Z',
+      'adapter/restarted-at': '2026-01-02T03:04:05.678Z',
+    })
+    expect(await podUid()).toBe(rolled)
+  })
+
   test('while all is as it was applied, applying it again asks nothing of the cluster', async () => {
     const runtime = await open()
     const wanted = workload()

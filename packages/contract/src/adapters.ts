@@ -250,6 +250,7 @@ export const ResourceStatus = z
       .meta({ description: '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for a tool by endpoint.' }),
     generation: z.int(),
     observedGeneration: z.int(),
+    restartedAt: z.iso.datetime().optional().meta({ description: 'When it was last asked to restart.' }),
     conditions: z.array(
       z.object({
         type: z.string(),

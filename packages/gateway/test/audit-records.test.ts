@@ -112,6 +112,7 @@ describe('the control plane', () => {
       ['adapter.replace', 'PUT', '/adapters/one', { name: 'one', imageName: 'scripted', imageVersion: '2' }],
       ['adapter.logs', 'GET', '/adapters/one/logs?tail=0'],
       ['adapter.transfer', 'PUT', '/adapters/one/owner', { id: 'alice' }],
+      ['adapter.restart', 'POST', '/adapters/one/restart'],
       ['adapter.delete', 'DELETE', '/adapters/one'],
     ]
     for (const [action, method, path, given] of calls) {

@@ -108,12 +108,18 @@ async function newKey(): Promise<{ id: string; key: string }> {
 const toolOf = (name: string) => ({ name, endpoint: 'http://127.0.0.1:9/score', toolDefinition: { tool: { name } } })
 
 const kinds = [
-  { kind: 'adapters', make: fresh, body: (name: string) => ({ name, ...definition() }) },
-  { kind: 'tools', make: freshTool, body: (name: string) => ({ ...toolOf(name), requiredRoles: ['mcp.reader'] }) },
+  { kind: 'adapters', make: fresh, body: (name: string) => ({ name, ...definition() }), restarted: { owner: 202, admin: 202 } },
+  {
+    kind: 'tools',
+    make: freshTool,
+    body: (name: string) => ({ ...toolOf(name), requiredRoles: ['mcp.reader'] }),
+    // It is served elsewhere.
+    restarted: { owner: '409 runs_elsewhere', admin: '409 runs_elsewhere' },
+  },
 ]
 
 const routes: readonly Route[] = [
-  ...kinds.flatMap(({ kind, make, body }): Route[] => {
+  ...kinds.flatMap(({ kind, make, body, restarted }): Route[] => {
     const newName = () => `n${randomUUID().slice(0, 8)}`
     return [
       { name: `GET /${kind}`, expected: everybody, send: (headers) => gateway.send(`/${kind}`, { method: 'GET', headers }) },
@@ -162,6 +168,11 @@ const routes: readonly Route[] = [
         expected: owned,
         send: async (headers) =>
           gateway.send(`/${kind}/${await make()}/owner`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
+      },
+      {
+        name: `POST /${kind}/{name}/restart`,
+        expected: { ...owned, ...restarted },
+        send: async (headers) => gateway.send(`/${kind}/${await make()}/restart`, { headers }),
       },
       {
         name: `DELETE /${kind}/{name}`,

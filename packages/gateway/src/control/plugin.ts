@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { ListQuery, LogsQuery, openApiDocument } from '@mcp-gateway/contract'
+import { ListQuery, LogsQuery, openApiDocument, type ResourceStatus } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -73,6 +73,9 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
   }
 
+  const status = async (resource: R): Promise<ResourceStatus> =>
+    statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
+
   app.post(collection, audits(kind.kind, 'create'), async (request, reply) => {
     const written = await registry.create(principalOf(request), request.body)
     return answer(reply.code(201).header('location', `${collection}/${written.resource.name}`), written)
@@ -107,6 +110,15 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return reply.header('etag', etag(resource)).send(resource.owner)
   })
 
+  app.post<Named>(`${one}/restart`, audits(kind.kind, 'restart'), async (request, reply) => {
+    const resource = await registry.restart(principalOf(request), request.params.name, await versionOf(request))
+    request.subject = resource
+    return reply
+      .code(202)
+      .header('etag', etag(resource))
+      .send(await status(resource))
+  })
+
   app.delete<Named>(one, audits(kind.kind, 'delete'), async (request, reply) => {
     request.subject = await registry.delete(principalOf(request), request.params.name, await versionOf(request))
     return reply.code(204).send()
@@ -115,7 +127,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   app.get<Named>(`${one}/status`, audits(kind.kind, 'status', false), async (request) => {
     const resource = await registry.get(principalOf(request), request.params.name)
     request.subject = resource
-    return statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
+    return status(resource)
   })
 
   app.get<Named>(`${one}/logs`, audits(kind.kind, 'logs'), async (request, reply) => {

@@ -103,6 +103,15 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
+  /** Has every replica replaced, with nothing else changed. @throws GatewayError `runs_elsewhere` */
+  async restart(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
+    return retrying(ifMatch, async () => {
+      const permit = authorize(principal, 'write', await this.#stored(name))
+      checkVersion(permit.resource, ifMatch)
+      return this.#restart(permit)
+    })
+  }
+
   /** Gives what was deleted. */
   async delete(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
     return retrying(ifMatch, async () => {
@@ -162,6 +171,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     const grows = spec.replicaCount > stored.spec.replicaCount
     const admit = grows ? this.#admit(principal, resource, { replicas: spec.replicaCount }) : undefined
     await this.#options.store.replace(resource, stored.version, admit)
+    this.#options.nudge(resource.name)
+    return resource
+  }
+
+  async #restart({ resource: stored }: Permit<'write', R>): Promise<R> {
+    if (imageOf(stored.spec) === undefined)
+      throw new GatewayError('runs_elsewhere', { detail: `'${stored.name}' is served by its endpoint: there is nothing here to restart.` })
+    const restartedAt = this.#options.now().toISOString()
+    const { version, generation } = stored
+    const resource: R = { ...stored, version: version + 1, generation: generation + 1, lastUpdatedAt: restartedAt, restartedAt }
+    await this.#options.store.replace(resource, version)
     this.#options.nudge(resource.name)
     return resource
   }

@@ -4,7 +4,7 @@ import type { Condition, WorkloadStatus } from '../core/workload.ts'
 
 /** The status of a resource from what is wanted, what the runtime sees, and why reconciling failed, if it did. */
 export function statusOf(resource: Resource, found: WorkloadStatus | undefined, problem: string | undefined): ResourceStatus {
-  const { spec, generation } = resource
+  const { spec, generation, restartedAt } = resource
   if (isTool(resource) && resource.spec.endpoint !== undefined)
     return {
       readyReplicas: null,
@@ -45,6 +45,7 @@ export function statusOf(resource: Resource, found: WorkloadStatus | undefined, 
       current,
     ),
     generation,
+    ...(restartedAt === undefined ? {} : { restartedAt }),
     observedGeneration: seen?.observedGeneration ?? 0,
     conditions,
     replicas: replicas.map((replica) => ({

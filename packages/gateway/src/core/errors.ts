@@ -20,6 +20,7 @@ const table = {
   not_acceptable: { status: 406, rpc: -32600, title: 'Not acceptable', retry: false },
   name_taken: { status: 409, rpc: -32600, title: 'The name is taken', retry: false },
   secret_in_use: { status: 409, rpc: -32600, title: 'The secret is in use', retry: false },
+  runs_elsewhere: { status: 409, rpc: -32600, title: 'It does not run here', retry: false },
   conflict: { status: 409, rpc: -32600, title: 'The resource changed meanwhile', retry: true },
   precondition_failed: { status: 412, rpc: -32600, title: 'The resource changed since it was read', retry: false },
   body_too_large: { status: 413, rpc: -32600, title: 'The body is too large', retry: false },

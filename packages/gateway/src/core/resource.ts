@@ -109,8 +109,10 @@ export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> 
 }
 
 export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = ResourceKind> extends Owned<Spec, Kind> {
-  /** Counts the changes that a workload must follow (image, environment, replicas, identity); `status` reports which one it has reached. */
+  /** Counts the changes that a workload must follow (image, environment, replicas, identity, restarts); `status` reports which one it has reached. */
   readonly generation: number
+  /** When somebody last asked that all replicas be replaced, ISO 8601. Part of what a workload is made of, so that it happens once, and is not undone. */
+  readonly restartedAt?: string
 }
 
 export type Adapter = Resource<AdapterSpec, 'adapter'>

@@ -11,6 +11,8 @@ export interface Workload {
   readonly environment: Readonly<Record<string, string>>
   readonly replicas: number
   readonly useWorkloadIdentity: boolean
+  /** Replicas of another value, or of none, are replaced as by any change. */
+  readonly restartedAt?: string
   /** Why none of it may run now, whatever `replicas` says: as a condition's reason, and in words. */
   readonly withheld?: { readonly reason: string; readonly message: string }
   /** Where the image listens, if the resource says so; programs that are given their port have no use for it. */

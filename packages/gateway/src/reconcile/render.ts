@@ -9,7 +9,7 @@ import type { Found, SecretSources, Withheld } from '../secrets/sources.ts'
  */
 export async function renderWorkload(resource: Resource, sources: SecretSources): Promise<Workload | undefined> {
   if (!runsHere(resource)) return undefined
-  const { kind, name, uid, generation, spec } = resource
+  const { kind, name, uid, generation, restartedAt, spec } = resource
   const values: [string, string][] = []
   let withheld: Withheld | undefined
   for (const [variable, value] of Object.entries(spec.environmentVariables)) {
@@ -26,6 +26,7 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
     environment: withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},
     replicas: spec.replicaCount,
     useWorkloadIdentity: spec.useWorkloadIdentity,
+    ...(restartedAt === undefined ? {} : { restartedAt }),
     ...(withheld === undefined ? {} : { withheld }),
     ...(isTool(resource) ? { port: resource.spec.toolDefinition.port } : {}),
   }

@@ -76,6 +76,20 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
     const crash = (index: number): Promise<unknown> => call(index, '/crash', 'out of luck').catch(() => undefined)
     const instances = (): Record<string, number | undefined> =>
       Object.fromEntries(entry()?.replicas.map((replica) => [replica.name, replica.startedAt]) ?? [])
+    /** How many replicas were ready at the least. */
+    const fewestReadyWhile = async (work: () => Promise<void>): Promise<number> => {
+      let fewest = Number.POSITIVE_INFINITY
+      const watching = new AbortController()
+      const watcher = (async () => {
+        while (!watching.signal.aborted) {
+          fewest = Math.min(fewest, entry()?.replicas.filter(({ phase }) => phase === 'ready').length ?? 0)
+          await runtime.directory.changed(workload.name, watching.signal)
+        }
+      })()
+      await work().finally(() => watching.abort())
+      await watcher
+      return fewest
+    }
     const lines = async (query: Partial<LogQuery> = {}): Promise<string[] | undefined> => {
       const found = await runtime.logs(
         workload.name,
@@ -186,21 +200,31 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
     test('an update goes replica by replica: never is more than one not ready', async () => {
       await apply({ replicas: 3 })
       await untilReady()
-      let fewest = 3
-      const watching = new AbortController()
-      const watcher = (async () => {
-        while (!watching.signal.aborted) {
-          fewest = Math.min(fewest, entry()?.replicas.filter(({ phase }) => phase === 'ready').length ?? 0)
-          await runtime.directory.changed(workload.name, watching.signal)
-        }
-      })()
       const before = Object.values(instances())
-      await apply({ generation: 2, environment: { GREETING: 'changed' } })
-      await untilReady()
-      watching.abort()
-      await watcher
+      const fewest = await fewestReadyWhile(async () => {
+        await apply({ generation: 2, environment: { GREETING: 'changed' } })
+        await untilReady()
+      })
       expect(fewest).toBe(2)
       expect(Object.values(instances()).filter((startedAt) => before.includes(startedAt))).toEqual([])
+    })
+
+    test('a restart replaces every replica, one by one, once, and nothing else of it changes', async () => {
+      await apply({ replicas: 2 })
+      await untilReady()
+      const before = instances()
+      const fewest = await fewestReadyWhile(async () => {
+        await apply({ generation: 2, restartedAt: '2026-01-02T03:04:05.678Z' })
+        await untilReady()
+      })
+      expect(fewest).toBe(1)
+      const after = instances()
+      expect(Object.keys(after)).toEqual(Object.keys(before))
+      expect(Object.values(after).filter((startedAt) => Object.values(before).includes(startedAt))).toEqual([])
+      await apply()
+      await apply({ generation: 3 })
+      await untilReady()
+      expect(instances()).toEqual(after)
     })
 
     test('a broken update stops at its first replica, the others go on, and going back heals it', async () => {

@@ -29,6 +29,7 @@ const cases: Readonly<Record<string, Parameters<typeof renderManifests>>> = {
     { ...workload, environment: { TOKEN: 'secret', GREETING: 'a $(HOME) "b"\n', HOME: '/data' }, replicas: 3 },
     settings(),
   ],
+  restarted: [{ ...workload, generation: 2, restartedAt: '2026-01-02T03:04:05.678Z' }, settings()],
   tool: [{ ...workload, kind: 'tool', name: 'weather', port: 8443 }, settings()],
   identity: [
     { ...workload, useWorkloadIdentity: true },
@@ -113,12 +114,14 @@ describe('manifests', () => {
     expect(template({}, { pod: { path: '/elsewhere' }, address: 'dns', clusterDomain: 'example.org' })).toEqual(template())
   })
 
-  test('a change of what runs changes it: image, environment, identity', () => {
+  test('a change of what runs changes it: image, environment, identity, a restart', () => {
     const others: Partial<Workload>[] = [
       { image: { name: 'mcp-example', version: '1.0.1' } },
       { environment: { A: '1' } },
       { environment: { A: '2' } },
       { useWorkloadIdentity: true },
+      { restartedAt: '2026-01-02T03:04:05.678Z' },
+      { restartedAt: '2026-01-02T03:04:05.679Z' },
     ]
     const all = [template(), ...others.map((changes) => template(changes))].map((each) => JSON.stringify(each))
     expect(new Set(all).size).toBe(all.length)

@@ -127,7 +127,7 @@ function remembered(history: TemplateHistory, digest: string, generation: number
 }
 
 function podTemplate(workload: Workload, settings: KubernetesConfig, pod: PodSettings, port: number): PodTemplateSpec {
-  const { useWorkloadIdentity } = workload
+  const { useWorkloadIdentity, restartedAt } = workload
   const { workloadIdentity } = settings
   const matchLabels = selectorLabels(workload)
   const user = pod.runAsUser === 0 ? {} : { runAsUser: pod.runAsUser }
@@ -139,6 +139,7 @@ function podTemplate(workload: Workload, settings: KubernetesConfig, pod: PodSet
       annotations: {
         ...pod.annotations,
         ...(useWorkloadIdentity ? workloadIdentity.annotations : {}),
+        ...(restartedAt === undefined ? {} : { [annotation.restartedAt]: restartedAt }),
         [annotation.environment]: digestOf([workload.uid, sorted(workload.environment)]),
       },
     },

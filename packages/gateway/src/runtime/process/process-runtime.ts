@@ -259,8 +259,8 @@ class RunningWorkload {
 
   /** What a replica is started from. Equal templates need no restart. */
   #template(): string {
-    const { image, environment, useWorkloadIdentity } = this.#wanted
-    return JSON.stringify([image, Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)), useWorkloadIdentity])
+    const { image, environment, useWorkloadIdentity, restartedAt } = this.#wanted
+    return JSON.stringify([image, Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)), useWorkloadIdentity, restartedAt])
   }
 
   #snapshots(): Replica[] {
