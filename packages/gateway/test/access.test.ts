@@ -117,6 +117,33 @@ describe('creating (A9)', () => {
   })
 })
 
+describe('the identity of the platform (B15)', () => {
+  test('is lent by a role to the code that runs, so that other code needs the role anew, and the rest is the owner’s', async () => {
+    const own = stopped({ ownerRoles: ['keepers'] })
+    const path = `/adapters/${own.name}`
+    expect((await as(engineer, 'POST', '/adapters', own)).status).toBe(201)
+    expect((await as(engineer, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(403)
+    expect((await as(admin, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(200)
+    const code = [{ imageName: 'other' }, { imageVersion: '2' }, { environmentVariables: { MCP_COMMAND: 'sh' } }]
+    const keeper: Caller = { id: 'kim', roles: 'keepers, mcp.engineer' }
+    for (const caller of [engineer, keeper]) {
+      for (const change of code) {
+        const refused = await as(caller, 'PATCH', path, change)
+        expect(refused).toMatchObject({ status: 403, body: { detail: expect.stringContaining('useWorkloadIdentity') as string } })
+        const replacement = { ...own, useWorkloadIdentity: true, ...change }
+        expect((await as(caller, 'PUT', path, replacement)).status).toBe(403)
+      }
+    }
+    expect((await as(engineer, 'GET', path)).body).toMatchObject({ imageName: 'scripted', imageVersion: '1', environmentVariables: {} })
+    const lender: Caller = { ...engineer, roles: 'mcp.engineer, mcp.dev' }
+    expect((await as(engineer, 'PATCH', path, { description: 'mine', requiredRoles: ['team'] })).status).toBe(200)
+    expect((await as(lender, 'PATCH', path, { imageVersion: '2' })).status).toBe(200)
+    // In one step or in two: what has not got the identity any more is as free as any other.
+    expect((await as(engineer, 'PATCH', path, { imageVersion: '3', useWorkloadIdentity: false })).status).toBe(200)
+    expect((await as(engineer, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(403)
+  })
+})
+
 describe('quotas (A9)', () => {
   let small: TestGateway
   beforeAll(async () => {

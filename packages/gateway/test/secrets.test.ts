@@ -359,6 +359,46 @@ describe('a reference', () => {
     expect(await patch({ A: refers(name) })).toMatchObject({ errors: [{ code: 'secret_key_not_found' }] })
   })
 
+  test('means the secret of whom it was, and not what somebody else makes by its name, until it is given again', async () => {
+    const name = await keep(dev, { value: 'of-dev' })
+    const users = { requiredRoles: ['mcp.dev'] }
+    const server = await serve({ A: refers(name) })
+    const withCredential = adapter({}, { credential: { header: 'x-key', ...refers(name) } })
+    await call('POST', '/adapters', dev, withCredential)
+    await variable(server, 'A').toBe('of-dev')
+    expect((await call('DELETE', `/secrets/${name}?force=true`, dev)).status).toBe(204)
+    await expect.poll(() => reasonOf(server)).toBe('SecretMissing')
+    expect((await call('POST', '/secrets', alice, { name, value: 'of-alice', ...users })).status).toBe(201)
+    const message = async (): Promise<unknown> => (await statusOf(server)).conditions.find(({ type }) => type === 'Ready')?.message
+    await expect.poll(message).toContain('another owner')
+    // What reads the same and is not given anew stays as it was, whoever changes the rest.
+    for (const caller of [dev, admin])
+      expect((await call('PATCH', `/adapters/${server}`, caller, { description: newName() })).status).toBe(200)
+    await expect.poll(message).toContain('another owner')
+    expect(await environmentOf(server)).toBe('503')
+    expect(await environmentOf(withCredential.name)).toBe('503')
+    // Nobody who refers to the former one keeps its owner from removing the new one.
+    expect((await call('DELETE', `/secrets/${name}`, alice)).status).toBe(204)
+    expect((await call('POST', '/secrets', alice, { name, value: 'of-alice', ...users })).status).toBe(201)
+    expect((await call('PATCH', `/adapters/${server}`, dev, { environmentVariables: { A: refers(name) } })).status).toBe(200)
+    await variable(server, 'A').toBe('of-alice')
+    expect((await call('PUT', `/adapters/${withCredential.name}`, dev, withCredential)).status).toBe(200)
+    await expect.poll(() => environmentOf(withCredential.name)).toMatchObject({ PATH: expect.anything() as object })
+    expect((await call<Problem>('DELETE', `/secrets/${name}`, alice)).body.code).toBe('secret_in_use')
+  })
+
+  test('to what has become another’s is not given again by whoever may not use it', async () => {
+    const name = await keep(dev)
+    const body = adapter({ A: refers(name) }, { replicaCount: 0 })
+    await call('POST', '/adapters', dev, body)
+    await call('DELETE', `/secrets/${name}?force=true`, dev)
+    await call('POST', '/secrets', alice, { name, value: 'x' })
+    const refused = { status: 400, body: { errors: [{ pointer: '/environmentVariables/A/secretRef', code: 'secret_not_found' }] } }
+    expect(await call('PUT', `/adapters/${body.name}`, dev, body)).toMatchObject(refused)
+    expect(await call('PATCH', `/adapters/${body.name}`, dev, { environmentVariables: { A: refers(name) } })).toMatchObject(refused)
+    expect((await call('PATCH', `/adapters/${body.name}`, dev, { replicaCount: 0, description: 'x' })).status).toBe(200)
+  })
+
   test('to a file gives what it holds, without the last line break, of the files that the configuration names', async () => {
     const server = await serve({
       A: refers('plain', { source: 'file' }),

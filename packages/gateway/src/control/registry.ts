@@ -6,12 +6,13 @@ import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import { referencesOf } from '../core/secret.ts'
-import { referenceMistakes, type SecretSources } from '../secrets/sources.ts'
+import { boundToOwners, referenceMistakes, type SecretSources } from '../secrets/sources.ts'
 import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
 import { validate, type Warning } from './validation.ts'
+import { givesReference } from './workload-fields.ts'
 
 export interface RegistryOptions {
   readonly store: Store
@@ -41,7 +42,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
     const { value, warnings } = await this.#validate(principal, body, [])
-    const spec = this.#kind.spec(value, undefined)
+    const spec = await this.#bound(this.#kind.spec(value, undefined))
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
     this.#checkTurnedOn(principal, undefined, spec)
     await this.#checkReferences(principal, spec)
@@ -80,7 +81,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written<R>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
       const { value, warnings } = await this.#validate(principal, body, [...renames(name, body), ...maskMistakes(body, stored)])
-      return { spec: this.#kind.spec(value, stored), warnings }
+      return { spec: await this.#bound(this.#kind.spec(value, stored)), warnings }
     })
   }
 
@@ -89,7 +90,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const { warnings } = await validate(this.#kind.patch, patch, () => [...renames(name, patch), ...maskMistakes(patch, stored)])
       const merged = await this.#validate(principal, mergePatch(this.#kind.inputOf(stored, patch), patch), [])
       // What the stored resource has no more use for is not for this caller to know.
-      return { spec: this.#kind.spec(merged.value, stored), warnings: distinct([...warnings, ...merged.warnings]) }
+      const spec = await this.#bound(this.#kind.spec(merged.value, stored), (pointer) => givesReference(patch, pointer))
+      return { spec, warnings: distinct([...warnings, ...merged.warnings]) }
     })
   }
 
@@ -216,13 +218,21 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return resource?.kind === this.#kind.kind ? (resource as R) : undefined
   }
 
-  /** A right to write goes no further than the right to create; what stays as it is needs neither. */
+  /** A right to write goes no further than the right to create; what stays as it is needs neither. Code that runs with the platform's identity is lent it anew. */
   async #checkChange(principal: Principal, before: R['spec'], after: R['spec']): Promise<void> {
     const { access } = this.#options
     this.#checkTurnedOn(principal, before, after)
     const sameCode = alike(this.#kind.code(before), this.#kind.code(after))
-    if (!sameCode) checkDeploy(principal, access, this.#kind.kind, imageOf(after))
+    if (!sameCode) {
+      checkDeploy(principal, access, this.#kind.kind, imageOf(after))
+      if (after.useWorkloadIdentity) checkWorkloadIdentity(principal, access)
+    }
     if (!sameCode || !alike(referencesOf(before), referencesOf(after))) await this.#checkReferences(principal, after)
+  }
+
+  /** With references to the secrets that are there now, where they were `given` now. */
+  #bound(spec: R['spec'], given: (pointer: string) => boolean = () => true): Promise<R['spec']> {
+    return boundToOwners(this.#options.secretSources, spec, given)
   }
 
   /** Whoever decides what runs must be allowed to have each secret that it gets. */

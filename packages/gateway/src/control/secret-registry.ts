@@ -75,7 +75,7 @@ export class SecretRegistry {
     return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
       checkVersion(stored, ifMatch)
-      if (!force) await this.#checkUnused(principal, name)
+      if (!force) await this.#checkUnused(principal, stored)
       await this.#options.store.secrets.delete(name, stored.uid, stored.version)
       return stored
     })
@@ -110,8 +110,8 @@ export class SecretRegistry {
   }
 
   /** Users that the caller may not see are counted, not named. */
-  async #checkUnused(principal: Principal, name: string): Promise<void> {
-    const users = await usersOf(this.#options.store, name)
+  async #checkUnused(principal: Principal, { name, owner }: Secret): Promise<void> {
+    const users = await usersOf(this.#options.store, name, owner)
     if (users.length === 0) return
     const seen = users.filter((user) => mayRead(principal, user)).map((user) => `${user.kind} '${user.name}'`)
     const others = users.length - seen.length

@@ -75,9 +75,7 @@ export function workloadSpec(
 }
 
 function storedVariable(name: string, given: GivenVariable, before: EnvironmentValue | undefined): EnvironmentValue {
-  if (typeof given === 'object' && 'secretRef' in given) {
-    return { secretRef: storedReference(given.secretRef) }
-  }
+  if (typeof given === 'object' && 'secretRef' in given) return { secretRef: storedReference(given.secretRef, before) }
   const { value, secret: marked } = typeof given === 'string' ? { value: given } : given
   const text = before === undefined || 'secretRef' in before ? undefined : before
   if (value === maskedValue && text !== undefined) return { ...text, secret: marked ?? text.secret }
@@ -85,17 +83,21 @@ function storedVariable(name: string, given: GivenVariable, before: EnvironmentV
   return { value, secret: marked ?? (looksSecret(name, value) || wasMarked) }
 }
 
-function storedReference({ name, key, source }: ShownReference): SecretReference {
-  return { source: source === 'file' ? 'file' : 'store', name, ...(key === undefined ? {} : { key }) }
+/** What stands in the place already, and reads the same, means the secret of the same owner. */
+function storedReference({ name, key, source }: ShownReference, before: object | undefined): SecretReference {
+  const reference = { source: source === 'file' ? 'file' : 'store', name, ...(key === undefined ? {} : { key }) } as const
+  const stood = before !== undefined && 'secretRef' in before ? (before.secretRef as SecretReference) : undefined
+  const same = stood?.source === reference.source && stood.name === name && stood.key === key
+  return same && stood.owner !== undefined ? { ...reference, owner: stood.owner } : reference
 }
 
-function shownReference({ source, ...reference }: SecretReference): ShownReference {
+function shownReference({ source, owner: _owner, ...reference }: SecretReference): ShownReference {
   return source === 'store' ? reference : { ...reference, source }
 }
 
 /** @throws GatewayError `validation_failed` for a mask where nothing is stored */
 function storedCredential({ header, value = '', secretRef }: GivenCredential, stored: Credential | undefined): Credential {
-  if (secretRef !== undefined) return { header, secretRef: storedReference(secretRef) }
+  if (secretRef !== undefined) return { header, secretRef: storedReference(secretRef, stored) }
   if (value !== maskedValue) return { header, value }
   if (stored !== undefined && !('secretRef' in stored)) return { ...stored, header }
   throw maskedCredential('keeps a stored secret, and none is stored')
@@ -172,6 +174,13 @@ function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Giv
   return {
     credential: 'secretRef' in credential ? { header, secretRef: shownReference(credential.secretRef) } : { header, value: maskedValue },
   }
+}
+
+/** Whether a patch gives the reference of a pointer (`referencesOf`), also if it reads as what is stored. */
+export function givesReference(patch: unknown, pointer: string): boolean {
+  const { environmentVariables, credential } = tableOf(patch)
+  if (pointer === '/credential/secretRef') return credential !== undefined
+  return Object.hasOwn(tableOf(environmentVariables), pointer.slice('/environmentVariables/'.length, -'/secretRef'.length))
 }
 
 /** Whether a body, be it valid or not, has secret values of a workload in it. */

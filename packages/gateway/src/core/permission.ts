@@ -95,11 +95,12 @@ export function checkDeploy(principal: Principal, rules: AccessRules, kind: Reso
 }
 
 /**
- * Checks that `principal` may lend a workload the platform's own identity.
+ * Checks that `principal` may lend what a workload runs the platform's own identity.
  * @throws GatewayError `forbidden`
  */
 export function checkWorkloadIdentity(principal: Principal, { workloadIdentityRoles }: AccessRules): void {
-  if (!holdsOneOf(principal, workloadIdentityRoles)) throw needsRole('Turning useWorkloadIdentity on', workloadIdentityRoles)
+  if (!holdsOneOf(principal, workloadIdentityRoles))
+    throw needsRole('Turning useWorkloadIdentity on, or changing what runs with it,', workloadIdentityRoles)
 }
 
 function needsRole(what: string, roles: readonly string[]): GatewayError {

@@ -16,6 +16,8 @@ export interface SecretReference {
   readonly name: string
   /** Which of its values; absent for the only one. */
   readonly key?: string
+  /** Whose secret was meant when the reference was given, where secrets have owners: one that somebody else has made by its name since is not. */
+  readonly owner?: Owner
 }
 
 /** An environment value that is given with the workload. */

@@ -1,4 +1,4 @@
-import type { Owned, Resource, SecretReference, SecretText, WorkloadSpec } from './resource.ts'
+import type { Owned, Owner, Resource, SecretReference, SecretText, WorkloadSpec } from './resource.ts'
 
 export interface SecretSpec {
   readonly description: string
@@ -24,6 +24,26 @@ export function referencesOf({
   const given = Object.entries(environmentVariables).map(([name, value]) => [`/environmentVariables/${name}`, value] as const)
   const all = credential === undefined ? given : [...given, ['/credential', credential] as const]
   return all.flatMap(([pointer, value]) => ('secretRef' in value ? [[`${pointer}/secretRef`, value.secretRef] as const] : []))
+}
+
+/** The workload with its references to secrets of the given owners, by the pointers of `referencesOf`. */
+export function bindReferences<Spec extends WorkloadSpec>(spec: Spec, owners: ReadonlyMap<string, Owner>): Spec {
+  const bound = <Given extends object>(given: Given, pointer: string): Given => {
+    const owner = owners.get(`${pointer}/secretRef`)
+    return owner === undefined || !('secretRef' in given)
+      ? given
+      : { ...given, secretRef: { ...(given.secretRef as SecretReference), owner } }
+  }
+  const environment = Object.entries(spec.environmentVariables).map(([name, given]) => [
+    name,
+    bound(given, `/environmentVariables/${name}`),
+  ])
+  const { credential } = spec
+  return {
+    ...spec,
+    environmentVariables: Object.fromEntries(environment) as WorkloadSpec['environmentVariables'],
+    ...(credential === undefined ? {} : { credential: bound(credential, '/credential') }),
+  }
 }
 
 /** Gives each secret text of a resource to `change`, with a name of its place that no other has, and the resource with the outcomes. */

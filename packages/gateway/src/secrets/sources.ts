@@ -1,7 +1,7 @@
 import type { Mistake } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
-import type { SecretReference, WorkloadSpec } from '../core/resource.ts'
-import { referencesOf } from '../core/secret.ts'
+import type { Owner, SecretReference, WorkloadSpec } from '../core/resource.ts'
+import { bindReferences, referencesOf } from '../core/secret.ts'
 
 /** Why a reference gives nothing, in the manner of conditions. */
 export interface Withheld {
@@ -15,11 +15,27 @@ export type Found = { readonly value: string } | Withheld
 export interface SecretSource {
   /** Whether somebody may give the secret to workloads. A secret that is not there is nobody's. */
   admits(principal: Principal, reference: SecretReference): Promise<boolean>
+  /** Whose secret a reference means now, where secrets have owners. */
+  ownerOf?(reference: SecretReference): Promise<Owner | undefined>
   /** @throws GatewayError for what may pass: what runs goes on then, and it is tried again */
   read(reference: SecretReference): Promise<Found>
 }
 
 export type SecretSources = Readonly<Record<SecretReference['source'], SecretSource>>
+
+/** The workload, of which each reference that was `given` now means the secret that has its name now. */
+export async function boundToOwners<Spec extends WorkloadSpec>(
+  sources: SecretSources,
+  spec: Spec,
+  given: (pointer: string) => boolean,
+): Promise<Spec> {
+  const owners = new Map<string, Owner>()
+  for (const [pointer, reference] of referencesOf(spec)) {
+    const owner = given(pointer) ? await sources[reference.source].ownerOf?.(reference) : undefined
+    if (owner !== undefined) owners.set(pointer, owner)
+  }
+  return bindReferences(spec, owners)
+}
 
 /** What is wrong with the references of a workload when `principal` makes or changes it. A secret that it may not use is not there for it. */
 export async function referenceMistakes(sources: SecretSources, principal: Principal, spec: WorkloadSpec): Promise<Mistake[]> {

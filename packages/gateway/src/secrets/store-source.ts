@@ -1,4 +1,5 @@
 import { mayRead } from '../core/permission.ts'
+import { samePrincipal } from '../core/principal.ts'
 import type { SecretReference } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
 import type { Collection } from '../store/store.ts'
@@ -11,13 +12,19 @@ export function storeSource(secrets: Collection<Secret>): SecretSource {
       const secret = await secrets.get(name)
       return secret !== undefined && mayRead(principal, secret)
     },
+    ownerOf: async ({ name }) => (await secrets.get(name))?.owner,
     read: async (reference) => valueIn(await secrets.get(reference.name), reference),
   }
 }
 
 /** What a reference gives of the secret that has its name. */
-export function valueIn(secret: Secret | undefined, { name, key }: SecretReference): Found {
+export function valueIn(secret: Secret | undefined, { name, key, owner }: SecretReference): Found {
   if (secret === undefined) return { reason: 'SecretMissing', message: `There is no secret '${name}'.` }
+  if (owner !== undefined && !samePrincipal(owner, secret.owner))
+    return {
+      reason: 'SecretMissing',
+      message: `The secret '${name}' is another owner's than the one that was referred to. To use it, give the reference again.`,
+    }
   const values = new Map(Object.entries(secret.spec.values))
   if (key === undefined && values.size > 1)
     return { reason: 'SecretMissing', message: `The secret '${name}' has several values, so a reference to it must name a key.` }

@@ -1,11 +1,16 @@
-import type { Resource } from '../core/resource.ts'
+import { samePrincipal } from '../core/principal.ts'
+import type { Owner, Resource } from '../core/resource.ts'
 import { referencesOf } from '../core/secret.ts'
 import { each } from '../store/each.ts'
 import type { Store } from '../store/store.ts'
 
-/** The workloads that refer to a secret of the store. */
-export async function usersOf(store: Pick<Store, 'list'>, secret: string): Promise<readonly Resource[]> {
-  const refers = ({ spec }: Resource): boolean => referencesOf(spec).some(([, { source, name }]) => source === 'store' && name === secret)
+/** The workloads that refer to a secret of the store by its name; with an owner, those alone that mean the secret of that one. */
+export async function usersOf(store: Pick<Store, 'list'>, secret: string, of?: Owner): Promise<readonly Resource[]> {
+  const refers = ({ spec }: Resource): boolean =>
+    referencesOf(spec).some(
+      ([, { source, name, owner }]) =>
+        source === 'store' && name === secret && (of === undefined || owner === undefined || samePrincipal(owner, of)),
+    )
   const users: Resource[] = []
   for await (const resource of each(store, {})) if (refers(resource)) users.push(resource)
   return users
