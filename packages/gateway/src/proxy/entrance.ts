@@ -71,8 +71,8 @@ export class Entrance implements Disposable {
       try {
         // Who was handed over is asked where it came in.
         const principal = context.handed === undefined ? this.#options.authenticate(context.request) : context.principal
-        if (principal instanceof Promise) principal.then((found) => context.stillMay(found)).catch(stop)
-        else context.stillMay(principal)
+        if (principal instanceof Promise) principal.then((found) => context.checkStillMay(found)).catch(stop)
+        else context.checkStillMay(principal)
       } catch (error) {
         stop(error)
       }
@@ -112,8 +112,7 @@ export class RequestContext {
   denied: Subject | undefined
   replica: string | undefined
   body: Buffer | null = null
-  /** Throws when the caller may no longer do what it does. */
-  stillMay: (principal: Principal) => void = () => undefined
+  #stillMay: ((principal: Principal) => void) | undefined
   #over = false
 
   constructor(request: IncomingMessage, response: ServerResponse, path: string, options: EntranceOptions, interruptible: Interruptible) {
@@ -131,6 +130,19 @@ export class RequestContext {
   }
   set principal(principal: Principal) {
     this.#principal = principal
+  }
+
+  /**
+   * How it is found out whether a caller still may do what it does; `check` throws when not. A method because V8 makes a function that is
+   * assigned to a property for a long life, and with it everything that a request holds outlives the request until the next full collection.
+   */
+  permittedBy(check: (principal: Principal) => void): void {
+    this.#stillMay = check
+  }
+
+  /** @throws GatewayError when the caller may no longer do what it does */
+  checkStillMay(principal: Principal): void {
+    this.#stillMay?.(principal)
   }
 
   /** @throws GatewayError `method_not_allowed` for what streamable HTTP does not know */

@@ -68,7 +68,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const permit = authorize(principal, 'use', found) // authorize
     const { resource } = permit
     context.subject = resource
-    context.stillMay = (caller) => void authorize(caller, 'use', options.routes.get(target.name))
+    context.permittedBy((caller) => void authorize(caller, 'use', options.routes.get(target.name)))
     context.checkMethod()
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
