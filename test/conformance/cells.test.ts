@@ -54,7 +54,8 @@ beforeAll(async () => {
   for (const era of eras) {
     await register({ name: `${era}-http`, imageName: `fixture-${era}`, imageVersion: '1' })
     const [command = '', ...words] = stdioFixtures.conformance(era)
-    const environmentVariables = { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' ') }
+    // Each question that a modern client leaves open holds a child.
+    const environmentVariables = { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' '), MCP_WARM_SPARES: '3' }
     await register({ name: `${era}-stdio`, imageName: 'mcp-proxy', imageVersion: '1', environmentVariables })
   }
   const fixtures = [await FixtureProcess.conformance('legacy'), await FixtureProcess.conformance('modern')]

@@ -41,7 +41,23 @@ export async function runServerSuite(options: ServerSuite): Promise<readonly Sce
   else if (requirements === undefined) words.push('--suite', 'all')
   if (requirements !== undefined && scenario === undefined) words.push('--requirements', requirements)
   if (specVersion !== undefined) words.push('--spec-version', specVersion)
-  return runSuite(suite, words, signal)
+  const results = await runSuite(suite, words, signal)
+  return requirements === undefined ? results : Promise.all(results.map((result) => onceMore(result, options, requirements)))
+}
+
+/** The suite gives the first event of a stream 600 ms, within which a busy machine does not always start a process. */
+const tooSlow = /^Failed to receive progressive stream chunk execution frames/
+
+/** What a scenario says when it is run again, alone, counts if it was short of time before. */
+async function onceMore(
+  result: ScenarioResult,
+  { suite, url, signal }: ServerSuite,
+  specVersion: NonNullable<ServerSuite['requirements']>,
+): Promise<ScenarioResult> {
+  const { scenario, checks } = result
+  if (!checks.some(({ status, errorMessage = '' }) => status === 'FAILURE' && tooSlow.test(errorMessage))) return result
+  const again = await runSuite(suite, ['server', '--url', url, '--scenario', scenario, '--spec-version', specVersion], signal)
+  return again.find((each) => each.scenario === scenario) ?? result
 }
 
 /** Runs one client scenario of the `next` suite: the command gets the URL of the suite's server as its last argument. */
