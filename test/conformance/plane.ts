@@ -2,6 +2,7 @@ import { createServer } from 'node:http'
 import { authenticateDevelopment } from '../../packages/gateway/src/auth/development.ts'
 import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
 import { ReplicaDirectory } from '../../packages/gateway/src/core/directory.ts'
+import { PeerDirectory } from '../../packages/gateway/src/core/peers.ts'
 import { Entrance } from '../../packages/gateway/src/proxy/entrance.ts'
 import { Hop } from '../../packages/gateway/src/proxy/hop.ts'
 import { IdentitySigner } from '../../packages/gateway/src/proxy/identity-signer.ts'
@@ -34,7 +35,7 @@ for (const { name: server, uid, origin } of servers) {
 const config = ConfigSchema.parse({})
 const keys = [Buffer.from(key, 'base64')]
 const now = (): number => Date.now()
-const hop = new Hop({ keys, self: name, peers, now })
+const hop = new Hop({ keys, self: name, peers: [PeerDirectory.of(peers)], now })
 const { bodyLimitBytes } = config.edge
 const plane = createDataPlane({
   entrance: new Entrance({

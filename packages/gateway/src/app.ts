@@ -28,6 +28,7 @@ import { startReconciler } from './reconcile/reconciler.ts'
 import { renderWorkload } from './reconcile/render.ts'
 import { builtinImages } from './runtime/builtin-images.ts'
 import { openRuntime } from './runtime/open.ts'
+import { openPeers } from './runtime/open-peers.ts'
 import { fileSource } from './secrets/file-source.ts'
 import { HeldSecrets } from './secrets/held-secrets.ts'
 import { storeSource } from './secrets/store-source.ts'
@@ -81,8 +82,11 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
     const self = config.cluster.name ?? randomUUID().slice(0, 8)
-    const { gateways } = config.tools
-    const hop = parts.use(new Hop({ keys, self, peers: { ...config.cluster.peers, ...gateways }, now }))
+    const known = { settings: config.runtime.kubernetes, log }
+    const peers = parts.use(await openPeers({ ...known, fixed: config.cluster.peers, service: config.cluster.peersService }))
+    const { gateways, gatewaysService } = config.tools
+    const toolGateways = parts.use(await openPeers({ ...known, fixed: gateways, service: gatewaysService }))
+    const hop = parts.use(new Hop({ keys, self, peers: [peers.directory, toolGateways.directory], now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     let origin = config.publicOrigin === undefined ? '' : new URL(config.publicOrigin).origin
     const signer = new IdentitySigner({ keys, issuer: () => origin, now })
@@ -123,10 +127,9 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
     const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, outgoing, settings: config.proxy, now }))
-    const names = Object.keys(gateways)
     const toolRouter =
-      names.length > 0
-        ? new RemoteRouter({ names, entrance, hop, sealer, now })
+      Object.keys(gateways).length > 0 || gatewaysService !== undefined
+        ? new RemoteRouter({ toolGateways: toolGateways.directory, entrance, hop, sealer, now })
         : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }))
     const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer: () => origin })]
 

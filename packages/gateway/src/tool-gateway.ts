@@ -26,7 +26,7 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
     const keys = await loadSessionKeys({ dataDir: config.dataDir, configured: config.sessions.keys })
     const now = (): number => Date.now()
     const requestFinished = createAccessLog(log, config.edge.accessLog)
-    const hop = parts.use(new Hop({ keys, self: config.cluster.name ?? '', peers: {}, now }))
+    const hop = parts.use(new Hop({ keys, self: config.cluster.name ?? '', peers: [], now }))
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     const { bodyLimitBytes } = config.edge
     const recheckMs = config.proxy.streamRecheckSeconds * 1000

@@ -2,8 +2,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { readAnswer, TestGateway } from './fixtures/gateway.ts'
 
 let gateway: TestGateway
-const open = async (drainSeconds: number): Promise<string> => {
-  gateway = await TestGateway.open({ edge: { drainSeconds } })
+const open = async (drainSeconds: number, drainDelaySeconds = 0): Promise<string> => {
+  gateway = await TestGateway.open({ edge: { drainSeconds, drainDelaySeconds } })
   return gateway.register()
 }
 afterEach(() => gateway[Symbol.asyncDispose]())
@@ -55,6 +55,35 @@ describe('a gateway that is told to stop', () => {
     expect(answers.at(-2)?.body.length).toBeLessThan(50 * 1024 * 1024)
     // What is no event stream would not be whole.
     expect(answers.at(-1)?.body.length).toBe(50 * 1024 * 1024)
+    await disposed
+  })
+
+  test('serves everything for a while when it is no longer ready, and says with each answer that its connection ends', async () => {
+    const adapter = await open(10, 2)
+    const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`
+    using kept = gateway.connect()
+    kept.socket.write(call)
+    await expect.poll(() => kept.text).toMatch(/^HTTP\/1\.1 200 /)
+    expect(kept.text).not.toMatch(/connection: close/i)
+    // Its answer is yet to begin.
+    using waiting = gateway.connect()
+    waiting.socket.write(`POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`)
+    await expect.poll(() => gateway.events('w').length).toBe(1)
+    const stream = await gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })
+    const ended = readAnswer(stream)
+    const disposed = gateway[Symbol.asyncDispose]()
+    using probe = gateway.connect()
+    probe.socket.write('GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    kept.socket.write(call)
+    using fresh = gateway.connect()
+    fresh.socket.write(call)
+    await expect.poll(() => [probe, kept, fresh, waiting].every(({ closed }) => closed)).toBe(true)
+    expect(probe.text).toMatch(/^HTTP\/1\.1 503 /)
+    expect(kept.text.match(/HTTP\/1\.1 200 /g)).toHaveLength(2)
+    expect(fresh.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close/i)
+    expect(waiting.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close[\s\S]*\{"late":true\}/i)
+    // Streams end when who comes again comes to another.
+    expect((await ended).whole).toBe(true)
     await disposed
   })
 

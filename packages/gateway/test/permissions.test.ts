@@ -421,7 +421,7 @@ describe('straight at a tool gateway', () => {
 
   const admin: Principal = { id: 'root', issuer: 'development', name: 'root', roles: ['mcp.admin'] }
   const sign = ({ by = keys, to = '/mcp', method = 'POST', over = body, at = Date.now() } = {}): string =>
-    new Hop({ keys: by, self: 'x', peers: {}, now: () => at }).sign(method, to, admin, Buffer.from(over))
+    new Hop({ keys: by, self: 'x', peers: [], now: () => at }).sign(method, to, admin, Buffer.from(over))
 
   async function send(headers: Record<string, string>): Promise<string> {
     const answer = await fetch(`${tools.origin}/mcp`, { method: 'POST', headers: { ...modern, ...headers }, body })

@@ -307,6 +307,26 @@ describe('two gateway processes with the same keys', () => {
     await a[Symbol.asyncDispose]()
     expect((await b.send('/mcp', { headers: session, body: list })).status).toBe(404)
   })
+
+  test('hand nothing round in circles when the address of one that is gone has become that of another', async () => {
+    const keys = [randomBytes(32).toString('base64')]
+    const [portA, portB] = [await freePort(), await freePort()]
+    const open = (name: string, port: number, goneAt: number): Promise<TestGateway> => {
+      const peers = { gone: `http://127.0.0.1:${goneAt}` }
+      return TestGateway.open({ port, sessions: { keys }, cluster: { name, peers } } as unknown as Record<string, object>)
+    }
+    const gone = await TestGateway.open({ sessions: { keys }, cluster: { name: 'gone' } })
+    const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } }
+    const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+    const initialize = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params })
+    const opened = await gone.send('/mcp', { headers: json, body: initialize })
+    await gone[Symbol.asyncDispose]()
+    await using a = await open('a', portA, portB)
+    await using _b = await open('b', portB, portA)
+    const headers = { ...json, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const { status } = await a.send('/mcp', { headers, body: '{"jsonrpc":"2.0","id":2,"method":"ping"}' })
+    expect(status).toBe(404)
+  })
 })
 
 async function freePort(): Promise<number> {

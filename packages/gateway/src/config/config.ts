@@ -1,7 +1,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { KubernetesConfig } from './kubernetes.ts'
+import { KubernetesConfig, labelText } from './kubernetes.ts'
 
 const seconds = (fallback: number) => z.number().positive().max(86_400).default(fallback)
 const roles = z.array(z.string().trim().min(1))
@@ -115,6 +115,9 @@ export const ConfigSchema = z.strictObject({
       headersTimeoutSeconds: seconds(15),
       requestTimeoutSeconds: seconds(60),
       keepAliveTimeoutSeconds: seconds(75),
+      /** After SIGTERM, how long everything is served as ever, but for readiness: until nobody sends anything here any more. */
+      drainDelaySeconds: z.number().min(0).max(3600).default(0),
+      /** After that, how long open calls may take. */
       drainSeconds: seconds(20),
       accessLog: z.boolean().default(true),
     })
@@ -207,6 +210,8 @@ export const ConfigSchema = z.strictObject({
       name: clusterName.optional(),
       /** Where the others listen, by their names: what one of them keeps for a client is handed to it. */
       peers: z.record(z.string(), z.url({ protocol: /^https?$/ })).default({}),
+      /** Or the Service of a cluster whose pods they are, in the gateway's own namespace; each is called as its pod. */
+      peersService: labelText.optional(),
     })
     .prefault({}),
   sessions: z
@@ -219,6 +224,8 @@ export const ConfigSchema = z.strictObject({
     .strictObject({
       /** Tool gateways that serve `/mcp` for this gateway: where they listen, by their names (`cluster.name`). None: this process serves it. */
       gateways: z.record(clusterName, z.url({ protocol: /^https?$/ })).default({}),
+      /** Or the Service of a cluster whose pods they are, in the gateway's own namespace; each is called as its pod. */
+      gatewaysService: labelText.optional(),
       /** For the role tool-gateway: gateways, any of which tells which tools there are. */
       followed: z.array(z.url({ protocol: /^https?$/ })).default([]),
       /** Networks (CIDR) of addresses that are not public, which tools by `endpoint` may have all the same. Unset: loopback with development identity, else none. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-const labelText = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label: lower case letters, digits and '-'")
+export const labelText = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label: lower case letters, digits and '-'")
 const quantities = z.record(
   z.string(),
   z.string().regex(/^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/, "must be a quantity of Kubernetes, for example '250m' or '512Mi'"),

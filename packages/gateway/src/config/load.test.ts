@@ -64,6 +64,16 @@ describe('configuration', () => {
   test('a session key of the wrong length is refused', () => {
     expect(mistakesOf({ environment: { MCPGW_SESSIONS_KEYS: 'c2hvcnQ=' } })[0]).toMatch(/32 bytes/)
   })
+
+  test('peers that come and go need a cluster, a name and the key of all, and are no list besides', () => {
+    const environment = { MCPGW_CLUSTER_PEERS_SERVICE: 'peers', MCPGW_CLUSTER_PEERS: '{"a":"http://a:8000"}' }
+    expect(mistakesOf({ environment }).join('\n')).toMatch(
+      /peersService: is instead of cluster\.peers[\s\S]*kind to kubernetes[\s\S]*sessions\.keys: must have[\s\S]*cluster\.name: must be/,
+    )
+    expect(mistakesOf({ environment: { MCPGW_TOOLS_GATEWAYS_SERVICE: 'tools' } }).join('\n')).toMatch(
+      /sessions\.keys: must have[\s\S]*tools\.gatewaysService: is watched on a cluster/,
+    )
+  })
 })
 
 describe('identity', () => {

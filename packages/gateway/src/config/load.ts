@@ -92,19 +92,41 @@ function contradictions(config: Config): string[] {
 }
 
 /** What is needed where several processes serve together. */
-function roleMistakes({ role, cluster, sessions, tools }: Config): string[] {
+function roleMistakes({ role, cluster, sessions, tools, runtime }: Config): string[] {
   const found: string[] = []
   const keyless = sessions.keys.length === 0
+  const remote = Object.keys(tools.gateways).length > 0 || tools.gatewaysService !== undefined
   const needsKey = 'must have the key that all these processes share (make one with: openssl rand -base64 32)'
   if (role === 'tool-gateway') {
     if (keyless) found.push(`sessions.keys: ${needsKey}: a tool gateway serves nobody but gateways that have it`)
     if (cluster.name === undefined) found.push('cluster.name: must be set: gateways call a tool gateway by it')
     if (tools.followed.length === 0) found.push('tools.followed: must name a gateway, of which the tool gateway hears what tools there are')
-    if (Object.keys(tools.gateways).length > 0) found.push('tools.gateways: is for gateways; a tool gateway serves /mcp itself')
+    if (remote) found.push('tools.gateways: is for gateways; a tool gateway serves /mcp itself')
   } else {
-    if (keyless && Object.keys(tools.gateways).length > 0) found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
+    if (keyless && remote) found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
     if (tools.followed.length > 0) found.push('tools.followed: is for the role tool-gateway')
   }
+  found.push(...serviceMistakes('cluster.peers', Object.keys(cluster.peers), cluster.peersService, runtime.kind))
+  found.push(...serviceMistakes('tools.gateways', Object.keys(tools.gateways), tools.gatewaysService, runtime.kind))
+  if (cluster.peersService !== undefined) {
+    if (keyless) found.push(`sessions.keys: ${needsKey}: the others take nothing without it`)
+    if (cluster.name === undefined)
+      found.push("cluster.name: must be the name of the gateway's pod, by which the others call it (fieldRef metadata.name)")
+  }
+  return found
+}
+
+/** Pods of a Service come and go; a list stays as it is. */
+function serviceMistakes(
+  setting: string,
+  fixed: readonly string[],
+  service: string | undefined,
+  kind: Config['runtime']['kind'],
+): string[] {
+  if (service === undefined) return []
+  const found: string[] = []
+  if (fixed.length > 0) found.push(`${setting}Service: is instead of ${setting}. Set one of them.`)
+  if (kind !== 'kubernetes') found.push(`${setting}Service: is watched on a cluster. Set runtime.kind to kubernetes.`)
   return found
 }
 

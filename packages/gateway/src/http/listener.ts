@@ -1,11 +1,12 @@
 import type { IncomingMessage, RequestListener } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fastify, type FastifyInstance } from 'fastify'
 import type { GatewayError } from '../core/errors.ts'
 import { createEdge, requestIdOf } from './edge.ts'
 import { health } from './health.ts'
 import { refuse } from './refuse.ts'
 import { sendProblem } from './rest.ts'
-import { createHttpServer, drain, listen, type Endpoint, type ServerOptions } from './server.ts'
+import { createHttpServer, drain, endConnections, listen, type Endpoint, type ServerOptions } from './server.ts'
 
 /** One finished request of the REST side, or one that the edge refused. */
 interface Finished {
@@ -23,6 +24,8 @@ export interface ListenerOptions extends ServerOptions {
   readonly port: number
   readonly allowedHosts: readonly string[]
   readonly allowedOrigins: readonly string[]
+  /** How long it serves as ever after it is no longer ready, so that whoever sends requests learns of it before it refuses any. */
+  readonly drainDelaySeconds: number
   readonly drainSeconds: number
   /** MCP, each at paths of its own. */
   readonly endpoints: readonly Endpoint[]
@@ -104,6 +107,8 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     origin: `http://${host}:${address.port}`,
     async [Symbol.asyncDispose]() {
       draining = true
+      endConnections(server)
+      await sleep(options.drainDelaySeconds * 1000)
       options.onDrain()
       await drain(server, AbortSignal.timeout(options.drainSeconds * 1000))
       await api.close()

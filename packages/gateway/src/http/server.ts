@@ -42,7 +42,9 @@ export interface Unread {
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, endpoints, controlPlane, refuse, unread } = planes
+  const state: State = { connections: new Set(), ending: false }
   const handle = (request: IncomingMessage, response: ServerResponse, expects: 'nothing' | 'continue' | 'other'): void => {
+    if (state.ending) response.shouldKeepAlive = false
     try {
       edge.admit(request, response)
       if (expects === 'other') throw new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' })
@@ -77,8 +79,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   )
   // Node drops what is beyond in silence; the edge refuses requests with so many.
   server.maxHeadersCount = mostHeaders
-  const connections = new Set<Socket>()
-  connectionsOf.set(server, connections)
+  const { connections } = state
+  stateOf.set(server, state)
   server.on('connection', (socket: Socket) => {
     // Node knows the address of a connection that has ended only if it was asked for before.
     void socket.remoteAddress
@@ -91,7 +93,13 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   return server
 }
 
-const connectionsOf = new WeakMap<Server, ReadonlySet<Socket>>()
+interface State {
+  readonly connections: Set<Socket>
+  /** Every answer is the last of its connection. */
+  ending: boolean
+}
+
+const stateOf = new WeakMap<Server, State>()
 
 /** The response that is being written to a connection, ended or not, by the name that Node has for it. */
 function responseOn(socket: Socket): ServerResponse | null | undefined {
@@ -134,12 +142,26 @@ export function listen(server: Server, port: number, host: string): Promise<Addr
   })
 }
 
+/**
+ * Has every answer from now on say that its connection ends with it (RFC 9112 section 9.6): clients then send what follows on others, which lead
+ * elsewhere, and never on one that is being closed.
+ */
+export function endConnections(server: Server): void {
+  const state = stateOf.get(server)
+  if (state === undefined) return
+  state.ending = true
+  for (const socket of state.connections) {
+    const response = responseOn(socket)
+    if (response?.headersSent === false) response.shouldKeepAlive = false
+  }
+}
+
 /** Stops accepting, lets open requests finish until the signal aborts, then cuts what is left. */
 export async function drain(server: Server, signal: AbortSignal): Promise<void> {
   // Node counts as idle also connections with an answer that has been ended but not been taken by its reader, and closes them first of all
   // in `http.Server.close`. So that of its base is called here, and idle connections are closed when there is no such answer.
   const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
-  const connections = connectionsOf.get(server) ?? new Set()
+  const connections = stateOf.get(server)?.connections ?? new Set()
   const closeIdle = (): void => {
     // One on which nothing was ever sent is not idle to Node; the pools of clients open such ahead of need.
     for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import { createServer, type IncomingMessage } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
+import { PeerDirectory } from '../core/peers.ts'
 import { Hop, hopHeader } from './hop.ts'
 
 const principal = { id: 'zoë', issuer: 'development', name: 'Zoë', roles: ['a,b', 'c'] }
@@ -17,7 +18,7 @@ async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<{ me
     response.writeHead(207, { 'x-owner': 'yes', 'content-type': 'text/plain' }).end('done')
   })
   const address = await new Promise<AddressInfo>((resolve) => owner.listen(0, '127.0.0.1', () => resolve(owner.address() as AddressInfo)))
-  const hop = new Hop({ keys, self: 'one', peers: { two: `http://127.0.0.1:${address.port}` }, now: Date.now })
+  const hop = new Hop({ keys, self: 'one', peers: [PeerDirectory.of({ two: `http://127.0.0.1:${address.port}` })], now: Date.now })
   const front = createServer((request, response) =>
     hop.forward('two', { request, response, body: Buffer.from(body), principal }, () => response.writeHead(418).end()),
   )
@@ -37,7 +38,7 @@ const open = (
   request: { method: string; url: string; header: string },
   now = Date.now(),
 ): ReturnType<Hop['open']> =>
-  new Hop({ keys, self: 'two', peers: {}, now: () => now }).open({
+  new Hop({ keys, self: 'two', peers: [], now: () => now }).open({
     method: request.method,
     url: request.url,
     headers: { [hopHeader]: request.header },
@@ -74,7 +75,7 @@ describe('a request that one gateway hands to another', () => {
   })
 
   test('goes nowhere when the other is not known or not there', async () => {
-    const hop = new Hop({ keys: [key], self: 'one', peers: { two: 'http://127.0.0.1:9' }, now: Date.now })
+    const hop = new Hop({ keys: [key], self: 'one', peers: [PeerDirectory.of({ two: 'http://127.0.0.1:9' })], now: Date.now })
     closing.push(() => void hop[Symbol.asyncDispose]())
     for (const owner of ['two', 'three']) {
       const failed = await new Promise((resolve) => {
@@ -86,5 +87,26 @@ describe('a request that one gateway hands to another', () => {
       })
       expect(failed).toBe('failed')
     }
+  })
+
+  test('is answered when the other is gone for good, be its connections still open', async () => {
+    const silent = createServer()
+    const asked = new Promise((resolve) => silent.once('request', resolve))
+    const { port } = await new Promise<AddressInfo>((resolve) =>
+      silent.listen(0, '127.0.0.1', () => resolve(silent.address() as AddressInfo)),
+    )
+    const peers = PeerDirectory.of({ two: `http://127.0.0.1:${port}`, three: 'http://127.0.0.1:9' })
+    const hop = new Hop({ keys: [key], self: 'one', peers: [peers], now: Date.now })
+    closing.push(() => (silent.close(), silent.closeAllConnections(), void hop[Symbol.asyncDispose]()))
+    const response = { once: () => undefined, headersSent: false }
+    const request = { method: 'POST', url: '/', headers: {} }
+    const failed = new Promise((resolve) =>
+      hop.forward('two', { request, response, body: null, principal } as unknown as Parameters<Hop['forward']>[1], resolve),
+    )
+    await asked
+    const [, ...others] = peers.entries()
+    peers.set(new Map(others))
+    // It was sent, so it may have run.
+    expect(await failed).toBe(false)
   })
 })

@@ -2,6 +2,7 @@ import { createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
+import type { PeerDirectory } from '../core/peers.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
 
@@ -10,8 +11,8 @@ export interface HopOptions {
   readonly keys: readonly Buffer[]
   /** How this process is called by the others. */
   readonly self: string
-  /** Where the others listen, by their names. */
-  readonly peers: Readonly<Record<string, string>>
+  /** Where the others listen. A request goes to nobody else. */
+  readonly peers: readonly PeerDirectory[]
   readonly now: () => number
 }
 
@@ -50,13 +51,16 @@ export class Hop implements AsyncDisposable {
   readonly self: string
   readonly #options: HopOptions
   readonly #keys: readonly Buffer[]
+  /** By origin. */
   readonly #pools = new Map<string, Pool>()
+  readonly #stopListening: readonly (() => void)[]
 
   constructor(options: HopOptions) {
     if (options.keys.length === 0) throw new Error('The hop between gateways needs at least one key.')
     this.#options = options
     this.self = options.self
     this.#keys = options.keys.map((key) => Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v1', 32)))
+    this.#stopListening = options.peers.map((directory) => directory.onChange(() => this.#forgetGone()))
   }
 
   /** The caller for whom a peer sends a request; undefined when no peer sends it. @throws GatewayError `unauthenticated` */
@@ -92,13 +96,13 @@ export class Hop implements AsyncDisposable {
     }: { request: IncomingMessage; response: ServerResponse; body: Buffer | null; principal: Principal },
     failed: (unsent: boolean) => void,
   ): void {
-    const address = this.#options.peers[owner]
-    if (address === undefined) return failed(true)
+    const peer = this.#options.peers.map((directory) => directory.get(owner)).find((found) => found !== undefined)
+    if (peer === undefined) return failed(true)
     const { method = '', url = '' } = request
     const headers: Record<string, string> = { 'x-request-id': requestIdOf(request), [hopHeader]: this.sign(method, url, principal, body) }
     for (const [name, value] of Object.entries(request.headers))
       if (passedOn.includes(name) || name.startsWith('mcp-param-')) headers[name] = String(value)
-    this.#pool(address).dispatch(
+    this.#pool(peer.origin).dispatch(
       { method: method as Dispatcher.HttpMethod, path: url, headers, body, headersTimeout: 0, bodyTimeout: 0 },
       new HopExchange(response, failed),
     )
@@ -110,16 +114,27 @@ export class Hop implements AsyncDisposable {
     return [...parts, sign(this.#keys[0] as Buffer, [method, url, ...parts]).toString('base64url')].join('.')
   }
 
-  #pool(address: string): Pool {
-    let pool = this.#pools.get(address)
+  #pool(origin: string): Pool {
+    let pool = this.#pools.get(origin)
     if (pool === undefined) {
-      pool = new Pool(address, { connections: null, connect: { timeout: 2000 }, keepAliveTimeout: 4000 })
-      this.#pools.set(address, pool)
+      pool = new Pool(origin, { connections: null, connect: { timeout: 2000 }, keepAliveTimeout: 4000 })
+      this.#pools.set(origin, pool)
     }
     return pool
   }
 
+  /** Of one that is gone, answers are waited for in vain: its machine may be gone with it, so that no connection breaks off. */
+  #forgetGone(): void {
+    const present = new Set(this.#options.peers.flatMap((directory) => [...directory.entries()].map(([, { origin }]) => origin)))
+    for (const [origin, pool] of this.#pools) {
+      if (present.has(origin)) continue
+      this.#pools.delete(origin)
+      void pool.destroy()
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const stop of this.#stopListening) stop()
     await Promise.all([...this.#pools.values()].map((pool) => pool.destroy()))
   }
 }

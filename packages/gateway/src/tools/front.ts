@@ -75,7 +75,9 @@ export class ToolFront implements AsyncDisposable {
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
     // Whoever held it is no more, or is not known here: the client is to begin anew.
     const lost = (): void => context.fail(unknownSession())
-    if (owner !== this.#options.hop.self) return this.#options.hop.forward(owner, { request, response, body, principal }, lost)
+    // What was handed over is for this process, or for nobody: addresses of processes that are gone may be those of others.
+    if (owner !== this.#options.hop.self && context.handed === undefined)
+      return this.#options.hop.forward(owner, { request, response, body, principal }, lost)
     const session = this.#sessions.get(upstreamId)
     if (session === undefined) return lost()
     this.#callers.set(session, context)

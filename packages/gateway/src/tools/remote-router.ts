@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
+import type { PeerDirectory } from '../core/peers.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
@@ -7,8 +8,7 @@ import { sessionIdOf } from '../proxy/target.ts'
 import { admitToRouter, isRouterPath, routerUid } from './front.ts'
 
 export interface RemoteRouterOptions {
-  /** Names of the tool gateways; the hop knows where they are. */
-  readonly names: readonly string[]
+  readonly toolGateways: PeerDirectory
   readonly entrance: Entrance
   readonly hop: Hop
   readonly sealer: SessionSealer
@@ -63,8 +63,11 @@ export class RemoteRouter {
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
     let settled = false
     const settle = (): void => {
-      if (!settled) this.#open.set(name, (this.#open.get(name) ?? 1) - 1)
+      if (settled) return
       settled = true
+      const left = (this.#open.get(name) ?? 1) - 1
+      if (left > 0) this.#open.set(name, left)
+      else this.#open.delete(name)
     }
     response.once('close', settle)
     context.replica = name
@@ -75,13 +78,17 @@ export class RemoteRouter {
     })
   }
 
-  /** Those that are there first, of these the one with the fewest open requests; of equals each in its turn. */
+  /** Those that take what is new and could be reached first, of these the one with the fewest open requests; of equals each in its turn. */
   #order(): readonly string[] {
-    const { names } = this.#options
-    const turn = (this.#turn = (this.#turn + 1) % names.length)
     const now = this.#options.now()
-    const rests = (name: string): boolean => (this.#restsUntil.get(name) ?? 0) > now
-    const open = (name: string): number => this.#open.get(name) ?? 0
-    return [...names.slice(turn), ...names.slice(0, turn)].sort((a, b) => Number(rests(a)) - Number(rests(b)) || open(a) - open(b))
+    for (const [name, until] of this.#restsUntil) if (until <= now) this.#restsUntil.delete(name)
+    const peers = [...this.#options.toolGateways.entries()].map(([name, { ready }]) => ({
+      name,
+      waits: !ready || this.#restsUntil.has(name),
+      open: this.#open.get(name) ?? 0,
+    }))
+    const turn = (this.#turn = (this.#turn + 1) % Math.max(1, peers.length))
+    const inTurn = [...peers.slice(turn), ...peers.slice(0, turn)]
+    return inTurn.sort((a, b) => Number(a.waits) - Number(b.waits) || a.open - b.open).map(({ name }) => name)
   }
 }

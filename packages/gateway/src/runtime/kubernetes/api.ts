@@ -52,6 +52,8 @@ export const metadataOnly = {
  */
 export class KubernetesApi implements AsyncDisposable {
   readonly server: string
+  /** Of the kubeconfig's context; in a pod, its own. */
+  readonly namespace: string
   readonly #config: KubeConfig
   readonly #proxy: string | undefined
   #dispatcher: { readonly key: string; readonly dispatcher: Dispatcher } | undefined
@@ -59,6 +61,7 @@ export class KubernetesApi implements AsyncDisposable {
   private constructor(config: KubeConfig, server: string, proxy: string | undefined) {
     this.#config = config
     this.server = server
+    this.namespace = config.getContextObject(config.getCurrentContext())?.namespace ?? 'default'
     this.#proxy = proxy
   }
 

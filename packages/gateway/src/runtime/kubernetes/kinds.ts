@@ -12,7 +12,8 @@ const paths = {
   Pod: ['api/v1', 'pods'],
   Event: ['api/v1', 'events'],
   Lease: ['apis/coordination.k8s.io/v1', 'leases'],
-} as const satisfies Record<Kind | 'Pod' | 'Event' | 'Lease', readonly [string, string]>
+  EndpointSlice: ['apis/discovery.k8s.io/v1', 'endpointslices'],
+} as const satisfies Record<Kind | 'Pod' | 'Event' | 'Lease' | 'EndpointSlice', readonly [string, string]>
 
 /** The path of all objects of a kind in a namespace. */
 export function collection(kind: keyof typeof paths, namespace: string): string {

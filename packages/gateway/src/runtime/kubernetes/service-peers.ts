@@ -1,0 +1,68 @@
+import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js'
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import { PeerDirectory, type Peer } from '../../core/peers.ts'
+import type { Log } from '../../telemetry/log.ts'
+import type { Peers } from '../open-peers.ts'
+import { KubernetesApi } from './api.ts'
+import { collection } from './kinds.ts'
+import { ListWatch } from './list-watch.ts'
+
+export interface ServicePeersOptions {
+  /** In the namespace of the gateway's pod, or of the kubeconfig's context. */
+  readonly service: string
+  readonly settings: Pick<KubernetesConfig, 'kubeconfig' | 'context'>
+  readonly log: Log
+}
+
+/**
+ * The pods of a Service as peers, by watching its EndpointSlices: a pod is known as soon as it has an address, before it is ready, and until it is
+ * gone. While the API server is away, those that were known are.
+ * @throws Error when the cluster can not be reached or does not let us look at it
+ */
+export async function openServicePeers({ service, settings, log }: ServicePeersOptions): Promise<Peers> {
+  const api = await KubernetesApi.open(settings)
+  const directory = new PeerDirectory()
+  const slices = new Map<string, EndpointSlice>()
+  try {
+    const watch = await ListWatch.open<EndpointSlice>({
+      api,
+      path: collection('EndpointSlice', api.namespace),
+      labelSelector: `kubernetes.io/service-name=${service}`,
+      log,
+      changed: (before, now) => {
+        slices.delete(before?.metadata?.name ?? '')
+        if (now !== undefined) slices.set(now.metadata?.name ?? '', now)
+        directory.set(peersIn([...slices.values()]))
+      },
+    })
+    return {
+      directory,
+      async [Symbol.asyncDispose]() {
+        await watch[Symbol.asyncDispose]()
+        await api[Symbol.asyncDispose]()
+      },
+    }
+  } catch (error) {
+    await api[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** The pods behind a Service, at the port called `http` or the first one. With addresses of both families a pod is in two slices; IPv4 counts. */
+export function peersIn(slices: readonly EndpointSlice[]): ReadonlyMap<string, Peer> {
+  const found = new Map<string, Peer>()
+  for (const { addressType, endpoints, ports } of slices.toSorted((a, b) => a.addressType.localeCompare(b.addressType))) {
+    const port = (ports?.find(({ name }) => name === 'http') ?? ports?.[0])?.port
+    if (port === undefined || addressType === 'FQDN') continue
+    for (const { addresses, conditions, targetRef } of endpoints) {
+      const [address] = addresses
+      const name = targetRef?.kind === 'Pod' ? targetRef.name : undefined
+      if (address === undefined || name === undefined || found.has(name)) continue
+      const host = addressType === 'IPv6' ? `[${address}]` : address
+      // `ready` says nothing where a Service publishes addresses that are not.
+      const ready = conditions?.serving !== false && conditions?.terminating !== true
+      found.set(name, { origin: `http://${host}:${port}`, ready })
+    }
+  }
+  return found
+}

@@ -1,0 +1,24 @@
+import type { KubernetesConfig } from '../config/kubernetes.ts'
+import { PeerDirectory } from '../core/peers.ts'
+import type { Log } from '../telemetry/log.ts'
+
+export interface OpenPeersOptions {
+  /** Origins by names, where peers neither come nor go. */
+  readonly fixed: Readonly<Record<string, string>>
+  /** The Service whose pods they are, where a cluster has them come and go. */
+  readonly service: string | undefined
+  readonly settings: KubernetesConfig
+  readonly log: Log
+}
+
+/** Peers that are known for as long as this is open. */
+export interface Peers extends AsyncDisposable {
+  readonly directory: PeerDirectory
+}
+
+/** @throws Error when the cluster is to be asked and can not be, or does not let us look */
+export async function openPeers({ fixed, service, settings, log }: OpenPeersOptions): Promise<Peers> {
+  if (service === undefined) return { directory: PeerDirectory.of(fixed), [Symbol.asyncDispose]: () => Promise.resolve() }
+  const { openServicePeers } = await import('./kubernetes/service-peers.ts')
+  return openServicePeers({ service, settings, log })
+}
