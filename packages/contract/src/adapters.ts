@@ -127,7 +127,7 @@ const identifier = z
   .max(512)
   .regex(/^\P{Cc}+$/u, 'must not hold control characters')
 
-/** Body of PUT of an owner. */
+/** Body of PUT of an owner, or of an offer. */
 export const OwnerInput = z
   .strictObject({
     id: identifier.meta({ description: 'As `owner.id` of what the new owner has made reads.' }),
@@ -210,6 +210,7 @@ export const AdapterResource = z
     requiredRoles: z.array(z.string()),
     ownerRoles: z.array(z.string()),
     owner: Owner,
+    offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
     credential: CredentialView.optional(),
     createdBy: z.string(),

@@ -119,6 +119,7 @@ export const ToolResource = z
     requiredRoles: z.array(z.string()),
     ownerRoles: z.array(z.string()),
     owner: Owner,
+    offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
     credential: CredentialView.optional(),
     createdBy: z.string(),

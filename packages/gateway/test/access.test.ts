@@ -11,6 +11,7 @@ import { fileSource } from '../src/secrets/file-source.ts'
 import { storeSource } from '../src/secrets/store-source.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
 import { TestGateway } from './fixtures/gateway.ts'
+import { modernRequest } from './fixtures/mcp-requests.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -187,15 +188,22 @@ describe('quotas (A9)', () => {
     for (const { name } of [one, two]) await at(admin, 'DELETE', `/adapters/${name}`)
   })
 
-  test('of the new owner bind what is given to it, and how much that owner has is not told', async () => {
+  test('are not stretched by giving things away: what is offered stays its owner’s, and whoever takes it must have room', async () => {
     const rich: Caller = { id: 'ria', roles: '' }
     const full: Caller = { id: 'fay', roles: '' }
     for (let index = 0; index < 3; index += 1) await at(full, 'POST', '/adapters', stopped())
-    const { name } = (await at(rich, 'POST', '/adapters', stopped())).body as unknown as { name: string }
-    const refused = await at(rich, 'PUT', `/adapters/${name}/owner`, { id: 'fay' })
-    expect(refused).toMatchObject(exceeded)
-    expect(refused.body['detail']).toBe('Its owner may have 3 adapters (access.quotas.adapters).')
-    expect((await at(admin, 'PUT', `/adapters/${name}/owner`, { id: 'fay', issuer: 'development' })).status).toBe(200)
+    const made: string[] = []
+    for (let index = 0; index < 3; index += 1) made.push(((await at(rich, 'POST', '/adapters', stopped())).body as { name: string }).name)
+    // Neither to somebody, nor to whoever is not there.
+    for (const [index, id] of ['fay', 'nobody-there', 'gus'].entries())
+      expect((await at(rich, 'PUT', `/adapters/${made[index]}/offer`, { id })).status).toBe(200)
+    expect(await at(rich, 'POST', '/adapters', stopped())).toMatchObject(exceeded)
+    const taking = await at(full, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay' })
+    expect(taking).toMatchObject(exceeded)
+    expect(taking.body['detail']).toContain('beside the 3 that you have, and you may have 3')
+    expect((await at(admin, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay', issuer: 'development' })).status).toBe(200)
+    expect((await at({ id: 'gus', roles: '' }, 'PUT', `/adapters/${made[2]}/owner`, { id: 'gus' })).status).toBe(200)
+    expect((await at(rich, 'POST', '/adapters', stopped())).status).toBe(201)
   })
 })
 
@@ -212,19 +220,73 @@ describe('ownership (E7)', () => {
   }
   const heir: Caller = { id: 'hana', roles: '' }
 
-  test.each(kinds)('of one of /%s is given by its owner; whoever had it sees of it what its roles allow, and no more', async (kind) => {
-    const path = await register(kind, { requiredRoles: ['team'] })
-    const given = await as(engineer, 'PUT', `${path}/owner`, { id: 'hana' })
-    expect(given).toMatchObject({ status: 200, body: { id: 'hana', issuer: 'development' } })
-    expect((await as(engineer, 'GET', path)).status).toBe(404)
-    expect((await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })).status).toBe(404)
-    expect((await as({ ...engineer, roles: 'team' }, 'GET', path)).status).toBe(200)
-    expect(await as(heir, 'GET', path)).toMatchObject({
-      status: 200,
-      body: { owner: { id: 'hana', issuer: 'development' }, createdBy: 'erin' },
+  test.each(kinds)(
+    'of one of /%s is offered by its owner, and becomes whoever’s takes it, whoever had it keeping what roles allow',
+    async (kind) => {
+      const path = await register(kind, { requiredRoles: ['team'] })
+      expect(await as(engineer, 'PUT', `${path}/owner`, { id: 'hana' })).toMatchObject({ status: 403, body: { code: 'forbidden' } })
+      expect((await as(heir, 'GET', path)).status).toBe(404)
+      expect(await as(engineer, 'PUT', `${path}/offer`, { id: 'hana' })).toMatchObject({
+        status: 200,
+        body: { id: 'hana', issuer: 'development' },
+      })
+      const offered = { owner: { id: 'erin' }, offeredTo: { id: 'hana', issuer: 'development' } }
+      // Until then it is its owner's, and whom it is offered to may only look.
+      expect(await as(heir, 'GET', path)).toMatchObject({ status: 200, body: offered })
+      expect((await as(heir, 'GET', `/${kind}`)).body).toMatchObject([offered])
+      expect((await as(heir, 'PATCH', path, { description: 'mine' })).status).toBe(403)
+      expect((await as(heir, 'PUT', `${path}/offer`, { id: 'hana' })).status).toBe(403)
+      expect((await as(heir, 'PUT', `${path}/owner`, { id: 'mallory' })).status).toBe(403)
+      expect((await as(engineer, 'PATCH', path, { description: 'still mine' })).status).toBe(200)
+      expect(await as(heir, 'PUT', `${path}/owner`, { id: 'hana' })).toMatchObject({
+        status: 200,
+        body: { id: 'hana', issuer: 'development' },
+      })
+      expect((await as(engineer, 'GET', path)).status).toBe(404)
+      expect((await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })).status).toBe(404)
+      expect((await as({ ...engineer, roles: 'team' }, 'GET', path)).status).toBe(200)
+      const taken = await as(heir, 'GET', path)
+      expect(taken).toMatchObject({ status: 200, body: { owner: { id: 'hana', issuer: 'development' }, createdBy: 'erin' } })
+      expect(taken.body).not.toHaveProperty('offeredTo')
+      expect((await as(heir, 'PATCH', path, { description: 'mine' })).status).toBe(200)
+      expect((await as(heir, 'DELETE', path)).status).toBe(204)
+    },
+  )
+
+  test.each(kinds)(
+    'of one of /%s: an offer is taken back by its owner, refused by whom it was for, and gone with the next',
+    async (kind) => {
+      const path = await register(kind)
+      const offer = (id: string): Promise<Answer> => as(engineer, 'PUT', `${path}/offer`, { id })
+      expect(await as(engineer, 'DELETE', `${path}/offer`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
+      expect((await offer('erin')).body).toMatchObject({ errors: [{ pointer: '/id', code: 'already_owner' }] })
+      for (const caller of [engineer, heir]) {
+        await offer('hana')
+        expect((await as(reader, 'DELETE', `${path}/offer`)).status).toBe(404)
+        expect((await as(caller, 'DELETE', `${path}/offer`)).status).toBe(204)
+        expect((await as(heir, 'GET', path)).status).toBe(404)
+        expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' })).status).toBe(404)
+      }
+      await offer('hana')
+      await offer('gus')
+      expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' })).status).toBe(404)
+      expect((await as({ id: 'gus', roles: '' }, 'PUT', `${path}/owner`, { id: 'gus' })).status).toBe(200)
+    },
+  )
+
+  test('that is merely offered puts no tool before whom it is offered to, and lets nothing be called', async () => {
+    const path = await register('tools')
+    const adapter = await register('adapters')
+    for (const each of [path, adapter]) expect((await as(engineer, 'PUT', `${each}/offer`, { id: 'hana' })).status).toBe(200)
+    const { headers, body } = modernRequest('tools/list', {})
+    const listed = await gateway.send('/mcp', { headers: { ...headers, 'x-dev-userid': 'hana', 'x-dev-roles': '' }, body })
+    expect(listed.status).toBe(200)
+    expect(listed.body.toString()).not.toContain(path.slice('/tools/'.length))
+    const used = await gateway.mcp(adapter.slice('/adapters/'.length), 'do=echo', {
+      headers: { 'x-dev-userid': 'hana', 'x-dev-roles': '' },
+      body: '{}',
     })
-    expect((await as(heir, 'PATCH', path, { description: 'mine' })).status).toBe(200)
-    expect((await as(heir, 'DELETE', path)).status).toBe(204)
+    expect([used.status, used.body.toString()]).toEqual([403, expect.stringContaining('take it over before you use it')])
   })
 
   test.each(kinds)('of one of /%s is given by administrators, and by nobody else', async (kind) => {
@@ -254,7 +316,8 @@ describe('ownership (E7)', () => {
   test('is not given to nobody, in vain, or in passing by somebody else', async () => {
     const path = await register('adapters')
     for (const body of [{}, { id: '' }, { id: 'a\u0000' }, { id: 'a', issuer: '' }, { id: 'a', role: 'x' }, { id: 'a'.repeat(513) }])
-      expect(await as(engineer, 'PUT', `${path}/owner`, body)).toMatchObject({ status: 400, body: { code: 'validation_failed' } })
+      for (const what of ['offer', 'owner'])
+        expect(await as(engineer, 'PUT', `${path}/${what}`, body)).toMatchObject({ status: 400, body: { code: 'validation_failed' } })
     const { headers } = await gateway.send(path, { method: 'GET', headers: { 'x-dev-userid': 'erin' } })
     const old = String(headers['etag'])
     await as(engineer, 'PATCH', path, { description: 'changed' })
@@ -274,7 +337,8 @@ describe('ownership (E7)', () => {
     await gateway.untilReady(body.name, 1, { 'x-dev-roles': 'mcp.admin' })
     const session = await gateway.mcp(body.name, 'do=initialize', { headers: { 'x-dev-userid': 'erin' }, body: '{}' })
     expect(session.status).toBe(200)
-    await as(engineer, 'PUT', `/adapters/${body.name}/owner`, { id: 'hana' })
+    await as(engineer, 'PUT', `/adapters/${body.name}/offer`, { id: 'hana' })
+    expect((await as(heir, 'PUT', `/adapters/${body.name}/owner`, { id: 'hana' })).status).toBe(200)
     const headers = { 'x-dev-userid': 'erin', 'mcp-session-id': String(session.headers['mcp-session-id']) }
     expect((await gateway.mcp(body.name, 'do=echo', { headers, body: '{}' })).status).toBe(404)
     const replaced = await as({ ...heir, roles: 'mcp.engineer' }, 'PUT', `/adapters/${body.name}`, { ...body, replicaCount: 0 })
@@ -291,6 +355,9 @@ describe('what a caller may not see (A21)', () => {
     ['PUT', '', {}],
     ['PATCH', '', { replicaCount: -1 }],
     ['PUT', '/owner', {}],
+    ['PUT', '/offer', {}],
+    ['DELETE', '/offer', undefined],
+    ['POST', '/restart', undefined],
     ['DELETE', '', undefined],
   ]
   const hidden = { adapters: stopped(), tools: endpointTool() }
@@ -347,6 +414,9 @@ describe('what a caller may not see (A21)', () => {
         registry.replace(stranger, name, {}, undefined),
         registry.patch(stranger, name, {}, 3),
         registry.transfer(stranger, name, {}, undefined),
+        registry.offer(stranger, name, {}, undefined),
+        registry.decline(stranger, name, undefined),
+        registry.restart(stranger, name, undefined),
         registry.delete(stranger, name, undefined),
       ]
       const outcomes = await Promise.allSettled(works)
@@ -356,7 +426,7 @@ describe('what a caller may not see (A21)', () => {
       return reads.map(({ mock }) => mock.calls.length)
     }
     const there = await costOf('hidden')
-    expect(there).toEqual([6, 0])
+    expect(there).toEqual([9, 0])
     expect(await costOf('missing')).toEqual(there)
     await store[Symbol.asyncDispose]()
     rmSync(folder, { recursive: true })

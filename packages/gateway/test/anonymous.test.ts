@@ -112,6 +112,8 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
       { method: 'PATCH', headers: { 'content-type': 'application/merge-patch+json' }, body: '{"description":"x"}' },
     ],
     [`PUT /${kind}/{name}/owner`, path(kind, '/owner'), { method: 'PUT', headers: json, body: '{"id":"me"}' }],
+    [`PUT /${kind}/{name}/offer`, path(kind, '/offer'), { method: 'PUT', headers: json, body: '{"id":"me"}' }],
+    [`DELETE /${kind}/{name}/offer`, path(kind, '/offer'), { method: 'DELETE' }],
     [`DELETE /${kind}/{name}`, path(kind), { method: 'DELETE' }],
     [`DELETE /${kind}/{name} with If-Match`, path(kind), { method: 'DELETE', headers: { 'if-match': '"x-1"' } }],
   ])

@@ -112,6 +112,8 @@ describe('the control plane', () => {
       ['adapter.replace', 'PUT', '/adapters/one', { name: 'one', imageName: 'scripted', imageVersion: '2' }],
       ['adapter.logs', 'GET', '/adapters/one/logs?tail=0'],
       ['adapter.transfer', 'PUT', '/adapters/one/owner', { id: 'alice' }],
+      ['adapter.offer', 'PUT', '/adapters/one/offer', { id: 'bob' }],
+      ['adapter.decline', 'DELETE', '/adapters/one/offer'],
       ['adapter.restart', 'POST', '/adapters/one/restart'],
       ['adapter.delete', 'DELETE', '/adapters/one'],
     ]

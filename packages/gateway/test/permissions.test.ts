@@ -165,9 +165,29 @@ const routes: readonly Route[] = [
       },
       {
         name: `PUT /${kind}/{name}/owner`,
-        expected: owned,
+        expected: { ...owned, owner: '403 forbidden' },
         send: async (headers) =>
           gateway.send(`/${kind}/${await make()}/owner`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
+      },
+      {
+        name: `PUT /${kind}/{name}/offer`,
+        expected: owned,
+        send: async (headers) =>
+          gateway.send(`/${kind}/${await make()}/offer`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
+      },
+      {
+        name: `DELETE /${kind}/{name}/offer`,
+        expected: { ...owned, owner: 204, admin: 204 },
+        send: async (headers) => {
+          const offer = `/${kind}/${await make()}/offer`
+          const { status } = await gateway.send(offer, {
+            method: 'PUT',
+            headers: { ...gateway.credentials, ...json },
+            body: '{"id":"heir"}',
+          })
+          expect(status).toBe(200)
+          return gateway.send(offer, { method: 'DELETE', headers })
+        },
       },
       {
         name: `POST /${kind}/{name}/restart`,

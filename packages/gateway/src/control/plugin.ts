@@ -110,6 +110,17 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return reply.header('etag', etag(resource)).send(resource.owner)
   })
 
+  app.put<Named>(`${one}/offer`, audits(kind.kind, 'offer'), async (request, reply) => {
+    const resource = await registry.offer(principalOf(request), request.params.name, request.body, await versionOf(request))
+    request.subject = resource
+    return reply.header('etag', etag(resource)).send(resource.offeredTo)
+  })
+
+  app.delete<Named>(`${one}/offer`, audits(kind.kind, 'decline'), async (request, reply) => {
+    request.subject = await registry.decline(principalOf(request), request.params.name, await versionOf(request))
+    return reply.code(204).send()
+  })
+
   app.post<Named>(`${one}/restart`, audits(kind.kind, 'restart'), async (request, reply) => {
     const resource = await registry.restart(principalOf(request), request.params.name, await versionOf(request))
     request.subject = resource

@@ -1,7 +1,15 @@
 import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { checkQuotas, type AccessRules, type Holdings, type Image } from '../core/access.ts'
-import { authorize, authorizeCreate, checkDeploy, checkWorkloadIdentity, mayRead, type Permit } from '../core/permission.ts'
+import {
+  authorize,
+  authorizeCreate,
+  authorizeTransfer,
+  checkDeploy,
+  checkWorkloadIdentity,
+  mayRead,
+  type Permit,
+} from '../core/permission.ts'
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
@@ -95,13 +103,52 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  /** Gives the resource to another owner; whoever had it keeps what its roles allow, and no more. */
+  /** Makes somebody the owner: whom an administrator names, or who takes what was offered. Whoever had it keeps what its roles allow. */
   async transfer(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<R> {
+    return this.#give(principal, name, body, ifMatch, async (to, stored) => {
+      if (samePrincipal(to, stored.owner) && samePrincipal(to, principal)) return stored
+      const permit = authorizeTransfer(principal, stored, to)
+      if (samePrincipal(to, stored.owner)) return stored
+      const { offeredTo: _taken, ...resource } = stored
+      return this.#own(permit, { ...resource, owner: to, creator: stored.creator ?? stored.owner } as R)
+    })
+  }
+
+  /** Lets somebody take it over, who need not want it. The offer before, if there was one, counts no more. */
+  async offer(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<R> {
+    return this.#give(principal, name, body, ifMatch, async (to, stored) => {
+      const permit = authorize(principal, 'offer', stored)
+      if (samePrincipal(to, stored.owner))
+        throw new GatewayError('validation_failed', { mistakes: [{ pointer: '/id', code: 'already_owner', detail: 'is its owner' }] })
+      const already = stored.offeredTo !== undefined && samePrincipal(to, stored.offeredTo)
+      return already ? stored : this.#own(permit, { ...stored, offeredTo: to })
+    })
+  }
+
+  /** Takes an offer back, or refuses it. */
+  async decline(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
     return retrying(ifMatch, async () => {
-      const permit = authorize(principal, 'transfer', await this.#stored(name))
+      const permit = authorize(principal, 'decline', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
+      const { offeredTo, ...resource } = permit.resource
+      if (offeredTo === undefined) throw new GatewayError('not_found', { detail: `The ${this.#kind.kind} '${name}' is offered to nobody.` })
+      return this.#own(permit, resource as R)
+    })
+  }
+
+  /** What names another owner. */
+  async #give(
+    principal: Principal,
+    name: string,
+    body: unknown,
+    ifMatch: number | undefined,
+    give: (to: Owner, stored: R) => Promise<R>,
+  ): Promise<R> {
+    return retrying(ifMatch, async () => {
+      const { resource: stored } = authorize(principal, 'read', await this.#stored(name))
+      checkVersion(stored, ifMatch)
       const { id, issuer = principal.issuer } = (await validate(OwnerInput, body)).value
-      return samePrincipal({ id, issuer }, permit.resource.owner) ? permit.resource : this.#giveTo({ id, issuer }, permit)
+      return give({ id, issuer }, stored)
     })
   }
 
@@ -188,15 +235,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return resource
   }
 
-  async #giveTo(owner: Owner, { principal, resource: stored }: Permit<'transfer', R>): Promise<R> {
-    const resource: R = {
-      ...stored,
-      version: stored.version + 1,
-      lastUpdatedAt: this.#options.now().toISOString(),
-      owner,
-      creator: stored.creator ?? stored.owner,
-    }
-    await this.#options.store.replace(resource, stored.version, this.#admit(principal, resource, whole(resource)))
+  /** Stores whose it is, or may become. Whoever becomes the owner must have room for it. */
+  async #own({ principal, resource: stored }: Permit<'offer' | 'decline' | 'transfer', R>, owned: R): Promise<R> {
+    const resource: R = { ...owned, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString() }
+    const admit = samePrincipal(owned.owner, stored.owner) ? undefined : this.#admit(principal, resource, whole(resource))
+    await this.#options.store.replace(resource, stored.version, admit)
     return resource
   }
 

@@ -111,7 +111,7 @@ export function maskedCredential(why: string): GatewayError {
 
 /** What an answer shows: the fields of every kind around its own. */
 export function sharedView<Own extends object>(resource: Resource, own: Own, warnings: readonly Warning[]) {
-  const { name, spec, owner, creator = owner, createdAt, lastUpdatedAt } = resource
+  const { name, spec, owner, offeredTo, creator = owner, createdAt, lastUpdatedAt } = resource
   return {
     id: name,
     name,
@@ -127,6 +127,7 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
     requiredRoles: [...spec.requiredRoles],
     ownerRoles: [...(spec.ownerRoles ?? [])],
     owner: { id: owner.id, issuer: owner.issuer },
+    ...(offeredTo === undefined ? {} : { offeredTo: { id: offeredTo.id, issuer: offeredTo.issuer } }),
     ...(spec.callerIdentity === undefined ? {} : { callerIdentity: spec.callerIdentity }),
     ...maskedMember(spec),
     createdBy: creator.id,

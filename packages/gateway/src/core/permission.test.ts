@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { authorize, mayRead, type Action } from './permission.ts'
+import { authorize, authorizeTransfer, mayRead, mayUse, type Action } from './permission.ts'
 import type { Principal } from './principal.ts'
 import type { Adapter, AdapterSpec } from './resource.ts'
 
@@ -26,10 +26,11 @@ const adapter = (
   },
 })
 
-const actions: readonly Action[] = ['read', 'use', 'logs', 'write', 'transfer']
+const actions: readonly Action[] = ['read', 'use', 'logs', 'write', 'offer', 'decline', 'transfer']
 const outcome = (principal: Principal, action: Action, resource: ReturnType<typeof adapter> | undefined): string => {
   try {
-    authorize(principal, action, resource)
+    if (action === 'transfer') authorizeTransfer(principal, resource, principal)
+    else authorize(principal, action, resource)
     return 'yes'
   } catch (error) {
     return (error as { code: string }).code
@@ -47,13 +48,14 @@ const callers: Readonly<Record<string, Principal>> = {
 }
 
 describe('what a caller may do', () => {
-  const none = { read: 'not_found', use: 'not_found', logs: 'not_found', write: 'not_found', transfer: 'not_found' }
-  const all = { read: 'yes', use: 'yes', logs: 'yes', write: 'yes', transfer: 'yes' }
-  const unknown = Object.fromEntries(actions.map((action) => [action, 'unauthenticated']))
+  const each = (answer: string): Record<string, string> => Object.fromEntries(actions.map((action) => [action, answer]))
+  const none = each('not_found')
+  const all = each('yes')
+  const unknown = each('unauthenticated')
   test.each<[string, Record<string, string>]>([
-    ['owner', all],
-    ['co-owner', { ...all, transfer: 'forbidden' }],
-    ['reader', { read: 'yes', use: 'yes', logs: 'forbidden', write: 'forbidden', transfer: 'forbidden' }],
+    ['owner', { ...all, transfer: 'forbidden' }],
+    ['co-owner', { ...all, offer: 'forbidden', decline: 'forbidden', transfer: 'forbidden' }],
+    ['reader', { ...each('forbidden'), read: 'yes', use: 'yes' }],
     ['stranger', none],
     ['admin', all],
     ['namesake of another issuer', none],
@@ -62,6 +64,19 @@ describe('what a caller may do', () => {
     const principal = callers[who] as Principal
     expect(Object.fromEntries(actions.map((action) => [action, outcome(principal, action, adapter())]))).toEqual(expected)
     expect(mayRead(principal, adapter())).toBe(expected['read'] === 'yes')
+  })
+
+  test('whom it is offered to may look at it, take it or refuse it, and not use it before', () => {
+    const offered = { ...adapter(), offeredTo: { id: 'sam', issuer } }
+    const sam = callers['stranger'] as Principal
+    const may = { ...each('forbidden'), read: 'yes', decline: 'yes', transfer: 'yes' }
+    expect(Object.fromEntries(actions.map((action) => [action, outcome(sam, action, offered)]))).toEqual(may)
+    expect([mayRead(sam, offered), mayUse(sam, offered)]).toEqual([true, false])
+    expect(() => authorizeTransfer(sam, offered, { id: 'mallory', issuer })).toThrow(/mcp\.admin/)
+    expect(outcome({ ...sam, issuer: 'https://other.example' }, 'transfer', offered)).toBe('not_found')
+    expect(outcome(callers['reader'] as Principal, 'transfer', offered)).toBe('forbidden')
+    const toNobody = { ...adapter(), offeredTo: { id: '', issuer: 'anonymous' } }
+    expect(outcome(callers['anonymous'] as Principal, 'transfer', toNobody)).toBe('unauthenticated')
   })
 
   test.each(Object.keys(callers))('%s is told the same of what it may not see and of what does not exist', (who) => {
@@ -86,7 +101,8 @@ describe('what a caller may do', () => {
     for (const who of ['anonymous', 'stranger']) {
       const principal = callers[who] as Principal
       expect(outcome(principal, 'use', open)).toBe('yes')
-      for (const action of ['read', 'logs', 'write', 'transfer'] as const) expect(outcome(principal, action, open)).not.toBe('yes')
+      for (const action of ['read', 'logs', 'write', 'offer', 'decline', 'transfer'] as const)
+        expect(outcome(principal, action, open)).not.toBe('yes')
       expect(mayRead(principal, open)).toBe(false)
     }
   })

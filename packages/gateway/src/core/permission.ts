@@ -1,23 +1,23 @@
 import { holdsOneOf, type AccessRules, type Image } from './access.ts'
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from './principal.ts'
-import type { AdapterSpec, Owned, ResourceKind } from './resource.ts'
+import type { AdapterSpec, Owned, Owner, ResourceKind } from './resource.ts'
 
 /**
- * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `transfer` = give it
- * to another owner.
+ * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `offer` = let somebody
+ * become its owner; `decline` = take an offer back, or refuse one; `transfer` = make somebody its owner.
  */
-export type Action = 'read' | 'use' | 'logs' | 'write' | 'transfer'
+export type Action = 'read' | 'use' | 'logs' | 'write' | 'offer' | 'decline' | 'transfer'
 
 /** Without roles it is its owner's alone. */
 type Guarded = Pick<
   Owned<Partial<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>>,
-  'name' | 'kind' | 'uid' | 'owner' | 'spec'
+  'name' | 'kind' | 'uid' | 'owner' | 'offeredTo' | 'spec'
 >
 
 /**
  * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,
- * so that forgetting to authorize does not compile. Only `authorize` and `authorizeCreate` make one.
+ * so that forgetting to authorize does not compile. Only the functions `authorize…` make one.
  */
 class PermitToken<A extends Action | 'create', R> {
   /** Makes the type nominal: a look-alike object is no permit. */
@@ -42,21 +42,47 @@ export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitTo
  * @throws GatewayError `not_found` when the caller may not even see it, so that names do not leak, or `unauthenticated` when the caller is
  * anonymous; `forbidden` when it may see but not do.
  */
-export function authorize<A extends Action, R extends Guarded>(principal: Principal, action: A, resource: R | undefined): Permit<A, R> {
+export function authorize<A extends Exclude<Action, 'transfer'>, R extends Guarded>(
+  principal: Principal,
+  action: A,
+  resource: R | undefined,
+): Permit<A, R> {
   if (resource !== undefined && action === 'use' && resource.spec.anonymous === true) return new PermitToken(principal, action, resource)
   checkKnown(principal)
   if (resource === undefined) throw new GatewayError('not_found')
   const { kind, name, uid } = resource
   const denied = { kind, name, uid }
   if (!mayRead(principal, resource)) throw new GatewayError('not_found', { denied })
-  if ((action === 'write' || action === 'logs') && !mayWrite(principal, resource))
-    throw new GatewayError('forbidden', { denied, detail: `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.` })
-  if (action === 'transfer' && !mayTransfer(principal, resource))
-    throw new GatewayError('forbidden', {
-      denied,
-      detail: `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`,
-    })
+  const check = (allowed: boolean, detail: string): void => {
+    if (!allowed) throw new GatewayError('forbidden', { denied, detail })
+  }
+  if (action === 'use') check(mayUse(principal, resource), `The ${kind} '${name}' is offered to you: take it over before you use it.`)
+  if (action === 'write' || action === 'logs')
+    check(mayWrite(principal, resource), `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`)
+  if (action === 'offer')
+    check(mayOffer(principal, resource), `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`)
+  if (action === 'decline')
+    check(
+      mayOffer(principal, resource) || isOfferedTo(principal, resource),
+      `Only the owner of ${kind} '${name}', whom it is offered to, and the role ${adminRole} may do this.`,
+    )
   return new PermitToken(principal, action, resource)
+}
+
+/**
+ * Checks that `principal` may make `to` the owner. Nobody is made the owner of something by another who is no administrator: it stands
+ * in the new owner's quota and name.
+ * @throws GatewayError as `authorize`
+ */
+export function authorizeTransfer<R extends Guarded>(principal: Principal, resource: R | undefined, to: Owner): Permit<'transfer', R> {
+  const permit = authorize(principal, 'read', resource)
+  const { kind, name, uid } = permit.resource
+  const takes = isOfferedTo(principal, permit.resource) && samePrincipal(principal, to)
+  if (takes || hasRole(principal, adminRole)) return new PermitToken(principal, 'transfer', permit.resource)
+  throw new GatewayError('forbidden', {
+    denied: { kind, name, uid },
+    detail: `Only the role ${adminRole} may give the ${kind} '${name}' to others at once; its owner may offer it (PUT …/offer), and whom it is offered to may take it.`,
+  })
 }
 
 /**
@@ -109,14 +135,23 @@ function needsRole(what: string, roles: readonly string[]): GatewayError {
 
 /** The filter of lists; the same rule as `authorize(…, 'read', …)`. */
 export function mayRead(principal: Principal, resource: Guarded): boolean {
+  return mayUse(principal, resource) || isOfferedTo(principal, resource)
+}
+
+/** Whether a caller who is somebody may use it, and so is told of it where it can be used. What is merely offered could be put before anybody. */
+export function mayUse(principal: Principal, resource: Guarded): boolean {
   if (isAnonymous(principal)) return false
   return mayWrite(principal, resource) || resource.spec.requiredRoles?.some((role) => hasRole(principal, role)) === true
 }
 
 function mayWrite(principal: Principal, resource: Guarded): boolean {
-  return mayTransfer(principal, resource) || resource.spec.ownerRoles?.some((role) => hasRole(principal, role)) === true
+  return mayOffer(principal, resource) || resource.spec.ownerRoles?.some((role) => hasRole(principal, role)) === true
 }
 
-function mayTransfer(principal: Principal, resource: Guarded): boolean {
+function mayOffer(principal: Principal, resource: Guarded): boolean {
   return samePrincipal(principal, resource.owner) || hasRole(principal, adminRole)
+}
+
+function isOfferedTo(principal: Principal, { offeredTo }: Guarded): boolean {
+  return offeredTo !== undefined && samePrincipal(principal, offeredTo)
 }

@@ -104,6 +104,8 @@ export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> 
   readonly owner: Owner
   /** Absent as long as it is the owner. */
   readonly creator?: Owner
+  /** Who may take it over, if it was offered to somebody. */
+  readonly offeredTo?: Owner
   /** ISO 8601, UTC. */
   readonly createdAt: string
   readonly lastUpdatedAt: string

@@ -1,4 +1,4 @@
-import { mayRead } from '../core/permission.ts'
+import { mayUse } from '../core/permission.ts'
 import { samePrincipal } from '../core/principal.ts'
 import type { SecretReference } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
@@ -10,7 +10,7 @@ export function storeSource(secrets: Collection<Secret>): SecretSource {
   return {
     async admits(principal, { name }) {
       const secret = await secrets.get(name)
-      return secret !== undefined && mayRead(principal, secret)
+      return secret !== undefined && mayUse(principal, secret)
     },
     ownerOf: async ({ name }) => (await secrets.get(name))?.owner,
     read: async (reference) => valueIn(await secrets.get(reference.name), reference),

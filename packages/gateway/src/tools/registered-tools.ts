@@ -1,5 +1,5 @@
 import { declaredHeaders, type DeclaredHeader } from '@mcp-gateway/protocol'
-import { authorize, mayRead, type Permit } from '../core/permission.ts'
+import { authorize, mayUse, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import { isTool, type McpTool, type Resource, type Tool, type ToolDefinition, type ToolSpec } from '../core/resource.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
@@ -66,14 +66,14 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     for (let index = this.#place(after); index < this.#names.length; index += 1) {
       const name = this.#names[index] as string
       const entry = this.#byName.get(name)
-      if (name !== after && entry !== undefined && mayRead(principal, entry.tool)) yield entry
+      if (name !== after && entry !== undefined && mayUse(principal, entry.tool)) yield entry
     }
   }
 
   find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined {
     const entry = this.#byName.get(name)
     if (entry === undefined) return undefined
-    const allowed = mayRead(principal, entry.tool)
+    const allowed = mayUse(principal, entry.tool)
     seen?.(entry.tool, allowed)
     if (!allowed) return undefined
     const permit = authorize(principal, 'use', entry.tool)
@@ -135,8 +135,8 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     if (before === undefined && after === undefined) return
     const change: SourceChange = {
       concerns(principal) {
-        const saw = before !== undefined && mayRead(principal, before.tool)
-        const sees = after !== undefined && mayRead(principal, after.tool)
+        const saw = before !== undefined && mayUse(principal, before.tool)
+        const sees = after !== undefined && mayUse(principal, after.tool)
         return saw !== sees || (sees && before?.json !== after.json)
       },
     }
