@@ -1,4 +1,4 @@
-import { spawn, execFileSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
@@ -6,17 +6,14 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, describe, expect, test, type TestContext } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { FileSink, type FileSinkOptions } from '../src/audit/file-sink.ts'
 import { Journal, type AuditSink } from '../src/audit/journal.ts'
 import { OtlpSink } from '../src/audit/otlp-sink.ts'
 import { verifyLog } from '../src/audit/verify.ts'
+import { smallDisk } from './fixtures/small-disk.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-audit-'))
-const mounted: string[] = []
-afterEach(() => {
-  for (const path of mounted.splice(0)) execFileSync('/bin/umount', ['-l', path])
-})
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const newFile = (): string => join(mkdtempSync(join(folder, 'f-')), 'audit.log')
@@ -159,18 +156,6 @@ describe('a log in a file', () => {
     expect(told).toBe(lost)
   })
 })
-
-/** A file system of its own with so much room; skips the test where mounting is not allowed. */
-function smallDisk(context: TestContext, kilobytes: number): string {
-  const path = mkdtempSync(join(folder, 'd-'))
-  try {
-    execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k`, 'tmpfs', path], { stdio: 'ignore' })
-  } catch {
-    context.skip('mounting a small tmpfs needs root (CAP_SYS_ADMIN) on Linux')
-  }
-  mounted.push(path)
-  return path
-}
 
 describe('verifying finds', () => {
   const changes: readonly [string, (lines: string[]) => string[]][] = [

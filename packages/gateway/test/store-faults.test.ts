@@ -3,34 +3,19 @@ import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'libsql'
-import { afterAll, afterEach, describe, expect, test, type TestContext } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import type { Resource } from '../src/core/resource.ts'
 import { openStore } from '../src/store/open.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
 import { sampleResource } from '../src/store/store-contract.ts'
 import type { Store } from '../src/store/store.ts'
+import { smallDisk } from './fixtures/small-disk.ts'
 import { applyTo, expected, found, StoreWriter, type Write } from './fixtures/store-writer-process.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-faults-'))
-const mounted: string[] = []
-afterEach(() => {
-  for (const path of mounted.splice(0)) execFileSync('/bin/umount', ['-l', path])
-})
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const newFolder = (): string => mkdtempSync(join(folder, 'f-'))
-
-/** A file system of its own with so much room; skips the test where mounting is not allowed. */
-function smallDisk(context: TestContext, kilobytes: number): string {
-  const path = newFolder()
-  try {
-    execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', `size=${kilobytes}k`, 'tmpfs', path], { stdio: 'ignore' })
-  } catch {
-    context.skip('mounting a small tmpfs needs root (CAP_SYS_ADMIN) on Linux')
-  }
-  mounted.push(path)
-  return path
-}
 
 const codeOf = (work: Promise<unknown>): Promise<unknown> =>
   work.then(
