@@ -59,7 +59,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
   const parts = new Parts()
   try {
     const { dataDir } = config
-    const store = parts.use(await openSealedStore({ dataDir, keys: config.secrets.keys }))
+    const store = parts.use(await openSealedStore({ dataDir, settings: config.store, keys: config.secrets.keys, report: storeReport(log) }))
     const secretSources = { store: storeSource(store.secrets), file: fileSource(config.secrets.files) }
     logRenewal(await store.renewSeals(), log)
     const keys = await loadSessionKeys({ dataDir, configured: config.sessions.keys })
@@ -168,7 +168,12 @@ export async function openApp({ config, log, environment, version }: AppOptions)
           publishKeys(api, signer.jwks)
           if (identity.metadata !== undefined) resourceMetadata(api, identity.metadata)
         },
-        ready: () => store.ping(),
+        // The store serves changes. What is known is served without it, so that an outage of a database that all share takes no gateway away.
+        ready: () =>
+          store.ping().then(
+            () => ({}),
+            () => ({ store: 'unavailable' }),
+          ),
         requestFinished,
         refused: auditEdge(audited, addressOf),
         onDrain: () => {
@@ -179,11 +184,21 @@ export async function openApp({ config, log, environment, version }: AppOptions)
       }),
     )
     if (origin === '') origin = listener.origin
-    log.info({ address: listener.origin, version, store: 'sqlite', runtime: runtime.name }, 'ready')
+    log.info(
+      { address: listener.origin, version, store: config.store.url === undefined ? 'sqlite' : 'postgres', runtime: runtime.name },
+      'ready',
+    )
     return { origin: listener.origin, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
   } catch (error) {
     await parts[Symbol.asyncDispose]()
     throw error
+  }
+}
+
+function storeReport(log: Log): (problem: Error | undefined) => void {
+  return (problem) => {
+    if (problem === undefined) log.info('the database answers again')
+    else log.error({ err: problem }, 'the database does not answer; trying again')
   }
 }
 

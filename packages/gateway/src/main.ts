@@ -8,7 +8,9 @@ import { verifyLog } from './audit/verify.ts'
 import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/config.ts'
 import { runDemo } from './demo.ts'
+import { maskPostgresUrl } from './lib/postgres-url.ts'
 import { openSealedStore } from './secrets/sealed-store.ts'
+import { openStore } from './store/open.ts'
 import { createLog } from './telemetry/log.ts'
 import { openToolGateway } from './tool-gateway.ts'
 
@@ -21,6 +23,7 @@ const usage = `mcp-gateway: one address for all MCP servers
   mcp-gateway config schema    print the JSON Schema of the file
   mcp-gateway audit verify FILE [--head HASH]
                                check that nothing in an audit log was changed, left out or put in
+  mcp-gateway store migrate    bring the schema of the store up to date, as every start does
   mcp-gateway secrets rotate   seal all stored secrets with the first of secrets.keys, as every start does
 
 Configuration: the YAML file that MCPGW_CONFIG names (or ./mcp-gateway.yaml), then MCPGW_… variables,
@@ -41,6 +44,7 @@ async function main(): Promise<number> {
   const config = await readConfig()
   if (command === 'config check') return say('The configuration is in order.\n')
   if (command === 'config print') return say(`${JSON.stringify(withoutSecrets(config), null, 2)}\n`)
+  if (command === 'store migrate') return await migrateStore(config)
   if (command === 'secrets rotate') return await rotateSecrets(config)
   if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
   return await serve(config, values.demo)
@@ -62,9 +66,16 @@ function parseWords() {
   }
 }
 
+/** For an owner of the schema, where the gateway runs as a role with fewer rights. */
+async function migrateStore({ dataDir, store: settings }: Config): Promise<number> {
+  const store = await openStore({ dataDir, settings })
+  await store[Symbol.asyncDispose]()
+  return say('The schema of the store is up to date.\n')
+}
+
 /** 1: some can not be opened, and were left as they are. */
-async function rotateSecrets({ dataDir, secrets }: Config): Promise<number> {
-  await using store = await openSealedStore({ dataDir, keys: secrets.keys })
+async function rotateSecrets({ dataDir, store: settings, secrets }: Config): Promise<number> {
+  await using store = await openSealedStore({ dataDir, settings, keys: secrets.keys })
   const { renewed, unreadable } = await store.renewSeals()
   const told = `${renewed} ${renewed === 1 ? 'resource was' : 'resources were'} sealed with the first key.\n`
   if (unreadable.length === 0) return say(told)
@@ -151,7 +162,7 @@ async function readConfig(): Promise<Config> {
   return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
 }
 
-function withoutSecrets({ sessions, secrets, audit, ...config }: Config): object {
+function withoutSecrets({ sessions, secrets, audit, store, ...config }: Config): object {
   const hidden = (values: object): object => Object.fromEntries(Object.keys(values).map((name) => [name, '[secret]']))
   const sinks = audit.sinks?.map((sink) => (sink.type === 'otlp' ? { ...sink, headers: hidden(sink.headers) } : sink))
   const masked = (keys: readonly string[]): string[] => keys.map(() => '[secret]')
@@ -159,6 +170,7 @@ function withoutSecrets({ sessions, secrets, audit, ...config }: Config): object
     ...config,
     sessions: { keys: masked(sessions.keys) },
     secrets: { ...secrets, keys: masked(secrets.keys) },
+    store: { ...store, ...(store.url !== undefined && { url: maskPostgresUrl(store.url) }) },
     audit: { ...audit, ...(sinks && { sinks }) },
   }
 }

@@ -59,6 +59,7 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
         routes: addProblems,
         ready: async () => {
           if (!tools.complete) throw new Error('the tools are not known yet')
+          return {}
         },
         requestFinished,
         refused: auditEdge(audited, addressOf),

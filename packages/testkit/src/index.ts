@@ -2,6 +2,7 @@ export { FixtureProcess, stdioFixtures, type Era } from './conformance/fixture-p
 export type { Probe } from './conformance/hostile-behaviours.ts'
 export { GatewayProcess, processesWith, type GatewayOptions } from './gateway-process.ts'
 export { IdentityProvider, type Account, type Shape } from './identity-provider.ts'
+export { PgBouncer, PostgresServer, type PostgresSettings } from './postgres-server.ts'
 export { azureServer, officialServer, programs } from './programs.ts'
 export { freePort, RoundRobin } from './round-robin.ts'
 export { ToolPlane } from './tool-plane.ts'

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { parsePostgresUrl } from '../lib/postgres-url.ts'
 import { KubernetesConfig, labelText } from './kubernetes.ts'
 
 const seconds = (fallback: number) => z.number().positive().max(86_400).default(fallback)
@@ -23,6 +24,14 @@ const clusterName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
 
 /** The name of a claim, members with dots between them, or their exact names one after the other. */
 const claimPath = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)])
+/** A text that is checked here and read where it is used. */
+const postgresUrl = z.string().superRefine((text, context) => {
+  try {
+    parsePostgresUrl(text)
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message })
+  }
+})
 const webAddress = z.url({ protocol: /^https?$/ })
 
 /** What all presets of issuers have in common. */
@@ -161,6 +170,25 @@ export const ConfigSchema = z.strictObject({
           exemptRoles: roles.default(['mcp.admin']),
         })
         .prefault({}),
+    })
+    .prefault({}),
+  store: z
+    .strictObject({
+      /** A database of PostgreSQL, as a connection URI, which several gateways may share. Unset: SQLite in the data folder. */
+      url: postgresUrl.optional(),
+      /** A file with the password, read for each new connection. */
+      passwordFile: z.string().min(1).optional(),
+      /** The schema of the database that holds the tables. */
+      schema: z
+        .string()
+        .regex(/^[a-z_][a-z0-9_]{0,62}$/)
+        .default('mcp_gateway'),
+      /** Connections for reading, besides one for writing and one for hearing of changes. */
+      poolSize: count(5),
+      /** Until a connection is there, and until a statement is done; 503 then. */
+      timeoutSeconds: seconds(5),
+      /** How long a database that does not answer is waited for at the start. */
+      startTimeoutSeconds: z.number().min(0).max(86_400).default(30),
     })
     .prefault({}),
   apiKeys: z

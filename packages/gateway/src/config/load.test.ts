@@ -61,6 +61,29 @@ describe('configuration', () => {
     expect(isLoopbackHost(host)).toBe(false)
   })
 
+  test.each([
+    [{ MCPGW_STORE_URL: 'postgres://gw:s3cret@db.example/mcp' }, /sslmode=verify-full/],
+    [{ MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/mcp' }, /secrets\.keys: must have the key that seals secrets in the database/],
+    [{ MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/mcp', MCPGW_STORE_PASSWORD_FILE: '/p' }, /has a password already/],
+    [{ MCPGW_STORE_URL: 'postgres://:s3cret@localhost/mcp' }, /MCPGW_STORE_URL: store\.url: must name the user/],
+    [{ MCPGW_STORE_PASSWORD_FILE: '/p' }, /of no use without store\.url/],
+    [{ MCPGW_STORE_URL: 'postgres://gw@localhost/mcp', MCPGW_ROLE: 'tool-gateway' }, /a tool gateway has no store/],
+  ])('what is wrong with the database is told without its password: %j', (environment, mistake) => {
+    const mistakes = mistakesOf({ environment }).join('\n')
+    expect(mistakes).toMatch(mistake)
+    expect(mistakes).not.toContain('s3cret')
+  })
+
+  test('a database on this machine or in a named clear network needs no TLS', () => {
+    const keys = { MCPGW_SECRETS_KEYS: Buffer.alloc(32).toString('base64') }
+    for (const host of ['localhost', '[::1]', '%2Frun%2Fpostgresql', 'db.example'])
+      expect(
+        mistakesOf({
+          environment: { ...keys, MCPGW_STORE_URL: `postgres://gw@${host}/mcp${host === 'db.example' ? '?sslmode=disable' : ''}` },
+        }),
+      ).toEqual([])
+  })
+
   test('a session key of the wrong length is refused', () => {
     expect(mistakesOf({ environment: { MCPGW_SESSIONS_KEYS: 'c2hvcnQ=' } })[0]).toMatch(/32 bytes/)
   })

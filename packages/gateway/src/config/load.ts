@@ -1,6 +1,7 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
 import { parseNetwork } from '../lib/address-policy.ts'
+import { parsePostgresUrl } from '../lib/postgres-url.ts'
 import { ConfigSchema, type Config } from './config.ts'
 import { originalSettings } from './original.ts'
 
@@ -84,6 +85,7 @@ function contradictions(config: Config): string[] {
   found.push(...malformedNetworks('tools.endpointNetworks', config.tools.endpointNetworks ?? []))
   found.push(...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies))
   if (asks) found.push(...identityContradictions(config))
+  found.push(...storeContradictions(config))
   for (const [setting, keys] of Object.entries({ sessions: config.sessions.keys, secrets: config.secrets.keys }))
     for (const [index, key] of keys.entries())
       if (Buffer.from(key, 'base64').length !== 32)
@@ -127,6 +129,24 @@ function serviceMistakes(
   const found: string[] = []
   if (fixed.length > 0) found.push(`${setting}Service: is instead of ${setting}. Set one of them.`)
   if (kind !== 'kubernetes') found.push(`${setting}Service: is watched on a cluster. Set runtime.kind to kubernetes.`)
+  return found
+}
+
+function storeContradictions({ role, store, secrets }: Config): string[] {
+  const { url, passwordFile } = store
+  if (role === 'tool-gateway') return url === undefined ? [] : ['store.url: is for gateways; a tool gateway has no store']
+  if (url === undefined) return passwordFile === undefined ? [] : ['store.passwordFile: is of no use without store.url']
+  const { host, sslMode, password } = parsePostgresUrl(url)
+  const found: string[] = []
+  if (sslMode === undefined && !host.startsWith('/') && !isLoopbackHost(host))
+    found.push(
+      `store.url: what goes to '${host}' would cross the network in clear. Add sslmode=verify-full, or sslmode=disable where the network is trusted`,
+    )
+  if (password !== undefined && passwordFile !== undefined) found.push('store.passwordFile: store.url has a password already')
+  if (secrets.keys.length === 0)
+    found.push(
+      'secrets.keys: must have the key that seals secrets in the database (make one with: openssl rand -base64 32). One that is kept in this data folder would open them nowhere else',
+    )
   return found
 }
 

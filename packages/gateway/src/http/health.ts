@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 
 export interface HealthChecks {
-  /** Rejects when the gateway can not serve. */
-  ready(): Promise<void>
+  /** Rejects when the gateway can not serve. What it serves without is told. */
+  ready(): Promise<Readonly<Record<string, string>>>
 }
 
 /** `/ping` and `/healthz`: the process runs. `/readyz`: it can serve. All anonymous, and they tell nothing else. */
@@ -11,8 +11,7 @@ export function health(app: FastifyInstance, checks: HealthChecks): void {
   app.get('/healthz', () => ({ status: 'ok' }))
   app.get('/readyz', async (_request, reply) => {
     try {
-      await checks.ready()
-      return { status: 'ready' }
+      return { status: 'ready', ...(await checks.ready()) }
     } catch {
       return reply.code(503).header('retry-after', '1').send({ status: 'not ready' })
     }

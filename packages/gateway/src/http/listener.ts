@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fastify, type FastifyInstance } from 'fastify'
 import type { GatewayError } from '../core/errors.ts'
 import { createEdge, requestIdOf } from './edge.ts'
-import { health } from './health.ts'
+import { health, type HealthChecks } from './health.ts'
 import { refuse } from './refuse.ts'
 import { sendProblem } from './rest.ts'
 import { createHttpServer, drain, endConnections, listen, type Endpoint, type ServerOptions } from './server.ts'
@@ -32,7 +32,7 @@ export interface ListenerOptions extends ServerOptions {
   /** Adds the REST side. */
   readonly routes: (api: FastifyInstance) => void
   /** Rejects when the process can not serve. */
-  readonly ready: () => Promise<void>
+  readonly ready: HealthChecks['ready']
   readonly requestFinished: (request: Finished) => void
   /** The edge has refused a request, before any endpoint saw it. */
   readonly refused: (request: IncomingMessage, error: GatewayError) => void
@@ -97,7 +97,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   health(api, {
     ready: async () => {
       if (draining) throw new Error('draining')
-      await options.ready()
+      return options.ready()
     },
   })
   await api.ready()

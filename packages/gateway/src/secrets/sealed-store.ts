@@ -1,5 +1,5 @@
 import { createVault } from '../lib/vault.ts'
-import { openStore } from '../store/open.ts'
+import { openStore, type OpenStoreOptions } from '../store/open.ts'
 import { sealStore, type SealedStore } from '../store/sealed.ts'
 import { loadVaultKeys } from './vault-keys.ts'
 
@@ -7,16 +7,10 @@ import { loadVaultKeys } from './vault-keys.ts'
  * Opens the configured store with the keys of its secrets.
  * @throws GatewayError `store_unavailable`, `storage_full`; Error for a kept key that is no key
  */
-export async function openSealedStore({
-  dataDir,
-  keys,
-}: {
-  readonly dataDir: string
-  readonly keys: readonly string[]
-}): Promise<SealedStore> {
-  const store = await openStore({ dataDir })
+export async function openSealedStore({ keys, ...options }: OpenStoreOptions & { readonly keys: readonly string[] }): Promise<SealedStore> {
+  const store = await openStore(options)
   try {
-    return sealStore(store, createVault(await loadVaultKeys({ dataDir, configured: keys })))
+    return sealStore(store, createVault(await loadVaultKeys({ dataDir: options.dataDir, configured: keys })))
   } catch (error) {
     await store[Symbol.asyncDispose]()
     throw error

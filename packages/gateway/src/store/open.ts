@@ -3,17 +3,48 @@ import { join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
 import type { Store } from './store.ts'
 
+/** What the configuration says of the store (`store`). */
+export interface StoreSettings {
+  readonly url?: string | undefined
+  readonly passwordFile?: string | undefined
+  readonly schema: string
+  readonly poolSize: number
+  readonly timeoutSeconds: number
+  readonly startTimeoutSeconds: number
+}
+
+export interface OpenStoreOptions {
+  readonly dataDir: string
+  /** Absent: the embedded store. */
+  readonly settings?: StoreSettings
+  /** The store is away, and why; or it is there again. */
+  readonly report?: (problem: Error | undefined) => void
+}
+
 /**
  * Opens the configured store. Drivers are imported here alone, and only the one that is used.
  * @throws GatewayError `store_unavailable`, `storage_full`
  */
-export async function openStore({ dataDir }: { readonly dataDir: string }): Promise<Store> {
+export async function openStore({ dataDir, settings, report }: OpenStoreOptions): Promise<Store> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     throw new GatewayError(error.code === 'ENOSPC' ? 'storage_full' : 'store_unavailable', {
       detail: `The data folder ${dataDir} can not be made: ${error.message}`,
       cause: error,
     })
   })
+  if (settings?.url !== undefined) {
+    const { openPostgresStore } = await import('./postgres/postgres-store.ts')
+    const { url, passwordFile, schema, poolSize, timeoutSeconds, startTimeoutSeconds } = settings
+    return openPostgresStore({
+      url,
+      passwordFile,
+      schema,
+      poolSize,
+      timeoutMs: timeoutSeconds * 1000,
+      startTimeoutMs: startTimeoutSeconds * 1000,
+      ...(report === undefined ? {} : { report }),
+    })
+  }
   const { openSqliteStore } = await import('./sqlite.ts')
   return openSqliteStore({ file: join(dataDir, 'gateway.db') })
 }

@@ -390,7 +390,7 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
                 await other[Symbol.asyncDispose]()
                 other = await backend.open()
               }
-              expect(await used.get(name)).toEqual(model.get(name))
+              expect(await of(second ? other : store).get(name)).toEqual(model.get(name))
             }
             expect(await here().list({})).toEqual(sorted())
             expect(await of(other).list({})).toEqual(sorted())

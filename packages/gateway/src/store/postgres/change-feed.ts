@@ -1,0 +1,247 @@
+import { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Connections, Run } from './connections.ts'
+
+/** What is stored under a name after a change; `body` is absent when nothing is. */
+export interface StoredChange {
+  readonly collection: string
+  readonly name: string
+  readonly kind: string
+  readonly body?: string
+}
+
+export interface ChangeFeedOptions {
+  readonly connections: Connections
+  readonly schema: string
+  /** How often is looked for changes of which no notification came: poolers drop them. */
+  readonly pollMs: number
+  readonly tell: (change: StoredChange) => void
+  /** The connection was lost, and why; or it is there again. */
+  readonly report: (problem: Error | undefined) => void
+}
+
+/** Changes of one reading. */
+const pieceSize = 500
+
+/** Between attempts to connect. */
+const retryMs = 500
+
+const farewellMs = 1000
+const catchUpMs = 1000
+
+/** Changes are remembered this many changes long. Who was away for longer compares everything. */
+export const keptChanges = 10_000
+
+interface Row extends Record<string, unknown> {
+  readonly head: string
+  readonly head_mark: string
+  readonly seq: string | null
+  readonly mark: string | null
+  readonly collection: string
+  readonly name: string
+  readonly kind: string
+  readonly body: string | null
+}
+
+/**
+ * Tells every change that was stored, by whichever process, in the order of their numbers. A notification of the server is but a hint to
+ * look at once; what is told is what the table `change` says after the last number that was told. As numbers are given and become visible
+ * in one order (see `Connections.write`), none comes late. Where the last number is not to be found any more, because too many came since, or
+ * because the database is another one (a backup, a standby that lagged), everything is read and compared with the names that are known.
+ */
+export class ChangeFeed implements AsyncDisposable {
+  readonly #options: ChangeFeedOptions
+  readonly #stop = new AbortController()
+  /** Names by collection, and their kinds: to tell of those that are gone. */
+  readonly #known = new Map<string, Map<string, string>>()
+  #seen = { seq: '0', mark: '' }
+  #connected = false
+  #due = false
+  #ring: (() => void) | undefined
+  #waiting: (() => void)[] = []
+  #socket: Socket | undefined
+  #working: Promise<void> = Promise.resolve()
+
+  private constructor(options: ChangeFeedOptions) {
+    this.#options = options
+  }
+
+  /** From what is stored now on. */
+  static async open(options: ChangeFeedOptions): Promise<ChangeFeed> {
+    const feed = new ChangeFeed(options)
+    const run = options.connections.read
+    feed.#seen = await feed.#head(run)
+    for (const { collection, name, kind } of (await run(`SELECT collection, name, kind FROM "${options.schema}".record`)) as Row[])
+      feed.#names(collection).set(name, kind)
+    await new Promise<void>((resolve) => {
+      feed.#working = feed.#follow(resolve)
+    })
+    return feed
+  }
+
+  /** Whether the server has answered when it was asked last. */
+  get connected(): boolean {
+    return this.#connected
+  }
+
+  /** Resolves when all that is stored by now was told; or soon when the server does not answer: then it is told later. */
+  async caughtUp(): Promise<void> {
+    if (!this.#connected) return
+    const told = new Promise<void>((resolve) => {
+      this.#waiting.push(resolve)
+      this.#wake()
+    })
+    await Promise.race([told, sleep(catchUpMs, undefined, { ref: false })])
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    this.#wake()
+    // A server that does not answer is not waited for.
+    const patience = setTimeout(() => this.#socket?.destroy(), farewellMs)
+    await this.#working
+    clearTimeout(patience)
+  }
+
+  #wake(): void {
+    this.#due = true
+    this.#ring?.()
+  }
+
+  /** @param tried called when the first attempt to connect has succeeded or failed */
+  async #follow(tried: () => void): Promise<void> {
+    const { report } = this.#options
+    let lost = false
+    while (!this.#stop.signal.aborted) {
+      let problem: Error | undefined
+      const socket = (this.#socket = new Socket())
+      try {
+        await this.#followOver(socket, () => {
+          if (lost) report(undefined)
+          lost = false
+          tried()
+        })
+      } catch (error) {
+        problem = error as Error
+      }
+      tried()
+      this.#connected = false
+      // Without waiting for the server's farewell, which never comes when the network is gone.
+      socket.destroy()
+      for (const resolve of this.#waiting.splice(0)) resolve()
+      if (this.#stop.signal.aborted) return
+      if (!lost && problem !== undefined) report(problem)
+      lost = true
+      await sleep(retryMs, undefined, { signal: this.#stop.signal }).catch(() => undefined)
+    }
+  }
+
+  /** Until the connection breaks or it is to end. */
+  async #followOver(socket: Socket, ready: () => void): Promise<void> {
+    const { connections, schema } = this.#options
+    const client = connections.newClient({ stream: () => socket })
+    let broken: Error | undefined
+    const breaks = (error?: Error): void => {
+      broken ??= error ?? new Error('The server has closed the connection.')
+      this.#wake()
+    }
+    client.on('error', breaks)
+    client.on('end', breaks)
+    client.on('notification', () => this.#wake())
+    await client.connect()
+    const run: Run = async (sql, values = []) => (await client.query<Record<string, unknown>>(sql, [...values])).rows
+    // Listening begins before looking: a change in between is looked for twice rather than not heard of.
+    await run(`LISTEN "${schema}"`)
+    this.#connected = true
+    while (!this.#stop.signal.aborted) {
+      this.#due = false
+      const served = this.#waiting.splice(0)
+      try {
+        await this.#look(run)
+      } finally {
+        for (const resolve of served) resolve()
+      }
+      ready()
+      await this.#rung()
+      if (broken !== undefined) throw broken
+    }
+    await client.end()
+  }
+
+  async #rung(): Promise<void> {
+    if (this.#due) return
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.#ring = resolve
+      timer = setTimeout(resolve, this.#options.pollMs)
+    })
+    clearTimeout(timer)
+    this.#ring = undefined
+  }
+
+  async #look(run: Run): Promise<void> {
+    const { schema } = this.#options
+    for (;;) {
+      const { seq, mark } = this.#seen
+      // One statement, so one state of the database. The first change is the last that was told: by it one history is told from another.
+      const rows = (await run(
+        `SELECT head.seq AS head, head.mark AS head_mark, c.*, record.body
+         FROM "${schema}".head LEFT JOIN (SELECT * FROM "${schema}".change WHERE seq >= $1 ORDER BY seq LIMIT ${pieceSize + 1}) c ON true
+         LEFT JOIN "${schema}".record ON record.collection = c.collection AND record.name = c.name
+         ORDER BY c.seq`,
+        [seq],
+      )) as Row[]
+      const [first, ...changes] = rows
+      if (first === undefined) throw new Error('The table head is empty.')
+      if (first.seq !== seq || first.mark !== mark) return this.#compareAll(run)
+      const last = changes.at(-1)
+      if (last === undefined) return
+      // Rows of one name all have what is stored now: the last is enough.
+      const latest = new Map(changes.map((row) => [`${row.collection} ${row.name}`, row]))
+      for (const row of changes) if (latest.get(`${row.collection} ${row.name}`) === row) this.#tell(row)
+      this.#seen = { seq: last.seq as string, mark: last.mark as string }
+      if (changes.length < pieceSize) return
+    }
+  }
+
+  async #compareAll(run: Run): Promise<void> {
+    const { schema } = this.#options
+    const head = await this.#head(run)
+    const gone = new Map([...this.#known].map(([collection, names]) => [collection, new Map(names)]))
+    for (let after = { collection: '', name: '' }; ;) {
+      const rows = (await run(
+        `SELECT collection, name, kind, body FROM "${schema}".record WHERE (collection, name) > ($1, $2) ORDER BY collection, name LIMIT ${pieceSize}`,
+        [after.collection, after.name],
+      )) as Row[]
+      for (const row of rows) {
+        gone.get(row.collection)?.delete(row.name)
+        this.#tell(row)
+      }
+      const last = rows.at(-1)
+      if (last === undefined || rows.length < pieceSize) break
+      after = last
+    }
+    for (const [collection, names] of gone) for (const [name, kind] of names) this.#tell({ collection, name, kind, body: null })
+    // What was changed while this was read has higher numbers, and is told again.
+    this.#seen = head
+  }
+
+  async #head(run: Run): Promise<{ seq: string; mark: string }> {
+    const [head] = (await run(`SELECT seq, mark FROM "${this.#options.schema}".head`)) as { seq: string; mark: string }[]
+    if (head === undefined) throw new Error('The table head is empty.')
+    return head
+  }
+
+  #tell({ collection, name, kind, body }: Pick<Row, 'collection' | 'name' | 'kind' | 'body'>): void {
+    const names = this.#names(collection)
+    if (body === null) names.delete(name)
+    else names.set(name, kind)
+    this.#options.tell({ collection, name, kind, ...(body === null ? {} : { body }) })
+  }
+
+  #names(collection: string): Map<string, string> {
+    let names = this.#known.get(collection)
+    if (names === undefined) this.#known.set(collection, (names = new Map()))
+    return names
+  }
+}

@@ -1,0 +1,206 @@
+import { readFile } from 'node:fs/promises'
+import pg from 'pg'
+import { parsePostgresUrl } from '../../lib/postgres-url.ts'
+import { isBroken, toStoreError, unavailable } from './errors.ts'
+
+export interface PostgresOptions {
+  readonly url: string
+  /** Read for each new connection, so that a password can be changed while the gateway runs. */
+  readonly passwordFile?: string | undefined
+  /** The schema of the database that holds the store's tables. */
+  readonly schema: string
+  /** Connections for reading, besides one for writing and one for hearing of changes. */
+  readonly poolSize: number
+  /** Until a connection is there, and until a statement is done. */
+  readonly timeoutMs: number
+}
+
+/** The number of a change, and what tells it from one of the same number in another history, as after restoring a backup. */
+export interface Mark {
+  readonly seq: string
+  readonly mark: string
+}
+
+/** Runs a statement. */
+export type Run = (sql: string, values?: readonly unknown[]) => Promise<Record<string, unknown>[]>
+
+/**
+ * The connections of one gateway. Nothing depends on what a session of the server remembers, so that a pooler may stand in between
+ * (PgBouncer, `pool_mode = transaction`).
+ */
+export class Connections implements AsyncDisposable {
+  readonly #config: pg.ClientConfig
+  readonly #schema: string
+  readonly #timeoutMs: number
+  readonly #readers: pg.Pool
+  /** One: writes come one after the other anyway, and those that wait for each other take nothing from who reads. */
+  readonly #writer: pg.Pool
+
+  private constructor(config: pg.ClientConfig, { schema, poolSize, timeoutMs }: PostgresOptions) {
+    this.#config = config
+    this.#schema = schema
+    this.#timeoutMs = timeoutMs
+    this.#readers = newPool(config, poolSize)
+    this.#writer = newPool(config, 1)
+  }
+
+  static async open(options: PostgresOptions): Promise<Connections> {
+    return new Connections(await clientConfig(options), options)
+  }
+
+  /** A connection outside of the pools. */
+  newClient(settings: pg.ClientConfig = {}): pg.Client {
+    const client = new pg.Client({ ...this.#config, ...settings })
+    ignoreErrors(client)
+    return client
+  }
+
+  /** A statement that changes nothing. One that a connection breaks under is tried again on another. */
+  readonly read: Run = async (sql, values) => {
+    try {
+      return await this.#read(sql, values).catch((error: unknown) => {
+        if (!isBroken(error)) throw error
+        return this.#read(sql, values)
+      })
+    } catch (error) {
+      throw toStoreError(error)
+    }
+  }
+
+  async #read(sql: string, values: readonly unknown[] = []): Promise<Record<string, unknown>[]> {
+    return (await this.#readers.query<Record<string, unknown>>(sql, [...values])).rows
+  }
+
+  /**
+   * A transaction of its own for some work, which gets the number of the change that it makes. Transactions that write hold the row of
+   * `head` until they end, so they come one after the other, of whichever process: numbers are given in the order in which changes become
+   * visible, and what the work reads stays so. What the work throws undoes it and is thrown on.
+   */
+  async write(work: (run: Run, seq: string) => Promise<void>): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#write(work)
+      } catch (error) {
+        // Nothing was changed, as the server undoes what a connection that breaks has begun.
+        if (attempt > 1 || !isBroken(error)) throw toStoreError(error)
+      }
+    }
+  }
+
+  async #write(work: (run: Run, seq: string) => Promise<void>): Promise<void> {
+    const client = await this.#writer.connect()
+    let committing: Mark | undefined
+    let healthy = false
+    try {
+      const head = await this.#begin(client)
+      const run: Run = async (sql, values = []) => (await client.query<Record<string, unknown>>(sql, [...values])).rows
+      let refusal: unknown
+      try {
+        await work(run, head.seq)
+      } catch (error) {
+        refusal = error
+        throw error
+      } finally {
+        if (refusal !== undefined) healthy = await rolledBack(client)
+      }
+      committing = head
+      await client.query('COMMIT')
+      healthy = true
+    } catch (error) {
+      if (committing === undefined || !(await this.#isCommitted(committing, error))) throw error
+    } finally {
+      client.release(!healthy)
+    }
+  }
+
+  /** Limits are those of the transaction, as poolers hand sessions to others. One that stands still must not keep all others waiting. */
+  async #begin(client: pg.PoolClient): Promise<Mark> {
+    const results = (await client.query<Mark & pg.QueryResultRow>(
+      `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SET LOCAL idle_in_transaction_session_timeout = ${this.#timeoutMs};
+       UPDATE "${this.#schema}".head SET seq = seq + 1, mark = gen_random_uuid() RETURNING seq, mark`,
+    )) as unknown as pg.QueryResult<Mark & pg.QueryResultRow>[]
+    const head = results.at(-1)?.rows[0]
+    if (head === undefined) throw new Error('The table head is empty.')
+    return head
+  }
+
+  /** The answer to a COMMIT did not come. Whoever holds `head` knows that the transaction has ended, one way or the other. */
+  async #isCommitted({ seq, mark }: Mark, cause: unknown): Promise<boolean> {
+    const client = this.newClient()
+    try {
+      await client.connect()
+      await client.query(`BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SELECT FROM "${this.#schema}".head FOR UPDATE`)
+      const { rowCount } = await client.query(`SELECT FROM "${this.#schema}".change WHERE seq = $1 AND mark = $2`, [seq, mark])
+      return rowCount === 1
+    } catch {
+      throw unavailable(
+        'The connection to the database broke while the change was stored: it may be stored or not. Look before you repeat it.',
+        cause,
+      )
+    } finally {
+      client.end().catch(() => undefined)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.#readers.end(), this.#writer.end()])
+  }
+}
+
+async function rolledBack(client: pg.PoolClient): Promise<boolean> {
+  try {
+    await client.query('ROLLBACK')
+    return true
+  } catch {
+    return false
+  }
+}
+
+function newPool(config: pg.ClientConfig, max: number): pg.Pool {
+  const pool = new pg.Pool({ ...config, max, idleTimeoutMillis: 30_000 })
+  ignoreErrors(pool)
+  pool.on('connect', ignoreErrors)
+  return pool
+}
+
+/** A connection that breaks while nobody uses it is told by the next use. Without a listener the event would end the process. */
+function ignoreErrors(emitter: { on(event: 'error', listener: () => void): unknown }): void {
+  emitter.on('error', () => undefined)
+}
+
+async function clientConfig({ url, passwordFile, timeoutMs }: PostgresOptions): Promise<pg.ClientConfig> {
+  const { host, port, user, database, password, applicationName, sslMode, rootCertificate, certificate, key } = parsePostgresUrl(url)
+  const read = async (path: string | undefined): Promise<string | undefined> =>
+    path === undefined ? undefined : await readFile(path, 'utf8')
+  const [ca, cert, privateKey] = await Promise.all([rootCertificate, certificate, key].map(read))
+  const files = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(privateKey === undefined ? {} : { key: privateKey }),
+  }
+  const unchecked = sslMode === 'require' && ca === undefined
+  const anyName = sslMode === 'verify-ca' || sslMode === 'require'
+  const tls = {
+    ...files,
+    ...(unchecked ? { rejectUnauthorized: false } : {}),
+    ...(anyName ? { checkServerIdentity: () => undefined } : {}),
+  }
+  return {
+    host,
+    port,
+    user,
+    database,
+    ...(passwordFile !== undefined
+      ? { password: async () => (await readFile(passwordFile, 'utf8')).trim() }
+      : password === undefined
+        ? {}
+        : { password }),
+    application_name: applicationName ?? 'mcp-gateway',
+    ssl: sslMode === undefined || sslMode === 'disable' ? false : tls,
+    connectionTimeoutMillis: timeoutMs,
+    // A little longer than the server's own limit, which ends what it was doing.
+    query_timeout: timeoutMs + 1000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  }
+}

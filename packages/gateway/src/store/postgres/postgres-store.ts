@@ -1,0 +1,274 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Holdings } from '../../core/access.ts'
+import type { ApiKey } from '../../core/api-key.ts'
+import { GatewayError } from '../../core/errors.ts'
+import type { Owned, Resource } from '../../core/resource.ts'
+import type { Secret } from '../../core/secret.ts'
+import type { Admit, Change, Collection, ListQuery, Store } from '../store.ts'
+import { Watcher } from '../watcher.ts'
+import { ChangeFeed, keptChanges, type ChangeFeedOptions, type StoredChange } from './change-feed.ts'
+import { Connections, type PostgresOptions, type Run } from './connections.ts'
+import { explained, isOutage, toStoreError } from './errors.ts'
+import { migrate } from './schema.ts'
+
+export interface PostgresStoreOptions extends PostgresOptions {
+  /** How long a server that is away is waited for at the start. */
+  readonly startTimeoutMs: number
+  readonly pollMs?: number
+  /** The server is away, and why; or it is there again. */
+  readonly report?: (problem: Error | undefined) => void
+}
+
+/**
+ * Opens a store in a schema of a PostgreSQL database, which several gateways may share.
+ * @throws GatewayError `store_unavailable` with a message for the operator
+ */
+export async function openPostgresStore(options: PostgresStoreOptions): Promise<Store> {
+  const { schema, pollMs = 500, report = () => undefined } = options
+  let connections: Connections | undefined
+  try {
+    connections = await Connections.open(options)
+    await prepare(connections, options, report)
+    return await PostgresStore.open({ connections, schema, pollMs, report })
+  } catch (error) {
+    await connections?.[Symbol.asyncDispose]()
+    throw explained(error, options.url)
+  }
+}
+
+const startRetryMs = 500
+
+/** Waits for the server and brings the schema up to date. What waiting does not mend is thrown at once. */
+async function prepare(
+  connections: Connections,
+  { schema, startTimeoutMs }: PostgresStoreOptions,
+  report: (problem: Error | undefined) => void,
+): Promise<void> {
+  const end = Date.now() + startTimeoutMs
+  for (let waiting = false; ; waiting = true) {
+    // Migrations may take their time.
+    const client = connections.newClient({ query_timeout: 0 })
+    try {
+      await client.connect()
+      await migrate(async (sql, values = []) => (await client.query<Record<string, unknown>>(sql, [...values])).rows, schema)
+      if (waiting) report(undefined)
+      return
+    } catch (error) {
+      if (!isOutage(error) || Date.now() >= end) throw error
+      if (!waiting) report(error as Error)
+    } finally {
+      client.end().catch(() => undefined)
+    }
+    await sleep(startRetryMs)
+  }
+}
+
+/** What a collection is called in the database, and what is made of the figures of an owner. */
+interface Place<Held> {
+  readonly collection: string
+  readonly heldOf: (figures: readonly Figures[]) => Held
+}
+
+/** What an owner has of a kind. */
+interface Figures {
+  readonly kind: string
+  readonly count: number
+  readonly replicas: number
+}
+
+const resources: Place<Holdings> = {
+  collection: 'resource',
+  heldOf: (figures) => {
+    const countOf = (kind: string): number => figures.find((each) => each.kind === kind)?.count ?? 0
+    return { adapters: countOf('adapter'), tools: countOf('tool'), replicas: figures.reduce((sum, { replicas }) => sum + replicas, 0) }
+  },
+}
+
+const countAll = (figures: readonly Figures[]): number => figures.reduce((sum, { count }) => sum + count, 0)
+const apiKeys: Place<number> = { collection: 'api_key', heldOf: countAll }
+const secrets: Place<number> = { collection: 'secret', heldOf: countAll }
+
+/** What all collections of one schema do with it. Errors are GatewayErrors. */
+interface Database {
+  readonly schema: string
+  readonly read: Run
+  /** One transaction with a change number of its own. Resolves when watchers here were told of it. */
+  write(work: (run: Run, seq: string) => Promise<void>): Promise<void>
+}
+
+class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R, Held> {
+  readonly collection: string
+  readonly #database: Database
+  readonly #place: Place<Held>
+  readonly #table: string
+  readonly #watchers = new Set<Watcher<R>>()
+
+  constructor(database: Database, place: Place<Held>) {
+    this.#database = database
+    this.#place = place
+    this.collection = place.collection
+    this.#table = `"${database.schema}".record`
+  }
+
+  async create(resource: R, admit?: Admit<Held>): Promise<void> {
+    await this.#database.write(async (run, seq) => {
+      admit?.(await this.#heldBeside(run, resource))
+      const created = await this.#change(run, seq, resource.name, {
+        sql: `INSERT INTO ${this.#table} (collection, name, kind, uid, version, owner, replicas, tool_name, body)
+              VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (collection, name) DO NOTHING`,
+        values: [resource.kind, resource.uid, resource.version, ...columnsOf(resource)],
+      })
+      if (!created) throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
+    })
+  }
+
+  async get(name: string): Promise<R | undefined> {
+    const [row] = await this.#database.read(`SELECT body FROM ${this.#table} WHERE collection = $1 AND name = $2`, [this.collection, name])
+    return row === undefined ? undefined : parse<R>(row['body'])
+  }
+
+  async list({ kind, after = '', limit }: ListQuery<R>): Promise<readonly R[]> {
+    const rows = await this.#database.read(
+      `SELECT body FROM ${this.#table} WHERE collection = $1 AND name > $2 AND ($3::text IS NULL OR kind = $3) ORDER BY name LIMIT $4`,
+      [this.collection, after, kind ?? null, limit ?? null],
+    )
+    return rows.map(({ body }) => parse<R>(body))
+  }
+
+  async replace(resource: R, expectedVersion: number, admit?: Admit<Held>): Promise<void> {
+    await this.#database.write(async (run, seq) => {
+      admit?.(await this.#heldBeside(run, resource))
+      const replaced = await this.#change(run, seq, resource.name, {
+        sql: `UPDATE ${this.#table} SET version = $6, owner = $7, replicas = $8, tool_name = $9, body = $10
+              WHERE collection = $2 AND name = $3 AND uid = $4 AND version = $5`,
+        values: [resource.uid, expectedVersion, resource.version, ...columnsOf(resource)],
+      })
+      if (!replaced) throw await this.#missed(run, resource.name, resource.uid)
+    })
+  }
+
+  async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
+    await this.#database.write(async (run, seq) => {
+      const deleted = await this.#change(run, seq, name, {
+        sql: `DELETE FROM ${this.#table} WHERE collection = $2 AND name = $3 AND uid = $4 AND version = $5`,
+        values: [uid, expectedVersion],
+      })
+      if (!deleted) throw await this.#missed(run, name, uid)
+    })
+  }
+
+  async *watch(signal: AbortSignal): AsyncIterable<Change<R>> {
+    const watcher = new Watcher<R>()
+    this.#watchers.add(watcher)
+    try {
+      yield* watcher.changes(signal)
+    } finally {
+      this.#watchers.delete(watcher)
+    }
+  }
+
+  /** Watchers hear what is stored now. Of what is damaged they keep what they have. */
+  tell({ name, kind, body }: StoredChange): void {
+    let change: Change<R>
+    try {
+      change = { name, kind: kind as R['kind'], ...(body === undefined ? {} : { resource: JSON.parse(body) as R }) }
+    } catch {
+      return
+    }
+    for (const watcher of this.#watchers) watcher.notify(change)
+  }
+
+  /** Does it, and writes into the feed of changes that it was done, in one statement. `$1` to `$3` are number, collection and name. */
+  async #change(run: Run, seq: string, name: string, { sql, values }: { sql: string; values: readonly unknown[] }): Promise<boolean> {
+    const { schema } = this.#database
+    const rows = await run(
+      `WITH done AS (${sql} RETURNING kind),
+            logged AS (INSERT INTO "${schema}".change (seq, mark, collection, name, kind)
+                       SELECT head.seq, head.mark, $2, $3, done.kind FROM done, "${schema}".head),
+            forgotten AS (DELETE FROM "${schema}".change WHERE seq < $1::bigint - ${keptChanges})
+       SELECT pg_notify('${schema}', '') FROM done`,
+      [seq, this.collection, name, ...values],
+    )
+    return rows.length > 0
+  }
+
+  /** What the owner of a resource has besides it. */
+  async #heldBeside(run: Run, { name, owner }: R): Promise<Held> {
+    const figures = await run(
+      `SELECT kind, count(*)::integer AS count, sum(replicas)::integer AS replicas FROM ${this.#table}
+       WHERE owner = $1 AND collection = $2 AND name <> $3 GROUP BY kind`,
+      [digestOf(owner), this.collection, name],
+    )
+    return this.#place.heldOf(figures as unknown as Figures[])
+  }
+
+  async #missed(run: Run, name: string, uid: string): Promise<GatewayError> {
+    const rows = await run(`SELECT FROM ${this.#table} WHERE collection = $1 AND name = $2 AND uid = $3`, [this.collection, name, uid])
+    return new GatewayError(rows.length === 0 ? 'not_found' : 'precondition_failed')
+  }
+}
+
+/** The columns `owner`, `replicas`, `tool_name` and `body`: what the database compares or counts stands beside the text. */
+function columnsOf(resource: Owned<unknown>): unknown[] {
+  const { replicaCount = 0, toolDefinition } = resource.spec as Partial<Resource['spec']> & {
+    readonly toolDefinition?: { readonly tool?: { readonly name?: string } }
+  }
+  const toolName = resource.kind === 'tool' ? toolDefinition?.tool?.name : undefined
+  // As JSON, because texts of the database can not hold every character.
+  return [digestOf(resource.owner), replicaCount, toolName === undefined ? null : JSON.stringify(toolName), JSON.stringify(resource)]
+}
+
+/** Of one length, however long ids are: entries of an index are limited. */
+function digestOf({ id, issuer }: Owned<unknown>['owner']): string {
+  return createHash('sha256')
+    .update(JSON.stringify([id, issuer]))
+    .digest('hex')
+}
+
+function parse<R>(body: unknown): R {
+  try {
+    return JSON.parse(String(body)) as R
+  } catch (error) {
+    throw toStoreError(error)
+  }
+}
+
+class PostgresStore extends PostgresCollection<Resource, Holdings> implements Store {
+  readonly apiKeys: PostgresCollection<ApiKey, number>
+  readonly secrets: PostgresCollection<Secret, number>
+  readonly #connections: Connections
+  #feed: ChangeFeed | undefined
+
+  private constructor({ connections, schema }: Pick<ChangeFeedOptions, 'connections' | 'schema'>) {
+    const database: Database = {
+      schema,
+      read: connections.read,
+      write: async (work) => {
+        await connections.write(work)
+        await this.#feed?.caughtUp()
+      },
+    }
+    super(database, resources)
+    this.apiKeys = new PostgresCollection(database, apiKeys)
+    this.secrets = new PostgresCollection(database, secrets)
+    this.#connections = connections
+  }
+
+  static async open(options: Omit<ChangeFeedOptions, 'tell'>): Promise<PostgresStore> {
+    const store = new PostgresStore(options)
+    const collections = [store, store.apiKeys, store.secrets]
+    const tell = (change: StoredChange): void => collections.find(({ collection }) => collection === change.collection)?.tell(change)
+    store.#feed = await ChangeFeed.open({ ...options, tell })
+    return store
+  }
+
+  async ping(): Promise<void> {
+    if (this.#feed?.connected !== true) throw toStoreError(new Error('There is no connection to the database.'))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#feed?.[Symbol.asyncDispose]()
+    await this.#connections[Symbol.asyncDispose]()
+  }
+}
