@@ -4,13 +4,12 @@ import { auditEdge } from './audit/api-requests.ts'
 import type { Audited } from './audit/audit.ts'
 import { auditMcpRequests } from './audit/mcp-requests.ts'
 import { openAudit } from './audit/open.ts'
-import { GatewayError } from './core/errors.ts'
 import { openListener } from './http/listener.ts'
 import { addProblems } from './http/rest.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
 import { Entrance } from './proxy/entrance.ts'
-import { Hop } from './proxy/hop.ts'
+import { Hop, unsigned } from './proxy/hop.ts'
 import { IdentitySigner } from './proxy/identity-signer.ts'
 import { createOutgoing } from './proxy/outgoing.ts'
 import { loadSessionKeys } from './proxy/session-keys.ts'
@@ -78,5 +77,5 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
 }
 
 function refuseUnsigned(): never {
-  throw new GatewayError('unauthenticated', { detail: 'A tool gateway takes requests of gateways only.' })
+  throw unsigned('A tool gateway takes requests of gateways only.')
 }

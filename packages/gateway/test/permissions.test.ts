@@ -440,11 +440,15 @@ describe('straight at a tool gateway', () => {
   })
 
   const admin: Principal = { id: 'root', issuer: 'development', name: 'root', roles: ['mcp.admin'] }
-  const sign = ({ by = keys, to = '/mcp', method = 'POST', over = body, at = Date.now() } = {}): string =>
-    new Hop({ keys: by, self: 'x', peers: [], now: () => at }).sign(method, to, admin, Buffer.from(over))
+  const sent = { ...modern, accept: 'application/json, text/event-stream', 'x-request-id': 'the-request' }
+  const sign = ({ by = keys, to = 'one', url = '/mcp', method = 'POST', over = body, at = Date.now(), headers = sent } = {}): string => {
+    const signed = { to, method, url, headers, principal: admin, body: Buffer.from(over) }
+    return new Hop({ keys: by, self: 'x', peers: [], now: () => at }).sign(signed)
+  }
 
   async function send(headers: Record<string, string>): Promise<string> {
-    const answer = await fetch(`${tools.origin}/mcp`, { method: 'POST', headers: { ...modern, ...headers }, body })
+    const answer = await fetch(`${tools.origin}/mcp`, { method: 'POST', headers: { ...sent, ...headers }, body })
+    expect(answer.headers.get('www-authenticate')).toBe(answer.status === 401 ? 'Bearer' : null)
     const told = (await answer.json()) as { result?: object; error?: { data?: { code: string } } }
     return `${answer.status} ${told.error?.data?.code ?? 'tools' in (told.result ?? {})}`
   }
@@ -459,20 +463,24 @@ describe('straight at a tool gateway', () => {
 
   test.each<readonly [string, () => string]>([
     ['of nothing', () => ''],
-    ['that is none', () => 'a.b.c.d'],
+    ['that is none', () => 'one.b.c.d.e.f'],
     ['by other keys', () => sign({ by: [randomBytes(32)] })],
-    ['of a request for something else', () => sign({ to: '/internal/tools' })],
+    ['of a request for something else', () => sign({ url: '/internal/tools' })],
     ['of another method', () => sign({ method: 'GET' })],
     ['of another body', () => sign({ over: '{}' })],
     ['of an hour ago', () => sign({ at: Date.now() - 3600_000 })],
     ['of an hour from now', () => sign({ at: Date.now() + 3600_000 })],
-    ['of somebody else', () => sign().replace(/^(\d+)\.[^.]+/, `$1.${Buffer.from('{"id":"me"}').toString('base64url')}`)],
+    ['for another process', () => sign({ to: 'two' })],
+    ['of the session of somebody', () => sign({ headers: { ...sent, 'mcp-session-id': 'x' } as typeof sent })],
+    ['of somebody else', () => sign().replace(/^((?:[^.]+\.){3})[^.]+/, `$1${Buffer.from('{"id":"me"}').toString('base64url')}`)],
   ])('nobody gets anything by a signature %s', async (_what, signature) => {
     expect(await send({ 'x-mcpgw-hop': signature() })).toBe('401 unauthenticated')
   })
 
-  test('a gateway gets what its caller may', async () => {
-    expect(await send({ 'x-mcpgw-hop': sign() })).toBe('200 true')
+  test('a gateway gets what its caller may, once', async () => {
+    const signature = sign()
+    expect(await send({ 'x-mcpgw-hop': signature })).toBe('200 true')
+    expect(await send({ 'x-mcpgw-hop': signature })).toBe('401 unauthenticated')
   })
 
   test.each(['/adapters', '/tools', '/api-keys', '/secrets', '/adapters/any/mcp', '/internal/tools', '/.well-known/jwks.json'])(

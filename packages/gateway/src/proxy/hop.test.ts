@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
 import { PeerDirectory } from '../core/peers.ts'
 import { Hop, hopHeader } from './hop.ts'
@@ -10,68 +10,147 @@ const key = randomBytes(32)
 const closing: (() => void)[] = []
 afterEach(() => closing.splice(0).forEach((close) => close()))
 
+interface Received {
+  readonly method: string
+  readonly url: string
+  readonly rawHeaders: readonly string[]
+}
+
+const listening = async (server: Server): Promise<number> => {
+  closing.push(() => void server.close())
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return (server.address() as AddressInfo).port
+}
+
 /** What the owner receives of a request that is handed over. */
-async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<{ method: string; url: string; header: string }> {
+async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Received> {
   let seen: IncomingMessage | undefined
   const owner = createServer((request, response) => {
     seen = request
     response.writeHead(207, { 'x-owner': 'yes', 'content-type': 'text/plain' }).end('done')
   })
-  const address = await new Promise<AddressInfo>((resolve) => owner.listen(0, '127.0.0.1', () => resolve(owner.address() as AddressInfo)))
-  const hop = new Hop({ keys, self: 'one', peers: [PeerDirectory.of({ two: `http://127.0.0.1:${address.port}` })], now: Date.now })
+  const hop = new Hop({
+    keys,
+    self: 'one',
+    peers: [PeerDirectory.of({ two: `http://127.0.0.1:${await listening(owner)}` })],
+    now: Date.now,
+  })
+  closing.push(() => void hop[Symbol.asyncDispose]())
   const front = createServer((request, response) =>
     hop.forward('two', { request, response, body: Buffer.from(body), principal }, () => response.writeHead(418).end()),
   )
-  const at = await new Promise<AddressInfo>((resolve) => front.listen(0, '127.0.0.1', () => resolve(front.address() as AddressInfo)))
-  closing.push(
-    () => void owner.close(),
-    () => void front.close(),
-    () => void hop[Symbol.asyncDispose](),
-  )
-  const answer = await fetch(`http://127.0.0.1:${at.port}/adapters/x/mcp?q`, { method: 'POST', headers: { connection: 'close' }, body })
+  const headers = {
+    connection: 'close',
+    'mcp-session-id': 'sealed',
+    'last-event-id': '7',
+    'mcp-param-city': 'caf\u00e9',
+    'x-other': 'not for the owner',
+  }
+  const answer = await fetch(`http://127.0.0.1:${await listening(front)}/adapters/x/mcp?q`, { method: 'POST', headers, body })
   expect([answer.status, answer.headers.get('x-owner'), await answer.text()]).toEqual([207, 'yes', 'done'])
-  return { method: seen?.method ?? '', url: seen?.url ?? '', header: String(seen?.headers[hopHeader]) }
+  const { method = '', url = '', rawHeaders = [] } = seen ?? {}
+  return { method, url, rawHeaders }
 }
 
-const open = (
-  keys: readonly Buffer[],
-  request: { method: string; url: string; header: string },
-  now = Date.now(),
-): ReturnType<Hop['open']> =>
-  new Hop({ keys, self: 'two', peers: [], now: () => now }).open({
-    method: request.method,
-    url: request.url,
-    headers: { [hopHeader]: request.header },
-  } as unknown as IncomingMessage)
+/** A process that takes what is handed over; it has been there for long. */
+const taker = (keys: readonly Buffer[] = [key], self = 'two'): { hop: Hop; at: (now: number) => void } => {
+  let now = 0
+  return { hop: new Hop({ keys, self, peers: [], now: () => now }), at: (time) => (now = time) }
+}
+
+const take = ({ hop, at }: ReturnType<typeof taker>, { method, url, rawHeaders }: Received, now = Date.now()): ReturnType<Hop['open']> => {
+  at(now)
+  const header = rawHeaders[rawHeaders.findIndex((name) => name.toLowerCase() === hopHeader) + 1]
+  return hop.open({ method, url, rawHeaders, headers: { [hopHeader]: header } } as unknown as IncomingMessage)
+}
+
+const headerOf = ({ rawHeaders }: Received, name: string): string => rawHeaders[rawHeaders.indexOf(name) + 1] ?? ''
+const withHeader = (received: Received, name: string, value: string): Received => {
+  const index = received.rawHeaders.indexOf(name)
+  return { ...received, rawHeaders: index < 0 ? [...received.rawHeaders, name, value] : received.rawHeaders.with(index + 1, value) }
+}
 
 describe('a request that one gateway hands to another', () => {
-  test('arrives as the caller, at once, with its body, also while keys change', async () => {
+  test('arrives as the caller, at once, with its body and what the owner needs of its headers, also while keys change', async () => {
     const request = await handOver([key])
-    const handed = open([randomBytes(32), key], request)
+    const handed = take(taker([randomBytes(32), key]), request)
     expect(handed?.principal).toEqual(principal)
     expect(() => handed?.checkBody(Buffer.from('{"a":1}'))).not.toThrow()
     expect(() => handed?.checkBody(Buffer.from('{"a":2}'))).toThrow(/handed over/)
+    expect(['mcp-session-id', 'last-event-id', 'mcp-param-city'].map((name) => headerOf(request, name))).toEqual([
+      'sealed',
+      '7',
+      'caf\u00e9',
+    ])
+    expect(request.rawHeaders).not.toContain('x-other')
   })
 
-  test('counts for nothing with another key, address, method, later, or changed anywhere', async () => {
+  test('counts for nothing with another key, address or method, at another process, or later', async () => {
     const request = await handOver([key])
-    expect(() => open([randomBytes(32)], request)).toThrow()
-    expect(() => open([key], { ...request, url: '/adapters/y/mcp' })).toThrow()
-    expect(() => open([key], { ...request, method: 'DELETE' })).toThrow()
-    expect(() => open([key], request, Date.now() + 120_000)).toThrow()
-    for (let at = 0; at < request.header.length; at += 1) {
-      const other = request.header[at] === 'A' ? 'B' : 'A'
-      const changed = request.header.slice(0, at) + other + request.header.slice(at + 1)
-      // The last character of base64 has bits that mean nothing.
-      if (
-        Buffer.from(changed.split('.').at(-1) ?? '', 'base64url').equals(
-          Buffer.from(request.header.split('.').at(-1) ?? '', 'base64url'),
-        ) &&
-        at > request.header.lastIndexOf('.')
-      )
-        continue
-      expect(() => open([key], { ...request, header: changed })).toThrow()
+    expect(() => take(taker([randomBytes(32)]), request)).toThrow()
+    expect(() => take(taker([key], 'three'), request)).toThrow()
+    expect(() => take(taker(), { ...request, url: '/adapters/y/mcp' })).toThrow()
+    expect(() => take(taker(), { ...request, method: 'DELETE' })).toThrow()
+    expect(() => take(taker(), request, Date.now() + 31_000)).toThrow()
+    expect(() => take(taker(), request, Date.now() - 31_000)).toThrow()
+  })
+
+  test('counts for nothing when a header that decides was changed, added, repeated or taken away', async () => {
+    const request = await handOver([key])
+    for (const name of ['mcp-session-id', 'last-event-id', 'mcp-param-city', 'x-request-id']) {
+      expect(() => take(taker(), withHeader(request, name, 'other'))).toThrow()
+      expect(() => take(taker(), { ...request, rawHeaders: [...request.rawHeaders, name, headerOf(request, name)] })).toThrow()
+      const index = request.rawHeaders.indexOf(name)
+      expect(() => take(taker(), { ...request, rawHeaders: request.rawHeaders.toSpliced(index, 2) })).toThrow()
     }
+    for (const name of ['mcp-method', 'Mcp-Name', 'mcp-protocol-version', 'idempotency-key', 'mcp-param-x'])
+      expect(() => take(taker(), withHeader(request, name, 'added'))).toThrow()
+    // What a proxy on the way may add.
+    expect(take(taker(), withHeader(withHeader(request, 'via', '1.1 proxy'), 'host', 'elsewhere'))?.principal).toEqual(principal)
+  })
+
+  test('counts once, and not at all at a process that did not see the first time', async () => {
+    const request = await handOver([key])
+    const other = await handOver([key])
+    const owner = taker()
+    const now = Date.now()
+    expect(take(owner, request, now)?.principal).toEqual(principal)
+    expect(take(owner, other, now)?.principal).toEqual(principal)
+    for (const later of [0, 1, 29_000]) expect(() => take(owner, request, now + later)).toThrow()
+    const restarted = { hop: new Hop({ keys: [key], self: 'two', peers: [], now: () => now + 1 }), at: () => undefined }
+    expect(() => take(restarted, request)).toThrow()
+    // What is refused is not remembered: nobody can spoil a request by sending it changed.
+    const fresh = await handOver([key])
+    expect(() => take(owner, { ...fresh, method: 'GET' })).toThrow()
+    expect(take(owner, fresh)?.principal).toEqual(principal)
+  })
+
+  test('counts for nothing when its signature was changed anywhere', async () => {
+    const request = await handOver([key])
+    const header = headerOf(request, hopHeader)
+    for (let at = 0; at < header.length; at += 1) {
+      const changed = header.slice(0, at) + (header[at] === 'A' ? 'B' : 'A') + header.slice(at + 1)
+      const signature = (text: string): Buffer => Buffer.from(text.split('.').at(-1) ?? '', 'base64url')
+      // The last character of base64 has bits that mean nothing.
+      if (at > header.lastIndexOf('.') && signature(changed).equals(signature(header))) continue
+      expect(() => take(taker(), withHeader(request, hopHeader, changed))).toThrow()
+    }
+  })
+
+  test('is not answered by a refusal of the other process, which is none of the client', async () => {
+    const owner = createServer((_, response) => response.writeHead(401, { 'www-authenticate': 'Basic' }).end('{"error":{}}'))
+    const hop = new Hop({
+      keys: [key],
+      self: 'one',
+      peers: [PeerDirectory.of({ two: `http://127.0.0.1:${await listening(owner)}` })],
+      now: Date.now,
+    })
+    closing.push(() => void hop[Symbol.asyncDispose]())
+    const front = createServer((request, response) =>
+      hop.forward('two', { request, response, body: null, principal }, (unsent) => response.writeHead(unsent ? 503 : 502).end()),
+    )
+    const answer = await fetch(`http://127.0.0.1:${await listening(front)}/`, { headers: { connection: 'close' } })
+    expect([answer.status, answer.headers.get('www-authenticate')]).toEqual([503, null])
   })
 
   test('goes nowhere when the other is not known or not there', async () => {

@@ -1,10 +1,11 @@
-import { createHash, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { PeerDirectory } from '../core/peers.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
+import { Once } from '../lib/once.ts'
 
 export interface HopOptions {
   /** Keys of 32 bytes that all gateway processes share, at least one; the first signs, all verify. */
@@ -26,9 +27,13 @@ export interface HandedOver {
 /** The header by which one gateway process hands a request to the one that holds its state. */
 export const hopHeader = 'x-mcpgw-hop'
 
-const validMs = 60_000
+/** To whom a signature speaks that any process of the cluster may take, as none is called so. */
+export const anyPeer = '*'
+
+/** How far the clocks may be apart, and how long a request may be on its way. */
+const validMs = 30_000
 /** What the owner needs to know of the client's request; the rest ended at the first process. */
-const passedOn = [
+const passedOn: ReadonlySet<string> = new Set([
   'accept',
   'baggage',
   'content-type',
@@ -41,11 +46,24 @@ const passedOn = [
   'mcp-session-id',
   'traceparent',
   'tracestate',
-]
+])
+
+/** A request as a signature speaks of it. */
+export interface SignedRequest {
+  /** Who is to take it: the name of a process, or `anyPeer`. */
+  readonly to: string
+  readonly method: string
+  readonly url: string
+  /** In lower case; those that decide are signed. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly principal: Principal
+  readonly body: Buffer | null
+}
 
 /**
  * The internal hop: translated sessions and parked calls live in one process, and a request for them may reach another. It is signed with
- * a key that only gateways have, over method, address, time, caller and body, so that nothing else can act for a caller.
+ * a key that only gateways have, over all that decides what it does: for which process, method, address, headers, caller, body; and it
+ * counts once, so that who sees it can neither change it nor send it again.
  */
 export class Hop implements AsyncDisposable {
   readonly self: string
@@ -54,12 +72,19 @@ export class Hop implements AsyncDisposable {
   /** By origin. */
   readonly #pools = new Map<string, Pool>()
   readonly #stopListening: readonly (() => void)[]
+  readonly #sender = randomBytes(9).toString('base64url')
+  #sent = 0
+  /** From the earliest moment at which a request may come to the latest. */
+  readonly #once = new Once(2 * validMs)
+  /** What was taken by a process before this one is not remembered here. */
+  readonly #since: number
 
   constructor(options: HopOptions) {
     if (options.keys.length === 0) throw new Error('The hop between gateways needs at least one key.')
     this.#options = options
     this.self = options.self
-    this.#keys = options.keys.map((key) => Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v1', 32)))
+    this.#since = options.now()
+    this.#keys = options.keys.map((key) => Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v2', 32)))
     this.#stopListening = options.peers.map((directory) => directory.onChange(() => this.#forgetGone()))
   }
 
@@ -67,13 +92,17 @@ export class Hop implements AsyncDisposable {
   open(request: IncomingMessage): HandedOver | undefined {
     const header = request.headers[hopHeader]
     if (header === undefined) return undefined
-    const [time = '', who = '', digest = '', signature = ''] = String(header).split('.')
+    const [to = '', time = '', nonce = '', who = '', digest = '', signature = ''] = String(header).split('.')
+    const now = this.#options.now()
+    const at = Number(time)
+    if ((to !== this.self && to !== anyPeer) || at < this.#since || !(Math.abs(now - at) <= validMs)) throw forged()
+    const signed = signedText([to, request.method ?? '', request.url ?? '', time, nonce, who, digest], decidingHeaders(request.rawHeaders))
     const given = Buffer.from(signature, 'base64url')
     const fits = this.#keys.some((key) => {
-      const wanted = sign(key, [request.method ?? '', request.url ?? '', time, who, digest])
+      const wanted = sign(key, signed)
       return given.length === wanted.length && timingSafeEqual(given, wanted)
     })
-    if (!fits || Math.abs(this.#options.now() - Number(time)) > validMs) throw forged()
+    if (!fits || !this.#once.passes(nonce, now)) throw forged()
     return {
       principal: JSON.parse(Buffer.from(who, 'base64url').toString()) as Principal,
       checkBody: (body) => {
@@ -99,9 +128,9 @@ export class Hop implements AsyncDisposable {
     const peer = this.#options.peers.map((directory) => directory.get(owner)).find((found) => found !== undefined)
     if (peer === undefined) return failed(true)
     const { method = '', url = '' } = request
-    const headers: Record<string, string> = { 'x-request-id': requestIdOf(request), [hopHeader]: this.sign(method, url, principal, body) }
-    for (const [name, value] of Object.entries(request.headers))
-      if (passedOn.includes(name) || name.startsWith('mcp-param-')) headers[name] = String(value)
+    const headers: Record<string, string> = { 'x-request-id': requestIdOf(request) }
+    for (const [name, value] of Object.entries(request.headers)) if (isPassedOn(name)) headers[name] = String(value)
+    headers[hopHeader] = this.sign({ to: owner, method, url, headers, principal, body })
     this.#pool(peer.origin).dispatch(
       { method: method as Dispatcher.HttpMethod, path: url, headers, body, headersTimeout: 0, bodyTimeout: 0 },
       new HopExchange(response, failed),
@@ -109,9 +138,13 @@ export class Hop implements AsyncDisposable {
   }
 
   /** The header's value for a request that this process makes of another. */
-  sign(method: string, url: string, principal: Principal, body: Buffer | null): string {
-    const parts = [String(this.#options.now()), Buffer.from(JSON.stringify(principal)).toString('base64url'), digestOf(body)]
-    return [...parts, sign(this.#keys[0] as Buffer, [method, url, ...parts]).toString('base64url')].join('.')
+  sign({ to, method, url, headers, principal, body }: SignedRequest): string {
+    const time = String(this.#options.now())
+    const nonce = `${this.#sender}${(this.#sent += 1).toString(36)}`
+    const who = Buffer.from(JSON.stringify(principal)).toString('base64url')
+    const digest = digestOf(body)
+    const signed = signedText([to, method, url, time, nonce, who, digest], decidingHeaders(Object.entries(headers).flat()))
+    return [to, time, nonce, who, digest, sign(this.#keys[0] as Buffer, signed).toString('base64url')].join('.')
   }
 
   #pool(origin: string): Pool {
@@ -144,6 +177,8 @@ class HopExchange implements Dispatcher.DispatchHandler {
   readonly #failed: (unsent: boolean) => void
   #abort: ((reason?: Error) => void) | undefined
   #gone = false
+  /** It takes nothing from here: its keys, its name or its clock are others. */
+  #refused = false
 
   constructor(response: ServerResponse, failed: (unsent: boolean) => void) {
     this.#response = response
@@ -161,6 +196,12 @@ class HopExchange implements Dispatcher.DispatchHandler {
 
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     if (status < 200) return true
+    if (status === 401) {
+      // The client's own credential was good, so that this is no answer for it.
+      this.#refused = true
+      this.#abort?.(new Error('the other process does not take what this one signs'))
+      return false
+    }
     const headers: string[] = []
     for (let index = 0; index < raw.length; index += 2) {
       const name = String(raw[index])
@@ -183,14 +224,33 @@ class HopExchange implements Dispatcher.DispatchHandler {
   onError(): void {
     if (this.#gone) return
     if (this.#response.headersSent) this.#response.destroy()
-    else this.#failed(this.#abort === undefined)
+    else this.#failed(this.#refused || this.#abort === undefined)
   }
 }
 
 const nothing = Buffer.alloc(0)
 
-function sign(key: Buffer, parts: readonly string[]): Buffer {
-  return createHmac('sha256', key).update(parts.join('\n')).digest()
+function isPassedOn(name: string): boolean {
+  return passedOn.has(name) || name.startsWith('mcp-param-')
+}
+
+/** Of a raw list of names and values; `host` is the client's, or the other process's own, and decides nothing any more. */
+function decidingHeaders(raw: readonly string[]): string[] {
+  const found: string[] = []
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = (raw[index] as string).toLowerCase()
+    if (name === 'x-request-id' || (name !== 'host' && isPassedOn(name))) found.push(`${name}:${raw[index + 1]}`)
+  }
+  return found.sort()
+}
+
+/** Neither names, methods, addresses nor headers have line breaks in them, and the first parts are always as many. */
+function signedText(parts: readonly string[], headers: readonly string[]): string {
+  return [...parts, ...headers].join('\n')
+}
+
+function sign(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
 }
 
 function digestOf(body: Buffer | null): string {
@@ -200,5 +260,10 @@ function digestOf(body: Buffer | null): string {
 }
 
 function forged(): GatewayError {
-  return new GatewayError('unauthenticated', { detail: 'The request was not handed over by a gateway.' })
+  return unsigned('The request was not handed over by a gateway.')
+}
+
+/** The refusal of what no gateway has signed; with a challenge, as each 401 has one (RFC 9110 section 15.5.2). */
+export function unsigned(detail: string): GatewayError {
+  return new GatewayError('unauthenticated', { detail, headers: { 'www-authenticate': 'Bearer' } })
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { request as send } from 'undici'
 import { ReplicaDirectory } from '../core/directory.ts'
 import type { Tool } from '../core/resource.ts'
-import { hopHeader, type Hop } from '../proxy/hop.ts'
+import { anyPeer, hopHeader, type Hop } from '../proxy/hop.ts'
 import type { Change, ListQuery } from '../store/store.ts'
 import { Watcher } from '../store/watcher.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -88,7 +88,7 @@ export class FollowedTools implements AsyncDisposable {
   /** Follows one feed until it ends. */
   async #hear(gateway: string, stands: () => void): Promise<void> {
     const { hop, keys, log } = this.#options
-    const signature = hop.sign('GET', feedPath, follower, null)
+    const signature = hop.sign({ to: anyPeer, method: 'GET', url: feedPath, headers: {}, principal: follower, body: null })
     const { statusCode, body } = await send(new URL(feedPath, gateway), {
       headers: { [hopHeader]: signature },
       signal: this.#stop.signal,
