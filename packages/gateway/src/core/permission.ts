@@ -51,22 +51,30 @@ export function authorize<A extends Exclude<Action, 'transfer'>, R extends Guard
   checkKnown(principal)
   if (resource === undefined) throw new GatewayError('not_found')
   const { kind, name, uid } = resource
-  const denied = { kind, name, uid }
-  if (!mayRead(principal, resource)) throw new GatewayError('not_found', { denied })
-  const check = (allowed: boolean, detail: string): void => {
-    if (!allowed) throw new GatewayError('forbidden', { denied, detail })
-  }
-  if (action === 'use') check(mayUse(principal, resource), `The ${kind} '${name}' is offered to you: take it over before you use it.`)
-  if (action === 'write' || action === 'logs')
-    check(mayWrite(principal, resource), `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`)
-  if (action === 'offer')
-    check(mayOffer(principal, resource), `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`)
-  if (action === 'decline')
-    check(
-      mayOffer(principal, resource) || isOfferedTo(principal, resource),
-      `Only the owner of ${kind} '${name}', whom it is offered to, and the role ${adminRole} may do this.`,
-    )
+  if (!mayRead(principal, resource)) throw new GatewayError('not_found', { denied: { kind, name, uid } })
+  const detail = refusalOf(principal, action, resource)
+  if (detail !== undefined) throw new GatewayError('forbidden', { denied: { kind, name, uid }, detail })
   return new PermitToken(principal, action, resource)
+}
+
+/** Why a caller who may see a resource may not do this with it; undefined when it may. */
+function refusalOf(principal: Principal, action: Exclude<Action, 'transfer'>, resource: Guarded): string | undefined {
+  const { kind, name } = resource
+  switch (action) {
+    case 'use':
+      return mayUse(principal, resource) ? undefined : `The ${kind} '${name}' is offered to you: take it over before you use it.`
+    case 'write':
+    case 'logs':
+      return mayWrite(principal, resource) ? undefined : `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`
+    case 'offer':
+      return mayOffer(principal, resource) ? undefined : `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`
+    case 'decline':
+      return mayOffer(principal, resource) || isOfferedTo(principal, resource)
+        ? undefined
+        : `Only the owner of ${kind} '${name}', whom it is offered to, and the role ${adminRole} may do this.`
+    case 'read':
+      return undefined
+  }
 }
 
 /**
