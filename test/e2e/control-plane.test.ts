@@ -325,11 +325,14 @@ describe('bad input', () => {
 
   test('has an environment that no system can take refused before anything is stored', async () => {
     const long = await create(minimal(newName(), { environmentVariables: { LONG: 'x'.repeat(128 * 1024) } }))
-    expect(long).toMatchObject({ status: 400, body: { errors: [{ pointer: '/environmentVariables/LONG', code: 'too_big' }] } })
+    expect(long).toMatchObject({
+      status: 413,
+      body: { errors: [{ pointer: '/environmentVariables/LONG', code: 'environment_too_large' }] },
+    })
     const many = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`V${index}`, 'é'.repeat(50_000)]))
     expect(await create(minimal(newName(), { environmentVariables: many }))).toMatchObject({
-      status: 400,
-      body: { errors: [{ pointer: '/environmentVariables', code: 'too_big' }] },
+      status: 413,
+      body: { code: 'environment_too_large', errors: [{ pointer: '/environmentVariables', code: 'environment_too_large' }] },
     })
     const { V0, V1 } = many
     expect((await create(minimal(newName(), { environmentVariables: { V0, V1 } }))).status).toBe(201)

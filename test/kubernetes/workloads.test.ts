@@ -85,6 +85,21 @@ describe('a workload on a cluster', () => {
     expect(await inventory(name)).toEqual({})
   })
 
+  test('goes with its pods, also where somebody has deleted its StatefulSet without them', async () => {
+    const runtime = await open()
+    const wanted = workload({ environment: {} })
+    const { name } = wanted
+    await runtime.apply(wanted, signal)
+    await until(runtime, name, ready)
+    await namespace.delete('/apis/apps/v1', `statefulsets/${name}`, { propagationPolicy: 'Orphan' })
+    await namespace.eventually(async () =>
+      (await namespace.get('/apis/apps/v1', `statefulsets/${name}`)) === undefined ? true : undefined,
+    )
+    await expect.poll(() => runtime.directory.get(name)?.replicas.map(({ phase, path }) => [phase, path])).toEqual([['ready', '/mcp']])
+    await runtime.remove(wanted, signal)
+    expect(await inventory(name)).toEqual({})
+  })
+
   test('A19: its pods have no token, no rights, no way to write but to /tmp', async () => {
     const runtime = await open()
     const wanted = workload({ environment: {} })

@@ -228,7 +228,7 @@ export type AdapterResource = z.output<typeof AdapterResource>
 export const ReplicaStatus = z
   .object({
     name: z.string(),
-    phase: z.enum(['pending', 'starting', 'ready', 'backoff', 'terminating']),
+    phase: z.enum(['pending', 'starting', 'ready', 'backoff', 'lost', 'terminating']),
     restarts: z.int(),
     generation: z.int(),
     startedAt: z.iso.datetime().optional(),

@@ -12,7 +12,7 @@ export interface Warning {
 /**
  * Checks a value against a schema, and reports all mistakes at once with their RFC 6901 pointers. Members that the schema does
  * not know become warnings: other versions of the API may know them, but nothing is dropped in silence.
- * @throws GatewayError `validation_failed`
+ * @throws GatewayError `validation_failed`, `environment_too_large`
  */
 export async function validate<S extends z.ZodObject>(
   schema: S,
@@ -32,7 +32,10 @@ export async function validate<S extends z.ZodObject>(
     })
   const parsed = schema.safeParse(value)
   const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...(await more())]
-  if (!parsed.success || mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes: fewOf(mistakes) })
+  if (!parsed.success || mistakes.length > 0) {
+    const tooLarge = mistakes.every(({ code }) => code === 'environment_too_large')
+    throw new GatewayError(tooLarge ? 'environment_too_large' : 'validation_failed', { mistakes: fewOf(mistakes) })
+  }
   const warnings: Warning[] = []
   for (const warning of unknownMembers(schema, value, [])) {
     warnings.push(warning)

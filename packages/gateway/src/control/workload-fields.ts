@@ -3,6 +3,7 @@ import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
 import type { Credential, EnvironmentText, EnvironmentValue, Resource, SecretReference, WorkloadSpec } from '../core/resource.ts'
 import { looksSecret } from '../core/looks-secret.ts'
+import { largestEnvironment } from '../core/workload.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 
@@ -31,12 +32,16 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
     if (length > longestVariable)
       mistakes.push({
         pointer: `/environmentVariables/${key}`,
-        code: 'too_big',
+        code: 'environment_too_large',
         detail: `must be at most ${longestVariable} bytes with its name: no system starts a program with more`,
       })
   }
   if (size > largestEnvironment)
-    mistakes.push({ pointer: '/environmentVariables', code: 'too_big', detail: `must be at most ${largestEnvironment} bytes together` })
+    mistakes.push({
+      pointer: '/environmentVariables',
+      code: 'environment_too_large',
+      detail: `must be at most ${largestEnvironment} bytes together`,
+    })
   return [...mistakes, ...sourceMistakes(tableOf(body)['credential'], '/credential')]
 }
 
@@ -48,9 +53,6 @@ function sourceMistakes(given: unknown, pointer: string): Mistake[] {
 
 /** MAX_ARG_STRLEN of Linux, less the terminator. */
 const longestVariable = 128 * 1024 - 1
-/** What a Secret of Kubernetes holds for sure, whatever else is in it (1 MiB, and etcd takes requests of 1.5 MiB). */
-const largestEnvironment = 768 * 1024
-
 /** The shared fields as they are stored. A mask keeps what is stored. */
 export function workloadSpec(
   input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,

@@ -24,6 +24,7 @@ const table = {
   conflict: { status: 409, rpc: -32600, title: 'The resource changed meanwhile', retry: true },
   precondition_failed: { status: 412, rpc: -32600, title: 'The resource changed since it was read', retry: false },
   body_too_large: { status: 413, rpc: -32600, title: 'The body is too large', retry: false },
+  environment_too_large: { status: 413, rpc: -32600, title: 'The environment is too large', retry: false },
   uri_too_long: { status: 414, rpc: -32600, title: 'The address is too long', retry: false },
   unsupported_media_type: { status: 415, rpc: -32600, title: 'Unsupported media type', retry: false },
   too_many_requests: { status: 429, rpc: -32600, title: 'Too many requests', retry: true },

@@ -19,7 +19,11 @@ export interface Workload {
   readonly port?: number
 }
 
-export type ReplicaPhase = 'pending' | 'starting' | 'ready' | 'backoff' | 'terminating'
+/** In bytes of names and values: what a Secret of Kubernetes holds for sure, whatever else is in it (1 MiB, and etcd takes requests of 1.5 MiB). */
+export const largestEnvironment = 768 * 1024
+
+/** `lost`: what holds it has not been heard from, so that nobody knows whether it runs; sessions that live on it try. */
+export type ReplicaPhase = 'pending' | 'starting' | 'ready' | 'backoff' | 'lost' | 'terminating'
 
 /** One running instance of a workload as the runtime sees it now. */
 export interface Replica {

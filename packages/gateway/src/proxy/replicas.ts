@@ -44,7 +44,7 @@ export class Upstreams implements AsyncDisposable {
       if (replica === undefined) {
         throw unknownSession()
       }
-      return replica.phase === 'ready' ? this.#upstream(replica) : undefined
+      return replica.phase === 'ready' || replica.phase === 'lost' ? this.#upstream(replica) : undefined
     }
     if (entry.desiredReplicas === 0) {
       throw new GatewayError('stopped', { detail: `'${workload}' is stopped: its replicaCount is 0.`, headers: { 'retry-after': '30' } })

@@ -1,6 +1,6 @@
 import { isTool, type AdapterSpec, type EnvironmentValue, type Resource } from '../core/resource.ts'
-import type { Workload } from '../core/workload.ts'
-import type { Found, SecretSources, Withheld } from '../secrets/sources.ts'
+import { largestEnvironment, type Workload } from '../core/workload.ts'
+import type { Found, SecretSources } from '../secrets/sources.ts'
 
 /**
  * What a runtime must make of a resource; undefined for one that is served elsewhere. Secret values are plain from here on, so a workload is
@@ -11,11 +11,18 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
   if (!runsHere(resource)) return undefined
   const { kind, name, uid, generation, restartedAt, spec } = resource
   const values: [string, string][] = []
-  let withheld: Withheld | undefined
+  let withheld: Workload['withheld']
+  let size = 0
   for (const [variable, value] of Object.entries(spec.environmentVariables)) {
     const found = await valueOf(value, sources)
-    if ('value' in found) values.push([variable, found.value])
-    else withheld ??= { reason: found.reason, message: `The variable ${variable} has no value. ${found.message}` }
+    if ('value' in found) {
+      values.push([variable, found.value])
+      size += Buffer.byteLength(variable) + Buffer.byteLength(found.value) + 1
+    } else withheld ??= { reason: found.reason, message: `The variable ${variable} has no value. ${found.message}` }
+  }
+  if (size > largestEnvironment) {
+    const message = `With the secrets that it refers to, the environment has ${size} bytes; it may have ${largestEnvironment}.`
+    withheld ??= { reason: 'EnvironmentTooLarge', message }
   }
   return {
     kind,

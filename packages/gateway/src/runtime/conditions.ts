@@ -16,7 +16,7 @@ export function judge({ desired, generation, replicas, refused }: Judged): Omit<
   const isReady = desired > 0 && ready === desired && current === desired && replicas.length === desired
   const trouble = replicas.find(
     ({ phase, reason, restarts }) =>
-      phase === 'backoff' || (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
+      phase === 'backoff' || phase === 'lost' || (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
   )
   const count = `${ready} of ${desired} replicas are ready.`
   const moving = current < desired || replicas.length > desired

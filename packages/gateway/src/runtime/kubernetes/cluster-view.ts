@@ -39,6 +39,8 @@ export class ClusterView implements AsyncDisposable {
   readonly #objects = new Map<Kind, ListWatch<KubernetesObject>>()
   /** By the names of workloads and of pods. */
   readonly #pods = new Map<string, Map<string, Pod>>()
+  /** What StatefulSets were that somebody has deleted while their pods go on. */
+  readonly #deleted = new Map<string, StatefulSet>()
   readonly #listeners = new Set<(name: string) => void>()
 
   private constructor(options: ClusterViewOptions) {
@@ -122,12 +124,9 @@ export class ClusterView implements AsyncDisposable {
     const uid = this.#owner(statefulSet ?? all[0])?.uid
     if (uid === undefined) return undefined
     const pods = all.filter((pod) => this.#owner(pod)?.uid === uid)
-    const context = {
-      ...settings,
-      name,
-      path: statefulSet?.metadata?.annotations?.[annotation.path] ?? '/',
-      history: historyOf(statefulSet),
-    }
+    const known = statefulSet ?? this.#deleted.get(name)
+    const path = known?.metadata?.annotations?.[annotation.path] ?? settings.pod.path
+    const context = { ...settings, name, path, history: historyOf(known) }
     const found = pods.map((pod) => replicaOf(pod, context))
     // Of a StatefulSet that somebody has deleted, the pods go: there is nothing to stop, and nobody to wait in vain for.
     const desired = statefulSet?.spec?.replicas ?? Math.max(1, pods.length)
@@ -147,7 +146,11 @@ export class ClusterView implements AsyncDisposable {
   #objectChanged(kind: Kind, before: KubernetesObject | undefined, now: KubernetesObject | undefined): void {
     const name = this.#owner(now ?? before)?.name
     if (name === undefined) return
-    if (kind === 'StatefulSet') this.#publish(name)
+    if (kind === 'StatefulSet') {
+      if (now === undefined && this.#pods.has(name)) this.#deleted.set(name, before as StatefulSet)
+      else this.#deleted.delete(name)
+      this.#publish(name)
+    }
     if (looksOf([before?.metadata]) === looksOf([now?.metadata])) return
     for (const listener of this.#listeners) listener(name)
   }
@@ -160,7 +163,10 @@ export class ClusterView implements AsyncDisposable {
     this.#pods.set(name, pods)
     if (now === undefined) pods.delete(pod?.metadata?.name ?? '')
     else pods.set(now.metadata?.name ?? '', now)
-    if (pods.size === 0) this.#pods.delete(name)
+    if (pods.size === 0) {
+      this.#pods.delete(name)
+      this.#deleted.delete(name)
+    }
     this.#publish(name)
   }
 

@@ -47,6 +47,7 @@ function originOf(pod: Pod, { name, address, namespace, clusterDomain }: Replica
   const ip = pod.status?.podIP
   const port = pod.spec?.containers[0]?.ports?.[0]?.containerPort
   if (ip === undefined || ip === '' || port === undefined) return undefined
+  // Of several addresses (dual stack) the first, which is the one that the probe has found to answer.
   if (address === 'dns') return `http://${pod.metadata?.name}.${serviceName(name)}.${namespace}.svc.${clusterDomain}:${port}`
   return `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}`
 }
@@ -62,7 +63,15 @@ function stateOf(
   const { metadata, status } = pod
   if (metadata?.deletionTimestamp !== undefined) return { phase: 'terminating', reason: 'Stopping' }
   const conditions = status?.conditions ?? []
-  if (conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True')) return { phase: 'ready' }
+  const ready = conditions.find(({ type }) => type === 'Ready')
+  if (ready?.status === 'True') return { phase: 'ready' }
+  // Who says so is the controller of nodes, in place of a kubelet that is not heard of: a kubelet would give its reason.
+  if (
+    ready !== undefined &&
+    ready.reason === undefined &&
+    conditions.some(({ type, status: is }) => type === 'ContainersReady' && is === 'True')
+  )
+    return said('lost', 'NodeLost', `The node ${pod.spec?.nodeName ?? ''} has not been heard from, so nobody knows whether it runs`)
   // Evicted, or refused by its node: the pod itself says why.
   if (status?.phase === 'Failed') return said('backoff', status.reason ?? 'Failed', status.message)
   const unscheduled = conditions.find(({ type, status: is }) => type === 'PodScheduled' && is === 'False')

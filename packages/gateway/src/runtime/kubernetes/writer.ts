@@ -43,20 +43,20 @@ export class Writer {
     this.#options = options
   }
 
-  /** @throws KubernetesError when the cluster refuses, ForeignObject when a name is taken by somebody else */
+  /** @throws KubernetesError when the cluster refuses, ForeignObject when a name is taken by somebody else, Error while somebody deletes what is there */
   async apply(workload: Workload, signal: AbortSignal): Promise<void> {
     const digest = createHash('sha256').update(JSON.stringify(workload)).digest('base64')
     const before = this.#applied.get(workload.name)
     if (before?.workload === digest && before.looks === this.#looks(workload.name)) return
     const found = await this.#findOurs(workload.name, signal)
-    const stale = Object.values(found).find(
-      ({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid || metadata.deletionTimestamp !== undefined,
-    )
+    const stale = Object.values(found).find(({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid)
     const owner = ownerOf(stale?.metadata, this.#options.settings.installation)
     if (owner !== undefined) {
       await this.remove(owner, signal)
       return this.apply(workload, signal)
     }
+    const going = kinds.find((kind) => found[kind]?.metadata?.deletionTimestamp !== undefined)
+    if (going !== undefined) throw new Error(`The ${going} of '${workload.name}' is being deleted. It is made again once it is gone.`)
     const manifests = renderManifests(workload, this.#options.settings, historyOf(found.StatefulSet as StatefulSet | undefined))
     const looks: (ObjectMeta | undefined)[] = []
     for (const kind of kinds) {
@@ -82,6 +82,9 @@ export class Writer {
       const change = changed(ref.name, AbortSignal.any([signal, AbortSignal.timeout(500)]))
       const left = await Promise.all([this.#list('StatefulSet', ref, signal), this.#list('Pod', ref, signal)])
       // The view has to know, too: who asks it after this must not be told of what is gone.
+      const [sets, pods] = left
+      // Of a StatefulSet that somebody has deleted without its pods, nobody ends these but us.
+      if (sets.length === 0) for (const { metadata } of pods) if (isOrphan(metadata)) await this.#delete('Pod', metadata, signal)
       if (left.every((items) => items.length === 0) && !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid))
         return
       await change
@@ -128,7 +131,7 @@ export class Writer {
     }
   }
 
-  async #delete(kind: Kind, metadata: ObjectMeta | undefined, signal: AbortSignal): Promise<void> {
+  async #delete(kind: Kind | 'Pod', metadata: ObjectMeta | undefined, signal: AbortSignal): Promise<void> {
     const { api, settings } = this.#options
     try {
       await api.json('DELETE', `${collection(kind, settings.namespace)}/${metadata?.name}`, signal, {
@@ -163,6 +166,10 @@ export class Writer {
 
 /** How long the view may take to see what was written; it is behind by that much only while the watch is broken. */
 const viewLagMs = 2000
+
+function isOrphan(metadata: ObjectMeta | undefined): boolean {
+  return metadata?.deletionTimestamp === undefined && (metadata?.ownerReferences ?? []).length === 0
+}
 
 function objectName(kind: Kind, name: string): string {
   return kind === 'Secret' ? environmentName(name) : kind === 'Service' ? serviceName(name) : name
