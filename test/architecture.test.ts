@@ -10,9 +10,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
-  main: ['app', 'audit', 'config', 'demo', 'secrets', 'store', 'telemetry', 'tool-gateway'],
+  main: ['app', 'audit', 'config', 'demo', 'runtime', 'secrets', 'store', 'telemetry', 'tool-gateway'],
   app: ['audit', 'auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'secrets', 'store', 'telemetry', 'tools'],
-  'tool-gateway': ['app', 'audit', 'core', 'http', 'proxy', 'telemetry', 'tools'],
+  'tool-gateway': ['app', 'audit', 'http', 'proxy', 'telemetry', 'tools'],
   demo: [],
   config: [],
   core: [],

@@ -11,13 +11,14 @@ import { AuditSinkConfig, type Config } from './config/config.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
 import { createClientView } from './http/client-view.ts'
-import { openListener } from './http/listener.ts'
+import { openListener, type Listener } from './http/listener.ts'
 import { publishKeys } from './http/published-keys.ts'
+import { addProblems } from './http/rest.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
 import { Parts } from './lib/parts.ts'
 import { SchemaChecks } from './lib/schema-checks.ts'
 import { Entrance } from './proxy/entrance.ts'
-import { Hop } from './proxy/hop.ts'
+import { forPeers, Hop } from './proxy/hop.ts'
 import { IdentitySigner } from './proxy/identity-signer.ts'
 import { createOutgoing } from './proxy/outgoing.ts'
 import { createDataPlane } from './proxy/pipeline.ts'
@@ -134,55 +135,60 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer: () => origin })]
 
     const checks = parts.use(new SchemaChecks())
-    const listener = parts.use(
-      await openListener({
-        ...config.edge,
-        host: config.host,
-        port: config.port,
-        allowedHosts: hosts,
-        endpoints,
-        routes: (api) => {
-          controlPlane(api, {
-            store,
-            runtime,
-            nudge: (name) => reconciler.nudge(name),
-            problem: (name) => reconciler.problem(name),
-            authenticate,
-            challenge,
-            apiKeys: config.apiKeys,
-            secrets: config.secrets,
-            secretSources,
-            recheckMs,
-            maxReplicas: config.runtime.maxReplicas,
-            endpointPolicy,
-            checks,
-            access: accessRules(config.access, {
-              development: config.identity.mode === 'development',
-              anonymous: config.identity.allowAnonymous,
-            }),
-            now: () => new Date(),
-            newUid: randomUUID,
-            version,
-            audit: auditApiRequests(audited, addressOf),
-          })
-          publishKeys(api, signer.jwks)
-          if (identity.metadata !== undefined) resourceMetadata(api, identity.metadata)
-        },
-        // The store serves changes. What is known is served without it, so that an outage of a database that all share takes no gateway away.
-        ready: () =>
-          store.ping().then(
-            () => ({}),
-            () => ({ store: 'unavailable' }),
-          ),
-        requestFinished,
-        refused: auditEdge(audited, addressOf),
-        onDrain: () => {
-          entrance.drain()
-          dataPlane.drain()
-          if ('drain' in toolRouter) toolRouter.drain()
-        },
-      }),
-    )
+    const listeners: Listener[] = []
+    parts.defer(async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))))
+    // The store serves changes. What is known is served without it, so that an outage of a database that all share takes no gateway away.
+    const ready = (): Promise<Readonly<Record<string, string>>> =>
+      store.ping().then(
+        () => ({}),
+        () => ({ store: 'unavailable' }),
+      )
+    const common = { ...config.edge, ready, requestFinished, refused: auditEdge(audited, addressOf) }
+    const listener = await openListener({
+      ...common,
+      host: config.host,
+      port: config.port,
+      allowedHosts: hosts,
+      endpoints,
+      routes: (api) => {
+        controlPlane(api, {
+          store,
+          runtime,
+          nudge: (name) => reconciler.nudge(name),
+          problem: (name) => reconciler.problem(name),
+          authenticate,
+          challenge,
+          apiKeys: config.apiKeys,
+          secrets: config.secrets,
+          secretSources,
+          recheckMs,
+          maxReplicas: config.runtime.maxReplicas,
+          endpointPolicy,
+          checks,
+          access: accessRules(config.access, {
+            development: config.identity.mode === 'development',
+            anonymous: config.identity.allowAnonymous,
+          }),
+          now: () => new Date(),
+          newUid: randomUUID,
+          version,
+          audit: auditApiRequests(audited, addressOf),
+        })
+        publishKeys(api, signer.jwks)
+        if (identity.metadata !== undefined) resourceMetadata(api, identity.metadata)
+      },
+      onDrain: () => {
+        entrance.drain()
+        dataPlane.drain()
+        if ('drain' in toolRouter) toolRouter.drain()
+      },
+    })
+    listeners.push(listener)
+    if (config.cluster.port !== undefined) {
+      const { host, port } = config.cluster
+      const peers = { host, port, allowedHosts: ['*'], allowedOrigins: [], endpoints: endpoints.map(forPeers), routes: addProblems }
+      listeners.push(await openListener({ ...common, ...peers, onDrain: () => undefined }))
+    }
     if (origin === '') origin = listener.origin
     log.info(
       { address: listener.origin, version, store: config.store.url === undefined ? 'sqlite' : 'postgres', runtime: runtime.name },

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/config.ts'
 import { runDemo } from './demo.ts'
 import { maskPostgresUrl } from './lib/postgres-url.ts'
+import { createSecret } from './runtime/open.ts'
 import { openSealedStore } from './secrets/sealed-store.ts'
 import { openStore } from './store/open.ts'
 import { createLog } from './telemetry/log.ts'
@@ -23,6 +25,8 @@ const usage = `mcp-gateway: one address for all MCP servers
   mcp-gateway config schema    print the JSON Schema of the file
   mcp-gateway audit verify FILE [--head HASH]
                                check that nothing in an audit log was changed, left out or put in
+  mcp-gateway keys create SECRET
+                               make the keys that gateways and tool gateways share, as a Secret of the cluster, unless it is there
   mcp-gateway store migrate    bring the schema of the store up to date, as every start does
   mcp-gateway secrets rotate   seal all stored secrets with the first of secrets.keys, as every start does
 
@@ -42,6 +46,7 @@ async function main(): Promise<number> {
   if (command === 'config schema') return say(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)
   if (positionals[0] === 'audit' && positionals[1] === 'verify') return verifyAudit(positionals.slice(2), values.head)
   const config = await readConfig()
+  if (positionals[0] === 'keys' && positionals[1] === 'create') return createKeys(config, positionals.slice(2))
   if (command === 'config check') return say('The configuration is in order.\n')
   if (command === 'config print') return say(`${JSON.stringify(withoutSecrets(config), null, 2)}\n`)
   if (command === 'store migrate') return await migrateStore(config)
@@ -184,6 +189,14 @@ async function verifyAudit([file, ...more]: readonly string[], head: string | un
     `${report.join('\n')}\n${faults.length === 0 ? 'The log is in order.' : 'The log is not in order.'}\n`,
     faults.length === 0 ? 0 : 1,
   )
+}
+
+/** Each for `sessions.keys` and `secrets.keys` of all processes. Nobody sees them, here or later. */
+async function createKeys({ runtime }: Config, [name, ...more]: readonly string[]): Promise<number> {
+  if (name === undefined || more.length > 0) return say(`keys create takes the name of one Secret.\n\n${usage}`, 2)
+  const key = (): string => randomBytes(32).toString('base64')
+  const made = await createSecret(runtime.kubernetes, name, { sessions: key(), secrets: key() })
+  return say(made ? `The Secret ${name} was made.\n` : `The Secret ${name} is there, and stays as it is.\n`)
 }
 
 function say(text: string, code = 0): number {

@@ -240,6 +240,9 @@ export const ConfigSchema = z.strictObject({
       peers: z.record(z.string(), z.url({ protocol: /^https?$/ })).default({}),
       /** Or the Service of a cluster whose pods they are, in the gateway's own namespace; each is called as its pod. */
       peersService: labelText.optional(),
+      /** Where this process listens for the others besides, and for probes: what clients send is not served there. Unset: they use `host` and `port`. */
+      port: z.int().min(0).max(65_535).optional(),
+      host: z.string().min(1).default('0.0.0.0'),
     })
     .prefault({}),
   sessions: z

@@ -53,6 +53,15 @@ describe('configuration', () => {
     expect(mistakesOf({ environment: { MCPGW_HOST: host } })[0]).toMatch(/development identity/)
   })
 
+  test('the port for peers is another than that for clients, and none of a tool gateway', () => {
+    expect(mistakesOf({ environment: { MCPGW_CLUSTER_PORT: '8000' } })).toEqual(['cluster.port: must be another than port'])
+    const toolGateway = { MCPGW_ROLE: 'tool-gateway', MCPGW_CLUSTER_NAME: 'a', MCPGW_TOOLS_FOLLOWED: 'http://gateway:8001' }
+    const key = Buffer.alloc(32).toString('base64')
+    expect(mistakesOf({ environment: { ...toolGateway, MCPGW_SESSIONS_KEYS: key, MCPGW_CLUSTER_PORT: '8001' } })).toEqual([
+      'cluster.port: is for gateways; a tool gateway serves nobody but them',
+    ])
+  })
+
   test.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1', '[::1]'])('%s is a loopback address', (host) => {
     expect(isLoopbackHost(host)).toBe(true)
   })

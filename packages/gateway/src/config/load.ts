@@ -94,7 +94,7 @@ function contradictions(config: Config): string[] {
 }
 
 /** What is needed where several processes serve together. */
-function roleMistakes({ role, cluster, sessions, tools, runtime }: Config): string[] {
+function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config): string[] {
   const found: string[] = []
   const keyless = sessions.keys.length === 0
   const remote = Object.keys(tools.gateways).length > 0 || tools.gatewaysService !== undefined
@@ -102,10 +102,12 @@ function roleMistakes({ role, cluster, sessions, tools, runtime }: Config): stri
   if (role === 'tool-gateway') {
     if (keyless) found.push(`sessions.keys: ${needsKey}: a tool gateway serves nobody but gateways that have it`)
     if (cluster.name === undefined) found.push('cluster.name: must be set: gateways call a tool gateway by it')
+    if (cluster.port !== undefined) found.push('cluster.port: is for gateways; a tool gateway serves nobody but them')
     if (tools.followed.length === 0) found.push('tools.followed: must name a gateway, of which the tool gateway hears what tools there are')
     if (remote) found.push('tools.gateways: is for gateways; a tool gateway serves /mcp itself')
   } else {
     if (keyless && remote) found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
+    if (cluster.port !== undefined && cluster.port !== 0 && cluster.port === port) found.push('cluster.port: must be another than port')
     if (tools.followed.length > 0) found.push('tools.followed: is for the role tool-gateway')
   }
   found.push(...serviceMistakes('cluster.peers', Object.keys(cluster.peers), cluster.peersService, runtime.kind))

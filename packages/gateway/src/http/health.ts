@@ -5,6 +5,9 @@ export interface HealthChecks {
   ready(): Promise<Readonly<Record<string, string>>>
 }
 
+/** Where `health` answers. */
+export const healthPaths: ReadonlySet<string> = new Set(['/ping', '/healthz', '/readyz'])
+
 /** `/ping` and `/healthz`: the process runs. `/readyz`: it can serve. All anonymous, and they tell nothing else. */
 export function health(app: FastifyInstance, checks: HealthChecks): void {
   app.get('/ping', () => '')

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fastify, type FastifyInstance } from 'fastify'
 import type { GatewayError } from '../core/errors.ts'
 import { createEdge, requestIdOf } from './edge.ts'
-import { health, type HealthChecks } from './health.ts'
+import { health, healthPaths, type HealthChecks } from './health.ts'
 import { refuse } from './refuse.ts'
 import { sendProblem } from './rest.ts'
 import { createHttpServer, drain, endConnections, listen, type Endpoint, type ServerOptions } from './server.ts'
@@ -84,6 +84,8 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   api.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id))
   api.addHook('onResponse', async (request, reply) => {
     const error = request.problem
+    // Probes come every few seconds; those that are told that all is well are no news.
+    if (reply.statusCode === 200 && healthPaths.has(request.url)) return
     requestFinished({
       requestId: request.id,
       method: request.method,

@@ -5,6 +5,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { PeerDirectory } from '../core/peers.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
+import type { Endpoint } from '../http/server.ts'
 import { Once } from '../lib/once.ts'
 
 export interface HopOptions {
@@ -58,6 +59,14 @@ export interface SignedRequest {
   readonly headers: Readonly<Record<string, string>>
   readonly principal: Principal
   readonly body: Buffer | null
+}
+
+/** The part of an endpoint that serves peers: without the mark of one, there is nothing. */
+export function forPeers(endpoint: Endpoint): Endpoint {
+  return {
+    handles: (url, request) => request.headers[hopHeader] !== undefined && endpoint.handles(url, request),
+    handle: (request, response) => endpoint.handle(request, response),
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Config, ProgramConfig } from '../config/config.ts'
+import type { KubernetesConfig } from '../config/kubernetes.ts'
 import type { Log } from '../telemetry/log.ts'
 import type { Runtime } from './runtime.ts'
 
@@ -9,6 +10,12 @@ export interface OpenRuntimeOptions {
   /** The environment of this process, of which workloads get a small part. */
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly log: Log
+}
+
+/** Makes a Secret on the configured cluster; false when there is one of that name. */
+export async function createSecret(settings: KubernetesConfig, name: string, data: Readonly<Record<string, string>>): Promise<boolean> {
+  const kubernetes = await import('./kubernetes/secret.ts')
+  return kubernetes.createSecret(settings, name, data)
 }
 
 /** Opens the configured runtime. Runtimes are imported here alone, and only the one that is used. */

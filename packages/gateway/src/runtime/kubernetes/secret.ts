@@ -1,0 +1,20 @@
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import { KubernetesApi, KubernetesError } from './api.ts'
+
+/** Makes a Secret; false, and nothing is done, when there is one of that name. It needs the right to create, and none to read. @throws KubernetesError */
+export async function createSecret(
+  settings: KubernetesConfig,
+  name: string,
+  stringData: Readonly<Record<string, string>>,
+): Promise<boolean> {
+  await using api = await KubernetesApi.open(settings)
+  const metadata = { name, labels: { 'app.kubernetes.io/part-of': 'mcp-gateway' } }
+  const body = { apiVersion: 'v1', kind: 'Secret', metadata, stringData }
+  try {
+    await api.json('POST', `/api/v1/namespaces/${settings.namespace}/secrets`, AbortSignal.timeout(30_000), { body })
+    return true
+  } catch (error) {
+    if (error instanceof KubernetesError && error.reason === 'AlreadyExists') return false
+    throw error
+  }
+}
