@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openPostgresStore, type PostgresStoreOptions } from '../src/store/postgres/postgres-store.ts'
 import { describeStore, sampleApiKey, sampleResource } from '../src/store/store-contract.ts'
 import type { Store } from '../src/store/store.ts'
+import { StoreFollower } from './fixtures/store-follower.ts'
 
 const given = process.env['POSTGRES_URL']
 const missing = given === undefined ? PostgresServer.missing : undefined
@@ -36,27 +37,8 @@ async function connect(): Promise<pg.Client & AsyncDisposable> {
   return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() })
 }
 
-/** Names and versions as a follower knows them. */
-function followed(store: Store): AsyncDisposable & { readonly view: Map<string, number> } {
-  const stop = new AbortController()
-  const view = new Map<string, number>()
-  const following = (async () => {
-    for await (const { name, resource } of store.watch(stop.signal)) {
-      if (resource === undefined) view.delete(name)
-      else view.set(name, resource.version)
-    }
-  })()
-  return {
-    view,
-    async [Symbol.asyncDispose]() {
-      stop.abort()
-      await following
-    },
-  }
-}
-
 describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' : ` (skipped: ${missing})`}`, () => {
-  describeStore('postgres', { reset: async () => void newSchema(), open: () => open() })
+  describeStore('postgres', { reset: async () => void newSchema(), open: () => open(), runs: 8 })
 
   describe('changes in PostgreSQL', () => {
     beforeEach(() => void newSchema())
@@ -64,7 +46,7 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
     test('a change that was begun first and is committed late is told, and so is the one that came after', async () => {
       await using store = await open()
       await using writer = await connect()
-      await using follower = followed(store)
+      await using follower = new StoreFollower(store)
       await writer.query('BEGIN')
       const { rows } = await writer.query<{ seq: string }>(
         `UPDATE "${schema}".head SET seq = seq + 1, mark = gen_random_uuid() RETURNING seq`,
@@ -85,12 +67,12 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
       expect([rows[0]?.seq, stored, follower.view.size]).toEqual(['1', false, 0])
       await writer.query('COMMIT')
       await after
-      expect([...follower.view.keys()]).toEqual(['late', 'after'])
+      expect(follower.names).toEqual(['late', 'after'])
     })
 
     test('what is stored was told here before the write returns', async () => {
       await using store = await open()
-      await using follower = followed(store)
+      await using follower = new StoreFollower(store)
       for (let version = 1; version <= 20; version += 1) {
         const resource = sampleResource('one', { uid: 'same', version })
         await (version === 1 ? store.create(resource) : store.replace(resource, version - 1))
@@ -102,7 +84,7 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
       await using store = await open()
       await using admin = await connect()
       for (const name of ['stays', 'changes', 'goes']) await store.create(sampleResource(name, { uid: name }))
-      await using follower = followed(store)
+      await using follower = new StoreFollower(store)
       await admin.query(`CREATE TABLE "${schema}".saved_record AS TABLE "${schema}".record`)
       const { rows } = await admin.query(`SELECT seq, mark FROM "${schema}".head`)
       const [head] = rows as [{ seq: string; mark: string }]
@@ -129,12 +111,12 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
     test('a record that somebody has damaged keeps nobody from hearing of the others, and can be replaced', async () => {
       await using store = await open()
       await using admin = await connect()
-      await using follower = followed(store)
+      await using follower = new StoreFollower(store)
       await store.create(sampleResource('whole', { uid: 'u' }))
       await admin.query(`UPDATE "${schema}".record SET body = '{"half'`)
       await expect(store.get('whole')).rejects.toMatchObject({ code: 'store_unavailable', message: 'The store is damaged.' })
       await store.create(sampleResource('other'))
-      expect([...follower.view.keys()]).toEqual(['whole', 'other'])
+      expect(follower.names).toEqual(['whole', 'other'])
       await store.replace(sampleResource('whole', { uid: 'u', version: 2 }), 1)
       expect(follower.view.get('whole')).toBe(2)
     })

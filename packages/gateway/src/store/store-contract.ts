@@ -89,6 +89,8 @@ const secrets: Subject<Secret> = {
 interface Backend {
   reset(): Promise<void>
   open(): Promise<Store>
+  /** How many random sequences are tried; fewer where opening is dear. */
+  readonly runs?: number
 }
 
 const codeOf = (work: Promise<unknown>): Promise<unknown> =>
@@ -398,7 +400,7 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
             await other[Symbol.asyncDispose]()
           }
         }),
-        { numRuns: 25 },
+        { numRuns: backend.runs ?? 25 },
       )
     })
 
@@ -442,7 +444,7 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
           stop.abort()
           await following
         }),
-        { numRuns: 15 },
+        { numRuns: Math.min(15, backend.runs ?? 15) },
       )
     })
   })

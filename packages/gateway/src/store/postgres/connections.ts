@@ -55,20 +55,9 @@ export class Connections implements AsyncDisposable {
     return client
   }
 
-  /** A statement that changes nothing. One that a connection breaks under is tried again on another. */
+  /** A statement that changes nothing. */
   readonly read: Run = async (sql, values) => {
-    try {
-      return await this.#read(sql, values).catch((error: unknown) => {
-        if (!isBroken(error)) throw error
-        return this.#read(sql, values)
-      })
-    } catch (error) {
-      throw toStoreError(error)
-    }
-  }
-
-  async #read(sql: string, values: readonly unknown[] = []): Promise<Record<string, unknown>[]> {
-    return (await this.#readers.query<Record<string, unknown>>(sql, [...values])).rows
+    return whileBroken(this.#readers, async () => (await this.#readers.query<Record<string, unknown>>(sql, [...(values ?? [])])).rows)
   }
 
   /**
@@ -77,14 +66,8 @@ export class Connections implements AsyncDisposable {
    * visible, and what the work reads stays so. What the work throws undoes it and is thrown on.
    */
   async write(work: (run: Run, seq: string) => Promise<void>): Promise<void> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await this.#write(work)
-      } catch (error) {
-        // Nothing was changed, as the server undoes what a connection that breaks has begun.
-        if (attempt > 1 || !isBroken(error)) throw toStoreError(error)
-      }
-    }
+    // The server undoes what a connection that breaks has begun.
+    await whileBroken(this.#writer, () => this.#write(work))
   }
 
   async #write(work: (run: Run, seq: string) => Promise<void>): Promise<void> {
@@ -144,6 +127,17 @@ export class Connections implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([this.#readers.end(), this.#writer.end()])
+  }
+}
+
+/** Tries again when a connection breaks. All that a pool holds may be broken, as after a restart of the server; the next one is new. */
+async function whileBroken<T>(pool: pg.Pool, work: () => Promise<T>): Promise<T> {
+  for (let left = pool.options.max; ; left -= 1) {
+    try {
+      return await work()
+    } catch (error) {
+      if (left === 0 || !isBroken(error)) throw toStoreError(error)
+    }
   }
 }
 

@@ -18,9 +18,10 @@ export function isOutage(error: unknown): boolean {
   return /^(ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_AGAIN)/.test(code) || /terminated|timeout|not queryable/i.test(message)
 }
 
-/** The connection broke while it was used. (A time-out is none: the server may go on with the work.) */
+/** A connection that was there broke, so another may do. (A time-out is none: the server may go on with the work.) */
 export function isBroken(error: unknown): boolean {
-  return isOutage(error) && !/timeout/i.test((error as Error).message)
+  const { message, syscall } = error as { message: string; syscall?: string }
+  return isOutage(error) && sqlStateOf(error) !== '53300' && !/timeout/i.test(message) && !/connect|getaddrinfo/.test(syscall ?? '')
 }
 
 /** What callers are told. Nothing was changed. */

@@ -1,0 +1,132 @@
+import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { GatewayProcess, PostgresServer, programs } from '@mcp-gateway/testkit'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+const { missing } = PostgresServer
+
+let server: PostgresServer
+let environment: Record<string, string> = {}
+
+const initialize = {
+  jsonrpc: '2.0',
+  id: 0,
+  method: 'initialize',
+  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e2e', version: '1' } },
+}
+
+/** A machine may be busy. */
+const patiently = { timeout: 15_000, interval: 10 }
+
+const start = (): Promise<GatewayProcess> => GatewayProcess.start({ environment })
+const register = (gateway: GatewayProcess, name: string) =>
+  gateway.api('POST', '/adapters', { name, imageName: 'mcp-example', imageVersion: '1.0.0' })
+const call = (gateway: GatewayProcess, name: string) =>
+  gateway.api('POST', `/adapters/${name}/mcp`, initialize, { accept: 'application/json, text/event-stream' })
+const command = (...words: string[]) =>
+  spawnSync(process.execPath, [programs.gateway, ...words], {
+    encoding: 'utf8',
+    env: { ...process.env, ...environment, MCPGW_DATA_DIR: folder },
+  })
+
+let folder = ''
+
+describe.skipIf(missing !== undefined)(`Gateways on one PostgreSQL${missing === undefined ? '' : ` (skipped: ${missing})`}`, () => {
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
+    server = await PostgresServer.start()
+    const url = new URL(server.createDatabase('gateways'))
+    // As operators do who keep it apart from the address.
+    environment = {
+      PGPASSWORD: decodeURIComponent(url.password),
+      MCPGW_SECRETS_KEYS: randomBytes(32).toString('base64'),
+    }
+    environment = { ...environment, MCPGW_STORE_URL: url.href.replace(/:[^:@]*@/, '@'), MCPGW_STORE_START_TIMEOUT_SECONDS: '1' }
+  })
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  test('serve what is registered at another, and forget what is deleted there', async () => {
+    await using one = await start()
+    await using two = await start()
+    expect(one.output + two.output).toContain('"store":"postgres"')
+    expect(await register(one, 'shared')).toMatchObject({ status: 201 })
+    await expect.poll(async () => (await two.api('GET', '/adapters/shared')).status, patiently).toBe(200)
+    // Not an unknown name any more, though its replica may still be starting.
+    const served = await call(two, 'shared')
+    expect([served.status, JSON.stringify(served.body)]).toEqual([200, expect.stringContaining('serverInfo')])
+    expect((await two.api('DELETE', '/adapters/shared')).status).toBe(204)
+    await expect.poll(async () => (await call(one, 'shared')).status, patiently).toBe(404)
+  })
+
+  test('give a name to one of those that ask for it at once', async () => {
+    await using one = await start()
+    await using two = await start()
+    for (let round = 0; round < 10; round += 1) {
+      const answers = await Promise.all([register(one, `raced-${round}`), register(two, `raced-${round}`)])
+      expect(answers.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([201, 409])
+    }
+    const versions = await Promise.all(
+      [one, two].map(async (gateway) => (await gateway.api('GET', '/adapters/raced-0')).headers.get('etag')),
+    )
+    expect(versions[0]).toBe(versions[1])
+    const change = (gateway: GatewayProcess) =>
+      gateway.api('PATCH', '/adapters/raced-0', { description: gateway.origin }, { 'if-match': versions[0] ?? '' })
+    expect((await Promise.all([change(one), change(two)])).map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 412])
+    for (let round = 0; round < 10; round += 1) await one.api('DELETE', `/adapters/raced-${round}`)
+  })
+
+  test('go on serving what they know while it is killed and away, refuse changes with 503, and go on together when it is back', async () => {
+    await using one = await start()
+    await using two = await start()
+    await register(one, 'known')
+    await one.untilStatus('known', ({ readyReplicas }) => readyReplicas === 1)
+    await expect.poll(async () => (await call(two, 'known')).status, patiently).toBe(200)
+
+    await server.end('SIGKILL')
+    const refused = await register(one, 'refused')
+    expect([refused.status, refused.headers.get('retry-after'), refused.body]).toMatchObject([
+      503,
+      '1',
+      { code: 'store_unavailable', retryable: true },
+    ])
+    for (const path of ['/adapters', '/adapters/known', '/adapters/known/status', '/tools', '/api-keys', '/secrets'])
+      expect([path, (await two.api('GET', path)).body]).toMatchObject([path, { code: 'store_unavailable' }])
+    await expect.poll(async () => (await one.api('GET', '/readyz')).body, patiently).toEqual({ status: 'ready', store: 'unavailable' })
+    expect((await one.api('GET', '/readyz')).status).toBe(200)
+    for (const gateway of [one, two, one, two]) expect((await call(gateway, 'known')).status).toBe(200)
+
+    await server.startAgain()
+    await expect.poll(async () => (await one.api('GET', '/readyz')).body, patiently).toEqual({ status: 'ready' })
+    expect((await register(one, 'after')).status).toBe(201)
+    await expect.poll(async () => (await call(two, 'after')).status, patiently).toBe(200)
+    expect((await two.api('GET', '/adapters/refused')).status).toBe(404)
+    expect(one.output.match(/the database does not answer/g)).toHaveLength(1)
+    expect(one.output.match(/the database answers again/g)).toHaveLength(1)
+    for (const name of ['known', 'after']) await one.api('DELETE', `/adapters/${name}`)
+  })
+
+  test('can not start without it: the gateway ends with code 1, the address and the reason, and never the password', async () => {
+    await server.end('SIGINT')
+    const { status, stderr, stdout } = command()
+    await server.startAgain()
+    expect([status, stderr]).toEqual([
+      1,
+      expect.stringMatching(/The database postgres:\/\/gateways@127\.0\.0\.1:\d+\/gateways can not be used: .*ECONNREFUSED/),
+    ])
+    expect(stdout + stderr).not.toContain(environment['PGPASSWORD'])
+  })
+
+  test('have its schema brought up to date by a command, and show its settings without the password', () => {
+    expect(command('store', 'migrate')).toMatchObject({ status: 0, stdout: 'The schema of the store is up to date.\n' })
+    environment = { ...environment, MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/db' }
+    const printed = command('config', 'print')
+    expect(printed.stdout).toContain('postgres://gw:[secret]@localhost/db')
+    expect(printed.stdout + printed.stderr).not.toContain('s3cret')
+  })
+})
