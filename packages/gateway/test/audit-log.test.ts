@@ -26,6 +26,7 @@ function journalOf(sink: AuditSink, capacity = 10_000): Journal {
     now: () => new Date(),
     troubled: () => undefined,
     recovered: () => undefined,
+    losing: () => undefined,
     retryMs: { first: 1, most: 20 },
     flushMs: 5000,
   })
@@ -202,6 +203,7 @@ describe('verifying finds', () => {
       now: () => new Date(times.shift() ?? 0),
       troubled: () => undefined,
       recovered: () => undefined,
+      losing: () => undefined,
       retryMs: { first: 1, most: 20 },
       flushMs: 5000,
     })

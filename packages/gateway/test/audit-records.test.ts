@@ -130,6 +130,32 @@ describe('the control plane', () => {
     expect(readFileSync(audited.file, 'utf8')).not.toContain(secret)
   })
 
+  test('has what is done for a client that does not wait for its answer, and what breaks off in its body', async () => {
+    await using audited = await AuditedGateway.open('denied')
+    const { gateway } = audited
+    const begin = (id: string, name: string, send: (length: number) => number): void => {
+      const body = JSON.stringify({ name, imageName: 'scripted', imageVersion: '1', replicaCount: 0 })
+      const raw = gateway.connect()
+      const head = `POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-request-id: ${id}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+      raw.socket.write(head + body.slice(0, send(body.length)), () => raw.socket.destroy())
+    }
+    const told = (id: string): unknown => audited.records().find(({ requestId }) => requestId === id)
+    const logged = (id: string) => gateway.log.filter(({ requestId }) => requestId === id)
+    const names = Array.from({ length: 20 }, (_, index) => `gone-${index}`)
+    for (const name of names) begin(name, name, (length) => length)
+    for (const name of names) {
+      await expect.poll(() => logged(name)).toHaveLength(1)
+      const { status } = await gateway.send(`/adapters/${name}`, { method: 'GET' })
+      // Whatever it came to: what there is has its record.
+      if (status === 200)
+        await expect.poll(() => told(name)).toMatchObject({ action: 'adapter.create', outcome: 'allowed', resource: { name } })
+      else await expect.poll(() => told(name)).toMatchObject({ action: 'adapter.create', outcome: 'failed', code: 'client_closed_request' })
+    }
+    begin('half', 'half', (length) => length - 5)
+    await expect.poll(() => told('half')).toMatchObject({ action: 'adapter.create', outcome: 'failed', code: 'client_closed_request' })
+    await expect.poll(() => logged('half')).toMatchObject([{ status: 499, error: 'client_closed_request', path: '/adapters' }])
+  })
+
   test('records what was refused, also where the answer is that nothing is there, and what has failed', async () => {
     await using audited = await AuditedGateway.open('denied')
     const name = await audited.gateway.register({ requiredRoles: ['reader'] }, false)

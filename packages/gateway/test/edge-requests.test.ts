@@ -145,7 +145,7 @@ describe('paths', () => {
     '/Adapters/{}/mcp',
     '/adapters/{}/mcp;x',
     '/adapters/{}/mcp%3fdo=echo',
-    'http://localhost/adapters/{}/mcp',
+    'http://localhost/adapters/{}//mcp',
     '*',
     `/adapters/${'a'.repeat(10_000)}/mcp`,
     '/adapters/__proto__/mcp',
@@ -272,6 +272,44 @@ describe('Expect', () => {
   })
 })
 
+describe('targets that are whole addresses', () => {
+  const ask = (target: string, more = ''): Promise<{ text: string }> =>
+    exchange(`GET ${target} HTTP/1.1\r\nhost: LocalHost:80\r\nconnection: close\r\n${more}\r\n`, 2000)
+
+  test('mean what their paths mean, on both planes', async () => {
+    for (const [target, status] of [
+      ['http://localhost:80/adapters?limit=1', 200],
+      ['HTTP://LOCALHOST:80/healthz', 200],
+      [`http://localhost:80/adapters/${adapter}/mcp?do=status&status=207`, 207],
+      ['http://localhost:80', 404],
+      ['*', 404],
+    ] as const)
+      expect((await ask(target)).text).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
+  })
+
+  test.each([
+    'http://evil.example/adapters',
+    'http://user:hunter2@localhost:80/adapters',
+    'http:///adapters',
+    'ftp://localhost:80/adapters',
+  ])('%s is refused, as it names another host than Host does; no name and no password is in the log', async (target) => {
+    const id = `target-${newTag()}`
+    const { text } = await ask(target, `x-request-id: ${id}\r\n`)
+    expect(text).toMatch(/^HTTP\/1\.1 400 [\s\S]*"code":"invalid_request"/)
+    const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)
+    // The parser refuses an empty host itself.
+    if (target !== 'http:///adapters') await expect.poll(lines).toMatchObject([{ path: '/adapters', status: 400 }])
+    expect(JSON.stringify(gateway.log)).not.toContain('hunter2')
+  })
+
+  test('and paths that can not be decoded have one line in the log', async () => {
+    const id = `target-${newTag()}`
+    expect((await ask('/adapters/%zz', `x-request-id: ${id}\r\n`)).text).toMatch(/^HTTP\/1\.1 404 /)
+    const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)
+    await expect.poll(lines).toMatchObject([{ method: 'GET', path: '/adapters/%zz', status: 404, error: 'not_found' }])
+  })
+})
+
 describe('slow and large requests', () => {
   test('slow headers are 408', async () => {
     const { text, closed } = await exchange(`POST /adapters/${adapter}/mcp HTTP/1.1\r\nhost: localhost\r\n`, 5000)
@@ -287,6 +325,14 @@ describe('slow and large requests', () => {
     expect(closed).toBe(true)
     expect(gateway.events(tag)).toEqual([])
     await expect.poll(() => gateway.log.filter(({ requestId }) => requestId === `slow-${tag}`)).toHaveLength(1)
+  })
+
+  test('a slow body of the control plane is 408 once, and has one line in the log', async () => {
+    const rest = 'content-type: application/json\r\ncontent-length: 10\r\n\r\n{"a"'
+    const { text } = await exchange(`POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-request-id: slow-rest\r\n${rest}`, 6000)
+    expect(text).toMatch(/^HTTP\/1\.1 408 [\s\S]*"code":"request_timeout"/)
+    const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === 'slow-rest')
+    await expect.poll(lines).toMatchObject([{ path: '/adapters', status: 499, error: 'client_closed_request' }])
   })
 
   test('a slow answer is not: the times are for what the client sends', async () => {

@@ -22,7 +22,9 @@ export interface ApiRequest {
 /** Records of the control plane: changes, what reads logs, what is refused, and what an administrator does with what is another's. */
 export function auditApiRequests(audited: Audited, addressOf: AddressOf): (request: ApiRequest) => void {
   return ({ action, matters, principal, subject, error, request, digest }) => {
-    const { outcome, code, about } = outcomeOf(error)
+    const { outcome: decided, code, about } = outcomeOf(error)
+    // Its client went before the request was there, so that nothing was done.
+    const outcome = code === 'client_closed_request' ? 'failed' : decided
     const admin = adminUse(principal, subject)
     if (!matters && outcome !== 'denied' && !admin) return
     audited({

@@ -40,6 +40,7 @@ class ScriptedSink implements AuditSink {
 }
 
 const said: string[] = []
+const losses: number[] = []
 const journalOf = (sink: AuditSink, more: { capacity?: number; flushMs?: number; now?: () => Date } = {}): Journal =>
   new Journal({
     sink,
@@ -47,6 +48,7 @@ const journalOf = (sink: AuditSink, more: { capacity?: number; flushMs?: number;
     now: () => new Date(),
     troubled: () => void said.push('troubled'),
     recovered: (_sink, lost) => void said.push(`recovered ${lost}`),
+    losing: (_sink, lost) => void losses.push(lost),
     retryMs: { first: 1, most: 5 },
     flushMs: 1000,
     ...more,
@@ -89,6 +91,18 @@ describe('a journal', () => {
     journal.add(event('after'))
     await expect.poll(() => sink.records.length).toBe(12)
     checkChain(sink.records)
+  })
+
+  test('says that records are being lost at once, and then once a minute with the count', async () => {
+    const sink = new ScriptedSink()
+    losses.length = 0
+    let minute = 0
+    const journal = journalOf(sink, { capacity: 1, now: () => new Date(minute * 60_000) })
+    const release = sink.hang()
+    for (; minute < 3; minute += 1) for (let index = 0; index < 5; index += 1) journal.add(event('a'))
+    expect(losses).toEqual([1, 5, 10])
+    release()
+    await journal[Symbol.asyncDispose]()
   })
 
   test('writes nothing twice and nothing out of order when a sink fails for a while', async () => {

@@ -22,6 +22,8 @@ export interface JournalOptions {
   /** The sink fails, or works again. Told once for each change. */
   readonly troubled: (sink: string, error: unknown) => void
   readonly recovered: (sink: string, lost: number) => void
+  /** Records are being lost; told at once, and then once a minute as long as it goes on. */
+  readonly losing: (sink: string, lost: number) => void
   readonly retryMs: { readonly first: number; readonly most: number }
   /** How long the end waits for what is not written yet. */
   readonly flushMs: number
@@ -34,6 +36,7 @@ interface Waiting {
 
 /** UTF-16 units of a batch, so that a sink need not take much before it can say that it has. */
 const mostAtOnce = 24 * 1024
+const lossToldMs = 60_000
 /** Strangers choose how long names are, within bounds. */
 const mostLength = 32 * 1024 * 1024
 
@@ -50,6 +53,7 @@ export class Journal implements AsyncDisposable {
   #seq: number
   #gap: { readonly from: number; to: number } | undefined
   #lost = 0
+  #lossToldAt = Number.NEGATIVE_INFINITY
   #writing: Promise<void> | undefined
   #failing = false
   readonly #stop = new AbortController()
@@ -71,10 +75,17 @@ export class Journal implements AsyncDisposable {
       this.#seq += 1
       if (this.#gap === undefined) this.#gap = { from: this.#seq, to: this.#seq }
       else this.#gap.to = this.#seq
-      return
+      return this.#tellLoss()
     }
     this.#closeGap()
     this.#enqueue(record)
+  }
+
+  #tellLoss(): void {
+    const now = this.#options.now().getTime()
+    if (now - this.#lossToldAt < lossToldMs) return
+    this.#lossToldAt = now
+    this.#options.losing(this.#options.sink.name, this.#lost)
   }
 
   #enqueue(record: AuditEvent | AuditMark): void {

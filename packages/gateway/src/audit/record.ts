@@ -1,3 +1,5 @@
+import { escapeInvisible } from '../lib/invisible.ts'
+
 /** Whom or what a record is about. */
 export interface AuditedResource {
   readonly kind: string
@@ -58,13 +60,10 @@ export function encodeMembers(time: Date, record: AuditEvent | AuditMark): strin
   const text = JSON.stringify({ time: time.toISOString(), type: 'event', ...record }, (_key, value: unknown) =>
     typeof value === 'string' && value.length > longest ? shortened(value) : value,
   )
-  return text.slice(1, -1).replaceAll(invisible, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return escapeInvisible(text.slice(1, -1))
 }
 
 /** Without half of a pair at the cut. */
 function shortened(text: string): string {
   return `${text.slice(0, longest - 1).replace(/[\ud800-\udbff]$/, '')}…`
 }
-
-/** DEL and C1, soft hyphen, zero-width and direction marks, line and paragraph separators, byte order mark, interlinear marks. */
-const invisible = /[\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g

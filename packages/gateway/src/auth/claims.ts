@@ -79,5 +79,5 @@ function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[]
 }
 
 // Control characters, line and paragraph separators, marks that turn the direction of text, halves of surrogate pairs.
-const unprintable = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
+export const unprintable = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
 const allUnprintable = new RegExp(unprintable, 'gu')

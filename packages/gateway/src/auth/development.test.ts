@@ -26,6 +26,14 @@ describe('development identity', () => {
     expect(principalOf({ 'x-dev-userid': '  ' }).id).toBe('dev')
   })
 
+  test.each(['x-dev-userid', 'x-dev-name', 'x-dev-roles'])(
+    '%s has no control characters, nor what turns the direction of text',
+    (header) => {
+      for (const bad of ['a\u0085b', 'a\u2028b', 'a\u202eb', 'a\u009b31m'])
+        expect(() => principalOf({ [header]: Buffer.from(bad, 'utf8').toString('latin1') })).toThrow(/control characters/)
+    },
+  )
+
   test('names beyond ASCII survive', () => {
     expect(principalOf({ 'x-dev-name': Buffer.from('Zoë', 'utf8').toString('latin1') }).name).toBe('Zoë')
   })

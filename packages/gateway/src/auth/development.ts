@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import { unprintable } from './claims.ts'
 
 const issuer = 'development'
 const defaultRoles = ['mcp.dev'] as const
@@ -28,7 +29,9 @@ export function authenticateDevelopment({ headers }: IncomingMessage): Principal
 function text(value: string | string[] | undefined, header: string): string {
   const joined = Array.isArray(value) ? value.join(',') : (value ?? '')
   if (joined.length > 4096) throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
-  return Buffer.from(joined, 'latin1').toString('utf8').trim()
+  const read = Buffer.from(joined, 'latin1').toString('utf8').trim()
+  if (unprintable.test(read)) throw new GatewayError('unauthenticated', { detail: `${header} has control characters in it.` })
+  return read
 }
 
 function distinct(roles: readonly string[]): string[] {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import type { Subject } from '../audit/decision.ts'
+import { whenOver } from '../http/over.ts'
 import { holdsSecrets } from './workload-fields.ts'
 
 /** What a route does, as the audit log calls it. */
@@ -16,10 +17,10 @@ export function audits(kind: string, verb: string, matters = true): { readonly c
   return { config: { audits: { action: `${kind}.${verb}`, kind, matters } } }
 }
 
-/** Tells of each request to an audited route, when its answer is sent or broken off. */
+/** Tells of each request to an audited route, when it is over, be its client still there or not. */
 export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) => void): void {
   app.decorateRequest('subject', null)
-  app.addHook('onResponse', async (request: FastifyRequest) => {
+  whenOver(app, ({ request, error }) => {
     const { audits: route } = request.routeOptions.config
     if (route === undefined) return
     told({
@@ -27,7 +28,7 @@ export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) 
       matters: route.matters,
       principal: request.principal ?? undefined,
       subject: request.subject ?? namedBy(request, route.kind),
-      error: request.problem ?? undefined,
+      error,
       request: request.raw,
       // Of a short secret, a digest of what stands around it would tell enough to guess it.
       digest: holdsSecrets(request.body) ? undefined : (request.bodyDigest ?? undefined),

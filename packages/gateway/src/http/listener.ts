@@ -5,6 +5,7 @@ import type { GatewayError } from '../core/errors.ts'
 import { createEdge, requestIdOf } from './edge.ts'
 import { health, healthPaths, type HealthChecks } from './health.ts'
 import { refuse } from './refuse.ts'
+import { whenOver } from './over.ts'
 import { sendProblem } from './rest.ts'
 import { createHttpServer, drain, endConnections, listen, type Endpoint, type ServerOptions } from './server.ts'
 
@@ -74,7 +75,20 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     forceCloseConnections: false,
     exposeHeadRoutes: true,
     genReqId: (request) => requestIdOf(request),
-    frameworkErrors: sendProblem,
+    frameworkErrors: (error, request, reply) => {
+      // Of what has no route, no hook is told.
+      reply.raw.once('close', () =>
+        requestFinished({
+          requestId: request.id,
+          method: request.method,
+          path: pathOf(request.raw.url),
+          status: reply.statusCode,
+          durationMs: 0,
+          ...(request.problem === null ? {} : told(request.problem)),
+        }),
+      )
+      sendProblem(error, request, reply)
+    },
     serverFactory: (listener) => {
       handler = listener
       return server
@@ -82,17 +96,16 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   })
   api.decorateRequest('problem', null)
   api.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id))
-  api.addHook('onResponse', async (request, reply) => {
-    const error = request.problem
+  whenOver(api, ({ request, reply, error, durationMs }) => {
     // Probes come every few seconds; those that are told that all is well are no news.
-    if (reply.statusCode === 200 && healthPaths.has(request.url)) return
+    if (error === undefined && reply.statusCode === 200 && healthPaths.has(request.url)) return
     requestFinished({
       requestId: request.id,
       method: request.method,
-      path: pathOf(request.url),
-      status: reply.statusCode,
-      durationMs: Math.round(reply.elapsedTime * 100) / 100,
-      ...(error === null ? {} : told(error)),
+      path: pathOf(request.raw.url),
+      status: error?.status ?? reply.statusCode,
+      durationMs,
+      ...(error === undefined ? {} : told(error)),
     })
   })
   options.routes(api)
@@ -122,8 +135,9 @@ function told({ code, cause }: GatewayError): { error: string; cause?: unknown }
   return { error: code, ...(cause === undefined ? {} : { cause }) }
 }
 
-/** Without the query, which may hold what must not be in a log. */
+/** Without the query, which may hold what must not be in a log, and without host and user of what is no path. */
 function pathOf(url = ''): string {
-  const question = url.indexOf('?')
-  return (question === -1 ? url : url.slice(0, question)).slice(0, 512)
+  const path = url.startsWith('/') ? url : url.replace(/^[a-z][\w+.-]*:\/*[^/?#]*/i, '')
+  const question = path.indexOf('?')
+  return (question === -1 ? path : path.slice(0, question)).slice(0, 512)
 }

@@ -37,7 +37,7 @@ const fromFastify: Readonly<Record<string, ErrorCode>> = {
 
 /** Answers with an error as RFC 9457 problem, whoever threw it. */
 export function sendProblem(thrown: Error & { readonly code?: string }, request: FastifyRequest, reply: FastifyReply): void {
-  const known = thrown.code === undefined ? undefined : fromFastify[thrown.code]
+  const known = request.raw.errored === null ? fromFastify[thrown.code ?? ''] : 'client_closed_request'
   const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
   request.problem = error
   if (error.code === 'body_too_large') {

@@ -43,6 +43,16 @@ export interface Unread {
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, endpoints, controlPlane, refuse, unread } = planes
   const state: State = { connections: new Set(), ending: false }
+  /** False for what is no endpoint's. */
+  const serve = (request: IncomingMessage, response: ServerResponse): boolean => {
+    const { url = '' } = request
+    for (const endpoint of endpoints) {
+      if (!endpoint.handles(url, request)) continue
+      endpoint.handle(request, response)
+      return true
+    }
+    return false
+  }
   const handle = (request: IncomingMessage, response: ServerResponse, expects: 'nothing' | 'continue' | 'other'): void => {
     if (state.ending) response.shouldKeepAlive = false
     try {
@@ -58,9 +68,13 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
       if (Number(request.headers['content-length'] ?? 0) <= options.bodyLimitBytes) response.writeContinue()
       else response.shouldKeepAlive = false
     }
-    const { url = '' } = request
-    for (const endpoint of endpoints) if (endpoint.handles(url, request)) return endpoint.handle(request, response)
-    controlPlane(request, response)
+    if (serve(request, response)) return
+    try {
+      if (!toOriginForm(request)) return controlPlane(request, response)
+    } catch (error) {
+      return refuse(request, response, toGatewayError(error))
+    }
+    if (!serve(request, response)) controlPlane(request, response)
   }
   const server = createServer(
     {
@@ -100,6 +114,20 @@ interface State {
 }
 
 const stateOf = new WeakMap<Server, State>()
+
+/**
+ * Gives a request whose target is a whole address the form that all others have (RFC 9112 section 3.2.2); false for any other.
+ * @throws GatewayError `invalid_request` when it names another host than the Host header, which was checked
+ */
+function toOriginForm(request: IncomingMessage): boolean {
+  const { url = '', headers } = request
+  if (url.startsWith('/') || url === '*') return false
+  const [, authority = '', rest = ''] = /^https?:\/\/([^/?#]*)([^#]*)$/i.exec(url) ?? []
+  if (authority === '' || authority.toLowerCase() !== headers.host?.toLowerCase())
+    throw new GatewayError('invalid_request', { detail: 'The target of the request names another host than the Host header, or none.' })
+  request.url = rest.startsWith('/') ? rest : `/${rest}`
+  return true
+}
 
 /** The response that is being written to a connection, ended or not, by the name that Node has for it. */
 function responseOn(socket: Socket): ServerResponse | null | undefined {

@@ -1,3 +1,4 @@
+import { escapeInvisible } from '../lib/invisible.ts'
 import { pino, type DestinationStream, type Logger } from 'pino'
 
 export type Log = Logger
@@ -15,24 +16,36 @@ export interface LogOptions {
  */
 export function createLog(options: LogOptions): Log {
   const pretty = options.format === 'pretty' || (options.format === 'auto' && options.terminal)
+  // Lines are gathered and written off the request's path; pino writes what is left when the process ends.
   return pino(
     {
       level: options.level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
+      // Lines of the level info say what the gateway has checked: ids, names, paths. Errors have words of others in them.
+      hooks: { streamWrite: (line) => (line.startsWith(checked) ? line : escapeInvisible(line)) },
     },
-    // Lines are gathered and written off the request's path; pino writes what is left when the process ends.
     pretty ? prettyDestination() : pino.destination({ dest: 2, sync: false, minLength: 4096, periodicFlush: 200 }),
   )
 }
 
+const checked = `{"level":${pino.levels.values['info']},`
+
 /** One short line a record, for a person's eyes. */
 function prettyDestination(): DestinationStream {
-  return {
-    write(line: string): void {
-      const { level, time, msg, ...rest } = JSON.parse(line) as { level: number; time: string; msg?: string; [key: string]: unknown }
-      const fields = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-      process.stderr.write(`${time.slice(11, 23)} ${pino.levels.labels[level] ?? level} ${msg ?? ''} ${fields.join(' ')}\n`)
-    },
+  return { write: (line) => void process.stderr.write(prettyLine(line)) }
+}
+
+/** A value that could be taken for the end of its line, or for another member, stands as JSON. */
+export function prettyLine(line: string): string {
+  const { level, time, msg, ...rest } = JSON.parse(line) as { level: number; time: string; msg?: string; [key: string]: unknown }
+  const shown = (value: unknown): string => {
+    const plain = typeof value === 'string' && /^[^\s"=\p{C}]+$/u.test(value)
+    return plain ? value : escapeInvisible(JSON.stringify(value))
   }
+  const words = JSON.stringify(msg ?? '')
+    .slice(1, -1)
+    .replaceAll('\\"', '"')
+  const fields = Object.entries(rest).map(([key, value]) => `${key}=${shown(value)}`)
+  return `${time.slice(11, 23)} ${pino.levels.labels[level] ?? level} ${escapeInvisible(words)} ${fields.join(' ')}\n`
 }
