@@ -29,7 +29,9 @@ import { startReconciler } from './reconcile/reconciler.ts'
 import { renderWorkload } from './reconcile/render.ts'
 import { builtinImages } from './runtime/builtin-images.ts'
 import { openRuntime } from './runtime/open.ts'
+import { openClusterSecrets } from './runtime/open-cluster-secrets.ts'
 import { openPeers } from './runtime/open-peers.ts'
+import { ClusterSource } from './secrets/cluster-source.ts'
 import { fileSource } from './secrets/file-source.ts'
 import { HeldSecrets } from './secrets/held-secrets.ts'
 import { storeSource } from './secrets/store-source.ts'
@@ -61,7 +63,10 @@ export async function openApp({ config, log, environment, version }: AppOptions)
   try {
     const { dataDir } = config
     const store = parts.use(await openSealedStore({ dataDir, settings: config.store, keys: config.secrets.keys, report: storeReport(log) }))
-    const secretSources = { store: storeSource(store.secrets), file: fileSource(config.secrets.files) }
+    const { files, kubernetes: opened } = config.secrets
+    const clusterSecrets = parts.use(await openClusterSecrets({ opened, settings: config.runtime.kubernetes, log }))
+    const kubernetes = new ClusterSource(opened, clusterSecrets)
+    const secretSources = { store: storeSource(store.secrets), file: fileSource(files), kubernetes }
     logRenewal(await store.renewSeals(), log)
     const keys = await loadSessionKeys({ dataDir, configured: config.sessions.keys })
     const programs = { ...builtinImages(), ...config.runtime.images }
@@ -71,6 +76,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
         store,
         runtime,
         render: (resource) => renderWorkload(resource, secretSources),
+        onClusterSecret: (listener) => kubernetes.onChange(listener),
         log,
         resyncMs: 60_000,
         retry: { firstMs: 200, maxMs: 30_000 },
@@ -91,7 +97,7 @@ export async function openApp({ config, log, environment, version }: AppOptions)
     const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
     let origin = config.publicOrigin === undefined ? '' : new URL(config.publicOrigin).origin
     const signer = new IdentitySigner({ keys, issuer: () => origin, now })
-    const held = parts.use(await HeldSecrets.open({ store, files: secretSources.file, refreshMs: 5000 }))
+    const held = parts.use(await HeldSecrets.open({ store, files: secretSources.file, cluster: kubernetes, refreshMs: 5000 }))
     const outgoing = createOutgoing(signer, (reference) => held.find(reference))
     const { bodyLimitBytes, trustedProxies, forwardedBy } = config.edge
     const hosts = [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])]

@@ -398,7 +398,7 @@ describe('what a caller may not see (A21)', () => {
     const registry = new Registry(adapterKind({ maxReplicas: 5 }), {
       store,
       nudge: () => undefined,
-      secretSources: { store: storeSource(store.secrets), file: fileSource({}) },
+      secretSources: { store: storeSource(store.secrets), file: fileSource({}), kubernetes: fileSource({}) },
       access: accessRules(settings, { development: true, anonymous: false }),
       now: () => new Date(),
       newUid: randomUUID,

@@ -414,7 +414,7 @@ describe('a reference', () => {
     expect(await code({ name: 'mounted', source: 'file', key: 'other' })).toEqual(['secret_key_not_found'])
     for (const key of ['../../outside', '..', '.', '', 'a/b', '/etc/passwd', 'a\u0000', '..\\outside'])
       expect((await call('POST', '/adapters', dev, adapter({ A: refers('mounted', { source: 'file', key }) }))).status).toBe(400)
-    expect(await code({ name: 'plain', source: 'kubernetes' })).toEqual(['source_unavailable'])
+    expect(await code({ name: 'plain', source: 'kubernetes' })).toEqual(['secret_not_found'])
     expect(await code({ name: 'plain', source: 'elsewhere' })).toHaveLength(1)
   })
 

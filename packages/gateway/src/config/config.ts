@@ -210,6 +210,22 @@ export const ConfigSchema = z.strictObject({
           z.strictObject({ path: z.string().min(1), requiredRoles: roles.default([]) }),
         )
         .default({}),
+      /** Secrets of the cluster that workloads may refer to as `kubernetes`, and as what. No other can be reached. */
+      kubernetes: z
+        .record(
+          z.string().regex(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/),
+          z.strictObject({
+            /** Its name in the cluster, when it is another. */
+            secret: z
+              .string()
+              .regex(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
+              .optional(),
+            /** Unset: that of the workloads. */
+            namespace: labelText.optional(),
+            requiredRoles: roles.default([]),
+          }),
+        )
+        .default({}),
       /** Secrets that one principal may have. */
       maxPerPrincipal: count(1000),
     })

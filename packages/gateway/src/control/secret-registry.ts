@@ -111,7 +111,7 @@ export class SecretRegistry {
 
   /** Users that the caller may not see are counted, not named. */
   async #checkUnused(principal: Principal, { name, owner }: Secret): Promise<void> {
-    const users = await usersOf(this.#options.store, name, owner)
+    const users = await usersOf(this.#options.store, { source: 'store', name }, owner)
     if (users.length === 0) return
     const seen = users.filter((user) => mayRead(principal, user)).map((user) => `${user.kind} '${user.name}'`)
     const others = users.length - seen.length

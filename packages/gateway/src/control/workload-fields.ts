@@ -25,7 +25,6 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
     const text: unknown = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)['value'] : value
     if (typeof text === 'string' && text.includes('\u0000'))
       mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
-    mistakes.push(...sourceMistakes(value, `/environmentVariables/${key}`))
     if (typeof text !== 'string') continue
     const length = Buffer.byteLength(key) + Buffer.byteLength(text) + 1
     size += length
@@ -42,13 +41,7 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
       code: 'environment_too_large',
       detail: `must be at most ${largestEnvironment} bytes together`,
     })
-  return [...mistakes, ...sourceMistakes(tableOf(body)['credential'], '/credential')]
-}
-
-function sourceMistakes(given: unknown, pointer: string): Mistake[] {
-  if (tableOf(tableOf(given)['secretRef'])['source'] !== 'kubernetes') return []
-  const detail = "Kubernetes Secrets can not be referred to yet: keep the value in a secret of the gateway ('store') or a file ('file')"
-  return [{ pointer: `${pointer}/secretRef/source`, code: 'source_unavailable', detail }]
+  return mistakes
 }
 
 /** MAX_ARG_STRLEN of Linux, less the terminator. */
@@ -87,7 +80,7 @@ function storedVariable(name: string, given: GivenVariable, before: EnvironmentV
 
 /** What stands in the place already, and reads the same, means the secret of the same owner. */
 function storedReference({ name, key, source }: ShownReference, before: object | undefined): SecretReference {
-  const reference = { source: source === 'file' ? 'file' : 'store', name, ...(key === undefined ? {} : { key }) } as const
+  const reference = { source: source ?? 'store', name, ...(key === undefined ? {} : { key }) } as const
   const stood = before !== undefined && 'secretRef' in before ? (before.secretRef as SecretReference) : undefined
   const same = stood?.source === reference.source && stood.name === name && stood.key === key
   return same && stood.owner !== undefined ? { ...reference, owner: stood.owner } : reference

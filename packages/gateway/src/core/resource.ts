@@ -12,7 +12,7 @@ export interface SecretText {
 
 /** Where a secret is found that is kept by itself. */
 export interface SecretReference {
-  readonly source: 'store' | 'file'
+  readonly source: 'store' | 'file' | 'kubernetes'
   readonly name: string
   /** Which of its values; absent for the only one. */
   readonly key?: string

@@ -14,6 +14,8 @@ export interface ReconcilerOptions {
   readonly runtime: Runtime
   /** Undefined: nothing is to run. */
   readonly render: (resource: Resource) => Promise<Workload | undefined>
+  /** Calls back with the names of Secrets of a cluster that have changed, until the returned function is called. Absent: there are none. */
+  readonly onClusterSecret?: (listener: (name: string) => void) => () => void
   readonly log: Log
   /** Everything is looked at again this often, whether or not something is known to have changed. */
   readonly resyncMs: number
@@ -150,7 +152,8 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   }
 
   async function* usersOfChangedSecrets(): AsyncIterable<string> {
-    for await (const { name } of store.secrets.watch(signal)) for (const user of await usersOf(store, name)) yield user.name
+    for await (const { name } of store.secrets.watch(signal))
+      for (const user of await usersOf(store, { source: 'store', name })) yield user.name
   }
 
   /** Until the end. A watch that breaks is begun again, and then everything is looked at, as changes may have been missed. */
@@ -183,6 +186,10 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
 
   const timer = setInterval(lookAtAll, options.resyncMs)
   const undrift = runtime.onDrift(nudge)
+  const unsecret = options.onClusterSecret?.((secret) => {
+    const users = usersOf(store, { source: 'kubernetes', name: secret })
+    users.then((found) => found.forEach(({ name }) => nudge(name)), lookAtAll)
+  })
   lookAtAll()
   return {
     nudge,
@@ -191,6 +198,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
       clearInterval(timer)
       clearTimeout(again)
       undrift()
+      unsecret?.()
       for (const { retry: waiting } of keys.values()) clearTimeout(waiting)
       await Promise.all(working)
     }),

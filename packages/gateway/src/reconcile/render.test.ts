@@ -5,7 +5,7 @@ import { renderWorkload } from './render.ts'
 
 test('an environment that is too large only with the secrets that it refers to is withheld, and told', async () => {
   const store = { admits: async () => true, read: async () => ({ value: 'x'.repeat(64 * 1024) }) }
-  const sources: SecretSources = { store, file: store }
+  const sources: SecretSources = { store, file: store, kubernetes: store }
   const render = (variables: number) => {
     const { spec } = sampleResource('a')
     const references = Array.from({ length: variables }, (_, index) => [`V${index}`, { secretRef: { source: 'store', name: 's' } }])

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { longestSecret } from '@mcp-gateway/contract'
 import { holdsOneOf } from '../core/access.ts'
 import { GatewayError } from '../core/errors.ts'
+import { decodedText } from './decoded-text.ts'
 import type { SecretSource } from './sources.ts'
 
 /** Files that the configuration names, or folders with a file for each key; nothing else can be reached by a reference. */
@@ -28,7 +29,8 @@ export function fileSource(files: SecretFiles): SecretSource {
         handle = await open(key === undefined ? file.path : join(file.path, key))
         if ((await handle.stat()).isDirectory()) return unreadable('is a folder: the reference must name one of its files as key')
         const { bytesRead, buffer } = await handle.read({ buffer: Buffer.alloc(longestSecret + 2) })
-        const text = textOf(buffer.subarray(0, bytesRead))
+        // Without the line break that editors and `echo` leave at the end.
+        const text = decodedText(buffer.subarray(0, bytesRead))?.replace(/\r?\n$/, '')
         if (text === undefined) return unreadable('is no text that a variable of an environment can hold')
         if (Buffer.byteLength(text) > longestSecret) return unreadable(`is longer than ${longestSecret} bytes`)
         return { value: text }
@@ -40,15 +42,5 @@ export function fileSource(files: SecretFiles): SecretSource {
         await handle?.close()
       }
     },
-  }
-}
-
-/** Without the line break that editors and `echo` leave at the end. */
-function textOf(bytes: Buffer): string | undefined {
-  if (bytes.includes(0)) return undefined
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes).replace(/\r?\n$/, '')
-  } catch {
-    return undefined
   }
 }

@@ -4,17 +4,19 @@ import type { Secret } from '../core/secret.ts'
 import { Parts } from '../lib/parts.ts'
 import { follow } from '../store/follow.ts'
 import type { Store } from '../store/store.ts'
+import type { ClusterSource } from './cluster-source.ts'
 import type { Found, SecretSource } from './sources.ts'
 import { valueIn } from './store-source.ts'
 
 export interface HeldSecretsOptions {
   readonly store: Pick<Store, 'list' | 'watch' | 'secrets'>
   readonly files: SecretSource
+  readonly cluster: Pick<ClusterSource, 'find' | 'onChange'>
   /** How often files are read again. */
   readonly refreshMs: number
 }
 
-/** Secrets for requests, which wait for neither store nor file: those of the store as a copy, those in files as of some seconds ago. */
+/** Secrets for requests, which wait for neither store nor file: those of the store and of a cluster as copies, those in files as of some seconds ago. */
 export class HeldSecrets implements AsyncDisposable {
   readonly #options: HeldSecretsOptions
   readonly #parts = new Parts()
@@ -30,7 +32,9 @@ export class HeldSecrets implements AsyncDisposable {
   /** Reads what credentials refer to, and follows the store from then on. */
   static async open(options: HeldSecretsOptions): Promise<HeldSecrets> {
     const held = new HeldSecrets(options)
-    const { store, refreshMs } = options
+    const { store, cluster, refreshMs } = options
+    const unchanged = cluster.onChange(() => held.#tell())
+    held.#parts.defer(async () => unchanged())
     const reading: Promise<void>[] = []
     held.#parts.use(
       await follow(store.secrets, {}, ({ name, resource }) => {
@@ -57,6 +61,7 @@ export class HeldSecrets implements AsyncDisposable {
   /** What a reference of a credential gives now. */
   find(reference: SecretReference): Found {
     if (reference.source === 'store') return valueIn(this.#secrets.get(reference.name), reference)
+    if (reference.source === 'kubernetes') return this.#options.cluster.find(reference)
     return this.#files.get(keyOf(reference))?.found ?? { reason: 'SecretMissing', message: 'The file has not been read yet.' }
   }
 

@@ -1,15 +1,19 @@
 import { samePrincipal } from '../core/principal.ts'
-import type { Owner, Resource } from '../core/resource.ts'
+import type { Owner, Resource, SecretReference } from '../core/resource.ts'
 import { referencesOf } from '../core/secret.ts'
 import { each } from '../store/each.ts'
 import type { Store } from '../store/store.ts'
 
-/** The workloads that refer to a secret of the store by its name; with an owner, those alone that mean the secret of that one. */
-export async function usersOf(store: Pick<Store, 'list'>, secret: string, of?: Owner): Promise<readonly Resource[]> {
+/** The workloads that refer to a secret by its name; with an owner, those alone that mean the secret of that one. */
+export async function usersOf(
+  store: Pick<Store, 'list'>,
+  secret: Pick<SecretReference, 'source' | 'name'>,
+  of?: Owner,
+): Promise<readonly Resource[]> {
   const refers = ({ spec }: Resource): boolean =>
     referencesOf(spec).some(
       ([, { source, name, owner }]) =>
-        source === 'store' && name === secret && (of === undefined || owner === undefined || samePrincipal(owner, of)),
+        source === secret.source && name === secret.name && (of === undefined || owner === undefined || samePrincipal(owner, of)),
     )
   const users: Resource[] = []
   for await (const resource of each(store, {})) if (refers(resource)) users.push(resource)

@@ -8,6 +8,7 @@ export interface ListWatchOptions<T> {
   /** Of the collection: `/api/v1/namespaces/adapter/pods`. */
   readonly path: string
   readonly labelSelector?: string
+  readonly fieldSelector?: string
   /** For lists; watches say it each for themselves. */
   readonly accept?: { readonly list: string; readonly one: string }
   readonly log: Log
@@ -59,10 +60,10 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
   }
 
   async #list(): Promise<void> {
-    const { api, path, labelSelector, accept } = this.#options
+    const { api, path, labelSelector, fieldSelector, accept } = this.#options
     const { items, version } = await api.list<T>(path, this.#stop.signal, {
       ...(accept === undefined ? {} : { accept: accept.list }),
-      query: { labelSelector },
+      query: { labelSelector, fieldSelector },
     })
     const gone = new Set(this.#items.keys())
     for (const item of items) {
@@ -103,11 +104,12 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
   }
 
   async *#events(): AsyncGenerator<WatchEvent<T>> {
-    const { api, path, labelSelector, accept, silenceMs = 90_000 } = this.#options
+    const { api, path, labelSelector, fieldSelector, accept, silenceMs = 90_000 } = this.#options
     const request: ApiRequest = {
       ...(accept === undefined ? {} : { accept: accept.one }),
       query: {
         labelSelector,
+        fieldSelector,
         watch: true,
         allowWatchBookmarks: true,
         resourceVersion: this.#version,

@@ -1,0 +1,48 @@
+import type { Secret } from 'kubernetes-types/core/v1.js'
+import { Parts } from '../../lib/parts.ts'
+import type { OpenClusterSecretsOptions, OpenedSecrets } from '../open-cluster-secrets.ts'
+import { KubernetesApi } from './api.ts'
+import { collection } from './kinds.ts'
+import { ListWatch } from './list-watch.ts'
+
+/**
+ * The Secrets that the configuration opens, each watched by its name, so that rights to these alone are enough.
+ * @throws Error when the cluster can not be reached or does not let us look at one
+ */
+export async function watchClusterSecrets({ opened, settings, log }: OpenClusterSecretsOptions): Promise<OpenedSecrets> {
+  const parts = new Parts()
+  const found = new Map<string, Secret>()
+  const listeners = new Set<(name: string) => void>()
+  try {
+    const api = parts.use(await KubernetesApi.open(settings))
+    const watches = Object.entries(opened).map(([name, { secret = name, namespace = settings.namespace }]) =>
+      ListWatch.open<Secret>({
+        api,
+        path: collection('Secret', namespace),
+        fieldSelector: `metadata.name=${secret}`,
+        log,
+        changed: (_before, now) => {
+          if (now === undefined) found.delete(name)
+          else found.set(name, now)
+          for (const listener of listeners) listener(name)
+        },
+      }).then((watch) => parts.use(watch)),
+    )
+    const outcomes = await Promise.allSettled(watches)
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+  } catch (error) {
+    await parts[Symbol.asyncDispose]()
+    throw error
+  }
+  return {
+    get(name) {
+      const secret = found.get(name)
+      return secret === undefined ? undefined : (secret.data ?? {})
+    },
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose](),
+  }
+}
