@@ -39,9 +39,10 @@ class AuditedGateway implements AsyncDisposable {
     this.file = file
   }
 
-  static async open(dataPlane: string, edge: object = {}): Promise<AuditedGateway> {
+  static async open(dataPlane: string, edge: object = {}, images: object = {}): Promise<AuditedGateway> {
     const file = join(folder, `${(count += 1)}.log`)
-    return new AuditedGateway(await TestGateway.open({ edge, audit: { dataPlane, sinks: [{ type: 'file', path: file }] } }), file)
+    const audit = { dataPlane, sinks: [{ type: 'file', path: file }] }
+    return new AuditedGateway(await TestGateway.open({ edge, audit, runtime: { images } }), file)
   }
 
   records(): AuditRecord[] {
@@ -381,6 +382,37 @@ describe('the data plane', () => {
     const { headers: modernHeaders, body } = modernRequest('tools/call', { name: 'drop_all', arguments: {} })
     const ask = (headers: Record<string, string>) => gateway.mcp(translated, '', { headers: { ...headers, ...modernHeaders }, body })
     expect(await audited.recorded(ask)).toMatchObject([{ ...refused, resource: { kind: 'adapter', name: translated } }])
+  })
+
+  test.each(['legacy', 'modern'])('records calls that are refused by what a server of the era %s says of its tools', async (speaks) => {
+    const server = fileURLToPath(new URL('fixtures/listing-server.js', import.meta.url))
+    const events = join(folder, `${(count += 1)}.events`)
+    await using audited = await AuditedGateway.open('denied', {}, { listing: { command: [process.execPath, server, events] } })
+    const { gateway } = audited
+    const toolRules = [{ effect: 'allow', tools: '*', annotations: { readOnlyHint: true } }]
+    const environmentVariables = { SPEAKS: speaks, TAG: 'x' }
+    const name = await gateway.register({ imageName: 'listing', toolRules, environmentVariables })
+    const refused = {
+      action: 'mcp.tools/call',
+      tool: 'delete_all',
+      outcome: 'denied',
+      code: 'not_found',
+      resource: { kind: 'adapter', name },
+    }
+    const calling = (tool: string) => modernRequest('tools/call', { name: tool, arguments: {} })
+    const modernly = (tool: string) => (headers: Record<string, string>) =>
+      gateway.mcp(name, '', { headers: { ...headers, ...calling(tool).headers }, body: calling(tool).body })
+    expect(await audited.recorded(modernly('delete_all'))).toMatchObject([refused])
+    await audited.unrecorded(modernly('get_time'))
+    const params = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'test', version: '1' } }
+    const initialize = JSON.stringify({ jsonrpc: '2.0', id: 0, method: 'initialize', params })
+    const opened = await gateway.mcp(name, '', { headers: { ...json, accept: 'application/json, text/event-stream' }, body: initialize })
+    const session = { ...json, accept: 'application/json, text/event-stream', 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const legacily = (tool: string) => (headers: Record<string, string>) =>
+      gateway.mcp(name, '', { headers: { ...headers, ...session }, body: call(tool, '{}') })
+    await gateway.mcp(name, '', { headers: session, body: '{"jsonrpc":"2.0","method":"notifications/initialized"}' })
+    expect(await audited.recorded(legacily('delete_all'))).toMatchObject([refused])
+    await audited.unrecorded(legacily('get_time'))
   })
 
   test('takes part in no answer: a modern request has the same bytes with and without', async () => {

@@ -74,7 +74,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
     const run = (work: () => void): void => {
       context.replica = 'translated'
-      if (guard.deniesByName(resource, principal, context.body)) context.denied = resource
+      const stopWatching = guard.watchDenials(resource, principal, context.body, () => (context.denied = resource))
+      if (stopWatching !== undefined) response.once('close', stopWatching)
       context.answer(work)
     }
     context.readBody((body) => {

@@ -44,6 +44,8 @@ export class ToolGuard {
   readonly #compiled = new WeakMap<readonly ToolRule[], ToolRules>()
   /** What servers have said of their tools, by replica and by whom they said it to: sessions and callers may see different ones. */
   readonly #known = new BoundedCache<string, Known>(2000)
+  /** Who is told of denials of which calls. */
+  readonly #watched = new Map<string, Set<() => void>>()
   #asked = 0
 
   constructor(options: ToolGuardOptions) {
@@ -56,27 +58,36 @@ export class ToolGuard {
   }
 
   /**
-   * Whether a request calls a tool that is denied whatever the server says of it; for the log of what is translated, where calls can not be
-   * told apart any more when they leave.
+   * Calls `denied` when a call of a request that is translated is refused, by its name or by what the server says of the tool: where calls
+   * leave for the server, it can not be told which request they came with. Gives what ends it.
    */
-  deniesByName({ name, uid }: Resource, principal: Principal, body: Buffer | null): boolean {
+  watchDenials({ name, uid }: Resource, principal: Principal, body: Buffer | null, denied: () => void): (() => void) | undefined {
     const rules = this.#rules(name, uid)
-    if (rules === undefined || body === null) return false
-    try {
-      return judgedMessages(body).messages.some(({ tool }) => tool !== undefined && rules.allows(principal, tool, undefined) === false)
-    } catch {
-      // It is refused for another reason.
-      return false
+    if (rules === undefined || body === null) return undefined
+    const tools = calledTools(body)
+    if (tools.some((tool) => rules.allows(principal, tool, undefined) === false)) denied()
+    const keys = tools.map((tool) => callKey(uid, principal, tool))
+    for (const key of keys) this.#watched.set(key, (this.#watched.get(key) ?? new Set()).add(denied))
+    return () => {
+      for (const key of keys) {
+        const watching = this.#watched.get(key)
+        watching?.delete(denied)
+        if (watching?.size === 0) this.#watched.delete(key)
+      }
     }
   }
 
   /** The way to a replica for a caller. The rules are those of the moment of each request. `denied` is called when they deny a call. */
-  to(upstream: Upstream, { name, uid }: Resource, principal: Principal, denied: () => void = () => undefined): Dispatching {
+  to(upstream: Upstream, { name, uid }: Resource, principal: Principal, denied?: () => void): Dispatching {
+    const told = (tools: readonly string[]): void => {
+      if (denied !== undefined) return denied()
+      for (const tool of tools) for (const watching of this.#watched.get(callKey(uid, principal, tool)) ?? []) watching()
+    }
     return {
       dispatch: (options, handler) => {
         const rules = this.#rules(name, uid)
         if (rules === undefined) return upstream.pool.dispatch(options, handler)
-        this.#guarded(rules, upstream, principal, options, handler, denied)
+        this.#guarded(rules, upstream, principal, options, handler, told)
         return true
       },
     }
@@ -92,7 +103,14 @@ export class ToolGuard {
     return rules
   }
 
-  #guarded(rules: ToolRules, upstream: Upstream, principal: Principal, given: Options, handler: Handler, told: () => void): void {
+  #guarded(
+    rules: ToolRules,
+    upstream: Upstream,
+    principal: Principal,
+    given: Options,
+    handler: Handler,
+    told: (tools: readonly string[]) => void,
+  ): void {
     const headers = new FlatHeaders(given.headers as readonly string[])
     // The server is to answer in what can be read.
     const options = { ...given, headers: headers.without((name) => name === 'accept-encoding') }
@@ -112,7 +130,7 @@ export class ToolGuard {
     const calls = asked.messages.flatMap(({ tool, envelope }) => (tool === undefined ? [] : [{ tool, envelope }]))
     const verdicts = calls.map(({ tool }) => rules.allows(principal, tool, undefined))
     const refuse = (denied: (tool: string) => boolean): void => {
-      told()
+      told(calls.flatMap(({ tool }) => (denied(tool) ? [tool] : [])))
       deny(handler, asked, denied)
     }
     if (verdicts.includes(false)) return refuse((tool) => rules.allows(principal, tool, undefined) === false)
@@ -160,6 +178,20 @@ export class ToolGuard {
     })
     return asked.tools
   }
+}
+
+/** The tools that a body of a client calls; of one that is refused for another reason, none. */
+function calledTools(body: Buffer): readonly string[] {
+  try {
+    return judgedMessages(body).messages.flatMap(({ tool }) => tool ?? [])
+  } catch {
+    return []
+  }
+}
+
+/** Calls that get the same verdict: of one caller with the same roles, of one tool. */
+function callKey(uid: string, { issuer, id, roles }: Principal, tool: string): string {
+  return JSON.stringify([uid, issuer, id, roles, tool])
 }
 
 /** What a client asks of a server. */
