@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { AdmissionWebhook } from './fixtures/admission-webhook.ts'
 import { TestNamespace } from './fixtures/cluster.ts'
 import { figures, timed } from './fixtures/figures.ts'
-import { pushAs } from './fixtures/images.ts'
+import { pushAs } from '../../scripts/images.ts'
 import { McpSession, Traffic } from './fixtures/traffic.ts'
 
 // What clients see when something breaks, with figures for docs/reliability.md. Nothing here is judged by time, but by what got lost.

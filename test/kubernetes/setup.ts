@@ -1,4 +1,4 @@
-import { buildImage } from './fixtures/images.ts'
+import { projectImages, publishImage } from '../../scripts/images.ts'
 
 /** Where each image is built, and what it is called in the registry. */
 const images = [
@@ -8,7 +8,7 @@ const images = [
     file: 'test/kubernetes/fixtures/contract-server.Dockerfile',
   },
   { references: ['echo:1.0.0'], context: 'packages/testkit/src', file: 'test/kubernetes/fixtures/echo.Dockerfile' },
-  { references: ['mcp-example:1.0.0'], context: 'samples/mcp-example', file: 'samples/mcp-example/Dockerfile' },
+  ...projectImages,
 ]
 
 /** Builds and pushes the images of the tests. Without a cluster and a registry there is nothing to test on, which is a failure. */
@@ -19,5 +19,5 @@ export async function setup(): Promise<void> {
       'These tests run on a real cluster, which they may disturb: set KUBECONFIG to the kubeconfig of a disposable one (kind, k3d, …), and REGISTRY to a registry ' +
         "that the cluster pulls from and this machine pushes to, for example 'localhost:5000'.",
     )
-  for (const image of images) await buildImage(image)
+  for (const image of images) await publishImage(image)
 }

@@ -1,0 +1,89 @@
+// npm run images: builds the project's images and pushes them to REGISTRY (localhost:5000), by docker, podman or buildah; IMAGE_ENGINE chooses.
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const root = fileURLToPath(new URL('..', import.meta.url))
+const registry = process.env['REGISTRY'] ?? 'localhost:5000'
+
+export interface Image {
+  /** What it is called in the registry: `name:tag`, one or several. */
+  readonly references: readonly string[]
+  readonly context: string
+  readonly file: string
+  readonly target?: string
+}
+
+const ours = (name: string, tag: string): Image => ({
+  references: [`${name}:${tag}`],
+  context: '.',
+  file: 'deploy/Dockerfile',
+  target: name,
+})
+const sample = (reference: string, context: string): Image => ({ references: [reference], context, file: `${context}/Dockerfile` })
+
+/** What the manifests and the documentation deploy. */
+export const projectImages: readonly Image[] = [
+  ours('mcp-gateway', 'latest'),
+  ours('tool-gateway', 'latest'),
+  ours('mcp-proxy', '1.0.0'),
+  sample('mcp-example:1.0.0', 'samples/mcp-example'),
+  sample('weather-tool:1.0.0', 'samples/tool-example'),
+]
+
+/** Builds an image and pushes it by all its references. @throws Error with what the engine said */
+export async function publishImage({ references, context, file, target }: Image): Promise<void> {
+  const [first = '', ...others] = references
+  const engine = await imageEngine()
+  // From the same files comes the same image, whenever it is built.
+  const same = engine === 'docker' ? ['--build-arg', 'SOURCE_DATE_EPOCH=0'] : ['--layers', '--timestamp', '0']
+  const part = target === undefined ? [] : ['--target', target]
+  const labels = Object.entries(await versionLabels()).flatMap(([name, value]) => ['--label', `org.opencontainers.image.${name}=${value}`])
+  const options = [...same, ...part, ...labels, '-t', `${registry}/${first}`, '-f', file]
+  await run(engine, ['build', ...options, context], { cwd: root, maxBuffer: 2 ** 28 })
+  await push(engine, first)
+  for (const other of others) await pushAs(first, other)
+}
+
+/** Pushes an image that was built here by another reference. */
+export async function pushAs(built: string, reference: string): Promise<void> {
+  const engine = await imageEngine()
+  await run(engine, ['tag', `${registry}/${built}`, `${registry}/${reference}`])
+  await push(engine, reference)
+}
+
+async function push(engine: string, reference: string): Promise<void> {
+  const local = /^(localhost|127\.|\[::1\])/.test(registry)
+  await run(engine, [...(engine === 'docker' || !local ? ['push'] : ['push', '--tls-verify=false']), `${registry}/${reference}`])
+}
+
+async function versionLabels(): Promise<Record<string, string>> {
+  const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }
+  const revision = await run('git', ['rev-parse', 'HEAD'], { cwd: root }).then(
+    ({ stdout }) => ({ revision: stdout.trim() }),
+    () => ({}),
+  )
+  return { version, ...revision }
+}
+
+/** Whatever builds images here; IMAGE_ENGINE chooses. */
+async function imageEngine(): Promise<string> {
+  const candidates = process.env['IMAGE_ENGINE'] === undefined ? ['docker', 'podman', 'buildah'] : [process.env['IMAGE_ENGINE']]
+  for (const engine of candidates) {
+    const works = await run(engine, [engine === 'buildah' ? 'version' : 'info']).then(
+      () => true,
+      () => false,
+    )
+    if (works) return engine
+  }
+  throw new Error(`No program that builds images works here (${candidates.join(', ')}).`)
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const image of projectImages) {
+    await publishImage(image)
+    console.log(`${registry}/${image.references.join(', ')}`)
+  }
+}
