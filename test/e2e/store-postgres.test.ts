@@ -111,6 +111,42 @@ describe.skipIf(missing !== undefined)(`Gateways on one PostgreSQL${missing === 
     for (const name of ['known', 'after']) await one.api('DELETE', `/adapters/${name}`)
   })
 
+  test('are moved to from SQLite by a command, with all that is registered, owners, versions and secrets', async () => {
+    server.sql('CREATE DATABASE moved OWNER gateways')
+    const database = { ...environment, MCPGW_STORE_URL: environment['MCPGW_STORE_URL']?.replace(/gateways$/, 'moved') ?? '' }
+    await using gateway = await GatewayProcess.start()
+    const { dataDir } = gateway
+    const run = (...words: string[]) =>
+      spawnSync(process.execPath, [programs.gateway, 'store', 'copy', ...words], {
+        encoding: 'utf8',
+        env: { ...process.env, ...database, MCPGW_DATA_DIR: dataDir },
+      })
+    await gateway.api('POST', '/secrets', { name: 'key', value: 'of-old' })
+    const environmentVariables = { KEY: { secretRef: { name: 'key' } }, OWN: { value: 'own', secret: true } }
+    await gateway.api('POST', '/adapters', { name: 'old', imageName: 'mcp-example', imageVersion: '1.0.0', environmentVariables })
+    await gateway.api('PATCH', '/adapters/old', { description: 'changed' })
+    const before = await gateway.api('GET', '/adapters/old')
+    const { key } = (await gateway.api('POST', '/api-keys', { name: 'k' })).body as { key: string }
+    await gateway.end('SIGTERM')
+    const file = join(dataDir, 'gateway.db')
+
+    expect(run('--from', file)).toMatchObject({ status: 0, stdout: '3 records were copied, 0 were there already.\n' })
+    expect(run('--from', file)).toMatchObject({ status: 0, stdout: '0 records were copied, 3 were there already.\n' })
+    expect(run('--from', `${file}.none`)).toMatchObject({ status: 1, stderr: `There is no store ${file}.none.\n` })
+    expect(run('--from', file, '--to', file).status).toBe(2)
+    {
+      await using moved = await GatewayProcess.start({ dataDir, environment: database })
+      const after = await moved.api('GET', '/adapters/old', undefined, { authorization: `Bearer ${key}` })
+      expect([after.status, after.body]).toEqual([200, before.body])
+      await moved.untilStatus('old', ({ readyReplicas }) => readyReplicas === 1)
+      expect(moved.output).toContain('stored secrets were sealed with the first key')
+      expect(moved.output).not.toContain('can not be decrypted')
+    }
+    expect(run('--to', join(dataDir, 'copy.db'))).toMatchObject({ status: 0, stdout: '3 records were copied, 0 were there already.\n' })
+    // What the start has sealed anew is not what the old file holds.
+    expect(run('--from', file)).toMatchObject({ status: 1, stderr: expect.stringContaining('left out: secret ') as string })
+  })
+
   test('can not start without it: the gateway ends with code 1, the address and the reason, and never the password', async () => {
     await server.end('SIGINT')
     const { status, stderr, stdout } = command()

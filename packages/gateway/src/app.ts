@@ -49,6 +49,8 @@ export interface AppOptions {
   /** The environment of the process; workloads get a small part of it. */
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly version: string
+  /** The process is to end: what is waited for meanwhile is given up. */
+  readonly signal: AbortSignal
 }
 
 /** A running gateway. Disposing drains it. */
@@ -58,11 +60,13 @@ export interface App extends AsyncDisposable {
 }
 
 /** Makes every part in order, the first of which are the last to go. Alone knows which is connected to which. */
-export async function openApp({ config, log, environment, version }: AppOptions): Promise<App> {
+export async function openApp({ config, log, environment, version, signal }: AppOptions): Promise<App> {
   const parts = new Parts()
   try {
     const { dataDir } = config
-    const store = parts.use(await openSealedStore({ dataDir, settings: config.store, keys: config.secrets.keys, report: storeReport(log) }))
+    const store = parts.use(
+      await openSealedStore({ dataDir, settings: config.store, signal, keys: config.secrets.keys, report: storeReport(log) }),
+    )
     const { files, kubernetes: opened } = config.secrets
     const clusterSecrets = parts.use(await openClusterSecrets({ opened, settings: config.runtime.kubernetes, log }))
     const kubernetes = new ClusterSource(opened, clusterSecrets)

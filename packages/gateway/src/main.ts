@@ -12,7 +12,8 @@ import { runDemo } from './demo.ts'
 import { maskPostgresUrl } from './lib/postgres-url.ts'
 import { createSecret } from './runtime/open.ts'
 import { openSealedStore } from './secrets/sealed-store.ts'
-import { openStore } from './store/open.ts'
+import { copyStore } from './store/copy.ts'
+import { openStore, openStoreFile } from './store/open.ts'
 import { createLog } from './telemetry/log.ts'
 import { openToolGateway } from './tool-gateway.ts'
 
@@ -28,6 +29,8 @@ const usage = `mcp-gateway: one address for all MCP servers
   mcp-gateway keys create SECRET
                                make the keys that gateways and tool gateways share, as a Secret of the cluster, unless it is there
   mcp-gateway store migrate    bring the schema of the store up to date, as every start does
+  mcp-gateway store copy --from FILE | --to FILE
+                               copy all from an SQLite file into the configured store, or the other way
   mcp-gateway secrets rotate   seal all stored secrets with the first of secrets.keys, as every start does
 
 Configuration: the YAML file that MCPGW_CONFIG names (or ./mcp-gateway.yaml), then MCPGW_… variables,
@@ -50,6 +53,7 @@ async function main(): Promise<number> {
   if (command === 'config check') return say('The configuration is in order.\n')
   if (command === 'config print') return say(`${JSON.stringify(withoutSecrets(config), null, 2)}\n`)
   if (command === 'store migrate') return await migrateStore(config)
+  if (command === 'store copy') return await copy(config, values)
   if (command === 'secrets rotate') return await rotateSecrets(config)
   if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
   return await serve(config, values.demo)
@@ -61,6 +65,8 @@ function parseWords() {
       allowPositionals: true,
       options: {
         head: { type: 'string' },
+        from: { type: 'string' },
+        to: { type: 'string' },
         demo: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
         version: { type: 'boolean', default: false },
@@ -76,6 +82,22 @@ async function migrateStore({ dataDir, store: settings }: Config): Promise<numbe
   const store = await openStore({ dataDir, settings })
   await store[Symbol.asyncDispose]()
   return say('The schema of the store is up to date.\n')
+}
+
+/** 1: some have names that are taken, and were left out. */
+async function copy(
+  { dataDir, store: settings }: Config,
+  { from, to }: { from?: string | undefined; to?: string | undefined },
+): Promise<number> {
+  const file = from ?? to
+  if (file === undefined || (from !== undefined && to !== undefined))
+    return say(`store copy takes --from FILE or --to FILE.\n\n${usage}`, 2)
+  await using other = await openStoreFile(file, from !== undefined)
+  await using configured = await openStore({ dataDir, settings })
+  const { copied, present, conflicts } = await (from === undefined ? copyStore(configured, other) : copyStore(other, configured))
+  const told = `${copied} ${copied === 1 ? 'record was' : 'records were'} copied, ${present} ${present === 1 ? 'was' : 'were'} there already.\n`
+  if (conflicts.length === 0) return say(told)
+  return say(`${told}These names are taken by others, and were left out: ${conflicts.join(', ')}\n`, 1)
 }
 
 /** 1: some can not be opened, and were left as they are. */
@@ -104,9 +126,11 @@ async function serve(config: Config, demo: boolean): Promise<number> {
   }
   const log = createLog({ level: config.log.level, format: config.log.format, terminal: process.stderr.isTTY })
   const open = config.role === 'tool-gateway' ? openToolGateway : openApp
-  await using app = await open({ config, log, environment: process.env, version }).catch((error: unknown) => {
+  await using app = await open({ config, log, environment: process.env, version, signal: stop.signal }).catch((error: unknown) => {
+    if (stop.signal.aborted) return undefined
     throw explained(error, config)
   })
+  if (app === undefined) return 0
   process.stdout.write(banner(app.origin, config))
   if (demo && !stop.signal.aborted) {
     await runDemo(app.origin, (line) => process.stdout.write(`${line}\n`), stop.signal).catch((error: unknown) => {

@@ -19,7 +19,7 @@ import { FollowedTools } from './tools/followed-tools.ts'
 import { openToolRouter } from './tools/open.ts'
 
 /** The role tool-gateway: `/mcp` for what gateways hand over. It has no store, no runtime and nothing on disk. */
-export async function openToolGateway({ config, log, version }: Omit<AppOptions, 'environment'>): Promise<App> {
+export async function openToolGateway({ config, log, version }: Omit<AppOptions, 'environment' | 'signal'>): Promise<App> {
   const parts = new Parts()
   try {
     const keys = await loadSessionKeys({ dataDir: config.dataDir, configured: config.sessions.keys })

@@ -91,6 +91,14 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
       expect(reports).toEqual([expect.stringContaining('ECONNREFUSED'), undefined])
     })
 
+    test('that is to end meanwhile does not wait', async () => {
+      await server.end('SIGINT')
+      const stop = new AbortController()
+      const report = (): void => stop.abort()
+      await expect(open({ startTimeoutMs: 600_000, signal: stop.signal, report })).rejects.toMatchObject({ code: 'store_unavailable' })
+      await server.startAgain()
+    })
+
     test('is refused at once, and with what to look at, when waiting mends nothing', async () => {
       const patient = { startTimeoutMs: 600_000 }
       expect(await refusal(open({ ...patient, url: url.replace(encodeURIComponent(password), 'wrong') }))).toMatch(
@@ -431,32 +439,35 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
     })
   })
 
-  describe.skipIf(PgBouncer.missing !== undefined)(`behind PgBouncer, which drops notifications${PgBouncer.missing ?? ''}`, () => {
-    let bouncer: PgBouncer
-    beforeAll(async () => {
-      bouncer = await PgBouncer.start(server)
-    })
-    afterAll(() => bouncer[Symbol.asyncDispose]())
+  describe.skipIf(PgBouncer.missing !== undefined)(
+    `behind PgBouncer, which drops notifications${PgBouncer.missing === undefined ? '' : ` (skipped: ${PgBouncer.missing})`}`,
+    () => {
+      let bouncer: PgBouncer
+      beforeAll(async () => {
+        bouncer = await PgBouncer.start(server)
+      })
+      afterAll(() => bouncer[Symbol.asyncDispose]())
 
-    test('gateways start, write at once without losing an update, and hear of each other', async () => {
-      const through = server.url(database, 'postgres', bouncer.port)
-      const stores = await Promise.all(Array.from({ length: 4 }, () => open({ url: through, pollMs: 500 })))
-      const [one, two] = stores as [Store, Store]
-      await using follower = new StoreFollower(two)
-      const outcomes = await Promise.all(stores.map((store) => codeOf(store.create(sampleResource('raced')))))
-      expect(outcomes.toSorted((a, b) => String(a).localeCompare(String(b)))).toEqual(['done', 'name_taken', 'name_taken', 'name_taken'])
-      await Promise.all(
-        stores.flatMap((store, index) => Array.from({ length: 5 }, (_, each) => store.create(sampleResource(`n${index}-${each}`)))),
-      )
-      await expect.poll(() => follower.view.size).toBe(21)
-      const resource = sampleResource('last', { uid: randomUUID() })
-      await one.create(resource)
-      await expect.poll(() => follower.view.has('last')).toBe(true)
-      await one.delete('last', resource.uid, 1)
-      await expect.poll(() => follower.view.has('last')).toBe(false)
-      await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
-    })
-  })
+      test('gateways start, write at once without losing an update, and hear of each other', async () => {
+        const through = server.url(database, 'postgres', bouncer.port)
+        const stores = await Promise.all(Array.from({ length: 4 }, () => open({ url: through, pollMs: 500 })))
+        const [one, two] = stores as [Store, Store]
+        await using follower = new StoreFollower(two)
+        const outcomes = await Promise.all(stores.map((store) => codeOf(store.create(sampleResource('raced')))))
+        expect(outcomes.toSorted((a, b) => String(a).localeCompare(String(b)))).toEqual(['done', 'name_taken', 'name_taken', 'name_taken'])
+        await Promise.all(
+          stores.flatMap((store, index) => Array.from({ length: 5 }, (_, each) => store.create(sampleResource(`n${index}-${each}`)))),
+        )
+        await expect.poll(() => follower.view.size).toBe(21)
+        const resource = sampleResource('last', { uid: randomUUID() })
+        await one.create(resource)
+        await expect.poll(() => follower.view.has('last')).toBe(true)
+        await one.delete('last', resource.uid, 1)
+        await expect.poll(() => follower.view.has('last')).toBe(false)
+        await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
+      })
+    },
+  )
 })
 
 /** Stands before a server, and breaks a connection when COMMIT passes: before the server hears of it, or before the answer to it. */

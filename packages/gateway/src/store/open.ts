@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { access, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
 import type { Store } from './store.ts'
@@ -17,6 +17,8 @@ export interface OpenStoreOptions {
   readonly dataDir: string
   /** Absent: the embedded store. */
   readonly settings?: StoreSettings
+  /** Ends waiting for a store that is away. */
+  readonly signal?: AbortSignal
   /** The store is away, and why; or it is there again. */
   readonly report?: (problem: Error | undefined) => void
 }
@@ -25,7 +27,7 @@ export interface OpenStoreOptions {
  * Opens the configured store. Drivers are imported here alone, and only the one that is used.
  * @throws GatewayError `store_unavailable`, `storage_full`
  */
-export async function openStore({ dataDir, settings, report }: OpenStoreOptions): Promise<Store> {
+export async function openStore({ dataDir, settings, signal, report }: OpenStoreOptions): Promise<Store> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     throw new GatewayError(error.code === 'ENOSPC' ? 'storage_full' : 'store_unavailable', {
       detail: `The data folder ${dataDir} can not be made: ${error.message}`,
@@ -40,11 +42,25 @@ export async function openStore({ dataDir, settings, report }: OpenStoreOptions)
       passwordFile,
       schema,
       poolSize,
-      timeoutMs: timeoutSeconds * 1000,
+      timeoutMs: Math.ceil(timeoutSeconds * 1000),
       startTimeoutMs: startTimeoutSeconds * 1000,
+      ...(signal === undefined ? {} : { signal }),
       ...(report === undefined ? {} : { report }),
     })
   }
   const { openSqliteStore } = await import('./sqlite.ts')
   return openSqliteStore({ file: join(dataDir, 'gateway.db') })
+}
+
+/**
+ * Opens an embedded store by its file.
+ * @throws GatewayError `store_unavailable`, `storage_full`; also when the file is `expected` and not there
+ */
+export async function openStoreFile(file: string, expected: boolean): Promise<Store> {
+  if (expected)
+    await access(file).catch((error: unknown) => {
+      throw new GatewayError('store_unavailable', { detail: `There is no store ${file}.`, cause: error })
+    })
+  const { openSqliteStore } = await import('./sqlite.ts')
+  return openSqliteStore({ file })
 }

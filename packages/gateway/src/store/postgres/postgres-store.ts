@@ -15,6 +15,8 @@ import { migrate } from './schema.ts'
 export interface PostgresStoreOptions extends PostgresOptions {
   /** How long a server that is away is waited for at the start. */
   readonly startTimeoutMs: number
+  /** Ends the waiting. */
+  readonly signal?: AbortSignal
   readonly pollMs?: number
   /** The server is away, and why; or it is there again. */
   readonly report?: (problem: Error | undefined) => void
@@ -42,7 +44,7 @@ const startRetryMs = 500
 /** Waits for the server and brings the schema up to date. What waiting does not mend is thrown at once. */
 async function prepare(
   connections: Connections,
-  { schema, startTimeoutMs }: PostgresStoreOptions,
+  { schema, startTimeoutMs, signal }: PostgresStoreOptions,
   report: (problem: Error | undefined) => void,
 ): Promise<void> {
   const end = Date.now() + startTimeoutMs
@@ -60,7 +62,7 @@ async function prepare(
     } finally {
       client.end().catch(() => undefined)
     }
-    await sleep(startRetryMs)
+    await sleep(startRetryMs, undefined, signal === undefined ? {} : { signal })
   }
 }
 
