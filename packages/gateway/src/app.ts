@@ -170,6 +170,7 @@ export async function openApp({ config, log, environment, version, signal }: App
           challenge,
           apiKeys: config.apiKeys,
           secrets: config.secrets,
+          sealedSecrets: store.sealedSecrets,
           secretSources,
           recheckMs,
           maxReplicas: config.runtime.maxReplicas,

@@ -475,6 +475,22 @@ describe('what is stored', () => {
     stop.abort()
   })
 
+  test('is sealed to whoever keeps secrets, who leaves what is not given again as it is', async () => {
+    newFile()
+    await using store = open(one)
+    const values = { a: { value: 'hidden' }, b: { value: 'old' } }
+    const secret = sampleSecret('s', { spec: { description: '', requiredRoles: [], values } })
+    await store.sealedSecrets.create(secret)
+    const read = (await store.sealedSecrets.get('s')) as typeof secret
+    expect(await store.sealedSecrets.list({})).toEqual([read])
+    expect(read.spec.values['a']).toEqual({ value: '', sealed: expect.any(String) as string })
+    expect(JSON.stringify(read)).not.toContain('hidden')
+    const changed = { ...read, version: 2, spec: { ...read.spec, values: { ...read.spec.values, b: { value: 'new' } } } }
+    await store.sealedSecrets.replace(changed, 1)
+    expect((await store.secrets.get('s'))?.spec.values).toEqual({ a: { value: 'hidden' }, b: { value: 'new' } })
+    expect((await store.sealedSecrets.get('s'))?.spec.values['a']).toEqual(read.spec.values['a'])
+  })
+
   test('in clear, by an earlier gateway, is sealed at the next start, and nobody’s version changes', async () => {
     newFile()
     const resource = secretive('r')

@@ -6,7 +6,7 @@ import type { SecretText } from '../core/resource.ts'
 import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import { usersOf } from '../secrets/users.ts'
-import type { Store } from '../store/store.ts'
+import type { Collection, Store } from '../store/store.ts'
 import { tableOf } from './kind.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
@@ -14,6 +14,8 @@ import { validate, type Warning } from './validation.ts'
 
 export interface SecretRegistryOptions {
   readonly store: Store
+  /** Values stand sealed there: nothing here needs to see what is stored. */
+  readonly sealedSecrets: Collection<Secret>
   readonly secrets: { readonly maxPerPrincipal: number }
   readonly now: () => Date
   readonly newUid: () => string
@@ -35,11 +37,11 @@ export class SecretRegistry {
   async create(principal: Principal, body: unknown): Promise<Written> {
     checkKnown(principal)
     const { name, spec, warnings } = await specOf(body, undefined)
-    const { now, newUid, store } = this.#options
+    const { now, newUid, sealedSecrets } = this.#options
     const at = now().toISOString()
     const owner = { id: principal.id, issuer: principal.issuer }
     const secret: Secret = { kind: 'secret', name, uid: newUid(), version: 1, owner, createdAt: at, lastUpdatedAt: at, spec }
-    await store.secrets.create(secret, (held) => this.#checkQuota(held))
+    await sealedSecrets.create(secret, (held) => this.#checkQuota(held))
     return { secret, warnings }
   }
 
@@ -52,7 +54,7 @@ export class SecretRegistry {
     page: { readonly limit: number | undefined; readonly after: string | undefined },
   ): Promise<Page<Secret>> {
     checkKnown(principal)
-    return pageOf(this.#options.store.secrets, page, (secret) => mayRead(principal, secret))
+    return pageOf(this.#options.sealedSecrets, page, (secret) => mayRead(principal, secret))
   }
 
   async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written> {
@@ -76,7 +78,7 @@ export class SecretRegistry {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
       checkVersion(stored, ifMatch)
       if (!force) await this.#checkUnused(principal, stored)
-      await this.#options.store.secrets.delete(name, stored.uid, stored.version)
+      await this.#options.sealedSecrets.delete(name, stored.uid, stored.version)
       return stored
     })
   }
@@ -92,13 +94,13 @@ export class SecretRegistry {
       checkVersion(stored, ifMatch)
       const { spec, warnings } = await change(stored)
       const secret = { ...stored, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString(), spec }
-      await this.#options.store.secrets.replace(secret, stored.version)
+      await this.#options.sealedSecrets.replace(secret, stored.version)
       return { secret, warnings }
     })
   }
 
   #stored(name: string): Promise<Secret | undefined> {
-    return this.#options.store.secrets.get(name)
+    return this.#options.sealedSecrets.get(name)
   }
 
   #checkQuota(held: number): void {

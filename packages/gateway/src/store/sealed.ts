@@ -10,6 +10,11 @@ import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 /** A store over another in which secrets stand sealed. Whoever uses it sees them in clear. Disposing it disposes the other. */
 export interface SealedStore extends Store {
   /**
+   * Secrets as they stand: read sealed, and sealed when they are written. For whoever has no need to see values, and must not take longer
+   * over a secret that a caller may not see than over none.
+   */
+  readonly sealedSecrets: Collection<Secret>
+  /**
    * Seals what stands in clear, from before there was a vault, and renews what an earlier key has sealed. Versions stay, as nothing has
    * changed for anybody. What can not be opened is left as it is.
    */
@@ -111,13 +116,22 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
 class SealedStoreOver extends SealedCollection<Resource, Holdings> implements SealedStore {
   readonly apiKeys: Collection<ApiKey>
   readonly secrets: SealedCollection<Secret, number>
+  readonly sealedSecrets: Collection<Secret>
   readonly #store: Store
 
   constructor(store: Store, vault: Vault) {
     super(store, vault, mapSecrets)
     this.#store = store
     this.apiKeys = store.apiKeys
-    this.secrets = new SealedCollection(store.secrets, vault, mapValues)
+    const secrets = (this.secrets = new SealedCollection(store.secrets, vault, mapValues))
+    this.sealedSecrets = {
+      create: (secret, admit) => secrets.create(secret, admit),
+      replace: (secret, expectedVersion, admit) => secrets.replace(secret, expectedVersion, admit),
+      get: (name) => store.secrets.get(name),
+      list: (query) => store.secrets.list(query),
+      delete: (name, uid, expectedVersion) => store.secrets.delete(name, uid, expectedVersion),
+      watch: (signal) => store.secrets.watch(signal),
+    }
   }
 
   async renewSeals(): Promise<Renewal> {
