@@ -51,7 +51,11 @@ export class IdentityProvider implements AsyncDisposable {
     this.accounts = new Map(Object.entries(options.accounts ?? { alice: {} }))
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
       if (this.down) return void response.writeHead(503).end()
-      if (request.url?.endsWith('/jwks') === true) this.keyFetches += 1
+      if (request.url?.endsWith('/jwks') === true) {
+        this.keyFetches += 1
+        // As the API server of Kubernetes, which gives keys as nothing else.
+        if (request.headers.accept?.includes('application/jwk-set+json') !== true) return void response.writeHead(406).end()
+      }
       void this.#serve(request, response)
     })
   }

@@ -29,7 +29,8 @@ async function fetchJson(address: string, { dispatcher, signal }: DiscoveryOptio
   if (!isSafeAddress(url)) throw new Error(`${url.origin} is not https.`)
   const answer = await request(url, {
     dispatcher,
-    headers: { accept: 'application/json' },
+    // Some give keys as what they are alone (RFC 7517 section 8.5.2), as the API server of Kubernetes does.
+    headers: { accept: 'application/json, application/jwk-set+json' },
     signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
   })
   const chunks: Buffer[] = []

@@ -1,0 +1,111 @@
+import { execFile, execFileSync } from 'node:child_process'
+import { promisify } from 'node:util'
+import { fileURLToPath } from 'node:url'
+import { parse, parseAllDocuments } from 'yaml'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { TestNamespace } from './fixtures/cluster.ts'
+
+const run = promisify(execFile)
+const deploy = fileURLToPath(new URL('../../deploy', import.meta.url))
+const chart = `${deploy}/helm/mcp-gateway`
+
+interface Manifest {
+  readonly kind: string
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly annotations?: object }
+  readonly data?: Readonly<Record<string, string>>
+  readonly spec?: { readonly template?: { readonly metadata: { annotations?: Readonly<Record<string, string>> } } }
+}
+
+const kustomized = async (): Promise<Manifest[]> =>
+  manifestsIn((await run('kubectl', ['kustomize', `${deploy}/kubernetes/overlays/production`])).stdout)
+const charted = async (namespace: string, ...words: string[]): Promise<string> =>
+  (await run('helm', ['template', 'gateway', chart, '--namespace', namespace, '--kube-version', '1.34', ...words])).stdout
+
+function manifestsIn(text: string): Manifest[] {
+  return parseAllDocuments(text)
+    .map((document) => document.toJS() as Manifest | null)
+    .filter((manifest) => manifest !== null)
+}
+
+/** What is to be the same however it was rendered: a change of the configuration rolls pods by its name here, by an annotation there. */
+function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
+  const configuration = manifests.find(({ kind }) => kind === 'ConfigMap')?.metadata.name
+  const unnamed = (text: string): string => text.replaceAll(`"${configuration}"`, '"mcpgateway"')
+  return Object.fromEntries(
+    manifests
+      .filter(({ kind }) => kind !== 'Namespace')
+      .map((manifest) => {
+        const text = manifest.data?.['mcp-gateway.yaml']
+        const whole = JSON.parse(
+          unnamed(JSON.stringify({ ...manifest, metadata: { ...manifest.metadata, namespace: undefined } })),
+        ) as Manifest
+        const pod = whole.spec?.template?.metadata
+        delete pod?.annotations
+        const key = `${whole.kind} ${whole.kind === 'ConfigMap' ? '' : whole.metadata.name}`
+        return [key, text === undefined ? whole : (parse(text) as unknown)]
+      }),
+  )
+}
+
+let namespace: TestNamespace
+beforeAll(async () => {
+  namespace = await TestNamespace.open()
+})
+afterAll(() => namespace[Symbol.asyncDispose]())
+
+/** What the API server says of manifests that it is not to store. */
+async function judged(manifests: string): Promise<string> {
+  const kubectl = execFile('kubectl', ['apply', '--namespace', namespace.name, '--dry-run=server', '-f', '-'])
+  let said = ''
+  for (const stream of [kubectl.stdout, kubectl.stderr]) stream?.on('data', (text: string) => (said += text))
+  kubectl.stdin?.end(manifests)
+  await new Promise((resolve) => kubectl.once('close', resolve))
+  return said
+}
+
+const helmless = ((): boolean => {
+  try {
+    execFileSync('helm', ['version'], { stdio: 'ignore' })
+    return false
+  } catch {
+    return true
+  }
+})()
+
+// Helm: `GOBIN=… go install helm.sh/helm/v3/cmd/helm@v3.19.2` where there is no package.
+describe.skipIf(helmless)('the Helm chart', () => {
+  test('renders what the production overlay is', async () => {
+    expect(comparable(manifestsIn(await charted('adapter')))).toEqual(comparable(await kustomized()))
+  })
+
+  test('is taken by the API server, with everything that can be asked of it', async () => {
+    const more = [
+      'ingress.enabled=true,ingress.className=nginx,ingress.tlsSecret=tls,image.pullSecrets[0].name=registry',
+      'networkPolicies.clients[0].namespaceSelector.matchLabels.name=ingress,networkPolicies.database[0].ipBlock.cidr=10.0.0.9/32',
+      'gateway.tolerations[0].key=edge,toolGateway.nodeSelector.pool=tools,keys.create=false,keys.secret=ours',
+      'gateway.env[0].name=NODE_OPTIONS,gateway.env[0].value=--max-old-space-size=768',
+    ].flatMap((setting) => ['--set', setting])
+    const said = await judged(await charted(namespace.name, ...more))
+    expect(said.split('\n').filter((line) => line !== '' && !line.endsWith(' created (server dry run)'))).toEqual([])
+    expect(said).toContain('ingress.networking.k8s.io/mcpgateway created')
+    const bare = await charted(namespace.name, '--set', 'networkPolicies.enabled=false')
+    expect(manifestsIn(bare).filter(({ kind }) => kind === 'NetworkPolicy' || kind === 'Ingress')).toEqual([])
+  })
+})
+
+describe('the production overlay', () => {
+  test('has no keys, no passwords and no development identity in it, and workloads can pass for no gateway', async () => {
+    const manifests = await kustomized()
+    expect(manifests.filter(({ kind }) => kind === 'Secret')).toEqual([])
+    const { data } = manifests.find(({ kind }) => kind === 'ConfigMap') as Manifest
+    expect(parse(data?.['mcp-gateway.yaml'] ?? '')).toMatchObject({ identity: { mode: 'oidc' } })
+    // Adapters may be called mcp-gateway, so the name alone says nothing.
+    const labels: object[] = []
+    JSON.stringify(manifests, (_, value: unknown) => {
+      if (typeof value === 'object' && value !== null && 'app.kubernetes.io/name' in value) labels.push(value)
+      return value
+    })
+    expect(labels.length).toBeGreaterThan(20)
+    expect(labels.filter((each) => !('app.kubernetes.io/component' in each))).toEqual([])
+  })
+})
