@@ -1,5 +1,6 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -156,6 +157,20 @@ describe.skipIf(missing !== undefined)(`Gateways on one PostgreSQL${missing === 
       expect.stringMatching(/The database postgres:\/\/gateways@127\.0\.0\.1:\d+\/gateways can not be used: .*ECONNREFUSED/),
     ])
     expect(stdout + stderr).not.toContain(environment['PGPASSWORD'])
+  })
+
+  test('that wait for it end at once when they are told to', async () => {
+    await server.end('SIGINT')
+    const waiting = spawn(process.execPath, [programs.gateway], {
+      env: { ...process.env, ...environment, MCPGW_DATA_DIR: folder, MCPGW_STORE_START_TIMEOUT_SECONDS: '600' },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let output = ''
+    waiting.stderr.setEncoding('utf8').on('data', (text: string) => (output += text))
+    await expect.poll(() => output, patiently).toContain('the database does not answer')
+    waiting.kill('SIGTERM')
+    expect(await once(waiting, 'exit')).toEqual([0, null])
+    await server.startAgain()
   })
 
   test('have its schema brought up to date by a command, and show its settings without the password', () => {
