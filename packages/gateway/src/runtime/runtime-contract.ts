@@ -113,7 +113,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(terms.map(({ aborted }) => aborted)).toEqual([true])
     })
 
-    test('what is applied becomes ready under its own name, with its own environment, where the directory says', async () => {
+    test('what is applied becomes ready under its own name, with its own environment and its own logs, where the directory says', async () => {
       await apply({ replicas: 2 })
       const status = await untilReady()
       expect(status).toMatchObject({ uid: workload.uid, observedGeneration: 1, desiredReplicas: 2, image: `${images.server}:1.0.0` })
@@ -126,7 +126,9 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(entry()).toMatchObject({ uid: workload.uid, desiredReplicas: 2 })
       for (const index of [0, 1]) {
         expect(await call(index)).toMatchObject({ replica: `${workload.name}-${index}`, environment: { GREETING: 'hello' } })
+        await call(index, '/say', `from ${index}`)
       }
+      for (const replica of [0, 1]) await expect.poll(() => lines({ replica, tail: 1 })).toEqual([`from ${replica}`])
     })
 
     test('applying the same again, or a generation that changes nothing that runs, restarts nothing', async () => {
