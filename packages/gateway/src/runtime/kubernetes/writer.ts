@@ -48,7 +48,16 @@ export class Writer {
     const digest = createHash('sha256').update(JSON.stringify(workload)).digest('base64')
     const before = this.#applied.get(workload.name)
     if (before?.workload === digest && before.looks === this.#looks(workload.name)) return
-    const found = await this.#findOurs(workload.name, signal)
+    try {
+      await this.#bring(workload, digest, await this.#findOurs(workload, signal, 'view'), signal)
+    } catch (error) {
+      if (!(error instanceof KubernetesError && error.status === 409)) throw error
+      // The view was behind: what it had is another object by now, or none.
+      await this.#bring(workload, digest, await this.#findOurs(workload, signal, 'cluster'), signal)
+    }
+  }
+
+  async #bring(workload: Workload, digest: string, found: Partial<Record<Kind, KubernetesObject>>, signal: AbortSignal): Promise<void> {
     const stale = Object.values(found).find(({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid)
     const owner = ownerOf(stale?.metadata, this.#options.settings.installation)
     if (owner !== undefined) {
@@ -81,10 +90,10 @@ export class Writer {
       const { view, changed } = this.#options
       const change = changed(ref.name, AbortSignal.any([signal, AbortSignal.timeout(500)]))
       const left = await Promise.all([this.#list('StatefulSet', ref, signal), this.#list('Pod', ref, signal)])
-      // The view has to know, too: who asks it after this must not be told of what is gone.
       const [sets, pods] = left
       // Of a StatefulSet that somebody has deleted without its pods, nobody ends these but us.
       if (sets.length === 0) for (const { metadata } of pods) if (isOrphan(metadata)) await this.#delete('Pod', metadata, signal)
+      // The view has to know, too: who asks it after this must not be told of what is gone.
       if (left.every((items) => items.length === 0) && !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid))
         return
       await change
@@ -92,15 +101,24 @@ export class Writer {
     }
   }
 
-  /** @throws ForeignObject */
-  async #findOurs(name: string, signal: AbortSignal): Promise<Partial<Record<Kind, KubernetesObject>>> {
-    const { api, settings } = this.#options
+  /**
+   * What there is of a workload, as the cluster says, or as the view has it: that is ours, and costs nothing. Where the view has nothing of what is
+   * wanted, the cluster is asked in any case, as there may be something of somebody else.
+   * @throws ForeignObject
+   */
+  async #findOurs(workload: Workload, signal: AbortSignal, by: 'view' | 'cluster'): Promise<Partial<Record<Kind, KubernetesObject>>> {
+    const { api, settings, view } = this.#options
+    const wanted = renderManifests(workload, settings)
     const found = await Promise.all(
       kinds.map(async (kind) => {
-        const path = `${collection(kind, settings.namespace)}/${objectName(kind, name)}`
+        const name = objectName(kind, workload.name)
+        const known = view.get(kind, name)
+        if (known === undefined && wanted[kind] === undefined) return [kind, undefined] as const
+        if (known !== undefined && by === 'view') return [kind, known] as const
+        const path = `${collection(kind, settings.namespace)}/${name}`
         const object = await api.find<KubernetesObject>(path, signal, { accept: metadataOnly.one })
-        if (object !== undefined && ownerOf(object.metadata, settings.installation)?.name !== name)
-          throw new ForeignObject(kind, objectName(kind, name), settings.namespace)
+        if (object !== undefined && ownerOf(object.metadata, settings.installation)?.name !== workload.name)
+          throw new ForeignObject(kind, name, settings.namespace)
         return [kind, object] as const
       }),
     )
