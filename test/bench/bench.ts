@@ -7,6 +7,7 @@ import { measure, warm } from './measure.ts'
 import { once } from './once.ts'
 import { report, type Samples } from './report.ts'
 import { untilAnswers } from './requests.ts'
+import { kubernetesHeading, sectionOf } from './section.ts'
 import { subjects } from './subjects.ts'
 import { tokensOnce } from './tokens.ts'
 import { toolsOnce } from './tools.ts'
@@ -65,6 +66,6 @@ const single = {
 for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixed(1)}`)
 const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, Node.js ${process.version}`
 const text = report({ machine, rounds, seconds, warmSeconds, levels, samples, single })
-if (only === undefined) writeFileSync(values.out, text)
+if (only === undefined) writeFileSync(values.out, `${text}\n${sectionOf(values.out, kubernetesHeading)}`)
 say(text)
 rmSync(folder, { recursive: true, force: true })

@@ -28,7 +28,7 @@ export interface Report {
 const preface = (warmSeconds: number): string => `# Benchmarks
 
 What the gateway and the bridge cost, beside the bare minimum and beside their peers. \`npm run bench\` measures all of it in one run on one machine and writes
-this file (in about a quarter of an hour; \`npm run bench -- --quick\` in three minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
+this file but for the section on Kubernetes (in about a quarter of an hour; \`npm run bench -- --quick\` in three minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
 
 How: every subject is a process of its own in each round, and is warmed before it is measured: 30,000 calls over 32 connections, or as many as it answers in ${warmSeconds} s. By then V8 has compiled
 what a call passes through, and its processor time per call hardly falls any more (the first second after a start costs three to five times as much). Each connection has its own MCP session, settled before the clock starts, and sends one \`tools/call\` after another, each with arguments of its own, to a very fast echo server;

@@ -1,0 +1,223 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { request as httpsRequest, type RequestOptions } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { cpus } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { KubeConfig } from '@kubernetes/client-node'
+import { GatewayProcess } from '@mcp-gateway/testkit'
+import type { Pod } from 'kubernetes-types/core/v1.js'
+import { ListWatch } from '../../packages/gateway/src/runtime/kubernetes/list-watch.ts'
+import { createLog } from '../../packages/gateway/src/telemetry/log.ts'
+import { projectImages, publishImage } from '../../scripts/images.ts'
+import { TestNamespace } from '../kubernetes/fixtures/cluster.ts'
+import { timed } from '../kubernetes/fixtures/figures.ts'
+import { McpSession } from '../kubernetes/fixtures/traffic.ts'
+import { cpuMicros, rssMb } from './processes.ts'
+import { kubernetesHeading, sectionOf } from './section.ts'
+
+/**
+ * What the runtime on a cluster costs, and how long it takes: `npm run bench:kubernetes` with KUBECONFIG and REGISTRY as for `npm run test:kubernetes`.
+ * Writes its section of docs/benchmarks.md.
+ */
+const { values } = parseArgs({
+  options: { adapters: { type: 'string', default: '500' }, out: { type: 'string', default: 'docs/benchmarks.md' } },
+})
+const adapters = Number(values.adapters)
+const say = (text: string): boolean => process.stderr.write(`${text}\n`)
+const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN
+
+/** The API server as the gateway sees it, which counts what it is asked. */
+class CountingServer implements AsyncDisposable {
+  count = 0
+  /** The same without the Lease, which is asked for all the time. */
+  work = 0
+  readonly #server: Server
+
+  private constructor(server: Server) {
+    this.#server = server
+  }
+
+  static async open(): Promise<CountingServer> {
+    const config = new KubeConfig()
+    config.loadFromDefault()
+    const credentials: RequestOptions = {}
+    await config.applyToHTTPSOptions(credentials)
+    const target = new URL(config.getCurrentCluster()?.server ?? '')
+    const server = createServer((near, answer) => {
+      counting.count += 1
+      if (near.url?.includes('/leases/') !== true) counting.work += 1
+      const { host: _host, ...headers } = near.headers
+      const far = httpsRequest(
+        { ...credentials, hostname: target.hostname, port: target.port, path: near.url, method: near.method, headers },
+        (response) => {
+          answer.writeHead(response.statusCode ?? 502, response.headers)
+          response.pipe(answer)
+        },
+      )
+      far.on('error', () => answer.destroy())
+      answer.on('close', () => far.destroy())
+      near.pipe(far)
+    })
+    const counting = new CountingServer(server)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return counting
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  /** Until nothing but the Lease is asked for two seconds; how long that took, and how much was asked. */
+  async quiet(): Promise<{ readonly ms: number; readonly requests: number }> {
+    const [begun, before] = [performance.now(), this.work]
+    for (let [last, at] = [this.work, performance.now()]; ;) {
+      await sleep(50)
+      if (this.work !== last) [last, at] = [this.work, performance.now()]
+      else if (performance.now() - at > 2000) return { ms: at - begun, requests: last - before }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.closeAllConnections()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+}
+
+async function started(namespace: TestNamespace, server: CountingServer, pod: object): Promise<GatewayProcess> {
+  const { kubernetes } = namespace.options({ kubeconfig: namespace.kubeconfigBy(server.url), pod }).settings
+  return GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
+}
+
+const adapter = (name: string, replicaCount: number) => ({ name, imageName: 'mcp-example', imageVersion: '1.0.0', replicaCount })
+
+/** Of a few adapters that run. */
+async function times(): Promise<Record<string, number>> {
+  await using namespace = await TestNamespace.open()
+  await using server = await CountingServer.open()
+  await using gateway = await started(namespace, server, {})
+  const called: number[] = []
+  const routable: number[] = []
+  const seen = new Map<string, number>()
+  await using _pods = await ListWatch.open<Pod>({
+    api: namespace.api,
+    path: namespace.path('/api/v1', 'pods'),
+    log: createLog({ level: 'silent', format: 'json', terminal: false }),
+    changed: (_before, now) => {
+      const { name = '' } = now?.metadata ?? {}
+      const ready = now?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+      if (ready && !seen.has(name)) seen.set(name, performance.now())
+    },
+  })
+  for (let round = 0; round < 7; round += 1) {
+    const name = `timed-${round}`
+    const [ms] = await timed(async () => {
+      await gateway.api('POST', '/adapters', adapter(name, 1))
+      await (await McpSession.open(`${gateway.origin}/adapters/${name}/mcp`)).call('where_am_i')
+    })
+    called.push(ms)
+    await gateway.api('PATCH', `/adapters/${name}`, { replicaCount: 2 })
+    const at = await gateway.untilStatus(name, ({ readyReplicas }) => readyReplicas === 2, 60_000).then(() => performance.now())
+    routable.push(Math.max(0, at - (seen.get(`${name}-1`) ?? at)))
+    await gateway.api('DELETE', `/adapters/${name}`)
+    say(`round ${round}: first call ${ms} ms, routable ${routable.at(-1)?.toFixed(0)} ms`)
+  }
+  return { firstCallMs: median(called), routableMs: median(routable), routableWorstMs: Math.max(...routable) }
+}
+
+/** Of many adapters whose pods no node takes. */
+async function scale(): Promise<Record<string, number>> {
+  await using namespace = await TestNamespace.open()
+  await using server = await CountingServer.open()
+  await using gateway = await started(namespace, server, { nodeSelector: { 'no-such': 'node' } })
+  await server.quiet()
+  const empty = rssMb(gateway.pid)
+  const names = Array.from({ length: adapters }, (_, index) => `scale-${index}`)
+  const [registered] = await timed(async () => {
+    const left = [...names]
+    await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        for (let name = left.pop(); name !== undefined; name = left.pop()) await gateway.api('POST', '/adapters', adapter(name, 2))
+      }),
+    )
+    await server.quiet()
+  })
+  for (const name of names)
+    await gateway.untilStatus(name, ({ replicas }) => replicas.filter(({ reason }) => reason === 'Unschedulable').length === 2, 300_000)
+  say(`${adapters} adapters registered and applied in ${registered} ms`)
+  await server.quiet()
+  const full = rssMb(gateway.pid)
+  // The steady state, with one look at everything in it.
+  const [cpu, asked] = [cpuMicros(gateway.pid), server.count]
+  await sleep(60_000)
+  const steady = { requests: (server.count - asked) / 60, cpu: (cpuMicros(gateway.pid) - cpu) / 1000 }
+  say(`steady: ${steady.requests.toFixed(2)} requests/s, ${steady.cpu} ms of processor time a minute`)
+  const works: number[] = []
+  const changes: number[] = []
+  for (const name of names.slice(0, 10)) {
+    const before = cpuMicros(gateway.pid)
+    await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { CHANGED: 'yes' } })
+    changes.push((await server.quiet()).requests)
+    works.push((cpuMicros(gateway.pid) - before) / 1000)
+  }
+  // The first look after a start compares everything.
+  await gateway.end('SIGTERM')
+  const before = server.work
+  await gateway.startAgain()
+  while (!gateway.output.includes('leading: this gateway writes')) await sleep(10)
+  const { ms: resyncMs } = await server.quiet()
+  const resyncRequests = server.work - before
+  const resyncCpuMs = cpuMicros(gateway.pid) / 1000
+  say(`looking at everything after a start: ${resyncMs} ms, ${resyncRequests} requests`)
+  const afterStart = rssMb(gateway.pid)
+  return {
+    registeredMs: registered,
+    memoryMb: full - empty,
+    memoryAfterStartMb: afterStart - empty,
+    requestsPerSecond: steady.requests,
+    steadyCpuMs: steady.cpu,
+    changeCpuMs: median(works),
+    changeRequests: median(changes),
+    resyncMs,
+    resyncRequests,
+    resyncCpuMs,
+  }
+}
+
+const example = projectImages.find(({ references }) => references[0] === 'mcp-example:1.0.0')
+if (example !== undefined) await publishImage(example)
+const figures: Record<string, number> = { ...(await times()), ...(await scale()) }
+const row = (what: string, figure: string, digits: number, goal?: number): string => {
+  const value = figures[figure] ?? Number.NaN
+  return `| ${what} | ${value.toFixed(digits)} | ${goal === undefined ? '' : `≤ ${goal}`} | ${goal === undefined ? '' : value <= goal ? 'met' : '**not met**'} |`
+}
+const section = `${kubernetesHeading}
+\`npm run bench:kubernetes\` measures this on the cluster of KUBECONFIG and writes this section: one node that shares ${cpus().length} cores (${cpus()[0]?.model}) with the gateway and the load. ${adapters} adapters with ${2 * adapters} replicas are real objects, whose pods
+no node takes. Work is the processor time of the gateway's process; requests are counted between it and the API server.
+
+| | measured | goal | |
+|---|---|---|---|
+${[
+  row('adapter registered to its first call answered, local image, p50 ms', 'firstCallMs', 0),
+  row('pod Ready to routable, p50 ms', 'routableMs', 0, 1000),
+  row('pod Ready to routable, worst, ms', 'routableWorstMs', 0, 1000),
+  row('one change: work, p50 ms', 'changeCpuMs', 0, 200),
+  row('one change: requests', 'changeRequests', 0),
+  row('everything looked at anew after a start, ms', 'resyncMs', 0, 30_000),
+  row('the same: requests, lists included', 'resyncRequests', 0),
+  row('the same: work since the process began, ms', 'resyncCpuMs', 0),
+  row('memory above empty, MB', 'memoryMb', 0, 150),
+  row('memory above empty after a start, MB', 'memoryAfterStartMb', 0, 150),
+  row('requests in the steady state, a second', 'requestsPerSecond', 2, 1),
+  row('work in the steady state, ms a minute', 'steadyCpuMs', 0),
+  row('registering all, until applied, ms', 'registeredMs', 0),
+].join('\n')}
+
+Until the first call, it is the cluster that takes its time: placing, asking the registry for the image, starting it and probing it once a second. What is looked at anew after a start is applied anew, object by object; the API server's answers are what that waits for.
+`
+say(section)
+const page = readFileSync(values.out, 'utf8')
+const before = sectionOf(values.out, kubernetesHeading)
+writeFileSync(values.out, before === '' ? `${page.trimEnd()}\n\n${section}` : page.replace(before, () => section))
+process.exit(0)
