@@ -1,11 +1,12 @@
-// Writes what npm has installed in a folder as a CycloneDX 1.5 document, the same for the same packages.
-import { readFileSync, writeFileSync } from 'node:fs'
+// Writes what of npm's packages is in a folder as a CycloneDX 1.5 document, the same for the same packages.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 
 const [folder, file] = process.argv.slice(2)
 const { packages } = JSON.parse(readFileSync(`${folder}/.package-lock.json`, 'utf8'))
 const prefix = 'node_modules/'
 const components = Object.entries(packages)
-  .filter(([path, { link }]) => path.startsWith(prefix) && link !== true)
+  .filter(([path, { link }]) => path.startsWith(prefix) && link !== true && existsSync(join(folder, '..', path)))
   .map(([path, { version, license, integrity }]) => {
     const name = path.slice(path.lastIndexOf(prefix) + prefix.length)
     const [algorithm, digest] = integrity?.split('-') ?? []
