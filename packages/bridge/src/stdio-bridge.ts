@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import { classifyRequest, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
-import { probeModern, takesInitialize, type ServerEras } from './era-probe.ts'
+import { probeModern, takesInitialize, type ProbeOptions, type ServerEras } from './era-probe.ts'
 import type { Handler } from './front.ts'
 import { ModernFront } from './modern-front.ts'
 import type { Link, Session } from './session.ts'
@@ -150,13 +150,18 @@ export class StdioBridge implements Handler {
     const options = { clientInfo, ...probeTimes }
     const child = this.#spares.shift() ?? this.#spawn()
     const probed = await probeModern(child, options)
-    if (probed?.fresh === true && !this.#stopped) this.#spares.unshift(child)
+    const dual = probed?.era === 'modern' && (await this.#takesInitialize(options))
+    // One of both eras that has answered in the modern one may refuse to be initialized from then on.
+    if (probed?.fresh === true && !dual && !this.#stopped) this.#spares.unshift(child)
     else void child.stop()
-    if (probed?.era !== 'modern') return probed?.era
-    const other = this.#spawn()
-    const dual = await takesInitialize(other, options)
-    void other.stop()
-    return dual ? 'dual' : 'modern'
+    return dual ? 'dual' : probed?.era
+  }
+
+  async #takesInitialize(options: ProbeOptions): Promise<boolean> {
+    const child = this.#spawn()
+    const takes = await takesInitialize(child, options)
+    void child.stop()
+    return takes
   }
 
   #get(request: IncomingMessage, response: ServerResponse): void {

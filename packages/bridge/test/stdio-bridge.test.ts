@@ -454,3 +454,28 @@ describe('a shared child', () => {
     expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
   })
 })
+
+describe('a server of both eras that takes none but the first for a connection', () => {
+  const script = `
+    let era
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, method } = JSON.parse(line)
+      const send = (answer) => process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, ...answer }) + '\\n')
+      if (method === 'server/discover') {
+        era ??= 'modern'
+        return send({ result: { supportedVersions: ['2026-07-28'], capabilities: {}, serverInfo: { name: 'both', version: '1' } } })
+      }
+      if (method !== 'initialize') return
+      era ??= 'legacy'
+      if (era === 'legacy') return send({ result: { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'both', version: '1' } } })
+      send({ error: { code: -32022, message: 'connection is serving the 2026-07-28 protocol' } })
+    })`
+
+  test.each([0, 1])('is initialized by legacy clients, with %i warm spares', async (warmSpares) => {
+    const url = await start([], { args: ['-e', script], warmSpares })
+    for (let count = 0; count < 3; count += 1) {
+      const answer = await post(url, undefined, initialize())
+      expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining('"protocolVersion":"2025-11-25"')])
+    }
+  })
+})
