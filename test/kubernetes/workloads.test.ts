@@ -114,6 +114,26 @@ describe('a workload on a cluster', () => {
     })
   })
 
+  test('has the logs of what others have put into its pod, by the name of the container', async () => {
+    const runtime = await open()
+    const wanted = workload({ environment: {} })
+    await runtime.apply(wanted, signal)
+    await until(runtime, wanted.name, ready)
+    const pod = await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`)
+    const { image, securityContext } = pod?.spec?.containers[0] ?? {}
+    const helper = { name: 'helper', image, securityContext, command: ['node', '-e', 'console.log("from beside")'] }
+    await namespace.patch('/api/v1', `pods/${wanted.name}-0/ephemeralcontainers`, { spec: { ephemeralContainers: [helper] } })
+    const lines = async (container: string): Promise<string[] | undefined> => {
+      const found = await runtime.logs(wanted.name, { replica: 0, tail: 10, follow: false, previous: false, container }, signal)
+      if (found === undefined) return undefined
+      const told: string[] = []
+      for await (const line of found) told.push(line)
+      return told
+    }
+    await expect.poll(() => lines('helper')).toEqual(['from beside'])
+    expect(await lines('nobody')).toBeUndefined()
+  })
+
   test('values with signs of shells and of Kubernetes arrive as they are', async () => {
     const runtime = await open()
     const environment = { A: '$(HOME) $HOME `x` "y"\n\'z\' é', 'dotted.name-1': 'x', HOME: '/data', PORT: '1' }

@@ -78,6 +78,14 @@ export const LogsQuery = z.object({
     .meta({ description: 'A duration (`90s`, `5m`, `1h`) or an ISO 8601 time.' }),
   follow: z.stringbool().default(false).meta({ description: 'Go on with new lines.' }),
   previous: z.stringbool().default(false).meta({ description: 'The instance before the last restart.' }),
+  container: z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label: lower case letters, digits and '-'")
+    .optional()
+    .meta({
+      description:
+        'On Kubernetes: another container of the pod than the server’s own, such as one that was put into it for a service mesh.',
+    }),
 })
 
 export interface Endpoint {

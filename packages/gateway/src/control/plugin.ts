@@ -165,11 +165,14 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
         follow: query.follow,
         previous: query.previous,
         ...(since === undefined ? {} : { since }),
+        ...(query.container === undefined ? {} : { container: query.container }),
       },
       gone.signal,
     )
     if (lines === undefined) {
-      const what = query.previous ? 'no instance before the present one' : 'no such replica now'
+      const what = query.previous
+        ? 'no instance before the present one'
+        : `no such replica${query.container === undefined ? '' : ' or container'} now`
       throw new GatewayError('not_found', { detail: `'${resource.name}' has ${what} (instance ${query.instance}).` })
     }
     return reply.type('text/plain; charset=utf-8').send(Readable.from(terminated(lines), { objectMode: false }))

@@ -278,6 +278,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(await runtime.list(signal)).toEqual([{ name: workload.name, uid: workload.uid }])
       expect(await lines()).not.toContain('a secret of the first')
       expect(await lines({ previous: true })).toBeUndefined()
+      expect(await lines({ container: 'no-such-part' })).toBeUndefined()
     })
 
     test('what is removed is gone; removing what is not there, or is of another incarnation, changes nothing', async () => {

@@ -17,6 +17,8 @@ export interface LogQuery {
   readonly follow: boolean
   /** The instance before the present one (after a restart). */
   readonly previous: boolean
+  /** Another part of the replica than the server itself, where it has such. */
+  readonly container?: string
 }
 
 /**

@@ -105,6 +105,7 @@ class KubernetesRuntime implements Runtime {
         settings: this.#settings,
         workload: name,
         query,
+        pod: this.#view.see(name)?.pods.find(({ metadata }) => metadata?.name === `${name}-${query.replica}`),
         entry: () => directory.get(name),
         changed: (until) => directory.changed(name, until),
       },

@@ -1,3 +1,4 @@
+import type { Pod } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { DirectoryEntry } from '../../core/directory.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
@@ -13,15 +14,22 @@ export interface LogSource {
   readonly query: LogQuery
   /** What is known of the workload now. */
   readonly entry: () => DirectoryEntry | undefined
+  /** The pod of the replica that is asked for. */
+  readonly pod: Pod | undefined
   /** Resolves at the next change of it, or when the signal aborts. */
   readonly changed: (signal: AbortSignal) => Promise<void>
 }
 
 /** The lines of a replica, from the cluster; undefined when there is no such replica or no instance before the present one. */
 export async function readLogs(source: LogSource, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
-  const { query } = source
+  const { query, pod } = source
   const replica = present(source)
   if (replica === undefined) return undefined
+  if (query.container !== undefined) {
+    // It comes and goes as whoever has put it there likes.
+    const known = containersOf(pod).includes(query.container)
+    return known ? ((await open(source, query, signal)) ?? (query.previous ? undefined : nothing())) : undefined
+  }
   if (query.previous && (replica.restarts === 0 || replica.lastExit === undefined)) return undefined
   const first = await open(source, query, signal)
   if (query.previous || !query.follow) return first ?? (query.previous ? undefined : nothing())
@@ -54,6 +62,11 @@ function present({ entry, query }: LogSource) {
   return entry()?.replicas.find(({ index }) => index === query.replica)
 }
 
+function containersOf(pod: Pod | undefined): string[] {
+  const { containers = [], initContainers = [], ephemeralContainers = [] } = pod?.spec ?? {}
+  return [...containers, ...initContainers, ...ephemeralContainers].map(({ name }) => name)
+}
+
 async function* nothing(): AsyncGenerator<string> {}
 
 /** Undefined when the container has not written anything yet, or its output is not kept any more. */
@@ -62,7 +75,7 @@ async function open(
   query: LogQuery,
   signal: AbortSignal,
 ): Promise<AsyncIterable<string> | undefined> {
-  const { replica, tail, since, follow: following, previous } = query
+  const { replica, tail, since, follow: following, previous, container = containerName(workload) } = query
   const path = `${collection('Pod', settings.namespace)}/${workload}-${replica}/log`
   try {
     const stream = await api.stream(
@@ -71,7 +84,7 @@ async function open(
       {
         accept: '*/*',
         query: {
-          container: containerName(workload),
+          container,
           // The server counts in whole seconds, and tells exact times.
           timestamps: true,
           ...(Number.isFinite(tail) ? { tailLines: tail } : {}),

@@ -109,7 +109,8 @@ class ProcessRuntime implements Runtime {
   }
 
   async logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
-    return this.#workloads.get(name)?.logs(query.replica)?.read(query, signal)
+    // A process has no parts.
+    return query.container === undefined ? this.#workloads.get(name)?.logs(query.replica)?.read(query, signal) : undefined
   }
 
   async #remove(running: RunningWorkload, sweep?: Promise<boolean>): Promise<void> {
