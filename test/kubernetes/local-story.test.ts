@@ -206,6 +206,8 @@ describe('the local deployment', () => {
     const servers = {
       everything: { MCP_COMMAND: 'npx', MCP_ARGS: '-y @modelcontextprotocol/server-everything' },
       time: { MCP_COMMAND: 'uvx', MCP_ARGS: 'mcp-server-time --local-timezone UTC' },
+      // Made with .NET, which wants more of its system than Node.js does, and large.
+      azure: { MCP_COMMAND: 'npx', MCP_ARGS: '-y @azure/mcp@latest server start' },
       // A name of one label, which the original refuses.
       remote: { MCP_PROXY_URL: 'http://mcp-example-service:8000/mcp' },
     }
@@ -216,6 +218,10 @@ describe('the local deployment', () => {
     await eachCaller('/adapters/time/mcp', async ({ call }) =>
       expect(await call('get_current_time', { timezone: 'Asia/Tokyo' })).toContain('Asia/Tokyo'),
     )
+    const state = async (): Promise<unknown> =>
+      ((await api('GET', '/adapters/azure/status')).body as { replicaStatus: string }).replicaStatus
+    await expect.poll(state, { timeout: 150_000, interval: 500 }).toBe('Healthy')
+    await eachCaller('/adapters/azure/mcp', async ({ tools }) => expect(tools).toContain('storage'))
     for (const name of Object.keys(servers)) expect((await api('DELETE', `/adapters/${name}`)).status).toBe(204)
   })
 
