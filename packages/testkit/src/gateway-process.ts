@@ -109,7 +109,7 @@ export class GatewayProcess implements AsyncDisposable {
   }
 
   async #untilReady(): Promise<void> {
-    const end = Date.now() + 15_000
+    const end = Date.now() + 60_000
     for (;;) {
       const address = /address +(http:\S+)/.exec(this.#output)?.[1]
       if (address !== undefined) {
