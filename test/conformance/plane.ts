@@ -4,6 +4,7 @@ import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
 import { ReplicaDirectory } from '../../packages/gateway/src/core/directory.ts'
 import { PeerDirectory } from '../../packages/gateway/src/core/peers.ts'
 import { Entrance } from '../../packages/gateway/src/proxy/entrance.ts'
+import { createAddressPolicy } from '../../packages/gateway/src/lib/address-policy.ts'
 import { Hop } from '../../packages/gateway/src/proxy/hop.ts'
 import { IdentitySigner } from '../../packages/gateway/src/proxy/identity-signer.ts'
 import { createOutgoing } from '../../packages/gateway/src/proxy/outgoing.ts'
@@ -51,6 +52,7 @@ const plane = createDataPlane({
   directory,
   sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
   outgoing: createOutgoing(new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now }), () => ({ message: 'none' })),
+  endpointPolicy: createAddressPolicy([]),
   settings: config.proxy,
   now,
 })

@@ -6,9 +6,8 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { processesWith, programs } from '@mcp-gateway/testkit'
+import { processesWith, programs, selfSigned } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
-import { selfSigned } from './fixtures/self-signed.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {

@@ -13,10 +13,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
+import { selfSigned } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createFront } from '../src/front.ts'
 import { RemoteBridge, type RemoteBridgeOptions } from '../src/remote-bridge.ts'
-import { selfSigned } from './fixtures/self-signed.ts'
 
 const closing: (() => unknown)[] = []
 afterEach(async () => {

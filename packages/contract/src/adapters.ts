@@ -11,7 +11,7 @@ export const ResourceName = z
   )
   .meta({ id: 'ResourceName', example: 'mcp-example' })
 
-export const ImageName = z
+const ImageName = z
   .string()
   .min(1)
   .max(255)
@@ -20,7 +20,7 @@ export const ImageName = z
     "must be an image name without registry and tag, for example 'mcp-proxy' or 'team/server'",
   )
 
-export const ImageVersion = z
+const ImageVersion = z
   .string()
   .min(1)
   .regex(
@@ -105,6 +105,10 @@ export const CredentialView = z.object({ header: z.string(), value: z.string().o
 export const workloadFields = {
   imageName: ImageName,
   imageVersion: ImageVersion,
+  endpoint: z
+    .url({ protocol: /^https?$/, message: 'must be an http:// or https:// address' })
+    .max(2048)
+    .meta({ description: 'Address of a service that already runs elsewhere, in place of an image; requests go to this very address.' }),
   environmentVariables: EnvironmentVariables,
   replicaCount: z.int().min(0).max(replicaLimit).meta({ description: '0 means stopped.' }),
   description: z.string().max(4096),
@@ -172,12 +176,13 @@ export const toolRules = z.array(ToolRule).max(100).meta({
     'The first rule that fits a tool and a caller decides, for lists and calls alike; a tool that none fits is denied. No rules: every tool is allowed.',
 })
 
-/** Body of POST and PUT. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
+/** Body of POST and PUT: an image or an endpoint. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
 export const AdapterInput = z
   .object({
     name: ResourceName,
-    imageName: workloadFields.imageName,
-    imageVersion: workloadFields.imageVersion,
+    imageName: workloadFields.imageName.optional(),
+    imageVersion: workloadFields.imageVersion.optional(),
+    endpoint: workloadFields.endpoint.optional(),
     environmentVariables: workloadFields.environmentVariables.default({}),
     replicaCount: workloadFields.replicaCount.default(1),
     description: workloadFields.description.default(''),
@@ -201,8 +206,9 @@ export const AdapterResource = z
   .object({
     id: z.string().meta({ description: 'Equals the name.' }),
     name: ResourceName,
-    imageName: z.string(),
-    imageVersion: z.string(),
+    imageName: z.string().optional(),
+    imageVersion: z.string().optional(),
+    endpoint: z.string().optional(),
     environmentVariables: EnvironmentView,
     replicaCount: z.int(),
     description: z.string(),
@@ -246,9 +252,9 @@ export const ResourceStatus = z
     updatedReplicas: z.int().nullable(),
     availableReplicas: z.int().nullable(),
     image: z.string(),
-    replicaStatus: z
-      .string()
-      .meta({ description: '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for a tool by endpoint.' }),
+    replicaStatus: z.string().meta({
+      description: '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for what is served by its endpoint.',
+    }),
     generation: z.int(),
     observedGeneration: z.int(),
     restartedAt: z.iso.datetime().optional().meta({ description: 'When it was last asked to restart.' }),

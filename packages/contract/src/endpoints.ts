@@ -6,8 +6,6 @@ import {
   CredentialView,
   EnvironmentVariables,
   eras,
-  ImageName,
-  ImageVersion,
   legacyLeg,
   Owner,
   OwnerInput,
@@ -19,12 +17,13 @@ import {
 } from './adapters.ts'
 import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
 import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
-import { ToolDefinitionPatch, ToolEndpoint, ToolInput, ToolResource } from './tools.ts'
+import { ToolDefinitionPatch, ToolInput, ToolResource } from './tools.ts'
 
 const patchFields = {
   name: ResourceName,
-  imageName: ImageName,
-  imageVersion: ImageVersion,
+  imageName: workloadFields.imageName.nullable(),
+  imageVersion: workloadFields.imageVersion.nullable(),
+  endpoint: workloadFields.endpoint.nullable(),
   environmentVariables: z.record(z.string(), z.union([EnvironmentVariables.valueType, z.null()])).nullable(),
   replicaCount: z.int().min(0).max(replicaLimit).nullable(),
   description: z.string().max(4096).nullable(),
@@ -35,7 +34,10 @@ const patchFields = {
   credential: CredentialView.partial().nullable(),
 }
 
-/** Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. */
+/**
+ * Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. It moves from
+ * an image to an endpoint, or back, in one patch: the one is set and the other null.
+ */
 export const AdapterPatch = z
   .object({
     ...patchFields,
@@ -47,13 +49,10 @@ export const AdapterPatch = z
   .partial()
   .meta({ id: 'AdapterPatch' })
 
-/** The same for tools. A tool moves from an image to an endpoint, or back, in one patch: the one is set and the other null. */
+/** The same for tools. */
 export const ToolPatch = z
   .object({
     ...patchFields,
-    imageName: ImageName.nullable(),
-    imageVersion: ImageVersion.nullable(),
-    endpoint: ToolEndpoint.nullable(),
     toolDefinition: ToolDefinitionPatch,
   })
   .partial()
@@ -243,7 +242,7 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       summary: 'Access the running logs.',
       query: LogsQuery,
       success: { status: 200, description: 'Lines of text.', type: 'text/plain' },
-      problems: [403, 404],
+      problems: [403, 404, 409],
     },
   } as const satisfies Record<string, Endpoint>
 }

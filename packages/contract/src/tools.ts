@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { CredentialView, EnvironmentView, ImageName, ImageVersion, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
+import { CredentialView, EnvironmentView, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
 
 /** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
 export const ToolName = z
@@ -65,18 +65,13 @@ export const ToolDefinitionPatch = z
   .object({ tool: z.record(z.string(), z.unknown()), port: Port.nullable(), path: Path.nullable() })
   .partial()
 
-export const ToolEndpoint = z
-  .url({ protocol: /^https?$/, message: 'must be an http:// or https:// address' })
-  .max(2048)
-  .meta({ description: 'Address of a service that already runs; then there is no image.' })
-
-/** Body of POST and PUT of a tool: an image, as an adapter has, or an endpoint. */
+/** Body of POST and PUT of a tool: an image or an endpoint, as an adapter has. */
 export const ToolInput = z
   .object({
     name: ResourceName,
-    imageName: ImageName.optional(),
-    imageVersion: ImageVersion.optional(),
-    endpoint: ToolEndpoint.optional(),
+    imageName: workloadFields.imageName.optional(),
+    imageVersion: workloadFields.imageVersion.optional(),
+    endpoint: workloadFields.endpoint.optional(),
     toolDefinition: ToolDefinition,
     environmentVariables: workloadFields.environmentVariables.default({}),
     replicaCount: workloadFields.replicaCount.default(1),

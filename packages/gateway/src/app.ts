@@ -89,7 +89,11 @@ export async function openApp({ config, log, environment, version, signal }: App
     const routes = parts.use(await RouteTable.open(store))
     const loopback = config.identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
     const apiKeys = parts.use(await ApiKeys.open({ collection: store.apiKeys, log, now: () => Date.now(), tellUseMs: 60_000 }))
-    const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? loopback)
+    const networks = config.endpointNetworks ?? loopback
+    const endpointRules = {
+      adapter: { policy: createAddressPolicy(networks), setting: 'endpointNetworks' },
+      tool: { policy: createAddressPolicy(config.tools.endpointNetworks ?? networks), setting: 'tools.endpointNetworks' },
+    }
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
     const self = config.cluster.name ?? randomUUID().slice(0, 8)
@@ -137,11 +141,27 @@ export async function openApp({ config, log, environment, version, signal }: App
     apiKeys.onEnd(() => entrance.askAgain())
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
-    const dataPlane = parts.use(createDataPlane({ entrance, hop, routes, directory, sealer, outgoing, settings: config.proxy, now }))
+    const { policy: endpointPolicy } = endpointRules.adapter
+    const passing = { entrance, hop, routes, directory, sealer, outgoing, endpointPolicy, settings: config.proxy, now }
+    const dataPlane = parts.use(createDataPlane(passing))
     const toolRouter =
       Object.keys(gateways).length > 0 || gatewaysService !== undefined
         ? new RemoteRouter({ toolGateways: toolGateways.directory, entrance, hop, sealer, now })
-        : parts.use(await openToolRouter({ store, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }))
+        : parts.use(
+            await openToolRouter({
+              store,
+              directory,
+              endpointPolicy: endpointRules.tool.policy,
+              config,
+              entrance,
+              hop,
+              sealer,
+              outgoing,
+              version,
+              log,
+              now,
+            }),
+          )
     const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer: () => origin })]
 
     const checks = parts.use(new SchemaChecks())
@@ -174,7 +194,7 @@ export async function openApp({ config, log, environment, version, signal }: App
           secretSources,
           recheckMs,
           maxReplicas: config.runtime.maxReplicas,
-          endpointPolicy,
+          endpoints: endpointRules,
           checks,
           access: accessRules(config.access, {
             development: config.identity.mode === 'development',

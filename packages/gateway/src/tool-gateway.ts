@@ -38,7 +38,7 @@ export async function openToolGateway({ config, log, version }: Omit<AppOptions,
     const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes, recheckMs, requestFinished, audit: auditMcp })
     parts.defer(async () => entrance[Symbol.dispose]())
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
-    const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? [])
+    const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? config.endpointNetworks ?? [])
     const { directory } = tools
     // Whatever the address of this process is, clients and servers know the gateway by another.
     const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })

@@ -9,6 +9,7 @@ import { Registry } from '../src/control/registry.ts'
 import { accessRules } from '../src/core/access.ts'
 import { fileSource } from '../src/secrets/file-source.ts'
 import { storeSource } from '../src/secrets/store-source.ts'
+import { createAddressPolicy } from '../src/lib/address-policy.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
 import { TestGateway } from './fixtures/gateway.ts'
 import { modernRequest } from './fixtures/mcp-requests.ts'
@@ -395,7 +396,8 @@ describe('what a caller may not see (A21)', () => {
     const store = openSqliteStore({ file: join(folder, 'gateway.db') })
     const reads = [vi.spyOn(store, 'get'), vi.spyOn(store, 'list')]
     const settings = ConfigSchema.parse({}).access
-    const registry = new Registry(adapterKind({ maxReplicas: 5 }), {
+    const endpoints = { policy: createAddressPolicy([]), setting: 'endpointNetworks' }
+    const registry = new Registry(adapterKind({ maxReplicas: 5, endpoints }), {
       store,
       nudge: () => undefined,
       secretSources: { store: storeSource(store.secrets), file: fileSource({}), kubernetes: fileSource({}) },

@@ -5,4 +5,5 @@ export { IdentityProvider, type Account, type Shape } from './identity-provider.
 export { PgBouncer, PostgresServer, type PostgresSettings } from './postgres-server.ts'
 export { azureServer, officialServer, programs } from './programs.ts'
 export { freePort, RoundRobin } from './round-robin.ts'
+export { selfSigned } from './self-signed.ts'
 export { ToolPlane } from './tool-plane.ts'

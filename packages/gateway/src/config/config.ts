@@ -109,6 +109,10 @@ export const ConfigSchema = z.strictObject({
     .default(() => join(homedir(), '.mcp-gateway'))
     .meta({ description: 'Folder of the embedded store, keys and logs.' }),
   publicOrigin: webAddress.optional().meta({ description: 'How clients reach the gateway, when not by host and port.' }),
+  endpointNetworks: z.array(z.string()).optional().meta({
+    description:
+      'Networks (CIDR) of addresses that are not public, which adapters and tools by `endpoint` may have all the same. Unset: loopback with development identity, else none.',
+  }),
   edge: z
     .strictObject({
       /** Host names (without port) that requests may name, besides loopback names and `publicOrigin`; `*` turns the check off. */
@@ -275,7 +279,7 @@ export const ConfigSchema = z.strictObject({
       gatewaysService: labelText.optional(),
       /** For the role tool-gateway: gateways, any of which tells which tools there are. */
       followed: z.array(z.url({ protocol: /^https?$/ })).default([]),
-      /** Networks (CIDR) of addresses that are not public, which tools by `endpoint` may have all the same. Unset: loopback with development identity, else none. */
+      /** The same as the `endpointNetworks` of all, in their place for tools. */
       endpointNetworks: z.array(z.string()).optional(),
       /** How long a call may take, waiting for a replica included. */
       callTimeoutSeconds: seconds(300),

@@ -82,6 +82,7 @@ function contradictions(config: Config): string[] {
       "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",
     )
   }
+  found.push(...malformedNetworks('endpointNetworks', config.endpointNetworks ?? []))
   found.push(...malformedNetworks('tools.endpointNetworks', config.tools.endpointNetworks ?? []))
   found.push(...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies))
   if (asks) found.push(...identityContradictions(config))

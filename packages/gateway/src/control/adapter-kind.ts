@@ -2,17 +2,26 @@ import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/c
 import type { Adapter } from '../core/resource.ts'
 import type { ToolRule } from '../core/tool-rules.ts'
 import type { Kind } from './kind.ts'
-import { codeFields, maskedInput, runningFields, sharedView, workloadMistakes, workloadSpec } from './workload-fields.ts'
+import { endpointWarnings } from './endpoint-fields.ts'
+import {
+  codeFields,
+  runningFields,
+  sharedView,
+  workloadInput,
+  workloadMistakes,
+  workloadSpec,
+  type WorkloadRules,
+} from './workload-fields.ts'
 import type { Warning } from './validation.ts'
 
 /** MCP servers, at `/adapters`. */
-export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): Kind<Adapter, AdapterInput> {
+export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
   return {
     kind: 'adapter',
     collection: '/adapters',
     input: AdapterInput,
     patch: AdapterPatch,
-    mistakes: (body) => workloadMistakes(body, maxReplicas),
+    mistakes: (body) => workloadMistakes(body, rules),
     warnings,
     spec: (input, stored) => ({
       ...workloadSpec(input, stored),
@@ -21,12 +30,10 @@ export function adapterKind({ maxReplicas }: { readonly maxReplicas: number }): 
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
-    inputOf: ({ name, spec }, patch) => ({ name, ...spec, ...maskedInput(spec, patch) }),
+    inputOf: workloadInput,
     view: (adapter, warnings): AdapterResource => {
-      const { imageName, imageVersion, eras, legacyLeg, toolRules, anonymous } = adapter.spec
+      const { eras, legacyLeg, toolRules, anonymous } = adapter.spec
       const own = {
-        imageName,
-        imageVersion,
         ...(anonymous === undefined ? {} : { anonymous }),
         ...(toolRules === undefined ? {} : { toolRules: toolRules as NonNullable<AdapterResource['toolRules']> }),
         ...(eras === undefined ? {} : { eras }),
@@ -50,14 +57,19 @@ function toToolRule({ effect, tools, annotations, roles }: AdapterInput['toolRul
   }
 }
 
-function warnings({ toolRules }: AdapterInput): Warning[] {
-  return toolRules.length === 0 || toolRules.some(({ effect }) => effect === 'allow')
-    ? []
-    : [
-        {
-          pointer: '/toolRules',
-          code: 'nothing_allowed',
-          detail: 'No rule allows anything, so every tool is denied. End with {"effect": "allow", "tools": "*"} to allow the rest.',
-        },
-      ]
+function warnings(input: AdapterInput): Warning[] {
+  const { toolRules } = input
+  const allows = toolRules.length === 0 || toolRules.some(({ effect }) => effect === 'allow')
+  return [
+    ...endpointWarnings(input),
+    ...(allows
+      ? []
+      : [
+          {
+            pointer: '/toolRules',
+            code: 'nothing_allowed',
+            detail: 'No rule allows anything, so every tool is denied. End with {"effect": "allow", "tools": "*"} to allow the rest.',
+          },
+        ]),
+  ]
 }

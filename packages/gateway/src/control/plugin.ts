@@ -3,8 +3,9 @@ import { ListQuery, LogsQuery, openApiDocument, type ResourceStatus } from '@mcp
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import { GatewayError } from '../core/errors.ts'
-import type { Resource } from '../core/resource.ts'
+import type { Resource, ResourceKind } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
+import type { SchemaChecks } from '../lib/schema-checks.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { adapterKind } from './adapter-kind.ts'
 import { apiPage } from './api-page.ts'
@@ -19,10 +20,14 @@ import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { addAuditTrail, audits } from './audit-trail.ts'
 import { afterCursor, linkNext } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
-import { toolKind, type ToolKindOptions } from './tool-kind.ts'
+import { toolKind } from './tool-kind.ts'
+import type { EndpointRules } from './endpoint-fields.ts'
 import { validateQuery } from './validation.ts'
 
-export interface ControlPlaneOptions extends RegistryOptions, ToolKindOptions, ApiKeyRegistryOptions, SecretRegistryOptions, CallerOptions {
+export interface ControlPlaneOptions extends RegistryOptions, ApiKeyRegistryOptions, SecretRegistryOptions, CallerOptions {
+  readonly maxReplicas: number
+  readonly endpoints: Readonly<Record<ResourceKind, EndpointRules>>
+  readonly checks: SchemaChecks
   /** Read side only: what writes to a runtime is the reconciler. */
   readonly runtime: Pick<Runtime, 'status' | 'logs'>
   /** Why reconciling a name failed last, if it did. */
@@ -42,8 +47,9 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
   void app.register(async (resources) => {
     addAuditTrail(resources, options.audit)
     knowCallers(resources, options)
-    addKind(resources, adapterKind(options), options)
-    addKind(resources, toolKind(options), options)
+    const { maxReplicas, endpoints, checks } = options
+    addKind(resources, adapterKind({ maxReplicas, endpoints: endpoints.adapter }), options)
+    addKind(resources, toolKind({ maxReplicas, endpoints: endpoints.tool }, checks), options)
     addApiKeys(resources, options)
     addSecrets(resources, options)
   })

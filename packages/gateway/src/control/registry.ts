@@ -61,8 +61,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return authorize(principal, 'read', await this.#stored(name)).resource
   }
 
+  /** @throws GatewayError `runs_elsewhere` */
   async permitLogs(principal: Principal, name: string): Promise<Permit<'read' | 'logs', R>> {
-    return authorize(principal, this.#options.access.logs === 'read' ? 'read' : 'logs', await this.#stored(name))
+    const permit = authorize(principal, this.#options.access.logs === 'read' ? 'read' : 'logs', await this.#stored(name))
+    checkRunsHere(permit.resource, 'its logs are there')
+    return permit
   }
 
   async list(
@@ -225,8 +228,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async #restart({ resource: stored }: Permit<'write', R>): Promise<R> {
-    if (imageOf(stored.spec) === undefined)
-      throw new GatewayError('runs_elsewhere', { detail: `'${stored.name}' is served by its endpoint: there is nothing here to restart.` })
+    checkRunsHere(stored, 'there is nothing here to restart')
     const restartedAt = this.#options.now().toISOString()
     const { version, generation } = stored
     const resource: R = { ...stored, version: version + 1, generation: generation + 1, lastUpdatedAt: restartedAt, restartedAt }
@@ -342,7 +344,11 @@ function isOpen(spec: WorkloadSpec | undefined): boolean {
   return (spec as AdapterSpec | undefined)?.anonymous === true
 }
 
-/** Undefined for a tool by endpoint. */
+function checkRunsHere({ name, spec }: Resource, so: string): void {
+  if (spec.endpoint !== undefined) throw new GatewayError('runs_elsewhere', { detail: `'${name}' is served by its endpoint: ${so}.` })
+}
+
+/** Undefined for what has an endpoint. */
 function imageOf({ imageName, imageVersion }: WorkloadSpec): Image | undefined {
   return imageName === '' ? undefined : { name: imageName, version: imageVersion }
 }

@@ -1,11 +1,11 @@
 import type { ResourceStatus } from '@mcp-gateway/contract'
-import { isTool, type Resource } from '../core/resource.ts'
+import type { Resource } from '../core/resource.ts'
 import type { Condition, WorkloadStatus } from '../core/workload.ts'
 
 /** The status of a resource from what is wanted, what the runtime sees, and why reconciling failed, if it did. */
 export function statusOf(resource: Resource, found: WorkloadStatus | undefined, problem: string | undefined): ResourceStatus {
   const { spec, generation, restartedAt } = resource
-  if (isTool(resource) && resource.spec.endpoint !== undefined)
+  if (spec.endpoint !== undefined)
     return {
       readyReplicas: null,
       updatedReplicas: null,

@@ -4,6 +4,7 @@ import { reservedFor } from '../core/naming.ts'
 import type { Credential, EnvironmentText, EnvironmentValue, Resource, SecretReference, WorkloadSpec } from '../core/resource.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import { largestEnvironment } from '../core/workload.ts'
+import { originMistakes, shownOrigin, storedOrigin, takesCredentialElsewhere, type EndpointRules } from './endpoint-fields.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 
@@ -11,8 +12,13 @@ type GivenVariable = AdapterInput['environmentVariables'][string]
 type GivenCredential = NonNullable<AdapterInput['credential']>
 type ShownReference = Extract<GivenVariable, { secretRef: unknown }>['secretRef']
 
+export interface WorkloadRules {
+  readonly maxReplicas: number
+  readonly endpoints: EndpointRules
+}
+
 /** Rules for the fields that adapters and tools share, which a schema can not say or which depend on the configuration. */
-export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] {
+export function workloadMistakes(body: unknown, { maxReplicas, endpoints }: WorkloadRules): Mistake[] {
   const { name, replicaCount, environmentVariables } = tableOf(body)
   const mistakes: Mistake[] = []
   const reserved = typeof name === 'string' ? reservedFor(name) : undefined
@@ -41,25 +47,25 @@ export function workloadMistakes(body: unknown, maxReplicas: number): Mistake[] 
       code: 'environment_too_large',
       detail: `must be at most ${largestEnvironment} bytes together`,
     })
-  return mistakes
+  return [...mistakes, ...originMistakes(body, endpoints)]
 }
 
 /** MAX_ARG_STRLEN of Linux, less the terminator. */
 const longestVariable = 128 * 1024 - 1
-/** The shared fields as they are stored. A mask keeps what is stored. */
+
+/** The shared fields as they are stored. A mask keeps what is stored. @throws GatewayError `validation_failed` for one that may not */
 export function workloadSpec(
   input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
   stored: Resource | undefined,
 ): WorkloadSpec {
+  if (takesCredentialElsewhere(input, stored)) throw maskedCredential('does not follow to another address: give the secret again')
   const environment = Object.entries(input.environmentVariables).map(([key, given]): [string, EnvironmentValue] => [
     key,
     storedVariable(key, given, stored?.spec.environmentVariables[key]),
   ])
   return {
-    imageName: input.imageName,
-    imageVersion: input.imageVersion,
+    ...storedOrigin(input),
     environmentVariables: Object.fromEntries(environment),
-    replicaCount: input.replicaCount,
     description: input.description,
     useWorkloadIdentity: input.useWorkloadIdentity,
     requiredRoles: [...new Set(input.requiredRoles)],
@@ -98,7 +104,7 @@ function storedCredential({ header, value = '', secretRef }: GivenCredential, st
   throw maskedCredential('keeps a stored secret, and none is stored')
 }
 
-export function maskedCredential(why: string): GatewayError {
+function maskedCredential(why: string): GatewayError {
   return new GatewayError('validation_failed', {
     mistakes: [{ pointer: '/credential/value', code: 'masked_value', detail: `'${maskedValue}' ${why}` }],
   })
@@ -110,6 +116,7 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
   return {
     id: name,
     name,
+    ...shownOrigin(spec),
     ...own,
     environmentVariables: mapVariables<string | { readonly secretRef: ShownReference }>(
       spec,
@@ -132,8 +139,15 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
   }
 }
 
+/** A stored workload as a body that would make it again, for a merge patch. */
+export function workloadInput({ name, spec }: Resource, patch: unknown): Record<string, unknown> {
+  const { imageName: _image, imageVersion: _version, endpoint, replicaCount, ...rest } = spec
+  // What was 0 for want of an image would be 0 with one.
+  return { name, ...rest, ...(endpoint === undefined ? { replicaCount } : {}), ...shownOrigin(spec), ...maskedInput(spec, patch) }
+}
+
 /** What of a stored workload holds secrets, as a body says it, with masks for them. */
-export function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown> {
+function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown> {
   const patched = tableOf(tableOf(patch)['environmentVariables'])
   const environment = mapVariables<object>(
     spec,
@@ -189,13 +203,13 @@ export function holdsSecrets(body: unknown): boolean {
   })
 }
 
-/** What of the shared fields decides which code runs: of some images (`mcp-proxy`), the environment says. */
-export function codeFields({ imageName, imageVersion, environmentVariables }: WorkloadSpec): readonly unknown[] {
+/** What of the shared fields decides which code runs, or is called: of some images (`mcp-proxy`), the environment says. */
+export function codeFields({ imageName, imageVersion, endpoint, environmentVariables }: WorkloadSpec): readonly unknown[] {
   const content = Object.entries(environmentVariables).map(([key, given]) => [
     key,
     'secretRef' in given ? given : (given.sealed ?? given.value),
   ])
-  return [imageName, imageVersion, Object.fromEntries(content)]
+  return [imageName, imageVersion, endpoint, Object.fromEntries(content)]
 }
 
 /** What of the shared fields a workload is made of. */

@@ -21,7 +21,7 @@ export interface Holdings {
 
 /** Who may do what beyond reading and writing what is there. `mcp.admin` may do all of it; the anonymous caller nothing. */
 export interface AccessRules {
-  /** Roles of which one is needed to run an image, or to have a tool's endpoint called when there is no image. */
+  /** Roles of which one is needed to run an image, or to have an endpoint called when there is no image. */
   deployRoles(kind: ResourceKind, image: Image | undefined): readonly string[]
   /** Roles of which one is needed to turn `useWorkloadIdentity` on. */
   readonly workloadIdentityRoles: readonly string[]

@@ -32,8 +32,11 @@ export type Credential = { readonly header: string } & (SecretText | { readonly 
 
 /** What runs, and for whom. */
 export interface WorkloadSpec {
+  /** Empty beside an endpoint. */
   readonly imageName: string
   readonly imageVersion: string
+  /** Address of what is served elsewhere; then there is no workload. */
+  readonly endpoint?: string
   readonly environmentVariables: Readonly<Record<string, EnvironmentValue>>
   /** 0 means stopped. */
   readonly replicaCount: number
@@ -79,8 +82,6 @@ export interface ToolDefinition {
 
 export interface ToolSpec extends WorkloadSpec {
   readonly toolDefinition: ToolDefinition
-  /** Address of a service that already runs; then the image is empty and there is no workload. */
-  readonly endpoint?: string
 }
 
 export interface Owner {

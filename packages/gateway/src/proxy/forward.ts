@@ -112,6 +112,16 @@ class Exchange implements Dispatcher.DispatchHandler {
       )
       return false
     }
+    if (this.#upstream.external && status >= 300 && status < 400) {
+      // Followed by the client, it would take a request for the gateway, and what it carries, to whomever the server names.
+      this.#abort?.(
+        new GatewayError('upstream_redirects', {
+          detail: 'The server answered with a redirect, which is not followed. Its address is another one, or ends otherwise.',
+          cause: rawHeader(raw, 'location'),
+        }),
+      )
+      return false
+    }
     if (status >= 400 && status < 500 && this.#forwarding.refused?.(status) === true) {
       this.#leftToCaller = true
       this.#abort?.(new GatewayError('upstream_failed'))

@@ -5,6 +5,7 @@ import { GatewayError } from '../core/errors.ts'
 import { authorize, type Permit } from '../core/permission.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Config } from '../config/config.ts'
+import type { AddressPolicy } from '../lib/address-policy.ts'
 import type { Entrance, RequestContext } from './entrance.ts'
 import { forward, type Forwarding } from './forward.ts'
 import type { Hop } from './hop.ts'
@@ -24,6 +25,8 @@ export interface DataPlaneOptions {
   readonly directory: ReplicaDirectory
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
+  /** Which addresses adapters by endpoint may have. */
+  readonly endpointPolicy: AddressPolicy
   readonly settings: Config['proxy']
   readonly now: () => number
 }
@@ -43,12 +46,14 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
     keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
     coldStartMs: settings.coldStartSeconds * 1000,
+    endpointPolicy: options.endpointPolicy,
+    endpointConnections: { most: 1024, beyond: 'refuse' },
   })
   const guard = new ToolGuard({ resource: (name) => options.routes.get(name), now: options.now })
   const translation = new Translation({
     guard,
     pick: (resource) => {
-      const upstream = upstreams.pick(resource.name, resource.uid, undefined)
+      const upstream = upstreams.pick(resource, undefined)
       if (upstream === undefined) throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
       return upstream
     },
@@ -68,7 +73,11 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const permit = authorize(principal, 'use', found) // authorize
     const { resource } = permit
     context.subject = resource
-    context.permittedBy((caller) => void authorize(caller, 'use', options.routes.get(target.name)))
+    context.permittedBy((caller) => {
+      const now = authorize(caller, 'use', options.routes.get(target.name)).resource
+      // A stream of a server elsewhere does not end by itself when the adapter moves.
+      if (now.spec.endpoint !== resource.spec.endpoint) throw unknownSession()
+    })
     context.checkMethod()
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
@@ -83,7 +92,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       const modern = opens && mayBeModern(body, request.headers)
       const fail = (failure: unknown): void => context.fail(failure)
       const translating = opens ? { resource, principal, body, modern, request, response, run, fail } : undefined
-      const sticky = session?.replica ?? (modern ? knownReplica(resource, stateReplica(body)) : undefined)
+      const sticky = session?.replica ?? (modern ? namedReplica(resource, body) : undefined)
       const exclude = new Set<string>()
       const attempt = (upstream: Upstream, mayTranslate = true): void => {
         context.replica = upstream.replica.name
@@ -96,7 +105,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           requestId: context.requestId,
           outgoing: options.outgoing(permit.resource, permit.principal),
           via: guard.guards(resource) ? guard.to(upstream, resource, principal, () => (context.denied = resource)) : upstream.pool,
-          path: upstream.replica.path + target.query,
+          path: pathOf(upstream, target),
           body,
           session,
           sealed,
@@ -113,7 +122,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
             // What was never sent may go to another replica, unless the session lives on this one.
             const other =
               unsent && sticky === undefined && failure.code === 'upstream_unreachable'
-                ? upstreams.pick(resource.name, resource.uid, undefined, exclude.add(upstream.replica.name))
+                ? upstreams.pick(resource, undefined, exclude.add(upstream.replica.name))
                 : undefined
             if (other === undefined) context.fail(failure)
             else context.guard(() => attempt(other))
@@ -138,8 +147,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     })
   }
 
-  function knownReplica({ name }: Resource, replica: string | undefined): string | undefined {
-    return options.directory.get(name)?.replicas.some((each) => each.name === replica) === true ? replica : undefined
+  /** The replica that a retry names, if there is one. */
+  function namedReplica(resource: Resource, body: Buffer): string | undefined {
+    const replica = stateReplica(body)
+    return replica !== undefined && upstreams.has(resource, replica) ? replica : undefined
   }
 
   /** At once when a replica is ready; otherwise waits, bounded, for a cold or restarting one. */
@@ -150,7 +161,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     attempt: (upstream: Upstream) => void,
   ): void {
     try {
-      const ready = upstreams.pick(resource.name, resource.uid, sticky)
+      const ready = upstreams.pick(resource, sticky)
       if (ready !== undefined) return attempt(ready)
     } catch (error) {
       return context.fail(error)
@@ -159,7 +170,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const { signal } = waiting
     context.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
     context.interruptible((reason) => waiting.abort(reason))
-    upstreams.waitFor(resource.name, resource.uid, sticky, signal).then(
+    upstreams.waitFor(resource, sticky, signal).then(
       (upstream) => context.guard(() => (signal.aborted ? context.fail(signal.reason) : attempt(upstream))),
       (error: unknown) => context.fail(signal.aborted ? signal.reason : error),
     )
@@ -177,4 +188,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       await upstreams[Symbol.asyncDispose]()
     },
   }
+}
+
+/** Path and query at the server. What the owner has put in the query of an endpoint is not added to. */
+function pathOf({ replica: { path } }: Upstream, { query }: Target): string {
+  return query === '' || path.includes('?') ? path : path + query
 }

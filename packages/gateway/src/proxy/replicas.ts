@@ -1,17 +1,26 @@
-import { Pool } from 'undici'
+import { Pool, type Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
+import type { Resource } from '../core/resource.ts'
 import type { Replica } from '../core/workload.ts'
+import type { AddressPolicy } from '../lib/address-policy.ts'
+import { Endpoints, isEndpoint, type EndpointOptions } from './endpoints.ts'
 import { unknownSession } from './sessions.ts'
 
-/** A replica as the data plane uses it: its connections and how busy it is. */
+/** A replica, or what stands for one elsewhere, as requests use it: its connections and how busy it is. */
 export interface Upstream {
   readonly replica: Replica
   readonly origin: string
   readonly host: string
-  readonly pool: Pool
+  /** It is no replica of ours. */
+  readonly external: boolean
+  readonly pool: Pick<Dispatcher, 'dispatch'>
   /** Requests and streams that are open on it. */
   inFlight: number
+}
+
+interface ReplicaUpstream extends Upstream {
+  readonly pool: Pool
 }
 
 export interface UpstreamOptions {
@@ -19,26 +28,41 @@ export interface UpstreamOptions {
   readonly keepAliveMs: number
   /** How long a request waits for a replica to become ready. */
   readonly coldStartMs: number
+  readonly endpointPolicy: AddressPolicy
+  /** As `EndpointOptions.connections`. */
+  readonly endpointConnections: EndpointOptions['connections']
 }
 
-/** Chooses replicas and keeps their connections. */
+/** Chooses replicas and keeps their connections, and those to what is served elsewhere. */
 export class Upstreams implements AsyncDisposable {
   readonly #directory: ReplicaDirectory
   readonly #options: UpstreamOptions
-  readonly #byOrigin = new Map<string, Upstream>()
+  readonly #byOrigin = new Map<string, ReplicaUpstream>()
+  readonly #endpoints: Endpoints
 
   constructor(directory: ReplicaDirectory, options: UpstreamOptions) {
     this.#directory = directory
     this.#options = options
+    const { endpointPolicy: policy, endpointConnections: connections } = options
+    this.#endpoints = new Endpoints({ ...options, policy, connections })
   }
 
   /**
    * The replica for a request if one is ready now. `sticky` is the name of the replica that a session lives on.
    * @throws GatewayError `session_not_found` when that replica is gone for good, `stopped` when there are to be none
    */
-  pick(workload: string, uid: string, sticky: string | undefined, exclude?: ReadonlySet<string>): Upstream | undefined {
+  pick(resource: Resource, sticky: string | undefined, exclude?: ReadonlySet<string>): Upstream | undefined {
+    const { name: workload, spec } = resource
+    if (spec.endpoint !== undefined) {
+      const upstream = this.#endpoints.of(resource, spec.endpoint)
+      if (sticky !== undefined && sticky !== upstream.replica.name) throw unknownSession()
+      return exclude?.has(upstream.replica.name) ? undefined : upstream
+    }
     const entry = this.#directory.get(workload)
-    if (entry === undefined || entry.uid !== uid) return undefined
+    if (entry === undefined || entry.uid !== resource.uid) {
+      if (sticky !== undefined && isEndpoint(sticky)) throw unknownSession()
+      return undefined
+    }
     if (sticky !== undefined) {
       const replica = entry.replicas.find(({ name }) => name === sticky)
       if (replica === undefined) {
@@ -68,10 +92,11 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /** Waits, bounded, until `pick` finds one. @throws GatewayError `no_ready_replica`, and what `pick` throws */
-  async waitFor(workload: string, uid: string, sticky: string | undefined, signal: AbortSignal): Promise<Upstream> {
+  async waitFor(resource: Resource, sticky: string | undefined, signal: AbortSignal): Promise<Upstream> {
+    const { name: workload } = resource
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(this.#options.coldStartMs)])
     for (;;) {
-      const found = this.pick(workload, uid, sticky)
+      const found = this.pick(resource, sticky)
       if (found !== undefined) return found
       const refused = this.#directory.get(workload)?.refused
       if (refused !== undefined) throw new GatewayError('no_ready_replica', { detail: refused, headers: { 'retry-after': '30' } })
@@ -85,6 +110,11 @@ export class Upstreams implements AsyncDisposable {
     })
   }
 
+  /** Whether there is a replica of this name. */
+  has({ name, spec }: Resource, replica: string): boolean {
+    return spec.endpoint === undefined && this.#directory.get(name)?.replicas.some((each) => each.name === replica) === true
+  }
+
   #upstream(replica: Replica): Upstream | undefined {
     if (replica.origin === undefined) return undefined
     const known = this.#byOrigin.get(replica.origin)
@@ -94,10 +124,11 @@ export class Upstreams implements AsyncDisposable {
       return renewed
     }
     this.#forgetVanished()
-    const upstream: Upstream = {
+    const upstream: ReplicaUpstream = {
       replica,
       origin: replica.origin,
       host: replica.origin.slice(replica.origin.indexOf('//') + 2),
+      external: false,
       inFlight: 0,
       pool: new Pool(replica.origin, {
         // A stream occupies its connection, and there may be one for each session: no bound here, the edge has them.
@@ -130,6 +161,6 @@ export class Upstreams implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#byOrigin.values()].map(({ pool }) => pool.destroy()))
+    await Promise.all([this.#endpoints[Symbol.asyncDispose](), ...[...this.#byOrigin.values()].map(({ pool }) => pool.destroy())])
   }
 }

@@ -178,7 +178,10 @@ export class Translation {
   ): void {
     const server = this.#servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
-    if (server === undefined || session === undefined) throw unknownSession()
+    const moved = server !== undefined && server.resource.spec.endpoint !== resource.spec.endpoint
+    // What it spoke with is another's, or no more.
+    if (moved) this.#server(resource)
+    if (server === undefined || session === undefined || moved) throw unknownSession()
     server.resource = resource
     if (request.method === 'POST') jsonText(body ?? nothing)
     this.#callers.set(session, principal)

@@ -41,7 +41,7 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
 
 /** Whether there is a workload for it; what is served elsewhere has none. */
 export function runsHere(resource: Resource): boolean {
-  return !isTool(resource) || resource.spec.endpoint === undefined
+  return resource.spec.endpoint === undefined
 }
 
 async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise<Found> {

@@ -1,10 +1,8 @@
-import type { LookupAddress, LookupOptions } from 'node:dns'
-import { lookup as resolveName } from 'node:dns'
-import { Agent, type Dispatcher } from 'undici'
+import type { Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
-import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
+import type { AddressPolicy } from '../lib/address-policy.ts'
 import type { DecideOutgoing } from '../proxy/outgoing.ts'
 import { Upstreams, type Upstream } from '../proxy/replicas.ts'
 import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.ts'
@@ -24,28 +22,22 @@ export interface ToolCallerOptions {
   readonly now: () => number
 }
 
-/** What was resolved may not be called. */
-class AddressForbidden extends Error {
-  override readonly name = 'AddressForbidden'
-}
-
 /** Bytes of an error answer that are looked at for its message. */
 const errorBodyLimit = 16 * 1024
 const longestMessage = 2000
 
 /** Where one attempt goes. */
 interface Target {
-  readonly dispatcher: Dispatcher
+  readonly dispatcher: Pick<Dispatcher, 'dispatch'>
   readonly origin: string
   readonly path: string
-  readonly upstream?: Upstream
+  readonly upstream: Upstream
 }
 
 /** Calls tools: a POST whose body is the arguments, to a replica or an endpoint. */
 export class ToolCaller implements AsyncDisposable {
   readonly #options: ToolCallerOptions
   readonly #upstreams: Upstreams
-  readonly #endpoints: Agent
 
   constructor(options: ToolCallerOptions) {
     this.#options = options
@@ -53,13 +45,8 @@ export class ToolCaller implements AsyncDisposable {
       connectTimeoutMs: options.connectTimeoutMs,
       keepAliveMs: options.keepAliveMs,
       coldStartMs: options.callTimeoutMs,
-    })
-    this.#endpoints = new Agent({
-      connections: 256,
-      pipelining: 1,
-      keepAliveTimeout: options.keepAliveMs,
-      keepAliveMaxTimeout: options.keepAliveMs,
-      connect: { timeout: options.connectTimeoutMs, lookup: checkedLookup(options.endpointPolicy) },
+      endpointPolicy: options.endpointPolicy,
+      endpointConnections: { most: 256, beyond: 'wait' },
     })
   }
 
@@ -103,43 +90,31 @@ export class ToolCaller implements AsyncDisposable {
   ): Promise<CallResult> {
     const tried = new Set<string>()
     for (;;) {
-      const { dispatcher, origin, path, upstream } = this.#ready(tool, tried) ?? (await this.#coming(tool, ending))
-      if (upstream !== undefined) upstream.inFlight += 1
+      const { dispatcher, origin, path, upstream } =
+        targetOf(tool, this.#upstreams.pick(tool, undefined, tried)) ?? (await this.#coming(tool, ending))
+      upstream.inFlight += 1
       const exchange = new ToolExchange()
       ending.onEnd(() => exchange.cancel())
       try {
         const response = await exchange.send(dispatcher, { origin, path, headers, body: invocation.arguments })
         return await this.#read(tool, response, exchange, invocation, output)
       } catch (error) {
-        const other = upstream !== undefined && isUnsent(error) && !ending.over
-        if (!other) throw error
+        if (!isUnsent(error) || ending.over) throw error
         tried.add(upstream.replica.name)
-        if (this.#upstreams.pick(tool.name, tool.uid, undefined, tried) === undefined) throw error
+        if (this.#upstreams.pick(tool, undefined, tried) === undefined) throw error
       } finally {
         // What is left unread would hold the connection.
         exchange.cancel()
-        if (upstream !== undefined) upstream.inFlight -= 1
+        upstream.inFlight -= 1
       }
     }
-  }
-
-  /** Where a call can go now. */
-  #ready(tool: CalledTool, tried: ReadonlySet<string>): Target | undefined {
-    const { endpoint } = tool.spec
-    if (endpoint === undefined) return targetOf(tool, this.#upstreams.pick(tool.name, tool.uid, undefined, tried))
-    const { origin, pathname, search, hostname } = new URL(endpoint)
-    // Address literals are never looked up.
-    const address = literalAddress(hostname)
-    const refusal = address === undefined ? undefined : this.#options.endpointPolicy.refusal(address)
-    if (refusal !== undefined) throw new AddressForbidden()
-    return { dispatcher: this.#endpoints, origin, path: pathname + search }
   }
 
   /** Waits for a replica that is cold or restarting. */
   async #coming(tool: CalledTool, ending: Ending): Promise<Target> {
     const waiting = new AbortController()
     ending.onEnd(() => waiting.abort())
-    return targetOf(tool, await this.#upstreams.waitFor(tool.name, tool.uid, undefined, waiting.signal))
+    return targetOf(tool, await this.#upstreams.waitFor(tool, undefined, waiting.signal))
   }
 
   async #read(
@@ -170,8 +145,12 @@ export class ToolCaller implements AsyncDisposable {
       const { code, message: text } = error
       return { code, text, retry: code !== 'checks_busy' ? 'no' : harmless ? 'yes' : 'unsure' }
     }
-    if (error instanceof AddressForbidden || (error as { cause?: unknown }).cause instanceof AddressForbidden)
+    const code = codeOf(error)
+    if (code === 'endpoint_forbidden')
       return { code: 'endpoint_forbidden', text: "The tool's endpoint is at an address that the gateway may not call.", retry: 'no' }
+    if (code === 'upstream_untrusted') return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
+    // The system's messages name hosts and ports, which are nobody's business.
+    if (isUnsent(error)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
     if (error instanceof GatewayError)
       return { code: error.code, text: `The tool can not be called now: ${error.message}`, retry: error.retry ? 'yes' : 'no' }
     if (late)
@@ -180,18 +159,13 @@ export class ToolCaller implements AsyncDisposable {
         text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
         retry: harmless ? 'yes' : 'unsure',
       }
-    // The system's messages name hosts and ports, which are nobody's business.
-    const code = codeOf(error)
-    if (isUnsent(error)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
-    if (/^(ERR_TLS|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO)/.test(code))
-      return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
     if ((error as Error).name === 'HTTPParserError' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
       return { code: 'malformed_answer', text: 'The tool answered something that is not HTTP.', retry: 'no' }
     return { code: 'broke_off', text: 'The tool broke off before its answer was whole.', retry: harmless ? 'yes' : 'unsure' }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#upstreams[Symbol.asyncDispose](), this.#endpoints.destroy()])
+    await this.#upstreams[Symbol.asyncDispose]()
   }
 }
 
@@ -234,7 +208,9 @@ class Ending {
 function targetOf(tool: CalledTool, upstream: Upstream): Target
 function targetOf(tool: CalledTool, upstream: Upstream | undefined): Target | undefined
 function targetOf({ spec }: CalledTool, upstream: Upstream | undefined): Target | undefined {
-  return upstream && { dispatcher: upstream.pool, origin: upstream.origin, path: spec.toolDefinition.path, upstream }
+  if (upstream === undefined) return undefined
+  const { pool: dispatcher, origin, external, replica } = upstream
+  return { dispatcher, origin, path: external ? replica.path : spec.toolDefinition.path, upstream }
 }
 
 /** Whether nothing was sent: there was no connection. Errors of connections that stood have the same codes in part, but not the same call. */
@@ -244,7 +220,13 @@ function isUnsent(error: unknown): boolean {
   return typeof cause === 'object' && cause !== null && isUnsent(cause)
 }
 
-const unconnected: ReadonlySet<string> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'])
+const unconnected: ReadonlySet<string> = new Set([
+  'upstream_unreachable',
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'UND_ERR_CONNECT_TIMEOUT',
+])
 
 function codeOf(error: unknown): string {
   const { code, cause } = error as { code?: unknown; cause?: unknown }
@@ -352,22 +334,4 @@ function plain(text: string): string {
     .replace(/(?!\n)\p{Cc}/gu, ' ')
     .trim()
   return clean.length > longestMessage ? `${clean.slice(0, longestMessage)}…` : clean
-}
-
-/** Resolves names, and refuses them when one of their addresses is forbidden: which one is taken is not ours to say. */
-function checkedLookup(policy: AddressPolicy) {
-  return (
-    name: string,
-    options: LookupOptions,
-    callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
-  ): void => {
-    resolveName(name, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) return callback(error, [])
-      if (addresses.some(({ address }) => policy.refusal(address) !== undefined)) return callback(new AddressForbidden(), [])
-      const [first] = addresses
-      if (options.all === true) callback(null, addresses)
-      else if (first !== undefined) callback(null, first.address, first.family)
-      else callback(Object.assign(new Error('no address'), { code: 'ENOTFOUND' }), [])
-    })
-  }
 }

@@ -1,0 +1,95 @@
+import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
+import type { Mistake } from '../core/errors.ts'
+import { looksSecret } from '../core/looks-secret.ts'
+import type { Resource, WorkloadSpec } from '../core/resource.ts'
+import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
+import { tableOf } from './kind.ts'
+import type { Warning } from './validation.ts'
+
+type Given = Pick<AdapterInput, 'imageName' | 'imageVersion' | 'endpoint' | 'replicaCount'>
+
+/** Which addresses endpoints may have: names are resolved, and checked again, at each connection. */
+export interface EndpointRules {
+  readonly policy: AddressPolicy
+  /** By which the policy is configured. */
+  readonly setting: string
+}
+
+/** What runs, or is called: an image or an endpoint. */
+export function originMistakes(body: unknown, { policy, setting }: EndpointRules): Mistake[] {
+  const { imageName, imageVersion, endpoint } = tableOf(body)
+  const missing = (pointer: string, detail: string): Mistake => ({ pointer, code: 'invalid_type', detail })
+  if (endpoint === undefined || endpoint === null)
+    return [
+      ...(imageName === undefined ? [missing('/imageName', 'is required, unless there is an endpoint')] : []),
+      ...(imageVersion === undefined ? [missing('/imageVersion', 'is required, unless there is an endpoint')] : []),
+    ]
+  const ambiguous = Object.entries({ imageName, imageVersion })
+    .filter(([, value]) => value !== undefined)
+    .map(([key]) => ({ pointer: `/${key}`, code: 'ambiguous', detail: 'must not be there beside an endpoint' }))
+  return [...ambiguous, ...addressMistakes(endpoint, policy, setting)]
+}
+
+function addressMistakes(endpoint: unknown, policy: AddressPolicy, setting: string): Mistake[] {
+  if (typeof endpoint !== 'string' || !URL.canParse(endpoint)) return []
+  const { username, password, hash, hostname } = new URL(endpoint)
+  const mistake = (code: string, detail: string): Mistake => ({ pointer: '/endpoint', code, detail })
+  if (username !== '' || password !== '') return [mistake('endpoint_credentials', 'must not hold a user name or a password')]
+  if (hash !== '') return [mistake('invalid_format', 'must not hold a fragment')]
+  const address = literalAddress(hostname) ?? (/(^|\.)localhost\.?$/i.test(hostname) ? '127.0.0.1' : undefined)
+  const refusal = address === undefined ? undefined : policy.refusal(address)
+  return refusal === undefined ? [] : [mistake('endpoint_forbidden', `is ${refusal}, which the configuration does not allow (${setting})`)]
+}
+
+/** What has no effect beside an endpoint, and what is said in it too loud. */
+export function endpointWarnings({
+  endpoint,
+  environmentVariables,
+  replicaCount,
+  useWorkloadIdentity,
+}: Pick<AdapterInput, 'endpoint' | 'environmentVariables' | 'replicaCount' | 'useWorkloadIdentity'>): Warning[] {
+  if (endpoint === undefined) return []
+  const vain = { environmentVariables: Object.keys(environmentVariables).length > 0, replicaCount: replicaCount > 1, useWorkloadIdentity }
+  const secrets = [...new URL(endpoint).searchParams].filter(([name, value]) => looksSecret(name, value))
+  return [
+    ...Object.entries(vain)
+      .filter(([, given]) => given)
+      .map(([field]) => ({ pointer: `/${field}`, code: 'no_effect', detail: 'had no effect, as there is an endpoint and no image.' })),
+    ...secrets.map(([name]) => ({
+      pointer: '/endpoint',
+      code: 'secret_in_endpoint',
+      detail: `'${name.slice(0, 100)}' looks like a secret, and whoever may read this can read it. If the server takes it as a header, give it as credential.`,
+    })),
+  ]
+}
+
+/** As it is stored: without an image there is nothing to run, whatever the default says. */
+export function storedOrigin({
+  imageName = '',
+  imageVersion = '',
+  endpoint,
+  replicaCount,
+}: Given): Pick<WorkloadSpec, 'imageName' | 'imageVersion' | 'endpoint' | 'replicaCount'> {
+  return endpoint === undefined ? { imageName, imageVersion, replicaCount } : { imageName: '', imageVersion: '', endpoint, replicaCount: 0 }
+}
+
+/** As a body says it, and an answer. */
+export function shownOrigin({
+  imageName,
+  imageVersion,
+  endpoint,
+}: WorkloadSpec): { readonly imageName: string; readonly imageVersion: string } | { readonly endpoint: string } {
+  return endpoint === undefined ? { imageName, imageVersion } : { endpoint }
+}
+
+/** Whether a body keeps a stored credential, and has the resource called at another address: whoever may write could have it sent anywhere. */
+export function takesCredentialElsewhere(
+  { endpoint, credential }: Pick<AdapterInput, 'endpoint' | 'credential'>,
+  stored: Resource | undefined,
+): boolean {
+  return credential?.value === maskedValue && stored !== undefined && originOf(endpoint) !== originOf(stored.spec.endpoint)
+}
+
+function originOf(endpoint: string | undefined): string | undefined {
+  return endpoint === undefined ? undefined : new URL(endpoint).origin
+}

@@ -1,0 +1,132 @@
+import { createHash } from 'node:crypto'
+import { lookup as resolveName, type LookupAddress, type LookupOptions } from 'node:dns'
+import { Agent, buildConnector } from 'undici'
+import { GatewayError } from '../core/errors.ts'
+import type { Resource } from '../core/resource.ts'
+import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
+import type { Upstream } from './replicas.ts'
+
+export interface EndpointOptions {
+  /** Asked about every address that is connected to, after names are resolved. */
+  readonly policy: AddressPolicy
+  readonly connectTimeoutMs: number
+  readonly keepAliveMs: number
+  /** How many connections one server gets, and what becomes of requests beyond: they wait for one, or are refused, where streams may hold all for ever. */
+  readonly connections: { readonly most: number; readonly beyond: 'wait' | 'refuse' }
+}
+
+/** What stands in the names of endpoints, and in no replica's. */
+const mark = ':'
+
+/** Whether a session lives on an endpoint, by the name that it has of its replica. */
+export function isEndpoint(replica: string): boolean {
+  return replica.includes(mark)
+}
+
+/** What is served elsewhere, as the one replica that is always ready, and the connections to it. */
+export class Endpoints implements AsyncDisposable {
+  readonly #agent: Agent
+  readonly #policy: AddressPolicy
+  readonly #mostSockets: number
+  /** Each change of a resource makes a new one. */
+  readonly #upstreams = new WeakMap<Resource, Upstream>()
+  readonly #sockets = new Map<string, number>()
+
+  constructor({ policy, connectTimeoutMs, keepAliveMs, connections }: EndpointOptions) {
+    this.#policy = policy
+    this.#mostSockets = connections.most
+    this.#agent = new Agent({
+      connections: connections.beyond === 'wait' ? connections.most : null,
+      pipelining: 1,
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMs,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: this.#connector(connectTimeoutMs),
+    })
+  }
+
+  of(resource: Resource, endpoint: string): Upstream {
+    let upstream = this.#upstreams.get(resource)
+    if (upstream === undefined) this.#upstreams.set(resource, (upstream = this.#upstream(resource, endpoint)))
+    return upstream
+  }
+
+  #upstream({ name, generation }: Resource, endpoint: string): Upstream {
+    const { origin, host, pathname, search } = new URL(endpoint)
+    // A session on one address is none on another.
+    const address = createHash('sha256').update(endpoint).digest('hex').slice(0, 12)
+    return {
+      replica: { name: `${name}${mark}${address}`, index: 0, phase: 'ready', origin, path: pathname + search, generation, restarts: 0 },
+      origin,
+      host,
+      external: true,
+      inFlight: 0,
+      pool: { dispatch: (options, handler) => this.#agent.dispatch({ ...options, origin }, handler) },
+    }
+  }
+
+  /** Connects to what the policy allows. What fails says so in words that tell nothing of the network. */
+  #connector(timeout: number): buildConnector.connector {
+    const connect = buildConnector({ timeout, lookup: (...asked) => this.#lookUp(...asked) } as buildConnector.BuildOptions)
+    return (options, callback) => {
+      const { host = options.hostname } = options
+      const fail = (error: GatewayError): void => queueMicrotask(() => callback(error, null))
+      const address = literalAddress(options.hostname)
+      // Address literals are never looked up.
+      if (address !== undefined && this.#policy.refusal(address) !== undefined) return fail(forbidden())
+      const open = this.#sockets.get(host) ?? 0
+      if (open >= this.#mostSockets) return fail(new GatewayError('too_many_connections', { headers: { 'retry-after': '5' } }))
+      this.#sockets.set(host, open + 1)
+      const closed = (): void => this.#closed(host)
+      connect(options, (...[error, socket]) => {
+        if (error === null) {
+          socket.once('close', closed)
+          return callback(null, socket)
+        }
+        closed()
+        callback(explained(error), null)
+      })
+    }
+  }
+
+  #closed(host: string): void {
+    const open = (this.#sockets.get(host) ?? 0) - 1
+    if (open > 0) this.#sockets.set(host, open)
+    else this.#sockets.delete(host)
+  }
+
+  /** Resolves names, and refuses them when one of their addresses is forbidden: which one is taken is not ours to say. */
+  #lookUp(
+    name: string,
+    options: LookupOptions,
+    callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
+  ): void {
+    resolveName(name, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, [])
+      if (addresses.some(({ address }) => this.#policy.refusal(address) !== undefined)) return callback(forbidden(), [])
+      const [first] = addresses
+      if (options.all === true) callback(null, addresses)
+      else if (first !== undefined) callback(null, first.address, first.family)
+      else callback(Object.assign(new Error('no address'), { code: 'ENOTFOUND' }), [])
+    })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#agent.destroy()
+  }
+}
+
+function forbidden(): GatewayError {
+  return new GatewayError('endpoint_forbidden')
+}
+
+/** Why there is no connection. */
+function explained(cause: Error): GatewayError {
+  const known = [cause, cause.cause].find((error) => error instanceof GatewayError)
+  if (known !== undefined) return known
+  const { code = '' } = cause as NodeJS.ErrnoException
+  if (/^(ERR_TLS_CERT|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/.test(code))
+    return new GatewayError('upstream_untrusted', { cause })
+  return new GatewayError('upstream_unreachable', { detail: 'The server could not be reached. The request was not run.', cause })
+}
