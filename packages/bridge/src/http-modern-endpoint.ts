@@ -35,7 +35,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
   /** Chosen for each request, as a modern server has no sessions. @throws Error when there is none */
   readonly #upstream: () => HttpUpstream
   readonly #answerTimeoutMs: number
-  readonly #open = new Map<Exchange, { abort(): void }>()
+  readonly #open = new WeakMap<Exchange, { abort(): void }>()
 
   constructor(upstream: () => HttpUpstream, answerTimeoutMs: number) {
     this.#upstream = upstream

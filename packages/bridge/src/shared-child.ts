@@ -7,6 +7,7 @@ import {
   replaceSlices,
   requestedProgressToken,
   sliceText,
+  Table,
   valueAt,
   type MessageOutline,
   type Slice,
@@ -31,9 +32,9 @@ export class SharedChild {
   readonly #child: Child
   readonly #sessions = new Set<Session>()
   /** By our own number, which is the id and the progress token that the child sees. */
-  readonly #asked = new Map<string, Asked>()
+  readonly #asked = new Table<Asked>()
   /** Requests of the child that are not answered: whom they were given to, by `idKey`. */
-  readonly #questions = new Map<string, Session>()
+  readonly #questions = new Table<Session>()
   /** The child's answer to `initialize`; asked for, but not there; or not asked for. */
   #initialize:
     | { readonly answer: Uint8Array; readonly idSlice: Slice }
@@ -105,7 +106,7 @@ export class SharedChild {
     const slice = valueAt(message, ['params', 'requestId'])
     if (slice === undefined) return
     const theirs = idKey(sliceText(message, slice))
-    for (const [number, asked] of this.#asked)
+    for (const [number, asked] of this.#asked.entries())
       if (asked.session === session && idKey(asked.id) === theirs)
         this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(number) }]))
   }
@@ -159,7 +160,7 @@ export class SharedChild {
 
   /** A request of the server: whose call it serves is known only if one session alone has calls open. */
   #question(line: Uint8Array, message: MessageOutline, id: string): void {
-    const waiting = new Set([...this.#asked.values()].map(({ session }) => session))
+    const waiting = new Set(this.#asked.values().map(({ session }) => session))
     const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
     if (owner !== undefined) {
       this.#questions.set(idKey(id), owner)
@@ -174,7 +175,7 @@ export class SharedChild {
   /** Nobody waits any more for what the session asked, nor answers what it was asked. */
   #leave(session: Session): void {
     this.#sessions.delete(session)
-    for (const [number, asked] of this.#asked) {
+    for (const [number, asked] of this.#asked.entries()) {
       if (asked.session !== session) continue
       // The answer to `initialize` serves others too.
       if (this.#initialize !== undefined && 'number' in this.#initialize && this.#initialize.number === number) continue
@@ -185,7 +186,7 @@ export class SharedChild {
         ),
       )
     }
-    for (const [key, asked] of this.#questions) {
+    for (const [key, asked] of this.#questions.entries()) {
       if (asked !== session) continue
       this.#questions.delete(key)
       this.#child.send(Buffer.from(errorAnswer(key, errorCode.internal, 'The client has gone.')))

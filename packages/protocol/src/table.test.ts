@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Table } from './table.ts'
+import { ObjectTable, Table } from './table.ts'
+
+const ascending = (a: number, b: number): number => a - b
 
 test('a table holds what a Map would hold, whatever the ids look like', () => {
   const step = fc.tuple(
@@ -21,10 +23,32 @@ test('a table holds what a Map would hold, whatever the ids look like', () => {
         expect(table.size).toBe(model.size)
       }
       expect(table.keys().toSorted()).toEqual([...model.keys()].toSorted())
-      const ascending = (a: number, b: number): number => a - b
+      expect(new Map(table.entries())).toEqual(model)
       expect(table.values().toSorted(ascending)).toEqual([...model.values()].toSorted(ascending))
       table.clear()
       expect([table.size, table.keys()]).toEqual([0, []])
+    }),
+  )
+})
+
+test('a table by objects holds what a Map would hold', () => {
+  const objects = [{}, {}, {}]
+  const step = fc.tuple(fc.constantFrom('set', 'delete', 'get', 'clear'), fc.constantFrom(...objects), fc.nat())
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const table = new ObjectTable<object, number>()
+      const model = new Map<object, number>()
+      for (const [what, object, value] of steps) {
+        if (what === 'set') {
+          table.set(object, value)
+          model.set(object, value)
+        } else if (what === 'delete') expect(table.delete(object)).toBe(model.delete(object))
+        else if (what === 'clear') {
+          table.clear()
+          model.clear()
+        } else expect(table.get(object)).toBe(model.get(object))
+        expect(table.values().toSorted(ascending)).toEqual([...model.values()].toSorted(ascending))
+      }
     }),
   )
 })

@@ -37,8 +37,49 @@ export class Table<T> {
     return Object.values(this.#entries)
   }
 
+  /** Those of now: what comes or goes meanwhile changes nothing. */
+  entries(): [id: string, thing: T][] {
+    return Object.entries(this.#entries).map(([name, thing]) => [name.slice(1), thing])
+  }
+
   clear(): void {
     this.#entries = Object.create(null) as Record<string, T>
     this.#size = 0
+  }
+}
+
+/** The same, by objects in place of ids. */
+export class ObjectTable<K extends object, T> {
+  readonly #things = new Table<T>()
+  #ids = new WeakMap<K, string>()
+  #next = 0
+
+  get size(): number {
+    return this.#things.size
+  }
+
+  get(object: K): T | undefined {
+    const id = this.#ids.get(object)
+    return id === undefined ? undefined : this.#things.get(id)
+  }
+
+  set(object: K, thing: T): void {
+    let id = this.#ids.get(object)
+    if (id === undefined) this.#ids.set(object, (id = String((this.#next += 1))))
+    this.#things.set(id, thing)
+  }
+
+  delete(object: K): boolean {
+    const id = this.#ids.get(object)
+    return id !== undefined && this.#ids.delete(object) && this.#things.delete(id)
+  }
+
+  values(): T[] {
+    return this.#things.values()
+  }
+
+  clear(): void {
+    this.#things.clear()
+    this.#ids = new WeakMap()
   }
 }

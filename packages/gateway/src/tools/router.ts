@@ -3,6 +3,7 @@ import {
   errorCode,
   metaKey,
   modernVersion,
+  ObjectTable,
   readObject,
   readString,
   writeObject,
@@ -44,7 +45,7 @@ interface Open {
 /** All tools as one modern MCP server (MCP 2026-07-28): stateless, each caller with a list of its own. */
 export class Router {
   readonly #options: RouterOptions
-  readonly #open = new Map<Exchange, Open>()
+  readonly #open = new ObjectTable<Exchange, Open>()
   /** Listen streams by caller. */
   readonly #listeners = new Map<string, number>()
 

@@ -1,6 +1,7 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, type ModernRequest } from '../modern.ts'
 import { readObject, readString, readUnambiguous, writeObject, type RawObject } from '../raw-object.ts'
+import { Table } from '../table.ts'
 import { modernVersion } from '../versions.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { initializeResult, legacyResult, negotiatedVersion, type ModernTool } from './to-legacy.ts'
@@ -72,8 +73,8 @@ const capabilityOf: Readonly<Record<string, string>> = {
  */
 export class LegacyToModern {
   readonly #host: ModernHost
-  readonly #requests = new Map<string, Request>()
-  readonly #asked = new Map<string, Asked>()
+  readonly #requests = new Table<Request>()
+  readonly #asked = new Table<Asked>()
   readonly #tools = new Map<string, ModernTool>()
   readonly #uris = new Set<string>()
   #version = '2025-11-25'

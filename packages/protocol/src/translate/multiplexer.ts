@@ -1,5 +1,6 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, statusOf, type ModernRequest } from '../modern.ts'
+import { Table } from '../table.ts'
 import { readArray, readMessage, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
@@ -17,8 +18,8 @@ interface Open {
  */
 export class ModernMultiplexer {
   readonly #send: (message: string) => void
-  readonly #open = new Map<string, Open>()
-  readonly #ids = new Map<Exchange, string>()
+  readonly #open = new Table<Open>()
+  readonly #ids = new WeakMap<Exchange, string>()
   readonly #headers = new Map<string, readonly DeclaredHeader[]>()
   #next = 0
 
@@ -66,12 +67,14 @@ export class ModernMultiplexer {
 
   /** The server is no more: open requests get the reason, listen streams end in good order, so that their clients open them again. */
   lost(reason: string): void {
-    for (const [id, { exchange, request }] of this.#open) {
-      if (request.method === 'subscriptions/listen') this.#endListener(id)
-      else exchange.answer(502, errorAnswer(request.id, errorCode.internal, reason))
+    for (const [id, { exchange, request }] of this.#open.entries()) {
+      if (request.method === 'subscriptions/listen') {
+        this.#endListener(id)
+        continue
+      }
+      this.#settle(id, exchange)
+      exchange.answer(502, errorAnswer(request.id, errorCode.internal, reason))
     }
-    this.#open.clear()
-    this.#ids.clear()
   }
 
   #settle(id: string, exchange: Exchange): void {
@@ -121,7 +124,7 @@ export class ModernMultiplexer {
       return
     }
     // A log message names no request: it is the only one's that asked for such messages.
-    const asking = [...this.#open.values()].filter(({ request }) => gravity(readString(request.meta.get(metaKey.logLevel))) !== undefined)
+    const asking = this.#open.values().filter(({ request }) => gravity(readString(request.meta.get(metaKey.logLevel))) !== undefined)
     if (method === 'notifications/message' && asking.length === 1)
       asking[0]?.exchange.tell(notificationMessage(method, writeObject(params)))
   }
