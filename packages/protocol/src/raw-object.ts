@@ -92,8 +92,6 @@ function skipString(raw: string, from: number): number {
   return raw.length
 }
 
-const structure = /["{}[\]]/g
-
 /** The place after the value that begins at `from`. */
 function skipValue(raw: string, from: number): number {
   const first = raw[from]
@@ -104,16 +102,15 @@ function skipValue(raw: string, from: number): number {
     return at
   }
   let depth = 0
-  for (let at = from; ;) {
-    structure.lastIndex = at
-    const found = structure.exec(raw)
-    if (found === null) return raw.length
-    at = found.index
-    if (found[0] === '"') at = skipString(raw, at)
+  for (let at = from; at < raw.length;) {
+    const code = raw.charCodeAt(at)
+    if (code === 0x22) at = skipString(raw, at)
     else {
-      depth += found[0] === '{' || found[0] === '[' ? 1 : -1
+      if (code === 0x7b || code === 0x5b) depth += 1
+      else if (code === 0x7d || code === 0x5d) depth -= 1
       at += 1
       if (depth === 0) return at
     }
   }
+  return raw.length
 }

@@ -66,6 +66,9 @@ const largeValue = 16 * 1024
 /** Each place of a value can break each rule of a schema: that many pairs of characters are some ten thousand mistakes at worst. */
 const smallProduct = 1024 * 1024
 
+/** Whether somebody still wants to know; an AbortSignal is one. */
+type Cancelled = Pick<AbortSignal, 'aborted' | 'throwIfAborted'>
+
 /** A schema that values are checked against, compiled when it is first used. */
 export class CheckedSchema {
   readonly #schema: Readonly<Record<string, unknown>>
@@ -89,21 +92,23 @@ export class CheckedSchema {
   /**
    * What is wrong with a value, given as its JSON text. At once where it can not take long, else when another thread has checked it:
    * `schema_too_slow` when that took too long, `checks_busy` when too many wait.
-   * @param signal ends waiting: nobody wants to know any more
+   * @param cancelled ends waiting: nobody wants to know any more
    */
-  mistakes(value: string, signal?: AbortSignal): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
+  mistakes(value: string, cancelled?: Cancelled): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
     if (!this.#mayRunHere || value.length > largeValue || value.length * this.#text.length > smallProduct)
-      return this.#elsewhere(value, signal)
+      return this.#elsewhere(value, cancelled)
     this.#check ??= compileCheck(this.#schema, true)
     return this.#check(JSON.parse(value))
   }
 
-  async #elsewhere(value: string, signal: AbortSignal | undefined): Promise<readonly SchemaMistake[]> {
+  async #elsewhere(value: string, cancelled: Cancelled | undefined): Promise<readonly SchemaMistake[]> {
     const task = { schema: this.#text, check: { value, allErrors: value.length <= largeValue } }
     try {
       // While it waited, another one may have taken too long.
-      const found = this.#rests ? undefined : await this.#worker.run(this.#party, () => (this.#rests || signal?.aborted ? undefined : task))
-      signal?.throwIfAborted()
+      const found = this.#rests
+        ? undefined
+        : await this.#worker.run(this.#party, () => (this.#rests || cancelled?.aborted ? undefined : task))
+      cancelled?.throwIfAborted()
       return found ?? [tooSlow]
     } catch (error) {
       if (error instanceof WorkRefused) return [busy]

@@ -6,6 +6,7 @@ import type { AddressPolicy } from '../lib/address-policy.ts'
 import type { DecideOutgoing } from '../proxy/outgoing.ts'
 import { Upstreams, type Upstream } from '../proxy/replicas.ts'
 import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.ts'
+import type { Cancellation } from './cancellation.ts'
 import { failure, type Failure } from './failure.ts'
 import type { CalledTool, OutputCheck } from './registered-tools.ts'
 import type { CallResult, Invocation } from './source.ts'
@@ -53,7 +54,7 @@ export class ToolCaller implements AsyncDisposable {
   /** Never rejects, unless the client has given up. */
   async call({ principal, resource }: Permit<'use', CalledTool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
     const { callTimeoutMs, now, outgoing } = this.#options
-    const ending = new Ending(invocation.signal, callTimeoutMs)
+    const ending = new Ending(invocation.cancellation, callTimeoutMs)
     const headers = [
       'content-type',
       'application/json',
@@ -73,7 +74,7 @@ export class ToolCaller implements AsyncDisposable {
     try {
       return await this.#attempts(resource, headers, invocation, ending, output)
     } catch (error) {
-      invocation.signal.throwIfAborted()
+      invocation.cancellation.throwIfAborted()
       return failure(this.#explain(resource, error, ending.late))
     } finally {
       ending.clear()
@@ -171,21 +172,19 @@ export class ToolCaller implements AsyncDisposable {
 
 /** The end of a call: its client gives up, or its time is over. */
 class Ending {
-  readonly #signal: AbortSignal
+  readonly #cancellation: Cancellation
   readonly #timer: NodeJS.Timeout
-  readonly #giveUp = (): void => this.#end()
   #act: () => void = () => undefined
-  over: boolean
+  over = false
   late = false
 
-  constructor(signal: AbortSignal, timeoutMs: number) {
-    this.#signal = signal
-    this.over = signal.aborted
+  constructor(cancellation: Cancellation, timeoutMs: number) {
+    this.#cancellation = cancellation
     this.#timer = setTimeout(() => {
       this.late = true
       this.#end()
     }, timeoutMs)
-    signal.addEventListener('abort', this.#giveUp)
+    cancellation.listen(() => this.#end())
   }
 
   /** What is to be ended now; in place of what was before. */
@@ -196,7 +195,7 @@ class Ending {
 
   clear(): void {
     clearTimeout(this.#timer)
-    this.#signal.removeEventListener('abort', this.#giveUp)
+    this.#cancellation.listen(undefined)
   }
 
   #end(): void {

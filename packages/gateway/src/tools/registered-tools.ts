@@ -84,7 +84,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
         const mistakes = await argumentMistakes(prepared.input, invocation)
         if (mistakes.length > 0) return invalidArguments(mistakes)
         const { output } = prepared
-        return this.#send(permit, invocation, output === undefined ? undefined : (json) => output.mistakes(json, invocation.signal))
+        return this.#send(permit, invocation, output === undefined ? undefined : (json) => output.mistakes(json, invocation.cancellation))
       },
     }
   }
@@ -173,12 +173,12 @@ function entryOf(resource: Tool): Entry {
 
 function argumentMistakes(
   schema: CheckedSchema,
-  { arguments: text, signal }: Invocation,
+  { arguments: text, cancellation }: Invocation,
 ): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
   // Tool and gateway might read different ones of two.
   const twice = findDuplicateKey(text)
   if (twice !== undefined) return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
-  return schema.mistakes(text, signal)
+  return schema.mistakes(text, cancellation)
 }
 
 /** Told as a result, so that models can correct themselves (MCP 2025-11-25, tools, error handling). */

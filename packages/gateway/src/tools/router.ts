@@ -11,6 +11,7 @@ import {
   type ModernRequest,
 } from '@mcp-gateway/protocol'
 import type { Principal } from '../core/principal.ts'
+import { Cancellation } from './cancellation.ts'
 import type { Catalogue } from './catalogue.ts'
 import type { CallResult, Progress, Seen } from './source.ts'
 
@@ -37,7 +38,7 @@ export interface Caller {
 }
 
 interface Open {
-  readonly abort: AbortController
+  readonly cancellation: Cancellation
   /** Ends a listen stream in good order. */
   readonly end?: () => void
 }
@@ -75,7 +76,7 @@ export class Router {
 
   /** The client of an exchange has gone before its answer. */
   gone(exchange: Exchange): void {
-    this.#open.get(exchange)?.abort.abort()
+    this.#open.get(exchange)?.cancellation.abort()
     this.#open.delete(exchange)
   }
 
@@ -86,7 +87,7 @@ export class Router {
 
   close(): void {
     this.drain()
-    for (const { abort } of this.#open.values()) abort.abort()
+    for (const { cancellation } of this.#open.values()) cancellation.abort()
     this.#open.clear()
   }
 
@@ -117,15 +118,15 @@ export class Router {
     const mistake = paramHeaderMistake?.(tool.declaredHeaders)
     if (mistake !== undefined) return refuse(400, errorCode.headerMismatch, `Bad Request: ${mistake}`)
     const token = meta.get('progressToken')
-    const abort = new AbortController()
-    this.#open.set(exchange, { abort })
+    const cancellation = new Cancellation()
+    this.#open.set(exchange, { cancellation })
     tool
       .call({
         arguments: given === undefined || given === 'null' ? '{}' : given,
         requestId: caller.requestId,
         trace: { ...caller.trace, ...traceOf(meta) },
         idempotencyKey: caller.idempotencyKey,
-        signal: abort.signal,
+        cancellation,
         progress: token === undefined || token === 'null' ? undefined : (progress) => exchange.tell(progressMessage(token, progress)),
       })
       .then(
@@ -158,8 +159,8 @@ export class Router {
           }, this.#options.settleMs)
         })
       : () => undefined
-    const abort = new AbortController()
-    abort.signal.addEventListener('abort', () => {
+    const cancellation = new Cancellation()
+    cancellation.listen(() => {
       clearTimeout(timer)
       stopListening()
       const left = (this.#listeners.get(key) ?? 1) - 1
@@ -171,7 +172,7 @@ export class Router {
       this.gone(exchange)
       exchange.answer(200, `{"jsonrpc":"2.0","id":${id},"result":{"resultType":"complete","_meta":${meta}}}`)
     }
-    this.#open.set(exchange, { abort, end })
+    this.#open.set(exchange, { cancellation, end })
     const honoured = wanted ? '{"toolsListChanged":true}' : '{}'
     exchange.tell(
       `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":${honoured},"_meta":${meta}}}`,

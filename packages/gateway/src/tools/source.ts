@@ -1,6 +1,7 @@
 import type { DeclaredHeader } from '@mcp-gateway/protocol'
 import type { Principal } from '../core/principal.ts'
 import type { Subject } from '../audit/decision.ts'
+import type { Cancellation } from './cancellation.ts'
 
 /** How far a call has come (MCP, progress). */
 export interface Progress {
@@ -19,7 +20,7 @@ export interface Invocation {
   /** The same when the same call is made again. */
   readonly idempotencyKey: string
   /** Aborts when the client gives up. */
-  readonly signal: AbortSignal
+  readonly cancellation: Cancellation
   /** Only where the client wants to hear of it. */
   readonly progress: ((progress: Progress) => void) | undefined
 }

@@ -60,6 +60,8 @@ export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<B
     let contentType: string | undefined
     let retryAfter: string | undefined
     for (let index = 0; index < raw.length; index += 2) {
+      const { length } = raw[index] as Buffer
+      if (length !== 'content-type'.length && length !== 'retry-after'.length) continue
       const name = String(raw[index]).toLowerCase()
       if (name === 'content-type') contentType ??= (raw[index + 1] as Buffer).toString('latin1')
       else if (name === 'retry-after') retryAfter ??= (raw[index + 1] as Buffer).toString('latin1')
