@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { GatewayProcess, PostgresServer, programs } from '@mcp-gateway/testkit'
+import { FixtureProcess, GatewayProcess, PostgresServer, programs } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const { missing } = PostgresServer
@@ -63,6 +63,27 @@ describe.skipIf(missing !== undefined)(`Gateways on one PostgreSQL${missing === 
     expect([served.status, JSON.stringify(served.body)]).toEqual([200, expect.stringContaining('serverInfo')])
     expect((await two.api('DELETE', '/adapters/shared')).status).toBe(204)
     await expect.poll(async () => (await call(one, 'shared')).status, patiently).toBe(404)
+  })
+
+  test('go on with sessions of servers elsewhere that the others have opened, until one of them moves the adapter', async () => {
+    await using elsewhere = await FixtureProcess.conformance('legacy')
+    const keys = { MCPGW_SESSIONS_KEYS: randomBytes(32).toString('base64') }
+    await using one = await GatewayProcess.start({ environment: { ...environment, ...keys } })
+    await using two = await GatewayProcess.start({ environment: { ...environment, ...keys } })
+    expect((await one.api('POST', '/adapters', { name: 'elsewhere', endpoint: elsewhere.url })).status).toBe(201)
+    await expect.poll(async () => (await two.api('GET', '/adapters/elsewhere')).status, patiently).toBe(200)
+    const opened = await call(one, 'elsewhere')
+    const headers = {
+      accept: 'application/json, text/event-stream',
+      'mcp-session-id': opened.headers.get('mcp-session-id') ?? '',
+      'mcp-protocol-version': '2025-11-25',
+    }
+    const list = () => two.api('POST', '/adapters/elsewhere/mcp', { jsonrpc: '2.0', id: 1, method: 'tools/list' }, headers)
+    const listed = await list()
+    expect([listed.status, JSON.stringify(listed.body)]).toEqual([200, expect.stringContaining('test_simple_text')])
+    expect((await one.api('PATCH', '/adapters/elsewhere', { endpoint: `${elsewhere.url}?moved` })).status).toBe(200)
+    await expect.poll(async () => (await list()).status, patiently).toBe(404)
+    expect((await one.api('DELETE', '/adapters/elsewhere')).status).toBe(204)
   })
 
   test('give a name to one of those that ask for it at once', async () => {

@@ -117,6 +117,19 @@ describe('creating (A9)', () => {
     expect((await as(former, 'PATCH', `/tools/${tool.name}`, { endpoint: 'http://127.0.0.1:10/' })).status).toBe(403)
     expect((await as(former, 'PATCH', `/tools/${tool.name}`, { description: 'new' })).status).toBe(200)
   })
+
+  test('an endpoint of an adapter needs the role for creating, whatever images one may run', async () => {
+    const elsewhere = { name: `access-${(names += 1)}`, endpoint: 'http://127.0.0.1:9/mcp' }
+    const path = `/adapters/${elsewhere.name}`
+    expect(await as(releaser, 'POST', '/adapters', elsewhere)).toMatchObject({ status: 403, body: { code: 'forbidden' } })
+    expect((await as(engineer, 'POST', '/adapters', elsewhere)).status).toBe(201)
+    expect((await as({ ...engineer, roles: '' }, 'PATCH', path, { endpoint: 'http://127.0.0.1:10/mcp' })).status).toBe(403)
+    expect((await as({ ...engineer, roles: '' }, 'PATCH', path, { description: 'new' })).status).toBe(200)
+    const own = stopped({ imageVersion: '9' })
+    expect((await as(releaser, 'POST', '/adapters', own)).status).toBe(201)
+    const moved = { imageName: null, imageVersion: null, endpoint: 'http://127.0.0.1:9/mcp' }
+    expect((await as(releaser, 'PATCH', `/adapters/${own.name}`, moved)).status).toBe(403)
+  })
 })
 
 describe('the identity of the platform (B15)', () => {

@@ -252,6 +252,22 @@ describe('a server elsewhere', () => {
     expect(seen.map(({ url }) => url)).not.toContain(new URL(caught).pathname)
   })
 
+  test('that is the gateway itself gets a request once, and not without end', async () => {
+    const one = await register(`${gateway.origin}/adapters/other-turn/mcp`)
+    expect((await call('POST', '/adapters', { name: 'other-turn', endpoint: `${gateway.origin}/adapters/${one}/mcp` })).status).toBe(201)
+    for (const sending of [{ body: ping }, { body: initialize }, modernRequest('tools/list', {})]) {
+      const before = gateway.requests(one).length
+      expect(await refusal(mcp(one, sending))).toEqual([508, 'loop_detected'])
+      expect(gateway.requests(one).length - before).toBeLessThan(5)
+    }
+  })
+
+  test('that is an adapter of the gateway, but not elsewhere, serves', async () => {
+    const inner = await gateway.register()
+    const outer = await register(`${gateway.origin}/adapters/${inner}/mcp`)
+    expect((await mcp(outer, {}, '?do=echo&tag=through')).body.toString()).toBe(ping)
+  })
+
   test('that nobody finds is told so, without a word of the network', async () => {
     for (const endpoint of ['http://127.0.0.1:9/mcp', 'http://no-such-host.invalid/mcp']) {
       const name = await register(endpoint)
@@ -332,16 +348,17 @@ describe('an adapter that moves', () => {
   const toImage = { endpoint: null, imageName: 'scripted', imageVersion: '1' }
 
   test('from an image to an endpoint has no process any more, and sessions of the other begin anew', async () => {
-    const name = await gateway.register({ environmentVariables: { TAG: `moves-${(count += 1)}` } })
+    const others = processesWith(gateway.dataDir)
+    const replicasHere = (): number[] => processesWith(gateway.dataDir).filter((pid) => !others.includes(pid))
+    const name = await gateway.register()
     const opened = await gateway.mcp(name, 'do=initialize', { headers: json, body: initialize })
     const before = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
-    const replicas = processesWith(gateway.dataDir)
-    expect(replicas.length).toBeGreaterThan(0)
+    expect(replicasHere()).toHaveLength(1)
     await gateway.patch(name, toEndpoint(address(stateful)))
     expect(await refusal(mcp(name, { headers: before }))).toEqual([404, 'session_not_found'])
     const session = await open(name)
     expect((await mcp(name, { headers: session })).status).toBe(200)
-    await expect.poll(() => processesWith(gateway.dataDir), { timeout: 15_000 }).toEqual([])
+    await expect.poll(replicasHere, { timeout: 15_000 }).toEqual([])
 
     const stream = await gateway.start(`/adapters/${name}/mcp`, { method: 'GET', headers: { ...json, ...session } })
     const ended = readAnswer(stream)

@@ -46,6 +46,7 @@ const table = {
   store_unavailable: { status: 503, rpc: -32603, title: 'The store is not available', retry: true },
   issuer_unavailable: { status: 503, rpc: -32603, title: 'The identity provider can not be reached', retry: true },
   upstream_timeout: { status: 504, rpc: -32603, title: 'The server did not answer in time', retry: false },
+  loop_detected: { status: 508, rpc: -32603, title: 'The endpoint leads back to the gateway', retry: false },
   storage_full: { status: 507, rpc: -32603, title: 'The store is full', retry: true },
 } as const satisfies Record<string, ErrorKind>
 

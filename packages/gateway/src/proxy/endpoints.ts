@@ -1,6 +1,7 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { lookup as resolveName, type LookupAddress, type LookupOptions } from 'node:dns'
-import { Agent, buildConnector } from 'undici'
+import type { IncomingMessage } from 'node:http'
+import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
@@ -15,6 +16,8 @@ export interface EndpointOptions {
   readonly connections: { readonly most: number; readonly beyond: 'wait' | 'refuse' }
 }
 
+/** RFC 8586. */
+const loopHeader = 'cdn-loop'
 /** What stands in the names of endpoints, and in no replica's. */
 const mark = ':'
 
@@ -27,6 +30,8 @@ export function isEndpoint(replica: string): boolean {
 export class Endpoints implements AsyncDisposable {
   readonly #agent: Agent
   readonly #policy: AddressPolicy
+  /** By which a request is known that was sent from here. */
+  readonly #pseudonym = `mcp-gateway-${randomBytes(6).toString('hex')}`
   readonly #mostSockets: number
   /** Each change of a resource makes a new one. */
   readonly #upstreams = new WeakMap<Resource, Upstream>()
@@ -62,8 +67,21 @@ export class Endpoints implements AsyncDisposable {
       host,
       external: true,
       inFlight: 0,
-      pool: { dispatch: (options, handler) => this.#agent.dispatch({ ...options, origin }, handler) },
+      pool: { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
     }
+  }
+
+  #dispatch(origin: string, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const headers = [...((options.headers ?? []) as readonly string[]), loopHeader, this.#pseudonym]
+    return this.#agent.dispatch({ ...options, origin, headers }, handler)
+  }
+
+  /**
+   * Refuses what was sent to an endpoint from here and has come back to be sent to one again, as it would without end.
+   * @throws GatewayError `loop_detected`
+   */
+  checkLoop({ headers }: IncomingMessage): void {
+    if (String(headers[loopHeader] ?? '').includes(this.#pseudonym)) throw new GatewayError('loop_detected')
   }
 
   /** Connects to what the policy allows. What fails says so in words that tell nothing of the network. */

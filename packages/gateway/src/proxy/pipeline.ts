@@ -79,6 +79,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       if (now.spec.endpoint !== resource.spec.endpoint) throw unknownSession()
     })
     context.checkMethod()
+    upstreams.checkLoop(resource, request)
     const sealed = sessionIdOf(request, target)
     const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
     const run = (work: () => void): void => {

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { Pool, type Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -108,6 +109,11 @@ export class Upstreams implements AsyncDisposable {
       detail: `No replica of '${workload}' is ready${reason === undefined ? '' : ` (${reason})`}. Its status tells more.`,
       headers: { 'retry-after': '5' },
     })
+  }
+
+  /** @throws GatewayError as `Endpoints.checkLoop` */
+  checkLoop({ spec }: Resource, request: IncomingMessage): void {
+    if (spec.endpoint !== undefined) this.#endpoints.checkLoop(request)
   }
 
   /** Whether there is a replica of this name. */
