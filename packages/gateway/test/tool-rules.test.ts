@@ -1,5 +1,8 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -309,6 +312,40 @@ describe('what does not slip past the rules', () => {
     expect([resumed.status, resumed.headers['content-type']]).toEqual([200, 'text/event-stream'])
     expect(resumed.body.toString()).toContain('Grüße')
     expect(resumed.body.toString()).not.toContain('delete_all')
+  })
+
+  test('a call whose body comes when the adapter has been removed is not run, though its server is there', async () => {
+    const got: string[] = []
+    const server = createServer((request, response) => {
+      request.setEncoding('utf8').on('data', (text: string) => got.push(text))
+      request.on('end', () => response.setHeader('content-type', 'application/json').end('{"jsonrpc":"2.0","id":1,"result":{}}'))
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const name = `r${randomUUID().slice(0, 8)}`
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+    const body = JSON.stringify({ name, endpoint, eras: 'passthrough', toolRules: rules, requiredRoles: ['user'] })
+    expect((await gateway.send('/adapters', { headers: json, body })).status).toBe(201)
+    const path = `/adapters/${name}/mcp`
+    const begin = async (): Promise<ClientRequest> => {
+      const headers = { ...json, ...identity('user'), 'transfer-encoding': 'chunked', expect: '100-continue' }
+      const request = httpRequest(gateway.origin + path, { method: 'POST', headers })
+      request.flushHeaders()
+      await once(request, 'continue')
+      return request
+    }
+    const end = async (request: ClientRequest): Promise<string> => {
+      const answered = once(request, 'response') as Promise<[IncomingMessage]>
+      request.end(call('delete_all'))
+      const [answer] = await answered
+      return (await answer.toArray()).join('')
+    }
+    expect(await end(await begin())).toContain('Unknown tool')
+    const late = await begin()
+    expect((await gateway.send(`/adapters/${name}`, { method: 'DELETE' })).status).toBe(204)
+    await expect.poll(async () => (await gateway.send(path, { method: 'GET', headers: identity('user') })).status).toBe(404)
+    expect(await end(late)).toContain('Unknown tool')
+    expect(got).toEqual([])
+    server.close()
   })
 
   test('a body where none belongs is refused', async () => {

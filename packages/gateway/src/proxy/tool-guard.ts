@@ -33,6 +33,7 @@ const knownMs = 30_000
 /** A tool that it has not named is asked for anew after so long. */
 const unknownMs = 1000
 const askTimeoutMs = 30_000
+const noTool = compileToolRules([])
 const mostPages = 100
 
 /**
@@ -95,7 +96,8 @@ export class ToolGuard {
 
   #rules(name: string, uid: string): ToolRules | undefined {
     const resource = this.#options.resource(name)
-    if (resource?.uid !== uid) return undefined
+    // It was removed while the request was on its way: its rules are not known any more, and its server may well be there.
+    if (resource?.uid !== uid) return noTool
     const { toolRules } = resource.spec as AdapterSpec
     if (toolRules === undefined) return undefined
     let rules = this.#compiled.get(toolRules)
