@@ -113,6 +113,7 @@ describe('identity', () => {
   const client = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
   const entra = { AzureAd__TenantId: tenant, AzureAd__ClientId: client, PublicOrigin: 'https://gw.example/' }
   const issuers = JSON.stringify([{ preset: 'keycloak', issuer: 'https://kc.example/realms/r', audiences: ['mcp'] }])
+  const tenants = (tenantId: readonly string[]) => ({ preset: 'entra', tenantId, audiences: [client] })
 
   test("the original's variables for Entra ID work unchanged, in whatever case .NET reads them", () => {
     const issuer = {
@@ -170,7 +171,11 @@ describe('identity', () => {
     const environment = { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers, MCPGW_HOST: '0.0.0.0' }
     expect(mistakesOf({ environment })[0]).toMatch(/^publicOrigin: /)
     expect(mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } })).toEqual([])
-    expect(mistakesOf({ environment: { ...environment, MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/8' } })).toEqual([])
+    const proxied = { ...environment, MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/8' }
+    expect(mistakesOf({ environment: proxied })).toEqual([])
+    const anyHost = { ...proxied, MCPGW_EDGE_ALLOWED_HOSTS: '*' }
+    expect(mistakesOf({ environment: anyHost })[0]).toMatch(/^publicOrigin: .*what tokens are meant for/)
+    expect(mistakesOf({ environment: { ...anyHost, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } })).toEqual([])
     expect(mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example/path' } })[0]).toMatch(/alone/)
   })
 
@@ -180,6 +185,16 @@ describe('identity', () => {
     ['anonymous callers where everybody is somebody', { MCPGW_IDENTITY_ALLOW_ANONYMOUS: 'true' }, /of no use/],
     ['keys over plain HTTP', { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers.replace('https', 'http') }, /must be https/],
     ['an algorithm with a shared secret', { MCPGW_IDENTITY_ISSUERS: issuers.replace('}', ',"algorithms":["HS256"]}') }, /algorithms/],
+    [
+      'an issuer that is there twice',
+      { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers.replace(/^\[(.*)\]$/, '[$1,$1]') },
+      /issuers\.1: .*already/,
+    ],
+    [
+      'a tenant that is there twice',
+      { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: JSON.stringify([tenants([tenant]), tenants([client, tenant])]) },
+      /issuers\.1: .*already/,
+    ],
     ['an unknown preset', { MCPGW_IDENTITY_ISSUERS: issuers.replace('keycloak', 'other') }, /preset/],
     ['a network that is none', { MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/99' }, /trustedProxies/],
   ])('%s is refused', (_name, environment, says) => {

@@ -182,7 +182,17 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
   if (publicOrigin !== undefined && !/^\/?$/.test(new URL(publicOrigin).pathname + new URL(publicOrigin).search)) {
     found.push('publicOrigin: must be scheme, host and port alone')
   }
+  if (publicOrigin === undefined && edge.trustedProxies.length > 0 && edge.allowedHosts.includes('*')) {
+    found.push(
+      "publicOrigin: must be set where edge.allowedHosts has '*': otherwise a request's own Host would say what tokens are meant for. Or name the hosts.",
+    )
+  }
+  const known = new Set<string>()
   for (const [index, issuer] of identity.issuers.entries()) {
+    for (const name of 'tenantId' in issuer ? [issuer.tenantId].flat().map((tenant) => tenant.toLowerCase()) : [issuer.issuer]) {
+      if (known.has(name)) found.push(`identity.issuers.${index}: '${name}' is there already. Give one issuer all its audiences.`)
+      known.add(name)
+    }
     const addresses = {
       issuer: 'issuer' in issuer ? issuer.issuer : undefined,
       instance: 'instance' in issuer ? issuer.instance : undefined,
