@@ -1,3 +1,4 @@
+import { clientNetwork } from '../lib/address-policy.ts'
 import { Parts } from '../lib/parts.ts'
 import type { Journal } from './journal.ts'
 import type { AuditEvent } from './record.ts'
@@ -29,7 +30,7 @@ export class Audit implements AsyncDisposable {
   record(event: AuditEvent): void {
     // Who is known answers for each of its acts; strangers could fill the log and push out what matters.
     if (event.outcome !== 'denied' || (event.principal !== undefined && event.principal.id !== '')) return this.#add(event)
-    const key = JSON.stringify([event.client, event.action, event.code])
+    const key = JSON.stringify([clientNetwork(event.client), event.action, event.code])
     const known = this.#gathered.get(key)
     if (known !== undefined) {
       known.event = event

@@ -169,6 +169,8 @@ describe('the audit log', () => {
     const nobody = { issuer: 'anonymous', id: '', name: 'anonymous', method: 'anonymous' }
     for (let index = 0; index < 3; index += 1) audit.record({ ...denied, client: 'anon', principal: nobody })
     for (let index = 0; index < 3; index += 1) audit.record({ ...denied, principal })
+    // A host of IPv6 takes another address for each.
+    for (const last of ['1', '2', '3']) audit.record({ ...denied, client: `2001:db8::${last}` })
     await audit[Symbol.asyncDispose]()
     const told = sink.records.map((record) => record as unknown as AuditEvent & { type: string })
     expect(told.map(({ type, client, requestId, repeated }) => [type, client, requestId, repeated])).toEqual([
@@ -178,8 +180,10 @@ describe('the audit log', () => {
       ['event', 'c', 'r', undefined],
       ['event', 'c', 'r', undefined],
       ['event', 'c', 'r', undefined],
+      ['event', '2001:db8::1', 'r', undefined],
       ['event', 'c', 'r99', 99],
       ['event', 'anon', 'r', 2],
+      ['event', '2001:db8::3', 'r', 2],
       ['stop', undefined, undefined, undefined],
     ])
   })

@@ -35,6 +35,14 @@ test('bad credentials of all kinds from one address have one limit, which fills 
   expect(await codeOf(keys(from('one')))).toBe('too_many_requests')
 })
 
+test('the addresses that one client takes of its network of IPv6 have one limit', async () => {
+  const limit = new FailureLimit({ addressOf: (request) => (request as unknown as { address: string }).address, now: () => 0 })
+  const refuse = (address: string) => codeOf(limit.refuse(from(address), new GatewayError('unauthenticated')))
+  for (let index = 0; index < 200; index += 1) expect(await refuse(`2001:db8:1:2::${index.toString(16)}`)).toBe('unauthenticated')
+  expect(await refuse('2001:db8:1:2:ffff::1')).toBe('too_many_requests')
+  expect(await refuse('2001:db8:1:3::1')).toBe('unauthenticated')
+})
+
 test('a good credential, and none of the kind, do not count', async () => {
   const limit = new FailureLimit({ addressOf: () => 'one', now: () => 0 })
   const [good, none] = [limit.counting(() => somebody), limit.counting(() => undefined)]

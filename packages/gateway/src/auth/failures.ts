@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
+import { clientNetwork } from '../lib/address-policy.ts'
 import { RateLimit } from '../lib/rate-limit.ts'
 import type { Method } from './authenticate.ts'
 
@@ -11,7 +12,7 @@ export interface FailureLimitOptions {
   readonly now: () => number
 }
 
-/** Credentials that fail, by address. */
+/** Credentials that fail, by the network of a client. */
 const failures = { burst: 200, perSecond: 10, keys: 20_000 }
 /** How long an address with too many failures waits for each answer: a flood over some connections is a trickle then. */
 const penaltyMs = 100
@@ -26,7 +27,7 @@ export class FailureLimit {
   }
 
   addressOf(request: IncomingMessage): string {
-    return this.#options.addressOf(request)
+    return clientNetwork(this.#options.addressOf(request))
   }
 
   /** Counts a failure of an address; undefined while it has not too many, otherwise it rejects with `too_many_requests`. */

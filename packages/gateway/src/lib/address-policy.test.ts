@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { createAddressPolicy, literalAddress, parseNetwork } from './address-policy.ts'
+import { clientNetwork, createAddressPolicy, literalAddress, parseNetwork } from './address-policy.ts'
 
 describe('the address policy', () => {
   const strict = createAddressPolicy([])
@@ -51,5 +51,20 @@ describe('the address policy', () => {
     expect(literalAddress('[::1]')).toBe('::1')
     expect(literalAddress('127.0.0.1')).toBe('127.0.0.1')
     expect(literalAddress('localhost')).toBeUndefined()
+  })
+
+  test.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:db8:1:2::', '2001:db8:1:2::/64'],
+    ['2001:0DB8:0001:2::9', '2001:db8:1:2::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['unknown', 'unknown'],
+    ['', ''],
+  ])('a client of %j is counted as %j', (address, network) => {
+    expect(clientNetwork(address)).toBe(network)
   })
 })

@@ -81,6 +81,18 @@ export function literalAddress(hostname: string): string | undefined {
   return isIP(bare) === 0 ? undefined : bare
 }
 
+/**
+ * The addresses that one client has, as one text, for what is counted by clients: of IPv4 the one, of IPv6 the network of 64 bits, in which
+ * a host takes as many as it likes (RFC 4291 section 2.5.4, RFC 8981). What is no address stays as it is.
+ */
+export function clientNetwork(address: string): string {
+  const plain = unmapped(address)
+  if (isIP(plain) !== 6) return plain
+  const [before = [], after = []] = plain.split('::').map((part) => part.split(':').filter((group) => group !== ''))
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => '0')
+  return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`
+}
+
 /** An IPv4 address that is written as IPv6 (RFC 4291 section 2.5.5.2), as IPv4. */
 function unmapped(address: string): string {
   const bare = address.split('%')[0] ?? ''
