@@ -50,13 +50,13 @@ describe('a list that is watched', () => {
   let open: ListWatch<KubernetesObject> | undefined
   afterEach(() => open?.[Symbol.asyncDispose]())
 
-  const follow = async (api: ScriptedApi): Promise<string[]> => {
+  const follow = async (api: ScriptedApi, retry = { firstMs: 1, maxMs: 5 }): Promise<string[]> => {
     const seen: string[] = []
     open = await ListWatch.open<KubernetesObject>({
       api,
       path: '/things',
       log: pino({ level: 'silent' }),
-      retry: { firstMs: 1, maxMs: 5 },
+      retry,
       changed: (before, now) =>
         seen.push(
           `${now?.metadata?.name ?? before?.metadata?.name} ${before?.metadata?.resourceVersion ?? '-'}→${now?.metadata?.resourceVersion ?? '-'}`,
@@ -125,6 +125,18 @@ describe('a list that is watched', () => {
     await expect.poll(() => api.asked).toHaveLength(6)
     expect(seen).toEqual(['a -→1'])
     expect(open?.get('a')).toBeDefined()
+  })
+
+  test.each<[string, ScriptedApi['watches'][number]]>([
+    ['refuses with 410', new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' })],
+    ['sends what can not be read', { pieces: ['<html>\n'] }],
+  ])('waits between one attempt and the next when the server %s every time', async (_what, failing) => {
+    const api = new ScriptedApi([{ items: [object('a', '1')], version: '10' }], Array<typeof failing>(1000).fill(failing))
+    const begun = performance.now()
+    await follow(api, { firstMs: 40, maxMs: 40 })
+    await expect.poll(() => api.asked.length, { interval: 1 }).toBeGreaterThanOrEqual(6)
+    // Each wait is half of it at least.
+    expect(performance.now() - begun).toBeGreaterThan(90)
   })
 
   test('a first list that fails is told to who opens it', async () => {

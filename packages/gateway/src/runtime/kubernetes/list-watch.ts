@@ -90,12 +90,11 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
         failures = performance.now() - begun < 1000 ? failures + 1 : 0
       } catch (error) {
         if (signal.aborted) return
-        if (isExpired(error) || error instanceof SyntaxError) this.#version = ''
+        const expired = isExpired(error)
+        if (expired || error instanceof SyntaxError) this.#version = ''
         // Silence is what a quiet collection sounds like when bookmarks do not come.
-        else if (!isSilence(error)) {
-          failures += 1
-          if (failures === 1) log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
-        }
+        if (!isSilence(error)) failures += 1
+        if (failures === 1 && !expired) log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
       }
       // A watch that ends in order is begun again at once; one that keeps failing, less and less often, at random times.
       const wait = failures === 0 ? 0 : Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)) * (0.5 + Math.random() / 2)
