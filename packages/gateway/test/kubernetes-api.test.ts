@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { KubernetesApi, KubernetesError, type KubernetesObject } from '../src/runtime/kubernetes/api.ts'
 import { ListWatch } from '../src/runtime/kubernetes/list-watch.ts'
 
@@ -73,6 +73,25 @@ describe('the API server', () => {
     answer = (_request, response) =>
       json(response, { kind: 'Status', message: 'etcdserver: request timed out', reason: 'Timeout', code: 500 }, 500)
     await expect((await open()).json('GET', '/version', signal)).rejects.toMatchObject({ status: 500, reason: 'Timeout' })
+  })
+
+  test('is quoted with what to do when it does not know the caller, and when a right is missing, and not when it refuses for another reason', async () => {
+    const refusal = async (code: number, reason: string, message: string): Promise<string> => {
+      answer = (_request, response) => json(response, { kind: 'Status', message, reason, code }, code)
+      return (await open()).json('GET', '/version', signal).then(String, ({ message: said }: Error) => said)
+    }
+    expect(await refusal(401, 'Unauthorized', 'Unauthorized')).toMatch(/^Unauthorized .*kubeconfig/)
+    const missing = 'pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "y"'
+    expect(await refusal(403, 'Forbidden', missing)).toMatch(/cannot list resource "pods".*deploy\/kubernetes\/base\/rbac\.yaml/)
+    const quota = 'statefulsets.apps "x" is forbidden: exceeded quota: tight, requested: count/statefulsets.apps=1'
+    expect(await refusal(403, 'Forbidden', quota)).toBe(quota)
+  })
+
+  test('is not looked for where there is no kubeconfig', async () => {
+    vi.stubEnv('KUBECONFIG', '')
+    vi.stubEnv('HOME', folder)
+    await expect(KubernetesApi.open({})).rejects.toThrow(/There is no kubeconfig/)
+    vi.unstubAllEnvs()
   })
 
   test('that is not there is named, with the reason', async () => {

@@ -35,7 +35,7 @@ const podFields = {
 
 /** Workloads on a cluster. */
 export const KubernetesConfig = z.strictObject({
-  /** Path of a kubeconfig. Unset: the pod's own account, else `KUBECONFIG`, else `~/.kube/config`. */
+  /** Path of a kubeconfig. Unset: `KUBECONFIG`, else `~/.kube/config`, else the pod's own account. */
   kubeconfig: z.string().optional(),
   context: z.string().optional(),
   namespace: labelText.default('adapter'),

@@ -13,7 +13,7 @@ export class KubernetesError extends Error {
 
   constructor(status: number, { message, reason }: Pick<Status, 'message' | 'reason'>) {
     const said = message === undefined || message === '' ? `The API server answered ${status}.` : message
-    super(status === 403 && reason === 'Forbidden' ? `${said} (docs/kubernetes.md lists the rights that the gateway needs.)` : said)
+    super([said, ...adviceOn(status, said)].join(' '))
     this.status = status
     this.reason = reason ?? ''
   }
@@ -83,6 +83,9 @@ export class KubernetesApi implements AsyncDisposable {
       config.setCurrentContext(context)
     }
     const cluster = config.getCurrentCluster()
+    // What the client falls back to, as kubectl does: nobody serves there.
+    if (config.getCurrentContext() === 'loaded-context')
+      throw new Error('There is no kubeconfig, and this is no pod of a cluster. Set runtime.kubernetes.kubeconfig or KUBECONFIG.')
     if (cluster === null || config.getCurrentUser() === null)
       throw new Error(
         'The kubeconfig names no cluster or no user. Set runtime.kubernetes.kubeconfig, KUBECONFIG, or runtime.kubernetes.context.',
@@ -180,6 +183,15 @@ export class KubernetesApi implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#dispatcher?.dispatcher.destroy()
   }
+}
+
+/** What an operator can do. Quotas and webhooks answer 403, too, in words of their own. */
+function adviceOn(status: number, said: string): string[] {
+  if (status === 401)
+    return ['(It does not know the caller: look at the user of the kubeconfig, or whether the token of the pod has expired.)']
+  if (status === 403 && /\bcannot \S+ (resource|path) /.test(said))
+    return ['(deploy/kubernetes/base/rbac.yaml has the rights that the gateway needs, and docs/kubernetes.md lists them.)']
+  return []
 }
 
 function statusOf(text: string): Pick<Status, 'message' | 'reason'> {
