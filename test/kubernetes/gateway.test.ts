@@ -112,6 +112,8 @@ describe('a gateway on a cluster', () => {
     for (let count = 0; count < 20; count += 1) expect(await whereAmI(client)).toBe(home)
     const another = await connected('lonely')
     expect(await whereAmI(another)).toMatch(/^lonely-\d$/)
+    expect((await gateway.api('GET', '/adapters/lonely/status')).body).toMatchObject({ replicaStatus: 'Healthy' })
+    expect(await gateway.api('GET', '/adapters/lonely/logs')).toMatchObject({ status: 503, body: { code: 'cluster_unavailable' } })
     // Registering works, too; it is told why it does not run yet.
     expect((await gateway.api('POST', '/adapters', adapter('late'))).status).toBe(201)
     const { conditions } = await gateway.untilStatus('late', (status) => status.conditions.length > 0)

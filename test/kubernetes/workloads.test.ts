@@ -9,6 +9,7 @@ import { parse } from 'yaml'
 import type { Workload, WorkloadStatus } from '../../packages/gateway/src/core/workload.ts'
 import type { Runtime } from '../../packages/gateway/src/runtime/runtime.ts'
 import { TestNamespace } from './fixtures/cluster.ts'
+import { Wire } from './fixtures/wire.ts'
 
 const signal = new AbortController().signal
 let namespace: TestNamespace
@@ -301,7 +302,9 @@ describe('what is not ours', () => {
 })
 
 describe('what the cluster refuses', () => {
-  test('a quota that is exceeded shows with the words of the cluster, and heals when there is room', async () => {
+  test('a quota that is exceeded shows with the words of the cluster, and heals when there is room; status answers while the cluster does not', async () => {
+    await using wire = await Wire.to(namespace.api.server)
+    await using another = await namespace.openRuntime({ kubeconfig: namespace.kubeconfigBy(wire.url) })
     const runtime = await open()
     await namespace.create('/api/v1', 'resourcequotas', { metadata: { name: 'tight' }, spec: { hard: { pods: '1' } } })
     const wanted = workload({ replicas: 2 })
@@ -309,6 +312,9 @@ describe('what the cluster refuses', () => {
     const status = await until(runtime, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
     expect(readyMessage(status)).toMatch(/^FailedCreate: .*exceeded quota: tight/)
     expect(status.replicas.map(({ phase }) => phase).toSorted()).toContain('pending')
+    await until(another, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
+    await wire.cut()
+    expect(readyMessage((await another.status(wanted.name)) as WorkloadStatus)).toMatch(/^Unknown: The API server at .* can not be reached/)
     await namespace.delete('/api/v1', 'resourcequotas/tight')
     await until(runtime, wanted.name, ready)
   })

@@ -44,6 +44,7 @@ const table = {
   draining: { status: 503, rpc: -32603, title: 'The gateway is shutting down', retry: true },
   checks_busy: { status: 503, rpc: -32603, title: 'Too many requests wait to be checked', retry: true },
   store_unavailable: { status: 503, rpc: -32603, title: 'The store is not available', retry: true },
+  cluster_unavailable: { status: 503, rpc: -32603, title: 'The cluster does not answer', retry: true },
   issuer_unavailable: { status: 503, rpc: -32603, title: 'The identity provider can not be reached', retry: true },
   upstream_timeout: { status: 504, rpc: -32603, title: 'The server did not answer in time', retry: false },
   loop_detected: { status: 508, rpc: -32603, title: 'The endpoint leads back to the gateway', retry: false },

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
 import type { Event } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
@@ -117,14 +118,18 @@ class KubernetesRuntime implements Runtime {
   async #explained(sight: Sight): Promise<Sight> {
     const { statefulSet, replicas, pods } = sight
     if (pods.length >= replicas.length || statefulSet === undefined) return sight
-    const { items } = await this.#api.list<Event>(collection('Event', this.#settings.namespace), AbortSignal.timeout(5000), {
-      query: { fieldSelector: `involvedObject.uid=${statefulSet.metadata?.uid},type=Warning` },
-    })
-    const last = items.toSorted((a, b) => timeOf(a) - timeOf(b)).at(-1)
+    const last = await this.#lastWarning(statefulSet).catch((error: Error) => ({ reason: 'Unknown', message: error.message }))
     if (last === undefined) return sight
     const { reason = 'Warning', message = '' } = last
     const podNames = new Set(pods.map(({ metadata }) => metadata?.name))
     return { ...sight, replicas: replicas.map((replica) => (podNames.has(replica.name) ? replica : { ...replica, reason, message })) }
+  }
+
+  async #lastWarning({ metadata }: StatefulSet): Promise<Pick<Event, 'reason' | 'message'> | undefined> {
+    const { items } = await this.#api.list<Event>(collection('Event', this.#settings.namespace), AbortSignal.timeout(5000), {
+      query: { fieldSelector: `involvedObject.uid=${metadata?.uid},type=Warning` },
+    })
+    return items.toSorted((a, b) => timeOf(a) - timeOf(b)).at(-1)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

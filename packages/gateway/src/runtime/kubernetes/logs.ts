@@ -1,6 +1,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { DirectoryEntry } from '../../core/directory.ts'
+import { GatewayError } from '../../core/errors.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
 import type { LogQuery } from '../runtime.ts'
 import { KubernetesError, type KubernetesApi } from './api.ts'
@@ -20,7 +21,10 @@ export interface LogSource {
   readonly changed: (signal: AbortSignal) => Promise<void>
 }
 
-/** The lines of a replica, from the cluster; undefined when there is no such replica or no instance before the present one. */
+/**
+ * The lines of a replica, from the cluster; undefined when there is no such replica or no instance before the present one.
+ * @throws GatewayError `cluster_unavailable`
+ */
 export async function readLogs(source: LogSource, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
   const { query, pod } = source
   const replica = present(source)
@@ -99,7 +103,8 @@ async function open(
   } catch (error) {
     // 400: it waits to be started; 404: its pod is missing.
     if (error instanceof KubernetesError && (error.status === 400 || error.status === 404)) return undefined
-    throw error
+    if (signal.aborted || !(error instanceof Error)) throw error
+    throw new GatewayError('cluster_unavailable', { detail: error.message, headers: { 'retry-after': '1' }, cause: error })
   }
 }
 
