@@ -340,7 +340,7 @@ describe('a store that another process holds', () => {
     await store.create(sampleResource('kept'))
     const other = new Database(file)
     other.exec('BEGIN IMMEDIATE')
-    expect(await codeOf(store.create(sampleResource('held')))).toBe('store_unavailable')
+    await expect(store.create(sampleResource('held'))).rejects.toMatchObject({ code: 'store_unavailable', headers: { 'retry-after': '1' } })
     expect((await store.list({})).map(({ name }) => name)).toEqual(['kept'])
     other.exec('ROLLBACK')
     other.close()

@@ -166,7 +166,9 @@ function toStoreError(error: unknown, path: string): GatewayError {
     return new GatewayError('name_taken', { detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).', cause: error })
   if (isFull(error, path))
     return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
-  return new GatewayError('store_unavailable', { ...(isDamage(error) ? { detail: 'The store is damaged.' } : {}), cause: error })
+  // Damage does not pass.
+  const told = isDamage(error) ? { detail: 'The store is damaged.' } : { headers: { 'retry-after': '1' } }
+  return new GatewayError('store_unavailable', { ...told, cause: error })
 }
 
 /** Where the things of a collection are. */
