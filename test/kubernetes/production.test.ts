@@ -10,6 +10,7 @@ import { parse } from 'yaml'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestNamespace } from './fixtures/cluster.ts'
 import { figures, timed } from './fixtures/figures.ts'
+import { postgresCertificate } from './fixtures/postgres-certificate.ts'
 
 // deploy/kubernetes/overlays/production as it is, but for what each installation has to say for itself: images, who may call, the database.
 
@@ -101,12 +102,28 @@ async function openDatabase(): Promise<void> {
   const labels = { app: 'postgres' }
   await namespace.create('/api/v1', 'pods', {
     metadata: { name: 'postgres', labels },
-    spec: { containers: [{ name: 'postgres', image: `${REGISTRY}/postgres:1.0.0`, securityContext }], terminationGracePeriodSeconds: 1 },
+    spec: {
+      containers: [
+        {
+          name: 'postgres',
+          image: `${REGISTRY}/postgres:1.1.0`,
+          env: [
+            { name: 'TLS_KEY', value: postgresCertificate.key },
+            { name: 'TLS_CERTIFICATE', value: postgresCertificate.certificate },
+          ],
+          securityContext,
+        },
+      ],
+      terminationGracePeriodSeconds: 1,
+    },
   })
   await namespace.create('/api/v1', 'services', { metadata: { name: 'postgres' }, spec: { selector: labels, ports: [{ port: 5432 }] } })
   await namespace.create('/api/v1', 'secrets', {
     metadata: { name: 'mcpgateway-postgres' },
-    stringData: { url: 'postgres://gateway:test@postgres/postgres?sslmode=disable' },
+    stringData: {
+      url: 'postgres://gateway:test@postgres/postgres?sslmode=verify-full&sslrootcert=/etc/postgres/ca.crt',
+      'ca.crt': postgresCertificate.certificate,
+    },
   })
 }
 
@@ -212,12 +229,19 @@ describe('the production overlay', () => {
         .toSorted()
     const { rules } = (await namespace.get<{ rules: Rule[] }>(rbac, 'roles/mcpgateway')) ?? { rules: [] }
     expect(rights(rules)).toEqual(rights(documented))
+    // What the cluster lets an account do, by whatever binding.
     const mayDo = async (account: string): Promise<string[]> => {
       const listed = await kubectl('auth', 'can-i', '--list', '--no-headers', `--as=system:serviceaccount:${namespace.name}:${account}`)
       // What everybody may: ask for its own rights, and read what the server says of itself.
-      return listed.split('\n').filter((line) => line.trim() !== '' && !/^(selfsubject|\s)/.test(line))
+      const lines = listed.split('\n').filter((line) => line.trim() !== '' && !/^(selfsubject|\s)/.test(line))
+      return lines
+        .flatMap((line) => {
+          const [, resource = '', group = '', verbs = ''] = /^([\w/]+)\.?(\S*) +\[\] +\[\] +\[(.*)\]$/.exec(line) ?? [line, line]
+          return verbs.split(' ').map((verb) => `${verb} ${group}/${resource}`)
+        })
+        .toSorted()
     }
-    expect((await mayDo('mcpgateway-sa')).length).toBeGreaterThan(0)
+    expect(await mayDo('mcpgateway-sa')).toEqual(rights(documented))
     expect(await mayDo('toolgateway-sa')).toEqual([])
     expect(await mayDo('workload-sa')).toEqual([])
     const [toolGateway] = (await pods('tool-gateway')) as [Pod]

@@ -8,7 +8,7 @@ const images = [
     file: 'test/kubernetes/fixtures/contract-server.Dockerfile',
   },
   { references: ['echo:1.0.0'], context: 'packages/testkit/src', file: 'test/kubernetes/fixtures/echo.Dockerfile' },
-  { references: ['postgres:1.0.0'], context: 'test/kubernetes/fixtures', file: 'test/kubernetes/fixtures/postgres.Dockerfile' },
+  { references: ['postgres:1.1.0'], context: 'test/kubernetes/fixtures', file: 'test/kubernetes/fixtures/postgres.Dockerfile' },
   ...projectImages,
 ]
 
