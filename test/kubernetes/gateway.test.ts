@@ -88,6 +88,23 @@ describe('a gateway on a cluster', () => {
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
   })
 
+  test('an adapter that moves to an endpoint leaves nothing of itself on the cluster, and comes back', async () => {
+    await gateway.api('POST', '/adapters', adapter('moving'))
+    await namespace.eventually(async () => ((await objects()).length > 0 ? true : undefined))
+    const moved = await gateway.api('PATCH', '/adapters/moving', {
+      imageName: null,
+      imageVersion: null,
+      endpoint: 'http://127.0.0.1:9/mcp',
+    })
+    expect(moved.status).toBe(200)
+    await gateway.untilStatus('moving', ({ replicaStatus }) => replicaStatus === 'External')
+    await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
+    await gateway.api('PATCH', '/adapters/moving', { endpoint: null, imageName: 'mcp-example', imageVersion: '1.0.0' })
+    expect(await whereAmI(await connected('moving'))).toBe('moving-0')
+    await gateway.api('DELETE', '/adapters/moving')
+    await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
+  })
+
   test('a session stays with its replica while others come and go, and ends with 404 when its own is replaced', async () => {
     await gateway.api('POST', '/adapters', adapter('sticky', { replicaCount: 2 }))
     await healthy('sticky')

@@ -268,6 +268,30 @@ describe('a server elsewhere', () => {
     expect((await mcp(outer, {}, '?do=echo&tag=through')).body.toString()).toBe(ping)
   })
 
+  test('gets nothing of a client that has gone while it was asked for its era', async () => {
+    let asked = (): void => undefined
+    const asking = new Promise<void>((resolve) => (asked = resolve))
+    let release = (): void => undefined
+    const name = await register(
+      address((request, response, body) => {
+        if (!body.includes('server/discover')) return modern(request, response, body)
+        release = () => modern(request, response, body)
+        asked()
+      }),
+    )
+    const client = new AbortController()
+    const { headers, body } = modernRequest('tools/call', { name: 'pay', arguments: {} })
+    const gone = expect(gateway.start(`/adapters/${name}/mcp`, { headers, body }, client.signal)).rejects.toThrow()
+    await asking
+    client.abort()
+    await gone
+    // By when this is answered, the gateway has heard of the end before it.
+    await gateway.send('/healthz', { method: 'GET' })
+    release()
+    await expect.poll(() => gateway.requests(name)).toMatchObject([{ status: 499, error: 'client_closed_request' }])
+    expect(seen.map((request) => request.body.includes('"pay"'))).toEqual([false])
+  })
+
   test('that nobody finds is told so, without a word of the network', async () => {
     for (const endpoint of ['http://127.0.0.1:9/mcp', 'http://no-such-host.invalid/mcp']) {
       const name = await register(endpoint)

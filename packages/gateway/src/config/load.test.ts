@@ -97,6 +97,14 @@ describe('configuration', () => {
     expect(mistakesOf({ environment: { MCPGW_SESSIONS_KEYS: 'c2hvcnQ=' } })[0]).toMatch(/32 bytes/)
   })
 
+  test('networks of endpoints that are none are named, for all and for tools', () => {
+    const environment = { MCPGW_ENDPOINT_NETWORKS: '10.0.0.0/8,10.0.0.0/33', MCPGW_TOOLS_ENDPOINT_NETWORKS: 'here' }
+    expect(mistakesOf({ environment })).toEqual([
+      expect.stringMatching(/^endpointNetworks\.1: .*10\.0\.0\.0\/33/),
+      expect.stringMatching(/^tools\.endpointNetworks\.0: .*here/),
+    ])
+  })
+
   test('peers that come and go need a cluster, a name and the key of all, and are no list besides', () => {
     const environment = { MCPGW_CLUSTER_PEERS_SERVICE: 'peers', MCPGW_CLUSTER_PEERS: '{"a":"http://a:8000"}' }
     expect(mistakesOf({ environment }).join('\n')).toMatch(

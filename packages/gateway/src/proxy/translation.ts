@@ -136,7 +136,7 @@ export class Translation {
   }
 
   /** Asks the server which era it speaks, never with a call of a client, and not twice at once. */
-  #ask({ resource, principal, fail }: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
+  #ask({ resource, principal, response, fail }: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
     const server = this.#server(resource)
     const known = this.#known(resource)?.era
     if (known !== undefined) return decide(known)
@@ -144,7 +144,8 @@ export class Translation {
       Object.assign(server, { probing: undefined, era, probedAt: this.#options.now() })
       return era
     })
-    server.probing.then(decide).catch(fail)
+    // A client that has gone meanwhile tells nobody any more.
+    server.probing.then((era) => (response.destroyed ? fail(new GatewayError('client_closed_request')) : decide(era))).catch(fail)
   }
 
   #modern({ resource, principal, body, request, response }: Crossing): void {
