@@ -112,6 +112,12 @@ async function eachCaller(path: string, look: (caller: Caller) => Promise<void>)
   }
 }
 
+/** What the SBOM of a pod's image lists. */
+async function packagesIn(pod: string): Promise<string[]> {
+  const names = "console.log(JSON.stringify(require('/app/sbom.json').components.map(({ name }) => name)))"
+  return JSON.parse(await inNamespace('exec', pod, '--', 'node', '-e', names)) as string[]
+}
+
 const mcpExample = { name: 'mcp-example', imageName: 'mcp-example', imageVersion: '1.0.0', description: 'test' }
 const weather = {
   name: 'weather',
@@ -214,6 +220,10 @@ describe('the local deployment', () => {
     for (const [name, environment] of Object.entries(servers))
       expect((await api('POST', '/adapters', bridged(name, environment))).status).toBe(201)
     await eachCaller('/adapters/remote/mcp', async ({ call }) => expect(await call('add', { a: 1, b: 2 })).toBe('3'))
+    const starters = ['node', 'npm', 'npx', 'uv', 'uvx', 'python3', 'git', 'tini']
+    const look = `id -u; for each in ${starters.join(' ')}; do command -v $each | sed 's,.*/,,'; done`
+    expect((await inNamespace('exec', 'remote-0', '--', 'sh', '-c', look)).split('\n')).toEqual(['1100', ...starters])
+    for (const pod of ['remote-0', 'mcpgateway-0', 'toolgateway-0']) expect(await packagesIn(pod)).toContain('undici')
     await eachCaller('/adapters/everything/mcp', async ({ call }) => expect(await call('echo', { message: 'hello' })).toContain('hello'))
     await eachCaller('/adapters/time/mcp', async ({ call }) =>
       expect(await call('get_current_time', { timezone: 'Asia/Tokyo' })).toContain('Asia/Tokyo'),
