@@ -87,8 +87,9 @@ export async function openApp({ config, log, environment, version, signal }: App
       }),
     )
     const routes = parts.use(await RouteTable.open(store))
-    const loopback = config.identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
-    const apiKeys = parts.use(await ApiKeys.open({ collection: store.apiKeys, log, now: () => Date.now(), tellUseMs: 60_000 }))
+    const development = config.identity.mode === 'development'
+    const loopback = development ? ['127.0.0.0/8', '::1'] : []
+    const apiKeys = parts.use(await ApiKeys.open({ collection: store.apiKeys, log, now: () => Date.now(), development, tellUseMs: 60_000 }))
     const networks = config.endpointNetworks ?? loopback
     const endpointRules = {
       adapter: { policy: createAddressPolicy(networks), setting: 'endpointNetworks' },
@@ -197,7 +198,7 @@ export async function openApp({ config, log, environment, version, signal }: App
           endpoints: endpointRules,
           checks,
           access: accessRules(config.access, {
-            development: config.identity.mode === 'development',
+            development,
             anonymous: config.identity.allowAnonymous,
           }),
           now: () => new Date(),

@@ -293,7 +293,7 @@ describe('the end of an API key', () => {
 
 describe('the copy of all keys in memory', () => {
   /** A table over a store of its own, with one key in it. */
-  async function opened(spec: Partial<ApiKey['spec']> = {}, clock = { now: Date.now() }) {
+  async function opened(spec: Partial<ApiKey['spec']> = {}, clock = { now: Date.now() }, development = true) {
     const file = join(gateway.dataDir, `${newName()}.db`)
     const store = openSqliteStore({ file, pollMs: 5 })
     const { id, text, digest } = newApiKey()
@@ -304,6 +304,7 @@ describe('the copy of all keys in memory', () => {
       collection: store.apiKeys,
       log: pino({ level: 'silent' }),
       now: () => clock.now,
+      development,
       tellUseMs: 20,
     })
     keys.onEnd(() => (ended.times += 1))
@@ -319,6 +320,12 @@ describe('the copy of all keys in memory', () => {
     all.authenticate()
     clock.now += 1
     expect(all.authenticate).toThrow(/expired/)
+    await all.keys[Symbol.asyncDispose]()
+  })
+
+  test('refuses a key that somebody made who was whoever he said, where callers have to show who they are', async () => {
+    await using all = await opened({ roles: ['mcp.admin'] }, undefined, false)
+    expect(all.authenticate).toThrow(/development identity/)
     await all.keys[Symbol.asyncDispose]()
   })
 

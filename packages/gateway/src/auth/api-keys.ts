@@ -6,11 +6,14 @@ import { hasRole, type Principal } from '../core/principal.ts'
 import { follow } from '../store/follow.ts'
 import type { Collection } from '../store/store.ts'
 import type { Log } from '../telemetry/log.ts'
+import { developmentIssuer } from './development.ts'
 
 export interface ApiKeysOptions {
   readonly collection: Collection<ApiKey>
   readonly log: Log
   readonly now: () => number
+  /** Whether callers are whoever they say. Only there do keys count that were made so: elsewhere nobody would have vouched for their owners and roles. */
+  readonly development: boolean
   /** How often the store is told which keys were used. */
   readonly tellUseMs: number
 }
@@ -60,6 +63,8 @@ export class ApiKeys implements AsyncDisposable {
     if (id === undefined) throw refused('The API key is not whole, or has a typing mistake: its checksum does not fit.')
     const known = this.#known.get(id)
     if (known === undefined || !timingSafeEqual(digestOf(text), known.digest)) throw refused('The API key is not known, or was revoked.')
+    if (known.principal.issuer === developmentIssuer && !this.#options.development)
+      throw refused('The API key was made with development identity, which counts for nothing here.')
     const now = this.#options.now()
     if (now >= known.endsAt) throw refused('The API key has expired.')
     known.usedAt = now

@@ -3,9 +3,10 @@ import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { unprintable } from './claims.ts'
 
-const issuer = 'development'
+/** Who vouches for callers that say who they are. */
+export const developmentIssuer = 'development'
 const defaultRoles = ['mcp.dev'] as const
-const nobodySaid: Principal = Object.freeze({ id: 'dev', issuer, name: 'dev', roles: defaultRoles })
+const nobodySaid: Principal = Object.freeze({ id: 'dev', issuer: developmentIssuer, name: 'dev', roles: defaultRoles })
 
 /**
  * Development identity, as the original has it: the caller says who it is in `X-Dev-UserId`, `X-Dev-Name`, `X-Dev-Roles`
@@ -19,7 +20,7 @@ export function authenticateDevelopment({ headers }: IncomingMessage): Principal
   const userId = text(id, 'X-Dev-UserId') || 'dev'
   return {
     id: userId,
-    issuer,
+    issuer: developmentIssuer,
     name: text(name, 'X-Dev-Name') || userId,
     roles: roles === undefined ? defaultRoles : distinct(text(roles, 'X-Dev-Roles').split(',')),
   }
