@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { openApiDocument } from '@mcp-gateway/contract'
 import { IdentityProvider } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -19,6 +20,7 @@ import { modernRequest } from './fixtures/mcp-requests.ts'
 const audience = 'mcp-gateway'
 const accounts = {
   owner: { roles: ['mcp.engineer'] },
+  keeper: { roles: ['mcp.keeper'] },
   reader: { roles: ['mcp.reader'] },
   stranger: { roles: ['other'] },
   admin: { roles: ['mcp.admin'] },
@@ -45,6 +47,7 @@ const callers = {
   stranger: () => provider.token('stranger'),
   reader: () => provider.token('reader'),
   owner: () => provider.token('owner'),
+  'a holder of a role of its owners': () => provider.token('keeper'),
   admin: () => provider.token('admin'),
   'an API key of the owner': async () => ownersKey.key,
   'a revoked API key': async () => revokedKey,
@@ -57,6 +60,8 @@ interface Route {
   readonly send: (headers: Record<string, string>) => Promise<{ status: number; headers: Record<string, unknown>; body: Buffer }>
   /** What each kind of person gets, or what everybody gets where nobody is asked who calls. The other callers are nobody to a route that asks. */
   readonly expected: Readonly<Record<Known, Outcome>> | Outcome
+  /** What a holder of one of `ownerRoles` gets, when it is not what the owner gets. */
+  readonly keeper?: Outcome
   /** What an API key gets, when it is not what its owner gets. */
   readonly key?: Outcome
   /** What the anonymous caller gets, when it may use what the route is for. */
@@ -66,7 +71,8 @@ interface Route {
 type Outcome = number | string
 
 const json = { 'content-type': 'application/json' }
-const definition = () => ({ imageName: 'scripted', imageVersion: '1', replicaCount: 0, requiredRoles: ['mcp.reader'] })
+const roles = { requiredRoles: ['mcp.reader'], ownerRoles: ['mcp.keeper'] }
+const definition = () => ({ imageName: 'scripted', imageVersion: '1', replicaCount: 0, ...roles })
 const unseen = { stranger: '404 not_found' }
 const seen = { ...unseen, reader: 200, owner: 200, admin: 200 }
 const owned = { ...unseen, reader: '403 forbidden', owner: 200, admin: 200 }
@@ -83,7 +89,7 @@ async function fresh(): Promise<string> {
 
 async function freshTool(): Promise<string> {
   const name = `t${randomUUID().slice(0, 8)}`
-  const body = JSON.stringify({ ...toolOf(name), requiredRoles: ['mcp.reader'] })
+  const body = JSON.stringify({ ...toolOf(name), ...roles })
   const { status } = await gateway.send('/tools', { headers: { ...gateway.credentials, ...json }, body })
   expect(status).toBe(201)
   return name
@@ -96,7 +102,7 @@ async function freshSecret(): Promise<string> {
   return name
 }
 
-const secretOf = (name: string) => JSON.stringify({ name, value: 'hidden', requiredRoles: ['mcp.reader'] })
+const secretOf = (name: string) => JSON.stringify({ name, value: 'hidden', ...roles })
 
 async function newKey(): Promise<{ id: string; key: string }> {
   const body = JSON.stringify({ name: 'robot', roles: ['mcp.engineer'] })
@@ -108,24 +114,33 @@ async function newKey(): Promise<{ id: string; key: string }> {
 const toolOf = (name: string) => ({ name, endpoint: 'http://127.0.0.1:9/score', toolDefinition: { tool: { name } } })
 
 const kinds = [
-  { kind: 'adapters', make: fresh, body: (name: string) => ({ name, ...definition() }), restarted: { owner: 202, admin: 202 } },
+  {
+    kind: 'adapters',
+    make: fresh,
+    body: (name: string) => ({ name, ...definition() }),
+    restarted: { owner: 202, admin: 202 },
+    // Nothing runs.
+    logged: { owner: '404 not_found', admin: '404 not_found' },
+  },
   {
     kind: 'tools',
     make: freshTool,
-    body: (name: string) => ({ ...toolOf(name), requiredRoles: ['mcp.reader'] }),
+    body: (name: string) => ({ ...toolOf(name), ...roles }),
     // It is served elsewhere.
     restarted: { owner: '409 runs_elsewhere', admin: '409 runs_elsewhere' },
+    logged: { owner: '409 runs_elsewhere', admin: '409 runs_elsewhere' },
   },
 ]
 
 const routes: readonly Route[] = [
-  ...kinds.flatMap(({ kind, make, body, restarted }): Route[] => {
+  ...kinds.flatMap(({ kind, make, body, restarted, logged }): Route[] => {
     const newName = () => `n${randomUUID().slice(0, 8)}`
     return [
       { name: `GET /${kind}`, expected: everybody, send: (headers) => gateway.send(`/${kind}`, { method: 'GET', headers }) },
       {
         name: `POST /${kind}`,
         expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 201, admin: 201 },
+        keeper: '403 forbidden',
         send: (headers) => gateway.send(`/${kind}`, { headers: { ...headers, ...json }, body: JSON.stringify(body(newName())) }),
       },
       {
@@ -140,8 +155,7 @@ const routes: readonly Route[] = [
       },
       {
         name: `GET /${kind}/{name}/logs`,
-        // Nothing runs.
-        expected: { ...unseen, reader: '403 forbidden', owner: '404 not_found', admin: '404 not_found' },
+        expected: { ...owned, ...logged },
         send: async (headers) => gateway.send(`/${kind}/${await make()}/logs`, { method: 'GET', headers }),
       },
       {
@@ -172,12 +186,14 @@ const routes: readonly Route[] = [
       {
         name: `PUT /${kind}/{name}/offer`,
         expected: owned,
+        keeper: '403 forbidden',
         send: async (headers) =>
           gateway.send(`/${kind}/${await make()}/offer`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
       },
       {
         name: `DELETE /${kind}/{name}/offer`,
         expected: { ...owned, owner: 204, admin: 204 },
+        keeper: '403 forbidden',
         send: async (headers) => {
           const offer = `/${kind}/${await make()}/offer`
           const { status } = await gateway.send(offer, {
@@ -216,17 +232,20 @@ const routes: readonly Route[] = [
   {
     name: 'GET /api-keys/{id}',
     expected: { stranger: '404 not_found', reader: '404 not_found', owner: 200, admin: 200 },
+    keeper: '404 not_found',
     send: (headers) => gateway.send(`/api-keys/${ownersKey.id}`, { method: 'GET', headers }),
   },
   {
     name: 'DELETE /api-keys/{id}',
     expected: { stranger: '404 not_found', reader: '404 not_found', owner: 204, admin: 204 },
+    keeper: '404 not_found',
     key: '403 forbidden',
     send: async (headers) => gateway.send(`/api-keys/${(await newKey()).id}`, { method: 'DELETE', headers }),
   },
   {
     name: 'PATCH /api-keys/{id}',
     expected: { stranger: '404 not_found', reader: '404 not_found', owner: 200, admin: 200 },
+    keeper: '404 not_found',
     key: '403 forbidden',
     send: (headers) =>
       gateway.send(`/api-keys/${ownersKey.id}`, {
@@ -343,6 +362,7 @@ const openRoutes: readonly Route[] = [
   ...['', '/status', '/logs'].map((rest): Route => ({
     name: `GET /adapters/{name}${rest} of one that is open to the anonymous caller`,
     expected: { ...unseen, reader: '404 not_found', owner: 200, admin: 200 },
+    keeper: '404 not_found',
     send: (headers) => gateway.send(`/adapters/${opened}${rest}`, { method: 'GET', headers }),
   })),
 ]
@@ -370,7 +390,7 @@ async function open(allowAnonymous: boolean, sessions = {}): Promise<void> {
     },
   })
   gateway.credentials = { authorization: `Bearer ${await provider.token('owner')}` }
-  shared = await gateway.register({ requiredRoles: ['mcp.reader'] })
+  shared = await gateway.register(roles)
   if (allowAnonymous) opened = await gateway.register({ anonymous: true })
   ownersKey = await newKey()
   const revoked = await newKey()
@@ -378,13 +398,25 @@ async function open(allowAnonymous: boolean, sessions = {}): Promise<void> {
   await gateway.send(`/api-keys/${revoked.id}`, { method: 'DELETE', headers: gateway.credentials })
 }
 
-function expectedOf({ expected, anonymous, key }: Route, caller: Caller): Outcome {
+function expectedOf({ expected, anonymous, keeper, key }: Route, caller: Caller): Outcome {
   if (typeof expected !== 'object') return expected
   if (caller === 'stranger' || caller === 'reader' || caller === 'owner' || caller === 'admin') return expected[caller]
+  if (caller === 'a holder of a role of its owners') return keeper ?? expected.owner
   if (caller === 'an API key of the owner') return key ?? expected.owner
   if (caller === 'nobody') return anonymous ?? '401 unauthenticated'
   return caller === 'a token without the scope' ? '403 insufficient_scope' : '401 unauthenticated'
 }
+
+test('the table has every route of the API', () => {
+  const { paths } = openApiDocument('0.0.0') as { paths: Record<string, object> }
+  const verbs = ['get', 'put', 'post', 'patch', 'delete']
+  const described = Object.entries(paths).flatMap(([path, operations]) =>
+    verbs.filter((verb) => verb in operations).map((verb) => `${verb.toUpperCase()} ${path}`),
+  )
+  expect(described.length).toBeGreaterThan(30)
+  const names = new Set(routes.map(({ name }) => name))
+  expect(described.filter((route) => !names.has(route))).toEqual([])
+})
 
 describe.each([
   { where: 'must be somebody', allowAnonymous: false, at: routes },
