@@ -6,7 +6,7 @@ import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
 import type { Lease } from 'kubernetes-types/coordination/v1.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Adapter, Resource } from '../../packages/gateway/src/core/resource.ts'
-import { startReconciler } from '../../packages/gateway/src/reconcile/reconciler.ts'
+import { startReconciler, type Reconciler } from '../../packages/gateway/src/reconcile/reconciler.ts'
 import { renderWorkload } from '../../packages/gateway/src/reconcile/render.ts'
 import type { Runtime } from '../../packages/gateway/src/runtime/runtime.ts'
 import type { SecretSources } from '../../packages/gateway/src/secrets/sources.ts'
@@ -36,7 +36,7 @@ afterAll(async () => {
 class WriteSide implements AsyncDisposable {
   readonly wire: Wire
   readonly runtime: Runtime
-  readonly #reconciler: AsyncDisposable
+  readonly #reconciler: Reconciler
 
   private constructor(wire: Wire, runtime: Runtime) {
     this.wire = wire
@@ -54,6 +54,10 @@ class WriteSide implements AsyncDisposable {
   static async open(): Promise<WriteSide> {
     const wire = await Wire.to(namespace.api.server)
     return new WriteSide(wire, await namespace.openRuntime({ kubeconfig: namespace.kubeconfigBy(wire.url), leaseSeconds: 4 }))
+  }
+
+  problem(name: string): string | undefined {
+    return this.#reconciler.problem(name)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -100,6 +104,14 @@ describe('gateways that share a store and a cluster', () => {
     await namespace.eventually(async () => ((await statefulSet('one'))?.spec?.replicas === 0 ? true : undefined))
     await namespace.delete('/apis/apps/v1', 'statefulsets/one')
     await namespace.eventually(() => statefulSet('one'))
+    expect(await holder()).toBe(firstHolder)
+
+    // What the one has met, the other tells.
+    await namespace.create('/api/v1', 'services', { metadata: { name: 'taken-service' }, spec: { ports: [{ port: 1 }] } })
+    await store.create(adapter('taken'))
+    await expect.poll(() => second.problem('taken')).toMatch(/Service 'taken-service' .* was not made by this gateway/)
+    await namespace.delete('/api/v1', 'services/taken-service')
+    await expect.poll(() => second.problem('taken')).toBeUndefined()
     expect(await holder()).toBe(firstHolder)
 
     // Cut off, it must stop writing before anybody else begins.

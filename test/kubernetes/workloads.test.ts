@@ -361,7 +361,11 @@ describe('what the cluster refuses', () => {
     }
     const wanted = workload({ replicas: 2 })
     const allowed = await open({ kubeconfig: await bind('allowed', role.rules) })
-    for await (const term of allowed.terms(signal, () => undefined)) {
+    for await (const term of allowed.terms(
+      signal,
+      () => undefined,
+      () => new Map(),
+    )) {
       expect(term.aborted).toBe(false)
       break
     }

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
-import type { Runtime } from '../runtime/runtime.ts'
+import type { Problems, Runtime } from '../runtime/runtime.ts'
 import { usersOf } from '../secrets/users.ts'
 import { runsHere } from './render.ts'
 import { each } from '../store/each.ts'
@@ -28,7 +28,7 @@ export interface ReconcilerOptions {
 export interface Reconciler extends AsyncDisposable {
   /** Looks at one name now. */
   nudge(name: string): void
-  /** Why the last attempt for a name failed, if it did. */
+  /** Why the last attempt for a name failed, if it did, here or at the gateway that writes. */
   problem(name: string): string | undefined
 }
 
@@ -48,8 +48,13 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   const stop = new AbortController()
   let term: Term | undefined
   let idle: string | undefined
+  let ofWriter: Problems = new Map()
   const working = (async () => {
-    for await (const signal of options.runtime.terms(stop.signal, (problem) => (idle = problem))) {
+    const report = (problem: string | undefined, others: Problems): void => {
+      idle = problem
+      ofWriter = others
+    }
+    for await (const signal of options.runtime.terms(stop.signal, report, () => term?.problems() ?? new Map())) {
       term = startTerm(options, signal)
       await term.ended
       term = undefined
@@ -58,7 +63,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   return {
     // Who does not write need not know: who does hears of it from the store.
     nudge: (name) => term?.nudge(name),
-    problem: (name) => term?.problem(name) ?? idle,
+    problem: (name) => (term?.problems() ?? ofWriter).get(name) ?? idle,
     async [Symbol.asyncDispose]() {
       stop.abort()
       await working
@@ -66,7 +71,8 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   }
 }
 
-interface Term extends Pick<Reconciler, 'nudge' | 'problem'> {
+interface Term extends Pick<Reconciler, 'nudge'> {
+  problems(): Problems
   readonly ended: Promise<void>
 }
 
@@ -193,7 +199,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   lookAtAll()
   return {
     nudge,
-    problem: (name) => keys.get(name)?.problem,
+    problems: () => new Map([...keys].flatMap(([name, { problem }]) => (problem === undefined ? [] : [[name, problem] as const]))),
     ended: Promise.all([follow(changedNames), follow(usersOfChangedSecrets)]).then(async () => {
       clearInterval(timer)
       clearTimeout(again)

@@ -105,7 +105,11 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
     test('whoever writes is given a term, which ends when it is told to stop', async () => {
       const stop = new AbortController()
       const terms: AbortSignal[] = []
-      for await (const term of runtime.terms(stop.signal, () => undefined)) {
+      for await (const term of runtime.terms(
+        stop.signal,
+        () => undefined,
+        () => new Map(),
+      )) {
         expect(term.aborted).toBe(false)
         terms.push(term)
         stop.abort()

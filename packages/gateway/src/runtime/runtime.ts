@@ -21,6 +21,9 @@ export interface LogQuery {
   readonly container?: string
 }
 
+/** Why workloads are not as they are wanted, by their names. */
+export type Problems = ReadonlyMap<string, string>
+
 /**
  * Where workloads run. The reconciler alone calls the write side (`apply`, `remove`), one call at a time per name.
  * Level-triggered: `apply` says what must be true, not what changed, and may be repeated at any time.
@@ -32,9 +35,14 @@ export interface Runtime extends AsyncDisposable {
 
   /**
    * The times in which this process is the one that writes, of all that share the runtime: a signal for each, aborted when it is over. Who has
-   * ended its work asks for the next. It ends when `signal` aborts. `report` is told why there is none now, or that there is.
+   * ended its work asks for the next. It ends when `signal` aborts. `report` is told why there is none now, or that there is, and what whoever
+   * writes meanwhile has met, which is what `problems` gives there: a few seconds old, and not all of it when there is very much.
    */
-  terms(signal: AbortSignal, report: (problem: string | undefined) => void): AsyncIterable<AbortSignal>
+  terms(
+    signal: AbortSignal,
+    report: (problem: string | undefined, ofWriter: Problems) => void,
+    problems: () => Problems,
+  ): AsyncIterable<AbortSignal>
   /** Calls back with the name of a workload of which something was changed or removed, by whomever, until the returned function is called. */
   onDrift(listener: (name: string) => void): () => void
   /** Takes up desired state and returns once it is accepted (not once it is ready). A workload of another uid under the same name is removed first. */

@@ -56,9 +56,10 @@ class KubernetesRuntime implements Runtime {
     this.#writer = new Writer({ api, settings, view, changed: (name, signal) => directory.changed(name, signal) })
   }
 
-  terms(signal: AbortSignal, report: (problem: string | undefined) => void): AsyncIterable<AbortSignal> {
+  terms(...[signal, report, problems]: Parameters<Runtime['terms']>): AsyncIterable<AbortSignal> {
     const { namespace, installation, leaseSeconds } = this.#settings
-    const lease = { api: this.#api, namespace, name: installation, holder: this.#holder, durationSeconds: leaseSeconds, log: this.#log }
+    const [api, log, holder] = [this.#api, this.#log, this.#holder]
+    const lease = { api, namespace, name: installation, holder, durationSeconds: leaseSeconds, problems, log }
     return leaseTerms(lease, signal, report)
   }
 

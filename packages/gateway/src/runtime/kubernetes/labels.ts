@@ -30,6 +30,8 @@ export const annotation = {
   history: 'adapter/history',
   /** A digest of the environment, so that a change of it rolls. */
   environment: 'adapter/environment',
+  /** Of a Lease: what its holder has met, for the others to tell. JSON. */
+  problems: 'adapter/problems',
   /** When all pods were last asked to be replaced, as `kubectl rollout restart` has it in an annotation of its own. */
   restartedAt: 'adapter/restarted-at',
 } as const

@@ -1,8 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Lease } from 'kubernetes-types/coordination/v1.js'
+import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { Log } from '../../telemetry/log.ts'
+import type { Problems } from '../runtime.ts'
 import { KubernetesError, type KubernetesApi } from './api.ts'
 import { collection } from './kinds.ts'
+import { annotation } from './labels.ts'
 
 export interface LeaseOptions {
   readonly api: KubernetesApi
@@ -12,18 +15,20 @@ export interface LeaseOptions {
   readonly holder: string
   /** After so long without a renewal, somebody else may take it. */
   readonly durationSeconds: number
+  /** What the holder has met. It stands in the Lease, which the others look at anyway. */
+  readonly problems: () => Problems
   readonly log: Log
 }
 
 /**
  * The terms in which we hold a Lease, as client-go's leader election has them: one holds it and renews it, the others take it once it has not changed for its
  * duration, by their own clocks. A term ends well before that when it can not be renewed, so that no two write at a time.
- * `report` is told why there is no term, and that there is one.
+ * `report` is told why there is no term, and that there is one, or what the holder has met.
  */
 export async function* leaseTerms(
   options: LeaseOptions,
   signal: AbortSignal,
-  report: (problem: string | undefined) => void,
+  report: (problem: string | undefined, ofWriter: Problems) => void,
 ): AsyncGenerator<AbortSignal> {
   const retryMs = (options.durationSeconds * 1000) / 4
   const others = new Observed()
@@ -31,10 +36,10 @@ export async function* leaseTerms(
     let held: Lease | undefined
     try {
       held = await acquire(options, others, signal)
-      report(undefined)
+      report(undefined, held === undefined ? others.problems : new Map())
     } catch (error) {
       if (signal.aborted) return
-      report(error instanceof Error ? error.message : String(error))
+      report(error instanceof Error ? error.message : String(error), new Map())
     }
     if (held === undefined) {
       await sleep(retryMs * (0.75 + Math.random() / 2), undefined, { signal }).catch(() => undefined)
@@ -55,8 +60,9 @@ export async function* leaseTerms(
   }
 }
 
-/** When a Lease of somebody else was last seen to change. */
+/** What a Lease of somebody else says, and when it was last seen to change. */
 class Observed {
+  problems: Problems = new Map()
   #version: string | undefined
   #at = 0
 
@@ -66,6 +72,7 @@ class Observed {
     if (version !== this.#version) {
       this.#version = version
       this.#at = performance.now()
+      this.problems = problemsIn(lease)
     }
     return performance.now() - this.#at
   }
@@ -102,7 +109,8 @@ async function renew(options: LeaseOptions, first: Lease, everyMs: number, term:
     await sleep(everyMs, undefined, { signal: ended }).catch(() => undefined)
     const begun = performance.now()
     try {
-      held = await write(options, { ...held, spec: spec(options, held.spec?.leaseTransitions ?? 0) }, ended)
+      const metadata = annotated(held.metadata, options.problems())
+      held = await write(options, { ...held, metadata, spec: spec(options, held.spec?.leaseTransitions ?? 0) }, ended)
       clearTimeout(watchdog)
       watchdog = setTimeout(() => term.abort(), deadlineMs - (performance.now() - begun))
     } catch (error) {
@@ -118,6 +126,23 @@ async function renew(options: LeaseOptions, first: Lease, everyMs: number, term:
 async function release(options: LeaseOptions, held: Lease): Promise<void> {
   const freed = { ...held, spec: { ...held.spec, holderIdentity: '' } }
   await write(options, freed, AbortSignal.timeout(2000)).catch(() => undefined)
+}
+
+/** As many as fit: annotations are 256 KiB at most, all together. */
+function annotated(metadata: ObjectMeta | undefined, problems: Problems): ObjectMeta {
+  let left = 100_000
+  const fitting = [...problems].filter(([name, problem]) => (left -= 3 * (name.length + problem.length)) > 0)
+  return { ...metadata, annotations: { ...metadata?.annotations, [annotation.problems]: JSON.stringify(Object.fromEntries(fitting)) } }
+}
+
+/** Nothing when somebody has spoilt it. */
+function problemsIn({ metadata }: Lease): Problems {
+  try {
+    const found = JSON.parse(metadata?.annotations?.[annotation.problems] ?? '{}') as unknown
+    return new Map(Object.entries(found ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+  } catch {
+    return new Map()
+  }
 }
 
 function write({ api, namespace, name }: LeaseOptions, lease: Lease, signal: AbortSignal): Promise<Lease> {
