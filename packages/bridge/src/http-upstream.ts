@@ -96,6 +96,14 @@ class HttpExchange implements Dispatcher.DispatchHandler {
   onError(error: Error): void {
     if (this.#over) return
     this.#over = true
-    this.#answer.end({ message: `The server could not be reached or broke off: ${error.message}`, unsent: !this.#sent })
+    this.#answer.end({ message: reasonOf(error, this.#sent), unsent: !this.#sent })
   }
+}
+
+/** Why there is no whole answer. Messages of the system and of undici name hosts and ports, which are nobody's business. */
+function reasonOf({ code, name, message }: NodeJS.ErrnoException, sent: boolean): string {
+  if (code === 'UND_ERR_HEADERS_TIMEOUT') return 'The server did not answer in time.'
+  // Who connects for us may have said it for people already.
+  if (code !== undefined && /^[a-z]/.test(code)) return message
+  return sent ? `The server broke off, or its answer is not HTTP (${code ?? name}).` : `The server could not be reached (${code ?? name}).`
 }

@@ -66,6 +66,7 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
     })
     script(each, response)
   })
+  const server = open.at(-1)
   const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: 50 })
   const translator = new Translator({
     upstream: () => ({ pool, path: '/mcp', headers: [] }),
@@ -102,7 +103,7 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
       signal: signal ?? null,
     })
   const said = (method: string): Got[] => got.filter(({ message }) => message.method === method)
-  return { got, said, pool, post, url }
+  return { got, said, pool, post, url, stopServer: () => server?.close() }
 }
 
 type World = Awaited<ReturnType<typeof setUp>>
@@ -248,12 +249,19 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(messages).toEqual([failure(expect.stringContaining(said))])
   })
 
+  test('gets an error that tells no address when the server can not be reached', async () => {
+    const world = await setUp(legacy((_got, response) => json(response, 200, { id: 1, result: {} })))
+    expect(await messagesOf(await ask(world))).toHaveLength(1)
+    world.stopServer()
+    expect(await messagesOf(await ask(world))).toEqual([failure('The server could not be reached (ECONNREFUSED).')])
+  })
+
   test('gets an error when the server does not answer in time', async () => {
     const world = await setUp(
       legacy(() => undefined),
       { answerTimeoutMs: 1000 },
     )
-    expect(await messagesOf(await ask(world))).toEqual([failure(expect.stringContaining('Headers Timeout Error'))])
+    expect(await messagesOf(await ask(world))).toEqual([failure('The server did not answer in time.')])
   })
 
   test('cancels at the server by leaving', async () => {
@@ -335,7 +343,7 @@ describe('a modern client of a legacy HTTP server', () => {
   test('gets an error when there is no way to the server any more', async () => {
     const world = await setUp(legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })))
     await world.pool.destroy()
-    expect(await messagesOf(await ask(world))).toEqual([failure(expect.stringContaining('destroyed'))])
+    expect(await messagesOf(await ask(world))).toEqual([failure(expect.stringContaining('UND_ERR_DESTROYED'))])
   })
 
   test('hears nothing of what a server that does not initialize says', async () => {
@@ -472,12 +480,12 @@ describe('a legacy client of a modern HTTP server', () => {
   test('gets an error when there is no way to the server any more', async () => {
     const { call, pool } = await connect(({ message }, response) => json(response, 200, { id: message.id, result }))
     await pool.destroy()
-    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining('destroyed'))])
+    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining('UND_ERR_DESTROYED'))])
   })
 
   test('gets an error when the server does not answer in time', async () => {
     const { call } = await connect(() => undefined, { answerTimeoutMs: 1000 })
-    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining('Headers Timeout Error'))])
+    expect(await messagesOf(await call())).toEqual([failure('The server did not answer in time.')])
   })
 
   test.each(['cancels', 'ends its session'])('has the server hung up on when it %s', async (how) => {

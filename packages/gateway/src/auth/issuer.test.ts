@@ -105,6 +105,26 @@ const products: readonly { readonly name: string; readonly config: object; reado
     claims: { aud: 'a', uid: 'u', who: { name: 'Ann' }, r: { 'a.b': ['x'] } },
     principal: { id: 'u', issuer: 'https://i.example', name: 'Ann', roles: ['x'] },
   },
+  {
+    name: 'Entra ID, whose tenant the configuration names in capitals',
+    config: { preset: 'entra', tenantId: 'AAAAAAAA-2222-4333-8444-555555555555', audiences: [client], requiredScopes: ['access'] },
+    claims: {
+      aud: client,
+      oid: 'o-1',
+      tid: 'aaaaaaaa-2222-4333-8444-555555555555',
+      sub: 'pairwise',
+      azp: 'cli',
+      scp: 'access',
+      ver: '2.0',
+      name: 'Ann',
+    },
+    principal: {
+      id: 'o-1.aaaaaaaa-2222-4333-8444-555555555555',
+      issuer: 'https://login.microsoftonline.com/aaaaaaaa-2222-4333-8444-555555555555/v2.0',
+      name: 'Ann',
+      roles: [],
+    },
+  },
 ]
 
 describe('an access token', () => {
