@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /** Unit tests share threads (they own no process-wide state); integration tests each get a process of their own. */
@@ -6,6 +7,8 @@ const source = { resolve: { conditions: ['mcpgw-source'] }, ssr: { resolve: { co
 export default defineConfig({
   test: {
     reporters: ['default', './test/closing-line-reporter.ts'],
+    // They wait more than they work, so that two cores are enough for two files at a time.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {
         ...source,
@@ -25,9 +28,9 @@ export default defineConfig({
           name: 'integration',
           include: ['packages/*/test/**/*.test.ts'],
           pool: 'forks',
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
-          expect: { poll: { timeout: 15_000 } },
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          expect: { poll: { timeout: 30_000 } },
         },
       },
     ],

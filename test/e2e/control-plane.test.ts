@@ -499,7 +499,7 @@ describe('the program', () => {
         cwd: dataDir,
         env: { ...process.env, MCPGW_PORT: '0', MCPGW_DATA_DIR: dataDir, ...environment },
         encoding: 'utf8',
-        timeout: 15_000,
+        timeout: 60_000,
       })
     } finally {
       rmSync(dataDir, { recursive: true, force: true })

@@ -20,7 +20,7 @@ const initialize = {
 }
 
 /** A machine may be busy. */
-const patiently = { timeout: 15_000, interval: 10 }
+const patiently = { timeout: 30_000, interval: 10 }
 
 const start = (): Promise<GatewayProcess> => GatewayProcess.start({ environment })
 const register = (gateway: GatewayProcess, name: string) =>

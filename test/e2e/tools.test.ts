@@ -164,7 +164,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
     test('has a status and logs, rolls when it changes, and is called all the while', async () => {
       await expect
         .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-          timeout: 15_000,
+          timeout: 30_000,
         })
         .toBe('Healthy')
       expect(String((await gateway.api('GET', '/tools/weather/logs')).body)).toContain('listens')
@@ -181,7 +181,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
       expect((body as ToolResource).replicaCount).toBe(2)
       await expect
         .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-          timeout: 15_000,
+          timeout: 30_000,
         })
         .toBe('Healthy')
       going = false
@@ -190,7 +190,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
       await gateway.api('PATCH', '/tools/weather', { replicaCount: 0 })
       await expect
         .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-          timeout: 15_000,
+          timeout: 30_000,
         })
         .toBe('Stopped')
       expect((await client.call('weather', { location: 'x' })).result).toMatchObject({

@@ -41,7 +41,7 @@ function run(args: readonly string[], environment: Readonly<Record<string, strin
 /** Starts it on a free port and waits until it listens. */
 async function start(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Program & { url: string }> {
   const program = run(args, { PORT: '0', ...environment })
-  await expect.poll(() => program.out() + (program.child.exitCode ?? ''), { timeout: 10_000 }).toMatch(/listens on|\d/)
+  await expect.poll(() => program.out() + (program.child.exitCode ?? ''), { timeout: 30_000 }).toMatch(/listens on|\d/)
   const url = /listens on (\S+)/.exec(program.out())?.[1]
   if (url === undefined) throw new Error(`The bridge did not start: ${program.err()}`)
   return { ...program, url }

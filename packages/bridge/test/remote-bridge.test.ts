@@ -412,11 +412,11 @@ describe('streams', () => {
     const response = await stream(url)
     // It stands still far below the 32 MB of the whole: what fits into buffers of sockets on the way.
     let before = -1
-    await expect.poll(() => before === (before = poured), { interval: 300, timeout: 10_000 }).toBe(true)
+    await expect.poll(() => before === (before = poured), { interval: 300, timeout: 30_000 }).toBe(true)
     expect(poured).toBeLessThan(total / 2)
     let length = 0
     response.on('data', (part: Buffer) => (length += part.length))
-    await expect.poll(() => length, { timeout: 10_000 }).toBe(total * chunk.length)
+    await expect.poll(() => length, { timeout: 30_000 }).toBe(total * chunk.length)
   })
 
   test.each(['before the headers', 'in the middle of the stream'])(

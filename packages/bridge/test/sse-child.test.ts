@@ -71,7 +71,7 @@ async function everything(): Promise<string> {
         gone.abort()
         return status
       },
-      { timeout: 10_000 },
+      { timeout: 30_000 },
     )
     .toBe(200)
   return url

@@ -165,7 +165,7 @@ describe('sessions and replicas', () => {
     // Issue times have whole seconds.
     await new Promise((resolve) => setTimeout(resolve, 2100))
     await gateway.mcp(name, 'do=exit')
-    await expect.poll(async () => (await gateway.mcp(name, '')).status, { timeout: 10_000 }).toBe(200)
+    await expect.poll(async () => (await gateway.mcp(name, '')).status, { timeout: 30_000 }).toBe(200)
     const old = await gateway.mcp(name, 'do=status&status=400', { headers: { 'mcp-session-id': sealed } })
     expect(seen(old)).toEqual(seen(await gateway.mcp(name, '', { headers: { 'mcp-session-id': 'made-up' } })))
     for (const status of [200, 404, 500]) {
@@ -179,7 +179,7 @@ describe('sessions and replicas', () => {
     const sealed = await initialize(name)
     await gateway.mcp(name, 'do=exit')
     await expect
-      .poll(async () => (await gateway.mcp(name, '', { headers: { 'mcp-session-id': sealed } })).status, { timeout: 10_000 })
+      .poll(async () => (await gateway.mcp(name, '', { headers: { 'mcp-session-id': sealed } })).status, { timeout: 30_000 })
       .toBe(200)
   })
 })

@@ -109,7 +109,7 @@ async function reasonOf(name: string): Promise<string | undefined> {
 }
 
 const variable = (name: string, key: string) =>
-  expect.poll(async () => ((await environmentOf(name)) as Record<string, string>)[key], { timeout: 15_000 })
+  expect.poll(async () => ((await environmentOf(name)) as Record<string, string>)[key], { timeout: 30_000 })
 
 describe('a secret', () => {
   test('is never given back: not by any answer, not in the log, not in the store’s files', async () => {

@@ -16,7 +16,7 @@ describe('a store whose process is killed', () => {
     let total = 0
     for (let round = 0; round < 25; round += 1) {
       const writer = new StoreWriter({ file, prefix: 'w-' })
-      await expect.poll(() => writer.acknowledged.length, { interval: 1, timeout: 10_000 }).toBeGreaterThan(0)
+      await expect.poll(() => writer.acknowledged.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(0)
       await sleep(Math.random() * 60)
       await writer.kill()
       total += writer.acknowledged.length
@@ -42,7 +42,7 @@ describe('a store whose process is killed', () => {
     await expect.poll(() => steady.acknowledged.length).toBeGreaterThan(0)
     for (let round = 0; round < 8; round += 1) {
       const victim = new StoreWriter({ file, prefix: 'b-' })
-      await expect.poll(() => victim.acknowledged.length, { interval: 1, timeout: 15_000 }).toBeGreaterThan(0)
+      await expect.poll(() => victim.acknowledged.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(0)
       await sleep(Math.random() * 40)
       await victim.kill()
       applyTo(model, victim.acknowledged)

@@ -125,7 +125,7 @@ describe('a disk that is full', () => {
     let refusals = 0
     for (let round = 0; round < 5; round += 1) {
       const writer = new StoreWriter({ file, prefix: 'w-', largest: 150_000 })
-      await expect.poll(() => writer.failures.length, { interval: 1, timeout: 10_000 }).toBeGreaterThan(3)
+      await expect.poll(() => writer.failures.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(3)
       await writer.kill()
       expect(new Set(writer.failures)).toEqual(new Set(['storage_full']))
       refusals += writer.failures.length

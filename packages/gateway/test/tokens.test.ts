@@ -244,7 +244,7 @@ describe('an open stream', () => {
       return watched
     }
     const [short, long] = [await watch(await provider.token('bob', { exp: seconds() + 2 })), await watch(await provider.token('bob'))]
-    await expect.poll(() => short.over, { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => short.over, { timeout: 30_000 }).toBe(true)
     expect(long.over).toBe(false)
     long.response.destroy()
   })

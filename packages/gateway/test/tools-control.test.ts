@@ -97,7 +97,7 @@ describe('/tools', () => {
     expect(body.toolDefinition.tool).toEqual({ ...definition, annotations: { readOnlyHint: true } })
     expect(body.warnings).toBeUndefined()
     await expect
-      .poll(async () => (await call<{ replicaStatus: string }>('GET', '/tools/weather/status')).body.replicaStatus, { timeout: 15_000 })
+      .poll(async () => (await call<{ replicaStatus: string }>('GET', '/tools/weather/status')).body.replicaStatus, { timeout: 30_000 })
       .toBe('Healthy')
     const logs = await gateway.send('/tools/weather/logs', { method: 'GET' })
     expect(logs.status).toBe(200)
