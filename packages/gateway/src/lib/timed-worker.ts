@@ -103,7 +103,11 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   #start(): void {
     const { program, limits } = this.#options
     // What this process was started with (loaders, inspectors) is not for it.
-    const worker = new Worker(program, { execArgv: [], resourceLimits: { maxOldGenerationSizeMb: limits.heapMb } })
+    const worker = new Worker(program, {
+      execArgv: [],
+      // Node.js lets a heap that is full grow by 16 MB before it ends the process: what is young and moves over at once has to fit in there.
+      resourceLimits: { maxOldGenerationSizeMb: limits.heapMb, maxYoungGenerationSizeMb: 8 },
+    })
     let cause: unknown
     worker.on('message', (message: WorkerMessage<Answer>) => this.#hear(message))
     worker.on('error', (error) => (cause = error))
