@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from './round-robin.ts'
 
 const password = 'p/w %1'
@@ -144,7 +145,12 @@ export class PostgresServer implements AsyncDisposable {
     const child = this.#process
     if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
     const ended = once(child, 'exit')
-    this.signal(signal === 'SIGKILL' ? 'SIGKILL' : 'SIGINT', signal === 'SIGKILL')
+    if (signal === 'SIGKILL') {
+      // One that stands still starts no process more, which would go on without it.
+      child.kill('SIGSTOP')
+      while (stateOf(child.pid) !== 'T') await sleep(1)
+    }
+    this.signal(signal, signal === 'SIGKILL')
     await ended
   }
 
@@ -236,6 +242,11 @@ function serverAccount(): Account {
     return 65_534
   }
   return { uid: id('-u'), gid: id('-g') }
+}
+
+/** The letter that /proc has for it: `T` for one that stands still. */
+function stateOf(pid: number): string | undefined {
+  return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]
 }
 
 function childrenOf(pid: number): number[] {
