@@ -10,8 +10,8 @@ export default defineConfig({
     fileParallelism: false,
     maxConcurrency: 3,
     testTimeout: 120_000,
-    hookTimeout: 30_000,
-    expect: { poll: { timeout: 15_000 } },
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 30_000 } },
     reporters: ['default', './test/closing-line-reporter.ts'],
   },
 })

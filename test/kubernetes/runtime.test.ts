@@ -14,5 +14,5 @@ describeRuntime('kubernetes', {
       overrides: ['failing', 'silent'].map((mode) => ({ image: `contract-${mode}:*`, name: '*', args: ['node', 'server.js', mode] })),
     }),
   images: { server: 'contract-server', failing: 'contract-failing', silent: 'contract-silent' },
-  timeoutMs: 60_000,
+  timeoutMs: 150_000,
 })
