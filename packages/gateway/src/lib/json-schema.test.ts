@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { schemaLimits, schemaMistakes } from './json-schema.ts'
+import { compileCheck, schemaLimits, schemaMistakes } from './json-schema.ts'
 
 const nested = (levels: number): Record<string, unknown> => {
   let schema: Record<string, unknown> = { type: 'string' }
@@ -44,6 +44,28 @@ describe('a schema that is registered', () => {
     expect(schemaMistakes(schema)).toEqual([])
     // Nothing is kept of it, so that the same identifier can be registered again.
     expect(schemaMistakes({ ...schema, title: 'again' })).toEqual([])
+  })
+})
+
+describe('a schema so small that it is compiled in one way when it is registered', () => {
+  const many = (count: number, one: (index: number) => unknown): unknown[] => Array.from({ length: count }, (_, index) => one(index))
+  const byName = (count: number, one: unknown): object =>
+    Object.fromEntries(many(count, (index) => [`p${index}`, one]) as [string, unknown][])
+  test.each<[string, object]>([
+    ['many properties', { properties: byName(350, {}) }],
+    ['many properties of a type', { properties: byName(160, { type: 'string' }) }],
+    ['many patterns', { patternProperties: byName(350, {}) }],
+    ['many branches', { allOf: many(360, () => ({ not: {} })) }],
+    ['many alternatives', { anyOf: many(270, () => ({ minimum: 1 })) }],
+    ['many required', { required: many(500, (index) => `p${index}`) }],
+    ['many dependencies', { dependentSchemas: byName(350, {}) }],
+    ['as deep as may be', nested(schemaLimits.depth / 2 - 1)],
+    ['many items, nested', { prefixItems: many(150, () => ({ items: { not: {} } })) }],
+    ['many references', { $defs: { a: { type: 'string' } }, prefixItems: many(180, () => ({ $ref: '#/$defs/a' })) }],
+  ])('compiles in the other way too: %s', (_what, schema) => {
+    expect(JSON.stringify(schema).length).toBeLessThanOrEqual(4096)
+    expect(schemaMistakes(schema as Record<string, unknown>)).toEqual([])
+    for (const allErrors of [false, true]) expect(() => compileCheck(schema as Record<string, unknown>, allErrors)({})).not.toThrow()
   })
 })
 
