@@ -93,17 +93,23 @@ class HttpExchange implements Dispatcher.DispatchHandler {
     this.#answer.end()
   }
 
-  onError(error: Error): void {
+  onError(error: NodeJS.ErrnoException): void {
     if (this.#over) return
     this.#over = true
-    this.#answer.end({ message: reasonOf(error, this.#sent), unsent: !this.#sent })
+    // Who connects for us may have said it for people already.
+    const message = /^[a-z]/.test(error.code ?? '') ? error.message : whyNoAnswer('The server', error, this.#sent)
+    this.#answer.end({ message, unsent: !this.#sent })
   }
 }
 
+/** Whether a server was asked, and did not answer in time. */
+export function isLate({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'UND_ERR_HEADERS_TIMEOUT'
+}
+
 /** Why there is no whole answer. Messages of the system and of undici name hosts and ports, which are nobody's business. */
-function reasonOf({ code, name, message }: NodeJS.ErrnoException, sent: boolean): string {
-  if (code === 'UND_ERR_HEADERS_TIMEOUT') return 'The server did not answer in time.'
-  // Who connects for us may have said it for people already.
-  if (code !== undefined && /^[a-z]/.test(code)) return message
-  return sent ? `The server broke off, or its answer is not HTTP (${code ?? name}).` : `The server could not be reached (${code ?? name}).`
+export function whyNoAnswer(server: string, error: NodeJS.ErrnoException, sent: boolean): string {
+  if (isLate(error)) return `${server} did not answer in time.`
+  const { code = error.name } = error
+  return sent ? `${server} broke off, or its answer is not HTTP (${code}).` : `${server} could not be reached (${code}).`
 }

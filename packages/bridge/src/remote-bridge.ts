@@ -5,6 +5,7 @@ import { Pool, type Dispatcher } from 'undici'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import type { Handler } from './front.ts'
+import { isLate, whyNoAnswer } from './http-upstream.ts'
 import { headerValue } from './remote-headers.ts'
 import type { UpstreamHeader } from './settings.ts'
 
@@ -137,13 +138,8 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     const { code = error.name } = error
     this.#log.warn({ code }, 'the remote server could not be used')
     if (this.#response.headersSent) return this.#breakOff()
-    const late = code === 'UND_ERR_HEADERS_TIMEOUT'
-    const message = late
-      ? 'The remote server did not answer in time.'
-      : this.#abort === undefined
-        ? `The remote server could not be reached (${code}).`
-        : `The remote server broke off, or its answer is not HTTP (${code}).`
-    sendRpcError(this.#response, late ? 504 : 502, idOf(this.#body), errorCode.internal, message)
+    const message = whyNoAnswer('The remote server', error, this.#abort !== undefined)
+    sendRpcError(this.#response, isLate(error) ? 504 : 502, idOf(this.#body), errorCode.internal, message)
   }
 
   /** An orderly end would look like a whole answer; HTTP/1.0 has no chunks, so that only a reset tells it from one. */
