@@ -80,9 +80,7 @@ export function issuerRules(config: IssuerConfig): IssuerRules[] {
   const appIdUri = config.audiences.find((audience) => audience.includes('://')) ?? `api://${client}`
   const audiences = [...new Set(config.audiences.flatMap((audience) => (isGuid(audience) ? [audience, `api://${audience}`] : [audience])))]
   const scopes = config.requiredScopes.length === 0 ? ['.default'] : config.requiredScopes
-  return [config.tenantId].flat().map((given) => {
-    // As the tokens have it, whatever the portal's copy looks like.
-    const tenant = given.toLowerCase()
+  return [config.tenantId].flat().map((tenant) => {
     const authorizationServer = `${instance}/${tenant}/v2.0`
     return rulesOf(config, {
       authorizationServer,

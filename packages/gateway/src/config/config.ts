@@ -53,6 +53,9 @@ const issuerFields = {
   clockSkewSeconds: z.number().min(0).max(300).default(30),
 }
 
+/** As tokens have it, whatever the portal's copy looks like. */
+const tenantId = z.guid().toLowerCase()
+
 /** An issuer of access tokens. The preset knows how the product's tokens look. */
 export const IssuerConfig = z.discriminatedUnion('preset', [
   z.strictObject({
@@ -60,7 +63,7 @@ export const IssuerConfig = z.discriminatedUnion('preset', [
     /** The cloud: sovereign ones have others. */
     instance: webAddress.default('https://login.microsoftonline.com'),
     /** One tenant (directory) id, or several. */
-    tenantId: z.union([z.guid(), z.array(z.guid()).min(1)]),
+    tenantId: z.union([tenantId, z.array(tenantId).min(1)]),
     ...issuerFields,
     /** The API's application (client) id first; `api://` and the id is accepted beside it. */
     audiences: z.array(z.string().min(1)).min(1),

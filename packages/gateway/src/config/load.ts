@@ -189,7 +189,7 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
   }
   const known = new Set<string>()
   for (const [index, issuer] of identity.issuers.entries()) {
-    for (const name of 'tenantId' in issuer ? [issuer.tenantId].flat().map((tenant) => tenant.toLowerCase()) : [issuer.issuer]) {
+    for (const name of 'tenantId' in issuer ? [issuer.tenantId].flat() : [issuer.issuer]) {
       if (known.has(name)) found.push(`identity.issuers.${index}: '${name}' is there already. Give one issuer all its audiences.`)
       known.add(name)
     }
