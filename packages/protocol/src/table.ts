@@ -54,10 +54,6 @@ export class ObjectTable<K extends object, T> {
   #ids = new WeakMap<K, string>()
   #next = 0
 
-  get size(): number {
-    return this.#things.size
-  }
-
   get(object: K): T | undefined {
     const id = this.#ids.get(object)
     return id === undefined ? undefined : this.#things.get(id)

@@ -11,8 +11,11 @@ export interface SchemaMistake {
 /** How large a schema may be. */
 export const schemaLimits = { bytes: 64 * 1024, depth: 64, pattern: 1000 } as const
 
-/** Schemas up to this many characters have so few rules that both ways of checking compile if one does. */
-const sureLength = 4096
+/**
+ * Schemas up to this many characters have few rules: both ways of checking compile if one does. Compiling takes the square of a schema's size,
+ * so that it takes some milliseconds at worst.
+ */
+export const smallSchema = 4096
 
 type Schema = Readonly<Record<string, unknown>>
 
@@ -80,7 +83,7 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
   try {
     compile(schema, true)
     // What is taken here can be checked in both ways later. The code that ends at the first mistake is nested as deep as there are rules.
-    if (JSON.stringify(schema).length > sureLength) compile(schema, false)
+    if (JSON.stringify(schema).length > smallSchema) compile(schema, false)
     return []
   } catch (error) {
     return [mistake('', 'schema_invalid', (error as Error).message.slice(0, 500))]

@@ -1,4 +1,4 @@
-import { compileCheck, sizeMistakes, type SchemaMistake, type ValueCheck } from './json-schema.ts'
+import { compileCheck, sizeMistakes, smallSchema, type SchemaMistake, type ValueCheck } from './json-schema.ts'
 import { LimitExceeded, TimedWorker, WorkRefused } from './timed-worker.ts'
 
 /** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */
@@ -59,8 +59,6 @@ export class SchemaChecks implements AsyncDisposable {
 
 /** What backtracks or multiplies, wherever it stands in a schema. */
 const risky = /"(pattern|patternProperties|uniqueItems|\$ref|\$dynamicRef)"/
-/** Compiling takes the square of a schema's size: so much takes some milliseconds at worst. */
-const smallSchema = 4096
 /** Values beyond this size are checked up to their first mistake only. */
 const largeValue = 16 * 1024
 /** Each place of a value can break each rule of a schema: that many pairs of characters are some ten thousand mistakes at worst. */

@@ -63,7 +63,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   return {
     // Who does not write need not know: who does hears of it from the store.
     nudge: (name) => term?.nudge(name),
-    problem: (name) => (term?.problems() ?? ofWriter).get(name) ?? idle,
+    problem: (name) => (term === undefined ? ofWriter.get(name) : term.problem(name)) ?? idle,
     async [Symbol.asyncDispose]() {
       stop.abort()
       await working
@@ -71,7 +71,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   }
 }
 
-interface Term extends Pick<Reconciler, 'nudge'> {
+interface Term extends Pick<Reconciler, 'nudge' | 'problem'> {
   problems(): Problems
   readonly ended: Promise<void>
 }
@@ -199,6 +199,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   lookAtAll()
   return {
     nudge,
+    problem: (name) => keys.get(name)?.problem,
     problems: () => new Map([...keys].flatMap(([name, { problem }]) => (problem === undefined ? [] : [[name, problem] as const]))),
     ended: Promise.all([follow(changedNames), follow(usersOfChangedSecrets)]).then(async () => {
       clearInterval(timer)

@@ -111,7 +111,7 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
     return wrongAnswer('malformed_json', `The tool answered JSON that is malformed: ${(error as Error).message.slice(0, 200)}`)
   }
   // Line breaks in valid JSON stand outside of strings only (RFC 8259 section 7); messages are one line.
-  const raw = (/[\r\n]/.test(text) ? text.replace(/[\r\n]+/g, ' ') : text).trim()
+  const raw = text.replace(/[\r\n]+/g, ' ').trim()
   const ready = asCallResult(raw)
   const structured = ready === undefined ? raw : ready.get('structuredContent')
   if (output !== undefined && ready?.get('isError') !== 'true') {
