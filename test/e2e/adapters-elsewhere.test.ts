@@ -1,10 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { request as httpRequest } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FixtureProcess, GatewayProcess, selfSigned } from '@mcp-gateway/testkit'
+import { FixtureProcess, GatewayProcess, passOn, selfSigned } from '@mcp-gateway/testkit'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
@@ -21,14 +20,8 @@ beforeAll(async () => {
   for (const era of ['legacy', 'modern'] as const) fixtures.set(`/${era}/mcp`, await FixtureProcess.conformance(era))
   remote = createServer(selfSigned, (request, response) => {
     const { host: _host, ...headers } = request.headers
-    const passed = httpRequest(fixtures.get(request.url ?? '')?.url ?? '', { method: request.method, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
-      response.flushHeaders()
-      answer.pipe(response)
-    })
-    passed.on('error', () => response.destroy())
-    response.on('close', () => passed.destroy())
-    request.pipe(passed)
+    const { hostname, port, pathname } = new URL(fixtures.get(request.url ?? '')?.url ?? '')
+    passOn(request, response, { hostname, port, path: pathname, headers })
   })
   // On all addresses, of which the certificate names but one.
   await new Promise<void>((resolve) => remote.listen(0, '0.0.0.0', resolve))

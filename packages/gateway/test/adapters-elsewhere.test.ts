@@ -5,7 +5,7 @@ import { hostname } from 'node:os'
 import { processesWith, selfSigned } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { readAnswer, TestGateway, valuesOf, type Exchange, type Sending } from './fixtures/gateway.ts'
-import { modernRequest } from './fixtures/mcp-requests.ts'
+import { initialize, modernRequest } from './fixtures/mcp-requests.ts'
 
 type Behaviour = (request: IncomingMessage, response: ServerResponse, body: string) => void
 
@@ -46,12 +46,6 @@ afterAll(async () => {
 afterEach(() => void seen.splice(0))
 
 const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
-const initialize = JSON.stringify({
-  jsonrpc: '2.0',
-  id: 1,
-  method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } },
-})
 const ping = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'ping' })
 
 let count = 0

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from './fixtures/gateway.ts'
+import { initialize } from './fixtures/mcp-requests.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -9,12 +10,6 @@ beforeAll(async () => {
 afterAll(() => gateway[Symbol.asyncDispose]())
 
 const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
-const initialize = JSON.stringify({
-  jsonrpc: '2.0',
-  id: 1,
-  method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } },
-})
 const modernServer = (tag: string): Promise<string> => gateway.register({ environmentVariables: { DO: 'modern', TAG: tag } })
 
 describe('a legacy client of a modern server', () => {

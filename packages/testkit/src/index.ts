@@ -4,6 +4,6 @@ export { GatewayProcess, processesWith, type GatewayOptions } from './gateway-pr
 export { IdentityProvider, type Account, type Shape } from './identity-provider.ts'
 export { PgBouncer, PostgresServer, type PostgresSettings } from './postgres-server.ts'
 export { azureServer, officialServer, programs } from './programs.ts'
-export { freePort, RoundRobin } from './round-robin.ts'
+export { freePort, passOn, RoundRobin } from './round-robin.ts'
 export { selfSigned } from './self-signed.ts'
 export { ToolPlane } from './tool-plane.ts'

@@ -1,4 +1,11 @@
-import { createServer, request as httpRequest, type Server } from 'node:http'
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type RequestOptions,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { createServer as createNetServer, type AddressInfo } from 'node:net'
 
 /** A port that nobody listens on at the moment. */
@@ -8,6 +15,18 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as AddressInfo
   await new Promise((resolve) => server.close(resolve))
   return port
+}
+
+/** Sends a request on, and its answer back as it comes; when one side goes, so does the other. */
+export function passOn(request: IncomingMessage, response: ServerResponse, to: RequestOptions): void {
+  const passed = httpRequest({ method: request.method, agent: false, ...to }, (answer) => {
+    response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
+    response.flushHeaders()
+    answer.pipe(response)
+  })
+  passed.on('error', () => response.destroy())
+  response.on('close', () => passed.destroy())
+  request.pipe(passed)
 }
 
 /** A balancer as plain as can be: each request goes to the other server than the one before, and it knows nothing of sessions. */
@@ -24,14 +43,7 @@ export class RoundRobin implements AsyncDisposable {
     let turn = 0
     const server = createServer((request, response) => {
       const port = ports[(turn += 1) % ports.length]
-      const passed = httpRequest({ port, method: request.method, path: request.url, headers: request.headers, agent: false }, (answer) => {
-        response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
-        response.flushHeaders()
-        answer.pipe(response)
-      })
-      passed.on('error', () => response.destroy())
-      response.on('close', () => passed.destroy())
-      request.pipe(passed)
+      passOn(request, response, { port, path: request.url, headers: request.headers })
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return new RoundRobin(server)
