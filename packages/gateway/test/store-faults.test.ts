@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'libsql'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { Resource } from '../src/core/resource.ts'
@@ -346,4 +347,19 @@ describe('a store that another process holds', () => {
     other.close()
     await store.create(sampleResource('held'))
   }, 20_000)
+
+  test('opens at once, answers reads while a write waits for its turn, and writes in its turn', async () => {
+    const file = join(newFolder(), 'gateway.db')
+    await openSqliteStore({ file })[Symbol.asyncDispose]()
+    const other = new Database(file)
+    other.exec('BEGIN IMMEDIATE')
+    await using store = openSqliteStore({ file })
+    const writing = store.create(sampleResource('waits'))
+    expect(await store.list({})).toEqual([])
+    expect(await Promise.race([writing, sleep(100, 'waits')])).toBe('waits')
+    other.exec('COMMIT')
+    other.close()
+    await writing
+    expect((await store.list({})).map(({ name }) => name)).toEqual(['waits'])
+  })
 })

@@ -53,6 +53,9 @@ describe('the SQLite file', () => {
     await using store = openSqliteStore({ file: path })
     expect(await store.list({})).toEqual([adapter])
     await store.apiKeys.create(sampleApiKey('kept'))
+    const held: unknown[] = []
+    await store.create(sampleResource('next'), (has) => held.push(has))
+    expect(held).toEqual([{ adapters: 1, tools: 0, replicas: adapter.spec.replicaCount }])
     await store.replace({ ...adapter, version: 2 }, 1)
     expect(await store.get('kept')).toEqual({ ...adapter, version: 2 })
   })

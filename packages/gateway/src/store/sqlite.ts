@@ -1,5 +1,6 @@
 import { chmodSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'libsql'
 import { GatewayError } from '../core/errors.ts'
 import type { ApiKey } from '../core/api-key.ts'
@@ -66,7 +67,52 @@ const migrations = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX secret_change ON secret (change);
    CREATE INDEX secret_owner ON secret (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
+  // Rows of some kilobytes make a deep tree of a table without row ids, and each name on the way to one was read from pages of its own.
+  // What an owner has is kept beside, as counting it took as long as there were things to count.
+  `DROP TRIGGER resource_created;
+   DROP TRIGGER resource_replaced;
+   ALTER TABLE resource RENAME TO resource_before;
+   CREATE TABLE resource (
+     name TEXT NOT NULL UNIQUE,
+     kind TEXT NOT NULL,
+     uid TEXT NOT NULL,
+     version INTEGER NOT NULL,
+     body TEXT NOT NULL,
+     change INTEGER NOT NULL,
+     owner TEXT AS (CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END),
+     replicas INTEGER AS (CASE WHEN json_valid(body) THEN coalesce(json_extract(body, '$.spec.replicaCount'), 0) END)
+   ) STRICT;
+   INSERT INTO resource (name, kind, uid, version, body, change) SELECT name, kind, uid, version, body, change FROM resource_before ORDER BY name;
+   DROP TABLE resource_before;
+   CREATE INDEX resource_change ON resource (change);
+   CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';
+   CREATE TABLE holding (
+     owner TEXT PRIMARY KEY,
+     adapters INTEGER NOT NULL,
+     tools INTEGER NOT NULL,
+     replicas INTEGER NOT NULL
+   ) STRICT, WITHOUT ROWID;
+   INSERT INTO holding SELECT owner, sum(kind = 'adapter'), sum(kind = 'tool'), sum(replicas) FROM resource WHERE owner IS NOT NULL GROUP BY owner;
+   CREATE TRIGGER resource_created AFTER INSERT ON resource WHEN NEW.owner IS NOT NULL BEGIN
+     INSERT INTO holding VALUES (NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas) ON CONFLICT (owner) DO UPDATE
+       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas;
+   END;
+   CREATE TRIGGER resource_deleted AFTER DELETE ON resource BEGIN
+     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas
+       WHERE owner = OLD.owner;
+     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
+   END;
+   CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource WHEN NEW.owner IS NOT OLD.owner OR NEW.replicas IS NOT OLD.replicas BEGIN
+     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas
+       WHERE owner = OLD.owner;
+     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
+     INSERT INTO holding SELECT NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas WHERE NEW.owner IS NOT NULL ON CONFLICT (owner) DO UPDATE
+       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas;
+   END;`,
 ]
+
+/** How long a file that others use is waited for. */
+const busyMs = 5000
 
 /** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
 const keptDeletions = 10_000
@@ -82,7 +128,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
     chmodSync(options.file, 0o600)
     // The timeout comes first: another process that opens the file at this moment is waited for.
     // FULL: a write that has returned survives a power cut, not only `kill -9`.
-    database.exec('PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;')
+    database.exec(`PRAGMA busy_timeout = ${busyMs}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`)
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     migrate(database, options.file)
     check(database)
@@ -106,24 +152,54 @@ function check(database: Database.Database): void {
 }
 
 function migrate(database: Database.Database, file: string): void {
+  // Nothing is locked or written where nothing changes, so that a gateway also starts beside one that writes, and on a full disk.
+  if (schemaVersion(database, file) === migrations.length) return
   // Two processes may open a new file at once; the second one waits and then finds nothing to do.
   inTransaction(database, () => {
-    const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number }
-    if (version > migrations.length) {
-      throw new GatewayError('store_unavailable', {
-        detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.`,
-      })
-    }
-    // Nothing is written where nothing changes, so that a gateway also starts on a full disk.
-    if (version === migrations.length) return
-    for (const step of migrations.slice(version)) database.exec(step)
+    for (const step of migrations.slice(schemaVersion(database, file))) database.exec(step)
     database.exec(`PRAGMA user_version = ${migrations.length}`)
+  })
+}
+
+/** @throws GatewayError when it is not known here */
+function schemaVersion(database: Database.Database, file: string): number {
+  const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number }
+  if (version <= migrations.length) return version
+  throw new GatewayError('store_unavailable', {
+    detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.`,
   })
 }
 
 /** All of the work or nothing of it; for `DEFERRED` work that only reads, one state of the file throughout. */
 function inTransaction(database: Database.Database, work: () => void, mode: 'IMMEDIATE' | 'DEFERRED' = 'IMMEDIATE'): void {
   database.exec(`BEGIN ${mode}`)
+  finish(database, work)
+}
+
+/** Waits for its turn among processes that write. */
+async function inTurn(database: Database.Database, work: () => void): Promise<void> {
+  const deadline = performance.now() + busyMs
+  while (!began(database, performance.now() < deadline)) {
+    // SQLite waits in ever longer steps, and holds up everything else here meanwhile: beside a process that writes without a pause 5 s were too little.
+    await sleep(1 + Math.random() * 4)
+  }
+  finish(database, work)
+}
+
+/** Begins to write, if nobody does. @throws SqliteError `SQLITE_BUSY` when somebody does and it may not wait. */
+function began(database: Database.Database, mayWait: boolean): boolean {
+  try {
+    database.exec('PRAGMA busy_timeout = 0; BEGIN IMMEDIATE')
+    return true
+  } catch (error) {
+    if (mayWait && (error as { code?: string }).code === 'SQLITE_BUSY') return false
+    throw error
+  } finally {
+    database.exec(`PRAGMA busy_timeout = ${busyMs}`)
+  }
+}
+
+function finish(database: Database.Database, work: () => void): void {
   try {
     work()
     database.exec('COMMIT')
@@ -138,26 +214,31 @@ function inTransaction(database: Database.Database, work: () => void, mode: 'IMM
 interface File {
   readonly database: Database.Database
   /** One transaction with a change number of its own. */
-  write(work: (change: number) => void): void
+  write(work: (change: number) => void): Promise<void>
   read<T>(work: () => T): T
 }
 
 function fileOf(database: Database.Database, path: string): File {
-  const read = <T>(work: () => T): T => {
-    try {
-      return work()
-    } catch (error) {
-      throw toStoreError(error, path)
-    }
+  return {
+    database,
+    read: (work) => {
+      try {
+        return work()
+      } catch (error) {
+        throw toStoreError(error, path)
+      }
+    },
+    write: async (work) => {
+      try {
+        await inTurn(database, () => {
+          const { change } = database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as { change: number }
+          work(change)
+        })
+      } catch (error) {
+        throw toStoreError(error, path)
+      }
+    },
   }
-  const write = (work: (change: number) => void): void =>
-    read(() =>
-      inTransaction(database, () => {
-        const { change } = database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as { change: number }
-        work(change)
-      }),
-    )
-  return { database, read, write }
 }
 
 function toStoreError(error: unknown, path: string): GatewayError {
@@ -176,10 +257,8 @@ interface Place<R extends Owned<unknown>, Held> {
   readonly table: string
   /** All that the table holds; the first stands for what is not known. */
   readonly kinds: readonly [R['kind'], ...R['kind'][]]
-  /** Aggregates over the table that make up `Held`. */
+  /** A query for what makes up `Held`: what an owner (id, issuer) has besides what has a name. */
   readonly held: string
-  /** The condition that picks what an id and an issuer own. */
-  readonly ownedBy: string
   readonly heldOf: (row: Record<string, number>) => Held
 }
 
@@ -198,7 +277,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   }
 
   async create(resource: R, admit?: Admit<Held>): Promise<void> {
-    this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
+    await this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
       admit?.(this.#heldBeside(resource))
       const inserted = this.#prepare(
         `INSERT INTO ${this.#table} (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
@@ -227,7 +306,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   }
 
   async replace(resource: R, expectedVersion: number, admit?: Admit<Held>): Promise<void> {
-    this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
+    await this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
       admit?.(this.#heldBeside(resource))
       const updated = this.#prepare(
         `UPDATE ${this.#table} SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?`,
@@ -238,7 +317,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
     const kind = (await this.get(name))?.kind ?? this.#place.kinds[0]
-    this.#write({ kind, name }, (change) => {
+    await this.#write({ kind, name }, (change) => {
       const deleted = this.#prepare(`DELETE FROM ${this.#table} WHERE name = ? AND uid = ? AND version = ?`).run(name, uid, expectedVersion)
       if (deleted.changes === 0) throw this.#missed(name, uid)
       this.#prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(change, name, kind)
@@ -270,8 +349,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   }
 
   /** Watchers hear of a change once it is stored. */
-  #write(change: Change<R>, work: (number: number) => void): void {
-    this.#file.write(work)
+  async #write(change: Change<R>, work: (number: number) => void): Promise<void> {
+    await this.#file.write(work)
     this.#tell(change)
   }
 
@@ -281,12 +360,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   /** What the owner of a resource has besides it. */
   #heldBeside({ name, owner }: R): Held {
-    const row = this.#prepare(`SELECT ${this.#place.held} FROM ${this.#table} WHERE ${this.#place.ownedBy} AND name <> ?`).get(
-      owner.id,
-      owner.issuer,
-      name,
-    ) as Record<string, number>
-    return this.#place.heldOf(row)
+    const row = this.#prepare(this.#place.held).get(owner.id, owner.issuer, name) as Record<string, number> | undefined
+    return this.#place.heldOf(row ?? {})
   }
 
   #missed(name: string, uid: string): GatewayError {
@@ -302,21 +377,22 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 const resources: Place<Resource, Holdings> = {
   table: 'resource',
   kinds: ['adapter', 'tool'],
-  held: `count(*) FILTER (WHERE kind = 'adapter') AS adapters, count(*) FILTER (WHERE kind = 'tool') AS tools,
-         coalesce(sum(replicas), 0) AS replicas`,
-  ownedBy: 'owner = json_array(?, ?)',
+  held: `SELECT adapters - coalesce(kind = 'adapter', 0) AS adapters, tools - coalesce(kind = 'tool', 0) AS tools,
+           holding.replicas - coalesce(resource.replicas, 0) AS replicas
+         FROM holding LEFT JOIN resource ON resource.name = ?3 AND resource.owner = holding.owner WHERE holding.owner = json_array(?1, ?2)`,
   heldOf: ({ adapters = 0, tools = 0, replicas = 0 }) => ({ adapters, tools, replicas }),
 }
 
 /** Where what somebody owns is only counted. */
-const counted = {
-  held: 'count(*) AS count',
-  ownedBy: "json_valid(body) AND json_extract(body, '$.owner.id') = ? AND json_extract(body, '$.owner.issuer') = ?",
-  heldOf: ({ count = 0 }: Record<string, number>): number => count,
-}
-const apiKeys: Place<ApiKey, number> = { table: 'api_key', kinds: ['api-key'], ...counted }
+const counted = (table: string): Pick<Place<never, number>, 'table' | 'held' | 'heldOf'> => ({
+  table,
+  held: `SELECT count(*) AS count FROM ${table} WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ?
+         AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
+  heldOf: ({ count = 0 }) => count,
+})
+const apiKeys: Place<ApiKey, number> = { kinds: ['api-key'], ...counted('api_key') }
 
-const secrets: Place<Secret, number> = { table: 'secret', kinds: ['secret'], ...counted }
+const secrets: Place<Secret, number> = { kinds: ['secret'], ...counted('secret') }
 
 class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store {
   readonly apiKeys: SqliteCollection<ApiKey, number>
