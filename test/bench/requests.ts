@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { request } from 'undici'
 
 export async function untilAnswers(url: string, headers: Readonly<Record<string, string>> = {}): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
@@ -27,13 +28,13 @@ export function post(url: string, message: unknown, headers: Readonly<Record<str
   })
 }
 
-/** Registers something at the gateway of an address. */
+/** Registers something at the gateway of an address. By `request`, as `fetch` adds a third to what is measured. */
 export async function register(url: string, path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<void> {
-  const answer = await fetch(new URL(path, url), {
+  const answer = await request(new URL(path, url), {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
     body: JSON.stringify(body),
   })
-  const text = await answer.text()
-  if (answer.status !== 201) throw new Error(text)
+  const text = await answer.body.text()
+  if (answer.statusCode !== 201) throw new Error(text)
 }

@@ -28,6 +28,8 @@ const options: Options = {
   validateFormats: false,
   // Many references to one large part would make code of many times its size.
   inlineRefs: false,
+  // Most schemas are compiled once, to see whether they can be, and what is left to V8 costs no call anything.
+  code: { optimize: false },
   // Checked apart, with places.
   validateSchema: false,
   logger: false,
