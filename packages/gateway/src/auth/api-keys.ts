@@ -121,9 +121,12 @@ export class ApiKeys implements AsyncDisposable {
 
 /** The key that a request brings, well-formed or not. */
 function keyOf({ headers }: IncomingMessage): string | undefined {
-  const [scheme = '', credential = scheme] = headers.authorization?.split(/ +/, 2) ?? []
+  const { authorization = '' } = headers
+  // No further than the first space is looked: all that carry a token of another kind pass here, with a kilobyte of it.
+  const end = authorization.indexOf(' ')
+  const credential = authorization.slice(end + 1).trimStart()
   const bearer = credential.startsWith(apiKeyPrefix) ? credential : undefined
-  if (bearer !== undefined && scheme.toLowerCase() !== 'bearer')
+  if (bearer !== undefined && authorization.slice(0, end).toLowerCase() !== 'bearer')
     throw refused('An API key is brought as Authorization: Bearer, or as X-API-Key.')
   const given = headers['x-api-key']
   // Repeated headers arrive joined; with a key of ours in it the header is meant for us, and is then not well-formed.
