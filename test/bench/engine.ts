@@ -8,6 +8,7 @@ import {
   type Exchange,
   type ModernRequest,
 } from '@mcp-gateway/protocol'
+import { median } from './median.ts'
 
 /**
  * How many messages a second the translation takes in one thread, and what a parked call costs, without sockets:
@@ -110,10 +111,6 @@ async function parkedMegabytes(count: number): Promise<number> {
   const after = await used()
   engine.close('The bench is over.')
   return (after - before) / 1024 / 1024
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0
 }
 
 for (const [name, run] of [

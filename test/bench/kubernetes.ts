@@ -14,6 +14,7 @@ import { projectImages, publishImage } from '../../scripts/images.ts'
 import { TestNamespace } from '../kubernetes/fixtures/cluster.ts'
 import { timed } from '../kubernetes/fixtures/figures.ts'
 import { McpSession } from '../kubernetes/fixtures/traffic.ts'
+import { median } from './median.ts'
 import { cpuMicros, rssMb } from './processes.ts'
 import { kubernetesHeading, sectionOf } from './section.ts'
 
@@ -26,7 +27,6 @@ const { values } = parseArgs({
 })
 const adapters = Number(values.adapters)
 const say = (text: string): boolean => process.stderr.write(`${text}\n`)
-const median = (numbers: readonly number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN
 
 /** The API server as the gateway sees it, which counts what it is asked. */
 class CountingServer implements AsyncDisposable {

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { median } from './median.ts'
 
 /**
  * The load: each connection has its own MCP session, settled before the clock starts, and sends one `tools/call` after another with arguments of its own.
@@ -123,8 +124,6 @@ async function openSession(connection: Connection): Promise<{ session: string | 
   await connection.send(initialized, session)
   return { session, ms: performance.now() - start }
 }
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 
 async function run(options: LoadOptions): Promise<LoadResult> {
   const url = new URL(options.url)

@@ -1,3 +1,5 @@
+import { median } from './median.ts'
+
 export interface Figures {
   readonly rps: number
   /** Milliseconds. */
@@ -59,8 +61,6 @@ come and go in Maps so survived for long (a third of the processor time of a tra
 
 **Large answers** leave dead buffers behind, of which V8 sees only the heads: it let 32 MB gather. The gateway collects its young generation after every 8 MB that it passed on, which takes about a millisecond.
 `
-
-export const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 
 /** The figures as a page, with what was to be reached and whether it was. */
 export function report({ machine, rounds, seconds, warmSeconds, levels, samples, single }: Report): string {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { echoAdapter, startGateway, type Subject } from './gateways.ts'
 import type { LoadOptions, LoadResult } from './load.ts'
 import { load } from './measure.ts'
+import { median } from './median.ts'
 import { cpuMicros, rssMb } from './processes.ts'
 import { untilAnswers } from './requests.ts'
 
@@ -127,7 +128,7 @@ export async function tokensOnce(): Promise<Record<string, number>> {
     if (flooded.errors > 0) throw new Error(`${flooded.errors} good calls failed during the flood.`)
     ratios.push(flooded.p50 / alone.p50)
   }
-  found['p50 during a flood of bad tokens, ratio'] = ratios.toSorted((a, b) => a - b)[1] ?? Number.NaN
+  found['p50 during a flood of bad tokens, ratio'] = median(ratios)
 
   await ask(
     subject.url,

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { folder, startGateway, type Subject } from './gateways.ts'
 import type { Client } from './load.ts'
 import { rssMb } from './processes.ts'
-import { median } from './report.ts'
+import { median } from './median.ts'
 import { register } from './requests.ts'
 
 /** The tool that is called: the echo server's plain HTTP side, run by the gateway as it runs the adapter's. */
