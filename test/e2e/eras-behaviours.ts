@@ -125,7 +125,7 @@ function bare(value: unknown): unknown {
   return plain
 }
 
-async function until<T>(look: () => T | undefined | Promise<T | undefined>, patienceMs = 6000): Promise<T> {
+async function until<T>(look: () => T | undefined | Promise<T | undefined>, patienceMs = 20_000): Promise<T> {
   const end = Date.now() + patienceMs
   for (;;) {
     const found = await look()

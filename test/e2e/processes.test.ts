@@ -41,7 +41,7 @@ const register = (name: string, imageName: string, more: object = {}): Promise<{
 const healthy = ({ replicaStatus }: { replicaStatus: string }): boolean => replicaStatus === 'Healthy'
 
 async function untilNoneLeft(): Promise<void> {
-  await expect.poll(() => processesWith(tag), { timeout: 8000 }).toEqual([])
+  await expect.poll(() => processesWith(tag)).toEqual([])
 }
 
 async function initialize(name: string): Promise<Response> {
@@ -116,11 +116,11 @@ describe('processes', () => {
     const session = (await initialize('bridged')).headers.get('mcp-session-id') ?? ''
     await expect.poll(() => processesWith(tag).length).toBe(2)
     await fetch(`${gateway.origin}/adapters/bridged/mcp`, { method: 'DELETE', headers: { 'mcp-session-id': session } })
-    await expect.poll(() => processesWith(tag).length, { timeout: 8000 }).toBe(1)
+    await expect.poll(() => processesWith(tag).length).toBe(1)
     const before = processesWith(tag)
     for (const pid of processesWith(programs.bridge).filter((each) => each !== process.pid)) process.kill(pid, 'SIGKILL')
-    await expect.poll(() => processesWith(tag).some((pid) => before.includes(pid)), { timeout: 8000 }).toBe(false)
-    await expect.poll(async () => (await initialize('bridged')).status, { timeout: 8000 }).toBe(200)
+    await expect.poll(() => processesWith(tag).some((pid) => before.includes(pid))).toBe(false)
+    await expect.poll(async () => (await initialize('bridged')).status).toBe(200)
   })
 
   test('a replica that is killed comes back, and status says why it restarted', async () => {

@@ -40,7 +40,7 @@ describe('secrets, on a gateway that is killed', () => {
       made.push(((await gateway.api('POST', '/api-keys', { name: 'k' })).body as ApiKeyCreated).key)
       await gateway.end('SIGKILL')
       await gateway.startAgain()
-      await expect.poll(() => valueOf(gateway, 'one', 'KEY'), { timeout: 20_000 }).toBe(`value-${round}`)
+      await expect.poll(() => valueOf(gateway, 'one', 'KEY')).toBe(`value-${round}`)
       for (const key of made)
         expect((await gateway.api('GET', '/api-keys', undefined, { authorization: `Bearer ${key}` })).status).toBe(200)
     }
@@ -82,11 +82,11 @@ describe('changing the keys of secrets', () => {
     }
     {
       await using both = await GatewayProcess.start({ dataDir, config: withKeys(two, one) })
-      await expect.poll(() => valueOf(both, 'one', 'KEY'), { timeout: 20_000 }).toBe('kept')
+      await expect.poll(() => valueOf(both, 'one', 'KEY')).toBe('kept')
       expect(await valueOf(both, 'one', 'PASSWORD')).toBe('of-its-own')
     }
     await using last = await GatewayProcess.start({ dataDir, config: withKeys(two) })
-    await expect.poll(() => valueOf(last, 'one', 'KEY'), { timeout: 20_000 }).toBe('kept')
+    await expect.poll(() => valueOf(last, 'one', 'KEY')).toBe('kept')
     const store = readFileSync(join(dataDir, 'gateway.db'), 'latin1')
     for (const text of ['kept', 'of-its-own']) expect(store).not.toContain(`"${text}"`)
   })
