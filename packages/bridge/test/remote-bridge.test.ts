@@ -519,9 +519,9 @@ describe('a remote server that fails', () => {
     const { url } = await start(
       await remote((_request, response) => {
         response.writeHead(200).write('a')
-        setTimeout(() => response.end('b'), 2500)
+        setTimeout(() => response.end('b'), 3000)
       }),
-      { answerTimeoutMs: 300 },
+      { answerTimeoutMs: 2000 },
     )
     expect((await send(url, { headers: json, body: call })).body.toString()).toBe('ab')
   })

@@ -120,7 +120,7 @@ describe('the API server', () => {
         api: await open(),
         path: '/things',
         log: pino({ level: 'silent' }),
-        silenceMs: 50,
+        silenceMs: 1000,
         changed: (_before, now) => seen.push(now?.metadata?.resourceVersion),
       }),
     )

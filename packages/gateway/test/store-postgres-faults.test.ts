@@ -224,7 +224,7 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
     })
 
     test('that can not be had, as all are in use or the server takes no more, is a 503 in time, and heals', async ({ onTestFinished }) => {
-      await using store = await open({ poolSize: 1, timeoutMs: 500 })
+      await using store = await open({ poolSize: 1, timeoutMs: 2000 })
       await store.create(sampleResource('one'))
       const others: pg.Client[] = []
       onTestFinished(async () => void (await Promise.all(others.map((client) => client.end()))))
@@ -307,7 +307,7 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
     }, 90_000)
 
     test('that stands still answers 503 in time, and serves again when it goes on', async () => {
-      await using store = await open({ timeoutMs: 300 })
+      await using store = await open({ timeoutMs: 2000 })
       await using follower = new StoreFollower(store)
       await store.create(sampleResource('one'))
       server.signal('SIGSTOP')
