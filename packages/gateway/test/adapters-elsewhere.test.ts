@@ -376,7 +376,7 @@ describe('an adapter that moves', () => {
     expect(await refusal(mcp(name, { headers: before }))).toEqual([404, 'session_not_found'])
     const session = await open(name)
     expect((await mcp(name, { headers: session })).status).toBe(200)
-    await expect.poll(replicasHere, { timeout: 15_000 }).toEqual([])
+    await expect.poll(replicasHere).toEqual([])
 
     const stream = await gateway.start(`/adapters/${name}/mcp`, { method: 'GET', headers: { ...json, ...session } })
     const ended = readAnswer(stream)

@@ -11,9 +11,9 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 describe('a gateway that is told to stop', () => {
   test('finishes what is in progress, refuses what is new, and closes connections that are kept alive', async () => {
-    const adapter = await open(10)
+    const adapter = await open(20)
     using busy = gateway.connect()
-    busy.socket.write(`POST /adapters/${adapter}/mcp?do=late&ms=1500&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`)
+    busy.socket.write(`POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`)
     using idle = gateway.connect()
     idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
     // Its second request arrives when draining has begun: the first bytes keep it from being idle.
@@ -33,11 +33,11 @@ describe('a gateway that is told to stop', () => {
     expect(late.closed).toBe(true)
     await disposed
     expect(busy.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*\{"late":true\}/)
-    expect(Date.now() - start).toBeLessThan(5000)
+    expect(Date.now() - start).toBeLessThan(18_000)
   })
 
   test('ends GET event streams in order, so that clients reconnect elsewhere, though the server goes on talking', async () => {
-    const adapter = await open(10)
+    const adapter = await open(45)
     const streams = await Promise.all(
       Array.from({ length: 20 }, () => gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })),
     )
@@ -59,7 +59,7 @@ describe('a gateway that is told to stop', () => {
   })
 
   test('serves everything for a while when it is no longer ready, and says with each answer that its connection ends', async () => {
-    const adapter = await open(10, 2)
+    const adapter = await open(10, 4)
     const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`
     using kept = gateway.connect()
     kept.socket.write(call)
@@ -88,8 +88,8 @@ describe('a gateway that is told to stop', () => {
   })
 
   test('tells a GET that has no answer yet that it is draining', async () => {
-    const adapter = await open(10)
-    const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=8000&tag=w`, { method: 'GET' })
+    const adapter = await open(40)
+    const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=20000&tag=w`, { method: 'GET' })
     await expect.poll(() => gateway.events('w').length).toBe(1)
     const start = Date.now()
     const disposed = gateway[Symbol.asyncDispose]()
@@ -97,19 +97,19 @@ describe('a gateway that is told to stop', () => {
     expect(answer.status).toBe(503)
     expect(answer.body.toString()).toContain('"code":"draining"')
     await disposed
-    expect(Date.now() - start).toBeLessThan(4000)
+    expect(Date.now() - start).toBeLessThan(18_000)
   })
 
   test('does not wait for a cold replica any more', async () => {
-    await open(10)
+    await open(40)
     const cold = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '60000' } }, false)
     const waiting = gateway.mcp(cold, '')
-    await sleep(200)
+    await sleep(1000)
     const start = Date.now()
     const disposed = gateway[Symbol.asyncDispose]()
     expect((await waiting).status).toBe(503)
     await disposed
-    expect(Date.now() - start).toBeLessThan(4000)
+    expect(Date.now() - start).toBeLessThan(18_000)
   })
 
   test('cuts what is not done when the time is over', async () => {
@@ -118,6 +118,6 @@ describe('a gateway that is told to stop', () => {
     const start = Date.now()
     const [answer] = await Promise.all([readAnswer(stream), gateway[Symbol.asyncDispose]()])
     expect(answer.whole).toBe(false)
-    expect(Date.now() - start).toBeLessThan(4000)
+    expect(Date.now() - start).toBeLessThan(18_000)
   })
 })

@@ -183,7 +183,7 @@ describe('a credential', () => {
     await expect.poll(async () => (await gateway.mcp(name, '', { body: '{}' })).status).toBe(200)
     expect(valuesOf(await received(name), 'x-key')).toEqual(['file-one'])
     writeFileSync(secretFile, 'file-two\n')
-    await expect.poll(async () => valuesOf(await received(name), 'x-key'), { timeout: 20_000 }).toEqual(['file-two'])
+    await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['file-two'])
   })
 
   test('refers only to what whoever writes it may give to workloads, also when it changes alone', async () => {
