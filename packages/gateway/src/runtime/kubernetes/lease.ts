@@ -8,7 +8,7 @@ import { collection } from './kinds.ts'
 import { annotation } from './labels.ts'
 
 export interface LeaseOptions {
-  readonly api: KubernetesApi
+  readonly api: Pick<KubernetesApi, 'find' | 'json'>
   readonly namespace: string
   readonly name: string
   /** Who we are; nobody else's. */
@@ -53,9 +53,9 @@ export async function* leaseTerms(
     } finally {
       const lost = term.signal.aborted
       term.abort()
-      const last = await renewing
+      await renewing
       if (lost) options.log.warn({ lease: options.name }, 'no longer leading')
-      else await release(options, last)
+      else await release(options).catch(() => undefined)
     }
   }
 }
@@ -98,8 +98,8 @@ async function acquire(options: LeaseOptions, others: Observed, signal: AbortSig
   }
 }
 
-/** Until the term ends, which it does when the Lease is lost or can not be renewed in time. Gives the Lease as it was last. */
-async function renew(options: LeaseOptions, first: Lease, everyMs: number, term: AbortController, signal: AbortSignal): Promise<Lease> {
+/** Until the term ends, which it does when the Lease is lost or can not be renewed in time. */
+async function renew(options: LeaseOptions, first: Lease, everyMs: number, term: AbortController, signal: AbortSignal): Promise<void> {
   const ended = AbortSignal.any([term.signal, signal])
   const deadlineMs = (options.durationSeconds * 1000 * 2) / 3
   let held = first
@@ -119,13 +119,15 @@ async function renew(options: LeaseOptions, first: Lease, everyMs: number, term:
     }
   }
   clearTimeout(watchdog)
-  return held
 }
 
 /** So that the next one need not wait. It takes its time to expire if this fails. */
-async function release(options: LeaseOptions, held: Lease): Promise<void> {
-  const freed = { ...held, spec: { ...held.spec, holderIdentity: '' } }
-  await write(options, freed, AbortSignal.timeout(2000)).catch(() => undefined)
+async function release(options: LeaseOptions): Promise<void> {
+  const { api, namespace, name, holder } = options
+  const signal = AbortSignal.timeout(2000)
+  // A renewal that was broken off may have been taken all the same: only the cluster knows the present version.
+  const held = await api.find<Lease>(`${collection('Lease', namespace)}/${name}`, signal)
+  if (held?.spec?.holderIdentity === holder) await write(options, { ...held, spec: { ...held.spec, holderIdentity: '' } }, signal)
 }
 
 /** As many as fit: annotations are 256 KiB at most, all together. */
