@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 const registry = process.env['REGISTRY'] ?? 'localhost:5000'
+const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }
 
 export interface Image {
   /** What it is called in the registry: `name:tag`, one or several. */
@@ -16,8 +17,8 @@ export interface Image {
   readonly target?: string
 }
 
-const ours = (name: string, tag: string): Image => ({
-  references: [`${name}:${tag}`],
+const ours = (name: string, ...tags: string[]): Image => ({
+  references: tags.map((tag) => `${name}:${tag}`),
   context: '.',
   file: 'deploy/Dockerfile',
   target: name,
@@ -26,8 +27,8 @@ const sample = (reference: string, context: string): Image => ({ references: [re
 
 /** What the manifests and the documentation deploy. */
 export const projectImages: readonly Image[] = [
-  ours('mcp-gateway', 'latest'),
-  ours('tool-gateway', 'latest'),
+  ours('mcp-gateway', 'latest', version),
+  ours('tool-gateway', 'latest', version),
   ours('mcp-proxy', '1.0.0'),
   sample('mcp-example:1.0.0', 'samples/mcp-example'),
   sample('weather-tool:1.0.0', 'samples/tool-example'),
@@ -60,7 +61,6 @@ async function push(engine: string, reference: string): Promise<void> {
 }
 
 async function versionLabels(): Promise<Record<string, string>> {
-  const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }
   const revision = await run('git', ['rev-parse', 'HEAD'], { cwd: root }).then(
     ({ stdout }) => ({ revision: stdout.trim() }),
     () => ({}),
@@ -84,6 +84,6 @@ async function imageEngine(): Promise<string> {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   for (const image of projectImages) {
     await publishImage(image)
-    console.log(`${registry}/${image.references.join(', ')}`)
+    for (const reference of image.references) console.log(`${registry}/${reference}`)
   }
 }

@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { projectImages } from '../../scripts/images.ts'
 import { TestNamespace } from './fixtures/cluster.ts'
 
 const run = promisify(execFile)
@@ -94,6 +95,13 @@ describe.skipIf(helmless)('the Helm chart', () => {
 })
 
 describe('the production overlay', () => {
+  test('runs images by the names under which `npm run images` pushes them', async () => {
+    const pushed = projectImages.flatMap(({ references }) => references.map((reference) => `registry.example.com/${reference}`))
+    const wanted = [...JSON.stringify(await kustomized()).matchAll(/"image":"([^"]*)"/g)].map(([, image]) => image)
+    expect(wanted.length).toBeGreaterThan(1)
+    expect(pushed).toEqual(expect.arrayContaining(wanted))
+  })
+
   test('has no keys, no passwords and no development identity in it, and workloads can pass for no gateway', async () => {
     const manifests = await kustomized()
     expect(manifests.filter(({ kind }) => kind === 'Secret')).toEqual([])
