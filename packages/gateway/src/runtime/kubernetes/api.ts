@@ -38,6 +38,8 @@ export interface ApiRequest {
   readonly body?: unknown
   readonly contentType?: string
   readonly accept?: string
+  /** So long it may be silent, before it answers and while it does. */
+  readonly timeoutMs?: number
 }
 
 /** Answers as metadata alone: what else an object holds is not needed, or is secret. */
@@ -95,7 +97,8 @@ export class KubernetesApi implements AsyncDisposable {
 
   /** @throws KubernetesError, or Error when the server can not be reached */
   async json<T>(method: Dispatcher.HttpMethod, path: string, signal: AbortSignal, request: ApiRequest = {}): Promise<T> {
-    const { body } = await this.#send(method, path, request, { signal, headersTimeout: 30_000, bodyTimeout: 30_000 })
+    const { timeoutMs = 30_000 } = request
+    const { body } = await this.#send(method, path, request, { signal, headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
     return (await body.json()) as T
   }
 
@@ -121,14 +124,19 @@ export class KubernetesApi implements AsyncDisposable {
   }
 
   /** An answer that goes on: a watch or a log. It fails when nothing comes for `silenceMs` (0: it may be silent for ever). */
-  async stream(path: string, signal: AbortSignal, request: ApiRequest, silenceMs: number): Promise<AsyncIterable<Buffer>> {
+  async stream(
+    path: string,
+    signal: AbortSignal,
+    request: Omit<ApiRequest, 'timeoutMs'>,
+    silenceMs: number,
+  ): Promise<AsyncIterable<Buffer>> {
     return (await this.#send('GET', path, request, { signal, headersTimeout: 10_000, bodyTimeout: silenceMs })).body
   }
 
   async #send(
     method: Dispatcher.HttpMethod,
     path: string,
-    { query = {}, body, contentType, accept = 'application/json' }: ApiRequest,
+    { query = {}, body, contentType, accept = 'application/json' }: Omit<ApiRequest, 'timeoutMs'>,
     options: Pick<Dispatcher.RequestOptions, 'headersTimeout' | 'bodyTimeout'> & { readonly signal: AbortSignal },
   ): Promise<Dispatcher.ResponseData> {
     const { dispatcher, headers } = await this.#credentials()

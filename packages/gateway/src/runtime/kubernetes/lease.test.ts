@@ -1,7 +1,12 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Lease } from 'kubernetes-types/coordination/v1.js'
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
-import { KubernetesError, type ApiRequest } from './api.ts'
+import { expect, onTestFinished, test } from 'vitest'
+import { KubernetesApi, KubernetesError, type ApiRequest } from './api.ts'
 import { leaseTerms } from './lease.ts'
 
 /** An API server with one Lease, which takes renewals and does not answer them: for what a real one does not do on command. */
@@ -32,11 +37,43 @@ class SilentServer {
   }
 }
 
+const others = { namespace: 'adapter', name: 'gateway', holder: 'one', problems: () => new Map(), log: pino({ level: 'silent' }) }
+
+/** The API by a kubeconfig of its own. */
+async function openApi(server: string): Promise<KubernetesApi> {
+  const folder = mkdtempSync(join(tmpdir(), 'mcpgw-lease-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const named = { clusters: [{ name: 'a', cluster: { server, 'insecure-skip-tls-verify': true } }], users: [{ name: 'a', user: {} }] }
+  const contexts = [{ name: 'a', context: { cluster: 'a', user: 'a' } }]
+  writeFileSync(join(folder, 'kubeconfig'), JSON.stringify({ ...named, contexts, 'current-context': 'a' }))
+  return KubernetesApi.open({ kubeconfig: join(folder, 'kubeconfig') })
+}
+
+test('a Lease is asked for anew when there is no answer within half of its duration', async () => {
+  let requests = 0
+  const server = createServer((request, response) => {
+    requests += 1
+    if (requests > 1) response.writeHead(request.method === 'GET' ? 404 : 201).end('{}')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  await using api = await openApi(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const stop = new AbortController()
+  const told: (string | undefined)[] = []
+  for await (const term of leaseTerms({ ...others, api, durationSeconds: 1 }, stop.signal, (problem) => told.push(problem))) {
+    expect(term.aborted).toBe(false)
+    stop.abort()
+  }
+  expect(told).toEqual([expect.stringMatching(/can not be reached: Headers Timeout/), undefined])
+}, 20_000)
+
 test('a Lease is given up by who stops, though its last renewal was taken without an answer', async () => {
   const api = new SilentServer()
   const stop = new AbortController()
-  const options = { api, namespace: 'adapter', name: 'gateway', holder: 'one', durationSeconds: 4, problems: () => new Map() }
-  for await (const term of leaseTerms({ ...options, log: pino({ level: 'silent' }) }, stop.signal, () => undefined)) {
+  for await (const term of leaseTerms({ ...others, api, durationSeconds: 4 }, stop.signal, () => undefined)) {
     expect(term.aborted).toBe(false)
     await api.renewed
     stop.abort()

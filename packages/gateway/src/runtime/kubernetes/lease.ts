@@ -3,7 +3,7 @@ import type { Lease } from 'kubernetes-types/coordination/v1.js'
 import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { Log } from '../../telemetry/log.ts'
 import type { Problems } from '../runtime.ts'
-import { KubernetesError, type KubernetesApi } from './api.ts'
+import { KubernetesError, type ApiRequest, type KubernetesApi } from './api.ts'
 import { collection } from './kinds.ts'
 import { annotation } from './labels.ts'
 
@@ -82,11 +82,11 @@ class Observed {
 async function acquire(options: LeaseOptions, others: Observed, signal: AbortSignal): Promise<Lease | undefined> {
   const { api, namespace, name, holder } = options
   const path = collection('Lease', namespace)
-  const found = await api.find<Lease>(`${path}/${name}`, signal)
+  const found = await api.find<Lease>(`${path}/${name}`, signal, patience(options))
   try {
     if (found === undefined) {
       const lease: Lease = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name, namespace }, spec: spec(options, 0) }
-      return await api.json<Lease>('POST', path, signal, { body: lease })
+      return await api.json<Lease>('POST', path, signal, { body: lease, ...patience(options) })
     }
     const { holderIdentity = '', leaseDurationSeconds = 0, leaseTransitions = 0 } = found.spec ?? {}
     const free = holderIdentity === '' || holderIdentity === holder || others.ageMs(found) > leaseDurationSeconds * 1000
@@ -147,8 +147,14 @@ function problemsIn({ metadata }: Lease): Problems {
   }
 }
 
-function write({ api, namespace, name }: LeaseOptions, lease: Lease, signal: AbortSignal): Promise<Lease> {
-  return api.json<Lease>('PUT', `${collection('Lease', namespace)}/${name}`, signal, { body: lease })
+function write(options: LeaseOptions, lease: Lease, signal: AbortSignal): Promise<Lease> {
+  const { api, namespace, name } = options
+  return api.json<Lease>('PUT', `${collection('Lease', namespace)}/${name}`, signal, { body: lease, ...patience(options) })
+}
+
+/** On a connection that is dead without a word, nobody is to wait for longer than Leases run: the next attempt has another one. */
+function patience({ durationSeconds }: LeaseOptions): Pick<ApiRequest, 'timeoutMs'> {
+  return { timeoutMs: (durationSeconds * 1000) / 2 }
 }
 
 function spec({ holder, durationSeconds }: LeaseOptions, leaseTransitions: number): NonNullable<Lease['spec']> {
