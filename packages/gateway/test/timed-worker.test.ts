@@ -9,6 +9,7 @@ interface Task {
   readonly run: string
   readonly prepare?: string
   readonly value?: unknown
+  readonly ms?: number
   readonly cell?: Int32Array
 }
 
@@ -163,6 +164,12 @@ test('a task that ended in time has not exceeded its limit because the process w
   Atomics.wait(shared, 0, 0)
   for (const until = performance.now() + 500; performance.now() < until;);
   expect(await answer).toBe('in time')
+})
+
+test('a task has not exceeded its limit when the process did not get the processor for so long, up to tenfold', async () => {
+  const work = start(brief)
+  expect(await work({ run: 'sleep', ms: 600, value: 'at last' })).toBe('at last')
+  await expect(work({ run: 'sleep', ms: longMs })).rejects.toBeInstanceOf(LimitExceeded)
 })
 
 test('a task that is no longer wanted when its turn comes is left out', async () => {

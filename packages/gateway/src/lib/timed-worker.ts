@@ -3,11 +3,14 @@ import { parentPort, Worker } from 'node:worker_threads'
 export interface TimedWorkerOptions {
   /** A module that calls `serveTasks`, in JavaScript. */
   readonly program: URL
-  /** How long a task may take to be prepared, and then to run. Waiting is not counted. */
+  /** How long a task may take to be prepared, and then to run. Waiting is not counted, nor, up to tenfold, that the process did not have the processor. */
   readonly limits: { readonly prepareMs: number; readonly runMs: number; readonly heapMb: number }
   /** How many tasks may wait, and how many of one party. */
   readonly waiting: { readonly most: number; readonly mostOfOne: number }
 }
+
+/** How many times its limit a task may take when the machine has no time for this process: others wait for it. */
+const patience = 10
 
 /** The task took more time or memory than it may. */
 export class LimitExceeded extends Error {
@@ -140,18 +143,27 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   }
 
   #limit(ms: number): void {
-    clearTimeout(this.#timer)
-    const timer = setTimeout(() => {
-      // If it was this thread that was held up, what the worker has said meanwhile is heard first.
-      setImmediate(() => {
-        if (this.#timer !== timer) return
-        this.#state = 'ending'
-        this.#finish()?.reject(new LimitExceeded())
-        void this.#worker?.terminate()
-      })
-    }, ms)
-    timer.unref()
-    this.#timer = timer
+    const begun = performance.now()
+    const before = process.cpuUsage()
+    const wait = (more: number): void => {
+      clearTimeout(this.#timer)
+      const timer = setTimeout(() => {
+        // If it was this thread that was held up, what the worker has said meanwhile is heard first.
+        setImmediate(() => {
+          if (this.#timer !== timer) return
+          const { user, system } = process.cpuUsage(before)
+          const left = ms - (user + system) / 1000
+          // If it was the whole process, the task can not have had its time yet.
+          if (left > ms / 10 && performance.now() - begun < ms * patience) return wait(left)
+          this.#state = 'ending'
+          this.#finish()?.reject(new LimitExceeded())
+          void this.#worker?.terminate()
+        })
+      }, more)
+      timer.unref()
+      this.#timer = timer
+    }
+    wait(ms)
   }
 
   #ended(cause: unknown): void {
