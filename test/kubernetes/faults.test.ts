@@ -208,6 +208,7 @@ test('a name of 52 characters, the environment that is just not too large, and a
 })
 
 test('fifty adapters are created, changed and deleted at once, and nothing of them is left', async () => {
+  const patienceMs = 120_000
   const names = Array.from({ length: 50 }, (_, index) => `many-${index}`)
   const ours = async (): Promise<StatefulSet[]> =>
     (await namespace.list<StatefulSet>('/apis/apps/v1', 'statefulsets')).filter(({ metadata }) => metadata?.name?.startsWith('many-'))
@@ -222,24 +223,24 @@ test('fifty adapters are created, changed and deleted at once, and nothing of th
   }
   const [createdMs] = await timed(async () => {
     await all('POST', { imageName: 'contract-server', imageVersion: '1.0.0' }, 201)
-    await namespace.eventually(async () => ((await ours()).length === 50 ? true : undefined))
+    await namespace.eventually(async () => ((await ours()).length === 50 ? true : undefined), patienceMs)
   })
   const [changedMs] = await timed(async () => {
     await all('PATCH', { environmentVariables: { A: 'b' } }, 200)
     await namespace.eventually(async () => {
       const changed = (await ours()).filter(({ metadata }) => metadata?.annotations?.['adapter/generation'] === '2')
       return changed.length === 50 ? true : undefined
-    })
+    }, patienceMs)
   })
   const [readyMs] = await timed(() =>
-    Promise.all(names.map((name) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 170_000))),
+    Promise.all(names.map((name) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 240_000))),
   )
   const [deletedMs] = await timed(async () => {
     await all('DELETE', undefined, 204)
     await namespace.eventually(async () => {
       const pods = (await namespace.list<Pod>('/api/v1', 'pods')).filter(({ metadata }) => metadata?.name?.startsWith('many-'))
       return pods.length === 0 && (await ours()).length === 0 ? true : undefined
-    })
+    }, patienceMs)
   })
   figures('50 adapters at once', { createdMs, changedMs, readyMs, deletedMs })
-})
+}, 600_000)

@@ -29,7 +29,7 @@ const adapter = (name: string, more: object = {}) => ({
   description: 'test',
   ...more,
 })
-const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 60_000)
+const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
 const endpoint = (name: string): URL => new URL(`${gateway.origin}/adapters/${name}/mcp`)
 
 async function connected(name: string): Promise<Client> {
@@ -79,7 +79,7 @@ describe('a gateway on a cluster', () => {
     await gateway.untilStatus(
       'story',
       ({ generation, replicaStatus, updatedReplicas }) => generation === 2 && replicaStatus === 'Healthy' && updatedReplicas === 2,
-      60_000,
+      120_000,
     )
     expect((await namespace.get<Pod>('/api/v1', 'pods/story-0'))?.metadata?.uid).not.toBe(before?.metadata?.uid)
 
@@ -114,7 +114,11 @@ describe('a gateway on a cluster', () => {
     const onSecond = clients[homes.indexOf('sticky-1')] as Client
     await namespace.delete('/api/v1', 'pods/sticky-1')
     for (let count = 0; count < 20; count += 1) expect(await whereAmI(onFirst)).toBe('sticky-0')
-    await gateway.untilStatus('sticky', ({ replicas }) => replicas.every(({ phase }) => phase === 'ready') && replicas.length === 2, 60_000)
+    await gateway.untilStatus(
+      'sticky',
+      ({ replicas }) => replicas.every(({ phase }) => phase === 'ready') && replicas.length === 2,
+      120_000,
+    )
     await expect(whereAmI(onSecond)).rejects.toMatchObject({ code: 404 })
     expect(await whereAmI(onFirst)).toBe('sticky-0')
     await gateway.api('DELETE', '/adapters/sticky')
@@ -154,7 +158,7 @@ describe('a gateway on a cluster', () => {
       'lonely',
       ({ replicas }) =>
         replicas.some((replica) => replica.name === 'lonely-1' && Date.parse(replica.startedAt ?? '') === Date.parse(startedAt ?? '')),
-      60_000,
+      120_000,
     )
     await healthy('late')
     await gateway.api('DELETE', '/adapters/lonely')

@@ -53,7 +53,7 @@ class WriteSide implements AsyncDisposable {
 
   static async open(): Promise<WriteSide> {
     const wire = await Wire.to(namespace.api.server)
-    return new WriteSide(wire, await namespace.openRuntime({ kubeconfig: namespace.kubeconfigBy(wire.url), leaseSeconds: 4 }))
+    return new WriteSide(wire, await namespace.openRuntime({ kubeconfig: namespace.kubeconfigBy(wire.url) }))
   }
 
   problem(name: string): string | undefined {

@@ -233,7 +233,7 @@ describe('the local deployment', () => {
     await expect.poll(state, { timeout: 150_000, interval: 500 }).toBe('Healthy')
     await eachCaller('/adapters/azure/mcp', async ({ tools }) => expect(tools).toContain('storage'))
     for (const name of Object.keys(servers)) expect((await api('DELETE', `/adapters/${name}`)).status).toBe(204)
-  })
+  }, 600_000)
 
   test('gives the gateway rights in its own namespace alone, and the tool gateways none', async () => {
     const can = (account: string, ...what: string[]): Promise<string> =>

@@ -303,13 +303,13 @@ class Load implements AsyncDisposable {
   async more(requests: number): Promise<void> {
     const before = (await this.seen())?.requests ?? 0
     await expect
-      .poll(async () => (await this.seen())?.requests ?? 0, { timeout: 240_000, interval: 500 })
+      .poll(async () => (await this.seen())?.requests ?? 0, { timeout: 400_000, interval: 500 })
       .toBeGreaterThan(before + requests)
   }
 
   async stop(): Promise<Seen> {
     await kubectl('exec', this.#name, '--', 'touch', '/tmp/stop')
-    await expect.poll(async () => (await this.seen())?.done, { interval: 500 }).toBe(true)
+    await expect.poll(async () => (await this.seen())?.done, { timeout: 90_000, interval: 500 }).toBe(true)
     return (await this.seen()) as Seen
   }
 
@@ -324,7 +324,7 @@ describe('under traffic', () => {
     await load.more(1000)
     const [ms] = await timed(async () => {
       await kubectl('rollout', 'restart', 'statefulset/mcpgateway')
-      await kubectl('rollout', 'status', 'statefulset/mcpgateway', '--timeout=180s')
+      await kubectl('rollout', 'status', 'statefulset/mcpgateway', '--timeout=300s')
     })
     await load.more(1000)
     const early = (await load.seen())?.requests ?? 0
@@ -334,18 +334,18 @@ describe('under traffic', () => {
     expect(seen).toMatchObject({ lost: 0, sessionsEnded: 0, streamsCut: 0, streamsRefused: 0, draining: 0, faults: {} })
     expect(seen.answered).toBe(seen.requests)
     expect(seen['streamsEnded']).toBeGreaterThan(0)
-  }, 400_000)
+  }, 900_000)
 
   test('tool gateways are rolled without a request lost; their sessions are opened anew', async () => {
     await using load = await Load.start('tools-rolled', 'shared')
     await load.more(500)
     await kubectl('rollout', 'restart', 'statefulset/toolgateway')
-    await kubectl('rollout', 'status', 'statefulset/toolgateway', '--timeout=180s')
+    await kubectl('rollout', 'status', 'statefulset/toolgateway', '--timeout=300s')
     await load.more(500)
     const { done: _, ...seen } = await load.stop()
     figures('tool gateways rolled under load', seen)
     expect(seen.lost).toBe(0)
-  }, 400_000)
+  }, 900_000)
 
   test('a leader that is killed loses what it had in hand, and another writes once its Lease has run out', async () => {
     await using load = await Load.start('killed', 'shared')
@@ -364,7 +364,7 @@ describe('under traffic', () => {
     // Each of the nine has one request under way at most; what meets a closed door was not sent.
     expect(seen.lost).toBeLessThanOrEqual(9)
     expect(seen.sessionsEnded).toBe(0)
-  }, 400_000)
+  }, 900_000)
 })
 
 const killGateway = `

@@ -45,7 +45,7 @@ async function looker(): Promise<string> {
 }
 
 const put = (name: string, stringData: Record<string, string>) => vault.create('/api/v1', 'secrets', { metadata: { name }, stringData })
-const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 60_000)
+const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
 const refers = (name: string, key?: string) => ({ secretRef: { name, source: 'kubernetes', ...(key === undefined ? {} : { key }) } })
 const adapter = (name: string, more: object) =>
   gateway.api('POST', '/adapters', { name, imageName: 'echo', imageVersion: '1.0.0', ...more })
@@ -72,7 +72,7 @@ describe('a Secret of the cluster', () => {
     await healthy('reader')
 
     await vault.delete('/api/v1', 'secrets/database.internal')
-    const { conditions } = await gateway.untilStatus('reader', ({ replicas }) => replicas.length === 0, 60_000)
+    const { conditions } = await gateway.untilStatus('reader', ({ replicas }) => replicas.length === 0, 120_000)
     expect(conditions[0]).toMatchObject({
       reason: 'SecretMissing',
       message: "The variable PASSWORD has no value. The cluster has no Secret 'database' now.",
