@@ -27,7 +27,7 @@ beforeAll(async () => {
     return cellsOf(gateway, server, folder)
   })
   cells = (await Promise.all(perServer)).flat()
-}, 180_000)
+}, 600_000)
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
