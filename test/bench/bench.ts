@@ -26,6 +26,9 @@ const rounds = Number(values.rounds ?? (values.quick ? 2 : 9))
 const seconds = Number(values.seconds ?? 1)
 /** Most goals are about the highest level, which is measured in each round; the others in each third one. */
 const sparse = 3
+/** What is compared with one another to a tenth, and further rounds of these alone: nine tell no less than a fifth apart where a machine is shared. */
+const close = ['gateway', 'gateway (eras off)', 'gateway (tokens)', 'tool call', 'tool call (many tools)', 'tool call (many hidden)']
+const closeRounds = values.quick || values.rounds !== undefined ? 0 : 30
 /** The longest that a subject is warmed before its rounds. */
 const warmSeconds = values.quick ? 2 : 7
 const only = values.only?.split(',')
@@ -54,17 +57,19 @@ async function opened(): Promise<Map<string, Subject>> {
 async function throughput(): Promise<Samples> {
   const samples: Samples = new Map()
   const chosen = await opened()
+  const turn = async (name: string, subject: Subject, connections: number): Promise<void> => {
+    if (subject.levels?.includes(connections) === false) return
+    const key = `${name}@${connections}`
+    samples.set(key, [...(samples.get(key) ?? []), await measure(name, subject, connections, seconds)])
+  }
   try {
     for (let round = 0; round < rounds; round += 1) {
       const now = levels.filter((level) => level === Math.max(...levels) || round % sparse === 0)
-      for (const connections of now) {
-        for (const [name, subject] of chosen) {
-          if (subject.levels?.includes(connections) === false) continue
-          const key = `${name}@${connections}`
-          samples.set(key, [...(samples.get(key) ?? []), await measure(name, subject, connections, seconds)])
-        }
-      }
+      for (const connections of now) for (const [name, subject] of chosen) await turn(name, subject, connections)
     }
+    const among = [...chosen].filter(([name]) => close.includes(name))
+    for (let round = 0; round < closeRounds; round += 1)
+      for (const [name, subject] of round % 2 === 0 ? among : among.toReversed()) await turn(name, subject, Math.max(...levels))
   } finally {
     for (const { parts } of chosen.values()) for (const part of parts) await part.end()
   }
@@ -79,7 +84,7 @@ const single = {
 }
 for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixed(1)}`)
 const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, Node.js ${process.version}`
-const text = report({ machine, rounds, seconds, warmSeconds, levels, samples, single })
+const text = report({ machine, rounds, closeRounds, seconds, warmSeconds, levels, samples, single })
 if (only === undefined) writeFileSync(values.out, `${text}\n${sectionOf(values.out, kubernetesHeading)}`)
 say(text)
 rmSync(folder, { recursive: true, force: true })
