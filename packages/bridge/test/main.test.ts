@@ -228,21 +228,26 @@ describe('what stands behind', () => {
 })
 
 describe('the end', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)('%s: with sessions and streams open it exits with 0, and leaves no process', async (signal) => {
-    const { tag, args } = tagged()
-    const program = await start(args)
-    const sessions = await Promise.all([0, 1, 2].map(async () => (await post(program.url, initialize)).headers.get('mcp-session-id')))
-    const streams = sessions.map((session) =>
-      fetch(program.url, { headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' } }),
-    )
-    for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
-    expect(processesWith(tag).filter((pid) => pid !== program.child.pid).length).toBeGreaterThanOrEqual(3)
-    program.child.kill(signal)
-    expect(await program.ended).toEqual({ code: 0, signal: null })
-    await expect.poll(() => processesWith(tag)).toEqual([])
-  })
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s: with sessions and streams open it exits with 0 in a second, and leaves no process',
+    async (signal) => {
+      const { tag, args } = tagged()
+      const program = await start(args)
+      const sessions = await Promise.all([0, 1, 2].map(async () => (await post(program.url, initialize)).headers.get('mcp-session-id')))
+      const streams = sessions.map((session) =>
+        fetch(program.url, { headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' } }),
+      )
+      for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
+      expect(processesWith(tag).filter((pid) => pid !== program.child.pid).length).toBeGreaterThanOrEqual(3)
+      const from = performance.now()
+      program.child.kill(signal)
+      expect(await program.ended).toEqual({ code: 0, signal: null })
+      expect(performance.now() - from).toBeLessThan(1000)
+      await expect.poll(() => processesWith(tag)).toEqual([])
+    },
+  )
 
-  test('SIGTERM: with a remote server that answers nothing it exits with 0, and calls are answered', async () => {
+  test('SIGTERM: with a remote server that answers nothing it exits with 0 in a second, and calls are answered', async () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     closing.push(() => server.close() && server.closeAllConnections())
@@ -250,9 +255,11 @@ describe('the end', () => {
     const program = await start(['--url', `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`])
     const answer = post(program.url, initialize)
     await arrived
+    const from = performance.now()
     program.child.kill('SIGTERM')
     expect((await answer).status).toBe(502)
     expect(await program.ended).toEqual({ code: 0, signal: null })
+    expect(performance.now() - from).toBeLessThan(1000)
   })
 
   test('SIGKILL leaves no process either', async () => {
@@ -261,7 +268,7 @@ describe('the end', () => {
     expect((await post(program.url, initialize)).status).toBe(200)
     program.child.kill('SIGKILL')
     await program.ended
-    await expect.poll(() => processesWith(tag)).toEqual([])
+    await expect.poll(() => processesWith(tag), { timeout: 5000 }).toEqual([])
   })
 
   test.each([

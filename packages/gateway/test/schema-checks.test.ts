@@ -59,15 +59,12 @@ describe('a value that is checked', () => {
     expect(await checks.schemaMistakes(backtracking, 'me')).toEqual([])
     const compiled = checks.schema(backtracking, 'me')
     expect(await compiled.mistakes(good)).toEqual([])
+    const start = performance.now()
     expect((await compiled.mistakes(bad))[0]?.code).toBe('schema_too_slow')
-    const again: number[] = []
-    for (let round = 0; round < 5; round += 1) {
-      const from = performance.now()
-      expect((await compiled.mistakes(bad))[0]?.code).toBe('schema_too_slow')
-      again.push(performance.now() - from)
-    }
-    // The machine may have had other things to do in any one of them.
-    expect(Math.min(...again)).toBeLessThan(50)
+    expect(performance.now() - start).toBeLessThan(2000)
+    const again = performance.now()
+    expect((await compiled.mistakes(bad))[0]?.code).toBe('schema_too_slow')
+    expect(performance.now() - again).toBeLessThan(50)
     now = 60_000
     expect(await compiled.mistakes('{"a":"aaa"}')).toEqual([])
   })

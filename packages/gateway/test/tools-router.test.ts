@@ -112,7 +112,7 @@ describe('the list of tools', () => {
 })
 
 describe('a listen stream', () => {
-  test('is acknowledged first, and hears of changes that its caller can see, and of no others', async () => {
+  test('is acknowledged first, and hears within a second of changes that its caller can see, and of no others', async () => {
     const [hers, his] = [await listen(alice), await listen(bob)]
     await expect
       .poll(() => hers.messages[0])
@@ -122,21 +122,21 @@ describe('a listen stream', () => {
         params: { notifications: { toolsListChanged: true }, _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
       })
     await register('heard')
-    await expect.poll(() => hers.count(listChanged)).toBe(1)
+    await expect.poll(() => hers.count(listChanged), { timeout: 1000 }).toBe(1)
     expect(hers.messages.at(-1)).toEqual({
       jsonrpc: '2.0',
       method: listChanged,
       params: { _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
     })
     await api('PATCH', '/tools/heard', { toolDefinition: { tool: { description: 'new' } } })
-    await expect.poll(() => hers.count(listChanged)).toBe(2)
+    await expect.poll(() => hers.count(listChanged), { timeout: 1000 }).toBe(2)
     // What no list shows is no change of the list.
     await api('PATCH', '/tools/heard', { description: 'for people' })
     await api('PATCH', '/tools/heard', { requiredRoles: ['mcp.dev'] })
-    await expect.poll(() => his.count(listChanged)).toBe(1)
+    await expect.poll(() => his.count(listChanged), { timeout: 1000 }).toBe(1)
     expect(hers.count(listChanged)).toBe(2)
     await api('DELETE', '/tools/heard')
-    await expect.poll(() => his.count(listChanged)).toBe(2)
+    await expect.poll(() => his.count(listChanged), { timeout: 1000 }).toBe(2)
     hers.response.destroy()
     his.response.destroy()
   })
@@ -214,7 +214,7 @@ describe('a legacy session', () => {
     const stream = new Stream(await gateway.start('/mcp', { method: 'GET', headers: { ...session, accept: 'text/event-stream' } }))
     const name = `legacy-${version}`
     await register(name)
-    await expect.poll(() => stream.count(listChanged)).toBe(1)
+    await expect.poll(() => stream.count(listChanged), { timeout: 1000 }).toBe(1)
     expect(await ask('tools/list')).toEqual({
       status: 200,
       jsonrpc: '2.0',

@@ -63,14 +63,9 @@ describe('names', () => {
   )
 
   test('that are too long are refused in no time, also those that make naive expressions go back and forth', () => {
-    const tries = Array.from({ length: 10 }, () => {
-      const from = performance.now()
-      for (const name of ['a'.repeat(53), 'a-'.repeat(5120), `a${'-'.repeat(10_240)}!`, 'a'.repeat(10_240)])
-        expect(accepts(name)).toBe(false)
-      return performance.now() - from
-    })
-    // The machine may have had other things to do in any one of them.
-    expect(Math.min(...tries)).toBeLessThan(100)
+    const from = performance.now()
+    for (const name of ['a'.repeat(53), 'a-'.repeat(5120), `a${'-'.repeat(10_240)}!`, 'a'.repeat(10_240)]) expect(accepts(name)).toBe(false)
+    expect(performance.now() - from).toBeLessThan(100)
   })
 
   test('that are reserved say for what; nearly all others are free', () => {
