@@ -1,9 +1,9 @@
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { programs } from '@mcp-gateway/testkit'
+import { freePort, programs } from '@mcp-gateway/testkit'
 import type { Client } from './load.ts'
-import { freePort, Measured } from './processes.ts'
+import { Measured } from './processes.ts'
 import { register } from './requests.ts'
 
 /** What a run leaves behind, to be removed at its end. */

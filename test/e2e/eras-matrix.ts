@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { GatewayProcess } from '@mcp-gateway/testkit'
+import { freePort, type GatewayProcess } from '@mcp-gateway/testkit'
 import { observe, type Outcome } from './eras-behaviours.ts'
 import { clients, type ClientKind, type Peer, type Target } from './eras-clients.ts'
 import { behaviours, type Behaviour, type Server } from './eras-servers.ts'
@@ -161,14 +160,4 @@ async function answers(url: string): Promise<boolean> {
     () => true,
     () => false,
   )
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -191,8 +191,9 @@ describe('a server that fails', () => {
     using whole = gateway.connect()
     await whole.exchange(request('end', `${answer}0\r\n\r\n`))
     expect([whole.closed, whole.error, whole.text.split('\r\n\r\n')[1]]).toEqual([true, undefined, 'data: 1\n\n'])
+    // Libuv, and so this client, takes a reset that comes together with bytes for an orderly end.
     using broken = gateway.connect()
-    await broken.exchange(request('end', answer))
+    await broken.exchange(request('later-end', answer))
     expect([broken.closed, broken.error]).toEqual([true, 'ECONNRESET'])
   })
 

@@ -67,7 +67,9 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
     server = await PostgresServer.start({ parameters: { max_connections: 40 } })
   })
   afterAll(() => server[Symbol.asyncDispose]())
-  beforeEach(() => {
+  beforeEach(async () => {
+    // Where a test that failed has left it dead, the others can still tell something.
+    await server.startAgain()
     database = `d${(count += 1)}`
     url = server.createDatabase(database)
   })

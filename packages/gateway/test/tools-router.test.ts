@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { createServer, type AddressInfo } from 'node:net'
+import { freePort } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from './fixtures/gateway.ts'
 import { messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
@@ -328,14 +328,6 @@ describe('two gateway processes with the same keys', () => {
     expect(status).toBe(404)
   })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 describe('a modern request', () => {
   test('is discovered and refused as the specification words it', async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AdapterStatus } from '@mcp-gateway/contract'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from './free-port.ts'
 import { programs } from './programs.ts'
 
 export interface GatewayOptions {
@@ -20,14 +21,14 @@ export class GatewayProcess implements AsyncDisposable {
   #origin = ''
   #output = ''
 
-  private constructor(options: GatewayOptions) {
+  private constructor(options: GatewayOptions, port: number) {
     this.#options = options
     this.dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
-    this.#child = this.#spawn(0)
+    this.#child = this.#spawn(port)
   }
 
   static async start(options: GatewayOptions = {}): Promise<GatewayProcess> {
-    const gateway = new GatewayProcess(options)
+    const gateway = new GatewayProcess(options, await freePort())
     await gateway.#untilReady()
     return gateway
   }

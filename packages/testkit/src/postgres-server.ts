@@ -4,7 +4,7 @@ import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { freePort } from './round-robin.ts'
+import { freePort } from './free-port.ts'
 
 const password = 'p/w %1'
 
@@ -112,8 +112,9 @@ export class PostgresServer implements AsyncDisposable {
     return this.url(name, name)
   }
 
-  /** Starts it on the same data and port, after it has ended. */
+  /** Starts it on the same data and port, if it has ended. */
   async startAgain(): Promise<void> {
+    if (this.#process !== undefined && !hasEnded(this.#process)) return
     this.#log = ''
     const parameters = {
       listen_addresses: '127.0.0.1',
@@ -143,15 +144,19 @@ export class PostgresServer implements AsyncDisposable {
   /** `SIGINT` breaks all connections and ends in order; `SIGKILL` ends all of its processes as they are. */
   async end(signal: 'SIGINT' | 'SIGKILL'): Promise<void> {
     const child = this.#process
-    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+    if (child?.pid === undefined || hasEnded(child)) return
     const ended = once(child, 'exit')
+    let others: number[] = []
     if (signal === 'SIGKILL') {
       // One that stands still starts no process more, which would go on without it.
       child.kill('SIGSTOP')
-      while (stateOf(child.pid) !== 'T') await sleep(1)
+      while (!['T', undefined].includes(stateOf(child.pid))) await sleep(1)
+      others = childrenOf(child.pid)
     }
     this.signal(signal, signal === 'SIGKILL')
     await ended
+    // The shared memory is in use until the last of them has ended, and no server starts beside it.
+    for (const pid of others) while (![undefined, 'Z'].includes(stateOf(pid))) await sleep(1)
   }
 
   /** Sends a signal to the server, or to all of its processes: `SIGSTOP` makes it stand still. */
@@ -244,9 +249,15 @@ function serverAccount(): Account {
   return { uid: id('-u'), gid: id('-g') }
 }
 
-/** The letter that /proc has for it: `T` for one that stands still. */
+const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null
+
+/** The letter that /proc has for it: `T` for one that stands still, none for one that is gone. */
 function stateOf(pid: number): string | undefined {
-  return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]
+  try {
+    return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]
+  } catch {
+    return undefined
+  }
 }
 
 function childrenOf(pid: number): number[] {

@@ -6,16 +6,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
-import { createServer as createNetServer, type AddressInfo } from 'node:net'
-
-/** A port that nobody listens on at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createNetServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
+import type { AddressInfo } from 'node:net'
 
 /** Sends a request on, and its answer back as it comes; when one side goes, so does the other. */
 export function passOn(request: IncomingMessage, response: ServerResponse, to: RequestOptions): void {

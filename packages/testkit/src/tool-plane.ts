@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
+import { freePort } from './free-port.ts'
 import { GatewayProcess } from './gateway-process.ts'
-import { freePort, RoundRobin } from './round-robin.ts'
+import { RoundRobin } from './round-robin.ts'
 
 /** Two tool gateways behind two gateways behind a round-robin, each a process of its own. Tools are registered at the first gateway. */
 export class ToolPlane implements AsyncDisposable {
