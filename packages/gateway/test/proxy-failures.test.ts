@@ -1,5 +1,7 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { readAnswer, TestGateway } from './fixtures/gateway.ts'
+import { readAnswer, TestGateway, type RawConnection } from './fixtures/gateway.ts'
 
 let gateway: TestGateway
 /** Waits for little time. */
@@ -17,9 +19,22 @@ const makeRefuse = async (name: string, more = '', headers = {}): Promise<void> 
   await expect.poll(() => gateway.events(tag).some(({ refuses }) => refuses)).toBe(true)
 }
 
+/** The server has closed its side of a connection, so that the gateway knows of it before anything that it is sent from now on. */
+const untilEnded = (tag: string): Promise<void> =>
+  expect.poll(() => gateway.events(tag).some(({ ended }) => ended), { interval: 1 }).toBe(true)
+
+/** Sends the head of a request, and what there is of its body once the gateway wants it; both have arrived then. */
+const beginRequest = async (raw: RawConnection, head: string, body: string): Promise<void> => {
+  raw.socket.write(`${head}\r\nhost: localhost\r\nexpect: 100-continue\r\n\r\n`)
+  await expect.poll(() => raw.text).toContain('100 Continue')
+  raw.socket.write(body)
+  // By when this is answered, the gateway has read what came before it.
+  await gateway.send('/healthz', { method: 'GET' })
+}
+
 beforeAll(async () => {
   gateway = await TestGateway.open()
-  impatient = await TestGateway.open({ proxy: { answerTimeoutSeconds: 2, coldStartSeconds: 1.5 } })
+  impatient = await TestGateway.open({ proxy: { answerTimeoutSeconds: 3, coldStartSeconds: 1.5 } })
   adapter = await gateway.register()
 })
 afterAll(async () => {
@@ -34,29 +49,36 @@ describe('a client that goes away', () => {
     ['GET stream', 'GET', 'stream'],
     ['POST whose answer it does not read', 'POST', 'pour&megabytes=100'],
   ])('ends the upstream request at once: %s', async (_what, method, behaviour) => {
-    const tag = newTag()
-    const leave = new AbortController()
-    const answer = gateway.start(`/adapters/${adapter}/mcp?do=${behaviour}&tag=${tag}`, { method }, leave.signal)
-    answer.then((response) => response.on('error', () => undefined)).catch(() => undefined)
-    await expect.poll(() => gateway.events(tag).some((event) => event.method === method)).toBe(true)
-    if (!behaviour.startsWith('late')) await answer
-    const left = Date.now()
-    leave.abort()
-    await expect.poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed).toBe('cut')
-    const closedAt = gateway.events(tag).find(({ closed }) => closed !== undefined)?.at ?? Number.POSITIVE_INFINITY
-    expect(closedAt - left).toBeLessThan(500)
-    await expect
-      .poll(() => gateway.requests(adapter).at(-1))
-      .toMatchObject({ method, status: 499, error: 'client_closed_request', adapter, replica: `${adapter}-0` })
+    const leave = async (): Promise<number> => {
+      const tag = newTag()
+      const client = new AbortController()
+      const answer = gateway.start(`/adapters/${adapter}/mcp?do=${behaviour}&tag=${tag}`, { method }, client.signal)
+      answer.then((response) => response.on('error', () => undefined)).catch(() => undefined)
+      await expect.poll(() => gateway.events(tag).some((event) => event.method === method)).toBe(true)
+      if (!behaviour.startsWith('late')) await answer
+      const left = Date.now()
+      client.abort()
+      await expect.poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed).toBe('cut')
+      const closedAt = gateway.events(tag).find(({ closed }) => closed !== undefined)?.at ?? Number.POSITIVE_INFINITY
+      await expect
+        .poll(() => gateway.requests(adapter).at(-1))
+        .toMatchObject({ method, status: 499, error: 'client_closed_request', adapter, replica: `${adapter}-0` })
+      return closedAt - left
+    }
+    const times: number[] = []
+    // Any one of them may meet a pause of the machine.
+    while (times.length < 3 && times.every((time) => time >= 500)) times.push(await leave())
+    expect(Math.min(...times)).toBeLessThan(500)
   })
 
   test('in the middle of its body leaves nothing behind and is logged as 499', async () => {
     const tag = newTag()
     using raw = gateway.connect()
-    raw.socket.write(
-      `POST /adapters/${adapter}/mcp?tag=${tag} HTTP/1.1\r\nhost: localhost\r\nx-request-id: half-${tag}\r\ncontent-length: 100\r\n\r\n{"half`,
+    await beginRequest(
+      raw,
+      `POST /adapters/${adapter}/mcp?tag=${tag} HTTP/1.1\r\nx-request-id: half-${tag}\r\ncontent-length: 100`,
+      '{"half',
     )
-    await new Promise((resolve) => setTimeout(resolve, 100))
     raw.socket.resetAndDestroy()
     await expect.poll(() => gateway.log.find(({ requestId }) => requestId === `half-${tag}`)).toMatchObject({ status: 499 })
     expect(gateway.events(tag)).toEqual([])
@@ -64,16 +86,16 @@ describe('a client that goes away', () => {
 
   test('while it waits for a cold replica is not sent to it later', async () => {
     const tag = newTag()
-    const cold = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '800' } }, false)
-    const leave = new AbortController()
-    const waiting = gateway.start(`/adapters/${cold}/mcp?do=echo&tag=${tag}`, {}, leave.signal)
-    waiting.catch(() => undefined)
-    await new Promise((resolve) => setTimeout(resolve, 200))
-    leave.abort()
+    const warm = join(gateway.dataDir, `warm-${tag}`)
+    const cold = await gateway.register({ environmentVariables: { LISTEN_WHEN_THERE: warm } }, false)
+    using raw = gateway.connect()
+    await beginRequest(raw, `POST /adapters/${cold}/mcp?do=echo&tag=${tag} HTTP/1.1\r\ncontent-length: 2`, '{}')
+    raw.socket.destroy()
+    await expect.poll(() => gateway.requests(cold)).toMatchObject([{ status: 499, error: 'client_closed_request' }])
+    writeFileSync(warm, '')
     await gateway.untilReady(cold, 1)
     expect((await gateway.mcp(cold, `do=echo&tag=after-${tag}`)).status).toBe(200)
     expect(gateway.events(tag)).toEqual([])
-    expect(gateway.requests(cold)).toContainEqual(expect.objectContaining({ status: 499, error: 'client_closed_request' }))
   })
 })
 
@@ -108,9 +130,11 @@ describe('a server that can not be reached', () => {
   test('keeps its sessions for itself: they are not sent to another replica', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     const session = (await gateway.mcp(name, 'do=initialize')).headers['mcp-session-id'] as string
-    await makeRefuse(name, '&ms=1000', { 'mcp-session-id': session })
+    const again = join(gateway.dataDir, 'listens-again')
+    await makeRefuse(name, `&until=${encodeURIComponent(again)}`, { 'mcp-session-id': session })
     const refused = await gateway.mcp(name, 'do=echo&tag=kept', { headers: { 'mcp-session-id': session } })
     expect([refused.status, codeOf(refused)]).toEqual([502, 'upstream_unreachable'])
+    writeFileSync(again, '')
     await expect.poll(async () => (await gateway.mcp(name, 'do=echo', { headers: { 'mcp-session-id': session } })).status).toBe(200)
   })
 
@@ -154,14 +178,14 @@ describe('a server that fails', () => {
     const tag = newTag()
     const answer = await impatient.mcp(name, `do=late&ms=20000&tag=${tag}`)
     expect([answer.status, codeOf(answer)]).toEqual([504, 'upstream_timeout'])
-    impatient.received(tag)
     await expect.poll(() => impatient.events(tag).some(({ closed }) => closed === 'cut')).toBe(true)
+    impatient.received(tag)
   })
 
   test('is not timed once its headers are there', async () => {
     const parts = Buffer.from(JSON.stringify([base64('data: 1\n\n'), base64('data: 2\n\n')]))
     const name = await impatient.register()
-    const answer = await impatient.mcp(name, 'do=parts&every=3000', { body: parts })
+    const answer = await impatient.mcp(name, 'do=parts&every=4000', { body: parts })
     expect([answer.status, answer.whole, answer.body.toString()]).toEqual([200, true, 'data: 1\n\ndata: 2\n\n'])
   })
 
@@ -183,18 +207,23 @@ describe('a server that fails', () => {
   })
 
   test('in mid-answer is seen also by a client of HTTP/1.0, which has no chunks', async () => {
+    const tag = newTag()
     const request = (then: string, bytes: string): string => {
       const body = base64(bytes)
-      return `POST /adapters/${adapter}/mcp?do=raw&then=${then} HTTP/1.0\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+      return `POST /adapters/${adapter}/mcp?do=raw&then=${then}&tag=${tag} HTTP/1.0\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`
     }
     const answer = `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`
     using whole = gateway.connect()
     await whole.exchange(request('end', `${answer}0\r\n\r\n`))
     expect([whole.closed, whole.error, whole.text.split('\r\n\r\n')[1]]).toEqual([true, undefined, 'data: 1\n\n'])
-    // Libuv, and so this client, takes a reset that comes together with bytes for an orderly end.
+    await untilEnded(tag)
     using broken = gateway.connect()
-    await broken.exchange(request('later-end', answer))
-    expect([broken.closed, broken.error]).toEqual([true, 'ECONNRESET'])
+    broken.socket.write(request('held', answer))
+    // Libuv, and so this client, takes a reset that comes together with bytes for an orderly end.
+    await expect.poll(() => broken.text).toContain('data: 1\n\n')
+    await gateway.mcp(adapter, `do=go&of=${tag}`)
+    await expect.poll(() => broken.closed).toBe(true)
+    expect(broken.error).toBe('ECONNRESET')
   })
 
   test.each([
@@ -218,9 +247,13 @@ describe('a server that fails', () => {
 
   test('to keep its connection open does not fail the next request', async () => {
     for (let round = 0; round < 20; round += 1) {
-      const answer = await gateway.mcp(adapter, 'do=raw&then=end', { body: base64('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}') })
+      const tag = newTag()
+      const answer = await gateway.mcp(adapter, `do=raw&then=end&tag=${tag}`, {
+        body: base64('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}'),
+      })
       expect(answer).toMatchObject({ status: 200, whole: true })
-      await new Promise((resolve) => setTimeout(resolve, 5))
+      // What is sent before it has closed may get no answer from anybody.
+      await untilEnded(tag)
     }
   })
 })
