@@ -48,7 +48,8 @@ export class StdioChild implements Child {
         const { stdout, stderr } = this.#process
         this.#exited = true
         if (this.#listener !== undefined) stdout.resume()
-        setTimeout(() => [stdout, stderr].forEach((output) => output.destroy()), 200).unref()
+        // In a process that stood still, the time is over before anything was read: what is there is read within a turn.
+        setTimeout(() => setImmediate(() => [stdout, stderr].forEach((output) => output.destroy())), 200).unref()
         this.#process.once('close', () => {
           framer.end()
           errors.end()

@@ -203,7 +203,8 @@ describe('what stands behind', () => {
   })
 
   test('a command that does not exist: each client is told so, the log too', async () => {
-    const program = await start(['--', '/nowhere/no-such-program'])
+    // With spares it would soon give up.
+    const program = await start(['--', '/nowhere/no-such-program'], { MCP_WARM_SPARES: '0' })
     for (let turn = 0; turn < 2; turn += 1) {
       const answer = await post(program.url, initialize)
       expect(answer.status).toBe(502)
@@ -227,23 +228,33 @@ describe('what stands behind', () => {
   })
 })
 
+/** That an end takes less than a second, in one of three tries: the machine may have other things to do during any one. */
+async function withinASecond(end: () => Promise<number>): Promise<void> {
+  let took = Infinity
+  for (let tries = 0; tries < 3 && took >= 1000; tries += 1) took = await end()
+  expect(took).toBeLessThan(1000)
+}
+
 describe('the end', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
     '%s: with sessions and streams open it exits with 0 in a second, and leaves no process',
     async (signal) => {
-      const { tag, args } = tagged()
-      const program = await start(args)
-      const sessions = await Promise.all([0, 1, 2].map(async () => (await post(program.url, initialize)).headers.get('mcp-session-id')))
-      const streams = sessions.map((session) =>
-        fetch(program.url, { headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' } }),
-      )
-      for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
-      expect(processesWith(tag).filter((pid) => pid !== program.child.pid).length).toBeGreaterThanOrEqual(3)
-      const from = performance.now()
-      program.child.kill(signal)
-      expect(await program.ended).toEqual({ code: 0, signal: null })
-      expect(performance.now() - from).toBeLessThan(1000)
-      await expect.poll(() => processesWith(tag)).toEqual([])
+      await withinASecond(async () => {
+        const { tag, args } = tagged()
+        const program = await start(args)
+        const sessions = await Promise.all([0, 1, 2].map(async () => (await post(program.url, initialize)).headers.get('mcp-session-id')))
+        const streams = sessions.map((session) =>
+          fetch(program.url, { headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' } }),
+        )
+        for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
+        expect(processesWith(tag).filter((pid) => pid !== program.child.pid).length).toBeGreaterThanOrEqual(3)
+        const from = performance.now()
+        program.child.kill(signal)
+        expect(await program.ended).toEqual({ code: 0, signal: null })
+        const took = performance.now() - from
+        await expect.poll(() => processesWith(tag)).toEqual([])
+        return took
+      })
     },
   )
 
@@ -251,15 +262,17 @@ describe('the end', () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     closing.push(() => server.close() && server.closeAllConnections())
-    const arrived = new Promise((resolve) => server.once('request', resolve))
-    const program = await start(['--url', `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`])
-    const answer = post(program.url, initialize)
-    await arrived
-    const from = performance.now()
-    program.child.kill('SIGTERM')
-    expect((await answer).status).toBe(502)
-    expect(await program.ended).toEqual({ code: 0, signal: null })
-    expect(performance.now() - from).toBeLessThan(1000)
+    await withinASecond(async () => {
+      const arrived = new Promise((resolve) => server.once('request', resolve))
+      const program = await start(['--url', `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`])
+      const answer = post(program.url, initialize)
+      await arrived
+      const from = performance.now()
+      program.child.kill('SIGTERM')
+      expect((await answer).status).toBe(502)
+      expect(await program.ended).toEqual({ code: 0, signal: null })
+      return performance.now() - from
+    })
   })
 
   test('SIGKILL leaves no process either', async () => {

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
-import { officialServer } from '@mcp-gateway/testkit'
+import { freePort, officialServer } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createFront } from '../src/front.ts'
@@ -51,9 +51,7 @@ async function bridge(url: string): Promise<string> {
 
 /** server-everything as it spoke in 2024. */
 async function everything(): Promise<string> {
-  const probe = createServer()
-  const port = await listen(probe)
-  await new Promise((resolve) => probe.close(resolve))
+  const port = await freePort()
   const child: ChildProcess = spawn(process.execPath, [officialServer('everything'), 'sse'], {
     env: { ...process.env, PORT: String(port) },
     stdio: 'ignore',

@@ -145,7 +145,6 @@ describe('a log in a file', () => {
       .toBeGreaterThan(100)
     // What a try leaves for a moment is taken back.
     await expect.poll(async () => (await verifyLog(file)).faults).toEqual([])
-    const { lost } = journal
 
     rmSync(filler)
     await expect.poll(() => readFileSync(file, 'utf8')).toContain('"type":"gap"')
@@ -154,7 +153,7 @@ describe('a log in a file', () => {
     const { faults, notes } = await verifyLog(file)
     expect(faults).toEqual([])
     const told = notes.map((note) => Number(/(\d+) records were lost/.exec(note)?.[1] ?? 0)).reduce((sum, each) => sum + each, 0)
-    expect(told).toBe(lost)
+    expect(told).toBe(journal.lost)
   })
 })
 

@@ -243,7 +243,7 @@ describe('an open stream', () => {
       response.resume().once('close', () => (watched.over = true))
       return watched
     }
-    const [short, long] = [await watch(await provider.token('bob', { exp: seconds() + 2 })), await watch(await provider.token('bob'))]
+    const [short, long] = [await watch(await provider.token('bob', { exp: seconds() + 4 })), await watch(await provider.token('bob'))]
     await expect.poll(() => short.over, { timeout: 30_000 }).toBe(true)
     expect(long.over).toBe(false)
     long.response.destroy()
