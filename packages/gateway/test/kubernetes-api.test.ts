@@ -111,7 +111,9 @@ describe('the API server', () => {
       if (searchParams.get('watch') === null) return json(response, { metadata: { resourceVersion: '10' }, items: [item('a', '1')] })
       response.writeHead(200, { 'content-type': 'application/json' })
       // One change for each watch, and then nothing, though the connection stays open.
-      const version = 10 + asked.push(searchParams.get('resourceVersion'))
+      const from = searchParams.get('resourceVersion')
+      asked.push(from)
+      const version = Number(from) + 1
       return response.write(`${JSON.stringify({ type: 'MODIFIED', object: item('a', String(version)) })}\n`)
     }
     const seen: (string | undefined)[] = []
@@ -125,7 +127,8 @@ describe('the API server', () => {
       }),
     )
     await expect.poll(() => seen.slice(0, 4), { timeout: 20_000 }).toEqual(['1', '11', '12', '13'])
-    expect(asked.slice(0, 3)).toEqual(['10', '11', '12'])
+    // When the machine pauses, one may have seemed silent before its change was read.
+    expect([...new Set(asked)].slice(0, 3)).toEqual(['10', '11', '12'])
   })
 
   test('lists in pages, each asked for by what the one before said', async () => {

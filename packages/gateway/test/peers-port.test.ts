@@ -51,7 +51,7 @@ describe('the port for peers', () => {
     const signature = peer.sign({ to: anyPeer, method: 'POST', url: '/mcp', headers, principal, body: Buffer.from(initialize) })
     const answer = await post(`${peers}/mcp`, { 'x-mcpgw-hop': signature })
     expect(answer.status).toBe(200)
-    expect(gateway.log.find(({ path }) => path === '/mcp')).toMatchObject({ principal: 'ada', status: 200 })
+    await expect.poll(() => gateway.log.find(({ path }) => path === '/mcp')).toMatchObject({ principal: 'ada', status: 200 })
   })
 
   test('closes with the gateway', async () => {

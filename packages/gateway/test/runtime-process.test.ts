@@ -52,11 +52,12 @@ describe('replicas as processes', () => {
     useWorkloadIdentity: false,
     ...changes,
   })
-  /** Opened anew, it does not wait long for a replica to listen. */
-  const openImpatient = async (): Promise<void> => {
+  const openAnew = async (changes: Partial<typeof options.settings>): Promise<void> => {
     await runtime[Symbol.asyncDispose]()
-    runtime = await openRuntime({ ...options, settings: { ...options.settings, startTimeoutSeconds: 2 } })
+    runtime = await openRuntime({ ...options, settings: { ...options.settings, ...changes } })
   }
+  /** It does not wait long for a replica to listen. */
+  const openImpatient = (): Promise<void> => openAnew({ startTimeoutSeconds: 2 })
   const untilStatus = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
     for (const end = Date.now() + 30_000; ;) {
       const status = await runtime.status('w')
@@ -115,7 +116,7 @@ describe('replicas as processes', () => {
   test('the reason for which a replica fails stands until it is ready, also while it is being started again', async () => {
     await openImpatient()
     await runtime.apply(workload('silent'), signal)
-    const { conditions } = await untilStatus(({ replicas: [replica] }) => replica?.phase === 'starting' && replica.restarts === 1)
+    const { conditions } = await untilStatus(({ replicas: [replica] }) => replica?.phase === 'starting' && replica.restarts > 0)
     expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'False', reason: 'StartTimeout' })
   })
 
@@ -159,13 +160,15 @@ describe('replicas as processes', () => {
   })
 
   test('many stop at once as fast as one', async () => {
+    await openAnew({ stopGraceSeconds: 3 })
     await runtime.apply(workload('stubborn', { replicas: 5 }), signal)
     await untilStatus(allReady)
     const start = performance.now()
     const stopping = runtime[Symbol.asyncDispose]()
     await expect.poll(() => runtime.directory.get('w')?.replicas.map(({ phase }) => phase)).toEqual(Array(5).fill('terminating'))
     await stopping
-    expect(performance.now() - start).toBeLessThan(3000)
+    // One after the other would take 15 s.
+    expect(performance.now() - start).toBeLessThan(10_000)
     expect(processesWith(tag)).toEqual([])
   })
 

@@ -59,13 +59,22 @@ describe('a value that is checked', () => {
     expect(await checks.schemaMistakes(backtracking, 'me')).toEqual([])
     const compiled = checks.schema(backtracking, 'me')
     expect(await compiled.mistakes(good)).toEqual([])
-    const start = performance.now()
-    expect((await compiled.mistakes(bad))[0]?.code).toBe('schema_too_slow')
-    expect(performance.now() - start).toBeLessThan(2000)
-    const again = performance.now()
-    expect((await compiled.mistakes(bad))[0]?.code).toBe('schema_too_slow')
-    expect(performance.now() - again).toBeLessThan(50)
-    now = 60_000
+    const slow = async (): Promise<number> => {
+      const start = performance.now()
+      expect((await compiled.mistakes(bad))[0]?.code).toBe('schema_too_slow')
+      return performance.now() - start
+    }
+    const first: number[] = []
+    const again: number[] = []
+    for (let round = 1; round <= 3; round += 1) {
+      now = round * 60_000
+      first.push(await slow())
+      again.push(await slow())
+    }
+    // The machine may have had other things to do in any one of them.
+    expect(Math.min(...first)).toBeLessThan(2000)
+    expect(Math.min(...again)).toBeLessThan(50)
+    now = 240_000
     expect(await compiled.mistakes('{"a":"aaa"}')).toEqual([])
   })
 

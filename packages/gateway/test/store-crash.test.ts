@@ -16,7 +16,7 @@ describe('a store whose process is killed', () => {
     let total = 0
     for (let round = 0; round < 25; round += 1) {
       const writer = new StoreWriter({ file, prefix: 'w-' })
-      await expect.poll(() => writer.acknowledged.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(0)
+      await expect.poll(() => writer.acknowledged.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(4)
       await sleep(Math.random() * 60)
       await writer.kill()
       total += writer.acknowledged.length
@@ -33,7 +33,7 @@ describe('a store whose process is killed', () => {
       for (const { name, version } of model.values()) expect((await store.get(name))?.version).toBe(version)
     }
     expect(total).toBeGreaterThan(100)
-  }, 60_000)
+  }, 180_000)
 
   test('serves two processes at once, of which one is killed again and again: the other loses nothing and is not held up', async () => {
     const file = join(folder, 'shared.db')
@@ -73,7 +73,7 @@ describe('a store whose process is killed', () => {
       const rest = (await store.list({})).filter((resource) => resource.name !== name)
       expect(rest.map(found).toSorted()).toEqual([...model.values()].map(expected).toSorted())
     } else expect((await store.list({})).map(found).toSorted()).toEqual([...model.values()].map(expected).toSorted())
-  }, 60_000)
+  }, 180_000)
 })
 
 describe('a store that others write to', () => {
@@ -101,5 +101,5 @@ describe('a store that others write to', () => {
     } finally {
       rmSync(join(file, '..'), { recursive: true, force: true })
     }
-  }, 60_000)
+  }, 180_000)
 })

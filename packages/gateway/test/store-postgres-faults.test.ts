@@ -171,19 +171,29 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
         await admin.end()
       })()
       const model = new Map<string, number>()
-      for (let index = 0; index < 150 || dropped <= 20; index += 1) {
+      const versionOf = async (name: string): Promise<number | undefined> => {
+        let version: number | undefined
+        await expect.poll(() => codeOf(store.get(name).then((found) => (version = found?.version)))).toBe('done')
+        return version
+      }
+      let done = 0
+      for (let index = 0; index < 150 || dropped <= 20 || done <= 100; index += 1) {
         const name = `n${index % 10}`
         const version = (model.get(name) ?? 0) + 1
         const resource = sampleResource(name, { uid: name, version })
         // A connection that comes up may be dropped just then: what is refused was not done.
-        const outcome = await codeOf(version === 1 ? store.create(resource) : store.replace(resource, version - 1))
-        expect(['done', 'store_unavailable']).toContain(outcome)
-        if (outcome === 'done') model.set(name, version)
+        const refused = await (version === 1 ? store.create(resource) : store.replace(resource, version - 1)).catch(
+          (error: GatewayError) => error,
+        )
+        expect([undefined, 'store_unavailable']).toContain(refused?.code)
+        if (refused === undefined) done += 1
+        // Unless it is said that nobody knows, as the one that was to look for it was dropped too.
+        const unknown = refused?.message.includes('may be stored or not') === true
+        if (refused === undefined || (unknown && (await versionOf(name)) === version)) model.set(name, version)
         expect((await store.get(name).catch(() => undefined))?.version ?? model.get(name)).toBe(model.get(name))
       }
       dropping = false
       await drops
-      expect([...model.values()].reduce((sum, version) => sum + version, 0)).toBeGreaterThan(100)
       await expect.poll(() => Object.fromEntries(follower.view)).toEqual(Object.fromEntries(model))
     })
 
@@ -282,7 +292,7 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
       let acknowledged = 0
       for (let round = 0; round < 4; round += 1) {
         const writers = ['a-', 'b-'].map((prefix) => new StoreWriter({ file: url, prefix, largest: 5000 }))
-        await expect.poll(() => writers.every((writer) => writer.acknowledged.length > 3), { interval: 1 }).toBe(true)
+        await expect.poll(() => writers.every((writer) => writer.acknowledged.length > 6), { interval: 1 }).toBe(true)
         await sleep(Math.random() * 50)
         await server.end('SIGKILL')
         expect(await codeOf(store.get('a-0'))).toBe('store_unavailable')
@@ -322,8 +332,11 @@ describe.skipIf(missing !== undefined)(`PostgreSQL${missing === undefined ? '' :
       } finally {
         server.signal('SIGCONT')
       }
-      await expect.poll(() => codeOf(store.create(sampleResource('three')))).toBe('done')
-      await expect.poll(() => follower.names.toSorted()).toEqual(await namesOf(store))
+      // One that is stored may have been told so too late.
+      await expect.poll(async () => ['done', 'name_taken'].includes(String(await codeOf(store.create(sampleResource('three')))))).toBe(true)
+      await expect
+        .poll(async () => [follower.names.toSorted(), await namesOf(store)].map(String))
+        .toSatisfy(([heard, stored]) => heard === stored)
     })
 
     test('that can only be read serves reads, refuses writes with the reason, and takes them again', async () => {

@@ -67,7 +67,8 @@ interface Note {
 const notes = (tag: string): Note[] =>
   readFileSync(events, 'utf8')
     .split('\n')
-    .filter((line) => line !== '')
+    // The last line may be half written.
+    .slice(0, -1)
     .map((line) => JSON.parse(line) as Note & { tag: string })
     .filter((each) => each.tag === tag)
 const called = (tag: string): string[] => notes(tag).flatMap(({ called: tool }) => tool ?? [])

@@ -112,7 +112,8 @@ export class GatewayProcess implements AsyncDisposable {
   async #untilReady(): Promise<void> {
     const end = Date.now() + 60_000
     for (;;) {
-      const address = /address +(http:\S+)/.exec(this.#output)?.[1]
+      // Whole, as output may come in pieces.
+      const address = /address +(http:\S+)\s/.exec(this.#output)?.[1]
       if (address !== undefined) {
         this.#origin = address
         return
