@@ -106,4 +106,9 @@ describe('the architecture', () => {
     const readers = sourceFiles(gatewaySource).filter((file) => /process\.env\b/.test(readFileSync(file, 'utf8')))
     expect(readers.map((file) => relative(gatewaySource, file))).toEqual(['main.ts'])
   })
+
+  test('a timeout is joined with other signals where it is kept from being collected as garbage', () => {
+    const joining = sourceFiles(gatewaySource).filter((file) => /AbortSignal\.any\([^\n]*timeout/i.test(readFileSync(file, 'utf8')))
+    expect(joining.map((file) => relative(gatewaySource, file))).toEqual([join('lib', 'timeout-signal.ts')])
+  })
 })

@@ -1,4 +1,5 @@
 import { request } from 'undici'
+import { timeoutOr } from './lib/timeout-signal.ts'
 
 /** The payloads of the original's README, word for word. */
 const samples = [
@@ -93,7 +94,7 @@ async function send(url: string, session: string | undefined, message: unknown, 
     },
     body: message === undefined ? null : JSON.stringify(message),
     headersTimeout: 120_000,
-    signal: AbortSignal.any([signal, AbortSignal.timeout(120_000)]),
+    signal: timeoutOr(signal, 120_000),
   })
   const text = await response.body.text()
   const answer = parseAnswer(text)

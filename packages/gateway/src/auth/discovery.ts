@@ -1,4 +1,5 @@
 import { request, type Dispatcher } from 'undici'
+import { timeoutOr } from '../lib/timeout-signal.ts'
 import type { IssuerRules } from './issuer.ts'
 
 export interface DiscoveryOptions {
@@ -31,7 +32,7 @@ async function fetchJson(address: string, { dispatcher, signal }: DiscoveryOptio
     dispatcher,
     // Some give keys as what they are alone (RFC 7517 section 8.5.2), as the API server of Kubernetes does.
     headers: { accept: 'application/json, application/jwk-set+json' },
-    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    signal: timeoutOr(signal, timeoutMs),
   })
   const chunks: Buffer[] = []
   let length = 0

@@ -5,6 +5,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Replica } from '../core/workload.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
+import { timeoutOr } from '../lib/timeout-signal.ts'
 import { Endpoints, isEndpoint, type EndpointOptions } from './endpoints.ts'
 import { unknownSession } from './sessions.ts'
 
@@ -95,7 +96,7 @@ export class Upstreams implements AsyncDisposable {
   /** Waits, bounded, until `pick` finds one. @throws GatewayError `no_ready_replica`, and what `pick` throws */
   async waitFor(resource: Resource, sticky: string | undefined, signal: AbortSignal): Promise<Upstream> {
     const { name: workload } = resource
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(this.#options.coldStartMs)])
+    const bounded = timeoutOr(signal, this.#options.coldStartMs)
     for (;;) {
       const found = this.pick(resource, sticky)
       if (found !== undefined) return found

@@ -3,6 +3,7 @@ import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { Workload } from '../../core/workload.ts'
+import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { WorkloadRef } from '../runtime.ts'
 import { KubernetesError, metadataOnly, type KubernetesApi, type KubernetesObject } from './api.ts'
 import { looksOf, type ClusterView } from './cluster-view.ts'
@@ -77,7 +78,7 @@ export class Writer {
     const applied = { workload: digest, looks: looksOf(looks) }
     this.#applied.set(workload.name, applied)
     // Who asks for the status after this must not be told of what was before.
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(viewLagMs)])
+    const bounded = timeoutOr(signal, viewLagMs)
     await this.#options.view.until(workload.name, () => this.#looks(workload.name) === applied.looks, bounded)
   }
 
@@ -88,7 +89,7 @@ export class Writer {
     for (const { kind, items } of found) for (const { metadata } of items) await this.#delete(kind, metadata, signal)
     for (;;) {
       const { view, changed } = this.#options
-      const change = changed(ref.name, AbortSignal.any([signal, AbortSignal.timeout(500)]))
+      const change = changed(ref.name, timeoutOr(signal, 500))
       const left = await Promise.all([this.#list('StatefulSet', ref, signal), this.#list('Pod', ref, signal)])
       const [sets, pods] = left
       // Of a StatefulSet that somebody has deleted without its pods, nobody ends these but us.

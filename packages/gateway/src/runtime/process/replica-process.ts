@@ -6,6 +6,7 @@ import { endMarked, newMark } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
+import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
@@ -175,9 +176,8 @@ export class ReplicaProcess {
     const over = new AbortController()
     void ended.then(() => over.abort())
     const leaving = AbortSignal.any([over.signal, signal])
-    const timeout = AbortSignal.timeout(startTimeoutMs)
     let readyAt: number | undefined
-    if (await accepts(host, port, AbortSignal.any([leaving, timeout]))) {
+    if (await accepts(host, port, timeoutOr(leaving, startTimeoutMs))) {
       readyAt = Date.now()
       this.#origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
       this.#set('ready')
