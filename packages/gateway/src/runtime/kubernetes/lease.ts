@@ -93,7 +93,7 @@ async function acquire(options: LeaseOptions, others: Observed, signal: AbortSig
     return free ? await write(options, { ...found, spec: spec(options, leaseTransitions + 1) }, signal) : undefined
   } catch (error) {
     // Somebody was faster.
-    if (error instanceof KubernetesError && error.status === 409) return undefined
+    if (isConflict(error)) return undefined
     throw error
   }
 }
@@ -114,7 +114,7 @@ async function renew(options: LeaseOptions, first: Lease, everyMs: number, term:
       clearTimeout(watchdog)
       watchdog = setTimeout(() => term.abort(), deadlineMs - (performance.now() - begun))
     } catch (error) {
-      if (error instanceof KubernetesError && (error.status === 409 || error.status === 404)) term.abort()
+      if (isConflict(error) || (error instanceof KubernetesError && error.status === 404)) term.abort()
       else if (!ended.aborted) options.log.warn({ lease: options.name, err: error }, 'the lease could not be renewed, trying again')
     }
   }
@@ -125,9 +125,21 @@ async function renew(options: LeaseOptions, first: Lease, everyMs: number, term:
 async function release(options: LeaseOptions): Promise<void> {
   const { api, namespace, name, holder } = options
   const signal = AbortSignal.timeout(2000)
-  // A renewal that was broken off may have been taken all the same: only the cluster knows the present version.
-  const held = await api.find<Lease>(`${collection('Lease', namespace)}/${name}`, signal)
-  if (held?.spec?.holderIdentity === holder) await write(options, { ...held, spec: { ...held.spec, holderIdentity: '' } }, signal)
+  for (;;) {
+    const held = await api.find<Lease>(`${collection('Lease', namespace)}/${name}`, signal)
+    if (held?.spec?.holderIdentity !== holder) return
+    try {
+      await write(options, { ...held, spec: { ...held.spec, holderIdentity: '' } }, signal)
+      return
+    } catch (error) {
+      // A renewal that was broken off may be taken all the same, before we look or after it: only the cluster knows the present version.
+      if (!isConflict(error)) throw error
+    }
+  }
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof KubernetesError && error.status === 409
 }
 
 /** As many as fit: annotations are 256 KiB at most, all together. */
