@@ -1,4 +1,5 @@
 import type { Secret } from 'kubernetes-types/core/v1.js'
+import { allOf } from '../../lib/all-of.ts'
 import { Parts } from '../../lib/parts.ts'
 import type { OpenClusterSecretsOptions, OpenedSecrets } from '../open-cluster-secrets.ts'
 import { KubernetesApi } from './api.ts'
@@ -28,8 +29,7 @@ export async function watchClusterSecrets({ opened, settings, log }: OpenCluster
         },
       }).then((watch) => parts.use(watch)),
     )
-    const outcomes = await Promise.allSettled(watches)
-    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+    await allOf(watches)
   } catch (error) {
     await parts[Symbol.asyncDispose]()
     throw error

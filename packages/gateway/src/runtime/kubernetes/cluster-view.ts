@@ -4,6 +4,7 @@ import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { ReplicaDirectory } from '../../core/directory.ts'
 import type { Replica } from '../../core/workload.ts'
+import { allOf } from '../../lib/all-of.ts'
 import { Parts } from '../../lib/parts.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { WorkloadRef } from '../runtime.ts'
@@ -54,7 +55,7 @@ export class ClusterView implements AsyncDisposable {
     const labelSelector = ourSelector(settings.installation)
     const watched = { api, log, labelSelector }
     try {
-      await Promise.all([
+      await allOf([
         ...kinds.map(async (kind) => {
           const accept = kind === 'StatefulSet' ? {} : { accept: metadataOnly }
           const changed = (before: KubernetesObject | undefined, now: KubernetesObject | undefined): void =>

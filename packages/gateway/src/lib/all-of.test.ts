@@ -1,0 +1,14 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { allOf } from './all-of.ts'
+
+test('what fails first is told once everything else has come to an end, too', async () => {
+  const told: string[] = []
+  let finish: (() => void) | undefined
+  const slow = new Promise<void>((resolve) => (finish = resolve)).then(() => told.push('opened'))
+  const outcome = allOf([slow, Promise.reject(new Error('forbidden'))]).catch((error: Error) => told.push(error.message))
+  await nextTurn()
+  finish?.()
+  await outcome
+  expect(told).toEqual(['opened', 'forbidden'])
+})
