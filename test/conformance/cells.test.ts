@@ -66,7 +66,7 @@ beforeAll(async () => {
     runServerSuite({ ...modern, url: other }).then((results) => direct.set(keyOf(modern), results)),
   ])
   for (const fixture of fixtures) await fixture[Symbol.asyncDispose]()
-}, 120_000)
+}, 300_000)
 
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()

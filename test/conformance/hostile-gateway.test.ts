@@ -34,7 +34,14 @@ interface Told {
 const base = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 
 /** The messages that came, until the answer was whole or broke off, or nothing more was to be expected. */
-async function call(server: string, client: Era, tool: string, id: string, session: string | undefined): Promise<readonly Told[]> {
+async function call(
+  server: string,
+  client: Era,
+  tool: string,
+  id: string,
+  session: string | undefined,
+  patienceMs = 3000,
+): Promise<readonly Told[]> {
   const modern = {
     'io.modelcontextprotocol/protocolVersion': '2026-07-28',
     'io.modelcontextprotocol/clientCapabilities': { elicitation: {} },
@@ -44,7 +51,7 @@ async function call(server: string, client: Era, tool: string, id: string, sessi
   try {
     const response = await fetch(`${gateway.origin}/adapters/${server}/mcp`, {
       method: 'POST',
-      signal: AbortSignal.timeout(3000),
+      signal: AbortSignal.timeout(patienceMs),
       headers: {
         ...base,
         ...(client === 'modern' ? { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': tool } : {}),
@@ -99,7 +106,7 @@ describe.each([
     })
     for (let from = 0; from < work.length; from += 12) await Promise.all(work.slice(from, from + 12).map((one) => one()))
     const again = client === 'legacy' ? await openSession(server) : undefined
-    const [echoed] = await call(server, client, 'echo', 'after', again)
+    const [echoed] = await call(server, client, 'echo', 'after', again, 60_000)
     expect(echoed).toMatchObject({ id: 'after', result: expect.anything() })
     expect((await gateway.api('GET', '/ping')).status).toBe(200)
   }, 120_000)

@@ -65,7 +65,7 @@ beforeAll(async () => {
     await once(child.stdout, 'data')
   }
   front = await RoundRobin.start([ports.one, ports.two])
-}, 60_000)
+})
 
 afterAll(async () => {
   await front[Symbol.asyncDispose]()
@@ -152,7 +152,9 @@ describe('what an owner held that died', () => {
       result: { requestState: string; inputRequests: Record<string, unknown> }
     }
     const { requestState, inputRequests } = parked.result
-    planes[1]?.child.kill('SIGKILL')
+    const [, owner] = planes.map(({ child }) => child)
+    owner?.kill('SIGKILL')
+    if (owner?.signalCode === null) await once(owner, 'exit')
     const lost = await post(`${one}/adapters/modern/mcp`, { method: 'ping' }, session)
     expect(lost.status).toBe(404)
     const inputResponses = Object.fromEntries(Object.keys(inputRequests).map((key) => [key, { action: 'accept', content: { name: 'x' } }]))

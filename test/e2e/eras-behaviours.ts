@@ -5,7 +5,8 @@ import type { Behaviour, Offers, ToolCall } from './eras-servers.ts'
 /** What came of a behaviour: what was seen, or why it failed. */
 export type Outcome = { readonly seen: unknown } | { readonly failed: string }
 
-const boundMs = 20_000
+/** Far more than anything takes: many servers and clients do their part at the same time, and the machine may stand still for a while. */
+const boundMs = 90_000
 
 /** Does one thing with a server and tells what came of it, in words that are the same for every client, era and way. */
 export async function observe(
@@ -55,11 +56,13 @@ export async function observe(
       for (let tries = 1; ; tries += 1) {
         const before = peer.logs.length
         await peer.call(cause, { logLevel: level })
-        const messages = await until(() => (peer.logs.length > before ? peer.logs.slice(before) : undefined), 2000).catch(() => undefined)
-        if (undo !== undefined) await peer.call(undo)
-        // The official server draws a level by lot, and writes the message on another stream than the answer, which may be the first to arrive.
-        if (messages !== undefined) return undo === undefined ? messages : 'heard'
-        if (undo === undefined || tries === 3) throw new Error('It was not heard')
+        const heard = (): string[] | undefined => (peer.logs.length > before ? peer.logs.slice(before) : undefined)
+        if (undo === undefined) return until(heard)
+        // The official server writes the message on another stream than the answer, which may be the first to arrive; then nobody hears of it.
+        const messages = await until(heard, 2000).catch(() => undefined)
+        await peer.call(undo)
+        if (messages !== undefined) return 'heard'
+        if (tries === 12) throw new Error('It was not heard')
       }
     },
     progress: async () => {
@@ -125,7 +128,7 @@ function bare(value: unknown): unknown {
   return plain
 }
 
-async function until<T>(look: () => T | undefined | Promise<T | undefined>, patienceMs = 20_000): Promise<T> {
+async function until<T>(look: () => T | undefined | Promise<T | undefined>, patienceMs = 60_000): Promise<T> {
   const end = Date.now() + patienceMs
   for (;;) {
     const found = await look()

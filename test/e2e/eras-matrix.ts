@@ -141,7 +141,7 @@ class Direct {
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (written += text))
     const url = `http://127.0.0.1:${port}/mcp`
     for (let tries = 0; !(await answers(url)); tries += 1) {
-      if (tries > 500 || child.exitCode !== null) throw new Error(`The server did not start: ${written}`)
+      if (tries > 3000 || child.exitCode !== null) throw new Error(`The server did not start: ${written}`)
       await sleep(20)
     }
     return new Direct(

@@ -106,7 +106,7 @@ const everything: Offers = {
   },
   progress: { tool: 'trigger-long-running-operation', args: { duration: 0.4, steps: 4 } },
   cancel: {
-    call: () => ({ tool: 'trigger-long-running-operation', args: { duration: 4, steps: 40 } }),
+    call: () => ({ tool: 'trigger-long-running-operation', args: { duration: 12, steps: 120 } }),
     heard: () => 'heard a cancellation',
     where: 'log',
   },

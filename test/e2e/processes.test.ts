@@ -9,11 +9,16 @@ let count = 0
 
 beforeEach(async () => {
   tag = `tag-${process.pid}-${(count += 1)}`
-  gateway = await GatewayProcess.start({
+  gateway = await start()
+})
+afterEach(() => gateway[Symbol.asyncDispose]())
+
+function start(more: object = {}): Promise<GatewayProcess> {
+  return GatewayProcess.start({
     config: {
       runtime: {
         stopGraceSeconds: 1,
-        startTimeoutSeconds: 5,
+        ...more,
         backoff: { firstSeconds: 0.1, maxSeconds: 1 },
         images: {
           echo: { command: [process.execPath, programs.echoHttp, tag] },
@@ -33,12 +38,20 @@ beforeEach(async () => {
       },
     },
   })
-})
-afterEach(() => gateway[Symbol.asyncDispose]())
+}
 
 const register = (name: string, imageName: string, more: object = {}): Promise<{ status: number }> =>
   gateway.api('POST', '/adapters', { name, imageName, imageVersion: '1.0.0', ...more })
 const healthy = ({ replicaStatus }: { replicaStatus: string }): boolean => replicaStatus === 'Healthy'
+
+async function degraded(imageName: string, reason: string, message: RegExp): Promise<void> {
+  await register('broken', imageName)
+  const status = await gateway.untilStatus('broken', ({ conditions }) =>
+    conditions.some((condition) => condition.type === 'Ready' && condition.reason === reason),
+  )
+  expect(status.conditions.find(({ type }) => type === 'Ready')?.message).toMatch(message)
+  expect(status.replicaStatus).toBe('Degraded: 0/1 ready')
+}
 
 async function untilNoneLeft(): Promise<void> {
   await expect.poll(() => processesWith(tag)).toEqual([])
@@ -138,17 +151,16 @@ describe('processes', () => {
   test.each([
     ['missing', 'CommandNotFound', /does not exist/],
     ['failing', 'Exited', /code 3.*out of luck/],
-    ['silent', 'StartTimeout', /did not listen/],
     ['nothing-of-this-name', 'ImageNotFound', /Known images: .*mcp-proxy/],
   ])('of image %s the status says %s', async (imageName, reason, message) => {
-    await register('broken', imageName)
-    const status = await gateway.untilStatus(
-      'broken',
-      ({ conditions }) => conditions.some((condition) => condition.type === 'Ready' && condition.reason === reason),
-      20_000,
-    )
-    expect(status.conditions.find(({ type }) => type === 'Ready')?.message).toMatch(message)
-    expect(status.replicaStatus).toBe('Degraded: 0/1 ready')
+    await degraded(imageName, reason, message)
+  })
+
+  test('of an image that never listens the status says StartTimeout', async () => {
+    await gateway[Symbol.asyncDispose]()
+    // Far too short for any other.
+    gateway = await start({ startTimeoutSeconds: 1 })
+    await degraded('silent', 'StartTimeout', /did not listen/)
   })
 
   test('changing the environment rolls replica by replica, and requests are served all the while', async () => {
@@ -164,7 +176,7 @@ describe('processes', () => {
     await gateway.untilStatus('echo', ({ replicaStatus, observedGeneration }) => replicaStatus === 'Healthy' && observedGeneration === 2)
     over = true
     await traffic
-    expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
+    await expect.poll(() => processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
     expect(new Set(statuses)).toEqual(new Set([200]))
   })
 
