@@ -75,6 +75,19 @@ async function listen(headers: Readonly<Record<string, string>>, notifications: 
 
 const listChanged = 'notifications/tools/list_changed'
 
+/** How many milliseconds a stream takes to tell of a change: the best of a few, as the machine may pause in any one of them. */
+async function freshness(stream: Stream, change: (turn: number) => Promise<unknown>): Promise<number> {
+  const times: number[] = []
+  while (times.length < 3 && times.every((time) => time >= 1000)) {
+    const before = stream.count(listChanged)
+    await change(times.length)
+    const changed = performance.now()
+    await expect.poll(() => stream.count(listChanged), { interval: 5 }).toBe(before + 1)
+    times.push(performance.now() - changed)
+  }
+  return Math.min(...times)
+}
+
 describe('the list of tools', () => {
   test('is in order of names, paged, and goes on after what was deleted in between', async () => {
     for (const name of ['m5', 'm1', 'm4', 'm2', 'm3', 'm7', 'm6']) await register(name, {}, name.toUpperCase())
@@ -122,21 +135,23 @@ describe('a listen stream', () => {
         params: { notifications: { toolsListChanged: true }, _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
       })
     await register('heard')
-    await expect.poll(() => hers.count(listChanged), { timeout: 1000 }).toBe(1)
+    await expect.poll(() => hers.count(listChanged)).toBe(1)
     expect(hers.messages.at(-1)).toEqual({
       jsonrpc: '2.0',
       method: listChanged,
       params: { _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
     })
-    await api('PATCH', '/tools/heard', { toolDefinition: { tool: { description: 'new' } } })
-    await expect.poll(() => hers.count(listChanged), { timeout: 1000 }).toBe(2)
+    const redescribe = (turn: number): Promise<number> =>
+      api('PATCH', '/tools/heard', { toolDefinition: { tool: { description: `new ${turn}` } } })
+    expect(await freshness(hers, redescribe)).toBeLessThan(1000)
+    const told = hers.count(listChanged)
     // What no list shows is no change of the list.
     await api('PATCH', '/tools/heard', { description: 'for people' })
     await api('PATCH', '/tools/heard', { requiredRoles: ['mcp.dev'] })
-    await expect.poll(() => his.count(listChanged), { timeout: 1000 }).toBe(1)
-    expect(hers.count(listChanged)).toBe(2)
+    await expect.poll(() => his.count(listChanged)).toBe(1)
+    expect(hers.count(listChanged)).toBe(told)
     await api('DELETE', '/tools/heard')
-    await expect.poll(() => his.count(listChanged), { timeout: 1000 }).toBe(2)
+    await expect.poll(() => his.count(listChanged)).toBe(2)
     hers.response.destroy()
     his.response.destroy()
   })
@@ -214,7 +229,7 @@ describe('a legacy session', () => {
     const stream = new Stream(await gateway.start('/mcp', { method: 'GET', headers: { ...session, accept: 'text/event-stream' } }))
     const name = `legacy-${version}`
     await register(name)
-    await expect.poll(() => stream.count(listChanged), { timeout: 1000 }).toBe(1)
+    await expect.poll(() => stream.count(listChanged)).toBe(1)
     expect(await ask('tools/list')).toEqual({
       status: 200,
       jsonrpc: '2.0',
@@ -225,6 +240,8 @@ describe('a legacy session', () => {
       result: { isError: true, content: [{ text: expect.stringContaining('can not be reached') as unknown }] },
     })
     expect(await ask('tools/call', { name: 'none' })).toMatchObject({ error: { code: -32602, message: 'Unknown tool: none' } })
+    const rename = (turn: number): Promise<number> => api('PATCH', `/tools/${name}`, { toolDefinition: { tool: { title: `T${turn}` } } })
+    expect(await freshness(stream, rename)).toBeLessThan(1000)
     expect((await gateway.send('/mcp', { method: 'DELETE', headers: session })).status).toBe(200)
     expect((await gateway.send('/mcp', { headers: session, body: rpc('ping', {}, 3) })).status).toBe(404)
     stream.response.destroy()
