@@ -100,6 +100,26 @@ describe('a gateway that is told to stop', () => {
     expect(Date.now() - start).toBeLessThan(18_000)
   })
 
+  test.each<readonly [string, string, Readonly<Record<string, string>>]>([
+    ['opens a stream', '{"id":1,"method":"subscriptions/listen"}', {}],
+    ['is for a cold replica', '{"id":1,"method":"ping"}', { LISTEN_AFTER_MS: '60000' }],
+  ])('tells so to a request that %s and whose body comes when it is draining', async (_what, body, environmentVariables) => {
+    await open(40)
+    const adapter = await gateway.register({ environmentVariables }, !('LISTEN_AFTER_MS' in environmentVariables))
+    using raw = gateway.connect()
+    raw.socket.write(
+      `POST /adapters/${adapter}/mcp?do=stream HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
+    )
+    await expect.poll(() => raw.text).toContain('100 Continue')
+    const disposed = gateway[Symbol.asyncDispose]()
+    using fresh = gateway.connect()
+    await expect.poll(() => fresh.closed).toBe(true)
+    const start = Date.now()
+    expect(await raw.exchange(body)).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+    await disposed
+    expect(Date.now() - start).toBeLessThan(18_000)
+  })
+
   test('does not wait for a cold replica any more', async () => {
     await open(40)
     const cold = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '60000' } }, false)

@@ -24,15 +24,18 @@ export interface EntranceOptions {
   readonly audit: ((request: McpRequest) => void) | undefined
 }
 
-/** What is open and can be interrupted. */
-type Interruptible = Map<RequestContext, (reason: GatewayError) => void>
+/** What is open. */
+interface OpenRequests {
+  /** What can be interrupted, and how. */
+  readonly interruptible: Map<RequestContext, (reason: GatewayError) => void>
+  draining: boolean
+}
 
 /** Where every MCP request comes in and goes out, whichever endpoint it is for: its caller, its body, its error, its one line in the log. */
 export class Entrance implements Disposable {
   readonly #options: EntranceOptions
-  readonly #interruptible: Interruptible = new Map()
+  readonly #open: OpenRequests = { interruptible: new Map(), draining: false }
   readonly #recheck: NodeJS.Timeout
-  #draining = false
 
   constructor(options: EntranceOptions) {
     this.#options = options
@@ -41,9 +44,9 @@ export class Entrance implements Disposable {
 
   /** Lets a request in. `proceed` is called once its caller is known; what it throws is the answer. `path` is for the log. */
   admit(request: IncomingMessage, response: ServerResponse, path: string, proceed: (context: RequestContext) => void): void {
-    const context = new RequestContext(request, response, path, this.#options, this.#interruptible)
+    const context = new RequestContext(request, response, path, this.#options, this.#open)
     context.guard(() => {
-      if (this.#draining) throw drained()
+      if (this.#open.draining) throw drained()
       const handed = (context.handed = this.#options.hop.open(request))
       const known = (principal: Principal): void => {
         context.principal = principal
@@ -60,13 +63,13 @@ export class Entrance implements Disposable {
 
   /** New requests are refused, and what can be interrupted is; calls in progress go on. */
   drain(): void {
-    this.#draining = true
-    for (const interrupt of this.#interruptible.values()) interrupt(drained())
+    this.#open.draining = true
+    for (const interrupt of this.#open.interruptible.values()) interrupt(drained())
   }
 
   /** A stream outlives the token, the key or the role that it was opened with; its client is to come again and be refused. */
   askAgain(): void {
-    for (const [context, interrupt] of this.#interruptible) {
+    for (const [context, interrupt] of this.#open.interruptible) {
       const stop = (error: unknown): void => interrupt(toGatewayError(error))
       try {
         // Who was handed over is asked where it came in.
@@ -100,7 +103,7 @@ export class RequestContext {
   readonly response: ServerResponse
   readonly #path: string
   readonly #options: EntranceOptions
-  readonly #interruptible: Interruptible
+  readonly #open: OpenRequests
   readonly #start = performance.now()
   /** Set when a peer hands the request over. */
   handed: HandedOver | undefined
@@ -115,13 +118,13 @@ export class RequestContext {
   #stillMay: ((principal: Principal) => void) | undefined
   #over = false
 
-  constructor(request: IncomingMessage, response: ServerResponse, path: string, options: EntranceOptions, interruptible: Interruptible) {
+  constructor(request: IncomingMessage, response: ServerResponse, path: string, options: EntranceOptions, open: OpenRequests) {
     this.requestId = requestIdOf(request)
     this.request = request
     this.response = response
     this.#path = path
     this.#options = options
-    this.#interruptible = interruptible
+    this.#open = open
   }
 
   /** Known to whoever is given the context. */
@@ -159,6 +162,8 @@ export class RequestContext {
       this.body = body
       this.guard(() => {
         this.handed?.checkBody(body)
+        // One that was let in before would be opened behind the back of who ends them, and hold the gateway up.
+        if (this.#open.draining && opensStream(this.request, body)) throw drained()
         then(body)
       })
     })
@@ -191,9 +196,11 @@ export class RequestContext {
 
   /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
   interruptible(interrupt: ((reason: GatewayError) => void) | undefined): void {
-    if (interrupt === undefined) return void this.#interruptible.delete(this)
-    if (!this.#interruptible.has(this)) this.response.once('close', () => this.#interruptible.delete(this))
-    this.#interruptible.set(this, interrupt)
+    const { interruptible, draining } = this.#open
+    if (interrupt === undefined) return void interruptible.delete(this)
+    if (!interruptible.has(this)) this.response.once('close', () => interruptible.delete(this))
+    interruptible.set(this, interrupt)
+    if (draining) interrupt(drained())
   }
 
   /** Answers with the error and ends. */
