@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 const source = { resolve: { conditions: ['mcpgw-source'] }, ssr: { resolve: { conditions: ['mcpgw-source'] } } }
-const shared = { pool: 'forks', testTimeout: 180_000, hookTimeout: 180_000, expect: { poll: { timeout: 30_000 } } } as const
+const shared = { pool: 'forks', testTimeout: 180_000, hookTimeout: 180_000, expect: { poll: { timeout: 60_000 } } } as const
 /** They stop what holds the cluster up, for everybody who is on it. */
 const outages = 'test/kubernetes/outages.test.ts'
 

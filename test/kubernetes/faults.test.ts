@@ -15,7 +15,8 @@ let namespace: TestNamespace
 let gateway: GatewayProcess
 beforeAll(async () => {
   namespace = await TestNamespace.open()
-  const { kubernetes } = namespace.options({ pod: { drainSeconds: 1 } }).settings
+  // For so long the gateway may be behind what the cluster does, however slow the machine is.
+  const { kubernetes } = namespace.options({ pod: { drainSeconds: 3 } }).settings
   gateway = await GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
   for (const name of ['steady', 'single']) await create({ name, replicaCount: name === 'steady' ? 2 : 1 })
   await create({ name: 'echo', imageName: 'echo' })
@@ -71,8 +72,8 @@ describe('a pod that is deleted', () => {
 
   test('ends its streams so that clients see it, and calls under way are told that they may have run', async () => {
     const [listening, calling] = [await McpSession.open(endpoint('single')), await McpSession.open(endpoint('echo'))]
-    const stream = (await listening.listen()).body?.getReader()
-    const ended = timed(async () => stream?.read().catch((error: unknown) => error))
+    const stream = await listening.listen()
+    const ended = timed(() => stream.text().catch((error: unknown) => error))
     const answer = timed(() => calling.call('never').catch((error: Error) => error.message))
     await namespace.delete('/api/v1', 'pods/single-0')
     await namespace.delete('/api/v1', 'pods/echo-0')
@@ -116,7 +117,7 @@ describe('what somebody does by hand', () => {
     await healthy('steady')
     const met = await traffic.stop()
     figures('StatefulSet edited, deleted with its pods left, Service deleted', { editedMs, orphanedMs, serviceMs, ...met })
-    expect(met).toMatchObject({ failures: {}, ended: 0 })
+    expect([met.failures, met.ended]).toEqual([{}, 0])
     expect((await pod('steady-0'))?.metadata?.uid).toBe(before?.metadata?.uid)
   })
 
@@ -208,7 +209,6 @@ test('a name of 52 characters, the environment that is just not too large, and a
 })
 
 test('fifty adapters are created, changed and deleted at once, and nothing of them is left', async () => {
-  const patienceMs = 120_000
   const names = Array.from({ length: 50 }, (_, index) => `many-${index}`)
   const ours = async (): Promise<StatefulSet[]> =>
     (await namespace.list<StatefulSet>('/apis/apps/v1', 'statefulsets')).filter(({ metadata }) => metadata?.name?.startsWith('many-'))
@@ -223,14 +223,14 @@ test('fifty adapters are created, changed and deleted at once, and nothing of th
   }
   const [createdMs] = await timed(async () => {
     await all('POST', { imageName: 'contract-server', imageVersion: '1.0.0' }, 201)
-    await namespace.eventually(async () => ((await ours()).length === 50 ? true : undefined), patienceMs)
+    await namespace.eventually(async () => ((await ours()).length === 50 ? true : undefined))
   })
   const [changedMs] = await timed(async () => {
     await all('PATCH', { environmentVariables: { A: 'b' } }, 200)
     await namespace.eventually(async () => {
       const changed = (await ours()).filter(({ metadata }) => metadata?.annotations?.['adapter/generation'] === '2')
       return changed.length === 50 ? true : undefined
-    }, patienceMs)
+    })
   })
   const [readyMs] = await timed(() =>
     Promise.all(names.map((name) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 240_000))),
@@ -240,7 +240,7 @@ test('fifty adapters are created, changed and deleted at once, and nothing of th
     await namespace.eventually(async () => {
       const pods = (await namespace.list<Pod>('/api/v1', 'pods')).filter(({ metadata }) => metadata?.name?.startsWith('many-'))
       return pods.length === 0 && (await ours()).length === 0 ? true : undefined
-    }, patienceMs)
+    })
   })
   figures('50 adapters at once', { createdMs, changedMs, readyMs, deletedMs })
 }, 600_000)

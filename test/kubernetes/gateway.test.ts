@@ -1,4 +1,5 @@
 import type { Pod } from 'kubernetes-types/core/v1.js'
+import type { AdapterStatus } from '@mcp-gateway/contract'
 import { GatewayProcess } from '@mcp-gateway/testkit'
 import { Client as ModernClient, StreamableHTTPClientTransport as ModernTransport } from '@modelcontextprotocol/client'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
@@ -70,8 +71,8 @@ describe('a gateway on a cluster', () => {
       readyReplicas: 1,
       replicas: [{ name: 'story-0', phase: 'ready' }],
     })
-    const logs = await gateway.api('GET', '/adapters/story/logs?tail=5')
-    expect(logs.body).toContain('mcp-example listens on 0.0.0.0:8000')
+    const logs = async (): Promise<unknown> => (await gateway.api('GET', '/adapters/story/logs?tail=5')).body
+    await expect.poll(logs).toContain('mcp-example listens on 0.0.0.0:8000')
 
     const before = await namespace.get<Pod>('/api/v1', 'pods/story-0')
     expect((await gateway.api('PATCH', '/adapters/story', { description: 'changes nothing that runs' })).status).toBe(200)
@@ -107,18 +108,15 @@ describe('a gateway on a cluster', () => {
 
   test('a session stays with its replica while others come and go, and ends with 404 when its own is replaced', async () => {
     await gateway.api('POST', '/adapters', adapter('sticky', { replicaCount: 2 }))
-    await healthy('sticky')
+    const startOfSecond = ({ replicas }: AdapterStatus): string | undefined => replicas.find(({ name }) => name === 'sticky-1')?.startedAt
+    const before = startOfSecond(await healthy('sticky'))
     const clients = await Promise.all(Array.from({ length: 6 }, () => connected('sticky')))
     const homes = await Promise.all(clients.map(whereAmI))
     const onFirst = clients[homes.indexOf('sticky-0')] as Client
     const onSecond = clients[homes.indexOf('sticky-1')] as Client
     await namespace.delete('/api/v1', 'pods/sticky-1')
     for (let count = 0; count < 20; count += 1) expect(await whereAmI(onFirst)).toBe('sticky-0')
-    await gateway.untilStatus(
-      'sticky',
-      ({ replicas }) => replicas.every(({ phase }) => phase === 'ready') && replicas.length === 2,
-      120_000,
-    )
+    await gateway.untilStatus('sticky', (status) => status.replicaStatus === 'Healthy' && startOfSecond(status) !== before, 120_000)
     await expect(whereAmI(onSecond)).rejects.toMatchObject({ code: 404 })
     expect(await whereAmI(onFirst)).toBe('sticky-0')
     await gateway.api('DELETE', '/adapters/sticky')

@@ -171,7 +171,7 @@ describe('the local deployment', () => {
       expect(await call('add', { a: 2, b: 40 })).toBe('42')
     })
     await healthy('/adapters/mcp-example', { readyReplicas: 1, image: 'mcp-example:1.0.0' })
-    expect((await api('GET', '/adapters/mcp-example/logs')).body).toContain('mcp-example listens on 0.0.0.0:8000')
+    await expect.poll(async () => (await api('GET', '/adapters/mcp-example/logs')).body).toContain('mcp-example listens on 0.0.0.0:8000')
 
     const uid = (): Promise<string> => inNamespace('get', 'pod', 'mcp-example-0', '--output', 'jsonpath={.metadata.uid}')
     const before = await uid()
@@ -188,9 +188,10 @@ describe('the local deployment', () => {
       expect(tools).toEqual(['weather'])
       expect(JSON.parse(await call('weather', { location: 'San Francisco, CA' }))).toMatchObject({ location: 'San Francisco, CA' })
     })
-    const logs = await inNamespace('logs', '--selector', 'app.kubernetes.io/component=tool-gateway', '--tail=-1')
-    expect(logs).toContain('"path":"/mcp"')
-    expect((await api('GET', '/tools/weather/logs')).body).toContain('listens')
+    await expect
+      .poll(() => inNamespace('logs', '--selector', 'app.kubernetes.io/component=tool-gateway', '--tail=-1'))
+      .toContain('"path":"/mcp"')
+    await expect.poll(async () => (await api('GET', '/tools/weather/logs')).body).toContain('listens')
     expect((await api('DELETE', '/tools/weather')).status).toBe(204)
   })
 

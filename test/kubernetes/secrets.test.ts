@@ -26,21 +26,10 @@ afterAll(async () => {
 
 /** An account that may do everything where workloads are, and elsewhere what docs/secrets.md says. */
 async function looker(): Promise<string> {
-  const rbac = '/apis/rbac.authorization.k8s.io/v1'
   const rules = [{ apiGroups: [''], resources: ['secrets'], resourceNames: ['database.internal', 'later'], verbs: ['list', 'watch'] }]
-  const everything = [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }]
   await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name: 'looker' } })
-  for (const [where, what] of [
-    [namespace, everything],
-    [vault, rules],
-  ] as const) {
-    await where.create(rbac, 'roles', { metadata: { name: 'looker' }, rules: what })
-    await where.create(rbac, 'rolebindings', {
-      metadata: { name: 'looker' },
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'looker' },
-      subjects: [{ kind: 'ServiceAccount', name: 'looker', namespace: namespace.name }],
-    })
-  }
+  await namespace.allow('looker', [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }])
+  await vault.allow('looker', rules, namespace)
   return 'looker'
 }
 
