@@ -127,7 +127,8 @@ describe('the life of an adapter', () => {
     expect(patched.body).toMatchObject({ environmentVariables: { B: '2', C: '3' }, description: 'd', requiredRoles: ['a', 'b'] })
     expect((patched.body as { environmentVariables: object }).environmentVariables).not.toHaveProperty('A')
     const replaced = await gateway.api('PUT', `/adapters/${name}`, minimal(name), alice)
-    expect(replaced.body).toMatchObject({ environmentVariables: {}, description: '', requiredRoles: [] })
+    expect(replaced.body).toMatchObject({ description: '', requiredRoles: [] })
+    expect(replaced.body).toHaveProperty('environmentVariables', {})
     expect((await gateway.api('PUT', `/adapters/${name}`, minimal('other-name'), alice)).body).toMatchObject({
       errors: [{ pointer: '/name', code: 'name_mismatch' }],
     })
