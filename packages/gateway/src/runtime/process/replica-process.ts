@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endMarked, newMark } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
@@ -10,6 +10,7 @@ import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
+import { givePortBack, takePort } from './ports.ts'
 
 export interface ReplicaOptions {
   readonly name: string
@@ -150,7 +151,7 @@ export class ReplicaProcess {
       // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
       return this.#failed('StartFailed', `The process could not be started: ${error instanceof Error ? error.message : String(error)}`)
     } finally {
-      if (port !== undefined) taken.delete(port)
+      if (port !== undefined) givePortBack(port)
     }
   }
 
@@ -295,26 +296,6 @@ async function endsWithin(ended: Promise<unknown>, ms: number): Promise<void> {
   const timer = new AbortController()
   await Promise.race([ended, sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)])
   timer.abort()
-}
-
-/** Ports of living instances, which may not listen yet. */
-const taken = new Set<number>()
-
-/** A port that nobody listens on. Somebody may take it before the replica does; then it fails to start and gets another. */
-async function takePort(host: string): Promise<number> {
-  for (;;) {
-    const port = await new Promise<number>((resolve, reject) => {
-      const server = createServer()
-      server.once('error', reject)
-      server.listen({ host, port: 0 }, () => {
-        const { port: free } = server.address() as AddressInfo
-        server.close(() => resolve(free))
-      })
-    })
-    if (taken.has(port)) continue
-    taken.add(port)
-    return port
-  }
 }
 
 /** Whether the port accepts connections before the signal aborts. Looks often at first, because good servers start in a moment. */
