@@ -46,8 +46,10 @@ const healthy = ({ replicaStatus }: { replicaStatus: string }): boolean => repli
 
 async function degraded(imageName: string, reason: string, message: RegExp): Promise<void> {
   await register('broken', imageName)
-  const status = await gateway.untilStatus('broken', ({ conditions }) =>
-    conditions.some((condition) => condition.type === 'Ready' && condition.reason === reason),
+  const status = await gateway.untilStatus(
+    'broken',
+    ({ conditions }) => conditions.some((condition) => condition.type === 'Ready' && condition.reason === reason),
+    20_000,
   )
   expect(status.conditions.find(({ type }) => type === 'Ready')?.message).toMatch(message)
   expect(status.replicaStatus).toBe('Degraded: 0/1 ready')

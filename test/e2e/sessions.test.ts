@@ -73,7 +73,7 @@ describe('sessions', () => {
     const first = await Promise.all(sessions.map((session) => where(session)))
     for (const { replica, session } of first) expect(session.startsWith(`${replica}_`)).toBe(true)
     const share = (replica: string): number => first.filter((told) => told.replica === replica).length
-    for (const replica of ['echo-0', 'echo-1', 'echo-2']) expect(share(replica)).toBeGreaterThan(10)
+    for (const replica of ['echo-0', 'echo-1', 'echo-2']) expect(share(replica)).toBeGreaterThan(40)
 
     expect(await gateway.end('SIGTERM')).toBe(0)
     await gateway.startAgain()
