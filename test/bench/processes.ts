@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { hasEnded } from '@mcp-gateway/testkit'
 
 /** A process under measurement. */
 export class Measured implements AsyncDisposable {
@@ -27,7 +28,7 @@ export class Measured implements AsyncDisposable {
         socket.once('connect', () => socket.destroy())
       })
       if (open) return
-      if (this.child.exitCode !== null) break
+      if (hasEnded(this.child)) break
       await sleep(20)
     }
     throw new Error(`did not listen on ${port}: ${this.output.slice(-2000)}`)
@@ -35,7 +36,7 @@ export class Measured implements AsyncDisposable {
 
   async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
     const start = performance.now()
-    if (this.child.exitCode === null && this.child.signalCode === null) {
+    if (!hasEnded(this.child)) {
       const exit = new Promise((resolve) => this.child.once('exit', resolve))
       this.child.kill(signal)
       await Promise.race([exit, sleep(10_000, undefined, { ref: false })])

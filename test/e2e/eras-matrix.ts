@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { freePort, type GatewayProcess } from '@mcp-gateway/testkit'
+import { freePort, hasEnded, type GatewayProcess } from '@mcp-gateway/testkit'
 import { observe, type Outcome } from './eras-behaviours.ts'
 import { clients, type ClientKind, type Peer, type Target } from './eras-clients.ts'
 import { behaviours, type Behaviour, type Server } from './eras-servers.ts'
@@ -141,7 +141,7 @@ class Direct {
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (written += text))
     const url = `http://127.0.0.1:${port}/mcp`
     for (let tries = 0; !(await answers(url)); tries += 1) {
-      if (tries > 3000 || child.exitCode !== null) throw new Error(`The server did not start: ${written}`)
+      if (tries > 3000 || hasEnded(child)) throw new Error(`The server did not start: ${written}`)
       await sleep(20)
     }
     return new Direct(

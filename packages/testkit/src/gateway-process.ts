@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { AdapterStatus } from '@mcp-gateway/contract'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from './free-port.ts'
+import { hasEnded } from './has-ended.ts'
 import { programs } from './programs.ts'
 
 export interface GatewayOptions {
@@ -79,7 +80,7 @@ export class GatewayProcess implements AsyncDisposable {
 
   /** Ends the process with a signal and resolves with its exit code once it has ended. */
   async end(signal: NodeJS.Signals): Promise<number | null> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode
+    if (hasEnded(this.#child)) return this.#child.exitCode
     const exit = new Promise<number | null>((resolve) => this.#child.once('exit', (code) => resolve(code)))
     this.#child.kill(signal)
     return exit
@@ -118,7 +119,7 @@ export class GatewayProcess implements AsyncDisposable {
         this.#origin = address
         return
       }
-      if (this.#child.exitCode !== null || Date.now() > end) throw new Error(`The gateway did not start:\n${this.#output}`)
+      if (hasEnded(this.#child) || Date.now() > end) throw new Error(`The gateway did not start:\n${this.#output}`)
       await sleep(10)
     }
   }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from './free-port.ts'
+import { hasEnded } from './has-ended.ts'
 
 const password = 'p/w %1'
 
@@ -146,30 +147,30 @@ export class PostgresServer implements AsyncDisposable {
     const child = this.#process
     if (child?.pid === undefined || hasEnded(child)) return
     const ended = once(child, 'exit')
-    let others: number[] = []
     if (signal === 'SIGKILL') {
       // One that stands still starts no process more, which would go on without it.
       child.kill('SIGSTOP')
       while (!['T', undefined].includes(stateOf(child.pid))) await sleep(1)
-      others = childrenOf(child.pid)
     }
-    this.signal(signal, signal === 'SIGKILL')
+    const ending = this.signal(signal, signal === 'SIGKILL')
     await ended
     // The shared memory is in use until the last of them has ended, and no server starts beside it.
-    for (const pid of others) while (![undefined, 'Z'].includes(stateOf(pid))) await sleep(1)
+    for (const pid of ending) while (![undefined, 'Z'].includes(stateOf(pid))) await sleep(1)
   }
 
-  /** Sends a signal to the server, or to all of its processes: `SIGSTOP` makes it stand still. */
-  signal(signal: NodeJS.Signals, all = true): void {
+  /** Sends a signal to the server, or to all of its processes, and tells which: `SIGSTOP` makes it stand still. */
+  signal(signal: NodeJS.Signals, all = true): readonly number[] {
     const pid = this.#process?.pid
-    if (pid === undefined) return
-    for (const each of [pid, ...(all ? childrenOf(pid) : [])]) {
+    if (pid === undefined) return []
+    const pids = [pid, ...(all ? childrenOf(pid) : [])]
+    for (const each of pids) {
       try {
         process.kill(each, signal)
       } catch {
         // It has ended by itself.
       }
     }
+    return pids
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -248,8 +249,6 @@ function serverAccount(): Account {
   }
   return { uid: id('-u'), gid: id('-g') }
 }
-
-const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode !== null || signalCode !== null
 
 /** The letter that /proc has for it: `T` for one that stands still, none for one that is gone. */
 function stateOf(pid: number): string | undefined {

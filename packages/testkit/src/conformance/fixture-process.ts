@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { hasEnded } from '../has-ended.ts'
 import type { Probe } from './hostile-behaviours.ts'
 
 export type Era = 'legacy' | 'modern' | 'dual'
@@ -53,7 +54,7 @@ export class FixtureProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
+    if (hasEnded(this.#child)) return
     const exit = once(this.#child, 'exit')
     this.#child.kill('SIGKILL')
     await exit
