@@ -2,7 +2,10 @@ import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /** Unit tests share threads (they own no process-wide state); integration tests each get a process of their own. */
-const source = { resolve: { conditions: ['mcpgw-source'] }, ssr: { resolve: { conditions: ['mcpgw-source'] } } }
+const source = {
+  resolve: { conditions: ['mcpgw-source'] },
+  ssr: { resolve: { conditions: ['mcpgw-source'] } },
+}
 
 export default defineConfig({
   test: {

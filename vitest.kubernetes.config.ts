@@ -1,15 +1,24 @@
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-const source = { resolve: { conditions: ['mcpgw-source'] }, ssr: { resolve: { conditions: ['mcpgw-source'] } } }
-const shared = { pool: 'forks', testTimeout: 180_000, hookTimeout: 180_000, expect: { poll: { timeout: 60_000 } } } as const
+const source = {
+  resolve: { conditions: ['mcpgw-source'] },
+  ssr: { resolve: { conditions: ['mcpgw-source'] } },
+}
+const shared = {
+  pool: 'forks',
+  testTimeout: 180_000,
+  hookTimeout: 180_000,
+  expect: { poll: { timeout: 60_000 } },
+} as const
 /** They stop what holds the cluster up, for everybody who is on it. */
 const outages = 'test/kubernetes/outages.test.ts'
 
 /** Without figures of earlier runs, the largest files come first. The one that takes longest is small: its tests are those of every runtime. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const longest = (file: TestSpecification): number => Number(file.moduleId.endsWith('/runtime.test.ts'))
+    const longest = (file: TestSpecification): number =>
+      Number(file.moduleId.endsWith('/runtime.test.ts'))
     return (await super.sort(files)).toSorted((one, other) => longest(other) - longest(one))
   }
 }
@@ -35,7 +44,13 @@ export default defineConfig({
       },
       {
         ...source,
-        test: { ...shared, name: 'outages', include: [outages], fileParallelism: false, sequence: { groupOrder: 1 } },
+        test: {
+          ...shared,
+          name: 'outages',
+          include: [outages],
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
   },

@@ -6,7 +6,10 @@ const [folder, file] = process.argv.slice(2)
 const { packages } = JSON.parse(readFileSync(`${folder}/.package-lock.json`, 'utf8'))
 const prefix = 'node_modules/'
 const components = Object.entries(packages)
-  .filter(([path, { link }]) => path.startsWith(prefix) && link !== true && existsSync(join(folder, '..', path)))
+  .filter(
+    ([path, { link }]) =>
+      path.startsWith(prefix) && link !== true && existsSync(join(folder, '..', path)),
+  )
   .map(([path, { version, license, integrity }]) => {
     const name = path.slice(path.lastIndexOf(prefix) + prefix.length)
     const [algorithm, digest] = integrity?.split('-') ?? []
@@ -16,7 +19,12 @@ const components = Object.entries(packages)
       version,
       purl: `pkg:npm/${name.replace('@', '%40')}@${version}`,
       ...(license && { licenses: [{ expression: license }] }),
-      ...(algorithm === 'sha512' && { hashes: [{ alg: 'SHA-512', content: Buffer.from(digest, 'base64').toString('hex') }] }),
+      ...(algorithm === 'sha512' && {
+        hashes: [{ alg: 'SHA-512', content: Buffer.from(digest, 'base64').toString('hex') }],
+      }),
     }
   })
-writeFileSync(file, `${JSON.stringify({ bomFormat: 'CycloneDX', specVersion: '1.5', version: 1, components }, null, 1)}\n`)
+writeFileSync(
+  file,
+  `${JSON.stringify({ bomFormat: 'CycloneDX', specVersion: '1.5', version: 1, components }, null, 1)}\n`,
+)

@@ -23,7 +23,11 @@ const ours = (name: string, ...tags: string[]): Image => ({
   file: 'deploy/Dockerfile',
   target: name,
 })
-const sample = (reference: string, context: string): Image => ({ references: [reference], context, file: `${context}/Dockerfile` })
+const sample = (reference: string, context: string): Image => ({
+  references: [reference],
+  context,
+  file: `${context}/Dockerfile`,
+})
 
 /** What the manifests and the documentation deploy. */
 export const projectImages: readonly Image[] = [
@@ -39,9 +43,13 @@ export async function publishImage({ references, context, file, target }: Image)
   const [first = '', ...others] = references
   const engine = await imageEngine()
   // From the same files comes the same image, whenever it is built.
-  const same = engine === 'docker' ? ['--build-arg', 'SOURCE_DATE_EPOCH=0'] : ['--layers', '--timestamp', '0']
+  const same =
+    engine === 'docker' ? ['--build-arg', 'SOURCE_DATE_EPOCH=0'] : ['--layers', '--timestamp', '0']
   const part = target === undefined ? [] : ['--target', target]
-  const labels = Object.entries(await versionLabels()).flatMap(([name, value]) => ['--label', `org.opencontainers.image.${name}=${value}`])
+  const labels = Object.entries(await versionLabels()).flatMap(([name, value]) => [
+    '--label',
+    `org.opencontainers.image.${name}=${value}`,
+  ])
   const options = [...same, ...part, ...labels, '-t', `${registry}/${first}`, '-f', file]
   await run(engine, ['build', ...options, context], { cwd: root, maxBuffer: 2 ** 28 })
   await push(engine, first)
@@ -57,7 +65,10 @@ export async function pushAs(built: string, reference: string): Promise<void> {
 
 async function push(engine: string, reference: string): Promise<void> {
   const local = /^(localhost|127\.|\[::1\])/.test(registry)
-  await run(engine, [...(engine === 'docker' || !local ? ['push'] : ['push', '--tls-verify=false']), `${registry}/${reference}`])
+  await run(engine, [
+    ...(engine === 'docker' || !local ? ['push'] : ['push', '--tls-verify=false']),
+    `${registry}/${reference}`,
+  ])
 }
 
 async function versionLabels(): Promise<Record<string, string>> {
@@ -70,7 +81,10 @@ async function versionLabels(): Promise<Record<string, string>> {
 
 /** Whatever builds images here; IMAGE_ENGINE chooses. */
 async function imageEngine(): Promise<string> {
-  const candidates = process.env['IMAGE_ENGINE'] === undefined ? ['docker', 'podman', 'buildah'] : [process.env['IMAGE_ENGINE']]
+  const candidates =
+    process.env['IMAGE_ENGINE'] === undefined
+      ? ['docker', 'podman', 'buildah']
+      : [process.env['IMAGE_ENGINE']]
   for (const engine of candidates) {
     const works = await run(engine, [engine === 'buildah' ? 'version' : 'info']).then(
       () => true,

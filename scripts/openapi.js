@@ -3,7 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { openApiDocument } from '../packages/contract/dist/index.js'
 
 const file = new URL('../openapi/mcp-gateway.openapi.json', import.meta.url)
-const { version } = JSON.parse(readFileSync(new URL('../packages/contract/package.json', import.meta.url), 'utf8'))
+const { version } = JSON.parse(
+  readFileSync(new URL('../packages/contract/package.json', import.meta.url), 'utf8'),
+)
 const text = `${JSON.stringify(openApiDocument(version), null, 2)}\n`
 
 if (!process.argv.includes('--check')) writeFileSync(file, text)

@@ -10,8 +10,32 @@ const root = fileURLToPath(new URL('..', import.meta.url))
  * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
-  main: ['app', 'audit', 'config', 'demo', 'runtime', 'secrets', 'store', 'telemetry', 'tool-gateway'],
-  app: ['audit', 'auth', 'config', 'control', 'core', 'http', 'proxy', 'reconcile', 'runtime', 'secrets', 'store', 'telemetry', 'tools'],
+  main: [
+    'app',
+    'audit',
+    'config',
+    'demo',
+    'runtime',
+    'secrets',
+    'store',
+    'telemetry',
+    'tool-gateway',
+  ],
+  app: [
+    'audit',
+    'auth',
+    'config',
+    'control',
+    'core',
+    'http',
+    'proxy',
+    'reconcile',
+    'runtime',
+    'secrets',
+    'store',
+    'telemetry',
+    'tools',
+  ],
   'tool-gateway': ['app', 'audit', 'http', 'proxy', 'telemetry', 'tools'],
   demo: [],
   config: [],
@@ -43,17 +67,23 @@ interface Import {
 
 function sourceFiles(folder: string): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))
+    .filter(
+      (entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'),
+    )
     .map((entry) => join(entry.parentPath, entry.name))
 }
 
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8')
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => ({ file, specifier: match[1] ?? '' }))
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => ({
+    file,
+    specifier: match[1] ?? '',
+  }))
 }
 
 const gatewaySource = join(root, 'packages/gateway/src')
-const roomOf = (file: string): string => relative(gatewaySource, file).split(sep)[0]?.replace(/\.ts$/, '') ?? ''
+const roomOf = (file: string): string =>
+  relative(gatewaySource, file).split(sep)[0]?.replace(/\.ts$/, '') ?? ''
 
 describe('the architecture', () => {
   const edges = new Map<string, Set<string>>()
@@ -91,7 +121,9 @@ describe('the architecture', () => {
       const used = sourceFiles(join(root, 'packages', name, 'src'))
         .flatMap(importsOf)
         .flatMap(({ specifier }) => /^@mcp-gateway\/([^/]+)/.exec(specifier)?.[1] ?? [])
-      expect([...new Set(used)].filter((used) => !allowed.includes(used) && used !== name)).toEqual([])
+      expect([...new Set(used)].filter((used) => !allowed.includes(used) && used !== name)).toEqual(
+        [],
+      )
     }
   })
 
@@ -103,12 +135,18 @@ describe('the architecture', () => {
   })
 
   test('only main.ts reads the environment of the gateway', () => {
-    const readers = sourceFiles(gatewaySource).filter((file) => /process\.env\b/.test(readFileSync(file, 'utf8')))
+    const readers = sourceFiles(gatewaySource).filter((file) =>
+      /process\.env\b/.test(readFileSync(file, 'utf8')),
+    )
     expect(readers.map((file) => relative(gatewaySource, file))).toEqual(['main.ts'])
   })
 
   test('a timeout is joined with other signals where it is kept from being collected as garbage', () => {
-    const joining = sourceFiles(gatewaySource).filter((file) => /AbortSignal\.any\([^\n]*timeout/i.test(readFileSync(file, 'utf8')))
-    expect(joining.map((file) => relative(gatewaySource, file))).toEqual([join('lib', 'timeout-signal.ts')])
+    const joining = sourceFiles(gatewaySource).filter((file) =>
+      /AbortSignal\.any\([^\n]*timeout/i.test(readFileSync(file, 'utf8')),
+    )
+    expect(joining.map((file) => relative(gatewaySource, file))).toEqual([
+      join('lib', 'timeout-signal.ts'),
+    ])
   })
 })

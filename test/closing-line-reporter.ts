@@ -34,6 +34,11 @@ function nameOf(test: TestCase): string {
 }
 
 function failureLine(where: string, errors: readonly Failure[]): string {
-  const what = errors.map(({ message, stack }) => `${message ?? 'no message'} ${/^ *at .*/m.exec(stack ?? '')?.[0] ?? ''}`).join(' | ')
+  const what = errors
+    .map(
+      ({ message, stack }) =>
+        `${message ?? 'no message'} ${/^ *at .*/m.exec(stack ?? '')?.[0] ?? ''}`,
+    )
+    .join(' | ')
   return `FAILED: ${where}: ${what.replaceAll(/\s+/g, ' ').slice(0, 1000)}`
 }

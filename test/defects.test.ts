@@ -4,13 +4,22 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const folders = ['packages/gateway/src', 'packages/gateway/test', 'packages/bridge', 'packages/protocol/src', 'test']
+const folders = [
+  'packages/gateway/src',
+  'packages/gateway/test',
+  'packages/bridge',
+  'packages/protocol/src',
+  'test',
+]
 
 /** Path and lines of everything that may hold tests. */
 const sources = folders.flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((file) => /(\.test|-contract)\.ts$/.test(file) && !file.includes('node_modules'))
-    .map((file) => ({ path: `${folder}/${file}`, lines: readFileSync(join(root, folder, file), 'utf8').split('\n') })),
+    .map((file) => ({
+      path: `${folder}/${file}`,
+      lines: readFileSync(join(root, folder, file), 'utf8').split('\n'),
+    })),
 )
 
 interface Named {
@@ -26,22 +35,30 @@ const named = readFileSync(join(root, 'docs/defects.md'), 'utf8')
   .flatMap((line): Named[] => {
     const [, defect = '', , tests = ''] = line.split(/(?<!\\)\|/).map((cell) => cell.trim())
     let file = ''
-    return [...tests.matchAll(/([a-z0-9/-]+): (?=_)|_((?:[^_]|\b_\b)+)_(?!\w)/g)].flatMap(([, label, sentence]) => {
-      if (label !== undefined) file = label
-      return sentence === undefined ? [] : [{ defect, file, sentence }]
-    })
+    return [...tests.matchAll(/([a-z0-9/-]+): (?=_)|_((?:[^_]|\b_\b)+)_(?!\w)/g)].flatMap(
+      ([, label, sentence]) => {
+        if (label !== undefined) file = label
+        return sentence === undefined ? [] : [{ defect, file, sentence }]
+      },
+    )
   })
 
-const escaped = (text: string): string => text.trim().replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
+const escaped = (text: string): string =>
+  text.trim().replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`)
 
 test('the table of defects names tests', () => {
   expect(named.length).toBeGreaterThan(100)
 })
 
-test.each(named)('$defect: there is a test in $file of which it says “$sentence”', ({ file, sentence }) => {
-  const files = sources.filter(({ path }) => new RegExp(`/${file}(-[a-z-]+)?(\\.test)?\\.ts$`).test(path))
-  expect(files.length).toBeGreaterThan(0)
-  const told = new RegExp(sentence.replaceAll('`', '').split('…').map(escaped).join('.*'))
-  const lines = files.flatMap((each) => each.lines).filter((line) => /['"`]/.test(line))
-  expect(lines.some((line) => told.test(line.replaceAll('`', '')))).toBe(true)
-})
+test.each(named)(
+  '$defect: there is a test in $file of which it says “$sentence”',
+  ({ file, sentence }) => {
+    const files = sources.filter(({ path }) =>
+      new RegExp(`/${file}(-[a-z-]+)?(\\.test)?\\.ts$`).test(path),
+    )
+    expect(files.length).toBeGreaterThan(0)
+    const told = new RegExp(sentence.replaceAll('`', '').split('…').map(escaped).join('.*'))
+    const lines = files.flatMap((each) => each.lines).filter((line) => /['"`]/.test(line))
+    expect(lines.some((line) => told.test(line.replaceAll('`', '')))).toBe(true)
+  },
+)

@@ -9,7 +9,8 @@ createServer((request, response) => {
   const headers: string[] = []
   for (let index = 0; index < request.rawHeaders.length; index += 2) {
     const name = request.rawHeaders[index] as string
-    if (!/^(connection|host|transfer-encoding|keep-alive)$/i.test(name)) headers.push(name, request.rawHeaders[index + 1] as string)
+    if (!/^(connection|host|transfer-encoding|keep-alive)$/i.test(name))
+      headers.push(name, request.rawHeaders[index + 1] as string)
   }
   let abort: ((error?: Error) => void) | undefined
   response.on('close', () => {
@@ -31,7 +32,10 @@ createServer((request, response) => {
           status,
           raw
             .map((part) => part.toString('latin1'))
-            .filter((_, index, all) => !/^(connection|keep-alive|transfer-encoding)$/i.test(all[index & ~1] as string)),
+            .filter(
+              (_, index, all) =>
+                !/^(connection|keep-alive|transfer-encoding)$/i.test(all[index & ~1] as string),
+            ),
         )
         return true
       },

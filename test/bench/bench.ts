@@ -19,7 +19,10 @@ const { values } = parseArgs({
     rounds: { type: 'string' },
     seconds: { type: 'string' },
     levels: { type: 'string', default: '1,8,32' },
-    out: { type: 'string', default: fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url)) },
+    out: {
+      type: 'string',
+      default: fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url)),
+    },
   },
 })
 const rounds = Number(values.rounds ?? (values.quick ? 2 : 9))
@@ -27,7 +30,14 @@ const seconds = Number(values.seconds ?? 1)
 /** Most goals are about the highest level, which is measured in each round; the others in each third one. */
 const sparse = 3
 /** What is compared with one another to a tenth, and further rounds of these alone: nine tell no less than a fifth apart where a machine is shared. */
-const close = ['gateway', 'gateway (eras off)', 'gateway (tokens)', 'tool call', 'tool call (many tools)', 'tool call (many hidden)']
+const close = [
+  'gateway',
+  'gateway (eras off)',
+  'gateway (tokens)',
+  'tool call',
+  'tool call (many tools)',
+  'tool call (many hidden)',
+]
 const closeRounds = values.quick || values.rounds !== undefined ? 0 : 30
 /** The longest that a subject is warmed before its rounds. */
 const warmSeconds = values.quick ? 2 : 7
@@ -46,7 +56,9 @@ async function opened(): Promise<Map<string, Subject>> {
       await untilAnswers(subject.url, subject.client?.headers)
       await warm(subject, Math.max(...levels), warmSeconds)
     } catch (error) {
-      say(`${name}: left out: ${error instanceof Error ? error.message.slice(0, 300) : String(error)}`)
+      say(
+        `${name}: left out: ${error instanceof Error ? error.message.slice(0, 300) : String(error)}`,
+      )
       for (const part of found.get(name)?.parts ?? []) await part.end()
       found.delete(name)
     }
@@ -60,16 +72,21 @@ async function throughput(): Promise<Samples> {
   const turn = async (name: string, subject: Subject, connections: number): Promise<void> => {
     if (subject.levels?.includes(connections) === false) return
     const key = `${name}@${connections}`
-    samples.set(key, [...(samples.get(key) ?? []), await measure(name, subject, connections, seconds)])
+    samples.set(key, [
+      ...(samples.get(key) ?? []),
+      await measure(name, subject, connections, seconds),
+    ])
   }
   try {
     for (let round = 0; round < rounds; round += 1) {
       const now = levels.filter((level) => level === Math.max(...levels) || round % sparse === 0)
-      for (const connections of now) for (const [name, subject] of chosen) await turn(name, subject, connections)
+      for (const connections of now)
+        for (const [name, subject] of chosen) await turn(name, subject, connections)
     }
     const among = [...chosen].filter(([name]) => close.includes(name))
     for (let round = 0; round < closeRounds; round += 1)
-      for (const [name, subject] of round % 2 === 0 ? among : among.toReversed()) await turn(name, subject, Math.max(...levels))
+      for (const [name, subject] of round % 2 === 0 ? among : among.toReversed())
+        await turn(name, subject, Math.max(...levels))
   } finally {
     for (const { parts } of chosen.values()) for (const part of parts) await part.end()
   }
@@ -85,6 +102,7 @@ const single = {
 for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixed(1)}`)
 const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, Node.js ${process.version}`
 const text = report({ machine, rounds, closeRounds, seconds, warmSeconds, levels, samples, single })
-if (only === undefined) writeFileSync(values.out, `${text}\n${sectionOf(values.out, kubernetesHeading)}`)
+if (only === undefined)
+  writeFileSync(values.out, `${text}\n${sectionOf(values.out, kubernetesHeading)}`)
 say(text)
 rmSync(folder, { recursive: true, force: true })

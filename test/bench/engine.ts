@@ -20,7 +20,11 @@ const rounds = 5
 const filling = 'x'.repeat(700)
 const result = `"result":{"content":[{"type":"text","text":"${filling}${'y'.repeat(150)}"}],"isError":false`
 const envelope = `"_meta":{"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":{"elicitation":{}},"${metaKey.clientInfo}":{"name":"bench","version":"1"}}`
-const headers = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'echo' }
+const headers = {
+  'mcp-protocol-version': '2026-07-28',
+  'mcp-method': 'tools/call',
+  'mcp-name': 'echo',
+}
 
 function call(index: number, meta = ''): string {
   return `{"jsonrpc":"2.0","id":${index},"method":"tools/call","params":{"name":"echo","arguments":{"message":"${filling}","index":${index}}${meta}}}`
@@ -28,7 +32,8 @@ function call(index: number, meta = ''): string {
 
 function modern(index: number, body = call(index, `,${envelope}`)): ModernRequest {
   const classified = classify(body, headers)
-  if (classified.era !== 'modern' || !('request' in classified) || classified.request === undefined) throw new Error('not modern')
+  if (classified.era !== 'modern' || !('request' in classified) || classified.request === undefined)
+    throw new Error('not modern')
   return classified.request
 }
 
@@ -58,8 +63,19 @@ function legacyServer(asks: boolean) {
 function toLegacy(asks: boolean): ModernToLegacy {
   let states = 0
   return new ModernToLegacy(
-    { connect: legacyServer(asks), tellsVia: true, now: Date.now, newState: () => `${(states += 1)}`.padStart(32, '0') },
-    { parkMs: 60_000, maxParkedPerPrincipal: 10_000, maxConnections: 16, idleMs: 60_000, clientInfo: { name: 'bench', version: '1' } },
+    {
+      connect: legacyServer(asks),
+      tellsVia: true,
+      now: Date.now,
+      newState: () => `${(states += 1)}`.padStart(32, '0'),
+    },
+    {
+      parkMs: 60_000,
+      maxParkedPerPrincipal: 10_000,
+      maxConnections: 16,
+      idleMs: 60_000,
+      clientInfo: { name: 'bench', version: '1' },
+    },
   )
 }
 
@@ -76,8 +92,12 @@ function legacyToModern(count: number): void {
   const engine = new LegacyToModern({
     server: {
       request: ({ id, method }, exchange) => {
-        const known = method === 'tools/list' ? '"result":{"tools":[{"name":"echo","inputSchema":{}}]' : result
-        const answer = method === 'server/discover' ? '"result":{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}' : known
+        const known =
+          method === 'tools/list' ? '"result":{"tools":[{"name":"echo","inputSchema":{}}]' : result
+        const answer =
+          method === 'server/discover'
+            ? '"result":{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}'
+            : known
         exchange.answer(
           200,
           `{"jsonrpc":"2.0","id":${id},${answer},"resultType":"complete","_meta":{"${metaKey.serverInfo}":{"name":"x","version":"1"}}}}`,
@@ -106,7 +126,8 @@ async function parkedMegabytes(count: number): Promise<number> {
     return process.memoryUsage().heapUsed
   }
   const before = await used()
-  for (let index = 0; index < count; index += 1) engine.request('ann', modern(index), { tell: () => undefined, answer: () => undefined })
+  for (let index = 0; index < count; index += 1)
+    engine.request('ann', modern(index), { tell: () => undefined, answer: () => undefined })
   if (engine.parked !== count) throw new Error(`${engine.parked} of ${count} calls are parked`)
   const after = await used()
   engine.close('The bench is over.')
@@ -123,7 +144,9 @@ for (const [name, run] of [
     run(calls)
     return (2 * calls) / (Number(process.hrtime.bigint() - before) / 1e9)
   })
-  process.stdout.write(`${name}: ${Math.round(median(rates)).toLocaleString('en')} messages/s (median of ${rounds} rounds)\n`)
+  process.stdout.write(
+    `${name}: ${Math.round(median(rates)).toLocaleString('en')} messages/s (median of ${rounds} rounds)\n`,
+  )
 }
 const parked = await parkedMegabytes(1000)
 process.stdout.write(

@@ -24,9 +24,16 @@ export interface Subject {
 
 export const node = process.execPath
 export const gatewayConfig = join(folder, 'gateway.yaml')
-writeFileSync(gatewayConfig, JSON.stringify({ runtime: { images: { echo: { command: [node, programs.echoHttp] } } } }))
+writeFileSync(
+  gatewayConfig,
+  JSON.stringify({ runtime: { images: { echo: { command: [node, programs.echoHttp] } } } }),
+)
 
-export async function start(command: readonly string[], environment: Record<string, string>, port: number): Promise<Measured> {
+export async function start(
+  command: readonly string[],
+  environment: Record<string, string>,
+  port: number,
+): Promise<Measured> {
   const process = new Measured(command, environment)
   await process.untilListening(port)
   return process
@@ -53,7 +60,12 @@ export async function startGateway(
   const port = await freePort()
   const gateway = await start(
     [node, programs.gateway],
-    { MCPGW_PORT: String(port), MCPGW_DATA_DIR: dataDir, MCPGW_CONFIG: gatewayConfig, ...environment },
+    {
+      MCPGW_PORT: String(port),
+      MCPGW_DATA_DIR: dataDir,
+      MCPGW_CONFIG: gatewayConfig,
+      ...environment,
+    },
     port,
   )
   const url = `http://127.0.0.1:${port}/adapters/echo/mcp`

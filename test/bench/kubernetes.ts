@@ -23,7 +23,10 @@ import { kubernetesHeading, sectionOf } from './section.ts'
  * Writes its section of docs/benchmarks.md.
  */
 const { values } = parseArgs({
-  options: { adapters: { type: 'string', default: '500' }, out: { type: 'string', default: 'docs/benchmarks.md' } },
+  options: {
+    adapters: { type: 'string', default: '500' },
+    out: { type: 'string', default: 'docs/benchmarks.md' },
+  },
 })
 const adapters = Number(values.adapters)
 const say = (text: string): boolean => process.stderr.write(`${text}\n`)
@@ -50,7 +53,14 @@ class CountingServer implements AsyncDisposable {
       if (near.url?.includes('/leases/') !== true) counting.work += 1
       const { host: _host, ...headers } = near.headers
       const far = httpsRequest(
-        { ...credentials, hostname: target.hostname, port: target.port, path: near.url, method: near.method, headers },
+        {
+          ...credentials,
+          hostname: target.hostname,
+          port: target.port,
+          path: near.url,
+          method: near.method,
+          headers,
+        },
         (response) => {
           answer.writeHead(response.statusCode ?? 502, response.headers)
           response.pipe(answer)
@@ -85,12 +95,24 @@ class CountingServer implements AsyncDisposable {
   }
 }
 
-async function started(namespace: TestNamespace, server: CountingServer, pod: object): Promise<GatewayProcess> {
-  const { kubernetes } = namespace.options({ kubeconfig: namespace.kubeconfigBy(server.url), pod }).settings
+async function started(
+  namespace: TestNamespace,
+  server: CountingServer,
+  pod: object,
+): Promise<GatewayProcess> {
+  const { kubernetes } = namespace.options({
+    kubeconfig: namespace.kubeconfigBy(server.url),
+    pod,
+  }).settings
   return GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
 }
 
-const adapter = (name: string, replicaCount: number) => ({ name, imageName: 'mcp-example', imageVersion: '1.0.0', replicaCount })
+const adapter = (name: string, replicaCount: number) => ({
+  name,
+  imageName: 'mcp-example',
+  imageVersion: '1.0.0',
+  replicaCount,
+})
 
 /** Of a few adapters that run. */
 async function times(): Promise<Record<string, number>> {
@@ -106,7 +128,10 @@ async function times(): Promise<Record<string, number>> {
     log: createLog({ level: 'silent', format: 'json', terminal: false }),
     changed: (_before, now) => {
       const { name = '' } = now?.metadata ?? {}
-      const ready = now?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+      const ready =
+        now?.status?.conditions?.some(
+          ({ type, status }) => type === 'Ready' && status === 'True',
+        ) === true
       if (ready && !seen.has(name)) seen.set(name, performance.now())
     },
   })
@@ -118,12 +143,18 @@ async function times(): Promise<Record<string, number>> {
     })
     called.push(ms)
     await gateway.api('PATCH', `/adapters/${name}`, { replicaCount: 2 })
-    const at = await gateway.untilStatus(name, ({ readyReplicas }) => readyReplicas === 2, 60_000).then(() => performance.now())
+    const at = await gateway
+      .untilStatus(name, ({ readyReplicas }) => readyReplicas === 2, 60_000)
+      .then(() => performance.now())
     routable.push(Math.max(0, at - (seen.get(`${name}-1`) ?? at)))
     await gateway.api('DELETE', `/adapters/${name}`)
     say(`round ${round}: first call ${ms} ms, routable ${routable.at(-1)?.toFixed(0)} ms`)
   }
-  return { firstCallMs: median(called), routableMs: median(routable), routableWorstMs: Math.max(...routable) }
+  return {
+    firstCallMs: median(called),
+    routableMs: median(routable),
+    routableWorstMs: Math.max(...routable),
+  }
 }
 
 /** Of many adapters whose pods no node takes. */
@@ -138,21 +169,31 @@ async function scale(): Promise<Record<string, number>> {
     const left = [...names]
     await Promise.all(
       Array.from({ length: 8 }, async () => {
-        for (let name = left.pop(); name !== undefined; name = left.pop()) await gateway.api('POST', '/adapters', adapter(name, 2))
+        for (let name = left.pop(); name !== undefined; name = left.pop())
+          await gateway.api('POST', '/adapters', adapter(name, 2))
       }),
     )
     await server.quiet()
   })
   for (const name of names)
-    await gateway.untilStatus(name, ({ replicas }) => replicas.filter(({ reason }) => reason === 'Unschedulable').length === 2, 300_000)
+    await gateway.untilStatus(
+      name,
+      ({ replicas }) => replicas.filter(({ reason }) => reason === 'Unschedulable').length === 2,
+      300_000,
+    )
   say(`${adapters} adapters registered and applied in ${registered} ms`)
   await server.quiet()
   const full = rssMb(gateway.pid)
   // The steady state, with one look at everything in it.
   const [cpu, asked] = [cpuMicros(gateway.pid), server.count]
   await sleep(60_000)
-  const steady = { requests: (server.count - asked) / 60, cpu: (cpuMicros(gateway.pid) - cpu) / 1000 }
-  say(`steady: ${steady.requests.toFixed(2)} requests/s, ${steady.cpu} ms of processor time a minute`)
+  const steady = {
+    requests: (server.count - asked) / 60,
+    cpu: (cpuMicros(gateway.pid) - cpu) / 1000,
+  }
+  say(
+    `steady: ${steady.requests.toFixed(2)} requests/s, ${steady.cpu} ms of processor time a minute`,
+  )
   const works: number[] = []
   const changes: number[] = []
   for (const name of names.slice(0, 10)) {
@@ -219,5 +260,8 @@ Until the first call, it is the cluster that takes its time: placing, asking the
 say(section)
 const page = readFileSync(values.out, 'utf8')
 const before = sectionOf(values.out, kubernetesHeading)
-writeFileSync(values.out, before === '' ? `${page.trimEnd()}\n\n${section}` : page.replace(before, () => section))
+writeFileSync(
+  values.out,
+  before === '' ? `${page.trimEnd()}\n\n${section}` : page.replace(before, () => section),
+)
 process.exit(0)

@@ -108,7 +108,11 @@ const initialize = JSON.stringify({
   jsonrpc: '2.0',
   id: 0,
   method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'bench', version: '1' } },
+  params: {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 'bench', version: '1' },
+  },
 })
 const envelope = `,"_meta":${JSON.stringify({
   'io.modelcontextprotocol/protocolVersion': '2026-07-28',
@@ -117,7 +121,9 @@ const envelope = `,"_meta":${JSON.stringify({
 })}`
 const initialized = JSON.stringify({ jsonrpc: '2.0', method: 'notifications/initialized' })
 
-async function openSession(connection: Connection): Promise<{ session: string | undefined; ms: number }> {
+async function openSession(
+  connection: Connection,
+): Promise<{ session: string | undefined; ms: number }> {
   const start = performance.now()
   const { status, session } = await connection.send(initialize, undefined)
   if (status !== 200) throw new Error(`initialize was answered with ${status}`)
@@ -139,7 +145,8 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   for (let index = 0; index < options.connections; index += 1) {
     const connection = new Connection(url, client)
     connections.push(connection)
-    const { session, ms } = client.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
+    const { session, ms } =
+      client.era === 'legacy' ? await openSession(connection) : { session: undefined, ms: 0 }
     sessionTimes.push(ms)
     opened.push({ connection, session })
     await new Promise((resolve) => setTimeout(resolve, options.sessionGapMs))
@@ -157,7 +164,8 @@ async function run(options: LoadOptions): Promise<LoadResult> {
         if (measuring) latencies.push(performance.now() - start)
         if (latencies.length === calls) enough()
         // A sample is looked at closely: the right answer, not just any.
-        if (answer.status !== 200 || (count % 64 === 1 && !answer.body.includes(marker))) errors += 1
+        if (answer.status !== 200 || (count % 64 === 1 && !answer.body.includes(marker)))
+          errors += 1
       } catch {
         errors += 1
         return
@@ -168,7 +176,10 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   process.send?.('start')
   measuring = true
   const start = performance.now()
-  await Promise.race([called, new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))])
+  await Promise.race([
+    called,
+    new Promise((resolve) => setTimeout(resolve, options.seconds * 1000)),
+  ])
   measuring = false
   const seconds = (performance.now() - start) / 1000
   process.send?.('end')
@@ -176,8 +187,16 @@ async function run(options: LoadOptions): Promise<LoadResult> {
   await Promise.race([Promise.all(loops), new Promise((resolve) => setTimeout(resolve, 2000))])
   for (const connection of connections) connection.end()
   latencies.sort((a, b) => a - b)
-  const at = (share: number): number => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? Number.NaN
-  return { requests: latencies.length, errors, seconds, p50: at(0.5), p99: at(0.99), sessionP50: median(sessionTimes) }
+  const at = (share: number): number =>
+    latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? Number.NaN
+  return {
+    requests: latencies.length,
+    errors,
+    seconds,
+    p50: at(0.5),
+    p99: at(0.99),
+    sessionP50: median(sessionTimes),
+  }
 }
 
 /** Opens sessions and leaves them idle; answers how many succeeded. */
@@ -196,7 +215,8 @@ async function openMany(url: string, count: number): Promise<number> {
 }
 
 process.on('message', (message: LoadOptions | { readonly open: number; readonly url: string }) => {
-  const work: Promise<unknown> = 'open' in message ? openMany(message.url, message.open) : run(message)
+  const work: Promise<unknown> =
+    'open' in message ? openMany(message.url, message.open) : run(message)
   work.then(
     (result) => process.send?.({ result }),
     (error: unknown) => process.send?.({ failure: String(error) }),

@@ -8,9 +8,15 @@ import type { Figures } from './report.ts'
 const legacyClient: Client = { era: 'legacy' }
 
 /** Runs the load in a process of its own. `onStart` and `onEnd` come when the clock does. */
-export function load<T>(message: object, onStart: () => void = () => undefined, onEnd: () => void = () => undefined): Promise<T> {
+export function load<T>(
+  message: object,
+  onStart: () => void = () => undefined,
+  onEnd: () => void = () => undefined,
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL('load.ts', import.meta.url)), { execArgv: ['--import', 'tsx'] })
+    const child = fork(fileURLToPath(new URL('load.ts', import.meta.url)), {
+      execArgv: ['--import', 'tsx'],
+    })
     child.on('message', (told: 'start' | 'end' | { result?: T; failure?: string }) => {
       if (told === 'start') return onStart()
       if (told === 'end') return onEnd()
@@ -27,12 +33,29 @@ export function load<T>(message: object, onStart: () => void = () => undefined, 
 const warmCalls = 30_000
 
 /** Brings a subject into its steady state, as far as `seconds` allow. */
-export async function warm({ url, client = legacyClient }: Subject, connections: number, seconds: number): Promise<void> {
-  await load({ url, connections, seconds, calls: warmCalls, warmupSeconds: 0, sessionGapMs: 0, client } satisfies LoadOptions)
+export async function warm(
+  { url, client = legacyClient }: Subject,
+  connections: number,
+  seconds: number,
+): Promise<void> {
+  await load({
+    url,
+    connections,
+    seconds,
+    calls: warmCalls,
+    warmupSeconds: 0,
+    sessionGapMs: 0,
+    client,
+  } satisfies LoadOptions)
 }
 
 /** One round of a subject that is warm. */
-export async function measure(name: string, subject: Subject, connections: number, seconds: number): Promise<Figures> {
+export async function measure(
+  name: string,
+  subject: Subject,
+  connections: number,
+  seconds: number,
+): Promise<Figures> {
   const pids = [subject.pid, ...(subject.also ?? [])]
   const cpu = (): number => pids.reduce((sum, pid) => sum + cpuMicros(pid), 0)
   let before = 0

@@ -50,15 +50,27 @@ export async function once(): Promise<Record<string, number>> {
 }
 
 /** Reads a large answer, as fast as it comes or slowly for some seconds, and gives the gateway's peak memory meanwhile. */
-async function bigAnswer(subject: Subject, megabytes: number, slowSeconds: number): Promise<number> {
-  const opened = await post(subject.url, { jsonrpc: '2.0', id: 0, method: 'initialize', params: {} })
+async function bigAnswer(
+  subject: Subject,
+  megabytes: number,
+  slowSeconds: number,
+): Promise<number> {
+  const opened = await post(subject.url, {
+    jsonrpc: '2.0',
+    id: 0,
+    method: 'initialize',
+    params: {},
+  })
   const session = opened.headers.get('mcp-session-id') ?? ''
   let peak = 0
   const watch = setInterval(() => (peak = Math.max(peak, rssMb(subject.pid))), 10)
   await new Promise<void>((resolve, reject) => {
     const request = httpRequest(
       subject.url,
-      { method: 'POST', headers: { 'content-type': 'application/json', 'mcp-session-id': session } },
+      {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'mcp-session-id': session },
+      },
       (response) => {
         if (slowSeconds === 0) {
           response.resume()
@@ -78,7 +90,14 @@ async function bigAnswer(subject: Subject, megabytes: number, slowSeconds: numbe
       },
     )
     request.on('error', (error) => (slowSeconds === 0 ? reject(error) : resolve()))
-    request.end(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'big', arguments: { megabytes } } }))
+    request.end(
+      JSON.stringify({
+        jsonrpc: '2.0',
+        id: 1,
+        method: 'tools/call',
+        params: { name: 'big', arguments: { megabytes } },
+      }),
+    )
   })
   clearInterval(watch)
   return peak

@@ -11,9 +11,15 @@ export class Measured implements AsyncDisposable {
 
   constructor(command: readonly string[], environment: Readonly<Record<string, string>>) {
     const [program = '', ...args] = command
-    this.child = spawn(program, args, { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    this.child = spawn(program, args, {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
     for (const stream of [this.child.stdout, this.child.stderr])
-      stream?.setEncoding('utf8').on('data', (text: string) => (this.output = (this.output + text).slice(-20_000)))
+      stream
+        ?.setEncoding('utf8')
+        .on('data', (text: string) => (this.output = (this.output + text).slice(-20_000)))
   }
 
   get pid(): number {
@@ -68,7 +74,9 @@ export function childrenOf(parent: number, text: string): number[] {
     try {
       const stat = readFileSync(`/proc/${name}/stat`, 'utf8')
       const isChild = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1] === String(parent)
-      return isChild && readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(text) ? [Number(name)] : []
+      return isChild && readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(text)
+        ? [Number(name)]
+        : []
     } catch {
       return []
     }

@@ -72,7 +72,16 @@ long as it held things (0.7 ms at 5,000 of them), and is kept beside by triggers
 `
 
 /** The figures as a page, with what was to be reached and whether it was. */
-export function report({ machine, rounds, closeRounds, seconds, warmSeconds, levels, samples, single }: Report): string {
+export function report({
+  machine,
+  rounds,
+  closeRounds,
+  seconds,
+  warmSeconds,
+  levels,
+  samples,
+  single,
+}: Report): string {
   const of = (name: string, level: number, figure: keyof Figures): number =>
     median((samples.get(`${name}@${level}`) ?? []).map((each) => each[figure]))
   const names = [...new Set([...samples.keys()].map((key) => key.slice(0, key.lastIndexOf('@'))))]
@@ -95,16 +104,36 @@ export function report({ machine, rounds, closeRounds, seconds, warmSeconds, lev
   const toBetterPeer = (name: string, level: number): number =>
     Math.min(ratio(name, 'mcp-proxy', level, 'rps'), ratio(name, 'supergateway', level, 'rps'))
   const targets: [string, number, '≤' | '≥', number][] = [
-    ['gateway: CPU per request at 32, ratio to the bare forwarder', ratio('gateway', 'bare forwarder', 32, 'cpu'), '≤', 1.25],
-    ['gateway: requests/s at 32, ratio to the bare forwarder', ratio('gateway', 'bare forwarder', 32, 'rps'), '≥', 0.8],
-    ['gateway: p50 at 1 above the bare forwarder, ms', of('gateway', 1, 'p50') - of('bare forwarder', 1, 'p50'), '≤', 0.1],
+    [
+      'gateway: CPU per request at 32, ratio to the bare forwarder',
+      ratio('gateway', 'bare forwarder', 32, 'cpu'),
+      '≤',
+      1.25,
+    ],
+    [
+      'gateway: requests/s at 32, ratio to the bare forwarder',
+      ratio('gateway', 'bare forwarder', 32, 'rps'),
+      '≥',
+      0.8,
+    ],
+    [
+      'gateway: p50 at 1 above the bare forwarder, ms',
+      of('gateway', 1, 'p50') - of('bare forwarder', 1, 'p50'),
+      '≤',
+      0.1,
+    ],
     [
       'knowing both eras: CPU per request at 32, ratio to passing through without',
       ratio('gateway', 'gateway (eras off)', 32, 'cpu'),
       '≤',
       1.05,
     ],
-    ['a translated call: CPU per request at 32, ratio to a passed one', ratio('gateway (translated)', 'gateway', 32, 'cpu'), '≤', 2],
+    [
+      'a translated call: CPU per request at 32, ratio to a passed one',
+      ratio('gateway (translated)', 'gateway', 32, 'cpu'),
+      '≤',
+      2,
+    ],
     ['bridge: requests/s at 1, ratio to the better peer', toBetterPeer('bridge', 1), '≥', 1.5],
     ['bridge: requests/s at 8, ratio to the better peer', toBetterPeer('bridge', 8), '≥', 2],
     ['bridge: requests/s at 32, ratio to the better peer', toBetterPeer('bridge', 32), '≥', 2],
@@ -115,11 +144,36 @@ export function report({ machine, rounds, closeRounds, seconds, warmSeconds, lev
       1.25,
     ]),
     ['bridge: new session with a warm child, p50 ms', of('bridge', 8, 'sessionP50'), '≤', 10],
-    ['with access tokens: CPU per request at 32, ratio to development identity', ratio('gateway (tokens)', 'gateway', 32, 'cpu'), '≤', 1.1],
-    ['a token that is not known yet, CPU ms', single['a token that is not known yet, CPU ms'] ?? Number.NaN, '≤', 0.5],
-    ['100,000 distinct tokens, MB', single['rss of 100,000 distinct tokens, MB'] ?? Number.NaN, '≤', 60],
-    ['p50 during a flood of bad tokens, ratio to without', single['p50 during a flood of bad tokens, ratio'] ?? Number.NaN, '≤', 2],
-    ["a tool's call: CPU per call at 32, ratio to a passed one", ratio('tool call', 'gateway', 32, 'cpu'), '≤', 2],
+    [
+      'with access tokens: CPU per request at 32, ratio to development identity',
+      ratio('gateway (tokens)', 'gateway', 32, 'cpu'),
+      '≤',
+      1.1,
+    ],
+    [
+      'a token that is not known yet, CPU ms',
+      single['a token that is not known yet, CPU ms'] ?? Number.NaN,
+      '≤',
+      0.5,
+    ],
+    [
+      '100,000 distinct tokens, MB',
+      single['rss of 100,000 distinct tokens, MB'] ?? Number.NaN,
+      '≤',
+      60,
+    ],
+    [
+      'p50 during a flood of bad tokens, ratio to without',
+      single['p50 during a flood of bad tokens, ratio'] ?? Number.NaN,
+      '≤',
+      2,
+    ],
+    [
+      "a tool's call: CPU per call at 32, ratio to a passed one",
+      ratio('tool call', 'gateway', 32, 'cpu'),
+      '≤',
+      2,
+    ],
     [
       "a tool's call among 10,000: CPU per call, ratio to one tool alone",
       ratio('tool call (many tools)', 'tool call', 32, 'cpu'),
@@ -132,14 +186,39 @@ export function report({ machine, rounds, closeRounds, seconds, warmSeconds, lev
       '≤',
       1.1,
     ],
-    ['first page of 10,000 tools, p50 ms', single['first page of 10,000 tools, p50 when warm, ms'] ?? Number.NaN, '≤', 20],
+    [
+      'first page of 10,000 tools, p50 ms',
+      single['first page of 10,000 tools, p50 when warm, ms'] ?? Number.NaN,
+      '≤',
+      20,
+    ],
     ['10,000 tools, MB above none', single['rss of 10,000 tools, MB'] ?? Number.NaN, '≤', 60],
-    ['registering 1,000 tools one after the other, ms', single['registering 1,000 tools one after the other, ms'] ?? Number.NaN, '≤', 5000],
+    [
+      'registering 1,000 tools one after the other, ms',
+      single['registering 1,000 tools one after the other, ms'] ?? Number.NaN,
+      '≤',
+      5000,
+    ],
     ['10,000 idle sessions, MB', single['rss of 10,000 idle sessions, MB'] ?? Number.NaN, '≤', 30],
-    ['100 MB answer, extra MB', single['rss while 100 MB stream through, MB'] ?? Number.NaN, '≤', 20],
-    ['slow reader of 100 MB, extra MB', single['rss while a slow reader takes 2 MB/s, MB'] ?? Number.NaN, '≤', 20],
+    [
+      '100 MB answer, extra MB',
+      single['rss while 100 MB stream through, MB'] ?? Number.NaN,
+      '≤',
+      20,
+    ],
+    [
+      'slow reader of 100 MB, extra MB',
+      single['rss while a slow reader takes 2 MB/s, MB'] ?? Number.NaN,
+      '≤',
+      20,
+    ],
     ['start to first answer, ms', single['start to first answer, ms'] ?? Number.NaN, '≤', 1000],
-    ['SIGTERM to exit when idle, ms', single['SIGTERM to exit when idle, ms'] ?? Number.NaN, '≤', 1000],
+    [
+      'SIGTERM to exit when idle, ms',
+      single['SIGTERM to exit when idle, ms'] ?? Number.NaN,
+      '≤',
+      1000,
+    ],
   ]
   const goals = targets
     .filter(([, value]) => !Number.isNaN(value))

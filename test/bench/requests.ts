@@ -1,13 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { request } from 'undici'
 
-export async function untilAnswers(url: string, headers: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function untilAnswers(
+  url: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<void> {
   for (let tries = 0; tries < 200; tries += 1) {
     const message = {
       jsonrpc: '2.0',
       id: 0,
       method: 'initialize',
-      params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'b', version: '1' } },
+      params: {
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 'b', version: '1' },
+      },
     }
     const answer = await post(url, message, headers).catch(() => undefined)
     if (answer?.status === 200) return
@@ -16,7 +23,11 @@ export async function untilAnswers(url: string, headers: Readonly<Record<string,
   throw new Error(`${url} does not answer`)
 }
 
-export function post(url: string, message: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Response> {
+export function post(
+  url: string,
+  message: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Response> {
   return fetch(url, {
     method: 'POST',
     headers: {
@@ -29,7 +40,12 @@ export function post(url: string, message: unknown, headers: Readonly<Record<str
 }
 
 /** Registers something at the gateway of an address. By `request`, as `fetch` adds a third to what is measured. */
-export async function register(url: string, path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<void> {
+export async function register(
+  url: string,
+  path: string,
+  body: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const answer = await request(new URL(path, url), {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },

@@ -3,7 +3,15 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePort, programs } from '@mcp-gateway/testkit'
-import { echoAdapter, folder, node, start, startEcho, startGateway, type Subject } from './gateways.ts'
+import {
+  echoAdapter,
+  folder,
+  node,
+  start,
+  startEcho,
+  startGateway,
+  type Subject,
+} from './gateways.ts'
 import { childrenOf } from './processes.ts'
 import { untilAnswers } from './requests.ts'
 import { startWithTokens } from './tokens.ts'
@@ -24,10 +32,20 @@ function peer(name: string, version: string, bin: string): string {
   if (existsSync(file)) return file
   const installed = spawnSync(
     'npm',
-    ['install', '--no-save', '--no-audit', '--no-fund', '--prefix', prefix, 'mcp-proxy@6.7.19', 'supergateway@4.0.0'],
+    [
+      'install',
+      '--no-save',
+      '--no-audit',
+      '--no-fund',
+      '--prefix',
+      prefix,
+      'mcp-proxy@6.7.19',
+      'supergateway@4.0.0',
+    ],
     { encoding: 'utf8' },
   )
-  if (installed.status !== 0) throw new Error(`${name}@${version} can not be installed: ${installed.stderr}`)
+  if (installed.status !== 0)
+    throw new Error(`${name}@${version} can not be installed: ${installed.stderr}`)
   return file
 }
 
@@ -59,7 +77,10 @@ export const subjects: Readonly<Record<string, () => Promise<Subject>>> = {
   },
   gateway: () => startGateway(echoAdapter),
   'gateway (eras off)': () => startGateway({ ...echoAdapter, eras: 'passthrough' }),
-  'gateway (translated)': async () => ({ ...(await startGateway(echoAdapter)), client: { era: 'modern' } }),
+  'gateway (translated)': async () => ({
+    ...(await startGateway(echoAdapter)),
+    client: { era: 'modern' },
+  }),
   'gateway (tokens)': startWithTokens,
   ...toolSubjects,
   bridge: async () => {

@@ -21,11 +21,20 @@ type Algorithm = keyof typeof keys
 const issuer = await new Promise<string>((resolve) => {
   const server = createServer((request, response) => {
     const self = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    const jwk = (alg: Algorithm, key: KeyObject): object => ({ ...key.export({ format: 'jwk' }), kid: alg, alg, use: 'sig' })
+    const jwk = (alg: Algorithm, key: KeyObject): object => ({
+      ...key.export({ format: 'jwk' }),
+      kid: alg,
+      alg,
+      use: 'sig',
+    })
     const jwks = { keys: [jwk('RS256', keys.RS256.publicKey), jwk('ES256', keys.ES256.publicKey)] }
-    response.end(JSON.stringify(request.url === '/keys' ? jwks : { issuer: self, jwks_uri: `${self}/keys` }))
+    response.end(
+      JSON.stringify(request.url === '/keys' ? jwks : { issuer: self, jwks_uri: `${self}/keys` }),
+    )
   })
-  server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`))
+  server.listen(0, '127.0.0.1', () =>
+    resolve(`http://127.0.0.1:${(server.address() as AddressInfo).port}`),
+  )
   server.unref()
 })
 
@@ -51,10 +60,14 @@ function token(algorithm: Algorithm): string {
   return `${signed}.${sign('sha256', Buffer.from(signed), key).toString('base64url')}`
 }
 
-const bearer = (text: string): { readonly authorization: string } => ({ authorization: `Bearer ${text}` })
+const bearer = (text: string): { readonly authorization: string } => ({
+  authorization: `Bearer ${text}`,
+})
 const environment = {
   MCPGW_IDENTITY_MODE: 'oidc',
-  MCPGW_IDENTITY_ISSUERS: JSON.stringify([{ preset: 'generic', issuer, audiences: [audience], requiredScopes: ['access'] }]),
+  MCPGW_IDENTITY_ISSUERS: JSON.stringify([
+    { preset: 'generic', issuer, audiences: [audience], requiredScopes: ['access'] },
+  ]),
 }
 
 /** A gateway whose callers show access tokens. */
@@ -65,18 +78,25 @@ export async function startWithTokens(): Promise<Subject> {
 }
 
 /** Asks for a list that is empty, over and over, over some connections, with the credential that `next` gives; until it gives none. */
-async function ask(url: string, connections: number, next: () => string | undefined): Promise<void> {
+async function ask(
+  url: string,
+  connections: number,
+  next: () => string | undefined,
+): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: connections })
   const one = (credential: string): Promise<void> =>
     new Promise((resolve, reject) => {
-      const request = httpRequest(new URL('/api-keys', url), { agent, headers: bearer(credential) }, (response) =>
-        response.resume().on('end', resolve),
+      const request = httpRequest(
+        new URL('/api-keys', url),
+        { agent, headers: bearer(credential) },
+        (response) => response.resume().on('end', resolve),
       )
       request.on('error', reject)
       request.end()
     })
   const lanes = Array.from({ length: connections }, async () => {
-    for (let credential = next(); credential !== undefined; credential = next()) await one(credential)
+    for (let credential = next(); credential !== undefined; credential = next())
+      await one(credential)
   })
   await Promise.all(lanes)
   agent.destroy()
@@ -121,7 +141,9 @@ export async function tokensOnce(): Promise<Record<string, number>> {
     const alone = await load<LoadResult>(options)
     let over = false
     // All is right with these but the signature.
-    const flood = ask(subject.url, 8, () => (over ? undefined : `${known.slice(0, -22)}${randomUUID().slice(0, 22)}`))
+    const flood = ask(subject.url, 8, () =>
+      over ? undefined : `${known.slice(0, -22)}${randomUUID().slice(0, 22)}`,
+    )
     const flooded = await load<LoadResult>(options)
     over = true
     await flood

@@ -19,7 +19,10 @@ const echoTool = {
       description: 'Answers what it gets.',
       inputSchema: {
         type: 'object',
-        properties: { marker: { type: 'string', description: 'To be found again.' }, text: { type: 'string' } },
+        properties: {
+          marker: { type: 'string', description: 'To be found again.' },
+          text: { type: 'string' },
+        },
         required: ['marker'],
       },
     },
@@ -123,17 +126,30 @@ const listRequest = JSON.stringify({
   jsonrpc: '2.0',
   id: 1,
   method: 'tools/list',
-  params: { _meta: { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} } },
+  params: {
+    _meta: {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    },
+  },
 })
 
 /** Milliseconds until the first page of the list is there, whole, and its bytes. */
 function listTools(url: string, agent: Agent): Promise<{ ms: number; bytes: number }> {
   return new Promise((resolve, reject) => {
     const start = performance.now()
-    const headers = { ...colleague.headers, 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+    const headers = {
+      ...colleague.headers,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    }
     const request = httpRequest(
       url,
-      { agent, method: 'POST', headers: { ...headers, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/list' } },
+      {
+        agent,
+        method: 'POST',
+        headers: { ...headers, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/list' },
+      },
       (response) => {
         let bytes = 0
         response.on('data', (chunk: Buffer) => (bytes += chunk.length))
@@ -152,7 +168,9 @@ function listTools(url: string, agent: Agent): Promise<{ ms: number; bytes: numb
 /** What many registered tools cost beside calls. */
 export async function toolsOnce(): Promise<Record<string, number>> {
   const found: Record<string, number> = {}
-  found['registering 1,000 tools one after the other, ms'] = median((await manyRegistered()).thousands)
+  found['registering 1,000 tools one after the other, ms'] = median(
+    (await manyRegistered()).thousands,
+  )
   const agent = new Agent({ keepAlive: true })
   const rss: number[] = []
   for (const many of [false, true]) {
@@ -160,12 +178,17 @@ export async function toolsOnce(): Promise<Record<string, number>> {
     await sleep(2000)
     rss.push(rssMb(subject.pid))
     if (many) {
-      found['first page of 10,000 tools, right after the start, ms'] = (await listTools(subject.url, agent)).ms
+      found['first page of 10,000 tools, right after the start, ms'] = (
+        await listTools(subject.url, agent)
+      ).ms
       const times: number[] = []
-      for (let count = 0; count < 200; count += 1) times.push((await listTools(subject.url, agent)).ms)
-      found['first page of 10,000 tools, p50 when warm, ms'] = times.slice(100).toSorted((a, b) => a - b)[50] ?? Number.NaN
+      for (let count = 0; count < 200; count += 1)
+        times.push((await listTools(subject.url, agent)).ms)
+      found['first page of 10,000 tools, p50 when warm, ms'] =
+        times.slice(100).toSorted((a, b) => a - b)[50] ?? Number.NaN
       found['size of that page, kB'] = (await listTools(subject.url, agent)).bytes / 1000
-      found['rss of 10,000 tools after 200 first pages, MB'] = rssMb(subject.pid) - (rss[0] ?? Number.NaN)
+      found['rss of 10,000 tools after 200 first pages, MB'] =
+        rssMb(subject.pid) - (rss[0] ?? Number.NaN)
     }
     for (const part of subject.parts) await part.end()
   }

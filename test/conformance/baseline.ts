@@ -2,7 +2,11 @@
  * What a modern client can not have of a legacy server, check by check, whatever stands between them. An entry that no run needs any more
  * fails the tests.
  */
-export const toLegacyServer: readonly { readonly scenario: string; readonly check: string; readonly reason: string }[] = [
+export const toLegacyServer: readonly {
+  readonly scenario: string
+  readonly check: string
+  readonly reason: string
+}[] = [
   {
     scenario: 'server-stateless',
     check: 'sep-2575-server-rejects-undeclared-capability',
@@ -17,12 +21,14 @@ export const toLegacyServer: readonly { readonly scenario: string; readonly chec
   {
     scenario: 'input-required-result-basic-elicitation',
     check: 'sep-2322-elicitation-incomplete',
-    reason: 'The suite looks for the key that the server gave its question. A question of a legacy server has an id, but no key.',
+    reason:
+      'The suite looks for the key that the server gave its question. A question of a legacy server has an id, but no key.',
   },
   {
     scenario: 'input-required-result-multiple-input-requests',
     check: 'sep-2322-multiple-inputs-incomplete',
-    reason: 'A legacy server asks one question after another, so that three at once never come together.',
+    reason:
+      'A legacy server asks one question after another, so that three at once never come together.',
   },
   {
     scenario: 'input-required-result-ignore-extra-params',

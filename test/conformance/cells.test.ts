@@ -3,7 +3,14 @@ import { fileURLToPath } from 'node:url'
 import { FixtureProcess, GatewayProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { toLegacyServer } from './baseline.ts'
-import { compareRuns, runServerSuite, tally, type Difference, type ScenarioResult, type ServerSuite } from './run-suite.ts'
+import {
+  compareRuns,
+  runServerSuite,
+  tally,
+  type Difference,
+  type ScenarioResult,
+  type ServerSuite,
+} from './run-suite.ts'
 
 /**
  * The official suites through the gateway, for each era of client and server and both transports of the server, each beside the
@@ -27,18 +34,75 @@ interface Cell {
 }
 
 const cells: readonly Cell[] = (['http', 'stdio'] as const).flatMap((transport) => [
-  { client: '0.1.16, all', server: 'legacy', transport, run: stable, direct: 'legacy', kind: 'same era' },
-  { client: '2025-11-25', server: 'legacy', transport, run: legacy, direct: 'legacy', kind: 'same era' },
-  { client: '2025-11-25', server: 'dual', transport, run: legacy, direct: 'legacy', kind: 'same era' },
-  { client: '2026-07-28', server: 'modern', transport, run: modern, direct: 'modern', kind: 'same era' },
-  { client: '2026-07-28', server: 'dual', transport, run: modern, direct: 'modern', kind: 'same era' },
-  { client: '0.1.16, all', server: 'modern', transport, run: stable, direct: 'legacy', kind: 'to a modern server' },
-  { client: '2025-11-25', server: 'modern', transport, run: legacy, direct: 'legacy', kind: 'to a modern server' },
-  { client: '2026-07-28', server: 'legacy', transport, run: modern, direct: 'modern', kind: 'to a legacy server' },
+  {
+    client: '0.1.16, all',
+    server: 'legacy',
+    transport,
+    run: stable,
+    direct: 'legacy',
+    kind: 'same era',
+  },
+  {
+    client: '2025-11-25',
+    server: 'legacy',
+    transport,
+    run: legacy,
+    direct: 'legacy',
+    kind: 'same era',
+  },
+  {
+    client: '2025-11-25',
+    server: 'dual',
+    transport,
+    run: legacy,
+    direct: 'legacy',
+    kind: 'same era',
+  },
+  {
+    client: '2026-07-28',
+    server: 'modern',
+    transport,
+    run: modern,
+    direct: 'modern',
+    kind: 'same era',
+  },
+  {
+    client: '2026-07-28',
+    server: 'dual',
+    transport,
+    run: modern,
+    direct: 'modern',
+    kind: 'same era',
+  },
+  {
+    client: '0.1.16, all',
+    server: 'modern',
+    transport,
+    run: stable,
+    direct: 'legacy',
+    kind: 'to a modern server',
+  },
+  {
+    client: '2025-11-25',
+    server: 'modern',
+    transport,
+    run: legacy,
+    direct: 'legacy',
+    kind: 'to a modern server',
+  },
+  {
+    client: '2026-07-28',
+    server: 'legacy',
+    transport,
+    run: modern,
+    direct: 'modern',
+    kind: 'to a legacy server',
+  },
 ])
 
 /** How a server uses its HTTP is its own matter: whether streams break off to be taken up again, whether an answer is a stream at all. */
-const ofHttpServers = /^server-sse-polling |^server-sse-multiple-streams server-sse-streams-functional /
+const ofHttpServers =
+  /^server-sse-polling |^server-sse-multiple-streams server-sse-streams-functional /
 /** The tasks extension: no server in reach has it, so it fails directly as well. */
 const isTask = (scenario: string): boolean => scenario.startsWith('tasks-')
 
@@ -49,16 +113,30 @@ const keyOf = ({ suite, requirements }: Run): string => `${suite} ${requirements
 
 beforeAll(async () => {
   const eras = ['legacy', 'modern', 'dual'] as const
-  const images = Object.fromEntries(eras.map((era) => [`fixture-${era}`, { command: httpFixture(era) }]))
+  const images = Object.fromEntries(
+    eras.map((era) => [`fixture-${era}`, { command: httpFixture(era) }]),
+  )
   gateway = await GatewayProcess.start({ config: { runtime: { images } } })
   for (const era of eras) {
     await register({ name: `${era}-http`, imageName: `fixture-${era}`, imageVersion: '1' })
     const [command = '', ...words] = stdioFixtures.conformance(era)
     // Each question that a modern client leaves open holds a child.
-    const environmentVariables = { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' '), MCP_WARM_SPARES: '3' }
-    await register({ name: `${era}-stdio`, imageName: 'mcp-proxy', imageVersion: '1', environmentVariables })
+    const environmentVariables = {
+      MCP_COMMAND: command,
+      MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+      MCP_WARM_SPARES: '3',
+    }
+    await register({
+      name: `${era}-stdio`,
+      imageName: 'mcp-proxy',
+      imageVersion: '1',
+      environmentVariables,
+    })
   }
-  const fixtures = [await FixtureProcess.conformance('legacy'), await FixtureProcess.conformance('modern')]
+  const fixtures = [
+    await FixtureProcess.conformance('legacy'),
+    await FixtureProcess.conformance('modern'),
+  ]
   const [one = '', other = ''] = fixtures.map(({ url }) => url)
   await Promise.all([
     runServerSuite({ ...stable, url: one }).then((results) => direct.set(keyOf(stable), results)),
@@ -70,7 +148,8 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
-  if (process.env['WRITE_DOCS'] === '1') writeFileSync(fileURLToPath(new URL('../../docs/conformance.md', import.meta.url)), page())
+  if (process.env['WRITE_DOCS'] === '1')
+    writeFileSync(fileURLToPath(new URL('../../docs/conformance.md', import.meta.url)), page())
 })
 
 function httpFixture(era: Era): readonly string[] {
@@ -88,13 +167,20 @@ describe.concurrent.each(cells)('a client of $client, a $server server over $tra
   test('fare as they do directly, but for what is written down with its reason', async () => {
     const { run, server, transport, kind } = cell
     const before = direct.get(keyOf(run)) ?? []
-    const through = await runServerSuite({ ...run, url: `${gateway.origin}/adapters/${server}-${transport}/mcp` })
-    const differences = compareRuns(before, through).filter((difference) => counts(cell, difference))
+    const through = await runServerSuite({
+      ...run,
+      url: `${gateway.origin}/adapters/${server}-${transport}/mcp`,
+    })
+    const differences = compareRuns(before, through).filter((difference) =>
+      counts(cell, difference),
+    )
     note(cell, before, through, differences)
     if (kind !== 'to a legacy server') return expect(differences).toEqual([])
     // The steps that follow one which failed are not taken.
     const known = new Set(toLegacyServer.map(({ scenario }) => scenario))
-    const told = differences.filter(({ scenario, through: status }) => status !== 'absent' || !known.has(scenario))
+    const told = differences.filter(
+      ({ scenario, through: status }) => status !== 'absent' || !known.has(scenario),
+    )
     expect(named(told)).toEqual(named(toLegacyServer))
     expect(failing(through)).toHaveLength(3)
   })
@@ -102,7 +188,9 @@ describe.concurrent.each(cells)('a client of $client, a $server server over $tra
 
 function counts({ kind, transport }: Cell, { scenario, check }: Difference): boolean {
   if (isTask(scenario)) return false
-  return (transport === 'http' && kind === 'same era') || !ofHttpServers.test(`${scenario} ${check} `)
+  return (
+    (transport === 'http' && kind === 'same era') || !ofHttpServers.test(`${scenario} ${check} `)
+  )
 }
 
 function named(checks: readonly { readonly scenario: string; readonly check: string }[]): string[] {
@@ -123,12 +211,19 @@ function note(
     const { passed, failed } = tally(results.filter(({ scenario }) => !isTask(scenario)))
     return `${passed} / ${failed}`
   }
-  const said = differences.length === 0 ? 'none' : [...new Set(differences.map(({ scenario }) => scenario))].toSorted().join(', ')
-  rows.push(`| ${client} | ${server} | ${transport} | ${figures(before)} | ${figures(through)} | ${said} |`)
+  const said =
+    differences.length === 0
+      ? 'none'
+      : [...new Set(differences.map(({ scenario }) => scenario))].toSorted().join(', ')
+  rows.push(
+    `| ${client} | ${server} | ${transport} | ${figures(before)} | ${figures(through)} | ${said} |`,
+  )
 }
 
 function page(): string {
-  const reasons = toLegacyServer.map(({ scenario, check, reason }) => `| ${scenario} | ${check} | ${reason} |`)
+  const reasons = toLegacyServer.map(
+    ({ scenario, check, reason }) => `| ${scenario} | ${check} | ${reason} |`,
+  )
   return `# Conformance
 
 Written by \`WRITE_DOCS=1 npm run test:conformance\`, which runs in CI. The official suites, \`@modelcontextprotocol/conformance\` 0.1.16 (all) and 0.2.0-alpha.12 (what each version requires, and its unscored scenarios), once on a fixture

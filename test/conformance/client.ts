@@ -14,17 +14,34 @@ async function throughGateway(origin: string): Promise<string> {
   const created = await fetch(`${origin}/adapters`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ name, imageName: 'mcp-proxy', imageVersion: '1', environmentVariables: { MCP_PROXY_URL: server } }),
+    body: JSON.stringify({
+      name,
+      imageName: 'mcp-proxy',
+      imageVersion: '1',
+      environmentVariables: { MCP_PROXY_URL: server },
+    }),
   })
   if (created.status !== 201) throw new Error(await created.text())
   return `${origin}/adapters/${name}/mcp`
 }
 
 /** Arguments that a schema asks for. */
-function argumentsFor(schema: { properties?: Record<string, { type?: string; enum?: unknown[] }> } | undefined): Record<string, unknown> {
-  const samples: Readonly<Record<string, unknown>> = { string: 'Zoë, plain', number: 5, integer: 3, boolean: true, object: {}, array: [] }
+function argumentsFor(
+  schema: { properties?: Record<string, { type?: string; enum?: unknown[] }> } | undefined,
+): Record<string, unknown> {
+  const samples: Readonly<Record<string, unknown>> = {
+    string: 'Zoë, plain',
+    number: 5,
+    integer: 3,
+    boolean: true,
+    object: {},
+    array: [],
+  }
   return Object.fromEntries(
-    Object.entries(schema?.properties ?? {}).map(([name, { type = 'string', enum: choices }]) => [name, choices?.[0] ?? samples[type]]),
+    Object.entries(schema?.properties ?? {}).map(([name, { type = 'string', enum: choices }]) => [
+      name,
+      choices?.[0] ?? samples[type],
+    ]),
   )
 }
 
@@ -44,19 +61,30 @@ const client = new Client(
   },
 )
 client.setRequestHandler('elicitation/create', () => ({ action: 'accept', content: {} }))
-await client.connect(new StreamableHTTPClientTransport(new URL(gateway === undefined ? server : await throughGateway(gateway))))
+await client.connect(
+  new StreamableHTTPClientTransport(
+    new URL(gateway === undefined ? server : await throughGateway(gateway)),
+  ),
+)
 await attempt(async () => {
   for (const { name, inputSchema } of (await client.listTools()).tools)
-    await attempt(() => client.callTool({ name, arguments: argumentsFor(inputSchema as Parameters<typeof argumentsFor>[0]) }))
+    await attempt(() =>
+      client.callTool({
+        name,
+        arguments: argumentsFor(inputSchema as Parameters<typeof argumentsFor>[0]),
+      }),
+    )
 })
 const { resources, prompts } = client.getServerCapabilities() ?? {}
 if (resources !== undefined)
   await attempt(async () => {
-    for (const { uri } of (await client.listResources()).resources) await attempt(() => client.readResource({ uri }))
+    for (const { uri } of (await client.listResources()).resources)
+      await attempt(() => client.readResource({ uri }))
   })
 if (prompts !== undefined)
   await attempt(async () => {
-    for (const { name } of (await client.listPrompts()).prompts) await attempt(() => client.getPrompt({ name }))
+    for (const { name } of (await client.listPrompts()).prompts)
+      await attempt(() => client.getPrompt({ name }))
   })
 await client.close()
 process.exit(0)

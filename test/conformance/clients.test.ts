@@ -32,7 +32,12 @@ const scenarios = [
 describe.concurrent('a client behind the gateway', () => {
   test.each(scenarios)('fares in %s of %s as it does alone', async (scenario, specVersion) => {
     const alone = await runClientScenario({ command, scenario, specVersion })
-    const through = await runClientScenario({ command, scenario, specVersion, environment: { GATEWAY: gateway.origin } })
+    const through = await runClientScenario({
+      command,
+      scenario,
+      specVersion,
+      environment: { GATEWAY: gateway.origin },
+    })
     expect(tally(alone).passed).toBeGreaterThan(0)
     expect(compareRuns(alone, through)).toEqual([])
   })

@@ -5,7 +5,8 @@ import { compareRuns, runServerSuite, tally, type ScenarioResult } from './run-s
 /** What stands behind the gateway in every other conformance test has to pass by itself, or those tests would show nothing. */
 const fixtures = new Map<Era, FixtureProcess>()
 beforeAll(async () => {
-  for (const era of ['legacy', 'modern', 'dual'] as const) fixtures.set(era, await FixtureProcess.conformance(era))
+  for (const era of ['legacy', 'modern', 'dual'] as const)
+    fixtures.set(era, await FixtureProcess.conformance(era))
 })
 afterAll(async () => {
   for (const fixture of fixtures.values()) await fixture[Symbol.asyncDispose]()
@@ -17,7 +18,8 @@ const modernScenarios = 37
 
 /** Scenarios of an extension that no server in reach has. */
 const isTask = (scenario: string): boolean => scenario.startsWith('tasks-')
-const withoutTasks = (results: readonly ScenarioResult[]): readonly ScenarioResult[] => results.filter(({ scenario }) => !isTask(scenario))
+const withoutTasks = (results: readonly ScenarioResult[]): readonly ScenarioResult[] =>
+  results.filter(({ scenario }) => !isTask(scenario))
 
 describe.concurrent('a fixture without a gateway', () => {
   test.each(['legacy', 'dual'] as const)('%s passes the stable suite', async (era) => {
@@ -26,13 +28,21 @@ describe.concurrent('a fixture without a gateway', () => {
   })
 
   test.each(['legacy', 'dual'] as const)('%s passes what 2025-11-25 requires', async (era) => {
-    const results = await runServerSuite({ suite: 'next', url: urlOf(era), requirements: '2025-11-25' })
+    const results = await runServerSuite({
+      suite: 'next',
+      url: urlOf(era),
+      requirements: '2025-11-25',
+    })
     expect(tally(results)).toEqual({ passed: 84, failed: 0, failing: [] })
     expect(results.length).toBe(legacyScenarios + 3)
   })
 
   test.each(['modern', 'dual'] as const)('%s passes what 2026-07-28 requires', async (era) => {
-    const results = await runServerSuite({ suite: 'next', url: urlOf(era), requirements: '2026-07-28' })
+    const results = await runServerSuite({
+      suite: 'next',
+      url: urlOf(era),
+      requirements: '2026-07-28',
+    })
     expect(tally(withoutTasks(results))).toMatchObject({ failed: 0, failing: [] })
     expect(withoutTasks(results).length).toBe(modernScenarios + 3)
     const all = tally(results)
@@ -41,8 +51,15 @@ describe.concurrent('a fixture without a gateway', () => {
   })
 
   test('legacy closes a stream early and gives the rest to who comes back', async () => {
-    const results = await runServerSuite({ suite: 'next', url: urlOf('legacy'), scenario: 'server-sse-polling', specVersion: '2025-11-25' })
-    const named = Object.fromEntries(results.flatMap(({ checks }) => checks.map(({ id, status }) => [id, status])))
+    const results = await runServerSuite({
+      suite: 'next',
+      url: urlOf('legacy'),
+      scenario: 'server-sse-polling',
+      specVersion: '2025-11-25',
+    })
+    const named = Object.fromEntries(
+      results.flatMap(({ checks }) => checks.map(({ id, status }) => [id, status])),
+    )
     expect(named).toMatchObject({
       'server-sse-priming-event': 'SUCCESS',
       'server-sse-retry-field': 'SUCCESS',
@@ -55,17 +72,34 @@ describe.concurrent('a fixture without a gateway', () => {
     ['modern', '2025-11-25', ['tools-call-simple-text', 'server-initialize']],
   ] as const)('%s answers no client of the other era', async (era, specVersion, scenarios) => {
     for (const scenario of scenarios) {
-      const results = await runServerSuite({ suite: 'next', url: urlOf(era), scenario, specVersion })
+      const results = await runServerSuite({
+        suite: 'next',
+        url: urlOf(era),
+        scenario,
+        specVersion,
+      })
       expect(tally(results).failing).toEqual([scenario])
     }
   })
 
-  test('an unguarded fixture fails only where Host and Origin are to be checked', async ({ onTestFinished }) => {
+  test('an unguarded fixture fails only where Host and Origin are to be checked', async ({
+    onTestFinished,
+  }) => {
     const open = await FixtureProcess.conformance('legacy', { unguarded: true })
     onTestFinished(() => open[Symbol.asyncDispose]())
     const scenario = 'dns-rebinding-protection'
-    const guarded = await runServerSuite({ suite: 'next', url: urlOf('legacy'), scenario, specVersion: '2025-11-25' })
-    const unguarded = await runServerSuite({ suite: 'next', url: open.url, scenario, specVersion: '2025-11-25' })
+    const guarded = await runServerSuite({
+      suite: 'next',
+      url: urlOf('legacy'),
+      scenario,
+      specVersion: '2025-11-25',
+    })
+    const unguarded = await runServerSuite({
+      suite: 'next',
+      url: open.url,
+      scenario,
+      specVersion: '2025-11-25',
+    })
     expect(compareRuns(guarded, unguarded)).toEqual([
       expect.objectContaining({
         scenario,
@@ -77,7 +111,8 @@ describe.concurrent('a fixture without a gateway', () => {
   })
 
   test('two runs of the same fixture do not differ', async () => {
-    const run = () => runServerSuite({ suite: 'next', url: urlOf('dual'), requirements: '2026-07-28' })
+    const run = () =>
+      runServerSuite({ suite: 'next', url: urlOf('dual'), requirements: '2026-07-28' })
     expect(compareRuns(await run(), await run())).toEqual([])
   })
 })
@@ -94,8 +129,12 @@ describe('the comparison of two runs', () => {
   })
 
   test('names checks and scenarios that are missing or new', () => {
-    expect(compareRuns(run('SUCCESS'), [])).toEqual([{ scenario: 'one', check: 'a A', direct: 'SUCCESS', through: 'absent' }])
-    expect(compareRuns(run(), run('FAILURE'))).toEqual([{ scenario: 'one', check: 'a A', direct: 'absent', through: 'FAILURE' }])
+    expect(compareRuns(run('SUCCESS'), [])).toEqual([
+      { scenario: 'one', check: 'a A', direct: 'SUCCESS', through: 'absent' },
+    ])
+    expect(compareRuns(run(), run('FAILURE'))).toEqual([
+      { scenario: 'one', check: 'a A', direct: 'absent', through: 'FAILURE' },
+    ])
   })
 
   test('leaves out what only informs', () => {
@@ -104,6 +143,11 @@ describe('the comparison of two runs', () => {
 })
 
 test('a server that is not there fails the scenario', async () => {
-  const results = await runServerSuite({ suite: 'next', url: 'http://127.0.0.1:9/mcp', scenario: 'ping', specVersion: '2025-11-25' })
+  const results = await runServerSuite({
+    suite: 'next',
+    url: 'http://127.0.0.1:9/mcp',
+    scenario: 'ping',
+    specVersion: '2025-11-25',
+  })
   expect(tally(results).failing).toEqual(['ping'])
 })

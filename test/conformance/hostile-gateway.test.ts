@@ -12,14 +12,30 @@ type Era = keyof typeof kinds
 
 beforeAll(async () => {
   const hostile = (era: Era): readonly string[] => stdioFixtures.hostile(kinds[era])
-  const program = (era: Era): readonly string[] => hostile(era).map((word) => word.replace('hostile-stdio-server', 'hostile-http-server'))
-  const images = { 'hostile-legacy': { command: program('legacy') }, 'hostile-modern': { command: program('modern') } }
+  const program = (era: Era): readonly string[] =>
+    hostile(era).map((word) => word.replace('hostile-stdio-server', 'hostile-http-server'))
+  const images = {
+    'hostile-legacy': { command: program('legacy') },
+    'hostile-modern': { command: program('modern') },
+  }
   gateway = await GatewayProcess.start({ config: { runtime: { images } } })
   for (const era of ['legacy', 'modern'] as const) {
     const [command = '', ...words] = hostile(era)
-    const environmentVariables = { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' ') }
-    await gateway.api('POST', '/adapters', { name: `${era}-stdio`, imageName: 'mcp-proxy', imageVersion: '1', environmentVariables })
-    await gateway.api('POST', '/adapters', { name: `${era}-http`, imageName: `hostile-${era}`, imageVersion: '1' })
+    const environmentVariables = {
+      MCP_COMMAND: command,
+      MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+    }
+    await gateway.api('POST', '/adapters', {
+      name: `${era}-stdio`,
+      imageName: 'mcp-proxy',
+      imageVersion: '1',
+      environmentVariables,
+    })
+    await gateway.api('POST', '/adapters', {
+      name: `${era}-http`,
+      imageName: `hostile-${era}`,
+      imageVersion: '1',
+    })
   }
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
@@ -46,7 +62,11 @@ async function call(
     'io.modelcontextprotocol/protocolVersion': '2026-07-28',
     'io.modelcontextprotocol/clientCapabilities': { elicitation: {} },
   }
-  const params = { name: tool, arguments: {}, _meta: { progressToken: id, ...(client === 'modern' ? modern : {}) } }
+  const params = {
+    name: tool,
+    arguments: {},
+    _meta: { progressToken: id, ...(client === 'modern' ? modern : {}) },
+  }
   let text = ''
   try {
     const response = await fetch(`${gateway.origin}/adapters/${server}/mcp`, {
@@ -54,14 +74,18 @@ async function call(
       signal: AbortSignal.timeout(patienceMs),
       headers: {
         ...base,
-        ...(client === 'modern' ? { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': tool } : {}),
+        ...(client === 'modern'
+          ? { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': tool }
+          : {}),
         ...(session === undefined ? {} : { 'mcp-session-id': session }),
       },
       body: JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params }),
     })
     const decoder = new TextDecoder('utf-8', { fatal: true })
-    for await (const chunk of response.body ?? []) text += decoder.decode(chunk as Uint8Array, { stream: true })
-    if (!response.headers.get('content-type')?.startsWith('text/event-stream')) return [JSON.parse(text) as Told]
+    for await (const chunk of response.body ?? [])
+      text += decoder.decode(chunk as Uint8Array, { stream: true })
+    if (!response.headers.get('content-type')?.startsWith('text/event-stream'))
+      return [JSON.parse(text) as Told]
   } catch (error) {
     // The client gave up, or the connection broke: it knows that there is no answer.
     if (!/abort|terminated|fetch failed/i.test(String(error))) throw error
@@ -78,7 +102,11 @@ async function openSession(server: string): Promise<string> {
       jsonrpc: '2.0',
       id: 0,
       method: 'initialize',
-      params: { protocolVersion: '2025-11-25', capabilities: { elicitation: {} }, clientInfo: { name: 't', version: '1' } },
+      params: {
+        protocolVersion: '2025-11-25',
+        capabilities: { elicitation: {} },
+        clientInfo: { name: 't', version: '1' },
+      },
     }),
   })
   expect(response.status).toBe(200)
@@ -101,10 +129,16 @@ describe.each([
       for (const { id, result, error } of answers) {
         expect([tool, id]).toEqual([tool, `${tool}-${index}`])
         expect([tool, (result === undefined) !== (error === undefined)]).toEqual([tool, true])
-        if (error !== undefined) expect([tool, typeof error.code, typeof error.message]).toEqual([tool, 'number', 'string'])
+        if (error !== undefined)
+          expect([tool, typeof error.code, typeof error.message]).toEqual([
+            tool,
+            'number',
+            'string',
+          ])
       }
     })
-    for (let from = 0; from < work.length; from += 12) await Promise.all(work.slice(from, from + 12).map((one) => one()))
+    for (let from = 0; from < work.length; from += 12)
+      await Promise.all(work.slice(from, from + 12).map((one) => one()))
     const again = client === 'legacy' ? await openSession(server) : undefined
     const [echoed] = await call(server, client, 'echo', 'after', again, 60_000)
     expect(echoed).toMatchObject({ id: 'after', result: expect.anything() })

@@ -9,7 +9,10 @@ const callOf = (name: string, args: object = {}, id = '5'): string =>
   `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${JSON.stringify(args)},"_meta":{"progressToken":"p"}}}`
 const initialize =
   '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}'
-const modernMeta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} }
+const modernMeta = {
+  'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+  'io.modelcontextprotocol/clientCapabilities': {},
+}
 
 /** What one behaviour puts on the wire instead of or beside its answer; the same over both bindings. */
 const behaviours = [
@@ -35,7 +38,17 @@ const behaviours = [
   ['ask_without_params', [/"method":"elicitation\/create"\}/, /"id":5/]],
   ['cancel_the_call', [/notifications\/cancelled.*"requestId":5/, /"id":5/]],
   ['foreign_progress', [/"progressToken":"not yours"/, /"id":5/]],
-  ['wild_progress', [/"progress":3/, /"progress":1,/, /"progress":-1/, /"progress":1e\+308/, /"id":5/, /"progress":2/]],
+  [
+    'wild_progress',
+    [
+      /"progress":3/,
+      /"progress":1,/,
+      /"progress":-1/,
+      /"progress":1e\+308/,
+      /"id":5/,
+      /"progress":2/,
+    ],
+  ],
   ['nothing_required', [/"result":\{"resultType":"input_required"\}/]],
   ['odd_question_keys', [/"inputRequests":\{"":.*"__proto__":/]],
 ] as const satisfies readonly (readonly [string, readonly RegExp[]])[]
@@ -44,7 +57,15 @@ const behaviours = [
 const listeners = [
   ['properly', [/acknowledged.*subscriptionId":5/, /tools\/list_changed.*:5/]],
   ['unacknowledged', [/tools\/list_changed/]],
-  ['others', [/acknowledged.*"not yours"/, /acknowledged.*:5/, /list_changed.*"not yours"/, /list_changed","params":\{\}/]],
+  [
+    'others',
+    [
+      /acknowledged.*"not yours"/,
+      /acknowledged.*:5/,
+      /list_changed.*"not yours"/,
+      /list_changed","params":\{\}/,
+    ],
+  ],
   ['unasked', [/"notifications":\{\}/, /tools\/list_changed/, /"uri":"hostile:\/\/another"/]],
   ['ends', [/acknowledged/, /"id":5,"result"/]],
   ['refuses', [/"id":5,"error"/]],
@@ -55,9 +76,17 @@ const listenOf = (name: string): string =>
     jsonrpc: '2.0',
     id: 5,
     method: 'subscriptions/listen',
-    params: { _meta: modernMeta, notifications: { toolsListChanged: true, resourceSubscriptions: [`hostile://${name}`] } },
+    params: {
+      _meta: modernMeta,
+      notifications: { toolsListChanged: true, resourceSubscriptions: [`hostile://${name}`] },
+    },
   })
-const discover = JSON.stringify({ jsonrpc: '2.0', id: 'probe', method: 'server/discover', params: { _meta: modernMeta } })
+const discover = JSON.stringify({
+  jsonrpc: '2.0',
+  id: 'probe',
+  method: 'server/discover',
+  params: { _meta: modernMeta },
+})
 
 const probes = [
   ['uninitialized', 400, /"id":null,"error":\{"code":-32000/],
@@ -73,7 +102,14 @@ const probes = [
   ['unavailable', 503, /upstream connect error/],
 ] as const satisfies readonly (readonly [Probe, number, RegExp])[]
 /** The ones that say, to who knows how to listen, that the server is of the legacy era. */
-const legacyProbes = ['uninitialized', 'unknown_method', 'invalid_params', 'missing_session', 'legacy_versions', 'page'] as const
+const legacyProbes = [
+  'uninitialized',
+  'unknown_method',
+  'invalid_params',
+  'missing_session',
+  'legacy_versions',
+  'page',
+] as const
 
 describe('over HTTP', () => {
   let fixture: FixtureProcess
@@ -95,15 +131,19 @@ describe('over HTTP', () => {
       },
       body,
     })
-  const call = async (name: string, args: object = {}, id?: string): Promise<string> => (await post(callOf(name, args, id))).text()
+  const call = async (name: string, args: object = {}, id?: string): Promise<string> =>
+    (await post(callOf(name, args, id))).text()
 
   test('a session id has every visible character in it', () => {
-    for (let code = 0x21; code <= 0x7e; code += 1) expect(session).toContain(String.fromCharCode(code))
+    for (let code = 0x21; code <= 0x7e; code += 1)
+      expect(session).toContain(String.fromCharCode(code))
   })
 
   test.each(behaviours)('%s', async (name, expected) => {
     const messages = (await call(name)).split('\n\n').map((event) => event.replace(/^data: /, ''))
-    expect(messages.slice(0, expected.length)).toEqual(expected.map((pattern) => expect.stringMatching(pattern)))
+    expect(messages.slice(0, expected.length)).toEqual(
+      expected.map((pattern) => expect.stringMatching(pattern)),
+    )
     expect(messages.slice(expected.length).join('')).toBe('')
   })
 
@@ -142,7 +182,9 @@ describe('over HTTP', () => {
   })
 
   test('an answer in another content type or with another status', async () => {
-    const response = await post(callOf('echo', { json: true, contentType: 'text/html', status: 203 }))
+    const response = await post(
+      callOf('echo', { json: true, contentType: 'text/html', status: 203 }),
+    )
     expect([response.status, response.headers.get('content-type')]).toEqual([203, 'text/html'])
     expect(JSON.parse(await response.text())).toMatchObject({ id: 5 })
   })
@@ -164,18 +206,30 @@ describe('over HTTP', () => {
       const part = Buffer.from(chunk as Uint8Array).toString()
       seen += part
       const id = /"id":([^,]+),"method":"elicitation\/create"/.exec(part)?.[1]
-      if (id !== undefined) expect((await post(`{"jsonrpc":"2.0","id":${id},"result":{"action":"decline"}}`)).status).toBe(202)
+      if (id !== undefined)
+        expect(
+          (await post(`{"jsonrpc":"2.0","id":${id},"result":{"action":"decline"}}`)).status,
+        ).toBe(202)
     }
-    expect([...seen.matchAll(/"id":([^,]+),"method"/g)].map(([, id]) => id)).toEqual(['0', '""', '12345678901234567890'])
+    expect([...seen.matchAll(/"id":([^,]+),"method"/g)].map(([, id]) => id)).toEqual([
+      '0',
+      '""',
+      '12345678901234567890',
+    ])
     expect(seen.match(/\\"action\\":\\"decline\\"/g)).toHaveLength(3)
   })
 
   test('a question on the GET stream of the session', async () => {
     const stop = new AbortController()
-    const stream = await fetch(fixture.url, { headers: { accept: 'text/event-stream', 'mcp-session-id': session }, signal: stop.signal })
+    const stream = await fetch(fixture.url, {
+      headers: { accept: 'text/event-stream', 'mcp-session-id': session },
+      signal: stop.signal,
+    })
     const answer = call('ask', { on: 'get', ids: ['0'] })
     const reader = stream.body?.getReader()
-    expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toContain('"id":0,"method":"elicitation/create"')
+    expect(Buffer.from((await reader?.read())?.value ?? []).toString()).toContain(
+      '"id":0,"method":"elicitation/create"',
+    )
     await post('{"jsonrpc":"2.0","id":0,"result":{"action":"cancel"}}')
     expect(await answer).toContain('cancel')
     stop.abort()
@@ -186,26 +240,40 @@ describe('over HTTP', () => {
     await expect(call('cut_inside')).rejects.toThrow()
     await expect(call('cut_after_notification')).rejects.toThrow()
     expect(await call('end_without_answer')).toBe('')
-    await expect(fetch(fixture.url, { method: 'POST', body: callOf('never'), signal: AbortSignal.timeout(200) })).rejects.toThrow()
+    await expect(
+      fetch(fixture.url, {
+        method: 'POST',
+        body: callOf('never'),
+        signal: AbortSignal.timeout(200),
+      }),
+    ).rejects.toThrow()
   })
 
   test('much: notifications, size, depth, and no end', async () => {
-    expect((await call('flood', { count: 500, bytes: 10 })).match(/notifications\/message/g)).toHaveLength(500)
+    expect(
+      (await call('flood', { count: 500, bytes: 10 })).match(/notifications\/message/g),
+    ).toHaveLength(500)
     expect((await call('big', { bytes: 100_000 })).length).toBeGreaterThan(100_000)
     expect(await call('deep', { depth: 5000 })).toContain('['.repeat(5000))
     const endless = await post(callOf('endless', { bytes: 10_000_000 }))
     let size = 0
-    for await (const chunk of endless.body ?? []) if ((size += (chunk as Uint8Array).length) > 1_000_000) break
+    for await (const chunk of endless.body ?? [])
+      if ((size += (chunk as Uint8Array).length) > 1_000_000) break
     expect(size).toBeGreaterThan(1_000_000)
   })
 
-  test.each(['legacy', { pin: '2026-07-28' }] as const)('a client of either era can connect and call (%o)', async (mode) => {
-    const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode } })
-    await client.connect(new StreamableHTTPClientTransport(new URL(fixture.url)))
-    expect((await client.listTools()).tools.length).toBeGreaterThan(40)
-    expect(await client.callTool({ name: 'echo', arguments: { a: 1 } })).toMatchObject({ content: [{ text: '{"a":1}' }] })
-    await client.close()
-  })
+  test.each(['legacy', { pin: '2026-07-28' }] as const)(
+    'a client of either era can connect and call (%o)',
+    async (mode) => {
+      const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode } })
+      await client.connect(new StreamableHTTPClientTransport(new URL(fixture.url)))
+      expect((await client.listTools()).tools.length).toBeGreaterThan(40)
+      expect(await client.callTool({ name: 'echo', arguments: { a: 1 } })).toMatchObject({
+        content: [{ text: '{"a":1}' }],
+      })
+      await client.close()
+    },
+  )
 
   test.each(listeners)('a listener that wants %s', async (name, expected) => {
     const response = await post(listenOf(name))
@@ -216,7 +284,9 @@ describe('over HTTP', () => {
       if (part?.value === undefined) break
       seen += part.value
     }
-    expect(seen.split('\n\n').slice(0, -1)).toEqual(expected.map((pattern) => expect.stringMatching(pattern)))
+    expect(seen.split('\n\n').slice(0, -1)).toEqual(
+      expected.map((pattern) => expect.stringMatching(pattern)),
+    )
     await reader?.cancel().catch(() => undefined)
   })
 
@@ -224,8 +294,13 @@ describe('over HTTP', () => {
     const odd = await FixtureProcess.hostile(probe)
     try {
       const response = await fetch(odd.url, { method: 'POST', body: discover })
-      expect([response.status, await response.text()]).toEqual([status, expect.stringMatching(body)])
-      expect((await fetch(odd.url, { method: 'POST', body: initialize })).headers.has('mcp-session-id')).toBe(true)
+      expect([response.status, await response.text()]).toEqual([
+        status,
+        expect.stringMatching(body),
+      ])
+      expect(
+        (await fetch(odd.url, { method: 'POST', body: initialize })).headers.has('mcp-session-id'),
+      ).toBe(true)
     } finally {
       await odd[Symbol.asyncDispose]()
     }
@@ -253,28 +328,43 @@ describe('over HTTP', () => {
   test('a server that is silent when it is probed', async () => {
     const odd = await FixtureProcess.hostile('silent')
     try {
-      await expect(fetch(odd.url, { method: 'POST', body: discover, signal: AbortSignal.timeout(200) })).rejects.toThrow()
+      await expect(
+        fetch(odd.url, { method: 'POST', body: discover, signal: AbortSignal.timeout(200) }),
+      ).rejects.toThrow()
       expect((await fetch(odd.url, { method: 'POST', body: initialize })).status).toBe(200)
     } finally {
       await odd[Symbol.asyncDispose]()
     }
   })
 
-  test.each(legacyProbes)('an official client that probes takes %s for a legacy server', async (probe) => {
-    const odd = await FixtureProcess.hostile(probe)
-    const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode: 'auto' } })
-    try {
-      await client.connect(new StreamableHTTPClientTransport(new URL(odd.url)))
-      expect(client.getProtocolEra()).toBe('legacy')
-      expect(await client.callTool({ name: 'echo', arguments: { a: 1 } })).toMatchObject({ content: [{ text: '{"a":1}' }] })
-    } finally {
-      await client.close()
-      await odd[Symbol.asyncDispose]()
-    }
-  })
+  test.each(legacyProbes)(
+    'an official client that probes takes %s for a legacy server',
+    async (probe) => {
+      const odd = await FixtureProcess.hostile(probe)
+      const client = new Client(
+        { name: 't', version: '1' },
+        { versionNegotiation: { mode: 'auto' } },
+      )
+      try {
+        await client.connect(new StreamableHTTPClientTransport(new URL(odd.url)))
+        expect(client.getProtocolEra()).toBe('legacy')
+        expect(await client.callTool({ name: 'echo', arguments: { a: 1 } })).toMatchObject({
+          content: [{ text: '{"a":1}' }],
+        })
+      } finally {
+        await client.close()
+        await odd[Symbol.asyncDispose]()
+      }
+    },
+  )
 
   test('a modern client gets errors with the status of their kind', async () => {
-    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'none', params: { _meta: modernMeta } })
+    const body = JSON.stringify({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'none',
+      params: { _meta: modernMeta },
+    })
     expect((await post(body)).status).toBe(404)
   })
 })
@@ -292,7 +382,11 @@ describe('over stdio', () => {
 
   const send = (line: string): void => void child.stdin?.write(`${line}\n`)
   /** What comes for a call, up to the answer of a ping that is sent after it has had its effect. */
-  const outputOf = async (name: string, args: object = {}, until = '"id":"pong"'): Promise<string> => {
+  const outputOf = async (
+    name: string,
+    args: object = {},
+    until = '"id":"pong"',
+  ): Promise<string> => {
     send(callOf(name, args))
     await expect.poll(() => output.length).toBeGreaterThan(0)
     send('{"jsonrpc":"2.0","id":"pong","method":"ping"}')
@@ -304,7 +398,10 @@ describe('over stdio', () => {
     for (const [name, expected] of behaviours) {
       output = Buffer.alloc(0)
       const lines = (await outputOf(name)).split('\n')
-      expect([name, ...lines.slice(0, expected.length)]).toEqual([name, ...expected.map((pattern) => expect.stringMatching(pattern))])
+      expect([name, ...lines.slice(0, expected.length)]).toEqual([
+        name,
+        ...expected.map((pattern) => expect.stringMatching(pattern)),
+      ])
     }
   })
 
@@ -321,7 +418,9 @@ describe('over stdio', () => {
   test('questions with odd ids wait for their answers', async () => {
     send(callOf('ask'))
     for (const id of ['0', '""', '12345678901234567890']) {
-      await expect.poll(() => output.toString()).toContain(`"id":${id},"method":"elicitation/create"`)
+      await expect
+        .poll(() => output.toString())
+        .toContain(`"id":${id},"method":"elicitation/create"`)
       send(`{"jsonrpc":"2.0","id":${id},"result":{"action":"decline"}}`)
     }
     await expect.poll(() => output.toString()).toMatch(/"id":5,"result".*decline/)
@@ -359,11 +458,16 @@ describe('over stdio', () => {
     expect(output.toString()).toBe('{"jsonrpc":"2.0","id":5,"resu')
   })
 
-  test.each(['legacy', { pin: '2026-07-28' }] as const)('a client of either era can connect and call (%o)', async (mode) => {
-    const [command = '', ...args] = stdioFixtures.hostile()
-    const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode } })
-    await client.connect(new StdioClientTransport({ command, args }))
-    expect(await client.callTool({ name: 'echo', arguments: { a: 1 } })).toMatchObject({ content: [{ text: '{"a":1}' }] })
-    await client.close()
-  })
+  test.each(['legacy', { pin: '2026-07-28' }] as const)(
+    'a client of either era can connect and call (%o)',
+    async (mode) => {
+      const [command = '', ...args] = stdioFixtures.hostile()
+      const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode } })
+      await client.connect(new StdioClientTransport({ command, args }))
+      expect(await client.callTool({ name: 'echo', arguments: { a: 1 } })).toMatchObject({
+        content: [{ text: '{"a":1}' }],
+      })
+      await client.close()
+    },
+  )
 })

@@ -24,13 +24,27 @@ export interface PlaneOptions {
   readonly dataDir: string
   /** Base64. */
   readonly key: string
-  readonly servers: readonly { readonly name: string; readonly uid: string; readonly origin: string }[]
+  readonly servers: readonly {
+    readonly name: string
+    readonly uid: string
+    readonly origin: string
+  }[]
 }
 
-const { name, port, peers, dataDir, key, servers } = JSON.parse(process.argv[2] ?? '{}') as PlaneOptions
+const { name, port, peers, dataDir, key, servers } = JSON.parse(
+  process.argv[2] ?? '{}',
+) as PlaneOptions
 const directory = new ReplicaDirectory()
 for (const { name: server, uid, origin } of servers) {
-  const replica = { name: `${server}-0`, index: 0, phase: 'ready' as const, origin, path: '/mcp', generation: 1, restarts: 0 }
+  const replica = {
+    name: `${server}-0`,
+    index: 0,
+    phase: 'ready' as const,
+    origin,
+    path: '/mcp',
+    generation: 1,
+    restarts: 0,
+  }
   directory.set(server, { uid, desiredReplicas: 1, replicas: [replica] })
 }
 const config = ConfigSchema.parse({})
@@ -51,7 +65,10 @@ const plane = createDataPlane({
   routes: await RouteTable.open(await openStore({ dataDir })),
   directory,
   sealer: createSessionSealer({ keys, maxAgeMs: 3600_000, now }),
-  outgoing: createOutgoing(new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now }), () => ({ message: 'none' })),
+  outgoing: createOutgoing(
+    new IdentitySigner({ keys, issuer: () => `http://127.0.0.1:${port}`, now }),
+    () => ({ message: 'none' }),
+  ),
   endpointPolicy: createAddressPolicy([]),
   settings: config.proxy,
   now,

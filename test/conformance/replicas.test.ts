@@ -5,7 +5,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { FixtureProcess, freePort, programs, RoundRobin, stdioFixtures, type Era } from '@mcp-gateway/testkit'
+import {
+  FixtureProcess,
+  freePort,
+  programs,
+  RoundRobin,
+  stdioFixtures,
+  type Era,
+} from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
 import { sampleResource } from '../../packages/gateway/src/store/store-contract.ts'
@@ -32,7 +39,10 @@ async function bridge(era: Era): Promise<string> {
     MCPGW_REPLICA_NAME: `${era}-stdio-0`,
     PORT: '0',
   }
-  const child = spawn(process.execPath, [programs.bridge], { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'ignore'] })
+  const child = spawn(process.execPath, [programs.bridge], {
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
   bridges.push(child)
   const [text] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
   return new URL(/http\S+/.exec(text)?.[0] ?? '').origin
@@ -58,9 +68,13 @@ beforeAll(async () => {
   for (const name of ['one', 'two'] as const) {
     const options: PlaneOptions = { name, port: ports[name], peers, dataDir: folder, key, servers }
     const program = fileURLToPath(new URL('plane.ts', import.meta.url))
-    const child = spawn(process.execPath, ['--import', 'tsx', '--conditions=mcpgw-source', program, JSON.stringify(options)], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
+    const child = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--conditions=mcpgw-source', program, JSON.stringify(options)],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
     planes.push({ child, address: peers[name] })
     await once(child.stdout, 'data')
   }
@@ -75,12 +89,17 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-const run = (server: string, options: Pick<ServerSuite, 'suite' | 'requirements'>): ReturnType<typeof runServerSuite> =>
+const run = (
+  server: string,
+  options: Pick<ServerSuite, 'suite' | 'requirements'>,
+): ReturnType<typeof runServerSuite> =>
   runServerSuite({ ...options, url: `${front.origin}/adapters/${server}/mcp` })
 
 /** Host and Origin are the edge's to check, and tasks are in no server. */
 const failing = (results: Awaited<ReturnType<typeof run>>): readonly string[] =>
-  tally(results).failing.filter((scenario) => !scenario.startsWith('tasks-') && scenario !== 'dns-rebinding-protection')
+  tally(results).failing.filter(
+    (scenario) => !scenario.startsWith('tasks-') && scenario !== 'dns-rebinding-protection',
+  )
 
 describe('two gateways behind a round-robin are like one', () => {
   test.each(['legacy', 'dual', 'modern', 'legacy-stdio', 'dual-stdio', 'modern-stdio'])(
@@ -94,14 +113,17 @@ describe('two gateways behind a round-robin are like one', () => {
   test.each(['modern', 'dual', 'legacy', 'modern-stdio', 'dual-stdio', 'legacy-stdio'])(
     'for a modern client and a %s server',
     async (server) => {
-      const known = server.startsWith('legacy') ? [...new Set(toLegacyServer.map(({ scenario }) => scenario))] : []
+      const known = server.startsWith('legacy')
+        ? [...new Set(toLegacyServer.map(({ scenario }) => scenario))]
+        : []
       const results = await run(server, { suite: 'next', requirements: '2026-07-28' })
       expect(failing(results).filter((scenario) => !known.includes(scenario))).toEqual([])
     },
   )
 
   test('and hand to each other what the other one holds', async () => {
-    for (const { address } of planes) expect(Number(await (await fetch(`${address}/handed`)).text())).toBeGreaterThan(10)
+    for (const { address } of planes)
+      expect(Number(await (await fetch(`${address}/handed`)).text())).toBeGreaterThan(10)
   })
 })
 
@@ -117,10 +139,18 @@ describe('what only looks handed over', () => {
 })
 
 describe('what an owner held that died', () => {
-  const post = (address: string, body: object, headers: Record<string, string> = {}): Promise<Response> =>
+  const post = (
+    address: string,
+    body: object,
+    headers: Record<string, string> = {},
+  ): Promise<Response> =>
     fetch(address, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+        ...headers,
+      },
       body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }),
     })
   const modernCall = (params: object): [object, Record<string, string>] => [
@@ -136,14 +166,22 @@ describe('what an owner held that died', () => {
         },
       },
     },
-    { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/call', 'mcp-name': 'test_input_required_result_elicitation' },
+    {
+      'mcp-protocol-version': '2026-07-28',
+      'mcp-method': 'tools/call',
+      'mcp-name': 'test_input_required_result_elicitation',
+    },
   ]
 
   test('is a session to be opened anew, or a call to be made anew, and never a hang', async () => {
     const [one, two] = planes.map(({ address }) => address)
     const initialize = {
       method: 'initialize',
-      params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } },
+      params: {
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 't', version: '1' },
+      },
     }
     const opened = await post(`${two}/adapters/modern/mcp`, initialize)
     const session = { 'mcp-session-id': opened.headers.get('mcp-session-id') ?? '' }
@@ -157,11 +195,17 @@ describe('what an owner held that died', () => {
     if (owner?.signalCode === null) await once(owner, 'exit')
     const lost = await post(`${one}/adapters/modern/mcp`, { method: 'ping' }, session)
     expect(lost.status).toBe(404)
-    const inputResponses = Object.fromEntries(Object.keys(inputRequests).map((key) => [key, { action: 'accept', content: { name: 'x' } }]))
+    const inputResponses = Object.fromEntries(
+      Object.keys(inputRequests).map((key) => [key, { action: 'accept', content: { name: 'x' } }]),
+    )
     const [body, headers] = modernCall({ requestState, inputResponses })
-    const retried = (await (await post(`${one}/adapters/legacy/mcp`, body, headers)).json()) as { error: { code: number; message: string } }
+    const retried = (await (await post(`${one}/adapters/legacy/mcp`, body, headers)).json()) as {
+      error: { code: number; message: string }
+    }
     const [other] = modernCall({ requestState: 'never-was', inputResponses })
-    const unknown = (await (await post(`${one}/adapters/legacy/mcp`, other, headers)).json()) as { error: { code: number } }
+    const unknown = (await (await post(`${one}/adapters/legacy/mcp`, other, headers)).json()) as {
+      error: { code: number }
+    }
     expect(retried.error).toEqual(unknown.error)
     expect(retried.error.code).toBe(-32602)
   })

@@ -39,10 +39,13 @@ export async function runServerSuite(options: ServerSuite): Promise<readonly Sce
   const words = ['server', '--url', url]
   if (scenario !== undefined) words.push('--scenario', scenario)
   else if (requirements === undefined) words.push('--suite', 'all')
-  if (requirements !== undefined && scenario === undefined) words.push('--requirements', requirements)
+  if (requirements !== undefined && scenario === undefined)
+    words.push('--requirements', requirements)
   if (specVersion !== undefined) words.push('--spec-version', specVersion)
   const results = await runSuite(suite, words, signal)
-  return requirements === undefined ? results : Promise.all(results.map((result) => onceMore(result, options, requirements)))
+  return requirements === undefined
+    ? results
+    : Promise.all(results.map((result) => onceMore(result, options, requirements)))
 }
 
 /** The suite gives the events of a stream 500 to 1,500 ms, within which a busy machine does not always start a process. */
@@ -57,7 +60,11 @@ async function onceMore(
 ): Promise<ScenarioResult> {
   const { scenario, checks } = result
   if (!checks.some(({ errorMessage = '' }) => tooSlow.test(errorMessage))) return result
-  const again = await runSuite(suite, ['server', '--url', url, '--scenario', scenario, '--spec-version', specVersion], signal)
+  const again = await runSuite(
+    suite,
+    ['server', '--url', url, '--scenario', scenario, '--spec-version', specVersion],
+    signal,
+  )
   return again.find((each) => each.scenario === scenario) ?? result
 }
 
@@ -69,14 +76,25 @@ export async function runClientScenario(options: {
   readonly environment?: Readonly<Record<string, string>>
 }): Promise<readonly ScenarioResult[]> {
   const { command, scenario, specVersion, environment } = options
-  return runSuite('next', ['client', '--command', command, '--scenario', scenario, '--spec-version', specVersion], undefined, environment)
+  return runSuite(
+    'next',
+    ['client', '--command', command, '--scenario', scenario, '--spec-version', specVersion],
+    undefined,
+    environment,
+  )
 }
 
 /** The part of a run that counts: how many checks passed and failed, and the scenarios with a failed one. */
-export function tally(results: readonly ScenarioResult[]): { passed: number; failed: number; failing: readonly string[] } {
+export function tally(results: readonly ScenarioResult[]): {
+  passed: number
+  failed: number
+  failing: readonly string[]
+} {
   const count = (status: Check['status']): number =>
     results.flatMap(({ checks }) => checks).filter((check) => check.status === status).length
-  const failing = results.filter(({ checks }) => checks.some(({ status }) => status === 'FAILURE')).map(({ scenario }) => scenario)
+  const failing = results
+    .filter(({ checks }) => checks.some(({ status }) => status === 'FAILURE'))
+    .map(({ scenario }) => scenario)
   return { passed: count('SUCCESS'), failed: count('FAILURE'), failing }
 }
 
@@ -90,7 +108,10 @@ export interface Difference {
 }
 
 /** Every check that said something else through whatever stands in between than it said directly. What only informs is left out. */
-export function compareRuns(direct: readonly ScenarioResult[], through: readonly ScenarioResult[]): readonly Difference[] {
+export function compareRuns(
+  direct: readonly ScenarioResult[],
+  through: readonly ScenarioResult[],
+): readonly Difference[] {
   const scenarios = new Set([...direct, ...through].map(({ scenario }) => scenario))
   return [...scenarios].flatMap((scenario) => {
     const [before, after] = [byCheck(direct, scenario), byCheck(through, scenario)]
@@ -113,7 +134,9 @@ export function compareRuns(direct: readonly ScenarioResult[], through: readonly
 
 function byCheck(results: readonly ScenarioResult[], wanted: string): ReadonlyMap<string, Check> {
   const checks = new Map<string, Check>()
-  for (const check of results.filter(({ scenario }) => scenario === wanted).flatMap((result) => result.checks)) {
+  for (const check of results
+    .filter(({ scenario }) => scenario === wanted)
+    .flatMap((result) => result.checks)) {
     if (check.status === 'INFO') continue
     const name = `${check.id} ${check.name}`
     let key = name
@@ -129,13 +152,22 @@ async function runSuite(
   signal: AbortSignal | undefined,
   environment: Readonly<Record<string, string>> = {},
 ): Promise<readonly ScenarioResult[]> {
-  const program = join(dirname(createRequire(import.meta.url).resolve(`conformance-${suite}/package.json`)), 'dist/index.js')
+  const program = join(
+    dirname(createRequire(import.meta.url).resolve(`conformance-${suite}/package.json`)),
+    'dist/index.js',
+  )
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-conformance-'))
   try {
-    const output = await outputOf([join(here, 'glob-shim.mjs'), program, ...words, '-o', folder], signal, environment)
+    const output = await outputOf(
+      [join(here, 'glob-shim.mjs'), program, ...words, '-o', folder],
+      signal,
+      environment,
+    )
     const results = readdirSync(folder).flatMap((name) => {
       const scenario = /^(?:server-)?(.+)-\d{4}-\d\d-\d\dT[\d-]+Z$/.exec(name)?.[1]
-      return scenario === undefined ? [] : [{ scenario, checks: checksIn(join(folder, name, 'checks.json')) }]
+      return scenario === undefined
+        ? []
+        : [{ scenario, checks: checksIn(join(folder, name, 'checks.json')) }]
     })
     if (results.length === 0) throw new Error(`The suite ran no scenario:\n${output.slice(-2000)}`)
     return [...results, ...withoutResult(output, results)]
@@ -146,16 +178,27 @@ async function runSuite(
 
 function checksIn(file: string): readonly Check[] {
   const checks = JSON.parse(readFileSync(file, 'utf8')) as readonly Check[]
-  return checks.map(({ id, name, status, errorMessage }) => ({ id, name, status, ...(errorMessage === undefined ? {} : { errorMessage }) }))
+  return checks.map(({ id, name, status, errorMessage }) => ({
+    id,
+    name,
+    status,
+    ...(errorMessage === undefined ? {} : { errorMessage }),
+  }))
 }
 
 /** A scenario that breaks down leaves no file behind: it failed. */
-function withoutResult(output: string, results: readonly ScenarioResult[]): readonly ScenarioResult[] {
-  const started = [...output.matchAll(/^=== Running scenario: (\S+) ===$/gm)].map(([, scenario = '']) => scenario)
+function withoutResult(
+  output: string,
+  results: readonly ScenarioResult[],
+): readonly ScenarioResult[] {
+  const started = [...output.matchAll(/^=== Running scenario: (\S+) ===$/gm)].map(
+    ([, scenario = '']) => scenario,
+  )
   return started
     .filter((scenario) => !results.some((result) => result.scenario === scenario))
     .map((scenario) => {
-      const errorMessage = new RegExp(`Failed to run scenario ${scenario}:.*`).exec(output)?.[0] ?? 'No result'
+      const errorMessage =
+        new RegExp(`Failed to run scenario ${scenario}:.*`).exec(output)?.[0] ?? 'No result'
       return { scenario, checks: [{ id: scenario, name: 'Run', status: 'FAILURE', errorMessage }] }
     })
 }
@@ -172,7 +215,8 @@ function outputOf(
       ...(signal && { signal }),
     })
     let output = ''
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text))
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => (output += text))
     child.once('error', reject)
     // The exit code tells only whether some check failed.
     child.once('close', () => resolve(output))

@@ -13,21 +13,32 @@ interface Fixture {
   readonly answer: (response: ServerResponse, body: unknown) => void | Promise<void>
 }
 
-const png = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==', 'base64')
+const png = Buffer.from(
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==',
+  'base64',
+)
 const wav = Buffer.from('UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=', 'base64')
 const send = (response: ServerResponse, type: string, body: string | Buffer): void =>
   void response.writeHead(200, { 'content-type': type }).end(body)
-const sendJson = (response: ServerResponse, value: unknown): void => send(response, 'application/json', JSON.stringify(value))
+const sendJson = (response: ServerResponse, value: unknown): void =>
+  send(response, 'application/json', JSON.stringify(value))
 
 let gateway: GatewayProcess | ToolPlane
 let changes = 0
 const fixtures: Readonly<Record<string, Fixture>> = {
   test_simple_text: {
     description: 'Answers with text',
-    answer: (response) => send(response, 'text/plain', 'This is a simple text response for testing.'),
+    answer: (response) =>
+      send(response, 'text/plain', 'This is a simple text response for testing.'),
   },
-  test_image_content: { description: 'Answers with an image', answer: (response) => send(response, 'image/png', png) },
-  test_audio_content: { description: 'Answers with audio', answer: (response) => send(response, 'audio/wav', wav) },
+  test_image_content: {
+    description: 'Answers with an image',
+    answer: (response) => send(response, 'image/png', png),
+  },
+  test_audio_content: {
+    description: 'Answers with audio',
+    answer: (response) => send(response, 'audio/wav', wav),
+  },
   test_embedded_resource: {
     description: 'Answers with a resource inside',
     answer: (response) =>
@@ -35,7 +46,11 @@ const fixtures: Readonly<Record<string, Fixture>> = {
         content: [
           {
             type: 'resource',
-            resource: { uri: 'test://embedded-resource', mimeType: 'text/plain', text: 'This is an embedded resource content.' },
+            resource: {
+              uri: 'test://embedded-resource',
+              mimeType: 'text/plain',
+              text: 'This is an embedded resource content.',
+            },
           },
         ],
       }),
@@ -49,7 +64,11 @@ const fixtures: Readonly<Record<string, Fixture>> = {
           { type: 'image', data: png.toString('base64'), mimeType: 'image/png' },
           {
             type: 'resource',
-            resource: { uri: 'test://mixed-content-resource', mimeType: 'application/json', text: '{"test":"data","value":123}' },
+            resource: {
+              uri: 'test://mixed-content-resource',
+              mimeType: 'application/json',
+              text: '{"test":"data","value":123}',
+            },
           },
         ],
       }),
@@ -57,7 +76,9 @@ const fixtures: Readonly<Record<string, Fixture>> = {
   test_error_handling: {
     description: 'Always fails',
     answer: (response) =>
-      void response.writeHead(500, { 'content-type': 'text/plain' }).end('This tool intentionally returns an error for testing'),
+      void response
+        .writeHead(500, { 'content-type': 'text/plain' })
+        .end('This tool intentionally returns an error for testing'),
   },
   test_tool_with_progress: {
     description: 'Reports progress three times',
@@ -74,7 +95,9 @@ const fixtures: Readonly<Record<string, Fixture>> = {
     description: 'Changes what a tool is called for people',
     async answer(response) {
       changes += 1
-      const { status } = await gateway.api('PATCH', '/tools/test-simple-text', { toolDefinition: { tool: { title: `Change ${changes}` } } })
+      const { status } = await gateway.api('PATCH', '/tools/test-simple-text', {
+        toolDefinition: { tool: { title: `Change ${changes}` } },
+      })
       send(response, 'text/plain', `The change answered ${status}`)
     },
   },
@@ -84,7 +107,11 @@ const fixtures: Readonly<Record<string, Fixture>> = {
       $schema: 'https://json-schema.org/draft/2020-12/schema',
       type: 'object',
       $defs: {
-        address: { $anchor: 'addressDef', type: 'object', properties: { street: { type: 'string' }, city: { type: 'string' } } },
+        address: {
+          $anchor: 'addressDef',
+          type: 'object',
+          properties: { street: { type: 'string' }, city: { type: 'string' } },
+        },
       },
       properties: {
         name: { type: 'string' },
@@ -146,7 +173,12 @@ const baseline: readonly { readonly reason: string; readonly scenarios: readonly
   { reason: logs, scenarios: ['tools-call-with-logging'] },
   {
     reason: asks,
-    scenarios: ['elicitation-sep1034-defaults', 'elicitation-sep1330-enums', 'tools-call-elicitation', 'tools-call-sampling'],
+    scenarios: [
+      'elicitation-sep1034-defaults',
+      'elicitation-sep1330-enums',
+      'tools-call-elicitation',
+      'tools-call-sampling',
+    ],
   },
 ]
 
@@ -175,7 +207,9 @@ describe.each([
       const { status, body } = await gateway.api('POST', '/tools', {
         name: tool.replaceAll('_', '-'),
         endpoint: `http://127.0.0.1:${port}/${tool}`,
-        toolDefinition: { tool: { name: tool, description, ...(inputSchema === undefined ? {} : { inputSchema }) } },
+        toolDefinition: {
+          tool: { name: tool, description, ...(inputSchema === undefined ? {} : { inputSchema }) },
+        },
       })
       expect({ status, body }).toMatchObject({ status: 201 })
     }
@@ -185,8 +219,15 @@ describe.each([
     await new Promise((resolve) => service.close(resolve))
   })
 
-  const run = (suite: 'stable' | 'next', requirements?: '2025-11-25' | '2026-07-28'): Promise<readonly ScenarioResult[]> =>
-    runServerSuite({ suite, url: `${gateway.origin}/mcp`, ...(requirements === undefined ? {} : { requirements }) })
+  const run = (
+    suite: 'stable' | 'next',
+    requirements?: '2025-11-25' | '2026-07-28',
+  ): Promise<readonly ScenarioResult[]> =>
+    runServerSuite({
+      suite,
+      url: `${gateway.origin}/mcp`,
+      ...(requirements === undefined ? {} : { requirements }),
+    })
 
   const known = baseline.flatMap(({ scenarios }) => scenarios).toSorted()
 
@@ -200,13 +241,17 @@ describe.each([
 
   test('passes what 2026-07-28 requires, but for the baseline', async () => {
     // Questions and tasks are whole families of scenarios, none of which is about a plain tool.
-    const results = (await run('next', '2026-07-28')).filter(({ scenario }) => !/^(tasks|input-required-result)-/.test(scenario))
+    const results = (await run('next', '2026-07-28')).filter(
+      ({ scenario }) => !/^(tasks|input-required-result)-/.test(scenario),
+    )
     const partly = ['caching', 'server-stateless']
     const failing = tally(results.filter(({ scenario }) => !partly.includes(scenario))).failing
     expect(failing.toSorted()).toEqual(baseline[0]?.scenarios)
     const failed = results
       .filter(({ scenario }) => partly.includes(scenario))
-      .flatMap((result) => result.checks.filter(({ status }) => status === 'FAILURE').map(({ id }) => id))
+      .flatMap((result) =>
+        result.checks.filter(({ status }) => status === 'FAILURE').map(({ id }) => id),
+      )
     expect(failed.toSorted()).toEqual(Object.keys(checks).toSorted())
     const heard = results
       .flatMap((result) => result.checks)

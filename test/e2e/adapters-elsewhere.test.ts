@@ -16,8 +16,11 @@ let port = 0
 
 beforeAll(async () => {
   writeFileSync(join(folder, 'ca.pem'), selfSigned.cert)
-  gateway = await GatewayProcess.start({ environment: { NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem') } })
-  for (const era of ['legacy', 'modern'] as const) fixtures.set(`/${era}/mcp`, await FixtureProcess.conformance(era))
+  gateway = await GatewayProcess.start({
+    environment: { NODE_EXTRA_CA_CERTS: join(folder, 'ca.pem') },
+  })
+  for (const era of ['legacy', 'modern'] as const)
+    fixtures.set(`/${era}/mcp`, await FixtureProcess.conformance(era))
   remote = createServer(selfSigned, (request, response) => {
     const { host: _host, ...headers } = request.headers
     const { hostname, port, pathname } = new URL(fixtures.get(request.url ?? '')?.url ?? '')
@@ -36,32 +39,45 @@ afterAll(async () => {
 })
 
 async function register(name: string, endpoint: string): Promise<URL> {
-  expect(await gateway.api('POST', '/adapters', { name, endpoint })).toMatchObject({ status: 201, body: { endpoint } })
+  expect(await gateway.api('POST', '/adapters', { name, endpoint })).toMatchObject({
+    status: 201,
+    body: { endpoint },
+  })
   return new URL(`${gateway.origin}/adapters/${name}/mcp`)
 }
 
 describe.each(['legacy', 'modern'] as const)('a %s server elsewhere, by https', (era) => {
-  test.each([['legacy'], ['modern']] as const)('lists, runs, reports progress and asks for a %s client', async (mode) => {
-    const url = await register(`${era}-for-${mode}`, `https://127.0.0.1:${port}/${era}/mcp`)
-    const client = new Client(
-      { name: 't', version: '1' },
-      {
-        capabilities: { elicitation: { form: {} } },
-        versionNegotiation: { mode: mode === 'legacy' ? 'legacy' : { pin: '2026-07-28' } },
-      },
-    )
-    client.setRequestHandler('elicitation/create', () => ({
-      action: 'accept',
-      content: { name: 'Ada', username: 'ada', email: 'ada@example.com' },
-    }))
-    await client.connect(new StreamableHTTPClientTransport(url))
-    expect((await client.listTools()).tools.length).toBeGreaterThan(10)
-    expect(JSON.stringify(await client.callTool({ name: 'test_elicitation', arguments: { message: 'Who?' } }))).toContain('accept')
-    const progress: number[] = []
-    await client.callTool({ name: 'test_tool_with_progress', arguments: {} }, { onprogress: (at) => void progress.push(at.progress) })
-    expect(progress.length).toBeGreaterThan(1)
-    await client.close()
-  })
+  test.each([['legacy'], ['modern']] as const)(
+    'lists, runs, reports progress and asks for a %s client',
+    async (mode) => {
+      const url = await register(`${era}-for-${mode}`, `https://127.0.0.1:${port}/${era}/mcp`)
+      const client = new Client(
+        { name: 't', version: '1' },
+        {
+          capabilities: { elicitation: { form: {} } },
+          versionNegotiation: { mode: mode === 'legacy' ? 'legacy' : { pin: '2026-07-28' } },
+        },
+      )
+      client.setRequestHandler('elicitation/create', () => ({
+        action: 'accept',
+        content: { name: 'Ada', username: 'ada', email: 'ada@example.com' },
+      }))
+      await client.connect(new StreamableHTTPClientTransport(url))
+      expect((await client.listTools()).tools.length).toBeGreaterThan(10)
+      expect(
+        JSON.stringify(
+          await client.callTool({ name: 'test_elicitation', arguments: { message: 'Who?' } }),
+        ),
+      ).toContain('accept')
+      const progress: number[] = []
+      await client.callTool(
+        { name: 'test_tool_with_progress', arguments: {} },
+        { onprogress: (at) => void progress.push(at.progress) },
+      )
+      expect(progress.length).toBeGreaterThan(1)
+      await client.close()
+    },
+  )
 })
 
 test('a server elsewhere whose certificate is good, and another’s, is not called', async () => {
@@ -74,7 +90,9 @@ test('a server elsewhere whose certificate is good, and another’s, is not call
   expect([answer.status, await answer.json()]).toEqual([
     502,
     expect.objectContaining({
-      error: expect.objectContaining({ data: expect.objectContaining({ code: 'upstream_untrusted' }) as unknown }) as unknown,
+      error: expect.objectContaining({
+        data: expect.objectContaining({ code: 'upstream_untrusted' }) as unknown,
+      }) as unknown,
     }),
   ])
 })

@@ -13,7 +13,10 @@ let impatient: GatewayProcess
 
 beforeAll(async () => {
   impatient = await GatewayProcess.start({
-    environment: { MCPGW_EDGE_HEADERS_TIMEOUT_SECONDS: '1', MCPGW_EDGE_REQUEST_TIMEOUT_SECONDS: '2' },
+    environment: {
+      MCPGW_EDGE_HEADERS_TIMEOUT_SECONDS: '1',
+      MCPGW_EDGE_REQUEST_TIMEOUT_SECONDS: '2',
+    },
   })
   gateway = await GatewayProcess.start({
     environment: { MCPGW_EDGE_ALLOWED_ORIGINS: 'https://app.example' },
@@ -39,8 +42,15 @@ const admin = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
 const open = {} as unknown as typeof alice
 let names = 0
 const newName = (): string => `adapter-${(names += 1)}`
-const minimal = (name: string, more: object = {}): object => ({ name, imageName: 'echo', imageVersion: '1.0.0', replicaCount: 0, ...more })
-const create = (body: unknown, headers = alice): ReturnType<GatewayProcess['api']> => gateway.api('POST', '/adapters', body, headers)
+const minimal = (name: string, more: object = {}): object => ({
+  name,
+  imageName: 'echo',
+  imageVersion: '1.0.0',
+  replicaCount: 0,
+  ...more,
+})
+const create = (body: unknown, headers = alice): ReturnType<GatewayProcess['api']> =>
+  gateway.api('POST', '/adapters', body, headers)
 
 /** Sends bytes as they are, and gives what comes back until the connection is closed. */
 function raw(text: string, to = gateway): Promise<string> {
@@ -60,7 +70,12 @@ function raw(text: string, to = gateway): Promise<string> {
 
 describe('the life of an adapter', () => {
   test('follows the payload of the original', async () => {
-    const created = await create({ name: 'weather-server', imageName: 'echo', imageVersion: '1.0.0', description: 'test' })
+    const created = await create({
+      name: 'weather-server',
+      imageName: 'echo',
+      imageVersion: '1.0.0',
+      description: 'test',
+    })
     expect(created.status).toBe(201)
     expect(created.headers.get('location')).toBe('/adapters/weather-server')
     expect(created.body).toMatchObject({
@@ -80,35 +95,67 @@ describe('the life of an adapter', () => {
       availableReplicas: expect.any(Number),
       replicaStatus: expect.any(String),
     })
-    expect((await gateway.api('DELETE', '/adapters/weather-server', undefined, alice)).status).toBe(204)
-    expect((await gateway.api('GET', '/adapters/weather-server', undefined, alice)).status).toBe(404)
-    expect((await gateway.api('DELETE', '/adapters/weather-server', undefined, alice)).status).toBe(404)
+    expect((await gateway.api('DELETE', '/adapters/weather-server', undefined, alice)).status).toBe(
+      204,
+    )
+    expect((await gateway.api('GET', '/adapters/weather-server', undefined, alice)).status).toBe(
+      404,
+    )
+    expect((await gateway.api('DELETE', '/adapters/weather-server', undefined, alice)).status).toBe(
+      404,
+    )
   })
 
   test('a name is taken once, whoever asks (A1, B6)', async () => {
     const name = newName()
-    const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => create(minimal(name), index % 2 === 0 ? alice : bob)))
+    const outcomes = await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        create(minimal(name), index % 2 === 0 ? alice : bob),
+      ),
+    )
     expect(outcomes.filter(({ status }) => status === 201)).toHaveLength(1)
-    expect(outcomes.filter(({ status, body }) => status === 409 && (body as { code: string }).code === 'name_taken')).toHaveLength(19)
+    expect(
+      outcomes.filter(
+        ({ status, body }) => status === 409 && (body as { code: string }).code === 'name_taken',
+      ),
+    ).toHaveLength(19)
   })
 
   test('writing with an old ETag changes nothing (412), and with the present one it does', async () => {
     const name = newName()
     const created = await create(minimal(name))
     const old = created.headers.get('etag') ?? ''
-    const changed = await gateway.api('PATCH', `/adapters/${name}`, { description: 'new' }, { ...alice, 'if-match': old })
+    const changed = await gateway.api(
+      'PATCH',
+      `/adapters/${name}`,
+      { description: 'new' },
+      { ...alice, 'if-match': old },
+    )
     expect(changed.status).toBe(200)
     for (const method of ['PATCH', 'PUT', 'DELETE']) {
-      const refused = await gateway.api(method, `/adapters/${name}`, method === 'DELETE' ? undefined : minimal(name), {
-        ...alice,
-        'if-match': old,
-      })
+      const refused = await gateway.api(
+        method,
+        `/adapters/${name}`,
+        method === 'DELETE' ? undefined : minimal(name),
+        {
+          ...alice,
+          'if-match': old,
+        },
+      )
       expect(refused).toMatchObject({ status: 412, body: { code: 'precondition_failed' } })
     }
-    const read = await gateway.api('GET', `/adapters/${name}`, undefined, { ...alice, 'if-none-match': changed.headers.get('etag') ?? '' })
+    const read = await gateway.api('GET', `/adapters/${name}`, undefined, {
+      ...alice,
+      'if-none-match': changed.headers.get('etag') ?? '',
+    })
     expect(read.status).toBe(304)
     expect(
-      (await gateway.api('DELETE', `/adapters/${name}`, undefined, { ...alice, 'if-match': changed.headers.get('etag') ?? '' })).status,
+      (
+        await gateway.api('DELETE', `/adapters/${name}`, undefined, {
+          ...alice,
+          'if-match': changed.headers.get('etag') ?? '',
+        })
+      ).status,
     ).toBe(204)
   })
 
@@ -117,22 +164,46 @@ describe('the life of an adapter', () => {
     const old = (await create(minimal(name))).headers.get('etag') ?? ''
     await gateway.api('DELETE', `/adapters/${name}`, undefined, alice)
     await create(minimal(name))
-    expect((await gateway.api('DELETE', `/adapters/${name}`, undefined, { ...alice, 'if-match': old })).status).toBe(412)
+    expect(
+      (await gateway.api('DELETE', `/adapters/${name}`, undefined, { ...alice, 'if-match': old }))
+        .status,
+    ).toBe(412)
   })
 
   test('PUT replaces and PATCH merges; a removed variable is removed (B1, B16)', async () => {
     const name = newName()
-    await create(minimal(name, { environmentVariables: { A: '1', B: '2' }, description: 'd', requiredRoles: [' a ', 'a', 'b'] }))
-    const patched = await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { A: null, C: '3' } }, alice)
-    expect(patched.body).toMatchObject({ environmentVariables: { B: '2', C: '3' }, description: 'd', requiredRoles: ['a', 'b'] })
-    expect((patched.body as { environmentVariables: object }).environmentVariables).not.toHaveProperty('A')
+    await create(
+      minimal(name, {
+        environmentVariables: { A: '1', B: '2' },
+        description: 'd',
+        requiredRoles: [' a ', 'a', 'b'],
+      }),
+    )
+    const patched = await gateway.api(
+      'PATCH',
+      `/adapters/${name}`,
+      { environmentVariables: { A: null, C: '3' } },
+      alice,
+    )
+    expect(patched.body).toMatchObject({
+      environmentVariables: { B: '2', C: '3' },
+      description: 'd',
+      requiredRoles: ['a', 'b'],
+    })
+    expect(
+      (patched.body as { environmentVariables: object }).environmentVariables,
+    ).not.toHaveProperty('A')
     const replaced = await gateway.api('PUT', `/adapters/${name}`, minimal(name), alice)
     expect(replaced.body).toMatchObject({ description: '', requiredRoles: [] })
     expect(replaced.body).toHaveProperty('environmentVariables', {})
-    expect((await gateway.api('PUT', `/adapters/${name}`, minimal('other-name'), alice)).body).toMatchObject({
+    expect(
+      (await gateway.api('PUT', `/adapters/${name}`, minimal('other-name'), alice)).body,
+    ).toMatchObject({
       errors: [{ pointer: '/name', code: 'name_mismatch' }],
     })
-    expect((await gateway.api('PUT', '/adapters/never-made', minimal('never-made'), alice)).status).toBe(404)
+    expect(
+      (await gateway.api('PUT', '/adapters/never-made', minimal('never-made'), alice)).status,
+    ).toBe(404)
   })
 
   test('concurrent changes without If-Match are all applied', async () => {
@@ -140,12 +211,19 @@ describe('the life of an adapter', () => {
     await create(minimal(name))
     const outcomes = await Promise.all(
       Array.from({ length: 5 }, (_, index) =>
-        gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { [`V${index}`]: 'x' } }, alice),
+        gateway.api(
+          'PATCH',
+          `/adapters/${name}`,
+          { environmentVariables: { [`V${index}`]: 'x' } },
+          alice,
+        ),
       ),
     )
     expect(outcomes.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200])
     const { body } = await gateway.api('GET', `/adapters/${name}`, undefined, alice)
-    expect(Object.keys((body as { environmentVariables: object }).environmentVariables)).toHaveLength(5)
+    expect(
+      Object.keys((body as { environmentVariables: object }).environmentVariables),
+    ).toHaveLength(5)
   })
 })
 
@@ -159,7 +237,12 @@ describe('the status', () => {
     const last = await gateway.untilStatus(name, (status) => {
       seen.push(status.replicaStatus)
       if (status.replicaStatus === 'Healthy')
-        expect(status).toMatchObject({ generation: 2, observedGeneration: 2, updatedReplicas: 2, readyReplicas: 2 })
+        expect(status).toMatchObject({
+          generation: 2,
+          observedGeneration: 2,
+          updatedReplicas: 2,
+          readyReplicas: 2,
+        })
       return status.replicaStatus === 'Healthy'
     })
     expect(seen[0]).toMatch(/^(Progressing|Degraded): /)
@@ -169,36 +252,50 @@ describe('the status', () => {
   test('tells how far a restart is, which replaces every replica once and changes nothing of what is registered', async () => {
     const name = newName()
     await create(minimal(name, { replicaCount: 2, description: 'kept' }), open)
-    const healthy = () => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy')
+    const healthy = () =>
+      gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy')
     const started = async () => (await healthy()).replicas.map(({ startedAt }) => startedAt)
     const before = await started()
     const read = await gateway.api('GET', `/adapters/${name}`)
-    const refused = await gateway.api('POST', `/adapters/${name}/restart`, undefined, { 'if-match': '"other-1"' })
+    const refused = await gateway.api('POST', `/adapters/${name}/restart`, undefined, {
+      'if-match': '"other-1"',
+    })
     expect(refused).toMatchObject({ status: 412, body: { code: 'precondition_failed' } })
-    const asked = await gateway.api('POST', `/adapters/${name}/restart`, undefined, { 'if-match': read.headers.get('etag') ?? '' })
-    expect(asked).toMatchObject({ status: 202, body: { generation: 2, updatedReplicas: 0, restartedAt: expect.any(String) } })
+    const asked = await gateway.api('POST', `/adapters/${name}/restart`, undefined, {
+      'if-match': read.headers.get('etag') ?? '',
+    })
+    expect(asked).toMatchObject({
+      status: 202,
+      body: { generation: 2, updatedReplicas: 0, restartedAt: expect.any(String) },
+    })
     const after = await started()
     expect(after.filter((startedAt) => before.includes(startedAt))).toEqual([])
     const { lastUpdatedAt: _before, ...registered } = read.body as Record<string, unknown>
     expect((await gateway.api('GET', `/adapters/${name}`)).body).toMatchObject(registered)
     await gateway.api('PATCH', `/adapters/${name}`, { description: 'changed' })
     expect(await started()).toEqual(after)
-    expect(await gateway.api('GET', `/adapters/${name}/status`)).toMatchObject({ body: { generation: 2, updatedReplicas: 2 } })
+    expect(await gateway.api('GET', `/adapters/${name}/status`)).toMatchObject({
+      body: { generation: 2, updatedReplicas: 2 },
+    })
   })
 
   test('and logs of what is stopped, can not run, or was deleted are answers with a code, never a failure (B9, B10, B11)', async () => {
     const [stopped, broken] = [newName(), newName()]
     await create(minimal(stopped))
     await create(minimal(broken, { imageName: 'no-such-image', replicaCount: 1 }))
-    const get = (path: string): ReturnType<GatewayProcess['api']> => gateway.api('GET', `/adapters/${path}`, undefined, alice)
-    await expect.poll(async () => (await get(`${stopped}/status`)).body).toMatchObject({ replicaStatus: 'Stopped', readyReplicas: 0 })
+    const get = (path: string): ReturnType<GatewayProcess['api']> =>
+      gateway.api('GET', `/adapters/${path}`, undefined, alice)
+    await expect
+      .poll(async () => (await get(`${stopped}/status`)).body)
+      .toMatchObject({ replicaStatus: 'Stopped', readyReplicas: 0 })
     await expect
       .poll(async () => (await get(`${broken}/status`)).body)
       .toMatchObject({
         replicaStatus: 'Degraded: 0/1 ready',
         conditions: expect.arrayContaining([expect.objectContaining({ reason: 'ImageNotFound' })]),
       })
-    for (const name of [stopped, broken]) expect(await get(`${name}/logs`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
+    for (const name of [stopped, broken])
+      expect(await get(`${name}/logs`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
     await gateway.api('DELETE', `/adapters/${stopped}`, undefined, alice)
     for (const path of [stopped, `${stopped}/status`, `${stopped}/logs`])
       expect(await get(path)).toMatchObject({ status: 404, body: { code: 'not_found' } })
@@ -220,22 +317,46 @@ describe('secrets (A12)', () => {
       }),
     )
     expect(created.body).toMatchObject({
-      environmentVariables: { API_KEY: '********', MARKED: '********', PLAIN: 'shown', SHOWN_TOKEN: 'public' },
+      environmentVariables: {
+        API_KEY: '********',
+        MARKED: '********',
+        PLAIN: 'shown',
+        SHOWN_TOKEN: 'public',
+      },
     })
     const read = await gateway.api('GET', `/adapters/${name}`, undefined, alice)
     const again = await gateway.api(
       'PUT',
       `/adapters/${name}`,
-      { ...minimal(name), environmentVariables: (read.body as { environmentVariables: object }).environmentVariables },
+      {
+        ...minimal(name),
+        environmentVariables: (read.body as { environmentVariables: object }).environmentVariables,
+      },
       alice,
     )
     expect(again.status).toBe(200)
     expect(again.headers.get('etag')).not.toBeNull()
-    const patched = await gateway.api('PATCH', `/adapters/${name}`, { description: 'edited' }, alice)
-    expect(patched.body).toMatchObject({ environmentVariables: { MARKED: '********' }, description: 'edited' })
-    const unknown = await gateway.api('PATCH', `/adapters/${name}`, { environmentVariables: { NEVER_STORED: '********' } }, alice)
-    expect(unknown.body).toMatchObject({ errors: [{ pointer: '/environmentVariables/NEVER_STORED', code: 'masked_value' }] })
-    for (const { body } of [created, read, again, patched]) expect(JSON.stringify(body)).not.toContain(secret)
+    const patched = await gateway.api(
+      'PATCH',
+      `/adapters/${name}`,
+      { description: 'edited' },
+      alice,
+    )
+    expect(patched.body).toMatchObject({
+      environmentVariables: { MARKED: '********' },
+      description: 'edited',
+    })
+    const unknown = await gateway.api(
+      'PATCH',
+      `/adapters/${name}`,
+      { environmentVariables: { NEVER_STORED: '********' } },
+      alice,
+    )
+    expect(unknown.body).toMatchObject({
+      errors: [{ pointer: '/environmentVariables/NEVER_STORED', code: 'masked_value' }],
+    })
+    for (const { body } of [created, read, again, patched])
+      expect(JSON.stringify(body)).not.toContain(secret)
     expect(gateway.output).not.toContain(secret)
   })
 })
@@ -247,16 +368,29 @@ describe('who may do what', () => {
     const stranger = { 'x-dev-userid': 'eve', 'x-dev-roles': 'other' }
     const get = (headers: Record<string, string>): Promise<{ status: number }> =>
       gateway.api('GET', `/adapters/${name}`, undefined, headers)
-    expect([(await get(alice)).status, (await get(bob)).status, (await get(admin)).status, (await get(stranger)).status]).toEqual([
-      200, 200, 200, 404,
-    ])
+    expect([
+      (await get(alice)).status,
+      (await get(bob)).status,
+      (await get(admin)).status,
+      (await get(stranger)).status,
+    ]).toEqual([200, 200, 200, 404])
     const patch = (headers: Record<string, string>): Promise<{ status: number }> =>
       gateway.api('PATCH', `/adapters/${name}`, { description: 'x' }, headers)
-    expect([(await patch(bob)).status, (await patch(stranger)).status, (await patch(admin)).status]).toEqual([403, 404, 200])
+    expect([
+      (await patch(bob)).status,
+      (await patch(stranger)).status,
+      (await patch(admin)).status,
+    ]).toEqual([403, 404, 200])
     expect((await gateway.api('GET', `/adapters/${name}/logs`, undefined, bob)).status).toBe(403)
     const listed = async (headers: Record<string, string>): Promise<boolean> =>
-      ((await gateway.api('GET', '/adapters', undefined, headers)).body as { name: string }[]).some((each) => each.name === name)
-    expect([await listed(alice), await listed(bob), await listed(stranger)]).toEqual([true, true, false])
+      ((await gateway.api('GET', '/adapters', undefined, headers)).body as { name: string }[]).some(
+        (each) => each.name === name,
+      )
+    expect([await listed(alice), await listed(bob), await listed(stranger)]).toEqual([
+      true,
+      true,
+      false,
+    ])
   })
 
   test('workload identity is turned on with a role only, and its owner may go on editing (B15)', async () => {
@@ -265,19 +399,33 @@ describe('who may do what', () => {
     expect((await create(minimal(name, { useWorkloadIdentity: true }), plain)).status).toBe(403)
     // As the payloads of the original's documentation stand, from a developer on a laptop.
     expect(
-      (await create(minimal(newName(), { useWorkloadIdentity: true }), { 'x-dev-userid': 'dev' } as unknown as typeof alice)).status,
+      (
+        await create(minimal(newName(), { useWorkloadIdentity: true }), {
+          'x-dev-userid': 'dev',
+        } as unknown as typeof alice)
+      ).status,
     ).toBe(201)
     await create(minimal(name))
-    expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: true }, admin)).status).toBe(200)
-    expect((await gateway.api('PATCH', `/adapters/${name}`, { description: 'mine' }, alice)).status).toBe(200)
-    expect((await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: false }, alice)).status).toBe(200)
+    expect(
+      (await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: true }, admin))
+        .status,
+    ).toBe(200)
+    expect(
+      (await gateway.api('PATCH', `/adapters/${name}`, { description: 'mine' }, alice)).status,
+    ).toBe(200)
+    expect(
+      (await gateway.api('PATCH', `/adapters/${name}`, { useWorkloadIdentity: false }, alice))
+        .status,
+    ).toBe(200)
   })
 })
 
 describe('roles', () => {
   test('match however they were padded, in the payload or in the header (B14)', async () => {
     const name = newName()
-    const { body } = await create(minimal(name, { requiredRoles: ['  mcp.engineer ', 'mcp.engineer'] }))
+    const { body } = await create(
+      minimal(name, { requiredRoles: ['  mcp.engineer ', 'mcp.engineer'] }),
+    )
     expect(body).toMatchObject({ requiredRoles: ['mcp.engineer'] })
     const padded = { 'x-dev-userid': 'bob', 'x-dev-roles': ' other ,  mcp.engineer ' }
     expect((await gateway.api('GET', `/adapters/${name}`, undefined, padded)).status).toBe(200)
@@ -288,7 +436,10 @@ describe('lists', () => {
   test('are ordered, paged and filtered', async () => {
     const pager = { 'x-dev-userid': 'pager' }
     for (const name of ['page-c', 'page-a', 'page-e', 'page-b', 'page-d'])
-      await create(minimal(name, { description: name === 'page-d' ? 'The Needle' : '' }), pager as unknown as typeof alice)
+      await create(
+        minimal(name, { description: name === 'page-d' ? 'The Needle' : '' }),
+        pager as unknown as typeof alice,
+      )
     const seen: string[] = []
     for (let next: string | undefined = '/adapters?limit=2&name=page-'; next !== undefined;) {
       const page = await gateway.api('GET', next, undefined, pager)
@@ -296,8 +447,12 @@ describe('lists', () => {
       next = /<([^>]+)>; rel="next"/.exec(page.headers.get('link') ?? '')?.[1]
     }
     expect(seen).toEqual(['page-a', 'page-b', 'page-c', 'page-d', 'page-e'])
-    expect((await gateway.api('GET', '/adapters?q=needle', undefined, pager)).body).toMatchObject([{ name: 'page-d' }])
-    expect((await gateway.api('GET', '/adapters?limit=0', undefined, pager)).body).toMatchObject({ errors: [{ pointer: 'query:limit' }] })
+    expect((await gateway.api('GET', '/adapters?q=needle', undefined, pager)).body).toMatchObject([
+      { name: 'page-d' },
+    ])
+    expect((await gateway.api('GET', '/adapters?limit=0', undefined, pager)).body).toMatchObject({
+      errors: [{ pointer: 'query:limit' }],
+    })
   })
 })
 
@@ -313,7 +468,9 @@ describe('bad input', () => {
     })
     expect(status).toBe(400)
     expect(body).toMatchObject({ code: 'validation_failed', retryable: false })
-    expect((body as { errors: { pointer: string }[] }).errors.map(({ pointer }) => pointer)).toEqual(
+    expect(
+      (body as { errors: { pointer: string }[] }).errors.map(({ pointer }) => pointer),
+    ).toEqual(
       expect.arrayContaining([
         '/name',
         '/imageName',
@@ -328,30 +485,49 @@ describe('bad input', () => {
   })
 
   test('has an environment that no system can take refused before anything is stored', async () => {
-    const long = await create(minimal(newName(), { environmentVariables: { LONG: 'x'.repeat(128 * 1024) } }))
+    const long = await create(
+      minimal(newName(), { environmentVariables: { LONG: 'x'.repeat(128 * 1024) } }),
+    )
     expect(long).toMatchObject({
       status: 413,
       body: { errors: [{ pointer: '/environmentVariables/LONG', code: 'environment_too_large' }] },
     })
-    const many = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`V${index}`, 'é'.repeat(50_000)]))
+    const many = Object.fromEntries(
+      Array.from({ length: 9 }, (_, index) => [`V${index}`, 'é'.repeat(50_000)]),
+    )
     expect(await create(minimal(newName(), { environmentVariables: many }))).toMatchObject({
       status: 413,
-      body: { code: 'environment_too_large', errors: [{ pointer: '/environmentVariables', code: 'environment_too_large' }] },
+      body: {
+        code: 'environment_too_large',
+        errors: [{ pointer: '/environmentVariables', code: 'environment_too_large' }],
+      },
     })
     const { V0, V1 } = many
-    expect((await create(minimal(newName(), { environmentVariables: { V0, V1 } }))).status).toBe(201)
+    expect((await create(minimal(newName(), { environmentVariables: { V0, V1 } }))).status).toBe(
+      201,
+    )
   })
 
-  test.each(['1.0@sha256:abc', 'sha512:abc', '@sha256:abc', `1.0.0@sha256:${'a'.repeat(64)}`, `sha256:${'a'.repeat(64)}`])(
-    'the image version %s is one if its digest is whole',
-    async (imageVersion) => {
-      expect((await create(minimal(newName(), { imageVersion }))).status).toBe(imageVersion.includes('aaaa') ? 201 : 400)
+  test.each([
+    '1.0@sha256:abc',
+    'sha512:abc',
+    '@sha256:abc',
+    `1.0.0@sha256:${'a'.repeat(64)}`,
+    `sha256:${'a'.repeat(64)}`,
+  ])('the image version %s is one if its digest is whole', async (imageVersion) => {
+    expect((await create(minimal(newName(), { imageVersion }))).status).toBe(
+      imageVersion.includes('aaaa') ? 201 : 400,
+    )
+  })
+
+  test.each(['mcpgateway', 'toolgateway', 'redis', 'list', 'mcp'])(
+    'the name %s is reserved (A1, A2, B20)',
+    async (name) => {
+      expect((await create(minimal(name))).body).toMatchObject({
+        errors: [{ pointer: '/name', code: 'name_reserved' }],
+      })
     },
   )
-
-  test.each(['mcpgateway', 'toolgateway', 'redis', 'list', 'mcp'])('the name %s is reserved (A1, A2, B20)', async (name) => {
-    expect((await create(minimal(name))).body).toMatchObject({ errors: [{ pointer: '/name', code: 'name_reserved' }] })
-  })
 
   test.each(['-a', 'a-', '1a', 'a'.repeat(53), 'a'.repeat(10_000), '', 'a.b', 'ä', 'a_b'])(
     'the name %.20s is refused (B2)',
@@ -364,12 +540,19 @@ describe('bad input', () => {
     const { status, body } = await create(minimal(newName(), { replicacount: 3, protocol: 'MCP' }))
     expect(status).toBe(201)
     expect(body).toMatchObject({
-      warnings: [{ pointer: '/replicacount', detail: expect.stringContaining("Did you mean 'replicaCount'?") }, { pointer: '/protocol' }],
+      warnings: [
+        {
+          pointer: '/replicacount',
+          detail: expect.stringContaining("Did you mean 'replicaCount'?"),
+        },
+        { pointer: '/protocol' },
+      ],
     })
   })
 
   test('too many replicas, and fractions of them, are refused (B11)', async () => {
-    for (const replicaCount of [21, 1.5, 1e9, '2']) expect((await create(minimal(newName(), { replicaCount }))).status).toBe(400)
+    for (const replicaCount of [21, 1.5, 1e9, '2'])
+      expect((await create(minimal(newName(), { replicaCount }))).status).toBe(400)
   })
 
   test.each([
@@ -380,10 +563,17 @@ describe('bad input', () => {
     ['{"name":"a","name":"b"}', 'application/json', 400, 'validation_failed'],
     ['{}', 'text/plain', 415, 'unsupported_media_type'],
   ])('the body %s as %s is %i %s', async (body, type, status, code) => {
-    const response = await fetch(`${gateway.origin}/adapters`, { method: 'POST', headers: { 'content-type': type }, body })
+    const response = await fetch(`${gateway.origin}/adapters`, {
+      method: 'POST',
+      headers: { 'content-type': type },
+      body,
+    })
     expect(response.status).toBe(status)
     expect(response.headers.get('content-type')).toBe('application/problem+json')
-    expect(await response.json()).toMatchObject({ code, requestId: response.headers.get('x-request-id') })
+    expect(await response.json()).toMatchObject({
+      code,
+      requestId: response.headers.get('x-request-id'),
+    })
   })
 
   test.each([
@@ -428,12 +618,24 @@ describe('bad input', () => {
 
 describe('the edge', () => {
   test.each([
-    ['two lengths', 'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}'],
-    ['length and chunks', 'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n'],
-    ['obscured chunks', 'POST /adapters HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n'],
+    [
+      'two lengths',
+      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}',
+    ],
+    [
+      'length and chunks',
+      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+    ],
+    [
+      'obscured chunks',
+      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n',
+    ],
     ['a folded header', 'GET /ping HTTP/1.1\r\nhost: localhost\r\nx-a: b\r\n c\r\n\r\n'],
     ['a space before the colon', 'GET /ping HTTP/1.1\r\nhost : localhost\r\n\r\n'],
-    ['two hosts', 'GET /ping HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\nconnection: close\r\n\r\n'],
+    [
+      'two hosts',
+      'GET /ping HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\nconnection: close\r\n\r\n',
+    ],
     ['no host', 'GET /ping HTTP/1.1\r\n\r\n'],
     ['no HTTP at all', '\u0016\u0003\u0001 hello\r\n\r\n'],
   ])('refuses a request with %s', async (_what, text) => {
@@ -441,24 +643,28 @@ describe('the edge', () => {
   })
 
   test('refuses headers beyond the limit with 431', async () => {
-    expect(await raw(`GET /ping HTTP/1.1\r\nhost: localhost\r\nx-a: ${'a'.repeat(40_000)}\r\n\r\n`)).toMatch(
-      /^HTTP\/1\.1 431 .*headers_too_large/s,
-    )
+    expect(
+      await raw(`GET /ping HTTP/1.1\r\nhost: localhost\r\nx-a: ${'a'.repeat(40_000)}\r\n\r\n`),
+    ).toMatch(/^HTTP\/1\.1 431 .*headers_too_large/s)
   })
 
   test('cuts off a client that sends too slowly', async () => {
     // Node looks for expired requests every 30 seconds unless told otherwise; ours looks every second.
-    expect(await raw('POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-slow: ', impatient)).toMatch(/^HTTP\/1\.1 408 /)
+    expect(await raw('POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-slow: ', impatient)).toMatch(
+      /^HTTP\/1\.1 408 /,
+    )
   })
 
   test('refuses other hosts and origins on both planes', async () => {
     for (const path of ['/adapters', '/adapters/x/mcp', '/ping']) {
-      expect(await raw(`GET ${path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n`)).toMatch(
-        /^HTTP\/1\.1 403 .*host_not_allowed/s,
-      )
-      expect(await raw(`GET ${path} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n`)).toMatch(
-        /^HTTP\/1\.1 403 .*origin_not_allowed/s,
-      )
+      expect(
+        await raw(`GET ${path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n`),
+      ).toMatch(/^HTTP\/1\.1 403 .*host_not_allowed/s)
+      expect(
+        await raw(
+          `GET ${path} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n`,
+        ),
+      ).toMatch(/^HTTP\/1\.1 403 .*origin_not_allowed/s)
     }
   })
 
@@ -476,7 +682,10 @@ describe('the edge', () => {
     expect((await gateway.api('GET', '/ping')).status).toBe(200)
     expect((await gateway.api('GET', '/healthz')).body).toEqual({ status: 'ok' })
     expect((await gateway.api('GET', '/readyz')).body).toEqual({ status: 'ready' })
-    expect((await gateway.api('GET', '/openapi.json')).body).toMatchObject({ openapi: '3.1.1', paths: { '/adapters': {} } })
+    expect((await gateway.api('GET', '/openapi.json')).body).toMatchObject({
+      openapi: '3.1.1',
+      paths: { '/adapters': {} },
+    })
     expect((await gateway.api('GET', '/docs')).body).toContain('POST')
   })
 })
@@ -491,13 +700,19 @@ describe('an image', () => {
       { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'where' } },
       { ...alice, accept: 'application/json, text/event-stream' },
     )
-    expect(answer).toMatchObject({ status: 200, body: { result: { structuredContent: { url: '/some/where?a=b' } } } })
+    expect(answer).toMatchObject({
+      status: 200,
+      body: { result: { structuredContent: { url: '/some/where?a=b' } } },
+    })
   })
 })
 
 describe('the program', () => {
   /** Runs it to its end, which a mistake brings at once. */
-  function run(environment: Record<string, string>, ...words: string[]): { status: number | null; stderr: string } {
+  function run(
+    environment: Record<string, string>,
+    ...words: string[]
+  ): { status: number | null; stderr: string } {
     const dataDir = mkdtempSync(join(tmpdir(), 'mcpgw-e2e-'))
     try {
       return spawnSync(process.execPath, [programs.gateway, ...words], {
@@ -512,10 +727,30 @@ describe('the program', () => {
   }
 
   test.each([
-    ['a port that is taken', () => run({ MCPGW_PORT: new URL(gateway.origin).port }), 1, /another program listens there.*MCPGW_PORT/],
-    ['a data folder that is in use', () => run({ MCPGW_DATA_DIR: gateway.dataDir }), 1, /Another gateway .* uses the data folder/],
-    ['a data folder that is a file', () => run({ MCPGW_DATA_DIR: programs.gateway }), 1, /The data folder .* can not be made/],
-    ['a configuration that is not there', () => run({ MCPGW_CONFIG: '/no/such.yaml' }), 1, /\/no\/such\.yaml: .*no such file/],
+    [
+      'a port that is taken',
+      () => run({ MCPGW_PORT: new URL(gateway.origin).port }),
+      1,
+      /another program listens there.*MCPGW_PORT/,
+    ],
+    [
+      'a data folder that is in use',
+      () => run({ MCPGW_DATA_DIR: gateway.dataDir }),
+      1,
+      /Another gateway .* uses the data folder/,
+    ],
+    [
+      'a data folder that is a file',
+      () => run({ MCPGW_DATA_DIR: programs.gateway }),
+      1,
+      /The data folder .* can not be made/,
+    ],
+    [
+      'a configuration that is not there',
+      () => run({ MCPGW_CONFIG: '/no/such.yaml' }),
+      1,
+      /\/no\/such\.yaml: .*no such file/,
+    ],
     ['a variable that is misspelt', () => run({ MCPGW_HSOT: 'x' }), 1, /MCPGW_HSOT: is not known/],
     ['an unknown option', () => run({}, '--nope'), 2, /Unknown option '--nope'/],
     ['an unknown command', () => run({}, 'serve'), 2, /Unknown command: serve/],

@@ -17,7 +17,12 @@ export async function observe(
     name,
     serverLog,
     calls,
-  }: { readonly peer: Peer; readonly name: string; readonly serverLog: () => Promise<string>; readonly calls: number },
+  }: {
+    readonly peer: Peer
+    readonly name: string
+    readonly serverLog: () => Promise<string>
+    readonly calls: number
+  },
 ): Promise<Outcome> {
   const what: { readonly [Name in Behaviour]: () => Promise<unknown> } = {
     'list tools': async () => [peer.server, bare(await peer.listTools())],
@@ -28,8 +33,10 @@ export async function observe(
     },
     'read a resource': async () => bare(await peer.read(need(offers['read a resource']))),
     'get a prompt': async () => bare(await peer.prompt(need(offers['get a prompt']))),
-    'complete an argument': async () => bare(await peer.complete(need(offers['complete an argument']))),
-    'elicit with a form': () => asking(peer, 'elicitation form', need(offers['elicit with a form'])),
+    'complete an argument': async () =>
+      bare(await peer.complete(need(offers['complete an argument']))),
+    'elicit with a form': () =>
+      asking(peer, 'elicitation form', need(offers['elicit with a form'])),
     'elicit with a URL': () => asking(peer, 'elicitation url', need(offers['elicit with a URL'])),
     sample: () => asking(peer, 'sampling', need(offers.sample)),
     // A server may ask for the roots once and keep them, so that it is the result that counts.
@@ -49,14 +56,17 @@ export async function observe(
       await peer.watch([])
       const before = peer.changes.length
       await peer.call(cause(name))
-      return until(() => (peer.changes.slice(before).includes(notification) ? notification : undefined))
+      return until(() =>
+        peer.changes.slice(before).includes(notification) ? notification : undefined,
+      )
     },
     'log at a level': async () => {
       const { level, cause, undo } = need(offers['log at a level'])
       for (let tries = 1; ; tries += 1) {
         const before = peer.logs.length
         await peer.call(cause, { logLevel: level })
-        const heard = (): string[] | undefined => (peer.logs.length > before ? peer.logs.slice(before) : undefined)
+        const heard = (): string[] | undefined =>
+          peer.logs.length > before ? peer.logs.slice(before) : undefined
         if (undo === undefined) return until(heard)
         // The official server writes the message on another stream than the answer, which may be the first to arrive; then nobody hears of it.
         const messages = await until(heard, 2000).catch(() => undefined)
@@ -69,19 +79,27 @@ export async function observe(
       // A client forgets whose progress it is when it reads the answer, so that of what it reads together with the answer nobody hears.
       for (let tries = 1; ; tries += 1) {
         const seen: number[] = []
-        const answer = await result(peer, need(offers.progress), { onProgress: (progress) => void seen.push(progress) })
+        const answer = await result(peer, need(offers.progress), {
+          onProgress: (progress) => void seen.push(progress),
+        })
         if (seen.length >= 2 || tries === 20) return [answer, seen.slice(0, 2)]
       }
     },
     cancel: async () => {
       const { call, heard, where } = need(offers.cancel)
       const times = async (): Promise<number> =>
-        (where === 'log' ? await serverLog() : JSON.stringify(await peer.call(where))).split(heard(name)).length - 1
+        (where === 'log' ? await serverLog() : JSON.stringify(await peer.call(where))).split(
+          heard(name),
+        ).length - 1
       const stop = new AbortController()
       const before = await times()
-      const running = result(peer, call(name), { signal: stop.signal, onProgress: () => stop.abort() })
+      const running = result(peer, call(name), {
+        signal: stop.signal,
+        onProgress: () => stop.abort(),
+      })
       const [outcome] = await Promise.allSettled([running])
-      if (outcome.status === 'fulfilled') throw new Error(`It was not cancelled: ${JSON.stringify(outcome.value)}`)
+      if (outcome.status === 'fulfilled')
+        throw new Error(`It was not cancelled: ${JSON.stringify(outcome.value)}`)
       return until(async () => ((await times()) > before ? 'cancelled here and there' : undefined))
     },
     'run a task': () => result(peer, need(offers['run a task']), { task: true }),
@@ -124,11 +142,15 @@ function bare(value: unknown): unknown {
   const plain = JSON.parse(JSON.stringify(value)) as Record<string, unknown>
   for (const member of ['_meta', 'resultType', 'ttlMs', 'cacheScope']) delete plain[member]
   const { tools } = plain
-  if (Array.isArray(tools)) for (const tool of tools as Record<string, unknown>[]) delete tool['execution']
+  if (Array.isArray(tools))
+    for (const tool of tools as Record<string, unknown>[]) delete tool['execution']
   return plain
 }
 
-async function until<T>(look: () => T | undefined | Promise<T | undefined>, patienceMs = 60_000): Promise<T> {
+async function until<T>(
+  look: () => T | undefined | Promise<T | undefined>,
+  patienceMs = 60_000,
+): Promise<T> {
   const end = Date.now() + patienceMs
   for (;;) {
     const found = await look()

@@ -11,13 +11,20 @@ let speaks: 'legacy' | 'modern' = 'legacy'
 let remote: Server
 beforeAll(async () => {
   gateway = await GatewayProcess.start()
-  fixtures = { legacy: await FixtureProcess.conformance('legacy'), modern: await FixtureProcess.conformance('modern') }
+  fixtures = {
+    legacy: await FixtureProcess.conformance('legacy'),
+    modern: await FixtureProcess.conformance('modern'),
+  }
   remote = createServer((request, response) => {
     const { host: _host, ...headers } = request.headers
-    const passed = httpRequest(fixtures[speaks].url, { method: request.method, headers }, (answer) => {
-      response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
-      answer.pipe(response)
-    })
+    const passed = httpRequest(
+      fixtures[speaks].url,
+      { method: request.method, headers },
+      (answer) => {
+        response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
+        answer.pipe(response)
+      },
+    )
     passed.on('error', () => response.destroy())
     response.on('close', () => passed.destroy())
     request.pipe(passed)
@@ -32,8 +39,13 @@ afterAll(async () => {
 })
 
 async function list(): Promise<number> {
-  const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode: { pin: '2026-07-28' } } })
-  await client.connect(new StreamableHTTPClientTransport(new URL(`${gateway.origin}/adapters/remote/mcp`)))
+  const client = new Client(
+    { name: 't', version: '1' },
+    { versionNegotiation: { mode: { pin: '2026-07-28' } } },
+  )
+  await client.connect(
+    new StreamableHTTPClientTransport(new URL(`${gateway.origin}/adapters/remote/mcp`)),
+  )
   try {
     return (await client.listTools()).tools.length
   } finally {
@@ -42,11 +54,20 @@ async function list(): Promise<number> {
 }
 
 test('a modern client is served again soon after the server has changed its era, whichever way', async () => {
-  const environmentVariables = { MCP_PROXY_URL: `http://127.0.0.1:${(remote.address() as AddressInfo).port}/mcp` }
-  await gateway.api('POST', '/adapters', { name: 'remote', imageName: 'mcp-proxy', imageVersion: '1', environmentVariables })
+  const environmentVariables = {
+    MCP_PROXY_URL: `http://127.0.0.1:${(remote.address() as AddressInfo).port}/mcp`,
+  }
+  await gateway.api('POST', '/adapters', {
+    name: 'remote',
+    imageName: 'mcp-proxy',
+    imageVersion: '1',
+    environmentVariables,
+  })
   expect(await list()).toBeGreaterThan(10)
   for (const era of ['modern', 'legacy', 'modern'] as const) {
     speaks = era
-    await expect.poll(() => list().catch(() => 0), { timeout: 30_000, interval: 300 }).toBeGreaterThan(10)
+    await expect
+      .poll(() => list().catch(() => 0), { timeout: 30_000, interval: 300 })
+      .toBeGreaterThan(10)
   }
 })

@@ -3,7 +3,10 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client'
+import {
+  Client as ClientV2,
+  StreamableHTTPClientTransport as HttpV2,
+} from '@modelcontextprotocol/client'
 import { StdioClientTransport as StdioV2 } from '@modelcontextprotocol/client/stdio'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport as StdioV1 } from '@modelcontextprotocol/sdk/client/stdio.js'
@@ -77,8 +80,21 @@ const answers = {
   elicit: (mode: unknown): { action: 'accept'; content?: Record<string, string | boolean> } =>
     mode === 'url'
       ? { action: 'accept' }
-      : { action: 'accept', content: { name: 'Ada', check: true, username: 'ada', email: 'ada@example.com', interpretation: 'snake' } },
-  sample: { role: 'assistant' as const, model: 'm', content: { type: 'text' as const, text: 'sampled' } },
+      : {
+          action: 'accept',
+          content: {
+            name: 'Ada',
+            check: true,
+            username: 'ada',
+            email: 'ada@example.com',
+            interpretation: 'snake',
+          },
+        },
+  sample: {
+    role: 'assistant' as const,
+    model: 'm',
+    content: { type: 'text' as const, text: 'sampled' },
+  },
   roots: (folder: string) => ({ roots: [{ uri: pathToFileURL(folder).href, name: 'files' }] }),
 }
 
@@ -92,7 +108,9 @@ const nothingHeard = (): Heard => ({ asked: [], updates: [], changes: [], logs: 
 const logLine = (level: string, data: unknown): string => `${level}: ${String(data)}`
 
 /** Collects what a stream brings, for as long as it does. */
-function collected(stream: { on(event: 'data', listener: (chunk: unknown) => void): unknown } | null): () => string {
+function collected(
+  stream: { on(event: 'data', listener: (chunk: unknown) => void): unknown } | null,
+): () => string {
   let text = ''
   stream?.on('data', (chunk: unknown) => (text += String(chunk)))
   return () => text
@@ -118,8 +136,14 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
     heard.asked.push('roots')
     return answers.roots(folder)
   })
-  client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void heard.updates.push(params.uri))
-  client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void heard.logs.push(logLine(params.level, params.data)))
+  client.setNotificationHandler(
+    ResourceUpdatedNotificationSchema,
+    ({ params }) => void heard.updates.push(params.uri),
+  )
+  client.setNotificationHandler(
+    LoggingMessageNotificationSchema,
+    ({ params }) => void heard.logs.push(logLine(params.level, params.data)),
+  )
   for (const schema of [
     ToolListChangedNotificationSchema,
     PromptListChangedNotificationSchema,
@@ -127,10 +151,16 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
   ] as const)
     client.setNotificationHandler(schema, ({ method }) => void heard.changes.push(method))
   let stderr = (): string => ''
-  if ('url' in target) await client.connect(new HttpV1(new URL(target.url)) as Parameters<ClientV1['connect']>[0])
+  if ('url' in target)
+    await client.connect(new HttpV1(new URL(target.url)) as Parameters<ClientV1['connect']>[0])
   else {
     const [command = '', ...args] = target.command
-    const transport = new StdioV1({ command, args, env: inherited(target.environment), stderr: 'pipe' })
+    const transport = new StdioV1({
+      command,
+      args,
+      env: inherited(target.environment),
+      stderr: 'pipe',
+    })
     stderr = collected(transport.stderr)
     await client.connect(transport)
   }
@@ -143,15 +173,21 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
     async call({ tool, args }, { signal, onProgress, task, logLevel } = {}) {
       const options = {
         ...(signal === undefined ? {} : { signal }),
-        ...(onProgress === undefined ? {} : { onprogress: ({ progress }: { progress: number }) => onProgress(progress) }),
+        ...(onProgress === undefined
+          ? {}
+          : { onprogress: ({ progress }: { progress: number }) => onProgress(progress) }),
       }
       if (logLevel !== undefined) await client.setLoggingLevel(logLevel)
       const params = { name: tool, arguments: { ...args } }
       if (task !== true) return client.callTool(params, undefined, options)
-      for await (const message of client.experimental.tasks.callToolStream(params, CallToolResultSchema, {
-        ...options,
-        task: { ttl: 60_000 },
-      })) {
+      for await (const message of client.experimental.tasks.callToolStream(
+        params,
+        CallToolResultSchema,
+        {
+          ...options,
+          task: { ttl: 60_000 },
+        },
+      )) {
         if (message.type === 'result') return message.result
         if (message.type === 'error') throw message.error
       }
@@ -159,7 +195,8 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
     },
     read: (uri) => client.readResource({ uri }),
     prompt: ({ name, arguments: args }) => client.getPrompt({ name, arguments: { ...args } }),
-    complete: ({ prompt, name, value }) => client.complete({ ref: { type: 'ref/prompt', name: prompt }, argument: { name, value } }),
+    complete: ({ prompt, name, value }) =>
+      client.complete({ ref: { type: 'ref/prompt', name: prompt }, argument: { name, value } }),
     async watch(uris) {
       for (const uri of uris) await client.subscribeResource({ uri })
     },
@@ -167,7 +204,11 @@ async function connectV1(target: Target, folder: string): Promise<Peer> {
   }
 }
 
-async function connectV2(mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' }, target: Target, folder: string): Promise<Peer> {
+async function connectV2(
+  mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' },
+  target: Target,
+  folder: string,
+): Promise<Peer> {
   const client = new ClientV2(info, { capabilities, versionNegotiation: { mode } })
   const heard = nothingHeard()
   client.setRequestHandler('elicitation/create', ({ params }) => {
@@ -182,8 +223,14 @@ async function connectV2(mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' 
     heard.asked.push('roots')
     return answers.roots(folder)
   })
-  client.setNotificationHandler('notifications/resources/updated', ({ params }) => void heard.updates.push(params.uri))
-  client.setNotificationHandler('notifications/message', ({ params }) => void heard.logs.push(logLine(params.level, params.data)))
+  client.setNotificationHandler(
+    'notifications/resources/updated',
+    ({ params }) => void heard.updates.push(params.uri),
+  )
+  client.setNotificationHandler(
+    'notifications/message',
+    ({ params }) => void heard.logs.push(logLine(params.level, params.data)),
+  )
   for (const method of [
     'notifications/tools/list_changed',
     'notifications/prompts/list_changed',
@@ -194,7 +241,12 @@ async function connectV2(mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' 
   if ('url' in target) await client.connect(new HttpV2(new URL(target.url)))
   else {
     const [command = '', ...args] = target.command
-    const transport = new StdioV2({ command, args, env: inherited(target.environment), stderr: 'pipe' })
+    const transport = new StdioV2({
+      command,
+      args,
+      env: inherited(target.environment),
+      stderr: 'pipe',
+    })
     stderr = collected(transport.stderr)
     await client.connect(transport)
   }
@@ -211,17 +263,22 @@ async function connectV2(mode: 'legacy' | 'auto' | { readonly pin: '2026-07-28' 
         {
           name: tool,
           arguments: { ...args },
-          ...(logLevel !== undefined && era === 'modern' ? { _meta: { [logLevelKey]: logLevel } } : {}),
+          ...(logLevel !== undefined && era === 'modern'
+            ? { _meta: { [logLevelKey]: logLevel } }
+            : {}),
         },
         {
           ...(signal === undefined ? {} : { signal }),
-          ...(onProgress === undefined ? {} : { onprogress: ({ progress }) => onProgress(progress) }),
+          ...(onProgress === undefined
+            ? {}
+            : { onprogress: ({ progress }) => onProgress(progress) }),
         },
       )
     },
     read: (uri) => client.readResource({ uri }),
     prompt: ({ name, arguments: args }) => client.getPrompt({ name, arguments: { ...args } }),
-    complete: ({ prompt, name, value }) => client.complete({ ref: { type: 'ref/prompt', name: prompt }, argument: { name, value } }),
+    complete: ({ prompt, name, value }) =>
+      client.complete({ ref: { type: 'ref/prompt', name: prompt }, argument: { name, value } }),
     async watch(uris) {
       if (era === 'legacy') for (const uri of uris) await client.subscribeResource({ uri })
       else
@@ -243,18 +300,28 @@ const inspectorProgram = join(
 
 /** The Inspector's command line connects anew for every command. It runs in this process, as starting it takes longer than all that it does. */
 async function connectInspector(era: 'legacy' | 'auto' | 'modern', target: Target): Promise<Peer> {
-  const { runCli } = (await import(pathToFileURL(inspectorProgram).href)) as { runCli: (argv: readonly string[]) => Promise<void> }
+  const { runCli } = (await import(pathToFileURL(inspectorProgram).href)) as {
+    runCli: (argv: readonly string[]) => Promise<void>
+  }
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-inspector-'))
   const config = join(folder, 'servers.json')
   // The words of a command are in a file, as the program takes those that look like options for its own.
   if ('command' in target) {
     const [command, ...args] = target.command
-    writeFileSync(config, JSON.stringify({ mcpServers: { target: { type: 'stdio', command, args, env: target.environment } } }))
+    writeFileSync(
+      config,
+      JSON.stringify({
+        mcpServers: { target: { type: 'stdio', command, args, env: target.environment } },
+      }),
+    )
   }
   let runs = 0
   const run = async (...words: readonly string[]): Promise<unknown> => {
     const output = join(folder, `${(runs += 1)}.json`)
-    const where = 'url' in target ? [target.url, '--transport', 'http'] : ['--config', config, '--server', 'target']
+    const where =
+      'url' in target
+        ? [target.url, '--transport', 'http']
+        : ['--config', config, '--server', 'target']
     const how = ['--protocol-era', era, '--quiet', '--output', output]
     await runCli([process.execPath, 'inspector', ...where, ...how, ...words])
     return JSON.parse(readFileSync(output, 'utf8'))
@@ -268,7 +335,8 @@ async function connectInspector(era: 'legacy' | 'auto' | 'modern', target: Targe
     server: undefined,
     stderr: () => '',
     listTools: () => run('--method', 'tools/list'),
-    call: ({ tool, args }) => run('--method', 'tools/call', '--tool-name', tool, '--tool-args-json', JSON.stringify(args)),
+    call: ({ tool, args }) =>
+      run('--method', 'tools/call', '--tool-name', tool, '--tool-args-json', JSON.stringify(args)),
     read: (uri) => run('--method', 'resources/read', '--uri', uri),
     prompt: ({ name, arguments: args }) =>
       run(
@@ -285,13 +353,29 @@ async function connectInspector(era: 'legacy' | 'auto' | 'modern', target: Targe
   }
 }
 
-const commands: ReadonlySet<Behaviour> = new Set(['list tools', 'call a tool', 'read a resource', 'get a prompt', 'run a task'])
+const commands: ReadonlySet<Behaviour> = new Set([
+  'list tools',
+  'call a tool',
+  'read a resource',
+  'get a prompt',
+  'run a task',
+])
 
 /** Every client of the matrix. */
 export const clients: readonly ClientKind[] = [
   { name: 'v1', title: 'SDK 1.32', eras: 'legacy', connect: connectV1 },
-  { name: 'v2-legacy', title: 'SDK 2.4 legacy', eras: 'legacy', connect: (target, roots) => connectV2('legacy', target, roots) },
-  { name: 'v2-auto', title: 'SDK 2.4 auto', eras: 'auto', connect: (target, roots) => connectV2('auto', target, roots) },
+  {
+    name: 'v2-legacy',
+    title: 'SDK 2.4 legacy',
+    eras: 'legacy',
+    connect: (target, roots) => connectV2('legacy', target, roots),
+  },
+  {
+    name: 'v2-auto',
+    title: 'SDK 2.4 auto',
+    eras: 'auto',
+    connect: (target, roots) => connectV2('auto', target, roots),
+  },
   {
     name: 'v2-modern',
     title: 'SDK 2.4 modern',
@@ -305,7 +389,13 @@ export const clients: readonly ClientKind[] = [
     does: commands,
     connect: (target) => connectInspector('legacy', target),
   },
-  { name: 'inspector-auto', title: 'Inspector auto', eras: 'auto', does: commands, connect: (target) => connectInspector('auto', target) },
+  {
+    name: 'inspector-auto',
+    title: 'Inspector auto',
+    eras: 'auto',
+    does: commands,
+    connect: (target) => connectInspector('auto', target),
+  },
   {
     name: 'inspector-modern',
     title: 'Inspector modern',

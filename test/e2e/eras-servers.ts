@@ -33,15 +33,33 @@ export interface ToolCall {
 export interface Offers {
   readonly 'call a tool': readonly ToolCall[]
   readonly 'read a resource'?: string
-  readonly 'get a prompt'?: { readonly name: string; readonly arguments: Readonly<Record<string, string>> }
-  readonly 'complete an argument'?: { readonly prompt: string; readonly name: string; readonly value: string }
+  readonly 'get a prompt'?: {
+    readonly name: string
+    readonly arguments: Readonly<Record<string, string>>
+  }
+  readonly 'complete an argument'?: {
+    readonly prompt: string
+    readonly name: string
+    readonly value: string
+  }
   readonly 'elicit with a form'?: ToolCall
   readonly 'elicit with a URL'?: ToolCall
   readonly sample?: ToolCall
   readonly 'list roots'?: ToolCall
-  readonly 'hear of a resource update'?: { readonly uri: string; readonly cause: ToolCall; readonly undo?: ToolCall }
-  readonly 'hear of a changed list'?: { readonly notification: string; readonly cause: (client: string) => ToolCall }
-  readonly 'log at a level'?: { readonly level: 'debug' | 'info'; readonly cause: ToolCall; readonly undo?: ToolCall }
+  readonly 'hear of a resource update'?: {
+    readonly uri: string
+    readonly cause: ToolCall
+    readonly undo?: ToolCall
+  }
+  readonly 'hear of a changed list'?: {
+    readonly notification: string
+    readonly cause: (client: string) => ToolCall
+  }
+  readonly 'log at a level'?: {
+    readonly level: 'debug' | 'info'
+    readonly cause: ToolCall
+    readonly undo?: ToolCall
+  }
   readonly progress?: ToolCall
   /** A call that takes long and tells its progress at its beginning, and what the server says when it has heard the end of it: in its log, or asked. */
   readonly cancel?: {
@@ -139,7 +157,10 @@ const fixture: Offers = {
   'log at a level': { level: 'info', cause: { tool: 'test_logging_tool', args: {} } },
   progress: { tool: 'test_tool_with_progress', args: {} },
   cancel: {
-    call: (client) => ({ tool: 'test_wait', args: { milliseconds: 20_000, label: `wait of ${client}` } }),
+    call: (client) => ({
+      tool: 'test_wait',
+      args: { milliseconds: 20_000, label: `wait of ${client}` },
+    }),
     heard: (client) => `wait of ${client}`,
     where: { tool: 'test_cancelled_calls', args: {} },
   },
@@ -148,7 +169,11 @@ const fixture: Offers = {
 /** Every server of the matrix. The folder `files` in `folder` is what one of them serves; clients say that `folder` is their root. */
 export function serversIn(folder: string): readonly Server[] {
   const files = join(folder, 'files')
-  const official = (name: Parameters<typeof officialServer>[0], args: readonly string[], offers: Offers): Server => ({
+  const official = (
+    name: Parameters<typeof officialServer>[0],
+    args: readonly string[],
+    offers: Offers,
+  ): Server => ({
     name,
     title: `server-${name} (stdio)`,
     era: 'legacy',
@@ -167,7 +192,10 @@ export function serversIn(folder: string): readonly Server[] {
     offers: fixture,
   })
   return [
-    { ...official('everything', [], everything), command: [process.execPath, '--import', spy, officialServer('everything'), 'stdio'] },
+    {
+      ...official('everything', [], everything),
+      command: [process.execPath, '--import', spy, officialServer('everything'), 'stdio'],
+    },
     {
       ...official('everything', [], everything),
       name: 'everything-http',
@@ -189,14 +217,22 @@ export function serversIn(folder: string): readonly Server[] {
         'read a resource': 'memory://knowledge-graph',
         'hear of a resource update': {
           uri: 'memory://knowledge-graph',
-          cause: { tool: 'create_entities', args: { entities: [{ name: 'a', entityType: 't', observations: ['o'] }] } },
+          cause: {
+            tool: 'create_entities',
+            args: { entities: [{ name: 'a', entityType: 't', observations: ['o'] }] },
+          },
           undo: { tool: 'delete_entities', args: { entityNames: ['a'] } },
         },
       }),
       environment: { MEMORY_FILE_PATH: join(folder, 'memory.jsonl') },
     },
     official('sequential-thinking', [], {
-      'call a tool': [{ tool: 'sequentialthinking', args: { thought: 't', nextThoughtNeeded: false, thoughtNumber: 1, totalThoughts: 1 } }],
+      'call a tool': [
+        {
+          tool: 'sequentialthinking',
+          args: { thought: 't', nextThoughtNeeded: false, thoughtNumber: 1, totalThoughts: 1 },
+        },
+      ],
     }),
     {
       ...official('sequential-thinking', [], {
@@ -205,7 +241,11 @@ export function serversIn(folder: string): readonly Server[] {
       name: 'azure',
       title: '@azure/mcp (stdio)',
       command: [process.execPath, azureServer(), 'server', 'start'],
-      environment: { AZURE_MCP_COLLECT_TELEMETRY: 'false', DOTNET_BUNDLE_EXTRACT_BASE_DIR: join(folder, 'dotnet'), HOME: folder },
+      environment: {
+        AZURE_MCP_COLLECT_TELEMETRY: 'false',
+        DOTNET_BUNDLE_EXTRACT_BASE_DIR: join(folder, 'dotnet'),
+        HOME: folder,
+      },
     },
     conformance('legacy', 'stdio'),
     conformance('legacy', 'HTTP'),

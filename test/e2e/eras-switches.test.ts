@@ -22,15 +22,32 @@ async function register(era: Era, transport: 'http' | 'stdio', fields: object): 
   const program =
     transport === 'http'
       ? { imageName: `fixture-${era}` }
-      : { imageName: 'mcp-proxy', environmentVariables: { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' ') } }
-  const created = await gateway.api('POST', '/adapters', { name, imageVersion: '1', ...program, ...fields })
+      : {
+          imageName: 'mcp-proxy',
+          environmentVariables: {
+            MCP_COMMAND: command,
+            MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+          },
+        }
+  const created = await gateway.api('POST', '/adapters', {
+    name,
+    imageVersion: '1',
+    ...program,
+    ...fields,
+  })
   expect(created).toMatchObject({ status: 201, body: fields })
   return new URL(`${gateway.origin}/adapters/${name}/mcp`)
 }
 
 async function connect(url: URL, mode: 'legacy' | 'auto' | { pin: string }): Promise<Client> {
-  const client = new Client({ name: 't', version: '1' }, { capabilities: { elicitation: { form: {} } }, versionNegotiation: { mode } })
-  client.setRequestHandler('elicitation/create', () => ({ action: 'accept', content: { name: 'Ada' } }))
+  const client = new Client(
+    { name: 't', version: '1' },
+    { capabilities: { elicitation: { form: {} } }, versionNegotiation: { mode } },
+  )
+  client.setRequestHandler('elicitation/create', () => ({
+    action: 'accept',
+    content: { name: 'Ada' },
+  }))
   await client.connect(new StreamableHTTPClientTransport(url))
   return client
 }
@@ -51,16 +68,26 @@ describe.each(['http', 'stdio'] as const)('an adapter over %s', (transport) => {
     const url = await register('legacy', transport, { eras: 'passthrough' })
     const name = url.pathname.split('/')[2] ?? ''
     expect((await gateway.api('PATCH', `/adapters/${name}`, { eras: 'auto' })).status).toBe(200)
-    await gateway.untilStatus(name, ({ replicaStatus, observedGeneration }) => replicaStatus === 'Healthy' && observedGeneration === 2)
+    await gateway.untilStatus(
+      name,
+      ({ replicaStatus, observedGeneration }) =>
+        replicaStatus === 'Healthy' && observedGeneration === 2,
+    )
     const client = await connect(url, { pin: '2026-07-28' })
     expect((await client.listTools()).tools.length).toBeGreaterThan(10)
     await client.close()
   })
 
   test('with legacyLeg: translate asks legacy clients what its modern side wants to know', async () => {
-    const client = await connect(await register('dual', transport, { legacyLeg: 'translate' }), 'legacy')
+    const client = await connect(
+      await register('dual', transport, { legacyLeg: 'translate' }),
+      'legacy',
+    )
     expect(client.getProtocolEra()).toBe('legacy')
-    const answer = await client.callTool({ name: 'test_input_required_result_elicitation', arguments: {} })
+    const answer = await client.callTool({
+      name: 'test_input_required_result_elicitation',
+      arguments: {},
+    })
     expect(JSON.stringify(answer)).toContain('Ada')
     await client.close()
   })

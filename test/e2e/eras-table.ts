@@ -13,21 +13,42 @@ export interface Expectation {
 
 const noWay = 'The command line of the Inspector has no way to do this.'
 const notOffered = 'The server does not offer this.'
-const noTasks = 'SDK 2.4 does not run the tasks of 2025-11-25; the server refuses the call as it does without the gateway.'
+const noTasks =
+  'SDK 2.4 does not run the tasks of 2025-11-25; the server refuses the call as it does without the gateway.'
 const sharedState =
   'The server counts what it was told in a session. Modern clients have none, so those of one caller share one: this client finds what the one before it did.'
 const askedTooEarly =
   'The server asks for the roots as soon as a session is open, and a modern client can be asked in a call only. What the command line of the server says holds.'
 
 /** What comes of a cell is what comes of it directly, but for these. */
-export function expectationOf({ server, client, behaviour, direct, translated }: Cell): Expectation {
-  if (server.name === 'sequential-thinking' && behaviour === 'call a tool' && translated && client.eras === 'modern')
-    return { outcome: JSON.parse(JSON.stringify(direct).replace(/(thoughtHistoryLength\D+)1/g, '$12')) as Outcome, reason: sharedState }
+export function expectationOf({
+  server,
+  client,
+  behaviour,
+  direct,
+  translated,
+}: Cell): Expectation {
+  if (
+    server.name === 'sequential-thinking' &&
+    behaviour === 'call a tool' &&
+    translated &&
+    client.eras === 'modern'
+  )
+    return {
+      outcome: JSON.parse(
+        JSON.stringify(direct).replace(/(thoughtHistoryLength\D+)1/g, '$12'),
+      ) as Outcome,
+      reason: sharedState,
+    }
   if (server.name === 'filesystem' && behaviour === 'list roots' && translated) {
     const files = server.command.at(-1) ?? ''
-    return { outcome: JSON.parse(JSON.stringify(direct).replaceAll(dirname(files), files)) as Outcome, reason: askedTooEarly }
+    return {
+      outcome: JSON.parse(JSON.stringify(direct).replaceAll(dirname(files), files)) as Outcome,
+      reason: askedTooEarly,
+    }
   }
-  if (client.name === 'v2-legacy' && behaviour === 'run a task') return { outcome: direct, reason: noTasks }
+  if (client.name === 'v2-legacy' && behaviour === 'run a task')
+    return { outcome: direct, reason: noTasks }
   return { outcome: direct }
 }
 
@@ -39,14 +60,22 @@ export function pageOf(servers: readonly Server[], cells: readonly Cell[]): stri
     return `[${reasons.indexOf(reason) + 1}]`
   }
   const entry = (server: Server, client: ClientKind, behaviour: Behaviour): string => {
-    const cell = cells.find((each) => each.server === server && each.client === client && each.behaviour === behaviour)
-    if (cell === undefined) return mark(behaviour === 'list tools' || server.offers[behaviour] !== undefined ? noWay : notOffered)
+    const cell = cells.find(
+      (each) => each.server === server && each.client === client && each.behaviour === behaviour,
+    )
+    if (cell === undefined)
+      return mark(
+        behaviour === 'list tools' || server.offers[behaviour] !== undefined ? noWay : notOffered,
+      )
     const { outcome, reason } = expectationOf(cell)
     if (!isDeepStrictEqual(cell.outcome, outcome)) return 'NO'
     return reason === undefined ? 'yes' : mark(reason)
   }
   const tables = servers.map((server) => {
-    const rows = behaviours.map((behaviour) => [behaviour, ...clients.map((client) => entry(server, client, behaviour))])
+    const rows = behaviours.map((behaviour) => [
+      behaviour,
+      ...clients.map((client) => entry(server, client, behaviour)),
+    ])
     return `## ${server.title}\n\n${eras[server.era]}\n\n${tableOf(['', ...clients.map(({ title }) => title)], rows)}`
   })
   const list = reasons.map((reason, index) => `- [${index + 1}] ${reason}`)
@@ -60,14 +89,22 @@ export function pageOf(servers: readonly Server[], cells: readonly Cell[]): stri
 }
 
 const eras: { readonly [Era in Server['era']]: string } = {
-  legacy: 'Speaks legacy versions only: the gateway translates for clients that speak 2026-07-28, `auto` ones among them.',
+  legacy:
+    'Speaks legacy versions only: the gateway translates for clients that speak 2026-07-28, `auto` ones among them.',
   modern: 'Speaks 2026-07-28 only: the gateway translates for legacy clients.',
   dual: 'Speaks both: nothing is translated.',
 }
 
 /** As the formatter would write it. */
 function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((title, column) => Math.max(3, title.length, ...rows.map((row) => (row[column] ?? '').length)))
-  const line = (row: readonly string[]): string => `| ${row.map((text, column) => text.padEnd(widths[column] ?? 0)).join(' | ')} |`
-  return [line(head), `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`, ...rows.map(line)].join('\n')
+  const widths = head.map((title, column) =>
+    Math.max(3, title.length, ...rows.map((row) => (row[column] ?? '').length)),
+  )
+  const line = (row: readonly string[]): string =>
+    `| ${row.map((text, column) => text.padEnd(widths[column] ?? 0)).join(' | ')} |`
+  return [
+    line(head),
+    `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`,
+    ...rows.map(line),
+  ].join('\n')
 }

@@ -21,7 +21,9 @@ beforeAll(async () => {
   const images = servers
     .filter(({ transport }) => transport === 'HTTP')
     .map(({ name, command, environment }): [string, object] => [name, { command, environment }])
-  gateway = await GatewayProcess.start({ config: { runtime: { images: Object.fromEntries(images) } } })
+  gateway = await GatewayProcess.start({
+    config: { runtime: { images: Object.fromEntries(images) } },
+  })
   const perServer = servers.map(async (server) => {
     await register(gateway, server)
     return cellsOf(gateway, server, folder)
@@ -36,18 +38,22 @@ afterAll(async () => {
 const pairs = servers.flatMap((server) => clients.map((client) => ({ server, client })))
 
 describe('through the gateway', () => {
-  test.each(pairs)('$client.title sees of $server.title what it sees without it, but for what is documented', ({ server, client }) => {
-    const own = cells.filter((cell) => cell.server === server && cell.client === client)
-    expect(own.length).toBeGreaterThan(0)
-    expect(Object.fromEntries(own.map((cell) => [cell.behaviour, cell.outcome]))).toEqual(
-      Object.fromEntries(own.map((cell) => [cell.behaviour, expectationOf(cell).outcome])),
-    )
-    for (const { behaviour, direct } of own) expect(direct, behaviour).toHaveProperty('seen')
-  })
+  test.each(pairs)(
+    '$client.title sees of $server.title what it sees without it, but for what is documented',
+    ({ server, client }) => {
+      const own = cells.filter((cell) => cell.server === server && cell.client === client)
+      expect(own.length).toBeGreaterThan(0)
+      expect(Object.fromEntries(own.map((cell) => [cell.behaviour, cell.outcome]))).toEqual(
+        Object.fromEntries(own.map((cell) => [cell.behaviour, expectationOf(cell).outcome])),
+      )
+      for (const { behaviour, direct } of own) expect(direct, behaviour).toHaveProperty('seen')
+    },
+  )
 
   test('clients that take what they find are modern, and served without translation by servers that are modern too', () => {
     for (const { server, client, translated } of cells)
-      if (client.name === 'v2-auto') expect(translated, `${client.title} with ${server.title}`).toBe(server.era === 'legacy')
+      if (client.name === 'v2-auto')
+        expect(translated, `${client.title} with ${server.title}`).toBe(server.era === 'legacy')
   })
 
   test('the page about it says so', () => {
@@ -61,11 +67,19 @@ describe('through the gateway', () => {
 describe('a gateway that is told to stop', () => {
   test('does not wait for connections on which nothing was sent', async () => {
     const stopped = await GatewayProcess.start()
-    const silent = connect(Number(new URL(stopped.origin).port), '127.0.0.1').on('error', () => undefined)
+    const silent = connect(Number(new URL(stopped.origin).port), '127.0.0.1').on(
+      'error',
+      () => undefined,
+    )
     try {
       await new Promise((resolve) => silent.once('connect', resolve))
       const ended = stopped.end('SIGTERM')
-      expect(await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 15_000, 'still there'))])).toBe(0)
+      expect(
+        await Promise.race([
+          ended,
+          new Promise((resolve) => setTimeout(resolve, 15_000, 'still there')),
+        ]),
+      ).toBe(0)
     } finally {
       silent.destroy()
       await stopped[Symbol.asyncDispose]()

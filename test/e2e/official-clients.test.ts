@@ -2,11 +2,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { GatewayProcess, officialServer } from '@mcp-gateway/testkit'
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client'
+import {
+  Client as ClientV2,
+  StreamableHTTPClientTransport as HttpV2,
+} from '@modelcontextprotocol/client'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
-import { CreateMessageRequestSchema, ElicitRequestSchema, ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
+import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ResourceUpdatedNotificationSchema,
+} from '@modelcontextprotocol/sdk/types.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-files-'))
@@ -46,21 +53,31 @@ const servers: readonly {
     name: 'memory',
     args: [],
     calls: [
-      { tool: 'create_entities', args: { entities: [{ name: 'a', entityType: 't', observations: ['o'] }] } },
+      {
+        tool: 'create_entities',
+        args: { entities: [{ name: 'a', entityType: 't', observations: ['o'] }] },
+      },
       { tool: 'read_graph', args: {} },
     ],
   },
   {
     name: 'sequential-thinking',
     args: [],
-    calls: [{ tool: 'sequentialthinking', args: { thought: 't', nextThoughtNeeded: false, thoughtNumber: 1, totalThoughts: 1 } }],
+    calls: [
+      {
+        tool: 'sequentialthinking',
+        args: { thought: 't', nextThoughtNeeded: false, thoughtNumber: 1, totalThoughts: 1 },
+      },
+    ],
   },
 ]
 
 let gateway: GatewayProcess
 let memories = 0
 /** A file of its own for each run of the memory server, as its results depend on what is stored. */
-const environmentOf = (): Record<string, string> => ({ MEMORY_FILE_PATH: join(folder, `memory-${(memories += 1)}.jsonl`) })
+const environmentOf = (): Record<string, string> => ({
+  MEMORY_FILE_PATH: join(folder, `memory-${(memories += 1)}.jsonl`),
+})
 
 beforeAll(async () => {
   gateway = await GatewayProcess.start()
@@ -77,7 +94,11 @@ async function register(name: string, words: readonly string[]): Promise<URL> {
     name,
     imageName: 'mcp-proxy',
     imageVersion: '1.0.0',
-    environmentVariables: { MCP_COMMAND: process.execPath, MCP_ARGS: quoted(words), ...environmentOf() },
+    environmentVariables: {
+      MCP_COMMAND: process.execPath,
+      MCP_ARGS: quoted(words),
+      ...environmentOf(),
+    },
   })
   expect(created.status).toBe(201)
   return new URL(`${gateway.origin}/adapters/${name}/mcp`)
@@ -93,8 +114,13 @@ interface AnyClient {
 
 /** All that a client sees of a server. */
 async function see(client: AnyClient, calls: readonly Call[]): Promise<unknown> {
-  const seen: unknown[] = [client.getServerVersion(), client.getServerCapabilities(), await client.listTools()]
-  for (const { tool, args } of calls) seen.push(await client.callTool({ name: tool, arguments: args }))
+  const seen: unknown[] = [
+    client.getServerVersion(),
+    client.getServerCapabilities(),
+    await client.listTools(),
+  ]
+  for (const { tool, args } of calls)
+    seen.push(await client.callTool({ name: tool, arguments: args }))
   await client.close()
   return JSON.parse(JSON.stringify(seen))
 }
@@ -116,7 +142,9 @@ describe.each(servers)('server-$name', ({ name, args, calls }) => {
     const expected = await see(direct as unknown as AnyClient, calls)
 
     const v1 = new ClientV1(info)
-    await v1.connect(new HttpV1(await register(`${name}-v1`, words)) as Parameters<ClientV1['connect']>[0])
+    await v1.connect(
+      new HttpV1(await register(`${name}-v1`, words)) as Parameters<ClientV1['connect']>[0],
+    )
     expect(await see(v1 as unknown as AnyClient, calls)).toEqual(expected)
 
     const v2 = new ClientV2(info)
@@ -129,7 +157,10 @@ describe('what servers ask and tell of their own accord', () => {
   test('elicitation, sampling, progress and resource updates cross the gateway', async () => {
     const url = await register('everything-asks', [officialServer('everything'), 'stdio'])
     const client = new ClientV1(info, { capabilities: { elicitation: {}, sampling: {} } })
-    client.setRequestHandler(ElicitRequestSchema, () => ({ action: 'accept', content: { name: 'Ada', check: true } }))
+    client.setRequestHandler(ElicitRequestSchema, () => ({
+      action: 'accept',
+      content: { name: 'Ada', check: true },
+    }))
     client.setRequestHandler(CreateMessageRequestSchema, () => ({
       model: 'test',
       role: 'assistant',
@@ -143,13 +174,20 @@ describe('what servers ask and tell of their own accord', () => {
     expect(tools).toContain('trigger-elicitation-request')
     const elicited = await client.callTool({ name: 'trigger-elicitation-request', arguments: {} })
     expect(JSON.stringify(elicited)).toContain('Ada')
-    const sampled = await client.callTool({ name: 'trigger-sampling-request', arguments: { prompt: 'p', maxTokens: 10 } })
+    const sampled = await client.callTool({
+      name: 'trigger-sampling-request',
+      arguments: { prompt: 'p', maxTokens: 10 },
+    })
     expect(JSON.stringify(sampled)).toContain('sampled answer')
 
     const progress: number[] = []
-    await client.callTool({ name: 'trigger-long-running-operation', arguments: { duration: 1, steps: 4 } }, undefined, {
-      onprogress: ({ progress: at }) => void progress.push(at),
-    })
+    await client.callTool(
+      { name: 'trigger-long-running-operation', arguments: { duration: 1, steps: 4 } },
+      undefined,
+      {
+        onprogress: ({ progress: at }) => void progress.push(at),
+      },
+    )
     expect(progress).toEqual([1, 2, 3, 4])
 
     const { resources } = await client.listResources()

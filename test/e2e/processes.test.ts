@@ -32,7 +32,9 @@ function start(more: object = {}): Promise<GatewayProcess> {
             ],
           },
           missing: { command: ['/no/such/program', tag] },
-          failing: { command: [process.execPath, '-e', 'console.error("out of luck"); process.exit(3)', tag] },
+          failing: {
+            command: [process.execPath, '-e', 'console.error("out of luck"); process.exit(3)', tag],
+          },
           silent: { command: [process.execPath, '-e', 'setInterval(() => {}, 1000)', tag] },
         },
       },
@@ -40,15 +42,21 @@ function start(more: object = {}): Promise<GatewayProcess> {
   })
 }
 
-const register = (name: string, imageName: string, more: object = {}): Promise<{ status: number }> =>
+const register = (
+  name: string,
+  imageName: string,
+  more: object = {},
+): Promise<{ status: number }> =>
   gateway.api('POST', '/adapters', { name, imageName, imageVersion: '1.0.0', ...more })
-const healthy = ({ replicaStatus }: { replicaStatus: string }): boolean => replicaStatus === 'Healthy'
+const healthy = ({ replicaStatus }: { replicaStatus: string }): boolean =>
+  replicaStatus === 'Healthy'
 
 async function degraded(imageName: string, reason: string, message: RegExp): Promise<void> {
   await register('broken', imageName)
   const status = await gateway.untilStatus(
     'broken',
-    ({ conditions }) => conditions.some((condition) => condition.type === 'Ready' && condition.reason === reason),
+    ({ conditions }) =>
+      conditions.some((condition) => condition.type === 'Ready' && condition.reason === reason),
     20_000,
   )
   expect(status.conditions.find(({ type }) => type === 'Ready')?.message).toMatch(message)
@@ -67,20 +75,31 @@ async function initialize(name: string): Promise<Response> {
       jsonrpc: '2.0',
       id: 0,
       method: 'initialize',
-      params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e2e', version: '1' } },
+      params: {
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 'e2e', version: '1' },
+      },
     }),
   })
 }
 
 describe('a bridged server that never works', () => {
   test('makes its adapter degraded, with the reason, until it is mended', async () => {
-    await register('broken', 'mcp-proxy', { environmentVariables: { MCP_COMMAND: '/no/such/server' } })
+    await register('broken', 'mcp-proxy', {
+      environmentVariables: { MCP_COMMAND: '/no/such/server' },
+    })
     const status = await gateway.untilStatus('broken', ({ conditions }) =>
       conditions.some(({ message }) => message.includes('/no/such/server')),
     )
     expect(status.replicaStatus).toMatch(/^Degraded/)
-    const environmentVariables = { MCP_COMMAND: process.execPath, MCP_ARGS: `'${programs.echoStdio}'` }
-    expect((await gateway.api('PATCH', '/adapters/broken', { environmentVariables })).status).toBe(200)
+    const environmentVariables = {
+      MCP_COMMAND: process.execPath,
+      MCP_ARGS: `'${programs.echoStdio}'`,
+    }
+    expect((await gateway.api('PATCH', '/adapters/broken', { environmentVariables })).status).toBe(
+      200,
+    )
     await gateway.untilStatus('broken', healthy)
     expect((await initialize('broken')).status).toBe(200)
     await gateway.api('DELETE', '/adapters/broken')
@@ -88,9 +107,14 @@ describe('a bridged server that never works', () => {
 
   test('and one whose image is not there is 503 at once, with what is there', async () => {
     await register('imageless', 'no-such-image')
-    await gateway.untilStatus('imageless', ({ conditions }) => conditions.some(({ reason }) => reason === 'ImageNotFound'))
+    await gateway.untilStatus('imageless', ({ conditions }) =>
+      conditions.some(({ reason }) => reason === 'ImageNotFound'),
+    )
     const answer = await initialize('imageless')
-    expect([answer.status, await answer.text()]).toEqual([503, expect.stringMatching(/Known images: .*mcp-proxy/)])
+    expect([answer.status, await answer.text()]).toEqual([
+      503,
+      expect.stringMatching(/Known images: .*mcp-proxy/),
+    ])
     await gateway.api('DELETE', '/adapters/imageless')
   })
 })
@@ -126,14 +150,21 @@ describe('processes', () => {
 
   test('a stdio server that ignores SIGTERM ends with its session, and with the bridge when that is killed', async () => {
     await register('bridged', 'mcp-proxy', {
-      environmentVariables: { MCP_COMMAND: process.execPath, MCP_ARGS: `'${programs.echoStdio}' stubborn ${tag}` },
+      environmentVariables: {
+        MCP_COMMAND: process.execPath,
+        MCP_ARGS: `'${programs.echoStdio}' stubborn ${tag}`,
+      },
     })
     const session = (await initialize('bridged')).headers.get('mcp-session-id') ?? ''
     await expect.poll(() => processesWith(tag).length).toBe(2)
-    await fetch(`${gateway.origin}/adapters/bridged/mcp`, { method: 'DELETE', headers: { 'mcp-session-id': session } })
+    await fetch(`${gateway.origin}/adapters/bridged/mcp`, {
+      method: 'DELETE',
+      headers: { 'mcp-session-id': session },
+    })
     await expect.poll(() => processesWith(tag).length).toBe(1)
     const before = processesWith(tag)
-    for (const pid of processesWith(programs.bridge).filter((each) => each !== process.pid)) process.kill(pid, 'SIGKILL')
+    for (const pid of processesWith(programs.bridge).filter((each) => each !== process.pid))
+      process.kill(pid, 'SIGKILL')
     await expect.poll(() => processesWith(tag).some((pid) => before.includes(pid))).toBe(false)
     await expect.poll(async () => (await initialize('bridged')).status).toBe(200)
   })
@@ -174,8 +205,15 @@ describe('processes', () => {
     const traffic = (async () => {
       while (!over) statuses.push((await initialize('echo')).status)
     })()
-    expect((await gateway.api('PATCH', '/adapters/echo', { environmentVariables: { NEW: 'value' } })).status).toBe(200)
-    await gateway.untilStatus('echo', ({ replicaStatus, observedGeneration }) => replicaStatus === 'Healthy' && observedGeneration === 2)
+    expect(
+      (await gateway.api('PATCH', '/adapters/echo', { environmentVariables: { NEW: 'value' } }))
+        .status,
+    ).toBe(200)
+    await gateway.untilStatus(
+      'echo',
+      ({ replicaStatus, observedGeneration }) =>
+        replicaStatus === 'Healthy' && observedGeneration === 2,
+    )
     over = true
     await traffic
     await expect.poll(() => processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
@@ -192,7 +230,9 @@ describe('processes', () => {
   })
 
   test('a second gateway on the same data folder is refused', async () => {
-    await expect(GatewayProcess.start({ dataDir: gateway.dataDir })).rejects.toThrow(/Another gateway \(process \d+\) uses the data folder/)
+    await expect(GatewayProcess.start({ dataDir: gateway.dataDir })).rejects.toThrow(
+      /Another gateway \(process \d+\) uses the data folder/,
+    )
   })
 })
 
@@ -200,16 +240,25 @@ describe('logs', () => {
   test('are those of the replica, and of its previous instance after a restart', async () => {
     await register('failing', 'failing')
     await gateway.untilStatus('failing', ({ replicas }) => (replicas[0]?.restarts ?? 0) >= 2)
-    const { body, headers } = await gateway.api('GET', '/adapters/failing/logs?previous=true&tail=1')
+    const { body, headers } = await gateway.api(
+      'GET',
+      '/adapters/failing/logs?previous=true&tail=1',
+    )
     expect(headers.get('content-type')).toMatch(/^text\/plain/)
     expect(body).toBe('out of luck\n')
     expect((await gateway.api('GET', '/adapters/failing/logs?instance=7')).status).toBe(404)
-    expect((await gateway.api('GET', '/adapters/failing/logs', undefined, { 'x-dev-userid': 'other' })).status).toBe(404)
+    expect(
+      (await gateway.api('GET', '/adapters/failing/logs', undefined, { 'x-dev-userid': 'other' }))
+        .status,
+    ).toBe(404)
   })
 
   test('can be followed', async () => {
     await register('bridged', 'mcp-proxy', {
-      environmentVariables: { MCP_COMMAND: process.execPath, MCP_ARGS: `'${programs.echoStdio}' garbage ${tag}` },
+      environmentVariables: {
+        MCP_COMMAND: process.execPath,
+        MCP_ARGS: `'${programs.echoStdio}' garbage ${tag}`,
+      },
     })
     expect((await initialize('bridged')).status).toBe(200)
     const response = await fetch(`${gateway.origin}/adapters/bridged/logs?follow=true&tail=100`)

@@ -14,10 +14,17 @@ const teller = {
   ],
 }
 const newKey = (): string => randomBytes(32).toString('base64')
-const withKeys = (...keys: string[]): object => ({ runtime: { images: { teller } }, secrets: { keys } })
+const withKeys = (...keys: string[]): object => ({
+  runtime: { images: { teller } },
+  secrets: { keys },
+})
 
 /** What the server has in a variable; undefined while it does not serve. */
-async function valueOf(gateway: GatewayProcess, name: string, variable: string): Promise<string | undefined> {
+async function valueOf(
+  gateway: GatewayProcess,
+  name: string,
+  variable: string,
+): Promise<string | undefined> {
   const { status, body } = await gateway.api('POST', `/adapters/${name}/mcp`, {})
   return status === 200 ? (body as Record<string, string>)[variable] : undefined
 }
@@ -26,7 +33,10 @@ const server = (name: string): object => ({
   name,
   imageName: 'teller',
   imageVersion: '1',
-  environmentVariables: { KEY: { secretRef: { name: 'key' } }, PASSWORD: { value: 'of-its-own', secret: true } },
+  environmentVariables: {
+    KEY: { secretRef: { name: 'key' } },
+    PASSWORD: { value: 'of-its-own', secret: true },
+  },
 })
 
 describe('secrets, on a gateway that is killed', () => {
@@ -36,13 +46,18 @@ describe('secrets, on a gateway that is killed', () => {
     await gateway.api('POST', '/adapters', server('one'))
     const made: string[] = []
     for (let round = 1; round <= 3; round += 1) {
-      expect((await gateway.api('PUT', '/secrets/key', { name: 'key', value: `value-${round}` })).status).toBe(200)
+      expect(
+        (await gateway.api('PUT', '/secrets/key', { name: 'key', value: `value-${round}` })).status,
+      ).toBe(200)
       made.push(((await gateway.api('POST', '/api-keys', { name: 'k' })).body as ApiKeyCreated).key)
       await gateway.end('SIGKILL')
       await gateway.startAgain()
       await expect.poll(() => valueOf(gateway, 'one', 'KEY')).toBe(`value-${round}`)
       for (const key of made)
-        expect((await gateway.api('GET', '/api-keys', undefined, { authorization: `Bearer ${key}` })).status).toBe(200)
+        expect(
+          (await gateway.api('GET', '/api-keys', undefined, { authorization: `Bearer ${key}` }))
+            .status,
+        ).toBe(200)
     }
     expect(existsSync(join(gateway.dataDir, 'secrets.key'))).toBe(true)
     for (const text of ['value-', 'of-its-own', ...made]) expect(gateway.output).not.toContain(text)
@@ -66,18 +81,29 @@ describe('changing the keys of secrets', () => {
       return { status, text: stdout + stderr }
     }
     const [one, two] = [newKey(), newKey()]
-    expect(command(['secrets', 'rotate'], [one])).toEqual({ status: 0, text: '2 resources were sealed with the first key.\n' })
-    expect(command(['secrets', 'rotate'], [one])).toEqual({ status: 0, text: '0 resources were sealed with the first key.\n' })
+    expect(command(['secrets', 'rotate'], [one])).toEqual({
+      status: 0,
+      text: '2 resources were sealed with the first key.\n',
+    })
+    expect(command(['secrets', 'rotate'], [one])).toEqual({
+      status: 0,
+      text: '0 resources were sealed with the first key.\n',
+    })
     rmSync(join(dataDir, 'secrets.key'))
     const lost = command(['secrets', 'rotate'], [two])
-    expect(lost).toMatchObject({ status: 1, text: expect.stringMatching(/left as they are: one, key/) as string })
+    expect(lost).toMatchObject({
+      status: 1,
+      text: expect.stringMatching(/left as they are: one, key/) as string,
+    })
     const printed = command(['config', 'print'], [one, two])
     expect(printed.status).toBe(0)
     for (const key of [one, two]) expect(printed.text).not.toContain(key)
     {
       // A gateway with the wrong key starts, serves what it can, and says of the rest what is wrong.
       await using wrong = await GatewayProcess.start({ dataDir, config: withKeys(two) })
-      await wrong.untilStatus('one', ({ conditions }) => conditions.some(({ reason }) => reason === 'SecretUnreadable'))
+      await wrong.untilStatus('one', ({ conditions }) =>
+        conditions.some(({ reason }) => reason === 'SecretUnreadable'),
+      )
       await expect.poll(() => wrong.output).toContain('can not be decrypted')
     }
     {

@@ -4,7 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 let gateway: GatewayProcess
 
 beforeAll(async () => {
-  gateway = await GatewayProcess.start({ config: { runtime: { images: { echo: { command: [process.execPath, programs.echoHttp] } } } } })
+  gateway = await GatewayProcess.start({
+    config: { runtime: { images: { echo: { command: [process.execPath, programs.echoHttp] } } } },
+  })
   await gateway.api('POST', '/adapters', {
     name: 'echo',
     imageName: 'echo',
@@ -28,24 +30,31 @@ async function post(
   message: unknown,
   options: { headers?: Record<string, string>; query?: string; adapter?: string } = {},
 ): Promise<Response> {
-  return fetch(`${gateway.origin}/adapters/${options.adapter ?? 'echo'}/mcp${options.query ?? ''}`, {
-    method: 'POST',
-    headers: {
-      'content-type': 'application/json',
-      accept: 'application/json, text/event-stream',
-      ...(session === undefined ? {} : { 'mcp-session-id': session }),
-      ...options.headers,
+  return fetch(
+    `${gateway.origin}/adapters/${options.adapter ?? 'echo'}/mcp${options.query ?? ''}`,
+    {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+        ...(session === undefined ? {} : { 'mcp-session-id': session }),
+        ...options.headers,
+      },
+      body: typeof message === 'string' ? message : JSON.stringify(message),
+      redirect: 'manual',
     },
-    body: typeof message === 'string' ? message : JSON.stringify(message),
-    redirect: 'manual',
-  })
+  )
 }
 
 const initialize = {
   jsonrpc: '2.0',
   id: 0,
   method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'e2e', version: '1' } },
+  params: {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 'e2e', version: '1' },
+  },
 }
 const call = (name: string, args: unknown = {}): unknown => ({
   jsonrpc: '2.0',
@@ -61,10 +70,14 @@ async function open(headers: Record<string, string> = {}): Promise<string> {
   return response.headers.get('mcp-session-id') ?? ''
 }
 
-async function where(session: string | undefined, options: Parameters<typeof post>[2] = {}): Promise<Told> {
+async function where(
+  session: string | undefined,
+  options: Parameters<typeof post>[2] = {},
+): Promise<Told> {
   const response = await post(session, call('where'), options)
   expect(response.status).toBe(200)
-  return ((await response.json()) as { result: { structuredContent: Told } }).result.structuredContent
+  return ((await response.json()) as { result: { structuredContent: Told } }).result
+    .structuredContent
 }
 
 describe('sessions', () => {
@@ -72,7 +85,8 @@ describe('sessions', () => {
     const sessions = await Promise.all(Array.from({ length: 200 }, () => open()))
     const first = await Promise.all(sessions.map((session) => where(session)))
     for (const { replica, session } of first) expect(session.startsWith(`${replica}_`)).toBe(true)
-    const share = (replica: string): number => first.filter((told) => told.replica === replica).length
+    const share = (replica: string): number =>
+      first.filter((told) => told.replica === replica).length
     for (const replica of ['echo-0', 'echo-1', 'echo-2']) expect(share(replica)).toBeGreaterThan(40)
 
     expect(await gateway.end('SIGTERM')).toBe(0)
@@ -108,7 +122,8 @@ describe('sessions', () => {
       'x-custom': 'kept',
       'mcp-param-x': 'kept',
     })
-    for (const name of ['authorization', 'cookie', 'x-dev-userid', 'x-forwarded-for', 'origin']) expect(headers).not.toHaveProperty(name)
+    for (const name of ['authorization', 'cookie', 'x-dev-userid', 'x-forwarded-for', 'origin'])
+      expect(headers).not.toHaveProperty(name)
     expect(headers['forwarded']).toMatch(/^for=127\.0\.0\.1;proto=http;host="127\.0\.0\.1:\d+"$/)
     expect(url).toBe('/mcp?a=1&b=2')
   })
@@ -125,11 +140,16 @@ describe('sessions', () => {
       post('nonsense', call('where')),
       post(`${session}x`, call('where')),
       post('"; DROP TABLE', call('where')),
-      post(session, call('where'), { headers: { 'x-dev-userid': 'mallory', 'x-dev-roles': 'mcp.admin' } }),
+      post(session, call('where'), {
+        headers: { 'x-dev-userid': 'mallory', 'x-dev-roles': 'mcp.admin' },
+      }),
     ])
     for (const answer of answers) {
       expect(answer.status).toBe(404)
-      expect(await answer.json()).toMatchObject({ jsonrpc: '2.0', error: { code: -32001, data: { code: 'session_not_found' } } })
+      expect(await answer.json()).toMatchObject({
+        jsonrpc: '2.0',
+        error: { code: -32001, data: { code: 'session_not_found' } },
+      })
     }
   })
 
@@ -137,7 +157,9 @@ describe('sessions', () => {
     const hidden = await post(undefined, initialize, { headers: { 'x-dev-userid': 'stranger' } })
     const missing = await post(undefined, initialize, { adapter: 'nothing' })
     expect([hidden.status, missing.status]).toEqual([404, 404])
-    const [a, b] = (await Promise.all([hidden.json(), missing.json()])) as { error: { data: { requestId?: string } } }[]
+    const [a, b] = (await Promise.all([hidden.json(), missing.json()])) as {
+      error: { data: { requestId?: string } }
+    }[]
     delete a?.error.data.requestId
     delete b?.error.data.requestId
     expect(a).toEqual(b)
@@ -153,15 +175,22 @@ describe('sessions', () => {
   test('a server that breaks off is 502, and says that the request may have run', async () => {
     const answer = await post(await open(), call('break'))
     expect(answer.status).toBe(502)
-    expect(await answer.json()).toMatchObject({ error: { data: { code: 'upstream_failed', retryable: false } } })
+    expect(await answer.json()).toMatchObject({
+      error: { data: { code: 'upstream_failed', retryable: false } },
+    })
   })
 
   test('scaling in ends the sessions of the replicas that go, and no others', async () => {
     const sessions = await Promise.all(Array.from({ length: 30 }, () => open()))
     const told = await Promise.all(sessions.map((session) => where(session)))
     await gateway.api('PATCH', '/adapters/echo', { replicaCount: 2 })
-    await gateway.untilStatus('echo', ({ replicaStatus, replicas }) => replicaStatus === 'Healthy' && replicas.length === 2)
-    const statuses = await Promise.all(sessions.map(async (session) => (await post(session, call('where'))).status))
+    await gateway.untilStatus(
+      'echo',
+      ({ replicaStatus, replicas }) => replicaStatus === 'Healthy' && replicas.length === 2,
+    )
+    const statuses = await Promise.all(
+      sessions.map(async (session) => (await post(session, call('where'))).status),
+    )
     expect(statuses).toEqual(told.map(({ replica }) => (replica === 'echo-2' ? 404 : 200)))
   })
 

@@ -1,5 +1,8 @@
 import { GatewayProcess, IdentityProvider, type Shape } from '@mcp-gateway/testkit'
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client'
+import {
+  Client as ClientV2,
+  StreamableHTTPClientTransport as HttpV2,
+} from '@modelcontextprotocol/client'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -13,12 +16,22 @@ const accounts = { alice: { roles: ['mcp.engineer', 'mcp.reader'] }, bob: {} }
 const application = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
 
 /** How the provider and the gateway know of each other. */
-const shapes: Readonly<Record<Shape, { readonly audience?: string; readonly issuer: (provider: IdentityProvider) => object }>> = {
+const shapes: Readonly<
+  Record<
+    Shape,
+    { readonly audience?: string; readonly issuer: (provider: IdentityProvider) => object }
+  >
+> = {
   // Resource indicators (RFC 8707): a token is for the one endpoint that was asked for.
   generic: { issuer: ({ issuer }) => ({ preset: 'generic', issuer, requiredScopes: ['access'] }) },
   keycloak: {
     audience: 'mcp-gateway',
-    issuer: ({ issuer }) => ({ preset: 'keycloak', issuer, audiences: ['mcp-gateway'], requiredScopes: ['access'] }),
+    issuer: ({ issuer }) => ({
+      preset: 'keycloak',
+      issuer,
+      audiences: ['mcp-gateway'],
+      requiredScopes: ['access'],
+    }),
   },
   entra: {
     audience: application,
@@ -72,7 +85,11 @@ interface Connected {
 
 interface Speaker {
   readonly name: string
-  readonly connect: (url: URL, person: Person, signIn: (authorization: URL) => Promise<URL>) => Promise<Connected>
+  readonly connect: (
+    url: URL,
+    person: Person,
+    signIn: (authorization: URL) => Promise<URL>,
+  ) => Promise<Connected>
 }
 
 /** Connects; when the client is sent to sign in, does so and connects again. */
@@ -121,7 +138,8 @@ const speakers: readonly Speaker[] = [
           await client.connect(transport as Parameters<ClientV1['connect']>[0])
           return {
             tools: async () => (await client.listTools()).tools.map(({ name }) => name),
-            add: async (a, b) => (await client.callTool({ name: 'add', arguments: { a, b } })).content,
+            add: async (a, b) =>
+              (await client.callTool({ name: 'add', arguments: { a, b } })).content,
             close: () => client.close(),
           }
         },
@@ -139,7 +157,8 @@ const speakers: readonly Speaker[] = [
           await client.connect(transport)
           return {
             tools: async () => (await client.listTools()).tools.map(({ name }) => name),
-            add: async (a, b) => (await client.callTool({ name: 'add', arguments: { a, b } })).content,
+            add: async (a, b) =>
+              (await client.callTool({ name: 'add', arguments: { a, b } })).content,
             close: () => client.close(),
           }
         },
@@ -152,13 +171,27 @@ describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (
   let provider: IdentityProvider
   let gateway: GatewayProcess
   beforeAll(async () => {
-    provider = await IdentityProvider.start({ shape, accounts, ...(audience === undefined ? {} : { audience }) })
-    gateway = await GatewayProcess.start({ config: { identity: { mode: 'oidc', issuers: [issuer(provider)] } } })
-    const token = await provider.token('alice', audience === undefined ? { aud: gateway.origin } : {})
+    provider = await IdentityProvider.start({
+      shape,
+      accounts,
+      ...(audience === undefined ? {} : { audience }),
+    })
+    gateway = await GatewayProcess.start({
+      config: { identity: { mode: 'oidc', issuers: [issuer(provider)] } },
+    })
+    const token = await provider.token(
+      'alice',
+      audience === undefined ? { aud: gateway.origin } : {},
+    )
     const created = await gateway.api(
       'POST',
       '/adapters',
-      { name: 'sums', imageName: 'mcp-example', imageVersion: '1.0.0', requiredRoles: ['mcp.reader'] },
+      {
+        name: 'sums',
+        imageName: 'mcp-example',
+        imageVersion: '1.0.0',
+        requiredRoles: ['mcp.reader'],
+      },
       { authorization: `Bearer ${token}` },
     )
     expect(created.status).toBe(201)
@@ -169,7 +202,8 @@ describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (
   })
 
   const endpoint = (path: string) => new URL(path, gateway.origin)
-  const signIn = (account: string) => (authorization: URL) => provider.signIn(authorization, account)
+  const signIn = (account: string) => (authorization: URL) =>
+    provider.signIn(authorization, account)
   const sum = [{ type: 'text', text: '42' }]
 
   test.each(speakers)('$name signs in by itself and calls a tool', async ({ connect }) => {
@@ -200,7 +234,11 @@ describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (
     '$name with a token that was granted too little is told what to ask for, and comes back with it',
     async ({ connect }) => {
       const url = endpoint('/adapters/sums/mcp')
-      const little = await provider.token('alice', { scope: 'openid', scp: 'openid', ...(audience === undefined ? { aud: url.href } : {}) })
+      const little = await provider.token('alice', {
+        scope: 'openid',
+        scp: 'openid',
+        ...(audience === undefined ? { aud: url.href } : {}),
+      })
       const person = new Person()
       person.saveTokens({ access_token: little, token_type: 'Bearer' })
       const asked: string[] = []
@@ -215,9 +253,14 @@ describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (
     },
   )
 
-  test.each(speakers)('$name of somebody without the role finds nothing there', async ({ connect }) => {
-    await expect(connect(endpoint('/adapters/sums/mcp'), new Person(), signIn('bob'))).rejects.toThrow(/not found|did not offer/i)
-  })
+  test.each(speakers)(
+    '$name of somebody without the role finds nothing there',
+    async ({ connect }) => {
+      await expect(
+        connect(endpoint('/adapters/sums/mcp'), new Person(), signIn('bob')),
+      ).rejects.toThrow(/not found|did not offer/i)
+    },
+  )
 
   test('nothing of a token is in what the gateway writes', () => {
     expect(gateway.output).not.toMatch(/eyJ/)

@@ -33,25 +33,43 @@ let plane: ToolPlane
 async function start(): Promise<void> {
   plane = await ToolPlane.start()
   await register('greet')
-  await vi.waitFor(async () => expect(await everywhere()).toEqual(Array(4).fill(['greet'])), { timeout: 30_000 })
+  await vi.waitFor(async () => expect(await everywhere()).toEqual(Array(4).fill(['greet'])), {
+    timeout: 30_000,
+  })
 }
 const end = (): Promise<void> => plane[Symbol.asyncDispose]()
 
 async function register(name: string, more: object = {}): Promise<void> {
-  const { status, body } = await plane.api('POST', '/tools', { name, endpoint, toolDefinition: { tool: { name } }, ...more })
+  const { status, body } = await plane.api('POST', '/tools', {
+    name,
+    endpoint,
+    toolDefinition: { tool: { name } },
+    ...more,
+  })
   expect({ status, body }).toMatchObject({ status: 201 })
 }
 
 interface Answer {
   readonly status: number
   readonly session: string | null
-  readonly message: { readonly result?: Readonly<Record<string, unknown>>; readonly error?: { readonly data?: { readonly code?: string } } }
+  readonly message: {
+    readonly result?: Readonly<Record<string, unknown>>
+    readonly error?: { readonly data?: { readonly code?: string } }
+  }
 }
 
-async function post(body: object, headers: Readonly<Record<string, string>> = {}, origin = plane.origin): Promise<Answer> {
+async function post(
+  body: object,
+  headers: Readonly<Record<string, string>> = {},
+  origin = plane.origin,
+): Promise<Answer> {
   const response = await fetch(`${origin}/mcp`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      ...headers,
+    },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }),
   })
   const text = await response.text()
@@ -64,23 +82,35 @@ async function post(body: object, headers: Readonly<Record<string, string>> = {}
 
 /** A request of 2026-07-28. */
 function modern(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<Answer> {
-  const _meta = { 'io.modelcontextprotocol/protocolVersion': '2026-07-28', 'io.modelcontextprotocol/clientCapabilities': {} }
+  const _meta = {
+    'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+    'io.modelcontextprotocol/clientCapabilities': {},
+  }
   const { name } = params
   return post(
     { method, params: { ...params, _meta } },
-    { 'mcp-protocol-version': '2026-07-28', 'mcp-method': method, ...(typeof name === 'string' ? { 'mcp-name': name } : {}) },
+    {
+      'mcp-protocol-version': '2026-07-28',
+      'mcp-method': method,
+      ...(typeof name === 'string' ? { 'mcp-name': name } : {}),
+    },
   )
 }
 
 async function open(): Promise<string> {
   const { session } = await post({
     method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } },
+    params: {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'test', version: '1' },
+    },
   })
   return session ?? ''
 }
 
-const list = (session: string): Promise<Answer> => post({ method: 'tools/list' }, { 'mcp-session-id': session })
+const list = (session: string): Promise<Answer> =>
+  post({ method: 'tools/list' }, { 'mcp-session-id': session })
 
 async function names(): Promise<unknown> {
   const { message } = await modern('tools/list')
@@ -100,12 +130,15 @@ describe('tool gateways', () => {
   test('hold each session where it was opened, whichever gateway its requests reach', async () => {
     const sessions = await all(8, open)
     for (let round = 0; round < 3; round += 1)
-      expect((await Promise.all(sessions.map(list))).map(({ status }) => status)).toEqual(Array(8).fill(200))
+      expect((await Promise.all(sessions.map(list))).map(({ status }) => status)).toEqual(
+        Array(8).fill(200),
+      )
   })
 
   test('take nothing that no gateway has signed', async () => {
     const [one] = plane.toolGateways
-    const direct = (headers: Record<string, string> = {}): Promise<Answer> => post({ method: 'ping' }, headers, one?.origin)
+    const direct = (headers: Record<string, string> = {}): Promise<Answer> =>
+      post({ method: 'ping' }, headers, one?.origin)
     expect(await direct({ 'x-dev-userid': 'admin' })).toMatchObject({
       status: 401,
       message: { error: { data: { code: 'unauthenticated' } } },
@@ -115,7 +148,10 @@ describe('tool gateways', () => {
   })
 
   test('sign who calls as their gateway does, and have the credential of the tool', async () => {
-    await register('proven', { callerIdentity: 'signed', credential: { header: 'X-Key', value: 'of-the-tool' } })
+    await register('proven', {
+      callerIdentity: 'signed',
+      credential: { header: 'X-Key', value: 'of-the-tool' },
+    })
     let told: { proof?: string; key?: string } = {}
     await expect
       .poll(async () => {
@@ -127,18 +163,23 @@ describe('tool gateways', () => {
     const issuer = decodeJwt(told.proof ?? '').iss ?? ''
     expect(plane.gateways.map(({ origin }) => origin)).toContain(issuer)
     const keys = createRemoteJWKSet(new URL('/.well-known/jwks.json', issuer))
-    const { payload } = await jwtVerify(told.proof ?? '', keys, { issuer, audience: `${issuer}/tools/proven` })
+    const { payload } = await jwtVerify(told.proof ?? '', keys, {
+      issuer,
+      audience: `${issuer}/tools/proven`,
+    })
     expect(payload.sub).toBe('dev')
   })
 
   test('have a credential that refers to a secret, as it is now', async () => {
     const key = async (): Promise<unknown> =>
       (
-        (await modern('tools/call', { name: 'keyed', arguments: {} })).message.result?.['structuredContent'] as
-          | { key?: unknown }
-          | undefined
+        (await modern('tools/call', { name: 'keyed', arguments: {} })).message.result?.[
+          'structuredContent'
+        ] as { key?: unknown } | undefined
       )?.key
-    expect((await plane.api('POST', '/secrets', { name: 'tool-key', value: 'one' })).status).toBe(201)
+    expect((await plane.api('POST', '/secrets', { name: 'tool-key', value: 'one' })).status).toBe(
+      201,
+    )
     await register('keyed', { credential: { header: 'X-Key', secretRef: { name: 'tool-key' } } })
     await expect.poll(async () => [await key(), await key()]).toEqual(['one', 'one'])
     expect((await plane.api('PATCH', '/secrets/tool-key', { value: 'two' })).status).toBe(200)
@@ -148,7 +189,10 @@ describe('tool gateways', () => {
   test('are alone told which tools there are', async () => {
     const [gateway] = plane.gateways
     expect((await fetch(`${gateway?.origin}/internal/tools`)).status).toBe(404)
-    expect((await fetch(`${gateway?.origin}/internal/tools`, { headers: { 'x-mcpgw-hop': 'a.b.c.d' } })).status).toBe(401)
+    expect(
+      (await fetch(`${gateway?.origin}/internal/tools`, { headers: { 'x-mcpgw-hop': 'a.b.c.d' } }))
+        .status,
+    ).toBe(401)
   })
 })
 
@@ -163,9 +207,13 @@ describe('tool gateways, each time others,', () => {
     const after = (await Promise.all(sessions.map(list))).map(({ status }) => status)
     expect(new Set(after)).toEqual(new Set([200, 404]))
     const calls = await all(20, () => modern('tools/call', { name: 'greet', arguments: {} }))
-    expect(calls.filter(({ message }) => message.result?.['structuredContent'] === undefined)).toEqual([])
+    expect(
+      calls.filter(({ message }) => message.result?.['structuredContent'] === undefined),
+    ).toEqual([])
     await one?.startAgain()
-    expect((await Promise.all((await all(4, open)).map(list))).map(({ status }) => status)).toEqual([200, 200, 200, 200])
+    expect((await Promise.all((await all(4, open)).map(list))).map(({ status }) => status)).toEqual(
+      [200, 200, 200, 200],
+    )
   })
 
   test('tell that a call may have run when the one that ran it is killed, and never run it twice', async () => {
@@ -184,12 +232,17 @@ describe('tool gateways, each time others,', () => {
     expect(calls).toBe(4)
     const failed = answers.filter(({ message }) => message.error?.data?.code === 'upstream_failed')
     expect(failed.length).toBeGreaterThan(0)
-    expect(answers.filter(({ message }) => message.result !== undefined)).toHaveLength(4 - failed.length)
+    expect(answers.filter(({ message }) => message.result !== undefined)).toHaveLength(
+      4 - failed.length,
+    )
   })
 
   test('that are all gone leave a clear error, and are used again when they are back', async () => {
     for (const each of plane.toolGateways) await each.end('SIGKILL')
-    expect(await modern('tools/list')).toMatchObject({ status: 503, message: { error: { data: { code: 'no_ready_replica' } } } })
+    expect(await modern('tools/list')).toMatchObject({
+      status: 503,
+      message: { error: { data: { code: 'no_ready_replica' } } },
+    })
     await plane.toolGateways[1]?.startAgain()
     await expect.poll(names).toEqual(['greet'])
   })
@@ -200,11 +253,22 @@ describe('tool gateways, each time others,', () => {
     const { status } = await post({ method: 'ping' }, {}, second?.origin)
     expect(status).toBe(400)
     const session = await post(
-      { method: 'initialize', params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } } },
+      {
+        method: 'initialize',
+        params: {
+          protocolVersion: '2025-11-25',
+          capabilities: {},
+          clientInfo: { name: 't', version: '1' },
+        },
+      },
       {},
       second?.origin,
     )
-    const listed = await post({ method: 'tools/list' }, { 'mcp-session-id': session.session ?? '' }, second?.origin)
+    const listed = await post(
+      { method: 'tools/list' },
+      { 'mcp-session-id': session.session ?? '' },
+      second?.origin,
+    )
     expect(listed.message.result?.['tools']).toMatchObject([{ name: 'greet' }])
     await first?.startAgain()
     await register('later')
@@ -232,7 +296,9 @@ describe('a tool gateway', () => {
   })
 
   test('is not used by a gateway without a key', async () => {
-    const start = GatewayProcess.start({ config: { tools: { gateways: { one: 'http://127.0.0.1:9' } } } })
+    const start = GatewayProcess.start({
+      config: { tools: { gateways: { one: 'http://127.0.0.1:9' } } },
+    })
     await expect(start).rejects.toThrow(/sessions\.keys: must have the key/)
   })
 })

@@ -2,7 +2,10 @@ import { existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { GatewayProcess, officialServer } from '@mcp-gateway/testkit'
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client'
+import {
+  Client as ClientV2,
+  StreamableHTTPClientTransport as HttpV2,
+} from '@modelcontextprotocol/client'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -18,7 +21,10 @@ beforeAll(async () => {
     name: 'files',
     imageName: 'mcp-proxy',
     imageVersion: '1.0.0',
-    environmentVariables: { MCP_COMMAND: process.execPath, MCP_ARGS: `'${officialServer('filesystem')}' '${folder}'` },
+    environmentVariables: {
+      MCP_COMMAND: process.execPath,
+      MCP_ARGS: `'${officialServer('filesystem')}' '${folder}'`,
+    },
     toolRules: [
       { effect: 'deny', tools: 'read_media_file' },
       { effect: 'allow', tools: '*', annotations: { readOnlyHint: true } },
@@ -33,7 +39,12 @@ afterAll(async () => {
 })
 
 interface AnyClient {
-  listTools(): Promise<{ readonly tools: readonly { readonly name: string; readonly annotations?: { readonly readOnlyHint?: boolean } }[] }>
+  listTools(): Promise<{
+    readonly tools: readonly {
+      readonly name: string
+      readonly annotations?: { readonly readOnlyHint?: boolean }
+    }[]
+  }>
   callTool(params: { name: string; arguments: Record<string, unknown> }): Promise<unknown>
   close(): Promise<void>
 }
@@ -58,21 +69,34 @@ const clients: Readonly<Record<string, () => Promise<AnyClient>>> = {
 }
 
 describe('a server of files whose rules let read alone', () => {
-  test.each(Object.keys(clients))('lets the official client of %s read, and neither see nor do anything else', async (which) => {
-    const client = await (clients[which] as () => Promise<AnyClient>)()
-    const { tools } = await client.listTools()
-    const names = tools.map(({ name }) => name)
-    expect(names).toContain('read_text_file')
-    expect(tools.filter(({ name, annotations }) => annotations?.readOnlyHint !== true || name === 'read_media_file')).toEqual([])
-    const read = await client.callTool({ name: 'read_text_file', arguments: { path: join(folder, 'hello.txt') } })
-    expect(JSON.stringify(read)).toContain('hello from a file')
-    const path = join(folder, 'written.txt')
-    for (const name of ['write_file', 'WRITE_FILE', 'read_media_file', 'no_such_tool'])
-      await expect(client.callTool({ name, arguments: { path, content: 'x' } })).rejects.toMatchObject({
-        code: -32602,
-        message: expect.stringContaining(`Unknown tool: ${name}`),
+  test.each(Object.keys(clients))(
+    'lets the official client of %s read, and neither see nor do anything else',
+    async (which) => {
+      const client = await (clients[which] as () => Promise<AnyClient>)()
+      const { tools } = await client.listTools()
+      const names = tools.map(({ name }) => name)
+      expect(names).toContain('read_text_file')
+      expect(
+        tools.filter(
+          ({ name, annotations }) =>
+            annotations?.readOnlyHint !== true || name === 'read_media_file',
+        ),
+      ).toEqual([])
+      const read = await client.callTool({
+        name: 'read_text_file',
+        arguments: { path: join(folder, 'hello.txt') },
       })
-    expect(existsSync(path)).toBe(false)
-    await client.close()
-  })
+      expect(JSON.stringify(read)).toContain('hello from a file')
+      const path = join(folder, 'written.txt')
+      for (const name of ['write_file', 'WRITE_FILE', 'read_media_file', 'no_such_tool'])
+        await expect(
+          client.callTool({ name, arguments: { path, content: 'x' } }),
+        ).rejects.toMatchObject({
+          code: -32602,
+          message: expect.stringContaining(`Unknown tool: ${name}`),
+        })
+      expect(existsSync(path)).toBe(false)
+      await client.close()
+    },
+  )
 })

@@ -2,7 +2,10 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { ToolResource } from '@mcp-gateway/contract'
 import { bestOfThree, GatewayProcess, ToolPlane } from '@mcp-gateway/testkit'
-import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from '@modelcontextprotocol/client'
+import {
+  Client as ClientV2,
+  StreamableHTTPClientTransport as HttpV2,
+} from '@modelcontextprotocol/client'
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js'
@@ -22,7 +25,9 @@ const weather = {
       type: 'http',
       inputSchema: {
         type: 'object',
-        properties: { location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' } },
+        properties: {
+          location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' },
+        },
         required: ['location'],
       },
     },
@@ -37,7 +42,11 @@ beforeAll(async () => {
   service = createServer((request, response) => {
     request.resume().on('end', () => {
       response.writeHead(200, { 'content-type': 'application/x-ndjson' })
-      response.end('{"progress":1,"total":2}\n{"progress":2,"total":2}\n{"caller":"' + String(request.headers['x-mcp-userid']) + '"}\n')
+      response.end(
+        '{"progress":1,"total":2}\n{"progress":2,"total":2}\n{"caller":"' +
+          String(request.headers['x-mcp-userid']) +
+          '"}\n',
+      )
     })
   })
   await new Promise<void>((resolve) => service.listen(0, '127.0.0.1', resolve))
@@ -50,12 +59,20 @@ const arrangements = [
   ['two tool gateways behind two gateways, which take turns', () => ToolPlane.start()],
 ] as const
 
-const byEndpoint = (name: string, more: object = {}): object => ({ name, endpoint, toolDefinition: { tool: { name } }, ...more })
+const byEndpoint = (name: string, more: object = {}): object => ({
+  name,
+  endpoint,
+  toolDefinition: { tool: { name } },
+  ...more,
+})
 
 /** What a test needs of a client, whichever SDK it is of. */
 interface Connected {
   names(): Promise<string[]>
-  call(name: string, args: Record<string, unknown>): Promise<{ result: Record<string, unknown>; progress: number[] }>
+  call(
+    name: string,
+    args: Record<string, unknown>,
+  ): Promise<{ result: Record<string, unknown>; progress: number[] }>
   /** How often it was told that the list has changed. */
   changes(): number
   close(): Promise<void>
@@ -65,7 +82,11 @@ async function legacy(headers: Record<string, string> = {}): Promise<Connected> 
   const client = new ClientV1({ name: 'legacy', version: '1.0.0' })
   let changes = 0
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => void (changes += 1))
-  await client.connect(new HttpV1(new URL(`${gateway.origin}/mcp`), { requestInit: { headers } }) as Parameters<ClientV1['connect']>[0])
+  await client.connect(
+    new HttpV1(new URL(`${gateway.origin}/mcp`), { requestInit: { headers } }) as Parameters<
+      ClientV1['connect']
+    >[0],
+  )
   return {
     names: async () => (await client.listTools()).tools.map(({ name }) => name),
     async call(name, args) {
@@ -94,7 +115,10 @@ async function modern(headers: Record<string, string> = {}): Promise<Connected> 
     names: async () => (await client.listTools()).tools.map(({ name }) => name),
     async call(name, args) {
       const progress: number[] = []
-      const result = await client.callTool({ name, arguments: args }, { onprogress: (each) => void progress.push(each.progress) })
+      const result = await client.callTool(
+        { name, arguments: args },
+        { onprogress: (each) => void progress.push(each.progress) },
+      )
       return { result, progress }
     },
     changes: () => changes,
@@ -119,7 +143,10 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
       const client = await connect()
       expect(await client.names()).toContain('weather')
       const { result } = await client.call('weather', { location: 'San Francisco, CA' })
-      expect(result['structuredContent']).toMatchObject({ location: 'San Francisco, CA', temperature: expect.any(Number) as unknown })
+      expect(result['structuredContent']).toMatchObject({
+        location: 'San Francisco, CA',
+        temperature: expect.any(Number) as unknown,
+      })
       const wrong = await client.call('weather', { place: 'x' })
       expect(wrong.result).toMatchObject({
         isError: true,
@@ -131,7 +158,10 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
     test('sees a tool that is registered while it is connected, calls it, and sees it go', async () => {
       const client = await connect()
       /** In milliseconds, until the client hears that the list has changed. */
-      const heard = async (change: () => Promise<{ status: number }>, status: number): Promise<number> => {
+      const heard = async (
+        change: () => Promise<{ status: number }>,
+        status: number,
+      ): Promise<number> => {
         const before = client.changes()
         expect((await change()).status).toBe(status)
         const from = performance.now()
@@ -156,7 +186,9 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
 
     test('never sees nor calls what it may not use', async () => {
       const name = `hidden-${own}`
-      await gateway.api('POST', '/tools', byEndpoint(name, { requiredRoles: ['chef'] }), { 'x-dev-userid': 'alice' })
+      await gateway.api('POST', '/tools', byEndpoint(name, { requiredRoles: ['chef'] }), {
+        'x-dev-userid': 'alice',
+      })
       const bob = await connect({ 'x-dev-userid': 'bob' })
       expect(await bob.names()).not.toContain(name)
       await expect(bob.call(name, {})).rejects.toThrow(/Unknown tool/)
@@ -171,9 +203,14 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
   describe('the weather tool of the process runtime', () => {
     test('has a status and logs, rolls when it changes, and is called all the while', async () => {
       await expect
-        .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-          timeout: 30_000,
-        })
+        .poll(
+          async () =>
+            ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string })
+              .replicaStatus,
+          {
+            timeout: 30_000,
+          },
+        )
         .toBe('Healthy')
       expect(String((await gateway.api('GET', '/tools/weather/logs')).body)).toContain('listens')
       const client = await modern()
@@ -185,21 +222,34 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
           if (result['isError'] === true) failures.push(result['content'])
         }
       })()
-      const { body } = await gateway.api('PATCH', '/tools/weather', { imageVersion: '2.0.0', replicaCount: 2 })
+      const { body } = await gateway.api('PATCH', '/tools/weather', {
+        imageVersion: '2.0.0',
+        replicaCount: 2,
+      })
       expect((body as ToolResource).replicaCount).toBe(2)
       await expect
-        .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-          timeout: 30_000,
-        })
+        .poll(
+          async () =>
+            ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string })
+              .replicaStatus,
+          {
+            timeout: 30_000,
+          },
+        )
         .toBe('Healthy')
       going = false
       await calls
       expect(failures).toEqual([])
       await gateway.api('PATCH', '/tools/weather', { replicaCount: 0 })
       await expect
-        .poll(async () => ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string }).replicaStatus, {
-          timeout: 30_000,
-        })
+        .poll(
+          async () =>
+            ((await gateway.api('GET', '/tools/weather/status')).body as { replicaStatus: string })
+              .replicaStatus,
+          {
+            timeout: 30_000,
+          },
+        )
         .toBe('Stopped')
       expect((await client.call('weather', { location: 'x' })).result).toMatchObject({
         isError: true,

@@ -18,7 +18,8 @@ beforeAll(async () => {
   // For so long the gateway may be behind what the cluster does, however slow the machine is.
   const { kubernetes } = namespace.options({ pod: { drainSeconds: 3 } }).settings
   gateway = await GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
-  for (const name of ['steady', 'single']) await create({ name, replicaCount: name === 'steady' ? 2 : 1 })
+  for (const name of ['steady', 'single'])
+    await create({ name, replicaCount: name === 'steady' ? 2 : 1 })
   await create({ name: 'echo', imageName: 'echo' })
   for (const name of ['steady', 'single', 'echo']) await healthy(name)
 })
@@ -28,15 +29,30 @@ afterAll(async () => {
 })
 
 const endpoint = (name: string): string => `${gateway.origin}/adapters/${name}/mcp`
-const create = async (body: { readonly name: string; readonly [member: string]: unknown }): Promise<void> => {
-  const { status } = await gateway.api('POST', '/adapters', { imageName: 'mcp-example', imageVersion: '1.0.0', ...body })
+const create = async (body: {
+  readonly name: string
+  readonly [member: string]: unknown
+}): Promise<void> => {
+  const { status } = await gateway.api('POST', '/adapters', {
+    imageName: 'mcp-example',
+    imageVersion: '1.0.0',
+    ...body,
+  })
   expect(status).toBe(201)
 }
-const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
+const healthy = (name: string) =>
+  gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
 const untilSaid = (name: string, said: RegExp) =>
-  gateway.untilStatus(name, ({ conditions }) => conditions.some(({ status, message }) => status === 'False' && said.test(message)), 120_000)
-const pod = (name: string): Promise<Pod | undefined> => namespace.get<Pod>('/api/v1', `pods/${name}`)
-const statefulSet = (name: string): Promise<StatefulSet | undefined> => namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
+  gateway.untilStatus(
+    name,
+    ({ conditions }) =>
+      conditions.some(({ status, message }) => status === 'False' && said.test(message)),
+    120_000,
+  )
+const pod = (name: string): Promise<Pod | undefined> =>
+  namespace.get<Pod>('/api/v1', `pods/${name}`)
+const statefulSet = (name: string): Promise<StatefulSet | undefined> =>
+  namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
 /** A session on a replica. */
 async function sessionOn(adapter: string, replica: string): Promise<McpSession> {
   for (;;) {
@@ -48,7 +64,9 @@ async function sessionOn(adapter: string, replica: string): Promise<McpSession> 
 const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
   namespace.eventually(async () => {
     const now = await pod(name)
-    const ready = now?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+    const ready =
+      now?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') ===
+      true
     return ready && now?.metadata?.uid !== before?.metadata?.uid ? now : undefined
   })
 
@@ -71,7 +89,10 @@ describe('a pod that is deleted', () => {
   })
 
   test('ends its streams so that clients see it, and calls under way are told that they may have run', async () => {
-    const [listening, calling] = [await McpSession.open(endpoint('single')), await McpSession.open(endpoint('echo'))]
+    const [listening, calling] = [
+      await McpSession.open(endpoint('single')),
+      await McpSession.open(endpoint('echo')),
+    ]
     const stream = await listening.listen()
     const ended = timed(() => stream.text().catch((error: unknown) => error))
     const answer = timed(() => calling.call('never').catch((error: Error) => error.message))
@@ -85,7 +106,11 @@ describe('a pod that is deleted', () => {
       await expect(listening.call('where_am_i')).rejects.toThrow('404')
       await (await McpSession.open(endpoint('single'))).call('where_am_i')
     })
-    figures('pod deleted mid-stream', { msUntilStreamEnds: streamMs, msUntilCallFails: callMs, msUntilNewSession: againMs })
+    figures('pod deleted mid-stream', {
+      msUntilStreamEnds: streamMs,
+      msUntilCallFails: callMs,
+      msUntilNewSession: againMs,
+    })
   })
 })
 
@@ -96,14 +121,20 @@ describe('what somebody does by hand', () => {
     const before = await pod('steady-0')
     const [editedMs] = await timed(async () => {
       await namespace.patch('/apis/apps/v1', 'statefulsets/steady', { spec: { replicas: 4 } })
-      await namespace.eventually(async () => ((await statefulSet('steady'))?.spec?.replicas === 2 ? true : undefined))
+      await namespace.eventually(async () =>
+        (await statefulSet('steady'))?.spec?.replicas === 2 ? true : undefined,
+      )
     })
     const uid = (await statefulSet('steady'))?.metadata?.uid
     const [orphanedMs] = await timed(async () => {
-      await namespace.delete('/apis/apps/v1', 'statefulsets/steady', { propagationPolicy: 'Orphan' })
+      await namespace.delete('/apis/apps/v1', 'statefulsets/steady', {
+        propagationPolicy: 'Orphan',
+      })
       await namespace.eventually(async () => {
         const now = (await statefulSet('steady'))?.metadata
-        return now !== undefined && now.uid !== uid && now.deletionTimestamp === undefined ? true : undefined
+        return now !== undefined && now.uid !== uid && now.deletionTimestamp === undefined
+          ? true
+          : undefined
       })
     })
     const [serviceMs] = await timed(async () => {
@@ -116,7 +147,12 @@ describe('what somebody does by hand', () => {
     })
     await healthy('steady')
     const met = await traffic.stop()
-    figures('StatefulSet edited, deleted with its pods left, Service deleted', { editedMs, orphanedMs, serviceMs, ...met })
+    figures('StatefulSet edited, deleted with its pods left, Service deleted', {
+      editedMs,
+      orphanedMs,
+      serviceMs,
+      ...met,
+    })
     expect([met.failures, met.ended]).toEqual([{}, 0])
     expect((await pod('steady-0'))?.metadata?.uid).toBe(before?.metadata?.uid)
   })
@@ -125,7 +161,9 @@ describe('what somebody does by hand', () => {
     const before = await pod('single-0')
     const session = await McpSession.open(endpoint('single'))
     const [ms, answer] = await timed(async () => {
-      await namespace.delete('/apis/apps/v1', 'statefulsets/single', { propagationPolicy: 'Background' })
+      await namespace.delete('/apis/apps/v1', 'statefulsets/single', {
+        propagationPolicy: 'Background',
+      })
       await replaced('single-0', before)
       await expect(session.call('where_am_i')).rejects.toThrow('404')
       return (await McpSession.open(endpoint('single'))).call('where_am_i')
@@ -155,15 +193,23 @@ describe('what the cluster does not take', () => {
       environmentVariables: { NODE_OPTIONS: '--no-such-option' },
     })
     const [toldMs] = await timed(() => untilSaid('crashing', /--no-such-option is not allowed/))
-    const { replicas } = await gateway.untilStatus('crashing', (status) => status.replicas.some(({ restarts }) => restarts > 0), 120_000)
+    const { replicas } = await gateway.untilStatus(
+      'crashing',
+      (status) => status.replicas.some(({ restarts }) => restarts > 0),
+      120_000,
+    )
     expect(replicas.find(({ restarts }) => restarts > 0)).toMatchObject({ lastExit: { code: 9 } })
-    await gateway.api('PATCH', '/adapters/crashing', { environmentVariables: { NODE_OPTIONS: null } })
+    await gateway.api('PATCH', '/adapters/crashing', {
+      environmentVariables: { NODE_OPTIONS: null },
+    })
     const [healedMs] = await timed(() => healthy('crashing'))
     figures('crash loop', { toldMs, healedMs })
     await gateway.api('DELETE', '/adapters/crashing')
   })
 
-  test('an admission webhook that refuses is told in its words, and all is well once it no longer does', async ({ skip }) => {
+  test('an admission webhook that refuses is told in its words, and all is well once it no longer does', async ({
+    skip,
+  }) => {
     await using webhook = await AdmissionWebhook.open(namespace)
     if (webhook === undefined) return skip('The API server can not reach this process.')
     webhook.refuses = { pods: 'no pods on a Saturday' }
@@ -181,9 +227,15 @@ describe('what the cluster does not take', () => {
   })
 
   test('an object of somebody else in the place of one of ours is told and left as it is, and all is well once it is gone', async () => {
-    await namespace.create('/api/v1', 'services', { metadata: { name: 'occupied-service' }, spec: { ports: [{ port: 1 }] } })
+    await namespace.create('/api/v1', 'services', {
+      metadata: { name: 'occupied-service' },
+      spec: { ports: [{ port: 1 }] },
+    })
     await create({ name: 'occupied' })
-    await untilSaid('occupied', /The Service 'occupied-service' in the namespace '.*' was not made by this gateway/)
+    await untilSaid(
+      'occupied',
+      /The Service 'occupied-service' in the namespace '.*' was not made by this gateway/,
+    )
     expect(await statefulSet('occupied')).toBeUndefined()
     await namespace.delete('/api/v1', 'services/occupied-service')
     const [healedMs] = await timed(() => healthy('occupied'))
@@ -192,16 +244,28 @@ describe('what the cluster does not take', () => {
   })
 
   test('an environment that no Secret holds is refused before anything is stored', async () => {
-    const environmentVariables = Object.fromEntries(Array.from({ length: 9 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]))
-    const body = { name: 'huge', imageName: 'mcp-example', imageVersion: '1.0.0', environmentVariables }
-    expect(await gateway.api('POST', '/adapters', body)).toMatchObject({ status: 413, body: { code: 'environment_too_large' } })
+    const environmentVariables = Object.fromEntries(
+      Array.from({ length: 9 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]),
+    )
+    const body = {
+      name: 'huge',
+      imageName: 'mcp-example',
+      imageVersion: '1.0.0',
+      environmentVariables,
+    }
+    expect(await gateway.api('POST', '/adapters', body)).toMatchObject({
+      status: 413,
+      body: { code: 'environment_too_large' },
+    })
     expect((await gateway.api('GET', '/adapters/huge')).status).toBe(404)
   })
 })
 
 test('a name of 52 characters, the environment that is just not too large, and a replica by its name', async () => {
   const name = `n${'-0123456789'.repeat(5)}`.slice(0, 52)
-  const environmentVariables = Object.fromEntries(Array.from({ length: 7 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]))
+  const environmentVariables = Object.fromEntries(
+    Array.from({ length: 7 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]),
+  )
   await create({ name, environmentVariables })
   await healthy(name)
   expect(await (await McpSession.open(endpoint(name))).call('where_am_i')).toBe(`${name}-0`)
@@ -211,12 +275,18 @@ test('a name of 52 characters, the environment that is just not too large, and a
 test('fifty adapters are created, changed and deleted at once, and nothing of them is left', async () => {
   const names = Array.from({ length: 50 }, (_, index) => `many-${index}`)
   const ours = async (): Promise<StatefulSet[]> =>
-    (await namespace.list<StatefulSet>('/apis/apps/v1', 'statefulsets')).filter(({ metadata }) => metadata?.name?.startsWith('many-'))
+    (await namespace.list<StatefulSet>('/apis/apps/v1', 'statefulsets')).filter(({ metadata }) =>
+      metadata?.name?.startsWith('many-'),
+    )
   const all = async (method: string, body: object | undefined, expected: number): Promise<void> => {
     const path = (name: string): string => (method === 'POST' ? '/adapters' : `/adapters/${name}`)
     const answers = await Promise.all(
       names.map((name) =>
-        gateway.api(method, path(name), body === undefined ? undefined : { ...body, ...(method === 'POST' ? { name } : {}) }),
+        gateway.api(
+          method,
+          path(name),
+          body === undefined ? undefined : { ...body, ...(method === 'POST' ? { name } : {}) },
+        ),
       ),
     )
     expect(answers.map(({ status }) => status)).toEqual(names.map(() => expected))
@@ -228,17 +298,25 @@ test('fifty adapters are created, changed and deleted at once, and nothing of th
   const [changedMs] = await timed(async () => {
     await all('PATCH', { environmentVariables: { A: 'b' } }, 200)
     await namespace.eventually(async () => {
-      const changed = (await ours()).filter(({ metadata }) => metadata?.annotations?.['adapter/generation'] === '2')
+      const changed = (await ours()).filter(
+        ({ metadata }) => metadata?.annotations?.['adapter/generation'] === '2',
+      )
       return changed.length === 50 ? true : undefined
     })
   })
   const [readyMs] = await timed(() =>
-    Promise.all(names.map((name) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 240_000))),
+    Promise.all(
+      names.map((name) =>
+        gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 240_000),
+      ),
+    ),
   )
   const [deletedMs] = await timed(async () => {
     await all('DELETE', undefined, 204)
     await namespace.eventually(async () => {
-      const pods = (await namespace.list<Pod>('/api/v1', 'pods')).filter(({ metadata }) => metadata?.name?.startsWith('many-'))
+      const pods = (await namespace.list<Pod>('/api/v1', 'pods')).filter(({ metadata }) =>
+        metadata?.name?.startsWith('many-'),
+      )
       return pods.length === 0 && (await ours()).length === 0 ? true : undefined
     })
   })

@@ -1,7 +1,10 @@
 import type { Pod } from 'kubernetes-types/core/v1.js'
 import type { AdapterStatus } from '@mcp-gateway/contract'
 import { GatewayProcess } from '@mcp-gateway/testkit'
-import { Client as ModernClient, StreamableHTTPClientTransport as ModernTransport } from '@modelcontextprotocol/client'
+import {
+  Client as ModernClient,
+  StreamableHTTPClientTransport as ModernTransport,
+} from '@modelcontextprotocol/client'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -14,7 +17,9 @@ let gateway: GatewayProcess
 beforeAll(async () => {
   namespace = await TestNamespace.open()
   wire = await Wire.to(namespace.api.server)
-  const { kubernetes } = namespace.options({ kubeconfig: namespace.kubeconfigBy(wire.url) }).settings
+  const { kubernetes } = namespace.options({
+    kubeconfig: namespace.kubeconfigBy(wire.url),
+  }).settings
   gateway = await GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
 })
 afterAll(async () => {
@@ -30,15 +35,19 @@ const adapter = (name: string, more: object = {}) => ({
   description: 'test',
   ...more,
 })
-const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
+const healthy = (name: string) =>
+  gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
 const endpoint = (name: string): URL => new URL(`${gateway.origin}/adapters/${name}/mcp`)
 
 async function connected(name: string): Promise<Client> {
   const client = new Client({ name: 'test', version: '1.0.0' })
-  await client.connect(new StreamableHTTPClientTransport(endpoint(name)) as Parameters<Client['connect']>[0])
+  await client.connect(
+    new StreamableHTTPClientTransport(endpoint(name)) as Parameters<Client['connect']>[0],
+  )
   return client
 }
-const text = (result: unknown): string | undefined => (result as { content: { text: string }[] }).content[0]?.text
+const text = (result: unknown): string | undefined =>
+  (result as { content: { text: string }[] }).content[0]?.text
 const whereAmI = async (client: Pick<Client, 'callTool'>): Promise<string | undefined> =>
   text(await client.callTool({ name: 'where_am_i', arguments: {} }))
 const objects = async (): Promise<unknown[]> => {
@@ -49,12 +58,18 @@ const objects = async (): Promise<unknown[]> => {
     ['/api/v1', 'secrets'],
     ['/api/v1', 'pods'],
   ] as const
-  return (await Promise.all(kinds.map(([group, kind]) => namespace.list(group, `${kind}${selector}`)))).flat()
+  return (
+    await Promise.all(kinds.map(([group, kind]) => namespace.list(group, `${kind}${selector}`)))
+  ).flat()
 }
 
 describe('a gateway on a cluster', () => {
   test('registers, serves clients of both eras, tells status and logs, rolls, and leaves nothing behind', async () => {
-    const created = await gateway.api('POST', '/adapters', adapter('story', { environmentVariables: { GREETING: 'hello' } }))
+    const created = await gateway.api(
+      'POST',
+      '/adapters',
+      adapter('story', { environmentVariables: { GREETING: 'hello' } }),
+    )
     expect(created.status).toBe(201)
     // It is called before it is ready: the call waits.
     const client = await connected('story')
@@ -71,18 +86,27 @@ describe('a gateway on a cluster', () => {
       readyReplicas: 1,
       replicas: [{ name: 'story-0', phase: 'ready' }],
     })
-    const logs = async (): Promise<unknown> => (await gateway.api('GET', '/adapters/story/logs?tail=5')).body
+    const logs = async (): Promise<unknown> =>
+      (await gateway.api('GET', '/adapters/story/logs?tail=5')).body
     await expect.poll(logs).toContain('mcp-example listens on 0.0.0.0:8000')
 
     const before = await namespace.get<Pod>('/api/v1', 'pods/story-0')
-    expect((await gateway.api('PATCH', '/adapters/story', { description: 'changes nothing that runs' })).status).toBe(200)
-    expect((await gateway.api('PUT', '/adapters/story', adapter('story', { replicaCount: 2 }))).status).toBe(200)
+    expect(
+      (await gateway.api('PATCH', '/adapters/story', { description: 'changes nothing that runs' }))
+        .status,
+    ).toBe(200)
+    expect(
+      (await gateway.api('PUT', '/adapters/story', adapter('story', { replicaCount: 2 }))).status,
+    ).toBe(200)
     await gateway.untilStatus(
       'story',
-      ({ generation, replicaStatus, updatedReplicas }) => generation === 2 && replicaStatus === 'Healthy' && updatedReplicas === 2,
+      ({ generation, replicaStatus, updatedReplicas }) =>
+        generation === 2 && replicaStatus === 'Healthy' && updatedReplicas === 2,
       120_000,
     )
-    expect((await namespace.get<Pod>('/api/v1', 'pods/story-0'))?.metadata?.uid).not.toBe(before?.metadata?.uid)
+    expect((await namespace.get<Pod>('/api/v1', 'pods/story-0'))?.metadata?.uid).not.toBe(
+      before?.metadata?.uid,
+    )
 
     await client.close()
     expect((await gateway.api('DELETE', '/adapters/story')).status).toBe(204)
@@ -100,7 +124,11 @@ describe('a gateway on a cluster', () => {
     expect(moved.status).toBe(200)
     await gateway.untilStatus('moving', ({ replicaStatus }) => replicaStatus === 'External')
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
-    await gateway.api('PATCH', '/adapters/moving', { endpoint: null, imageName: 'mcp-example', imageVersion: '1.0.0' })
+    await gateway.api('PATCH', '/adapters/moving', {
+      endpoint: null,
+      imageName: 'mcp-example',
+      imageVersion: '1.0.0',
+    })
     expect(await whereAmI(await connected('moving'))).toBe('moving-0')
     await gateway.api('DELETE', '/adapters/moving')
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
@@ -108,7 +136,8 @@ describe('a gateway on a cluster', () => {
 
   test('a session stays with its replica while others come and go, and ends with 404 when its own is replaced', async () => {
     await gateway.api('POST', '/adapters', adapter('sticky', { replicaCount: 2 }))
-    const startOfSecond = ({ replicas }: AdapterStatus): string | undefined => replicas.find(({ name }) => name === 'sticky-1')?.startedAt
+    const startOfSecond = ({ replicas }: AdapterStatus): string | undefined =>
+      replicas.find(({ name }) => name === 'sticky-1')?.startedAt
     const before = startOfSecond(await healthy('sticky'))
     const clients = await Promise.all(Array.from({ length: 6 }, () => connected('sticky')))
     const homes = await Promise.all(clients.map(whereAmI))
@@ -116,7 +145,11 @@ describe('a gateway on a cluster', () => {
     const onSecond = clients[homes.indexOf('sticky-1')] as Client
     await namespace.delete('/api/v1', 'pods/sticky-1')
     for (let count = 0; count < 20; count += 1) expect(await whereAmI(onFirst)).toBe('sticky-0')
-    await gateway.untilStatus('sticky', (status) => status.replicaStatus === 'Healthy' && startOfSecond(status) !== before, 120_000)
+    await gateway.untilStatus(
+      'sticky',
+      (status) => status.replicaStatus === 'Healthy' && startOfSecond(status) !== before,
+      120_000,
+    )
     await expect(whereAmI(onSecond)).rejects.toMatchObject({ code: 404 })
     expect(await whereAmI(onFirst)).toBe('sticky-0')
     await gateway.api('DELETE', '/adapters/sticky')
@@ -131,11 +164,19 @@ describe('a gateway on a cluster', () => {
     for (let count = 0; count < 20; count += 1) expect(await whereAmI(client)).toBe(home)
     const another = await connected('lonely')
     expect(await whereAmI(another)).toMatch(/^lonely-\d$/)
-    expect((await gateway.api('GET', '/adapters/lonely/status')).body).toMatchObject({ replicaStatus: 'Healthy' })
-    expect(await gateway.api('GET', '/adapters/lonely/logs')).toMatchObject({ status: 503, body: { code: 'cluster_unavailable' } })
+    expect((await gateway.api('GET', '/adapters/lonely/status')).body).toMatchObject({
+      replicaStatus: 'Healthy',
+    })
+    expect(await gateway.api('GET', '/adapters/lonely/logs')).toMatchObject({
+      status: 503,
+      body: { code: 'cluster_unavailable' },
+    })
     // Registering works, too; it is told why it does not run yet.
     expect((await gateway.api('POST', '/adapters', adapter('late'))).status).toBe(201)
-    const { conditions } = await gateway.untilStatus('late', (status) => status.conditions.length > 0)
+    const { conditions } = await gateway.untilStatus(
+      'late',
+      (status) => status.conditions.length > 0,
+    )
     expect(conditions[0]).toMatchObject({
       type: 'Accepted',
       status: 'False',
@@ -144,8 +185,9 @@ describe('a gateway on a cluster', () => {
     await namespace.delete('/api/v1', 'pods/lonely-1')
     await namespace.eventually(async () => {
       const pod = await namespace.get<Pod>('/api/v1', 'pods/lonely-1')
-      return pod?.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true &&
-        pod.metadata?.deletionTimestamp === undefined
+      return pod?.status?.conditions?.some(
+        ({ type, status }) => type === 'Ready' && status === 'True',
+      ) === true && pod.metadata?.deletionTimestamp === undefined
         ? pod
         : undefined
     })
@@ -155,7 +197,11 @@ describe('a gateway on a cluster', () => {
     await gateway.untilStatus(
       'lonely',
       ({ replicas }) =>
-        replicas.some((replica) => replica.name === 'lonely-1' && Date.parse(replica.startedAt ?? '') === Date.parse(startedAt ?? '')),
+        replicas.some(
+          (replica) =>
+            replica.name === 'lonely-1' &&
+            Date.parse(replica.startedAt ?? '') === Date.parse(startedAt ?? ''),
+        ),
       120_000,
     )
     await healthy('late')
@@ -177,9 +223,13 @@ describe('a gateway on a cluster', () => {
     await gateway.startAgain()
     expect(await whereAmI(client)).toBe('kept-0')
     await namespace.eventually(async () => ((await objects()).length === 3 ? true : undefined))
-    expect((await namespace.get<Pod>('/api/v1', 'pods/kept-0'))?.metadata?.uid).toBe(before?.metadata?.uid)
+    expect((await namespace.get<Pod>('/api/v1', 'pods/kept-0'))?.metadata?.uid).toBe(
+      before?.metadata?.uid,
+    )
     await gateway.end('SIGTERM')
     // Unlike processes, pods are not the gateway's children.
-    expect((await namespace.get<Pod>('/api/v1', 'pods/kept-0'))?.metadata?.uid).toBe(before?.metadata?.uid)
+    expect((await namespace.get<Pod>('/api/v1', 'pods/kept-0'))?.metadata?.uid).toBe(
+      before?.metadata?.uid,
+    )
   })
 })

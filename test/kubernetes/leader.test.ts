@@ -6,7 +6,10 @@ import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
 import type { Lease } from 'kubernetes-types/coordination/v1.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Adapter, Resource } from '../../packages/gateway/src/core/resource.ts'
-import { startReconciler, type Reconciler } from '../../packages/gateway/src/reconcile/reconciler.ts'
+import {
+  startReconciler,
+  type Reconciler,
+} from '../../packages/gateway/src/reconcile/reconciler.ts'
 import { renderWorkload } from '../../packages/gateway/src/reconcile/render.ts'
 import type { Runtime } from '../../packages/gateway/src/runtime/runtime.ts'
 import type { SecretSources } from '../../packages/gateway/src/secrets/sources.ts'
@@ -88,9 +91,12 @@ const adapter = (name: string, replicaCount = 0): Adapter => ({
     requiredRoles: [],
   },
 })
-const statefulSet = (name: string): Promise<StatefulSet | undefined> => namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
-const lease = (): Promise<Lease | undefined> => namespace.get<Lease>('/apis/coordination.k8s.io/v1', 'leases/mcp-gateway')
-const holder = (): Promise<string> => namespace.eventually(async () => (await lease())?.spec?.holderIdentity || undefined)
+const statefulSet = (name: string): Promise<StatefulSet | undefined> =>
+  namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
+const lease = (): Promise<Lease | undefined> =>
+  namespace.get<Lease>('/apis/coordination.k8s.io/v1', 'leases/mcp-gateway')
+const holder = (): Promise<string> =>
+  namespace.eventually(async () => (await lease())?.spec?.holderIdentity || undefined)
 
 describe('gateways that share a store and a cluster', () => {
   test('one writes; another takes over at once when it stops, and within seconds when it is cut off; drift and leftovers are seen by whoever leads', async () => {
@@ -103,15 +109,22 @@ describe('gateways that share a store and a cluster', () => {
     await namespace.delete('/api/v1', 'services/one-service')
     await namespace.eventually(() => namespace.get('/api/v1', 'services/one-service'))
     await namespace.patch('/apis/apps/v1', 'statefulsets/one', { spec: { replicas: 3 } })
-    await namespace.eventually(async () => ((await statefulSet('one'))?.spec?.replicas === 0 ? true : undefined))
+    await namespace.eventually(async () =>
+      (await statefulSet('one'))?.spec?.replicas === 0 ? true : undefined,
+    )
     await namespace.delete('/apis/apps/v1', 'statefulsets/one')
     await namespace.eventually(() => statefulSet('one'))
     expect(await holder()).toBe(firstHolder)
 
     // What the one has met, the other tells.
-    await namespace.create('/api/v1', 'services', { metadata: { name: 'taken-service' }, spec: { ports: [{ port: 1 }] } })
+    await namespace.create('/api/v1', 'services', {
+      metadata: { name: 'taken-service' },
+      spec: { ports: [{ port: 1 }] },
+    })
     await store.create(adapter('taken'))
-    await expect.poll(() => second.problem('taken')).toMatch(/Service 'taken-service' .* was not made by this gateway/)
+    await expect
+      .poll(() => second.problem('taken'))
+      .toMatch(/Service 'taken-service' .* was not made by this gateway/)
     await namespace.delete('/api/v1', 'services/taken-service')
     await expect.poll(() => second.problem('taken')).toBeUndefined()
     expect(await holder()).toBe(firstHolder)
@@ -126,7 +139,9 @@ describe('gateways that share a store and a cluster', () => {
 
     const two = (await store.get('two')) as Adapter
     await store.delete('two', two.uid, two.version)
-    await namespace.eventually(async () => ((await statefulSet('two')) === undefined ? true : undefined))
+    await namespace.eventually(async () =>
+      (await statefulSet('two')) === undefined ? true : undefined,
+    )
     expect(await holder()).toBe(secondHolder)
 
     // One that stops hands over what it has not done.
@@ -140,8 +155,13 @@ describe('gateways that share a store and a cluster', () => {
 
   test('a lease that may not be had is told for every adapter, and nothing is written', async () => {
     await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name: 'no-lease' } })
-    await namespace.allow('no-lease', [{ apiGroups: ['', 'apps', 'policy'], resources: ['*'], verbs: ['*'] }])
-    await using runtime = await namespace.openRuntime({ kubeconfig: await namespace.kubeconfigOf('no-lease'), leaseSeconds: 4 })
+    await namespace.allow('no-lease', [
+      { apiGroups: ['', 'apps', 'policy'], resources: ['*'], verbs: ['*'] },
+    ])
+    await using runtime = await namespace.openRuntime({
+      kubeconfig: await namespace.kubeconfigOf('no-lease'),
+      leaseSeconds: 4,
+    })
     await using reconciler = startReconciler({
       store,
       runtime,
@@ -151,7 +171,9 @@ describe('gateways that share a store and a cluster', () => {
       retry: { firstMs: 200, maxMs: 2000 },
     })
     await store.create(adapter('unled'))
-    await expect.poll(() => reconciler.problem('unled')).toMatch(/cannot get resource "leases".*docs\/kubernetes\.md/)
+    await expect
+      .poll(() => reconciler.problem('unled'))
+      .toMatch(/cannot get resource "leases".*docs\/kubernetes\.md/)
     expect(await statefulSet('unled')).toBeUndefined()
   })
 })

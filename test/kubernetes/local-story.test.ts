@@ -3,7 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { Client as ModernClient, StreamableHTTPClientTransport as ModernTransport } from '@modelcontextprotocol/client'
+import {
+  Client as ModernClient,
+  StreamableHTTPClientTransport as ModernTransport,
+} from '@modelcontextprotocol/client'
 import { Client } from '@modelcontextprotocol/sdk/client/index.js'
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -13,10 +16,13 @@ const registry = process.env['REGISTRY'] ?? ''
 const overlay = join(root, 'deploy/kubernetes/overlays/local')
 
 const run = promisify(execFile)
-const kubectl = async (...args: string[]): Promise<string> => (await run('kubectl', args, { maxBuffer: 2 ** 26 })).stdout.trim()
-const inNamespace = (...args: string[]): Promise<string> => kubectl('--namespace', 'adapter', ...args)
+const kubectl = async (...args: string[]): Promise<string> =>
+  (await run('kubectl', args, { maxBuffer: 2 ** 26 })).stdout.trim()
+const inNamespace = (...args: string[]): Promise<string> =>
+  kubectl('--namespace', 'adapter', ...args)
 const rolledOut = async (): Promise<void> => {
-  for (const name of ['mcpgateway', 'toolgateway']) await inNamespace('rollout', 'status', `statefulset/${name}`, '--timeout=180s')
+  for (const name of ['mcpgateway', 'toolgateway'])
+    await inNamespace('rollout', 'status', `statefulset/${name}`, '--timeout=180s')
 }
 
 /** The overlay as it stands; where the registry has another name, that name in it. */
@@ -27,11 +33,16 @@ async function apply(): Promise<void> {
     const environment = { name: 'MCPGW_RUNTIME_KUBERNETES_REGISTRY', value: registry }
     const kustomization = {
       resources: [relative(folder, overlay)],
-      images: ['mcp-gateway', 'tool-gateway'].map((name) => ({ name: `localhost:5000/${name}`, newName: `${registry}/${name}` })),
+      images: ['mcp-gateway', 'tool-gateway'].map((name) => ({
+        name: `localhost:5000/${name}`,
+        newName: `${registry}/${name}`,
+      })),
       patches: [
         {
           target: { kind: 'StatefulSet', name: 'mcpgateway' },
-          patch: JSON.stringify([{ op: 'add', path: '/spec/template/spec/containers/0/env/-', value: environment }]),
+          patch: JSON.stringify([
+            { op: 'add', path: '/spec/template/spec/containers/0/env/-', value: environment },
+          ]),
         },
       ],
     }
@@ -53,7 +64,13 @@ class Forwarding implements Disposable {
   }
 
   static async open(): Promise<Forwarding> {
-    const child = spawn('kubectl', ['--namespace', 'adapter', 'port-forward', 'svc/mcpgateway-service', ':8000'])
+    const child = spawn('kubectl', [
+      '--namespace',
+      'adapter',
+      'port-forward',
+      'svc/mcpgateway-service',
+      ':8000',
+    ])
     const port = await new Promise<string>((resolve, reject) => {
       let told = ''
       for (const stream of [child.stdout, child.stderr])
@@ -73,15 +90,29 @@ class Forwarding implements Disposable {
 }
 
 let forwarding: Forwarding
-async function api(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }> {
+async function api(
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<{ status: number; body: unknown }> {
   const headers = body === undefined ? {} : { 'content-type': 'application/json' }
-  const response = await fetch(forwarding.origin + path, { method, headers, body: body === undefined ? null : JSON.stringify(body) })
+  const response = await fetch(forwarding.origin + path, {
+    method,
+    headers,
+    body: body === undefined ? null : JSON.stringify(body),
+  })
   const text = await response.text()
-  return { status: response.status, body: /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text }
+  return {
+    status: response.status,
+    body: /json/.test(response.headers.get('content-type') ?? '') ? JSON.parse(text) : text,
+  }
 }
 const healthy = (path: string, more: object = {}): Promise<void> =>
   expect
-    .poll(async () => (await api('GET', `${path}/status`)).body, { timeout: 120_000, interval: 250 })
+    .poll(async () => (await api('GET', `${path}/status`)).body, {
+      timeout: 120_000,
+      interval: 250,
+    })
     .toMatchObject({ replicaStatus: 'Healthy', ...more })
 
 /** Both official clients. What a bridge starts may have to be downloaded first. */
@@ -93,7 +124,10 @@ async function legacy(path: string): Promise<Client> {
   return client
 }
 async function modern(path: string): Promise<ModernClient> {
-  const client = new ModernClient({ name: 'modern', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } })
+  const client = new ModernClient(
+    { name: 'modern', version: '1.0.0' },
+    { versionNegotiation: { mode: 'auto' } },
+  )
   await client.connect(new ModernTransport(new URL(forwarding.origin + path)), patience)
   return client
 }
@@ -106,7 +140,8 @@ async function eachCaller(path: string, look: (caller: Caller) => Promise<void>)
   for (const client of [await legacy(path), await modern(path)]) {
     const tools = (await client.listTools()).tools.map(({ name }) => name)
     const call: Caller['call'] = async (name, args) =>
-      ((await client.callTool({ name, arguments: args })) as { content: { text: string }[] }).content[0]?.text ?? ''
+      ((await client.callTool({ name, arguments: args })) as { content: { text: string }[] })
+        .content[0]?.text ?? ''
     await look({ tools, call })
     await client.close()
   }
@@ -114,11 +149,17 @@ async function eachCaller(path: string, look: (caller: Caller) => Promise<void>)
 
 /** What the SBOM of a pod's image lists. */
 async function packagesIn(pod: string): Promise<string[]> {
-  const names = "console.log(JSON.stringify(require('/app/sbom.json').components.map(({ name }) => name)))"
+  const names =
+    "console.log(JSON.stringify(require('/app/sbom.json').components.map(({ name }) => name)))"
   return JSON.parse(await inNamespace('exec', pod, '--', 'node', '-e', names)) as string[]
 }
 
-const mcpExample = { name: 'mcp-example', imageName: 'mcp-example', imageVersion: '1.0.0', description: 'test' }
+const mcpExample = {
+  name: 'mcp-example',
+  imageName: 'mcp-example',
+  imageVersion: '1.0.0',
+  description: 'test',
+}
 const weather = {
   name: 'weather',
   imageName: 'weather-tool',
@@ -132,7 +173,9 @@ const weather = {
       type: 'http',
       inputSchema: {
         type: 'object',
-        properties: { location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' } },
+        properties: {
+          location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' },
+        },
         required: ['location'],
       },
     },
@@ -147,7 +190,14 @@ const bridged = (name: string, environmentVariables: Record<string, string>): ob
 })
 
 beforeAll(async () => {
-  const phase = await kubectl('get', 'namespace', 'adapter', '--ignore-not-found', '--output', 'jsonpath={.status.phase}')
+  const phase = await kubectl(
+    'get',
+    'namespace',
+    'adapter',
+    '--ignore-not-found',
+    '--output',
+    'jsonpath={.status.phase}',
+  )
   if (phase === 'Active')
     throw new Error(
       'There is a namespace adapter on this cluster, and this test deletes it. Delete it, or name a disposable cluster by KUBECONFIG.',
@@ -171,9 +221,12 @@ describe('the local deployment', () => {
       expect(await call('add', { a: 2, b: 40 })).toBe('42')
     })
     await healthy('/adapters/mcp-example', { readyReplicas: 1, image: 'mcp-example:1.0.0' })
-    await expect.poll(async () => (await api('GET', '/adapters/mcp-example/logs')).body).toContain('mcp-example listens on 0.0.0.0:8000')
+    await expect
+      .poll(async () => (await api('GET', '/adapters/mcp-example/logs')).body)
+      .toContain('mcp-example listens on 0.0.0.0:8000')
 
-    const uid = (): Promise<string> => inNamespace('get', 'pod', 'mcp-example-0', '--output', 'jsonpath={.metadata.uid}')
+    const uid = (): Promise<string> =>
+      inNamespace('get', 'pod', 'mcp-example-0', '--output', 'jsonpath={.metadata.uid}')
     const before = await uid()
     const changed = { ...mcpExample, environmentVariables: { GREETING: 'hello' } }
     expect((await api('PUT', '/adapters/mcp-example', changed)).status).toBe(200)
@@ -186,12 +239,18 @@ describe('the local deployment', () => {
     await healthy('/tools/weather')
     await eachCaller('/mcp', async ({ tools, call }) => {
       expect(tools).toEqual(['weather'])
-      expect(JSON.parse(await call('weather', { location: 'San Francisco, CA' }))).toMatchObject({ location: 'San Francisco, CA' })
+      expect(JSON.parse(await call('weather', { location: 'San Francisco, CA' }))).toMatchObject({
+        location: 'San Francisco, CA',
+      })
     })
     await expect
-      .poll(() => inNamespace('logs', '--selector', 'app.kubernetes.io/component=tool-gateway', '--tail=-1'))
+      .poll(() =>
+        inNamespace('logs', '--selector', 'app.kubernetes.io/component=tool-gateway', '--tail=-1'),
+      )
       .toContain('"path":"/mcp"')
-    await expect.poll(async () => (await api('GET', '/tools/weather/logs')).body).toContain('listens')
+    await expect
+      .poll(async () => (await api('GET', '/tools/weather/logs')).body)
+      .toContain('listens')
     expect((await api('DELETE', '/tools/weather')).status).toBe(204)
   })
 
@@ -202,10 +261,21 @@ describe('the local deployment', () => {
     forwarding[Symbol.dispose]()
     const { sessionId } = client.transport as StreamableHTTPClientTransport
     forwarding = await Forwarding.open()
-    const headers = { accept: 'application/json, text/event-stream', 'content-type': 'application/json', 'mcp-session-id': sessionId ?? '' }
+    const headers = {
+      accept: 'application/json, text/event-stream',
+      'content-type': 'application/json',
+      'mcp-session-id': sessionId ?? '',
+    }
     const body = JSON.stringify({ jsonrpc: '2.0', id: 'later', method: 'tools/list' })
-    const answer = await fetch(`${forwarding.origin}/adapters/mcp-example/mcp`, { method: 'POST', headers, body })
-    expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining('where_am_i')])
+    const answer = await fetch(`${forwarding.origin}/adapters/mcp-example/mcp`, {
+      method: 'POST',
+      headers,
+      body,
+    })
+    expect([answer.status, await answer.text()]).toEqual([
+      200,
+      expect.stringContaining('where_am_i'),
+    ])
     await client.close()
   })
 
@@ -220,12 +290,20 @@ describe('the local deployment', () => {
     }
     for (const [name, environment] of Object.entries(servers))
       expect((await api('POST', '/adapters', bridged(name, environment))).status).toBe(201)
-    await eachCaller('/adapters/remote/mcp', async ({ call }) => expect(await call('add', { a: 1, b: 2 })).toBe('3'))
+    await eachCaller('/adapters/remote/mcp', async ({ call }) =>
+      expect(await call('add', { a: 1, b: 2 })).toBe('3'),
+    )
     const starters = ['node', 'npm', 'npx', 'uv', 'uvx', 'python3', 'git', 'tini']
     const look = `id -u; for each in ${starters.join(' ')}; do command -v $each | sed 's,.*/,,'; done`
-    expect((await inNamespace('exec', 'remote-0', '--', 'sh', '-c', look)).split('\n')).toEqual(['1100', ...starters])
-    for (const pod of ['remote-0', 'mcpgateway-0', 'toolgateway-0']) expect(await packagesIn(pod)).toContain('undici')
-    await eachCaller('/adapters/everything/mcp', async ({ call }) => expect(await call('echo', { message: 'hello' })).toContain('hello'))
+    expect((await inNamespace('exec', 'remote-0', '--', 'sh', '-c', look)).split('\n')).toEqual([
+      '1100',
+      ...starters,
+    ])
+    for (const pod of ['remote-0', 'mcpgateway-0', 'toolgateway-0'])
+      expect(await packagesIn(pod)).toContain('undici')
+    await eachCaller('/adapters/everything/mcp', async ({ call }) =>
+      expect(await call('echo', { message: 'hello' })).toContain('hello'),
+    )
     await eachCaller('/adapters/time/mcp', async ({ call }) =>
       expect(await call('get_current_time', { timezone: 'Asia/Tokyo' })).toContain('Asia/Tokyo'),
     )
@@ -233,15 +311,18 @@ describe('the local deployment', () => {
       ((await api('GET', '/adapters/azure/status')).body as { replicaStatus: string }).replicaStatus
     await expect.poll(state, { timeout: 150_000, interval: 500 }).toBe('Healthy')
     await eachCaller('/adapters/azure/mcp', async ({ tools }) => expect(tools).toContain('storage'))
-    for (const name of Object.keys(servers)) expect((await api('DELETE', `/adapters/${name}`)).status).toBe(204)
+    for (const name of Object.keys(servers))
+      expect((await api('DELETE', `/adapters/${name}`)).status).toBe(204)
   }, 600_000)
 
   test('gives the gateway rights in its own namespace alone, and the tool gateways none', async () => {
     const can = (account: string, ...what: string[]): Promise<string> =>
-      kubectl('auth', 'can-i', ...what, `--as=system:serviceaccount:adapter:${account}`).catch((error: { stdout: string }) =>
-        error.stdout.trim(),
+      kubectl('auth', 'can-i', ...what, `--as=system:serviceaccount:adapter:${account}`).catch(
+        (error: { stdout: string }) => error.stdout.trim(),
       )
-    expect(await can('mcpgateway-sa', 'create', 'statefulsets.apps', '--namespace=adapter')).toBe('yes')
+    expect(await can('mcpgateway-sa', 'create', 'statefulsets.apps', '--namespace=adapter')).toBe(
+      'yes',
+    )
     expect(await can('mcpgateway-sa', 'get', 'secrets', '--namespace=default')).toBe('no')
     expect(await can('mcpgateway-sa', 'create', 'pods/exec', '--namespace=adapter')).toBe('no')
     expect(await can('toolgateway-sa', 'list', 'pods', '--namespace=adapter')).toBe('no')
@@ -269,9 +350,20 @@ describe('the local deployment', () => {
     expect((await api('DELETE', '/adapters/mcp-example')).status).toBe(204)
     const kinds = 'statefulsets,services,secrets,pods,poddisruptionbudgets'
     await expect
-      .poll(() => inNamespace('get', kinds, '--selector', 'app.kubernetes.io/managed-by=mcp-gateway', '--output', 'name'), {
-        timeout: 90_000,
-      })
+      .poll(
+        () =>
+          inNamespace(
+            'get',
+            kinds,
+            '--selector',
+            'app.kubernetes.io/managed-by=mcp-gateway',
+            '--output',
+            'name',
+          ),
+        {
+          timeout: 90_000,
+        },
+      )
       .toBe('')
   })
 })

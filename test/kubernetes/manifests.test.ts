@@ -12,15 +12,34 @@ const chart = `${deploy}/helm/mcp-gateway`
 
 interface Manifest {
   readonly kind: string
-  readonly metadata: { readonly name: string; readonly namespace?: string; readonly annotations?: object }
+  readonly metadata: {
+    readonly name: string
+    readonly namespace?: string
+    readonly annotations?: object
+  }
   readonly data?: Readonly<Record<string, string>>
-  readonly spec?: { readonly template?: { readonly metadata: { annotations?: Readonly<Record<string, string>> } } }
+  readonly spec?: {
+    readonly template?: { readonly metadata: { annotations?: Readonly<Record<string, string>> } }
+  }
 }
 
 const kustomized = async (): Promise<Manifest[]> =>
-  manifestsIn((await run('kubectl', ['kustomize', `${deploy}/kubernetes/overlays/production`])).stdout)
+  manifestsIn(
+    (await run('kubectl', ['kustomize', `${deploy}/kubernetes/overlays/production`])).stdout,
+  )
 const charted = async (namespace: string, ...words: string[]): Promise<string> =>
-  (await run('helm', ['template', 'gateway', chart, '--namespace', namespace, '--kube-version', '1.34', ...words])).stdout
+  (
+    await run('helm', [
+      'template',
+      'gateway',
+      chart,
+      '--namespace',
+      namespace,
+      '--kube-version',
+      '1.34',
+      ...words,
+    ])
+  ).stdout
 
 function manifestsIn(text: string): Manifest[] {
   return parseAllDocuments(text)
@@ -38,7 +57,12 @@ function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
       .map((manifest) => {
         const text = manifest.data?.['mcp-gateway.yaml']
         const whole = JSON.parse(
-          unnamed(JSON.stringify({ ...manifest, metadata: { ...manifest.metadata, namespace: undefined } })),
+          unnamed(
+            JSON.stringify({
+              ...manifest,
+              metadata: { ...manifest.metadata, namespace: undefined },
+            }),
+          ),
         ) as Manifest
         const pod = whole.spec?.template?.metadata
         delete pod?.annotations
@@ -56,9 +80,17 @@ afterAll(() => namespace[Symbol.asyncDispose]())
 
 /** What the API server says of manifests that it is not to store. */
 async function judged(manifests: string): Promise<string> {
-  const kubectl = execFile('kubectl', ['apply', '--namespace', namespace.name, '--dry-run=server', '-f', '-'])
+  const kubectl = execFile('kubectl', [
+    'apply',
+    '--namespace',
+    namespace.name,
+    '--dry-run=server',
+    '-f',
+    '-',
+  ])
   let said = ''
-  for (const stream of [kubectl.stdout, kubectl.stderr]) stream?.on('data', (text: string) => (said += text))
+  for (const stream of [kubectl.stdout, kubectl.stderr])
+    stream?.on('data', (text: string) => (said += text))
   kubectl.stdin?.end(manifests)
   await new Promise((resolve) => kubectl.once('close', resolve))
   return said
@@ -76,7 +108,9 @@ const helmless = ((): boolean => {
 // Helm: `GOBIN=… go install helm.sh/helm/v3/cmd/helm@v3.19.2` where there is no package.
 describe.skipIf(helmless)('the Helm chart', () => {
   test('renders what the production overlay is', async () => {
-    expect(comparable(manifestsIn(await charted('adapter')))).toEqual(comparable(await kustomized()))
+    expect(comparable(manifestsIn(await charted('adapter')))).toEqual(
+      comparable(await kustomized()),
+    )
   })
 
   test('is taken by the API server, with everything that can be asked of it', async () => {
@@ -87,17 +121,25 @@ describe.skipIf(helmless)('the Helm chart', () => {
       'gateway.env[0].name=NODE_OPTIONS,gateway.env[0].value=--max-old-space-size=768',
     ].flatMap((setting) => ['--set', setting])
     const said = await judged(await charted(namespace.name, ...more))
-    expect(said.split('\n').filter((line) => line !== '' && !line.endsWith(' created (server dry run)'))).toEqual([])
+    expect(
+      said.split('\n').filter((line) => line !== '' && !line.endsWith(' created (server dry run)')),
+    ).toEqual([])
     expect(said).toContain('ingress.networking.k8s.io/mcpgateway created')
     const bare = await charted(namespace.name, '--set', 'networkPolicies.enabled=false')
-    expect(manifestsIn(bare).filter(({ kind }) => kind === 'NetworkPolicy' || kind === 'Ingress')).toEqual([])
+    expect(
+      manifestsIn(bare).filter(({ kind }) => kind === 'NetworkPolicy' || kind === 'Ingress'),
+    ).toEqual([])
   })
 })
 
 describe('the production overlay', () => {
   test('runs images by the names under which `npm run images` pushes them', async () => {
-    const pushed = projectImages.flatMap(({ references }) => references.map((reference) => `registry.example.com/${reference}`))
-    const wanted = [...JSON.stringify(await kustomized()).matchAll(/"image":"([^"]*)"/g)].map(([, image]) => image)
+    const pushed = projectImages.flatMap(({ references }) =>
+      references.map((reference) => `registry.example.com/${reference}`),
+    )
+    const wanted = [...JSON.stringify(await kustomized()).matchAll(/"image":"([^"]*)"/g)].map(
+      ([, image]) => image,
+    )
     expect(wanted.length).toBeGreaterThan(1)
     expect(pushed).toEqual(expect.arrayContaining(wanted))
   })
@@ -110,7 +152,8 @@ describe('the production overlay', () => {
     // Adapters may be called mcp-gateway, so the name alone says nothing.
     const labels: object[] = []
     JSON.stringify(manifests, (_, value: unknown) => {
-      if (typeof value === 'object' && value !== null && 'app.kubernetes.io/name' in value) labels.push(value)
+      if (typeof value === 'object' && value !== null && 'app.kubernetes.io/name' in value)
+        labels.push(value)
       return value
     })
     expect(labels.length).toBeGreaterThan(20)

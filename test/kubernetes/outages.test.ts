@@ -14,7 +14,10 @@ let gateway: GatewayProcess
 let config: unknown
 beforeAll(async () => {
   namespace = await TestNamespace.open()
-  config = { runtime: { kind: 'kubernetes', kubernetes: namespace.options().settings.kubernetes }, proxy: { coldStartSeconds: 5 } }
+  config = {
+    runtime: { kind: 'kubernetes', kubernetes: namespace.options().settings.kubernetes },
+    proxy: { coldStartSeconds: 5 },
+  }
   gateway = await GatewayProcess.start({ config })
   await create('steady', 2)
   await atRest()
@@ -26,13 +29,20 @@ afterAll(async () => {
 
 const endpoint = (name: string, at = gateway): string => `${at.origin}/adapters/${name}/mcp`
 const create = async (name: string, replicaCount: number, at = gateway): Promise<void> => {
-  const { status } = await at.api('POST', '/adapters', { name, imageName: 'mcp-example', imageVersion: '1.0.0', replicaCount })
+  const { status } = await at.api('POST', '/adapters', {
+    name,
+    imageName: 'mcp-example',
+    imageVersion: '1.0.0',
+    replicaCount,
+  })
   expect(status).toBe(201)
 }
-const healthy = (name: string, at = gateway) => at.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
+const healthy = (name: string, at = gateway) =>
+  at.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
 /** What an outage leaves to be done is met by what comes next, here and in other files, so that none begins and ends otherwise. */
 const atRest = (): Promise<unknown> => Promise.all([settled(namespace), healthy('steady')])
-const uidOf = async (name: string): Promise<string | undefined> => (await namespace.get<Pod>('/api/v1', `pods/${name}`))?.metadata?.uid
+const uidOf = async (name: string): Promise<string | undefined> =>
+  (await namespace.get<Pod>('/api/v1', `pods/${name}`))?.metadata?.uid
 
 describe('the gateway that writes', () => {
   test('is followed by another when it is killed, which loses no call and does what is wanted', async () => {
@@ -62,10 +72,13 @@ describe.skipIf(!daemonsAreHere)('a daemon of the cluster that hangs', () => {
     let givenUpMs = 0
     {
       using _stopped = stopDaemon('kubelet')
-      ;[givenUpMs] = await timed(() => gateway.untilStatus('steady', ({ readyReplicas }) => readyReplicas === 0, 120_000))
+      ;[givenUpMs] = await timed(() =>
+        gateway.untilStatus('steady', ({ readyReplicas }) => readyReplicas === 0, 120_000),
+      )
       const { replicas } = await gateway.untilStatus('steady', () => true)
       expect(replicas).toMatchObject([{ reason: 'NodeLost' }, { reason: 'NodeLost' }])
-      for (let count = 0; count < 20; count += 1) expect(await session.call('where_am_i')).toBe(home)
+      for (let count = 0; count < 20; count += 1)
+        expect(await session.call('where_am_i')).toBe(home)
       await expect(McpSession.open(endpoint('steady'))).rejects.toThrow('503 no_ready_replica')
     }
     const [backMs] = await timed(async () => {

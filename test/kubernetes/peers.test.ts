@@ -59,7 +59,8 @@ const statefulSet = {
   },
 }
 const apps = '/apis/apps/v1'
-const pod = (name: string): Promise<Pod | undefined> => namespace.get<Pod>('/api/v1', `pods/${name}`)
+const pod = (name: string): Promise<Pod | undefined> =>
+  namespace.get<Pod>('/api/v1', `pods/${name}`)
 
 describe('the pods of a Service', () => {
   test('are peers as they come, go, and come back with other addresses, and those known stay while the API server is away', async () => {
@@ -80,10 +81,14 @@ describe('the pods of a Service', () => {
     await namespace.delete('/api/v1', 'pods/crew-1')
     const second = await namespace.eventually(async () => {
       const found = await pod('crew-1')
-      return found?.metadata?.uid !== first?.metadata?.uid && found?.status?.podIP !== undefined ? found : undefined
+      return found?.metadata?.uid !== first?.metadata?.uid && found?.status?.podIP !== undefined
+        ? found
+        : undefined
     })
     expect(second.status?.podIP).not.toBe(first?.status?.podIP)
-    await expect.poll(() => directory.get('crew-1')).toEqual({ origin: `http://${second.status?.podIP}:8000`, ready: true })
+    await expect
+      .poll(() => directory.get('crew-1'))
+      .toEqual({ origin: `http://${second.status?.podIP}:8000`, ready: true })
 
     await wire.cut()
     await namespace.patch(apps, 'statefulsets/crew', { spec: { replicas: 3 } })
@@ -98,6 +103,8 @@ describe('the pods of a Service', () => {
   test('that may not be looked at end the start with the right that is missing', async () => {
     await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name: 'blind' } })
     const kubeconfig = await namespace.kubeconfigOf('blind')
-    await expect(open(kubeconfig)).rejects.toThrow(/cannot list resource "endpointslices".*docs\/kubernetes\.md/)
+    await expect(open(kubeconfig)).rejects.toThrow(
+      /cannot list resource "endpointslices".*docs\/kubernetes\.md/,
+    )
   })
 })

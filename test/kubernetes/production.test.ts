@@ -32,8 +32,13 @@ beforeAll(async () => {
   mkdirSync(join(root, '.cache'), { recursive: true })
   folder = mkdtempSync(join(root, '.cache/production-'))
   await openDatabase()
-  const { issuer } = await namespace.api.json<{ issuer: string }>('GET', '/.well-known/openid-configuration', never)
-  const put = (name: string, content: unknown): void => writeFileSync(join(folder, name), JSON.stringify(content))
+  const { issuer } = await namespace.api.json<{ issuer: string }>(
+    'GET',
+    '/.well-known/openid-configuration',
+    never,
+  )
+  const put = (name: string, content: unknown): void =>
+    writeFileSync(join(folder, name), JSON.stringify(content))
   put('mcp-gateway.yaml', {
     host: '0.0.0.0',
     publicOrigin: 'https://mcp.example.com',
@@ -41,43 +46,81 @@ beforeAll(async () => {
     // The cluster is an identity provider, too: of service accounts.
     identity: {
       mode: 'oidc',
-      issuers: [{ preset: 'generic', issuer, jwksUri: 'https://kubernetes.default.svc/openid/v1/jwks', audiences: ['mcp-gateway'] }],
+      issuers: [
+        {
+          preset: 'generic',
+          issuer,
+          jwksUri: 'https://kubernetes.default.svc/openid/v1/jwks',
+          audiences: ['mcp-gateway'],
+        },
+      ],
     },
     access: { create: { adapter: ['*'], tool: ['*'] } },
     audit: { sinks: [{ type: 'stdout' }] },
     runtime: {
-      kubernetes: { registry: REGISTRY, pod: { requests: { cpu: '10m', memory: '32Mi' }, drainSeconds: 0, stopGraceSeconds: 1 } },
+      kubernetes: {
+        registry: REGISTRY,
+        pod: { requests: { cpu: '10m', memory: '32Mi' }, drainSeconds: 0, stopGraceSeconds: 1 },
+      },
     },
   })
-  const image = (name: string): object => ({ name: `registry.example.com/${name}`, newName: `${REGISTRY}/${name}`, newTag: 'latest' })
-  const trust = { name: 'NODE_EXTRA_CA_CERTS', value: '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt' }
+  const image = (name: string): object => ({
+    name: `registry.example.com/${name}`,
+    newName: `${REGISTRY}/${name}`,
+    newTag: 'latest',
+  })
+  const trust = {
+    name: 'NODE_EXTRA_CA_CERTS',
+    value: '/var/run/secrets/kubernetes.io/serviceaccount/ca.crt',
+  }
   const patch = {
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
     metadata: { name: 'mcpgateway' },
     // So that a gateway can be killed by another process of its pod.
-    spec: { template: { spec: { shareProcessNamespace: true, containers: [{ name: 'gateway', env: [trust] }] } } },
+    spec: {
+      template: {
+        spec: { shareProcessNamespace: true, containers: [{ name: 'gateway', env: [trust] }] },
+      },
+    },
   }
   put('kustomization.yaml', {
     namespace: namespace.name,
     resources: ['../../deploy/kubernetes/overlays/production'],
     images: [image('mcp-gateway'), image('tool-gateway')],
-    configMapGenerator: [{ name: 'mcpgateway', namespace: 'adapter', behavior: 'replace', files: ['mcp-gateway.yaml'] }],
+    configMapGenerator: [
+      {
+        name: 'mcpgateway',
+        namespace: 'adapter',
+        behavior: 'replace',
+        files: ['mcp-gateway.yaml'],
+      },
+    ],
     patches: [{ patch: JSON.stringify(patch) }],
   })
   await namespace.api.json('POST', `${rbac}/clusterrolebindings`, never, {
     body: {
       metadata: { name: namespace.name },
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'system:service-account-issuer-discovery' },
-      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'system:unauthenticated' }],
+      roleRef: {
+        apiGroup: 'rbac.authorization.k8s.io',
+        kind: 'ClusterRole',
+        name: 'system:service-account-issuer-discovery',
+      },
+      subjects: [
+        { apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'system:unauthenticated' },
+      ],
     },
   })
   await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name: 'caller' } })
-  const requested = await namespace.create<{ status: { token: string } }>('/api/v1', 'serviceaccounts/caller/token', {
-    apiVersion: 'authentication.k8s.io/v1',
-    kind: 'TokenRequest',
-    spec: { audiences: ['mcp-gateway'], expirationSeconds: 3600 },
-  })
+  const requested = await namespace.create<{ status: { token: string } }>(
+    '/api/v1',
+    'serviceaccounts/caller/token',
+    {
+      apiVersion: 'authentication.k8s.io/v1',
+      kind: 'TokenRequest',
+      spec: { audiences: ['mcp-gateway'], expirationSeconds: 3600 },
+    },
+  )
   token = requested.status.token
   await kubectl('apply', '-k', folder)
   await bothReady('gateway')
@@ -117,7 +160,10 @@ async function openDatabase(): Promise<void> {
       terminationGracePeriodSeconds: 1,
     },
   })
-  await namespace.create('/api/v1', 'services', { metadata: { name: 'postgres' }, spec: { selector: labels, ports: [{ port: 5432 }] } })
+  await namespace.create('/api/v1', 'services', {
+    metadata: { name: 'postgres' },
+    spec: { selector: labels, ports: [{ port: 5432 }] },
+  })
   await namespace.create('/api/v1', 'secrets', {
     metadata: { name: 'mcpgateway-postgres' },
     stringData: {
@@ -129,7 +175,9 @@ async function openDatabase(): Promise<void> {
 
 const isReady = ({ metadata, status }: Pod): boolean =>
   metadata?.deletionTimestamp === undefined &&
-  status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') === true
+  status?.conditions?.some(
+    (condition) => condition.type === 'Ready' && condition.status === 'True',
+  ) === true
 const pods = (component: string): Promise<Pod[]> =>
   namespace.list<Pod>('/api/v1', `pods?labelSelector=app.kubernetes.io/component=${component}`)
 /** The pods of a component once there are two, as the autoscalers want it, and both are ready. */
@@ -146,7 +194,13 @@ interface Answer {
 }
 
 /** Sends a request to one of the gateways. */
-function ask({ status }: Pod, method: string, path: string, body?: object, headers: object = {}): Promise<Answer> {
+function ask(
+  { status }: Pod,
+  method: string,
+  path: string,
+  body?: object,
+  headers: object = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const sent = send(
       {
@@ -165,7 +219,9 @@ function ask({ status }: Pod, method: string, path: string, body?: object, heade
       (response) => {
         let text = ''
         response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }))
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text }),
+        )
         response.on('error', reject)
       },
     )
@@ -178,10 +234,19 @@ const initialize = {
   jsonrpc: '2.0',
   id: 1,
   method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'test', version: '1' } },
+  params: {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 'test', version: '1' },
+  },
 }
 const list = { jsonrpc: '2.0', id: 2, method: 'tools/list', params: {} }
-const adapter = (name: string) => ({ name, imageName: 'mcp-example', imageVersion: '1.0.0', description: 'test' })
+const adapter = (name: string) => ({
+  name,
+  imageName: 'mcp-example',
+  imageVersion: '1.0.0',
+  description: 'test',
+})
 
 async function open(gateway: Pod, path: string): Promise<{ 'mcp-session-id': string }> {
   const { status, headers, body } = await ask(gateway, 'POST', path, initialize)
@@ -192,7 +257,9 @@ async function open(gateway: Pod, path: string): Promise<{ 'mcp-session-id': str
 describe('the production overlay', () => {
   test('runs two gateways and two tool gateways on PostgreSQL, of which each serves the sessions that another has opened', async () => {
     const [one, two] = (await bothReady('gateway')) as [Pod, Pod]
-    expect((await ask(one, 'GET', '/adapters', undefined, { authorization: 'Bearer none' })).status).toBe(401)
+    expect(
+      (await ask(one, 'GET', '/adapters', undefined, { authorization: 'Bearer none' })).status,
+    ).toBe(401)
     expect((await ask(one, 'POST', '/adapters', adapter('shared'))).status).toBe(201)
     await expect.poll(async () => (await ask(two, 'GET', '/adapters/shared')).status).toBe(200)
     for (const [first, second] of [
@@ -208,7 +275,9 @@ describe('the production overlay', () => {
     }
     // Some are held by one tool gateway, some by the other.
     const sessions = await Promise.all(Array.from({ length: 6 }, () => open(one, '/mcp')))
-    for (const session of sessions) for (const each of [two, one]) expect((await ask(each, 'POST', '/mcp', list, session)).status).toBe(200)
+    for (const session of sessions)
+      for (const each of [two, one])
+        expect((await ask(each, 'POST', '/mcp', list, session)).status).toBe(200)
   })
 
   test('lets the gateway do what the documentation says and no more, and tool gateways nothing', async () => {
@@ -224,19 +293,32 @@ describe('the production overlay', () => {
     const rights = (rules: readonly Rule[]): string[] =>
       rules
         .flatMap(({ apiGroups, resources, verbs }) =>
-          apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${group}/${resource}`))),
+          apiGroups.flatMap((group) =>
+            resources.flatMap((resource) => verbs.map((verb) => `${verb} ${group}/${resource}`)),
+          ),
         )
         .toSorted()
-    const { rules } = (await namespace.get<{ rules: Rule[] }>(rbac, 'roles/mcpgateway')) ?? { rules: [] }
+    const { rules } = (await namespace.get<{ rules: Rule[] }>(rbac, 'roles/mcpgateway')) ?? {
+      rules: [],
+    }
     expect(rights(rules)).toEqual(rights(documented))
     // What the cluster lets an account do, by whatever binding.
     const mayDo = async (account: string): Promise<string[]> => {
-      const listed = await kubectl('auth', 'can-i', '--list', '--no-headers', `--as=system:serviceaccount:${namespace.name}:${account}`)
+      const listed = await kubectl(
+        'auth',
+        'can-i',
+        '--list',
+        '--no-headers',
+        `--as=system:serviceaccount:${namespace.name}:${account}`,
+      )
       // What everybody may: ask for its own rights, and read what the server says of itself.
-      const lines = listed.split('\n').filter((line) => line.trim() !== '' && !/^(selfsubject|\s)/.test(line))
+      const lines = listed
+        .split('\n')
+        .filter((line) => line.trim() !== '' && !/^(selfsubject|\s)/.test(line))
       return lines
         .flatMap((line) => {
-          const [, resource = '', group = '', verbs = ''] = /^([\w/]+)\.?(\S*) +\[\] +\[\] +\[(.*)\]$/.exec(line) ?? [line, line]
+          const [, resource = '', group = '', verbs = ''] =
+            /^([\w/]+)\.?(\S*) +\[\] +\[\] +\[(.*)\]$/.exec(line) ?? [line, line]
           return verbs.split(' ').map((verb) => `${verb} ${group}/${resource}`)
         })
         .toSorted()
@@ -245,7 +327,9 @@ describe('the production overlay', () => {
     expect(await mayDo('toolgateway-sa')).toEqual([])
     expect(await mayDo('workload-sa')).toEqual([])
     const [toolGateway] = (await pods('tool-gateway')) as [Pod]
-    expect(toolGateway.spec?.volumes?.filter(({ projected }) => projected !== undefined)).toEqual([])
+    expect(toolGateway.spec?.volumes?.filter(({ projected }) => projected !== undefined)).toEqual(
+      [],
+    )
   })
 })
 
@@ -269,9 +353,20 @@ class Load implements AsyncDisposable {
   }
 
   static async start(name: string, adapterName: string): Promise<Load> {
-    const script = readFileSync(fileURLToPath(new URL('fixtures/load.mjs', import.meta.url)), 'utf8')
-    await namespace.create('/api/v1', 'configmaps', { metadata: { name }, data: { 'load.mjs': script } })
-    const env = { TARGET: 'http://mcpgateway-service:8000', ADAPTER: adapterName, TOKEN: token, WORKERS: '9' }
+    const script = readFileSync(
+      fileURLToPath(new URL('fixtures/load.mjs', import.meta.url)),
+      'utf8',
+    )
+    await namespace.create('/api/v1', 'configmaps', {
+      metadata: { name },
+      data: { 'load.mjs': script },
+    })
+    const env = {
+      TARGET: 'http://mcpgateway-service:8000',
+      ADAPTER: adapterName,
+      TOKEN: token,
+      WORKERS: '9',
+    }
     await namespace.create('/api/v1', 'pods', {
       metadata: { name },
       spec: {
@@ -309,7 +404,9 @@ class Load implements AsyncDisposable {
 
   async stop(): Promise<Seen> {
     await kubectl('exec', this.#name, '--', 'touch', '/tmp/stop')
-    await expect.poll(async () => (await this.seen())?.done, { timeout: 90_000, interval: 500 }).toBe(true)
+    await expect
+      .poll(async () => (await this.seen())?.done, { timeout: 90_000, interval: 500 })
+      .toBe(true)
     return (await this.seen()) as Seen
   }
 
@@ -331,7 +428,13 @@ describe('under traffic', () => {
     if (early < 10_000) await load.more(10_000 - early)
     const { done: _, ...seen } = await load.stop()
     figures('gateways rolled under load', { msForTwo: ms, ...seen })
-    expect(seen).toMatchObject({ lost: 0, sessionsEnded: 0, streamsCut: 0, streamsRefused: 0, draining: 0 })
+    expect(seen).toMatchObject({
+      lost: 0,
+      sessionsEnded: 0,
+      streamsCut: 0,
+      streamsRefused: 0,
+      draining: 0,
+    })
     expect(seen.answered).toBe(seen.requests)
     expect(seen['streamsEnded']).toBeGreaterThan(0)
   }, 900_000)

@@ -11,7 +11,11 @@ afterAll(() => namespace[Symbol.asyncDispose]())
 describeRuntime('kubernetes', {
   open: () =>
     namespace.openRuntime({
-      overrides: ['failing', 'silent'].map((mode) => ({ image: `contract-${mode}:*`, name: '*', args: ['node', 'server.js', mode] })),
+      overrides: ['failing', 'silent'].map((mode) => ({
+        image: `contract-${mode}:*`,
+        name: '*',
+        args: ['node', 'server.js', mode],
+      })),
     }),
   images: { server: 'contract-server', failing: 'contract-failing', silent: 'contract-silent' },
   timeoutMs: 150_000,

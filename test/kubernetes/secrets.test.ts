@@ -10,13 +10,17 @@ let vault: TestNamespace
 let gateway: GatewayProcess
 beforeAll(async () => {
   ;[namespace, vault] = await Promise.all([TestNamespace.open(), TestNamespace.open()])
-  const { kubernetes } = namespace.options({ kubeconfig: await namespace.kubeconfigOf(await looker()) }).settings
+  const { kubernetes } = namespace.options({
+    kubeconfig: await namespace.kubeconfigOf(await looker()),
+  }).settings
   const opened = {
     database: { namespace: vault.name, secret: 'database.internal', requiredRoles: ['mcp.dev'] },
     later: { namespace: vault.name, requiredRoles: ['mcp.dev'] },
   }
   await put('database.internal', { user: 'me', password: 'one' })
-  gateway = await GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes }, secrets: { kubernetes: opened } } })
+  gateway = await GatewayProcess.start({
+    config: { runtime: { kind: 'kubernetes', kubernetes }, secrets: { kubernetes: opened } },
+  })
 })
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
@@ -26,16 +30,27 @@ afterAll(async () => {
 
 /** An account that may do everything where workloads are, and elsewhere what docs/secrets.md says. */
 async function looker(): Promise<string> {
-  const rules = [{ apiGroups: [''], resources: ['secrets'], resourceNames: ['database.internal', 'later'], verbs: ['list', 'watch'] }]
+  const rules = [
+    {
+      apiGroups: [''],
+      resources: ['secrets'],
+      resourceNames: ['database.internal', 'later'],
+      verbs: ['list', 'watch'],
+    },
+  ]
   await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name: 'looker' } })
   await namespace.allow('looker', [{ apiGroups: ['*'], resources: ['*'], verbs: ['*'] }])
   await vault.allow('looker', rules, namespace)
   return 'looker'
 }
 
-const put = (name: string, stringData: Record<string, string>) => vault.create('/api/v1', 'secrets', { metadata: { name }, stringData })
-const healthy = (name: string) => gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
-const refers = (name: string, key?: string) => ({ secretRef: { name, source: 'kubernetes', ...(key === undefined ? {} : { key }) } })
+const put = (name: string, stringData: Record<string, string>) =>
+  vault.create('/api/v1', 'secrets', { metadata: { name }, stringData })
+const healthy = (name: string) =>
+  gateway.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
+const refers = (name: string, key?: string) => ({
+  secretRef: { name, source: 'kubernetes', ...(key === undefined ? {} : { key }) },
+})
 const adapter = (name: string, more: object) =>
   gateway.api('POST', '/adapters', { name, imageName: 'echo', imageVersion: '1.0.0', ...more })
 const variable = async (workload: string, name: string): Promise<string> => {
@@ -45,11 +60,19 @@ const variable = async (workload: string, name: string): Promise<string> => {
 
 describe('a Secret of the cluster', () => {
   test('that is opened is given to workloads; a change rolls them, and what is taken away stops them until it is there again', async () => {
-    expect((await adapter('reader', { environmentVariables: { PASSWORD: refers('database', 'password') } })).status).toBe(201)
+    expect(
+      (
+        await adapter('reader', {
+          environmentVariables: { PASSWORD: refers('database', 'password') },
+        })
+      ).status,
+    ).toBe(201)
     await healthy('reader')
     expect(await variable('reader', 'PASSWORD')).toBe('one')
     expect((await gateway.api('GET', '/adapters/reader')).body).toMatchObject({
-      environmentVariables: { PASSWORD: { secretRef: { name: 'database', key: 'password', source: 'kubernetes' } } },
+      environmentVariables: {
+        PASSWORD: { secretRef: { name: 'database', key: 'password', source: 'kubernetes' } },
+      },
     })
     const before = await namespace.get<Pod>('/api/v1', 'pods/reader-0')
     await vault.patch('/api/v1', 'secrets/database.internal', { stringData: { password: 'two' } })
@@ -61,7 +84,11 @@ describe('a Secret of the cluster', () => {
     await healthy('reader')
 
     await vault.delete('/api/v1', 'secrets/database.internal')
-    const { conditions } = await gateway.untilStatus('reader', ({ replicas }) => replicas.length === 0, 120_000)
+    const { conditions } = await gateway.untilStatus(
+      'reader',
+      ({ replicas }) => replicas.length === 0,
+      120_000,
+    )
     expect(conditions[0]).toMatchObject({
       reason: 'SecretMissing',
       message: "The variable PASSWORD has no value. The cluster has no Secret 'database' now.",
@@ -75,7 +102,8 @@ describe('a Secret of the cluster', () => {
     const credential = { header: 'X-Key', ...refers('database', 'user') }
     expect((await adapter('knocking', { credential })).status).toBe(201)
     const session = await McpSession.open(`${gateway.origin}/adapters/knocking/mcp`)
-    const received = async (): Promise<string | undefined> => /"x-key":"([^"]*)"/.exec(await session.structured('where'))?.[1]
+    const received = async (): Promise<string | undefined> =>
+      /"x-key":"([^"]*)"/.exec(await session.structured('where'))?.[1]
     expect(await received()).toBe('me')
     await vault.patch('/api/v1', 'secrets/database.internal', { stringData: { user: 'you' } })
     await expect.poll(received).toBe('you')
@@ -95,8 +123,15 @@ describe('a Secret of the cluster', () => {
   })
 
   test('that the gateway may not see keeps it from starting, with the right that is missing', async () => {
-    const { kubernetes } = namespace.options({ kubeconfig: await namespace.kubeconfigOf('looker') }).settings
-    const config = { runtime: { kind: 'kubernetes', kubernetes }, secrets: { kubernetes: { forbidden: { namespace: vault.name } } } }
-    await expect(GatewayProcess.start({ config })).rejects.toThrow(/cannot list resource "secrets".*docs\/kubernetes\.md/)
+    const { kubernetes } = namespace.options({
+      kubeconfig: await namespace.kubeconfigOf('looker'),
+    }).settings
+    const config = {
+      runtime: { kind: 'kubernetes', kubernetes },
+      secrets: { kubernetes: { forbidden: { namespace: vault.name } } },
+    }
+    await expect(GatewayProcess.start({ config })).rejects.toThrow(
+      /cannot list resource "secrets".*docs\/kubernetes\.md/,
+    )
   })
 })

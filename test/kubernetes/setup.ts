@@ -7,8 +7,16 @@ const images = [
     context: 'packages/gateway/test/fixtures',
     file: 'test/kubernetes/fixtures/contract-server.Dockerfile',
   },
-  { references: ['echo:1.0.0'], context: 'packages/testkit/src', file: 'test/kubernetes/fixtures/echo.Dockerfile' },
-  { references: ['postgres:1.1.0'], context: 'test/kubernetes/fixtures', file: 'test/kubernetes/fixtures/postgres.Dockerfile' },
+  {
+    references: ['echo:1.0.0'],
+    context: 'packages/testkit/src',
+    file: 'test/kubernetes/fixtures/echo.Dockerfile',
+  },
+  {
+    references: ['postgres:1.1.0'],
+    context: 'test/kubernetes/fixtures',
+    file: 'test/kubernetes/fixtures/postgres.Dockerfile',
+  },
   ...projectImages,
 ]
 

@@ -42,14 +42,21 @@ const workload = (changes: Partial<Workload> = {}): Workload => ({
   useWorkloadIdentity: false,
   ...changes,
 })
-const until = (runtime: Runtime, name: string, wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> =>
+const until = (
+  runtime: Runtime,
+  name: string,
+  wanted: (status: WorkloadStatus) => boolean,
+): Promise<WorkloadStatus> =>
   namespace.eventually(async () => {
     const status = await runtime.status(name)
     return status !== undefined && wanted(status) ? status : undefined
   })
-const ready = ({ conditions }: WorkloadStatus): boolean => conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
+const ready = ({ conditions }: WorkloadStatus): boolean =>
+  conditions.some(({ type, status }) => type === 'Ready' && status === 'True')
 const readyMessage = ({ conditions }: WorkloadStatus): string =>
-  conditions.filter(({ type }) => type === 'Ready').map(({ reason, message }) => `${reason}: ${message}`)[0] ?? ''
+  conditions
+    .filter(({ type }) => type === 'Ready')
+    .map(({ reason, message }) => `${reason}: ${message}`)[0] ?? ''
 
 /** Every object of the kinds that we write, by kind and name. */
 async function inventory(name: string): Promise<Record<string, ObjectMeta>> {
@@ -60,8 +67,12 @@ async function inventory(name: string): Promise<Record<string, ObjectMeta>> {
     ['/api/v1', 'pods'],
     ['/apis/policy/v1', 'poddisruptionbudgets'],
   ] as const
-  const lists = await Promise.all(kinds.map(([group, kind]) => namespace.list<{ metadata: ObjectMeta }>(group, kind)))
-  const all = lists.flatMap((items, index) => items.map(({ metadata }) => [`${kinds[index]?.[1]}/${metadata.name}`, metadata] as const))
+  const lists = await Promise.all(
+    kinds.map(([group, kind]) => namespace.list<{ metadata: ObjectMeta }>(group, kind)),
+  )
+  const all = lists.flatMap((items, index) =>
+    items.map(({ metadata }) => [`${kinds[index]?.[1]}/${metadata.name}`, metadata] as const),
+  )
   return Object.fromEntries(all.filter(([key]) => key.includes(name)))
 }
 
@@ -82,7 +93,11 @@ describe('a workload on a cluster', () => {
     ])
     await runtime.apply({ ...wanted, generation: 2, replicas: 1, environment: {} }, signal)
     await until(runtime, name, (status) => status.observedGeneration === 2 && ready(status))
-    expect(Object.keys(await inventory(name)).toSorted()).toEqual([`pods/${name}-0`, `services/${name}-service`, `statefulsets/${name}`])
+    expect(Object.keys(await inventory(name)).toSorted()).toEqual([
+      `pods/${name}-0`,
+      `services/${name}-service`,
+      `statefulsets/${name}`,
+    ])
     await runtime.remove(wanted, signal)
     expect(await inventory(name)).toEqual({})
   })
@@ -95,9 +110,13 @@ describe('a workload on a cluster', () => {
     await until(runtime, name, ready)
     await namespace.delete('/apis/apps/v1', `statefulsets/${name}`, { propagationPolicy: 'Orphan' })
     await namespace.eventually(async () =>
-      (await namespace.get('/apis/apps/v1', `statefulsets/${name}`)) === undefined ? true : undefined,
+      (await namespace.get('/apis/apps/v1', `statefulsets/${name}`)) === undefined
+        ? true
+        : undefined,
     )
-    await expect.poll(() => runtime.directory.get(name)?.replicas.map(({ phase, path }) => [phase, path])).toEqual([['ready', '/mcp']])
+    await expect
+      .poll(() => runtime.directory.get(name)?.replicas.map(({ phase, path }) => [phase, path]))
+      .toEqual([['ready', '/mcp']])
     await runtime.remove(wanted, signal)
     expect(await inventory(name)).toEqual({})
   })
@@ -123,10 +142,21 @@ describe('a workload on a cluster', () => {
     await until(runtime, wanted.name, ready)
     const pod = await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`)
     const { image, securityContext } = pod?.spec?.containers[0] ?? {}
-    const helper = { name: 'helper', image, securityContext, command: ['node', '-e', 'console.log("from beside")'] }
-    await namespace.patch('/api/v1', `pods/${wanted.name}-0/ephemeralcontainers`, { spec: { ephemeralContainers: [helper] } })
+    const helper = {
+      name: 'helper',
+      image,
+      securityContext,
+      command: ['node', '-e', 'console.log("from beside")'],
+    }
+    await namespace.patch('/api/v1', `pods/${wanted.name}-0/ephemeralcontainers`, {
+      spec: { ephemeralContainers: [helper] },
+    })
     const lines = async (container: string): Promise<string[] | undefined> => {
-      const found = await runtime.logs(wanted.name, { replica: 0, tail: 10, follow: false, previous: false, container }, signal)
+      const found = await runtime.logs(
+        wanted.name,
+        { replica: 0, tail: 10, follow: false, previous: false, container },
+        signal,
+      )
       if (found === undefined) return undefined
       const told: string[] = []
       for await (const line of found) told.push(line)
@@ -138,12 +168,19 @@ describe('a workload on a cluster', () => {
 
   test('values with signs of shells and of Kubernetes arrive as they are', async () => {
     const runtime = await open()
-    const environment = { A: '$(HOME) $HOME `x` "y"\n\'z\' é', 'dotted.name-1': 'x', HOME: '/data', PORT: '1' }
+    const environment = {
+      A: '$(HOME) $HOME `x` "y"\n\'z\' é',
+      'dotted.name-1': 'x',
+      HOME: '/data',
+      PORT: '1',
+    }
     const wanted = workload({ environment })
     await runtime.apply(wanted, signal)
     await until(runtime, wanted.name, ready)
     const origin = runtime.directory.get(wanted.name)?.replicas[0]?.origin
-    const said = (await (await fetch(`${origin}/`)).json()) as { environment: Record<string, string> }
+    const said = (await (await fetch(`${origin}/`)).json()) as {
+      environment: Record<string, string>
+    }
     expect(said.environment).toMatchObject({ ...environment, PORT: '8000' })
   })
 
@@ -167,7 +204,9 @@ describe('a workload on a cluster', () => {
     const second = await open({ pod: { path: '/other' } })
     await second.apply(wanted, signal)
     await expect.poll(() => second.directory.get(wanted.name)?.replicas[0]?.path).toBe('/other')
-    expect((await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`))?.metadata?.uid).toBe(before?.metadata?.uid)
+    expect((await namespace.get<Pod>('/api/v1', `pods/${wanted.name}-0`))?.metadata?.uid).toBe(
+      before?.metadata?.uid,
+    )
   })
 
   test('another gateway knows of it at once, whether it was there before or comes after', async () => {
@@ -189,15 +228,24 @@ describe('a workload on a cluster', () => {
     await namespace.patch('/apis/apps/v1', `statefulsets/${name}`, {
       spec: { replicas: 3, template: { spec: { terminationGracePeriodSeconds: 2 } } },
     })
-    await namespace.patch('/api/v1', `services/${name}-service`, { spec: { selector: { app: 'mine' } } })
+    await namespace.patch('/api/v1', `services/${name}-service`, {
+      spec: { selector: { app: 'mine' } },
+    })
     await namespace.delete('/api/v1', `secrets/${name}-environment`)
     await namespace.eventually(async () => {
       await runtime.apply(wanted, signal)
       const statefulSet = await namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`)
-      const service = await namespace.get<{ spec: { selector: object } }>('/api/v1', `services/${name}-service`)
+      const service = await namespace.get<{ spec: { selector: object } }>(
+        '/api/v1',
+        `services/${name}-service`,
+      )
       const secret = await namespace.get('/api/v1', `secrets/${name}-environment`)
-      const right = statefulSet?.spec?.replicas === 1 && statefulSet.spec.template.spec?.terminationGracePeriodSeconds === 1
-      return right && secret !== undefined && JSON.stringify(service?.spec.selector).includes(name) ? true : undefined
+      const right =
+        statefulSet?.spec?.replicas === 1 &&
+        statefulSet.spec.template.spec?.terminationGracePeriodSeconds === 1
+      return right && secret !== undefined && JSON.stringify(service?.spec.selector).includes(name)
+        ? true
+        : undefined
     })
     await until(runtime, name, ready)
     await namespace.delete('/apis/apps/v1', `statefulsets/${name}`)
@@ -212,18 +260,29 @@ describe('a workload on a cluster', () => {
     const runtime = await open()
     const wanted = workload({ restartedAt: '2026-01-02T03:04:05.678Z' })
     const { name } = wanted
-    const template = async () => (await namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`))?.spec?.template.metadata
-    const podUid = async () => (await namespace.get<Pod>('/api/v1', `pods/${name}-0`))?.metadata?.uid
+    const template = async () =>
+      (await namespace.get<StatefulSet>('/apis/apps/v1', `statefulsets/${name}`))?.spec?.template
+        .metadata
+    const podUid = async () =>
+      (await namespace.get<Pod>('/api/v1', `pods/${name}-0`))?.metadata?.uid
     await runtime.apply(wanted, signal)
     await until(runtime, name, ready)
     const first = await podUid()
-    const byHand = { 'kubectl.kubernetes.io/restartedAt': '2026-02-03T04:05:06Z', 'adapter/restarted-at': null }
-    await namespace.patch('/apis/apps/v1', `statefulsets/${name}`, { spec: { template: { metadata: { annotations: byHand } } } })
+    const byHand = {
+      'kubectl.kubernetes.io/restartedAt': '2026-02-03T04:05:06Z',
+      'adapter/restarted-at': null,
+    }
+    await namespace.patch('/apis/apps/v1', `statefulsets/${name}`, {
+      spec: { template: { metadata: { annotations: byHand } } },
+    })
     const rolled = await namespace.eventually(async () => {
       await runtime.apply(wanted, signal)
       const status = await runtime.status(name)
       const uid = await podUid()
-      const settled = status !== undefined && ready(status) && (await template())?.annotations?.['adapter/restarted-at'] !== undefined
+      const settled =
+        status !== undefined &&
+        ready(status) &&
+        (await template())?.annotations?.['adapter/restarted-at'] !== undefined
       return uid !== undefined && uid !== first && settled ? uid : undefined
     })
     await runtime.apply({ ...wanted, generation: 2 }, signal)
@@ -243,7 +302,9 @@ describe('a workload on a cluster', () => {
     await runtime.apply(wanted, signal)
     // No request is sent with such a signal.
     await expect(runtime.apply(wanted, AbortSignal.abort())).resolves.toBeUndefined()
-    await expect(runtime.apply({ ...wanted, generation: 2 }, AbortSignal.abort())).rejects.toThrow('aborted')
+    await expect(runtime.apply({ ...wanted, generation: 2 }, AbortSignal.abort())).rejects.toThrow(
+      'aborted',
+    )
   })
 })
 
@@ -257,13 +318,22 @@ describe('what is not ours', () => {
       {
         serviceName: 'x',
         selector: { matchLabels: { a: 'b' } },
-        template: { metadata: { labels: { a: 'b' } }, spec: { containers: [{ name: 'c', image: 'i' }] } },
+        template: {
+          metadata: { labels: { a: 'b' } },
+          spec: { containers: [{ name: 'c', image: 'i' }] },
+        },
         replicas: 0,
       },
     ],
     ['Service', '/api/v1', 'services', '-service', { ports: [{ port: 1 }] }],
     ['Secret', '/api/v1', 'secrets', '-environment', undefined],
-    ['PodDisruptionBudget', '/apis/policy/v1', 'poddisruptionbudgets', '', { minAvailable: 1, selector: { matchLabels: { a: 'b' } } }],
+    [
+      'PodDisruptionBudget',
+      '/apis/policy/v1',
+      'poddisruptionbudgets',
+      '',
+      { minAvailable: 1, selector: { matchLabels: { a: 'b' } } },
+    ],
   ] as const
 
   test.each(foreign)(
@@ -274,14 +344,21 @@ describe('what is not ours', () => {
       const objectName = `${wanted.name}${suffix}`
       // Even one that bears the original's labels.
       const labels = { 'adapter/type': 'mcp', 'adapter/name': wanted.name }
-      const body = { metadata: { name: objectName, labels }, ...(spec === undefined ? { stringData: { A: 'b' } } : { spec }) }
+      const body = {
+        metadata: { name: objectName, labels },
+        ...(spec === undefined ? { stringData: { A: 'b' } } : { spec }),
+      }
       const before = await namespace.create<{ metadata: ObjectMeta }>(group, plural, body)
-      await expect(runtime.apply(wanted, signal)).rejects.toThrow(new RegExp(`${kind} '${objectName}' .* was not made by this gateway`))
+      await expect(runtime.apply(wanted, signal)).rejects.toThrow(
+        new RegExp(`${kind} '${objectName}' .* was not made by this gateway`),
+      )
       await runtime.remove(wanted, signal)
       const after = await inventory(wanted.name)
       expect(Object.keys(after)).toEqual([`${plural}/${objectName}`])
       expect(after[`${plural}/${objectName}`]?.uid).toBe(before.metadata.uid)
-      expect(after[`${plural}/${objectName}`]?.managedFields?.map(({ manager }) => manager)).not.toContain('mcp-gateway')
+      expect(
+        after[`${plural}/${objectName}`]?.managedFields?.map(({ manager }) => manager),
+      ).not.toContain('mcp-gateway')
       expect(await runtime.status(wanted.name)).toBeUndefined()
       await namespace.delete(group, `${plural}/${objectName}`)
       await runtime.apply(wanted, signal)
@@ -290,14 +367,19 @@ describe('what is not ours', () => {
   )
 
   test('what another installation in the namespace has made is not listed, and not removed', async () => {
-    const [blue, green] = [await open({ installation: 'blue' }), await open({ installation: 'green' })]
+    const [blue, green] = [
+      await open({ installation: 'blue' }),
+      await open({ installation: 'green' }),
+    ]
     const wanted = workload()
     await blue.apply(wanted, signal)
     await until(blue, wanted.name, ready)
     expect(await green.list(signal)).toEqual([])
     expect(green.directory.get(wanted.name)).toBeUndefined()
     await green.remove(wanted, signal)
-    await expect(green.apply({ ...wanted, uid: randomUUID() }, signal)).rejects.toThrow(/was not made by this gateway/)
+    await expect(green.apply({ ...wanted, uid: randomUUID() }, signal)).rejects.toThrow(
+      /was not made by this gateway/,
+    )
     expect(ready((await blue.status(wanted.name)) as WorkloadStatus)).toBe(true)
   })
 })
@@ -305,19 +387,31 @@ describe('what is not ours', () => {
 describe('what the cluster refuses', () => {
   test('a quota that is exceeded shows with the words of the cluster, and heals when there is room; status answers while the cluster does not', async () => {
     await using wire = await Wire.to(namespace.api.server)
-    await using another = await namespace.openRuntime({ kubeconfig: namespace.kubeconfigBy(wire.url) })
+    await using another = await namespace.openRuntime({
+      kubeconfig: namespace.kubeconfigBy(wire.url),
+    })
     const runtime = await open()
-    await namespace.create('/api/v1', 'resourcequotas', { metadata: { name: 'tight' }, spec: { hard: { pods: '1' } } })
+    await namespace.create('/api/v1', 'resourcequotas', {
+      metadata: { name: 'tight' },
+      spec: { hard: { pods: '1' } },
+    })
     // Pods are counted from then on.
-    await namespace.eventually(async () => (await namespace.get<ResourceQuota>('/api/v1', 'resourcequotas/tight'))?.status?.hard)
+    await namespace.eventually(
+      async () =>
+        (await namespace.get<ResourceQuota>('/api/v1', 'resourcequotas/tight'))?.status?.hard,
+    )
     const wanted = workload({ replicas: 2 })
     await runtime.apply(wanted, signal)
-    const status = await until(runtime, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
+    const status = await until(runtime, wanted.name, (each) =>
+      readyMessage(each).includes('exceeded quota'),
+    )
     expect(readyMessage(status)).toMatch(/^FailedCreate: .*exceeded quota: tight/)
     expect(status.replicas.map(({ phase }) => phase).toSorted()).toContain('pending')
     await until(another, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
     await wire.cut()
-    expect(readyMessage((await another.status(wanted.name)) as WorkloadStatus)).toMatch(/^Unknown: The API server at .* can not be reached/)
+    expect(readyMessage((await another.status(wanted.name)) as WorkloadStatus)).toMatch(
+      /^Unknown: The API server at .* can not be reached/,
+    )
     await namespace.delete('/api/v1', 'resourcequotas/tight')
     await until(runtime, wanted.name, ready)
   })
@@ -326,15 +420,21 @@ describe('what the cluster refuses', () => {
     const runtime = await open({ pod: { nodeSelector: { 'no-such': 'node' } } })
     const wanted = workload()
     await runtime.apply(wanted, signal)
-    const status = await until(runtime, wanted.name, (each) => readyMessage(each).startsWith('Unschedulable'))
+    const status = await until(runtime, wanted.name, (each) =>
+      readyMessage(each).startsWith('Unschedulable'),
+    )
     expect(readyMessage(status)).toMatch(/didn't match Pod's node affinity\/selector/)
   })
 
   test('a namespace that is missing is named, and all is well once it is there', async () => {
     const runtime = await open({ namespace: `${namespace.name}-later` })
     const wanted = workload()
-    await expect(runtime.apply(wanted, signal)).rejects.toThrow(/namespaces "mcpgw-test-.*-later" not found/)
-    await namespace.api.json('POST', '/api/v1/namespaces', signal, { body: { metadata: { name: `${namespace.name}-later` } } })
+    await expect(runtime.apply(wanted, signal)).rejects.toThrow(
+      /namespaces "mcpgw-test-.*-later" not found/,
+    )
+    await namespace.api.json('POST', '/api/v1/namespaces', signal, {
+      body: { metadata: { name: `${namespace.name}-later` } },
+    })
     await namespace.eventually(() =>
       runtime
         .apply(wanted, signal)
@@ -346,8 +446,13 @@ describe('what the cluster refuses', () => {
   })
 
   test('the rights of the documentation are enough, and one that is missing is named', async () => {
-    const page = readFileSync(fileURLToPath(new URL('../../docs/kubernetes.md', import.meta.url)), 'utf8')
-    const role = parse(/```yaml\n(apiVersion: rbac[\s\S]*?)```/.exec(page)?.[1] ?? '') as { rules: PolicyRule[] }
+    const page = readFileSync(
+      fileURLToPath(new URL('../../docs/kubernetes.md', import.meta.url)),
+      'utf8',
+    )
+    const role = parse(/```yaml\n(apiVersion: rbac[\s\S]*?)```/.exec(page)?.[1] ?? '') as {
+      rules: PolicyRule[]
+    }
     const bind = async (name: string, rules: readonly PolicyRule[]): Promise<string> => {
       await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name } })
       await namespace.allow(name, rules)
@@ -365,7 +470,11 @@ describe('what the cluster refuses', () => {
     }
     await allowed.apply(wanted, signal)
     await until(allowed, wanted.name, ready)
-    for await (const line of (await allowed.logs(wanted.name, { replica: 0, tail: 1, follow: false, previous: false }, signal)) ?? [])
+    for await (const line of (await allowed.logs(
+      wanted.name,
+      { replica: 0, tail: 1, follow: false, previous: false },
+      signal,
+    )) ?? [])
       expect(line).toBeDefined()
     await allowed.apply({ ...wanted, generation: 2, replicas: 1 }, signal)
     await allowed.remove(wanted, signal)
@@ -373,16 +482,22 @@ describe('what the cluster refuses', () => {
 
     const readOnly = role.rules.map((rule) => ({ ...rule, verbs: ['get', 'list', 'watch'] }))
     const looking = await open({ kubeconfig: await bind('looking', readOnly) })
-    await expect(looking.apply(wanted, signal)).rejects.toThrow(/cannot patch resource "secrets".*docs\/kubernetes\.md/)
+    await expect(looking.apply(wanted, signal)).rejects.toThrow(
+      /cannot patch resource "secrets".*docs\/kubernetes\.md/,
+    )
     const blind = await bind(
       'blind',
       readOnly.filter(({ resources }) => resources?.includes('pods') !== true),
     )
-    await expect(open({ kubeconfig: blind })).rejects.toThrow(/cannot list resource "pods".*docs\/kubernetes\.md/)
+    await expect(open({ kubeconfig: blind })).rejects.toThrow(
+      /cannot list resource "pods".*docs\/kubernetes\.md/,
+    )
   })
 
   test('a kubeconfig that is wrong says what is wrong with it', async () => {
-    await expect(open({ kubeconfig: '/no/such/kubeconfig' })).rejects.toThrow(/kubeconfig can not be read: .*no such file/)
+    await expect(open({ kubeconfig: '/no/such/kubeconfig' })).rejects.toThrow(
+      /kubeconfig can not be read: .*no such file/,
+    )
     await expect(open({ context: 'nowhere' })).rejects.toThrow(/no context 'nowhere'/)
   })
 })

@@ -2,8 +2,17 @@ import type { ServerResponse } from 'node:http'
 import { errorAnswer } from '@mcp-gateway/protocol'
 
 /** Answers with JSON that is there as bytes. */
-export function sendJson(response: ServerResponse, status: number, body: Uint8Array, headers: Readonly<Record<string, string>>): void {
-  response.writeHead(status, { ...headers, 'content-type': 'application/json', 'content-length': body.length })
+export function sendJson(
+  response: ServerResponse,
+  status: number,
+  body: Uint8Array,
+  headers: Readonly<Record<string, string>>,
+): void {
+  response.writeHead(status, {
+    ...headers,
+    'content-type': 'application/json',
+    'content-length': body.length,
+  })
   response.end(body)
 }
 

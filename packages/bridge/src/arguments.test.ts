@@ -7,7 +7,12 @@ describe('arguments', () => {
     ['-y @azure/mcp@latest server start', ['-y', '@azure/mcp@latest', 'server', 'start']],
     [
       '--prerelease=allow --from git+https://github.com/azure-ai-foundry/mcp-foundry.git run-azure-ai-foundry-mcp',
-      ['--prerelease=allow', '--from', 'git+https://github.com/azure-ai-foundry/mcp-foundry.git', 'run-azure-ai-foundry-mcp'],
+      [
+        '--prerelease=allow',
+        '--from',
+        'git+https://github.com/azure-ai-foundry/mcp-foundry.git',
+        'run-azure-ai-foundry-mcp',
+      ],
     ],
     [`a 'b c' "d \\"e\\" $HOME" f\\ g`, ['a', 'b c', 'd "e" $HOME', 'f g']],
     [`--json='{"a":"b"}' ''`, ['--json={"a":"b"}', '']],

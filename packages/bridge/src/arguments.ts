@@ -47,11 +47,14 @@ function unquote(text: string, quote: string): string {
 
 /** The limits of the original for the command and each argument. @throws ArgumentError */
 export function checkArguments(command: string, args: readonly string[]): void {
-  if (args.length > mostArguments) throw new ArgumentError(`has ${args.length} arguments; at most ${mostArguments} are allowed`)
+  if (args.length > mostArguments)
+    throw new ArgumentError(`has ${args.length} arguments; at most ${mostArguments} are allowed`)
   for (const [index, word] of [command, ...args].entries()) {
     const what = index === 0 ? 'the command' : `argument ${index}`
     if (word.length === 0 || word.length > longestArgument)
-      throw new ArgumentError(`${what} has ${word.length} characters; 1 to ${longestArgument} are allowed`)
+      throw new ArgumentError(
+        `${what} has ${word.length} characters; 1 to ${longestArgument} are allowed`,
+      )
     // eslint-disable-next-line no-control-regex -- these are the characters that are looked for
     if (/[\u0000\r\n]/.test(word)) throw new ArgumentError(`${what} holds a line break or NUL`)
   }

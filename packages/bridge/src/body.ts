@@ -3,12 +3,19 @@ import { errorCode } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 
 /** Reads a body whole, bounded. One that is too large is answered; of one whose client goes before its end nothing is heard. */
-export function readBody(request: IncomingMessage, response: ServerResponse, limit: number, done: (body: Buffer) => void): void {
+export function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limit: number,
+  done: (body: Buffer) => void,
+): void {
   let over = false
   const refuse = (): void => {
     over = true
     const message = `The body is larger than ${limit} bytes.`
-    sendRpcError(response, 413, undefined, errorCode.invalidRequest, message, { connection: 'close' })
+    sendRpcError(response, 413, undefined, errorCode.invalidRequest, message, {
+      connection: 'close',
+    })
   }
   if (Number(request.headers['content-length'] ?? 0) > limit) return refuse()
   const chunks: Buffer[] = []

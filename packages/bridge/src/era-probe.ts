@@ -1,4 +1,12 @@
-import { errorCode, metaKey, modernVersion, readArray, readObject, readString, requestMessage } from '@mcp-gateway/protocol'
+import {
+  errorCode,
+  metaKey,
+  modernVersion,
+  readArray,
+  readObject,
+  readString,
+  requestMessage,
+} from '@mcp-gateway/protocol'
 import type { Child } from './child.ts'
 
 /** What a server speaks. */
@@ -36,7 +44,8 @@ export function probeModern(
     child,
     options,
     (id, message, silent) => {
-      if (id === discoverId) return { era: eraOf(message.get('result'), message.get('error')), fresh: !silent }
+      if (id === discoverId)
+        return { era: eraOf(message.get('result'), message.get('error')), fresh: !silent }
       // A child that was greeted has its session; nobody else can open it again.
       return message.has('result') ? { era: 'legacy', fresh: false } : undefined
     },
@@ -58,7 +67,11 @@ export async function takesInitialize(child: Child, options: ProbeOptions): Prom
 }
 
 function hello({ clientInfo }: ProbeOptions): string {
-  return requestMessage(initializeId, 'initialize', JSON.stringify({ protocolVersion: '2025-11-25', capabilities: {}, clientInfo }))
+  return requestMessage(
+    initializeId,
+    'initialize',
+    JSON.stringify({ protocolVersion: '2025-11-25', capabilities: {}, clientInfo }),
+  )
 }
 
 function ask<T>(
@@ -85,7 +98,12 @@ function ask<T>(
     child.listen({
       line: (line, { id }) => {
         if (id !== discoverId && id !== initializeId) return
-        const verdict = judge(id, readObject(Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString()) ?? new Map(), silent)
+        const verdict = judge(
+          id,
+          readObject(Buffer.from(line.buffer, line.byteOffset, line.byteLength).toString()) ??
+            new Map(),
+          silent,
+        )
         if (verdict !== undefined) decide(verdict)
       },
       ended: () => decide(undefined),
@@ -96,11 +114,17 @@ function ask<T>(
 
 /** What an answer to `server/discover` says. `result` and `error` are raw JSON. */
 export function eraOf(result: string | undefined, error: string | undefined): 'legacy' | 'modern' {
-  const versions = (raw: string | undefined): string[] => readArray(raw)?.flatMap((each) => readString(each) ?? []) ?? []
-  if (result !== undefined) return versions(readObject(result)?.get('supportedVersions')).includes(modernVersion) ? 'modern' : 'legacy'
+  const versions = (raw: string | undefined): string[] =>
+    readArray(raw)?.flatMap((each) => readString(each) ?? []) ?? []
+  if (result !== undefined)
+    return versions(readObject(result)?.get('supportedVersions')).includes(modernVersion)
+      ? 'modern'
+      : 'legacy'
   const failure = readObject(error)
   const code = Number(failure?.get('code'))
   if (code === errorCode.headerMismatch || code === errorCode.missingCapability) return 'modern'
   const supported = versions(readObject(failure?.get('data'))?.get('supported'))
-  return code === errorCode.unsupportedVersion && supported.includes(modernVersion) ? 'modern' : 'legacy'
+  return code === errorCode.unsupportedVersion && supported.includes(modernVersion)
+    ? 'modern'
+    : 'legacy'
 }

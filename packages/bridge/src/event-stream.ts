@@ -7,7 +7,11 @@ const maxUnsent = 32 * 1024 * 1024
 /** Bytes of events that a session keeps for clients that come back, shared by all its streams. */
 export class EventHistory {
   readonly #maxBytes: number
-  readonly #events: { readonly stream: EventStream; readonly seq: number; readonly text: string }[] = []
+  readonly #events: {
+    readonly stream: EventStream
+    readonly seq: number
+    readonly text: string
+  }[] = []
   #bytes = 0
 
   constructor(maxBytes: number) {
@@ -26,7 +30,9 @@ export class EventHistory {
 
   /** Events of a stream after the one numbered `seq`. */
   after(stream: EventStream, seq: number): string[] {
-    return this.#events.filter((event) => event.stream === stream && event.seq > seq).map(({ text }) => text)
+    return this.#events
+      .filter((event) => event.stream === stream && event.seq > seq)
+      .map(({ text }) => text)
   }
 }
 
@@ -83,7 +89,8 @@ export class EventStream {
       this.#seq += 1
       response.write(`id: ${this.id}-${this.#seq}\ndata: \n\n`)
     }
-    if (options.after !== undefined) for (const text of this.#history.after(this, options.after)) response.write(text)
+    if (options.after !== undefined)
+      for (const text of this.#history.after(this, options.after)) response.write(text)
     // Clients wait for the headers.
     response.flushHeaders()
     if (this.#ended) response.end()

@@ -18,7 +18,13 @@ const healthy = Buffer.from('{"status":"ok"}')
 export function createFront(handler: Handler, { allowedHosts }: FrontOptions): Server {
   // A client that vanished without a word would hold its session for ever: TCP asks after it.
   return createServer(
-    { keepAlive: true, keepAliveInitialDelay: 30_000, noDelay: true, requestTimeout: 60_000, keepAliveTimeout: 75_000 },
+    {
+      keepAlive: true,
+      keepAliveInitialDelay: 30_000,
+      noDelay: true,
+      requestTimeout: 60_000,
+      keepAliveTimeout: 75_000,
+    },
     (request, response) => {
       const { host, origin } = request.headers
       if (
@@ -27,7 +33,13 @@ export function createFront(handler: Handler, { allowedHosts }: FrontOptions): S
           !allowedHosts.has(hostName(host)) ||
           (origin !== undefined && !allowedHosts.has(hostName(origin.replace(/^https?:\/\//, '')))))
       ) {
-        return sendRpcError(response, 403, undefined, errorCode.invalidRequest, 'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).')
+        return sendRpcError(
+          response,
+          403,
+          undefined,
+          errorCode.invalidRequest,
+          'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).',
+        )
       }
       const { url = '' } = request
       if (url === '/mcp' || url.startsWith('/mcp?')) return handler.handle(request, response)

@@ -10,7 +10,12 @@ import {
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
 
-const postHeaders = ['content-type', 'application/json', 'accept', 'application/json, text/event-stream']
+const postHeaders = [
+  'content-type',
+  'application/json',
+  'accept',
+  'application/json, text/event-stream',
+]
 const reconnectMs = 1000
 const maxReconnectMs = 30_000
 const minReconnectMs = 100
@@ -47,7 +52,8 @@ export class HttpLegacyConnection implements LegacyConnection {
     if (message === initializedMessage) this.#waiting = []
     this.#post(message, request?.id)
     // The server need not answer any more, and not every one ends the stream.
-    if (message.startsWith(cancelled)) this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
+    if (message.startsWith(cancelled))
+      this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
   }
 
   negotiated(version: string): void {
@@ -61,7 +67,11 @@ export class HttpLegacyConnection implements LegacyConnection {
     for (const timer of this.#timers) clearTimeout(timer)
     if (this.#session === undefined) return
     const done = { head: () => undefined, chunk: () => undefined, end: () => undefined }
-    sendHttp(this.#upstream, { method: 'DELETE', headers: this.#headers(), answerTimeoutMs: 5000 }, done)
+    sendHttp(
+      this.#upstream,
+      { method: 'DELETE', headers: this.#headers(), answerTimeoutMs: 5000 },
+      done,
+    )
   }
 
   #headers(): string[] {
@@ -163,10 +173,14 @@ export class HttpLegacyConnection implements LegacyConnection {
             this.#open.delete(key)
             if (this.#closed) return
             // A server that was asked to go on may have nothing new to say yet.
-            const lastId = how.lastId ?? (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
-            if (complete() || lastId === undefined || via === undefined) return end(how, resumeFrom !== undefined)
+            const lastId =
+              how.lastId ??
+              (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
+            if (complete() || lastId === undefined || via === undefined)
+              return end(how, resumeFrom !== undefined)
             const resume = ['accept', 'text/event-stream', 'last-event-id', lastId]
-            const goOn = (): void => this.#exchange('GET', resume, undefined, via, message, end, complete, lastId)
+            const goOn = (): void =>
+              this.#exchange('GET', resume, undefined, via, message, end, complete, lastId)
             const timer = this.#later(how.retryMs ?? reconnectMs, goOn)
             this.#requests.set(via, () => this.#forget(timer))
           },

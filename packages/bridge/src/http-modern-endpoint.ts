@@ -46,7 +46,8 @@ export class HttpModernEndpoint implements ModernEndpoint {
     const { id, method, params } = request
     const name = headerName(method, params)
     let answered = false
-    const fail = (reason: string): void => exchange.answer(502, errorAnswer(id, errorCode.internal, reason))
+    const fail = (reason: string): void =>
+      exchange.answer(502, errorAnswer(id, errorCode.internal, reason))
     let upstream: HttpUpstream
     try {
       upstream = this.#upstream()
@@ -60,7 +61,9 @@ export class HttpModernEndpoint implements ModernEndpoint {
         headers: [
           ...modernHeaders(method),
           ...(name === undefined ? [] : ['mcp-name', encodeHeaderValue(name)]),
-          ...Object.entries(paramHeaders(request.declaredHeaders ?? [], params.get('arguments'))).flat(),
+          ...Object.entries(
+            paramHeaders(request.declaredHeaders ?? [], params.get('arguments')),
+          ).flat(),
         ],
         body: requestMessage(id, method, writeObject(params)),
         answerTimeoutMs: this.#answerTimeoutMs,

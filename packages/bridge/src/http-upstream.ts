@@ -97,7 +97,9 @@ class HttpExchange implements Dispatcher.DispatchHandler {
     if (this.#over) return
     this.#over = true
     // Who connects for us may have said it for people already.
-    const message = /^[a-z]/.test(error.code ?? '') ? error.message : whyNoAnswer('The server', error, this.#sent)
+    const message = /^[a-z]/.test(error.code ?? '')
+      ? error.message
+      : whyNoAnswer('The server', error, this.#sent)
     this.#answer.end({ message, unsent: !this.#sent })
   }
 }
@@ -111,5 +113,7 @@ export function isLate({ code }: NodeJS.ErrnoException): boolean {
 export function whyNoAnswer(server: string, error: NodeJS.ErrnoException, sent: boolean): string {
   if (isLate(error)) return `${server} did not answer in time.`
   const { code = error.name } = error
-  return sent ? `${server} broke off, or its answer is not HTTP (${code}).` : `${server} could not be reached (${code}).`
+  return sent
+    ? `${server} broke off, or its answer is not HTTP (${code}).`
+    : `${server} could not be reached (${code}).`
 }

@@ -25,11 +25,17 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
   const { values, positionals } = parseArgs({
     args: [...argv],
     allowPositionals: true,
-    options: { host: { type: 'string' }, port: { type: 'string' }, url: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+    options: {
+      host: { type: 'string' },
+      port: { type: 'string' },
+      url: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
   })
   if (values.help === true) return undefined
   const [command, ...args] = positionals
-  if (command !== undefined && values.url !== undefined) throw new SettingsError(['--url and a command can not go together'])
+  if (command !== undefined && values.url !== undefined)
+    throw new SettingsError(['--url and a command can not go together'])
   return {
     ...process.env,
     ...(values.host === undefined ? {} : { HOST: values.host }),
@@ -37,7 +43,11 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
     ...(values.url === undefined ? {} : { MCP_PROXY_URL: values.url }),
     ...(command === undefined
       ? {}
-      : { MCP_PROXY_URL: undefined, MCP_COMMAND: command, MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ') }),
+      : {
+          MCP_PROXY_URL: undefined,
+          MCP_COMMAND: command,
+          MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' '),
+        }),
   }
 }
 
@@ -46,7 +56,10 @@ async function openHandler(
   environment: Record<string, string | undefined>,
   broken: (reason: string) => void,
 ): Promise<Handler> {
-  const log = pino({ level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2))
+  const log = pino(
+    { level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination(2),
+  )
   const { upstream } = settings
   if (upstream.kind === 'remote') {
     const { RemoteBridge } = await import('./remote-bridge.ts')
@@ -71,9 +84,21 @@ async function openHandler(
   }
   if (upstream.kind === 'sse') {
     const { SseChild } = await import('./sse-child.ts')
-    const headers = (): Record<string, string> => Object.fromEntries(upstream.headers.map(({ name, value }) => [name, headerValue(value)]))
-    const options = { url: upstream.url, headers, connectTimeoutMs: 10_000, maxMessageBytes: 64 * megabyte, log }
-    return new StdioBridge({ ...shared, spawn: () => new SseChild(options), isolation: 'session', warmSpares: 0 })
+    const headers = (): Record<string, string> =>
+      Object.fromEntries(upstream.headers.map(({ name, value }) => [name, headerValue(value)]))
+    const options = {
+      url: upstream.url,
+      headers,
+      connectTimeoutMs: 10_000,
+      maxMessageBytes: 64 * megabyte,
+      log,
+    }
+    return new StdioBridge({
+      ...shared,
+      spawn: () => new SseChild(options),
+      isolation: 'session',
+      warmSpares: 0,
+    })
   }
   const { command, args, isolation, warmSpares } = upstream
   const options = { command, args, environment, stopGraceMs, maxLineBytes: 64 * megabyte, log }
@@ -84,7 +109,9 @@ async function main(): Promise<void> {
   const environment = environmentOf(process.argv.slice(2))
   if (environment === undefined) return void process.stdout.write(usage)
   const settings = readSettings(environment)
-  const server = Object.fromEntries(Object.entries(environment).filter(([name]) => !ownVariables.has(name)))
+  const server = Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !ownVariables.has(name)),
+  )
   // Under a gateway its warden watches; alone, the bridge has its own.
   let warden: Warden | undefined
   if (environment['MCPGW_OWNER'] === undefined && settings.upstream.kind === 'stdio') {
@@ -97,13 +124,19 @@ async function main(): Promise<void> {
     process.exitCode = 1
     void stop()
   }
-  const handler = await openHandler(settings, server, (reason) => fail(`mcp-bridge gives up: ${reason}`))
+  const handler = await openHandler(settings, server, (reason) =>
+    fail(`mcp-bridge gives up: ${reason}`),
+  )
   const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(settings.host)
   const names = ['localhost', '127.0.0.1', '[::1]', settings.host, ...settings.allowedHosts]
-  const front = createFront(handler, { allowedHosts: loopback || settings.allowedHosts.length > 0 ? new Set(names) : undefined })
+  const front = createFront(handler, {
+    allowedHosts: loopback || settings.allowedHosts.length > 0 ? new Set(names) : undefined,
+  })
   front.listen(settings.port, settings.host, () => {
     const { address, port, family } = front.address() as AddressInfo
-    process.stdout.write(`mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`)
+    process.stdout.write(
+      `mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`,
+    )
   })
   front.on('error', (error) => fail(`mcp-bridge can not listen: ${error.message}`))
   let stopping = false
@@ -119,6 +152,8 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof SettingsError ? error.message : error instanceof Error ? error.message : String(error)}\n`)
+  process.stderr.write(
+    `${error instanceof SettingsError ? error.message : error instanceof Error ? error.message : String(error)}\n`,
+  )
   process.exitCode = 1
 })

@@ -23,7 +23,10 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
   let length = 0
   const tooLong = (): void => {
     abort()
-    listener.end({ status, failure: { message: 'The answer of the server is too long.', unsent: false } })
+    listener.end({
+      status,
+      failure: { message: 'The answer of the server is too long.', unsent: false },
+    })
   }
   return {
     head(code, header) {

@@ -21,7 +21,10 @@ export class ModernExchange implements Exchange {
     if (this.#streaming) response.end(encodeEvent(undefined, message))
     else {
       // As text, the body goes with the head in one write.
-      response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(message) })
+      response.writeHead(status, {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(message),
+      })
       response.end(message)
     }
   }

@@ -1,5 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { errorAnswer, paramHeaderMistake, type Classified, type Exchange, type ModernRequest, Table } from '@mcp-gateway/protocol'
+import {
+  errorAnswer,
+  paramHeaderMistake,
+  type Classified,
+  type Exchange,
+  type ModernRequest,
+  Table,
+} from '@mcp-gateway/protocol'
 import { sendJson } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
 
@@ -27,10 +34,20 @@ export class ModernFront<Caller> {
   }
 
   /** Answers a POST that was classified as modern. */
-  handle(classified: Classified & { readonly era: 'modern' }, caller: Caller, request: IncomingMessage, response: ServerResponse): void {
+  handle(
+    classified: Classified & { readonly era: 'modern' },
+    caller: Caller,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
     if ('refusal' in classified) {
       const { status, code, message, data } = classified.refusal
-      return sendJson(response, status, Buffer.from(errorAnswer(classified.id, code, message, data)), {})
+      return sendJson(
+        response,
+        status,
+        Buffer.from(errorAnswer(classified.id, code, message, data)),
+        {},
+      )
     }
     // The client has nothing to notify over HTTP, and is not refused for trying.
     if (classified.request === undefined) return void response.writeHead(202).end()
@@ -48,7 +65,11 @@ export class ModernFront<Caller> {
     })
     this.#server.request(
       caller,
-      { ...classified.request, paramHeaderMistake: (declared) => paramHeaderMistake(declared, params.get('arguments'), headerOf) },
+      {
+        ...classified.request,
+        paramHeaderMistake: (declared) =>
+          paramHeaderMistake(declared, params.get('arguments'), headerOf),
+      },
       exchange,
     )
   }

@@ -20,7 +20,8 @@ export interface RemoteBridgeOptions {
 }
 
 /** Headers that a remote server is to get of what a client sends: what MCP, content and tracing need. Identity and cookies stay here. */
-const passedOn = /^(accept|content-type|mcp-.*|last-event-id|traceparent|tracestate|baggage|user-agent|accept-language|x-request-id)$/
+const passedOn =
+  /^(accept|content-type|mcp-.*|last-event-id|traceparent|tracestate|baggage|user-agent|accept-language|x-request-id)$/
 
 /** Hop-by-hop headers (RFC 9110 section 7.6.1), cookies, and what a server says of its own origin: the client's origin is another. */
 const stopsHere =
@@ -46,7 +47,14 @@ export class RemoteBridge implements Handler {
   handle(request: IncomingMessage, response: ServerResponse): void {
     const { method = '' } = request
     if (method !== 'POST' && method !== 'GET' && method !== 'DELETE') {
-      return sendRpcError(response, 405, undefined, errorCode.invalidRequest, 'Method not allowed.', { allow: 'POST, GET, DELETE' })
+      return sendRpcError(
+        response,
+        405,
+        undefined,
+        errorCode.invalidRequest,
+        'Method not allowed.',
+        { allow: 'POST, GET, DELETE' },
+      )
     }
     const send = (body: Buffer | null): void => {
       const headers: string[] = []
@@ -54,13 +62,20 @@ export class RemoteBridge implements Handler {
       for (let index = 0; index < request.rawHeaders.length; index += 2) {
         const name = request.rawHeaders[index] as string
         const lower = name.toLowerCase()
-        if (passedOn.test(lower) && !own.has(lower)) headers.push(name, request.rawHeaders[index + 1] as string)
+        if (passedOn.test(lower) && !own.has(lower))
+          headers.push(name, request.rawHeaders[index + 1] as string)
       }
       try {
         for (const { name, value } of this.#options.headers) headers.push(name, headerValue(value))
       } catch (error) {
         this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
-        return sendRpcError(response, 502, idOf(body), errorCode.internal, 'The credentials for the remote server can not be read.')
+        return sendRpcError(
+          response,
+          502,
+          idOf(body),
+          errorCode.internal,
+          'The credentials for the remote server can not be read.',
+        )
       }
       const { pathname, search } = this.#options.url
       this.#pool.dispatch(
@@ -115,7 +130,8 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     for (let index = 0; index < raw.length; index += 2) {
       const name = String(raw[index])
       const lower = name.toLowerCase()
-      if (!stopsHere.test(lower) && hop?.includes(lower) !== true) headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
+      if (!stopsHere.test(lower) && hop?.includes(lower) !== true)
+        headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
     }
     this.#response.on('drain', resume)
     this.#response.writeHead(status, headers)
@@ -139,7 +155,13 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     this.#log.warn({ code }, 'the remote server could not be used')
     if (this.#response.headersSent) return this.#breakOff()
     const message = whyNoAnswer('The remote server', error, this.#abort !== undefined)
-    sendRpcError(this.#response, isLate(error) ? 504 : 502, idOf(this.#body), errorCode.internal, message)
+    sendRpcError(
+      this.#response,
+      isLate(error) ? 504 : 502,
+      idOf(this.#body),
+      errorCode.internal,
+      message,
+    )
   }
 
   /** An orderly end would look like a whole answer; HTTP/1.0 has no chunks, so that only a reset tells it from one. */
@@ -159,7 +181,8 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
  * this bridge, to an address that it may not reach or may take for one of ours.
  */
 function refusalOf(status: number): string | undefined {
-  if (status === 401 || status === 407) return `The remote server refuses the credentials of the bridge (${status}, MCP_PROXY_HEADERS).`
+  if (status === 401 || status === 407)
+    return `The remote server refuses the credentials of the bridge (${status}, MCP_PROXY_HEADERS).`
   if (status >= 300 && status < 400)
     return `The remote server redirects (${status}), which is not followed: MCP_PROXY_URL must be its final address.`
   return undefined

@@ -91,17 +91,34 @@ export class Session {
   }
 
   /** Takes a POST whose body is valid JSON. */
-  post(body: Uint8Array, response: ServerResponse, headers: Readonly<Record<string, string>> = {}): void {
+  post(
+    body: Uint8Array,
+    response: ServerResponse,
+    headers: Readonly<Record<string, string>> = {},
+  ): void {
     this.#lastUsed = this.#now()
     const message = outline(body)
     if (this.#link.unread > maxUnread)
-      return sendRpcError(response, 503, message.id, errorCode.internal, 'The server does not read what it is sent.', {
-        'retry-after': '1',
-      })
+      return sendRpcError(
+        response,
+        503,
+        message.id,
+        errorCode.internal,
+        'The server does not read what it is sent.',
+        {
+          'retry-after': '1',
+        },
+      )
     if (firstByte(body) === 0x5b) return this.#postBatch(body, response)
     if (message.method === undefined || message.id === undefined) {
       if (message.method === undefined && !message.isResponse)
-        return sendRpcError(response, 400, message.id, errorCode.invalidRequest, 'The body is no JSON-RPC message.')
+        return sendRpcError(
+          response,
+          400,
+          message.id,
+          errorCode.invalidRequest,
+          'The body is no JSON-RPC message.',
+        )
       this.#forward(body)
       response.writeHead(202).end()
       if (message.method === 'notifications/cancelled') this.#cancelled(body, message)
@@ -114,8 +131,10 @@ export class Session {
   get(response: ServerResponse, lastEventId: string | undefined): void {
     this.#lastUsed = this.#now()
     const resumed = /^(\d+)-(\d+)$/.exec(lastEventId ?? '')
-    const stream = resumed === null ? undefined : this.#streams.find(({ id }) => id === Number(resumed[1]))
-    if (stream !== undefined && resumed !== null) return stream.attach(response, {}, { priming: false, after: Number(resumed[2]) })
+    const stream =
+      resumed === null ? undefined : this.#streams.find(({ id }) => id === Number(resumed[1]))
+    if (stream !== undefined && resumed !== null)
+      return stream.attach(response, {}, { priming: false, after: Number(resumed[2]) })
     // A client that lost its stream without our noticing opens another: the newest is the one that lives.
     this.#listening ??= this.#newStream()
     this.#listening.attach(response, {}, { priming: wantsPrimingEvent(this.#version) })
@@ -156,8 +175,13 @@ export class Session {
   #postBatch(body: Uint8Array, response: ServerResponse): void {
     const slices = elements(body, { start: 0, end: body.length })
     const messages = slices.map((slice) => ({ slice, message: outline(body, slice) }))
-    const requests = messages.filter(({ message }) => message.method !== undefined && message.id !== undefined)
-    if (messages.length === 0 || messages.some(({ message }) => message.method === undefined && !message.isResponse)) {
+    const requests = messages.filter(
+      ({ message }) => message.method !== undefined && message.id !== undefined,
+    )
+    if (
+      messages.length === 0 ||
+      messages.some(({ message }) => message.method === undefined && !message.isResponse)
+    ) {
       return sendRpcError(
         response,
         400,
@@ -197,7 +221,13 @@ export class Session {
     const { id = 'null' } = message
     const key = idKey(id)
     if (this.#pending.get(key) !== undefined)
-      return sendRpcError(via.response, 400, id, errorCode.invalidRequest, 'A request with this id is still open in this session.')
+      return sendRpcError(
+        via.response,
+        400,
+        id,
+        errorCode.invalidRequest,
+        'A request with this id is still open in this session.',
+      )
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)
     this.#pending.set(key, {
@@ -222,7 +252,10 @@ export class Session {
     // Cancelled, answered twice, or never asked: nobody waits for it.
     if (pending === undefined || key === undefined || idSlice === undefined) return
     this.#pending.delete(key)
-    const answer = id === pending.id ? line : replaceSlices(line, [{ slice: idSlice, by: Buffer.from(pending.id) }])
+    const answer =
+      id === pending.id
+        ? line
+        : replaceSlices(line, [{ slice: idSlice, by: Buffer.from(pending.id) }])
     this.#finish(pending, answer)
   }
 
@@ -240,16 +273,30 @@ export class Session {
     const pending = key === undefined ? undefined : this.#pending.get(key)
     if (pending === undefined || key === undefined) return
     this.#pending.delete(key)
-    this.#finish(pending, Buffer.from(errorAnswer(pending.id, errorCode.requestCancelled, 'The request was cancelled by the client.')))
+    this.#finish(
+      pending,
+      Buffer.from(
+        errorAnswer(
+          pending.id,
+          errorCode.requestCancelled,
+          'The request was cancelled by the client.',
+        ),
+      ),
+    )
   }
 
   /**
    * Stdio says nothing of which request a message belongs to. Progress is known by its token; anything else belongs to the only open
    * request if there is but one, otherwise to the GET stream.
    */
-  #route(line: Uint8Array, message: MessageOutline, related: string | undefined): { stream: EventStream | undefined; data: string } {
+  #route(
+    line: Uint8Array,
+    message: MessageOutline,
+    related: string | undefined,
+  ): { stream: EventStream | undefined; data: string } {
     const owner = related === undefined ? undefined : this.#pending.get(idKey(related))
-    if (owner !== undefined) return { stream: owner.stream ?? this.#open(owner), data: textOf(line) }
+    if (owner !== undefined)
+      return { stream: owner.stream ?? this.#open(owner), data: textOf(line) }
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)
@@ -257,11 +304,13 @@ export class Session {
         const { progressToken: wanted } = pending
         if (slice === undefined || token === undefined || wanted === undefined) continue
         if (token !== wanted && idKey(token) !== idKey(wanted)) continue
-        const as = token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
+        const as =
+          token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
         return { stream: pending.stream ?? this.#open(pending), data: textOf(as) }
       }
     } else if (this.#pending.size === 1 && !isListChanged(message.method)) {
-      for (const only of this.#pending.values()) return { stream: only.stream ?? this.#open(only), data: textOf(line) }
+      for (const only of this.#pending.values())
+        return { stream: only.stream ?? this.#open(only), data: textOf(line) }
     }
     return { stream: this.#listening, data: textOf(line) }
   }
@@ -274,7 +323,9 @@ export class Session {
   }
 
   #newStream(): EventStream {
-    const stream = new EventStream((this.#nextStream += 1), this.#history, () => this.#link.resume())
+    const stream = new EventStream((this.#nextStream += 1), this.#history, () =>
+      this.#link.resume(),
+    )
     this.#streams.push(stream)
     // Streams that have ended are kept for clients that come back, but not without bound.
     const oldest = this.#streams.findIndex(({ ended }) => ended)
@@ -298,6 +349,8 @@ function isListChanged(method: string | undefined): boolean {
 
 function requestedVersion(body: Uint8Array, { paramsSlice }: MessageOutline): string | undefined {
   if (paramsSlice === undefined) return undefined
-  const { protocolVersion } = JSON.parse(sliceText(body, paramsSlice as Slice)) as { protocolVersion?: unknown }
+  const { protocolVersion } = JSON.parse(sliceText(body, paramsSlice as Slice)) as {
+    protocolVersion?: unknown
+  }
   return typeof protocolVersion === 'string' ? protocolVersion : undefined
 }

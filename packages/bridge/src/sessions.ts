@@ -39,17 +39,31 @@ export class Sessions {
   ): Session | undefined {
     const { maxSessions, limitedBy, eventBufferBytes = defaultEventBufferBytes } = this.#options
     if (!this.#makeRoom(caller)) {
-      sendRpcError(response, 429, outline(initialize).id, errorCode.invalidRequest, 'All sessions that you may have are in use.', {
-        'retry-after': '5',
-      })
+      sendRpcError(
+        response,
+        429,
+        outline(initialize).id,
+        errorCode.invalidRequest,
+        'All sessions that you may have are in use.',
+        {
+          'retry-after': '5',
+        },
+      )
       return undefined
     }
     if (this.#open.size >= maxSessions) {
       const reason = `There are ${maxSessions} sessions, which is the limit${limitedBy === undefined ? '' : ` (${limitedBy})`}.`
-      sendRpcError(response, 503, outline(initialize).id, errorCode.internal, reason, { 'retry-after': '5' })
+      sendRpcError(response, 503, outline(initialize).id, errorCode.internal, reason, {
+        'retry-after': '5',
+      })
       return undefined
     }
-    const session: Session = new Session({ id, link: linkOf(() => session), eventBufferBytes, now: Date.now })
+    const session: Session = new Session({
+      id,
+      link: linkOf(() => session),
+      eventBufferBytes,
+      now: Date.now,
+    })
     this.#open.set(id, session)
     this.#callers.set(session, caller)
     return session
@@ -63,7 +77,10 @@ export class Sessions {
     if (own.length < maxSessionsPerCaller) return true
     const [first, ...others] = own.filter(({ busy }) => !busy)
     if (first === undefined) return false
-    const unused = others.reduce((oldest, session) => (session.lastUsed < oldest.lastUsed ? session : oldest), first)
+    const unused = others.reduce(
+      (oldest, session) => (session.lastUsed < oldest.lastUsed ? session : oldest),
+      first,
+    )
     this.end(unused, 'Another session of the same caller has taken its place.')
     return true
   }
@@ -73,7 +90,12 @@ export class Sessions {
   }
 
   /** Takes a request of a session's client: POST, GET or DELETE. The body of a POST is valid JSON. */
-  take(session: Session, request: IncomingMessage, response: ServerResponse, body: Uint8Array): void {
+  take(
+    session: Session,
+    request: IncomingMessage,
+    response: ServerResponse,
+    body: Uint8Array,
+  ): void {
     switch (request.method ?? '') {
       case 'GET': {
         const { 'last-event-id': last } = request.headers
@@ -105,7 +127,8 @@ export class Sessions {
   #tend(): void {
     const now = Date.now()
     for (const session of this.#open.values()) {
-      if (now - session.createdAt > this.#options.sessionMaxMs) this.end(session, 'The session has reached its greatest age.')
+      if (now - session.createdAt > this.#options.sessionMaxMs)
+        this.end(session, 'The session has reached its greatest age.')
       else if (!session.busy && now - session.lastUsed > this.#options.sessionIdleMs)
         this.end(session, 'The session was idle for too long.')
       else session.keepAlive(sweepMs)

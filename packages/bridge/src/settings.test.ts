@@ -13,7 +13,9 @@ function mistakesOf(environment: Record<string, string>): string {
 
 describe('settings of the bridge', () => {
   test('a command is split into its arguments and gets a child for each session', () => {
-    expect(readSettings({ MCP_COMMAND: 'npx', MCP_ARGS: '-y @azure/mcp@latest server start' }).upstream).toEqual({
+    expect(
+      readSettings({ MCP_COMMAND: 'npx', MCP_ARGS: '-y @azure/mcp@latest server start' }).upstream,
+    ).toEqual({
       kind: 'stdio',
       command: 'npx',
       args: ['-y', '@azure/mcp@latest', 'server', 'start'],
@@ -23,7 +25,9 @@ describe('settings of the bridge', () => {
   })
 
   test('an address outranks a command', () => {
-    expect(readSettings({ MCP_COMMAND: 'npx', MCP_PROXY_URL: 'http://localhost:3001/mcp' }).upstream).toMatchObject({ kind: 'remote' })
+    expect(
+      readSettings({ MCP_COMMAND: 'npx', MCP_PROXY_URL: 'http://localhost:3001/mcp' }).upstream,
+    ).toMatchObject({ kind: 'remote' })
   })
 
   test.each([
@@ -56,10 +60,23 @@ describe('settings of the bridge', () => {
     '//host/mcp',
     'localhost:3001/mcp',
   ])('the address %j is refused', (url) => {
-    expect(mistakesOf({ MCP_PROXY_URL: url })).toBe('MCP_PROXY_URL: must be an http:// or https:// address')
+    expect(mistakesOf({ MCP_PROXY_URL: url })).toBe(
+      'MCP_PROXY_URL: must be an http:// or https:// address',
+    )
   })
 
-  test.each(['1.5', '1e3', '0x10', ' 1', '1 ', '+1', '-0', 'NaN', 'Infinity', '99999999999999999999'])('%j is no limit', (text) => {
+  test.each([
+    '1.5',
+    '1e3',
+    '0x10',
+    ' 1',
+    '1 ',
+    '+1',
+    '-0',
+    'NaN',
+    'Infinity',
+    '99999999999999999999',
+  ])('%j is no limit', (text) => {
     expect(mistakesOf({ MCP_COMMAND: 'x', MCP_MAX_SESSIONS: text })).toMatch(
       /^MCP_MAX_SESSIONS: .* is not a whole number from 1 to 1000000$/,
     )
@@ -83,7 +100,9 @@ describe('settings of the bridge', () => {
   })
 
   test('a password in the address is refused and not repeated', () => {
-    expect(mistakesOf({ MCP_PROXY_URL: 'http://user:hunter2@host/' })).toMatch(/MCP_PROXY_HEADERS for credentials/)
+    expect(mistakesOf({ MCP_PROXY_URL: 'http://user:hunter2@host/' })).toMatch(
+      /MCP_PROXY_HEADERS for credentials/,
+    )
     expect(mistakesOf({ MCP_PROXY_URL: 'http://user:hunter2@host/' })).not.toContain('hunter2')
   })
 
@@ -93,18 +112,34 @@ describe('settings of the bridge', () => {
       { name: 'X-Key', value: { text: 'a:b' } },
     ]
     expect(
-      readSettings({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: '{"Authorization":{"file":"/run/token"},"X-Key":"a:b"}' }).upstream,
+      readSettings({
+        MCP_PROXY_URL: 'http://h/',
+        MCP_PROXY_HEADERS: '{"Authorization":{"file":"/run/token"},"X-Key":"a:b"}',
+      }).upstream,
     ).toMatchObject({ headers: expected })
     expect(
-      readSettings({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: 'Authorization: @file:/run/token\nX-Key: a:b' }).upstream,
+      readSettings({
+        MCP_PROXY_URL: 'http://h/',
+        MCP_PROXY_HEADERS: 'Authorization: @file:/run/token\nX-Key: a:b',
+      }).upstream,
     ).toMatchObject({ headers: expected })
   })
 
   test('every mistake is reported at once', () => {
-    const all = mistakesOf({ MCP_COMMAND: 'npx', MCP_ARGS: `it's`, MCP_ISOLATION: 'none', PORT: 'x', MCP_MAX_SESSIONS: '-1' })
-    for (const name of ['MCP_ARGS', 'MCP_ISOLATION', 'PORT', 'MCP_MAX_SESSIONS']) expect(all).toContain(`${name}:`)
+    const all = mistakesOf({
+      MCP_COMMAND: 'npx',
+      MCP_ARGS: `it's`,
+      MCP_ISOLATION: 'none',
+      PORT: 'x',
+      MCP_MAX_SESSIONS: '-1',
+    })
+    for (const name of ['MCP_ARGS', 'MCP_ISOLATION', 'PORT', 'MCP_MAX_SESSIONS'])
+      expect(all).toContain(`${name}:`)
     expect(
-      mistakesOf({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: '{"Host":"x","a b":"y","ok":"line\\nbreak","n":1}' }).split('\n'),
+      mistakesOf({
+        MCP_PROXY_URL: 'http://h/',
+        MCP_PROXY_HEADERS: '{"Host":"x","a b":"y","ok":"line\\nbreak","n":1}',
+      }).split('\n'),
     ).toHaveLength(4)
     expect(mistakesOf({})).toMatch(/MCP_COMMAND: is required/)
   })

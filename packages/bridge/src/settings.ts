@@ -88,8 +88,17 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     return chosen ?? choices[0]
   }
   const upstream = environment['MCP_PROXY_URL']
-    ? remote(environment, choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse']) === 'sse' ? 'sse' : 'remote', mistakes)
-    : stdio(environment, choice('MCP_ISOLATION', ['session', 'shared']), number('MCP_WARM_SPARES', 1, 0, 100), mistakes)
+    ? remote(
+        environment,
+        choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse']) === 'sse' ? 'sse' : 'remote',
+        mistakes,
+      )
+    : stdio(
+        environment,
+        choice('MCP_ISOLATION', ['session', 'shared']),
+        number('MCP_WARM_SPARES', 1, 0, 100),
+        mistakes,
+      )
   const settings = {
     host: environment['HOST'] || '127.0.0.1',
     port: number('PORT', 8000, 0, 65_535),
@@ -141,14 +150,18 @@ function remote(
   const headers = parseHeaders(environment['MCP_PROXY_HEADERS'], mistakes)
   // The value may hold a password, so it is not repeated.
   // The URL standard mends much: it drops line breaks, and takes `http:host` and `http:\\host` for `http://host`.
-  const url = /^https?:\/\/[^\s\\\p{Cc}]+$/iu.test(text) && URL.canParse(text) ? new URL(text) : undefined
+  const url =
+    /^https?:\/\/[^\s\\\p{Cc}]+$/iu.test(text) && URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined) mistakes.push('MCP_PROXY_URL: must be an http:// or https:// address')
   else if (url.username !== '' || url.password !== '')
-    mistakes.push('MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials')
+    mistakes.push(
+      'MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials',
+    )
   return url === undefined ? undefined : { kind, url, headers }
 }
 
-const framing = /^(host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|proxy-connection|expect|mcp-session-id)$/i
+const framing =
+  /^(host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|proxy-connection|expect|mcp-session-id)$/i
 
 /**
  * A JSON object of names and values, or lines `Name: value`. A value `@file:/path`, or `{"file": "/path"}` in JSON, is read from that file.
@@ -160,20 +173,33 @@ function parseHeaders(text: string | undefined, mistakes: string[]): UpstreamHea
   if (!given.startsWith('{')) {
     return given.split(/\r?\n/).flatMap((line, index) => {
       const colon = line.indexOf(':')
-      if (colon > 0) return parseHeader(line.slice(0, colon).trim(), line.slice(colon + 1).trim(), index, mistakes)
+      if (colon > 0)
+        return parseHeader(
+          line.slice(0, colon).trim(),
+          line.slice(colon + 1).trim(),
+          index,
+          mistakes,
+        )
       mistakes.push(`MCP_PROXY_HEADERS: line ${index + 1} is not of the form Name: value`)
       return []
     })
   }
   try {
-    return Object.entries(JSON.parse(given) as object).flatMap(([name, value], index) => parseHeader(name, value, index, mistakes))
+    return Object.entries(JSON.parse(given) as object).flatMap(([name, value], index) =>
+      parseHeader(name, value, index, mistakes),
+    )
   } catch {
     mistakes.push('MCP_PROXY_HEADERS: is neither a JSON object nor lines of the form Name: value')
     return []
   }
 }
 
-function parseHeader(name: string, given: unknown, index: number, mistakes: string[]): UpstreamHeader[] {
+function parseHeader(
+  name: string,
+  given: unknown,
+  index: number,
+  mistakes: string[],
+): UpstreamHeader[] {
   const file =
     typeof given === 'object' && given !== null
       ? (given as { file?: unknown }).file
@@ -181,7 +207,8 @@ function parseHeader(name: string, given: unknown, index: number, mistakes: stri
         ? given.slice('@file:'.length)
         : undefined
   const value = file === undefined ? given : file
-  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) mistakes.push(`MCP_PROXY_HEADERS: name ${index + 1} is not a header name`)
+  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name))
+    mistakes.push(`MCP_PROXY_HEADERS: name ${index + 1} is not a header name`)
   else if (framing.test(name)) mistakes.push(`MCP_PROXY_HEADERS: ${name} is set by the bridge`)
   else if (typeof value !== 'string' || !isHeaderValue(value))
     mistakes.push(`MCP_PROXY_HEADERS: the value of ${name} is not a header value`)

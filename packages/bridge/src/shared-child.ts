@@ -82,8 +82,13 @@ export class SharedChild {
     const number = String((this.#next += 1))
     const by = Buffer.from(number)
     const token = requestedProgressToken(message, outline(message))
-    this.#asked.set(number, { session, id, progressToken: token === undefined ? undefined : sliceText(message, token) })
-    const slices = token === undefined ? [idSlice] : [idSlice, token].toSorted((a, b) => a.start - b.start)
+    this.#asked.set(number, {
+      session,
+      id,
+      progressToken: token === undefined ? undefined : sliceText(message, token),
+    })
+    const slices =
+      token === undefined ? [idSlice] : [idSlice, token].toSorted((a, b) => a.start - b.start)
     this.#child.send(
       replaceSlices(
         message,
@@ -120,10 +125,13 @@ export class SharedChild {
   #open(session: Session, message: Uint8Array, id: string, idSlice: Slice): void {
     const answer = (): void => {
       if (this.#initialize === undefined || !('answer' in this.#initialize)) return
-      const line = replaceSlices(this.#initialize.answer, [{ slice: this.#initialize.idSlice, by: Buffer.from(id) }])
+      const line = replaceSlices(this.#initialize.answer, [
+        { slice: this.#initialize.idSlice, by: Buffer.from(id) },
+      ])
       session.receive(line, outline(line))
     }
-    if (this.#initialize === undefined) this.#initialize = { number: this.#ask(session, message, id, idSlice), waiting: [] }
+    if (this.#initialize === undefined)
+      this.#initialize = { number: this.#ask(session, message, id, idSlice), waiting: [] }
     else if ('answer' in this.#initialize) queueMicrotask(answer)
     else this.#initialize.waiting.push(answer)
   }
@@ -138,7 +146,11 @@ export class SharedChild {
   #answered(line: Uint8Array, { id, idSlice }: MessageOutline): void {
     const number = id === undefined ? '' : idKey(id)
     if (idSlice === undefined) return
-    if (this.#initialize !== undefined && !('answer' in this.#initialize) && this.#initialize.number === number) {
+    if (
+      this.#initialize !== undefined &&
+      !('answer' in this.#initialize) &&
+      this.#initialize.number === number
+    ) {
       const { waiting } = this.#initialize
       this.#initialize = { answer: Buffer.from(line), idSlice }
       for (const answer of waiting) answer()
@@ -178,7 +190,12 @@ export class SharedChild {
     for (const [number, asked] of this.#asked.entries()) {
       if (asked.session !== session) continue
       // The answer to `initialize` serves others too.
-      if (this.#initialize !== undefined && 'number' in this.#initialize && this.#initialize.number === number) continue
+      if (
+        this.#initialize !== undefined &&
+        'number' in this.#initialize &&
+        this.#initialize.number === number
+      )
+        continue
       this.#asked.delete(number)
       this.#child.send(
         Buffer.from(

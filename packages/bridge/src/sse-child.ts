@@ -58,7 +58,8 @@ export class SseChild implements Child {
 
   listen(listener: ChildListener): void {
     this.#listener = listener
-    if (this.#endedBecause !== undefined) return queueMicrotask(() => listener.ended(this.#endedBecause ?? ''))
+    if (this.#endedBecause !== undefined)
+      return queueMicrotask(() => listener.ended(this.#endedBecause ?? ''))
     for (const message of this.#unheard.splice(0)) this.#hear(message)
     this.resume()
   }
@@ -117,8 +118,11 @@ export class SseChild implements Child {
 
   /** Another origin than the stream's would be a way to make us call anywhere. */
   #found(data: string): void {
-    const endpoint = URL.canParse(data, this.#options.url.href) ? new URL(data, this.#options.url) : undefined
-    if (endpoint?.origin !== this.#options.url.origin) return this.#end('The server named an endpoint of another origin.')
+    const endpoint = URL.canParse(data, this.#options.url.href)
+      ? new URL(data, this.#options.url)
+      : undefined
+    if (endpoint?.origin !== this.#options.url.origin)
+      return this.#end('The server named an endpoint of another origin.')
     this.#endpoint = endpoint.pathname + endpoint.search
     for (const message of this.#waiting.splice(0)) this.#post(this.#endpoint, message)
   }
@@ -126,7 +130,8 @@ export class SseChild implements Child {
   #post(path: string, message: Uint8Array): void {
     this.#dispatch('POST', path, { 'content-type': 'application/json' }, Buffer.from(message), {
       // The session is gone, or never was: nothing that is sent will be answered.
-      head: (status) => (status >= 400 ? this.#end(`The server refused a message (HTTP ${status}).`) : undefined),
+      head: (status) =>
+        status >= 400 ? this.#end(`The server refused a message (HTTP ${status}).`) : undefined,
       chunk: () => true,
       end: (failure) => {
         this.#unread -= message.length
@@ -143,7 +148,10 @@ export class SseChild implements Child {
       this.#listener.line(message, outline(message))
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error
-      this.#options.log.warn({ event: Buffer.from(message.subarray(0, 500)).toString() }, 'the server sent an event that is no message')
+      this.#options.log.warn(
+        { event: Buffer.from(message.subarray(0, 500)).toString() },
+        'the server sent an event that is no message',
+      )
     }
   }
 
@@ -163,7 +171,9 @@ export class SseChild implements Child {
       own = this.#options.headers()
     } catch (error) {
       this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
-      return queueMicrotask(() => this.#end('The credentials for the remote server can not be read.'))
+      return queueMicrotask(() =>
+        this.#end('The credentials for the remote server can not be read.'),
+      )
     }
     let resume: () => void = () => undefined
     const handler: Dispatcher.DispatchHandler = {
@@ -171,13 +181,16 @@ export class SseChild implements Child {
       onHeaders: (status: number, raw: Buffer[], go: () => void) => {
         if (status < 200) return true
         resume = go
-        const place = raw.findIndex((each, index) => index % 2 === 0 && String(each).toLowerCase() === 'content-type')
+        const place = raw.findIndex(
+          (each, index) => index % 2 === 0 && String(each).toLowerCase() === 'content-type',
+        )
         answer.head(status, place === -1 ? '' : String(raw[place + 1]))
         return true
       },
       onData: (bytes: Buffer) => answer.chunk(bytes, resume),
       onComplete: () => answer.end(),
-      onError: (error: NodeJS.ErrnoException) => answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
+      onError: (error: NodeJS.ErrnoException) =>
+        answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
     }
     this.#pool.dispatch({ method, path, headers: { ...own, ...headers }, body }, handler)
   }

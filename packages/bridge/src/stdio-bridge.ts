@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUtf8 } from 'node:buffer'
-import { classifyRequest, errorCode, mayBeModern, outline, type Classified } from '@mcp-gateway/protocol'
+import {
+  classifyRequest,
+  errorCode,
+  mayBeModern,
+  outline,
+  type Classified,
+} from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import { probeModern, takesInitialize, type ProbeOptions, type ServerEras } from './era-probe.ts'
@@ -85,13 +91,21 @@ export class StdioBridge implements Handler {
       case 'DELETE':
         return this.#take(request, response)
       default:
-        sendRpcError(response, 405, undefined, errorCode.invalidRequest, 'Method not allowed.', { allow: 'POST, GET, DELETE' })
+        sendRpcError(response, 405, undefined, errorCode.invalidRequest, 'Method not allowed.', {
+          allow: 'POST, GET, DELETE',
+        })
     }
   }
 
   #post(request: IncomingMessage, response: ServerResponse): void {
     if (!isJson(request.headers['content-type']))
-      return sendRpcError(response, 415, undefined, errorCode.invalidRequest, 'The body must be application/json.')
+      return sendRpcError(
+        response,
+        415,
+        undefined,
+        errorCode.invalidRequest,
+        'The body must be application/json.',
+      )
     const { accept } = request.headers
     if (accept !== undefined && !accepts(accept, 'application/json'))
       return sendRpcError(
@@ -103,16 +117,22 @@ export class StdioBridge implements Handler {
       )
     readBody(request, response, this.#options.bodyLimitBytes, (body) => {
       const mistake = jsonMistake(body)
-      if (mistake !== undefined) return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
+      if (mistake !== undefined)
+        return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
       if (mayBeModern(body, request.headers)) {
         const classified = this.#classify(body, request)
-        if (classified.era === 'modern') return this.#modernFront.handle(classified, callerOf(request), request, response)
+        if (classified.era === 'modern')
+          return this.#modernFront.handle(classified, callerOf(request), request, response)
       }
       const sessionId = request.headers['mcp-session-id']
       if (sessionId === undefined) {
         // The child that is being asked what it speaks will serve the session, so nothing is lost by waiting.
-        if (this.#eras !== undefined || this.#options.eras === 'passthrough') this.#open(body, response)
-        else void this.#serverEras().then(() => (response.destroyed ? undefined : this.#open(body, response)))
+        if (this.#eras !== undefined || this.#options.eras === 'passthrough')
+          this.#open(body, response)
+        else
+          void this.#serverEras().then(() =>
+            response.destroyed ? undefined : this.#open(body, response),
+          )
         return
       }
       const session = this.#sessions.get(String(sessionId))
@@ -166,14 +186,28 @@ export class StdioBridge implements Handler {
 
   #get(request: IncomingMessage, response: ServerResponse): void {
     if (accepts(request.headers.accept ?? '', 'text/event-stream')) this.#take(request, response)
-    else sendRpcError(response, 406, undefined, errorCode.invalidRequest, 'The client must accept text/event-stream.')
+    else
+      sendRpcError(
+        response,
+        406,
+        undefined,
+        errorCode.invalidRequest,
+        'The client must accept text/event-stream.',
+      )
   }
 
   /** A request without a body. */
   #take(request: IncomingMessage, response: ServerResponse): void {
     const id = first(request.headers['mcp-session-id'])
     const session = id === undefined ? undefined : this.#sessions.get(id)
-    if (id === undefined) sendRpcError(response, 400, undefined, errorCode.invalidRequest, 'Mcp-Session-Id is required.')
+    if (id === undefined)
+      sendRpcError(
+        response,
+        400,
+        undefined,
+        errorCode.invalidRequest,
+        'Mcp-Session-Id is required.',
+      )
     else if (session === undefined) sendNoSession(response)
     else this.#sessions.take(session, request, response, nothing)
   }
@@ -182,8 +216,15 @@ export class StdioBridge implements Handler {
   #open(body: Buffer, response: ServerResponse): void {
     const { method, id } = outline(body)
     if (method !== 'initialize' || id === undefined)
-      return sendRpcError(response, 400, id, errorCode.invalidRequest, 'Mcp-Session-Id is required: initialize first.')
-    if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
+      return sendRpcError(
+        response,
+        400,
+        id,
+        errorCode.invalidRequest,
+        'Mcp-Session-Id is required: initialize first.',
+      )
+    if (this.#stopped)
+      return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
     const sessionId = randomBytes(16).toString('base64url')
     this.#sessions
       .open(sessionId, body, response, (sessionOf) => this.#link(sessionOf))
@@ -192,7 +233,9 @@ export class StdioBridge implements Handler {
 
   #link(sessionOf: () => Session): Link {
     if (this.#eras === 'modern') return translatedLink(this.#modern.endpoint, sessionOf)
-    return this.#options.isolation === 'shared' ? this.#sharedChild().link(sessionOf) : this.#ownLink(sessionOf)
+    return this.#options.isolation === 'shared'
+      ? this.#sharedChild().link(sessionOf)
+      : this.#ownLink(sessionOf)
   }
 
   #ownLink(sessionOf: () => Session): Link {
@@ -261,7 +304,8 @@ export class StdioBridge implements Handler {
         this.#spares.splice(unused, 1)
         this.#spareFailures += 1
         // Whoever watches this process is to see that it does not work, and why.
-        if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped) this.#options.broken(spare.endedBecause ?? '')
+        if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped)
+          this.#options.broken(spare.endedBecause ?? '')
         clearTimeout(this.#spareTimer)
         this.#spareTimer = setTimeout(
           () => {
@@ -275,7 +319,8 @@ export class StdioBridge implements Handler {
   }
 
   #forgetEnded(): void {
-    for (const child of this.#children) if (child.endedBecause !== undefined) this.#children.delete(child)
+    for (const child of this.#children)
+      if (child.endedBecause !== undefined) this.#children.delete(child)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -309,7 +354,9 @@ function isJson(contentType: string | undefined): boolean {
 }
 
 function accepts(accept: string, type: string): boolean {
-  return accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)
+  return (
+    accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)
+  )
 }
 
 /** All that a gateway tells of who calls. Ids alone are of one issuer, and not told to every server. */

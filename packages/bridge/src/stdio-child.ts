@@ -49,11 +49,18 @@ export class StdioChild implements Child {
         this.#exited = true
         if (this.#listener !== undefined) stdout.resume()
         // In a process that stood still, the time is over before anything was read: what is there is read within a turn.
-        setTimeout(() => setImmediate(() => [stdout, stderr].forEach((output) => output.destroy())), 200).unref()
+        setTimeout(
+          () => setImmediate(() => [stdout, stderr].forEach((output) => output.destroy())),
+          200,
+        ).unref()
         this.#process.once('close', () => {
           framer.end()
           errors.end()
-          this.#end(signal === null ? `The server exited with code ${code}.` : `The server was ended by ${signal}.`)
+          this.#end(
+            signal === null
+              ? `The server exited with code ${code}.`
+              : `The server was ended by ${signal}.`,
+          )
           resolve()
         })
       })
@@ -61,12 +68,18 @@ export class StdioChild implements Child {
     const framer = new LineFramer(options.maxLineBytes, {
       line: (line) => this.#line(line),
       tooLong: () =>
-        options.log.warn({ pid: this.pid, maxLineBytes: options.maxLineBytes }, 'the server wrote a line that is too long; it was dropped'),
+        options.log.warn(
+          { pid: this.pid, maxLineBytes: options.maxLineBytes },
+          'the server wrote a line that is too long; it was dropped',
+        ),
     })
     this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
     // Until somebody listens, the pipe holds back what the server writes.
     this.#process.stdout.pause()
-    const errors = new LineFramer(16_384, { line: (line) => this.#logLine(Buffer.from(line).toString()), tooLong: () => undefined })
+    const errors = new LineFramer(16_384, {
+      line: (line) => this.#logLine(Buffer.from(line).toString()),
+      tooLong: () => undefined,
+    })
     this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
     // A child that is gone answers writes with EPIPE; its end is reported by itself.
     this.#process.stdin.on('error', () => undefined)
@@ -88,7 +101,8 @@ export class StdioChild implements Child {
 
   listen(listener: ChildListener): void {
     this.#listener = listener
-    if (this.#endedBecause !== undefined) queueMicrotask(() => listener.ended(this.#endedBecause ?? ''))
+    if (this.#endedBecause !== undefined)
+      queueMicrotask(() => listener.ended(this.#endedBecause ?? ''))
     else this.#process.stdout.resume()
   }
 
@@ -129,7 +143,10 @@ export class StdioChild implements Child {
       this.#process.stdin.end()
       this.#process.stdout.resume()
       // Many servers end by themselves when their input ends, and may have something to save.
-      await Promise.race([this.#exit, sleep(Math.min(300, this.#options.stopGraceMs), undefined, { ref: false })])
+      await Promise.race([
+        this.#exit,
+        sleep(Math.min(300, this.#options.stopGraceMs), undefined, { ref: false }),
+      ])
       this.#signal('SIGTERM')
       await Promise.race([this.#exit, sleep(this.#options.stopGraceMs, undefined, { ref: false })])
       this.#signal('SIGKILL')
@@ -151,7 +168,8 @@ export class StdioChild implements Child {
     try {
       // A batch of 2025-03-26.
       if (line[0] === 0x5b)
-        for (const { start, end } of elements(line, { start: 0, end: line.length })) this.#message(line.subarray(start, end))
+        for (const { start, end } of elements(line, { start: 0, end: line.length }))
+          this.#message(line.subarray(start, end))
       else this.#message(line)
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error
@@ -167,10 +185,17 @@ export class StdioChild implements Child {
     if (!isUtf8(line)) return this.#message(Buffer.from(Buffer.from(line).toString()))
     const message = outline(line)
     const { id, method, isResponse } = message
-    if (line[line.length - 1] !== 0x7d || (method === undefined && !isResponse && id === undefined)) throw new SyntaxError('no message')
+    if (line[line.length - 1] !== 0x7d || (method === undefined && !isResponse && id === undefined))
+      throw new SyntaxError('no message')
     if (method !== undefined || isResponse) return this.#listener?.line(line, message)
     // It names a request, which waits: better an error than nothing.
-    const told = Buffer.from(errorAnswer(id, errorCode.internal, 'The server answered with neither a result nor an error.'))
+    const told = Buffer.from(
+      errorAnswer(
+        id,
+        errorCode.internal,
+        'The server answered with neither a result nor an error.',
+      ),
+    )
     this.#listener?.line(told, outline(told))
   }
 
@@ -183,7 +208,8 @@ export class StdioChild implements Child {
   #end(how: string): void {
     const words = this.#lastWords.join(' | ')
     this.#endedBecause = words === '' ? how : `${how} It said last: ${words}`
-    if (!this.#stopping) this.#options.log.warn({ pid: this.pid, reason: this.#endedBecause }, 'the server ended')
+    if (!this.#stopping)
+      this.#options.log.warn({ pid: this.pid, reason: this.#endedBecause }, 'the server ended')
     // Children that the server forked and left behind.
     this.#signal('SIGKILL')
     this.#listener?.ended(this.#endedBecause)

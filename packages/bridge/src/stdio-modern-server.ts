@@ -41,7 +41,10 @@ export class StdioModernServer implements ModernServer<string> {
             line: (line) => listener.receive(textOf(line)),
             ended: (reason) => listener.lost(reason),
           })
-          return { send: (message) => child.send(Buffer.from(message)), close: () => void child.stop() }
+          return {
+            send: (message) => child.send(Buffer.from(message)),
+            close: () => void child.stop(),
+          }
         },
         tellsVia: false,
         now: Date.now,
@@ -61,10 +64,14 @@ export class StdioModernServer implements ModernServer<string> {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
           else this.#multiplexer().request(request, exchange)
         } catch (error) {
-          exchange.answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
+          exchange.answer(
+            503,
+            errorAnswer(request.id, errorCode.internal, (error as Error).message),
+          )
         }
       },
-      (error: Error) => exchange.answer(502, errorAnswer(request.id, errorCode.internal, error.message)),
+      (error: Error) =>
+        exchange.answer(502, errorAnswer(request.id, errorCode.internal, error.message)),
     )
   }
 

@@ -29,7 +29,12 @@ export interface TranslatorOptions extends SessionsOptions {
 }
 
 /** Limits of what waits and idles. */
-export const translationLimits = { parkMs: 5 * 60_000, maxParkedPerPrincipal: 100, maxConnections: 16, idleMs: 5 * 60_000 } as const
+export const translationLimits = {
+  parkMs: 5 * 60_000,
+  maxParkedPerPrincipal: 100,
+  maxConnections: 16,
+  idleMs: 5 * 60_000,
+} as const
 
 /**
  * Clients of one era in front of one HTTP server of the other: the hosts of both halves of the translation. `principal` is whatever
@@ -48,7 +53,8 @@ export class Translator {
     this.sessions = new Sessions(options)
     this.#toLegacy = new ModernToLegacy(
       {
-        connect: (principal, listener) => new HttpLegacyConnection(options.upstream(principal), listener, options.answerTimeoutMs),
+        connect: (principal, listener) =>
+          new HttpLegacyConnection(options.upstream(principal), listener, options.answerTimeoutMs),
         tellsVia: true,
         now: Date.now,
         newState: options.newState,
@@ -61,7 +67,10 @@ export class Translator {
         try {
           this.#toLegacy.request(principal, request, exchange)
         } catch (error) {
-          exchange.answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
+          exchange.answer(
+            503,
+            errorAnswer(request.id, errorCode.internal, (error as Error).message),
+          )
         }
       },
       gone: (exchange) => this.#toLegacy.gone(exchange),
@@ -70,7 +79,12 @@ export class Translator {
   }
 
   /** A modern request for a legacy server. */
-  modern(principal: string, classified: Classified & { readonly era: 'modern' }, request: IncomingMessage, response: ServerResponse): void {
+  modern(
+    principal: string,
+    classified: Classified & { readonly era: 'modern' },
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): void {
     this.#modernFront.handle(classified, principal, request, response)
   }
 
@@ -83,8 +97,13 @@ export class Translator {
     headers: Readonly<Record<string, string>>,
     party = '',
   ): void {
-    const server = new HttpModernEndpoint(() => this.#options.upstream(principal), this.#options.answerTimeoutMs)
-    this.sessions.open(id, body, response, (sessionOf) => translatedLink(server, sessionOf), party)?.post(body, response, headers)
+    const server = new HttpModernEndpoint(
+      () => this.#options.upstream(principal),
+      this.#options.answerTimeoutMs,
+    )
+    this.sessions
+      .open(id, body, response, (sessionOf) => translatedLink(server, sessionOf), party)
+      ?.post(body, response, headers)
   }
 
   /** Listen streams end in good order. */
@@ -115,7 +134,9 @@ export function translatedLink(server: ModernEndpoint, sessionOf: () => Session)
   return {
     send: (message) => {
       try {
-        engine.receive(Buffer.from(message.buffer, message.byteOffset, message.byteLength).toString())
+        engine.receive(
+          Buffer.from(message.buffer, message.byteOffset, message.byteLength).toString(),
+        )
       } catch (error) {
         if (!(error instanceof DuplicateMember)) throw error
         tell(errorAnswer(outline(message).id, errorCode.invalidRequest, error.message))

@@ -128,11 +128,18 @@ export function endMarked(options: WardenOptions): Promise<boolean> {
   })
 }
 
-function spawnScript({ mark, graceSeconds }: WardenOptions, stdin: 'pipe' | 'ignore'): ChildProcess {
+function spawnScript(
+  { mark, graceSeconds }: WardenOptions,
+  stdin: 'pipe' | 'ignore',
+): ChildProcess {
   // A session and an environment of its own: it must not end with what it watches, nor be found by its own search.
-  return spawn('/bin/sh', ['-c', script, 'mcp-warden', mark, String(Math.ceil(graceSeconds * 10))], {
-    detached: true,
-    env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
-    stdio: [stdin, 'ignore', 'ignore'],
-  })
+  return spawn(
+    '/bin/sh',
+    ['-c', script, 'mcp-warden', mark, String(Math.ceil(graceSeconds * 10))],
+    {
+      detached: true,
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+      stdio: [stdin, 'ignore', 'ignore'],
+    },
+  )
 }

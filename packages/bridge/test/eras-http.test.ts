@@ -11,7 +11,13 @@ import { Translator } from '../src/translator.ts'
 interface Got {
   readonly method: string
   readonly headers: IncomingMessage['headers']
-  readonly message: { id?: number | string; method?: string; params?: Record<string, unknown>; result?: unknown; error?: unknown }
+  readonly message: {
+    id?: number | string
+    method?: string
+    params?: Record<string, unknown>
+    result?: unknown
+    error?: unknown
+  }
   /** Whether who asked has hung up before it was answered. */
   gone: boolean
   over: boolean
@@ -22,7 +28,9 @@ type Script = (got: Got, response: ServerResponse) => void
 const open: { close(): void }[] = []
 afterEach(() => open.splice(0).forEach((each) => each.close()))
 
-async function listen(handle: (request: IncomingMessage, body: string, response: ServerResponse) => void): Promise<number> {
+async function listen(
+  handle: (request: IncomingMessage, body: string, response: ServerResponse) => void,
+): Promise<number> {
   const server: Server = createServer((request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -39,8 +47,15 @@ async function listen(handle: (request: IncomingMessage, body: string, response:
   return (server.address() as AddressInfo).port
 }
 
-function json(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify({ jsonrpc: '2.0', ...body }))
+function json(
+  response: ServerResponse,
+  status: number,
+  body: object,
+  headers: Record<string, string> = {},
+): void {
+  response
+    .writeHead(status, { 'content-type': 'application/json', ...headers })
+    .end(JSON.stringify({ jsonrpc: '2.0', ...body }))
 }
 
 function stream(response: ServerResponse, ...events: string[]): ServerResponse {
@@ -58,7 +73,13 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
   const got: Got[] = []
   const upstream = await listen((request, body, response) => {
     const message = body === '' ? {} : (JSON.parse(body) as Got['message'])
-    const each: Got = { method: request.method ?? '', headers: request.headers, message, gone: false, over: false }
+    const each: Got = {
+      method: request.method ?? '',
+      headers: request.headers,
+      message,
+      gone: false,
+      over: false,
+    }
     got.push(each)
     response.on('close', () => {
       each.gone = !response.writableFinished
@@ -81,7 +102,9 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
     const id = request.headers['mcp-session-id']
     const session = typeof id === 'string' ? translator.sessions.get(id) : undefined
     if (request.method !== 'POST')
-      return session === undefined ? undefined : translator.sessions.take(session, request, response, Buffer.from(body))
+      return session === undefined
+        ? undefined
+        : translator.sessions.take(session, request, response, Buffer.from(body))
     const classified = classify(body, request.headers)
     if (classified.era === 'modern') return translator.modern('ann', classified, request, response)
     if (session !== undefined) return session.post(Buffer.from(body), response)
@@ -95,11 +118,19 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
     },
   })
   const url = `http://127.0.0.1:${port}/mcp`
-  const post = (body: object, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> =>
+  const post = (
+    body: object,
+    headers: Record<string, string>,
+    signal?: AbortSignal,
+  ): Promise<Response> =>
     fetch(url, {
       method: 'POST',
       body: JSON.stringify({ jsonrpc: '2.0', ...body }),
-      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+        ...headers,
+      },
       signal: signal ?? null,
     })
   const said = (method: string): Got[] => got.filter(({ message }) => message.method === method)
@@ -111,7 +142,8 @@ type World = Awaited<ReturnType<typeof setUp>>
 /** The messages of an answer, JSON or stream. */
 async function messagesOf(response: Response): Promise<Record<string, unknown>[]> {
   const text = await response.text()
-  if (!response.headers.get('content-type')?.startsWith('text/event-stream')) return [JSON.parse(text) as Record<string, unknown>]
+  if (!response.headers.get('content-type')?.startsWith('text/event-stream'))
+    return [JSON.parse(text) as Record<string, unknown>]
   return text
     .split('\n')
     .filter((line) => line.startsWith('data: {'))
@@ -127,7 +159,11 @@ describe('a modern client of a legacy HTTP server', () => {
   const answer = {
     jsonrpc: '2.0',
     id: 1,
-    result: { ...result, resultType: 'complete', _meta: { [metaKey.serverInfo]: { name: 'old', version: '1' } } },
+    result: {
+      ...result,
+      resultType: 'complete',
+      _meta: { [metaKey.serverInfo]: { name: 'old', version: '1' } },
+    },
   }
 
   /** A server that opens sessions and leaves the rest to a script. */
@@ -135,18 +171,33 @@ describe('a modern client of a legacy HTTP server', () => {
     let sessions = 0
     return (got, response) => {
       if (got.message.method === 'initialize') {
-        const initialized = { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'old', version: '1' } }
-        return json(response, 200, { id: got.message.id as number, result: initialized }, { 'mcp-session-id': `s-${(sessions += 1)}!~` })
+        const initialized = {
+          protocolVersion: '2025-11-25',
+          capabilities: { tools: {} },
+          serverInfo: { name: 'old', version: '1' },
+        }
+        return json(
+          response,
+          200,
+          { id: got.message.id as number, result: initialized },
+          { 'mcp-session-id': `s-${(sessions += 1)}!~` },
+        )
       }
-      if (got.method === 'DELETE' || (got.message.method?.startsWith('notifications/') ?? false)) return void response.writeHead(202).end()
-      if (got.method === 'GET' && got.headers['last-event-id'] === undefined) return void response.writeHead(405).end()
+      if (got.method === 'DELETE' || (got.message.method?.startsWith('notifications/') ?? false))
+        return void response.writeHead(202).end()
+      if (got.method === 'GET' && got.headers['last-event-id'] === undefined)
+        return void response.writeHead(405).end()
       script(got, response)
     }
   }
 
   function ask({ post }: World, method = 'tools/call', signal?: AbortSignal): Promise<Response> {
     const name = method === 'tools/call' ? { name: 'work' } : {}
-    const meta = { [metaKey.protocolVersion]: '2026-07-28', [metaKey.clientCapabilities]: {}, progressToken: 'p' }
+    const meta = {
+      [metaKey.protocolVersion]: '2026-07-28',
+      [metaKey.clientCapabilities]: {},
+      progressToken: 'p',
+    }
     const headers = {
       'mcp-protocol-version': '2026-07-28',
       'mcp-method': method,
@@ -156,16 +207,24 @@ describe('a modern client of a legacy HTTP server', () => {
   }
 
   test('gets what the server answers as JSON, in the session that it gave', async () => {
-    const world = await setUp(legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })))
+    const world = await setUp(
+      legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })),
+    )
     expect(await messagesOf(await ask(world))).toEqual([answer])
-    expect(world.said('tools/call')[0]?.headers).toMatchObject({ 'mcp-session-id': 's-1!~', 'mcp-protocol-version': '2025-11-25' })
+    expect(world.said('tools/call')[0]?.headers).toMatchObject({
+      'mcp-session-id': 's-1!~',
+      'mcp-protocol-version': '2025-11-25',
+    })
     expect(world.said('tools/call')[0]?.headers['mcp-method']).toBeUndefined()
   })
 
   test('gets what the server answers on a stream, progress first, however its bytes are cut', async () => {
     const world = await setUp(
       legacy(({ message }, response) => {
-        const progress = { method: 'notifications/progress', params: { progressToken: message.id, progress: 0.5 } }
+        const progress = {
+          method: 'notifications/progress',
+          params: { progressToken: message.id, progress: 0.5 },
+        }
         const bytes = Buffer.from(event(progress) + event({ id: message.id, result }))
         stream(response)
         const next = (at: number): void => {
@@ -177,7 +236,11 @@ describe('a modern client of a legacy HTTP server', () => {
       }),
     )
     expect(await messagesOf(await ask(world))).toEqual([
-      { jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 'p', progress: 0.5 } },
+      {
+        jsonrpc: '2.0',
+        method: 'notifications/progress',
+        params: { progressToken: 'p', progress: 0.5 },
+      },
       answer,
     ])
   })
@@ -194,7 +257,11 @@ describe('a modern client of a legacy HTTP server', () => {
       }),
     )
     expect(await messagesOf(await ask(world))).toEqual([answer])
-    expect(world.got.flatMap(({ method, headers }) => (method === 'GET' ? (headers['last-event-id'] ?? []) : []))).toEqual(['a-1', 'a-2'])
+    expect(
+      world.got.flatMap(({ method, headers }) =>
+        method === 'GET' ? (headers['last-event-id'] ?? []) : [],
+      ),
+    ).toEqual(['a-1', 'a-2'])
     expect(world.said('tools/call')).toHaveLength(1)
   })
 
@@ -220,29 +287,69 @@ describe('a modern client of a legacy HTTP server', () => {
         json(response, 200, { id: message.id as number, result: { tools: [] } })
       }),
     )
-    expect(await messagesOf(await ask(world, 'tools/list'))).toMatchObject([{ result: { tools: [] } }])
+    expect(await messagesOf(await ask(world, 'tools/list'))).toMatchObject([
+      { result: { tools: [] } },
+    ])
     lost = true
-    expect(await messagesOf(await ask(world, 'tools/list'))).toMatchObject([{ result: { tools: [] } }])
+    expect(await messagesOf(await ask(world, 'tools/list'))).toMatchObject([
+      { result: { tools: [] } },
+    ])
     expect(world.said('initialize')).toHaveLength(2)
-    expect(world.said('tools/list').map(({ headers }) => headers['mcp-session-id'])).toEqual(['s-1!~', 's-1!~', 's-2!~'])
+    expect(world.said('tools/list').map(({ headers }) => headers['mcp-session-id'])).toEqual([
+      's-1!~',
+      's-1!~',
+      's-2!~',
+    ])
   })
 
   test('is told when no session lasts, and is not tried for ever', async () => {
     const world = await setUp(legacy((_got, response) => void response.writeHead(404).end()))
     const response = await ask(world, 'tools/list')
-    expect([response.status, await messagesOf(response)]).toEqual([502, [failure('The session ended at the server.')]])
+    expect([response.status, await messagesOf(response)]).toEqual([
+      502,
+      [failure('The session ended at the server.')],
+    ])
     expect(world.said('initialize')).toHaveLength(2)
   })
 
   test.each<[string, Script, string]>([
-    ['is a page', (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'), '(HTTP 200)'],
-    ['is no JSON', (_got, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'), '(HTTP 200)'],
-    ['is a stream without one', (_got, response) => void stream(response, 'data: nonsense\n\n', ': x\n\n').end(), '(HTTP 200)'],
-    ['is for another request', (_got, response) => json(response, 200, { id: 'x', result: {} }), '(HTTP 200)'],
+    [
+      'is a page',
+      (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
+      '(HTTP 200)',
+    ],
+    [
+      'is no JSON',
+      (_got, response) =>
+        void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'),
+      '(HTTP 200)',
+    ],
+    [
+      'is a stream without one',
+      (_got, response) => void stream(response, 'data: nonsense\n\n', ': x\n\n').end(),
+      '(HTTP 200)',
+    ],
+    [
+      'is for another request',
+      (_got, response) => json(response, 200, { id: 'x', result: {} }),
+      '(HTTP 200)',
+    ],
     ['is nothing', (_got, response) => void response.writeHead(202).end(), '(HTTP 202)'],
-    ['is a server error', (_got, response) => void response.writeHead(500).end('oops'), '(HTTP 500)'],
-    ['breaks off', (_got, response) => void stream(response, 'data: {"half').destroy(), 'broke off'],
-    ['is none, and the connection is cut', (_got, response) => void response.destroy(), 'broke off'],
+    [
+      'is a server error',
+      (_got, response) => void response.writeHead(500).end('oops'),
+      '(HTTP 500)',
+    ],
+    [
+      'breaks off',
+      (_got, response) => void stream(response, 'data: {"half').destroy(),
+      'broke off',
+    ],
+    [
+      'is none, and the connection is cut',
+      (_got, response) => void response.destroy(),
+      'broke off',
+    ],
   ])('gets one error when the answer %s', async (_what, script, said) => {
     const world = await setUp(legacy(script))
     const messages = await messagesOf(await ask(world))
@@ -250,10 +357,14 @@ describe('a modern client of a legacy HTTP server', () => {
   })
 
   test('gets an error that tells no address when the server can not be reached', async () => {
-    const world = await setUp(legacy((_got, response) => json(response, 200, { id: 1, result: {} })))
+    const world = await setUp(
+      legacy((_got, response) => json(response, 200, { id: 1, result: {} })),
+    )
     expect(await messagesOf(await ask(world))).toHaveLength(1)
     world.stopServer()
-    expect(await messagesOf(await ask(world))).toEqual([failure('The server could not be reached (ECONNREFUSED).')])
+    expect(await messagesOf(await ask(world))).toEqual([
+      failure('The server could not be reached (ECONNREFUSED).'),
+    ])
   })
 
   test('gets an error when the server does not answer in time', async () => {
@@ -261,7 +372,9 @@ describe('a modern client of a legacy HTTP server', () => {
       legacy(() => undefined),
       { answerTimeoutMs: 1000 },
     )
-    expect(await messagesOf(await ask(world))).toEqual([failure('The server did not answer in time.')])
+    expect(await messagesOf(await ask(world))).toEqual([
+      failure('The server did not answer in time.'),
+    ])
   })
 
   test('cancels at the server by leaving', async () => {
@@ -272,7 +385,9 @@ describe('a modern client of a legacy HTTP server', () => {
     leaving.abort()
     await expect(response).rejects.toThrow('aborted')
     await expect.poll(() => world.said('notifications/cancelled')).toHaveLength(1)
-    expect(world.said('notifications/cancelled')[0]?.message.params?.['requestId']).toBe(world.said('tools/call')[0]?.message.id)
+    expect(world.said('notifications/cancelled')[0]?.message.params?.['requestId']).toBe(
+      world.said('tools/call')[0]?.message.id,
+    )
   })
 
   test('has a call that the server did not take, as its session was gone, run in a new session', async () => {
@@ -283,7 +398,10 @@ describe('a modern client of a legacy HTTP server', () => {
       }),
     )
     expect(await messagesOf(await ask(world))).toEqual([answer])
-    expect(world.said('tools/call').map(({ headers }) => headers['mcp-session-id'])).toEqual(['s-1!~', 's-2!~'])
+    expect(world.said('tools/call').map(({ headers }) => headers['mcp-session-id'])).toEqual([
+      's-1!~',
+      's-2!~',
+    ])
   })
 
   test('has no call repeated that had begun when its session was lost', async () => {
@@ -293,7 +411,9 @@ describe('a modern client of a legacy HTTP server', () => {
         else response.writeHead(404).end()
       }),
     )
-    expect(await messagesOf(await ask(world))).toEqual([failure('The session ended at the server.')])
+    expect(await messagesOf(await ask(world))).toEqual([
+      failure('The session ended at the server.'),
+    ])
     expect(world.said('tools/call')).toHaveLength(1)
   })
 
@@ -331,7 +451,9 @@ describe('a modern client of a legacy HTTP server', () => {
   })
 
   test('leaves no exchange open at a server when it cancels', async () => {
-    const world = await setUp(legacy((_got, response) => void stream(response, 'id: a-1\nretry: 100\ndata:\n\n')))
+    const world = await setUp(
+      legacy((_got, response) => void stream(response, 'id: a-1\nretry: 100\ndata:\n\n')),
+    )
     const leaving = new AbortController()
     const response = ask(world, 'tools/call', leaving.signal)
     await expect.poll(() => world.said('tools/call')).toHaveLength(1)
@@ -341,14 +463,22 @@ describe('a modern client of a legacy HTTP server', () => {
   })
 
   test('gets an error when there is no way to the server any more', async () => {
-    const world = await setUp(legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })))
+    const world = await setUp(
+      legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })),
+    )
     await world.pool.destroy()
-    expect(await messagesOf(await ask(world))).toEqual([failure(expect.stringContaining('UND_ERR_DESTROYED'))])
+    expect(await messagesOf(await ask(world))).toEqual([
+      failure(expect.stringContaining('UND_ERR_DESTROYED')),
+    ])
   })
 
   test('hears nothing of what a server that does not initialize says', async () => {
-    const world = await setUp((_got, response) => json(response, 400, { id: 1, error: { code: -32600, message: 'Go away.' } }))
-    expect(await messagesOf(await ask(world))).toEqual([failure('The server refused to initialize: Go away.')])
+    const world = await setUp((_got, response) =>
+      json(response, 400, { id: 1, error: { code: -32600, message: 'Go away.' } }),
+    )
+    expect(await messagesOf(await ask(world))).toEqual([
+      failure('The server refused to initialize: Go away.'),
+    ])
   })
 })
 
@@ -363,11 +493,21 @@ describe('a legacy client of a modern HTTP server', () => {
       if (method === 'server/discover')
         return json(response, 200, {
           id,
-          result: { supportedVersions: ['2026-07-28'], capabilities: { tools: {} }, resultType: 'complete' },
+          result: {
+            supportedVersions: ['2026-07-28'],
+            capabilities: { tools: {} },
+            resultType: 'complete',
+          },
         })
       if (method === 'tools/list') {
-        const inputSchema = { type: 'object', properties: { where: { type: 'string', 'x-mcp-header': 'Where' } } }
-        return json(response, 200, { id, result: { tools: [{ name: 'wörk', inputSchema }], resultType: 'complete' } })
+        const inputSchema = {
+          type: 'object',
+          properties: { where: { type: 'string', 'x-mcp-header': 'Where' } },
+        }
+        return json(response, 200, {
+          id,
+          result: { tools: [{ name: 'wörk', inputSchema }], resultType: 'complete' },
+        })
       }
       script(got, response)
     }
@@ -379,15 +519,28 @@ describe('a legacy client of a modern HTTP server', () => {
       {
         id: 0,
         method: 'initialize',
-        params: { protocolVersion: '2025-11-25', capabilities: { elicitation: {} }, clientInfo: { name: 'c', version: '1' } },
+        params: {
+          protocolVersion: '2025-11-25',
+          capabilities: { elicitation: {} },
+          clientInfo: { name: 'c', version: '1' },
+        },
       },
       {},
     )
-    const headers = { 'mcp-session-id': opened.headers.get('mcp-session-id') ?? '', 'mcp-protocol-version': '2025-11-25' }
-    expect(await messagesOf(opened)).toMatchObject([{ result: { protocolVersion: '2025-11-25', capabilities: { tools: {} } } }])
+    const headers = {
+      'mcp-session-id': opened.headers.get('mcp-session-id') ?? '',
+      'mcp-protocol-version': '2025-11-25',
+    }
+    expect(await messagesOf(opened)).toMatchObject([
+      { result: { protocolVersion: '2025-11-25', capabilities: { tools: {} } } },
+    ])
     const call = (signal?: AbortSignal): Promise<Response> =>
       world.post(
-        { id: 1, method: 'tools/call', params: { name: 'wörk', arguments: { where: 'hier' }, _meta: { progressToken: 7 } } },
+        {
+          id: 1,
+          method: 'tools/call',
+          params: { name: 'wörk', arguments: { where: 'hier' }, _meta: { progressToken: 7 } },
+        },
         headers,
         signal,
       )
@@ -396,7 +549,9 @@ describe('a legacy client of a modern HTTP server', () => {
   }
 
   test('has its call sent with every header of its version, and gets the answer', async () => {
-    const { call, said } = await connect(({ message }, response) => json(response, 200, { id: message.id, result }))
+    const { call, said } = await connect(({ message }, response) =>
+      json(response, 200, { id: message.id, result }),
+    )
     expect(await messagesOf(await call())).toEqual([answer])
     const [sent] = said('tools/call')
     expect(sent?.headers).toMatchObject({
@@ -417,18 +572,26 @@ describe('a legacy client of a modern HTTP server', () => {
   test('hears the progress that comes before the answer on a stream', async () => {
     const progress = { method: 'notifications/progress', params: { progressToken: 7, progress: 1 } }
     const { call } = await connect(
-      ({ message }, response) => void stream(response, event(progress), event({ id: message.id, result })).end(),
+      ({ message }, response) =>
+        void stream(response, event(progress), event({ id: message.id, result })).end(),
     )
     expect(await messagesOf(await call())).toEqual([{ jsonrpc: '2.0', ...progress }, answer])
   })
 
   test('is asked what the server needs, and answers it on the same call', async () => {
     const { call, post, headers, said } = await connect(({ message }, response) => {
-      const inputRequests = { who: { method: 'elicitation/create', params: { mode: 'form', message: 'Who?', requestedSchema: {} } } }
+      const inputRequests = {
+        who: {
+          method: 'elicitation/create',
+          params: { mode: 'form', message: 'Who?', requestedSchema: {} },
+        },
+      }
       const asked = message.params?.['requestState'] === 'state ü'
       json(response, 200, {
         id: message.id,
-        result: asked ? result : { resultType: 'input_required', inputRequests, requestState: 'state ü' },
+        result: asked
+          ? result
+          : { resultType: 'input_required', inputRequests, requestState: 'state ü' },
       })
     })
     const response = await call()
@@ -443,7 +606,9 @@ describe('a legacy client of a modern HTTP server', () => {
     }
     await until('elicitation/create')
     const id = /"id":"([^"]+)"/.exec(text)?.[1]
-    expect((await post({ id, result: { action: 'accept', content: { name: 'Ada' } } }, headers)).status).toBe(202)
+    expect(
+      (await post({ id, result: { action: 'accept', content: { name: 'Ada' } } }, headers)).status,
+    ).toBe(202)
     await until('"text":"done"')
     expect(said('tools/call')[1]?.message.params).toMatchObject({
       requestState: 'state ü',
@@ -452,12 +617,37 @@ describe('a legacy client of a modern HTTP server', () => {
   })
 
   test.each<[string, Script, string]>([
-    ['is a page', (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'), '(HTTP 200)'],
-    ['is no JSON', (_got, response) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'), '(HTTP 200)'],
-    ['is a stream without one', (_got, response) => void stream(response, 'data: nonsense\n\n').end(), '(HTTP 200)'],
-    ['is a server error', (_got, response) => void response.writeHead(503).end('oops'), '(HTTP 503)'],
-    ['has neither result nor error', ({ message }, response) => json(response, 200, { id: message.id }), 'The server gave no answer.'],
-    ['breaks off', (_got, response) => void stream(response, 'id: 1\ndata: {"half').destroy(), 'broke off'],
+    [
+      'is a page',
+      (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
+      '(HTTP 200)',
+    ],
+    [
+      'is no JSON',
+      (_got, response) =>
+        void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'),
+      '(HTTP 200)',
+    ],
+    [
+      'is a stream without one',
+      (_got, response) => void stream(response, 'data: nonsense\n\n').end(),
+      '(HTTP 200)',
+    ],
+    [
+      'is a server error',
+      (_got, response) => void response.writeHead(503).end('oops'),
+      '(HTTP 503)',
+    ],
+    [
+      'has neither result nor error',
+      ({ message }, response) => json(response, 200, { id: message.id }),
+      'The server gave no answer.',
+    ],
+    [
+      'breaks off',
+      (_got, response) => void stream(response, 'id: 1\ndata: {"half').destroy(),
+      'broke off',
+    ],
   ])('gets one error when the answer %s', async (_what, script, said) => {
     const { call, said: sent } = await connect(script)
     expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining(said))])
@@ -466,21 +656,32 @@ describe('a legacy client of a modern HTTP server', () => {
 
   test('is not asked by a server that sends requests of its own, and takes no answer for another request', async () => {
     const { call } = await connect(({ message }, response) => {
-      const stray = [event({ id: 'r', method: 'roots/list' }), event({ id: 'other', result: { content: ['stray'] } })]
+      const stray = [
+        event({ id: 'r', method: 'roots/list' }),
+        event({ id: 'other', result: { content: ['stray'] } }),
+      ]
       stream(response, ...stray, event({ id: message.id, result })).end()
     })
     expect(await messagesOf(await call())).toEqual([answer])
   })
 
   test('is told why a request was refused before it was read', async () => {
-    const { call } = await connect((_got, response) => json(response, 400, { id: null, error: { code: -32600, message: 'No.' } }))
-    expect(await messagesOf(await call())).toEqual([{ jsonrpc: '2.0', id: 1, error: { code: -32600, message: 'No.' } }])
+    const { call } = await connect((_got, response) =>
+      json(response, 400, { id: null, error: { code: -32600, message: 'No.' } }),
+    )
+    expect(await messagesOf(await call())).toEqual([
+      { jsonrpc: '2.0', id: 1, error: { code: -32600, message: 'No.' } },
+    ])
   })
 
   test('gets an error when there is no way to the server any more', async () => {
-    const { call, pool } = await connect(({ message }, response) => json(response, 200, { id: message.id, result }))
+    const { call, pool } = await connect(({ message }, response) =>
+      json(response, 200, { id: message.id, result }),
+    )
     await pool.destroy()
-    expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining('UND_ERR_DESTROYED'))])
+    expect(await messagesOf(await call())).toEqual([
+      failure(expect.stringContaining('UND_ERR_DESTROYED')),
+    ])
   })
 
   test('gets an error when the server does not answer in time', async () => {
@@ -488,15 +689,21 @@ describe('a legacy client of a modern HTTP server', () => {
     expect(await messagesOf(await call())).toEqual([failure('The server did not answer in time.')])
   })
 
-  test.each(['cancels', 'ends its session'])('has the server hung up on when it %s', async (how) => {
-    const { call, post, headers, end, said } = await connect((_got, response) => void stream(response, ': working\n\n'))
-    const response = call()
-    await expect.poll(() => said('tools/call')).toHaveLength(1)
-    if (how === 'cancels') await post({ method: 'notifications/cancelled', params: { requestId: 1 } }, headers)
-    else await end()
-    await expect.poll(() => said('tools/call')[0]?.gone).toBe(true)
-    await (await response).text()
-  })
+  test.each(['cancels', 'ends its session'])(
+    'has the server hung up on when it %s',
+    async (how) => {
+      const { call, post, headers, end, said } = await connect(
+        (_got, response) => void stream(response, ': working\n\n'),
+      )
+      const response = call()
+      await expect.poll(() => said('tools/call')).toHaveLength(1)
+      if (how === 'cancels')
+        await post({ method: 'notifications/cancelled', params: { requestId: 1 } }, headers)
+      else await end()
+      await expect.poll(() => said('tools/call')[0]?.gone).toBe(true)
+      await (await response).text()
+    },
+  )
 
   test('does not cancel by losing its connection', async () => {
     let answerNow: () => void = () => undefined

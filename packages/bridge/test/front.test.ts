@@ -34,8 +34,14 @@ function exchange(port: number, bytes: string): Promise<string> {
   })
 }
 
-const get = (port: number, path: string, headers: Readonly<Record<string, string>>): Promise<string> => {
-  const lines = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`)
+const get = (
+  port: number,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<string> => {
+  const lines = Object.entries({ ...headers, connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  )
   return exchange(port, `GET ${path} HTTP/1.1\r\n${lines.join('')}\r\n`)
 }
 const statusOf = (answer: string): number => Number(answer.split(' ')[1])
@@ -43,15 +49,20 @@ const statusOf = (answer: string): number => Number(answer.split(' ')[1])
 const names = new Set(['localhost', '127.0.0.1', '[::1]', 'bridge.example'])
 
 describe('the front of the bridge', () => {
-  test.each(['localhost', 'LOCALHOST:8000', '127.0.0.1', '127.0.0.1:1', '[::1]', '[::1]:8000', 'bridge.example:443'])(
-    'the host %s is served',
-    async (host) => {
-      const port = await start(names)
-      expect(await get(port, '/mcp?x=1', { host })).toMatch(/^HTTP\/1\.1 200 [^]*handled \/mcp\?x=1$/)
-      expect(statusOf(await get(port, '/mcp', { host, origin: `http://${host}` }))).toBe(200)
-      expect(statusOf(await get(port, '/mcp', { host, origin: `https://${host}` }))).toBe(200)
-    },
-  )
+  test.each([
+    'localhost',
+    'LOCALHOST:8000',
+    '127.0.0.1',
+    '127.0.0.1:1',
+    '[::1]',
+    '[::1]:8000',
+    'bridge.example:443',
+  ])('the host %s is served', async (host) => {
+    const port = await start(names)
+    expect(await get(port, '/mcp?x=1', { host })).toMatch(/^HTTP\/1\.1 200 [^]*handled \/mcp\?x=1$/)
+    expect(statusOf(await get(port, '/mcp', { host, origin: `http://${host}` }))).toBe(200)
+    expect(statusOf(await get(port, '/mcp', { host, origin: `https://${host}` }))).toBe(200)
+  })
 
   test.each([
     'evil.example',
@@ -70,45 +81,79 @@ describe('the front of the bridge', () => {
     const port = await start(names)
     for (const path of ['/mcp', '/healthz', '/']) {
       expect(statusOf(await get(port, path, { host }))).toBe(403)
-      expect(statusOf(await get(port, path, { host: 'localhost', origin: host === 'null' ? host : `http://${host}` }))).toBe(403)
+      expect(
+        statusOf(
+          await get(port, path, {
+            host: 'localhost',
+            origin: host === 'null' ? host : `http://${host}`,
+          }),
+        ),
+      ).toBe(403)
     }
   })
 
   test('a request without a host is refused', async () => {
     const port = await start(names)
     expect(statusOf(await exchange(port, 'GET /mcp HTTP/1.0\r\n\r\n'))).toBe(403)
-    expect(statusOf(await exchange(port, 'GET /mcp HTTP/1.1\r\nconnection: close\r\n\r\n'))).toBe(400)
+    expect(statusOf(await exchange(port, 'GET /mcp HTTP/1.1\r\nconnection: close\r\n\r\n'))).toBe(
+      400,
+    )
   })
 
   test('any host is served where none is named', async () => {
-    expect(statusOf(await get(await start(undefined), '/mcp', { host: 'anything', origin: 'http://elsewhere' }))).toBe(200)
+    expect(
+      statusOf(
+        await get(await start(undefined), '/mcp', { host: 'anything', origin: 'http://elsewhere' }),
+      ),
+    ).toBe(200)
   })
 
-  test.each(['/', '/mcp/', '/mcp2', '//mcp', '/MCP', '/a/../mcp', '/mcp%3f', '*', 'http://localhost/mcp'])(
-    'the path %s is 404',
-    async (path) => {
-      const answer = await get(await start(names), path, { host: 'localhost' })
-      expect(statusOf(answer)).toBe(404)
-      expect(answer).toMatch(/"error":\{"code":-32601/)
-    },
-  )
+  test.each([
+    '/',
+    '/mcp/',
+    '/mcp2',
+    '//mcp',
+    '/MCP',
+    '/a/../mcp',
+    '/mcp%3f',
+    '*',
+    'http://localhost/mcp',
+  ])('the path %s is 404', async (path) => {
+    const answer = await get(await start(names), path, { host: 'localhost' })
+    expect(statusOf(answer)).toBe(404)
+    expect(answer).toMatch(/"error":\{"code":-32601/)
+  })
 
   test('health is told to probes', async () => {
-    expect(await get(await start(names), '/healthz', { host: '127.0.0.1' })).toMatch(/^HTTP\/1\.1 200 [^]*\{"status":"ok"\}$/)
+    expect(await get(await start(names), '/healthz', { host: '127.0.0.1' })).toMatch(
+      /^HTTP\/1\.1 200 [^]*\{"status":"ok"\}$/,
+    )
   })
 
   test.each([
     ['what is no HTTP', 'HELLO\r\n\r\n', 400],
     ['a header without a colon', 'GET /mcp HTTP/1.1\r\nhost: localhost\r\nbad\r\n\r\n', 400],
-    ['a length that is none', 'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n', 400],
-    ['two lengths', 'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab', 400],
+    [
+      'a length that is none',
+      'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n',
+      400,
+    ],
+    [
+      'two lengths',
+      'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab',
+      400,
+    ],
     [
       'a length beside chunks',
       'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
       400,
     ],
     // Not so many that some are still unread when the connection closes, as that resets it before the answer may have been read.
-    ['headers of 30 kB', `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(30_000)}\r\n\r\n`, 431],
+    [
+      'headers of 30 kB',
+      `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(30_000)}\r\n\r\n`,
+      431,
+    ],
   ])('%s is refused, and the connection closed', async (_what, bytes, status) => {
     expect(statusOf(await exchange(await start(names), bytes))).toBe(status)
   })

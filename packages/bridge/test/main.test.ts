@@ -39,9 +39,14 @@ function run(args: readonly string[], environment: Readonly<Record<string, strin
 }
 
 /** Starts it on a free port and waits until it listens. */
-async function start(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Program & { url: string }> {
+async function start(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Program & { url: string }> {
   const program = run(args, { PORT: '0', ...environment })
-  await expect.poll(() => program.out() + (program.child.exitCode ?? ''), { timeout: 30_000 }).toMatch(/listens on|\d/)
+  await expect
+    .poll(() => program.out() + (program.child.exitCode ?? ''), { timeout: 30_000 })
+    .toMatch(/listens on|\d/)
   const url = /listens on (\S+)/.exec(program.out())?.[1]
   if (url === undefined) throw new Error(`The bridge did not start: ${program.err()}`)
   return { ...program, url }
@@ -57,7 +62,11 @@ const post = (url: string, message: unknown, session?: string | null): Promise<R
 const initialize = {
   id: 0,
   method: 'initialize',
-  params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } },
+  params: {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 't', version: '1' },
+  },
 }
 
 /** A stdio server, with a tag in its arguments by which it is found again. */
@@ -71,26 +80,126 @@ const remote = { MCP_PROXY_URL: 'http://localhost:1/mcp' }
 
 describe('a mistake in the settings', () => {
   test.each<[string, readonly string[], Readonly<Record<string, string>>, RegExp]>([
-    ['nothing is given', [], {}, /^MCP_COMMAND: is required, or MCP_PROXY_URL for a server that runs elsewhere$/],
-    ['a quote is never closed', [], { ...command, MCP_ARGS: "a 'b" }, /^MCP_ARGS: has a quote ' at position 3 that is never closed$/],
-    ['a backslash escapes nothing', [], { ...command, MCP_ARGS: 'a\\' }, /^MCP_ARGS: ends with a backslash that escapes nothing$/],
-    ['65 arguments', [], { ...command, MCP_ARGS: 'a '.repeat(65) }, /^MCP_ARGS: has 65 arguments; at most 64 are allowed$/],
-    ['65 arguments on the command line', ['--', 'node', ...Array<string>(65).fill('a')], {}, /^MCP_ARGS: has 65 arguments; /],
-    ['513 characters', [], { ...command, MCP_ARGS: `a ${longer}` }, /^MCP_ARGS: argument 2 has 513 characters; 1 to 512 are allowed$/],
-    ['a command of 513 characters', [], { MCP_COMMAND: longer }, /^MCP_ARGS: the command has 513 characters; 1 to 512 are allowed$/],
-    ['an empty argument', [], { ...command, MCP_ARGS: "''" }, /^MCP_ARGS: argument 1 has 0 characters; 1 to 512 are allowed$/],
-    ['a line feed in an argument', [], { ...command, MCP_ARGS: "'a\nb'" }, /^MCP_ARGS: argument 1 holds a line break or NUL$/],
-    ['a carriage return in an argument', ['--', 'node', 'a\rb'], {}, /^MCP_ARGS: argument 1 holds a line break or NUL$/],
-    ['a line break in the command', [], { MCP_COMMAND: 'node\n' }, /^MCP_ARGS: the command holds a line break or NUL$/],
-    ['a command and an address on the command line', ['--url', 'http://h/', '--', 'node'], {}, /^--url and a command can not go together$/],
-    ['a port that is none', ['--port', 'http'], command, /^PORT: 'http' is not a whole number from 0 to 65535$/],
-    ['a port that is too high', [], { ...command, PORT: '65536' }, /^PORT: '65536' is not a whole number from 0 to 65535$/],
-    ['a broken port', [], { ...command, PORT: '80.5' }, /^PORT: '80\.5' is not a whole number from 0 to 65535$/],
-    ['a negative limit', [], { ...command, MCP_MAX_SESSIONS: '-1' }, /^MCP_MAX_SESSIONS: '-1' is not a whole number from 1 to 1000000$/],
-    ['an isolation that is none', [], { ...command, MCP_ISOLATION: 'x' }, /^MCP_ISOLATION: 'x' is none of session, shared$/],
-    ['another scheme', ['--url', 'ftp://host/x'], {}, /^MCP_PROXY_URL: must be an http:\/\/ or https:\/\/ address$/],
-    ['no address', [], { MCP_PROXY_URL: 'localhost:3001/mcp' }, /^MCP_PROXY_URL: must be an http:\/\/ or https:\/\/ address$/],
-    ['a password in the address', [], { MCP_PROXY_URL: 'http://a:hunter2@h/' }, /^MCP_PROXY_URL: must hold no user name or password; /],
+    [
+      'nothing is given',
+      [],
+      {},
+      /^MCP_COMMAND: is required, or MCP_PROXY_URL for a server that runs elsewhere$/,
+    ],
+    [
+      'a quote is never closed',
+      [],
+      { ...command, MCP_ARGS: "a 'b" },
+      /^MCP_ARGS: has a quote ' at position 3 that is never closed$/,
+    ],
+    [
+      'a backslash escapes nothing',
+      [],
+      { ...command, MCP_ARGS: 'a\\' },
+      /^MCP_ARGS: ends with a backslash that escapes nothing$/,
+    ],
+    [
+      '65 arguments',
+      [],
+      { ...command, MCP_ARGS: 'a '.repeat(65) },
+      /^MCP_ARGS: has 65 arguments; at most 64 are allowed$/,
+    ],
+    [
+      '65 arguments on the command line',
+      ['--', 'node', ...Array<string>(65).fill('a')],
+      {},
+      /^MCP_ARGS: has 65 arguments; /,
+    ],
+    [
+      '513 characters',
+      [],
+      { ...command, MCP_ARGS: `a ${longer}` },
+      /^MCP_ARGS: argument 2 has 513 characters; 1 to 512 are allowed$/,
+    ],
+    [
+      'a command of 513 characters',
+      [],
+      { MCP_COMMAND: longer },
+      /^MCP_ARGS: the command has 513 characters; 1 to 512 are allowed$/,
+    ],
+    [
+      'an empty argument',
+      [],
+      { ...command, MCP_ARGS: "''" },
+      /^MCP_ARGS: argument 1 has 0 characters; 1 to 512 are allowed$/,
+    ],
+    [
+      'a line feed in an argument',
+      [],
+      { ...command, MCP_ARGS: "'a\nb'" },
+      /^MCP_ARGS: argument 1 holds a line break or NUL$/,
+    ],
+    [
+      'a carriage return in an argument',
+      ['--', 'node', 'a\rb'],
+      {},
+      /^MCP_ARGS: argument 1 holds a line break or NUL$/,
+    ],
+    [
+      'a line break in the command',
+      [],
+      { MCP_COMMAND: 'node\n' },
+      /^MCP_ARGS: the command holds a line break or NUL$/,
+    ],
+    [
+      'a command and an address on the command line',
+      ['--url', 'http://h/', '--', 'node'],
+      {},
+      /^--url and a command can not go together$/,
+    ],
+    [
+      'a port that is none',
+      ['--port', 'http'],
+      command,
+      /^PORT: 'http' is not a whole number from 0 to 65535$/,
+    ],
+    [
+      'a port that is too high',
+      [],
+      { ...command, PORT: '65536' },
+      /^PORT: '65536' is not a whole number from 0 to 65535$/,
+    ],
+    [
+      'a broken port',
+      [],
+      { ...command, PORT: '80.5' },
+      /^PORT: '80\.5' is not a whole number from 0 to 65535$/,
+    ],
+    [
+      'a negative limit',
+      [],
+      { ...command, MCP_MAX_SESSIONS: '-1' },
+      /^MCP_MAX_SESSIONS: '-1' is not a whole number from 1 to 1000000$/,
+    ],
+    [
+      'an isolation that is none',
+      [],
+      { ...command, MCP_ISOLATION: 'x' },
+      /^MCP_ISOLATION: 'x' is none of session, shared$/,
+    ],
+    [
+      'another scheme',
+      ['--url', 'ftp://host/x'],
+      {},
+      /^MCP_PROXY_URL: must be an http:\/\/ or https:\/\/ address$/,
+    ],
+    [
+      'no address',
+      [],
+      { MCP_PROXY_URL: 'localhost:3001/mcp' },
+      /^MCP_PROXY_URL: must be an http:\/\/ or https:\/\/ address$/,
+    ],
+    [
+      'a password in the address',
+      [],
+      { MCP_PROXY_URL: 'http://a:hunter2@h/' },
+      /^MCP_PROXY_URL: must hold no user name or password; /,
+    ],
     [
       'header JSON that is broken',
       [],
@@ -122,16 +231,19 @@ describe('a mistake in the settings', () => {
       /^MCP_PROXY_HEADERS: Host is set by the bridge$/,
     ],
     ['a flag that does not exist', ['--hoist', 'x'], command, /^Unknown option '--hoist'/],
-  ])('(%s) ends the program with 1 and one line that says it, without secrets', async (_what, args, environment, line) => {
-    const program = run(args, environment)
-    expect(await program.ended).toEqual({ code: 1, signal: null })
-    expect(program.out()).toBe('')
-    expect(program.err().endsWith('\n')).toBe(true)
-    const lines = program.err().trimEnd().split('\n')
-    expect(lines).toHaveLength(1)
-    expect(lines[0]).toMatch(line)
-    expect(lines[0]).not.toContain('hunter2')
-  })
+  ])(
+    '(%s) ends the program with 1 and one line that says it, without secrets',
+    async (_what, args, environment, line) => {
+      const program = run(args, environment)
+      expect(await program.ended).toEqual({ code: 1, signal: null })
+      expect(program.out()).toBe('')
+      expect(program.err().endsWith('\n')).toBe(true)
+      const lines = program.err().trimEnd().split('\n')
+      expect(lines).toHaveLength(1)
+      expect(lines[0]).toMatch(line)
+      expect(lines[0]).not.toContain('hunter2')
+    },
+  )
 
   test('is told together with all others, a line for each', async () => {
     const program = run([], { MCP_COMMAND: 'node', MCP_ARGS: '"', PORT: 'x', LOG_LEVEL: 'loud' })
@@ -158,7 +270,10 @@ describe('what stands behind', () => {
     const server = createServer((_request, response) => void response.end('the remote one'))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     closing.push(() => server.close() && server.closeAllConnections())
-    const { url } = await start([], { MCP_COMMAND: 'false', MCP_PROXY_URL: `http://localhost:${(server.address() as AddressInfo).port}` })
+    const { url } = await start([], {
+      MCP_COMMAND: 'false',
+      MCP_PROXY_URL: `http://localhost:${(server.address() as AddressInfo).port}`,
+    })
     expect(await (await post(url, initialize)).text()).toBe('the remote one')
   })
 
@@ -176,31 +291,50 @@ describe('what stands behind', () => {
         if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, result: { protocolVersion: '2025-11-25', capabilities: {}, words } }))
       })`
     const words = [`it's`, 'a "b"', '\\', '$HOME', '*', ' ', 'é🦊']
-    const { url } = await start(['--', process.execPath, '-e', script.replaceAll(/\s+/g, ' '), ...words])
+    const { url } = await start([
+      '--',
+      process.execPath,
+      '-e',
+      script.replaceAll(/\s+/g, ' '),
+      ...words,
+    ])
     expect(await (await post(url, initialize)).json()).toMatchObject({ result: { words } })
   })
 
   test('the server gets the environment, without the variables of the bridge', async () => {
     const script = `require('node:readline').createInterface({input:process.stdin}).on('line',(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
-    const { url } = await start(['--', process.execPath, '-e', script], { MINE: 'x', MCP_PROXY_HEADERS: 'A: secret', LOG_LEVEL: 'warn' })
-    const { result } = (await (await post(url, initialize)).json()) as { result: { environment: Record<string, string> } }
+    const { url } = await start(['--', process.execPath, '-e', script], {
+      MINE: 'x',
+      MCP_PROXY_HEADERS: 'A: secret',
+      LOG_LEVEL: 'warn',
+    })
+    const { result } = (await (await post(url, initialize)).json()) as {
+      result: { environment: Record<string, string> }
+    }
     expect(result.environment).toMatchObject({ MINE: 'x', HOME: tmpdir() })
     for (const name of ['PORT', 'LOG_LEVEL', 'MCP_ARGS', 'MCP_COMMAND', 'MCP_PROXY_HEADERS'])
       expect(result.environment).not.toHaveProperty(name)
   })
 
   test.each([
-    ['that does not exist', ['/nowhere/no-such-program'], "gives up: The command '/nowhere/no-such-program' does not exist."],
+    [
+      'that does not exist',
+      ['/nowhere/no-such-program'],
+      "gives up: The command '/nowhere/no-such-program' does not exist.",
+    ],
     [
       'that ends at once',
       [process.execPath, '-e', 'console.error("no token"); process.exit(3)'],
       'gives up: The server exited with code 3. It said last: no token',
     ],
-  ])('a command %s: it is tried again, and when it never works the program ends and says why', async (_what, command, reason) => {
-    const program = await start(['--', ...command])
-    expect(await program.ended).toEqual({ code: 1, signal: null })
-    expect(program.err()).toContain(reason)
-  })
+  ])(
+    'a command %s: it is tried again, and when it never works the program ends and says why',
+    async (_what, command, reason) => {
+      const program = await start(['--', ...command])
+      expect(await program.ended).toEqual({ code: 1, signal: null })
+      expect(program.err()).toContain(reason)
+    },
+  )
 
   test('a command that does not exist: each client is told so, the log too', async () => {
     // With spares it would soon give up.
@@ -208,7 +342,10 @@ describe('what stands behind', () => {
     for (let turn = 0; turn < 2; turn += 1) {
       const answer = await post(program.url, initialize)
       expect(answer.status).toBe(502)
-      expect(await answer.json()).toMatchObject({ id: 0, error: { message: "The command '/nowhere/no-such-program' does not exist." } })
+      expect(await answer.json()).toMatchObject({
+        id: 0,
+        error: { message: "The command '/nowhere/no-such-program' does not exist." },
+      })
     }
     expect((await fetch(new URL('/healthz', program.url))).status).toBe(200)
     expect(program.err()).toContain('/nowhere/no-such-program')
@@ -219,7 +356,10 @@ describe('what stands behind', () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bridge-'))
     closing.push(() => rmSync(folder, { recursive: true, force: true }))
     writeFileSync(join(folder, 'ca.pem'), selfSigned.cert)
-    const server = createHttpsServer(selfSigned, (_request, response) => void response.end('trusted'))
+    const server = createHttpsServer(
+      selfSigned,
+      (_request, response) => void response.end('trusted'),
+    )
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     closing.push(() => server.close() && server.closeAllConnections())
     const at = `https://localhost:${(server.address() as AddressInfo).port}/mcp`
@@ -235,12 +375,20 @@ describe('the end', () => {
       const took = await bestOfThree(1000, async () => {
         const { tag, args } = tagged()
         const program = await start(args)
-        const sessions = await Promise.all([0, 1, 2].map(async () => (await post(program.url, initialize)).headers.get('mcp-session-id')))
+        const sessions = await Promise.all(
+          [0, 1, 2].map(async () =>
+            (await post(program.url, initialize)).headers.get('mcp-session-id'),
+          ),
+        )
         const streams = sessions.map((session) =>
-          fetch(program.url, { headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' } }),
+          fetch(program.url, {
+            headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' },
+          }),
         )
         for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
-        expect(processesWith(tag).filter((pid) => pid !== program.child.pid).length).toBeGreaterThanOrEqual(3)
+        expect(
+          processesWith(tag).filter((pid) => pid !== program.child.pid).length,
+        ).toBeGreaterThanOrEqual(3)
         const from = performance.now()
         program.child.kill(signal)
         expect(await program.ended).toEqual({ code: 0, signal: null })
@@ -258,7 +406,10 @@ describe('the end', () => {
     closing.push(() => server.close() && server.closeAllConnections())
     const took = await bestOfThree(1000, async () => {
       const arrived = new Promise((resolve) => server.once('request', resolve))
-      const program = await start(['--url', `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`])
+      const program = await start([
+        '--url',
+        `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
+      ])
       const answer = post(program.url, initialize)
       await arrived
       const from = performance.now()
@@ -281,22 +432,32 @@ describe('the end', () => {
 
   test.each([
     ['with a command', () => tagged()],
-    ['with an address', () => ({ tag: `bridge-main-${randomUUID()}`, args: ['--url', 'http://localhost:1/'] })],
-  ])('a port that is taken ends the program %s with 1 and one line, and leaves no process', async (_what, behind) => {
-    const server = createServer()
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    closing.push(() => server.close())
-    const { port } = server.address() as AddressInfo
-    const { tag, args } = behind()
-    const program = run(['--port', String(port), ...args], { LOG_LEVEL: 'silent' })
-    expect(await program.ended).toEqual({ code: 1, signal: null })
-    expect(program.err()).toBe(`mcp-bridge can not listen: listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`)
-    await expect.poll(() => processesWith(tag)).toEqual([])
-  })
+    [
+      'with an address',
+      () => ({ tag: `bridge-main-${randomUUID()}`, args: ['--url', 'http://localhost:1/'] }),
+    ],
+  ])(
+    'a port that is taken ends the program %s with 1 and one line, and leaves no process',
+    async (_what, behind) => {
+      const server = createServer()
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      closing.push(() => server.close())
+      const { port } = server.address() as AddressInfo
+      const { tag, args } = behind()
+      const program = run(['--port', String(port), ...args], { LOG_LEVEL: 'silent' })
+      expect(await program.ended).toEqual({ code: 1, signal: null })
+      expect(program.err()).toBe(
+        `mcp-bridge can not listen: listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`,
+      )
+      await expect.poll(() => processesWith(tag)).toEqual([])
+    },
+  )
 
   test('an address that is not of this machine ends the program with 1 and one line', async () => {
     const program = run(['--host', '192.0.2.1', '--port', '0', '--url', 'http://localhost:1/'])
     expect((await program.ended).code).toBe(1)
-    expect(program.err()).toMatch(/^mcp-bridge can not listen: listen EADDRNOTAVAIL: [^\n]*192\.0\.2\.1[^\n]*\n$/)
+    expect(program.err()).toMatch(
+      /^mcp-bridge can not listen: listen EADDRNOTAVAIL: [^\n]*192\.0\.2\.1[^\n]*\n$/,
+    )
   })
 })

@@ -8,7 +8,13 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
-import { connect, createServer as createTcpServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net'
+import {
+  connect,
+  createServer as createTcpServer,
+  type AddressInfo,
+  type Server as TcpServer,
+  type Socket,
+} from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -36,8 +42,9 @@ async function shut(server: TcpServer): Promise<void> {
 }
 
 /** A remote MCP server that reacts as told. */
-const remote = (react: (request: IncomingMessage, response: ServerResponse) => unknown): Promise<number> =>
-  listen(createServer((request, response) => void react(request, response)))
+const remote = (
+  react: (request: IncomingMessage, response: ServerResponse) => unknown,
+): Promise<number> => listen(createServer((request, response) => void react(request, response)))
 
 /** A remote server that answers each request with these bytes; then it closes, or stays silent. */
 function rawRemote(answer: string, then: 'closes' | 'waits' = 'closes'): Promise<number> {
@@ -47,7 +54,9 @@ function rawRemote(answer: string, then: 'closes' | 'waits' = 'closes'): Promise
     createTcpServer((socket) => {
       sockets.add(socket)
       socket.on('error', () => undefined)
-      socket.once('data', () => (then === 'closes' ? socket.end(answer, 'latin1') : socket.write(answer, 'latin1')))
+      socket.once('data', () =>
+        then === 'closes' ? socket.end(answer, 'latin1') : socket.write(answer, 'latin1'),
+      )
     }),
   )
 }
@@ -58,7 +67,10 @@ interface Bridge {
   readonly log: () => string
 }
 
-async function start(to: number | string, changes: Partial<RemoteBridgeOptions> = {}): Promise<Bridge> {
+async function start(
+  to: number | string,
+  changes: Partial<RemoteBridgeOptions> = {},
+): Promise<Bridge> {
   let log = ''
   const sink = new Writable({
     write(chunk, _encoding, done) {
@@ -119,11 +131,15 @@ function send(url: string, { method = 'POST', headers = {}, body }: Sending = {}
 /** Opens a stream and reads it only on demand. */
 function stream(url: string, sending: Sending = {}): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const request = httpRequest(url, { method: sending.method ?? 'GET', headers: sending.headers ?? {}, agent: false }, (response) => {
-      response.on('error', () => undefined)
-      closing.push(() => request.destroy())
-      resolve(response)
-    })
+    const request = httpRequest(
+      url,
+      { method: sending.method ?? 'GET', headers: sending.headers ?? {}, agent: false },
+      (response) => {
+        response.on('error', () => undefined)
+        closing.push(() => request.destroy())
+        resolve(response)
+      },
+    )
     request.on('error', reject)
     request.end(sending.body)
   })
@@ -140,7 +156,14 @@ function bodyOf(request: IncomingMessage): Promise<Buffer> {
 /** Answers with what came in. */
 const mirror = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
   const body = await bodyOf(request)
-  response.end(JSON.stringify({ method: request.method, url: request.url, rawHeaders: request.rawHeaders, body: body.toString('base64') }))
+  response.end(
+    JSON.stringify({
+      method: request.method,
+      url: request.url,
+      rawHeaders: request.rawHeaders,
+      body: body.toString('base64'),
+    }),
+  )
 }
 
 interface Mirrored {
@@ -157,7 +180,8 @@ const values = (rawHeaders: readonly string[], name: string): string[] =>
 
 const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 const call = '{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"name":"x"}}'
-const messageOf = ({ body }: Answer): string => (JSON.parse(body.toString()) as { error: { message: string } }).error.message
+const messageOf = ({ body }: Answer): string =>
+  (JSON.parse(body.toString()) as { error: { message: string } }).error.message
 
 describe('what crosses', () => {
   test('bodies are the same bytes in both directions, whatever they are', async () => {
@@ -174,7 +198,10 @@ describe('what crosses', () => {
     const port = await remote(mirror)
     const { url } = await start(`http://127.0.0.1:${port}/a/%2e%2e/b//mcp?tenant=%C3%A9&x=1#part`)
     for (const method of ['POST', 'GET', 'DELETE']) {
-      expect(mirrored(await send(`${url}?session_id=1`, { method }))).toMatchObject({ method, url: '/b//mcp?tenant=%C3%A9&x=1' })
+      expect(mirrored(await send(`${url}?session_id=1`, { method }))).toMatchObject({
+        method,
+        url: '/b//mcp?tenant=%C3%A9&x=1',
+      })
     }
     expect(values(mirrored(await send(url)).rawHeaders, 'host')).toEqual([`127.0.0.1:${port}`])
   })
@@ -219,7 +246,18 @@ describe('what crosses', () => {
   test('status, session id and unknown headers of the remote server come back, repeated ones too', async () => {
     const port = await remote((_request, response) => {
       response
-        .writeHead(200, ['Mcp-Session-Id', 'S_1', 'X-Odd', 'a', 'x-odd', 'b', 'Retry-After', '7', 'X-Latin', 'caf\u00e9'])
+        .writeHead(200, [
+          'Mcp-Session-Id',
+          'S_1',
+          'X-Odd',
+          'a',
+          'x-odd',
+          'b',
+          'Retry-After',
+          '7',
+          'X-Latin',
+          'caf\u00e9',
+        ])
         .end(Buffer.from('{}'))
     })
     const { url } = await start(port)
@@ -247,20 +285,29 @@ describe('what crosses', () => {
     }
     const raw = Object.entries(ended).map(([name, value]) => `${name}: ${value}\r\n`)
     const { url } = await start(
-      await rawRemote(`HTTP/1.1 200 OK\r\nconnection: X-Hop, close\r\nx-kept: 1\r\n${raw.join('')}content-length: 2\r\n\r\nok`),
+      await rawRemote(
+        `HTTP/1.1 200 OK\r\nconnection: X-Hop, close\r\nx-kept: 1\r\n${raw.join('')}content-length: 2\r\n\r\nok`,
+      ),
     )
     const { status, rawHeaders, body } = await send(url, { headers: json, body: call })
     expect([status, body.toString()]).toEqual([200, 'ok'])
     expect(values(rawHeaders, 'x-kept')).toEqual(['1'])
-    for (const [name, value] of Object.entries(ended)) expect(values(rawHeaders, name)).not.toContain(value)
+    for (const [name, value] of Object.entries(ended))
+      expect(values(rawHeaders, name)).not.toContain(value)
   })
 
   test('errors of the remote server are its own: status and body pass', async () => {
     const { url } = await start(
-      await remote((request, response) => void response.writeHead(Number(request.headers['mcp-param-status'])).end('its own words')),
+      await remote(
+        (request, response) =>
+          void response.writeHead(Number(request.headers['mcp-param-status'])).end('its own words'),
+      ),
     )
     for (const status of [400, 403, 404, 405, 429, 500, 503]) {
-      const answer = await send(url, { headers: { ...json, 'mcp-param-status': String(status) }, body: call })
+      const answer = await send(url, {
+        headers: { ...json, 'mcp-param-status': String(status) },
+        body: call,
+      })
       expect([answer.status, answer.body.toString()]).toEqual([status, 'its own words'])
     }
   })
@@ -280,8 +327,22 @@ describe('what crosses', () => {
       }),
       { bodyLimitBytes: 1000 },
     )
-    expect((await send(url, { headers: { ...json, 'content-length': '1001' }, body: Buffer.alloc(1001) })).status).toBe(413)
-    expect((await send(url, { headers: { ...json, 'transfer-encoding': 'chunked' }, body: Buffer.alloc(1001) })).status).toBe(413)
+    expect(
+      (
+        await send(url, {
+          headers: { ...json, 'content-length': '1001' },
+          body: Buffer.alloc(1001),
+        })
+      ).status,
+    ).toBe(413)
+    expect(
+      (
+        await send(url, {
+          headers: { ...json, 'transfer-encoding': 'chunked' },
+          body: Buffer.alloc(1001),
+        })
+      ).status,
+    ).toBe(413)
     expect((await send(url, { headers: json, body: Buffer.alloc(1000) })).status).toBe(200)
     expect(reached).toBe(1)
   })
@@ -296,7 +357,9 @@ describe('MCP_PROXY_HEADERS', () => {
         { name: 'X-Latin', value: { text: 'caf\u00e9' } },
       ],
     })
-    const { rawHeaders } = mirrored(await send(url, { headers: { ...json, authorization: 'Bearer client' }, body: call }))
+    const { rawHeaders } = mirrored(
+      await send(url, { headers: { ...json, authorization: 'Bearer client' }, body: call }),
+    )
     expect(values(rawHeaders, 'authorization')).toEqual(['Bearer ours'])
     expect(values(rawHeaders, 'accept')).toEqual(['application/json'])
     expect(values(rawHeaders, 'x-latin')).toEqual(['caf\u00e9'])
@@ -314,7 +377,9 @@ describe('MCP_PROXY_HEADERS', () => {
     test('a rotated file is used from the next request on, however fast and by whatever means it is rotated', async () => {
       const file = join(folder(), 'token')
       writeFileSync(file, 'Bearer 0\n')
-      const { url } = await start(await remote(mirror), { headers: [{ name: 'Authorization', value: { file } }] })
+      const { url } = await start(await remote(mirror), {
+        headers: [{ name: 'Authorization', value: { file } }],
+      })
       expect(await authorization(url)).toEqual(['Bearer 0'])
       for (let turn = 1; turn <= 20; turn += 1) {
         writeFileSync(turn % 2 === 0 ? file : `${file}.new`, `Bearer ${turn}\n`)
@@ -327,24 +392,32 @@ describe('MCP_PROXY_HEADERS', () => {
       ['is missing', undefined],
       ['holds a line break within', 'Bearer one\nBearer two'],
       ['holds what no header may', 'Bearer \u0001secret'],
-    ])('one that %s is 502 with the id of the request, and works once it is mended', async (_what, content) => {
-      const file = join(folder(), 'token')
-      if (content !== undefined) writeFileSync(file, content)
-      const { url, log } = await start(await remote(mirror), { headers: [{ name: 'Authorization', value: { file } }] })
-      const answer = await send(url, { headers: json, body: call })
-      expect(answer.status).toBe(502)
-      expect(answer.body.toString()).toMatch(/"id":9007199254740993,.*credentials for the remote server can not be read/)
-      expect(log()).toContain(file)
-      expect(log() + answer.body.toString()).not.toMatch(/Bearer/)
-      writeFileSync(file, 'Bearer mended')
-      expect(await authorization(url)).toEqual(['Bearer mended'])
-    })
+    ])(
+      'one that %s is 502 with the id of the request, and works once it is mended',
+      async (_what, content) => {
+        const file = join(folder(), 'token')
+        if (content !== undefined) writeFileSync(file, content)
+        const { url, log } = await start(await remote(mirror), {
+          headers: [{ name: 'Authorization', value: { file } }],
+        })
+        const answer = await send(url, { headers: json, body: call })
+        expect(answer.status).toBe(502)
+        expect(answer.body.toString()).toMatch(
+          /"id":9007199254740993,.*credentials for the remote server can not be read/,
+        )
+        expect(log()).toContain(file)
+        expect(log() + answer.body.toString()).not.toMatch(/Bearer/)
+        writeFileSync(file, 'Bearer mended')
+        expect(await authorization(url)).toEqual(['Bearer mended'])
+      },
+    )
   })
 
   test('no value and no query of the address is ever logged, whatever fails', async () => {
     const headers = [{ name: 'Authorization', value: { text: 'Bearer hunter2' } }]
     const echo = 'HTTP/1.1 200 OK\r\nBad Header hunter2\r\n\r\n'
-    const moved = 'HTTP/1.1 308 Moved\r\nlocation: http://user:hunter2@there/mcp?key=hunter2\r\n\r\n'
+    const moved =
+      'HTTP/1.1 308 Moved\r\nlocation: http://user:hunter2@there/mcp?key=hunter2\r\n\r\n'
     const ports = [
       await rawRemote(echo),
       await rawRemote(moved),
@@ -372,7 +445,10 @@ describe('streams', () => {
       }),
     )
     const response = await stream(url, { headers: { accept: 'text/event-stream' } })
-    expect([response.statusCode, response.headers['content-type']]).toEqual([200, 'text/event-stream'])
+    expect([response.statusCode, response.headers['content-type']]).toEqual([
+      200,
+      'text/event-stream',
+    ])
     let seen = ''
     response.setEncoding('utf8').on('data', (text: string) => (seen += text))
     for (const event of ['id: 1\r\ndata: a\r\n\r\n', ': comment\n\n', 'data: 🦊\n\n']) {
@@ -385,7 +461,8 @@ describe('streams', () => {
   test('a hundred open streams leave room for calls', async () => {
     const { url } = await start(
       await remote((request, response) => {
-        if (request.method === 'GET') response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+        if (request.method === 'GET')
+          response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
         else response.end('called')
       }),
     )
@@ -412,7 +489,9 @@ describe('streams', () => {
     const response = await stream(url)
     // It stands still far below the 32 MB of the whole: what fits into buffers of sockets on the way.
     let before = -1
-    await expect.poll(() => before === (before = poured), { interval: 300, timeout: 30_000 }).toBe(true)
+    await expect
+      .poll(() => before === (before = poured), { interval: 300, timeout: 30_000 })
+      .toBe(true)
     expect(poured).toBeLessThan(total / 2)
     let length = 0
     response.on('data', (part: Buffer) => (length += part.length))
@@ -435,7 +514,9 @@ describe('streams', () => {
       socket.on('error', () => undefined)
       let seen = ''
       socket.setEncoding('latin1').on('data', (text: string) => (seen += text))
-      socket.write(`POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: ${call.length}\r\n\r\n${call}`)
+      socket.write(
+        `POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: ${call.length}\r\n\r\n${call}`,
+      )
       await expect.poll(() => open).toBe(1)
       if (when !== 'before the headers') await expect.poll(() => seen).toContain('part')
       socket.destroy()
@@ -453,7 +534,9 @@ describe('streams', () => {
     )
     const socket = connect(port, '127.0.0.1')
     await new Promise<void>((resolve) =>
-      socket.write('POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\nhalf', () => resolve()),
+      socket.write('POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\nhalf', () =>
+        resolve(),
+      ),
     )
     socket.resetAndDestroy()
     expect((await send(url, { headers: json, body: call })).status).toBe(200)
@@ -488,18 +571,27 @@ describe('a remote server that fails', () => {
     '\u0000',
     '{"id":5,"result":{}}',
     '{"method":"n"}',
-  ])('the body %j, which is no request, is answered with the id null while it is down', async (body) => {
-    const { url } = await start(await freePort())
-    const answer = await send(url, { headers: json, body })
-    expect(answer.status).toBe(502)
-    expect(JSON.parse(answer.body.toString())).toMatchObject({ id: null, error: { code: -32603 } })
-  })
+  ])(
+    'the body %j, which is no request, is answered with the id null while it is down',
+    async (body) => {
+      const { url } = await start(await freePort())
+      const answer = await send(url, { headers: json, body })
+      expect(answer.status).toBe(502)
+      expect(JSON.parse(answer.body.toString())).toMatchObject({
+        id: null,
+        error: { code: -32603 },
+      })
+    },
+  )
 
   test('it is too slow to begin its answer: 504, and it is told to stop', async () => {
     let closed = 0
-    const { url } = await start(await remote((_request, response) => void response.on('close', () => (closed += 1))), {
-      answerTimeoutMs: 300,
-    })
+    const { url } = await start(
+      await remote((_request, response) => void response.on('close', () => (closed += 1))),
+      {
+        answerTimeoutMs: 300,
+      },
+    )
     const answer = await send(url, { headers: json, body: call })
     expect(answer.status).toBe(504)
     expect(messageOf(answer)).toBe('The remote server did not answer in time.')
@@ -527,25 +619,43 @@ describe('a remote server that fails', () => {
   test.each([
     ['garbage', 'SSH-2.0-OpenSSH_9.9\r\n'],
     ['a header without a colon', 'HTTP/1.1 200 OK\r\nno colon here\r\n\r\n'],
-    ['two lengths that differ', 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nokk'],
+    [
+      'two lengths that differ',
+      'HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nokk',
+    ],
     ['headers of a megabyte', `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(1024 * 1024)}\r\n\r\n`],
-    ['a switch to another protocol', 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'],
+    [
+      'a switch to another protocol',
+      'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
+    ],
     ['a status that does not exist', 'HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n'],
   ])('it answers %s: 502, and the bridge lives on', async (_what, bytes) => {
     const { url } = await start(await rawRemote(bytes))
-    for (let turn = 0; turn < 2; turn += 1) expect((await send(url, { headers: json, body: call })).status).toBe(502)
+    for (let turn = 0; turn < 2; turn += 1)
+      expect((await send(url, { headers: json, body: call })).status).toBe(502)
   })
 
   test.each([
     ['a body shorter than announced', 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\npart', 'part'],
-    ['chunks without an end', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n', 'part'],
-    ['a chunk that is none', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\nzz\r\n', 'part'],
-  ])('it breaks off in the middle (%s): the client gets what came, and sees that it is not whole', async (_what, bytes, part) => {
-    const { url } = await start(await rawRemote(bytes))
-    const answer = await send(url, { headers: json, body: call })
-    expect([answer.status, answer.whole]).toEqual([200, false])
-    expect(part.startsWith(answer.body.toString())).toBe(true)
-  })
+    [
+      'chunks without an end',
+      'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n',
+      'part',
+    ],
+    [
+      'a chunk that is none',
+      'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\nzz\r\n',
+      'part',
+    ],
+  ])(
+    'it breaks off in the middle (%s): the client gets what came, and sees that it is not whole',
+    async (_what, bytes, part) => {
+      const { url } = await start(await rawRemote(bytes))
+      const answer = await send(url, { headers: json, body: call })
+      expect([answer.status, answer.whole]).toEqual([200, false])
+      expect(part.startsWith(answer.body.toString())).toBe(true)
+    },
+  )
 
   test('a client of HTTP/1.0, which has no chunks, sees by a reset that an answer is not whole', async () => {
     let breakOff: (() => void) | undefined
@@ -567,7 +677,9 @@ describe('a remote server that fails', () => {
   })
 
   test('one that is killed in the middle of calls and comes back is served by the same bridge', async () => {
-    const first = createServer((request, response) => (request.method === 'GET' ? response.writeHead(200).write('open') : undefined))
+    const first = createServer((request, response) =>
+      request.method === 'GET' ? response.writeHead(200).write('open') : undefined,
+    )
     const port = await freePort()
     await new Promise<void>((resolve) => first.listen(port, '127.0.0.1', resolve))
     const { url } = await start(port)
@@ -585,8 +697,12 @@ describe('a remote server that fails', () => {
       createServer((_request, response) => void response.end('back')),
       port,
     )
-    const answers = await Promise.all(Array.from({ length: 5 }, () => send(url, { headers: json, body: call })))
-    expect(answers.map(({ status, body }) => `${status} ${body.toString()}`)).toEqual(Array.from({ length: 5 }, () => '200 back'))
+    const answers = await Promise.all(
+      Array.from({ length: 5 }, () => send(url, { headers: json, body: call })),
+    )
+    expect(answers.map(({ status, body }) => `${status} ${body.toString()}`)).toEqual(
+      Array.from({ length: 5 }, () => '200 back'),
+    )
   })
 
   test.each([301, 302, 303, 307, 308])(
@@ -599,25 +715,39 @@ describe('a remote server that fails', () => {
       })
       const { url, log } = await start(
         await remote(
-          (_request, response) => void response.writeHead(status, { location: `http://127.0.0.1:${elsewhere}/mcp/` }).end('moved'),
+          (_request, response) =>
+            void response
+              .writeHead(status, { location: `http://127.0.0.1:${elsewhere}/mcp/` })
+              .end('moved'),
         ),
         { headers: [{ name: 'Authorization', value: { text: 'Bearer ours' } }] },
       )
       const answer = await send(url, { headers: json, body: call })
       expect([answer.status, answer.headers.location, followed]).toEqual([502, undefined, 0])
       expect(answer.body.toString()).toContain('"id":9007199254740993')
-      expect(messageOf(answer)).toContain(`redirects (${status}), which is not followed: MCP_PROXY_URL must be its final address`)
+      expect(messageOf(answer)).toContain(
+        `redirects (${status}), which is not followed: MCP_PROXY_URL must be its final address`,
+      )
       expect(log()).toContain(`http://127.0.0.1:${elsewhere}/mcp/`)
     },
   )
 
   test('it asks for credentials: that is a mistake of the bridge’s configuration, so the client is not challenged', async () => {
-    const challenge = { 'www-authenticate': 'Bearer resource_metadata="https://elsewhere/.well-known/oauth-protected-resource"' }
-    const { url } = await start(await remote((_request, response) => void response.writeHead(401, challenge).end('who are you')))
+    const challenge = {
+      'www-authenticate':
+        'Bearer resource_metadata="https://elsewhere/.well-known/oauth-protected-resource"',
+    }
+    const { url } = await start(
+      await remote(
+        (_request, response) => void response.writeHead(401, challenge).end('who are you'),
+      ),
+    )
     const answer = await send(url, { headers: json, body: call })
     expect([answer.status, answer.headers['www-authenticate']]).toEqual([502, undefined])
     expect(answer.body.toString()).toContain('"id":9007199254740993')
-    expect(messageOf(answer)).toBe('The remote server refuses the credentials of the bridge (401, MCP_PROXY_HEADERS).')
+    expect(messageOf(answer)).toBe(
+      'The remote server refuses the credentials of the bridge (401, MCP_PROXY_HEADERS).',
+    )
   })
 })
 
@@ -628,7 +758,9 @@ describe('https', () => {
     const { url } = await start(`https://localhost:${port}/mcp`)
     const answer = await send(url, { headers: json, body: call })
     expect(answer.status).toBe(502)
-    expect(messageOf(answer)).toBe('The remote server could not be reached (DEPTH_ZERO_SELF_SIGNED_CERT).')
+    expect(messageOf(answer)).toBe(
+      'The remote server could not be reached (DEPTH_ZERO_SELF_SIGNED_CERT).',
+    )
     expect(requests).toBe(0)
   })
 

@@ -15,7 +15,9 @@ afterEach(async () => {
 })
 
 const listen = (server: Server): Promise<number> =>
-  new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)))
+  new Promise((resolve) =>
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)),
+  )
 
 /** A bridge in front of an HTTP+SSE server. */
 async function bridge(url: string): Promise<string> {
@@ -79,12 +81,24 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
   test('serves official clients of both eras, its questions included', async () => {
     const url = await bridge(await everything())
     for (const mode of ['legacy', { pin: '2026-07-28' }] as const) {
-      const client = new Client({ name: 't', version: '1' }, { capabilities: { elicitation: { form: {} } }, versionNegotiation: { mode } })
-      client.setRequestHandler('elicitation/create', () => ({ action: 'accept', content: { name: 'Ada', check: true } }))
+      const client = new Client(
+        { name: 't', version: '1' },
+        { capabilities: { elicitation: { form: {} } }, versionNegotiation: { mode } },
+      )
+      client.setRequestHandler('elicitation/create', () => ({
+        action: 'accept',
+        content: { name: 'Ada', check: true },
+      }))
       await client.connect(new StreamableHTTPClientTransport(new URL(url)))
       expect((await client.listTools()).tools.map(({ name }) => name)).toContain('echo')
-      expect(await client.callTool({ name: 'echo', arguments: { message: 'Zoë' } })).toMatchObject({ content: [{ text: 'Echo: Zoë' }] })
-      expect(JSON.stringify(await client.callTool({ name: 'trigger-elicitation-request', arguments: {} }))).toContain('Ada')
+      expect(await client.callTool({ name: 'echo', arguments: { message: 'Zoë' } })).toMatchObject({
+        content: [{ text: 'Echo: Zoë' }],
+      })
+      expect(
+        JSON.stringify(
+          await client.callTool({ name: 'trigger-elicitation-request', arguments: {} }),
+        ),
+      ).toContain('Ada')
       await client.close()
     }
   })
@@ -93,12 +107,19 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     jsonrpc: '2.0',
     id: 1,
     method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } },
+    params: {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 't', version: '1' },
+    },
   }
   const post = (url: string): Promise<Response> =>
     fetch(url, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+      },
       body: JSON.stringify(initialize),
     })
 
@@ -106,36 +127,48 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     [
       'names an endpoint of another origin',
       (response) =>
-        response.writeHead(200, { 'content-type': 'text/event-stream' }).write('event: endpoint\ndata: http://169.254.169.254/x\n\n'),
+        response
+          .writeHead(200, { 'content-type': 'text/event-stream' })
+          .write('event: endpoint\ndata: http://169.254.169.254/x\n\n'),
       /another origin/,
     ],
     ['has no event stream', (response) => response.writeHead(404).end(), /HTTP 404/],
     [
       'closes it',
-      (response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).end(': bye\n\n'),
+      (response) =>
+        response.writeHead(200, { 'content-type': 'text/event-stream' }).end(': bye\n\n'),
       /closed its event stream/,
     ],
     [
       'refuses messages',
-      (response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).write('event: endpoint\ndata: /refused\n\n'),
+      (response) =>
+        response
+          .writeHead(200, { 'content-type': 'text/event-stream' })
+          .write('event: endpoint\ndata: /refused\n\n'),
       /refused a message \(HTTP 503\)/,
     ],
-  ])('that %s fails the session with the reason, and the next one is tried anew', async (_what, reaction, reason) => {
-    let keys = 0
-    const server = createServer((request, response) => {
-      if (request.headers['x-key'] === 'k') keys += 1
-      if (request.method === 'GET') reaction(response)
-      else response.writeHead(503).end()
-    })
-    closing.push(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-    const url = await bridge(`http://127.0.0.1:${await listen(server)}/sse`)
-    for (let round = 0; round < 2; round += 1)
-      expect(await (await post(url)).json()).toMatchObject({ id: 1, error: { message: expect.stringMatching(reason) } })
-    expect(keys).toBeGreaterThan(1)
-  })
+  ])(
+    'that %s fails the session with the reason, and the next one is tried anew',
+    async (_what, reaction, reason) => {
+      let keys = 0
+      const server = createServer((request, response) => {
+        if (request.headers['x-key'] === 'k') keys += 1
+        if (request.method === 'GET') reaction(response)
+        else response.writeHead(503).end()
+      })
+      closing.push(() => {
+        server.closeAllConnections()
+        server.close()
+      })
+      const url = await bridge(`http://127.0.0.1:${await listen(server)}/sse`)
+      for (let round = 0; round < 2; round += 1)
+        expect(await (await post(url)).json()).toMatchObject({
+          id: 1,
+          error: { message: expect.stringMatching(reason) },
+        })
+      expect(keys).toBeGreaterThan(1)
+    },
+  )
 
   test('that is not there is 502', async () => {
     const answer = await post(await bridge('http://127.0.0.1:9/sse'))

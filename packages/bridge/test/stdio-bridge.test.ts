@@ -18,7 +18,10 @@ afterEach(async () => {
   }
 })
 
-async function start(args: readonly string[] = [], changes: Partial<StdioBridgeOptions> = {}): Promise<string> {
+async function start(
+  args: readonly string[] = [],
+  changes: Partial<StdioBridgeOptions> = {},
+): Promise<string> {
   const options: StdioBridgeOptions = {
     replica: 'test-0',
     command: process.execPath,
@@ -48,7 +51,12 @@ async function start(args: readonly string[] = [], changes: Partial<StdioBridgeO
 
 const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 
-function post(url: string, session: string | undefined, body: unknown, headers: Record<string, string> = json): Promise<Response> {
+function post(
+  url: string,
+  session: string | undefined,
+  body: unknown,
+  headers: Record<string, string> = json,
+): Promise<Response> {
   return fetch(url, {
     method: 'POST',
     headers: { ...headers, ...(session === undefined ? {} : { 'mcp-session-id': session }) },
@@ -91,7 +99,11 @@ async function events(response: Response): Promise<{ id?: string; data: string }
 }
 
 /** A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and write `raw` text. */
-function scripted(reaction: string, changes: Partial<StdioBridgeOptions> = {}, initialize = ''): Promise<string> {
+function scripted(
+  reaction: string,
+  changes: Partial<StdioBridgeOptions> = {},
+  initialize = '',
+): Promise<string> {
   const script = `
     const raw = (text) => process.stdout.write(text)
     const send = (message) => raw(JSON.stringify({ jsonrpc: '2.0', ...message }) + '\\n')
@@ -110,7 +122,11 @@ describe('sessions', () => {
   test('each has a child of its own, and keeps it', async () => {
     const url = await start()
     const [a, b] = [await openSession(url), await openSession(url)]
-    const pids = await Promise.all([a, b, a, b].map(async (session, id) => textOf(await post(url, session, call('pid', {}, id)))))
+    const pids = await Promise.all(
+      [a, b, a, b].map(async (session, id) =>
+        textOf(await post(url, session, call('pid', {}, id))),
+      ),
+    )
     expect(pids[0]).toBe(pids[2])
     expect(pids[1]).toBe(pids[3])
     expect(pids[0]).not.toBe(pids[1])
@@ -121,7 +137,9 @@ describe('sessions', () => {
     expect((await post(url, 'nonsense', call('pid'))).status).toBe(404)
     expect((await post(url, undefined, call('pid'))).status).toBe(400)
     const session = await openSession(url)
-    expect((await fetch(url, { method: 'DELETE', headers: { 'mcp-session-id': session } })).status).toBe(200)
+    expect(
+      (await fetch(url, { method: 'DELETE', headers: { 'mcp-session-id': session } })).status,
+    ).toBe(200)
     const gone = await post(url, session, call('pid'))
     expect(gone.status).toBe(404)
     expect(await gone.json()).toMatchObject({ error: { code: -32001 } })
@@ -158,17 +176,25 @@ describe('messages', () => {
 
   test('of several megabytes cross', async () => {
     const url = await start()
-    expect(await textOf(await post(url, await openSession(url), call('big', { bytes: 5_000_000 })))).toHaveLength(5_000_000)
+    expect(
+      await textOf(await post(url, await openSession(url), call('big', { bytes: 5_000_000 }))),
+    ).toHaveLength(5_000_000)
   })
 
   test('that come before the answer make it an event stream, in order, with ids', async () => {
     const url = await start()
-    const answer = await post(url, await openSession(url), call('progress', {}, 1, { _meta: { progressToken: 'tok' } }))
+    const answer = await post(
+      url,
+      await openSession(url),
+      call('progress', {}, 1, { _meta: { progressToken: 'tok' } }),
+    )
     expect(answer.headers.get('content-type')).toBe('text/event-stream')
     const seen = await events(answer)
     expect(
       seen.map(({ data }) =>
-        data === '' ? 'priming' : ((JSON.parse(data) as { params?: { progress: number } }).params?.progress ?? 'answer'),
+        data === ''
+          ? 'priming'
+          : ((JSON.parse(data) as { params?: { progress: number } }).params?.progress ?? 'answer'),
       ),
     ).toEqual(['priming', 1, 2, 3, 'answer'])
     expect(new Set(seen.map(({ id }) => id)).size).toBe(5)
@@ -177,9 +203,15 @@ describe('messages', () => {
   test('that a client missed are sent again after Last-Event-ID', async () => {
     const url = await start()
     const session = await openSession(url)
-    const seen = await events(await post(url, session, call('progress', {}, 1, { _meta: { progressToken: 1 } })))
+    const seen = await events(
+      await post(url, session, call('progress', {}, 1, { _meta: { progressToken: 1 } })),
+    )
     const resumed = await fetch(url, {
-      headers: { accept: 'text/event-stream', 'mcp-session-id': session, 'last-event-id': seen[2]?.id ?? '' },
+      headers: {
+        accept: 'text/event-stream',
+        'mcp-session-id': session,
+        'last-event-id': seen[2]?.id ?? '',
+      },
     })
     expect((await events(resumed)).map(({ id }) => id)).toEqual(seen.slice(3).map(({ id }) => id))
   })
@@ -192,7 +224,9 @@ describe('messages', () => {
       { jsonrpc: '2.0', method: 'notifications/x' },
       call('echo', { n: 2 }, 'b'),
     ])
-    expect((await events(answer)).map(({ data }) => (JSON.parse(data) as { id: string }).id).toSorted()).toEqual(['a', 'b'])
+    expect(
+      (await events(answer)).map(({ data }) => (JSON.parse(data) as { id: string }).id).toSorted(),
+    ).toEqual(['a', 'b'])
   })
 
   test('that flood wait for a client that does not read', async () => {
@@ -237,10 +271,21 @@ describe('clients that go away', () => {
     const session = await openSession(url)
     const cancelled = post(url, session, call('never', {}, 'c'))
     await expect.poll(async () => (await post(url, session, call('pid', {}, 'c'))).status).toBe(400)
-    await post(url, session, { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 'c' } })
-    expect(await (await cancelled).json()).toMatchObject({ id: 'c', error: { message: expect.stringContaining('cancelled') } })
+    await post(url, session, {
+      jsonrpc: '2.0',
+      method: 'notifications/cancelled',
+      params: { requestId: 'c' },
+    })
+    expect(await (await cancelled).json()).toMatchObject({
+      id: 'c',
+      error: { message: expect.stringContaining('cancelled') },
+    })
     const seen = await events(await post(url, session, call('ask', {}, 'ask')))
-    expect(seen.filter(({ data }) => data !== '').map(({ data }) => (JSON.parse(data) as { id: string }).id)).toEqual(['s1', 'ask'])
+    expect(
+      seen
+        .filter(({ data }) => data !== '')
+        .map(({ data }) => (JSON.parse(data) as { id: string }).id),
+    ).toEqual(['s1', 'ask'])
   })
 })
 
@@ -263,11 +308,16 @@ describe('bad input', () => {
     const session = await openSession(url)
     expect((await post(url, session, '{}', { 'content-type': 'text/plain' })).status).toBe(415)
     expect((await post(url, session, '{}', { ...json, accept: 'text/html' })).status).toBe(406)
-    expect((await fetch(url, { headers: { accept: 'application/json', 'mcp-session-id': session } })).status).toBe(406)
+    expect(
+      (await fetch(url, { headers: { accept: 'application/json', 'mcp-session-id': session } }))
+        .status,
+    ).toBe(406)
     expect((await fetch(url, { method: 'PUT' })).status).toBe(405)
     expect((await fetch(`${url}x`)).status).toBe(404)
     expect((await post(url, session, 'x'.repeat(1_100_000))).status).toBe(413)
-    expect((await post(url, session, '{}', { ...json, origin: 'http://evil.example' })).status).toBe(403)
+    expect(
+      (await post(url, session, '{}', { ...json, origin: 'http://evil.example' })).status,
+    ).toBe(403)
   })
 
   test('a request id that is open already is refused, and the first is answered', async () => {
@@ -283,14 +333,19 @@ describe('children that misbehave', () => {
     const url = await start([], { command: '/no/such/command', args: [] })
     const answer = await post(url, undefined, initialize())
     expect(answer.status).toBe(502)
-    expect(await answer.json()).toMatchObject({ id: 0, error: { message: expect.stringContaining("'/no/such/command' does not exist") } })
+    expect(await answer.json()).toMatchObject({
+      id: 0,
+      error: { message: expect.stringContaining("'/no/such/command' does not exist") },
+    })
   })
 
   test('one that exits at once says why, with its last words', async () => {
     const url = await start(['exit'])
     const answer = await post(url, undefined, initialize())
     expect(answer.status).toBe(502)
-    expect(await answer.json()).toMatchObject({ error: { message: expect.stringMatching(/code 3.*does not want to live/) } })
+    expect(await answer.json()).toMatchObject({
+      error: { message: expect.stringMatching(/code 3.*does not want to live/) },
+    })
   })
 
   test('one that exits in a call fails that call only, its session is gone, and new sessions work', async () => {
@@ -298,7 +353,10 @@ describe('children that misbehave', () => {
     const session = await openSession(url)
     const answer = await post(url, session, call('exit'))
     expect(answer.status).toBe(502)
-    expect(await answer.json()).toMatchObject({ id: 1, error: { message: expect.stringMatching(/code 7.*the last words/) } })
+    expect(await answer.json()).toMatchObject({
+      id: 1,
+      error: { message: expect.stringMatching(/code 7.*the last words/) },
+    })
     expect((await post(url, session, call('pid'))).status).toBe(404)
     expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
   })
@@ -313,7 +371,11 @@ describe('children that misbehave', () => {
       raw('{"\\x": 1}\n{"method": "\\q"}\n{"\\u12": 1, "id": 1}\n{ not a message\n[\n')
       send({ id: m.id, result: {} })`)
     const session = await openSession(url)
-    for (const id of [1, 2]) expect(await (await post(url, session, call('x', {}, id))).json()).toMatchObject({ id, result: {} })
+    for (const id of [1, 2])
+      expect(await (await post(url, session, call('x', {}, id))).json()).toMatchObject({
+        id,
+        result: {},
+      })
   })
 
   test('one that exits while what it forked holds its outputs open fails its calls all the same', async () => {
@@ -327,7 +389,10 @@ describe('children that misbehave', () => {
       headers: { ...json, 'mcp-session-id': session },
       body: JSON.stringify(call('x')),
     })
-    expect(await answer.json()).toMatchObject({ id: 1, error: { message: expect.stringContaining('code 9') } })
+    expect(await answer.json()).toMatchObject({
+      id: 1,
+      error: { message: expect.stringContaining('code 9') },
+    })
   })
 
   test.each([
@@ -348,19 +413,30 @@ describe('children that misbehave', () => {
     ],
   ])('one that answers %s is understood as far as it goes', async (_what, reaction, expected) => {
     const url = await scripted(reaction)
-    expect(await (await post(url, await openSession(url), call('x', {}, 7))).json()).toMatchObject({ id: 7, ...expected })
+    expect(await (await post(url, await openSession(url), call('x', {}, 7))).json()).toMatchObject({
+      id: 7,
+      ...expected,
+    })
   })
 
   test('one that exits in a batch fails each of its requests', async () => {
     const url = await start()
-    const answer = await post(url, await openSession(url), [call('never', {}, 'a'), call('never', {}, 'b'), call('exit', {}, 'c')])
-    expect((await events(answer)).map(({ data }) => (JSON.parse(data) as { id: string }).id).toSorted()).toEqual(['a', 'b', 'c'])
+    const answer = await post(url, await openSession(url), [
+      call('never', {}, 'a'),
+      call('never', {}, 'b'),
+      call('exit', {}, 'c'),
+    ])
+    expect(
+      (await events(answer)).map(({ data }) => (JSON.parse(data) as { id: string }).id).toSorted(),
+    ).toEqual(['a', 'b', 'c'])
   })
 
   test('one that says its last words without a line break is heard', async () => {
     const url = await scripted(`process.stderr.write('no token', () => process.exit(4))`)
     const answer = await post(url, await openSession(url), call('x'))
-    expect(await answer.json()).toMatchObject({ error: { message: expect.stringMatching(/code 4.*no token/) } })
+    expect(await answer.json()).toMatchObject({
+      error: { message: expect.stringMatching(/code 4.*no token/) },
+    })
   })
 
   test('one that writes ids and progress tokens in another way than the client is understood', async () => {
@@ -387,16 +463,31 @@ describe('a shared child', () => {
   test('serves all sessions, with ids and progress tokens that are equal among them', async () => {
     const url = await start([], { isolation: 'shared' })
     const sessions = await Promise.all([openSession(url), openSession(url), openSession(url)])
-    const pids = await Promise.all(sessions.map(async (session) => textOf(await post(url, session, call('pid', {}, 'same')))))
+    const pids = await Promise.all(
+      sessions.map(async (session) => textOf(await post(url, session, call('pid', {}, 'same')))),
+    )
     expect(new Set(pids).size).toBe(1)
     const streams = await Promise.all(
-      sessions.map(async (session) => events(await post(url, session, call('progress', {}, 'same', { _meta: { progressToken: 'tok' } })))),
+      sessions.map(async (session) =>
+        events(
+          await post(
+            url,
+            session,
+            call('progress', {}, 'same', { _meta: { progressToken: 'tok' } }),
+          ),
+        ),
+      ),
     )
     for (const stream of streams) {
       const messages = stream
         .filter(({ data }) => data !== '')
         .map(({ data }) => JSON.parse(data) as { id?: string; params?: { progressToken: string } })
-      expect(messages.map(({ id, params }) => id ?? params?.progressToken)).toEqual(['tok', 'tok', 'tok', 'same'])
+      expect(messages.map(({ id, params }) => id ?? params?.progressToken)).toEqual([
+        'tok',
+        'tok',
+        'tok',
+        'same',
+      ])
     }
   })
 
@@ -409,8 +500,14 @@ describe('a shared child', () => {
     const [a, b] = [await openSession(url), await openSession(url)]
     void post(url, a, call('never', {}, 'mine')).catch(() => undefined)
     for (let requestId = 0; requestId < 10; requestId += 1)
-      await post(url, b, { jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId } })
-    expect(await (await post(url, b, call('count'))).json()).toMatchObject({ result: { cancelled: 0 } })
+      await post(url, b, {
+        jsonrpc: '2.0',
+        method: 'notifications/cancelled',
+        params: { requestId },
+      })
+    expect(await (await post(url, b, call('count'))).json()).toMatchObject({
+      result: { cancelled: 0 },
+    })
   })
 
   test('hears the answer to its question from the client that it asked only', async () => {
@@ -433,15 +530,21 @@ describe('a shared child', () => {
       { isolation: 'shared' },
       'initializes itself',
     )
-    const answers = await Promise.all([post(url, undefined, initialize()), post(url, undefined, initialize())])
-    for (const answer of answers) expect(await answer.json()).toMatchObject({ id: 0, error: { message: 'no' } })
+    const answers = await Promise.all([
+      post(url, undefined, initialize()),
+      post(url, undefined, initialize()),
+    ])
+    for (const answer of answers)
+      expect(await answer.json()).toMatchObject({ id: 0, error: { message: 'no' } })
   })
 
   test('drops the connection of a client that does not read, and serves the others', async () => {
     const url = await start([], { isolation: 'shared' })
     const [slow, other] = [await openSession(url), await openSession(url)]
     const unread = await post(url, slow, call('flood', { count: 80_000 }))
-    expect(await (await post(url, other, call('pid', {}, 'other'))).text()).toContain('"id":"other"')
+    expect(await (await post(url, other, call('pid', {}, 'other'))).text()).toContain(
+      '"id":"other"',
+    )
     await expect(unread.text()).rejects.toThrow()
   })
 
@@ -474,7 +577,10 @@ describe('a server of both eras that takes none but the first for a connection',
     const url = await start([], { args: ['-e', script], warmSpares })
     for (let count = 0; count < 3; count += 1) {
       const answer = await post(url, undefined, initialize())
-      expect([answer.status, await answer.text()]).toEqual([200, expect.stringContaining('"protocolVersion":"2025-11-25"')])
+      expect([answer.status, await answer.text()]).toEqual([
+        200,
+        expect.stringContaining('"protocolVersion":"2025-11-25"'),
+      ])
     }
   })
 })

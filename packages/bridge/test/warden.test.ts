@@ -15,10 +15,19 @@ afterEach(() => {
 })
 
 /** Runs a shell script in a session of its own, with a tag in its arguments by which it is found again, and waits until all `count` of it run. */
-async function run(script: string, mark: { name: string; value: string } | undefined, count = 1): Promise<string> {
+async function run(
+  script: string,
+  mark: { name: string; value: string } | undefined,
+  count = 1,
+): Promise<string> {
   const tag = `warden-${randomUUID()}`
-  const env = { PATH: process.env['PATH'], ...(mark === undefined ? {} : { [mark.name]: mark.value }) }
-  children.push(spawn('/bin/sh', ['-c', script, 'sh', tag], { detached: true, stdio: 'ignore', env }))
+  const env = {
+    PATH: process.env['PATH'],
+    ...(mark === undefined ? {} : { [mark.name]: mark.value }),
+  }
+  children.push(
+    spawn('/bin/sh', ['-c', script, 'sh', tag], { detached: true, stdio: 'ignore', env }),
+  )
   await expect.poll(() => processesWith(tag).length).toBe(count)
   return tag
 }
@@ -112,7 +121,9 @@ describe.runIf(linux)('a warden', () => {
     await sleep(100)
     await expect.poll(() => processesWith(mark.value)).toEqual([pid])
     process.kill(pid, 'SIGKILL')
-    await expect.poll(() => processesWith(mark.value).filter((each) => each !== pid)).toHaveLength(1)
+    await expect
+      .poll(() => processesWith(mark.value).filter((each) => each !== pid))
+      .toHaveLength(1)
     warden.release()
     await expect.poll(() => processesWith(tag)).toEqual([])
   })

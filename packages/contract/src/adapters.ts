@@ -36,12 +36,17 @@ export const SecretKey = z
   .string()
   .min(1)
   .max(253)
-  .regex(/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/, "must be letters, digits, '.', '_' and '-', and not begin with '.'")
+  .regex(
+    /^[A-Za-z0-9_-][A-Za-z0-9._-]*$/,
+    "must be letters, digits, '.', '_' and '-', and not begin with '.'",
+  )
 
 export const SecretReference = z
   .strictObject({
     name: ResourceName,
-    key: SecretKey.optional().meta({ description: 'Which of its values; needed when it has several.' }),
+    key: SecretKey.optional().meta({
+      description: 'Which of its values; needed when it has several.',
+    }),
     source: z.enum(['store', 'file', 'kubernetes']).optional().meta({
       description:
         '`store` (the default): a secret of `/secrets`; `file`: one of `secrets.files` of the configuration; `kubernetes`: where workloads run there.',
@@ -69,7 +74,10 @@ export const EnvironmentVariables = z
   })
 
 /** The environment as answers show it: secret values are masked, references are not. */
-export const EnvironmentView = z.record(z.string(), z.union([z.string(), z.object({ secretRef: SecretReference })]))
+export const EnvironmentView = z.record(
+  z.string(),
+  z.union([z.string(), z.object({ secretRef: SecretReference })]),
+)
 
 export const replicaLimit = 100
 
@@ -88,18 +96,32 @@ export const Credential = z
       .string()
       .max(128)
       .regex(/^[A-Za-z0-9][A-Za-z0-9-]*$/, "must be a header name of letters, digits and '-'")
-      .refine((name) => !reservedHeader.test(name), 'must not be a header that HTTP, MCP or the gateway uses'),
-    value: z.string().max(8192).regex(credentialValue, 'must be visible ASCII characters, with spaces only between them').optional(),
+      .refine(
+        (name) => !reservedHeader.test(name),
+        'must not be a header that HTTP, MCP or the gateway uses',
+      ),
+    value: z
+      .string()
+      .max(8192)
+      .regex(credentialValue, 'must be visible ASCII characters, with spaces only between them')
+      .optional(),
     secretRef: SecretReference.optional(),
   })
-  .refine(({ value, secretRef }) => (value === undefined) !== (secretRef === undefined), 'must have either a value or a secretRef')
+  .refine(
+    ({ value, secretRef }) => (value === undefined) !== (secretRef === undefined),
+    'must have either a value or a secretRef',
+  )
   .meta({
     id: 'Credential',
     description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored.`,
   })
 
 /** The credential as answers show it. */
-export const CredentialView = z.object({ header: z.string(), value: z.string().optional(), secretRef: SecretReference.optional() })
+export const CredentialView = z.object({
+  header: z.string(),
+  value: z.string().optional(),
+  secretRef: SecretReference.optional(),
+})
 
 /** What a workload is made of, for adapters and tools alike. */
 export const workloadFields = {
@@ -108,13 +130,18 @@ export const workloadFields = {
   endpoint: z
     .url({ protocol: /^https?$/, message: 'must be an http:// or https:// address' })
     .max(2048)
-    .meta({ description: 'Address of a service that already runs elsewhere, in place of an image; requests go to this very address.' }),
+    .meta({
+      description:
+        'Address of a service that already runs elsewhere, in place of an image; requests go to this very address.',
+    }),
   environmentVariables: EnvironmentVariables,
   replicaCount: z.int().min(0).max(replicaLimit).meta({ description: '0 means stopped.' }),
   description: z.string().max(4096),
   useWorkloadIdentity: z.boolean(),
   requiredRoles: roles,
-  ownerRoles: roles.meta({ description: 'Roles whose holders may write as the owner may, but not give it away.' }),
+  ownerRoles: roles.meta({
+    description: 'Roles whose holders may write as the owner may, but not give it away.',
+  }),
   callerIdentity: z.enum(['headers', 'signed', 'none']).meta({
     description:
       'How the server is told who calls. `headers`: X-Mcp-UserId, X-Mcp-UserName and X-Mcp-Roles. `signed`: these, and a signed token in X-Mcp-Identity that proves them. `none`: not at all.',
@@ -135,7 +162,9 @@ const identifier = z
 export const OwnerInput = z
   .strictObject({
     id: identifier.meta({ description: 'As `owner.id` of what the new owner has made reads.' }),
-    issuer: identifier.optional().meta({ description: 'Who vouches for the id; when absent, who vouches for the caller.' }),
+    issuer: identifier
+      .optional()
+      .meta({ description: 'Who vouches for the id; when absent, who vouches for the caller.' }),
   })
   .meta({ id: 'OwnerInput' })
 
@@ -163,11 +192,21 @@ export const ToolRule = z
         'Names of tools, where `*` stands for any characters and `?` for one. What `deny` names is denied in every spelling (case, spaces, compatibility forms), what `allow` names is allowed in that one.',
     }),
     annotations: z
-      .strictObject({ readOnlyHint: z.boolean(), destructiveHint: z.boolean(), idempotentHint: z.boolean(), openWorldHint: z.boolean() })
+      .strictObject({
+        readOnlyHint: z.boolean(),
+        destructiveHint: z.boolean(),
+        idempotentHint: z.boolean(),
+        openWorldHint: z.boolean(),
+      })
       .partial()
       .optional()
-      .meta({ description: 'Only tools of these hints. What a tool does not say counts as the specification has it.' }),
-    roles: roles.min(1).optional().meta({ description: 'Only callers who hold one of these; `*` is everyone who is somebody.' }),
+      .meta({
+        description:
+          'Only tools of these hints. What a tool does not say counts as the specification has it.',
+      }),
+    roles: roles.min(1).optional().meta({
+      description: 'Only callers who hold one of these; `*` is everyone who is somebody.',
+    }),
   })
   .meta({ id: 'ToolRule' })
 
@@ -200,7 +239,9 @@ export const AdapterInput = z
 export type AdapterInput = z.output<typeof AdapterInput>
 export type AdapterBody = z.input<typeof AdapterInput>
 
-export const Warning = z.object({ pointer: z.string(), code: z.string(), detail: z.string() }).meta({ id: 'Warning' })
+export const Warning = z
+  .object({ pointer: z.string(), code: z.string(), detail: z.string() })
+  .meta({ id: 'Warning' })
 
 export const AdapterResource = z
   .object({
@@ -226,7 +267,9 @@ export const AdapterResource = z
     toolRules: toolRules.optional(),
     eras: eras.optional(),
     legacyLeg: legacyLeg.optional(),
-    warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),
+    warnings: z.array(Warning).optional().meta({
+      description: 'What the request said that had no effect. Only in answers to writes.',
+    }),
   })
   .meta({ id: 'Adapter' })
 export type AdapterResource = z.output<typeof AdapterResource>
@@ -241,7 +284,12 @@ export const ReplicaStatus = z
     reason: z.string().optional(),
     message: z.string().optional(),
     lastExit: z
-      .object({ at: z.iso.datetime(), code: z.int().optional(), signal: z.string().optional(), message: z.string().optional() })
+      .object({
+        at: z.iso.datetime(),
+        code: z.int().optional(),
+        signal: z.string().optional(),
+        message: z.string().optional(),
+      })
       .optional(),
   })
   .meta({ id: 'ReplicaStatus' })
@@ -253,11 +301,15 @@ export const ResourceStatus = z
     availableReplicas: z.int().nullable(),
     image: z.string(),
     replicaStatus: z.string().meta({
-      description: '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for what is served by its endpoint.',
+      description:
+        '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for what is served by its endpoint.',
     }),
     generation: z.int(),
     observedGeneration: z.int(),
-    restartedAt: z.iso.datetime().optional().meta({ description: 'When it was last asked to restart.' }),
+    restartedAt: z.iso
+      .datetime()
+      .optional()
+      .meta({ description: 'When it was last asked to restart.' }),
     conditions: z.array(
       z.object({
         type: z.string(),

@@ -24,7 +24,9 @@ const patchFields = {
   imageName: workloadFields.imageName.nullable(),
   imageVersion: workloadFields.imageVersion.nullable(),
   endpoint: workloadFields.endpoint.nullable(),
-  environmentVariables: z.record(z.string(), z.union([EnvironmentVariables.valueType, z.null()])).nullable(),
+  environmentVariables: z
+    .record(z.string(), z.union([EnvironmentVariables.valueType, z.null()]))
+    .nullable(),
   replicaCount: z.int().min(0).max(replicaLimit).nullable(),
   description: z.string().max(4096).nullable(),
   useWorkloadIdentity: z.boolean().nullable(),
@@ -59,27 +61,57 @@ export const ToolPatch = z
   .meta({ id: 'ToolPatch' })
 
 export const ListQuery = z.object({
-  limit: z.coerce.number().int().min(1).max(1000).optional().meta({ description: 'Most entries of one page; all when absent.' }),
+  limit: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .optional()
+    .meta({ description: 'Most entries of one page; all when absent.' }),
   cursor: z.string().optional().meta({ description: 'From the `Link` header of the page before.' }),
   name: z.string().optional().meta({ description: 'Names that begin so.' }),
-  q: z.string().optional().meta({ description: 'Names and descriptions that contain this, without case.' }),
+  q: z
+    .string()
+    .optional()
+    .meta({ description: 'Names and descriptions that contain this, without case.' }),
 })
 
 export const PageQuery = ListQuery.pick({ limit: true, cursor: true })
 
 export const LogsQuery = z.object({
-  instance: z.coerce.number().int().min(0).max(replicaLimit).default(0).meta({ description: 'Index of the replica.' }),
-  tail: z.coerce.number().int().min(0).max(100_000).default(1000).meta({ description: 'Last lines to give first.' }),
+  instance: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(replicaLimit)
+    .default(0)
+    .meta({ description: 'Index of the replica.' }),
+  tail: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(100_000)
+    .default(1000)
+    .meta({ description: 'Last lines to give first.' }),
   since: z
     .string()
-    .regex(/^(\d+(s|m|h|d)?|\d{4}-\d\d-\d\dT.+)$/, 'must be a duration (90s, 5m, 1h) or an ISO 8601 time')
+    .regex(
+      /^(\d+(s|m|h|d)?|\d{4}-\d\d-\d\dT.+)$/,
+      'must be a duration (90s, 5m, 1h) or an ISO 8601 time',
+    )
     .optional()
     .meta({ description: 'A duration (`90s`, `5m`, `1h`) or an ISO 8601 time.' }),
   follow: z.stringbool().default(false).meta({ description: 'Go on with new lines.' }),
-  previous: z.stringbool().default(false).meta({ description: 'The instance before the last restart.' }),
+  previous: z
+    .stringbool()
+    .default(false)
+    .meta({ description: 'The instance before the last restart.' }),
   container: z
     .string()
-    .regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label: lower case letters, digits and '-'")
+    .regex(
+      /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+      "must be a DNS label: lower case letters, digits and '-'",
+    )
     .optional()
     .meta({
       description:
@@ -106,7 +138,12 @@ export interface Endpoint {
 }
 
 const etag = { ETag: 'The version, for If-Match.' }
-const adapterExample = { name: 'mcp-example', imageName: 'mcp-example', imageVersion: '1.0.0', description: 'test' }
+const adapterExample = {
+  name: 'mcp-example',
+  imageName: 'mcp-example',
+  imageVersion: '1.0.0',
+  description: 'test',
+}
 const toolExample = {
   name: 'weather',
   imageName: 'weather-tool',
@@ -119,7 +156,9 @@ const toolExample = {
       description: 'Gets the current weather for a specified location.',
       inputSchema: {
         type: 'object',
-        properties: { location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' } },
+        properties: {
+          location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' },
+        },
         required: ['location'],
       },
     },
@@ -148,7 +187,12 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       path: collection,
       summary: `Deploy and register ${one}.`,
       body: { type: 'application/json', schema: input, example },
-      success: { status: 201, description: 'Registered.', schema: resource, headers: { ...etag, Location: 'Its address.' } },
+      success: {
+        status: 201,
+        description: 'Registered.',
+        schema: resource,
+        headers: { ...etag, Location: 'Its address.' },
+      },
       problems: [403, 409, 413, 415],
     },
     list: {
@@ -280,7 +324,12 @@ const apiKeys = {
       schema: ApiKeyInput,
       example: { name: 'nightly build', roles: [], expiresAt: '2030-01-01T00:00:00Z' },
     },
-    success: { status: 201, description: 'Made.', schema: ApiKeyCreated, headers: { ...etag, Location: 'Its address.' } },
+    success: {
+      status: 201,
+      description: 'Made.',
+      schema: ApiKeyCreated,
+      headers: { ...etag, Location: 'Its address.' },
+    },
     problems: [403, 413, 415],
   },
   list: {
@@ -300,7 +349,12 @@ const apiKeys = {
     method: 'get',
     path: apiKey,
     summary: 'Retrieve what is known of a key.',
-    success: { status: 200, description: 'All but the key.', schema: ApiKeyResource, headers: etag },
+    success: {
+      status: 200,
+      description: 'All but the key.',
+      schema: ApiKeyResource,
+      headers: etag,
+    },
     problems: [404],
   },
   patch: {
@@ -328,7 +382,12 @@ const secrets = {
     path: '/secrets',
     summary: 'Keep a secret, for workloads to refer to.',
     body: { type: 'application/json', schema: SecretInput, example: secretExample },
-    success: { status: 201, description: 'Kept.', schema: SecretResource, headers: { ...etag, Location: 'Its address.' } },
+    success: {
+      status: 201,
+      description: 'Kept.',
+      schema: SecretResource,
+      headers: { ...etag, Location: 'Its address.' },
+    },
     problems: [403, 409, 413, 415],
   },
   list: {
@@ -348,7 +407,12 @@ const secrets = {
     method: 'get',
     path: secret,
     summary: 'Retrieve what is known of a secret, without its values.',
-    success: { status: 200, description: 'All but the values.', schema: SecretResource, headers: etag },
+    success: {
+      status: 200,
+      description: 'All but the values.',
+      schema: SecretResource,
+      headers: etag,
+    },
     problems: [404],
   },
   replace: {
@@ -363,7 +427,11 @@ const secrets = {
     method: 'patch',
     path: secret,
     summary: 'Change some values or fields of a secret (JSON merge patch, RFC 7396).',
-    body: { type: 'application/merge-patch+json', schema: SecretPatch, example: { value: 'another secret' } },
+    body: {
+      type: 'application/merge-patch+json',
+      schema: SecretPatch,
+      example: { value: 'another secret' },
+    },
     success: { status: 200, description: 'Changed.', schema: SecretResource, headers: etag },
     problems: [403, 404, 409, 412, 413, 415],
   },

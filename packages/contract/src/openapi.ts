@@ -36,7 +36,8 @@ export function openApiDocument(version: string): object {
           type: 'apiKey',
           in: 'header',
           name: 'X-Dev-UserId',
-          description: 'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma separated).',
+          description:
+            'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma separated).',
         },
       },
     },
@@ -48,7 +49,10 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
   const problem = (status: number): Operation =>
     status === 304
       ? { description: 'Not modified.' }
-      : { description: problemTitles[status] ?? 'Problem', content: { 'application/problem+json': { schema: Problem } } }
+      : {
+          description: problemTitles[status] ?? 'Problem',
+          content: { 'application/problem+json': { schema: Problem } },
+        }
   const { success } = endpoint
   const content =
     success.schema !== undefined
@@ -56,13 +60,19 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
       : success.type !== undefined
         ? { [success.type]: { schema: z.string() } }
         : undefined
-  const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [name, { description, schema: { type: 'string' } }])
+  const headers = Object.entries(success.headers ?? {}).map(([name, description]) => [
+    name,
+    { description, schema: { type: 'string' } },
+  ])
   const [, parameter] = /\{(\w+)\}/.exec(endpoint.path) ?? []
   const name = parameter === undefined ? {} : { path: z.object({ [parameter]: z.string() }) }
   const conditional = endpoint.problems.includes(412)
     ? {
         header: z.object({
-          'If-Match': z.string().optional().meta({ description: 'An ETag: refused with 412 when it has changed since.' }),
+          'If-Match': z
+            .string()
+            .optional()
+            .meta({ description: 'An ETag: refused with 412 when it has changed since.' }),
         }),
       }
     : {}
@@ -70,7 +80,11 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
     operationId,
     summary: endpoint.summary,
     tags: [endpoint.path.split('/')[1]],
-    requestParams: { ...name, ...conditional, ...(endpoint.query === undefined ? {} : { query: endpoint.query }) },
+    requestParams: {
+      ...name,
+      ...conditional,
+      ...(endpoint.query === undefined ? {} : { query: endpoint.query }),
+    },
     ...(endpoint.body === undefined
       ? {}
       : {
@@ -90,7 +104,9 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
         ...(content === undefined ? {} : { content }),
         ...(headers.length === 0 ? {} : { headers: Object.fromEntries(headers) }),
       },
-      ...Object.fromEntries([400, 401, ...endpoint.problems, 503].map((status) => [status, problem(status)])),
+      ...Object.fromEntries(
+        [400, 401, ...endpoint.problems, 503].map((status) => [status, problem(status)]),
+      ),
     },
   }
 }

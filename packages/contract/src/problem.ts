@@ -10,7 +10,9 @@ export const Problem = z
     code: z.string(),
     requestId: z.string(),
     retryable: z.boolean(),
-    errors: z.array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() })).optional(),
+    errors: z
+      .array(z.object({ pointer: z.string(), code: z.string(), detail: z.string() }))
+      .optional(),
   })
   .meta({ id: 'Problem' })
 export type Problem = z.output<typeof Problem>

@@ -6,19 +6,28 @@ export const longestSecret = 64 * 1024
 
 const SecretValue = z
   .string()
-  .refine((text) => new TextEncoder().encode(text).length <= longestSecret, `must be at most ${longestSecret} bytes`)
+  .refine(
+    (text) => new TextEncoder().encode(text).length <= longestSecret,
+    `must be at most ${longestSecret} bytes`,
+  )
   .refine((text) => !text.includes('\u0000'), 'must not hold the character NUL')
 
 const SecretValues = z
   .record(SecretKey, SecretValue)
   .refine((values) => Object.keys(values).length <= 32, 'must be at most 32 values')
-  .meta({ description: 'Values by their keys. They are write-only; "********" keeps what is stored.' })
+  .meta({
+    description: 'Values by their keys. They are write-only; "********" keeps what is stored.',
+  })
 
 const secretFields = {
-  value: SecretValue.meta({ description: 'For a secret with one value: short for `values` with the key `value`.' }),
+  value: SecretValue.meta({
+    description: 'For a secret with one value: short for `values` with the key `value`.',
+  }),
   values: SecretValues,
   description: workloadFields.description,
-  requiredRoles: workloadFields.requiredRoles.meta({ description: 'Who may see it and give it to workloads, besides its owners.' }),
+  requiredRoles: workloadFields.requiredRoles.meta({
+    description: 'Who may see it and give it to workloads, besides its owners.',
+  }),
   ownerRoles: workloadFields.ownerRoles,
 }
 
@@ -60,11 +69,16 @@ export const SecretResource = z
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),
-    warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),
+    warnings: z.array(Warning).optional().meta({
+      description: 'What the request said that had no effect. Only in answers to writes.',
+    }),
   })
   .meta({ id: 'Secret' })
 export type SecretResource = z.output<typeof SecretResource>
 
 export const SecretDeletion = z.object({
-  force: z.stringbool().default(false).meta({ description: 'Also when workloads refer to it; they stop until it is there again.' }),
+  force: z
+    .stringbool()
+    .default(false)
+    .meta({ description: 'Also when workloads refer to it; they stop until it is there again.' }),
 })

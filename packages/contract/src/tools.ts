@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import { CredentialView, EnvironmentView, Owner, ResourceName, Warning, workloadFields } from './adapters.ts'
+import {
+  CredentialView,
+  EnvironmentView,
+  Owner,
+  ResourceName,
+  Warning,
+  workloadFields,
+} from './adapters.ts'
 
 /** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
 export const ToolName = z
@@ -16,7 +23,10 @@ export const ToolAnnotations = z.object({
   destructiveHint: z.boolean().optional(),
   idempotentHint: z.boolean().optional(),
   openWorldHint: z.boolean().optional(),
-  readOnly: z.boolean().optional().meta({ deprecated: true, description: 'Read as `readOnlyHint`.' }),
+  readOnly: z
+    .boolean()
+    .optional()
+    .meta({ deprecated: true, description: 'Read as `readOnlyHint`.' }),
 })
 
 export const ToolIcon = z.object({
@@ -38,7 +48,9 @@ export const McpTool = z
     inputSchema: JsonObject.default({ type: 'object' }).meta({
       description: 'JSON Schema 2020-12 of the arguments; its root has "type": "object".',
     }),
-    outputSchema: JsonObject.optional().meta({ description: 'JSON Schema 2020-12 of `structuredContent`.' }),
+    outputSchema: JsonObject.optional().meta({
+      description: 'JSON Schema 2020-12 of `structuredContent`.',
+    }),
     annotations: ToolAnnotations.optional(),
     icons: z.array(ToolIcon).max(16).optional(),
     _meta: JsonObject.optional(),
@@ -50,12 +62,17 @@ const Port = z.int().min(1).max(65_535)
 const Path = z
   .string()
   .max(1024)
-  .regex(/^\/[a-zA-Z0-9/_\-.]*$/, "must begin with '/' and hold letters, digits, '/', '_', '-' and '.' only")
+  .regex(
+    /^\/[a-zA-Z0-9/_\-.]*$/,
+    "must begin with '/' and hold letters, digits, '/', '_', '-' and '.' only",
+  )
 
 export const ToolDefinition = z
   .object({
     tool: McpTool,
-    port: Port.default(8000).meta({ description: 'Where the image listens. Programs of one machine are given their port.' }),
+    port: Port.default(8000).meta({
+      description: 'Where the image listens. Programs of one machine are given their port.',
+    }),
     path: Path.default('/score').meta({ description: 'Where calls are sent.' }),
   })
   .meta({ id: 'ToolDefinition' })
@@ -120,7 +137,9 @@ export const ToolResource = z
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),
-    warnings: z.array(Warning).optional().meta({ description: 'What the request said that had no effect. Only in answers to writes.' }),
+    warnings: z.array(Warning).optional().meta({
+      description: 'What the request said that had no effect. Only in answers to writes.',
+    }),
   })
   .meta({ id: 'Tool' })
 export type ToolResource = z.output<typeof ToolResource>

@@ -60,21 +60,37 @@ export interface App extends AsyncDisposable {
 }
 
 /** Makes every part in order, the first of which are the last to go. Alone knows which is connected to which. */
-export async function openApp({ config, log, environment, version, signal }: AppOptions): Promise<App> {
+export async function openApp({
+  config,
+  log,
+  environment,
+  version,
+  signal,
+}: AppOptions): Promise<App> {
   const parts = new Parts()
   try {
     const { dataDir } = config
     const store = parts.use(
-      await openSealedStore({ dataDir, settings: config.store, signal, keys: config.secrets.keys, report: storeReport(log) }),
+      await openSealedStore({
+        dataDir,
+        settings: config.store,
+        signal,
+        keys: config.secrets.keys,
+        report: storeReport(log),
+      }),
     )
     const { files, kubernetes: opened } = config.secrets
-    const clusterSecrets = parts.use(await openClusterSecrets({ opened, settings: config.runtime.kubernetes, log }))
+    const clusterSecrets = parts.use(
+      await openClusterSecrets({ opened, settings: config.runtime.kubernetes, log }),
+    )
     const kubernetes = new ClusterSource(opened, clusterSecrets)
     const secretSources = { store: storeSource(store.secrets), file: fileSource(files), kubernetes }
     logRenewal(await store.renewSeals(), log)
     const keys = await loadSessionKeys({ dataDir, configured: config.sessions.keys })
     const programs = { ...builtinImages(), ...config.runtime.images }
-    const runtime = parts.use(await openRuntime({ settings: config.runtime, dataDir, programs, environment, log }))
+    const runtime = parts.use(
+      await openRuntime({ settings: config.runtime, dataDir, programs, environment, log }),
+    )
     const reconciler = parts.use(
       startReconciler({
         store,
@@ -89,27 +105,62 @@ export async function openApp({ config, log, environment, version, signal }: App
     const routes = parts.use(await RouteTable.open(store))
     const development = config.identity.mode === 'development'
     const loopback = development ? ['127.0.0.0/8', '::1'] : []
-    const apiKeys = parts.use(await ApiKeys.open({ collection: store.apiKeys, log, now: () => Date.now(), development, tellUseMs: 60_000 }))
+    const apiKeys = parts.use(
+      await ApiKeys.open({
+        collection: store.apiKeys,
+        log,
+        now: () => Date.now(),
+        development,
+        tellUseMs: 60_000,
+      }),
+    )
     const networks = config.endpointNetworks ?? loopback
     const endpointRules = {
       adapter: { policy: createAddressPolicy(networks), setting: 'endpointNetworks' },
-      tool: { policy: createAddressPolicy(config.tools.endpointNetworks ?? networks), setting: 'tools.endpointNetworks' },
+      tool: {
+        policy: createAddressPolicy(config.tools.endpointNetworks ?? networks),
+        setting: 'tools.endpointNetworks',
+      },
     }
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const now = (): number => Date.now()
     const self = config.cluster.name ?? randomUUID().slice(0, 8)
     const known = { settings: config.runtime.kubernetes, log }
-    const peers = parts.use(await openPeers({ ...known, fixed: config.cluster.peers, service: config.cluster.peersService }))
+    const peers = parts.use(
+      await openPeers({
+        ...known,
+        fixed: config.cluster.peers,
+        service: config.cluster.peersService,
+      }),
+    )
     const { gateways, gatewaysService } = config.tools
-    const toolGateways = parts.use(await openPeers({ ...known, fixed: gateways, service: gatewaysService }))
-    const hop = parts.use(new Hop({ keys, self, peers: [peers.directory, toolGateways.directory], now }))
-    const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
+    const toolGateways = parts.use(
+      await openPeers({ ...known, fixed: gateways, service: gatewaysService }),
+    )
+    const hop = parts.use(
+      new Hop({ keys, self, peers: [peers.directory, toolGateways.directory], now }),
+    )
+    const sealer = createSessionSealer({
+      keys,
+      maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000,
+      now,
+    })
     let origin = config.publicOrigin === undefined ? '' : new URL(config.publicOrigin).origin
     const signer = new IdentitySigner({ keys, issuer: () => origin, now })
-    const held = parts.use(await HeldSecrets.open({ store, files: secretSources.file, cluster: kubernetes, refreshMs: 5000 }))
+    const held = parts.use(
+      await HeldSecrets.open({
+        store,
+        files: secretSources.file,
+        cluster: kubernetes,
+        refreshMs: 5000,
+      }),
+    )
     const outgoing = createOutgoing(signer, (reference) => held.find(reference))
     const { bodyLimitBytes, trustedProxies, forwardedBy } = config.edge
-    const hosts = [...config.edge.allowedHosts, ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname])]
+    const hosts = [
+      ...config.edge.allowedHosts,
+      ...(config.publicOrigin === undefined ? [] : [new URL(config.publicOrigin).hostname]),
+    ]
     const client = createClientView({
       publicOrigin: config.publicOrigin,
       trustedProxies,
@@ -117,9 +168,16 @@ export async function openApp({ config, log, environment, version, signal }: App
       allowedHosts: hosts,
       listening: () => origin,
     })
-    const warn = (about: object, what: string): void => log.warn(about, `identity provider: ${what}`)
+    const warn = (about: object, what: string): void =>
+      log.warn(about, `identity provider: ${what}`)
     const identity = parts.use(
-      openIdentity({ settings: config.identity, methods: [(request) => apiKeys.authenticate(request)], client, warn, now }),
+      openIdentity({
+        settings: config.identity,
+        methods: [(request) => apiKeys.authenticate(request)],
+        client,
+        warn,
+        now,
+      }),
     )
     const { authenticate, challenge } = identity
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
@@ -138,12 +196,30 @@ export async function openApp({ config, log, environment, version, signal }: App
     const audited: Audited = (event) => audit.record(event)
     const { dataPlane: audits } = config.audit
     const auditMcp = audits === 'off' ? undefined : auditMcpRequests(audited, audits, addressOf)
-    const entrance = new Entrance({ authenticate, challenge, hop, bodyLimitBytes, recheckMs, requestFinished, audit: auditMcp })
+    const entrance = new Entrance({
+      authenticate,
+      challenge,
+      hop,
+      bodyLimitBytes,
+      recheckMs,
+      requestFinished,
+      audit: auditMcp,
+    })
     apiKeys.onEnd(() => entrance.askAgain())
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
     const { policy: endpointPolicy } = endpointRules.adapter
-    const passing = { entrance, hop, routes, directory, sealer, outgoing, endpointPolicy, settings: config.proxy, now }
+    const passing = {
+      entrance,
+      hop,
+      routes,
+      directory,
+      sealer,
+      outgoing,
+      endpointPolicy,
+      settings: config.proxy,
+      now,
+    }
     const dataPlane = parts.use(createDataPlane(passing))
     const toolRouter =
       Object.keys(gateways).length > 0 || gatewaysService !== undefined
@@ -163,18 +239,29 @@ export async function openApp({ config, log, environment, version, signal }: App
               now,
             }),
           )
-    const endpoints = [dataPlane, toolRouter, new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer: () => origin })]
+    const endpoints = [
+      dataPlane,
+      toolRouter,
+      new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer: () => origin }),
+    ]
 
     const checks = parts.use(new SchemaChecks())
     const listeners: Listener[] = []
-    parts.defer(async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))))
+    parts.defer(
+      async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))),
+    )
     // The store serves changes. What is known is served without it, so that an outage of a database that all share takes no gateway away.
     const ready = (): Promise<Readonly<Record<string, string>>> =>
       store.ping().then(
         () => ({}),
         () => ({ store: 'unavailable' }),
       )
-    const common = { ...config.edge, ready, requestFinished, refused: auditEdge(audited, addressOf) }
+    const common = {
+      ...config.edge,
+      ready,
+      requestFinished,
+      refused: auditEdge(audited, addressOf),
+    }
     const listener = await openListener({
       ...common,
       host: config.host,
@@ -218,12 +305,24 @@ export async function openApp({ config, log, environment, version, signal }: App
     listeners.push(listener)
     if (config.cluster.port !== undefined) {
       const { host, port } = config.cluster
-      const peers = { host, port, allowedHosts: ['*'], allowedOrigins: [], endpoints: endpoints.map(forPeers), routes: addProblems }
+      const peers = {
+        host,
+        port,
+        allowedHosts: ['*'],
+        allowedOrigins: [],
+        endpoints: endpoints.map(forPeers),
+        routes: addProblems,
+      }
       listeners.push(await openListener({ ...common, ...peers, onDrain: () => undefined }))
     }
     if (origin === '') origin = listener.origin
     log.info(
-      { address: listener.origin, version, store: config.store.url === undefined ? 'sqlite' : 'postgres', runtime: runtime.name },
+      {
+        address: listener.origin,
+        version,
+        store: config.store.url === undefined ? 'sqlite' : 'postgres',
+        runtime: runtime.name,
+      },
       'ready',
     )
     return { origin: listener.origin, [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose]() }
@@ -242,5 +341,6 @@ function storeReport(log: Log): (problem: Error | undefined) => void {
 
 function logRenewal({ renewed, unreadable }: Renewal, log: Log): void {
   if (renewed > 0) log.info({ resources: renewed }, 'stored secrets were sealed with the first key')
-  if (unreadable.length > 0) log.error({ resources: unreadable }, 'stored secrets can not be decrypted; see docs/secrets.md')
+  if (unreadable.length > 0)
+    log.error({ resources: unreadable }, 'stored secrets can not be decrypted; see docs/secrets.md')
 }

@@ -8,7 +8,10 @@ const samples = [
     name: 'everything',
     imageName: 'mcp-proxy',
     imageVersion: '1.0.0',
-    environmentVariables: { MCP_COMMAND: 'npx', MCP_ARGS: '-y @modelcontextprotocol/server-everything' },
+    environmentVariables: {
+      MCP_COMMAND: 'npx',
+      MCP_ARGS: '-y @modelcontextprotocol/server-everything',
+    },
     description: 'A stdio server behind the bridge',
   },
 ]
@@ -17,7 +20,11 @@ const samples = [
  * Registers the samples through the public API and makes real calls, printing each, so that a newcomer sees the
  * gateway at work. Nothing in here knows more than a client would.
  */
-export async function runDemo(origin: string, print: (line: string) => void, signal: AbortSignal): Promise<void> {
+export async function runDemo(
+  origin: string,
+  print: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   for (const sample of samples) {
     const created = await request(`${origin}/adapters`, {
       method: 'POST',
@@ -27,7 +34,9 @@ export async function runDemo(origin: string, print: (line: string) => void, sig
     })
     await created.body.dump()
     print(`POST /adapters ${JSON.stringify(sample)}`)
-    print(`  → ${created.statusCode}${created.statusCode === 409 ? ' (it is registered already)' : ''}`)
+    print(
+      `  → ${created.statusCode}${created.statusCode === 409 ? ' (it is registered already)' : ''}`,
+    )
   }
   const calls: readonly [string, string, Record<string, unknown>][] = [
     ['mcp-example', 'add', { a: 2, b: 40 }],
@@ -60,11 +69,17 @@ async function callTool(
       jsonrpc: '2.0',
       id: 1,
       method: 'initialize',
-      params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'mcp-gateway-demo', version: '0.1.0' } },
+      params: {
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 'mcp-gateway-demo', version: '0.1.0' },
+      },
     },
     signal,
   )
-  print(`  initialize → ${initialized.status} ${JSON.stringify(pick(initialized.result, 'serverInfo'))}`)
+  print(
+    `  initialize → ${initialized.status} ${JSON.stringify(pick(initialized.result, 'serverInfo'))}`,
+  )
   const { session } = initialized
   await send(url, session, { jsonrpc: '2.0', method: 'notifications/initialized' }, signal)
   const listed = await send(url, session, { jsonrpc: '2.0', id: 2, method: 'tools/list' }, signal)
@@ -72,8 +87,15 @@ async function callTool(
   print(
     `  tools/list → ${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`,
   )
-  const called = await send(url, session, { jsonrpc: '2.0', id: 3, method: 'tools/call', params: { name: tool, arguments: args } }, signal)
-  print(`  tools/call ${tool} ${JSON.stringify(args)} → ${JSON.stringify(pick(called.result, 'content'))}`)
+  const called = await send(
+    url,
+    session,
+    { jsonrpc: '2.0', id: 3, method: 'tools/call', params: { name: tool, arguments: args } },
+    signal,
+  )
+  print(
+    `  tools/call ${tool} ${JSON.stringify(args)} → ${JSON.stringify(pick(called.result, 'content'))}`,
+  )
   await send(url, session, undefined, signal)
 }
 
@@ -84,13 +106,20 @@ interface Answer {
 }
 
 /** One MCP message over streamable HTTP, or the end of the session when there is no message. */
-async function send(url: string, session: string | undefined, message: unknown, signal: AbortSignal): Promise<Answer> {
+async function send(
+  url: string,
+  session: string | undefined,
+  message: unknown,
+  signal: AbortSignal,
+): Promise<Answer> {
   const response = await request(url, {
     method: message === undefined ? 'DELETE' : 'POST',
     headers: {
       accept: 'application/json, text/event-stream',
       'content-type': 'application/json',
-      ...(session === undefined ? {} : { 'mcp-session-id': session, 'mcp-protocol-version': '2025-11-25' }),
+      ...(session === undefined
+        ? {}
+        : { 'mcp-session-id': session, 'mcp-protocol-version': '2025-11-25' }),
     },
     body: message === undefined ? null : JSON.stringify(message),
     headersTimeout: 120_000,
@@ -99,9 +128,15 @@ async function send(url: string, session: string | undefined, message: unknown, 
   const text = await response.body.text()
   const answer = parseAnswer(text)
   if (response.statusCode >= 400 && message !== undefined) {
-    throw new Error(`${response.statusCode} ${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`)
+    throw new Error(
+      `${response.statusCode} ${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`,
+    )
   }
-  return { status: response.statusCode, session: header(response.headers['mcp-session-id']) ?? session, result: pick(answer, 'result') }
+  return {
+    status: response.statusCode,
+    session: header(response.headers['mcp-session-id']) ?? session,
+    result: pick(answer, 'result'),
+  }
 }
 
 /** The last JSON-RPC message of a body that is JSON or a finished event stream. */
@@ -120,5 +155,7 @@ function header(value: string | string[] | undefined): string | undefined {
 }
 
 function pick(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined
+  return typeof value === 'object' && value !== null
+    ? (value as Record<string, unknown>)[key]
+    : undefined
 }

@@ -47,9 +47,11 @@ async function main(): Promise<number> {
   if (values.help) return say(usage)
   if (values.version) return say(`${version}\n`)
   if (command === 'config schema') return say(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)
-  if (positionals[0] === 'audit' && positionals[1] === 'verify') return verifyAudit(positionals.slice(2), values.head)
+  if (positionals[0] === 'audit' && positionals[1] === 'verify')
+    return verifyAudit(positionals.slice(2), values.head)
   const config = await readConfig()
-  if (positionals[0] === 'keys' && positionals[1] === 'create') return createKeys(config, positionals.slice(2))
+  if (positionals[0] === 'keys' && positionals[1] === 'create')
+    return createKeys(config, positionals.slice(2))
   if (command === 'config check') return say('The configuration is in order.\n')
   if (command === 'config print') return say(`${JSON.stringify(withoutSecrets(config), null, 2)}\n`)
   if (command === 'store migrate') return await migrateStore(config)
@@ -94,10 +96,15 @@ async function copy(
     return say(`store copy takes --from FILE or --to FILE.\n\n${usage}`, 2)
   await using other = await openStoreFile(file, from !== undefined)
   await using configured = await openStore({ dataDir, settings })
-  const { copied, present, conflicts } = await (from === undefined ? copyStore(configured, other) : copyStore(other, configured))
+  const { copied, present, conflicts } = await (from === undefined
+    ? copyStore(configured, other)
+    : copyStore(other, configured))
   const told = `${copied} ${copied === 1 ? 'record was' : 'records were'} copied, ${present} ${present === 1 ? 'was' : 'were'} there already.\n`
   if (conflicts.length === 0) return say(told)
-  return say(`${told}These names are taken by others, and were left out: ${conflicts.join(', ')}\n`, 1)
+  return say(
+    `${told}These names are taken by others, and were left out: ${conflicts.join(', ')}\n`,
+    1,
+  )
 }
 
 /** 1: some can not be opened, and were left as they are. */
@@ -106,7 +113,10 @@ async function rotateSecrets({ dataDir, store: settings, secrets }: Config): Pro
   const { renewed, unreadable } = await store.renewSeals()
   const told = `${renewed} ${renewed === 1 ? 'resource was' : 'resources were'} sealed with the first key.\n`
   if (unreadable.length === 0) return say(told)
-  return say(`${told}These can not be decrypted with any of the keys, and were left as they are: ${unreadable.join(', ')}\n`, 1)
+  return say(
+    `${told}These can not be decrypted with any of the keys, and were left as they are: ${unreadable.join(', ')}\n`,
+    1,
+  )
 }
 
 /** npm repeats to its child the signal of a Ctrl-C that the terminal has sent to both: one key press, not two. */
@@ -124,47 +134,82 @@ async function serve(config: Config, demo: boolean): Promise<number> {
       } else if (performance.now() - stoppedAt > sameKeyPressMs) process.exit(130)
     })
   }
-  const log = createLog({ level: config.log.level, format: config.log.format, terminal: process.stderr.isTTY })
+  const log = createLog({
+    level: config.log.level,
+    format: config.log.format,
+    terminal: process.stderr.isTTY,
+  })
   const open = config.role === 'tool-gateway' ? openToolGateway : openApp
-  await using app = await open({ config, log, environment: process.env, version, signal: stop.signal }).catch((error: unknown) => {
+  await using app = await open({
+    config,
+    log,
+    environment: process.env,
+    version,
+    signal: stop.signal,
+  }).catch((error: unknown) => {
     if (stop.signal.aborted) return undefined
     throw explained(error, config)
   })
   if (app === undefined) return 0
   process.stdout.write(banner(app.origin, config))
   if (demo && !stop.signal.aborted) {
-    await runDemo(app.origin, (line) => process.stdout.write(`${line}\n`), stop.signal).catch((error: unknown) => {
-      if (!stop.signal.aborted) throw error
-    })
-    if (!stop.signal.aborted) process.stdout.write(`\nThe gateway stays up at ${app.origin}. Ctrl-C stops it and all that it started.\n`)
+    await runDemo(app.origin, (line) => process.stdout.write(`${line}\n`), stop.signal).catch(
+      (error: unknown) => {
+        if (!stop.signal.aborted) throw error
+      },
+    )
+    if (!stop.signal.aborted)
+      process.stdout.write(
+        `\nThe gateway stays up at ${app.origin}. Ctrl-C stops it and all that it started.\n`,
+      )
   }
-  if (!stop.signal.aborted) await new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve(), { once: true }))
+  if (!stop.signal.aborted)
+    await new Promise<void>((resolve) =>
+      stop.signal.addEventListener('abort', () => resolve(), { once: true }),
+    )
   log.info('draining')
   return 0
 }
 
 /** What the operating system says of the address, in words that say what to do. */
 function explained(error: unknown, { host, port }: Config): unknown {
-  if (!(error instanceof Error) || !('syscall' in error) || error.syscall !== 'listen' || !('code' in error)) return error
+  if (
+    !(error instanceof Error) ||
+    !('syscall' in error) ||
+    error.syscall !== 'listen' ||
+    !('code' in error)
+  )
+    return error
   const why: Record<string, string> = {
     EADDRINUSE: 'another program listens there. Stop it, or set MCPGW_PORT',
     EACCES: 'this user may not listen there. Set MCPGW_PORT to 1024 or more',
     EADDRNOTAVAIL: 'this machine has no such address. Set MCPGW_HOST',
   }
-  return new Error(`The gateway can not listen on ${host}:${port}: ${why[String(error.code)] ?? error.message}.`, { cause: error })
+  return new Error(
+    `The gateway can not listen on ${host}:${port}: ${why[String(error.code)] ?? error.message}.`,
+    { cause: error },
+  )
 }
 
 /** A stack trace serves only where the program is at fault. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const ourFault = error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError
+  const ourFault =
+    error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError
   return ourFault ? (error.stack ?? error.message) : error.message
 }
 
 function banner(origin: string, config: Config): string {
   if (config.role === 'tool-gateway')
     return `MCP Gateway ${version} is ready as tool gateway ${config.cluster.name}.\n\n  address      ${origin}\n\n`
-  const example = { servers: { 'mcp-example': { type: 'http', url: `${config.publicOrigin ?? origin}/adapters/mcp-example/mcp` } } }
+  const example = {
+    servers: {
+      'mcp-example': {
+        type: 'http',
+        url: `${config.publicOrigin ?? origin}/adapters/mcp-example/mcp`,
+      },
+    },
+  }
   return `MCP Gateway ${version} is ready.
 
   address      ${origin}
@@ -186,14 +231,18 @@ async function readConfig(): Promise<Config> {
     file = { name, text: await readFile(name, 'utf8') }
   } catch (error) {
     // The file in the working directory is optional; one that is named must be there.
-    if (named !== undefined) throw new ConfigError([`${named}: ${error instanceof Error ? error.message : String(error)}`])
+    if (named !== undefined)
+      throw new ConfigError([`${named}: ${error instanceof Error ? error.message : String(error)}`])
   }
   return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
 }
 
 function withoutSecrets({ sessions, secrets, audit, store, ...config }: Config): object {
-  const hidden = (values: object): object => Object.fromEntries(Object.keys(values).map((name) => [name, '[secret]']))
-  const sinks = audit.sinks?.map((sink) => (sink.type === 'otlp' ? { ...sink, headers: hidden(sink.headers) } : sink))
+  const hidden = (values: object): object =>
+    Object.fromEntries(Object.keys(values).map((name) => [name, '[secret]']))
+  const sinks = audit.sinks?.map((sink) =>
+    sink.type === 'otlp' ? { ...sink, headers: hidden(sink.headers) } : sink,
+  )
   const masked = (keys: readonly string[]): string[] => keys.map(() => '[secret]')
   return {
     ...config,
@@ -204,11 +253,19 @@ function withoutSecrets({ sessions, secrets, audit, store, ...config }: Config):
   }
 }
 
-async function verifyAudit([file, ...more]: readonly string[], head: string | undefined): Promise<number> {
-  if (file === undefined || more.length > 0) return say(`audit verify takes one file.\n\n${usage}`, 2)
+async function verifyAudit(
+  [file, ...more]: readonly string[],
+  head: string | undefined,
+): Promise<number> {
+  if (file === undefined || more.length > 0)
+    return say(`audit verify takes one file.\n\n${usage}`, 2)
   const { files, records, first, head: last, faults, notes } = await verifyLog(file, head)
   const summary = `${records} records in ${files.length} ${files.length === 1 ? 'file' : 'files'}, ${first} to ${last.seq}; the last has the hash ${last.hash}`
-  const report = [...notes.map((note) => `note   ${note}`), ...faults.map((fault) => `FAULT  ${fault}`), summary]
+  const report = [
+    ...notes.map((note) => `note   ${note}`),
+    ...faults.map((fault) => `FAULT  ${fault}`),
+    summary,
+  ]
   return say(
     `${report.join('\n')}\n${faults.length === 0 ? 'The log is in order.' : 'The log is not in order.'}\n`,
     faults.length === 0 ? 0 : 1,
@@ -216,11 +273,17 @@ async function verifyAudit([file, ...more]: readonly string[], head: string | un
 }
 
 /** Each for `sessions.keys` and `secrets.keys` of all processes. Nobody sees them, here or later. */
-async function createKeys({ runtime }: Config, [name, ...more]: readonly string[]): Promise<number> {
-  if (name === undefined || more.length > 0) return say(`keys create takes the name of one Secret.\n\n${usage}`, 2)
+async function createKeys(
+  { runtime }: Config,
+  [name, ...more]: readonly string[],
+): Promise<number> {
+  if (name === undefined || more.length > 0)
+    return say(`keys create takes the name of one Secret.\n\n${usage}`, 2)
   const key = (): string => randomBytes(32).toString('base64')
   const made = await createSecret(runtime.kubernetes, name, { sessions: key(), secrets: key() })
-  return say(made ? `The Secret ${name} was made.\n` : `The Secret ${name} is there, and stays as it is.\n`)
+  return say(
+    made ? `The Secret ${name} was made.\n` : `The Secret ${name} is there, and stays as it is.\n`,
+  )
 }
 
 function say(text: string, code = 0): number {

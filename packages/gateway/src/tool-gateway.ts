@@ -19,33 +19,78 @@ import { FollowedTools } from './tools/followed-tools.ts'
 import { openToolRouter } from './tools/open.ts'
 
 /** The role tool-gateway: `/mcp` for what gateways hand over. It has no store, no runtime and nothing on disk. */
-export async function openToolGateway({ config, log, version }: Omit<AppOptions, 'environment' | 'signal'>): Promise<App> {
+export async function openToolGateway({
+  config,
+  log,
+  version,
+}: Omit<AppOptions, 'environment' | 'signal'>): Promise<App> {
   const parts = new Parts()
   try {
-    const keys = await loadSessionKeys({ dataDir: config.dataDir, configured: config.sessions.keys })
+    const keys = await loadSessionKeys({
+      dataDir: config.dataDir,
+      configured: config.sessions.keys,
+    })
     const now = (): number => Date.now()
     const requestFinished = createAccessLog(log, config.edge.accessLog)
     const hop = parts.use(new Hop({ keys, self: config.cluster.name ?? '', peers: [], now }))
-    const sealer = createSessionSealer({ keys, maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000, now })
+    const sealer = createSessionSealer({
+      keys,
+      maxAgeMs: config.proxy.sessionMaxAgeSeconds * 1000,
+      now,
+    })
     const { bodyLimitBytes } = config.edge
     const recheckMs = config.proxy.streamRecheckSeconds * 1000
     // Of the gateway that has handed the request over, which knows the client's.
     const addressOf = ({ socket }: IncomingMessage): string => socket.remoteAddress ?? ''
     const { sinks = [], queueRecords, dataPlane } = config.audit
-    const audit = parts.use(await openAudit({ sinks, queueRecords, dataDir: config.dataDir, instance: hop.self, version, log, now }))
+    const audit = parts.use(
+      await openAudit({
+        sinks,
+        queueRecords,
+        dataDir: config.dataDir,
+        instance: hop.self,
+        version,
+        log,
+        now,
+      }),
+    )
     const audited: Audited = (event) => audit.record(event)
-    const auditMcp = dataPlane === 'off' ? undefined : auditMcpRequests(audited, dataPlane, addressOf)
-    const entrance = new Entrance({ authenticate: refuseUnsigned, hop, bodyLimitBytes, recheckMs, requestFinished, audit: auditMcp })
+    const auditMcp =
+      dataPlane === 'off' ? undefined : auditMcpRequests(audited, dataPlane, addressOf)
+    const entrance = new Entrance({
+      authenticate: refuseUnsigned,
+      hop,
+      bodyLimitBytes,
+      recheckMs,
+      requestFinished,
+      audit: auditMcp,
+    })
     parts.defer(async () => entrance[Symbol.dispose]())
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
-    const endpointPolicy = createAddressPolicy(config.tools.endpointNetworks ?? config.endpointNetworks ?? [])
+    const endpointPolicy = createAddressPolicy(
+      config.tools.endpointNetworks ?? config.endpointNetworks ?? [],
+    )
     const { directory } = tools
     // Whatever the address of this process is, clients and servers know the gateway by another.
     const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })
     // The feed has values in place of references.
-    const outgoing = createOutgoing(signer, () => ({ message: 'The gateway did not have it either.' }))
+    const outgoing = createOutgoing(signer, () => ({
+      message: 'The gateway did not have it either.',
+    }))
     const router = parts.use(
-      await openToolRouter({ store: tools, directory, endpointPolicy, config, entrance, hop, sealer, outgoing, version, log, now }),
+      await openToolRouter({
+        store: tools,
+        directory,
+        endpointPolicy,
+        config,
+        entrance,
+        hop,
+        sealer,
+        outgoing,
+        version,
+        log,
+        now,
+      }),
     )
     const listener = parts.use(
       await openListener({

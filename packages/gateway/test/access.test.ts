@@ -39,18 +39,32 @@ const releaser: Caller = { id: 'rita', roles: 'release' }
 const reader: Caller = { id: 'rob', roles: 'team' }
 const admin: Caller = { id: 'root', roles: 'mcp.admin' }
 
-async function as({ id, roles }: Caller, method: string, path: string, body?: object, where = gateway): Promise<Answer> {
+async function as(
+  { id, roles }: Caller,
+  method: string,
+  path: string,
+  body?: object,
+  where = gateway,
+): Promise<Answer> {
   const answer = await where.send(path, {
     method,
     headers: {
       'x-dev-userid': id,
       'x-dev-roles': roles,
-      ...(body === undefined ? {} : { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }),
+      ...(body === undefined
+        ? {}
+        : {
+            'content-type':
+              method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
+          }),
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
   const text = answer.body.toString()
-  return { status: answer.status, body: (/^[[{]/.test(text) ? JSON.parse(text) : { text }) as Answer['body'] }
+  return {
+    status: answer.status,
+    body: (/^[[{]/.test(text) ? JSON.parse(text) : { text }) as Answer['body'],
+  }
 }
 
 let names = 0
@@ -63,17 +77,26 @@ const stopped = (more: object = {}): { name: string } & Record<string, unknown> 
 })
 const endpointTool = (): { name: string } & Record<string, unknown> => {
   const name = `access-${(names += 1)}`
-  return { name, endpoint: 'http://127.0.0.1:9/score', toolDefinition: { tool: { name: `${name}_tool` } } }
+  return {
+    name,
+    endpoint: 'http://127.0.0.1:9/score',
+    toolDefinition: { tool: { name: `${name}_tool` } },
+  }
 }
 
 describe('creating (A9)', () => {
   test.each(['adapters', 'tools'])('%s needs a role of access.create', async (kind) => {
     const body = kind === 'tools' ? endpointTool() : stopped()
     const refused = await as(reader, 'POST', `/${kind}`, body)
-    expect(refused).toMatchObject({ status: 403, body: { code: 'forbidden', detail: expect.stringContaining('mcp.engineer') } })
+    expect(refused).toMatchObject({
+      status: 403,
+      body: { code: 'forbidden', detail: expect.stringContaining('mcp.engineer') },
+    })
     expect((await as(admin, 'GET', `/${kind}/${body.name}`)).status).toBe(404)
     expect((await as(engineer, 'POST', `/${kind}`, body)).status).toBe(201)
-    expect((await as(admin, 'POST', `/${kind}`, kind === 'tools' ? endpointTool() : stopped())).status).toBe(201)
+    expect(
+      (await as(admin, 'POST', `/${kind}`, kind === 'tools' ? endpointTool() : stopped())).status,
+    ).toBe(201)
   })
 
   test('is refused before it is told whether a name is taken (A21)', async () => {
@@ -87,7 +110,9 @@ describe('creating (A9)', () => {
   })
 
   test('an image that a rule names needs a role of that rule instead, also when an update brings the image', async () => {
-    expect((await as(engineer, 'POST', '/adapters', stopped({ imageVersion: '9.1' }))).status).toBe(403)
+    expect((await as(engineer, 'POST', '/adapters', stopped({ imageVersion: '9.1' }))).status).toBe(
+      403,
+    )
     expect((await as(releaser, 'POST', '/adapters', stopped())).status).toBe(403)
     const released = stopped({ imageVersion: '9.1' })
     expect((await as(releaser, 'POST', '/adapters', released)).status).toBe(201)
@@ -98,33 +123,66 @@ describe('creating (A9)', () => {
       ['PATCH', { imageVersion: '9.2' }],
       ['PUT', { ...own, imageVersion: '9.2' }],
     ] as const)
-      expect(await as(engineer, method, `/adapters/${own.name}`, body)).toMatchObject({ status: 403, body: { code: 'forbidden' } })
+      expect(await as(engineer, method, `/adapters/${own.name}`, body)).toMatchObject({
+        status: 403,
+        body: { code: 'forbidden' },
+      })
     expect((await as(engineer, 'GET', `/adapters/${own.name}`)).body['imageVersion']).toBe('1')
-    expect((await as(engineer, 'PATCH', `/adapters/${own.name}`, { imageVersion: '2' })).status).toBe(200)
+    expect(
+      (await as(engineer, 'PATCH', `/adapters/${own.name}`, { imageVersion: '2' })).status,
+    ).toBe(200)
   })
 
   test('whoever has lost the role may not change what runs, and may change the rest and remove it', async () => {
     const own = stopped()
     await as(engineer, 'POST', '/adapters', own)
     const former = { ...engineer, roles: '' }
-    expect((await as(former, 'PATCH', `/adapters/${own.name}`, { imageName: 'mcp-proxy' })).status).toBe(403)
-    expect((await as(former, 'PATCH', `/adapters/${own.name}`, { environmentVariables: { MCP_COMMAND: 'sh' } })).status).toBe(403)
-    expect((await as(former, 'PATCH', `/adapters/${own.name}`, { description: 'new', requiredRoles: ['team'] })).status).toBe(200)
+    expect(
+      (await as(former, 'PATCH', `/adapters/${own.name}`, { imageName: 'mcp-proxy' })).status,
+    ).toBe(403)
+    expect(
+      (
+        await as(former, 'PATCH', `/adapters/${own.name}`, {
+          environmentVariables: { MCP_COMMAND: 'sh' },
+        })
+      ).status,
+    ).toBe(403)
+    expect(
+      (
+        await as(former, 'PATCH', `/adapters/${own.name}`, {
+          description: 'new',
+          requiredRoles: ['team'],
+        })
+      ).status,
+    ).toBe(200)
     expect((await as(former, 'DELETE', `/adapters/${own.name}`)).status).toBe(204)
 
     const tool = endpointTool()
     await as(engineer, 'POST', '/tools', tool)
-    expect((await as(former, 'PATCH', `/tools/${tool.name}`, { endpoint: 'http://127.0.0.1:10/' })).status).toBe(403)
-    expect((await as(former, 'PATCH', `/tools/${tool.name}`, { description: 'new' })).status).toBe(200)
+    expect(
+      (await as(former, 'PATCH', `/tools/${tool.name}`, { endpoint: 'http://127.0.0.1:10/' }))
+        .status,
+    ).toBe(403)
+    expect((await as(former, 'PATCH', `/tools/${tool.name}`, { description: 'new' })).status).toBe(
+      200,
+    )
   })
 
   test('an endpoint of an adapter needs the role for creating, whatever images one may run', async () => {
     const elsewhere = { name: `access-${(names += 1)}`, endpoint: 'http://127.0.0.1:9/mcp' }
     const path = `/adapters/${elsewhere.name}`
-    expect(await as(releaser, 'POST', '/adapters', elsewhere)).toMatchObject({ status: 403, body: { code: 'forbidden' } })
+    expect(await as(releaser, 'POST', '/adapters', elsewhere)).toMatchObject({
+      status: 403,
+      body: { code: 'forbidden' },
+    })
     expect((await as(engineer, 'POST', '/adapters', elsewhere)).status).toBe(201)
-    expect((await as({ ...engineer, roles: '' }, 'PATCH', path, { endpoint: 'http://127.0.0.1:10/mcp' })).status).toBe(403)
-    expect((await as({ ...engineer, roles: '' }, 'PATCH', path, { description: 'new' })).status).toBe(200)
+    expect(
+      (await as({ ...engineer, roles: '' }, 'PATCH', path, { endpoint: 'http://127.0.0.1:10/mcp' }))
+        .status,
+    ).toBe(403)
+    expect(
+      (await as({ ...engineer, roles: '' }, 'PATCH', path, { description: 'new' })).status,
+    ).toBe(200)
     const own = stopped({ imageVersion: '9' })
     expect((await as(releaser, 'POST', '/adapters', own)).status).toBe(201)
     const moved = { imageName: null, imageVersion: null, endpoint: 'http://127.0.0.1:9/mcp' }
@@ -139,12 +197,19 @@ describe('the identity of the platform (B15)', () => {
     expect((await as(engineer, 'POST', '/adapters', own)).status).toBe(201)
     expect((await as(engineer, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(403)
     expect((await as(admin, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(200)
-    const code = [{ imageName: 'other' }, { imageVersion: '2' }, { environmentVariables: { MCP_COMMAND: 'sh' } }]
+    const code = [
+      { imageName: 'other' },
+      { imageVersion: '2' },
+      { environmentVariables: { MCP_COMMAND: 'sh' } },
+    ]
     const keeper: Caller = { id: 'kim', roles: 'keepers, mcp.engineer' }
     for (const caller of [engineer, keeper]) {
       for (const change of code) {
         const refused = await as(caller, 'PATCH', path, change)
-        expect(refused).toMatchObject({ status: 403, body: { detail: expect.stringContaining('useWorkloadIdentity') as string } })
+        expect(refused).toMatchObject({
+          status: 403,
+          body: { detail: expect.stringContaining('useWorkloadIdentity') as string },
+        })
         const replacement = { ...own, useWorkloadIdentity: true, ...change }
         expect((await as(caller, 'PUT', path, replacement)).status).toBe(403)
       }
@@ -153,10 +218,14 @@ describe('the identity of the platform (B15)', () => {
     expect(body).toMatchObject({ imageName: 'scripted', imageVersion: '1' })
     expect(body).toHaveProperty('environmentVariables', {})
     const lender: Caller = { ...engineer, roles: 'mcp.engineer, mcp.dev' }
-    expect((await as(engineer, 'PATCH', path, { description: 'mine', requiredRoles: ['team'] })).status).toBe(200)
+    expect(
+      (await as(engineer, 'PATCH', path, { description: 'mine', requiredRoles: ['team'] })).status,
+    ).toBe(200)
     expect((await as(lender, 'PATCH', path, { imageVersion: '2' })).status).toBe(200)
     // In one step or in two: what has not got the identity any more is as free as any other.
-    expect((await as(engineer, 'PATCH', path, { imageVersion: '3', useWorkloadIdentity: false })).status).toBe(200)
+    expect(
+      (await as(engineer, 'PATCH', path, { imageVersion: '3', useWorkloadIdentity: false })).status,
+    ).toBe(200)
     expect((await as(engineer, 'PATCH', path, { useWorkloadIdentity: true })).status).toBe(403)
   })
 })
@@ -167,16 +236,21 @@ describe('quotas (A9)', () => {
     small = await TestGateway.open({ access: { quotas: { adapters: 3, tools: 2, replicas: 4 } } })
   })
   afterAll(() => small[Symbol.asyncDispose]())
-  const at = (caller: Caller, method: string, path: string, body?: object): Promise<Answer> => as(caller, method, path, body, small)
+  const at = (caller: Caller, method: string, path: string, body?: object): Promise<Answer> =>
+    as(caller, method, path, body, small)
   const dora: Caller = { id: 'dora', roles: '' }
   const exceeded = { status: 403, body: { code: 'quota_exceeded' } }
 
   test('are not exceeded by many creations at once, and the refusal has the figures', async () => {
-    const outcomes = await Promise.all(Array.from({ length: 12 }, () => at(dora, 'POST', '/adapters', stopped())))
+    const outcomes = await Promise.all(
+      Array.from({ length: 12 }, () => at(dora, 'POST', '/adapters', stopped())),
+    )
     expect(outcomes.filter(({ status }) => status === 201)).toHaveLength(3)
     const refused = outcomes.filter(({ status }) => status !== 201)
     for (const each of refused) expect(each).toMatchObject(exceeded)
-    expect(refused[0]?.body['detail']).toContain('beside the 3 that you have, and you may have 3 (access.quotas.adapters)')
+    expect(refused[0]?.body['detail']).toContain(
+      'beside the 3 that you have, and you may have 3 (access.quotas.adapters)',
+    )
     // Each has its own, and what is removed makes room.
     expect((await at({ id: 'dan', roles: '' }, 'POST', '/adapters', stopped())).status).toBe(201)
     expect((await at(dora, 'POST', '/tools', endpointTool())).status).toBe(201)
@@ -190,16 +264,25 @@ describe('quotas (A9)', () => {
     const keeper: Caller = { id: 'kim', roles: 'keepers' }
     const one = stopped({ replicaCount: 2, ownerRoles: ['keepers'] })
     const two = stopped({ replicaCount: 1 })
-    for (const body of [one, two]) expect((await at(rosa, 'POST', '/adapters', body)).status).toBe(201)
-    expect(await at(rosa, 'POST', '/adapters', stopped({ replicaCount: 2 }))).toMatchObject(exceeded)
-    expect(await at(rosa, 'PATCH', `/adapters/${one.name}`, { replicaCount: 4 })).toMatchObject(exceeded)
+    for (const body of [one, two])
+      expect((await at(rosa, 'POST', '/adapters', body)).status).toBe(201)
+    expect(await at(rosa, 'POST', '/adapters', stopped({ replicaCount: 2 }))).toMatchObject(
+      exceeded,
+    )
+    expect(await at(rosa, 'PATCH', `/adapters/${one.name}`, { replicaCount: 4 })).toMatchObject(
+      exceeded,
+    )
     const byKeeper = await at(keeper, 'PATCH', `/adapters/${one.name}`, { replicaCount: 4 })
     expect(byKeeper).toMatchObject(exceeded)
     expect(byKeeper.body['detail']).toBe('Its owner may have 4 replicas (access.quotas.replicas).')
     expect((await at(rosa, 'PATCH', `/adapters/${one.name}`, { replicaCount: 3 })).status).toBe(200)
-    expect((await at(admin, 'PATCH', `/adapters/${two.name}`, { replicaCount: 5 })).status).toBe(200)
+    expect((await at(admin, 'PATCH', `/adapters/${two.name}`, { replicaCount: 5 })).status).toBe(
+      200,
+    )
     // Overdrawn: smaller and other changes go on.
-    expect((await at(rosa, 'PATCH', `/adapters/${two.name}`, { description: 'x' })).status).toBe(200)
+    expect((await at(rosa, 'PATCH', `/adapters/${two.name}`, { description: 'x' })).status).toBe(
+      200,
+    )
     expect((await at(rosa, 'PATCH', `/adapters/${two.name}`, { replicaCount: 4 })).status).toBe(200)
     for (const { name } of [one, two]) await at(admin, 'DELETE', `/adapters/${name}`)
   })
@@ -209,7 +292,8 @@ describe('quotas (A9)', () => {
     const full: Caller = { id: 'fay', roles: '' }
     for (let index = 0; index < 3; index += 1) await at(full, 'POST', '/adapters', stopped())
     const made: string[] = []
-    for (let index = 0; index < 3; index += 1) made.push(((await at(rich, 'POST', '/adapters', stopped())).body as { name: string }).name)
+    for (let index = 0; index < 3; index += 1)
+      made.push(((await at(rich, 'POST', '/adapters', stopped())).body as { name: string }).name)
     // Neither to somebody, nor to whoever is not there.
     for (const [index, id] of ['fay', 'nobody-there', 'gus'].entries())
       expect((await at(rich, 'PUT', `/adapters/${made[index]}/offer`, { id })).status).toBe(200)
@@ -217,8 +301,14 @@ describe('quotas (A9)', () => {
     const taking = await at(full, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay' })
     expect(taking).toMatchObject(exceeded)
     expect(taking.body['detail']).toContain('beside the 3 that you have, and you may have 3')
-    expect((await at(admin, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay', issuer: 'development' })).status).toBe(200)
-    expect((await at({ id: 'gus', roles: '' }, 'PUT', `/adapters/${made[2]}/owner`, { id: 'gus' })).status).toBe(200)
+    expect(
+      (await at(admin, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay', issuer: 'development' }))
+        .status,
+    ).toBe(200)
+    expect(
+      (await at({ id: 'gus', roles: '' }, 'PUT', `/adapters/${made[2]}/owner`, { id: 'gus' }))
+        .status,
+    ).toBe(200)
     expect((await at(rich, 'POST', '/adapters', stopped())).status).toBe(201)
   })
 })
@@ -240,7 +330,10 @@ describe('ownership (E7)', () => {
     'of one of /%s is offered by its owner, and becomes whoever’s takes it, whoever had it keeping what roles allow',
     async (kind) => {
       const path = await register(kind, { requiredRoles: ['team'] })
-      expect(await as(engineer, 'PUT', `${path}/owner`, { id: 'hana' })).toMatchObject({ status: 403, body: { code: 'forbidden' } })
+      expect(await as(engineer, 'PUT', `${path}/owner`, { id: 'hana' })).toMatchObject({
+        status: 403,
+        body: { code: 'forbidden' },
+      })
       expect((await as(heir, 'GET', path)).status).toBe(404)
       expect(await as(engineer, 'PUT', `${path}/offer`, { id: 'hana' })).toMatchObject({
         status: 200,
@@ -262,7 +355,10 @@ describe('ownership (E7)', () => {
       expect((await as(engineer, 'PUT', `${path}/owner`, { id: 'erin' })).status).toBe(404)
       expect((await as({ ...engineer, roles: 'team' }, 'GET', path)).status).toBe(200)
       const taken = await as(heir, 'GET', path)
-      expect(taken).toMatchObject({ status: 200, body: { owner: { id: 'hana', issuer: 'development' }, createdBy: 'erin' } })
+      expect(taken).toMatchObject({
+        status: 200,
+        body: { owner: { id: 'hana', issuer: 'development' }, createdBy: 'erin' },
+      })
       expect(taken.body).not.toHaveProperty('offeredTo')
       expect((await as(heir, 'PATCH', path, { description: 'mine' })).status).toBe(200)
       expect((await as(heir, 'DELETE', path)).status).toBe(204)
@@ -274,8 +370,13 @@ describe('ownership (E7)', () => {
     async (kind) => {
       const path = await register(kind)
       const offer = (id: string): Promise<Answer> => as(engineer, 'PUT', `${path}/offer`, { id })
-      expect(await as(engineer, 'DELETE', `${path}/offer`)).toMatchObject({ status: 404, body: { code: 'not_found' } })
-      expect((await offer('erin')).body).toMatchObject({ errors: [{ pointer: '/id', code: 'already_owner' }] })
+      expect(await as(engineer, 'DELETE', `${path}/offer`)).toMatchObject({
+        status: 404,
+        body: { code: 'not_found' },
+      })
+      expect((await offer('erin')).body).toMatchObject({
+        errors: [{ pointer: '/id', code: 'already_owner' }],
+      })
       for (const caller of [engineer, heir]) {
         await offer('hana')
         expect((await as(reader, 'DELETE', `${path}/offer`)).status).toBe(404)
@@ -286,31 +387,45 @@ describe('ownership (E7)', () => {
       await offer('hana')
       await offer('gus')
       expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' })).status).toBe(404)
-      expect((await as({ id: 'gus', roles: '' }, 'PUT', `${path}/owner`, { id: 'gus' })).status).toBe(200)
+      expect(
+        (await as({ id: 'gus', roles: '' }, 'PUT', `${path}/owner`, { id: 'gus' })).status,
+      ).toBe(200)
     },
   )
 
   test('that is merely offered puts no tool before whom it is offered to, and lets nothing be called', async () => {
     const path = await register('tools')
     const adapter = await register('adapters')
-    for (const each of [path, adapter]) expect((await as(engineer, 'PUT', `${each}/offer`, { id: 'hana' })).status).toBe(200)
+    for (const each of [path, adapter])
+      expect((await as(engineer, 'PUT', `${each}/offer`, { id: 'hana' })).status).toBe(200)
     const { headers, body } = modernRequest('tools/list', {})
-    const listed = await gateway.send('/mcp', { headers: { ...headers, 'x-dev-userid': 'hana', 'x-dev-roles': '' }, body })
+    const listed = await gateway.send('/mcp', {
+      headers: { ...headers, 'x-dev-userid': 'hana', 'x-dev-roles': '' },
+      body,
+    })
     expect(listed.status).toBe(200)
     expect(listed.body.toString()).not.toContain(path.slice('/tools/'.length))
     const used = await gateway.mcp(adapter.slice('/adapters/'.length), 'do=echo', {
       headers: { 'x-dev-userid': 'hana', 'x-dev-roles': '' },
       body: '{}',
     })
-    expect([used.status, used.body.toString()]).toEqual([403, expect.stringContaining('take it over before you use it')])
+    expect([used.status, used.body.toString()]).toEqual([
+      403,
+      expect.stringContaining('take it over before you use it'),
+    ])
   })
 
   test.each(kinds)('of one of /%s is given by administrators, and by nobody else', async (kind) => {
     const path = await register(kind, { requiredRoles: ['team'], ownerRoles: ['keepers'] })
     expect((await as(reader, 'PUT', `${path}/owner`, { id: 'rob' })).status).toBe(403)
-    expect((await as({ id: 'kim', roles: 'keepers' }, 'PUT', `${path}/owner`, { id: 'kim' })).status).toBe(403)
+    expect(
+      (await as({ id: 'kim', roles: 'keepers' }, 'PUT', `${path}/owner`, { id: 'kim' })).status,
+    ).toBe(403)
     expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' })).status).toBe(404)
-    expect((await as(admin, 'PUT', `${path}/owner`, { id: 'hana', issuer: 'https://idp.example' })).status).toBe(200)
+    expect(
+      (await as(admin, 'PUT', `${path}/owner`, { id: 'hana', issuer: 'https://idp.example' }))
+        .status,
+    ).toBe(200)
     // The same id of another issuer is somebody else.
     expect((await as(heir, 'GET', path)).status).toBe(404)
   })
@@ -318,11 +433,15 @@ describe('ownership (E7)', () => {
   test.each(kinds)('of one of /%s is shared with holders of ownerRoles', async (kind) => {
     const keeper: Caller = { id: 'kim', roles: 'keepers, mcp.engineer' }
     const path = await register(kind, { ownerRoles: [' keepers ', 'keepers'] })
-    expect(await as(keeper, 'GET', path)).toMatchObject({ status: 200, body: { ownerRoles: ['keepers'] } })
+    expect(await as(keeper, 'GET', path)).toMatchObject({
+      status: 200,
+      body: { ownerRoles: ['keepers'] },
+    })
     expect((await as(keeper, 'PATCH', path, { description: 'ours' })).status).toBe(200)
     expect((await as(keeper, 'GET', `${path}/logs`)).status).not.toBe(403)
     // The right to write goes no further than the right to create.
-    const code = kind === 'tools' ? { endpoint: 'http://127.0.0.1:10/' } : { environmentVariables: { A: '1' } }
+    const code =
+      kind === 'tools' ? { endpoint: 'http://127.0.0.1:10/' } : { environmentVariables: { A: '1' } }
     expect((await as({ ...keeper, roles: 'keepers' }, 'PATCH', path, code)).status).toBe(403)
     expect((await as(keeper, 'PATCH', path, code)).status).toBe(200)
     expect((await as(engineer, 'PATCH', path, { ownerRoles: null })).status).toBe(200)
@@ -331,10 +450,23 @@ describe('ownership (E7)', () => {
 
   test('is not given to nobody, in vain, or in passing by somebody else', async () => {
     const path = await register('adapters')
-    for (const body of [{}, { id: '' }, { id: 'a\u0000' }, { id: 'a', issuer: '' }, { id: 'a', role: 'x' }, { id: 'a'.repeat(513) }])
+    for (const body of [
+      {},
+      { id: '' },
+      { id: 'a\u0000' },
+      { id: 'a', issuer: '' },
+      { id: 'a', role: 'x' },
+      { id: 'a'.repeat(513) },
+    ])
       for (const what of ['offer', 'owner'])
-        expect(await as(engineer, 'PUT', `${path}/${what}`, body)).toMatchObject({ status: 400, body: { code: 'validation_failed' } })
-    const { headers } = await gateway.send(path, { method: 'GET', headers: { 'x-dev-userid': 'erin' } })
+        expect(await as(engineer, 'PUT', `${path}/${what}`, body)).toMatchObject({
+          status: 400,
+          body: { code: 'validation_failed' },
+        })
+    const { headers } = await gateway.send(path, {
+      method: 'GET',
+      headers: { 'x-dev-userid': 'erin' },
+    })
     const old = String(headers['etag'])
     await as(engineer, 'PATCH', path, { description: 'changed' })
     const refused = await gateway.send(`${path}/owner`, {
@@ -351,14 +483,26 @@ describe('ownership (E7)', () => {
     const body = stopped({ replicaCount: 1 })
     await as(engineer, 'POST', '/adapters', body)
     await gateway.untilReady(body.name, 1, { 'x-dev-roles': 'mcp.admin' })
-    const session = await gateway.mcp(body.name, 'do=initialize', { headers: { 'x-dev-userid': 'erin' }, body: '{}' })
+    const session = await gateway.mcp(body.name, 'do=initialize', {
+      headers: { 'x-dev-userid': 'erin' },
+      body: '{}',
+    })
     expect(session.status).toBe(200)
     await as(engineer, 'PUT', `/adapters/${body.name}/offer`, { id: 'hana' })
     expect((await as(heir, 'PUT', `/adapters/${body.name}/owner`, { id: 'hana' })).status).toBe(200)
-    const headers = { 'x-dev-userid': 'erin', 'mcp-session-id': String(session.headers['mcp-session-id']) }
+    const headers = {
+      'x-dev-userid': 'erin',
+      'mcp-session-id': String(session.headers['mcp-session-id']),
+    }
     expect((await gateway.mcp(body.name, 'do=echo', { headers, body: '{}' })).status).toBe(404)
-    const replaced = await as({ ...heir, roles: 'mcp.engineer' }, 'PUT', `/adapters/${body.name}`, { ...body, replicaCount: 0 })
-    expect(replaced).toMatchObject({ status: 200, body: { owner: { id: 'hana' }, createdBy: 'erin' } })
+    const replaced = await as({ ...heir, roles: 'mcp.engineer' }, 'PUT', `/adapters/${body.name}`, {
+      ...body,
+      replicaCount: 0,
+    })
+    expect(replaced).toMatchObject({
+      status: 200,
+      body: { owner: { id: 'hana' }, createdBy: 'erin' },
+    })
   })
 })
 
@@ -378,33 +522,43 @@ describe('what a caller may not see (A21)', () => {
   ]
   const hidden = { adapters: stopped(), tools: endpointTool() }
   beforeAll(async () => {
-    for (const kind of ['adapters', 'tools'] as const) expect((await as(engineer, 'POST', `/${kind}`, hidden[kind])).status).toBe(201)
+    for (const kind of ['adapters', 'tools'] as const)
+      expect((await as(engineer, 'POST', `/${kind}`, hidden[kind])).status).toBe(201)
   })
 
-  test.each((['adapters', 'tools'] as const).flatMap((kind) => routes.map(([method, rest, body]) => [kind, method, rest, body] as const)))(
-    'does not exist for it: /%s, %s {name}%s',
-    async (kind, method, rest, body) => {
-      const other = kind === 'adapters' ? 'tools' : 'adapters'
-      const answers = await Promise.all(
-        [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
-          const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
-          // Ids of the gateway's own grow longer.
-          const id = { 'x-request-id': 'the-request' }
-          const headers = { ...id, 'x-dev-userid': 'rob', 'x-dev-roles': 'mcp.engineer', 'if-match': '"x-1"' }
-          const answer = await gateway.send(`/${kind}/${name}${rest}`, {
-            method,
-            headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
-            ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-          })
-          const { date: _date, ...shown } = answer.headers
-          return { status: answer.status, headers: shown, body: answer.body.toString() }
-        }),
-      )
-      expect(answers[0]).toMatchObject({ status: 404, body: expect.stringContaining('"code":"not_found"') })
-      expect(answers[1]).toEqual(answers[0])
-      expect(answers[2]).toEqual(answers[0])
-    },
-  )
+  test.each(
+    (['adapters', 'tools'] as const).flatMap((kind) =>
+      routes.map(([method, rest, body]) => [kind, method, rest, body] as const),
+    ),
+  )('does not exist for it: /%s, %s {name}%s', async (kind, method, rest, body) => {
+    const other = kind === 'adapters' ? 'tools' : 'adapters'
+    const answers = await Promise.all(
+      [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
+        const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+        // Ids of the gateway's own grow longer.
+        const id = { 'x-request-id': 'the-request' }
+        const headers = {
+          ...id,
+          'x-dev-userid': 'rob',
+          'x-dev-roles': 'mcp.engineer',
+          'if-match': '"x-1"',
+        }
+        const answer = await gateway.send(`/${kind}/${name}${rest}`, {
+          method,
+          headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        })
+        const { date: _date, ...shown } = answer.headers
+        return { status: answer.status, headers: shown, body: answer.body.toString() }
+      }),
+    )
+    expect(answers[0]).toMatchObject({
+      status: 404,
+      body: expect.stringContaining('"code":"not_found"'),
+    })
+    expect(answers[1]).toEqual(answers[0])
+    expect(answers[2]).toEqual(answers[0])
+  })
 
   test('costs the store the same reads', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-access-'))
@@ -415,7 +569,11 @@ describe('what a caller may not see (A21)', () => {
     const registry = new Registry(adapterKind({ maxReplicas: 5, endpoints }), {
       store,
       nudge: () => undefined,
-      secretSources: { store: storeSource(store.secrets), file: fileSource({}), kubernetes: fileSource({}) },
+      secretSources: {
+        store: storeSource(store.secrets),
+        file: fileSource({}),
+        kubernetes: fileSource({}),
+      },
       access: accessRules(settings, { development: true, anonymous: false }),
       now: () => new Date(),
       newUid: randomUUID,
@@ -437,9 +595,11 @@ describe('what a caller may not see (A21)', () => {
         registry.delete(stranger, name, undefined),
       ]
       const outcomes = await Promise.allSettled(works)
-      expect(outcomes.map((each) => each.status === 'rejected' && (each.reason as { code: string }).code)).toEqual(
-        works.map(() => 'not_found'),
-      )
+      expect(
+        outcomes.map(
+          (each) => each.status === 'rejected' && (each.reason as { code: string }).code,
+        ),
+      ).toEqual(works.map(() => 'not_found'))
       return reads.map(({ mock }) => mock.calls.length)
     }
     const there = await costOf('hidden')
@@ -461,7 +621,10 @@ describe('logs (A13)', () => {
     await using open = await TestGateway.open({ access: { logs: 'read' } })
     const name = await open.register({ requiredRoles: ['team'] })
     const logs = (roles: string): ReturnType<TestGateway['send']> =>
-      open.send(`/adapters/${name}/logs`, { method: 'GET', headers: { 'x-dev-userid': 'rob', 'x-dev-roles': roles } })
+      open.send(`/adapters/${name}/logs`, {
+        method: 'GET',
+        headers: { 'x-dev-userid': 'rob', 'x-dev-roles': roles },
+      })
     expect((await logs('team')).status).toBe(200)
     expect((await logs('other')).status).toBe(404)
   })

@@ -4,7 +4,13 @@ import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
 import { processesWith, selfSigned } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { readAnswer, TestGateway, valuesOf, type Exchange, type Sending } from './fixtures/gateway.ts'
+import {
+  readAnswer,
+  TestGateway,
+  valuesOf,
+  type Exchange,
+  type Sending,
+} from './fixtures/gateway.ts'
 import { initialize, modernRequest } from './fixtures/mcp-requests.ts'
 
 type Behaviour = (request: IncomingMessage, response: ServerResponse, body: string) => void
@@ -13,7 +19,12 @@ let gateway: TestGateway
 let server: Server
 let origin = ''
 /** What servers elsewhere have got, by path. */
-const seen: { readonly method: string; readonly url: string; readonly headers: IncomingMessage['headers']; readonly body: string }[] = []
+const seen: {
+  readonly method: string
+  readonly url: string
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+}[] = []
 const behaviours = new Map<string, Behaviour>()
 
 const serve: Behaviour = (request, response) => {
@@ -69,22 +80,44 @@ const stateful: Behaviour = (request, response, body) => {
   }
   if (request.method === 'DELETE') return void response.writeHead(204).end()
   const { id, method } = JSON.parse(body) as { id?: number; method: string }
-  const result = method === 'initialize' ? { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } } : {}
+  const result =
+    method === 'initialize'
+      ? { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 's', version: '1' } }
+      : {}
   const session = method === 'initialize' ? { 'mcp-session-id': 'of/the_server' } : {}
-  response.writeHead(200, { 'content-type': 'application/json', ...session }).end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+  response
+    .writeHead(200, { 'content-type': 'application/json', ...session })
+    .end(JSON.stringify({ jsonrpc: '2.0', id, result }))
 }
 
 /** A server of the modern era alone. */
 const modern: Behaviour = (request, response, body) => {
   const { id, method } = JSON.parse(body === '' ? '{}' : body) as { id?: unknown; method?: string }
   const answer = (status: number, rest: object): void =>
-    void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ jsonrpc: '2.0', id: id ?? null, ...rest }))
+    void response
+      .writeHead(status, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ jsonrpc: '2.0', id: id ?? null, ...rest }))
   if (request.headers['mcp-protocol-version'] !== '2026-07-28')
-    return answer(400, { error: { code: -32022, message: 'Unsupported protocol version', data: { supported: ['2026-07-28'] } } })
-  const common = { resultType: 'complete', _meta: { 'io.modelcontextprotocol/serverInfo': { name: 'modern', version: '1' } } }
+    return answer(400, {
+      error: {
+        code: -32022,
+        message: 'Unsupported protocol version',
+        data: { supported: ['2026-07-28'] },
+      },
+    })
+  const common = {
+    resultType: 'complete',
+    _meta: { 'io.modelcontextprotocol/serverInfo': { name: 'modern', version: '1' } },
+  }
   if (method === 'server/discover')
     return answer(200, {
-      result: { ...common, supportedVersions: ['2026-07-28'], capabilities: { tools: {} }, ttlMs: 0, cacheScope: 'private' },
+      result: {
+        ...common,
+        supportedVersions: ['2026-07-28'],
+        capabilities: { tools: {} },
+        ttlMs: 0,
+        cacheScope: 'private',
+      },
     })
   answer(200, { result: { ...common, content: [{ type: 'text', text: 'done' }] } })
 }
@@ -98,20 +131,31 @@ async function call(method: string, path: string, body?: object, at = gateway): 
   const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
   const answer = await at.send(path, {
     method,
-    ...(body === undefined ? {} : { headers: { 'content-type': type }, body: JSON.stringify(body) }),
+    ...(body === undefined
+      ? {}
+      : { headers: { 'content-type': type }, body: JSON.stringify(body) }),
   })
   const text = answer.body.toString()
-  return { status: answer.status, body: (text.startsWith('{') ? JSON.parse(text) : { text }) as Answer['body'] }
+  return {
+    status: answer.status,
+    body: (text.startsWith('{') ? JSON.parse(text) : { text }) as Answer['body'],
+  }
 }
 
 async function register(endpoint: string, more: object = {}, at = gateway): Promise<string> {
   const name = `elsewhere-${(count += 1)}`
-  expect(await call('POST', '/adapters', { name, endpoint, ...more }, at)).toMatchObject({ status: 201 })
+  expect(await call('POST', '/adapters', { name, endpoint, ...more }, at)).toMatchObject({
+    status: 201,
+  })
   return name
 }
 
 const mcp = (name: string, sending: Sending = {}, query = '', at = gateway): Promise<Exchange> =>
-  at.send(`/adapters/${name}/mcp${query}`, { body: ping, ...sending, headers: { ...json, ...sending.headers } })
+  at.send(`/adapters/${name}/mcp${query}`, {
+    body: ping,
+    ...sending,
+    headers: { ...json, ...sending.headers },
+  })
 
 const open = async (name: string): Promise<{ 'mcp-session-id': string }> => {
   const opened = await mcp(name, { body: initialize })
@@ -122,7 +166,9 @@ const open = async (name: string): Promise<{ 'mcp-session-id': string }> => {
 /** The status and code of a request that is refused. */
 async function refusal(answered: Promise<Exchange>): Promise<unknown[]> {
   const { status, body } = await answered
-  const { error } = JSON.parse(body.toString()) as { error: { message: string; data: { code: string } } }
+  const { error } = JSON.parse(body.toString()) as {
+    error: { message: string; data: { code: string } }
+  }
   return [status, error.data.code]
 }
 
@@ -131,11 +177,20 @@ describe('an adapter by endpoint (B27)', () => {
     const name = await register(address(answers('{"at":"server"}')), {
       credential: { header: 'Authorization', value: 'Bearer of-the-adapter' },
     })
-    const own = { authorization: 'Basic eDp5', cookie: 'a=b', 'x-mcp-userid': 'somebody', 'x-mine': 'kept' }
+    const own = {
+      authorization: 'Basic eDp5',
+      cookie: 'a=b',
+      'x-mcp-userid': 'somebody',
+      'x-mine': 'kept',
+    }
     const answer = await mcp(name, { headers: own }, '?a=1')
     expect([answer.status, answer.body.toString()]).toEqual([200, '{"at":"server"}'])
     expect(seen).toHaveLength(1)
-    expect(seen[0]).toMatchObject({ method: 'POST', url: expect.stringMatching(/^\/deep\/\d+\?a=1$/), body: ping })
+    expect(seen[0]).toMatchObject({
+      method: 'POST',
+      url: expect.stringMatching(/^\/deep\/\d+\?a=1$/),
+      body: ping,
+    })
     expect(seen[0]?.headers).toMatchObject({
       host: new URL(origin).host,
       authorization: 'Bearer of-the-adapter',
@@ -148,10 +203,12 @@ describe('an adapter by endpoint (B27)', () => {
   test('is told nothing of the caller, or is told it signed, as the adapter has it', async () => {
     await mcp(await register(address(answers('{}')), { callerIdentity: 'none' }))
     await mcp(await register(address(answers('{}')), { callerIdentity: 'signed' }))
-    expect(seen.map(({ headers }) => [headers['x-mcp-userid'], headers['x-mcp-identity']])).toEqual([
-      [undefined, undefined],
-      ['dev', expect.stringMatching(/^eyJ/)],
-    ])
+    expect(seen.map(({ headers }) => [headers['x-mcp-userid'], headers['x-mcp-identity']])).toEqual(
+      [
+        [undefined, undefined],
+        ['dev', expect.stringMatching(/^eyJ/)],
+      ],
+    )
   })
 
   test('keeps the query that its owner has given, and callers add nothing to it', async () => {
@@ -170,7 +227,10 @@ describe('an adapter by endpoint (B27)', () => {
     const forbidden = await mcp(await register(address(answers('{}', headers, 403))))
     expect(forbidden.status).toBe(403)
     for (const header of Object.keys(headers)) expect(forbidden.headers).not.toHaveProperty(header)
-    expect(await refusal(mcp(await register(address(answers('{}', headers, 401)))))).toEqual([502, 'upstream_unauthorized'])
+    expect(await refusal(mcp(await register(address(answers('{}', headers, 401)))))).toEqual([
+      502,
+      'upstream_unauthorized',
+    ])
   })
 
   test('has sessions of its server under sealed ids, by POST, GET and DELETE', async () => {
@@ -178,24 +238,43 @@ describe('an adapter by endpoint (B27)', () => {
     const session = await open(name)
     expect(session['mcp-session-id']).not.toContain('of/the_server')
     expect((await mcp(name, { headers: session })).status).toBe(200)
-    const stream = await gateway.start(`/adapters/${name}/mcp`, { method: 'GET', headers: { ...json, ...session } })
-    const first = await new Promise<string>((resolve) => stream.once('data', (part) => resolve(String(part))))
+    const stream = await gateway.start(`/adapters/${name}/mcp`, {
+      method: 'GET',
+      headers: { ...json, ...session },
+    })
+    const first = await new Promise<string>((resolve) =>
+      stream.once('data', (part) => resolve(String(part))),
+    )
     stream.destroy()
     expect(first).toBe('data: first\n\n')
-    expect((await gateway.send(`/adapters/${name}/mcp`, { method: 'DELETE', headers: session })).status).toBe(204)
+    expect(
+      (await gateway.send(`/adapters/${name}/mcp`, { method: 'DELETE', headers: session })).status,
+    ).toBe(204)
     expect(seen.map(({ method, headers }) => [method, headers['mcp-session-id']])).toEqual([
       ['POST', undefined],
       ['POST', 'of/the_server'],
       ['GET', 'of/the_server'],
       ['DELETE', 'of/the_server'],
     ])
-    expect(await refusal(mcp(name, { headers: { 'mcp-session-id': 'of/the_server' } }))).toEqual([404, 'session_not_found'])
+    expect(await refusal(mcp(name, { headers: { 'mcp-session-id': 'of/the_server' } }))).toEqual([
+      404,
+      'session_not_found',
+    ])
   })
 
   test('has its tools ruled as those of any adapter', async () => {
-    const name = await register(address(stateful), { toolRules: [{ effect: 'allow', tools: 'echo' }] })
+    const name = await register(address(stateful), {
+      toolRules: [{ effect: 'allow', tools: 'echo' }],
+    })
     const calls = (tool: string): Promise<Exchange> =>
-      mcp(name, { body: JSON.stringify({ jsonrpc: '2.0', id: 3, method: 'tools/call', params: { name: tool, arguments: {} } }) })
+      mcp(name, {
+        body: JSON.stringify({
+          jsonrpc: '2.0',
+          id: 3,
+          method: 'tools/call',
+          params: { name: tool, arguments: {} },
+        }),
+      })
     expect((await calls('echo')).body.toString()).toContain('"result"')
     expect((await calls('rm')).body.toString()).toContain('Unknown tool: rm')
     expect(seen.filter(({ body }) => body.includes('"rm"'))).toEqual([])
@@ -204,7 +283,10 @@ describe('an adapter by endpoint (B27)', () => {
   test('is External, and what it has not here is told so', async () => {
     const endpoint = address(stateful)
     const name = await register(endpoint)
-    expect((await call('GET', `/adapters/${name}`)).body).toMatchObject({ endpoint, replicaCount: 0 })
+    expect((await call('GET', `/adapters/${name}`)).body).toMatchObject({
+      endpoint,
+      replicaCount: 0,
+    })
     expect((await call('GET', `/adapters/${name}`)).body).not.toHaveProperty('imageName')
     expect((await call('GET', `/adapters/${name}/status`)).body).toMatchObject({
       replicaStatus: 'External',
@@ -215,16 +297,28 @@ describe('an adapter by endpoint (B27)', () => {
       ['GET', 'logs'],
       ['POST', 'restart'],
     ] as const)
-      expect(await call(method, `/adapters/${name}/${what}`)).toMatchObject({ status: 409, body: { code: 'runs_elsewhere' } })
+      expect(await call(method, `/adapters/${name}/${what}`)).toMatchObject({
+        status: 409,
+        body: { code: 'runs_elsewhere' },
+      })
     const read = (await call('GET', `/adapters/${name}`)).body
-    expect((await call('PUT', `/adapters/${name}`, read)).body).toMatchObject({ endpoint, createdAt: read['createdAt'] })
+    expect((await call('PUT', `/adapters/${name}`, read)).body).toMatchObject({
+      endpoint,
+      createdAt: read['createdAt'],
+    })
   })
 
   test('is told what has no effect, and that a secret in its address is read by who may read it', async () => {
     const name = `elsewhere-${(count += 1)}`
     const more = { environmentVariables: { A: '1' }, replicaCount: 3, useWorkloadIdentity: true }
-    const { body } = await call('POST', '/adapters', { name, endpoint: `${origin}/a?serviceApiKey=0123abcd&page=1`, ...more })
-    const told = (body['warnings'] as { pointer: string; code: string }[]).map(({ pointer, code }) => `${pointer} ${code}`)
+    const { body } = await call('POST', '/adapters', {
+      name,
+      endpoint: `${origin}/a?serviceApiKey=0123abcd&page=1`,
+      ...more,
+    })
+    const told = (body['warnings'] as { pointer: string; code: string }[]).map(
+      ({ pointer, code }) => `${pointer} ${code}`,
+    )
     expect(told.toSorted()).toEqual([
       '/endpoint secret_in_endpoint',
       '/environmentVariables no_effect',
@@ -248,7 +342,14 @@ describe('a server elsewhere', () => {
 
   test('that is the gateway itself gets a request once, and not without end', async () => {
     const one = await register(`${gateway.origin}/adapters/other-turn/mcp`)
-    expect((await call('POST', '/adapters', { name: 'other-turn', endpoint: `${gateway.origin}/adapters/${one}/mcp` })).status).toBe(201)
+    expect(
+      (
+        await call('POST', '/adapters', {
+          name: 'other-turn',
+          endpoint: `${gateway.origin}/adapters/${one}/mcp`,
+        })
+      ).status,
+    ).toBe(201)
     for (const sending of [{ body: ping }, { body: initialize }, modernRequest('tools/list', {})]) {
       const before = gateway.requests(one).length
       expect(await refusal(mcp(one, sending))).toEqual([508, 'loop_detected'])
@@ -275,14 +376,18 @@ describe('a server elsewhere', () => {
     )
     const client = new AbortController()
     const { headers, body } = modernRequest('tools/call', { name: 'pay', arguments: {} })
-    const gone = expect(gateway.start(`/adapters/${name}/mcp`, { headers, body }, client.signal)).rejects.toThrow()
+    const gone = expect(
+      gateway.start(`/adapters/${name}/mcp`, { headers, body }, client.signal),
+    ).rejects.toThrow()
     await asking
     client.abort()
     await gone
     // By when this is answered, the gateway has heard of the end before it.
     await gateway.send('/healthz', { method: 'GET' })
     release()
-    await expect.poll(() => gateway.requests(name)).toMatchObject([{ status: 499, error: 'client_closed_request' }])
+    await expect
+      .poll(() => gateway.requests(name))
+      .toMatchObject([{ status: 499, error: 'client_closed_request' }])
     expect(seen.map((request) => request.body.includes('"pay"'))).toEqual([false])
   })
 
@@ -292,7 +397,9 @@ describe('a server elsewhere', () => {
       for (const sending of [{ body: ping }, modernRequest('tools/list', {})]) {
         const answer = await mcp(name, sending)
         expect(await refusal(Promise.resolve(answer))).toEqual([502, 'upstream_unreachable'])
-        expect(answer.body.toString()).not.toMatch(/127\.0\.0\.1|ECONN|ENOTFOUND|invalid\/|no-such-host/)
+        expect(answer.body.toString()).not.toMatch(
+          /127\.0\.0\.1|ECONN|ENOTFOUND|invalid\/|no-such-host/,
+        )
       }
     }
   })
@@ -312,7 +419,10 @@ describe('a server elsewhere', () => {
 describe('an address that policy forbids', () => {
   let strict: TestGateway
   beforeAll(async () => {
-    strict = await TestGateway.open({ endpointNetworks: [], tools: { endpointNetworks: ['127.0.0.0/8'] } } as Record<string, object>)
+    strict = await TestGateway.open({
+      endpointNetworks: [],
+      tools: { endpointNetworks: ['127.0.0.0/8'] },
+    } as Record<string, object>)
   })
   afterAll(() => strict[Symbol.asyncDispose]())
 
@@ -327,7 +437,10 @@ describe('an address that policy forbids', () => {
     'https://10.1.2.3/mcp',
   ])('can not be registered: %s', async (endpoint) => {
     const { status, body } = await call('POST', '/adapters', { name: 'inner', endpoint }, strict)
-    expect([status, JSON.stringify(body)]).toEqual([400, expect.stringMatching(/endpoint_forbidden.*\(endpointNetworks\)/)])
+    expect([status, JSON.stringify(body)]).toEqual([
+      400,
+      expect.stringMatching(/endpoint_forbidden.*\(endpointNetworks\)/),
+    ])
   })
 
   test('is not called, whatever name it hides behind', async () => {
@@ -338,7 +451,16 @@ describe('an address that policy forbids', () => {
 
   test('may be another for tools than for adapters', async () => {
     const endpoint = 'http://127.0.0.1:9/'
-    expect((await call('POST', '/tools', { name: 'mine', endpoint, toolDefinition: { tool: { name: 'mine' } } }, strict)).status).toBe(201)
+    expect(
+      (
+        await call(
+          'POST',
+          '/tools',
+          { name: 'mine', endpoint, toolDefinition: { tool: { name: 'mine' } } },
+          strict,
+        )
+      ).status,
+    ).toBe(201)
   })
 })
 
@@ -352,11 +474,17 @@ describe('what may be registered', () => {
     ],
     ['no URL', { endpoint: 'example.com/mcp' }, ['/endpoint invalid_format']],
     ['another scheme', { endpoint: 'ws://example.com/mcp' }, ['/endpoint invalid_format']],
-    ['a password in the address', { endpoint: 'https://u:p@example.com/' }, ['/endpoint endpoint_credentials']],
+    [
+      'a password in the address',
+      { endpoint: 'https://u:p@example.com/' },
+      ['/endpoint endpoint_credentials'],
+    ],
     ['a fragment', { endpoint: 'https://example.com/#a' }, ['/endpoint invalid_format']],
   ] as const)('is not: %s', async (_what, fields, mistakes) => {
     const { status, body } = await call('POST', '/adapters', { name: 'never', ...fields })
-    const told = (body['errors'] as { pointer: string; code: string }[]).map(({ pointer, code }) => `${pointer} ${code}`)
+    const told = (body['errors'] as { pointer: string; code: string }[]).map(
+      ({ pointer, code }) => `${pointer} ${code}`,
+    )
     expect([status, told]).toEqual([400, mistakes])
   })
 })
@@ -367,7 +495,8 @@ describe('an adapter that moves', () => {
 
   test('from an image to an endpoint has no process any more, and sessions of the other begin anew', async () => {
     const others = processesWith(gateway.dataDir)
-    const replicasHere = (): number[] => processesWith(gateway.dataDir).filter((pid) => !others.includes(pid))
+    const replicasHere = (): number[] =>
+      processesWith(gateway.dataDir).filter((pid) => !others.includes(pid))
     const name = await gateway.register()
     const opened = await gateway.mcp(name, 'do=initialize', { headers: json, body: initialize })
     const before = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
@@ -378,15 +507,25 @@ describe('an adapter that moves', () => {
     expect((await mcp(name, { headers: session })).status).toBe(200)
     await expect.poll(replicasHere).toEqual([])
 
-    const stream = await gateway.start(`/adapters/${name}/mcp`, { method: 'GET', headers: { ...json, ...session } })
+    const stream = await gateway.start(`/adapters/${name}/mcp`, {
+      method: 'GET',
+      headers: { ...json, ...session },
+    })
     const ended = readAnswer(stream)
     await gateway.patch(name, toImage)
     expect(await refusal(mcp(name, { headers: session }))).toEqual([404, 'session_not_found'])
     expect(await ended).toMatchObject({ whole: true, body: Buffer.from('data: first\n\n') })
     await gateway.untilReady(name, 1)
-    expect((await gateway.mcp(name, 'do=echo&tag=back', { headers: json, body: ping })).status).toBe(200)
-    expect(valuesOf(gateway.received('back').rawHeaders, 'content-type')).toEqual(['application/json'])
-    expect((await call('GET', `/adapters/${name}`)).body).toMatchObject({ imageName: 'scripted', replicaCount: 1 })
+    expect(
+      (await gateway.mcp(name, 'do=echo&tag=back', { headers: json, body: ping })).status,
+    ).toBe(200)
+    expect(valuesOf(gateway.received('back').rawHeaders, 'content-type')).toEqual([
+      'application/json',
+    ])
+    expect((await call('GET', `/adapters/${name}`)).body).toMatchObject({
+      imageName: 'scripted',
+      replicaCount: 1,
+    })
   })
 
   test('to another address begins sessions anew, translated ones too', async () => {
@@ -403,11 +542,17 @@ describe('an adapter that moves', () => {
   test('takes no secret to another address that nobody can read', async () => {
     const credential = { header: 'X-Key', value: 'secret' }
     const name = await register(address(stateful), { credential })
-    expect((await call('PATCH', `/adapters/${name}`, { endpoint: 'http://127.0.0.1:1/mcp' })).body).toMatchObject({
+    expect(
+      (await call('PATCH', `/adapters/${name}`, { endpoint: 'http://127.0.0.1:1/mcp' })).body,
+    ).toMatchObject({
       errors: [{ pointer: '/credential/value', code: 'masked_value' }],
     })
-    expect((await call('PATCH', `/adapters/${name}`, { endpoint: address(stateful) })).status).toBe(200)
+    expect((await call('PATCH', `/adapters/${name}`, { endpoint: address(stateful) })).status).toBe(
+      200,
+    )
     const image = await gateway.register({ credential, replicaCount: 0 }, false)
-    expect((await call('PATCH', `/adapters/${image}`, toEndpoint(address(stateful)))).status).toBe(400)
+    expect((await call('PATCH', `/adapters/${image}`, toEndpoint(address(stateful)))).status).toBe(
+      400,
+    )
   })
 })

@@ -22,14 +22,24 @@ beforeAll(async () => {
   })
   gateway = await TestGateway.open({
     tools: { endpointNetworks: ['127.0.0.0/8'] },
-    identity: { mode: 'oidc', allowAnonymous: true, issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: [audience] }] },
+    identity: {
+      mode: 'oidc',
+      allowAnonymous: true,
+      issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: [audience] }],
+    },
   })
   gateway.credentials = await bearer('owner')
   open = await gateway.register({ anonymous: true })
   closed = await gateway.register()
   tool = `t${randomUUID().slice(0, 8)}`
-  const body = JSON.stringify({ name: tool, endpoint: 'http://127.0.0.1:9/', toolDefinition: { tool: { name: tool } } })
-  expect((await gateway.send('/tools', { headers: { ...json, ...gateway.credentials }, body })).status).toBe(201)
+  const body = JSON.stringify({
+    name: tool,
+    endpoint: 'http://127.0.0.1:9/',
+    toolDefinition: { tool: { name: tool } },
+  })
+  expect(
+    (await gateway.send('/tools', { headers: { ...json, ...gateway.credentials }, body })).status,
+  ).toBe(201)
 })
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
@@ -57,7 +67,8 @@ function refusalOf({ status, headers, body }: Exchange): unknown {
 
 describe('an adapter that is open to the anonymous caller', () => {
   test('is used without a credential, and with any good one; not with a bad one', async () => {
-    const use = (headers: Record<string, string>): Promise<Exchange> => gateway.mcp(open, 'do=status&status=200', { headers, body: '{}' })
+    const use = (headers: Record<string, string>): Promise<Exchange> =>
+      gateway.mcp(open, 'do=status&status=200', { headers, body: '{}' })
     expect((await use({})).status).toBe(200)
     expect((await use(await bearer('stranger'))).status).toBe(200)
     expect((await use({ authorization: 'Bearer bad' })).status).toBe(401)
@@ -72,18 +83,29 @@ describe('an adapter that is open to the anonymous caller', () => {
     })
     const { rawHeaders } = gateway.received(tag)
     const told = Object.fromEntries(
-      rawHeaders.flatMap((name, index) => (index % 2 === 0 && /^x-/i.test(name) ? [[name.toLowerCase(), rawHeaders[index + 1]]] : [])),
+      rawHeaders.flatMap((name, index) =>
+        index % 2 === 0 && /^x-/i.test(name) ? [[name.toLowerCase(), rawHeaders[index + 1]]] : [],
+      ),
     )
-    expect([told['x-mcp-userid'] ?? '', told['x-mcp-roles'] ?? '', told['x-dev-userid']]).toEqual(['', '', undefined])
+    expect([told['x-mcp-userid'] ?? '', told['x-mcp-roles'] ?? '', told['x-dev-userid']]).toEqual([
+      '',
+      '',
+      undefined,
+    ])
   })
 
   test('keeps sessions, which are good for whoever was given their ids and for nobody else', async () => {
-    const session = String((await gateway.mcp(open, 'do=initialize', { body: '{}' })).headers['mcp-session-id'])
+    const session = String(
+      (await gateway.mcp(open, 'do=initialize', { body: '{}' })).headers['mcp-session-id'],
+    )
     const goOn = (id: string, headers: Record<string, string> = {}): Promise<Exchange> =>
       gateway.mcp(open, 'do=echo', { headers: { ...headers, 'mcp-session-id': id }, body: '{}' })
     expect((await goOn(session)).status).toBe(200)
     expect((await goOn(session, await bearer('stranger'))).status).toBe(404)
-    const strangers = await gateway.mcp(open, 'do=initialize', { headers: await bearer('stranger'), body: '{}' })
+    const strangers = await gateway.mcp(open, 'do=initialize', {
+      headers: await bearer('stranger'),
+      body: '{}',
+    })
     expect((await goOn(String(strangers.headers['mcp-session-id']))).status).toBe(404)
   })
 
@@ -100,7 +122,9 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
     (kind: 'adapters' | 'tools', rest = '') =>
     (name: string) =>
       `/${kind}/${name}${rest}`
-  const one: readonly (readonly [string, (name: string) => string, Sending])[] = (['adapters', 'tools'] as const).flatMap((kind) => [
+  const one: readonly (readonly [string, (name: string) => string, Sending])[] = (
+    ['adapters', 'tools'] as const
+  ).flatMap((kind) => [
     [`GET /${kind}/{name}`, path(kind), { method: 'GET' }],
     [`GET /${kind}/{name}/status`, path(kind, '/status'), { method: 'GET' }],
     [`GET /${kind}/{name}/logs`, path(kind, '/logs'), { method: 'GET' }],
@@ -109,34 +133,64 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
     [
       `PATCH /${kind}/{name}`,
       path(kind),
-      { method: 'PATCH', headers: { 'content-type': 'application/merge-patch+json' }, body: '{"description":"x"}' },
+      {
+        method: 'PATCH',
+        headers: { 'content-type': 'application/merge-patch+json' },
+        body: '{"description":"x"}',
+      },
     ],
-    [`PUT /${kind}/{name}/owner`, path(kind, '/owner'), { method: 'PUT', headers: json, body: '{"id":"me"}' }],
-    [`PUT /${kind}/{name}/offer`, path(kind, '/offer'), { method: 'PUT', headers: json, body: '{"id":"me"}' }],
+    [
+      `PUT /${kind}/{name}/owner`,
+      path(kind, '/owner'),
+      { method: 'PUT', headers: json, body: '{"id":"me"}' },
+    ],
+    [
+      `PUT /${kind}/{name}/offer`,
+      path(kind, '/offer'),
+      { method: 'PUT', headers: json, body: '{"id":"me"}' },
+    ],
     [`DELETE /${kind}/{name}/offer`, path(kind, '/offer'), { method: 'DELETE' }],
     [`DELETE /${kind}/{name}`, path(kind), { method: 'DELETE' }],
-    [`DELETE /${kind}/{name} with If-Match`, path(kind), { method: 'DELETE', headers: { 'if-match': '"x-1"' } }],
+    [
+      `DELETE /${kind}/{name} with If-Match`,
+      path(kind),
+      { method: 'DELETE', headers: { 'if-match': '"x-1"' } },
+    ],
   ])
   const mcp: typeof one = ['POST', 'GET', 'DELETE', 'PUT'].map((method) => [
     `${method} /adapters/{name}/mcp`,
     path('adapters', '/mcp'),
-    { method, headers: json, ...(method === 'POST' ? { body: '{"jsonrpc":"2.0","id":1,"method":"ping"}' } : {}) },
+    {
+      method,
+      headers: json,
+      ...(method === 'POST' ? { body: '{"jsonrpc":"2.0","id":1,"method":"ping"}' } : {}),
+    },
   ])
 
   test.each(one)('%s, be there one or not', async (route, at, sending) => {
     const there = route.includes('/tools') ? tool : closed
     const answers = await Promise.all(
-      [there, ...(route.includes('/tools') ? [] : [open]), 'never-made'].map((name) => send(at(name), sending)),
+      [there, ...(route.includes('/tools') ? [] : [open]), 'never-made'].map((name) =>
+        send(at(name), sending),
+      ),
     )
     for (const answer of answers) {
-      expect([answer.status, answer.headers['www-authenticate']]).toEqual([401, expect.stringContaining('resource_metadata=')])
+      expect([answer.status, answer.headers['www-authenticate']]).toEqual([
+        401,
+        expect.stringContaining('resource_metadata='),
+      ])
       expect(refusalOf(answer)).toEqual(refusalOf(answers[0] as Exchange))
     }
   })
 
   test.each(mcp)('%s, be there one or not', async (_, at, sending) => {
-    const [hidden, missing, ofTool] = await Promise.all([closed, 'never-made', tool].map((name) => send(at(name), sending)))
-    expect([hidden?.status, hidden?.headers['www-authenticate']]).toEqual([401, expect.stringContaining('resource_metadata=')])
+    const [hidden, missing, ofTool] = await Promise.all(
+      [closed, 'never-made', tool].map((name) => send(at(name), sending)),
+    )
+    expect([hidden?.status, hidden?.headers['www-authenticate']]).toEqual([
+      401,
+      expect.stringContaining('resource_metadata='),
+    ])
     expect(refusalOf(missing as Exchange)).toEqual(refusalOf(hidden as Exchange))
     expect(refusalOf(ofTool as Exchange)).toEqual(refusalOf(hidden as Exchange))
   })
@@ -145,7 +199,11 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
     ['GET /adapters', '/adapters', { method: 'GET' }],
     ['GET /tools', '/tools', { method: 'GET' }],
     ['GET /api-keys', '/api-keys', { method: 'GET' }],
-    ['POST /adapters', '/adapters', { headers: json, body: '{"name":"x","imageName":"scripted","imageVersion":"1"}' }],
+    [
+      'POST /adapters',
+      '/adapters',
+      { headers: json, body: '{"name":"x","imageName":"scripted","imageVersion":"1"}' },
+    ],
     ['POST /adapters of what is no JSON', '/adapters', { headers: json, body: '{' }],
     ['POST /tools', '/tools', { headers: json, body: '{}' }],
     ['POST /api-keys', '/api-keys', { headers: json, body: '{}' }],
@@ -153,7 +211,10 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
     ['GET /mcp', '/mcp', { method: 'GET' }],
   ])('%s', async (_, at, sending) => {
     const answer = await gateway.send(at, sending)
-    expect([answer.status, answer.headers['www-authenticate']]).toEqual([401, expect.stringContaining('resource_metadata=')])
+    expect([answer.status, answer.headers['www-authenticate']]).toEqual([
+      401,
+      expect.stringContaining('resource_metadata='),
+    ])
   })
 })
 
@@ -162,19 +223,35 @@ test('an adapter is opened only where the configuration lets nobody in', async (
   const register = (anonymous: unknown) =>
     known.send('/adapters', {
       headers: json,
-      body: JSON.stringify({ name: `a${randomUUID().slice(0, 8)}`, imageName: 'scripted', imageVersion: '1', replicaCount: 0, anonymous }),
+      body: JSON.stringify({
+        name: `a${randomUUID().slice(0, 8)}`,
+        imageName: 'scripted',
+        imageVersion: '1',
+        replicaCount: 0,
+        anonymous,
+      }),
     })
   const refused = await register(true)
-  expect([refused.status, (JSON.parse(refused.body.toString()) as { errors: unknown }).errors]).toEqual([
+  expect([
+    refused.status,
+    (JSON.parse(refused.body.toString()) as { errors: unknown }).errors,
+  ]).toEqual([
     400,
-    [{ pointer: '/anonymous', code: 'anonymous_not_allowed', detail: expect.stringContaining('identity.allowAnonymous') }],
+    [
+      {
+        pointer: '/anonymous',
+        code: 'anonymous_not_allowed',
+        detail: expect.stringContaining('identity.allowAnonymous'),
+      },
+    ],
   ])
   expect((await register(false)).status).toBe(201)
 })
 
 test('an adapter is closed again at once', async () => {
   const name = await gateway.register({ anonymous: true })
-  const use = async (): Promise<number> => (await gateway.mcp(name, 'do=status&status=200', { body: '{}' })).status
+  const use = async (): Promise<number> =>
+    (await gateway.mcp(name, 'do=status&status=200', { body: '{}' })).status
   expect(await use()).toBe(200)
   await gateway.patch(name, { anonymous: null })
   await expect.poll(use).toBe(401)

@@ -1,6 +1,15 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -35,11 +44,26 @@ function journalOf(sink: AuditSink, capacity = 10_000): Journal {
 }
 
 /** Appends so many records in a process of their own, as it were. */
-async function write(path: string, count: number, options: Partial<FileSinkOptions> = {}): Promise<void> {
-  const sink = await FileSink.open({ path, maxBytes: 64 * 1024 * 1024, keep: 0, fsync: 'second', ...options })
+async function write(
+  path: string,
+  count: number,
+  options: Partial<FileSinkOptions> = {},
+): Promise<void> {
+  const sink = await FileSink.open({
+    path,
+    maxBytes: 64 * 1024 * 1024,
+    keep: 0,
+    fsync: 'second',
+    ...options,
+  })
   await using journal = journalOf(sink)
   for (let index = 0; index < count; index += 1) {
-    journal.add({ action: `act-${index}`, outcome: 'allowed', requestId: `r${index}`, client: '127.0.0.1' })
+    journal.add({
+      action: `act-${index}`,
+      outcome: 'allowed',
+      requestId: `r${index}`,
+      client: '127.0.0.1',
+    })
     // Batches of their own, so that files fill in steps.
     if (index % 10 === 9) await new Promise((resolve) => setImmediate(resolve))
   }
@@ -59,8 +83,13 @@ describe('a log in a file', () => {
     const file = newFile()
     for (let round = 0; round < 5; round += 1) {
       const before = round === 0 ? 0 : statSync(file).size
-      const child = spawn(process.execPath, [fileURLToPath(new URL('fixtures/audit-writer.js', import.meta.url)), file])
-      await expect.poll(() => statSync(file, { throwIfNoEntry: false })?.size ?? 0, { interval: 1 }).toBeGreaterThan(before + 50_000)
+      const child = spawn(process.execPath, [
+        fileURLToPath(new URL('fixtures/audit-writer.js', import.meta.url)),
+        file,
+      ])
+      await expect
+        .poll(() => statSync(file, { throwIfNoEntry: false })?.size ?? 0, { interval: 1 })
+        .toBeGreaterThan(before + 50_000)
       child.kill('SIGKILL')
       await once(child, 'close')
     }
@@ -81,7 +110,9 @@ describe('a log in a file', () => {
       await write(file, 1)
       const { faults, notes } = await verifyLog(file)
       expect(faults).toEqual([])
-      expect(notes.filter((note) => note.includes('half written'))).toHaveLength(end === start ? 0 : 1)
+      expect(notes.filter((note) => note.includes('half written'))).toHaveLength(
+        end === start ? 0 : 1,
+      )
     }
   })
 
@@ -90,7 +121,9 @@ describe('a log in a file', () => {
     await write(file, 3)
     appendFileSync(file, 'something else\n')
     await write(file, 3)
-    expect(readdirSync(join(file, '..')).filter((name) => name.includes('.damaged-'))).toHaveLength(1)
+    expect(readdirSync(join(file, '..')).filter((name) => name.includes('.damaged-'))).toHaveLength(
+      1,
+    )
     expect(linesOf(file)[0]).toContain('"damaged":"audit.log.damaged-')
     expect((await verifyLog(file)).faults).toEqual([])
   })
@@ -120,7 +153,12 @@ describe('a log in a file', () => {
 
   test('is made again when somebody removes it, which shows', async () => {
     const file = newFile()
-    const sink = await FileSink.open({ path: file, maxBytes: 64 * 1024 * 1024, keep: 0, fsync: 'always' })
+    const sink = await FileSink.open({
+      path: file,
+      maxBytes: 64 * 1024 * 1024,
+      keep: 0,
+      fsync: 'always',
+    })
     await using journal = journalOf(sink)
     await expect.poll(() => linesOf(file)).toHaveLength(1)
     rmSync(file)
@@ -134,9 +172,15 @@ describe('a log in a file', () => {
     const file = join(disk, 'audit.log')
     const filler = join(disk, 'filler')
     writeFileSync(filler, Buffer.alloc(200 * 1024))
-    const sink = await FileSink.open({ path: file, maxBytes: 64 * 1024 * 1024, keep: 0, fsync: 'second' })
+    const sink = await FileSink.open({
+      path: file,
+      maxBytes: 64 * 1024 * 1024,
+      keep: 0,
+      fsync: 'second',
+    })
     const journal = journalOf(sink, 300)
-    const add = (): void => journal.add({ action: 'x'.repeat(200), outcome: 'allowed', requestId: 'r', client: 'c' })
+    const add = (): void =>
+      journal.add({ action: 'x'.repeat(200), outcome: 'allowed', requestId: 'r', client: 'c' })
     await expect
       .poll(() => {
         for (let index = 0; index < 50; index += 1) add()
@@ -152,25 +196,41 @@ describe('a log in a file', () => {
     await journal[Symbol.asyncDispose]()
     const { faults, notes } = await verifyLog(file)
     expect(faults).toEqual([])
-    const told = notes.map((note) => Number(/(\d+) records were lost/.exec(note)?.[1] ?? 0)).reduce((sum, each) => sum + each, 0)
+    const told = notes
+      .map((note) => Number(/(\d+) records were lost/.exec(note)?.[1] ?? 0))
+      .reduce((sum, each) => sum + each, 0)
     expect(told).toBe(journal.lost)
   })
 })
 
 describe('verifying finds', () => {
   const changes: readonly [string, (lines: string[]) => string[]][] = [
-    ['a record that was changed', (lines) => lines.map((line, at) => (at === 4 ? line.replace('allowed', 'denied') : line))],
+    [
+      'a record that was changed',
+      (lines) => lines.map((line, at) => (at === 4 ? line.replace('allowed', 'denied') : line)),
+    ],
     [
       'a record that was changed and given another hash',
       (lines) =>
         lines.map((line, at) =>
-          at === 4 ? line.replace(/"hash":"./, (part) => `${part.slice(0, -1)}${part.endsWith('0') ? '1' : '0'}`) : line,
+          at === 4
+            ? line.replace(
+                /"hash":"./,
+                (part) => `${part.slice(0, -1)}${part.endsWith('0') ? '1' : '0'}`,
+              )
+            : line,
         ),
     ],
     ['a record that was removed', (lines) => lines.filter((_, at) => at !== 4)],
     ['a record that was put in', (lines) => lines.toSpliced(4, 0, lines[2] as string)],
-    ['records that changed places', (lines) => lines.with(4, lines[5] as string).with(5, lines[4] as string)],
-    ['a record that was cut off', (lines) => [...lines.slice(0, -1), (lines.at(-1) as string).slice(0, 40)]],
+    [
+      'records that changed places',
+      (lines) => lines.with(4, lines[5] as string).with(5, lines[4] as string),
+    ],
+    [
+      'a record that was cut off',
+      (lines) => [...lines.slice(0, -1), (lines.at(-1) as string).slice(0, 40)],
+    ],
     ['an empty line', (lines) => lines.toSpliced(4, 0, '')],
     ['a forged gap in place of records', (lines) => [...lines.slice(0, 4), ...lines.slice(7)]],
   ]
@@ -194,7 +254,12 @@ describe('verifying finds', () => {
 
   test('nothing wrong in a log whose clock was set back, but says so', async () => {
     const file = newFile()
-    const sink = await FileSink.open({ path: file, maxBytes: 64 * 1024 * 1024, keep: 0, fsync: 'second' })
+    const sink = await FileSink.open({
+      path: file,
+      maxBytes: 64 * 1024 * 1024,
+      keep: 0,
+      fsync: 'second',
+    })
     const times = [Date.parse('2026-01-02'), Date.parse('2026-01-01')]
     const journal = new Journal({
       sink,
@@ -206,9 +271,13 @@ describe('verifying finds', () => {
       retryMs: { first: 1, most: 20 },
       flushMs: 5000,
     })
-    for (let index = 0; index < 2; index += 1) journal.add({ action: 'a', outcome: 'allowed', requestId: 'r', client: 'c' })
+    for (let index = 0; index < 2; index += 1)
+      journal.add({ action: 'a', outcome: 'allowed', requestId: 'r', client: 'c' })
     await journal[Symbol.asyncDispose]()
-    expect(await verifyLog(file)).toMatchObject({ faults: [], notes: [expect.stringContaining('the clock was set back')] })
+    expect(await verifyLog(file)).toMatchObject({
+      faults: [],
+      notes: [expect.stringContaining('the clock was set back')],
+    })
   })
 })
 
@@ -229,17 +298,30 @@ describe('a log to a collector (OTLP)', () => {
       request.on('end', () => {
         requests.push(request)
         if (behaviour === 'refuse') return void response.writeHead(503).end()
-        if (behaviour === 'reject') return void response.writeHead(200).end('{"partialSuccess":{"rejectedLogRecords":"1"}}')
-        const message = JSON.parse(text) as { resourceLogs: { scopeLogs: { logRecords: LogRecord[] }[] }[] }
-        taken.push(...message.resourceLogs.flatMap(({ scopeLogs }) => scopeLogs.flatMap(({ logRecords }) => logRecords)))
+        if (behaviour === 'reject')
+          return void response.writeHead(200).end('{"partialSuccess":{"rejectedLogRecords":"1"}}')
+        const message = JSON.parse(text) as {
+          resourceLogs: { scopeLogs: { logRecords: LogRecord[] }[] }[]
+        }
+        taken.push(
+          ...message.resourceLogs.flatMap(({ scopeLogs }) =>
+            scopeLogs.flatMap(({ logRecords }) => logRecords),
+          ),
+        )
         response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
       })
     })
     await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve))
     const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`
-    const sink = new OtlpSink({ endpoint, headers: { 'x-key': 'secret' }, instance: 'one', version: '1' })
+    const sink = new OtlpSink({
+      endpoint,
+      headers: { 'x-key': 'secret' },
+      instance: 'one',
+      version: '1',
+    })
     const journal = journalOf(sink, 5)
-    for (let index = 0; index < 9; index += 1) journal.add({ action: `act-${index}`, outcome: 'denied', requestId: 'r', client: 'c' })
+    for (let index = 0; index < 9; index += 1)
+      journal.add({ action: `act-${index}`, outcome: 'denied', requestId: 'r', client: 'c' })
     await expect.poll(() => requests.length).toBeGreaterThan(1)
     behaviour = 'reject'
     const before = requests.length
@@ -249,9 +331,22 @@ describe('a log to a collector (OTLP)', () => {
     await journal[Symbol.asyncDispose]()
     collector.closeAllConnections()
     collector.close()
-    const records = taken.map(({ body }) => JSON.parse(body.stringValue) as { type: string; seq: number })
-    expect(records.map(({ type, seq }) => [type, seq])).toEqual([['start', 1], ...[2, 3, 4, 5].map((seq) => ['event', seq]), ['gap', 11]])
-    expect(taken.map(({ severityText }) => severityText)).toEqual(['INFO', 'WARN', 'WARN', 'WARN', 'WARN', 'WARN'])
+    const records = taken.map(
+      ({ body }) => JSON.parse(body.stringValue) as { type: string; seq: number },
+    )
+    expect(records.map(({ type, seq }) => [type, seq])).toEqual([
+      ['start', 1],
+      ...[2, 3, 4, 5].map((seq) => ['event', seq]),
+      ['gap', 11],
+    ])
+    expect(taken.map(({ severityText }) => severityText)).toEqual([
+      'INFO',
+      'WARN',
+      'WARN',
+      'WARN',
+      'WARN',
+      'WARN',
+    ])
     expect([requests[0]?.url, requests[0]?.headers['x-key']]).toEqual(['/v1/logs', 'secret'])
     // The copy of a collector is a chain as a file is.
     const file = newFile()

@@ -13,12 +13,16 @@ describe('a gateway that is told to stop', () => {
   test('finishes what is in progress, refuses what is new, and closes connections that are kept alive', async () => {
     const adapter = await open(20)
     using busy = gateway.connect()
-    busy.socket.write(`POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`)
+    busy.socket.write(
+      `POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`,
+    )
     using idle = gateway.connect()
     idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
     // Its second request arrives when draining has begun: the first bytes keep it from being idle.
     using late = gateway.connect()
-    late.socket.write(`POST /adapters/${adapter}/mcp?do=echo&tag=late HTTP/1.1\r\nhost: localhost\r\n`)
+    late.socket.write(
+      `POST /adapters/${adapter}/mcp?do=echo&tag=late HTTP/1.1\r\nhost: localhost\r\n`,
+    )
     await expect.poll(() => gateway.events('busy').length).toBe(1)
     await expect.poll(() => idle.text).toContain('200 OK')
     const start = Date.now()
@@ -39,7 +43,9 @@ describe('a gateway that is told to stop', () => {
   test('ends GET event streams in order, so that clients reconnect elsewhere, though the server goes on talking', async () => {
     const adapter = await open(45)
     const streams = await Promise.all(
-      Array.from({ length: 20 }, () => gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })),
+      Array.from({ length: 20 }, () =>
+        gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' }),
+      ),
     )
     const pour = `/adapters/${adapter}/mcp?do=pour&megabytes=50`
     const [full, download] = [
@@ -67,7 +73,9 @@ describe('a gateway that is told to stop', () => {
     expect(kept.text).not.toMatch(/connection: close/i)
     // Its answer is yet to begin.
     using waiting = gateway.connect()
-    waiting.socket.write(`POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`)
+    waiting.socket.write(
+      `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`,
+    )
     await expect.poll(() => gateway.events('w').length).toBe(1)
     const stream = await gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })
     const ended = readAnswer(stream)
@@ -89,7 +97,9 @@ describe('a gateway that is told to stop', () => {
 
   test('tells a GET that has no answer yet that it is draining', async () => {
     const adapter = await open(40)
-    const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=20000&tag=w`, { method: 'GET' })
+    const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=20000&tag=w`, {
+      method: 'GET',
+    })
     await expect.poll(() => gateway.events('w').length).toBe(1)
     const start = Date.now()
     const disposed = gateway[Symbol.asyncDispose]()
@@ -103,26 +113,35 @@ describe('a gateway that is told to stop', () => {
   test.each<readonly [string, string, Readonly<Record<string, string>>]>([
     ['opens a stream', '{"id":1,"method":"subscriptions/listen"}', {}],
     ['is for a cold replica', '{"id":1,"method":"ping"}', { LISTEN_AFTER_MS: '60000' }],
-  ])('tells so to a request that %s and whose body comes when it is draining', async (_what, body, environmentVariables) => {
-    await open(40)
-    const adapter = await gateway.register({ environmentVariables }, !('LISTEN_AFTER_MS' in environmentVariables))
-    using raw = gateway.connect()
-    raw.socket.write(
-      `POST /adapters/${adapter}/mcp?do=stream HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
-    )
-    await expect.poll(() => raw.text).toContain('100 Continue')
-    const disposed = gateway[Symbol.asyncDispose]()
-    using fresh = gateway.connect()
-    await expect.poll(() => fresh.closed).toBe(true)
-    const start = Date.now()
-    expect(await raw.exchange(body)).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
-    await disposed
-    expect(Date.now() - start).toBeLessThan(18_000)
-  })
+  ])(
+    'tells so to a request that %s and whose body comes when it is draining',
+    async (_what, body, environmentVariables) => {
+      await open(40)
+      const adapter = await gateway.register(
+        { environmentVariables },
+        !('LISTEN_AFTER_MS' in environmentVariables),
+      )
+      using raw = gateway.connect()
+      raw.socket.write(
+        `POST /adapters/${adapter}/mcp?do=stream HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
+      )
+      await expect.poll(() => raw.text).toContain('100 Continue')
+      const disposed = gateway[Symbol.asyncDispose]()
+      using fresh = gateway.connect()
+      await expect.poll(() => fresh.closed).toBe(true)
+      const start = Date.now()
+      expect(await raw.exchange(body)).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+      await disposed
+      expect(Date.now() - start).toBeLessThan(18_000)
+    },
+  )
 
   test('does not wait for a cold replica any more', async () => {
     await open(40)
-    const cold = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '60000' } }, false)
+    const cold = await gateway.register(
+      { environmentVariables: { LISTEN_AFTER_MS: '60000' } },
+      false,
+    )
     const waiting = gateway.mcp(cold, '')
     await sleep(1000)
     const start = Date.now()

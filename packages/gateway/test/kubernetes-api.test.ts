@@ -5,7 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { KubernetesApi, KubernetesError, type KubernetesObject } from '../src/runtime/kubernetes/api.ts'
+import {
+  KubernetesApi,
+  KubernetesError,
+  type KubernetesObject,
+} from '../src/runtime/kubernetes/api.ts'
 import { ListWatch } from '../src/runtime/kubernetes/list-watch.ts'
 
 // A server by hand for what a real API server does not do on command; all else is shown on a real one (test/kubernetes).
@@ -53,13 +57,20 @@ const json = (response: ServerResponse, body: unknown, status = 200): unknown =>
 describe('the API server', () => {
   test('is told the token of the kubeconfig', async () => {
     answer = ({ headers }, response) => json(response, { authorization: headers.authorization })
-    expect(await (await open()).json('GET', '/version', signal)).toEqual({ authorization: 'Bearer a-token' })
+    expect(await (await open()).json('GET', '/version', signal)).toEqual({
+      authorization: 'Bearer a-token',
+    })
   })
 
   test('is told the token that a program gives, and the next one when that is over', async () => {
     const counter = join(mkdtempSync(join(folder, 'test-')), 'count')
     const script = `echo >> ${counter}; printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"token-%s","expirationTimestamp":"2000-01-01T00:00:00Z"}}' "$(wc -l < ${counter})"`
-    const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'sh', args: ['-c', script], interactiveMode: 'Never' }
+    const exec = {
+      apiVersion: 'client.authentication.k8s.io/v1',
+      command: 'sh',
+      args: ['-c', script],
+      interactiveMode: 'Never',
+    }
     answer = ({ headers }, response) => json(response, headers.authorization)
     const api = await open({ exec })
     const first = await api.json<string>('GET', '/version', signal)
@@ -69,21 +80,37 @@ describe('the API server', () => {
 
   test('is quoted when it refuses, also where it does not speak JSON', async () => {
     answer = (_request, response) => response.writeHead(502).end('a proxy is unwell')
-    await expect((await open()).json('GET', '/version', signal)).rejects.toThrow(new KubernetesError(502, { message: 'a proxy is unwell' }))
+    await expect((await open()).json('GET', '/version', signal)).rejects.toThrow(
+      new KubernetesError(502, { message: 'a proxy is unwell' }),
+    )
     answer = (_request, response) =>
-      json(response, { kind: 'Status', message: 'etcdserver: request timed out', reason: 'Timeout', code: 500 }, 500)
-    await expect((await open()).json('GET', '/version', signal)).rejects.toMatchObject({ status: 500, reason: 'Timeout' })
+      json(
+        response,
+        { kind: 'Status', message: 'etcdserver: request timed out', reason: 'Timeout', code: 500 },
+        500,
+      )
+    await expect((await open()).json('GET', '/version', signal)).rejects.toMatchObject({
+      status: 500,
+      reason: 'Timeout',
+    })
   })
 
   test('is quoted with what to do when it does not know the caller, and when a right is missing, and not when it refuses for another reason', async () => {
     const refusal = async (code: number, reason: string, message: string): Promise<string> => {
-      answer = (_request, response) => json(response, { kind: 'Status', message, reason, code }, code)
-      return (await open()).json('GET', '/version', signal).then(String, ({ message: said }: Error) => said)
+      answer = (_request, response) =>
+        json(response, { kind: 'Status', message, reason, code }, code)
+      return (await open())
+        .json('GET', '/version', signal)
+        .then(String, ({ message: said }: Error) => said)
     }
     expect(await refusal(401, 'Unauthorized', 'Unauthorized')).toMatch(/^Unauthorized .*kubeconfig/)
-    const missing = 'pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "y"'
-    expect(await refusal(403, 'Forbidden', missing)).toMatch(/cannot list resource "pods".*deploy\/kubernetes\/base\/rbac\.yaml/)
-    const quota = 'statefulsets.apps "x" is forbidden: exceeded quota: tight, requested: count/statefulsets.apps=1'
+    const missing =
+      'pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "y"'
+    expect(await refusal(403, 'Forbidden', missing)).toMatch(
+      /cannot list resource "pods".*deploy\/kubernetes\/base\/rbac\.yaml/,
+    )
+    const quota =
+      'statefulsets.apps "x" is forbidden: exceeded quota: tight, requested: count/statefulsets.apps=1'
     expect(await refusal(403, 'Forbidden', quota)).toBe(quota)
   })
 
@@ -105,16 +132,21 @@ describe('the API server', () => {
 
   test('that falls silent in the middle of a watch is asked again from where it was', async () => {
     const asked: (string | null)[] = []
-    const item = (name: string, resourceVersion: string): KubernetesObject => ({ metadata: { name, uid: name, resourceVersion } })
+    const item = (name: string, resourceVersion: string): KubernetesObject => ({
+      metadata: { name, uid: name, resourceVersion },
+    })
     answer = (request, response) => {
       const { searchParams } = new URL(request.url ?? '', 'http://x')
-      if (searchParams.get('watch') === null) return json(response, { metadata: { resourceVersion: '10' }, items: [item('a', '1')] })
+      if (searchParams.get('watch') === null)
+        return json(response, { metadata: { resourceVersion: '10' }, items: [item('a', '1')] })
       response.writeHead(200, { 'content-type': 'application/json' })
       // One change for each watch, and then nothing, though the connection stays open.
       const from = searchParams.get('resourceVersion')
       asked.push(from)
       const version = Number(from) + 1
-      return response.write(`${JSON.stringify({ type: 'MODIFIED', object: item('a', String(version)) })}\n`)
+      return response.write(
+        `${JSON.stringify({ type: 'MODIFIED', object: item('a', String(version)) })}\n`,
+      )
     }
     const seen: (string | undefined)[] = []
     closing.unshift(
@@ -133,10 +165,20 @@ describe('the API server', () => {
 
   test('lists in pages, each asked for by what the one before said', async () => {
     const pages: Record<string, unknown> = {
-      null: { metadata: { continue: 'more', resourceVersion: '5' }, items: [{ metadata: { name: 'a' } }] },
+      null: {
+        metadata: { continue: 'more', resourceVersion: '5' },
+        items: [{ metadata: { name: 'a' } }],
+      },
       more: { metadata: { resourceVersion: '5' }, items: null },
     }
-    answer = (request, response) => json(response, pages[String(new URL(request.url ?? '', 'http://x').searchParams.get('continue'))])
-    expect(await (await open()).list('/things', signal)).toEqual({ items: [{ metadata: { name: 'a' } }], version: '5' })
+    answer = (request, response) =>
+      json(
+        response,
+        pages[String(new URL(request.url ?? '', 'http://x').searchParams.get('continue'))],
+      )
+    expect(await (await open()).list('/things', signal)).toEqual({
+      items: [{ metadata: { name: 'a' } }],
+      version: '5',
+    })
   })
 })

@@ -57,7 +57,9 @@ type Known = 'stranger' | 'reader' | 'owner' | 'admin'
 
 interface Route {
   readonly name: string
-  readonly send: (headers: Record<string, string>) => Promise<{ status: number; headers: Record<string, unknown>; body: Buffer }>
+  readonly send: (
+    headers: Record<string, string>,
+  ) => Promise<{ status: number; headers: Record<string, unknown>; body: Buffer }>
   /** What each kind of person gets, or what everybody gets where nobody is asked who calls. The other callers are nobody to a route that asks. */
   readonly expected: Readonly<Record<Known, Outcome>> | Outcome
   /** What a holder of one of `ownerRoles` gets, when it is not what the owner gets. */
@@ -82,7 +84,10 @@ const everybody = { stranger: 200, reader: 200, owner: 200, admin: 200 }
 async function fresh(): Promise<string> {
   const name = `a${randomUUID().slice(0, 8)}`
   const body = JSON.stringify({ name, ...definition() })
-  const { status } = await gateway.send('/adapters', { headers: { ...gateway.credentials, ...json }, body })
+  const { status } = await gateway.send('/adapters', {
+    headers: { ...gateway.credentials, ...json },
+    body,
+  })
   expect(status).toBe(201)
   return name
 }
@@ -90,14 +95,20 @@ async function fresh(): Promise<string> {
 async function freshTool(): Promise<string> {
   const name = `t${randomUUID().slice(0, 8)}`
   const body = JSON.stringify({ ...toolOf(name), ...roles })
-  const { status } = await gateway.send('/tools', { headers: { ...gateway.credentials, ...json }, body })
+  const { status } = await gateway.send('/tools', {
+    headers: { ...gateway.credentials, ...json },
+    body,
+  })
   expect(status).toBe(201)
   return name
 }
 
 async function freshSecret(): Promise<string> {
   const name = `s${randomUUID().slice(0, 8)}`
-  const { status } = await gateway.send('/secrets', { headers: { ...gateway.credentials, ...json }, body: secretOf(name) })
+  const { status } = await gateway.send('/secrets', {
+    headers: { ...gateway.credentials, ...json },
+    body: secretOf(name),
+  })
   expect(status).toBe(201)
   return name
 }
@@ -106,12 +117,19 @@ const secretOf = (name: string) => JSON.stringify({ name, value: 'hidden', ...ro
 
 async function newKey(): Promise<{ id: string; key: string }> {
   const body = JSON.stringify({ name: 'robot', roles: ['mcp.engineer'] })
-  const { status, body: told } = await gateway.send('/api-keys', { headers: { ...gateway.credentials, ...json }, body })
+  const { status, body: told } = await gateway.send('/api-keys', {
+    headers: { ...gateway.credentials, ...json },
+    body,
+  })
   expect(status).toBe(201)
   return JSON.parse(told.toString()) as { id: string; key: string }
 }
 
-const toolOf = (name: string) => ({ name, endpoint: 'http://127.0.0.1:9/score', toolDefinition: { tool: { name } } })
+const toolOf = (name: string) => ({
+  name,
+  endpoint: 'http://127.0.0.1:9/score',
+  toolDefinition: { tool: { name } },
+})
 
 const kinds = [
   {
@@ -136,27 +154,38 @@ const routes: readonly Route[] = [
   ...kinds.flatMap(({ kind, make, body, restarted, logged }): Route[] => {
     const newName = () => `n${randomUUID().slice(0, 8)}`
     return [
-      { name: `GET /${kind}`, expected: everybody, send: (headers) => gateway.send(`/${kind}`, { method: 'GET', headers }) },
+      {
+        name: `GET /${kind}`,
+        expected: everybody,
+        send: (headers) => gateway.send(`/${kind}`, { method: 'GET', headers }),
+      },
       {
         name: `POST /${kind}`,
         expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 201, admin: 201 },
         keeper: '403 forbidden',
-        send: (headers) => gateway.send(`/${kind}`, { headers: { ...headers, ...json }, body: JSON.stringify(body(newName())) }),
+        send: (headers) =>
+          gateway.send(`/${kind}`, {
+            headers: { ...headers, ...json },
+            body: JSON.stringify(body(newName())),
+          }),
       },
       {
         name: `GET /${kind}/{name}`,
         expected: seen,
-        send: async (headers) => gateway.send(`/${kind}/${await make()}`, { method: 'GET', headers }),
+        send: async (headers) =>
+          gateway.send(`/${kind}/${await make()}`, { method: 'GET', headers }),
       },
       {
         name: `GET /${kind}/{name}/status`,
         expected: seen,
-        send: async (headers) => gateway.send(`/${kind}/${await make()}/status`, { method: 'GET', headers }),
+        send: async (headers) =>
+          gateway.send(`/${kind}/${await make()}/status`, { method: 'GET', headers }),
       },
       {
         name: `GET /${kind}/{name}/logs`,
         expected: { ...owned, ...logged },
-        send: async (headers) => gateway.send(`/${kind}/${await make()}/logs`, { method: 'GET', headers }),
+        send: async (headers) =>
+          gateway.send(`/${kind}/${await make()}/logs`, { method: 'GET', headers }),
       },
       {
         name: `PUT /${kind}/{name}`,
@@ -164,7 +193,11 @@ const routes: readonly Route[] = [
         send: async (headers) => {
           const name = await make()
           const changed = { ...body(name), description: 'changed' }
-          return gateway.send(`/${kind}/${name}`, { method: 'PUT', headers: { ...headers, ...json }, body: JSON.stringify(changed) })
+          return gateway.send(`/${kind}/${name}`, {
+            method: 'PUT',
+            headers: { ...headers, ...json },
+            body: JSON.stringify(changed),
+          })
         },
       },
       {
@@ -181,14 +214,22 @@ const routes: readonly Route[] = [
         name: `PUT /${kind}/{name}/owner`,
         expected: { ...owned, owner: '403 forbidden' },
         send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}/owner`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
+          gateway.send(`/${kind}/${await make()}/owner`, {
+            method: 'PUT',
+            headers: { ...headers, ...json },
+            body: '{"id":"heir"}',
+          }),
       },
       {
         name: `PUT /${kind}/{name}/offer`,
         expected: owned,
         keeper: '403 forbidden',
         send: async (headers) =>
-          gateway.send(`/${kind}/${await make()}/offer`, { method: 'PUT', headers: { ...headers, ...json }, body: '{"id":"heir"}' }),
+          gateway.send(`/${kind}/${await make()}/offer`, {
+            method: 'PUT',
+            headers: { ...headers, ...json },
+            body: '{"id":"heir"}',
+          }),
       },
       {
         name: `DELETE /${kind}/{name}/offer`,
@@ -213,21 +254,32 @@ const routes: readonly Route[] = [
       {
         name: `DELETE /${kind}/{name}`,
         expected: { ...owned, owner: 204, admin: 204 },
-        send: async (headers) => gateway.send(`/${kind}/${await make()}`, { method: 'DELETE', headers }),
+        send: async (headers) =>
+          gateway.send(`/${kind}/${await make()}`, { method: 'DELETE', headers }),
       },
       {
         name: `GET /${kind}/{name} of what is not there`,
-        expected: { stranger: '404 not_found', reader: '404 not_found', owner: '404 not_found', admin: '404 not_found' },
+        expected: {
+          stranger: '404 not_found',
+          reader: '404 not_found',
+          owner: '404 not_found',
+          admin: '404 not_found',
+        },
         send: (headers) => gateway.send(`/${kind}/nothing-there`, { method: 'GET', headers }),
       },
     ]
   }),
-  { name: 'GET /api-keys', expected: everybody, send: (headers) => gateway.send('/api-keys', { method: 'GET', headers }) },
+  {
+    name: 'GET /api-keys',
+    expected: everybody,
+    send: (headers) => gateway.send('/api-keys', { method: 'GET', headers }),
+  },
   {
     name: 'POST /api-keys',
     expected: { stranger: 201, reader: 201, owner: 201, admin: 201 },
     key: '403 forbidden',
-    send: (headers) => gateway.send('/api-keys', { headers: { ...headers, ...json }, body: '{"name":"robot"}' }),
+    send: (headers) =>
+      gateway.send('/api-keys', { headers: { ...headers, ...json }, body: '{"name":"robot"}' }),
   },
   {
     name: 'GET /api-keys/{id}',
@@ -240,7 +292,8 @@ const routes: readonly Route[] = [
     expected: { stranger: '404 not_found', reader: '404 not_found', owner: 204, admin: 204 },
     keeper: '404 not_found',
     key: '403 forbidden',
-    send: async (headers) => gateway.send(`/api-keys/${(await newKey()).id}`, { method: 'DELETE', headers }),
+    send: async (headers) =>
+      gateway.send(`/api-keys/${(await newKey()).id}`, { method: 'DELETE', headers }),
   },
   {
     name: 'PATCH /api-keys/{id}',
@@ -257,25 +310,43 @@ const routes: readonly Route[] = [
   {
     name: 'PUT /api-keys/{id}',
     expected: '405 method_not_allowed',
-    send: (headers) => gateway.send(`/api-keys/${ownersKey.id}`, { method: 'PUT', headers: { ...headers, ...json }, body: '{}' }),
+    send: (headers) =>
+      gateway.send(`/api-keys/${ownersKey.id}`, {
+        method: 'PUT',
+        headers: { ...headers, ...json },
+        body: '{}',
+      }),
   },
-  { name: 'GET /secrets', expected: everybody, send: (headers) => gateway.send('/secrets', { method: 'GET', headers }) },
+  {
+    name: 'GET /secrets',
+    expected: everybody,
+    send: (headers) => gateway.send('/secrets', { method: 'GET', headers }),
+  },
   {
     name: 'POST /secrets',
     expected: { stranger: 201, reader: 201, owner: 201, admin: 201 },
-    send: (headers) => gateway.send('/secrets', { headers: { ...headers, ...json }, body: secretOf(`n${randomUUID().slice(0, 8)}`) }),
+    send: (headers) =>
+      gateway.send('/secrets', {
+        headers: { ...headers, ...json },
+        body: secretOf(`n${randomUUID().slice(0, 8)}`),
+      }),
   },
   {
     name: 'GET /secrets/{name}',
     expected: seen,
-    send: async (headers) => gateway.send(`/secrets/${await freshSecret()}`, { method: 'GET', headers }),
+    send: async (headers) =>
+      gateway.send(`/secrets/${await freshSecret()}`, { method: 'GET', headers }),
   },
   {
     name: 'PUT /secrets/{name}',
     expected: owned,
     send: async (headers) => {
       const name = await freshSecret()
-      return gateway.send(`/secrets/${name}`, { method: 'PUT', headers: { ...headers, ...json }, body: secretOf(name) })
+      return gateway.send(`/secrets/${name}`, {
+        method: 'PUT',
+        headers: { ...headers, ...json },
+        body: secretOf(name),
+      })
     },
   },
   {
@@ -291,26 +362,47 @@ const routes: readonly Route[] = [
   {
     name: 'DELETE /secrets/{name}',
     expected: { ...owned, owner: 204, admin: 204 },
-    send: async (headers) => gateway.send(`/secrets/${await freshSecret()}`, { method: 'DELETE', headers }),
+    send: async (headers) =>
+      gateway.send(`/secrets/${await freshSecret()}`, { method: 'DELETE', headers }),
   },
   {
     name: 'GET /secrets/{name} of what is not there',
-    expected: { stranger: '404 not_found', reader: '404 not_found', owner: '404 not_found', admin: '404 not_found' },
+    expected: {
+      stranger: '404 not_found',
+      reader: '404 not_found',
+      owner: '404 not_found',
+      admin: '404 not_found',
+    },
     send: (headers) => gateway.send('/secrets/nothing-there', { method: 'GET', headers }),
   },
   ...(['POST', 'GET', 'DELETE'] as const).map((method): Route => ({
     name: `${method} /adapters/{name}/mcp`,
     expected: seen,
-    send: (headers) => gateway.mcp(shared, 'do=status&status=200', { method, headers, ...(method === 'POST' ? { body: '{}' } : {}) }),
+    send: (headers) =>
+      gateway.mcp(shared, 'do=status&status=200', {
+        method,
+        headers,
+        ...(method === 'POST' ? { body: '{}' } : {}),
+      }),
   })),
   {
     name: 'PUT /adapters/{name}/mcp',
-    expected: { ...unseen, reader: '405 method_not_allowed', owner: '405 method_not_allowed', admin: '405 method_not_allowed' },
+    expected: {
+      ...unseen,
+      reader: '405 method_not_allowed',
+      owner: '405 method_not_allowed',
+      admin: '405 method_not_allowed',
+    },
     send: (headers) => gateway.mcp(shared, 'do=echo', { method: 'PUT', headers }),
   },
   {
     name: 'POST /adapters/{name}/mcp of what is not there',
-    expected: { stranger: '404 not_found', reader: '404 not_found', owner: '404 not_found', admin: '404 not_found' },
+    expected: {
+      stranger: '404 not_found',
+      reader: '404 not_found',
+      owner: '404 not_found',
+      admin: '404 not_found',
+    },
     send: (headers) => gateway.mcp('nothing-there', 'do=echo', { headers, body: '{}' }),
   },
   {
@@ -341,13 +433,18 @@ const routes: readonly Route[] = [
     '/.well-known/oauth-protected-resource',
     '/.well-known/oauth-protected-resource/mcp',
     '/.well-known/oauth-protected-resource/adapters/nothing-there/mcp',
-  ].map((path): Route => ({ name: `GET ${path}`, expected: 200, send: (headers) => gateway.send(path, { method: 'GET', headers }) })),
-  ...['/internal/tools', '/internal/nothing-there', '/.well-known/openid-configuration'].flatMap((path) =>
-    ['GET', 'POST'].map((method): Route => ({
-      name: `${method} ${path}`,
-      expected: '404 not_found',
-      send: (headers) => gateway.send(path, { method, headers }),
-    })),
+  ].map((path): Route => ({
+    name: `GET ${path}`,
+    expected: 200,
+    send: (headers) => gateway.send(path, { method: 'GET', headers }),
+  })),
+  ...['/internal/tools', '/internal/nothing-there', '/.well-known/openid-configuration'].flatMap(
+    (path) =>
+      ['GET', 'POST'].map((method): Route => ({
+        name: `${method} ${path}`,
+        expected: '404 not_found',
+        send: (headers) => gateway.send(path, { method, headers }),
+      })),
   ),
 ]
 
@@ -357,7 +454,12 @@ const openRoutes: readonly Route[] = [
     name: `${method} /adapters/{name}/mcp that is open to the anonymous caller`,
     expected: everybody,
     anonymous: 200,
-    send: (headers) => gateway.mcp(opened, 'do=status&status=200', { method, headers, ...(method === 'POST' ? { body: '{}' } : {}) }),
+    send: (headers) =>
+      gateway.mcp(opened, 'do=status&status=200', {
+        method,
+        headers,
+        ...(method === 'POST' ? { body: '{}' } : {}),
+      }),
   })),
   ...['', '/status', '/logs'].map((rest): Route => ({
     name: `GET /adapters/{name}${rest} of one that is open to the anonymous caller`,
@@ -386,7 +488,14 @@ async function open(allowAnonymous: boolean, sessions = {}): Promise<void> {
     identity: {
       mode: 'oidc',
       allowAnonymous,
-      issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: [audience], requiredScopes: ['access'] }],
+      issuers: [
+        {
+          preset: 'keycloak',
+          issuer: provider.issuer,
+          audiences: [audience],
+          requiredScopes: ['access'],
+        },
+      ],
     },
   })
   gateway.credentials = { authorization: `Bearer ${await provider.token('owner')}` }
@@ -400,7 +509,8 @@ async function open(allowAnonymous: boolean, sessions = {}): Promise<void> {
 
 function expectedOf({ expected, anonymous, keeper, key }: Route, caller: Caller): Outcome {
   if (typeof expected !== 'object') return expected
-  if (caller === 'stranger' || caller === 'reader' || caller === 'owner' || caller === 'admin') return expected[caller]
+  if (caller === 'stranger' || caller === 'reader' || caller === 'owner' || caller === 'admin')
+    return expected[caller]
   if (caller === 'a holder of a role of its owners') return keeper ?? expected.owner
   if (caller === 'an API key of the owner') return key ?? expected.owner
   if (caller === 'nobody') return anonymous ?? '401 unauthenticated'
@@ -430,20 +540,32 @@ describe.each([
     const from = { 'x-forwarded-for': `198.51.100.${Object.keys(callers).indexOf(caller)}` }
     test.each(at)('at $name gets what the table says', async (route) => {
       const token = await callers[caller]()
-      const { status, headers, body } = await route.send(token === undefined ? from : { ...from, authorization: `Bearer ${token}` })
+      const { status, headers, body } = await route.send(
+        token === undefined ? from : { ...from, authorization: `Bearer ${token}` },
+      )
       const expected = expectedOf(route, caller)
       if (typeof expected === 'number') return expect(status).toBe(expected)
       // REST and MCP have errors of their own forms.
-      const told = JSON.parse(body.toString()) as { code?: string; error?: { data?: { code: string } } }
+      const told = JSON.parse(body.toString()) as {
+        code?: string
+        error?: { data?: { code: string } }
+      }
       expect(`${status} ${told.code ?? told.error?.data?.code}`).toBe(expected)
-      expect(headers['www-authenticate'] !== undefined).toBe(status === 401 || expected.endsWith('insufficient_scope'))
+      expect(headers['www-authenticate'] !== undefined).toBe(
+        status === 401 || expected.endsWith('insufficient_scope'),
+      )
       expect(body.toString()).not.toContain(token ?? 'Bearer')
     })
   })
 
   test('nothing of a credential is in the log', () => {
     expect(gateway.log.length).toBeGreaterThan(100)
-    expect(gateway.log.filter((line) => JSON.stringify(line).includes('eyJ') || JSON.stringify(line).includes(ownersKey.key))).toEqual([])
+    expect(
+      gateway.log.filter(
+        (line) =>
+          JSON.stringify(line).includes('eyJ') || JSON.stringify(line).includes(ownersKey.key),
+      ),
+    ).toEqual([])
   })
 })
 
@@ -458,7 +580,11 @@ describe('straight at a tool gateway', () => {
   beforeAll(async () => {
     await open(false, sessions)
     dataDir = mkdtempSync(join(tmpdir(), 'mcpgw-tools-'))
-    const role = { role: 'tool-gateway', cluster: { name: 'one' }, tools: { followed: [gateway.origin] } }
+    const role = {
+      role: 'tool-gateway',
+      cluster: { name: 'one' },
+      tools: { followed: [gateway.origin] },
+    }
     tools = await openToolGateway({
       config: ConfigSchema.parse({ port: 0, dataDir, sessions, ...role }),
       log: pino({ level: 'info' }, { write: (line: string) => void log.push(line) }),
@@ -472,26 +598,49 @@ describe('straight at a tool gateway', () => {
   })
 
   const admin: Principal = { id: 'root', issuer: 'development', name: 'root', roles: ['mcp.admin'] }
-  const sent = { ...modern, accept: 'application/json, text/event-stream', 'x-request-id': 'the-request' }
-  const sign = ({ by = keys, to = 'one', url = '/mcp', method = 'POST', over = body, at = Date.now(), headers = sent } = {}): string => {
+  const sent = {
+    ...modern,
+    accept: 'application/json, text/event-stream',
+    'x-request-id': 'the-request',
+  }
+  const sign = ({
+    by = keys,
+    to = 'one',
+    url = '/mcp',
+    method = 'POST',
+    over = body,
+    at = Date.now(),
+    headers = sent,
+  } = {}): string => {
     const signed = { to, method, url, headers, principal: admin, body: Buffer.from(over) }
     return new Hop({ keys: by, self: 'x', peers: [], now: () => at }).sign(signed)
   }
 
   async function send(headers: Record<string, string>): Promise<string> {
-    const answer = await fetch(`${tools.origin}/mcp`, { method: 'POST', headers: { ...sent, ...headers }, body })
+    const answer = await fetch(`${tools.origin}/mcp`, {
+      method: 'POST',
+      headers: { ...sent, ...headers },
+      body,
+    })
     expect(answer.headers.get('www-authenticate')).toBe(answer.status === 401 ? 'Bearer' : null)
     const told = (await answer.json()) as { result?: object; error?: { data?: { code: string } } }
     return `${answer.status} ${told.error?.data?.code ?? 'tools' in (told.result ?? {})}`
   }
 
-  test.each(Object.keys(callers) as Caller[])('%s gets nothing without the signature of a gateway', async (caller) => {
-    const token = await callers[caller]()
-    const before = log.length
-    expect(await send(token === undefined ? {} : { authorization: `Bearer ${token}` })).toBe('401 unauthenticated')
-    await expect.poll(() => log.slice(before).filter((line) => line.includes('"msg":"request"'))).toHaveLength(1)
-    expect(log.slice(before).join('')).not.toContain(token ?? 'eyJ')
-  })
+  test.each(Object.keys(callers) as Caller[])(
+    '%s gets nothing without the signature of a gateway',
+    async (caller) => {
+      const token = await callers[caller]()
+      const before = log.length
+      expect(await send(token === undefined ? {} : { authorization: `Bearer ${token}` })).toBe(
+        '401 unauthenticated',
+      )
+      await expect
+        .poll(() => log.slice(before).filter((line) => line.includes('"msg":"request"')))
+        .toHaveLength(1)
+      expect(log.slice(before).join('')).not.toContain(token ?? 'eyJ')
+    },
+  )
 
   test.each<readonly [string, () => string]>([
     ['of nothing', () => ''],
@@ -503,8 +652,18 @@ describe('straight at a tool gateway', () => {
     ['of an hour ago', () => sign({ at: Date.now() - 3600_000 })],
     ['of an hour from now', () => sign({ at: Date.now() + 3600_000 })],
     ['for another process', () => sign({ to: 'two' })],
-    ['of the session of somebody', () => sign({ headers: { ...sent, 'mcp-session-id': 'x' } as typeof sent })],
-    ['of somebody else', () => sign().replace(/^((?:[^.]+\.){3})[^.]+/, `$1${Buffer.from('{"id":"me"}').toString('base64url')}`)],
+    [
+      'of the session of somebody',
+      () => sign({ headers: { ...sent, 'mcp-session-id': 'x' } as typeof sent }),
+    ],
+    [
+      'of somebody else',
+      () =>
+        sign().replace(
+          /^((?:[^.]+\.){3})[^.]+/,
+          `$1${Buffer.from('{"id":"me"}').toString('base64url')}`,
+        ),
+    ],
   ])('nobody gets anything by a signature %s', async (_what, signature) => {
     expect(await send({ 'x-mcpgw-hop': signature() })).toBe('401 unauthenticated')
   })
@@ -515,11 +674,21 @@ describe('straight at a tool gateway', () => {
     expect(await send({ 'x-mcpgw-hop': signature })).toBe('401 unauthenticated')
   })
 
-  test.each(['/adapters', '/tools', '/api-keys', '/secrets', '/adapters/any/mcp', '/internal/tools', '/.well-known/jwks.json'])(
-    'there is no %s',
-    async (path) => {
-      const answer = await fetch(`${tools.origin}${path}`, { headers: { 'x-mcpgw-hop': sign({ to: path, method: 'GET', over: '' }) } })
-      expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([404, 'not_found'])
-    },
-  )
+  test.each([
+    '/adapters',
+    '/tools',
+    '/api-keys',
+    '/secrets',
+    '/adapters/any/mcp',
+    '/internal/tools',
+    '/.well-known/jwks.json',
+  ])('there is no %s', async (path) => {
+    const answer = await fetch(`${tools.origin}${path}`, {
+      headers: { 'x-mcpgw-hop': sign({ to: path, method: 'GET', over: '' }) },
+    })
+    expect([answer.status, ((await answer.json()) as { code: string }).code]).toEqual([
+      404,
+      'not_found',
+    ])
+  })
 })

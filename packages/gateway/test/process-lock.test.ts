@@ -31,7 +31,9 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }))
 async function tryAtOnce(count: number): Promise<string[]> {
   const at = Date.now() + 400
   const children = Array.from({ length: count }, () =>
-    spawn(process.execPath, ['--input-type=module', '-e', program, file, String(at)], { stdio: ['pipe', 'pipe', 'inherit'] }),
+    spawn(process.execPath, ['--input-type=module', '-e', program, file, String(at)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    }),
   )
   const told = await Promise.all(
     children.map(async (child) => {
@@ -51,7 +53,8 @@ async function tryAtOnce(count: number): Promise<string[]> {
 
 describe('the lock of a data folder', () => {
   test('is held by one of those that take it at once, also after a holder that was killed', async () => {
-    for (let round = 0; round < 4; round += 1) expect(await tryAtOnce(3)).toEqual(['LockHeld', 'LockHeld', 'held'])
+    for (let round = 0; round < 4; round += 1)
+      expect(await tryAtOnce(3)).toEqual(['LockHeld', 'LockHeld', 'held'])
   })
 
   test('is taken from a holder that was killed, and says so', async () => {

@@ -19,9 +19,15 @@ afterAll(() => gateway[Symbol.asyncDispose]())
 
 describe('bodies', () => {
   test.each([
-    ['big integers and odd numbers', '{"jsonrpc":"2.0","id":12345678901234567890123,"params":{"a":1.0,"b":1e400,"c":-0}}'],
+    [
+      'big integers and odd numbers',
+      '{"jsonrpc":"2.0","id":12345678901234567890123,"params":{"a":1.0,"b":1e400,"c":-0}}',
+    ],
     ['key order, doubled keys and space', ' { "z":1,\t"a":2,\n"a" : 3, "10":0,"9":0 }\r\n'],
-    ['members that nobody knows', '{"jsonrpc":"2.0","id":null,"method":"x/y","_meta":{"io.example/é":"\\ud800"},"future":[[]]}'],
+    [
+      'members that nobody knows',
+      '{"jsonrpc":"2.0","id":null,"method":"x/y","_meta":{"io.example/é":"\\ud800"},"future":[[]]}',
+    ],
     ['what is not JSON', 'not { json'],
     ['bytes that are no text', Buffer.from([0, 255, 254, 13, 10, 0, 128])],
     ['nothing', ''],
@@ -38,7 +44,10 @@ describe('bodies', () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 5000 }), fc.boolean(), async (bytes, chunked) => {
         const body = Buffer.from(bytes)
-        const answer = await gateway.mcp(adapter, 'do=echo', { body, headers: chunked ? { 'transfer-encoding': 'chunked' } : {} })
+        const answer = await gateway.mcp(adapter, 'do=echo', {
+          body,
+          headers: chunked ? { 'transfer-encoding': 'chunked' } : {},
+        })
         expect(answer.body).toEqual(body)
       }),
       { numRuns: 50 },
@@ -59,7 +68,8 @@ describe('bodies', () => {
       ['GET', ''],
     ] as const) {
       const tag = newTag()
-      const sending = body === '' ? {} : { body, headers: { 'content-length': String(body.length) } }
+      const sending =
+        body === '' ? {} : { body, headers: { 'content-length': String(body.length) } }
       expect((await gateway.mcp(adapter, `tag=${tag}`, { method, ...sending })).status).toBe(200)
       expect(gateway.received(tag)).toMatchObject({ method, body: Buffer.from(body) })
     }
@@ -73,15 +83,20 @@ describe('bodies', () => {
 })
 
 describe('event streams', () => {
-  const stream = 'event: message\nid: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{"t":"ü🙂"}}\n\n: ping\r\n\r\ndata: a\ndata: b\r\r'
+  const stream =
+    'event: message\nid: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{"t":"ü🙂"}}\n\n: ping\r\n\r\ndata: a\ndata: b\r\r'
 
   test('arrive as they are, wherever the server cuts them', async () => {
     const bytes = Buffer.from(stream)
     await fc.assert(
       fc.asyncProperty(fc.array(fc.nat(bytes.length), { maxLength: 8 }), async (cuts) => {
         const at = [0, ...cuts.toSorted((a, b) => a - b), bytes.length]
-        const parts = at.slice(1).map((end, index) => bytes.subarray(at[index], end).toString('base64'))
-        const answer = await gateway.mcp(adapter, 'do=parts&every=1', { body: JSON.stringify(parts) })
+        const parts = at
+          .slice(1)
+          .map((end, index) => bytes.subarray(at[index], end).toString('base64'))
+        const answer = await gateway.mcp(adapter, 'do=parts&every=1', {
+          body: JSON.stringify(parts),
+        })
         expect(answer.body).toEqual(bytes)
       }),
       { numRuns: 25 },
@@ -90,7 +105,9 @@ describe('event streams', () => {
 
   test('are passed on event by event, and their headers before the first one', async () => {
     const tag = newTag()
-    const silent = await gateway.start(`/adapters/${adapter}/mcp?do=told&tag=${tag}`, { headers: { accept: 'text/event-stream' } })
+    const silent = await gateway.start(`/adapters/${adapter}/mcp?do=told&tag=${tag}`, {
+      headers: { accept: 'text/event-stream' },
+    })
     expect(silent.headers['content-type']).toBe('text/event-stream')
     const go = (body: string): Promise<unknown> => gateway.mcp(adapter, `do=go&of=${tag}`, { body })
     const arrivals = silent.setEncoding('utf8')[Symbol.asyncIterator]()
@@ -110,17 +127,30 @@ describe('a reader that is slow', () => {
     const megabytes = 300
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-pour-'))
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-    const command = [process.execPath, join(import.meta.dirname, 'fixtures/scripted-server.js'), join(folder, 'events')]
+    const command = [
+      process.execPath,
+      join(import.meta.dirname, 'fixtures/scripted-server.js'),
+      join(folder, 'events'),
+    ]
     // A process of its own, so that its memory is its own.
-    await using alone = await GatewayProcess.start({ config: { runtime: { images: { scripted: { command } } } } })
-    await alone.api('POST', '/adapters', { name: 'pours', imageName: 'scripted', imageVersion: '1' })
+    await using alone = await GatewayProcess.start({
+      config: { runtime: { images: { scripted: { command } } } },
+    })
+    await alone.api('POST', '/adapters', {
+      name: 'pours',
+      imageName: 'scripted',
+      imageVersion: '1',
+    })
     await alone.untilStatus('pours', ({ readyReplicas }) => readyReplicas === 1)
     const pour = async (size: number): Promise<Response> => {
-      const response = await fetch(`${alone.origin}/adapters/pours/mcp?do=pour&megabytes=${size}`, { method: 'POST' })
+      const response = await fetch(`${alone.origin}/adapters/pours/mcp?do=pour&megabytes=${size}`, {
+        method: 'POST',
+      })
       expect(response.status).toBe(200)
       return response
     }
-    const megabytesOf = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${alone.pid}/status`, 'utf8'))?.[1]) / 1024
+    const megabytesOf = (): number =>
+      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${alone.pid}/status`, 'utf8'))?.[1]) / 1024
     // Its buffers and code are there after the first.
     await (await pour(50)).arrayBuffer()
     const before = megabytesOf()
@@ -131,7 +161,9 @@ describe('a reader that is slow', () => {
       await new Promise((resolve) => setTimeout(resolve, 150))
       most = Math.max(most, megabytesOf())
     }
-    const poured = Number(/.*"poured":(\d+)/s.exec(readFileSync(join(folder, 'events'), 'utf8'))?.[1])
+    const poured = Number(
+      /.*"poured":(\d+)/s.exec(readFileSync(join(folder, 'events'), 'utf8'))?.[1],
+    )
     // What the sockets on the way hold.
     expect(poured).toBeLessThan(30 * 1024 * 1024)
     expect(most - before).toBeLessThan(20)
@@ -180,8 +212,12 @@ describe('headers', () => {
     )
     expect(raw.text).toMatch(/^HTTP\/1\.1 200 /)
     const { rawHeaders } = gateway.received(tag)
-    const got = rawHeaders.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : []))
-    expect(got.filter((line) => !/^(host|connection|content-length|x-request-id):/i.test(line))).toEqual([
+    const got = rawHeaders.flatMap((name, index) =>
+      index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : [],
+    )
+    expect(
+      got.filter((line) => !/^(host|connection|content-length|x-request-id):/i.test(line)),
+    ).toEqual([
       ...given.slice(0, 7),
       'forwarded: for=127.0.0.1;proto=http;host="localhost"',
       'x-mcp-userid: zo%C3%AB%2C%20"x"',
@@ -207,10 +243,20 @@ describe('headers', () => {
       'WWW-Authenticate': 'Bearer',
       'Strict-Transport-Security': 'max-age=1',
     }
-    const { rawHeaders } = await gateway.mcp(adapter, `do=headers&headers=${encodeURIComponent(JSON.stringify(given))}`)
-    const got = rawHeaders.flatMap((name, index) => (index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : []))
+    const { rawHeaders } = await gateway.mcp(
+      adapter,
+      `do=headers&headers=${encodeURIComponent(JSON.stringify(given))}`,
+    )
+    const got = rawHeaders.flatMap((name, index) =>
+      index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : [],
+    )
     expect(
-      got.filter((line) => !/^(date|x-request-id|transfer-encoding|connection: keep-alive|keep-alive: timeout=75)/i.test(line)),
+      got.filter(
+        (line) =>
+          !/^(date|x-request-id|transfer-encoding|connection: keep-alive|keep-alive: timeout=75)/i.test(
+            line,
+          ),
+      ),
     ).toEqual([
       'Content-Type: application/json',
       'MCP-Protocol-Version: 2025-11-25',
@@ -223,17 +269,25 @@ describe('headers', () => {
 
   test('of the request id are the same for client, server and log', async () => {
     const tag = newTag()
-    const answer = await gateway.mcp(adapter, `tag=${tag}`, { headers: { 'x-request-id': 'given-1' } })
+    const answer = await gateway.mcp(adapter, `tag=${tag}`, {
+      headers: { 'x-request-id': 'given-1' },
+    })
     expect(answer.headers['x-request-id']).toBe('given-1')
     expect(valuesOf(gateway.received(tag).rawHeaders, 'x-request-id')).toEqual(['given-1'])
-    await expect.poll(() => gateway.log.find(({ requestId }) => requestId === 'given-1')).toMatchObject({ status: 200, adapter })
+    await expect
+      .poll(() => gateway.log.find(({ requestId }) => requestId === 'given-1'))
+      .toMatchObject({ status: 200, adapter })
   })
 
   test('a redirect is passed on and not followed; one to the replica itself does not tell its address', async () => {
     const tag = newTag()
     const head = (location: string): string =>
-      Buffer.from(`HTTP/1.1 307 X\r\nlocation: ${location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`).toString('base64')
-    const elsewhere = await gateway.mcp(adapter, `do=raw&tag=${tag}`, { body: head('http://127.0.0.1:1/') })
+      Buffer.from(
+        `HTTP/1.1 307 X\r\nlocation: ${location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+      ).toString('base64')
+    const elsewhere = await gateway.mcp(adapter, `do=raw&tag=${tag}`, {
+      body: head('http://127.0.0.1:1/'),
+    })
     expect([elsewhere.status, elsewhere.headers.location]).toEqual([307, 'http://127.0.0.1:1/'])
     const host = valuesOf(gateway.received(tag).rawHeaders, 'host')[0]
     const inside = await gateway.mcp(adapter, 'do=raw', { body: head(`http://${host}/mcp/`) })
@@ -241,7 +295,12 @@ describe('headers', () => {
   })
 
   test('a page of a server has no power over the gateway', async () => {
-    const page = await gateway.mcp(adapter, 'type=text/html', { body: '<script>fetch("/adapters")</script>' })
-    expect(page.headers).toMatchObject({ 'content-type': 'text/html', 'content-security-policy': "sandbox; default-src 'none'" })
+    const page = await gateway.mcp(adapter, 'type=text/html', {
+      body: '<script>fetch("/adapters")</script>',
+    })
+    expect(page.headers).toMatchObject({
+      'content-type': 'text/html',
+      'content-security-policy': "sandbox; default-src 'none'",
+    })
   })
 })

@@ -53,17 +53,33 @@ describe('a client that goes away', () => {
     const leave = async (): Promise<number> => {
       const tag = newTag()
       const client = new AbortController()
-      const answer = gateway.start(`/adapters/${adapter}/mcp?do=${behaviour}&tag=${tag}`, { method }, client.signal)
+      const answer = gateway.start(
+        `/adapters/${adapter}/mcp?do=${behaviour}&tag=${tag}`,
+        { method },
+        client.signal,
+      )
       answer.then((response) => response.on('error', () => undefined)).catch(() => undefined)
-      await expect.poll(() => gateway.events(tag).some((event) => event.method === method)).toBe(true)
+      await expect
+        .poll(() => gateway.events(tag).some((event) => event.method === method))
+        .toBe(true)
       if (!behaviour.startsWith('late')) await answer
       const left = Date.now()
       client.abort()
-      await expect.poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed).toBe('cut')
-      const closedAt = gateway.events(tag).find(({ closed }) => closed !== undefined)?.at ?? Number.POSITIVE_INFINITY
+      await expect
+        .poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed)
+        .toBe('cut')
+      const closedAt =
+        gateway.events(tag).find(({ closed }) => closed !== undefined)?.at ??
+        Number.POSITIVE_INFINITY
       await expect
         .poll(() => gateway.requests(adapter).at(-1))
-        .toMatchObject({ method, status: 499, error: 'client_closed_request', adapter, replica: `${adapter}-0` })
+        .toMatchObject({
+          method,
+          status: 499,
+          error: 'client_closed_request',
+          adapter,
+          replica: `${adapter}-0`,
+        })
       return closedAt - left
     }
     expect(await bestOfThree(500, leave)).toBeLessThan(500)
@@ -78,18 +94,29 @@ describe('a client that goes away', () => {
       '{"half',
     )
     raw.socket.resetAndDestroy()
-    await expect.poll(() => gateway.log.find(({ requestId }) => requestId === `half-${tag}`)).toMatchObject({ status: 499 })
+    await expect
+      .poll(() => gateway.log.find(({ requestId }) => requestId === `half-${tag}`))
+      .toMatchObject({ status: 499 })
     expect(gateway.events(tag)).toEqual([])
   })
 
   test('while it waits for a cold replica is not sent to it later', async () => {
     const tag = newTag()
     const warm = join(gateway.dataDir, `warm-${tag}`)
-    const cold = await gateway.register({ environmentVariables: { LISTEN_WHEN_THERE: warm } }, false)
+    const cold = await gateway.register(
+      { environmentVariables: { LISTEN_WHEN_THERE: warm } },
+      false,
+    )
     using raw = gateway.connect()
-    await beginRequest(raw, `POST /adapters/${cold}/mcp?do=echo&tag=${tag} HTTP/1.1\r\ncontent-length: 2`, '{}')
+    await beginRequest(
+      raw,
+      `POST /adapters/${cold}/mcp?do=echo&tag=${tag} HTTP/1.1\r\ncontent-length: 2`,
+      '{}',
+    )
     raw.socket.destroy()
-    await expect.poll(() => gateway.requests(cold)).toMatchObject([{ status: 499, error: 'client_closed_request' }])
+    await expect
+      .poll(() => gateway.requests(cold))
+      .toMatchObject([{ status: 499, error: 'client_closed_request' }])
     writeFileSync(warm, '')
     await gateway.untilReady(cold, 1)
     expect((await gateway.mcp(cold, `do=echo&tag=after-${tag}`)).status).toBe(200)
@@ -102,7 +129,9 @@ describe('a server that can not be reached', () => {
     const name = await gateway.register({ replicaCount: 2 })
     await makeRefuse(name)
     const outcomes = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => gateway.mcp(name, `do=echo&tag=other-${index}`, { body: '{}' })),
+      Array.from({ length: 20 }, (_, index) =>
+        gateway.mcp(name, `do=echo&tag=other-${index}`, { body: '{}' }),
+      ),
     )
     expect(outcomes.map(({ status }) => status)).toEqual(outcomes.map(() => 200))
     const replicas = outcomes.map((_, index) => {
@@ -116,13 +145,26 @@ describe('a server that can not be reached', () => {
     const name = await gateway.register({ replicaCount: 2 })
     for (let index = 0; index < 2; index += 1) await makeRefuse(name)
     const answer = await gateway.mcp(name, 'do=echo&tag=nowhere', { body: '{}' })
-    expect(answer).toMatchObject({ status: 502, headers: { 'content-type': 'application/json' }, whole: true })
+    expect(answer).toMatchObject({
+      status: 502,
+      headers: { 'content-type': 'application/json' },
+      whole: true,
+    })
     expect(JSON.parse(answer.body.toString())).toMatchObject({
       jsonrpc: '2.0',
       id: null,
-      error: { data: { code: 'upstream_unreachable', retryable: true, requestId: answer.headers['x-request-id'] } },
+      error: {
+        data: {
+          code: 'upstream_unreachable',
+          retryable: true,
+          requestId: answer.headers['x-request-id'],
+        },
+      },
     })
-    expect(gateway.requests(name).at(-1)).toMatchObject({ status: 502, err: { code: 'ECONNREFUSED' } })
+    expect(gateway.requests(name).at(-1)).toMatchObject({
+      status: 502,
+      err: { code: 'ECONNREFUSED' },
+    })
   })
 
   test('keeps its sessions for itself: they are not sent to another replica', async () => {
@@ -130,26 +172,41 @@ describe('a server that can not be reached', () => {
     const session = (await gateway.mcp(name, 'do=initialize')).headers['mcp-session-id'] as string
     const again = join(gateway.dataDir, 'listens-again')
     await makeRefuse(name, `&until=${encodeURIComponent(again)}`, { 'mcp-session-id': session })
-    const refused = await gateway.mcp(name, 'do=echo&tag=kept', { headers: { 'mcp-session-id': session } })
+    const refused = await gateway.mcp(name, 'do=echo&tag=kept', {
+      headers: { 'mcp-session-id': session },
+    })
     expect([refused.status, codeOf(refused)]).toEqual([502, 'upstream_unreachable'])
     writeFileSync(again, '')
-    await expect.poll(async () => (await gateway.mcp(name, 'do=echo', { headers: { 'mcp-session-id': session } })).status).toBe(200)
+    await expect
+      .poll(
+        async () =>
+          (await gateway.mcp(name, 'do=echo', { headers: { 'mcp-session-id': session } })).status,
+      )
+      .toBe(200)
   })
 
   test('for the moment, as it starts, is waited for', async () => {
     const name = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '500' } }, false)
-    const outcomes = await Promise.all(Array.from({ length: 10 }, () => gateway.mcp(name, 'do=echo', { body: '{"cold":true}' })))
-    for (const { status, body } of outcomes) expect([status, body.toString()]).toEqual([200, '{"cold":true}'])
+    const outcomes = await Promise.all(
+      Array.from({ length: 10 }, () => gateway.mcp(name, 'do=echo', { body: '{"cold":true}' })),
+    )
+    for (const { status, body } of outcomes)
+      expect([status, body.toString()]).toEqual([200, '{"cold":true}'])
   })
 
   test('as it starts, gets a body that is no JSON like any other then', async () => {
     const cold = await gateway.register({}, false)
     const body = '{"method":"\\x","initialize":"\\u00"}'
-    expect(await gateway.mcp(cold, 'do=echo', { headers: { 'content-type': 'application/json' }, body })).toMatchObject({ status: 200 })
+    expect(
+      await gateway.mcp(cold, 'do=echo', { headers: { 'content-type': 'application/json' }, body }),
+    ).toMatchObject({ status: 200 })
   })
 
   test('for longer is 503 with Retry-After, after the bounded wait', async () => {
-    const name = await impatient.register({ environmentVariables: { LISTEN_AFTER_MS: '60000' } }, false)
+    const name = await impatient.register(
+      { environmentVariables: { LISTEN_AFTER_MS: '60000' } },
+      false,
+    )
     const start = Date.now()
     const answer = await impatient.mcp(name, 'do=echo')
     expect(Date.now() - start).toBeGreaterThan(1400)
@@ -184,25 +241,52 @@ describe('a server that fails', () => {
     const parts = Buffer.from(JSON.stringify([base64('data: 1\n\n'), base64('data: 2\n\n')]))
     const name = await impatient.register()
     const answer = await impatient.mcp(name, 'do=parts&every=4000', { body: parts })
-    expect([answer.status, answer.whole, answer.body.toString()]).toEqual([200, true, 'data: 1\n\ndata: 2\n\n'])
+    expect([answer.status, answer.whole, answer.body.toString()]).toEqual([
+      200,
+      true,
+      'data: 1\n\ndata: 2\n\n',
+    ])
   })
 
   const head = 'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n'
   test.each([
-    ['dies in an event stream', `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`, 'exit'],
-    ['closes an event stream in a chunk', `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\nda`, 'end'],
-    ['closes between chunks', `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`, 'end'],
+    [
+      'dies in an event stream',
+      `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`,
+      'exit',
+    ],
+    [
+      'closes an event stream in a chunk',
+      `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n9\r\nda`,
+      'end',
+    ],
+    [
+      'closes between chunks',
+      `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`,
+      'end',
+    ],
     ['resets a body of known length', `${head}content-length: 100\r\n\r\ndata: 1\n\n`, 'reset'],
     ['ends a body before its length', `${head}content-length: 100\r\n\r\ndata: 1\n\n`, 'end'],
-    ['sends a bad chunk size', `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\nzz\r\n`, ''],
-  ])('in mid-answer is seen by the client as a broken answer: it %s', async (_what, bytes, then) => {
-    const name = await gateway.register()
-    const answer = await gateway.mcp(name, `do=raw&then=${then}`, { body: base64(bytes) })
-    expect(answer).toMatchObject({ status: 200, whole: false })
-    expect(answer.body.toString()).toMatch(/^data: 1\n\n/)
-    await expect.poll(() => gateway.requests(name).at(-1)).toMatchObject({ status: 502, error: 'upstream_failed' })
-    await expect.poll(async () => (await gateway.mcp(name, 'do=echo', { body: '{}' })).status).toBe(200)
-  })
+    [
+      'sends a bad chunk size',
+      `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\nzz\r\n`,
+      '',
+    ],
+  ])(
+    'in mid-answer is seen by the client as a broken answer: it %s',
+    async (_what, bytes, then) => {
+      const name = await gateway.register()
+      const answer = await gateway.mcp(name, `do=raw&then=${then}`, { body: base64(bytes) })
+      expect(answer).toMatchObject({ status: 200, whole: false })
+      expect(answer.body.toString()).toMatch(/^data: 1\n\n/)
+      await expect
+        .poll(() => gateway.requests(name).at(-1))
+        .toMatchObject({ status: 502, error: 'upstream_failed' })
+      await expect
+        .poll(async () => (await gateway.mcp(name, 'do=echo', { body: '{}' })).status)
+        .toBe(200)
+    },
+  )
 
   test('in mid-answer is seen also by a client of HTTP/1.0, which has no chunks', async () => {
     const tag = newTag()
@@ -213,7 +297,11 @@ describe('a server that fails', () => {
     const answer = `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`
     using whole = gateway.connect()
     await whole.exchange(request('end', `${answer}0\r\n\r\n`))
-    expect([whole.closed, whole.error, whole.text.split('\r\n\r\n')[1]]).toEqual([true, undefined, 'data: 1\n\n'])
+    expect([whole.closed, whole.error, whole.text.split('\r\n\r\n')[1]]).toEqual([
+      true,
+      undefined,
+      'data: 1\n\n',
+    ])
     await untilEnded(tag)
     using broken = gateway.connect()
     broken.socket.write(request('held', answer))
@@ -230,13 +318,33 @@ describe('a server that fails', () => {
     ['half a header', 'HTTP/1.1 200 OK\r\ncontent-ty', 'end'],
     ['a status that is none', 'HTTP/1.1 999999 OK\r\n\r\n', ''],
     ['a status below 100', 'HTTP/1.1 099 OK\r\ncontent-length: 0\r\n\r\n', ''],
-    ['a control character in a header', 'HTTP/1.1 200 OK\r\nx-a: a\u0001b\r\ncontent-length: 0\r\n\r\n', ''],
+    [
+      'a control character in a header',
+      'HTTP/1.1 200 OK\r\nx-a: a\u0001b\r\ncontent-length: 0\r\n\r\n',
+      '',
+    ],
     ['two lengths', 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}', ''],
     ['a length that is no number', 'HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n', ''],
-    ['a length and chunks', 'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n', ''],
-    ['headers of 100 kB', `HTTP/1.1 200 OK\r\nx-a: ${'a'.repeat(100_000)}\r\ncontent-length: 0\r\n\r\n`, ''],
-    ['a session id too long to be sealed', `HTTP/1.1 200 OK\r\nmcp-session-id: ${'a'.repeat(9000)}\r\ncontent-length: 2\r\n\r\n{}`, ''],
-    ['a switch of protocols', 'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n', ''],
+    [
+      'a length and chunks',
+      'HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+      '',
+    ],
+    [
+      'headers of 100 kB',
+      `HTTP/1.1 200 OK\r\nx-a: ${'a'.repeat(100_000)}\r\ncontent-length: 0\r\n\r\n`,
+      '',
+    ],
+    [
+      'a session id too long to be sealed',
+      `HTTP/1.1 200 OK\r\nmcp-session-id: ${'a'.repeat(9000)}\r\ncontent-length: 2\r\n\r\n{}`,
+      '',
+    ],
+    [
+      'a switch of protocols',
+      'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n',
+      '',
+    ],
   ])('by answering %s is 502 with a code, and the gateway lives', async (_what, bytes, then) => {
     const answer = await gateway.mcp(adapter, `do=raw&then=${then}`, { body: base64(bytes) })
     expect([answer.status, codeOf(answer)]).toEqual([502, 'upstream_failed'])
@@ -272,21 +380,27 @@ describe('what a server may do all the same', () => {
   })
 
   test('early hints are not taken for the answer', async () => {
-    const bytes = 'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}'
+    const bytes =
+      'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}'
     const answer = await gateway.mcp(adapter, 'do=raw', { body: base64(bytes) })
     expect([answer.status, answer.body.toString()]).toEqual([200, '{}'])
   })
 
-  test.each([400, 403, 404, 406, 409, 429, 500, 501, 503])('status %i without a session is passed on as it is', async (status) => {
-    const answer = await gateway.mcp(adapter, `do=status&status=${status}`)
-    expect([answer.status, answer.body.toString()]).toEqual([status, '{"from":"server"}'])
-  })
+  test.each([400, 403, 404, 406, 409, 429, 500, 501, 503])(
+    'status %i without a session is passed on as it is',
+    async (status) => {
+      const answer = await gateway.mcp(adapter, `do=status&status=${status}`)
+      expect([answer.status, answer.body.toString()]).toEqual([status, '{"from":"server"}'])
+    },
+  )
 
   test("a 401 is the gateway's matter: the caller is not asked for a credential that it could not give", async () => {
     const answer = await gateway.mcp(adapter, 'do=status&status=401')
     expect(answer.status).toBe(502)
     expect(answer.headers['www-authenticate']).toBeUndefined()
-    expect(JSON.parse(answer.body.toString())).toMatchObject({ error: { data: { code: 'upstream_unauthorized', retryable: false } } })
+    expect(JSON.parse(answer.body.toString())).toMatchObject({
+      error: { data: { code: 'upstream_unauthorized', retryable: false } },
+    })
   })
 
   test('an answer that comes while the client still reads an earlier one does not disturb it', async () => {

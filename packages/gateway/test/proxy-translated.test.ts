@@ -9,8 +9,12 @@ beforeAll(async () => {
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
 
-const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
-const modernServer = (tag: string): Promise<string> => gateway.register({ environmentVariables: { DO: 'modern', TAG: tag } })
+const headers = {
+  'content-type': 'application/json',
+  accept: 'application/json, text/event-stream',
+}
+const modernServer = (tag: string): Promise<string> =>
+  gateway.register({ environmentVariables: { DO: 'modern', TAG: tag } })
 
 describe('a legacy client of a modern server', () => {
   test.each([
@@ -22,7 +26,10 @@ describe('a legacy client of a modern server', () => {
     // What the server speaks is known from a first session.
     expect((await gateway.mcp(adapter, '', { headers, body: initialize })).status).toBe(200)
     const answer = await gateway.mcp(adapter, '', { headers, body })
-    expect([answer.status, answer.body.toString()]).toEqual([400, expect.stringContaining('"code":"invalid_json"')])
+    expect([answer.status, answer.body.toString()]).toEqual([
+      400,
+      expect.stringContaining('"code":"invalid_json"'),
+    ])
     expect(answer.headers).not.toHaveProperty('mcp-session-id')
   })
 
@@ -30,12 +37,18 @@ describe('a legacy client of a modern server', () => {
     const removed = await modernServer('removed')
     const opened = await gateway.mcp(removed, '', { headers, body: initialize })
     const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
-    const stream = await gateway.start(`/adapters/${removed}/mcp`, { method: 'GET', headers: { ...headers, ...session } })
+    const stream = await gateway.start(`/adapters/${removed}/mcp`, {
+      method: 'GET',
+      headers: { ...headers, ...session },
+    })
     const over = new Promise((resolve) => stream.resume().once('close', resolve))
     await gateway.send(`/adapters/${removed}`, { method: 'DELETE' })
     const other = await modernServer('other')
     expect((await gateway.mcp(other, '', { headers, body: initialize })).status).toBe(200)
     expect(await Promise.race([over.then(() => 'over'), sleep(15_000, 'open')])).toBe('over')
-    expect((await gateway.mcp(removed, '', { headers: { ...headers, ...session }, body: initialize })).status).toBe(404)
+    expect(
+      (await gateway.mcp(removed, '', { headers: { ...headers, ...session }, body: initialize }))
+        .status,
+    ).toBe(404)
   })
 })

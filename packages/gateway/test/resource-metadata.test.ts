@@ -11,7 +11,14 @@ beforeAll(async () => {
     publicOrigin: 'https://gw.example/',
     identity: {
       mode: 'oidc',
-      issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: ['mcp'], requiredScopes: ['access', 'more'] }],
+      issuers: [
+        {
+          preset: 'keycloak',
+          issuer: provider.issuer,
+          audiences: ['mcp'],
+          requiredScopes: ['access', 'more'],
+        },
+      ],
     },
   } as never)
 })
@@ -20,23 +27,27 @@ afterAll(async () => {
   await provider[Symbol.asyncDispose]()
 })
 
-const get = (path: string, method = 'GET', headers: Record<string, string> = {}) => gateway.send(path, { method, headers })
+const get = (path: string, method = 'GET', headers: Record<string, string> = {}) =>
+  gateway.send(path, { method, headers })
 
 describe('protected resource metadata (RFC 9728)', () => {
-  test.each(['', '/mcp', '/adapters/anything/mcp', '/adapters/a/mcp', `/adapters/${'x'.repeat(52)}/mcp`])(
-    'of the resource %j is told to everybody, be it there or not',
-    async (path) => {
-      const answer = await get(wellKnown + path)
-      expect(answer.status).toBe(200)
-      expect(answer.headers['content-type']).toMatch(/^application\/json/)
-      expect(JSON.parse(answer.body.toString())).toEqual({
-        resource: `https://gw.example${path}`,
-        authorization_servers: [provider.issuer],
-        scopes_supported: ['access', 'more'],
-        bearer_methods_supported: ['header'],
-      })
-    },
-  )
+  test.each([
+    '',
+    '/mcp',
+    '/adapters/anything/mcp',
+    '/adapters/a/mcp',
+    `/adapters/${'x'.repeat(52)}/mcp`,
+  ])('of the resource %j is told to everybody, be it there or not', async (path) => {
+    const answer = await get(wellKnown + path)
+    expect(answer.status).toBe(200)
+    expect(answer.headers['content-type']).toMatch(/^application\/json/)
+    expect(JSON.parse(answer.body.toString())).toEqual({
+      resource: `https://gw.example${path}`,
+      authorization_servers: [provider.issuer],
+      scopes_supported: ['access', 'more'],
+      bearer_methods_supported: ['header'],
+    })
+  })
 
   test.each([
     'X',
@@ -59,13 +70,19 @@ describe('protected resource metadata (RFC 9728)', () => {
     '/adapters/<script>/mcp',
   ])('is not at the look-alike %j: 404 (E6)', async (path) => {
     const answer = await get(wellKnown + path)
-    expect([answer.status, JSON.parse(answer.body.toString())]).toMatchObject([404, { code: 'not_found' }])
+    expect([answer.status, JSON.parse(answer.body.toString())]).toMatchObject([
+      404,
+      { code: 'not_found' },
+    ])
   })
 
-  test.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])('is not for %s: 405 (E6)', async (method) => {
-    const answer = await get(`${wellKnown}/mcp`, method, { 'content-type': 'text/plain' })
-    expect([answer.status, answer.headers['allow']]).toEqual([405, 'GET, HEAD'])
-  })
+  test.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])(
+    'is not for %s: 405 (E6)',
+    async (method) => {
+      const answer = await get(`${wellKnown}/mcp`, method, { 'content-type': 'text/plain' })
+      expect([answer.status, answer.headers['allow']]).toEqual([405, 'GET, HEAD'])
+    },
+  )
 
   test('HEAD has the headers and no body', async () => {
     const answer = await get(`${wellKnown}/mcp`, 'HEAD')
@@ -83,12 +100,16 @@ describe('protected resource metadata (RFC 9728)', () => {
 
   test('is where the challenges of all protected paths point', async () => {
     const challenge = async (path: string) => String((await get(path)).headers['www-authenticate'])
-    expect(await challenge('/mcp')).toContain(`resource_metadata="https://gw.example${wellKnown}/mcp"`)
+    expect(await challenge('/mcp')).toContain(
+      `resource_metadata="https://gw.example${wellKnown}/mcp"`,
+    )
     expect(await challenge('/adapters/nothing-there/mcp?x=1')).toContain(
       `resource_metadata="https://gw.example${wellKnown}/adapters/nothing-there/mcp"`,
     )
     for (const path of ['/adapters', '/tools', '/adapters/x', '/tools/x/logs']) {
-      expect(await challenge(path)).toContain(`resource_metadata="https://gw.example${wellKnown}", scope="access more"`)
+      expect(await challenge(path)).toContain(
+        `resource_metadata="https://gw.example${wellKnown}", scope="access more"`,
+      )
     }
   })
 
@@ -101,13 +122,22 @@ describe('protected resource metadata (RFC 9728)', () => {
 describe('behind a trusted proxy', () => {
   test('clients are told the address that they used', async () => {
     await using proxied = await TestGateway.open({
-      identity: { mode: 'oidc', issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: ['mcp'] }] },
+      identity: {
+        mode: 'oidc',
+        issuers: [{ preset: 'keycloak', issuer: provider.issuer, audiences: ['mcp'] }],
+      },
       edge: { trustedProxies: ['127.0.0.0/8'], allowedHosts: ['gw.example'] },
     })
-    const headers = { 'x-forwarded-proto': 'https', 'x-forwarded-host': 'gw.example', 'x-forwarded-for': '198.51.100.7' }
+    const headers = {
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'gw.example',
+      'x-forwarded-for': '198.51.100.7',
+    }
     const answer = await proxied.send('/mcp', { method: 'GET', headers })
     expect(answer.headers['www-authenticate']).toContain('resource_metadata="https://gw.example/')
     const metadata = await proxied.send(`${wellKnown}/mcp`, { method: 'GET', headers })
-    expect(JSON.parse(metadata.body.toString())).toMatchObject({ resource: 'https://gw.example/mcp' })
+    expect(JSON.parse(metadata.body.toString())).toMatchObject({
+      resource: 'https://gw.example/mcp',
+    })
   })
 })

@@ -58,11 +58,14 @@ describe('replicas as processes', () => {
   }
   /** It does not wait long for a replica to listen. */
   const openImpatient = (): Promise<void> => openAnew({ startTimeoutSeconds: 2 })
-  const untilStatus = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
+  const untilStatus = async (
+    wanted: (status: WorkloadStatus) => boolean,
+  ): Promise<WorkloadStatus> => {
     for (const end = Date.now() + 30_000; ;) {
       const status = await runtime.status('w')
       if (status !== undefined && wanted(status)) return status
-      if (Date.now() > end) throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
+      if (Date.now() > end)
+        throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
       await runtime.directory.changed('w', AbortSignal.timeout(100))
     }
   }
@@ -84,10 +87,16 @@ describe('replicas as processes', () => {
     ['not-executable', 'CommandNotExecutable', /may not be executed/],
     ['homeless', 'WorkingDirectoryNotFound', /'\/no\/such\/folder' does not exist/],
     ['bad-argument', 'StartFailed', /could not be started: .*null bytes/],
-    ['failing', 'Exited', /exited with code 3 before it listened on its PORT. It said last: out of luck/],
+    [
+      'failing',
+      'Exited',
+      /exited with code 3 before it listened on its PORT. It said last: out of luck/,
+    ],
   ])('of image %s the reason is %s', async (image, reason, message) => {
     await runtime.apply(workload(image), signal)
-    const { conditions, replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
+    const { conditions, replicas } = await untilStatus(
+      (each) => each.replicas[0]?.phase === 'backoff',
+    )
     expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({
       status: 'False',
       reason,
@@ -110,14 +119,22 @@ describe('replicas as processes', () => {
   test('an environment that is too big for the system is told, and the gateway lives', async () => {
     await runtime.apply(workload('good', { environment: { BIG: 'x'.repeat(3_000_000) } }), signal)
     const { replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
-    expect(replicas[0]).toMatchObject({ reason: 'StartFailed', message: expect.stringMatching(/E2BIG/) })
+    expect(replicas[0]).toMatchObject({
+      reason: 'StartFailed',
+      message: expect.stringMatching(/E2BIG/),
+    })
   })
 
   test('the reason for which a replica fails stands until it is ready, also while it is being started again', async () => {
     await openImpatient()
     await runtime.apply(workload('silent'), signal)
-    const { conditions } = await untilStatus(({ replicas: [replica] }) => replica?.phase === 'starting' && replica.restarts > 0)
-    expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'False', reason: 'StartTimeout' })
+    const { conditions } = await untilStatus(
+      ({ replicas: [replica] }) => replica?.phase === 'starting' && replica.restarts > 0,
+    )
+    expect(conditions.find(({ type }) => type === 'Ready')).toMatchObject({
+      status: 'False',
+      reason: 'StartTimeout',
+    })
   })
 
   test('a replica whose port somebody took in between gets another one at once', async () => {
@@ -131,7 +148,10 @@ describe('replicas as processes', () => {
     await untilStatus(allReady)
     await expect.poll(() => processesWith(tag).length).toBe(6)
     const before = processesWith(tag)
-    await runtime.apply(workload('stubborn', { generation: 2, environment: { A: 'b' }, replicas: 1 }), signal)
+    await runtime.apply(
+      workload('stubborn', { generation: 2, environment: { A: 'b' }, replicas: 1 }),
+      signal,
+    )
     await untilStatus((status) => allReady(status) && status.replicas[0]?.generation === 2)
     await expect.poll(() => processesWith(tag).length).toBe(3)
     expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
@@ -145,7 +165,9 @@ describe('replicas as processes', () => {
     await expect.poll(() => processesWith(tag).length).toBe(3)
     const before = processesWith(tag)
     process.kill(Math.min(...before), 'SIGKILL')
-    const { replicas } = await untilStatus((status) => allReady(status) && status.replicas[0]?.restarts === 1)
+    const { replicas } = await untilStatus(
+      (status) => allReady(status) && status.replicas[0]?.restarts === 1,
+    )
     expect(replicas[0]?.lastExit).toMatchObject({ signal: 'SIGKILL' })
     expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
   })
@@ -165,7 +187,9 @@ describe('replicas as processes', () => {
     await untilStatus(allReady)
     const start = performance.now()
     const stopping = runtime[Symbol.asyncDispose]()
-    await expect.poll(() => runtime.directory.get('w')?.replicas.map(({ phase }) => phase)).toEqual(Array(5).fill('terminating'))
+    await expect
+      .poll(() => runtime.directory.get('w')?.replicas.map(({ phase }) => phase))
+      .toEqual(Array(5).fill('terminating'))
     await stopping
     // One after the other would take 15 s.
     expect(performance.now() - start).toBeLessThan(10_000)
@@ -176,11 +200,22 @@ describe('replicas as processes', () => {
     const secret = processRuntime(tag)
     await using other = await openRuntime({
       ...secret,
-      environment: { ...process.env, MCPGW_SESSION_KEYS: 'secret', DATABASE_URL: 'secret', HTTPS_PROXY: 'http://proxy' },
+      environment: {
+        ...process.env,
+        MCPGW_SESSION_KEYS: 'secret',
+        DATABASE_URL: 'secret',
+        HTTPS_PROXY: 'http://proxy',
+      },
     })
-    await other.apply(workload('good', { environment: { MCPGW_OWNER: 'nobody', MCPGW_DATA: 'none' } }), signal)
-    while (other.directory.get('w')?.replicas[0]?.phase !== 'ready') await other.directory.changed('w', signal)
-    const { environment } = (await (await fetch(other.directory.get('w')?.replicas[0]?.origin ?? '')).json()) as {
+    await other.apply(
+      workload('good', { environment: { MCPGW_OWNER: 'nobody', MCPGW_DATA: 'none' } }),
+      signal,
+    )
+    while (other.directory.get('w')?.replicas[0]?.phase !== 'ready')
+      await other.directory.changed('w', signal)
+    const { environment } = (await (
+      await fetch(other.directory.get('w')?.replicas[0]?.origin ?? '')
+    ).json()) as {
       environment: Record<string, string>
     }
     expect(JSON.stringify(environment)).not.toContain('secret')
@@ -199,11 +234,22 @@ describe('replicas as processes', () => {
   test('changing one’s mind in the middle of an update ends at the last word', async () => {
     await runtime.apply(workload('good', { replicas: 3 }), signal)
     for (let generation = 2; generation < 12; generation += 1)
-      await runtime.apply(workload('good', { generation, environment: { N: String(generation) }, replicas: 1 + (generation % 3) }), signal)
-    const last = await untilStatus((status) => allReady(status) && status.replicas.every(({ generation }) => generation === 11))
+      await runtime.apply(
+        workload('good', {
+          generation,
+          environment: { N: String(generation) },
+          replicas: 1 + (generation % 3),
+        }),
+        signal,
+      )
+    const last = await untilStatus(
+      (status) => allReady(status) && status.replicas.every(({ generation }) => generation === 11),
+    )
     expect(last.replicas).toHaveLength(3)
     for (const { origin } of last.replicas) {
-      const { environment } = (await (await fetch(origin ?? '')).json()) as { environment: Record<string, string> }
+      const { environment } = (await (await fetch(origin ?? '')).json()) as {
+        environment: Record<string, string>
+      }
       expect(environment['N']).toBe('11')
     }
   })
@@ -211,8 +257,13 @@ describe('replicas as processes', () => {
   test('a second one on the same data folder is refused, and the first goes on', async () => {
     await runtime.apply(workload('good'), signal)
     await untilStatus(allReady)
-    writeFileSync(join(options.dataDir, 'gateway.lock'), `${process.ppid} ${startTime(process.ppid)}\n`)
-    await expect(openRuntime(options)).rejects.toThrow(/Another gateway \(process \d+\) uses the data folder/)
+    writeFileSync(
+      join(options.dataDir, 'gateway.lock'),
+      `${process.ppid} ${startTime(process.ppid)}\n`,
+    )
+    await expect(openRuntime(options)).rejects.toThrow(
+      /Another gateway \(process \d+\) uses the data folder/,
+    )
     expect(processesWith(tag)).toHaveLength(1)
   })
 

@@ -7,7 +7,10 @@ afterAll(() => checks[Symbol.asyncDispose]())
 
 type Schema = Readonly<Record<string, unknown>>
 
-const backtracking: Schema = { type: 'object', properties: { a: { type: 'string', pattern: '^(a+)+$' } } }
+const backtracking: Schema = {
+  type: 'object',
+  properties: { a: { type: 'string', pattern: '^(a+)+$' } },
+}
 const bad = JSON.stringify({ a: `${'a'.repeat(60)}!` })
 const good = '{"a":"aaa"}'
 
@@ -18,7 +21,11 @@ async function check(schema: Schema, value: unknown): Promise<string[]> {
 
 const everyMistake: Schema = {
   type: 'object',
-  properties: { a: { type: 'object', required: ['b'] }, n: { type: 'integer', maximum: 3 }, e: { enum: ['x', 'y'] } },
+  properties: {
+    a: { type: 'object', required: ['b'] },
+    n: { type: 'integer', maximum: 3 },
+    e: { enum: ['x', 'y'] },
+  },
   required: ['location'],
   additionalProperties: false,
 }
@@ -41,7 +48,10 @@ describe('a value that is checked', () => {
     const small = checks.schema({ type: 'object', properties: { a: { type: 'string' } } }, 'me')
     expect(small.mistakes('{"a":1}')).toHaveLength(1)
     // Each of so many places breaks each of so many rules.
-    const rules = checks.schema({ items: { allOf: Array.from({ length: 200 }, () => ({ type: 'null' })) } }, 'me')
+    const rules = checks.schema(
+      { items: { allOf: Array.from({ length: 200 }, () => ({ type: 'null' })) } },
+      'me',
+    )
     expect(rules.mistakes('[0]')).toHaveLength(1)
     for (const [schema, value] of [
       [rules, JSON.stringify(Array.from({ length: 8000 }, () => 0))],
@@ -125,7 +135,9 @@ describe('a value that is checked', () => {
 
   test('that nobody waits for any more is not checked', async () => {
     const gone = AbortSignal.abort()
-    await expect(checks.schema(backtracking, 'me').mistakes(bad, gone)).rejects.toThrow(expect.objectContaining({ name: 'AbortError' }))
+    await expect(checks.schema(backtracking, 'me').mistakes(bad, gone)).rejects.toThrow(
+      expect.objectContaining({ name: 'AbortError' }),
+    )
   })
 })
 
@@ -133,11 +145,20 @@ describe('a schema that is registered', () => {
   test('is given up when it takes too long to compile, and others are not', async () => {
     const names = (make: (index: number) => object, count: number): object =>
       Object.assign({}, ...Array.from({ length: count }, (_, index) => make(index)))
-    const hostile = { patternProperties: names((index) => ({ [`^${index}`]: {} }), 5400), additionalProperties: false }
+    const hostile = {
+      patternProperties: names((index) => ({ [`^${index}`]: {} }), 5400),
+      additionalProperties: false,
+    }
     const [slow, broken, fine] = await Promise.all([
       checks.schemaMistakes(hostile, 'me'),
       checks.schemaMistakes({ type: 'text' }, 'me'),
-      checks.schemaMistakes({ properties: names((index) => ({ [`p${index}`]: { $ref: '#/$defs/a' } }), 20), $defs: { a: {} } }, 'me'),
+      checks.schemaMistakes(
+        {
+          properties: names((index) => ({ [`p${index}`]: { $ref: '#/$defs/a' } }), 20),
+          $defs: { a: {} },
+        },
+        'me',
+      ),
     ])
     expect(slow.map(({ pointer, code }) => [pointer, code])).toEqual([['', 'schema_too_slow']])
     expect(broken[0]?.pointer).toBe('/type')
@@ -147,7 +168,9 @@ describe('a schema that is registered', () => {
   test('is refused at once when it is too large to be looked at', async () => {
     const deep = JSON.parse(`{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`) as Schema
     expect((await checks.schemaMistakes(deep, 'me'))[0]?.code).toBe('schema_too_deep')
-    expect((await checks.schemaMistakes({ description: 'x'.repeat(1024 * 1024) }, 'me'))[0]?.code).toBe('schema_too_large')
+    expect(
+      (await checks.schemaMistakes({ description: 'x'.repeat(1024 * 1024) }, 'me'))[0]?.code,
+    ).toBe('schema_too_large')
   })
 })
 

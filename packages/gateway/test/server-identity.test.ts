@@ -20,12 +20,17 @@ let serviceOrigin = ''
 const called: IncomingMessage[] = []
 
 beforeAll(async () => {
-  gateway = await TestGateway.open({ secrets: { files: { mounted: { path: secretFile, requiredRoles: ['mcp.dev'] } } } })
+  gateway = await TestGateway.open({
+    secrets: { files: { mounted: { path: secretFile, requiredRoles: ['mcp.dev'] } } },
+  })
   service = createServer((request, response) => {
     called.push(request)
     request.resume()
     request.on('end', () => {
-      if (request.url === '/away') return void response.writeHead(307, { location: `${serviceOrigin}/caught`, 'set-cookie': 'a=b' }).end()
+      if (request.url === '/away')
+        return void response
+          .writeHead(307, { location: `${serviceOrigin}/caught`, 'set-cookie': 'a=b' })
+          .end()
       response.writeHead(200, { 'content-type': 'application/json', 'set-cookie': 'a=b' }).end('{}')
     })
   })
@@ -44,17 +49,34 @@ const json = { 'content-type': 'application/json' }
 const secretToken = 'Bearer of-the-caller'
 const caller = { 'x-dev-userid': 'zoë', 'x-dev-name': 'Zoë, X.', 'x-dev-roles': 'mcp.admin,ü' }
 const latin1 = (headers: Record<string, string>): Record<string, string> =>
-  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Buffer.from(value).toString('latin1')]))
+  Object.fromEntries(
+    Object.entries(headers).map(([name, value]) => [name, Buffer.from(value).toString('latin1')]),
+  )
 
-async function sent(path: string, method: string, body?: object): Promise<{ status: number; text: string; json: Record<string, unknown> }> {
+async function sent(
+  path: string,
+  method: string,
+  body?: object,
+): Promise<{ status: number; text: string; json: Record<string, unknown> }> {
   const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
-  const answer = await gateway.send(path, { method, headers: { 'content-type': type }, ...(body && { body: JSON.stringify(body) }) })
+  const answer = await gateway.send(path, {
+    method,
+    headers: { 'content-type': type },
+    ...(body && { body: JSON.stringify(body) }),
+  })
   const text = answer.body.toString()
-  return { status: answer.status, text, json: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>) }
+  return {
+    status: answer.status,
+    text,
+    json: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>),
+  }
 }
 
 /** The headers that the server of an adapter gets. */
-async function received(adapter: string, headers: Readonly<Record<string, string | readonly string[]>> = {}): Promise<readonly string[]> {
+async function received(
+  adapter: string,
+  headers: Readonly<Record<string, string | readonly string[]>> = {},
+): Promise<readonly string[]> {
   const tag = newTag()
   const { status } = await gateway.mcp(adapter, `tag=${tag}`, { headers, body: Buffer.from('{}') })
   expect(status).toBe(200)
@@ -63,7 +85,11 @@ async function received(adapter: string, headers: Readonly<Record<string, string
 
 const keys = () => createRemoteJWKSet(new URL('/.well-known/jwks.json', gateway.origin))
 const verify = (token: string | undefined, path: string) =>
-  jwtVerify(token ?? '', keys(), { issuer: gateway.origin, audience: gateway.origin + path, algorithms: ['ES256'] })
+  jwtVerify(token ?? '', keys(), {
+    issuer: gateway.origin,
+    audience: gateway.origin + path,
+    algorithms: ['ES256'],
+  })
 
 describe('a server', () => {
   test('with callerIdentity none is told nothing of the caller but that it is the same one', async () => {
@@ -73,7 +99,11 @@ describe('a server', () => {
       return rawHeaders.filter((_, index) => /^x-mcp/i.test(rawHeaders[index & ~1] ?? ''))
     }
     const [name, pseudonym, ...more] = await told()
-    expect([name, pseudonym, more]).toEqual(['x-mcpgw-caller', expect.stringMatching(/^[\w-]{22}$/), []])
+    expect([name, pseudonym, more]).toEqual([
+      'x-mcpgw-caller',
+      expect.stringMatching(/^[\w-]{22}$/),
+      [],
+    ])
     expect(await told()).toEqual([name, pseudonym])
     expect(await told({})).not.toEqual([name, pseudonym])
   })
@@ -84,24 +114,49 @@ describe('a server', () => {
     const [token, ...more] = valuesOf(headers, 'x-mcp-identity')
     expect(more).toEqual([])
     const { payload } = await verify(token, `/adapters/${adapter}`)
-    expect(payload).toMatchObject({ sub: 'zoë', idp: 'development', name: 'Zoë, X.', roles: ['mcp.admin', 'ü'] })
+    expect(payload).toMatchObject({
+      sub: 'zoë',
+      idp: 'development',
+      name: 'Zoë, X.',
+      roles: ['mcp.admin', 'ü'],
+    })
     expect((payload.exp ?? 0) - (payload.iat ?? 0)).toBe(300)
     expect(valuesOf(headers, 'x-mcp-userid')).toEqual(['zo%C3%AB'])
   })
 
   test('never gets an identity from the client, however it is spelled and however often', async () => {
-    const [plain, signed] = [await gateway.register(), await gateway.register({ callerIdentity: 'signed' })]
+    const [plain, signed] = [
+      await gateway.register(),
+      await gateway.register({ callerIdentity: 'signed' }),
+    ]
     const forged: Record<string, string | readonly string[]> = {}
-    for (const name of ['X-Mcp-Identity', 'x_mcp_identity', 'X-MCP.UserId', 'X-mcp-userid', 'x-Mcp_Roles', 'X-Mcp-UserName'])
+    for (const name of [
+      'X-Mcp-Identity',
+      'x_mcp_identity',
+      'X-MCP.UserId',
+      'X-mcp-userid',
+      'x-Mcp_Roles',
+      'X-Mcp-UserName',
+    ])
       forged[name] = ['forged', 'twice']
     for (const adapter of [plain, signed])
-      expect((await received(adapter, forged)).filter((value) => value.includes('forged') || value.includes('twice'))).toEqual([])
+      expect(
+        (await received(adapter, forged)).filter(
+          (value) => value.includes('forged') || value.includes('twice'),
+        ),
+      ).toEqual([])
     expect(valuesOf(await received(plain, forged), 'x-mcp-identity')).toEqual([])
   })
 
   test('the keys are public, without anything private, and may be cached', async () => {
-    const { status, headers, body } = await gateway.send('/.well-known/jwks.json', { method: 'GET' })
-    expect([status, headers['content-type'], headers['cache-control']]).toEqual([200, 'application/jwk-set+json', 'public, max-age=300'])
+    const { status, headers, body } = await gateway.send('/.well-known/jwks.json', {
+      method: 'GET',
+    })
+    expect([status, headers['content-type'], headers['cache-control']]).toEqual([
+      200,
+      'application/jwk-set+json',
+      'public, max-age=300',
+    ])
     expect(JSON.parse(body.toString())).toEqual({
       keys: [
         {
@@ -127,10 +182,16 @@ describe('a credential', () => {
   test('goes to the server in place of what the client sends by its name, and the client’s token nowhere', async () => {
     const [with_, without] = [await gateway.register({ credential }), await gateway.register()]
     const given = { authorization: secretToken, cookie: 'session=1' }
-    expect(valuesOf(await received(with_, given), 'authorization')).toEqual(['Bearer of-the-server'])
+    expect(valuesOf(await received(with_, given), 'authorization')).toEqual([
+      'Bearer of-the-server',
+    ])
     expect((await received(without, given)).join()).not.toMatch(/of-the|session=1/)
     const keyed = await gateway.register({ credential: { header: 'X-Api-Key', value: 'k' } })
-    const headers = await received(keyed, { x_api_key: 'forged', 'X-API-KEY': 'forged', authorization: secretToken })
+    const headers = await received(keyed, {
+      x_api_key: 'forged',
+      'X-API-KEY': 'forged',
+      authorization: secretToken,
+    })
     expect(headers.filter((value) => /forged|of-the-caller/.test(value))).toEqual([])
     expect(valuesOf(headers, 'x-api-key')).toEqual(['k'])
   })
@@ -147,8 +208,12 @@ describe('a credential', () => {
     answers.push(put.text, patched.text, (await sent('/adapters', 'GET')).text)
     expect(answers.join()).not.toContain('of-the-server')
     expect(patched.json['credential']).toEqual({ header: 'X-Key', value: '********' })
-    await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['Bearer of-the-server'])
-    expect((await sent(`/adapters/${name}`, 'PATCH', { credential: null })).json).not.toHaveProperty('credential')
+    await expect
+      .poll(async () => valuesOf(await received(name), 'x-key'))
+      .toEqual(['Bearer of-the-server'])
+    expect(
+      (await sent(`/adapters/${name}`, 'PATCH', { credential: null })).json,
+    ).not.toHaveProperty('credential')
     await expect.poll(async () => (await received(name)).join()).not.toContain('of-the-server')
     expect((await sent(`/adapters/${name}`, 'PATCH', { credential: masked })).json).toMatchObject({
       code: 'validation_failed',
@@ -156,21 +221,34 @@ describe('a credential', () => {
     })
   })
 
-  const referring = (secretRef: object): Record<string, unknown> => ({ credential: { header: 'X-Key', secretRef } })
+  const referring = (secretRef: object): Record<string, unknown> => ({
+    credential: { header: 'X-Key', secretRef },
+  })
 
   test('may be a secret by reference: as it is now, shown as a reference, and refused in clear words when it is gone', async () => {
-    expect((await sent('/secrets', 'POST', { name: 'server-key', value: 'key-one' })).status).toBe(201)
+    expect((await sent('/secrets', 'POST', { name: 'server-key', value: 'key-one' })).status).toBe(
+      201,
+    )
     const name = await gateway.register(referring({ name: 'server-key' }))
     await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['key-one'])
-    expect((await sent(`/adapters/${name}`, 'GET')).json['credential']).toEqual({ header: 'X-Key', secretRef: { name: 'server-key' } })
+    expect((await sent(`/adapters/${name}`, 'GET')).json['credential']).toEqual({
+      header: 'X-Key',
+      secretRef: { name: 'server-key' },
+    })
     expect((await sent('/secrets/server-key', 'PATCH', { value: 'key-two' })).status).toBe(200)
     await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['key-two'])
     expect((await gateway.send('/secrets/server-key', { method: 'DELETE' })).status).toBe(409)
-    expect((await gateway.send('/secrets/server-key?force=true', { method: 'DELETE' })).status).toBe(204)
+    expect(
+      (await gateway.send('/secrets/server-key?force=true', { method: 'DELETE' })).status,
+    ).toBe(204)
     await expect.poll(async () => (await gateway.mcp(name, '', { body: '{}' })).status).toBe(503)
     const gone = await gateway.mcp(name, '', { body: '{}' })
     expect(gone.body.toString()).toContain("There is no secret 'server-key'.")
-    expect((await sent(`/adapters/${name}`, 'PATCH', { credential: { value: 'text again' } })).json['credential']).toEqual({
+    expect(
+      (await sent(`/adapters/${name}`, 'PATCH', { credential: { value: 'text again' } })).json[
+        'credential'
+      ],
+    ).toEqual({
       header: 'X-Key',
       value: '********',
     })
@@ -191,25 +269,41 @@ describe('a credential', () => {
     expect((await sent('/secrets', 'POST', secret)).status).toBe(201)
     const other = { 'x-dev-userid': 'mallory', 'x-dev-roles': 'user', ...json }
     const adapter = { name: 'of-mallory', imageName: 'scripted', imageVersion: '1' }
-    const made = await gateway.send('/adapters', { headers: other, body: JSON.stringify({ ...adapter, ...referring({ name: 'of-dev' }) }) })
+    const made = await gateway.send('/adapters', {
+      headers: other,
+      body: JSON.stringify({ ...adapter, ...referring({ name: 'of-dev' }) }),
+    })
     expect(made.body.toString()).toMatch(/credential\/secretRef.*secret_not_found/)
-    expect((await gateway.send('/adapters', { headers: other, body: JSON.stringify(adapter) })).status).toBe(201)
+    expect(
+      (await gateway.send('/adapters', { headers: other, body: JSON.stringify(adapter) })).status,
+    ).toBe(201)
     const patch = { ...other, 'content-type': 'application/merge-patch+json' }
     const changed = await gateway.send('/adapters/of-mallory', {
       method: 'PATCH',
       headers: patch,
       body: JSON.stringify(referring({ name: 'of-dev' })),
     })
-    expect([changed.status, changed.body.toString()]).toEqual([400, expect.stringContaining('secret_not_found')])
+    expect([changed.status, changed.body.toString()]).toEqual([
+      400,
+      expect.stringContaining('secret_not_found'),
+    ])
   })
 
-  test.each([{}, { value: 'a', secretRef: { name: 'b' } }])('is a value or a reference, and one of them: %j', async (given) => {
-    const adapter = { name: 'neither', imageName: 'scripted', imageVersion: '1', credential: { header: 'X-Key', ...given } }
-    expect((await sent('/adapters', 'POST', adapter)).json).toMatchObject({
-      code: 'validation_failed',
-      errors: [{ pointer: '/credential' }],
-    })
-  })
+  test.each([{}, { value: 'a', secretRef: { name: 'b' } }])(
+    'is a value or a reference, and one of them: %j',
+    async (given) => {
+      const adapter = {
+        name: 'neither',
+        imageName: 'scripted',
+        imageVersion: '1',
+        credential: { header: 'X-Key', ...given },
+      }
+      expect((await sent('/adapters', 'POST', adapter)).json).toMatchObject({
+        code: 'validation_failed',
+        errors: [{ pointer: '/credential' }],
+      })
+    },
+  )
 
   test.each([
     [{ header: 'Host', value: 'secret-value' }, '/credential/header'],
@@ -234,7 +328,9 @@ describe('a credential', () => {
       credential: given,
     })
     expect(status).toBe(400)
-    expect((problem['errors'] as { pointer: string }[]).map((each) => each.pointer)).toEqual([pointer])
+    expect((problem['errors'] as { pointer: string }[]).map((each) => each.pointer)).toEqual([
+      pointer,
+    ])
     expect(text).not.toContain('secret-v')
   })
 
@@ -244,7 +340,11 @@ describe('a credential', () => {
       `HTTP/1.1 307 X\r\nlocation: ${serviceOrigin}/caught\r\nset-cookie: a=b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
     )
     const passed = await gateway.mcp(adapter, 'do=raw', { body: away.toString('base64') })
-    expect([passed.status, passed.headers.location, passed.headers['set-cookie']]).toEqual([307, `${serviceOrigin}/caught`, undefined])
+    expect([passed.status, passed.headers.location, passed.headers['set-cookie']]).toEqual([
+      307,
+      `${serviceOrigin}/caught`,
+      undefined,
+    ])
     await tool('redirecting', '/away', { credential })
     const { message } = await modern(gateway, 'tools/call', { name: 'redirecting', arguments: {} })
     expect(message.result).toMatchObject({ isError: true })
@@ -261,7 +361,10 @@ async function tool(name: string, path: string, more: object): Promise<void> {
 
 describe('a tool', () => {
   test('gets the signed identity and the credential, no token and no cookie of anybody', async () => {
-    await tool('proven', '/proven', { callerIdentity: 'signed', credential: { header: 'Authorization', value: 'Bearer of-the-tool' } })
+    await tool('proven', '/proven', {
+      callerIdentity: 'signed',
+      credential: { header: 'Authorization', value: 'Bearer of-the-tool' },
+    })
     for (let turn = 0; turn < 2; turn += 1)
       await modern(
         gateway,
@@ -281,8 +384,13 @@ describe('a tool', () => {
   test('that moves to another address does not take a secret there that nobody can read', async () => {
     await tool('moving', '/moving', { credential: { header: 'X-Key', value: 'of-the-tool' } })
     const refused = await sent('/tools/moving', 'PATCH', { endpoint: 'http://127.0.0.1:1/moving' })
-    expect(refused.json).toMatchObject({ code: 'validation_failed', errors: [{ pointer: '/credential/value', code: 'masked_value' }] })
-    expect((await sent('/tools/moving', 'PATCH', { endpoint: `${serviceOrigin}/moved` })).status).toBe(200)
+    expect(refused.json).toMatchObject({
+      code: 'validation_failed',
+      errors: [{ pointer: '/credential/value', code: 'masked_value' }],
+    })
+    expect(
+      (await sent('/tools/moving', 'PATCH', { endpoint: `${serviceOrigin}/moved` })).status,
+    ).toBe(200)
     const given = { endpoint: 'http://127.0.0.1:1/moving', credential: { value: 'again' } }
     expect((await sent('/tools/moving', 'PATCH', given)).status).toBe(200)
   })
@@ -304,8 +412,14 @@ describe('translation', () => {
     })
     const call = async (): Promise<void> => {
       const { headers, body } = modernRequest('tools/call', { name: 'anything', arguments: {} })
-      const answer = await gateway.mcp(adapter, '', { headers: { ...headers, authorization: secretToken, x_key: 'forged' }, body })
-      expect([answer.status, answer.body.toString()]).toEqual([200, expect.stringContaining('done')])
+      const answer = await gateway.mcp(adapter, '', {
+        headers: { ...headers, authorization: secretToken, x_key: 'forged' },
+        body,
+      })
+      expect([answer.status, answer.body.toString()]).toEqual([
+        200,
+        expect.stringContaining('done'),
+      ])
     }
     await call()
     const before = headersOf(tag)
@@ -333,17 +447,31 @@ describe('translation', () => {
     })
     const post = (message: object, headers: object = {}) =>
       gateway.mcp(adapter, '', {
-        headers: { ...json, accept: 'application/json, text/event-stream', authorization: secretToken, ...headers },
+        headers: {
+          ...json,
+          accept: 'application/json, text/event-stream',
+          authorization: secretToken,
+          ...headers,
+        },
         body: JSON.stringify({ jsonrpc: '2.0', ...message }),
       })
-    const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } }
+    const params = {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'c', version: '1' },
+    }
     const opened = await post({ id: 1, method: 'initialize', params })
     expect(opened.status).toBe(200)
     const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
     await post({ method: 'notifications/initialized' }, session)
-    const answer = await post({ id: 2, method: 'tools/call', params: { name: 'anything', arguments: {} } }, session)
+    const answer = await post(
+      { id: 2, method: 'tools/call', params: { name: 'anything', arguments: {} } },
+      session,
+    )
     expect(answer.body.toString()).toContain('done')
-    const modernOnes = headersOf(tag).filter((headers) => valuesOf(headers, 'mcp-protocol-version')[0] === '2026-07-28')
+    const modernOnes = headersOf(tag).filter(
+      (headers) => valuesOf(headers, 'mcp-protocol-version')[0] === '2026-07-28',
+    )
     expect(modernOnes.length).toBeGreaterThan(1)
     for (const headers of headersOf(tag)) {
       await verify(valuesOf(headers, 'x-mcp-identity')[0], `/adapters/${adapter}`)
@@ -355,18 +483,32 @@ describe('translation', () => {
 
 describe('the examples for authors of servers', () => {
   const text = readFileSync(join(root, 'docs/server-identity.md'), 'utf8')
-  const exampleOf = (language: string): string => new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'm').exec(text)?.[1] ?? ''
-  const pythons = [join(root, '.cache/python/bin/python'), 'python3'].filter((path) => path === 'python3' || existsSync(path))
+  const exampleOf = (language: string): string =>
+    new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\``, 'm').exec(text)?.[1] ?? ''
+  const pythons = [join(root, '.cache/python/bin/python'), 'python3'].filter(
+    (path) => path === 'python3' || existsSync(path),
+  )
 
-  async function run(example: string, end: string, file: string, command: readonly string[]): Promise<unknown> {
+  async function run(
+    example: string,
+    end: string,
+    file: string,
+    command: readonly string[],
+  ): Promise<unknown> {
     const adapter = await gateway.register({ callerIdentity: 'signed' })
     const headers = await received(adapter, latin1(caller))
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-example-'))
     try {
       symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
-      const here = example.replaceAll('https://mcp.example.com', gateway.origin).replaceAll('my-server', adapter)
+      const here = example
+        .replaceAll('https://mcp.example.com', gateway.origin)
+        .replaceAll('my-server', adapter)
       writeFileSync(join(folder, file), `${here}\n${end}\n`)
-      const pairs = JSON.stringify(headers.flatMap((name, index) => (index % 2 === 0 ? [[name.toLowerCase(), headers[index + 1]]] : [])))
+      const pairs = JSON.stringify(
+        headers.flatMap((name, index) =>
+          index % 2 === 0 ? [[name.toLowerCase(), headers[index + 1]]] : [],
+        ),
+      )
       const [program = '', ...args] = command
       return JSON.parse(await output(program, [...args, join(folder, file), pairs])) as unknown
     } finally {
@@ -376,9 +518,12 @@ describe('the examples for authors of servers', () => {
   const expected = { id: 'zoë', name: 'Zoë, X.', roles: ['mcp.admin', 'ü'] }
 
   test('in TypeScript verify', async () => {
-    const end = 'console.log(JSON.stringify(await callerOf(new Headers(JSON.parse(process.argv[2] ?? "")))))'
+    const end =
+      'console.log(JSON.stringify(await callerOf(new Headers(JSON.parse(process.argv[2] ?? "")))))'
     const tsx = fileURLToPath(import.meta.resolve('tsx'))
-    expect(await run(exampleOf('ts'), end, 'example.mts', [process.execPath, '--import', tsx])).toEqual(expected)
+    expect(
+      await run(exampleOf('ts'), end, 'example.mts', [process.execPath, '--import', tsx]),
+    ).toEqual(expected)
   })
 
   test('in Python verify', async (context) => {
@@ -390,7 +535,8 @@ describe('the examples for authors of servers', () => {
         return false
       }
     })
-    if (python === undefined) return context.skip('needs Python with PyJWT[crypto]: python3 -m venv .cache/python')
+    if (python === undefined)
+      return context.skip('needs Python with PyJWT[crypto]: python3 -m venv .cache/python')
     const end = 'import json, sys\nprint(json.dumps(caller_of(dict(json.loads(sys.argv[1])))))'
     expect(await run(exampleOf('python'), end, 'example.py', [python])).toEqual(expected)
   })

@@ -32,11 +32,18 @@ beforeAll(async () => {
       return [`fixture-${era}`, { command: [node, program, '--era', era, '--transport', 'http'] }]
     }),
   )
-  const issuers = [provider, second].map(({ issuer }) => ({ preset: 'keycloak', issuer, audiences: [audience] }))
+  const issuers = [provider, second].map(({ issuer }) => ({
+    preset: 'keycloak',
+    issuer,
+    audiences: [audience],
+  }))
   gateway = await TestGateway.open({ runtime: { images }, identity: { mode: 'oidc', issuers } })
   gateway.credentials = await alice()
   const headers = { ...bearer(await provider.token('bob')), ...json }
-  const made = await gateway.send('/api-keys', { headers, body: '{"name":"robot","roles":["user"]}' })
+  const made = await gateway.send('/api-keys', {
+    headers,
+    body: '{"name":"robot","roles":["user"]}',
+  })
   bobsKey = (JSON.parse(made.body.toString()) as { key: string }).key
 })
 afterAll(async () => {
@@ -48,12 +55,22 @@ afterAll(async () => {
 type Transport = 'http' | 'stdio'
 
 /** An adapter of the fixture for one era, by itself or behind a bridge, that all callers may use. */
-async function register(era: 'legacy' | 'dual', transport: Transport, more: object): Promise<string> {
+async function register(
+  era: 'legacy' | 'dual',
+  transport: Transport,
+  more: object,
+): Promise<string> {
   const [command = '', ...words] = stdioFixtures.conformance(era)
   const program =
     transport === 'http'
       ? { imageName: `fixture-${era}` }
-      : { imageName: 'mcp-proxy', environmentVariables: { MCP_COMMAND: command, MCP_ARGS: words.map((word) => `'${word}'`).join(' ') } }
+      : {
+          imageName: 'mcp-proxy',
+          environmentVariables: {
+            MCP_COMMAND: command,
+            MCP_ARGS: words.map((word) => `'${word}'`).join(' '),
+          },
+        }
   return gateway.register({ ...program, requiredRoles: ['user'], ...more })
 }
 
@@ -64,7 +81,12 @@ const seen = ({ status, headers, body }: Exchange): unknown => {
 }
 
 /** With an id of the test's own, as those of the gateway differ. */
-const send = (adapter: string, method: string, headers: Headers, body?: string): Promise<Exchange> =>
+const send = (
+  adapter: string,
+  method: string,
+  headers: Headers,
+  body?: string,
+): Promise<Exchange> =>
   gateway.send(`/adapters/${adapter}/mcp`, {
     method,
     headers: { ...json, 'x-request-id': 'the-request', ...headers },
@@ -73,7 +95,11 @@ const send = (adapter: string, method: string, headers: Headers, body?: string):
 
 describe.each<readonly [string, Transport, object]>([
   ['translated by the gateway', 'http', {}],
-  ['translated by the gateway, whose server is not told who calls', 'http', { callerIdentity: 'none' }],
+  [
+    'translated by the gateway, whose server is not told who calls',
+    'http',
+    { callerIdentity: 'none' },
+  ],
   ['translated by a bridge', 'stdio', {}],
   ['translated by a bridge that is not told who calls', 'stdio', { callerIdentity: 'none' }],
 ])('a call that waits for input, %s', (_way, transport, more) => {
@@ -84,23 +110,34 @@ describe.each<readonly [string, Transport, object]>([
   })
 
   function ask(headers: Headers, requestState?: string): Promise<Exchange> {
-    const retry = { requestState, inputResponses: { 'input-1': { action: 'accept', content: { name: 'Ada' } } } }
+    const retry = {
+      requestState,
+      inputResponses: { 'input-1': { action: 'accept', content: { name: 'Ada' } } },
+    }
     const params = { name, arguments: {}, ...(requestState === undefined ? {} : retry) }
     const capabilities = { 'io.modelcontextprotocol/clientCapabilities': { elicitation: {} } }
     const request = modernRequest('tools/call', params, capabilities)
     return send(adapter, 'POST', { ...request.headers, ...headers }, request.body)
   }
 
-  test.each(others)('is for %s as one that never was, and its own caller goes on with it', async (_who, other) => {
-    const parked = await ask(await alice())
-    const [{ result }] = messagesOf(parked.body.toString(), parked.headers['content-type']) as [{ result: { requestState: string } }]
-    const { requestState } = result
-    const stranger = await other()
-    const [tried, never] = [await ask(stranger, requestState), await ask(stranger, `${requestState.slice(0, -4)}aaaa`)]
-    expect(JSON.stringify(seen(tried))).toContain('requestState is unknown or has expired')
-    expect(seen(tried)).toEqual(seen(never))
-    expect((await ask(await alice(), requestState)).body.toString()).toContain('Ada')
-  })
+  test.each(others)(
+    'is for %s as one that never was, and its own caller goes on with it',
+    async (_who, other) => {
+      const parked = await ask(await alice())
+      const [{ result }] = messagesOf(parked.body.toString(), parked.headers['content-type']) as [
+        { result: { requestState: string } },
+      ]
+      const { requestState } = result
+      const stranger = await other()
+      const [tried, never] = [
+        await ask(stranger, requestState),
+        await ask(stranger, `${requestState.slice(0, -4)}aaaa`),
+      ]
+      expect(JSON.stringify(seen(tried))).toContain('requestState is unknown or has expired')
+      expect(seen(tried)).toEqual(seen(never))
+      expect((await ask(await alice(), requestState)).body.toString()).toContain('Ada')
+    },
+  )
 })
 
 describe.each<readonly [string, Transport]>([
@@ -116,21 +153,40 @@ describe.each<readonly [string, Transport]>([
     jsonrpc: '2.0',
     id: 1,
     method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } },
+    params: {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 't', version: '1' },
+    },
   })
   const list = '{"jsonrpc":"2.0","id":2,"method":"tools/list"}'
 
-  test.each(others)('is for %s as one that never was, and its own caller goes on with it', async (_who, other) => {
-    const session = String((await send(adapter, 'POST', await alice(), initialize)).headers['mcp-session-id'])
-    const stranger = await other()
-    for (const method of ['POST', 'GET', 'DELETE']) {
-      const use = (id: string): Promise<Exchange> =>
-        send(adapter, method, { ...stranger, 'mcp-session-id': id }, method === 'POST' ? list : undefined)
-      const tried = await use(session)
-      expect(tried.status).toBe(404)
-      expect(seen(tried)).toEqual(seen(await use(`${session.slice(0, -4)}aaaa`)))
-    }
-    const own = await send(adapter, 'POST', { ...(await alice()), 'mcp-session-id': session }, list)
-    expect([own.status, own.body.toString()]).toEqual([200, expect.stringContaining('"tools"')])
-  })
+  test.each(others)(
+    'is for %s as one that never was, and its own caller goes on with it',
+    async (_who, other) => {
+      const session = String(
+        (await send(adapter, 'POST', await alice(), initialize)).headers['mcp-session-id'],
+      )
+      const stranger = await other()
+      for (const method of ['POST', 'GET', 'DELETE']) {
+        const use = (id: string): Promise<Exchange> =>
+          send(
+            adapter,
+            method,
+            { ...stranger, 'mcp-session-id': id },
+            method === 'POST' ? list : undefined,
+          )
+        const tried = await use(session)
+        expect(tried.status).toBe(404)
+        expect(seen(tried)).toEqual(seen(await use(`${session.slice(0, -4)}aaaa`)))
+      }
+      const own = await send(
+        adapter,
+        'POST',
+        { ...(await alice()), 'mcp-session-id': session },
+        list,
+      )
+      expect([own.status, own.body.toString()]).toEqual([200, expect.stringContaining('"tools"')])
+    },
+  )
 })

@@ -4,7 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { applyTo, expected, found, StoreWriter, type Write } from './fixtures/store-writer-process.ts'
+import {
+  applyTo,
+  expected,
+  found,
+  StoreWriter,
+  type Write,
+} from './fixtures/store-writer-process.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-crash-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -16,7 +22,9 @@ describe('a store whose process is killed', () => {
     let total = 0
     for (let round = 0; round < 25; round += 1) {
       const writer = new StoreWriter({ file, prefix: 'w-' })
-      await expect.poll(() => writer.acknowledged.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(4)
+      await expect
+        .poll(() => writer.acknowledged.length, { interval: 1, timeout: 30_000 })
+        .toBeGreaterThan(4)
       await sleep(Math.random() * 60)
       await writer.kill()
       total += writer.acknowledged.length
@@ -26,11 +34,17 @@ describe('a store whose process is killed', () => {
 
       await using store = openSqliteStore({ file })
       const present = (await store.list({})).map(found)
-      const allowed = [model, withPending].map((state) => [...state.values()].map(expected).toSorted())
+      const allowed = [model, withPending].map((state) =>
+        [...state.values()].map(expected).toSorted(),
+      )
       expect(allowed, `round ${round}`).toContainEqual(present.toSorted())
-      if (writer.pending !== undefined && JSON.stringify(present.toSorted()) !== JSON.stringify(allowed[0]))
+      if (
+        writer.pending !== undefined &&
+        JSON.stringify(present.toSorted()) !== JSON.stringify(allowed[0])
+      )
         applyTo(model, [writer.pending])
-      for (const { name, version } of model.values()) expect((await store.get(name))?.version).toBe(version)
+      for (const { name, version } of model.values())
+        expect((await store.get(name))?.version).toBe(version)
     }
     expect(total).toBeGreaterThan(100)
   }, 180_000)
@@ -42,7 +56,9 @@ describe('a store whose process is killed', () => {
     await expect.poll(() => steady.acknowledged.length).toBeGreaterThan(0)
     for (let round = 0; round < 8; round += 1) {
       const victim = new StoreWriter({ file, prefix: 'b-' })
-      await expect.poll(() => victim.acknowledged.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(0)
+      await expect
+        .poll(() => victim.acknowledged.length, { interval: 1, timeout: 30_000 })
+        .toBeGreaterThan(0)
       await sleep(Math.random() * 40)
       await victim.kill()
       applyTo(model, victim.acknowledged)
@@ -53,7 +69,10 @@ describe('a store whose process is killed', () => {
         await using store = openSqliteStore({ file })
         const { pending } = victim
         const now = await store.get(pending.name)
-        const happened = pending.op === 'delete' ? now === undefined : now?.uid === pending.uid && now.version === pending.version
+        const happened =
+          pending.op === 'delete'
+            ? now === undefined
+            : now?.uid === pending.uid && now.version === pending.version
         if (happened) applyTo(model, [pending])
       }
     }
@@ -67,19 +86,27 @@ describe('a store whose process is killed', () => {
       applyTo(alternative, [steady.pending])
       const now = await store.get(name)
       expect(
-        [model, alternative].map((state) => state.get(name)).map((write) => (write === undefined ? undefined : expected(write))),
+        [model, alternative]
+          .map((state) => state.get(name))
+          .map((write) => (write === undefined ? undefined : expected(write))),
       ).toContain(now === undefined ? undefined : found(now))
       model.delete(name)
       const rest = (await store.list({})).filter((resource) => resource.name !== name)
       expect(rest.map(found).toSorted()).toEqual([...model.values()].map(expected).toSorted())
-    } else expect((await store.list({})).map(found).toSorted()).toEqual([...model.values()].map(expected).toSorted())
+    } else
+      expect((await store.list({})).map(found).toSorted()).toEqual(
+        [...model.values()].map(expected).toSorted(),
+      )
   }, 180_000)
 })
 
 describe('a store that others write to', () => {
   test('tells a watcher the last change of every name, though three processes write without a pause', async () => {
     // On a file system in memory, where it is there, so that changes come as fast as they can.
-    const file = join(mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mcpgw-watch-')), 'watched.db')
+    const file = join(
+      mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mcpgw-watch-')),
+      'watched.db',
+    )
     try {
       await using store = openSqliteStore({ file, pollMs: 1 })
       const stop = new AbortController()
@@ -90,7 +117,9 @@ describe('a store that others write to', () => {
           else view.set(name, found(resource))
         }
       })()
-      const writers = ['a-', 'b-', 'c-'].map((prefix) => new StoreWriter({ file, prefix, most: 3000, largest: 10 }))
+      const writers = ['a-', 'b-', 'c-'].map(
+        (prefix) => new StoreWriter({ file, prefix, most: 3000, largest: 10 }),
+      )
       await Promise.all(writers.map(({ ended }) => ended))
       for (const { failures, complaint, acknowledged } of writers)
         expect([failures, complaint, acknowledged.length]).toEqual([[], '', 3000])

@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +20,13 @@ import { openSqliteStore } from '../src/store/sqlite.ts'
 import { sampleResource } from '../src/store/store-contract.ts'
 import type { Store } from '../src/store/store.ts'
 import { smallDisk } from './fixtures/small-disk.ts'
-import { applyTo, expected, found, StoreWriter, type Write } from './fixtures/store-writer-process.ts'
+import {
+  applyTo,
+  expected,
+  found,
+  StoreWriter,
+  type Write,
+} from './fixtures/store-writer-process.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-faults-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -30,7 +45,11 @@ const sized = (name: string, size: number): Resource => {
 }
 
 /** Creates resources until one is refused; gives those that were acknowledged and the refusal. */
-async function fill(store: Store, prefix: string, size: number): Promise<{ kept: Resource[]; refusal: unknown }> {
+async function fill(
+  store: Store,
+  prefix: string,
+  size: number,
+): Promise<{ kept: Resource[]; refusal: unknown }> {
   const kept: Resource[] = []
   for (let index = 0; index < 10_000; index += 1) {
     const resource = sized(`${prefix}${String(index).padStart(5, '0')}`, size)
@@ -72,9 +91,12 @@ describe('a disk that is full', () => {
     const { kept, refusal } = await fill(store, 'a', 20_000)
     expect(refusal).toBe('storage_full')
     expect(kept.length).toBeGreaterThan(5)
-    for (let turn = 0; turn < 20; turn += 1) expect(await codeOf(store.create(sized(`refused-${turn}`, 100_000)))).toBe('storage_full')
+    for (let turn = 0; turn < 20; turn += 1)
+      expect(await codeOf(store.create(sized(`refused-${turn}`, 100_000)))).toBe('storage_full')
     const [first] = kept as [Resource]
-    expect(await codeOf(store.replace({ ...sized(first.name, 200_000), uid: first.uid, version: 2 }, 1))).toBe('storage_full')
+    expect(
+      await codeOf(store.replace({ ...sized(first.name, 200_000), uid: first.uid, version: 2 }, 1)),
+    ).toBe('storage_full')
     await store.ping()
     expect(await store.list({})).toEqual(kept)
     expect(await store.get(first.name)).toEqual(first)
@@ -126,7 +148,9 @@ describe('a disk that is full', () => {
     let refusals = 0
     for (let round = 0; round < 5; round += 1) {
       const writer = new StoreWriter({ file, prefix: 'w-', largest: 150_000 })
-      await expect.poll(() => writer.failures.length, { interval: 1, timeout: 30_000 }).toBeGreaterThan(3)
+      await expect
+        .poll(() => writer.failures.length, { interval: 1, timeout: 30_000 })
+        .toBeGreaterThan(3)
       await writer.kill()
       expect(new Set(writer.failures)).toEqual(new Set(['storage_full']))
       refusals += writer.failures.length
@@ -135,7 +159,9 @@ describe('a disk that is full', () => {
       if (writer.pending !== undefined) applyTo(withPending, [writer.pending])
       await using store = openSqliteStore({ file })
       const present = (await store.list({})).map(found).toSorted()
-      const states = [model, withPending].map((state) => [...state.values()].map(expected).toSorted())
+      const states = [model, withPending].map((state) =>
+        [...state.values()].map(expected).toSorted(),
+      )
       expect(states).toContainEqual(present)
       if (JSON.stringify(present) !== JSON.stringify(states[0])) model = withPending
     }
@@ -167,7 +193,9 @@ describe('a disk that is full', () => {
   test('and a new store: storage_full, and a whole store once there is room', async (context) => {
     const disk = smallDisk(context, 256)
     const filler = occupy(disk)
-    await expect(openStore({ dataDir: join(disk, 'data') })).rejects.toMatchObject({ code: 'storage_full' })
+    await expect(openStore({ dataDir: join(disk, 'data') })).rejects.toMatchObject({
+      code: 'storage_full',
+    })
     rmSync(filler)
     await using store = await openStore({ dataDir: join(disk, 'data') })
     await store.create(sampleResource('one'))
@@ -208,7 +236,8 @@ describe('a file that is damaged', () => {
   async function made(): Promise<{ file: string; all: readonly Resource[] }> {
     const file = join(newFolder(), 'gateway.db')
     await using store = openSqliteStore({ file })
-    for (let index = 0; index < 100; index += 1) await store.create(sized(`r-${String(index).padStart(3, '0')}`, 3000))
+    for (let index = 0; index < 100; index += 1)
+      await store.create(sized(`r-${String(index).padStart(3, '0')}`, 3000))
     return { file, all: await store.list({}) }
   }
 
@@ -264,7 +293,9 @@ describe('a file that is damaged', () => {
   test('because it was cut short is refused', async () => {
     const { file } = await made()
     truncateSync(file, 4096 * 5)
-    expect(() => openSqliteStore({ file })).toThrow(expect.objectContaining({ code: 'store_unavailable' }))
+    expect(() => openSqliteStore({ file })).toThrow(
+      expect.objectContaining({ code: 'store_unavailable' }),
+    )
   })
 
   test('in the log of writes that were not yet moved into it: the store has a state that once was, whole', async () => {
@@ -316,7 +347,9 @@ describe('a file of a newer gateway', () => {
       await store.create(sampleResource('kept'))
     }
     const newer = new Database(file)
-    newer.exec('ALTER TABLE resource ADD COLUMN later TEXT; CREATE TABLE more (x); PRAGMA user_version = 1000')
+    newer.exec(
+      'ALTER TABLE resource ADD COLUMN later TEXT; CREATE TABLE more (x); PRAGMA user_version = 1000',
+    )
     newer.close()
     const before = readFileSync(file)
     expect(() => openSqliteStore({ file })).toThrow(
@@ -341,7 +374,10 @@ describe('a store that another process holds', () => {
     await store.create(sampleResource('kept'))
     const other = new Database(file)
     other.exec('BEGIN IMMEDIATE')
-    await expect(store.create(sampleResource('held'))).rejects.toMatchObject({ code: 'store_unavailable', headers: { 'retry-after': '1' } })
+    await expect(store.create(sampleResource('held'))).rejects.toMatchObject({
+      code: 'store_unavailable',
+      headers: { 'retry-after': '1' },
+    })
     expect((await store.list({})).map(({ name }) => name)).toEqual(['kept'])
     other.exec('ROLLBACK')
     other.close()

@@ -47,7 +47,8 @@ describe('the SQLite file', () => {
       INSERT INTO counter VALUES (1, 7);
       CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';
       PRAGMA user_version = 2;`)
-    const row = 'INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?)'
+    const row =
+      'INSERT INTO resource (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?)'
     database.prepare(row).run('kept', 'adapter', adapter.uid, 1, JSON.stringify(adapter), 7)
     database.close()
     await using store = openSqliteStore({ file: path })
@@ -63,7 +64,9 @@ describe('the SQLite file', () => {
   test('that is no database is refused, and left as it was', () => {
     const path = newFile()
     writeFileSync(path, 'not a database, but something that somebody may want back'.repeat(20))
-    expect(() => openSqliteStore({ file: path })).toThrow(expect.objectContaining({ code: 'store_unavailable' }))
+    expect(() => openSqliteStore({ file: path })).toThrow(
+      expect.objectContaining({ code: 'store_unavailable' }),
+    )
     expect(statSync(path).size).toBe(57 * 20)
   })
 
@@ -73,7 +76,9 @@ describe('the SQLite file', () => {
     const kept = sampleResource('kept')
     await store.create(kept)
     const limits = fillDisk(path)
-    const big = sampleResource('big', { spec: { ...kept.spec, description: 'x'.repeat(2_000_000) } })
+    const big = sampleResource('big', {
+      spec: { ...kept.spec, description: 'x'.repeat(2_000_000) },
+    })
     await expect(limits.store.create(big)).rejects.toMatchObject({ code: 'storage_full' })
     expect(await limits.store.get('kept')).toEqual(kept)
     await limits.store[Symbol.asyncDispose]()

@@ -27,8 +27,18 @@ describe('a stream that is open when its caller loses the right to it', () => {
   test('ends soon, by GET and as a listen stream, be that said in a header or not; those of others and calls in progress go on', async () => {
     const adapter = await gateway.register({ requiredRoles: ['reader'] })
     const path = `/adapters/${adapter}/mcp?do=stream`
-    const listen = { headers: { ...reader, 'mcp-method': 'subscriptions/listen', 'content-type': 'application/json' }, body: '{}' }
-    const unsaid = { headers: { ...reader, 'content-type': 'application/json' }, body: '{"id":1,"method":"subscriptions\\/l\\u0069sten"}' }
+    const listen = {
+      headers: {
+        ...reader,
+        'mcp-method': 'subscriptions/listen',
+        'content-type': 'application/json',
+      },
+      body: '{}',
+    }
+    const unsaid = {
+      headers: { ...reader, 'content-type': 'application/json' },
+      body: '{"id":1,"method":"subscriptions\\/l\\u0069sten"}',
+    }
     const [stream, listening, unsaidly, own, call] = [
       await watch(path, { method: 'GET', headers: reader }),
       await watch(path, listen),
@@ -37,7 +47,9 @@ describe('a stream that is open when its caller loses the right to it', () => {
       await watch(path, { headers: reader, body: '{}' }),
     ]
     await gateway.patch(adapter, { requiredRoles: ['other'] })
-    await expect.poll(() => [stream.over, listening.over, unsaidly.over]).toEqual([true, true, true])
+    await expect
+      .poll(() => [stream.over, listening.over, unsaidly.over])
+      .toEqual([true, true, true])
     expect((await gateway.send(path, { method: 'GET', headers: reader })).status).toBe(404)
     expect([own.over, call.over]).toEqual([false, false])
     for (const { response } of [own, call]) response.destroy()

@@ -3,7 +3,12 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { LimitExceeded, TimedWorker, WorkRefused, type TimedWorkerOptions } from '../src/lib/timed-worker.ts'
+import {
+  LimitExceeded,
+  TimedWorker,
+  WorkRefused,
+  type TimedWorkerOptions,
+} from '../src/lib/timed-worker.ts'
 
 interface Task {
   readonly run: string
@@ -23,7 +28,10 @@ const patient: TimedWorkerOptions = {
 const brief: TimedWorkerOptions = { ...patient, limits: { ...patient.limits, runMs: 200 } }
 
 const open: TimedWorker<Task, unknown>[] = []
-afterEach(async () => void (await Promise.all(open.splice(0).map((worker) => worker[Symbol.asyncDispose]()))))
+afterEach(
+  async () =>
+    void (await Promise.all(open.splice(0).map((worker) => worker[Symbol.asyncDispose]()))),
+)
 
 function start(options: TimedWorkerOptions): (task: Task, party?: string) => Promise<unknown> {
   const worker = new TimedWorker<Task, unknown>(options)
@@ -35,15 +43,18 @@ const echo = (value: unknown): Task => ({ run: 'echo', value })
 const cell = (): Int32Array => new Int32Array(new SharedArrayBuffer(4))
 
 describe('a task that does not end', () => {
-  test.each(['spin', 'backtrack'])('(%s) is ended, and those behind it are done by the next worker', async (run) => {
-    const work = start(brief)
-    const hostile = work({ run })
-    const behind = [1, 2, 3].map((value) => work(echo(value)))
-    await expect(hostile).rejects.toBeInstanceOf(LimitExceeded)
-    expect(await Promise.all(behind)).toEqual([1, 2, 3])
-    await expect(work({ run })).rejects.toBeInstanceOf(LimitExceeded)
-    expect(await work(echo('again'))).toBe('again')
-  })
+  test.each(['spin', 'backtrack'])(
+    '(%s) is ended, and those behind it are done by the next worker',
+    async (run) => {
+      const work = start(brief)
+      const hostile = work({ run })
+      const behind = [1, 2, 3].map((value) => work(echo(value)))
+      await expect(hostile).rejects.toBeInstanceOf(LimitExceeded)
+      expect(await Promise.all(behind)).toEqual([1, 2, 3])
+      await expect(work({ run })).rejects.toBeInstanceOf(LimitExceeded)
+      expect(await work(echo('again'))).toBe('again')
+    },
+  )
 
   test('is ended in its preparation too, which has a limit of its own', async () => {
     const work = start({ ...patient, limits: { ...patient.limits, prepareMs: 200 } })
@@ -59,10 +70,14 @@ describe('a task that does not end', () => {
       ended = true
       return error
     })
-    const server = createServer((_request, response) => void response.end('pong')).listen(0, '127.0.0.1')
+    const server = createServer((_request, response) => void response.end('pong')).listen(
+      0,
+      '127.0.0.1',
+    )
     await once(server, 'listening')
     const { port } = server.address() as AddressInfo
-    for (let round = 0; round < 20; round += 1) expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('pong')
+    for (let round = 0; round < 20; round += 1)
+      expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('pong')
     expect(ended).toBe(false)
     server.close()
     await open[0]?.[Symbol.asyncDispose]()
@@ -78,7 +93,9 @@ describe('a task that does not end', () => {
       await worker.run('me', () => ({ run: 'echo' }))
       void worker.run('me', () => ({ run: 'backtrack' }))
       setImmediate(() => server.close())`
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'inherit' })
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: 'inherit',
+    })
     expect(await once(child, 'exit')).toEqual([0, null])
   })
 })
@@ -87,7 +104,8 @@ describe('parties', () => {
   test('take turns: who floods waits for its own', async () => {
     const work = start(patient)
     const order: unknown[] = []
-    const note = (value: unknown, party: string): Promise<unknown> => work(echo(value), party).then((each) => order.push(each))
+    const note = (value: unknown, party: string): Promise<unknown> =>
+      work(echo(value), party).then((each) => order.push(each))
     await Promise.all([
       ...['a1', 'a2', 'a3'].map((value) => note(value, 'a')),
       ...['b1', 'b2'].map((value) => note(value, 'b')),
@@ -99,8 +117,12 @@ describe('parties', () => {
   test('wait no longer than for one hostile task of each other', async () => {
     const work = start(brief)
     const order: string[] = []
-    const hostile = [1, 2, 3].map((each) => work({ run: 'spin' }, 'hostile').catch(() => order.push(`hostile ${each}`)))
-    const honest = [1, 2].map((each) => work(echo(each), 'honest').then(() => order.push(`honest ${each}`)))
+    const hostile = [1, 2, 3].map((each) =>
+      work({ run: 'spin' }, 'hostile').catch(() => order.push(`hostile ${each}`)),
+    )
+    const honest = [1, 2].map((each) =>
+      work(echo(each), 'honest').then(() => order.push(`honest ${each}`)),
+    )
     await Promise.all([...hostile, ...honest])
     expect(order).toEqual(['hostile 1', 'honest 1', 'hostile 2', 'honest 2', 'hostile 3'])
   })
@@ -143,7 +165,10 @@ describe('a worker that dies', () => {
   })
 
   test('before it has begun fails tasks instead of being tried for ever', async () => {
-    const work = start({ ...patient, program: new URL('fixtures/no-such-program.js', import.meta.url) })
+    const work = start({
+      ...patient,
+      program: new URL('fixtures/no-such-program.js', import.meta.url),
+    })
     await expect(work(echo(1))).rejects.toThrow('the worker died')
     await expect(Promise.all([work(echo(1)), work(echo(2))])).rejects.toThrow('the worker died')
   })

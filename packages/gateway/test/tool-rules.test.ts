@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http'
+import {
+  createServer,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -32,10 +37,17 @@ interface Body {
   readonly imageName: string
   readonly environmentVariables: Readonly<Record<string, string>>
 }
-const http = (environmentVariables: Body['environmentVariables']): Body => ({ imageName: 'listing', environmentVariables })
+const http = (environmentVariables: Body['environmentVariables']): Body => ({
+  imageName: 'listing',
+  environmentVariables,
+})
 const stdio = (speaks: string): Body => ({
   imageName: 'mcp-proxy',
-  environmentVariables: { MCP_COMMAND: process.execPath, MCP_ARGS: `${program} ${events}`, SPEAKS: speaks },
+  environmentVariables: {
+    MCP_COMMAND: process.execPath,
+    MCP_ARGS: `${program} ${events}`,
+    SPEAKS: speaks,
+  },
 })
 const servers: Readonly<Record<string, Body>> = {
   'a legacy server over HTTP': http({ SPEAKS: 'legacy' }),
@@ -47,12 +59,22 @@ const servers: Readonly<Record<string, Body>> = {
 }
 
 /** An adapter of a server of its own, with a word by which its notes are known. */
-async function serve(body: Body, toolRules: readonly ToolRule[]): Promise<{ readonly name: string; readonly tag: string }> {
+async function serve(
+  body: Body,
+  toolRules: readonly ToolRule[],
+): Promise<{ readonly name: string; readonly tag: string }> {
   const name = `r${randomUUID().slice(0, 8)}`
   const environmentVariables = { ...body.environmentVariables, TAG: name }
   const { status, body: answer } = await gateway.send('/adapters', {
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ ...body, name, imageVersion: '1', environmentVariables, toolRules, requiredRoles: ['user'] }),
+    body: JSON.stringify({
+      ...body,
+      name,
+      imageVersion: '1',
+      environmentVariables,
+      toolRules,
+      requiredRoles: ['user'],
+    }),
   })
   expect([status, answer.toString()]).toEqual([201, expect.any(String)])
   await gateway.untilReady(name, 1)
@@ -78,16 +100,27 @@ interface Answer {
   readonly result?: Readonly<Record<string, unknown>>
   readonly error?: { readonly code: number; readonly message: string }
 }
-type Ask = (method: string, params?: Readonly<Record<string, unknown>>, roles?: string) => Promise<Answer>
+type Ask = (
+  method: string,
+  params?: Readonly<Record<string, unknown>>,
+  roles?: string,
+) => Promise<Answer>
 
-const identity = (roles: string): Record<string, string> => ({ 'x-dev-userid': 'uma', 'x-dev-roles': roles })
+const identity = (roles: string): Record<string, string> => ({
+  'x-dev-userid': 'uma',
+  'x-dev-roles': roles,
+})
 const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 const answerOf = ({ status, body, headers }: Exchange): Answer => ({
   status,
   ...messagesOf(body.toString(), headers['content-type']).at(-1),
 })
 
-async function openSession(name: string, roles: string, protocolVersion = '2025-06-18'): Promise<string> {
+async function openSession(
+  name: string,
+  roles: string,
+  protocolVersion = '2025-06-18',
+): Promise<string> {
   const params = { protocolVersion, capabilities: {}, clientInfo: { name: 'test', version: '1' } }
   const opened = await gateway.send(`/adapters/${name}/mcp`, {
     headers: { ...json, ...identity(roles) },
@@ -116,19 +149,30 @@ const clients: Readonly<Record<string, (name: string) => Promise<Ask>>> = {
   'a modern client': async (name) => {
     return async (method, params = {}, roles = 'user') => {
       const { headers, body } = modernRequest(method, params)
-      const named = typeof params['name'] === 'string' ? { 'mcp-name': encoded(params['name']) } : {}
-      return answerOf(await gateway.send(`/adapters/${name}/mcp`, { headers: { ...headers, ...named, ...identity(roles) }, body }))
+      const named =
+        typeof params['name'] === 'string' ? { 'mcp-name': encoded(params['name']) } : {}
+      return answerOf(
+        await gateway.send(`/adapters/${name}/mcp`, {
+          headers: { ...headers, ...named, ...identity(roles) },
+          body,
+        }),
+      )
     }
   },
 }
-const encoded = (text: string): string => (/^[\x21-\x7e]+$/.test(text) ? text : `=?base64?${Buffer.from(text).toString('base64')}?=`)
+const encoded = (text: string): string =>
+  /^[\x21-\x7e]+$/.test(text) ? text : `=?base64?${Buffer.from(text).toString('base64')}?=`
 
 /** All pages. */
 async function list(ask: Ask, roles?: string): Promise<string[]> {
   const names: string[] = []
   let cursor: unknown
   do {
-    const { result = {}, error } = await ask('tools/list', cursor === undefined ? {} : { cursor }, roles)
+    const { result = {}, error } = await ask(
+      'tools/list',
+      cursor === undefined ? {} : { cursor },
+      roles,
+    )
     expect(error).toBeUndefined()
     names.push(...(result['tools'] as { name: string }[]).map(({ name }) => name))
     cursor = result['nextCursor']
@@ -145,15 +189,21 @@ const rules: readonly ToolRule[] = [
   { effect: 'allow', tools: ['write_*', 'turn'], roles: ['operator'] },
 ]
 
-const cells = Object.keys(servers).flatMap((server) => Object.keys(clients).map((client) => [client, server] as const))
+const cells = Object.keys(servers).flatMap((server) =>
+  Object.keys(clients).map((client) => [client, server] as const),
+)
 
 describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
   test('hold for lists and calls alike, by name, hint and role, and follow the roles of each request', async () => {
     const { name, tag } = await serve(servers[server] as Body, rules)
     const ask = await (clients[client] as (typeof clients)[string])(name)
     expect(await list(ask)).toEqual(['get_time', 'Grüße'])
-    expect(await ask('tools/call', { name: 'get_time', arguments: {} })).toMatchObject({ result: { content: [{ text: 'did get_time' }] } })
-    expect(await ask('tools/call', { name: 'Grüße', arguments: {} })).toMatchObject({ result: { content: [{ text: 'did Grüße' }] } })
+    expect(await ask('tools/call', { name: 'get_time', arguments: {} })).toMatchObject({
+      result: { content: [{ text: 'did get_time' }] },
+    })
+    expect(await ask('tools/call', { name: 'Grüße', arguments: {} })).toMatchObject({
+      result: { content: [{ text: 'did Grüße' }] },
+    })
     for (const tool of ['delete_all', 'DELETE_ALL', 'write_note', 'not_there', 'delete_not_there'])
       expect(await ask('tools/call', { name: tool, arguments: {} })).toMatchObject(unknown(tool))
     expect(called(tag)).toEqual(['get_time', 'Grüße'])
@@ -164,7 +214,9 @@ describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
       result: { content: [{ text: 'did delete_all' }] },
     })
     // A role that is taken away is gone with the next request.
-    expect(await ask('tools/call', { name: 'delete_all', arguments: {} })).toMatchObject(unknown('delete_all'))
+    expect(await ask('tools/call', { name: 'delete_all', arguments: {} })).toMatchObject(
+      unknown('delete_all'),
+    )
     expect(await list(ask)).toEqual(['get_time', 'Grüße'])
     expect(called(tag)).toEqual(['get_time', 'Grüße', 'delete_all'])
   })
@@ -175,7 +227,9 @@ describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
     expect(await list(ask)).toHaveLength(4)
     await gateway.patch(name, { toolRules: [{ effect: 'allow', tools: 'get_*' }] })
     await expect.poll(() => list(ask)).toEqual(['get_time'])
-    expect(await ask('tools/call', { name: 'write_note', arguments: {} })).toMatchObject(unknown('write_note'))
+    expect(await ask('tools/call', { name: 'write_note', arguments: {} })).toMatchObject(
+      unknown('write_note'),
+    )
     await gateway.patch(name, { toolRules: null })
     await expect.poll(() => list(ask)).toHaveLength(4)
     expect(await ask('tools/call', { name: 'write_note', arguments: {} })).toMatchObject({
@@ -214,7 +268,8 @@ describe('what does not slip past the rules', () => {
   beforeAll(async () => {
     shared = await ruled()
   })
-  const call = (name: string): string => `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}","arguments":{}}}`
+  const call = (name: string): string =>
+    `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}","arguments":{}}}`
   const evil = '"params":{"name":"delete_all","arguments":{}}'
 
   test('an escaped name is the name', async () => {
@@ -228,11 +283,26 @@ describe('what does not slip past the rules', () => {
 
   test.each([
     ['two methods', `{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call",${evil}}`],
-    ['a method in other case', `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call",${evil}}`],
-    ['two params', `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time"},${evil}}`],
-    ['params in other case', `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time"},"PARAMS":{"name":"delete_all"}}`],
-    ['two names', '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time","name":"delete_all"}}'],
-    ['a name in other case', '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time","Name":"delete_all"}}'],
+    [
+      'a method in other case',
+      `{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call",${evil}}`,
+    ],
+    [
+      'two params',
+      `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time"},${evil}}`,
+    ],
+    [
+      'params in other case',
+      `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time"},"PARAMS":{"name":"delete_all"}}`,
+    ],
+    [
+      'two names',
+      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time","name":"delete_all"}}',
+    ],
+    [
+      'a name in other case',
+      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time","Name":"delete_all"}}',
+    ],
     ['a method in capitals', `{"jsonrpc":"2.0","id":1,"method":"TOOLS/CALL",${evil}}`],
     ['text that is not UTF-8', Buffer.from(call('delete_all\xff'), 'latin1')],
     ['text in UTF-16', Buffer.from(call('delete_all'), 'utf16le')],
@@ -243,18 +313,28 @@ describe('what does not slip past the rules', () => {
     expect([answer.status, JSON.parse(answer.body.toString())]).toEqual([
       400,
       expect.objectContaining({
-        error: expect.objectContaining({ data: expect.objectContaining({ code: expect.stringMatching(/^invalid_/) }) }),
+        error: expect.objectContaining({
+          data: expect.objectContaining({ code: expect.stringMatching(/^invalid_/) }),
+        }),
       }),
     ])
     expect(bodies()).toEqual([])
   })
 
   test.each<[string, Record<string, string | readonly string[]>, number]>([
-    ['a charset that readers decode otherwise', { 'content-type': 'application/json; charset=utf-7' }, 415],
+    [
+      'a charset that readers decode otherwise',
+      { 'content-type': 'application/json; charset=utf-7' },
+      415,
+    ],
     ['two types', { 'content-type': ['application/json', 'application/json; charset=utf-7'] }, 415],
     ['another type', { 'content-type': 'text/plain' }, 415],
     ['a compression', { 'content-encoding': 'gzip' }, 415],
-    ['another method for servers that go by headers', { 'mcp-method': 'tools/call', 'mcp-name': 'delete_all' }, 400],
+    [
+      'another method for servers that go by headers',
+      { 'mcp-method': 'tools/call', 'mcp-name': 'delete_all' },
+      400,
+    ],
     ['the like in another spelling', { Mcp_Method: 'tools/call', Mcp_Name: 'delete_all' }, 400],
   ])('a request is refused that names %s', async (_, headers, status) => {
     const { send, tag } = shared
@@ -265,8 +345,13 @@ describe('what does not slip past the rules', () => {
 
   test('a header that names another tool than the body is refused, in both eras', async () => {
     const { send, tag } = await ruled()
-    expect((await send(call('get_time'), { 'mcp-method': 'tools/call', 'mcp-name': 'delete_all' })).status).toBe(400)
-    expect((await send(call('get_time'), { 'mcp-name': ['get_time', 'delete_all'] })).status).toBe(400)
+    expect(
+      (await send(call('get_time'), { 'mcp-method': 'tools/call', 'mcp-name': 'delete_all' }))
+        .status,
+    ).toBe(400)
+    expect((await send(call('get_time'), { 'mcp-name': ['get_time', 'delete_all'] })).status).toBe(
+      400,
+    )
     const modern = await serve(servers['a modern server over HTTP'] as Body, rules)
     const { headers, body } = modernRequest('tools/call', { name: 'get_time', arguments: {} })
     const lying = await gateway.send(`/adapters/${modern.name}/mcp`, {
@@ -277,26 +362,35 @@ describe('what does not slip past the rules', () => {
     expect([...called(tag), ...called(modern.tag)]).toEqual([])
   })
 
-  test.each(['json', 'sse'])('a batch that calls a denied tool is not run, and one that lists is filtered (%s)', async (answers) => {
-    const { send, tag } = await ruled({ ANSWERS: answers })
-    const refused = await send(
-      `[${call('get_time').replace('"id":1', '"id":"a"')},${call('delete_all')},{"jsonrpc":"2.0","method":"notifications/x"}]`,
-    )
-    expect([refused.status, JSON.parse(refused.body.toString())]).toEqual([
-      200,
-      [
-        { jsonrpc: '2.0', id: 'a', error: { code: -32600, message: expect.stringContaining('Not run') } },
-        { jsonrpc: '2.0', id: 1, error: { code: -32602, message: 'Unknown tool: delete_all' } },
-      ],
-    ])
-    expect(called(tag)).toEqual([])
-    const run = await send(`[${call('get_time')},{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"second"}}]`)
-    expect(run.status).toBe(200)
-    expect(run.body.toString()).toContain('did get_time')
-    expect(run.body.toString()).toContain('Grüße')
-    expect(run.body.toString()).not.toContain('delete_all')
-    expect(called(tag)).toEqual(['get_time'])
-  })
+  test.each(['json', 'sse'])(
+    'a batch that calls a denied tool is not run, and one that lists is filtered (%s)',
+    async (answers) => {
+      const { send, tag } = await ruled({ ANSWERS: answers })
+      const refused = await send(
+        `[${call('get_time').replace('"id":1', '"id":"a"')},${call('delete_all')},{"jsonrpc":"2.0","method":"notifications/x"}]`,
+      )
+      expect([refused.status, JSON.parse(refused.body.toString())]).toEqual([
+        200,
+        [
+          {
+            jsonrpc: '2.0',
+            id: 'a',
+            error: { code: -32600, message: expect.stringContaining('Not run') },
+          },
+          { jsonrpc: '2.0', id: 1, error: { code: -32602, message: 'Unknown tool: delete_all' } },
+        ],
+      ])
+      expect(called(tag)).toEqual([])
+      const run = await send(
+        `[${call('get_time')},{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"second"}}]`,
+      )
+      expect(run.status).toBe(200)
+      expect(run.body.toString()).toContain('did get_time')
+      expect(run.body.toString()).toContain('Grüße')
+      expect(run.body.toString()).not.toContain('delete_all')
+      expect(called(tag)).toEqual(['get_time'])
+    },
+  )
 
   test('a call that awaits no answer is dropped', async () => {
     const { send, tag } = await ruled()
@@ -307,7 +401,9 @@ describe('what does not slip past the rules', () => {
 
   test('a list in a stream that is gone on with is filtered', async () => {
     const { send } = await ruled({ ANSWERS: 'sse' })
-    const asked = await send('{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"second"}}')
+    const asked = await send(
+      '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"second"}}',
+    )
     expect(asked.body.toString()).not.toContain('delete_all')
     const resumed = await send('', { 'last-event-id': '-1' }, 'GET')
     expect([resumed.status, resumed.headers['content-type']]).toEqual([200, 'text/event-stream'])
@@ -319,16 +415,31 @@ describe('what does not slip past the rules', () => {
     const got: string[] = []
     const server = createServer((request, response) => {
       request.setEncoding('utf8').on('data', (text: string) => got.push(text))
-      request.on('end', () => response.setHeader('content-type', 'application/json').end('{"jsonrpc":"2.0","id":1,"result":{}}'))
+      request.on('end', () =>
+        response
+          .setHeader('content-type', 'application/json')
+          .end('{"jsonrpc":"2.0","id":1,"result":{}}'),
+      )
     })
     await once(server.listen(0, '127.0.0.1'), 'listening')
     const name = `r${randomUUID().slice(0, 8)}`
     const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
-    const body = JSON.stringify({ name, endpoint, eras: 'passthrough', toolRules: rules, requiredRoles: ['user'] })
+    const body = JSON.stringify({
+      name,
+      endpoint,
+      eras: 'passthrough',
+      toolRules: rules,
+      requiredRoles: ['user'],
+    })
     expect((await gateway.send('/adapters', { headers: json, body })).status).toBe(201)
     const path = `/adapters/${name}/mcp`
     const begin = async (): Promise<ClientRequest> => {
-      const headers = { ...json, ...identity('user'), 'transfer-encoding': 'chunked', expect: '100-continue' }
+      const headers = {
+        ...json,
+        ...identity('user'),
+        'transfer-encoding': 'chunked',
+        expect: '100-continue',
+      }
       const request = httpRequest(gateway.origin + path, { method: 'POST', headers })
       request.flushHeaders()
       await once(request, 'continue')
@@ -343,7 +454,11 @@ describe('what does not slip past the rules', () => {
     expect(await end(await begin())).toContain('Unknown tool')
     const late = await begin()
     expect((await gateway.send(`/adapters/${name}`, { method: 'DELETE' })).status).toBe(204)
-    await expect.poll(async () => (await gateway.send(path, { method: 'GET', headers: identity('user') })).status).toBe(404)
+    await expect
+      .poll(
+        async () => (await gateway.send(path, { method: 'GET', headers: identity('user') })).status,
+      )
+      .toBe(404)
     expect(await end(late)).toContain('Unknown tool')
     expect(got).toEqual([])
     server.close()
@@ -354,7 +469,8 @@ describe('what does not slip past the rules', () => {
     const before = notes(tag).length
     const body = call('delete_all')
     const headers = { 'content-length': String(body.length), 'x-http-method-override': 'POST' }
-    for (const method of ['GET', 'DELETE']) expect((await send(body, headers, method)).status).toBe(400)
+    for (const method of ['GET', 'DELETE'])
+      expect((await send(body, headers, method)).status).toBe(400)
     expect(notes(tag).slice(before)).toEqual([])
   })
 
@@ -365,8 +481,11 @@ describe('what does not slip past the rules', () => {
       '"arguments":{},"annotations":{"readOnlyHint":true},"_meta":{"annotations":{"readOnlyHint":true}}',
     )
     expect(answerOf(await send(lying))).toMatchObject(unknown('write_note'))
-    await expect.poll(() => readFileSync(join(folder, 'audit.log'), 'utf8')).toMatch(new RegExp(`${tag}.*"tool":"write_note"`))
-    for (let index = 0; index < 3; index += 1) expect(answerOf(await send(call('get_time')))).toMatchObject({ result: {} })
+    await expect
+      .poll(() => readFileSync(join(folder, 'audit.log'), 'utf8'))
+      .toMatch(new RegExp(`${tag}.*"tool":"write_note"`))
+    for (let index = 0; index < 3; index += 1)
+      expect(answerOf(await send(call('get_time')))).toMatchObject({ result: {} })
     expect(notes(tag).flatMap(({ listed }) => listed ?? [])).toEqual(['first', 'second'])
     // Another session may see another list.
     expect(called(tag)).toEqual(['get_time', 'get_time', 'get_time'])
@@ -374,9 +493,14 @@ describe('what does not slip past the rules', () => {
 
   test('many calls at once are each judged', async () => {
     const { send, tag } = await ruled()
-    const tools = Array.from({ length: 30 }, (_, index) => ['get_time', 'write_note', 'delete_all'][index % 3] as string)
+    const tools = Array.from(
+      { length: 30 },
+      (_, index) => ['get_time', 'write_note', 'delete_all'][index % 3] as string,
+    )
     const answers = await Promise.all(tools.map(async (tool) => answerOf(await send(call(tool)))))
-    expect(answers.map(({ error }) => error === undefined)).toEqual(tools.map((tool) => tool === 'get_time'))
+    expect(answers.map(({ error }) => error === undefined)).toEqual(
+      tools.map((tool) => tool === 'get_time'),
+    )
     expect(called(tag)).toEqual(Array(10).fill('get_time'))
     // The server was asked by the first of them alone.
     expect(notes(tag).flatMap(({ listed }) => listed ?? [])).toEqual(['first', 'second'])
@@ -388,7 +512,10 @@ describe('the audit log', () => {
     readFileSync(join(folder, 'audit.log'), 'utf8')
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as { resource?: { name: string }; outcome?: string; tool?: string })
+      .map(
+        (line) =>
+          JSON.parse(line) as { resource?: { name: string }; outcome?: string; tool?: string },
+      )
       .filter(({ resource, outcome }) => resource?.name === name && outcome === 'denied')
       .map(({ tool }) => tool)
 
@@ -407,32 +534,59 @@ describe('a server that can not be judged', () => {
     await gateway.patch(name, { toolRules: rules })
     return name
   }
-  const post = (name: string, query: string, body: object, headers: Record<string, string> = {}): Promise<Exchange> =>
-    gateway.mcp(name, query, { headers: { ...json, ...headers }, body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }) })
+  const post = (
+    name: string,
+    query: string,
+    body: object,
+    headers: Record<string, string> = {},
+  ): Promise<Exchange> =>
+    gateway.mcp(name, query, {
+      headers: { ...json, ...headers },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, ...body }),
+    })
   const listing = { method: 'tools/list' }
   const calling = { method: 'tools/call', params: { name: 'get_time' } }
 
   test('gets no call that depends on what it says of its tools', async () => {
     const name = await adapter()
     const answer = await post(name, 'do=status&status=200&tag=judge', calling)
-    expect([answer.status, answer.body.toString()]).toEqual([502, expect.stringContaining('upstream_failed')])
-    const asked = gateway.events('judge').filter(({ method }) => method !== undefined)
-    expect(asked.map(({ body = '' }) => (JSON.parse(Buffer.from(body, 'base64').toString()) as { method: string }).method)).toEqual([
-      'tools/list',
+    expect([answer.status, answer.body.toString()]).toEqual([
+      502,
+      expect.stringContaining('upstream_failed'),
     ])
+    const asked = gateway.events('judge').filter(({ method }) => method !== undefined)
+    expect(
+      asked.map(
+        ({ body = '' }) =>
+          (JSON.parse(Buffer.from(body, 'base64').toString()) as { method: string }).method,
+      ),
+    ).toEqual(['tools/list'])
   })
 
   test.each([
     ['is compressed', { 'content-type': 'application/json', 'content-encoding': 'br' }],
-    ['is compressed in a stream', { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' }],
+    [
+      'is compressed in a stream',
+      { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' },
+    ],
   ])('has its list kept back when it %s, unasked', async (_, headers) => {
     const name = await adapter()
     const tag = randomUUID()
-    const answer = await post(name, `do=headers&tag=${tag}&headers=${encodeURIComponent(JSON.stringify(headers))}`, listing, {
-      'accept-encoding': 'gzip, br',
-    })
-    expect([answer.status, answer.body.toString()]).toEqual([502, expect.stringContaining('upstream_failed')])
-    expect(gateway.received(tag).rawHeaders.map((each) => each.toLowerCase())).not.toContain('accept-encoding')
+    const answer = await post(
+      name,
+      `do=headers&tag=${tag}&headers=${encodeURIComponent(JSON.stringify(headers))}`,
+      listing,
+      {
+        'accept-encoding': 'gzip, br',
+      },
+    )
+    expect([answer.status, answer.body.toString()]).toEqual([
+      502,
+      expect.stringContaining('upstream_failed'),
+    ])
+    expect(gateway.received(tag).rawHeaders.map((each) => each.toLowerCase())).not.toContain(
+      'accept-encoding',
+    )
   })
 
   test('has its list kept back when it is no JSON', async () => {
@@ -443,10 +597,22 @@ describe('a server that can not be judged', () => {
       body: '{"jsonrpc":"2.0","id":1,"method":"tools/list","result":{"tools":[]}}',
     })
     expect(plain.status).toBe(200)
-    for (const data of ['{"result":{"tools":[NaN,{"name":"delete_all"}]}}', '{"result":{"tools":[{"name":"delete_all"}'])
-      expect((await post(name, `do=bytes&bytes=${encodeURIComponent(list(data)[0] ?? '')}`, listing)).status).toBe(502)
-    const event = encodeURIComponent(list('data: {"result":{"tools":[NaN,{"name":"delete_all"}]}}\n\n')[0] ?? '')
-    const sent = post(name, `do=bytes&type=${encodeURIComponent('text/event-stream')}&bytes=${event}`, listing)
+    for (const data of [
+      '{"result":{"tools":[NaN,{"name":"delete_all"}]}}',
+      '{"result":{"tools":[{"name":"delete_all"}',
+    ])
+      expect(
+        (await post(name, `do=bytes&bytes=${encodeURIComponent(list(data)[0] ?? '')}`, listing))
+          .status,
+      ).toBe(502)
+    const event = encodeURIComponent(
+      list('data: {"result":{"tools":[NaN,{"name":"delete_all"}]}}\n\n')[0] ?? '',
+    )
+    const sent = post(
+      name,
+      `do=bytes&type=${encodeURIComponent('text/event-stream')}&bytes=${event}`,
+      listing,
+    )
     // Cut off, be it before its headers were sent or after.
     const broken = await sent.catch(() => ({ whole: false, body: '' }))
     expect([broken.whole, broken.body.toString()]).toEqual([false, ''])
@@ -458,10 +624,19 @@ describe('a server that can not be judged', () => {
       ' {"jsonrpc" : "2.0", "id":12345678901234567890, "result":{"x":1.0,"tools":[ {"name":"get_time","annotations":{"readOnlyHint":true}} ]}}\n'
     const bytes = encodeURIComponent(Buffer.from(text).toString('base64'))
     const answer = await post(name, `do=bytes&bytes=${bytes}`, listing)
-    expect([answer.status, answer.headers['content-length'], answer.body.toString()]).toEqual([200, String(Buffer.byteLength(text)), text])
-    const stream = ': hi\r\nid: 1\rdata: {"result":{"content":[{"text":"\\"tools\\""}]}}\r\n\r\nretry: 5\n\n'
+    expect([answer.status, answer.headers['content-length'], answer.body.toString()]).toEqual([
+      200,
+      String(Buffer.byteLength(text)),
+      text,
+    ])
+    const stream =
+      ': hi\r\nid: 1\rdata: {"result":{"content":[{"text":"\\"tools\\""}]}}\r\n\r\nretry: 5\n\n'
     const events64 = encodeURIComponent(Buffer.from(stream).toString('base64'))
-    const streamed = await post(name, `do=bytes&type=${encodeURIComponent('text/event-stream')}&bytes=${events64}`, { method: 'ping' })
+    const streamed = await post(
+      name,
+      `do=bytes&type=${encodeURIComponent('text/event-stream')}&bytes=${events64}`,
+      { method: 'ping' },
+    )
     expect(streamed.body.toString()).toBe(stream)
   })
 
@@ -473,7 +648,9 @@ describe('a server that can not be judged', () => {
       body: odd,
     })
     expect([answer.status, answer.body.toString()]).toEqual([200, odd])
-    expect(gateway.received('unruled').rawHeaders.map((each) => each.toLowerCase())).toContain('accept-encoding')
+    expect(gateway.received('unruled').rawHeaders.map((each) => each.toLowerCase())).toContain(
+      'accept-encoding',
+    )
   })
 })
 
@@ -481,21 +658,37 @@ describe('rules for tools in the API', () => {
   const register = (toolRules: unknown): ReturnType<TestGateway['send']> =>
     gateway.send('/adapters', {
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ name: `r${randomUUID().slice(0, 8)}`, imageName: 'listing', imageVersion: '1', replicaCount: 0, toolRules }),
+      body: JSON.stringify({
+        name: `r${randomUUID().slice(0, 8)}`,
+        imageName: 'listing',
+        imageVersion: '1',
+        replicaCount: 0,
+        toolRules,
+      }),
     })
   const problem = async (toolRules: unknown): Promise<unknown> => {
     const { status, body } = await register(toolRules)
-    return [status, (JSON.parse(body.toString()) as { errors?: { pointer: string }[] }).errors?.map(({ pointer }) => pointer)]
+    return [
+      status,
+      (JSON.parse(body.toString()) as { errors?: { pointer: string }[] }).errors?.map(
+        ({ pointer }) => pointer,
+      ),
+    ]
   }
 
   test('are kept as they were given, and restart nothing', async () => {
     const { name } = await serve(http({}), rules)
     const read = async (): Promise<Record<string, unknown>> =>
-      JSON.parse((await gateway.send(`/adapters/${name}`, { method: 'GET' })).body.toString()) as Record<string, unknown>
+      JSON.parse(
+        (await gateway.send(`/adapters/${name}`, { method: 'GET' })).body.toString(),
+      ) as Record<string, unknown>
     expect((await read())['toolRules']).toEqual(rules)
     const generation = async (): Promise<unknown> =>
-      (JSON.parse((await gateway.send(`/adapters/${name}/status`, { method: 'GET' })).body.toString()) as { generation: unknown })
-        .generation
+      (
+        JSON.parse(
+          (await gateway.send(`/adapters/${name}/status`, { method: 'GET' })).body.toString(),
+        ) as { generation: unknown }
+      ).generation
     const before = await generation()
     await gateway.patch(name, { toolRules: [{ effect: 'allow', tools: '*' }] })
     expect(await generation()).toBe(before)
@@ -504,23 +697,33 @@ describe('rules for tools in the API', () => {
   })
 
   test('with mistakes are refused, each with its place', async () => {
-    expect(await problem([{ effect: 'permit', tools: '*' }])).toEqual([400, ['/toolRules/0/effect']])
-    expect(await problem([{ effect: 'deny', tool: '*' }])).toEqual([400, ['/toolRules/0/tools', '/toolRules/0/tool']])
+    expect(await problem([{ effect: 'permit', tools: '*' }])).toEqual([
+      400,
+      ['/toolRules/0/effect'],
+    ])
+    expect(await problem([{ effect: 'deny', tool: '*' }])).toEqual([
+      400,
+      ['/toolRules/0/tools', '/toolRules/0/tool'],
+    ])
     expect(await problem([{ effect: 'deny', tools: [] }])).toEqual([400, ['/toolRules/0/tools']])
     expect(await problem([{ effect: 'deny', tools: 5 }])).toEqual([400, ['/toolRules/0/tools']])
-    expect(await problem([{ effect: 'deny', tools: '*', roles: [] }])).toEqual([400, ['/toolRules/0/roles']])
-    expect(await problem([{ effect: 'deny', tools: '*', annotations: { readOnly: true } }])).toEqual([
+    expect(await problem([{ effect: 'deny', tools: '*', roles: [] }])).toEqual([
       400,
-      ['/toolRules/0/annotations/readOnly'],
+      ['/toolRules/0/roles'],
     ])
+    expect(
+      await problem([{ effect: 'deny', tools: '*', annotations: { readOnly: true } }]),
+    ).toEqual([400, ['/toolRules/0/annotations/readOnly']])
     expect(await problem('deny')).toEqual([400, ['/toolRules']])
   })
 
   test('that allow nothing are taken with a warning', async () => {
     const { status, body } = await register([{ effect: 'deny', tools: 'x' }])
-    expect([status, (JSON.parse(body.toString()) as { warnings: { code: string }[] }).warnings.map(({ code }) => code)]).toEqual([
-      201,
-      ['nothing_allowed'],
-    ])
+    expect([
+      status,
+      (JSON.parse(body.toString()) as { warnings: { code: string }[] }).warnings.map(
+        ({ code }) => code,
+      ),
+    ]).toEqual([201, ['nothing_allowed']])
   })
 })

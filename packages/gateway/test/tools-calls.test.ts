@@ -9,18 +9,27 @@ let gateway: TestGateway
 let service: Server
 let origin = ''
 /** What the service got last, by path. */
-const seen = new Map<string, { readonly headers: IncomingMessage['headers']; readonly body: string; closed: boolean }>()
+const seen = new Map<
+  string,
+  { readonly headers: IncomingMessage['headers']; readonly body: string; closed: boolean }
+>()
 type Behaviour = (response: ServerResponse, body: string) => void
 const behaviours = new Map<string, Behaviour>()
 
 beforeAll(async () => {
-  gateway = await TestGateway.open({ tools: { answerLimitBytes: 100_000, callTimeoutSeconds: 4, pageSize: 3 } })
+  gateway = await TestGateway.open({
+    tools: { answerLimitBytes: 100_000, callTimeoutSeconds: 4, pageSize: 3 },
+  })
   service = createServer((request, response) => {
     const { url = '' } = request
     let body = ''
     request.setEncoding('utf8').on('data', (part: string) => (body += part))
     request.on('end', () => {
-      const note = { headers: { ...request.headers, ':method': request.method ?? '' }, body, closed: false }
+      const note = {
+        headers: { ...request.headers, ':method': request.method ?? '' },
+        body,
+        closed: false,
+      }
       seen.set(url, note)
       response.once('close', () => (note.closed = true))
       behaviours.get(url)?.(response, body)
@@ -43,11 +52,21 @@ interface Registered {
 }
 
 /** Registers a tool whose endpoint behaves so. */
-async function tool(behave: Behaviour, definition: object = {}, more: object = {}, owner = 'dev'): Promise<Registered> {
+async function tool(
+  behave: Behaviour,
+  definition: object = {},
+  more: object = {},
+  owner = 'dev',
+): Promise<Registered> {
   const name = `tool-${(count += 1)}`
   const path = `/${name}`
   behaviours.set(path, behave)
-  const body = JSON.stringify({ name, endpoint: origin + path, toolDefinition: { tool: { name, ...definition } }, ...more })
+  const body = JSON.stringify({
+    name,
+    endpoint: origin + path,
+    toolDefinition: { tool: { name, ...definition } },
+    ...more,
+  })
   const headers = { 'content-type': 'application/json', 'x-dev-userid': owner }
   const { status, body: answer } = await gateway.send('/tools', { headers, body })
   if (status !== 201) throw new Error(answer.toString())
@@ -57,12 +76,21 @@ async function tool(behave: Behaviour, definition: object = {}, more: object = {
 const json =
   (value: unknown, status = 200): Behaviour =>
   (response) =>
-    void response.writeHead(status, { 'content-type': 'application/json' }).end(typeof value === 'string' ? value : JSON.stringify(value))
+    void response
+      .writeHead(status, { 'content-type': 'application/json' })
+      .end(typeof value === 'string' ? value : JSON.stringify(value))
 
 const typed =
-  (type: string | undefined, body: string | Buffer, status = 200, headers: Readonly<Record<string, string>> = {}): Behaviour =>
+  (
+    type: string | undefined,
+    body: string | Buffer,
+    status = 200,
+    headers: Readonly<Record<string, string>> = {},
+  ): Behaviour =>
   (response) =>
-    void response.writeHead(status, { ...(type === undefined ? {} : { 'content-type': type }), ...headers }).end(body)
+    void response
+      .writeHead(status, { ...(type === undefined ? {} : { 'content-type': type }), ...headers })
+      .end(body)
 
 interface Result {
   readonly content: readonly Readonly<Record<string, unknown>>[]
@@ -71,13 +99,20 @@ interface Result {
   readonly _meta: Readonly<Record<string, unknown>>
 }
 
-async function call(name: string, args: unknown = {}, options: RpcOptions = {}): Promise<RpcAnswer & { readonly result: Result }> {
+async function call(
+  name: string,
+  args: unknown = {},
+  options: RpcOptions = {},
+): Promise<RpcAnswer & { readonly result: Result }> {
   const answer = await modern(gateway, 'tools/call', { name, arguments: args }, options)
   return { ...answer, result: answer.message.result as unknown as Result }
 }
 
 /** Text and code of a call that did not succeed. */
-async function failed(name: string, args: unknown = {}): Promise<{ text: string; code: unknown; retryable: unknown }> {
+async function failed(
+  name: string,
+  args: unknown = {},
+): Promise<{ text: string; code: unknown; retryable: unknown }> {
   const { result } = await call(name, args)
   expect(result.isError).toBe(true)
   const error = result._meta['mcp-gateway/error'] as { code: unknown; retryable: unknown }
@@ -86,7 +121,9 @@ async function failed(name: string, args: unknown = {}): Promise<{ text: string;
 
 describe('a call', () => {
   test('is a POST of the arguments, byte for byte, with who calls, request id, trace, deadline and idempotency key', async () => {
-    const { name, path } = await tool(json({}), { inputSchema: { type: 'object', properties: { n: { type: 'integer' } } } })
+    const { name, path } = await tool(json({}), {
+      inputSchema: { type: 'object', properties: { n: { type: 'integer' } } },
+    })
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     // A number that a double does not hold.
     const raw = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}","arguments":{"n":  9007199254740993},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"traceparent":"${traceparent}"}}}`
@@ -119,7 +156,8 @@ describe('a call', () => {
       traceparent,
     })
     expect(Date.parse(String(got?.headers['x-mcp-deadline'])) - Date.now()).toBeLessThan(4100)
-    for (const secret of ['authorization', 'cookie', 'mcp-session-id', 'x-dev-userid']) expect(got?.headers[secret]).toBeUndefined()
+    for (const secret of ['authorization', 'cookie', 'mcp-session-id', 'x-dev-userid'])
+      expect(got?.headers[secret]).toBeUndefined()
   })
 
   test('without arguments sends {}', async () => {
@@ -133,7 +171,10 @@ describe('a call', () => {
   test('with wrong arguments reaches no tool, and says precisely what is wrong', async () => {
     const inputSchema = {
       type: 'object',
-      properties: { location: { type: 'string' }, days: { type: 'array', items: { type: 'integer' } } },
+      properties: {
+        location: { type: 'string' },
+        days: { type: 'array', items: { type: 'integer' } },
+      },
       required: ['location'],
     }
     const { name, path } = await tool(json({}), { inputSchema })
@@ -158,21 +199,34 @@ describe('a call', () => {
   })
 
   test('with a pattern that backtracks ends soon', async () => {
-    const { name } = await tool(json({}), { inputSchema: { type: 'object', properties: { a: { pattern: '^(a+)+$' } } } })
+    const { name } = await tool(json({}), {
+      inputSchema: { type: 'object', properties: { a: { pattern: '^(a+)+$' } } },
+    })
     const { code } = await failed(name, { a: `${'a'.repeat(50)}!` })
     expect(code).toBe('schema_too_slow')
   })
 
   test('holds up no other while its pattern backtracks: neither simple ones, nor those that a pattern of somebody else checks', async () => {
     const inputSchema = { type: 'object', properties: { a: { pattern: '^(a+)+$' } } }
-    const hostile = await Promise.all(Array.from({ length: 8 }, () => tool(json({}), { inputSchema })))
+    const hostile = await Promise.all(
+      Array.from({ length: 8 }, () => tool(json({}), { inputSchema })),
+    )
     const simple = await tool(json({}))
-    const checked = await tool(json({}), { inputSchema: { type: 'object', properties: { a: { pattern: '^b$' } } } }, {}, 'alice')
+    const checked = await tool(
+      json({}),
+      { inputSchema: { type: 'object', properties: { a: { pattern: '^b$' } } } },
+      {},
+      'alice',
+    )
     const order: unknown[] = []
-    const slow = hostile.map(async ({ name }) => order.push((await failed(name, { a: `${'a'.repeat(50)}!` })).code))
+    const slow = hostile.map(async ({ name }) =>
+      order.push((await failed(name, { a: `${'a'.repeat(50)}!` })).code),
+    )
     const others = [
       call(simple.name).then(({ result }) => order.push(result.structuredContent)),
-      call(checked.name, { a: 'b' }, { headers: { 'x-dev-userid': 'alice' } }).then(({ result }) => order.push(result.structuredContent)),
+      call(checked.name, { a: 'b' }, { headers: { 'x-dev-userid': 'alice' } }).then(({ result }) =>
+        order.push(result.structuredContent),
+      ),
     ]
     await Promise.all(others)
     expect(order.length).toBeLessThan(10)
@@ -182,7 +236,10 @@ describe('a call', () => {
   })
 
   test('must repeat in headers the arguments that the schema declares so', async () => {
-    const inputSchema = { type: 'object', properties: { region: { type: 'string', 'x-mcp-header': 'Region' } } }
+    const inputSchema = {
+      type: 'object',
+      properties: { region: { type: 'string', 'x-mcp-header': 'Region' } },
+    }
     const { name } = await tool(json({ ok: true }), { inputSchema })
     const without = await call(name, { region: 'eu' })
     expect([without.status, without.message.error?.code]).toEqual([400, -32020])
@@ -195,7 +252,12 @@ describe('a call', () => {
   test('that the client gives up ends at the tool', async () => {
     const { name, path } = await tool(() => undefined)
     const gone = new AbortController()
-    const open = modern(gateway, 'tools/call', { name, arguments: {} }, { signal: gone.signal }).catch(() => 'gone')
+    const open = modern(
+      gateway,
+      'tools/call',
+      { name, arguments: {} },
+      { signal: gone.signal },
+    ).catch(() => 'gone')
     await expect.poll(() => seen.has(path)).toBe(true)
     gone.abort()
     expect(await open).toBe('gone')
@@ -220,7 +282,11 @@ describe('an answer', () => {
   })
 
   test.each([
-    ['text/plain; charset=iso-8859-1', Buffer.from('Zo\xeb', 'latin1'), { type: 'text', text: 'Zoë' }],
+    [
+      'text/plain; charset=iso-8859-1',
+      Buffer.from('Zo\xeb', 'latin1'),
+      { type: 'text', text: 'Zoë' },
+    ],
     ['text/html', '<p>x</p>', { type: 'text', text: '<p>x</p>' }],
     ['application/xml', '<a/>', { type: 'text', text: '<a/>' }],
     ['image/png', Buffer.from([1, 2]), { type: 'image', data: 'AQI=', mimeType: 'image/png' }],
@@ -230,19 +296,37 @@ describe('an answer', () => {
       Buffer.from([1, 2]),
       {
         type: 'resource',
-        resource: { mimeType: 'application/pdf', blob: 'AQI=', uri: expect.stringMatching(/^tool:\/\/tool-\d+\/./) as unknown },
+        resource: {
+          mimeType: 'application/pdf',
+          blob: 'AQI=',
+          uri: expect.stringMatching(/^tool:\/\/tool-\d+\/./) as unknown,
+        },
       },
     ],
     [undefined, 'just text', { type: 'text', text: 'just text' }],
     [
       undefined,
       Buffer.from([0xff, 0xfe]),
-      { type: 'resource', resource: { mimeType: 'application/octet-stream', blob: '//4=', uri: expect.anything() as unknown } },
+      {
+        type: 'resource',
+        resource: {
+          mimeType: 'application/octet-stream',
+          blob: '//4=',
+          uri: expect.anything() as unknown,
+        },
+      },
     ],
     [
       'not a type',
       Buffer.from([0xff]),
-      { type: 'resource', resource: { mimeType: 'application/octet-stream', blob: '/w==', uri: expect.anything() as unknown } },
+      {
+        type: 'resource',
+        resource: {
+          mimeType: 'application/octet-stream',
+          blob: '/w==',
+          uri: expect.anything() as unknown,
+        },
+      },
     ],
   ])('of type %s is what it says', async (type, body, content) => {
     const { name } = await tool(typed(type, body))
@@ -288,12 +372,19 @@ describe('an answer', () => {
       text: expect.stringContaining('answer/t: must be number') as unknown,
     })
     const text = await tool(typed('text/plain', 'warm'), { outputSchema })
-    expect(await failed(text.name)).toMatchObject({ code: 'wrong_content_type', text: expect.stringContaining('text/plain') as unknown })
+    expect(await failed(text.name)).toMatchObject({
+      code: 'wrong_content_type',
+      text: expect.stringContaining('text/plain') as unknown,
+    })
     const bare = await tool(json({ content: [] }), { outputSchema })
     expect((await failed(bare.name)).code).toBe('no_structured_content')
-    const honest = await tool(json({ content: [{ type: 'text', text: 'no' }], isError: true }), { outputSchema })
+    const honest = await tool(json({ content: [{ type: 'text', text: 'no' }], isError: true }), {
+      outputSchema,
+    })
     expect((await call(honest.name)).result.content).toEqual([{ type: 'text', text: 'no' }])
-    const large = await tool(json({ t: 1, list: Array.from({ length: 10_000 }, () => 1) }), { outputSchema })
+    const large = await tool(json({ t: 1, list: Array.from({ length: 10_000 }, () => 1) }), {
+      outputSchema,
+    })
     expect((await call(large.name)).result.structuredContent).toMatchObject({ t: 1 })
   })
 
@@ -306,7 +397,10 @@ describe('an answer', () => {
   })
 
   test.each([
-    ['application/x-ndjson', '{"progress":1,"total":3,"message":"one"}\n\n{"progress":2}\n{"done":true}\n'],
+    [
+      'application/x-ndjson',
+      '{"progress":1,"total":3,"message":"one"}\n\n{"progress":2}\n{"done":true}\n',
+    ],
     [
       'text/event-stream',
       ': hi\n\ndata: {"progress":1,"total":3,"message":"one"}\n\nevent: x\ndata: {"progress":2}\n\ndata: {"done":\ndata: true}\n\n',
@@ -338,7 +432,13 @@ describe('an answer', () => {
 describe('a tool that misbehaves', () => {
   test.each([
     ['answers malformed JSON', json('{"a":'), 'malformed_json', false, 'malformed'],
-    ['answers for ever', (response: ServerResponse) => endless(response, 'application/json'), 'answer_too_large', false, '100000 bytes'],
+    [
+      'answers for ever',
+      (response: ServerResponse) => endless(response, 'application/json'),
+      'answer_too_large',
+      false,
+      '100000 bytes',
+    ],
     [
       'sends one endless line',
       (response: ServerResponse) => endless(response, 'application/x-ndjson'),
@@ -356,21 +456,35 @@ describe('a tool that misbehaves', () => {
     ['never answers', () => undefined, 'timeout', false, 'within 4 s'],
     [
       'begins and never ends',
-      (response: ServerResponse) => void response.writeHead(200, { 'content-type': 'application/json' }).write('{'),
+      (response: ServerResponse) =>
+        void response.writeHead(200, { 'content-type': 'application/json' }).write('{'),
       'timeout',
       false,
       '4 s',
     ],
-    ['hangs up', (response: ServerResponse) => void response.destroy(), 'broke_off', false, 'may have run'],
+    [
+      'hangs up',
+      (response: ServerResponse) => void response.destroy(),
+      'broke_off',
+      false,
+      'may have run',
+    ],
     [
       'hangs up in its answer',
       (response: ServerResponse) =>
-        void (response.writeHead(200, { 'content-length': '100' }).write('x'), setTimeout(() => response.destroy(), 20)),
+        void (response.writeHead(200, { 'content-length': '100' }).write('x'),
+        setTimeout(() => response.destroy(), 20)),
       'broke_off',
       false,
       'broke off',
     ],
-    ['redirects', typed(undefined, '', 302, { location: 'http://169.254.169.254/' }), 'redirect', false, 'not followed'],
+    [
+      'redirects',
+      typed(undefined, '', 302, { location: 'http://169.254.169.254/' }),
+      'redirect',
+      false,
+      'not followed',
+    ],
     [
       'refuses with FastAPI',
       json({ detail: [{ loc: ['body', 'location'], msg: 'Field required' }] }, 422),
@@ -378,20 +492,59 @@ describe('a tool that misbehaves', () => {
       false,
       'body.location: Field required',
     ],
-    ['refuses with a problem', json({ title: 'Bad', detail: 'no such place' }, 400), 'refused_arguments', false, 'no such place'],
-    ['does not know the caller', json({ error: { message: 'who?' } }, 401), 'tool_unauthenticated', false, 'who?'],
-    ['does not allow it', typed('text/plain', 'no', 403), 'tool_forbidden', false, '(HTTP 403): no'],
-    ['is not there', typed('text/html', '<h1>nginx on host7</h1>', 404), 'tool_not_found', false, 'HTTP 404'],
-    ['is called too often', typed('text/plain', 'slow down', 429, { 'retry-after': '7' }), 'too_many_calls', true, 'wait 7 s'],
+    [
+      'refuses with a problem',
+      json({ title: 'Bad', detail: 'no such place' }, 400),
+      'refused_arguments',
+      false,
+      'no such place',
+    ],
+    [
+      'does not know the caller',
+      json({ error: { message: 'who?' } }, 401),
+      'tool_unauthenticated',
+      false,
+      'who?',
+    ],
+    [
+      'does not allow it',
+      typed('text/plain', 'no', 403),
+      'tool_forbidden',
+      false,
+      '(HTTP 403): no',
+    ],
+    [
+      'is not there',
+      typed('text/html', '<h1>nginx on host7</h1>', 404),
+      'tool_not_found',
+      false,
+      'HTTP 404',
+    ],
+    [
+      'is called too often',
+      typed('text/plain', 'slow down', 429, { 'retry-after': '7' }),
+      'too_many_calls',
+      true,
+      'wait 7 s',
+    ],
     ['is overloaded', typed(undefined, '', 503), 'tool_unavailable', true, 'HTTP 503'],
-    ['fails', json({ message: 'boom\n    at run (/srv/app/secret.js:1:2)\nFile "/srv/x.py", line 3' }, 500), 'tool_failed', false, 'boom'],
-  ] as const)('because it %s is told from the others', async (_what, behave, code, retryable, says) => {
-    const { name } = await tool(behave as Behaviour)
-    const answer = await failed(name)
-    expect(answer).toMatchObject({ code, retryable })
-    expect(answer.text).toContain(says)
-    expect(answer.text).not.toMatch(/nginx|secret\.js|x\.py|127\.0\.0\.1/)
-  })
+    [
+      'fails',
+      json({ message: 'boom\n    at run (/srv/app/secret.js:1:2)\nFile "/srv/x.py", line 3' }, 500),
+      'tool_failed',
+      false,
+      'boom',
+    ],
+  ] as const)(
+    'because it %s is told from the others',
+    async (_what, behave, code, retryable, says) => {
+      const { name } = await tool(behave as Behaviour)
+      const answer = await failed(name)
+      expect(answer).toMatchObject({ code, retryable })
+      expect(answer.text).toContain(says)
+      expect(answer.text).not.toMatch(/nginx|secret\.js|x\.py|127\.0\.0\.1/)
+    },
+  )
 
   test('says whether it may be called again, and that is believed', async () => {
     const { name } = await tool(json({}, 500), { annotations: { idempotentHint: true } })
@@ -415,9 +568,16 @@ describe('a tool that misbehaves', () => {
   })
 
   test('speaks no HTTP', async () => {
-    const server = createTcpServer((socket) => void socket.on('error', () => undefined).once('data', () => socket.end('SSH-2.0-x\r\n')))
+    const server = createTcpServer(
+      (socket) =>
+        void socket.on('error', () => undefined).once('data', () => socket.end('SSH-2.0-x\r\n')),
+    )
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const { name } = await tool(() => undefined, {}, { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` })
+    const { name } = await tool(
+      () => undefined,
+      {},
+      { endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}/` },
+    )
     expect((await failed(name)).code).toBe('malformed_answer')
     await new Promise((resolve) => server.close(resolve))
   })
@@ -427,10 +587,19 @@ describe('an endpoint at an address that policy forbids', () => {
   test('is not called, whatever name it hides behind', async () => {
     await using strict = await TestGateway.open({ tools: { endpointNetworks: [] } })
     // A name of this machine that is not spelled localhost.
-    const body = JSON.stringify({ name: 'inner', endpoint: `http://${hostname()}:1/`, toolDefinition: { tool: { name: 'inner' } } })
-    expect((await strict.send('/tools', { headers: { 'content-type': 'application/json' }, body })).status).toBe(201)
+    const body = JSON.stringify({
+      name: 'inner',
+      endpoint: `http://${hostname()}:1/`,
+      toolDefinition: { tool: { name: 'inner' } },
+    })
+    expect(
+      (await strict.send('/tools', { headers: { 'content-type': 'application/json' }, body }))
+        .status,
+    ).toBe(201)
     const { message } = await modern(strict, 'tools/call', { name: 'inner' })
-    expect(message.result?.['_meta']).toMatchObject({ 'mcp-gateway/error': { code: 'endpoint_forbidden', retryable: false } })
+    expect(message.result?.['_meta']).toMatchObject({
+      'mcp-gateway/error': { code: 'endpoint_forbidden', retryable: false },
+    })
   })
 })
 

@@ -23,27 +23,49 @@ async function call<T = ToolResource>(
   const answer = await gateway.send(path, {
     method,
     headers: {
-      ...(body === undefined ? {} : { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }),
+      ...(body === undefined
+        ? {}
+        : {
+            'content-type':
+              method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
+          }),
       ...headers,
     },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   })
   const text = answer.body.toString()
-  return { status: answer.status, headers: answer.headers, body: (text === '' ? undefined : JSON.parse(text)) as T }
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    body: (text === '' ? undefined : JSON.parse(text)) as T,
+  }
 }
 
 interface Problem {
   readonly code: string
   readonly detail?: string
-  readonly errors?: readonly { readonly pointer: string; readonly code: string; readonly detail: string }[]
+  readonly errors?: readonly {
+    readonly pointer: string
+    readonly code: string
+    readonly detail: string
+  }[]
 }
 
 let names = 0
 const next = (): string => `t${(names += 1)}`
 
 /** A tool by endpoint, where nobody listens. */
-function tool(name: string, more: Readonly<Record<string, unknown>> = {}, definition: Readonly<Record<string, unknown>> = {}) {
-  return { name, endpoint: 'http://127.0.0.1:9/score', toolDefinition: { tool: { name: `${name}_tool`, ...definition } }, ...more }
+function tool(
+  name: string,
+  more: Readonly<Record<string, unknown>> = {},
+  definition: Readonly<Record<string, unknown>> = {},
+) {
+  return {
+    name,
+    endpoint: 'http://127.0.0.1:9/score',
+    toolDefinition: { tool: { name: `${name}_tool`, ...definition } },
+    ...more,
+  }
 }
 
 const mistakeOf = async (body: unknown): Promise<unknown> => {
@@ -67,7 +89,9 @@ const readme = {
       annotations: { readOnly: true },
       inputSchema: {
         type: 'object',
-        properties: { location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' } },
+        properties: {
+          location: { type: 'string', description: 'The city and state, e.g. San Francisco, CA' },
+        },
         required: ['location'],
       },
     },
@@ -97,7 +121,12 @@ describe('/tools', () => {
     expect(body.toolDefinition.tool).toEqual({ ...definition, annotations: { readOnlyHint: true } })
     expect(body.warnings).toBeUndefined()
     await expect
-      .poll(async () => (await call<{ replicaStatus: string }>('GET', '/tools/weather/status')).body.replicaStatus, { timeout: 30_000 })
+      .poll(
+        async () =>
+          (await call<{ replicaStatus: string }>('GET', '/tools/weather/status')).body
+            .replicaStatus,
+        { timeout: 30_000 },
+      )
       .toBe('Healthy')
     const logs = await gateway.send('/tools/weather/logs', { method: 'GET' })
     expect(logs.status).toBe(200)
@@ -110,10 +139,18 @@ describe('/tools', () => {
     const { status, body } = await call(
       'POST',
       '/tools',
-      tool(next(), { tolDefinition: 1 }, { inputschema: {}, icons: [{ src: 'https://a/b', alt: 'x' }] }),
+      tool(
+        next(),
+        { tolDefinition: 1 },
+        { inputschema: {}, icons: [{ src: 'https://a/b', alt: 'x' }] },
+      ),
     )
     expect(status).toBe(201)
-    expect(body.warnings?.map(({ pointer, detail }) => `${pointer} ${/Did you mean .*/.exec(detail)?.[0] ?? ''}`)).toEqual([
+    expect(
+      body.warnings?.map(
+        ({ pointer, detail }) => `${pointer} ${/Did you mean .*/.exec(detail)?.[0] ?? ''}`,
+      ),
+    ).toEqual([
       "/toolDefinition/tool/inputschema Did you mean 'inputSchema'?",
       '/toolDefinition/tool/icons/0/alt ',
       "/tolDefinition Did you mean 'toolDefinition'?",
@@ -123,33 +160,62 @@ describe('/tools', () => {
   test('adapters and tools share one name space, and each is only at its own address', async () => {
     const name = next()
     expect((await call('POST', '/tools', tool(name))).status).toBe(201)
-    const taken = await call<Problem>('POST', '/adapters', { name, imageName: 'scripted', imageVersion: '1' })
+    const taken = await call<Problem>('POST', '/adapters', {
+      name,
+      imageName: 'scripted',
+      imageVersion: '1',
+    })
     expect([taken.status, taken.body.code]).toEqual([409, 'name_taken'])
     expect((await call('GET', `/adapters/${name}`)).status).toBe(404)
     expect((await call('DELETE', `/adapters/${name}`)).status).toBe(404)
     expect((await call('GET', `/tools/${name}`)).status).toBe(200)
     expect((await call<unknown[]>('GET', `/adapters?name=${name}`)).body).toEqual([])
-    expect((await call<ToolResource[]>('GET', `/tools?name=${name}`)).body.map(({ name: found }) => found)).toContain(name)
+    expect(
+      (await call<ToolResource[]>('GET', `/tools?name=${name}`)).body.map(
+        ({ name: found }) => found,
+      ),
+    ).toContain(name)
   })
 
   test('MCP tool names are unique over all tools, also of two who create at once', async () => {
     const outcomes = await Promise.all(
-      Array.from({ length: 10 }, async () => (await call<Problem>('POST', '/tools', tool(next(), {}, { name: 'get_weather' }))).status),
+      Array.from(
+        { length: 10 },
+        async () =>
+          (await call<Problem>('POST', '/tools', tool(next(), {}, { name: 'get_weather' }))).status,
+      ),
     )
-    expect(outcomes.toSorted((a, b) => a - b)).toEqual([201, ...Array.from({ length: 9 }, () => 409)])
+    expect(outcomes.toSorted((a, b) => a - b)).toEqual([
+      201,
+      ...Array.from({ length: 9 }, () => 409),
+    ])
     const name = next()
     await call('POST', '/tools', tool(name))
-    const renamed = await call<Problem>('PATCH', `/tools/${name}`, { toolDefinition: { tool: { name: 'get_weather' } } })
-    expect([renamed.status, renamed.body.code, renamed.body.detail]).toEqual([409, 'name_taken', expect.stringContaining('MCP tool name')])
+    const renamed = await call<Problem>('PATCH', `/tools/${name}`, {
+      toolDefinition: { tool: { name: 'get_weather' } },
+    })
+    expect([renamed.status, renamed.body.code, renamed.body.detail]).toEqual([
+      409,
+      'name_taken',
+      expect.stringContaining('MCP tool name'),
+    ])
   })
 
-  test.each(['get_weather2', 'Get.Weather-3', 'x'.repeat(128), '_', '0'])('the legal MCP tool name %s works', async (name) => {
-    expect((await call('POST', '/tools', tool(next(), {}, { name }))).status).toBe(201)
-  })
+  test.each(['get_weather2', 'Get.Weather-3', 'x'.repeat(128), '_', '0'])(
+    'the legal MCP tool name %s works',
+    async (name) => {
+      expect((await call('POST', '/tools', tool(next(), {}, { name }))).status).toBe(201)
+    },
+  )
 
-  test.each(['', 'a b', 'wetter_ß', 'a/b', 'x'.repeat(129)])("the MCP tool name '%s' is refused", async (name) => {
-    expect(await mistakeOf(tool(next(), {}, { name }))).toEqual(['/toolDefinition/tool/name invalid_format'])
-  })
+  test.each(['', 'a b', 'wetter_ß', 'a/b', 'x'.repeat(129)])(
+    "the MCP tool name '%s' is refused",
+    async (name) => {
+      expect(await mistakeOf(tool(next(), {}, { name }))).toEqual([
+        '/toolDefinition/tool/name invalid_format',
+      ])
+    },
+  )
 
   test('a merge patch reaches into the definition; what only people read restarts nothing', async () => {
     const name = next()
@@ -158,7 +224,9 @@ describe('/tools', () => {
       name,
       toolDefinition: { tool: { ...readme.toolDefinition.tool, name } },
     })
-    const patched = await call('PATCH', `/tools/${name}`, { toolDefinition: { tool: { title: 'T', annotations: null }, path: '/other' } })
+    const patched = await call('PATCH', `/tools/${name}`, {
+      toolDefinition: { tool: { title: 'T', annotations: null }, path: '/other' },
+    })
     expect(patched.status).toBe(200)
     expect(patched.body.toolDefinition.tool).toEqual({
       ...created.toolDefinition.tool,
@@ -166,16 +234,27 @@ describe('/tools', () => {
       annotations: undefined,
     })
     expect(patched.body.toolDefinition.path).toBe('/other')
-    const generation = async (): Promise<number> => (await call<{ generation: number }>('GET', `/tools/${name}/status`)).body.generation
+    const generation = async (): Promise<number> =>
+      (await call<{ generation: number }>('GET', `/tools/${name}/status`)).body.generation
     expect(await generation()).toBe(1)
     await call('PATCH', `/tools/${name}`, { imageVersion: '2' })
     expect(await generation()).toBe(2)
-    const moved = await call('PATCH', `/tools/${name}`, { imageName: null, imageVersion: null, endpoint: 'http://127.0.0.1:9/' })
+    const moved = await call('PATCH', `/tools/${name}`, {
+      imageName: null,
+      imageVersion: null,
+      endpoint: 'http://127.0.0.1:9/',
+    })
     expect(moved.status).toBe(200)
     expect(moved.body.endpoint).toBe('http://127.0.0.1:9/')
     expect(moved.body.imageName).toBeUndefined()
-    expect((await call<{ replicaStatus: string }>('GET', `/tools/${name}/status`)).body.replicaStatus).toBe('External')
-    const back = await call('PATCH', `/tools/${name}`, { endpoint: null, imageName: 'scripted', imageVersion: '3' })
+    expect(
+      (await call<{ replicaStatus: string }>('GET', `/tools/${name}/status`)).body.replicaStatus,
+    ).toBe('External')
+    const back = await call('PATCH', `/tools/${name}`, {
+      endpoint: null,
+      imageName: 'scripted',
+      imageVersion: '3',
+    })
     expect([back.status, back.body.imageName, back.body.replicaCount]).toEqual([200, 'scripted', 1])
     expect((await call('DELETE', `/tools/${name}`)).status).toBe(204)
   })
@@ -184,14 +263,20 @@ describe('/tools', () => {
     const name = next()
     const { headers } = await call('POST', '/tools', tool(name))
     const etag = String(headers['etag'])
-    expect((await call('PATCH', `/tools/${name}`, { description: 'a' }, { 'if-match': etag })).status).toBe(200)
+    expect(
+      (await call('PATCH', `/tools/${name}`, { description: 'a' }, { 'if-match': etag })).status,
+    ).toBe(200)
     expect((await call('PUT', `/tools/${name}`, tool(name), { 'if-match': etag })).status).toBe(412)
-    expect((await call('GET', `/tools/${name}`, undefined, { 'if-none-match': etag })).status).toBe(200)
+    expect((await call('GET', `/tools/${name}`, undefined, { 'if-none-match': etag })).status).toBe(
+      200,
+    )
   })
 
   test('what a caller may not see is not there for it', async () => {
     const name = next()
-    await call('POST', '/tools', tool(name, { requiredRoles: ['weather.user'] }), { 'x-dev-userid': 'alice' })
+    await call('POST', '/tools', tool(name, { requiredRoles: ['weather.user'] }), {
+      'x-dev-userid': 'alice',
+    })
     const bob = { 'x-dev-userid': 'bob' }
     expect((await call('GET', `/tools/${name}`, undefined, bob)).status).toBe(404)
     expect((await call<unknown[]>('GET', `/tools?name=${name}`, undefined, bob)).body).toEqual([])
@@ -203,7 +288,8 @@ describe('/tools', () => {
 })
 
 describe('a bad definition is refused with its place:', () => {
-  const schema = (inputSchema: unknown, more: object = {}): object => tool(next(), {}, { inputSchema, ...more })
+  const schema = (inputSchema: unknown, more: object = {}): object =>
+    tool(next(), {}, { inputSchema, ...more })
 
   test.each([
     [
@@ -216,8 +302,16 @@ describe('a bad definition is refused with its place:', () => {
       () => tool(next(), { imageName: 'scripted', imageVersion: '1' }),
       ['/imageName ambiguous', '/imageVersion ambiguous'],
     ],
-    ['no definition', () => ({ ...tool(next()), toolDefinition: undefined }), ['/toolDefinition invalid_type']],
-    ['null for the definition', () => ({ ...tool(next()), toolDefinition: null }), ['/toolDefinition invalid_type']],
+    [
+      'no definition',
+      () => ({ ...tool(next()), toolDefinition: undefined }),
+      ['/toolDefinition invalid_type'],
+    ],
+    [
+      'null for the definition',
+      () => ({ ...tool(next()), toolDefinition: null }),
+      ['/toolDefinition invalid_type'],
+    ],
     [
       'a port out of range',
       () => tool(next(), { toolDefinition: { tool: { name: 'p' }, port: 70_000 } }),
@@ -228,8 +322,16 @@ describe('a bad definition is refused with its place:', () => {
       () => tool(next(), { toolDefinition: { tool: { name: 'p' }, path: '/a?b' } }),
       ['/toolDefinition/path invalid_format'],
     ],
-    ['a schema that is text', () => schema('object'), ['/toolDefinition/tool/inputSchema invalid_type']],
-    ['a schema of an array', () => schema({ type: 'array' }), ['/toolDefinition/tool/inputSchema/type schema_not_object']],
+    [
+      'a schema that is text',
+      () => schema('object'),
+      ['/toolDefinition/tool/inputSchema invalid_type'],
+    ],
+    [
+      'a schema of an array',
+      () => schema({ type: 'array' }),
+      ['/toolDefinition/tool/inputSchema/type schema_not_object'],
+    ],
     [
       'a header annotation on a list',
       () => schema({ type: 'object', properties: { a: { type: 'array', 'x-mcp-header': 'A' } } }),
@@ -238,12 +340,24 @@ describe('a bad definition is refused with its place:', () => {
     [
       'a schema of megabytes whose every property is repeated by a header',
       () => {
-        const property = (index: number): object => ({ [`p${index}`]: { type: 'string', 'x-mcp-header': `A${index}` } })
-        return schema({ type: 'object', properties: Object.assign({}, ...Array.from({ length: 80_000 }, (_, index) => property(index))) })
+        const property = (index: number): object => ({
+          [`p${index}`]: { type: 'string', 'x-mcp-header': `A${index}` },
+        })
+        return schema({
+          type: 'object',
+          properties: Object.assign(
+            {},
+            ...Array.from({ length: 80_000 }, (_, index) => property(index)),
+          ),
+        })
       },
       ['/toolDefinition/tool/inputSchema schema_too_large'],
     ],
-    ['a schema without a type', () => schema({}), ['/toolDefinition/tool/inputSchema/type schema_not_object']],
+    [
+      'a schema without a type',
+      () => schema({}),
+      ['/toolDefinition/tool/inputSchema/type schema_not_object'],
+    ],
     [
       'a type that does not exist',
       () => schema({ type: 'object', properties: { a: { type: 'text' } } }),
@@ -262,7 +376,9 @@ describe('a bad definition is refused with its place:', () => {
     [
       'a schema that takes many seconds to compile',
       () => {
-        const patternProperties = Object.fromEntries(Array.from({ length: 5000 }, (_, index) => [`p${index}`, {}]))
+        const patternProperties = Object.fromEntries(
+          Array.from({ length: 5000 }, (_, index) => [`p${index}`, {}]),
+        )
         return schema({ type: 'object', patternProperties, additionalProperties: false })
       },
       ['/toolDefinition/tool/inputSchema schema_too_slow'],
@@ -283,12 +399,36 @@ describe('a bad definition is refused with its place:', () => {
       ['/toolDefinition/tool definition_too_large'],
     ],
     ['no URL', () => tool(next(), { endpoint: 'weather' }), ['/endpoint invalid_format']],
-    ['another scheme', () => tool(next(), { endpoint: 'file:///etc/passwd' }), ['/endpoint invalid_format']],
-    ['a password in the address', () => tool(next(), { endpoint: 'http://u:p@example.com/' }), ['/endpoint endpoint_credentials']],
-    ['the address of cloud metadata', () => tool(next(), { endpoint: 'http://169.254.169.254/latest' }), ['/endpoint endpoint_forbidden']],
-    ['the same in hexadecimal', () => tool(next(), { endpoint: 'http://0xa9fea9fe/' }), ['/endpoint endpoint_forbidden']],
-    ['the same as IPv6', () => tool(next(), { endpoint: 'http://[::ffff:a9fe:a9fe]/' }), ['/endpoint endpoint_forbidden']],
-    ['a private address', () => tool(next(), { endpoint: 'http://10.0.0.7/' }), ['/endpoint endpoint_forbidden']],
+    [
+      'another scheme',
+      () => tool(next(), { endpoint: 'file:///etc/passwd' }),
+      ['/endpoint invalid_format'],
+    ],
+    [
+      'a password in the address',
+      () => tool(next(), { endpoint: 'http://u:p@example.com/' }),
+      ['/endpoint endpoint_credentials'],
+    ],
+    [
+      'the address of cloud metadata',
+      () => tool(next(), { endpoint: 'http://169.254.169.254/latest' }),
+      ['/endpoint endpoint_forbidden'],
+    ],
+    [
+      'the same in hexadecimal',
+      () => tool(next(), { endpoint: 'http://0xa9fea9fe/' }),
+      ['/endpoint endpoint_forbidden'],
+    ],
+    [
+      'the same as IPv6',
+      () => tool(next(), { endpoint: 'http://[::ffff:a9fe:a9fe]/' }),
+      ['/endpoint endpoint_forbidden'],
+    ],
+    [
+      'a private address',
+      () => tool(next(), { endpoint: 'http://10.0.0.7/' }),
+      ['/endpoint endpoint_forbidden'],
+    ],
   ] as const)('%s', async (_what, body, mistakes) => {
     expect(await mistakeOf(body())).toEqual(mistakes)
   })
@@ -297,20 +437,35 @@ describe('a bad definition is refused with its place:', () => {
     const deep = `${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}`
     const name = next()
     const body = JSON.stringify(tool(name)).replace('"name":"', `"_meta":${deep},"name":"`)
-    expect((await call<Problem>('POST', '/tools', body)).body).toMatchObject({ code: 'validation_failed', errors: [{ code: 'too_deep' }] })
+    expect((await call<Problem>('POST', '/tools', body)).body).toMatchObject({
+      code: 'validation_failed',
+      errors: [{ code: 'too_deep' }],
+    })
     await call('POST', '/tools', tool(name))
-    const patched = await call<Problem>('PATCH', `/tools/${name}`, `{"toolDefinition":{"tool":{"_meta":${deep}}}}`)
+    const patched = await call<Problem>(
+      'PATCH',
+      `/tools/${name}`,
+      `{"toolDefinition":{"tool":{"_meta":${deep}}}}`,
+    )
     expect([patched.status, patched.body.errors?.[0]?.code]).toEqual([400, 'too_deep'])
   })
 
   test('loopback, where the configuration takes it back', async () => {
     await using strict = await TestGateway.open({ tools: { endpointNetworks: [] } })
-    for (const endpoint of ['http://127.0.0.1/', 'http://localhost/', 'http://x.localhost./', 'http://[::1]/']) {
+    for (const endpoint of [
+      'http://127.0.0.1/',
+      'http://localhost/',
+      'http://x.localhost./',
+      'http://[::1]/',
+    ]) {
       const answer = await strict.send('/tools', {
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(tool('a', { endpoint })),
       })
-      expect([answer.status, answer.body.toString()]).toEqual([400, expect.stringContaining('endpoint_forbidden')])
+      expect([answer.status, answer.body.toString()]).toEqual([
+        400,
+        expect.stringContaining('endpoint_forbidden'),
+      ])
     }
   })
 })

@@ -18,21 +18,41 @@ const program = `
 
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await TestGateway.open({ runtime: { images: { mortal: { command: [process.execPath, '-e', program] } } } })
+  gateway = await TestGateway.open({
+    runtime: { images: { mortal: { command: [process.execPath, '-e', program] } } },
+  })
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
 
 async function register(name: string, more: object = {}, definition: object = {}): Promise<void> {
-  const body = { name, imageName: 'mortal', imageVersion: '1', toolDefinition: { tool: { name }, ...definition }, ...more }
-  const { status } = await gateway.send('/tools', { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+  const body = {
+    name,
+    imageName: 'mortal',
+    imageVersion: '1',
+    toolDefinition: { tool: { name }, ...definition },
+    ...more,
+  }
+  const { status } = await gateway.send('/tools', {
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
   expect(status).toBe(201)
 }
 
-async function call(name: string, args: object = {}): Promise<{ replica: unknown; path: unknown; code: unknown }> {
+async function call(
+  name: string,
+  args: object = {},
+): Promise<{ replica: unknown; path: unknown; code: unknown }> {
   const { message } = await modern(gateway, 'tools/call', { name, arguments: args })
-  const structured = message.result?.['structuredContent'] as { replica?: unknown; path?: unknown } | undefined
+  const structured = message.result?.['structuredContent'] as
+    | { replica?: unknown; path?: unknown }
+    | undefined
   const meta = message.result?.['_meta'] as Record<string, { code?: unknown } | undefined>
-  return { replica: structured?.replica, path: structured?.path, code: meta['mcp-gateway/error']?.code }
+  return {
+    replica: structured?.replica,
+    path: structured?.path,
+    code: meta['mcp-gateway/error']?.code,
+  }
 }
 
 describe('a tool with replicas', () => {

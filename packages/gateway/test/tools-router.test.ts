@@ -14,7 +14,12 @@ afterAll(() => gateway[Symbol.asyncDispose]())
 const alice = { 'x-dev-userid': 'alice' }
 const bob = { 'x-dev-userid': 'bob' }
 
-async function api(method: string, path: string, body?: unknown, headers: Readonly<Record<string, string>> = alice): Promise<number> {
+async function api(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Readonly<Record<string, string>> = alice,
+): Promise<number> {
   const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
   const { status } = await gateway.send(path, {
     method,
@@ -24,15 +29,35 @@ async function api(method: string, path: string, body?: unknown, headers: Readon
   return status
 }
 
-async function register(name: string, more: object = {}, toolName = name, headers = alice): Promise<void> {
-  const body = { name, endpoint: 'http://127.0.0.1:9/', toolDefinition: { tool: { name: toolName } }, ...more }
+async function register(
+  name: string,
+  more: object = {},
+  toolName = name,
+  headers = alice,
+): Promise<void> {
+  const body = {
+    name,
+    endpoint: 'http://127.0.0.1:9/',
+    toolDefinition: { tool: { name: toolName } },
+    ...more,
+  }
   expect(await api('POST', '/tools', body, headers)).toBe(201)
 }
 
-async function page(cursor: unknown, headers = alice): Promise<{ names: string[]; next: unknown; error: unknown; result: unknown }> {
-  const { message } = await modern(gateway, 'tools/list', cursor === undefined ? {} : { cursor }, { headers })
+async function page(
+  cursor: unknown,
+  headers = alice,
+): Promise<{ names: string[]; next: unknown; error: unknown; result: unknown }> {
+  const { message } = await modern(gateway, 'tools/list', cursor === undefined ? {} : { cursor }, {
+    headers,
+  })
   const tools = (message.result?.['tools'] ?? []) as { name: string }[]
-  return { names: tools.map(({ name }) => name), next: message.result?.['nextCursor'], error: message.error, result: message.result }
+  return {
+    names: tools.map(({ name }) => name),
+    next: message.result?.['nextCursor'],
+    error: message.error,
+    result: message.result,
+  }
 }
 
 async function names(headers = alice): Promise<string[]> {
@@ -68,9 +93,17 @@ class Stream {
   }
 }
 
-async function listen(headers: Readonly<Record<string, string>>, notifications: object = { toolsListChanged: true }): Promise<Stream> {
+async function listen(
+  headers: Readonly<Record<string, string>>,
+  notifications: object = { toolsListChanged: true },
+): Promise<Stream> {
   const request = modernRequest('subscriptions/listen', { notifications })
-  return new Stream(await gateway.start('/mcp', { headers: { ...request.headers, ...headers }, body: request.body }))
+  return new Stream(
+    await gateway.start('/mcp', {
+      headers: { ...request.headers, ...headers },
+      body: request.body,
+    }),
+  )
 }
 
 const listChanged = 'notifications/tools/list_changed'
@@ -87,7 +120,8 @@ const freshness = (stream: Stream, change: (turn: number) => Promise<unknown>): 
 
 describe('the list of tools', () => {
   test('is in order of names, paged, and goes on after what was deleted in between', async () => {
-    for (const name of ['m5', 'm1', 'm4', 'm2', 'm3', 'm7', 'm6']) await register(name, {}, name.toUpperCase())
+    for (const name of ['m5', 'm1', 'm4', 'm2', 'm3', 'm7', 'm6'])
+      await register(name, {}, name.toUpperCase())
     const first = await page(undefined)
     expect(first.names).toEqual(['M1', 'M2', 'M3'])
     expect(first.result).toMatchObject({
@@ -100,18 +134,26 @@ describe('the list of tools', () => {
     await register('m3b', {}, 'M35')
     expect((await page(first.next)).names).toEqual(['M35', 'M4', 'M5'])
     expect(await names()).toEqual(['M1', 'M2', 'M35', 'M4', 'M5', 'M6', 'M7'])
-    for (const cursor of ['', '!', 5, 'AAAA']) expect((await page(cursor)).error).toMatchObject({ code: -32602 })
-    for (const name of ['m1', 'm2', 'm3b', 'm4', 'm5', 'm6', 'm7']) await api('DELETE', `/tools/${name}`)
+    for (const cursor of ['', '!', 5, 'AAAA'])
+      expect((await page(cursor)).error).toMatchObject({ code: -32602 })
+    for (const name of ['m1', 'm2', 'm3b', 'm4', 'm5', 'm6', 'm7'])
+      await api('DELETE', `/tools/${name}`)
     expect(await names()).toEqual([])
   })
 
   test('shows each caller what it may use, and follows changes of roles and names', async () => {
     await register('secret', { requiredRoles: ['chef'] })
     const chef = { ...bob, 'x-dev-roles': 'Chef' }
-    expect([await names(), await names(bob), await names(chef)]).toEqual([['secret'], [], ['secret']])
+    expect([await names(), await names(bob), await names(chef)]).toEqual([
+      ['secret'],
+      [],
+      ['secret'],
+    ])
     await api('PATCH', '/tools/secret', { requiredRoles: ['baker'] })
     expect(await names(chef)).toEqual([])
-    await api('PATCH', '/tools/secret', { toolDefinition: { tool: { name: 'renamed', title: 'T' } } })
+    await api('PATCH', '/tools/secret', {
+      toolDefinition: { tool: { name: 'renamed', title: 'T' } },
+    })
     expect(await names()).toEqual(['renamed'])
     await register('other', {}, 'secret')
     expect(await names()).toEqual(['renamed', 'secret'])
@@ -129,7 +171,10 @@ describe('a listen stream', () => {
       .toEqual({
         jsonrpc: '2.0',
         method: 'notifications/subscriptions/acknowledged',
-        params: { notifications: { toolsListChanged: true }, _meta: { 'io.modelcontextprotocol/subscriptionId': 7 } },
+        params: {
+          notifications: { toolsListChanged: true },
+          _meta: { 'io.modelcontextprotocol/subscriptionId': 7 },
+        },
       })
     await register('heard')
     await expect.poll(() => hers.count(listChanged)).toBe(1)
@@ -178,8 +223,12 @@ describe('a listen stream', () => {
 
   test('ends in good order when the gateway drains', async () => {
     const draining = await TestGateway.open()
-    const request = modernRequest('subscriptions/listen', { notifications: { toolsListChanged: true } })
-    const stream = new Stream(await draining.start('/mcp', { headers: request.headers, body: request.body }))
+    const request = modernRequest('subscriptions/listen', {
+      notifications: { toolsListChanged: true },
+    })
+    const stream = new Stream(
+      await draining.start('/mcp', { headers: request.headers, body: request.body }),
+    )
     await expect.poll(() => stream.messages.length).toBe(1)
     await draining[Symbol.asyncDispose]()
     expect(stream.messages.at(-1)).toMatchObject({
@@ -197,9 +246,17 @@ describe('a legacy session', () => {
   async function open(version: string, headers: Readonly<Record<string, string>> = alice) {
     const opened = await gateway.send('/mcp', {
       headers: { ...json, ...headers },
-      body: rpc('initialize', { protocolVersion: version, capabilities: {}, clientInfo: { name: 'c', version: '1' } }, 1),
+      body: rpc(
+        'initialize',
+        { protocolVersion: version, capabilities: {}, clientInfo: { name: 'c', version: '1' } },
+        1,
+      ),
     })
-    const session = { ...json, ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const session = {
+      ...json,
+      ...headers,
+      'mcp-session-id': String(opened.headers['mcp-session-id']),
+    }
     await gateway.send('/mcp', { headers: session, body: rpc('notifications/initialized') })
     const ask = async (
       method: string,
@@ -210,46 +267,71 @@ describe('a legacy session', () => {
         status,
         headers: given,
         body,
-      } = await gateway.send('/mcp', { headers: { ...session, ...more }, body: rpc(method, params, 2) })
+      } = await gateway.send('/mcp', {
+        headers: { ...session, ...more },
+        body: rpc(method, params, 2),
+      })
       return { status, ...messagesOf(body.toString(), given['content-type']).at(-1) }
     }
-    return { opened: JSON.parse(opened.body.toString()) as { result: Record<string, unknown> }, session, ask }
+    return {
+      opened: JSON.parse(opened.body.toString()) as { result: Record<string, unknown> },
+      session,
+      ask,
+    }
   }
 
-  test.each(['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'])('of %s lists, calls, and is told of changes', async (version) => {
-    const { opened, session, ask } = await open(version)
-    expect(opened.result).toMatchObject({
-      protocolVersion: version,
-      capabilities: { tools: { listChanged: true } },
-      serverInfo: { name: 'mcp-gateway' },
-    })
-    const stream = new Stream(await gateway.start('/mcp', { method: 'GET', headers: { ...session, accept: 'text/event-stream' } }))
-    const name = `legacy-${version}`
-    await register(name)
-    await expect.poll(() => stream.count(listChanged)).toBe(1)
-    expect(await ask('tools/list')).toEqual({
-      status: 200,
-      jsonrpc: '2.0',
-      id: 2,
-      result: { tools: [{ name, inputSchema: { type: 'object' } }] },
-    })
-    expect(await ask('tools/call', { name, arguments: {} })).toMatchObject({
-      result: { isError: true, content: [{ text: expect.stringContaining('can not be reached') as unknown }] },
-    })
-    expect(await ask('tools/call', { name: 'none' })).toMatchObject({ error: { code: -32602, message: 'Unknown tool: none' } })
-    const rename = (turn: number): Promise<number> => api('PATCH', `/tools/${name}`, { toolDefinition: { tool: { title: `T${turn}` } } })
-    expect(await freshness(stream, rename)).toBeLessThan(1000)
-    expect((await gateway.send('/mcp', { method: 'DELETE', headers: session })).status).toBe(200)
-    expect((await gateway.send('/mcp', { headers: session, body: rpc('ping', {}, 3) })).status).toBe(404)
-    stream.response.destroy()
-    await api('DELETE', `/tools/${name}`)
-  })
+  test.each(['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'])(
+    'of %s lists, calls, and is told of changes',
+    async (version) => {
+      const { opened, session, ask } = await open(version)
+      expect(opened.result).toMatchObject({
+        protocolVersion: version,
+        capabilities: { tools: { listChanged: true } },
+        serverInfo: { name: 'mcp-gateway' },
+      })
+      const stream = new Stream(
+        await gateway.start('/mcp', {
+          method: 'GET',
+          headers: { ...session, accept: 'text/event-stream' },
+        }),
+      )
+      const name = `legacy-${version}`
+      await register(name)
+      await expect.poll(() => stream.count(listChanged)).toBe(1)
+      expect(await ask('tools/list')).toEqual({
+        status: 200,
+        jsonrpc: '2.0',
+        id: 2,
+        result: { tools: [{ name, inputSchema: { type: 'object' } }] },
+      })
+      expect(await ask('tools/call', { name, arguments: {} })).toMatchObject({
+        result: {
+          isError: true,
+          content: [{ text: expect.stringContaining('can not be reached') as unknown }],
+        },
+      })
+      expect(await ask('tools/call', { name: 'none' })).toMatchObject({
+        error: { code: -32602, message: 'Unknown tool: none' },
+      })
+      const rename = (turn: number): Promise<number> =>
+        api('PATCH', `/tools/${name}`, { toolDefinition: { tool: { title: `T${turn}` } } })
+      expect(await freshness(stream, rename)).toBeLessThan(1000)
+      expect((await gateway.send('/mcp', { method: 'DELETE', headers: session })).status).toBe(200)
+      expect(
+        (await gateway.send('/mcp', { headers: session, body: rpc('ping', {}, 3) })).status,
+      ).toBe(404)
+      stream.response.destroy()
+      await api('DELETE', `/tools/${name}`)
+    },
+  )
 
   test('sees with the roles of its present request, not with those that it was opened with', async () => {
     await register('for-chefs', { requiredRoles: ['chef'] })
     const { ask } = await open('2025-11-25', { ...bob, 'x-dev-roles': 'chef' })
     expect(await ask('tools/list')).toMatchObject({ result: { tools: [{ name: 'for-chefs' }] } })
-    expect(await ask('tools/list', {}, { 'x-dev-roles': 'none' })).toMatchObject({ result: { tools: [] } })
+    expect(await ask('tools/list', {}, { 'x-dev-roles': 'none' })).toMatchObject({
+      result: { tools: [] },
+    })
     await api('DELETE', '/tools/for-chefs')
   })
 
@@ -257,7 +339,10 @@ describe('a legacy session', () => {
     const { ask } = await open('2025-11-25')
     expect(await ask('tools/list', {}, bob)).toMatchObject({ status: 404 })
     const none = await gateway.send('/mcp', { headers: json, body: rpc('tools/list', {}, 1) })
-    expect([none.status, none.body.toString()]).toEqual([400, expect.stringContaining('names no session')])
+    expect([none.status, none.body.toString()]).toEqual([
+      400,
+      expect.stringContaining('names no session'),
+    ])
     expect((await gateway.send('/mcp', { method: 'GET' })).status).toBe(405)
     expect((await gateway.send('/mcp', { method: 'PUT' })).status).toBe(405)
     expect((await gateway.send('/mcp', { headers: json, body: '{' })).status).toBe(400)
@@ -265,8 +350,12 @@ describe('a legacy session', () => {
 })
 
 test('a caller with very many legacy sessions loses the one that it has not used for the longest time, and takes nobody else’s room', async () => {
-  const initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}'
-  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+  const initialize =
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}'
+  const headers = {
+    'content-type': 'application/json',
+    accept: 'application/json, text/event-stream',
+  }
   const open = async (who: Readonly<Record<string, string>>): Promise<string> => {
     const answer = await gateway.send('/mcp', { headers: { ...headers, ...who }, body: initialize })
     expect(answer.status).toBe(200)
@@ -285,7 +374,9 @@ test('a caller with very many legacy sessions loses the one that it has not used
   for (let opened = 1; opened < 1000; opened += 1) await open(many)
   expect(await ping(many, first)).toBe(200)
   const second = await open(many)
-  expect([await ping(many, first), await ping(many, second), await ping(bob, others)]).toEqual([200, 200, 200])
+  expect([await ping(many, first), await ping(many, second), await ping(bob, others)]).toEqual([
+    200, 200, 200,
+  ])
   for (let opened = 0; opened < 999; opened += 1) await open(many)
   expect([await ping(many, first), await ping(bob, others)]).toEqual([404, 200])
 })
@@ -300,11 +391,25 @@ describe('two gateway processes with the same keys', () => {
     const a = await TestGateway.open(settings('a', portA))
     await using b = await TestGateway.open(settings('b', portB))
     for (const each of [a, b]) {
-      const body = JSON.stringify({ name: 'both', endpoint: 'http://127.0.0.1:9/', toolDefinition: { tool: { name: 'both' } } })
-      expect((await each.send('/tools', { headers: { 'content-type': 'application/json' }, body })).status).toBe(201)
+      const body = JSON.stringify({
+        name: 'both',
+        endpoint: 'http://127.0.0.1:9/',
+        toolDefinition: { tool: { name: 'both' } },
+      })
+      expect(
+        (await each.send('/tools', { headers: { 'content-type': 'application/json' }, body }))
+          .status,
+      ).toBe(201)
     }
-    const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
-    const initialize = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } }
+    const json = {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    }
+    const initialize = {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'c', version: '1' },
+    }
     const opened = await a.send('/mcp', {
       headers: json,
       body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: initialize }),
@@ -315,8 +420,13 @@ describe('two gateway processes with the same keys', () => {
       const { status, body } = await each.send('/mcp', { headers: session, body: list })
       expect([status, body.toString()]).toEqual([200, expect.stringContaining('"name":"both"')])
     }
-    expect((await b.send('/mcp', { headers: { ...session, 'x-dev-userid': 'bob' }, body: list })).status).toBe(404)
-    const forged = await b.send('/mcp', { headers: { ...session, 'x-mcpgw-hop': '1.2.3.4' }, body: list })
+    expect(
+      (await b.send('/mcp', { headers: { ...session, 'x-dev-userid': 'bob' }, body: list })).status,
+    ).toBe(404)
+    const forged = await b.send('/mcp', {
+      headers: { ...session, 'x-mcpgw-hop': '1.2.3.4' },
+      body: list,
+    })
     expect(forged.status).toBe(401)
     await a[Symbol.asyncDispose]()
     expect((await b.send('/mcp', { headers: session, body: list })).status).toBe(404)
@@ -327,18 +437,32 @@ describe('two gateway processes with the same keys', () => {
     const [portA, portB] = [await freePort(), await freePort()]
     const open = (name: string, port: number, goneAt: number): Promise<TestGateway> => {
       const peers = { gone: `http://127.0.0.1:${goneAt}` }
-      return TestGateway.open({ port, sessions: { keys }, cluster: { name, peers } } as unknown as Record<string, object>)
+      return TestGateway.open({
+        port,
+        sessions: { keys },
+        cluster: { name, peers },
+      } as unknown as Record<string, object>)
     }
     const gone = await TestGateway.open({ sessions: { keys }, cluster: { name: 'gone' } })
-    const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'c', version: '1' } }
-    const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+    const params = {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'c', version: '1' },
+    }
+    const json = {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    }
     const initialize = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params })
     const opened = await gone.send('/mcp', { headers: json, body: initialize })
     await gone[Symbol.asyncDispose]()
     await using a = await open('a', portA, portB)
     await using _b = await open('b', portB, portA)
     const headers = { ...json, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
-    const { status } = await a.send('/mcp', { headers, body: '{"jsonrpc":"2.0","id":2,"method":"ping"}' })
+    const { status } = await a.send('/mcp', {
+      headers,
+      body: '{"jsonrpc":"2.0","id":2,"method":"ping"}',
+    })
     expect(status).toBe(404)
   })
 })
@@ -346,10 +470,18 @@ describe('two gateway processes with the same keys', () => {
 describe('a modern request', () => {
   test('is discovered and refused as the specification words it', async () => {
     const { message } = await modern(gateway, 'server/discover')
-    expect(message.result).toMatchObject({ supportedVersions: ['2026-07-28'], capabilities: { tools: { listChanged: true } } })
+    expect(message.result).toMatchObject({
+      supportedVersions: ['2026-07-28'],
+      capabilities: { tools: { listChanged: true } },
+    })
     const unknown = await modern(gateway, 'resources/list')
     expect([unknown.status, unknown.message.error?.code]).toEqual([404, -32601])
-    const mismatch = await modern(gateway, 'tools/list', {}, { headers: { 'mcp-method': 'tools/call' } })
+    const mismatch = await modern(
+      gateway,
+      'tools/list',
+      {},
+      { headers: { 'mcp-method': 'tools/call' } },
+    )
     expect([mismatch.status, mismatch.message.error?.code]).toEqual([400, -32020])
   })
 

@@ -58,7 +58,9 @@ describe('a rewritten event stream', () => {
           return { ...rest, data: change(data) }
         })
         const whole = Buffer.concat([bytes, Buffer.from('\n\n')])
-        expect(eventsOf(pass(cut(whole, places), change)).slice(0, expected.length)).toEqual(expected)
+        expect(eventsOf(pass(cut(whole, places), change)).slice(0, expected.length)).toEqual(
+          expected,
+        )
       }),
       { numRuns: 1000 },
     )
@@ -74,7 +76,9 @@ describe('a rewritten event stream', () => {
   })
 
   test('changes what a stream that was cut off has left, too', () => {
-    expect(pass([Buffer.from('id: 1\ndata: secret')], () => 'public')).toBe('id: 1\ndata: public\n\n')
+    expect(pass([Buffer.from('id: 1\ndata: secret')], () => 'public')).toBe(
+      'id: 1\ndata: public\n\n',
+    )
   })
 
   test('refuses an event without end', () => {

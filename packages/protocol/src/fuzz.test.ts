@@ -4,7 +4,15 @@ import { elements } from './json-slice.ts'
 import { LineFramer } from './line-framing.ts'
 import { idKey, outline } from './message.ts'
 import { classify, mayBeModern, metaKey, type ModernRequest } from './modern.ts'
-import { DuplicateMember, readArray, readMessage, readObject, readString, readUnambiguous, writeObject } from './raw-object.ts'
+import {
+  DuplicateMember,
+  readArray,
+  readMessage,
+  readObject,
+  readString,
+  readUnambiguous,
+  writeObject,
+} from './raw-object.ts'
 import { EventParser } from './sse.ts'
 import type { ConnectionListener } from './translate/conversation.ts'
 import type { Exchange } from './translate/exchange.ts'
@@ -19,7 +27,9 @@ const names = [
   ...`jsonrpc id method params result error _meta name uri arguments task taskId cursor code message data level requestId progressToken
     capabilities protocolVersion clientInfo tools execution taskSupport inputSchema outputSchema properties x-mcp-header type $ref
     structuredContent resultType inputRequests requestState inputResponses notifications resourceSubscriptions toolsListChanged listChanged
-    subscribe resources elicitation sampling roots mode action extensions elicitations nextCursor __proto__ constructor`.split(/\s+/),
+    subscribe resources elicitation sampling roots mode action extensions elicitations nextCursor __proto__ constructor`.split(
+    /\s+/,
+  ),
   '',
   'é"\\',
   ...Object.values(metaKey),
@@ -39,11 +49,16 @@ const { value } = fc.letrec<{ value: string; object: string }>((tie) => ({
     { maxDepth: 4, depthSize: 'small' },
     { arbitrary: scalar, weight: 4 },
     { arbitrary: tie('object'), weight: 4 },
-    { arbitrary: fc.array(tie('value'), { maxLength: 3 }).map((list) => `[${list.join(' , ')}]`), weight: 1 },
+    {
+      arbitrary: fc.array(tie('value'), { maxLength: 3 }).map((list) => `[${list.join(' , ')}]`),
+      weight: 1,
+    },
   ),
   object: fc
     .array(fc.tuple(fc.constantFrom(...names), tie('value')), { maxLength: 5 })
-    .map((members) => `{${members.map(([name, raw]) => `${JSON.stringify(name)}:${raw}`).join(', ')}}`),
+    .map(
+      (members) => `{${members.map(([name, raw]) => `${JSON.stringify(name)}:${raw}`).join(', ')}}`,
+    ),
 }))
 /** Valid JSON that is nearly a message. */
 const message = fc
@@ -73,7 +88,10 @@ const damaged = fc
     fc.nat(20),
     fc.constantFrom('', '"', '\\', '{', '}', '[', ']', ',', ':', '\0', '\u{1f600}', '"\\u00'),
   )
-  .map(([text, at, length, by]) => text.slice(0, at % (text.length + 1)) + by + text.slice((at % (text.length + 1)) + length))
+  .map(
+    ([text, at, length, by]) =>
+      text.slice(0, at % (text.length + 1)) + by + text.slice((at % (text.length + 1)) + length),
+  )
 const bytes = fc.oneof(
   fc.uint8Array({ maxLength: 60 }),
   damaged.map((text) => Uint8Array.from(Buffer.from(text))),
@@ -117,38 +135,55 @@ describe('what reads the wire', () => {
     )
   })
 
-  test('cuts any bytes into events and lines, of a bounded length, the same however they come', patient, () => {
-    fc.assert(
-      fc.property(fc.array(bytes, { maxLength: 6 }), fc.nat(40), (chunks, limit) => {
-        const events: string[] = []
-        const parser = new EventParser(limit, ({ data }) => events.push(data))
-        throwsOnly(() => chunks.forEach((chunk) => parser.push(chunk)), RangeError)
-        for (const data of events) expect(data.length).toBeLessThanOrEqual(limit)
-        const linesOf = (parts: readonly Uint8Array[]): string[] => {
-          const lines: string[] = []
-          const framer = new LineFramer(limit, {
-            line: (line) => {
-              expect(line.length).toBeLessThanOrEqual(limit)
-              lines.push(Buffer.from(line).toString('latin1'))
-            },
-            tooLong: () => lines.push('too long'),
-          })
-          for (const part of parts) framer.push(part)
-          framer.end()
-          return lines
-        }
-        expect(linesOf([Buffer.concat(chunks)])).toEqual(linesOf(chunks))
-      }),
-      { numRuns: 20_000 },
-    )
-  })
+  test(
+    'cuts any bytes into events and lines, of a bounded length, the same however they come',
+    patient,
+    () => {
+      fc.assert(
+        fc.property(fc.array(bytes, { maxLength: 6 }), fc.nat(40), (chunks, limit) => {
+          const events: string[] = []
+          const parser = new EventParser(limit, ({ data }) => events.push(data))
+          throwsOnly(() => chunks.forEach((chunk) => parser.push(chunk)), RangeError)
+          for (const data of events) expect(data.length).toBeLessThanOrEqual(limit)
+          const linesOf = (parts: readonly Uint8Array[]): string[] => {
+            const lines: string[] = []
+            const framer = new LineFramer(limit, {
+              line: (line) => {
+                expect(line.length).toBeLessThanOrEqual(limit)
+                lines.push(Buffer.from(line).toString('latin1'))
+              },
+              tooLong: () => lines.push('too long'),
+            })
+            for (const part of parts) framer.push(part)
+            framer.end()
+            return lines
+          }
+          expect(linesOf([Buffer.concat(chunks)])).toEqual(linesOf(chunks))
+        }),
+        { numRuns: 20_000 },
+      )
+    },
+  )
 
   test('finds an era or a refusal for any valid message, whatever the headers', patient, () => {
     const header = fc.option(
-      fc.constantFrom('2026-07-28', '2025-11-25', '2027-01-01', 'x', 'tools/call', 'work', '=?base64?d29yaw==?=', '=?base64?*?='),
+      fc.constantFrom(
+        '2026-07-28',
+        '2025-11-25',
+        '2027-01-01',
+        'x',
+        'tools/call',
+        'work',
+        '=?base64?d29yaw==?=',
+        '=?base64?*?=',
+      ),
     )
     const claim = fc
-      .tuple(message, fc.constantFrom('"2026-07-28"', '"2027-01-01"', '5'), fc.constantFrom('{}', '5', 'null'))
+      .tuple(
+        message,
+        fc.constantFrom('"2026-07-28"', '"2027-01-01"', '5'),
+        fc.constantFrom('{}', '5', 'null'),
+      )
       .map(([text, version, capabilities]) =>
         text.replace(
           '"params":{',
@@ -156,21 +191,28 @@ describe('what reads the wire', () => {
         ),
       )
     fc.assert(
-      fc.property(fc.oneof(message, claim), header, header, header, (text, version, method, name) => {
-        const headers = {
-          ...(version === null ? {} : { 'mcp-protocol-version': version }),
-          ...(method === null ? {} : { 'mcp-method': method }),
-          ...(name === null ? {} : { 'mcp-name': [name] }),
-        }
-        throwsOnly(() => {
-          const classified = classify(text, headers)
-          if (classified.era === 'modern') expect(mayBeModern(Buffer.from(text), headers)).toBe(true)
-          if (classified.era === 'modern' && 'refusal' in classified) {
-            expect(classified.refusal.status).toBe(400)
-            expect([-32600, -32602, -32020, -32022]).toContain(classified.refusal.code)
+      fc.property(
+        fc.oneof(message, claim),
+        header,
+        header,
+        header,
+        (text, version, method, name) => {
+          const headers = {
+            ...(version === null ? {} : { 'mcp-protocol-version': version }),
+            ...(method === null ? {} : { 'mcp-method': method }),
+            ...(name === null ? {} : { 'mcp-name': [name] }),
           }
-        }, DuplicateMember)
-      }),
+          throwsOnly(() => {
+            const classified = classify(text, headers)
+            if (classified.era === 'modern')
+              expect(mayBeModern(Buffer.from(text), headers)).toBe(true)
+            if (classified.era === 'modern' && 'refusal' in classified) {
+              expect(classified.refusal.status).toBe(400)
+              expect([-32600, -32602, -32020, -32022]).toContain(classified.refusal.code)
+            }
+          }, DuplicateMember)
+        },
+      ),
       { numRuns: 20_000 },
     )
   })
@@ -194,7 +236,11 @@ class Heard implements Exchange {
   answer(status: number, text: string): void {
     expect((this.answers += 1)).toBe(1)
     expect([200, 400, 404, 429, 502, 503]).toContain(status)
-    const { id, result, error } = JSON.parse(text) as { id: unknown; result?: object; error?: { code: unknown; message: unknown } }
+    const { id, result, error } = JSON.parse(text) as {
+      id: unknown
+      result?: object
+      error?: { code: unknown; message: unknown }
+    }
     expect(JSON.stringify(id)).toBe(JSON.stringify(JSON.parse(this.id)))
     if (error === undefined) expect(typeof result).toBe('object')
     else expect([Number.isInteger(error.code), typeof error.message]).toEqual([true, 'string'])
@@ -232,7 +278,13 @@ describe('the translation, which hears what no client and no server should say,'
             now: () => 0,
             newState: () => `state-${(states += 1)}`,
           },
-          { parkMs: 1, maxParkedPerPrincipal: 3, maxConnections: 2, idleMs: 1, clientInfo: { name: 'g', version: '1' } },
+          {
+            parkMs: 1,
+            maxParkedPerPrincipal: 3,
+            maxConnections: 2,
+            idleMs: 1,
+            clientInfo: { name: 'g', version: '1' },
+          },
         )
         const heard: Heard[] = []
         const ask = (text: string): void => {
@@ -243,12 +295,14 @@ describe('the translation, which hears what no client and no server should say,'
           engine.request('ann', request, exchange)
         }
         ask(oneOf('1'))
-        const capabilities = '{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"tasks":{"requests":{"tools":{}}}}'
+        const capabilities =
+          '{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"tasks":{"requests":{"tools":{}}}}'
         servers[0]?.receive(`{"id":1,"result":{"capabilities":${capabilities}}}`)
         servers[0]?.receive('{"id":2,"result":{"tools":[]}}')
         for (const [index, text] of fromServer.entries()) {
           ask(fromClients[index] ?? oneOf('1'))
-          for (const server of servers) server.receive(text, tellsVia ? String(index % 5) : undefined)
+          for (const server of servers)
+            server.receive(text, tellsVia ? String(index % 5) : undefined)
         }
         engine.close('It is over.')
         expect([engine.open, engine.parked]).toEqual([0, 0])
@@ -258,51 +312,67 @@ describe('the translation, which hears what no client and no server should say,'
     )
   })
 
-  test('never throws at a modern server, and at a legacy client only where a member stands twice', patient, () => {
-    fc.assert(
-      fc.property(conversation, conversation, (fromServer, fromClient) => {
-        const open: { exchange: Exchange }[] = []
-        const answered = new Map<string, number>()
-        const engine = new LegacyToModern({
-          server: {
-            request: ({ params }, exchange) => {
-              JSON.parse(writeObject(params))
-              open.push({ exchange })
+  test(
+    'never throws at a modern server, and at a legacy client only where a member stands twice',
+    patient,
+    () => {
+      fc.assert(
+        fc.property(conversation, conversation, (fromServer, fromClient) => {
+          const open: { exchange: Exchange }[] = []
+          const answered = new Map<string, number>()
+          const engine = new LegacyToModern({
+            server: {
+              request: ({ params }, exchange) => {
+                JSON.parse(writeObject(params))
+                open.push({ exchange })
+              },
+              gone: () => undefined,
             },
-            gone: () => undefined,
-          },
-          send: (text) => {
-            const { id, method, result, error } = JSON.parse(text) as {
-              id?: unknown
-              method?: string
-              result?: unknown
-              error?: { code: unknown; message: unknown }
-            }
-            if (method !== undefined) return
-            if (typeof id === 'string' && id.startsWith('own-')) answered.set(id, (answered.get(id) ?? 0) + 1)
-            if (error === undefined) expect(typeof result).toBe('object')
-            else expect([Number.isInteger(error.code), typeof error.message]).toEqual([true, 'string'])
-          },
-          newId: () => 'id',
-          later: (_ms, callback) => callback(),
-        })
-        engine.receive('{"id":"own-0","method":"initialize","params":{"capabilities":{"elicitation":{"url":{}},"roots":{}}}}')
-        open.shift()?.exchange.answer(200, '{"id":1,"result":{"capabilities":{"tools":{"listChanged":true}}}}')
-        engine.receive('{"method":"notifications/initialized"}')
-        engine.receive(oneOf('"own-1"'))
-        for (const [index, text] of fromClient.entries()) {
-          throwsOnly(() => engine.receive(text), DuplicateMember)
-          const place = (index * 7) % Math.max(open.length, 1)
-          const said = fromServer[index] ?? '{}'
-          if (readObject(said)?.has('method') === true) open[place]?.exchange.tell(said)
-          else open.splice(place, 1)[0]?.exchange.answer(200, said)
-        }
-        engine.close()
-        for (const [id, count] of answered) expect([id, count]).toEqual([id, 1])
-      }),
-      { numRuns: 1500 },
-    )
-  })
+            send: (text) => {
+              const { id, method, result, error } = JSON.parse(text) as {
+                id?: unknown
+                method?: string
+                result?: unknown
+                error?: { code: unknown; message: unknown }
+              }
+              if (method !== undefined) return
+              if (typeof id === 'string' && id.startsWith('own-'))
+                answered.set(id, (answered.get(id) ?? 0) + 1)
+              if (error === undefined) expect(typeof result).toBe('object')
+              else
+                expect([Number.isInteger(error.code), typeof error.message]).toEqual([
+                  true,
+                  'string',
+                ])
+            },
+            newId: () => 'id',
+            later: (_ms, callback) => callback(),
+          })
+          engine.receive(
+            '{"id":"own-0","method":"initialize","params":{"capabilities":{"elicitation":{"url":{}},"roots":{}}}}',
+          )
+          open
+            .shift()
+            ?.exchange.answer(
+              200,
+              '{"id":1,"result":{"capabilities":{"tools":{"listChanged":true}}}}',
+            )
+          engine.receive('{"method":"notifications/initialized"}')
+          engine.receive(oneOf('"own-1"'))
+          for (const [index, text] of fromClient.entries()) {
+            throwsOnly(() => engine.receive(text), DuplicateMember)
+            const place = (index * 7) % Math.max(open.length, 1)
+            const said = fromServer[index] ?? '{}'
+            if (readObject(said)?.has('method') === true) open[place]?.exchange.tell(said)
+            else open.splice(place, 1)[0]?.exchange.answer(200, said)
+          }
+          engine.close()
+          for (const [id, count] of answered) expect([id, count]).toEqual([id, 1])
+        }),
+        { numRuns: 1500 },
+      )
+    },
+  )
 
   test('never throws where many modern clients share one modern server', patient, () => {
     fc.assert(

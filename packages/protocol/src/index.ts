@@ -6,10 +6,28 @@ export * from './modern.ts'
 export * from './raw-object.ts'
 export * from './sse.ts'
 export { ObjectTable, Table } from './table.ts'
-export { initializedMessage, type ConnectionListener, type LegacyConnection } from './translate/conversation.ts'
+export {
+  initializedMessage,
+  type ConnectionListener,
+  type LegacyConnection,
+} from './translate/conversation.ts'
 export { requestMessage, type Exchange } from './translate/exchange.ts'
-export { LegacyToModern, type ModernEndpoint, type ModernHost } from './translate/legacy-to-modern.ts'
-export { ModernToLegacy, type LegacyHost, type ModernToLegacyOptions } from './translate/modern-to-legacy.ts'
+export {
+  LegacyToModern,
+  type ModernEndpoint,
+  type ModernHost,
+} from './translate/legacy-to-modern.ts'
+export {
+  ModernToLegacy,
+  type LegacyHost,
+  type ModernToLegacyOptions,
+} from './translate/modern-to-legacy.ts'
 export { ModernMultiplexer } from './translate/multiplexer.ts'
-export { declaredHeaders, inspectHeaders, paramHeaderMistake, paramHeaders, type DeclaredHeader } from './translate/param-headers.ts'
+export {
+  declaredHeaders,
+  inspectHeaders,
+  paramHeaderMistake,
+  paramHeaders,
+  type DeclaredHeader,
+} from './translate/param-headers.ts'
 export * from './versions.ts'

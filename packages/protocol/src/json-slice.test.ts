@@ -1,10 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { eachMember, elements, onOneLine, replaceSlices, sliceText, valueAt, type Slice } from './json-slice.ts'
+import {
+  eachMember,
+  elements,
+  onOneLine,
+  replaceSlices,
+  sliceText,
+  valueAt,
+  type Slice,
+} from './json-slice.ts'
 import { outline, requestedProgressToken } from './message.ts'
 
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text)
-const parsed = (bytes: Uint8Array, slice: Slice): unknown => JSON.parse(new TextDecoder().decode(bytes.subarray(slice.start, slice.end)))
+const parsed = (bytes: Uint8Array, slice: Slice): unknown =>
+  JSON.parse(new TextDecoder().decode(bytes.subarray(slice.start, slice.end)))
 
 /** JSON text with white space of all kinds between its tokens. */
 const spaced = fc
@@ -14,12 +23,22 @@ const spaced = fc
 describe('slicing JSON', () => {
   test('the members of an object are what JSON.parse finds', () => {
     fc.assert(
-      fc.property(fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()), fc.constantFrom(undefined, 2, '\r\n'), (object, indent) => {
-        const bytes = bytesOf(JSON.stringify(object, null, indent))
-        const found: [string, unknown][] = []
-        eachMember(bytes, { start: 0, end: bytes.length }, (name, value) => void found.push([name, parsed(bytes, value)]))
-        expect(found).toEqual(Object.entries(JSON.parse(new TextDecoder().decode(bytes)) as object))
-      }),
+      fc.property(
+        fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()),
+        fc.constantFrom(undefined, 2, '\r\n'),
+        (object, indent) => {
+          const bytes = bytesOf(JSON.stringify(object, null, indent))
+          const found: [string, unknown][] = []
+          eachMember(
+            bytes,
+            { start: 0, end: bytes.length },
+            (name, value) => void found.push([name, parsed(bytes, value)]),
+          )
+          expect(found).toEqual(
+            Object.entries(JSON.parse(new TextDecoder().decode(bytes)) as object),
+          )
+        },
+      ),
     )
   })
 
@@ -27,9 +46,9 @@ describe('slicing JSON', () => {
     fc.assert(
       fc.property(fc.array(fc.jsonValue()), fc.constantFrom(undefined, 2), (array, indent) => {
         const bytes = bytesOf(JSON.stringify(array, null, indent))
-        expect(elements(bytes, { start: 0, end: bytes.length }).map((slice) => parsed(bytes, slice))).toEqual(
-          JSON.parse(new TextDecoder().decode(bytes)),
-        )
+        expect(
+          elements(bytes, { start: 0, end: bytes.length }).map((slice) => parsed(bytes, slice)),
+        ).toEqual(JSON.parse(new TextDecoder().decode(bytes)))
       }),
     )
   })
@@ -45,7 +64,8 @@ describe('slicing JSON', () => {
   })
 
   test('replacing an id leaves every other byte as it was', () => {
-    const text = '{ "params":{"id":7,"big":12345678901234567890,"f":1.0},"jsonrpc":"2.0", "id" : 900719925474099312345 ,"method":"x"}'
+    const text =
+      '{ "params":{"id":7,"big":12345678901234567890,"f":1.0},"jsonrpc":"2.0", "id" : 900719925474099312345 ,"method":"x"}'
     const bytes = bytesOf(text)
     const { idSlice, id } = outline(bytes)
     expect(id).toBe('900719925474099312345')
@@ -64,7 +84,9 @@ describe('slicing JSON', () => {
   })
 
   test('finds the progress token where it stands, and only there', () => {
-    const bytes = bytesOf('{"method":"m","params":{"arguments":{"_meta":{"progressToken":1}},"_meta":{"x":{},"progressToken":"t\\u0041"}}}')
+    const bytes = bytesOf(
+      '{"method":"m","params":{"arguments":{"_meta":{"progressToken":1}},"_meta":{"x":{},"progressToken":"t\\u0041"}}}',
+    )
     const slice = requestedProgressToken(bytes, outline(bytes))
     expect(sliceText(bytes, slice as Slice)).toBe('"t\\u0041"')
     expect(valueAt(bytes, ['params', 'nothing'])).toBeUndefined()

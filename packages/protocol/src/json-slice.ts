@@ -45,7 +45,13 @@ function skipValue(bytes: Uint8Array, from: number): number {
   if (first === quote) return skipString(bytes, from)
   let at = from
   if (first !== openBrace && first !== openBracket) {
-    while (at < bytes.length && !isSpace(bytes[at]) && bytes[at] !== comma && bytes[at] !== closeBrace && bytes[at] !== closeBracket)
+    while (
+      at < bytes.length &&
+      !isSpace(bytes[at]) &&
+      bytes[at] !== comma &&
+      bytes[at] !== closeBrace &&
+      bytes[at] !== closeBracket
+    )
       at += 1
     return at
   }
@@ -65,7 +71,11 @@ function skipValue(bytes: Uint8Array, from: number): number {
 }
 
 /** The members of the object at `slice` in order, until `visit` answers true. Escaped names are given as they stand. */
-export function eachMember(bytes: Uint8Array, slice: Slice, visit: (name: string, value: Slice) => boolean | void): void {
+export function eachMember(
+  bytes: Uint8Array,
+  slice: Slice,
+  visit: (name: string, value: Slice) => boolean | void,
+): void {
   let at = skipSpace(bytes, slice.start)
   if (bytes[at] !== openBrace) return
   at = skipSpace(bytes, at + 1)
@@ -76,7 +86,11 @@ export function eachMember(bytes: Uint8Array, slice: Slice, visit: (name: string
     if (bytes[colonAt] !== colon) return
     const start = skipSpace(bytes, colonAt + 1)
     const end = skipValue(bytes, start)
-    if (visit(name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name, { start, end }) === true) return
+    if (
+      visit(name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name, { start, end }) ===
+      true
+    )
+      return
     at = skipSpace(bytes, end)
     if (bytes[at] !== comma) return
     at = skipSpace(bytes, at + 1)
@@ -100,7 +114,11 @@ export function elements(bytes: Uint8Array, slice: Slice): Slice[] {
 }
 
 /** The value at a path of member names, or undefined. Of members that stand twice, the first. */
-export function valueAt(bytes: Uint8Array, path: readonly string[], within: Slice = { start: 0, end: bytes.length }): Slice | undefined {
+export function valueAt(
+  bytes: Uint8Array,
+  path: readonly string[],
+  within: Slice = { start: 0, end: bytes.length },
+): Slice | undefined {
   let place: Slice | undefined = within
   for (const wanted of path) {
     const from: Slice = place
@@ -116,8 +134,14 @@ export function valueAt(bytes: Uint8Array, path: readonly string[], within: Slic
 }
 
 /** A copy in which the slices hold other bytes. Slices are in order and do not overlap. */
-export function replaceSlices(bytes: Uint8Array, changes: readonly { readonly slice: Slice; readonly by: Uint8Array }[]): Uint8Array {
-  const length = changes.reduce((sum, { slice, by }) => sum - (slice.end - slice.start) + by.length, bytes.length)
+export function replaceSlices(
+  bytes: Uint8Array,
+  changes: readonly { readonly slice: Slice; readonly by: Uint8Array }[],
+): Uint8Array {
+  const length = changes.reduce(
+    (sum, { slice, by }) => sum - (slice.end - slice.start) + by.length,
+    bytes.length,
+  )
   const result = new Uint8Array(length)
   let from = 0
   let to = 0

@@ -2,10 +2,16 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { LineFramer } from './line-framing.ts'
 
-function frame(chunks: readonly Uint8Array[], max = 1_000_000): { lines: string[]; tooLong: number } {
+function frame(
+  chunks: readonly Uint8Array[],
+  max = 1_000_000,
+): { lines: string[]; tooLong: number } {
   const lines: string[] = []
   let tooLong = 0
-  const framer = new LineFramer(max, { line: (line) => lines.push(new TextDecoder().decode(line)), tooLong: () => (tooLong += 1) })
+  const framer = new LineFramer(max, {
+    line: (line) => lines.push(new TextDecoder().decode(line)),
+    tooLong: () => (tooLong += 1),
+  })
   for (const chunk of chunks) framer.push(chunk)
   return { lines, tooLong }
 }
@@ -32,7 +38,10 @@ describe('line framing', () => {
 
   test('a line that is too long is dropped whole, once reported, and the next one is read', () => {
     const bytes = new TextEncoder().encode(`${'x'.repeat(50)}\nok\n`)
-    expect(frame([bytes.subarray(0, 20), bytes.subarray(20)], 30)).toEqual({ lines: ['ok'], tooLong: 1 })
+    expect(frame([bytes.subarray(0, 20), bytes.subarray(20)], 30)).toEqual({
+      lines: ['ok'],
+      tooLong: 1,
+    })
   })
 
   test('CRLF and empty lines are no part of messages', () => {

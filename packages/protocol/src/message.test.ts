@@ -6,12 +6,18 @@ const bytes = (text: string): Uint8Array => Buffer.from(text)
 
 describe('the outline of a message', () => {
   test('has the raw id, the method and what kind it is', () => {
-    expect(outline(bytes('{"jsonrpc":"2.0","id":12345678901234567890,"method":"a\\/b","params":{}}'))).toMatchObject({
+    expect(
+      outline(bytes('{"jsonrpc":"2.0","id":12345678901234567890,"method":"a\\/b","params":{}}')),
+    ).toMatchObject({
       id: '12345678901234567890',
       method: 'a/b',
       isResponse: false,
     })
-    expect(outline(bytes('{"id":"","result":{}}'))).toMatchObject({ id: '""', method: undefined, isResponse: true })
+    expect(outline(bytes('{"id":"","result":{}}'))).toMatchObject({
+      id: '""',
+      method: undefined,
+      isResponse: true,
+    })
   })
 
   test('of an error answer is that of a response, whatever the message says', () => {
@@ -28,12 +34,22 @@ describe('the outline of a message', () => {
 describe('the key of an id', () => {
   test('is the same for what a server makes of it that parses and writes it', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })), (id) => {
-        const raw = JSON.stringify(id)
-        const escaped = raw.replace(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
-        expect(idKey(escaped)).toBe(idKey(raw))
-        expect(idKey(JSON.stringify(JSON.parse(raw)))).toBe(idKey(raw))
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string({ unit: 'binary' }),
+          fc.integer(),
+          fc.double({ noNaN: true, noDefaultInfinity: true }),
+        ),
+        (id) => {
+          const raw = JSON.stringify(id)
+          const escaped = raw.replace(
+            /[^ -~]/g,
+            (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+          )
+          expect(idKey(escaped)).toBe(idKey(raw))
+          expect(idKey(JSON.stringify(JSON.parse(raw)))).toBe(idKey(raw))
+        },
+      ),
     )
   })
 
@@ -46,10 +62,14 @@ describe('the key of an id', () => {
 
   test('differs for ids that differ, the text and the number too', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.integer()), fc.oneof(fc.string(), fc.integer()), (a, b) => {
-        fc.pre(a !== b)
-        expect(idKey(JSON.stringify(a))).not.toBe(idKey(JSON.stringify(b)))
-      }),
+      fc.property(
+        fc.oneof(fc.string(), fc.integer()),
+        fc.oneof(fc.string(), fc.integer()),
+        (a, b) => {
+          fc.pre(a !== b)
+          expect(idKey(JSON.stringify(a))).not.toBe(idKey(JSON.stringify(b)))
+        },
+      ),
     )
   })
 })

@@ -11,7 +11,10 @@ export interface MessageOutline {
 }
 
 /** Outlines the JSON-RPC message in the bytes, which hold valid JSON. */
-export function outline(bytes: Uint8Array, within: Slice = { start: 0, end: bytes.length }): MessageOutline {
+export function outline(
+  bytes: Uint8Array,
+  within: Slice = { start: 0, end: bytes.length },
+): MessageOutline {
   let idSlice: Slice | undefined
   let method: string | undefined
   let paramsSlice: Slice | undefined
@@ -50,12 +53,20 @@ const isPlainText = /^"[^\\\u007f-\uffff]*"$/
 const isPlainInteger = /^(0|-?[1-9]\d*)$/
 
 /** The raw progress token that a request asks with (`params._meta.progressToken`). */
-export function requestedProgressToken(bytes: Uint8Array, { paramsSlice }: MessageOutline): Slice | undefined {
-  return paramsSlice === undefined ? undefined : valueAt(bytes, ['_meta', 'progressToken'], paramsSlice)
+export function requestedProgressToken(
+  bytes: Uint8Array,
+  { paramsSlice }: MessageOutline,
+): Slice | undefined {
+  return paramsSlice === undefined
+    ? undefined
+    : valueAt(bytes, ['_meta', 'progressToken'], paramsSlice)
 }
 
 /** The raw progress token that a `notifications/progress` carries. */
-export function notifiedProgressToken(bytes: Uint8Array, { paramsSlice }: MessageOutline): Slice | undefined {
+export function notifiedProgressToken(
+  bytes: Uint8Array,
+  { paramsSlice }: MessageOutline,
+): Slice | undefined {
   return paramsSlice === undefined ? undefined : valueAt(bytes, ['progressToken'], paramsSlice)
 }
 
@@ -79,7 +90,12 @@ export const errorCode = {
 } as const
 
 /** A JSON-RPC error answer. `id` is raw JSON. */
-export function errorAnswer(id: string | undefined, code: number, message: string, data?: unknown): string {
+export function errorAnswer(
+  id: string | undefined,
+  code: number,
+  message: string,
+  data?: unknown,
+): string {
   const tail = data === undefined ? '' : `,"data":${JSON.stringify(data)}`
   return `{"jsonrpc":"2.0","id":${id ?? 'null'},"error":{"code":${code},"message":${JSON.stringify(message)}${tail}}}`
 }

@@ -83,11 +83,16 @@ export function mayBeModern(body: Uint8Array, headers: EraHeaders): boolean {
  */
 export function classify(body: string, headers: EraHeaders): Classified {
   const header = headerOf(headers, 'mcp-protocol-version')
-  const headerIsModern = header !== undefined && header >= modernVersion && /^\d{4}-\d{2}-\d{2}$/.test(header)
+  const headerIsModern =
+    header !== undefined && header >= modernVersion && /^\d{4}-\d{2}-\d{2}$/.test(header)
   const message = readUnambiguous(body)
   if (message === undefined) {
     if (!headerIsModern) return { era: 'legacy' }
-    return refuse(undefined, errorCode.invalidRequest, 'The body must be one JSON-RPC request or notification.')
+    return refuse(
+      undefined,
+      errorCode.invalidRequest,
+      'The body must be one JSON-RPC request or notification.',
+    )
   }
   const method = readString(message.get('method'))
   const id = message.get('id')
@@ -96,10 +101,15 @@ export function classify(body: string, headers: EraHeaders): Classified {
   const claimed = meta?.get(metaKey.protocolVersion)
   if (method === undefined || (claimed === undefined && !headerIsModern)) {
     if (!headerIsModern) return { era: 'legacy' }
-    return refuse(id, errorCode.invalidRequest, 'The body must be a JSON-RPC request or notification; answers travel in a retry.')
+    return refuse(
+      id,
+      errorCode.invalidRequest,
+      'The body must be a JSON-RPC request or notification; answers travel in a retry.',
+    )
   }
   if (id === undefined) return { era: 'modern', request: undefined }
-  if (id === 'null' || !/^["\-\d]/.test(id)) return refuse(undefined, errorCode.invalidRequest, 'The id must be a string or a number.')
+  if (id === 'null' || !/^["\-\d]/.test(id))
+    return refuse(undefined, errorCode.invalidRequest, 'The id must be a string or a number.')
   const mistake = envelopeMistake(meta)
   if (mistake !== undefined) return refuse(id, errorCode.invalidParams, mistake)
   const version = readString(claimed)
@@ -108,9 +118,13 @@ export function classify(body: string, headers: EraHeaders): Classified {
   const disagreement = headerMistake(headers, version, method, params)
   if (version !== modernVersion && header === version) {
     const message = `The protocol version ${version.slice(0, 50)} is not supported.`
-    return refuse(id, errorCode.unsupportedVersion, message, { supported: [modernVersion], requested: version })
+    return refuse(id, errorCode.unsupportedVersion, message, {
+      supported: [modernVersion],
+      requested: version,
+    })
   }
-  if (disagreement !== undefined) return refuse(id, errorCode.headerMismatch, `Bad Request: ${disagreement}`)
+  if (disagreement !== undefined)
+    return refuse(id, errorCode.headerMismatch, `Bad Request: ${disagreement}`)
   return { era: 'modern', request: { id, method, params, meta } }
 }
 
@@ -125,36 +139,53 @@ export function classifyRequest(body: string, headers: EraHeaders): Classified {
 }
 
 function refuse(id: string | undefined, code: number, message: string, data?: unknown): Classified {
-  return { era: 'modern', id, refusal: { status: 400, code, message, ...(data === undefined ? {} : { data }) } }
+  return {
+    era: 'modern',
+    id,
+    refusal: { status: 400, code, message, ...(data === undefined ? {} : { data }) },
+  }
 }
 
 function envelopeMistake(meta: RawObject | undefined): string | undefined {
-  const missing = [metaKey.protocolVersion, metaKey.clientCapabilities].filter((key) => meta?.get(key) === undefined)
+  const missing = [metaKey.protocolVersion, metaKey.clientCapabilities].filter(
+    (key) => meta?.get(key) === undefined,
+  )
   if (missing.length > 0) return `Invalid params: _meta lacks ${missing.join(' and ')}.`
   if (readString(meta?.get(metaKey.protocolVersion)) === undefined)
     return `Invalid params: _meta ${metaKey.protocolVersion} must be a string.`
   for (const key of [metaKey.clientCapabilities, metaKey.clientInfo]) {
     const value = meta?.get(key)
-    if (value !== undefined && !value.startsWith('{')) return `Invalid params: _meta ${key} must be an object.`
+    if (value !== undefined && !value.startsWith('{'))
+      return `Invalid params: _meta ${key} must be an object.`
   }
   const level = meta?.get(metaKey.logLevel)
-  if (level !== undefined && gravity(readString(level)) === undefined) return `Invalid params: _meta ${metaKey.logLevel} is no log level.`
+  if (level !== undefined && gravity(readString(level)) === undefined)
+    return `Invalid params: _meta ${metaKey.logLevel} is no log level.`
   return undefined
 }
 
-function headerMistake(headers: EraHeaders, version: string, method: string, params: RawObject): string | undefined {
+function headerMistake(
+  headers: EraHeaders,
+  version: string,
+  method: string,
+  params: RawObject,
+): string | undefined {
   const versionHeader = headerOf(headers, 'mcp-protocol-version')
   const methodHeader = headerOf(headers, 'mcp-method')
   const nameHeader = headerOf(headers, 'mcp-name')
   if (versionHeader === undefined) return 'the header MCP-Protocol-Version is required.'
-  if (versionHeader !== version) return 'the header MCP-Protocol-Version and _meta name different versions.'
+  if (versionHeader !== version)
+    return 'the header MCP-Protocol-Version and _meta name different versions.'
   if (methodHeader === undefined) return 'the header Mcp-Method is required.'
-  if (methodHeader.trim() !== method) return 'the header Mcp-Method and the body name different methods.'
+  if (methodHeader.trim() !== method)
+    return 'the header Mcp-Method and the body name different methods.'
   const field = Object.hasOwn(nameOf, method) ? nameOf[method] : undefined
   const name = field === undefined ? undefined : readString(params.get(field))
   if (name === undefined) return undefined
   if (nameHeader === undefined) return `the header Mcp-Name is required for ${method}.`
-  return decodeHeaderValue(nameHeader.trim()) === name ? undefined : `the header Mcp-Name and params.${field} differ.`
+  return decodeHeaderValue(nameHeader.trim()) === name
+    ? undefined
+    : `the header Mcp-Name and params.${field} differ.`
 }
 
 const encodedStart = '=?base64?'
@@ -162,7 +193,9 @@ const encodedEnd = '?='
 
 /** A text as the value of `Mcp-Name` or `Mcp-Param-*`: as it is when it is plain ASCII, else in base64 (MCP 2026-07-28, transports). */
 export function encodeHeaderValue(text: string): string {
-  const plain = /^[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?$/.test(text) && !(text.startsWith(encodedStart) && text.endsWith(encodedEnd))
+  const plain =
+    /^[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?$/.test(text) &&
+    !(text.startsWith(encodedStart) && text.endsWith(encodedEnd))
   return plain ? text : `${encodedStart}${Buffer.from(text).toString('base64')}${encodedEnd}`
 }
 
@@ -170,7 +203,8 @@ export function encodeHeaderValue(text: string): string {
 export function decodeHeaderValue(value: string): string | undefined {
   if (!value.startsWith(encodedStart) || !value.endsWith(encodedEnd)) return value
   const encoded = value.slice(encodedStart.length, -encodedEnd.length)
-  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(encoded)) return undefined
+  if (!/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(encoded))
+    return undefined
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(encoded, 'base64'))
   } catch {
@@ -180,7 +214,9 @@ export function decodeHeaderValue(value: string): string | undefined {
 
 /** The name that `Mcp-Name` is to carry for a request; undefined when it carries none. */
 export function headerName(method: string, params: RawObject): string | undefined {
-  return Object.hasOwn(nameOf, method) ? readString(params.get(nameOf[method] as string)) : undefined
+  return Object.hasOwn(nameOf, method)
+    ? readString(params.get(nameOf[method] as string))
+    : undefined
 }
 
 /** The HTTP status for a JSON-RPC error of a modern server whose transport had none (stdio). */

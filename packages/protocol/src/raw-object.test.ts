@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { DuplicateMember, readArray, readObject, readString, readUnambiguous, writeObject } from './raw-object.ts'
+import {
+  DuplicateMember,
+  readArray,
+  readObject,
+  readString,
+  readUnambiguous,
+  writeObject,
+} from './raw-object.ts'
 
 /** JSON text with white space where it may stand. */
 const spaced = fc
@@ -10,12 +17,18 @@ const spaced = fc
 describe('raw objects', () => {
   test('have the members that parsing gives, each as its own text', () => {
     fc.assert(
-      fc.property(fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()), fc.constantFrom(0, 2), (value, space) => {
-        const raw = JSON.stringify(value, undefined, space)
-        const members = readObject(raw)
-        expect([...(members ?? [])].map(([name, text]) => [name, JSON.parse(text)])).toEqual(Object.entries(JSON.parse(raw) as object))
-        expect(JSON.parse(writeObject(members ?? []))).toEqual(JSON.parse(raw))
-      }),
+      fc.property(
+        fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()),
+        fc.constantFrom(0, 2),
+        (value, space) => {
+          const raw = JSON.stringify(value, undefined, space)
+          const members = readObject(raw)
+          expect([...(members ?? [])].map(([name, text]) => [name, JSON.parse(text)])).toEqual(
+            Object.entries(JSON.parse(raw) as object),
+          )
+          expect(JSON.parse(writeObject(members ?? []))).toEqual(JSON.parse(raw))
+        },
+      ),
     )
   })
 
@@ -23,8 +36,12 @@ describe('raw objects', () => {
     fc.assert(
       fc.property(spaced, (raw) => {
         const value: unknown = JSON.parse(raw)
-        expect(readArray(raw)?.map((text) => JSON.parse(text) as unknown)).toEqual(Array.isArray(value) ? value : undefined)
-        expect(readObject(raw) === undefined).toBe(typeof value !== 'object' || value === null || Array.isArray(value))
+        expect(readArray(raw)?.map((text) => JSON.parse(text) as unknown)).toEqual(
+          Array.isArray(value) ? value : undefined,
+        )
+        expect(readObject(raw) === undefined).toBe(
+          typeof value !== 'object' || value === null || Array.isArray(value),
+        )
         expect(readString(raw)).toEqual(typeof value === 'string' ? value : undefined)
       }),
     )
@@ -32,13 +49,18 @@ describe('raw objects', () => {
 
   test('keep what reading and writing as values would change', () => {
     const raw = '{ "a" : 12345678901234567890 , "b":1.0, "c" : {"z":1,"a":"\\u0041"} }'
-    expect(writeObject(readObject(raw) ?? [])).toBe('{"a":12345678901234567890,"b":1.0,"c":{"z":1,"a":"\\u0041"}}')
+    expect(writeObject(readObject(raw) ?? [])).toBe(
+      '{"a":12345678901234567890,"b":1.0,"c":{"z":1,"a":"\\u0041"}}',
+    )
   })
 
-  test.each(['{"a":1,"a":2}', '{"a":1,"\\u0061":2}'])('refuse %s, where a name stands twice, or take the last', (raw) => {
-    expect(() => readUnambiguous(raw)).toThrow(DuplicateMember)
-    expect(writeObject(readObject(raw) ?? [])).toBe(JSON.stringify(JSON.parse(raw)))
-  })
+  test.each(['{"a":1,"a":2}', '{"a":1,"\\u0061":2}'])(
+    'refuse %s, where a name stands twice, or take the last',
+    (raw) => {
+      expect(() => readUnambiguous(raw)).toThrow(DuplicateMember)
+      expect(writeObject(readObject(raw) ?? [])).toBe(JSON.stringify(JSON.parse(raw)))
+    },
+  )
 
   test('end at what is no JSON', () => {
     expect(readArray('[}]')).toEqual([''])

@@ -31,7 +31,8 @@ function members(raw: string | undefined, strict: boolean): RawObject | undefine
     const start = skipSpace(raw, skipSpace(raw, nameEnd) + 1)
     const end = skipValue(raw, start)
     const key = name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name
-    if (strict && found.has(key)) throw new DuplicateMember(`The member '${key.slice(0, 100)}' stands twice.`)
+    if (strict && found.has(key))
+      throw new DuplicateMember(`The member '${key.slice(0, 100)}' stands twice.`)
     found.set(key, raw.slice(start, end))
     at = skipSpace(raw, end)
     if (raw[at] === ',') at = skipSpace(raw, at + 1)
@@ -69,7 +70,8 @@ export function readString(raw: string | undefined): string | undefined {
 
 export function writeObject(members: Iterable<readonly [string, string]>): string {
   let text = ''
-  for (const [name, raw] of members) text += `${text === '' ? '' : ','}${JSON.stringify(name)}:${raw}`
+  for (const [name, raw] of members)
+    text += `${text === '' ? '' : ','}${JSON.stringify(name)}:${raw}`
   return `{${text}}`
 }
 

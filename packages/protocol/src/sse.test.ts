@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { encodeEvent, EventParser, type StreamEvent } from './sse.ts'
 
 /** The events of a stream whose bytes come in pieces of the given lengths. */
-function parse(text: string, cuts: readonly number[] = []): { events: StreamEvent[]; parser: EventParser } {
+function parse(
+  text: string,
+  cuts: readonly number[] = [],
+): { events: StreamEvent[]; parser: EventParser } {
   const events: StreamEvent[] = []
   const parser = new EventParser(1_000_000, (event) => events.push(event))
   const bytes = Buffer.from(text)
@@ -21,20 +24,40 @@ const cuts = fc.array(fc.nat(5), { maxLength: 200 })
 describe('an event stream', () => {
   test('gives back what was encoded, wherever its bytes are cut and however its lines end', () => {
     fc.assert(
-      fc.property(fc.array(fc.jsonValue(), { maxLength: 5 }), cuts, fc.constantFrom('\n', '\r\n', '\r'), (values, at, ending) => {
-        const data = values.map((value) => JSON.stringify(value))
-        const text = data.map((each, index) => encodeEvent(`e-${index}`, each)).join('')
-        expect(parse(text.replaceAll('\n', ending), at).events).toEqual(
-          data.map((each, index) => ({ data: each, event: 'message', id: `e-${index}` })),
-        )
-      }),
+      fc.property(
+        fc.array(fc.jsonValue(), { maxLength: 5 }),
+        cuts,
+        fc.constantFrom('\n', '\r\n', '\r'),
+        (values, at, ending) => {
+          const data = values.map((value) => JSON.stringify(value))
+          const text = data.map((each, index) => encodeEvent(`e-${index}`, each)).join('')
+          expect(parse(text.replaceAll('\n', ending), at).events).toEqual(
+            data.map((each, index) => ({ data: each, event: 'message', id: `e-${index}` })),
+          )
+        },
+      ),
     )
   })
 
   test('is read in the same way whole and byte by byte, whatever it holds', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.constantFrom('data: a', 'data:b', 'data', 'id: 1', 'id', ':c', 'retry: 5', '', '', 'x: y', 'é'), { maxLength: 30 }),
+        fc.array(
+          fc.constantFrom(
+            'data: a',
+            'data:b',
+            'data',
+            'id: 1',
+            'id',
+            ':c',
+            'retry: 5',
+            '',
+            '',
+            'x: y',
+            'é',
+          ),
+          { maxLength: 30 },
+        ),
         (lines) => {
           const text = `${lines.join('\n')}\n`
           expect(
@@ -49,7 +72,9 @@ describe('an event stream', () => {
   })
 
   test('has priming events, comments, data of several lines, and the time to come back', () => {
-    expect(parse('event: endpoint\ndata: /x\n\ndata: y\n\n').events.map(({ event }) => event)).toEqual(['endpoint', 'message'])
+    expect(
+      parse('event: endpoint\ndata: /x\n\ndata: y\n\n').events.map(({ event }) => event),
+    ).toEqual(['endpoint', 'message'])
     const { events, parser } = parse('id: 1\ndata: \n\n: hello\n\nretry: 250\ndata: a\ndata: b\n\n')
     expect(events).toEqual([{ data: 'a\nb', event: 'message', id: '1' }])
     expect(parser).toMatchObject({ lastId: '1', retryMs: 250 })

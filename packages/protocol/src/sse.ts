@@ -45,7 +45,8 @@ export class EventParser {
     const lines = text.split(/\r\n|\r|\n/)
     lines[0] = this.#rest + (lines[0] ?? '')
     this.#rest = lines.pop() ?? ''
-    if (this.#rest.length + this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
+    if (this.#rest.length + this.#length > this.#maxLength)
+      throw new RangeError('An event of the stream is too long.')
     for (const line of lines) this.#line(line)
   }
 
@@ -65,7 +66,8 @@ export class EventParser {
     if (field === 'data') {
       this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`
       this.#length += value.length + 1
-      if (this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
+      if (this.#length > this.#maxLength)
+        throw new RangeError('An event of the stream is too long.')
     } else if (field === 'event') this.#name = value
     else if (field === 'id' && !value.includes('\0')) this.lastId = value
     else if (field === 'retry' && /^\d+$/.test(value)) this.retryMs = Number(value)

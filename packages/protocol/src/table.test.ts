@@ -33,7 +33,11 @@ test('a table holds what a Map would hold, whatever the ids look like', () => {
 
 test('a table by objects holds what a Map would hold', () => {
   const objects = [{}, {}, {}]
-  const step = fc.tuple(fc.constantFrom('set', 'delete', 'get', 'clear'), fc.constantFrom(...objects), fc.nat())
+  const step = fc.tuple(
+    fc.constantFrom('set', 'delete', 'get', 'clear'),
+    fc.constantFrom(...objects),
+    fc.nat(),
+  )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const table = new ObjectTable<object, number>()

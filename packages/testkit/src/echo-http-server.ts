@@ -20,11 +20,20 @@ const http = createServer((request, response) => {
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', () => {
     const text = Buffer.concat(chunks).toString()
-    if (request.url === '/score') return void response.writeHead(200, { 'content-type': 'application/json' }).end(text)
-    const message = JSON.parse(text) as { id?: number | string; method?: string; params?: { name?: string; arguments?: unknown } }
+    if (request.url === '/score')
+      return void response.writeHead(200, { 'content-type': 'application/json' }).end(text)
+    const message = JSON.parse(text) as {
+      id?: number | string
+      method?: string
+      params?: { name?: string; arguments?: unknown }
+    }
     const answer = (result: unknown, headers: Record<string, string> = {}): void => {
       const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))
-      response.writeHead(200, { ...headers, 'content-type': 'application/json', 'content-length': body.length })
+      response.writeHead(200, {
+        ...headers,
+        'content-type': 'application/json',
+        'content-length': body.length,
+      })
       response.end(body)
     }
     if (message.id === undefined) return void response.writeHead(202).end()
@@ -32,7 +41,11 @@ const http = createServer((request, response) => {
       case 'initialize':
         // The id tells the replica, so that a test can see that a session stays on it, also when the replica is started anew.
         return answer(
-          { protocolVersion: '2025-11-25', capabilities: { tools: {} }, serverInfo: { name: 'echo', version: '1.0.0' } },
+          {
+            protocolVersion: '2025-11-25',
+            capabilities: { tools: {} },
+            serverInfo: { name: 'echo', version: '1.0.0' },
+          },
           { 'mcp-session-id': `${MCPGW_REPLICA_NAME}_${randomUUID()}` },
         )
       case 'tools/list':
@@ -42,12 +55,23 @@ const http = createServer((request, response) => {
         if (message.params?.name === 'where')
           return answer({
             content: [{ type: 'text', text: MCPGW_REPLICA_NAME }],
-            structuredContent: { replica: MCPGW_REPLICA_NAME, session, headers: request.headers, url: request.url },
+            structuredContent: {
+              replica: MCPGW_REPLICA_NAME,
+              session,
+              headers: request.headers,
+              url: request.url,
+            },
           })
         if (message.params?.name === 'never') return
         if (message.params?.name === 'break') return void request.socket.destroy()
         if (message.params?.name === 'redirect')
-          return void response.writeHead(307, { location: 'http://127.0.0.1:1/', 'set-cookie': 'a=b', 'www-authenticate': 'Bearer' }).end()
+          return void response
+            .writeHead(307, {
+              location: 'http://127.0.0.1:1/',
+              'set-cookie': 'a=b',
+              'www-authenticate': 'Bearer',
+            })
+            .end()
         if (message.params?.name === 'big') {
           response.writeHead(200, { 'content-type': 'application/octet-stream' })
           let left = Number((message.params.arguments as { megabytes: number }).megabytes)
@@ -60,7 +84,9 @@ const http = createServer((request, response) => {
           }
           return write()
         }
-        return answer({ content: [{ type: 'text', text: JSON.stringify(message.params?.arguments) }] })
+        return answer({
+          content: [{ type: 'text', text: JSON.stringify(message.params?.arguments) }],
+        })
       }
       default:
         return answer({})

@@ -16,7 +16,12 @@ lines.on('line', (line) => {
   const message = JSON.parse(line) as {
     id?: number | string
     method?: string
-    params?: { name?: string; arguments?: Record<string, unknown>; protocolVersion?: string; _meta?: { progressToken?: unknown } }
+    params?: {
+      name?: string
+      arguments?: Record<string, unknown>
+      protocolVersion?: string
+      _meta?: { progressToken?: unknown }
+    }
   }
   if (message.id === undefined) return
   const send = (body: unknown): void => void process.stdout.write(`${JSON.stringify(body)}\n`)
@@ -28,7 +33,8 @@ lines.on('line', (line) => {
       capabilities: { tools: {} },
       serverInfo: { name: 'echo', version: '1.0.0' },
     })
-  if (message.method === 'tools/list') return answer({ tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
+  if (message.method === 'tools/list')
+    return answer({ tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
   switch (message.params?.name ?? '') {
     case 'pid':
       return answer({ content: [{ type: 'text', text: String(process.pid) }] })
@@ -43,7 +49,11 @@ lines.on('line', (line) => {
     case 'flood': {
       const count = Number(args?.['count'])
       for (let index = 0; index < count; index += 1)
-        send({ jsonrpc: '2.0', method: 'notifications/message', params: { level: 'info', data: `${index} ${'x'.repeat(1000)}` } })
+        send({
+          jsonrpc: '2.0',
+          method: 'notifications/message',
+          params: { level: 'info', data: `${index} ${'x'.repeat(1000)}` },
+        })
       return answer({ content: [] })
     }
     case 'progress':
@@ -51,7 +61,11 @@ lines.on('line', (line) => {
         send({
           jsonrpc: '2.0',
           method: 'notifications/progress',
-          params: { progressToken: message.params?._meta?.progressToken, progress: index, total: 3 },
+          params: {
+            progressToken: message.params?._meta?.progressToken,
+            progress: index,
+            total: 3,
+          },
         })
       return answer({ content: [] })
     default:

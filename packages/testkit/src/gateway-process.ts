@@ -57,23 +57,39 @@ export class GatewayProcess implements AsyncDisposable {
     const response = await fetch(this.#origin + path, {
       method,
       headers: {
-        ...(body === undefined ? {} : { 'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json' }),
+        ...(body === undefined
+          ? {}
+          : {
+              'content-type':
+                method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
+            }),
         ...headers,
       },
       body: body === undefined ? null : JSON.stringify(body),
     })
     const text = await response.text()
     const json = /json/.test(response.headers.get('content-type') ?? '')
-    return { status: response.status, headers: response.headers, body: json ? JSON.parse(text) : text }
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: json ? JSON.parse(text) : text,
+    }
   }
 
   /** Waits until an adapter's status is as wanted; fails with the last status seen. */
-  async untilStatus(name: string, wanted: (status: AdapterStatus) => boolean, timeoutMs = 30_000): Promise<AdapterStatus> {
+  async untilStatus(
+    name: string,
+    wanted: (status: AdapterStatus) => boolean,
+    timeoutMs = 30_000,
+  ): Promise<AdapterStatus> {
     const end = Date.now() + timeoutMs
     for (;;) {
       const { body } = await this.api('GET', `/adapters/${name}/status`)
       if (wanted(body as AdapterStatus)) return body as AdapterStatus
-      if (Date.now() > end) throw new Error(`The status of ${name} did not come to what was wanted: ${JSON.stringify(body)}`)
+      if (Date.now() > end)
+        throw new Error(
+          `The status of ${name} did not come to what was wanted: ${JSON.stringify(body)}`,
+        )
       await sleep(50)
     }
   }
@@ -81,7 +97,9 @@ export class GatewayProcess implements AsyncDisposable {
   /** Ends the process with a signal and resolves with its exit code once it has ended. */
   async end(signal: NodeJS.Signals): Promise<number | null> {
     if (hasEnded(this.#child)) return this.#child.exitCode
-    const exit = new Promise<number | null>((resolve) => this.#child.once('exit', (code) => resolve(code)))
+    const exit = new Promise<number | null>((resolve) =>
+      this.#child.once('exit', (code) => resolve(code)),
+    )
     this.#child.kill(signal)
     return exit
   }
@@ -103,10 +121,17 @@ export class GatewayProcess implements AsyncDisposable {
     writeFileSync(config, JSON.stringify(this.#options.config ?? {}))
     this.#output = ''
     const child = spawn(process.execPath, [programs.gateway], {
-      env: { ...process.env, MCPGW_PORT: String(port), MCPGW_DATA_DIR: this.dataDir, MCPGW_CONFIG: config, ...this.#options.environment },
+      env: {
+        ...process.env,
+        MCPGW_PORT: String(port),
+        MCPGW_DATA_DIR: this.dataDir,
+        MCPGW_CONFIG: config,
+        ...this.#options.environment,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
-    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
+    for (const stream of [child.stdout, child.stderr])
+      stream?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
     return child
   }
 
@@ -119,7 +144,8 @@ export class GatewayProcess implements AsyncDisposable {
         this.#origin = address
         return
       }
-      if (hasEnded(this.#child) || Date.now() > end) throw new Error(`The gateway did not start:\n${this.#output}`)
+      if (hasEnded(this.#child) || Date.now() > end)
+        throw new Error(`The gateway did not start:\n${this.#output}`)
       await sleep(10)
     }
   }
@@ -137,7 +163,12 @@ function processTable(): { readonly pid: number; readonly command: string }[] {
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
       try {
-        return [{ pid: Number(name), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') }]
+        return [
+          {
+            pid: Number(name),
+            command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' '),
+          },
+        ]
       } catch {
         return []
       }

@@ -1,7 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { exportJWK, generateKeyPair, SignJWT, type CryptoKey, type JWK, type JWTPayload } from 'jose'
+import {
+  exportJWK,
+  generateKeyPair,
+  SignJWT,
+  type CryptoKey,
+  type JWK,
+  type JWTPayload,
+} from 'jose'
 import Provider, { type Configuration } from 'oidc-provider'
 
 /** Whose tokens its tokens look like. */
@@ -42,7 +49,8 @@ export class IdentityProvider implements AsyncDisposable {
   readonly #options: IdentityProviderOptions
   readonly #server: Server
   #key: SigningKey
-  #serve: (request: IncomingMessage, response: ServerResponse) => Promise<void> = async () => undefined
+  #serve: (request: IncomingMessage, response: ServerResponse) => Promise<void> = async () =>
+    undefined
 
   private constructor(options: IdentityProviderOptions, server: Server, key: SigningKey) {
     this.#options = options
@@ -54,7 +62,8 @@ export class IdentityProvider implements AsyncDisposable {
       if (request.url?.endsWith('/jwks') === true) {
         this.keyFetches += 1
         // As the API server of Kubernetes, which gives keys as nothing else.
-        if (request.headers.accept?.includes('application/jwk-set+json') !== true) return void response.writeHead(406).end()
+        if (request.headers.accept?.includes('application/jwk-set+json') !== true)
+          return void response.writeHead(406).end()
       }
       void this.#serve(request, response)
     })
@@ -82,7 +91,9 @@ export class IdentityProvider implements AsyncDisposable {
   }
 
   get #path(): string {
-    return { entra: `/${tenantId}/v2.0`, keycloak: '/realms/mcp', generic: '' }[this.#options.shape ?? 'generic']
+    return { entra: `/${tenantId}/v2.0`, keycloak: '/realms/mcp', generic: '' }[
+      this.#options.shape ?? 'generic'
+    ]
   }
 
   /** From now on tokens are signed with a new key, and the one before is not published any more. */
@@ -109,7 +120,12 @@ export class IdentityProvider implements AsyncDisposable {
       ...claims,
     }
     return await new SignJWT(payload as JWTPayload)
-      .setProtectedHeader({ alg: 'RS256', typ: 'at+jwt', kid: this.#key.jwk.kid as string, ...header })
+      .setProtectedHeader({
+        alg: 'RS256',
+        typ: 'at+jwt',
+        kid: this.#key.jwk.kid as string,
+        ...header,
+      })
       .sign(this.#key.privateKey, { crit: { 'x-new': true } })
   }
 
@@ -119,14 +135,18 @@ export class IdentityProvider implements AsyncDisposable {
     let url = authorization
     for (let hops = 0; hops < 12; hops += 1) {
       const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-      const response = await fetch(url, { redirect: 'manual', headers: { cookie, 'x-account': account } })
+      const response = await fetch(url, {
+        redirect: 'manual',
+        headers: { cookie, 'x-account': account },
+      })
       await response.arrayBuffer()
       for (const each of response.headers.getSetCookie()) {
         const [name = '', value = ''] = each.split(';', 1)[0]?.split(/=(.*)/s) ?? []
         cookies.set(name, value)
       }
       const location = response.headers.get('location')
-      if (location === null) throw new Error(`Signing in stopped at ${url.href} with ${response.status}.`)
+      if (location === null)
+        throw new Error(`Signing in stopped at ${url.href} with ${response.status}.`)
       url = new URL(location, url)
       if (url.origin !== this.origin) return url
     }
@@ -152,7 +172,13 @@ export class IdentityProvider implements AsyncDisposable {
           roles,
         }
       case 'keycloak':
-        return { typ: 'Bearer', azp: client, preferred_username: account, realm_access: { roles }, scope }
+        return {
+          typ: 'Bearer',
+          azp: client,
+          preferred_username: account,
+          realm_access: { roles },
+          scope,
+        }
       case 'generic':
         return { roles, scope }
     }
@@ -166,7 +192,8 @@ export class IdentityProvider implements AsyncDisposable {
     this.#serve = async (request, response) => {
       const { url = '' } = request
       if (!url.startsWith(path)) return void response.writeHead(404).end()
-      if (url.startsWith(`${path}/interaction/`)) return await this.#interact(provider, request, response)
+      if (url.startsWith(`${path}/interaction/`))
+        return await this.#interact(provider, request, response)
       Object.assign(request, { originalUrl: url, url: url.slice(path.length) || '/' })
       await handle(request, response)
     }
@@ -200,7 +227,10 @@ export class IdentityProvider implements AsyncDisposable {
             const { payload } = parts as { payload: Record<string, unknown> }
             const { scope = '', sub } = payload
             if (shape === 'entra') delete payload['scope']
-            Object.assign(payload, this.#claimsOf(String(sub), String(scope), String(token.clientId)))
+            Object.assign(
+              payload,
+              this.#claimsOf(String(sub), String(scope), String(token.clientId)),
+            )
           },
         },
       },
@@ -212,7 +242,8 @@ export class IdentityProvider implements AsyncDisposable {
       scopes: ['openid', 'offline_access', 'access', 'more', `api://${audience}/access`],
       pkce: { required: () => true },
       issueRefreshToken: async () => true,
-      findAccount: (_context, id) => (this.accounts.has(id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
+      findAccount: (_context, id) =>
+        this.accounts.has(id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined,
       interactions: { url: (_context, { uid }) => `${this.#path}/interaction/${uid}` },
       ttl: {
         AccessToken: accessTokenSeconds,
@@ -227,26 +258,51 @@ export class IdentityProvider implements AsyncDisposable {
   }
 
   /** Signs in whom the browser says, and grants what is asked for. */
-  async #interact(provider: Provider, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { prompt, params, session, grantId } = await provider.interactionDetails(request, response)
+  async #interact(
+    provider: Provider,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { prompt, params, session, grantId } = await provider.interactionDetails(
+      request,
+      response,
+    )
     if (prompt.name === 'login') {
       const accountId = String(request.headers['x-account'])
-      return await provider.interactionFinished(request, response, { login: { accountId } }, { mergeWithLastSubmission: false })
+      return await provider.interactionFinished(
+        request,
+        response,
+        { login: { accountId } },
+        { mergeWithLastSubmission: false },
+      )
     }
     const grant =
       (grantId === undefined ? undefined : await provider.Grant.find(grantId)) ??
-      new provider.Grant({ accountId: session?.accountId as string, clientId: String(params['client_id']) })
+      new provider.Grant({
+        accountId: session?.accountId as string,
+        clientId: String(params['client_id']),
+      })
     const { missingOIDCScope = [], missingResourceScopes = {} } = prompt.details as {
       missingOIDCScope?: string[]
       missingResourceScopes?: Record<string, string[]>
     }
     grant.addOIDCScope(missingOIDCScope.join(' '))
-    for (const [resource, scopes] of Object.entries(missingResourceScopes)) grant.addResourceScope(resource, scopes.join(' '))
-    await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } }, { mergeWithLastSubmission: true })
+    for (const [resource, scopes] of Object.entries(missingResourceScopes))
+      grant.addResourceScope(resource, scopes.join(' '))
+    await provider.interactionFinished(
+      request,
+      response,
+      { consent: { grantId: await grant.save() } },
+      { mergeWithLastSubmission: true },
+    )
   }
 }
 
 async function newKey(): Promise<SigningKey> {
   const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true })
-  return { privateKey, publicKey, jwk: { ...(await exportJWK(privateKey)), kid: randomUUID(), alg: 'RS256', use: 'sig' } }
+  return {
+    privateKey,
+    publicKey,
+    jwk: { ...(await exportJWK(privateKey)), kid: randomUUID(), alg: 'RS256', use: 'sig' },
+  }
 }

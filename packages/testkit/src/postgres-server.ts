@@ -1,6 +1,14 @@
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -24,7 +32,11 @@ export class PostgresServer implements AsyncDisposable {
   #process: ChildProcess | undefined
   #log = ''
 
-  private constructor(folder: string, port: number, parameters: Readonly<Record<string, string | number>>) {
+  private constructor(
+    folder: string,
+    port: number,
+    parameters: Readonly<Record<string, string | number>>,
+  ) {
     this.folder = folder
     this.port = port
     this.#parameters = parameters
@@ -37,12 +49,16 @@ export class PostgresServer implements AsyncDisposable {
       : undefined
   }
 
-  static async start({ parameters = {}, access = [] }: PostgresSettings = {}): Promise<PostgresServer> {
+  static async start({
+    parameters = {},
+    access = [],
+  }: PostgresSettings = {}): Promise<PostgresServer> {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-pg-'))
     const account = serverAccount()
     const passwordFile = join(folder, 'password')
     writeFileSync(passwordFile, password)
-    for (const path of [folder, passwordFile]) if (account.uid !== undefined) chownSync(path, account.uid, account.gid)
+    for (const path of [folder, passwordFile])
+      if (account.uid !== undefined) chownSync(path, account.uid, account.gid)
     const data = join(folder, 'data')
     execFileSync(
       program('initdb'),
@@ -128,7 +144,11 @@ export class PostgresServer implements AsyncDisposable {
     }
     const child = spawn(
       program('postgres'),
-      ['-D', join(this.folder, 'data'), ...Object.entries(parameters).flatMap(([name, value]) => ['-c', `${name}=${value}`])],
+      [
+        '-D',
+        join(this.folder, 'data'),
+        ...Object.entries(parameters).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+      ],
       { ...serverAccount(), cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] },
     )
     this.#process = child
@@ -193,7 +213,9 @@ export class PgBouncer implements AsyncDisposable {
   }
 
   static get missing(): string | undefined {
-    return find('pgbouncer') === undefined ? 'PgBouncer is not installed (apt-get install pgbouncer)' : undefined
+    return find('pgbouncer') === undefined
+      ? 'PgBouncer is not installed (apt-get install pgbouncer)'
+      : undefined
   }
 
   static async start(server: PostgresServer): Promise<PgBouncer> {
@@ -210,8 +232,13 @@ export class PgBouncer implements AsyncDisposable {
         '* = user=postgres host',
       ),
     )
-    for (const path of [folder, users, settings]) if (account.uid !== undefined) chownSync(path, account.uid, account.gid)
-    const child = spawn(find('pgbouncer') ?? 'pgbouncer', [settings], { ...account, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
+    for (const path of [folder, users, settings])
+      if (account.uid !== undefined) chownSync(path, account.uid, account.gid)
+    const child = spawn(find('pgbouncer') ?? 'pgbouncer', [settings], {
+      ...account,
+      cwd: folder,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     let log = ''
     await new Promise<void>((resolve, reject) => {
       child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -232,7 +259,9 @@ export class PgBouncer implements AsyncDisposable {
   }
 }
 
-type Account = { readonly uid: number; readonly gid: number } | { readonly uid?: never; readonly gid?: never }
+type Account =
+  | { readonly uid: number; readonly gid: number }
+  | { readonly uid?: never; readonly gid?: never }
 
 /** Neither runs as root: root starts them as somebody else. */
 function serverAccount(): Account {
@@ -240,7 +269,12 @@ function serverAccount(): Account {
   const id = (flag: string): number => {
     for (const user of ['postgres', 'nobody']) {
       try {
-        return Number(execFileSync('id', [flag, user], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
+        return Number(
+          execFileSync('id', [flag, user], {
+            encoding: 'utf8',
+            stdio: ['ignore', 'pipe', 'ignore'],
+          }),
+        )
       } catch {
         // The next one.
       }
@@ -260,15 +294,25 @@ function stateOf(pid: number): string | undefined {
 }
 
 function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+    .split(' ')
+    .filter(Boolean)
+    .map(Number)
 }
 
 /** The folder of the newest server that is installed: Debian's are not in the search path. */
 function binaries(): string | undefined {
   const debian = '/usr/lib/postgresql'
-  const versions = existsSync(debian) ? readdirSync(debian).toSorted((a, b) => Number(b) - Number(a)) : []
-  const folders = [...versions.map((version) => join(debian, version, 'bin')), ...(process.env['PATH'] ?? '').split(delimiter)]
-  return folders.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')))
+  const versions = existsSync(debian)
+    ? readdirSync(debian).toSorted((a, b) => Number(b) - Number(a))
+    : []
+  const folders = [
+    ...versions.map((version) => join(debian, version, 'bin')),
+    ...(process.env['PATH'] ?? '').split(delimiter),
+  ]
+  return folders.find(
+    (folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')),
+  )
 }
 
 function program(name: string): string {

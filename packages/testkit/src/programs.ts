@@ -13,12 +13,19 @@ export const programs = {
 }
 
 /** The main file of an official MCP server that is installed with the test kit. */
-export function officialServer(name: 'everything' | 'filesystem' | 'memory' | 'sequential-thinking'): string {
-  const folder = dirname(createRequire(import.meta.url).resolve(`@modelcontextprotocol/server-${name}/package.json`))
+export function officialServer(
+  name: 'everything' | 'filesystem' | 'memory' | 'sequential-thinking',
+): string {
+  const folder = dirname(
+    createRequire(import.meta.url).resolve(`@modelcontextprotocol/server-${name}/package.json`),
+  )
   return join(folder, 'dist/index.js')
 }
 
 /** The program of the Azure MCP server, a .NET program behind a script of npm. */
 export function azureServer(): string {
-  return join(dirname(createRequire(import.meta.url).resolve('@azure/mcp/package.json')), 'index.js')
+  return join(
+    dirname(createRequire(import.meta.url).resolve('@azure/mcp/package.json')),
+    'index.js',
+  )
 }

@@ -9,7 +9,11 @@ import {
 import type { AddressInfo } from 'node:net'
 
 /** Sends a request on, and its answer back as it comes; when one side goes, so does the other. */
-export function passOn(request: IncomingMessage, response: ServerResponse, to: RequestOptions): void {
+export function passOn(
+  request: IncomingMessage,
+  response: ServerResponse,
+  to: RequestOptions,
+): void {
   const passed = httpRequest({ method: request.method, agent: false, ...to }, (answer) => {
     response.writeHead(answer.statusCode ?? 500, answer.rawHeaders)
     response.flushHeaders()

@@ -9,7 +9,11 @@ export class ToolPlane implements AsyncDisposable {
   readonly toolGateways: readonly GatewayProcess[]
   readonly #front: RoundRobin
 
-  private constructor(gateways: readonly GatewayProcess[], toolGateways: readonly GatewayProcess[], front: RoundRobin) {
+  private constructor(
+    gateways: readonly GatewayProcess[],
+    toolGateways: readonly GatewayProcess[],
+    front: RoundRobin,
+  ) {
     this.gateways = gateways
     this.toolGateways = toolGateways
     this.#front = front
@@ -20,7 +24,10 @@ export class ToolPlane implements AsyncDisposable {
     const ports = [await freePort(), await freePort(), await freePort(), await freePort()]
     const [first, , one, two] = ports.map((port) => `http://127.0.0.1:${port}`)
     const start = (port: number | undefined, config: object): Promise<GatewayProcess> =>
-      GatewayProcess.start({ config: { sessions, ...config }, environment: { MCPGW_PORT: String(port) } })
+      GatewayProcess.start({
+        config: { sessions, ...config },
+        environment: { MCPGW_PORT: String(port) },
+      })
     const gateway = { tools: { gateways: { one, two } } }
     const gateways = [await start(ports[0], gateway), await start(ports[1], gateway)]
     const toolGateway = (name: string): object => ({
@@ -28,7 +35,10 @@ export class ToolPlane implements AsyncDisposable {
       cluster: { name },
       tools: { followed: [first], endpointNetworks: ['127.0.0.0/8'] },
     })
-    const toolGateways = [await start(ports[2], toolGateway('one')), await start(ports[3], toolGateway('two'))]
+    const toolGateways = [
+      await start(ports[2], toolGateway('one')),
+      await start(ports[3], toolGateway('two')),
+    ]
     return new ToolPlane(gateways, toolGateways, await RoundRobin.start(ports.slice(0, 2)))
   }
 

@@ -10,9 +10,13 @@ const { PORT = '8000', HOST = '0.0.0.0', MCPGW_REPLICA_NAME = hostname() } = pro
 /** One server a session, as the SDK wants it. */
 function createMcpServer(): McpServer {
   const server = new McpServer({ name: 'mcp-example', version: '1.0.0' })
-  server.registerTool('add', { description: 'Add two numbers', inputSchema: { a: z.number(), b: z.number() } }, ({ a, b }) => ({
-    content: [{ type: 'text', text: String(a + b) }],
-  }))
+  server.registerTool(
+    'add',
+    { description: 'Add two numbers', inputSchema: { a: z.number(), b: z.number() } },
+    ({ a, b }) => ({
+      content: [{ type: 'text', text: String(a + b) }],
+    }),
+  )
   server.registerTool('where_am_i', { description: 'The replica that answers' }, () => ({
     content: [{ type: 'text', text: MCPGW_REPLICA_NAME }],
   }))
@@ -26,7 +30,9 @@ const http = createServer(async (request, response) => {
   let transport = typeof sessionId === 'string' ? sessions.get(sessionId) : undefined
   if (request.url !== '/mcp' || (transport === undefined && sessionId !== undefined)) {
     response.writeHead(404, { 'content-type': 'application/json' })
-    response.end('{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}')
+    response.end(
+      '{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}',
+    )
     return
   }
   if (transport === undefined) {

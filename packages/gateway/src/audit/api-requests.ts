@@ -3,7 +3,14 @@ import type { GatewayError } from '../core/errors.ts'
 import { requestIdOf } from '../http/edge.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Audited } from './audit.ts'
-import { adminUse, outcomeOf, principalOf, resourceOf, type AddressOf, type Subject } from './decision.ts'
+import {
+  adminUse,
+  outcomeOf,
+  principalOf,
+  resourceOf,
+  type AddressOf,
+  type Subject,
+} from './decision.ts'
 
 /** A request of the REST API that is over, as far as its route knows it. */
 export interface ApiRequest {
@@ -20,7 +27,10 @@ export interface ApiRequest {
 }
 
 /** Records of the control plane: changes, what reads logs, what is refused, and what an administrator does with what is another's. */
-export function auditApiRequests(audited: Audited, addressOf: AddressOf): (request: ApiRequest) => void {
+export function auditApiRequests(
+  audited: Audited,
+  addressOf: AddressOf,
+): (request: ApiRequest) => void {
   return ({ action, matters, principal, subject, error, request, digest }) => {
     const { outcome: decided, code, about } = outcomeOf(error)
     // Its client went before the request was there, so that nothing was done.
@@ -42,10 +52,19 @@ export function auditApiRequests(audited: Audited, addressOf: AddressOf): (reque
 }
 
 /** Records of what the edge refuses: a Host or an Origin that is not allowed. What is merely malformed has none. */
-export function auditEdge(audited: Audited, addressOf: AddressOf): (request: IncomingMessage, error: GatewayError) => void {
+export function auditEdge(
+  audited: Audited,
+  addressOf: AddressOf,
+): (request: IncomingMessage, error: GatewayError) => void {
   return (request, error) => {
     const { outcome, code } = outcomeOf(error)
     if (outcome !== 'denied') return
-    audited({ action: 'request', outcome, code, requestId: requestIdOf(request), client: addressOf(request) })
+    audited({
+      action: 'request',
+      outcome,
+      code,
+      requestId: requestIdOf(request),
+      client: addressOf(request),
+    })
   }
 }

@@ -20,7 +20,10 @@ export class Audit implements AsyncDisposable {
   readonly #journals: readonly Journal[]
   readonly #gatherMs: number
   /** Callers that are not known and refused again and again, by what is alike in it. */
-  readonly #gathered = new Map<string, { event: AuditEvent; repeated: number; readonly timer: NodeJS.Timeout }>()
+  readonly #gathered = new Map<
+    string,
+    { event: AuditEvent; repeated: number; readonly timer: NodeJS.Timeout }
+  >()
 
   constructor({ journals, gatherMs }: AuditOptions) {
     this.#journals = journals
@@ -29,7 +32,8 @@ export class Audit implements AsyncDisposable {
 
   record(event: AuditEvent): void {
     // Who is known answers for each of its acts; strangers could fill the log and push out what matters.
-    if (event.outcome !== 'denied' || (event.principal !== undefined && event.principal.id !== '')) return this.#add(event)
+    if (event.outcome !== 'denied' || (event.principal !== undefined && event.principal.id !== ''))
+      return this.#add(event)
     const key = JSON.stringify([clientNetwork(event.client), event.action, event.code])
     const known = this.#gathered.get(key)
     if (known !== undefined) {

@@ -14,7 +14,11 @@ export const chainStart: ChainHead = { seq: 0, hash: '0'.repeat(64) }
  * One line of the log: `{"seq":…,<members>,"prev":"…","hash":"…"}`. The hash is SHA-256 over all of the line before `,"hash"`, in UTF-8, and
  * so over the hash of the record before: what is changed, left out, put in or put elsewhere breaks the chain.
  */
-export function chainLine(previous: ChainHead, seq: number, members: string): { readonly line: string; readonly head: ChainHead } {
+export function chainLine(
+  previous: ChainHead,
+  seq: number,
+  members: string,
+): { readonly line: string; readonly head: ChainHead } {
   const start = `{"seq":${seq},${members},"prev":"${previous.hash}"`
   const hash = createHash('sha256').update(start).digest('hex')
   return { line: `${start},"hash":"${hash}"}\n`, head: { seq, hash } }
@@ -44,14 +48,22 @@ export function readLine(line: string): ChainedRecord {
   } catch {
     throw new Error('is no JSON')
   }
-  if (createHash('sha256').update(start).digest('hex') !== hash) throw new Error('was changed: its hash is another')
+  if (createHash('sha256').update(start).digest('hex') !== hash)
+    throw new Error('was changed: its hash is another')
   return record
 }
 
 /** Checks that a record follows another. @throws Error that says in what it does not */
-export function checkFollows(previous: ChainHead, { type, seq, prev, from, to, lost }: ChainedRecord): void {
+export function checkFollows(
+  previous: ChainHead,
+  { type, seq, prev, from, to, lost }: ChainedRecord,
+): void {
   if (prev !== previous.hash)
-    throw new Error(`does not follow record ${previous.seq}: something is missing, was put in or stands elsewhere`)
-  const gap = type === 'gap' && from === previous.seq + 1 && to === seq - 1 && lost === to - from + 1
-  if (seq !== previous.seq + 1 && !gap) throw new Error(`has not the number that follows ${previous.seq}`)
+    throw new Error(
+      `does not follow record ${previous.seq}: something is missing, was put in or stands elsewhere`,
+    )
+  const gap =
+    type === 'gap' && from === previous.seq + 1 && to === seq - 1 && lost === to - from + 1
+  if (seq !== previous.seq + 1 && !gap)
+    throw new Error(`has not the number that follows ${previous.seq}`)
 }

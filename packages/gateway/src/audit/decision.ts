@@ -1,6 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { GatewayError } from '../core/errors.ts'
-import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from '../core/principal.ts'
+import {
+  adminRole,
+  hasRole,
+  isAnonymous,
+  samePrincipal,
+  type Principal,
+} from '../core/principal.ts'
 import type { AuditedPrincipal, AuditedResource, AuditOutcome } from './record.ts'
 
 /** The address of the client that has sent a request. */
@@ -20,14 +26,23 @@ export function outcomeOf(
   if (about !== undefined) return { outcome: 'denied', code: error?.code ?? 'not_found', about }
   if (error === undefined) return { outcome: 'allowed' }
   const refused = error.status === 401 || error.status === 403 || error.status === 429
-  return { outcome: refused ? 'denied' : error.code === 'client_closed_request' ? 'allowed' : 'failed', code: error.code }
+  return {
+    outcome: refused ? 'denied' : error.code === 'client_closed_request' ? 'allowed' : 'failed',
+    code: error.code,
+  }
 }
 
 export function principalOf(principal: Principal | undefined): AuditedPrincipal | undefined {
   if (principal === undefined) return undefined
   const { issuer, id, name, apiKey } = principal
   const method =
-    apiKey !== undefined ? `api-key ${apiKey}` : isAnonymous(principal) ? 'anonymous' : issuer === 'development' ? 'development' : 'token'
+    apiKey !== undefined
+      ? `api-key ${apiKey}`
+      : isAnonymous(principal)
+        ? 'anonymous'
+        : issuer === 'development'
+          ? 'development'
+          : 'token'
   return { issuer, id, name, method }
 }
 

@@ -36,7 +36,12 @@ export class FileSink implements AuditSink {
   #unsure = false
   #sync: NodeJS.Timeout | undefined
 
-  private constructor(options: FileSinkOptions, { file, inode, size }: Opened, head: ChainHead, found: FileSink['found']) {
+  private constructor(
+    options: FileSinkOptions,
+    { file, inode, size }: Opened,
+    head: ChainHead,
+    found: FileSink['found'],
+  ) {
     this.name = `file ${options.path}`
     this.head = head
     this.found = found
@@ -91,7 +96,8 @@ export class FileSink implements AuditSink {
     this.#unsure = false
     this.#size += bytes.length
     this.#last = seqOf(lines.at(-1))
-    if (this.#options.fsync === 'second') this.#sync ??= setTimeout(() => this.#syncNow(), 1000).unref()
+    if (this.#options.fsync === 'second')
+      this.#sync ??= setTimeout(() => this.#syncNow(), 1000).unref()
   }
 
   /** Room is needed for adding, not for this. */
@@ -153,7 +159,10 @@ async function openFile(path: string): Promise<Opened> {
 }
 
 /** The last whole line, and where it ends. */
-async function readTail(file: FileHandle, size: number): Promise<{ readonly line: string | undefined; readonly end: number }> {
+async function readTail(
+  file: FileHandle,
+  size: number,
+): Promise<{ readonly line: string | undefined; readonly end: number }> {
   if (size === 0) return { line: undefined, end: 0 }
   const start = Math.max(0, size - tailBytes)
   const { buffer, bytesRead } = await file.read(Buffer.alloc(size - start), 0, size - start, start)

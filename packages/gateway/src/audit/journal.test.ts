@@ -41,7 +41,10 @@ class ScriptedSink implements AuditSink {
 
 const said: string[] = []
 const losses: number[] = []
-const journalOf = (sink: AuditSink, more: { capacity?: number; flushMs?: number; now?: () => Date } = {}): Journal =>
+const journalOf = (
+  sink: AuditSink,
+  more: { capacity?: number; flushMs?: number; now?: () => Date } = {},
+): Journal =>
   new Journal({
     sink,
     capacity: 10,
@@ -53,7 +56,12 @@ const journalOf = (sink: AuditSink, more: { capacity?: number; flushMs?: number;
     flushMs: 1000,
     ...more,
   })
-const event = (action: string): AuditEvent => ({ action, outcome: 'allowed', requestId: 'r', client: 'c' })
+const event = (action: string): AuditEvent => ({
+  action,
+  outcome: 'allowed',
+  requestId: 'r',
+  client: 'c',
+})
 
 /** The records follow each other. @throws Error where not */
 function checkChain(records: readonly ChainedRecord[], head: ChainHead = chainStart): void {
@@ -99,7 +107,8 @@ describe('a journal', () => {
     let minute = 0
     const journal = journalOf(sink, { capacity: 1, now: () => new Date(minute * 60_000) })
     const release = sink.hang()
-    for (; minute < 3; minute += 1) for (let index = 0; index < 5; index += 1) journal.add(event('a'))
+    for (; minute < 3; minute += 1)
+      for (let index = 0; index < 5; index += 1) journal.add(event('a'))
     expect(losses).toEqual([1, 5, 10])
     release()
     await journal[Symbol.asyncDispose]()
@@ -127,7 +136,17 @@ describe('a journal', () => {
       release()
       await expect.poll(() => sink.records.length).toBe((round + 1) * 3)
     }
-    expect(sink.records.map(({ type }) => type)).toEqual(['event', 'event', 'gap', 'event', 'event', 'gap', 'event', 'event', 'gap'])
+    expect(sink.records.map(({ type }) => type)).toEqual([
+      'event',
+      'event',
+      'gap',
+      'event',
+      'event',
+      'gap',
+      'event',
+      'event',
+      'gap',
+    ])
     expect(journal.lost).toBe(9)
     checkChain(sink.records)
   })
@@ -149,7 +168,9 @@ describe('a journal', () => {
       await using journal = journalOf(sink, { now: () => new Date(times.shift() ?? 0) })
       for (const action of ['first', 'second', 'third']) journal.add(event(action))
     }
-    expect(sink.records.map((record) => [record.seq, (record as unknown as AuditEvent).action])).toEqual([
+    expect(
+      sink.records.map((record) => [record.seq, (record as unknown as AuditEvent).action]),
+    ).toEqual([
       [1, 'first'],
       [2, 'second'],
       [3, 'third'],
@@ -162,18 +183,25 @@ describe('the audit log', () => {
   test('gathers refusals of strangers by address and code, and tells their number; who is known has a record each', async () => {
     const sink = new ScriptedSink()
     const audit = new Audit({ journals: [journalOf(sink, { capacity: 1000 })], gatherMs: 60_000 })
-    const denied: AuditEvent = { ...event('mcp.request'), outcome: 'denied', code: 'unauthenticated' }
+    const denied: AuditEvent = {
+      ...event('mcp.request'),
+      outcome: 'denied',
+      code: 'unauthenticated',
+    }
     const principal = { issuer: 'i', id: 'a', name: 'A', method: 'token' }
     for (let index = 0; index < 100; index += 1) audit.record({ ...denied, requestId: `r${index}` })
     audit.record({ ...denied, client: 'other' })
     const nobody = { issuer: 'anonymous', id: '', name: 'anonymous', method: 'anonymous' }
-    for (let index = 0; index < 3; index += 1) audit.record({ ...denied, client: 'anon', principal: nobody })
+    for (let index = 0; index < 3; index += 1)
+      audit.record({ ...denied, client: 'anon', principal: nobody })
     for (let index = 0; index < 3; index += 1) audit.record({ ...denied, principal })
     // A host of IPv6 takes another address for each.
     for (const last of ['1', '2', '3']) audit.record({ ...denied, client: `2001:db8::${last}` })
     await audit[Symbol.asyncDispose]()
     const told = sink.records.map((record) => record as unknown as AuditEvent & { type: string })
-    expect(told.map(({ type, client, requestId, repeated }) => [type, client, requestId, repeated])).toEqual([
+    expect(
+      told.map(({ type, client, requestId, repeated }) => [type, client, requestId, repeated]),
+    ).toEqual([
       ['event', 'c', 'r0', undefined],
       ['event', 'other', 'r', undefined],
       ['event', 'anon', 'r', undefined],

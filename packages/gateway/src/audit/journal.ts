@@ -151,12 +151,18 @@ export class Journal implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const { sink, flushMs, troubled } = this.#options
     const over = new AbortController()
-    await Promise.race([this.#writing, sleep(flushMs, undefined, { signal: over.signal }).catch(() => undefined)])
+    await Promise.race([
+      this.#writing,
+      sleep(flushMs, undefined, { signal: over.signal }).catch(() => undefined),
+    ])
     over.abort()
     this.#stop.abort()
     if (this.#queue.length > 0) {
       this.#lost += this.#queue.length
-      troubled(sink.name, new Error(`${this.#queue.length} records were not written when the gateway ended.`))
+      troubled(
+        sink.name,
+        new Error(`${this.#queue.length} records were not written when the gateway ended.`),
+      )
     }
     await sink[Symbol.asyncDispose]()
   }

@@ -33,22 +33,33 @@ describe('records of MCP requests', () => {
   test('of one that another process has let in are there only when it is refused here', () => {
     expect(outcomes('all')).toEqual(['allowed'])
     expect(outcomes('all', { handed: true })).toEqual([])
-    expect(outcomes('all', { handed: true, error: new GatewayError('upstream_failed') })).toEqual([])
+    expect(outcomes('all', { handed: true, error: new GatewayError('upstream_failed') })).toEqual(
+      [],
+    )
     expect(outcomes('all', { handed: true, denied: subject })).toEqual(['denied'])
-    expect(outcomes('denied', { handed: true, error: new GatewayError('forbidden') })).toEqual(['denied'])
+    expect(outcomes('denied', { handed: true, error: new GatewayError('forbidden') })).toEqual([
+      'denied',
+    ])
   })
 
   test('of what an administrator does are marked only when it is another’s', () => {
     expect(outcomes('denied')).toEqual([])
     expect(recorded('all', {})[0]).not.toHaveProperty('admin')
     const others = { ...subject, owner: { id: 'alice', issuer: 'another' } }
-    expect(recorded('denied', { subject: others })).toMatchObject([{ outcome: 'allowed', admin: true }])
-    expect(outcomes('denied', { subject: others, principal: { ...principal, roles: [] } })).toEqual([])
+    expect(recorded('denied', { subject: others })).toMatchObject([
+      { outcome: 'allowed', admin: true },
+    ])
+    expect(outcomes('denied', { subject: others, principal: { ...principal, roles: [] } })).toEqual(
+      [],
+    )
   })
 
   test.each([401, 403, 429])('tell that status %i is a refusal', (status) => {
-    const code = status === 401 ? 'unauthenticated' : status === 403 ? 'forbidden' : 'too_many_requests'
-    expect(recorded('denied', { error: new GatewayError(code) })).toMatchObject([{ outcome: 'denied', code }])
+    const code =
+      status === 401 ? 'unauthenticated' : status === 403 ? 'forbidden' : 'too_many_requests'
+    expect(recorded('denied', { error: new GatewayError(code) })).toMatchObject([
+      { outcome: 'denied', code },
+    ])
   })
 
   test.each([
@@ -63,7 +74,9 @@ describe('records of MCP requests', () => {
     ['{', ['mcp.request']],
     ['\ufeff{}', ['mcp.request']],
   ])('of the body %s are %j', (text, actions) => {
-    expect(recorded('all', { body: Buffer.from(text) }).map(({ action }) => action)).toEqual(actions)
+    expect(recorded('all', { body: Buffer.from(text) }).map(({ action }) => action)).toEqual(
+      actions,
+    )
   })
 
   test('of a batch are bounded', () => {

@@ -4,7 +4,14 @@ import { readArray, readMessage, readObject, readString } from '@mcp-gateway/pro
 import type { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Audited } from './audit.ts'
-import { adminUse, outcomeOf, principalOf, resourceOf, type AddressOf, type Subject } from './decision.ts'
+import {
+  adminUse,
+  outcomeOf,
+  principalOf,
+  resourceOf,
+  type AddressOf,
+  type Subject,
+} from './decision.ts'
 
 /** An MCP request that is over. */
 export interface McpRequest {
@@ -33,7 +40,11 @@ interface Act {
 const mostOfBatch = 100
 
 /** Records of MCP requests: of all, or of those that were refused, or that an administrator has made of what is another's. */
-export function auditMcpRequests(audited: Audited, dataPlane: 'all' | 'denied', addressOf: AddressOf): (request: McpRequest) => void {
+export function auditMcpRequests(
+  audited: Audited,
+  dataPlane: 'all' | 'denied',
+  addressOf: AddressOf,
+): (request: McpRequest) => void {
   return (finished) => {
     const { request, principal, subject, error, handed } = finished
     const { outcome, code, about } = outcomeOf(error, finished.denied)
@@ -49,12 +60,19 @@ export function auditMcpRequests(audited: Audited, dataPlane: 'all' | 'denied', 
       requestId: finished.requestId,
       client: addressOf(request),
     }
-    for (const { action, ...act } of actsOf(request, finished.body)) audited({ action, ...common, ...act })
+    for (const { action, ...act } of actsOf(request, finished.body))
+      audited({ action, ...common, ...act })
   }
 }
 
 function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
-  if (method !== 'POST') return [{ action: method === 'GET' ? 'mcp.stream' : method === 'DELETE' ? 'mcp.session.end' : 'mcp.request' }]
+  if (method !== 'POST')
+    return [
+      {
+        action:
+          method === 'GET' ? 'mcp.stream' : method === 'DELETE' ? 'mcp.session.end' : 'mcp.request',
+      },
+    ]
   if (body === null) return [{ action: 'mcp.request' }]
   const whole = { digest: digestOf(body) }
   const text = body.toString()
@@ -65,7 +83,10 @@ function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
     const batch = readArray(text)
     if (batch === undefined) return [{ action: 'mcp.request', ...whole }]
     const messages = batch.flatMap((each) => readObject(each) ?? [])
-    const told = [...messages.filter(isCall), ...messages.filter((each) => !isCall(each))].slice(0, mostOfBatch)
+    const told = [...messages.filter(isCall), ...messages.filter((each) => !isCall(each))].slice(
+      0,
+      mostOfBatch,
+    )
     return [{ action: 'mcp.batch', messages: batch.length, ...whole }, ...told.map(actOf)]
   } catch {
     return [{ action: 'mcp.request', ...whole }]
@@ -83,7 +104,11 @@ function actOf(message: ReadonlyMap<string, string>): Act {
   if (!isCall(message)) return { action: `mcp.${method}` }
   const params = message.get('params')
   const members = params?.startsWith('{') === true ? readObject(params) : undefined
-  return { action: 'mcp.tools/call', tool: readString(members?.get('name')), digest: digestOf(members?.get('arguments') ?? '{}') }
+  return {
+    action: 'mcp.tools/call',
+    tool: readString(members?.get('name')),
+    digest: digestOf(members?.get('arguments') ?? '{}'),
+  }
 }
 
 function digestOf(bytes: Buffer | string): string {

@@ -19,7 +19,15 @@ export interface OpenAuditOptions {
 }
 
 /** Opens all sinks and begins each log with a record of the start. */
-export async function openAudit({ sinks, queueRecords, dataDir, instance, version, log, now }: OpenAuditOptions): Promise<Audit> {
+export async function openAudit({
+  sinks,
+  queueRecords,
+  dataDir,
+  instance,
+  version,
+  log,
+  now,
+}: OpenAuditOptions): Promise<Audit> {
   const openSink = async (sink: AuditSinkConfig): Promise<AuditSink> => {
     switch (sink.type) {
       case 'file':
@@ -38,7 +46,10 @@ export async function openAudit({ sinks, queueRecords, dataDir, instance, versio
       capacity: queueRecords,
       now: () => new Date(now()),
       troubled: (name, err) =>
-        log.error({ sink: name, err }, 'the audit log can not be written; records wait, and beyond audit.queueRecords are lost'),
+        log.error(
+          { sink: name, err },
+          'the audit log can not be written; records wait, and beyond audit.queueRecords are lost',
+        ),
       recovered: (name, lost) => log.warn({ sink: name, lost }, 'the audit log is written again'),
       losing: (name, lost) => log.error({ sink: name, lost }, 'records of the audit log are lost'),
       retryMs: { first: 100, most: 5000 },

@@ -20,7 +20,12 @@ export class OtlpSink implements AuditSink {
   readonly found = {}
   readonly #url: URL
   readonly #options: OtlpSinkOptions
-  readonly #agent = new Agent({ connections: 1, connect: { timeout: timeoutMs }, headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
+  readonly #agent = new Agent({
+    connections: 1,
+    connect: { timeout: timeoutMs },
+    headersTimeout: timeoutMs,
+    bodyTimeout: timeoutMs,
+  })
 
   constructor(options: OtlpSinkOptions) {
     this.#options = options
@@ -40,19 +45,27 @@ export class OtlpSink implements AuditSink {
       signal: AbortSignal.timeout(timeoutMs),
     })
     const text = (await body.text()).slice(0, 10_000)
-    if (statusCode < 200 || statusCode > 299) throw new Error(`The collector answered with HTTP ${statusCode}.`)
+    if (statusCode < 200 || statusCode > 299)
+      throw new Error(`The collector answered with HTTP ${statusCode}.`)
     const rejected = rejectedOf(text)
-    if (rejected > 0) throw new Error(`The collector rejected ${rejected} of ${lines.length} records.`)
+    if (rejected > 0)
+      throw new Error(`The collector rejected ${rejected} of ${lines.length} records.`)
   }
 
   #message(lines: readonly string[]): object {
     const { instance, version } = this.#options
-    const resource = { 'service.name': 'mcp-gateway', 'service.version': version, 'service.instance.id': instance }
+    const resource = {
+      'service.name': 'mcp-gateway',
+      'service.version': version,
+      'service.instance.id': instance,
+    }
     return {
       resourceLogs: [
         {
           resource: { attributes: attributes(resource) },
-          scopeLogs: [{ scope: { name: 'mcp-gateway.audit', version }, logRecords: lines.map(logRecord) }],
+          scopeLogs: [
+            { scope: { name: 'mcp-gateway.audit', version }, logRecords: lines.map(logRecord) },
+          ],
         },
       ],
     }
@@ -86,7 +99,9 @@ function attributes(values: Readonly<Record<string, string>>): object[] {
 /** Of `ExportLogsPartialSuccess`; 64-bit numbers are texts in JSON. */
 function rejectedOf(text: string): number {
   try {
-    const { partialSuccess } = JSON.parse(text) as { partialSuccess?: { rejectedLogRecords?: unknown } }
+    const { partialSuccess } = JSON.parse(text) as {
+      partialSuccess?: { rejectedLogRecords?: unknown }
+    }
     return Number(partialSuccess?.rejectedLogRecords ?? 0)
   } catch {
     return 0

@@ -3,18 +3,38 @@ import { describe, expect, test } from 'vitest'
 import { encodeMembers, type AuditEvent } from './record.ts'
 
 const now = new Date('2026-01-02T03:04:05.678Z')
-const event: AuditEvent = { action: 'adapter.create', outcome: 'allowed', requestId: 'r', client: '127.0.0.1' }
-const read = (members: string): AuditEvent & { type: string; time: string } => JSON.parse(`{${members}}`) as never
+const event: AuditEvent = {
+  action: 'adapter.create',
+  outcome: 'allowed',
+  requestId: 'r',
+  client: '127.0.0.1',
+}
+const read = (members: string): AuditEvent & { type: string; time: string } =>
+  JSON.parse(`{${members}}`) as never
 
 describe('a record', () => {
   test('says again what it was given, in one line without anything that a terminal or a reader of lines would act on', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary', maxLength: 200 }), fc.string({ unit: 'grapheme', maxLength: 100 }), (name, id) => {
-        const principal = { issuer: 'i', id, name, method: 'token' }
-        const members = encodeMembers(now, { ...event, principal, resource: { kind: 'adapter', name } })
-        expect(members).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/u)
-        expect(read(members)).toEqual({ type: 'event', time: now.toISOString(), ...event, principal, resource: { kind: 'adapter', name } })
-      }),
+      fc.property(
+        fc.string({ unit: 'binary', maxLength: 200 }),
+        fc.string({ unit: 'grapheme', maxLength: 100 }),
+        (name, id) => {
+          const principal = { issuer: 'i', id, name, method: 'token' }
+          const members = encodeMembers(now, {
+            ...event,
+            principal,
+            resource: { kind: 'adapter', name },
+          })
+          expect(members).not.toMatch(/[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/u)
+          expect(read(members)).toEqual({
+            type: 'event',
+            time: now.toISOString(),
+            ...event,
+            principal,
+            resource: { kind: 'adapter', name },
+          })
+        },
+      ),
     )
   })
 
@@ -49,6 +69,8 @@ describe('a record', () => {
     })
     expect(Buffer.byteLength(members)).toBeLessThan(32 * 1024)
     expect(read(members).tool).toBe(`${'\u202e'.repeat(255)}…`)
-    expect(read(encodeMembers(now, { ...event, tool: `${'x'.repeat(254)}😀😀` })).tool).toBe(`${'x'.repeat(254)}…`)
+    expect(read(encodeMembers(now, { ...event, tool: `${'x'.repeat(254)}😀😀` })).tool).toBe(
+      `${'x'.repeat(254)}…`,
+    )
   })
 })

@@ -57,8 +57,10 @@ const longest = 256
  */
 export function encodeMembers(time: Date, record: AuditEvent | AuditMark): string {
   // A mark brings its own type.
-  const text = JSON.stringify({ time: time.toISOString(), type: 'event', ...record }, (_key, value: unknown) =>
-    typeof value === 'string' && value.length > longest ? shortened(value) : value,
+  const text = JSON.stringify(
+    { time: time.toISOString(), type: 'event', ...record },
+    (_key, value: unknown) =>
+      typeof value === 'string' && value.length > longest ? shortened(value) : value,
   )
   return escapeInvisible(text.slice(1, -1))
 }

@@ -21,7 +21,10 @@ export interface Verification {
  * without one, nobody can tell whether the end was cut off.
  */
 export async function verifyLog(path: string, expected?: string): Promise<Verification> {
-  const files = [...(await archivesOf(path)), ...((await stat(path).catch(() => undefined)) === undefined ? [] : [path])]
+  const files = [
+    ...(await archivesOf(path)),
+    ...((await stat(path).catch(() => undefined)) === undefined ? [] : [path]),
+  ]
   if (files.length === 0) throw new Error(`There is no log at ${path}.`)
   const faults: string[] = []
   const notes: string[] = []
@@ -35,7 +38,9 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
     if (previous === undefined) {
       first = record.seq
       if (record.seq !== 1 || record.prev !== chainStart.hash)
-        notes.push(`${place}: the log begins with record ${record.seq}; what was before is not here`)
+        notes.push(
+          `${place}: the log begins with record ${record.seq}; what was before is not here`,
+        )
     } else {
       try {
         checkFollows(previous, record)
@@ -43,10 +48,14 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
         faults.push(`${place}: record ${record.seq} ${(error as Error).message}`)
       }
     }
-    if (record.type === 'gap') notes.push(`${place}: ${record.lost} records were lost (${record.from} to ${record.to})`)
-    if (record.type === 'start' && running) notes.push(`${place}: the gateway before was ended outright; its last moments may be missing`)
-    if (record.torn !== undefined) notes.push(`${place}: a record that was half written then (${record.torn} bytes) was cut off`)
-    if (record.time < time) notes.push(`${place}: the clock was set back (${time} to ${record.time})`)
+    if (record.type === 'gap')
+      notes.push(`${place}: ${record.lost} records were lost (${record.from} to ${record.to})`)
+    if (record.type === 'start' && running)
+      notes.push(`${place}: the gateway before was ended outright; its last moments may be missing`)
+    if (record.torn !== undefined)
+      notes.push(`${place}: a record that was half written then (${record.torn} bytes) was cut off`)
+    if (record.time < time)
+      notes.push(`${place}: the clock was set back (${time} to ${record.time})`)
     running = record.type !== 'stop'
     time = record.time
     previous = { seq: record.seq, hash: record.hash }
@@ -55,7 +64,10 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
   }
   for (const file of files) {
     let line = 0
-    for await (const text of createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const text of createInterface({
+      input: createReadStream(file),
+      crlfDelay: Number.POSITIVE_INFINITY,
+    })) {
       line += 1
       try {
         take(`${file}:${line}`, readLine(text))

@@ -42,13 +42,18 @@ export class ApiKeys implements AsyncDisposable {
 
   private constructor(options: ApiKeysOptions) {
     this.#options = options
-    this.#timer = setInterval(() => void (this.#telling = this.#tellUse()), options.tellUseMs).unref()
+    this.#timer = setInterval(
+      () => void (this.#telling = this.#tellUse()),
+      options.tellUseMs,
+    ).unref()
   }
 
   /** Reads all keys and follows the store from then on. */
   static async open(options: ApiKeysOptions): Promise<ApiKeys> {
     const keys = new ApiKeys(options)
-    keys.#following = await follow(options.collection, {}, ({ name, resource }) => keys.#take(name, resource))
+    keys.#following = await follow(options.collection, {}, ({ name, resource }) =>
+      keys.#take(name, resource),
+    )
     return keys
   }
 
@@ -60,11 +65,15 @@ export class ApiKeys implements AsyncDisposable {
     const text = keyOf(request)
     if (text === undefined) return undefined
     const id = apiKeyId(text)
-    if (id === undefined) throw refused('The API key is not whole, or has a typing mistake: its checksum does not fit.')
+    if (id === undefined)
+      throw refused('The API key is not whole, or has a typing mistake: its checksum does not fit.')
     const known = this.#known.get(id)
-    if (known === undefined || !timingSafeEqual(digestOf(text), known.digest)) throw refused('The API key is not known, or was revoked.')
+    if (known === undefined || !timingSafeEqual(digestOf(text), known.digest))
+      throw refused('The API key is not known, or was revoked.')
     if (known.principal.issuer === developmentIssuer && !this.#options.development)
-      throw refused('The API key was made with development identity, which counts for nothing here.')
+      throw refused(
+        'The API key was made with development identity, which counts for nothing here.',
+      )
     const now = this.#options.now()
     if (now >= known.endsAt) throw refused('The API key has expired.')
     known.usedAt = now
@@ -87,14 +96,23 @@ export class ApiKeys implements AsyncDisposable {
       return
     }
     const { owner, spec } = key
-    const endsAt = spec.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(spec.expiresAt)
-    const same = before !== undefined && before.key.uid === key.uid && before.key.version === key.version
+    const endsAt =
+      spec.expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(spec.expiresAt)
+    const same =
+      before !== undefined && before.key.uid === key.uid && before.key.version === key.version
     const principal = same
       ? before.principal
-      : Object.freeze({ id: owner.id, issuer: owner.issuer, name: spec.name, roles: Object.freeze([...spec.roles]), apiKey: id })
+      : Object.freeze({
+          id: owner.id,
+          issuer: owner.issuer,
+          name: spec.name,
+          roles: Object.freeze([...spec.roles]),
+          apiKey: id,
+        })
     const usedAt = Math.max(before?.usedAt ?? 0, Date.parse(spec.lastUsedAt ?? '') || 0)
     this.#known.set(id, { key, digest: Buffer.from(spec.digest, 'hex'), endsAt, principal, usedAt })
-    if (before !== undefined && before.principal.roles.some((role) => !hasRole(principal, role))) this.#ended()
+    if (before !== undefined && before.principal.roles.some((role) => !hasRole(principal, role)))
+      this.#ended()
   }
 
   /** What is told late or not at all, as the store fails or the key has changed meanwhile, is told the next time. */
@@ -104,10 +122,15 @@ export class ApiKeys implements AsyncDisposable {
       const told = Date.parse(key.spec.lastUsedAt ?? '') || 0
       if (usedAt - told < tellUseMs) continue
       const lastUsedAt = new Date(usedAt).toISOString()
-      await collection.replace({ ...key, spec: { ...key.spec, lastUsedAt } }, key.version).catch((error: unknown) => {
-        if (!(error instanceof GatewayError) || !['not_found', 'precondition_failed'].includes(error.code))
-          log.warn({ err: error }, 'the last use of API keys could not be stored')
-      })
+      await collection
+        .replace({ ...key, spec: { ...key.spec, lastUsedAt } }, key.version)
+        .catch((error: unknown) => {
+          if (
+            !(error instanceof GatewayError) ||
+            !['not_found', 'precondition_failed'].includes(error.code)
+          )
+            log.warn({ err: error }, 'the last use of API keys could not be stored')
+        })
     }
   }
 
@@ -131,10 +154,14 @@ function keyOf({ headers }: IncomingMessage): string | undefined {
   const given = headers['x-api-key']
   // Repeated headers arrive joined; with a key of ours in it the header is meant for us, and is then not well-formed.
   const own = typeof given === 'string' && given.includes(apiKeyPrefix) ? given : undefined
-  if (bearer !== undefined && own !== undefined && bearer !== own) throw refused('The request brings two API keys.')
+  if (bearer !== undefined && own !== undefined && bearer !== own)
+    throw refused('The request brings two API keys.')
   return bearer ?? own
 }
 
 function refused(detail: string): GatewayError {
-  return new GatewayError('unauthenticated', { detail, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
+  return new GatewayError('unauthenticated', {
+    detail,
+    headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
+  })
 }

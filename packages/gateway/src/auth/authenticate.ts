@@ -20,9 +20,17 @@ export interface AuthenticationOptions {
   readonly allowAnonymous: boolean
 }
 
-export const anonymous: Principal = Object.freeze({ id: '', issuer: 'anonymous', name: 'anonymous', roles: Object.freeze([]) })
+export const anonymous: Principal = Object.freeze({
+  id: '',
+  issuer: 'anonymous',
+  name: 'anonymous',
+  roles: Object.freeze([]),
+})
 
-export function createAuthenticate({ methods, allowAnonymous }: AuthenticationOptions): Authenticate {
+export function createAuthenticate({
+  methods,
+  allowAnonymous,
+}: AuthenticationOptions): Authenticate {
   return (request) => {
     checkCredentials(request)
     for (const method of methods) {
@@ -30,7 +38,9 @@ export function createAuthenticate({ methods, allowAnonymous }: AuthenticationOp
       if (found !== undefined) return found
     }
     if (hasCredential(request))
-      throw new GatewayError('unauthenticated', { detail: 'The credential is of a kind that is not accepted here.' })
+      throw new GatewayError('unauthenticated', {
+        detail: 'The credential is of a kind that is not accepted here.',
+      })
     if (!allowAnonymous) throw new GatewayError('unauthenticated')
     return anonymous
   }
@@ -45,8 +55,13 @@ export function hasCredential({ headers }: IncomingMessage): boolean {
 function checkCredentials({ headers, rawHeaders }: IncomingMessage): void {
   const { authorization } = headers
   if (authorization === undefined) return
-  if (countHeader(rawHeaders, 'authorization') > 1 || (hasApiKey(headers) && !authorization.includes(apiKeyPrefix)))
-    throw new GatewayError('unauthenticated', { detail: 'The request has more than one credential.' })
+  if (
+    countHeader(rawHeaders, 'authorization') > 1 ||
+    (hasApiKey(headers) && !authorization.includes(apiKeyPrefix))
+  )
+    throw new GatewayError('unauthenticated', {
+      detail: 'The request has more than one credential.',
+    })
 }
 
 function hasApiKey({ 'x-api-key': given }: IncomingMessage['headers']): boolean {

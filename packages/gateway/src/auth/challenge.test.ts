@@ -8,11 +8,15 @@ const challenge = (error: GatewayError, credential = true) =>
 
 describe('the challenge', () => {
   test('of a request without a credential names no error (RFC 6750 section 3.1)', () => {
-    expect(challenge(new GatewayError('unauthenticated'), false)).toBe(`Bearer resource_metadata="${metadata}", scope="access"`)
+    expect(challenge(new GatewayError('unauthenticated'), false)).toBe(
+      `Bearer resource_metadata="${metadata}", scope="access"`,
+    )
   })
 
   test('of a bad token says what is wrong with it (E6)', () => {
-    expect(challenge(new GatewayError('unauthenticated', { detail: 'The token has expired.' }))).toBe(
+    expect(
+      challenge(new GatewayError('unauthenticated', { detail: 'The token has expired.' })),
+    ).toBe(
       `Bearer resource_metadata="${metadata}", error="invalid_token", error_description="The token has expired.", scope="access"`,
     )
   })
@@ -24,7 +28,9 @@ describe('the challenge', () => {
   })
 
   test('can not be broken out of', () => {
-    expect(challenge(new GatewayError('unauthenticated', { detail: 'a" b\\ c\r\nd ë' }))).toContain(`error_description="a' b' c''d '"`)
+    expect(challenge(new GatewayError('unauthenticated', { detail: 'a" b\\ c\r\nd ë' }))).toContain(
+      `error_description="a' b' c''d '"`,
+    )
   })
 
   test('is only for what a credential can mend', () => {

@@ -24,7 +24,10 @@ export interface ChallengeOptions {
  * The `WWW-Authenticate` of a refusal (RFC 6750 section 3, RFC 9728 section 5.1): where the client learns which authorization server to ask,
  * what was wrong, and which scope to ask for. Other errors stay as they are.
  */
-export function withChallenge(refusal: GatewayError, { metadata, scopes: usual, credential }: ChallengeOptions): GatewayError {
+export function withChallenge(
+  refusal: GatewayError,
+  { metadata, scopes: usual, credential }: ChallengeOptions,
+): GatewayError {
   const { code, status, message, title } = refusal
   if (status !== 401 && code !== 'insufficient_scope') return refusal
   const parameters: Record<string, string> = { resource_metadata: metadata }

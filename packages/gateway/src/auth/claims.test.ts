@@ -11,7 +11,11 @@ describe('a claim', () => {
     ['realm_access.roles', { realm_access: { roles: 2 } }, 2],
     ['https://example.com/roles', { 'https://example.com/roles': 3 }, 3],
     ['cognito:groups', { 'cognito:groups': 4 }, 4],
-    [['resource_access', 'my.client', 'roles'], { resource_access: { 'my.client': { roles: 5 } } }, 5],
+    [
+      ['resource_access', 'my.client', 'roles'],
+      { resource_access: { 'my.client': { roles: 5 } } },
+      5,
+    ],
     ['a.b', { 'a.b': 6, a: { b: 7 } }, 6],
     ['a.b', { a: 'text' }, undefined],
     ['constructor', {}, undefined],
@@ -23,9 +27,12 @@ describe('a claim', () => {
 })
 
 describe('the caller that claims name', () => {
-  test.each([undefined, '', '   ', 7, null, ['a'], 'a\nb', 'a\u0000', 'x'.repeat(513)])('is nobody when sub is %j', (sub) => {
-    expect(() => principalOf({ sub }, 'i', identity)).toThrow(/names nobody|not usable as an id/)
-  })
+  test.each([undefined, '', '   ', 7, null, ['a'], 'a\nb', 'a\u0000', 'x'.repeat(513)])(
+    'is nobody when sub is %j',
+    (sub) => {
+      expect(() => principalOf({ sub }, 'i', identity)).toThrow(/names nobody|not usable as an id/)
+    },
+  )
 
   test('may have an id beyond ASCII', () => {
     expect(principalOf({ sub: 'Zoë-用户' }, 'i', identity).id).toBe('Zoë-用户')
@@ -33,31 +40,57 @@ describe('the caller that claims name', () => {
 
   test('is called by the first name that is there, else by its id, never by what would forge a line', () => {
     const names = ['name', 'preferred_username']
-    expect(principalOf({ sub: 'a', preferred_username: 'al' }, 'i', { ...identity, names }).name).toBe('al')
+    expect(
+      principalOf({ sub: 'a', preferred_username: 'al' }, 'i', { ...identity, names }).name,
+    ).toBe('al')
     expect(principalOf({ sub: 'a', name: ' ' }, 'i', { ...identity, names }).name).toBe('a')
-    expect(principalOf({ sub: 'a', name: 'A\r\nX: y\u202e' }, 'i', { ...identity, names }).name).toBe('A  X: y')
-    expect(principalOf({ sub: 'a', name: '🦊'.repeat(999) }, 'i', { ...identity, names }).name).toBe('🦊'.repeat(256))
+    expect(
+      principalOf({ sub: 'a', name: 'A\r\nX: y\u202e' }, 'i', { ...identity, names }).name,
+    ).toBe('A  X: y')
+    expect(
+      principalOf({ sub: 'a', name: '🦊'.repeat(999) }, 'i', { ...identity, names }).name,
+    ).toBe('🦊'.repeat(256))
   })
 })
 
 describe('roles', () => {
   test('are trimmed, distinct, and gathered from all claims', () => {
-    expect(rolesOf({ roles: [' a ', 'a', '', 'b'], groups: ['c'] }, 'roles', 'groups')).toEqual(['a', 'b', 'c'])
+    expect(rolesOf({ roles: [' a ', 'a', '', 'b'], groups: ['c'] }, 'roles', 'groups')).toEqual([
+      'a',
+      'b',
+      'c',
+    ])
   })
 
   test('a comma is part of a role: it does not become two', () => {
     expect(rolesOf({ roles: ['reader,mcp.admin'] }, 'roles')).toEqual(['reader,mcp.admin'])
   })
 
-  test.each(['reader\nmcp.admin', 'a\rb', 'a\u0000', 'a\u2028b', 'a\u009fb', 'x'.repeat(257), 7, null, {}])('%j is none', (role) => {
+  test.each([
+    'reader\nmcp.admin',
+    'a\rb',
+    'a\u0000',
+    'a\u2028b',
+    'a\u009fb',
+    'x'.repeat(257),
+    7,
+    null,
+    {},
+  ])('%j is none', (role) => {
     expect(rolesOf({ roles: [role, 'kept'] }, 'roles')).toEqual(['kept'])
   })
 
   test('scopes are a list in one text, other texts are one role', () => {
-    expect(rolesOf({ scp: 'a b', roles: 'one role' }, 'scp', 'roles')).toEqual(['a', 'b', 'one role'])
+    expect(rolesOf({ scp: 'a b', roles: 'one role' }, 'scp', 'roles')).toEqual([
+      'a',
+      'b',
+      'one role',
+    ])
   })
 
   test('too many are refused rather than some of them forgotten', () => {
-    expect(() => rolesOf({ scp: Array.from({ length: 10_000 }, (_, index) => `s${index}`) }, 'scp')).toThrow(/more than 500 roles/)
+    expect(() =>
+      rolesOf({ scp: Array.from({ length: 10_000 }, (_, index) => `s${index}`) }, 'scp'),
+    ).toThrow(/more than 500 roles/)
   })
 })

@@ -27,7 +27,8 @@ export function claimAt(claims: Claims, path: ClaimPath): unknown {
   if (typeof path === 'string' && Object.hasOwn(claims, path)) return claims[path]
   let value: unknown = claims
   for (const member of typeof path === 'string' ? path.split('.') : path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, member)) return undefined
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, member))
+      return undefined
     value = (value as Claims)[member]
   }
   return value
@@ -40,12 +41,20 @@ export function textClaim(claims: Claims, path: ClaimPath): string | undefined {
 }
 
 /** @throws GatewayError `unauthenticated` when the claims name nobody, or more than can be kept */
-export function principalOf(claims: Claims, issuer: string, { id: idPath = 'sub', suffix = '', names, roles }: IdentityClaims): Principal {
+export function principalOf(
+  claims: Claims,
+  issuer: string,
+  { id: idPath = 'sub', suffix = '', names, roles }: IdentityClaims,
+): Principal {
   const id = textClaim(claims, idPath)
   if (id === undefined)
-    throw new GatewayError('unauthenticated', { detail: `The token names nobody: it has no claim '${String(idPath)}'.` })
+    throw new GatewayError('unauthenticated', {
+      detail: `The token names nobody: it has no claim '${String(idPath)}'.`,
+    })
   if (id.length > longestId || unprintable.test(id)) {
-    throw new GatewayError('unauthenticated', { detail: `The claim '${String(idPath)}' of the token is not usable as an id.` })
+    throw new GatewayError('unauthenticated', {
+      detail: `The claim '${String(idPath)}' of the token is not usable as an id.`,
+    })
   }
   const name = names.map((path) => textClaim(claims, path)).find((text) => text !== undefined) ?? id
   return {
@@ -74,7 +83,10 @@ function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[]
       if (role !== '' && role.length <= longestRole) roles.add(role)
     }
   }
-  if (roles.size > mostRoles) throw new GatewayError('unauthenticated', { detail: `The token has more than ${mostRoles} roles.` })
+  if (roles.size > mostRoles)
+    throw new GatewayError('unauthenticated', {
+      detail: `The token has more than ${mostRoles} roles.`,
+    })
   return Object.freeze([...roles])
 }
 

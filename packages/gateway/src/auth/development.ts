@@ -6,7 +6,12 @@ import { unprintable } from './claims.ts'
 /** Who vouches for callers that say who they are. */
 export const developmentIssuer = 'development'
 const defaultRoles = ['mcp.dev'] as const
-const nobodySaid: Principal = Object.freeze({ id: 'dev', issuer: developmentIssuer, name: 'dev', roles: defaultRoles })
+const nobodySaid: Principal = Object.freeze({
+  id: 'dev',
+  issuer: developmentIssuer,
+  name: 'dev',
+  roles: defaultRoles,
+})
 
 /**
  * Development identity, as the original has it: the caller says who it is in `X-Dev-UserId`, `X-Dev-Name`, `X-Dev-Roles`
@@ -29,9 +34,11 @@ export function authenticateDevelopment({ headers }: IncomingMessage): Principal
 /** HTTP header values arrive as Latin-1; people write UTF-8 (RFC 9110 section 5.5 leaves this to us). */
 function text(value: string | string[] | undefined, header: string): string {
   const joined = Array.isArray(value) ? value.join(',') : (value ?? '')
-  if (joined.length > 4096) throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
+  if (joined.length > 4096)
+    throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
   const read = Buffer.from(joined, 'latin1').toString('utf8').trim()
-  if (unprintable.test(read)) throw new GatewayError('unauthenticated', { detail: `${header} has control characters in it.` })
+  if (unprintable.test(read))
+    throw new GatewayError('unauthenticated', { detail: `${header} has control characters in it.` })
   return read
 }
 

@@ -14,18 +14,33 @@ const timeoutMs = 5000
  * Fetches the keys of an issuer: from `jwksUri`, or from where its own description says (OpenID Connect Discovery 1.0, section 4).
  * @throws Error that says what is wrong, for the log
  */
-export async function fetchKeys({ authorizationServer, jwksUri }: IssuerRules, options: DiscoveryOptions): Promise<unknown> {
+export async function fetchKeys(
+  { authorizationServer, jwksUri }: IssuerRules,
+  options: DiscoveryOptions,
+): Promise<unknown> {
   if (jwksUri !== undefined) return await fetchJson(jwksUri, options)
-  const document = await fetchJson(`${authorizationServer.replace(/\/$/, '')}/.well-known/openid-configuration`, options)
-  const { issuer, jwks_uri: discovered } = (document ?? {}) as { readonly issuer?: unknown; readonly jwks_uri?: unknown }
+  const document = await fetchJson(
+    `${authorizationServer.replace(/\/$/, '')}/.well-known/openid-configuration`,
+    options,
+  )
+  const { issuer, jwks_uri: discovered } = (document ?? {}) as {
+    readonly issuer?: unknown
+    readonly jwks_uri?: unknown
+  }
   // Section 4.3: otherwise one issuer could speak for another.
-  if (issuer !== authorizationServer) throw new Error(`The issuer calls itself ${JSON.stringify(issuer)}, not ${authorizationServer}.`)
+  if (issuer !== authorizationServer)
+    throw new Error(
+      `The issuer calls itself ${JSON.stringify(issuer)}, not ${authorizationServer}.`,
+    )
   if (typeof discovered !== 'string') throw new Error('The issuer names no jwks_uri.')
   return await fetchJson(discovered, options)
 }
 
 /** Bounded in time and size, over TLS or to this machine alone, following no redirect. */
-async function fetchJson(address: string, { dispatcher, signal }: DiscoveryOptions): Promise<unknown> {
+async function fetchJson(
+  address: string,
+  { dispatcher, signal }: DiscoveryOptions,
+): Promise<unknown> {
   const url = new URL(address)
   if (!isSafeAddress(url)) throw new Error(`${url.origin} is not https.`)
   const answer = await request(url, {
@@ -47,5 +62,8 @@ async function fetchJson(address: string, { dispatcher, signal }: DiscoveryOptio
 
 /** Keys that came unprotected could be anybody's. */
 export function isSafeAddress({ protocol, hostname }: URL): boolean {
-  return protocol === 'https:' || (protocol === 'http:' && /^(localhost|\[::1\]|127(\.\d{1,3}){3})$/.test(hostname))
+  return (
+    protocol === 'https:' ||
+    (protocol === 'http:' && /^(localhost|\[::1\]|127(\.\d{1,3}){3})$/.test(hostname))
+  )
 }

@@ -18,16 +18,23 @@ async function codeOf(answer: unknown): Promise<unknown> {
 
 test('bad credentials of all kinds from one address have one limit, which fills up again', async () => {
   let now = 0
-  const limit = new FailureLimit({ addressOf: (request) => (request as unknown as { address: string }).address, now: () => now })
+  const limit = new FailureLimit({
+    addressOf: (request) => (request as unknown as { address: string }).address,
+    now: () => now,
+  })
   const keys = limit.counting(() => {
     throw new GatewayError('unauthenticated')
   })
   for (let index = 0; index < 100; index += 1) {
     expect(await codeOf(keys(from('one')))).toBe('unauthenticated')
-    expect(await codeOf(limit.refuse(from('one'), new GatewayError('insufficient_scope')))).toBe('insufficient_scope')
+    expect(await codeOf(limit.refuse(from('one'), new GatewayError('insufficient_scope')))).toBe(
+      'insufficient_scope',
+    )
   }
   expect(await codeOf(keys(from('one')))).toBe('too_many_requests')
-  expect(await codeOf(limit.refuse(from('one'), new GatewayError('unauthenticated')))).toBe('too_many_requests')
+  expect(await codeOf(limit.refuse(from('one'), new GatewayError('unauthenticated')))).toBe(
+    'too_many_requests',
+  )
   expect(await codeOf(limit.count('one'))).toBe('too_many_requests')
   expect(await codeOf(keys(from('another')))).toBe('unauthenticated')
   now += 100
@@ -36,9 +43,14 @@ test('bad credentials of all kinds from one address have one limit, which fills 
 })
 
 test('the addresses that one client takes of its network of IPv6 have one limit', async () => {
-  const limit = new FailureLimit({ addressOf: (request) => (request as unknown as { address: string }).address, now: () => 0 })
-  const refuse = (address: string) => codeOf(limit.refuse(from(address), new GatewayError('unauthenticated')))
-  for (let index = 0; index < 200; index += 1) expect(await refuse(`2001:db8:1:2::${index.toString(16)}`)).toBe('unauthenticated')
+  const limit = new FailureLimit({
+    addressOf: (request) => (request as unknown as { address: string }).address,
+    now: () => 0,
+  })
+  const refuse = (address: string) =>
+    codeOf(limit.refuse(from(address), new GatewayError('unauthenticated')))
+  for (let index = 0; index < 200; index += 1)
+    expect(await refuse(`2001:db8:1:2::${index.toString(16)}`)).toBe('unauthenticated')
   expect(await refuse('2001:db8:1:2:ffff::1')).toBe('too_many_requests')
   expect(await refuse('2001:db8:1:3::1')).toBe('unauthenticated')
 })
@@ -46,6 +58,7 @@ test('the addresses that one client takes of its network of IPv6 have one limit'
 test('a good credential, and none of the kind, do not count', async () => {
   const limit = new FailureLimit({ addressOf: () => 'one', now: () => 0 })
   const [good, none] = [limit.counting(() => somebody), limit.counting(() => undefined)]
-  for (let index = 0; index < 300; index += 1) expect([good(from('')), none(from(''))]).toEqual([somebody, undefined])
+  for (let index = 0; index < 300; index += 1)
+    expect([good(from('')), none(from(''))]).toEqual([somebody, undefined])
   expect(limit.count('one')).toBeUndefined()
 })

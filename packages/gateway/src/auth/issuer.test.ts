@@ -5,10 +5,16 @@ import { issuerRules, type IssuerRules } from './issuer.ts'
 
 const tenant = '11111111-2222-4333-8444-555555555555'
 const client = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
-const rulesOf = (config: object): IssuerRules => issuerRules(IssuerConfig.parse(config))[0] as IssuerRules
+const rulesOf = (config: object): IssuerRules =>
+  issuerRules(IssuerConfig.parse(config))[0] as IssuerRules
 
 /** The products' tokens as their documentation shows them, and what becomes of them. */
-const products: readonly { readonly name: string; readonly config: object; readonly claims: JWTPayload; readonly principal: object }[] = [
+const products: readonly {
+  readonly name: string
+  readonly config: object
+  readonly claims: JWTPayload
+  readonly principal: object
+}[] = [
   {
     name: 'Entra ID, version 2, of a person',
     config: { preset: 'entra', tenantId: tenant, audiences: [client], requiredScopes: ['access'] },
@@ -23,11 +29,21 @@ const products: readonly { readonly name: string; readonly config: object; reado
       roles: ['mcp.engineer'],
       ver: '2.0',
     },
-    principal: { id: `o-1.${tenant}`, issuer: `https://login.microsoftonline.com/${tenant}/v2.0`, name: 'Ann', roles: ['mcp.engineer'] },
+    principal: {
+      id: `o-1.${tenant}`,
+      issuer: `https://login.microsoftonline.com/${tenant}/v2.0`,
+      name: 'Ann',
+      roles: ['mcp.engineer'],
+    },
   },
   {
     name: 'Entra ID, version 1, of a person',
-    config: { preset: 'entra', tenantId: tenant, audiences: [client], requiredScopes: [`api://${client}/access`] },
+    config: {
+      preset: 'entra',
+      tenantId: tenant,
+      audiences: [client],
+      requiredScopes: [`api://${client}/access`],
+    },
     claims: {
       aud: `api://${client}`,
       oid: 'o-1',
@@ -38,17 +54,40 @@ const products: readonly { readonly name: string; readonly config: object; reado
       scp: 'access',
       ver: '1.0',
     },
-    principal: { id: `o-1.${tenant}`, issuer: `https://login.microsoftonline.com/${tenant}/v2.0`, name: 'ann@x', roles: [] },
+    principal: {
+      id: `o-1.${tenant}`,
+      issuer: `https://login.microsoftonline.com/${tenant}/v2.0`,
+      name: 'ann@x',
+      roles: [],
+    },
   },
   {
     name: 'Entra ID, of an application',
     config: { preset: 'entra', tenantId: tenant, audiences: [client], requiredScopes: ['access'] },
-    claims: { aud: client, oid: 'sp-1', tid: tenant, sub: 'sp-1', azp: 'daemon', roles: ['mcp.admin'], idtyp: 'app' },
-    principal: { id: `sp-1.${tenant}`, issuer: `https://login.microsoftonline.com/${tenant}/v2.0`, name: 'daemon', roles: ['mcp.admin'] },
+    claims: {
+      aud: client,
+      oid: 'sp-1',
+      tid: tenant,
+      sub: 'sp-1',
+      azp: 'daemon',
+      roles: ['mcp.admin'],
+      idtyp: 'app',
+    },
+    principal: {
+      id: `sp-1.${tenant}`,
+      issuer: `https://login.microsoftonline.com/${tenant}/v2.0`,
+      name: 'daemon',
+      roles: ['mcp.admin'],
+    },
   },
   {
     name: 'Keycloak',
-    config: { preset: 'keycloak', issuer: 'https://kc.example/realms/r', audiences: ['mcp'], requiredScopes: ['access'] },
+    config: {
+      preset: 'keycloak',
+      issuer: 'https://kc.example/realms/r',
+      audiences: ['mcp'],
+      requiredScopes: ['access'],
+    },
     claims: {
       aud: ['mcp', 'account'],
       sub: 's',
@@ -73,13 +112,28 @@ const products: readonly { readonly name: string; readonly config: object; reado
       permissions: ['use'],
       'https://x.example/roles': ['ops'],
     },
-    principal: { id: 'auth0|1', issuer: 'https://t.auth0.com/', name: 'auth0|1', roles: ['use', 'ops'] },
+    principal: {
+      id: 'auth0|1',
+      issuer: 'https://t.auth0.com/',
+      name: 'auth0|1',
+      roles: ['use', 'ops'],
+    },
   },
   {
     name: 'Okta',
-    config: { preset: 'okta', issuer: 'https://t.okta.com/oauth2/default', audiences: ['api://default'], requiredScopes: ['access'] },
+    config: {
+      preset: 'okta',
+      issuer: 'https://t.okta.com/oauth2/default',
+      audiences: ['api://default'],
+      requiredScopes: ['access'],
+    },
     claims: { aud: 'api://default', sub: 'ann@x', uid: '00u', scp: ['access'], groups: ['Ops'] },
-    principal: { id: 'ann@x', issuer: 'https://t.okta.com/oauth2/default', name: 'ann@x', roles: ['Ops'] },
+    principal: {
+      id: 'ann@x',
+      issuer: 'https://t.okta.com/oauth2/default',
+      name: 'ann@x',
+      roles: ['Ops'],
+    },
   },
   {
     name: 'Cognito, which has no audience',
@@ -89,8 +143,20 @@ const products: readonly { readonly name: string; readonly config: object; reado
       audiences: ['app'],
       requiredScopes: ['mcp/access'],
     },
-    claims: { client_id: 'app', token_use: 'access', sub: 's', username: 'ann', 'cognito:groups': ['ops'], scope: 'mcp/access' },
-    principal: { id: 's', issuer: 'https://cognito-idp.eu-west-1.amazonaws.com/p', name: 'ann', roles: ['ops'] },
+    claims: {
+      client_id: 'app',
+      token_use: 'access',
+      sub: 's',
+      username: 'ann',
+      'cognito:groups': ['ops'],
+      scope: 'mcp/access',
+    },
+    principal: {
+      id: 's',
+      issuer: 'https://cognito-idp.eu-west-1.amazonaws.com/p',
+      name: 'ann',
+      roles: ['ops'],
+    },
   },
   {
     name: 'any issuer, with claims by configuration',
@@ -107,7 +173,12 @@ const products: readonly { readonly name: string; readonly config: object; reado
   },
   {
     name: 'Entra ID, whose tenant the configuration names in capitals',
-    config: { preset: 'entra', tenantId: 'AAAAAAAA-2222-4333-8444-555555555555', audiences: [client], requiredScopes: ['access'] },
+    config: {
+      preset: 'entra',
+      tenantId: 'AAAAAAAA-2222-4333-8444-555555555555',
+      audiences: [client],
+      requiredScopes: ['access'],
+    },
     claims: {
       aud: client,
       oid: 'o-1',
@@ -132,7 +203,9 @@ describe('an access token', () => {
     const rules = rulesOf(config)
     rules.checkKind({ alg: 'RS256', typ: 'JWT' }, claims)
     rules.checkScopes(claims)
-    expect(rules.audiencesOf(claims).some((audience) => rules.audiences.includes(audience))).toBe(true)
+    expect(rules.audiencesOf(claims).some((audience) => rules.audiences.includes(audience))).toBe(
+      true,
+    )
     expect(rules.principalOf(claims)).toEqual(principal)
   })
 
@@ -145,25 +218,41 @@ describe('an access token', () => {
     ['ID token with a nonce', products[7], { nonce: 'n' }],
   ])('is not what a %s is', (_name, product, change) => {
     if (product === undefined) throw new Error('no such product')
-    expect(() => rulesOf(product.config).checkKind({ alg: 'RS256', typ: 'JWT' }, { ...product.claims, ...change })).toThrow(
-      /no access token|another tenant/,
-    )
+    expect(() =>
+      rulesOf(product.config).checkKind(
+        { alg: 'RS256', typ: 'JWT' },
+        { ...product.claims, ...change },
+      ),
+    ).toThrow(/no access token|another tenant/)
   })
 
-  test.each(['logout+jwt', 'dpop+jwt', 'id_token', 'application/secevent+jwt'])('does not have typ %s', (typ) => {
-    expect(() => rulesOf(products[7]?.config ?? {}).checkKind({ alg: 'RS256', typ }, {})).toThrow(/another kind/)
-  })
+  test.each(['logout+jwt', 'dpop+jwt', 'id_token', 'application/secevent+jwt'])(
+    'does not have typ %s',
+    (typ) => {
+      expect(() => rulesOf(products[7]?.config ?? {}).checkKind({ alg: 'RS256', typ }, {})).toThrow(
+        /another kind/,
+      )
+    },
+  )
 
-  test.each(['at+jwt', 'application/at+jwt', 'AT+JWT', 'JWT', undefined])('may have typ %s', (typ) => {
-    rulesOf(products[7]?.config ?? {}).checkKind({ alg: 'RS256', ...(typ === undefined ? {} : { typ }) }, {})
-  })
+  test.each(['at+jwt', 'application/at+jwt', 'AT+JWT', 'JWT', undefined])(
+    'may have typ %s',
+    (typ) => {
+      rulesOf(products[7]?.config ?? {}).checkKind(
+        { alg: 'RS256', ...(typ === undefined ? {} : { typ }) },
+        {},
+      )
+    },
+  )
 })
 
 describe('scopes (E5)', () => {
   const entra = rulesOf(products[0]?.config ?? {})
 
   test('a person without the scope is asked to come back with it, by its full name', () => {
-    expect(() => entra.checkScopes({ scp: 'other', roles: ['mcp.admin'] })).toThrow(`api://${client}/access`)
+    expect(() => entra.checkScopes({ scp: 'other', roles: ['mcp.admin'] })).toThrow(
+      `api://${client}/access`,
+    )
   })
 
   test('an application needs a role that was assigned to it', () => {
@@ -182,7 +271,9 @@ describe('scopes (E5)', () => {
 
 describe('Entra ID', () => {
   test('is one issuer for each tenant, with tokens of both versions', () => {
-    const rules = issuerRules(IssuerConfig.parse({ preset: 'entra', tenantId: [tenant, client], audiences: [client] }))
+    const rules = issuerRules(
+      IssuerConfig.parse({ preset: 'entra', tenantId: [tenant, client], audiences: [client] }),
+    )
     expect(rules.map(({ issuers }) => issuers)).toEqual([
       [`https://login.microsoftonline.com/${tenant}/v2.0`, `https://sts.windows.net/${tenant}/`],
       [`https://login.microsoftonline.com/${client}/v2.0`, `https://sts.windows.net/${client}/`],
@@ -196,6 +287,9 @@ describe('Entra ID', () => {
       tenantId: tenant,
       audiences: [client],
     })
-    expect(issuers).toEqual([`https://login.partner.microsoftonline.cn/${tenant}/v2.0`, `https://sts.chinacloudapi.cn/${tenant}/`])
+    expect(issuers).toEqual([
+      `https://login.partner.microsoftonline.cn/${tenant}/v2.0`,
+      `https://sts.chinacloudapi.cn/${tenant}/`,
+    ])
   })
 })

@@ -44,9 +44,11 @@ const presets: Readonly<Record<IssuerConfig['preset'], Preset>> = {
     roles: ['roles'],
     names: ['name', 'preferred_username', 'upn', 'unique_name', 'app_displayname', 'azp', 'appid'],
     // Both versions of access tokens name the client; ID tokens do not.
-    notAccess: (claims) => textClaim(claims, 'azp') === undefined && textClaim(claims, 'appid') === undefined,
+    notAccess: (claims) =>
+      textClaim(claims, 'azp') === undefined && textClaim(claims, 'appid') === undefined,
     // Any application of a tenant can get a token without roles; a role was assigned by an administrator.
-    grantedOtherwise: (claims) => claims['scp'] === undefined && Array.isArray(claims['roles']) && claims['roles'].length > 0,
+    grantedOtherwise: (claims) =>
+      claims['scp'] === undefined && Array.isArray(claims['roles']) && claims['roles'].length > 0,
   },
   keycloak: {
     roles: [['realm_access', 'roles']],
@@ -56,12 +58,28 @@ const presets: Readonly<Record<IssuerConfig['preset'], Preset>> = {
   auth0: { roles: ['permissions'], names: ['name', 'email'] },
   okta: { roles: ['groups'], names: ['name', 'sub'] },
   // Access tokens have `client_id` instead of an audience unless the client asked for a resource.
-  cognito: { roles: ['cognito:groups'], names: ['username', 'client_id'], notAccess: (claims) => claims['token_use'] !== 'access' },
+  cognito: {
+    roles: ['cognito:groups'],
+    names: ['username', 'client_id'],
+    notAccess: (claims) => claims['token_use'] !== 'access',
+  },
   generic: { roles: ['roles'], names: ['name', 'preferred_username'] },
 }
 
 /** RFC 7518 section 3.1, RFC 8037: what needs no shared secret. */
-const algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']
+const algorithms = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+]
 
 /** The rules of a configured issuer: one, or one for each tenant of Entra ID. */
 export function issuerRules(config: IssuerConfig): IssuerRules[] {
@@ -77,8 +95,15 @@ export function issuerRules(config: IssuerConfig): IssuerRules[] {
   }
   const instance = config.instance.replace(/\/+$/, '')
   const [client = ''] = config.audiences
-  const appIdUri = config.audiences.find((audience) => audience.includes('://')) ?? `api://${client}`
-  const audiences = [...new Set(config.audiences.flatMap((audience) => (isGuid(audience) ? [audience, `api://${audience}`] : [audience])))]
+  const appIdUri =
+    config.audiences.find((audience) => audience.includes('://')) ?? `api://${client}`
+  const audiences = [
+    ...new Set(
+      config.audiences.flatMap((audience) =>
+        isGuid(audience) ? [audience, `api://${audience}`] : [audience],
+      ),
+    ),
+  ]
   const scopes = config.requiredScopes.length === 0 ? ['.default'] : config.requiredScopes
   return [config.tenantId].flat().map((tenant) => {
     const authorizationServer = `${instance}/${tenant}/v2.0`
@@ -94,7 +119,9 @@ export function issuerRules(config: IssuerConfig): IssuerRules[] {
 
 /** Who vouches in tokens of version 1, which an app registration of a certain age still gets. */
 function v1Host(instance: string): string {
-  return new URL(instance).hostname === 'login.partner.microsoftonline.cn' ? 'https://sts.chinacloudapi.cn' : 'https://sts.windows.net'
+  return new URL(instance).hostname === 'login.partner.microsoftonline.cn'
+    ? 'https://sts.chinacloudapi.cn'
+    : 'https://sts.windows.net'
 }
 
 interface Place {
@@ -113,7 +140,9 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
     roles: config.rolesClaims ?? preset.roles,
   }
   // An API's scope is asked for by the API's address and found in the token without it.
-  const required = config.requiredScopes.map((scope) => (tenant === undefined ? scope : scope.slice(scope.lastIndexOf('/') + 1)))
+  const required = config.requiredScopes.map((scope) =>
+    tenant === undefined ? scope : scope.slice(scope.lastIndexOf('/') + 1),
+  )
   return {
     ...place,
     jwksUri: config.jwksUri,
@@ -128,11 +157,16 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
 
     checkKind({ typ }, claims) {
       const kind = typ?.toLowerCase().replace(/^application\//, '')
-      if (kind !== undefined && kind !== 'at+jwt' && kind !== 'jwt') throw refused('The token is of another kind than an access token.')
+      if (kind !== undefined && kind !== 'at+jwt' && kind !== 'jwt')
+        throw refused('The token is of another kind than an access token.')
       // RFC 9068 says it plainly; where it is not used, these claims are of ID tokens alone (OpenID Connect Core, sections 2 and 3.3.2.11).
-      const isIdToken = kind !== 'at+jwt' && ['nonce', 'at_hash', 'c_hash'].some((claim) => claims[claim] !== undefined)
-      if (isIdToken || preset.notAccess?.(claims) === true) throw refused('The token is no access token.')
-      if (tenant !== undefined && claims['tid'] !== tenant) throw refused('The token is of another tenant.')
+      const isIdToken =
+        kind !== 'at+jwt' &&
+        ['nonce', 'at_hash', 'c_hash'].some((claim) => claims[claim] !== undefined)
+      if (isIdToken || preset.notAccess?.(claims) === true)
+        throw refused('The token is no access token.')
+      if (tenant !== undefined && claims['tid'] !== tenant)
+        throw refused('The token is of another tenant.')
     },
 
     checkScopes(claims) {
@@ -147,7 +181,9 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
       principalOf(claims, place.authorizationServer, {
         ...identity,
         // As in the accounts of MSAL: unlike `sub`, it outlives the app registration.
-        ...(config.idClaim === undefined && tenant !== undefined ? { id: 'oid', suffix: `.${tenant}` } : {}),
+        ...(config.idClaim === undefined && tenant !== undefined
+          ? { id: 'oid', suffix: `.${tenant}` }
+          : {}),
       }),
   }
 }
@@ -157,7 +193,11 @@ function scopesOf(claims: JWTPayload): ReadonlySet<string> {
   return new Set(
     ['scope', 'scp'].flatMap((claim) => {
       const value = claimAt(claims, claim)
-      return typeof value === 'string' ? value.split(' ') : Array.isArray(value) ? value.map(String) : []
+      return typeof value === 'string'
+        ? value.split(' ')
+        : Array.isArray(value)
+          ? value.map(String)
+          : []
     }),
   )
 }

@@ -63,7 +63,8 @@ describe('the keys of an issuer', () => {
 
   test('that strangers make up do not make the gateway ask without limit', async () => {
     const scene = new Scene()
-    for (let index = 0; index < 1000; index += 1) expect(await scene.outcome(`made-up-${index}`)).toBe('unauthenticated')
+    for (let index = 0; index < 1000; index += 1)
+      expect(await scene.outcome(`made-up-${index}`)).toBe('unauthenticated')
     expect(scene.fetches).toBeLessThanOrEqual(6)
     scene.now += 31_000
     scene.keys = [second]
@@ -73,7 +74,10 @@ describe('the keys of an issuer', () => {
   test('that are withdrawn are marked so, and those that stay are the same', async () => {
     const scene = new Scene()
     scene.keys = [first, second]
-    const [one, two] = [await scene.set.find({ alg: 'RS256', kid: 'first' }), await scene.set.find({ alg: 'RS256', kid: 'second' })]
+    const [one, two] = [
+      await scene.set.find({ alg: 'RS256', kid: 'first' }),
+      await scene.set.find({ alg: 'RS256', kid: 'second' }),
+    ]
     scene.keys = [second]
     await scene.outcome('unknown')
     expect([one.withdrawn, two.withdrawn]).toEqual([true, false])
@@ -107,7 +111,8 @@ describe('the keys of an issuer', () => {
   test('are not asked for in a storm while the issuer is down', async () => {
     const scene = new Scene()
     scene.failing = true
-    for (let index = 0; index < 100; index += 1) expect(await scene.outcome('first')).toBe('issuer_unavailable')
+    for (let index = 0; index < 100; index += 1)
+      expect(await scene.outcome('first')).toBe('issuer_unavailable')
     expect(scene.fetches).toBe(1)
     expect(scene.warnings).toEqual(['the keys could not be fetched'])
   })
@@ -120,12 +125,15 @@ describe('the keys of an issuer', () => {
     expect(await scene.outcome(undefined)).toBe('unauthenticated')
   })
 
-  test.each(['../../etc/passwd', 'https://evil.example/jwks', "' OR 1=1", 'x'.repeat(10_000), '__proto__'])(
-    'are only looked up by kid %j',
-    async (kid) => {
-      expect(await new Scene().outcome(kid)).toBe('unauthenticated')
-    },
-  )
+  test.each([
+    '../../etc/passwd',
+    'https://evil.example/jwks',
+    "' OR 1=1",
+    'x'.repeat(10_000),
+    '__proto__',
+  ])('are only looked up by kid %j', async (kid) => {
+    expect(await new Scene().outcome(kid)).toBe('unauthenticated')
+  })
 
   test('of 512 bits, shared secrets, and keys for other purposes are not used', async () => {
     const scene = new Scene()
@@ -139,9 +147,12 @@ describe('the keys of an issuer', () => {
       null,
       'text',
     ]
-    for (const kid of ['weak', 'shared', 'encrypts', 'signs']) expect(await scene.outcome(kid)).toBe('unauthenticated')
+    for (const kid of ['weak', 'shared', 'encrypts', 'signs'])
+      expect(await scene.outcome(kid)).toBe('unauthenticated')
     expect(await scene.outcome('shared', 'HS256')).toBe('unauthenticated')
-    expect(scene.warnings[0]).toBe('the issuer has 1 RSA keys of less than 2048 bits, which are not used')
+    expect(scene.warnings[0]).toBe(
+      'the issuer has 1 RSA keys of less than 2048 bits, which are not used',
+    )
   })
 
   test('are a hundred at most', async () => {
@@ -152,18 +163,23 @@ describe('the keys of an issuer', () => {
     expect(scene.warnings[0]).toMatch(/1000 keys, of which the first 100/)
   })
 
-  test.each([{}, { keys: {} }, null, 'text', { keys: [] }])('an answer such as %j is none', async (answer) => {
-    const set = new KeySet({ fetch: async () => answer, warn: () => undefined, now: () => 0 })
-    await expect(set.find({ alg: 'RS256', kid: 'k' })).rejects.toMatchObject({ code: 'issuer_unavailable' })
-  })
+  test.each([{}, { keys: {} }, null, 'text', { keys: [] }])(
+    'an answer such as %j is none',
+    async (answer) => {
+      const set = new KeySet({ fetch: async () => answer, warn: () => undefined, now: () => 0 })
+      await expect(set.find({ alg: 'RS256', kid: 'k' })).rejects.toMatchObject({
+        code: 'issuer_unavailable',
+      })
+    },
+  )
 
   test('fit one algorithm when they say so', async () => {
     const scene = new Scene()
     scene.keys = [{ ...first, alg: 'RS512' }]
-    expect([await scene.outcome('first', 'RS256'), await scene.outcome('first', 'RS512'), await scene.outcome('first', 'ES256')]).toEqual([
-      'unauthenticated',
-      'first',
-      'unauthenticated',
-    ])
+    expect([
+      await scene.outcome('first', 'RS256'),
+      await scene.outcome('first', 'RS512'),
+      await scene.outcome('first', 'ES256'),
+    ]).toEqual(['unauthenticated', 'first', 'unauthenticated'])
   })
 })

@@ -58,7 +58,9 @@ export class KeySet {
       key = this.#match(header)
     }
     if (key === undefined)
-      throw new GatewayError('unauthenticated', { detail: 'The token is signed with a key that the issuer does not have.' })
+      throw new GatewayError('unauthenticated', {
+        detail: 'The token is signed with a key that the issuer does not have.',
+      })
     return key
   }
 
@@ -110,7 +112,9 @@ export class KeySet {
   }
 
   #match({ kid, alg }: JWTHeaderParameters): TrustedKey | undefined {
-    const fitting = (this.#keys ?? []).filter(({ jwk }) => fits(jwk, alg) && (kid === undefined || jwk.kid === kid))
+    const fitting = (this.#keys ?? []).filter(
+      ({ jwk }) => fits(jwk, alg) && (kid === undefined || jwk.kid === kid),
+    )
     // Without a name there must be no choice; with one, the first is as good as any.
     return kid === undefined && fitting.length > 1 ? undefined : fitting[0]
   }
@@ -121,22 +125,32 @@ function identityOf({ kid, kty, alg, crv, n, e, x, y }: JWK): string {
 }
 
 /** RFC 7518 section 3.1, RFC 8037 section 3.1. */
-const curves: Readonly<Record<string, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521', EdDSA: 'Ed25519', Ed25519: 'Ed25519' }
+const curves: Readonly<Record<string, string>> = {
+  ES256: 'P-256',
+  ES384: 'P-384',
+  ES512: 'P-521',
+  EdDSA: 'Ed25519',
+  Ed25519: 'Ed25519',
+}
 
 function fits({ kty, alg: wanted, crv }: JWK, alg: string): boolean {
   if (wanted !== undefined && wanted !== alg) return false
-  return kty === 'RSA' ? alg.startsWith('RS') || alg.startsWith('PS') : crv !== undefined && curves[alg] === crv
+  return kty === 'RSA'
+    ? alg.startsWith('RS') || alg.startsWith('PS')
+    : crv !== undefined && curves[alg] === crv
 }
 
 /** The keys of a set that may verify tokens. @throws Error when it is no key set */
 function usableKeys(set: unknown, warn: (what: string) => void): JWK[] {
   const keys = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : undefined
   if (!Array.isArray(keys)) throw new Error('The answer is not a JSON Web Key Set.')
-  if (keys.length > mostKeys) warn(`the issuer has ${keys.length} keys, of which the first ${mostKeys} are looked at`)
+  if (keys.length > mostKeys)
+    warn(`the issuer has ${keys.length} keys, of which the first ${mostKeys} are looked at`)
   const looked = keys.slice(0, mostKeys) as unknown[]
   const usable = looked.filter(isUsable)
   const weak = looked.filter((key) => isRsa(key) && rsaBits(key) < fewestRsaBits).length
-  if (weak > 0) warn(`the issuer has ${weak} RSA keys of less than ${fewestRsaBits} bits, which are not used`)
+  if (weak > 0)
+    warn(`the issuer has ${weak} RSA keys of less than ${fewestRsaBits} bits, which are not used`)
   if (usable.length === 0) throw new Error('The JSON Web Key Set has no key that can be used.')
   return usable
 }
@@ -146,13 +160,23 @@ function isUsable(key: unknown): key is JWK {
   if (typeof key !== 'object' || key === null) return false
   const { kty, use, kid, key_ops: operations } = key as JWK
   if (use !== undefined && use !== 'sig') return false
-  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify'))) return false
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
+    return false
   if (kid !== undefined && (typeof kid !== 'string' || kid.length > longestKeyId)) return false
-  return (isRsa(key) && rsaBits(key) >= fewestRsaBits && rsaBits(key) <= 16_384) || kty === 'EC' || kty === 'OKP'
+  return (
+    (isRsa(key) && rsaBits(key) >= fewestRsaBits && rsaBits(key) <= 16_384) ||
+    kty === 'EC' ||
+    kty === 'OKP'
+  )
 }
 
 function isRsa(key: unknown): key is JWK & { readonly n: string } {
-  return typeof key === 'object' && key !== null && (key as JWK).kty === 'RSA' && typeof (key as JWK).n === 'string'
+  return (
+    typeof key === 'object' &&
+    key !== null &&
+    (key as JWK).kty === 'RSA' &&
+    typeof (key as JWK).n === 'string'
+  )
 }
 
 function rsaBits({ n }: { readonly n: string }): number {

@@ -2,7 +2,12 @@ import type { IncomingMessage } from 'node:http'
 import { Agent } from 'undici'
 import type { Config } from '../config/config.ts'
 import type { GatewayError } from '../core/errors.ts'
-import { createAuthenticate, hasCredential, type Authenticate, type Method } from './authenticate.ts'
+import {
+  createAuthenticate,
+  hasCredential,
+  type Authenticate,
+  type Method,
+} from './authenticate.ts'
 import { withChallenge } from './challenge.ts'
 import { authenticateDevelopment } from './development.ts'
 import { fetchKeys } from './discovery.ts'
@@ -16,7 +21,10 @@ export interface IdentityOptions {
   readonly settings: Config['identity']
   /** Methods that are asked before tokens are. */
   readonly methods: readonly Method[]
-  readonly client: { originOf(request: IncomingMessage): string; addressOf(request: IncomingMessage): string }
+  readonly client: {
+    originOf(request: IncomingMessage): string
+    addressOf(request: IncomingMessage): string
+  }
   /** Said of an issuer, once for each event. */
   readonly warn: (about: { readonly issuer: string; readonly err?: unknown }, what: string) => void
   readonly now: () => number
@@ -36,7 +44,10 @@ export function openIdentity({ settings, methods, client, warn, now }: IdentityO
   const counted = methods.map((method) => failures.counting(method))
   if (settings.mode === 'development') {
     return {
-      authenticate: createAuthenticate({ methods: [...counted, authenticateDevelopment], allowAnonymous: false }),
+      authenticate: createAuthenticate({
+        methods: [...counted, authenticateDevelopment],
+        allowAnonymous: false,
+      }),
       challenge: (_request, refusal) => refusal,
       metadata: undefined,
       [Symbol.asyncDispose]: async () => undefined,
@@ -48,7 +59,8 @@ export function openIdentity({ settings, methods, client, warn, now }: IdentityO
     rules,
     keys: new KeySet({
       fetch: () => fetchKeys(rules, { dispatcher, signal: closing.signal }),
-      warn: (what, err) => warn({ issuer: rules.authorizationServer, ...(err === undefined ? {} : { err }) }, what),
+      warn: (what, err) =>
+        warn({ issuer: rules.authorizationServer, ...(err === undefined ? {} : { err }) }, what),
       now,
     }),
   }))

@@ -14,14 +14,18 @@ export interface ResourceMetadata {
  * Answers where tokens for a resource come from. It is the same for every name, so that it does not tell which there are.
  * `describe` gives it for a path.
  */
-export function resourceMetadata(app: FastifyInstance, describe: (request: IncomingMessage, path: string) => ResourceMetadata): void {
+export function resourceMetadata(
+  app: FastifyInstance,
+  describe: (request: IncomingMessage, path: string) => ResourceMetadata,
+): void {
   for (const route of [wellKnown, `${wellKnown}*`]) {
     app.all(route, {
       // Before a body would be looked at.
       async onRequest({ raw }, reply) {
         const path = describedPath(raw.url ?? '')
         if (path === undefined) throw new GatewayError('not_found')
-        if (raw.method !== 'GET' && raw.method !== 'HEAD') throw new GatewayError('method_not_allowed', { headers: { allow: 'GET, HEAD' } })
+        if (raw.method !== 'GET' && raw.method !== 'HEAD')
+          throw new GatewayError('method_not_allowed', { headers: { allow: 'GET, HEAD' } })
         return reply.header('cache-control', 'public, max-age=300').send(describe(raw, path))
       },
       handler: () => undefined,

@@ -1,7 +1,14 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import { decodeJwt, decodeProtectedHeader, errors, jwtVerify, type JWTHeaderParameters, type JWTPayload } from 'jose'
+import {
+  decodeJwt,
+  decodeProtectedHeader,
+  errors,
+  jwtVerify,
+  type JWTHeaderParameters,
+  type JWTPayload,
+} from 'jose'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
@@ -44,7 +51,9 @@ const refusedMs = 10_000
  * forwarding a request, so that what was verified is remembered by its digest until it expires.
  */
 export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOptions): Method {
-  const byIssuer = new Map(issuers.flatMap((issuer) => issuer.rules.issuers.map((name) => [name, issuer] as const)))
+  const byIssuer = new Map(
+    issuers.flatMap((issuer) => issuer.rules.issuers.map((name) => [name, issuer] as const)),
+  )
   const verified = new BoundedCache<string, Verified>(mostVerified)
   const refused = new BoundedCache<string, Refused>(mostRefused)
   const verifying = new Map<string, Promise<Verified>>()
@@ -57,7 +66,8 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
     if (issuer === undefined) throw refusal('The token is of an issuer that is not accepted.')
     const { rules, keys } = issuer
     // Before a key is looked for, because that may ask the issuer.
-    if (!rules.algorithms.includes(header.alg)) throw refusal('The token is signed by an algorithm that is not accepted.')
+    if (!rules.algorithms.includes(header.alg))
+      throw refusal('The token is signed by an algorithm that is not accepted.')
     const key = await keys.find(header)
     try {
       await jwtVerify(token, await keys.import(key, header.alg), {
@@ -83,7 +93,9 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
       principal: { ...principal, roles: sameRoles },
       until: ((claims.exp ?? 0) + rules.clockSkewSeconds) * 1000,
       key,
-      resources: audiences.some((audience) => rules.audiences.includes(audience)) ? undefined : audiences,
+      resources: audiences.some((audience) => rules.audiences.includes(audience))
+        ? undefined
+        : audiences,
     }
   }
 
@@ -129,10 +141,15 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
   return (request) => {
     const { authorization } = request.headers
     const last = shown.get(request.socket)
-    if (last !== undefined && last.authorization === authorization && isGood(last.known)) return admit(last.known, request)
+    if (last !== undefined && last.authorization === authorization && isGood(last.known))
+      return admit(last.known, request)
     const token = bearerToken(authorization)
     if (token === undefined) return undefined
-    if (token.length > longestToken) return failures.refuse(request, refusal(`The token is longer than ${longestToken} characters.`))
+    if (token.length > longestToken)
+      return failures.refuse(
+        request,
+        refusal(`The token is longer than ${longestToken} characters.`),
+      )
     const digest = hash('sha256', token, 'binary')
     const known = verified.get(digest)
     if (known !== undefined) {
@@ -154,11 +171,19 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
 
 /** RFC 6750 section 2.1. The name of the scheme is compared without case (RFC 9110 section 11.1). */
 function bearerToken(authorization: string | undefined): string | undefined {
-  if (authorization === undefined || authorization.length < 7 || authorization.slice(0, 6).toLowerCase() !== 'bearer') return undefined
+  if (
+    authorization === undefined ||
+    authorization.length < 7 ||
+    authorization.slice(0, 6).toLowerCase() !== 'bearer'
+  )
+    return undefined
   return authorization[6] === ' ' ? authorization.slice(7).trim() : undefined
 }
 
-function decode(token: string): { readonly header: JWTHeaderParameters; readonly claims: JWTPayload } {
+function decode(token: string): {
+  readonly header: JWTHeaderParameters
+  readonly claims: JWTPayload
+} {
   try {
     const header = decodeProtectedHeader(token)
     const { alg } = header
@@ -172,7 +197,11 @@ function decode(token: string): { readonly header: JWTHeaderParameters; readonly
 function explained(error: unknown): GatewayError {
   if (error instanceof errors.JWTExpired) return refusal('The token has expired.')
   if (error instanceof errors.JWTClaimValidationFailed) {
-    return refusal(error.claim === 'nbf' ? 'The token is not valid yet.' : `The claim '${error.claim}' of the token is not acceptable.`)
+    return refusal(
+      error.claim === 'nbf'
+        ? 'The token is not valid yet.'
+        : `The claim '${error.claim}' of the token is not acceptable.`,
+    )
   }
   return refusal('The signature of the token is not valid.')
 }

@@ -46,7 +46,21 @@ const issuerFields = {
   nameClaim: claimPath.optional(),
   idClaim: claimPath.optional(),
   algorithms: z
-    .array(z.enum(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519']))
+    .array(
+      z.enum([
+        'RS256',
+        'RS384',
+        'RS512',
+        'PS256',
+        'PS384',
+        'PS512',
+        'ES256',
+        'ES384',
+        'ES512',
+        'EdDSA',
+        'Ed25519',
+      ]),
+    )
     .min(1)
     .optional(),
   /** How far the issuer's clock may be from ours. */
@@ -68,7 +82,11 @@ export const IssuerConfig = z.discriminatedUnion('preset', [
     /** The API's application (client) id first; `api://` and the id is accepted beside it. */
     audiences: z.array(z.string().min(1)).min(1),
   }),
-  z.strictObject({ preset: z.enum(['generic', 'keycloak', 'auth0', 'okta']), issuer: webAddress, ...issuerFields }),
+  z.strictObject({
+    preset: z.enum(['generic', 'keycloak', 'auth0', 'okta']),
+    issuer: webAddress,
+    ...issuerFields,
+  }),
   z.strictObject({
     preset: z.literal('cognito'),
     issuer: webAddress,
@@ -93,17 +111,19 @@ export const AuditSinkConfig = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('otlp'),
     endpoint: z.url({ protocol: /^https?$/ }),
-    headers: z.record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string().regex(/^[\x20-\x7e]*$/)).default({}),
+    headers: z
+      .record(z.string().regex(/^[A-Za-z0-9-]+$/), z.string().regex(/^[\x20-\x7e]*$/))
+      .default({}),
   }),
 ])
 export type AuditSinkConfig = z.output<typeof AuditSinkConfig>
 
 /** The whole configuration. Everything has a default: nothing set means a gateway on this machine for its user alone. */
 export const ConfigSchema = z.strictObject({
-  role: z
-    .enum(['gateway', 'tool-gateway'])
-    .default('gateway')
-    .meta({ description: 'tool-gateway: a process that serves /mcp alone, behind gateways that hand it over.' }),
+  role: z.enum(['gateway', 'tool-gateway']).default('gateway').meta({
+    description:
+      'tool-gateway: a process that serves /mcp alone, behind gateways that hand it over.',
+  }),
   host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on.' }),
   port: z.int().min(0).max(65_535).default(8000),
   dataDir: z
@@ -111,7 +131,9 @@ export const ConfigSchema = z.strictObject({
     .min(1)
     .default(() => join(homedir(), '.mcp-gateway'))
     .meta({ description: 'Folder of the embedded store, keys and logs.' }),
-  publicOrigin: webAddress.optional().meta({ description: 'How clients reach the gateway, when not by host and port.' }),
+  publicOrigin: webAddress
+    .optional()
+    .meta({ description: 'How clients reach the gateway, when not by host and port.' }),
   endpointNetworks: z.array(z.string()).optional().meta({
     description:
       'Networks (CIDR) of addresses that are not public, which adapters and tools by `endpoint` may have all the same. Unset: loopback with development identity, else none.',
@@ -157,7 +179,10 @@ export const ConfigSchema = z.strictObject({
           z.strictObject({
             pattern: z
               .string()
-              .regex(/^[A-Za-z0-9._/*?-]+:[A-Za-z0-9._*?-]+$/, "must be name:version, where '*' stands for any characters and '?' for one"),
+              .regex(
+                /^[A-Za-z0-9._/*?-]+:[A-Za-z0-9._*?-]+$/,
+                "must be name:version, where '*' stands for any characters and '?' for one",
+              ),
             roles,
           }),
         )
@@ -297,13 +322,18 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   runtime: z
     .strictObject({
-      kind: z.enum(['process', 'kubernetes']).default('process').meta({ description: 'Where adapters and tools run.' }),
+      kind: z
+        .enum(['process', 'kubernetes'])
+        .default('process')
+        .meta({ description: 'Where adapters and tools run.' }),
       kubernetes: KubernetesConfig.prefault({}),
-      images: z
-        .record(z.string(), ProgramConfig)
-        .default({})
-        .meta({ description: 'Image names and the programs that stand for them, besides the built-in ones.' }),
-      host: z.string().default('127.0.0.1').meta({ description: 'Address that replicas listen on.' }),
+      images: z.record(z.string(), ProgramConfig).default({}).meta({
+        description: 'Image names and the programs that stand for them, besides the built-in ones.',
+      }),
+      host: z
+        .string()
+        .default('127.0.0.1')
+        .meta({ description: 'Address that replicas listen on.' }),
       startTimeoutSeconds: seconds(120),
       stopGraceSeconds: seconds(5),
       backoff: z
@@ -330,7 +360,10 @@ export const ConfigSchema = z.strictObject({
   log: z
     .strictObject({
       level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
-      format: z.enum(['auto', 'json', 'pretty']).default('auto').meta({ description: 'auto: short lines on a terminal, JSON elsewhere.' }),
+      format: z
+        .enum(['auto', 'json', 'pretty'])
+        .default('auto')
+        .meta({ description: 'auto: short lines on a terminal, JSON elsewhere.' }),
     })
     .prefault({}),
 })

@@ -1,9 +1,19 @@
 import { z } from 'zod'
 
-export const labelText = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a DNS label: lower case letters, digits and '-'")
+export const labelText = z
+  .string()
+  .regex(
+    /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+    "must be a DNS label: lower case letters, digits and '-'",
+  )
 const quantities = z.record(
   z.string(),
-  z.string().regex(/^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/, "must be a quantity of Kubernetes, for example '250m' or '512Mi'"),
+  z
+    .string()
+    .regex(
+      /^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/,
+      "must be a quantity of Kubernetes, for example '250m' or '512Mi'",
+    ),
 )
 /** A part of a manifest that is passed on as it is; the cluster checks it. */
 const manifestPart = z.record(z.string(), z.unknown())
@@ -26,7 +36,12 @@ const podFields = {
   runAsUser: z.int().min(0),
   runAsGroup: z.int().min(0),
   volumes: z.array(
-    z.strictObject({ name: labelText, mountPath: z.string().startsWith('/'), readOnly: z.boolean().default(false), source: manifestPart }),
+    z.strictObject({
+      name: labelText,
+      mountPath: z.string().startsWith('/'),
+      readOnly: z.boolean().default(false),
+      source: manifestPart,
+    }),
   ),
   nodeSelector: z.record(z.string(), z.string()),
   tolerations: z.array(manifestPart),
@@ -57,7 +72,10 @@ export const KubernetesConfig = z.strictObject({
   serviceAccount: z.string().default('default'),
   /** For workloads with `useWorkloadIdentity`. */
   workloadIdentity: z
-    .strictObject({ serviceAccount: z.string().default('workload-sa'), annotations: z.record(z.string(), z.string()).default({}) })
+    .strictObject({
+      serviceAccount: z.string().default('workload-sa'),
+      annotations: z.record(z.string(), z.string()).default({}),
+    })
     .prefault({}),
   pod: z
     .strictObject({

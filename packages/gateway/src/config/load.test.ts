@@ -14,21 +14,40 @@ function mistakesOf(source: Parameters<typeof loadConfig>[0]): readonly string[]
 describe('configuration', () => {
   test('nothing set gives a gateway for this machine alone', () => {
     const config = loadConfig({ environment: {} })
-    expect(config).toMatchObject({ host: '127.0.0.1', port: 8000, identity: { mode: 'development' }, edge: { bodyLimitBytes: 4_194_304 } })
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      port: 8000,
+      identity: { mode: 'development' },
+      edge: { bodyLimitBytes: 4_194_304 },
+    })
     expect(Object.isFrozen(config.edge)).toBe(true)
   })
 
   test('the environment outranks the file, and the file outranks the defaults', () => {
     const config = loadConfig({
-      file: { name: 'mcp-gateway.yaml', text: 'port: 9000\nedge:\n  bodyLimitBytes: 1000\n  allowedHosts: [a.example]\n' },
-      environment: { MCPGW_PORT: '9001', MCPGW_EDGE_ALLOWED_HOSTS: 'b.example, c.example', MCPGW_EDGE_ACCESS_LOG: 'false', HOME: '/root' },
+      file: {
+        name: 'mcp-gateway.yaml',
+        text: 'port: 9000\nedge:\n  bodyLimitBytes: 1000\n  allowedHosts: [a.example]\n',
+      },
+      environment: {
+        MCPGW_PORT: '9001',
+        MCPGW_EDGE_ALLOWED_HOSTS: 'b.example, c.example',
+        MCPGW_EDGE_ACCESS_LOG: 'false',
+        HOME: '/root',
+      },
     })
-    expect(config).toMatchObject({ port: 9001, edge: { bodyLimitBytes: 1000, allowedHosts: ['b.example', 'c.example'], accessLog: false } })
+    expect(config).toMatchObject({
+      port: 9001,
+      edge: { bodyLimitBytes: 1000, allowedHosts: ['b.example', 'c.example'], accessLog: false },
+    })
   })
 
   test('every mistake is reported at once, with the line or the variable that holds it', () => {
     const mistakes = mistakesOf({
-      file: { name: 'gw.yaml', text: 'port: 70000\nedge:\n  bodyLimit: 3\nruntime:\n  images:\n    a: { command: [] }\n' },
+      file: {
+        name: 'gw.yaml',
+        text: 'port: 70000\nedge:\n  bodyLimit: 3\nruntime:\n  images:\n    a: { command: [] }\n',
+      },
       environment: { MCPGW_EDGE_DRAIN_SECONDS: 'soon', MCPGW_HSOT: 'x', MCPGW_LOG_LEVEL: 'loud' },
     })
     expect(mistakes.join('\n')).toMatch(/gw\.yaml:1: port/)
@@ -40,43 +59,77 @@ describe('configuration', () => {
   })
 
   test('a setting that is not known is named with its own line', () => {
-    expect(mistakesOf({ file: { name: 'gw.yaml', text: 'port: 1\nhost: localhost\nfoo: 1\n' }, environment: {} })).toEqual([
-      'gw.yaml:3: foo: is not known',
-    ])
+    expect(
+      mistakesOf({
+        file: { name: 'gw.yaml', text: 'port: 1\nhost: localhost\nfoo: 1\n' },
+        environment: {},
+      }),
+    ).toEqual(['gw.yaml:3: foo: is not known'])
   })
 
   test('YAML that can not be read names its line', () => {
-    expect(mistakesOf({ file: { name: 'gw.yaml', text: 'port: 1\nhost: [' }, environment: {} })[0]).toMatch(/^gw\.yaml:2/)
+    expect(
+      mistakesOf({ file: { name: 'gw.yaml', text: 'port: 1\nhost: [' }, environment: {} })[0],
+    ).toMatch(/^gw\.yaml:2/)
   })
 
-  test.each(['0.0.0.0', '::', '192.0.2.1', 'gateway.example'])('development identity refuses to listen on %s', (host) => {
-    expect(mistakesOf({ environment: { MCPGW_HOST: host } })[0]).toMatch(/development identity/)
-  })
+  test.each(['0.0.0.0', '::', '192.0.2.1', 'gateway.example'])(
+    'development identity refuses to listen on %s',
+    (host) => {
+      expect(mistakesOf({ environment: { MCPGW_HOST: host } })[0]).toMatch(/development identity/)
+    },
+  )
 
   test('the port for peers is another than that for clients, and none of a tool gateway', () => {
-    expect(mistakesOf({ environment: { MCPGW_CLUSTER_PORT: '8000' } })).toEqual(['cluster.port: must be another than port'])
-    const toolGateway = { MCPGW_ROLE: 'tool-gateway', MCPGW_CLUSTER_NAME: 'a', MCPGW_TOOLS_FOLLOWED: 'http://gateway:8001' }
-    const key = Buffer.alloc(32).toString('base64')
-    expect(mistakesOf({ environment: { ...toolGateway, MCPGW_SESSIONS_KEYS: key, MCPGW_CLUSTER_PORT: '8001' } })).toEqual([
-      'cluster.port: is for gateways; a tool gateway serves nobody but them',
+    expect(mistakesOf({ environment: { MCPGW_CLUSTER_PORT: '8000' } })).toEqual([
+      'cluster.port: must be another than port',
     ])
+    const toolGateway = {
+      MCPGW_ROLE: 'tool-gateway',
+      MCPGW_CLUSTER_NAME: 'a',
+      MCPGW_TOOLS_FOLLOWED: 'http://gateway:8001',
+    }
+    const key = Buffer.alloc(32).toString('base64')
+    expect(
+      mistakesOf({
+        environment: { ...toolGateway, MCPGW_SESSIONS_KEYS: key, MCPGW_CLUSTER_PORT: '8001' },
+      }),
+    ).toEqual(['cluster.port: is for gateways; a tool gateway serves nobody but them'])
   })
 
-  test.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1', '[::1]'])('%s is a loopback address', (host) => {
-    expect(isLoopbackHost(host)).toBe(true)
-  })
+  test.each(['127.0.0.1', '127.9.9.9', 'localhost', '::1', '[::1]'])(
+    '%s is a loopback address',
+    (host) => {
+      expect(isLoopbackHost(host)).toBe(true)
+    },
+  )
 
-  test.each(['127.0.0.1.evil.example', 'localhost.evil.example', '1.127.0.0', '0.0.0.0', ''])('%j is no loopback address', (host) => {
-    expect(isLoopbackHost(host)).toBe(false)
-  })
+  test.each(['127.0.0.1.evil.example', 'localhost.evil.example', '1.127.0.0', '0.0.0.0', ''])(
+    '%j is no loopback address',
+    (host) => {
+      expect(isLoopbackHost(host)).toBe(false)
+    },
+  )
 
   test.each([
     [{ MCPGW_STORE_URL: 'postgres://gw:s3cret@db.example/mcp' }, /sslmode=verify-full/],
-    [{ MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/mcp' }, /secrets\.keys: must have the key that seals secrets in the database/],
-    [{ MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/mcp', MCPGW_STORE_PASSWORD_FILE: '/p' }, /has a password already/],
-    [{ MCPGW_STORE_URL: 'postgres://:s3cret@localhost/mcp' }, /MCPGW_STORE_URL: store\.url: must name the user/],
+    [
+      { MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/mcp' },
+      /secrets\.keys: must have the key that seals secrets in the database/,
+    ],
+    [
+      { MCPGW_STORE_URL: 'postgres://gw:s3cret@localhost/mcp', MCPGW_STORE_PASSWORD_FILE: '/p' },
+      /has a password already/,
+    ],
+    [
+      { MCPGW_STORE_URL: 'postgres://:s3cret@localhost/mcp' },
+      /MCPGW_STORE_URL: store\.url: must name the user/,
+    ],
     [{ MCPGW_STORE_PASSWORD_FILE: '/p' }, /of no use without store\.url/],
-    [{ MCPGW_STORE_URL: 'postgres://gw@localhost/mcp', MCPGW_ROLE: 'tool-gateway' }, /a tool gateway has no store/],
+    [
+      { MCPGW_STORE_URL: 'postgres://gw@localhost/mcp', MCPGW_ROLE: 'tool-gateway' },
+      /a tool gateway has no store/,
+    ],
   ])('what is wrong with the database is told without its password: %j', (environment, mistake) => {
     const mistakes = mistakesOf({ environment }).join('\n')
     expect(mistakes).toMatch(mistake)
@@ -88,7 +141,10 @@ describe('configuration', () => {
     for (const host of ['localhost', '[::1]', '%2Frun%2Fpostgresql', 'db.example'])
       expect(
         mistakesOf({
-          environment: { ...keys, MCPGW_STORE_URL: `postgres://gw@${host}/mcp${host === 'db.example' ? '?sslmode=disable' : ''}` },
+          environment: {
+            ...keys,
+            MCPGW_STORE_URL: `postgres://gw@${host}/mcp${host === 'db.example' ? '?sslmode=disable' : ''}`,
+          },
         }),
       ).toEqual([])
   })
@@ -98,7 +154,10 @@ describe('configuration', () => {
   })
 
   test('networks of endpoints that are none are named, for all and for tools', () => {
-    const environment = { MCPGW_ENDPOINT_NETWORKS: '10.0.0.0/8,10.0.0.0/33', MCPGW_TOOLS_ENDPOINT_NETWORKS: 'here' }
+    const environment = {
+      MCPGW_ENDPOINT_NETWORKS: '10.0.0.0/8,10.0.0.0/33',
+      MCPGW_TOOLS_ENDPOINT_NETWORKS: 'here',
+    }
     expect(mistakesOf({ environment })).toEqual([
       expect.stringMatching(/^endpointNetworks\.1: .*10\.0\.0\.0\/33/),
       expect.stringMatching(/^tools\.endpointNetworks\.0: .*here/),
@@ -106,22 +165,35 @@ describe('configuration', () => {
   })
 
   test('peers that come and go need a cluster, a name and the key of all, and are no list besides', () => {
-    const environment = { MCPGW_CLUSTER_PEERS_SERVICE: 'peers', MCPGW_CLUSTER_PEERS: '{"a":"http://a:8000"}' }
+    const environment = {
+      MCPGW_CLUSTER_PEERS_SERVICE: 'peers',
+      MCPGW_CLUSTER_PEERS: '{"a":"http://a:8000"}',
+    }
     expect(mistakesOf({ environment }).join('\n')).toMatch(
       /peersService: is instead of cluster\.peers[\s\S]*kind to kubernetes[\s\S]*sessions\.keys: must have[\s\S]*cluster\.name: must be/,
     )
-    expect(mistakesOf({ environment: { MCPGW_TOOLS_GATEWAYS_SERVICE: 'tools' } }).join('\n')).toMatch(
-      /sessions\.keys: must have[\s\S]*tools\.gatewaysService: is watched on a cluster/,
-    )
+    expect(
+      mistakesOf({ environment: { MCPGW_TOOLS_GATEWAYS_SERVICE: 'tools' } }).join('\n'),
+    ).toMatch(/sessions\.keys: must have[\s\S]*tools\.gatewaysService: is watched on a cluster/)
   })
 })
 
 describe('identity', () => {
   const tenant = '11111111-2222-4333-8444-555555555555'
   const client = 'aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee'
-  const entra = { AzureAd__TenantId: tenant, AzureAd__ClientId: client, PublicOrigin: 'https://gw.example/' }
-  const issuers = JSON.stringify([{ preset: 'keycloak', issuer: 'https://kc.example/realms/r', audiences: ['mcp'] }])
-  const tenants = (tenantId: readonly string[]) => ({ preset: 'entra', tenantId, audiences: [client] })
+  const entra = {
+    AzureAd__TenantId: tenant,
+    AzureAd__ClientId: client,
+    PublicOrigin: 'https://gw.example/',
+  }
+  const issuers = JSON.stringify([
+    { preset: 'keycloak', issuer: 'https://kc.example/realms/r', audiences: ['mcp'] },
+  ])
+  const tenants = (tenantId: readonly string[]) => ({
+    preset: 'entra',
+    tenantId,
+    audiences: [client],
+  })
 
   test("the original's variables for Entra ID work unchanged, in whatever case .NET reads them", () => {
     const issuer = {
@@ -136,15 +208,27 @@ describe('identity', () => {
       identity: { mode: 'oidc', issuers: [issuer] },
     })
     const { identity } = loadConfig({
-      environment: { ...entra, AZUREAD__INSTANCE: 'https://login.microsoftonline.us/', azuread__audience: 'api://own' },
+      environment: {
+        ...entra,
+        AZUREAD__INSTANCE: 'https://login.microsoftonline.us/',
+        azuread__audience: 'api://own',
+      },
     })
     expect(identity.issuers).toEqual([
-      { ...issuer, instance: 'https://login.microsoftonline.us/', audiences: [client, 'api://own'], clockSkewSeconds: 30 },
+      {
+        ...issuer,
+        instance: 'https://login.microsoftonline.us/',
+        audiences: [client, 'api://own'],
+        clockSkewSeconds: 30,
+      },
     ])
   })
 
   test("the original's registry is the one of the cluster's images", () => {
-    const environment = { ContainerRegistrySettings__Endpoint: 'acme.azurecr.io', MCPGW_RUNTIME_KUBERNETES_POD_RUN_AS_USER: '0' }
+    const environment = {
+      ContainerRegistrySettings__Endpoint: 'acme.azurecr.io',
+      MCPGW_RUNTIME_KUBERNETES_POD_RUN_AS_USER: '0',
+    }
     const { kind, kubernetes } = loadConfig({ environment }).runtime
     expect([kind, kubernetes.registry, kubernetes.namespace, kubernetes.pod.runAsUser]).toEqual([
       'process',
@@ -156,16 +240,25 @@ describe('identity', () => {
 
   test("the gateway's own variables outrank the original's", () => {
     const { publicOrigin, identity } = loadConfig({
-      environment: { ...entra, MCPGW_PUBLIC_ORIGIN: 'https://own.example', MCPGW_IDENTITY_ISSUERS: issuers },
+      environment: {
+        ...entra,
+        MCPGW_PUBLIC_ORIGIN: 'https://own.example',
+        MCPGW_IDENTITY_ISSUERS: issuers,
+      },
     })
-    expect([publicOrigin, identity.issuers.map(({ preset }) => preset)]).toEqual(['https://own.example', ['keycloak']])
+    expect([publicOrigin, identity.issuers.map(({ preset }) => preset)]).toEqual([
+      'https://own.example',
+      ['keycloak'],
+    ])
   })
 
   test.each([{ Authentication__BypassEntra: 'true' }, { ASPNETCORE_ENVIRONMENT: 'Development' }])(
     '%j means development identity, on this machine alone (A16)',
     (more) => {
       expect(loadConfig({ environment: { ...entra, ...more } }).identity.mode).toBe('development')
-      expect(mistakesOf({ environment: { ...entra, ...more, MCPGW_HOST: '0.0.0.0' } })[0]).toMatch(/development identity/)
+      expect(mistakesOf({ environment: { ...entra, ...more, MCPGW_HOST: '0.0.0.0' } })[0]).toMatch(
+        /development identity/,
+      )
     },
   )
 
@@ -176,34 +269,70 @@ describe('identity', () => {
   })
 
   test('clients off this machine must be told a true address (E2)', () => {
-    const environment = { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers, MCPGW_HOST: '0.0.0.0' }
+    const environment = {
+      MCPGW_IDENTITY_MODE: 'oidc',
+      MCPGW_IDENTITY_ISSUERS: issuers,
+      MCPGW_HOST: '0.0.0.0',
+    }
     expect(mistakesOf({ environment })[0]).toMatch(/^publicOrigin: /)
-    expect(mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } })).toEqual([])
+    expect(
+      mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } }),
+    ).toEqual([])
     const proxied = { ...environment, MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/8' }
     expect(mistakesOf({ environment: proxied })).toEqual([])
     const anyHost = { ...proxied, MCPGW_EDGE_ALLOWED_HOSTS: '*' }
-    expect(mistakesOf({ environment: anyHost })[0]).toMatch(/^publicOrigin: .*what tokens are meant for/)
-    expect(mistakesOf({ environment: { ...anyHost, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } })).toEqual([])
-    expect(mistakesOf({ environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example/path' } })[0]).toMatch(/alone/)
+    expect(mistakesOf({ environment: anyHost })[0]).toMatch(
+      /^publicOrigin: .*what tokens are meant for/,
+    )
+    expect(
+      mistakesOf({ environment: { ...anyHost, MCPGW_PUBLIC_ORIGIN: 'https://gw.example' } }),
+    ).toEqual([])
+    expect(
+      mistakesOf({
+        environment: { ...environment, MCPGW_PUBLIC_ORIGIN: 'https://gw.example/path' },
+      })[0],
+    ).toMatch(/alone/)
   })
 
   test.each([
     ['oidc without an issuer', { MCPGW_IDENTITY_MODE: 'oidc' }, /needs at least one issuer/],
     ['issuers that nobody asks', { MCPGW_IDENTITY_ISSUERS: issuers }, /of no use/],
-    ['anonymous callers where everybody is somebody', { MCPGW_IDENTITY_ALLOW_ANONYMOUS: 'true' }, /of no use/],
-    ['keys over plain HTTP', { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers.replace('https', 'http') }, /must be https/],
-    ['an algorithm with a shared secret', { MCPGW_IDENTITY_ISSUERS: issuers.replace('}', ',"algorithms":["HS256"]}') }, /algorithms/],
+    [
+      'anonymous callers where everybody is somebody',
+      { MCPGW_IDENTITY_ALLOW_ANONYMOUS: 'true' },
+      /of no use/,
+    ],
+    [
+      'keys over plain HTTP',
+      { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers.replace('https', 'http') },
+      /must be https/,
+    ],
+    [
+      'an algorithm with a shared secret',
+      { MCPGW_IDENTITY_ISSUERS: issuers.replace('}', ',"algorithms":["HS256"]}') },
+      /algorithms/,
+    ],
     [
       'an issuer that is there twice',
-      { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: issuers.replace(/^\[(.*)\]$/, '[$1,$1]') },
+      {
+        MCPGW_IDENTITY_MODE: 'oidc',
+        MCPGW_IDENTITY_ISSUERS: issuers.replace(/^\[(.*)\]$/, '[$1,$1]'),
+      },
       /issuers\.1: .*already/,
     ],
     [
       'a tenant that is there twice',
-      { MCPGW_IDENTITY_MODE: 'oidc', MCPGW_IDENTITY_ISSUERS: JSON.stringify([tenants([tenant]), tenants([client, tenant])]) },
+      {
+        MCPGW_IDENTITY_MODE: 'oidc',
+        MCPGW_IDENTITY_ISSUERS: JSON.stringify([tenants([tenant]), tenants([client, tenant])]),
+      },
       /issuers\.1: .*already/,
     ],
-    ['an unknown preset', { MCPGW_IDENTITY_ISSUERS: issuers.replace('keycloak', 'other') }, /preset/],
+    [
+      'an unknown preset',
+      { MCPGW_IDENTITY_ISSUERS: issuers.replace('keycloak', 'other') },
+      /preset/,
+    ],
     ['a network that is none', { MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/99' }, /trustedProxies/],
   ])('%s is refused', (_name, environment, says) => {
     expect(mistakesOf({ environment }).join('\n')).toMatch(says)

@@ -42,7 +42,9 @@ export function loadConfig(source: ConfigSource): Config {
         : [{ path: issue.path, message: issue.message }]
     for (const { path, message } of found) {
       const setting = path.join('.')
-      mistakes.push(`${variableOf(origins, path) ?? locate(path) ?? 'configuration'}: ${setting}: ${message}`)
+      mistakes.push(
+        `${variableOf(origins, path) ?? locate(path) ?? 'configuration'}: ${setting}: ${message}`,
+      )
     }
   }
   if (parsed.success && mistakes.length === 0) mistakes.push(...contradictions(parsed.data))
@@ -51,7 +53,10 @@ export function loadConfig(source: ConfigSource): Config {
 }
 
 /** The variable that a setting comes from, be it by itself or as a part of what the variable holds. */
-function variableOf(origins: ReadonlyMap<string, string>, path: readonly PropertyKey[]): string | undefined {
+function variableOf(
+  origins: ReadonlyMap<string, string>,
+  path: readonly PropertyKey[],
+): string | undefined {
   const held = path.map((_, index) => origins.get(path.slice(0, path.length - index).join('.')))
   return held.find((variable) => variable !== undefined)
 }
@@ -87,10 +92,15 @@ function contradictions(config: Config): string[] {
   found.push(...malformedNetworks('edge.trustedProxies', config.edge.trustedProxies))
   if (asks) found.push(...identityContradictions(config))
   found.push(...storeContradictions(config))
-  for (const [setting, keys] of Object.entries({ sessions: config.sessions.keys, secrets: config.secrets.keys }))
+  for (const [setting, keys] of Object.entries({
+    sessions: config.sessions.keys,
+    secrets: config.secrets.keys,
+  }))
     for (const [index, key] of keys.entries())
       if (Buffer.from(key, 'base64').length !== 32)
-        found.push(`${setting}.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`)
+        found.push(
+          `${setting}.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`,
+        )
   return found
 }
 
@@ -99,24 +109,51 @@ function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config)
   const found: string[] = []
   const keyless = sessions.keys.length === 0
   const remote = Object.keys(tools.gateways).length > 0 || tools.gatewaysService !== undefined
-  const needsKey = 'must have the key that all these processes share (make one with: openssl rand -base64 32)'
+  const needsKey =
+    'must have the key that all these processes share (make one with: openssl rand -base64 32)'
   if (role === 'tool-gateway') {
-    if (keyless) found.push(`sessions.keys: ${needsKey}: a tool gateway serves nobody but gateways that have it`)
-    if (cluster.name === undefined) found.push('cluster.name: must be set: gateways call a tool gateway by it')
-    if (cluster.port !== undefined) found.push('cluster.port: is for gateways; a tool gateway serves nobody but them')
-    if (tools.followed.length === 0) found.push('tools.followed: must name a gateway, of which the tool gateway hears what tools there are')
+    if (keyless)
+      found.push(
+        `sessions.keys: ${needsKey}: a tool gateway serves nobody but gateways that have it`,
+      )
+    if (cluster.name === undefined)
+      found.push('cluster.name: must be set: gateways call a tool gateway by it')
+    if (cluster.port !== undefined)
+      found.push('cluster.port: is for gateways; a tool gateway serves nobody but them')
+    if (tools.followed.length === 0)
+      found.push(
+        'tools.followed: must name a gateway, of which the tool gateway hears what tools there are',
+      )
     if (remote) found.push('tools.gateways: is for gateways; a tool gateway serves /mcp itself')
   } else {
-    if (keyless && remote) found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
-    if (cluster.port !== undefined && cluster.port !== 0 && cluster.port === port) found.push('cluster.port: must be another than port')
+    if (keyless && remote)
+      found.push(`sessions.keys: ${needsKey}: tool gateways take nothing without it`)
+    if (cluster.port !== undefined && cluster.port !== 0 && cluster.port === port)
+      found.push('cluster.port: must be another than port')
     if (tools.followed.length > 0) found.push('tools.followed: is for the role tool-gateway')
   }
-  found.push(...serviceMistakes('cluster.peers', Object.keys(cluster.peers), cluster.peersService, runtime.kind))
-  found.push(...serviceMistakes('tools.gateways', Object.keys(tools.gateways), tools.gatewaysService, runtime.kind))
+  found.push(
+    ...serviceMistakes(
+      'cluster.peers',
+      Object.keys(cluster.peers),
+      cluster.peersService,
+      runtime.kind,
+    ),
+  )
+  found.push(
+    ...serviceMistakes(
+      'tools.gateways',
+      Object.keys(tools.gateways),
+      tools.gatewaysService,
+      runtime.kind,
+    ),
+  )
   if (cluster.peersService !== undefined) {
     if (keyless) found.push(`sessions.keys: ${needsKey}: the others take nothing without it`)
     if (cluster.name === undefined)
-      found.push("cluster.name: must be the name of the gateway's pod, by which the others call it (fieldRef metadata.name)")
+      found.push(
+        "cluster.name: must be the name of the gateway's pod, by which the others call it (fieldRef metadata.name)",
+      )
   }
   return found
 }
@@ -131,21 +168,25 @@ function serviceMistakes(
   if (service === undefined) return []
   const found: string[] = []
   if (fixed.length > 0) found.push(`${setting}Service: is instead of ${setting}. Set one of them.`)
-  if (kind !== 'kubernetes') found.push(`${setting}Service: is watched on a cluster. Set runtime.kind to kubernetes.`)
+  if (kind !== 'kubernetes')
+    found.push(`${setting}Service: is watched on a cluster. Set runtime.kind to kubernetes.`)
   return found
 }
 
 function storeContradictions({ role, store, secrets }: Config): string[] {
   const { url, passwordFile } = store
-  if (role === 'tool-gateway') return url === undefined ? [] : ['store.url: is for gateways; a tool gateway has no store']
-  if (url === undefined) return passwordFile === undefined ? [] : ['store.passwordFile: is of no use without store.url']
+  if (role === 'tool-gateway')
+    return url === undefined ? [] : ['store.url: is for gateways; a tool gateway has no store']
+  if (url === undefined)
+    return passwordFile === undefined ? [] : ['store.passwordFile: is of no use without store.url']
   const { host, sslMode, password } = parsePostgresUrl(url)
   const found: string[] = []
   if (sslMode === undefined && !host.startsWith('/') && !isLoopbackHost(host))
     found.push(
       `store.url: what goes to '${host}' would cross the network in clear. Add sslmode=verify-full, or sslmode=disable where the network is trusted`,
     )
-  if (password !== undefined && passwordFile !== undefined) found.push('store.passwordFile: store.url has a password already')
+  if (password !== undefined && passwordFile !== undefined)
+    found.push('store.passwordFile: store.url has a password already')
   if (secrets.keys.length === 0)
     found.push(
       'secrets.keys: must have the key that seals secrets in the database (make one with: openssl rand -base64 32). One that is kept in this data folder would open them nowhere else',
@@ -167,22 +208,35 @@ function malformedNetworks(setting: string, networks: readonly string[]): string
 function identityContradictions({ identity, host, publicOrigin, edge }: Config): string[] {
   const found: string[] = []
   if (identity.mode === 'development') {
-    if (identity.issuers.length > 0) found.push('identity.issuers: are of no use while identity.mode is development. Set it to oidc.')
+    if (identity.issuers.length > 0)
+      found.push(
+        'identity.issuers: are of no use while identity.mode is development. Set it to oidc.',
+      )
     if (identity.allowAnonymous)
-      found.push('identity.allowAnonymous: is of no use while identity.mode is development, where everybody is somebody.')
+      found.push(
+        'identity.allowAnonymous: is of no use while identity.mode is development, where everybody is somebody.',
+      )
     return found
   }
-  if (identity.issuers.length === 0) found.push('identity.issuers: identity.mode oidc needs at least one issuer')
+  if (identity.issuers.length === 0)
+    found.push('identity.issuers: identity.mode oidc needs at least one issuer')
   // What tokens are meant for and where clients are sent must not be what a request says (RFC 9728 section 7.3).
   if (publicOrigin === undefined && edge.trustedProxies.length === 0 && !isLoopbackHost(host)) {
     found.push(
       'publicOrigin: clients are told by it where they sign in. Set it to the address by which they reach the gateway, such as https://mcp.example.com',
     )
   }
-  if (publicOrigin !== undefined && !/^\/?$/.test(new URL(publicOrigin).pathname + new URL(publicOrigin).search)) {
+  if (
+    publicOrigin !== undefined &&
+    !/^\/?$/.test(new URL(publicOrigin).pathname + new URL(publicOrigin).search)
+  ) {
     found.push('publicOrigin: must be scheme, host and port alone')
   }
-  if (publicOrigin === undefined && edge.trustedProxies.length > 0 && edge.allowedHosts.includes('*')) {
+  if (
+    publicOrigin === undefined &&
+    edge.trustedProxies.length > 0 &&
+    edge.allowedHosts.includes('*')
+  ) {
     found.push(
       "publicOrigin: must be set where edge.allowedHosts has '*': otherwise a request's own Host would say what tokens are meant for. Or name the hosts.",
     )
@@ -190,7 +244,10 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
   const known = new Set<string>()
   for (const [index, issuer] of identity.issuers.entries()) {
     for (const name of 'tenantId' in issuer ? [issuer.tenantId].flat() : [issuer.issuer]) {
-      if (known.has(name)) found.push(`identity.issuers.${index}: '${name}' is there already. Give one issuer all its audiences.`)
+      if (known.has(name))
+        found.push(
+          `identity.issuers.${index}: '${name}' is there already. Give one issuer all its audiences.`,
+        )
       known.add(name)
     }
     const addresses = {
@@ -202,7 +259,9 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
       if (address === undefined) continue
       const { protocol, hostname } = new URL(address)
       if (protocol !== 'https:' && !isLoopbackHost(hostname))
-        found.push(`identity.issuers.${index}.${setting}: must be https, because keys that come unprotected could be anybody's`)
+        found.push(
+          `identity.issuers.${index}.${setting}: must be https, because keys that come unprotected could be anybody's`,
+        )
     }
   }
   return found
@@ -230,11 +289,18 @@ function readFile(file: ConfigSource['file'], mistakes: string[]): ReadFile {
 }
 
 /** The line of the deepest part of the path that the file has. */
-function lineOf(document: Document, lines: LineCounter, path: readonly PropertyKey[], name: string): string {
+function lineOf(
+  document: Document,
+  lines: LineCounter,
+  path: readonly PropertyKey[],
+  name: string,
+): string {
   for (let length = path.length; length > 0; length -= 1) {
     const parent = document.getIn(path.slice(0, length - 1), true) ?? document.contents
     const pair = isMap(parent)
-      ? parent.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === path[length - 1])
+      ? parent.items.find(
+          (item) => isPair(item) && isScalar(item.key) && item.key.value === path[length - 1],
+        )
       : undefined
     const offset = isScalar(pair?.key) ? pair.key.range?.[0] : undefined
     if (offset !== undefined) return `${name}:${lines.linePos(offset).line}`
@@ -248,10 +314,19 @@ interface Leaf {
 }
 
 /** Variables that the process runtime and the programs it starts use among themselves; they are no configuration. */
-const internalVariables = new Set(['MCPGW_CONFIG', 'MCPGW_OWNER', 'MCPGW_REPLICA', 'MCPGW_REPLICA_NAME', 'MCPGW_DATA'])
+const internalVariables = new Set([
+  'MCPGW_CONFIG',
+  'MCPGW_OWNER',
+  'MCPGW_REPLICA',
+  'MCPGW_REPLICA_NAME',
+  'MCPGW_DATA',
+])
 
 /** Gives where each setting comes from. */
-function applyOriginal(data: Record<string, unknown>, environment: ConfigSource['environment']): Map<string, string> {
+function applyOriginal(
+  data: Record<string, unknown>,
+  environment: ConfigSource['environment'],
+): Map<string, string> {
   const origins = new Map<string, string>()
   for (const { path, value, variable } of originalSettings(environment)) {
     set(data, path, value)
@@ -268,10 +343,13 @@ function applyEnvironment(
 ): void {
   const leaves = new Map(configLeaves().map((leaf) => [variableName(leaf.path), leaf]))
   for (const [variable, text] of Object.entries(environment)) {
-    if (!variable.startsWith('MCPGW_') || text === undefined || internalVariables.has(variable)) continue
+    if (!variable.startsWith('MCPGW_') || text === undefined || internalVariables.has(variable))
+      continue
     const leaf = leaves.get(variable)
     if (leaf === undefined) {
-      mistakes.push(`environment variable ${variable}: is not known. Known are: ${[...leaves.keys()].join(', ')}`)
+      mistakes.push(
+        `environment variable ${variable}: is not known. Known are: ${[...leaves.keys()].join(', ')}`,
+      )
       continue
     }
     const value = coerce(text, leaf.type)
@@ -290,9 +368,14 @@ interface JsonSchemaNode {
   readonly properties?: Record<string, JsonSchemaNode>
 }
 
-function configLeaves(node = configJsonSchema() as JsonSchemaNode, path: readonly string[] = []): Leaf[] {
+function configLeaves(
+  node = configJsonSchema() as JsonSchemaNode,
+  path: readonly string[] = [],
+): Leaf[] {
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) =>
-    child.properties === undefined ? [{ path: [...path, key], type: leafType(child) }] : configLeaves(child, [...path, key]),
+    child.properties === undefined
+      ? [{ path: [...path, key], type: leafType(child) }]
+      : configLeaves(child, [...path, key]),
   )
 }
 
@@ -311,7 +394,11 @@ function coerce(text: string, type: string): unknown {
     case 'number':
       return text.trim() === '' || Number.isNaN(Number(text)) ? undefined : Number(text)
     case 'boolean':
-      return text === 'true' || text === '1' ? true : text === 'false' || text === '0' ? false : undefined
+      return text === 'true' || text === '1'
+        ? true
+        : text === 'false' || text === '0'
+          ? false
+          : undefined
     case 'array':
       return text
         .split(',')
@@ -335,7 +422,10 @@ function set(data: Record<string, unknown>, path: readonly string[], value: unkn
     return
   }
   const child = data[head]
-  const table = typeof child === 'object' && child !== null && !Array.isArray(child) ? { ...(child as Record<string, unknown>) } : {}
+  const table =
+    typeof child === 'object' && child !== null && !Array.isArray(child)
+      ? { ...(child as Record<string, unknown>) }
+      : {}
   data[head] = table
   set(table, rest, value)
 }

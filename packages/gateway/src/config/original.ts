@@ -9,7 +9,9 @@ export interface OriginalSetting {
  * The environment variables by which the original is configured (`Section__Key`, without regard to case, as .NET reads them), so that a
  * deployment of it moves over as it is.
  */
-export function originalSettings(environment: Readonly<Record<string, string | undefined>>): OriginalSetting[] {
+export function originalSettings(
+  environment: Readonly<Record<string, string | undefined>>,
+): OriginalSetting[] {
   const values = new Map(
     Object.entries(environment).flatMap(([name, value]) =>
       value === undefined || value === '' ? [] : [[name.toLowerCase(), value] as const],
@@ -17,10 +19,15 @@ export function originalSettings(environment: Readonly<Record<string, string | u
   )
   const settings: OriginalSetting[] = []
   const publicOrigin = values.get('publicorigin')
-  if (publicOrigin !== undefined) settings.push({ path: ['publicOrigin'], value: publicOrigin, variable: 'PublicOrigin' })
+  if (publicOrigin !== undefined)
+    settings.push({ path: ['publicOrigin'], value: publicOrigin, variable: 'PublicOrigin' })
   const registry = values.get('containerregistrysettings__endpoint')
   if (registry !== undefined)
-    settings.push({ path: ['runtime', 'kubernetes', 'registry'], value: registry, variable: 'ContainerRegistrySettings__Endpoint' })
+    settings.push({
+      path: ['runtime', 'kubernetes', 'registry'],
+      value: registry,
+      variable: 'ContainerRegistrySettings__Endpoint',
+    })
 
   const tenantId = values.get('azuread__tenantid')
   const clientId = values.get('azuread__clientid')

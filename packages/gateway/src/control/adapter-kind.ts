@@ -26,7 +26,9 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
     spec: (input, stored) => ({
       ...workloadSpec(input, stored),
       ...(input.anonymous ? { anonymous: true as const } : {}),
-      ...(input.toolRules.length === 0 ? {} : { toolRules: input.toolRules.map((rule) => toToolRule(rule)) }),
+      ...(input.toolRules.length === 0
+        ? {}
+        : { toolRules: input.toolRules.map((rule) => toToolRule(rule)) }),
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
       ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
     }),
@@ -35,7 +37,9 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
       const { eras, legacyLeg, toolRules, anonymous } = adapter.spec
       const own = {
         ...(anonymous === undefined ? {} : { anonymous }),
-        ...(toolRules === undefined ? {} : { toolRules: toolRules as NonNullable<AdapterResource['toolRules']> }),
+        ...(toolRules === undefined
+          ? {}
+          : { toolRules: toolRules as NonNullable<AdapterResource['toolRules']> }),
         ...(eras === undefined ? {} : { eras }),
         ...(legacyLeg === undefined ? {} : { legacyLeg }),
       }
@@ -43,11 +47,17 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
     },
     code: codeFields,
     running: (spec) => [...runningFields(spec), spec.eras, spec.legacyLeg],
-    contains: ({ name, spec }, text) => name.includes(text) || spec.description.toLowerCase().includes(text),
+    contains: ({ name, spec }, text) =>
+      name.includes(text) || spec.description.toLowerCase().includes(text),
   }
 }
 
-function toToolRule({ effect, tools, annotations, roles }: AdapterInput['toolRules'][number]): ToolRule {
+function toToolRule({
+  effect,
+  tools,
+  annotations,
+  roles,
+}: AdapterInput['toolRules'][number]): ToolRule {
   const given = Object.entries(annotations ?? {}).filter(([, value]) => value !== undefined)
   return {
     effect,
@@ -68,7 +78,8 @@ function warnings(input: AdapterInput): Warning[] {
           {
             pointer: '/toolRules',
             code: 'nothing_allowed',
-            detail: 'No rule allows anything, so every tool is denied. End with {"effect": "allow", "tools": "*"} to allow the rest.',
+            detail:
+              'No rule allows anything, so every tool is denied. End with {"effect": "allow", "tools": "*"} to allow the rest.',
           },
         ]),
   ]

@@ -10,7 +10,10 @@ import { validate, type Warning } from './validation.ts'
 
 export interface ApiKeyRegistryOptions {
   readonly store: Store
-  readonly apiKeys: { readonly maxPerPrincipal: number; readonly maxLifetimeDays?: number | undefined }
+  readonly apiKeys: {
+    readonly maxPerPrincipal: number
+    readonly maxLifetimeDays?: number | undefined
+  }
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -44,7 +47,12 @@ export class ApiKeyRegistry {
       owner: { id: principal.id, issuer: principal.issuer },
       createdAt: at.toISOString(),
       lastUpdatedAt: at.toISOString(),
-      spec: { name: value.name, roles: [...new Set(value.roles)], digest, ...this.#end(value.expiresAt, at) },
+      spec: {
+        name: value.name,
+        roles: [...new Set(value.roles)],
+        digest,
+        ...this.#end(value.expiresAt, at),
+      },
     }
     await store.apiKeys.create(key, (held) => this.#checkQuota(held))
     return { key, text, warnings }
@@ -61,7 +69,12 @@ export class ApiKeyRegistry {
     return pageOf(this.#options.store.apiKeys, page, (key) => mayRead(principal, key))
   }
 
-  async patch(principal: Principal, id: string, patch: unknown, ifMatch: number | undefined): Promise<Written> {
+  async patch(
+    principal: Principal,
+    id: string,
+    patch: unknown,
+    ifMatch: number | undefined,
+  ): Promise<Written> {
     return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
       checkVersion(stored, ifMatch)
@@ -79,7 +92,12 @@ export class ApiKeyRegistry {
       const prolongs = endOf(end) > endOf(stored.spec)
       checkRoles(principal, roles ?? [], prolongs ? [] : stored.spec.roles)
       const spec: ApiKeySpec = { ...rest, name, roles: [...new Set(roles)], ...end }
-      const key = { ...stored, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString(), spec }
+      const key = {
+        ...stored,
+        version: stored.version + 1,
+        lastUpdatedAt: this.#options.now().toISOString(),
+        spec,
+      }
       await this.#options.store.apiKeys.replace(key, stored.version)
       return { key, warnings }
     })
@@ -112,15 +130,22 @@ export class ApiKeyRegistry {
   /** When the key is to end: as asked for, and never later than the configuration lets keys live. */
   #end(wanted: string | undefined, madeAt: Date): { readonly expiresAt?: string } {
     const { maxLifetimeDays: days } = this.#options.apiKeys
-    const last = days === undefined ? Number.POSITIVE_INFINITY : madeAt.getTime() + days * 86_400_000
+    const last =
+      days === undefined ? Number.POSITIVE_INFINITY : madeAt.getTime() + days * 86_400_000
     const end = wanted === undefined ? last : Date.parse(wanted)
     const mistake =
       end <= this.#options.now().getTime()
         ? { code: 'in_the_past', detail: 'must be in the future' }
         : end > last
-          ? { code: 'too_late', detail: `must be at most ${days} days after the key was made (apiKeys.maxLifetimeDays)` }
+          ? {
+              code: 'too_late',
+              detail: `must be at most ${days} days after the key was made (apiKeys.maxLifetimeDays)`,
+            }
           : undefined
-    if (mistake !== undefined) throw new GatewayError('validation_failed', { mistakes: [{ pointer: '/expiresAt', ...mistake }] })
+    if (mistake !== undefined)
+      throw new GatewayError('validation_failed', {
+        mistakes: [{ pointer: '/expiresAt', ...mistake }],
+      })
     return end === Number.POSITIVE_INFINITY ? {} : { expiresAt: new Date(end).toISOString() }
   }
 }
@@ -132,10 +157,16 @@ function endOf({ expiresAt }: Pick<ApiKeySpec, 'expiresAt'>): number {
 /** A stolen key must not outlive its end by the keys that it has made. */
 function checkPerson(principal: Principal): void {
   if (principal.apiKey !== undefined)
-    throw new GatewayError('forbidden', { detail: 'API keys can not be made or changed with an API key.' })
+    throw new GatewayError('forbidden', {
+      detail: 'API keys can not be made or changed with an API key.',
+    })
 }
 
-function checkRoles(principal: Principal, wanted: readonly string[], before: readonly string[]): void {
+function checkRoles(
+  principal: Principal,
+  wanted: readonly string[],
+  before: readonly string[],
+): void {
   if (hasRole(principal, adminRole)) return
   const foreign = wanted.filter((role) => !hasRole(principal, role) && !before.includes(role))
   if (foreign.length > 0)

@@ -25,12 +25,18 @@ export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions)
     const { id, ...rest } = viewOf(key, warnings)
     const shown: ApiKeyCreated = { id, key: text, ...rest }
     // The one answer that holds a credential is for nobody's cache (RFC 9111 section 5.2.2.5).
-    return tagged(reply.code(201).header('location', `${collection}/${id}`).header('cache-control', 'no-store'), key).send(shown)
+    return tagged(
+      reply.code(201).header('location', `${collection}/${id}`).header('cache-control', 'no-store'),
+      key,
+    ).send(shown)
   })
 
   app.get(collection, audits('api-key', 'list', false), async (request, reply) => {
     const query = validateQuery(PageQuery, request.query)
-    const page = await registry.list(principalOf(request), { limit: query.limit, after: afterCursor(query.cursor) })
+    const page = await registry.list(principalOf(request), {
+      limit: query.limit,
+      after: afterCursor(query.cursor),
+    })
     linkNext(request, reply, page)
     return page.resources.map((key) => viewOf(key, []))
   })
@@ -42,13 +48,22 @@ export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions)
   })
 
   app.patch<Identified>(one, audits('api-key', 'patch'), async (request, reply) => {
-    const { key, warnings } = await registry.patch(principalOf(request), request.params.id, request.body, await versionOf(request))
+    const { key, warnings } = await registry.patch(
+      principalOf(request),
+      request.params.id,
+      request.body,
+      await versionOf(request),
+    )
     request.subject = key
     return tagged(reply, key).send(viewOf(key, warnings))
   })
 
   app.delete<Identified>(one, audits('api-key', 'revoke'), async (request, reply) => {
-    request.subject = await registry.delete(principalOf(request), request.params.id, await versionOf(request))
+    request.subject = await registry.delete(
+      principalOf(request),
+      request.params.id,
+      await versionOf(request),
+    )
     return reply.code(204).send()
   })
 }

@@ -5,8 +5,14 @@ interface Shown {
 
 interface ShownOperation {
   readonly summary?: string
-  readonly parameters?: readonly { readonly name: string; readonly in: string; readonly description?: string }[]
-  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly example?: unknown }>> }
+  readonly parameters?: readonly {
+    readonly name: string
+    readonly in: string
+    readonly description?: string
+  }[]
+  readonly requestBody?: {
+    readonly content: Readonly<Record<string, { readonly example?: unknown }>>
+  }
   readonly responses: Readonly<Record<string, { readonly description?: string }>>
 }
 
@@ -44,7 +50,9 @@ function section(method: string, path: string, operation: ShownOperation): strin
     ([type, { example }]) =>
       `<p>Body, <code>${escape(type)}</code>:</p>${example === undefined ? '' : `<pre>${escape(JSON.stringify(example, null, 2))}</pre>`}`,
   )
-  const responses = Object.entries(operation.responses).map(([status, { description }]) => row(status, escape(description ?? '')))
+  const responses = Object.entries(operation.responses).map(([status, { description }]) =>
+    row(status, escape(description ?? '')),
+  )
   return `<details><summary><b>${method.toUpperCase()}</b> <code>${escape(path)}</code> ${escape(operation.summary ?? '')}</summary>
 ${parameters.length === 0 ? '' : `<table>${parameters.join('')}</table>`}${examples.join('')}<p>Answers:</p><table>${responses.join('')}</table></details>`
 }
@@ -54,5 +62,9 @@ function row(...cells: readonly string[]): string {
 }
 
 function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
 }

@@ -13,7 +13,11 @@ export interface Audits {
 }
 
 /** The option of a route whose requests are audited. Reads have records only when they are refused or an administrator's. */
-export function audits(kind: string, verb: string, matters = true): { readonly config: { readonly audits: Audits } } {
+export function audits(
+  kind: string,
+  verb: string,
+  matters = true,
+): { readonly config: { readonly audits: Audits } } {
   return { config: { audits: { action: `${kind}.${verb}`, kind, matters } } }
 }
 

@@ -13,14 +13,21 @@ export interface CallerOptions {
 }
 
 /** The routes that are added from now on know who calls; the bodies of others, and of nobody in particular, are not even read. */
-export function knowCallers(app: FastifyInstance, { authenticate, challenge }: CallerOptions): void {
+export function knowCallers(
+  app: FastifyInstance,
+  { authenticate, challenge }: CallerOptions,
+): void {
   app.decorateRequest('principal', null)
   app.addHook('onRequest', async (request) => {
     request.principal = await authenticate(request.raw)
     checkKnown(request.principal)
   })
   app.setErrorHandler<Error>((thrown, request, reply) =>
-    sendProblem(thrown instanceof GatewayError ? challenge(request.raw, thrown) : thrown, request, reply),
+    sendProblem(
+      thrown instanceof GatewayError ? challenge(request.raw, thrown) : thrown,
+      request,
+      reply,
+    ),
   )
 }
 

@@ -18,27 +18,52 @@ export interface EndpointRules {
 /** What runs, or is called: an image or an endpoint. */
 export function originMistakes(body: unknown, { policy, setting }: EndpointRules): Mistake[] {
   const { imageName, imageVersion, endpoint } = tableOf(body)
-  const missing = (pointer: string, detail: string): Mistake => ({ pointer, code: 'invalid_type', detail })
+  const missing = (pointer: string, detail: string): Mistake => ({
+    pointer,
+    code: 'invalid_type',
+    detail,
+  })
   if (endpoint === undefined || endpoint === null)
     return [
-      ...(imageName === undefined ? [missing('/imageName', 'is required, unless there is an endpoint')] : []),
-      ...(imageVersion === undefined ? [missing('/imageVersion', 'is required, unless there is an endpoint')] : []),
+      ...(imageName === undefined
+        ? [missing('/imageName', 'is required, unless there is an endpoint')]
+        : []),
+      ...(imageVersion === undefined
+        ? [missing('/imageVersion', 'is required, unless there is an endpoint')]
+        : []),
     ]
   const ambiguous = Object.entries({ imageName, imageVersion })
     .filter(([, value]) => value !== undefined)
-    .map(([key]) => ({ pointer: `/${key}`, code: 'ambiguous', detail: 'must not be there beside an endpoint' }))
+    .map(([key]) => ({
+      pointer: `/${key}`,
+      code: 'ambiguous',
+      detail: 'must not be there beside an endpoint',
+    }))
   return [...ambiguous, ...addressMistakes(endpoint, policy, setting)]
 }
 
 function addressMistakes(endpoint: unknown, policy: AddressPolicy, setting: string): Mistake[] {
   if (typeof endpoint !== 'string' || !URL.canParse(endpoint)) return []
   const { username, password, hash, hostname } = new URL(endpoint)
-  const mistake = (code: string, detail: string): Mistake => ({ pointer: '/endpoint', code, detail })
-  if (username !== '' || password !== '') return [mistake('endpoint_credentials', 'must not hold a user name or a password')]
+  const mistake = (code: string, detail: string): Mistake => ({
+    pointer: '/endpoint',
+    code,
+    detail,
+  })
+  if (username !== '' || password !== '')
+    return [mistake('endpoint_credentials', 'must not hold a user name or a password')]
   if (hash !== '') return [mistake('invalid_format', 'must not hold a fragment')]
-  const address = literalAddress(hostname) ?? (/(^|\.)localhost\.?$/i.test(hostname) ? '127.0.0.1' : undefined)
+  const address =
+    literalAddress(hostname) ?? (/(^|\.)localhost\.?$/i.test(hostname) ? '127.0.0.1' : undefined)
   const refusal = address === undefined ? undefined : policy.refusal(address)
-  return refusal === undefined ? [] : [mistake('endpoint_forbidden', `is ${refusal}, which the configuration does not allow (${setting})`)]
+  return refusal === undefined
+    ? []
+    : [
+        mistake(
+          'endpoint_forbidden',
+          `is ${refusal}, which the configuration does not allow (${setting})`,
+        ),
+      ]
 }
 
 /** What has no effect beside an endpoint, and what is said in it too loud. */
@@ -47,14 +72,27 @@ export function endpointWarnings({
   environmentVariables,
   replicaCount,
   useWorkloadIdentity,
-}: Pick<AdapterInput, 'endpoint' | 'environmentVariables' | 'replicaCount' | 'useWorkloadIdentity'>): Warning[] {
+}: Pick<
+  AdapterInput,
+  'endpoint' | 'environmentVariables' | 'replicaCount' | 'useWorkloadIdentity'
+>): Warning[] {
   if (endpoint === undefined) return []
-  const vain = { environmentVariables: Object.keys(environmentVariables).length > 0, replicaCount: replicaCount > 1, useWorkloadIdentity }
-  const secrets = [...new URL(endpoint).searchParams].filter(([name, value]) => looksSecret(name, value))
+  const vain = {
+    environmentVariables: Object.keys(environmentVariables).length > 0,
+    replicaCount: replicaCount > 1,
+    useWorkloadIdentity,
+  }
+  const secrets = [...new URL(endpoint).searchParams].filter(([name, value]) =>
+    looksSecret(name, value),
+  )
   return [
     ...Object.entries(vain)
       .filter(([, given]) => given)
-      .map(([field]) => ({ pointer: `/${field}`, code: 'no_effect', detail: 'had no effect, as there is an endpoint and no image.' })),
+      .map(([field]) => ({
+        pointer: `/${field}`,
+        code: 'no_effect',
+        detail: 'had no effect, as there is an endpoint and no image.',
+      })),
     ...secrets.map(([name]) => ({
       pointer: '/endpoint',
       code: 'secret_in_endpoint',
@@ -70,7 +108,9 @@ export function storedOrigin({
   endpoint,
   replicaCount,
 }: Given): Pick<WorkloadSpec, 'imageName' | 'imageVersion' | 'endpoint' | 'replicaCount'> {
-  return endpoint === undefined ? { imageName, imageVersion, replicaCount } : { imageName: '', imageVersion: '', endpoint, replicaCount: 0 }
+  return endpoint === undefined
+    ? { imageName, imageVersion, replicaCount }
+    : { imageName: '', imageVersion: '', endpoint, replicaCount: 0 }
 }
 
 /** As a body says it, and an answer. */
@@ -78,7 +118,9 @@ export function shownOrigin({
   imageName,
   imageVersion,
   endpoint,
-}: WorkloadSpec): { readonly imageName: string; readonly imageVersion: string } | { readonly endpoint: string } {
+}: WorkloadSpec):
+  | { readonly imageName: string; readonly imageVersion: string }
+  | { readonly endpoint: string } {
   return endpoint === undefined ? { imageName, imageVersion } : { endpoint }
 }
 
@@ -87,7 +129,11 @@ export function takesCredentialElsewhere(
   { endpoint, credential }: Pick<AdapterInput, 'endpoint' | 'credential'>,
   stored: Resource | undefined,
 ): boolean {
-  return credential?.value === maskedValue && stored !== undefined && originOf(endpoint) !== originOf(stored.spec.endpoint)
+  return (
+    credential?.value === maskedValue &&
+    stored !== undefined &&
+    originOf(endpoint) !== originOf(stored.spec.endpoint)
+  )
 }
 
 function originOf(endpoint: string | undefined): string | undefined {

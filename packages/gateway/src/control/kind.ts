@@ -5,7 +5,10 @@ import type { Resource, ResourceKind } from '../core/resource.ts'
 import type { Warning } from './validation.ts'
 
 /** What differs between the kinds of resources; the rest of the control plane is the same for all. */
-export interface Kind<R extends Resource = Resource, Input extends { readonly name: string } = { readonly name: string }> {
+export interface Kind<
+  R extends Resource = Resource,
+  Input extends { readonly name: string } = { readonly name: string },
+> {
   readonly kind: ResourceKind
   /** Path under which resources of the kind are: `/adapters`. */
   readonly collection: string

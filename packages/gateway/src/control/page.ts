@@ -24,7 +24,10 @@ export async function pageOf<R extends Stored>(
 ): Promise<Page<R>> {
   const resources: R[] = []
   // What the caller may not see must not make pages short, nor the whole store be read for one page.
-  for await (const resource of each(collection, { ...(kind === undefined ? {} : { kind }), after })) {
+  for await (const resource of each(collection, {
+    ...(kind === undefined ? {} : { kind }),
+    after,
+  })) {
     if (!fits(resource)) continue
     const last = resources.at(-1)
     if (resources.length === limit && last !== undefined) return { resources, next: last.name }
@@ -39,8 +42,15 @@ export function afterCursor(cursor: string | undefined): string | undefined {
 }
 
 /** Says where the next page is (RFC 8288). */
-export function linkNext(request: FastifyRequest, reply: FastifyReply, { next }: Page<unknown>): void {
+export function linkNext(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { next }: Page<unknown>,
+): void {
   if (next === undefined) return
-  const query = new URLSearchParams({ ...(request.query as Record<string, string>), cursor: Buffer.from(next).toString('base64url') })
+  const query = new URLSearchParams({
+    ...(request.query as Record<string, string>),
+    cursor: Buffer.from(next).toString('base64url'),
+  })
   reply.header('link', `<${request.url.split('?')[0]}?${query.toString()}>; rel="next"`)
 }

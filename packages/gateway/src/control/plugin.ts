@@ -24,7 +24,8 @@ import { toolKind } from './tool-kind.ts'
 import type { EndpointRules } from './endpoint-fields.ts'
 import { validateQuery } from './validation.ts'
 
-export interface ControlPlaneOptions extends RegistryOptions, ApiKeyRegistryOptions, SecretRegistryOptions, CallerOptions {
+export interface ControlPlaneOptions
+  extends RegistryOptions, ApiKeyRegistryOptions, SecretRegistryOptions, CallerOptions {
   readonly maxReplicas: number
   readonly endpoints: Readonly<Record<ResourceKind, EndpointRules>>
   readonly checks: SchemaChecks
@@ -84,14 +85,22 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
 
   app.post(collection, audits(kind.kind, 'create'), async (request, reply) => {
     const written = await registry.create(principalOf(request), request.body)
-    return answer(reply.code(201).header('location', `${collection}/${written.resource.name}`), written)
+    return answer(
+      reply.code(201).header('location', `${collection}/${written.resource.name}`),
+      written,
+    )
   })
 
   app.get(collection, audits(kind.kind, 'list', false), async (request, reply) => {
     const principal = principalOf(request)
     const query = validateQuery(ListQuery, request.query)
     const after = afterCursor(query.cursor)
-    const page = await registry.list(principal, { limit: query.limit, after, prefix: query.name, text: query.q })
+    const page = await registry.list(principal, {
+      limit: query.limit,
+      after,
+      prefix: query.name,
+      text: query.q,
+    })
     linkNext(request, reply, page)
     return page.resources.map((resource) => kind.view(resource, []))
   })
@@ -103,32 +112,66 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   })
 
   app.put<Named>(one, audits(kind.kind, 'replace'), async (request, reply) =>
-    answer(reply, await registry.replace(principalOf(request), request.params.name, request.body, await versionOf(request))),
+    answer(
+      reply,
+      await registry.replace(
+        principalOf(request),
+        request.params.name,
+        request.body,
+        await versionOf(request),
+      ),
+    ),
   )
 
   app.patch<Named>(one, audits(kind.kind, 'patch'), async (request, reply) =>
-    answer(reply, await registry.patch(principalOf(request), request.params.name, request.body, await versionOf(request))),
+    answer(
+      reply,
+      await registry.patch(
+        principalOf(request),
+        request.params.name,
+        request.body,
+        await versionOf(request),
+      ),
+    ),
   )
 
   app.put<Named>(`${one}/owner`, audits(kind.kind, 'transfer'), async (request, reply) => {
-    const resource = await registry.transfer(principalOf(request), request.params.name, request.body, await versionOf(request))
+    const resource = await registry.transfer(
+      principalOf(request),
+      request.params.name,
+      request.body,
+      await versionOf(request),
+    )
     request.subject = resource
     return reply.header('etag', etag(resource)).send(resource.owner)
   })
 
   app.put<Named>(`${one}/offer`, audits(kind.kind, 'offer'), async (request, reply) => {
-    const resource = await registry.offer(principalOf(request), request.params.name, request.body, await versionOf(request))
+    const resource = await registry.offer(
+      principalOf(request),
+      request.params.name,
+      request.body,
+      await versionOf(request),
+    )
     request.subject = resource
     return reply.header('etag', etag(resource)).send(resource.offeredTo)
   })
 
   app.delete<Named>(`${one}/offer`, audits(kind.kind, 'decline'), async (request, reply) => {
-    request.subject = await registry.decline(principalOf(request), request.params.name, await versionOf(request))
+    request.subject = await registry.decline(
+      principalOf(request),
+      request.params.name,
+      await versionOf(request),
+    )
     return reply.code(204).send()
   })
 
   app.post<Named>(`${one}/restart`, audits(kind.kind, 'restart'), async (request, reply) => {
-    const resource = await registry.restart(principalOf(request), request.params.name, await versionOf(request))
+    const resource = await registry.restart(
+      principalOf(request),
+      request.params.name,
+      await versionOf(request),
+    )
     request.subject = resource
     return reply
       .code(202)
@@ -137,7 +180,11 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   })
 
   app.delete<Named>(one, audits(kind.kind, 'delete'), async (request, reply) => {
-    request.subject = await registry.delete(principalOf(request), request.params.name, await versionOf(request))
+    request.subject = await registry.delete(
+      principalOf(request),
+      request.params.name,
+      await versionOf(request),
+    )
     return reply.code(204).send()
   })
 
@@ -157,9 +204,11 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     if (query.follow) {
       // Like every stream, it outlives neither the credential nor the right that it was opened with.
       const asking = setInterval(() => {
-        void (async () => registry.permitLogs(await options.authenticate(request.raw), request.params.name))().catch(() =>
-          reply.raw.destroy(),
-        )
+        void (async () =>
+          registry.permitLogs(
+            await options.authenticate(request.raw),
+            request.params.name,
+          ))().catch(() => reply.raw.destroy())
       }, options.recheckMs)
       gone.signal.addEventListener('abort', () => clearInterval(asking))
     }
@@ -179,9 +228,13 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       const what = query.previous
         ? 'no instance before the present one'
         : `no such replica${query.container === undefined ? '' : ' or container'} now`
-      throw new GatewayError('not_found', { detail: `'${resource.name}' has ${what} (instance ${query.instance}).` })
+      throw new GatewayError('not_found', {
+        detail: `'${resource.name}' has ${what} (instance ${query.instance}).`,
+      })
     }
-    return reply.type('text/plain; charset=utf-8').send(Readable.from(terminated(lines), { objectMode: false }))
+    return reply
+      .type('text/plain; charset=utf-8')
+      .send(Readable.from(terminated(lines), { objectMode: false }))
   })
 }
 
@@ -190,10 +243,15 @@ const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_
 function parseSince(text: string, now: Date): Date {
   const duration = /^(\d+)([smhd]?)$/.exec(text)
   if (duration !== null)
-    return new Date(now.getTime() - Number(duration[1]) * (unitMs[duration[2] === '' ? 's' : (duration[2] ?? 's')] ?? 1000))
+    return new Date(
+      now.getTime() -
+        Number(duration[1]) * (unitMs[duration[2] === '' ? 's' : (duration[2] ?? 's')] ?? 1000),
+    )
   const at = new Date(text)
   if (Number.isNaN(at.getTime()))
-    throw new GatewayError('validation_failed', { mistakes: [{ pointer: 'query:since', code: 'invalid_format', detail: 'is not a time' }] })
+    throw new GatewayError('validation_failed', {
+      mistakes: [{ pointer: 'query:since', code: 'invalid_format', detail: 'is not a time' }],
+    })
   return at
 }
 

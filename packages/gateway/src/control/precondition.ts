@@ -13,7 +13,10 @@ export function isKnown({ headers }: FastifyRequest, resource: Stored): boolean 
 }
 
 /** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
-export async function ifMatch({ headers }: FastifyRequest, stored: () => Promise<Stored>): Promise<number | undefined> {
+export async function ifMatch(
+  { headers }: FastifyRequest,
+  stored: () => Promise<Stored>,
+): Promise<number | undefined> {
   const header = headers['if-match']
   if (header === undefined || header === '*') return undefined
   const resource = await stored()

@@ -63,7 +63,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   /** @throws GatewayError `runs_elsewhere` */
   async permitLogs(principal: Principal, name: string): Promise<Permit<'read' | 'logs', R>> {
-    const permit = authorize(principal, this.#options.access.logs === 'read' ? 'read' : 'logs', await this.#stored(name))
+    const permit = authorize(
+      principal,
+      this.#options.access.logs === 'read' ? 'read' : 'logs',
+      await this.#stored(name),
+    )
     checkRunsHere(permit.resource, 'its logs are there')
     return permit
   }
@@ -89,40 +93,78 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /** `ifMatch` is the version that the caller has read, if it says so. */
-  async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written<R>> {
+  async replace(
+    principal: Principal,
+    name: string,
+    body: unknown,
+    ifMatch: number | undefined,
+  ): Promise<Written<R>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
-      const { value, warnings } = await this.#validate(principal, body, [...renames(name, body), ...maskMistakes(body, stored)])
+      const { value, warnings } = await this.#validate(principal, body, [
+        ...renames(name, body),
+        ...maskMistakes(body, stored),
+      ])
       return { spec: await this.#bound(this.#kind.spec(value, stored)), warnings }
     })
   }
 
-  async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written<R>> {
+  async patch(
+    principal: Principal,
+    name: string,
+    patch: unknown,
+    ifMatch: number | undefined,
+  ): Promise<Written<R>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
-      const { warnings } = await validate(this.#kind.patch, patch, () => [...renames(name, patch), ...maskMistakes(patch, stored)])
-      const merged = await this.#validate(principal, mergePatch(this.#kind.inputOf(stored, patch), patch), [])
+      const { warnings } = await validate(this.#kind.patch, patch, () => [
+        ...renames(name, patch),
+        ...maskMistakes(patch, stored),
+      ])
+      const merged = await this.#validate(
+        principal,
+        mergePatch(this.#kind.inputOf(stored, patch), patch),
+        [],
+      )
       // What the stored resource has no more use for is not for this caller to know.
-      const spec = await this.#bound(this.#kind.spec(merged.value, stored), (pointer) => givesReference(patch, pointer))
+      const spec = await this.#bound(this.#kind.spec(merged.value, stored), (pointer) =>
+        givesReference(patch, pointer),
+      )
       return { spec, warnings: distinct([...warnings, ...merged.warnings]) }
     })
   }
 
   /** Makes somebody the owner: whom an administrator names, or who takes what was offered. Whoever had it keeps what its roles allow. */
-  async transfer(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<R> {
+  async transfer(
+    principal: Principal,
+    name: string,
+    body: unknown,
+    ifMatch: number | undefined,
+  ): Promise<R> {
     return this.#give(principal, name, body, ifMatch, async (to, stored) => {
       if (samePrincipal(to, stored.owner) && samePrincipal(to, principal)) return stored
       const permit = authorizeTransfer(principal, stored, to)
       if (samePrincipal(to, stored.owner)) return stored
       const { offeredTo: _taken, ...resource } = stored
-      return this.#own(permit, { ...resource, owner: to, creator: stored.creator ?? stored.owner } as R)
+      return this.#own(permit, {
+        ...resource,
+        owner: to,
+        creator: stored.creator ?? stored.owner,
+      } as R)
     })
   }
 
   /** Lets somebody take it over, who need not want it. The offer before, if there was one, counts no more. */
-  async offer(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<R> {
+  async offer(
+    principal: Principal,
+    name: string,
+    body: unknown,
+    ifMatch: number | undefined,
+  ): Promise<R> {
     return this.#give(principal, name, body, ifMatch, async (to, stored) => {
       const permit = authorize(principal, 'offer', stored)
       if (samePrincipal(to, stored.owner))
-        throw new GatewayError('validation_failed', { mistakes: [{ pointer: '/id', code: 'already_owner', detail: 'is its owner' }] })
+        throw new GatewayError('validation_failed', {
+          mistakes: [{ pointer: '/id', code: 'already_owner', detail: 'is its owner' }],
+        })
       const already = stored.offeredTo !== undefined && samePrincipal(to, stored.offeredTo)
       return already ? stored : this.#own(permit, { ...stored, offeredTo: to })
     })
@@ -134,7 +176,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const permit = authorize(principal, 'decline', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
       const { offeredTo, ...resource } = permit.resource
-      if (offeredTo === undefined) throw new GatewayError('not_found', { detail: `The ${this.#kind.kind} '${name}' is offered to nobody.` })
+      if (offeredTo === undefined)
+        throw new GatewayError('not_found', {
+          detail: `The ${this.#kind.kind} '${name}' is offered to nobody.`,
+        })
       return this.#own(permit, resource as R)
     })
   }
@@ -203,7 +248,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       lastUpdatedAt: at,
       spec,
     } as R
-    await this.#options.store.create(resource, this.#admit(permit.principal, resource, whole(resource)))
+    await this.#options.store.create(
+      resource,
+      this.#admit(permit.principal, resource, whole(resource)),
+    )
     this.#options.nudge(name)
     return resource
   }
@@ -215,13 +263,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       ...stored,
       version: stored.version + 1,
       // What only people and the gateway read restarts nothing.
-      generation: alike(this.#kind.running(spec), this.#kind.running(stored.spec)) ? stored.generation : stored.generation + 1,
+      generation: alike(this.#kind.running(spec), this.#kind.running(stored.spec))
+        ? stored.generation
+        : stored.generation + 1,
       lastUpdatedAt: this.#options.now().toISOString(),
       spec,
     }
     // What does not grow is let be, also where a quota has become smaller.
     const grows = spec.replicaCount > stored.spec.replicaCount
-    const admit = grows ? this.#admit(principal, resource, { replicas: spec.replicaCount }) : undefined
+    const admit = grows
+      ? this.#admit(principal, resource, { replicas: spec.replicaCount })
+      : undefined
     await this.#options.store.replace(resource, stored.version, admit)
     this.#options.nudge(resource.name)
     return resource
@@ -231,16 +283,31 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     checkRunsHere(stored, 'there is nothing here to restart')
     const restartedAt = this.#options.now().toISOString()
     const { version, generation } = stored
-    const resource: R = { ...stored, version: version + 1, generation: generation + 1, lastUpdatedAt: restartedAt, restartedAt }
+    const resource: R = {
+      ...stored,
+      version: version + 1,
+      generation: generation + 1,
+      lastUpdatedAt: restartedAt,
+      restartedAt,
+    }
     await this.#options.store.replace(resource, version)
     this.#options.nudge(resource.name)
     return resource
   }
 
   /** Stores whose it is, or may become. Whoever becomes the owner must have room for it. */
-  async #own({ principal, resource: stored }: Permit<'offer' | 'decline' | 'transfer', R>, owned: R): Promise<R> {
-    const resource: R = { ...owned, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString() }
-    const admit = samePrincipal(owned.owner, stored.owner) ? undefined : this.#admit(principal, resource, whole(resource))
+  async #own(
+    { principal, resource: stored }: Permit<'offer' | 'decline' | 'transfer', R>,
+    owned: R,
+  ): Promise<R> {
+    const resource: R = {
+      ...owned,
+      version: stored.version + 1,
+      lastUpdatedAt: this.#options.now().toISOString(),
+    }
+    const admit = samePrincipal(owned.owner, stored.owner)
+      ? undefined
+      : this.#admit(principal, resource, whole(resource))
     await this.#options.store.replace(resource, stored.version, admit)
     return resource
   }
@@ -272,7 +339,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       checkDeploy(principal, access, this.#kind.kind, imageOf(after))
       if (after.useWorkloadIdentity) checkWorkloadIdentity(principal, access)
     }
-    if (!sameCode || !alike(referencesOf(before), referencesOf(after))) await this.#checkReferences(principal, after)
+    if (!sameCode || !alike(referencesOf(before), referencesOf(after)))
+      await this.#checkReferences(principal, after)
   }
 
   /** With references to the secrets that are there now, where they were `given` now. */
@@ -289,10 +357,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   /** What needs more than the right to write to be turned on, and nothing more to stay as it is or to be turned off. */
   #checkTurnedOn(principal: Principal, before: R['spec'] | undefined, after: R['spec']): void {
     const { access } = this.#options
-    if (after.useWorkloadIdentity && before?.useWorkloadIdentity !== true) checkWorkloadIdentity(principal, access)
+    if (after.useWorkloadIdentity && before?.useWorkloadIdentity !== true)
+      checkWorkloadIdentity(principal, access)
     if (isOpen(after) && !isOpen(before) && !access.anonymous)
       throw new GatewayError('validation_failed', {
-        mistakes: [{ pointer: '/anonymous', code: 'anonymous_not_allowed', detail: 'is allowed only where identity.allowAnonymous is on' }],
+        mistakes: [
+          {
+            pointer: '/anonymous',
+            code: 'anonymous_not_allowed',
+            detail: 'is allowed only where identity.allowAnonymous is on',
+          },
+        ],
       })
   }
 
@@ -311,13 +386,21 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 }
 
 function distinct(warnings: readonly Warning[]): Warning[] {
-  return [...new Map(warnings.map((warning) => [`${warning.pointer} ${warning.code}`, warning])).values()]
+  return [
+    ...new Map(warnings.map((warning) => [`${warning.pointer} ${warning.code}`, warning])).values(),
+  ]
 }
 
 function renames(name: string, body: unknown): Mistake[] {
   const given = tableOf(body)['name']
   return typeof given === 'string' && given !== name
-    ? [{ pointer: '/name', code: 'name_mismatch', detail: 'must be the name in the address; a name can not be changed' }]
+    ? [
+        {
+          pointer: '/name',
+          code: 'name_mismatch',
+          detail: 'must be the name in the address; a name can not be changed',
+        },
+      ]
     : []
 }
 
@@ -328,9 +411,14 @@ function maskMistakes(body: unknown, { spec }: Resource): Mistake[] {
     const { value = given, secret } = tableOf(given)
     if (value !== maskedValue) return []
     const kept = stored.get(key)
-    const mistake = (detail: string): Mistake[] => [{ pointer: `/environmentVariables/${key}`, code: 'masked_value', detail }]
-    if (kept === undefined || 'secretRef' in kept) return mistake(`'${maskedValue}' keeps a stored secret, and none is stored by this name`)
-    return kept.secret && secret === false ? mistake('a stored secret can not be shown: give the value again') : []
+    const mistake = (detail: string): Mistake[] => [
+      { pointer: `/environmentVariables/${key}`, code: 'masked_value', detail },
+    ]
+    if (kept === undefined || 'secretRef' in kept)
+      return mistake(`'${maskedValue}' keeps a stored secret, and none is stored by this name`)
+    return kept.secret && secret === false
+      ? mistake('a stored secret can not be shown: give the value again')
+      : []
   })
 }
 
@@ -345,7 +433,10 @@ function isOpen(spec: WorkloadSpec | undefined): boolean {
 }
 
 function checkRunsHere({ name, spec }: Resource, so: string): void {
-  if (spec.endpoint !== undefined) throw new GatewayError('runs_elsewhere', { detail: `'${name}' is served by its endpoint: ${so}.` })
+  if (spec.endpoint !== undefined)
+    throw new GatewayError('runs_elsewhere', {
+      detail: `'${name}' is served by its endpoint: ${so}.`,
+    })
 }
 
 /** Undefined for what has an endpoint. */

@@ -40,7 +40,16 @@ export class SecretRegistry {
     const { now, newUid, sealedSecrets } = this.#options
     const at = now().toISOString()
     const owner = { id: principal.id, issuer: principal.issuer }
-    const secret: Secret = { kind: 'secret', name, uid: newUid(), version: 1, owner, createdAt: at, lastUpdatedAt: at, spec }
+    const secret: Secret = {
+      kind: 'secret',
+      name,
+      uid: newUid(),
+      version: 1,
+      owner,
+      createdAt: at,
+      lastUpdatedAt: at,
+      spec,
+    }
     await sealedSecrets.create(secret, (held) => this.#checkQuota(held))
     return { secret, warnings }
   }
@@ -57,23 +66,43 @@ export class SecretRegistry {
     return pageOf(this.#options.sealedSecrets, page, (secret) => mayRead(principal, secret))
   }
 
-  async replace(principal: Principal, name: string, body: unknown, ifMatch: number | undefined): Promise<Written> {
+  async replace(
+    principal: Principal,
+    name: string,
+    body: unknown,
+    ifMatch: number | undefined,
+  ): Promise<Written> {
     return this.#change(principal, name, ifMatch, (stored) => specOf(body, stored))
   }
 
-  async patch(principal: Principal, name: string, patch: unknown, ifMatch: number | undefined): Promise<Written> {
+  async patch(
+    principal: Principal,
+    name: string,
+    patch: unknown,
+    ifMatch: number | undefined,
+  ): Promise<Written> {
     return this.#change(principal, name, ifMatch, async (stored) => {
       const { value: given, warnings } = await validate(SecretPatch, patch)
       const { value, values, ...rest } = given
       const named = value === undefined ? values : { ...values, [onlyKey]: value }
-      const masks = Object.fromEntries(Object.keys(stored.spec.values).map((key) => [key, maskedValue]))
-      const merged = mergePatch({ ...stored.spec, name, values: masks }, { ...rest, ...(named === undefined ? {} : { values: named }) })
+      const masks = Object.fromEntries(
+        Object.keys(stored.spec.values).map((key) => [key, maskedValue]),
+      )
+      const merged = mergePatch(
+        { ...stored.spec, name, values: masks },
+        { ...rest, ...(named === undefined ? {} : { values: named }) },
+      )
       return { ...(await specOf(merged, stored)), warnings }
     })
   }
 
   /** `force`: also when workloads refer to it, which stop then. */
-  async delete(principal: Principal, name: string, force: boolean, ifMatch: number | undefined): Promise<Secret> {
+  async delete(
+    principal: Principal,
+    name: string,
+    force: boolean,
+    ifMatch: number | undefined,
+  ): Promise<Secret> {
     return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
       checkVersion(stored, ifMatch)
@@ -87,13 +116,20 @@ export class SecretRegistry {
     principal: Principal,
     name: string,
     ifMatch: number | undefined,
-    change: (stored: Secret) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
+    change: (
+      stored: Secret,
+    ) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
   ): Promise<Written> {
     return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
       checkVersion(stored, ifMatch)
       const { spec, warnings } = await change(stored)
-      const secret = { ...stored, version: stored.version + 1, lastUpdatedAt: this.#options.now().toISOString(), spec }
+      const secret = {
+        ...stored,
+        version: stored.version + 1,
+        lastUpdatedAt: this.#options.now().toISOString(),
+        spec,
+      }
       await this.#options.sealedSecrets.replace(secret, stored.version)
       return { secret, warnings }
     })
@@ -115,9 +151,14 @@ export class SecretRegistry {
   async #checkUnused(principal: Principal, { name, owner }: Secret): Promise<void> {
     const users = await usersOf(this.#options.store, { source: 'store', name }, owner)
     if (users.length === 0) return
-    const seen = users.filter((user) => mayRead(principal, user)).map((user) => `${user.kind} '${user.name}'`)
+    const seen = users
+      .filter((user) => mayRead(principal, user))
+      .map((user) => `${user.kind} '${user.name}'`)
     const others = users.length - seen.length
-    const all = [...seen.slice(0, 20), ...(others === 0 ? [] : [`${others} that you may not see`])].join(', ')
+    const all = [
+      ...seen.slice(0, 20),
+      ...(others === 0 ? [] : [`${others} that you may not see`]),
+    ].join(', ')
     throw new GatewayError('secret_in_use', {
       detail: `The secret is referred to by ${all}. With force=true it is removed, and they stop.`,
     })
@@ -128,8 +169,14 @@ export class SecretRegistry {
 async function specOf(
   body: unknown,
   stored: Secret | undefined,
-): Promise<{ readonly name: string; readonly spec: SecretSpec; readonly warnings: readonly Warning[] }> {
-  const { value: input, warnings } = await validate(SecretInput, body, () => mistakesOf(body, stored))
+): Promise<{
+  readonly name: string
+  readonly spec: SecretSpec
+  readonly warnings: readonly Warning[]
+}> {
+  const { value: input, warnings } = await validate(SecretInput, body, () =>
+    mistakesOf(body, stored),
+  )
   const given = input.values ?? { [onlyKey]: input.value ?? '' }
   const values = Object.entries(given).map(([key, value]): [string, SecretText] => {
     const before = valueOf(stored, key)
@@ -145,19 +192,36 @@ async function specOf(
 }
 
 function valueOf(stored: Secret | undefined, key: string): SecretText | undefined {
-  return stored !== undefined && Object.hasOwn(stored.spec.values, key) ? stored.spec.values[key] : undefined
+  return stored !== undefined && Object.hasOwn(stored.spec.values, key)
+    ? stored.spec.values[key]
+    : undefined
 }
 
 function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
   const { name, value, values } = tableOf(body)
   const mistakes: Mistake[] = []
   if (stored !== undefined && typeof name === 'string' && name !== stored.name)
-    mistakes.push({ pointer: '/name', code: 'name_mismatch', detail: 'must be the name in the address; a name can not be changed' })
+    mistakes.push({
+      pointer: '/name',
+      code: 'name_mismatch',
+      detail: 'must be the name in the address; a name can not be changed',
+    })
   if (value !== undefined && values !== undefined)
-    mistakes.push({ pointer: '/value', code: 'ambiguous', detail: 'must not be there beside values' })
+    mistakes.push({
+      pointer: '/value',
+      code: 'ambiguous',
+      detail: 'must not be there beside values',
+    })
   if (value === undefined && (values === undefined || Object.keys(tableOf(values)).length === 0))
-    mistakes.push({ pointer: '/value', code: 'invalid_type', detail: 'is required, or values with at least one' })
-  for (const [key, text] of Object.entries({ ...tableOf(values), ...(value === undefined ? {} : { [onlyKey]: value }) }))
+    mistakes.push({
+      pointer: '/value',
+      code: 'invalid_type',
+      detail: 'is required, or values with at least one',
+    })
+  for (const [key, text] of Object.entries({
+    ...tableOf(values),
+    ...(value === undefined ? {} : { [onlyKey]: value }),
+  }))
     if (text === maskedValue && valueOf(stored, key) === undefined)
       mistakes.push({
         pointer: value === undefined ? `/values/${key}` : '/value',

@@ -18,20 +18,31 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
   const registry = new SecretRegistry(options)
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.name))
-  const answer = (reply: FastifyReply, secret: Secret, warnings: readonly Warning[]): FastifyReply => {
+  const answer = (
+    reply: FastifyReply,
+    secret: Secret,
+    warnings: readonly Warning[],
+  ): FastifyReply => {
     reply.request.subject = secret
     return reply.header('etag', etag(secret)).send(viewOf(secret, warnings))
   }
 
   app.post(collection, writes('create'), async (request, reply) => {
     const { secret, warnings } = await registry.create(principalOf(request), request.body)
-    return answer(reply.code(201).header('location', `${collection}/${secret.name}`), secret, warnings)
+    return answer(
+      reply.code(201).header('location', `${collection}/${secret.name}`),
+      secret,
+      warnings,
+    )
   })
 
   app.get(collection, audits('secret', 'list', false), async (request, reply) => {
     const principal = principalOf(request)
     const query = validateQuery(PageQuery, request.query)
-    const page = await registry.list(principal, { limit: query.limit, after: afterCursor(query.cursor) })
+    const page = await registry.list(principal, {
+      limit: query.limit,
+      after: afterCursor(query.cursor),
+    })
     linkNext(request, reply, page)
     return page.resources.map((secret) => viewOf(secret, []))
   })
@@ -41,19 +52,34 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
   )
 
   app.put<Named>(one, writes('replace'), async (request, reply) => {
-    const written = await registry.replace(principalOf(request), request.params.name, request.body, await versionOf(request))
+    const written = await registry.replace(
+      principalOf(request),
+      request.params.name,
+      request.body,
+      await versionOf(request),
+    )
     return answer(reply, written.secret, written.warnings)
   })
 
   app.patch<Named>(one, writes('patch'), async (request, reply) => {
-    const written = await registry.patch(principalOf(request), request.params.name, request.body, await versionOf(request))
+    const written = await registry.patch(
+      principalOf(request),
+      request.params.name,
+      request.body,
+      await versionOf(request),
+    )
     return answer(reply, written.secret, written.warnings)
   })
 
   app.delete<Named>(one, writes('delete'), async (request, reply) => {
     const principal = principalOf(request)
     const { force } = validateQuery(SecretDeletion, request.query)
-    request.subject = await registry.delete(principal, request.params.name, force, await versionOf(request))
+    request.subject = await registry.delete(
+      principal,
+      request.params.name,
+      force,
+      await versionOf(request),
+    )
     return reply.code(204).send()
   })
 }
@@ -68,7 +94,10 @@ function writes(verb: string) {
   }
 }
 
-function viewOf({ name, owner, creator = owner, createdAt, lastUpdatedAt, spec }: Secret, warnings: readonly Warning[]): SecretResource {
+function viewOf(
+  { name, owner, creator = owner, createdAt, lastUpdatedAt, spec }: Secret,
+  warnings: readonly Warning[],
+): SecretResource {
   return {
     name,
     keys: Object.keys(spec.values).toSorted((a, b) => (a < b ? -1 : 1)),

@@ -3,7 +3,11 @@ import type { Resource } from '../core/resource.ts'
 import type { Condition, WorkloadStatus } from '../core/workload.ts'
 
 /** The status of a resource from what is wanted, what the runtime sees, and why reconciling failed, if it did. */
-export function statusOf(resource: Resource, found: WorkloadStatus | undefined, problem: string | undefined): ResourceStatus {
+export function statusOf(
+  resource: Resource,
+  found: WorkloadStatus | undefined,
+  problem: string | undefined,
+): ResourceStatus {
   const { spec, generation, restartedAt } = resource
   if (spec.endpoint !== undefined)
     return {
@@ -53,7 +57,9 @@ export function statusOf(resource: Resource, found: WorkloadStatus | undefined, 
       phase: replica.phase,
       restarts: replica.restarts,
       generation: replica.generation,
-      ...(replica.startedAt === undefined ? {} : { startedAt: new Date(replica.startedAt).toISOString() }),
+      ...(replica.startedAt === undefined
+        ? {}
+        : { startedAt: new Date(replica.startedAt).toISOString() }),
       ...(replica.reason === undefined ? {} : { reason: replica.reason }),
       ...(replica.message === undefined ? {} : { message: replica.message }),
       ...(replica.lastExit === undefined ? {} : { lastExit: replica.lastExit }),
@@ -62,10 +68,17 @@ export function statusOf(resource: Resource, found: WorkloadStatus | undefined, 
 }
 
 /** The original's word for it, extended: `Healthy` only when all replicas run the present generation. */
-function summary(desired: number, ready: number, readyAndUpdated: number, existing: number, current: boolean): string {
+function summary(
+  desired: number,
+  ready: number,
+  readyAndUpdated: number,
+  existing: number,
+  current: boolean,
+): string {
   if (desired === 0) return existing === 0 ? 'Stopped' : 'Progressing: stopping'
   if (!current) return 'Progressing: not taken up yet'
   if (ready < desired) return `Degraded: ${ready}/${desired} ready`
-  if (readyAndUpdated < desired || existing > desired) return `Progressing: ${readyAndUpdated}/${desired} updated`
+  if (readyAndUpdated < desired || existing > desired)
+    return `Progressing: ${readyAndUpdated}/${desired} updated`
   return 'Healthy'
 }

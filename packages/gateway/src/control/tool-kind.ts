@@ -28,30 +28,51 @@ export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool,
     patch: ToolPatch,
     mistakes: async (body, principal) => [
       ...workloadMistakes(body, rules),
-      ...(await definitionMistakes(body, (schema) => schemaMistakes(checks, schema, partyOf(principal)))),
+      ...(await definitionMistakes(body, (schema) =>
+        schemaMistakes(checks, schema, partyOf(principal)),
+      )),
     ],
     warnings,
     spec(input, stored): ToolSpec {
       const { tool, port, path } = input.toolDefinition
-      return { ...workloadSpec(input, stored), toolDefinition: { tool: normalized(tool), port, path } }
+      return {
+        ...workloadSpec(input, stored),
+        toolDefinition: { tool: normalized(tool), port, path },
+      }
     },
     inputOf: workloadInput,
     view: (tool, given): ToolResource =>
-      sharedView(tool, { toolDefinition: tool.spec.toolDefinition as ToolResource['toolDefinition'] }, given),
+      sharedView(
+        tool,
+        { toolDefinition: tool.spec.toolDefinition as ToolResource['toolDefinition'] },
+        given,
+      ),
     code: codeFields,
     running: (spec) => [...runningFields(spec), spec.toolDefinition.port],
     contains: ({ name, spec }, text) =>
-      [name, spec.description, spec.toolDefinition.tool.name, spec.toolDefinition.tool.title, spec.toolDefinition.tool.description].some(
-        (each) => each?.toLowerCase().includes(text) === true,
-      ),
+      [
+        name,
+        spec.description,
+        spec.toolDefinition.tool.name,
+        spec.toolDefinition.tool.title,
+        spec.toolDefinition.tool.description,
+      ].some((each) => each?.toLowerCase().includes(text) === true),
   }
 }
 
 /** The original's document spells `readOnlyHint` as `readOnly`. */
 function normalized({ annotations, ...tool }: ToolInput['toolDefinition']['tool']): McpTool {
   const { readOnly, ...hints } = annotations ?? {}
-  const all = { ...hints, ...(hints.readOnlyHint === undefined && readOnly !== undefined ? { readOnlyHint: readOnly } : {}) }
-  const given = Object.entries({ ...tool, ...(annotations === undefined ? {} : { annotations: all }) })
+  const all = {
+    ...hints,
+    ...(hints.readOnlyHint === undefined && readOnly !== undefined
+      ? { readOnlyHint: readOnly }
+      : {}),
+  }
+  const given = Object.entries({
+    ...tool,
+    ...(annotations === undefined ? {} : { annotations: all }),
+  })
   return Object.fromEntries(given.filter(([, value]) => value !== undefined)) as unknown as McpTool
 }
 
@@ -59,8 +80,14 @@ function warnings(input: ToolInput): Warning[] {
   const { annotations } = input.toolDefinition.tool
   const found = endpointWarnings(input)
   if (annotations?.readOnly === undefined) return found
-  const detail = annotations.readOnlyHint === undefined ? "was read as 'readOnlyHint'." : "had no effect, as 'readOnlyHint' is given."
-  return [{ pointer: '/toolDefinition/tool/annotations/readOnly', code: 'renamed_field', detail }, ...found]
+  const detail =
+    annotations.readOnlyHint === undefined
+      ? "was read as 'readOnlyHint'."
+      : "had no effect, as 'readOnlyHint' is given."
+  return [
+    { pointer: '/toolDefinition/tool/annotations/readOnly', code: 'renamed_field', detail },
+    ...found,
+  ]
 }
 
 /** @throws GatewayError `checks_busy` */
@@ -87,7 +114,11 @@ async function definitionMistakes(
     if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) continue
     const place = `/toolDefinition/tool/${member}`
     if (member === 'inputSchema' && tableOf(schema)['type'] !== 'object')
-      mistakes.push({ pointer: `${place}/type`, code: 'schema_not_object', detail: 'must be "object": arguments are a JSON object' })
+      mistakes.push({
+        pointer: `${place}/type`,
+        code: 'schema_not_object',
+        detail: 'must be "object": arguments are a JSON object',
+      })
     if (member === 'inputSchema' && inspectHeaders(JSON.stringify(schema)) === undefined)
       mistakes.push({
         pointer: place,

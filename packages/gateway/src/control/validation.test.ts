@@ -3,13 +3,17 @@ import { z } from 'zod'
 import type { GatewayError } from '../core/errors.ts'
 import { validate } from './validation.ts'
 
-const schema = z.object({ name: z.string(), table: z.record(z.string().max(3), z.string()).default({}) })
+const schema = z.object({
+  name: z.string(),
+  table: z.record(z.string().max(3), z.string()).default({}),
+})
 const refusal = (body: object): Promise<GatewayError> =>
   validate(schema, body).then(
     () => expect.unreachable('It was accepted.'),
     (error: GatewayError) => error,
   )
-const fields = (count: number): object => Object.fromEntries(Array.from({ length: count }, (_, index) => [`field${index}`, 0]))
+const fields = (count: number): object =>
+  Object.fromEntries(Array.from({ length: count }, (_, index) => [`field${index}`, 0]))
 
 test('a hundred unknown fields are told one by one, more are refused, so that no body takes longer to explain than to read', async () => {
   expect((await validate(schema, { name: 'a', ...fields(100) })).warnings).toHaveLength(100)
@@ -21,6 +25,10 @@ test('a hundred unknown fields are told one by one, more are refused, so that no
 
 test('a hundred mistakes are told one by one, and of more their number', async () => {
   const { mistakes } = await refusal({ name: 'a', table: fields(150) })
-  expect(mistakes.slice(0, 100).map(({ pointer }) => pointer)).toEqual(Array.from({ length: 100 }, (_, index) => `/table/field${index}`))
-  expect(mistakes.slice(100)).toEqual([{ pointer: '', code: 'more_mistakes', detail: 'has 50 more mistakes that are not told here' }])
+  expect(mistakes.slice(0, 100).map(({ pointer }) => pointer)).toEqual(
+    Array.from({ length: 100 }, (_, index) => `/table/field${index}`),
+  )
+  expect(mistakes.slice(100)).toEqual([
+    { pointer: '', code: 'more_mistakes', detail: 'has 50 more mistakes that are not told here' },
+  ])
 })

@@ -28,13 +28,24 @@ export async function validate<S extends z.ZodObject>(
   // What follows is recursive in places.
   if (depthOf(value, deepest) > deepest)
     throw new GatewayError('validation_failed', {
-      mistakes: [{ pointer: '', code: 'too_deep', detail: `must not be nested deeper than ${deepest} levels` }],
+      mistakes: [
+        {
+          pointer: '',
+          code: 'too_deep',
+          detail: `must not be nested deeper than ${deepest} levels`,
+        },
+      ],
     })
   const parsed = schema.safeParse(value)
-  const mistakes = [...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)), ...(await more())]
+  const mistakes = [
+    ...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)),
+    ...(await more()),
+  ]
   if (!parsed.success || mistakes.length > 0) {
     const tooLarge = mistakes.every(({ code }) => code === 'environment_too_large')
-    throw new GatewayError(tooLarge ? 'environment_too_large' : 'validation_failed', { mistakes: fewOf(mistakes) })
+    throw new GatewayError(tooLarge ? 'environment_too_large' : 'validation_failed', {
+      mistakes: fewOf(mistakes),
+    })
   }
   const warnings: Warning[] = []
   for (const warning of unknownMembers(schema, value, [])) {
@@ -42,7 +53,11 @@ export async function validate<S extends z.ZodObject>(
     if (warnings.length > mostTold)
       throw new GatewayError('validation_failed', {
         mistakes: [
-          { pointer: '', code: 'too_many_unknown_fields', detail: `must not hold more than ${mostTold} fields that are not known` },
+          {
+            pointer: '',
+            code: 'too_many_unknown_fields',
+            detail: `must not hold more than ${mostTold} fields that are not known`,
+          },
         ],
       })
   }
@@ -56,16 +71,32 @@ function fewOf(mistakes: readonly Mistake[]): readonly Mistake[] {
   const more = mistakes.length - mostTold
   return more <= 0
     ? mistakes
-    : [...mistakes.slice(0, mostTold), { pointer: '', code: 'more_mistakes', detail: `has ${more} more mistakes that are not told here` }]
+    : [
+        ...mistakes.slice(0, mostTold),
+        {
+          pointer: '',
+          code: 'more_mistakes',
+          detail: `has ${more} more mistakes that are not told here`,
+        },
+      ]
 }
 
 /** Members that the schema does not know, on every level that it names. */
-function* unknownMembers(schema: unknown, value: unknown, path: readonly PropertyKey[]): Iterable<Warning> {
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable)
+function* unknownMembers(
+  schema: unknown,
+  value: unknown,
+  path: readonly PropertyKey[],
+): Iterable<Warning> {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodNullable
+  )
     return yield* unknownMembers(schema.unwrap(), value, path)
   if (Array.isArray(value)) {
     if (schema instanceof z.ZodArray)
-      for (const [index, each] of value.entries()) yield* unknownMembers(schema.element, each, [...path, index])
+      for (const [index, each] of value.entries())
+        yield* unknownMembers(schema.element, each, [...path, index])
     return
   }
   if (!(schema instanceof z.ZodObject) || typeof value !== 'object' || value === null) return
@@ -86,7 +117,11 @@ export function validateQuery<S extends z.ZodObject>(schema: S, query: unknown):
   const parsed = schema.safeParse(query)
   if (parsed.success) return parsed.data
   throw new GatewayError('validation_failed', {
-    mistakes: parsed.error.issues.map((issue) => ({ pointer: `query:${issue.path.join('.')}`, code: issue.code, detail: issue.message })),
+    mistakes: parsed.error.issues.map((issue) => ({
+      pointer: `query:${issue.path.join('.')}`,
+      code: issue.code,
+      detail: issue.message,
+    })),
   })
 }
 
@@ -106,17 +141,25 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
       ]
   }
   if (issue.code === 'unrecognized_keys')
-    return issue.keys.map((key) => ({ pointer: pointerOf([...issue.path, key]), code: 'unknown_field', detail: 'is not known here' }))
+    return issue.keys.map((key) => ({
+      pointer: pointerOf([...issue.path, key]),
+      code: 'unknown_field',
+      detail: 'is not known here',
+    }))
   return [{ pointer: pointerOf(issue.path), code: issue.code, detail: issue.message.slice(0, 500) }]
 }
 
 /** What each alternative of a union would have wanted. */
 function alternatives(errors: readonly (readonly z.core.$ZodIssue[])[]): string {
-  return [...new Set(errors.flatMap(([first]) => (first === undefined ? [] : [first.message])))].join('; or: ')
+  return [
+    ...new Set(errors.flatMap(([first]) => (first === undefined ? [] : [first.message]))),
+  ].join('; or: ')
 }
 
 function pointerOf(path: readonly PropertyKey[]): string {
-  return path.map((part) => `/${String(part).slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+  return path
+    .map((part) => `/${String(part).slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`)
+    .join('')
 }
 
 /** A known name that differs by case or by few letters. */
@@ -133,7 +176,13 @@ function distance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i += 1) {
     const next = [i]
     for (let j = 1; j <= b.length; j += 1) {
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)))
+      next.push(
+        Math.min(
+          (row[j] ?? 0) + 1,
+          (next[j - 1] ?? 0) + 1,
+          (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
+        ),
+      )
     }
     row = next
   }

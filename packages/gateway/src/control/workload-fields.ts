@@ -1,10 +1,23 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
-import type { Credential, EnvironmentText, EnvironmentValue, Resource, SecretReference, WorkloadSpec } from '../core/resource.ts'
+import type {
+  Credential,
+  EnvironmentText,
+  EnvironmentValue,
+  Resource,
+  SecretReference,
+  WorkloadSpec,
+} from '../core/resource.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import { largestEnvironment } from '../core/workload.ts'
-import { originMistakes, shownOrigin, storedOrigin, takesCredentialElsewhere, type EndpointRules } from './endpoint-fields.ts'
+import {
+  originMistakes,
+  shownOrigin,
+  storedOrigin,
+  takesCredentialElsewhere,
+  type EndpointRules,
+} from './endpoint-fields.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 
@@ -18,19 +31,37 @@ export interface WorkloadRules {
 }
 
 /** Rules for the fields that adapters and tools share, which a schema can not say or which depend on the configuration. */
-export function workloadMistakes(body: unknown, { maxReplicas, endpoints }: WorkloadRules): Mistake[] {
+export function workloadMistakes(
+  body: unknown,
+  { maxReplicas, endpoints }: WorkloadRules,
+): Mistake[] {
   const { name, replicaCount, environmentVariables } = tableOf(body)
   const mistakes: Mistake[] = []
   const reserved = typeof name === 'string' ? reservedFor(name) : undefined
   if (reserved !== undefined)
-    mistakes.push({ pointer: '/name', code: 'name_reserved', detail: `'${String(name)}' is reserved: it is ${reserved}` })
+    mistakes.push({
+      pointer: '/name',
+      code: 'name_reserved',
+      detail: `'${String(name)}' is reserved: it is ${reserved}`,
+    })
   if (typeof replicaCount === 'number' && replicaCount > maxReplicas)
-    mistakes.push({ pointer: '/replicaCount', code: 'too_big', detail: `must be at most ${maxReplicas} (runtime.maxReplicas)` })
+    mistakes.push({
+      pointer: '/replicaCount',
+      code: 'too_big',
+      detail: `must be at most ${maxReplicas} (runtime.maxReplicas)`,
+    })
   let size = 0
   for (const [key, value] of Object.entries(tableOf(environmentVariables))) {
-    const text: unknown = typeof value === 'object' && value !== null ? (value as Record<string, unknown>)['value'] : value
+    const text: unknown =
+      typeof value === 'object' && value !== null
+        ? (value as Record<string, unknown>)['value']
+        : value
     if (typeof text === 'string' && text.includes('\u0000'))
-      mistakes.push({ pointer: `/environmentVariables/${key}`, code: 'invalid_format', detail: 'must not hold the character NUL' })
+      mistakes.push({
+        pointer: `/environmentVariables/${key}`,
+        code: 'invalid_format',
+        detail: 'must not hold the character NUL',
+      })
     if (typeof text !== 'string') continue
     const length = Buffer.byteLength(key) + Buffer.byteLength(text) + 1
     size += length
@@ -58,11 +89,14 @@ export function workloadSpec(
   input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
   stored: Resource | undefined,
 ): WorkloadSpec {
-  if (takesCredentialElsewhere(input, stored)) throw maskedCredential('does not follow to another address: give the secret again')
-  const environment = Object.entries(input.environmentVariables).map(([key, given]): [string, EnvironmentValue] => [
-    key,
-    storedVariable(key, given, stored?.spec.environmentVariables[key]),
-  ])
+  if (takesCredentialElsewhere(input, stored))
+    throw maskedCredential('does not follow to another address: give the secret again')
+  const environment = Object.entries(input.environmentVariables).map(
+    ([key, given]): [string, EnvironmentValue] => [
+      key,
+      storedVariable(key, given, stored?.spec.environmentVariables[key]),
+    ],
+  )
   return {
     ...storedOrigin(input),
     environmentVariables: Object.fromEntries(environment),
@@ -71,23 +105,41 @@ export function workloadSpec(
     requiredRoles: [...new Set(input.requiredRoles)],
     ...(input.ownerRoles.length === 0 ? {} : { ownerRoles: [...new Set(input.ownerRoles)] }),
     ...(input.callerIdentity === 'headers' ? {} : { callerIdentity: input.callerIdentity }),
-    ...(input.credential === undefined ? {} : { credential: storedCredential(input.credential, stored?.spec.credential) }),
+    ...(input.credential === undefined
+      ? {}
+      : { credential: storedCredential(input.credential, stored?.spec.credential) }),
   }
 }
 
-function storedVariable(name: string, given: GivenVariable, before: EnvironmentValue | undefined): EnvironmentValue {
-  if (typeof given === 'object' && 'secretRef' in given) return { secretRef: storedReference(given.secretRef, before) }
+function storedVariable(
+  name: string,
+  given: GivenVariable,
+  before: EnvironmentValue | undefined,
+): EnvironmentValue {
+  if (typeof given === 'object' && 'secretRef' in given)
+    return { secretRef: storedReference(given.secretRef, before) }
   const { value, secret: marked } = typeof given === 'string' ? { value: given } : given
   const text = before === undefined || 'secretRef' in before ? undefined : before
   if (value === maskedValue && text !== undefined) return { ...text, secret: marked ?? text.secret }
-  const wasMarked = text?.secret === true && text.sealed === undefined && !looksSecret(name, text.value)
+  const wasMarked =
+    text?.secret === true && text.sealed === undefined && !looksSecret(name, text.value)
   return { value, secret: marked ?? (looksSecret(name, value) || wasMarked) }
 }
 
 /** What stands in the place already, and reads the same, means the secret of the same owner. */
-function storedReference({ name, key, source }: ShownReference, before: object | undefined): SecretReference {
-  const reference = { source: source ?? 'store', name, ...(key === undefined ? {} : { key }) } as const
-  const stood = before !== undefined && 'secretRef' in before ? (before.secretRef as SecretReference) : undefined
+function storedReference(
+  { name, key, source }: ShownReference,
+  before: object | undefined,
+): SecretReference {
+  const reference = {
+    source: source ?? 'store',
+    name,
+    ...(key === undefined ? {} : { key }),
+  } as const
+  const stood =
+    before !== undefined && 'secretRef' in before
+      ? (before.secretRef as SecretReference)
+      : undefined
   const same = stood?.source === reference.source && stood.name === name && stood.key === key
   return same && stood.owner !== undefined ? { ...reference, owner: stood.owner } : reference
 }
@@ -97,7 +149,10 @@ function shownReference({ source, owner: _owner, ...reference }: SecretReference
 }
 
 /** @throws GatewayError `validation_failed` for a mask where nothing is stored */
-function storedCredential({ header, value = '', secretRef }: GivenCredential, stored: Credential | undefined): Credential {
+function storedCredential(
+  { header, value = '', secretRef }: GivenCredential,
+  stored: Credential | undefined,
+): Credential {
   if (secretRef !== undefined) return { header, secretRef: storedReference(secretRef, stored) }
   if (value !== maskedValue) return { header, value }
   if (stored !== undefined && !('secretRef' in stored)) return { ...stored, header }
@@ -106,12 +161,18 @@ function storedCredential({ header, value = '', secretRef }: GivenCredential, st
 
 function maskedCredential(why: string): GatewayError {
   return new GatewayError('validation_failed', {
-    mistakes: [{ pointer: '/credential/value', code: 'masked_value', detail: `'${maskedValue}' ${why}` }],
+    mistakes: [
+      { pointer: '/credential/value', code: 'masked_value', detail: `'${maskedValue}' ${why}` },
+    ],
   })
 }
 
 /** What an answer shows: the fields of every kind around its own. */
-export function sharedView<Own extends object>(resource: Resource, own: Own, warnings: readonly Warning[]) {
+export function sharedView<Own extends object>(
+  resource: Resource,
+  own: Own,
+  warnings: readonly Warning[],
+) {
   const { name, spec, owner, offeredTo, creator = owner, createdAt, lastUpdatedAt } = resource
   return {
     id: name,
@@ -129,7 +190,9 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
     requiredRoles: [...spec.requiredRoles],
     ownerRoles: [...(spec.ownerRoles ?? [])],
     owner: { id: owner.id, issuer: owner.issuer },
-    ...(offeredTo === undefined ? {} : { offeredTo: { id: offeredTo.id, issuer: offeredTo.issuer } }),
+    ...(offeredTo === undefined
+      ? {}
+      : { offeredTo: { id: offeredTo.id, issuer: offeredTo.issuer } }),
     ...(spec.callerIdentity === undefined ? {} : { callerIdentity: spec.callerIdentity }),
     ...maskedMember(spec),
     createdBy: creator.id,
@@ -143,7 +206,13 @@ export function sharedView<Own extends object>(resource: Resource, own: Own, war
 export function workloadInput({ name, spec }: Resource, patch: unknown): Record<string, unknown> {
   const { imageName: _image, imageVersion: _version, endpoint, replicaCount, ...rest } = spec
   // What was 0 for want of an image would be 0 with one.
-  return { name, ...rest, ...(endpoint === undefined ? { replicaCount } : {}), ...shownOrigin(spec), ...maskedInput(spec, patch) }
+  return {
+    name,
+    ...rest,
+    ...(endpoint === undefined ? { replicaCount } : {}),
+    ...shownOrigin(spec),
+    ...maskedInput(spec, patch),
+  }
 }
 
 /** What of a stored workload holds secrets, as a body says it, with masks for them. */
@@ -156,13 +225,18 @@ function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown
   )
   // A text and a reference do not merge: the one takes the place of the other.
   const merging = Object.entries(environment).filter(
-    ([name, given]) => typeof patched[name] !== 'object' || 'secretRef' in given === 'secretRef' in tableOf(patched[name]),
+    ([name, given]) =>
+      typeof patched[name] !== 'object' ||
+      'secretRef' in given === 'secretRef' in tableOf(patched[name]),
   )
   const shown = maskedMember(spec)
   const given = tableOf(tableOf(patch)['credential'])
   const other = 'secretRef' in given ? 'value' : 'value' in given ? 'secretRef' : ''
   const { [other as 'value']: _replaced, ...credential } = shown.credential ?? { header: '' }
-  return { environmentVariables: Object.fromEntries(merging), ...(shown.credential === undefined ? {} : { credential }) }
+  return {
+    environmentVariables: Object.fromEntries(merging),
+    ...(shown.credential === undefined ? {} : { credential }),
+  }
 }
 
 function mapVariables<T>(
@@ -182,7 +256,10 @@ function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Giv
   if (credential === undefined) return {}
   const { header } = credential
   return {
-    credential: 'secretRef' in credential ? { header, secretRef: shownReference(credential.secretRef) } : { header, value: maskedValue },
+    credential:
+      'secretRef' in credential
+        ? { header, secretRef: shownReference(credential.secretRef) }
+        : { header, value: maskedValue },
   }
 }
 
@@ -190,7 +267,10 @@ function maskedMember({ credential }: WorkloadSpec): { readonly credential?: Giv
 export function givesReference(patch: unknown, pointer: string): boolean {
   const { environmentVariables, credential } = tableOf(patch)
   if (pointer === '/credential/secretRef') return credential !== undefined
-  return Object.hasOwn(tableOf(environmentVariables), pointer.slice('/environmentVariables/'.length, -'/secretRef'.length))
+  return Object.hasOwn(
+    tableOf(environmentVariables),
+    pointer.slice('/environmentVariables/'.length, -'/secretRef'.length),
+  )
 }
 
 /** Whether a body, be it valid or not, has secret values of a workload in it. */
@@ -198,13 +278,22 @@ export function holdsSecrets(body: unknown): boolean {
   const { environmentVariables, credential } = tableOf(body)
   if (typeof tableOf(credential)['value'] === 'string') return true
   return Object.entries(tableOf(environmentVariables)).some(([name, given]) => {
-    const { value, secret } = typeof given === 'string' ? { value: given, secret: undefined } : tableOf(given)
-    return typeof value === 'string' && (secret === true || (secret === undefined && looksSecret(name, value)))
+    const { value, secret } =
+      typeof given === 'string' ? { value: given, secret: undefined } : tableOf(given)
+    return (
+      typeof value === 'string' &&
+      (secret === true || (secret === undefined && looksSecret(name, value)))
+    )
   })
 }
 
 /** What of the shared fields decides which code runs, or is called: of some images (`mcp-proxy`), the environment says. */
-export function codeFields({ imageName, imageVersion, endpoint, environmentVariables }: WorkloadSpec): readonly unknown[] {
+export function codeFields({
+  imageName,
+  imageVersion,
+  endpoint,
+  environmentVariables,
+}: WorkloadSpec): readonly unknown[] {
   const content = Object.entries(environmentVariables).map(([key, given]) => [
     key,
     'secretRef' in given ? given : (given.sealed ?? given.value),

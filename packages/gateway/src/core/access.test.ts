@@ -1,13 +1,29 @@
 import { describe, expect, test } from 'vitest'
-import { accessRules, checkQuotas, holdsOneOf, type AccessSettings, type Holdings } from './access.ts'
+import {
+  accessRules,
+  checkQuotas,
+  holdsOneOf,
+  type AccessSettings,
+  type Holdings,
+} from './access.ts'
 import { authorizeCreate, checkWorkloadIdentity } from './permission.ts'
 import type { Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 
 const quotas = { adapters: 2, tools: 1, replicas: 5, exemptRoles: [] }
 const unset: AccessSettings = { create: {}, images: [], logs: 'write', quotas }
-const caller = (...roles: string[]): Principal => ({ id: 'alice', issuer: 'https://idp.example', name: 'Alice', roles })
-const anonymous: Principal = { id: '', issuer: 'anonymous', name: 'anonymous', roles: ['mcp.admin', 'mcp.engineer'] }
+const caller = (...roles: string[]): Principal => ({
+  id: 'alice',
+  issuer: 'https://idp.example',
+  name: 'Alice',
+  roles,
+})
+const anonymous: Principal = {
+  id: '',
+  issuer: 'anonymous',
+  name: 'anonymous',
+  roles: ['mcp.admin', 'mcp.engineer'],
+}
 
 const codeOf = (work: () => unknown): unknown => {
   try {
@@ -24,7 +40,9 @@ const creating = (
 ): unknown => {
   const [name = '', version = ''] = image.split(':')
   const rules = accessRules({ ...unset, ...settings }, { development, anonymous: false })
-  return codeOf(() => authorizeCreate(principal, rules, kind, image === '' ? undefined : { name, version }))
+  return codeOf(() =>
+    authorizeCreate(principal, rules, kind, image === '' ? undefined : { name, version }),
+  )
 }
 
 describe('creating', () => {
@@ -54,7 +72,8 @@ describe('creating', () => {
       { pattern: 'team/*:1.?', roles: ['*'] },
       { pattern: 'team/*:*', roles: [] },
     ]
-    const outcome = (image: string, ...roles: string[]): unknown => creating(caller(...roles), { images }, { image })
+    const outcome = (image: string, ...roles: string[]): unknown =>
+      creating(caller(...roles), { images }, { image })
     expect(outcome('mcp-proxy:1.0.0', 'mcp.engineer')).toBe('forbidden')
     expect(outcome('mcp-proxy:1.0.0', 'runs-commands')).toBe('done')
     expect(outcome('mcp-proxy:1.0.0', 'mcp.admin')).toBe('done')
@@ -63,7 +82,13 @@ describe('creating', () => {
     // What no pattern fits is governed by the kind.
     expect(outcome('xmcp-proxy:1.0.0', 'runs-commands')).toBe('forbidden')
     expect(outcome('mcp-proxy-2:1.0.0', 'mcp.engineer')).toBe('done')
-    expect(creating(caller('mcp.engineer'), { images: [{ pattern: '*:*', roles: [] }] }, { kind: 'tool', image: '' })).toBe('done')
+    expect(
+      creating(
+        caller('mcp.engineer'),
+        { images: [{ pattern: '*:*', roles: [] }] },
+        { kind: 'tool', image: '' },
+      ),
+    ).toBe('done')
   })
 
   test('is never for the anonymous caller, whatever roles it claims', () => {
@@ -74,8 +99,17 @@ describe('creating', () => {
 })
 
 test('lending the identity of the platform needs a role that is named, and with development identity the one that it gives', () => {
-  const turning = (principal: Principal, settings: Partial<AccessSettings>, development: boolean): unknown =>
-    codeOf(() => checkWorkloadIdentity(principal, accessRules({ ...unset, ...settings }, { development, anonymous: false })))
+  const turning = (
+    principal: Principal,
+    settings: Partial<AccessSettings>,
+    development: boolean,
+  ): unknown =>
+    codeOf(() =>
+      checkWorkloadIdentity(
+        principal,
+        accessRules({ ...unset, ...settings }, { development, anonymous: false }),
+      ),
+    )
   expect(turning(caller('mcp.dev'), {}, true)).toBe('done')
   expect(turning(caller('mcp.dev', 'mcp.engineer'), {}, false)).toBe('forbidden')
   expect(turning(caller('lender'), { workloadIdentityRoles: ['lender'] }, false)).toBe('done')
@@ -105,7 +139,9 @@ describe('a quota', () => {
   })
 
   test('tells how much there is to the owner alone', () => {
-    expect(asking({ replicas: 4 }, { replicas: 2 })).toContain('beside the 4 that you have, and you may have 5')
+    expect(asking({ replicas: 4 }, { replicas: 2 })).toContain(
+      'beside the 4 that you have, and you may have 5',
+    )
     expect(asking({ replicas: 4 }, { replicas: 2 }, false)).not.toContain('4')
   })
 })

@@ -54,11 +54,16 @@ export function accessRules(
   const creators = development ? [everyone] : ['mcp.engineer']
   const patterns = images.map(({ pattern, roles }) => {
     const colon = pattern.lastIndexOf(':')
-    return { name: compileGlob(pattern.slice(0, colon)), version: compileGlob(pattern.slice(colon + 1)), roles }
+    return {
+      name: compileGlob(pattern.slice(0, colon)),
+      version: compileGlob(pattern.slice(colon + 1)),
+      roles,
+    }
   })
   return {
     deployRoles(kind, image) {
-      const rule = image && patterns.find(({ name, version }) => name(image.name) && version(image.version))
+      const rule =
+        image && patterns.find(({ name, version }) => name(image.name) && version(image.version))
       return rule?.roles ?? create[kind] ?? creators
     },
     workloadIdentityRoles: workloadIdentityRoles ?? (development ? ['mcp.dev'] : []),
@@ -73,7 +78,12 @@ export function accessRules(
  * Checks that an owner who has `held` may have `more`. The error tells how much that is to the owner alone.
  * @throws GatewayError `quota_exceeded`
  */
-export function checkQuotas({ quotas }: AccessRules, held: Holdings, more: Partial<Holdings>, toOwner: boolean): void {
+export function checkQuotas(
+  { quotas }: AccessRules,
+  held: Holdings,
+  more: Partial<Holdings>,
+  toOwner: boolean,
+): void {
   for (const what of ['adapters', 'tools', 'replicas'] as const) {
     const wanted = more[what] ?? 0
     if (wanted === 0 || held[what] + wanted <= quotas[what]) continue
@@ -87,7 +97,9 @@ export function checkQuotas({ quotas }: AccessRules, held: Holdings, more: Parti
 
 /** Whether a principal is one of those whom roles name. */
 export function isOneOf(principal: Principal, roles: readonly string[]): boolean {
-  return !isAnonymous(principal) && roles.some((role) => role === everyone || hasRole(principal, role))
+  return (
+    !isAnonymous(principal) && roles.some((role) => role === everyone || hasRole(principal, role))
+  )
 }
 
 /** As `isOneOf`, for what administrators always may. */

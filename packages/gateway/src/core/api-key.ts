@@ -33,7 +33,11 @@ export function recognizablePart(id: string): string {
  * A new key: `mcpgw_`, an id of 16 hexadecimal digits, `_`, 32 random bytes (43 digits of base 62), and their CRC-32 (6 digits of
  * base 62), by which typing mistakes are told without asking the store. No character of it ends a word, so a double click takes it whole.
  */
-export function newApiKey(): { readonly id: string; readonly text: string; readonly digest: string } {
+export function newApiKey(): {
+  readonly id: string
+  readonly text: string
+  readonly digest: string
+} {
   const id = randomBytes(8).toString('hex')
   const head = `${recognizablePart(id)}_${base62(BigInt(`0x${randomBytes(32).toString('hex')}`), 43)}`
   const text = head + checksum(head)

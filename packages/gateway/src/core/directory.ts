@@ -41,7 +41,8 @@ export class ReplicaDirectory {
       this.#waiters.set(workload, waiters)
       const done = (): void => {
         waiters.delete(done)
-        if (waiters.size === 0 && this.#waiters.get(workload) === waiters) this.#waiters.delete(workload)
+        if (waiters.size === 0 && this.#waiters.get(workload) === waiters)
+          this.#waiters.delete(workload)
         signal.removeEventListener('abort', done)
         resolve()
       }

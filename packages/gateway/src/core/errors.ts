@@ -12,8 +12,18 @@ const table = {
   insufficient_scope: { status: 403, rpc: -32600, title: 'The token lacks a scope', retry: false },
   forbidden: { status: 403, rpc: -32600, title: 'Not allowed', retry: false },
   quota_exceeded: { status: 403, rpc: -32600, title: 'The quota is used up', retry: false },
-  host_not_allowed: { status: 403, rpc: -32600, title: 'The Host header is not allowed', retry: false },
-  origin_not_allowed: { status: 403, rpc: -32600, title: 'The Origin header is not allowed', retry: false },
+  host_not_allowed: {
+    status: 403,
+    rpc: -32600,
+    title: 'The Host header is not allowed',
+    retry: false,
+  },
+  origin_not_allowed: {
+    status: 403,
+    rpc: -32600,
+    title: 'The Origin header is not allowed',
+    retry: false,
+  },
   not_found: { status: 404, rpc: -32601, title: 'Not found', retry: false },
   session_not_found: { status: 404, rpc: -32001, title: 'Session not found', retry: false },
   method_not_allowed: { status: 405, rpc: -32600, title: 'Method not allowed', retry: false },
@@ -22,32 +32,112 @@ const table = {
   secret_in_use: { status: 409, rpc: -32600, title: 'The secret is in use', retry: false },
   runs_elsewhere: { status: 409, rpc: -32600, title: 'It does not run here', retry: false },
   conflict: { status: 409, rpc: -32600, title: 'The resource changed meanwhile', retry: true },
-  precondition_failed: { status: 412, rpc: -32600, title: 'The resource changed since it was read', retry: false },
+  precondition_failed: {
+    status: 412,
+    rpc: -32600,
+    title: 'The resource changed since it was read',
+    retry: false,
+  },
   body_too_large: { status: 413, rpc: -32600, title: 'The body is too large', retry: false },
-  environment_too_large: { status: 413, rpc: -32600, title: 'The environment is too large', retry: false },
+  environment_too_large: {
+    status: 413,
+    rpc: -32600,
+    title: 'The environment is too large',
+    retry: false,
+  },
   uri_too_long: { status: 414, rpc: -32600, title: 'The address is too long', retry: false },
-  unsupported_media_type: { status: 415, rpc: -32600, title: 'Unsupported media type', retry: false },
+  unsupported_media_type: {
+    status: 415,
+    rpc: -32600,
+    title: 'Unsupported media type',
+    retry: false,
+  },
   too_many_requests: { status: 429, rpc: -32600, title: 'Too many requests', retry: true },
   headers_too_large: { status: 431, rpc: -32600, title: 'The headers are too large', retry: false },
-  client_closed_request: { status: 499, rpc: -32603, title: 'The client closed the request', retry: false },
+  client_closed_request: {
+    status: 499,
+    rpc: -32603,
+    title: 'The client closed the request',
+    retry: false,
+  },
   internal: { status: 500, rpc: -32603, title: 'Internal error', retry: false },
-  upstream_unreachable: { status: 502, rpc: -32603, title: 'The server can not be reached', retry: true },
+  upstream_unreachable: {
+    status: 502,
+    rpc: -32603,
+    title: 'The server can not be reached',
+    retry: true,
+  },
   upstream_failed: { status: 502, rpc: -32603, title: 'The server broke off', retry: false },
-  upstream_redirects: { status: 502, rpc: -32603, title: 'The server answers with a redirect', retry: false },
-  upstream_untrusted: { status: 502, rpc: -32603, title: "The server's certificate is not trusted", retry: false },
-  endpoint_forbidden: { status: 502, rpc: -32603, title: 'The server is at an address that the gateway may not call', retry: false },
-  upstream_unauthorized: { status: 502, rpc: -32603, title: 'The server does not accept the gateway', retry: false },
+  upstream_redirects: {
+    status: 502,
+    rpc: -32603,
+    title: 'The server answers with a redirect',
+    retry: false,
+  },
+  upstream_untrusted: {
+    status: 502,
+    rpc: -32603,
+    title: "The server's certificate is not trusted",
+    retry: false,
+  },
+  endpoint_forbidden: {
+    status: 502,
+    rpc: -32603,
+    title: 'The server is at an address that the gateway may not call',
+    retry: false,
+  },
+  upstream_unauthorized: {
+    status: 502,
+    rpc: -32603,
+    title: 'The server does not accept the gateway',
+    retry: false,
+  },
   no_ready_replica: { status: 503, rpc: -32603, title: 'No replica is ready', retry: true },
-  too_many_connections: { status: 503, rpc: -32603, title: 'Too many connections to the server are open', retry: true },
+  too_many_connections: {
+    status: 503,
+    rpc: -32603,
+    title: 'Too many connections to the server are open',
+    retry: true,
+  },
   stopped: { status: 503, rpc: -32603, title: 'The server is stopped', retry: false },
-  secret_unreadable: { status: 503, rpc: -32603, title: 'A stored secret can not be decrypted', retry: false },
+  secret_unreadable: {
+    status: 503,
+    rpc: -32603,
+    title: 'A stored secret can not be decrypted',
+    retry: false,
+  },
   draining: { status: 503, rpc: -32603, title: 'The gateway is shutting down', retry: true },
-  checks_busy: { status: 503, rpc: -32603, title: 'Too many requests wait to be checked', retry: true },
+  checks_busy: {
+    status: 503,
+    rpc: -32603,
+    title: 'Too many requests wait to be checked',
+    retry: true,
+  },
   store_unavailable: { status: 503, rpc: -32603, title: 'The store is not available', retry: true },
-  cluster_unavailable: { status: 503, rpc: -32603, title: 'The cluster does not answer', retry: true },
-  issuer_unavailable: { status: 503, rpc: -32603, title: 'The identity provider can not be reached', retry: true },
-  upstream_timeout: { status: 504, rpc: -32603, title: 'The server did not answer in time', retry: false },
-  loop_detected: { status: 508, rpc: -32603, title: 'The endpoint leads back to the gateway', retry: false },
+  cluster_unavailable: {
+    status: 503,
+    rpc: -32603,
+    title: 'The cluster does not answer',
+    retry: true,
+  },
+  issuer_unavailable: {
+    status: 503,
+    rpc: -32603,
+    title: 'The identity provider can not be reached',
+    retry: true,
+  },
+  upstream_timeout: {
+    status: 504,
+    rpc: -32603,
+    title: 'The server did not answer in time',
+    retry: false,
+  },
+  loop_detected: {
+    status: 508,
+    rpc: -32603,
+    title: 'The endpoint leads back to the gateway',
+    retry: false,
+  },
   storage_full: { status: 507, rpc: -32603, title: 'The store is full', retry: true },
 } as const satisfies Record<string, ErrorKind>
 
@@ -95,7 +185,10 @@ export class GatewayError extends Error {
   readonly denied: DeniedResource | undefined
 
   constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
-    super(options.detail ?? table[code].title, options.cause === undefined ? undefined : { cause: options.cause })
+    super(
+      options.detail ?? table[code].title,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    )
     this.code = code
     this.mistakes = options.mistakes ?? []
     this.headers = options.headers ?? {}

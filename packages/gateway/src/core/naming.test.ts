@@ -9,7 +9,12 @@ const letter = fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz'.split(''))
 const inner = fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz0123456789-'.split(''))
 const last = fc.constantFrom(...'abcdefghijklmnopqrstuvwxyz0123456789'.split(''))
 const label = fc
-  .tuple(letter, fc.option(fc.tuple(fc.string({ unit: inner, maxLength: 50 }), last), { nil: ['', ''] as const }))
+  .tuple(
+    letter,
+    fc.option(fc.tuple(fc.string({ unit: inner, maxLength: 50 }), last), {
+      nil: ['', ''] as const,
+    }),
+  )
   .map(([first, [middle, end]]) => first + middle + end)
 
 /** RFC 1035 section 2.3.1, in lower case, by a loop instead of an expression. */
@@ -34,9 +39,12 @@ describe('names', () => {
       }),
     )
     fc.assert(
-      fc.property(fc.oneof(fc.string({ unit: 'binary' }), label, fc.string({ unit: inner, maxLength: 60 })), (name) => {
-        expect(accepts(name)).toBe(isLabel(name))
-      }),
+      fc.property(
+        fc.oneof(fc.string({ unit: 'binary' }), label, fc.string({ unit: inner, maxLength: 60 })),
+        (name) => {
+          expect(accepts(name)).toBe(isLabel(name))
+        },
+      ),
     )
   })
 
@@ -58,19 +66,40 @@ describe('names', () => {
     )
   })
 
-  test.each(['', 'A', 'a.b', 'a_b', '-a', 'a-', '1a', 'ä', 'a b', 'a\n', '..', '%2e', 'a/b', 'a\u0000', 'ａ'])('%j is none', (name) =>
-    expect(accepts(name)).toBe(false),
-  )
+  test.each([
+    '',
+    'A',
+    'a.b',
+    'a_b',
+    '-a',
+    'a-',
+    '1a',
+    'ä',
+    'a b',
+    'a\n',
+    '..',
+    '%2e',
+    'a/b',
+    'a\u0000',
+    'ａ',
+  ])('%j is none', (name) => expect(accepts(name)).toBe(false))
 
   test('that are too long are refused in no time, also those that make naive expressions go back and forth', () => {
     const from = performance.now()
-    for (const name of ['a'.repeat(53), 'a-'.repeat(5120), `a${'-'.repeat(10_240)}!`, 'a'.repeat(10_240)]) expect(accepts(name)).toBe(false)
+    for (const name of [
+      'a'.repeat(53),
+      'a-'.repeat(5120),
+      `a${'-'.repeat(10_240)}!`,
+      'a'.repeat(10_240),
+    ])
+      expect(accepts(name)).toBe(false)
     expect(performance.now() - from).toBeLessThan(100)
   })
 
   test('that are reserved say for what; nearly all others are free', () => {
     expect(reservedFor('adapters')).toBe('a path of the gateway')
     expect(reservedFor('mcp-example')).toBeUndefined()
-    for (const member of Object.getOwnPropertyNames(Object.prototype)) expect(reservedFor(member)).toBeUndefined()
+    for (const member of Object.getOwnPropertyNames(Object.prototype))
+      expect(reservedFor(member)).toBeUndefined()
   })
 })

@@ -14,7 +14,9 @@ export class PeerDirectory {
   /** Peers that neither come nor go, by the origins at which they listen. */
   static of(origins: Readonly<Record<string, string>>): PeerDirectory {
     const directory = new PeerDirectory()
-    directory.set(new Map(Object.entries(origins).map(([name, origin]) => [name, { origin, ready: true }])))
+    directory.set(
+      new Map(Object.entries(origins).map(([name, origin]) => [name, { origin, ready: true }])),
+    )
     return directory
   }
 

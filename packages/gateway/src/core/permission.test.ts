@@ -27,7 +27,11 @@ const adapter = (
 })
 
 const actions: readonly Action[] = ['read', 'use', 'logs', 'write', 'offer', 'decline', 'transfer']
-const outcome = (principal: Principal, action: Action, resource: ReturnType<typeof adapter> | undefined): string => {
+const outcome = (
+  principal: Principal,
+  action: Action,
+  resource: ReturnType<typeof adapter> | undefined,
+): string => {
   try {
     if (action === 'transfer') authorizeTransfer(principal, resource, principal)
     else authorize(principal, action, resource)
@@ -44,11 +48,17 @@ const callers: Readonly<Record<string, Principal>> = {
   stranger: caller('sam', 'other'),
   admin: caller('root', 'mcp.admin'),
   'namesake of another issuer': { ...caller('olga'), issuer: 'https://other.example' },
-  anonymous: { id: '', issuer: 'anonymous', name: 'anonymous', roles: ['mcp.admin', 'keeper', 'reader'] },
+  anonymous: {
+    id: '',
+    issuer: 'anonymous',
+    name: 'anonymous',
+    roles: ['mcp.admin', 'keeper', 'reader'],
+  },
 }
 
 describe('what a caller may do', () => {
-  const each = (answer: string): Record<string, string> => Object.fromEntries(actions.map((action) => [action, answer]))
+  const each = (answer: string): Record<string, string> =>
+    Object.fromEntries(actions.map((action) => [action, answer]))
   const none = each('not_found')
   const all = each('yes')
   const unknown = each('unauthenticated')
@@ -62,7 +72,9 @@ describe('what a caller may do', () => {
     ['anonymous', unknown],
   ])('%s', (who, expected) => {
     const principal = callers[who] as Principal
-    expect(Object.fromEntries(actions.map((action) => [action, outcome(principal, action, adapter())]))).toEqual(expected)
+    expect(
+      Object.fromEntries(actions.map((action) => [action, outcome(principal, action, adapter())])),
+    ).toEqual(expected)
     expect(mayRead(principal, adapter())).toBe(expected['read'] === 'yes')
   })
 
@@ -70,24 +82,31 @@ describe('what a caller may do', () => {
     const offered = { ...adapter(), offeredTo: { id: 'sam', issuer } }
     const sam = callers['stranger'] as Principal
     const may = { ...each('forbidden'), read: 'yes', decline: 'yes', transfer: 'yes' }
-    expect(Object.fromEntries(actions.map((action) => [action, outcome(sam, action, offered)]))).toEqual(may)
+    expect(
+      Object.fromEntries(actions.map((action) => [action, outcome(sam, action, offered)])),
+    ).toEqual(may)
     expect([mayRead(sam, offered), mayUse(sam, offered)]).toEqual([true, false])
     expect(() => authorizeTransfer(sam, offered, { id: 'mallory', issuer })).toThrow(/mcp\.admin/)
-    expect(outcome({ ...sam, issuer: 'https://other.example' }, 'transfer', offered)).toBe('not_found')
+    expect(outcome({ ...sam, issuer: 'https://other.example' }, 'transfer', offered)).toBe(
+      'not_found',
+    )
     expect(outcome(callers['reader'] as Principal, 'transfer', offered)).toBe('forbidden')
     const toNobody = { ...adapter(), offeredTo: { id: '', issuer: 'anonymous' } }
     expect(outcome(callers['anonymous'] as Principal, 'transfer', toNobody)).toBe('unauthenticated')
   })
 
-  test.each(Object.keys(callers))('%s is told the same of what it may not see and of what does not exist', (who) => {
-    const principal = callers[who] as Principal
-    const hidden = adapter({ requiredRoles: [], ownerRoles: [] }, { id: 'nobody-here', issuer })
-    for (const action of actions) {
-      const missing = outcome(principal, action, undefined)
-      expect(missing).toBe(who === 'anonymous' ? 'unauthenticated' : 'not_found')
-      if (who !== 'admin') expect(outcome(principal, action, hidden)).toBe(missing)
-    }
-  })
+  test.each(Object.keys(callers))(
+    '%s is told the same of what it may not see and of what does not exist',
+    (who) => {
+      const principal = callers[who] as Principal
+      const hidden = adapter({ requiredRoles: [], ownerRoles: [] }, { id: 'nobody-here', issuer })
+      for (const action of actions) {
+        const missing = outcome(principal, action, undefined)
+        expect(missing).toBe(who === 'anonymous' ? 'unauthenticated' : 'not_found')
+        if (who !== 'admin') expect(outcome(principal, action, hidden)).toBe(missing)
+      }
+    },
+  )
 
   test('two callers without an id are never one: nobody owns what has an owner without id (A20)', () => {
     const principal = callers['anonymous'] as Principal

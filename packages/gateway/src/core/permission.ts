@@ -47,27 +47,40 @@ export function authorize<A extends Exclude<Action, 'transfer'>, R extends Guard
   action: A,
   resource: R | undefined,
 ): Permit<A, R> {
-  if (resource !== undefined && action === 'use' && resource.spec.anonymous === true) return new PermitToken(principal, action, resource)
+  if (resource !== undefined && action === 'use' && resource.spec.anonymous === true)
+    return new PermitToken(principal, action, resource)
   checkKnown(principal)
   if (resource === undefined) throw new GatewayError('not_found')
   const { kind, name, uid } = resource
-  if (!mayRead(principal, resource)) throw new GatewayError('not_found', { denied: { kind, name, uid } })
+  if (!mayRead(principal, resource))
+    throw new GatewayError('not_found', { denied: { kind, name, uid } })
   const detail = refusalOf(principal, action, resource)
-  if (detail !== undefined) throw new GatewayError('forbidden', { denied: { kind, name, uid }, detail })
+  if (detail !== undefined)
+    throw new GatewayError('forbidden', { denied: { kind, name, uid }, detail })
   return new PermitToken(principal, action, resource)
 }
 
 /** Why a caller who may see a resource may not do this with it; undefined when it may. */
-function refusalOf(principal: Principal, action: Exclude<Action, 'transfer'>, resource: Guarded): string | undefined {
+function refusalOf(
+  principal: Principal,
+  action: Exclude<Action, 'transfer'>,
+  resource: Guarded,
+): string | undefined {
   const { kind, name } = resource
   switch (action) {
     case 'use':
-      return mayUse(principal, resource) ? undefined : `The ${kind} '${name}' is offered to you: take it over before you use it.`
+      return mayUse(principal, resource)
+        ? undefined
+        : `The ${kind} '${name}' is offered to you: take it over before you use it.`
     case 'write':
     case 'logs':
-      return mayWrite(principal, resource) ? undefined : `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`
+      return mayWrite(principal, resource)
+        ? undefined
+        : `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`
     case 'offer':
-      return mayOffer(principal, resource) ? undefined : `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`
+      return mayOffer(principal, resource)
+        ? undefined
+        : `Only the owner of ${kind} '${name}' and the role ${adminRole} may give it away.`
     case 'decline':
       return mayOffer(principal, resource) || isOfferedTo(principal, resource)
         ? undefined
@@ -82,11 +95,16 @@ function refusalOf(principal: Principal, action: Exclude<Action, 'transfer'>, re
  * in the new owner's quota and name.
  * @throws GatewayError as `authorize`
  */
-export function authorizeTransfer<R extends Guarded>(principal: Principal, resource: R | undefined, to: Owner): Permit<'transfer', R> {
+export function authorizeTransfer<R extends Guarded>(
+  principal: Principal,
+  resource: R | undefined,
+  to: Owner,
+): Permit<'transfer', R> {
   const permit = authorize(principal, 'read', resource)
   const { kind, name, uid } = permit.resource
   const takes = isOfferedTo(principal, permit.resource) && samePrincipal(principal, to)
-  if (takes || hasRole(principal, adminRole)) return new PermitToken(principal, 'transfer', permit.resource)
+  if (takes || hasRole(principal, adminRole))
+    return new PermitToken(principal, 'transfer', permit.resource)
   throw new GatewayError('forbidden', {
     denied: { kind, name, uid },
     detail: `Only the role ${adminRole} may give the ${kind} '${name}' to others at once; its owner may offer it (PUT …/offer), and whom it is offered to may take it.`,
@@ -120,11 +138,17 @@ export function authorizeCreate(
  * to an adapter may not therefore run what it could not create.
  * @throws GatewayError `forbidden`
  */
-export function checkDeploy(principal: Principal, rules: AccessRules, kind: ResourceKind, image: Image | undefined): void {
+export function checkDeploy(
+  principal: Principal,
+  rules: AccessRules,
+  kind: ResourceKind,
+  image: Image | undefined,
+): void {
   checkKnown(principal)
   const roles = rules.deployRoles(kind, image)
   if (holdsOneOf(principal, roles)) return
-  const what = image === undefined ? `a ${kind}` : `a ${kind} of image '${image.name}:${image.version}'`
+  const what =
+    image === undefined ? `a ${kind}` : `a ${kind} of image '${image.name}:${image.version}'`
   throw needsRole(`Creating ${what}, or changing what it runs,`, roles)
 }
 
@@ -132,13 +156,21 @@ export function checkDeploy(principal: Principal, rules: AccessRules, kind: Reso
  * Checks that `principal` may lend what a workload runs the platform's own identity.
  * @throws GatewayError `forbidden`
  */
-export function checkWorkloadIdentity(principal: Principal, { workloadIdentityRoles }: AccessRules): void {
+export function checkWorkloadIdentity(
+  principal: Principal,
+  { workloadIdentityRoles }: AccessRules,
+): void {
   if (!holdsOneOf(principal, workloadIdentityRoles))
-    throw needsRole('Turning useWorkloadIdentity on, or changing what runs with it,', workloadIdentityRoles)
+    throw needsRole(
+      'Turning useWorkloadIdentity on, or changing what runs with it,',
+      workloadIdentityRoles,
+    )
 }
 
 function needsRole(what: string, roles: readonly string[]): GatewayError {
-  return new GatewayError('forbidden', { detail: `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}.` })
+  return new GatewayError('forbidden', {
+    detail: `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}.`,
+  })
 }
 
 /** The filter of lists; the same rule as `authorize(…, 'read', …)`. */
@@ -149,11 +181,17 @@ export function mayRead(principal: Principal, resource: Guarded): boolean {
 /** Whether a caller who is somebody may use it, and so is told of it where it can be used. What is merely offered could be put before anybody. */
 export function mayUse(principal: Principal, resource: Guarded): boolean {
   if (isAnonymous(principal)) return false
-  return mayWrite(principal, resource) || resource.spec.requiredRoles?.some((role) => hasRole(principal, role)) === true
+  return (
+    mayWrite(principal, resource) ||
+    resource.spec.requiredRoles?.some((role) => hasRole(principal, role)) === true
+  )
 }
 
 function mayWrite(principal: Principal, resource: Guarded): boolean {
-  return mayOffer(principal, resource) || resource.spec.ownerRoles?.some((role) => hasRole(principal, role)) === true
+  return (
+    mayOffer(principal, resource) ||
+    resource.spec.ownerRoles?.some((role) => hasRole(principal, role)) === true
+  )
 }
 
 function mayOffer(principal: Principal, resource: Guarded): boolean {

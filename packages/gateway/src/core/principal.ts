@@ -20,7 +20,10 @@ export function isAnonymous({ id }: Pick<Principal, 'id'>): boolean {
 }
 
 /** Two principals are one caller only if both issuer and id agree, and ids are never empty. */
-export function samePrincipal(a: Pick<Principal, 'id' | 'issuer'>, b: Pick<Principal, 'id' | 'issuer'>): boolean {
+export function samePrincipal(
+  a: Pick<Principal, 'id' | 'issuer'>,
+  b: Pick<Principal, 'id' | 'issuer'>,
+): boolean {
   return a.id !== '' && a.id === b.id && a.issuer === b.issuer
 }
 

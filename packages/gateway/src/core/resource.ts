@@ -28,7 +28,10 @@ export interface EnvironmentText extends SecretText {
 export type EnvironmentValue = EnvironmentText | { readonly secretRef: SecretReference }
 
 /** A header with a secret by which a server knows the gateway. */
-export type Credential = { readonly header: string } & (SecretText | { readonly secretRef: SecretReference })
+export type Credential = { readonly header: string } & (
+  | SecretText
+  | { readonly secretRef: SecretReference }
+)
 
 /** What runs, and for whom. */
 export interface WorkloadSpec {
@@ -113,7 +116,10 @@ export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> 
   readonly spec: Spec
 }
 
-export interface Resource<Spec = WorkloadSpec, Kind extends ResourceKind = ResourceKind> extends Owned<Spec, Kind> {
+export interface Resource<
+  Spec = WorkloadSpec,
+  Kind extends ResourceKind = ResourceKind,
+> extends Owned<Spec, Kind> {
   /** Counts the changes that a workload must follow (image, environment, replicas, identity, restarts); `status` reports which one it has reached. */
   readonly generation: number
   /** When somebody last asked that all replicas be replaced, ISO 8601. Part of what a workload is made of, so that it happens once, and is not undone. */

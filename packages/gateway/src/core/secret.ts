@@ -1,4 +1,11 @@
-import type { Owned, Owner, Resource, SecretReference, SecretText, WorkloadSpec } from './resource.ts'
+import type {
+  Owned,
+  Owner,
+  Resource,
+  SecretReference,
+  SecretText,
+  WorkloadSpec,
+} from './resource.ts'
 
 export interface SecretSpec {
   readonly description: string
@@ -21,13 +28,20 @@ export function referencesOf({
   environmentVariables,
   credential,
 }: WorkloadSpec): (readonly [pointer: string, reference: SecretReference])[] {
-  const given = Object.entries(environmentVariables).map(([name, value]) => [`/environmentVariables/${name}`, value] as const)
+  const given = Object.entries(environmentVariables).map(
+    ([name, value]) => [`/environmentVariables/${name}`, value] as const,
+  )
   const all = credential === undefined ? given : [...given, ['/credential', credential] as const]
-  return all.flatMap(([pointer, value]) => ('secretRef' in value ? [[`${pointer}/secretRef`, value.secretRef] as const] : []))
+  return all.flatMap(([pointer, value]) =>
+    'secretRef' in value ? [[`${pointer}/secretRef`, value.secretRef] as const] : [],
+  )
 }
 
 /** The workload with its references to secrets of the given owners, by the pointers of `referencesOf`. */
-export function bindReferences<Spec extends WorkloadSpec>(spec: Spec, owners: ReadonlyMap<string, Owner>): Spec {
+export function bindReferences<Spec extends WorkloadSpec>(
+  spec: Spec,
+  owners: ReadonlyMap<string, Owner>,
+): Spec {
   const bound = <Given extends object>(given: Given, pointer: string): Given => {
     const owner = owners.get(`${pointer}/secretRef`)
     return owner === undefined || !('secretRef' in given)
@@ -47,7 +61,10 @@ export function bindReferences<Spec extends WorkloadSpec>(spec: Spec, owners: Re
 }
 
 /** Gives each secret text of a resource to `change`, with a name of its place that no other has, and the resource with the outcomes. */
-export function mapSecrets(resource: Resource, change: (text: SecretText, place: string) => SecretText): Resource {
+export function mapSecrets(
+  resource: Resource,
+  change: (text: SecretText, place: string) => SecretText,
+): Resource {
   const { environmentVariables, credential } = resource.spec
   return {
     ...resource,
@@ -61,18 +78,35 @@ export function mapSecrets(resource: Resource, change: (text: SecretText, place:
       ),
       ...(credential === undefined || 'secretRef' in credential
         ? {}
-        : { credential: { ...change(credential, placeOf(resource, 'credential', '')), header: credential.header } }),
+        : {
+            credential: {
+              ...change(credential, placeOf(resource, 'credential', '')),
+              header: credential.header,
+            },
+          }),
     },
   }
 }
 
 /** The same for a secret. */
-export function mapValues(secret: Secret, change: (text: SecretText, place: string) => SecretText): Secret {
-  const values = Object.entries(secret.spec.values).map(([key, text]) => [key, change(text, placeOf(secret, 'value', key))])
-  return { ...secret, spec: { ...secret.spec, values: Object.fromEntries(values) as SecretSpec['values'] } }
+export function mapValues(
+  secret: Secret,
+  change: (text: SecretText, place: string) => SecretText,
+): Secret {
+  const values = Object.entries(secret.spec.values).map(([key, text]) => [
+    key,
+    change(text, placeOf(secret, 'value', key)),
+  ])
+  return {
+    ...secret,
+    spec: { ...secret.spec, values: Object.fromEntries(values) as SecretSpec['values'] },
+  }
 }
 
 /** The incarnation is part of it, so that nothing is carried over from what had the name before. */
-function placeOf({ kind, name, uid }: Pick<Owned<unknown>, 'kind' | 'name' | 'uid'>, ...place: readonly string[]): string {
+function placeOf(
+  { kind, name, uid }: Pick<Owned<unknown>, 'kind' | 'name' | 'uid'>,
+  ...place: readonly string[]
+): string {
   return JSON.stringify([kind, name, uid, ...place])
 }

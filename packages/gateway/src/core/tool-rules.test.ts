@@ -3,10 +3,24 @@ import { describe, expect, test } from 'vitest'
 import type { Principal } from './principal.ts'
 import { compileToolRules, hintsOf, type ToolHints, type ToolRule } from './tool-rules.ts'
 
-const caller = (...roles: string[]): Principal => ({ id: 'alice', issuer: 'https://idp.example', name: 'Alice', roles })
+const caller = (...roles: string[]): Principal => ({
+  id: 'alice',
+  issuer: 'https://idp.example',
+  name: 'Alice',
+  roles,
+})
 const anonymous: Principal = { id: '', issuer: 'anonymous', name: 'anonymous', roles: [] }
-const allows = (rules: readonly ToolRule[], name: string, annotations?: object, principal = caller()): boolean | undefined =>
-  compileToolRules(rules).allows(principal, name, annotations === undefined ? undefined : hintsOf(annotations))
+const allows = (
+  rules: readonly ToolRule[],
+  name: string,
+  annotations?: object,
+  principal = caller(),
+): boolean | undefined =>
+  compileToolRules(rules).allows(
+    principal,
+    name,
+    annotations === undefined ? undefined : hintsOf(annotations),
+  )
 
 describe('rules for tools', () => {
   test('decide by the first that fits, and deny what none fits', () => {
@@ -15,26 +29,29 @@ describe('rules for tools', () => {
       { effect: 'deny', tools: ['delete_*', 'drop_*'] },
       { effect: 'allow', tools: '*_*' },
     ]
-    expect(['delete_draft', 'delete_all', 'drop_table', 'get_weather', 'weather'].map((name) => allows(rules, name))).toEqual([
-      true,
-      false,
-      false,
-      true,
-      false,
-    ])
+    expect(
+      ['delete_draft', 'delete_all', 'drop_table', 'get_weather', 'weather'].map((name) =>
+        allows(rules, name),
+      ),
+    ).toEqual([true, false, false, true, false])
     expect(allows([], 'anything')).toBe(false)
   })
 
-  test.each(['DELETE_all', ' delete_all', 'delete_all\u200b', 'dele\u00adte_all', 'ｄｅｌｅｔｅ_all', 'Delete_All ', 'deleteﬁ'])(
-    'what is denied is denied as %j too',
-    (name) => {
-      const rules: ToolRule[] = [
-        { effect: 'deny', tools: ['delete_*', 'deletefi'] },
-        { effect: 'allow', tools: '*' },
-      ]
-      expect(allows(rules, name)).toBe(false)
-    },
-  )
+  test.each([
+    'DELETE_all',
+    ' delete_all',
+    'delete_all\u200b',
+    'dele\u00adte_all',
+    'ｄｅｌｅｔｅ_all',
+    'Delete_All ',
+    'deleteﬁ',
+  ])('what is denied is denied as %j too', (name) => {
+    const rules: ToolRule[] = [
+      { effect: 'deny', tools: ['delete_*', 'deletefi'] },
+      { effect: 'allow', tools: '*' },
+    ]
+    expect(allows(rules, name)).toBe(false)
+  })
 
   test('deny names that are longer than any tool’s, which would take long to judge', () => {
     expect(allows([{ effect: 'allow', tools: '*' }], 'a'.repeat(256))).toBe(true)
@@ -43,7 +60,12 @@ describe('rules for tools', () => {
 
   test('what is allowed is allowed as it is written alone', () => {
     const rules: ToolRule[] = [{ effect: 'allow', tools: 'get_*' }]
-    expect(['get_x', 'GET_x', ' get_x', 'ｇet_x'].map((name) => allows(rules, name))).toEqual([true, false, false, false])
+    expect(['get_x', 'GET_x', ' get_x', 'ｇet_x'].map((name) => allows(rules, name))).toEqual([
+      true,
+      false,
+      false,
+      false,
+    ])
   })
 
   test.each(['a\u0000', 'a\nb', '\ud800', 'a\udc00b'])('no tool is called %j', (name) => {
@@ -57,7 +79,8 @@ describe('rules for tools', () => {
       { effect: 'allow', tools: 'known', roles: ['*'] },
       { effect: 'allow', tools: 'open' },
     ]
-    const seen = (principal: Principal): unknown[] => ['danger', 'known', 'open'].map((name) => allows(rules, name, {}, principal))
+    const seen = (principal: Principal): unknown[] =>
+      ['danger', 'known', 'open'].map((name) => allows(rules, name, {}, principal))
     expect(seen(caller('operator'))).toEqual([true, true, true])
     expect(seen(caller('mcp.admin'))).toEqual([false, true, true])
     expect(seen(anonymous)).toEqual([false, false, true])
@@ -71,7 +94,11 @@ describe('rules for tools', () => {
       { effect: 'allow', tools: 'list_*' },
       { effect: 'allow', tools: '*', annotations: { readOnlyHint: true } },
     ]
-    expect(['never', 'list_all', 'other'].map((name) => allows(rules, name))).toEqual([false, true, undefined])
+    expect(['never', 'list_all', 'other'].map((name) => allows(rules, name))).toEqual([
+      false,
+      true,
+      undefined,
+    ])
     expect(allows(rules, 'other', { readOnlyHint: true })).toBe(true)
     expect(allows(rules, 'other', { readOnlyHint: 'true' })).toBe(false)
     expect(allows(rules, 'other', {})).toBe(false)
@@ -79,10 +106,24 @@ describe('rules for tools', () => {
   })
 
   test('take the defaults of the specification for what a tool does not say', () => {
-    const silent = { readOnlyHint: false, destructiveHint: true, idempotentHint: false, openWorldHint: true }
-    expect([undefined, null, 'x', {}, { readOnlyHint: 1 }].map((annotations) => hintsOf(annotations))).toEqual(Array(5).fill(silent))
-    expect(hintsOf({ readOnlyHint: true })).toEqual({ ...silent, readOnlyHint: true, destructiveHint: false })
-    expect(hintsOf({ readOnlyHint: true, destructiveHint: true })).toEqual({ ...silent, readOnlyHint: true })
+    const silent = {
+      readOnlyHint: false,
+      destructiveHint: true,
+      idempotentHint: false,
+      openWorldHint: true,
+    }
+    expect(
+      [undefined, null, 'x', {}, { readOnlyHint: 1 }].map((annotations) => hintsOf(annotations)),
+    ).toEqual(Array(5).fill(silent))
+    expect(hintsOf({ readOnlyHint: true })).toEqual({
+      ...silent,
+      readOnlyHint: true,
+      destructiveHint: false,
+    })
+    expect(hintsOf({ readOnlyHint: true, destructiveHint: true })).toEqual({
+      ...silent,
+      readOnlyHint: true,
+    })
   })
 
   test('decide as a plain reading of them does', () => {
@@ -100,31 +141,52 @@ describe('rules for tools', () => {
           fc.constantFrom('a', 'A', 'a*', '*', '?b'),
           fc.array(fc.constantFrom('a', 'B', 'b*'), { minLength: 1, maxLength: 3 }),
         ),
-        annotations: fc.record({ readOnlyHint: fc.boolean(), destructiveHint: fc.boolean() }, { requiredKeys: [] }),
+        annotations: fc.record(
+          { readOnlyHint: fc.boolean(), destructiveHint: fc.boolean() },
+          { requiredKeys: [] },
+        ),
         roles: fc.array(fc.constantFrom('x', 'y', '*'), { minLength: 1, maxLength: 2 }),
       },
       { requiredKeys: ['effect', 'tools'] },
     )
-    const model = (rules: readonly ToolRule[], roles: readonly string[], tool: string, given: ToolHints): boolean => {
+    const model = (
+      rules: readonly ToolRule[],
+      roles: readonly string[],
+      tool: string,
+      given: ToolHints,
+    ): boolean => {
       for (const { effect, tools, annotations = {}, roles: wanted } of rules) {
         const named = [tools].flat().some((pattern) => {
           const flags = effect === 'deny' ? 'i' : ''
-          return new RegExp(`^${pattern.replaceAll('*', '.*').replaceAll('?', '.')}$`, flags).test(tool)
+          return new RegExp(`^${pattern.replaceAll('*', '.*').replaceAll('?', '.')}$`, flags).test(
+            tool,
+          )
         })
-        const hinted = Object.entries(annotations).every(([hint, value]) => given[hint as keyof ToolHints] === value)
-        const meant = wanted === undefined || wanted.some((role) => role === '*' || roles.includes(role))
+        const hinted = Object.entries(annotations).every(
+          ([hint, value]) => given[hint as keyof ToolHints] === value,
+        )
+        const meant =
+          wanted === undefined || wanted.some((role) => role === '*' || roles.includes(role))
         if (named && hinted && meant) return effect === 'allow'
       }
       return false
     }
     fc.assert(
-      fc.property(fc.array(rule, { maxLength: 5 }), fc.subarray(['x', 'y']), name, hints, (rules, roles, tool, given) => {
-        const compiled = compileToolRules(rules)
-        const expected = model(rules, roles, tool, given)
-        expect(compiled.allows(caller(...roles), tool, given)).toBe(expected)
-        // Without hints the answer is the same, or that it depends on them.
-        expect([expected, undefined]).toContain(compiled.allows(caller(...roles), tool, undefined))
-      }),
+      fc.property(
+        fc.array(rule, { maxLength: 5 }),
+        fc.subarray(['x', 'y']),
+        name,
+        hints,
+        (rules, roles, tool, given) => {
+          const compiled = compileToolRules(rules)
+          const expected = model(rules, roles, tool, given)
+          expect(compiled.allows(caller(...roles), tool, given)).toBe(expected)
+          // Without hints the answer is the same, or that it depends on them.
+          expect([expected, undefined]).toContain(
+            compiled.allows(caller(...roles), tool, undefined),
+          )
+        },
+      ),
       { numRuns: 3000 },
     )
   })

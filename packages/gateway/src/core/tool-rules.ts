@@ -25,7 +25,10 @@ const hintNames = ['readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWor
 
 /** The hints of a tool from its `annotations`, with the specification's defaults; a tool that only reads destroys nothing unless it says so. */
 export function hintsOf(annotations: unknown): ToolHints {
-  const given = typeof annotations === 'object' && annotations !== null ? (annotations as Record<string, unknown>) : {}
+  const given =
+    typeof annotations === 'object' && annotations !== null
+      ? (annotations as Record<string, unknown>)
+      : {}
   const hint = (name: keyof ToolHints, fallback: boolean): boolean => {
     const value = given[name]
     return typeof value === 'boolean' ? value : fallback
@@ -56,10 +59,13 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
     const exact = patterns.map((pattern) => compileGlob(pattern))
     // A server may take a name that is written otherwise for the same, so what is denied is denied in every spelling.
     const alike = effect === 'deny' ? patterns.map((pattern) => compileGlob(fold(pattern))) : []
-    const wanted = hintNames.flatMap((name) => (annotations[name] === undefined ? [] : [[name, annotations[name]] as const]))
+    const wanted = hintNames.flatMap((name) =>
+      annotations[name] === undefined ? [] : [[name, annotations[name]] as const],
+    )
     return {
       allows: effect === 'allow',
-      fits: (name: string, folded: string): boolean => exact.some((each) => each(name)) || alike.some((each) => each(folded)),
+      fits: (name: string, folded: string): boolean =>
+        exact.some((each) => each(name)) || alike.some((each) => each(folded)),
       wanted,
       roles,
     }

@@ -43,7 +43,12 @@ export interface Replica {
   /** Why it is not ready, for people: `exited with code 1: …`. */
   readonly reason?: string
   readonly message?: string
-  readonly lastExit?: { readonly at: string; readonly code?: number; readonly signal?: string; readonly message?: string }
+  readonly lastExit?: {
+    readonly at: string
+    readonly code?: number
+    readonly signal?: string
+    readonly message?: string
+  }
 }
 
 /** A condition in `status`, in the way of Kubernetes: what, whether, and why. */

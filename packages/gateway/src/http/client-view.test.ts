@@ -3,7 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { createClientView, type ClientViewOptions } from './client-view.ts'
 
 const request = (remoteAddress: string, headers: Record<string, string> = {}): IncomingMessage =>
-  ({ socket: { remoteAddress }, headers: { host: 'gw.example', ...headers } }) as unknown as IncomingMessage
+  ({
+    socket: { remoteAddress },
+    headers: { host: 'gw.example', ...headers },
+  }) as unknown as IncomingMessage
 const view = (options: Partial<ClientViewOptions> = {}) =>
   createClientView({
     publicOrigin: undefined,
@@ -13,7 +16,10 @@ const view = (options: Partial<ClientViewOptions> = {}) =>
     listening: () => 'http://127.0.0.1:8000',
     ...options,
   })
-const seen = (from: IncomingMessage, options?: Partial<ClientViewOptions>) => [view(options).addressOf(from), view(options).originOf(from)]
+const seen = (from: IncomingMessage, options?: Partial<ClientViewOptions>) => [
+  view(options).addressOf(from),
+  view(options).originOf(from),
+]
 
 describe('through proxies', () => {
   test('that are not trusted nothing is believed, the Host header included (A24)', () => {
@@ -27,46 +33,75 @@ describe('through proxies', () => {
   })
 
   test('that are trusted the client and the public origin are seen (E1)', () => {
-    const headers = { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-proto': 'https', 'x-forwarded-host': 'gw.example' }
+    const headers = {
+      'x-forwarded-for': '1.1.1.1',
+      'x-forwarded-proto': 'https',
+      'x-forwarded-host': 'gw.example',
+    }
     expect(seen(request('::ffff:10.1.2.3', headers))).toEqual(['1.1.1.1', 'https://gw.example'])
   })
 
   test('that name no host, it is the one that they passed on', () => {
-    expect(seen(request('10.0.0.1', { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-proto': 'https' }))).toEqual([
-      '1.1.1.1',
-      'https://gw.example',
-    ])
+    expect(
+      seen(request('10.0.0.1', { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-proto': 'https' })),
+    ).toEqual(['1.1.1.1', 'https://gw.example'])
   })
 
   test('what a client claims before the first trusted one is not believed', () => {
-    expect(seen(request('10.0.0.1', { 'x-forwarded-for': '6.6.6.6, 1.1.1.1, 10.0.0.2' }))[0]).toBe('1.1.1.1')
+    expect(seen(request('10.0.0.1', { 'x-forwarded-for': '6.6.6.6, 1.1.1.1, 10.0.0.2' }))[0]).toBe(
+      '1.1.1.1',
+    )
   })
 
   test('all of which are trusted, the first is the client', () => {
-    expect(seen(request('10.0.0.1', { 'x-forwarded-for': '10.0.0.3, 10.0.0.2' }))[0]).toBe('10.0.0.3')
+    expect(seen(request('10.0.0.1', { 'x-forwarded-for': '10.0.0.3, 10.0.0.2' }))[0]).toBe(
+      '10.0.0.3',
+    )
   })
 
-  test.each(['evil.example', 'gw.example@evil.example', 'gw.example/path', 'gw.example:99999', '', 'a b', 'gw.example?x'])(
-    'a host such as %j is not passed on to clients',
-    (host) => {
-      expect(seen(request('10.0.0.1', { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-host': host, host: 'evil.example' }))[1]).toBe(
-        'http://127.0.0.1:8000',
-      )
-    },
-  )
+  test.each([
+    'evil.example',
+    'gw.example@evil.example',
+    'gw.example/path',
+    'gw.example:99999',
+    '',
+    'a b',
+    'gw.example?x',
+  ])('a host such as %j is not passed on to clients', (host) => {
+    expect(
+      seen(
+        request('10.0.0.1', {
+          'x-forwarded-for': '1.1.1.1',
+          'x-forwarded-host': host,
+          host: 'evil.example',
+        }),
+      )[1],
+    ).toBe('http://127.0.0.1:8000')
+  })
 
   test('the configured origin outranks all that is said', () => {
     const headers = { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-host': 'gw.example' }
-    expect(seen(request('10.0.0.1', headers), { publicOrigin: 'https://public.example/' })[1]).toBe('https://public.example')
+    expect(seen(request('10.0.0.1', headers), { publicOrigin: 'https://public.example/' })[1]).toBe(
+      'https://public.example',
+    )
   })
 
   test('RFC 7239 is read where it is configured, and only there', () => {
-    const forwarded = 'for="[2001:db8::1]:4711";proto=https;host="gw.example:8443", for=10.0.0.2;proto=http'
-    expect(seen(request('10.0.0.1', { forwarded }), { forwardedBy: 'forwarded' })).toEqual(['2001:db8::1', 'https://gw.example:8443'])
+    const forwarded =
+      'for="[2001:db8::1]:4711";proto=https;host="gw.example:8443", for=10.0.0.2;proto=http'
+    expect(seen(request('10.0.0.1', { forwarded }), { forwardedBy: 'forwarded' })).toEqual([
+      '2001:db8::1',
+      'https://gw.example:8443',
+    ])
     expect(seen(request('10.0.0.1', { forwarded }))[0]).toBe('10.0.0.1')
   })
 
-  test.each(['for=unknown', 'for=_hidden', 'for="a\\"b,c;d"', ';;;,,,', '=', 'for="', 'for=[::1'])('%j is no address', (forwarded) => {
-    expect(seen(request('10.0.0.1', { forwarded }), { forwardedBy: 'forwarded' })[0]).toBe('10.0.0.1')
-  })
+  test.each(['for=unknown', 'for=_hidden', 'for="a\\"b,c;d"', ';;;,,,', '=', 'for="', 'for=[::1'])(
+    '%j is no address',
+    (forwarded) => {
+      expect(seen(request('10.0.0.1', { forwarded }), { forwardedBy: 'forwarded' })[0]).toBe(
+        '10.0.0.1',
+      )
+    },
+  )
 })

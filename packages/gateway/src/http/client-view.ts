@@ -59,8 +59,13 @@ export function createClientView(options: ClientViewOptions): ClientView {
       if (options.publicOrigin !== undefined) return new URL(options.publicOrigin).origin
       const hop = firstHop(request)
       // A proxy that names no host has passed on the one that it was asked for.
-      const told = hop === undefined ? undefined : originOf(hop.proto ?? 'http', hop.host ?? request.headers.host ?? '')
-      return told !== undefined && (hosts.has(told.hostname) || hosts.has('*')) ? told.origin : options.listening()
+      const told =
+        hop === undefined
+          ? undefined
+          : originOf(hop.proto ?? 'http', hop.host ?? request.headers.host ?? '')
+      return told !== undefined && (hosts.has(told.hostname) || hosts.has('*'))
+        ? told.origin
+        : options.listening()
     },
   }
 }
@@ -68,7 +73,8 @@ export function createClientView(options: ClientViewOptions): ClientView {
 /** A scheme and a host with or without port, and nothing beside. */
 function originOf(proto: string, host: string): URL | undefined {
   const text = `${proto.toLowerCase()}://${host.toLowerCase()}`
-  if (!/^https?:\/\/([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/.test(text) || !URL.canParse(text)) return undefined
+  if (!/^https?:\/\/([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/.test(text) || !URL.canParse(text))
+    return undefined
   return new URL(text)
 }
 
@@ -83,10 +89,17 @@ function forwardedHops({ forwarded }: IncomingMessage['headers']): Hop[] {
     const pairs = new Map(
       splitOutsideQuotes(element, ';').map((pair) => {
         const equals = pair.indexOf('=')
-        return [pair.slice(0, equals).trim().toLowerCase(), unquoted(pair.slice(equals + 1).trim())] as const
+        return [
+          pair.slice(0, equals).trim().toLowerCase(),
+          unquoted(pair.slice(equals + 1).trim()),
+        ] as const
       }),
     )
-    return { from: addressAlone(pairs.get('for')), proto: pairs.get('proto'), host: pairs.get('host') }
+    return {
+      from: addressAlone(pairs.get('for')),
+      proto: pairs.get('proto'),
+      host: pairs.get('host'),
+    }
   })
 }
 
@@ -94,11 +107,18 @@ function forwardedHops({ forwarded }: IncomingMessage['headers']): Hop[] {
 function xForwardedHops(headers: IncomingMessage['headers']): Hop[] {
   const list = (name: string): string[] => {
     const value = headers[name]
-    return (Array.isArray(value) ? value.join(',') : (value ?? '')).split(',').flatMap((part) => part.trim() || [])
+    return (Array.isArray(value) ? value.join(',') : (value ?? ''))
+      .split(',')
+      .flatMap((part) => part.trim() || [])
   }
-  const [from, proto, host] = [list('x-forwarded-for'), list('x-forwarded-proto'), list('x-forwarded-host')]
+  const [from, proto, host] = [
+    list('x-forwarded-for'),
+    list('x-forwarded-proto'),
+    list('x-forwarded-host'),
+  ]
   const length = Math.max(from.length, proto.length, host.length)
-  const at = (values: readonly string[], back: number): string | undefined => values.at(-1 - Math.min(back, values.length - 1))
+  const at = (values: readonly string[], back: number): string | undefined =>
+    values.at(-1 - Math.min(back, values.length - 1))
   return Array.from({ length }, (_, index) => {
     const back = length - 1 - index
     return { from: addressAlone(from.at(-1 - back)), proto: at(proto, back), host: at(host, back) }
@@ -130,5 +150,7 @@ function splitOutsideQuotes(text: string, separator: ',' | ';'): string[] {
 }
 
 function unquoted(text: string): string {
-  return text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1).replaceAll(/\\(.)/g, '$1') : text
+  return text.startsWith('"') && text.endsWith('"')
+    ? text.slice(1, -1).replaceAll(/\\(.)/g, '$1')
+    : text
 }

@@ -4,7 +4,11 @@ import { describe, expect, test } from 'vitest'
 import { createEdge, requestIdOf } from './edge.ts'
 
 function request(headers: Record<string, string>, method = 'POST'): IncomingMessage {
-  return { method, headers, rawHeaders: Object.entries(headers).flat() } as unknown as IncomingMessage
+  return {
+    method,
+    headers,
+    rawHeaders: Object.entries(headers).flat(),
+  } as unknown as IncomingMessage
 }
 function response(): { headers: Record<string, string>; asResponse: ServerResponse } {
   const headers: Record<string, string> = {}
@@ -17,7 +21,10 @@ function response(): { headers: Record<string, string>; asResponse: ServerRespon
     } as unknown as ServerResponse,
   }
 }
-const edge = createEdge({ allowedHosts: ['gateway.example'], allowedOrigins: ['https://app.example'] })
+const edge = createEdge({
+  allowedHosts: ['gateway.example'],
+  allowedOrigins: ['https://app.example'],
+})
 const outcome = (headers: Record<string, string>): string => {
   try {
     edge.admit(request(headers), response().asResponse)
@@ -28,12 +35,16 @@ const outcome = (headers: Record<string, string>): string => {
 }
 
 describe('the edge', () => {
-  test.each(['localhost:8000', '127.0.0.1', '[::1]:8000', 'LOCALHOST', 'gateway.example', 'gateway.example:443'])(
-    'admits Host %s',
-    (host) => {
-      expect(outcome({ host })).toBe('admitted')
-    },
-  )
+  test.each([
+    'localhost:8000',
+    '127.0.0.1',
+    '[::1]:8000',
+    'LOCALHOST',
+    'gateway.example',
+    'gateway.example:443',
+  ])('admits Host %s', (host) => {
+    expect(outcome({ host })).toBe('admitted')
+  })
 
   test.each([
     'evil.example',

@@ -35,7 +35,9 @@ let counter = 0
 /** Takes the caller's `X-Request-Id` when it is harmless in a log, otherwise makes one. */
 function identify(request: IncomingMessage): string {
   const given = request.headers['x-request-id']
-  return typeof given === 'string' && given.length <= 128 && /^[\w.:-]+$/.test(given) ? given : newRequestId()
+  return typeof given === 'string' && given.length <= 128 && /^[\w.:-]+$/.test(given)
+    ? given
+    : newRequestId()
 }
 
 export function newRequestId(): string {
@@ -47,18 +49,24 @@ export function newRequestId(): string {
 export const mostHeaders = 256
 
 export function createEdge(options: EdgeOptions): Edge {
-  const hosts = new Set([...loopbackNames, ...options.allowedHosts.map((host) => host.toLowerCase())])
+  const hosts = new Set([
+    ...loopbackNames,
+    ...options.allowedHosts.map((host) => host.toLowerCase()),
+  ])
   const anyHost = hosts.has('*')
   const origins = new Set(options.allowedOrigins.map((origin) => origin.toLowerCase()))
 
   return {
     admit(request, response) {
       ;(request as Identified)[requestIdKey] = identify(request)
-      if (request.rawHeaders.length >= mostHeaders * 2) throw new GatewayError('headers_too_large', { headers: { connection: 'close' } })
+      if (request.rawHeaders.length >= mostHeaders * 2)
+        throw new GatewayError('headers_too_large', { headers: { connection: 'close' } })
       const { host, origin } = request.headers
       // Node keeps the first of several Host headers; a later hop might keep the last (RFC 9112 section 3.2 asks for 400).
       if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {
-        throw new GatewayError('invalid_request', { detail: 'The request has more than one Host header.' })
+        throw new GatewayError('invalid_request', {
+          detail: 'The request has more than one Host header.',
+        })
       }
       if (!anyHost && (host === undefined || !hosts.has(hostName(host)))) {
         throw new GatewayError('host_not_allowed', {
@@ -69,14 +77,22 @@ export function createEdge(options: EdgeOptions): Edge {
       const normal = origin.toLowerCase()
       if (origins.has(normal)) return allowOrigin(response, origin)
       // A page that this gateway served, or one of this machine: what DNS rebinding can not forge.
-      if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`) return
-      if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host))) return
-      throw new GatewayError('origin_not_allowed', { detail: 'Pages of this origin may not call the gateway (edge.allowedOrigins).' })
+      if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`)
+        return
+      if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host)))
+        return
+      throw new GatewayError('origin_not_allowed', {
+        detail: 'Pages of this origin may not call the gateway (edge.allowedOrigins).',
+      })
     },
 
     preflight(request, response) {
       const { origin } = request.headers
-      if (request.method !== 'OPTIONS' || origin === undefined || request.headers['access-control-request-method'] === undefined)
+      if (
+        request.method !== 'OPTIONS' ||
+        origin === undefined ||
+        request.headers['access-control-request-method'] === undefined
+      )
         return false
       if (!origins.has(origin.toLowerCase())) return false
       response.writeHead(204, {
@@ -105,7 +121,8 @@ function hostName(host: string): string {
   return port === '' || /^:\d{1,5}$/.test(port) ? name.toLowerCase() : ''
 }
 
-const exposedHeaders = 'Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, ETag, Link, Location, Retry-After, X-Request-Id'
+const exposedHeaders =
+  'Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, ETag, Link, Location, Retry-After, X-Request-Id'
 
 function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader('access-control-allow-origin', origin)

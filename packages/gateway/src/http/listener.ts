@@ -7,7 +7,14 @@ import { health, healthPaths, type HealthChecks } from './health.ts'
 import { refuse } from './refuse.ts'
 import { whenOver } from './over.ts'
 import { sendProblem } from './rest.ts'
-import { createHttpServer, drain, endConnections, listen, type Endpoint, type ServerOptions } from './server.ts'
+import {
+  createHttpServer,
+  drain,
+  endConnections,
+  listen,
+  type Endpoint,
+  type ServerOptions,
+} from './server.ts'
 
 /** One finished request of the REST side, or one that the edge refused. */
 interface Finished {

@@ -27,11 +27,23 @@ export function whenOver(app: FastifyInstance, told: (over: Over) => void): void
   const look = (request: FastifyRequest, reply: FastifyReply, course: Course): void => {
     if (course.over || !course.gone || (course.begun && !course.answered)) return
     course.over = true
-    const error = request.problem ?? (course.answered ? undefined : new GatewayError('client_closed_request'))
-    told({ request, reply, error, durationMs: Math.round((performance.now() - course.start) * 100) / 100 })
+    const error =
+      request.problem ?? (course.answered ? undefined : new GatewayError('client_closed_request'))
+    told({
+      request,
+      reply,
+      error,
+      durationMs: Math.round((performance.now() - course.start) * 100) / 100,
+    })
   }
   app.addHook('onRequest', async (request, reply) => {
-    const course: Course = { start: performance.now(), begun: false, answered: false, gone: false, over: false }
+    const course: Course = {
+      start: performance.now(),
+      begun: false,
+      answered: false,
+      gone: false,
+      over: false,
+    }
     courses.set(request, course)
     reply.raw.once('close', () => {
       course.gone = true

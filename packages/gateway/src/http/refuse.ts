@@ -8,7 +8,9 @@ export function problemOf(error: GatewayError, requestId: string): Record<string
     type: 'about:blank',
     title: error.title,
     status: error.status,
-    ...(error.message === error.title || error.code === 'internal' ? {} : { detail: error.message }),
+    ...(error.message === error.title || error.code === 'internal'
+      ? {}
+      : { detail: error.message }),
     code: error.code,
     requestId,
     retryable: error.retry,
@@ -20,19 +22,50 @@ export function problemOf(error: GatewayError, requestId: string): Record<string
  * Answers an MCP request with a JSON-RPC error and the fitting status. `id` is the raw JSON of the request's id; it is null when the body was
  * not read (JSON-RPC 2.0 section 5).
  */
-export function sendRpcError(response: ServerResponse, error: GatewayError, requestId: string, id = 'null'): void {
+export function sendRpcError(
+  response: ServerResponse,
+  error: GatewayError,
+  requestId: string,
+  id = 'null',
+): void {
   const message = error.code === 'internal' ? error.title : error.message
-  const told = { code: error.rpcCode, message, data: { code: error.code, requestId, retryable: error.retry } }
-  sendText(response, error, 'application/json', requestId, `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(told)}}`)
+  const told = {
+    code: error.rpcCode,
+    message,
+    data: { code: error.code, requestId, retryable: error.retry },
+  }
+  sendText(
+    response,
+    error,
+    'application/json',
+    requestId,
+    `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(told)}}`,
+  )
 }
 
 /** Answers a request that was refused before its plane was reached. */
-export function refuse(request: IncomingMessage, response: ServerResponse, error: GatewayError): void {
+export function refuse(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: GatewayError,
+): void {
   const requestId = requestIdOf(request)
-  sendText(response, error, 'application/problem+json', requestId, JSON.stringify(problemOf(error, requestId)))
+  sendText(
+    response,
+    error,
+    'application/problem+json',
+    requestId,
+    JSON.stringify(problemOf(error, requestId)),
+  )
 }
 
-function sendText(response: ServerResponse, error: GatewayError, type: string, requestId: string, text: string): void {
+function sendText(
+  response: ServerResponse,
+  error: GatewayError,
+  type: string,
+  requestId: string,
+  text: string,
+): void {
   response.writeHead(error.status, {
     ...error.headers,
     'content-type': type,

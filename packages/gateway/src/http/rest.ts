@@ -10,19 +10,29 @@ import { problemOf } from './refuse.ts'
 export function addJsonParser(app: FastifyInstance): void {
   app.decorateRequest('bodyDigest', null)
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(/^application\/(merge-patch\+)?json(;|$)/i, { parseAs: 'string' }, (request, body, done) => {
-    const text = String(body)
-    request.bodyDigest = createHash('sha256').update(text).digest('hex')
-    let value: unknown
-    try {
-      value = JSON.parse(text)
-    } catch (error) {
-      return done(new GatewayError('invalid_json', { detail: (error as Error).message.slice(0, 200) }))
-    }
-    const pointer = findDuplicateKey(text)
-    if (pointer === undefined) return done(null, value)
-    done(new GatewayError('validation_failed', { mistakes: [{ pointer, code: 'duplicate_key', detail: 'stands more than once' }] }))
-  })
+  app.addContentTypeParser(
+    /^application\/(merge-patch\+)?json(;|$)/i,
+    { parseAs: 'string' },
+    (request, body, done) => {
+      const text = String(body)
+      request.bodyDigest = createHash('sha256').update(text).digest('hex')
+      let value: unknown
+      try {
+        value = JSON.parse(text)
+      } catch (error) {
+        return done(
+          new GatewayError('invalid_json', { detail: (error as Error).message.slice(0, 200) }),
+        )
+      }
+      const pointer = findDuplicateKey(text)
+      if (pointer === undefined) return done(null, value)
+      done(
+        new GatewayError('validation_failed', {
+          mistakes: [{ pointer, code: 'duplicate_key', detail: 'stands more than once' }],
+        }),
+      )
+    },
+  )
 }
 
 const fromFastify: Readonly<Record<string, ErrorCode>> = {
@@ -36,9 +46,15 @@ const fromFastify: Readonly<Record<string, ErrorCode>> = {
 }
 
 /** Answers with an error as RFC 9457 problem, whoever threw it. */
-export function sendProblem(thrown: Error & { readonly code?: string }, request: FastifyRequest, reply: FastifyReply): void {
-  const known = request.raw.errored === null ? fromFastify[thrown.code ?? ''] : 'client_closed_request'
-  const error = known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
+export function sendProblem(
+  thrown: Error & { readonly code?: string },
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const known =
+    request.raw.errored === null ? fromFastify[thrown.code ?? ''] : 'client_closed_request'
+  const error =
+    known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
   request.problem = error
   if (error.code === 'body_too_large') {
     reply.removeHeader('connection')
@@ -54,14 +70,17 @@ export function addProblems(app: FastifyInstance): void {
   app.setErrorHandler(sendProblem)
   const routes: { readonly method: string; readonly pattern: RegExp }[] = []
   app.addHook('onRoute', ({ method, url }) => {
-    for (const each of [method].flat()) routes.push({ method: each, pattern: new RegExp(`^${url.replaceAll(/:\w+/g, '[^/]+')}$`) })
+    for (const each of [method].flat())
+      routes.push({ method: each, pattern: new RegExp(`^${url.replaceAll(/:\w+/g, '[^/]+')}$`) })
   })
   app.setNotFoundHandler((request) => {
     const path = request.url.split('?')[0] ?? ''
     const allowed = routes.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method)
     throw allowed.length === 0
       ? new GatewayError('not_found')
-      : new GatewayError('method_not_allowed', { headers: { allow: [...new Set(allowed)].join(', ') } })
+      : new GatewayError('method_not_allowed', {
+          headers: { allow: [...new Set(allowed)].join(', ') },
+        })
   })
 }
 

@@ -1,4 +1,11 @@
-import { createServer, STATUS_CODES, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
@@ -53,11 +60,16 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     }
     return false
   }
-  const handle = (request: IncomingMessage, response: ServerResponse, expects: 'nothing' | 'continue' | 'other'): void => {
+  const handle = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    expects: 'nothing' | 'continue' | 'other',
+  ): void => {
     if (state.ending) response.shouldKeepAlive = false
     try {
       edge.admit(request, response)
-      if (expects === 'other') throw new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' })
+      if (expects === 'other')
+        throw new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' })
     } catch (error) {
       // Whether a body follows an expectation that was not met, nobody knows (RFC 9110 section 10.1.1).
       if (expects !== 'nothing') response.shouldKeepAlive = false
@@ -65,7 +77,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     }
     if (edge.preflight(request, response)) return
     if (expects === 'continue') {
-      if (Number(request.headers['content-length'] ?? 0) <= options.bodyLimitBytes) response.writeContinue()
+      if (Number(request.headers['content-length'] ?? 0) <= options.bodyLimitBytes)
+        response.writeContinue()
       else response.shouldKeepAlive = false
     }
     if (serve(request, response)) return
@@ -102,8 +115,12 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     socket.once('close', () => connections.delete(socket))
   })
   server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, unread))
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => handle(request, response, 'continue'))
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => handle(request, response, 'other'))
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
+    handle(request, response, 'continue'),
+  )
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+    handle(request, response, 'other'),
+  )
   return server
 }
 
@@ -124,7 +141,9 @@ function toOriginForm(request: IncomingMessage): boolean {
   if (url.startsWith('/') || url === '*') return false
   const [, authority = '', rest = ''] = /^https?:\/\/([^/?#]*)([^#]*)$/i.exec(url) ?? []
   if (authority === '' || authority.toLowerCase() !== headers.host?.toLowerCase())
-    throw new GatewayError('invalid_request', { detail: 'The target of the request names another host than the Host header, or none.' })
+    throw new GatewayError('invalid_request', {
+      detail: 'The target of the request names another host than the Host header, or none.',
+    })
   request.url = rest.startsWith('/') ? rest : `/${rest}`
   return true
 }
@@ -135,9 +154,14 @@ function responseOn(socket: Socket): ServerResponse | null | undefined {
 }
 
 /** What Node's parser refuses never reaches a handler; the answer is written by hand so that it has a code all the same. */
-function answerClientError(error: NodeJS.ErrnoException, socket: Socket, unread: Planes['unread']): void {
+function answerClientError(
+  error: NodeJS.ErrnoException,
+  socket: Socket,
+  unread: Planes['unread'],
+): void {
   // Into an answer that has begun nothing can be said any more.
-  if (error.code === 'ECONNRESET' || !socket.writable || responseOn(socket)?.headersSent === true) return void socket.destroy()
+  if (error.code === 'ECONNRESET' || !socket.writable || responseOn(socket)?.headersSent === true)
+    return void socket.destroy()
   const [status, code] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? ([431, 'headers_too_large'] as const)
@@ -146,7 +170,14 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Socket, unread:
         : ([400, 'invalid_request'] as const)
   const title = STATUS_CODES[status] ?? ''
   const requestId = newRequestId()
-  const body = JSON.stringify({ type: 'about:blank', title, status, code, requestId, retryable: status === 408 })
+  const body = JSON.stringify({
+    type: 'about:blank',
+    title,
+    status,
+    code,
+    requestId,
+    retryable: status === 408,
+  })
   const head = [
     `HTTP/1.1 ${status} ${title}`,
     'content-type: application/problem+json',
@@ -155,7 +186,8 @@ function answerClientError(error: NodeJS.ErrnoException, socket: Socket, unread:
     'connection: close',
   ]
   // One that broke off in its body is told of by whoever reads that; of a connection on which nothing came there is nothing to tell.
-  if ((responseOn(socket) ?? null) === null && socket.bytesRead > 0) unread({ requestId, status, error: code })
+  if ((responseOn(socket) ?? null) === null && socket.bytesRead > 0)
+    unread({ requestId, status, error: code })
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
@@ -188,7 +220,9 @@ export function endConnections(server: Server): void {
 export async function drain(server: Server, signal: AbortSignal): Promise<void> {
   // Node counts as idle also connections with an answer that has been ended but not been taken by its reader, and closes them first of all
   // in `http.Server.close`. So that of its base is called here, and idle connections are closed when there is no such answer.
-  const closed = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()))
+  const closed = new Promise<void>((resolve) =>
+    NetServer.prototype.close.call(server, () => resolve()),
+  )
   const connections = stateOf.get(server)?.connections ?? new Set()
   const closeIdle = (): void => {
     // One on which nothing was ever sent is not idle to Node; the pools of clients open such ahead of need.

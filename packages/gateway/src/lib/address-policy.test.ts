@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { clientNetwork, createAddressPolicy, literalAddress, parseNetwork } from './address-policy.ts'
+import {
+  clientNetwork,
+  createAddressPolicy,
+  literalAddress,
+  parseNetwork,
+} from './address-policy.ts'
 
 describe('the address policy', () => {
   const strict = createAddressPolicy([])
@@ -33,19 +38,27 @@ describe('the address policy', () => {
     expect(strict.refusal(address)).toContain(what)
   })
 
-  test.each(['8.8.8.8', '172.32.0.1', '2606:4700::1111', '::ffff:8.8.8.8', '100.128.0.1'])('allows %s', (address) => {
-    expect(strict.refusal(address)).toBeUndefined()
-  })
+  test.each(['8.8.8.8', '172.32.0.1', '2606:4700::1111', '::ffff:8.8.8.8', '100.128.0.1'])(
+    'allows %s',
+    (address) => {
+      expect(strict.refusal(address)).toBeUndefined()
+    },
+  )
 
   test('allows what the configuration names, and nothing beside it', () => {
     const policy = createAddressPolicy(['10.0.0.0/8', '127.0.0.1', 'fd12::/16'])
-    for (const address of ['10.9.9.9', '127.0.0.1', '::ffff:10.0.0.1', 'fd12::5']) expect(policy.refusal(address)).toBeUndefined()
-    for (const address of ['127.0.0.2', '192.168.0.1', 'fd13::5', '::1']) expect(policy.refusal(address)).toBeDefined()
+    for (const address of ['10.9.9.9', '127.0.0.1', '::ffff:10.0.0.1', 'fd12::5'])
+      expect(policy.refusal(address)).toBeUndefined()
+    for (const address of ['127.0.0.2', '192.168.0.1', 'fd13::5', '::1'])
+      expect(policy.refusal(address)).toBeDefined()
   })
 
-  test.each(['10.0.0.0/33', 'x', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0/8', ''])('%s is no network', (text) => {
-    expect(() => parseNetwork(text)).toThrow('CIDR')
-  })
+  test.each(['10.0.0.0/33', 'x', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0/8', ''])(
+    '%s is no network',
+    (text) => {
+      expect(() => parseNetwork(text)).toThrow('CIDR')
+    },
+  )
 
   test('hosts of addresses are told from names', () => {
     expect(literalAddress('[::1]')).toBe('::1')

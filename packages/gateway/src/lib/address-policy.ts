@@ -66,12 +66,17 @@ export function createAddressPolicy(allowed: readonly string[]): AddressPolicy {
 }
 
 /** Reads `10.0.0.0/8`; an address alone is a network of one. @throws Error */
-export function parseNetwork(text: string): { readonly address: string; readonly prefix: number; readonly family: 'ipv4' | 'ipv6' } {
+export function parseNetwork(text: string): {
+  readonly address: string
+  readonly prefix: number
+  readonly family: 'ipv4' | 'ipv6'
+} {
   const [address = '', bits, ...more] = text.split('/')
   const version = isIP(address)
   const most = version === 6 ? 128 : 32
   const prefix = bits === undefined ? most : /^\d{1,3}$/.test(bits) ? Number(bits) : Number.NaN
-  if (version === 0 || more.length > 0 || !(prefix <= most)) throw new Error(`'${text}' is no network in CIDR notation`)
+  if (version === 0 || more.length > 0 || !(prefix <= most))
+    throw new Error(`'${text}' is no network in CIDR notation`)
   return { address, prefix, family: version === 6 ? 'ipv6' : 'ipv4' }
 }
 
@@ -88,7 +93,9 @@ export function literalAddress(hostname: string): string | undefined {
 export function clientNetwork(address: string): string {
   const plain = unmapped(address)
   if (isIP(plain) !== 6) return plain
-  const [before = [], after = []] = plain.split('::').map((part) => part.split(':').filter((group) => group !== ''))
+  const [before = [], after = []] = plain
+    .split('::')
+    .map((part) => part.split(':').filter((group) => group !== ''))
   const zeros = Array.from({ length: 8 - before.length - after.length }, () => '0')
   return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`
 }

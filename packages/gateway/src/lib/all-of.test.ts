@@ -6,7 +6,9 @@ test('what fails first is told once everything else has come to an end, too', as
   const told: string[] = []
   let finish: (() => void) | undefined
   const slow = new Promise<void>((resolve) => (finish = resolve)).then(() => told.push('opened'))
-  const outcome = allOf([slow, Promise.reject(new Error('forbidden'))]).catch((error: Error) => told.push(error.message))
+  const outcome = allOf([slow, Promise.reject(new Error('forbidden'))]).catch((error: Error) =>
+    told.push(error.message),
+  )
   await nextTurn()
   finish?.()
   await outcome

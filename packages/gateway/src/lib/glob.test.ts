@@ -4,7 +4,8 @@ import { compileGlob } from './glob.ts'
 
 const escaped = (text: string): string => text.replaceAll(/[\\^$.|+()[\]{}/-]/g, '\\$&')
 /** The same by regular expression. */
-const model = (pattern: string): RegExp => new RegExp(`^${escaped(pattern).replaceAll(/\*+/g, '[^]*').replaceAll('?', '[^]')}$`, 'u')
+const model = (pattern: string): RegExp =>
+  new RegExp(`^${escaped(pattern).replaceAll(/\*+/g, '[^]*').replaceAll('?', '[^]')}$`, 'u')
 
 describe('a glob', () => {
   test.each([

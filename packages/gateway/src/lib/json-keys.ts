@@ -4,7 +4,10 @@
  */
 export function findDuplicateKey(json: string): string | undefined {
   const stack: { readonly keys: Set<string> | undefined; segment: string | number }[] = []
-  const pointer = (): string => stack.map(({ segment }) => `/${String(segment).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('')
+  const pointer = (): string =>
+    stack
+      .map(({ segment }) => `/${String(segment).replaceAll('~', '~0').replaceAll('/', '~1')}`)
+      .join('')
   for (let at = 0; at < json.length; at += 1) {
     const character = json[at]
     if (character === '{') stack.push({ keys: new Set(), segment: '' })

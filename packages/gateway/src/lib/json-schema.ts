@@ -56,15 +56,28 @@ function compile(schema: Schema, allErrors: boolean): ValidateFunction {
     .compile(schema)
 }
 
-const mistake = (pointer: string, code: string, detail: string): SchemaMistake => ({ pointer, code, detail })
+const mistake = (pointer: string, code: string, detail: string): SchemaMistake => ({
+  pointer,
+  code,
+  detail,
+})
 
 /** Whether a schema is too large for anything else to be asked about it. Takes no time. */
 export function sizeMistakes(schema: Schema): readonly SchemaMistake[] {
   const depth = depthOf(schema, schemaLimits.depth)
-  if (depth > schemaLimits.depth) return [mistake('', 'schema_too_deep', `must not be nested deeper than ${schemaLimits.depth} levels`)]
+  if (depth > schemaLimits.depth)
+    return [
+      mistake('', 'schema_too_deep', `must not be nested deeper than ${schemaLimits.depth} levels`),
+    ]
   const size = Buffer.byteLength(JSON.stringify(schema))
   return size > schemaLimits.bytes
-    ? [mistake('', 'schema_too_large', `must be at most ${schemaLimits.bytes} bytes of JSON, and is ${size}`)]
+    ? [
+        mistake(
+          '',
+          'schema_too_large',
+          `must be at most ${schemaLimits.bytes} bytes of JSON, and is ${size}`,
+        ),
+      ]
     : []
 }
 
@@ -76,12 +89,23 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
   const tooLarge = sizeMistakes(schema)
   if (tooLarge.length > 0) return tooLarge
   const dialect = schema['$schema']
-  if (dialect !== undefined && (typeof dialect !== 'string' || !(draft07.test(dialect) || dialect.replace(/#$/, '') === draft2020)))
+  if (
+    dialect !== undefined &&
+    (typeof dialect !== 'string' ||
+      !(draft07.test(dialect) || dialect.replace(/#$/, '') === draft2020))
+  )
     return [mistake('/$schema', 'schema_dialect', `must be ${draft2020} (or draft-07)`)]
   const found = [...shapeMistakes(schema), ...walk(schema)]
   if (found.length > 0) return found.slice(0, 20)
   const loop = findLoop(schema)
-  if (loop !== undefined) return [mistake(loop, 'schema_loop', 'refers to itself without end: no value could ever be checked by it')]
+  if (loop !== undefined)
+    return [
+      mistake(
+        loop,
+        'schema_loop',
+        'refers to itself without end: no value could ever be checked by it',
+      ),
+    ]
   try {
     compile(schema, true)
     // What is taken here can be checked in both ways later. The code that ends at the first mistake is nested as deep as there are rules.
@@ -99,7 +123,8 @@ function shapeMistakes(schema: Schema): SchemaMistake[] {
   const meta = (dialect.meta ??= dialect.make({ ...options, validateSchema: true }))
   const errors = meta.validateSchema(schema) === true ? [] : (meta.errors ?? [])
   for (const { instancePath, message = 'is not valid' } of errors)
-    if (!places.has(instancePath)) places.set(instancePath, { pointer: instancePath, code: 'schema_invalid', detail: message })
+    if (!places.has(instancePath))
+      places.set(instancePath, { pointer: instancePath, code: 'schema_invalid', detail: message })
   return [...places.values()]
 }
 
@@ -107,7 +132,9 @@ function shapeMistakes(schema: Schema): SchemaMistake[] {
 export function depthOf(value: unknown, most: number): number {
   let level: unknown[] = [value]
   for (let depth = 0; ; depth += 1) {
-    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? Object.values(each) : []))
+    level = level.flatMap((each) =>
+      typeof each === 'object' && each !== null ? Object.values(each) : [],
+    )
     if (level.length === 0 || depth > most) return depth
   }
 }
@@ -115,9 +142,19 @@ export function depthOf(value: unknown, most: number): number {
 /** Keywords whose values are data, not schemas. */
 const data = new Set(['const', 'enum', 'default', 'examples'])
 /** Keywords whose values are schemas by name. */
-const byName = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas', 'dependencies'])
+const byName = new Set([
+  'properties',
+  'patternProperties',
+  '$defs',
+  'definitions',
+  'dependentSchemas',
+  'dependencies',
+])
 
-function* schemasIn(node: unknown, pointer: string): Generator<{ readonly node: Schema; readonly pointer: string }> {
+function* schemasIn(
+  node: unknown,
+  pointer: string,
+): Generator<{ readonly node: Schema; readonly pointer: string }> {
   if (Array.isArray(node)) {
     for (const [index, each] of node.entries()) yield* schemasIn(each, `${pointer}/${index}`)
     return
@@ -128,7 +165,8 @@ function* schemasIn(node: unknown, pointer: string): Generator<{ readonly node: 
     if (data.has(key)) continue
     const place = `${pointer}/${escapePointer(key)}`
     if (byName.has(key) && typeof value === 'object' && value !== null && !Array.isArray(value))
-      for (const [name, each] of Object.entries(value)) yield* schemasIn(each, `${place}/${escapePointer(name)}`)
+      for (const [name, each] of Object.entries(value))
+        yield* schemasIn(each, `${place}/${escapePointer(name)}`)
     else yield* schemasIn(value, place)
   }
 }
@@ -138,12 +176,20 @@ function walk(schema: Schema): SchemaMistake[] {
   const found: SchemaMistake[] = []
   const checkPattern = (text: string, pointer: string): void => {
     if (text.length > schemaLimits.pattern)
-      found.push({ pointer, code: 'pattern_too_long', detail: `must be at most ${schemaLimits.pattern} characters` })
+      found.push({
+        pointer,
+        code: 'pattern_too_long',
+        detail: `must be at most ${schemaLimits.pattern} characters`,
+      })
     else {
       try {
         void new RegExp(text, 'u')
       } catch (error) {
-        found.push({ pointer, code: 'pattern_invalid', detail: (error as Error).message.slice(0, 300) })
+        found.push({
+          pointer,
+          code: 'pattern_invalid',
+          detail: (error as Error).message.slice(0, 300),
+        })
       }
     }
   }
@@ -151,16 +197,30 @@ function walk(schema: Schema): SchemaMistake[] {
     if (typeof node['pattern'] === 'string') checkPattern(node['pattern'], `${pointer}/pattern`)
     const patterns = node['patternProperties']
     if (typeof patterns === 'object' && patterns !== null)
-      for (const text of Object.keys(patterns)) checkPattern(text, `${pointer}/patternProperties/${escapePointer(text)}`)
+      for (const text of Object.keys(patterns))
+        checkPattern(text, `${pointer}/patternProperties/${escapePointer(text)}`)
     const { $ref } = node
     if (typeof $ref === 'string' && !$ref.startsWith('#') && schema['$id'] === undefined)
-      found.push({ pointer: `${pointer}/$ref`, code: 'schema_reference', detail: "must begin with '#': nothing is fetched from elsewhere" })
+      found.push({
+        pointer: `${pointer}/$ref`,
+        code: 'schema_reference',
+        detail: "must begin with '#': nothing is fetched from elsewhere",
+      })
   }
   return found
 }
 
 /** Keywords that apply a schema to the very value, so that a cycle through them never ends. */
-const inPlace = ['allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', 'dependentSchemas'] as const
+const inPlace = [
+  'allOf',
+  'anyOf',
+  'oneOf',
+  'not',
+  'if',
+  'then',
+  'else',
+  'dependentSchemas',
+] as const
 
 /** The pointer of a schema that is applied to one value again and again; undefined when there is none. */
 function findLoop(schema: Schema): string | undefined {
@@ -168,7 +228,8 @@ function findLoop(schema: Schema): string | undefined {
   const anchors = new Map<string, string>()
   for (const { node, pointer } of schemasIn(schema, '')) {
     at.set(pointer, node)
-    for (const name of ['$anchor', '$dynamicAnchor']) if (typeof node[name] === 'string') anchors.set(node[name], pointer)
+    for (const name of ['$anchor', '$dynamicAnchor'])
+      if (typeof node[name] === 'string') anchors.set(node[name], pointer)
   }
   const targets = (pointer: string): string[] => {
     const node = at.get(pointer)
@@ -182,7 +243,8 @@ function findLoop(schema: Schema): string | undefined {
       const value = node[key]
       if (typeof value !== 'object' || value === null) continue
       if (Array.isArray(value)) next.push(...value.map((_, index) => `${pointer}/${key}/${index}`))
-      else if (key === 'dependentSchemas') next.push(...Object.keys(value).map((name) => `${pointer}/${key}/${escapePointer(name)}`))
+      else if (key === 'dependentSchemas')
+        next.push(...Object.keys(value).map((name) => `${pointer}/${key}/${escapePointer(name)}`))
       else next.push(`${pointer}/${key}`)
     }
     return next
@@ -227,7 +289,8 @@ export function compileCheck(schema: Schema, allErrors: boolean): ValueCheck {
     try {
       return check(value) ? [] : readable(check.errors ?? [])
     } catch (error) {
-      if (error instanceof RangeError) return [mistake('', 'too_deep', 'is nested too deeply to be checked')]
+      if (error instanceof RangeError)
+        return [mistake('', 'too_deep', 'is nested too deeply to be checked')]
       throw error
     }
   }
@@ -238,10 +301,18 @@ function readable(errors: readonly ErrorObject[]): SchemaMistake[] {
   for (const { instancePath, keyword, message = 'is not valid', params } of errors) {
     // The branch that was taken says more.
     if (keyword === 'if') continue
-    const { missingProperty, additionalProperty, unevaluatedProperty, allowedValues, allowedValue } = params as Record<string, unknown>
+    const {
+      missingProperty,
+      additionalProperty,
+      unevaluatedProperty,
+      allowedValues,
+      allowedValue,
+    } = params as Record<string, unknown>
     const surplus = additionalProperty ?? unevaluatedProperty
     const member = missingProperty ?? surplus
-    const pointer = (typeof member === 'string' ? `${instancePath}/${escapePointer(member)}` : instancePath).slice(0, 500)
+    const pointer = (
+      typeof member === 'string' ? `${instancePath}/${escapePointer(member)}` : instancePath
+    ).slice(0, 500)
     const detail =
       typeof missingProperty === 'string'
         ? 'is required'

@@ -37,6 +37,9 @@ export async function readKey(file: string, loss: string): Promise<Buffer | unde
     throw error
   }
   const key = Buffer.from(text.trim(), 'base64')
-  if (key.length !== 32) throw new Error(`${file} does not hold a key of 32 bytes in base64. Remove it to make a new one; ${loss}.`)
+  if (key.length !== 32)
+    throw new Error(
+      `${file} does not hold a key of 32 bytes in base64. Remove it to make a new one; ${loss}.`,
+    )
   return key
 }

@@ -3,7 +3,10 @@ import { expect, test } from 'vitest'
 import { Once } from './once.ts'
 
 test('what has passed does not pass again within the time, however much comes in between', () => {
-  const step = fc.record({ text: fc.constantFrom('a', 'b', 'c'), later: fc.integer({ min: 0, max: 15 }) })
+  const step = fc.record({
+    text: fc.constantFrom('a', 'b', 'c'),
+    later: fc.integer({ min: 0, max: 15 }),
+  })
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const once = new Once(10)

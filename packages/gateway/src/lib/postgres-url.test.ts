@@ -3,7 +3,11 @@ import { maskPostgresUrl, parsePostgresUrl } from './postgres-url.ts'
 
 describe('a connection URI', () => {
   test('says who, where and how', () => {
-    expect(parsePostgresUrl('postgres://gw:p%2Fw%20%251@db.example.com:6432/mcp?sslmode=verify-full&sslrootcert=/ca.pem')).toEqual({
+    expect(
+      parsePostgresUrl(
+        'postgres://gw:p%2Fw%20%251@db.example.com:6432/mcp?sslmode=verify-full&sslrootcert=/ca.pem',
+      ),
+    ).toEqual({
       host: 'db.example.com',
       port: 6432,
       user: 'gw',
@@ -15,7 +19,12 @@ describe('a connection URI', () => {
   })
 
   test('has the port of PostgreSQL unless it says another, and may have an address of IPv6', () => {
-    expect(parsePostgresUrl('postgresql://gw@[2001:db8::1]/mcp')).toEqual({ host: '2001:db8::1', port: 5432, user: 'gw', database: 'mcp' })
+    expect(parsePostgresUrl('postgresql://gw@[2001:db8::1]/mcp')).toEqual({
+      host: '2001:db8::1',
+      port: 5432,
+      user: 'gw',
+      database: 'mcp',
+    })
   })
 
   test.each([
@@ -23,7 +32,12 @@ describe('a connection URI', () => {
     'postgres://gw@/mcp?host=/var/run/postgresql',
     'postgres://gw@localhost/mcp?host=/var/run/postgresql',
   ])('may name the folder of a Unix socket: %s', (url) => {
-    expect(parsePostgresUrl(url)).toEqual({ host: '/var/run/postgresql', port: 5432, user: 'gw', database: 'mcp' })
+    expect(parsePostgresUrl(url)).toEqual({
+      host: '/var/run/postgresql',
+      port: 5432,
+      user: 'gw',
+      database: 'mcp',
+    })
   })
 
   test.each([
@@ -44,12 +58,23 @@ describe('a connection URI', () => {
   })
 
   test('that is refused is not repeated, as it may hold a password', () => {
-    for (const url of ['postgres://gw:s3cret@h:x/db', 'mysql://gw:s3cret@h/db', 'postgres://:s3cret@h/db', 'postgres://gw:s3cret%@h/db'])
-      expect(() => parsePostgresUrl(url)).toThrow(expect.objectContaining({ message: expect.not.stringContaining('s3cret') as string }))
+    for (const url of [
+      'postgres://gw:s3cret@h:x/db',
+      'mysql://gw:s3cret@h/db',
+      'postgres://:s3cret@h/db',
+      'postgres://gw:s3cret%@h/db',
+    ])
+      expect(() => parsePostgresUrl(url)).toThrow(
+        expect.objectContaining({ message: expect.not.stringContaining('s3cret') as string }),
+      )
   })
 
   test('can be shown without its password', () => {
-    expect(maskPostgresUrl('postgres://gw:s3cret@h:5432/db?sslmode=disable')).toBe('postgres://gw:[secret]@h:5432/db?sslmode=disable')
-    expect(maskPostgresUrl('postgres://gw@/db?host=/run')).toBe('postgres://gw@localhost/db?host=/run')
+    expect(maskPostgresUrl('postgres://gw:s3cret@h:5432/db?sslmode=disable')).toBe(
+      'postgres://gw:[secret]@h:5432/db?sslmode=disable',
+    )
+    expect(maskPostgresUrl('postgres://gw@/db?host=/run')).toBe(
+      'postgres://gw@localhost/db?host=/run',
+    )
   })
 })

@@ -28,30 +28,53 @@ const parameters = ['application_name', 'host', 'sslcert', 'sslkey', 'sslmode', 
 export function parsePostgresUrl(text: string): PostgresAddress {
   const url = readUrl(text)
   const unknown = [...url.searchParams.keys()].find((name) => !parameters.includes(name))
-  if (unknown !== undefined) throw new Error(`has the parameter '${unknown}', which is not known. Known are: ${parameters.join(', ')}`)
+  if (unknown !== undefined)
+    throw new Error(
+      `has the parameter '${unknown}', which is not known. Known are: ${parameters.join(', ')}`,
+    )
   const parameter = (name: string): string | undefined => url.searchParams.get(name) ?? undefined
   const host = parameter('host') ?? decode(url.hostname.replace(/^\[(.+)\]$/, '$1'))
   const user = decode(url.username)
   const password = decode(url.password)
   const database = decode(url.pathname.slice(1))
-  if (host.includes(',')) throw new Error('must name one host; several need a proxy or a virtual address that follows the primary')
+  if (host.includes(','))
+    throw new Error(
+      'must name one host; several need a proxy or a virtual address that follows the primary',
+    )
   if (user === '') throw new Error('must name the user: postgres://user@host/database')
-  if (database === '' || database.includes('/')) throw new Error('must name the database: postgres://user@host/database')
+  if (database === '' || database.includes('/'))
+    throw new Error('must name the database: postgres://user@host/database')
   const mode = parameter('sslmode')
   const sslMode = sslModes.find((known) => known === mode)
-  if (mode !== undefined && sslMode === undefined) throw new Error(`has an sslmode that is none of ${sslModes.join(', ')}`)
-  const files = { rootCertificate: parameter('sslrootcert'), certificate: parameter('sslcert'), key: parameter('sslkey') }
+  if (mode !== undefined && sslMode === undefined)
+    throw new Error(`has an sslmode that is none of ${sslModes.join(', ')}`)
+  const files = {
+    rootCertificate: parameter('sslrootcert'),
+    certificate: parameter('sslcert'),
+    key: parameter('sslkey'),
+  }
   if (sslMode === 'verify-ca' && files.rootCertificate === undefined)
-    throw new Error('must say with sslrootcert who is trusted: any public authority would do otherwise')
-  if ((files.certificate === undefined) !== (files.key === undefined)) throw new Error('must have sslcert and sslkey together')
-  if ((sslMode === undefined || sslMode === 'disable') && (files.rootCertificate ?? files.certificate) !== undefined)
+    throw new Error(
+      'must say with sslrootcert who is trusted: any public authority would do otherwise',
+    )
+  if ((files.certificate === undefined) !== (files.key === undefined))
+    throw new Error('must have sslcert and sslkey together')
+  if (
+    (sslMode === undefined || sslMode === 'disable') &&
+    (files.rootCertificate ?? files.certificate) !== undefined
+  )
     throw new Error('has certificates, but no sslmode that uses them')
   return {
     host: host === '' ? 'localhost' : host,
     port: url.port === '' ? 5432 : Number(url.port),
     user,
     database,
-    ...defined({ password: password === '' ? undefined : password, applicationName: parameter('application_name'), sslMode, ...files }),
+    ...defined({
+      password: password === '' ? undefined : password,
+      applicationName: parameter('application_name'),
+      sslMode,
+      ...files,
+    }),
   }
 }
 
@@ -65,7 +88,8 @@ export function maskPostgresUrl(text: string): string {
 function readUrl(text: string): URL {
   // `user@/database` is how sockets are written, and no URL (RFC 3986 would have it; WHATWG has not).
   const readable = text.replace(/^(postgres(?:ql)?:\/\/[^/@]*@)(?=\/)/, '$1localhost')
-  if (!/^postgres(ql)?:\/\//.test(readable) || !URL.canParse(readable)) throw new Error('must be like postgres://user@host:5432/database')
+  if (!/^postgres(ql)?:\/\//.test(readable) || !URL.canParse(readable))
+    throw new Error('must be like postgres://user@host:5432/database')
   return new URL(readable)
 }
 
@@ -80,5 +104,7 @@ function decode(text: string): string {
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 
 function defined<T extends object>(values: T): Defined<T> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Defined<T>
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as Defined<T>
 }

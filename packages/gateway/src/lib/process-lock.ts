@@ -37,7 +37,8 @@ export function takeProcessLock(file: string): ProcessLock {
       const previous = read(file)
       if (previous === undefined) continue
       const [pid = '', start = ''] = previous.trim().split(' ')
-      if (Number(pid) !== process.pid && isAlive(Number(pid)) && startTime(Number(pid)) === start) throw new LockHeld(Number(pid))
+      if (Number(pid) !== process.pid && isAlive(Number(pid)) && startTime(Number(pid)) === start)
+        throw new LockHeld(Number(pid))
       // Who replaces it holds a lock meanwhile, which would be taken over in the same way.
       const turn = takeProcessLock(`${file}.next`)
       try {

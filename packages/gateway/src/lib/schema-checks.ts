@@ -1,4 +1,10 @@
-import { compileCheck, sizeMistakes, smallSchema, type SchemaMistake, type ValueCheck } from './json-schema.ts'
+import {
+  compileCheck,
+  sizeMistakes,
+  smallSchema,
+  type SchemaMistake,
+  type ValueCheck,
+} from './json-schema.ts'
 import { LimitExceeded, TimedWorker, WorkRefused } from './timed-worker.ts'
 
 /** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */
@@ -25,8 +31,16 @@ const program = new URL('../../dist/lib/schema-worker.js', import.meta.url)
 /** Checks by schemas that anyone may have written. What could take long is done by other threads, a limited time. */
 export class SchemaChecks implements AsyncDisposable {
   /** Apart from the checks of values, which take less, and which clients wait for. */
-  readonly #compiling: Checker = new TimedWorker({ program, limits: { prepareMs: compileMs, runMs: compileMs, heapMb }, waiting })
-  readonly #checking: Checker = new TimedWorker({ program, limits: { prepareMs: compileMs, runMs: checkMs, heapMb }, waiting })
+  readonly #compiling: Checker = new TimedWorker({
+    program,
+    limits: { prepareMs: compileMs, runMs: compileMs, heapMb },
+    waiting,
+  })
+  readonly #checking: Checker = new TimedWorker({
+    program,
+    limits: { prepareMs: compileMs, runMs: checkMs, heapMb },
+    waiting,
+  })
   readonly #now: () => number
 
   constructor(now: () => number = Date.now) {
@@ -34,7 +48,10 @@ export class SchemaChecks implements AsyncDisposable {
   }
 
   /** What is wrong with a schema. `party` is whose it is: parties take turns. @throws WorkRefused when too many wait */
-  async schemaMistakes(schema: Readonly<Record<string, unknown>>, party: string): Promise<readonly SchemaMistake[]> {
+  async schemaMistakes(
+    schema: Readonly<Record<string, unknown>>,
+    party: string,
+  ): Promise<readonly SchemaMistake[]> {
     const tooLarge = sizeMistakes(schema)
     if (tooLarge.length > 0) return tooLarge
     const text = JSON.stringify(schema)
@@ -42,7 +59,13 @@ export class SchemaChecks implements AsyncDisposable {
       return (await this.#compiling.run(party, () => ({ schema: text }))) ?? []
     } catch (error) {
       if (error instanceof LimitExceeded)
-        return [{ pointer: '', code: 'schema_too_slow', detail: `could not be compiled within ${compileMs} ms and ${heapMb} MB` }]
+        return [
+          {
+            pointer: '',
+            code: 'schema_too_slow',
+            detail: `could not be compiled within ${compileMs} ms and ${heapMb} MB`,
+          },
+        ]
       throw error
     }
   }
@@ -53,7 +76,10 @@ export class SchemaChecks implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#compiling[Symbol.asyncDispose](), this.#checking[Symbol.asyncDispose]()])
+    await Promise.all([
+      this.#compiling[Symbol.asyncDispose](),
+      this.#checking[Symbol.asyncDispose](),
+    ])
   }
 }
 
@@ -78,7 +104,12 @@ export class CheckedSchema {
   #check: ValueCheck | undefined
   #restsUntil = 0
 
-  constructor(schema: Readonly<Record<string, unknown>>, party: string, worker: Checker, now: () => number) {
+  constructor(
+    schema: Readonly<Record<string, unknown>>,
+    party: string,
+    worker: Checker,
+    now: () => number,
+  ) {
     this.#schema = schema
     this.#text = JSON.stringify(schema)
     this.#party = party
@@ -92,20 +123,32 @@ export class CheckedSchema {
    * `schema_too_slow` when that took too long, `checks_busy` when too many wait.
    * @param cancelled ends waiting: nobody wants to know any more
    */
-  mistakes(value: string, cancelled?: Cancelled): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
-    if (!this.#mayRunHere || value.length > largeValue || value.length * this.#text.length > smallProduct)
+  mistakes(
+    value: string,
+    cancelled?: Cancelled,
+  ): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
+    if (
+      !this.#mayRunHere ||
+      value.length > largeValue ||
+      value.length * this.#text.length > smallProduct
+    )
       return this.#elsewhere(value, cancelled)
     this.#check ??= compileCheck(this.#schema, true)
     return this.#check(JSON.parse(value))
   }
 
-  async #elsewhere(value: string, cancelled: Cancelled | undefined): Promise<readonly SchemaMistake[]> {
+  async #elsewhere(
+    value: string,
+    cancelled: Cancelled | undefined,
+  ): Promise<readonly SchemaMistake[]> {
     const task = { schema: this.#text, check: { value, allErrors: value.length <= largeValue } }
     try {
       // While it waited, another one may have taken too long.
       const found = this.#rests
         ? undefined
-        : await this.#worker.run(this.#party, () => (this.#rests || cancelled?.aborted ? undefined : task))
+        : await this.#worker.run(this.#party, () =>
+            this.#rests || cancelled?.aborted ? undefined : task,
+          )
       cancelled?.throwIfAborted()
       return found ?? [tooSlow]
     } catch (error) {

@@ -65,7 +65,8 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   async run(party: string, task: () => Task | undefined): Promise<Answer | undefined> {
     const { most, mostOfOne } = this.#options.waiting
     const line = this.#lines.get(party) ?? []
-    if (this.#state === 'disposed' || this.#waiting >= most || line.length >= mostOfOne) throw new WorkRefused()
+    if (this.#state === 'disposed' || this.#waiting >= most || line.length >= mostOfOne)
+      throw new WorkRefused()
     return new Promise((resolve, reject) => {
       line.push({ task, resolve, reject, died: false })
       this.#lines.set(party, line)
@@ -188,7 +189,8 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = 'disposed'
     this.#finish()?.reject(new WorkRefused())
-    for (let job = this.#take(); job !== undefined; job = this.#take()) job.reject(new WorkRefused())
+    for (let job = this.#take(); job !== undefined; job = this.#take())
+      job.reject(new WorkRefused())
     await this.#worker?.terminate()
   }
 }

@@ -13,7 +13,8 @@ describe('a vault', () => {
         const sealed = vault.seal(text, place)
         expect(vault.open(sealed, place)).toBe(text)
         if (other !== place) expect(vault.open(sealed, other)).toBeUndefined()
-        if (text.length > 3) expect(Buffer.from(sealed, 'base64url').includes(Buffer.from(text))).toBe(false)
+        if (text.length > 3)
+          expect(Buffer.from(sealed, 'base64url').includes(Buffer.from(text))).toBe(false)
       }),
     )
   })

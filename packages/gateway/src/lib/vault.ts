@@ -47,18 +47,29 @@ export function createVault(keys: readonly Buffer[]): Vault {
     const head = bytes.subarray(0, headLength)
     const key = wrapping.find(({ id }) => id.equals(head.subarray(1)))
     if (head[0] !== version || key === undefined) throw new RangeError('The key is not known.')
-    return decrypt(key.key, bytes.subarray(headLength, headLength + wrappedLength), bound(head, place))
+    return decrypt(
+      key.key,
+      bytes.subarray(headLength, headLength + wrappedLength),
+      bound(head, place),
+    )
   }
 
   return {
     seal(text, place) {
       const dataKey = randomBytes(keyLength)
-      return Buffer.concat([wrap(dataKey, place), encrypt(dataKey, Buffer.from(text), Buffer.from(place))]).toString('base64url')
+      return Buffer.concat([
+        wrap(dataKey, place),
+        encrypt(dataKey, Buffer.from(text), Buffer.from(place)),
+      ]).toString('base64url')
     },
     open: (sealed, place) =>
       attempt(() => {
         const bytes = Buffer.from(sealed, 'base64url')
-        return decrypt(unwrap(bytes, place), bytes.subarray(headLength + wrappedLength), Buffer.from(place)).toString()
+        return decrypt(
+          unwrap(bytes, place),
+          bytes.subarray(headLength + wrappedLength),
+          Buffer.from(place),
+        ).toString()
       }),
     renew: (sealed, place) =>
       attempt(() => {
@@ -87,12 +98,22 @@ function attempt<T>(work: () => T): T | undefined {
 function encrypt(key: Buffer, plain: Buffer, additional: Buffer): Buffer {
   const nonce = randomBytes(nonceLength)
   const encryption = createCipheriv(cipher, key, nonce).setAAD(additional)
-  return Buffer.concat([nonce, encryption.update(plain), encryption.final(), encryption.getAuthTag()])
+  return Buffer.concat([
+    nonce,
+    encryption.update(plain),
+    encryption.final(),
+    encryption.getAuthTag(),
+  ])
 }
 
 function decrypt(key: Buffer, bytes: Buffer, additional: Buffer): Buffer {
   if (bytes.length < nonceLength + tagLength) throw new RangeError('It was cut short.')
-  const decryption = createDecipheriv(cipher, key, bytes.subarray(0, nonceLength), { authTagLength: tagLength })
+  const decryption = createDecipheriv(cipher, key, bytes.subarray(0, nonceLength), {
+    authTagLength: tagLength,
+  })
   decryption.setAAD(additional).setAuthTag(bytes.subarray(-tagLength))
-  return Buffer.concat([decryption.update(bytes.subarray(nonceLength, -tagLength)), decryption.final()])
+  return Buffer.concat([
+    decryption.update(bytes.subarray(nonceLength, -tagLength)),
+    decryption.final(),
+  ])
 }

@@ -14,7 +14,8 @@ export function readBody(
   done: (error: GatewayError | undefined, body: Buffer | null) => void,
 ): void {
   const declared = request.headers['content-length']
-  if (declared === undefined && request.headers['transfer-encoding'] === undefined) return done(undefined, null)
+  if (declared === undefined && request.headers['transfer-encoding'] === undefined)
+    return done(undefined, null)
   if (declared !== undefined && Number(declared) > limit) {
     discardBody(request)
     return done(tooLarge(limit), null)
@@ -64,7 +65,10 @@ export function jsonText(body: Buffer): string {
     JSON.parse(text)
     return text
   } catch (cause) {
-    throw new GatewayError('invalid_json', { detail: (cause as Error).message.slice(0, 200), cause })
+    throw new GatewayError('invalid_json', {
+      detail: (cause as Error).message.slice(0, 200),
+      cause,
+    })
   }
 }
 

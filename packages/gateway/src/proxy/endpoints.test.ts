@@ -12,7 +12,12 @@ async function setUp(connections: EndpointOptions['connections']) {
   const server = createServer((_request, response) => void held.push(response))
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
-  const endpoints = new Endpoints({ policy: createAddressPolicy(['127.0.0.0/8']), connectTimeoutMs: 5000, keepAliveMs: 4000, connections })
+  const endpoints = new Endpoints({
+    policy: createAddressPolicy(['127.0.0.0/8']),
+    connectTimeoutMs: 5000,
+    keepAliveMs: 4000,
+    connections,
+  })
   const resource: Resource = sampleResource('a')
   const ask = (): Promise<string> =>
     new Promise((resolve) => {

@@ -53,7 +53,8 @@ export class Endpoints implements AsyncDisposable {
 
   of(resource: Resource, endpoint: string): Upstream {
     let upstream = this.#upstreams.get(resource)
-    if (upstream === undefined) this.#upstreams.set(resource, (upstream = this.#upstream(resource, endpoint)))
+    if (upstream === undefined)
+      this.#upstreams.set(resource, (upstream = this.#upstream(resource, endpoint)))
     return upstream
   }
 
@@ -62,7 +63,15 @@ export class Endpoints implements AsyncDisposable {
     // A session on one address is none on another.
     const address = createHash('sha256').update(endpoint).digest('hex').slice(0, 12)
     return {
-      replica: { name: `${name}${mark}${address}`, index: 0, phase: 'ready', origin, path: pathname + search, generation, restarts: 0 },
+      replica: {
+        name: `${name}${mark}${address}`,
+        index: 0,
+        phase: 'ready',
+        origin,
+        path: pathname + search,
+        generation,
+        restarts: 0,
+      },
       origin,
       host,
       external: true,
@@ -71,7 +80,11 @@ export class Endpoints implements AsyncDisposable {
     }
   }
 
-  #dispatch(origin: string, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+  #dispatch(
+    origin: string,
+    options: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+  ): boolean {
     const headers = [...((options.headers ?? []) as readonly string[]), loopHeader, this.#pseudonym]
     return this.#agent.dispatch({ ...options, origin, headers }, handler)
   }
@@ -81,20 +94,26 @@ export class Endpoints implements AsyncDisposable {
    * @throws GatewayError `loop_detected`
    */
   checkLoop({ headers }: IncomingMessage): void {
-    if (String(headers[loopHeader] ?? '').includes(this.#pseudonym)) throw new GatewayError('loop_detected')
+    if (String(headers[loopHeader] ?? '').includes(this.#pseudonym))
+      throw new GatewayError('loop_detected')
   }
 
   /** Connects to what the policy allows. What fails says so in words that tell nothing of the network. */
   #connector(timeout: number): buildConnector.connector {
-    const connect = buildConnector({ timeout, lookup: (...asked) => this.#lookUp(...asked) } as buildConnector.BuildOptions)
+    const connect = buildConnector({
+      timeout,
+      lookup: (...asked) => this.#lookUp(...asked),
+    } as buildConnector.BuildOptions)
     return (options, callback) => {
       const { host = options.hostname } = options
       const fail = (error: GatewayError): void => queueMicrotask(() => callback(error, null))
       const address = literalAddress(options.hostname)
       // Address literals are never looked up.
-      if (address !== undefined && this.#policy.refusal(address) !== undefined) return fail(forbidden())
+      if (address !== undefined && this.#policy.refusal(address) !== undefined)
+        return fail(forbidden())
       const open = this.#sockets.get(host) ?? 0
-      if (open >= this.#mostSockets) return fail(new GatewayError('too_many_connections', { headers: { 'retry-after': '5' } }))
+      if (open >= this.#mostSockets)
+        return fail(new GatewayError('too_many_connections', { headers: { 'retry-after': '5' } }))
       this.#sockets.set(host, open + 1)
       const closed = (): void => this.#closed(host)
       connect(options, (...[error, socket]) => {
@@ -118,11 +137,16 @@ export class Endpoints implements AsyncDisposable {
   #lookUp(
     name: string,
     options: LookupOptions,
-    callback: (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void,
+    callback: (
+      error: NodeJS.ErrnoException | null,
+      address: string | LookupAddress[],
+      family?: number,
+    ) => void,
   ): void {
     resolveName(name, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, [])
-      if (addresses.some(({ address }) => this.#policy.refusal(address) !== undefined)) return callback(forbidden(), [])
+      if (addresses.some(({ address }) => this.#policy.refusal(address) !== undefined))
+        return callback(forbidden(), [])
       const [first] = addresses
       if (options.all === true) callback(null, addresses)
       else if (first !== undefined) callback(null, first.address, first.family)
@@ -144,7 +168,14 @@ function explained(cause: Error): GatewayError {
   const known = [cause, cause.cause].find((error) => error instanceof GatewayError)
   if (known !== undefined) return known
   const { code = '' } = cause as NodeJS.ErrnoException
-  if (/^(ERR_TLS_CERT|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/.test(code))
+  if (
+    /^(ERR_TLS_CERT|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE)/.test(
+      code,
+    )
+  )
     return new GatewayError('upstream_untrusted', { cause })
-  return new GatewayError('upstream_unreachable', { detail: 'The server could not be reached. The request was not run.', cause })
+  return new GatewayError('upstream_unreachable', {
+    detail: 'The server could not be reached. The request was not run.',
+    cause,
+  })
 }

@@ -43,7 +43,12 @@ export class Entrance implements Disposable {
   }
 
   /** Lets a request in. `proceed` is called once its caller is known; what it throws is the answer. `path` is for the log. */
-  admit(request: IncomingMessage, response: ServerResponse, path: string, proceed: (context: RequestContext) => void): void {
+  admit(
+    request: IncomingMessage,
+    response: ServerResponse,
+    path: string,
+    proceed: (context: RequestContext) => void,
+  ): void {
     const context = new RequestContext(request, response, path, this.#options, this.#open)
     context.guard(() => {
       if (this.#open.draining) throw drained()
@@ -55,7 +60,12 @@ export class Entrance implements Disposable {
       const principal = handed?.principal ?? this.#options.authenticate(request)
       if (!(principal instanceof Promise)) return known(principal)
       principal.then(
-        (found) => context.guard(() => (request.destroyed ? context.fail(new GatewayError('client_closed_request')) : known(found))),
+        (found) =>
+          context.guard(() =>
+            request.destroyed
+              ? context.fail(new GatewayError('client_closed_request'))
+              : known(found),
+          ),
         (error: unknown) => context.fail(error),
       )
     })
@@ -73,8 +83,12 @@ export class Entrance implements Disposable {
       const stop = (error: unknown): void => interrupt(toGatewayError(error))
       try {
         // Who was handed over is asked where it came in.
-        const principal = context.handed === undefined ? this.#options.authenticate(context.request) : context.principal
-        if (principal instanceof Promise) principal.then((found) => context.checkStillMay(found)).catch(stop)
+        const principal =
+          context.handed === undefined
+            ? this.#options.authenticate(context.request)
+            : context.principal
+        if (principal instanceof Promise)
+          principal.then((found) => context.checkStillMay(found)).catch(stop)
         else context.checkStillMay(principal)
       } catch (error) {
         stop(error)
@@ -93,7 +107,9 @@ const listen = 'subscriptions/listen'
 function opensStream({ method, headers }: IncomingMessage, body: Buffer | null): boolean {
   if (method === 'GET' || headers['mcp-method'] === listen) return true
   // Servers need not insist on the header, and names may be escaped.
-  return body !== null && (body.includes('listen') || body.includes('\\u')) && methodOf(body) === listen
+  return (
+    body !== null && (body.includes('listen') || body.includes('\\u')) && methodOf(body) === listen
+  )
 }
 
 /** One MCP request, from when it is let in until its line in the log is written. */
@@ -118,7 +134,13 @@ export class RequestContext {
   #stillMay: ((principal: Principal) => void) | undefined
   #over = false
 
-  constructor(request: IncomingMessage, response: ServerResponse, path: string, options: EntranceOptions, open: OpenRequests) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    path: string,
+    options: EntranceOptions,
+    open: OpenRequests,
+  ) {
     this.requestId = requestIdOf(request)
     this.request = request
     this.response = response
@@ -173,7 +195,11 @@ export class RequestContext {
   answer(work: () => void): void {
     const { request, response } = this
     response.setHeader('x-request-id', this.requestId)
-    response.once('close', () => this.finish(response.writableFinished ? undefined : new GatewayError('client_closed_request')))
+    response.once('close', () =>
+      this.finish(
+        response.writableFinished ? undefined : new GatewayError('client_closed_request'),
+      ),
+    )
     // Whoever answers ends listen streams of the modern era when the gateway drains, because these end with an answer.
     if (request.method === 'GET') this.streams(() => response.end())
     else this.streams(({ code }) => (code === 'draining' ? undefined : response.destroy()))
@@ -207,7 +233,8 @@ export class RequestContext {
   fail(thrown: unknown): void {
     const refusal = toGatewayError(thrown)
     const error = this.#options.challenge?.(this.request, refusal) ?? refusal
-    if (!this.response.headersSent && !this.response.destroyed) sendRpcError(this.response, error, this.requestId, requestedId(this.body))
+    if (!this.response.headersSent && !this.response.destroyed)
+      sendRpcError(this.response, error, this.requestId, requestedId(this.body))
     this.finish(error)
   }
 
@@ -225,7 +252,9 @@ export class RequestContext {
       ...(this.#principal === undefined ? {} : { principal: this.#principal.id }),
       ...(this.adapter === undefined ? {} : { adapter: this.adapter }),
       ...(this.replica === undefined ? {} : { replica: this.replica }),
-      ...(error === undefined ? {} : { error: error.code, ...(error.cause === undefined ? {} : { cause: error.cause }) }),
+      ...(error === undefined
+        ? {}
+        : { error: error.code, ...(error.cause === undefined ? {} : { cause: error.cause }) }),
     })
   }
 

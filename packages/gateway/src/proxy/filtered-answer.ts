@@ -23,7 +23,14 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   #aborted: Error | undefined
   #events: EventRewriter | undefined
   /** A list that is not whole yet. */
-  #list: { readonly status: number; readonly headers: Buffer[]; readonly chunks: Buffer[]; length: number } | undefined
+  #list:
+    | {
+        readonly status: number
+        readonly headers: Buffer[]
+        readonly chunks: Buffer[]
+        length: number
+      }
+    | undefined
 
   constructor(handler: Dispatcher.DispatchHandler, filter: AnswerFilter) {
     this.#handler = handler
@@ -39,11 +46,14 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
-    const pass = (headers: Buffer[]): boolean => this.#handler.onHeaders?.(status, headers, resume, statusText) ?? true
+    const pass = (headers: Buffer[]): boolean =>
+      this.#handler.onHeaders?.(status, headers, resume, statusText) ?? true
     if (status < 200) return pass(raw)
-    const events = rawHeader(raw, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
+    const events =
+      rawHeader(raw, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
     if (!events && !this.#filter.lists) return pass(raw)
-    if ((rawHeader(raw, 'content-encoding') ?? 'identity').toLowerCase() !== 'identity') return this.#fail('It is compressed, unasked.')
+    if ((rawHeader(raw, 'content-encoding') ?? 'identity').toLowerCase() !== 'identity')
+      return this.#fail('It is compressed, unasked.')
     if (events) {
       this.#events = new EventRewriter(longest, (data) => this.#filtered(data))
       return pass(withoutLength(raw))
@@ -64,9 +74,14 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
 
   onComplete(trailers: string[] | null): void {
     this.#abort = undefined
-    if (this.#events !== undefined && !this.#passEvents(this.#events, undefined) && this.#aborted !== undefined)
+    if (
+      this.#events !== undefined &&
+      !this.#passEvents(this.#events, undefined) &&
+      this.#aborted !== undefined
+    )
       return this.#handler.onError?.(this.#aborted)
-    if (this.#list !== undefined && !this.#passList(this.#list)) return this.#handler.onError?.(this.#aborted as Error)
+    if (this.#list !== undefined && !this.#passList(this.#list))
+      return this.#handler.onError?.(this.#aborted as Error)
     this.#handler.onComplete?.(trailers)
   }
 
@@ -80,7 +95,8 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     try {
       ready = chunk === undefined ? events.end() : events.push(chunk)
     } catch (error) {
-      if (error instanceof RangeError || error instanceof SyntaxError) return this.#fail(error.message)
+      if (error instanceof RangeError || error instanceof SyntaxError)
+        return this.#fail(error.message)
       throw error
     }
     if (ready.length === 0) return true
@@ -121,7 +137,8 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   /** The answer can not be judged, so nothing more of it is passed on. */
   #fail(reason: string): false {
     this.#aborted = new GatewayError('upstream_failed', {
-      detail: 'What the server says of its tools can not be read, so the rules for them can not be applied.',
+      detail:
+        'What the server says of its tools can not be read, so the rules for them can not be applied.',
       cause: reason,
     })
     this.#abort?.(this.#aborted)
@@ -131,7 +148,9 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
 
 /** What is left out changes the length and whatever was made of the bytes. */
 function withoutLength(raw: readonly Buffer[]): Buffer[] {
-  return raw.filter((_, index) => !ofBytes.test((raw[index - (index % 2)] as Buffer).toString('latin1')))
+  return raw.filter(
+    (_, index) => !ofBytes.test((raw[index - (index % 2)] as Buffer).toString('latin1')),
+  )
 }
 
 const ofBytes = /^(content-length|content-md5|content-digest|repr-digest|digest|etag)$/i

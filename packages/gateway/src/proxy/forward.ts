@@ -37,7 +37,10 @@ export interface Forwarding {
  * each side's end felt by the other. Gives what interrupts it: an event stream ends in order then, what has no answer yet fails with the
  * reason, any other answer goes on.
  */
-export function forward(upstream: Upstream, forwarding: Forwarding): (reason: GatewayError) => void {
+export function forward(
+  upstream: Upstream,
+  forwarding: Forwarding,
+): (reason: GatewayError) => void {
   const { request, outgoing, requestId, session } = forwarding
   const headers = requestHeaders(request.rawHeaders, request.headers.connection, {
     outgoing,
@@ -108,7 +111,9 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status === 401) {
       // Passed on, it would tell the client that its own credential is bad, and send it to sign in at the gateway again.
       this.#abort?.(
-        new GatewayError('upstream_unauthorized', { detail: 'The server wants a credential that the gateway does not have for it.' }),
+        new GatewayError('upstream_unauthorized', {
+          detail: 'The server wants a credential that the gateway does not have for it.',
+        }),
       )
       return false
     }
@@ -116,7 +121,8 @@ class Exchange implements Dispatcher.DispatchHandler {
       // Followed by the client, it would take a request for the gateway, and what it carries, to whomever the server names.
       this.#abort?.(
         new GatewayError('upstream_redirects', {
-          detail: 'The server answered with a redirect, which is not followed. Its address is another one, or ends otherwise.',
+          detail:
+            'The server answered with a redirect, which is not followed. Its address is another one, or ends otherwise.',
           cause: rawHeader(raw, 'location'),
         }),
       )
@@ -188,12 +194,15 @@ class Exchange implements Dispatcher.DispatchHandler {
   /** The id that the client is to use: its own again when the server repeats the id of the session. */
   #clientSession(given: string): string {
     const { session, sealed, seal } = this.#forwarding
-    return session !== undefined && sealed !== undefined && session.upstreamId === given ? sealed : seal(given, this.#upstream)
+    return session !== undefined && sealed !== undefined && session.upstreamId === given
+      ? sealed
+      : seal(given, this.#upstream)
   }
 
   #clientGone(): void {
     // `close` also follows an answer that was written whole.
-    if (!this.#forwarding.response.writableFinished) this.#stop(new GatewayError('client_closed_request'))
+    if (!this.#forwarding.response.writableFinished)
+      this.#stop(new GatewayError('client_closed_request'))
   }
 
   #stop(reason: GatewayError): void {
@@ -210,15 +219,21 @@ class Exchange implements Dispatcher.DispatchHandler {
 /** As `response.writeHead`, which keeps only the last of several equal names once a header has been set before (CORS, by the edge). */
 function writeHead(response: ServerResponse, status: number, headers: readonly string[]): void {
   if (!response.hasHeader('vary')) return void response.writeHead(status, headers as string[])
-  for (let index = 0; index < headers.length; index += 2) response.appendHeader(headers[index] as string, headers[index + 1] as string)
+  for (let index = 0; index < headers.length; index += 2)
+    response.appendHeader(headers[index] as string, headers[index + 1] as string)
   response.writeHead(status)
 }
 
 /** What a failure of the transport means for the caller; above all, whether the request may have run. */
 function toError(cause: Error, sent: boolean): GatewayError {
   if (cause instanceof GatewayError) return cause
-  if (!sent) return new GatewayError('upstream_unreachable', { detail: 'The server could not be reached. The request was not run.', cause })
-  if ((cause as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT') return new GatewayError('upstream_timeout', { cause })
+  if (!sent)
+    return new GatewayError('upstream_unreachable', {
+      detail: 'The server could not be reached. The request was not run.',
+      cause,
+    })
+  if ((cause as NodeJS.ErrnoException).code === 'UND_ERR_HEADERS_TIMEOUT')
+    return new GatewayError('upstream_timeout', { cause })
   return new GatewayError('upstream_failed', {
     detail: 'The server broke off before its answer was whole. The request may have run.',
     cause,

@@ -1,9 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
-import { identityHeaders, rawHeader, requestHeaders, responseHeaders, type RequestContext } from './headers.ts'
+import {
+  identityHeaders,
+  rawHeader,
+  requestHeaders,
+  responseHeaders,
+  type RequestContext,
+} from './headers.ts'
 
-const principal: Principal = { id: 'alice', issuer: 'development', name: 'Alice', roles: ['a', 'b,c'] }
+const principal: Principal = {
+  id: 'alice',
+  issuer: 'development',
+  name: 'Alice',
+  roles: ['a', 'b,c'],
+}
 const context: RequestContext = {
   outgoing: { headers: identityHeaders(principal), replaces: undefined },
   requestId: 'r1',
@@ -12,7 +23,9 @@ const context: RequestContext = {
   host: 'localhost:8000',
 }
 const pairsOf = (flat: readonly string[]): [string, string][] =>
-  flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1] as string] as [string, string]] : []))
+  flat.flatMap((name, index) =>
+    index % 2 === 0 ? [[name, flat[index + 1] as string] as [string, string]] : [],
+  )
 const valuesOf = (flat: readonly string[], name: string): string[] =>
   pairsOf(flat).flatMap(([key, value]) => (key.toLowerCase() === name ? [value] : []))
 const answer = (...flat: string[]): string[] =>
@@ -22,7 +35,16 @@ const answer = (...flat: string[]): string[] =>
     'http://127.0.0.1:4000',
   )
 
-const hopByHop = ['connection', 'keep-alive', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade']
+const hopByHop = [
+  'connection',
+  'keep-alive',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
 const credentials = ['authorization', 'cookie']
 const ours = [
   'forwarded',
@@ -48,15 +70,24 @@ const token = fc.string({
   minLength: 1,
   maxLength: 12,
 })
-const value = fc.string({ unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)), maxLength: 20 })
+const value = fc.string({
+  unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)),
+  maxLength: 20,
+})
 /** Any mixture of upper and lower case, and of dashes and what servers of the CGI kind take for them. */
 const spelling = (names: readonly string[]): fc.Arbitrary<string> =>
   fc
-    .tuple(fc.constantFrom(...names), fc.infiniteStream(fc.boolean()), fc.infiniteStream(fc.constantFrom('-', '_', '.', '!', '~')))
+    .tuple(
+      fc.constantFrom(...names),
+      fc.infiniteStream(fc.boolean()),
+      fc.infiniteStream(fc.constantFrom('-', '_', '.', '!', '~')),
+    )
     .map(([name, upper, dash]) =>
       name
         .split('')
-        .map((letter) => (letter === '-' ? dash.next().value : upper.next().value ? letter.toUpperCase() : letter))
+        .map((letter) =>
+          letter === '-' ? dash.next().value : upper.next().value ? letter.toUpperCase() : letter,
+        )
         .join(''),
     )
 const folded = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')
@@ -65,46 +96,62 @@ const harmless = token.filter((name) => !denied.includes(folded(name)))
 describe('headers for the server', () => {
   test('are the client’s, in order and spelling, but for those that end at the gateway, however these are spelled', () => {
     fc.assert(
-      fc.property(fc.array(fc.oneof(fc.tuple(harmless, value), fc.tuple(spelling(denied), value))), (given) => {
-        const passed = pairsOf(requestHeaders(given.flat(), undefined, context))
-        const expected = given.filter(([name]) => !denied.includes(folded(name)))
-        expect(passed.slice(0, expected.length)).toEqual(expected)
-        expect(passed.slice(expected.length).map(([name]) => name)).toEqual([
-          'x-request-id',
-          'forwarded',
-          'x-mcp-userid',
-          'x-mcp-username',
-          'x-mcp-roles',
-        ])
-      }),
+      fc.property(
+        fc.array(fc.oneof(fc.tuple(harmless, value), fc.tuple(spelling(denied), value))),
+        (given) => {
+          const passed = pairsOf(requestHeaders(given.flat(), undefined, context))
+          const expected = given.filter(([name]) => !denied.includes(folded(name)))
+          expect(passed.slice(0, expected.length)).toEqual(expected)
+          expect(passed.slice(expected.length).map(([name]) => name)).toEqual([
+            'x-request-id',
+            'forwarded',
+            'x-mcp-userid',
+            'x-mcp-username',
+            'x-mcp-roles',
+          ])
+        },
+      ),
     )
   })
 
   test('do not hold what Connection names, and Connection can not name ours away', () => {
     fc.assert(
-      fc.property(fc.array(harmless, { minLength: 1 }), fc.array(fc.tuple(harmless, value)), (named, given) => {
-        const connection = [...named, 'close', 'X-Mcp-UserId', 'forwarded'].join(' , ')
-        const passed = requestHeaders(given.flat(), connection, context)
-        for (const name of named) expect(valuesOf(passed, name.toLowerCase())).toEqual([])
-        expect(valuesOf(passed, 'x-mcp-userid')).toEqual(['alice'])
-        expect(valuesOf(passed, 'forwarded')).toHaveLength(1)
-      }),
+      fc.property(
+        fc.array(harmless, { minLength: 1 }),
+        fc.array(fc.tuple(harmless, value)),
+        (named, given) => {
+          const connection = [...named, 'close', 'X-Mcp-UserId', 'forwarded'].join(' , ')
+          const passed = requestHeaders(given.flat(), connection, context)
+          for (const name of named) expect(valuesOf(passed, name.toLowerCase())).toEqual([])
+          expect(valuesOf(passed, 'x-mcp-userid')).toEqual(['alice'])
+          expect(valuesOf(passed, 'forwarded')).toHaveLength(1)
+        },
+      ),
     )
   })
 
   test('tell who calls in visible ASCII, from which the very name can be read again', () => {
     fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), fc.array(fc.string({ unit: 'binary', minLength: 1 })), (id, roles) => {
-        const passed = requestHeaders([], undefined, {
-          ...context,
-          outgoing: { headers: identityHeaders({ ...principal, id, roles }), replaces: undefined },
-        })
-        const [sent = ''] = valuesOf(passed, 'x-mcp-userid')
-        expect(sent).toMatch(/^[\x21-\x7e]*$/)
-        expect(decodeURIComponent(sent)).toBe(Buffer.from(id).toString())
-        const [list = ''] = valuesOf(passed, 'x-mcp-roles')
-        expect(list === '' ? [] : list.split(',').map(decodeURIComponent)).toEqual(roles.map((role) => Buffer.from(role).toString()))
-      }),
+      fc.property(
+        fc.string({ unit: 'binary' }),
+        fc.array(fc.string({ unit: 'binary', minLength: 1 })),
+        (id, roles) => {
+          const passed = requestHeaders([], undefined, {
+            ...context,
+            outgoing: {
+              headers: identityHeaders({ ...principal, id, roles }),
+              replaces: undefined,
+            },
+          })
+          const [sent = ''] = valuesOf(passed, 'x-mcp-userid')
+          expect(sent).toMatch(/^[\x21-\x7e]*$/)
+          expect(decodeURIComponent(sent)).toBe(Buffer.from(id).toString())
+          const [list = ''] = valuesOf(passed, 'x-mcp-roles')
+          expect(list === '' ? [] : list.split(',').map(decodeURIComponent)).toEqual(
+            roles.map((role) => Buffer.from(role).toString()),
+          )
+        },
+      ),
     )
   })
 
@@ -113,7 +160,9 @@ describe('headers for the server', () => {
       fc.property(fc.array(fc.tuple(spelling(['x-api-key']), value), { minLength: 1 }), (given) => {
         const outgoing = { headers: ['X-Api-Key', 'secret'], replaces: 'x-api-key' }
         const passed = pairsOf(requestHeaders(given.flat(), undefined, { ...context, outgoing }))
-        expect(passed.filter(([name]) => folded(name) === 'x-api-key')).toEqual([['X-Api-Key', 'secret']])
+        expect(passed.filter(([name]) => folded(name) === 'x-api-key')).toEqual([
+          ['X-Api-Key', 'secret'],
+        ])
       }),
     )
   })
@@ -124,7 +173,9 @@ describe('headers for the server', () => {
     ['10.0.0.1', 'evil";for=1.2.3.4', 'for=10.0.0.1;proto=http'],
     [undefined, undefined, 'for=unknown;proto=http'],
   ])('describe the way here by RFC 7239: %s at %s', (remoteAddress, host, expected) => {
-    expect(valuesOf(requestHeaders([], undefined, { ...context, remoteAddress, host }), 'forwarded')).toEqual([expected])
+    expect(
+      valuesOf(requestHeaders([], undefined, { ...context, remoteAddress, host }), 'forwarded'),
+    ).toEqual([expected])
   })
 })
 
@@ -145,10 +196,17 @@ describe('headers for the client', () => {
   ]
 
   test('are the server’s, in order and spelling, but for those that end at the gateway', () => {
-    const free = token.filter((name) => ![...ending, 'content-type', 'location'].includes(name.toLowerCase()))
+    const free = token.filter(
+      (name) => ![...ending, 'content-type', 'location'].includes(name.toLowerCase()),
+    )
     fc.assert(
       fc.property(
-        fc.array(fc.oneof(fc.tuple(free, value), fc.tuple(fc.constantFrom(...ending.filter((name) => name !== 'connection')), value))),
+        fc.array(
+          fc.oneof(
+            fc.tuple(free, value),
+            fc.tuple(fc.constantFrom(...ending.filter((name) => name !== 'connection')), value),
+          ),
+        ),
         (given) => {
           const expected = given.filter(([name]) => !ending.includes(name.toLowerCase()))
           expect(pairsOf(answer('Content-Type', 'application/json', ...given.flat()))).toEqual([
@@ -162,7 +220,16 @@ describe('headers for the client', () => {
   })
 
   test('do not hold what Connection names, wherever it stands, and it can not name ours away', () => {
-    const headers = answer('X-A', '1', 'Connection', 'x-a, X-B, content-security-policy, x-request-id', 'x-b', '2', 'x-c', '3')
+    const headers = answer(
+      'X-A',
+      '1',
+      'Connection',
+      'x-a, X-B, content-security-policy, x-request-id',
+      'x-b',
+      '2',
+      'x-c',
+      '3',
+    )
     expect(valuesOf(headers, 'x-a')).toEqual([])
     expect(valuesOf(headers, 'x-b')).toEqual([])
     expect(valuesOf(headers, 'x-c')).toEqual(['3'])
@@ -170,12 +237,14 @@ describe('headers for the client', () => {
     expect(valuesOf(headers, 'content-security-policy')).toHaveLength(1)
   })
 
-  test.each(['application/json', 'application/json; charset=utf-8', 'text/event-stream', 'Text/Event-Stream;x=y'])(
-    '%s goes without a sandbox',
-    (type) => {
-      expect(valuesOf(answer('content-type', type), 'content-security-policy')).toEqual([])
-    },
-  )
+  test.each([
+    'application/json',
+    'application/json; charset=utf-8',
+    'text/event-stream',
+    'Text/Event-Stream;x=y',
+  ])('%s goes without a sandbox', (type) => {
+    expect(valuesOf(answer('content-type', type), 'content-security-policy')).toEqual([])
+  })
 
   test.each([
     [],
@@ -184,11 +253,14 @@ describe('headers for the client', () => {
     ['application/json', 'text/html'],
     ['image/svg+xml'],
     ['application/jsonx'],
-  ])('what a browser might show as a page of the gateway is put in a sandbox: %j %j', (...types) => {
-    const headers = answer(...types.flatMap((type) => ['content-type', type as string]))
-    expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
-    expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
-  })
+  ])(
+    'what a browser might show as a page of the gateway is put in a sandbox: %j %j',
+    (...types) => {
+      const headers = answer(...types.flatMap((type) => ['content-type', type as string]))
+      expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
+      expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
+    },
+  )
 
   test('are put in a sandbox, too, when Connection names their type away, so that a browser would guess one', () => {
     const headers = answer('content-type', 'application/json', 'connection', 'Content-Type')
@@ -199,7 +271,9 @@ describe('headers for the client', () => {
 
   test('do not tell the replica’s address', () => {
     expect(valuesOf(answer('Location', 'http://127.0.0.1:4000/mcp/'), 'location')).toEqual([])
-    expect(valuesOf(answer('Location', 'https://elsewhere.example/'), 'location')).toEqual(['https://elsewhere.example/'])
+    expect(valuesOf(answer('Location', 'https://elsewhere.example/'), 'location')).toEqual([
+      'https://elsewhere.example/',
+    ])
   })
 
   test('are found by name whatever their case', () => {

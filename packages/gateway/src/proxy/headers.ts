@@ -90,13 +90,18 @@ export interface RequestContext {
 }
 
 /** Headers for the server, as undici takes them: name, value, name, value. Does not hold Host and Content-Length. */
-export function requestHeaders(raw: readonly string[], connection: string | undefined, context: RequestContext): string[] {
+export function requestHeaders(
+  raw: readonly string[],
+  connection: string | undefined,
+  context: RequestContext,
+): string[] {
   const named = namedByConnection(connection)
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string
     const lower = canonicalName(name)
-    if (requestDenied.has(lower) || lower === context.outgoing.replaces || named?.has(lower)) continue
+    if (requestDenied.has(lower) || lower === context.outgoing.replaces || named?.has(lower))
+      continue
     const value = raw[index + 1] as string
     // A key of the gateway is for the gateway. Other keys of this name are the server's affair.
     if (lower === 'x-api-key' && value.includes(apiKeyPrefix)) continue
@@ -115,7 +120,11 @@ const inertType = /^(application\/json|text\/event-stream)[ \t]*(;[^,]*)?$/i
  * Headers for the client: the server's, as raw name and value pairs, without those that end here. `origin` is the replica's address,
  * which is nobody's business.
  */
-export function responseHeaders(raw: readonly Buffer[], requestId: string, origin: string): string[] {
+export function responseHeaders(
+  raw: readonly Buffer[],
+  requestId: string,
+  origin: string,
+): string[] {
   let headers: string[] = []
   let named: ReadonlySet<string> | undefined
   let types = 0
@@ -123,7 +132,8 @@ export function responseHeaders(raw: readonly Buffer[], requestId: string, origi
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as Buffer).toString('latin1')
     const lower = name.toLowerCase()
-    if (lower === 'connection') named = namedByConnection((raw[index + 1] as Buffer).toString('latin1'))
+    if (lower === 'connection')
+      named = namedByConnection((raw[index + 1] as Buffer).toString('latin1'))
     if (responseDenied.has(lower)) continue
     const value = (raw[index + 1] as Buffer).toString('latin1')
     if (lower === 'location' && value.startsWith(origin)) continue
@@ -133,11 +143,17 @@ export function responseHeaders(raw: readonly Buffer[], requestId: string, origi
     }
     headers.push(name, value)
   }
-  if (named !== undefined) headers = headers.filter((_, index) => !named.has(canonicalName(headers[index & ~1] as string)))
+  if (named !== undefined)
+    headers = headers.filter((_, index) => !named.has(canonicalName(headers[index & ~1] as string)))
   headers.push('x-request-id', requestId)
   // A page of a server would have the gateway's origin, and with it the whole REST API, were it not put in a sandbox.
   if (types !== 1 || !inert || named?.has('content-type') === true)
-    headers.push('content-security-policy', "sandbox; default-src 'none'", 'x-content-type-options', 'nosniff')
+    headers.push(
+      'content-security-policy',
+      "sandbox; default-src 'none'",
+      'x-content-type-options',
+      'nosniff',
+    )
   return headers
 }
 
@@ -145,21 +161,35 @@ export function responseHeaders(raw: readonly Buffer[], requestId: string, origi
 export function rawHeader(raw: readonly Buffer[], name: string): string | undefined {
   for (let index = 0; index < raw.length; index += 2) {
     const key = raw[index] as Buffer
-    if (key.length === name.length && key.toString('latin1').toLowerCase() === name) return (raw[index + 1] as Buffer).toString('latin1')
+    if (key.length === name.length && key.toString('latin1').toLowerCase() === name)
+      return (raw[index + 1] as Buffer).toString('latin1')
   }
   return undefined
 }
 
 /** Header names that `Connection` makes hop-by-hop; undefined in the usual case that there are none. */
 function namedByConnection(connection: string | undefined): ReadonlySet<string> | undefined {
-  if (connection === undefined || connection === 'keep-alive' || connection === 'close' || connection === 'Keep-Alive') return undefined
+  if (
+    connection === undefined ||
+    connection === 'keep-alive' ||
+    connection === 'close' ||
+    connection === 'Keep-Alive'
+  )
+    return undefined
   return new Set(connection.split(',').map((name) => canonicalName(name.trim())))
 }
 
 /** RFC 7239; IPv6 addresses in brackets and quotes. Values that would need escaping are left out. */
 function forwarded({ remoteAddress, host }: RequestContext): string {
-  const address = remoteAddress === undefined ? 'unknown' : remoteAddress.includes(':') ? `"[${remoteAddress}]"` : remoteAddress
-  return host !== undefined && /^[\w.:[\]-]+$/.test(host) ? `for=${address};proto=http;host="${host}"` : `for=${address};proto=http`
+  const address =
+    remoteAddress === undefined
+      ? 'unknown'
+      : remoteAddress.includes(':')
+        ? `"[${remoteAddress}]"`
+        : remoteAddress
+  return host !== undefined && /^[\w.:[\]-]+$/.test(host)
+    ? `for=${address};proto=http;host="${host}"`
+    : `for=${address};proto=http`
 }
 
 const encoded = new WeakMap<Principal, readonly string[]>()
@@ -186,6 +216,8 @@ export function identityHeaders(principal: Principal): readonly string[] {
 
 function encodeValue(value: string): string {
   return value.replace(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, (character) =>
-    [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''),
+    [...Buffer.from(character)]
+      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
+      .join(''),
   )
 }

@@ -37,7 +37,9 @@ async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Rece
   })
   closing.push(() => void hop[Symbol.asyncDispose]())
   const front = createServer((request, response) =>
-    hop.forward('two', { request, response, body: Buffer.from(body), principal }, () => response.writeHead(418).end()),
+    hop.forward('two', { request, response, body: Buffer.from(body), principal }, () =>
+      response.writeHead(418).end(),
+    ),
   )
   const headers = {
     connection: 'close',
@@ -46,28 +48,55 @@ async function handOver(keys: readonly Buffer[], body = '{"a":1}'): Promise<Rece
     'mcp-param-city': 'caf\u00e9',
     'x-other': 'not for the owner',
   }
-  const answer = await fetch(`http://127.0.0.1:${await listening(front)}/adapters/x/mcp?q`, { method: 'POST', headers, body })
-  expect([answer.status, answer.headers.get('x-owner'), await answer.text()]).toEqual([207, 'yes', 'done'])
+  const answer = await fetch(`http://127.0.0.1:${await listening(front)}/adapters/x/mcp?q`, {
+    method: 'POST',
+    headers,
+    body,
+  })
+  expect([answer.status, answer.headers.get('x-owner'), await answer.text()]).toEqual([
+    207,
+    'yes',
+    'done',
+  ])
   const { method = '', url = '', rawHeaders = [] } = seen ?? {}
   return { method, url, rawHeaders }
 }
 
 /** A process that takes what is handed over; it has been there for long. */
-const taker = (keys: readonly Buffer[] = [key], self = 'two'): { hop: Hop; at: (now: number) => void } => {
+const taker = (
+  keys: readonly Buffer[] = [key],
+  self = 'two',
+): { hop: Hop; at: (now: number) => void } => {
   let now = 0
   return { hop: new Hop({ keys, self, peers: [], now: () => now }), at: (time) => (now = time) }
 }
 
-const take = ({ hop, at }: ReturnType<typeof taker>, { method, url, rawHeaders }: Received, now = Date.now()): ReturnType<Hop['open']> => {
+const take = (
+  { hop, at }: ReturnType<typeof taker>,
+  { method, url, rawHeaders }: Received,
+  now = Date.now(),
+): ReturnType<Hop['open']> => {
   at(now)
   const header = rawHeaders[rawHeaders.findIndex((name) => name.toLowerCase() === hopHeader) + 1]
-  return hop.open({ method, url, rawHeaders, headers: { [hopHeader]: header } } as unknown as IncomingMessage)
+  return hop.open({
+    method,
+    url,
+    rawHeaders,
+    headers: { [hopHeader]: header },
+  } as unknown as IncomingMessage)
 }
 
-const headerOf = ({ rawHeaders }: Received, name: string): string => rawHeaders[rawHeaders.indexOf(name) + 1] ?? ''
+const headerOf = ({ rawHeaders }: Received, name: string): string =>
+  rawHeaders[rawHeaders.indexOf(name) + 1] ?? ''
 const withHeader = (received: Received, name: string, value: string): Received => {
   const index = received.rawHeaders.indexOf(name)
-  return { ...received, rawHeaders: index < 0 ? [...received.rawHeaders, name, value] : received.rawHeaders.with(index + 1, value) }
+  return {
+    ...received,
+    rawHeaders:
+      index < 0
+        ? [...received.rawHeaders, name, value]
+        : received.rawHeaders.with(index + 1, value),
+  }
 }
 
 describe('a request that one gateway hands to another', () => {
@@ -77,11 +106,9 @@ describe('a request that one gateway hands to another', () => {
     expect(handed?.principal).toEqual(principal)
     expect(() => handed?.checkBody(Buffer.from('{"a":1}'))).not.toThrow()
     expect(() => handed?.checkBody(Buffer.from('{"a":2}'))).toThrow(/handed over/)
-    expect(['mcp-session-id', 'last-event-id', 'mcp-param-city'].map((name) => headerOf(request, name))).toEqual([
-      'sealed',
-      '7',
-      'caf\u00e9',
-    ])
+    expect(
+      ['mcp-session-id', 'last-event-id', 'mcp-param-city'].map((name) => headerOf(request, name)),
+    ).toEqual(['sealed', '7', 'caf\u00e9'])
     expect(request.rawHeaders).not.toContain('x-other')
   })
 
@@ -99,14 +126,30 @@ describe('a request that one gateway hands to another', () => {
     const request = await handOver([key])
     for (const name of ['mcp-session-id', 'last-event-id', 'mcp-param-city', 'x-request-id']) {
       expect(() => take(taker(), withHeader(request, name, 'other'))).toThrow()
-      expect(() => take(taker(), { ...request, rawHeaders: [...request.rawHeaders, name, headerOf(request, name)] })).toThrow()
+      expect(() =>
+        take(taker(), {
+          ...request,
+          rawHeaders: [...request.rawHeaders, name, headerOf(request, name)],
+        }),
+      ).toThrow()
       const index = request.rawHeaders.indexOf(name)
-      expect(() => take(taker(), { ...request, rawHeaders: request.rawHeaders.toSpliced(index, 2) })).toThrow()
+      expect(() =>
+        take(taker(), { ...request, rawHeaders: request.rawHeaders.toSpliced(index, 2) }),
+      ).toThrow()
     }
-    for (const name of ['mcp-method', 'Mcp-Name', 'mcp-protocol-version', 'idempotency-key', 'mcp-param-x'])
+    for (const name of [
+      'mcp-method',
+      'Mcp-Name',
+      'mcp-protocol-version',
+      'idempotency-key',
+      'mcp-param-x',
+    ])
       expect(() => take(taker(), withHeader(request, name, 'added'))).toThrow()
     // What a proxy on the way may add.
-    expect(take(taker(), withHeader(withHeader(request, 'via', '1.1 proxy'), 'host', 'elsewhere'))?.principal).toEqual(principal)
+    expect(
+      take(taker(), withHeader(withHeader(request, 'via', '1.1 proxy'), 'host', 'elsewhere'))
+        ?.principal,
+    ).toEqual(principal)
   })
 
   test('counts once, and not at all at a process that did not see the first time', async () => {
@@ -117,7 +160,10 @@ describe('a request that one gateway hands to another', () => {
     expect(take(owner, request, now)?.principal).toEqual(principal)
     expect(take(owner, other, now)?.principal).toEqual(principal)
     for (const later of [0, 1, 29_000]) expect(() => take(owner, request, now + later)).toThrow()
-    const restarted = { hop: new Hop({ keys: [key], self: 'two', peers: [], now: () => now + 1 }), at: () => undefined }
+    const restarted = {
+      hop: new Hop({ keys: [key], self: 'two', peers: [], now: () => now + 1 }),
+      at: () => undefined,
+    }
     expect(() => take(restarted, request)).toThrow()
     // What is refused is not remembered: nobody can spoil a request by sending it changed.
     const fresh = await handOver([key])
@@ -130,7 +176,8 @@ describe('a request that one gateway hands to another', () => {
     const header = headerOf(request, hopHeader)
     for (let at = 0; at < header.length; at += 1) {
       const changed = header.slice(0, at) + (header[at] === 'A' ? 'B' : 'A') + header.slice(at + 1)
-      const signature = (text: string): Buffer => Buffer.from(text.split('.').at(-1) ?? '', 'base64url')
+      const signature = (text: string): Buffer =>
+        Buffer.from(text.split('.').at(-1) ?? '', 'base64url')
       // The last character of base64 has bits that mean nothing.
       if (at > header.lastIndexOf('.') && signature(changed).equals(signature(header))) continue
       expect(() => take(taker(), withHeader(request, hopHeader, changed))).toThrow()
@@ -138,7 +185,9 @@ describe('a request that one gateway hands to another', () => {
   })
 
   test('is not answered by a refusal of the other process, which is none of the client', async () => {
-    const owner = createServer((_, response) => response.writeHead(401, { 'www-authenticate': 'Basic' }).end('{"error":{}}'))
+    const owner = createServer((_, response) =>
+      response.writeHead(401, { 'www-authenticate': 'Basic' }).end('{"error":{}}'),
+    )
     const hop = new Hop({
       keys: [key],
       self: 'one',
@@ -147,21 +196,32 @@ describe('a request that one gateway hands to another', () => {
     })
     closing.push(() => void hop[Symbol.asyncDispose]())
     const front = createServer((request, response) =>
-      hop.forward('two', { request, response, body: null, principal }, (unsent) => response.writeHead(unsent ? 503 : 502).end()),
+      hop.forward('two', { request, response, body: null, principal }, (unsent) =>
+        response.writeHead(unsent ? 503 : 502).end(),
+      ),
     )
-    const answer = await fetch(`http://127.0.0.1:${await listening(front)}/`, { headers: { connection: 'close' } })
+    const answer = await fetch(`http://127.0.0.1:${await listening(front)}/`, {
+      headers: { connection: 'close' },
+    })
     expect([answer.status, answer.headers.get('www-authenticate')]).toEqual([503, null])
   })
 
   test('goes nowhere when the other is not known or not there', async () => {
-    const hop = new Hop({ keys: [key], self: 'one', peers: [PeerDirectory.of({ two: 'http://127.0.0.1:9' })], now: Date.now })
+    const hop = new Hop({
+      keys: [key],
+      self: 'one',
+      peers: [PeerDirectory.of({ two: 'http://127.0.0.1:9' })],
+      now: Date.now,
+    })
     closing.push(() => void hop[Symbol.asyncDispose]())
     for (const owner of ['two', 'three']) {
       const failed = await new Promise((resolve) => {
         const response = { once: () => undefined, headersSent: false }
         const request = { method: 'POST', url: '/', headers: {} }
-        hop.forward(owner, { request, response, body: null, principal } as unknown as Parameters<Hop['forward']>[1], () =>
-          resolve('failed'),
+        hop.forward(
+          owner,
+          { request, response, body: null, principal } as unknown as Parameters<Hop['forward']>[1],
+          () => resolve('failed'),
         )
       })
       expect(failed).toBe('failed')
@@ -176,11 +236,17 @@ describe('a request that one gateway hands to another', () => {
     )
     const peers = PeerDirectory.of({ two: `http://127.0.0.1:${port}`, three: 'http://127.0.0.1:9' })
     const hop = new Hop({ keys: [key], self: 'one', peers: [peers], now: Date.now })
-    closing.push(() => (silent.close(), silent.closeAllConnections(), void hop[Symbol.asyncDispose]()))
+    closing.push(
+      () => (silent.close(), silent.closeAllConnections(), void hop[Symbol.asyncDispose]()),
+    )
     const response = { once: () => undefined, headersSent: false }
     const request = { method: 'POST', url: '/', headers: {} }
     const failed = new Promise((resolve) =>
-      hop.forward('two', { request, response, body: null, principal } as unknown as Parameters<Hop['forward']>[1], resolve),
+      hop.forward(
+        'two',
+        { request, response, body: null, principal } as unknown as Parameters<Hop['forward']>[1],
+        resolve,
+      ),
     )
     await asked
     const [, ...others] = peers.entries()

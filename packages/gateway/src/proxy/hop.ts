@@ -64,7 +64,8 @@ export interface SignedRequest {
 /** The part of an endpoint that serves peers: without the mark of one, there is nothing. */
 export function forPeers(endpoint: Endpoint): Endpoint {
   return {
-    handles: (url, request) => request.headers[hopHeader] !== undefined && endpoint.handles(url, request),
+    handles: (url, request) =>
+      request.headers[hopHeader] !== undefined && endpoint.handles(url, request),
     handle: (request, response) => endpoint.handle(request, response),
   }
 }
@@ -89,23 +90,37 @@ export class Hop implements AsyncDisposable {
   readonly #since: number
 
   constructor(options: HopOptions) {
-    if (options.keys.length === 0) throw new Error('The hop between gateways needs at least one key.')
+    if (options.keys.length === 0)
+      throw new Error('The hop between gateways needs at least one key.')
     this.#options = options
     this.self = options.self
     this.#since = options.now()
-    this.#keys = options.keys.map((key) => Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v2', 32)))
-    this.#stopListening = options.peers.map((directory) => directory.onChange(() => this.#forgetGone()))
+    this.#keys = options.keys.map((key) =>
+      Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v2', 32)),
+    )
+    this.#stopListening = options.peers.map((directory) =>
+      directory.onChange(() => this.#forgetGone()),
+    )
   }
 
   /** The caller for whom a peer sends a request; undefined when no peer sends it. @throws GatewayError `unauthenticated` */
   open(request: IncomingMessage): HandedOver | undefined {
     const header = request.headers[hopHeader]
     if (header === undefined) return undefined
-    const [to = '', time = '', nonce = '', who = '', digest = '', signature = ''] = String(header).split('.')
+    const [to = '', time = '', nonce = '', who = '', digest = '', signature = ''] =
+      String(header).split('.')
     const now = this.#options.now()
     const at = Number(time)
-    if ((to !== this.self && to !== anyPeer) || at < this.#since || !(Math.abs(now - at) <= validMs)) throw forged()
-    const signed = signedText([to, request.method ?? '', request.url ?? '', time, nonce, who, digest], decidingHeaders(request.rawHeaders))
+    if (
+      (to !== this.self && to !== anyPeer) ||
+      at < this.#since ||
+      !(Math.abs(now - at) <= validMs)
+    )
+      throw forged()
+    const signed = signedText(
+      [to, request.method ?? '', request.url ?? '', time, nonce, who, digest],
+      decidingHeaders(request.rawHeaders),
+    )
     const given = Buffer.from(signature, 'base64url')
     const fits = this.#keys.some((key) => {
       const wanted = sign(key, signed)
@@ -131,17 +146,32 @@ export class Hop implements AsyncDisposable {
       response,
       body,
       principal,
-    }: { request: IncomingMessage; response: ServerResponse; body: Buffer | null; principal: Principal },
+    }: {
+      request: IncomingMessage
+      response: ServerResponse
+      body: Buffer | null
+      principal: Principal
+    },
     failed: (unsent: boolean) => void,
   ): void {
-    const peer = this.#options.peers.map((directory) => directory.get(owner)).find((found) => found !== undefined)
+    const peer = this.#options.peers
+      .map((directory) => directory.get(owner))
+      .find((found) => found !== undefined)
     if (peer === undefined) return failed(true)
     const { method = '', url = '' } = request
     const headers: Record<string, string> = { 'x-request-id': requestIdOf(request) }
-    for (const [name, value] of Object.entries(request.headers)) if (isPassedOn(name)) headers[name] = String(value)
+    for (const [name, value] of Object.entries(request.headers))
+      if (isPassedOn(name)) headers[name] = String(value)
     headers[hopHeader] = this.sign({ to: owner, method, url, headers, principal, body })
     this.#pool(peer.origin).dispatch(
-      { method: method as Dispatcher.HttpMethod, path: url, headers, body, headersTimeout: 0, bodyTimeout: 0 },
+      {
+        method: method as Dispatcher.HttpMethod,
+        path: url,
+        headers,
+        body,
+        headersTimeout: 0,
+        bodyTimeout: 0,
+      },
       new HopExchange(response, failed),
     )
   }
@@ -152,14 +182,28 @@ export class Hop implements AsyncDisposable {
     const nonce = `${this.#sender}${(this.#sent += 1).toString(36)}`
     const who = Buffer.from(JSON.stringify(principal)).toString('base64url')
     const digest = digestOf(body)
-    const signed = signedText([to, method, url, time, nonce, who, digest], decidingHeaders(Object.entries(headers).flat()))
-    return [to, time, nonce, who, digest, sign(this.#keys[0] as Buffer, signed).toString('base64url')].join('.')
+    const signed = signedText(
+      [to, method, url, time, nonce, who, digest],
+      decidingHeaders(Object.entries(headers).flat()),
+    )
+    return [
+      to,
+      time,
+      nonce,
+      who,
+      digest,
+      sign(this.#keys[0] as Buffer, signed).toString('base64url'),
+    ].join('.')
   }
 
   #pool(origin: string): Pool {
     let pool = this.#pools.get(origin)
     if (pool === undefined) {
-      pool = new Pool(origin, { connections: null, connect: { timeout: 2000 }, keepAliveTimeout: 4000 })
+      pool = new Pool(origin, {
+        connections: null,
+        connect: { timeout: 2000 },
+        keepAliveTimeout: 4000,
+      })
       this.#pools.set(origin, pool)
     }
     return pool
@@ -167,7 +211,11 @@ export class Hop implements AsyncDisposable {
 
   /** Of one that is gone, answers are waited for in vain: its machine may be gone with it, so that no connection breaks off. */
   #forgetGone(): void {
-    const present = new Set(this.#options.peers.flatMap((directory) => [...directory.entries()].map(([, { origin }]) => origin)))
+    const present = new Set(
+      this.#options.peers.flatMap((directory) =>
+        [...directory.entries()].map(([, { origin }]) => origin),
+      ),
+    )
     for (const [origin, pool] of this.#pools) {
       if (present.has(origin)) continue
       this.#pools.delete(origin)
@@ -214,7 +262,8 @@ class HopExchange implements Dispatcher.DispatchHandler {
     const headers: string[] = []
     for (let index = 0; index < raw.length; index += 2) {
       const name = String(raw[index])
-      if (!/^(connection|keep-alive|transfer-encoding|date)$/i.test(name)) headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
+      if (!/^(connection|keep-alive|transfer-encoding|date)$/i.test(name))
+        headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
     }
     this.#response.on('drain', resume)
     this.#response.writeHead(status, headers)
@@ -248,7 +297,8 @@ function decidingHeaders(raw: readonly string[]): string[] {
   const found: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as string).toLowerCase()
-    if (name === 'x-request-id' || (name !== 'host' && isPassedOn(name))) found.push(`${name}:${raw[index + 1]}`)
+    if (name === 'x-request-id' || (name !== 'host' && isPassedOn(name)))
+      found.push(`${name}:${raw[index + 1]}`)
   }
   return found.sort()
 }

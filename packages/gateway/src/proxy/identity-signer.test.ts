@@ -5,7 +5,12 @@ import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
 import { IdentitySigner } from './identity-signer.ts'
 
-const principal: Principal = { id: 'zoë, "x"\n', issuer: 'https://idp.example', name: 'Zoë', roles: ['a,b', 'c\nd', 'ü'] }
+const principal: Principal = {
+  id: 'zoë, "x"\n',
+  issuer: 'https://idp.example',
+  name: 'Zoë',
+  roles: ['a,b', 'c\nd', 'ü'],
+}
 const origin = 'https://mcp.example.com'
 const start = 1_700_000_000_000
 const key = randomBytes(32)
@@ -26,7 +31,10 @@ const verify = (token: string, jwks: object, at = start, audience = `${origin}/a
 describe('the signed identity', () => {
   test('tells one server who calls, whatever is in names and roles, and lives five minutes', async () => {
     const signer = signerOf()
-    const { payload, protectedHeader } = await verify(signer.token(principal, '/adapters/a'), signer.jwks)
+    const { payload, protectedHeader } = await verify(
+      signer.token(principal, '/adapters/a'),
+      signer.jwks,
+    )
     expect(payload).toEqual({
       iss: origin,
       aud: `${origin}/adapters/a`,
@@ -47,14 +55,23 @@ describe('the signed identity', () => {
     await expect(verify(token, signer.jwks, start, `${origin}/adapters/b`)).rejects.toMatchObject({
       code: 'ERR_JWT_CLAIM_VALIDATION_FAILED',
     })
-    await expect(verify(token, signer.jwks, start + 301_000)).rejects.toMatchObject({ code: 'ERR_JWT_EXPIRED' })
-    await expect(verify(token, signerOf([randomBytes(32)]).jwks)).rejects.toMatchObject({ code: 'ERR_JWKS_NO_MATCHING_KEY' })
-    await expect(verify(token.slice(0, -4), signer.jwks)).rejects.toMatchObject({ code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED' })
+    await expect(verify(token, signer.jwks, start + 301_000)).rejects.toMatchObject({
+      code: 'ERR_JWT_EXPIRED',
+    })
+    await expect(verify(token, signerOf([randomBytes(32)]).jwks)).rejects.toMatchObject({
+      code: 'ERR_JWKS_NO_MATCHING_KEY',
+    })
+    await expect(verify(token.slice(0, -4), signer.jwks)).rejects.toMatchObject({
+      code: 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED',
+    })
   })
 
   test('names nobody when nobody vouches for the caller', async () => {
     const signer = signerOf()
-    const { payload } = await verify(signer.token({ id: '', issuer: '', name: '', roles: [] }, '/adapters/a'), signer.jwks)
+    const { payload } = await verify(
+      signer.token({ id: '', issuer: '', name: '', roles: [] }, '/adapters/a'),
+      signer.jwks,
+    )
     expect(payload).not.toHaveProperty('sub')
     expect(payload).not.toHaveProperty('idp')
   })
@@ -86,7 +103,9 @@ describe('the signed identity', () => {
     const rotated = signerOf([after, before])
     await verify(signerOf([before]).token(principal, '/adapters/a'), rotated.jwks)
     await verify(rotated.token(principal, '/adapters/a'), rotated.jwks)
-    expect(decodeProtectedHeader(rotated.token(principal, '/adapters/a')).kid).toBe(signerOf([after]).jwks.keys[0]?.kid)
+    expect(decodeProtectedHeader(rotated.token(principal, '/adapters/a')).kid).toBe(
+      signerOf([after]).jwks.keys[0]?.kid,
+    )
     await verify(rotated.token(principal, '/adapters/a'), signerOf([before, after]).jwks)
   })
 
@@ -94,7 +113,15 @@ describe('the signed identity', () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ minLength: 32, maxLength: 32 }), async (secret) => {
         const signer = signerOf([Buffer.from(secret)])
-        expect(Object.keys(signer.jwks.keys[0] ?? {}).toSorted()).toEqual(['alg', 'crv', 'kid', 'kty', 'use', 'x', 'y'])
+        expect(Object.keys(signer.jwks.keys[0] ?? {}).toSorted()).toEqual([
+          'alg',
+          'crv',
+          'kid',
+          'kty',
+          'use',
+          'x',
+          'y',
+        ])
         await verify(signer.token(principal, '/adapters/a'), signer.jwks)
       }),
       { numRuns: 30 },
@@ -107,7 +134,9 @@ describe('the pseudonym of a caller', () => {
     const { issuer, id } = principal
     const own = signerOf().pseudonym(principal, 'a')
     expect(own).toMatch(/^[\w-]{22}$/)
-    expect(signerOf([key, randomBytes(32)]).pseudonym({ id, issuer, name: 'new', roles: [] }, 'a')).toBe(own)
+    expect(
+      signerOf([key, randomBytes(32)]).pseudonym({ id, issuer, name: 'new', roles: [] }, 'a'),
+    ).toBe(own)
     const others = [
       signerOf().pseudonym(principal, 'b'),
       signerOf().pseudonym({ ...principal, id: 'another' }, 'a'),

@@ -1,4 +1,13 @@
-import { createECDH, createHash, createHmac, createPrivateKey, hkdfSync, randomUUID, sign, type KeyObject } from 'node:crypto'
+import {
+  createECDH,
+  createHash,
+  createHmac,
+  createPrivateKey,
+  hkdfSync,
+  randomUUID,
+  sign,
+  type KeyObject,
+} from 'node:crypto'
 import { isAnonymous, type Principal } from '../core/principal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
@@ -47,7 +56,9 @@ export class IdentitySigner {
   constructor(options: IdentitySignerOptions) {
     this.#options = options
     this.#keys = options.keys.map(deriveKey)
-    this.#pseudonymKey = Buffer.from(hkdfSync('sha256', options.keys[0] as Buffer, '', 'mcp-gateway pseudonym v1', 32))
+    this.#pseudonymKey = Buffer.from(
+      hkdfSync('sha256', options.keys[0] as Buffer, '', 'mcp-gateway pseudonym v1', 32),
+    )
   }
 
   /** A token that tells one server (`/adapters/{name}`, `/tools/{name}`) who calls. */
@@ -82,7 +93,11 @@ export class IdentitySigner {
     const text = `${uid}\n${issuer}\n${id}`
     let pseudonym = this.#pseudonyms.get(text)
     if (pseudonym === undefined) {
-      pseudonym = createHmac('sha256', this.#pseudonymKey).update(text).digest().subarray(0, 16).toString('base64url')
+      pseudonym = createHmac('sha256', this.#pseudonymKey)
+        .update(text)
+        .digest()
+        .subarray(0, 16)
+        .toString('base64url')
       this.#pseudonyms.set(text, pseudonym)
     }
     return pseudonym

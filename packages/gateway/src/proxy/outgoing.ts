@@ -24,15 +24,23 @@ export type DecideOutgoing = (resource: Resource, principal: Principal) => Outgo
  * The one place where outgoing credentials are decided, for adapters and tools, passed on and translated alike. The caller's own token is
  * not known here: it ends at the entrance. (Token exchange and credentials of each user are to be decided here too.)
  */
-export function createOutgoing(signer: IdentitySigner, secretOf: (reference: SecretReference) => FoundSecret): DecideOutgoing {
+export function createOutgoing(
+  signer: IdentitySigner,
+  secretOf: (reference: SecretReference) => FoundSecret,
+): DecideOutgoing {
   return (resource, principal) => {
     const { callerIdentity, credential } = resource.spec
     const named = callerIdentity === 'none' ? [] : identityHeaders(principal)
     // A bridge keeps what is one caller's for that one, whatever else its server is told.
-    const plain = resource.kind === 'adapter' ? [...named, 'x-mcpgw-caller', signer.pseudonym(principal, resource.uid)] : named
-    if (callerIdentity !== 'signed' && credential === undefined) return { headers: plain, replaces: undefined }
+    const plain =
+      resource.kind === 'adapter'
+        ? [...named, 'x-mcpgw-caller', signer.pseudonym(principal, resource.uid)]
+        : named
+    if (callerIdentity !== 'signed' && credential === undefined)
+      return { headers: plain, replaces: undefined }
     const headers = [...plain]
-    if (callerIdentity === 'signed') headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
+    if (callerIdentity === 'signed')
+      headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
     if (credential === undefined) return { headers, replaces: undefined }
     headers.push(credential.header, valueOf(credential, secretOf))
     return { headers, replaces: canonicalName(credential.header) }
@@ -40,14 +48,23 @@ export function createOutgoing(signer: IdentitySigner, secretOf: (reference: Sec
 }
 
 /** @throws GatewayError `secret_unreadable` */
-function valueOf(credential: Credential, secretOf: (reference: SecretReference) => FoundSecret): string {
+function valueOf(
+  credential: Credential,
+  secretOf: (reference: SecretReference) => FoundSecret,
+): string {
   if ('secretRef' in credential) {
     const found = secretOf(credential.secretRef)
     if (!('value' in found))
-      throw new GatewayError('secret_unreadable', { detail: `The credential for the server is missing. ${found.message}` })
+      throw new GatewayError('secret_unreadable', {
+        detail: `The credential for the server is missing. ${found.message}`,
+      })
     if (credentialValue.test(found.value)) return found.value
-    throw new GatewayError('secret_unreadable', { detail: 'The secret that the credential refers to is no text that a header can hold.' })
+    throw new GatewayError('secret_unreadable', {
+      detail: 'The secret that the credential refers to is no text that a header can hold.',
+    })
   }
   if (credential.sealed === undefined) return credential.value
-  throw new GatewayError('secret_unreadable', { detail: 'The stored credential for the server can not be decrypted. Give it again.' })
+  throw new GatewayError('secret_unreadable', {
+    detail: 'The stored credential for the server can not be decrypted. Give it again.',
+  })
 }

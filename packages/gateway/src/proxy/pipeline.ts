@@ -54,7 +54,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     guard,
     pick: (resource) => {
       const upstream = upstreams.pick(resource, undefined)
-      if (upstream === undefined) throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
+      if (upstream === undefined)
+        throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
       return upstream
     },
     isRouted: ({ name, uid }) => options.routes.get(name)?.uid === uid,
@@ -81,10 +82,16 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.checkMethod()
     upstreams.checkLoop(resource, request)
     const sealed = sessionIdOf(request, target)
-    const session = sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
+    const session =
+      sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
     const run = (work: () => void): void => {
       context.replica = 'translated'
-      const stopWatching = guard.watchDenials(resource, principal, context.body, () => (context.denied = resource))
+      const stopWatching = guard.watchDenials(
+        resource,
+        principal,
+        context.body,
+        () => (context.denied = resource),
+      )
       if (stopWatching !== undefined) response.once('close', stopWatching)
       context.answer(work)
     }
@@ -92,7 +99,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       const opens = request.method === 'POST' && body !== null && session === undefined
       const modern = opens && mayBeModern(body, request.headers)
       const fail = (failure: unknown): void => context.fail(failure)
-      const translating = opens ? { resource, principal, body, modern, request, response, run, fail } : undefined
+      const translating = opens
+        ? { resource, principal, body, modern, request, response, run, fail }
+        : undefined
       const sticky = session?.replica ?? (modern ? namedReplica(resource, body) : undefined)
       const exclude = new Set<string>()
       const attempt = (upstream: Upstream, mayTranslate = true): void => {
@@ -105,15 +114,21 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           response,
           requestId: context.requestId,
           outgoing: options.outgoing(permit.resource, permit.principal),
-          via: guard.guards(resource) ? guard.to(upstream, resource, principal, () => (context.denied = resource)) : upstream.pool,
+          via: guard.guards(resource)
+            ? guard.to(upstream, resource, principal, () => (context.denied = resource))
+            : upstream.pool,
           path: pathOf(upstream, target),
           body,
           session,
           sealed,
           answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
           seal: (upstreamId, { replica }) =>
-            options.sealer.seal({ upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() }, principal),
-          refused: crossing === undefined ? undefined : translation.onRefusal(crossing, upstream, passOn),
+            options.sealer.seal(
+              { upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() },
+              principal,
+            ),
+          refused:
+            crossing === undefined ? undefined : translation.onRefusal(crossing, upstream, passOn),
           finished: (failure) => {
             // A modern server that refuses a modern request may have become a legacy one.
             if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)
@@ -132,7 +147,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         const stop = forward(upstream, forwarding) // forward, stream back
         context.streams(stop)
       }
-      const owner = session === undefined ? (modern ? translation.stateOwner(resource, principal, body) : undefined) : ownerOf(session)
+      const owner =
+        session === undefined
+          ? modern
+            ? translation.stateOwner(resource, principal, body)
+            : undefined
+          : ownerOf(session)
       if (owner !== undefined && owner !== hop.self && handed === undefined) {
         return run(() => {
           hop.forward(owner, { request, response, body, principal }, () => {
@@ -172,7 +192,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.response.once('close', () => waiting.abort(new GatewayError('client_closed_request')))
     context.interruptible((reason) => waiting.abort(reason))
     upstreams.waitFor(resource, sticky, signal).then(
-      (upstream) => context.guard(() => (signal.aborted ? context.fail(signal.reason) : attempt(upstream))),
+      (upstream) =>
+        context.guard(() => (signal.aborted ? context.fail(signal.reason) : attempt(upstream))),
       (error: unknown) => context.fail(signal.aborted ? signal.reason : error),
     )
   }

@@ -53,7 +53,11 @@ export class Upstreams implements AsyncDisposable {
    * The replica for a request if one is ready now. `sticky` is the name of the replica that a session lives on.
    * @throws GatewayError `session_not_found` when that replica is gone for good, `stopped` when there are to be none
    */
-  pick(resource: Resource, sticky: string | undefined, exclude?: ReadonlySet<string>): Upstream | undefined {
+  pick(
+    resource: Resource,
+    sticky: string | undefined,
+    exclude?: ReadonlySet<string>,
+  ): Upstream | undefined {
     const { name: workload, spec } = resource
     if (spec.endpoint !== undefined) {
       const upstream = this.#endpoints.of(resource, spec.endpoint)
@@ -70,10 +74,15 @@ export class Upstreams implements AsyncDisposable {
       if (replica === undefined) {
         throw unknownSession()
       }
-      return replica.phase === 'ready' || replica.phase === 'lost' ? this.#upstream(replica) : undefined
+      return replica.phase === 'ready' || replica.phase === 'lost'
+        ? this.#upstream(replica)
+        : undefined
     }
     if (entry.desiredReplicas === 0) {
-      throw new GatewayError('stopped', { detail: `'${workload}' is stopped: its replicaCount is 0.`, headers: { 'retry-after': '30' } })
+      throw new GatewayError('stopped', {
+        detail: `'${workload}' is stopped: its replicaCount is 0.`,
+        headers: { 'retry-after': '30' },
+      })
     }
     let best: Upstream | undefined
     let ties = 0
@@ -94,18 +103,28 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /** Waits, bounded, until `pick` finds one. @throws GatewayError `no_ready_replica`, and what `pick` throws */
-  async waitFor(resource: Resource, sticky: string | undefined, signal: AbortSignal): Promise<Upstream> {
+  async waitFor(
+    resource: Resource,
+    sticky: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Upstream> {
     const { name: workload } = resource
     const bounded = timeoutOr(signal, this.#options.coldStartMs)
     for (;;) {
       const found = this.pick(resource, sticky)
       if (found !== undefined) return found
       const refused = this.#directory.get(workload)?.refused
-      if (refused !== undefined) throw new GatewayError('no_ready_replica', { detail: refused, headers: { 'retry-after': '30' } })
+      if (refused !== undefined)
+        throw new GatewayError('no_ready_replica', {
+          detail: refused,
+          headers: { 'retry-after': '30' },
+        })
       if (bounded.aborted) break
       await this.#directory.changed(workload, bounded)
     }
-    const reason = this.#directory.get(workload)?.replicas.find(({ phase }) => phase !== 'ready')?.reason
+    const reason = this.#directory
+      .get(workload)
+      ?.replicas.find(({ phase }) => phase !== 'ready')?.reason
     throw new GatewayError('no_ready_replica', {
       detail: `No replica of '${workload}' is ready${reason === undefined ? '' : ` (${reason})`}. Its status tells more.`,
       headers: { 'retry-after': '5' },
@@ -119,7 +138,10 @@ export class Upstreams implements AsyncDisposable {
 
   /** Whether there is a replica of this name. */
   has({ name, spec }: Resource, replica: string): boolean {
-    return spec.endpoint === undefined && this.#directory.get(name)?.replicas.some((each) => each.name === replica) === true
+    return (
+      spec.endpoint === undefined &&
+      this.#directory.get(name)?.replicas.some((each) => each.name === replica) === true
+    )
   }
 
   #upstream(replica: Replica): Upstream | undefined {
@@ -159,7 +181,9 @@ export class Upstreams implements AsyncDisposable {
       const workload = upstream.replica.name.slice(0, upstream.replica.name.lastIndexOf('-'))
       const lives = this.#directory
         .get(workload)
-        ?.replicas.some((replica) => replica.origin === origin && replica.name === upstream.replica.name)
+        ?.replicas.some(
+          (replica) => replica.origin === origin && replica.name === upstream.replica.name,
+        )
       if (lives === true) continue
       this.#byOrigin.delete(origin)
       // Closing waits for open requests; it rejects only if the pool is destroyed meanwhile.
@@ -168,6 +192,9 @@ export class Upstreams implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.#endpoints[Symbol.asyncDispose](), ...[...this.#byOrigin.values()].map(({ pool }) => pool.destroy())])
+    await Promise.all([
+      this.#endpoints[Symbol.asyncDispose](),
+      ...[...this.#byOrigin.values()].map(({ pool }) => pool.destroy()),
+    ])
   }
 }

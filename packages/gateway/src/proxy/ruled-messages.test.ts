@@ -4,7 +4,9 @@ import { judgedMessages, pageOf, withoutTools } from './ruled-messages.ts'
 
 const judged = (text: string | Uint8Array): unknown => {
   try {
-    return judgedMessages(typeof text === 'string' ? Buffer.from(text) : text).messages.map(({ method, tool }) => tool ?? method)
+    return judgedMessages(typeof text === 'string' ? Buffer.from(text) : text).messages.map(
+      ({ method, tool }) => tool ?? method,
+    )
   } catch (error) {
     return (error as { code: string }).code
   }
@@ -21,13 +23,22 @@ describe('what a client sends', () => {
 
   test.each([
     ['a member that stands twice', '{"method":"ping","method":"tools/call","params":{"name":"x"}}'],
-    ['an escaped member that stands twice', '{"method":"ping","m\\u0065thod":"tools/call","params":{"name":"x"}}'],
+    [
+      'an escaped member that stands twice',
+      '{"method":"ping","m\\u0065thod":"tools/call","params":{"name":"x"}}',
+    ],
     ['a member in other case', '{"method":"ping","Method":"tools/call","Params":{"Name":"x"}}'],
     ['a member in other case alone', '{"METHOD":"tools/call","params":{"name":"x"}}'],
-    ['a long s, which some readers fold', '{"method":"tools/call","params":{"name":"a"},"param\u017f":{"name":"x"}}'],
+    [
+      'a long s, which some readers fold',
+      '{"method":"tools/call","params":{"name":"a"},"param\u017f":{"name":"x"}}',
+    ],
     ['a member with a space', '{"method":"ping","method ":"tools/call"}'],
     ['two names', '{"method":"tools/call","params":{"name":"a","name":"x"}}'],
-    ['two names, one of them in other case', '{"method":"tools/call","params":{"name":"a","NAME":"x"}}'],
+    [
+      'two names, one of them in other case',
+      '{"method":"tools/call","params":{"name":"a","NAME":"x"}}',
+    ],
     ['two params', '{"method":"tools/call","params":{"name":"a"},"params":{"name":"x"}}'],
     ['a method in other case', '{"method":"Tools/Call","params":{"name":"x"}}'],
     ['a method with a space', '{"method":"tools/call ","params":{"name":"x"}}'],
@@ -58,8 +69,10 @@ describe('what a client sends', () => {
   const readers: Readonly<Record<string, Reader>> = {
     last: (entries, name) => entries.findLast(([key]) => key === name)?.[1],
     first: (entries, name) => entries.find(([key]) => key === name)?.[1],
-    'last, without case': (entries, name) => entries.findLast(([key]) => key.toLowerCase() === name)?.[1],
-    'first, without case': (entries, name) => entries.find(([key]) => key.toUpperCase() === name.toUpperCase())?.[1],
+    'last, without case': (entries, name) =>
+      entries.findLast(([key]) => key.toLowerCase() === name)?.[1],
+    'first, without case': (entries, name) =>
+      entries.find(([key]) => key.toUpperCase() === name.toUpperCase())?.[1],
     'without spaces': (entries, name) => entries.findLast(([key]) => key.trim() === name)?.[1],
   }
   const textOf = (name: string, escape: boolean): string =>
@@ -71,12 +84,22 @@ describe('what a client sends', () => {
     `{${members.map(([name, escape, value]) => `${textOf(name, escape)}:${value}`).join(',')}}`
 
   test('that is let through is read alike by every reader', () => {
-    const params = entries(['name', 'Name', 'NAME', 'arguments', ' name', 'x'], fc.constantFrom('"good"', '"evil"', '{}'))
+    const params = entries(
+      ['name', 'Name', 'NAME', 'arguments', ' name', 'x'],
+      fc.constantFrom('"good"', '"evil"', '{}'),
+    )
     const message = fc
       .tuple(
-        fc.array(fc.tuple(key(['method', 'Method', 'id', 'method ']), fc.boolean(), fc.constantFrom('"tools/call"', '"ping"', '1')), {
-          maxLength: 3,
-        }),
+        fc.array(
+          fc.tuple(
+            key(['method', 'Method', 'id', 'method ']),
+            fc.boolean(),
+            fc.constantFrom('"tools/call"', '"ping"', '1'),
+          ),
+          {
+            maxLength: 3,
+          },
+        ),
         fc.array(
           fc.tuple(
             key(['params', 'Params', 'PARAMS']),
@@ -97,9 +120,15 @@ describe('what a client sends', () => {
         for (const [how, read] of Object.entries(readers)) {
           const method = read(list(text), 'method')
           const inner = read(list(text), 'params')
-          const tool = method === '"tools/call"' && typeof inner === 'string' ? read(list(inner), 'name') : undefined
+          const tool =
+            method === '"tools/call"' && typeof inner === 'string'
+              ? read(list(inner), 'name')
+              : undefined
           const seen = tool === undefined ? method : tool
-          expect([how, typeof seen === 'string' ? (JSON.parse(seen) as unknown) : seen]).toEqual([how, verdict[0]])
+          expect([how, typeof seen === 'string' ? (JSON.parse(seen) as unknown) : seen]).toEqual([
+            how,
+            verdict[0],
+          ])
         }
       }),
       { numRuns: 20_000 },
@@ -119,7 +148,8 @@ function pairs(text: string): [string, unknown][] {
     if ((character === ',' && depth === 1) || (character === '}' && depth === 1)) {
       const member = text.slice(start, at)
       const colon = member.indexOf('":') + 1
-      if (colon > 0) found.push([JSON.parse(member.slice(0, colon)) as string, member.slice(colon + 1)])
+      if (colon > 0)
+        found.push([JSON.parse(member.slice(0, colon)) as string, member.slice(colon + 1)])
       start = at + 1
     }
     if (character === '}') depth -= 1
@@ -154,17 +184,29 @@ describe('what a server says', () => {
   })
 
   test('is searched in batches, behind escapes, and whatever stands twice', () => {
-    expect(withoutTools(`[{"id":1,"result":{}},${list}]`, only('a'), false)).toContain('"tools":[{"name":"a","n":1.0}]')
-    expect(withoutTools('{"id":1,"result":{"\\u0074ools":[{"name":"b"}]}}', only(), false)).toBe('{"id":1,"result":{"tools":[]}}')
-    expect(withoutTools('{"id":1,"result":{},"result":{"tools":[],"tools":[{"name":"b"}]}}', only(), false)).toBe(
+    expect(withoutTools(`[{"id":1,"result":{}},${list}]`, only('a'), false)).toContain(
+      '"tools":[{"name":"a","n":1.0}]',
+    )
+    expect(withoutTools('{"id":1,"result":{"\\u0074ools":[{"name":"b"}]}}', only(), false)).toBe(
       '{"id":1,"result":{"tools":[]}}',
     )
+    expect(
+      withoutTools(
+        '{"id":1,"result":{},"result":{"tools":[],"tools":[{"name":"b"}]}}',
+        only(),
+        false,
+      ),
+    ).toBe('{"id":1,"result":{"tools":[]}}')
   })
 
   test('leaves out what is no tool', () => {
-    expect(withoutTools('{"id":1,"result":{"tools":[null,1,"b",{"title":"x"},{"name":1}]}}', () => true, false)).toBe(
-      '{"id":1,"result":{"tools":[]}}',
-    )
+    expect(
+      withoutTools(
+        '{"id":1,"result":{"tools":[null,1,"b",{"title":"x"},{"name":1}]}}',
+        () => true,
+        false,
+      ),
+    ).toBe('{"id":1,"result":{"tools":[]}}')
   })
 
   test('is not to be kept for others where callers see different lists', () => {
@@ -178,7 +220,10 @@ describe('what a server says', () => {
   })
 
   test('is a page of its list when it answers the request', () => {
-    expect(pageOf(list, '12345678901234567890')).toMatchObject({ tools: [{ name: 'a' }, { name: 'b' }, { name: 'c' }], next: '"x"' })
+    expect(pageOf(list, '12345678901234567890')).toMatchObject({
+      tools: [{ name: 'a' }, { name: 'b' }, { name: 'c' }],
+      next: '"x"',
+    })
     expect(pageOf(list, '"other"')).toBeUndefined()
     expect(pageOf('{"id":"g","error":{}}', '"g"')).toBeUndefined()
     expect(pageOf('{', '"g"')).toBeUndefined()

@@ -32,13 +32,19 @@ const judgedMethods = new Set(['tools/call', 'tools/list'])
  * differ from a known one by case or the like (many readers overlook that), text that is not UTF-8.
  * @throws GatewayError `invalid_json`, `invalid_request`
  */
-export function judgedMessages(body: Uint8Array): { readonly messages: readonly JudgedMessage[]; readonly batch: boolean } {
+export function judgedMessages(body: Uint8Array): {
+  readonly messages: readonly JudgedMessage[]
+  readonly batch: boolean
+} {
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
     JSON.parse(text)
   } catch (cause) {
-    throw new GatewayError('invalid_json', { detail: (cause as Error).message.slice(0, 200), cause })
+    throw new GatewayError('invalid_json', {
+      detail: (cause as Error).message.slice(0, 200),
+      cause,
+    })
   }
   const batch = readArray(text)
   return { messages: (batch ?? [text]).map((each) => judged(each)), batch: batch !== undefined }
@@ -50,7 +56,8 @@ function judged(text: string): JudgedMessage {
   const method = message.get('method')
   const name = readString(method)
   if (method !== undefined && name === undefined) throw refused('method must be a string.')
-  if (name !== undefined && name.length > longestName) throw refused(`method must be at most ${longestName} characters.`)
+  if (name !== undefined && name.length > longestName)
+    throw refused(`method must be at most ${longestName} characters.`)
   if (name !== undefined && !judgedMethods.has(name) && judgedMethods.has(fold(name)))
     throw refused(`The method '${name.slice(0, 100)}' is not known.`)
   const id = message.get('id')
@@ -58,12 +65,17 @@ function judged(text: string): JudgedMessage {
   if (name !== 'tools/call') return { id, method: name, tool: undefined, envelope: undefined }
   const call = members(params, callMembers, 'params')
   const tool = readString(call?.get('name'))
-  if (call === undefined || tool === undefined) throw refused('params.name must be the name of a tool.')
+  if (call === undefined || tool === undefined)
+    throw refused('params.name must be the name of a tool.')
   return { id, method: name, tool, envelope: envelopeOf(call.get('_meta')) }
 }
 
 /** The members of an object that every reader reads alike. */
-function members(raw: string | undefined, known: ReadonlySet<string>, what: string): RawObject | undefined {
+function members(
+  raw: string | undefined,
+  known: ReadonlySet<string>,
+  what: string,
+): RawObject | undefined {
   let found: RawObject | undefined
   try {
     found = readUnambiguous(raw)
@@ -72,9 +84,14 @@ function members(raw: string | undefined, known: ReadonlySet<string>, what: stri
     throw refused(error.message)
   }
   for (const name of found?.keys() ?? []) {
-    if (name.length > longestName) throw refused(`${what} must not have a member whose name is longer than ${longestName} characters.`)
+    if (name.length > longestName)
+      throw refused(
+        `${what} must not have a member whose name is longer than ${longestName} characters.`,
+      )
     if (!known.has(name) && known.has(fold(name)))
-      throw refused(`${what} must not have a member '${name.slice(0, 100)}': it could be taken for '${fold(name)}'.`)
+      throw refused(
+        `${what} must not have a member '${name.slice(0, 100)}': it could be taken for '${fold(name)}'.`,
+      )
   }
   return found
 }
@@ -83,7 +100,9 @@ function envelopeOf(meta: string | undefined): string | undefined {
   const given = readObject(meta)
   if (given?.has(metaKey.protocolVersion) !== true) return undefined
   const kept = [metaKey.protocolVersion, metaKey.clientCapabilities, metaKey.clientInfo]
-  return writeObject(kept.flatMap((key) => (given.has(key) ? [[key, given.get(key) as string] as const] : [])))
+  return writeObject(
+    kept.flatMap((key) => (given.has(key) ? [[key, given.get(key) as string] as const] : [])),
+  )
 }
 
 function refused(detail: string): GatewayError {
@@ -102,7 +121,11 @@ export interface ListedTool {
  * other lists, so nobody is to keep this one for them (`cacheScope`).
  * @throws SyntaxError for what is no JSON, which readers may read in their own way
  */
-export function withoutTools(text: string, letsThrough: (tool: ListedTool) => boolean, restricted: boolean): string {
+export function withoutTools(
+  text: string,
+  letsThrough: (tool: ListedTool) => boolean,
+  restricted: boolean,
+): string {
   if (!mayHoldList(text)) return text
   JSON.parse(text)
   const batch = readArray(text)
@@ -116,7 +139,11 @@ export function mayHoldList(text: string): boolean {
   return text.includes('"tools"') || text.includes('\\u')
 }
 
-function filtered(text: string, letsThrough: (tool: ListedTool) => boolean, restricted: boolean): string {
+function filtered(
+  text: string,
+  letsThrough: (tool: ListedTool) => boolean,
+  restricted: boolean,
+): string {
   const message = readObject(text)
   const result = readObject(message?.get('result'))
   const tools = readArray(result?.get('tools'))
@@ -125,7 +152,8 @@ function filtered(text: string, letsThrough: (tool: ListedTool) => boolean, rest
     const tool = listedTool(raw)
     return tool !== undefined && letsThrough(tool)
   })
-  const shared = restricted && result.has('cacheScope') && readString(result.get('cacheScope')) !== 'private'
+  const shared =
+    restricted && result.has('cacheScope') && readString(result.get('cacheScope')) !== 'private'
   if (kept.length === tools.length && !shared) return text
   result.set('tools', `[${kept.join(',')}]`)
   if (shared) result.set('cacheScope', '"private"')
@@ -134,11 +162,16 @@ function filtered(text: string, letsThrough: (tool: ListedTool) => boolean, rest
 
 function listedTool(raw: string): ListedTool | undefined {
   const tool = JSON.parse(raw) as { readonly name?: unknown; readonly annotations?: unknown } | null
-  return typeof tool?.name === 'string' ? { name: tool.name, hints: hintsOf(tool.annotations) } : undefined
+  return typeof tool?.name === 'string'
+    ? { name: tool.name, hints: hintsOf(tool.annotations) }
+    : undefined
 }
 
 /** A page of the server's list, if a text is the answer to the request of that id. */
-export function pageOf(text: string, id: string): { readonly tools: readonly ListedTool[]; readonly next: string | undefined } | undefined {
+export function pageOf(
+  text: string,
+  id: string,
+): { readonly tools: readonly ListedTool[]; readonly next: string | undefined } | undefined {
   try {
     JSON.parse(text)
   } catch {
@@ -150,5 +183,10 @@ export function pageOf(text: string, id: string): { readonly tools: readonly Lis
   const result = readObject(message?.get('result'))
   const tools = readArray(result?.get('tools'))
   const next = result?.get('nextCursor')
-  return tools && { tools: tools.flatMap((raw) => listedTool(raw) ?? []), next: readString(next) === undefined ? undefined : next }
+  return (
+    tools && {
+      tools: tools.flatMap((raw) => listedTool(raw) ?? []),
+      next: readString(next) === undefined ? undefined : next,
+    }
+  )
 }

@@ -28,10 +28,15 @@ describe('the keys of session ids', () => {
 
   test('that are configured are taken as they are, in order, and nothing is written', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.uint8Array({ minLength: 32, maxLength: 32 }), { minLength: 1, maxLength: 4 }), async (keys) => {
-        const configured = keys.map((key) => Buffer.from(key).toString('base64'))
-        expect(await loadSessionKeys({ dataDir, configured })).toEqual(keys.map((key) => Buffer.from(key)))
-      }),
+      fc.asyncProperty(
+        fc.array(fc.uint8Array({ minLength: 32, maxLength: 32 }), { minLength: 1, maxLength: 4 }),
+        async (keys) => {
+          const configured = keys.map((key) => Buffer.from(key).toString('base64'))
+          expect(await loadSessionKeys({ dataDir, configured })).toEqual(
+            keys.map((key) => Buffer.from(key)),
+          )
+        },
+      ),
     )
     expect(() => statSync(file())).toThrow('ENOENT')
   })
@@ -41,14 +46,21 @@ describe('the keys of session ids', () => {
     ['a key that is cut short', randomBytes(16).toString('base64')],
     ['a key that is too long', randomBytes(33).toString('base64')],
     ['something else', 'not a key'],
-  ])('in a file that holds %s are refused with what to do, and the file is left as it is', async (_what, content) => {
-    writeFileSync(file(), content)
-    await expect(loadSessionKeys({ dataDir, configured: [] })).rejects.toThrow(/session\.key does not hold a key of 32 bytes .* Remove it/)
-    expect(readFileSync(file(), 'utf8')).toBe(content)
-  })
+  ])(
+    'in a file that holds %s are refused with what to do, and the file is left as it is',
+    async (_what, content) => {
+      writeFileSync(file(), content)
+      await expect(loadSessionKeys({ dataDir, configured: [] })).rejects.toThrow(
+        /session\.key does not hold a key of 32 bytes .* Remove it/,
+      )
+      expect(readFileSync(file(), 'utf8')).toBe(content)
+    },
+  )
 
   test('are one and the same for many processes that start at once', async () => {
-    const all = await Promise.all(Array.from({ length: 30 }, () => loadSessionKeys({ dataDir, configured: [] })))
+    const all = await Promise.all(
+      Array.from({ length: 30 }, () => loadSessionKeys({ dataDir, configured: [] })),
+    )
     expect(new Set(all.map(([key]) => key?.toString('base64'))).size).toBe(1)
     expect(readdirSync(dataDir)).toEqual(['session.key'])
   })

@@ -9,6 +9,7 @@ export async function loadSessionKeys(options: {
   readonly dataDir: string
   readonly configured: readonly string[]
 }): Promise<readonly Buffer[]> {
-  if (options.configured.length > 0) return options.configured.map((key) => Buffer.from(key, 'base64'))
+  if (options.configured.length > 0)
+    return options.configured.map((key) => Buffer.from(key, 'base64'))
   return [await keptKey(join(options.dataDir, 'session.key'), 'open sessions end then')]
 }

@@ -7,11 +7,21 @@ import { createSessionSealer, type Session } from './sessions.ts'
 const alice: Principal = { id: 'alice', issuer: 'development', name: 'Alice', roles: [] }
 const start = 1_800_000_000_000
 const key = randomBytes(32)
-const sealerAt = (now: () => number, keys = [key]) => createSessionSealer({ keys, maxAgeMs: 3_600_000, now })
+const sealerAt = (now: () => number, keys = [key]) =>
+  createSessionSealer({ keys, maxAgeMs: 3_600_000, now })
 const sealer = sealerAt(() => start)
-const session: Session = { upstreamId: 'abc_DEF.~!$', replica: 'mcp-example-0', uid: randomUUID(), issuedAt: start }
+const session: Session = {
+  upstreamId: 'abc_DEF.~!$',
+  replica: 'mcp-example-0',
+  uid: randomUUID(),
+  issuedAt: start,
+}
 
-const refusal = { code: 'session_not_found', status: 404, message: 'The session is not known. Initialize again.' }
+const refusal = {
+  code: 'session_not_found',
+  status: 404,
+  message: 'The session is not known. Initialize again.',
+}
 const outcome = (open: () => unknown): unknown => {
   try {
     return open()
@@ -25,7 +35,11 @@ describe('sealed session ids', () => {
   test('any visible ASCII id of a server survives, and the sealed one is visible ASCII too', () => {
     fc.assert(
       fc.property(
-        fc.string({ unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)), minLength: 1, maxLength: 1024 }),
+        fc.string({
+          unit: fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.fromCharCode(code)),
+          minLength: 1,
+          maxLength: 1024,
+        }),
         fc.uuid(),
         (upstreamId, uid) => {
           const given = { ...session, upstreamId, uid }
@@ -57,7 +71,9 @@ describe('sealed session ids', () => {
 
   test('another process with the same key opens them, and so does one that has rotated to a new key', () => {
     const sealed = sealer.seal(session, alice)
-    expect(sealerAt(() => start, [randomBytes(32), key]).open(sealed, session.uid, alice)).toEqual(session)
+    expect(sealerAt(() => start, [randomBytes(32), key]).open(sealed, session.uid, alice)).toEqual(
+      session,
+    )
   })
 
   test('they tell nothing: neither the replica nor the id of the server can be read', () => {
@@ -88,7 +104,9 @@ describe('sealed session ids', () => {
       fc.property(fc.nat(bytes.length * 8 - 1), (bit) => {
         const forged = Buffer.from(bytes)
         forged[bit >> 3] = (forged[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-        expect(outcome(() => sealer.open(forged.toString('base64url'), session.uid, alice))).toEqual(refusal)
+        expect(
+          outcome(() => sealer.open(forged.toString('base64url'), session.uid, alice)),
+        ).toEqual(refusal)
       }),
     )
   })
@@ -96,6 +114,8 @@ describe('sealed session ids', () => {
   test('a remembered id is checked again for each caller', () => {
     const sealed = sealer.seal(session, alice)
     expect(sealer.open(sealed, session.uid, alice)).toEqual(session)
-    expect(outcome(() => sealer.open(sealed, session.uid, { ...alice, id: 'mallory' }))).toEqual(refusal)
+    expect(outcome(() => sealer.open(sealed, session.uid, { ...alice, id: 'mallory' }))).toEqual(
+      refusal,
+    )
   })
 })

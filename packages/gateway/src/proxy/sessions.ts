@@ -78,12 +78,19 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
   return {
     seal(session, principal) {
       if (session.upstreamId.length > longestUpstreamId) {
-        throw new GatewayError('upstream_failed', { detail: `The server gave a session id of more than ${longestUpstreamId} characters.` })
+        throw new GatewayError('upstream_failed', {
+          detail: `The server gave a session id of more than ${longestUpstreamId} characters.`,
+        })
       }
       const nonce = randomBytes(12)
       const head = Buffer.concat([Buffer.of(version), first.id, nonce])
       const sealing = createCipheriv(cipher, first.key, nonce).setAAD(head)
-      const bytes = Buffer.concat([head, sealing.update(encode(session, callerOf(principal))), sealing.final(), sealing.getAuthTag()])
+      const bytes = Buffer.concat([
+        head,
+        sealing.update(encode(session, callerOf(principal))),
+        sealing.final(),
+        sealing.getAuthTag(),
+      ])
       return bytes.toString('base64url')
     },
 
@@ -94,9 +101,13 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
         opened.set(sealed, found)
       }
       const { session } = found
-      if (session.uid !== uid || options.now() - session.issuedAt > options.maxAgeMs) throw unknownSession()
+      if (session.uid !== uid || options.now() - session.issuedAt > options.maxAgeMs)
+        throw unknownSession()
       if (found.caller !== callerOf(principal))
-        throw new GatewayError('session_not_found', { detail: notKnown, denied: { kind: 'session', name: 'of another caller', uid } })
+        throw new GatewayError('session_not_found', {
+          detail: notKnown,
+          denied: { kind: 'session', name: 'of another caller', uid },
+        })
       return session
     },
   }
@@ -111,14 +122,20 @@ function unseal(sealed: string, keys: readonly SealKey[]): Opened {
   if (sealed.length > longestSealed) throw unknownSession()
   const bytes = Buffer.from(sealed, 'base64url')
   // Node skips what is not base64url; only the one exact spelling of an id may open it.
-  if (bytes.length < headLength + fixedLength + tagLength || bytes[0] !== version || bytes.toString('base64url') !== sealed)
+  if (
+    bytes.length < headLength + fixedLength + tagLength ||
+    bytes[0] !== version ||
+    bytes.toString('base64url') !== sealed
+  )
     throw unknownSession()
   const key = keys.find(({ id }) => id.equals(bytes.subarray(1, 5)))
   if (key === undefined) throw unknownSession()
   try {
     const opening = createDecipheriv(cipher, key.key, bytes.subarray(5, headLength))
     opening.setAAD(bytes.subarray(0, headLength)).setAuthTag(bytes.subarray(-tagLength))
-    return decode(Buffer.concat([opening.update(bytes.subarray(headLength, -tagLength)), opening.final()]))
+    return decode(
+      Buffer.concat([opening.update(bytes.subarray(headLength, -tagLength)), opening.final()]),
+    )
   } catch (error) {
     throw unknownSession(error)
   }

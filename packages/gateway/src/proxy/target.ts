@@ -19,9 +19,12 @@ export function parseTarget(url: string): Target {
   const question = url.indexOf('?')
   const end = question === -1 ? url.length : question
   const slash = url.indexOf('/', prefix.length)
-  if (slash <= prefix.length || end - slash !== suffix.length || !url.startsWith(suffix, slash)) return nowhere
+  if (slash <= prefix.length || end - slash !== suffix.length || !url.startsWith(suffix, slash))
+    return nowhere
   const name = url.slice(prefix.length, slash)
-  return question === -1 ? { name, sessionId: undefined, query: '' } : { name, ...splitQuery(url.slice(question + 1)) }
+  return question === -1
+    ? { name, sessionId: undefined, query: '' }
+    : { name, ...splitQuery(url.slice(question + 1)) }
 }
 
 /** The original accepts a session id as `session_id` in the query. It is ours, so the server does not get it. */
@@ -29,11 +32,17 @@ function splitQuery(query: string): { sessionId: string | undefined; query: stri
   const parts = query.split('&')
   const kept = parts.filter((part) => !part.startsWith('session_id='))
   const given = parts.find((part) => part.startsWith('session_id='))?.slice('session_id='.length)
-  return { sessionId: given === '' ? undefined : given, query: kept.length === 0 || query === '' ? '' : `?${kept.join('&')}` }
+  return {
+    sessionId: given === '' ? undefined : given,
+    query: kept.length === 0 || query === '' ? '' : `?${kept.join('&')}`,
+  }
 }
 
 /** The session that a request names. The header outranks the query parameter, because a query may be old: it stands in configuration files. */
-export function sessionIdOf({ headers, url = '' }: IncomingMessage, target?: Target): string | undefined {
+export function sessionIdOf(
+  { headers, url = '' }: IncomingMessage,
+  target?: Target,
+): string | undefined {
   const header = headers['mcp-session-id']
   // Node joins repeated headers; a sealed id has no comma, so such a request opens nothing.
   if (typeof header === 'string' && header !== '') return header

@@ -4,7 +4,12 @@ import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import type { AdapterSpec, Resource } from '../core/resource.ts'
-import { compileToolRules, type ToolHints, type ToolRule, type ToolRules } from '../core/tool-rules.ts'
+import {
+  compileToolRules,
+  type ToolHints,
+  type ToolRule,
+  type ToolRules,
+} from '../core/tool-rules.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
@@ -62,13 +67,19 @@ export class ToolGuard {
    * Calls `denied` when a call of a request that is translated is refused, by its name or by what the server says of the tool: where calls
    * leave for the server, it can not be told which request they came with. Gives what ends it.
    */
-  watchDenials({ name, uid }: Resource, principal: Principal, body: Buffer | null, denied: () => void): (() => void) | undefined {
+  watchDenials(
+    { name, uid }: Resource,
+    principal: Principal,
+    body: Buffer | null,
+    denied: () => void,
+  ): (() => void) | undefined {
     const rules = this.#rules(name, uid)
     if (rules === undefined || body === null) return undefined
     const tools = calledTools(body)
     if (tools.some((tool) => rules.allows(principal, tool, undefined) === false)) denied()
     const keys = tools.map((tool) => callKey(uid, principal, tool))
-    for (const key of keys) this.#watched.set(key, (this.#watched.get(key) ?? new Set()).add(denied))
+    for (const key of keys)
+      this.#watched.set(key, (this.#watched.get(key) ?? new Set()).add(denied))
     return () => {
       for (const key of keys) {
         const watching = this.#watched.get(key)
@@ -79,10 +90,16 @@ export class ToolGuard {
   }
 
   /** The way to a replica for a caller. The rules are those of the moment of each request. `denied` is called when they deny a call. */
-  to(upstream: Upstream, { name, uid }: Resource, principal: Principal, denied?: () => void): Dispatching {
+  to(
+    upstream: Upstream,
+    { name, uid }: Resource,
+    principal: Principal,
+    denied?: () => void,
+  ): Dispatching {
     const told = (tools: readonly string[]): void => {
       if (denied !== undefined) return denied()
-      for (const tool of tools) for (const watching of this.#watched.get(callKey(uid, principal, tool)) ?? []) watching()
+      for (const tool of tools)
+        for (const watching of this.#watched.get(callKey(uid, principal, tool)) ?? []) watching()
     }
     return {
       dispatch: (options, handler) => {
@@ -123,19 +140,34 @@ export class ToolGuard {
       return handler.onError?.(error as GatewayError)
     }
     if (asked.mismatch !== undefined)
-      return answer(handler, 400, errorAnswer(asked.messages[0]?.id, errorCode.headerMismatch, `Bad Request: ${asked.mismatch}`))
+      return answer(
+        handler,
+        400,
+        errorAnswer(
+          asked.messages[0]?.id,
+          errorCode.headerMismatch,
+          `Bad Request: ${asked.mismatch}`,
+        ),
+      )
     const pass = (): void => {
       const lists = asked.messages.some(({ method }) => method === 'tools/list')
-      const letsThrough = (tool: { name: string; hints: ToolHints }): boolean => rules.allows(principal, tool.name, tool.hints) === true
-      upstream.pool.dispatch(options, new FilteredAnswer(handler, { lists, letsThrough, restricted: rules.byRole }))
+      const letsThrough = (tool: { name: string; hints: ToolHints }): boolean =>
+        rules.allows(principal, tool.name, tool.hints) === true
+      upstream.pool.dispatch(
+        options,
+        new FilteredAnswer(handler, { lists, letsThrough, restricted: rules.byRole }),
+      )
     }
-    const calls = asked.messages.flatMap(({ tool, envelope }) => (tool === undefined ? [] : [{ tool, envelope }]))
+    const calls = asked.messages.flatMap(({ tool, envelope }) =>
+      tool === undefined ? [] : [{ tool, envelope }],
+    )
     const verdicts = calls.map(({ tool }) => rules.allows(principal, tool, undefined))
     const refuse = (denied: (tool: string) => boolean): void => {
       told(calls.flatMap(({ tool }) => (denied(tool) ? [tool] : [])))
       deny(handler, asked, denied)
     }
-    if (verdicts.includes(false)) return refuse((tool) => rules.allows(principal, tool, undefined) === false)
+    if (verdicts.includes(false))
+      return refuse((tool) => rules.allows(principal, tool, undefined) === false)
     const open = calls.filter((_, index) => verdicts[index] === undefined)
     if (open.length === 0) return pass()
     // In the session and for the caller of the request, as lists may differ by these.
@@ -147,7 +179,8 @@ export class ToolGuard {
     this.#knownTools(
       key.join(' '),
       open.map(({ tool }) => tool),
-      () => listTools(upstream, options, `"gateway-tools-${(this.#asked += 1)}"`, open[0]?.envelope),
+      () =>
+        listTools(upstream, options, `"gateway-tools-${(this.#asked += 1)}"`, open[0]?.envelope),
     )
       .then((tools) => {
         // What the server does not name is not there.
@@ -169,7 +202,11 @@ export class ToolGuard {
     const known = this.#known.get(key)
     if (known !== undefined) {
       const tools = await known.tools
-      if (this.#options.now() - known.at < (wanted.every((tool) => tools.has(tool)) ? knownMs : unknownMs)) return tools
+      if (
+        this.#options.now() - known.at <
+        (wanted.every((tool) => tools.has(tool)) ? knownMs : unknownMs)
+      )
+        return tools
       // Another request may have begun to ask meanwhile.
       if (this.#known.get(key) !== known) return this.#knownTools(key, wanted, ask)
     }
@@ -208,24 +245,45 @@ interface Asked {
 function readRequest({ method, body }: Options, headers: FlatHeaders): Asked {
   const bytes = typeof body === 'string' ? Buffer.from(body) : ((body ?? nothing) as Buffer)
   if (method !== 'POST') {
-    if (bytes.length > 0) throw new GatewayError('invalid_request', { detail: `A ${method} must not have a body here.` })
+    if (bytes.length > 0)
+      throw new GatewayError('invalid_request', {
+        detail: `A ${method} must not have a body here.`,
+      })
     return { messages: [], batch: false, mismatch: undefined }
   }
   const types = headers.all('content-type')
-  if (types.length !== 1 || !/^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i.test(types[0] ?? ''))
-    throw new GatewayError('unsupported_media_type', { detail: 'The body must be application/json in UTF-8, said once.' })
+  if (
+    types.length !== 1 ||
+    !/^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i.test(types[0] ?? '')
+  )
+    throw new GatewayError('unsupported_media_type', {
+      detail: 'The body must be application/json in UTF-8, said once.',
+    })
   if (headers.all('content-encoding').some((coding) => coding.toLowerCase() !== 'identity'))
-    throw new GatewayError('unsupported_media_type', { detail: 'The body must not be compressed here.' })
+    throw new GatewayError('unsupported_media_type', {
+      detail: 'The body must not be compressed here.',
+    })
   const { messages, batch } = judgedMessages(bytes)
-  return { messages, batch, mismatch: batch ? batchMismatch(headers) : messageMismatch(messages[0], headers) }
+  return {
+    messages,
+    batch,
+    mismatch: batch ? batchMismatch(headers) : messageMismatch(messages[0], headers),
+  }
 }
 
 /** Servers may go by these headers alone (MCP 2026-07-28, transports, standard headers). */
-function messageMismatch(message: JudgedMessage | undefined, headers: FlatHeaders): string | undefined {
+function messageMismatch(
+  message: JudgedMessage | undefined,
+  headers: FlatHeaders,
+): string | undefined {
   const methods = headers.all('mcp-method')
   const names = headers.all('mcp-name')
-  if (methods.some((method) => method.trim() !== message?.method)) return 'the header Mcp-Method and the body name different methods.'
-  if (message?.tool !== undefined && names.some((name) => decodeHeaderValue(name.trim()) !== message.tool))
+  if (methods.some((method) => method.trim() !== message?.method))
+    return 'the header Mcp-Method and the body name different methods.'
+  if (
+    message?.tool !== undefined &&
+    names.some((name) => decodeHeaderValue(name.trim()) !== message.tool)
+  )
     return 'the header Mcp-Name and params.name differ.'
   return undefined
 }
@@ -250,9 +308,16 @@ async function listTools(
   const twice = new Set<string>()
   let cursor: string | undefined
   for (let page = 0; page < mostPages; page += 1) {
-    const params = [...(cursor === undefined ? [] : [`"cursor":${cursor}`]), ...(envelope === undefined ? [] : [`"_meta":${envelope}`])]
+    const params = [
+      ...(cursor === undefined ? [] : [`"cursor":${cursor}`]),
+      ...(envelope === undefined ? [] : [`"_meta":${envelope}`]),
+    ]
     const body = requestMessage(id, 'tools/list', `{${params.join(',')}}`)
-    const answered = await askOnce({ pool, path, headers: modern ? [...own, 'mcp-method', 'tools/list'] : own }, body, id)
+    const answered = await askOnce(
+      { pool, path, headers: modern ? [...own, 'mcp-method', 'tools/list'] : own },
+      body,
+      id,
+    )
     for (const { name, hints } of answered.tools) {
       if (found.has(name)) twice.add(name)
       found.set(name, hints)
@@ -268,17 +333,26 @@ async function listTools(
 }
 
 /** Headers that belong to the one request. */
-const ownOfCall = /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length)$/
+const ownOfCall =
+  /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length)$/
 
 function askOnce(
-  upstream: { readonly pool: Dispatching; readonly path: string; readonly headers: readonly string[] },
+  upstream: {
+    readonly pool: Dispatching
+    readonly path: string
+    readonly headers: readonly string[]
+  },
   body: string,
   id: string,
 ): Promise<NonNullable<ReturnType<typeof pageOf>>> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       exchange.abort()
-      reject(new GatewayError('upstream_timeout', { detail: 'The server did not list its tools in time, which its rules ask for.' }))
+      reject(
+        new GatewayError('upstream_timeout', {
+          detail: 'The server did not list its tools in time, which its rules ask for.',
+        }),
+      )
     }, askTimeoutMs)
     const exchange = sendHttp(
       upstream,
@@ -294,7 +368,11 @@ function askOnce(
           },
           end: ({ failure }) => {
             clearTimeout(timer)
-            reject(failure?.unsent === true ? new GatewayError('upstream_unreachable', { cause: failure.message }) : unreadable())
+            reject(
+              failure?.unsent === true
+                ? new GatewayError('upstream_unreachable', { cause: failure.message })
+                : unreadable(),
+            )
           },
         },
         () => exchange.abort(),
@@ -305,18 +383,27 @@ function askOnce(
 
 function unreadable(): GatewayError {
   return new GatewayError('upstream_failed', {
-    detail: 'The server does not say which tools it has, which its rules ask for. The request was not run.',
+    detail:
+      'The server does not say which tools it has, which its rules ask for. The request was not run.',
   })
 }
 
 /** Answers as for tools that are not there. Nothing of a batch that holds such a call is run. */
-function deny(handler: Handler, { messages, batch }: Asked, denied: (tool: string) => boolean): void {
+function deny(
+  handler: Handler,
+  { messages, batch }: Asked,
+  denied: (tool: string) => boolean,
+): void {
   const answers = messages
     .filter(({ id, method }) => id !== undefined && method !== undefined)
     .map(({ id, tool }) =>
       tool !== undefined && denied(tool)
         ? errorAnswer(id, errorCode.invalidParams, `Unknown tool: ${tool.slice(0, 200)}`)
-        : errorAnswer(id, errorCode.invalidRequest, 'Not run, as another request of the batch names an unknown tool.'),
+        : errorAnswer(
+            id,
+            errorCode.invalidRequest,
+            'Not run, as another request of the batch names an unknown tool.',
+          ),
     )
   if (answers.length === 0) answer(handler, 202, '')
   else answer(handler, 200, batch ? `[${answers.join(',')}]` : (answers[0] as string))
@@ -329,7 +416,9 @@ function answer(handler: Handler, status: number, text: string): void {
   if (aborted === undefined) {
     const body = Buffer.from(text)
     const type = text === '' ? [] : ['content-type', 'application/json']
-    const headers = [...type, 'content-length', String(body.length)].map((part) => Buffer.from(part))
+    const headers = [...type, 'content-length', String(body.length)].map((part) =>
+      Buffer.from(part),
+    )
     handler.onHeaders?.(status, headers, () => undefined, '')
     if (aborted === undefined) {
       if (body.length > 0) handler.onData?.(body)
@@ -351,7 +440,9 @@ class FlatHeaders {
 
   /** The values of a name, in whichever spelling servers may take for it (RFC 3875 section 4.1.18). */
   all(name: string): string[] {
-    return this.#flat.filter((_, index) => index % 2 === 1 && canonicalName(this.#flat[index - 1] as string) === name)
+    return this.#flat.filter(
+      (_, index) => index % 2 === 1 && canonicalName(this.#flat[index - 1] as string) === name,
+    )
   }
 
   get(name: string): string | undefined {
@@ -359,6 +450,8 @@ class FlatHeaders {
   }
 
   without(drops: (name: string) => boolean): string[] {
-    return this.#flat.filter((_, index) => !drops(canonicalName(this.#flat[index - (index % 2)] as string)))
+    return this.#flat.filter(
+      (_, index) => !drops(canonicalName(this.#flat[index - (index % 2)] as string)),
+    )
   }
 }

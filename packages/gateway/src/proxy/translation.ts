@@ -1,7 +1,21 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { eraOf, modernHeaders, readMessages, sendHttp, Translator, type HttpUpstream, type LegacySession } from '@mcp-gateway/bridge'
-import { classifyRequest, metaKey, modernVersion, readMessage, requestMessage } from '@mcp-gateway/protocol'
+import {
+  eraOf,
+  modernHeaders,
+  readMessages,
+  sendHttp,
+  Translator,
+  type HttpUpstream,
+  type LegacySession,
+} from '@mcp-gateway/bridge'
+import {
+  classifyRequest,
+  metaKey,
+  modernVersion,
+  readMessage,
+  requestMessage,
+} from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
@@ -53,7 +67,12 @@ const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
 /** So long a verdict stands at least. */
 const doubtMs = 1000
-const limits = { maxSessions: 10_000, maxSessionsPerCaller: 1000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
+const limits = {
+  maxSessions: 10_000,
+  maxSessionsPerCaller: 1000,
+  sessionIdleMs: 3600_000,
+  sessionMaxMs: 7 * 24 * 3600_000,
+}
 
 const nothing = Buffer.alloc(0)
 
@@ -95,11 +114,17 @@ export class Translation {
     const known = this.#known(resource)
     const translates = (era: Era | undefined): boolean => {
       if (modern) return era === 'legacy'
-      return era === 'modern' && (resource.spec.legacyLeg === 'translate' || known?.refusesLegacy === true) && opensSession(body)
+      return (
+        era === 'modern' &&
+        (resource.spec.legacyLeg === 'translate' || known?.refusesLegacy === true) &&
+        opensSession(body)
+      )
     }
-    const translate = (): void => run(() => (modern ? this.#modern(crossing) : this.#open(crossing)))
+    const translate = (): void =>
+      run(() => (modern ? this.#modern(crossing) : this.#open(crossing)))
     const matters = modern || (resource.spec.legacyLeg === 'translate' && opensSession(body))
-    if (matters && known?.era === undefined) this.#ask(crossing, upstream, (era) => (translates(era) ? translate() : passOn()))
+    if (matters && known?.era === undefined)
+      this.#ask(crossing, upstream, (era) => (translates(era) ? translate() : passOn()))
     else if (translates(known?.era)) translate()
     else return false
     return true
@@ -109,9 +134,19 @@ export class Translation {
    * What to do when the server refuses a legacy client's `initialize`, as one does that speaks the modern era alone: such a server is asked,
    * and if it is so the session is translated. Undefined when the refusal is to be passed on.
    */
-  onRefusal(crossing: Crossing, upstream: Upstream, passOn: () => void): (() => boolean) | undefined {
+  onRefusal(
+    crossing: Crossing,
+    upstream: Upstream,
+    passOn: () => void,
+  ): (() => boolean) | undefined {
     const { resource, body, modern, run } = crossing
-    if (modern || resource.spec.eras === 'passthrough' || this.#known(resource)?.era === 'legacy' || !opensSession(body)) return undefined
+    if (
+      modern ||
+      resource.spec.eras === 'passthrough' ||
+      this.#known(resource)?.era === 'legacy' ||
+      !opensSession(body)
+    )
+      return undefined
     return () => {
       this.#ask(crossing, upstream, (era) => {
         if (era !== 'modern') return passOn()
@@ -125,18 +160,25 @@ export class Translation {
   /** The server did otherwise than one of its era does, so it is asked again, though not without end. */
   doubt(resource: Resource): void {
     const known = this.#known(resource)
-    if (known !== undefined && this.#options.now() - known.probedAt > doubtMs) known.probedAt = Number.NEGATIVE_INFINITY
+    if (known !== undefined && this.#options.now() - known.probedAt > doubtMs)
+      known.probedAt = Number.NEGATIVE_INFINITY
   }
 
   /** What is known of the server of an adapter. */
   #known(resource: Resource): Server | undefined {
     const server = this.#servers.get(resource.uid)
-    const stale = server?.generation !== resource.generation || this.#options.now() - server.probedAt > verdictMs
+    const stale =
+      server?.generation !== resource.generation ||
+      this.#options.now() - server.probedAt > verdictMs
     return stale ? undefined : server
   }
 
   /** Asks the server which era it speaks, never with a call of a client, and not twice at once. */
-  #ask({ resource, principal, response, fail }: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
+  #ask(
+    { resource, principal, response, fail }: Crossing,
+    upstream: Upstream,
+    decide: (era: Era | undefined) => void,
+  ): void {
     const server = this.#server(resource)
     const known = this.#known(resource)?.era
     if (known !== undefined) return decide(known)
@@ -145,13 +187,21 @@ export class Translation {
       return era
     })
     // A client that has gone meanwhile tells nobody any more.
-    server.probing.then((era) => (response.destroyed ? fail(new GatewayError('client_closed_request')) : decide(era))).catch(fail)
+    server.probing
+      .then((era) =>
+        response.destroyed ? fail(new GatewayError('client_closed_request')) : decide(era),
+      )
+      .catch(fail)
   }
 
   #modern({ resource, principal, body, request, response }: Crossing): void {
     const classified = classifyRequest(jsonText(body), request.headers)
-    if (classified.era === 'modern') this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
-    else throw new GatewayError('invalid_request', { detail: 'The request names the modern version, but is no request of it.' })
+    if (classified.era === 'modern')
+      this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
+    else
+      throw new GatewayError('invalid_request', {
+        detail: 'The request names the modern version, but is no request of it.',
+      })
   }
 
   #open({ resource, principal, body, response }: Crossing): void {
@@ -198,7 +248,9 @@ export class Translation {
   stateOwner(resource: Resource, principal: Principal, body: Buffer): string | undefined {
     const state = stateOf(body)
     try {
-      return state === undefined ? undefined : ownerOf(this.#options.sealer.open(state, resource.uid, principal))
+      return state === undefined
+        ? undefined
+        : ownerOf(this.#options.sealer.open(state, resource.uid, principal))
     } catch {
       return undefined
     }
@@ -206,7 +258,12 @@ export class Translation {
 
   #seal({ uid }: Resource, principal: Principal, id: string): string {
     return this.#options.sealer.seal(
-      { upstreamId: id, replica: ownerMark + this.#options.self, uid, issuedAt: this.#options.now() },
+      {
+        upstreamId: id,
+        replica: ownerMark + this.#options.self,
+        uid,
+        issuedAt: this.#options.now(),
+      },
       principal,
     )
   }
@@ -220,7 +277,8 @@ export class Translation {
   }
 
   close(): void {
-    for (const { translator } of this.#servers.values()) translator.close('The gateway is shutting down.')
+    for (const { translator } of this.#servers.values())
+      translator.close('The gateway is shutting down.')
     this.#servers.clear()
   }
 
@@ -249,9 +307,15 @@ export class Translation {
       probedAt: 0,
       probing: undefined,
       translator: new Translator({
-        upstream: (key) => this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
+        upstream: (key) =>
+          this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
         refused: () => this.doubt(resource),
-        newState: (principal) => this.#seal(resource, JSON.parse(principal) as Principal, randomBytes(24).toString('base64url')),
+        newState: (principal) =>
+          this.#seal(
+            resource,
+            JSON.parse(principal) as Principal,
+            randomBytes(24).toString('base64url'),
+          ),
         clientInfo,
         answerTimeoutMs: this.#options.answerTimeoutMs,
         ...limits,
@@ -312,7 +376,13 @@ function sessionKeyOf({ id, issuer, name, roles }: Principal, session: string): 
  * asks for credentials.
  */
 function probe(upstream: HttpUpstream): Promise<Era | undefined> {
-  const params = { _meta: { [metaKey.protocolVersion]: modernVersion, [metaKey.clientInfo]: clientInfo, [metaKey.clientCapabilities]: {} } }
+  const params = {
+    _meta: {
+      [metaKey.protocolVersion]: modernVersion,
+      [metaKey.clientInfo]: clientInfo,
+      [metaKey.clientCapabilities]: {},
+    },
+  }
   const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
   return new Promise((resolve) => {
     let message: ReturnType<typeof readMessage>
@@ -324,7 +394,12 @@ function probe(upstream: HttpUpstream): Promise<Era | undefined> {
     const timer = setTimeout(() => decide(undefined), probeTimeoutMs)
     const exchange = sendHttp(
       upstream,
-      { method: 'POST', headers: modernHeaders('server/discover'), body, answerTimeoutMs: probeTimeoutMs },
+      {
+        method: 'POST',
+        headers: modernHeaders('server/discover'),
+        body,
+        answerTimeoutMs: probeTimeoutMs,
+      },
       readMessages(
         {
           message: (text) => {

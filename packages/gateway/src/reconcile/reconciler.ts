@@ -54,7 +54,11 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
       idle = problem
       ofWriter = others
     }
-    for await (const signal of options.runtime.terms(stop.signal, report, () => term?.problems() ?? new Map())) {
+    for await (const signal of options.runtime.terms(
+      stop.signal,
+      report,
+      () => term?.problems() ?? new Map(),
+    )) {
       term = startTerm(options, signal)
       await term.ended
       term = undefined
@@ -93,7 +97,8 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   function nudge(name: string): void {
     if (signal.aborted) return
     let key = keys.get(name)
-    if (key === undefined) keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
+    if (key === undefined)
+      keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
     clearTimeout(key.retry)
     if (key.working) key.again = true
     else if (!key.queued) {
@@ -128,13 +133,19 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     } catch (error) {
       if (signal.aborted) return
       const problem = error instanceof Error ? error.message : String(error)
-      if (problem !== key.problem) log.error({ name, err: error }, 'reconciling failed, trying again')
+      if (problem !== key.problem)
+        log.error({ name, err: error }, 'reconciling failed, trying again')
       key.problem = problem
       key.failures += 1
     }
     key.working = false
     if (key.again) nudge(name)
-    else if (key.problem !== undefined) key.retry = setTimeout(nudge, Math.min(retry.maxMs, retry.firstMs * 2 ** (key.failures - 1)), name)
+    else if (key.problem !== undefined)
+      key.retry = setTimeout(
+        nudge,
+        Math.min(retry.maxMs, retry.firstMs * 2 ** (key.failures - 1)),
+        name,
+      )
     else if (!exists) keys.delete(name)
   }
 
@@ -142,7 +153,9 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     const resource = await store.get(name)
     const workload = resource === undefined ? undefined : await options.render(resource)
     if (workload !== undefined) await runtime.apply(workload, signal)
-    else for (const ref of await runtime.list(signal)) if (ref.name === name) await runtime.remove(ref, signal)
+    else
+      for (const ref of await runtime.list(signal))
+        if (ref.name === name) await runtime.remove(ref, signal)
     return resource !== undefined
   }
 
@@ -166,7 +179,9 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   async function follow(changes: () => AsyncIterable<string>): Promise<void> {
     for (let failures = 0; !signal.aborted; failures += 1) {
       if (failures > 0) {
-        await sleep(Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)), undefined, { signal }).catch(() => undefined)
+        await sleep(Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)), undefined, {
+          signal,
+        }).catch(() => undefined)
         // A turn later: by then the watch below has begun.
         queueMicrotask(lookAtAll)
       }
@@ -200,7 +215,12 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   return {
     nudge,
     problem: (name) => keys.get(name)?.problem,
-    problems: () => new Map([...keys].flatMap(([name, { problem }]) => (problem === undefined ? [] : [[name, problem] as const]))),
+    problems: () =>
+      new Map(
+        [...keys].flatMap(([name, { problem }]) =>
+          problem === undefined ? [] : [[name, problem] as const],
+        ),
+      ),
     ended: Promise.all([follow(changedNames), follow(usersOfChangedSecrets)]).then(async () => {
       clearInterval(timer)
       clearTimeout(again)

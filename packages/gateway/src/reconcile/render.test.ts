@@ -8,12 +8,23 @@ test('an environment that is too large only with the secrets that it refers to i
   const sources: SecretSources = { store, file: store, kubernetes: store }
   const render = (variables: number) => {
     const { spec } = sampleResource('a')
-    const references = Array.from({ length: variables }, (_, index) => [`V${index}`, { secretRef: { source: 'store', name: 's' } }])
-    return renderWorkload(sampleResource('a', { spec: { ...spec, environmentVariables: Object.fromEntries(references) } }), sources)
+    const references = Array.from({ length: variables }, (_, index) => [
+      `V${index}`,
+      { secretRef: { source: 'store', name: 's' } },
+    ])
+    return renderWorkload(
+      sampleResource('a', {
+        spec: { ...spec, environmentVariables: Object.fromEntries(references) },
+      }),
+      sources,
+    )
   }
   expect(Object.keys((await render(11))?.environment ?? {})).toHaveLength(11)
   expect(await render(13)).toMatchObject({
     environment: {},
-    withheld: { reason: 'EnvironmentTooLarge', message: expect.stringMatching(/has 852010 bytes; it may have 786432/) },
+    withheld: {
+      reason: 'EnvironmentTooLarge',
+      message: expect.stringMatching(/has 852010 bytes; it may have 786432/),
+    },
   })
 })

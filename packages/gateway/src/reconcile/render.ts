@@ -7,7 +7,10 @@ import type { Found, SecretSources } from '../secrets/sources.ts'
  * never logged. A workload of which a secret can not be had is withheld: it must not run without, nor go on with what was removed.
  * @throws GatewayError for what may pass
  */
-export async function renderWorkload(resource: Resource, sources: SecretSources): Promise<Workload | undefined> {
+export async function renderWorkload(
+  resource: Resource,
+  sources: SecretSources,
+): Promise<Workload | undefined> {
   if (!runsHere(resource)) return undefined
   const { kind, name, uid, generation, restartedAt, spec } = resource
   const values: [string, string][] = []
@@ -18,7 +21,11 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
     if ('value' in found) {
       values.push([variable, found.value])
       size += Buffer.byteLength(variable) + Buffer.byteLength(found.value) + 1
-    } else withheld ??= { reason: found.reason, message: `The variable ${variable} has no value. ${found.message}` }
+    } else
+      withheld ??= {
+        reason: found.reason,
+        message: `The variable ${variable} has no value. ${found.message}`,
+      }
   }
   if (size > largestEnvironment) {
     const message = `With the secrets that it refers to, the environment has ${size} bytes; it may have ${largestEnvironment}.`
@@ -30,7 +37,8 @@ export async function renderWorkload(resource: Resource, sources: SecretSources)
     uid,
     generation,
     image: { name: spec.imageName, version: spec.imageVersion },
-    environment: withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},
+    environment:
+      withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},
     replicas: spec.replicaCount,
     useWorkloadIdentity: spec.useWorkloadIdentity,
     ...(restartedAt === undefined ? {} : { restartedAt }),
@@ -47,7 +55,8 @@ export function runsHere(resource: Resource): boolean {
 async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise<Found> {
   if ('secretRef' in value) return sources[value.secretRef.source].read(value.secretRef)
   if (value.sealed === undefined) return { value: value.value }
-  const message = 'What is stored can not be decrypted: it was changed, or its key (secrets.keys) is gone. Give the value again.'
+  const message =
+    'What is stored can not be decrypted: it was changed, or its key (secrets.keys) is gone. Give the value again.'
   return { reason: 'SecretUnreadable', message }
 }
 

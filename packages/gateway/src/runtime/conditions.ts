@@ -9,14 +9,29 @@ export interface Judged {
 }
 
 /** What the replicas of a workload say of it. Since when, only its runtime can tell. */
-export function judge({ desired, generation, replicas, refused }: Judged): Omit<Condition, 'lastTransitionAt'>[] {
-  if (refused !== undefined) return (['Accepted', 'Ready', 'Progressing'] as const).map((type) => ({ type, status: 'False', ...refused }))
+export function judge({
+  desired,
+  generation,
+  replicas,
+  refused,
+}: Judged): Omit<Condition, 'lastTransitionAt'>[] {
+  if (refused !== undefined)
+    return (['Accepted', 'Ready', 'Progressing'] as const).map((type) => ({
+      type,
+      status: 'False',
+      ...refused,
+    }))
   const ready = replicas.filter(({ phase }) => phase === 'ready').length
-  const current = replicas.filter((replica) => replica.phase === 'ready' && replica.generation === generation).length
-  const isReady = desired > 0 && ready === desired && current === desired && replicas.length === desired
+  const current = replicas.filter(
+    (replica) => replica.phase === 'ready' && replica.generation === generation,
+  ).length
+  const isReady =
+    desired > 0 && ready === desired && current === desired && replicas.length === desired
   const trouble = replicas.find(
     ({ phase, reason, restarts }) =>
-      phase === 'backoff' || phase === 'lost' || (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
+      phase === 'backoff' ||
+      phase === 'lost' ||
+      (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
   )
   const count = `${ready} of ${desired} replicas are ready.`
   const moving = current < desired || replicas.length > desired

@@ -3,7 +3,12 @@ import type { Log } from '../telemetry/log.ts'
 
 export interface OpenClusterSecretsOptions {
   /** By the names under which workloads refer to them. */
-  readonly opened: Readonly<Record<string, { readonly secret?: string | undefined; readonly namespace?: string | undefined }>>
+  readonly opened: Readonly<
+    Record<
+      string,
+      { readonly secret?: string | undefined; readonly namespace?: string | undefined }
+    >
+  >
   readonly settings: KubernetesConfig
   readonly log: Log
 }
@@ -16,9 +21,15 @@ export interface OpenedSecrets extends AsyncDisposable {
 }
 
 /** Where none is opened, no cluster is asked. @throws Error when the cluster can not be reached or does not let us look */
-export async function openClusterSecrets(options: OpenClusterSecretsOptions): Promise<OpenedSecrets> {
+export async function openClusterSecrets(
+  options: OpenClusterSecretsOptions,
+): Promise<OpenedSecrets> {
   if (Object.keys(options.opened).length === 0)
-    return { get: () => undefined, onChange: () => () => undefined, [Symbol.asyncDispose]: () => Promise.resolve() }
+    return {
+      get: () => undefined,
+      onChange: () => () => undefined,
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    }
   const { watchClusterSecrets } = await import('./kubernetes/cluster-secrets.ts')
   return watchClusterSecrets(options)
 }

@@ -17,8 +17,14 @@ export interface Peers extends AsyncDisposable {
 }
 
 /** @throws Error when the cluster is to be asked and can not be, or does not let us look */
-export async function openPeers({ fixed, service, settings, log }: OpenPeersOptions): Promise<Peers> {
-  if (service === undefined) return { directory: PeerDirectory.of(fixed), [Symbol.asyncDispose]: () => Promise.resolve() }
+export async function openPeers({
+  fixed,
+  service,
+  settings,
+  log,
+}: OpenPeersOptions): Promise<Peers> {
+  if (service === undefined)
+    return { directory: PeerDirectory.of(fixed), [Symbol.asyncDispose]: () => Promise.resolve() }
   const { openServicePeers } = await import('./kubernetes/service-peers.ts')
   return openServicePeers({ service, settings, log })
 }

@@ -13,7 +13,11 @@ export interface OpenRuntimeOptions {
 }
 
 /** Makes a Secret on the configured cluster; false when there is one of that name. */
-export async function createSecret(settings: KubernetesConfig, name: string, data: Readonly<Record<string, string>>): Promise<boolean> {
+export async function createSecret(
+  settings: KubernetesConfig,
+  name: string,
+  data: Readonly<Record<string, string>>,
+): Promise<boolean> {
   const kubernetes = await import('./kubernetes/secret.ts')
   return kubernetes.createSecret(settings, name, data)
 }

@@ -55,34 +55,50 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await runtime.apply(workload, signal)
     }
     const entry = (): DirectoryEntry | undefined => runtime.directory.get(workload.name)
-    const condition = (status: WorkloadStatus | undefined, type: Condition['type']): Condition | undefined =>
-      status?.conditions.find((each) => each.type === type)
+    const condition = (
+      status: WorkloadStatus | undefined,
+      type: Condition['type'],
+    ): Condition | undefined => status?.conditions.find((each) => each.type === type)
     const until = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
       const end = Date.now() + timeoutMs
       for (;;) {
         const status = await runtime.status(workload.name)
         if (status !== undefined && wanted(status)) return status
-        if (Date.now() > end) throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
+        if (Date.now() > end)
+          throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
         await runtime.directory.changed(workload.name, AbortSignal.timeout(50))
       }
     }
     const untilReady = (): Promise<WorkloadStatus> =>
-      until((status) => status.observedGeneration === workload.generation && condition(status, 'Ready')?.status === 'True')
+      until(
+        (status) =>
+          status.observedGeneration === workload.generation &&
+          condition(status, 'Ready')?.status === 'True',
+      )
     const call = async (index: number, path = '/', body?: string): Promise<unknown> => {
       const origin = entry()?.replicas.find((replica) => replica.index === index)?.origin
-      const response = await fetch(`${origin}${path}`, body === undefined ? {} : { method: 'POST', body })
+      const response = await fetch(
+        `${origin}${path}`,
+        body === undefined ? {} : { method: 'POST', body },
+      )
       return path === '/' ? response.json() : response.text()
     }
-    const crash = (index: number): Promise<unknown> => call(index, '/crash', 'out of luck').catch(() => undefined)
+    const crash = (index: number): Promise<unknown> =>
+      call(index, '/crash', 'out of luck').catch(() => undefined)
     const instances = (): Record<string, number | undefined> =>
-      Object.fromEntries(entry()?.replicas.map((replica) => [replica.name, replica.startedAt]) ?? [])
+      Object.fromEntries(
+        entry()?.replicas.map((replica) => [replica.name, replica.startedAt]) ?? [],
+      )
     /** How many replicas were ready at the least. */
     const fewestReadyWhile = async (work: () => Promise<void>): Promise<number> => {
       let fewest = Number.POSITIVE_INFINITY
       const watching = new AbortController()
       const watcher = (async () => {
         while (!watching.signal.aborted) {
-          fewest = Math.min(fewest, entry()?.replicas.filter(({ phase }) => phase === 'ready').length ?? 0)
+          fewest = Math.min(
+            fewest,
+            entry()?.replicas.filter(({ phase }) => phase === 'ready').length ?? 0,
+          )
           await runtime.directory.changed(workload.name, watching.signal)
         }
       })()
@@ -120,8 +136,15 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
     test('what is applied becomes ready under its own name, with its own environment and its own logs, where the directory says', async () => {
       await apply({ replicas: 2 })
       const status = await untilReady()
-      expect(status).toMatchObject({ uid: workload.uid, observedGeneration: 1, desiredReplicas: 2, image: `${images.server}:1.0.0` })
-      expect(status.replicas.map((replica) => [replica.name, replica.phase, replica.generation])).toEqual([
+      expect(status).toMatchObject({
+        uid: workload.uid,
+        observedGeneration: 1,
+        desiredReplicas: 2,
+        image: `${images.server}:1.0.0`,
+      })
+      expect(
+        status.replicas.map((replica) => [replica.name, replica.phase, replica.generation]),
+      ).toEqual([
         [`${workload.name}-0`, 'ready', 1],
         [`${workload.name}-1`, 'ready', 1],
       ])
@@ -129,10 +152,14 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(condition(status, 'Progressing')?.status).toBe('False')
       expect(entry()).toMatchObject({ uid: workload.uid, desiredReplicas: 2 })
       for (const index of [0, 1]) {
-        expect(await call(index)).toMatchObject({ replica: `${workload.name}-${index}`, environment: { GREETING: 'hello' } })
+        expect(await call(index)).toMatchObject({
+          replica: `${workload.name}-${index}`,
+          environment: { GREETING: 'hello' },
+        })
         await call(index, '/say', `from ${index}`)
       }
-      for (const replica of [0, 1]) await expect.poll(() => lines({ replica, tail: 1 })).toEqual([`from ${replica}`])
+      for (const replica of [0, 1])
+        await expect.poll(() => lines({ replica, tail: 1 })).toEqual([`from ${replica}`])
     })
 
     test('applying the same again, or a generation that changes nothing that runs, restarts nothing', async () => {
@@ -176,7 +203,8 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       const withheld = { reason: 'SecretMissing', message: 'There is no secret.' }
       await apply({ environment: {}, withheld })
       const status = await until(({ replicas }) => replicas.length === 0)
-      for (const type of ['Accepted', 'Ready'] as const) expect(condition(status, type)).toMatchObject({ status: 'False', ...withheld })
+      for (const type of ['Accepted', 'Ready'] as const)
+        expect(condition(status, type)).toMatchObject({ status: 'False', ...withheld })
       expect(entry()).toMatchObject({ refused: 'There is no secret.', replicas: [] })
       workload = whole
       await apply()
@@ -190,7 +218,9 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(condition(await until(() => true), 'Ready')).toMatchObject({ status: 'False' })
       await untilReady()
       for (const index of [0, 1])
-        expect(((await call(index)) as { environment: Record<string, string> }).environment).toMatchObject({ GREETING: 'another' })
+        expect(
+          ((await call(index)) as { environment: Record<string, string> }).environment,
+        ).toMatchObject({ GREETING: 'another' })
     })
 
     test('B1: a new environment replaces the old one, with nothing of it left', async () => {
@@ -212,7 +242,9 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
         await untilReady()
       })
       expect(fewest).toBe(2)
-      expect(Object.values(instances()).filter((startedAt) => before.includes(startedAt))).toEqual([])
+      expect(Object.values(instances()).filter((startedAt) => before.includes(startedAt))).toEqual(
+        [],
+      )
     })
 
     test('a restart replaces every replica, one by one, once, and nothing else of it changes', async () => {
@@ -226,7 +258,9 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(fewest).toBe(1)
       const after = instances()
       expect(Object.keys(after)).toEqual(Object.keys(before))
-      expect(Object.values(after).filter((startedAt) => Object.values(before).includes(startedAt))).toEqual([])
+      expect(
+        Object.values(after).filter((startedAt) => Object.values(before).includes(startedAt)),
+      ).toEqual([])
       await apply()
       await apply({ generation: 3 })
       await untilReady()
@@ -237,18 +271,30 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await apply({ replicas: 3 })
       await untilReady()
       await apply({ generation: 2, image: { name: images.failing, version: '1.0.0' } })
-      const status = await until(({ replicas }) => replicas.some(({ phase, generation }) => phase === 'backoff' && generation === 2))
-      expect(condition(status, 'Ready')).toMatchObject({ status: 'False', message: expect.stringMatching(/out of luck/) })
+      const status = await until(({ replicas }) =>
+        replicas.some(({ phase, generation }) => phase === 'backoff' && generation === 2),
+      )
+      expect(condition(status, 'Ready')).toMatchObject({
+        status: 'False',
+        message: expect.stringMatching(/out of luck/),
+      })
       expect(condition(status, 'Progressing')?.status).toBe('True')
-      expect(status.replicas.filter(({ phase, generation }) => phase === 'ready' && generation === 1)).toHaveLength(2)
+      expect(
+        status.replicas.filter(({ phase, generation }) => phase === 'ready' && generation === 1),
+      ).toHaveLength(2)
       await apply({ generation: 3, image: { name: images.server, version: '1.0.0' } })
       await untilReady()
     })
 
     test('an image that is not there is told by its name, and all is well once it is another', async () => {
       await apply({ image: { name: 'no-such-image', version: '1.0.0' } })
-      const status = await until((each) => condition(each, 'Ready')?.message.includes('no-such-image') === true)
-      expect(condition(status, 'Ready')).toMatchObject({ status: 'False', reason: expect.stringMatching(/Image/) })
+      const status = await until(
+        (each) => condition(each, 'Ready')?.message.includes('no-such-image') === true,
+      )
+      expect(condition(status, 'Ready')).toMatchObject({
+        status: 'False',
+        reason: expect.stringMatching(/Image/),
+      })
       await apply({ generation: 2, image: { name: images.server, version: '1.0.0' } })
       expect(condition(await untilReady(), 'Accepted')?.status).toBe('True')
     })
@@ -258,8 +304,13 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await untilReady()
       const before = instances()
       await crash(0)
-      const status = await until(({ replicas }) => replicas[0]?.phase === 'ready' && replicas[0].restarts === 1)
-      expect(status.replicas[0]?.lastExit).toMatchObject({ code: 3, message: expect.stringContaining('out of luck') })
+      const status = await until(
+        ({ replicas }) => replicas[0]?.phase === 'ready' && replicas[0].restarts === 1,
+      )
+      expect(status.replicas[0]?.lastExit).toMatchObject({
+        code: 3,
+        message: expect.stringContaining('out of luck'),
+      })
       expect(instances()).not.toEqual(before)
       expect(await call(0)).toMatchObject({ replica: `${workload.name}-0` })
     })

@@ -54,5 +54,9 @@ export interface Runtime extends AsyncDisposable {
   /** Undefined while nothing is known of it. */
   status(name: string): Promise<WorkloadStatus | undefined>
   /** Lines without their terminator. Ends when there is no more (or never, with `follow`). `undefined` when the replica or its previous instance is not known. */
-  logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined>
+  logs(
+    name: string,
+    query: LogQuery,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<string> | undefined>
 }

@@ -14,7 +14,12 @@ const held: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 }
 const { closed: _closed, ...opened } = held
 const source = new ClusterSource(
-  Object.fromEntries([...Object.keys(opened), 'away'].map((name) => [name, { requiredRoles: name === 'two' ? [] : ['engineer'] }])),
+  Object.fromEntries(
+    [...Object.keys(opened), 'away'].map((name) => [
+      name,
+      { requiredRoles: name === 'two' ? [] : ['engineer'] },
+    ]),
+  ),
   { get: (name) => held[name], onChange: () => () => undefined },
 )
 const principal = (...roles: string[]): Principal => ({ id: 'a', issuer: 'i', name: 'a', roles })
@@ -23,15 +28,27 @@ describe('a reference to a Secret of the cluster', () => {
   test.each([
     [{ name: 'one' }, { value: 'hidden\n' }],
     [{ name: 'two', key: 'password' }, { value: 'héllo' }],
-    [{ name: 'two' }, { reason: 'SecretMissing', message: expect.stringContaining('must name a key') }],
-    [{ name: 'none' }, { reason: 'SecretMissing', message: expect.stringContaining('has 0 values') }],
+    [
+      { name: 'two' },
+      { reason: 'SecretMissing', message: expect.stringContaining('must name a key') },
+    ],
+    [
+      { name: 'none' },
+      { reason: 'SecretMissing', message: expect.stringContaining('has 0 values') },
+    ],
     [
       { name: 'one', key: 'user' },
       { reason: 'SecretMissing', message: expect.stringContaining("by the key 'user'") },
     ],
     [{ name: 'one', key: 'constructor' }, { reason: 'SecretMissing' }],
-    [{ name: 'away' }, { reason: 'SecretMissing', message: expect.stringContaining('has no Secret') }],
-    [{ name: 'closed' }, { reason: 'SecretMissing', message: expect.stringContaining('opens no Secret') }],
+    [
+      { name: 'away' },
+      { reason: 'SecretMissing', message: expect.stringContaining('has no Secret') },
+    ],
+    [
+      { name: 'closed' },
+      { reason: 'SecretMissing', message: expect.stringContaining('opens no Secret') },
+    ],
     [{ name: 'bytes' }, { reason: 'SecretUnreadable' }],
     [{ name: 'nul' }, { reason: 'SecretUnreadable' }],
     [{ name: 'long' }, { reason: 'SecretUnreadable' }],
@@ -40,7 +57,8 @@ describe('a reference to a Secret of the cluster', () => {
   })
 
   test('is for those whom the configuration names, and to nothing that it does not open', async () => {
-    const admits = (name: string, ...roles: string[]) => source.admits(principal(...roles), { source: 'kubernetes', name })
+    const admits = (name: string, ...roles: string[]) =>
+      source.admits(principal(...roles), { source: 'kubernetes', name })
     expect(await admits('one', 'engineer')).toBe(true)
     expect(await admits('one', 'other')).toBe(false)
     expect(await admits('two', 'engineer')).toBe(false)

@@ -18,7 +18,10 @@ export class ClusterSource implements SecretSource {
   readonly #opened: ReadonlyMap<string, { readonly requiredRoles: readonly string[] }>
   readonly #secrets: ClusterSecrets
 
-  constructor(opened: Readonly<Record<string, { readonly requiredRoles: readonly string[] }>>, secrets: ClusterSecrets) {
+  constructor(
+    opened: Readonly<Record<string, { readonly requiredRoles: readonly string[] }>>,
+    secrets: ClusterSecrets,
+  ) {
     this.#opened = new Map(Object.entries(opened))
     this.#secrets = secrets
   }
@@ -35,18 +38,32 @@ export class ClusterSource implements SecretSource {
   /** What a reference gives now, without waiting. */
   find({ name, key }: SecretReference): Found {
     const missing = (message: string): Found => ({ reason: 'SecretMissing', message })
-    if (!this.#opened.has(name)) return missing(`The configuration opens no Secret of the cluster as '${name}' (secrets.kubernetes).`)
+    if (!this.#opened.has(name))
+      return missing(
+        `The configuration opens no Secret of the cluster as '${name}' (secrets.kubernetes).`,
+      )
     const held = this.#secrets.get(name)
     if (held === undefined) return missing(`The cluster has no Secret '${name}' now.`)
     const values = new Map(Object.entries(held))
     if (key === undefined && values.size !== 1)
-      return missing(`The Secret '${name}' of the cluster has ${values.size} values, so a reference to it must name a key.`)
+      return missing(
+        `The Secret '${name}' of the cluster has ${values.size} values, so a reference to it must name a key.`,
+      )
     const value = key === undefined ? [...values.values()][0] : values.get(key)
-    if (value === undefined) return missing(`The Secret '${name}' of the cluster has no value by the key '${String(key)}'.`)
+    if (value === undefined)
+      return missing(
+        `The Secret '${name}' of the cluster has no value by the key '${String(key)}'.`,
+      )
     const text = decodedText(Buffer.from(value, 'base64'))
     if (text !== undefined && Buffer.byteLength(text) <= longestSecret) return { value: text }
-    const why = text === undefined ? 'is no text that a variable of an environment can hold' : `is longer than ${longestSecret} bytes`
-    return { reason: 'SecretUnreadable', message: `What the Secret '${name}' of the cluster holds ${why}.` }
+    const why =
+      text === undefined
+        ? 'is no text that a variable of an environment can hold'
+        : `is longer than ${longestSecret} bytes`
+    return {
+      reason: 'SecretUnreadable',
+      message: `What the Secret '${name}' of the cluster holds ${why}.`,
+    }
   }
 
   onChange(listener: (name: string) => void): () => void {

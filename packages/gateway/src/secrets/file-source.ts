@@ -7,7 +7,9 @@ import { decodedText } from './decoded-text.ts'
 import type { SecretSource } from './sources.ts'
 
 /** Files that the configuration names, or folders with a file for each key; nothing else can be reached by a reference. */
-export type SecretFiles = Readonly<Record<string, { readonly path: string; readonly requiredRoles: readonly string[] }>>
+export type SecretFiles = Readonly<
+  Record<string, { readonly path: string; readonly requiredRoles: readonly string[] }>
+>
 
 /** Secrets in files, as mounted volumes and the secrets of other orchestrators have them. They are read when workloads are looked at. */
 export function fileSource(files: SecretFiles): SecretSource {
@@ -20,24 +22,38 @@ export function fileSource(files: SecretFiles): SecretSource {
     async read({ name, key }) {
       const file = byName.get(name)
       if (file === undefined)
-        return { reason: 'SecretMissing', message: `The configuration names no file for the secret '${name}' (secrets.files).` }
+        return {
+          reason: 'SecretMissing',
+          message: `The configuration names no file for the secret '${name}' (secrets.files).`,
+        }
       // Keys hold no slash and do not begin with a dot, so that nothing outside the folder can be named.
-      const what = key === undefined ? `The file of the secret '${name}'` : `The file '${key}' of the secret '${name}'`
-      const unreadable = (why: string) => ({ reason: 'SecretUnreadable', message: `${what} ${why}.` }) as const
+      const what =
+        key === undefined
+          ? `The file of the secret '${name}'`
+          : `The file '${key}' of the secret '${name}'`
+      const unreadable = (why: string) =>
+        ({ reason: 'SecretUnreadable', message: `${what} ${why}.` }) as const
       let handle: FileHandle | undefined
       try {
         handle = await open(key === undefined ? file.path : join(file.path, key))
-        if ((await handle.stat()).isDirectory()) return unreadable('is a folder: the reference must name one of its files as key')
+        if ((await handle.stat()).isDirectory())
+          return unreadable('is a folder: the reference must name one of its files as key')
         const { bytesRead, buffer } = await handle.read({ buffer: Buffer.alloc(longestSecret + 2) })
         // Without the line break that editors and `echo` leave at the end.
         const text = decodedText(buffer.subarray(0, bytesRead))?.replace(/\r?\n$/, '')
-        if (text === undefined) return unreadable('is no text that a variable of an environment can hold')
-        if (Buffer.byteLength(text) > longestSecret) return unreadable(`is longer than ${longestSecret} bytes`)
+        if (text === undefined)
+          return unreadable('is no text that a variable of an environment can hold')
+        if (Buffer.byteLength(text) > longestSecret)
+          return unreadable(`is longer than ${longestSecret} bytes`)
         return { value: text }
       } catch (cause) {
         const { code } = cause as NodeJS.ErrnoException
-        if (code === 'ENOENT' || code === 'ENOTDIR') return { reason: 'SecretMissing', message: `${what} is not there.` }
-        throw new GatewayError('secret_unreadable', { detail: `${what} can not be read now (${code}).`, cause })
+        if (code === 'ENOENT' || code === 'ENOTDIR')
+          return { reason: 'SecretMissing', message: `${what} is not there.` }
+        throw new GatewayError('secret_unreadable', {
+          detail: `${what} can not be read now (${code}).`,
+          cause,
+        })
       } finally {
         await handle?.close()
       }

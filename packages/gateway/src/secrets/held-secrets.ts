@@ -46,7 +46,11 @@ export class HeldSecrets implements AsyncDisposable {
     held.#parts.use(
       await follow(store, {}, ({ resource }) => {
         const credential = resource?.spec.credential
-        if (credential !== undefined && 'secretRef' in credential && credential.secretRef.source === 'file')
+        if (
+          credential !== undefined &&
+          'secretRef' in credential &&
+          credential.secretRef.source === 'file'
+        )
           reading.push(held.#read(credential.secretRef))
       }),
     )
@@ -62,7 +66,12 @@ export class HeldSecrets implements AsyncDisposable {
   find(reference: SecretReference): Found {
     if (reference.source === 'store') return valueIn(this.#secrets.get(reference.name), reference)
     if (reference.source === 'kubernetes') return this.#options.cluster.find(reference)
-    return this.#files.get(keyOf(reference))?.found ?? { reason: 'SecretMissing', message: 'The file has not been read yet.' }
+    return (
+      this.#files.get(keyOf(reference))?.found ?? {
+        reason: 'SecretMissing',
+        message: 'The file has not been read yet.',
+      }
+    )
   }
 
   /** Calls back when references may give something else, until the returned function is called. */

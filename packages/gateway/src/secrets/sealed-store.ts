@@ -7,10 +7,16 @@ import { loadVaultKeys } from './vault-keys.ts'
  * Opens the configured store with the keys of its secrets.
  * @throws GatewayError `store_unavailable`, `storage_full`; Error for a kept key that is no key
  */
-export async function openSealedStore({ keys, ...options }: OpenStoreOptions & { readonly keys: readonly string[] }): Promise<SealedStore> {
+export async function openSealedStore({
+  keys,
+  ...options
+}: OpenStoreOptions & { readonly keys: readonly string[] }): Promise<SealedStore> {
   const store = await openStore(options)
   try {
-    return sealStore(store, createVault(await loadVaultKeys({ dataDir: options.dataDir, configured: keys })))
+    return sealStore(
+      store,
+      createVault(await loadVaultKeys({ dataDir: options.dataDir, configured: keys })),
+    )
   } catch (error) {
     await store[Symbol.asyncDispose]()
     throw error

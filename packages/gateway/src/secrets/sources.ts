@@ -38,7 +38,11 @@ export async function boundToOwners<Spec extends WorkloadSpec>(
 }
 
 /** What is wrong with the references of a workload when `principal` makes or changes it. A secret that it may not use is not there for it. */
-export async function referenceMistakes(sources: SecretSources, principal: Principal, spec: WorkloadSpec): Promise<Mistake[]> {
+export async function referenceMistakes(
+  sources: SecretSources,
+  principal: Principal,
+  spec: WorkloadSpec,
+): Promise<Mistake[]> {
   const mistakes: Mistake[] = []
   for (const [pointer, reference] of referencesOf(spec)) {
     if (!(await sources[reference.source].admits(principal, reference))) {

@@ -19,7 +19,8 @@ export function storeSource(secrets: Collection<Secret>): SecretSource {
 
 /** What a reference gives of the secret that has its name. */
 export function valueIn(secret: Secret | undefined, { name, key, owner }: SecretReference): Found {
-  if (secret === undefined) return { reason: 'SecretMissing', message: `There is no secret '${name}'.` }
+  if (secret === undefined)
+    return { reason: 'SecretMissing', message: `There is no secret '${name}'.` }
   if (owner !== undefined && !samePrincipal(owner, secret.owner))
     return {
       reason: 'SecretMissing',
@@ -27,9 +28,16 @@ export function valueIn(secret: Secret | undefined, { name, key, owner }: Secret
     }
   const values = new Map(Object.entries(secret.spec.values))
   if (key === undefined && values.size > 1)
-    return { reason: 'SecretMissing', message: `The secret '${name}' has several values, so a reference to it must name a key.` }
+    return {
+      reason: 'SecretMissing',
+      message: `The secret '${name}' has several values, so a reference to it must name a key.`,
+    }
   const text = key === undefined ? [...values.values()][0] : values.get(key)
-  if (text === undefined) return { reason: 'SecretMissing', message: `The secret '${name}' has no value by the key '${String(key)}'.` }
+  if (text === undefined)
+    return {
+      reason: 'SecretMissing',
+      message: `The secret '${name}' has no value by the key '${String(key)}'.`,
+    }
   if (text.sealed === undefined) return { value: text.value }
   return {
     reason: 'SecretUnreadable',

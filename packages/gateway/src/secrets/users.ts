@@ -13,7 +13,9 @@ export async function usersOf(
   const refers = ({ spec }: Resource): boolean =>
     referencesOf(spec).some(
       ([, { source, name, owner }]) =>
-        source === secret.source && name === secret.name && (of === undefined || owner === undefined || samePrincipal(owner, of)),
+        source === secret.source &&
+        name === secret.name &&
+        (of === undefined || owner === undefined || samePrincipal(owner, of)),
     )
   const users: Resource[] = []
   for await (const resource of each(store, {})) if (refers(resource)) users.push(resource)

@@ -13,5 +13,8 @@ export async function loadVaultKeys(options: {
   const loss = 'stored secrets can not be read then, and must be given again'
   if (options.configured.length === 0) return [await keptKey(file, loss)]
   const kept = await readKey(file, loss)
-  return [...options.configured.map((key) => Buffer.from(key, 'base64')), ...(kept === undefined ? [] : [kept])]
+  return [
+    ...options.configured.map((key) => Buffer.from(key, 'base64')),
+    ...(kept === undefined ? [] : [kept]),
+  ]
 }

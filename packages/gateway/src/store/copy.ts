@@ -27,7 +27,10 @@ export async function copyStore(from: Store, to: Store): Promise<Copied> {
   }
 }
 
-async function copyCollection<R extends Stored, Held>(from: Collection<R, Held>, to: Collection<R, Held>): Promise<Copied> {
+async function copyCollection<R extends Stored, Held>(
+  from: Collection<R, Held>,
+  to: Collection<R, Held>,
+): Promise<Copied> {
   let copied = 0
   let present = 0
   const conflicts: string[] = []

@@ -16,7 +16,8 @@ export async function follow<R extends Stored>(
   const changes = collection.watch(stop.signal)[Symbol.asyncIterator]()
   const first = changes.next()
   try {
-    for await (const resource of each(collection, query)) take({ kind: resource.kind, name: resource.name, resource })
+    for await (const resource of each(collection, query))
+      take({ kind: resource.kind, name: resource.name, resource })
   } catch (error) {
     stop.abort()
     throw error

@@ -27,7 +27,12 @@ export interface OpenStoreOptions {
  * Opens the configured store. Drivers are imported here alone, and only the one that is used.
  * @throws GatewayError `store_unavailable`, `storage_full`
  */
-export async function openStore({ dataDir, settings, signal, report }: OpenStoreOptions): Promise<Store> {
+export async function openStore({
+  dataDir,
+  settings,
+  signal,
+  report,
+}: OpenStoreOptions): Promise<Store> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     throw new GatewayError(error.code === 'ENOSPC' ? 'storage_full' : 'store_unavailable', {
       detail: `The data folder ${dataDir} can not be made: ${error.message}`,
@@ -59,7 +64,10 @@ export async function openStore({ dataDir, settings, signal, report }: OpenStore
 export async function openStoreFile(file: string, expected: boolean): Promise<Store> {
   if (expected)
     await access(file).catch((error: unknown) => {
-      throw new GatewayError('store_unavailable', { detail: `There is no store ${file}.`, cause: error })
+      throw new GatewayError('store_unavailable', {
+        detail: `There is no store ${file}.`,
+        cause: error,
+      })
     })
   const { openSqliteStore } = await import('./sqlite.ts')
   return openSqliteStore({ file })

@@ -80,7 +80,8 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
       let stale = false
       const fresh = this.#map(stored, (text, place) => {
         const { value, sealed } = text
-        const next = sealed === undefined ? this.#vault.seal(value, place) : this.#vault.renew(sealed, place)
+        const next =
+          sealed === undefined ? this.#vault.seal(value, place) : this.#vault.renew(sealed, place)
         readable &&= next !== undefined
         if (next === undefined || next === sealed) return text
         stale = true
@@ -93,7 +94,11 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
         renewed += 1
       } catch (error) {
         // Whoever has changed or removed it meanwhile has sealed it, too.
-        if (!(error instanceof GatewayError) || !['precondition_failed', 'not_found'].includes(error.code)) throw error
+        if (
+          !(error instanceof GatewayError) ||
+          !['precondition_failed', 'not_found'].includes(error.code)
+        )
+          throw error
       }
     }
     return { renewed, unreadable }
@@ -136,7 +141,10 @@ class SealedStoreOver extends SealedCollection<Resource, Holdings> implements Se
 
   async renewSeals(): Promise<Renewal> {
     const [resources, secrets] = [await this.renew(), await this.secrets.renew()]
-    return { renewed: resources.renewed + secrets.renewed, unreadable: [...resources.unreadable, ...secrets.unreadable] }
+    return {
+      renewed: resources.renewed + secrets.renewed,
+      unreadable: [...resources.unreadable, ...secrets.unreadable],
+    }
   }
 
   ping(): Promise<void> {

@@ -128,7 +128,9 @@ export function openSqliteStore(options: SqliteOptions): Store {
     chmodSync(options.file, 0o600)
     // The timeout comes first: another process that opens the file at this moment is waited for.
     // FULL: a write that has returned survives a power cut, not only `kill -9`.
-    database.exec(`PRAGMA busy_timeout = ${busyMs}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`)
+    database.exec(
+      `PRAGMA busy_timeout = ${busyMs}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`,
+    )
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
     migrate(database, options.file)
     check(database)
@@ -147,8 +149,11 @@ export function openSqliteStore(options: SqliteOptions): Store {
 
 /** Damage is told when the store is opened, not when a write has already built upon it. */
 function check(database: Database.Database): void {
-  const { quick_check: result } = database.prepare('PRAGMA quick_check(1)').get() as { quick_check: string }
-  if (result !== 'ok') throw new Database.SqliteError(result.replaceAll(/\s+/g, ' '), 'SQLITE_CORRUPT', 11)
+  const { quick_check: result } = database.prepare('PRAGMA quick_check(1)').get() as {
+    quick_check: string
+  }
+  if (result !== 'ok')
+    throw new Database.SqliteError(result.replaceAll(/\s+/g, ' '), 'SQLITE_CORRUPT', 11)
 }
 
 function migrate(database: Database.Database, file: string): void {
@@ -163,7 +168,9 @@ function migrate(database: Database.Database, file: string): void {
 
 /** @throws GatewayError when it is not known here */
 function schemaVersion(database: Database.Database, file: string): number {
-  const { user_version: version } = database.prepare('PRAGMA user_version').get() as { user_version: number }
+  const { user_version: version } = database.prepare('PRAGMA user_version').get() as {
+    user_version: number
+  }
   if (version <= migrations.length) return version
   throw new GatewayError('store_unavailable', {
     detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.`,
@@ -171,7 +178,11 @@ function schemaVersion(database: Database.Database, file: string): number {
 }
 
 /** All of the work or nothing of it; for `DEFERRED` work that only reads, one state of the file throughout. */
-function inTransaction(database: Database.Database, work: () => void, mode: 'IMMEDIATE' | 'DEFERRED' = 'IMMEDIATE'): void {
+function inTransaction(
+  database: Database.Database,
+  work: () => void,
+  mode: 'IMMEDIATE' | 'DEFERRED' = 'IMMEDIATE',
+): void {
   database.exec(`BEGIN ${mode}`)
   finish(database, work)
 }
@@ -231,7 +242,9 @@ function fileOf(database: Database.Database, path: string): File {
     write: async (work) => {
       try {
         await inTurn(database, () => {
-          const { change } = database.prepare('UPDATE counter SET change = change + 1 RETURNING change').get() as { change: number }
+          const { change } = database
+            .prepare('UPDATE counter SET change = change + 1 RETURNING change')
+            .get() as { change: number }
           work(change)
         })
       } catch (error) {
@@ -244,11 +257,19 @@ function fileOf(database: Database.Database, path: string): File {
 function toStoreError(error: unknown, path: string): GatewayError {
   if (error instanceof GatewayError) return error
   if ((error as { code?: string }).code === 'SQLITE_CONSTRAINT_UNIQUE')
-    return new GatewayError('name_taken', { detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).', cause: error })
+    return new GatewayError('name_taken', {
+      detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).',
+      cause: error,
+    })
   if (isFull(error, path))
-    return new GatewayError('storage_full', { detail: 'The disk of the data folder is full. Nothing was changed.', cause: error })
+    return new GatewayError('storage_full', {
+      detail: 'The disk of the data folder is full. Nothing was changed.',
+      cause: error,
+    })
   // Damage does not pass.
-  const told = isDamage(error) ? { detail: 'The store is damaged.' } : { headers: { 'retry-after': '1' } }
+  const told = isDamage(error)
+    ? { detail: 'The store is damaged.' }
+    : { headers: { 'retry-after': '1' } }
   return new GatewayError('store_unavailable', { ...told, cause: error })
 }
 
@@ -281,8 +302,16 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       admit?.(this.#heldBeside(resource))
       const inserted = this.#prepare(
         `INSERT INTO ${this.#table} (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
-      ).run(resource.name, resource.kind, resource.uid, resource.version, JSON.stringify(resource), change)
-      if (inserted.changes === 0) throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
+      ).run(
+        resource.name,
+        resource.kind,
+        resource.uid,
+        resource.version,
+        JSON.stringify(resource),
+        change,
+      )
+      if (inserted.changes === 0)
+        throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
     })
   }
 
@@ -295,12 +324,11 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   async list(query: ListQuery<R>): Promise<readonly R[]> {
     return this.#file.read(() => {
-      const rows = this.#prepare(`SELECT body FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?`).all(
-        query.after ?? '',
-        query.kind ?? null,
-        query.kind ?? null,
-        query.limit ?? -1,
-      ) as { body: string }[]
+      const rows = this.#prepare(
+        `SELECT body FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?`,
+      ).all(query.after ?? '', query.kind ?? null, query.kind ?? null, query.limit ?? -1) as {
+        body: string
+      }[]
       return rows.map(({ body }) => JSON.parse(body) as R)
     })
   }
@@ -310,7 +338,14 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       admit?.(this.#heldBeside(resource))
       const updated = this.#prepare(
         `UPDATE ${this.#table} SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?`,
-      ).run(resource.version, JSON.stringify(resource), change, resource.name, resource.uid, expectedVersion)
+      ).run(
+        resource.version,
+        JSON.stringify(resource),
+        change,
+        resource.name,
+        resource.uid,
+        expectedVersion,
+      )
       if (updated.changes === 0) throw this.#missed(resource.name, resource.uid)
     })
   }
@@ -318,9 +353,15 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
     const kind = (await this.get(name))?.kind ?? this.#place.kinds[0]
     await this.#write({ kind, name }, (change) => {
-      const deleted = this.#prepare(`DELETE FROM ${this.#table} WHERE name = ? AND uid = ? AND version = ?`).run(name, uid, expectedVersion)
+      const deleted = this.#prepare(
+        `DELETE FROM ${this.#table} WHERE name = ? AND uid = ? AND version = ?`,
+      ).run(name, uid, expectedVersion)
       if (deleted.changes === 0) throw this.#missed(name, uid)
-      this.#prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(change, name, kind)
+      this.#prepare('INSERT INTO deletion (change, name, kind) VALUES (?, ?, ?)').run(
+        change,
+        name,
+        kind,
+      )
       this.#prepare('DELETE FROM deletion WHERE change < ?').run(change - keptDeletions)
     })
   }
@@ -337,7 +378,9 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   /** Tells what was stored after a change, by whichever process. */
   tellAfter(change: number): void {
-    const present = this.#prepare(`SELECT body FROM ${this.#table} WHERE change > ?`).all(change) as { body: string }[]
+    const present = this.#prepare(`SELECT body FROM ${this.#table} WHERE change > ?`).all(
+      change,
+    ) as { body: string }[]
     const gone = this.#prepare(
       `SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
     ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
@@ -360,13 +403,20 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   /** What the owner of a resource has besides it. */
   #heldBeside({ name, owner }: R): Held {
-    const row = this.#prepare(this.#place.held).get(owner.id, owner.issuer, name) as Record<string, number> | undefined
+    const row = this.#prepare(this.#place.held).get(owner.id, owner.issuer, name) as
+      | Record<string, number>
+      | undefined
     return this.#place.heldOf(row ?? {})
   }
 
   #missed(name: string, uid: string): GatewayError {
-    const row = this.#prepare(`SELECT 1 FROM ${this.#table} WHERE name = ? AND uid = ?`).get(name, uid)
-    return row === undefined ? new GatewayError('not_found') : new GatewayError('precondition_failed')
+    const row = this.#prepare(`SELECT 1 FROM ${this.#table} WHERE name = ? AND uid = ?`).get(
+      name,
+      uid,
+    )
+    return row === undefined
+      ? new GatewayError('not_found')
+      : new GatewayError('precondition_failed')
   }
 
   #prepare(sql: string): Database.Statement {
@@ -453,7 +503,8 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
         () => {
           const version = this.#readDataVersion()
           if (version !== this.#seenVersion) {
-            for (const collection of [this, this.apiKeys, this.secrets]) collection.tellAfter(this.#seenChange)
+            for (const collection of [this, this.apiKeys, this.secrets])
+              collection.tellAfter(this.#seenChange)
             this.#seenVersion = version
           }
           this.#seenChange = this.#lastChange()
@@ -469,7 +520,12 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
 /** An error that a full disk has caused. Where SQLite only says that reading or writing failed, the disk is asked. */
 function isFull(error: unknown, file: string): boolean {
   const { code = '', message = '' } = error as { code?: string; message?: string }
-  if (code.startsWith('SQLITE_FULL') || code === 'ENOSPC' || /disk is full|no space left/i.test(message)) return true
+  if (
+    code.startsWith('SQLITE_FULL') ||
+    code === 'ENOSPC' ||
+    /disk is full|no space left/i.test(message)
+  )
+    return true
   if (!code.startsWith('SQLITE_IOERR') && !code.startsWith('SQLITE_CANTOPEN')) return false
   try {
     const { bavail, bsize } = statfsSync(dirname(file))
@@ -483,5 +539,8 @@ function isFull(error: unknown, file: string): boolean {
 const leastRoom = 64 * 1024
 
 function isDamage(error: unknown): boolean {
-  return error instanceof SyntaxError || /^SQLITE_(CORRUPT|NOTADB)/.test((error as { code?: string }).code ?? '')
+  return (
+    error instanceof SyntaxError ||
+    /^SQLITE_(CORRUPT|NOTADB)/.test((error as { code?: string }).code ?? '')
+  )
 }

@@ -50,7 +50,12 @@ export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKe
 
 /** The same of a secret. */
 export function sampleSecret(name: string, changes: Partial<Secret> = {}): Secret {
-  return { ...sampleApiKey(name), kind: 'secret', spec: { description: '', requiredRoles: [], values: {} }, ...changes }
+  return {
+    ...sampleApiKey(name),
+    kind: 'secret',
+    spec: { description: '', requiredRoles: [], values: {} },
+    ...changes,
+  }
 }
 
 /** A collection that a store has, and how its members are made. */
@@ -69,7 +74,11 @@ const resources: Subject<Resource> = {
   of: (store) => store,
   kinds: ['adapter', 'tool'],
   sample: sampleResource,
-  next: (resource, description) => ({ ...resource, version: resource.version + 1, spec: { ...resource.spec, description } }),
+  next: (resource, description) => ({
+    ...resource,
+    version: resource.version + 1,
+    spec: { ...resource.spec, description },
+  }),
 }
 
 const apiKeys: Subject<ApiKey> = {
@@ -83,7 +92,11 @@ const secrets: Subject<Secret> = {
   of: (store) => store.secrets,
   kinds: ['secret'],
   sample: sampleSecret,
-  next: (secret, value) => ({ ...secret, version: secret.version + 1, spec: { ...secret.spec, values: { value: { value } } } }),
+  next: (secret, value) => ({
+    ...secret,
+    version: secret.version + 1,
+    spec: { ...secret.spec, values: { value: { value } } },
+  }),
 }
 
 interface Backend {
@@ -113,7 +126,8 @@ export function describeStore(driver: string, backend: Backend): void {
       const stop = new AbortController()
       const told: string[] = []
       const watching = (async () => {
-        for await (const { kind, name } of store.apiKeys.watch(stop.signal)) told.push(`${kind} ${name}`)
+        for await (const { kind, name } of store.apiKeys.watch(stop.signal))
+          told.push(`${kind} ${name}`)
       })()
       await using other = await backend.open()
       const adapter = sampleResource('one')
@@ -135,7 +149,11 @@ export function describeStore(driver: string, backend: Backend): void {
       await store.apiKeys.create(key)
       await store.apiKeys.replace({ ...key, spec: { ...key.spec, lastUsedAt: 'now' } }, 1)
       await store.apiKeys.replace({ ...key, version: 2 }, 1)
-      expect(await codeOf(store.apiKeys.replace({ ...key, spec: { ...key.spec, lastUsedAt: 'later' } }, 1))).toBe('precondition_failed')
+      expect(
+        await codeOf(
+          store.apiKeys.replace({ ...key, spec: { ...key.spec, lastUsedAt: 'later' } }, 1),
+        ),
+      ).toBe('precondition_failed')
     })
 
     test('what was created is read back as it was, also after closing and opening again', async () => {
@@ -159,17 +177,26 @@ export function describeStore(driver: string, backend: Backend): void {
     })
 
     test('a write is admitted by what its owner has besides, of whichever kind, and by nothing of others', async () => {
-      const owned = (name: string, replicaCount: number, changes: Partial<Resource> = {}): Resource =>
+      const owned = (
+        name: string,
+        replicaCount: number,
+        changes: Partial<Resource> = {},
+      ): Resource =>
         sampleResource(name, { ...changes, spec: { ...sampleResource('x').spec, replicaCount } })
       await store.create(owned('one', 2))
       await store.create(owned('two', 3, { kind: 'tool' }))
       await store.create(owned('other-id', 9, { owner: { id: 'bob', issuer: 'development' } }))
-      await store.create(owned('other-issuer', 9, { owner: { id: 'alice', issuer: 'https://idp.example' } }))
+      await store.create(
+        owned('other-issuer', 9, { owner: { id: 'alice', issuer: 'https://idp.example' } }),
+      )
       const seen: Holdings[] = []
       const changed = { ...owned('one', 7), uid: (await store.get('one'))?.uid ?? '', version: 2 }
       await store.replace(changed, 1, (held) => void seen.push(held))
       await store.create(owned('three', 1), (held) => void seen.push(held))
-      await store.create(owned('first', 1, { owner: { id: 'carol', issuer: 'development' } }), (held) => void seen.push(held))
+      await store.create(
+        owned('first', 1, { owner: { id: 'carol', issuer: 'development' } }),
+        (held) => void seen.push(held),
+      )
       expect(seen).toEqual([
         { adapters: 0, tools: 1, replicas: 3 },
         { adapters: 1, tools: 1, replicas: 10 },
@@ -185,7 +212,9 @@ export function describeStore(driver: string, backend: Backend): void {
       expect(await codeOf(store.create(resource, refuse))).toBe('quota_exceeded')
       expect(await store.get('one')).toBeUndefined()
       await store.create(resource)
-      expect(await codeOf(store.replace(resources.next(resource, 'new'), 1, refuse))).toBe('quota_exceeded')
+      expect(await codeOf(store.replace(resources.next(resource, 'new'), 1, refuse))).toBe(
+        'quota_exceeded',
+      )
       expect(await store.get('one')).toEqual(resource)
     })
 
@@ -195,7 +224,9 @@ export function describeStore(driver: string, backend: Backend): void {
         if (held.adapters >= 5) throw new GatewayError('quota_exceeded')
       }
       const outcomes = await Promise.all(
-        Array.from({ length: 40 }, (_, index) => codeOf((index % 2 === 0 ? store : other).create(sampleResource(`r${index}`), room))),
+        Array.from({ length: 40 }, (_, index) =>
+          codeOf((index % 2 === 0 ? store : other).create(sampleResource(`r${index}`), room)),
+        ),
       )
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(5)
       expect(outcomes.filter((outcome) => outcome === 'quota_exceeded')).toHaveLength(35)
@@ -209,7 +240,10 @@ export function describeStore(driver: string, backend: Backend): void {
         ['two', 'alice'],
         ['three', 'bob'],
       ] as const)
-        await store.apiKeys.create(sampleApiKey(name, { owner: { id, issuer: 'development' } }), (held) => void seen.push(held))
+        await store.apiKeys.create(
+          sampleApiKey(name, { owner: { id, issuer: 'development' } }),
+          (held) => void seen.push(held),
+        )
       expect(seen).toEqual([0, 1, 0])
     })
 
@@ -218,28 +252,39 @@ export function describeStore(driver: string, backend: Backend): void {
       const tool = (name: string, toolName: string): Resource =>
         sampleResource(name, {
           kind: 'tool',
-          spec: { ...sampleResource('x').spec, toolDefinition: { tool: { name: toolName } } } as Resource['spec'],
+          spec: {
+            ...sampleResource('x').spec,
+            toolDefinition: { tool: { name: toolName } },
+          } as Resource['spec'],
         })
       const first = tool('one', 'get_weather')
       await store.create(first)
       expect(await codeOf(other.create(tool('two', 'get_weather')))).toBe('name_taken')
       const third = tool('three', 'Get_Weather')
       await other.create(third)
-      expect(await codeOf(other.replace({ ...third, version: 2, spec: first.spec }, 1))).toBe('name_taken')
+      expect(await codeOf(other.replace({ ...third, version: 2, spec: first.spec }, 1))).toBe(
+        'name_taken',
+      )
       await store.delete('one', first.uid, 1)
       await other.replace({ ...third, version: 2, spec: first.spec }, 1)
       const outcomes = await Promise.all(
-        Array.from({ length: 20 }, async (_, index) => codeOf((index % 2 === 0 ? store : other).create(tool(`race-${index}`, 'raced')))),
+        Array.from({ length: 20 }, async (_, index) =>
+          codeOf((index % 2 === 0 ? store : other).create(tool(`race-${index}`, 'raced'))),
+        ),
       )
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
       await other[Symbol.asyncDispose]()
     })
 
     test('lists are ordered by code point, paged and filtered by kind', async () => {
-      for (const name of ['b', 'a-1', 'a', 'c', 'a0']) await store.create(sampleResource(name, { kind: name === 'c' ? 'tool' : 'adapter' }))
+      for (const name of ['b', 'a-1', 'a', 'c', 'a0'])
+        await store.create(sampleResource(name, { kind: name === 'c' ? 'tool' : 'adapter' }))
       const names = (resources: readonly Resource[]): string[] => resources.map(({ name }) => name)
       expect(names(await store.list({}))).toEqual(['a', 'a-1', 'a0', 'b', 'c'])
-      expect(names(await store.list({ kind: 'adapter', after: 'a', limit: 2 }))).toEqual(['a-1', 'a0'])
+      expect(names(await store.list({ kind: 'adapter', after: 'a', limit: 2 }))).toEqual([
+        'a-1',
+        'a0',
+      ])
       expect(names(await store.list({ kind: 'tool' }))).toEqual(['c'])
     })
   })
@@ -248,7 +293,11 @@ export function describeStore(driver: string, backend: Backend): void {
   describeCollection(`store ${driver}, secrets`, backend, secrets)
 }
 
-function describeCollection<R extends Stored>(title: string, backend: Backend, { of, kinds, sample, next }: Subject<R>): void {
+function describeCollection<R extends Stored>(
+  title: string,
+  backend: Backend,
+  { of, kinds, sample, next }: Subject<R>,
+): void {
   describe(title, () => {
     let store: Store
     const here = (): Collection<R> => of(store)
@@ -266,7 +315,9 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
     test('of fifty that create one name at once, exactly one succeeds', async () => {
       const other = await backend.open()
       const outcomes = await Promise.all(
-        Array.from({ length: 50 }, (_, index) => codeOf((index % 2 === 0 ? here() : of(other)).create(sample('contested')))),
+        Array.from({ length: 50 }, (_, index) =>
+          codeOf((index % 2 === 0 ? here() : of(other)).create(sample('contested'))),
+        ),
       )
       await other[Symbol.asyncDispose]()
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
@@ -276,7 +327,11 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
     test('no update is lost: of those that read the same version, one may write', async () => {
       const resource = sample('one')
       await here().create(resource)
-      const outcomes = await Promise.all(Array.from({ length: 20 }, (_, index) => codeOf(here().replace(next(resource, String(index)), 1))))
+      const outcomes = await Promise.all(
+        Array.from({ length: 20 }, (_, index) =>
+          codeOf(here().replace(next(resource, String(index)), 1)),
+        ),
+      )
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(1)
       expect(outcomes.filter((outcome) => outcome === 'precondition_failed')).toHaveLength(19)
       expect((await here().get('one'))?.version).toBe(2)
@@ -339,7 +394,10 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
       const other = await backend.open()
       const resource = sample('elsewhere')
       await of(other).create(resource)
-      expect((await first).value).toMatchObject({ name: 'elsewhere', resource: { uid: resource.uid } })
+      expect((await first).value).toMatchObject({
+        name: 'elsewhere',
+        resource: { uid: resource.uid },
+      })
       const second = changes.next()
       await of(other).delete('elsewhere', resource.uid, 1)
       expect((await second).value).toEqual({ name: 'elsewhere', kind })
@@ -366,17 +424,25 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
           store = await backend.open()
           let other = await backend.open()
           const model = new Map<string, R>()
-          const sorted = (): R[] => [...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
+          const sorted = (): R[] =>
+            [...model.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
           try {
             for (const { name, op, kind, text, versionOff, uid: whose, second, limit } of calls) {
               const used = of(second ? other : store)
               const known = model.get(name)
               const uid = whose === 'present' && known !== undefined ? known.uid : randomUUID()
               const version = (known?.version ?? 1) + versionOff
-              const refusal = known?.uid !== uid ? 'not_found' : versionOff === 0 ? undefined : 'precondition_failed'
+              const refusal =
+                known?.uid !== uid
+                  ? 'not_found'
+                  : versionOff === 0
+                    ? undefined
+                    : 'precondition_failed'
               if (op === 'create') {
                 const made = next(sample(name, { kind, uid, version: 0 }), text)
-                expect(await codeOf(used.create(made))).toBe(known === undefined ? 'done' : 'name_taken')
+                expect(await codeOf(used.create(made))).toBe(
+                  known === undefined ? 'done' : 'name_taken',
+                )
                 if (known === undefined) model.set(name, made)
               } else if (op === 'replace') {
                 const updated = next({ ...(known ?? sample(name)), uid, version }, text)
@@ -386,8 +452,12 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
                 expect(await codeOf(used.delete(name, uid, version))).toBe(refusal ?? 'done')
                 if (refusal === undefined) model.delete(name)
               } else if (op === 'list') {
-                const page = sorted().filter((resource) => resource.name > name && resource.kind === kind)
-                expect(await used.list({ kind, after: name, ...(limit === undefined ? {} : { limit }) })).toEqual(page.slice(0, limit))
+                const page = sorted().filter(
+                  (resource) => resource.name > name && resource.kind === kind,
+                )
+                expect(
+                  await used.list({ kind, after: name, ...(limit === undefined ? {} : { limit }) }),
+                ).toEqual(page.slice(0, limit))
               } else {
                 await other[Symbol.asyncDispose]()
                 other = await backend.open()
@@ -434,7 +504,9 @@ function describeCollection<R extends Stored>(title: string, backend: Backend, {
               model.delete(name)
             } else {
               const updated = known === undefined ? sample(name) : next(known, '')
-              await (known === undefined ? used.create(updated) : used.replace(updated, known.version))
+              await (known === undefined
+                ? used.create(updated)
+                : used.replace(updated, known.version))
               model.set(name, updated)
             }
             if (pause > 0) await sleep(pause)

@@ -21,7 +21,8 @@ export interface FinishedRequest {
 /** Writes one line per request: level by what it means for the operator. */
 export function createAccessLog(log: Log, enabled: boolean): (request: FinishedRequest) => void {
   return ({ cause, ...request }) => {
-    if (request.status >= 500 && request.status !== 503) log.error({ ...request, err: cause }, 'request failed')
+    if (request.status >= 500 && request.status !== 503)
+      log.error({ ...request, err: cause }, 'request failed')
     else if (enabled) log.info(request, 'request')
   }
 }

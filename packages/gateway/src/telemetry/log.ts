@@ -25,7 +25,9 @@ export function createLog(options: LogOptions): Log {
       // Lines of the level info say what the gateway has checked: ids, names, paths. Errors have words of others in them.
       hooks: { streamWrite: (line) => (line.startsWith(checked) ? line : escapeInvisible(line)) },
     },
-    pretty ? prettyDestination() : pino.destination({ dest: 2, sync: false, minLength: 4096, periodicFlush: 200 }),
+    pretty
+      ? prettyDestination()
+      : pino.destination({ dest: 2, sync: false, minLength: 4096, periodicFlush: 200 }),
   )
 }
 
@@ -38,7 +40,12 @@ function prettyDestination(): DestinationStream {
 
 /** A value that could be taken for the end of its line, or for another member, stands as JSON. */
 export function prettyLine(line: string): string {
-  const { level, time, msg, ...rest } = JSON.parse(line) as { level: number; time: string; msg?: string; [key: string]: unknown }
+  const { level, time, msg, ...rest } = JSON.parse(line) as {
+    level: number
+    time: string
+    msg?: string
+    [key: string]: unknown
+  }
   const shown = (value: unknown): string => {
     const plain = typeof value === 'string' && /^[^\s"=\p{C}]+$/u.test(value)
     return plain ? value : escapeInvisible(JSON.stringify(value))

@@ -1,4 +1,11 @@
-import { EventParser, LineFramer, readArray, readObject, readString, type RawObject } from '@mcp-gateway/protocol'
+import {
+  EventParser,
+  LineFramer,
+  readArray,
+  readObject,
+  readString,
+  type RawObject,
+} from '@mcp-gateway/protocol'
 import { whyUnchecked } from '../lib/schema-checks.ts'
 import { failure } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
@@ -39,11 +46,13 @@ export class AnswerUnchecked extends Error {
 /** Reads a successful answer of a tool by its content type. @throws AnswerTooLong, AnswerUnchecked, and what reading throws */
 export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): Promise<CallResult> {
   const { type, charset } = parseType(answer.contentType)
-  if (type === 'text/event-stream') return fromStream(readEvents(answer.body, options.limitBytes), options)
+  if (type === 'text/event-stream')
+    return fromStream(readEvents(answer.body, options.limitBytes), options)
   if (/^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|json-seq)$/.test(type))
     return fromStream(readLines(answer.body, options.limitBytes), options)
   const bytes = await readWhole(answer.body, options.limitBytes)
-  if (/^(application|text)\/([\w.-]+\+)?json$/.test(type)) return fromJson(bytes.toString(), options)
+  if (/^(application|text)\/([\w.-]+\+)?json$/.test(type))
+    return fromJson(bytes.toString(), options)
   if (options.output !== undefined)
     return wrongAnswer(
       'wrong_content_type',
@@ -55,26 +64,40 @@ export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): P
     if (text !== undefined) return block({ type: 'text', text })
   }
   const media = /^(image|audio)\//.exec(type)?.[1]
-  if (media !== undefined) return block({ type: media, data: bytes.toString('base64'), mimeType: type })
+  if (media !== undefined)
+    return block({ type: media, data: bytes.toString('base64'), mimeType: type })
   const mimeType = type === '' ? 'application/octet-stream' : type
-  return block({ type: 'resource', resource: { uri: options.resourceUri, mimeType, blob: bytes.toString('base64') } })
+  return block({
+    type: 'resource',
+    resource: { uri: options.resourceUri, mimeType, blob: bytes.toString('base64') },
+  })
 }
 
-const isText = /^(text\/.*|application\/(([\w.-]+\+)?(xml|yaml)|x-yaml|javascript|ecmascript|x-www-form-urlencoded|sql|graphql|toml|x-sh))$/
+const isText =
+  /^(text\/.*|application\/(([\w.-]+\+)?(xml|yaml)|x-yaml|javascript|ecmascript|x-www-form-urlencoded|sql|graphql|toml|x-sh))$/
 
 function block(content: object): CallResult {
   return new Map([['content', JSON.stringify([content])]])
 }
 
-function wrongAnswer(code: string, text: string, details?: Readonly<Record<string, unknown>>): CallResult {
+function wrongAnswer(
+  code: string,
+  text: string,
+  details?: Readonly<Record<string, unknown>>,
+): CallResult {
   return failure({ code, text, retry: 'no', ...(details === undefined ? {} : { details }) })
 }
 
 /** Type and subtype in lower case (empty when there is none that is well-formed), and the charset. */
-export function parseType(header: string | undefined): { readonly type: string; readonly charset: string } {
+export function parseType(header: string | undefined): {
+  readonly type: string
+  readonly charset: string
+} {
   const [first = '', ...parameters] = (header ?? '').split(';')
   const type = first.trim().toLowerCase()
-  const charset = parameters.map((each) => /^\s*charset\s*=\s*"?([\w.:-]+)"?\s*$/i.exec(each)?.[1]).find((each) => each !== undefined)
+  const charset = parameters
+    .map((each) => /^\s*charset\s*=\s*"?([\w.:-]+)"?\s*$/i.exec(each)?.[1])
+    .find((each) => each !== undefined)
   return { type: /^[\w.+-]+\/[\w.+-]+$/.test(type) ? type : '', charset: charset ?? 'utf-8' }
 }
 
@@ -108,7 +131,10 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
   try {
     JSON.parse(text)
   } catch (error) {
-    return wrongAnswer('malformed_json', `The tool answered JSON that is malformed: ${(error as Error).message.slice(0, 200)}`)
+    return wrongAnswer(
+      'malformed_json',
+      `The tool answered JSON that is malformed: ${(error as Error).message.slice(0, 200)}`,
+    )
   }
   // Line breaks in valid JSON stand outside of strings only (RFC 8259 section 7); messages are one line.
   const raw = text.replace(/[\r\n]+/g, ' ').trim()
@@ -116,10 +142,14 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
   const structured = ready === undefined ? raw : ready.get('structuredContent')
   if (output !== undefined && ready?.get('isError') !== 'true') {
     if (structured === undefined)
-      return wrongAnswer('no_structured_content', 'The tool declares an outputSchema, but answered no structured content.')
+      return wrongAnswer(
+        'no_structured_content',
+        'The tool declares an outputSchema, but answered no structured content.',
+      )
     const mistakes = await output(structured)
     const unchecked = whyUnchecked(mistakes)
-    if (unchecked !== undefined) throw new AnswerUnchecked(unchecked.code, `The tool's answer ${unchecked.detail}.`)
+    if (unchecked !== undefined)
+      throw new AnswerUnchecked(unchecked.code, `The tool's answer ${unchecked.detail}.`)
     if (mistakes.length > 0)
       return wrongAnswer(
         'output_mismatch',
@@ -146,7 +176,8 @@ function asCallResult(raw: string): RawObject | undefined {
     // A name stands twice: no result of a careful server.
     return undefined
   }
-  if (members === undefined || ![...members.keys()].every((name) => resultMembers.has(name))) return undefined
+  if (members === undefined || ![...members.keys()].every((name) => resultMembers.has(name)))
+    return undefined
   const content = readArray(members.get('content'))
   if (content?.every(isContent) !== true) return undefined
   const { isError, type } = { isError: members.get('isError'), type: members.get('resultType') }
@@ -181,7 +212,10 @@ function isContent(raw: string): boolean {
 }
 
 /** Every item but the last is progress; the last is the answer. */
-async function fromStream(items: AsyncIterable<string>, options: ReadingOptions): Promise<CallResult> {
+async function fromStream(
+  items: AsyncIterable<string>,
+  options: ReadingOptions,
+): Promise<CallResult> {
   let count = 0
   let held: string | undefined
   const report = (text: string): void => {
@@ -193,11 +227,17 @@ async function fromStream(items: AsyncIterable<string>, options: ReadingOptions)
     held = item
   }
   if (held === undefined || saysProgress(held)) {
-    return wrongAnswer('no_answer', 'The tool reported progress, but ended its stream without an answer.')
+    return wrongAnswer(
+      'no_answer',
+      'The tool reported progress, but ended its stream without an answer.',
+    )
   }
   if (isJson(held)) return fromJson(held, options)
   if (options.output !== undefined)
-    return wrongAnswer('malformed_json', 'The tool declares an outputSchema, but its stream ended with text that is no JSON.')
+    return wrongAnswer(
+      'malformed_json',
+      'The tool declares an outputSchema, but its stream ended with text that is no JSON.',
+    )
   return block({ type: 'text', text: held })
 }
 
@@ -212,7 +252,12 @@ function isJson(text: string): boolean {
 
 function saysProgress(text: string): boolean {
   const value = isJson(text) ? (JSON.parse(text) as unknown) : undefined
-  return typeof value === 'object' && value !== null && typeof (value as Progress).progress === 'number' && !('content' in value)
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as Progress).progress === 'number' &&
+    !('content' in value)
+  )
 }
 
 function progressOf(text: string, count: number): Progress {

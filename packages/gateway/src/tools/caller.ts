@@ -52,7 +52,11 @@ export class ToolCaller implements AsyncDisposable {
   }
 
   /** Never rejects, unless the client has given up. */
-  async call({ principal, resource }: Permit<'use', CalledTool>, invocation: Invocation, output: OutputCheck): Promise<CallResult> {
+  async call(
+    { principal, resource }: Permit<'use', CalledTool>,
+    invocation: Invocation,
+    output: OutputCheck,
+  ): Promise<CallResult> {
     const { callTimeoutMs, now, outgoing } = this.#options
     const ending = new Ending(invocation.cancellation, callTimeoutMs)
     const headers = [
@@ -92,12 +96,18 @@ export class ToolCaller implements AsyncDisposable {
     const tried = new Set<string>()
     for (;;) {
       const { dispatcher, origin, path, upstream } =
-        targetOf(tool, this.#upstreams.pick(tool, undefined, tried)) ?? (await this.#coming(tool, ending))
+        targetOf(tool, this.#upstreams.pick(tool, undefined, tried)) ??
+        (await this.#coming(tool, ending))
       upstream.inFlight += 1
       const exchange = new ToolExchange()
       ending.onEnd(() => exchange.cancel())
       try {
-        const response = await exchange.send(dispatcher, { origin, path, headers, body: invocation.arguments })
+        const response = await exchange.send(dispatcher, {
+          origin,
+          path,
+          headers,
+          body: invocation.arguments,
+        })
         return await this.#read(tool, response, exchange, invocation, output)
       } catch (error) {
         if (!isUnsent(error) || ending.over) throw error
@@ -126,7 +136,15 @@ export class ToolCaller implements AsyncDisposable {
     output: OutputCheck,
   ): Promise<CallResult> {
     if (status < 200 || status >= 300)
-      return failure(refusalOf(tool, status, retryAfter, await messageOf(body, contentType), this.#options.now()))
+      return failure(
+        refusalOf(
+          tool,
+          status,
+          retryAfter,
+          await messageOf(body, contentType),
+          this.#options.now(),
+        ),
+      )
     return readAnswer(
       { status, contentType, body },
       {
@@ -141,28 +159,54 @@ export class ToolCaller implements AsyncDisposable {
   #explain(tool: CalledTool, error: unknown, late: boolean): Failure {
     const harmless = runsTwice(tool)
     if (error instanceof AnswerTooLong)
-      return { code: 'answer_too_large', text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`, retry: 'no' }
+      return {
+        code: 'answer_too_large',
+        text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`,
+        retry: 'no',
+      }
     if (error instanceof AnswerUnchecked) {
       const { code, message: text } = error
       return { code, text, retry: code !== 'checks_busy' ? 'no' : harmless ? 'yes' : 'unsure' }
     }
     const code = codeOf(error)
     if (code === 'endpoint_forbidden')
-      return { code: 'endpoint_forbidden', text: "The tool's endpoint is at an address that the gateway may not call.", retry: 'no' }
-    if (code === 'upstream_untrusted') return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
+      return {
+        code: 'endpoint_forbidden',
+        text: "The tool's endpoint is at an address that the gateway may not call.",
+        retry: 'no',
+      }
+    if (code === 'upstream_untrusted')
+      return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
     // The system's messages name hosts and ports, which are nobody's business.
-    if (isUnsent(error)) return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
+    if (isUnsent(error))
+      return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
     if (error instanceof GatewayError)
-      return { code: error.code, text: `The tool can not be called now: ${error.message}`, retry: error.retry ? 'yes' : 'no' }
+      return {
+        code: error.code,
+        text: `The tool can not be called now: ${error.message}`,
+        retry: error.retry ? 'yes' : 'no',
+      }
     if (late)
       return {
         code: 'timeout',
         text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
         retry: harmless ? 'yes' : 'unsure',
       }
-    if ((error as Error).name === 'HTTPParserError' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW')
-      return { code: 'malformed_answer', text: 'The tool answered something that is not HTTP.', retry: 'no' }
-    return { code: 'broke_off', text: 'The tool broke off before its answer was whole.', retry: harmless ? 'yes' : 'unsure' }
+    if (
+      (error as Error).name === 'HTTPParserError' ||
+      code.startsWith('HPE_') ||
+      code === 'UND_ERR_HEADERS_OVERFLOW'
+    )
+      return {
+        code: 'malformed_answer',
+        text: 'The tool answered something that is not HTTP.',
+        retry: 'no',
+      }
+    return {
+      code: 'broke_off',
+      text: 'The tool broke off before its answer was whole.',
+      retry: harmless ? 'yes' : 'unsure',
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -239,7 +283,13 @@ function runsTwice({ spec }: CalledTool): boolean {
   return annotations?.['readOnlyHint'] === true || annotations?.['idempotentHint'] === true
 }
 
-function refusalOf(tool: CalledTool, status: number, retryAfter: string | undefined, said: string, now: number): Failure {
+function refusalOf(
+  tool: CalledTool,
+  status: number,
+  retryAfter: string | undefined,
+  said: string,
+  now: number,
+): Failure {
   const wait = retryAfter === undefined ? undefined : secondsOf(retryAfter, now)
   const tail = said === '' ? '' : `: ${said}`
   const of = (code: string, text: string, retry: Failure['retry']): Failure => ({
@@ -248,7 +298,8 @@ function refusalOf(tool: CalledTool, status: number, retryAfter: string | undefi
     retry,
     details: { status, ...(wait === undefined ? {} : { retryAfterSeconds: wait }) },
   })
-  if (status < 400) return of('redirect', 'The tool answered with a redirect, which is not followed', 'no')
+  if (status < 400)
+    return of('redirect', 'The tool answered with a redirect, which is not followed', 'no')
   switch (status) {
     case 400:
     case 422:
@@ -259,7 +310,11 @@ function refusalOf(tool: CalledTool, status: number, retryAfter: string | undefi
       return of('tool_forbidden', 'The tool does not allow the caller to do this', 'no')
     case 404:
     case 410:
-      return of('tool_not_found', 'The tool found nothing there: its address, or what the arguments name', 'no')
+      return of(
+        'tool_not_found',
+        'The tool found nothing there: its address, or what the arguments name',
+        'no',
+      )
     case 413:
       return of('arguments_too_large', 'The arguments are too large for the tool', 'corrected')
     case 408:
@@ -267,7 +322,11 @@ function refusalOf(tool: CalledTool, status: number, retryAfter: string | undefi
     case 503:
       return of('tool_unavailable', 'The tool can not serve now', 'yes')
     case 429:
-      return of('too_many_calls', `The tool has been called too often${wait === undefined ? '' : `; it asks to wait ${wait} s`}`, 'yes')
+      return of(
+        'too_many_calls',
+        `The tool has been called too often${wait === undefined ? '' : `; it asks to wait ${wait} s`}`,
+        'yes',
+      )
     default:
       return status < 500
         ? of('tool_refused', 'The tool refused the call', 'no')
@@ -282,7 +341,10 @@ function secondsOf(retryAfter: string, now: number): number | undefined {
 }
 
 /** What an error answer says, for people: bounded, in plain text, without pages and stack traces. */
-async function messageOf(body: AsyncIterable<Buffer>, contentType: string | undefined): Promise<string> {
+async function messageOf(
+  body: AsyncIterable<Buffer>,
+  contentType: string | undefined,
+): Promise<string> {
   const { type } = parseType(contentType)
   const json = /^(application|text)\/([\w.-]+\+)?json$/.test(type)
   if (!json && type !== 'text/plain') return ''

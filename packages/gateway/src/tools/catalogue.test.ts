@@ -22,7 +22,10 @@ class Listed implements ToolSource {
 
   find(_principal: Principal, name: string) {
     if (!this.#tools.some((tool) => tool.name === name)) return undefined
-    return { declaredHeaders: [{ header: this.#label, path: [] }], call: async () => new Map<string, string>() }
+    return {
+      declaredHeaders: [{ header: this.#label, path: [] }],
+      call: async () => new Map<string, string>(),
+    }
   }
 
   onChange(listener: (change: SourceChange) => void): () => void {
@@ -58,7 +61,8 @@ describe('a catalogue of several sources', () => {
   test('tells of the changes of each, until nobody listens', () => {
     let told = 0
     const end = catalogue.onChange(() => (told += 1))
-    for (const source of [first, second]) for (const listener of source.listeners) listener({ concerns: () => true })
+    for (const source of [first, second])
+      for (const listener of source.listeners) listener({ concerns: () => true })
     expect(told).toBe(2)
     end()
     expect([first.listeners.size, second.listeners.size]).toEqual([0, 0])

@@ -23,7 +23,9 @@ export class Catalogue {
     const tools: ListedTool[] = []
     for (;;) {
       let least: string | undefined
-      for (const { next } of heads) if (next.done !== true && (least === undefined || next.value.name < least)) least = next.value.name
+      for (const { next } of heads)
+        if (next.done !== true && (least === undefined || next.value.name < least))
+          least = next.value.name
       if (least === undefined) return { tools, next: undefined }
       const last = tools.at(-1)
       if (tools.length === limit && last !== undefined) return { tools, next: last.name }

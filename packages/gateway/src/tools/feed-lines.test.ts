@@ -3,7 +3,11 @@ import { describe, expect, test } from 'vitest'
 import { createLineOpener, createLineSealer, type FeedMessage } from './feed-lines.ts'
 
 const key = randomBytes(32)
-const messages: readonly FeedMessage[] = [{ gone: 'a' }, { workload: 'b', entry: null }, { complete: true }]
+const messages: readonly FeedMessage[] = [
+  { gone: 'a' },
+  { workload: 'b', entry: null },
+  { complete: true },
+]
 
 function lines(feed = 'feed'): string[] {
   const seal = createLineSealer(key, feed)
@@ -23,7 +27,9 @@ describe('lines of the tool feed', () => {
   })
 
   test('show nothing of what they tell', () => {
-    expect(lines().map((line) => Buffer.from(line, 'base64').toString('latin1').includes('gone'))).toEqual([false, false, false])
+    expect(
+      lines().map((line) => Buffer.from(line, 'base64').toString('latin1').includes('gone')),
+    ).toEqual([false, false, false])
   })
 
   test.each([
@@ -40,6 +46,8 @@ describe('lines of the tool feed', () => {
   })
 
   test('are refused without the key', () => {
-    expect(() => lines().map(createLineOpener([randomBytes(32)], 'feed'))).toThrow('not the next one')
+    expect(() => lines().map(createLineOpener([randomBytes(32)], 'feed'))).toThrow(
+      'not the next one',
+    )
   })
 })

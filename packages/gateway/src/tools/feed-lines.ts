@@ -32,7 +32,12 @@ export function createLineSealer(key: Buffer, feed: string): SealLine {
   return (message) => {
     const nonce = randomBytes(12)
     const sealing = createCipheriv(cipher, derived, nonce).setAAD(place(feed, (count += 1)))
-    const sealed = Buffer.concat([nonce, sealing.update(JSON.stringify(message)), sealing.final(), sealing.getAuthTag()])
+    const sealed = Buffer.concat([
+      nonce,
+      sealing.update(JSON.stringify(message)),
+      sealing.final(),
+      sealing.getAuthTag(),
+    ])
     return `${sealed.toString('base64')}\n`
   }
 }
@@ -46,8 +51,12 @@ export function createLineOpener(keys: readonly Buffer[], feed: string): OpenLin
     count += 1
     for (const key of derived) {
       try {
-        const opening = createDecipheriv(cipher, key, bytes.subarray(0, 12)).setAAD(place(feed, count)).setAuthTag(bytes.subarray(-16))
-        return JSON.parse(Buffer.concat([opening.update(bytes.subarray(12, -16)), opening.final()]).toString()) as FeedMessage
+        const opening = createDecipheriv(cipher, key, bytes.subarray(0, 12))
+          .setAAD(place(feed, count))
+          .setAuthTag(bytes.subarray(-16))
+        return JSON.parse(
+          Buffer.concat([opening.update(bytes.subarray(12, -16)), opening.final()]).toString(),
+        ) as FeedMessage
       } catch {
         // Perhaps by another key.
       }

@@ -17,7 +17,10 @@ export interface ToolFeedOptions {
   /** By which address servers know the gateway, as the issuer of identities. */
   readonly issuer: () => string
   /** What credentials refer to. */
-  readonly secrets: { find(reference: SecretReference): FoundSecret; onChange(listener: () => void): () => void }
+  readonly secrets: {
+    find(reference: SecretReference): FoundSecret
+    onChange(listener: () => void): () => void
+  }
 }
 
 const aliveMs = 5000
@@ -42,7 +45,8 @@ export class ToolFeed {
 
   handle(request: IncomingMessage, response: ServerResponse): void {
     this.#options.entrance.admit(request, response, feedPath, (context) => {
-      if (request.method !== 'GET') throw new GatewayError('method_not_allowed', { headers: { allow: 'GET' } })
+      if (request.method !== 'GET')
+        throw new GatewayError('method_not_allowed', { headers: { allow: 'GET' } })
       context.answer(() => {
         this.#tell(context).catch((error: unknown) => {
           context.fail(error)
@@ -75,7 +79,10 @@ export class ToolFeed {
     const alive = setInterval(() => say({ alive: true }), aliveMs)
     try {
       const present = await store.list({ kind: 'tool' })
-      response.writeHead(200, { 'content-type': 'application/octet-stream', 'cache-control': 'no-store' })
+      response.writeHead(200, {
+        'content-type': 'application/octet-stream',
+        'cache-control': 'no-store',
+      })
       const tellTool = (resource: Resource): void => {
         if (!isTool(resource)) return
         tools.set(resource.name, resource)
@@ -102,8 +109,14 @@ export class ToolFeed {
   /** Without its environment, which is for the workload alone, and with the very credential, as a tool gateway has no secrets. */
   #told(tool: Tool): Tool {
     const { credential } = tool.spec
-    const found = credential !== undefined && 'secretRef' in credential ? this.#options.secrets.find(credential.secretRef) : { message: '' }
-    const told = credential !== undefined && 'value' in found ? { credential: { header: credential.header, value: found.value } } : {}
+    const found =
+      credential !== undefined && 'secretRef' in credential
+        ? this.#options.secrets.find(credential.secretRef)
+        : { message: '' }
+    const told =
+      credential !== undefined && 'value' in found
+        ? { credential: { header: credential.header, value: found.value } }
+        : {}
     return { ...tool, spec: { ...tool.spec, environmentVariables: {}, ...told } }
   }
 }

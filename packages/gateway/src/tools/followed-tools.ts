@@ -88,7 +88,14 @@ export class FollowedTools implements AsyncDisposable {
   /** Follows one feed until it ends. */
   async #hear(gateway: string, stands: () => void): Promise<void> {
     const { hop, keys, log } = this.#options
-    const signature = hop.sign({ to: anyPeer, method: 'GET', url: feedPath, headers: {}, principal: follower, body: null })
+    const signature = hop.sign({
+      to: anyPeer,
+      method: 'GET',
+      url: feedPath,
+      headers: {},
+      principal: follower,
+      body: null,
+    })
     const { statusCode, body } = await send(new URL(feedPath, gateway), {
       headers: { [hopHeader]: signature },
       signal: this.#stop.signal,
@@ -97,7 +104,9 @@ export class FollowedTools implements AsyncDisposable {
     })
     if (statusCode !== 200) {
       await body.dump()
-      throw new Error(`The gateway answered with HTTP ${statusCode}: are its keys (sessions.keys) the same?`)
+      throw new Error(
+        `The gateway answered with HTTP ${statusCode}: are its keys (sessions.keys) the same?`,
+      )
     }
     const open = createLineOpener(keys, signature)
     const named = new Set<string>()
@@ -114,7 +123,9 @@ export class FollowedTools implements AsyncDisposable {
       }
       this.#take(message)
     }
-    throw new Error(complete ? 'The gateway ended it.' : 'The gateway ended it before all was told.')
+    throw new Error(
+      complete ? 'The gateway ended it.' : 'The gateway ended it before all was told.',
+    )
   }
 
   #take(message: FeedMessage): void {

@@ -25,7 +25,12 @@ export interface FrontOptions {
 /** What sealed session ids of the router name in place of an adapter's incarnation; in place of a replica, they name the process. */
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
 const routerPath = '/mcp'
-const limits = { maxSessions: 10_000, maxSessionsPerCaller: 1000, sessionIdleMs: 3600_000, sessionMaxMs: 7 * 24 * 3600_000 }
+const limits = {
+  maxSessions: 10_000,
+  maxSessionsPerCaller: 1000,
+  sessionIdleMs: 3600_000,
+  sessionMaxMs: 7 * 24 * 3600_000,
+}
 const nothing: Readonly<Record<string, string>> = {}
 /** Whoever a session was of that has ended: may nothing. */
 const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
@@ -48,7 +53,9 @@ export class ToolFront implements AsyncDisposable {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    admitToRouter(this.#options.entrance, request, response, (context, body) => this.#pass(context, body ?? Buffer.alloc(0)))
+    admitToRouter(this.#options.entrance, request, response, (context, body) =>
+      this.#pass(context, body ?? Buffer.alloc(0)),
+    )
   }
 
   /** Listen streams end in good order, so that clients open them elsewhere; calls in progress go on. */
@@ -62,15 +69,22 @@ export class ToolFront implements AsyncDisposable {
       const text = jsonText(body)
       if (mayBeModern(body, request.headers)) {
         const classified = classifyRequest(text, request.headers)
-        if (classified.era === 'modern') return this.#modern.handle(classified, callerOf(context), request, response)
+        if (classified.era === 'modern')
+          return this.#modern.handle(classified, callerOf(context), request, response)
       }
     }
     const sealed = sessionIdOf(request)
     if (sealed === undefined) {
-      if (request.method === 'POST' && outline(body).method === 'initialize') return this.#open(context, body)
+      if (request.method === 'POST' && outline(body).method === 'initialize')
+        return this.#open(context, body)
       throw request.method === 'GET'
-        ? new GatewayError('method_not_allowed', { detail: 'There is no stream without a session.', headers: { allow: 'POST' } })
-        : new GatewayError('invalid_request', { detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.' })
+        ? new GatewayError('method_not_allowed', {
+            detail: 'There is no stream without a session.',
+            headers: { allow: 'POST' },
+          })
+        : new GatewayError('invalid_request', {
+            detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.',
+          })
     }
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
     // Whoever held it is no more, or is not known here: the client is to begin anew.
@@ -97,7 +111,10 @@ export class ToolFront implements AsyncDisposable {
     if (session === undefined) return
     this.#callers.set(session, context)
     const { hop, now, sealer } = this.#options
-    const sealed = sealer.seal({ upstreamId: id, replica: hop.self, uid: routerUid, issuedAt: now() }, principal)
+    const sealed = sealer.seal(
+      { upstreamId: id, replica: hop.self, uid: routerUid, issuedAt: now() },
+      principal,
+    )
     session.post(body, response, { 'mcp-session-id': sealed })
   }
 
@@ -111,7 +128,11 @@ export class ToolFront implements AsyncDisposable {
         const context = this.#callers.get(sessionOf())
         const requestId = context?.requestId ?? randomUUID()
         const seen = context === undefined ? (): void => undefined : seenBy(context)
-        router.request({ principal, requestId, trace: nothing, idempotencyKey: randomUUID(), seen }, request, exchange)
+        router.request(
+          { principal, requestId, trace: nothing, idempotencyKey: randomUUID(), seen },
+          request,
+          exchange,
+        )
       },
       gone: (exchange) => router.gone(exchange),
     }
@@ -152,7 +173,10 @@ function callerOf(context: RequestContext): Caller {
     seen: seenBy(context),
     trace: traceHeaders(headers),
     // RFC-to-be (draft-ietf-httpapi-idempotency-key-header): a structured string.
-    idempotencyKey: (typeof key === 'string' ? /^"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?$/.exec(key)?.[1] : undefined) ?? randomUUID(),
+    idempotencyKey:
+      (typeof key === 'string'
+        ? /^"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?$/.exec(key)?.[1]
+        : undefined) ?? randomUUID(),
   }
 }
 

@@ -31,7 +31,8 @@ export interface ToolRouterOptions {
 }
 
 /** The tool router with all its parts: `/mcp`. */
-export interface ToolRouter extends AsyncDisposable, Pick<ToolFront, 'handles' | 'handle' | 'drain'> {}
+export interface ToolRouter
+  extends AsyncDisposable, Pick<ToolFront, 'handles' | 'handle' | 'drain'> {}
 
 export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRouter> {
   const { tools: settings, proxy } = options.config
@@ -51,7 +52,9 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
     )
     const checks = parts.use(new SchemaChecks())
     const registered = parts.use(
-      await RegisteredTools.open(options.store, checks, (permit, invocation, output) => caller.call(permit, invocation, output)),
+      await RegisteredTools.open(options.store, checks, (permit, invocation, output) =>
+        caller.call(permit, invocation, output),
+      ),
     )
     const router = new Router({
       catalogue: new Catalogue([registered]),
@@ -59,7 +62,8 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
       pageSize: settings.pageSize,
       maxListenersPerCaller: settings.maxListenersPerCaller,
       settleMs: 100,
-      callFailed: (error, requestId) => options.log.error({ requestId, err: error }, 'a tool call failed'),
+      callFailed: (error, requestId) =>
+        options.log.error({ requestId, err: error }, 'a tool call failed'),
     })
     const front = parts.use(new ToolFront({ ...options, router }))
     return {

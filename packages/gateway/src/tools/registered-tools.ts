@@ -1,7 +1,14 @@
 import { declaredHeaders, type DeclaredHeader } from '@mcp-gateway/protocol'
 import { authorize, mayUse, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
-import { isTool, type McpTool, type Resource, type Tool, type ToolDefinition, type ToolSpec } from '../core/resource.ts'
+import {
+  isTool,
+  type McpTool,
+  type Resource,
+  type Tool,
+  type ToolDefinition,
+  type ToolSpec,
+} from '../core/resource.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import type { SchemaMistake } from '../lib/json-schema.ts'
@@ -9,21 +16,37 @@ import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/sche
 import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
 import { failure } from './failure.ts'
-import type { CallResult, Invocation, ListedTool, OfferedTool, Seen, SourceChange, ToolSource } from './source.ts'
+import type {
+  CallResult,
+  Invocation,
+  ListedTool,
+  OfferedTool,
+  Seen,
+  SourceChange,
+  ToolSource,
+} from './source.ts'
 
 /** What of a tool's answer has to be checked: undefined when the tool says nothing of it. */
-export type OutputCheck = ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>) | undefined
+export type OutputCheck =
+  | ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>)
+  | undefined
 
 /** A tool without what of its definition only clients and checks read. */
 export type CalledTool = Resource<
   Omit<ToolSpec, 'toolDefinition'> & {
-    readonly toolDefinition: Omit<ToolDefinition, 'tool'> & { readonly tool: Pick<McpTool, 'name' | 'annotations'> }
+    readonly toolDefinition: Omit<ToolDefinition, 'tool'> & {
+      readonly tool: Pick<McpTool, 'name' | 'annotations'>
+    }
   },
   'tool'
 >
 
 /** Sends a call whose arguments are in order. */
-export type SendCall = (permit: Permit<'use', CalledTool>, invocation: Invocation, output: OutputCheck) => Promise<CallResult>
+export type SendCall = (
+  permit: Permit<'use', CalledTool>,
+  invocation: Invocation,
+  output: OutputCheck,
+) => Promise<CallResult>
 
 /** What is kept of each tool. Its definition stays text until it is called: as objects, definitions take several times the room. */
 interface Entry extends ListedTool {
@@ -56,7 +79,11 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   }
 
   /** Fills the table and follows the store from then on. */
-  static async open(store: Pick<Store, 'list' | 'watch'>, checks: SchemaChecks, send: SendCall): Promise<RegisteredTools> {
+  static async open(
+    store: Pick<Store, 'list' | 'watch'>,
+    checks: SchemaChecks,
+    send: SendCall,
+  ): Promise<RegisteredTools> {
     const table = new RegisteredTools(checks, send)
     table.#following = await follow(store, { kind: 'tool' }, (change) => table.#take(change))
     return table
@@ -84,7 +111,13 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
         const mistakes = await argumentMistakes(prepared.input, invocation)
         if (mistakes.length > 0) return invalidArguments(mistakes)
         const { output } = prepared
-        return this.#send(permit, invocation, output === undefined ? undefined : (json) => output.mistakes(json, invocation.cancellation))
+        return this.#send(
+          permit,
+          invocation,
+          output === undefined
+            ? undefined
+            : (json) => output.mistakes(json, invocation.cancellation),
+        )
       },
     }
   }
@@ -177,7 +210,8 @@ function argumentMistakes(
 ): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
   // Tool and gateway might read different ones of two.
   const twice = findDuplicateKey(text)
-  if (twice !== undefined) return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
+  if (twice !== undefined)
+    return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
   return schema.mistakes(text, cancellation)
 }
 
@@ -190,7 +224,9 @@ function invalidArguments(mistakes: readonly SchemaMistake[]): CallResult {
       text: `The arguments ${unchecked.detail}; the tool was not called.`,
       retry: unchecked.code === 'checks_busy' ? 'yes' : 'no',
     })
-  const lines = mistakes.map(({ pointer, detail }) => `- ${pointer === '' ? 'arguments' : `arguments${pointer}`}: ${detail}`)
+  const lines = mistakes.map(
+    ({ pointer, detail }) => `- ${pointer === '' ? 'arguments' : `arguments${pointer}`}: ${detail}`,
+  )
   return failure({
     code: 'invalid_arguments',
     text: `The arguments do not fit the tool's inputSchema; the tool was not called.\n${lines.join('\n')}`,

@@ -34,7 +34,9 @@ export class RemoteRouter {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    admitToRouter(this.#options.entrance, request, response, (context, body) => this.#pass(context, body))
+    admitToRouter(this.#options.entrance, request, response, (context, body) =>
+      this.#pass(context, body),
+    )
   }
 
   #pass(context: RequestContext, body: Buffer | null): void {
@@ -46,18 +48,34 @@ export class RemoteRouter {
   }
 
   /** What was sent may have run, so it is not sent to another. */
-  #tryOne(context: RequestContext, body: Buffer | null, [name, ...others]: readonly string[]): void {
+  #tryOne(
+    context: RequestContext,
+    body: Buffer | null,
+    [name, ...others]: readonly string[],
+  ): void {
     if (name === undefined)
       return context.fail(
-        new GatewayError('no_ready_replica', { detail: 'No tool gateway can be reached.', headers: { 'retry-after': '1' } }),
+        new GatewayError('no_ready_replica', {
+          detail: 'No tool gateway can be reached.',
+          headers: { 'retry-after': '1' },
+        }),
       )
     this.#send(name, context, body, (unsent) => {
       if (unsent) return this.#tryOne(context, body, others)
-      context.fail(new GatewayError('upstream_failed', { detail: 'The tool gateway broke off. The request may have run.' }))
+      context.fail(
+        new GatewayError('upstream_failed', {
+          detail: 'The tool gateway broke off. The request may have run.',
+        }),
+      )
     })
   }
 
-  #send(name: string, context: RequestContext, body: Buffer | null, failed: (unsent: boolean) => void): void {
+  #send(
+    name: string,
+    context: RequestContext,
+    body: Buffer | null,
+    failed: (unsent: boolean) => void,
+  ): void {
     const { request, response, principal } = context
     const { hop, now } = this.#options
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
@@ -89,6 +107,8 @@ export class RemoteRouter {
     }))
     const turn = (this.#turn = (this.#turn + 1) % Math.max(1, peers.length))
     const inTurn = [...peers.slice(turn), ...peers.slice(0, turn)]
-    return inTurn.sort((a, b) => Number(a.waits) - Number(b.waits) || a.open - b.open).map(({ name }) => name)
+    return inTurn
+      .sort((a, b) => Number(a.waits) - Number(b.waits) || a.open - b.open)
+      .map(({ name }) => name)
   }
 }

@@ -70,7 +70,14 @@ export class Router {
       case 'subscriptions/listen':
         return this.#listen(caller, request, exchange)
       default:
-        exchange.answer(404, errorAnswer(request.id, errorCode.methodNotFound, `Method not found: ${request.method.slice(0, 100)}`))
+        exchange.answer(
+          404,
+          errorAnswer(
+            request.id,
+            errorCode.methodNotFound,
+            `Method not found: ${request.method.slice(0, 100)}`,
+          ),
+        )
     }
   }
 
@@ -94,7 +101,11 @@ export class Router {
   #list({ principal }: Caller, { id, params }: ModernRequest, exchange: Exchange): void {
     const cursor = params.get('cursor')
     const after = cursor === undefined || cursor === 'null' ? '' : afterOf(readString(cursor))
-    if (after === undefined) return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, 'The cursor is not one of this list.'))
+    if (after === undefined)
+      return exchange.answer(
+        200,
+        errorAnswer(id, errorCode.invalidParams, 'The cursor is not one of this list.'),
+      )
     const { tools, next } = this.#options.catalogue.page(principal(), after, this.#options.pageSize)
     this.#answer(exchange, id, [
       ['tools', `[${tools.map(({ json }) => json).join(',')}]`],
@@ -105,18 +116,26 @@ export class Router {
     ])
   }
 
-  #call(caller: Caller, { id, params, meta, paramHeaderMistake }: ModernRequest, exchange: Exchange): void {
+  #call(
+    caller: Caller,
+    { id, params, meta, paramHeaderMistake }: ModernRequest,
+    exchange: Exchange,
+  ): void {
     const name = readString(params.get('name'))
     const given = params.get('arguments')
-    const refuse = (status: number, code: number, message: string): void => exchange.answer(status, errorAnswer(id, code, message))
-    if (name === undefined) return refuse(200, errorCode.invalidParams, 'params.name must be the name of a tool.')
+    const refuse = (status: number, code: number, message: string): void =>
+      exchange.answer(status, errorAnswer(id, code, message))
+    if (name === undefined)
+      return refuse(200, errorCode.invalidParams, 'params.name must be the name of a tool.')
     if (given !== undefined && given !== 'null' && !given.startsWith('{'))
       return refuse(200, errorCode.invalidParams, 'params.arguments must be an object.')
     const tool = this.#options.catalogue.find(caller.principal(), name, caller.seen)
     // The same for what is not there and for what the caller may not use.
-    if (tool === undefined) return refuse(200, errorCode.invalidParams, `Unknown tool: ${name.slice(0, 200)}`)
+    if (tool === undefined)
+      return refuse(200, errorCode.invalidParams, `Unknown tool: ${name.slice(0, 200)}`)
     const mistake = paramHeaderMistake?.(tool.declaredHeaders)
-    if (mistake !== undefined) return refuse(400, errorCode.headerMismatch, `Bad Request: ${mistake}`)
+    if (mistake !== undefined)
+      return refuse(400, errorCode.headerMismatch, `Bad Request: ${mistake}`)
     const token = meta.get('progressToken')
     const cancellation = new Cancellation()
     this.#open.set(exchange, { cancellation })
@@ -127,7 +146,10 @@ export class Router {
         trace: { ...caller.trace, ...traceOf(meta) },
         idempotencyKey: caller.idempotencyKey,
         cancellation,
-        progress: token === undefined || token === 'null' ? undefined : (progress) => exchange.tell(progressMessage(token, progress)),
+        progress:
+          token === undefined || token === 'null'
+            ? undefined
+            : (progress) => exchange.tell(progressMessage(token, progress)),
       })
       .then(
         (result) => {
@@ -146,7 +168,14 @@ export class Router {
     const key = JSON.stringify([who.issuer, who.id])
     const count = this.#listeners.get(key) ?? 0
     if (count >= this.#options.maxListenersPerCaller)
-      return exchange.answer(429, errorAnswer(id, errorCode.invalidRequest, `You have ${count} listen streams open, which is the limit.`))
+      return exchange.answer(
+        429,
+        errorAnswer(
+          id,
+          errorCode.invalidRequest,
+          `You have ${count} listen streams open, which is the limit.`,
+        ),
+      )
     const wanted = readObject(params.get('notifications'))?.get('toolsListChanged') === 'true'
     const meta = `{${JSON.stringify(metaKey.subscriptionId)}:${id}}`
     let timer: NodeJS.Timeout | undefined
@@ -155,7 +184,9 @@ export class Router {
           if (timer !== undefined || !change.concerns(principal())) return
           timer = setTimeout(() => {
             timer = undefined
-            exchange.tell(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":${meta}}}`)
+            exchange.tell(
+              `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":${meta}}}`,
+            )
           }, this.#options.settleMs)
         })
       : () => undefined
@@ -170,7 +201,10 @@ export class Router {
     this.#listeners.set(key, count + 1)
     const end = (): void => {
       this.gone(exchange)
-      exchange.answer(200, `{"jsonrpc":"2.0","id":${id},"result":{"resultType":"complete","_meta":${meta}}}`)
+      exchange.answer(
+        200,
+        `{"jsonrpc":"2.0","id":${id},"result":{"resultType":"complete","_meta":${meta}}}`,
+      )
     }
     this.#open.set(exchange, { cancellation, end })
     const honoured = wanted ? '{"toolsListChanged":true}' : '{}'
@@ -179,10 +213,21 @@ export class Router {
     )
   }
 
-  #answer(exchange: Exchange, id: string, members: CallResult | Iterable<readonly [string, string]>): void {
+  #answer(
+    exchange: Exchange,
+    id: string,
+    members: CallResult | Iterable<readonly [string, string]>,
+  ): void {
     const result = new Map(members)
     const meta = readObject(result.get('_meta')) ?? new Map<string, string>()
-    meta.set(metaKey.serverInfo, JSON.stringify({ name: 'mcp-gateway', title: 'MCP Gateway tools', version: this.#options.version }))
+    meta.set(
+      metaKey.serverInfo,
+      JSON.stringify({
+        name: 'mcp-gateway',
+        title: 'MCP Gateway tools',
+        version: this.#options.version,
+      }),
+    )
     result.set('resultType', '"complete"').set('_meta', writeObject(meta))
     exchange.answer(200, `{"jsonrpc":"2.0","id":${id},"result":${writeObject(result)}}`)
   }
@@ -193,7 +238,8 @@ function traceOf(meta: ReadonlyMap<string, string>): Record<string, string> {
   const found: Record<string, string> = {}
   for (const name of ['traceparent', 'tracestate', 'baggage']) {
     const value = readString(meta.get(name))
-    if (value !== undefined && value.length <= 8192 && /^[\x20-\x7e]+$/.test(value)) found[name] = value
+    if (value !== undefined && value.length <= 8192 && /^[\x20-\x7e]+$/.test(value))
+      found[name] = value
   }
   return found
 }

@@ -34,10 +34,24 @@ export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<B
   #more: (() => void) | undefined
 
   /** Resolves with the head of the answer; the body is to be read or cancelled then. */
-  send(dispatcher: Pick<Dispatcher, 'dispatch'>, { origin, path, headers, body }: ToolRequest): Promise<ToolResponse> {
+  send(
+    dispatcher: Pick<Dispatcher, 'dispatch'>,
+    { origin, path, headers, body }: ToolRequest,
+  ): Promise<ToolResponse> {
     return new Promise((resolve, reject) => {
       this.#answer = { resolve, reject }
-      dispatcher.dispatch({ origin, path, method: 'POST', headers: headers as string[], body, headersTimeout: 0, bodyTimeout: 0 }, this)
+      dispatcher.dispatch(
+        {
+          origin,
+          path,
+          method: 'POST',
+          headers: headers as string[],
+          body,
+          headersTimeout: 0,
+          bodyTimeout: 0,
+        },
+        this,
+      )
     })
   }
 

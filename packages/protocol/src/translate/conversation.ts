@@ -1,10 +1,24 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, type ModernRequest } from '../modern.ts'
-import { readArray, readMessage, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import {
+  readArray,
+  readMessage,
+  readObject,
+  readString,
+  writeObject,
+  type RawObject,
+} from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { Table } from '../table.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
-import { discoverResult, inputRequest, modernError, modernResult, withMember, withoutEnvelope } from './to-modern.ts'
+import {
+  discoverResult,
+  inputRequest,
+  modernError,
+  modernResult,
+  withMember,
+  withoutEnvelope,
+} from './to-modern.ts'
 
 /** A legacy connection: a session over HTTP, or a child on stdio. */
 export interface LegacyConnection {
@@ -83,7 +97,11 @@ export interface KnownTool {
 }
 
 /** Methods whose calls may ask the client for input. */
-export const interactive: ReadonlySet<string> = new Set(['tools/call', 'prompts/get', 'resources/read'])
+export const interactive: ReadonlySet<string> = new Set([
+  'tools/call',
+  'prompts/get',
+  'resources/read',
+])
 
 const capabilityOf: Readonly<Record<string, string>> = {
   'elicitation/create': 'elicitation',
@@ -152,7 +170,8 @@ export class Conversation {
   /** Calls that may ask their client for input. */
   get interactiveCalls(): number {
     let count = 0
-    for (const call of new Set(this.#calls.values())) if (interactive.has(call.request.method)) count += 1
+    for (const call of new Set(this.#calls.values()))
+      if (interactive.has(call.request.method)) count += 1
     return count
   }
 
@@ -180,13 +199,21 @@ export class Conversation {
       if (!call.sentAs.has(placeholder)) return
       const { method, params, id } = call.request
       if (method === 'server/discover')
-        return this.#finish(call, 200, resultMessage(id, modernResult(method, discoverResult(this.#initialized), this.serverInfo)))
+        return this.#finish(
+          call,
+          200,
+          resultMessage(
+            id,
+            modernResult(method, discoverResult(this.#initialized), this.serverInfo),
+          ),
+        )
       const send = (): void => {
         if (call.sentAs.delete(placeholder)) this.#calls.delete(placeholder)
         else return
         this.#dispatch(call)
       }
-      if (method === 'tools/call') this.#withTools(readString(params.get('name')) ?? '', () => this.#withLevel(call, send))
+      if (method === 'tools/call')
+        this.#withTools(readString(params.get('name')) ?? '', () => this.#withLevel(call, send))
       else this.#withLevel(call, send)
     })
   }
@@ -198,9 +225,11 @@ export class Conversation {
 
   /** The client has given a call up, or will not come back to it. */
   abandon(call: Call, reason: string): void {
-    for (const { id } of call.questions.values()) this.#connection.send(errorAnswer(id, errorCode.internal, reason))
+    for (const { id } of call.questions.values())
+      this.#connection.send(errorAnswer(id, errorCode.internal, reason))
     call.questions.clear()
-    if (call.task !== undefined) this.#ask('tasks/cancel', writeObject([['taskId', call.task]]), () => undefined)
+    if (call.task !== undefined)
+      this.#ask('tasks/cancel', writeObject([['taskId', call.task]]), () => undefined)
     else
       for (const id of call.sentAs)
         if (!id.startsWith('waiting'))
@@ -222,22 +251,33 @@ export class Conversation {
     this.#listeners.add(listener)
     this.#whenOpen(() => {
       if (!this.#listeners.has(listener)) return
-      const wanted = readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ?? []
+      const wanted =
+        readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ??
+        []
       const uris = this.#has('resources', 'subscribe') ? [...new Set(wanted)] : []
       const kinds = Object.values(changes).filter(
-        ({ kind, capability }) => filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
+        ({ kind, capability }) =>
+          filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
       )
       this.#subscribe(uris, (honoured) => {
         if (!this.#listeners.has(listener)) return honoured.forEach((uri) => this.#unsubscribe(uri))
-        listener.honoured = { kinds: new Set(kinds.map(({ kind }) => kind)), uris: new Set(honoured) }
+        listener.honoured = {
+          kinds: new Set(kinds.map(({ kind }) => kind)),
+          uris: new Set(honoured),
+        }
         const members: [string, string][] = kinds.map(({ kind }) => [kind, 'true'])
         if (honoured.length > 0) members.push(['resourceSubscriptions', JSON.stringify(honoured)])
-        this.#tell(listener, 'notifications/subscriptions/acknowledged', new Map([['notifications', writeObject(members)]]))
+        this.#tell(
+          listener,
+          'notifications/subscriptions/acknowledged',
+          new Map([['notifications', writeObject(members)]]),
+        )
         if (members.length === 0) this.#endListener(listener, '')
       })
     })
     return () => {
-      if (this.#listeners.delete(listener)) for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
+      if (this.#listeners.delete(listener))
+        for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
     }
   }
 
@@ -289,16 +329,21 @@ export class Conversation {
 
   /** Tools whose calls must be tasks, or whose arguments stand in headers too, are known by their list alone. */
   #withTools(name: string, go: () => void): void {
-    const tasks = readObject(readObject(this.#server.get('tasks'))?.get('requests'))?.has('tools') === true
+    const tasks =
+      readObject(readObject(this.#server.get('tasks'))?.get('requests'))?.has('tools') === true
     if (!tasks || this.#tools.has(name)) return go()
     const page = (cursor: string | undefined, pages: number): void => {
-      this.#ask('tools/list', cursor === undefined ? undefined : writeObject([['cursor', cursor]]), (message) => {
-        const result = readObject(message.get('result'))
-        this.#learnTools(result)
-        const next = result?.get('nextCursor')
-        if (next === undefined || next === 'null' || pages > 100 || this.#tools.has(name)) go()
-        else page(next, pages + 1)
-      })
+      this.#ask(
+        'tools/list',
+        cursor === undefined ? undefined : writeObject([['cursor', cursor]]),
+        (message) => {
+          const result = readObject(message.get('result'))
+          this.#learnTools(result)
+          const next = result?.get('nextCursor')
+          if (next === undefined || next === 'null' || pages > 100 || this.#tools.has(name)) go()
+          else page(next, pages + 1)
+        },
+      )
     }
     page(undefined, 1)
   }
@@ -308,7 +353,8 @@ export class Conversation {
       const tool = readObject(raw)
       const name = readString(tool?.get('name'))
       if (tool === undefined || name === undefined) continue
-      const taskRequired = readString(readObject(tool.get('execution'))?.get('taskSupport')) === 'required'
+      const taskRequired =
+        readString(readObject(tool.get('execution'))?.get('taskSupport')) === 'required'
       this.#tools.set(name, { taskRequired, headers: declaredHeaders(tool.get('inputSchema')) })
     }
   }
@@ -317,7 +363,12 @@ export class Conversation {
   #withLevel({ request }: Call, go: () => void): void {
     const name = readString(request.meta.get(metaKey.logLevel))
     const level = gravity(name)
-    if (level === undefined || !this.#server.has('logging') || (this.#level !== undefined && this.#level <= level)) return go()
+    if (
+      level === undefined ||
+      !this.#server.has('logging') ||
+      (this.#level !== undefined && this.#level <= level)
+    )
+      return go()
     this.#level = level
     this.#ask('logging/setLevel', writeObject([['level', JSON.stringify(name)]]), go)
   }
@@ -325,10 +376,16 @@ export class Conversation {
   #dispatch(call: Call): void {
     const { method, params, meta } = call.request
     call.delivered = true
-    const known = method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
-    const mistake = known === undefined ? undefined : call.request.paramHeaderMistake?.(known.headers)
+    const known =
+      method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
+    const mistake =
+      known === undefined ? undefined : call.request.paramHeaderMistake?.(known.headers)
     if (mistake !== undefined)
-      return this.#finish(call, 400, errorAnswer(call.request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`))
+      return this.#finish(
+        call,
+        400,
+        errorAnswer(call.request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`),
+      )
     const sent: RawObject = new Map(params)
     for (const name of ['inputResponses', 'requestState', '_meta']) sent.delete(name)
     const kept = withoutEnvelope(meta)
@@ -351,7 +408,11 @@ export class Conversation {
       const urls = this.#urlElicitations(error)
       if (urls !== undefined) return this.#finish(call, 200, resultMessage(clientId, urls))
       const mapped = modernError(error)
-      this.#finish(call, mapped.status, `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`)
+      this.#finish(
+        call,
+        mapped.status,
+        `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`,
+      )
       // Only a modern server says so: it has become one.
       const code = Number(error.get('code'))
       if (code !== errorCode.headerMismatch && code !== errorCode.unsupportedVersion) return
@@ -360,10 +421,15 @@ export class Conversation {
     }
     const result = readObject(message.get('result'))
     if (result === undefined)
-      return this.#finish(call, 502, errorAnswer(clientId, errorCode.internal, 'The answer of the server is malformed.'))
+      return this.#finish(
+        call,
+        502,
+        errorAnswer(clientId, errorCode.internal, 'The answer of the server is malformed.'),
+      )
     const task = readObject(result.get('task'))?.get('taskId')
     // The first id stays the call's, as its progress is told under it while the task runs.
-    if (task !== undefined && call.task === undefined && method === 'tools/call') return this.#driveTask(call, task)
+    if (task !== undefined && call.task === undefined && method === 'tools/call')
+      return this.#driveTask(call, task)
     if (method === 'tools/list') this.#learnTools(result)
     this.#finish(call, 200, resultMessage(clientId, modernResult(method, result, this.serverInfo)))
   }
@@ -377,10 +443,12 @@ export class Conversation {
   /** 2025-11-25 refuses with a list of pages to visit where 2026-07-28 asks for input; the retry runs the call anew. */
   #urlElicitations(error: RawObject): string | undefined {
     if (Number(error.get('code')) !== errorCode.urlElicitationRequired) return undefined
-    const asked = (readArray(readObject(error.get('data'))?.get('elicitations')) ?? []).map((raw, index): [string, string] => {
-      const params = (readObject(raw) ?? new Map<string, string>()).set('mode', '"url"')
-      return [`input-${index + 1}`, inputRequest('elicitation/create', params)]
-    })
+    const asked = (readArray(readObject(error.get('data'))?.get('elicitations')) ?? []).map(
+      (raw, index): [string, string] => {
+        const params = (readObject(raw) ?? new Map<string, string>()).set('mode', '"url"')
+        return [`input-${index + 1}`, inputRequest('elicitation/create', params)]
+      },
+    )
     return asked.length === 0
       ? undefined
       : writeObject([
@@ -412,7 +480,10 @@ export class Conversation {
     const id = message.get('id')
     if (method === undefined) {
       // An error that names no request is about the one on whose stream it came, or the only one that is open.
-      const only = id === 'null' ? (via ?? (this.#pending.size === 1 ? this.#pending.keys()[0] : undefined)) : undefined
+      const only =
+        id === 'null'
+          ? (via ?? (this.#pending.size === 1 ? this.#pending.keys()[0] : undefined))
+          : undefined
       const key = only ?? (id === undefined ? undefined : idKey(id))
       const answered = key === undefined ? undefined : this.#pending.get(key)
       if (answered === undefined || key === undefined) return false
@@ -439,7 +510,11 @@ export class Conversation {
     }
     if (call.questions.size >= maxQuestions)
       return this.#connection.send(
-        errorAnswer(id, errorCode.internal, `${maxQuestions} questions of this call are open, which is the limit.`),
+        errorAnswer(
+          id,
+          errorCode.internal,
+          `${maxQuestions} questions of this call are open, which is the limit.`,
+        ),
       )
     this.#events.question(call, { method, id, text: inputRequest(method, params) })
   }
@@ -474,7 +549,12 @@ export class Conversation {
     const call = token === undefined ? undefined : this.#calls.get(idKey(token))
     const wanted = call?.request.meta.get('progressToken')
     if (call === undefined || wanted === undefined) return
-    call.exchange?.tell(notificationMessage('notifications/progress', writeObject(new Map(params).set('progressToken', wanted))))
+    call.exchange?.tell(
+      notificationMessage(
+        'notifications/progress',
+        writeObject(new Map(params).set('progressToken', wanted)),
+      ),
+    )
   }
 
   #logged(params: RawObject, via: string | undefined): void {
@@ -490,7 +570,8 @@ export class Conversation {
     const id = params.get('requestId')
     if (id === undefined) return
     for (const call of new Set(this.#calls.values()))
-      for (const [key, question] of call.questions) if (idKey(question.id) === idKey(id)) call.questions.delete(key)
+      for (const [key, question] of call.questions)
+        if (idKey(question.id) === idKey(id)) call.questions.delete(key)
   }
 
   #tell({ exchange, id }: Listener, method: string, params: RawObject): void {
@@ -500,8 +581,13 @@ export class Conversation {
 
   #endListener(listener: Listener, reason: string): void {
     this.#listeners.delete(listener)
-    if (listener.honoured === undefined) return listener.exchange.answer(502, errorAnswer(listener.id, errorCode.internal, reason))
-    const meta = withMember(withMember(undefined, metaKey.subscriptionId, listener.id), metaKey.serverInfo, this.serverInfo ?? '{}')
+    if (listener.honoured === undefined)
+      return listener.exchange.answer(502, errorAnswer(listener.id, errorCode.internal, reason))
+    const meta = withMember(
+      withMember(undefined, metaKey.subscriptionId, listener.id),
+      metaKey.serverInfo,
+      this.serverInfo ?? '{}',
+    )
     listener.exchange.answer(
       200,
       resultMessage(
@@ -551,7 +637,12 @@ export class Conversation {
     const subscription = this.#subscribed.get(uri)
     if (subscription === undefined || (subscription.listeners -= 1) > 0) return
     this.#subscribed.delete(uri)
-    if (!this.#over) this.#ask('resources/unsubscribe', writeObject([['uri', JSON.stringify(uri)]]), () => undefined)
+    if (!this.#over)
+      this.#ask(
+        'resources/unsubscribe',
+        writeObject([['uri', JSON.stringify(uri)]]),
+        () => undefined,
+      )
   }
 
   #lost(reason: string, refused?: string): void {

@@ -12,7 +12,11 @@ import { ModernMultiplexer } from './multiplexer.ts'
 const patient = { timeout: 120_000 }
 
 /** One random step: what happens, and to whom. */
-const steps = fc.array(fc.record({ what: fc.nat(99), who: fc.nat(1000), how: fc.nat(1000) }), { minLength: 5, maxLength: 80, size: 'max' })
+const steps = fc.array(fc.record({ what: fc.nat(99), who: fc.nat(1000), how: fc.nat(1000) }), {
+  minLength: 5,
+  maxLength: 80,
+  size: 'max',
+})
 type Step = typeof steps extends fc.Arbitrary<readonly (infer T)[]> ? T : never
 
 interface Message {
@@ -50,7 +54,8 @@ class Client implements Exchange {
   #check(text: string): Message {
     expect(this.gone, `heard after it went: ${text}`).toBe(false)
     expect(this.answers, `heard after its answer: ${text}`).toHaveLength(0)
-    for (const other of text.match(/secret-of-\w+/g) ?? []) expect(other).toBe(`secret-of-${this.principal}`)
+    for (const other of text.match(/secret-of-\w+/g) ?? [])
+      expect(other).toBe(`secret-of-${this.principal}`)
     return parse(text)
   }
 
@@ -65,7 +70,8 @@ class Client implements Exchange {
     expect(JSON.stringify(message.id)).toBe(this.request.id)
     expect(message.method).toBeUndefined()
     expect([message.result, message.error].filter((each) => each === undefined)).toHaveLength(1)
-    if (message.result !== undefined) expect(message.result['resultType']).toMatch(/^(complete|input_required)$/)
+    if (message.result !== undefined)
+      expect(message.result['resultType']).toMatch(/^(complete|input_required)$/)
     this.answers.push(message)
   }
 
@@ -79,7 +85,11 @@ class Client implements Exchange {
 }
 
 const principals = ['ann', 'bob', 'eve']
-const capabilitySets = ['{}', '{"elicitation":{},"sampling":{},"roots":{}}', '{"elicitation":{"form":{},"url":{}}}']
+const capabilitySets = [
+  '{}',
+  '{"elicitation":{},"sampling":{},"roots":{}}',
+  '{"elicitation":{"form":{},"url":{}}}',
+]
 const methods = [
   'tools/call',
   'tools/call',
@@ -92,7 +102,12 @@ const methods = [
   'ping',
 ]
 
-function modernRequest(id: number, principal: string, how: number, extra: readonly (readonly [string, string])[] = []): ModernRequest {
+function modernRequest(
+  id: number,
+  principal: string,
+  how: number,
+  extra: readonly (readonly [string, string])[] = [],
+): ModernRequest {
   const method = pick(methods, how) as string
   const secret = JSON.stringify(`secret-of-${principal}`)
   const meta = new Map([
@@ -132,12 +147,17 @@ class Server {
 
   send(text: string): void {
     expect(this.over, `sent after the end: ${text}`).toBe(false)
-    for (const other of text.match(/secret-of-\w+/g) ?? []) expect(other).toBe(`secret-of-${this.principal}`)
+    for (const other of text.match(/secret-of-\w+/g) ?? [])
+      expect(other).toBe(`secret-of-${this.principal}`)
     expect(text).not.toContain('io.modelcontextprotocol/')
     const { id, method, params = {} } = parse(text)
     if (method === 'notifications/initialized') this.initialized = true
-    else if (method === 'notifications/cancelled') this.open.delete(JSON.stringify(params['requestId']))
-    else if (method === undefined) expect(this.asked.delete(JSON.stringify(id)), `answers what was not asked: ${text}`).toBe(true)
+    else if (method === 'notifications/cancelled')
+      this.open.delete(JSON.stringify(params['requestId']))
+    else if (method === undefined)
+      expect(this.asked.delete(JSON.stringify(id)), `answers what was not asked: ${text}`).toBe(
+        true,
+      )
     else {
       expect(this.initialized || method === 'initialize').toBe(true)
       expect(this.open.has(JSON.stringify(id))).toBe(false)
@@ -165,17 +185,33 @@ class Server {
     this.open.delete(id)
     const secret = `secret-of-${this.principal}`
     if (request.method === 'initialize') {
-      if (how % 10 === 9) return this.say({ id: JSON.parse(id) as number, error: { code: -1, message: 'No.' } })
+      if (how % 10 === 9)
+        return this.say({ id: JSON.parse(id) as number, error: { code: -1, message: 'No.' } })
       const tasks = how % 2 === 0 ? { tasks: { requests: { tools: { call: {} } } } } : {}
-      const capabilities = { tools: { listChanged: true }, resources: { subscribe: true, listChanged: true }, logging: {}, ...tasks }
+      const capabilities = {
+        tools: { listChanged: true },
+        resources: { subscribe: true, listChanged: true },
+        logging: {},
+        ...tasks,
+      }
       return this.say({
         id: JSON.parse(id) as number,
-        result: { protocolVersion: '2025-11-25', capabilities, serverInfo: { name: 'x', version: '1' } },
+        result: {
+          protocolVersion: '2025-11-25',
+          capabilities,
+          serverInfo: { name: 'x', version: '1' },
+        },
       })
     }
     const answers: object[] = [
       { result: { content: [], secret } },
-      { result: { tools: [{ name: 'work', execution: { taskSupport: 'required' }, inputSchema: { secret } }] } },
+      {
+        result: {
+          tools: [
+            { name: 'work', execution: { taskSupport: 'required' }, inputSchema: { secret } },
+          ],
+        },
+      },
       { result: { task: { taskId: secret } } },
       { error: { code: -32603, message: secret } },
       { error: { code: -32042, message: secret, data: { elicitations: [{ url: secret }] } } },
@@ -192,7 +228,10 @@ class Server {
     const id = `q${how % 50}`
     if (this.asked.has(JSON.stringify(id))) return
     this.asked.add(JSON.stringify(id))
-    const method = pick(['elicitation/create', 'sampling/createMessage', 'roots/list', 'ping', 'odd/thing'], how)
+    const method = pick(
+      ['elicitation/create', 'sampling/createMessage', 'roots/list', 'ping', 'odd/thing'],
+      how,
+    )
     this.say({ id, method, params: { message: `secret-of-${this.principal}` } }, via)
   }
 
@@ -208,7 +247,11 @@ class Server {
       { id: how % 20, result: {} },
       { id: secret, error: { code: 1, message: secret } },
     ]
-    const message = pick(messages, how) as { id?: number; method?: string; params?: { requestId?: string } }
+    const message = pick(messages, how) as {
+      id?: number
+      method?: string
+      params?: { requestId?: string }
+    }
     // An answer to something open is an answer.
     if (message.id !== undefined) this.open.delete(JSON.stringify(message.id))
     if (message.method === 'notifications/cancelled') return
@@ -217,7 +260,10 @@ class Server {
 }
 
 function answersFor(client: Client, how: number): string {
-  const asked = (client.answers[0]?.result?.['inputRequests'] ?? {}) as Record<string, { method: string }>
+  const asked = (client.answers[0]?.result?.['inputRequests'] ?? {}) as Record<
+    string,
+    { method: string }
+  >
   return JSON.stringify(
     Object.fromEntries(
       Object.entries(asked).flatMap(([key, { method }], index): [string, object][] => {
@@ -225,7 +271,8 @@ function answersFor(client: Client, how: number): string {
         if (how % 4 === 2) return [[key, { wrong: true }]]
         const secret = `secret-of-${client.principal}`
         if (method === 'roots/list') return [[key, { roots: [{ uri: secret }] }]]
-        if (method === 'sampling/createMessage') return [[key, { role: 'assistant', model: 'm', content: { text: secret } }]]
+        if (method === 'sampling/createMessage')
+          return [[key, { role: 'assistant', model: 'm', content: { text: secret } }]]
         return [[key, { action: 'accept', content: { secret } }]]
       }),
     ),
@@ -284,7 +331,10 @@ class LegacyWorld {
     const fits = principal === client.principal && how % 13 !== 12 && how % 11 !== 10
     if (!fits) {
       expect(again.answers.map(({ error }) => error)).toEqual([
-        { code: -32602, message: 'requestState is unknown or has expired. Send the request again without it.' },
+        {
+          code: -32602,
+          message: 'requestState is unknown or has expired. Send the request again without it.',
+        },
       ])
     } else client.retried = true
     return again
@@ -297,7 +347,11 @@ class LegacyWorld {
     )
     const via = this.tellsVia ? pick([...(server?.open.keys() ?? [])], how) : undefined
     const waiting = this.clients.filter((each) => each.state !== undefined && !each.retried)
-    if (what < 25) this.start(pick(principals, who) as string, modernRequest(this.clients.length + 1, pick(principals, who) as string, how))
+    if (what < 25)
+      this.start(
+        pick(principals, who) as string,
+        modernRequest(this.clients.length + 1, pick(principals, who) as string, how),
+      )
     else if (what < 33) {
       const client = pick(
         this.clients.filter(({ waits }) => waits),
@@ -313,7 +367,12 @@ class LegacyWorld {
     else if (what < 80) server?.tell(how, via)
     else if (what < 92) {
       const client = pick(waiting, who)
-      if (client !== undefined) this.retry(client, how % 7 === 6 ? (pick(principals, how) as string) : client.principal, how)
+      if (client !== undefined)
+        this.retry(
+          client,
+          how % 7 === 6 ? (pick(principals, how) as string) : client.principal,
+          how,
+        )
     } else if (what < 95) {
       this.now += how
       this.engine.tick()
@@ -332,19 +391,26 @@ class LegacyWorld {
   finish(): void {
     this.refuses = false
     for (let round = 0; round < 200; round += 1) {
-      const open = this.servers.flatMap((server) => (server.over ? [] : [...server.open.keys()].map((id) => [server, id] as const)))
+      const open = this.servers.flatMap((server) =>
+        server.over ? [] : [...server.open.keys()].map((id) => [server, id] as const),
+      )
       if (open.length === 0) break
       for (const [server, id] of open) server.answer(id, 10)
     }
-    for (const client of this.clients.filter(({ waits, request }) => waits && request.method === 'subscriptions/listen')) {
+    for (const client of this.clients.filter(
+      ({ waits, request }) => waits && request.method === 'subscriptions/listen',
+    )) {
       client.gone = true
       this.engine.gone(client)
     }
     this.now += 1001
     this.engine.tick()
-    for (const server of this.servers) if (!server.over) for (const id of server.open.keys()) server.answer(id, 0)
+    for (const server of this.servers)
+      if (!server.over) for (const id of server.open.keys()) server.answer(id, 0)
     this.check()
-    expect(this.clients.filter(({ waits }) => waits).map(({ request }) => request.method)).toEqual([])
+    expect(this.clients.filter(({ waits }) => waits).map(({ request }) => request.method)).toEqual(
+      [],
+    )
     expect([this.engine.open, this.engine.parked]).toEqual([0, 0])
     for (const after of [0, 3001]) {
       this.now += after
@@ -415,8 +481,13 @@ class ModernWorld {
       newId: () => `id-${(this.#ids += 1)}`,
       later: (_ms, callback) => this.timers.push(callback),
     })
-    this.request('initialize', { protocolVersion: '2025-11-25', capabilities: { elicitation: { form: {}, url: {} }, roots: {} } })
-    this.answer(0, { result: { capabilities: { tools: { listChanged: true }, resources: { subscribe: true } } } })
+    this.request('initialize', {
+      protocolVersion: '2025-11-25',
+      capabilities: { elicitation: { form: {}, url: {} }, roots: {} },
+    })
+    this.answer(0, {
+      result: { capabilities: { tools: { listChanged: true }, resources: { subscribe: true } } },
+    })
   }
 
   #heard(text: string, related: string | undefined): void {
@@ -434,8 +505,12 @@ class ModernWorld {
     } else if (id !== undefined) {
       expect(this.requests.get(Number(related))).toEqual({ answers: 0, cancelled: false })
       this.questions.add(id as string)
-    } else if (method === 'notifications/cancelled') expect(this.questions.delete(params['requestId'] as string)).toBe(true)
-    else expect(method).toMatch(/^notifications\/(progress|message|resources\/updated|tools\/list_changed)$/)
+    } else if (method === 'notifications/cancelled')
+      expect(this.questions.delete(params['requestId'] as string)).toBe(true)
+    else
+      expect(method).toMatch(
+        /^notifications\/(progress|message|resources\/updated|tools\/list_changed)$/,
+      )
   }
 
   request(method: string, params: object): number {
@@ -449,7 +524,10 @@ class ModernWorld {
     const served = this.served[index]
     if (served === undefined || served.over) return
     served.over = true
-    served.exchange.answer(200, JSON.stringify({ jsonrpc: '2.0', id: Number(served.request.id), ...message }))
+    served.exchange.answer(
+      200,
+      JSON.stringify({ jsonrpc: '2.0', id: Number(served.request.id), ...message }),
+    )
   }
 
   step({ what, who, how }: Step): void {
@@ -460,19 +538,38 @@ class ModernWorld {
     const question = pick([...this.questions], who)
     if (what < 25) {
       const method = pick(
-        ['tools/call', 'tools/call', 'prompts/get', 'tools/list', 'resources/subscribe', 'resources/unsubscribe', 'ping', 'tasks/get'],
+        [
+          'tools/call',
+          'tools/call',
+          'prompts/get',
+          'tools/list',
+          'resources/subscribe',
+          'resources/unsubscribe',
+          'ping',
+          'tasks/get',
+        ],
         how,
       ) as string
-      this.request(method, { name: `tool-${how % 3}`, uri: `r:/${who % 4}`, _meta: { progressToken: how } })
+      this.request(method, {
+        name: `tool-${how % 3}`,
+        uri: `r:/${who % 4}`,
+        _meta: { progressToken: how },
+      })
     } else if (what < 30) {
-      const waiting = [...this.requests].filter(([, { answers, cancelled }]) => answers === 0 && !cancelled)
+      const waiting = [...this.requests].filter(
+        ([, { answers, cancelled }]) => answers === 0 && !cancelled,
+      )
       const [id, request] = pick(waiting, who) ?? []
       // What the engine answers itself can not be withdrawn.
       if (id === undefined || request === undefined || how % 2 === 0)
-        return this.engine.receive('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":-1}}')
-      if (!this.served.some(({ over, request: { method } }) => !over && method === 'tools/call')) return
+        return this.engine.receive(
+          '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":-1}}',
+        )
+      if (!this.served.some(({ over, request: { method } }) => !over && method === 'tools/call'))
+        return
       this.#cancel(id, request)
-    } else if (what < 33) this.engine.receive('{"jsonrpc":"2.0","method":"notifications/initialized"}')
+    } else if (what < 33)
+      this.engine.receive('{"jsonrpc":"2.0","method":"notifications/initialized"}')
     else if (what < 65 && index !== undefined && served !== undefined) {
       if (listens && how % 3 !== 0)
         return served.exchange.tell(
@@ -484,15 +581,29 @@ class ModernWorld {
         )
       this.answer(index, this.#anAnswer(how))
     } else if (what < 72 && served !== undefined) {
-      const method = listens ? 'notifications/resources/updated' : pick(['notifications/progress', 'notifications/message'], how)
-      served.exchange.tell(JSON.stringify({ jsonrpc: '2.0', method, params: listens ? { _meta: { [metaKey.subscriptionId]: 1 } } : {} }))
+      const method = listens
+        ? 'notifications/resources/updated'
+        : pick(['notifications/progress', 'notifications/message'], how)
+      served.exchange.tell(
+        JSON.stringify({
+          jsonrpc: '2.0',
+          method,
+          params: listens ? { _meta: { [metaKey.subscriptionId]: 1 } } : {},
+        }),
+      )
     } else if (what < 88 && question !== undefined) {
       this.questions.delete(question)
       this.engine.receive(
-        JSON.stringify({ jsonrpc: '2.0', id: question, ...(how % 4 === 0 ? { error: { code: 1, message: 'No.' } } : { result: {} }) }),
+        JSON.stringify({
+          jsonrpc: '2.0',
+          id: question,
+          ...(how % 4 === 0 ? { error: { code: 1, message: 'No.' } } : { result: {} }),
+        }),
       )
-      if (how % 3 === 0) this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: question, result: {} }))
-    } else if (what < 92) this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: `input-${how}-x`, result: {} }))
+      if (how % 3 === 0)
+        this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: question, result: {} }))
+    } else if (what < 92)
+      this.engine.receive(JSON.stringify({ jsonrpc: '2.0', id: `input-${how}-x`, result: {} }))
     else this.timers.splice(0, 1 + (how % 3)).forEach((callback) => callback())
   }
 
@@ -500,7 +611,13 @@ class ModernWorld {
     // A subscription and an `initialize` are answered all the same.
     if (this.#uncancellable.has(id)) return
     request.cancelled = true
-    this.engine.receive(JSON.stringify({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: id } }))
+    this.engine.receive(
+      JSON.stringify({
+        jsonrpc: '2.0',
+        method: 'notifications/cancelled',
+        params: { requestId: id },
+      }),
+    )
   }
   readonly #uncancellable = {
     has: (id: number): boolean => id === 0 || this.subscriptions.has(id),
@@ -513,7 +630,11 @@ class ModernWorld {
         Array.from({ length: count }, () => [
           `k${(this.#asked += 1)}`,
           pick(
-            [{ method: 'elicitation/create', params: { mode: 'url' } }, { method: 'roots/list' }, { method: 'sampling/createMessage' }],
+            [
+              { method: 'elicitation/create', params: { mode: 'url' } },
+              { method: 'roots/list' },
+              { method: 'sampling/createMessage' },
+            ],
             how % 8 === 7 ? 2 : how % 2,
           ),
         ]),
@@ -521,7 +642,13 @@ class ModernWorld {
     const answers: object[] = [
       { result: { content: [], resultType: 'complete' } },
       { result: { tools: [{ name: `tool-${how % 3}`, inputSchema: {} }], resultType: 'complete' } },
-      { result: { resultType: 'input_required', inputRequests: asks(1 + (how % 3)), requestState: 's' } },
+      {
+        result: {
+          resultType: 'input_required',
+          inputRequests: asks(1 + (how % 3)),
+          requestState: 's',
+        },
+      },
       { result: { resultType: 'input_required', inputRequests: asks(2) } },
       { result: { resultType: 'input_required', requestState: 's' } },
       { error: { code: -32020, message: 'x' } },
@@ -541,12 +668,16 @@ class ModernWorld {
       for (const [index, { over, request, exchange }] of this.served.entries()) {
         if (over) continue
         if (request.method === 'subscriptions/listen')
-          exchange.tell('{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}')
+          exchange.tell(
+            '{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{}}',
+          )
         else this.answer(index, { result: { resultType: 'complete' } })
       }
       this.timers.splice(0).forEach((callback) => callback())
     }
-    expect([...this.requests].filter(([, { answers, cancelled }]) => answers === 0 && !cancelled)).toEqual([])
+    expect(
+      [...this.requests].filter(([, { answers, cancelled }]) => answers === 0 && !cancelled),
+    ).toEqual([])
     expect(this.questions.size).toBe(0)
     // One stream is left at most, and it ends with the session.
     expect(this.served.filter(({ over }) => !over).length).toBeLessThanOrEqual(1)
@@ -569,7 +700,8 @@ test(
           const before = world.requests.size
           world.step(step)
           // Subscriptions are answered by the engine, whatever becomes of them.
-          if (world.requests.size > before && [4, 5].includes(step.how % 8)) world.subscriptions.add(before)
+          if (world.requests.size > before && [4, 5].includes(step.how % 8))
+            world.subscriptions.add(before)
         }
         world.finish()
       }),
@@ -578,69 +710,85 @@ test(
   },
 )
 
-test('many modern clients over one modern stdio server get one answer each, theirs, in any order of events', patient, () => {
-  fc.assert(
-    fc.property(steps, (random) => {
-      const open = new Map<number, Message>()
-      const clients: Client[] = []
-      const multiplexer = new ModernMultiplexer((text) => {
-        const message = parse(text)
-        if (message.method === 'notifications/cancelled') open.delete(message.params?.['requestId'] as number)
-        else if (message.method !== undefined) {
-          expect(open.has(message.id as number)).toBe(false)
-          open.set(message.id as number, message)
+test(
+  'many modern clients over one modern stdio server get one answer each, theirs, in any order of events',
+  patient,
+  () => {
+    fc.assert(
+      fc.property(steps, (random) => {
+        const open = new Map<number, Message>()
+        const clients: Client[] = []
+        const multiplexer = new ModernMultiplexer((text) => {
+          const message = parse(text)
+          if (message.method === 'notifications/cancelled')
+            open.delete(message.params?.['requestId'] as number)
+          else if (message.method !== undefined) {
+            expect(open.has(message.id as number)).toBe(false)
+            open.set(message.id as number, message)
+          }
+        })
+        const say = (message: object): void =>
+          multiplexer.receive(JSON.stringify({ jsonrpc: '2.0', ...message }))
+        const secretOf = (id: number): string | undefined =>
+          /secret-of-\w+/.exec(JSON.stringify(open.get(id)))?.[0]
+        for (const { what, who, how } of random) {
+          const id = pick([...open.keys()], who)
+          const waiting = pick(
+            clients.filter(({ waits }) => waits),
+            who,
+          )
+          if (what < 30) {
+            const principal = pick(principals, who) as string
+            // Ids are the clients' own, so they are often the same.
+            const client = new Client(principal, modernRequest(how % 4, principal, how))
+            clients.push(client)
+            multiplexer.request(client.request, client)
+          } else if (what < 40 && waiting !== undefined) {
+            waiting.gone = true
+            multiplexer.gone(waiting)
+          } else if (what < 65 && id !== undefined) {
+            const secret = secretOf(id)
+            open.delete(id)
+            const answers = [
+              { result: { resultType: 'complete', secret } },
+              { error: { code: -32602, message: secret } },
+              {},
+              { result: 1 },
+            ]
+            say({ id, ...pick(answers, how) })
+            if (how % 3 === 0) say({ id, result: {} })
+          } else if (what < 85 && id !== undefined) {
+            const secret = secretOf(id)
+            const listens = open.get(id)?.method === 'subscriptions/listen'
+            const told = [
+              { method: 'notifications/progress', params: { progressToken: id, secret } },
+              {
+                method: 'notifications/tools/list_changed',
+                params: { secret, _meta: { [metaKey.subscriptionId]: id } },
+              },
+              { method: 'notifications/cancelled', params: { requestId: id } },
+              { id: 'server', method: 'roots/list' },
+              { id: 9999, result: {} },
+            ]
+            if (how % 5 === 2 && listens) open.delete(id)
+            say(pick(told, how) as object)
+          } else if (what > 97) {
+            open.clear()
+            multiplexer.lost('It broke.')
+          }
+          expect(multiplexer.busy).toBe(clients.some(({ waits }) => waits))
         }
-      })
-      const say = (message: object): void => multiplexer.receive(JSON.stringify({ jsonrpc: '2.0', ...message }))
-      const secretOf = (id: number): string | undefined => /secret-of-\w+/.exec(JSON.stringify(open.get(id)))?.[0]
-      for (const { what, who, how } of random) {
-        const id = pick([...open.keys()], who)
-        const waiting = pick(
-          clients.filter(({ waits }) => waits),
-          who,
-        )
-        if (what < 30) {
-          const principal = pick(principals, who) as string
-          // Ids are the clients' own, so they are often the same.
-          const client = new Client(principal, modernRequest(how % 4, principal, how))
-          clients.push(client)
-          multiplexer.request(client.request, client)
-        } else if (what < 40 && waiting !== undefined) {
-          waiting.gone = true
-          multiplexer.gone(waiting)
-        } else if (what < 65 && id !== undefined) {
-          const secret = secretOf(id)
-          open.delete(id)
-          const answers = [{ result: { resultType: 'complete', secret } }, { error: { code: -32602, message: secret } }, {}, { result: 1 }]
-          say({ id, ...pick(answers, how) })
-          if (how % 3 === 0) say({ id, result: {} })
-        } else if (what < 85 && id !== undefined) {
-          const secret = secretOf(id)
-          const listens = open.get(id)?.method === 'subscriptions/listen'
-          const told = [
-            { method: 'notifications/progress', params: { progressToken: id, secret } },
-            { method: 'notifications/tools/list_changed', params: { secret, _meta: { [metaKey.subscriptionId]: id } } },
-            { method: 'notifications/cancelled', params: { requestId: id } },
-            { id: 'server', method: 'roots/list' },
-            { id: 9999, result: {} },
-          ]
-          if (how % 5 === 2 && listens) open.delete(id)
-          say(pick(told, how) as object)
-        } else if (what > 97) {
-          open.clear()
-          multiplexer.lost('It broke.')
-        }
-        expect(multiplexer.busy).toBe(clients.some(({ waits }) => waits))
-      }
-      for (const [id] of open) say({ id, result: { resultType: 'complete' } })
-      expect(multiplexer.busy).toBe(false)
-      expect(clients.filter(({ waits }) => waits)).toEqual([])
-      for (const { told, request } of clients)
-        for (const { params } of told) {
-          const meta = readObject(JSON.stringify(params?.['_meta'] ?? {}))
-          if (meta?.has(metaKey.subscriptionId) === true) expect(meta.get(metaKey.subscriptionId)).toBe(request.id)
-        }
-    }),
-    { numRuns: 600 },
-  )
-})
+        for (const [id] of open) say({ id, result: { resultType: 'complete' } })
+        expect(multiplexer.busy).toBe(false)
+        expect(clients.filter(({ waits }) => waits)).toEqual([])
+        for (const { told, request } of clients)
+          for (const { params } of told) {
+            const meta = readObject(JSON.stringify(params?.['_meta'] ?? {}))
+            if (meta?.has(metaKey.subscriptionId) === true)
+              expect(meta.get(metaKey.subscriptionId)).toBe(request.id)
+          }
+      }),
+      { numRuns: 600 },
+    )
+  },
+)

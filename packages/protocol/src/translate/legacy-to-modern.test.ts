@@ -19,7 +19,10 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
   const related: (string | undefined)[] = []
   const timers: { ms: number; callback: () => void }[] = []
   const engine = new LegacyToModern({
-    server: { request: (request, exchange) => asked.push({ request, exchange }), gone: (exchange) => gone.push(exchange) },
+    server: {
+      request: (request, exchange) => asked.push({ request, exchange }),
+      gone: (exchange) => gone.push(exchange),
+    },
     send: (message, to) => {
       told.push(message)
       related.push(to)
@@ -31,23 +34,51 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
   const last = (): Asked => asked.at(-1) as Asked
   const answer = (result: string, to = last()): void =>
     to.exchange.answer(200, `{"jsonrpc":"2.0","id":${to.request.id},"result":${result}}`)
-  const fail = (error: string, to = last()): void => to.exchange.answer(200, `{"jsonrpc":"2.0","id":${to.request.id},"error":${error}}`)
+  const fail = (error: string, to = last()): void =>
+    to.exchange.answer(200, `{"jsonrpc":"2.0","id":${to.request.id},"error":${error}}`)
   const say = (id: string, method: string, params = '{}'): void =>
     engine.receive(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${params}}`)
-  const notify = (method: string, params = '{}'): void => engine.receive(`{"jsonrpc":"2.0","method":"${method}","params":${params}}`)
+  const notify = (method: string, params = '{}'): void =>
+    engine.receive(`{"jsonrpc":"2.0","method":"${method}","params":${params}}`)
   const open = (server = '{"tools":{}}'): void => {
-    say('0', 'initialize', `{"protocolVersion":"${version}","capabilities":${capabilities},"clientInfo":${clientInfo}}`)
-    answer(`{"supportedVersions":["2026-07-28"],"capabilities":${server},"_meta":{"${metaKey.serverInfo}":${serverInfo}}}`)
+    say(
+      '0',
+      'initialize',
+      `{"protocolVersion":"${version}","capabilities":${capabilities},"clientInfo":${clientInfo}}`,
+    )
+    answer(
+      `{"supportedVersions":["2026-07-28"],"capabilities":${server},"_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
+    )
     told.splice(0)
   }
   /** Calls a tool that the list of tools shows. */
-  const call = (id = '1', params = '{"name":"work","arguments":{}}', tool = '{"name":"work","inputSchema":{}}'): Asked => {
+  const call = (
+    id = '1',
+    params = '{"name":"work","arguments":{}}',
+    tool = '{"name":"work","inputSchema":{}}',
+  ): Asked => {
     say(id, 'tools/call', params)
-    if (last().request.method === 'tools/list') answer(`{"tools":[${tool}],"resultType":"complete"}`)
+    if (last().request.method === 'tools/list')
+      answer(`{"tools":[${tool}],"resultType":"complete"}`)
     return last()
   }
   const take = (): string[] => told.splice(0)
-  return { engine, asked, gone, told, related, timers, last, answer, fail, say, notify, open, call, take }
+  return {
+    engine,
+    asked,
+    gone,
+    told,
+    related,
+    timers,
+    last,
+    answer,
+    fail,
+    say,
+    notify,
+    open,
+    call,
+    take,
+  }
 }
 
 function envelope(capabilities = '{}', more = ''): string {
@@ -62,21 +93,27 @@ describe('a legacy client of a modern server', () => {
     ['2025-11-25', '2025-11-25'],
     ['2026-07-28', '2025-11-25'],
     ['1', '2025-11-25'],
-  ])('asks for version %s and gets %s, with what the server discovers of itself', (wanted, given) => {
-    const { say, last, answer, take } = setUp()
-    say(
-      '"i"',
-      'initialize',
-      `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":${clientInfo}}`,
-    )
-    expect([last().request.method, writeObject(last().request.params)]).toEqual(['server/discover', `{${envelope('{"roots":{}}')}}`])
-    answer(
-      `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":5,"cacheScope":"public","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
-    )
-    expect(take()).toEqual([
-      `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"${given}","capabilities":{"tools":{}},"serverInfo":${serverInfo},"instructions":"Be kind."}}`,
-    ])
-  })
+  ])(
+    'asks for version %s and gets %s, with what the server discovers of itself',
+    (wanted, given) => {
+      const { say, last, answer, take } = setUp()
+      say(
+        '"i"',
+        'initialize',
+        `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":${clientInfo}}`,
+      )
+      expect([last().request.method, writeObject(last().request.params)]).toEqual([
+        'server/discover',
+        `{${envelope('{"roots":{}}')}}`,
+      ])
+      answer(
+        `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":5,"cacheScope":"public","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
+      )
+      expect(take()).toEqual([
+        `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"${given}","capabilities":{"tools":{}},"serverInfo":${serverInfo},"instructions":"Be kind."}}`,
+      ])
+    },
+  )
 
   test('is given a name for a server that has none', () => {
     const { say, answer, take } = setUp()
@@ -124,7 +161,9 @@ describe('a legacy client of a modern server', () => {
     call('1', '{"name":"work"}', tool)
     answer('{"content":[],"structuredContent":[12345678901234567890],"resultType":"complete"}')
     say('2', 'tools/list')
-    answer(`{"tools":[${tool},{"name":"plain","inputSchema":{},"outputSchema":{"type":"object","n":1.0}}]}`)
+    answer(
+      `{"tools":[${tool},{"name":"plain","inputSchema":{},"outputSchema":{"type":"object","n":1.0}}]}`,
+    )
     call('3', '{"name":"work"}')
     answer('{"content":[],"structuredContent":{"also":1}}')
     call('4', '{"name":"plain"}')
@@ -142,7 +181,11 @@ describe('a legacy client of a modern server', () => {
     const { open, call, say, answer, take } = setUp()
     open()
     const schema = '{"properties":{"r":{"type":"string","x-mcp-header":"Region"}}}'
-    const { request } = call('1', '{"name":"work","arguments":{"r":"eu"}}', `{"name":"work","inputSchema":${schema}}`)
+    const { request } = call(
+      '1',
+      '{"name":"work","arguments":{"r":"eu"}}',
+      `{"name":"work","inputSchema":${schema}}`,
+    )
     expect(request.declaredHeaders).toEqual([{ header: 'mcp-param-region', path: ['r'] }])
     say('2', 'tools/list')
     take()
@@ -159,16 +202,26 @@ describe('a legacy client of a modern server', () => {
     call()
     fail('{"code":-32020,"message":"The header is missing."}')
     expect(last().request.method).toBe('tools/list')
-    answer('{"tools":[{"name":"work","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}')
-    expect([last().request.method, last().request.declaredHeaders]).toEqual(['tools/call', [{ header: 'mcp-param-r', path: ['r'] }]])
+    answer(
+      '{"tools":[{"name":"work","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}',
+    )
+    expect([last().request.method, last().request.declaredHeaders]).toEqual([
+      'tools/call',
+      [{ header: 'mcp-param-r', path: ['r'] }],
+    ])
     expect(take()).toEqual([])
     fail('{"code":-32020,"message":"The header is missing."}')
-    expect(take()).toEqual(['{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The header is missing."}}'])
+    expect(take()).toEqual([
+      '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The header is missing."}}',
+    ])
     expect(asked).toHaveLength(5)
   })
 
   test.each([
-    ['{"code":-32602,"message":"no","data":{"a":1.0}}', '{"code":-32602,"message":"no","data":{"a":1.0}}'],
+    [
+      '{"code":-32602,"message":"no","data":{"a":1.0}}',
+      '{"code":-32602,"message":"no","data":{"a":1.0}}',
+    ],
     ['{"code":-32022,"message":"version"}', '{"code":-32603,"message":"version"}'],
     ['{"code":-32021,"message":"cap"}', '{"code":-32603,"message":"cap"}'],
     ['{"code":"x"}', '{"code":-32603,"message":"The server gave no answer."}'],
@@ -227,7 +280,8 @@ describe('a legacy client of a modern server', () => {
     const { open, call, answer, take, related } = setUp()
     open()
     const { exchange } = call('"c"', '{"name":"work","_meta":{"progressToken":"p"}}')
-    const progress = '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}'
+    const progress =
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}'
     exchange.tell(progress)
     expect([take(), related.at(-1)]).toEqual([[progress], '"c"'])
     answer('{"content":[]}')
@@ -246,10 +300,14 @@ describe('a legacy client of a modern server', () => {
     answer('{"content":[]}', { exchange, request })
     expect(take()).toEqual([])
     const second = call('2')
-    answer('{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"?"}}}}')
+    answer(
+      '{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"?"}}}}',
+    )
     const asked = (JSON.parse(take()[0] as string) as { id: string }).id
     notify('notifications/cancelled', '{"requestId":2}')
-    expect(take()).toEqual([`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"${asked}"}}`])
+    expect(take()).toEqual([
+      `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"${asked}"}}`,
+    ])
     expect(gone).toEqual([exchange, second.exchange])
     notify('notifications/cancelled', '{"requestId":99}')
     notify('notifications/roots/list_changed')
@@ -283,7 +341,9 @@ describe('what a modern server asks of a legacy client', () => {
     // However the client writes the ids, in whatever order, and however often.
     engine.receive('{"jsonrpc":"2.0","id":"input\\u002d6","result":{"roots":[]}}')
     engine.receive('{"jsonrpc":"2.0","id":"input-6","result":{"roots":[1]}}')
-    engine.receive('{"jsonrpc":"2.0","id":"input-4","result":{"action":"accept","content":{"n":12345678901234567890}}}')
+    engine.receive(
+      '{"jsonrpc":"2.0","id":"input-4","result":{"action":"accept","content":{"n":12345678901234567890}}}',
+    )
     engine.receive('{"jsonrpc":"2.0","id":"input-99","result":{}}')
     expect(last()).toBe(first)
     engine.receive('{"jsonrpc":"2.0","id":"input-5","result":{"role":"assistant"}}')
@@ -297,7 +357,8 @@ describe('what a modern server asks of a legacy client', () => {
 
   test('has no mode for clients that know none, and is a page only for those that open pages', () => {
     const form = '"k":{"method":"elicitation/create","params":{"mode":"form","message":"?"}}'
-    const url = '"k":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"?"}}'
+    const url =
+      '"k":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"?"}}'
     const asked = (capabilities: string, version: string, request: string): string => {
       const { open, call, answer, take } = setUp(capabilities, version)
       open()
@@ -312,10 +373,10 @@ describe('what a modern server asks of a legacy client', () => {
       '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"?","elicitationId":"new-id"}}',
     )
     const refused = `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"The server needs the client to open a page (elicitation in URL mode), which it did not declare."}],"isError":true}}`
-    expect([asked('{"elicitation":{}}', '2025-11-25', url), asked('{"elicitation":{"url":{}}}', '2025-06-18', url)]).toEqual([
-      refused,
-      refused,
-    ])
+    expect([
+      asked('{"elicitation":{}}', '2025-11-25', url),
+      asked('{"elicitation":{"url":{}}}', '2025-06-18', url),
+    ]).toEqual([refused, refused])
   })
 
   test('that the client can not or will not answer is told to the model, or is an error where there is none', () => {
@@ -354,10 +415,13 @@ describe('what a modern server asks of a legacy client', () => {
 
 describe('what a modern server tells a legacy client outside of requests', () => {
   const acknowledge = (to: Asked): void =>
-    to.exchange.tell(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{}}}`)
+    to.exchange.tell(
+      `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{}}}`,
+    )
   const updated = (uri: string): string =>
     `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}","_meta":{"${metaKey.subscriptionId}":1}}}`
-  const heard = (uri: string): string => `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}"}}`
+  const heard = (uri: string): string =>
+    `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}"}}`
 
   test('comes on one listen stream of everything that the server tells, without its subscription', () => {
     const { open, notify, last, take, related, asked } = setUp()
@@ -368,8 +432,12 @@ describe('what a modern server tells a legacy client outside of requests', () =>
       '{"toolsListChanged":true,"resourcesListChanged":true}',
     ])
     acknowledge(last())
-    last().exchange.tell(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":2}}}`)
-    last().exchange.tell(`{"jsonrpc":"2.0","method":"notifications/x","params":{"n":1.0,"_meta":{"${metaKey.subscriptionId}":2,"y":1}}}`)
+    last().exchange.tell(
+      `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":2}}}`,
+    )
+    last().exchange.tell(
+      `{"jsonrpc":"2.0","method":"notifications/x","params":{"n":1.0,"_meta":{"${metaKey.subscriptionId}":2,"y":1}}}`,
+    )
     expect(take()).toEqual([
       '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}',
       '{"jsonrpc":"2.0","method":"notifications/x","params":{"n":1.0,"_meta":{"y":1}}}',
@@ -389,21 +457,32 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     open('{"resources":{"subscribe":true}}')
     say('1', 'resources/subscribe', '{"uri":"a:/"}')
     const first = last()
-    expect([first.request.params.get('notifications'), take()]).toEqual(['{"resourceSubscriptions":["a:/"]}', []])
+    expect([first.request.params.get('notifications'), take()]).toEqual([
+      '{"resourceSubscriptions":["a:/"]}',
+      [],
+    ])
     acknowledge(first)
     say('2', 'resources/subscribe', '{"uri":"b:/"}')
     const second = last()
-    expect(second.request.params.get('notifications')).toBe('{"resourceSubscriptions":["a:/","b:/"]}')
+    expect(second.request.params.get('notifications')).toBe(
+      '{"resourceSubscriptions":["a:/","b:/"]}',
+    )
     first.exchange.tell(updated('a:/'))
     expect([take(), gone]).toEqual([['{"jsonrpc":"2.0","id":1,"result":{}}', heard('a:/')], []])
     acknowledge(second)
     first.exchange.tell(updated('a:/'))
     second.exchange.tell(updated('b:/'))
-    expect([take(), gone]).toEqual([['{"jsonrpc":"2.0","id":2,"result":{}}', heard('b:/')], [first.exchange]])
+    expect([take(), gone]).toEqual([
+      ['{"jsonrpc":"2.0","id":2,"result":{}}', heard('b:/')],
+      [first.exchange],
+    ])
     say('3', 'resources/unsubscribe', '{"uri":"a:/"}')
     acknowledge(last())
     say('4', 'resources/unsubscribe', '{"uri":"b:/"}')
-    expect(take()).toEqual(['{"jsonrpc":"2.0","id":3,"result":{}}', '{"jsonrpc":"2.0","id":4,"result":{}}'])
+    expect(take()).toEqual([
+      '{"jsonrpc":"2.0","id":3,"result":{}}',
+      '{"jsonrpc":"2.0","id":4,"result":{}}',
+    ])
     expect(gone).toHaveLength(3)
   })
 
@@ -426,7 +505,9 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     fail('{"code":-32602,"message":"No such resource."}')
     first.exchange.tell(updated('a:/'))
     say('3', 'resources/subscribe', '{"uri":"c:/"}')
-    expect(last().request.params.get('notifications')).toBe('{"resourceSubscriptions":["a:/","c:/"]}')
+    expect(last().request.params.get('notifications')).toBe(
+      '{"resourceSubscriptions":["a:/","c:/"]}',
+    )
     expect(take()).toEqual([
       '{"jsonrpc":"2.0","id":1,"result":{}}',
       '{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"No such resource."}}',
@@ -443,7 +524,11 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     answer('{"resultType":"complete"}')
     expect(timers.map(({ ms }) => ms)).toEqual([1000])
     timers[0]?.callback()
-    expect(asked.map(({ request }) => request.method)).toEqual(['server/discover', 'subscriptions/listen', 'subscriptions/listen'])
+    expect(asked.map(({ request }) => request.method)).toEqual([
+      'server/discover',
+      'subscriptions/listen',
+      'subscriptions/listen',
+    ])
   })
 
   test('is not listened for again where the server knows no such thing', () => {
@@ -454,7 +539,9 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     expect(timers).toEqual([])
     say('1', 'resources/subscribe', '{"uri":"a:/"}')
     fail('{"code":-32601,"message":"Method not found"}')
-    expect(take()).toEqual(['{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found"}}'])
+    expect(take()).toEqual([
+      '{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found"}}',
+    ])
   })
 
   test('is bounded in how many resources it is about, each of which must have a name', () => {
@@ -478,13 +565,17 @@ describe('a legacy session in front of a modern server', () => {
     const { engine, open, asked } = setUp()
     open()
     const before = asked.length
-    for (const text of ['{"id":1,"id":2,"method":"ping"}', '{"id":1,"method":"tools/call","params":{"name":"a","name":"b"}}'])
+    for (const text of [
+      '{"id":1,"id":2,"method":"ping"}',
+      '{"id":1,"method":"tools/call","params":{"name":"a","name":"b"}}',
+    ])
       expect(() => engine.receive(text)).toThrow('stands twice')
     expect(asked).toHaveLength(before)
   })
 
   test('ends everything when it ends: nothing is asked or told any more', () => {
-    const { engine, open, call, say, notify, answer, asked, gone, take, timers, last } = setUp('{"elicitation":{}}')
+    const { engine, open, call, say, notify, answer, asked, gone, take, timers, last } =
+      setUp('{"elicitation":{}}')
     open('{"tools":{"listChanged":true},"resources":{"subscribe":true}}')
     notify('notifications/initialized')
     const listening = last()

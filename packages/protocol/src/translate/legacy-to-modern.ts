@@ -1,6 +1,12 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, type ModernRequest } from '../modern.ts'
-import { readObject, readString, readUnambiguous, writeObject, type RawObject } from '../raw-object.ts'
+import {
+  readObject,
+  readString,
+  readUnambiguous,
+  writeObject,
+  type RawObject,
+} from '../raw-object.ts'
 import { Table } from '../table.ts'
 import { modernVersion } from '../versions.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
@@ -117,7 +123,8 @@ export class LegacyToModern {
       case 'subscriptions/listen':
         return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
     }
-    if (method.startsWith('tasks/')) return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
+    if (method.startsWith('tasks/'))
+      return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
     this.#start({
       id,
       method,
@@ -139,7 +146,8 @@ export class LegacyToModern {
       request.over = true
       if (request.exchange !== undefined) this.#host.server.gone(request.exchange)
     }
-    for (let each = this.#listening; each !== undefined; each = each.before) this.#host.server.gone(each.exchange)
+    for (let each = this.#listening; each !== undefined; each = each.before)
+      this.#host.server.gone(each.exchange)
     this.#listening = undefined
     this.#requests.clear()
     this.#asked.clear()
@@ -154,7 +162,8 @@ export class LegacyToModern {
         const message = readObject(text)
         const result = readObject(message?.get('result'))
         if (this.#closed) return
-        if (result === undefined) return this.#fail(id, 'initialize', readObject(message?.get('error')))
+        if (result === undefined)
+          return this.#fail(id, 'initialize', readObject(message?.get('error')))
         this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
         this.#answer(id, initializeResult(result, this.#version))
       },
@@ -175,7 +184,8 @@ export class LegacyToModern {
     this.#requests.set(idKey(request.id), request)
     const name = readString(request.params.get('name')) ?? ''
     // Which arguments a call repeats in headers, and whether its result is wrapped, only the list of tools says.
-    if (request.method === 'tools/call' && !this.#tools.has(name)) this.#learnTools(name, undefined, 1, () => this.#run(request))
+    if (request.method === 'tools/call' && !this.#tools.has(name))
+      this.#learnTools(name, undefined, 1, () => this.#run(request))
     else this.#run(request)
   }
 
@@ -183,7 +193,8 @@ export class LegacyToModern {
     this.#ask('tools/list', new Map(cursor === undefined ? [] : [['cursor', cursor]]), {
       answer: (_status, text) => {
         const result = readObject(readObject(text)?.get('result'))
-        if (result !== undefined) legacyResult('tools/list', result, undefined, (name, tool) => this.#tools.set(name, tool))
+        if (result !== undefined)
+          legacyResult('tools/list', result, undefined, (name, tool) => this.#tools.set(name, tool))
         const next = result?.get('nextCursor')
         if (next === undefined || next === 'null' || pages >= 100 || this.#tools.has(wanted)) done()
         else this.#learnTools(wanted, next, pages + 1, done)
@@ -214,7 +225,11 @@ export class LegacyToModern {
     if (result === undefined) {
       const error = readObject(message?.get('error'))
       // The server was not content with the headers, so it has not run the call; its tools may have changed.
-      if (Number(error?.get('code')) === errorCode.headerMismatch && request.method === 'tools/call' && !request.refreshed) {
+      if (
+        Number(error?.get('code')) === errorCode.headerMismatch &&
+        request.method === 'tools/call' &&
+        !request.refreshed
+      ) {
         request.refreshed = true
         const name = readString(request.params.get('name')) ?? ''
         this.#tools.delete(name)
@@ -223,13 +238,17 @@ export class LegacyToModern {
       this.#settle(request)
       return this.#fail(request.id, request.method, error)
     }
-    if (readString(result.get('resultType')) === 'input_required') return this.#inputRequired(request, result)
+    if (readString(result.get('resultType')) === 'input_required')
+      return this.#inputRequired(request, result)
     this.#settle(request)
     const tool = this.#tools.get(readString(request.params.get('name')) ?? '')
     this.#answer(
       request.id,
-      legacyResult(request.method, result, request.method === 'tools/call' ? tool : undefined, (name, known) =>
-        this.#tools.set(name, known),
+      legacyResult(
+        request.method,
+        result,
+        request.method === 'tools/call' ? tool : undefined,
+        (name, known) => this.#tools.set(name, known),
       ),
     )
   }
@@ -240,12 +259,20 @@ export class LegacyToModern {
     request.state = result.get('requestState')
     request.answers.clear()
     request.rounds += 1
-    if (request.rounds > maxRounds) return this.#giveUp(request, `The server asked for input ${maxRounds} times, which is the limit.`)
+    if (request.rounds > maxRounds)
+      return this.#giveUp(
+        request,
+        `The server asked for input ${maxRounds} times, which is the limit.`,
+      )
     if (asked.length === 0) return this.#host.later(pauseMs, () => this.#run(request))
     const messages = asked.map(([key, raw]) => {
       const question = readObject(raw)
       const method = readString(question?.get('method')) ?? ''
-      return { key, method, params: readObject(question?.get('params')) ?? new Map<string, string>() }
+      return {
+        key,
+        method,
+        params: readObject(question?.get('params')) ?? new Map<string, string>(),
+      }
     })
     for (const { method, params } of messages) {
       const missing = this.#cannot(method, params)
@@ -255,15 +282,20 @@ export class LegacyToModern {
       const id = `"input-${(this.#next += 1)}"`
       request.open.add(id)
       this.#asked.set(id, { request, key })
-      this.#host.send(requestMessage(id, method, writeObject(this.#legacyQuestion(method, params))), request.id)
+      this.#host.send(
+        requestMessage(id, method, writeObject(this.#legacyQuestion(method, params))),
+        request.id,
+      )
     }
   }
 
   /** Why the client can not be asked; undefined when it can. */
   #cannot(method: string, params: RawObject): string | undefined {
     const capability = capabilityOf[method]
-    const declared = capability === undefined ? undefined : readObject(this.#capabilities)?.get(capability)
-    if (declared === undefined) return `The server needs ${method} of the client, which did not declare it.`
+    const declared =
+      capability === undefined ? undefined : readObject(this.#capabilities)?.get(capability)
+    if (declared === undefined)
+      return `The server needs ${method} of the client, which did not declare it.`
     const url = readString(params.get('mode')) === 'url'
     return url && (this.#version < '2025-11-25' || readObject(declared)?.has('url') !== true)
       ? 'The server needs the client to open a page (elicitation in URL mode), which it did not declare.'
@@ -272,7 +304,8 @@ export class LegacyToModern {
 
   #legacyQuestion(method: string, params: RawObject): RawObject {
     if (method !== 'elicitation/create') return params
-    if (readString(params.get('mode')) === 'url') return new Map(params).set('elicitationId', JSON.stringify(this.#host.newId()))
+    if (readString(params.get('mode')) === 'url')
+      return new Map(params).set('elicitationId', JSON.stringify(this.#host.newId()))
     const form = new Map(params)
     if (this.#version < '2025-11-25') form.delete('mode')
     return form
@@ -299,7 +332,10 @@ export class LegacyToModern {
   #giveUp(request: Request, reason: string): void {
     this.#settle(request)
     if (request.method === 'tools/call')
-      this.#answer(request.id, JSON.stringify({ content: [{ type: 'text', text: reason }], isError: true }))
+      this.#answer(
+        request.id,
+        JSON.stringify({ content: [{ type: 'text', text: reason }], isError: true }),
+      )
     else this.#refuse(request.id, errorCode.internal, reason)
   }
 
@@ -308,7 +344,10 @@ export class LegacyToModern {
     this.#requests.delete(idKey(request.id))
     for (const id of request.open) {
       this.#asked.delete(id)
-      this.#host.send(notificationMessage('notifications/cancelled', writeObject([['requestId', id]])), request.id)
+      this.#host.send(
+        notificationMessage('notifications/cancelled', writeObject([['requestId', id]])),
+        request.id,
+      )
     }
     request.open.clear()
   }
@@ -322,7 +361,8 @@ export class LegacyToModern {
       const text = `${said} The client did not declare what this needs: ${needed}`
       return this.#answer(id, JSON.stringify({ content: [{ type: 'text', text }], isError: true }))
     }
-    if (code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion) return this.#refuse(id, errorCode.internal, said)
+    if (code <= errorCode.headerMismatch && code >= errorCode.unsupportedVersion)
+      return this.#refuse(id, errorCode.internal, said)
     const known = new Map(error)
       .set('code', String(Number.isInteger(code) ? code : errorCode.internal))
       .set('message', JSON.stringify(said))
@@ -330,10 +370,16 @@ export class LegacyToModern {
   }
 
   #subscribe(id: string, method: string, uri: string | undefined): void {
-    if (uri === undefined) return this.#refuse(id, errorCode.invalidParams, 'Invalid params: uri is required.')
+    if (uri === undefined)
+      return this.#refuse(id, errorCode.invalidParams, 'Invalid params: uri is required.')
     if (method === 'resources/unsubscribe') this.#uris.delete(uri)
     else if (this.#uris.size < maxUris) this.#uris.add(uri)
-    else return this.#refuse(id, errorCode.internal, `The session is subscribed to ${maxUris} resources, which is the limit.`)
+    else
+      return this.#refuse(
+        id,
+        errorCode.internal,
+        `The session is subscribed to ${maxUris} resources, which is the limit.`,
+      )
     this.#listen((failure) => {
       if (failure === undefined) return this.#answer(id, '{}')
       this.#uris.delete(uri)
@@ -350,10 +396,12 @@ export class LegacyToModern {
       exchange: {
         tell: (text) => {
           const message = readObject(text) ?? new Map<string, string>()
-          if (readString(message.get('method')) === 'notifications/subscriptions/acknowledged') this.#stands(listening)
+          if (readString(message.get('method')) === 'notifications/subscriptions/acknowledged')
+            this.#stands(listening)
           else this.#told(listening, message)
         },
-        answer: (_status, text) => this.#unheard(listening, readObject(readObject(text)?.get('error'))),
+        answer: (_status, text) =>
+          this.#unheard(listening, readObject(readObject(text)?.get('error'))),
       },
     }
     this.#listening = filter === undefined ? undefined : listening
@@ -382,14 +430,17 @@ export class LegacyToModern {
     this.#listening = refused ? listening.before : undefined
     if (refused) return
     this.#stands(listening)
-    this.#host.later(relistenMs, () => (this.#closed || this.#listening !== undefined ? undefined : this.#listen(() => undefined)))
+    this.#host.later(relistenMs, () =>
+      this.#closed || this.#listening !== undefined ? undefined : this.#listen(() => undefined),
+    )
   }
 
   #filter(): string | undefined {
     const members: [string, string][] = ['tools', 'prompts', 'resources']
       .filter((name) => readObject(this.#server.get(name))?.get('listChanged') === 'true')
       .map((name) => [`${name}ListChanged`, 'true'])
-    if (this.#uris.size > 0) members.push(['resourceSubscriptions', JSON.stringify([...this.#uris])])
+    if (this.#uris.size > 0)
+      members.push(['resourceSubscriptions', JSON.stringify([...this.#uris])])
     return members.length === 0 ? undefined : writeObject(members)
   }
 
@@ -404,16 +455,22 @@ export class LegacyToModern {
     else params.set('_meta', writeObject(meta))
     const method = readString(message.get('method')) ?? ''
     if (method === 'notifications/tools/list_changed') this.#tools.clear()
-    this.#host.send(notificationMessage(method, params.size === 0 ? undefined : writeObject(params)), undefined)
+    this.#host.send(
+      notificationMessage(method, params.size === 0 ? undefined : writeObject(params)),
+      undefined,
+    )
   }
 
   /** A request to the server, in the envelope that the session's knowledge makes. */
   #ask(method: string, params: RawObject, exchange: Exchange): void {
     const meta = readObject(params.get('_meta')) ?? new Map<string, string>()
-    meta.set(metaKey.protocolVersion, JSON.stringify(modernVersion)).set(metaKey.clientCapabilities, this.#capabilities)
+    meta
+      .set(metaKey.protocolVersion, JSON.stringify(modernVersion))
+      .set(metaKey.clientCapabilities, this.#capabilities)
     if (this.#clientInfo !== undefined) meta.set(metaKey.clientInfo, this.#clientInfo)
     if (this.#level !== undefined) meta.set(metaKey.logLevel, this.#level)
-    const known = method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
+    const known =
+      method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
     this.#host.server.request(
       {
         id: String((this.#next += 1)),

@@ -76,7 +76,14 @@ function setUp(options: Partial<ModernToLegacyOptions> & { tellsVia?: boolean } 
       now: () => world.now,
       newState: () => `state-${(world.ids += 1)}`,
     },
-    { parkMs: 1000, maxParkedPerPrincipal: 2, maxConnections: 2, idleMs: 5000, clientInfo: { name: 'gateway', version: '1' }, ...options },
+    {
+      parkMs: 1000,
+      maxParkedPerPrincipal: 2,
+      maxConnections: 2,
+      idleMs: 5000,
+      clientInfo: { name: 'gateway', version: '1' },
+      ...options,
+    },
   )
   const ask = (text: string, principal = 'ann'): Heard => {
     const heard = new Heard()
@@ -105,7 +112,11 @@ function envelope(capabilities = '{}', more = ''): string {
   return `"_meta":{"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":${capabilities}${more}}`
 }
 
-function call(id: string, args = '{}', options: { capabilities?: string; meta?: string; more?: string; name?: string } = {}): string {
+function call(
+  id: string,
+  args = '{}',
+  options: { capabilities?: string; meta?: string; more?: string; name?: string } = {},
+): string {
   const { capabilities, meta, more = '', name = 'work' } = options
   return `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${args}${more},${envelope(capabilities, meta)}}}`
 }
@@ -116,7 +127,8 @@ function request(id: string, method: string, params = ''): string {
 
 const server = `"_meta":{"${metaKey.serverInfo}":{"name":"old","version":"1"}}`
 const elicits = '{"elicitation":{"form":{},"url":{}}}'
-const question = '{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object"}}}'
+const question =
+  '{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object"}}}'
 
 describe('a modern client of a legacy server', () => {
   test('has a session opened for it, and its call sent without the envelope, big integers and key order kept', () => {
@@ -161,17 +173,37 @@ describe('a modern client of a legacy server', () => {
       '"tools":[{"name":"t","inputSchema":{},"execution":{"taskSupport":"required"}}],"nextCursor":"c"',
       '"tools":[{"name":"t","inputSchema":{}}],"nextCursor":"c","resultType":"complete","ttlMs":0,"cacheScope":"private"',
     ],
-    ['prompts/list', '"cursor":"c"', '"prompts":[]', '"prompts":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"'],
-    ['resources/list', '', '"resources":[]', '"resources":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"'],
+    [
+      'prompts/list',
+      '"cursor":"c"',
+      '"prompts":[]',
+      '"prompts":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"',
+    ],
+    [
+      'resources/list',
+      '',
+      '"resources":[]',
+      '"resources":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"',
+    ],
     [
       'resources/templates/list',
       '',
       '"resourceTemplates":[]',
       '"resourceTemplates":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"',
     ],
-    ['resources/read', '"uri":"x:/"', '"contents":[]', '"contents":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"'],
+    [
+      'resources/read',
+      '"uri":"x:/"',
+      '"contents":[]',
+      '"contents":[],"resultType":"complete","ttlMs":0,"cacheScope":"private"',
+    ],
     ['prompts/get', '"name":"p"', '"messages":[]', '"messages":[],"resultType":"complete"'],
-    ['completion/complete', '"ref":{}', '"completion":{"values":[]}', '"completion":{"values":[]},"resultType":"complete"'],
+    [
+      'completion/complete',
+      '"ref":{}',
+      '"completion":{"values":[]}',
+      '"completion":{"values":[]},"resultType":"complete"',
+    ],
     ['vendor/thing', '"a":1', '"b":2', '"b":2,"resultType":"complete"'],
   ])('gets the answer to %s with what its era adds', (method, params, legacy, result) => {
     const { ask, upstream } = setUp()
@@ -179,7 +211,9 @@ describe('a modern client of a legacy server', () => {
     upstream().open()
     expect(upstream().got).toEqual([])
     const again = ask(request('8', method, params))
-    expect(upstream().take()).toEqual([`{"jsonrpc":"2.0","id":3,"method":"${method}"${params === '' ? '' : `,"params":{${params}}`}}`])
+    expect(upstream().take()).toEqual([
+      `{"jsonrpc":"2.0","id":3,"method":"${method}"${params === '' ? '' : `,"params":{${params}}`}}`,
+    ])
     upstream().say(`{"jsonrpc":"2.0","id":2,"result":{${legacy}}}`)
     upstream().say(`{"jsonrpc":"2.0","id":3,"result":{${legacy}}}`)
     expect(heard.answer1).toBe(`{"jsonrpc":"2.0","id":7,"result":{${result},${server}}}`)
@@ -187,7 +221,11 @@ describe('a modern client of a legacy server', () => {
   })
 
   test.each([
-    ['{"code":-32002,"message":"none","data":{"uri":"x"}}', 200, '{"code":-32602,"message":"none","data":{"uri":"x"}}'],
+    [
+      '{"code":-32002,"message":"none","data":{"uri":"x"}}',
+      200,
+      '{"code":-32602,"message":"none","data":{"uri":"x"}}',
+    ],
     ['{"code":-32001,"message":"odd"}', 200, '{"code":-32603,"message":"odd"}'],
     ['{"code":-32601,"message":"no"}', 404, '{"code":-32601,"message":"no"}'],
     ['{"code":-32021,"message":"cap"}', 200, '{"code":-32603,"message":"cap"}'],
@@ -198,20 +236,27 @@ describe('a modern client of a legacy server', () => {
     const { ask, upstream } = setUp()
     const heard = ask(request('7', 'resources/read', '"uri":"x:/"'))
     upstream().open().say(`{"jsonrpc":"2.0","id":2,"error":${legacy}}`)
-    expect(heard.answers).toEqual([{ status, message: `{"jsonrpc":"2.0","id":7,"error":${error}}` }])
+    expect(heard.answers).toEqual([
+      { status, message: `{"jsonrpc":"2.0","id":7,"error":${error}}` },
+    ])
   })
 
-  test.each(['{"jsonrpc":"2.0","id":2}', '{"jsonrpc":"2.0","id":2,"result":5}', '{"jsonrpc":"2.0","id":2,"error":"boom"}'])(
-    'gets one error for the malformed answer %s',
-    (answer) => {
-      const { ask, upstream } = setUp()
-      const heard = ask(call('1'))
-      upstream().open().say(answer)
-      expect(heard.answers).toEqual([
-        { status: 502, message: '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The answer of the server is malformed."}}' },
-      ])
-    },
-  )
+  test.each([
+    '{"jsonrpc":"2.0","id":2}',
+    '{"jsonrpc":"2.0","id":2,"result":5}',
+    '{"jsonrpc":"2.0","id":2,"error":"boom"}',
+  ])('gets one error for the malformed answer %s', (answer) => {
+    const { ask, upstream } = setUp()
+    const heard = ask(call('1'))
+    upstream().open().say(answer)
+    expect(heard.answers).toEqual([
+      {
+        status: 502,
+        message:
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The answer of the server is malformed."}}',
+      },
+    ])
+  })
 
   test('gets an error that names no request, if there is no other that it can be about', () => {
     const { ask, upstream } = setUp()
@@ -222,9 +267,19 @@ describe('a modern client of a legacy server', () => {
     upstream().say(error)
     expect([first.answers, second.answers]).toEqual([[], []])
     upstream().say(error, '3')
-    expect(second.answers).toEqual([{ status: 400, message: '{"jsonrpc":"2.0","id":2,"error":{"code":-32700,"message":"What?"}}' }])
+    expect(second.answers).toEqual([
+      {
+        status: 400,
+        message: '{"jsonrpc":"2.0","id":2,"error":{"code":-32700,"message":"What?"}}',
+      },
+    ])
     upstream().say(error)
-    expect(first.answers).toEqual([{ status: 400, message: '{"jsonrpc":"2.0","id":1,"error":{"code":-32700,"message":"What?"}}' }])
+    expect(first.answers).toEqual([
+      {
+        status: 400,
+        message: '{"jsonrpc":"2.0","id":1,"error":{"code":-32700,"message":"What?"}}',
+      },
+    ])
   })
 
   test('gets its answer though the server writes a member of it twice', () => {
@@ -237,16 +292,24 @@ describe('a modern client of a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test.each(['initialize', 'ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe', 'tasks/get', 'tasks/list'])(
-    'is told that there is no %s any more',
-    (method) => {
-      const { ask, upstreams } = setUp()
-      expect(ask(request('1', method)).answers).toEqual([
-        { status: 404, message: `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found: ${method}"}}` },
-      ])
-      expect(upstreams).toEqual([])
-    },
-  )
+  test.each([
+    'initialize',
+    'ping',
+    'logging/setLevel',
+    'resources/subscribe',
+    'resources/unsubscribe',
+    'tasks/get',
+    'tasks/list',
+  ])('is told that there is no %s any more', (method) => {
+    const { ask, upstreams } = setUp()
+    expect(ask(request('1', method)).answers).toEqual([
+      {
+        status: 404,
+        message: `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found: ${method}"}}`,
+      },
+    ])
+    expect(upstreams).toEqual([])
+  })
 
   test('tells the server what it can do: roots without changes, no tasks, nothing unknown', () => {
     const { ask, upstream } = setUp()
@@ -285,9 +348,13 @@ describe('a modern client of a legacy server', () => {
         more: ',"requestState":"state-1","inputResponses":{"input-1":{"action":"accept","content":{"n":12345678901234567890}},"input-9":{}}',
       }),
     )
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":0,"result":{"action":"accept","content":{"n":12345678901234567890}}}'])
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":0,"result":{"action":"accept","content":{"n":12345678901234567890}}}',
+    ])
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
-    expect(retry.answer1).toBe(`{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`)
+    expect(retry.answer1).toBe(
+      `{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`,
+    )
     expect([engine.parked, engine.open]).toEqual([0, 0])
   })
 
@@ -301,7 +368,12 @@ describe('a modern client of a legacy server', () => {
     const capabilities = '{"elicitation":{},"sampling":{},"roots":{}}'
     ask(call('1', '{}', { capabilities }))
     upstream().open().say(`{"jsonrpc":"2.0","id":"q","method":"${method}"}`, '2')
-    const retry = ask(call('2', '{}', { capabilities, more: `,"requestState":"state-1","inputResponses":{"input-1":${answer}}` }))
+    const retry = ask(
+      call('2', '{}', {
+        capabilities,
+        more: `,"requestState":"state-1","inputResponses":{"input-1":${answer}}`,
+      }),
+    )
     expect(upstream().take()).toEqual([])
     expect(retry.answer1).toContain(`"requestState":"state-2"`)
     expect(retry.answer1).toContain(`"inputRequests":{"input-1":{"method":"${method}"`)
@@ -311,7 +383,10 @@ describe('a modern client of a legacy server', () => {
     const { ask, upstream, world, engine } = setUp()
     const capabilities = elicits
     const retry = (state: string, id = '9'): string =>
-      call(id, '{}', { capabilities, more: `,"requestState":${state},"inputResponses":{"input-1":{"action":"cancel"}}` })
+      call(id, '{}', {
+        capabilities,
+        more: `,"requestState":${state},"inputResponses":{"input-1":{"action":"cancel"}}`,
+      })
     ask(call('1', '{}', { capabilities }))
     upstream().open().say(question, '2')
     const heard = [
@@ -352,7 +427,9 @@ describe('a modern client of a legacy server', () => {
     upstream().open().say(question, '2')
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
     const retry = call('2', '{}', { capabilities: elicits, more: ',"requestState":"state-1"' })
-    expect(ask(retry).answer1).toBe(`{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`)
+    expect(ask(retry).answer1).toBe(
+      `{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`,
+    )
     expect(ask(retry).answer1).toContain('-32602')
   })
 
@@ -379,7 +456,8 @@ describe('a modern client of a legacy server', () => {
     const { ask, upstream } = setUp()
     ask(call('1', '{}', { capabilities: elicits }))
     upstream().open()
-    for (let id = 0; id < 101; id += 1) upstream().say(question.replace('"id":0', `"id":${id}`), '2')
+    for (let id = 0; id < 101; id += 1)
+      upstream().say(question.replace('"id":0', `"id":${id}`), '2')
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":100,"error":{"code":-32603,"message":"100 questions of this call are open, which is the limit."}}',
     ])
@@ -387,7 +465,8 @@ describe('a modern client of a legacy server', () => {
 
   test('may not use more sets of capabilities at a time than are allowed', () => {
     const { ask, upstreams, upstream } = setUp()
-    const one = (index: number): Heard => ask(call('1', '{}', { capabilities: `{"experimental":{"e${index}":{}}}` }))
+    const one = (index: number): Heard =>
+      ask(call('1', '{}', { capabilities: `{"experimental":{"e${index}":{}}}` }))
     for (let index = 0; index < 16; index += 1) one(index)
     expect(one(16).answers).toEqual([
       {
@@ -414,24 +493,39 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{"input-1":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"Log in"}}}}}',
     )
     expect(engine.parked).toBe(0)
-    ask(call('2', '{}', { capabilities: elicits, more: ',"inputResponses":{"input-1":{"action":"accept"}}' }))
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"work","arguments":{}}}'])
+    ask(
+      call('2', '{}', {
+        capabilities: elicits,
+        more: ',"inputResponses":{"input-1":{"action":"accept"}}',
+      }),
+    )
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"work","arguments":{}}}',
+    ])
   })
 
   test('hears the progress of its call under its own token, and nothing under another', () => {
     const { ask, upstream } = setUp()
-    const [a, b] = ['1', '2'].map((id) => ask(call(id, '{}', { meta: ',"progressToken":"same","traceparent":"t"' }))) as [Heard, Heard]
+    const [a, b] = ['1', '2'].map((id) =>
+      ask(call(id, '{}', { meta: ',"progressToken":"same","traceparent":"t"' })),
+    ) as [Heard, Heard]
     upstream().open()
     const c = ask(call('3', '{}', { meta: ',"progressToken":"same","traceparent":"t"' }))
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},"_meta":{"progressToken":4,"traceparent":"t"}}}',
     ])
-    upstream().say('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":3,"progress":0.10,"total":1}}')
+    upstream().say(
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":3,"progress":0.10,"total":1}}',
+    )
     for (const token of ['"same"', '9', 'null'])
-      upstream().say(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${token}}}`)
+      upstream().say(
+        `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${token}}}`,
+      )
     expect([a.told, b.told, c.told]).toEqual([
       [],
-      ['{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"same","progress":0.10,"total":1}}'],
+      [
+        '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"same","progress":0.10,"total":1}}',
+      ],
       [],
     ])
   })
@@ -453,11 +547,22 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"work","arguments":{}}}',
     ])
     upstream().say('{"jsonrpc":"2.0","id":5,"error":{"code":-32601,"message":"no"}}')
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"work","arguments":{}}}'])
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"work","arguments":{}}}',
+    ])
     for (const via of ['3', '4', '6', '7'])
-      upstream().say('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":1}}', via)
-    const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":1}}'
-    expect([warned.told, quiet.told, debugged.told, errors.told]).toEqual([[message], [], [message], []])
+      upstream().say(
+        '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":1}}',
+        via,
+      )
+    const message =
+      '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"warning","data":1}}'
+    expect([warned.told, quiet.told, debugged.told, errors.told]).toEqual([
+      [message],
+      [],
+      [message],
+      [],
+    ])
   })
 
   test('cancels at the server by leaving, and hears nothing of what comes later', () => {
@@ -490,26 +595,47 @@ describe('a modern client of a legacy server', () => {
     upstream().open('{"tools":{},"tasks":{"requests":{"tools":{"call":{}}}}}')
     // The list says which tools must be tasks.
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{"tools":[],"nextCursor":"c"}}')
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"cursor":"c"}}'])
-    upstream().say('{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"work","execution":{"taskSupport":"required"}}]}}')
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"cursor":"c"}}',
+    ])
+    upstream().say(
+      '{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"work","execution":{"taskSupport":"required"}}]}}',
+    )
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},"task":{"ttl":3600000},"_meta":{"progressToken":4}}}',
     ])
-    upstream().say('{"jsonrpc":"2.0","id":4,"result":{"task":{"taskId":"t\\u0031","status":"working"}}}')
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":5,"method":"tasks/result","params":{"taskId":"t\\u0031"}}'])
-    upstream().say('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":4,"progress":1}}')
-    expect(heard.told).toEqual(['{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}'])
+    upstream().say(
+      '{"jsonrpc":"2.0","id":4,"result":{"task":{"taskId":"t\\u0031","status":"working"}}}',
+    )
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":5,"method":"tasks/result","params":{"taskId":"t\\u0031"}}',
+    ])
+    upstream().say(
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":4,"progress":1}}',
+    )
+    expect(heard.told).toEqual([
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}',
+    ])
     upstream().say(question, '5')
     expect(heard.answer1).toContain('"requestState":"state-1"')
-    const retry = ask(call('2', '{}', { ...options, more: ',"requestState":"state-1","inputResponses":{"input-1":{"action":"decline"}}' }))
+    const retry = ask(
+      call('2', '{}', {
+        ...options,
+        more: ',"requestState":"state-1","inputResponses":{"input-1":{"action":"decline"}}',
+      }),
+    )
     expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":0,"result":{"action":"decline"}}'])
     upstream().say('{"jsonrpc":"2.0","id":5,"result":{"content":[]}}')
-    expect(retry.answer1).toBe(`{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`)
+    expect(retry.answer1).toBe(
+      `{"jsonrpc":"2.0","id":2,"result":{"content":[],"resultType":"complete",${server}}}`,
+    )
     const other = ask(call('3'.repeat(1), '{}', options))
     upstream().say('{"jsonrpc":"2.0","id":6,"result":{"task":{"taskId":"u"}}}')
     upstream().take()
     engine.gone(other)
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":8,"method":"tasks/cancel","params":{"taskId":"u"}}'])
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":8,"method":"tasks/cancel","params":{"taskId":"u"}}',
+    ])
     expect(engine.open).toBe(0)
   })
 
@@ -548,27 +674,41 @@ describe('a modern client of a legacy server', () => {
     engine.request('ann', differing, heard)
     expect(asked).toEqual([{ header: 'mcp-param-region', path: ['r'] }])
     expect(heard.answers).toEqual([
-      { status: 400, message: '{"jsonrpc":"2.0","id":2,"error":{"code":-32020,"message":"Bad Request: they differ."}}' },
+      {
+        status: 400,
+        message:
+          '{"jsonrpc":"2.0","id":2,"error":{"code":-32020,"message":"Bad Request: they differ."}}',
+      },
     ])
     expect(upstream().take()).toEqual([])
   })
 })
 
 describe('a listen stream over a legacy server', () => {
-  const listen = (id: string, filter: string): string => request(id, 'subscriptions/listen', `"notifications":{${filter}}`)
+  const listen = (id: string, filter: string): string =>
+    request(id, 'subscriptions/listen', `"notifications":{${filter}}`)
   const both = '{"tools":{"listChanged":true},"resources":{"subscribe":true}}'
 
   test('begins with what is honoured of its filter, and carries what it asked for', () => {
     const { ask, upstream } = setUp()
-    const heard = ask(listen('"l"', '"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["a:/","a:/","b:/"]'))
+    const heard = ask(
+      listen(
+        '"l"',
+        '"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["a:/","a:/","b:/"]',
+      ),
+    )
     upstream().open(both)
     expect(heard.told).toEqual([])
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
     upstream().say('{"jsonrpc":"2.0","id":3,"error":{"code":-32002,"message":"no"}}')
     upstream().say('{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
     upstream().say('{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}')
-    upstream().say('{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/","_meta":{"x":1}}}')
-    upstream().say('{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"b:/"}}')
+    upstream().say(
+      '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/","_meta":{"x":1}}}',
+    )
+    upstream().say(
+      '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"b:/"}}',
+    )
     const id = `"${metaKey.subscriptionId}":"l"`
     expect(heard.told).toEqual([
       `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["a:/"]},"_meta":{${id}}}}`,
@@ -590,7 +730,9 @@ describe('a listen stream over a legacy server', () => {
     engine.gone(first)
     expect(upstream().take()).toEqual([])
     engine.gone(second)
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":3,"method":"resources/unsubscribe","params":{"uri":"a:/"}}'])
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":3,"method":"resources/unsubscribe","params":{"uri":"a:/"}}',
+    ])
     expect(engine.open).toBe(0)
   })
 
@@ -617,7 +759,12 @@ describe('a listen stream over a legacy server', () => {
         message: `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":1,"${metaKey.serverInfo}":{"name":"old","version":"1"}}}}`,
       },
     ])
-    const reason = (id: number) => [{ status: 502, message: `{"jsonrpc":"2.0","id":${id},"error":{"code":-32603,"message":"It broke."}}` }]
+    const reason = (id: number) => [
+      {
+        status: 502,
+        message: `{"jsonrpc":"2.0","id":${id},"error":{"code":-32603,"message":"It broke."}}`,
+      },
+    ]
     expect([waiting.answers, early.answers]).toEqual([reason(2), reason(3)])
     expect(engine.open).toBe(0)
   })
@@ -638,7 +785,9 @@ describe('a listen stream over a legacy server', () => {
     engine.endListeners()
     expect(heard.answers[0]?.message).toContain('"resultType":"complete"')
     expect(early.answers[0]?.status).toBe(502)
-    expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":3,"method":"resources/unsubscribe","params":{"uri":"a:/"}}'])
+    expect(upstream().take()).toEqual([
+      '{"jsonrpc":"2.0","id":3,"method":"resources/unsubscribe","params":{"uri":"a:/"}}',
+    ])
     expect(engine.open).toBe(0)
   })
 
@@ -657,11 +806,18 @@ describe('a legacy session that is lost', () => {
     const [list, tool] = [ask(request('1', 'tools/list')), ask(call('2'))]
     upstream().open().listener.lost('The session ended.')
     expect(tool.answers).toEqual([
-      { status: 502, message: '{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"The session ended."}}' },
+      {
+        status: 502,
+        message: '{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"The session ended."}}',
+      },
     ])
     upstream(1).open().listener.lost('The session ended again.')
     expect(list.answers).toEqual([
-      { status: 502, message: '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The session ended again."}}' },
+      {
+        status: 502,
+        message:
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The session ended again."}}',
+      },
     ])
     expect([upstreams.length, engine.open]).toEqual([2, 0])
   })
@@ -685,13 +841,23 @@ describe('a legacy session that is lost', () => {
 
   test('lets every call know, though the server can not be reached again', () => {
     const { ask, upstream, world, engine } = setUp()
-    const heard = [request('1', 'tools/list'), request('2', 'prompts/list'), call('3')].map((text) => ask(text))
+    const heard = [request('1', 'tools/list'), request('2', 'prompts/list'), call('3')].map(
+      (text) => ask(text),
+    )
     upstream().open()
     world.refuse = 'There is no server now.'
     upstream().listener.lost('It broke.')
-    expect(heard.map(({ answers }) => answers.map(({ status }) => status))).toEqual([[503], [503], [502]])
+    expect(heard.map(({ answers }) => answers.map(({ status }) => status))).toEqual([
+      [503],
+      [503],
+      [502],
+    ])
     expect(ask(call('4')).answers).toEqual([
-      { status: 503, message: '{"jsonrpc":"2.0","id":4,"error":{"code":-32603,"message":"There is no server now."}}' },
+      {
+        status: 503,
+        message:
+          '{"jsonrpc":"2.0","id":4,"error":{"code":-32603,"message":"There is no server now."}}',
+      },
     ])
     expect(ask(request('5', 'subscriptions/listen', '"notifications":{}')).answers).toHaveLength(1)
     expect(engine.open).toBe(0)
@@ -699,7 +865,9 @@ describe('a legacy session that is lost', () => {
 
   test('gives its place to calls that waited for one', () => {
     const { ask, upstream, upstreams } = setUp({ tellsVia: false, maxConnections: 1 })
-    const [first, second, third] = ['1', '2', '3'].map((id) => ask(call(id, '{}', { capabilities: elicits }))) as [Heard, Heard, Heard]
+    const [first, second, third] = ['1', '2', '3'].map((id) =>
+      ask(call(id, '{}', { capabilities: elicits })),
+    ) as [Heard, Heard, Heard]
     upstream().open().listener.lost('It broke.')
     expect([first.answers.length, second.answers.length, upstreams.length]).toEqual([1, 0, 2])
     upstream(1).open().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
@@ -725,7 +893,11 @@ describe('a legacy session that is lost', () => {
     upstream().say('{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Go away."}}')
     upstream(1).say('{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Go away."}}')
     expect(heard.answers).toEqual([
-      { status: 502, message: '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The server refused to initialize: Go away."}}' },
+      {
+        status: 502,
+        message:
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The server refused to initialize: Go away."}}',
+      },
     ])
     expect(engine.open).toBe(0)
   })
@@ -749,7 +921,10 @@ test('a call whose client has come back in time is not given up, however long it
   ask(call('1', '{}', { capabilities: elicits }))
   upstream().open().say(question, '2')
   const retry = ask(
-    call('2', '{}', { capabilities: elicits, more: ',"requestState":"state-1","inputResponses":{"input-1":{"action":"cancel"}}' }),
+    call('2', '{}', {
+      capabilities: elicits,
+      more: ',"requestState":"state-1","inputResponses":{"input-1":{"action":"cancel"}}',
+    }),
   )
   upstream().take()
   world.now = 2000

@@ -1,7 +1,14 @@
 import { errorAnswer, errorCode } from '../message.ts'
 import { metaKey, type ModernRequest } from '../modern.ts'
 import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
-import { Conversation, interactive, type Call, type ConnectionListener, type KnownTool, type LegacyConnection } from './conversation.ts'
+import {
+  Conversation,
+  interactive,
+  type Call,
+  type ConnectionListener,
+  type KnownTool,
+  type LegacyConnection,
+} from './conversation.ts'
 import { canonical, resultMessage, type Exchange } from './exchange.ts'
 import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
 
@@ -31,7 +38,8 @@ export interface ModernToLegacyOptions {
 }
 
 /** Requests that change nothing, so that they may run twice. */
-const repeatable = /^(tools\/list|prompts\/(list|get)|resources\/(list|templates\/list|read)|completion\/complete|server\/discover)$/
+const repeatable =
+  /^(tools\/list|prompts\/(list|get)|resources\/(list|templates\/list|read)|completion\/complete|server\/discover)$/
 /** Of earlier versions; 2026-07-28 has them no more, or has them for tasks, which are not offered. */
 const removed = /^(initialize|ping|logging\/setLevel|resources\/(un)?subscribe|tasks\/.*)$/
 /** Sets of capabilities that one principal may use at a time, as each has connections of its own. */
@@ -95,15 +103,26 @@ export class ModernToLegacy {
   /** A request of a client. `principal` separates callers: nothing of one reaches another. */
   request(principal: string, request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta, id } = request
-    if (removed.test(method)) return exchange.answer(404, errorAnswer(id, errorCode.methodNotFound, `Method not found: ${method}`))
+    if (removed.test(method))
+      return exchange.answer(
+        404,
+        errorAnswer(id, errorCode.methodNotFound, `Method not found: ${method}`),
+      )
     if (params.get('inputResponses')?.startsWith('{') === false)
-      return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, 'inputResponses must be an object.'))
+      return exchange.answer(
+        200,
+        errorAnswer(id, errorCode.invalidParams, 'inputResponses must be an object.'),
+      )
     if (params.has('requestState')) return this.#resume(principal, request, exchange)
     const pool = this.#pool(principal, legacyCapabilities(meta.get(metaKey.clientCapabilities)))
     if (pool === undefined)
       return exchange.answer(
         429,
-        errorAnswer(id, errorCode.internal, `${maxPools} sets of client capabilities of this caller are in use, which is the limit.`),
+        errorAnswer(
+          id,
+          errorCode.internal,
+          `${maxPools} sets of client capabilities of this caller are in use, which is the limit.`,
+        ),
       )
     if (method === 'subscriptions/listen') return this.#listen(pool, request, exchange)
     const call: OpenCall = {
@@ -136,11 +155,13 @@ export class ModernToLegacy {
   tick(): void {
     const now = this.#host.now()
     for (const call of this.#parked.values())
-      if (now - call.parkedAt > this.#options.parkMs) this.#abandon(call, 'The client did not come back.')
+      if (now - call.parkedAt > this.#options.parkMs)
+        this.#abandon(call, 'The client did not come back.')
     for (const [key, pool] of this.#pools) {
       for (const conversation of pool.conversations) {
         if (!conversation.idle) conversation.idleSince = now
-        else if (now - conversation.idleSince > this.#options.idleMs) conversation.close('The connection was idle.')
+        else if (now - conversation.idleSince > this.#options.idleMs)
+          conversation.close('The connection was idle.')
       }
       if (pool.conversations.length === 0 && pool.queue.length === 0) this.#pools.delete(key)
     }
@@ -149,14 +170,16 @@ export class ModernToLegacy {
   /** Ends listen streams in good order, so that their clients open them anew; everything else goes on. */
   endListeners(): void {
     for (const { conversations } of this.#pools.values())
-      for (const conversation of conversations) conversation.endListeners('The server is going away.')
+      for (const conversation of conversations)
+        conversation.endListeners('The server is going away.')
   }
 
   /** Ends everything: open requests are answered with the reason, listen streams end in good order. */
   close(reason: string): void {
     this.#closed = true
     for (const { conversations, queue } of this.#pools.values()) {
-      for (const call of queue.splice(0)) this.#answered(call, 503, errorAnswer(call.request.id, errorCode.internal, reason))
+      for (const call of queue.splice(0))
+        this.#answered(call, 503, errorAnswer(call.request.id, errorCode.internal, reason))
       for (const conversation of conversations) conversation.close(reason)
     }
     this.#pools.clear()
@@ -170,7 +193,10 @@ export class ModernToLegacy {
     if (known !== undefined) return known
     const others = [...this.#pools].filter(([, pool]) => pool.principal === principal)
     if (others.length >= maxPools) {
-      const unused = others.find(([, { conversations, queue }]) => queue.length === 0 && conversations.every(({ idle }) => idle))
+      const unused = others.find(
+        ([, { conversations, queue }]) =>
+          queue.length === 0 && conversations.every(({ idle }) => idle),
+      )
       if (unused === undefined) return undefined
       this.#pools.delete(unused[0])
       for (const conversation of unused[1].conversations) conversation.close('Its place is needed.')
@@ -216,7 +242,12 @@ export class ModernToLegacy {
         freed: () => this.#next(pool),
         refused: () => this.#host.refused?.(),
       },
-      { capabilities: pool.capabilities, clientInfo: this.#options.clientInfo, now: this.#host.now(), tools: pool.tools },
+      {
+        capabilities: pool.capabilities,
+        clientInfo: this.#options.clientInfo,
+        now: this.#host.now(),
+        tools: pool.tools,
+      },
     )
     if (conversation.over) throw new Error('The connection to the server was lost at once.')
     pool.conversations = [...pool.conversations, conversation]
@@ -228,7 +259,11 @@ export class ModernToLegacy {
     try {
       conversation = this.#conversationFor(call)
     } catch (error) {
-      return this.#answered(call, 503, errorAnswer(call.request.id, errorCode.internal, (error as Error).message))
+      return this.#answered(
+        call,
+        503,
+        errorAnswer(call.request.id, errorCode.internal, (error as Error).message),
+      )
     }
     if (conversation === undefined) call.pool.queue.push(call)
     else conversation.run(call)
@@ -239,7 +274,10 @@ export class ModernToLegacy {
     const asks = pool.capabilities !== '{}' && interactive.has(request.method)
     if (this.#host.tellsVia || !asks) return pool.conversations[0] ?? this.#connect(pool)
     const free = pool.conversations.find(({ interactiveCalls }) => interactiveCalls === 0)
-    return free ?? (pool.conversations.length < this.#options.maxConnections ? this.#connect(pool) : undefined)
+    return (
+      free ??
+      (pool.conversations.length < this.#options.maxConnections ? this.#connect(pool) : undefined)
+    )
   }
 
   /** Runs calls that wait, as far as there is room. */
@@ -326,10 +364,14 @@ export class ModernToLegacy {
     this.#parked.set(call.parkedAs, call)
     const result: RawObject = new Map([
       ['resultType', '"input_required"'],
-      ['inputRequests', writeObject([...call.questions].map(([key, { text }]): [string, string] => [key, text]))],
+      [
+        'inputRequests',
+        writeObject([...call.questions].map(([key, { text }]): [string, string] => [key, text])),
+      ],
       ['requestState', JSON.stringify(call.parkedAs)],
     ])
-    if (conversation?.serverInfo !== undefined) result.set('_meta', withMember(undefined, metaKey.serverInfo, conversation.serverInfo))
+    if (conversation?.serverInfo !== undefined)
+      result.set('_meta', withMember(undefined, metaKey.serverInfo, conversation.serverInfo))
     this.#release(exchange)
     call.exchange = undefined
     exchange.answer(200, resultMessage(request.id, writeObject(result)))
@@ -344,7 +386,12 @@ export class ModernToLegacy {
 
   /** The connection broke: what may run twice and was not asked about runs again, once. */
   #lost(call: OpenCall, reason: string): void {
-    if (!this.#closed && !call.repeated && call.asked === 0 && (!call.delivered || repeatable.test(call.request.method))) {
+    if (
+      !this.#closed &&
+      !call.repeated &&
+      call.asked === 0 &&
+      (!call.delivered || repeatable.test(call.request.method))
+    ) {
       call.repeated = true
       call.delivered = false
       return this.#run(call)
@@ -355,7 +402,14 @@ export class ModernToLegacy {
   #listen(pool: Pool, request: ModernRequest, exchange: Exchange): void {
     const filter = readObject(request.params.get('notifications'))
     if (filter === undefined)
-      return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, 'Invalid params: notifications is required.'))
+      return exchange.answer(
+        200,
+        errorAnswer(
+          request.id,
+          errorCode.invalidParams,
+          'Invalid params: notifications is required.',
+        ),
+      )
     const uris = readArray(filter.get('resourceSubscriptions'))?.length ?? 0
     if (uris > maxUris) {
       const message = `Invalid params: resourceSubscriptions names ${uris} resources, where ${maxUris} are the limit.`
@@ -369,7 +423,10 @@ export class ModernToLegacy {
     }
     try {
       const conversation = pool.conversations[0] ?? this.#connect(pool)
-      stop = conversation.listen(request.id, filter, { tell: (message) => exchange.tell(message), answer })
+      stop = conversation.listen(request.id, filter, {
+        tell: (message) => exchange.tell(message),
+        answer,
+      })
     } catch (error) {
       answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
     }

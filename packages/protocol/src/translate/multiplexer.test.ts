@@ -23,7 +23,8 @@ function setUp() {
 
 test('clients with the same ids and tokens share a server, each with its own answer and progress', () => {
   const { multiplexer, ask, take } = setUp()
-  const params = '{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"p","x":1.0}}'
+  const params =
+    '{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"p","x":1.0}}'
   const [a, b] = [ask('tools/call', params), ask('tools/call', params)]
   expect(take()).toEqual(
     [1, 2].map(
@@ -31,16 +32,36 @@ test('clients with the same ids and tokens share a server, each with its own ans
         `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":${id},"x":1.0}}}`,
     ),
   )
-  multiplexer.receive('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":0.10}}')
-  multiplexer.receive('{"jsonrpc":"2.0","id":2.0,"result":{"n":12345678901234567890,"resultType":"complete"}}')
+  multiplexer.receive(
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":0.10}}',
+  )
+  multiplexer.receive(
+    '{"jsonrpc":"2.0","id":2.0,"result":{"n":12345678901234567890,"resultType":"complete"}}',
+  )
   multiplexer.receive('{"jsonrpc":"2.0","id":2,"result":{}}')
-  multiplexer.receive('{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2}}')
-  multiplexer.receive('{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}')
+  multiplexer.receive(
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2}}',
+  )
+  multiplexer.receive(
+    '{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}',
+  )
   expect([b.told, b.answers, a.told, a.answers]).toEqual([
-    ['{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}'],
-    [[200, '{"jsonrpc":"2.0","id":"mine","result":{"n":12345678901234567890,"resultType":"complete"}}']],
+    [
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}',
+    ],
+    [
+      [
+        200,
+        '{"jsonrpc":"2.0","id":"mine","result":{"n":12345678901234567890,"resultType":"complete"}}',
+      ],
+    ],
     [],
-    [[400, '{"jsonrpc":"2.0","id":"mine","error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}']],
+    [
+      [
+        400,
+        '{"jsonrpc":"2.0","id":"mine","error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}',
+      ],
+    ],
   ])
   expect(multiplexer.busy).toBe(false)
 })
@@ -64,16 +85,25 @@ test('a client that goes cancels its request, and a server that asks is refused'
 
 test('listen streams carry the id by which their client knows them, and end when the server cancels or ends them', () => {
   const { multiplexer, ask } = setUp()
-  const streams = [1, 2, 3].map(() => ask('subscriptions/listen', '{"notifications":{"toolsListChanged":true}}'))
+  const streams = [1, 2, 3].map(() =>
+    ask('subscriptions/listen', '{"notifications":{"toolsListChanged":true}}'),
+  )
   for (const id of [1, 2, 99])
     multiplexer.receive(
       `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":${id},"y":1.0}}}`,
     )
-  multiplexer.receive('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}')
-  multiplexer.receive(`{"jsonrpc":"2.0","id":2,"result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":2}}}`)
+  multiplexer.receive(
+    '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}',
+  )
+  multiplexer.receive(
+    `{"jsonrpc":"2.0","id":2,"result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":2}}}`,
+  )
   multiplexer.lost('It broke.')
   const told = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":"mine","y":1.0}}}`
-  const ended = [200, `{"jsonrpc":"2.0","id":"mine","result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":"mine"}}}`]
+  const ended = [
+    200,
+    `{"jsonrpc":"2.0","id":"mine","result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":"mine"}}}`,
+  ]
   expect(streams.map((each) => [each.told, each.answers])).toEqual([
     [[told], [ended]],
     [[told], [ended]],
@@ -86,24 +116,29 @@ test('log messages go to the only request that asked for such, and to nobody els
   const quiet = ask('tools/call', '{"name":"t"}')
   const level = `{"name":"t","_meta":{"${metaKey.logLevel}":"info"}}`
   const loud = ask('tools/call', level)
-  const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
+  const message =
+    '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
   multiplexer.receive(message)
   const second = ask('tools/call', level)
   multiplexer.receive(message)
   expect([quiet.told, loud.told, second.told]).toEqual([[], [message], []])
 })
 
-test.each(['{"jsonrpc":"2.0","id":1}', '{"jsonrpc":"2.0","id":1,"result":null}', '{"jsonrpc":"2.0","id":1,"error":"boom"}'])(
-  'the malformed answer %s is one error',
-  (answer) => {
-    const { multiplexer, ask } = setUp()
-    const { answers } = ask('tools/call', '{"name":"t"}')
-    multiplexer.receive(answer)
-    expect(answers).toEqual([
-      [502, '{"jsonrpc":"2.0","id":"mine","error":{"code":-32603,"message":"The answer of the server is malformed."}}'],
-    ])
-  },
-)
+test.each([
+  '{"jsonrpc":"2.0","id":1}',
+  '{"jsonrpc":"2.0","id":1,"result":null}',
+  '{"jsonrpc":"2.0","id":1,"error":"boom"}',
+])('the malformed answer %s is one error', (answer) => {
+  const { multiplexer, ask } = setUp()
+  const { answers } = ask('tools/call', '{"name":"t"}')
+  multiplexer.receive(answer)
+  expect(answers).toEqual([
+    [
+      502,
+      '{"jsonrpc":"2.0","id":"mine","error":{"code":-32603,"message":"The answer of the server is malformed."}}',
+    ],
+  ])
+})
 
 test('an answer in which a member stands twice is an answer all the same', () => {
   const { multiplexer, ask } = setUp()
@@ -119,9 +154,16 @@ test('a call whose headers and arguments differ is refused once the tools are kn
     '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"t","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}}',
   )
   take()
-  const { answers } = ask('tools/call', '{"name":"t"}', { paramHeaderMistake: (declared) => `${declared[0]?.header} differs.` })
+  const { answers } = ask('tools/call', '{"name":"t"}', {
+    paramHeaderMistake: (declared) => `${declared[0]?.header} differs.`,
+  })
   expect([take(), answers]).toEqual([
     [],
-    [[400, '{"jsonrpc":"2.0","id":"mine","error":{"code":-32020,"message":"Bad Request: mcp-param-r differs."}}']],
+    [
+      [
+        400,
+        '{"jsonrpc":"2.0","id":"mine","error":{"code":-32020,"message":"Bad Request: mcp-param-r differs."}}',
+      ],
+    ],
   ])
 })

@@ -1,7 +1,14 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, statusOf, type ModernRequest } from '../modern.ts'
 import { Table } from '../table.ts'
-import { readArray, readMessage, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import {
+  readArray,
+  readMessage,
+  readObject,
+  readString,
+  writeObject,
+  type RawObject,
+} from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
 import { withMember } from './to-modern.ts'
@@ -33,14 +40,20 @@ export class ModernMultiplexer {
 
   request(request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta } = request
-    const declared = method === 'tools/call' ? this.#headers.get(readString(params.get('name')) ?? '') : undefined
+    const declared =
+      method === 'tools/call' ? this.#headers.get(readString(params.get('name')) ?? '') : undefined
     const mistake = declared === undefined ? undefined : request.paramHeaderMistake?.(declared)
-    if (mistake !== undefined) return exchange.answer(400, errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`))
+    if (mistake !== undefined)
+      return exchange.answer(
+        400,
+        errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`),
+      )
     const id = String((this.#next += 1))
     this.#open.set(id, { exchange, request })
     this.#ids.set(exchange, id)
     const sent = new Map(params)
-    if (meta.has('progressToken')) sent.set('_meta', writeObject(new Map(meta).set('progressToken', id)))
+    if (meta.has('progressToken'))
+      sent.set('_meta', writeObject(new Map(meta).set('progressToken', id)))
     this.#send(requestMessage(id, method, writeObject(sent)))
   }
 
@@ -49,7 +62,12 @@ export class ModernMultiplexer {
     const id = this.#ids.get(exchange)
     if (id === undefined) return
     this.#settle(id, exchange)
-    this.#send(notificationMessage('notifications/cancelled', `{"requestId":${id},"reason":"The client has gone."}`))
+    this.#send(
+      notificationMessage(
+        'notifications/cancelled',
+        `{"requestId":${id},"reason":"The client has gone."}`,
+      ),
+    )
   }
 
   /** A message of the server. */
@@ -61,7 +79,13 @@ export class ModernMultiplexer {
     const params = readObject(message.get('params')) ?? new Map<string, string>()
     if (method === undefined) this.#answered(message)
     else if (id !== undefined)
-      this.#send(errorAnswer(id, errorCode.methodNotFound, 'A server of 2026-07-28 asks by input_required results.'))
+      this.#send(
+        errorAnswer(
+          id,
+          errorCode.methodNotFound,
+          'A server of 2026-07-28 asks by input_required results.',
+        ),
+      )
     else this.#notified(method, params)
   }
 
@@ -93,10 +117,21 @@ export class ModernMultiplexer {
     const result = readObject(message.get('result'))
     if (request.method === 'tools/list') this.#learn(result)
     if (request.method === 'subscriptions/listen' && result !== undefined)
-      message.set('result', writeObject(result.set('_meta', withMember(result.get('_meta'), metaKey.subscriptionId, request.id))))
+      message.set(
+        'result',
+        writeObject(
+          result.set('_meta', withMember(result.get('_meta'), metaKey.subscriptionId, request.id)),
+        ),
+      )
     if (error === undefined && result === undefined)
-      return exchange.answer(502, errorAnswer(request.id, errorCode.internal, 'The answer of the server is malformed.'))
-    exchange.answer(statusOf(error === undefined ? undefined : Number(error.get('code'))), writeObject(message.set('id', request.id)))
+      return exchange.answer(
+        502,
+        errorAnswer(request.id, errorCode.internal, 'The answer of the server is malformed.'),
+      )
+    exchange.answer(
+      statusOf(error === undefined ? undefined : Number(error.get('code'))),
+      writeObject(message.set('id', request.id)),
+    )
   }
 
   #learn(result: RawObject | undefined): void {
@@ -109,22 +144,34 @@ export class ModernMultiplexer {
 
   #notified(method: string, params: RawObject): void {
     const told = (open: Open | undefined, member: string, value: string): void =>
-      open?.exchange.tell(notificationMessage(method, writeObject(new Map(params).set(member, value))))
+      open?.exchange.tell(
+        notificationMessage(method, writeObject(new Map(params).set(member, value))),
+      )
     if (method === 'notifications/progress') {
       const open = this.#open.get(idKey(params.get('progressToken') ?? '""'))
       const token = open?.request.meta.get('progressToken')
       if (token !== undefined) told(open, 'progressToken', token)
       return
     }
-    if (method === 'notifications/cancelled') return this.#endListener(idKey(params.get('requestId') ?? '""'))
+    if (method === 'notifications/cancelled')
+      return this.#endListener(idKey(params.get('requestId') ?? '""'))
     const subscription = readObject(params.get('_meta'))?.get(metaKey.subscriptionId)
     if (subscription !== undefined) {
       const open = this.#open.get(idKey(subscription))
-      if (open !== undefined) told(open, '_meta', withMember(params.get('_meta'), metaKey.subscriptionId, open.request.id))
+      if (open !== undefined)
+        told(
+          open,
+          '_meta',
+          withMember(params.get('_meta'), metaKey.subscriptionId, open.request.id),
+        )
       return
     }
     // A log message names no request: it is the only one's that asked for such messages.
-    const asking = this.#open.values().filter(({ request }) => gravity(readString(request.meta.get(metaKey.logLevel))) !== undefined)
+    const asking = this.#open
+      .values()
+      .filter(
+        ({ request }) => gravity(readString(request.meta.get(metaKey.logLevel))) !== undefined,
+      )
     if (method === 'notifications/message' && asking.length === 1)
       asking[0]?.exchange.tell(notificationMessage(method, writeObject(params)))
   }

@@ -25,9 +25,14 @@ export function legacyResult(
     if (meta.size > 0) result.set('_meta', writeObject(meta))
     else result.delete('_meta')
   }
-  if (method === 'tools/list') result.set('tools', `[${legacyTools(result.get('tools'), learn).join(',')}]`)
+  if (method === 'tools/list')
+    result.set('tools', `[${legacyTools(result.get('tools'), learn).join(',')}]`)
   const structured = result.get('structuredContent')
-  if (method === 'tools/call' && structured !== undefined && (tool?.wrapped === true || !structured.startsWith('{')))
+  if (
+    method === 'tools/call' &&
+    structured !== undefined &&
+    (tool?.wrapped === true || !structured.startsWith('{'))
+  )
     result.set('structuredContent', writeObject([['result', structured]]))
   return writeObject(result)
 }
@@ -36,7 +41,10 @@ export function legacyResult(
  * Tools with malformed header annotations are not to be called over HTTP, so they are left out (MCP 2026-07-28, transports, custom
  * headers); so are those whose schemas are nested too deeply to be read.
  */
-function legacyTools(tools: string | undefined, learn: (name: string, tool: ModernTool) => void): string[] {
+function legacyTools(
+  tools: string | undefined,
+  learn: (name: string, tool: ModernTool) => void,
+): string[] {
   return (readArray(tools) ?? []).flatMap((raw) => {
     const tool = readObject(raw)
     const name = readString(tool?.get('name'))
@@ -51,7 +59,14 @@ function legacyTools(tools: string | undefined, learn: (name: string, tool: Mode
   })
 }
 
-const nameMaps = new Set(['properties', 'patternProperties', '$defs', 'definitions', 'dependentSchemas', 'dependencies'])
+const nameMaps = new Set([
+  'properties',
+  'patternProperties',
+  '$defs',
+  'definitions',
+  'dependentSchemas',
+  'dependencies',
+])
 const data = new Set(['const', 'enum', 'default', 'examples'])
 
 /** A schema as the member `result` of an object's; references to its root follow it there (JSON Schema 2020-12, 8.2.3). */
@@ -63,11 +78,16 @@ function wrappedSchema(raw: string): string {
     if (typeof node !== 'object' || node === null) return node
     const { $id } = node as { $id?: unknown }
     // References below an identifier of its own are relative to that.
-    if (!isNameMap && $id !== undefined && !(typeof $id === 'string' && $id.startsWith('#'))) return node
+    if (!isNameMap && $id !== undefined && !(typeof $id === 'string' && $id.startsWith('#')))
+      return node
     return Object.fromEntries(
       Object.entries(node).map(([key, value]): [string, unknown] => {
         if (isNameMap) return [key, moved(value, false)]
-        if ((key === '$ref' || key === '$dynamicRef') && typeof value === 'string' && (value === '#' || value.startsWith('#/')))
+        if (
+          (key === '$ref' || key === '$dynamicRef') &&
+          typeof value === 'string' &&
+          (value === '#' || value.startsWith('#/'))
+        )
           return [key, `#/properties/result${value.slice(1)}`]
         return [key, data.has(key) ? value : moved(value, nameMaps.has(key))]
       }),
@@ -92,7 +112,11 @@ export function initializeResult(discovered: RawObject, version: string): string
   const result: RawObject = new Map([
     ['protocolVersion', JSON.stringify(version)],
     ['capabilities', writeObject(capabilities)],
-    ['serverInfo', readObject(discovered.get('_meta'))?.get(metaKey.serverInfo) ?? '{"name":"mcp-server","version":"0"}'],
+    [
+      'serverInfo',
+      readObject(discovered.get('_meta'))?.get(metaKey.serverInfo) ??
+        '{"name":"mcp-server","version":"0"}',
+    ],
   ])
   const instructions = discovered.get('instructions')
   if (instructions !== undefined) result.set('instructions', instructions)

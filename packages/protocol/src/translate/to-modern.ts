@@ -4,17 +4,30 @@ import { readArray, readObject, readString, writeObject, type RawObject } from '
 import { modernVersion } from '../versions.ts'
 
 /** Results that may be kept carry a hint how long; a legacy server gives none, so they are stale at once and for their caller only. */
-const cacheable = new Set(['server/discover', 'tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read'])
+const cacheable = new Set([
+  'server/discover',
+  'tools/list',
+  'prompts/list',
+  'resources/list',
+  'resources/templates/list',
+  'resources/read',
+])
 
 /** The result of a legacy server, which it takes over, in the shape of 2026-07-28. `server` is its raw `serverInfo`. */
-export function modernResult(method: string, result: RawObject, server: string | undefined): string {
+export function modernResult(
+  method: string,
+  result: RawObject,
+  server: string | undefined,
+): string {
   if (!result.has('resultType')) result.set('resultType', '"complete"')
   if (cacheable.has(method)) {
     if (!result.has('ttlMs')) result.set('ttlMs', '0')
     if (!result.has('cacheScope')) result.set('cacheScope', '"private"')
   }
-  if (method === 'tools/list') result.set('tools', `[${(readArray(result.get('tools')) ?? []).map(modernTool).join(',')}]`)
-  if (server !== undefined) result.set('_meta', withMember(result.get('_meta'), metaKey.serverInfo, server))
+  if (method === 'tools/list')
+    result.set('tools', `[${(readArray(result.get('tools')) ?? []).map(modernTool).join(',')}]`)
+  if (server !== undefined)
+    result.set('_meta', withMember(result.get('_meta'), metaKey.serverInfo, server))
   return writeObject(result)
 }
 
@@ -42,12 +55,21 @@ export function discoverResult(initialized: RawObject): RawObject {
 /** A legacy error for a modern client: codes that changed their meaning are mapped, codes without meaning become internal errors. */
 export function modernError(error: RawObject): { status: number; error: string } {
   const code = Number(error.get('code'))
-  const free = (code <= -32_000 && code >= -32_019) || code === errorCode.urlElicitationRequired || !Number.isInteger(code)
-  const mapped = code === errorCode.resourceNotFound ? errorCode.invalidParams : free ? errorCode.internal : code
+  const free =
+    (code <= -32_000 && code >= -32_019) ||
+    code === errorCode.urlElicitationRequired ||
+    !Number.isInteger(code)
+  const mapped =
+    code === errorCode.resourceNotFound ? errorCode.invalidParams : free ? errorCode.internal : code
   const known = new Map(error).set('code', String(mapped))
-  if (readString(known.get('message')) === undefined) known.set('message', '"The server gave no reason."')
+  if (readString(known.get('message')) === undefined)
+    known.set('message', '"The server gave no reason."')
   // These describe the hop between gateway and server, not the client's.
-  if (mapped === errorCode.headerMismatch || mapped === errorCode.missingCapability || mapped === errorCode.unsupportedVersion)
+  if (
+    mapped === errorCode.headerMismatch ||
+    mapped === errorCode.missingCapability ||
+    mapped === errorCode.unsupportedVersion
+  )
     return { status: 200, error: writeObject(known.set('code', String(errorCode.internal))) }
   return { status: statusOf(mapped), error: writeObject(known) }
 }
@@ -64,9 +86,14 @@ export function inputRequest(method: string, params: RawObject | undefined): str
 export function answersQuestion(method: string, raw: string): boolean {
   const answer = readObject(raw)
   if (answer === undefined) return false
-  if (method === 'elicitation/create') return ['accept', 'decline', 'cancel'].includes(readString(answer.get('action')) ?? '')
+  if (method === 'elicitation/create')
+    return ['accept', 'decline', 'cancel'].includes(readString(answer.get('action')) ?? '')
   if (method === 'roots/list') return answer.get('roots')?.startsWith('[') === true
-  return readString(answer.get('role')) !== undefined && readString(answer.get('model')) !== undefined && answer.has('content')
+  return (
+    readString(answer.get('role')) !== undefined &&
+    readString(answer.get('model')) !== undefined &&
+    answer.has('content')
+  )
 }
 
 /** The capabilities that a legacy server is told of: those of the client, minus what a modern client has no way to serve. */
@@ -80,7 +107,8 @@ export function legacyCapabilities(raw: string | undefined): string {
   if (given?.has('roots') === true) capabilities.set('roots', '{}')
   const extensions = readObject(given?.get('extensions'))
   extensions?.delete('io.modelcontextprotocol/tasks')
-  if (extensions !== undefined && extensions.size > 0) capabilities.set('extensions', writeObject(extensions))
+  if (extensions !== undefined && extensions.size > 0)
+    capabilities.set('extensions', writeObject(extensions))
   return writeObject(capabilities)
 }
 
@@ -92,6 +120,7 @@ export function withMember(raw: string | undefined, name: string, value: string)
 /** Without the members that only the modern envelope has. */
 export function withoutEnvelope(meta: RawObject): RawObject {
   const kept: RawObject = new Map()
-  for (const [name, raw] of meta) if (!name.startsWith('io.modelcontextprotocol/')) kept.set(name, raw)
+  for (const [name, raw] of meta)
+    if (!name.startsWith('io.modelcontextprotocol/')) kept.set(name, raw)
   return kept
 }

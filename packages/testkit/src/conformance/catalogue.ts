@@ -57,7 +57,11 @@ export interface ToolResult {
 export interface Prompt {
   readonly name: string
   readonly description: string
-  readonly arguments: readonly { readonly name: string; readonly description: string; readonly required: boolean }[]
+  readonly arguments: readonly {
+    readonly name: string
+    readonly description: string
+    readonly required: boolean
+  }[]
   readonly run: (call: Call) => PromptResult | Questions
 }
 
@@ -77,9 +81,11 @@ export class PagesFirst extends Error {
 
 /** Name and version under which every fixture appears. */
 export const identity = { name: 'conformance-fixture', version: '1.0.0' }
-export const instructions = 'A server that the conformance suites and the tests of translation call.'
+export const instructions =
+  'A server that the conformance suites and the tests of translation call.'
 
-const redPixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=='
+const redPixel =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg=='
 const silence = 'UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA='
 
 const text = (value: string): Json => ({ type: 'text', text: value })
@@ -87,7 +93,11 @@ const says = (value: string): ToolResult => ({ content: [text(value)] })
 const image: Json = { type: 'image', data: redPixel, mimeType: 'image/png' }
 const noArguments = { type: 'object', properties: {} } as const
 
-const form = (message: string, properties: Json, required: readonly string[] = Object.keys(properties)): Question => ({
+const form = (
+  message: string,
+  properties: Json,
+  required: readonly string[] = Object.keys(properties),
+): Question => ({
   method: 'elicitation/create',
   params: { mode: 'form', message, requestedSchema: { type: 'object', properties, required } },
 })
@@ -97,15 +107,22 @@ const sample = (prompt: string, maxTokens: number): Question => ({
 })
 const roots: Question = { method: 'roots/list', params: {} }
 
-const isRecord = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
+const isRecord = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** The answer to an elicitation: what was filled in, what was done instead, or nothing when the answer is missing or makes no sense. */
-function elicited(call: Call, key: string, isForm = true): { readonly action: string; readonly content: Json } | undefined {
+function elicited(
+  call: Call,
+  key: string,
+  isForm = true,
+): { readonly action: string; readonly content: Json } | undefined {
   const answer = call.answers[key]
   if (!isRecord(answer)) return undefined
   const { action, content } = answer
   if (action === 'accept' && isForm) return isRecord(content) ? { action, content } : undefined
-  return action === 'accept' || action === 'decline' || action === 'cancel' ? { action, content: {} } : undefined
+  return action === 'accept' || action === 'decline' || action === 'cancel'
+    ? { action, content: {} }
+    : undefined
 }
 
 /** A field of an accepted form, when it is text. */
@@ -123,7 +140,9 @@ function sampled(call: Call, key: string): string | undefined {
 function rootUris(call: Call, key: string): readonly string[] | undefined {
   const answer = call.answers[key]
   const list = isRecord(answer) ? answer['roots'] : undefined
-  return Array.isArray(list) ? list.map((root) => String(isRecord(root) ? root['uri'] : root)) : undefined
+  return Array.isArray(list)
+    ? list.map((root) => String(isRecord(root) ? root['uri'] : root))
+    : undefined
 }
 
 /** A tool that elicits once and tells what came back. */
@@ -142,7 +161,9 @@ function elicitingTool(
       const asked = question(call)
       const answer = elicited(call, key, asked.params['mode'] === 'form')
       if (answer === undefined) return { questions: { [key]: asked } }
-      return says(`User response: action=${answer.action}, content=${JSON.stringify(answer.content)}`)
+      return says(
+        `User response: action=${answer.action}, content=${JSON.stringify(answer.content)}`,
+      )
     },
   }
 }
@@ -154,7 +175,12 @@ const contentTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: () => says('This is a simple text response for testing.'),
   },
-  { name: 'test_image_content', description: 'Answers with an image', inputSchema: noArguments, run: () => ({ content: [image] }) },
+  {
+    name: 'test_image_content',
+    description: 'Answers with an image',
+    inputSchema: noArguments,
+    run: () => ({ content: [image] }),
+  },
   {
     name: 'test_audio_content',
     description: 'Answers with audio',
@@ -169,7 +195,11 @@ const contentTools: readonly Tool[] = [
       content: [
         {
           type: 'resource',
-          resource: { uri: 'test://embedded-resource', mimeType: 'text/plain', text: 'This is an embedded resource content.' },
+          resource: {
+            uri: 'test://embedded-resource',
+            mimeType: 'text/plain',
+            text: 'This is an embedded resource content.',
+          },
         },
       ],
     }),
@@ -184,7 +214,11 @@ const contentTools: readonly Tool[] = [
         image,
         {
           type: 'resource',
-          resource: { uri: 'test://mixed-content-resource', mimeType: 'application/json', text: '{"test":"data","value":123}' },
+          resource: {
+            uri: 'test://mixed-content-resource',
+            mimeType: 'application/json',
+            text: '{"test":"data","value":123}',
+          },
         },
       ],
     }),
@@ -198,7 +232,10 @@ const contentTools: readonly Tool[] = [
       properties: { city: { type: 'string' }, degrees: { type: 'number' } },
       required: ['city', 'degrees'],
     },
-    run: ({ arguments: { city } }) => ({ ...says(`It is 21.5 degrees in ${String(city)}`), structuredContent: { city, degrees: 21.5 } }),
+    run: ({ arguments: { city } }) => ({
+      ...says(`It is 21.5 degrees in ${String(city)}`),
+      structuredContent: { city, degrees: 21.5 },
+    }),
   },
   {
     name: 'test_echo',
@@ -219,7 +256,11 @@ const contentTools: readonly Tool[] = [
       $schema: 'https://json-schema.org/draft/2020-12/schema',
       type: 'object',
       $defs: {
-        address: { $anchor: 'addressDef', type: 'object', properties: { street: { type: 'string' }, city: { type: 'string' } } },
+        address: {
+          $anchor: 'addressDef',
+          type: 'object',
+          properties: { street: { type: 'string' }, city: { type: 'string' } },
+        },
       },
       properties: {
         name: { type: 'string' },
@@ -310,7 +351,10 @@ const runningTools: readonly Tool[] = [
   {
     name: 'test_wait',
     description: 'Answers after the given milliseconds unless it is cancelled',
-    inputSchema: { type: 'object', properties: { milliseconds: { type: 'integer' }, label: { type: 'string' } } },
+    inputSchema: {
+      type: 'object',
+      properties: { milliseconds: { type: 'integer' }, label: { type: 'string' } },
+    },
     run: async (call) => {
       const { milliseconds = 60_000, label = '' } = call.arguments
       await call.progress(0, 1)
@@ -331,7 +375,12 @@ const runningTools: readonly Tool[] = [
   },
 ]
 
-const announcement = (name: string, description: string, change: (call: Call) => Change, inputSchema: Tool['inputSchema']): Tool => ({
+const announcement = (
+  name: string,
+  description: string,
+  change: (call: Call) => Change,
+  inputSchema: Tool['inputSchema'],
+): Tool => ({
   name,
   description,
   inputSchema,
@@ -343,8 +392,18 @@ const announcement = (name: string, description: string, change: (call: Call) =>
 
 /** The lists themselves stay as they are, so that two runs of a suite see the same. */
 const announcingTools: readonly Tool[] = [
-  announcement('test_trigger_tool_change', 'Announces that the tools changed', () => ({ kind: 'tools_list_changed' }), noArguments),
-  announcement('test_trigger_prompt_change', 'Announces that the prompts changed', () => ({ kind: 'prompts_list_changed' }), noArguments),
+  announcement(
+    'test_trigger_tool_change',
+    'Announces that the tools changed',
+    () => ({ kind: 'tools_list_changed' }),
+    noArguments,
+  ),
+  announcement(
+    'test_trigger_prompt_change',
+    'Announces that the prompts changed',
+    () => ({ kind: 'prompts_list_changed' }),
+    noArguments,
+  ),
   announcement(
     'test_trigger_resource_change',
     'Announces that the resources changed',
@@ -372,7 +431,11 @@ const askingTools: readonly Tool[] = [
         username: { type: 'string', description: "User's response" },
         email: { type: 'string', description: "User's email address" },
       }),
-    { type: 'object', properties: { message: { type: 'string', description: 'What the user is shown' } }, required: ['message'] },
+    {
+      type: 'object',
+      properties: { message: { type: 'string', description: 'What the user is shown' } },
+      required: ['message'],
+    },
   ),
   elicitingTool(
     'test_elicitation_sep1034_defaults',
@@ -385,7 +448,12 @@ const askingTools: readonly Tool[] = [
           name: { type: 'string', description: 'User name', default: 'John Doe' },
           age: { type: 'integer', description: 'User age', default: 30 },
           score: { type: 'number', description: 'User score', default: 95.5 },
-          status: { type: 'string', description: 'User status', enum: ['active', 'inactive', 'pending'], default: 'active' },
+          status: {
+            type: 'string',
+            description: 'User status',
+            enum: ['active', 'inactive', 'pending'],
+            default: 'active',
+          },
           verified: { type: 'boolean', description: 'Whether the user is verified', default: true },
         },
         [],
@@ -400,11 +468,18 @@ const askingTools: readonly Tool[] = [
       form(
         'Please choose',
         {
-          untitledSingle: { type: 'string', description: 'One of three', enum: ['option1', 'option2', 'option3'] },
+          untitledSingle: {
+            type: 'string',
+            description: 'One of three',
+            enum: ['option1', 'option2', 'option3'],
+          },
           titledSingle: {
             type: 'string',
             description: 'One of three with titles',
-            oneOf: choices(['value1', 'value2', 'value3'], ['First Option', 'Second Option', 'Third Option']),
+            oneOf: choices(
+              ['value1', 'value2', 'value3'],
+              ['First Option', 'Second Option', 'Third Option'],
+            ),
           },
           legacyEnum: {
             type: 'string',
@@ -424,7 +499,12 @@ const askingTools: readonly Tool[] = [
             description: 'Some of three with titles',
             minItems: 1,
             maxItems: 3,
-            items: { anyOf: choices(['value1', 'value2', 'value3'], ['First Choice', 'Second Choice', 'Third Choice']) },
+            items: {
+              anyOf: choices(
+                ['value1', 'value2', 'value3'],
+                ['First Choice', 'Second Choice', 'Third Choice'],
+              ),
+            },
           },
         },
         [],
@@ -447,7 +527,9 @@ const askingTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       if (call.answers['consent'] === undefined)
-        throw new PagesFirst({ consent: { message: 'Please agree first', url: 'https://example.com/consent' } })
+        throw new PagesFirst({
+          consent: { message: 'Please agree first', url: 'https://example.com/consent' },
+        })
       return says('Agreed')
     },
   },
@@ -480,7 +562,9 @@ const askingTools: readonly Tool[] = [
     description: 'Cannot run when the client has no model',
     inputSchema: noArguments,
     run: (call) =>
-      sampled(call, 'word') === undefined ? { questions: { word: sample('Say one word', 10) } } : says('The client can sample'),
+      sampled(call, 'word') === undefined
+        ? { questions: { word: sample('Say one word', 10) } }
+        : says('The client can sample'),
   },
   elicitingTool(
     'test_streaming_elicitation',
@@ -501,7 +585,9 @@ const roundTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       const name = field(call, 'user_name', 'name')
-      return name === undefined ? { questions: { user_name: nameQuestion } } : says(`Hello, ${name}!`)
+      return name === undefined
+        ? { questions: { user_name: nameQuestion } }
+        : says(`Hello, ${name}!`)
     },
   },
   {
@@ -510,7 +596,9 @@ const roundTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       const answer = sampled(call, 'capital_question')
-      return answer === undefined ? { questions: { capital_question: sample('What is the capital of France?', 100) } } : says(answer)
+      return answer === undefined
+        ? { questions: { capital_question: sample('What is the capital of France?', 100) } }
+        : says(answer)
     },
   },
   {
@@ -519,7 +607,9 @@ const roundTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       const uris = rootUris(call, 'client_roots')
-      return uris === undefined ? { questions: { client_roots: roots } } : says(`Roots: ${uris.join(', ')}`)
+      return uris === undefined
+        ? { questions: { client_roots: roots } }
+        : says(`Roots: ${uris.join(', ')}`)
     },
   },
   {
@@ -528,7 +618,10 @@ const roundTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       if (elicited(call, 'confirm') === undefined || call.state !== 'asked')
-        return { questions: { confirm: form('Please confirm', { ok: { type: 'boolean' } }) }, state: 'asked' }
+        return {
+          questions: { confirm: form('Please confirm', { ok: { type: 'boolean' } }) },
+          state: 'asked',
+        }
       return says('state-ok')
     },
   },
@@ -538,7 +631,10 @@ const roundTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       if (elicited(call, 'confirm') === undefined || call.state !== 'sealed')
-        return { questions: { confirm: form('Please confirm', { ok: { type: 'boolean' } }) }, state: 'sealed' }
+        return {
+          questions: { confirm: form('Please confirm', { ok: { type: 'boolean' } }) },
+          state: 'sealed',
+        }
       return says('state-ok')
     },
   },
@@ -552,7 +648,11 @@ const roundTools: readonly Tool[] = [
       const uris = rootUris(call, 'client_roots')
       if (name === undefined || greeting === undefined || uris === undefined)
         return {
-          questions: { user_name: nameQuestion, greeting: sample('Generate a greeting', 50), client_roots: roots },
+          questions: {
+            user_name: nameQuestion,
+            greeting: sample('Generate a greeting', 50),
+            client_roots: roots,
+          },
           state: 'three questions',
         }
       return says(`${greeting} ${name}, ${uris.length} roots`)
@@ -566,11 +666,16 @@ const roundTools: readonly Tool[] = [
       const first = isRecord(call.state) ? call.state['name'] : undefined
       const name = typeof first === 'string' ? first : field(call, 'step1', 'name')
       if (name === undefined)
-        return { questions: { step1: form('Step 1: What is your name?', { name: { type: 'string' } }) }, state: { round: 1 } }
+        return {
+          questions: { step1: form('Step 1: What is your name?', { name: { type: 'string' } }) },
+          state: { round: 1 },
+        }
       const colour = field(call, 'step2', 'color')
       if (colour === undefined)
         return {
-          questions: { step2: form('Step 2: What is your favorite color?', { color: { type: 'string' } }) },
+          questions: {
+            step2: form('Step 2: What is your favorite color?', { color: { type: 'string' } }),
+          },
           state: { round: 2, name },
         }
       return says(`${name} likes ${colour}`)
@@ -582,8 +687,12 @@ const roundTools: readonly Tool[] = [
     inputSchema: noArguments,
     run: (call) => {
       const questions = {
-        ...(call.clientCapabilities['sampling'] === undefined ? {} : { greeting: sample('Generate a greeting', 50) }),
-        ...(call.clientCapabilities['elicitation'] === undefined ? {} : { user_name: nameQuestion }),
+        ...(call.clientCapabilities['sampling'] === undefined
+          ? {}
+          : { greeting: sample('Generate a greeting', 50) }),
+        ...(call.clientCapabilities['elicitation'] === undefined
+          ? {}
+          : { user_name: nameQuestion }),
         ...(call.clientCapabilities['roots'] === undefined ? {} : { client_roots: roots }),
       }
       const open = Object.keys(questions).filter((key) => call.answers[key] === undefined)
@@ -593,7 +702,13 @@ const roundTools: readonly Tool[] = [
 ]
 
 /** Every tool, in the order of the list. */
-export const tools: readonly Tool[] = [...contentTools, ...runningTools, ...announcingTools, ...askingTools, ...roundTools]
+export const tools: readonly Tool[] = [
+  ...contentTools,
+  ...runningTools,
+  ...announcingTools,
+  ...askingTools,
+  ...roundTools,
+]
 
 const user = (content: Json): Json => ({ role: 'user', content })
 
@@ -612,18 +727,26 @@ export const prompts: readonly Prompt[] = [
       { name: 'arg2', description: 'Second test argument', required: true },
     ],
     run: ({ arguments: { arg1, arg2 } }) => ({
-      messages: [user(text(`Prompt with arguments: arg1='${String(arg1)}', arg2='${String(arg2)}'`))],
+      messages: [
+        user(text(`Prompt with arguments: arg1='${String(arg1)}', arg2='${String(arg2)}'`)),
+      ],
     }),
   },
   {
     name: 'test_prompt_with_embedded_resource',
     description: 'A prompt with a resource inside',
-    arguments: [{ name: 'resourceUri', description: 'URI of the resource to embed', required: true }],
+    arguments: [
+      { name: 'resourceUri', description: 'URI of the resource to embed', required: true },
+    ],
     run: ({ arguments: { resourceUri } }) => ({
       messages: [
         user({
           type: 'resource',
-          resource: { uri: resourceUri, mimeType: 'text/plain', text: 'Embedded resource content for testing.' },
+          resource: {
+            uri: resourceUri,
+            mimeType: 'text/plain',
+            text: 'Embedded resource content for testing.',
+          },
         }),
         user(text('Please process the embedded resource above.')),
       ],
@@ -642,7 +765,13 @@ export const prompts: readonly Prompt[] = [
     run: (call) => {
       const context = field(call, 'user_context', 'context')
       return context === undefined
-        ? { questions: { user_context: form('What context should the prompt use?', { context: { type: 'string' } }) } }
+        ? {
+            questions: {
+              user_context: form('What context should the prompt use?', {
+                context: { type: 'string' },
+              }),
+            },
+          }
         : { messages: [user(text(`Use this context: ${context}`))] }
     },
   },
@@ -680,27 +809,47 @@ const storedResources: readonly Resource[] = [
   },
 ]
 
-export const resources: readonly Omit<Resource, 'content'>[] = storedResources.map(({ content: _content, ...entry }) => entry)
+export const resources: readonly Omit<Resource, 'content'>[] = storedResources.map(
+  ({ content: _content, ...entry }) => entry,
+)
 
 export const resourceTemplates = [
-  { uriTemplate: 'test://template/{id}/data', name: 'Template', description: 'A resource by its id', mimeType: 'application/json' },
+  {
+    uriTemplate: 'test://template/{id}/data',
+    name: 'Template',
+    description: 'A resource by its id',
+    mimeType: 'application/json',
+  },
 ] as const
 
 /** The contents of a resource, or nothing when there is none by that URI. */
 export function readResource(uri: string): { readonly contents: readonly Json[] } | undefined {
   const stored = storedResources.find((resource) => resource.uri === uri)
-  if (stored !== undefined) return { contents: [{ uri, mimeType: stored.mimeType, ...stored.content }] }
+  if (stored !== undefined)
+    return { contents: [{ uri, mimeType: stored.mimeType, ...stored.content }] }
   const id = /^test:\/\/template\/([^/]+)\/data$/.exec(uri)?.[1]
   if (id === undefined) return undefined
   return {
-    contents: [{ uri, mimeType: 'application/json', text: JSON.stringify({ id, templateTest: true, data: `Data for ID: ${id}` }) }],
+    contents: [
+      {
+        uri,
+        mimeType: 'application/json',
+        text: JSON.stringify({ id, templateTest: true, data: `Data for ID: ${id}` }),
+      },
+    ],
   }
 }
 
 /** Completions of any argument: the words that begin as the value does. */
 export function complete(value: string): {
-  readonly completion: { readonly values: string[]; readonly total: number; readonly hasMore: boolean }
+  readonly completion: {
+    readonly values: string[]
+    readonly total: number
+    readonly hasMore: boolean
+  }
 } {
-  const values = ['paris', 'park', 'party', 'test1', 'test2'].filter((word) => word.startsWith(value))
+  const values = ['paris', 'park', 'party', 'test1', 'test2'].filter((word) =>
+    word.startsWith(value),
+  )
   return { completion: { values, total: values.length, hasMore: false } }
 }

@@ -13,7 +13,8 @@ export function createEventLog(): EventStore {
       if (stream === undefined) throw new Error(`There is no event ${id}`)
       for (const [index, event] of [...events.entries()].slice(Number(id) + 1))
         // A priming event is stored as an empty object; it is no message to send again.
-        if (event.stream === stream && 'jsonrpc' in event.message) await send(String(index), event.message)
+        if (event.stream === stream && 'jsonrpc' in event.message)
+          await send(String(index), event.message)
       return stream
     },
   }

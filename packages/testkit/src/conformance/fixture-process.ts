@@ -6,7 +6,8 @@ import type { Probe } from './hostile-behaviours.ts'
 
 export type Era = 'legacy' | 'modern' | 'dual'
 
-const programAt = (name: string): string => fileURLToPath(new URL(`../../dist/conformance/${name}.js`, import.meta.url))
+const programAt = (name: string): string =>
+  fileURLToPath(new URL(`../../dist/conformance/${name}.js`, import.meta.url))
 
 /** What a hostile server pretends to be: of both eras, of the modern one alone, or what its answer to a probe makes of it. */
 export type HostileKind = Probe | 'both' | 'modern_only'
@@ -16,8 +17,19 @@ const wordsOf = (kind: HostileKind): readonly string[] =>
 
 /** Command lines of the fixtures that speak on stdin and stdout. */
 export const stdioFixtures = {
-  conformance: (era: Era): readonly string[] => [process.execPath, programAt('fixture-server'), '--era', era, '--transport', 'stdio'],
-  hostile: (kind: HostileKind = 'both'): readonly string[] => [process.execPath, programAt('hostile-stdio-server'), ...wordsOf(kind)],
+  conformance: (era: Era): readonly string[] => [
+    process.execPath,
+    programAt('fixture-server'),
+    '--era',
+    era,
+    '--transport',
+    'stdio',
+  ],
+  hostile: (kind: HostileKind = 'both'): readonly string[] => [
+    process.execPath,
+    programAt('hostile-stdio-server'),
+    ...wordsOf(kind),
+  ],
 }
 
 /** A fixture that listens, as a process of its own on a free port. Disposing ends it. */
@@ -31,8 +43,15 @@ export class FixtureProcess implements AsyncDisposable {
   }
 
   /** The conformance fixture for one era or both. An unguarded one takes any `Host` and `Origin`. */
-  static conformance(era: Era, options: { readonly unguarded?: boolean } = {}): Promise<FixtureProcess> {
-    return FixtureProcess.#start('fixture-server', ['--era', era, ...(options.unguarded === true ? ['--unguarded'] : [])])
+  static conformance(
+    era: Era,
+    options: { readonly unguarded?: boolean } = {},
+  ): Promise<FixtureProcess> {
+    return FixtureProcess.#start('fixture-server', [
+      '--era',
+      era,
+      ...(options.unguarded === true ? ['--unguarded'] : []),
+    ])
   }
 
   /** The server that breaks the rules on command; its kind says how it answers who wants to know its era. */
@@ -48,7 +67,10 @@ export class FixtureProcess implements AsyncDisposable {
     const exited = once(child, 'exit').then(([code]) => {
       throw new Error(`${program} ended with ${code} before it listened`)
     })
-    const [url] = (await Promise.race([once(child.stdout.setEncoding('utf8'), 'data'), exited])) as [string]
+    const [url] = (await Promise.race([
+      once(child.stdout.setEncoding('utf8'), 'data'),
+      exited,
+    ])) as [string]
     exited.catch(() => undefined)
     return new FixtureProcess(child, url.trim())
   }

@@ -25,13 +25,16 @@ const era = oneOf(values.era, ['legacy', 'modern', 'dual'])
 const transport = oneOf(values.transport, ['http', 'stdio'])
 
 if (transport === 'http') listen(era, !values.unguarded)
-else if (era === 'legacy') await createLegacyServer(new InMemoryServerEventBus()).connect(new StdioServerTransport())
+else if (era === 'legacy')
+  await createLegacyServer(new InMemoryServerEventBus()).connect(new StdioServerTransport())
 else serveModernStdio(era === 'dual')
 
 function listen(httpEra: Era, guarded: boolean): void {
   const { HOST = '127.0.0.1', PORT = '0' } = process.env
   const http = createHttpFixture(httpEra, guarded)
-  http.listen(Number(PORT), HOST, () => console.log(`http://${HOST}:${(http.address() as AddressInfo).port}/mcp`))
+  http.listen(Number(PORT), HOST, () =>
+    console.log(`http://${HOST}:${(http.address() as AddressInfo).port}/mcp`),
+  )
   process.once('SIGTERM', () => process.exit(0))
 }
 

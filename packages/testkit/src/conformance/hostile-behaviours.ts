@@ -34,7 +34,8 @@ const text = (value: string): string => JSON.stringify({ type: 'text', text: val
 const resultOf = (exchange: Exchange, value: string): string =>
   `{"content":[${text(value)}]${exchange.modern ? ',"resultType":"complete"' : ''}}`
 
-const response = (id: string, result: string): string => `{"jsonrpc":"2.0","id":${id},"result":${result}}`
+const response = (id: string, result: string): string =>
+  `{"jsonrpc":"2.0","id":${id},"result":${result}}`
 
 async function answer(exchange: Exchange, value = 'ok'): Promise<void> {
   await exchange.send(response(exchange.id, resultOf(exchange, value)))
@@ -57,33 +58,49 @@ const first =
     await answer(exchange)
   }
 
-const notification = (method: string, params: string): string => `{"jsonrpc":"2.0","method":"${method}","params":${params}}`
+const notification = (method: string, params: string): string =>
+  `{"jsonrpc":"2.0","method":"${method}","params":${params}}`
 const progress = (token: string, value: number): string =>
   notification('notifications/progress', `{"progressToken":${token},"progress":${value},"total":3}`)
-const elicitation = '{"mode":"form","message":"?","requestedSchema":{"type":"object","properties":{"a":{"type":"string"}}}}'
-const inputRequired = (exchange: Exchange, members: string): string => response(exchange.id, `{"resultType":"input_required"${members}}`)
-const number = (value: unknown, otherwise: number): number => (typeof value === 'number' ? value : otherwise)
+const elicitation =
+  '{"mode":"form","message":"?","requestedSchema":{"type":"object","properties":{"a":{"type":"string"}}}}'
+const inputRequired = (exchange: Exchange, members: string): string =>
+  response(exchange.id, `{"resultType":"input_required"${members}}`)
+const number = (value: unknown, otherwise: number): number =>
+  typeof value === 'number' ? value : otherwise
 
 const behaviours = {
   // Properly, so that a broken framing can be seen by itself.
   echo: (exchange) => answer(exchange, JSON.stringify(exchange.arguments)),
   numbers: only((exchange) =>
-    response(exchange.id, `{"content":[],"structuredContent":{"big":12345678901234567890,"one":1.0,"small":1e-7},"resultType":"complete"}`),
+    response(
+      exchange.id,
+      `{"content":[],"structuredContent":{"big":12345678901234567890,"one":1.0,"small":1e-7},"resultType":"complete"}`,
+    ),
   ),
 
   // The answer's envelope.
   wrong_id: only((exchange) => response('"not yours"', resultOf(exchange, 'for nobody'))),
-  id_as_other_type: only((exchange) => response(exchange.id.startsWith('"') ? '0' : `"${exchange.id}"`, resultOf(exchange, 'almost'))),
+  id_as_other_type: only((exchange) =>
+    response(exchange.id.startsWith('"') ? '0' : `"${exchange.id}"`, resultOf(exchange, 'almost')),
+  ),
   no_id: only((exchange) => `{"jsonrpc":"2.0","result":${resultOf(exchange, 'for nobody')}}`),
   null_id_error: only(() => '{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}'),
-  result_and_error: only((exchange) => `{"jsonrpc":"2.0","id":${exchange.id},"result":{},"error":{"code":1,"message":"both"}}`),
+  result_and_error: only(
+    (exchange) =>
+      `{"jsonrpc":"2.0","id":${exchange.id},"result":{},"error":{"code":1,"message":"both"}}`,
+  ),
   neither: only((exchange) => `{"jsonrpc":"2.0","id":${exchange.id}}`),
   wrong_version: only((exchange) => `{"jsonrpc":"1.0","id":${exchange.id},"result":{}}`),
   duplicate_keys: only(
-    (exchange) => `{"jsonrpc":"2.0","id":"not yours","id":${exchange.id},"result":{},"result":${resultOf(exchange, 'last')}}`,
+    (exchange) =>
+      `{"jsonrpc":"2.0","id":"not yours","id":${exchange.id},"result":{},"result":${resultOf(exchange, 'last')}}`,
   ),
   odd_error: only((exchange) => `{"jsonrpc":"2.0","id":${exchange.id},"error":"it broke"}`),
-  odd_error_code: only((exchange) => `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":1e99,"message":null,"data":{"a":[]}}}`),
+  odd_error_code: only(
+    (exchange) =>
+      `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":1e99,"message":null,"data":{"a":[]}}}`,
+  ),
   error: only(
     (exchange) =>
       `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":${number(exchange.arguments['code'], -32000)},"message":"refused","data":{"secret":"of this hop"}}}`,
@@ -91,8 +108,12 @@ const behaviours = {
   scalar_result: only((exchange) => response(exchange.id, '"text"')),
   null_result: only((exchange) => response(exchange.id, 'null')),
   batch: only((exchange) => `[${response(exchange.id, resultOf(exchange, 'in a list'))}]`),
-  unknown_result_type: only((exchange) => response(exchange.id, '{"resultType":"surprise","content":[]}')),
-  wrong_content: only((exchange) => response(exchange.id, '{"content":"text","isError":"no","resultType":"complete"}')),
+  unknown_result_type: only((exchange) =>
+    response(exchange.id, '{"resultType":"surprise","content":[]}'),
+  ),
+  wrong_content: only((exchange) =>
+    response(exchange.id, '{"content":"text","isError":"no","resultType":"complete"}'),
+  ),
 
   // How often and when.
   never: async () => undefined,
@@ -112,7 +133,9 @@ const behaviours = {
     exchange.cut()
   },
   cut_after_notification: async (exchange) => {
-    await exchange.send(notification('notifications/message', '{"level":"info","data":"about to break"}'))
+    await exchange.send(
+      notification('notifications/message', '{"level":"info","data":"about to break"}'),
+    )
     exchange.cut()
   },
 
@@ -123,13 +146,18 @@ const behaviours = {
   truncated_json: first(() => '{"jsonrpc":"2.0","method":"notifications/mess'),
   bad_utf8: only((exchange) =>
     Buffer.concat([
-      Buffer.from(`{"jsonrpc":"2.0","id":${exchange.id},"result":{"content":[{"type":"text","text":"`),
+      Buffer.from(
+        `{"jsonrpc":"2.0","id":${exchange.id},"result":{"content":[{"type":"text","text":"`,
+      ),
       Buffer.from([0xc3, 0x28, 0xff]),
       Buffer.from('"}]}}'),
     ]),
   ),
   lone_surrogate: only((exchange) =>
-    response(exchange.id, `{"content":[{"type":"text","text":"\\ud800 alone, \\u0000 and \\u2028"}],"resultType":"complete"}`),
+    response(
+      exchange.id,
+      `{"content":[{"type":"text","text":"\\ud800 alone, \\u0000 and \\u2028"}],"resultType":"complete"}`,
+    ),
   ),
   prototype_keys: only((exchange) =>
     response(
@@ -144,24 +172,37 @@ const behaviours = {
       'notifications/message',
       `{"level":"info","data":"${'x'.repeat(number(exchange.arguments['bytes'], 1000))}"}`,
     )
-    for (let left = number(exchange.arguments['count'], 10_000); left > 0; left -= 1) await exchange.send(message)
+    for (let left = number(exchange.arguments['count'], 10_000); left > 0; left -= 1)
+      await exchange.send(message)
     await answer(exchange)
   },
   big: (exchange) => answer(exchange, 'x'.repeat(number(exchange.arguments['bytes'], 1_000_000))),
   deep: only((exchange) => {
     const depth = number(exchange.arguments['depth'], 100_000)
-    return response(exchange.id, `{"content":[],"deep":${'['.repeat(depth)}${']'.repeat(depth)},"resultType":"complete"}`)
+    return response(
+      exchange.id,
+      `{"content":[],"deep":${'['.repeat(depth)}${']'.repeat(depth)},"resultType":"complete"}`,
+    )
   }),
   endless: async (exchange) => {
     // A message that never ends: what reads it has to give up at some size, or with the caller.
     const part = 'x'.repeat(64 * 1024)
-    await exchange.raw(`{"jsonrpc":"2.0","id":${exchange.id},"result":{"content":[{"type":"text","text":"`)
-    for (let left = number(exchange.arguments['bytes'], 1_000_000_000); left > 0; left -= part.length) await exchange.raw(part)
+    await exchange.raw(
+      `{"jsonrpc":"2.0","id":${exchange.id},"result":{"content":[{"type":"text","text":"`,
+    )
+    for (
+      let left = number(exchange.arguments['bytes'], 1_000_000_000);
+      left > 0;
+      left -= part.length
+    )
+      await exchange.raw(part)
   },
 
   // Requests to the client. `ids` are JSON texts: 0, "", large integers.
   ask: async (exchange) => {
-    const ids = Array.isArray(exchange.arguments['ids']) ? exchange.arguments['ids'].map(String) : ['0', '""', '12345678901234567890']
+    const ids = Array.isArray(exchange.arguments['ids'])
+      ? exchange.arguments['ids'].map(String)
+      : ['0', '""', '12345678901234567890']
     const answers: string[] = []
     for (const id of ids) answers.push(await exchange.ask(id, 'elicitation/create', elicitation))
     await answer(exchange, answers.join('\n'))
@@ -183,21 +224,28 @@ const behaviours = {
     await sleep(50)
     exchange.end()
   },
-  ask_with_the_calls_id: async (exchange) => answer(exchange, await exchange.ask(exchange.id, 'elicitation/create', elicitation)),
-  ask_something_unknown: async (exchange) => answer(exchange, await exchange.ask('1', 'mind/read', '{}')),
+  ask_with_the_calls_id: async (exchange) =>
+    answer(exchange, await exchange.ask(exchange.id, 'elicitation/create', elicitation)),
+  ask_something_unknown: async (exchange) =>
+    answer(exchange, await exchange.ask('1', 'mind/read', '{}')),
   ask_without_params: first(() => '{"jsonrpc":"2.0","id":1,"method":"elicitation/create"}'),
   cancel_own_question: async (exchange) => {
     void exchange.ask('9', 'elicitation/create', elicitation)
-    await exchange.send(notification('notifications/cancelled', '{"requestId":9,"reason":"never mind"}'))
+    await exchange.send(
+      notification('notifications/cancelled', '{"requestId":9,"reason":"never mind"}'),
+    )
     await answer(exchange)
   },
-  cancel_the_call: first((exchange) => notification('notifications/cancelled', `{"requestId":${exchange.id}}`)),
+  cancel_the_call: first((exchange) =>
+    notification('notifications/cancelled', `{"requestId":${exchange.id}}`),
+  ),
 
   // Notifications.
   unknown_notification: first(() => notification('notifications/vendor', '{"a":1}')),
   foreign_progress: first(() => progress('"not yours"', 1)),
   wild_progress: async (exchange) => {
-    for (const value of [3, 1, -1, 1e308]) await exchange.send(progress(exchange.progressToken ?? '1', value))
+    for (const value of [3, 1, -1, 1e308])
+      await exchange.send(progress(exchange.progressToken ?? '1', value))
     await exchange.send(response(exchange.id, resultOf(exchange, 'ok')))
     await exchange.send(progress(exchange.progressToken ?? '1', 2))
     exchange.end()
@@ -213,14 +261,26 @@ const behaviours = {
       `,"inputRequests":{"":{"method":"elicitation/create","params":${elicitation}},"__proto__":{"method":"roots/list","params":{}}},"requestState":""`,
     ),
   ),
-  unknown_question: only((exchange) => inputRequired(exchange, ',"inputRequests":{"a":{"method":"mind/read","params":{}}}')),
-  big_state: only((exchange) => inputRequired(exchange, `,"requestState":"${'s'.repeat(number(exchange.arguments['bytes'], 1_000_000))}"`)),
+  unknown_question: only((exchange) =>
+    inputRequired(exchange, ',"inputRequests":{"a":{"method":"mind/read","params":{}}}'),
+  ),
+  big_state: only((exchange) =>
+    inputRequired(
+      exchange,
+      `,"requestState":"${'s'.repeat(number(exchange.arguments['bytes'], 1_000_000))}"`,
+    ),
+  ),
 } satisfies Record<string, Behaviour>
 
-const subscriptionMeta = (id: string): string => `"_meta":{"io.modelcontextprotocol/subscriptionId":${id}}`
+const subscriptionMeta = (id: string): string =>
+  `"_meta":{"io.modelcontextprotocol/subscriptionId":${id}}`
 const acknowledged = (id: string, honoured = '{"toolsListChanged":true}'): string =>
-  notification('notifications/subscriptions/acknowledged', `{"notifications":${honoured},${subscriptionMeta(id)}}`)
-const toolsChanged = (id: string): string => notification('notifications/tools/list_changed', `{${subscriptionMeta(id)}}`)
+  notification(
+    'notifications/subscriptions/acknowledged',
+    `{"notifications":${honoured},${subscriptionMeta(id)}}`,
+  )
+const toolsChanged = (id: string): string =>
+  notification('notifications/tools/list_changed', `{${subscriptionMeta(id)}}`)
 
 /** What is done to `subscriptions/listen`, by the URI `hostile://…` that the client wants to hear of. */
 const listeners = {
@@ -238,14 +298,24 @@ const listeners = {
   unasked: async (exchange) => {
     await exchange.send(acknowledged(exchange.id, '{}'))
     await exchange.send(toolsChanged(exchange.id))
-    await exchange.send(notification('notifications/resources/updated', `{"uri":"hostile://another",${subscriptionMeta(exchange.id)}}`))
+    await exchange.send(
+      notification(
+        'notifications/resources/updated',
+        `{"uri":"hostile://another",${subscriptionMeta(exchange.id)}}`,
+      ),
+    )
   },
   ends: async (exchange) => {
     await exchange.send(acknowledged(exchange.id))
-    await exchange.send(response(exchange.id, `{"resultType":"complete",${subscriptionMeta(exchange.id)}}`))
+    await exchange.send(
+      response(exchange.id, `{"resultType":"complete",${subscriptionMeta(exchange.id)}}`),
+    )
     exchange.end()
   },
-  refuses: only((exchange) => `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":-32603,"message":"Subscription limit reached"}}`),
+  refuses: only(
+    (exchange) =>
+      `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":-32603,"message":"Subscription limit reached"}}`,
+  ),
   breaks: async (exchange) => {
     await exchange.send(acknowledged(exchange.id))
     exchange.cut()
@@ -258,7 +328,9 @@ export const hostileTools: readonly string[] = Object.keys(behaviours)
 /** Does what the tool or the listener of this name does; one that does not exist answers properly. */
 export async function misbehave(request: HostileRequest, exchange: Exchange): Promise<void> {
   const [table, proper]: [Record<string, Behaviour>, Behaviour] =
-    request.method === 'tools/call' ? [behaviours, behaviours.echo] : [listeners, listeners.properly]
+    request.method === 'tools/call'
+      ? [behaviours, behaviours.echo]
+      : [listeners, listeners.properly]
   await (table[request.name] ?? proper)(exchange)
 }
 
@@ -274,18 +346,41 @@ const probeError =
   (code: number, message: string, data = '', fixedId?: string) =>
   (id: string): string =>
     `{"jsonrpc":"2.0","id":${fixedId ?? id},"error":{"code":${code},"message":"${message}"${data && `,"data":${data}`}}}`
-const versions = (...supported: string[]): string => JSON.stringify({ supported, requested: '2026-07-28' })
+const versions = (...supported: string[]): string =>
+  JSON.stringify({ supported, requested: '2026-07-28' })
 
 export const probeReplies = {
-  uninitialized: { status: 400, body: probeError(-32000, 'Bad Request: Server not initialized', '', 'null') },
+  uninitialized: {
+    status: 400,
+    body: probeError(-32000, 'Bad Request: Server not initialized', '', 'null'),
+  },
   unknown_method: { status: 200, body: probeError(-32601, 'Method not found') },
   invalid_params: { status: 200, body: probeError(-32602, 'Invalid request parameters') },
-  missing_session: { status: 400, body: probeError(-32600, 'Bad Request: Missing session ID', '', '"server-error"') },
-  legacy_versions: { status: 400, body: probeError(-32022, 'Unsupported protocol version', versions('2025-11-25', '2025-06-18')) },
-  later_versions: { status: 400, body: probeError(-32022, 'Unsupported protocol version', versions('2027-06-30')) },
-  exception: { status: 400, body: () => '{"cause":null,"stackTrace":[],"message":"Session ID missing","suppressed":[]}' },
-  page: { status: 404, contentType: 'text/html', body: () => '<!DOCTYPE html><pre>Cannot POST /mcp</pre>' },
-  no_versions: { status: 200, body: (id) => response(id, '{"resultType":"complete","capabilities":{}}') },
+  missing_session: {
+    status: 400,
+    body: probeError(-32600, 'Bad Request: Missing session ID', '', '"server-error"'),
+  },
+  legacy_versions: {
+    status: 400,
+    body: probeError(-32022, 'Unsupported protocol version', versions('2025-11-25', '2025-06-18')),
+  },
+  later_versions: {
+    status: 400,
+    body: probeError(-32022, 'Unsupported protocol version', versions('2027-06-30')),
+  },
+  exception: {
+    status: 400,
+    body: () => '{"cause":null,"stackTrace":[],"message":"Session ID missing","suppressed":[]}',
+  },
+  page: {
+    status: 404,
+    contentType: 'text/html',
+    body: () => '<!DOCTYPE html><pre>Cannot POST /mcp</pre>',
+  },
+  no_versions: {
+    status: 200,
+    body: (id) => response(id, '{"resultType":"complete","capabilities":{}}'),
+  },
   unauthorized: { status: 401, body: () => '{"error":"unauthorized"}' },
   unavailable: { status: 503, contentType: 'text/plain', body: () => 'upstream connect error' },
   silent: { status: 200 },
@@ -303,15 +398,22 @@ export interface Manners {
 
 /** Reads the switches `--probe NAME` and `--modern-only` of a command line. */
 export function readManners(): Manners {
-  const { values } = parseArgs({ options: { probe: { type: 'string' }, 'modern-only': { type: 'boolean', default: false } } })
+  const { values } = parseArgs({
+    options: { probe: { type: 'string' }, 'modern-only': { type: 'boolean', default: false } },
+  })
   const replies: Record<string, ProbeReply> = probeReplies
   const probe = values.probe === undefined ? undefined : replies[values.probe]
-  if (values.probe !== undefined && probe === undefined) throw new Error(`${values.probe} is none of ${Object.keys(replies).join(', ')}`)
+  if (values.probe !== undefined && probe === undefined)
+    throw new Error(`${values.probe} is none of ${Object.keys(replies).join(', ')}`)
   return { probe, modernOnly: values['modern-only'] }
 }
 
 /** What a server that has nothing for the legacy era answers to it. */
-export const modernAlone = probeError(-32022, 'Unsupported protocol version', '{"supported":["2026-07-28"],"requested":"2025-11-25"}')
+export const modernAlone = probeError(
+  -32022,
+  'Unsupported protocol version',
+  '{"supported":["2026-07-28"],"requested":"2025-11-25"}',
+)
 
 /** One request as the hostile fixtures read it. */
 export interface HostileRequest {
@@ -344,8 +446,16 @@ export function readRequest(source: string): HostileRequest | undefined {
   return {
     id: message.id === undefined ? undefined : sourceOf(source, 'id', message.id),
     method: message.method,
-    name: message.params?.name ?? /^hostile:\/\/(.+)/.exec(message.params?.notifications?.resourceSubscriptions?.[0] ?? '')?.[1] ?? '',
-    progressToken: meta?.['progressToken'] === undefined ? undefined : sourceOf(source, 'progressToken', meta['progressToken']),
+    name:
+      message.params?.name ??
+      /^hostile:\/\/(.+)/.exec(
+        message.params?.notifications?.resourceSubscriptions?.[0] ?? '',
+      )?.[1] ??
+      '',
+    progressToken:
+      meta?.['progressToken'] === undefined
+        ? undefined
+        : sourceOf(source, 'progressToken', meta['progressToken']),
     arguments: message.params?.arguments ?? {},
     modern: meta?.['io.modelcontextprotocol/protocolVersion'] !== undefined,
   }
@@ -353,13 +463,16 @@ export function readRequest(source: string): HostileRequest | undefined {
 
 /** The text of a member's scalar value: numbers that JavaScript cannot hold have to be echoed as they came. */
 function sourceOf(source: string, member: string, value: unknown): string {
-  for (const [, found = ''] of source.matchAll(new RegExp(`"${member}"\\s*:\\s*("(?:[^"\\\\]|\\\\.)*"|[-+.\\w]+)`, 'g')))
+  for (const [, found = ''] of source.matchAll(
+    new RegExp(`"${member}"\\s*:\\s*("(?:[^"\\\\]|\\\\.)*"|[-+.\\w]+)`, 'g'),
+  ))
     if (JSON.parse(found) === value) return found
   return JSON.stringify(value)
 }
 
 /** Whether a request is one that is answered in the wrong way. */
-export const isCommand = ({ method }: HostileRequest): boolean => method === 'tools/call' || method === 'subscriptions/listen'
+export const isCommand = ({ method }: HostileRequest): boolean =>
+  method === 'tools/call' || method === 'subscriptions/listen'
 
 /** What every well-behaved method of a hostile fixture answers, or nothing when there is no such method. */
 export function handshake({ method, modern }: HostileRequest): string | undefined {
@@ -369,7 +482,9 @@ export function handshake({ method, modern }: HostileRequest): string | undefine
     : ''
   switch (method ?? '') {
     case 'initialize':
-      return modern ? undefined : `{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{}},"serverInfo":${info}}`
+      return modern
+        ? undefined
+        : `{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{}},"serverInfo":${info}}`
     case 'server/discover':
       return modern
         ? `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true}}${type}}`
@@ -400,7 +515,10 @@ export class OpenQuestions {
 }
 
 /** Writes pieces one by one with a pause, so that they arrive apart. */
-export async function writeApart(write: (piece: Buffer) => void, pieces: Iterable<Buffer>): Promise<void> {
+export async function writeApart(
+  write: (piece: Buffer) => void,
+  pieces: Iterable<Buffer>,
+): Promise<void> {
   for (const piece of pieces) {
     write(piece)
     await sleep(1)

@@ -26,7 +26,9 @@ import {
 const { probe, modernOnly } = readManners()
 const { HOST = '127.0.0.1', PORT = '0' } = process.env
 
-const visible = Array.from({ length: 0x7e - 0x21 + 1 }, (_, index) => String.fromCharCode(0x21 + index)).join('')
+const visible = Array.from({ length: 0x7e - 0x21 + 1 }, (_, index) =>
+  String.fromCharCode(0x21 + index),
+).join('')
 
 interface Session {
   readonly id: string
@@ -51,7 +53,8 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
   const session = typeof header === 'string' ? sessions.get(header) : undefined
   if (header !== undefined && session === undefined) return void response.writeHead(404).end()
   if (request.method === 'GET') return openStream(request, response, session)
-  if (request.method === 'DELETE') return void response.writeHead(sessions.delete(session?.id ?? '') ? 200 : 405).end()
+  if (request.method === 'DELETE')
+    return void response.writeHead(sessions.delete(session?.id ?? '') ? 200 : 405).end()
 
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk as Buffer)
@@ -62,15 +65,21 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
     if (message.id !== undefined) questions.answer(keyOf(session, message.id), source)
     return void response.writeHead(202).end()
   }
-  if (modernOnly && !message.modern) return answerProbe(response, message.id, { status: 400, body: modernAlone })
+  if (modernOnly && !message.modern)
+    return answerProbe(response, message.id, { status: 400, body: modernAlone })
   if (isCommand(message)) return misbehave(message, exchangeOver(response, message, session))
-  if (message.method === 'server/discover' && probe !== undefined) return answerProbe(response, message.id, probe)
+  if (message.method === 'server/discover' && probe !== undefined)
+    return answerProbe(response, message.id, probe)
   answerProperly(response, message)
 }
 
 const keyOf = (session: Session | undefined, id: string): string => `${session?.id ?? ''} ${id}`
 
-function answerProbe(response: ServerResponse, id: string, { status, contentType = 'application/json', body }: ProbeReply): void {
+function answerProbe(
+  response: ServerResponse,
+  id: string,
+  { status, contentType = 'application/json', body }: ProbeReply,
+): void {
   if (body === undefined) return
   const challenge = status === 401 ? { 'www-authenticate': 'Bearer realm="hostile"' } : {}
   response.writeHead(status, { 'content-type': contentType, ...challenge }).end(body(id))
@@ -81,7 +90,9 @@ function answerProperly(response: ServerResponse, message: HostileRequest): void
   const headers: Record<string, string> = { 'content-type': 'application/json' }
   if (result === undefined) {
     response.writeHead(message.modern ? 404 : 200, headers)
-    return void response.end(`{"jsonrpc":"2.0","id":${message.id},"error":{"code":-32601,"message":"Method not found"}}`)
+    return void response.end(
+      `{"jsonrpc":"2.0","id":${message.id},"error":{"code":-32601,"message":"Method not found"}}`,
+    )
   }
   if (message.method === 'initialize') {
     count += 1
@@ -92,7 +103,11 @@ function answerProperly(response: ServerResponse, message: HostileRequest): void
   response.writeHead(200, headers).end(`{"jsonrpc":"2.0","id":${message.id},"result":${result}}`)
 }
 
-function openStream(request: IncomingMessage, response: ServerResponse, session: Session | undefined): void {
+function openStream(
+  request: IncomingMessage,
+  response: ServerResponse,
+  session: Session | undefined,
+): void {
   if (session === undefined) return void response.writeHead(405).end()
   response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
   const resumed = session.polled.get(String(request.headers['last-event-id']))
@@ -103,13 +118,21 @@ function openStream(request: IncomingMessage, response: ServerResponse, session:
   })
 }
 
-function exchangeOver(post: ServerResponse, message: HostileRequest, session: Session | undefined): Exchange {
+function exchangeOver(
+  post: ServerResponse,
+  message: HostileRequest,
+  session: Session | undefined,
+): Exchange {
   const { arguments: options } = message
   const framing = typeof options['framing'] === 'string' ? options['framing'] : ''
   const asJson = options['json'] === true
   const status = typeof options['status'] === 'number' ? options['status'] : 200
   const contentType =
-    typeof options['contentType'] === 'string' ? options['contentType'] : asJson ? 'application/json' : 'text/event-stream'
+    typeof options['contentType'] === 'string'
+      ? options['contentType']
+      : asJson
+        ? 'application/json'
+        : 'text/event-stream'
 
   /** The response that messages go to: the POST's, or the one that the client came back with. */
   let current: Promise<ServerResponse> | undefined
@@ -118,12 +141,15 @@ function exchangeOver(post: ServerResponse, message: HostileRequest, session: Se
     post.writeHead(status, { 'content-type': contentType })
     post.flushHeaders()
     current =
-      typeof options['retry'] === 'number' && session !== undefined ? closeEarly(post, session, options['retry']) : Promise.resolve(post)
+      typeof options['retry'] === 'number' && session !== undefined
+        ? closeEarly(post, session, options['retry'])
+        : Promise.resolve(post)
     return current
   }
   const write = async (pieces: Iterable<Buffer>): Promise<void> => {
     const response = await target()
-    if (framing === 'bytes') return writeApart((piece) => void response.write(piece), flattened(pieces))
+    if (framing === 'bytes')
+      return writeApart((piece) => void response.write(piece), flattened(pieces))
     for (const piece of pieces) if (!response.write(piece)) await drained(response)
   }
   let began = false
@@ -156,12 +182,18 @@ function exchangeOver(post: ServerResponse, message: HostileRequest, session: Se
 async function drained(response: ServerResponse): Promise<void> {
   if (response.destroyed) throw new Error('The client has gone')
   const settled = new AbortController()
-  const closed = once(response, 'close', settled).then(() => Promise.reject(new Error('The client has gone')))
+  const closed = once(response, 'close', settled).then(() =>
+    Promise.reject(new Error('The client has gone')),
+  )
   await Promise.race([once(response, 'drain', settled), closed]).finally(() => settled.abort())
 }
 
 /** Sends an event to come back to, closes the stream and resolves with the stream that the client opens again. */
-function closeEarly(post: ServerResponse, session: Session, retry: number): Promise<ServerResponse> {
+function closeEarly(
+  post: ServerResponse,
+  session: Session,
+  retry: number,
+): Promise<ServerResponse> {
   count += 1
   const event = `event/${count}`
   post.end(`id: ${event}\nretry: ${retry}\ndata: \n\n`)
@@ -170,7 +202,8 @@ function closeEarly(post: ServerResponse, session: Session, retry: number): Prom
 
 /** One message as a server-sent event, in one of the forms that the standard allows or in none of them. */
 function framed(message: Buffer, framing: string): Buffer {
-  const event = (before: string, after: string): Buffer => Buffer.concat([Buffer.from(before), message, Buffer.from(after)])
+  const event = (before: string, after: string): Buffer =>
+    Buffer.concat([Buffer.from(before), message, Buffer.from(after)])
   switch (framing) {
     case 'crlf':
       return event('event: message\r\ndata: ', '\r\n\r\n')
@@ -179,7 +212,10 @@ function framed(message: Buffer, framing: string): Buffer {
     case 'lines':
       return Buffer.from(`data:${message.toString().replaceAll(',"', ',\ndata:"')}\n\n`)
     case 'extras':
-      return event('\uFEFF: a comment\nunknown: field\nid: 1\nretry: soon\ndata\n\nevent: message\ndata: ', '\n\n: bye\n\n')
+      return event(
+        '\uFEFF: a comment\nunknown: field\nid: 1\nretry: soon\ndata\n\nevent: message\ndata: ',
+        '\n\n: bye\n\n',
+      )
     case 'named':
       return event('event: surprise\ndata: ', '\n\n')
     default:
@@ -191,5 +227,7 @@ function* flattened(pieces: Iterable<Buffer>): Generator<Buffer> {
   for (const piece of pieces) yield* everyByte(piece)
 }
 
-http.listen(Number(PORT), HOST, () => console.log(`http://${HOST}:${(http.address() as AddressInfo).port}/mcp`))
+http.listen(Number(PORT), HOST, () =>
+  console.log(`http://${HOST}:${(http.address() as AddressInfo).port}/mcp`),
+)
 process.once('SIGTERM', () => process.exit(0))

@@ -33,20 +33,27 @@ function write(bytes: Buffer, apart = false): Promise<void> {
   return written
 }
 
-createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY }).on('line', (line) => {
-  const message = readRequest(line)
-  if (message?.id === undefined) return
-  if (message.method === undefined) return questions.answer(message.id, line)
-  if (modernOnly && !message.modern) return void write(Buffer.from(`${modernAlone(message.id)}\n`))
-  if (isCommand(message)) return void misbehave(message, exchangeFor(message))
-  if (message.method === 'server/discover' && probe !== undefined) {
-    if (probe.body !== undefined) void write(Buffer.from(`${probe.body(message.id)}\n`))
-    return
-  }
-  const result = handshake(message)
-  const outcome = result === undefined ? '"error":{"code":-32601,"message":"Method not found"}' : `"result":${result}`
-  void write(Buffer.from(`{"jsonrpc":"2.0","id":${message.id},${outcome}}\n`))
-})
+createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY }).on(
+  'line',
+  (line) => {
+    const message = readRequest(line)
+    if (message?.id === undefined) return
+    if (message.method === undefined) return questions.answer(message.id, line)
+    if (modernOnly && !message.modern)
+      return void write(Buffer.from(`${modernAlone(message.id)}\n`))
+    if (isCommand(message)) return void misbehave(message, exchangeFor(message))
+    if (message.method === 'server/discover' && probe !== undefined) {
+      if (probe.body !== undefined) void write(Buffer.from(`${probe.body(message.id)}\n`))
+      return
+    }
+    const result = handshake(message)
+    const outcome =
+      result === undefined
+        ? '"error":{"code":-32601,"message":"Method not found"}'
+        : `"result":${result}`
+    void write(Buffer.from(`{"jsonrpc":"2.0","id":${message.id},${outcome}}\n`))
+  },
+)
 
 function exchangeFor(message: HostileRequest): Exchange {
   const named = message.arguments['framing']
@@ -71,7 +78,8 @@ function exchangeFor(message: HostileRequest): Exchange {
 }
 
 function framed(message: Buffer, framing: string): Buffer {
-  const line = (before: string, after: string): Buffer => Buffer.concat([Buffer.from(before), message, Buffer.from(after)])
+  const line = (before: string, after: string): Buffer =>
+    Buffer.concat([Buffer.from(before), message, Buffer.from(after)])
   switch (framing) {
     case 'crlf':
       return line('', '\r\n')

@@ -8,7 +8,11 @@ import {
   type NodeIncomingMessageLike,
 } from '@modelcontextprotocol/node'
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js'
-import { createMcpHandler, InMemoryServerEventBus, isLegacyRequest } from '@modelcontextprotocol/server'
+import {
+  createMcpHandler,
+  InMemoryServerEventBus,
+  isLegacyRequest,
+} from '@modelcontextprotocol/server'
 import { createEventLog } from './event-log.ts'
 import type { Era } from './fixture-process.ts'
 import { createLegacyServer, type Changes } from './legacy-half.ts'
@@ -32,7 +36,8 @@ export function createHttpFixture(era: Era, guarded: boolean): Server {
   const originIsLocal = localhostOriginValidation()
   return createServer((request, response) => {
     if (guarded && !(hostIsLocal(request, response) && originIsLocal(request, response))) return
-    if (new URL(request.url ?? '/', 'http://localhost').pathname !== '/mcp') return void response.writeHead(404).end()
+    if (new URL(request.url ?? '/', 'http://localhost').pathname !== '/mcp')
+      return void response.writeHead(404).end()
     handle(request, response).catch((error: unknown) => {
       console.error(error)
       response.destroy()
@@ -66,7 +71,10 @@ function legacyHandler(changes: Changes): Handler {
 
 function modernHandler(changes: InMemoryServerEventBus): Handler {
   const create = modernServers()
-  const handler = createMcpHandler(() => create(async (_server, change) => changes.publish(change)), { legacy: 'reject', bus: changes })
+  const handler = createMcpHandler(
+    () => create(async (_server, change) => changes.publish(change)),
+    { legacy: 'reject', bus: changes },
+  )
   const serve = toNodeHandler(handler)
   return (request, response, body) => serve(request as NodeIncomingMessageLike, response, body)
 }
@@ -80,7 +88,12 @@ function byEra(legacy: Handler, modern: Handler): Handler {
     } catch {
       return refuse(response, 400, -32700, 'Parse error')
     }
-    const half = (await isLegacyRequest(await toWebRequest(request as NodeIncomingMessageLike, body), body)) ? legacy : modern
+    const half = (await isLegacyRequest(
+      await toWebRequest(request as NodeIncomingMessageLike, body),
+      body,
+    ))
+      ? legacy
+      : modern
     return half(request, response, body)
   }
 }

@@ -40,7 +40,16 @@ import {
 
 type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>
 
-const levels: readonly LoggingLevel[] = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency']
+const levels: readonly LoggingLevel[] = [
+  'debug',
+  'info',
+  'notice',
+  'warning',
+  'error',
+  'critical',
+  'alert',
+  'emergency',
+]
 const resourceNotFound = -32002
 const urlElicitationRequired = -32042
 const maxRounds = 8
@@ -85,42 +94,69 @@ export function createLegacyServer(changes: Changes): Server {
     async progress(progress, total) {
       const progressToken = extra._meta?.progressToken
       if (progressToken !== undefined)
-        await extra.sendNotification({ method: 'notifications/progress', params: { progressToken, progress, total } })
+        await extra.sendNotification({
+          method: 'notifications/progress',
+          params: { progressToken, progress, total },
+        })
     },
     async log(messageLevel, data) {
       if (levels.indexOf(messageLevel) < levels.indexOf(level)) return
-      await extra.sendNotification({ method: 'notifications/message', params: { level: messageLevel, data } })
+      await extra.sendNotification({
+        method: 'notifications/message',
+        params: { level: messageLevel, data },
+      })
     },
     closeStream: () => extra.closeSSEStream?.(),
     announce: async (change) => changes.publish(change),
   })
 
-  server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: tools.map(({ run: _run, ...tool }) => tool) }))
-  server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra): Promise<CallToolResult> => {
-    const tool = tools.find(({ name }) => name === params.name)
-    if (tool === undefined) throw new McpError(-32602, `Unknown tool: ${params.name}`)
-    try {
-      return (await untilAnswered(tool.run, callOf(extra, params.arguments, tool.name), extra)) as CallToolResult
-    } catch (error) {
-      if (error instanceof PagesFirst) {
-        pagesShown.add(tool.name)
-        throw pagesFirst(error)
+  server.setRequestHandler(ListToolsRequestSchema, () => ({
+    tools: tools.map(({ run: _run, ...tool }) => tool),
+  }))
+  server.setRequestHandler(
+    CallToolRequestSchema,
+    async ({ params }, extra): Promise<CallToolResult> => {
+      const tool = tools.find(({ name }) => name === params.name)
+      if (tool === undefined) throw new McpError(-32602, `Unknown tool: ${params.name}`)
+      try {
+        return (await untilAnswered(
+          tool.run,
+          callOf(extra, params.arguments, tool.name),
+          extra,
+        )) as CallToolResult
+      } catch (error) {
+        if (error instanceof PagesFirst) {
+          pagesShown.add(tool.name)
+          throw pagesFirst(error)
+        }
+        return {
+          content: [{ type: 'text', text: error instanceof Error ? error.message : String(error) }],
+          isError: true,
+        }
       }
-      return { content: [{ type: 'text', text: error instanceof Error ? error.message : String(error) }], isError: true }
-    }
-  })
+    },
+  )
 
   server.setRequestHandler(ListPromptsRequestSchema, () => ({
-    prompts: prompts.map(({ run: _run, ...prompt }) => ({ ...prompt, arguments: [...prompt.arguments] })),
+    prompts: prompts.map(({ run: _run, ...prompt }) => ({
+      ...prompt,
+      arguments: [...prompt.arguments],
+    })),
   }))
   server.setRequestHandler(GetPromptRequestSchema, async ({ params }, extra) => {
     const prompt = prompts.find(({ name }) => name === params.name)
     if (prompt === undefined) throw new McpError(-32602, `Unknown prompt: ${params.name}`)
-    return (await untilAnswered(prompt.run, callOf(extra, params.arguments, prompt.name), extra)) as unknown as GetPromptResult
+    return (await untilAnswered(
+      prompt.run,
+      callOf(extra, params.arguments, prompt.name),
+      extra,
+    )) as unknown as GetPromptResult
   })
 
   server.setRequestHandler(ListResourcesRequestSchema, () => ({ resources: [...resources] }))
-  server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({ resourceTemplates: [...resourceTemplates] }))
+  server.setRequestHandler(ListResourceTemplatesRequestSchema, () => ({
+    resourceTemplates: [...resourceTemplates],
+  }))
   server.setRequestHandler(ReadResourceRequestSchema, ({ params: { uri } }) => {
     const found = readResource(uri)
     if (found === undefined) throw new McpError(resourceNotFound, 'Resource not found', { uri })
@@ -155,7 +191,10 @@ async function untilAnswered<Result extends object>(
     const answers: Record<string, unknown> = {}
     for (const [key, question] of Object.entries(outcome.questions)) {
       assertDeclared(question, call.clientCapabilities)
-      answers[key] = await extra.sendRequest(withElicitationId(question) as unknown as ServerRequest, ResultSchema)
+      answers[key] = await extra.sendRequest(
+        withElicitationId(question) as unknown as ServerRequest,
+        ResultSchema,
+      )
     }
     round = { ...call, answers, state: outcome.state }
   }
@@ -163,7 +202,11 @@ async function untilAnswered<Result extends object>(
 }
 
 function assertDeclared({ method }: Question, capabilities: Json): void {
-  const needed = { 'elicitation/create': 'elicitation', 'sampling/createMessage': 'sampling', 'roots/list': 'roots' }[method]
+  const needed = {
+    'elicitation/create': 'elicitation',
+    'sampling/createMessage': 'sampling',
+    'roots/list': 'roots',
+  }[method]
   if (capabilities[needed] === undefined) throw new Error(`The client does not support ${needed}`)
 }
 
@@ -174,11 +217,19 @@ function withElicitationId(question: Question): Question {
 }
 
 function pagesFirst(error: PagesFirst): McpError {
-  const elicitations = Object.values(error.pages).map((page) => ({ mode: 'url', elicitationId: randomUUID(), ...page }))
+  const elicitations = Object.values(error.pages).map((page) => ({
+    mode: 'url',
+    elicitationId: randomUUID(),
+    ...page,
+  }))
   return new McpError(urlElicitationRequired, error.message, { elicitations })
 }
 
-async function announce(server: Server, watched: ReadonlySet<string>, change: Change): Promise<void> {
+async function announce(
+  server: Server,
+  watched: ReadonlySet<string>,
+  change: Change,
+): Promise<void> {
   switch (change.kind) {
     case 'tools_list_changed':
       return server.sendToolListChanged()

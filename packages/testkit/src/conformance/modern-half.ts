@@ -31,8 +31,13 @@ import {
 } from './catalogue.ts'
 
 /** Makes servers of the modern era; all of one maker take each other's request states. */
-export function modernServers(): (announce: (server: McpServer, change: Change) => Promise<void>) => McpServer {
-  const states = createRequestStateCodec<{ readonly state: unknown }>({ key: randomBytes(32), bind: ({ mcpReq }) => mcpReq.method })
+export function modernServers(): (
+  announce: (server: McpServer, change: Change) => Promise<void>,
+) => McpServer {
+  const states = createRequestStateCodec<{ readonly state: unknown }>({
+    key: randomBytes(32),
+    bind: ({ mcpReq }) => mcpReq.method,
+  })
   return (announce) => createModernServer(states, announce)
 }
 
@@ -42,7 +47,10 @@ type States = ReturnType<typeof createRequestStateCodec<{ readonly state: unknow
  * One server of the modern era (2026-07-28) over SDK v2: questions are `input_required` results. The SDK serves legacy connections with it
  * as well where the host lets it, by putting the same questions as requests.
  */
-function createModernServer(states: States, announce: (server: McpServer, change: Change) => Promise<void>): McpServer {
+function createModernServer(
+  states: States,
+  announce: (server: McpServer, change: Change) => Promise<void>,
+): McpServer {
   const watched = new Set<string>()
   const mcp = new McpServer(identity, {
     instructions,
@@ -66,12 +74,20 @@ function createModernServer(states: States, announce: (server: McpServer, change
     async progress(progress, total) {
       const progressToken = context.mcpReq._meta?.progressToken
       if (progressToken !== undefined)
-        await context.mcpReq.notify({ method: 'notifications/progress', params: { progressToken, progress, total } })
+        await context.mcpReq.notify({
+          method: 'notifications/progress',
+          params: { progressToken, progress, total },
+        })
     },
     log: (level, text) => context.mcpReq.log(level, text),
     closeStream: () => undefined,
     announce: async (change) => {
-      if (change.kind === 'resource_updated' && context.mcpReq.envelope === undefined && !watched.has(change.uri)) return
+      if (
+        change.kind === 'resource_updated' &&
+        context.mcpReq.envelope === undefined &&
+        !watched.has(change.uri)
+      )
+        return
       await announce(mcp, change)
     },
   })
@@ -86,7 +102,9 @@ function createModernServer(states: States, announce: (server: McpServer, change
     if (!('questions' in outcome)) return outcome
     return inputRequired({
       inputRequests: outcome.questions as unknown as InputRequests,
-      ...(outcome.state === undefined ? {} : { requestState: await states.mint({ state: outcome.state }, context) }),
+      ...(outcome.state === undefined
+        ? {}
+        : { requestState: await states.mint({ state: outcome.state }, context) }),
     })
   }
 
@@ -96,21 +114,31 @@ function createModernServer(states: States, announce: (server: McpServer, change
       {
         description,
         inputSchema: fromJsonSchema<Json>(inputSchema as JsonSchemaType),
-        ...(outputSchema === undefined ? {} : { outputSchema: fromJsonSchema<Json>(outputSchema as JsonSchemaType) }),
+        ...(outputSchema === undefined
+          ? {}
+          : { outputSchema: fromJsonSchema<Json>(outputSchema as JsonSchemaType) }),
       },
-      async (args, context) => (await round(run, args, context)) as CallToolResult | InputRequiredResult,
+      async (args, context) =>
+        (await round(run, args, context)) as CallToolResult | InputRequiredResult,
     )
 
   server.setRequestHandler('prompts/list', () => ({
-    prompts: prompts.map(({ run: _run, ...prompt }) => ({ ...prompt, arguments: [...prompt.arguments] })),
+    prompts: prompts.map(({ run: _run, ...prompt }) => ({
+      ...prompt,
+      arguments: [...prompt.arguments],
+    })),
   }))
   server.setRequestHandler('prompts/get', async ({ params }, context) => {
     const prompt = prompts.find(({ name }) => name === params.name)
     if (prompt === undefined) throw new ProtocolError(-32602, `Unknown prompt: ${params.name}`)
-    return (await round(prompt.run, params.arguments, context)) as unknown as GetPromptResult | InputRequiredResult
+    return (await round(prompt.run, params.arguments, context)) as unknown as
+      | GetPromptResult
+      | InputRequiredResult
   })
   server.setRequestHandler('resources/list', () => ({ resources: [...resources] }))
-  server.setRequestHandler('resources/templates/list', () => ({ resourceTemplates: [...resourceTemplates] }))
+  server.setRequestHandler('resources/templates/list', () => ({
+    resourceTemplates: [...resourceTemplates],
+  }))
   server.setRequestHandler('resources/read', ({ params: { uri } }) => {
     const found = readResource(uri)
     if (found === undefined) throw new ResourceNotFoundError(uri)
@@ -146,7 +174,8 @@ async function questionsOrResult<Result extends object>(
       return {
         questions: Object.fromEntries(
           Object.entries(error.pages).map(
-            ([key, page]) => [key, { method: 'elicitation/create', params: { mode: 'url', ...page } }] as const,
+            ([key, page]) =>
+              [key, { method: 'elicitation/create', params: { mode: 'url', ...page } }] as const,
           ),
         ),
       }

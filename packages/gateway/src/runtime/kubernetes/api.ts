@@ -12,7 +12,8 @@ export class KubernetesError extends Error {
   readonly reason: string
 
   constructor(status: number, { message, reason }: Pick<Status, 'message' | 'reason'>) {
-    const said = message === undefined || message === '' ? `The API server answered ${status}.` : message
+    const said =
+      message === undefined || message === '' ? `The API server answered ${status}.` : message
     super([said, ...adviceOn(status, said)].join(' '))
     this.status = status
     this.reason = reason ?? ''
@@ -68,26 +69,36 @@ export class KubernetesApi implements AsyncDisposable {
   }
 
   /** @throws Error when there is no usable kubeconfig, with what to do */
-  static async open({ kubeconfig, context }: Pick<KubernetesConfig, 'kubeconfig' | 'context'>): Promise<KubernetesApi> {
+  static async open({
+    kubeconfig,
+    context,
+  }: Pick<KubernetesConfig, 'kubeconfig' | 'context'>): Promise<KubernetesApi> {
     const client = await import('@kubernetes/client-node')
     const config = new client.KubeConfig()
     try {
       if (kubeconfig === undefined) config.loadFromDefault()
       else config.loadFromFile(kubeconfig)
     } catch (error) {
-      throw new Error(`The kubeconfig can not be read: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+      throw new Error(
+        `The kubeconfig can not be read: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      )
     }
     if (context !== undefined) {
       if (config.getContextObject(context) === null) {
         const known = config.contexts.map(({ name }) => name).join(', ')
-        throw new Error(`The kubeconfig has no context '${context}'. It has: ${known}. (runtime.kubernetes.context)`)
+        throw new Error(
+          `The kubeconfig has no context '${context}'. It has: ${known}. (runtime.kubernetes.context)`,
+        )
       }
       config.setCurrentContext(context)
     }
     const cluster = config.getCurrentCluster()
     // What the client falls back to, as kubectl does: nobody serves there.
     if (config.getCurrentContext() === 'loaded-context')
-      throw new Error('There is no kubeconfig, and this is no pod of a cluster. Set runtime.kubernetes.kubeconfig or KUBECONFIG.')
+      throw new Error(
+        'There is no kubeconfig, and this is no pod of a cluster. Set runtime.kubernetes.kubeconfig or KUBECONFIG.',
+      )
     if (cluster === null || config.getCurrentUser() === null)
       throw new Error(
         'The kubeconfig names no cluster or no user. Set runtime.kubernetes.kubeconfig, KUBECONFIG, or runtime.kubernetes.context.',
@@ -96,14 +107,27 @@ export class KubernetesApi implements AsyncDisposable {
   }
 
   /** @throws KubernetesError, or Error when the server can not be reached */
-  async json<T>(method: Dispatcher.HttpMethod, path: string, signal: AbortSignal, request: ApiRequest = {}): Promise<T> {
+  async json<T>(
+    method: Dispatcher.HttpMethod,
+    path: string,
+    signal: AbortSignal,
+    request: ApiRequest = {},
+  ): Promise<T> {
     const { timeoutMs = 30_000 } = request
-    const { body } = await this.#send(method, path, request, { signal, headersTimeout: timeoutMs, bodyTimeout: timeoutMs })
+    const { body } = await this.#send(method, path, request, {
+      signal,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+    })
     return (await body.json()) as T
   }
 
   /** As `json`; undefined when there is no such object. */
-  async find<T>(path: string, signal: AbortSignal, request: ApiRequest = {}): Promise<T | undefined> {
+  async find<T>(
+    path: string,
+    signal: AbortSignal,
+    request: ApiRequest = {},
+  ): Promise<T | undefined> {
     try {
       return await this.json<T>('GET', path, signal, request)
     } catch (error) {
@@ -113,13 +137,21 @@ export class KubernetesApi implements AsyncDisposable {
   }
 
   /** Every item of a list, asked for in pages, and the version of the whole. */
-  async list<T>(path: string, signal: AbortSignal, { query, ...request }: ApiRequest = {}): Promise<{ items: T[]; version: string }> {
+  async list<T>(
+    path: string,
+    signal: AbortSignal,
+    { query, ...request }: ApiRequest = {},
+  ): Promise<{ items: T[]; version: string }> {
     const items: T[] = []
     for (let from: string | undefined; ;) {
-      const page: KubernetesList<T> = await this.json('GET', path, signal, { ...request, query: { ...query, limit: 500, continue: from } })
+      const page: KubernetesList<T> = await this.json('GET', path, signal, {
+        ...request,
+        query: { ...query, limit: 500, continue: from },
+      })
       items.push(...(page.items ?? []))
       from = page.metadata?.continue
-      if (from === undefined || from === '') return { items, version: page.metadata?.resourceVersion ?? '' }
+      if (from === undefined || from === '')
+        return { items, version: page.metadata?.resourceVersion ?? '' }
     }
   }
 
@@ -130,18 +162,27 @@ export class KubernetesApi implements AsyncDisposable {
     request: Omit<ApiRequest, 'timeoutMs'>,
     silenceMs: number,
   ): Promise<AsyncIterable<Buffer>> {
-    return (await this.#send('GET', path, request, { signal, headersTimeout: 10_000, bodyTimeout: silenceMs })).body
+    return (
+      await this.#send('GET', path, request, {
+        signal,
+        headersTimeout: 10_000,
+        bodyTimeout: silenceMs,
+      })
+    ).body
   }
 
   async #send(
     method: Dispatcher.HttpMethod,
     path: string,
     { query = {}, body, contentType, accept = 'application/json' }: Omit<ApiRequest, 'timeoutMs'>,
-    options: Pick<Dispatcher.RequestOptions, 'headersTimeout' | 'bodyTimeout'> & { readonly signal: AbortSignal },
+    options: Pick<Dispatcher.RequestOptions, 'headersTimeout' | 'bodyTimeout'> & {
+      readonly signal: AbortSignal
+    },
   ): Promise<Dispatcher.ResponseData> {
     const { dispatcher, headers } = await this.#credentials()
     const url = new URL(this.server + path)
-    for (const [key, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(key, String(value))
+    for (const [key, value] of Object.entries(query))
+      if (value !== undefined) url.searchParams.set(key, String(value))
     let response: Dispatcher.ResponseData
     try {
       response = await dispatcher.request({
@@ -159,20 +200,27 @@ export class KubernetesApi implements AsyncDisposable {
       })
     } catch (error) {
       if (options.signal.aborted) throw error
-      throw new Error(`The API server at ${this.server} can not be reached: ${reasonOf(error)}`, { cause: error })
+      throw new Error(`The API server at ${this.server} can not be reached: ${reasonOf(error)}`, {
+        cause: error,
+      })
     }
     if (response.statusCode < 300) return response
     throw new KubernetesError(response.statusCode, statusOf(await response.body.text()))
   }
 
   /** Asked for each request, as they are renewed; connections are kept while they are the same. */
-  async #credentials(): Promise<{ readonly dispatcher: Dispatcher; readonly headers: Record<string, string> }> {
+  async #credentials(): Promise<{
+    readonly dispatcher: Dispatcher
+    readonly headers: Record<string, string>
+  }> {
     const options: RequestOptions = {}
     await this.#config.applyToHTTPSOptions(options)
     const { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername, auth } = options
     const given = Object.entries({ ca, cert, key, pfx, passphrase, rejectUnauthorized, servername })
     const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
-    const id = JSON.stringify(given.map(([, value]) => (Buffer.isBuffer(value) ? value.toString('base64') : value)))
+    const id = JSON.stringify(
+      given.map(([, value]) => (Buffer.isBuffer(value) ? value.toString('base64') : value)),
+    )
     if (this.#dispatcher?.key !== id) {
       // Watches on the old connections end in their own time.
       this.#dispatcher?.dispatcher.close().catch(() => undefined)
@@ -183,8 +231,11 @@ export class KubernetesApi implements AsyncDisposable {
           : new ProxyAgent({ uri: this.#proxy, requestTls: connect, keepAliveTimeout: 30_000 })
       this.#dispatcher = { key: id, dispatcher }
     }
-    const headers = Object.fromEntries(Object.entries(options.headers ?? {}).map(([name, value]) => [name, String(value)]))
-    if (auth !== undefined && auth !== null) headers['authorization'] = `Basic ${Buffer.from(auth).toString('base64')}`
+    const headers = Object.fromEntries(
+      Object.entries(options.headers ?? {}).map(([name, value]) => [name, String(value)]),
+    )
+    if (auth !== undefined && auth !== null)
+      headers['authorization'] = `Basic ${Buffer.from(auth).toString('base64')}`
     return { dispatcher: this.#dispatcher.dispatcher, headers }
   }
 
@@ -196,9 +247,13 @@ export class KubernetesApi implements AsyncDisposable {
 /** What an operator can do. Quotas and webhooks answer 403, too, in words of their own. */
 function adviceOn(status: number, said: string): string[] {
   if (status === 401)
-    return ['(It does not know the caller: look at the user of the kubeconfig, or whether the token of the pod has expired.)']
+    return [
+      '(It does not know the caller: look at the user of the kubeconfig, or whether the token of the pod has expired.)',
+    ]
   if (status === 403 && /\bcannot \S+ (resource|path) /.test(said))
-    return ['(deploy/kubernetes/base/rbac.yaml has the rights that the gateway needs, and docs/kubernetes.md lists them.)']
+    return [
+      '(deploy/kubernetes/base/rbac.yaml has the rights that the gateway needs, and docs/kubernetes.md lists them.)',
+    ]
   return []
 }
 

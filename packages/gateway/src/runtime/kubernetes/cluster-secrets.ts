@@ -10,24 +10,29 @@ import { ListWatch } from './list-watch.ts'
  * The Secrets that the configuration opens, each watched by its name, so that rights to these alone are enough.
  * @throws Error when the cluster can not be reached or does not let us look at one
  */
-export async function watchClusterSecrets({ opened, settings, log }: OpenClusterSecretsOptions): Promise<OpenedSecrets> {
+export async function watchClusterSecrets({
+  opened,
+  settings,
+  log,
+}: OpenClusterSecretsOptions): Promise<OpenedSecrets> {
   const parts = new Parts()
   const found = new Map<string, Secret>()
   const listeners = new Set<(name: string) => void>()
   try {
     const api = parts.use(await KubernetesApi.open(settings))
-    const watches = Object.entries(opened).map(([name, { secret = name, namespace = settings.namespace }]) =>
-      ListWatch.open<Secret>({
-        api,
-        path: collection('Secret', namespace),
-        fieldSelector: `metadata.name=${secret}`,
-        log,
-        changed: (_before, now) => {
-          if (now === undefined) found.delete(name)
-          else found.set(name, now)
-          for (const listener of listeners) listener(name)
-        },
-      }).then((watch) => parts.use(watch)),
+    const watches = Object.entries(opened).map(
+      ([name, { secret = name, namespace = settings.namespace }]) =>
+        ListWatch.open<Secret>({
+          api,
+          path: collection('Secret', namespace),
+          fieldSelector: `metadata.name=${secret}`,
+          log,
+          changed: (_before, now) => {
+            if (now === undefined) found.delete(name)
+            else found.set(name, now)
+            for (const listener of listeners) listener(name)
+          },
+        }).then((watch) => parts.use(watch)),
     )
     await allOf(watches)
   } catch (error) {

@@ -58,11 +58,20 @@ export class ClusterView implements AsyncDisposable {
       await allOf([
         ...kinds.map(async (kind) => {
           const accept = kind === 'StatefulSet' ? {} : { accept: metadataOnly }
-          const changed = (before: KubernetesObject | undefined, now: KubernetesObject | undefined): void =>
-            view.#objectChanged(kind, before, now)
+          const changed = (
+            before: KubernetesObject | undefined,
+            now: KubernetesObject | undefined,
+          ): void => view.#objectChanged(kind, before, now)
           view.#objects.set(
             kind,
-            view.#parts.use(await ListWatch.open({ ...watched, ...accept, path: collection(kind, settings.namespace), changed })),
+            view.#parts.use(
+              await ListWatch.open({
+                ...watched,
+                ...accept,
+                path: collection(kind, settings.namespace),
+                changed,
+              }),
+            ),
           )
         }),
         ListWatch.open<Pod>({
@@ -110,7 +119,10 @@ export class ClusterView implements AsyncDisposable {
   workloads(): WorkloadRef[] {
     const found = new Map<string, WorkloadRef>()
     const pods = [...this.#pods.values()].flatMap((each) => [...each.values()])
-    for (const object of [...[...this.#objects.values()].flatMap((each) => [...each.values()]), ...pods]) {
+    for (const object of [
+      ...[...this.#objects.values()].flatMap((each) => [...each.values()]),
+      ...pods,
+    ]) {
       const owner = this.#owner(object)
       if (owner !== undefined) found.set(`${owner.name} ${owner.uid}`, owner)
     }
@@ -134,17 +146,25 @@ export class ClusterView implements AsyncDisposable {
     const missing = Array.from({ length: desired }, (_, index) => index).filter(
       (index) => !found.some((replica) => replica.index === index),
     )
-    const replicas = [...found, ...missing.map((index) => missingReplica(index, context))].toSorted((a, b) => a.index - b.index)
+    const replicas = [...found, ...missing.map((index) => missingReplica(index, context))].toSorted(
+      (a, b) => a.index - b.index,
+    )
     const withheld = withheldOf(statefulSet)
     const sight = { uid, statefulSet, pods, replicas, desired: withheld?.replicas ?? desired }
-    return withheld === undefined ? sight : { ...sight, refused: { reason: withheld.reason, message: withheld.message } }
+    return withheld === undefined
+      ? sight
+      : { ...sight, refused: { reason: withheld.reason, message: withheld.message } }
   }
 
   #owner(object: KubernetesObject | undefined): WorkloadRef | undefined {
     return ownerOf(object?.metadata, this.#options.settings.installation)
   }
 
-  #objectChanged(kind: Kind, before: KubernetesObject | undefined, now: KubernetesObject | undefined): void {
+  #objectChanged(
+    kind: Kind,
+    before: KubernetesObject | undefined,
+    now: KubernetesObject | undefined,
+  ): void {
     const name = this.#owner(now ?? before)?.name
     if (name === undefined) return
     if (kind === 'StatefulSet') {
@@ -177,7 +197,12 @@ export class ClusterView implements AsyncDisposable {
     if (sight === undefined) directory.delete(name)
     else {
       const { uid, desired, replicas, refused } = sight
-      directory.set(name, { uid, desiredReplicas: desired, replicas, ...(refused === undefined ? {} : { refused: refused.message }) })
+      directory.set(name, {
+        uid,
+        desiredReplicas: desired,
+        replicas,
+        ...(refused === undefined ? {} : { refused: refused.message }),
+      })
     }
   }
 

@@ -1,7 +1,12 @@
 import type { Manifests } from './render.ts'
 
 /** The kinds of which a workload is made, in the order in which they are applied: what a pod needs is there before it. */
-export const kinds = ['Secret', 'Service', 'StatefulSet', 'PodDisruptionBudget'] as const satisfies readonly (keyof Manifests)[]
+export const kinds = [
+  'Secret',
+  'Service',
+  'StatefulSet',
+  'PodDisruptionBudget',
+] as const satisfies readonly (keyof Manifests)[]
 export type Kind = (typeof kinds)[number]
 
 const paths = {
@@ -13,7 +18,10 @@ const paths = {
   Event: ['api/v1', 'events'],
   Lease: ['apis/coordination.k8s.io/v1', 'leases'],
   EndpointSlice: ['apis/discovery.k8s.io/v1', 'endpointslices'],
-} as const satisfies Record<Kind | 'Pod' | 'Event' | 'Lease' | 'EndpointSlice', readonly [string, string]>
+} as const satisfies Record<
+  Kind | 'Pod' | 'Event' | 'Lease' | 'EndpointSlice',
+  readonly [string, string]
+>
 
 /** The path of all objects of a kind in a namespace. */
 export function collection(kind: keyof typeof paths, namespace: string): string {

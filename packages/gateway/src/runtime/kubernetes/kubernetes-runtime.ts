@@ -25,7 +25,10 @@ export interface OpenKubernetesRuntimeOptions {
  * Workloads as StatefulSets of a cluster.
  * @throws Error when the cluster can not be reached or does not let us look at it
  */
-export async function openKubernetesRuntime({ settings, log }: OpenKubernetesRuntimeOptions): Promise<Runtime> {
+export async function openKubernetesRuntime({
+  settings,
+  log,
+}: OpenKubernetesRuntimeOptions): Promise<Runtime> {
   const api = await KubernetesApi.open(settings)
   const directory = new ReplicaDirectory()
   try {
@@ -47,19 +50,37 @@ class KubernetesRuntime implements Runtime {
   readonly #log: Log
   readonly #holder = `${hostname()}_${randomUUID()}`
 
-  constructor(api: KubernetesApi, { settings, log }: OpenKubernetesRuntimeOptions, view: ClusterView, directory: ReplicaDirectory) {
+  constructor(
+    api: KubernetesApi,
+    { settings, log }: OpenKubernetesRuntimeOptions,
+    view: ClusterView,
+    directory: ReplicaDirectory,
+  ) {
     this.#api = api
     this.#settings = settings
     this.#log = log
     this.#view = view
     this.directory = directory
-    this.#writer = new Writer({ api, settings, view, changed: (name, signal) => directory.changed(name, signal) })
+    this.#writer = new Writer({
+      api,
+      settings,
+      view,
+      changed: (name, signal) => directory.changed(name, signal),
+    })
   }
 
   terms(...[signal, report, problems]: Parameters<Runtime['terms']>): AsyncIterable<AbortSignal> {
     const { namespace, installation, leaseSeconds } = this.#settings
     const [api, log, holder] = [this.#api, this.#log, this.#holder]
-    const lease = { api, namespace, name: installation, holder, durationSeconds: leaseSeconds, problems, log }
+    const lease = {
+      api,
+      namespace,
+      name: installation,
+      holder,
+      durationSeconds: leaseSeconds,
+      problems,
+      log,
+    }
     return leaseTerms(lease, signal, report)
   }
 
@@ -92,14 +113,23 @@ class KubernetesRuntime implements Runtime {
       image: annotations[annotation.image] ?? '',
       desiredReplicas: desired,
       replicas,
-      conditions: judge({ desired, generation, replicas, ...(refused === undefined ? {} : { refused }) }).map((judged) => ({
+      conditions: judge({
+        desired,
+        generation,
+        replicas,
+        ...(refused === undefined ? {} : { refused }),
+      }).map((judged) => ({
         ...judged,
         lastTransitionAt: since(judged.type, sight),
       })),
     }
   }
 
-  async logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
+  async logs(
+    name: string,
+    query: LogQuery,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<string> | undefined> {
     const { directory } = this
     return readLogs(
       {
@@ -107,7 +137,9 @@ class KubernetesRuntime implements Runtime {
         settings: this.#settings,
         workload: name,
         query,
-        pod: this.#view.see(name)?.pods.find(({ metadata }) => metadata?.name === `${name}-${query.replica}`),
+        pod: this.#view
+          .see(name)
+          ?.pods.find(({ metadata }) => metadata?.name === `${name}-${query.replica}`),
         entry: () => directory.get(name),
         changed: (until) => directory.changed(name, until),
       },
@@ -119,17 +151,31 @@ class KubernetesRuntime implements Runtime {
   async #explained(sight: Sight): Promise<Sight> {
     const { statefulSet, replicas, pods } = sight
     if (pods.length >= replicas.length || statefulSet === undefined) return sight
-    const last = await this.#lastWarning(statefulSet).catch((error: Error) => ({ reason: 'Unknown', message: error.message }))
+    const last = await this.#lastWarning(statefulSet).catch((error: Error) => ({
+      reason: 'Unknown',
+      message: error.message,
+    }))
     if (last === undefined) return sight
     const { reason = 'Warning', message = '' } = last
     const podNames = new Set(pods.map(({ metadata }) => metadata?.name))
-    return { ...sight, replicas: replicas.map((replica) => (podNames.has(replica.name) ? replica : { ...replica, reason, message })) }
+    return {
+      ...sight,
+      replicas: replicas.map((replica) =>
+        podNames.has(replica.name) ? replica : { ...replica, reason, message },
+      ),
+    }
   }
 
-  async #lastWarning({ metadata }: StatefulSet): Promise<Pick<Event, 'reason' | 'message'> | undefined> {
-    const { items } = await this.#api.list<Event>(collection('Event', this.#settings.namespace), AbortSignal.timeout(5000), {
-      query: { fieldSelector: `involvedObject.uid=${metadata?.uid},type=Warning` },
-    })
+  async #lastWarning({
+    metadata,
+  }: StatefulSet): Promise<Pick<Event, 'reason' | 'message'> | undefined> {
+    const { items } = await this.#api.list<Event>(
+      collection('Event', this.#settings.namespace),
+      AbortSignal.timeout(5000),
+      {
+        query: { fieldSelector: `involvedObject.uid=${metadata?.uid},type=Warning` },
+      },
+    )
     return items.toSorted((a, b) => timeOf(a) - timeOf(b)).at(-1)
   }
 
@@ -147,11 +193,17 @@ function timeOf({ lastTimestamp, eventTime, metadata }: Event): number {
 function since(type: Condition['type'], { statefulSet, pods }: Sight): string {
   const times = pods.flatMap(({ metadata, status }) =>
     type === 'Ready'
-      ? (status?.conditions ?? []).filter((condition) => condition.type === 'Ready').map(({ lastTransitionTime }) => lastTransitionTime)
+      ? (status?.conditions ?? [])
+          .filter((condition) => condition.type === 'Ready')
+          .map(({ lastTransitionTime }) => lastTransitionTime)
       : type === 'Progressing'
         ? [metadata?.creationTimestamp]
         : [],
   )
-  const newest = Math.max(...[statefulSet?.metadata?.creationTimestamp, ...times].map((time) => Date.parse(time ?? '') || 0))
+  const newest = Math.max(
+    ...[statefulSet?.metadata?.creationTimestamp, ...times].map(
+      (time) => Date.parse(time ?? '') || 0,
+    ),
+  )
   return new Date(newest).toISOString()
 }

@@ -37,12 +37,18 @@ export const annotation = {
 } as const
 
 /** What never changes for a workload: the selector. Of the identity label it is not, which may be turned on and off. */
-export function selectorLabels({ kind, name }: Pick<Workload, 'kind' | 'name'>): Record<string, string> {
+export function selectorLabels({
+  kind,
+  name,
+}: Pick<Workload, 'kind' | 'name'>): Record<string, string> {
   return { [label.type]: kind === 'adapter' ? 'mcp' : 'tool', [label.name]: name }
 }
 
 /** Labels of everything that belongs to a workload. */
-export function objectLabels(workload: Pick<Workload, 'kind' | 'name' | 'uid'>, installation: string): Record<string, string> {
+export function objectLabels(
+  workload: Pick<Workload, 'kind' | 'name' | 'uid'>,
+  installation: string,
+): Record<string, string> {
   return {
     ...selectorLabels(workload),
     [label.uid]: workload.uid,
@@ -60,7 +66,20 @@ export function ourSelector(installation: string): string {
 }
 
 /** The workload that an object belongs to; undefined for one that this installation has not made. */
-export function ownerOf(metadata: ObjectMeta | undefined, installation: string): WorkloadRef | undefined {
-  const { [label.managedBy]: managedBy, [label.installation]: by, [label.name]: name, [label.uid]: uid } = metadata?.labels ?? {}
-  return managedBy === fieldManager && by === installation && name !== undefined && uid !== undefined ? { name, uid } : undefined
+export function ownerOf(
+  metadata: ObjectMeta | undefined,
+  installation: string,
+): WorkloadRef | undefined {
+  const {
+    [label.managedBy]: managedBy,
+    [label.installation]: by,
+    [label.name]: name,
+    [label.uid]: uid,
+  } = metadata?.labels ?? {}
+  return managedBy === fieldManager &&
+    by === installation &&
+    name !== undefined &&
+    uid !== undefined
+    ? { name, uid }
+    : undefined
 }

@@ -31,32 +31,55 @@ class SilentServer {
     return found as T | undefined
   }
 
-  async json<T>(_method: string, _path: string, signal: AbortSignal, { body }: ApiRequest = {}): Promise<T> {
+  async json<T>(
+    _method: string,
+    _path: string,
+    signal: AbortSignal,
+    { body }: ApiRequest = {},
+  ): Promise<T> {
     const lease = body as Lease
     const renewal = this.lease !== undefined && lease.spec?.holderIdentity !== ''
-    if (lease.metadata?.resourceVersion !== this.lease?.metadata?.resourceVersion) throw new KubernetesError(409, { reason: 'Conflict' })
+    if (lease.metadata?.resourceVersion !== this.lease?.metadata?.resourceVersion)
+      throw new KubernetesError(409, { reason: 'Conflict' })
     const take = (): void => {
-      this.lease = { ...lease, metadata: { ...lease.metadata, resourceVersion: String((this.#version += 1)) } }
+      this.lease = {
+        ...lease,
+        metadata: { ...lease.metadata, resourceVersion: String((this.#version += 1)) },
+      }
     }
     if (renewal && this.#late) this.#take = take
     else take()
     if (renewal) {
       this.#renewed()
-      await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('aborted'))))
+      await new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(new Error('aborted'))),
+      )
     }
     return this.lease as T
   }
 }
 
-const others = { namespace: 'adapter', name: 'gateway', holder: 'one', problems: () => new Map(), log: pino({ level: 'silent' }) }
+const others = {
+  namespace: 'adapter',
+  name: 'gateway',
+  holder: 'one',
+  problems: () => new Map(),
+  log: pino({ level: 'silent' }),
+}
 
 /** The API by a kubeconfig of its own. */
 async function openApi(server: string): Promise<KubernetesApi> {
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-lease-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
-  const named = { clusters: [{ name: 'a', cluster: { server, 'insecure-skip-tls-verify': true } }], users: [{ name: 'a', user: {} }] }
+  const named = {
+    clusters: [{ name: 'a', cluster: { server, 'insecure-skip-tls-verify': true } }],
+    users: [{ name: 'a', user: {} }],
+  }
   const contexts = [{ name: 'a', context: { cluster: 'a', user: 'a' } }]
-  writeFileSync(join(folder, 'kubeconfig'), JSON.stringify({ ...named, contexts, 'current-context': 'a' }))
+  writeFileSync(
+    join(folder, 'kubeconfig'),
+    JSON.stringify({ ...named, contexts, 'current-context': 'a' }),
+  )
   return KubernetesApi.open({ kubeconfig: join(folder, 'kubeconfig') })
 }
 
@@ -74,24 +97,38 @@ test('a Lease is asked for anew when there is no answer within half of its durat
   await using api = await openApi(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
   const stop = new AbortController()
   const told: (string | undefined)[] = []
-  for await (const term of leaseTerms({ ...others, api, durationSeconds: 1 }, stop.signal, (problem) => told.push(problem))) {
+  for await (const term of leaseTerms(
+    { ...others, api, durationSeconds: 1 },
+    stop.signal,
+    (problem) => told.push(problem),
+  )) {
     expect(term.aborted).toBe(false)
     stop.abort()
   }
   // It may be asked for more than twice, where this process is not given its turn for so long.
-  expect([...new Set(told)]).toEqual([expect.stringMatching(/can not be reached: Headers Timeout/), undefined])
+  expect([...new Set(told)]).toEqual([
+    expect.stringMatching(/can not be reached: Headers Timeout/),
+    undefined,
+  ])
 }, 20_000)
 
 test.each([
   ['without an answer', false],
   ['after it was looked at', true],
-])('a Lease is given up by who stops, though its last renewal was taken %s', async (_when, late) => {
-  const api = new SilentServer(late)
-  const stop = new AbortController()
-  for await (const term of leaseTerms({ ...others, api, durationSeconds: 4 }, stop.signal, () => undefined)) {
-    expect(term.aborted).toBe(false)
-    await api.renewed
-    stop.abort()
-  }
-  expect(api.lease?.spec?.holderIdentity).toBe('')
-})
+])(
+  'a Lease is given up by who stops, though its last renewal was taken %s',
+  async (_when, late) => {
+    const api = new SilentServer(late)
+    const stop = new AbortController()
+    for await (const term of leaseTerms(
+      { ...others, api, durationSeconds: 4 },
+      stop.signal,
+      () => undefined,
+    )) {
+      expect(term.aborted).toBe(false)
+      await api.renewed
+      stop.abort()
+    }
+    expect(api.lease?.spec?.holderIdentity).toBe('')
+  },
+)

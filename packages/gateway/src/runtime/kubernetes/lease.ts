@@ -42,7 +42,9 @@ export async function* leaseTerms(
       report(error instanceof Error ? error.message : String(error), new Map())
     }
     if (held === undefined) {
-      await sleep(retryMs * (0.75 + Math.random() / 2), undefined, { signal }).catch(() => undefined)
+      await sleep(retryMs * (0.75 + Math.random() / 2), undefined, { signal }).catch(
+        () => undefined,
+      )
       continue
     }
     options.log.info({ lease: options.name }, 'leading: this gateway writes to the cluster')
@@ -79,18 +81,32 @@ class Observed {
 }
 
 /** The Lease as it is held from now on; undefined while somebody else holds it. */
-async function acquire(options: LeaseOptions, others: Observed, signal: AbortSignal): Promise<Lease | undefined> {
+async function acquire(
+  options: LeaseOptions,
+  others: Observed,
+  signal: AbortSignal,
+): Promise<Lease | undefined> {
   const { api, namespace, name, holder } = options
   const path = collection('Lease', namespace)
   const found = await api.find<Lease>(`${path}/${name}`, signal, patience(options))
   try {
     if (found === undefined) {
-      const lease: Lease = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name, namespace }, spec: spec(options, 0) }
+      const lease: Lease = {
+        apiVersion: 'coordination.k8s.io/v1',
+        kind: 'Lease',
+        metadata: { name, namespace },
+        spec: spec(options, 0),
+      }
       return await api.json<Lease>('POST', path, signal, { body: lease, ...patience(options) })
     }
     const { holderIdentity = '', leaseDurationSeconds = 0, leaseTransitions = 0 } = found.spec ?? {}
-    const free = holderIdentity === '' || holderIdentity === holder || others.ageMs(found) > leaseDurationSeconds * 1000
-    return free ? await write(options, { ...found, spec: spec(options, leaseTransitions + 1) }, signal) : undefined
+    const free =
+      holderIdentity === '' ||
+      holderIdentity === holder ||
+      others.ageMs(found) > leaseDurationSeconds * 1000
+    return free
+      ? await write(options, { ...found, spec: spec(options, leaseTransitions + 1) }, signal)
+      : undefined
   } catch (error) {
     // Somebody was faster.
     if (isConflict(error)) return undefined
@@ -99,7 +115,13 @@ async function acquire(options: LeaseOptions, others: Observed, signal: AbortSig
 }
 
 /** Until the term ends, which it does when the Lease is lost or can not be renewed in time. */
-async function renew(options: LeaseOptions, first: Lease, everyMs: number, term: AbortController, signal: AbortSignal): Promise<void> {
+async function renew(
+  options: LeaseOptions,
+  first: Lease,
+  everyMs: number,
+  term: AbortController,
+  signal: AbortSignal,
+): Promise<void> {
   const ended = AbortSignal.any([term.signal, signal])
   const deadlineMs = (options.durationSeconds * 1000 * 2) / 3
   let held = first
@@ -110,12 +132,21 @@ async function renew(options: LeaseOptions, first: Lease, everyMs: number, term:
     const begun = performance.now()
     try {
       const metadata = annotated(held.metadata, options.problems())
-      held = await write(options, { ...held, metadata, spec: spec(options, held.spec?.leaseTransitions ?? 0) }, ended)
+      held = await write(
+        options,
+        { ...held, metadata, spec: spec(options, held.spec?.leaseTransitions ?? 0) },
+        ended,
+      )
       clearTimeout(watchdog)
       watchdog = setTimeout(() => term.abort(), deadlineMs - (performance.now() - begun))
     } catch (error) {
-      if (isConflict(error) || (error instanceof KubernetesError && error.status === 404)) term.abort()
-      else if (!ended.aborted) options.log.warn({ lease: options.name, err: error }, 'the lease could not be renewed, trying again')
+      if (isConflict(error) || (error instanceof KubernetesError && error.status === 404))
+        term.abort()
+      else if (!ended.aborted)
+        options.log.warn(
+          { lease: options.name, err: error },
+          'the lease could not be renewed, trying again',
+        )
     }
   }
   clearTimeout(watchdog)
@@ -145,15 +176,27 @@ function isConflict(error: unknown): boolean {
 /** As many as fit: annotations are 256 KiB at most, all together. */
 function annotated(metadata: ObjectMeta | undefined, problems: Problems): ObjectMeta {
   let left = 100_000
-  const fitting = [...problems].filter(([name, problem]) => (left -= 3 * (name.length + problem.length)) > 0)
-  return { ...metadata, annotations: { ...metadata?.annotations, [annotation.problems]: JSON.stringify(Object.fromEntries(fitting)) } }
+  const fitting = [...problems].filter(
+    ([name, problem]) => (left -= 3 * (name.length + problem.length)) > 0,
+  )
+  return {
+    ...metadata,
+    annotations: {
+      ...metadata?.annotations,
+      [annotation.problems]: JSON.stringify(Object.fromEntries(fitting)),
+    },
+  }
 }
 
 /** Nothing when somebody has spoilt it. */
 function problemsIn({ metadata }: Lease): Problems {
   try {
     const found = JSON.parse(metadata?.annotations?.[annotation.problems] ?? '{}') as unknown
-    return new Map(Object.entries(found ?? {}).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+    return new Map(
+      Object.entries(found ?? {}).filter(
+        (entry): entry is [string, string] => typeof entry[1] === 'string',
+      ),
+    )
   } catch {
     return new Map()
   }
@@ -161,7 +204,10 @@ function problemsIn({ metadata }: Lease): Problems {
 
 function write(options: LeaseOptions, lease: Lease, signal: AbortSignal): Promise<Lease> {
   const { api, namespace, name } = options
-  return api.json<Lease>('PUT', `${collection('Lease', namespace)}/${name}`, signal, { body: lease, ...patience(options) })
+  return api.json<Lease>('PUT', `${collection('Lease', namespace)}/${name}`, signal, {
+    body: lease,
+    ...patience(options),
+  })
 }
 
 /** On a connection that is dead without a word, nobody is to wait for longer than Leases run: the next attempt has another one. */
@@ -169,8 +215,16 @@ function patience({ durationSeconds }: LeaseOptions): Pick<ApiRequest, 'timeoutM
   return { timeoutMs: (durationSeconds * 1000) / 2 }
 }
 
-function spec({ holder, durationSeconds }: LeaseOptions, leaseTransitions: number): NonNullable<Lease['spec']> {
+function spec(
+  { holder, durationSeconds }: LeaseOptions,
+  leaseTransitions: number,
+): NonNullable<Lease['spec']> {
   // Of MicroTime, the fraction has six digits.
   const renewTime = new Date().toISOString().replace('Z', '000Z')
-  return { holderIdentity: holder, leaseDurationSeconds: durationSeconds, renewTime, leaseTransitions }
+  return {
+    holderIdentity: holder,
+    leaseDurationSeconds: durationSeconds,
+    renewTime,
+    leaseTransitions,
+  }
 }

@@ -3,8 +3,11 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { KubernetesError, type ApiRequest, type KubernetesObject } from './api.ts'
 import { ListWatch } from './list-watch.ts'
 
-const object = (name: string, version: string, uid = name): KubernetesObject => ({ metadata: { name, uid, resourceVersion: version } })
-const event = (type: string, value: unknown): string => `${JSON.stringify({ type, object: value })}\n`
+const object = (name: string, version: string, uid = name): KubernetesObject => ({
+  metadata: { name, uid, resourceVersion: version },
+})
+const event = (type: string, value: unknown): string =>
+  `${JSON.stringify({ type, object: value })}\n`
 
 /** What a watch gives, piece by piece, before it does what `ending` says. */
 interface Script {
@@ -33,7 +36,11 @@ class ScriptedApi {
     return answer as unknown as { items: T[]; version: string }
   }
 
-  async stream(_path: string, signal: AbortSignal, { query }: ApiRequest): Promise<AsyncIterable<Buffer>> {
+  async stream(
+    _path: string,
+    signal: AbortSignal,
+    { query }: ApiRequest,
+  ): Promise<AsyncIterable<Buffer>> {
     this.asked.push(query?.['resourceVersion'] as string | undefined)
     const script = this.watches.shift() ?? { pieces: [] }
     if (script instanceof Error) throw script
@@ -41,7 +48,9 @@ class ScriptedApi {
       for (const piece of script.pieces) yield Buffer.from(piece)
       if (script.ending instanceof Error) throw script.ending
       if (script.ending === 'ends') return
-      await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('aborted'))))
+      await new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(new Error('aborted'))),
+      )
     })()
   }
 }
@@ -66,7 +75,10 @@ describe('a list that is watched', () => {
   }
 
   test('tells what is there, and each change, in whatever pieces it comes', async () => {
-    const text = event('ADDED', object('ü', '2')) + event('MODIFIED', object('a', '3')) + event('DELETED', object('ü', '4'))
+    const text =
+      event('ADDED', object('ü', '2')) +
+      event('MODIFIED', object('a', '3')) +
+      event('DELETED', object('ü', '4'))
     const bytes = Buffer.from(text)
     const api = new ScriptedApi([{ items: [object('a', '1')], version: '1' }], [])
     api.stream = async (_path, signal) => {
@@ -85,7 +97,10 @@ describe('a list that is watched', () => {
     const api = new ScriptedApi(
       [{ items: [object('a', '1')], version: '10' }],
       [
-        { pieces: [event('MODIFIED', object('a', '11')), event('BOOKMARK', object('', '20'))], ending: 'ends' },
+        {
+          pieces: [event('MODIFIED', object('a', '11')), event('BOOKMARK', object('', '20'))],
+          ending: 'ends',
+        },
         { pieces: [event('MODIFIED', object('a', '21'))], ending: new Error('ECONNRESET') },
         new KubernetesError(503, { message: 'etcd has no leader' }),
         { pieces: [], ending: silence },
@@ -99,28 +114,67 @@ describe('a list that is watched', () => {
   })
 
   test.each<[string, ScriptedApi['watches'][number]]>([
-    ['refuses with 410', new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' })],
+    [
+      'refuses with 410',
+      new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' }),
+    ],
     [
       'says 410 in the watch',
-      { pieces: [event('ERROR', { kind: 'Status', code: 410, reason: 'Expired', message: 'too old resource version' })] },
+      {
+        pieces: [
+          event('ERROR', {
+            kind: 'Status',
+            code: 410,
+            reason: 'Expired',
+            message: 'too old resource version',
+          }),
+        ],
+      },
     ],
-    ['does not know the version yet', new KubernetesError(504, { message: 'Too large resource version: 10, current: 5' })],
+    [
+      'does not know the version yet',
+      new KubernetesError(504, { message: 'Too large resource version: 10, current: 5' }),
+    ],
     ['sends what can not be read', { pieces: ['{"type":"ADDED","obj\n'] }],
-  ])('lists anew when the server %s, and tells what has come, changed and gone meanwhile', async (_what, failing) => {
-    const api = new ScriptedApi(
-      [
-        { items: [object('same', '1'), object('changed', '2'), object('gone', '3'), object('replaced', '4', 'first')], version: '10' },
-        { items: [object('same', '1'), object('changed', '12'), object('new', '13'), object('replaced', '4', 'second')], version: '20' },
-      ],
-      [failing, { pieces: [event('MODIFIED', object('new', '21'))] }],
-    )
-    const seen = await follow(api)
-    await expect.poll(() => seen.slice(4)).toEqual(['changed 2→12', 'new -→13', 'replaced 4→4', 'gone 3→-', 'new 13→21'])
-    expect(api.asked).toEqual(['10', '20'])
-  })
+  ])(
+    'lists anew when the server %s, and tells what has come, changed and gone meanwhile',
+    async (_what, failing) => {
+      const api = new ScriptedApi(
+        [
+          {
+            items: [
+              object('same', '1'),
+              object('changed', '2'),
+              object('gone', '3'),
+              object('replaced', '4', 'first'),
+            ],
+            version: '10',
+          },
+          {
+            items: [
+              object('same', '1'),
+              object('changed', '12'),
+              object('new', '13'),
+              object('replaced', '4', 'second'),
+            ],
+            version: '20',
+          },
+        ],
+        [failing, { pieces: [event('MODIFIED', object('new', '21'))] }],
+      )
+      const seen = await follow(api)
+      await expect
+        .poll(() => seen.slice(4))
+        .toEqual(['changed 2→12', 'new -→13', 'replaced 4→4', 'gone 3→-', 'new 13→21'])
+      expect(api.asked).toEqual(['10', '20'])
+    },
+  )
 
   test('keeps what it knows while the server is away, and is quiet when it is closed', async () => {
-    const api = new ScriptedApi([{ items: [object('a', '1')], version: '10' }], Array<Error>(5).fill(new Error('ECONNREFUSED')))
+    const api = new ScriptedApi(
+      [{ items: [object('a', '1')], version: '10' }],
+      Array<Error>(5).fill(new Error('ECONNREFUSED')),
+    )
     const seen = await follow(api)
     await expect.poll(() => api.asked).toHaveLength(6)
     expect(seen).toEqual(['a -→1'])
@@ -128,21 +182,33 @@ describe('a list that is watched', () => {
   })
 
   test.each<[string, ScriptedApi['watches'][number]]>([
-    ['refuses with 410', new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' })],
+    [
+      'refuses with 410',
+      new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' }),
+    ],
     ['sends what can not be read', { pieces: ['<html>\n'] }],
-  ])('waits between one attempt and the next when the server %s every time', async (_what, failing) => {
-    const api = new ScriptedApi([{ items: [object('a', '1')], version: '10' }], Array<typeof failing>(1000).fill(failing))
-    const begun = performance.now()
-    await follow(api, { firstMs: 40, maxMs: 40 })
-    await expect.poll(() => api.asked.length, { interval: 1 }).toBeGreaterThanOrEqual(6)
-    // Each wait is half of it at least.
-    expect(performance.now() - begun).toBeGreaterThan(90)
-  })
+  ])(
+    'waits between one attempt and the next when the server %s every time',
+    async (_what, failing) => {
+      const api = new ScriptedApi(
+        [{ items: [object('a', '1')], version: '10' }],
+        Array<typeof failing>(1000).fill(failing),
+      )
+      const begun = performance.now()
+      await follow(api, { firstMs: 40, maxMs: 40 })
+      await expect.poll(() => api.asked.length, { interval: 1 }).toBeGreaterThanOrEqual(6)
+      // Each wait is half of it at least.
+      expect(performance.now() - begun).toBeGreaterThan(90)
+    },
+  )
 
   test('a first list that fails is told to who opens it', async () => {
     const api = new ScriptedApi([], [])
     api.list = async () => {
-      throw new KubernetesError(403, { message: 'pods is forbidden: User "x" cannot list resource "pods"', reason: 'Forbidden' })
+      throw new KubernetesError(403, {
+        message: 'pods is forbidden: User "x" cannot list resource "pods"',
+        reason: 'Forbidden',
+      })
     }
     await expect(follow(api)).rejects.toThrow(/cannot list resource "pods".*docs\/kubernetes\.md/)
   })

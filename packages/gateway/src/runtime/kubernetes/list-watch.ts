@@ -1,7 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from 'kubernetes-types/meta/v1.js'
 import type { Log } from '../../telemetry/log.ts'
-import { KubernetesError, type ApiRequest, type KubernetesApi, type KubernetesObject } from './api.ts'
+import {
+  KubernetesError,
+  type ApiRequest,
+  type KubernetesApi,
+  type KubernetesObject,
+} from './api.ts'
 
 export interface ListWatchOptions<T> {
   readonly api: Pick<KubernetesApi, 'list' | 'stream'>
@@ -44,7 +49,9 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
   }
 
   /** Lists, and follows from then on. @throws what the first list throws */
-  static async open<T extends KubernetesObject>(options: ListWatchOptions<T>): Promise<ListWatch<T>> {
+  static async open<T extends KubernetesObject>(
+    options: ListWatchOptions<T>,
+  ): Promise<ListWatch<T>> {
     const watch = new ListWatch(options)
     await watch.#list()
     watch.#following = watch.#follow()
@@ -94,10 +101,14 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
         if (expired || error instanceof SyntaxError) this.#version = ''
         // Silence is what a quiet collection sounds like when bookmarks do not come.
         if (!isSilence(error)) failures += 1
-        if (failures === 1 && !expired) log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
+        if (failures === 1 && !expired)
+          log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
       }
       // A watch that ends in order is begun again at once; one that keeps failing, less and less often, at random times.
-      const wait = failures === 0 ? 0 : Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)) * (0.5 + Math.random() / 2)
+      const wait =
+        failures === 0
+          ? 0
+          : Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)) * (0.5 + Math.random() / 2)
       await sleep(wait, undefined, { signal }).catch(() => undefined)
     }
   }
@@ -142,7 +153,11 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
   #set(item: T): void {
     const name = nameOf(item)
     const before = this.#items.get(name)
-    if (before?.metadata?.uid === item.metadata?.uid && before?.metadata?.resourceVersion === item.metadata?.resourceVersion) return
+    if (
+      before?.metadata?.uid === item.metadata?.uid &&
+      before?.metadata?.resourceVersion === item.metadata?.resourceVersion
+    )
+      return
     this.#items.set(name, item)
     this.#options.changed(before, item)
   }
@@ -166,7 +181,10 @@ function nameOf(item: KubernetesObject): string {
 
 /** The version is too old to go on from, or, after a restore of the cluster's store, not yet there. */
 function isExpired(error: unknown): boolean {
-  return error instanceof KubernetesError && (error.status === 410 || (error.status >= 500 && /resource version/i.test(error.message)))
+  return (
+    error instanceof KubernetesError &&
+    (error.status === 410 || (error.status >= 500 && /resource version/i.test(error.message)))
+  )
 }
 
 function isSilence(error: unknown): boolean {

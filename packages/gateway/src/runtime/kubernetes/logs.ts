@@ -25,14 +25,19 @@ export interface LogSource {
  * The lines of a replica, from the cluster; undefined when there is no such replica or no instance before the present one.
  * @throws GatewayError `cluster_unavailable`
  */
-export async function readLogs(source: LogSource, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
+export async function readLogs(
+  source: LogSource,
+  signal: AbortSignal,
+): Promise<AsyncIterable<string> | undefined> {
   const { query, pod } = source
   const replica = present(source)
   if (replica === undefined) return undefined
   if (query.container !== undefined) {
     // It comes and goes as whoever has put it there likes.
     const known = containersOf(pod).includes(query.container)
-    return known ? ((await open(source, query, signal)) ?? (query.previous ? undefined : nothing())) : undefined
+    return known
+      ? ((await open(source, query, signal)) ?? (query.previous ? undefined : nothing()))
+      : undefined
   }
   if (query.previous && (replica.restarts === 0 || replica.lastExit === undefined)) return undefined
   const first = await open(source, query, signal)
@@ -52,7 +57,11 @@ async function* follow(
   for (;;) {
     if (lines !== undefined) yield* lines
     let next = present(source)
-    while (next !== undefined && (next.startedAt === undefined || next.startedAt === seen) && !signal.aborted) {
+    while (
+      next !== undefined &&
+      (next.startedAt === undefined || next.startedAt === seen) &&
+      !signal.aborted
+    ) {
       await source.changed(signal)
       next = present(source)
     }
@@ -79,7 +88,14 @@ async function open(
   query: LogQuery,
   signal: AbortSignal,
 ): Promise<AsyncIterable<string> | undefined> {
-  const { replica, tail, since, follow: following, previous, container = containerName(workload) } = query
+  const {
+    replica,
+    tail,
+    since,
+    follow: following,
+    previous,
+    container = containerName(workload),
+  } = query
   const path = `${collection('Pod', settings.namespace)}/${workload}-${replica}/log`
   try {
     const stream = await api.stream(
@@ -92,7 +108,9 @@ async function open(
           // The server counts in whole seconds, and tells exact times.
           timestamps: true,
           ...(Number.isFinite(tail) ? { tailLines: tail } : {}),
-          ...(since === undefined ? {} : { sinceTime: new Date(Math.floor(since.getTime() / 1000) * 1000).toISOString() }),
+          ...(since === undefined
+            ? {}
+            : { sinceTime: new Date(Math.floor(since.getTime() / 1000) * 1000).toISOString() }),
           follow: following,
           previous,
         },
@@ -102,13 +120,22 @@ async function open(
     return linesSince(stream, since, signal)
   } catch (error) {
     // 400: it waits to be started; 404: its pod is missing.
-    if (error instanceof KubernetesError && (error.status === 400 || error.status === 404)) return undefined
+    if (error instanceof KubernetesError && (error.status === 400 || error.status === 404))
+      return undefined
     if (signal.aborted || !(error instanceof Error)) throw error
-    throw new GatewayError('cluster_unavailable', { detail: error.message, headers: { 'retry-after': '1' }, cause: error })
+    throw new GatewayError('cluster_unavailable', {
+      detail: error.message,
+      headers: { 'retry-after': '1' },
+      cause: error,
+    })
   }
 }
 
-async function* linesSince(stream: AsyncIterable<Buffer>, since: Date | undefined, signal: AbortSignal): AsyncGenerator<string> {
+async function* linesSince(
+  stream: AsyncIterable<Buffer>,
+  since: Date | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
   const decoder = new TextDecoder()
   let lines: string[] = []
   const cutter = new LineCutter((line) => lines.push(line))
@@ -117,7 +144,9 @@ async function* linesSince(stream: AsyncIterable<Buffer>, since: Date | undefine
     lines = []
     return cut.flatMap((line) => {
       const space = line.indexOf(' ')
-      return since !== undefined && Date.parse(line.slice(0, space)) < since.getTime() ? [] : [line.slice(space + 1)]
+      return since !== undefined && Date.parse(line.slice(0, space)) < since.getTime()
+        ? []
+        : [line.slice(space + 1)]
     })
   }
   try {

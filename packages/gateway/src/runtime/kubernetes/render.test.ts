@@ -18,22 +18,38 @@ const workload: Workload = {
   useWorkloadIdentity: false,
 }
 const settings = (kubernetes: object = {}) =>
-  ConfigSchema.parse({ runtime: { kubernetes: { registry: 'localhost:5000', ...kubernetes } } }).runtime.kubernetes
+  ConfigSchema.parse({ runtime: { kubernetes: { registry: 'localhost:5000', ...kubernetes } } })
+    .runtime.kubernetes
 
 /** Each with its manifest in `golden/`. `WRITE_GOLDEN=1` writes them anew; read what has changed. */
 const cases: Readonly<Record<string, Parameters<typeof renderManifests>>> = {
   adapter: [workload, settings()],
-  withheld: [{ ...workload, replicas: 3, withheld: { reason: 'SecretMissing', message: 'There is no secret.' } }, settings()],
+  withheld: [
+    {
+      ...workload,
+      replicas: 3,
+      withheld: { reason: 'SecretMissing', message: 'There is no secret.' },
+    },
+    settings(),
+  ],
   stopped: [{ ...workload, replicas: 0 }, settings()],
   'environment-and-replicas': [
-    { ...workload, environment: { TOKEN: 'secret', GREETING: 'a $(HOME) "b"\n', HOME: '/data' }, replicas: 3 },
+    {
+      ...workload,
+      environment: { TOKEN: 'secret', GREETING: 'a $(HOME) "b"\n', HOME: '/data' },
+      replicas: 3,
+    },
     settings(),
   ],
   restarted: [{ ...workload, generation: 2, restartedAt: '2026-01-02T03:04:05.678Z' }, settings()],
   tool: [{ ...workload, kind: 'tool', name: 'weather', port: 8443 }, settings()],
   identity: [
     { ...workload, useWorkloadIdentity: true },
-    settings({ workloadIdentity: { annotations: { 'azure.workload.identity/service-account-token-expiration': '3600' } } }),
+    settings({
+      workloadIdentity: {
+        annotations: { 'azure.workload.identity/service-account-token-expiration': '3600' },
+      },
+    }),
   ],
   'later-generation': [{ ...workload, generation: 7 }, settings(), { '0123456789abcdef': 6 }],
   digest: [
@@ -61,7 +77,14 @@ const cases: Readonly<Record<string, Parameters<typeof renderManifests>>> = {
         stopGraceSeconds: 60,
         runAsUser: 0,
         runAsGroup: 0,
-        volumes: [{ name: 'models', mountPath: '/models', readOnly: true, source: { persistentVolumeClaim: { claimName: 'models' } } }],
+        volumes: [
+          {
+            name: 'models',
+            mountPath: '/models',
+            readOnly: true,
+            source: { persistentVolumeClaim: { claimName: 'models' } },
+          },
+        ],
         nodeSelector: { 'kubernetes.io/arch': 'amd64' },
         tolerations: [{ key: 'mcp', operator: 'Exists' }],
         annotations: { 'prometheus.io/scrape': 'true' },
@@ -110,8 +133,12 @@ describe('manifests', () => {
 
   test('a change that needs no restart leaves the template as it is: generation, replicas, path', () => {
     expect(template({ generation: 2, replicas: 5 })).toEqual(template())
-    expect(template({ environment: { B: '1', A: '2' } })).toEqual(template({ environment: { A: '2', B: '1' } }))
-    expect(template({}, { pod: { path: '/elsewhere' }, address: 'dns', clusterDomain: 'example.org' })).toEqual(template())
+    expect(template({ environment: { B: '1', A: '2' } })).toEqual(
+      template({ environment: { A: '2', B: '1' } }),
+    )
+    expect(
+      template({}, { pod: { path: '/elsewhere' }, address: 'dns', clusterDomain: 'example.org' }),
+    ).toEqual(template())
   })
 
   test('a change of what runs changes it: image, environment, identity, a restart', () => {
@@ -123,12 +150,17 @@ describe('manifests', () => {
       { restartedAt: '2026-01-02T03:04:05.678Z' },
       { restartedAt: '2026-01-02T03:04:05.679Z' },
     ]
-    const all = [template(), ...others.map((changes) => template(changes))].map((each) => JSON.stringify(each))
+    const all = [template(), ...others.map((changes) => template(changes))].map((each) =>
+      JSON.stringify(each),
+    )
     expect(new Set(all).size).toBe(all.length)
   })
 
   test('A12: no value of the environment stands outside the Secret', () => {
-    const { Secret, ...rest } = renderManifests({ ...workload, environment: { TOKEN: 'Zm9v-secret' } }, settings())
+    const { Secret, ...rest } = renderManifests(
+      { ...workload, environment: { TOKEN: 'Zm9v-secret' } },
+      settings(),
+    )
     expect(Secret?.data).toEqual({ TOKEN: Buffer.from('Zm9v-secret').toString('base64') })
     expect(JSON.stringify(rest)).not.toContain('Zm9v')
   })
@@ -142,10 +174,16 @@ describe('manifests', () => {
   test('what has another template is of an earlier generation, also where the generation has not changed', () => {
     const before = renderManifests(workload, settings()).StatefulSet
     const history = historyOf(
-      renderManifests({ ...workload, environment: { SECRET: 'renewed' } }, settings(), historyOf(before)).StatefulSet,
+      renderManifests(
+        { ...workload, environment: { SECRET: 'renewed' } },
+        settings(),
+        historyOf(before),
+      ).StatefulSet,
     )
     expect(Object.values(history)).toEqual([1, 0])
-    expect(history[before.spec?.template.metadata?.annotations?.[annotation.template] ?? '']).toBe(0)
+    expect(history[before.spec?.template.metadata?.annotations?.[annotation.template] ?? '']).toBe(
+      0,
+    )
   })
 
   test('a StatefulSet remembers the newest generation of its last ten templates', () => {
@@ -157,27 +195,51 @@ describe('manifests', () => {
         settings(),
         historyOf(statefulSet),
       ).StatefulSet
-    expect(Object.values(historyOf(statefulSet)).toSorted((a, b) => a - b)).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11, 12])
-    statefulSet = renderManifests({ ...workload, generation: 13 }, settings(), historyOf(statefulSet)).StatefulSet
+    expect(Object.values(historyOf(statefulSet)).toSorted((a, b) => a - b)).toEqual([
+      3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+    ])
+    statefulSet = renderManifests(
+      { ...workload, generation: 13 },
+      settings(),
+      historyOf(statefulSet),
+    ).StatefulSet
     expect(historyOf(statefulSet)[first]).toBe(13)
-    expect(historyOf({ ...statefulSet, metadata: { annotations: { [annotation.history]: 'spoilt' } } })).toEqual({})
+    expect(
+      historyOf({ ...statefulSet, metadata: { annotations: { [annotation.history]: 'spoilt' } } }),
+    ).toEqual({})
   })
 })
 
 describe('an image', () => {
-  const registries = { registry: 'registry.example.com/team/', registries: { ghcr: 'ghcr.io/acme' } }
+  const registries = {
+    registry: 'registry.example.com/team/',
+    registries: { ghcr: 'ghcr.io/acme' },
+  }
   test.each([
     ['server', '1.0', 'registry.example.com/team/server:1.0'],
     ['group/server', '1.0', 'registry.example.com/team/group/server:1.0'],
     ['ghcr/server', '1.0', 'ghcr.io/acme/server:1.0'],
     ['docker.io/server', '1.0', 'registry.example.com/team/docker.io/server:1.0'],
-    ['server', `sha256:${'0'.repeat(64)}`, `registry.example.com/team/server@sha256:${'0'.repeat(64)}`],
-    ['server', `1.0@sha256:${'0'.repeat(64)}`, `registry.example.com/team/server:1.0@sha256:${'0'.repeat(64)}`],
+    [
+      'server',
+      `sha256:${'0'.repeat(64)}`,
+      `registry.example.com/team/server@sha256:${'0'.repeat(64)}`,
+    ],
+    [
+      'server',
+      `1.0@sha256:${'0'.repeat(64)}`,
+      `registry.example.com/team/server:1.0@sha256:${'0'.repeat(64)}`,
+    ],
   ])('%s:%s is pulled as %s', (name, version, reference) => {
     expect(imageReference({ name, version }, registries)).toBe(reference)
   })
 
   test('has its whole name where no registry is configured', () => {
-    expect(imageReference({ name: 'ghcr.io/acme/server', version: '1' }, { registry: '', registries: {} })).toBe('ghcr.io/acme/server:1')
+    expect(
+      imageReference(
+        { name: 'ghcr.io/acme/server', version: '1' },
+        { registry: '', registries: {} },
+      ),
+    ).toBe('ghcr.io/acme/server:1')
   })
 })

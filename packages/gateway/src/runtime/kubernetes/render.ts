@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { StatefulSet } from 'kubernetes-types/apps/v1.js'
-import type { Container, PodTemplateSpec, Probe, Secret, Service, Volume } from 'kubernetes-types/core/v1.js'
+import type {
+  Container,
+  PodTemplateSpec,
+  Probe,
+  Secret,
+  Service,
+  Volume,
+} from 'kubernetes-types/core/v1.js'
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { Workload } from '../../core/workload.ts'
@@ -21,12 +28,19 @@ export type TemplateHistory = Readonly<Record<string, number>>
 type PodSettings = KubernetesConfig['pod']
 
 /** The manifests of a workload. Pure: the same in, the same out; `history` is what the StatefulSet said before. */
-export function renderManifests(workload: Workload, settings: KubernetesConfig, history: TemplateHistory = {}): Manifests {
+export function renderManifests(
+  workload: Workload,
+  settings: KubernetesConfig,
+  history: TemplateHistory = {},
+): Manifests {
   const pod = podSettings(workload, settings)
   const port = workload.port ?? pod.port
   const { name, generation, withheld } = workload
   const replicas = withheld === undefined ? workload.replicas : 0
-  const metadata = { namespace: settings.namespace, labels: objectLabels(workload, settings.installation) }
+  const metadata = {
+    namespace: settings.namespace,
+    labels: objectLabels(workload, settings.installation),
+  }
   const matchLabels = selectorLabels(workload)
   const template = stamped(podTemplate(workload, settings, pod, port))
   const digest = template.metadata?.annotations?.[annotation.template] ?? ''
@@ -40,7 +54,12 @@ export function renderManifests(workload: Workload, settings: KubernetesConfig, 
             metadata: { ...metadata, name: environmentName(name) },
             // Can not be changed, so a Secret of somebody else is not taken over even in a race.
             type: 'mcp-gateway/environment',
-            data: Object.fromEntries(sorted(workload.environment).map(([key, value]) => [key, Buffer.from(value).toString('base64')])),
+            data: Object.fromEntries(
+              sorted(workload.environment).map(([key, value]) => [
+                key,
+                Buffer.from(value).toString('base64'),
+              ]),
+            ),
           },
     Service: {
       apiVersion: 'v1',
@@ -65,7 +84,11 @@ export function renderManifests(workload: Workload, settings: KubernetesConfig, 
           [annotation.generation]: String(generation),
           [annotation.image]: `${workload.image.name}:${workload.image.version}`,
           [annotation.path]: pod.path,
-          ...(withheld === undefined ? {} : { [annotation.withheld]: JSON.stringify({ ...withheld, replicas: workload.replicas }) }),
+          ...(withheld === undefined
+            ? {}
+            : {
+                [annotation.withheld]: JSON.stringify({ ...withheld, replicas: workload.replicas }),
+              }),
           [annotation.history]: JSON.stringify(remembered(history, digest, generation)),
         },
       },
@@ -87,7 +110,11 @@ export function renderManifests(workload: Workload, settings: KubernetesConfig, 
             kind: 'PodDisruptionBudget',
             metadata: { ...metadata, name },
             // A replica that is down anyway must not hold up the draining of its node.
-            spec: { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'AlwaysAllow', selector: { matchLabels } },
+            spec: {
+              maxUnavailable: 1,
+              unhealthyPodEvictionPolicy: 'AlwaysAllow',
+              selector: { matchLabels },
+            },
           },
   }
 }
@@ -99,7 +126,11 @@ export const containerName = (name: string): string => `${name}-container`
 /** What a StatefulSet remembers of its templates; nothing when somebody has spoilt it. */
 export function historyOf(statefulSet: StatefulSet | undefined): TemplateHistory {
   const parsed = annotationOf(statefulSet, annotation.history)
-  return Object.fromEntries(Object.entries(parsed ?? {}).filter((entry): entry is [string, number] => typeof entry[1] === 'number'))
+  return Object.fromEntries(
+    Object.entries(parsed ?? {}).filter(
+      (entry): entry is [string, number] => typeof entry[1] === 'number',
+    ),
+  )
 }
 
 /** Why it is withheld, if it is, and how many replicas are wanted all the same. */
@@ -107,10 +138,15 @@ export function withheldOf(
   statefulSet: StatefulSet | undefined,
 ): (NonNullable<Workload['withheld']> & { readonly replicas: number }) | undefined {
   const { reason, message, replicas } = annotationOf(statefulSet, annotation.withheld) ?? {}
-  return typeof reason === 'string' ? { reason, message: String(message), replicas: Number(replicas) } : undefined
+  return typeof reason === 'string'
+    ? { reason, message: String(message), replicas: Number(replicas) }
+    : undefined
 }
 
-function annotationOf(statefulSet: StatefulSet | undefined, name: string): Record<string, unknown> | undefined {
+function annotationOf(
+  statefulSet: StatefulSet | undefined,
+  name: string,
+): Record<string, unknown> | undefined {
   const text = statefulSet?.metadata?.annotations?.[name]
   try {
     return text === undefined ? undefined : (JSON.parse(text) as Record<string, unknown>)
@@ -122,20 +158,34 @@ function annotationOf(statefulSet: StatefulSet | undefined, name: string): Recor
 /** Whatever has another template is of an earlier generation: a secret that a workload refers to changes without its generation. */
 function remembered(history: TemplateHistory, digest: string, generation: number): TemplateHistory {
   const others = Object.entries(history).filter(([other]) => other !== digest)
-  const newest = others.map(([other, of]): [string, number] => [other, Math.min(of, generation - 1)]).toSorted(([, a], [, b]) => b - a)
+  const newest = others
+    .map(([other, of]): [string, number] => [other, Math.min(of, generation - 1)])
+    .toSorted(([, a], [, b]) => b - a)
   return Object.fromEntries([[digest, generation], ...newest.slice(0, 9)])
 }
 
-function podTemplate(workload: Workload, settings: KubernetesConfig, pod: PodSettings, port: number): PodTemplateSpec {
+function podTemplate(
+  workload: Workload,
+  settings: KubernetesConfig,
+  pod: PodSettings,
+  port: number,
+): PodTemplateSpec {
   const { useWorkloadIdentity, restartedAt } = workload
   const { workloadIdentity } = settings
   const matchLabels = selectorLabels(workload)
   const user = pod.runAsUser === 0 ? {} : { runAsUser: pod.runAsUser }
   const group = pod.runAsGroup === 0 ? {} : { runAsGroup: pod.runAsGroup, fsGroup: pod.runAsGroup }
-  const spread = { maxSkew: 1, whenUnsatisfiable: 'ScheduleAnyway', labelSelector: { matchLabels } } as const
+  const spread = {
+    maxSkew: 1,
+    whenUnsatisfiable: 'ScheduleAnyway',
+    labelSelector: { matchLabels },
+  } as const
   return {
     metadata: {
-      labels: { ...objectLabels(workload, settings.installation), ...(useWorkloadIdentity ? { [label.identity]: 'true' } : {}) },
+      labels: {
+        ...objectLabels(workload, settings.installation),
+        ...(useWorkloadIdentity ? { [label.identity]: 'true' } : {}),
+      },
       annotations: {
         ...pod.annotations,
         ...(useWorkloadIdentity ? workloadIdentity.annotations : {}),
@@ -144,12 +194,19 @@ function podTemplate(workload: Workload, settings: KubernetesConfig, pod: PodSet
       },
     },
     spec: {
-      serviceAccountName: useWorkloadIdentity ? workloadIdentity.serviceAccount : settings.serviceAccount,
+      serviceAccountName: useWorkloadIdentity
+        ? workloadIdentity.serviceAccount
+        : settings.serviceAccount,
       automountServiceAccountToken: useWorkloadIdentity,
       // Variables of every Service of the namespace, which is full of strangers' ones.
       enableServiceLinks: false,
       terminationGracePeriodSeconds: pod.drainSeconds + pod.stopGraceSeconds,
-      securityContext: { runAsNonRoot: true, ...user, ...group, seccompProfile: { type: 'RuntimeDefault' } },
+      securityContext: {
+        runAsNonRoot: true,
+        ...user,
+        ...group,
+        seccompProfile: { type: 'RuntimeDefault' },
+      },
       ...(settings.imagePullSecrets.length === 0
         ? {}
         : { imagePullSecrets: settings.imagePullSecrets.map((secret) => ({ name: secret })) }),
@@ -160,13 +217,24 @@ function podTemplate(workload: Workload, settings: KubernetesConfig, pod: PodSet
         { topologyKey: 'topology.kubernetes.io/zone', ...spread },
       ],
       containers: [container(workload, settings, pod, port)],
-      volumes: [{ name: 'tmp', emptyDir: {} }, ...pod.volumes.map(({ name: volume, source }): Volume => ({ ...source, name: volume }))],
+      volumes: [
+        { name: 'tmp', emptyDir: {} },
+        ...pod.volumes.map(({ name: volume, source }): Volume => ({ ...source, name: volume })),
+      ],
     },
   }
 }
 
-function container({ name, image, environment }: Workload, settings: KubernetesConfig, pod: PodSettings, port: number): Container {
-  const probe: Probe = pod.probe.type === 'http' ? { httpGet: { path: pod.probe.path, port: 'http' } } : { tcpSocket: { port: 'http' } }
+function container(
+  { name, image, environment }: Workload,
+  settings: KubernetesConfig,
+  pod: PodSettings,
+  port: number,
+): Container {
+  const probe: Probe =
+    pod.probe.type === 'http'
+      ? { httpGet: { path: pod.probe.path, port: 'http' } }
+      : { tcpSocket: { port: 'http' } }
   return {
     name: containerName(name),
     image: imageReference(image, settings),
@@ -177,23 +245,43 @@ function container({ name, image, environment }: Workload, settings: KubernetesC
     env: [
       { name: 'HOST', value: settings.listenAddress },
       { name: 'PORT', value: String(port) },
-      { name: 'MCPGW_REPLICA_NAME', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } } },
+      {
+        name: 'MCPGW_REPLICA_NAME',
+        valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } },
+      },
       // What an image calls its home can not be written to.
       ...('HOME' in environment ? [] : [{ name: 'HOME', value: '/tmp' }]),
     ],
     // All of it, as what is secret is a guess. Values of a Secret are literal, too: `$(NAME)` is not replaced in them.
-    ...(Object.keys(environment).length === 0 ? {} : { envFrom: [{ secretRef: { name: environmentName(name) } }] }),
+    ...(Object.keys(environment).length === 0
+      ? {}
+      : { envFrom: [{ secretRef: { name: environmentName(name) } }] }),
     resources: { requests: pod.requests, limits: pod.limits },
-    startupProbe: { ...probe, periodSeconds: 1, timeoutSeconds: 1, failureThreshold: pod.startTimeoutSeconds },
+    startupProbe: {
+      ...probe,
+      periodSeconds: 1,
+      timeoutSeconds: 1,
+      failureThreshold: pod.startTimeoutSeconds,
+    },
     readinessProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 2 },
     livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
-    ...(pod.drainSeconds === 0 ? {} : { lifecycle: { preStop: { sleep: { seconds: pod.drainSeconds } } } }),
+    ...(pod.drainSeconds === 0
+      ? {}
+      : { lifecycle: { preStop: { sleep: { seconds: pod.drainSeconds } } } }),
     // What it said last tells most of a crash.
     terminationMessagePolicy: 'FallbackToLogsOnError',
-    securityContext: { allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } },
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    },
     volumeMounts: [
       { name: 'tmp', mountPath: '/tmp' },
-      ...pod.volumes.map(({ name: volume, mountPath, readOnly }) => ({ name: volume, mountPath, ...(readOnly ? { readOnly } : {}) })),
+      ...pod.volumes.map(({ name: volume, mountPath, readOnly }) => ({
+        name: volume,
+        mountPath,
+        ...(readOnly ? { readOnly } : {}),
+      })),
     ],
   }
 }
@@ -202,12 +290,21 @@ function container({ name, image, environment }: Workload, settings: KubernetesC
 function stamped(template: PodTemplateSpec): PodTemplateSpec {
   return {
     ...template,
-    metadata: { ...template.metadata, annotations: { ...template.metadata?.annotations, [annotation.template]: digestOf(template) } },
+    metadata: {
+      ...template.metadata,
+      annotations: { ...template.metadata?.annotations, [annotation.template]: digestOf(template) },
+    },
   }
 }
 
-function podSettings({ name, image }: Pick<Workload, 'name' | 'image'>, { pod, overrides }: KubernetesConfig): PodSettings {
-  const found = overrides.find((each) => compileGlob(each.name)(name) && compileGlob(each.image)(`${image.name}:${image.version}`))
+function podSettings(
+  { name, image }: Pick<Workload, 'name' | 'image'>,
+  { pod, overrides }: KubernetesConfig,
+): PodSettings {
+  const found = overrides.find(
+    (each) =>
+      compileGlob(each.name)(name) && compileGlob(each.image)(`${image.name}:${image.version}`),
+  )
   if (found === undefined) return pod
   const { name: _name, image: _image, ...override } = found
   return {
@@ -227,7 +324,8 @@ export function imageReference(
 ): string {
   const slash = image.name.indexOf('/')
   const first = slash === -1 ? undefined : image.name.slice(0, slash)
-  const other = first !== undefined && Object.hasOwn(registries, first) ? registries[first] : undefined
+  const other =
+    first !== undefined && Object.hasOwn(registries, first) ? registries[first] : undefined
   const path = other === undefined ? image.name : image.name.slice(slash + 1)
   const prefix = (other ?? registry).replace(/\/+$/, '')
   const separator = image.version.startsWith('sha256:') ? '@' : ':'

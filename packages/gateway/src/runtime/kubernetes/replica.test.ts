@@ -20,12 +20,26 @@ const container = (changes: Partial<ContainerStatus>): ContainerStatus => ({
   restartCount: 0,
   ...changes,
 })
-type Conditions = Readonly<Record<string, string | { readonly status: string; readonly reason: string; readonly message?: string }>>
-const pod = (conditions: Conditions, more: { readonly metadata?: Pod['metadata']; readonly status?: Pod['status'] } = {}): Pod => ({
+type Conditions = Readonly<
+  Record<
+    string,
+    string | { readonly status: string; readonly reason: string; readonly message?: string }
+  >
+>
+const pod = (
+  conditions: Conditions,
+  more: { readonly metadata?: Pod['metadata']; readonly status?: Pod['status'] } = {},
+): Pod => ({
   metadata: { name: 'server-12', annotations: { 'adapter/template': 'abc' }, ...more.metadata },
-  spec: { nodeName: 'node-1', containers: [{ name: 'server-container', ports: [{ containerPort: 8000 }] }] },
+  spec: {
+    nodeName: 'node-1',
+    containers: [{ name: 'server-container', ports: [{ containerPort: 8000 }] }],
+  },
   status: {
-    conditions: Object.entries(conditions).map(([type, given]) => ({ type, ...(typeof given === 'string' ? { status: given } : given) })),
+    conditions: Object.entries(conditions).map(([type, given]) => ({
+      type,
+      ...(typeof given === 'string' ? { status: given } : given),
+    })),
     podIP: '10.1.2.3',
     podIPs: [{ ip: '10.1.2.3' }],
     ...more.status,
@@ -41,19 +55,30 @@ describe('a pod', () => {
     ['dual stack with IPv6 first', ['fd00:10:1::2f', '10.1.2.3'], 'http://[fd00:10:1::2f]:8000'],
   ])('of %s is called by the address that its probe used', (_what, ips, origin) => {
     const [podIP = ''] = ips
-    expect(replicaOf(pod({ Ready: 'True' }, { status: { podIP, podIPs: ips.map((ip) => ({ ip })) } }), context).origin).toBe(origin)
+    expect(
+      replicaOf(
+        pod({ Ready: 'True' }, { status: { podIP, podIPs: ips.map((ip) => ({ ip })) } }),
+        context,
+      ).origin,
+    ).toBe(origin)
   })
 
   test('is called by its name in the cluster where that is wished, and not at all before it has an address', () => {
     const byName = { ...context, address: 'dns', clusterDomain: 'example.org' } as const
-    expect(replicaOf(pod({ Ready: 'True' }), byName).origin).toBe('http://server-12.server-service.adapter.svc.example.org:8000')
+    expect(replicaOf(pod({ Ready: 'True' }), byName).origin).toBe(
+      'http://server-12.server-service.adapter.svc.example.org:8000',
+    )
     for (const each of [context, byName])
-      expect(replicaOf(pod({}, { status: { podIP: '', podIPs: [] } }), each)).not.toHaveProperty('origin')
+      expect(replicaOf(pod({}, { status: { podIP: '', podIPs: [] } }), each)).not.toHaveProperty(
+        'origin',
+      )
   })
 
   test('has index, generation, start and restarts', () => {
     const status = { containerStatuses: [{ ...running, restartCount: 2 }] }
-    expect(replicaOf(pod({ Ready: 'True', ContainersReady: 'True' }, { status }), context)).toMatchObject({
+    expect(
+      replicaOf(pod({ Ready: 'True', ContainersReady: 'True' }, { status }), context),
+    ).toMatchObject({
       name: 'server-12',
       index: 12,
       phase: 'ready',
@@ -63,7 +88,11 @@ describe('a pod', () => {
     })
   })
 
-  const notReady = { status: 'False', reason: 'ContainersNotReady', message: 'containers with unready status: [server-container]' }
+  const notReady = {
+    status: 'False',
+    reason: 'ContainersNotReady',
+    message: 'containers with unready status: [server-container]',
+  }
   const ended = { exitCode: 137, reason: 'OOMKilled', startedAt: at, finishedAt: at }
   test.each<[string, Pod, object]>([
     [
@@ -73,33 +102,59 @@ describe('a pod', () => {
     ],
     [
       'is pending without a node',
-      pod({ PodScheduled: { status: 'False', reason: 'Unschedulable', message: '0/1 nodes are available' } }),
+      pod({
+        PodScheduled: {
+          status: 'False',
+          reason: 'Unschedulable',
+          message: '0/1 nodes are available',
+        },
+      }),
       { phase: 'pending', reason: 'Unschedulable', message: '0/1 nodes are available' },
     ],
     [
       'is in back-off without an image',
       pod(
         { Ready: notReady },
-        { status: { containerStatuses: [container({ state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off' } } })] } },
+        {
+          status: {
+            containerStatuses: [
+              container({
+                state: { waiting: { reason: 'ImagePullBackOff', message: 'Back-off' } },
+              }),
+            ],
+          },
+        },
       ),
       { phase: 'backoff', reason: 'ImagePullBackOff' },
     ],
     [
       'is starting while its probe fails',
-      pod({ Ready: notReady, ContainersReady: notReady }, { status: { containerStatuses: [{ ...running, ready: false }] } }),
+      pod(
+        { Ready: notReady, ContainersReady: notReady },
+        { status: { containerStatuses: [{ ...running, ready: false }] } },
+      ),
       { phase: 'starting' },
     ],
     [
       'tells how it ended while it runs again',
       pod(
         { Ready: notReady, ContainersReady: notReady },
-        { status: { containerStatuses: [{ ...running, ready: false, restartCount: 1, lastState: { terminated: ended } }] } },
+        {
+          status: {
+            containerStatuses: [
+              { ...running, ready: false, restartCount: 1, lastState: { terminated: ended } },
+            ],
+          },
+        },
       ),
       { phase: 'starting', reason: 'OOMKilled', lastExit: { code: 137 }, restarts: 1 },
     ],
     [
       'is lost when the controller of nodes speaks for its kubelet',
-      pod({ Ready: 'False', ContainersReady: 'True' }, { status: { containerStatuses: [running] } }),
+      pod(
+        { Ready: 'False', ContainersReady: 'True' },
+        { status: { containerStatuses: [running] } },
+      ),
       { phase: 'lost', reason: 'NodeLost', message: expect.stringContaining('node-1') },
     ],
     [
@@ -112,7 +167,16 @@ describe('a pod', () => {
     ],
     [
       'says itself why it was evicted',
-      pod({ Ready: notReady }, { status: { phase: 'Failed', reason: 'Evicted', message: 'The node was low on resource: memory.' } }),
+      pod(
+        { Ready: notReady },
+        {
+          status: {
+            phase: 'Failed',
+            reason: 'Evicted',
+            message: 'The node was low on resource: memory.',
+          },
+        },
+      ),
       { phase: 'backoff', reason: 'Evicted', message: 'The node was low on resource: memory.' },
     ],
   ])('%s', (_what, given, expected) => {

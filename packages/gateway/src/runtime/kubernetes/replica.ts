@@ -43,12 +43,16 @@ function indexOf(podName: string): number {
   return Number(podName.slice(podName.lastIndexOf('-') + 1))
 }
 
-function originOf(pod: Pod, { name, address, namespace, clusterDomain }: ReplicaContext): string | undefined {
+function originOf(
+  pod: Pod,
+  { name, address, namespace, clusterDomain }: ReplicaContext,
+): string | undefined {
   const ip = pod.status?.podIP
   const port = pod.spec?.containers[0]?.ports?.[0]?.containerPort
   if (ip === undefined || ip === '' || port === undefined) return undefined
   // Of several addresses (dual stack) the first, which is the one that the probe has found to answer.
-  if (address === 'dns') return `http://${pod.metadata?.name}.${serviceName(name)}.${namespace}.svc.${clusterDomain}:${port}`
+  if (address === 'dns')
+    return `http://${pod.metadata?.name}.${serviceName(name)}.${namespace}.svc.${clusterDomain}:${port}`
   return `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}`
 }
 
@@ -71,23 +75,37 @@ function stateOf(
     ready.reason === undefined &&
     conditions.some(({ type, status: is }) => type === 'ContainersReady' && is === 'True')
   )
-    return said('lost', 'NodeLost', `The node ${pod.spec?.nodeName ?? ''} has not been heard from, so nobody knows whether it runs`)
+    return said(
+      'lost',
+      'NodeLost',
+      `The node ${pod.spec?.nodeName ?? ''} has not been heard from, so nobody knows whether it runs`,
+    )
   // Evicted, or refused by its node: the pod itself says why.
   if (status?.phase === 'Failed') return said('backoff', status.reason ?? 'Failed', status.message)
-  const unscheduled = conditions.find(({ type, status: is }) => type === 'PodScheduled' && is === 'False')
-  if (unscheduled !== undefined) return said('pending', unscheduled.reason ?? 'Unschedulable', unscheduled.message)
+  const unscheduled = conditions.find(
+    ({ type, status: is }) => type === 'PodScheduled' && is === 'False',
+  )
+  if (unscheduled !== undefined)
+    return said('pending', unscheduled.reason ?? 'Unschedulable', unscheduled.message)
   const { waiting, terminated, running } = container?.state ?? {}
   if (waiting !== undefined) {
     const { reason = 'Waiting', message } = waiting
     return starting.has(reason) ? { phase: 'pending' } : said('backoff', reason, message, lastWords)
   }
-  if (terminated !== undefined) return said('backoff', terminated.reason ?? 'Exited', endingOf(terminated))
+  if (terminated !== undefined)
+    return said('backoff', terminated.reason ?? 'Exited', endingOf(terminated))
   const before = container?.lastState?.terminated
   if (running === undefined) return { phase: 'pending' }
-  return before === undefined ? { phase: 'starting' } : said('starting', before.reason ?? 'Exited', `${endingOf(before)} It runs again.`)
+  return before === undefined
+    ? { phase: 'starting' }
+    : said('starting', before.reason ?? 'Exited', `${endingOf(before)} It runs again.`)
 }
 
-function said(phase: Replica['phase'], reason: string, ...messages: (string | undefined)[]): Pick<Replica, 'phase' | 'reason' | 'message'> {
+function said(
+  phase: Replica['phase'],
+  reason: string,
+  ...messages: (string | undefined)[]
+): Pick<Replica, 'phase' | 'reason' | 'message'> {
   const message = messages.filter((each) => each !== undefined && each !== '').join('. ')
   return { phase, reason, ...(message === '' ? {} : { message }) }
 }
@@ -95,8 +113,12 @@ function said(phase: Replica['phase'], reason: string, ...messages: (string | un
 type Terminated = NonNullable<NonNullable<ContainerStatus['state']>['terminated']>
 
 function endingOf({ exitCode, signal, message, reason }: Terminated): string {
-  const how = signal === undefined || signal === 0 ? `exited with code ${exitCode}` : `was ended by signal ${signal}`
-  const why = reason === undefined || reason === 'Error' || reason === 'Completed' ? '' : ` (${reason})`
+  const how =
+    signal === undefined || signal === 0
+      ? `exited with code ${exitCode}`
+      : `was ended by signal ${signal}`
+  const why =
+    reason === undefined || reason === 'Error' || reason === 'Completed' ? '' : ` (${reason})`
   return `It ${how}${why}${message === undefined || message === '' ? '.' : `. It said last: ${message.trim()}`}`
 }
 

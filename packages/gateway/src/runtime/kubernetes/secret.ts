@@ -11,7 +11,12 @@ export async function createSecret(
   const metadata = { name, labels: { 'app.kubernetes.io/part-of': 'mcp-gateway' } }
   const body = { apiVersion: 'v1', kind: 'Secret', metadata, stringData }
   try {
-    await api.json('POST', `/api/v1/namespaces/${settings.namespace}/secrets`, AbortSignal.timeout(30_000), { body })
+    await api.json(
+      'POST',
+      `/api/v1/namespaces/${settings.namespace}/secrets`,
+      AbortSignal.timeout(30_000),
+      { body },
+    )
     return true
   } catch (error) {
     if (error instanceof KubernetesError && error.reason === 'AlreadyExists') return false

@@ -2,7 +2,11 @@ import type { Endpoint, EndpointSlice } from 'kubernetes-types/discovery/v1.js'
 import { describe, expect, test } from 'vitest'
 import { peersIn } from './service-peers.ts'
 
-const endpoint = (name: string, address: string, conditions: Endpoint['conditions'] = {}): Endpoint => ({
+const endpoint = (
+  name: string,
+  address: string,
+  conditions: Endpoint['conditions'] = {},
+): Endpoint => ({
   addresses: [address],
   conditions,
   targetRef: { kind: 'Pod', name },
@@ -16,7 +20,10 @@ const slice = (endpoints: Endpoint[], more: Partial<EndpointSlice> = {}): Endpoi
 
 describe('the peers in the endpoint slices of a Service', () => {
   test('are its pods, by their names', () => {
-    const found = peersIn([slice([endpoint('gw-0', '10.0.0.1')]), slice([endpoint('gw-1', '10.0.0.2', { ready: true, serving: true })])])
+    const found = peersIn([
+      slice([endpoint('gw-0', '10.0.0.1')]),
+      slice([endpoint('gw-1', '10.0.0.2', { ready: true, serving: true })]),
+    ])
     expect([...found]).toEqual([
       ['gw-0', { origin: 'http://10.0.0.1:8000', ready: true }],
       ['gw-1', { origin: 'http://10.0.0.2:8000', ready: true }],
@@ -34,7 +41,9 @@ describe('the peers in the endpoint slices of a Service', () => {
   })
 
   test('have one address each where there are both families, and brackets around one of IPv6', () => {
-    const six = slice([endpoint('both', 'fd00::1'), endpoint('six', 'fd00::2')], { addressType: 'IPv6' })
+    const six = slice([endpoint('both', 'fd00::1'), endpoint('six', 'fd00::2')], {
+      addressType: 'IPv6',
+    })
     const found = peersIn([six, slice([endpoint('both', '10.0.0.1')])])
     expect(Object.fromEntries([...found].map(([name, { origin }]) => [name, origin]))).toEqual({
       both: 'http://10.0.0.1:8000',
@@ -61,7 +70,13 @@ describe('the peers in the endpoint slices of a Service', () => {
   test('are no addresses that belong to no pod', () => {
     const { targetRef: _, ...byHand } = endpoint('x', '10.0.0.9')
     expect([
-      ...peersIn([slice([byHand, endpoint('node', '10.0.0.8'), { ...byHand, targetRef: { kind: 'Node', name: 'n' } }])]),
+      ...peersIn([
+        slice([
+          byHand,
+          endpoint('node', '10.0.0.8'),
+          { ...byHand, targetRef: { kind: 'Node', name: 'n' } },
+        ]),
+      ]),
     ]).toHaveLength(1)
   })
 })

@@ -19,7 +19,11 @@ export interface ServicePeersOptions {
  * gone. While the API server is away, those that were known are.
  * @throws Error when the cluster can not be reached or does not let us look at it
  */
-export async function openServicePeers({ service, settings, log }: ServicePeersOptions): Promise<Peers> {
+export async function openServicePeers({
+  service,
+  settings,
+  log,
+}: ServicePeersOptions): Promise<Peers> {
   const api = await KubernetesApi.open(settings)
   const directory = new PeerDirectory()
   const slices = new Map<string, EndpointSlice>()
@@ -51,7 +55,9 @@ export async function openServicePeers({ service, settings, log }: ServicePeersO
 /** The pods behind a Service, at the port called `http` or the first one. With addresses of both families a pod is in two slices; IPv4 counts. */
 export function peersIn(slices: readonly EndpointSlice[]): ReadonlyMap<string, Peer> {
   const found = new Map<string, Peer>()
-  for (const { addressType, endpoints, ports } of slices.toSorted((a, b) => a.addressType.localeCompare(b.addressType))) {
+  for (const { addressType, endpoints, ports } of slices.toSorted((a, b) =>
+    a.addressType.localeCompare(b.addressType),
+  )) {
     const port = (ports?.find(({ name }) => name === 'http') ?? ports?.[0])?.port
     if (port === undefined || addressType === 'FQDN') continue
     for (const { addresses, conditions, targetRef } of endpoints) {

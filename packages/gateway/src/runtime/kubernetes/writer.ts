@@ -9,7 +9,13 @@ import { KubernetesError, metadataOnly, type KubernetesApi, type KubernetesObjec
 import { looksOf, type ClusterView } from './cluster-view.ts'
 import { collection, kinds, type Kind } from './kinds.ts'
 import { fieldManager, label, ourSelector, ownerOf } from './labels.ts'
-import { environmentName, historyOf, renderManifests, serviceName, type Manifests } from './render.ts'
+import {
+  environmentName,
+  historyOf,
+  renderManifests,
+  serviceName,
+  type Manifests,
+} from './render.ts'
 
 export interface WriterOptions {
   readonly api: KubernetesApi
@@ -58,44 +64,76 @@ export class Writer {
     }
   }
 
-  async #bring(workload: Workload, digest: string, found: Partial<Record<Kind, KubernetesObject>>, signal: AbortSignal): Promise<void> {
-    const stale = Object.values(found).find(({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid)
+  async #bring(
+    workload: Workload,
+    digest: string,
+    found: Partial<Record<Kind, KubernetesObject>>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const stale = Object.values(found).find(
+      ({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid,
+    )
     const owner = ownerOf(stale?.metadata, this.#options.settings.installation)
     if (owner !== undefined) {
       await this.remove(owner, signal)
       return this.apply(workload, signal)
     }
     const going = kinds.find((kind) => found[kind]?.metadata?.deletionTimestamp !== undefined)
-    if (going !== undefined) throw new Error(`The ${going} of '${workload.name}' is being deleted. It is made again once it is gone.`)
-    const manifests = renderManifests(workload, this.#options.settings, historyOf(found.StatefulSet as StatefulSet | undefined))
+    if (going !== undefined)
+      throw new Error(
+        `The ${going} of '${workload.name}' is being deleted. It is made again once it is gone.`,
+      )
+    const manifests = renderManifests(
+      workload,
+      this.#options.settings,
+      historyOf(found.StatefulSet as StatefulSet | undefined),
+    )
     const looks: (ObjectMeta | undefined)[] = []
     for (const kind of kinds) {
       const manifest = manifests[kind]
       const metadata = found[kind]?.metadata
-      if (manifest === undefined && metadata !== undefined) await this.#delete(kind, metadata, signal)
-      looks.push(manifest === undefined ? undefined : await this.#apply(kind, manifest, metadata, signal))
+      if (manifest === undefined && metadata !== undefined)
+        await this.#delete(kind, metadata, signal)
+      looks.push(
+        manifest === undefined ? undefined : await this.#apply(kind, manifest, metadata, signal),
+      )
     }
     const applied = { workload: digest, looks: looksOf(looks) }
     this.#applied.set(workload.name, applied)
     // Who asks for the status after this must not be told of what was before.
     const bounded = timeoutOr(signal, viewLagMs)
-    await this.#options.view.until(workload.name, () => this.#looks(workload.name) === applied.looks, bounded)
+    await this.#options.view.until(
+      workload.name,
+      () => this.#looks(workload.name) === applied.looks,
+      bounded,
+    )
   }
 
   /** Resolves when nothing of it is there any more, its pods included. */
   async remove(ref: WorkloadRef, signal: AbortSignal): Promise<void> {
     this.#applied.delete(ref.name)
-    const found = await Promise.all(kinds.map(async (kind) => ({ kind, items: await this.#list(kind, ref, signal) })))
-    for (const { kind, items } of found) for (const { metadata } of items) await this.#delete(kind, metadata, signal)
+    const found = await Promise.all(
+      kinds.map(async (kind) => ({ kind, items: await this.#list(kind, ref, signal) })),
+    )
+    for (const { kind, items } of found)
+      for (const { metadata } of items) await this.#delete(kind, metadata, signal)
     for (;;) {
       const { view, changed } = this.#options
       const change = changed(ref.name, timeoutOr(signal, 500))
-      const left = await Promise.all([this.#list('StatefulSet', ref, signal), this.#list('Pod', ref, signal)])
+      const left = await Promise.all([
+        this.#list('StatefulSet', ref, signal),
+        this.#list('Pod', ref, signal),
+      ])
       const [sets, pods] = left
       // Of a StatefulSet that somebody has deleted without its pods, nobody ends these but us.
-      if (sets.length === 0) for (const { metadata } of pods) if (isOrphan(metadata)) await this.#delete('Pod', metadata, signal)
+      if (sets.length === 0)
+        for (const { metadata } of pods)
+          if (isOrphan(metadata)) await this.#delete('Pod', metadata, signal)
       // The view has to know, too: who asks it after this must not be told of what is gone.
-      if (left.every((items) => items.length === 0) && !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid))
+      if (
+        left.every((items) => items.length === 0) &&
+        !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid)
+      )
         return
       await change
       signal.throwIfAborted()
@@ -107,7 +145,11 @@ export class Writer {
    * wanted, the cluster is asked in any case, as there may be something of somebody else.
    * @throws ForeignObject
    */
-  async #findOurs(workload: Workload, signal: AbortSignal, by: 'view' | 'cluster'): Promise<Partial<Record<Kind, KubernetesObject>>> {
+  async #findOurs(
+    workload: Workload,
+    signal: AbortSignal,
+    by: 'view' | 'cluster',
+  ): Promise<Partial<Record<Kind, KubernetesObject>>> {
     const { api, settings, view } = this.#options
     const wanted = renderManifests(workload, settings)
     const found = await Promise.all(
@@ -118,12 +160,17 @@ export class Writer {
         if (known !== undefined && by === 'view') return [kind, known] as const
         const path = `${collection(kind, settings.namespace)}/${name}`
         const object = await api.find<KubernetesObject>(path, signal, { accept: metadataOnly.one })
-        if (object !== undefined && ownerOf(object.metadata, settings.installation)?.name !== workload.name)
+        if (
+          object !== undefined &&
+          ownerOf(object.metadata, settings.installation)?.name !== workload.name
+        )
           throw new ForeignObject(kind, name, settings.namespace)
         return [kind, object] as const
       }),
     )
-    return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as Partial<Record<Kind, KubernetesObject>>
+    return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as Partial<
+      Record<Kind, KubernetesObject>
+    >
   }
 
   async #apply(
@@ -135,13 +182,21 @@ export class Writer {
     const { api, settings } = this.#options
     const name = manifest.metadata?.name ?? ''
     try {
-      const { metadata } = await api.json<KubernetesObject>('PATCH', `${collection(kind, settings.namespace)}/${name}`, signal, {
-        contentType: 'application/apply-patch+yaml',
-        accept: metadataOnly.one,
-        // What others have written is ours to correct only in an object that is ours: one that was made since we looked gives a conflict.
-        query: { fieldManager, force: before !== undefined },
-        body: before === undefined ? manifest : { ...manifest, metadata: { ...manifest.metadata, uid: before.uid } },
-      })
+      const { metadata } = await api.json<KubernetesObject>(
+        'PATCH',
+        `${collection(kind, settings.namespace)}/${name}`,
+        signal,
+        {
+          contentType: 'application/apply-patch+yaml',
+          accept: metadataOnly.one,
+          // What others have written is ours to correct only in an object that is ours: one that was made since we looked gives a conflict.
+          query: { fieldManager, force: before !== undefined },
+          body:
+            before === undefined
+              ? manifest
+              : { ...manifest, metadata: { ...manifest.metadata, uid: before.uid } },
+        },
+      )
       return metadata
     } catch (error) {
       if (before === undefined && error instanceof KubernetesError && error.status === 409)
@@ -150,36 +205,55 @@ export class Writer {
     }
   }
 
-  async #delete(kind: Kind | 'Pod', metadata: ObjectMeta | undefined, signal: AbortSignal): Promise<void> {
+  async #delete(
+    kind: Kind | 'Pod',
+    metadata: ObjectMeta | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { api, settings } = this.#options
     try {
-      await api.json('DELETE', `${collection(kind, settings.namespace)}/${metadata?.name}`, signal, {
-        body: {
-          apiVersion: 'v1',
-          kind: 'DeleteOptions',
-          // Stays until its pods are gone, whether or not we live to see it.
-          propagationPolicy: kind === 'StatefulSet' ? 'Foreground' : 'Background',
-          preconditions: { uid: metadata?.uid },
+      await api.json(
+        'DELETE',
+        `${collection(kind, settings.namespace)}/${metadata?.name}`,
+        signal,
+        {
+          body: {
+            apiVersion: 'v1',
+            kind: 'DeleteOptions',
+            // Stays until its pods are gone, whether or not we live to see it.
+            propagationPolicy: kind === 'StatefulSet' ? 'Foreground' : 'Background',
+            preconditions: { uid: metadata?.uid },
+          },
         },
-      })
+      )
     } catch (error) {
       if (error instanceof KubernetesError && (error.status === 404 || error.status === 409)) return
       throw error
     }
   }
 
-  async #list(kind: Kind | 'Pod', { name, uid }: WorkloadRef, signal: AbortSignal): Promise<KubernetesObject[]> {
+  async #list(
+    kind: Kind | 'Pod',
+    { name, uid }: WorkloadRef,
+    signal: AbortSignal,
+  ): Promise<KubernetesObject[]> {
     const { api, settings } = this.#options
     const labelSelector = `${ourSelector(settings.installation)},${label.name}=${name},${label.uid}=${uid}`
-    const { items } = await api.list<KubernetesObject>(collection(kind, settings.namespace), signal, {
-      accept: metadataOnly.list,
-      query: { labelSelector },
-    })
+    const { items } = await api.list<KubernetesObject>(
+      collection(kind, settings.namespace),
+      signal,
+      {
+        accept: metadataOnly.list,
+        query: { labelSelector },
+      },
+    )
     return items
   }
 
   #looks(name: string): string {
-    return looksOf(kinds.map((kind) => this.#options.view.get(kind, objectName(kind, name))?.metadata))
+    return looksOf(
+      kinds.map((kind) => this.#options.view.get(kind, objectName(kind, name))?.metadata),
+    )
   }
 }
 

@@ -15,17 +15,24 @@ async function gather(lines: AsyncIterable<string> | undefined): Promise<string[
 describe('lines', () => {
   test('are the same in whatever pieces the output comes', () => {
     fc.assert(
-      fc.property(fc.array(fc.string({ unit: fc.constantFrom('a', 'é', '\n', '\r\n', ' ') })), (pieces) => {
-        const cut: string[] = []
-        const cutter = new LineCutter((line) => cut.push(line))
-        for (const piece of pieces) cutter.write(piece)
-        cutter.end()
-        const lines = pieces.join('').split('\n')
-        if (lines.at(-1) === '') lines.pop()
-        expect(cut).toEqual(
-          lines.map((line, index) => (index < lines.length - 1 || pieces.join('').endsWith('\n') ? line.replace(/\r$/, '') : line)),
-        )
-      }),
+      fc.property(
+        fc.array(fc.string({ unit: fc.constantFrom('a', 'é', '\n', '\r\n', ' ') })),
+        (pieces) => {
+          const cut: string[] = []
+          const cutter = new LineCutter((line) => cut.push(line))
+          for (const piece of pieces) cutter.write(piece)
+          cutter.end()
+          const lines = pieces.join('').split('\n')
+          if (lines.at(-1) === '') lines.pop()
+          expect(cut).toEqual(
+            lines.map((line, index) =>
+              index < lines.length - 1 || pieces.join('').endsWith('\n')
+                ? line.replace(/\r$/, '')
+                : line,
+            ),
+          )
+        },
+      ),
     )
   })
 
@@ -54,8 +61,12 @@ describe('the log of an instance', () => {
     const log = new LogBuffer(100)
     for (let count = 0; count < 10; count += 1) log.push(String(count), 1000 + count)
     expect(await gather(log.read({ tail: 2, follow: false }, never))).toEqual(['8', '9'])
-    expect(await gather(log.read({ tail: 100, since: new Date(1006), follow: false }, never))).toEqual(['6', '7', '8', '9'])
-    expect(await gather(log.read({ tail: 1, since: new Date(1006), follow: false }, never))).toEqual(['9'])
+    expect(
+      await gather(log.read({ tail: 100, since: new Date(1006), follow: false }, never)),
+    ).toEqual(['6', '7', '8', '9'])
+    expect(
+      await gather(log.read({ tail: 1, since: new Date(1006), follow: false }, never)),
+    ).toEqual(['9'])
     expect(await gather(log.read({ tail: 0, follow: false }, never))).toEqual([])
   })
 
@@ -67,7 +78,9 @@ describe('the log of an instance', () => {
     expect(await first).toEqual({ value: 'a', done: false })
     for (let count = 0; count < 20; count += 1) log.push(String(count), 2)
     log.close()
-    expect(await gather(reader)).toEqual(Array.from({ length: 10 }, (_, index) => String(10 + index)))
+    expect(await gather(reader)).toEqual(
+      Array.from({ length: 10 }, (_, index) => String(10 + index)),
+    )
   })
 })
 

@@ -89,7 +89,10 @@ export class ReplicaLogs {
   }
 
   /** Lines of the present instance, and with `follow` of those after it; or of the one before. Undefined when there is none. */
-  read(query: LogRange & { readonly previous: boolean }, signal: AbortSignal): AsyncIterable<string> | undefined {
+  read(
+    query: LogRange & { readonly previous: boolean },
+    signal: AbortSignal,
+  ): AsyncIterable<string> | undefined {
     if (query.previous) return this.#previous?.read({ ...query, follow: false }, signal)
     return this.#present === undefined ? undefined : this.#follow(this.#present, query, signal)
   }
@@ -99,7 +102,8 @@ export class ReplicaLogs {
     if (!query.follow) return
     let seen = first
     for (;;) {
-      while (this.#present === seen && !this.#ended && !signal.aborted) await change(this.#waiters, signal)
+      while (this.#present === seen && !this.#ended && !signal.aborted)
+        await change(this.#waiters, signal)
       if (this.#present === undefined || this.#present === seen || signal.aborted) return
       seen = this.#present
       yield* seen.read({ ...query, tail: Number.POSITIVE_INFINITY }, signal)

@@ -32,7 +32,8 @@ function freePort(host: string, wanted: number): Promise<number | undefined> {
     const server = createServer()
     server.once('error', (error: NodeJS.ErrnoException) => {
       // EACCES: Windows keeps ranges for itself.
-      if (wanted !== 0 && (error.code === 'EADDRINUSE' || error.code === 'EACCES')) resolve(undefined)
+      if (wanted !== 0 && (error.code === 'EADDRINUSE' || error.code === 'EACCES'))
+        resolve(undefined)
       else reject(error)
     })
     server.listen({ host, port: wanted }, () => {

@@ -21,12 +21,25 @@ import { nextStep } from './rolling.ts'
 export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
   const lock = takeLock(options.dataDir)
   // The folder itself, by whatever path it was named.
-  const dataMark = { name: 'MCPGW_DATA', value: createHash('sha256').update(realpathSync(options.dataDir)).digest('hex').slice(0, 32) }
-  if (lock.wasAbandoned && !(await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 })))
+  const dataMark = {
+    name: 'MCPGW_DATA',
+    value: createHash('sha256').update(realpathSync(options.dataDir)).digest('hex').slice(0, 32),
+  }
+  if (
+    lock.wasAbandoned &&
+    !(await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 }))
+  )
     options.log.error('processes that an earlier gateway left could not be ended')
   const owner = newMark('MCPGW_OWNER')
-  const warden = startWarden({ mark: `${owner.name}=${owner.value}`, graceSeconds: options.settings.stopGraceSeconds })
-  const environment = { ...inherited(options.environment), [dataMark.name]: dataMark.value, [owner.name]: owner.value }
+  const warden = startWarden({
+    mark: `${owner.name}=${owner.value}`,
+    graceSeconds: options.settings.stopGraceSeconds,
+  })
+  const environment = {
+    ...inherited(options.environment),
+    [dataMark.name]: dataMark.value,
+    [owner.name]: owner.value,
+  }
   return new ProcessRuntime(options, environment, owner, warden, lock)
 }
 
@@ -35,9 +48,12 @@ function takeLock(dataDir: string): ProcessLock {
     return takeProcessLock(join(dataDir, 'gateway.lock'))
   } catch (error) {
     if (error instanceof LockHeld)
-      throw new Error(`Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, or set MCPGW_DATA_DIR.`, {
-        cause: error,
-      })
+      throw new Error(
+        `Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, or set MCPGW_DATA_DIR.`,
+        {
+          cause: error,
+        },
+      )
     throw error
   }
 }
@@ -65,7 +81,13 @@ class ProcessRuntime implements Runtime {
   readonly #lock: ProcessLock
   readonly #workloads = new Map<string, RunningWorkload>()
 
-  constructor(options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, owner: Mark, warden: Warden, lock: ProcessLock) {
+  constructor(
+    options: OpenRuntimeOptions,
+    environment: Readonly<Record<string, string>>,
+    owner: Mark,
+    warden: Warden,
+    lock: ProcessLock,
+  ) {
     this.#options = options
     this.#environment = environment
     this.#owner = owner
@@ -108,9 +130,15 @@ class ProcessRuntime implements Runtime {
     return this.#workloads.get(name)?.status()
   }
 
-  async logs(name: string, query: LogQuery, signal: AbortSignal): Promise<AsyncIterable<string> | undefined> {
+  async logs(
+    name: string,
+    query: LogQuery,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<string> | undefined> {
     // A process has no parts.
-    return query.container === undefined ? this.#workloads.get(name)?.logs(query.replica)?.read(query, signal) : undefined
+    return query.container === undefined
+      ? this.#workloads.get(name)?.logs(query.replica)?.read(query, signal)
+      : undefined
   }
 
   async #remove(running: RunningWorkload, sweep?: Promise<boolean>): Promise<void> {
@@ -124,9 +152,15 @@ class ProcessRuntime implements Runtime {
   async [Symbol.asyncDispose](): Promise<void> {
     // No replica is started any more once `stop` has been called, which is before the sweep looks.
     const sweep = Promise.resolve().then(() =>
-      endMarked({ mark: `${this.#owner.name}=${this.#owner.value}`, graceSeconds: this.#options.settings.stopGraceSeconds }),
+      endMarked({
+        mark: `${this.#owner.name}=${this.#owner.value}`,
+        graceSeconds: this.#options.settings.stopGraceSeconds,
+      }),
     )
-    await Promise.all([sweep, ...[...this.#workloads.values()].map((running) => this.#remove(running, sweep))])
+    await Promise.all([
+      sweep,
+      ...[...this.#workloads.values()].map((running) => this.#remove(running, sweep)),
+    ])
     this.#warden.release()
     this.#lock.release()
   }
@@ -139,7 +173,10 @@ class RunningWorkload {
   readonly #options: OpenRuntimeOptions
   readonly #environment: Readonly<Record<string, string>>
   readonly #directory: ReplicaDirectory
-  readonly #replicas = new Map<number, { readonly process: ReplicaProcess; readonly template: string; generation: number }>()
+  readonly #replicas = new Map<
+    number,
+    { readonly process: ReplicaProcess; readonly template: string; generation: number }
+  >()
   readonly #logs = new Map<number, ReplicaLogs>()
   readonly #conditions = new Map<Condition['type'], Condition>()
   #wanted: Workload
@@ -148,7 +185,12 @@ class RunningWorkload {
   #converged: Promise<void> = Promise.resolve()
   #wake: (() => void) | undefined
 
-  constructor(workload: Workload, options: OpenRuntimeOptions, environment: Readonly<Record<string, string>>, directory: ReplicaDirectory) {
+  constructor(
+    workload: Workload,
+    options: OpenRuntimeOptions,
+    environment: Readonly<Record<string, string>>,
+    directory: ReplicaDirectory,
+  ) {
     this.name = workload.name
     this.uid = workload.uid
     this.#wanted = workload
@@ -164,7 +206,8 @@ class RunningWorkload {
     for (const replica of this.#replicas.values()) {
       // A secret that a workload refers to changes without its generation.
       const { generation } = workload
-      replica.generation = replica.template === template ? generation : Math.min(replica.generation, generation - 1)
+      replica.generation =
+        replica.template === template ? generation : Math.min(replica.generation, generation - 1)
     }
     this.#publish()
     if (!this.#converging) this.#converged = this.#converge()
@@ -231,7 +274,12 @@ class RunningWorkload {
       name: `${this.name}-${index}`,
       index,
       program,
-      environment: { ...this.#environment, ...program.environment, ...this.#wanted.environment, ...ownMarks(this.#environment) },
+      environment: {
+        ...this.#environment,
+        ...program.environment,
+        ...this.#wanted.environment,
+        ...ownMarks(this.#environment),
+      },
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
       stopGraceMs: settings.stopGraceSeconds * 1000,
@@ -261,11 +309,18 @@ class RunningWorkload {
   /** What a replica is started from. Equal templates need no restart. */
   #template(): string {
     const { image, environment, useWorkloadIdentity, restartedAt } = this.#wanted
-    return JSON.stringify([image, Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)), useWorkloadIdentity, restartedAt])
+    return JSON.stringify([
+      image,
+      Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+      useWorkloadIdentity,
+      restartedAt,
+    ])
   }
 
   #snapshots(): Replica[] {
-    return [...this.#replicas.values()].map(({ process, generation }) => process.snapshot(generation)).toSorted((a, b) => a.index - b.index)
+    return [...this.#replicas.values()]
+      .map(({ process, generation }) => process.snapshot(generation))
+      .toSorted((a, b) => a.index - b.index)
   }
 
   #publish(): void {
@@ -292,9 +347,15 @@ class RunningWorkload {
   #judge(replicas: readonly Replica[]): void {
     const { replicas: desired, generation } = this.#wanted
     const refused = this.#refusal()
-    for (const judged of judge({ desired, generation, replicas, ...(refused === undefined ? {} : { refused }) })) {
+    for (const judged of judge({
+      desired,
+      generation,
+      replicas,
+      ...(refused === undefined ? {} : { refused }),
+    })) {
       const before = this.#conditions.get(judged.type)
-      const lastTransitionAt = before?.status === judged.status ? before.lastTransitionAt : new Date().toISOString()
+      const lastTransitionAt =
+        before?.status === judged.status ? before.lastTransitionAt : new Date().toISOString()
       this.#conditions.set(judged.type, { ...judged, lastTransitionAt })
     }
   }
@@ -302,5 +363,7 @@ class RunningWorkload {
 
 /** The marks by which all processes are found again; a workload's own environment must not hide them. */
 function ownMarks(environment: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(environment).filter(([name]) => name === 'MCPGW_DATA' || name === 'MCPGW_OWNER'))
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => name === 'MCPGW_DATA' || name === 'MCPGW_OWNER'),
+  )
 }

@@ -116,16 +116,32 @@ export class ReplicaProcess {
       this.#lastExit = { at: new Date().toISOString(), ...ending.lastExit }
       if (ending.portTaken && otherPorts < 3) {
         otherPorts += 1
-        this.#set('starting', 'PortTaken', 'Somebody else took its port. It is being started with another one.')
+        this.#set(
+          'starting',
+          'PortTaken',
+          'Somebody else took its port. It is being started with another one.',
+        )
         continue
       }
       failures = ending.readyMs > backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
       const wait = backoffMs(backoff, failures, Math.random)
-      log.warn({ replica: this.name, reason: ending.reason, waitMs: wait }, 'replica ended, starting it again')
-      this.#set('backoff', ending.reason, `${sentence(ending.message)} Next start in ${(wait / 1000).toFixed(1)} s.`)
+      log.warn(
+        { replica: this.name, reason: ending.reason, waitMs: wait },
+        'replica ended, starting it again',
+      )
+      this.#set(
+        'backoff',
+        ending.reason,
+        `${sentence(ending.message)} Next start in ${(wait / 1000).toFixed(1)} s.`,
+      )
       await sleep(wait, undefined, { signal }).catch(() => undefined)
       // Until it is ready, the reason for which it last was not still holds.
-      if (!signal.aborted) this.#set('starting', ending.reason, `${sentence(ending.message)} It is being started again.`)
+      if (!signal.aborted)
+        this.#set(
+          'starting',
+          ending.reason,
+          `${sentence(ending.message)} It is being started again.`,
+        )
     }
     this.#set('terminating', 'Stopping')
   }
@@ -144,12 +160,21 @@ export class ReplicaProcess {
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
         ...(program.workingDirectory === undefined ? {} : { cwd: program.workingDirectory }),
-        env: { ...environment, HOST: host, PORT: String(port), MCPGW_REPLICA_NAME: this.name, [mark.name]: mark.value },
+        env: {
+          ...environment,
+          HOST: host,
+          PORT: String(port),
+          MCPGW_REPLICA_NAME: this.name,
+          [mark.name]: mark.value,
+        },
       })
       return await this.#watch(child, port, `${mark.name}=${mark.value}`)
     } catch (error) {
       // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
-      return this.#failed('StartFailed', `The process could not be started: ${error instanceof Error ? error.message : String(error)}`)
+      return this.#failed(
+        'StartFailed',
+        `The process could not be started: ${error instanceof Error ? error.message : String(error)}`,
+      )
     } finally {
       if (port !== undefined) givePortBack(port)
     }
@@ -161,11 +186,15 @@ export class ReplicaProcess {
     const ended = new Promise<Exit>((resolve) => {
       child.once('error', (error) => resolve({ error }))
       child.once('exit', (code, killedBy) =>
-        resolve({ ...(code === null ? {} : { code }), ...(killedBy === null ? {} : { signal: killedBy }) }),
+        resolve({
+          ...(code === null ? {} : { code }),
+          ...(killedBy === null ? {} : { signal: killedBy }),
+        }),
       )
     })
     const startedAt = (this.#startedAt = Date.now())
-    if (this.#restarts === 0) this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
+    if (this.#restarts === 0)
+      this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
     const logs = this.#options.logs.begin()
     // Without pipes when the gateway has no file descriptors left.
     const cutters = [child.stdout, child.stderr].flatMap((stream) => {
@@ -197,7 +226,12 @@ export class ReplicaProcess {
   }
 
   /** Ends what is left of the process, be it itself or what it forked, whose pipes it may hold. */
-  async #end(child: ChildProcess, ended: Promise<Exit>, mark: string, leaving: boolean): Promise<Exit> {
+  async #end(
+    child: ChildProcess,
+    ended: Promise<Exit>,
+    mark: string,
+    leaving: boolean,
+  ): Promise<Exit> {
     const { stopGraceMs, log } = this.#options
     if (child.pid === undefined) return ended
     const graceSeconds = leaving ? stopGraceMs / 1000 : 1
@@ -212,7 +246,10 @@ export class ReplicaProcess {
     const exit = await ended
     // What it wrote last is still in the pipes.
     if (child.stdout?.readableEnded === false || child.stderr?.readableEnded === false)
-      await Promise.race([new Promise<void>((resolve) => child.once('close', () => resolve())), sleep(200, undefined, { ref: false })])
+      await Promise.race([
+        new Promise<void>((resolve) => child.once('close', () => resolve())),
+        sleep(200, undefined, { ref: false }),
+      ])
     child.stdout?.destroy()
     child.stderr?.destroy()
     return exit
@@ -220,7 +257,8 @@ export class ReplicaProcess {
 
   #ending(exit: Exit, logs: LogBuffer, late: boolean, readyMs: number, wasReady: boolean): Ending {
     const last = logs.last(3).join(' | ').slice(0, 500)
-    const said = (message: string): string => (last === '' ? message : `${message} It said last: ${last}`)
+    const said = (message: string): string =>
+      last === '' ? message : `${message} It said last: ${last}`
     if (exit.error !== undefined) return this.#notStarted(exit.error)
     const codes = {
       ...(exit.code === undefined ? {} : { code: exit.code }),
@@ -228,7 +266,13 @@ export class ReplicaProcess {
     }
     if (late) {
       const message = `The process did not listen on its PORT within ${this.#options.startTimeoutMs / 1000} s.`
-      return { reason: 'StartTimeout', message: said(message), lastExit: { ...codes, message }, readyMs, portTaken: false }
+      return {
+        reason: 'StartTimeout',
+        message: said(message),
+        lastExit: { ...codes, message },
+        readyMs,
+        portTaken: false,
+      }
     }
     const early = wasReady ? '' : ' before it listened on its PORT'
     return {
@@ -249,14 +293,21 @@ export class ReplicaProcess {
     // The system answers ENOENT for all three.
     if (error.code === 'ENOENT') {
       if (workingDirectory !== undefined && !existsSync(workingDirectory))
-        return this.#failed('WorkingDirectoryNotFound', `The working directory '${workingDirectory}' does not exist.`)
+        return this.#failed(
+          'WorkingDirectoryNotFound',
+          `The working directory '${workingDirectory}' does not exist.`,
+        )
       const interpreter = command[0]?.includes('/') === true && existsSync(command[0])
       return this.#failed(
         'CommandNotFound',
         `The program '${command[0]}'${interpreter ? ' names an interpreter that' : ''} does not exist.`,
       )
     }
-    if (error.code === 'EACCES') return this.#failed('CommandNotExecutable', `The program '${command[0]}' may not be executed.`)
+    if (error.code === 'EACCES')
+      return this.#failed(
+        'CommandNotExecutable',
+        `The program '${command[0]}' may not be executed.`,
+      )
     return this.#failed('StartFailed', `The process could not be started: ${error.message}`)
   }
 

@@ -5,9 +5,12 @@ import { nextStep, type RollingReplica } from './rolling.ts'
 
 describe('rolling', () => {
   test('from any state it comes to the wanted one, and never takes a second replica down while a new one is not ready', () => {
-    const anyReplicas = fc.uniqueArray(fc.record({ index: fc.nat(6), current: fc.boolean(), ready: fc.boolean() }), {
-      selector: ({ index }) => index,
-    })
+    const anyReplicas = fc.uniqueArray(
+      fc.record({ index: fc.nat(6), current: fc.boolean(), ready: fc.boolean() }),
+      {
+        selector: ({ index }) => index,
+      },
+    )
     fc.assert(
       fc.property(anyReplicas, fc.nat(6), (start, desired) => {
         let replicas: RollingReplica[] = start
@@ -20,15 +23,23 @@ describe('rolling', () => {
             expect(replicas.some(({ current, ready }) => current && !ready)).toBe(false)
           }
           if (step.do === 'stop') replicas = replicas.filter(({ index }) => index !== step.index)
-          else if (step.do === 'start') replicas = [...replicas, { index: step.index, current: true, ready: false }]
+          else if (step.do === 'start')
+            replicas = [...replicas, { index: step.index, current: true, ready: false }]
           else if (step.do === 'replace')
             replicas = replicas.map((replica) =>
-              replica.index === step.index ? { index: step.index, current: true, ready: false } : replica,
+              replica.index === step.index
+                ? { index: step.index, current: true, ready: false }
+                : replica,
             )
-          else replicas = replicas.map((replica) => (replica.current ? { ...replica, ready: true } : replica))
+          else
+            replicas = replicas.map((replica) =>
+              replica.current ? { ...replica, ready: true } : replica,
+            )
         }
         expect(nextStep(replicas, desired).do).toBe('nothing')
-        expect(replicas.map(({ index }) => index).toSorted((a, b) => a - b)).toEqual(Array.from({ length: desired }, (_, index) => index))
+        expect(replicas.map(({ index }) => index).toSorted((a, b) => a - b)).toEqual(
+          Array.from({ length: desired }, (_, index) => index),
+        )
       }),
     )
   })
@@ -55,7 +66,9 @@ describe('back-off', () => {
   const settings = { firstSeconds: 0.5, maxSeconds: 30, resetAfterSeconds: 30 }
 
   test('doubles up to its bound, with jitter below it', () => {
-    expect([1, 2, 3, 7, 50].map((failures) => backoffMs(settings, failures, () => 1))).toEqual([500, 1000, 2000, 30_000, 30_000])
+    expect([1, 2, 3, 7, 50].map((failures) => backoffMs(settings, failures, () => 1))).toEqual([
+      500, 1000, 2000, 30_000, 30_000,
+    ])
     expect(backoffMs(settings, 3, () => 0)).toBe(1000)
   })
 })

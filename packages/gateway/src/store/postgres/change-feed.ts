@@ -71,7 +71,9 @@ export class ChangeFeed implements AsyncDisposable {
     const feed = new ChangeFeed(options)
     const run = options.connections.read
     feed.#seen = await feed.#head(run)
-    for (const { collection, name, kind } of (await run(`SELECT collection, name, kind FROM "${options.schema}".record`)) as Row[])
+    for (const { collection, name, kind } of (await run(
+      `SELECT collection, name, kind FROM "${options.schema}".record`,
+    )) as Row[])
       feed.#names(collection).set(name, kind)
     await new Promise<void>((resolve) => {
       feed.#working = feed.#follow(resolve)
@@ -149,7 +151,8 @@ export class ChangeFeed implements AsyncDisposable {
     client.on('end', breaks)
     client.on('notification', () => this.#wake())
     await client.connect()
-    const run: Run = async (sql, values = []) => (await client.query<Record<string, unknown>>(sql, [...values])).rows
+    const run: Run = async (sql, values = []) =>
+      (await client.query<Record<string, unknown>>(sql, [...values])).rows
     // Listening begins before looking: a change in between is looked for twice rather than not heard of.
     await run(`LISTEN "${schema}"`)
     this.#connected = true
@@ -198,7 +201,8 @@ export class ChangeFeed implements AsyncDisposable {
       if (last === undefined) return
       // Rows of one name all have what is stored now: the last is enough.
       const latest = new Map(changes.map((row) => [`${row.collection} ${row.name}`, row]))
-      for (const row of changes) if (latest.get(`${row.collection} ${row.name}`) === row) this.#tell(row)
+      for (const row of changes)
+        if (latest.get(`${row.collection} ${row.name}`) === row) this.#tell(row)
       this.#seen = { seq: last.seq as string, mark: last.mark as string }
       if (changes.length < pieceSize) return
     }
@@ -207,7 +211,9 @@ export class ChangeFeed implements AsyncDisposable {
   async #compareAll(run: Run): Promise<void> {
     const { schema } = this.#options
     const head = await this.#head(run)
-    const gone = new Map([...this.#known].map(([collection, names]) => [collection, new Map(names)]))
+    const gone = new Map(
+      [...this.#known].map(([collection, names]) => [collection, new Map(names)]),
+    )
     for (let after = { collection: '', name: '' }; ;) {
       const rows = (await run(
         `SELECT collection, name, kind, body FROM "${schema}".record WHERE (collection, name) > ($1, $2) ORDER BY collection, name LIMIT ${pieceSize}`,
@@ -221,18 +227,27 @@ export class ChangeFeed implements AsyncDisposable {
       if (last === undefined || rows.length < pieceSize) break
       after = last
     }
-    for (const [collection, names] of gone) for (const [name, kind] of names) this.#tell({ collection, name, kind, body: null })
+    for (const [collection, names] of gone)
+      for (const [name, kind] of names) this.#tell({ collection, name, kind, body: null })
     // What was changed while this was read has higher numbers, and is told again.
     this.#seen = head
   }
 
   async #head(run: Run): Promise<{ seq: string; mark: string }> {
-    const [head] = (await run(`SELECT seq, mark FROM "${this.#options.schema}".head`)) as { seq: string; mark: string }[]
+    const [head] = (await run(`SELECT seq, mark FROM "${this.#options.schema}".head`)) as {
+      seq: string
+      mark: string
+    }[]
     if (head === undefined) throw new Error('The table head is empty.')
     return head
   }
 
-  #tell({ collection, name, kind, body }: Pick<Row, 'collection' | 'name' | 'kind' | 'body'>): void {
+  #tell({
+    collection,
+    name,
+    kind,
+    body,
+  }: Pick<Row, 'collection' | 'name' | 'kind' | 'body'>): void {
     const names = this.#names(collection)
     if (body === null) names.delete(name)
     else names.set(name, kind)

@@ -57,7 +57,11 @@ export class Connections implements AsyncDisposable {
 
   /** A statement that changes nothing. */
   readonly read: Run = async (sql, values) => {
-    return whileBroken(this.#readers, async () => (await this.#readers.query<Record<string, unknown>>(sql, [...(values ?? [])])).rows)
+    return whileBroken(
+      this.#readers,
+      async () =>
+        (await this.#readers.query<Record<string, unknown>>(sql, [...(values ?? [])])).rows,
+    )
   }
 
   /**
@@ -76,7 +80,8 @@ export class Connections implements AsyncDisposable {
     let healthy = false
     try {
       const head = await this.#begin(client)
-      const run: Run = async (sql, values = []) => (await client.query<Record<string, unknown>>(sql, [...values])).rows
+      const run: Run = async (sql, values = []) =>
+        (await client.query<Record<string, unknown>>(sql, [...values])).rows
       let refusal: unknown
       try {
         await work(run, head.seq)
@@ -112,8 +117,13 @@ export class Connections implements AsyncDisposable {
     const client = this.newClient()
     try {
       await client.connect()
-      await client.query(`BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SELECT FROM "${this.#schema}".head FOR UPDATE`)
-      const { rowCount } = await client.query(`SELECT FROM "${this.#schema}".change WHERE seq = $1 AND mark = $2`, [seq, mark])
+      await client.query(
+        `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SELECT FROM "${this.#schema}".head FOR UPDATE`,
+      )
+      const { rowCount } = await client.query(
+        `SELECT FROM "${this.#schema}".change WHERE seq = $1 AND mark = $2`,
+        [seq, mark],
+      )
       return rowCount === 1
     } catch {
       throw unavailable(
@@ -162,8 +172,23 @@ function ignoreErrors(emitter: { on(event: 'error', listener: () => void): unkno
   emitter.on('error', () => undefined)
 }
 
-async function clientConfig({ url, passwordFile, timeoutMs }: PostgresOptions): Promise<pg.ClientConfig> {
-  const { host, port, user, database, password, applicationName, sslMode, rootCertificate, certificate, key } = parsePostgresUrl(url)
+async function clientConfig({
+  url,
+  passwordFile,
+  timeoutMs,
+}: PostgresOptions): Promise<pg.ClientConfig> {
+  const {
+    host,
+    port,
+    user,
+    database,
+    password,
+    applicationName,
+    sslMode,
+    rootCertificate,
+    certificate,
+    key,
+  } = parsePostgresUrl(url)
   const read = async (path: string | undefined): Promise<string | undefined> =>
     path === undefined ? undefined : await readFile(path, 'utf8')
   const [ca, cert, privateKey] = await Promise.all([rootCertificate, certificate, key].map(read))

@@ -4,24 +4,38 @@ import { maskPostgresUrl } from '../../lib/postgres-url.ts'
 /** SQLSTATE of an error that the server has sent (PostgreSQL documentation, appendix A); network errors have codes of other forms. */
 export function sqlStateOf(error: unknown): string | undefined {
   const { code } = error as { code?: unknown }
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]{4}$/.test(code) ? code : undefined
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]{4}$/.test(code)
+    ? code
+    : undefined
 }
 
 /** The server is not there, is starting or ending, or takes no more connections: what heals without anybody changing the configuration. */
 export function isOutage(error: unknown): boolean {
   const state = sqlStateOf(error)
   if (state !== undefined) return /^(08|57P|53[03])/.test(state)
-  const { code = '', message = '', syscall } = error as { code?: string; message?: string; syscall?: string }
+  const {
+    code = '',
+    message = '',
+    syscall,
+  } = error as { code?: string; message?: string; syscall?: string }
   // A socket that is not there; a missing file of a password would be no outage.
   if (code === 'ENOENT') return syscall === 'connect'
   // A certificate that is not accepted stays so.
-  return /^(ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_AGAIN)/.test(code) || /terminated|timeout|not queryable/i.test(message)
+  return (
+    /^(ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_AGAIN)/.test(code) ||
+    /terminated|timeout|not queryable/i.test(message)
+  )
 }
 
 /** A connection that was there broke, so another may do. (A time-out is none: the server may go on with the work.) */
 export function isBroken(error: unknown): boolean {
   const { message, syscall } = error as { message: string; syscall?: string }
-  return isOutage(error) && sqlStateOf(error) !== '53300' && !/timeout/i.test(message) && !/connect|getaddrinfo/.test(syscall ?? '')
+  return (
+    isOutage(error) &&
+    sqlStateOf(error) !== '53300' &&
+    !/timeout/i.test(message) &&
+    !/connect|getaddrinfo/.test(syscall ?? '')
+  )
 }
 
 /** What callers are told. Nothing was changed. */
@@ -29,17 +43,29 @@ export function toStoreError(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error
   const state = sqlStateOf(error)
   if (state === '23505')
-    return new GatewayError('name_taken', { detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).', cause: error })
+    return new GatewayError('name_taken', {
+      detail: 'Another tool has this MCP tool name (toolDefinition.tool.name).',
+      cause: error,
+    })
   if (state === '53100')
-    return new GatewayError('storage_full', { detail: 'The disk of the database is full. Nothing was changed.', cause: error })
-  if (state === '25006') return unavailable('The database can only be read at present. Nothing was changed.', error)
-  if (state === '57014' || /timeout/i.test((error as Error).message)) return unavailable('The database did not answer in time.', error)
+    return new GatewayError('storage_full', {
+      detail: 'The disk of the database is full. Nothing was changed.',
+      cause: error,
+    })
+  if (state === '25006')
+    return unavailable('The database can only be read at present. Nothing was changed.', error)
+  if (state === '57014' || /timeout/i.test((error as Error).message))
+    return unavailable('The database did not answer in time.', error)
   if (error instanceof SyntaxError) return unavailable('The store is damaged.', error)
   return unavailable(undefined, error)
 }
 
 export function unavailable(detail: string | undefined, cause: unknown): GatewayError {
-  return new GatewayError('store_unavailable', { ...(detail === undefined ? {} : { detail }), headers: { 'retry-after': '1' }, cause })
+  return new GatewayError('store_unavailable', {
+    ...(detail === undefined ? {} : { detail }),
+    headers: { 'retry-after': '1' },
+    cause,
+  })
 }
 
 /** What keeps a gateway from starting, in words for its operator. */
@@ -55,9 +81,11 @@ export function explained(error: unknown, url: string): GatewayError {
     '3D000': 'Make the database, or name another in store.url.',
     '42501':
       'Bring the schema up to date as a role that may, with `mcp-gateway store migrate`, and grant this role what docs/store.md says.',
-    '25006': 'The schema must be brought up to date, which a database that can only be read does not allow.',
+    '25006':
+      'The schema must be brought up to date, which a database that can only be read does not allow.',
   }
-  const what = advice[state] ?? (isOutage(error) ? 'Is the server running, and is its address right?' : '')
+  const what =
+    advice[state] ?? (isOutage(error) ? 'Is the server running, and is its address right?' : '')
   return new GatewayError('store_unavailable', {
     detail: `The database ${maskPostgresUrl(url)} can not be used: ${said}. ${what}`.trimEnd(),
     cause: error,

@@ -7,7 +7,12 @@ import type { Owned, Resource } from '../../core/resource.ts'
 import type { Secret } from '../../core/secret.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from '../store.ts'
 import { Watcher } from '../watcher.ts'
-import { ChangeFeed, keptChanges, type ChangeFeedOptions, type StoredChange } from './change-feed.ts'
+import {
+  ChangeFeed,
+  keptChanges,
+  type ChangeFeedOptions,
+  type StoredChange,
+} from './change-feed.ts'
 import { Connections, type PostgresOptions, type Run } from './connections.ts'
 import { explained, isOutage, toStoreError } from './errors.ts'
 import { migrate } from './schema.ts'
@@ -53,7 +58,11 @@ async function prepare(
     const client = connections.newClient({ query_timeout: 0 })
     try {
       await client.connect()
-      await migrate(async (sql, values = []) => (await client.query<Record<string, unknown>>(sql, [...values])).rows, schema)
+      await migrate(
+        async (sql, values = []) =>
+          (await client.query<Record<string, unknown>>(sql, [...values])).rows,
+        schema,
+      )
       if (waiting) report(undefined)
       return
     } catch (error) {
@@ -83,11 +92,16 @@ const resources: Place<Holdings> = {
   collection: 'resource',
   heldOf: (figures) => {
     const countOf = (kind: string): number => figures.find((each) => each.kind === kind)?.count ?? 0
-    return { adapters: countOf('adapter'), tools: countOf('tool'), replicas: figures.reduce((sum, { replicas }) => sum + replicas, 0) }
+    return {
+      adapters: countOf('adapter'),
+      tools: countOf('tool'),
+      replicas: figures.reduce((sum, { replicas }) => sum + replicas, 0),
+    }
   },
 }
 
-const countAll = (figures: readonly Figures[]): number => figures.reduce((sum, { count }) => sum + count, 0)
+const countAll = (figures: readonly Figures[]): number =>
+  figures.reduce((sum, { count }) => sum + count, 0)
 const apiKeys: Place<number> = { collection: 'api_key', heldOf: countAll }
 const secrets: Place<number> = { collection: 'secret', heldOf: countAll }
 
@@ -121,12 +135,16 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
               VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (collection, name) DO NOTHING`,
         values: [resource.kind, resource.uid, resource.version, ...columnsOf(resource)],
       })
-      if (!created) throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
+      if (!created)
+        throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
     })
   }
 
   async get(name: string): Promise<R | undefined> {
-    const [row] = await this.#database.read(`SELECT body FROM ${this.#table} WHERE collection = $1 AND name = $2`, [this.collection, name])
+    const [row] = await this.#database.read(
+      `SELECT body FROM ${this.#table} WHERE collection = $1 AND name = $2`,
+      [this.collection, name],
+    )
     return row === undefined ? undefined : parse<R>(row['body'])
   }
 
@@ -174,7 +192,11 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
   tell({ name, kind, body }: StoredChange): void {
     let change: Change<R>
     try {
-      change = { name, kind: kind as R['kind'], ...(body === undefined ? {} : { resource: JSON.parse(body) as R }) }
+      change = {
+        name,
+        kind: kind as R['kind'],
+        ...(body === undefined ? {} : { resource: JSON.parse(body) as R }),
+      }
     } catch {
       return
     }
@@ -182,7 +204,12 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
   }
 
   /** Does it, and writes into the feed of changes that it was done, in one statement. `$1` to `$3` are number, collection and name. */
-  async #change(run: Run, seq: string, name: string, { sql, values }: { sql: string; values: readonly unknown[] }): Promise<boolean> {
+  async #change(
+    run: Run,
+    seq: string,
+    name: string,
+    { sql, values }: { sql: string; values: readonly unknown[] },
+  ): Promise<boolean> {
     const { schema } = this.#database
     const rows = await run(
       `WITH done AS (${sql} RETURNING kind),
@@ -206,7 +233,10 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
   }
 
   async #missed(run: Run, name: string, uid: string): Promise<GatewayError> {
-    const rows = await run(`SELECT FROM ${this.#table} WHERE collection = $1 AND name = $2 AND uid = $3`, [this.collection, name, uid])
+    const rows = await run(
+      `SELECT FROM ${this.#table} WHERE collection = $1 AND name = $2 AND uid = $3`,
+      [this.collection, name, uid],
+    )
     return new GatewayError(rows.length === 0 ? 'not_found' : 'precondition_failed')
   }
 }
@@ -218,7 +248,12 @@ function columnsOf(resource: Owned<unknown>): unknown[] {
   }
   const toolName = resource.kind === 'tool' ? toolDefinition?.tool?.name : undefined
   // As JSON, because texts of the database can not hold every character.
-  return [digestOf(resource.owner), replicaCount, toolName === undefined ? null : JSON.stringify(toolName), JSON.stringify(resource)]
+  return [
+    digestOf(resource.owner),
+    replicaCount,
+    toolName === undefined ? null : JSON.stringify(toolName),
+    JSON.stringify(resource),
+  ]
 }
 
 /** Of one length, however long ids are: entries of an index are limited. */
@@ -260,13 +295,15 @@ class PostgresStore extends PostgresCollection<Resource, Holdings> implements St
   static async open(options: Omit<ChangeFeedOptions, 'tell'>): Promise<PostgresStore> {
     const store = new PostgresStore(options)
     const collections = [store, store.apiKeys, store.secrets]
-    const tell = (change: StoredChange): void => collections.find(({ collection }) => collection === change.collection)?.tell(change)
+    const tell = (change: StoredChange): void =>
+      collections.find(({ collection }) => collection === change.collection)?.tell(change)
     store.#feed = await ChangeFeed.open({ ...options, tell })
     return store
   }
 
   async ping(): Promise<void> {
-    if (this.#feed?.connected !== true) throw toStoreError(new Error('There is no connection to the database.'))
+    if (this.#feed?.connected !== true)
+      throw toStoreError(new Error('There is no connection to the database.'))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

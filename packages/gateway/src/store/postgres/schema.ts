@@ -54,7 +54,9 @@ export async function migrate(run: Run, schema: string): Promise<void> {
   if (version === migrations.length) return
   await run('BEGIN')
   try {
-    await run("SELECT pg_advisory_xact_lock(hashtextextended('mcp-gateway schema ' || $1, 0))", [schema])
+    await run("SELECT pg_advisory_xact_lock(hashtextextended('mcp-gateway schema ' || $1, 0))", [
+      schema,
+    ])
     const [present] = await run('SELECT to_regnamespace($1) IS NOT NULL AS there', [`"${schema}"`])
     // `IF NOT EXISTS` would ask for the right to make schemas, also where there is nothing to make.
     if (present?.['there'] !== true) await run(`CREATE SCHEMA "${schema}"`)
