@@ -60,18 +60,11 @@ describe('bodies', () => {
     expect(answer.body.equals(body)).toBe(true)
   })
 
-  test('of a DELETE and a GET pass, and requests without one have none', async () => {
-    for (const [method, body] of [
-      ['DELETE', '{"a":1}'],
-      ['GET', '{"b":1}'],
-      ['DELETE', ''],
-      ['GET', ''],
-    ] as const) {
+  test('are not made up for a DELETE and a GET, which have none', async () => {
+    for (const method of ['DELETE', 'GET']) {
       const tag = newTag()
-      const sending =
-        body === '' ? {} : { body, headers: { 'content-length': String(body.length) } }
-      expect((await gateway.mcp(adapter, `tag=${tag}`, { method, ...sending })).status).toBe(200)
-      expect(gateway.received(tag)).toMatchObject({ method, body: Buffer.from(body) })
+      expect((await gateway.mcp(adapter, `tag=${tag}`, { method })).status).toBe(200)
+      expect(gateway.received(tag)).toMatchObject({ method, body: Buffer.alloc(0) })
     }
   })
 

@@ -13,7 +13,7 @@ export interface EdgeOptions {
 /** The checks that every request passes first, whichever plane it is for. */
 export interface Edge {
   /**
-   * Gives the request its id and checks Host and Origin.
+   * Gives the request its id, and checks its framing, Host and Origin.
    * @throws GatewayError `host_not_allowed`, `origin_not_allowed`, `invalid_request`, `headers_too_large`
    */
   admit(request: IncomingMessage, response: ServerResponse): void
@@ -61,6 +61,7 @@ export function createEdge(options: EdgeOptions): Edge {
       ;(request as Identified)[requestIdKey] = identify(request)
       if (request.rawHeaders.length >= mostHeaders * 2)
         throw new GatewayError('headers_too_large', { headers: { connection: 'close' } })
+      checkFraming(request)
       const { host, origin } = request.headers
       // Node keeps the first of several Host headers; a later hop might keep the last (RFC 9112 section 3.2 asks for 400).
       if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {
@@ -104,6 +105,29 @@ export function createEdge(options: EdgeOptions): Edge {
       return true
     },
   }
+}
+
+/** Methods whose bodies have no meaning (RFC 9110 section 9.3), so that many servers do not read them. */
+const bodiless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
+
+/**
+ * Refuses a body that a server behind the gateway could take for its next request.
+ * @throws GatewayError `invalid_request`
+ */
+function checkFraming({ method = '', headers, httpVersionMinor }: IncomingMessage): void {
+  const chunked = headers['transfer-encoding'] !== undefined
+  if (chunked && httpVersionMinor === 0)
+    throw new GatewayError('invalid_request', {
+      detail: 'HTTP/1.0 has no Transfer-Encoding. Send Content-Length, or use HTTP/1.1.',
+      headers: { connection: 'close' },
+    })
+
+  const declared = headers['content-length']
+  if ((chunked || (declared !== undefined && Number(declared) !== 0)) && bodiless.has(method))
+    throw new GatewayError('invalid_request', {
+      detail: `A ${method} request has no body, but this one has. Send it without a body.`,
+      headers: { connection: 'close' },
+    })
 }
 
 const loopbackNames: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]'])

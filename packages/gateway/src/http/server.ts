@@ -49,7 +49,11 @@ export interface Unread {
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, endpoints, controlPlane, refuse, unread } = planes
-  const state: State = { connections: new Set(), ending: false }
+  const state: State = { connections: new Set(), closing: new WeakSet(), ending: false }
+  const endWith = (response: ServerResponse): void => {
+    response.shouldKeepAlive = false
+    state.closing.add(response.req.socket)
+  }
   /** False for what is no endpoint's. */
   const serve = (request: IncomingMessage, response: ServerResponse): boolean => {
     const { url = '' } = request
@@ -65,21 +69,24 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     response: ServerResponse,
     expects: 'nothing' | 'continue' | 'other',
   ): void => {
-    if (state.ending) response.shouldKeepAlive = false
+    // The answer to an earlier request ends this connection (RFC 9112 section 9.6).
+    if (state.closing.has(request.socket)) return
+    if (state.ending) endWith(response)
     try {
       edge.admit(request, response)
       if (expects === 'other')
         throw new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' })
-    } catch (error) {
-      // Whether a body follows an expectation that was not met, nobody knows (RFC 9110 section 10.1.1).
-      if (expects !== 'nothing') response.shouldKeepAlive = false
-      return refuse(request, response, toGatewayError(error))
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      // A client whose expectation was refused may send the body or not (RFC 9110 section 10.1.1).
+      if (expects !== 'nothing' || error.headers['connection'] === 'close') endWith(response)
+      return refuse(request, response, error)
     }
     if (edge.preflight(request, response)) return
     if (expects === 'continue') {
       if (Number(request.headers['content-length'] ?? 0) <= options.bodyLimitBytes)
         response.writeContinue()
-      else response.shouldKeepAlive = false
+      else endWith(response)
     }
     if (serve(request, response)) return
     try {
@@ -126,6 +133,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
 
 interface State {
   readonly connections: Set<Socket>
+  /** Connections that end with an answer: no later request on them is run. */
+  readonly closing: WeakSet<Socket>
   /** Every answer is the last of its connection. */
   ending: boolean
 }
