@@ -5,7 +5,6 @@ import {
   errorCode,
   idKey,
   notifiedProgressToken,
-  onOneLine,
   outline,
   replaceSlices,
   requestedProgressToken,
@@ -21,7 +20,7 @@ import { sendJson, sendRpcError } from './answers.ts'
 
 /** Where a session's messages go: a child of its own, or a shared one. */
 export interface Link {
-  /** One message, on one line. */
+  /** One message. */
   send(message: Uint8Array): void
   /** Bytes that the server has not read yet. */
   readonly unread: number
@@ -241,7 +240,7 @@ export class Session {
   }
 
   #forward(message: Uint8Array): void {
-    this.#link.send(onOneLine(message))
+    this.#link.send(message)
   }
 
   #answer(line: Uint8Array, { id, idSlice }: MessageOutline): void {

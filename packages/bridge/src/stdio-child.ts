@@ -2,7 +2,14 @@ import { isUtf8 } from 'node:buffer'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { elements, errorAnswer, errorCode, LineFramer, outline } from '@mcp-gateway/protocol'
+import {
+  elements,
+  errorAnswer,
+  errorCode,
+  LineFramer,
+  onOneLine,
+  outline,
+} from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import type { Child, ChildListener } from './child.ts'
 
@@ -112,11 +119,11 @@ export class StdioChild implements Child {
     this.#process.stdout.pause()
   }
 
-  /** Writes one message. */
+  /** Writes one message. Nothing else writes to the child, so that no part of a message can become a line of its own. */
   send(message: Uint8Array): void {
     const { stdin } = this.#process
     stdin.cork()
-    stdin.write(message)
+    stdin.write(onOneLine(message))
     stdin.write('\n')
     stdin.uncork()
   }

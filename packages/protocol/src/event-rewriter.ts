@@ -1,3 +1,5 @@
+import { encodeData } from './sse.ts'
+
 /**
  * Passes an event stream on byte for byte, but for events whose data is to be another. (WHATWG HTML, section 9.2.6) An event is held
  * until it is whole, as nothing is known of it before.
@@ -84,6 +86,5 @@ function rewritten(bytes: Uint8Array, rewrite: (data: string) => string): Uint8A
   const changed = rewrite(text)
   if (changed === text) return bytes
   const others = lines.filter((line) => line !== '' && !isData(line))
-  const own = changed.split('\n').map((line) => `data: ${line}`)
-  return Buffer.from(`${[...others, ...own].join('\n')}\n\n`)
+  return Buffer.from(`${[...others, encodeData(changed)].join('\n')}\n\n`)
 }

@@ -57,10 +57,17 @@ describe('slicing JSON', () => {
     fc.assert(
       fc.property(spaced, ({ text }) => {
         const line = new TextDecoder().decode(onOneLine(bytesOf(text)))
-        expect(line).not.toMatch(/[\r\n]/)
+        expect(line).not.toMatch(/[\r\n\u0085\u2028\u2029]/)
         expect(JSON.parse(line)).toEqual(JSON.parse(text))
       }),
     )
+  })
+
+  test('JSON on one line holds no character at which any common reader ends a line', () => {
+    const text = JSON.stringify({ a: 'x\u0085y\u2028z\u2029', '\u2028': ['é\u2029'] }, null, 2)
+    const line = new TextDecoder().decode(onOneLine(bytesOf(text)))
+    expect(line).not.toMatch(/[\r\n\u0085\u2028\u2029]/)
+    expect(JSON.parse(line)).toEqual(JSON.parse(text))
   })
 
   test('replacing an id leaves every other byte as it was', () => {

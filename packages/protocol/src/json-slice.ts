@@ -156,11 +156,30 @@ export function replaceSlices(
   return result
 }
 
-/** The same JSON on one line. Line breaks in valid JSON stand outside of strings only (RFC 8259 section 7), where any white space will do. */
+/**
+ * The same JSON as exactly one line, whoever reads it (MCP stdio framing). Line breaks in valid JSON stand outside of
+ * strings only (RFC 8259 section 7), where a space does as well. Some readers also end lines at NEL, LINE SEPARATOR and
+ * PARAGRAPH SEPARATOR, which stand inside of strings only, so those are escaped.
+ */
 export function onOneLine(bytes: Uint8Array): Uint8Array {
-  if (!bytes.includes(0x0a) && !bytes.includes(0x0d)) return bytes
-  return bytes.map((byte) => (byte === 0x0a || byte === 0x0d ? 0x20 : byte))
+  const flat =
+    bytes.includes(0x0a) || bytes.includes(0x0d)
+      ? bytes.map((byte) => (byte === 0x0a || byte === 0x0d ? 0x20 : byte))
+      : bytes
+  const text = Buffer.from(flat.buffer, flat.byteOffset, flat.byteLength)
+  if (!separators.some((separator) => text.includes(separator))) return flat
+
+  return Buffer.from(
+    text
+      .toString()
+      .replaceAll('\u0085', String.raw`\u0085`)
+      .replaceAll('\u2028', String.raw`\u2028`)
+      .replaceAll('\u2029', String.raw`\u2029`),
+  )
 }
+
+/** NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR in UTF-8. */
+const separators = ['\u0085', '\u2028', '\u2029'].map((text) => Buffer.from(text))
 
 const decoder = new TextDecoder()
 

@@ -39,6 +39,19 @@ describe('an event stream', () => {
     )
   })
 
+  test('gives back text of several lines as one event, however its lines end', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), fc.constantFrom('\n', '\r\n', '\r'), (value, ending) => {
+        const data = JSON.stringify({ value, next: [value] }, null, 2)
+        const { events } = parse(encodeEvent('e-1', data.replaceAll('\n', ending)))
+        expect(events).toEqual([{ data, event: 'message', id: 'e-1' }])
+      }),
+    )
+    expect(parse(encodeEvent(undefined, 'a\n\nevent: x\nid: 9\n\ndata: b')).events).toEqual([
+      { data: 'a\n\nevent: x\nid: 9\n\ndata: b', event: 'message', id: undefined },
+    ])
+  })
+
   test('is read in the same way whole and byte by byte, whatever it holds', () => {
     fc.assert(
       fc.property(

@@ -1,6 +1,18 @@
-/** One event as bytes for an event stream. `data` is one line of JSON. (WHATWG HTML, section 9.2) */
+/**
+ * One event of an event stream (WHATWG HTML, section 9.2). Data of several lines gets as many fields, so that a reader
+ * joins them to the same text and no line of it becomes a field or an event of its own.
+ */
 export function encodeEvent(id: string | undefined, data: string): string {
-  return `${id === undefined ? '' : `id: ${id}\n`}data: ${data}\n\n`
+  return `${id === undefined ? '' : `id: ${id}\n`}${encodeData(data)}\n\n`
+}
+
+/** The `data` fields of an event, without the line break after the last one. */
+export function encodeData(data: string): string {
+  if (!data.includes('\n') && !data.includes('\r')) return `data: ${data}`
+  return data
+    .split(/\r\n|\r|\n/)
+    .map((line) => `data: ${line}`)
+    .join('\n')
 }
 
 /** A comment that keeps intermediaries from closing a silent stream. */
