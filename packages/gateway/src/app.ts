@@ -88,6 +88,13 @@ export async function openApp({
     logRenewal(await store.renewSeals(), log)
     const keys = await loadSessionKeys({ dataDir, configured: config.sessions.keys })
     const programs = { ...builtinImages(), ...config.runtime.images }
+    const access = accessRules(config.access, {
+      development: config.identity.mode === 'development',
+      anonymous: config.identity.allowAnonymous,
+      imageVariables: Object.fromEntries(
+        Object.entries(config.runtime.images).map(([name, { variables }]) => [name, variables]),
+      ),
+    })
     const runtime = parts.use(
       await openRuntime({ settings: config.runtime, dataDir, programs, environment, log }),
     )
@@ -95,7 +102,7 @@ export async function openApp({
       startReconciler({
         store,
         runtime,
-        render: (resource) => renderWorkload(resource, secretSources),
+        render: (resource) => renderWorkload(resource, secretSources, access.checkVariables),
         onClusterSecret: (listener) => kubernetes.onChange(listener),
         log,
         resyncMs: 60_000,
@@ -284,10 +291,7 @@ export async function openApp({
           maxReplicas: config.runtime.maxReplicas,
           endpoints: endpointRules,
           checks,
-          access: accessRules(config.access, {
-            development,
-            anonymous: config.identity.allowAnonymous,
-          }),
+          access,
           now: () => new Date(),
           newUid: randomUUID,
           version,

@@ -629,3 +629,80 @@ describe('logs (A13)', () => {
     expect((await logs('other')).status).toBe(404)
   })
 })
+
+describe('variables of a caller who may run one image alone', () => {
+  const images = [
+    { pattern: 'scripted:1', roles: ['*'], variables: ['REGION'] },
+    { pattern: '*:*', roles: ['mcp.engineer'] },
+  ]
+  const open = (rules: readonly object[] = images): Promise<TestGateway> =>
+    TestGateway.open({
+      access: { create: { adapter: ['mcp.engineer'], tool: ['mcp.engineer'] }, images: rules },
+    })
+  const loader = { NODE_OPTIONS: '--import=data:text/javascript,globalThis.x=1' }
+
+  test('are refused by name when it creates, replaces and patches, of adapters and tools', async () => {
+    await using narrow = await open()
+    const own = stopped({ environmentVariables: { REGION: 'eu' } })
+    const refusal = {
+      status: 403,
+      body: {
+        code: 'variable_not_allowed',
+        detail: expect.stringMatching(/'NODE_OPTIONS'.*'scripted:1'/),
+      },
+    }
+    const bad = { ...own, environmentVariables: loader }
+    expect(await as(reader, 'POST', '/adapters', bad, narrow)).toMatchObject(refusal)
+    expect((await as(reader, 'POST', '/adapters', own, narrow)).status).toBe(201)
+    const path = `/adapters/${own.name}`
+    expect(await as(reader, 'PUT', path, bad, narrow)).toMatchObject(refusal)
+    const patch = { environmentVariables: loader }
+    expect(await as(reader, 'PATCH', path, patch, narrow)).toMatchObject(refusal)
+    const { endpoint: _, ...tool } = endpointTool() as { name: string; endpoint?: string }
+    const workload = { ...tool, imageName: 'scripted', imageVersion: '1', replicaCount: 0 }
+    expect(await as(reader, 'POST', '/tools', { ...workload, ...patch }, narrow)).toMatchObject(
+      refusal,
+    )
+    expect((await as(reader, 'POST', '/tools', workload, narrow)).status).toBe(201)
+
+    // Somebody who may run every image sets what it likes, and the other may still scale it.
+    expect((await as(admin, 'PATCH', path, patch, narrow)).status).toBe(200)
+    expect((await as(reader, 'PATCH', path, { description: 'x' }, narrow)).status).toBe(200)
+  })
+
+  test('that were stored before the rules became narrower are withheld, and the status tells why', async () => {
+    await using wide = await open([])
+    const own = stopped({ replicaCount: 1, environmentVariables: { EXTRA: 'x' } })
+    const byAdmin = stopped({ replicaCount: 1, environmentVariables: { EXTRA: 'x' } })
+    expect((await as(engineer, 'POST', '/adapters', own, wide)).status).toBe(201)
+    expect((await as(admin, 'POST', '/adapters', byAdmin, wide)).status).toBe(201)
+    await wide.untilReady(own.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
+
+    await using narrow = await wide.reopen({
+      access: {
+        create: { adapter: ['mcp.engineer'] },
+        images: [
+          { pattern: 'scripted:*', roles: ['*'] },
+          { pattern: 'mcp-proxy:*', roles: ['platform'] },
+        ],
+      },
+    })
+    const conditions = async (name: string): Promise<unknown> =>
+      (await as(admin, 'GET', `/adapters/${name}/status`, undefined, narrow)).body['conditions']
+    await expect
+      .poll(() => conditions(own.name))
+      .toContainEqual(
+        expect.objectContaining({
+          type: 'Accepted',
+          reason: 'VariableNotAllowed',
+          message: expect.stringContaining("'EXTRA'"),
+        }),
+      )
+    await narrow.untilReady(byAdmin.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
+
+    // Whoever may choose it all vouches for it by sending it again.
+    const again = { environmentVariables: { EXTRA: 'x' } }
+    expect((await as(admin, 'PATCH', `/adapters/${own.name}`, again, narrow)).status).toBe(200)
+    await narrow.untilReady(own.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
+  })
+})

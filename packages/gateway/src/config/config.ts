@@ -8,12 +8,22 @@ const seconds = (fallback: number) => z.number().positive().max(86_400).default(
 const roles = z.array(z.string().trim().min(1))
 const count = (fallback: number, min = 1) => z.int().min(min).default(fallback)
 
+/** Variables that callers may set: a name pattern, or one with the patterns of its values. */
+const variables = z.array(
+  z.union([
+    z.string().min(1),
+    z.strictObject({ name: z.string().min(1), values: z.array(z.string()).optional() }),
+  ]),
+)
+
 /** A program that stands for an image name in the process runtime. */
 export const ProgramConfig = z.strictObject({
   /** Program and arguments. The program gets PORT and HOST and must serve HTTP there. */
   command: z.array(z.string().min(1)).min(1),
   environment: z.record(z.string(), z.string()).default({}),
   workingDirectory: z.string().optional(),
+  /** Variables that callers whom `access.images` restricts may set. A rule's own list outranks it. */
+  variables: variables.optional(),
   /** Where it serves MCP. */
   path: z.string().startsWith('/').default('/mcp'),
 })
@@ -184,6 +194,8 @@ export const ConfigSchema = z.strictObject({
                 "must be name:version, where '*' stands for any characters and '?' for one",
               ),
             roles,
+            /** Variables that callers whom the rules restrict may set. Unset: those of `runtime.images`, else none. */
+            variables: variables.optional(),
           }),
         )
         .default([]),

@@ -1,17 +1,19 @@
 import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import { checkQuotas, type AccessRules, type Holdings, type Image } from '../core/access.ts'
+import { checkQuotas, holdsOneOf, type AccessRules, type Holdings } from '../core/access.ts'
 import {
   authorize,
   authorizeCreate,
   authorizeTransfer,
   checkDeploy,
+  checkVariables,
   checkWorkloadIdentity,
   mayRead,
   type Permit,
 } from '../core/permission.ts'
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
+import type { GivenVariables, Image } from '../core/variables.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import { referencesOf } from '../core/secret.ts'
 import { boundToOwners, referenceMistakes, type SecretSources } from '../secrets/sources.ts'
@@ -52,9 +54,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     const { value, warnings } = await this.#validate(principal, body, [])
     const spec = await this.#bound(this.#kind.spec(value, undefined))
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
+    this.#checkVariables(principal, spec)
     this.#checkTurnedOn(principal, undefined, spec)
     await this.#checkReferences(principal, spec)
-    return { resource: await this.#insert(permit, value.name, spec), warnings }
+    const chosen = this.#chosenBy(principal, spec)
+    return { resource: await this.#insert(permit, value.name, chosen), warnings }
   }
 
   async get(principal: Principal, name: string): Promise<R> {
@@ -228,8 +232,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
-      const { spec, warnings } = await change(permit.resource)
-      await this.#checkChange(principal, permit.resource.spec, spec)
+      const before = permit.resource.spec
+      const { spec: wanted, warnings } = await change(permit.resource)
+      await this.#checkChange(principal, before, wanted)
+      const spec = this.#chosen(principal, before, wanted)
       return { resource: await this.#update(permit, spec), warnings }
     })
   }
@@ -337,10 +343,42 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     const sameCode = alike(this.#kind.code(before), this.#kind.code(after))
     if (!sameCode) {
       checkDeploy(principal, access, this.#kind.kind, imageOf(after))
+      this.#checkVariables(principal, after)
       if (after.useWorkloadIdentity) checkWorkloadIdentity(principal, access)
     }
     if (!sameCode || !alike(referencesOf(before), referencesOf(after)))
       await this.#checkReferences(principal, after)
+  }
+
+  #checkVariables(principal: Principal, spec: R['spec']): void {
+    const { access } = this.#options
+    const { environmentVariables } = spec
+    checkVariables(principal, access, this.#kind.kind, imageOf(spec), givenOf(environmentVariables))
+  }
+
+  /**
+   * Keeps under which roles it was decided what runs: rules that have become narrower since hold
+   * for it, too. Whoever sends unchanged code and may choose all of it vouches for it.
+   */
+  #chosen(principal: Principal, before: R['spec'], after: R['spec']): R['spec'] {
+    const { access } = this.#options
+    const kind = this.#kind
+    const image = imageOf(after)
+    const variables = givenOf(after.environmentVariables)
+    const refused = (roles: readonly string[]): boolean =>
+      image !== undefined &&
+      access.checkVariables({ roles }, kind.kind, image, variables) !== undefined
+    const renews =
+      !alike(kind.code(before), kind.code(after)) ||
+      (refused(before.chosenWith ?? []) &&
+        !refused(principal.roles) &&
+        holdsOneOf(principal, access.deployRoles(kind.kind, image)))
+    if (renews) return this.#chosenBy(principal, after)
+    return before.chosenWith === undefined ? after : { ...after, chosenWith: before.chosenWith }
+  }
+
+  #chosenBy(principal: Principal, spec: R['spec']): R['spec'] {
+    return { ...spec, chosenWith: this.#options.access.decisiveRoles(principal.roles) }
   }
 
   /** With references to the secrets that are there now, where they were `given` now. */
@@ -437,6 +475,16 @@ function checkRunsHere({ name, spec }: Resource, so: string): void {
     throw new GatewayError('runs_elsewhere', {
       detail: `'${name}' is served by its endpoint: ${so}.`,
     })
+}
+
+/** Values that come from secrets, or that cannot be decrypted, are not known here. */
+function givenOf(variables: WorkloadSpec['environmentVariables']): GivenVariables {
+  return Object.fromEntries(
+    Object.entries(variables).map(([name, given]) => [
+      name,
+      'secretRef' in given || given.sealed !== undefined ? {} : { value: given.value },
+    ]),
+  )
 }
 
 /** Undefined for what has an endpoint. */

@@ -204,7 +204,14 @@ export function sharedView<Own extends object>(
 
 /** A stored workload as a body that would make it again, for a merge patch. */
 export function workloadInput({ name, spec }: Resource, patch: unknown): Record<string, unknown> {
-  const { imageName: _image, imageVersion: _version, endpoint, replicaCount, ...rest } = spec
+  const {
+    imageName: _image,
+    imageVersion: _version,
+    chosenWith: _chosen,
+    endpoint,
+    replicaCount,
+    ...rest
+  } = spec
   // What was 0 for want of an image would be 0 with one.
   return {
     name,

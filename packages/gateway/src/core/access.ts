@@ -1,12 +1,18 @@
-import { compileGlob } from '../lib/glob.ts'
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, isAnonymous, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
+import {
+  imagePattern,
+  variablePolicy,
+  type CheckVariables,
+  type Image,
+  type VariableSettings,
+} from './variables.ts'
 
 /** What the configuration says of access (`access`). What is not said depends on how callers are known. */
 export interface AccessSettings {
   readonly create: Readonly<Partial<Record<ResourceKind, readonly string[] | undefined>>>
-  readonly images: readonly { readonly pattern: string; readonly roles: readonly string[] }[]
+  readonly images: VariableSettings['images']
   readonly workloadIdentityRoles?: readonly string[] | undefined
   readonly logs: 'read' | 'write'
   readonly quotas: Holdings & { readonly exemptRoles: readonly string[] }
@@ -23,6 +29,10 @@ export interface Holdings {
 export interface AccessRules {
   /** Roles of which one is needed to run an image, or to have an endpoint called when there is no image. */
   deployRoles(kind: ResourceKind, image: Image | undefined): readonly string[]
+  /** Which variables a caller may give to an image. */
+  readonly checkVariables: CheckVariables
+  /** Of the roles that a caller holds, those that any rule on images names. */
+  decisiveRoles(held: readonly string[]): readonly string[]
   /** Roles of which one is needed to turn `useWorkloadIdentity` on. */
   readonly workloadIdentityRoles: readonly string[]
   /** The right that reading a workload's output needs. It may hold secrets. */
@@ -35,11 +45,6 @@ export interface AccessRules {
   readonly quotaExemptRoles: readonly string[]
 }
 
-export interface Image {
-  readonly name: string
-  readonly version: string
-}
-
 /** In a list of roles: whoever is somebody. */
 export const everyone = '*'
 
@@ -49,23 +54,38 @@ export const everyone = '*'
  */
 export function accessRules(
   { create, images, workloadIdentityRoles, logs, quotas }: AccessSettings,
-  { development, anonymous }: { readonly development: boolean; readonly anonymous: boolean },
+  {
+    development,
+    anonymous,
+    imageVariables = {},
+  }: {
+    readonly development: boolean
+    readonly anonymous: boolean
+    readonly imageVariables?: VariableSettings['imageVariables']
+  },
 ): AccessRules {
   const creators = development ? [everyone] : ['mcp.engineer']
-  const patterns = images.map(({ pattern, roles }) => {
-    const colon = pattern.lastIndexOf(':')
-    return {
-      name: compileGlob(pattern.slice(0, colon)),
-      version: compileGlob(pattern.slice(colon + 1)),
-      roles,
-    }
-  })
+  const creatorsOf = (kind: ResourceKind): readonly string[] => create[kind] ?? creators
+  const patterns = images.map(({ pattern, roles }) => ({ fits: imagePattern(pattern), roles }))
+  const decisive = new Set(
+    [
+      adminRole,
+      ...creatorsOf('adapter'),
+      ...creatorsOf('tool'),
+      ...images.flatMap((r) => r.roles),
+    ].map((role) => role.toLowerCase()),
+  )
   return {
     deployRoles(kind, image) {
-      const rule =
-        image && patterns.find(({ name, version }) => name(image.name) && version(image.version))
-      return rule?.roles ?? create[kind] ?? creators
+      const rule = image && patterns.find(({ fits }) => fits(image))
+      return rule?.roles ?? creatorsOf(kind)
     },
+    checkVariables: variablePolicy({ images, imageVariables }, ({ roles }, kind) => {
+      const chooser = { id: everyone, issuer: '', name: '', roles }
+      const needed = [creatorsOf(kind), ...images.map((rule) => rule.roles)]
+      return images.length === 0 || needed.every((some) => holdsOneOf(chooser, some))
+    }),
+    decisiveRoles: (held) => held.filter((role) => decisive.has(role.toLowerCase())),
     workloadIdentityRoles: workloadIdentityRoles ?? (development ? ['mcp.dev'] : []),
     logs,
     anonymous,

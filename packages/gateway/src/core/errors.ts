@@ -11,6 +11,12 @@ const table = {
   unauthenticated: { status: 401, rpc: -32600, title: 'Authentication is required', retry: false },
   insufficient_scope: { status: 403, rpc: -32600, title: 'The token lacks a scope', retry: false },
   forbidden: { status: 403, rpc: -32600, title: 'Not allowed', retry: false },
+  variable_not_allowed: {
+    status: 403,
+    rpc: -32600,
+    title: 'A variable may not be set',
+    retry: false,
+  },
   quota_exceeded: { status: 403, rpc: -32600, title: 'The quota is used up', retry: false },
   host_not_allowed: {
     status: 403,

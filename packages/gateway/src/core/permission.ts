@@ -1,7 +1,8 @@
-import { holdsOneOf, type AccessRules, type Image } from './access.ts'
+import { holdsOneOf, type AccessRules } from './access.ts'
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from './principal.ts'
 import type { AdapterSpec, Owned, Owner, ResourceKind } from './resource.ts'
+import type { GivenVariables, Image } from './variables.ts'
 
 /**
  * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `offer` = let somebody
@@ -150,6 +151,32 @@ export function checkDeploy(
   const what =
     image === undefined ? `a ${kind}` : `a ${kind} of image '${image.name}:${image.version}'`
   throw needsRole(`Creating ${what}, or changing what it runs,`, roles)
+}
+
+/**
+ * Checks that `principal` may give an image these variables. Many variables make a program run
+ * other code, so the right to one image would otherwise be the right to any code.
+ * @throws GatewayError `variable_not_allowed`
+ */
+export function checkVariables(
+  { roles }: Principal,
+  rules: AccessRules,
+  kind: ResourceKind,
+  image: Image | undefined,
+  variables: GivenVariables,
+): void {
+  const refusal = image && rules.checkVariables({ roles }, kind, image, variables)
+  if (refusal !== undefined)
+    throw new GatewayError('variable_not_allowed', {
+      detail: refusal.detail,
+      mistakes: [
+        {
+          pointer: `/environmentVariables/${refusal.variable}`,
+          code: 'variable_not_allowed',
+          detail: refusal.detail,
+        },
+      ],
+    })
 }
 
 /**

@@ -52,6 +52,8 @@ export interface WorkloadSpec {
   /** How the server is told who calls; absent means by plain headers. */
   readonly callerIdentity?: 'signed' | 'none'
   readonly credential?: Credential
+  /** The decisive roles of the caller who last chose what runs. Absent before they were kept. */
+  readonly chosenWith?: readonly string[]
 }
 
 /** What is absent is at its default, and so it is stored. */

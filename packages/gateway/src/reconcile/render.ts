@@ -1,4 +1,5 @@
 import { isTool, type AdapterSpec, type EnvironmentValue, type Resource } from '../core/resource.ts'
+import type { CheckVariables } from '../core/variables.ts'
 import { largestEnvironment, type Workload } from '../core/workload.ts'
 import type { Found, SecretSources } from '../secrets/sources.ts'
 
@@ -10,6 +11,7 @@ import type { Found, SecretSources } from '../secrets/sources.ts'
 export async function renderWorkload(
   resource: Resource,
   sources: SecretSources,
+  checkVariables: CheckVariables = () => undefined,
 ): Promise<Workload | undefined> {
   if (!runsHere(resource)) return undefined
   const { kind, name, uid, generation, restartedAt, spec } = resource
@@ -31,12 +33,21 @@ export async function renderWorkload(
     const message = `With the secrets that it refers to, the environment has ${size} bytes; it may have ${largestEnvironment}.`
     withheld ??= { reason: 'EnvironmentTooLarge', message }
   }
+  const image = { name: spec.imageName, version: spec.imageVersion }
+  // The rules may have become narrower since it was stored.
+  const refused = checkVariables(
+    { roles: spec.chosenWith ?? [] },
+    kind,
+    image,
+    Object.fromEntries(values.map(([variable, value]) => [variable, { value }])),
+  )
+  if (refused !== undefined) withheld ??= { reason: 'VariableNotAllowed', message: refused.detail }
   return {
     kind,
     name,
     uid,
     generation,
-    image: { name: spec.imageName, version: spec.imageVersion },
+    image,
     environment:
       withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},
     replicas: spec.replicaCount,

@@ -276,8 +276,9 @@ class RunningWorkload {
       program,
       environment: {
         ...this.#environment,
-        ...program.environment,
         ...this.#wanted.environment,
+        // The operator's values win over those of callers.
+        ...program.environment,
         ...ownMarks(this.#environment),
       },
       host: settings.host,

@@ -1,0 +1,196 @@
+import { compileGlob } from '../lib/glob.ts'
+import type { ResourceKind } from './resource.ts'
+
+/** One entry of an allow list: a name pattern, or a name pattern with the values that it may have. */
+export type VariableRule =
+  | string
+  | { readonly name: string; readonly values?: readonly string[] | undefined }
+
+/** The settings that decide which variables a caller may give to an image. */
+export interface VariableSettings {
+  readonly images: readonly {
+    readonly pattern: string
+    readonly roles: readonly string[]
+    readonly variables?: readonly VariableRule[] | undefined
+  }[]
+  /** `variables` of `runtime.images`, by the name of the image. */
+  readonly imageVariables?: Readonly<Record<string, readonly VariableRule[] | undefined>>
+}
+
+export interface Image {
+  readonly name: string
+  readonly version: string
+}
+
+/** The roles under which somebody chose what runs. */
+export interface Chooser {
+  readonly roles: readonly string[]
+}
+
+export interface VariableRefusal {
+  readonly variable: string
+  /** Why the variable is refused and what helps, as sentences. */
+  readonly detail: string
+}
+
+/** A variable of a workload. The value is absent where a secret gives it and is not known yet. */
+export type GivenVariables = Readonly<Record<string, { readonly value?: string }>>
+
+/** The first variable that may not be given to an image; undefined when all may. */
+export type CheckVariables = (
+  chooser: Chooser,
+  kind: ResourceKind,
+  image: Image,
+  variables: GivenVariables,
+) => VariableRefusal | undefined
+
+/**
+ * Loaders, interpreters, shells and package managers run code, or trust certificates and proxies,
+ * that these variables name. Each alternative is a whole name.
+ */
+const loaderNames = new RegExp(
+  `^(?:${[
+    // Loaders and the C library.
+    'LD_.*|DYLD_.*|_RLD.*|LIBPATH|SHLIB_PATH|GCONV_PATH|LOCPATH|NLSPATH|GETCONF_DIR|HOSTALIASES',
+    'LOCALDOMAIN|RES_OPTIONS|RESOLV_.*|MALLOC_.*|GLIBC_TUNABLES|TZDIR|LIBC_.*|JEMALLOC_.*|ASAN_.*',
+    // Shells and the system.
+    'BASH.*|ENV|PATH|PATHEXT|HOME|SHELL|SHELLOPTS|IFS|CDPATH|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH|COMSPEC',
+    'TMPDIR|TEMP|TMP|XDG_.*|USER|LOGNAME|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT',
+    'EDITOR|VISUAL|PAGER|LESS.*|BROWSER|MANPAGER|TERMINFO.*|TERMCAP',
+    // JavaScript.
+    'NODE|NODE_.*|NPM_.*|YARN_.*|PNPM_.*|COREPACK_.*|DENO_.*|BUN_.*|TSX_.*|TS_NODE_.*|NVM_.*|VOLTA_.*',
+    'ELECTRON_.*|V8_.*',
+    // Python.
+    'PYTHON.*|_?PYTHON|PIP_.*|UV_.*|VIRTUAL_ENV|CONDA.*|PYENV_.*|POETRY_.*|PDM_.*|PIPX_.*|HATCH_.*',
+    '__PYVENV_LAUNCHER__',
+    // Ruby, Perl, PHP, Lua, R, Tcl, Guile.
+    'RUBY.*|GEM_.*|BUNDLE_.*|BUNDLER_.*|RBENV_.*|PERL.*|PHP.*|PHPRC|COMPOSER.*|LUA_.*|LUAROCKS_.*|R_.*',
+    'TCL.*|TK_LIBRARY|GUILE_.*|JULIA_.*',
+    // Java and other machines of its kind.
+    'JAVA_.*|_JAVA_.*|JDK_.*|_?JDK.*|CLASSPATH|MAVEN_.*|MVN_.*|GRADLE_.*|KOTLIN_.*|JBANG_.*|SBT_.*',
+    'IBM_JAVA.*|OPENJ9_.*|GRAALVM_.*|SCALA_.*',
+    // .NET.
+    'DOTNET_.*|COMPLUS_.*|CORECLR_.*|COR_.*|MONO_.*|NUGET_.*|ASPNETCORE_HOSTINGSTARTUP.*|ASPNETCORE_.*',
+    // Go, Rust, Erlang, Elixir, Haskell, OCaml.
+    'GO(?:DEBUG|TRACEBACK|FLAGS|ENV|PROXY|PRIVATE|NOPROXY|NOSUMDB|SUMDB|ROOT|PATH|BIN|CACHE|MODCACHE)',
+    'GO(?:TOOLCHAIN|TOOLDIR|WORK|INSECURE|VCS|TMPDIR|GC|MEMLIMIT|MAXPROCS|COVERDIR|AUTH|FIPS140|EXPERIMENT)',
+    'CGO_.*|CARGO.*|RUST.*|ERL_.*|ELIXIR_.*|MIX_.*|HEX_.*|GHCRTS|CAML.*|OCAML.*|CC|CXX|LDFLAGS|CFLAGS',
+    // Version control, remote shells, containers.
+    'GIT_.*|SSH.*|SVN_.*|HG.*|DOCKER_.*|CONTAINER_HOST|KUBECONFIG|KUBERNETES_.*|SUDO_.*|GNUPGHOME',
+    // Certificates and proxies.
+    'OPENSSL_.*|SSL_.*|SSLKEYLOGFILE|.*_PROXY|REQUESTS_CA_BUNDLE|CURL_.*|WGETRC|.*_CA_(?:CERTS?|BUNDLE|FILE)',
+    'KRB5.*|GSS_.*|NSS_.*|P11_.*|PKCS11_.*|NETRC',
+    // The gateway itself.
+    'HOST|PORT|MCPGW_.*',
+  ].join('|')})$`,
+  'i',
+)
+
+/** With these the image `mcp-proxy` runs a command, calls an address or reads a file. */
+const commandNames = /^MCP_(?:COMMAND|ARGS|CWD|PROXY_.*)$/i
+
+/** Whether only people who may run any code may give this variable. */
+export function isLoaderVariable(name: string): boolean {
+  return loaderNames.test(name)
+}
+
+/** The image that runs the command in its variables, as in the original. */
+const bridgeImage = 'mcp-proxy'
+
+/**
+ * Decides which variables a caller may give to an image. Callers who may run every image
+ * (`runsAny`) may give any variable.
+ */
+export function variablePolicy(
+  { images, imageVariables = {} }: VariableSettings,
+  runsAny: (chooser: Chooser, kind: ResourceKind) => boolean,
+): CheckVariables {
+  const rules = images.map((rule) => ({
+    ...rule,
+    fits: imagePattern(rule.pattern),
+    allows: rule.variables === undefined ? undefined : allowList(rule.variables),
+  }))
+  const ofImages = new Map(
+    Object.entries(imageVariables).flatMap(([name, list]) =>
+      list === undefined ? [] : [[name, allowList(list)] as const],
+    ),
+  )
+
+  return (chooser, kind, image, variables) => {
+    if (runsAny(chooser, kind)) return undefined
+
+    const rule = rules.find(({ fits }) => fits(image))
+    const ofImage = ofImages.get(image.name)
+    const allows = rule?.allows ?? ofImage
+    // Without a list the bridge runs any command, so a variable adds nothing to that.
+    if (allows === undefined && image.name === bridgeImage) return undefined
+
+    const place =
+      rule !== undefined && (rule.allows !== undefined || ofImage === undefined)
+        ? `the rule '${rule.pattern}' of access.images`
+        : ofImage === undefined
+          ? 'access.images'
+          : `runtime.images.${image.name}.variables`
+    for (const [variable, { value }] of Object.entries(variables)) {
+      const why = refusalOf(variable, value, allows, rule === undefined)
+      if (why !== undefined)
+        return {
+          variable,
+          detail: `The variable '${variable}' may not be set for the image '${image.name}:${image.version}' by ${place}: ${why}`,
+        }
+    }
+    return undefined
+  }
+}
+
+/** A test of `name:version`. Both halves are patterns of their own. */
+export function imagePattern(pattern: string): (image: Image) => boolean {
+  const colon = pattern.lastIndexOf(':')
+  const name = compileGlob(pattern.slice(0, colon))
+  const version = compileGlob(pattern.slice(colon + 1))
+  return (image) => name(image.name) && version(image.version)
+}
+
+interface Allowance {
+  readonly exact: boolean
+  readonly fits: (variable: string) => boolean
+  readonly values: readonly ((value: string) => boolean)[] | undefined
+}
+
+function allowList(list: readonly VariableRule[]): readonly Allowance[] {
+  return list.map((entry) => {
+    const { name, values } = typeof entry === 'string' ? { name: entry } : entry
+    return {
+      exact: !/[*?]/.test(name),
+      fits: compileGlob(name),
+      values: values?.map((value) => compileGlob(value)),
+    }
+  })
+}
+
+/** Undefined for a variable that may be set. `open`: no rule fits the image, so names are free. */
+function refusalOf(
+  variable: string,
+  value: string | undefined,
+  allows: readonly Allowance[] | undefined,
+  open: boolean,
+): string | undefined {
+  if (isLoaderVariable(variable))
+    return 'it can make the program run other code. Only callers who may run every image may set it.'
+  if (allows === undefined && open) return undefined
+
+  const command = commandNames.test(variable)
+  const fitting = (allows ?? []).filter(({ exact, fits }) => fits(variable) && (exact || !command))
+  if (fitting.length === 0)
+    return command
+      ? 'it decides what the image runs or calls. An operator can name it there without a wildcard.'
+      : 'its name is not listed there. An operator can add it to `variables`.'
+  const allowed = fitting.some(
+    ({ values }) =>
+      values === undefined || (value !== undefined && values.some((fits) => fits(value))),
+  )
+  if (allowed) return undefined
+  return value === undefined
+    ? 'its values are listed there, so it cannot come from a secret.'
+    : 'its value is not listed there.'
+}
