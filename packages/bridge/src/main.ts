@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { createFront, type Handler } from './front.ts'
-import { ownVariables, readSettings, SettingsError, type Settings } from './settings.ts'
+import { isLoopback, ownVariables, readSettings, SettingsError, type Settings } from './settings.ts'
 import { headerValue } from './remote-headers.ts'
 import { StdioBridge } from './stdio-bridge.ts'
 import { StdioChild } from './stdio-child.ts'
@@ -101,7 +101,15 @@ async function openHandler(
     })
   }
   const { command, args, isolation, warmSpares } = upstream
-  const options = { command, args, environment, stopGraceMs, maxLineBytes: 64 * megabyte, log }
+  const options = {
+    command,
+    args,
+    environment,
+    stopGraceMs,
+    maxLineBytes: 64 * megabyte,
+    tellsLastWords: settings.tellsLastWords,
+    log,
+  }
   return new StdioBridge({ ...shared, spawn: () => new StdioChild(options), isolation, warmSpares })
 }
 
@@ -127,7 +135,7 @@ async function main(): Promise<void> {
   const handler = await openHandler(settings, server, (reason) =>
     fail(`mcp-bridge gives up: ${reason}`),
   )
-  const loopback = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(settings.host)
+  const loopback = isLoopback(settings.host)
   const names = ['localhost', '127.0.0.1', '[::1]', settings.host, ...settings.allowedHosts]
   const front = createFront(handler, {
     allowedHosts: loopback || settings.allowedHosts.length > 0 ? new Set(names) : undefined,

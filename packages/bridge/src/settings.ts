@@ -26,6 +26,8 @@ export interface Settings {
   /** Host names besides loopback that requests may name; undefined on addresses beyond loopback means all. */
   readonly allowedHosts: readonly string[]
   readonly logLevel: string
+  /** Whether clients are told what a server said last. It may hold secrets. */
+  readonly tellsLastWords: boolean
   readonly maxSessions: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
@@ -107,6 +109,10 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       .map((host) => host.trim().toLowerCase())
       .filter((host) => host !== ''),
     logLevel: choice('LOG_LEVEL', ['info', 'trace', 'debug', 'warn', 'error', 'silent']),
+    // A gateway has callers who may not read logs, and tells others by its status.
+    tellsLastWords:
+      environment['MCPGW_REPLICA_NAME'] === undefined &&
+      isLoopback(environment['HOST'] || '127.0.0.1'),
     maxSessions: number('MCP_MAX_SESSIONS', 1000, 1, 1_000_000),
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
@@ -117,6 +123,10 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   }
   if (upstream === undefined || mistakes.length > 0) throw new SettingsError(mistakes)
   return { ...settings, upstream }
+}
+
+export function isLoopback(host: string): boolean {
+  return /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(host)
 }
 
 function stdio(

@@ -19,6 +19,8 @@ export interface ChildOptions {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly stopGraceMs: number
   readonly maxLineBytes: number
+  /** Whether `endedBecause` repeats what the server said last. The log always does. */
+  readonly tellsLastWords?: boolean
   readonly log: Logger
 }
 
@@ -214,9 +216,9 @@ export class StdioChild implements Child {
 
   #end(how: string): void {
     const words = this.#lastWords.join(' | ')
-    this.#endedBecause = words === '' ? how : `${how} It said last: ${words}`
-    if (!this.#stopping)
-      this.#options.log.warn({ pid: this.pid, reason: this.#endedBecause }, 'the server ended')
+    const reason = words === '' ? how : `${how} It said last: ${words}`
+    this.#endedBecause = this.#options.tellsLastWords === false ? how : reason
+    if (!this.#stopping) this.#options.log.warn({ pid: this.pid, reason }, 'the server ended')
     // Children that the server forked and left behind.
     this.#signal('SIGKILL')
     this.#listener?.ended(this.#endedBecause)

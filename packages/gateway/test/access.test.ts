@@ -630,6 +630,69 @@ describe('logs (A13)', () => {
   })
 })
 
+describe('last words of a server', () => {
+  const script = 'console.error("API_KEY=hunter2"); setTimeout(() => process.exit(3), 50)'
+
+  test('are in the status for readers of logs alone', async () => {
+    const images = { leaky: { command: [process.execPath, '-e', script] } }
+    await using leaky = await TestGateway.open({ runtime: { images } })
+    const own = stopped({ imageName: 'leaky', requiredRoles: ['team'], replicaCount: 1 })
+    expect((await as(engineer, 'POST', '/adapters', own, leaky)).status).toBe(201)
+    const status = async (who: Caller): Promise<string> =>
+      JSON.stringify((await as(who, 'GET', `/adapters/${own.name}/status`, undefined, leaky)).body)
+    await expect.poll(() => status(engineer)).toMatch(/It said last: API_KEY=hunter2/)
+    const shown = await status(reader)
+    expect(shown).toContain('exited with code 3')
+    expect(shown).toContain('"reason":"Exited"')
+    expect(shown).not.toContain('hunter2')
+  })
+
+  test('of a stdio server are not in what its callers are told', async () => {
+    await using leaky = await TestGateway.open()
+    const own = stopped({
+      imageName: 'mcp-proxy',
+      replicaCount: 1,
+      environmentVariables: {
+        MCP_COMMAND: process.execPath,
+        MCP_ARGS: `-e '${script}'`,
+        MCP_WARM_SPARES: '0',
+      },
+    })
+    expect((await as(engineer, 'POST', '/adapters', own, leaky)).status).toBe(201)
+    const name = String(own.name)
+    await leaky.untilReady(name, 1, { 'x-dev-userid': engineer.id, 'x-dev-roles': engineer.roles })
+    const answer = await leaky.send(`/adapters/${name}/mcp`, {
+      headers: {
+        'x-dev-userid': engineer.id,
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+      },
+      body: JSON.stringify({
+        jsonrpc: '2.0',
+        id: 1,
+        method: 'initialize',
+        params: {
+          protocolVersion: '2025-06-18',
+          capabilities: {},
+          clientInfo: { name: 't', version: '1' },
+        },
+      }),
+    })
+    const text = answer.body.toString()
+    expect({ status: answer.status, text }).toMatchObject({
+      status: 502,
+      text: expect.stringContaining('exited with code 3'),
+    })
+    expect(text).not.toContain('hunter2')
+    expect(answer.headers['x-request-id']).toBeDefined()
+    const logs = await leaky.send(`/adapters/${name}/logs`, {
+      method: 'GET',
+      headers: { 'x-dev-userid': engineer.id },
+    })
+    expect(logs.body.toString()).toContain('hunter2')
+  })
+})
+
 describe('variables of a caller who may run one image alone', () => {
   const images = [
     { pattern: 'scripted:1', roles: ['*'], variables: ['REGION'] },

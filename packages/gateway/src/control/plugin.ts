@@ -3,6 +3,8 @@ import { ListQuery, LogsQuery, openApiDocument, type ResourceStatus } from '@mcp
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import { GatewayError } from '../core/errors.ts'
+import { mayReadLogs } from '../core/permission.ts'
+import type { Principal } from '../core/principal.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
 import type { SchemaChecks } from '../lib/schema-checks.ts'
@@ -80,8 +82,13 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
   }
 
-  const status = async (resource: R): Promise<ResourceStatus> =>
-    statusOf(resource, await options.runtime.status(resource.name), options.problem(resource.name))
+  const status = async (principal: Principal, resource: R): Promise<ResourceStatus> =>
+    statusOf(
+      resource,
+      await options.runtime.status(resource.name),
+      options.problem(resource.name),
+      mayReadLogs(principal, resource, options.access),
+    )
 
   app.post(collection, audits(kind.kind, 'create'), async (request, reply) => {
     const written = await registry.create(principalOf(request), request.body)
@@ -176,7 +183,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return reply
       .code(202)
       .header('etag', etag(resource))
-      .send(await status(resource))
+      .send(await status(principalOf(request), resource))
   })
 
   app.delete<Named>(one, audits(kind.kind, 'delete'), async (request, reply) => {
@@ -191,7 +198,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   app.get<Named>(`${one}/status`, audits(kind.kind, 'status', false), async (request) => {
     const resource = await registry.get(principalOf(request), request.params.name)
     request.subject = resource
-    return status(resource)
+    return status(principalOf(request), resource)
   })
 
   app.get<Named>(`${one}/logs`, audits(kind.kind, 'logs'), async (request, reply) => {

@@ -2,11 +2,15 @@ import type { ResourceStatus } from '@mcp-gateway/contract'
 import type { Resource } from '../core/resource.ts'
 import type { Condition, WorkloadStatus } from '../core/workload.ts'
 
-/** The status of a resource from what is wanted, what the runtime sees, and why reconciling failed, if it did. */
+/**
+ * The status of a resource from what is wanted, what the runtime sees, and why reconciling failed,
+ * if it did. Output of the server may hold secrets, so only `showsOutput` shows it.
+ */
 export function statusOf(
   resource: Resource,
   found: WorkloadStatus | undefined,
   problem: string | undefined,
+  showsOutput: boolean,
 ): ResourceStatus {
   const { spec, generation, restartedAt } = resource
   if (spec.endpoint !== undefined)
@@ -33,7 +37,8 @@ export function statusOf(
       type: 'Accepted',
       status: 'False',
       reason: 'ReconcileFailed',
-      message: problem,
+      message: 'Making it so failed, and the gateway tries again.',
+      output: problem,
       lastTransitionAt: resource.lastUpdatedAt,
     })
   return {
@@ -51,7 +56,7 @@ export function statusOf(
     generation,
     ...(restartedAt === undefined ? {} : { restartedAt }),
     observedGeneration: seen?.observedGeneration ?? 0,
-    conditions,
+    conditions: conditions.map((condition) => told(condition, showsOutput)),
     replicas: replicas.map((replica) => ({
       name: replica.name,
       phase: replica.phase,
@@ -61,10 +66,30 @@ export function statusOf(
         ? {}
         : { startedAt: new Date(replica.startedAt).toISOString() }),
       ...(replica.reason === undefined ? {} : { reason: replica.reason }),
-      ...(replica.message === undefined ? {} : { message: replica.message }),
-      ...(replica.lastExit === undefined ? {} : { lastExit: replica.lastExit }),
+      ...messageOf(replica, showsOutput),
+      ...(replica.lastExit === undefined ? {} : { lastExit: told(replica.lastExit, showsOutput) }),
     })),
   }
+}
+
+interface Told {
+  readonly message?: string
+  readonly output?: string
+}
+
+/** The message, with the output where the caller may read it. */
+function messageOf<T extends Told>(
+  { message, output }: T,
+  showsOutput: boolean,
+): Pick<T, 'message'> {
+  const parts = [message, showsOutput ? output : undefined]
+  const text = parts.filter((part) => part !== undefined && part !== '').join(' ')
+  return text === '' ? {} : { message: text }
+}
+
+function told<T extends Told>(all: T, showsOutput: boolean): Omit<T, 'output'> {
+  const { output: _output, ...rest } = all
+  return { ...rest, ...messageOf(all, showsOutput) }
 }
 
 /** The original's word for it, extended: `Healthy` only when all replicas run the present generation. */

@@ -5,7 +5,7 @@ export interface DirectoryEntry {
   readonly uid: string
   readonly desiredReplicas: number
   readonly replicas: readonly Replica[]
-  /** Why it can not run here at all, for people; waiting for it is in vain. */
+  /** The reason why it cannot run here at all. Waiting for it does not help. */
   readonly refused?: string
 }
 

@@ -214,6 +214,17 @@ export function mayUse(principal: Principal, resource: Guarded): boolean {
   )
 }
 
+/** Whether a caller may read the output of what runs. */
+export function mayReadLogs(
+  principal: Principal,
+  resource: Guarded,
+  { logs }: Pick<AccessRules, 'logs'>,
+): boolean {
+  return logs === 'read'
+    ? mayRead(principal, resource)
+    : !isAnonymous(principal) && mayWrite(principal, resource)
+}
+
 function mayWrite(principal: Principal, resource: Guarded): boolean {
   return (
     mayOffer(principal, resource) ||

@@ -43,11 +43,15 @@ export interface Replica {
   /** Why it is not ready, for people: `exited with code 1: …`. */
   readonly reason?: string
   readonly message?: string
+  /** Sentences with text of the server or the cluster. It may hold secrets: only for readers of logs. */
+  readonly output?: string
   readonly lastExit?: {
     readonly at: string
     readonly code?: number
     readonly signal?: string
     readonly message?: string
+    /** As above. */
+    readonly output?: string
   }
 }
 
@@ -57,6 +61,8 @@ export interface Condition {
   readonly status: 'True' | 'False' | 'Unknown'
   readonly reason: string
   readonly message: string
+  /** As that of a replica. */
+  readonly output?: string
   readonly lastTransitionAt: string
 }
 

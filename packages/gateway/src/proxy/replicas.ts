@@ -116,7 +116,7 @@ export class Upstreams implements AsyncDisposable {
       const refused = this.#directory.get(workload)?.refused
       if (refused !== undefined)
         throw new GatewayError('no_ready_replica', {
-          detail: refused,
+          detail: `'${workload}' cannot run now (${refused}). Its status tells more.`,
           headers: { 'retry-after': '30' },
         })
       if (bounded.aborted) break

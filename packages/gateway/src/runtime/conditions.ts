@@ -44,7 +44,11 @@ export function judge({
         ? { reason: 'Stopped', message: 'replicaCount is 0.' }
         : isReady
           ? { reason: 'Ready', message: count }
-          : { reason: trouble?.reason ?? 'NotReady', message: trouble?.message ?? count }),
+          : {
+              reason: trouble?.reason ?? 'NotReady',
+              message: trouble?.message ?? count,
+              ...(trouble?.output === undefined ? {} : { output: trouble.output }),
+            }),
     },
     {
       type: 'Progressing',

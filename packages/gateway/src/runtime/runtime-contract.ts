@@ -205,7 +205,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       const status = await until(({ replicas }) => replicas.length === 0)
       for (const type of ['Accepted', 'Ready'] as const)
         expect(condition(status, type)).toMatchObject({ status: 'False', ...withheld })
-      expect(entry()).toMatchObject({ refused: 'There is no secret.', replicas: [] })
+      expect(entry()).toMatchObject({ refused: 'SecretMissing', replicas: [] })
       workload = whole
       await apply()
       await untilReady()
@@ -276,7 +276,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       )
       expect(condition(status, 'Ready')).toMatchObject({
         status: 'False',
-        message: expect.stringMatching(/out of luck/),
+        output: expect.stringMatching(/out of luck/),
       })
       expect(condition(status, 'Progressing')?.status).toBe('True')
       expect(
@@ -309,7 +309,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       )
       expect(status.replicas[0]?.lastExit).toMatchObject({
         code: 3,
-        message: expect.stringContaining('out of luck'),
+        output: expect.stringContaining('out of luck'),
       })
       expect(instances()).not.toEqual(before)
       expect(await call(0)).toMatchObject({ replica: `${workload.name}-0` })

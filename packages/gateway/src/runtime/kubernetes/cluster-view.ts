@@ -201,7 +201,7 @@ export class ClusterView implements AsyncDisposable {
         uid,
         desiredReplicas: desired,
         replicas,
-        ...(refused === undefined ? {} : { refused: refused.message }),
+        ...(refused === undefined ? {} : { refused: refused.reason }),
       })
     }
   }

@@ -74,6 +74,30 @@ describe('a pod', () => {
       )
   })
 
+  test('what a server or a registry said stands apart from the message', () => {
+    const terminated = {
+      exitCode: 3,
+      reason: 'Error',
+      message: 'API_KEY=hunter2',
+      startedAt: at,
+      finishedAt: at,
+    }
+    const waiting = { reason: 'CrashLoopBackOff', message: 'pulled with token hunter2' }
+    for (const state of [{ terminated }, { waiting }, { running: { startedAt: at } }]) {
+      const status = {
+        containerStatuses: [container({ state, lastState: { terminated } })],
+      }
+      const { output, lastExit, ...shown } = replicaOf(pod({}, { status }), context)
+      expect(output).toContain('hunter2')
+      expect(lastExit).toMatchObject({
+        message: 'It exited with code 3.',
+        output: 'It said last: API_KEY=hunter2',
+      })
+      expect(JSON.stringify(shown)).not.toContain('hunter2')
+      expect(shown.message).toContain('It exited with code 3.')
+    }
+  })
+
   test('has index, generation, start and restarts', () => {
     const status = { containerStatuses: [{ ...running, restartCount: 2 }] }
     expect(

@@ -24,7 +24,7 @@ export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
   return {
     name: podName,
     index: indexOf(podName),
-    ...stateOf(pod, container, lastExit?.message),
+    ...stateOf(pod, container),
     ...(origin === undefined ? {} : { origin }),
     path,
     ...(startedAt === undefined ? {} : { startedAt: Date.parse(startedAt) }),
@@ -62,8 +62,7 @@ const starting = new Set(['ContainerCreating', 'PodInitializing'])
 function stateOf(
   pod: Pod,
   container: ContainerStatus | undefined,
-  lastWords: string | undefined,
-): Pick<Replica, 'phase' | 'reason' | 'message'> {
+): Pick<Replica, 'phase' | 'reason' | 'message' | 'output'> {
   const { metadata, status } = pod
   if (metadata?.deletionTimestamp !== undefined) return { phase: 'terminating', reason: 'Stopping' }
   const conditions = status?.conditions ?? []
@@ -90,15 +89,27 @@ function stateOf(
   const { waiting, terminated, running } = container?.state ?? {}
   if (waiting !== undefined) {
     const { reason = 'Waiting', message } = waiting
-    return starting.has(reason) ? { phase: 'pending' } : said('backoff', reason, message, lastWords)
+    if (starting.has(reason)) return { phase: 'pending' }
+    const before = container?.lastState?.terminated
+    // Its message may name a registry with its credentials.
+    return {
+      ...said('backoff', reason, before && howEnded(before)),
+      ...outputOf(message, before && lastWordsOf(before)),
+    }
   }
   if (terminated !== undefined)
-    return said('backoff', terminated.reason ?? 'Exited', endingOf(terminated))
+    return {
+      ...said('backoff', terminated.reason ?? 'Exited', howEnded(terminated)),
+      ...outputOf(lastWordsOf(terminated)),
+    }
   const before = container?.lastState?.terminated
   if (running === undefined) return { phase: 'pending' }
   return before === undefined
     ? { phase: 'starting' }
-    : said('starting', before.reason ?? 'Exited', `${endingOf(before)} It runs again.`)
+    : {
+        ...said('starting', before.reason ?? 'Exited', `${howEnded(before)} It runs again.`),
+        ...outputOf(lastWordsOf(before)),
+      }
 }
 
 function said(
@@ -112,14 +123,23 @@ function said(
 
 type Terminated = NonNullable<NonNullable<ContainerStatus['state']>['terminated']>
 
-function endingOf({ exitCode, signal, message, reason }: Terminated): string {
+function howEnded({ exitCode, signal, reason }: Terminated): string {
   const how =
     signal === undefined || signal === 0
       ? `exited with code ${exitCode}`
       : `was ended by signal ${signal}`
   const why =
     reason === undefined || reason === 'Error' || reason === 'Completed' ? '' : ` (${reason})`
-  return `It ${how}${why}${message === undefined || message === '' ? '.' : `. It said last: ${message.trim()}`}`
+  return `It ${how}${why}.`
+}
+
+function lastWordsOf({ message }: Terminated): string | undefined {
+  return message === undefined || message === '' ? undefined : `It said last: ${message.trim()}`
+}
+
+function outputOf(...texts: (string | undefined)[]): Pick<Replica, 'output'> {
+  const output = texts.filter((text) => text !== undefined && text !== '').join('. ')
+  return output === '' ? {} : { output }
 }
 
 function lastExitOf(container: ContainerStatus | undefined): Replica['lastExit'] {
@@ -130,6 +150,7 @@ function lastExitOf(container: ContainerStatus | undefined): Replica['lastExit']
     at: new Date(finishedAt ?? 0).toISOString(),
     code: exitCode,
     ...(signal === undefined || signal === 0 ? {} : { signal: String(signal) }),
-    message: endingOf(terminated),
+    message: howEnded(terminated),
+    ...outputOf(lastWordsOf(terminated)),
   }
 }

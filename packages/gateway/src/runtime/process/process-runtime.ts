@@ -326,7 +326,7 @@ class RunningWorkload {
 
   #publish(): void {
     const replicas = this.#snapshots()
-    const refused = this.#refusal()?.message
+    const refused = this.#refusal()?.reason
     this.#directory.set(this.name, {
       uid: this.uid,
       desiredReplicas: this.#wanted.replicas,

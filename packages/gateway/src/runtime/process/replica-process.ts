@@ -35,6 +35,8 @@ type LastExit = NonNullable<Replica['lastExit']>
 interface Ending {
   readonly reason: string
   readonly message: string
+  /** Text that may hold secrets: see `Replica`. */
+  readonly output?: string | undefined
   readonly lastExit: Omit<LastExit, 'at'>
   /** It was ready for so long. */
   readonly readyMs: number
@@ -62,6 +64,7 @@ export class ReplicaProcess {
   #restarts = 0
   #reason: string | undefined
   #message: string | undefined
+  #output: string | undefined
   #lastExit: LastExit | undefined
 
   constructor(options: ReplicaOptions) {
@@ -87,6 +90,7 @@ export class ReplicaProcess {
       ...(this.#startedAt === undefined ? {} : { startedAt: this.#startedAt }),
       ...(this.#reason === undefined ? {} : { reason: this.#reason }),
       ...(this.#message === undefined ? {} : { message: this.#message }),
+      ...(this.#output === undefined ? {} : { output: this.#output }),
       ...(this.#lastExit === undefined ? {} : { lastExit: this.#lastExit }),
     }
   }
@@ -133,6 +137,7 @@ export class ReplicaProcess {
         'backoff',
         ending.reason,
         `${sentence(ending.message)} Next start in ${(wait / 1000).toFixed(1)} s.`,
+        ending.output,
       )
       await sleep(wait, undefined, { signal }).catch(() => undefined)
       // Until it is ready, the reason for which it last was not still holds.
@@ -141,6 +146,7 @@ export class ReplicaProcess {
           'starting',
           ending.reason,
           `${sentence(ending.message)} It is being started again.`,
+          ending.output,
         )
     }
     this.#set('terminating', 'Stopping')
@@ -171,10 +177,7 @@ export class ReplicaProcess {
       return await this.#watch(child, port, `${mark.name}=${mark.value}`)
     } catch (error) {
       // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
-      return this.#failed(
-        'StartFailed',
-        `The process could not be started: ${error instanceof Error ? error.message : String(error)}`,
-      )
+      return this.#startFailed(error)
     } finally {
       if (port !== undefined) givePortBack(port)
     }
@@ -257,8 +260,7 @@ export class ReplicaProcess {
 
   #ending(exit: Exit, logs: LogBuffer, late: boolean, readyMs: number, wasReady: boolean): Ending {
     const last = logs.last(3).join(' | ').slice(0, 500)
-    const said = (message: string): string =>
-      last === '' ? message : `${message} It said last: ${last}`
+    const output = last === '' ? {} : { output: `It said last: ${last}` }
     if (exit.error !== undefined) return this.#notStarted(exit.error)
     const codes = {
       ...(exit.code === undefined ? {} : { code: exit.code }),
@@ -268,21 +270,23 @@ export class ReplicaProcess {
       const message = `The process did not listen on its PORT within ${this.#options.startTimeoutMs / 1000} s.`
       return {
         reason: 'StartTimeout',
-        message: said(message),
-        lastExit: { ...codes, message },
+        message,
+        ...output,
+        lastExit: { ...codes, message, ...output },
         readyMs,
         portTaken: false,
       }
     }
     const early = wasReady ? '' : ' before it listened on its PORT'
+    const message =
+      exit.signal === undefined
+        ? `The process exited with code ${exit.code}${early}.`
+        : `The process was ended by ${exit.signal}${early}.`
     return {
       reason: exit.signal === undefined ? 'Exited' : 'Killed',
-      message: said(
-        exit.signal === undefined
-          ? `The process exited with code ${exit.code}${early}.`
-          : `The process was ended by ${exit.signal}${early}.`,
-      ),
-      lastExit: { ...codes, message: last },
+      message,
+      ...output,
+      lastExit: { ...codes, message, ...output },
       readyMs,
       portTaken: logs.last(20).some((line) => /EADDRINUSE|address (already )?in use/i.test(line)),
     }
@@ -308,17 +312,28 @@ export class ReplicaProcess {
         'CommandNotExecutable',
         `The program '${command[0]}' may not be executed.`,
       )
-    return this.#failed('StartFailed', `The process could not be started: ${error.message}`)
+    return this.#startFailed(error)
+  }
+
+  /** The error of the system may repeat an argument, which may be a token. */
+  #startFailed(error: unknown): Ending {
+    const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
+    const output = error instanceof Error ? error.message : String(error)
+    return {
+      ...this.#failed('StartFailed', `The process could not be started${code}.`),
+      output: sentence(output),
+    }
   }
 
   #failed(reason: string, message: string): Ending {
     return { reason, message, lastExit: { message }, readyMs: 0, portTaken: false }
   }
 
-  #set(phase: ReplicaPhase, reason?: string, message?: string): void {
+  #set(phase: ReplicaPhase, reason?: string, message?: string, output?: string): void {
     this.#phase = phase
     this.#reason = reason
     this.#message = message
+    this.#output = output
     this.#options.changed()
   }
 }
