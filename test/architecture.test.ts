@@ -38,7 +38,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   ],
   'tool-gateway': ['app', 'audit', 'http', 'proxy', 'telemetry', 'tools'],
   demo: [],
-  config: [],
+  config: ['core'],
   core: [],
   audit: ['config', 'core', 'http', 'telemetry'],
   auth: ['config', 'core', 'store', 'telemetry'],

@@ -111,7 +111,7 @@ describe('sessions', () => {
         cookie: 'a=b',
         'x-mcp-userid': 'root',
         'x-forwarded-for': '6.6.6.6',
-        'x-custom': 'kept',
+        'x-tenant': 'kept',
         'mcp-param-x': 'kept',
       },
       query: '?a=1&session_id=ignored&b=2',
@@ -119,7 +119,7 @@ describe('sessions', () => {
     expect(headers).toMatchObject({
       'x-mcp-userid': 'ada%2C%20countess',
       'x-mcp-roles': 'mcp.engineer',
-      'x-custom': 'kept',
+      'x-tenant': 'kept',
       'mcp-param-x': 'kept',
     })
     for (const name of ['authorization', 'cookie', 'x-dev-userid', 'x-forwarded-for', 'origin'])

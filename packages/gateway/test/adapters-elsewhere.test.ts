@@ -181,7 +181,7 @@ describe('an adapter by endpoint (B27)', () => {
       authorization: 'Basic eDp5',
       cookie: 'a=b',
       'x-mcp-userid': 'somebody',
-      'x-mine': 'kept',
+      'x-api-key': 'kept',
     }
     const answer = await mcp(name, { headers: own }, '?a=1')
     expect([answer.status, answer.body.toString()]).toEqual([200, '{"at":"server"}'])
@@ -195,7 +195,7 @@ describe('an adapter by endpoint (B27)', () => {
       host: new URL(origin).host,
       authorization: 'Bearer of-the-adapter',
       'x-mcp-userid': 'dev',
-      'x-mine': 'kept',
+      'x-api-key': 'kept',
     })
     expect(seen[0]?.headers).not.toHaveProperty('cookie')
   })

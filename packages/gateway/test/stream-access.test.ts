@@ -55,6 +55,24 @@ describe('a stream that is open when its caller loses the right to it', () => {
     for (const { response } of [own, call]) response.destroy()
   })
 
+  test.each(['Text/Event-Stream', 'text/event-stream;x=y', 'application/json', 'video/mp4', ''])(
+    'is cut when its caller loses the right, whatever its type: %j',
+    async (type) => {
+      const adapter = await gateway.register({ requiredRoles: ['reader'] })
+      const path = `/adapters/${adapter}/mcp?do=flow&type=${encodeURIComponent(type)}`
+      const [lost, own] = [
+        await watch(path, { method: 'GET', headers: reader }),
+        await watch(path, { method: 'GET' }),
+      ]
+      await gateway.patch(adapter, { requiredRoles: ['other'] })
+      await expect.poll(() => lost.over).toBe(true)
+      // An event stream may end after any event. Any other answer must not look whole.
+      expect(lost.response.complete).toBe(/event-stream/i.test(type))
+      expect(own.over).toBe(false)
+      own.response.destroy()
+    },
+  )
+
   test('ends when the adapter is deleted', async () => {
     const adapter = await gateway.register()
     const stream = await watch(`/adapters/${adapter}/mcp?do=stream`, { method: 'GET' })

@@ -335,12 +335,20 @@ describe('what does not slip past the rules', () => {
       { 'mcp-method': 'tools/call', 'mcp-name': 'delete_all' },
       400,
     ],
-    ['the like in another spelling', { Mcp_Method: 'tools/call', Mcp_Name: 'delete_all' }, 400],
   ])('a request is refused that names %s', async (_, headers, status) => {
     const { send, tag } = shared
     const before = notes(tag).length
     expect((await send('{"jsonrpc":"2.0","id":1,"method":"ping"}', headers)).status).toBe(status)
     expect(notes(tag)).toHaveLength(before)
+  })
+
+  test('a header that names another tool in a spelling that servers fold does not reach them', async () => {
+    const { send, tag } = shared
+    const before = notes(tag).length
+    const headers = { Mcp_Method: 'tools/call', Mcp_Name: 'delete_all' }
+    expect((await send('{"jsonrpc":"2.0","id":1,"method":"ping"}', headers)).status).toBe(200)
+    const [seen] = notes(tag).slice(before)
+    expect(JSON.stringify(seen)).not.toMatch(/mcp_method|delete_all/i)
   })
 
   test('a header that names another tool than the body is refused, in both eras', async () => {

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { headerMistake, type Border } from '../core/header-table.ts'
 import { parsePostgresUrl } from '../lib/postgres-url.ts'
 import { KubernetesConfig, labelText } from './kubernetes.ts'
 
@@ -42,6 +43,17 @@ const postgresUrl = z.string().superRefine((text, context) => {
     context.addIssue({ code: 'custom', message: (error as Error).message })
   }
 })
+/** Names of headers, or the beginnings of names with `*`, that may cross the gateway. */
+const headerNames = (border: Border) =>
+  z
+    .array(
+      z.string().superRefine((pattern, context) => {
+        const message = headerMistake(pattern, border)
+        if (message !== undefined) context.addIssue({ code: 'custom', message })
+      }),
+    )
+    .max(64)
+    .default([])
 const webAddress = z.url({ protocol: /^https?$/ })
 
 /** What all presets of issuers have in common. */
@@ -290,6 +302,10 @@ export const ConfigSchema = z.strictObject({
         .default(30 * 24 * 3600),
       /** Idle connections to a replica are kept this long. */
       upstreamKeepAliveSeconds: seconds(4),
+      /** Headers of clients that servers get besides those that they always get: `x-acme-team`, `x-acme-*`. */
+      requestHeaders: headerNames('server'),
+      /** Headers of servers that clients get besides those that they always get. */
+      responseHeaders: headerNames('client'),
     })
     .prefault({}),
   cluster: z

@@ -1,7 +1,7 @@
 import { EventRewriter } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
-import { rawHeader } from './headers.ts'
+import { isEventStream, rawHeader } from './headers.ts'
 import { withoutTools, type ListedTool } from './ruled-messages.ts'
 
 export interface AnswerFilter {
@@ -49,8 +49,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     const pass = (headers: Buffer[]): boolean =>
       this.#handler.onHeaders?.(status, headers, resume, statusText) ?? true
     if (status < 200) return pass(raw)
-    const events =
-      rawHeader(raw, 'content-type')?.toLowerCase().startsWith('text/event-stream') === true
+    const events = isEventStream(rawHeader(raw, 'content-type'))
     if (!events && !this.#filter.lists) return pass(raw)
     if ((rawHeader(raw, 'content-encoding') ?? 'identity').toLowerCase() !== 'identity')
       return this.#fail('It is compressed, unasked.')

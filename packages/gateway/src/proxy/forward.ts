@@ -2,7 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { chunkPassed } from './chunk-garbage.ts'
-import { rawHeader, requestHeaders, responseHeaders } from './headers.ts'
+import {
+  isEventStream,
+  rawHeader,
+  requestHeaders,
+  responseHeaders,
+  type HeaderRules,
+} from './headers.ts'
 import type { Outgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import { unknownSession, type Session } from './sessions.ts'
@@ -13,6 +19,7 @@ export interface Forwarding {
   readonly response: ServerResponse
   readonly requestId: string
   readonly outgoing: Outgoing
+  readonly headerRules: HeaderRules
   /** What sends it. */
   readonly via: Pick<Dispatcher, 'dispatch'>
   /** Path and query at the replica. */
@@ -35,20 +42,25 @@ export interface Forwarding {
 /**
  * Sends the request to the replica and streams the answer back: raw bytes both ways, each side's pace felt by the other,
  * each side's end felt by the other. Gives what interrupts it: an event stream ends in order then, what has no answer yet fails with the
- * reason, any other answer goes on.
+ * reason, and any other answer is cut, unless the gateway only drains.
  */
 export function forward(
   upstream: Upstream,
   forwarding: Forwarding,
 ): (reason: GatewayError) => void {
   const { request, outgoing, requestId, session } = forwarding
-  const headers = requestHeaders(request.rawHeaders, request.headers.connection, {
-    outgoing,
-    requestId,
-    upstreamSession: session?.upstreamId,
-    remoteAddress: request.socket.remoteAddress,
-    host: request.headers.host,
-  })
+  const headers = requestHeaders(
+    request.rawHeaders,
+    request.headers.connection,
+    {
+      outgoing,
+      requestId,
+      upstreamSession: session?.upstreamId,
+      remoteAddress: request.socket.remoteAddress,
+      host: request.headers.host,
+    },
+    forwarding.headerRules,
+  )
   headers.push('host', upstream.host)
   const exchange = new Exchange(upstream, forwarding)
   upstream.inFlight += 1
@@ -101,7 +113,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     // 100 and 103 are between the server and us.
     if (status < 200) return true
-    const { response, requestId, session } = this.#forwarding
+    const { response, requestId, session, headerRules } = this.#forwarding
     const { startedAt = 0 } = this.#upstream.replica
     if (status === 400 && session !== undefined && startedAt > session.issuedAt + 1000) {
       // The instance that knew the session is gone, and not every server says 404 then (MCP 2025-11-25, transports, session management).
@@ -133,7 +145,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#abort?.(new GatewayError('upstream_failed'))
       return false
     }
-    const headers = responseHeaders(raw, requestId, this.#upstream.origin)
+    const headers = responseHeaders(raw, requestId, this.#upstream.origin, headerRules)
     const given = rawHeader(raw, 'mcp-session-id')
     if (given !== undefined) headers.push('mcp-session-id', this.#clientSession(given))
     const length = rawHeader(raw, 'content-length')
@@ -141,7 +153,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     writeHead(response, status, headers)
     // What threw until here can still be told to the client.
     this.#answered = true
-    this.#events = rawHeader(raw, 'content-type')?.startsWith('text/event-stream') === true
+    this.#events = isEventStream(rawHeader(raw, 'content-type'))
     response.on('drain', resume)
     // An event stream may stay silent for long, and clients wait for its headers. `flushHeaders` would write letters beyond ASCII in UTF-8.
     if (length === undefined) response.write(nothing)
@@ -186,8 +198,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   interrupt(reason: GatewayError): void {
-    if (this.#answered && !this.#events) return
-    this.#interrupted = true
+    const whole = this.#answered && !this.#events
+    // Draining waits for an answer that ends by itself. A caller who lost the right gets no more of any.
+    if (whole && reason.code === 'draining') return
+    this.#interrupted = !whole
     this.#stop(reason)
   }
 

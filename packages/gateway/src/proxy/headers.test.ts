@@ -1,13 +1,24 @@
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
+import { apiKeyPrefix } from '../core/api-key.ts'
+import { headerMistake, headerRows, type HeaderRow } from '../core/header-table.ts'
 import {
+  headerRules,
   identityHeaders,
   rawHeader,
-  requestHeaders,
+  requestHeaders as requestHeadersBy,
   responseHeaders,
   type RequestContext,
 } from './headers.ts'
+
+const rules = headerRules({ requestHeaders: ['x-acme-*', 'team'], responseHeaders: ['x-acme-*'] })
+const requestHeaders = (
+  raw: readonly string[],
+  connection: string | undefined,
+  given: RequestContext,
+): string[] => requestHeadersBy(raw, connection, given, rules)
 
 const principal: Principal = {
   id: 'alice',
@@ -33,37 +44,16 @@ const answer = (...flat: string[]): string[] =>
     flat.map((text) => Buffer.from(text, 'latin1')),
     'r1',
     'http://127.0.0.1:4000',
+    rules,
   )
 
-const hopByHop = [
-  'connection',
-  'keep-alive',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]
-const credentials = ['authorization', 'cookie']
-const ours = [
-  'forwarded',
-  'mcp-session-id',
-  'x-request-id',
-  'x-mcp-userid',
-  'x-mcp-username',
-  'x-mcp-roles',
-  'x-mcp-identity',
-  'x-mcpgw-caller',
-  'x-dev-userid',
-  'x-dev-name',
-  'x-dev-roles',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-proto',
-  'x-real-ip',
-]
-const denied = [...hopByHop, ...credentials, ...ours, 'host', 'content-length', 'expect', 'origin']
+const nameOf = ({ name }: HeaderRow): string => name.replace('*', 'anything')
+const passing = headerRows
+  .filter(({ server }) => server === 'pass' || server === 'key')
+  .map(nameOf)
+  .concat('x-acme-a', 'team')
+const denied = headerRows.filter(({ server }) => server === 'never').map(nameOf)
+const stopped = [...denied, 'x-unheard-of', 'sec-fetch-mode', 'from', 'x-acme', 'x-mcp', 'mcp']
 
 const token = fc.string({
   unit: fc.constantFrom('a', 'b', 'c', 'X', 'Y', '0', '9', '-', '_', '.', '!', '#', '$'),
@@ -91,16 +81,29 @@ const spelling = (names: readonly string[]): fc.Arbitrary<string> =>
         .join(''),
     )
 const folded = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')
-const harmless = token.filter((name) => !denied.includes(folded(name)))
+const cased = (names: readonly string[]): fc.Arbitrary<string> =>
+  fc.tuple(fc.constantFrom(...names), fc.infiniteStream(fc.boolean())).map(([name, upper]) =>
+    name
+      .split('')
+      .map((letter) => (upper.next().value ? letter.toUpperCase() : letter))
+      .join(''),
+  )
+const harmless = fc.constantFrom('x-acme-a', 'X-Acme-B', 'x-acme-c', 'X-ACME-D', 'team')
 
 describe('headers for the server', () => {
-  test('are the client’s, in order and spelling, but for those that end at the gateway, however these are spelled', () => {
+  test('are those of the table and of the configuration, in order and spelling', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.oneof(fc.tuple(harmless, value), fc.tuple(spelling(denied), value))),
+        fc.array(
+          fc.oneof(
+            fc.tuple(cased(passing), value),
+            fc.tuple(spelling(stopped), value),
+            fc.tuple(token, value),
+          ),
+        ),
         (given) => {
           const passed = pairsOf(requestHeaders(given.flat(), undefined, context))
-          const expected = given.filter(([name]) => !denied.includes(folded(name)))
+          const expected = given.filter(([name]) => passing.includes(name.toLowerCase()))
           expect(passed.slice(0, expected.length)).toEqual(expected)
           expect(passed.slice(expected.length).map(([name]) => name)).toEqual([
             'x-request-id',
@@ -112,6 +115,55 @@ describe('headers for the server', () => {
         },
       ),
     )
+  })
+
+  test.each(headerRows)('hold $name just as its row says ($server)', (row) => {
+    const name = nameOf(row)
+    const key = `${apiKeyPrefix}0123`
+    for (const spelled of [name, name.toUpperCase(), name.replace(/^./, (a) => a.toUpperCase())]) {
+      const passed = requestHeaders([spelled, 'v', spelled, key], undefined, context)
+      const ours = ['x-request-id', 'forwarded', 'x-mcp-userid', 'x-mcp-username', 'x-mcp-roles']
+      const values = ours.includes(name)
+        ? valuesOf(passed, name).filter((each) => each === 'v' || each === key)
+        : valuesOf(passed, name)
+      expect(values).toEqual({ pass: ['v', key], key: ['v'] }[row.server as string] ?? [])
+    }
+  })
+
+  test.each([
+    'X-Forwarded-User',
+    'X-Forwarded-Port',
+    'Remote-User',
+    'X-Ms-Client-Principal',
+    'X-Ms-Client-Principal-Id',
+    'X-Auth-Request-Email',
+    'X-WebAuth-User',
+    'X-Amzn-Oidc-Identity',
+    'Cf-Access-Jwt-Assertion',
+    'Tailscale-User-Login',
+    'X-Goog-Authenticated-User-Email',
+    'X-Remote-User',
+    'Ssl-Client-S-Dn',
+    'X-Client-Cert',
+    'Via',
+    'X-Original-Url',
+    'X-Rewrite-Url',
+    'X-HTTP-Method-Override',
+    'OIDC_CLAIM_sub',
+    'Proxy',
+    'HTTP2-Settings',
+    'X-Mcp-UserId',
+    'x_mcp_userid',
+  ])('never hold %s, which speaks of the caller or the way, and nobody may add it', (name) => {
+    expect(headerMistake(name, 'server')).toContain('never crosses the gateway')
+    const asked = headerRules({ requestHeaders: [name] })
+    const passed = requestHeadersBy([name, 'admin'], undefined, context, asked)
+    expect(pairsOf(passed).filter(([, value]) => value === 'admin')).toEqual([])
+  })
+
+  test('are found in time that does not grow with the length of their names', () => {
+    const name = 'x-'.repeat(16_000)
+    expect(requestHeaders([name, 'v'], undefined, context)).not.toContain(name)
   })
 
   test('do not hold what Connection names, and Connection can not name ours away', () => {
@@ -180,32 +232,18 @@ describe('headers for the server', () => {
 })
 
 describe('headers for the client', () => {
-  const ending = [
-    ...hopByHop,
-    'mcp-session-id',
-    'x-request-id',
-    'set-cookie',
-    'www-authenticate',
-    'access-control-allow-origin',
-    'access-control-allow-methods',
-    'alt-svc',
-    'strict-transport-security',
-    'clear-site-data',
-    'nel',
-    'report-to',
-  ]
+  const free = headerRows.filter(({ client }) => client === 'pass').map(nameOf)
+  const ending = headerRows
+    .filter(({ client }) => client === 'never' || client === '-')
+    .map(nameOf)
+    .filter((name) => name !== 'connection')
+    .concat('x-unheard-of', 'server', 'x-powered-by', 'server-timing', 'content-disposition')
 
-  test('are the server’s, in order and spelling, but for those that end at the gateway', () => {
-    const free = token.filter(
-      (name) => ![...ending, 'content-type', 'location'].includes(name.toLowerCase()),
-    )
+  test('are those of the table and of the configuration, in order and spelling', () => {
     fc.assert(
       fc.property(
         fc.array(
-          fc.oneof(
-            fc.tuple(free, value),
-            fc.tuple(fc.constantFrom(...ending.filter((name) => name !== 'connection')), value),
-          ),
+          fc.oneof(fc.tuple(cased([...free, 'x-acme-a']), value), fc.tuple(cased(ending), value)),
         ),
         (given) => {
           const expected = given.filter(([name]) => !ending.includes(name.toLowerCase()))
@@ -219,20 +257,60 @@ describe('headers for the client', () => {
     )
   })
 
+  test.each([
+    'X-Accel-Redirect',
+    'X-Accel-Expires',
+    'X-Sendfile',
+    'X-LiteSpeed-Location',
+    'Refresh',
+    'Set-Cookie',
+    'Clear-Site-Data',
+    'P3P',
+    'Link',
+    'Content-Security-Policy',
+    'Access-Control-Allow-Origin',
+    'Mcp-Session-Id',
+  ])('never hold %s, which commands a proxy or a browser, and nobody may add it', (name) => {
+    expect(headerMistake(name, 'client')).toContain('never crosses the gateway')
+    expect(valuesOf(answer('content-type', 'application/json', name, 'v'), name)).toEqual([])
+  })
+
+  test.each([
+    ['no-store', 'no-store'],
+    ['private', 'private'],
+    ['Private, max-age=60', 'Private, max-age=60'],
+    ['no-cache, no-transform', 'no-cache, no-transform'],
+    ['public', 'no-store'],
+    ['public, max-age=31536000', 'no-store'],
+    ['private, s-maxage=60', 'no-store'],
+    ['no-cache, must-revalidate', 'no-store'],
+    ['private="set-cookie"', 'no-store'],
+    ['max-age=60', 'no-store'],
+    ['immutable', 'no-store'],
+    ['', 'no-store'],
+  ])('let no shared cache keep an answer: Cache-Control: %s becomes %s', (given, expected) => {
+    expect(valuesOf(answer('Cache-Control', given), 'cache-control')).toEqual([expected])
+  })
+
+  test('ask a proxy not to buffer if the server asks so, and for nothing else', () => {
+    expect(valuesOf(answer('X-Accel-Buffering', 'no'), 'x-accel-buffering')).toEqual(['no'])
+    expect(valuesOf(answer('X-Accel-Buffering', 'yes'), 'x-accel-buffering')).toEqual([])
+  })
+
   test('do not hold what Connection names, wherever it stands, and it can not name ours away', () => {
     const headers = answer(
-      'X-A',
+      'X-Acme-A',
       '1',
       'Connection',
-      'x-a, X-B, content-security-policy, x-request-id',
-      'x-b',
+      'x-acme-a, X-Acme-B, content-security-policy, x-request-id',
+      'x-acme-b',
       '2',
-      'x-c',
+      'x-acme-c',
       '3',
     )
-    expect(valuesOf(headers, 'x-a')).toEqual([])
-    expect(valuesOf(headers, 'x-b')).toEqual([])
-    expect(valuesOf(headers, 'x-c')).toEqual(['3'])
+    expect(valuesOf(headers, 'x-acme-a')).toEqual([])
+    expect(valuesOf(headers, 'x-acme-b')).toEqual([])
+    expect(valuesOf(headers, 'x-acme-c')).toEqual(['3'])
     expect(valuesOf(headers, 'x-request-id')).toEqual(['r1'])
     expect(valuesOf(headers, 'content-security-policy')).toHaveLength(1)
   })
@@ -281,4 +359,37 @@ describe('headers for the client', () => {
     expect(rawHeader(raw, 'mcp-session-id')).toBe('a')
     expect(rawHeader(raw, 'mcp-session')).toBeUndefined()
   })
+})
+
+describe('headers that an operator adds', () => {
+  test.each(['x-acme-team', 'X-Acme-*', 'acme_key', 'x-mcp-toolsets'])(
+    '%s can be added',
+    (name) => {
+      expect(headerMistake(name, 'server')).toBeUndefined()
+      expect(headerMistake(name, 'client')).toBeUndefined()
+    },
+  )
+
+  test.each(['*', 'x*', 'x-*', 'a b', '', 'x:', 'x-mcp-*', 'x-forwarded-*', 'x-f-*x', 'proxy-x'])(
+    '%j cannot be added',
+    (name) => {
+      expect(headerMistake(name, 'server')).toBeDefined()
+    },
+  )
+})
+
+test('the documents list the headers that cross, and no others', () => {
+  const guide = readFileSync(new URL('../../../../docs/adapters.md', import.meta.url), 'utf8')
+  const section = guide.slice(guide.indexOf('## Headers'), guide.indexOf('## Secrets'))
+  const lists = section
+    .split('\n\n')
+    .filter((paragraph) => /^`[a-z]/.test(paragraph))
+    .map((paragraph) => [...paragraph.matchAll(/`([^`]+)`/g)].map(([, name]) => name))
+  const named = (crosses: (row: HeaderRow) => boolean): string[] =>
+    headerRows.filter(crosses).map(({ name }) => name)
+  expect(lists).toEqual([
+    named(({ server }) => server === 'pass'),
+    named(({ server }) => server === 'key'),
+    named(({ client }) => client !== '-' && client !== 'never'),
+  ])
 })

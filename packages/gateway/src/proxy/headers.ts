@@ -1,84 +1,8 @@
 import { apiKeyPrefix } from '../core/api-key.ts'
+import { headerFilter, type Passage } from '../core/header-table.ts'
 import type { Principal } from '../core/principal.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import type { Outgoing } from './outgoing.ts'
-
-/**
- * Which headers cross the gateway. Everything else passes as it is, byte for byte and in order: servers and clients may
- * agree on headers that the gateway has never heard of (`Mcp-Param-*`, `traceparent`, rate limits).
- */
-
-/** RFC 9110 section 7.6.1, and what browsers and old proxies send of that kind. */
-const hopByHop = [
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]
-
-const requestDenied: ReadonlySet<string> = new Set([
-  ...hopByHop,
-  // Set anew for the replica.
-  'host',
-  'content-length',
-  'expect',
-  'mcp-session-id',
-  'x-request-id',
-  'forwarded',
-  // Checked at the edge; a server that checks its own would refuse the public one.
-  'origin',
-  // The caller's credentials are for the gateway. The server never sees them.
-  'authorization',
-  'cookie',
-  // Identity is the gateway's word, not the client's.
-  'x-mcp-userid',
-  'x-mcp-username',
-  'x-mcp-roles',
-  'x-mcp-identity',
-  'x-gateway-secret',
-  'x-mcpgw-caller',
-  'x-mcpgw-hop',
-  'x-dev-userid',
-  'x-dev-name',
-  'x-dev-roles',
-  // Spoofable descriptions of hops before us.
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-proto',
-  'x-forwarded-port',
-  'x-forwarded-prefix',
-  'x-real-ip',
-])
-
-const responseDenied: ReadonlySet<string> = new Set([
-  ...hopByHop,
-  // Set anew for the client.
-  'mcp-session-id',
-  'x-request-id',
-  // A cookie of one server would go to all servers of the gateway.
-  'set-cookie',
-  // A server's challenge names the server's own authorization, which the caller has no part in.
-  'www-authenticate',
-  // CORS is decided at the edge.
-  'access-control-allow-origin',
-  'access-control-allow-credentials',
-  'access-control-allow-headers',
-  'access-control-allow-methods',
-  'access-control-expose-headers',
-  'access-control-max-age',
-  // One server may not speak for the origin, which is that of the gateway and of all its servers.
-  'alt-svc',
-  'clear-site-data',
-  'nel',
-  'report-to',
-  'service-worker-allowed',
-  'strict-transport-security',
-])
 
 export interface RequestContext {
   readonly outgoing: Outgoing
@@ -89,22 +13,40 @@ export interface RequestContext {
   readonly host: string | undefined
 }
 
+/** Which headers cross the gateway, with those that the operator adds. */
+export interface HeaderRules {
+  readonly toServer: (name: string) => Passage
+  readonly toClient: (name: string) => Passage
+}
+
+export function headerRules(
+  added: { requestHeaders?: readonly string[]; responseHeaders?: readonly string[] } = {},
+): HeaderRules {
+  return {
+    toServer: headerFilter('server', added.requestHeaders),
+    toClient: headerFilter('client', added.responseHeaders),
+  }
+}
+
 /** Headers for the server, as undici takes them: name, value, name, value. Does not hold Host and Content-Length. */
 export function requestHeaders(
   raw: readonly string[],
   connection: string | undefined,
   context: RequestContext,
+  { toServer }: HeaderRules,
 ): string[] {
   const named = namedByConnection(connection)
+  const { replaces } = context.outgoing
   const headers: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string
-    const lower = canonicalName(name)
-    if (requestDenied.has(lower) || lower === context.outgoing.replaces || named?.has(lower))
-      continue
+    const passage = toServer(name)
+    if (passage !== 'pass' && passage !== 'key') continue
+    if (replaces !== undefined && canonicalName(name) === replaces) continue
+    if (named?.has(canonicalName(name))) continue
     const value = raw[index + 1] as string
-    // A key of the gateway is for the gateway. Other keys of this name are the server's affair.
-    if (lower === 'x-api-key' && value.includes(apiKeyPrefix)) continue
+    // A key of the gateway is for the gateway. Other keys are for the server.
+    if (passage === 'key' && value.includes(apiKeyPrefix)) continue
     headers.push(name, value)
   }
   if (context.upstreamSession !== undefined) headers.push('mcp-session-id', context.upstreamSession)
@@ -117,13 +59,14 @@ export function requestHeaders(
 const inertType = /^(application\/json|text\/event-stream)[ \t]*(;[^,]*)?$/i
 
 /**
- * Headers for the client: the server's, as raw name and value pairs, without those that end here. `origin` is the replica's address,
- * which is nobody's business.
+ * Headers for the client: the server's that cross, as raw name and value pairs.
+ * `origin` is the replica's address, which clients do not learn.
  */
 export function responseHeaders(
   raw: readonly Buffer[],
   requestId: string,
   origin: string,
+  { toClient }: HeaderRules,
 ): string[] {
   let headers: string[] = []
   let named: ReadonlySet<string> | undefined
@@ -131,15 +74,30 @@ export function responseHeaders(
   let inert = true
   for (let index = 0; index < raw.length; index += 2) {
     const name = (raw[index] as Buffer).toString('latin1')
-    const lower = name.toLowerCase()
-    if (lower === 'connection')
-      named = namedByConnection((raw[index + 1] as Buffer).toString('latin1'))
-    if (responseDenied.has(lower)) continue
+    const passage = toClient(name)
+    if (passage === '-') continue
     const value = (raw[index + 1] as Buffer).toString('latin1')
-    if (lower === 'location' && value.startsWith(origin)) continue
-    if (lower === 'content-type') {
-      types += 1
-      inert &&= inertType.test(value)
+    switch (passage) {
+      case 'never':
+        if (name.toLowerCase() === 'connection') named = namedByConnection(value)
+        continue
+      case 'place':
+        if (value.startsWith(origin)) continue
+        break
+      case 'buffer':
+        // It tells a proxy before the gateway to stream. Any other word of this family is an order.
+        if (value !== 'no') continue
+        break
+      case 'type':
+        types += 1
+        inert &&= inertType.test(value)
+        break
+      case 'caching':
+        headers.push(name, isPrivate(value) ? value : 'no-store')
+        continue
+      case 'pass':
+      case 'key':
+        break
     }
     headers.push(name, value)
   }
@@ -155,6 +113,27 @@ export function responseHeaders(
       'nosniff',
     )
   return headers
+}
+
+const keepsPrivate: ReadonlySet<string> = new Set(['no-store', 'private', 'no-cache'])
+
+/** Whether a Cache-Control lets no shared cache give the answer to another caller (RFC 9111). */
+function isPrivate(value: string): boolean {
+  const directives = value.split(',').map((directive) => directive.trim().toLowerCase())
+  return (
+    directives.some((directive) => keepsPrivate.has(directive)) &&
+    directives.every(
+      (directive) =>
+        keepsPrivate.has(directive) ||
+        directive === 'no-transform' ||
+        /^max-age=\d{1,10}$/.test(directive),
+    )
+  )
+}
+
+/** Whether a Content-Type is that of an event stream, however it is spelled. */
+export function isEventStream(type: string | undefined): boolean {
+  return type !== undefined && /^text\/event-stream[ \t]*(;|$)/i.test(type)
 }
 
 /** The first value of a header in a raw list, or undefined. `name` in lower case. */

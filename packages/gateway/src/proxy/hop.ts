@@ -2,6 +2,7 @@ import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from '
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
+import { headerFilter } from '../core/header-table.ts'
 import type { PeerDirectory } from '../core/peers.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
@@ -33,22 +34,6 @@ export const anyPeer = '*'
 
 /** How far the clocks may be apart, and how long a request may be on its way. */
 const validMs = 30_000
-/** What the owner needs to know of the client's request; the rest ended at the first process. */
-const passedOn: ReadonlySet<string> = new Set([
-  'accept',
-  'baggage',
-  'content-type',
-  'host',
-  'idempotency-key',
-  'last-event-id',
-  'mcp-method',
-  'mcp-name',
-  'mcp-protocol-version',
-  'mcp-session-id',
-  'traceparent',
-  'tracestate',
-])
-
 /** A request as a signature speaks of it. */
 export interface SignedRequest {
   /** Who is to take it: the name of a process, or `anyPeer`. */
@@ -288,8 +273,11 @@ class HopExchange implements Dispatcher.DispatchHandler {
 
 const nothing = Buffer.alloc(0)
 
+/** What the owner needs to know of the client's request; the rest ends at the first process. */
+const toPeer = headerFilter('peer')
+
 function isPassedOn(name: string): boolean {
-  return passedOn.has(name) || name.startsWith('mcp-param-')
+  return toPeer(name) === 'pass'
 }
 
 /** Of a raw list of names and values; `host` is the client's, or the other process's own, and decides nothing any more. */

@@ -8,6 +8,7 @@ import type { Config } from '../config/config.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import type { Entrance, RequestContext } from './entrance.ts'
 import { forward, type Forwarding } from './forward.ts'
+import { headerRules } from './headers.ts'
 import type { Hop } from './hop.ts'
 import type { DecideOutgoing } from './outgoing.ts'
 import { Upstreams, type Upstream } from './replicas.ts'
@@ -42,6 +43,7 @@ export interface DataPlane extends AsyncDisposable {
 
 export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const { settings, entrance, hop } = options
+  const rules = headerRules(settings)
   const upstreams = new Upstreams(options.directory, {
     connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
     keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
@@ -114,6 +116,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           response,
           requestId: context.requestId,
           outgoing: options.outgoing(permit.resource, permit.principal),
+          headerRules: rules,
           via: guard.guards(resource)
             ? guard.to(upstream, resource, principal, () => (context.denied = resource))
             : upstream.pool,
