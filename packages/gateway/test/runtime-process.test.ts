@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { processesWith } from '@mcp-gateway/testkit'
+import { pino } from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { WorkloadStatus, Workload } from '../src/core/workload.ts'
 import { openRuntime } from '../src/runtime/open.ts'
@@ -236,6 +237,109 @@ describe('replicas as processes', () => {
     expect(environment['MCPGW_OWNER']).toMatch(/^[0-9a-f]{32}$/)
     expect(environment['MCPGW_DATA']).toMatch(/^[0-9a-f]{32}$/)
     secret.cleanUp()
+  })
+
+  test('one that is stopped leaves the rotation, and is restarted when it stays so', async () => {
+    await openAnew({
+      health: { periodSeconds: 0.1, timeoutSeconds: 1, unreadyAfter: 1, restartAfter: 4 },
+    })
+    await runtime.apply(workload('good'), signal)
+    const [before] = (await untilStatus(allReady)).replicas
+    const [pid = 0] = processesWith(tag)
+    process.kill(pid, 'SIGSTOP')
+    const lost = await untilStatus((status) => status.replicas[0]?.phase === 'lost')
+    expect(lost.replicas[0]).toMatchObject({ reason: 'NotResponding', restarts: 0 })
+    expect(lost.conditions.find(({ type }) => type === 'Ready')).toMatchObject({
+      status: 'False',
+      reason: 'NotResponding',
+    })
+    const again = await untilStatus(
+      (status) => status.replicas[0]?.restarts === 1 && allReady(status),
+    )
+    expect(again.replicas[0]?.startedAt).toBeGreaterThan(before?.startedAt ?? Infinity)
+    expect(again.replicas[0]?.lastExit?.signal).toBe('SIGKILL')
+    expect(processesWith(tag)).not.toContain(pid)
+  })
+
+  test('one that goes on after it was stopped comes back into the rotation without a restart', async () => {
+    await openAnew({
+      health: { periodSeconds: 0.1, timeoutSeconds: 0.5, unreadyAfter: 2, restartAfter: 0 },
+    })
+    await runtime.apply(workload('good'), signal)
+    await untilStatus(allReady)
+    const [pid = 0] = processesWith(tag)
+    process.kill(pid, 'SIGSTOP')
+    await untilStatus((status) => status.replicas[0]?.phase === 'lost')
+    process.kill(pid, 'SIGCONT')
+    const { replicas } = await untilStatus(allReady)
+    expect(replicas[0]?.restarts).toBe(0)
+    expect(processesWith(tag)).toEqual([pid])
+  })
+
+  test('one whose event loop a long call blocks is out of rotation meanwhile, and not restarted', async () => {
+    await openAnew({
+      health: { periodSeconds: 0.1, timeoutSeconds: 0.5, unreadyAfter: 1, restartAfter: 60 },
+    })
+    await runtime.apply(workload('good'), signal)
+    const { replicas } = await untilStatus(allReady)
+    const [pid = 0] = processesWith(tag)
+    const calling = fetch(`${replicas[0]?.origin}/block`, { method: 'POST', body: '3000' })
+    await untilStatus((status) => status.replicas[0]?.phase === 'lost')
+    // Sessions that live on it keep their replica.
+    expect(runtime.directory.get('w')?.replicas[0]?.origin).toBe(replicas[0]?.origin)
+    expect((await calling).status).toBe(200)
+    expect((await untilStatus(allReady)).replicas[0]?.restarts).toBe(0)
+    expect(processesWith(tag)).toEqual([pid])
+  })
+
+  test('with the defaults a server that is busy for half a minute is neither out of use nor ended', () => {
+    const { periodSeconds, timeoutSeconds, unreadyAfter, restartAfter } = options.settings.health
+    // A probe that fails takes the period and the timeout.
+    const eachSeconds = periodSeconds + timeoutSeconds
+    expect((unreadyAfter - 1) * eachSeconds).toBeGreaterThanOrEqual(30)
+    expect((restartAfter - 1) * eachSeconds).toBeGreaterThanOrEqual(300)
+  })
+
+  test('after a long good run the pause before a restart is the shortest again', async () => {
+    const pauses: number[] = []
+    const log = pino(
+      { level: 'warn' },
+      {
+        write: (line: string) => void pauses.push((JSON.parse(line) as { waitMs: number }).waitMs),
+      },
+    )
+    await runtime[Symbol.asyncDispose]()
+    const backoff = { firstSeconds: 0.05, maxSeconds: 30, resetAfterSeconds: 0.2 }
+    runtime = await openRuntime({ ...options, log, settings: { ...options.settings, backoff } })
+    await runtime.apply(workload('good'), signal)
+    for (let restarts = 0; restarts < 4; restarts += 1) {
+      const { replicas } = await untilStatus(
+        (status) => status.replicas[0]?.restarts === restarts && allReady(status),
+      )
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      const crash = fetch(`${replicas[0]?.origin}/crash`, { method: 'POST', body: 'x' })
+      await crash.catch(() => undefined)
+    }
+    await untilStatus((status) => status.replicas[0]?.restarts === 4 && allReady(status))
+    // Without the reset the fourth would be 200 ms or more.
+    expect(pauses).toHaveLength(4)
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(50)
+  })
+
+  test('one whose port is taken starts with another one at once, without a pause', async () => {
+    await openAnew({
+      backoff: { firstSeconds: 600, maxSeconds: 600, resetAfterSeconds: 30 },
+    })
+    await runtime.apply(workload('taken'), signal)
+    const { replicas } = await untilStatus(allReady)
+    expect(replicas[0]).toMatchObject({ restarts: 1, lastExit: { code: 1 } })
+  })
+
+  test('a data folder is free for another gateway in the same process once the first has ended', async () => {
+    const lock = join(options.dataDir, 'gateway.lock')
+    expect(existsSync(lock)).toBe(true)
+    await runtime[Symbol.asyncDispose]()
+    expect(existsSync(lock)).toBe(false)
   })
 
   test('the operator’s own values outrank those of a workload', async () => {

@@ -371,6 +371,17 @@ export const ConfigSchema = z.strictObject({
           resetAfterSeconds: z.number().positive().default(30),
         })
         .prefault({}),
+      /** Whether a running replica still answers; any HTTP answer will do. A long call may block a server, so a restart comes late. */
+      health: z
+        .strictObject({
+          periodSeconds: seconds(10),
+          timeoutSeconds: seconds(5),
+          /** Failures in a row until no new session is sent to it. */
+          unreadyAfter: count(3),
+          /** Failures in a row until it is restarted; 0: never. */
+          restartAfter: count(30, 0),
+        })
+        .prefault({}),
       logLines: count(5000),
       maxReplicas: count(20),
     })

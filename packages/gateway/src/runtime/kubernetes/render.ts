@@ -264,7 +264,13 @@ function container(
       failureThreshold: pod.startTimeoutSeconds,
     },
     readinessProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 2 },
-    livenessProbe: { ...probe, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 6 },
+    // A long call may block a server that answers HTTP; a refused connection is clear sooner.
+    livenessProbe: {
+      ...probe,
+      periodSeconds: 10,
+      timeoutSeconds: 5,
+      failureThreshold: pod.probe.type === 'http' ? 30 : 6,
+    },
     ...(pod.drainSeconds === 0
       ? {}
       : { lifecycle: { preStop: { sleep: { seconds: pod.drainSeconds } } } }),

@@ -285,6 +285,7 @@ class RunningWorkload {
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
       stopGraceMs: settings.stopGraceSeconds * 1000,
       backoff: settings.backoff,
+      health: settings.health,
       logs,
       log,
       changed: () => this.#publish(),

@@ -10,6 +10,7 @@ import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
+import { watchHealth, type HealthSettings } from './health.ts'
 import { givePortBack, takePort } from './ports.ts'
 
 export interface ReplicaOptions {
@@ -22,6 +23,7 @@ export interface ReplicaOptions {
   readonly startTimeoutMs: number
   readonly stopGraceMs: number
   readonly backoff: BackoffSettings
+  readonly health: HealthSettings
   /** Where its output goes; outlives it when it is replaced. */
   readonly logs: ReplicaLogs
   readonly log: Log
@@ -210,22 +212,37 @@ export class ReplicaProcess {
     void ended.then(() => over.abort())
     const leaving = AbortSignal.any([over.signal, signal])
     let readyAt: number | undefined
+    let hung = false
     if (await accepts(host, port, timeoutOr(leaving, startTimeoutMs))) {
       readyAt = Date.now()
       this.#origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
       this.#set('ready')
       log.debug({ replica: this.name, ms: readyAt - startedAt }, 'replica is ready')
-      await aborted(leaving)
+      hung = await this.#watchHealth(port, leaving)
     }
     const readyMs = readyAt === undefined ? 0 : Date.now() - readyAt
-    const late = !leaving.aborted
+    const tooLate = hung ? 'NotResponding' : leaving.aborted ? undefined : 'StartTimeout'
     this.#origin = undefined
     // At once, so that nobody is sent to it any more.
-    if (!signal.aborted) this.#set('terminating', late ? 'StartTimeout' : 'Exited')
-    const exit = await this.#end(child, ended, mark, late || signal.aborted)
+    if (!signal.aborted) this.#set('terminating', tooLate ?? 'Exited')
+    const exit = await this.#end(child, ended, mark, tooLate !== undefined || signal.aborted)
     for (const cutter of cutters) cutter.end()
     logs.close()
-    return this.#ending(exit, logs, late, readyMs, readyAt !== undefined)
+    return this.#ending(exit, logs, tooLate, readyMs, readyAt !== undefined)
+  }
+
+  /** Takes a replica that does not answer out of use; true once it must be restarted. */
+  #watchHealth(port: number, leaving: AbortSignal): Promise<boolean> {
+    const { host, health, log } = this.#options
+    return watchHealth({ host, port }, health, leaving, (failures) => {
+      if (failures === 0 && this.#phase === 'lost') {
+        log.info({ replica: this.name }, 'replica answers again')
+        this.#set('ready')
+      } else if (failures === health.unreadyAfter) {
+        log.warn({ replica: this.name, failures }, 'replica does not answer')
+        this.#set('lost', 'NotResponding', `It did not answer ${failures} times in a row.`)
+      }
+    })
   }
 
   /** Ends what is left of the process, be it itself or what it forked, whose pipes it may hold. */
@@ -258,7 +275,13 @@ export class ReplicaProcess {
     return exit
   }
 
-  #ending(exit: Exit, logs: LogBuffer, late: boolean, readyMs: number, wasReady: boolean): Ending {
+  #ending(
+    exit: Exit,
+    logs: LogBuffer,
+    tooLate: 'StartTimeout' | 'NotResponding' | undefined,
+    readyMs: number,
+    wasReady: boolean,
+  ): Ending {
     const last = logs.last(3).join(' | ').slice(0, 500)
     const output = last === '' ? {} : { output: `It said last: ${last}` }
     if (exit.error !== undefined) return this.#notStarted(exit.error)
@@ -266,10 +289,14 @@ export class ReplicaProcess {
       ...(exit.code === undefined ? {} : { code: exit.code }),
       ...(exit.signal === undefined ? {} : { signal: exit.signal }),
     }
-    if (late) {
-      const message = `The process did not listen on its PORT within ${this.#options.startTimeoutMs / 1000} s.`
+    if (tooLate !== undefined) {
+      const { startTimeoutMs, health } = this.#options
+      const message =
+        tooLate === 'StartTimeout'
+          ? `The process did not listen on its PORT within ${startTimeoutMs / 1000} s.`
+          : `The process did not answer ${health.restartAfter} times in a row.`
       return {
-        reason: 'StartTimeout',
+        reason: tooLate,
         message,
         ...output,
         lastExit: { ...codes, message, ...output },
@@ -349,13 +376,6 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // The group is gone already.
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
 
 async function endsWithin(ended: Promise<unknown>, ms: number): Promise<void> {

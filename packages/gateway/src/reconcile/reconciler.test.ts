@@ -1,0 +1,148 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { ReplicaDirectory } from '../core/directory.ts'
+import type { Resource } from '../core/resource.ts'
+import type { Workload } from '../core/workload.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import type { Store } from '../store/store.ts'
+import { openSqliteStore } from '../store/sqlite.ts'
+import { sampleResource } from '../store/store-contract.ts'
+import { startReconciler, type Reconciler } from './reconciler.ts'
+
+/** A runtime that remembers what it was told, and fails as often as a test wants. */
+class RememberingRuntime implements Runtime {
+  readonly name = 'remembering'
+  readonly directory = new ReplicaDirectory()
+  readonly applied: { readonly name: string; readonly at: number }[] = []
+  readonly running = new Map<string, string>()
+  failures = 0
+  async *terms(signal: AbortSignal): AsyncGenerator<AbortSignal> {
+    if (!signal.aborted) yield signal
+  }
+  onDrift(): () => void {
+    return () => undefined
+  }
+  async apply({ name, uid }: Workload): Promise<void> {
+    this.applied.push({ name, at: performance.now() })
+    if (this.failures > 0) {
+      this.failures -= 1
+      throw new Error('It does not work yet.')
+    }
+    this.running.set(name, uid)
+  }
+  async remove({ name }: { readonly name: string }): Promise<void> {
+    this.running.delete(name)
+  }
+  async list(): Promise<{ name: string; uid: string }[]> {
+    return [...this.running].map(([name, uid]) => ({ name, uid }))
+  }
+  async status(): Promise<undefined> {
+    return undefined
+  }
+  async logs(): Promise<undefined> {
+    return undefined
+  }
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+let folder = ''
+let store: Store
+let runtime: RememberingRuntime
+let reconciler: Reconciler
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'mcpgw-reconcile-'))
+  store = openSqliteStore({ file: join(folder, 'gateway.db') })
+  runtime = new RememberingRuntime()
+})
+afterEach(async () => {
+  await reconciler[Symbol.asyncDispose]()
+  await store[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true })
+})
+
+const render = async ({ kind, name, uid, generation }: Resource): Promise<Workload> => ({
+  kind,
+  name,
+  uid,
+  generation,
+  image: { name: 'i', version: '1' },
+  environment: {},
+  replicas: 1,
+  useWorkloadIdentity: false,
+})
+
+function start(from: Store, retry: { readonly firstMs: number; readonly maxMs: number }): void {
+  // Only a test that breaks the watch may depend on looking at everything.
+  const options = { runtime, render, log: pino({ level: 'silent' }), resyncMs: 3_600_000, retry }
+  reconciler = startReconciler({ store: from, ...options })
+}
+
+const quick = { firstMs: 5, maxMs: 50 }
+
+test('the reconciler removes the workload of a resource that was deleted, and no other', async () => {
+  const kept = sampleResource('kept')
+  const gone = sampleResource('gone')
+  await store.create(kept)
+  await store.create(gone)
+  start(store, quick)
+  await expect.poll(() => [...runtime.running.keys()].toSorted()).toEqual(['gone', 'kept'])
+  await store.delete(gone.name, gone.uid, gone.version)
+  await expect.poll(() => [...runtime.running.keys()]).toEqual(['kept'])
+})
+
+test('the reconciler removes at its start what was deleted while no gateway ran', async () => {
+  runtime.running.set('left-over', 'uid')
+  start(store, quick)
+  await expect.poll(() => runtime.running.size).toBe(0)
+})
+
+test('the reconciler waits the shortest time again for a name that had worked in between', async () => {
+  const resource = sampleResource('a')
+  await store.create(resource)
+  runtime.failures = 5
+  start(store, { firstMs: 20, maxMs: 100_000 })
+  await expect.poll(() => runtime.running.has('a'), { timeout: 10_000 }).toBe(true)
+  const before = runtime.applied.length
+  expect(before).toBe(6)
+  expect(reconciler.problem('a')).toBeUndefined()
+
+  runtime.failures = 1
+  reconciler.nudge('a')
+  await expect.poll(() => runtime.applied.length, { timeout: 10_000 }).toBe(before + 2)
+  const [failed, again] = runtime.applied.slice(-2)
+  // Without the reset the sixth failure would wait 640 ms.
+  expect((again?.at ?? 0) - (failed?.at ?? 0)).toBeLessThan(600)
+})
+
+test('the reconciler looks at everything again after a watch of the store has broken', async () => {
+  let breaking: (() => void) | undefined
+  let watches = 0
+  const broken = new Proxy(store, {
+    get(target, key) {
+      if (key !== 'watch') {
+        const value: unknown = Reflect.get(target, key)
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value
+      }
+      return async function* (signal: AbortSignal) {
+        watches += 1
+        if (watches > 1) return yield* target.watch(signal)
+        // It tells nothing, and then it breaks.
+        await new Promise<void>((resolve) => {
+          breaking = resolve
+          signal.addEventListener('abort', () => resolve(), { once: true })
+        })
+        throw new Error('The connection broke.')
+      }
+    },
+  })
+  start(broken, quick)
+  await expect.poll(() => breaking).toBeDefined()
+  await store.create(sampleResource('missed'))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(runtime.running.has('missed')).toBe(false)
+  breaking?.()
+  await expect.poll(() => runtime.running.has('missed')).toBe(true)
+})

@@ -1,0 +1,68 @@
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { timeoutOr } from '../../lib/timeout-signal.ts'
+
+export interface HealthSettings {
+  readonly periodSeconds: number
+  readonly timeoutSeconds: number
+  /** Failures in a row until no new session is sent to a replica. */
+  readonly unreadyAfter: number
+  /** Failures in a row until a replica is restarted; 0 for never. */
+  readonly restartAfter: number
+}
+
+/**
+ * Asks a server again and again whether it still answers. Returns true once it is to be restarted,
+ * false when `signal` aborts. `failing` gives the failures in a row when their number changes.
+ */
+export async function watchHealth(
+  address: { readonly host: string; readonly port: number },
+  { periodSeconds, timeoutSeconds, restartAfter }: HealthSettings,
+  signal: AbortSignal,
+  failing: (failures: number) => void,
+): Promise<boolean> {
+  for (let failures = 0; ;) {
+    await sleep(periodSeconds * 1000, undefined, { signal, ref: false }).catch(() => undefined)
+    if (signal.aborted) return false
+    const alive = await answers(address, timeoutOr(signal, timeoutSeconds * 1000))
+    if (signal.aborted) return false
+
+    const before = failures
+    failures = alive ? 0 : failures + 1
+    if (failures !== before) failing(failures)
+    if (restartAfter > 0 && failures >= restartAfter) return true
+  }
+}
+
+/**
+ * Whether a server does anything with a request. Any answer will do, also 404 or a closed
+ * connection. A connection alone proves nothing: the system accepts it for a stopped process.
+ */
+export function answers(
+  { host, port }: { readonly host: string; readonly port: number },
+  signal: AbortSignal,
+): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port })
+    const done = (alive: boolean): void => {
+      signal.removeEventListener('abort', late)
+      socket.destroy()
+      resolve(alive)
+    }
+    const late = (): void => done(false)
+    if (signal.aborted) return done(false)
+    signal.addEventListener('abort', late, { once: true })
+    let connected = false
+    socket.once('connect', () => {
+      connected = true
+      const authority = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+      socket.write(
+        `GET /healthz HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: mcp-gateway\r\nConnection: close\r\n\r\n`,
+      )
+    })
+    socket.once('data', () => done(true))
+    socket.once('end', () => done(true))
+    // A reset of an open connection comes from the server, a refusal from the system.
+    socket.once('error', () => done(connected))
+  })
+}
