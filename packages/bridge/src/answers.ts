@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { errorAnswer } from '@mcp-gateway/protocol'
+import { errorAnswer, errorCode } from '@mcp-gateway/protocol'
 
 /** Answers with JSON that is there as bytes. */
 export function sendJson(
@@ -27,4 +27,13 @@ export function sendRpcError(
 ): void {
   if (response.headersSent || response.destroyed) return
   sendJson(response, status, Buffer.from(errorAnswer(id, code, message)), headers)
+}
+
+/** Refuses a message that two readers could take differently. Its id is one of the things that nobody knows for sure. */
+export function sendAmbiguous(response: ServerResponse, why: string): void {
+  const message = `${why} The message was not passed on. Send each member once, spelled as MCP spells it.`
+  const answer = errorAnswer(undefined, errorCode.invalidRequest, message, {
+    code: 'ambiguous_message',
+  })
+  sendJson(response, 400, Buffer.from(answer), {})
 }

@@ -3,7 +3,6 @@ import {
   errorAnswer,
   errorCode,
   headerName,
-  idKey,
   modernVersion,
   paramHeaders,
   readMessage,
@@ -12,6 +11,7 @@ import {
   type Exchange,
   type ModernEndpoint,
   type ModernRequest,
+  sameToServers,
 } from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
@@ -83,7 +83,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
             // A server of 2026-07-28 has no requests of its own.
             if (message.has('method')) return given === undefined ? exchange.tell(text) : undefined
             // A request that was refused before it was read is refused under no id, or one of the server's own.
-            if (!message.has('error') && (given === undefined || idKey(given) !== id)) return
+            if (!message.has('error') && (given === undefined || !sameToServers(given, id))) return
             answered = true
             exchange.answer(200, text)
           },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import {
   elements,
@@ -8,7 +9,9 @@ import {
   outline,
   replaceSlices,
   requestedProgressToken,
+  sameToServers,
   sliceText,
+  survivesDoubles,
   Table,
   valueAt,
   wantsPrimingEvent,
@@ -40,6 +43,8 @@ export interface SessionOptions {
 interface Pending {
   /** Raw JSON, as the client wrote it. */
   readonly id: string
+  /** Raw JSON, as the server knows it: another one where a server could not give the client's back. */
+  readonly serverId: string
   /** Raw JSON, as the client wrote it. */
   readonly progressToken: string | undefined
   readonly response: ServerResponse
@@ -62,8 +67,10 @@ export class Session {
   readonly createdAt: number
   readonly #link: Link
   readonly #now: () => number
-  /** By `idKey`. */
+  /** By `idKey` of the client's id. */
   readonly #pending = new Table<Pending>()
+  /** The key of a pending request, by the id that its server knows instead. */
+  readonly #replaced = new Table<string>()
   readonly #history: EventHistory
   readonly #streams: EventStream[] = []
   readonly #backlog: string[] = []
@@ -118,9 +125,8 @@ export class Session {
           errorCode.invalidRequest,
           'The body is no JSON-RPC message.',
         )
-      this.#forward(body)
+      this.#tell(body, message)
       response.writeHead(202).end()
-      if (message.method === 'notifications/cancelled') this.#cancelled(body, message)
       return
     }
     this.#request(body, message, { response, headers, batch: undefined })
@@ -200,8 +206,7 @@ export class Session {
       if (message.method !== undefined && message.id !== undefined)
         this.#request(part, outline(part), { response, headers: {}, batch, stream })
       else {
-        this.#forward(part)
-        if (message.method === 'notifications/cancelled') this.#cancelled(part, outline(part))
+        this.#tell(part, outline(part))
       }
     }
     if (requests.length === 0) response.writeHead(202).end()
@@ -229,28 +234,46 @@ export class Session {
       )
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)
+    const serverId = survivesDoubles(id) ? id : `"${randomUUID()}"`
     this.#pending.set(key, {
       id,
+      serverId,
       progressToken: token === undefined ? undefined : sliceText(body, token),
       since: this.#now(),
       stream: undefined,
       ...via,
     })
-    this.#forward(body)
+    if (serverId === id || message.idSlice === undefined) return this.#link.send(body)
+    this.#replaced.set(serverId, key)
+    this.#link.send(replaceSlices(body, [{ slice: message.idSlice, by: Buffer.from(serverId) }]))
   }
 
-  #forward(message: Uint8Array): void {
-    this.#link.send(message)
+  /** Passes on what needs no answer: notifications, and answers to questions. */
+  #tell(body: Uint8Array, message: MessageOutline): void {
+    if (message.method !== 'notifications/cancelled') return this.#link.send(body)
+    const slice =
+      message.paramsSlice === undefined
+        ? undefined
+        : valueAt(body, ['requestId'], message.paramsSlice)
+    const key = slice === undefined ? undefined : idKey(sliceText(body, slice))
+    const pending = key === undefined ? undefined : this.#pending.get(key)
+
+    this.#link.send(
+      slice === undefined || pending === undefined || pending.serverId === pending.id
+        ? body
+        : replaceSlices(body, [{ slice, by: Buffer.from(pending.serverId) }]),
+    )
+    if (key !== undefined && pending !== undefined) this.#cancelled(key, pending)
   }
 
   #answer(line: Uint8Array, { id, idSlice }: MessageOutline): void {
     // An error that names no request can only be about the one that is open.
     const only = id === 'null' && this.#pending.size === 1 ? this.#pending.keys()[0] : undefined
-    const key = only ?? (id === undefined ? undefined : idKey(id))
+    const key = only ?? (id === undefined ? undefined : this.#keyOf(id))
     const pending = key === undefined ? undefined : this.#pending.get(key)
     // Cancelled, answered twice, or never asked: nobody waits for it.
     if (pending === undefined || key === undefined || idSlice === undefined) return
-    this.#pending.delete(key)
+    this.#forget(key, pending)
     const answer =
       id === pending.id
         ? line
@@ -266,12 +289,8 @@ export class Session {
   }
 
   /** The server need not answer a request that was cancelled, but its POST must end. */
-  #cancelled(body: Uint8Array, { paramsSlice }: MessageOutline): void {
-    const slice = paramsSlice === undefined ? undefined : valueAt(body, ['requestId'], paramsSlice)
-    const key = slice === undefined ? undefined : idKey(sliceText(body, slice))
-    const pending = key === undefined ? undefined : this.#pending.get(key)
-    if (pending === undefined || key === undefined) return
-    this.#pending.delete(key)
+  #cancelled(key: string, pending: Pending): void {
+    this.#forget(key, pending)
     this.#finish(
       pending,
       Buffer.from(
@@ -284,6 +303,17 @@ export class Session {
     )
   }
 
+  /** The key of the request that a server calls so. */
+  #keyOf(serverId: string): string {
+    const key = idKey(serverId)
+    return this.#replaced.get(key) ?? key
+  }
+
+  #forget(key: string, { id, serverId }: Pending): void {
+    this.#pending.delete(key)
+    if (serverId !== id) this.#replaced.delete(serverId)
+  }
+
   /**
    * Stdio says nothing of which request a message belongs to. Progress is known by its token; anything else belongs to the only open
    * request if there is but one, otherwise to the GET stream.
@@ -293,7 +323,7 @@ export class Session {
     message: MessageOutline,
     related: string | undefined,
   ): { stream: EventStream | undefined; data: string } {
-    const owner = related === undefined ? undefined : this.#pending.get(idKey(related))
+    const owner = related === undefined ? undefined : this.#pending.get(this.#keyOf(related))
     if (owner !== undefined)
       return { stream: owner.stream ?? this.#open(owner), data: textOf(line) }
     if (message.method === 'notifications/progress') {
@@ -302,7 +332,7 @@ export class Session {
       for (const pending of this.#pending.values()) {
         const { progressToken: wanted } = pending
         if (slice === undefined || token === undefined || wanted === undefined) continue
-        if (token !== wanted && idKey(token) !== idKey(wanted)) continue
+        if (!sameToServers(token, wanted)) continue
         const as =
           token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
         return { stream: pending.stream ?? this.#open(pending), data: textOf(as) }

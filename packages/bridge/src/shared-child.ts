@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import {
   errorAnswer,
   errorCode,
@@ -24,24 +25,32 @@ interface Asked {
   readonly progressToken: string | undefined
 }
 
+/** A request of the child, and the session that it was given to. */
+interface Question {
+  readonly session: Session
+  /** Raw JSON. */
+  readonly progressToken: string | undefined
+}
+
 /**
- * One child for all sessions. Ids and progress tokens of different clients may be equal, so the child sees numbers of our own,
- * replaced in the raw bytes; the first `initialize` is the child's, later ones are answered as that was.
+ * One child for all sessions. Ids and progress tokens of different clients may be equal, so the child sees random ones in
+ * their place, which no client can name for another. The first `initialize` is the child's; later ones get its answer.
  */
 export class SharedChild {
   readonly #child: Child
   readonly #sessions = new Set<Session>()
-  /** By our own number, which is the id and the progress token that the child sees. */
+  /** By our own id, raw, which is also the progress token that the child sees. */
   readonly #asked = new Table<Asked>()
-  /** Requests of the child that are not answered: whom they were given to, by `idKey`. */
-  readonly #questions = new Table<Session>()
+  /** Requests of the child that are not answered, by `idKey`. */
+  readonly #questions = new Table<Question>()
   /** The child's answer to `initialize`; asked for, but not there; or not asked for. */
   #initialize:
     | { readonly answer: Uint8Array; readonly idSlice: Slice }
-    | { readonly number: string; readonly waiting: (() => void)[] }
+    | { readonly ownId: string; readonly waiting: (() => void)[] }
     | undefined
   #initializedSent = false
-  #next = 0
+  /** Sessions that have asked for updates of a resource, by its URI. */
+  readonly #subscribers = new Map<string, Set<Session>>()
 
   constructor(child: Child, ended: (reason: string) => void) {
     this.#child = child
@@ -75,14 +84,19 @@ export class SharedChild {
     if (id === undefined || idSlice === undefined) return this.#notify(session, message, method)
     if (method === undefined) return this.#answerQuestion(session, message, id)
     if (method === 'initialize') return this.#open(session, message, id, idSlice)
+    if (!this.#follows(session, message, method))
+      return queueMicrotask(() => {
+        const answer = Buffer.from(`{"jsonrpc":"2.0","id":${id},"result":{}}`)
+        session.receive(answer, outline(answer))
+      })
     this.#ask(session, message, id, idSlice)
   }
 
   #ask(session: Session, message: Uint8Array, id: string, idSlice: Slice): string {
-    const number = String((this.#next += 1))
-    const by = Buffer.from(number)
+    const ownId = `"${randomUUID()}"`
+    const by = Buffer.from(ownId)
     const token = requestedProgressToken(message, outline(message))
-    this.#asked.set(number, {
+    this.#asked.set(ownId, {
       session,
       id,
       progressToken: token === undefined ? undefined : sliceText(message, token),
@@ -95,7 +109,7 @@ export class SharedChild {
         slices.map((slice) => ({ slice, by })),
       ),
     )
-    return number
+    return ownId
   }
 
   #notify(session: Session, message: Uint8Array, method: string | undefined): void {
@@ -103,7 +117,43 @@ export class SharedChild {
       if (this.#initializedSent) return
       this.#initializedSent = true
     } else if (method === 'notifications/cancelled') return this.#cancel(session, message)
+    else if (method === 'notifications/progress' && !this.#isAsked(session, message)) return
     this.#child.send(message)
+  }
+
+  /** Whether a session reports the progress of a question that it was given. */
+  #isAsked(session: Session, message: Uint8Array): boolean {
+    const token = notifiedProgressToken(message, outline(message))
+    const raw = token === undefined ? undefined : sliceText(message, token)
+    return this.#questions
+      .values()
+      .some(
+        (question) =>
+          question.session === session &&
+          raw !== undefined &&
+          question.progressToken !== undefined &&
+          idKey(question.progressToken) === idKey(raw),
+      )
+  }
+
+  /**
+   * Keeps who has asked for updates of which resource. False for a request to end them while another session still
+   * wants them: the child knows one subscriber, so it must not hear of that.
+   */
+  #follows(session: Session, message: Uint8Array, method: string): boolean {
+    if (method !== 'resources/subscribe' && method !== 'resources/unsubscribe') return true
+    const uri = uriOf(message)
+    if (uri === undefined) return true
+
+    const subscribers = this.#subscribers.get(uri) ?? new Set()
+    if (method === 'resources/subscribe') {
+      this.#subscribers.set(uri, subscribers.add(session))
+      return true
+    }
+    subscribers.delete(session)
+    if (subscribers.size > 0) return false
+    this.#subscribers.delete(uri)
+    return true
   }
 
   /** `notifications/cancelled` names the request by the client's id; that of another client is not its to cancel. */
@@ -111,13 +161,13 @@ export class SharedChild {
     const slice = valueAt(message, ['params', 'requestId'])
     if (slice === undefined) return
     const theirs = idKey(sliceText(message, slice))
-    for (const [number, asked] of this.#asked.entries())
+    for (const [ownId, asked] of this.#asked.entries())
       if (asked.session === session && idKey(asked.id) === theirs)
-        this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(number) }]))
+        this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(ownId) }]))
   }
 
   #answerQuestion(session: Session, message: Uint8Array, id: string): void {
-    if (this.#questions.get(idKey(id)) !== session) return
+    if (this.#questions.get(idKey(id))?.session !== session) return
     this.#questions.delete(idKey(id))
     this.#child.send(message)
   }
@@ -131,7 +181,7 @@ export class SharedChild {
       session.receive(line, outline(line))
     }
     if (this.#initialize === undefined)
-      this.#initialize = { number: this.#ask(session, message, id, idSlice), waiting: [] }
+      this.#initialize = { ownId: this.#ask(session, message, id, idSlice), waiting: [] }
     else if ('answer' in this.#initialize) queueMicrotask(answer)
     else this.#initialize.waiting.push(answer)
   }
@@ -140,24 +190,51 @@ export class SharedChild {
     if (message.method === undefined) return this.#answered(line, message)
     if (message.id !== undefined) return this.#question(line, message, message.id)
     if (message.method === 'notifications/progress') return this.#progress(line, message)
-    for (const session of this.#sessions) session.receive(line, message)
+    for (const session of this.#addressees(line, message)) session.receive(line, message)
+  }
+
+  /**
+   * The sessions that a notification is for. Lists are the same for all; an update is for its subscribers; everything
+   * else may hold what one caller's call has caused, so it is for the only session that has calls open, or for nobody.
+   */
+  #addressees(line: Uint8Array, { method = '' }: MessageOutline): Iterable<Session> {
+    if (method.endsWith('/list_changed')) return this.#sessions
+    if (method === 'notifications/resources/updated')
+      return this.#subscribers.get(uriOf(line) ?? '') ?? []
+    if (method === 'notifications/cancelled') return this.#cancelledQuestion(line)
+
+    const asking = this.#asking()
+    return asking.size === 1 ? asking : []
+  }
+
+  /** The child does not wait for an answer any more: its question is known to one session alone. */
+  #cancelledQuestion(line: Uint8Array): Session[] {
+    const slice = valueAt(line, ['params', 'requestId'])
+    const key = slice === undefined ? '' : idKey(sliceText(line, slice))
+    const question = this.#questions.get(key)
+    this.#questions.delete(key)
+    return question === undefined ? [] : [question.session]
+  }
+
+  #asking(): Set<Session> {
+    return new Set(this.#asked.values().map(({ session }) => session))
   }
 
   #answered(line: Uint8Array, { id, idSlice }: MessageOutline): void {
-    const number = id === undefined ? '' : idKey(id)
+    const ownId = id === undefined ? '' : idKey(id)
     if (idSlice === undefined) return
     if (
       this.#initialize !== undefined &&
       !('answer' in this.#initialize) &&
-      this.#initialize.number === number
+      this.#initialize.ownId === ownId
     ) {
       const { waiting } = this.#initialize
       this.#initialize = { answer: Buffer.from(line), idSlice }
       for (const answer of waiting) answer()
     }
-    const asked = this.#asked.get(number)
+    const asked = this.#asked.get(ownId)
     if (asked === undefined) return
-    this.#asked.delete(number)
+    this.#asked.delete(ownId)
     const answer = replaceSlices(line, [{ slice: idSlice, by: Buffer.from(asked.id) }])
     asked.session.receive(answer, outline(answer))
   }
@@ -172,10 +249,14 @@ export class SharedChild {
 
   /** A request of the server: whose call it serves is known only if one session alone has calls open. */
   #question(line: Uint8Array, message: MessageOutline, id: string): void {
-    const waiting = new Set(this.#asked.values().map(({ session }) => session))
+    const waiting = this.#asking()
     const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
     if (owner !== undefined) {
-      this.#questions.set(idKey(id), owner)
+      const token = requestedProgressToken(line, message)
+      this.#questions.set(idKey(id), {
+        session: owner,
+        progressToken: token === undefined ? undefined : sliceText(line, token),
+      })
       owner.receive(line, message)
       return
     }
@@ -187,26 +268,48 @@ export class SharedChild {
   /** Nobody waits any more for what the session asked, nor answers what it was asked. */
   #leave(session: Session): void {
     this.#sessions.delete(session)
-    for (const [number, asked] of this.#asked.entries()) {
+    this.#unsubscribe(session)
+    for (const [ownId, asked] of this.#asked.entries()) {
       if (asked.session !== session) continue
       // The answer to `initialize` serves others too.
       if (
         this.#initialize !== undefined &&
-        'number' in this.#initialize &&
-        this.#initialize.number === number
+        'ownId' in this.#initialize &&
+        this.#initialize.ownId === ownId
       )
         continue
-      this.#asked.delete(number)
+      this.#asked.delete(ownId)
       this.#child.send(
         Buffer.from(
-          `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${number},"reason":"The client has gone."}}`,
+          `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${ownId},"reason":"The client has gone."}}`,
         ),
       )
     }
-    for (const [key, asked] of this.#questions.entries()) {
-      if (asked !== session) continue
+    for (const [key, question] of this.#questions.entries()) {
+      if (question.session !== session) continue
       this.#questions.delete(key)
       this.#child.send(Buffer.from(errorAnswer(key, errorCode.internal, 'The client has gone.')))
     }
   }
+
+  /** Updates that nobody else wants are ended at the child. */
+  #unsubscribe(session: Session): void {
+    for (const [uri, subscribers] of this.#subscribers) {
+      if (!subscribers.delete(session) || subscribers.size > 0) continue
+      this.#subscribers.delete(uri)
+      const params = `{"uri":${JSON.stringify(uri)}}`
+      this.#child.send(
+        Buffer.from(
+          `{"jsonrpc":"2.0","id":"${randomUUID()}","method":"resources/unsubscribe","params":${params}}`,
+        ),
+      )
+    }
+  }
+}
+
+/** The URI of a resource that a message is about. */
+function uriOf(message: Uint8Array): string | undefined {
+  const slice = valueAt(message, ['params', 'uri'])
+  const raw = slice === undefined ? '' : sliceText(message, slice)
+  return raw.startsWith('"') ? (JSON.parse(raw) as string) : undefined
 }

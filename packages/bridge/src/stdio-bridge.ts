@@ -4,11 +4,12 @@ import { isUtf8 } from 'node:buffer'
 import {
   classifyRequest,
   errorCode,
+  findAmbiguity,
   mayBeModern,
   outline,
   type Classified,
 } from '@mcp-gateway/protocol'
-import { sendRpcError } from './answers.ts'
+import { sendAmbiguous, sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import { probeModern, takesInitialize, type ProbeOptions, type ServerEras } from './era-probe.ts'
 import type { Handler } from './front.ts'
@@ -119,6 +120,9 @@ export class StdioBridge implements Handler {
       const mistake = jsonMistake(body)
       if (mistake !== undefined)
         return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
+      const ambiguity = findAmbiguity(body)
+      if (ambiguity !== undefined) return sendAmbiguous(response, ambiguity)
+
       if (mayBeModern(body, request.headers)) {
         const classified = this.#classify(body, request)
         if (classified.era === 'modern')

@@ -1,3 +1,4 @@
+export { findAmbiguity } from './ambiguity.ts'
 export { EventRewriter } from './event-rewriter.ts'
 export * from './json-slice.ts'
 export * from './line-framing.ts'

@@ -54,11 +54,24 @@ describe('the key of an id', () => {
   })
 
   test.each([
-    ['12345678901234567890', '12345678901234567000'],
     ['1.0', '1'],
+    ['1e0', '1'],
+    ['-0', '0'],
+    ['-0.0e5', '0'],
+    ['120e-1', '12'],
+    ['9007199254740993', '9007199254740993.0'],
     ['"a\\/b"', '"a/b"'],
     ['"\\u00e9"', '"é"'],
   ])('is the same for %s and %s', (one, other) => expect(idKey(one)).toBe(idKey(other)))
+
+  test.each([
+    ['9007199254740992', '9007199254740993'],
+    ['12345678901234567890', '12345678901234567000'],
+    ['1e400', '2e400'],
+    ['1e-400', '2e-400'],
+    ['1', '"1"'],
+    ['1', '-1'],
+  ])('differs for the ids %s and %s', (one, other) => expect(idKey(one)).not.toBe(idKey(other)))
 
   test('differs for ids that differ, the text and the number too', () => {
     fc.assert(

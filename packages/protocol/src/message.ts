@@ -42,15 +42,47 @@ function textOf(bytes: Uint8Array, slice: Slice): string | undefined {
 }
 
 /**
- * The same text for every way to write one id or token: servers answer `"a\/b"` with `"a/b"`, `1.0` with `1`, and what they read
- * as a double with its nearest decimal.
+ * The same text for every way to write one id or token, and another text for every other id: servers answer `"a\/b"` with
+ * `"a/b"` and `1.0` with `1`. Numbers are compared as decimals, since 2^53 and 2^53 + 1 are one double but two ids.
  */
 export function idKey(raw: string): string {
   if (raw.startsWith('"')) return isPlainText.test(raw) ? raw : JSON.stringify(JSON.parse(raw))
-  return raw.length < 16 && isPlainInteger.test(raw) ? raw : String(Number(raw))
+  return raw.length < 16 && isPlainInteger.test(raw) ? raw : decimalKey(raw)
 }
 const isPlainText = /^"[^\\\u007f-\uffff]*"$/
 const isPlainInteger = /^(0|-?[1-9]\d*)$/
+
+/** A JSON number without the freedom to write it in several ways: `12e3` is `12000`, `-0` is `0`. */
+function decimalKey(raw: string): string {
+  const parts = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(raw)
+  if (parts === null) return raw
+  const [, sign = '', whole = '', fraction = '', power = '0'] = parts
+
+  const digits = `${whole}${fraction}`.replace(/^0+/, '')
+  if (digits === '') return '0'
+  const significant = digits.replace(/0+$/, '')
+  const exponent =
+    BigInt(power) - BigInt(fraction.length) + BigInt(digits.length - significant.length)
+  const short = exponent >= 0n && exponent <= 30n
+
+  return short
+    ? `${sign}${significant}${'0'.repeat(Number(exponent))}`
+    : `${sign}${significant}e${exponent}`
+}
+
+/** Whether two ids or tokens are one to a server that reads numbers as doubles, as most do. */
+export function sameToServers(one: string, other: string): boolean {
+  return (
+    one === other ||
+    idKey(one) === idKey(other) ||
+    (!one.startsWith('"') && Number(one) === Number(other))
+  )
+}
+
+/** Whether servers that read numbers as doubles, as most do, give an id back as it was. */
+export function survivesDoubles(id: string): boolean {
+  return id.startsWith('"') || Number.isSafeInteger(Number(id))
+}
 
 /** The raw progress token that a request asks with (`params._meta.progressToken`). */
 export function requestedProgressToken(

@@ -48,12 +48,23 @@ lines.on('line', (line) => {
       return answer({ content: [{ type: 'text', text: 'x'.repeat(Number(args?.['bytes'])) }] })
     case 'flood': {
       const count = Number(args?.['count'])
-      for (let index = 0; index < count; index += 1)
-        send({
-          jsonrpc: '2.0',
-          method: 'notifications/message',
-          params: { level: 'info', data: `${index} ${'x'.repeat(1000)}` },
-        })
+      const progressToken = message.params?._meta?.progressToken
+      for (let progress = 0; progress < count; progress += 1) {
+        const text = `${progress} ${'x'.repeat(1000)}`
+        send(
+          progressToken === undefined
+            ? {
+                jsonrpc: '2.0',
+                method: 'notifications/message',
+                params: { level: 'info', data: text },
+              }
+            : {
+                jsonrpc: '2.0',
+                method: 'notifications/progress',
+                params: { progressToken, progress, message: text },
+              },
+        )
+      }
       return answer({ content: [] })
     }
     case 'progress':

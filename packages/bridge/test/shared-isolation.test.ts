@@ -1,0 +1,287 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createFront } from '../src/front.ts'
+import { StdioBridge } from '../src/stdio-bridge.ts'
+import { StdioChild } from '../src/stdio-child.ts'
+
+/** A server for all clients. It tells on request which messages it got, and keeps calls of `hold` open. */
+const program = `
+  const lines = require('node:readline').createInterface({ input: process.stdin })
+  const got = []
+  const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
+  lines.on('line', (line) => {
+    const message = JSON.parse(line)
+    const { id, method, params = {} } = message
+    got.push(message)
+    const answer = (result) => send({ id, result })
+    if (id === undefined) return
+    if (method === 'initialize')
+      return answer({ protocolVersion: params.protocolVersion,
+        capabilities: { tools: {}, resources: { subscribe: true }, logging: {} },
+        serverInfo: { name: 's', version: '1' } })
+    if (method !== 'tools/call') return answer({})
+    const text = (value) => answer({ content: [{ type: 'text', text: JSON.stringify(value) }] })
+    if (params.name === 'got') return text(got)
+    if (params.name === 'log')
+      send({ method: 'notifications/message', params: { level: 'info', data: params.arguments } })
+    if (params.name === 'update')
+      send({ method: 'notifications/resources/updated', params: { uri: params.arguments.uri } })
+    if (params.name === 'changed') send({ method: 'notifications/tools/list_changed' })
+    if (params.name === 'hold') return
+    text('done')
+  })
+`
+
+let bridge: StdioBridge
+let server: Server
+let url: string
+beforeEach(async () => {
+  const child = {
+    command: process.execPath,
+    args: ['-e', program],
+    environment: process.env,
+    stopGraceMs: 500,
+    maxLineBytes: 1024 * 1024,
+    log: pino({ level: 'silent' }),
+  }
+  bridge = new StdioBridge({
+    ...child,
+    replica: 'test-0',
+    isolation: 'shared',
+    warmSpares: 1,
+    maxSessions: 5,
+    sessionIdleMs: 60_000,
+    sessionMaxMs: 60_000,
+    bodyLimitBytes: 1024 * 1024,
+    eventBufferBytes: 1024 * 1024,
+    eras: 'passthrough',
+    legacyLeg: 'passthrough',
+    broken: () => undefined,
+    spawn: () => new StdioChild(child),
+  })
+  server = createFront(bridge, { allowedHosts: new Set(['127.0.0.1']) })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+})
+afterEach(async () => {
+  await bridge[Symbol.asyncDispose]()
+  server.closeAllConnections()
+  await new Promise((resolve) => server.close(resolve))
+})
+
+interface Message {
+  readonly id?: unknown
+  readonly method?: string
+  readonly params?: Readonly<Record<string, unknown>>
+  readonly result?: { readonly content: readonly { readonly text: string }[] }
+  readonly error?: { readonly message: string; readonly data?: { readonly code: string } }
+}
+
+/** One client with a session and, if asked for, its GET stream. */
+class TestClient {
+  readonly heard: Message[] = []
+  readonly #leave = new AbortController()
+  #session = ''
+
+  static async open(listens = true): Promise<TestClient> {
+    const client = new TestClient()
+    const params = {
+      protocolVersion: '2025-06-18',
+      capabilities: {},
+      clientInfo: { name: 'c', version: '1' },
+    }
+    const opened = await client.post({ jsonrpc: '2.0', id: 0, method: 'initialize', params })
+    client.#session = opened.headers.get('mcp-session-id') ?? ''
+    await opened.text()
+    if (listens) void client.#listen()
+    return client
+  }
+
+  post(message: object | string): Promise<Response> {
+    return fetch(url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+        ...(this.#session === '' ? {} : { 'mcp-session-id': this.#session }),
+      },
+      body: typeof message === 'string' ? message : JSON.stringify(message),
+      signal: this.#leave.signal,
+    })
+  }
+
+  /** All messages of the answer. */
+  async request(message: object | string): Promise<Message[]> {
+    const text = await (await this.post(message)).text()
+    if (!text.startsWith('{')) return dataOf(text)
+    return [JSON.parse(text) as Message]
+  }
+
+  async call(name: string, args: object = {}, id: unknown = 1): Promise<string> {
+    const params = { name, arguments: args }
+    const messages = await this.request({ jsonrpc: '2.0', id, method: 'tools/call', params })
+    return messages.at(-1)?.result?.content[0]?.text ?? JSON.stringify(messages)
+  }
+
+  /** The messages that the server has got. */
+  async serverGot(): Promise<Message[]> {
+    return JSON.parse(await this.call('got', {}, 'looking')) as Message[]
+  }
+
+  async #listen(): Promise<void> {
+    const response = await fetch(url, {
+      headers: { accept: 'text/event-stream', 'mcp-session-id': this.#session },
+      signal: this.#leave.signal,
+    })
+    try {
+      for await (const chunk of response.body ?? [])
+        this.heard.push(...dataOf(Buffer.from(chunk as Uint8Array).toString()))
+    } catch {
+      // The test is over.
+    }
+  }
+
+  leave(): void {
+    this.#leave.abort()
+  }
+}
+
+function dataOf(text: string): Message[] {
+  return [...text.matchAll(/^data: (\{.*)$/gm)].map((each) => JSON.parse(each[1] ?? '') as Message)
+}
+
+async function twoClients(): Promise<{ alice: TestClient; mallory: TestClient }> {
+  return { alice: await TestClient.open(), mallory: await TestClient.open() }
+}
+
+/** A call that stays open, and the id by which the server knows it. */
+async function heldCall(client: TestClient, id: unknown): Promise<{ serverId: unknown }> {
+  const held = client.post({
+    jsonrpc: '2.0',
+    id,
+    method: 'tools/call',
+    params: { name: 'hold', _meta: { progressToken: id } },
+  })
+  held.catch(() => undefined)
+  let serverId: unknown
+  await expect
+    .poll(async () => {
+      serverId = (await client.serverGot()).find(({ params }) => params?.['name'] === 'hold')?.id
+      return serverId
+    })
+    .toBeDefined()
+  return { serverId }
+}
+
+const cancellations = (messages: readonly Message[]): unknown[] =>
+  messages
+    .filter(({ method }) => method === 'notifications/cancelled')
+    .map(({ params }) => params?.['requestId'])
+
+test('a client of a shared server does not cancel the call of another, whatever id it names', async () => {
+  const { alice, mallory } = await twoClients()
+  const { serverId } = await heldCall(alice, 'mine')
+  for (const requestId of ['mine', serverId, ...Array.from({ length: 20 }, (_, id) => id)])
+    await mallory.request({
+      jsonrpc: '2.0',
+      method: 'notifications/cancelled',
+      params: { requestId },
+    })
+
+  expect(cancellations(await mallory.serverGot())).toEqual([])
+
+  const cancelled = {
+    jsonrpc: '2.0',
+    method: 'notifications/cancelled',
+    params: { requestId: 'mine' },
+  }
+  await alice.request(cancelled)
+  expect(cancellations(await alice.serverGot())).toEqual([serverId])
+})
+
+test('a shared server knows requests by ids that no client can guess', async () => {
+  const { alice } = await twoClients()
+  const { serverId } = await heldCall(alice, 1)
+
+  expect(serverId).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
+})
+
+test.each([
+  ['two request ids', (id: string) => `"params":{"requestId":"own","requestId":${id}}`],
+  ['two params', (id: string) => `"params":{"requestId":"own"},"params":{"requestId":${id}}`],
+  [
+    'a request id in other letters',
+    (id: string) => `"params":{"requestId":"own","RequestId":${id}}`,
+  ],
+])(
+  'a cancellation with %s is refused, and the shared server does not see it',
+  async (_, params) => {
+    const { alice, mallory } = await twoClients()
+    const { serverId } = await heldCall(alice, 'mine')
+    const body = `{"jsonrpc":"2.0","method":"notifications/cancelled",${params(JSON.stringify(serverId))}}`
+    const response = await mallory.post(body)
+
+    expect(response.status).toBe(400)
+    expect(((await response.json()) as Message).error?.data?.code).toBe('ambiguous_message')
+    expect(cancellations(await mallory.serverGot())).toEqual([])
+  },
+)
+
+test('a log message of a shared server reaches the caller whose call is open, and nobody else', async () => {
+  const { alice, mallory } = await twoClients()
+  const messages = await alice.request({
+    jsonrpc: '2.0',
+    id: 5,
+    method: 'tools/call',
+    params: { name: 'log', arguments: { secret: 'of alice' } },
+  })
+  expect(JSON.stringify(messages)).toContain('of alice')
+
+  // Lists are for all: once that is heard, the log message would have been.
+  await mallory.call('changed')
+  await expect
+    .poll(() => alice.heard.map(({ method }) => method))
+    .toContain('notifications/tools/list_changed')
+  await expect
+    .poll(() => mallory.heard.map(({ method }) => method))
+    .toContain('notifications/tools/list_changed')
+  expect(JSON.stringify(mallory.heard)).not.toContain('of alice')
+})
+
+test('a log message of a shared server reaches nobody while calls of several callers are open', async () => {
+  const { alice, mallory } = await twoClients()
+  await heldCall(mallory, 'held')
+  const messages = await alice.request({
+    jsonrpc: '2.0',
+    id: 5,
+    method: 'tools/call',
+    params: { name: 'log', arguments: { secret: 'of alice' } },
+  })
+  await alice.call('changed')
+  await expect.poll(() => mallory.heard.length).toBeGreaterThan(0)
+
+  expect(JSON.stringify([messages.slice(0, -1), mallory.heard])).not.toContain('of alice')
+})
+
+test('an update of a resource of a shared server reaches its subscribers alone', async () => {
+  const { alice, mallory } = await twoClients()
+  const subscribe = (client: TestClient, method: string): Promise<Message[]> =>
+    client.request({ jsonrpc: '2.0', id: 9, method, params: { uri: 'file:///a' } })
+  await subscribe(alice, 'resources/subscribe')
+  await mallory.call('update', { uri: 'file:///a' })
+  await expect
+    .poll(() => alice.heard.map(({ method }) => method))
+    .toContain('notifications/resources/updated')
+  expect(mallory.heard).toEqual([])
+
+  await subscribe(mallory, 'resources/subscribe')
+  await subscribe(mallory, 'resources/unsubscribe')
+  const got = await alice.serverGot()
+  expect(got.map(({ method }) => method)).not.toContain('resources/unsubscribe')
+
+  await subscribe(alice, 'resources/unsubscribe')
+  const later = await alice.serverGot()
+  expect(later.map(({ method }) => method)).toContain('resources/unsubscribe')
+})

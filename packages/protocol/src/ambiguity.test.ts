@@ -1,0 +1,70 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { findAmbiguity } from './ambiguity.ts'
+
+const found = (text: string): string | undefined => findAmbiguity(Buffer.from(text))
+
+describe('a message that all readers take alike', () => {
+  test.each([
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"a":1,"A":2,"a":3}}}',
+    '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x","reason":"y"}}',
+    '{"jsonrpc":"2.0","id":1,"result":{"content":[],"Content":[]}}',
+    '{"jsonrpc":"2.0","id":1,"method":"x/y","params":{"meta":{},"Other":1,"other":2}}',
+    '{"jsonrpc":"2.0","id":1,"method":"x","params":[1,2]}',
+    '[{"id":1,"method":"a"},{"id":2,"method":"b"}]',
+    ' {"id" : 1 , "method" : "caf\\u00e9" } ',
+    '[]',
+    '1',
+    '"id"',
+  ])('is let through: %s', (text) => {
+    expect(found(text)).toBeUndefined()
+  })
+
+  test('is let through however it is written, if its names are those of the specification', () => {
+    const json = fc.jsonValue()
+    fc.assert(
+      fc.property(json, json, fc.constantFrom(undefined, 2), (args, progressToken, indent) => {
+        const message = {
+          jsonrpc: '2.0',
+          id: 1,
+          method: 'tools/call',
+          params: { name: 'tool', arguments: args, _meta: { progressToken } },
+        }
+        expect(found(JSON.stringify(message, null, indent))).toBeUndefined()
+      }),
+    )
+  })
+})
+
+describe('a message that two readers could take differently', () => {
+  test.each([
+    ['an id twice', '{"id":1,"id":2,"method":"x"}'],
+    ['an id twice, once escaped', '{"id":1,"\\u0069d":2,"method":"x"}'],
+    ['a method twice', '{"id":1,"method":"x","method":"y"}'],
+    ['params twice', '{"id":1,"method":"x","params":{},"params":{"name":"a"}}'],
+    ['an ID in capitals beside the id', '{"id":1,"ID":2,"method":"x"}'],
+    ['an ID in capitals alone', '{"ID":2,"method":"x"}'],
+    ['a Method with a capital', '{"id":1,"Method":"x"}'],
+    ['Params with a capital', '{"id":1,"method":"x","Params":{}}'],
+    ['paramſ with a long s', '{"id":1,"method":"x","paramſ":{}}'],
+    ['a name twice', '{"id":1,"method":"tools/call","params":{"name":"a","name":"b"}}'],
+    ['a Name beside the name', '{"id":1,"method":"x","params":{"name":"a","Name":"b"}}'],
+    ['a RequestId with a capital', '{"method":"x","params":{"RequestId":1}}'],
+    ['a request id with an underscore', '{"method":"x","params":{"request_id":1}}'],
+    ['a request id with a Kelvin sign', '{"method":"x","params":{"progressTo\u212aen":1}}'],
+    ['a URI in capitals', '{"id":1,"method":"x","params":{"URI":"a"}}'],
+    ['a _META in capitals', '{"id":1,"method":"x","params":{"_META":{}}}'],
+    ['meta beside _meta', '{"id":1,"method":"x","params":{"_meta":{},"meta":{}}}'],
+    ['_meta beside meta', '{"id":1,"method":"x","params":{"meta":{},"_meta":{}}}'],
+    ['a progress token twice', '{"id":1,"params":{"_meta":{"progressToken":1,"progressToken":2}}}'],
+    ['a ProgressToken', '{"id":1,"method":"x","params":{"_meta":{"ProgressToken":1}}}'],
+    ['an unknown member twice', '{"id":1,"method":"x","params":{"a":1,"a":2}}'],
+    ['a NUL in the method', '{"id":1,"method":"tools/call\\u0000"}'],
+    ['a NUL in the name of a tool', '{"id":1,"method":"x","params":{"name":"a\\u0000b"}}'],
+    ['half of a surrogate pair', '{"id":1,"method":"x","params":{"name":"a\\ud800"}}'],
+    ['a second message of a batch', '[{"id":1,"method":"x"},{"id":1,"id":2}]'],
+    ['a result twice', '{"id":1,"result":{},"result":{"a":1}}'],
+  ])('is told apart: %s', (_what, text) => {
+    expect(found(text)).toMatch(/\.$/)
+  })
+})

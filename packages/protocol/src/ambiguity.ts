@@ -1,0 +1,147 @@
+import { eachMember, elements, sliceText, type Slice } from './json-slice.ts'
+import { metaKey } from './modern.ts'
+
+/**
+ * Readers of JSON disagree on names that stand twice, on names that differ by case (Go's `encoding/json` ignores case)
+ * and on names that libraries treat as aliases (`request_id`). A decision on one reading and an act on another would let
+ * a message pass that the gateway never saw. So a message that two readers could take differently is refused.
+ */
+
+/** Names on which the gateway or a server decides, by the object in which they stand. */
+const messageNames = ['jsonrpc', 'id', 'method', 'params', 'result', 'error']
+const paramsNames = [
+  '_meta',
+  'arguments',
+  'cursor',
+  'inputResponses',
+  'level',
+  'name',
+  'progressToken',
+  'protocolVersion',
+  'requestId',
+  'requestState',
+  'taskId',
+  'uri',
+]
+const metaNames = ['progressToken', ...Object.values(metaKey)]
+
+/** The names of an object, by their folded form. */
+type Names = ReadonlyMap<string, string>
+const foldedNames = (names: readonly string[]): Names =>
+  new Map(names.map((name) => [foldedName(name), name]))
+const known = {
+  message: foldedNames(messageNames),
+  params: foldedNames(paramsNames),
+  _meta: foldedNames(metaNames),
+}
+
+/** Strings that decide what runs. Readers cut or replace such characters in ways of their own. */
+const decisiveNames: ReadonlySet<string> = new Set(['method', 'name', 'uri'])
+
+/**
+ * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if none could. Looks at
+ * the message, its `params` and their `_meta`; what is inside of arguments is the server's affair. The bytes hold valid
+ * JSON. Costs one look at each byte and builds nothing.
+ */
+export function findAmbiguity(
+  bytes: Uint8Array,
+  within: Slice = { start: 0, end: bytes.length },
+): string | undefined {
+  const first = firstByte(bytes, within)
+  if (first !== openBracket) return ambiguityOfMessage(bytes, within)
+
+  for (const element of elements(bytes, within)) {
+    const found = ambiguityOfMessage(bytes, element)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+function ambiguityOfMessage(bytes: Uint8Array, message: Slice): string | undefined {
+  let params: Slice | undefined
+  let meta: Slice | undefined
+  const inMessage = ambiguityOfObject(bytes, message, 'message', (name, value) => {
+    if (name === 'params') params = value
+  })
+  if (inMessage !== undefined || params === undefined) return inMessage
+
+  const inParams = ambiguityOfObject(bytes, params, 'params', (name, value) => {
+    if (name === '_meta') meta = value
+  })
+  if (inParams !== undefined || meta === undefined) return inParams
+
+  return ambiguityOfObject(bytes, meta, '_meta', () => undefined)
+}
+
+function ambiguityOfObject(
+  bytes: Uint8Array,
+  object: Slice,
+  what: keyof typeof known,
+  visit: (name: string, value: Slice) => void,
+): string | undefined {
+  const names = new Set<string>()
+  let found: string | undefined
+  eachMember(bytes, object, (name, value) => {
+    found = mistakeOf(name, bytes, value, names, what)
+    if (found !== undefined) return true
+
+    names.add(name)
+    visit(name, value)
+    return false
+  })
+  return found
+}
+
+function mistakeOf(
+  name: string,
+  bytes: Uint8Array,
+  value: Slice,
+  names: ReadonlySet<string>,
+  what: keyof typeof known,
+): string | undefined {
+  const where = what === 'message' ? 'The message' : `'${what}'`
+  if (names.has(name)) return `${where} has the member '${shown(name)}' twice.`
+
+  const meant = known[what].get(foldedName(name))
+  if (meant !== undefined && meant !== name && !isHarmlessMeta(name, names))
+    return `${where} has a member '${shown(name)}', which some readers take for '${meant}'.`
+  if (name === '_meta' && names.has('meta'))
+    return `${where} has a member 'meta', which some readers take for '_meta'.`
+
+  if (what === '_meta' || !decisiveNames.has(name)) return undefined
+  return hasUnsafeText(bytes, value)
+    ? `'${name}' holds a character that some readers cut or replace.`
+    : undefined
+}
+
+/** Extensions may have a parameter `meta`. It is taken for `_meta` by some readers, which matters beside the real one. */
+function isHarmlessMeta(name: string, names: ReadonlySet<string>): boolean {
+  return name === 'meta' && !names.has('_meta')
+}
+
+/** A NUL or half of a surrogate pair. They can only be written as escapes (RFC 8259 section 7). */
+function hasUnsafeText(bytes: Uint8Array, value: Slice): boolean {
+  if (bytes[value.start] !== quote) return false
+  const raw = sliceText(bytes, value)
+  if (!raw.includes(String.raw`\u`)) return false
+
+  const text = JSON.parse(raw) as string
+  return text.includes('\0') || /\p{Surrogate}/u.test(text)
+}
+
+/** The form in which lenient readers compare names: no case, no underscores, and two letters that fold to ASCII. */
+function foldedName(name: string): string {
+  return name.toLowerCase().replaceAll('_', '').replaceAll('\u017f', 's')
+}
+
+function firstByte(bytes: Uint8Array, { start, end }: Slice): number | undefined {
+  for (let at = start; at < end; at += 1) if ((bytes[at] as number) > 0x20) return bytes[at]
+  return undefined
+}
+
+function shown(name: string): string {
+  return name.slice(0, 100)
+}
+
+const quote = 0x22
+const openBracket = 0x5b
