@@ -1,10 +1,10 @@
-/** An argument string that can not be split, or has more or longer parts than allowed. */
+/** An argument string that cannot be split, or has a part that no program can get. */
 export class ArgumentError extends Error {
   override readonly name = 'ArgumentError'
 }
 
-const longestArgument = 512
-const mostArguments = 64
+/** In bytes: MAX_ARG_STRLEN of Linux, less the terminator. */
+const longestArgument = 128 * 1024 - 1
 
 /**
  * Splits by the rules of a POSIX shell (XCU section 2.2): single quotes keep everything, double quotes all but `\\` before one of `$`, `` ` ``, `"`, `\\`,
@@ -45,17 +45,14 @@ function unquote(text: string, quote: string): string {
   return quote === "'" ? text : text.replaceAll(/\\(["\\$`])/g, '$1')
 }
 
-/** The limits of the original for the command and each argument. @throws ArgumentError */
+/** Only the limits of the system count. Messages never repeat an argument. @throws ArgumentError */
 export function checkArguments(command: string, args: readonly string[]): void {
-  if (args.length > mostArguments)
-    throw new ArgumentError(`has ${args.length} arguments; at most ${mostArguments} are allowed`)
+  if (command === '') throw new ArgumentError('the command is empty')
   for (const [index, word] of [command, ...args].entries()) {
     const what = index === 0 ? 'the command' : `argument ${index}`
-    if (word.length === 0 || word.length > longestArgument)
-      throw new ArgumentError(
-        `${what} has ${word.length} characters; 1 to ${longestArgument} are allowed`,
-      )
-    // eslint-disable-next-line no-control-regex -- these are the characters that are looked for
-    if (/[\u0000\r\n]/.test(word)) throw new ArgumentError(`${what} holds a line break or NUL`)
+    const bytes = Buffer.byteLength(word)
+    if (bytes > longestArgument)
+      throw new ArgumentError(`${what} has ${bytes} bytes; at most ${longestArgument} are allowed`)
+    if (word.includes('\0')) throw new ArgumentError(`${what} holds the character NUL`)
   }
 }

@@ -1,3 +1,4 @@
+export { ArgumentError, splitArguments } from './arguments.ts'
 export { eraOf, type ServerEras } from './era-probe.ts'
 export { modernHeaders } from './http-modern-endpoint.ts'
 export { sendHttp, type HttpUpstream } from './http-upstream.ts'

@@ -3,7 +3,13 @@ import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
 import { pino } from 'pino'
 import { createFront, type Handler } from './front.ts'
-import { isLoopback, ownVariables, readSettings, SettingsError, type Settings } from './settings.ts'
+import {
+  isLoopback,
+  readSettings,
+  serverEnvironment,
+  SettingsError,
+  type Settings,
+} from './settings.ts'
 import { headerValue } from './remote-headers.ts'
 import { StdioBridge } from './stdio-bridge.ts'
 import { StdioChild } from './stdio-child.ts'
@@ -38,8 +44,8 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
     throw new SettingsError(['--url and a command can not go together'])
   return {
     ...process.env,
-    ...(values.host === undefined ? {} : { HOST: values.host }),
-    ...(values.port === undefined ? {} : { PORT: values.port }),
+    ...(values.host === undefined ? {} : { MCP_HOST: values.host }),
+    ...(values.port === undefined ? {} : { MCP_PORT: values.port }),
     ...(values.url === undefined ? {} : { MCP_PROXY_URL: values.url }),
     ...(command === undefined
       ? {}
@@ -117,9 +123,7 @@ async function main(): Promise<void> {
   const environment = environmentOf(process.argv.slice(2))
   if (environment === undefined) return void process.stdout.write(usage)
   const settings = readSettings(environment)
-  const server = Object.fromEntries(
-    Object.entries(environment).filter(([name]) => !ownVariables.has(name)),
-  )
+  const server = serverEnvironment(environment)
   // Under a gateway its warden watches; alone, the bridge has its own.
   let warden: Warden | undefined
   if (environment['MCPGW_OWNER'] === undefined && settings.upstream.kind === 'stdio') {

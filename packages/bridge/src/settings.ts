@@ -54,7 +54,9 @@ export class SettingsError extends Error {
 export const ownVariables: ReadonlySet<string> = new Set([
   'PORT',
   'HOST',
-  'LOG_LEVEL',
+  'MCP_PORT',
+  'MCP_HOST',
+  'MCP_LOG_LEVEL',
   'MCP_COMMAND',
   'MCP_ARGS',
   'MCP_PROXY_URL',
@@ -70,6 +72,29 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_ERAS',
   'MCP_LEGACY_LEG',
 ])
+
+/** The environment of the server: without the bridge's settings, and with Python's output unbuffered. */
+export function serverEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> {
+  // Where the bridge has its own, the common names are the server's.
+  const freed = ['HOST', 'PORT'].filter((name) => addressName(environment, name) !== name)
+  const kept = Object.entries(environment).filter(
+    ([name]) => !ownVariables.has(name) || freed.includes(name),
+  )
+  return { PYTHONUNBUFFERED: '1', ...Object.fromEntries(kept) }
+}
+
+/** Under a gateway, only the gateway says where the bridge listens. */
+function addressName(
+  environment: Readonly<Record<string, string | undefined>>,
+  name: string,
+): string {
+  const own = `MCP_${name}`
+  return environment['MCPGW_REPLICA_NAME'] === undefined && environment[own] ? own : name
+}
+
+const logLevels = ['info', 'trace', 'debug', 'warn', 'error', 'silent'] as const
 
 /** Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original. @throws SettingsError */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
@@ -101,18 +126,20 @@ export function readSettings(environment: Readonly<Record<string, string | undef
         number('MCP_WARM_SPARES', 1, 0, 100),
         mistakes,
       )
+  const host = environment[addressName(environment, 'HOST')] || '127.0.0.1'
+  // A common name, with which servers may mean something else.
+  const level = environment['LOG_LEVEL']?.toLowerCase()
+  const common = logLevels.find((each) => each === level) ?? 'info'
   const settings = {
-    host: environment['HOST'] || '127.0.0.1',
-    port: number('PORT', 8000, 0, 65_535),
+    host,
+    port: number(addressName(environment, 'PORT'), 8000, 0, 65_535),
     allowedHosts: (environment['MCP_ALLOWED_HOSTS'] ?? '')
       .split(',')
       .map((host) => host.trim().toLowerCase())
       .filter((host) => host !== ''),
-    logLevel: choice('LOG_LEVEL', ['info', 'trace', 'debug', 'warn', 'error', 'silent']),
+    logLevel: environment['MCP_LOG_LEVEL'] ? choice('MCP_LOG_LEVEL', logLevels) : common,
     // A gateway has callers who may not read logs, and tells others by its status.
-    tellsLastWords:
-      environment['MCPGW_REPLICA_NAME'] === undefined &&
-      isLoopback(environment['HOST'] || '127.0.0.1'),
+    tellsLastWords: environment['MCPGW_REPLICA_NAME'] === undefined && isLoopback(host),
     maxSessions: number('MCP_MAX_SESSIONS', 1000, 1, 1_000_000),
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,

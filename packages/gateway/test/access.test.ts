@@ -630,6 +630,17 @@ describe('logs (A13)', () => {
   })
 })
 
+test('arguments that cannot be split are refused at creation, and not repeated', async () => {
+  const own = stopped({
+    imageName: 'mcp-proxy',
+    environmentVariables: { MCP_COMMAND: 'npx', MCP_ARGS: `--token hunter2 'x` },
+  })
+  const { status, body } = await as(engineer, 'POST', '/adapters', own)
+  expect(status).toBe(400)
+  expect(body['errors']).toMatchObject([{ pointer: '/environmentVariables/MCP_ARGS' }])
+  expect(JSON.stringify(body)).not.toContain('hunter2')
+})
+
 describe('last words of a server', () => {
   const script = 'console.error("API_KEY=hunter2"); setTimeout(() => process.exit(3), 50)'
 

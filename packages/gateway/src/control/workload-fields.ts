@@ -1,3 +1,4 @@
+import { ArgumentError, splitArguments } from '@mcp-gateway/bridge'
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
@@ -35,7 +36,7 @@ export function workloadMistakes(
   body: unknown,
   { maxReplicas, endpoints }: WorkloadRules,
 ): Mistake[] {
-  const { name, replicaCount, environmentVariables } = tableOf(body)
+  const { name, replicaCount, environmentVariables, imageName } = tableOf(body)
   const mistakes: Mistake[] = []
   const reserved = typeof name === 'string' ? reservedFor(name) : undefined
   if (reserved !== undefined)
@@ -63,6 +64,7 @@ export function workloadMistakes(
         detail: 'must not hold the character NUL',
       })
     if (typeof text !== 'string') continue
+    if (imageName === 'mcp-proxy' && key === 'MCP_ARGS') mistakes.push(...argumentMistakes(text))
     const length = Buffer.byteLength(key) + Buffer.byteLength(text) + 1
     size += length
     if (length > longestVariable)
@@ -79,6 +81,18 @@ export function workloadMistakes(
       detail: `must be at most ${largestEnvironment} bytes together`,
     })
   return [...mistakes, ...originMistakes(body, endpoints)]
+}
+
+/** The bridge would never start with them. */
+function argumentMistakes(text: string): Mistake[] {
+  try {
+    splitArguments(text)
+    return []
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error
+    const pointer = '/environmentVariables/MCP_ARGS'
+    return [{ pointer, code: 'invalid_format', detail: error.message }]
+  }
 }
 
 /** MAX_ARG_STRLEN of Linux, less the terminator. */
