@@ -73,7 +73,7 @@ async function openHandler(
       ...upstream,
       answerTimeoutMs: settings.answerTimeoutMs,
       connectTimeoutMs: 10_000,
-      bodyLimitBytes: 4 * megabyte,
+      bodyLimitBytes: settings.bodyLimitBytes,
       log,
     })
   }
@@ -83,7 +83,7 @@ async function openHandler(
     maxSessions: settings.maxSessions,
     sessionIdleMs: settings.sessionIdleMs,
     sessionMaxMs: settings.sessionMaxMs,
-    bodyLimitBytes: 4 * megabyte,
+    bodyLimitBytes: settings.bodyLimitBytes,
     eventBufferBytes: megabyte,
     eras: settings.eras,
     legacyLeg: settings.legacyLeg,

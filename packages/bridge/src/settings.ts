@@ -28,6 +28,7 @@ export interface Settings {
   readonly logLevel: string
   /** Whether clients are told what a server said last. It may hold secrets. */
   readonly tellsLastWords: boolean
+  readonly bodyLimitBytes: number
   readonly maxSessions: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
@@ -94,6 +95,7 @@ function addressName(
   return environment['MCPGW_REPLICA_NAME'] === undefined && environment[own] ? own : name
 }
 
+const megabyte = 1024 * 1024
 const logLevels = ['info', 'trace', 'debug', 'warn', 'error', 'silent'] as const
 
 /** Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original. @throws SettingsError */
@@ -140,6 +142,8 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     logLevel: environment['MCP_LOG_LEVEL'] ? choice('MCP_LOG_LEVEL', logLevels) : common,
     // A gateway has callers who may not read logs, and tells others by its status.
     tellsLastWords: environment['MCPGW_REPLICA_NAME'] === undefined && isLoopback(host),
+    // A gateway has its own limit (`edge.bodyLimitBytes`), which counts as long as it is smaller.
+    bodyLimitBytes: environment['MCPGW_REPLICA_NAME'] === undefined ? 4 * megabyte : 64 * megabyte,
     maxSessions: number('MCP_MAX_SESSIONS', 1000, 1, 1_000_000),
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,

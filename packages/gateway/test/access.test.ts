@@ -630,6 +630,46 @@ describe('logs (A13)', () => {
   })
 })
 
+test('the body limit of the gateway counts for servers behind the bridge, too', async () => {
+  await using large = await TestGateway.open({ edge: { bodyLimitBytes: 6 * 1024 * 1024 } })
+  const script =
+    'require("node:readline").createInterface({input:process.stdin}).on("line",(line)=>{' +
+    'const {id}=JSON.parse(line);console.log(JSON.stringify({jsonrpc:"2.0",id,' +
+    'result:{protocolVersion:"2025-06-18",capabilities:{},read:line.length}}))})'
+  const environmentVariables = {
+    MCP_COMMAND: process.execPath,
+    MCP_ARGS: `-e '${script}'`,
+    MCP_ERAS: 'passthrough',
+  }
+  const own = stopped({ imageName: 'mcp-proxy', replicaCount: 1, environmentVariables })
+  expect((await as(engineer, 'POST', '/adapters', own, large)).status).toBe(201)
+  await large.untilReady(own.name, 1, { 'x-dev-userid': engineer.id })
+  const send = (mebibytes: number): ReturnType<TestGateway['send']> =>
+    large.send(`/adapters/${own.name}/mcp`, {
+      headers: {
+        'x-dev-userid': engineer.id,
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+      },
+      body: JSON.stringify({
+        jsonrpc: '2.0',
+        id: 1,
+        method: 'initialize',
+        params: {
+          protocolVersion: '2025-06-18',
+          capabilities: {},
+          clientInfo: { name: 'x'.repeat(mebibytes * 1024 * 1024), version: '1' },
+        },
+      }),
+    })
+  const taken = await send(5)
+  expect({ status: taken.status, text: taken.body.toString().slice(0, 300) }).toMatchObject({
+    status: 200,
+    text: expect.stringMatching(/"read":52\d{5}/),
+  })
+  expect((await send(7)).status).toBe(413)
+})
+
 test('arguments that cannot be split are refused at creation, and not repeated', async () => {
   const own = stopped({
     imageName: 'mcp-proxy',
