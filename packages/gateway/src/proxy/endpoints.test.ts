@@ -33,9 +33,12 @@ async function setUp(connections: EndpointOptions['connections']) {
         },
       )
     })
+  const { port } = server.address() as AddressInfo
   return {
     held,
     ask,
+    stopListening: () => new Promise((resolve) => server.close(resolve)),
+    listenAgain: () => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve)),
     answerAll: () => held.splice(0).forEach((response) => response.end('{}')),
     async [Symbol.asyncDispose]() {
       await endpoints[Symbol.asyncDispose]()
@@ -69,4 +72,18 @@ test('requests beyond the connections that a server may have wait for one, where
   await expect.poll(() => server.held.length).toBe(1)
   server.answerAll()
   expect(await asked[1]).toBe('whole')
+})
+
+test('frees the place of a connection that could not be opened', async () => {
+  await using server = await setUp({ most: 2, beyond: 'refuse' })
+  await server.stopListening()
+
+  for (let attempt = 0; attempt < 4; attempt++)
+    expect(await server.ask()).not.toBe('Too many connections to the server are open')
+
+  await server.listenAgain()
+  const answer = server.ask()
+  await expect.poll(() => server.held.length).toBe(1)
+  server.answerAll()
+  expect(await answer).toBe('whole')
 })
