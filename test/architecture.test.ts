@@ -60,6 +60,17 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
   gateway: ['bridge', 'contract', 'protocol'],
 }
 
+/** Who may read the wall clock, and what for. Everything else measures by `monotonicNow`, which never jumps. */
+const wallClockTable: Readonly<Record<string, string>> = {
+  'gateway/src/app.ts': 'tokens, keys, sealed ids, signatures, records and resources carry a time',
+  'gateway/src/tool-gateway.ts': 'sealed ids, signatures and records carry a time',
+  'gateway/src/audit/file-sink.ts': 'the name of a damaged file',
+  'gateway/src/runtime/process/process-runtime.ts': 'the status shows when a condition changed',
+  'gateway/src/runtime/process/replica-process.ts': 'the status and each line of a log have a time',
+  'gateway/src/runtime/kubernetes/lease.ts': 'the Lease shows when it was renewed',
+  'gateway/src/runtime/runtime-contract.ts': 'the suite asks for lines since a time',
+}
+
 interface Import {
   readonly file: string
   readonly specifier: string
@@ -79,6 +90,10 @@ function importsOf(file: string): Import[] {
     file,
     specifier: match[1] ?? '',
   }))
+}
+
+function withoutComments(text: string): string {
+  return text.replaceAll(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '')
 }
 
 const gatewaySource = join(root, 'packages/gateway/src')
@@ -148,5 +163,16 @@ describe('the architecture', () => {
     expect(joining.map((file) => relative(gatewaySource, file))).toEqual([
       join('lib', 'timeout-signal.ts'),
     ])
+  })
+
+  test('ages and pauses are measured by the monotonic clock, and who reads the wall clock stands in the table', () => {
+    const readers = Object.keys(packageTable).flatMap((name) =>
+      sourceFiles(join(root, 'packages', name, 'src')).filter((file) =>
+        /\bDate\.now\b|new Date\(\)/.test(withoutComments(readFileSync(file, 'utf8'))),
+      ),
+    )
+    expect(
+      readers.map((file) => relative(join(root, 'packages'), file).replaceAll(sep, '/')).sort(),
+    ).toEqual(Object.keys(wallClockTable).sort())
   })
 })

@@ -9,6 +9,7 @@ import {
 } from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
+import { monotonicNow } from './clock.ts'
 
 const postHeaders = [
   'content-type',
@@ -118,7 +119,7 @@ export class HttpLegacyConnection implements LegacyConnection {
 
   #listen(lastId: string | undefined, waitMs: number): void {
     if (this.#closed) return
-    const startedAt = Date.now()
+    const startedAt = monotonicNow()
     this.#exchange(
       'GET',
       ['accept', 'text/event-stream', ...(lastId === undefined ? [] : ['last-event-id', lastId])],
@@ -128,7 +129,7 @@ export class HttpLegacyConnection implements LegacyConnection {
       ({ status, lastId: last = lastId, retryMs = waitMs }) => {
         // 405: there is none; 404: the session is gone, which the next request finds out.
         if (status >= 400 && status < 500) return
-        const next = Date.now() - startedAt > 5000 ? reconnectMs : retryMs * 2
+        const next = monotonicNow() - startedAt > 5000 ? reconnectMs : retryMs * 2
         this.#later(retryMs, () => this.#listen(last, next))
       },
       () => true,

@@ -9,6 +9,7 @@ import {
 } from '@mcp-gateway/protocol'
 import { sendJson } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
+import { monotonicNow } from './clock.ts'
 
 /** What answers modern requests. `Caller` is what it knows a caller by. */
 export interface ModernServer<Caller> {
@@ -29,7 +30,7 @@ export class ModernFront<Caller> {
   constructor(server: ModernServer<Caller>) {
     this.#server = server
     this.#timer = setInterval(() => {
-      for (const exchange of this.#open.values()) exchange.keepAlive(Date.now(), keepAliveMs)
+      for (const exchange of this.#open.values()) exchange.keepAlive(monotonicNow(), keepAliveMs)
     }, keepAliveMs).unref()
   }
 
@@ -56,7 +57,7 @@ export class ModernFront<Caller> {
       const value = request.headers[name]
       return Array.isArray(value) ? value.join(', ') : value
     }
-    const exchange = new ModernExchange(response, Date.now())
+    const exchange = new ModernExchange(response, monotonicNow())
     const key = String((this.#next += 1))
     this.#open.set(key, exchange)
     response.once('close', () => {

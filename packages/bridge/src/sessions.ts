@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorCode, outline } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { Session, type Link } from './session.ts'
+import { monotonicNow } from './clock.ts'
 
 export interface SessionsOptions {
   readonly maxSessions: number
@@ -62,7 +63,7 @@ export class Sessions {
       id,
       link: linkOf(() => session),
       eventBufferBytes,
-      now: Date.now,
+      now: monotonicNow,
     })
     this.#open.set(id, session)
     this.#callers.set(session, caller)
@@ -125,7 +126,7 @@ export class Sessions {
   }
 
   #tend(): void {
-    const now = Date.now()
+    const now = monotonicNow()
     for (const session of this.#open.values()) {
       if (now - session.createdAt > this.#options.sessionMaxMs)
         this.end(session, 'The session has reached its greatest age.')

@@ -12,6 +12,7 @@ import type { ServerEras } from './era-probe.ts'
 import type { ModernServer } from './modern-front.ts'
 import type { Child } from './child.ts'
 import { translationLimits } from './translator.ts'
+import { monotonicNow } from './clock.ts'
 
 export interface StdioModernOptions {
   /** What the server speaks, asked of it once. */
@@ -47,7 +48,7 @@ export class StdioModernServer implements ModernServer<string> {
           }
         },
         tellsVia: false,
-        now: Date.now,
+        now: monotonicNow,
         // A gateway reads from it which replica holds the call.
         newState: () => `${options.replica}~${randomBytes(24).toString('base64url')}`,
       },

@@ -16,6 +16,7 @@ import type { HttpUpstream } from './http-upstream.ts'
 import { ModernFront } from './modern-front.ts'
 import type { Link, Session } from './session.ts'
 import { Sessions, type SessionsOptions } from './sessions.ts'
+import { monotonicNow } from './clock.ts'
 
 export interface TranslatorOptions extends SessionsOptions {
   /** Where a request of a caller goes. @throws Error when there is no such place now */
@@ -56,7 +57,7 @@ export class Translator {
         connect: (principal, listener) =>
           new HttpLegacyConnection(options.upstream(principal), listener, options.answerTimeoutMs),
         tellsVia: true,
-        now: Date.now,
+        now: monotonicNow,
         newState: options.newState,
         refused: () => options.refused?.(),
       },

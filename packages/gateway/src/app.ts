@@ -230,7 +230,7 @@ export async function openApp({
     const dataPlane = parts.use(createDataPlane(passing))
     const toolRouter =
       Object.keys(gateways).length > 0 || gatewaysService !== undefined
-        ? new RemoteRouter({ toolGateways: toolGateways.directory, entrance, hop, sealer, now })
+        ? new RemoteRouter({ toolGateways: toolGateways.directory, entrance, hop, sealer })
         : parts.use(
             await openToolRouter({
               store,

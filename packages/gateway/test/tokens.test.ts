@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { IdentityProvider } from '@mcp-gateway/testkit'
 import { exportJWK, generateKeyPair, SignJWT, type CryptoKey } from 'jose'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { newApiKey } from '../src/core/api-key.ts'
 import { signedByAnother } from './fixtures/forged-tokens.ts'
 import { TestGateway, valuesOf, type Exchange } from './fixtures/gateway.ts'
@@ -786,4 +786,27 @@ describe('tokens that are meant for one resource (RFC 8707)', () => {
     })
     expect(codeOf(answer)).toBe('401 unauthenticated')
   })
+})
+
+test('an issuer is asked again soon, although the clock was set back by hours while it was away', async () => {
+  await using own = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
+  await using before = await open(own)
+  const [wall, monotonic] = [Date.now.bind(Date), performance.now.bind(performance)]
+  const token = await own.token('alice')
+  own.down = true
+  const ahead = vi.spyOn(Date, 'now').mockImplementation(() => wall() + 3 * hour * 1000)
+  try {
+    expect(codeOf(await list(token, before))).toBe('503 issuer_unavailable')
+  } finally {
+    ahead.mockRestore()
+  }
+
+  own.down = false
+  // The pause of five seconds is over.
+  const later = vi.spyOn(performance, 'now').mockImplementation(() => monotonic() + 6000)
+  try {
+    expect(codeOf(await list(token, before))).toBe('200')
+  } finally {
+    later.mockRestore()
+  }
 })

@@ -43,7 +43,7 @@ const said: string[] = []
 const losses: number[] = []
 const journalOf = (
   sink: AuditSink,
-  more: { capacity?: number; flushMs?: number; now?: () => Date } = {},
+  more: { capacity?: number; flushMs?: number; now?: () => Date; monotonicNow?: () => number } = {},
 ): Journal =>
   new Journal({
     sink,
@@ -105,7 +105,7 @@ describe('a journal', () => {
     const sink = new ScriptedSink()
     losses.length = 0
     let minute = 0
-    const journal = journalOf(sink, { capacity: 1, now: () => new Date(minute * 60_000) })
+    const journal = journalOf(sink, { capacity: 1, monotonicNow: () => minute * 60_000 })
     const release = sink.hang()
     for (; minute < 3; minute += 1)
       for (let index = 0; index < 5; index += 1) journal.add(event('a'))

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chainLine, type ChainHead } from './chain.ts'
 import { encodeMembers, type AuditEvent, type AuditMark } from './record.ts'
+import { monotonicNow } from '../lib/clock.ts'
 
 /** Where lines of the log go. */
 export interface AuditSink extends AsyncDisposable {
@@ -19,6 +20,8 @@ export interface JournalOptions {
   /** Records that wait at most while the sink is slow or down. */
   readonly capacity: number
   readonly now: () => Date
+  /** Milliseconds that never jump. */
+  readonly monotonicNow?: () => number
   /** The sink fails, or works again. Told once for each change. */
   readonly troubled: (sink: string, error: unknown) => void
   readonly recovered: (sink: string, lost: number) => void
@@ -82,7 +85,7 @@ export class Journal implements AsyncDisposable {
   }
 
   #tellLoss(): void {
-    const now = this.#options.now().getTime()
+    const now = (this.#options.monotonicNow ?? monotonicNow)()
     if (now - this.#lossToldAt < lossToldMs) return
     this.#lossToldAt = now
     this.#options.losing(this.#options.sink.name, this.#lost)

@@ -8,7 +8,7 @@ import type { Method } from './authenticate.ts'
 export interface FailureLimitOptions {
   /** Whose failures are counted together. */
   readonly addressOf: (request: IncomingMessage) => string
-  /** Milliseconds since the epoch. */
+  /** Milliseconds that never jump. */
   readonly now: () => number
 }
 

@@ -14,6 +14,7 @@ export interface KeySetOptions {
   readonly fetch: () => Promise<unknown>
   /** Told once for each failure to fetch, and for each set with keys that are not usable. */
   readonly warn: (what: string, cause?: unknown) => void
+  /** Milliseconds that never jump: keys have an age, and the issuer has pauses. */
   readonly now: () => number
 }
 

@@ -16,6 +16,7 @@ import { issuerRules } from './issuer.ts'
 import { KeySet } from './key-set.ts'
 import { metadataAddress, resourcePath, type ResourceMetadata } from './resource-metadata.ts'
 import { tokenMethod } from './tokens.ts'
+import { monotonicNow } from '../lib/clock.ts'
 
 export interface IdentityOptions {
   readonly settings: Config['identity']
@@ -27,6 +28,7 @@ export interface IdentityOptions {
   }
   /** Said of an issuer, once for each event. */
   readonly warn: (about: { readonly issuer: string; readonly err?: unknown }, what: string) => void
+  /** Milliseconds since the epoch, as tokens expire by it. */
   readonly now: () => number
 }
 
@@ -40,7 +42,10 @@ export interface Identity extends AsyncDisposable {
 }
 
 export function openIdentity({ settings, methods, client, warn, now }: IdentityOptions): Identity {
-  const failures = new FailureLimit({ addressOf: (request) => client.addressOf(request), now })
+  const failures = new FailureLimit({
+    addressOf: (request) => client.addressOf(request),
+    now: monotonicNow,
+  })
   const counted = methods.map((method) => failures.counting(method))
   if (settings.mode === 'development') {
     return {
@@ -61,7 +66,7 @@ export function openIdentity({ settings, methods, client, warn, now }: IdentityO
       fetch: () => fetchKeys(rules, { dispatcher, signal: closing.signal }),
       warn: (what, err) =>
         warn({ issuer: rules.authorizationServer, ...(err === undefined ? {} : { err }) }, what),
-      now,
+      now: monotonicNow,
     }),
   }))
   // Clients take the first authorization server, so that the scopes that they are told are its.

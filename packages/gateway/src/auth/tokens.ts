@@ -16,6 +16,7 @@ import type { Method } from './authenticate.ts'
 import type { FailureLimit } from './failures.ts'
 import type { IssuerRules } from './issuer.ts'
 import type { KeySet, TrustedKey } from './key-set.ts'
+import { monotonicNow } from '../lib/clock.ts'
 
 export interface TokenOptions {
   readonly issuers: readonly { readonly rules: IssuerRules; readonly keys: KeySet }[]
@@ -37,6 +38,7 @@ interface Verified {
 
 interface Refused {
   readonly error: GatewayError
+  /** By the monotonic clock. */
   readonly until: number
 }
 
@@ -117,7 +119,7 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
           const error = toGatewayError(thrown)
           // What may be otherwise in a moment is not the token's fault.
           if (error.code === 'unauthenticated' || error.code === 'insufficient_scope')
-            refused.set(digest, { error, until: now() + refusedMs })
+            refused.set(digest, { error, until: monotonicNow() + refusedMs })
           else failures.giveBack(address)
           throw error
         },
@@ -160,7 +162,7 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
       verified.delete(digest)
     }
     const bad = refused.get(digest)
-    if (bad !== undefined && bad.until > now()) return failures.refuse(request, bad.error)
+    if (bad !== undefined && bad.until > monotonicNow()) return failures.refuse(request, bad.error)
     return once(digest, token, failures.addressOf(request)).then((result) => admit(result, request))
   }
 

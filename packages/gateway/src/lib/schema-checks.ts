@@ -6,6 +6,7 @@ import {
   type ValueCheck,
 } from './json-schema.ts'
 import { LimitExceeded, TimedWorker, WorkRefused } from './timed-worker.ts'
+import { monotonicNow } from './clock.ts'
 
 /** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */
 export interface SchemaTask {
@@ -43,7 +44,7 @@ export class SchemaChecks implements AsyncDisposable {
   })
   readonly #now: () => number
 
-  constructor(now: () => number = Date.now) {
+  constructor(now: () => number = monotonicNow) {
     this.#now = now
   }
 

@@ -171,6 +171,24 @@ describe('a request that one gateway hands to another', () => {
     expect(take(owner, fresh)?.principal).toEqual(principal)
   })
 
+  test('is taken although the clock was set back since the process that takes it began', async () => {
+    const request = await handOver([key])
+    const clock = { wall: Date.now() + 3_600_000, monotonic: 0 }
+    const hop = new Hop({
+      keys: [key],
+      self: 'two',
+      peers: [],
+      now: () => clock.wall,
+      monotonicNow: () => clock.monotonic,
+    })
+    const owner = { hop, at: (now: number) => (clock.wall = now) }
+    expect(() => take(owner, request)).toThrow()
+
+    clock.monotonic = 61_000
+    expect(take(owner, request)?.principal).toEqual(principal)
+    expect(() => take(owner, request)).toThrow()
+  })
+
   test('counts for nothing when its signature was changed anywhere', async () => {
     const request = await handOver([key])
     const header = headerOf(request, hopHeader)

@@ -51,7 +51,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     endpointPolicy: options.endpointPolicy,
     endpointConnections: { most: 1024, beyond: 'refuse' },
   })
-  const guard = new ToolGuard({ resource: (name) => options.routes.get(name), now: options.now })
+  const guard = new ToolGuard({ resource: (name) => options.routes.get(name) })
   const translation = new Translation({
     guard,
     pick: (resource) => {

@@ -15,6 +15,7 @@ import { canonicalName } from '../lib/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
 import type { Upstream } from './replicas.ts'
 import { judgedMessages, pageOf, type JudgedMessage } from './ruled-messages.ts'
+import { monotonicNow } from '../lib/clock.ts'
 
 /** Sends requests to a replica. */
 export type Dispatching = Pick<Dispatcher, 'dispatch'>
@@ -24,7 +25,6 @@ type Handler = Dispatcher.DispatchHandler
 export interface ToolGuardOptions {
   /** What is registered by a name now. */
   readonly resource: (name: string) => Resource | undefined
-  readonly now: () => number
 }
 
 interface Known {
@@ -203,14 +203,14 @@ export class ToolGuard {
     if (known !== undefined) {
       const tools = await known.tools
       if (
-        this.#options.now() - known.at <
+        monotonicNow() - known.at <
         (wanted.every((tool) => tools.has(tool)) ? knownMs : unknownMs)
       )
         return tools
       // Another request may have begun to ask meanwhile.
       if (this.#known.get(key) !== known) return this.#knownTools(key, wanted, ask)
     }
-    const asked: Known = { at: this.#options.now(), tools: ask() }
+    const asked: Known = { at: monotonicNow(), tools: ask() }
     this.#known.set(key, asked)
     asked.tools.catch(() => {
       if (this.#known.get(key) === asked) this.#known.delete(key)

@@ -24,6 +24,7 @@ import type { DecideOutgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import type { ToolGuard } from './tool-guard.ts'
 import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
+import { monotonicNow } from '../lib/clock.ts'
 
 export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
@@ -36,6 +37,7 @@ export interface TranslationOptions {
   /** How this process is called among the gateways. */
   readonly self: string
   readonly answerTimeoutMs: number
+  /** Milliseconds since the epoch, for when a session was issued. */
   readonly now: () => number
 }
 
@@ -160,7 +162,7 @@ export class Translation {
   /** The server did otherwise than one of its era does, so it is asked again, though not without end. */
   doubt(resource: Resource): void {
     const known = this.#known(resource)
-    if (known !== undefined && this.#options.now() - known.probedAt > doubtMs)
+    if (known !== undefined && monotonicNow() - known.probedAt > doubtMs)
       known.probedAt = Number.NEGATIVE_INFINITY
   }
 
@@ -168,8 +170,7 @@ export class Translation {
   #known(resource: Resource): Server | undefined {
     const server = this.#servers.get(resource.uid)
     const stale =
-      server?.generation !== resource.generation ||
-      this.#options.now() - server.probedAt > verdictMs
+      server?.generation !== resource.generation || monotonicNow() - server.probedAt > verdictMs
     return stale ? undefined : server
   }
 
@@ -183,7 +184,7 @@ export class Translation {
     const known = this.#known(resource)?.era
     if (known !== undefined) return decide(known)
     server.probing ??= probe(this.#upstream(server, upstream, principal)).then((era) => {
-      Object.assign(server, { probing: undefined, era, probedAt: this.#options.now() })
+      Object.assign(server, { probing: undefined, era, probedAt: monotonicNow() })
       return era
     })
     // A client that has gone meanwhile tells nobody any more.
@@ -304,7 +305,7 @@ export class Translation {
       generation: resource.generation,
       era: undefined,
       refusesLegacy: false,
-      probedAt: 0,
+      probedAt: Number.NEGATIVE_INFINITY,
       probing: undefined,
       translator: new Translator({
         upstream: (key) =>

@@ -60,11 +60,11 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       type: Condition['type'],
     ): Condition | undefined => status?.conditions.find((each) => each.type === type)
     const until = async (wanted: (status: WorkloadStatus) => boolean): Promise<WorkloadStatus> => {
-      const end = Date.now() + timeoutMs
+      const end = performance.now() + timeoutMs
       for (;;) {
         const status = await runtime.status(workload.name)
         if (status !== undefined && wanted(status)) return status
-        if (Date.now() > end)
+        if (performance.now() > end)
           throw new Error(`The status did not come to what was wanted: ${JSON.stringify(status)}`)
         await runtime.directory.changed(workload.name, AbortSignal.timeout(50))
       }

@@ -6,13 +6,13 @@ import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
 import { sessionIdOf } from '../proxy/target.ts'
 import { admitToRouter, isRouterPath, routerUid } from './front.ts'
+import { monotonicNow } from '../lib/clock.ts'
 
 export interface RemoteRouterOptions {
   readonly toolGateways: PeerDirectory
   readonly entrance: Entrance
   readonly hop: Hop
   readonly sealer: SessionSealer
-  readonly now: () => number
 }
 
 /** One that could not be reached is tried last for so long. */
@@ -77,7 +77,7 @@ export class RemoteRouter {
     failed: (unsent: boolean) => void,
   ): void {
     const { request, response, principal } = context
-    const { hop, now } = this.#options
+    const { hop } = this.#options
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
     let settled = false
     const settle = (): void => {
@@ -91,14 +91,14 @@ export class RemoteRouter {
     context.replica = name
     hop.forward(name, { request, response, body, principal }, (unsent) => {
       settle()
-      if (unsent) this.#restsUntil.set(name, now() + restMs)
+      if (unsent) this.#restsUntil.set(name, monotonicNow() + restMs)
       failed(unsent)
     })
   }
 
   /** Those that take what is new and could be reached first, of these the one with the fewest open requests; of equals each in its turn. */
   #order(): readonly string[] {
-    const now = this.#options.now()
+    const now = monotonicNow()
     for (const [name, until] of this.#restsUntil) if (until <= now) this.#restsUntil.delete(name)
     const peers = [...this.#options.toolGateways.entries()].map(([name, { ready }]) => ({
       name,

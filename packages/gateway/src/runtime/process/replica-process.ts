@@ -12,6 +12,7 @@ import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 import { watchHealth, type HealthSettings } from './health.ts'
 import { givePortBack, takePort } from './ports.ts'
+import { monotonicNow } from '../../lib/clock.ts'
 
 export interface ReplicaOptions {
   readonly name: string
@@ -197,7 +198,8 @@ export class ReplicaProcess {
         }),
       )
     })
-    const startedAt = (this.#startedAt = Date.now())
+    this.#startedAt = Date.now()
+    const startedAt = monotonicNow()
     if (this.#restarts === 0)
       this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
     const logs = this.#options.logs.begin()
@@ -214,13 +216,13 @@ export class ReplicaProcess {
     let readyAt: number | undefined
     let hung = false
     if (await accepts(host, port, timeoutOr(leaving, startTimeoutMs))) {
-      readyAt = Date.now()
+      readyAt = monotonicNow()
       this.#origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
       this.#set('ready')
       log.debug({ replica: this.name, ms: readyAt - startedAt }, 'replica is ready')
       hung = await this.#watchHealth(port, leaving)
     }
-    const readyMs = readyAt === undefined ? 0 : Date.now() - readyAt
+    const readyMs = readyAt === undefined ? 0 : monotonicNow() - readyAt
     const tooLate = hung ? 'NotResponding' : leaving.aborted ? undefined : 'StartTimeout'
     this.#origin = undefined
     // At once, so that nobody is sent to it any more.

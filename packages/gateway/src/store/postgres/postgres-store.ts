@@ -16,6 +16,7 @@ import {
 import { Connections, type PostgresOptions, type Run } from './connections.ts'
 import { explained, isOutage, toStoreError } from './errors.ts'
 import { migrate } from './schema.ts'
+import { monotonicNow } from '../../lib/clock.ts'
 
 export interface PostgresStoreOptions extends PostgresOptions {
   /** How long a server that is away is waited for at the start. */
@@ -52,7 +53,7 @@ async function prepare(
   { schema, startTimeoutMs, signal }: PostgresStoreOptions,
   report: (problem: Error | undefined) => void,
 ): Promise<void> {
-  const end = Date.now() + startTimeoutMs
+  const end = monotonicNow() + startTimeoutMs
   for (let waiting = false; ; waiting = true) {
     // Migrations may take their time.
     const client = connections.newClient({ query_timeout: 0 })
@@ -66,7 +67,7 @@ async function prepare(
       if (waiting) report(undefined)
       return
     } catch (error) {
-      if (!isOutage(error) || Date.now() >= end) throw error
+      if (!isOutage(error) || monotonicNow() >= end) throw error
       if (!waiting) report(error as Error)
     } finally {
       client.end().catch(() => undefined)
