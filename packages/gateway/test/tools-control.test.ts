@@ -41,6 +41,8 @@ async function call<T = ToolResource>(
   }
 }
 
+const adapter = (name: string) => ({ name, imageName: 'scripted', imageVersion: '1' })
+
 interface Problem {
   readonly code: string
   readonly detail?: string
@@ -156,6 +158,37 @@ describe('/tools', () => {
       "/tolDefinition Did you mean 'toolDefinition'?",
     ])
   })
+
+  test.each(['/adapters', '/tools'])(
+    'a mask in a POST to %s is a mistake, because nothing is stored that it could keep',
+    async (path) => {
+      const name = next()
+      const workload = path === '/tools' ? tool(name) : adapter(name)
+      for (const given of [
+        '********',
+        { value: '********' },
+        { value: '********', secret: true },
+      ]) {
+        const environmentVariables = { PLAIN: 'text', API_KEY: given }
+        const answer = await call<Problem>('POST', path, { ...workload, environmentVariables })
+        expect(answer).toMatchObject({
+          status: 400,
+          body: {
+            code: 'validation_failed',
+            errors: [{ pointer: '/environmentVariables/API_KEY', code: 'masked_value' }],
+          },
+        })
+      }
+
+      const credential = { header: 'X-Key', value: '********' }
+      const answer = await call<Problem>('POST', path, { ...workload, credential })
+      expect(answer).toMatchObject({
+        status: 400,
+        body: { errors: [{ pointer: '/credential/value', code: 'masked_value' }] },
+      })
+      expect((await call('GET', `${path}/${name}`)).status).toBe(404)
+    },
+  )
 
   test('adapters and tools share one name space, and each is only at its own address', async () => {
     const name = next()

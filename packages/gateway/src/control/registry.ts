@@ -51,7 +51,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
-    const { value, warnings } = await this.#validate(principal, body, [])
+    const { value, warnings } = await this.#validate(principal, body, maskMistakes(body, undefined))
     const spec = await this.#bound(this.#kind.spec(value, undefined))
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))
     this.#checkVariables(principal, spec)
@@ -443,8 +443,8 @@ function renames(name: string, body: unknown): Mistake[] {
 }
 
 /** A mask says "keep what is stored"; where nothing is stored it is a mistake, not a value. What is kept so stays as secret as it was. */
-function maskMistakes(body: unknown, { spec }: Resource): Mistake[] {
-  const stored = new Map(Object.entries(spec.environmentVariables))
+function maskMistakes(body: unknown, before: Resource | undefined): Mistake[] {
+  const stored = new Map(Object.entries(before?.spec.environmentVariables ?? {}))
   return Object.entries(tableOf(tableOf(body)['environmentVariables'])).flatMap(([key, given]) => {
     const { value = given, secret } = tableOf(given)
     if (value !== maskedValue) return []
