@@ -23,7 +23,10 @@ describe('bodies', () => {
       'big integers and odd numbers',
       '{"jsonrpc":"2.0","id":12345678901234567890123,"params":{"a":1.0,"b":1e400,"c":-0}}',
     ],
-    ['key order, doubled keys and space', ' { "z":1,\t"a":2,\n"a" : 3, "10":0,"9":0 }\r\n'],
+    [
+      'key order, doubled keys of arguments and space',
+      ' { "z":1,\t"params":{"arguments":{"a":2,\n"a" : 3}}, "10":0,"9":0 }\r\n',
+    ],
     [
       'members that nobody knows',
       '{"jsonrpc":"2.0","id":null,"method":"x/y","_meta":{"io.example/é":"\\ud800"},"future":[[]]}',

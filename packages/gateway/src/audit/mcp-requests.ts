@@ -60,12 +60,16 @@ export function auditMcpRequests(
       requestId: finished.requestId,
       client: addressOf(request),
     }
-    for (const { action, ...act } of actsOf(request, finished.body))
+    for (const { action, ...act } of actsOf(request, finished.body, error))
       audited({ action, ...common, ...act })
   }
 }
 
-function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
+function actsOf(
+  { method }: IncomingMessage,
+  body: Buffer | null,
+  error: GatewayError | undefined,
+): Act[] {
   if (method !== 'POST')
     return [
       {
@@ -75,6 +79,8 @@ function actsOf({ method }: IncomingMessage, body: Buffer | null): Act[] {
     ]
   if (body === null) return [{ action: 'mcp.request' }]
   const whole = { digest: digestOf(body) }
+  // Readers disagree on which tool it calls.
+  if (error?.code === 'ambiguous_message') return [{ action: 'mcp.request', ...whole }]
   const text = body.toString()
   try {
     const message = readMessage(text)

@@ -7,6 +7,7 @@
 const table = {
   invalid_json: { status: 400, rpc: -32700, title: 'The body is not valid JSON', retry: false },
   invalid_request: { status: 400, rpc: -32600, title: 'The request is not valid', retry: false },
+  ambiguous_message: { status: 400, rpc: -32600, title: 'The message is ambiguous', retry: false },
   validation_failed: { status: 400, rpc: -32602, title: 'The request has mistakes', retry: false },
   unauthenticated: { status: 401, rpc: -32600, title: 'Authentication is required', retry: false },
   insufficient_scope: { status: 403, rpc: -32600, title: 'The token lacks a scope', retry: false },

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { outline } from '@mcp-gateway/protocol'
+import { findAmbiguity, outline } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
@@ -184,6 +184,7 @@ export class RequestContext {
       this.body = body
       this.guard(() => {
         this.handed?.checkBody(body)
+        if (body !== null) refuseAmbiguity(body)
         // One that was let in before would be opened behind the back of who ends them, and hold the gateway up.
         if (this.#open.draining && opensStream(this.request, body)) throw drained()
         then(body)
@@ -234,7 +235,12 @@ export class RequestContext {
     const refusal = toGatewayError(thrown)
     const error = this.#options.challenge?.(this.request, refusal) ?? refusal
     if (!this.response.headersSent && !this.response.destroyed)
-      sendRpcError(this.response, error, this.requestId, requestedId(this.body))
+      sendRpcError(
+        this.response,
+        error,
+        this.requestId,
+        error.code === 'ambiguous_message' ? 'null' : requestedId(this.body),
+      )
     this.finish(error)
   }
 
@@ -271,6 +277,25 @@ export class RequestContext {
       handed: handed !== undefined,
     })
   }
+}
+
+/**
+ * Refuses a message that the gateway would decide and record in one reading, and a server run in another.
+ * @throws GatewayError `ambiguous_message`
+ */
+function refuseAmbiguity(body: Buffer): void {
+  let ambiguity: string | undefined
+  try {
+    ambiguity = findAmbiguity(body)
+  } catch (error) {
+    // It is no JSON, which the reader behind the entrance refuses.
+    if (error instanceof SyntaxError) return
+    throw error
+  }
+  if (ambiguity !== undefined)
+    throw new GatewayError('ambiguous_message', {
+      detail: `${ambiguity} Send each member once, as MCP spells it.`,
+    })
 }
 
 /** The raw id of the request in a body that may be anything. */

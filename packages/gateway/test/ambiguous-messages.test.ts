@@ -1,0 +1,72 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { TestGateway } from './fixtures/gateway.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'mcpgw-ambiguous-'))
+const file = join(folder, 'audit.log')
+let gateway: TestGateway
+let adapter: string
+beforeAll(async () => {
+  const audit = { dataPlane: 'all', sinks: [{ type: 'file', path: file }] }
+  gateway = await TestGateway.open({ audit })
+  adapter = await gateway.register()
+})
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const call = '"jsonrpc":"2.0","id":1,"method":"tools/call"'
+const note = '"params":{"name":"read_note"}'
+const cases: readonly (readonly [string, string])[] = [
+  ['a name twice', `{${call},"params":{"name":"read_note","name":"delete_all"}}`],
+  ['a name in two cases', `{${call},"params":{"name":"read_note","Name":"delete_all"}}`],
+  ['a name in another case alone', `{${call},"params":{"NAME":"delete_all"}}`],
+  ['a name that is escaped once', `{${call},"params":{"name":"read_note","n\\u0061me":"x"}}`],
+  ['params twice', `{${call},${note},"params":{"name":"delete_all"}}`],
+  ['params in two cases', `{${call},${note},"Params":{"name":"delete_all"}}`],
+  ['params with a long s', `{${call},${note},"param\u017f":{"name":"delete_all"}}`],
+  ['a method twice', `{${call},${note},"method":"ping"}`],
+  ['a method in another case', `{"jsonrpc":"2.0","id":1,"Method":"tools/call",${note}}`],
+  ['an id in two cases', `{${call},${note},"ID":7}`],
+  [
+    'a request twice in a cancellation',
+    '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"RequestId":2}}',
+  ],
+  ['a token twice', `{${call},"params":{"_meta":{"progressToken":1,"progressToken":2}}}`],
+  ['such a message in a batch', `[{${call},${note}},{${call},${note},"Params":{}}]`],
+]
+
+test.each(
+  cases.flatMap(([what, body]) => ['adapter', '/mcp'].map((where) => [what, where, body] as const)),
+)('a message with %s is refused before any server sees it, at %s', async (what, where, body) => {
+  const tag = `${what}-${where}`.replaceAll(/[^a-z]/g, '-')
+  const path = where === '/mcp' ? '/mcp' : `/adapters/${adapter}/mcp?tag=${tag}`
+  const answer = await gateway.send(path, {
+    headers: { 'content-type': 'application/json', 'x-request-id': tag },
+    body,
+  })
+  expect(answer.status).toBe(400)
+  expect(JSON.parse(answer.body.toString())).toMatchObject({
+    id: null,
+    error: { code: -32600, data: { code: 'ambiguous_message' } },
+  })
+  expect(gateway.events(tag)).toEqual([])
+
+  const records = (): Record<string, unknown>[] =>
+    readFileSync(file, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ requestId }) => requestId === tag)
+  await expect.poll(records).toMatchObject([{ action: 'mcp.request' }])
+  expect(records()[0]).not.toHaveProperty('tool')
+})
+
+test('a message whose arguments hold a member in two cases is passed on', async () => {
+  const body = `{${call},"params":{"name":"a","arguments":{"name":1,"Name":2,"name":3}}}`
+  const answer = await gateway.mcp(adapter, 'do=echo&tag=fine', { body })
+  expect(answer.body.toString()).toBe(body)
+})
