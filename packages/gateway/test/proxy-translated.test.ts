@@ -52,3 +52,29 @@ describe('a legacy client of a modern server', () => {
     ).toBe(404)
   })
 })
+
+test('an initialize that the server rightly refuses does not make later clients translated', async () => {
+  const tag = 'dual'
+  const adapter = await gateway.register({ environmentVariables: { DO: 'dual', TAG: tag } })
+  const wrong = { headers: { ...headers, accept: 'text/html' }, body: initialize }
+  for (let time = 0; time < 3; time += 1)
+    expect((await gateway.mcp(adapter, '', wrong)).status).toBe(406)
+
+  const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
+  expect(opened.body.toString()).toContain('"name":"legacy"')
+  const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+  const listed = await gateway.mcp(adapter, '', {
+    headers: { ...headers, ...session },
+    body: '{"jsonrpc":"2.0","id":2,"method":"tools/list"}',
+  })
+  expect(listed.body.toString()).toContain('"anything"')
+
+  const asked = gateway.events(tag).map(({ method, body }) => {
+    const text = Buffer.from(body ?? '', 'base64').toString()
+    return method === 'POST' ? /"method":"([^"]+)"/.exec(text)?.[1] : method
+  })
+  expect(asked.filter((what) => what === 'server/discover')).toHaveLength(1)
+  // The three refusals (the first is sent twice), the gateway's own, and the good one.
+  expect(asked.filter((what) => what === 'initialize')).toHaveLength(6)
+  expect(asked.filter((what) => what === 'DELETE')).toHaveLength(1)
+})

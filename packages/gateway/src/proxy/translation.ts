@@ -78,6 +78,14 @@ const limits = {
 
 const nothing = Buffer.alloc(0)
 
+const legacyVersion = '2025-11-25'
+const legacyHeaders = [
+  'content-type',
+  'application/json',
+  'accept',
+  'application/json, text/event-stream',
+]
+
 /** What a server speaks; a modern one may take legacy clients too. */
 type Era = 'legacy' | 'modern'
 
@@ -88,10 +96,11 @@ interface Server {
   readonly generation: number
   /** Whether it speaks the modern era, as far as it was asked. */
   era: Era | undefined
-  /** It has refused an `initialize`. */
-  refusesLegacy: boolean
+  /** Whether a modern server takes a well-formed `initialize`; undefined until that is known. */
+  takesLegacy: boolean | undefined
   probedAt: number
   probing: Promise<Era | undefined> | undefined
+  greeting: Promise<boolean | undefined> | undefined
 }
 
 /** Clients of one era in front of servers of the other: what each server speaks, and the translation where it is needed. */
@@ -118,7 +127,7 @@ export class Translation {
       if (modern) return era === 'legacy'
       return (
         era === 'modern' &&
-        (resource.spec.legacyLeg === 'translate' || known?.refusesLegacy === true) &&
+        (resource.spec.legacyLeg === 'translate' || known?.takesLegacy === false) &&
         opensSession(body)
       )
     }
@@ -133,8 +142,9 @@ export class Translation {
   }
 
   /**
-   * What to do when the server refuses a legacy client's `initialize`, as one does that speaks the modern era alone: such a server is asked,
-   * and if it is so the session is translated. Undefined when the refusal is to be passed on.
+   * Gives the reaction to a server that refuses a legacy client's `initialize`. The client may be
+   * at fault, so only a server that refuses the gateway's own `initialize` too gets a translation.
+   * Undefined when the refusal is passed on.
    */
   onRefusal(
     crossing: Crossing,
@@ -142,18 +152,17 @@ export class Translation {
     passOn: () => void,
   ): (() => boolean) | undefined {
     const { resource, body, modern, run } = crossing
-    if (
-      modern ||
-      resource.spec.eras === 'passthrough' ||
-      this.#known(resource)?.era === 'legacy' ||
-      !opensSession(body)
-    )
+    if (modern || resource.spec.eras === 'passthrough') return undefined
+    const known = this.#known(resource)
+    if (known?.era === 'legacy' || known?.takesLegacy === true || !opensSession(body))
       return undefined
+
     return () => {
       this.#ask(crossing, upstream, (era) => {
         if (era !== 'modern') return passOn()
-        this.#server(resource).refusesLegacy = true
-        run(() => this.#open(crossing))
+        this.#greet(crossing, upstream, (takes) =>
+          takes === false ? run(() => this.#open(crossing)) : passOn(),
+        )
       })
       return true
     }
@@ -175,24 +184,37 @@ export class Translation {
   }
 
   /** Asks the server which era it speaks, never with a call of a client, and not twice at once. */
-  #ask(
-    { resource, principal, response, fail }: Crossing,
-    upstream: Upstream,
-    decide: (era: Era | undefined) => void,
-  ): void {
+  #ask(crossing: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
+    const { resource, principal } = crossing
     const server = this.#server(resource)
     const known = this.#known(resource)?.era
     if (known !== undefined) return decide(known)
     server.probing ??= probe(this.#upstream(server, upstream, principal)).then((era) => {
-      Object.assign(server, { probing: undefined, era, probedAt: monotonicNow() })
+      Object.assign(server, {
+        probing: undefined,
+        era,
+        takesLegacy: undefined,
+        probedAt: this.#options.now(),
+      })
       return era
     })
-    // A client that has gone meanwhile tells nobody any more.
-    server.probing
-      .then((era) =>
-        response.destroyed ? fail(new GatewayError('client_closed_request')) : decide(era),
-      )
-      .catch(fail)
+    when(server.probing, crossing, decide)
+  }
+
+  /** Asks a modern server whether it takes legacy clients too, and not twice at once. */
+  #greet(
+    crossing: Crossing,
+    upstream: Upstream,
+    decide: (takes: boolean | undefined) => void,
+  ): void {
+    const { resource, principal } = crossing
+    const server = this.#server(resource)
+    if (server.takesLegacy !== undefined) return decide(server.takesLegacy)
+    server.greeting ??= greet(this.#upstream(server, upstream, principal)).then((takesLegacy) => {
+      Object.assign(server, { greeting: undefined, takesLegacy })
+      return takesLegacy
+    })
+    when(server.greeting, crossing, decide)
   }
 
   #modern({ resource, principal, body, request, response }: Crossing): void {
@@ -304,9 +326,10 @@ export class Translation {
       resource,
       generation: resource.generation,
       era: undefined,
-      refusesLegacy: false,
+      takesLegacy: undefined,
       probedAt: Number.NEGATIVE_INFINITY,
       probing: undefined,
+      greeting: undefined,
       translator: new Translator({
         upstream: (key) =>
           this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
@@ -372,11 +395,24 @@ function sessionKeyOf({ id, issuer, name, roles }: Principal, session: string): 
   return JSON.stringify({ id, issuer, name, roles, session })
 }
 
+/** Decides by an answer of the server, unless the client has gone meanwhile. */
+function when<T>(
+  answer: Promise<T>,
+  { response, fail }: Crossing,
+  decide: (said: T) => void,
+): void {
+  answer
+    .then((said) =>
+      response.destroyed ? fail(new GatewayError('client_closed_request')) : decide(said),
+    )
+    .catch(fail)
+}
+
 /**
- * Asks with `server/discover` (MCP 2026-07-28, versioning). Undefined when the answer says nothing of the era: the server is down, slow, or
- * asks for credentials.
+ * Asks with `server/discover` (MCP 2026-07-28, versioning). Undefined when the answer says nothing
+ * of the era: the server is down, slow, or asks for credentials.
  */
-function probe(upstream: HttpUpstream): Promise<Era | undefined> {
+async function probe(upstream: HttpUpstream): Promise<Era | undefined> {
   const params = {
     _meta: {
       [metaKey.protocolVersion]: modernVersion,
@@ -385,35 +421,72 @@ function probe(upstream: HttpUpstream): Promise<Era | undefined> {
     },
   }
   const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
+  const { status, message } = await send(upstream, modernHeaders('server/discover'), body)
+  return isVerdict(status) ? eraOf(message?.get('result'), message?.get('error')) : undefined
+}
+
+/**
+ * Sends an `initialize` that no server can find fault with, and ends the session that it opened.
+ * Undefined when the answer does not tell whether the server takes legacy clients.
+ */
+async function greet(upstream: HttpUpstream): Promise<boolean | undefined> {
+  const params = { protocolVersion: legacyVersion, capabilities: {}, clientInfo }
+  const body = requestMessage('"era-hello"', 'initialize', JSON.stringify(params))
+  const { status, message, session } = await send(upstream, legacyHeaders, body)
+  if (session !== undefined) {
+    const headers = ['mcp-session-id', session, 'mcp-protocol-version', legacyVersion]
+    const request = { method: 'DELETE', headers, answerTimeoutMs: probeTimeoutMs } as const
+    sendHttp(upstream, request, { head: () => {}, chunk: () => {}, end: () => {} })
+  }
+  if (!isVerdict(status)) return undefined
+  if (message?.has('result') === true) return true
+
+  return message?.has('error') === true || status >= 400 ? false : undefined
+}
+
+/** A refusal for other reasons (credentials, load, a redirect) says nothing of the era. */
+function isVerdict(status: number): boolean {
+  const redirects = status >= 300 && status < 400
+  return status >= 200 && status < 500 && !redirects && ![401, 403, 408, 429].includes(status)
+}
+
+/** What a server answered to a request of the gateway's own; status 0 when that was nothing. */
+interface Answer {
+  readonly status: number
+  readonly message: ReturnType<typeof readMessage>
+  readonly session: string | undefined
+}
+
+/** Sends one request. It is over with its answer: an event stream may stay open behind it. */
+function send(upstream: HttpUpstream, headers: readonly string[], body: string): Promise<Answer> {
   return new Promise((resolve) => {
-    let message: ReturnType<typeof readMessage>
-    const decide = (era: Era | undefined): void => {
+    let status = 0
+    let session: string | undefined
+    let last: ReturnType<typeof readMessage>
+    const decide = (failed = false): void => {
       clearTimeout(timer)
       exchange.abort()
-      resolve(era)
+      resolve({ status: failed ? 0 : status, message: last, session })
     }
-    const timer = setTimeout(() => decide(undefined), probeTimeoutMs)
+    const timer = setTimeout(() => decide(true), probeTimeoutMs)
     const exchange = sendHttp(
       upstream,
-      {
-        method: 'POST',
-        headers: modernHeaders('server/discover'),
-        body,
-        answerTimeoutMs: probeTimeoutMs,
-      },
+      { method: 'POST', headers, body, answerTimeoutMs: probeTimeoutMs },
       readMessages(
         {
+          head: (code, header) => {
+            status = code
+            session = header('mcp-session-id')
+          },
           message: (text) => {
             try {
-              message = readMessage(text)
+              last = readMessage(text)
             } catch (error) {
               if (!(error instanceof SyntaxError)) throw error
             }
+            if (last?.has('result') === true || last?.has('error') === true) decide()
           },
-          end: ({ status, failure }) => {
-            const says = failure === undefined && status !== 401 && status !== 403 && status < 500
-            decide(says ? eraOf(message?.get('result'), message?.get('error')) : undefined)
-          },
+          end: ({ failure }) => decide(failure !== undefined),
         },
         () => exchange.abort(),
       ),
