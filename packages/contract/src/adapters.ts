@@ -210,10 +210,27 @@ export const ToolRule = z
   })
   .meta({ id: 'ToolRule' })
 
-export const toolRules = z.array(ToolRule).max(100).meta({
-  description:
-    'The first rule that fits a tool and a caller decides, for lists and calls alike; a tool that none fits is denied. No rules: every tool is allowed.',
-})
+/** Patterns of all rules of an adapter, and their characters together. */
+export const patternLimit = { count: 1000, characters: 32_768 }
+
+const patternsOf = (rules: readonly { readonly tools: string | readonly string[] }[]) =>
+  rules.flatMap(({ tools }) => tools)
+
+export const toolRules = z
+  .array(ToolRule)
+  .max(100)
+  .refine(
+    (rules) => patternsOf(rules).length <= patternLimit.count,
+    `must have at most ${patternLimit.count} patterns in all rules together`,
+  )
+  .refine(
+    (rules) => patternsOf(rules).join('').length <= patternLimit.characters,
+    `must have at most ${patternLimit.characters} characters in all patterns together`,
+  )
+  .meta({
+    description:
+      'The first rule that fits a tool and a caller decides, for lists and calls alike; a tool that none fits is denied. No rules: every tool is allowed. All rules together have at most 1000 patterns of 32,768 characters.',
+  })
 
 /** Body of POST and PUT: an image or an endpoint. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
 export const AdapterInput = z

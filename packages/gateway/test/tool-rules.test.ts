@@ -351,6 +351,56 @@ describe('what does not slip past the rules', () => {
     expect(JSON.stringify(seen)).not.toMatch(/mcp_method|delete_all/i)
   })
 
+  test('a batch of names that takes too long to judge is refused and not run', async () => {
+    // Each rule is cheap; the names of one message take too long together.
+    const slow = [{ effect: 'deny', tools: `*${'?a'.repeat(100)}b*` }, ...rules] as ToolRule[]
+    const { name } = await serve(http({ SPEAKS: 'legacy' }), slow)
+    const session = await openSession(name, 'user', '2025-03-26')
+    const names = Array.from({ length: 3000 }, (_, index) => `${'a'.repeat(250)}${index}`)
+    const answer = await gateway.send(`/adapters/${name}/mcp`, {
+      headers: { ...json, ...identity('user'), 'mcp-session-id': session },
+      body: `[${names.map(call).join(',')}]`,
+    })
+    expect([answer.status, JSON.parse(answer.body.toString())]).toEqual([
+      503,
+      expect.objectContaining({
+        error: expect.objectContaining({
+          data: expect.objectContaining({ code: 'rules_too_costly' }),
+        }),
+      }),
+    ])
+    expect(notes(name).filter(({ body }) => body?.includes('aaaa'))).toEqual([])
+  })
+
+  test.each<[string, readonly ToolRule[], string]>([
+    [
+      'too many patterns',
+      Array<ToolRule>(11).fill({ effect: 'deny', tools: Array<string>(100).fill('a') }),
+      'custom',
+    ],
+    [
+      'patterns that are too long together',
+      Array<ToolRule>(2).fill({ effect: 'deny', tools: Array<string>(100).fill('a'.repeat(200)) }),
+      'custom',
+    ],
+    [
+      'patterns that take too long to judge',
+      [{ effect: 'deny', tools: Array<string>(10).fill(`*${'?a'.repeat(100)}b*`) }],
+      'too_costly',
+    ],
+  ])('rules with %s are refused at registration', async (_, toolRules, code) => {
+    const { status, body } = await gateway.send('/adapters', {
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ name: 'costly', imageName: 'listing', imageVersion: '1', toolRules }),
+    })
+    expect([status, JSON.parse(body.toString())]).toEqual([
+      400,
+      expect.objectContaining({
+        errors: [expect.objectContaining({ pointer: '/toolRules', code })],
+      }),
+    ])
+  })
+
   test('a header that names another tool than the body is refused, in both eras', async () => {
     const { send, tag } = await ruled()
     expect(

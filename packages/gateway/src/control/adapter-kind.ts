@@ -1,7 +1,8 @@
 import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/contract'
+import type { Mistake } from '../core/errors.ts'
 import type { Adapter } from '../core/resource.ts'
-import type { ToolRule } from '../core/tool-rules.ts'
-import type { Kind } from './kind.ts'
+import { mostStepsOf, stepsOfName, type ToolRule } from '../core/tool-rules.ts'
+import { tableOf, type Kind } from './kind.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
 import {
   codeFields,
@@ -21,7 +22,7 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
     collection: '/adapters',
     input: AdapterInput,
     patch: AdapterPatch,
-    mistakes: (body) => workloadMistakes(body, rules),
+    mistakes: (body) => [...workloadMistakes(body, rules), ...ruleMistakes(body)],
     warnings,
     spec: (input, stored) => ({
       ...workloadSpec(input, stored),
@@ -50,6 +51,20 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
     contains: ({ name, spec }, text) =>
       name.includes(text) || spec.description.toLowerCase().includes(text),
   }
+}
+
+/** Rules are judged for every call, so their worst case is bounded when they are given. */
+function ruleMistakes(body: unknown): Mistake[] {
+  const { data } = AdapterInput.shape.toolRules.safeParse(tableOf(body)['toolRules'])
+  if (data === undefined || mostStepsOf(data) <= stepsOfName) return []
+  return [
+    {
+      pointer: '/toolRules',
+      code: 'too_costly',
+      detail:
+        'must not take so long to judge: use fewer patterns with several stars, or with question marks between stars',
+    },
+  ]
 }
 
 function toToolRule({

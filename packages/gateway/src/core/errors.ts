@@ -113,6 +113,12 @@ const table = {
     title: 'A stored secret can not be decrypted',
     retry: false,
   },
+  rules_too_costly: {
+    status: 503,
+    rpc: -32603,
+    title: 'The tool rules take too long',
+    retry: false,
+  },
   draining: { status: 503, rpc: -32603, title: 'The gateway is shutting down', retry: true },
   checks_busy: {
     status: 503,

@@ -1,7 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Principal } from './principal.ts'
-import { compileToolRules, hintsOf, type ToolHints, type ToolRule } from './tool-rules.ts'
+import {
+  compileToolRules,
+  Effort,
+  hintsOf,
+  mostStepsOf,
+  stepsOfName,
+  type ToolHints,
+  type ToolRule,
+} from './tool-rules.ts'
 
 const caller = (...roles: string[]): Principal => ({
   id: 'alice',
@@ -124,6 +132,36 @@ describe('rules for tools', () => {
       ...silent,
       readOnlyHint: true,
     })
+  })
+
+  test('of 10,000 patterns of stars take few steps, and take none for a name that is known', () => {
+    const tools = Array<string>(100).fill(`${'*a'.repeat(125)}`)
+    const rules = compileToolRules(Array<ToolRule>(100).fill({ effect: 'deny', tools }))
+    const effort = new Effort(100_000)
+    expect(rules.allows(caller(), `${'a'.repeat(200)}b`, undefined, effort)).toBe(false)
+    const { left } = effort
+    expect(left).toBeLessThan(100_000)
+    expect(rules.allows(caller('other'), `${'a'.repeat(200)}b`, {} as never, effort)).toBe(false)
+    expect(effort.left).toBe(left)
+  })
+
+  test('are refused when the names of one message take too long together', () => {
+    // The gateway took such rules before it bounded them.
+    const tools = Array.from({ length: 100 }, (_, index) => `*${'?a'.repeat(100)}${index}*`)
+    const rules = compileToolRules(Array<ToolRule>(100).fill({ effect: 'deny', tools }))
+    const names = Array.from({ length: 1000 }, (_, index) => `${'a'.repeat(250)}${index}`)
+    const effort = new Effort()
+    const judge = (): void => {
+      for (const name of names) rules.allows(caller(), name, undefined, effort)
+    }
+    expect(judge).toThrow(expect.objectContaining({ code: 'rules_too_costly' }))
+    expect(mostStepsOf([{ effect: 'deny', tools }])).toBeGreaterThan(stepsOfName)
+  })
+
+  test('that people write are far below the bound for one name', () => {
+    const tools = Array.from({ length: 100 }, (_, index) => `*_table${index}_*`)
+    const rules = Array<ToolRule>(10).fill({ effect: 'deny', tools })
+    expect(mostStepsOf(rules)).toBeLessThan(stepsOfName)
   })
 
   test('decide as a plain reading of them does', () => {

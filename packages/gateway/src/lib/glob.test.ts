@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { compileGlob } from './glob.ts'
+import { compileGlob, mostSteps } from './glob.ts'
 
 const escaped = (text: string): string => text.replaceAll(/[\\^$.|+()[\]{}/-]/g, '\\$&')
 /** The same by regular expression. */
@@ -35,7 +35,59 @@ describe('a glob', () => {
     )
   })
 
-  test('of many stars is decided in steps that do not multiply', () => {
-    expect(compileGlob(`${'a*'.repeat(500)}b`)('a'.repeat(5000))).toBe(false)
+  test('fits what a plain reading of longer texts fits', () => {
+    const naive = (pattern: readonly string[], text: readonly string[]): boolean => {
+      const [first, ...rest] = pattern
+      if (first === undefined) return text.length === 0
+      if (first === '*')
+        return naive(rest, text) || (text.length > 0 && naive(pattern, text.slice(1)))
+      return text.length > 0 && (first === '?' || first === text[0]) && naive(rest, text.slice(1))
+    }
+    const unit = fc.constantFrom('a', 'b', '🦊')
+    const pattern = fc.string({ unit: fc.oneof(unit, fc.constantFrom('*', '?')), maxLength: 9 })
+    const text = fc.string({ unit, maxLength: 14 })
+    fc.assert(
+      fc.property(pattern, text, (wanted, candidate) => {
+        expect(compileGlob(wanted)(candidate)).toBe(
+          naive(Array.from(wanted), Array.from(candidate)),
+        )
+      }),
+      { numRuns: 5000 },
+    )
+  })
+
+  test.each([
+    ['*'.repeat(250), 256],
+    ['a*'.repeat(125), 5000],
+    [`${'a*'.repeat(125)}b`, 5000],
+    [`*${'a'.repeat(250)}b*`, 5000],
+  ])('%s takes few steps', (pattern, most) => {
+    let steps = 0
+    compileGlob(pattern)('a'.repeat(256), (count) => (steps += count))
+    expect(steps).toBeGreaterThan(0)
+    expect(steps).toBeLessThan(most)
+  })
+
+  test('takes no more steps than are reckoned before', () => {
+    const unit = fc.constantFrom('a', 'b')
+    const pattern = fc.string({ unit: fc.oneof(unit, fc.constantFrom('*', '?')), maxLength: 40 })
+    const text = fc.string({ unit, maxLength: 60 })
+    fc.assert(
+      fc.property(pattern, text, (wanted, candidate) => {
+        let steps = 0
+        compileGlob(wanted)(candidate, (count) => (steps += count))
+        expect(steps).toBeLessThanOrEqual(mostSteps(wanted, candidate.length))
+      }),
+      { numRuns: 5000 },
+    )
+    expect(mostSteps(`*${'?a'.repeat(60)}b*`, 256)).toBeGreaterThan(10_000)
+    expect(mostSteps('*'.repeat(250), 256)).toBeLessThan(3)
+  })
+
+  test('ends when nobody pays for its steps', () => {
+    const spend = (): never => {
+      throw new RangeError('spent')
+    }
+    expect(() => compileGlob('*a*')('b', spend)).toThrow('spent')
   })
 })

@@ -1,31 +1,93 @@
+/** Told how many steps a match has taken. It may throw to end the match. */
+export type Spend = (steps: number) => void
+
+/** A test of whole texts. */
+export type Glob = (text: string, spend?: Spend) => boolean
+
 /**
- * Makes a test of whole texts: `*` stands for any characters (none, too), `?` for one, everything else for itself. Its time is bounded by
- * the product of both lengths, whatever the pattern, which regular expressions do not promise.
+ * Compiles a pattern: `*` stands for any characters (none, too), `?` for one, everything else for
+ * itself. A match takes steps in proportion to the text for each part between two stars.
  */
-export function compileGlob(pattern: string): (text: string) => boolean {
-  const wanted = Array.from(pattern.replaceAll(/\*+/g, '*'))
-  if (!wanted.includes('*') && !wanted.includes('?')) return (text) => text === pattern
-  return (text) => fits(wanted, Array.from(text))
+export function compileGlob(pattern: string): Glob {
+  const parts = pattern.split(/\*+/)
+  // `?` is one character, which may be two UTF-16 units.
+  const byCharacter = /[?\ud800-\udfff]/.test(pattern)
+
+  if (byCharacter) {
+    const characters = parts.map((part) => Array.from(part))
+    return (text, spend) => fits(characters, Array.from(text), placeOf, spend)
+  }
+  if (parts.length === 1)
+    return (text, spend) => {
+      spend?.(1)
+      return text === pattern
+    }
+  return (text, spend) => fits(parts, text, placeIn, spend)
 }
 
-/** Takes the shortest for each star, and goes back to the last one when what follows does not fit: earlier ones need no second try. */
-function fits(pattern: readonly string[], text: readonly string[]): boolean {
-  let at = 0
-  let star = -1
-  let resume = 0
-  for (let index = 0; index < text.length;) {
-    if (pattern[at] === '*') {
-      star = at
-      at += 1
-      resume = index
-    } else if (pattern[at] === '?' || (at < pattern.length && pattern[at] === text[index])) {
-      at += 1
-      index += 1
-    } else if (star !== -1) {
-      resume += 1
-      at = star + 1
-      index = resume
-    } else return false
+/** Where a part stands first in a text, from a place on; -1 for nowhere. */
+type PlaceOf<T> = (part: T, text: T, from: number, last: number, spend: Spend | undefined) => number
+
+/**
+ * The first part stands at the start, the last at the end, and each other one at its first place
+ * after the one before: a later place never helps.
+ */
+function fits<T extends string | readonly string[]>(
+  parts: readonly T[],
+  text: T,
+  place: PlaceOf<T>,
+  spend: Spend | undefined,
+): boolean {
+  const first = parts[0] as T
+  const last = parts.at(-1) as T
+  if (parts.length === 1)
+    return first.length === text.length && place(first, text, 0, 0, spend) === 0
+
+  const end = text.length - last.length
+  if (end < first.length || place(first, text, 0, 0, spend) !== 0) return false
+  if (place(last, text, end, end, spend) !== end) return false
+  let at = first.length
+  for (let index = 1; index < parts.length - 1; index += 1) {
+    const part = parts[index] as T
+    const found = place(part, text, at, end - part.length, spend)
+    if (found === -1) return false
+    at = found + part.length
   }
-  return at === pattern.length || (at === pattern.length - 1 && pattern[at] === '*')
+  return true
+}
+
+/** Characters that `indexOf` passes over in the time of a step. */
+const charactersOfStep = 16
+
+const placeIn: PlaceOf<string> = (part, text, from, last, spend) => {
+  if (last === from) {
+    spend?.(1)
+    return text.startsWith(part, from) ? from : -1
+  }
+  spend?.(1 + Math.floor((text.length - from) / charactersOfStep))
+  const found = text.indexOf(part, from)
+  return found > last ? -1 : found
+}
+
+const placeOf: PlaceOf<readonly string[]> = (part, text, from, last, spend) => {
+  for (let at = from; at <= last; at += 1) {
+    let same = 0
+    while (same < part.length && (part[same] === '?' || part[same] === text[at + same])) same += 1
+    spend?.(1 + same)
+    if (same === part.length) return at
+  }
+  return -1
+}
+
+/** The steps that a pattern takes at most for a text of so many UTF-16 units. */
+export function mostSteps(pattern: string, length: number): number {
+  const parts = pattern.split(/\*+/)
+  const byCharacter = /[?\ud800-\udfff]/.test(pattern)
+  const steps = parts.map((part, index) => {
+    const anchored = index === 0 || index === parts.length - 1
+    if (!byCharacter) return anchored ? 1 : 2 + Math.floor(length / charactersOfStep)
+    const places = anchored ? 1 : Math.max(1, length - part.length + 1)
+    return places * (1 + part.length)
+  })
+  return steps.reduce((sum, each) => sum + each, 0)
 }

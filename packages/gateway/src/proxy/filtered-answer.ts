@@ -7,7 +7,8 @@ import { withoutTools, type ListedTool } from './ruled-messages.ts'
 export interface AnswerFilter {
   /** Whether the request asks for a list of tools. */
   readonly lists: boolean
-  readonly letsThrough: (tool: ListedTool) => boolean
+  /** Begins to judge the tools of one message: whether each is let through. */
+  readonly judge: () => (tool: ListedTool) => boolean
   /** Whether others may get another list. */
   readonly restricted: boolean
 }
@@ -94,6 +95,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     try {
       ready = chunk === undefined ? events.end() : events.push(chunk)
     } catch (error) {
+      if (error instanceof GatewayError) return this.#failWith(error)
       if (error instanceof RangeError || error instanceof SyntaxError)
         return this.#fail(error.message)
       throw error
@@ -118,6 +120,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
       const filtered = this.#filtered(text)
       if (filtered !== text) body = Buffer.from(filtered)
     } catch (error) {
+      if (error instanceof GatewayError) return this.#failWith(error)
       if (!(error instanceof SyntaxError)) throw error
       // An error page holds no list; anything else might be read by somebody.
       if (status < 300) return this.#fail(error.message)
@@ -130,17 +133,23 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   }
 
   #filtered(text: string): string {
-    return withoutTools(text, this.#filter.letsThrough, this.#filter.restricted)
+    return withoutTools(text, this.#filter.judge(), this.#filter.restricted)
   }
 
   /** The answer can not be judged, so nothing more of it is passed on. */
   #fail(reason: string): false {
-    this.#aborted = new GatewayError('upstream_failed', {
-      detail:
-        'What the server says of its tools can not be read, so the rules for them can not be applied.',
-      cause: reason,
-    })
-    this.#abort?.(this.#aborted)
+    return this.#failWith(
+      new GatewayError('upstream_failed', {
+        detail:
+          'What the server says of its tools can not be read, so the rules for them can not be applied.',
+        cause: reason,
+      }),
+    )
+  }
+
+  #failWith(error: GatewayError): false {
+    this.#aborted = error
+    this.#abort?.(error)
     return false
   }
 }

@@ -6,6 +6,7 @@ import type { Principal } from '../core/principal.ts'
 import type { AdapterSpec, Resource } from '../core/resource.ts'
 import {
   compileToolRules,
+  Effort,
   type ToolHints,
   type ToolRule,
   type ToolRules,
@@ -14,7 +15,7 @@ import { BoundedCache } from '../lib/bounded-cache.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
 import type { Upstream } from './replicas.ts'
-import { judgedMessages, pageOf, type JudgedMessage } from './ruled-messages.ts'
+import { judgedMessages, pageOf, type JudgedMessage, type ListedTool } from './ruled-messages.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 /** Sends requests to a replica. */
@@ -76,7 +77,12 @@ export class ToolGuard {
     const rules = this.#rules(name, uid)
     if (rules === undefined || body === null) return undefined
     const tools = calledTools(body)
-    if (tools.some((tool) => rules.allows(principal, tool, undefined) === false)) denied()
+    try {
+      const effort = new Effort()
+      if (tools.some((tool) => rules.allows(principal, tool, undefined, effort) === false)) denied()
+    } catch {
+      // A request that takes too long to judge is refused where it leaves.
+    }
     const keys = tools.map((tool) => callKey(uid, principal, tool))
     for (const key of keys)
       this.#watched.set(key, (this.#watched.get(key) ?? new Set()).add(denied))
@@ -151,23 +157,32 @@ export class ToolGuard {
       )
     const pass = (): void => {
       const lists = asked.messages.some(({ method }) => method === 'tools/list')
-      const letsThrough = (tool: { name: string; hints: ToolHints }): boolean =>
-        rules.allows(principal, tool.name, tool.hints) === true
+      const judge = (): ((tool: ListedTool) => boolean) => {
+        const effort = new Effort()
+        return ({ name, hints }) => rules.allows(principal, name, hints, effort) === true
+      }
       upstream.pool.dispatch(
         options,
-        new FilteredAnswer(handler, { lists, letsThrough, restricted: rules.byRole }),
+        new FilteredAnswer(handler, { lists, judge, restricted: rules.byRole }),
       )
     }
     const calls = asked.messages.flatMap(({ tool, envelope }) =>
       tool === undefined ? [] : [{ tool, envelope }],
     )
-    const verdicts = calls.map(({ tool }) => rules.allows(principal, tool, undefined))
+    const effort = new Effort()
+    const verdictOf = (tool: string, hints?: ToolHints): boolean | undefined =>
+      rules.allows(principal, tool, hints, effort)
+    let verdicts: (boolean | undefined)[]
+    try {
+      verdicts = calls.map(({ tool }) => verdictOf(tool))
+    } catch (error) {
+      return handler.onError?.(error as GatewayError)
+    }
     const refuse = (denied: (tool: string) => boolean): void => {
       told(calls.flatMap(({ tool }) => (denied(tool) ? [tool] : [])))
       deny(handler, asked, denied)
     }
-    if (verdicts.includes(false))
-      return refuse((tool) => rules.allows(principal, tool, undefined) === false)
+    if (verdicts.includes(false)) return refuse((tool) => verdictOf(tool) === false)
     const open = calls.filter((_, index) => verdicts[index] === undefined)
     if (open.length === 0) return pass()
     // In the session and for the caller of the request, as lists may differ by these.
@@ -184,10 +199,7 @@ export class ToolGuard {
     )
       .then((tools) => {
         // What the server does not name is not there.
-        const denied = (tool: string): boolean => {
-          const hints = tools.get(tool)
-          return rules.allows(principal, tool, hints) !== true
-        }
+        const denied = (tool: string): boolean => verdictOf(tool, tools.get(tool)) !== true
         if (calls.some(({ tool }) => denied(tool))) refuse(denied)
         else pass()
       })
