@@ -67,11 +67,10 @@ export class HttpLegacyConnection implements LegacyConnection {
     for (const exchange of this.#open.values()) exchange.abort()
     for (const timer of this.#timers) clearTimeout(timer)
     if (this.#session === undefined) return
-    const done = { head: () => undefined, chunk: () => undefined, end: () => undefined }
-    sendHttp(
+    const ended = sendHttp(
       this.#upstream,
       { method: 'DELETE', headers: this.#headers(), answerTimeoutMs: 5000 },
-      done,
+      { head: () => ended.finish(), chunk: () => undefined, end: () => undefined },
     )
   }
 
@@ -160,11 +159,14 @@ export class HttpLegacyConnection implements LegacyConnection {
         {
           head: (_status, given) => {
             this.#session ??= given('mcp-session-id')
+            // Nothing but the status answers a notification.
+            if (method === 'POST' && via === undefined) exchange.finish()
           },
           message: (text) => {
             if (this.#closed) return
             try {
               message(text)
+              if (via !== undefined && complete()) exchange.finish()
             } catch (error) {
               // The server broke the rules of JSON; its request ends without an answer.
               if (!(error instanceof SyntaxError)) throw error

@@ -86,6 +86,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
             if (!message.has('error') && (given === undefined || !sameToServers(given, id))) return
             answered = true
             exchange.answer(200, text)
+            sent.finish()
           },
           end: ({ status, failure }) => {
             this.#open.delete(exchange)

@@ -16,7 +16,17 @@ export interface HttpAnswer {
   end(failure?: { readonly message: string; readonly unsent: boolean }): void
 }
 
-/** Sends one request. Nothing is heard of it after `abort`. */
+export interface SentRequest {
+  /** Nothing is heard of the request after this. */
+  abort(): void
+  /** All that matters has come: the answer ends within a short grace, by us if not by the server. */
+  finish(): void
+}
+
+/** A server that leaves an answer open after its last message would keep the connection for ever. */
+const graceMs = 1000
+
+/** Sends one request. */
 export function sendHttp(
   { pool, path, headers }: HttpUpstream,
   request: {
@@ -26,7 +36,7 @@ export function sendHttp(
     readonly answerTimeoutMs: number
   },
   answer: HttpAnswer,
-): { abort(): void } {
+): SentRequest {
   const exchange = new HttpExchange(answer)
   const options = {
     method: request.method,
@@ -42,8 +52,9 @@ export function sendHttp(
   return exchange
 }
 
-class HttpExchange implements Dispatcher.DispatchHandler {
+class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
   readonly #answer: HttpAnswer
+  #grace: NodeJS.Timeout | undefined
   #abort: ((reason?: Error) => void) | undefined
   #sent = false
   #over = false
@@ -58,9 +69,24 @@ class HttpExchange implements Dispatcher.DispatchHandler {
   }
 
   abort(): void {
-    if (this.#over) return
-    this.#over = true
+    if (!this.#end()) return
     this.#abort?.(new Error('aborted'))
+  }
+
+  finish(): void {
+    if (this.#over) return
+    this.#grace ??= setTimeout(() => {
+      this.abort()
+      this.#answer.end()
+    }, graceMs).unref()
+  }
+
+  /** False when it has ended before. */
+  #end(): boolean {
+    if (this.#over) return false
+    this.#over = true
+    clearTimeout(this.#grace)
+    return true
   }
 
   onConnect(abort: (reason?: Error) => void): void {
@@ -88,14 +114,11 @@ class HttpExchange implements Dispatcher.DispatchHandler {
   }
 
   onComplete(): void {
-    if (this.#over) return
-    this.#over = true
-    this.#answer.end()
+    if (this.#end()) this.#answer.end()
   }
 
   onError(error: NodeJS.ErrnoException): void {
-    if (this.#over) return
-    this.#over = true
+    if (!this.#end()) return
     // Who connects for us may have said it for people already.
     const message = /^[a-z]/.test(error.code ?? '')
       ? error.message

@@ -69,7 +69,10 @@ function event(message: object, id?: string): string {
 }
 
 /** A server that follows a script, and a translation in front of it. */
-async function setUp(script: Script, options: { answerTimeoutMs?: number } = {}) {
+async function setUp(
+  script: Script,
+  options: { answerTimeoutMs?: number; connections?: number } = {},
+) {
   const got: Got[] = []
   const upstream = await listen((request, body, response) => {
     const message = body === '' ? {} : (JSON.parse(body) as Got['message'])
@@ -88,7 +91,7 @@ async function setUp(script: Script, options: { answerTimeoutMs?: number } = {})
     script(each, response)
   })
   const server = open.at(-1)
-  const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: 50 })
+  const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: options.connections ?? 50 })
   const translator = new Translator({
     upstream: () => ({ pool, path: '/mcp', headers: [] }),
     newState: () => randomUUID(),
@@ -216,6 +219,25 @@ describe('a modern client of a legacy HTTP server', () => {
       'mcp-protocol-version': '2025-11-25',
     })
     expect(world.said('tools/call')[0]?.headers['mcp-method']).toBeUndefined()
+  })
+
+  test('of a server that never ends its streams is answered again and again over few connections', async () => {
+    const initialized = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: {} }
+    const world = await setUp(
+      ({ message: { id, method } }, response) => {
+        // The streams of notifications stay open too, which nothing answers.
+        const answers = method === 'initialize' ? initialized : result
+        stream(response, ...(id === undefined ? [] : [event({ id, result: answers })]))
+        response.flushHeaders()
+      },
+      { connections: 3 },
+    )
+
+    for (let call = 0; call < 5; call += 1)
+      expect(await messagesOf(await ask(world))).toMatchObject([{ id: 1, result }])
+
+    const left = () => world.got.filter(({ method, over }) => method === 'POST' && !over)
+    await expect.poll(left, { timeout: 5000 }).toEqual([])
   })
 
   test('gets what the server answers on a stream, progress first, however its bytes are cut', async () => {
@@ -513,7 +535,10 @@ describe('a legacy client of a modern HTTP server', () => {
     }
   }
 
-  async function connect(script: Script, options: { answerTimeoutMs?: number } = {}) {
+  async function connect(
+    script: Script,
+    options: { answerTimeoutMs?: number; connections?: number } = {},
+  ) {
     const world = await setUp(modern(script), options)
     const opened = await world.post(
       {
@@ -567,6 +592,18 @@ describe('a legacy client of a modern HTTP server', () => {
       [metaKey.clientCapabilities]: { elicitation: {} },
       [metaKey.clientInfo]: { name: 'c', version: '1' },
     })
+  })
+
+  test('of a server that never ends its streams is answered again and again over few connections', async () => {
+    const { call, got } = await connect(
+      ({ message }, response) => void stream(response, event({ id: message.id, result })),
+      { connections: 2 },
+    )
+
+    for (let round = 0; round < 4; round += 1)
+      expect(await messagesOf(await call())).toEqual([answer])
+
+    await expect.poll(() => got.filter(({ over }) => !over), { timeout: 5000 }).toEqual([])
   })
 
   test('hears the progress that comes before the answer on a stream', async () => {

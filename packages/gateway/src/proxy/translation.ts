@@ -436,7 +436,11 @@ async function greet(upstream: HttpUpstream): Promise<boolean | undefined> {
   if (session !== undefined) {
     const headers = ['mcp-session-id', session, 'mcp-protocol-version', legacyVersion]
     const request = { method: 'DELETE', headers, answerTimeoutMs: probeTimeoutMs } as const
-    sendHttp(upstream, request, { head: () => {}, chunk: () => {}, end: () => {} })
+    const ended = sendHttp(upstream, request, {
+      head: () => ended.finish(),
+      chunk: () => {},
+      end: () => {},
+    })
   }
   if (!isVerdict(status)) return undefined
   if (message?.has('result') === true) return true
