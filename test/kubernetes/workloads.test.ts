@@ -39,6 +39,7 @@ const workload = (changes: Partial<Workload> = {}): Workload => ({
   image: { name: 'contract-server', version: '1.0.0' },
   environment: { GREETING: 'hello' },
   replicas: 1,
+  owner: '["development","alice"]',
   useWorkloadIdentity: false,
   ...changes,
 })

@@ -317,6 +317,10 @@ export const ResourceStatus = z
     updatedReplicas: z.int().nullable(),
     availableReplicas: z.int().nullable(),
     image: z.string(),
+    sandbox: z.string().optional().meta({
+      description:
+        'What keeps the processes of a local server apart from others: `uid`, a user of their own for each owner, or `none`.',
+    }),
     replicaStatus: z.string().meta({
       description:
         '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for what is served by its endpoint.',

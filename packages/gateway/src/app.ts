@@ -180,6 +180,7 @@ export async function openApp({
     const identity = parts.use(
       openIdentity({
         settings: config.identity,
+        workloadUsers: runtime.workloadUsers,
         methods: [(request) => apiKeys.authenticate(request)],
         client,
         warn,

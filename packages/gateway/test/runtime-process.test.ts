@@ -10,7 +10,7 @@ import { describeRuntime } from '../src/runtime/runtime-contract.ts'
 import type { Runtime } from '../src/runtime/runtime.ts'
 import { processRuntime } from './fixtures/process-runtime.ts'
 
-const contract = processRuntime(`contract-${randomUUID()}`)
+const contract = processRuntime(`contract-${randomUUID()}`, { sandbox: 'auto' })
 afterAll(() => contract.cleanUp())
 describeRuntime('process', {
   open: () => openRuntime(contract),
@@ -26,6 +26,7 @@ describe('replicas as processes', () => {
   beforeEach(async () => {
     tag = `tag-${randomUUID()}`
     options = processRuntime(tag, {
+      sandbox: 'none',
       startTimeoutSeconds: 30,
       images: {
         missing: { command: ['/no/such/program'] },
@@ -54,6 +55,7 @@ describe('replicas as processes', () => {
     image: { name: image, version: '1' },
     environment: {},
     replicas: 1,
+    owner: '["development","alice"]',
     useWorkloadIdentity: false,
     ...changes,
   })

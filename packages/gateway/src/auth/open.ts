@@ -14,12 +14,15 @@ import { fetchKeys } from './discovery.ts'
 import { FailureLimit } from './failures.ts'
 import { issuerRules } from './issuer.ts'
 import { KeySet } from './key-set.ts'
+import { exceptWorkloads } from './local-caller.ts'
 import { metadataAddress, resourcePath, type ResourceMetadata } from './resource-metadata.ts'
 import { tokenMethod } from './tokens.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 export interface IdentityOptions {
   readonly settings: Config['identity']
+  /** Users of the processes of workloads, which must not pass for somebody with development identity. */
+  readonly workloadUsers: { readonly first: number; readonly count: number } | undefined
   /** Methods that are asked before tokens are. */
   readonly methods: readonly Method[]
   readonly client: {
@@ -41,7 +44,8 @@ export interface Identity extends AsyncDisposable {
   readonly metadata: ((request: IncomingMessage, path: string) => ResourceMetadata) | undefined
 }
 
-export function openIdentity({ settings, methods, client, warn, now }: IdentityOptions): Identity {
+export function openIdentity(options: IdentityOptions): Identity {
+  const { settings, methods, client, warn, now, workloadUsers } = options
   const failures = new FailureLimit({
     addressOf: (request) => client.addressOf(request),
     now: monotonicNow,
@@ -50,7 +54,12 @@ export function openIdentity({ settings, methods, client, warn, now }: IdentityO
   if (settings.mode === 'development') {
     return {
       authenticate: createAuthenticate({
-        methods: [...counted, authenticateDevelopment],
+        methods: [
+          ...counted,
+          workloadUsers === undefined
+            ? authenticateDevelopment
+            : exceptWorkloads(authenticateDevelopment, workloadUsers),
+        ],
         allowAnonymous: false,
       }),
       challenge: (_request, refusal) => refusal,

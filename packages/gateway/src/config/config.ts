@@ -362,6 +362,20 @@ export const ConfigSchema = z.strictObject({
         .string()
         .default('127.0.0.1')
         .meta({ description: 'Address that replicas listen on.' }),
+      sandbox: z.enum(['auto', 'none', 'uid']).default('auto').meta({
+        description:
+          'What keeps local servers apart. uid: a user of their own for each owner, which needs root; auto: the strongest that this machine offers.',
+      }),
+      sandboxUsers: z
+        .strictObject({
+          first: z.int().min(1000).max(2_000_000_000).default(700_000),
+          count: z.int().min(1).max(1_000_000).default(65_536),
+        })
+        .prefault({})
+        .meta({ description: 'User ids that the sandbox uid gives to owners.' }),
+      homes: z.string().min(1).optional().meta({
+        description: 'Folder of the homes of local servers with the sandbox uid.',
+      }),
       startTimeoutSeconds: seconds(120),
       stopGraceSeconds: seconds(5),
       backoff: z

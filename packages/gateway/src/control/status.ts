@@ -46,6 +46,7 @@ export function statusOf(
     updatedReplicas: updated.length,
     availableReplicas: ready.length,
     image: `${spec.imageName}:${spec.imageVersion}`,
+    ...(seen?.sandbox === undefined ? {} : { sandbox: seen.sandbox }),
     replicaStatus: summary(
       spec.replicaCount,
       ready.length,

@@ -18,6 +18,12 @@ const table = {
     title: 'A variable may not be set',
     retry: false,
   },
+  caller_is_workload: {
+    status: 403,
+    rpc: -32600,
+    title: 'Servers of the gateway are not callers',
+    retry: false,
+  },
   quota_exceeded: { status: 403, rpc: -32600, title: 'The quota is used up', retry: false },
   host_not_allowed: {
     status: 403,

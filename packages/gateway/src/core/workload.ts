@@ -7,6 +7,8 @@ export interface Workload {
   /** The resource's incarnation. */
   readonly uid: string
   readonly generation: number
+  /** Whose it is, as a key: one and the same for all workloads of an owner. */
+  readonly owner: string
   readonly image: { readonly name: string; readonly version: string }
   readonly environment: Readonly<Record<string, string>>
   readonly replicas: number
@@ -72,6 +74,8 @@ export interface WorkloadStatus {
   /** The generation that the runtime has taken up. */
   readonly observedGeneration: number
   readonly image: string
+  /** What keeps its processes away from others; undefined where the runtime has another way. */
+  readonly sandbox?: string
   readonly desiredReplicas: number
   readonly replicas: readonly Replica[]
   readonly conditions: readonly Condition[]

@@ -71,6 +71,7 @@ const render = async ({ kind, name, uid, generation }: Resource): Promise<Worklo
   image: { name: 'i', version: '1' },
   environment: {},
   replicas: 1,
+  owner: '["development","alice"]',
   useWorkloadIdentity: false,
 })
 

@@ -14,7 +14,7 @@ export async function renderWorkload(
   checkVariables: CheckVariables = () => undefined,
 ): Promise<Workload | undefined> {
   if (!runsHere(resource)) return undefined
-  const { kind, name, uid, generation, restartedAt, spec } = resource
+  const { kind, name, uid, generation, restartedAt, owner, spec } = resource
   const values: [string, string][] = []
   let withheld: Workload['withheld']
   let size = 0
@@ -47,6 +47,7 @@ export async function renderWorkload(
     name,
     uid,
     generation,
+    owner: JSON.stringify([owner.issuer, owner.id]),
     image,
     environment:
       withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},

@@ -42,6 +42,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
         image: { name: images.server, version: '1.0.0' },
         environment: { GREETING: 'hello' },
         replicas: 1,
+        owner: '["development","alice"]',
         useWorkloadIdentity: false,
       }
     })

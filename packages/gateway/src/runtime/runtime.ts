@@ -32,6 +32,8 @@ export interface Runtime extends AsyncDisposable {
   readonly name: string
   /** Kept current by the runtime; read by the data plane. */
   readonly directory: ReplicaDirectory
+  /** The users that its processes run as, where these are no other's. */
+  readonly workloadUsers?: { readonly first: number; readonly count: number }
 
   /**
    * The times in which this process is the one that writes, of all that share the runtime: a signal for each, aborted when it is over. Who has

@@ -15,6 +15,7 @@ const workload: Workload = {
   image: { name: 'mcp-example', version: '1.0.0' },
   environment: {},
   replicas: 1,
+  owner: '["development","alice"]',
   useWorkloadIdentity: false,
 }
 const settings = (kubernetes: object = {}) =>

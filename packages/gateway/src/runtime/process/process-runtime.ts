@@ -12,6 +12,7 @@ import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
 import { ReplicaLogs } from './log-buffer.ts'
 import { ReplicaProcess } from './replica-process.ts'
 import { nextStep } from './rolling.ts'
+import { openSandbox, type Sandbox } from './sandbox.ts'
 
 /**
  * Replicas as processes of this machine. One gateway uses a data folder; what an earlier one left running because it
@@ -40,7 +41,23 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     [dataMark.name]: dataMark.value,
     [owner.name]: owner.value,
   }
-  return new ProcessRuntime(options, environment, owner, warden, lock)
+  const { settings, programs } = options
+  const sandbox = openSandbox({
+    sandbox: settings.sandbox,
+    homes: settings.homes,
+    users: settings.sandboxUsers,
+    dataDir: options.dataDir,
+    program: programs['mcp-proxy']?.command.at(-1) ?? process.execPath,
+    path: options.environment['PATH'] ?? '',
+    log: options.log,
+  })
+  return new ProcessRuntime(options, { inherited: environment, sandbox }, owner, warden, lock)
+}
+
+/** What processes get of this one, and what keeps them apart. */
+interface Surroundings {
+  readonly inherited: Readonly<Record<string, string>>
+  readonly sandbox: Sandbox
 }
 
 function takeLock(dataDir: string): ProcessLock {
@@ -74,8 +91,9 @@ type Mark = ReturnType<typeof newMark>
 class ProcessRuntime implements Runtime {
   readonly name = 'process'
   readonly directory = new ReplicaDirectory()
+  readonly workloadUsers?: { readonly first: number; readonly count: number }
   readonly #options: OpenRuntimeOptions
-  readonly #environment: Readonly<Record<string, string>>
+  readonly #surroundings: Surroundings
   readonly #owner: Mark
   readonly #warden: Warden
   readonly #lock: ProcessLock
@@ -83,13 +101,14 @@ class ProcessRuntime implements Runtime {
 
   constructor(
     options: OpenRuntimeOptions,
-    environment: Readonly<Record<string, string>>,
+    surroundings: Surroundings,
     owner: Mark,
     warden: Warden,
     lock: ProcessLock,
   ) {
     this.#options = options
-    this.#environment = environment
+    this.#surroundings = surroundings
+    if (surroundings.sandbox.kind === 'uid') this.workloadUsers = options.settings.sandboxUsers
     this.#owner = owner
     this.#warden = warden
     this.#lock = lock
@@ -112,7 +131,7 @@ class ProcessRuntime implements Runtime {
       running = undefined
     }
     if (running === undefined) {
-      running = new RunningWorkload(workload, this.#options, this.#environment, this.directory)
+      running = new RunningWorkload(workload, this.#options, this.#surroundings, this.directory)
       this.#workloads.set(workload.name, running)
     } else running.want(workload)
   }
@@ -171,7 +190,7 @@ class RunningWorkload {
   readonly name: string
   readonly uid: string
   readonly #options: OpenRuntimeOptions
-  readonly #environment: Readonly<Record<string, string>>
+  readonly #surroundings: Surroundings
   readonly #directory: ReplicaDirectory
   readonly #replicas = new Map<
     number,
@@ -188,14 +207,14 @@ class RunningWorkload {
   constructor(
     workload: Workload,
     options: OpenRuntimeOptions,
-    environment: Readonly<Record<string, string>>,
+    surroundings: Surroundings,
     directory: ReplicaDirectory,
   ) {
     this.name = workload.name
     this.uid = workload.uid
     this.#wanted = workload
     this.#options = options
-    this.#environment = environment
+    this.#surroundings = surroundings
     this.#directory = directory
     this.want(workload)
   }
@@ -233,6 +252,7 @@ class RunningWorkload {
       uid,
       observedGeneration: generation,
       image: `${image.name}:${image.version}`,
+      sandbox: this.#surroundings.sandbox.kind,
       desiredReplicas: replicas,
       replicas: this.#snapshots(),
       conditions: [...this.#conditions.values()],
@@ -268,19 +288,27 @@ class RunningWorkload {
 
   #start(index: number, program: ProgramConfig, template: string): void {
     const { settings, log } = this.#options
+    const { inherited, sandbox } = this.#surroundings
+    const { owner, environment } = this.#wanted
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
     this.#logs.set(index, logs)
     const process = new ReplicaProcess({
       name: `${this.name}-${index}`,
       index,
       program,
-      environment: {
-        ...this.#environment,
-        ...this.#wanted.environment,
+      launch: () => {
+        const [command = '', ...args] = program.command
+        const { workingDirectory } = program
+        const launch = sandbox.launch(owner, command, args)
+        return workingDirectory === undefined ? launch : { ...launch, workingDirectory }
+      },
+      environment: () => ({
+        ...sandbox.environment(owner, inherited),
+        ...environment,
         // The operator's values win over those of callers.
         ...program.environment,
-        ...ownMarks(this.#environment),
-      },
+        ...ownMarks(inherited),
+      }),
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
       stopGraceMs: settings.stopGraceSeconds * 1000,
@@ -310,12 +338,14 @@ class RunningWorkload {
 
   /** What a replica is started from. Equal templates need no restart. */
   #template(): string {
-    const { image, environment, useWorkloadIdentity, restartedAt } = this.#wanted
+    const { image, environment, useWorkloadIdentity, restartedAt, owner } = this.#wanted
     return JSON.stringify([
       image,
       Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)),
       useWorkloadIdentity,
       restartedAt,
+      // A new owner has another user and another home.
+      this.#surroundings.sandbox.kind === 'none' ? undefined : owner,
     ])
   }
 

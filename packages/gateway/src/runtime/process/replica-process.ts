@@ -13,13 +13,16 @@ import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 import { watchHealth, type HealthSettings } from './health.ts'
 import { givePortBack, takePort } from './ports.ts'
 import { monotonicNow } from '../../lib/clock.ts'
+import type { Launch } from './sandbox.ts'
 
 export interface ReplicaOptions {
   readonly name: string
   readonly index: number
   readonly program: ProgramConfig
-  /** The whole environment but for address, names and marks. */
-  readonly environment: Readonly<Record<string, string>>
+  /** How its process is started; asked for each start. @throws Error */
+  readonly launch: () => Launch
+  /** The whole environment but for address, names and marks. @throws Error */
+  readonly environment: () => Readonly<Record<string, string>>
   readonly host: string
   readonly startTimeoutMs: number
   readonly stopGraceMs: number
@@ -157,20 +160,21 @@ export class ReplicaProcess {
 
   /** From start to end of one instance. Never rejects: what can not be started has ended. */
   async #runOnce(): Promise<Ending> {
-    const { program, host, environment } = this.#options
-    const [command = '', ...args] = program.command
+    const { host, environment } = this.#options
     let port: number | undefined
     try {
       port = await takePort(host)
       if (this.#stop.signal.aborted) return this.#failed('Stopping', 'It was stopped.')
       const mark = newMark('MCPGW_REPLICA')
+      const { command, args, user, workingDirectory } = this.#options.launch()
       const child = spawn(command, args, {
         // A process group of its own, so that all of it can be signalled at once.
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
-        ...(program.workingDirectory === undefined ? {} : { cwd: program.workingDirectory }),
+        ...user,
+        ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
         env: {
-          ...environment,
+          ...environment(),
           HOST: host,
           PORT: String(port),
           MCPGW_REPLICA_NAME: this.name,

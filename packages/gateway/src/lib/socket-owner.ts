@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises'
+import { isIPv4 } from 'node:net'
+
+/** Both ends of a TCP connection, as the end that looks sees them. */
+export interface Connection {
+  readonly localAddress?: string | undefined
+  readonly localPort?: number | undefined
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
+}
+
+/**
+ * The user whose process holds the other end of a connection within this machine; undefined when no process holds it any
+ * more, or it is not of this machine. (Linux: /proc/net/tcp, proc_pid_net(5))
+ */
+export async function remoteUser(connection: Connection): Promise<number | undefined> {
+  const { localAddress, localPort, remoteAddress, remotePort } = connection
+  if (localAddress === undefined || remoteAddress === undefined) return undefined
+
+  const own = placesOf(localAddress, localPort ?? 0)
+  const theirs = placesOf(remoteAddress, remotePort ?? 0)
+  for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
+    const text = await readFile(file, 'latin1').catch(() => '')
+    for (const line of text.split('\n').slice(1)) {
+      const [, local = '', remote = '', , , , , uid, , inode] = line.trim().split(/\s+/)
+      // A socket that its process has closed has no inode, and says user 0.
+      if (theirs.includes(local) && own.includes(remote) && inode !== '0') return Number(uid)
+    }
+  }
+  return undefined
+}
+
+/** An address and port as the two files write them: words of the host's byte order, in capitals. */
+function placesOf(address: string, port: number): string[] {
+  const plain =
+    address.startsWith('::ffff:') && isIPv4(address.slice(7)) ? address.slice(7) : address
+  const end = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  if (!isIPv4(plain)) return [wordsOf(bytesOfV6(plain)) + end]
+
+  const bytes = Buffer.from(plain.split('.').map(Number))
+  const mapped = Buffer.concat([Buffer.alloc(10), Buffer.from([0xff, 0xff]), bytes])
+  return [wordsOf(bytes) + end, wordsOf(mapped) + end]
+}
+
+function wordsOf(bytes: Buffer): string {
+  let text = ''
+  for (let at = 0; at < bytes.length; at += 4)
+    text += bytes.readUInt32LE(at).toString(16).toUpperCase().padStart(8, '0')
+  return text
+}
+
+function bytesOfV6(address: string): Buffer {
+  const [head = '', tail] = (address.split('%')[0] ?? '').split('::')
+  const groups = (part: string): number[] =>
+    part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16))
+  const first = groups(head)
+  const last = tail === undefined ? [] : groups(tail)
+  const zeros = Array.from({ length: 8 - first.length - last.length }, () => 0)
+  const bytes = Buffer.alloc(16)
+  for (const [index, group] of [...first, ...zeros, ...last].entries())
+    bytes.writeUInt16BE(group, index * 2)
+  return bytes
+}

@@ -1,0 +1,65 @@
+import { createHash } from 'node:crypto'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+
+/**
+ * Which user id stands for which owner. An owner keeps its id over restarts, so that its files stay its own, and no id is
+ * given to two owners.
+ */
+export class OwnerUsers {
+  readonly #file: string
+  readonly #range: { readonly first: number; readonly count: number }
+  readonly #byOwner: Map<string, number>
+
+  /** @throws Error when the file is there and cannot be read: other ids would own the files of others */
+  constructor(file: string, range: { readonly first: number; readonly count: number }) {
+    this.#file = file
+    this.#range = range
+    this.#byOwner = new Map(Object.entries(read(file)))
+  }
+
+  /** The id of an owner, which is given and kept at the first call. @throws Error when none is left */
+  of(owner: string): number {
+    const known = this.#byOwner.get(owner)
+    if (known !== undefined) return known
+
+    const uid = this.#free(owner)
+    this.#byOwner.set(owner, uid)
+    this.#write()
+    return uid
+  }
+
+  /** Begins at a place that the owner decides, so that a lost file gives most owners their ids back. */
+  #free(owner: string): number {
+    const { first, count } = this.#range
+    const taken = new Set(this.#byOwner.values())
+    const start = createHash('sha256').update(owner).digest().readUInt32BE() % count
+    for (let step = 0; step < count; step += 1) {
+      const uid = first + ((start + step) % count)
+      if (!taken.has(uid)) return uid
+    }
+    throw new Error(
+      `All ${count} user ids of runtime.sandboxUsers are taken. Raise runtime.sandboxUsers.count.`,
+    )
+  }
+
+  #write(): void {
+    const next = `${this.#file}.next`
+    writeFileSync(next, `${JSON.stringify(Object.fromEntries(this.#byOwner), null, 2)}\n`, {
+      mode: 0o600,
+      flush: true,
+    })
+    renameSync(next, this.#file)
+  }
+}
+
+function read(file: string): Record<string, number> {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, number>
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
+    throw new Error(
+      `${file} cannot be read: ${(error as Error).message}. Restore it; it says which user id stands for which owner.`,
+      { cause: error },
+    )
+  }
+}
