@@ -5,7 +5,7 @@ import { remoteUser } from './socket-owner.ts'
 
 const onLinux = process.platform === 'linux'
 
-async function connected(host: string): Promise<{ here: Socket; there: Socket; end(): void }> {
+async function connected(host: string): Promise<{ here: Socket; there: Socket; end: () => void }> {
   const server = createServer()
   server.listen(0, host)
   await once(server, 'listening')
@@ -15,7 +15,7 @@ async function connected(host: string): Promise<{ here: Socket; there: Socket; e
   return {
     here,
     there,
-    end() {
+    end: () => {
       there.destroy()
       here.destroy()
       server.close()
