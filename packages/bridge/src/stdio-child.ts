@@ -12,6 +12,7 @@ import {
 } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import type { Child, ChildListener } from './child.ts'
+import { withoutOrnaments } from './ornaments.ts'
 
 export interface ChildOptions {
   readonly command: string
@@ -173,7 +174,8 @@ export class StdioChild implements Child {
   }
 
   /** Servers print banners, debug output, and objects that only look like messages. */
-  #line(line: Uint8Array): void {
+  #line(written: Uint8Array): void {
+    const line = withoutOrnaments(written)
     try {
       // A batch of 2025-03-26.
       if (line[0] === 0x5b)

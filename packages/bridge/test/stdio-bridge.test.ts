@@ -366,6 +366,38 @@ describe('children that misbehave', () => {
     expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
   })
 
+  test.each([
+    ['a blank after it', '', ' '],
+    ['a tab and a carriage return after it', '', '\\t\\r\\r'],
+    ['a byte order mark before it', '\\uFEFF', ''],
+    ['blanks before it', ' \\t', ''],
+    ['escape sequences around it', '\\x1b[2K\\x1b[1;32m', '\\x1b[0m'],
+    ['a window title before it', '\\x1b]0;server\\x07', ''],
+  ])('one that writes a message with %s is answered', async (_what, before, after) => {
+    const program = `
+      require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+        const { id, method } = JSON.parse(line)
+        const result = { protocolVersion: '2025-06-18', capabilities: {}, via: method,
+          serverInfo: { name: 's', version: '1' } }
+        if (id !== undefined)
+          console.log('${before}' + JSON.stringify({ jsonrpc: '2.0', id, result }) + '${after}')
+      })`
+    const url = await start([], { args: ['-e', program], eras: 'passthrough' })
+    const params = {
+      protocolVersion: '2025-06-18',
+      capabilities: {},
+      clientInfo: { name: 'c', version: '1' },
+    }
+
+    const answer = await post(url, undefined, {
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'initialize',
+      params,
+    })
+    expect(await answer.json()).toMatchObject({ id: 1, result: { via: 'initialize' } })
+  })
+
   test('one that prints what only looks like a message does not end the bridge', async () => {
     const url = await scripted(String.raw`
       raw('{"\\x": 1}\n{"method": "\\q"}\n{"\\u12": 1, "id": 1}\n{ not a message\n[\n')

@@ -44,6 +44,14 @@ describe('line framing', () => {
     })
   })
 
+  test('a line of just the allowed length is read, and one byte more is too long', () => {
+    const lines = (length: number) =>
+      frame([new TextEncoder().encode(`${'x'.repeat(length)}\n`)], 30)
+
+    expect(lines(30)).toEqual({ lines: ['x'.repeat(30)], tooLong: 0 })
+    expect(lines(31)).toEqual({ lines: [], tooLong: 1 })
+  })
+
   test('CRLF and empty lines are no part of messages', () => {
     expect(frame([new TextEncoder().encode('a\r\n\r\n\nb\n')]).lines).toEqual(['a', 'b'])
   })
