@@ -110,7 +110,6 @@ describe('sessions', () => {
         authorization: 'Bearer secret',
         cookie: 'a=b',
         'x-mcp-userid': 'root',
-        'x-forwarded-for': '6.6.6.6',
         'x-tenant': 'kept',
         'mcp-param-x': 'kept',
       },
@@ -122,7 +121,7 @@ describe('sessions', () => {
       'x-tenant': 'kept',
       'mcp-param-x': 'kept',
     })
-    for (const name of ['authorization', 'cookie', 'x-dev-userid', 'x-forwarded-for', 'origin'])
+    for (const name of ['authorization', 'cookie', 'x-dev-userid', 'origin'])
       expect(headers).not.toHaveProperty(name)
     expect(headers['forwarded']).toMatch(/^for=127\.0\.0\.1;proto=http;host="127\.0\.0\.1:\d+"$/)
     expect(url).toBe('/mcp?a=1&b=2')

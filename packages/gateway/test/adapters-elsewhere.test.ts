@@ -328,6 +328,12 @@ describe('an adapter by endpoint (B27)', () => {
   })
 })
 
+/** Development identity does not believe what a gateway forwards, so the adapter shows an API key. */
+async function gatewayCredential(): Promise<{ header: string; value: string }> {
+  const { body } = await call('POST', '/api-keys', { name: 'of an adapter' })
+  return { header: 'Authorization', value: `Bearer ${(body as { key: string }).key}` }
+}
+
 describe('a server elsewhere', () => {
   test('that redirects is not followed, nor are its clients sent after it', async () => {
     const caught = address(answers('{}'))
@@ -341,12 +347,14 @@ describe('a server elsewhere', () => {
   })
 
   test('that is the gateway itself gets a request once, and not without end', async () => {
-    const one = await register(`${gateway.origin}/adapters/other-turn/mcp`)
+    const credential = await gatewayCredential()
+    const one = await register(`${gateway.origin}/adapters/other-turn/mcp`, { credential })
     expect(
       (
         await call('POST', '/adapters', {
           name: 'other-turn',
           endpoint: `${gateway.origin}/adapters/${one}/mcp`,
+          credential,
         })
       ).status,
     ).toBe(201)
@@ -359,7 +367,9 @@ describe('a server elsewhere', () => {
 
   test('that is an adapter of the gateway, but not elsewhere, serves', async () => {
     const inner = await gateway.register()
-    const outer = await register(`${gateway.origin}/adapters/${inner}/mcp`)
+    const outer = await register(`${gateway.origin}/adapters/${inner}/mcp`, {
+      credential: await gatewayCredential(),
+    })
     expect((await mcp(outer, {}, '?do=echo&tag=through')).body.toString()).toBe(ping)
   })
 

@@ -91,6 +91,12 @@ class AuditedGateway implements AsyncDisposable {
     })
   }
 
+  /** An API key, as requests show it. */
+  async credentials(): Promise<{ authorization: string }> {
+    const { body } = await this.api('POST', '/api-keys', {}, { name: 'of the test' })
+    return { authorization: `Bearer ${(JSON.parse(body.toString()) as { key: string }).key}` }
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.gateway[Symbol.asyncDispose]()
   }
@@ -426,7 +432,9 @@ describe('the data plane', () => {
     await using audited = await AuditedGateway.open('all', { trustedProxies: ['127.0.0.1/32'] })
     const { gateway } = audited
     const name = await gateway.register()
-    const forwarded = { 'x-forwarded-for': '203.0.113.7' }
+    // Development identity does not believe proxies; an API key counts behind them too.
+    const from = { 'x-forwarded-for': '203.0.113.7' }
+    const forwarded = { ...from, ...(await audited.credentials()) }
     const create = (headers: Record<string, string>) =>
       audited.api('DELETE', '/adapters/nothing', { ...headers, ...forwarded })
     expect(await audited.recorded(create)).toMatchObject([{ client: '203.0.113.7' }])
@@ -449,8 +457,9 @@ describe('the data plane', () => {
       },
     ])
     await using untrusted = await AuditedGateway.open('all')
+    const direct = { ...from, ...(await untrusted.credentials()) }
     const remove = (headers: Record<string, string>) =>
-      untrusted.api('DELETE', '/adapters/nothing', { ...headers, ...forwarded })
+      untrusted.api('DELETE', '/adapters/nothing', { ...headers, ...direct })
     expect(await untrusted.recorded(remove)).toMatchObject([{ client: '127.0.0.1' }])
   })
 

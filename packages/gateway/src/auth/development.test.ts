@@ -48,6 +48,68 @@ describe('development identity', () => {
     },
   )
 
+  test.each([
+    'forwarded',
+    'forwarded-for',
+    'x-forwarded',
+    'x-forwarded-for',
+    'x-forwarded-host',
+    'x-forwarded-proto',
+    'x-forwarded-user',
+    'x-forwarder-for',
+    'via',
+    'cdn-loop',
+    'x-real-ip',
+    'x-client-ip',
+    'client-ip',
+    'x-cluster-client-ip',
+    'true-client-ip',
+    'fastly-client-ip',
+    'fly-client-ip',
+    'do-connecting-ip',
+    'cf-connecting-ip',
+    'cf-ray',
+    'cf-access-jwt-assertion',
+    'cloudfront-viewer-address',
+    'tailscale-user-login',
+    'x-original-url',
+    'x-original-forwarded-for',
+    'x-rewrite-url',
+    'x-envoy-external-address',
+    'x-azure-clientip',
+    'x-appengine-user-ip',
+    'x-arr-log-id',
+    'x-nf-client-connection-ip',
+    'x-vercel-id',
+    'x-proxyuser-ip',
+    'x-scheme',
+    'x-remote-addr',
+    'x-auth-request-user',
+    'x-ms-client-principal',
+    'remote-user',
+    'front-end-https',
+  ])('does not believe a request with %s, which a proxy adds', (header) => {
+    for (const claim of [{}, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }])
+      expect(() => principalOf({ ...claim, [header]: '' })).toThrow(
+        expect.objectContaining({
+          code: 'forwarded_request',
+          status: 403,
+          message: expect.stringContaining(`'${header}'`) as string,
+        }),
+      )
+  })
+
+  test('believes a request with headers that clients themselves send', () => {
+    const names =
+      'host connection accept accept-encoding accept-language content-type content-length origin ' +
+      'referer user-agent authorization cookie mcp-session-id mcp-protocol-version mcp-method ' +
+      'mcp-name last-event-id sec-fetch-mode sec-ch-ua priority dnt traceparent tracestate baggage ' +
+      'x-request-id x-requested-with x-api-key x-tenant x-github-token x-client-name x-custom-auth-headers ' +
+      'x-mcp-proxy-auth cache-control pragma dd-api-key x-amzn-trace-id x-http-method-override'
+    const headers = Object.fromEntries(names.split(' ').map((name) => [name, 'x']))
+    expect(principalOf({ ...headers, 'x-dev-userid': 'alice' }).id).toBe('alice')
+  })
+
   test('names beyond ASCII survive', () => {
     expect(principalOf({ 'x-dev-name': Buffer.from('Zoë', 'utf8').toString('latin1') }).name).toBe(
       'Zoë',

@@ -13,11 +13,29 @@ const nobodySaid: Principal = Object.freeze({
   roles: defaultRoles,
 })
 
+/** Headers that proxies, tunnels and gateways add to a request, and that no client sends by itself. */
+const forwardingHeader = new RegExp(
+  `^(?:${[
+    '(?:x-)?forwarded(?:-.+)?',
+    'via',
+    'cdn-loop',
+    '(?:(?:x-)?(?:true|cluster|proxy)-|x-|fastly-|fly-|do-)?(?:client|real|connecting)-?ip',
+    'x-(?:nf|vercel|azure|appengine|arr|envoy|proxyuser|original|rewrite)-.+',
+    'x-(?:auth-request|authentik|pomerium|remote|goog-iap|ms-client-principal)(?:-.+)?',
+    'x-(?:scheme|forwarder-for|remote)',
+    '(?:cf|cloudfront|tailscale|remote)-.+',
+    'front-end-https',
+  ].join('|')})$`,
+)
+
 /**
  * Development identity, as the original has it: the caller says who it is in `X-Dev-UserId`, `X-Dev-Name`, `X-Dev-Roles`
  * (comma separated). The configuration lets it serve loopback addresses only.
+ * @throws GatewayError `forwarded_request` for a request that a proxy brings from elsewhere
  */
 export function authenticateDevelopment({ headers }: IncomingMessage): Principal {
+  refuseForwarded(headers)
+
   const id = headers['x-dev-userid']
   const name = headers['x-dev-name']
   const roles = headers['x-dev-roles']
@@ -29,6 +47,18 @@ export function authenticateDevelopment({ headers }: IncomingMessage): Principal
     name: text(name, 'X-Dev-Name') || userId,
     roles: roles === undefined ? defaultRoles : distinct(text(roles, 'X-Dev-Roles').split(',')),
   }
+}
+
+/** A proxy on this machine makes requests of other machines look like local ones. */
+function refuseForwarded(headers: IncomingMessage['headers']): void {
+  for (const name in headers)
+    if (forwardingHeader.test(name))
+      throw new GatewayError('forwarded_request', {
+        detail:
+          `A proxy forwarded this request (it has the header '${name}'), and development identity ` +
+          'serves clients on this machine only. Call the gateway directly, use an API key, or set ' +
+          'identity.mode to oidc.',
+      })
 }
 
 /** HTTP header values arrive as Latin-1; people write UTF-8 (RFC 9110 section 5.5 leaves this to us). */

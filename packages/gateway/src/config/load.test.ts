@@ -80,6 +80,24 @@ describe('configuration', () => {
     },
   )
 
+  test.each(['https://mcp.example.com', 'http://192.0.2.1:8000', 'http://localhost.example'])(
+    'development identity refuses the public address %s',
+    (publicOrigin) => {
+      expect(mistakesOf({ environment: { MCPGW_PUBLIC_ORIGIN: publicOrigin } })).toEqual([
+        expect.stringMatching(/^publicOrigin: development identity does not verify callers/),
+      ])
+    },
+  )
+
+  test.each(['http://localhost:8000', 'http://127.0.0.9', 'http://[::1]:8000', 'http://LOCALHOST'])(
+    'development identity takes the public address %s of this machine',
+    (publicOrigin) => {
+      expect(loadConfig({ environment: { MCPGW_PUBLIC_ORIGIN: publicOrigin } }).publicOrigin).toBe(
+        publicOrigin,
+      )
+    },
+  )
+
   test('the port for peers is another than that for clients, and none of a tool gateway', () => {
     expect(mistakesOf({ environment: { MCPGW_CLUSTER_PORT: '8000' } })).toEqual([
       'cluster.port: must be another than port',
@@ -255,10 +273,14 @@ describe('identity', () => {
   test.each([{ Authentication__BypassEntra: 'true' }, { ASPNETCORE_ENVIRONMENT: 'Development' }])(
     '%j means development identity, on this machine alone (A16)',
     (more) => {
-      expect(loadConfig({ environment: { ...entra, ...more } }).identity.mode).toBe('development')
-      expect(mistakesOf({ environment: { ...entra, ...more, MCPGW_HOST: '0.0.0.0' } })[0]).toMatch(
+      const environment = { ...entra, ...more, PublicOrigin: undefined }
+      expect(loadConfig({ environment }).identity.mode).toBe('development')
+      expect(mistakesOf({ environment: { ...environment, MCPGW_HOST: '0.0.0.0' } })[0]).toMatch(
         /development identity/,
       )
+      expect(mistakesOf({ environment: { ...entra, ...more } })).toEqual([
+        expect.stringMatching(/^publicOrigin: development identity/),
+      ])
     },
   )
 

@@ -82,6 +82,16 @@ function contradictions(config: Config): string[] {
       `host: development identity lets every caller be anybody, so it serves loopback addresses only, and '${config.host}' is none. Listen on 127.0.0.1 and forward the port.`,
     )
   }
+  if (
+    asks &&
+    config.identity.mode === 'development' &&
+    config.publicOrigin !== undefined &&
+    !isLoopbackHost(new URL(config.publicOrigin).hostname)
+  ) {
+    found.push(
+      `publicOrigin: development identity does not verify callers, so the gateway serves this machine only, and '${config.publicOrigin}' is an address for other machines. Set identity.mode to oidc, or remove publicOrigin.`,
+    )
+  }
   if (asks && config.edge.allowedHosts.includes('*') && config.identity.mode === 'development') {
     found.push(
       "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",

@@ -24,6 +24,12 @@ const table = {
     title: 'Servers of the gateway are not callers',
     retry: false,
   },
+  forwarded_request: {
+    status: 403,
+    rpc: -32600,
+    title: 'The request came through a proxy',
+    retry: false,
+  },
   quota_exceeded: { status: 403, rpc: -32600, title: 'The quota is used up', retry: false },
   host_not_allowed: {
     status: 403,
