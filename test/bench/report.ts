@@ -31,7 +31,8 @@ export interface Report {
 
 const preface = (warmSeconds: number): string => `# Benchmarks
 
-What the gateway and the bridge cost, beside the bare minimum and beside their peers. \`npm run bench\` measures all of it in one run on one machine and writes
+What the gateway and the bridge cost, beside a plain forwarder and beside their peers. The forwarder is simple, not the fastest
+that Node.js allows: a tuned one costs less, so its ratios are no distance from a minimum. \`npm run bench\` measures all of it in one run on one machine and writes
 this file but for the section on Kubernetes (in about 25 minutes; \`npm run bench -- --quick\` in three minutes; \`--only gateway,"bare forwarder"\` for a part, which writes nothing).
 
 How: every subject is a process of its own; all of them are started, and warmed, before anything is measured: 30,000 calls over 32 connections, or as many as it answers in ${warmSeconds} s. By then V8 has compiled

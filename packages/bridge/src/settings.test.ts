@@ -143,4 +143,12 @@ describe('settings of the bridge', () => {
     ).toHaveLength(4)
     expect(mistakesOf({})).toMatch(/MCP_COMMAND: is required/)
   })
+
+  test('a mistake in a setting that the kind of server does not use is reported too', () => {
+    const remote = { MCP_PROXY_URL: 'http://h/', MCP_ISOLATION: 'none', MCP_WARM_SPARES: 'x' }
+    expect(mistakesOf(remote)).toMatch(/^MCP_ISOLATION: .*\nMCP_WARM_SPARES: /)
+    expect(mistakesOf({ MCP_COMMAND: 'npx', MCP_PROXY_TRANSPORT: 'none' })).toMatch(
+      /^MCP_PROXY_TRANSPORT: /,
+    )
+  })
 })

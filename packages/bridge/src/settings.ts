@@ -116,18 +116,14 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     if (chosen === undefined) mistakes.push(`${name}: '${text}' is none of ${choices.join(', ')}`)
     return chosen ?? choices[0]
   }
+  // All are checked, also those that this kind of server does not use.
+  const transport = choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse'])
+  const isolation = choice('MCP_ISOLATION', ['session', 'shared'])
+  const warmSpares = number('MCP_WARM_SPARES', 1, 0, 100)
   const upstream = environment['MCP_PROXY_URL']
-    ? remote(
-        environment,
-        choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse']) === 'sse' ? 'sse' : 'remote',
-        mistakes,
-      )
-    : stdio(
-        environment,
-        choice('MCP_ISOLATION', ['session', 'shared']),
-        number('MCP_WARM_SPARES', 1, 0, 100),
-        mistakes,
-      )
+    ? remote(environment, transport === 'sse' ? 'sse' : 'remote', mistakes)
+    : stdio(environment, isolation, warmSpares, mistakes)
+
   const host = environment[addressName(environment, 'HOST')] || '127.0.0.1'
   // A common name, with which servers may mean something else.
   const level = environment['LOG_LEVEL']?.toLowerCase()

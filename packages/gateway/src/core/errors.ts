@@ -175,6 +175,9 @@ interface ErrorKind {
 
 export type ErrorCode = keyof typeof table
 
+/** All codes, in the order of their statuses. */
+export const errorCodes = Object.keys(table) as readonly ErrorCode[]
+
 /** One mistake in a request: where (RFC 6901 pointer into the body, or `query:name`, `header:name`), and what. */
 export interface Mistake {
   readonly pointer: string

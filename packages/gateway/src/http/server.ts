@@ -30,7 +30,7 @@ export interface Planes {
   readonly endpoints: readonly Endpoint[]
   /** Everything that is no endpoint's. */
   readonly controlPlane: RequestListener
-  /** Answers a refusal of the edge in the form of the plane that the request was for. */
+  /** Answers a refusal of the edge, which comes before any plane has seen the request. */
   readonly refuse: (request: IncomingMessage, response: ServerResponse, error: GatewayError) => void
   /** Told of what was refused before there was a request to speak of. */
   readonly unread: (refusal: Unread) => void
