@@ -1,0 +1,41 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Agent } from 'undici'
+import { expect, test } from 'vitest'
+import { ToolExchange } from './tool-exchange.ts'
+
+/** Tells when it makes the tool wait. */
+class Watched extends ToolExchange {
+  #hold = (): void => undefined
+  readonly held = new Promise<void>((resolve) => (this.#hold = resolve))
+
+  override onData(chunk: Buffer): boolean {
+    const goesOn = super.onData(chunk)
+    if (!goesOn) this.#hold()
+    return goesOn
+  }
+}
+
+test('an answer that comes faster than it is read is held back, and goes on when it is read', async () => {
+  const answer = Buffer.alloc(8 * 1024 * 1024, 'x')
+  const server = createServer((_request, response) => void response.end(answer))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const agent = new Agent()
+  try {
+    const exchange = new Watched()
+    const origin = `http://127.0.0.1:${port}`
+    await exchange.send(agent, { origin, path: '/', headers: [], body: '{}' })
+    await exchange.held
+
+    let length = 0
+    for await (const chunk of exchange) length += chunk.length
+
+    expect(length).toBe(answer.length)
+  } finally {
+    await agent.destroy()
+    server.close()
+  }
+})
