@@ -32,6 +32,27 @@ export interface Link {
   close(): void
 }
 
+/** Tells the requests that are still open when a session ends. */
+export interface SessionEnd {
+  readonly status: number
+  readonly code: number
+  readonly message: string
+  readonly data?: { readonly code: string }
+}
+
+/** The server, or its host, ended the session while requests of it may have run. */
+export function brokenOff(message: string): SessionEnd {
+  return { status: 502, code: errorCode.internal, message }
+}
+
+/** The client ended the session, so it gets the answer of every request in an ended session. */
+export const endedByClient: SessionEnd = {
+  status: 404,
+  code: errorCode.sessionNotFound,
+  message: 'The client ended this session while the request was open.',
+  data: { code: 'session_not_found' },
+}
+
 export interface SessionOptions {
   readonly id: string
   readonly link: Link
@@ -165,12 +186,14 @@ export class Session {
   }
 
   /** Ends the conversation. Open requests get an error that says why. */
-  end(reason: string): void {
+  end({ status, code, message, data }: SessionEnd): void {
     if (this.#ended) return
     this.#ended = true
     for (const { stream, response, id } of this.#pending.values()) {
-      if (stream === undefined) sendRpcError(response, 502, id, errorCode.internal, reason)
-      else stream.send(errorAnswer(id, errorCode.internal, reason))
+      const answer = errorAnswer(id, code, message, data)
+      if (stream !== undefined) stream.send(answer)
+      else if (!response.headersSent && !response.destroyed)
+        sendJson(response, status, Buffer.from(answer), {})
     }
     this.#pending.clear()
     for (const stream of this.#streams) stream.end()

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorCode, outline } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
-import { Session, type Link } from './session.ts'
+import { brokenOff, endedByClient, Session, type Link, type SessionEnd } from './session.ts'
 import { monotonicNow } from './clock.ts'
 
 export interface SessionsOptions {
@@ -103,7 +103,7 @@ export class Sessions {
         return session.get(response, typeof last === 'string' ? last : undefined)
       }
       case 'DELETE':
-        this.end(session, 'The session was ended by the client.')
+        this.#end(session, endedByClient)
         return void response.writeHead(200).end()
       default:
         session.post(body, response)
@@ -111,8 +111,12 @@ export class Sessions {
   }
 
   end(session: Session, reason: string): void {
+    this.#end(session, brokenOff(reason))
+  }
+
+  #end(session: Session, how: SessionEnd): void {
     this.#open.delete(session.id)
-    session.end(reason)
+    session.end(how)
   }
 
   endAll(reason: string): void {

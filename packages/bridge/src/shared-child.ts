@@ -13,7 +13,7 @@ import {
   type MessageOutline,
   type Slice,
 } from '@mcp-gateway/protocol'
-import type { Link, Session } from './session.ts'
+import { brokenOff, type Link, type Session } from './session.ts'
 import type { Child } from './child.ts'
 
 /** A request of a client, as the client knows it. */
@@ -57,7 +57,7 @@ export class SharedChild {
     child.listen({
       line: (line, message) => this.#receive(line, message),
       ended: (reason) => {
-        for (const session of this.#sessions) session.end(reason)
+        for (const session of this.#sessions) session.end(brokenOff(reason))
         ended(reason)
       },
     })

@@ -145,6 +145,29 @@ describe('sessions', () => {
     expect(await gone.json()).toMatchObject({ error: { code: -32001 } })
   })
 
+  test.each(['session', 'shared'] as const)(
+    'a DELETE answers the calls that are open with 404 session_not_found (isolation %s)',
+    async (isolation) => {
+      const url = await start([], { isolation })
+      const session = await openSession(url)
+      const plain = post(url, session, call('never', {}, 1))
+      // An id counts as taken as soon as its call is open.
+      const taken = async (): Promise<number> =>
+        (await post(url, session, call('pid', {}, 1))).status
+      await expect.poll(taken).toBe(400)
+      const batch = await post(url, session, [call('never', {}, 2)])
+
+      const ended = await fetch(url, { method: 'DELETE', headers: { 'mcp-session-id': session } })
+      expect(ended.status).toBe(200)
+      const error = { code: -32001, data: { code: 'session_not_found' } }
+      const answer = await plain
+      expect(answer.status).toBe(404)
+      expect(await answer.json()).toMatchObject({ id: 1, error })
+      const [event = ''] = /\{.*\}/.exec(await batch.text()) ?? []
+      expect(JSON.parse(event)).toMatchObject({ id: 2, error })
+    },
+  )
+
   test('beyond their number are refused with 503', async () => {
     const url = await start([], { maxSessions: 1 })
     await openSession(url)
