@@ -69,6 +69,7 @@ export const EnvironmentVariables = z
       .regex(/^[-._a-zA-Z][-._a-zA-Z0-9]*$/, 'must be a name of an environment variable'),
     EnvironmentInput,
   )
+  .refine((variables) => Object.keys(variables).length <= 1000, 'must be at most 1000 variables')
   .meta({
     description: `Values are text, or {"value", "secret"} to mark one as secret (or not), or {"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored.`,
   })

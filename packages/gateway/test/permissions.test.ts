@@ -324,7 +324,8 @@ const routes: readonly Route[] = [
   },
   {
     name: 'POST /secrets',
-    expected: { stranger: 201, reader: 201, owner: 201, admin: 201 },
+    expected: { stranger: '403 forbidden', reader: '403 forbidden', owner: 201, admin: 201 },
+    keeper: '403 forbidden',
     send: (headers) =>
       gateway.send('/secrets', {
         headers: { ...headers, ...json },

@@ -371,7 +371,7 @@ describe('a bad definition is refused with its place:', () => {
       ['/toolDefinition/tool/inputSchema invalid_header_annotation'],
     ],
     [
-      'a schema of megabytes whose every property is repeated by a header',
+      'a large schema whose every property is repeated by a header',
       () => {
         const property = (index: number): object => ({
           [`p${index}`]: { type: 'string', 'x-mcp-header': `A${index}` },
@@ -380,7 +380,7 @@ describe('a bad definition is refused with its place:', () => {
           type: 'object',
           properties: Object.assign(
             {},
-            ...Array.from({ length: 80_000 }, (_, index) => property(index)),
+            ...Array.from({ length: 5000 }, (_, index) => property(index)),
           ),
         })
       },

@@ -194,7 +194,16 @@ export const ConfigSchema = z.strictObject({
   access: z
     .strictObject({
       /** Who may create, and change what runs, besides `mcp.admin`; `*` is everyone who is somebody. Unset: everyone with development identity, else `mcp.engineer`. */
-      create: z.strictObject({ adapter: roles.optional(), tool: roles.optional() }).prefault({}),
+      create: z
+        .strictObject({
+          adapter: roles.optional(),
+          tool: roles.optional(),
+          /** Unset: whoever may create an adapter or a tool. */
+          secret: roles.optional(),
+          /** Unset: everyone who is somebody. */
+          apiKey: roles.optional(),
+        })
+        .prefault({}),
       /** The same for images: the first rule whose pattern fits decides instead of `create`. */
       images: z
         .array(

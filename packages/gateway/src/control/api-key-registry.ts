@@ -1,7 +1,8 @@
 import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
+import type { AccessRules } from '../core/access.ts'
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
-import { authorize, mayRead } from '../core/permission.ts'
+import { authorize, checkCreate, mayRead } from '../core/permission.ts'
 import { adminRole, hasRole, type Principal } from '../core/principal.ts'
 import type { Store } from '../store/store.ts'
 import { pageOf, type Page } from './page.ts'
@@ -14,6 +15,7 @@ export interface ApiKeyRegistryOptions {
     readonly maxPerPrincipal: number
     readonly maxLifetimeDays?: number | undefined
   }
+  readonly access: AccessRules
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -33,8 +35,8 @@ export class ApiKeyRegistry {
 
   /** `text` is the key itself, which is known here and now only. */
   async create(principal: Principal, body: unknown): Promise<Written & { readonly text: string }> {
+    this.checkCreate(principal)
     const { value, warnings } = await validate(ApiKeyInput, body)
-    checkPerson(principal)
     checkRoles(principal, value.roles, [])
     const { id, text, digest } = newApiKey()
     const { now, newUid, store } = this.#options
@@ -101,6 +103,18 @@ export class ApiKeyRegistry {
       await this.#options.store.apiKeys.replace(key, stored.version)
       return { key, warnings }
     })
+  }
+
+  /** What is known before the body: whether a caller may create any. @throws GatewayError */
+  checkCreate(principal: Principal): void {
+    checkCreate(principal, this.#options.access, 'api-key')
+    checkPerson(principal)
+  }
+
+  /** What is known before the body: whether a caller may change it. @throws GatewayError */
+  async checkChange(principal: Principal, id: string): Promise<void> {
+    authorize(principal, 'write', await this.#stored(id))
+    checkPerson(principal)
   }
 
   /** Gives what was deleted. */

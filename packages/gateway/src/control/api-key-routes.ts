@@ -2,6 +2,7 @@ import { PageQuery, type ApiKeyCreated, type ApiKeyResource } from '@mcp-gateway
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { recognizablePart, type ApiKey } from '../core/api-key.ts'
 import { principalOf } from './callers.ts'
+import { atMost } from './body-limit.ts'
 import { ApiKeyRegistry, type ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { audits } from './audit-trail.ts'
 import { afterCursor, linkNext } from './page.ts'
@@ -13,13 +14,21 @@ type Identified = { Params: { id: string } }
 const collection = '/api-keys'
 const one = `${collection}/:id`
 
+/** Bytes of a body: 100 roles of 256 characters, as long as JSON can make them. */
+const longestBody = 256 * 1024
+
 /** The routes of API keys. */
 export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions): void {
   const registry = new ApiKeyRegistry(options)
   const versionOf = (request: FastifyRequest<Identified>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.id))
 
-  app.post(collection, audits('api-key', 'create'), async (request, reply) => {
+  const bodyLimit = atMost(app, longestBody)
+  const creates = {
+    bodyLimit,
+    onRequest: async (request: FastifyRequest) => registry.checkCreate(principalOf(request)),
+  }
+  app.post(collection, { ...audits('api-key', 'create'), ...creates }, async (request, reply) => {
     const { key, text, warnings } = await registry.create(principalOf(request), request.body)
     request.subject = key
     const { id, ...rest } = viewOf(key, warnings)
@@ -47,16 +56,25 @@ export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions)
     return tagged(reply, key).send(viewOf(key, []))
   })
 
-  app.patch<Identified>(one, audits('api-key', 'patch'), async (request, reply) => {
-    const { key, warnings } = await registry.patch(
-      principalOf(request),
-      request.params.id,
-      request.body,
-      await versionOf(request),
-    )
-    request.subject = key
-    return tagged(reply, key).send(viewOf(key, warnings))
-  })
+  const changes = {
+    bodyLimit,
+    onRequest: (request: FastifyRequest<Identified>) =>
+      registry.checkChange(principalOf(request), request.params.id),
+  }
+  app.patch<Identified>(
+    one,
+    { ...audits('api-key', 'patch'), ...changes },
+    async (request, reply) => {
+      const { key, warnings } = await registry.patch(
+        principalOf(request),
+        request.params.id,
+        request.body,
+        await versionOf(request),
+      )
+      request.subject = key
+      return tagged(reply, key).send(viewOf(key, warnings))
+    },
+  )
 
   app.delete<Identified>(one, audits('api-key', 'revoke'), async (request, reply) => {
     request.subject = await registry.delete(

@@ -20,6 +20,7 @@ import { statusOf } from './status.ts'
 import { addApiKeys } from './api-key-routes.ts'
 import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { addAuditTrail, audits } from './audit-trail.ts'
+import { atMost } from './body-limit.ts'
 import { afterCursor, linkNext } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
 import { toolKind } from './tool-kind.ts'
@@ -57,14 +58,23 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     addSecrets(resources, options)
   })
   const document = openApiDocument(options.version)
-  app.get('/openapi.json', () => document)
+  // Anybody may ask for these, so they are made once.
+  const json = Buffer.from(JSON.stringify(document))
+  const page = Buffer.from(apiPage(document))
+  app.get('/openapi.json', (_request, reply) => reply.type('application/json').send(json))
   app.get('/docs', (_request, reply) =>
     reply
       .type('text/html; charset=utf-8')
       .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
-      .send(apiPage(document)),
+      .send(page),
   )
 }
+
+/** Bytes of a body: an environment may have 768 KiB, which JSON makes longer. */
+const longestBody = 2 * 1024 * 1024
+
+/** Bytes of a body that names an owner. */
+const longestOwner = 16 * 1024
 
 /** The routes of one kind of resources. */
 function addKind<R extends Resource, Input extends { readonly name: string }>(
@@ -77,6 +87,17 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   const one = `${collection}/:name`
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.name))
+  // The right is checked before the body is read: what strangers send costs nothing then.
+  const bodyLimit = atMost(app, longestBody)
+  const creates = {
+    bodyLimit,
+    onRequest: async (request: FastifyRequest) => registry.checkCreate(principalOf(request)),
+  }
+  const changes = (action: 'read' | 'write', most = bodyLimit) => ({
+    bodyLimit: most,
+    onRequest: (request: FastifyRequest<Named>) =>
+      registry.check(principalOf(request), action, request.params.name),
+  })
   const answer = (reply: FastifyReply, { resource, warnings }: Written<R>): FastifyReply => {
     reply.request.subject = resource
     return reply.header('etag', etag(resource)).send(kind.view(resource, warnings))
@@ -90,7 +111,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       mayReadLogs(principal, resource, options.access),
     )
 
-  app.post(collection, audits(kind.kind, 'create'), async (request, reply) => {
+  app.post(collection, { ...audits(kind.kind, 'create'), ...creates }, async (request, reply) => {
     const written = await registry.create(principalOf(request), request.body)
     return answer(
       reply.code(201).header('location', `${collection}/${written.resource.name}`),
@@ -118,51 +139,66 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     return answer(reply, { resource, warnings: [] })
   })
 
-  app.put<Named>(one, audits(kind.kind, 'replace'), async (request, reply) =>
-    answer(
-      reply,
-      await registry.replace(
+  app.put<Named>(
+    one,
+    { ...audits(kind.kind, 'replace'), ...changes('write') },
+    async (request, reply) =>
+      answer(
+        reply,
+        await registry.replace(
+          principalOf(request),
+          request.params.name,
+          request.body,
+          await versionOf(request),
+        ),
+      ),
+  )
+
+  app.patch<Named>(
+    one,
+    { ...audits(kind.kind, 'patch'), ...changes('write') },
+    async (request, reply) =>
+      answer(
+        reply,
+        await registry.patch(
+          principalOf(request),
+          request.params.name,
+          request.body,
+          await versionOf(request),
+        ),
+      ),
+  )
+
+  const names = changes('read', atMost(app, longestOwner))
+  app.put<Named>(
+    `${one}/owner`,
+    { ...audits(kind.kind, 'transfer'), ...names },
+    async (request, reply) => {
+      const resource = await registry.transfer(
         principalOf(request),
         request.params.name,
         request.body,
         await versionOf(request),
-      ),
-    ),
+      )
+      request.subject = resource
+      return reply.header('etag', etag(resource)).send(resource.owner)
+    },
   )
 
-  app.patch<Named>(one, audits(kind.kind, 'patch'), async (request, reply) =>
-    answer(
-      reply,
-      await registry.patch(
+  app.put<Named>(
+    `${one}/offer`,
+    { ...audits(kind.kind, 'offer'), ...names },
+    async (request, reply) => {
+      const resource = await registry.offer(
         principalOf(request),
         request.params.name,
         request.body,
         await versionOf(request),
-      ),
-    ),
+      )
+      request.subject = resource
+      return reply.header('etag', etag(resource)).send(resource.offeredTo)
+    },
   )
-
-  app.put<Named>(`${one}/owner`, audits(kind.kind, 'transfer'), async (request, reply) => {
-    const resource = await registry.transfer(
-      principalOf(request),
-      request.params.name,
-      request.body,
-      await versionOf(request),
-    )
-    request.subject = resource
-    return reply.header('etag', etag(resource)).send(resource.owner)
-  })
-
-  app.put<Named>(`${one}/offer`, audits(kind.kind, 'offer'), async (request, reply) => {
-    const resource = await registry.offer(
-      principalOf(request),
-      request.params.name,
-      request.body,
-      await versionOf(request),
-    )
-    request.subject = resource
-    return reply.header('etag', etag(resource)).send(resource.offeredTo)
-  })
 
   app.delete<Named>(`${one}/offer`, audits(kind.kind, 'decline'), async (request, reply) => {
     request.subject = await registry.decline(

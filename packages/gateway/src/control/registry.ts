@@ -5,6 +5,7 @@ import {
   authorize,
   authorizeCreate,
   authorizeTransfer,
+  checkCreate,
   checkDeploy,
   checkVariables,
   checkWorkloadIdentity,
@@ -50,7 +51,18 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     this.#options = options
   }
 
+  /** What is known before the body: whether a caller may create anything. @throws GatewayError */
+  checkCreate(principal: Principal): void {
+    checkCreate(principal, this.#options.access, this.#kind.kind)
+  }
+
+  /** What is known before the body: whether a caller may do this to what is there. @throws GatewayError */
+  async check(principal: Principal, action: 'read' | 'write', name: string): Promise<void> {
+    authorize(principal, action, await this.#stored(name))
+  }
+
   async create(principal: Principal, body: unknown): Promise<Written<R>> {
+    this.checkCreate(principal)
     const { value, warnings } = await this.#validate(principal, body, maskMistakes(body, undefined))
     const spec = await this.#bound(this.#kind.spec(value, undefined))
     const permit = authorizeCreate(principal, this.#options.access, this.#kind.kind, imageOf(spec))

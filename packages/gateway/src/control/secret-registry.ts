@@ -1,6 +1,7 @@
 import { maskedValue, SecretInput, SecretPatch } from '@mcp-gateway/contract'
+import type { AccessRules } from '../core/access.ts'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import { authorize, checkKnown, mayRead } from '../core/permission.ts'
+import { authorize, checkCreate, checkKnown, mayRead } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import type { SecretText } from '../core/resource.ts'
 import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
@@ -17,6 +18,7 @@ export interface SecretRegistryOptions {
   /** Values stand sealed there: nothing here needs to see what is stored. */
   readonly sealedSecrets: Collection<Secret>
   readonly secrets: { readonly maxPerPrincipal: number }
+  readonly access: AccessRules
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -34,8 +36,18 @@ export class SecretRegistry {
     this.#options = options
   }
 
+  /** What is known before the body: whether a caller may create any. @throws GatewayError */
+  checkCreate(principal: Principal): void {
+    checkCreate(principal, this.#options.access, 'secret')
+  }
+
+  /** What is known before the body: whether a caller may change it. @throws GatewayError */
+  async checkChange(principal: Principal, name: string): Promise<void> {
+    authorize(principal, 'write', await this.#stored(name))
+  }
+
   async create(principal: Principal, body: unknown): Promise<Written> {
-    checkKnown(principal)
+    this.checkCreate(principal)
     const { name, spec, warnings } = await specOf(body, undefined)
     const { now, newUid, sealedSecrets } = this.#options
     const at = now().toISOString()

@@ -18,6 +18,10 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
   const registry = new SecretRegistry(options)
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.name))
+  const changes = {
+    onRequest: (request: FastifyRequest<Named>) =>
+      registry.checkChange(principalOf(request), request.params.name),
+  }
   const answer = (
     reply: FastifyReply,
     secret: Secret,
@@ -27,7 +31,10 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
     return reply.header('etag', etag(secret)).send(viewOf(secret, warnings))
   }
 
-  app.post(collection, writes('create'), async (request, reply) => {
+  const creates = {
+    onRequest: async (request: FastifyRequest) => registry.checkCreate(principalOf(request)),
+  }
+  app.post(collection, { ...writes('create'), ...creates }, async (request, reply) => {
     const { secret, warnings } = await registry.create(principalOf(request), request.body)
     return answer(
       reply.code(201).header('location', `${collection}/${secret.name}`),
@@ -51,7 +58,7 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
     answer(reply, await registry.get(principalOf(request), request.params.name), []),
   )
 
-  app.put<Named>(one, writes('replace'), async (request, reply) => {
+  app.put<Named>(one, { ...writes('replace'), ...changes }, async (request, reply) => {
     const written = await registry.replace(
       principalOf(request),
       request.params.name,
@@ -61,7 +68,7 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
     return answer(reply, written.secret, written.warnings)
   })
 
-  app.patch<Named>(one, writes('patch'), async (request, reply) => {
+  app.patch<Named>(one, { ...writes('patch'), ...changes }, async (request, reply) => {
     const written = await registry.patch(
       principalOf(request),
       request.params.name,

@@ -23,6 +23,25 @@ test('a hundred unknown fields are told one by one, more are refused, so that no
   })
 })
 
+test.each<[string, object]>([
+  ['too_many_members', { table: fields(333_000) }],
+  ['too_many_members', { table: Array.from({ length: 20_000 }, () => 0) }],
+  [
+    'too_many_members',
+    { table: Array.from({ length: 500 }, () => Array.from({ length: 50 }, () => ({}))) },
+  ],
+  ['too_deep', JSON.parse(`{"table":${'['.repeat(100_000)}${']'.repeat(100_000)}}`) as object],
+])('a body is refused with %s before the schema looks at it', async (code, body) => {
+  let looked = false
+  const looking = z.object({ table: z.unknown().refine(() => (looked = true)) })
+  const mistakes = await validate(looking, body).then(
+    () => [],
+    (error: GatewayError) => error.mistakes,
+  )
+  expect(mistakes).toEqual([expect.objectContaining({ pointer: '', code })])
+  expect(looked).toBe(false)
+})
+
 test('a hundred mistakes are told one by one, and of more their number', async () => {
   const { mistakes } = await refusal({ name: 'a', table: fields(150) })
   expect(mistakes.slice(0, 100).map(({ pointer }) => pointer)).toEqual(

@@ -9,9 +9,14 @@ import {
   type VariableSettings,
 } from './variables.ts'
 
+/** Kinds of things that callers make. */
+export type Creatable = ResourceKind | 'secret' | 'api-key'
+
 /** What the configuration says of access (`access`). What is not said depends on how callers are known. */
 export interface AccessSettings {
-  readonly create: Readonly<Partial<Record<ResourceKind, readonly string[] | undefined>>>
+  readonly create: Readonly<
+    Partial<Record<ResourceKind | 'secret' | 'apiKey', readonly string[] | undefined>>
+  >
   readonly images: VariableSettings['images']
   readonly workloadIdentityRoles?: readonly string[] | undefined
   readonly logs: 'read' | 'write'
@@ -27,6 +32,8 @@ export interface Holdings {
 
 /** Who may do what beyond reading and writing what is there. `mcp.admin` may do all of it; the anonymous caller nothing. */
 export interface AccessRules {
+  /** Roles of which one is needed to create anything of a kind at all. */
+  creators(kind: Creatable): readonly string[]
   /** Roles of which one is needed to run an image, or to have an endpoint called when there is no image. */
   deployRoles(kind: ResourceKind, image: Image | undefined): readonly string[]
   /** Which variables a caller may give to an image. */
@@ -75,7 +82,17 @@ export function accessRules(
       ...images.flatMap((r) => r.roles),
     ].map((role) => role.toLowerCase()),
   )
+  const ofImages = images.flatMap(({ roles }) => roles)
+  const creatorsOfAll: Readonly<Record<Creatable, readonly string[]>> = {
+    adapter: distinct([...creatorsOf('adapter'), ...ofImages]),
+    tool: distinct([...creatorsOf('tool'), ...ofImages]),
+    // A secret is of use to those who run something.
+    secret:
+      create.secret ?? distinct([...creatorsOf('adapter'), ...creatorsOf('tool'), ...ofImages]),
+    'api-key': create.apiKey ?? [everyone],
+  }
   return {
+    creators: (kind) => creatorsOfAll[kind],
     deployRoles(kind, image) {
       const rule = image && patterns.find(({ fits }) => fits(image))
       return rule?.roles ?? creatorsOf(kind)
@@ -92,6 +109,10 @@ export function accessRules(
     quotas,
     quotaExemptRoles: quotas.exemptRoles,
   }
+}
+
+function distinct(roles: readonly string[]): readonly string[] {
+  return [...new Set(roles)]
 }
 
 /**

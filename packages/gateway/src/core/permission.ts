@@ -1,4 +1,4 @@
-import { holdsOneOf, type AccessRules } from './access.ts'
+import { holdsOneOf, type AccessRules, type Creatable } from './access.ts'
 import { GatewayError } from './errors.ts'
 import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from './principal.ts'
 import type { AdapterSpec, Owned, Owner, ResourceKind } from './resource.ts'
@@ -118,6 +118,22 @@ export function authorizeTransfer<R extends Guarded>(
  */
 export function checkKnown(principal: Principal): void {
   if (isAnonymous(principal)) throw new GatewayError('unauthenticated')
+}
+
+/**
+ * Checks that `principal` may create anything of a kind at all, whatever it is. This is known
+ * before the gateway reads a body.
+ * @throws GatewayError `forbidden`, `unauthenticated`
+ */
+export function checkCreate(
+  principal: Principal,
+  rules: Pick<AccessRules, 'creators'>,
+  kind: Creatable,
+): void {
+  checkKnown(principal)
+  const roles = rules.creators(kind)
+  if (!holdsOneOf(principal, roles))
+    throw needsRole(`Creating ${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`, roles)
 }
 
 /**
