@@ -9,6 +9,7 @@ import {
 } from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
+import { knowsSession } from './session-check.ts'
 import { monotonicNow } from './clock.ts'
 
 const postHeaders = [
@@ -84,25 +85,42 @@ export class HttpLegacyConnection implements LegacyConnection {
   /** `request` is the raw id of one that awaits an answer. */
   #post(message: string, request: string | undefined): void {
     let answered = false
+    const session = this.#session
+    const withheld: string[] = []
+    const receive = (text: string): void => {
+      if (!this.#listener.receive(text, request)) return
+      answered = true
+      this.#requests.delete(request ?? '')
+    }
     this.#exchange(
       'POST',
       postHeaders,
       message,
       request,
-      (text) => {
-        if (!this.#listener.receive(text, request)) return
-        answered = true
-        this.#requests.delete(request ?? '')
+      (text, status) => {
+        if (status === 400 && session !== undefined) withheld.push(text)
+        else receive(text)
       },
       ({ status, failure }, resumed) => {
         this.#requests.delete(request ?? '')
         // What is refused for its session has not run; what was only to be gone on with has.
-        if (status === 404 && this.#session !== undefined)
-          return this.#lost('The session ended at the server.', resumed ? undefined : request)
-        if (message === initializedMessage) this.#initialized()
-        if (request === undefined || answered) return
-        const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
-        this.#listener.receive(errorAnswer(request, errorCode.internal, reason), request)
+        const lost = (): void =>
+          this.#lost('The session ended at the server.', resumed ? undefined : request)
+        if (status === 404 && this.#session !== undefined) return lost()
+
+        const finish = (): void => {
+          for (const text of withheld) receive(text)
+          if (message === initializedMessage) this.#initialized()
+          if (request === undefined || answered) return
+          const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
+          this.#listener.receive(errorAnswer(request, errorCode.internal, reason), request)
+        }
+        if (status !== 400 || session === undefined) return finish()
+        void knowsSession(this.#upstream, session, this.#version).then((known) => {
+          if (this.#closed) return
+          if (known) finish()
+          else lost()
+        })
       },
       () => answered,
     )
@@ -141,12 +159,13 @@ export class HttpLegacyConnection implements LegacyConnection {
     headers: readonly string[],
     body: string | undefined,
     via: string | undefined,
-    message: (text: string) => void,
+    message: (text: string, status: number) => void,
     end: (end: Parameters<Parameters<typeof readMessages>[0]['end']>[0], resumed: boolean) => void,
     complete: () => boolean,
     resumeFrom?: string,
   ): void {
     const key = String((this.#next += 1))
+    let status = 0
     const exchange = sendHttp(
       this.#upstream,
       {
@@ -157,7 +176,8 @@ export class HttpLegacyConnection implements LegacyConnection {
       },
       readMessages(
         {
-          head: (_status, given) => {
+          head: (code, given) => {
+            status = code
             this.#session ??= given('mcp-session-id')
             // Nothing but the status answers a notification.
             if (method === 'POST' && via === undefined) exchange.finish()
@@ -165,7 +185,7 @@ export class HttpLegacyConnection implements LegacyConnection {
           message: (text) => {
             if (this.#closed) return
             try {
-              message(text)
+              message(text, status)
               if (via !== undefined && complete()) exchange.finish()
             } catch (error) {
               // The server broke the rules of JSON; its request ends without an answer.

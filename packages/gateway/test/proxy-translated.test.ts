@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from './fixtures/gateway.ts'
-import { initialize } from './fixtures/mcp-requests.ts'
+import { initialize, modernRequest } from './fixtures/mcp-requests.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -77,4 +77,38 @@ test('an initialize that the server rightly refuses does not make later clients 
   // The three refusals (the first is sent twice), the gateway's own, and the good one.
   expect(asked.filter((what) => what === 'initialize')).toHaveLength(6)
   expect(asked.filter((what) => what === 'DELETE')).toHaveLength(1)
+})
+
+describe('a server that answers 400 for sessions that it has lost', () => {
+  const rpc = (method: string): string => `{"jsonrpc":"2.0","id":2,"method":"${method}"}`
+
+  test('has legacy clients told 404, and other bad requests passed on', async () => {
+    const adapter = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
+    const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
+    const session = { ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const ask = (method: string) =>
+      gateway.mcp(adapter, '', { headers: session, body: rpc(method) })
+    expect((await ask('tools/list')).status).toBe(200)
+    const bad = await ask('bad')
+    expect([bad.status, bad.body.toString()]).toEqual([400, expect.stringContaining('-32000')])
+    expect((await ask('tools/list')).status).toBe(200)
+
+    await gateway.mcp(adapter, 'do=forget')
+    const lost = await ask('tools/list')
+    expect([lost.status, lost.body.toString()]).toEqual([
+      404,
+      expect.stringContaining('"code":"session_not_found"'),
+    ])
+  })
+
+  test('serves modern clients again, by a new session', async () => {
+    const adapter = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
+    const ask = async () =>
+      (
+        await gateway.mcp(adapter, '', modernRequest('tools/call', { name: 'x', arguments: {} }))
+      ).body.toString()
+    expect(await ask()).toContain('done')
+    await gateway.mcp(adapter, 'do=forget')
+    expect(await ask()).toContain('done')
+  })
 })

@@ -1,4 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { knowsSession } from '@mcp-gateway/bridge'
+import { legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { chunkPassed } from './chunk-garbage.ts'
@@ -95,6 +97,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #stopped: GatewayError | undefined
   #interrupted = false
   #leftToCaller = false
+  #settled = false
   /** Bytes that the answer still has to bring, when its length is known. */
   #left = -1
 
@@ -113,11 +116,17 @@ class Exchange implements Dispatcher.DispatchHandler {
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     // 100 and 103 are between the server and us.
     if (status < 200) return true
-    const { response, requestId, session, headerRules } = this.#forwarding
-    const { startedAt = 0 } = this.#upstream.replica
-    if (status === 400 && session !== undefined && startedAt > session.issuedAt + 1000) {
-      // The instance that knew the session is gone, and not every server says 404 then (MCP 2025-11-25, transports, session management).
-      this.#abort?.(unknownSession())
+    const { session } = this.#forwarding
+    if (status === 400 && session !== undefined) {
+      // Not every server says 404 for a session it does not know (MCP 2025-11-25, transports).
+      const { startedAt = 0 } = this.#upstream.replica
+      const copies = raw.map((each) => Buffer.from(each))
+      if (startedAt > session.issuedAt + 1000) this.#abort?.(unknownSession())
+      else
+        this.#checkSession(session, () => {
+          this.#begin(status, copies, resume)
+          resume()
+        })
       return false
     }
     if (status === 401) {
@@ -145,6 +154,13 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#abort?.(new GatewayError('upstream_failed'))
       return false
     }
+    this.#begin(status, raw, resume)
+    return true
+  }
+
+  /** Passes on the head of the answer. */
+  #begin(status: number, raw: Buffer[], resume: () => void): void {
+    const { response, requestId, headerRules } = this.#forwarding
     const headers = responseHeaders(raw, requestId, this.#upstream.origin, headerRules)
     const given = rawHeader(raw, 'mcp-session-id')
     if (given !== undefined) headers.push('mcp-session-id', this.#clientSession(given))
@@ -157,7 +173,24 @@ class Exchange implements Dispatcher.DispatchHandler {
     response.on('drain', resume)
     // An event stream may stay silent for long, and clients wait for its headers. `flushHeaders` would write letters beyond ASCII in UTF-8.
     if (length === undefined) response.write(nothing)
-    return true
+  }
+
+  /** Goes on when the server still knows the session; its answer waits meanwhile. */
+  #checkSession({ upstreamId }: Session, goOn: () => void): void {
+    const { request, outgoing } = this.#forwarding
+    const { pool, host, replica } = this.#upstream
+    // A wrong version of the client must not make the question a bad request too.
+    const version = legacyVersions.find((each) => each === request.headers['mcp-protocol-version'])
+    const upstream = { pool, path: replica.path, headers: ['host', host, ...outgoing.headers] }
+    void knowsSession(upstream, upstreamId, version).then((known) => {
+      if (this.#settled) return
+      if (!known) return this.#abort?.(unknownSession())
+      try {
+        goOn()
+      } catch (error) {
+        this.#abort?.(error as Error)
+      }
+    })
   }
 
   onData(chunk: Buffer): boolean {
@@ -225,6 +258,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #settle(): void {
+    this.#settled = true
     this.#upstream.inFlight -= 1
     this.#forwarding.response.off('close', this.#onClientGone)
   }
