@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import {
   errorAnswer,
   errorCode,
@@ -92,7 +92,10 @@ export class StdioModernServer implements ModernServer<string> {
   #multiplexer(): ModernMultiplexer {
     if (this.#modern === undefined) {
       const child = this.#options.child()
-      const multiplexer = new ModernMultiplexer((message) => child.send(Buffer.from(message)))
+      const multiplexer = new ModernMultiplexer(
+        (message) => child.send(Buffer.from(message)),
+        randomUUID,
+      )
       this.#modern = { child, multiplexer }
       child.listen({
         line: (line) => multiplexer.receive(textOf(line)),

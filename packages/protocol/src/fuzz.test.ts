@@ -377,7 +377,11 @@ describe('the translation, which hears what no client and no server should say,'
   test('never throws where many modern clients share one modern server', patient, () => {
     fc.assert(
       fc.property(conversation, conversation, (fromServer, fromClients) => {
-        const multiplexer = new ModernMultiplexer((text) => void JSON.parse(text))
+        let ids = 0
+        const multiplexer = new ModernMultiplexer(
+          (text) => void JSON.parse(text),
+          () => `input-${(ids += 1)}`,
+        )
         const heard: Heard[] = []
         for (const [index, text] of fromServer.entries()) {
           const request = modernRequest(`"c${index}"`, fromClients[index] ?? oneOf('1'))

@@ -716,20 +716,24 @@ test(
   () => {
     fc.assert(
       fc.property(steps, (random) => {
-        const open = new Map<number, Message>()
+        const open = new Map<string, Message>()
+        let ids = 0
         const clients: Client[] = []
-        const multiplexer = new ModernMultiplexer((text) => {
-          const message = parse(text)
-          if (message.method === 'notifications/cancelled')
-            open.delete(message.params?.['requestId'] as number)
-          else if (message.method !== undefined) {
-            expect(open.has(message.id as number)).toBe(false)
-            open.set(message.id as number, message)
-          }
-        })
+        const multiplexer = new ModernMultiplexer(
+          (text) => {
+            const message = parse(text)
+            if (message.method === 'notifications/cancelled')
+              open.delete(message.params?.['requestId'] as string)
+            else if (message.method !== undefined) {
+              expect(open.has(message.id as string)).toBe(false)
+              open.set(message.id as string, message)
+            }
+          },
+          () => `id-${(ids += 1)}`,
+        )
         const say = (message: object): void =>
           multiplexer.receive(JSON.stringify({ jsonrpc: '2.0', ...message }))
-        const secretOf = (id: number): string | undefined =>
+        const secretOf = (id: string): string | undefined =>
           /secret-of-\w+/.exec(JSON.stringify(open.get(id)))?.[0]
         for (const { what, who, how } of random) {
           const id = pick([...open.keys()], who)

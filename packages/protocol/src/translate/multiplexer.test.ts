@@ -1,12 +1,17 @@
+import { randomUUID } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { metaKey, type ModernRequest } from '../modern.ts'
 import { readObject } from '../raw-object.ts'
 import type { Exchange } from './exchange.ts'
 import { ModernMultiplexer } from './multiplexer.ts'
 
-function setUp() {
+function setUp(newId?: () => string) {
   const sent: string[] = []
-  const multiplexer = new ModernMultiplexer((text) => sent.push(text))
+  let ids = 0
+  const multiplexer = new ModernMultiplexer(
+    (text) => sent.push(text),
+    newId ?? (() => `id-${(ids += 1)}`),
+  )
   const ask = (method: string, params: string, extra: Partial<ModernRequest> = {}) => {
     const heard = { told: [] as string[], answers: [] as [number, string][] }
     const exchange: Exchange = {
@@ -29,21 +34,21 @@ test('clients with the same ids and tokens share a server, each with its own ans
   expect(take()).toEqual(
     [1, 2].map(
       (id) =>
-        `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":${id},"x":1.0}}}`,
+        `{"jsonrpc":"2.0","id":"id-${id}","method":"tools/call","params":{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"id-${id}","x":1.0}}}`,
     ),
   )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2,"progress":0.10}}',
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"id-2","progress":0.10}}',
   )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","id":2.0,"result":{"n":12345678901234567890,"resultType":"complete"}}',
+    '{"jsonrpc":"2.0","id":"\\u0069d-2","result":{"n":12345678901234567890,"resultType":"complete"}}',
   )
-  multiplexer.receive('{"jsonrpc":"2.0","id":2,"result":{}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":"id-2","result":{}}')
   multiplexer.receive(
-    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":2}}',
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"id-2"}}',
   )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}',
+    '{"jsonrpc":"2.0","id":"id-1","error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}',
   )
   expect([b.told, b.answers, a.told, a.answers]).toEqual([
     [
@@ -72,11 +77,11 @@ test('a client that goes cancels its request, and a server that asks is refused'
   take()
   multiplexer.gone(exchange)
   multiplexer.gone(exchange)
-  multiplexer.receive('{"jsonrpc":"2.0","id":1,"result":{}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":"id-1","result":{}}')
   multiplexer.receive('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')
   expect([take(), answers]).toEqual([
     [
-      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"The client has gone."}}',
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"id-1","reason":"The client has gone."}}',
       '{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"A server of 2026-07-28 asks by input_required results."}}',
     ],
     [],
@@ -90,13 +95,13 @@ test('listen streams carry the id by which their client knows them, and end when
   )
   for (const id of [1, 2, 99])
     multiplexer.receive(
-      `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":${id},"y":1.0}}}`,
+      `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":"id-${id}","y":1.0}}}`,
     )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}',
+    '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"id-1"}}',
   )
   multiplexer.receive(
-    `{"jsonrpc":"2.0","id":2,"result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":2}}}`,
+    `{"jsonrpc":"2.0","id":"id-2","result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":"id-2"}}}`,
   )
   multiplexer.lost('It broke.')
   const told = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":"mine","y":1.0}}}`
@@ -125,9 +130,9 @@ test('log messages go to the only request that asked for such, and to nobody els
 })
 
 test.each([
-  '{"jsonrpc":"2.0","id":1}',
-  '{"jsonrpc":"2.0","id":1,"result":null}',
-  '{"jsonrpc":"2.0","id":1,"error":"boom"}',
+  '{"jsonrpc":"2.0","id":"id-1"}',
+  '{"jsonrpc":"2.0","id":"id-1","result":null}',
+  '{"jsonrpc":"2.0","id":"id-1","error":"boom"}',
 ])('the malformed answer %s is one error', (answer) => {
   const { multiplexer, ask } = setUp()
   const { answers } = ask('tools/call', '{"name":"t"}')
@@ -143,7 +148,7 @@ test.each([
 test('an answer in which a member stands twice is an answer all the same', () => {
   const { multiplexer, ask } = setUp()
   const { answers } = ask('tools/call', '{"name":"t"}')
-  multiplexer.receive('{"jsonrpc":"2.0","id":1,"id":1,"result":{"a":1,"a":2}}')
+  multiplexer.receive('{"jsonrpc":"2.0","id":"id-1","id":"id-1","result":{"a":1,"a":2}}')
   expect(answers).toEqual([[200, '{"jsonrpc":"2.0","id":"mine","result":{"a":1,"a":2}}']])
 })
 
@@ -151,7 +156,7 @@ test('a call whose headers and arguments differ is refused once the tools are kn
   const { multiplexer, ask, take } = setUp()
   ask('tools/list', '{}')
   multiplexer.receive(
-    '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"t","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}}',
+    '{"jsonrpc":"2.0","id":"id-1","result":{"tools":[{"name":"t","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}}',
   )
   take()
   const { answers } = ask('tools/call', '{"name":"t"}', {
@@ -167,3 +172,35 @@ test('a call whose headers and arguments differ is refused once the tools are kn
     ],
   ])
 })
+
+test('a caller of a shared server cannot guess the id of another caller to answer the call', () => {
+  const { multiplexer, ask, take } = setUp(randomUUID)
+  const params = '{"name":"t","_meta":{"progressToken":"p"}}'
+  const calls = [1, 2].map(() => ask('tools/call', params))
+  const sent = take().map((text) => JSON.parse(text) as Sent)
+  const ids = sent.map(({ id }) => id)
+
+  for (const guess of [...Array(100).keys(), '"1"', '"mine"', '"p"', 'null']) {
+    multiplexer.receive(`{"jsonrpc":"2.0","id":${guess},"result":{"forged":true}}`)
+    multiplexer.receive(
+      `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${guess}}}`,
+    )
+  }
+  for (const { exchange } of calls) multiplexer.gone(exchange)
+
+  expect(calls.map(({ told, answers }) => [told, answers])).toEqual([
+    [[], []],
+    [[], []],
+  ])
+  expect(sent.map(({ params: { _meta } }) => _meta.progressToken)).toEqual(ids)
+  expect(take().map((text) => (JSON.parse(text) as Sent).params.requestId)).toEqual(ids)
+  expect(new Set(ids).size).toBe(2)
+})
+
+interface Sent {
+  readonly id: string
+  readonly params: {
+    readonly requestId: string
+    readonly _meta: { readonly progressToken: string }
+  }
+}

@@ -22,16 +22,20 @@ interface Open {
  * Many modern clients on one modern server that speaks stdio: ids, progress tokens and subscription ids are our own on the way there
  * and the client's on the way back; a client that goes is a `notifications/cancelled`; what HTTP says in headers and statuses, and stdio
  * does not, is checked and said here (MCP 2026-07-28, transports).
+ *
+ * A server may print a caller's text on a line of its own. No caller can guess an id, so such a line answers no call.
  */
 export class ModernMultiplexer {
   readonly #send: (message: string) => void
+  readonly #newId: () => string
   readonly #open = new Table<Open>()
   readonly #ids = new WeakMap<Exchange, string>()
   readonly #headers = new Map<string, readonly DeclaredHeader[]>()
-  #next = 0
 
-  constructor(send: (message: string) => void) {
+  /** `newId` makes an id that nobody can guess. */
+  constructor(send: (message: string) => void, newId: () => string) {
     this.#send = send
+    this.#newId = newId
   }
 
   get busy(): boolean {
@@ -48,7 +52,7 @@ export class ModernMultiplexer {
         400,
         errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`),
       )
-    const id = String((this.#next += 1))
+    const id = JSON.stringify(this.#newId())
     this.#open.set(id, { exchange, request })
     this.#ids.set(exchange, id)
     const sent = new Map(params)
