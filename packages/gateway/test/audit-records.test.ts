@@ -448,7 +448,8 @@ describe('the data plane', () => {
       stream.on('error', () => undefined)
       gone.abort()
     }
-    expect(await audited.recorded(leave)).toMatchObject([
+    expect(await audited.recorded(leave, 2)).toMatchObject([
+      { action: 'mcp.stream.open', outcome: 'allowed', client: '203.0.113.7' },
       {
         action: 'mcp.stream',
         outcome: 'allowed',
@@ -461,6 +462,88 @@ describe('the data plane', () => {
     const remove = (headers: Record<string, string>) =>
       untrusted.api('DELETE', '/adapters/nothing', { ...headers, ...direct })
     expect(await untrusted.recorded(remove)).toMatchObject([{ client: '127.0.0.1' }])
+  })
+
+  /** Opens a stream and gives its records while it is open; then the client leaves. */
+  async function whileOpen(
+    audited: AuditedGateway,
+    path: string,
+    sending: Parameters<TestGateway['start']>[1],
+  ): Promise<AuditRecord[]> {
+    const gone = new AbortController()
+    try {
+      return await audited.recorded(async (headers) => {
+        const given = { ...sending, headers: { ...headers, ...sending?.headers } }
+        // Followed logs answer at the first line, which may be far away.
+        const answer = audited.gateway.start(path, given, gone.signal)
+        answer.then((open) => open.on('error', () => undefined).resume()).catch(() => undefined)
+      })
+    } finally {
+      gone.abort()
+    }
+  }
+
+  test('records a stream when it opens, because a killed gateway records no end', async () => {
+    await using audited = await AuditedGateway.open('all')
+    const name = await audited.gateway.register()
+    const listen = modernRequest('subscriptions/listen', {
+      notifications: { toolsListChanged: true },
+    })
+    const stream = `/adapters/${name}/mcp?do=stream`
+    expect(await whileOpen(audited, stream, { method: 'GET' })).toMatchObject([
+      {
+        action: 'mcp.stream.open',
+        outcome: 'allowed',
+        principal: { id: 'dev' },
+        resource: { kind: 'adapter', name },
+      },
+    ])
+    expect(await whileOpen(audited, '/mcp', listen)).toMatchObject([
+      { action: 'mcp.stream.open', outcome: 'allowed', principal: { id: 'dev' } },
+    ])
+    const logs = `/adapters/${name}/logs?follow=true`
+    expect(await whileOpen(audited, logs, { method: 'GET' })).toMatchObject([
+      { action: 'adapter.logs.open', outcome: 'allowed', resource: { kind: 'adapter', name } },
+    ])
+  })
+
+  test('records no opening of what is refused, or does not stay open', async () => {
+    await using audited = await AuditedGateway.open('all')
+    const name = await audited.gateway.register()
+    const get = (path: string, more = {}) =>
+      audited.recorded((headers) => audited.api('GET', path, { ...headers, ...more }))
+
+    expect(await get(`/adapters/${name}/mcp?do=stream`, mallory)).toMatchObject([
+      { action: 'mcp.stream', outcome: 'denied' },
+    ])
+    expect(await get(`/adapters/${name}/logs?follow=true`, mallory)).toMatchObject([
+      { action: 'adapter.logs', outcome: 'denied' },
+    ])
+    expect(await get(`/adapters/${name}/logs?follow=true&instance=9`)).toMatchObject([
+      { action: 'adapter.logs', code: 'not_found' },
+    ])
+    expect(await get(`/adapters/${name}/logs`)).toMatchObject([
+      { action: 'adapter.logs', outcome: 'allowed' },
+    ])
+  })
+
+  test('records the opening of a stream as audit.dataPlane says, and of followed logs always', async () => {
+    await using audited = await AuditedGateway.open('denied')
+    const name = await audited.gateway.register()
+    const stream = `/adapters/${name}/mcp?do=stream`
+    expect(await whileOpen(audited, stream, { method: 'GET', headers: admin })).toMatchObject([
+      { action: 'mcp.stream.open', admin: true },
+    ])
+    const logs = `/adapters/${name}/logs?follow=true`
+    expect(await whileOpen(audited, logs, { method: 'GET' })).toMatchObject([
+      { action: 'adapter.logs.open' },
+    ])
+    const gone = new AbortController()
+    const open = await audited.gateway.start(stream, { method: 'GET' }, gone.signal)
+    open.on('error', () => undefined)
+    gone.abort()
+    await audited.recorded((headers) => audited.api('DELETE', '/adapters/nothing-there', headers))
+    expect(audited.records().filter(({ action }) => action === 'mcp.stream.open')).toHaveLength(1)
   })
 
   test('has no records when none are wanted, and the control plane has them still', async () => {

@@ -15,6 +15,7 @@ const request: McpRequest = {
   denied: undefined,
   error: undefined,
   handed: false,
+  opening: false,
 }
 
 function recorded(dataPlane: 'all' | 'denied', more: Partial<McpRequest>): AuditEvent[] {
@@ -39,6 +40,19 @@ describe('records of MCP requests', () => {
     expect(outcomes('all', { handed: true, denied: subject })).toEqual(['denied'])
     expect(outcomes('denied', { handed: true, error: new GatewayError('forbidden') })).toEqual([
       'denied',
+    ])
+  })
+
+  test('of a stream that opens follow the same rules as those of its end', () => {
+    const opening = { opening: true, body: null }
+    expect(recorded('all', opening)).toMatchObject([
+      { action: 'mcp.stream.open', outcome: 'allowed', resource: { name: 'a' } },
+    ])
+    expect(outcomes('denied', opening)).toEqual([])
+    expect(outcomes('all', { ...opening, handed: true })).toEqual([])
+    const others = { ...subject, owner: { id: 'alice', issuer: 'another' } }
+    expect(recorded('denied', { ...opening, subject: others })).toMatchObject([
+      { action: 'mcp.stream.open', admin: true },
     ])
   })
 

@@ -13,7 +13,7 @@ import {
   type Subject,
 } from './decision.ts'
 
-/** An MCP request that is over. */
+/** An MCP request that is over, or that has opened a stream. */
 export interface McpRequest {
   readonly request: IncomingMessage
   readonly requestId: string
@@ -26,6 +26,8 @@ export interface McpRequest {
   readonly error: GatewayError | undefined
   /** Another gateway process has let it in, and records it. */
   readonly handed: boolean
+  /** It has opened a stream that stays open, and is not over. */
+  readonly opening: boolean
 }
 
 /** One message of a request. */
@@ -45,9 +47,9 @@ export function auditMcpRequests(
   dataPlane: 'all' | 'denied',
   addressOf: AddressOf,
 ): (request: McpRequest) => void {
-  return (finished) => {
-    const { request, principal, subject, error, handed } = finished
-    const { outcome, code, about } = outcomeOf(error, finished.denied)
+  return (told) => {
+    const { request, principal, subject, error, handed } = told
+    const { outcome, code, about } = outcomeOf(error, told.denied)
     const admin = adminUse(principal, subject)
     // A refusal here is not seen where it was let in.
     if (outcome !== 'denied' && (handed || (dataPlane === 'denied' && !admin))) return
@@ -57,11 +59,11 @@ export function auditMcpRequests(
       principal: principalOf(principal),
       ...(admin ? { admin: true as const } : {}),
       resource: resourceOf(about ?? subject),
-      requestId: finished.requestId,
+      requestId: told.requestId,
       client: addressOf(request),
     }
-    for (const { action, ...act } of actsOf(request, finished.body, error))
-      audited({ action, ...common, ...act })
+    const acts = told.opening ? [{ action: 'mcp.stream.open' }] : actsOf(request, told.body, error)
+    for (const { action, ...act } of acts) audited({ action, ...common, ...act })
   }
 }
 

@@ -275,6 +275,18 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
         detail: `'${resource.name}' has ${what} (instance ${query.instance}).`,
       })
     }
+    // The record of the request comes at its end, which may be days away, or never come.
+    if (query.follow)
+      options.audit({
+        action: `${kind.kind}.logs.open`,
+        matters: true,
+        principal: principalOf(request),
+        subject: resource,
+        error: undefined,
+        request: request.raw,
+        digest: undefined,
+      })
+
     return reply
       .type('text/plain; charset=utf-8')
       .send(Readable.from(terminated(lines), { objectMode: false }))

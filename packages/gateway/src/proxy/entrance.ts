@@ -133,6 +133,8 @@ export class RequestContext {
   body: Buffer | null = null
   #stillMay: ((principal: Principal) => void) | undefined
   #over = false
+  /** The audit log knows that it has opened a stream. */
+  #opened = false
 
   constructor(
     request: IncomingMessage,
@@ -202,9 +204,13 @@ export class RequestContext {
       ),
     )
     // Whoever answers ends listen streams of the modern era when the gateway drains, because these end with an answer.
-    if (request.method === 'GET') this.streams(() => response.end())
-    else this.streams(({ code }) => (code === 'draining' ? undefined : response.destroy()))
+    const opens = this.#interruptStream(
+      request.method === 'GET'
+        ? () => response.end()
+        : ({ code }) => (code === 'draining' ? undefined : response.destroy()),
+    )
     this.guard(work)
+    if (opens) this.#recordOpening()
   }
 
   /** Does the work, of which an error is the answer. */
@@ -218,7 +224,20 @@ export class RequestContext {
 
   /** How the stream that the request opens is ended, if it opens one: draining does not wait for it, and its caller is asked again and again. */
   streams(interrupt: (reason: GatewayError) => void): void {
-    this.interruptible(opensStream(this.request, this.body) ? interrupt : undefined)
+    if (this.#interruptStream(interrupt)) this.#recordOpening()
+  }
+
+  #interruptStream(interrupt: (reason: GatewayError) => void): boolean {
+    const opens = opensStream(this.request, this.body)
+    this.interruptible(opens ? interrupt : undefined)
+    return opens
+  }
+
+  /** A stream may be open for days, and a killed gateway records no end. */
+  #recordOpening(): void {
+    if (this.#opened || this.#over || this.response.writableEnded) return
+    this.#opened = true
+    this.#audit(undefined, true)
   }
 
   /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
@@ -264,7 +283,7 @@ export class RequestContext {
     })
   }
 
-  #audit(error: GatewayError | undefined): void {
+  #audit(error: GatewayError | undefined, opening = false): void {
     const { request, requestId, body, subject, denied, handed } = this
     this.#options.audit?.({
       request,
@@ -275,6 +294,7 @@ export class RequestContext {
       denied,
       error,
       handed: handed !== undefined,
+      opening,
     })
   }
 }
