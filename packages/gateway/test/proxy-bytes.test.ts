@@ -130,7 +130,8 @@ describe('a reader that is slow', () => {
     ]
     // A process of its own, so that its memory is its own.
     await using alone = await GatewayProcess.start({
-      config: { runtime: { images: { scripted: { command } } } },
+      // Its server writes into a folder of this test.
+      config: { runtime: { images: { scripted: { command } }, sandbox: 'none' } },
     })
     await alone.api('POST', '/adapters', {
       name: 'pours',
