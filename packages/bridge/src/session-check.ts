@@ -5,13 +5,14 @@ const timeoutMs = 5000
 const ping = requestMessage('"session-check"', 'ping', '{}')
 
 /**
- * Asks a legacy server whether it still knows a session, by a `ping` in it. Many servers answer 400
+ * Asks a legacy server whether it still knows a session (or, without one, whether it takes requests
+ * after `initialize`), by a `ping` in it. Many servers answer 400
  * for an unknown session, and for bad requests as well; a `ping` is never a bad request.
  * True when the server gives no clear answer.
  */
 export function knowsSession(
   upstream: HttpUpstream,
-  session: string,
+  session: string | undefined,
   version: string | undefined,
 ): Promise<boolean> {
   return new Promise((resolve) => {
@@ -26,8 +27,7 @@ export function knowsSession(
       'application/json',
       'accept',
       'application/json, text/event-stream',
-      'mcp-session-id',
-      session,
+      ...(session === undefined ? [] : ['mcp-session-id', session]),
       ...(version === undefined ? [] : ['mcp-protocol-version', version]),
     ]
     const exchange = sendHttp(

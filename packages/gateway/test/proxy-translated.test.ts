@@ -112,3 +112,32 @@ describe('a server that answers 400 for sessions that it has lost', () => {
     expect(await ask()).toContain('done')
   })
 })
+
+describe('an initialize that is answered without a session', () => {
+  const callTool =
+    '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"x","arguments":{}}}'
+
+  test.each(['refusesInEvent', 'refusesAfterwards'])(
+    'is translated when the server speaks the modern era alone (%s)',
+    async (behaviour) => {
+      const adapter = await gateway.register({ environmentVariables: { DO: behaviour } })
+      const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
+      expect(opened.body.toString()).toContain('"name":"modern"')
+      const session = { ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+      const called = await gateway.mcp(adapter, '', { headers: session, body: callTool })
+      expect(called.body.toString()).toContain('done')
+    },
+  )
+
+  test('is passed on when the server has a stateless legacy side, which is asked once', async () => {
+    const tag = 'stateless'
+    const adapter = await gateway.register({ environmentVariables: { DO: 'stateless', TAG: tag } })
+    for (let time = 0; time < 2; time += 1) {
+      const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
+      expect(opened.body.toString()).toContain('"name":"legacy"')
+      expect(opened.headers).not.toHaveProperty('mcp-session-id')
+    }
+    // The first client's (sent twice), the gateway's three questions, and the second client's.
+    expect(gateway.events(tag).filter(({ method }) => method === 'POST')).toHaveLength(6)
+  })
+})

@@ -33,7 +33,10 @@ export interface Forwarding {
   readonly answerTimeoutMs: number
   /** Seals an id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
-  /** Asked when the server refuses (4xx): true when the caller goes on in another way, and nothing of the answer is passed on. */
+  /**
+   * Asked when an `initialize` opens no session: the server refuses it (4xx), or gives no session id.
+   * True when the caller goes on in another way, and nothing of the answer is passed on.
+   */
   readonly refused?: ((status: number) => boolean) | undefined
   /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
   readonly finished: (error?: GatewayError) => void
@@ -149,7 +152,8 @@ class Exchange implements Dispatcher.DispatchHandler {
       )
       return false
     }
-    if (status >= 400 && status < 500 && this.#forwarding.refused?.(status) === true) {
+    const { refused } = this.#forwarding
+    if (refused !== undefined && opensNothing(status, raw) && refused(status)) {
       this.#leftToCaller = true
       this.#abort?.(new GatewayError('upstream_failed'))
       return false
@@ -262,6 +266,13 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#upstream.inFlight -= 1
     this.#forwarding.response.off('close', this.#onClientGone)
   }
+}
+
+/** Servers also refuse an `initialize` by an error inside a 200, or refuse only what follows it. */
+function opensNothing(status: number, raw: readonly Buffer[]): boolean {
+  return status < 300
+    ? rawHeader(raw, 'mcp-session-id') === undefined
+    : status >= 400 && status < 500
 }
 
 /** As `response.writeHead`, which keeps only the last of several equal names once a header has been set before (CORS, by the edge). */

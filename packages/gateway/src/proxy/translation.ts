@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   eraOf,
+  knowsSession,
   modernHeaders,
   readMessages,
   sendHttp,
@@ -14,6 +15,8 @@ import {
   metaKey,
   modernVersion,
   readMessage,
+  readObject,
+  readString,
   requestMessage,
 } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
@@ -142,26 +145,31 @@ export class Translation {
   }
 
   /**
-   * Gives the reaction to a server that refuses a legacy client's `initialize`. The client may be
-   * at fault, so only a server that refuses the gateway's own `initialize` too gets a translation.
-   * Undefined when the refusal is passed on.
+   * Gives the reaction to a server that opens no session for a legacy client's `initialize`. The
+   * client may be at fault, or the server may be stateless, so only a modern server that refuses
+   * the gateway's own `initialize` or `ping` too gets a translation. Undefined when nothing is asked.
    */
   onRefusal(
     crossing: Crossing,
     upstream: Upstream,
     passOn: () => void,
-  ): (() => boolean) | undefined {
+  ): ((status: number) => boolean) | undefined {
     const { resource, body, modern, run } = crossing
     if (modern || resource.spec.eras === 'passthrough') return undefined
     const known = this.#known(resource)
     if (known?.era === 'legacy' || known?.takesLegacy === true || !opensSession(body))
       return undefined
 
-    return () => {
+    return (status) => {
+      const keep = (): void => {
+        // Nothing speaks against an `initialize` that succeeds, so the server is not asked again.
+        if (status < 300) this.#server(resource).takesLegacy = true
+        passOn()
+      }
       this.#ask(crossing, upstream, (era) => {
-        if (era !== 'modern') return passOn()
+        if (era !== 'modern') return keep()
         this.#greet(crossing, upstream, (takes) =>
-          takes === false ? run(() => this.#open(crossing)) : passOn(),
+          takes === false ? run(() => this.#open(crossing)) : keep(),
         )
       })
       return true
@@ -426,26 +434,27 @@ async function probe(upstream: HttpUpstream): Promise<Era | undefined> {
 }
 
 /**
- * Sends an `initialize` that no server can find fault with, and ends the session that it opened.
- * Undefined when the answer does not tell whether the server takes legacy clients.
+ * Opens a session of the gateway's own, sends a `ping` in it, and ends it. Some servers answer
+ * `initialize` and refuse all that follows. Undefined when the answers do not tell whether the
+ * server takes legacy clients.
  */
 async function greet(upstream: HttpUpstream): Promise<boolean | undefined> {
   const params = { protocolVersion: legacyVersion, capabilities: {}, clientInfo }
   const body = requestMessage('"era-hello"', 'initialize', JSON.stringify(params))
   const { status, message, session } = await send(upstream, legacyHeaders, body)
-  if (session !== undefined) {
-    const headers = ['mcp-session-id', session, 'mcp-protocol-version', legacyVersion]
-    const request = { method: 'DELETE', headers, answerTimeoutMs: probeTimeoutMs } as const
-    const ended = sendHttp(upstream, request, {
-      head: () => ended.finish(),
-      chunk: () => {},
-      end: () => {},
-    })
-  }
   if (!isVerdict(status)) return undefined
-  if (message?.has('result') === true) return true
+  const result = readObject(message?.get('result'))
+  if (result === undefined)
+    return message?.has('error') === true || status >= 400 ? false : undefined
 
-  return message?.has('error') === true || status >= 400 ? false : undefined
+  const version = readString(result.get('protocolVersion')) ?? legacyVersion
+  const takes = await knowsSession(upstream, session, version)
+  if (session !== undefined) {
+    const headers = ['mcp-session-id', session, 'mcp-protocol-version', version]
+    const request = { method: 'DELETE', headers, answerTimeoutMs: probeTimeoutMs } as const
+    sendHttp(upstream, request, { head: () => {}, chunk: () => {}, end: () => {} })
+  }
+  return takes
 }
 
 /** A refusal for other reasons (credentials, load, a redirect) says nothing of the era. */
