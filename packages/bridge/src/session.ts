@@ -108,11 +108,13 @@ export class Session {
     this.createdAt = this.#lastUsed = options.now()
   }
 
-  get busy(): boolean {
-    return this.#pending.size > 0 || this.#listening?.attached === true
+  /** `working`: a request is open. `listening`: only its GET stream is. */
+  get state(): 'idle' | 'listening' | 'working' {
+    if (this.#pending.size > 0) return 'working'
+    return this.#listening?.attached === true ? 'listening' : 'idle'
   }
 
-  /** Milliseconds since the epoch of the last request. */
+  /** When the last request came, by the clock of the options. */
   get lastUsed(): number {
     return this.#lastUsed
   }

@@ -3,11 +3,14 @@ import { errorCode, outline } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import { brokenOff, endedByClient, Session, type Link, type SessionEnd } from './session.ts'
 import { monotonicNow } from './clock.ts'
+import { Places } from './places.ts'
 
 export interface SessionsOptions {
   readonly maxSessions: number
-  /** Unset: callers are not told apart. Beyond it, a new session takes the place of the one that its caller has not used for the longest time. */
+  /** Beyond it, a new session takes the place of the oldest idle one of its caller. */
   readonly maxSessionsPerCaller?: number
+  /** Shared with other things that count as sessions. Unset: sessions have places of their own. */
+  readonly places?: Places
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly eventBufferBytes?: number
@@ -17,16 +20,26 @@ export interface SessionsOptions {
 
 const defaultEventBufferBytes = 1024 * 1024
 const sweepMs = 5000
+const allOwnBusy =
+  'All sessions that you may have are busy. End one of them, or try again when a request is answered.'
+
+/** Why there is no place for another session or child. */
+export function allBusy(most: number, limitedBy: string | undefined): string {
+  const setting = limitedBy === undefined ? '' : ` (${limitedBy})`
+  return `All ${most} sessions of this server are busy, which is the limit${setting}. Try again later.`
+}
 
 /** The legacy sessions of one server: their number is bounded, and they end by their client, by idleness, or by age. */
 export class Sessions {
   readonly #options: SessionsOptions
   readonly #open = new Map<string, Session>()
-  readonly #callers = new WeakMap<Session, string>()
+  readonly #places: Places
+  readonly #freeing = new WeakMap<Session, () => void>()
   readonly #sweep: NodeJS.Timeout
 
   constructor(options: SessionsOptions) {
     this.#options = options
+    this.#places = options.places ?? new Places(options.maxSessions, options.maxSessionsPerCaller)
     this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
   }
 
@@ -38,25 +51,17 @@ export class Sessions {
     linkOf: (sessionOf: () => Session) => Link,
     caller = '',
   ): Session | undefined {
-    const { maxSessions, limitedBy, eventBufferBytes = defaultEventBufferBytes } = this.#options
-    if (!this.#makeRoom(caller)) {
-      sendRpcError(
-        response,
-        429,
-        outline(initialize).id,
-        errorCode.invalidRequest,
-        'All sessions that you may have are in use.',
-        {
-          'retry-after': '5',
-        },
-      )
-      return undefined
-    }
-    if (this.#open.size >= maxSessions) {
-      const reason = `There are ${maxSessions} sessions, which is the limit${limitedBy === undefined ? '' : ` (${limitedBy})`}.`
-      sendRpcError(response, 503, outline(initialize).id, errorCode.internal, reason, {
-        'retry-after': '5',
-      })
+    const { limitedBy, eventBufferBytes = defaultEventBufferBytes } = this.#options
+    const shortage = this.#places.makeRoom(caller)
+    if (shortage !== undefined) {
+      const { id: request } = outline(initialize)
+      const retry = { 'retry-after': '5' }
+      if (shortage === 'caller')
+        sendRpcError(response, 429, request, errorCode.invalidRequest, allOwnBusy, retry)
+      else {
+        const reason = allBusy(this.#places.most, limitedBy)
+        sendRpcError(response, 503, request, errorCode.internal, reason, retry)
+      }
       return undefined
     }
     const session: Session = new Session({
@@ -66,24 +71,17 @@ export class Sessions {
       now: monotonicNow,
     })
     this.#open.set(id, session)
-    this.#callers.set(session, caller)
+    const place = {
+      get state() {
+        return session.state
+      },
+      get lastUsed() {
+        return session.lastUsed
+      },
+      end: (reason: string) => this.end(session, reason),
+    }
+    this.#freeing.set(session, this.#places.add(caller, place))
     return session
-  }
-
-  /** Sees to it that a caller may have one more, so that none takes the room of all. */
-  #makeRoom(caller: string): boolean {
-    const { maxSessionsPerCaller } = this.#options
-    if (maxSessionsPerCaller === undefined) return true
-    const own = [...this.#open.values()].filter((session) => this.#callers.get(session) === caller)
-    if (own.length < maxSessionsPerCaller) return true
-    const [first, ...others] = own.filter(({ busy }) => !busy)
-    if (first === undefined) return false
-    const unused = others.reduce(
-      (oldest, session) => (session.lastUsed < oldest.lastUsed ? session : oldest),
-      first,
-    )
-    this.end(unused, 'Another session of the same caller has taken its place.')
-    return true
   }
 
   get(id: string): Session | undefined {
@@ -116,6 +114,7 @@ export class Sessions {
 
   #end(session: Session, how: SessionEnd): void {
     this.#open.delete(session.id)
+    this.#freeing.get(session)?.()
     session.end(how)
   }
 
@@ -134,7 +133,7 @@ export class Sessions {
     for (const session of this.#open.values()) {
       if (now - session.createdAt > this.#options.sessionMaxMs)
         this.end(session, 'The session has reached its greatest age.')
-      else if (!session.busy && now - session.lastUsed > this.#options.sessionIdleMs)
+      else if (session.state === 'idle' && now - session.lastUsed > this.#options.sessionIdleMs)
         this.end(session, 'The session was idle for too long.')
       else session.keepAlive(sweepMs)
     }

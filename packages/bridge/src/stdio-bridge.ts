@@ -15,7 +15,8 @@ import { probeModern, takesInitialize, type ProbeOptions, type ServerEras } from
 import type { Handler } from './front.ts'
 import { ModernFront } from './modern-front.ts'
 import type { Link, Session } from './session.ts'
-import { Sessions } from './sessions.ts'
+import { Places } from './places.ts'
+import { allBusy, Sessions } from './sessions.ts'
 import { SharedChild } from './shared-child.ts'
 import type { Child } from './child.ts'
 import { StdioModernServer } from './stdio-modern-server.ts'
@@ -43,6 +44,7 @@ export interface BridgeOptions {
   readonly legacyLeg: 'passthrough' | 'translate'
 }
 
+const sessionLimit = 'MCP_MAX_SESSIONS'
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 const probeTimes = { silentMs: 4000, boundMs: 120_000 }
 const sweepMs = 5000
@@ -70,11 +72,14 @@ export class StdioBridge implements Handler {
 
   constructor(options: BridgeOptions) {
     this.#options = options
-    this.#sessions = new Sessions({ ...options, limitedBy: 'MCP_MAX_SESSIONS' })
+    const places = new Places(options.maxSessions)
+    this.#sessions = new Sessions({ ...options, places, limitedBy: sessionLimit })
     this.#sweep = setInterval(() => this.#forgetEnded(), sweepMs).unref()
     this.#modern = new StdioModernServer({
       eras: () => this.#serverEras(),
       child: () => this.#takeSpare() ?? this.#spawn(),
+      places,
+      crowded: allBusy(options.maxSessions, sessionLimit),
       clientInfo,
       replica: options.replica,
     })
@@ -132,10 +137,10 @@ export class StdioBridge implements Handler {
       if (sessionId === undefined) {
         // The child that is being asked what it speaks will serve the session, so nothing is lost by waiting.
         if (this.#eras !== undefined || this.#options.eras === 'passthrough')
-          this.#open(body, response)
+          this.#open(body, request, response)
         else
           void this.#serverEras().then(() =>
-            response.destroyed ? undefined : this.#open(body, response),
+            response.destroyed ? undefined : this.#open(body, request, response),
           )
         return
       }
@@ -217,7 +222,7 @@ export class StdioBridge implements Handler {
   }
 
   /** A POST without session: only `initialize` opens one. */
-  #open(body: Buffer, response: ServerResponse): void {
+  #open(body: Buffer, request: IncomingMessage, response: ServerResponse): void {
     const { method, id } = outline(body)
     if (method !== 'initialize' || id === undefined)
       return sendRpcError(
@@ -231,7 +236,7 @@ export class StdioBridge implements Handler {
       return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
     const sessionId = randomBytes(16).toString('base64url')
     this.#sessions
-      .open(sessionId, body, response, (sessionOf) => this.#link(sessionOf))
+      .open(sessionId, body, response, (sessionOf) => this.#link(sessionOf), callerOf(request))
       ?.post(body, response, { 'mcp-session-id': sessionId })
   }
 

@@ -4,13 +4,16 @@ import {
   errorCode,
   ModernMultiplexer,
   ModernToLegacy,
+  type ConnectionListener,
   type Exchange,
+  type LegacyConnection,
   type ModernEndpoint,
   type ModernRequest,
 } from '@mcp-gateway/protocol'
 import type { ServerEras } from './era-probe.ts'
 import type { ModernServer } from './modern-front.ts'
 import type { Child } from './child.ts'
+import type { Places } from './places.ts'
 import { translationLimits } from './translator.ts'
 import { monotonicNow } from './clock.ts'
 
@@ -19,6 +22,10 @@ export interface StdioModernOptions {
   readonly eras: () => Promise<ServerEras>
   /** A child that nobody uses, and that has not been spoken to. @throws Error when there may be no more */
   readonly child: () => Child
+  /** Each legacy child takes one of these, as a session does. */
+  readonly places: Places
+  /** Why there is no child when all places are busy. */
+  readonly crowded: string
   /** The name of this replica among those of its workload. */
   readonly replica: string
   readonly clientInfo: { readonly name: string; readonly version: string }
@@ -36,17 +43,7 @@ export class StdioModernServer implements ModernServer<string> {
     this.#options = options
     this.#toLegacy = new ModernToLegacy(
       {
-        connect: (_principal, listener) => {
-          const child = options.child()
-          child.listen({
-            line: (line) => listener.receive(textOf(line)),
-            ended: (reason) => listener.lost(reason),
-          })
-          return {
-            send: (message) => child.send(Buffer.from(message)),
-            close: () => void child.stop(),
-          }
-        },
+        connect: (principal, listener) => this.#connect(principal, listener),
         tellsVia: false,
         now: monotonicNow,
         // A gateway reads from it which replica holds the call.
@@ -55,6 +52,41 @@ export class StdioModernServer implements ModernServer<string> {
       { ...translationLimits, clientInfo: options.clientInfo },
     )
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
+  }
+
+  /** A legacy child for the calls of one caller. @throws Error when every place is busy */
+  #connect(principal: string, listener: ConnectionListener): LegacyConnection {
+    const { places, crowded, child: spawn } = this.#options
+    if (places.makeRoom(principal) !== undefined) throw new Error(crowded)
+
+    const child = spawn()
+    const place = {
+      get state() {
+        return listener.idle ? ('idle' as const) : ('working' as const)
+      },
+      lastUsed: monotonicNow(),
+      end: (reason: string) => {
+        lost(reason)
+        void child.stop()
+      },
+    }
+    const free = places.add(principal, place)
+    const lost = (reason: string): void => {
+      free()
+      listener.lost(reason)
+    }
+    child.listen({ line: (line) => listener.receive(textOf(line)), ended: lost })
+
+    return {
+      send: (message) => {
+        place.lastUsed = monotonicNow()
+        child.send(Buffer.from(message))
+      },
+      close: () => {
+        free()
+        void child.stop()
+      },
+    }
   }
 
   request(principal: string, request: ModernRequest, exchange: Exchange): void {

@@ -168,12 +168,84 @@ describe('sessions', () => {
     },
   )
 
-  test('beyond their number are refused with 503', async () => {
-    const url = await start([], { maxSessions: 1 })
-    await openSession(url)
+  test('are refused with 503 while every session has an open request', async () => {
+    const begun =
+      "send({ method: 'notifications/message', params: { level: 'info', data: 'begun' } })"
+    const url = await scripted(`if (m.params?.name === 'hangs') ${begun}`, { maxSessions: 1 })
+    // The head of the answer comes with the log message.
+    const hanging = await post(url, await openSession(url), call('hangs'))
+    expect(hanging.status).toBe(200)
+
     const refused = await post(url, undefined, initialize())
     expect(refused.status).toBe(503)
     expect(refused.headers.get('retry-after')).toBe('5')
+    expect(await refused.text()).toContain('MCP_MAX_SESSIONS')
+    await hanging.body?.cancel()
+  })
+
+  test('of a caller that holds most make room for those of others, the oldest idle one first', async () => {
+    const url = await start([], { maxSessions: 4 })
+    const open = async (caller: string): Promise<string> => {
+      const headers = { ...json, 'x-mcp-userid': caller }
+      const response = await post(url, undefined, initialize(), headers)
+      expect(response.status).toBe(200)
+      await response.text()
+      return response.headers.get('mcp-session-id') ?? ''
+    }
+    const status = async (session: string): Promise<number> =>
+      (await post(url, session, call('pid'))).status
+    const greedy = [await open('eve'), await open('eve'), await open('eve'), await open('eve')]
+    // The first is used again, so the second is the oldest.
+    expect(await status(greedy[0] ?? '')).toBe(200)
+
+    const ann = await open('ann')
+
+    expect(await status(greedy[1] ?? '')).toBe(404)
+    for (const session of [greedy[0], greedy[2], greedy[3], ann])
+      expect(await status(session ?? '')).toBe(200)
+  })
+
+  test('and the children of modern calls share one limit', async () => {
+    // A call of `work` is open until its client leaves.
+    const url = await scripted(
+      "if (m.params?.name === 'quick') send({ id: m.id, result: { content: [{ type: 'text', text: String(process.pid) }] } })",
+      { maxSessions: 3, warmSpares: 0 },
+    )
+    const modern = (caller: string, name: string, signal?: AbortSignal): Promise<Response> => {
+      const meta = {
+        'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+        'io.modelcontextprotocol/clientCapabilities': {},
+      }
+      return fetch(url, {
+        method: 'POST',
+        headers: {
+          ...json,
+          'mcp-protocol-version': '2026-07-28',
+          'mcp-method': 'tools/call',
+          'mcp-name': name,
+          'x-mcp-userid': caller,
+        },
+        body: JSON.stringify(call(name, {}, 1, { _meta: meta })),
+        signal: signal ?? null,
+      })
+    }
+    const leaving = new AbortController()
+    try {
+      // Each caller has a child of its own, which works.
+      for (const caller of ['a', 'b', 'c']) {
+        expect((await modern(caller, 'quick')).status).toBe(200)
+        void modern(caller, 'work', leaving.signal).catch(() => undefined)
+      }
+      await expect.poll(async () => (await modern('d', 'quick')).status).toBe(503)
+      expect((await post(url, undefined, initialize())).status).toBe(503)
+      expect(await (await modern('d', 'quick')).text()).toContain('MCP_MAX_SESSIONS')
+    } finally {
+      leaving.abort()
+    }
+
+    // Children without calls make room.
+    await expect.poll(async () => (await modern('d', 'quick')).status).toBe(200)
+    expect((await post(url, undefined, initialize())).status).toBe(200)
   })
 })
 

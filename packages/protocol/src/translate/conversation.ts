@@ -34,6 +34,8 @@ export interface ConnectionListener {
   receive(message: string, via?: string): boolean
   /** The connection is no more. `refused` is the raw id of a request that the server has not run, where the transport tells. */
   lost(reason: string, refused?: string): void
+  /** Nobody waits for an answer or listens, so the connection may be closed. */
+  readonly idle: boolean
 }
 
 /** A question of the server that its call's client is to answer. */
@@ -160,9 +162,13 @@ export class Conversation {
       ['capabilities', options.capabilities],
       ['clientInfo', JSON.stringify(options.clientInfo)],
     ])
+    const isIdle = (): boolean => this.idle
     this.#connection = connect({
       receive: (message, via) => this.#receive(message, via),
       lost: (reason, refused) => this.#lost(reason, refused),
+      get idle() {
+        return isIdle()
+      },
     })
     this.#ask('initialize', this.#initialize, (message) => this.#opened(message))
   }

@@ -274,10 +274,16 @@ export class ModernToLegacy {
     const asks = pool.capabilities !== '{}' && interactive.has(request.method)
     if (this.#host.tellsVia || !asks) return pool.conversations[0] ?? this.#connect(pool)
     const free = pool.conversations.find(({ interactiveCalls }) => interactiveCalls === 0)
-    return (
-      free ??
-      (pool.conversations.length < this.#options.maxConnections ? this.#connect(pool) : undefined)
-    )
+    if (free !== undefined) return free
+    if (pool.conversations.length >= this.#options.maxConnections) return undefined
+
+    try {
+      return this.#connect(pool)
+    } catch (error) {
+      // There may be no more connections now, but one of these will be free.
+      if (pool.conversations.length === 0) throw error
+      return undefined
+    }
   }
 
   /** Runs calls that wait, as far as there is room. */

@@ -1,0 +1,81 @@
+/** One thing that a caller holds: a session, or a child for modern requests. */
+export interface Place {
+  /** `working`: a request is open. `listening`: the client only waits for news of the server. */
+  readonly state: 'idle' | 'listening' | 'working'
+  /** By a monotonic clock. */
+  readonly lastUsed: number
+  /** Ends it, and frees its place before this returns. */
+  end(reason: string): void
+}
+
+/** Why there is no place: the caller has all that it may have, or all places are in use. */
+export type Shortage = 'caller' | 'all'
+
+/**
+ * The places of one server, shared fairly. When all are taken, the caller that holds most gives one
+ * up. A place with an open request is never taken away.
+ */
+export class Places {
+  readonly most: number
+  readonly #mostPerCaller: number
+  readonly #held = new Map<string, Set<Place>>()
+  #size = 0
+
+  constructor(most: number, mostPerCaller = Number.POSITIVE_INFINITY) {
+    this.most = most
+    this.#mostPerCaller = mostPerCaller
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** Sees to it that a caller may have one more. */
+  makeRoom(caller: string): Shortage | undefined {
+    const own = this.#held.get(caller) ?? new Set()
+    const crowded = own.size >= this.#mostPerCaller
+    if (!crowded && this.#size < this.most) return undefined
+
+    const place = crowded ? oldest(own, 'idle') : this.#leastNeeded(caller, own.size)
+    if (place === undefined) return crowded ? 'caller' : 'all'
+    place.end('The place of this session was needed. Initialize again.')
+    return this.#size < this.most ? undefined : 'all'
+  }
+
+  /** Counts a place for a caller. Gives what frees it. */
+  add(caller: string, place: Place): () => void {
+    const own = this.#held.get(caller) ?? new Set()
+    this.#held.set(caller, own.add(place))
+    this.#size += 1
+
+    return () => {
+      if (!own.delete(place)) return
+      this.#size -= 1
+      if (own.size === 0 && this.#held.get(caller) === own) this.#held.delete(caller)
+    }
+  }
+
+  /** The place to end for a caller that has `own`: no caller that has as few loses one. */
+  #leastNeeded(caller: string, own: number): Place | undefined {
+    let found: { readonly place: Place; readonly holds: number } | undefined
+    for (const [holder, places] of this.#held) {
+      const holds = places.size
+      if ((holder !== caller && holds <= own) || holds < (found?.holds ?? 0)) continue
+      // A client that listens is there, so its session is ended only where that makes shares fairer.
+      const fairer = holds > own + 1 ? oldest(places, 'listening') : undefined
+      const place = oldest(places, 'idle') ?? fairer
+      if (place === undefined) continue
+      if (found?.holds === holds && found.place.lastUsed <= place.lastUsed) continue
+      found = { place, holds }
+    }
+    return found?.place
+  }
+}
+
+function oldest(places: ReadonlySet<Place>, state: Place['state']): Place | undefined {
+  let found: Place | undefined
+  for (const place of places)
+    if (place.state === state && (found === undefined || place.lastUsed < found.lastUsed))
+      found = place
+  return found
+}
