@@ -105,7 +105,7 @@ describe('a bridged server that never works', () => {
     await gateway.api('DELETE', '/adapters/broken')
   })
 
-  test('and one whose image is not there is 503 at once, with what is there', async () => {
+  test('and one whose image is not there is 503 at once, with the reason', async () => {
     await register('imageless', 'no-such-image')
     await gateway.untilStatus('imageless', ({ conditions }) =>
       conditions.some(({ reason }) => reason === 'ImageNotFound'),
@@ -113,7 +113,7 @@ describe('a bridged server that never works', () => {
     const answer = await initialize('imageless')
     expect([answer.status, await answer.text()]).toEqual([
       503,
-      expect.stringMatching(/Known images: .*mcp-proxy/),
+      expect.stringContaining('ImageNotFound'),
     ])
     await gateway.api('DELETE', '/adapters/imageless')
   })

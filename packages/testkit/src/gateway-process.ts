@@ -123,6 +123,8 @@ export class GatewayProcess implements AsyncDisposable {
     const child = spawn(process.execPath, [programs.gateway], {
       env: {
         ...process.env,
+        // Servers of these tests read files of the user who runs the tests.
+        MCPGW_RUNTIME_SANDBOX: 'none',
         MCPGW_PORT: String(port),
         MCPGW_DATA_DIR: this.dataDir,
         MCPGW_CONFIG: config,
