@@ -202,7 +202,7 @@ export class Translation {
         probing: undefined,
         era,
         takesLegacy: undefined,
-        probedAt: this.#options.now(),
+        probedAt: monotonicNow(),
       })
       return era
     })
