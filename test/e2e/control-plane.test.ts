@@ -576,6 +576,19 @@ describe('bad input', () => {
     })
   })
 
+  test('a DELETE and a restart that name a JSON type and have no body are carried out', async () => {
+    const name = newName()
+    await create(minimal(name))
+    const send = (method: string, path: string): Promise<Response> =>
+      fetch(`${gateway.origin}/adapters/${path}`, {
+        method,
+        headers: { 'content-type': 'application/json', 'x-dev-userid': 'alice' },
+      })
+
+    expect((await send('POST', `${name}/restart`)).status).toBe(202)
+    expect((await send('DELETE', name)).status).toBe(204)
+  })
+
   test.each([
     '/adapters/%2e%2e/mcp',
     '/adapters//mcp',

@@ -16,6 +16,7 @@ interface Manifest {
     readonly name: string
     readonly namespace?: string
     readonly annotations?: object
+    labels?: Record<string, string>
   }
   readonly data?: Readonly<Record<string, string>>
   readonly spec?: {
@@ -47,13 +48,21 @@ function manifestsIn(text: string): Manifest[] {
     .filter((manifest) => manifest !== null)
 }
 
+/** Labels that Helm's users expect on every object, and kustomize's do not. */
+const chartLabels = [
+  'helm.sh/chart',
+  'app.kubernetes.io/instance',
+  'app.kubernetes.io/managed-by',
+  'app.kubernetes.io/version',
+]
+
 /** What is to be the same however it was rendered: a change of the configuration rolls pods by its name here, by an annotation there. */
 function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
   const configuration = manifests.find(({ kind }) => kind === 'ConfigMap')?.metadata.name
   const unnamed = (text: string): string => text.replaceAll(`"${configuration}"`, '"mcpgateway"')
   return Object.fromEntries(
     manifests
-      .filter(({ kind }) => kind !== 'Namespace')
+      .filter(({ kind, metadata }) => kind !== 'Namespace' && !isHook(metadata))
       .map((manifest) => {
         const text = manifest.data?.['mcp-gateway.yaml']
         const whole = JSON.parse(
@@ -64,12 +73,20 @@ function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
             }),
           ),
         ) as Manifest
+        const labels = whole.metadata.labels ?? {}
+        for (const label of chartLabels) delete labels[label]
+        if (Object.keys(labels).length === 0) delete whole.metadata.labels
         const pod = whole.spec?.template?.metadata
         delete pod?.annotations
         const key = `${whole.kind} ${whole.kind === 'ConfigMap' ? '' : whole.metadata.name}`
         return [key, text === undefined ? whole : (parse(text) as unknown)]
       }),
   )
+}
+
+/** `helm test` alone applies these. */
+function isHook({ annotations }: Manifest['metadata']): boolean {
+  return 'helm.sh/hook' in (annotations ?? {})
 }
 
 let namespace: TestNamespace
@@ -119,18 +136,108 @@ describe.skipIf(helmless)('the Helm chart', () => {
       'networkPolicies.clients[0].namespaceSelector.matchLabels.name=ingress,networkPolicies.database[0].ipBlock.cidr=10.0.0.9/32',
       'gateway.tolerations[0].key=edge,toolGateway.nodeSelector.pool=tools,keys.create=false,keys.secret=ours',
       'gateway.env[0].name=NODE_OPTIONS,gateway.env[0].value=--max-old-space-size=768',
+      'toolGateway.env[0].name=A,toolGateway.env[0].value=b,gateway.podLabels.team=mcp,gateway.podAnnotations.a=b',
+      'gateway.extraVolumes[0].name=ca,gateway.extraVolumes[0].configMap.name=ca',
+      'gateway.extraVolumeMounts[0].name=ca,gateway.extraVolumeMounts[0].mountPath=/etc/ca',
+      'serviceAccounts.workload.annotations.azure\\.workload\\.identity/client-id=x',
+      `image.digests.gateway=sha256:${'0'.repeat(64)},service.annotations.a=b,service.type=NodePort`,
     ].flatMap((setting) => ['--set', setting])
     const said = await judged(await charted(namespace.name, ...more))
     expect(
       said.split('\n').filter((line) => line !== '' && !line.endsWith(' created (server dry run)')),
     ).toEqual([])
     expect(said).toContain('ingress.networking.k8s.io/mcpgateway created')
+    expect(said).toContain('pod/mcpgateway-test created')
     const bare = await charted(namespace.name, '--set', 'networkPolicies.enabled=false')
     expect(
       manifestsIn(bare).filter(({ kind }) => kind === 'NetworkPolicy' || kind === 'Ingress'),
     ).toEqual([])
   })
 })
+
+describe.skipIf(helmless)('values of the Helm chart', () => {
+  test.each([
+    ['a table that does not exist', 'ingres.enabled=true', 'ingres'],
+    ['a member that does not exist', 'gateway.minReplica=5', 'minReplica'],
+    ['a text in place of a number', 'gateway.minReplicas=abc', 'got string, want integer'],
+    ['a setting that does not exist', 'configuration.edge.drainSecond=3', 'drainSecond'],
+    ['a digest that is none', 'image.digests.gateway=sha256:01', 'does not match pattern'],
+  ])('with %s are refused before anything is applied', async (_what, value, told) => {
+    await expect(charted('adapter', '--set', value)).rejects.toThrow(told)
+  })
+
+  test('name an image by its digest', async () => {
+    const digest = `sha256:${'a'.repeat(64)}`
+    const text = await charted('adapter', '--set', `image.digests.gateway=${digest}`)
+
+    expect(text).toContain(`image: registry.example.com/mcp-gateway@${digest}`)
+    expect(text).not.toContain('registry.example.com/mcp-gateway:')
+  })
+
+  test('let callers in the cluster in by the Service of any namespace, beside hosts of their own', async () => {
+    const own = ['--set', 'configuration.edge.allowedHosts[0]=mcp.internal']
+    const config = manifestsIn(await charted('mcp2', ...own)).find(
+      ({ kind }) => kind === 'ConfigMap',
+    )
+
+    expect(parse(config?.data?.['mcp-gateway.yaml'] ?? '')).toMatchObject({
+      edge: {
+        allowedHosts: [
+          'mcpgateway-service',
+          'mcpgateway-service.mcp2',
+          'mcpgateway-service.mcp2.svc',
+          'mcp.internal',
+        ],
+      },
+    })
+  })
+
+  test('use accounts, rights and a priority class that exist', async () => {
+    const kinds = manifestsIn(
+      await charted(
+        'adapter',
+        '--set',
+        'rbac.create=false,priorityClass.create=false,priorityClass.name=high,autoscaling.enabled=false',
+        '--set',
+        'serviceAccounts.gateway.create=false,serviceAccounts.gateway.name=ours,podDisruptionBudgets.enabled=false',
+      ),
+    ).map(({ kind, metadata }) => `${kind} ${metadata.name}`)
+
+    expect(kinds.filter((each) => /Role|PriorityClass|Autoscaler|Budget/.test(each))).toEqual([])
+    expect(kinds).not.toContain('ServiceAccount mcpgateway-sa')
+    expect(kinds).toContain('ServiceAccount workload-sa')
+  })
+
+  test('make a route of the Gateway API beside the Ingress', async () => {
+    const text = await charted('adapter', '--set', 'httpRoute.enabled=true')
+
+    expect(manifestsIn(text).find(({ kind }) => kind === 'HTTPRoute')?.spec).toMatchObject({
+      hostnames: ['mcp.example.com'],
+      rules: [{ backendRefs: [{ name: 'mcpgateway-service', port: 8000 }] }],
+    })
+  })
+})
+
+test.each(['local', 'production'])(
+  'the gateways of the overlay %s outrank the adapters that they run',
+  async (overlay) => {
+    const { stdout } = await run('kubectl', [
+      'kustomize',
+      `${deploy}/kubernetes/overlays/${overlay}`,
+    ])
+    const manifests = manifestsIn(stdout) as (Manifest & { readonly value?: number })[]
+    const priority = manifests.find(({ kind }) => kind === 'PriorityClass')
+    const classes = manifests
+      .filter(({ kind }) => kind === 'StatefulSet')
+      .map(({ spec }) => (spec?.template as { spec?: { priorityClassName?: string } })?.spec)
+
+    expect(priority?.value).toBeGreaterThan(0)
+    expect(classes.map((each) => each?.priorityClassName)).toEqual([
+      priority?.metadata.name,
+      priority?.metadata.name,
+    ])
+  },
+)
 
 describe('the production overlay', () => {
   test('runs images by the names under which `npm run images` pushes them', async () => {

@@ -8,6 +8,7 @@ import type { AddressOf } from './audit/decision.ts'
 import { auditMcpRequests } from './audit/mcp-requests.ts'
 import { openAudit } from './audit/open.ts'
 import { AuditSinkConfig, type Config } from './config/config.ts'
+import { describeRequest } from './control/audit-trail.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
 import { createClientView } from './http/client-view.ts'
@@ -276,6 +277,7 @@ export async function openApp({
       port: config.port,
       allowedHosts: hosts,
       endpoints,
+      describe: describeRequest,
       routes: (api) => {
         controlPlane(api, {
           store,

@@ -820,3 +820,25 @@ describe('variables of a caller who may run one image alone', () => {
     await narrow.untilReady(own.name, 1, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' })
   })
 })
+
+test('the log line of a REST request names its caller and its adapter or tool', async () => {
+  const name = `logged-${randomUUID().slice(0, 8)}`
+  await as(engineer, 'POST', '/adapters', { name, imageName: 'scripted', imageVersion: '1' })
+  await as(engineer, 'GET', `/adapters/${name}`)
+  await as(reader, 'GET', '/adapters/not-there')
+  await as(engineer, 'GET', '/tools/no-tool')
+  const lineOf = (method: string, path: string): object | undefined =>
+    gateway.log.find((line) => line['method'] === method && line['path'] === path)
+
+  await expect.poll(() => lineOf('GET', '/tools/no-tool')).toBeDefined()
+  expect(
+    gateway.log.find(({ msg, adapter }) => msg === 'request' && adapter === name),
+  ).toMatchObject({ method: 'POST', path: '/adapters', status: 201, principal: 'erin' })
+  expect(lineOf('GET', `/adapters/${name}`)).toMatchObject({ principal: 'erin', adapter: name })
+  expect(lineOf('GET', '/adapters/not-there')).toMatchObject({
+    principal: 'rob',
+    adapter: 'not-there',
+    error: 'not_found',
+  })
+  expect(lineOf('GET', '/tools/no-tool')).toMatchObject({ principal: 'erin', tool: 'no-tool' })
+})

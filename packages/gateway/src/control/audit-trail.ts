@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import type { Subject } from '../audit/decision.ts'
+import type { Principal } from '../core/principal.ts'
 import { whenOver } from '../http/over.ts'
 import { holdsSecrets } from './workload-fields.ts'
 
@@ -38,6 +39,25 @@ export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) 
       digest: holdsSecrets(request.body) ? undefined : (request.bodyDigest ?? undefined),
     })
   })
+}
+
+/** Fields of the log line of a REST request: its caller, and the adapter or tool that it names. */
+export function describeRequest(request: FastifyRequest): {
+  readonly principal?: string
+  readonly adapter?: string
+  readonly tool?: string
+} {
+  // Requests that match no route, and those to health and docs, have no caller.
+  const caller = (request.principal as Principal | null | undefined) ?? undefined
+  const kind = request.routeOptions.config.audits?.kind
+  const subject = kind === undefined ? undefined : (request.subject ?? namedBy(request, kind))
+  const name = subject?.name.slice(0, 100)
+
+  return {
+    ...(caller === undefined ? {} : { principal: caller.id }),
+    ...(subject?.kind === 'adapter' && name !== undefined ? { adapter: name } : {}),
+    ...(subject?.kind === 'tool' && name !== undefined ? { tool: name } : {}),
+  }
 }
 
 /** What a request says that it is about. */

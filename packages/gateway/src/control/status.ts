@@ -1,6 +1,6 @@
 import type { ResourceStatus } from '@mcp-gateway/contract'
 import type { Resource } from '../core/resource.ts'
-import type { Condition, WorkloadStatus } from '../core/workload.ts'
+import type { Condition, Replica, WorkloadStatus } from '../core/workload.ts'
 
 /**
  * The status of a resource from what is wanted, what the runtime sees, and why reconciling failed,
@@ -51,7 +51,7 @@ export function statusOf(
       spec.replicaCount,
       ready.length,
       updated.filter(({ phase }) => phase === 'ready').length,
-      replicas.length,
+      replicas,
       current,
     ),
     generation,
@@ -98,13 +98,22 @@ function summary(
   desired: number,
   ready: number,
   readyAndUpdated: number,
-  existing: number,
+  replicas: readonly Replica[],
   current: boolean,
 ): string {
+  const existing = replicas.length
   if (desired === 0) return existing === 0 ? 'Stopped' : 'Progressing: stopping'
   if (!current) return 'Progressing: not taken up yet'
+  // Nothing has gone wrong yet with a server that has just been made.
+  if (ready === 0 && existing > 0 && replicas.every(isStarting))
+    return `Progressing: ${ready}/${desired} ready`
   if (ready < desired) return `Degraded: ${ready}/${desired} ready`
   if (readyAndUpdated < desired || existing > desired)
     return `Progressing: ${readyAndUpdated}/${desired} updated`
   return 'Healthy'
+}
+
+/** Whether a replica is on its way to its first readiness, and nothing speaks against it. */
+function isStarting({ phase, restarts, reason }: Replica): boolean {
+  return (phase === 'pending' || phase === 'starting') && restarts === 0 && reason === undefined
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, RequestListener } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fastify, type FastifyInstance } from 'fastify'
+import { fastify, type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { GatewayError } from '../core/errors.ts'
 import { createEdge, requestIdOf } from './edge.ts'
 import { health, healthPaths, type HealthChecks } from './health.ts'
@@ -25,6 +25,9 @@ interface Finished {
   readonly durationMs: number
   readonly error?: string
   readonly cause?: unknown
+  readonly principal?: string
+  readonly adapter?: string
+  readonly tool?: string
 }
 
 export interface ListenerOptions extends ServerOptions {
@@ -42,6 +45,8 @@ export interface ListenerOptions extends ServerOptions {
   /** Rejects when the process can not serve. */
   readonly ready: HealthChecks['ready']
   readonly requestFinished: (request: Finished) => void
+  /** Adds to the log line of a REST request who called, and for which resource. */
+  readonly describe?: (request: FastifyRequest) => Pick<Finished, 'principal' | 'adapter' | 'tool'>
   /** The edge has refused a request, before any endpoint saw it. */
   readonly refused: (request: IncomingMessage, error: GatewayError) => void
   /** Draining begins: what holds requests open without need is to let go. */
@@ -112,6 +117,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       path: pathOf(request.raw.url),
       status: error?.status ?? reply.statusCode,
       durationMs,
+      ...options.describe?.(request),
       ...(error === undefined ? {} : told(error)),
     })
   })

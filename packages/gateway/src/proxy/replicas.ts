@@ -110,6 +110,7 @@ export class Upstreams implements AsyncDisposable {
   ): Promise<Upstream> {
     const { name: workload } = resource
     const bounded = timeoutOr(signal, this.#options.coldStartMs)
+    let stuckSince: number | undefined
     for (;;) {
       const found = this.pick(resource, sticky)
       if (found !== undefined) return found
@@ -120,7 +121,15 @@ export class Upstreams implements AsyncDisposable {
           headers: { 'retry-after': '30' },
         })
       if (bounded.aborted) break
-      await this.#directory.changed(workload, bounded)
+
+      stuckSince = this.#isStuck(workload, sticky) ? (stuckSince ?? performance.now()) : undefined
+      const left =
+        stuckSince === undefined ? undefined : stuckSince + patienceMs - performance.now()
+      if (left !== undefined && left <= 0) break
+      await this.#directory.changed(
+        workload,
+        left === undefined ? bounded : timeoutOr(bounded, Math.ceil(left)),
+      )
     }
     const reason = this.#directory
       .get(workload)
@@ -129,6 +138,15 @@ export class Upstreams implements AsyncDisposable {
       detail: `No replica of '${workload}' is ready${reason === undefined ? '' : ` (${reason})`}. Its status tells more.`,
       headers: { 'retry-after': '5' },
     })
+  }
+
+  /** Whether no replica that could serve will become ready without help. */
+  #isStuck(workload: string, sticky: string | undefined): boolean {
+    const replicas = this.#directory.get(workload)?.replicas ?? []
+    const candidates =
+      sticky === undefined ? replicas : replicas.filter(({ name }) => name === sticky)
+
+    return candidates.length > 0 && candidates.every(isStuck)
   }
 
   /** @throws GatewayError as `Endpoints.checkLoop` */
@@ -197,4 +215,26 @@ export class Upstreams implements AsyncDisposable {
       ...[...this.#byOrigin.values()].map(({ pool }) => pool.destroy()),
     ])
   }
+}
+
+/** How long a request still waits for a replica that will not become ready without help. */
+const patienceMs = 2000
+
+/** Reasons that Kubernetes gives once, and that somebody has to mend. */
+const stuckReasons: ReadonlySet<string> = new Set([
+  'CrashLoopBackOff',
+  'CreateContainerConfigError',
+  'CreateContainerError',
+  'ErrImageNeverPull',
+  'ErrImagePull',
+  'ImageInspectError',
+  'ImagePullBackOff',
+  'InvalidImageName',
+  'RunContainerError',
+  'Unschedulable',
+])
+
+function isStuck({ phase, restarts, reason = '' }: Replica): boolean {
+  if (phase === 'backoff') return restarts >= 2 || stuckReasons.has(reason)
+  return phase === 'pending' && stuckReasons.has(reason)
 }

@@ -34,6 +34,7 @@ export function judge({
       (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
   )
   const count = `${ready} of ${desired} replicas are ready.`
+  const updated = replicas.filter((replica) => replica.generation === generation).length
   const moving = current < desired || replicas.length > desired
   return [
     { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The workload can run here.' },
@@ -54,7 +55,9 @@ export function judge({
       type: 'Progressing',
       status: moving ? 'True' : 'False',
       reason: moving ? 'Rolling' : 'Complete',
-      message: `${current} of ${desired} replicas run the present generation.`,
+      message:
+        `${updated} of ${desired} replicas have the present generation, ` +
+        `and ${current} of these are ready.`,
     },
   ]
 }

@@ -9,6 +9,7 @@ export interface FinishedRequest {
   readonly durationMs: number
   readonly principal?: string
   readonly adapter?: string
+  readonly tool?: string
   readonly replica?: string
   readonly bytesIn?: number
   readonly bytesOut?: number
