@@ -289,6 +289,7 @@ export async function openApp({
           apiKeys: config.apiKeys,
           secrets: config.secrets,
           sealedSecrets: store.sealedSecrets,
+          sealedResources: store.sealedResources,
           secretSources,
           recheckMs,
           maxReplicas: config.runtime.maxReplicas,

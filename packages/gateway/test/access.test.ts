@@ -568,6 +568,7 @@ describe('what a caller may not see (A21)', () => {
     const endpoints = { policy: createAddressPolicy([]), setting: 'endpointNetworks' }
     const registry = new Registry(adapterKind({ maxReplicas: 5, endpoints }), {
       store,
+      sealedResources: store,
       nudge: () => undefined,
       secretSources: {
         store: storeSource(store.secrets),

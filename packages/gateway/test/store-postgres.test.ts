@@ -105,6 +105,7 @@ describe.skipIf(missing !== undefined)(
           await store.create(sampleResource(name, { uid: name }))
         await using follower = new StoreFollower(store)
         await admin.query(`CREATE TABLE "${schema}".saved_record AS TABLE "${schema}".record`)
+        const columns = 'collection, name, kind, uid, version, owner, replicas, tool_name, body'
         const { rows } = await admin.query(`SELECT seq, mark FROM "${schema}".head`)
         const [head] = rows as [{ seq: string; mark: string }]
         await store.create(sampleResource('lost'))
@@ -112,7 +113,7 @@ describe.skipIf(missing !== undefined)(
         expect(follower.view).toEqual(new Map([['lost', 1]]))
         // The state of before, then a history of its own that is longer than the one that was lost.
         await admin.query(`BEGIN;
-        DELETE FROM "${schema}".record; INSERT INTO "${schema}".record SELECT * FROM "${schema}".saved_record;
+        DELETE FROM "${schema}".record; INSERT INTO "${schema}".record (${columns}) SELECT ${columns} FROM "${schema}".saved_record;
         DELETE FROM "${schema}".change WHERE seq > ${head.seq}; UPDATE "${schema}".head SET seq = ${head.seq}, mark = '${head.mark}'; COMMIT`)
         await using elsewhere = await open()
         await elsewhere.replace(sampleResource('changes', { uid: 'changes', version: 2 }), 1)

@@ -55,8 +55,11 @@ describe('the SQLite file', () => {
     expect(await store.list({})).toEqual([adapter])
     await store.apiKeys.create(sampleApiKey('kept'))
     const held: unknown[] = []
-    await store.create(sampleResource('next'), (has) => held.push(has))
-    expect(held).toEqual([{ adapters: 1, tools: 0, replicas: adapter.spec.replicaCount }])
+    await store.create(sampleResource('next'), (has, { ownerBytes }) => held.push(has, ownerBytes))
+    expect(held).toEqual([
+      { adapters: 1, tools: 0, replicas: adapter.spec.replicaCount },
+      Buffer.byteLength(JSON.stringify(adapter)),
+    ])
     await store.replace({ ...adapter, version: 2 }, 1)
     expect(await store.get('kept')).toEqual({ ...adapter, version: 2 })
   })

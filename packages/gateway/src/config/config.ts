@@ -231,6 +231,10 @@ export const ConfigSchema = z.strictObject({
           tools: count(10_000, 0),
           /** That its adapters and tools ask for together. */
           replicas: count(1000, 0),
+          /** Bytes of its adapters and tools as they are stored. */
+          bytes: count(64 * 1024 * 1024, 0),
+          /** Bytes of the adapters and tools of all owners: every gateway keeps them in memory. */
+          totalBytes: count(256 * 1024 * 1024, 0),
           /** Who may go beyond, for themselves and for others. */
           exemptRoles: roles.default(['mcp.admin']),
         })
@@ -260,6 +264,9 @@ export const ConfigSchema = z.strictObject({
     .strictObject({
       /** Keys that one principal may have. */
       maxPerPrincipal: count(100),
+      /** Bytes of the keys of one principal, and of all, as they are stored. */
+      maxBytesPerPrincipal: count(1024 * 1024),
+      maxTotalBytes: count(64 * 1024 * 1024),
       /** Every key ends this long after it was made, or sooner; unset: keys may last. */
       maxLifetimeDays: z.number().positive().max(36_500).optional(),
     })
@@ -293,6 +300,9 @@ export const ConfigSchema = z.strictObject({
         .default({}),
       /** Secrets that one principal may have. */
       maxPerPrincipal: count(1000),
+      /** Bytes of the secrets of one principal, and of all, as they are stored. */
+      maxBytesPerPrincipal: count(8 * 1024 * 1024),
+      maxTotalBytes: count(128 * 1024 * 1024),
     })
     .prefault({}),
   proxy: z

@@ -1,10 +1,10 @@
 import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
-import type { AccessRules } from '../core/access.ts'
+import { checkSpace, type AccessRules } from '../core/access.ts'
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import { authorize, checkCreate, mayRead } from '../core/permission.ts'
 import { adminRole, hasRole, type Principal } from '../core/principal.ts'
-import type { Store } from '../store/store.ts'
+import type { Space, Store } from '../store/store.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
 import { validate, type Warning } from './validation.ts'
@@ -13,6 +13,8 @@ export interface ApiKeyRegistryOptions {
   readonly store: Store
   readonly apiKeys: {
     readonly maxPerPrincipal: number
+    readonly maxBytesPerPrincipal: number
+    readonly maxTotalBytes: number
     readonly maxLifetimeDays?: number | undefined
   }
   readonly access: AccessRules
@@ -56,7 +58,10 @@ export class ApiKeyRegistry {
         ...this.#end(value.expiresAt, at),
       },
     }
-    await store.apiKeys.create(key, (held) => this.#checkQuota(held))
+    await store.apiKeys.create(key, (held, space) => {
+      this.#checkQuota(held)
+      this.#checkSpace(space)
+    })
     return { key, text, warnings }
   }
 
@@ -67,8 +72,9 @@ export class ApiKeyRegistry {
   async list(
     principal: Principal,
     page: { readonly limit: number | undefined; readonly after: string | undefined },
-  ): Promise<Page<ApiKey>> {
-    return pageOf(this.#options.store.apiKeys, page, (key) => mayRead(principal, key))
+    show: (key: ApiKey) => object,
+  ): Promise<Page> {
+    return pageOf(this.#options.store.apiKeys, page, (key) => mayRead(principal, key), show)
   }
 
   async patch(
@@ -100,7 +106,9 @@ export class ApiKeyRegistry {
         lastUpdatedAt: this.#options.now().toISOString(),
         spec,
       }
-      await this.#options.store.apiKeys.replace(key, stored.version)
+      await this.#options.store.apiKeys.replace(key, stored.version, (_, space) =>
+        this.#checkSpace(space),
+      )
       return { key, warnings }
     })
   }
@@ -131,6 +139,15 @@ export class ApiKeyRegistry {
 
   #stored(id: string): Promise<ApiKey | undefined> {
     return this.#options.store.apiKeys.get(id)
+  }
+
+  #checkSpace(space: Space): void {
+    const { maxBytesPerPrincipal, maxTotalBytes } = this.#options.apiKeys
+    checkSpace(
+      { bytes: maxBytesPerPrincipal, totalBytes: maxTotalBytes },
+      { bytes: 'apiKeys.maxBytesPerPrincipal', totalBytes: 'apiKeys.maxTotalBytes' },
+      space,
+    )
   }
 
   #checkQuota(held: number): void {

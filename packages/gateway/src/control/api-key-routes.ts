@@ -5,7 +5,7 @@ import { principalOf } from './callers.ts'
 import { atMost } from './body-limit.ts'
 import { ApiKeyRegistry, type ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { audits } from './audit-trail.ts'
-import { afterCursor, linkNext } from './page.ts'
+import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch } from './precondition.ts'
 import { validateQuery, type Warning } from './validation.ts'
 
@@ -42,12 +42,15 @@ export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions)
 
   app.get(collection, audits('api-key', 'list', false), async (request, reply) => {
     const query = validateQuery(PageQuery, request.query)
-    const page = await registry.list(principalOf(request), {
-      limit: query.limit,
-      after: afterCursor(query.cursor),
-    })
-    linkNext(request, reply, page)
-    return page.resources.map((key) => viewOf(key, []))
+    const page = await registry.list(
+      principalOf(request),
+      {
+        limit: query.limit,
+        after: afterCursor(query.cursor),
+      },
+      (key) => viewOf(key, []),
+    )
+    return sendPage(request, reply, page)
   })
 
   app.get<Identified>(one, audits('api-key', 'read', false), async (request, reply) => {

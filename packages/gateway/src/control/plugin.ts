@@ -21,7 +21,7 @@ import { addApiKeys } from './api-key-routes.ts'
 import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { addAuditTrail, audits } from './audit-trail.ts'
 import { atMost } from './body-limit.ts'
-import { afterCursor, linkNext } from './page.ts'
+import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
 import { toolKind } from './tool-kind.ts'
 import type { EndpointRules } from './endpoint-fields.ts'
@@ -129,8 +129,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       prefix: query.name,
       text: query.q,
     })
-    linkNext(request, reply, page)
-    return page.resources.map((resource) => kind.view(resource, []))
+    return sendPage(request, reply, page)
   })
 
   app.get<Named>(one, audits(kind.kind, 'read', false), async (request, reply) => {

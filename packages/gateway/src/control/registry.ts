@@ -1,6 +1,12 @@
 import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import { checkQuotas, holdsOneOf, type AccessRules, type Holdings } from '../core/access.ts'
+import {
+  checkQuotas,
+  checkSpace,
+  holdsOneOf,
+  type AccessRules,
+  type Holdings,
+} from '../core/access.ts'
 import {
   authorize,
   authorizeCreate,
@@ -27,6 +33,8 @@ import { givesReference } from './workload-fields.ts'
 
 export interface RegistryOptions {
   readonly store: Store
+  /** The same with secrets sealed: lists show none, and read far more than they show. */
+  readonly sealedResources: Pick<Store, 'list'>
   /** Tells the reconciler that a name has changed. */
   readonly nudge: (name: string) => void
   readonly access: AccessRules
@@ -96,16 +104,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       readonly prefix?: string | undefined
       readonly text?: string | undefined
     },
-  ): Promise<Page<R>> {
+  ): Promise<Page> {
     const text = query.text?.toLowerCase()
     return pageOf(
-      this.#options.store,
+      this.#options.sealedResources,
       { kind: this.#kind.kind, after: query.after, limit: query.limit },
       (resource) =>
         mayRead(principal, resource) &&
         resource.name.startsWith(query.prefix ?? '') &&
         (text === undefined || this.#kind.contains(resource as R, text)),
-    ) as Promise<Page<R>>
+      (resource) => this.#kind.view(resource as R, []),
+    )
   }
 
   /** `ifMatch` is the version that the caller has read, if it says so. */
@@ -289,9 +298,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     }
     // What does not grow is let be, also where a quota has become smaller.
     const grows = spec.replicaCount > stored.spec.replicaCount
-    const admit = grows
-      ? this.#admit(principal, resource, { replicas: spec.replicaCount })
-      : undefined
+    const admit = this.#admit(principal, resource, grows ? { replicas: spec.replicaCount } : {})
     await this.#options.store.replace(resource, stored.version, admit)
     this.#options.nudge(resource.name)
     return resource
@@ -325,16 +332,24 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     }
     const admit = samePrincipal(owned.owner, stored.owner)
       ? undefined
-      : this.#admit(principal, resource, whole(resource))
+      : this.#admit(principal, resource, whole(resource), true)
     await this.#options.store.replace(resource, stored.version, admit)
     return resource
   }
 
   /** What a caller may add to what an owner has; undefined where there is no bound. */
-  #admit(principal: Principal, { owner }: R, more: Partial<Holdings>): Admit | undefined {
+  #admit(
+    principal: Principal,
+    { owner }: R,
+    more: Partial<Holdings>,
+    ofNewOwner = false,
+  ): Admit | undefined {
     const { access } = this.#options
     if (access.quotaExemptRoles.some((role) => hasRole(principal, role))) return undefined
-    return (held) => checkQuotas(access, held, more, samePrincipal(principal, owner))
+    return (held, space) => {
+      checkQuotas(access, held, more, samePrincipal(principal, owner))
+      checkSpace(access.quotas, spaceSettings, space, ofNewOwner)
+    }
   }
 
   async #remove({ resource }: Permit<'write', R>): Promise<void> {
@@ -434,6 +449,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return { value: input, warnings: [...warnings, ...this.#kind.warnings(input)] }
   }
 }
+
+const spaceSettings = { bytes: 'access.quotas.bytes', totalBytes: 'access.quotas.totalBytes' }
 
 function distinct(warnings: readonly Warning[]): Warning[] {
   return [

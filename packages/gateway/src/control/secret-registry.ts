@@ -1,5 +1,5 @@
 import { maskedValue, SecretInput, SecretPatch } from '@mcp-gateway/contract'
-import type { AccessRules } from '../core/access.ts'
+import { checkSpace, type AccessRules } from '../core/access.ts'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { authorize, checkCreate, checkKnown, mayRead } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
@@ -7,7 +7,7 @@ import type { SecretText } from '../core/resource.ts'
 import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
 import { mergePatch } from '../lib/merge-patch.ts'
 import { usersOf } from '../secrets/users.ts'
-import type { Collection, Store } from '../store/store.ts'
+import type { Collection, Space, Store } from '../store/store.ts'
 import { tableOf } from './kind.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
@@ -17,7 +17,11 @@ export interface SecretRegistryOptions {
   readonly store: Store
   /** Values stand sealed there: nothing here needs to see what is stored. */
   readonly sealedSecrets: Collection<Secret>
-  readonly secrets: { readonly maxPerPrincipal: number }
+  readonly secrets: {
+    readonly maxPerPrincipal: number
+    readonly maxBytesPerPrincipal: number
+    readonly maxTotalBytes: number
+  }
   readonly access: AccessRules
   readonly now: () => Date
   readonly newUid: () => string
@@ -62,7 +66,10 @@ export class SecretRegistry {
       lastUpdatedAt: at,
       spec,
     }
-    await sealedSecrets.create(secret, (held) => this.#checkQuota(held))
+    await sealedSecrets.create(secret, (held, space) => {
+      this.#checkQuota(held)
+      this.#checkSpace(space)
+    })
     return { secret, warnings }
   }
 
@@ -73,9 +80,10 @@ export class SecretRegistry {
   async list(
     principal: Principal,
     page: { readonly limit: number | undefined; readonly after: string | undefined },
-  ): Promise<Page<Secret>> {
+    show: (secret: Secret) => object,
+  ): Promise<Page> {
     checkKnown(principal)
-    return pageOf(this.#options.sealedSecrets, page, (secret) => mayRead(principal, secret))
+    return pageOf(this.#options.sealedSecrets, page, (secret) => mayRead(principal, secret), show)
   }
 
   async replace(
@@ -142,13 +150,24 @@ export class SecretRegistry {
         lastUpdatedAt: this.#options.now().toISOString(),
         spec,
       }
-      await this.#options.sealedSecrets.replace(secret, stored.version)
+      await this.#options.sealedSecrets.replace(secret, stored.version, (_, space) =>
+        this.#checkSpace(space),
+      )
       return { secret, warnings }
     })
   }
 
   #stored(name: string): Promise<Secret | undefined> {
     return this.#options.sealedSecrets.get(name)
+  }
+
+  #checkSpace(space: Space): void {
+    const { maxBytesPerPrincipal, maxTotalBytes } = this.#options.secrets
+    checkSpace(
+      { bytes: maxBytesPerPrincipal, totalBytes: maxTotalBytes },
+      { bytes: 'secrets.maxBytesPerPrincipal', totalBytes: 'secrets.maxTotalBytes' },
+      space,
+    )
   }
 
   #checkQuota(held: number): void {

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Secret } from '../core/secret.ts'
 import { audits } from './audit-trail.ts'
 import { principalOf } from './callers.ts'
-import { afterCursor, linkNext } from './page.ts'
+import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch } from './precondition.ts'
 import { SecretRegistry, type SecretRegistryOptions } from './secret-registry.ts'
 import { validateQuery, type Warning } from './validation.ts'
@@ -46,12 +46,15 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
   app.get(collection, audits('secret', 'list', false), async (request, reply) => {
     const principal = principalOf(request)
     const query = validateQuery(PageQuery, request.query)
-    const page = await registry.list(principal, {
-      limit: query.limit,
-      after: afterCursor(query.cursor),
-    })
-    linkNext(request, reply, page)
-    return page.resources.map((secret) => viewOf(secret, []))
+    const page = await registry.list(
+      principal,
+      {
+        limit: query.limit,
+        after: afterCursor(query.cursor),
+      },
+      (secret) => viewOf(secret, []),
+    )
+    return sendPage(request, reply, page)
   })
 
   app.get<Named>(one, audits('secret', 'read', false), async (request, reply) =>

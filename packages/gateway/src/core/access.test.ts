@@ -10,7 +10,14 @@ import { authorizeCreate, checkWorkloadIdentity } from './permission.ts'
 import type { Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 
-const quotas = { adapters: 2, tools: 1, replicas: 5, exemptRoles: [] }
+const quotas = {
+  adapters: 2,
+  tools: 1,
+  replicas: 5,
+  bytes: 1000,
+  totalBytes: 2000,
+  exemptRoles: [],
+}
 const unset: AccessSettings = { create: {}, images: [], logs: 'write', quotas }
 const caller = (...roles: string[]): Principal => ({
   id: 'alice',

@@ -20,7 +20,7 @@ export interface AccessSettings {
   readonly images: VariableSettings['images']
   readonly workloadIdentityRoles?: readonly string[] | undefined
   readonly logs: 'read' | 'write'
-  readonly quotas: Holdings & { readonly exemptRoles: readonly string[] }
+  readonly quotas: Holdings & SpaceLimits & { readonly exemptRoles: readonly string[] }
 }
 
 /** How many things an owner has, or may have. `replicas` are those that its adapters and tools ask for together. */
@@ -28,6 +28,14 @@ export interface Holdings {
   readonly adapters: number
   readonly tools: number
   readonly replicas: number
+}
+
+/** How many bytes records may have as they are stored. */
+export interface SpaceLimits {
+  /** Those of one owner. */
+  readonly bytes: number
+  /** Those of all owners. */
+  readonly totalBytes: number
 }
 
 /** Who may do what beyond reading and writing what is there. `mcp.admin` may do all of it; the anonymous caller nothing. */
@@ -46,8 +54,8 @@ export interface AccessRules {
   readonly logs: 'read' | 'write'
   /** Whether adapters may be opened to callers whom nobody vouches for. */
   readonly anonymous: boolean
-  /** How many things each owner may have. */
-  readonly quotas: Holdings
+  /** How much each owner may have, and all together. */
+  readonly quotas: Holdings & SpaceLimits
   /** Who may go beyond, for themselves and for others. */
   readonly quotaExemptRoles: readonly string[]
 }
@@ -134,6 +142,41 @@ export function checkQuotas(
         : `Its owner may have ${quotas[what]} ${what} (access.quotas.${what}).`,
     })
   }
+}
+
+/** Bytes of one record. Its fields are bounded one by one; this is what JSON and seals make of them. */
+const largestRecord = 4 * 1024 * 1024
+
+/**
+ * Checks that there is room for a record. A record that does not grow is let be, also where a
+ * bound has become smaller. `settings` name the bounds in errors.
+ * @throws GatewayError `body_too_large`, `quota_exceeded`, `storage_full`
+ */
+export function checkSpace(
+  limits: SpaceLimits,
+  settings: { readonly bytes: string; readonly totalBytes: string },
+  space: {
+    readonly bytes: number
+    readonly bytesBefore: number
+    readonly ownerBytes: number
+    readonly totalBytes: number
+  },
+  ofNewOwner = false,
+): void {
+  const { bytes, bytesBefore, ownerBytes, totalBytes } = space
+  const grows = bytes > bytesBefore
+  if (grows && bytes > largestRecord)
+    throw new GatewayError('body_too_large', {
+      detail: `It takes ${bytes} bytes to store, and may take ${largestRecord}.`,
+    })
+  if ((grows || ofNewOwner) && ownerBytes + bytes > limits.bytes)
+    throw new GatewayError('quota_exceeded', {
+      detail: `It takes ${bytes} bytes to store. With it, its owner would have more than ${limits.bytes} bytes (${settings.bytes}). Remove what is not needed.`,
+    })
+  if (grows && totalBytes + bytes > limits.totalBytes)
+    throw new GatewayError('storage_full', {
+      detail: `All owners together may have ${limits.totalBytes} bytes (${settings.totalBytes}), and that is used up. An operator can raise it.`,
+    })
 }
 
 /** Whether a principal is one of those whom roles name. */

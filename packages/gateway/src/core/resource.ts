@@ -131,6 +131,14 @@ export interface Resource<
 export type Adapter = Resource<AdapterSpec, 'adapter'>
 export type Tool = Resource<ToolSpec, 'tool'>
 
+/**
+ * A resource as requests need it: without its environment and description, which may be large and
+ * which nobody reads while requests run.
+ */
+export function withoutWorkload<R extends Resource>(resource: R): R {
+  return { ...resource, spec: { ...resource.spec, environmentVariables: {}, description: '' } }
+}
+
 export function isAdapter(resource: Resource): resource is Adapter {
   return resource.kind === 'adapter'
 }

@@ -2,7 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { accessRules, type AccessSettings } from './access.ts'
 import { isLoaderVariable, type VariableSettings } from './variables.ts'
 
-const quotas = { adapters: 2, tools: 1, replicas: 5, exemptRoles: [] }
+const quotas = {
+  adapters: 2,
+  tools: 1,
+  replicas: 5,
+  bytes: 1000,
+  totalBytes: 2000,
+  exemptRoles: [],
+}
 
 /** The name of the refused variable, or undefined. */
 function refused(

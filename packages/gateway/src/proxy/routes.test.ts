@@ -24,7 +24,8 @@ test('the route table follows the store, and no look-up reads it (C27)', async (
     const before = sampleResource('before')
     await store.create(before)
     await using routes = await RouteTable.open(counted)
-    expect(calls.toSorted()).toEqual(['list', 'watch'])
+    expect(new Set(calls)).toEqual(new Set(['list', 'watch']))
+    calls.length = 0
     expect(routes.get('before')?.uid).toBe(before.uid)
 
     const after = sampleResource('after')
@@ -38,7 +39,7 @@ test('the route table follows the store, and no look-up reads it (C27)', async (
     await store.delete('before', before.uid, before.version)
     await expect.poll(() => routes.get('before')).toBeUndefined()
     for (let count = 0; count < 1000; count += 1) routes.get('after')
-    expect(calls).toHaveLength(2)
+    expect(calls).toEqual([])
   } finally {
     rmSync(dataDir, { recursive: true, force: true })
   }

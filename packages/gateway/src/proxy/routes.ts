@@ -1,4 +1,4 @@
-import { isAdapter, type Adapter } from '../core/resource.ts'
+import { isAdapter, withoutWorkload, type Adapter } from '../core/resource.ts'
 import { follow } from '../store/follow.ts'
 import type { Store } from '../store/store.ts'
 
@@ -14,7 +14,8 @@ export class RouteTable implements AsyncDisposable {
   static async open(store: Store): Promise<RouteTable> {
     const table = new RouteTable()
     table.#following = await follow(store, { kind: 'adapter' }, ({ name, resource }) => {
-      if (resource !== undefined && isAdapter(resource)) table.#adapters.set(name, resource)
+      if (resource !== undefined && isAdapter(resource))
+        table.#adapters.set(name, withoutWorkload(resource))
       else table.#adapters.delete(name)
     })
     return table

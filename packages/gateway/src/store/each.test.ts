@@ -14,12 +14,26 @@ test('all of a query is read in pieces, in order, none twice', async () => {
       .slice(0, query.limit)
       .map((name) => sampleResource(name))
   }
+  const bytes = 4 * 1024 * 1024
   const seen: string[] = []
   for await (const { name } of each({ list }, { kind: 'adapter', after: '0009' })) seen.push(name)
   expect(seen).toEqual(names.slice(10))
   expect(asked).toEqual([
-    { kind: 'adapter', after: '0009', limit: 500 },
-    { kind: 'adapter', after: '0509', limit: 500 },
-    { kind: 'adapter', after: '1009', limit: 500 },
+    { kind: 'adapter', after: '0009', limit: 500, bytes },
+    { kind: 'adapter', after: '0509', limit: 500, bytes },
+    { kind: 'adapter', after: '1009', limit: 500, bytes },
+    { kind: 'adapter', after: '1249', limit: 500, bytes },
   ])
+})
+
+test('a piece that is short because its records are large is not the last', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e']
+  const list = async ({ after = '' }: ListQuery): Promise<readonly Resource[]> =>
+    names
+      .filter((name) => name > after)
+      .slice(0, 2)
+      .map((name) => sampleResource(name))
+  const seen: string[] = []
+  for await (const { name } of each({ list })) seen.push(name)
+  expect(seen).toEqual(names)
 })

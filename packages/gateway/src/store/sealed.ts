@@ -14,6 +14,8 @@ export interface SealedStore extends Store {
    * over a secret that a caller may not see than over none.
    */
   readonly sealedSecrets: Collection<Secret>
+  /** Adapters and tools as they stand, with their secrets sealed. */
+  readonly sealedResources: Pick<Collection<Resource>, 'list'>
   /**
    * Seals what stands in clear, from before there was a vault, and renews what an earlier key has sealed. Versions stay, as nothing has
    * changed for anybody. What can not be opened is left as it is.
@@ -122,12 +124,14 @@ class SealedStoreOver extends SealedCollection<Resource, Holdings> implements Se
   readonly apiKeys: Collection<ApiKey>
   readonly secrets: SealedCollection<Secret, number>
   readonly sealedSecrets: Collection<Secret>
+  readonly sealedResources: Pick<Collection<Resource>, 'list'>
   readonly #store: Store
 
   constructor(store: Store, vault: Vault) {
     super(store, vault, mapSecrets)
     this.#store = store
     this.apiKeys = store.apiKeys
+    this.sealedResources = { list: (query) => store.list(query) }
     const secrets = (this.secrets = new SealedCollection(store.secrets, vault, mapValues))
     this.sealedSecrets = {
       create: (secret, admit) => secrets.create(secret, admit),

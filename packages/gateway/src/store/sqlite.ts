@@ -109,6 +109,35 @@ const migrations = [
      INSERT INTO holding SELECT NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas WHERE NEW.owner IS NOT NULL ON CONFLICT (owner) DO UPDATE
        SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas;
    END;`,
+  // Quotas count bytes, too.
+  `ALTER TABLE resource ADD COLUMN bytes INTEGER AS (octet_length(body));
+   ALTER TABLE holding ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+   INSERT INTO holding (owner, adapters, tools, replicas, bytes) SELECT owner, 0, 0, 0, sum(bytes) FROM resource WHERE owner IS NOT NULL GROUP BY owner
+     ON CONFLICT (owner) DO UPDATE SET bytes = excluded.bytes;
+   DROP TRIGGER resource_created;
+   DROP TRIGGER resource_deleted;
+   DROP TRIGGER resource_replaced;
+   CREATE TRIGGER resource_created AFTER INSERT ON resource WHEN NEW.owner IS NOT NULL BEGIN
+     INSERT INTO holding VALUES (NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas, NEW.bytes) ON CONFLICT (owner) DO UPDATE
+       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas, bytes = bytes + excluded.bytes;
+   END;
+   CREATE TRIGGER resource_deleted AFTER DELETE ON resource BEGIN
+     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas,
+       bytes = bytes - OLD.bytes WHERE owner = OLD.owner;
+     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
+   END;
+   CREATE TRIGGER resource_replaced AFTER UPDATE OF body ON resource
+     WHEN NEW.owner IS NOT OLD.owner OR NEW.replicas IS NOT OLD.replicas OR NEW.bytes IS NOT OLD.bytes BEGIN
+     UPDATE holding SET adapters = adapters - (OLD.kind = 'adapter'), tools = tools - (OLD.kind = 'tool'), replicas = replicas - OLD.replicas,
+       bytes = bytes - OLD.bytes WHERE owner = OLD.owner;
+     DELETE FROM holding WHERE owner = OLD.owner AND adapters = 0 AND tools = 0;
+     INSERT INTO holding SELECT NEW.owner, NEW.kind = 'adapter', NEW.kind = 'tool', NEW.replicas, NEW.bytes WHERE NEW.owner IS NOT NULL ON CONFLICT (owner) DO UPDATE
+       SET adapters = adapters + excluded.adapters, tools = tools + excluded.tools, replicas = replicas + excluded.replicas, bytes = bytes + excluded.bytes;
+   END;
+   ALTER TABLE secret ADD COLUMN bytes INTEGER AS (octet_length(body));
+   ALTER TABLE api_key ADD COLUMN bytes INTEGER AS (octet_length(body));
+   CREATE INDEX secret_bytes ON secret (bytes);
+   CREATE INDEX api_key_bytes ON api_key (bytes);`,
 ]
 
 /** How long a file that others use is waited for. */
@@ -298,18 +327,12 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
   }
 
   async create(resource: R, admit?: Admit<Held>): Promise<void> {
+    const body = JSON.stringify(resource)
     await this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
-      admit?.(this.#heldBeside(resource))
+      this.#admit(resource, body, admit)
       const inserted = this.#prepare(
         `INSERT INTO ${this.#table} (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
-      ).run(
-        resource.name,
-        resource.kind,
-        resource.uid,
-        resource.version,
-        JSON.stringify(resource),
-        change,
-      )
+      ).run(resource.name, resource.kind, resource.uid, resource.version, body, change)
       if (inserted.changes === 0)
         throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
     })
@@ -324,28 +347,30 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   async list(query: ListQuery<R>): Promise<readonly R[]> {
     return this.#file.read(() => {
-      const rows = this.#prepare(
-        `SELECT body FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?`,
-      ).all(query.after ?? '', query.kind ?? null, query.kind ?? null, query.limit ?? -1) as {
-        body: string
-      }[]
-      return rows.map(({ body }) => JSON.parse(body) as R)
+      const { after = '', kind = null, limit = -1, bytes } = query
+      const found = (columns: string, most: number): unknown[] =>
+        this.#prepare(
+          `SELECT ${columns} FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?`,
+        ).all(after, kind, kind, most)
+      let most = limit
+      if (bytes !== undefined) {
+        // Sizes stand beside the texts, so the driver reads no more of these than are wanted.
+        let room = bytes
+        const sizes = found('octet_length(body) AS size', limit) as { size: number }[]
+        most = 1 + sizes.findIndex(({ size }) => (room -= size) <= 0)
+        if (most === 0) most = limit
+      }
+      return (found('body', most) as { body: string }[]).map(({ body }) => JSON.parse(body) as R)
     })
   }
 
   async replace(resource: R, expectedVersion: number, admit?: Admit<Held>): Promise<void> {
+    const body = JSON.stringify(resource)
     await this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
-      admit?.(this.#heldBeside(resource))
+      this.#admit(resource, body, admit)
       const updated = this.#prepare(
         `UPDATE ${this.#table} SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?`,
-      ).run(
-        resource.version,
-        JSON.stringify(resource),
-        change,
-        resource.name,
-        resource.uid,
-        expectedVersion,
-      )
+      ).run(resource.version, body, change, resource.name, resource.uid, expectedVersion)
       if (updated.changes === 0) throw this.#missed(resource.name, resource.uid)
     })
   }
@@ -378,14 +403,16 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 
   /** Tells what was stored after a change, by whichever process. */
   tellAfter(change: number): void {
-    const present = this.#prepare(`SELECT body FROM ${this.#table} WHERE change > ?`).all(
+    const present = this.#prepare(`SELECT name FROM ${this.#table} WHERE change > ?`).all(
       change,
-    ) as { body: string }[]
+    ) as { name: string }[]
     const gone = this.#prepare(
       `SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
     ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
     for (const { name, kind } of gone) this.#tell({ name, kind })
-    for (const { body } of present) {
+    // One by one, as they may be large.
+    for (const { name } of present) {
+      const { body } = this.#get.get(name) as { body: string }
       const resource = JSON.parse(body) as R
       this.#tell({ name: resource.name, kind: resource.kind, resource })
     }
@@ -401,12 +428,17 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     for (const watcher of this.#watchers) watcher.notify(change)
   }
 
-  /** What the owner of a resource has besides it. */
-  #heldBeside({ name, owner }: R): Held {
-    const row = this.#prepare(this.#place.held).get(owner.id, owner.issuer, name) as
-      | Record<string, number>
-      | undefined
-    return this.#place.heldOf(row ?? {})
+  /** Asks with what the owner of a resource has besides it, and how much room it takes. */
+  #admit(resource: R, body: string, admit: Admit<Held> | undefined): void {
+    if (admit === undefined) return
+    const { name, owner } = resource
+    const row = this.#prepare(this.#place.held).get(owner.id, owner.issuer, name) as Record<
+      string,
+      number
+    >
+    const { ownerBytes = 0, totalBytes = 0, bytesBefore = 0 } = row
+    const bytes = Buffer.byteLength(body)
+    admit(this.#place.heldOf(row), { bytes, bytesBefore, ownerBytes, totalBytes })
   }
 
   #missed(name: string, uid: string): GatewayError {
@@ -427,17 +459,27 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
 const resources: Place<Resource, Holdings> = {
   table: 'resource',
   kinds: ['adapter', 'tool'],
-  held: `SELECT adapters - coalesce(kind = 'adapter', 0) AS adapters, tools - coalesce(kind = 'tool', 0) AS tools,
-           holding.replicas - coalesce(resource.replicas, 0) AS replicas
-         FROM holding LEFT JOIN resource ON resource.name = ?3 AND resource.owner = holding.owner WHERE holding.owner = json_array(?1, ?2)`,
+  held: `SELECT coalesce(holding.adapters, 0) - coalesce(own.kind = 'adapter', 0) AS adapters,
+           coalesce(holding.tools, 0) - coalesce(own.kind = 'tool', 0) AS tools,
+           coalesce(holding.replicas, 0) - coalesce(own.replicas, 0) AS replicas,
+           coalesce(holding.bytes, 0) - coalesce(own.bytes, 0) AS ownerBytes,
+           (SELECT coalesce(sum(bytes), 0) FROM holding) - coalesce(present.bytes, 0) AS totalBytes,
+           coalesce(present.bytes, 0) AS bytesBefore
+         FROM (SELECT json_array(?1, ?2) AS owner) AS asked
+           LEFT JOIN holding ON holding.owner = asked.owner
+           LEFT JOIN resource AS present ON present.name = ?3
+           LEFT JOIN resource AS own ON own.name = ?3 AND own.owner = asked.owner`,
   heldOf: ({ adapters = 0, tools = 0, replicas = 0 }) => ({ adapters, tools, replicas }),
 }
 
 /** Where what somebody owns is only counted. */
 const counted = (table: string): Pick<Place<never, number>, 'table' | 'held' | 'heldOf'> => ({
   table,
-  held: `SELECT count(*) AS count FROM ${table} WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ?
-         AND json_extract(body, '$.owner.issuer') = ? AND name <> ?`,
+  held: `SELECT count(*) AS count, coalesce(sum(bytes), 0) AS ownerBytes,
+           (SELECT coalesce(sum(bytes), 0) FROM ${table}) - coalesce((SELECT bytes FROM ${table} WHERE name = ?3), 0) AS totalBytes,
+           coalesce((SELECT bytes FROM ${table} WHERE name = ?3), 0) AS bytesBefore
+         FROM ${table} WHERE json_valid(body) AND json_extract(body, '$.owner.id') = ?1
+           AND json_extract(body, '$.owner.issuer') = ?2 AND name <> ?3`,
   heldOf: ({ count = 0 }) => count,
 })
 const apiKeys: Place<ApiKey, number> = { kinds: ['api-key'], ...counted('api_key') }

@@ -7,7 +7,7 @@ import type { ApiKey } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, Stored } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
-import type { Change, Collection, Store } from './store.ts'
+import type { Change, Collection, Space, Store } from './store.ts'
 
 /** A resource with what the store cares about, for tests. */
 export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
@@ -231,6 +231,111 @@ export function describeStore(driver: string, backend: Backend): void {
       expect(outcomes.filter((outcome) => outcome === 'done')).toHaveLength(5)
       expect(outcomes.filter((outcome) => outcome === 'quota_exceeded')).toHaveLength(35)
       await other[Symbol.asyncDispose]()
+    })
+
+    test('a write is admitted by the bytes of its owner and of all, as they are stored', async () => {
+      const sizeOf = (record: object): number => Buffer.byteLength(JSON.stringify(record))
+      const described = (name: string, description: string, id = 'alice'): Resource =>
+        sampleResource(name, {
+          owner: { id, issuer: 'development' },
+          spec: { ...sampleResource('x').spec, description },
+        })
+      const [one, two, other] = [
+        described('one', 'Zoë 🦊'.repeat(100)),
+        described('two', '-'),
+        described('other', '\u0000', 'bob'),
+      ]
+      for (const resource of [one, two, other]) await store.create(resource)
+      const seen: Space[] = []
+      const note = (_held: unknown, space: Space): void => void seen.push(space)
+
+      const larger = { ...one, version: 2, spec: { ...one.spec, description: 'x'.repeat(5000) } }
+      await store.replace(larger, 1, note)
+      const smaller = { ...larger, version: 3, spec: { ...one.spec, description: '' } }
+      await store.replace(smaller, 2, note)
+      await store.replace({ ...smaller, version: 4, owner: other.owner }, 3, note)
+      await store.create(described('new', 'n', 'carol'), note)
+      await store.delete('two', two.uid, 1)
+      await store.create(described('last', 'l'), note)
+
+      const given = { ...smaller, version: 4, owner: other.owner }
+      expect(seen).toEqual([
+        {
+          bytes: sizeOf(larger),
+          bytesBefore: sizeOf(one),
+          ownerBytes: sizeOf(two),
+          totalBytes: sizeOf(two) + sizeOf(other),
+        },
+        {
+          bytes: sizeOf(smaller),
+          bytesBefore: sizeOf(larger),
+          ownerBytes: sizeOf(two),
+          totalBytes: sizeOf(two) + sizeOf(other),
+        },
+        {
+          bytes: sizeOf(given),
+          bytesBefore: sizeOf(smaller),
+          ownerBytes: sizeOf(other),
+          totalBytes: sizeOf(two) + sizeOf(other),
+        },
+        {
+          bytes: sizeOf(described('new', 'n', 'carol')),
+          bytesBefore: 0,
+          ownerBytes: 0,
+          totalBytes: sizeOf(given) + sizeOf(two) + sizeOf(other),
+        },
+        {
+          bytes: sizeOf(described('last', 'l')),
+          bytesBefore: 0,
+          ownerBytes: 0,
+          totalBytes: sizeOf(given) + sizeOf(other) + sizeOf(described('new', 'n', 'carol')),
+        },
+      ])
+    })
+
+    test('a secret and an API key are admitted by bytes, too', async () => {
+      const sizeOf = (record: object): number => Buffer.byteLength(JSON.stringify(record))
+      const key = sampleApiKey('one')
+      const secret = sampleSecret('one')
+      await store.apiKeys.create(key)
+      await store.secrets.create(secret)
+      const seen: Space[] = []
+      const note = (_held: unknown, space: Space): void => void seen.push(space)
+      await store.apiKeys.create(sampleApiKey('two'), note)
+      await store.secrets.create(sampleSecret('two'), note)
+      await store.secrets.replace({ ...secret, version: 2 }, 1, note)
+      expect(seen).toEqual([
+        {
+          bytes: sizeOf(sampleApiKey('two')),
+          bytesBefore: 0,
+          ownerBytes: sizeOf(key),
+          totalBytes: sizeOf(key),
+        },
+        {
+          bytes: sizeOf(sampleSecret('two')),
+          bytesBefore: 0,
+          ownerBytes: sizeOf(secret),
+          totalBytes: sizeOf(secret),
+        },
+        {
+          bytes: sizeOf({ ...secret, version: 2 }),
+          bytesBefore: sizeOf(secret),
+          ownerBytes: sizeOf(sampleSecret('two')),
+          totalBytes: sizeOf(sampleSecret('two')),
+        },
+      ])
+    })
+
+    test('a list ends when its records have so many bytes, and has one at least', async () => {
+      const large = { ...sampleResource('x').spec, description: 'x'.repeat(10_000) }
+      for (const name of ['a', 'b', 'c', 'd'])
+        await store.create(sampleResource(name, { spec: large }))
+      const namesOf = async (query: object): Promise<string[]> =>
+        (await store.list(query)).map(({ name }) => name)
+      expect(await namesOf({ bytes: 1 })).toEqual(['a'])
+      expect(await namesOf({ bytes: 15_000 })).toEqual(['a', 'b'])
+      expect(await namesOf({ bytes: 15_000, after: 'b', limit: 1 })).toEqual(['c'])
+      expect(await namesOf({ bytes: 1_000_000 })).toEqual(['a', 'b', 'c', 'd'])
     })
 
     test('an API key is admitted by how many others its owner has', async () => {

@@ -15,13 +15,26 @@ export interface ListQuery<R extends Stored = Resource> {
   /** Names after this one, in order of code points. */
   readonly after?: string
   readonly limit?: number
+  /** The list may end when its records have so many bytes together; it has one at least. */
+  readonly bytes?: number
+}
+
+/** How much room a record takes that is written, in bytes as they are stored. */
+export interface Space {
+  readonly bytes: number
+  /** What it takes now; 0 for a new one. */
+  readonly bytesBefore: number
+  /** What all else of its owner takes in the collection. */
+  readonly ownerBytes: number
+  /** What all else takes in the collection. */
+  readonly totalBytes: number
 }
 
 /**
  * Called within a write with what the resource's owner has besides it; what it throws undoes the write and is thrown on. No other write, of
  * whichever process, comes between, so that two at once can not both have the last place.
  */
-export type Admit<Held = Holdings> = (held: Held) => void
+export type Admit<Held = Holdings> = (held: Held, space: Space) => void
 
 /** Stored things that share a name space. `Held` is how much of them an owner has; where nothing else is said, how many. */
 export interface Collection<R extends Stored, Held = number> {

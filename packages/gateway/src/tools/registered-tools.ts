@@ -3,6 +3,7 @@ import { authorize, mayUse, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import {
   isTool,
+  withoutWorkload,
   type McpTool,
   type Resource,
   type Tool,
@@ -193,7 +194,8 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   }
 }
 
-function entryOf(resource: Tool): Entry {
+function entryOf(stored: Tool): Entry {
+  const resource = withoutWorkload(stored)
   const { toolDefinition } = resource.spec
   const { name, annotations } = toolDefinition.tool
   const tool = { name, ...(annotations === undefined ? {} : { annotations }) }

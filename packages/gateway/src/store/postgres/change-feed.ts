@@ -23,6 +23,9 @@ export interface ChangeFeedOptions {
 /** Changes of one reading. */
 const pieceSize = 500
 
+/** Bytes of the records of one reading: a few large ones must not fill the memory. */
+const pieceBytes = 8 * 1024 * 1024
+
 /** Between attempts to connect. */
 const retryMs = 500
 
@@ -188,10 +191,12 @@ export class ChangeFeed implements AsyncDisposable {
       const { seq, mark } = this.#seen
       // One statement, so one state of the database. The first change is the last that was told: by it one history is told from another.
       const rows = (await run(
-        `SELECT head.seq AS head, head.mark AS head_mark, c.*, record.body
-         FROM "${schema}".head LEFT JOIN (SELECT * FROM "${schema}".change WHERE seq >= $1 ORDER BY seq LIMIT ${pieceSize + 1}) c ON true
-         LEFT JOIN "${schema}".record ON record.collection = c.collection AND record.name = c.name
-         ORDER BY c.seq`,
+        `SELECT * FROM (
+           SELECT head.seq AS head, head.mark AS head_mark, c.*, record.body,
+                  coalesce(sum(record.bytes) OVER (ORDER BY c.seq), 0) - coalesce(record.bytes, 0) AS before
+           FROM "${schema}".head LEFT JOIN (SELECT * FROM "${schema}".change WHERE seq >= $1 ORDER BY seq LIMIT ${pieceSize + 1}) c ON true
+           LEFT JOIN "${schema}".record ON record.collection = c.collection AND record.name = c.name
+         ) piece WHERE before < ${pieceBytes} ORDER BY seq`,
         [seq],
       )) as Row[]
       const [first, ...changes] = rows
@@ -204,7 +209,7 @@ export class ChangeFeed implements AsyncDisposable {
       for (const row of changes)
         if (latest.get(`${row.collection} ${row.name}`) === row) this.#tell(row)
       this.#seen = { seq: last.seq as string, mark: last.mark as string }
-      if (changes.length < pieceSize) return
+      if (last.seq === first.head) return
     }
   }
 
@@ -216,7 +221,11 @@ export class ChangeFeed implements AsyncDisposable {
     )
     for (let after = { collection: '', name: '' }; ;) {
       const rows = (await run(
-        `SELECT collection, name, kind, body FROM "${schema}".record WHERE (collection, name) > ($1, $2) ORDER BY collection, name LIMIT ${pieceSize}`,
+        `SELECT collection, name, kind, body FROM (
+           SELECT *, sum(bytes) OVER (ORDER BY collection, name) - bytes AS before FROM (
+             SELECT * FROM "${schema}".record WHERE (collection, name) > ($1, $2) ORDER BY collection, name LIMIT ${pieceSize}
+           ) piece
+         ) summed WHERE before < ${pieceBytes} ORDER BY collection, name`,
         [after.collection, after.name],
       )) as Row[]
       for (const row of rows) {
@@ -224,7 +233,7 @@ export class ChangeFeed implements AsyncDisposable {
         this.#tell(row)
       }
       const last = rows.at(-1)
-      if (last === undefined || rows.length < pieceSize) break
+      if (last === undefined) break
       after = last
     }
     for (const [collection, names] of gone)

@@ -87,6 +87,7 @@ interface Figures {
   readonly kind: string
   readonly count: number
   readonly replicas: number
+  readonly bytes: number
 }
 
 const resources: Place<Holdings> = {
@@ -130,7 +131,7 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
 
   async create(resource: R, admit?: Admit<Held>): Promise<void> {
     await this.#database.write(async (run, seq) => {
-      admit?.(await this.#heldBeside(run, resource))
+      await this.#admit(run, resource, admit)
       const created = await this.#change(run, seq, resource.name, {
         sql: `INSERT INTO ${this.#table} (collection, name, kind, uid, version, owner, replicas, tool_name, body)
               VALUES ($2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (collection, name) DO NOTHING`,
@@ -149,17 +150,22 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     return row === undefined ? undefined : parse<R>(row['body'])
   }
 
-  async list({ kind, after = '', limit }: ListQuery<R>): Promise<readonly R[]> {
+  async list({ kind, after = '', limit, bytes }: ListQuery<R>): Promise<readonly R[]> {
     const rows = await this.#database.read(
-      `SELECT body FROM ${this.#table} WHERE collection = $1 AND name > $2 AND ($3::text IS NULL OR kind = $3) ORDER BY name LIMIT $4`,
-      [this.collection, after, kind ?? null, limit ?? null],
+      `SELECT body FROM (
+         SELECT name, body, sum(bytes) OVER (ORDER BY name) - bytes AS before FROM (
+           SELECT name, body, bytes FROM ${this.#table}
+           WHERE collection = $1 AND name > $2 AND ($3::text IS NULL OR kind = $3) ORDER BY name LIMIT $4
+         ) piece
+       ) summed WHERE $5::bigint IS NULL OR before < $5 ORDER BY name`,
+      [this.collection, after, kind ?? null, limit ?? null, bytes ?? null],
     )
     return rows.map(({ body }) => parse<R>(body))
   }
 
   async replace(resource: R, expectedVersion: number, admit?: Admit<Held>): Promise<void> {
     await this.#database.write(async (run, seq) => {
-      admit?.(await this.#heldBeside(run, resource))
+      await this.#admit(run, resource, admit)
       const replaced = await this.#change(run, seq, resource.name, {
         sql: `UPDATE ${this.#table} SET version = $6, owner = $7, replicas = $8, tool_name = $9, body = $10
               WHERE collection = $2 AND name = $3 AND uid = $4 AND version = $5`,
@@ -223,14 +229,28 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     return rows.length > 0
   }
 
-  /** What the owner of a resource has besides it. */
-  async #heldBeside(run: Run, { name, owner }: R): Promise<Held> {
-    const figures = await run(
-      `SELECT kind, count(*)::integer AS count, sum(replicas)::integer AS replicas FROM ${this.#table}
-       WHERE owner = $1 AND collection = $2 AND name <> $3 GROUP BY kind`,
+  /** Asks with what the owner of a resource has besides it, and how much room it takes. */
+  async #admit(run: Run, resource: R, admit: Admit<Held> | undefined): Promise<void> {
+    if (admit === undefined) return
+    const { name, owner } = resource
+    const figures = (await run(
+      `SELECT kind, count(*)::integer AS count, sum(replicas)::integer AS replicas, sum(bytes)::float8 AS bytes
+       FROM ${this.#table} WHERE owner = $1 AND collection = $2 AND name <> $3 GROUP BY kind`,
       [digestOf(owner), this.collection, name],
-    )
-    return this.#place.heldOf(figures as unknown as Figures[])
+    )) as unknown as Figures[]
+    const [total] = (await run(
+      `SELECT coalesce(sum(bytes), 0)::float8 AS all_bytes,
+              (SELECT bytes FROM ${this.#table} WHERE collection = $1 AND name = $2) AS present
+       FROM ${this.#table} WHERE collection = $1`,
+      [this.collection, name],
+    )) as unknown as { readonly all_bytes: number; readonly present: number | null }[]
+    const bytesBefore = total?.present ?? 0
+    admit(this.#place.heldOf(figures), {
+      bytes: Buffer.byteLength(JSON.stringify(resource)),
+      bytesBefore,
+      ownerBytes: figures.reduce((sum, { bytes }) => sum + bytes, 0),
+      totalBytes: (total?.all_bytes ?? 0) - bytesBefore,
+    })
   }
 
   async #missed(run: Run, name: string, uid: string): Promise<GatewayError> {

@@ -29,6 +29,12 @@ const migrations: readonly ((s: string) => string)[] = [
    CREATE INDEX record_owner ON ${s}.record (owner, collection, kind, replicas);
    INSERT INTO ${s}.head (version, seq, mark) VALUES (0, 0, gen_random_uuid());
    INSERT INTO ${s}.change SELECT seq, mark, '', '', '' FROM ${s}.head;`,
+  // Quotas count bytes, too.
+  (s) => `
+   ALTER TABLE ${s}.record ADD COLUMN bytes integer NOT NULL GENERATED ALWAYS AS (octet_length(body)) STORED;
+   DROP INDEX ${s}.record_owner;
+   CREATE INDEX record_owner ON ${s}.record (owner, collection, kind, replicas, bytes);
+   CREATE INDEX record_bytes ON ${s}.record (collection, bytes);`,
 ]
 
 async function versionOf(run: Run, schema: string): Promise<number> {
