@@ -84,6 +84,9 @@ export function forward(
 
 const nothing = Buffer.alloc(0)
 
+/** The status text of an answer that the gateway itself gives in the server's place. It is never sent. */
+export const answeredHere = 'Answered by the gateway'
+
 /** It is undici's handler itself, because this is the hot path. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #upstream: Upstream
@@ -116,11 +119,11 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#stopped !== undefined) abort(this.#stopped)
   }
 
-  onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
+  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText?: string): boolean {
     // 100 and 103 are between the server and us.
     if (status < 200) return true
     const { session } = this.#forwarding
-    if (status === 400 && session !== undefined) {
+    if (status === 400 && session !== undefined && statusText !== answeredHere) {
       // Not every server says 404 for a session it does not know (MCP 2025-11-25, transports).
       const { startedAt = 0 } = this.#upstream.replica
       const copies = raw.map((each) => Buffer.from(each))

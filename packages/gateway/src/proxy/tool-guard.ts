@@ -14,6 +14,7 @@ import {
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
+import { answeredHere } from './forward.ts'
 import type { Upstream } from './replicas.ts'
 import { judgedMessages, pageOf, type JudgedMessage, type ListedTool } from './ruled-messages.ts'
 import { monotonicNow } from '../lib/clock.ts'
@@ -431,7 +432,7 @@ function answer(handler: Handler, status: number, text: string): void {
     const headers = [...type, 'content-length', String(body.length)].map((part) =>
       Buffer.from(part),
     )
-    handler.onHeaders?.(status, headers, () => undefined, '')
+    handler.onHeaders?.(status, headers, () => undefined, answeredHere)
     if (aborted === undefined) {
       if (body.length > 0) handler.onData?.(body)
       return handler.onComplete?.([])
