@@ -1,50 +1,89 @@
 import { clientNetwork } from '../lib/address-policy.ts'
 import { Parts } from '../lib/parts.ts'
+import { RateLimit } from '../lib/rate-limit.ts'
 import type { Journal } from './journal.ts'
-import type { AuditEvent } from './record.ts'
+import { encodeMembers, shortEvent, type AuditEvent } from './record.ts'
 
 /** Takes one decision or change. */
 export type Audited = (event: AuditEvent) => void
 
 export interface AuditOptions {
   readonly journals: readonly Journal[]
-  /** So long refusals of one kind from one address are counted, before they are told together. */
+  /** So long refusals of one kind of one caller are counted, before they are told together. */
   readonly gatherMs: number
+  /** Milliseconds, which never jump. */
+  readonly now: () => number
 }
 
-/** Kinds of refusals that are counted at once; whatever is beyond is told one by one. */
+/** Kinds of refusals that are counted apart. */
 const mostGathered = 10_000
+
+/** Refusals of one known caller that have a record each. */
+const ofCaller = { burst: 200, perSecond: 1, keys: 10_000 }
+
+/**
+ * Bytes of refusals of all callers together. A flood of a day stays below a fifth of what the
+ * file sink keeps by default, so it cannot push out the records of changes.
+ */
+const ofAll = { burst: 4 * 1024 * 1024, perSecond: 2048, keys: 2 }
+
+/** What the chain adds to a record. */
+const chainBytes = 200
+const epoch = new Date(0)
+
+/** What stands in a record for callers who are counted together. */
+const various = 'various'
+
+interface Gathered {
+  /** The last one. */
+  event: AuditEvent
+  /** Those that no record has told of yet. */
+  untold: number
+  readonly timer: NodeJS.Timeout
+}
 
 /** The audit log: one record for each decision and change, in all sinks. Nobody waits for it. */
 export class Audit implements AsyncDisposable {
   readonly #journals: readonly Journal[]
   readonly #gatherMs: number
-  /** Callers that are not known and refused again and again, by what is alike in it. */
-  readonly #gathered = new Map<
-    string,
-    { event: AuditEvent; repeated: number; readonly timer: NodeJS.Timeout }
-  >()
+  readonly #now: () => number
+  /** Refusals by what is alike in them. */
+  readonly #gathered = new Map<string, Gathered>()
+  /** Refusals for which there was no room, by their code alone. */
+  readonly #rest = new Map<string, Gathered>()
+  readonly #ofCaller = new RateLimit(ofCaller)
+  readonly #ofAll = new RateLimit(ofAll)
 
-  constructor({ journals, gatherMs }: AuditOptions) {
+  constructor({ journals, gatherMs, now }: AuditOptions) {
     this.#journals = journals
     this.#gatherMs = gatherMs
+    this.#now = now
   }
 
-  record(event: AuditEvent): void {
-    // Who is known answers for each of its acts; strangers could fill the log and push out what matters.
-    if (event.outcome !== 'denied' || (event.principal !== undefined && event.principal.id !== ''))
-      return this.#add(event)
-    const key = JSON.stringify([clientNetwork(event.client), event.action, event.code])
-    const known = this.#gathered.get(key)
-    if (known !== undefined) {
-      known.event = event
-      known.repeated += 1
+  record(given: AuditEvent): void {
+    if (!isRepeatable(given)) return this.#add(given)
+    // Strangers choose how long methods and names are.
+    const event = shortEvent(given)
+    const { principal, action, code } = event
+    const known = principal !== undefined && principal.id !== ''
+    const caller = known ? [principal.issuer, principal.id] : clientNetwork(event.client)
+    const key = JSON.stringify([caller, action, code])
+
+    const gathered = this.#gathered.get(key)
+    if (gathered !== undefined) {
+      gathered.event = event
+      gathered.untold += 1
       return
     }
-    this.#add(event)
-    if (this.#gathered.size >= mostGathered) return
+    if (this.#gathered.size >= mostGathered) return this.#count(event, 1)
+
+    const single = known ? this.#ofCaller.take(JSON.stringify(caller), this.#now()) === 0 : true
+    const told = single && this.#hasRoom(event)
+    if (told) this.#add(event)
+    // A known caller answers for each act, as long as these are not too many.
+    if (told && known) return
     const timer = setTimeout(() => this.#tell(key), this.#gatherMs).unref()
-    this.#gathered.set(key, { event, repeated: 0, timer })
+    this.#gathered.set(key, { event, untold: told ? 0 : 1, timer })
   }
 
   /** What was gathered, as one record with the last of its requests. */
@@ -53,7 +92,38 @@ export class Audit implements AsyncDisposable {
     this.#gathered.delete(key)
     if (gathered === undefined) return
     clearTimeout(gathered.timer)
-    if (gathered.repeated > 0) this.#add({ ...gathered.event, repeated: gathered.repeated })
+    const { event, untold } = gathered
+    if (untold === 0) return
+    if (this.#hasRoom(event)) this.#add({ ...event, repeated: untold })
+    else this.#count(event, untold)
+  }
+
+  /** Counts refusals of various callers together, so that none is lost in silence. */
+  #count(event: AuditEvent, refusals: number): void {
+    const code = event.code ?? event.outcome
+    const { outcome, requestId } = event
+    const last = { action: various, outcome, code: event.code, requestId, client: various }
+    const counted = this.#rest.get(code)
+    if (counted !== undefined) {
+      counted.event = last
+      counted.untold += refusals
+      return
+    }
+    const timer = setTimeout(() => this.#tellRest(code), this.#gatherMs).unref()
+    this.#rest.set(code, { event: last, untold: refusals, timer })
+  }
+
+  #tellRest(code: string): void {
+    const counted = this.#rest.get(code)
+    this.#rest.delete(code)
+    if (counted === undefined) return
+    clearTimeout(counted.timer)
+    this.#add({ ...counted.event, repeated: counted.untold })
+  }
+
+  #hasRoom(event: AuditEvent): boolean {
+    const bytes = Buffer.byteLength(encodeMembers(epoch, event)) + chainBytes
+    return this.#ofAll.take('', this.#now(), bytes) === 0
   }
 
   #add(event: AuditEvent): void {
@@ -62,6 +132,7 @@ export class Audit implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const key of this.#gathered.keys()) this.#tell(key)
+    for (const code of this.#rest.keys()) this.#tellRest(code)
     const parts = new Parts()
     for (const journal of this.#journals) {
       journal.add({ type: 'stop' })
@@ -69,4 +140,11 @@ export class Audit implements AsyncDisposable {
     }
     await parts[Symbol.asyncDispose]()
   }
+}
+
+/** A caller can bring these about at will, and they change nothing: refusals, failures, reads of logs. */
+function isRepeatable({ outcome, action }: AuditEvent): boolean {
+  if (outcome === 'denied') return true
+  if (action.startsWith('mcp.')) return false
+  return outcome === 'failed' || /\.logs(\.open)?$/.test(action)
 }

@@ -182,7 +182,11 @@ describe('a journal', () => {
 describe('the audit log', () => {
   test('gathers refusals of strangers by address and code, and tells their number; who is known has a record each', async () => {
     const sink = new ScriptedSink()
-    const audit = new Audit({ journals: [journalOf(sink, { capacity: 1000 })], gatherMs: 60_000 })
+    const audit = new Audit({
+      journals: [journalOf(sink, { capacity: 1000 })],
+      gatherMs: 60_000,
+      now: () => 0,
+    })
     const denied: AuditEvent = {
       ...event('mcp.request'),
       outcome: 'denied',
@@ -214,5 +218,77 @@ describe('the audit log', () => {
       ['event', '2001:db8::3', 'r', 2],
       ['stop', undefined, undefined, undefined],
     ])
+  })
+
+  const reader = { issuer: 'i', id: 'reader', name: 'R', method: 'token' }
+  const refusal: AuditEvent = {
+    ...event('adapter.patch'),
+    outcome: 'denied',
+    code: 'forbidden',
+    principal: reader,
+  }
+  const opened = (): { readonly audit: Audit; readonly sink: ScriptedSink } => {
+    const sink = new ScriptedSink()
+    const journals = [journalOf(sink, { capacity: 1_000_000 })]
+    return { audit: new Audit({ journals, gatherMs: 60_000, now: () => 0 }), sink }
+  }
+  const events = ({ records }: ScriptedSink): AuditEvent[] =>
+    (records as unknown as (AuditEvent & { type: string })[]).filter(({ type }) => type === 'event')
+  const countOf = (told: readonly AuditEvent[]): number =>
+    told.reduce((sum, { repeated = 1 }) => sum + repeated, 0)
+
+  test.each<[string, Partial<AuditEvent>]>([
+    ['refused', {}],
+    ['failing', { outcome: 'failed', code: 'validation_failed' }],
+    ['log-reading', { action: 'adapter.logs', outcome: 'allowed', code: undefined }],
+  ])(
+    'gathers the %s requests of a known caller beyond a number, and counts each',
+    async (_, given) => {
+      const { audit, sink } = opened()
+      for (let index = 0; index < 5000; index += 1) audit.record({ ...refusal, ...given })
+      audit.record({ ...refusal, outcome: 'allowed', code: undefined })
+      await audit[Symbol.asyncDispose]()
+      const told = events(sink)
+      expect(told.length).toBeLessThan(250)
+      const changes = told.filter(
+        ({ action, outcome }) => `${action} ${outcome}` === 'adapter.patch allowed',
+      )
+      expect(changes).toHaveLength(1)
+      expect(countOf(told)).toBe(5001)
+      checkChain(sink.records)
+    },
+  )
+
+  test('keeps refusals within a share of bytes, whatever callers and methods there are, and counts each', async () => {
+    const { audit, sink } = opened()
+    const flood = 30_000
+    for (let index = 0; index < flood; index += 1)
+      audit.record({
+        ...refusal,
+        action: `mcp.${'\u202e'.repeat(300)}${index}`,
+        principal: { ...reader, id: `reader-${index}` },
+        client: `10.0.${index >> 8}.${index & 255}`,
+      })
+    audit.record({ ...event('adapter.delete'), principal: reader })
+    await audit[Symbol.asyncDispose]()
+    const told = events(sink)
+    expect(Buffer.byteLength(JSON.stringify(told))).toBeLessThan(8 * 1024 * 1024)
+    expect(countOf(told)).toBe(flood + 1)
+    expect(told.filter(({ action }) => action === 'adapter.delete')).toHaveLength(1)
+    expect(told.at(-1)).toMatchObject({ action: 'various', client: 'various', code: 'forbidden' })
+    checkChain(sink.records)
+  })
+
+  test('keeps every record of a change while strangers flood the log', async () => {
+    const { audit, sink } = opened()
+    for (let index = 0; index < 2000; index += 1) {
+      for (let again = 0; again < 5; again += 1)
+        audit.record({ ...refusal, principal: undefined, client: `2001:db8:${index}::${again}` })
+      audit.record({ ...event(`change-${index}`), principal: reader })
+    }
+    await audit[Symbol.asyncDispose]()
+    const changes = events(sink).filter(({ outcome }) => outcome !== 'denied')
+    expect(new Set(changes.map(({ action }) => action)).size).toBe(2000)
+    expect(countOf(events(sink))).toBe(12_000)
   })
 })

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { monotonicNow } from '../lib/clock.ts'
 import type { AuditSinkConfig } from '../config/config.ts'
 import type { Log } from '../telemetry/log.ts'
 import { Audit } from './audit.ts'
@@ -58,5 +59,5 @@ export async function openAudit({
     journal.add({ type: 'start', gateway: instance, version, ...sink.found })
     journals.push(journal)
   }
-  return new Audit({ journals, gatherMs: 10_000 })
+  return new Audit({ journals, gatherMs: 10_000, now: monotonicNow })
 }

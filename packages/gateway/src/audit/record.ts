@@ -57,12 +57,17 @@ const longest = 256
  */
 export function encodeMembers(time: Date, record: AuditEvent | AuditMark): string {
   // A mark brings its own type.
-  const text = JSON.stringify(
-    { time: time.toISOString(), type: 'event', ...record },
-    (_key, value: unknown) =>
-      typeof value === 'string' && value.length > longest ? shortened(value) : value,
-  )
+  const text = JSON.stringify({ time: time.toISOString(), type: 'event', ...record }, shortTexts)
   return escapeInvisible(text.slice(1, -1))
+}
+
+/** A copy with texts as its record has them, which keeps nothing of a request in memory. */
+export function shortEvent(event: AuditEvent): AuditEvent {
+  return JSON.parse(JSON.stringify(event, shortTexts)) as AuditEvent
+}
+
+function shortTexts(_key: string, value: unknown): unknown {
+  return typeof value === 'string' && value.length > longest ? shortened(value) : value
 }
 
 /** Without half of a pair at the cut. */

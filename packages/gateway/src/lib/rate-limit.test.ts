@@ -10,6 +10,11 @@ describe('a rate limit', () => {
     expect(limit.take('a', 2000)).toBe(2)
   })
 
+  test('takes several at once, or none of them', () => {
+    const limit = new RateLimit({ burst: 10, perSecond: 2, keys: 10 })
+    expect([limit.take('a', 0, 8), limit.take('a', 0, 4), limit.take('a', 0, 2)]).toEqual([0, 1, 0])
+  })
+
   test('keeps keys apart', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1, keys: 10 })
     expect([limit.take('a', 0), limit.take('b', 0)]).toEqual([0, 0])

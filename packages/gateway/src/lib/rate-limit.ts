@@ -24,15 +24,15 @@ export class RateLimit {
     this.#buckets = new BoundedCache(options.keys)
   }
 
-  /** Takes one and gives 0; when there is none, gives the seconds until there will be. `now` in milliseconds. */
-  take(key: string, now: number): number {
+  /** Takes some and gives 0; when there are not enough, gives the seconds until there will be. `now` in milliseconds. */
+  take(key: string, now: number, amount = 1): number {
     const { burst, perSecond } = this.#options
     let bucket = this.#buckets.get(key)
     if (bucket === undefined) this.#buckets.set(key, (bucket = { left: burst, at: now }))
     bucket.left = Math.min(burst, bucket.left + (Math.max(0, now - bucket.at) / 1000) * perSecond)
     bucket.at = now
-    if (bucket.left < 1) return (1 - bucket.left) / perSecond
-    bucket.left -= 1
+    if (bucket.left < amount) return (amount - bucket.left) / perSecond
+    bucket.left -= amount
     return 0
   }
 
