@@ -320,7 +320,7 @@ export const ResourceStatus = z
     image: z.string(),
     sandbox: z.string().optional().meta({
       description:
-        'What keeps the processes of a local server apart from others: `uid`, a user of their own for each owner, or `none`.',
+        'What keeps the processes of a local server apart from others: `bwrap`, a view of the machine of their own, `uid`, a user of their own for each owner, or `none`.',
     }),
     replicaStatus: z.string().meta({
       description:

@@ -8,6 +8,7 @@ import type { AddressOf } from './audit/decision.ts'
 import { auditMcpRequests } from './audit/mcp-requests.ts'
 import { openAudit } from './audit/open.ts'
 import { AuditSinkConfig, type Config } from './config/config.ts'
+import { privateFiles } from './config/private-files.ts'
 import { describeRequest } from './control/audit-trail.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
@@ -97,7 +98,14 @@ export async function openApp({
       ),
     })
     const runtime = parts.use(
-      await openRuntime({ settings: config.runtime, dataDir, programs, environment, log }),
+      await openRuntime({
+        settings: config.runtime,
+        dataDir,
+        privateFiles: privateFiles(config, environment),
+        programs,
+        environment,
+        log,
+      }),
     )
     const reconciler = parts.use(
       startReconciler({
@@ -181,7 +189,7 @@ export async function openApp({
     const identity = parts.use(
       openIdentity({
         settings: config.identity,
-        workloadUsers: runtime.workloadUsers,
+        isWorkload: runtime.isWorkload,
         methods: [(request) => apiKeys.authenticate(request)],
         client,
         warn,

@@ -1,125 +1,244 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { GatewayProcess, processesWith } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { openSandbox, type SandboxOptions } from '../src/runtime/process/sandbox.ts'
-import { TestGateway } from './fixtures/gateway.ts'
+import { openSandbox, type Sandbox, type SandboxOptions } from '../src/runtime/process/sandbox.ts'
 
 const hostile = fileURLToPath(new URL('fixtures/hostile-workload.js', import.meta.url))
+const isRoot = process.getuid?.() === 0
 const otherUser = 699_999
-const readable =
-  process.getuid?.() === 0 &&
-  spawnSync(process.execPath, ['-e', 'require("fs").accessSync(process.argv[1])', hostile], {
-    uid: otherUser,
-    gid: otherUser,
+const works = (command: string, ...args: string[]): boolean =>
+  spawnSync(command, args, {
+    ...(isRoot ? { uid: otherUser, gid: otherUser } : {}),
     cwd: '/',
   }).status === 0
+const readable = works(
+  process.execPath,
+  '-e',
+  `require("fs").accessSync(${JSON.stringify(hostile)})`,
+)
+const bwrap = works('bwrap', '--ro-bind', '/', '/', '--proc', '/proc', '--unshare-pid', 'true')
 
 interface Outcome {
   readonly done?: unknown
   readonly failed?: string
 }
 
-// It needs root, and a checkout that other users can read.
-describe.skipIf(!readable)('a local server in the sandbox uid', () => {
-  let gateway: TestGateway
+interface Identity {
+  readonly uid: number
+  readonly groups: number[]
+  readonly home: string
+  readonly cwd: string
+  readonly capabilities: string
+}
+
+/** Each sandbox, and whether the gateway that uses it is root. They need a checkout that other users can read. */
+const places = [
+  { sandbox: 'uid', root: true, possible: isRoot && readable },
+  { sandbox: 'bwrap', root: true, possible: isRoot && readable && bwrap },
+  { sandbox: 'bwrap', root: false, possible: readable && bwrap },
+].map((place) => ({ ...place, of: place.root ? 'root' : 'another user' }))
+
+describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place) => {
+  const { sandbox, root, possible } = place
+  const ownUser = isRoot ? otherUser : (process.getuid?.() ?? 0)
+  const folder = mkdtempSync(join(tmpdir(), 'mcpgw-hostile-'))
+  const escaped = `escaped-${randomUUID()}`
+  let gateway: GatewayProcess
+  beforeAll(async () => {
+    if (!possible) return
+    gateway = await GatewayProcess.start({
+      ...(root || !isRoot ? {} : { user: otherUser }),
+      environment: {
+        HOME: folder,
+        ONLY_FOR_THE_GATEWAY: 'of-the-gateway',
+        MCPGW_RUNTIME_SANDBOX: sandbox,
+      },
+      config: {
+        runtime: {
+          stopGraceSeconds: 1,
+          images: { hostile: { command: [process.execPath, hostile] } },
+        },
+      },
+    })
+  })
+  afterAll(async () => {
+    await gateway?.[Symbol.asyncDispose]()
+    for (const pid of processesWith(escaped)) process.kill(pid, 'SIGKILL')
+    if (gateway !== undefined) rmSync(`${gateway.dataDir}-homes`, { recursive: true, force: true })
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const promise = test.skipIf(!possible)
+
+  async function register(name: string, secret: string): Promise<string> {
+    const { status } = await gateway.api(
+      'POST',
+      '/adapters',
+      {
+        name,
+        imageName: 'hostile',
+        imageVersion: '1',
+        environmentVariables: { TOKEN: secret },
+      },
+      { 'x-dev-userid': name.split('-')[0] ?? '', 'x-dev-roles': 'mcp.engineer' },
+    )
+    if (status !== 201) throw new Error(`The adapter was not registered: ${status}`)
+    await untilReady(name)
+    return name
+  }
+
+  async function untilReady(name: string): Promise<void> {
+    for (const end = Date.now() + 20_000; ; await sleep(20)) {
+      const status = await statusOf(name)
+      if (status['readyReplicas'] === 1) return
+      if (Date.now() > end) throw new Error(`It did not start: ${JSON.stringify(status)}`)
+    }
+  }
+
+  async function statusOf(name: string): Promise<Record<string, unknown>> {
+    const headers = { 'x-dev-roles': 'mcp.admin' }
+    const { body } = await gateway.api('GET', `/adapters/${name}/status`, undefined, headers)
+    return body as Record<string, unknown>
+  }
+
   let alice: string
   let mallory: string
   beforeAll(async () => {
-    gateway = await TestGateway.open({
-      runtime: {
-        sandbox: 'uid',
-        images: { hostile: { command: [process.execPath, hostile] } },
-      },
-    })
-    const register = (owner: string, secret: string): Promise<string> => {
-      gateway.credentials = { 'x-dev-userid': owner, 'x-dev-roles': 'mcp.engineer' }
-      return gateway.register({
-        imageName: 'hostile',
-        environmentVariables: { TOKEN: secret },
-      })
-    }
-    alice = await register('alice', 'token-of-alice')
-    mallory = await register('mallory', 'token-of-mallory')
+    if (!possible) return
+    alice = await register('alice-notes', 'token-of-alice')
+    mallory = await register('mallory-notes', 'token-of-mallory')
   })
-  afterAll(() => gateway[Symbol.asyncDispose]())
 
   async function tries(name: string, attempt: string, details: object = {}): Promise<Outcome> {
-    const answer = await gateway.send(`/adapters/${name}/mcp`, {
-      headers: { 'content-type': 'application/json', 'x-dev-roles': 'mcp.admin' },
-      body: JSON.stringify({ attempt, ...details }),
-    })
-    return JSON.parse(answer.body.toString()) as Outcome
+    const { body } = await gateway.api(
+      'POST',
+      `/adapters/${name}/mcp`,
+      { attempt, ...details },
+      { 'x-dev-roles': 'mcp.admin' },
+    )
+    return (typeof body === 'string' ? JSON.parse(body) : body) as Outcome
   }
 
-  async function identityOf(
-    name: string,
-  ): Promise<{ uid: number; groups: number[]; home: string }> {
-    const { done } = await tries(name, 'identity')
-    return done as { uid: number; groups: number[]; home: string }
+  async function identityOf(name: string): Promise<Identity> {
+    return (await tries(name, 'identity')).done as Identity
   }
 
-  test('runs as a user of its own for each owner, with no other groups', async () => {
+  promise('has a user of its own for each owner where the gateway is root', async () => {
     const [hers, his] = [await identityOf(alice), await identityOf(mallory)]
 
-    expect(hers.uid).toBeGreaterThanOrEqual(700_000)
-    expect(his.uid).toBeGreaterThanOrEqual(700_000)
-    expect(his.uid).not.toBe(hers.uid)
     expect(hers.groups).toEqual([hers.uid])
+    if (root) {
+      expect(hers.uid).toBeGreaterThanOrEqual(700_000)
+      expect(his.uid).toBeGreaterThanOrEqual(700_000)
+      expect(his.uid).not.toBe(hers.uid)
+    } else expect(hers.uid).toBe(ownUser)
   })
 
-  test('reads neither the keys nor the store of the gateway, nor lists its data folder', async () => {
-    expect(await tries(mallory, 'list', { path: gateway.dataDir })).toEqual({ failed: 'EACCES' })
-    for (const file of readdirSync(gateway.dataDir))
-      expect(await tries(mallory, 'read', { path: join(gateway.dataDir, file) })).toEqual({
-        failed: 'EACCES',
-      })
+  promise('has no capability, and a set-user-id program gives it none', async () => {
+    const { capabilities, cwd, home } = await identityOf(mallory)
+
+    expect(capabilities).toMatch(/^CapPrm:\t0+\nCapEff:\t0+\n.*NoNewPrivs:\t1$/s)
+    expect(cwd).toBe(home)
   })
 
-  test('sees no environment of the gateway or of a server of another owner', async () => {
-    for (const text of ['token-of-alice', 'PATH='])
+  promise('reads neither the keys nor the store of the gateway, nor lists its folder', async () => {
+    const outcome = await tries(mallory, 'list', { path: gateway.dataDir })
+    expect([{ failed: 'EACCES' }, { failed: 'ENOENT' }, { done: [] }]).toContainEqual(outcome)
+
+    const files = readdirSync(gateway.dataDir)
+    expect(files).toContain('gateway.lock')
+    for (const file of files) {
+      const { failed } = await tries(mallory, 'read', { path: join(gateway.dataDir, file) })
+      expect(failed).toMatch(/^(EACCES|ENOENT)$/)
+    }
+  })
+
+  promise('uncovers nothing of the gateway by namespaces of its own', async () => {
+    const { done } = await tries(mallory, 'uncover', { path: gateway.dataDir })
+
+    expect(done).not.toContain('gateway.lock')
+  })
+
+  promise('sees no environment of the gateway or of a server of another owner', async () => {
+    for (const text of ['token-of-alice', 'of-the-gateway'])
       expect(await tries(mallory, 'environments', { text })).toEqual({ done: [] })
   })
 
-  test('reaches its own home, and not that of another owner', async () => {
+  promise('reaches its own home, and not that of another owner', async () => {
     const [hers, his] = [await identityOf(alice), await identityOf(mallory)]
 
+    expect(his.home).not.toBe(hers.home)
     expect(await tries(mallory, 'write', { path: join(his.home, 'note') })).toEqual({ done: null })
-    expect(await tries(mallory, 'list', { path: hers.home })).toEqual({ failed: 'EACCES' })
-    expect(statSync(his.home).mode & 0o777).toBe(0o700)
+    expect(await tries(mallory, 'read', { path: join(his.home, 'note') })).toEqual({ done: 'mine' })
+    expect((await tries(mallory, 'list', { path: hers.home })).failed).toMatch(/^(EACCES|ENOENT)$/)
   })
 
-  test('writes into no folder of the program that runs it, and signals no process of another user', async () => {
-    expect(await tries(mallory, 'write', { path: `${hostile}.mine` })).toEqual({ failed: 'EACCES' })
-    expect(await tries(mallory, 'kill', { pid: process.pid })).toEqual({ failed: 'EPERM' })
+  promise('writes into no folder of the program that runs it', async () => {
+    expect((await tries(mallory, 'write', { path: `${hostile}.mine` })).failed).toMatch(
+      /^(EACCES|EROFS)$/,
+    )
   })
 
-  test('tells its sandbox in its status', async () => {
-    const { body } = await gateway.send(`/adapters/${alice}/status`, {
-      method: 'GET',
-      headers: { 'x-dev-roles': 'mcp.admin' },
-    })
-
-    expect(JSON.parse(body.toString())).toMatchObject({ sandbox: 'uid' })
+  promise('signals and traces no process of the gateway', async () => {
+    const pids = [gateway.pid, process.pid]
+    for (const pid of pids)
+      expect((await tries(mallory, 'kill', { pid })).failed).toMatch(/^(EPERM|ESRCH)$/)
+    for (const pid of pids)
+      expect((await tries(mallory, 'memory', { pid })).failed).toMatch(/^(EACCES|ENOENT|EPERM)$/)
   })
 
-  test('calls the control plane as nobody, whatever its headers say', async () => {
+  promise('tells its sandbox in its status, and the log says which one it is', async () => {
+    expect(await statusOf(alice)).toMatchObject({ sandbox })
+    expect(gateway.output).toContain('local servers run in a sandbox')
+  })
+
+  promise('calls the control plane as nobody, whatever its headers say', async () => {
+    const url = `${gateway.origin}/adapters`
     for (const headers of [{}, { 'x-dev-userid': 'alice', 'x-dev-roles': 'mcp.admin' }]) {
-      const { done } = await tries(mallory, 'call', { url: `${gateway.origin}/adapters`, headers })
-
+      const { done } = await tries(mallory, 'call', { url, headers })
       expect(done).toMatchObject({
         status: 403,
         body: expect.stringContaining('caller_is_workload'),
       })
     }
-    expect(await tries(mallory, 'curl', { url: `${gateway.origin}/adapters` })).toEqual({
-      done: '403\n',
-    })
-    expect((await gateway.send('/adapters', { method: 'GET' })).status).toBe(200)
+    expect(await tries(mallory, 'curl', { url })).toEqual({ done: '403\n' })
+
+    expect((await gateway.api('GET', '/adapters')).status).toBe(200)
   })
+
+  promise('reads its own environment and the files of the machine', async () => {
+    expect(await tries(alice, 'environment', { name: 'TOKEN' })).toEqual({
+      done: 'token-of-alice',
+    })
+    expect(await tries(alice, 'read', { path: '/etc/hostname' })).toHaveProperty('done')
+    expect(await tries(alice, 'write', { path: '/tmp/note-of-alice' })).toEqual({ done: null })
+  })
+
+  const escaping = test.skipIf(!possible || sandbox === 'uid')
+
+  escaping.each(['DELETE', 'SIGKILL'])(
+    'leaves nothing behind at %s of its adapter or gateway, however it escapes',
+    async (end) => {
+      const name = await register(`eve-${end.toLowerCase()}`, 'x')
+      const tag = `${escaped}-${end}`
+      await tries(name, 'escape', { tag })
+      await expect.poll(() => processesWith(tag).length).toBeGreaterThan(0)
+
+      if (end === 'DELETE') {
+        const headers = { 'x-dev-roles': 'mcp.admin' }
+        await gateway.api('DELETE', `/adapters/${name}`, undefined, headers)
+      } else await gateway.end('SIGKILL')
+
+      await expect.poll(() => processesWith(tag), { timeout: 10_000 }).toEqual([])
+      if (end === 'SIGKILL') await gateway.startAgain()
+    },
+  )
 })
 
 describe('opening the sandbox', () => {
@@ -129,14 +248,24 @@ describe('opening the sandbox', () => {
     sandbox: 'auto',
     homes: join(folder, 'homes'),
     users: { first: 700_000, count: 2 },
+    mounts: [],
     dataDir: folder,
+    privateFiles: [],
+    readableFiles: [],
+    userHome: undefined,
     program: process.execPath,
+    programs: [],
     path: '/usr/bin:/bin',
     log: pino({ level: 'silent' }),
   }
+  const withoutBwrap = { ...options, path: folder }
 
-  test.skipIf(process.getuid?.() !== 0)('takes uid where the gateway is root', () => {
-    expect(openSandbox(options).kind).toBe('uid')
+  test.skipIf(!bwrap)('takes bwrap where it works', () => {
+    expect(openSandbox(options).kind).toBe('bwrap')
+  })
+
+  test.skipIf(!isRoot)('takes uid where there is no bwrap and the gateway is root', () => {
+    expect(openSandbox(withoutBwrap).kind).toBe('uid')
   })
 
   test('takes none, and says why, where another user cannot read the program', () => {
@@ -145,27 +274,44 @@ describe('opening the sandbox', () => {
     const program = join(folder, 'unreadable')
     writeFileSync(program, '', { mode: 0o600 })
 
-    expect(openSandbox({ ...options, program, log }).kind).toBe('none')
-    expect(lines).toMatchObject([{ level: 40, sandbox: 'none', reason: expect.any(String) }])
+    expect(openSandbox({ ...withoutBwrap, program, log }).kind).toBe('none')
+    expect(lines).toMatchObject([
+      { level: 40, sandbox: 'none', reason: expect.stringMatching(/^bwrap: .* uid: /) },
+    ])
   })
 
-  test('fails where the configured sandbox cannot be had', () => {
+  test.each(['uid', 'bwrap'] as const)('fails where the configured %s cannot be had', (sandbox) => {
     const program = join(folder, 'not-there')
 
-    expect(() => openSandbox({ ...options, sandbox: 'uid', program })).toThrow(
-      /^runtime\.sandbox 'uid' cannot be used: /,
+    expect(() => openSandbox({ ...withoutBwrap, sandbox, program })).toThrow(
+      new RegExp(`^runtime\\.sandbox '${sandbox}' cannot be used: `),
     )
   })
 
-  test.skipIf(process.getuid?.() !== 0)(
-    'gives an owner the same user again after a restart',
-    () => {
-      const first = openSandbox(options).launch('one', 'x', []).user
-      const second = openSandbox(options).launch('two', 'x', []).user
+  test.skipIf(!bwrap)('fails where bwrap is there and cannot start a program', () => {
+    const program = join(folder, 'not-there')
 
-      expect(openSandbox(options).launch('one', 'x', []).user).toEqual(first)
-      expect(second).not.toEqual(first)
-      expect(() => openSandbox(options).launch('three', 'x', [])).toThrow(/sandboxUsers\.count/)
-    },
-  )
+    expect(() => openSandbox({ ...options, sandbox: 'bwrap', program })).toThrow(
+      /^runtime\.sandbox 'bwrap' cannot be used: bwrap could not start a program that reads /,
+    )
+  })
+
+  test.skipIf(!isRoot)('gives an owner the same user again after a restart', () => {
+    const userOf = (sandbox: Sandbox, owner: string) =>
+      sandbox.launch({
+        owner,
+        command: process.execPath,
+        args: [],
+        environment: {},
+        marks: {},
+      }).user
+    const uid = () => openSandbox({ ...options, sandbox: 'uid' })
+    const first = userOf(uid(), 'one')
+    const second = userOf(uid(), 'two')
+
+    expect(first).toBeDefined()
+    expect(userOf(uid(), 'one')).toEqual(first)
+    expect(second).not.toEqual(first)
+    expect(() => userOf(uid(), 'three')).toThrow(/sandboxUsers\.count/)
+  })
 })

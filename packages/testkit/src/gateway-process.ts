@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AdapterStatus } from '@mcp-gateway/contract'
@@ -12,6 +12,8 @@ export interface GatewayOptions {
   readonly dataDir?: string
   readonly environment?: Readonly<Record<string, string>>
   readonly config?: unknown
+  /** The user that it runs as, when it is another than that of the tests. The data folder becomes its own. */
+  readonly user?: number
 }
 
 /** A real gateway process with a data folder of its own. Disposing stops it and removes the folder. */
@@ -117,6 +119,8 @@ export class GatewayProcess implements AsyncDisposable {
 
   #spawn(port: number): ChildProcess {
     const config = join(this.dataDir, 'mcp-gateway.yaml')
+    const { user } = this.#options
+    if (user !== undefined) chownSync(this.dataDir, user, user)
     // JSON is YAML.
     writeFileSync(config, JSON.stringify(this.#options.config ?? {}))
     this.#output = ''
@@ -131,6 +135,7 @@ export class GatewayProcess implements AsyncDisposable {
         ...this.#options.environment,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...(user === undefined ? {} : { uid: user, gid: user }),
     })
     for (const stream of [child.stdout, child.stderr])
       stream?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))

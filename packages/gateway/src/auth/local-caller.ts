@@ -1,16 +1,16 @@
 import type { Socket } from 'node:net'
 import { GatewayError } from '../core/errors.ts'
-import { remoteUser } from '../lib/socket-owner.ts'
+import { remoteSocket, type LocalSocket } from '../lib/socket-owner.ts'
 import type { Method } from './authenticate.ts'
 
 /**
  * Refuses callers that are processes of workloads. On loopback anybody may say who they are, and a local server is on
- * loopback too; its process runs as a user of the range, which tells it from the people of this machine. A process that
+ * loopback too; the runtime tells its sockets from those of the people of this machine. A process that
  * has gone cannot be told, so it is refused. Each connection is looked up once.
  */
 export function exceptWorkloads(
   method: (request: Parameters<Method>[0]) => ReturnType<Method>,
-  users: { readonly first: number; readonly count: number },
+  isWorkload: (socket: LocalSocket) => boolean | Promise<boolean>,
 ): Method {
   const allowed = new WeakMap<Socket, boolean>()
   return (request) => {
@@ -18,9 +18,8 @@ export function exceptWorkloads(
     const known = allowed.get(socket)
     if (known !== undefined) return known ? method(request) : refuse()
 
-    return remoteUser(socket).then((user) => {
-      const isOther =
-        user !== undefined && (user < users.first || user >= users.first + users.count)
+    return remoteSocket(socket).then(async (remote) => {
+      const isOther = remote !== undefined && !(await isWorkload(remote))
       allowed.set(socket, isOther)
       const found = isOther ? method(request) : refuse()
       if (found === undefined) throw new GatewayError('unauthenticated')

@@ -14,6 +14,7 @@ import { fetchKeys } from './discovery.ts'
 import { FailureLimit } from './failures.ts'
 import { issuerRules } from './issuer.ts'
 import { KeySet } from './key-set.ts'
+import type { LocalSocket } from '../lib/socket-owner.ts'
 import { exceptWorkloads } from './local-caller.ts'
 import { metadataAddress, resourcePath, type ResourceMetadata } from './resource-metadata.ts'
 import { tokenMethod } from './tokens.ts'
@@ -21,8 +22,8 @@ import { monotonicNow } from '../lib/clock.ts'
 
 export interface IdentityOptions {
   readonly settings: Config['identity']
-  /** Users of the processes of workloads, which must not pass for somebody with development identity. */
-  readonly workloadUsers: { readonly first: number; readonly count: number } | undefined
+  /** Tells the sockets of workloads, which must not pass for somebody with development identity. */
+  readonly isWorkload: ((socket: LocalSocket) => boolean | Promise<boolean>) | undefined
   /** Methods that are asked before tokens are. */
   readonly methods: readonly Method[]
   readonly client: {
@@ -45,7 +46,7 @@ export interface Identity extends AsyncDisposable {
 }
 
 export function openIdentity(options: IdentityOptions): Identity {
-  const { settings, methods, client, warn, now, workloadUsers } = options
+  const { settings, methods, client, warn, now, isWorkload } = options
   const failures = new FailureLimit({
     addressOf: (request) => client.addressOf(request),
     now: monotonicNow,
@@ -56,9 +57,9 @@ export function openIdentity(options: IdentityOptions): Identity {
       authenticate: createAuthenticate({
         methods: [
           ...counted,
-          workloadUsers === undefined
+          isWorkload === undefined
             ? authenticateDevelopment
-            : exceptWorkloads(authenticateDevelopment, workloadUsers),
+            : exceptWorkloads(authenticateDevelopment, isWorkload),
         ],
         allowAnonymous: false,
       }),

@@ -381,9 +381,9 @@ export const ConfigSchema = z.strictObject({
         .string()
         .default('127.0.0.1')
         .meta({ description: 'Address that replicas listen on.' }),
-      sandbox: z.enum(['auto', 'none', 'uid']).default('auto').meta({
+      sandbox: z.enum(['auto', 'none', 'uid', 'bwrap']).default('auto').meta({
         description:
-          'What keeps local servers apart. uid: a user of their own for each owner, which needs root; auto: the strongest that this machine offers.',
+          'What keeps local servers apart. bwrap: a view of the machine of their own; uid: a user of their own for each owner, which needs root; auto: the strongest that this machine offers.',
       }),
       sandboxUsers: z
         .strictObject({
@@ -391,10 +391,19 @@ export const ConfigSchema = z.strictObject({
           count: z.int().min(1).max(1_000_000).default(65_536),
         })
         .prefault({})
-        .meta({ description: 'User ids that the sandbox uid gives to owners.' }),
+        .meta({ description: 'User ids that owners get where the gateway is root.' }),
       homes: z.string().min(1).optional().meta({
-        description: 'Folder of the homes of local servers with the sandbox uid.',
+        description: 'Folder of the homes of local servers in a sandbox.',
       }),
+      mounts: z
+        .array(
+          z.strictObject({
+            path: z.string().startsWith('/'),
+            readOnly: z.boolean().default(true),
+          }),
+        )
+        .default([])
+        .meta({ description: 'Folders that local servers see with the sandbox bwrap.' }),
       startTimeoutSeconds: seconds(120),
       stopGraceSeconds: seconds(5),
       backoff: z

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { remoteUser } from './socket-owner.ts'
+import { isHeldOutside, remoteSocket } from './socket-owner.ts'
 
 const onLinux = process.platform === 'linux'
 
@@ -28,7 +28,10 @@ test.skipIf(!onLinux).each(['127.0.0.1', '127.0.0.9', '::1', '::ffff:127.0.0.1']
   async (host) => {
     const { here, end } = await connected(host)
     try {
-      expect(await remoteUser(here)).toBe(process.getuid?.())
+      expect(await remoteSocket(here)).toEqual({
+        user: process.getuid?.(),
+        inode: expect.stringMatching(/^[1-9][0-9]*$/),
+      })
     } finally {
       end()
     }
@@ -37,7 +40,7 @@ test.skipIf(!onLinux).each(['127.0.0.1', '127.0.0.9', '::1', '::ffff:127.0.0.1']
 
 test('nobody is at the other end of a connection that no process holds', async () => {
   expect(
-    await remoteUser({
+    await remoteSocket({
       localAddress: '127.0.0.1',
       localPort: 1,
       remoteAddress: '127.0.0.1',
@@ -45,3 +48,16 @@ test('nobody is at the other end of a connection that no process holds', async (
     }),
   ).toBeUndefined()
 })
+
+test.skipIf(!onLinux)(
+  'a socket is held outside of sandboxes while a process has it open',
+  async () => {
+    const { here, end } = await connected('127.0.0.1')
+    const { inode = '' } = (await remoteSocket(here)) ?? {}
+    expect(await isHeldOutside(inode)).toBe(true)
+    end()
+    await once(here, 'close')
+
+    expect(await isHeldOutside(inode)).toBe(false)
+  },
+)

@@ -1,5 +1,7 @@
+import { readdirSync, readlinkSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
 
 /** Both ends of a TCP connection, as the end that looks sees them. */
 export interface Connection {
@@ -9,11 +11,18 @@ export interface Connection {
   readonly remotePort?: number | undefined
 }
 
+/** An end of a connection that a process of this machine holds. */
+export interface LocalSocket {
+  readonly user: number
+  /** Names the socket among all of the machine, also in the descriptors of processes. */
+  readonly inode: string
+}
+
 /**
- * The user whose process holds the other end of a connection within this machine; undefined when no process holds it any
- * more, or it is not of this machine. (Linux: /proc/net/tcp, proc_pid_net(5))
+ * The other end of a connection within this machine; undefined when no process holds it any more, or it is not of this
+ * machine. (Linux: /proc/net/tcp, proc_pid_net(5))
  */
-export async function remoteUser(connection: Connection): Promise<number | undefined> {
+export async function remoteSocket(connection: Connection): Promise<LocalSocket | undefined> {
   const { localAddress, localPort, remoteAddress, remotePort } = connection
   if (localAddress === undefined || remoteAddress === undefined) return undefined
 
@@ -24,10 +33,43 @@ export async function remoteUser(connection: Connection): Promise<number | undef
     for (const line of text.split('\n').slice(1)) {
       const [, local = '', remote = '', , , , , uid, , inode] = line.trim().split(/\s+/)
       // A socket that its process has closed has no inode, and says user 0.
-      if (theirs.includes(local) && own.includes(remote) && inode !== '0') return Number(uid)
+      if (theirs.includes(local) && own.includes(remote) && inode !== undefined && inode !== '0')
+        return { user: Number(uid), inode }
     }
   }
   return undefined
+}
+
+/**
+ * Whether a process outside of all sandboxes, one in the same process namespace as this one, holds a socket. Looks at
+ * young processes first, and lets others run between two of them. (12 ms of CPU at 300 processes)
+ */
+export async function isHeldOutside(inode: string): Promise<boolean> {
+  const own = linkOf('/proc/self/ns/pid')
+  const pids = readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))
+  for (const pid of pids.toSorted((a, b) => Number(b) - Number(a))) {
+    if (linkOf(`/proc/${pid}/ns/pid`) === own && holds(pid, `socket:[${inode}]`)) return true
+    await turn()
+  }
+  return false
+}
+
+function holds(pid: string, socket: string): boolean {
+  try {
+    const folder = `/proc/${pid}/fd`
+    return readdirSync(folder).some((name) => linkOf(`${folder}/${name}`) === socket)
+  } catch {
+    // It has ended, or belongs to another user.
+    return false
+  }
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
 }
 
 /** An address and port as the two files write them: words of the host's byte order, in capitals. */

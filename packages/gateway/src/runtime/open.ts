@@ -6,6 +6,8 @@ import type { Runtime } from './runtime.ts'
 export interface OpenRuntimeOptions {
   readonly settings: Config['runtime']
   readonly dataDir: string
+  /** Files and folders of the gateway besides the data folder, which workloads must not read. */
+  readonly privateFiles: readonly string[]
   readonly programs: Readonly<Record<string, ProgramConfig>>
   /** The environment of this process, of which workloads get a small part. */
   readonly environment: Readonly<Record<string, string | undefined>>

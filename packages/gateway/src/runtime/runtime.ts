@@ -1,3 +1,4 @@
+import type { LocalSocket } from '../lib/socket-owner.ts'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import type { Workload, WorkloadStatus } from '../core/workload.ts'
 
@@ -32,8 +33,8 @@ export interface Runtime extends AsyncDisposable {
   readonly name: string
   /** Kept current by the runtime; read by the data plane. */
   readonly directory: ReplicaDirectory
-  /** The users that its processes run as, where these are no other's. */
-  readonly workloadUsers?: { readonly first: number; readonly count: number }
+  /** Whether a process of a workload has a socket of this machine, where that can be told. */
+  readonly isWorkload?: (socket: LocalSocket) => boolean | Promise<boolean>
 
   /**
    * The times in which this process is the one that writes, of all that share the runtime: a signal for each, aborted when it is over. Who has

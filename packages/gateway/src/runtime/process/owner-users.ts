@@ -28,6 +28,11 @@ export class OwnerUsers {
     return uid
   }
 
+  isInRange(uid: number): boolean {
+    const { first, count } = this.#range
+    return uid >= first && uid < first + count
+  }
+
   /** Begins at a place that the owner decides, so that a lost file gives most owners their ids back. */
   #free(owner: string): number {
     const { first, count } = this.#range

@@ -36,27 +36,37 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     mark: `${owner.name}=${owner.value}`,
     graceSeconds: options.settings.stopGraceSeconds,
   })
-  const environment = {
-    ...inherited(options.environment),
-    [dataMark.name]: dataMark.value,
-    [owner.name]: owner.value,
-  }
+  const environment = inherited(options.environment)
   const { settings, programs } = options
   const sandbox = openSandbox({
     sandbox: settings.sandbox,
     homes: settings.homes,
     users: settings.sandboxUsers,
     dataDir: options.dataDir,
+    mounts: settings.mounts,
+    privateFiles: options.privateFiles,
+    readableFiles: fileVariables.flatMap((name) => environment[name] ?? []),
+    userHome: options.environment['HOME'],
     program: programs['mcp-proxy']?.command.at(-1) ?? process.execPath,
+    programs: Object.values(programs),
     path: options.environment['PATH'] ?? '',
     log: options.log,
   })
-  return new ProcessRuntime(options, { inherited: environment, sandbox }, owner, warden, lock)
+  const marks = { [dataMark.name]: dataMark.value, [owner.name]: owner.value }
+  return new ProcessRuntime(
+    options,
+    { inherited: environment, marks, sandbox },
+    owner,
+    warden,
+    lock,
+  )
 }
 
 /** What processes get of this one, and what keeps them apart. */
 interface Surroundings {
   readonly inherited: Readonly<Record<string, string>>
+  /** By which all processes of this gateway are found again. */
+  readonly marks: Readonly<Record<string, string>>
   readonly sandbox: Sandbox
 }
 
@@ -79,6 +89,15 @@ function takeLock(dataDir: string): ProcessLock {
 const inheritedNames =
   /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|XDG_\w+|npm_config_(registry|cache)|PIP_INDEX_URL|UV_\w+|DOTNET_ROOT|JAVA_HOME|SYSTEMROOT|APPDATA|LOCALAPPDATA)$/i
 
+/** Those of them that name files which servers read. */
+const fileVariables = [
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+  'NODE_EXTRA_CA_CERTS',
+  'REQUESTS_CA_BUNDLE',
+  'CURL_CA_BUNDLE',
+]
+
 function inherited(environment: OpenRuntimeOptions['environment']): Record<string, string> {
   const entries = Object.entries(environment).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && inheritedNames.test(entry[0]),
@@ -91,7 +110,7 @@ type Mark = ReturnType<typeof newMark>
 class ProcessRuntime implements Runtime {
   readonly name = 'process'
   readonly directory = new ReplicaDirectory()
-  readonly workloadUsers?: { readonly first: number; readonly count: number }
+  readonly isWorkload?: NonNullable<Runtime['isWorkload']>
   readonly #options: OpenRuntimeOptions
   readonly #surroundings: Surroundings
   readonly #owner: Mark
@@ -108,7 +127,8 @@ class ProcessRuntime implements Runtime {
   ) {
     this.#options = options
     this.#surroundings = surroundings
-    if (surroundings.sandbox.kind === 'uid') this.workloadUsers = options.settings.sandboxUsers
+    const { sandbox } = surroundings
+    if (sandbox.kind !== 'none') this.isWorkload = (socket) => sandbox.holds(socket)
     this.#owner = owner
     this.#warden = warden
     this.#lock = lock
@@ -288,7 +308,7 @@ class RunningWorkload {
 
   #start(index: number, program: ProgramConfig, template: string): void {
     const { settings, log } = this.#options
-    const { inherited, sandbox } = this.#surroundings
+    const { inherited, marks, sandbox } = this.#surroundings
     const { owner, environment } = this.#wanted
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
     this.#logs.set(index, logs)
@@ -296,19 +316,23 @@ class RunningWorkload {
       name: `${this.name}-${index}`,
       index,
       program,
-      launch: () => {
+      launch: (own) => {
         const [command = '', ...args] = program.command
-        const { workingDirectory } = program
-        const launch = sandbox.launch(owner, command, args)
-        return workingDirectory === undefined ? launch : { ...launch, workingDirectory }
+        return sandbox.launch({
+          owner,
+          command,
+          args,
+          workingDirectory: program.workingDirectory,
+          environment: {
+            ...sandbox.environment(owner, inherited),
+            ...environment,
+            // The operator's values win over those of callers.
+            ...program.environment,
+            ...own.environment,
+          },
+          marks: { ...marks, ...own.marks },
+        })
       },
-      environment: () => ({
-        ...sandbox.environment(owner, inherited),
-        ...environment,
-        // The operator's values win over those of callers.
-        ...program.environment,
-        ...ownMarks(inherited),
-      }),
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
       stopGraceMs: settings.stopGraceSeconds * 1000,
@@ -391,11 +415,4 @@ class RunningWorkload {
       this.#conditions.set(judged.type, { ...judged, lastTransitionAt })
     }
   }
-}
-
-/** The marks by which all processes are found again; a workload's own environment must not hide them. */
-function ownMarks(environment: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(environment).filter(([name]) => name === 'MCPGW_DATA' || name === 'MCPGW_OWNER'),
-  )
 }

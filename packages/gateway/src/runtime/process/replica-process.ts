@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
+import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endMarked, newMark } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
@@ -13,16 +14,14 @@ import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 import { watchHealth, type HealthSettings } from './health.ts'
 import { givePortBack, takePort } from './ports.ts'
 import { monotonicNow } from '../../lib/clock.ts'
-import type { Launch } from './sandbox.ts'
+import type { Launch, Start } from './sandbox.ts'
 
 export interface ReplicaOptions {
   readonly name: string
   readonly index: number
   readonly program: ProgramConfig
-  /** How its process is started; asked for each start. @throws Error */
-  readonly launch: () => Launch
-  /** The whole environment but for address, names and marks. @throws Error */
-  readonly environment: () => Readonly<Record<string, string>>
+  /** How its process is started, with more variables and a mark of its own; asked for each start. @throws Error */
+  readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
   readonly host: string
   readonly startTimeoutMs: number
   readonly stopGraceMs: number
@@ -160,28 +159,27 @@ export class ReplicaProcess {
 
   /** From start to end of one instance. Never rejects: what can not be started has ended. */
   async #runOnce(): Promise<Ending> {
-    const { host, environment } = this.#options
+    const { host } = this.#options
     let port: number | undefined
     try {
       port = await takePort(host)
       if (this.#stop.signal.aborted) return this.#failed('Stopping', 'It was stopped.')
       const mark = newMark('MCPGW_REPLICA')
-      const { command, args, user, workingDirectory } = this.#options.launch()
+      const launch = this.#launch({
+        environment: { HOST: host, PORT: String(port), MCPGW_REPLICA_NAME: this.name },
+        marks: { [mark.name]: mark.value },
+      })
+      if (!('command' in launch)) return launch
+      const { command, args, user, workingDirectory, environment } = launch
       const child = spawn(command, args, {
         // A process group of its own, so that all of it can be signalled at once.
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
         ...user,
         ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
-        env: {
-          ...environment(),
-          HOST: host,
-          PORT: String(port),
-          MCPGW_REPLICA_NAME: this.name,
-          [mark.name]: mark.value,
-        },
+        env: environment,
       })
-      return await this.#watch(child, port, `${mark.name}=${mark.value}`)
+      return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch)
     } catch (error) {
       // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
       return this.#startFailed(error)
@@ -190,17 +188,30 @@ export class ReplicaProcess {
     }
   }
 
-  async #watch(child: ChildProcess, port: number, mark: string): Promise<Ending> {
+  /** A command that is not there shows before the start. */
+  #launch(own: Pick<Start, 'environment' | 'marks'>): Launch | Ending {
+    try {
+      return this.#options.launch(own)
+    } catch (error) {
+      return this.#notStarted(error as NodeJS.ErrnoException)
+    }
+  }
+
+  async #watch(
+    child: ChildProcess,
+    port: number,
+    mark: string,
+    { tellsSignalsByCode }: Launch,
+  ): Promise<Ending> {
     const { host, startTimeoutMs, log } = this.#options
     const { signal } = this.#stop
     const ended = new Promise<Exit>((resolve) => {
       child.once('error', (error) => resolve({ error }))
-      child.once('exit', (code, killedBy) =>
-        resolve({
-          ...(code === null ? {} : { code }),
-          ...(killedBy === null ? {} : { signal: killedBy }),
-        }),
-      )
+      child.once('exit', (code, killedBy) => {
+        const signal = killedBy ?? (tellsSignalsByCode ? signalOf(code) : undefined)
+        if (signal !== undefined) resolve({ signal })
+        else resolve(code === null ? {} : { code })
+      })
     })
     this.#startedAt = Date.now()
     const startedAt = monotonicNow()
@@ -264,7 +275,9 @@ export class ReplicaProcess {
     // The marked first, as they are found through their parents, too, while these live. Where there is no /proc it finds nothing.
     const none = await (this.#sweep ?? endMarked({ mark, graceSeconds }))
     if (!none) log.error({ replica: this.name }, 'processes of the replica could not be ended')
-    if (!none || process.platform !== 'linux') {
+    // One that has overwritten its environment carries no mark any more.
+    const over = none && (await endsWithin(ended, 100))
+    if (!over || process.platform !== 'linux') {
       signalGroup(child.pid, 'SIGTERM')
       if (leaving) await endsWithin(ended, stopGraceMs)
       signalGroup(child.pid, 'SIGKILL')
@@ -376,6 +389,12 @@ function sentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`
 }
 
+/** The signal of which shells and `bwrap` tell by an exit code. */
+function signalOf(code: number | null): string | undefined {
+  if (code === null || code <= 128) return undefined
+  return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0]
+}
+
 function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal)
@@ -384,10 +403,12 @@ function signalGroup(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-async function endsWithin(ended: Promise<unknown>, ms: number): Promise<void> {
+async function endsWithin(ended: Promise<unknown>, ms: number): Promise<boolean> {
   const timer = new AbortController()
-  await Promise.race([ended, sleep(ms, undefined, { signal: timer.signal }).catch(() => undefined)])
+  const late = sleep(ms, false, { signal: timer.signal }).catch(() => false)
+  const inTime = await Promise.race([ended.then(() => true), late])
   timer.abort()
+  return inTime
 }
 
 /** Whether the port accepts connections before the signal aborts. Looks often at first, because good servers start in a moment. */

@@ -1,140 +1,170 @@
 import { spawnSync } from 'node:child_process'
-import {
-  accessSync,
-  chmodSync,
-  chownSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  statSync,
-} from 'node:fs'
-import { delimiter, dirname, join, parse } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { LocalSocket } from '../../lib/socket-owner.ts'
 import type { Log } from '../../telemetry/log.ts'
+import { BwrapSandbox, findBwrap } from './bwrap.ts'
+import { mustBeExecutable } from './executable.ts'
+import { Homes, inAccount } from './homes.ts'
 import { OwnerUsers } from './owner-users.ts'
 
 export interface SandboxOptions {
-  readonly sandbox: 'auto' | 'none' | 'uid'
+  readonly sandbox: 'auto' | 'none' | 'uid' | 'bwrap'
   /** Where servers have their homes. Unset: a folder that all users can pass through. */
   readonly homes: string | undefined
   readonly users: { readonly first: number; readonly count: number }
+  /** Folders of the operator that servers see with `bwrap`. */
+  readonly mounts: readonly { readonly path: string; readonly readOnly: boolean }[]
   readonly dataDir: string
+  /** Files and folders of the gateway besides the data folder. */
+  readonly privateFiles: readonly string[]
+  /** Files that inherited variables name, such as certificates. */
+  readonly readableFiles: readonly string[]
+  /** The home of the gateway's user. */
+  readonly userHome: string | undefined
   /** A program that servers must be able to read: the bridge. */
   readonly program: string
+  readonly programs: readonly {
+    readonly command: readonly string[]
+    readonly workingDirectory?: string | undefined
+  }[]
   /** Where commands are looked for: `PATH`. */
   readonly path: string
   readonly log: Log
 }
 
-/** How a process of an owner is started. */
+/** A process to start for an owner. */
+export interface Start {
+  readonly owner: string
+  readonly command: string
+  readonly args: readonly string[]
+  readonly workingDirectory?: string | undefined
+  readonly environment: Readonly<Record<string, string>>
+  /** Variables by which its processes are found again. */
+  readonly marks: Readonly<Record<string, string>>
+}
+
+/** How it is started. */
 export interface Launch {
   readonly command: string
   readonly args: readonly string[]
-  /** Both are those of the gateway where they are undefined. */
+  readonly environment: Readonly<Record<string, string>>
+  /** That of the gateway when it is undefined. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined
   readonly workingDirectory: string | undefined
+  /** Exit code 128 + n stands for an end by signal n. */
+  readonly tellsSignalsByCode: boolean
 }
 
 /** What keeps local servers away from the gateway's files, from each other, and from the control plane. */
 export interface Sandbox {
-  readonly kind: 'none' | 'uid'
+  readonly kind: 'none' | 'uid' | 'bwrap'
   /** The inherited part of the environment for an owner's processes. */
   environment(owner: string, inherited: Readonly<Record<string, string>>): Record<string, string>
-  launch(owner: string, command: string, args: readonly string[]): Launch
+  launch(start: Start): Launch
+  /** Whether one of its processes has a socket. */
+  holds(socket: LocalSocket): boolean | Promise<boolean>
 }
 
 /**
  * Opens the sandbox of the configuration; `auto` is the strongest that this machine offers without set-up, and the log
- * says which one that is.
+ * says which one that is, and why it is not a stronger one.
  * @throws Error when the configured sandbox cannot be had here
  */
 export function openSandbox(options: SandboxOptions): Sandbox {
   const { sandbox, log } = options
-  if (sandbox === 'none') return noSandbox
-
-  const obstacle = userObstacle(options)
-  if (obstacle === undefined) {
-    log.info({ sandbox: 'uid' }, 'local servers run as a user of their own for each owner')
-    return new UserSandbox(options)
+  const why: string[] = []
+  for (const kind of ['bwrap', 'uid'] as const) {
+    if (sandbox !== 'auto' && sandbox !== kind) continue
+    const opened = candidates[kind](options)
+    if (typeof opened !== 'string') {
+      log.info({ sandbox: kind, ...reasonOf(why) }, 'local servers run in a sandbox')
+      return opened
+    }
+    if (sandbox === kind) throw new Error(`runtime.sandbox '${kind}' cannot be used: ${opened}`)
+    why.push(`${kind}: ${opened}`)
   }
-  if (sandbox === 'uid') throw new Error(`runtime.sandbox 'uid' cannot be used: ${obstacle}`)
-
-  log.warn(
-    { sandbox: 'none', reason: obstacle },
-    'local servers run as the user of the gateway: register only servers that you trust',
-  )
+  if (sandbox === 'auto')
+    log.warn(
+      { sandbox: 'none', ...reasonOf(why) },
+      'local servers run as the user of the gateway: register only servers that you trust',
+    )
   return noSandbox
+}
+
+function reasonOf(why: readonly string[]): { readonly reason?: string } {
+  return why.length === 0 ? {} : { reason: why.join(' ') }
+}
+
+/** Each opens its sandbox, or says what is missing for it. */
+const candidates: Readonly<Record<'bwrap' | 'uid', (options: SandboxOptions) => Sandbox | string>> =
+  {
+    bwrap: (options) => {
+      const found = findBwrap(options.path)
+      if ('missing' in found) return found.missing
+      try {
+        const sandbox = new BwrapSandbox(options, openHomes(options), found.bwrap)
+        return sandbox.obstacle(options.program) ?? sandbox
+      } catch (error) {
+        return `${(error as Error).message}.`
+      }
+    },
+    uid: (options) => userObstacle(options) ?? new UserSandbox(openHomes(options)),
+  }
+
+function openHomes({ dataDir, homes, users }: SandboxOptions): Homes {
+  if (process.getuid?.() !== 0) return new Homes(dataDir, homes, undefined)
+  return new Homes(dataDir, homes, new OwnerUsers(join(dataDir, 'sandbox-users.json'), users))
 }
 
 const noSandbox: Sandbox = {
   kind: 'none',
   environment: (_owner, inherited) => ({ ...inherited }),
-  launch: (_owner, command, args) => ({
+  launch: ({ command, args, environment, marks, workingDirectory }) => ({
     command,
     args,
+    environment: { ...environment, ...marks },
     user: undefined,
-    workingDirectory: undefined,
+    workingDirectory,
+    tellsSignalsByCode: false,
   }),
+  holds: () => false,
 }
 
 /** Each owner's servers run as a user of their own, with a home that only this user can read. */
 class UserSandbox implements Sandbox {
   readonly kind = 'uid'
-  readonly #users: OwnerUsers
-  readonly #homes: string
-  readonly #path: string
+  readonly #homes: Homes
   readonly #setpriv = setprivPath()
 
-  constructor({ dataDir, homes, users, path }: SandboxOptions) {
-    this.#path = path
-    this.#users = new OwnerUsers(join(dataDir, 'sandbox-users.json'), users)
-    this.#homes = homes ?? defaultHomes(dataDir)
-    mkdirSync(this.#homes, { recursive: true })
-    chmodSync(this.#homes, 0o711)
+  constructor(homes: Homes) {
+    this.#homes = homes
   }
 
   environment(owner: string, inherited: Readonly<Record<string, string>>): Record<string, string> {
-    const { home, uid } = this.#homeOf(owner)
-    const kept = Object.entries(inherited).filter(([name]) => !ofTheGatewaysHome.test(name))
-
-    return {
-      ...Object.fromEntries(kept),
-      HOME: home,
-      TMPDIR: join(home, 'tmp'),
-      USER: `mcp-${uid}`,
-      LOGNAME: `mcp-${uid}`,
-    }
+    return inAccount(this.#homes.of(owner), inherited)
   }
 
-  launch(owner: string, command: string, args: readonly string[]): Launch {
-    const { home, uid } = this.#homeOf(owner)
-    const user = { uid, gid: uid }
-    // A command that is not there must fail by itself, so that its status says what is missing.
-    if (this.#setpriv === undefined || !isExecutable(command, this.#path))
-      return { command, args, user, workingDirectory: home }
+  holds({ user }: LocalSocket): boolean {
+    return this.#homes.isUser(user)
+  }
+
+  launch({ owner, command, args, environment, marks, workingDirectory }: Start): Launch {
+    const { home, user } = this.#homes.of(owner)
+    const common = {
+      environment: { ...environment, ...marks },
+      user,
+      workingDirectory: workingDirectory ?? home,
+      tellsSignalsByCode: false,
+    }
+    mustBeExecutable(command, environment['PATH'] ?? '')
+    if (this.#setpriv === undefined) return { ...common, command, args }
 
     // Programs with the set-user-id bit give no more rights.
-    return {
-      command: this.#setpriv,
-      args: ['--no-new-privs', '--', command, ...args],
-      user,
-      workingDirectory: home,
-    }
-  }
-
-  #homeOf(owner: string): { readonly home: string; readonly uid: number } {
-    const uid = this.#users.of(owner)
-    const home = join(this.#homes, String(uid))
-    for (const folder of [home, join(home, 'tmp')]) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 })
-      chownSync(folder, uid, uid)
-    }
-    return { home, uid }
+    const own = ['--no-new-privs', '--', command, ...args]
+    return { ...common, command: this.#setpriv, args: own }
   }
 }
-
-/** Variables that name folders of the user of the gateway. Caches are each owner's own. */
-const ofTheGatewaysHome =
-  /^(HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|XDG_\w+|npm_config_cache|UV_(CACHE|TOOL|TOOL_BIN|PYTHON_INSTALL)_DIR)$/i
 
 /** Why servers cannot run as users of their own; undefined when they can. */
 function userObstacle({ users, program }: SandboxOptions): string | undefined {
@@ -153,33 +183,10 @@ function userObstacle({ users, program }: SandboxOptions): string | undefined {
   return status === 0 ? undefined : `other users cannot read ${program}.`
 }
 
-function isExecutable(command: string, path: string): boolean {
-  const folders = command.includes('/') ? [''] : path.split(delimiter)
-  return folders.some((folder) => {
-    try {
-      accessSync(join(folder, command), constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
-}
-
 function setprivPath(): string | undefined {
   const path = ['/usr/bin/setpriv', '/bin/setpriv'].find((each) => existsSync(each))
   if (path === undefined) return undefined
   // The one of BusyBox has other options.
   const { status } = spawnSync(path, ['--no-new-privs', '--', '/bin/true'], { stdio: 'ignore' })
   return status === 0 ? path : undefined
-}
-
-/** Beside the data folder where every user can pass through its parents, else where packages keep their state. */
-function defaultHomes(dataDir: string): string {
-  const { root } = parse(dataDir)
-  let folder = dirname(dataDir)
-  const parents = [folder]
-  while (folder !== root) parents.push((folder = dirname(folder)))
-  const passable = parents.every((each) => (statSync(each).mode & 0o001) !== 0)
-
-  return passable ? `${dataDir}-homes` : '/var/lib/mcp-gateway/homes'
 }

@@ -1,0 +1,18 @@
+import { resolve } from 'node:path'
+import type { Config } from './config.ts'
+
+/** Every file and folder that a configuration names, besides the data folder, and that may hold secrets. */
+export function privateFiles(
+  { store, secrets, audit }: Config,
+  environment: Readonly<Record<string, string | undefined>>,
+): string[] {
+  const named = [
+    // The configuration itself may hold keys.
+    environment['MCPGW_CONFIG'] ?? 'mcp-gateway.yaml',
+    environment['PGPASSFILE'],
+    store.passwordFile,
+    ...Object.values(secrets.files).map(({ path }) => path),
+    ...(audit.sinks ?? []).map((sink) => (sink.type === 'file' ? sink.path : undefined)),
+  ]
+  return named.flatMap((path) => (path === undefined ? [] : [resolve(path)]))
+}

@@ -1,0 +1,164 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, realpathSync, statSync } from 'node:fs'
+import { delimiter, dirname, isAbsolute, join } from 'node:path'
+import { isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
+import { inAccount, type Account, type Homes } from './homes.ts'
+import { mustBeExecutable } from './executable.ts'
+import type { Launch, Sandbox, SandboxOptions, Start } from './sandbox.ts'
+import { isWithin, viewArguments, type View } from './view.ts'
+
+/** Each process sees its own processes, its owner's home and the read-only files of the machine; nothing of the gateway. */
+export class BwrapSandbox implements Sandbox {
+  readonly kind = 'bwrap'
+  readonly #options: SandboxOptions
+  readonly #homes: Homes
+  readonly #bwrap: string
+
+  constructor(options: SandboxOptions, homes: Homes, bwrap: string) {
+    this.#homes = homes
+    this.#bwrap = bwrap
+    this.#options = options
+  }
+
+  environment(owner: string, inherited: Readonly<Record<string, string>>): Record<string, string> {
+    return inAccount(this.#homes.of(owner), inherited)
+  }
+
+  launch({ owner, command, args, workingDirectory, environment, marks }: Start): Launch {
+    const account = this.#homes.of(owner)
+    mustBeExecutable(command, environment['PATH'] ?? '')
+
+    return {
+      command: this.#bwrap,
+      args: [...this.#arguments(account, marks), command, ...args],
+      environment,
+      user: undefined,
+      workingDirectory: workingDirectory ?? account.home,
+      tellsSignalsByCode: true,
+    }
+  }
+
+  /** All processes that share this one's user are told apart by who holds the socket. */
+  holds({ user, inode }: LocalSocket): boolean | Promise<boolean> {
+    if (this.#homes.haveUsers) return this.#homes.isUser(user)
+    return user === process.getuid?.() && isHeldOutside(inode).then((isOutside) => !isOutside)
+  }
+
+  /** Why it does not work here; undefined when it does. A process is really started in it. */
+  obstacle(program: string): string | undefined {
+    const look = `require('node:fs').accessSync(process.argv[1])`
+    const account = this.#homes.probe(this.#options.users.first)
+    const { status, error, stderr } = spawnSync(
+      this.#bwrap,
+      [...this.#arguments(account, {}), process.execPath, '-e', look, program],
+      { cwd: account.home, env: {}, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' },
+    )
+    if (status === 0) return undefined
+
+    const [said = ''] = (error?.message ?? stderr).trim().split('\n')
+    return `bwrap could not start a program that reads ${program} (${said.slice(0, 200)}).`
+  }
+
+  /**
+   * Marks are set inside alone: a sweep must not end `bwrap` before the server, which would have no time to end by
+   * itself. With the gateway, or with the server, everything inside ends, whatever it does to escape.
+   */
+  #arguments({ user, home }: Account, marks: Readonly<Record<string, string>>): string[] {
+    return [
+      viewArguments({ ...viewOf(this.#options, this.#homes.folder), home }),
+      ['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+      ['--die-with-parent'],
+      user === undefined ? [] : ['--cap-drop', 'ALL', ...neededCapabilities],
+      Object.entries(marks).flatMap(([name, value]) => ['--setenv', name, value]),
+      ['--'],
+      user === undefined ? [] : asUser(user.uid),
+    ].flat()
+  }
+}
+
+/** Starts a program as another user, who cannot get more rights again. */
+function asUser(uid: number): string[] {
+  const ids = ['--reuid', String(uid), '--regid', String(uid), '--clear-groups']
+  return [setpriv, ...ids, '--inh-caps=-all', '--no-new-privs', '--']
+}
+
+const setpriv = '/usr/bin/setpriv'
+/** To become the owner's user, and to enter its home before that. They are gone with the change. */
+const neededCapabilities = ['CAP_SETUID', 'CAP_SETGID', 'CAP_DAC_READ_SEARCH'].flatMap((each) => [
+  '--cap-add',
+  each,
+])
+
+/** The `bwrap` of this machine, or why there is none to use. */
+export function findBwrap(path: string): { readonly bwrap: string } | { readonly missing: string } {
+  if (process.platform !== 'linux')
+    return { missing: `this is ${process.platform}, and it needs Linux.` }
+
+  const bwrap = path
+    .split(delimiter)
+    .map((folder) => join(folder, 'bwrap'))
+    .find((file) => isAbsolute(file) && existsSync(file))
+  if (bwrap === undefined)
+    return { missing: 'bwrap is not installed (the package is called bubblewrap).' }
+
+  // The one of BusyBox has other options.
+  const { status } = spawnSync(setpriv, ['--reuid', '0', '--clear-groups', '--', '/bin/true'])
+  return process.getuid?.() === 0 && status !== 0
+    ? { missing: `${setpriv} of util-linux is not installed.` }
+    : { bwrap }
+}
+
+function viewOf(options: SandboxOptions, homes: string): Omit<View, 'home'> {
+  const { dataDir, path, programs, privateFiles, mounts, userHome } = options
+  const hidden = [userHome ?? '/', '/tmp', '/var/tmp', '/run', homes].flatMap(real)
+  const hides = hidden.filter((folder) => folder !== '/')
+  const ofPrograms = programs.flatMap(({ command, workingDirectory }) => [
+    ...command.filter(isAbsolute).flatMap((file) => projectOf(file, hides)),
+    ...(workingDirectory === undefined ? [] : [workingDirectory]),
+  ])
+  const ofPath = [dirname(process.execPath), ...path.split(delimiter).filter(isAbsolute)]
+  const shown = [
+    ...ofPrograms,
+    ...ofPath,
+    // Where npm and pyenv keep the programs to which those of `PATH` lead.
+    ...ofPath.flatMap((folder) => besides.map((name) => join(dirname(folder), name))),
+    ...options.readableFiles,
+    // Names of hosts are looked up with it.
+    ...real('/etc/resolv.conf').map(dirname),
+  ]
+
+  return {
+    hidden: hides,
+    shown: shown.flatMap((each) => [...new Set([each, ...real(each)])]).filter(existsSync),
+    secret: [dataDir, ...privateFiles].flatMap(real).map((each) => ({
+      path: each,
+      isFolder: statSync(each).isDirectory(),
+    })),
+    mounts: mounts.map((mount) => ({ ...mount, path: realpathSync(mount.path) })),
+  }
+}
+
+/** The whole project that a file of a hidden folder is part of: a program needs more than its first file. */
+function projectOf(file: string, hidden: readonly string[]): string[] {
+  return real(file).flatMap((path) => {
+    const root = hidden.find((folder) => isWithin(path, folder))
+    if (root === undefined) return [path]
+
+    let project = statSync(path).isDirectory() ? path : dirname(path)
+    for (let folder = project; folder !== root && isWithin(folder, root); folder = dirname(folder))
+      if (manifests.some((name) => existsSync(join(folder, name)))) project = folder
+    // A file in the hidden folder itself does not show the whole folder.
+    return project === root ? [path] : [path, project]
+  })
+}
+
+const besides = ['lib', 'libexec', 'versions']
+const manifests = ['package.json', 'pyproject.toml', '.git']
+
+function real(path: string): string[] {
+  try {
+    return [realpathSync(path)]
+  } catch {
+    return []
+  }
+}

@@ -1,0 +1,18 @@
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+/**
+ * A sandbox would start, and only say in the log that its command is not there.
+ * @throws Error that the system would give: ENOENT or EACCES
+ */
+export function mustBeExecutable(command: string, path: string): void {
+  const folders = command.includes('/') ? [''] : path.split(delimiter)
+  let failure: unknown
+  for (const folder of folders)
+    try {
+      return accessSync(join(folder, command), constants.X_OK)
+    } catch (error) {
+      failure = error
+    }
+  throw failure
+}

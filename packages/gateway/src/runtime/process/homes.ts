@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto'
+import { chmodSync, chownSync, mkdirSync, realpathSync, statSync } from 'node:fs'
+import { dirname, join, parse } from 'node:path'
+import type { OwnerUsers } from './owner-users.ts'
+
+/** The account that an owner's processes run in. Without users of their own, `user` is undefined. */
+export interface Account {
+  readonly user: { readonly uid: number; readonly gid: number } | undefined
+  readonly home: string
+}
+
+/** The homes of owners. Nobody but the owner's user can read a home. */
+export class Homes {
+  readonly folder: string
+  readonly #users: OwnerUsers | undefined
+
+  /** @param users undefined where all processes have the user of the gateway */
+  constructor(dataDir: string, configured: string | undefined, users: OwnerUsers | undefined) {
+    const folder = configured ?? (users === undefined ? `${dataDir}-homes` : passable(dataDir))
+    mkdirSync(folder, { recursive: true })
+    this.folder = realpathSync(folder)
+    this.#users = users
+    chmodSync(this.folder, users === undefined ? 0o700 : 0o711)
+  }
+
+  get haveUsers(): boolean {
+    return this.#users !== undefined
+  }
+
+  /** Whether a user is one that owners get. */
+  isUser(uid: number): boolean {
+    return this.#users?.isInRange(uid) === true
+  }
+
+  of(owner: string): Account {
+    const uid = this.#users?.of(owner)
+    return this.#made(uid === undefined ? nameOf(owner) : String(uid), uid)
+  }
+
+  /** One to try a sandbox with, as the user of the given id where owners have users. */
+  probe(uid: number): Account {
+    return this.#made('probe', this.#users === undefined ? undefined : uid)
+  }
+
+  #made(name: string, uid: number | undefined): Account {
+    const home = join(this.folder, name)
+    for (const folder of [home, join(home, 'tmp')]) {
+      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      if (uid !== undefined) chownSync(folder, uid, uid)
+    }
+    return { user: uid === undefined ? undefined : { uid, gid: uid }, home }
+  }
+}
+
+/** Variables that name folders of the user of the gateway. Caches are each owner's own. */
+const ofTheGatewaysHome =
+  /^(HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|XDG_\w+|npm_config_cache|UV_(CACHE|TOOL|TOOL_BIN|PYTHON_INSTALL)_DIR)$/i
+
+/** The inherited variables, with the folders of an account in place of those of the gateway's user. */
+export function inAccount(
+  { user, home }: Account,
+  inherited: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const kept = Object.entries(inherited).filter(([name]) => !ofTheGatewaysHome.test(name))
+  const name = user === undefined ? 'mcp' : `mcp-${user.uid}`
+
+  return {
+    ...Object.fromEntries(kept),
+    HOME: home,
+    TMPDIR: join(home, 'tmp'),
+    USER: name,
+    LOGNAME: name,
+  }
+}
+
+function nameOf(owner: string): string {
+  return createHash('sha256').update(owner).digest('hex').slice(0, 32)
+}
+
+/** Beside the data folder where every user can pass through its parents, else where packages keep their state. */
+function passable(dataDir: string): string {
+  const { root } = parse(dataDir)
+  let folder = dirname(dataDir)
+  const parents = [folder]
+  while (folder !== root) parents.push((folder = dirname(folder)))
+  const open = parents.every((each) => (statSync(each).mode & 0o001) !== 0)
+
+  return open ? `${dataDir}-homes` : '/var/lib/mcp-gateway/homes'
+}

@@ -1,0 +1,86 @@
+import { expect, test } from 'vitest'
+import { isWithin, viewArguments, type View } from './view.ts'
+
+const nothing: View = { hidden: [], shown: [], secret: [], home: '/homes/a', mounts: [] }
+
+/** What is done with each path, in order, without the rights of new folders. */
+function stepsOf(view: Partial<View>): string[] {
+  const [...left] = viewArguments({ ...nothing, ...view })
+  const steps: string[] = []
+  for (let option = left.shift(); option !== undefined; option = left.shift()) {
+    if (option === '--perms') left.shift()
+    else if (option.endsWith('bind') || option.endsWith('-try'))
+      steps.push(`${option} ${left.shift()} ${left.shift()}`)
+    else steps.push(`${option} ${left.shift()}`)
+  }
+  return steps.slice(4)
+}
+
+test('a view is read-only but for the home', () => {
+  expect(viewArguments(nothing).slice(0, 3)).toEqual(['--ro-bind', '/', '/'])
+  expect(stepsOf({})).toEqual(['--bind /homes/a /homes/a'])
+})
+
+test('a hidden folder is empty, and a folder in it is not hidden twice', () => {
+  expect(stepsOf({ hidden: ['/home/op/data', '/home/op'] })).toEqual([
+    '--tmpfs /home/op',
+    '--bind /homes/a /homes/a',
+  ])
+})
+
+test('what is shown lies over its hidden folder, with passable folders above it', () => {
+  const view = { hidden: ['/home/op'], shown: ['/home/op/src/server/lib', '/home/op/src/server'] }
+
+  expect(stepsOf(view).slice(1, -1)).toEqual([
+    '--dir /home/op',
+    '--dir /home/op/src',
+    '--ro-bind-try /home/op/src/server /home/op/src/server',
+  ])
+})
+
+test('a hidden folder is never shown as a whole', () => {
+  const view = { hidden: ['/home/op', '/tmp'], shown: ['/home/op', '/tmp', '/usr/bin'] }
+
+  expect(stepsOf(view)).toEqual(['--tmpfs /tmp', '--tmpfs /home/op', '--bind /homes/a /homes/a'])
+})
+
+test('secrets are covered where they would be seen, and are not named elsewhere', () => {
+  const steps = stepsOf({
+    hidden: ['/home/op'],
+    shown: ['/home/op/src'],
+    secret: [
+      { path: '/home/op/src/data', isFolder: true },
+      { path: '/home/op/src/config.yaml', isFolder: false },
+      { path: '/home/op/.pgpass', isFolder: false },
+      { path: '/etc/mcp/secrets', isFolder: true },
+    ],
+  })
+
+  expect(steps.filter((step) => /data|config|pgpass|secrets/.test(step))).toEqual([
+    '--tmpfs /home/op/src/data',
+    '--ro-bind /dev/null /home/op/src/config.yaml',
+    '--tmpfs /etc/mcp/secrets',
+  ])
+  expect(steps.indexOf('--tmpfs /home/op/src/data')).toBeGreaterThan(
+    steps.indexOf('--ro-bind-try /home/op/src /home/op/src'),
+  )
+})
+
+test('the folders of the operator come last, read-only unless they are not', () => {
+  const mounts = [
+    { path: '/srv/docs', readOnly: true },
+    { path: '/home/op/notes', readOnly: false },
+  ]
+
+  expect(stepsOf({ hidden: ['/home/op'], mounts }).slice(-3)).toEqual([
+    '--ro-bind /srv/docs /srv/docs',
+    '--dir /home/op',
+    '--bind /home/op/notes /home/op/notes',
+  ])
+})
+
+test('a folder whose name only begins alike is another folder', () => {
+  expect(isWithin('/home/operator', '/home/op')).toBe(false)
+  expect(isWithin('/home/op/..data', '/home/op')).toBe(true)
+  expect(isWithin('/home/op', '/home/op')).toBe(true)
+})

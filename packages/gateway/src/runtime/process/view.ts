@@ -1,0 +1,77 @@
+import { dirname, relative } from 'node:path'
+
+/** The files of this machine as a process in `bwrap` sees them. All paths are absolute and real. */
+export interface View {
+  /** Folders that are empty in the view. */
+  readonly hidden: readonly string[]
+  /** What can be read although it is in a hidden folder. */
+  readonly shown: readonly string[]
+  /** The gateway's own files and folders, which stay out of what is shown, too. */
+  readonly secret: readonly { readonly path: string; readonly isFolder: boolean }[]
+  readonly home: string
+  readonly mounts: readonly { readonly path: string; readonly readOnly: boolean }[]
+}
+
+/** Folders in which everybody can write have the usual rights in the view, too. */
+const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
+
+/**
+ * The arguments of `bwrap` that make a view. Everything is read-only but the home and what the operator mounts. What
+ * comes later lies over what came before, so the order decides.
+ */
+export function viewArguments({ hidden, shown, secret, home, mounts }: View): string[] {
+  const roots = outermost(hidden)
+  const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
+  const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
+  // An empty folder of such a name would tell that it is there.
+  const exposed = secret.filter(
+    ({ path }) => !isHidden(path) || visible.some((each) => isWithin(path, each)),
+  )
+  const parentsOf = (path: string): Step[] =>
+    foldersAbove(path)
+      .filter(isHidden)
+      .map((folder) => ['--perms', '0755', '--dir', folder])
+  const steps: Step[] = [
+    ['--ro-bind', '/', '/'],
+    ['--dev', '/dev'],
+    ['--proc', '/proc'],
+    emptied('/dev/shm'),
+    ...roots.map(emptied),
+    ...visible.flatMap((path) => [...parentsOf(path), ['--ro-bind-try', path, path]]),
+    ...exposed.map(({ path, isFolder }) =>
+      isFolder ? emptied(path) : ['--ro-bind', '/dev/null', path],
+    ),
+    ...parentsOf(home),
+    ['--bind', home, home],
+    ...mounts.flatMap(({ path, readOnly }) => [
+      ...parentsOf(path),
+      [readOnly ? '--ro-bind' : '--bind', path, path],
+    ]),
+  ]
+  return steps.flat()
+}
+
+/** One option of `bwrap` with what belongs to it. */
+type Step = readonly string[]
+
+function emptied(path: string): Step {
+  return ['--perms', forEverybody.includes(path) ? '1777' : '0755', '--tmpfs', path]
+}
+
+export function isWithin(path: string, folder: string): boolean {
+  const way = relative(folder, path)
+  return way === '' || (way !== '..' && !way.startsWith('../'))
+}
+
+/** The paths that are in none of the others, from short to long. */
+function outermost(paths: readonly string[]): string[] {
+  const kept: string[] = []
+  for (const path of [...new Set(paths)].toSorted((a, b) => a.length - b.length))
+    if (!kept.some((each) => isWithin(path, each))) kept.push(path)
+  return kept
+}
+
+function foldersAbove(path: string): string[] {
+  const folder = dirname(path)
+  return folder === path ? [] : [...foldersAbove(folder), folder]
+}
