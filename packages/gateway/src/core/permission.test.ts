@@ -1,6 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import fc from 'fast-check'
+import { describe, expect, test, vi } from 'vitest'
 import { authorize, authorizeTransfer, mayRead, mayUse, type Action } from './permission.ts'
-import type { Principal } from './principal.ts'
+import { hasOneRoleOf, type Principal } from './principal.ts'
 import type { Adapter, AdapterSpec } from './resource.ts'
 
 const issuer = 'https://idp.example'
@@ -123,6 +124,44 @@ describe('what a caller may do', () => {
       for (const action of ['read', 'logs', 'write', 'offer', 'decline', 'transfer'] as const)
         expect(outcome(principal, action, open)).not.toBe('yes')
       expect(mayRead(principal, open)).toBe(false)
+    }
+  })
+})
+
+describe('roles', () => {
+  test('are held as a plain reading says, without case, however many there are', () => {
+    const role = fc.constantFrom('a', 'A', 'b', 'ä', 'Ä', 'c', 'd', 'x', 'y', 'z', 'Z')
+    const lists = fc.array(role, { maxLength: 15 })
+    fc.assert(
+      fc.property(lists, lists, (held, wanted) => {
+        const plain = wanted.some((one) =>
+          held.some((other) => one.toLowerCase() === other.toLowerCase()),
+        )
+        expect(hasOneRoleOf({ roles: held }, wanted)).toBe(plain)
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  test('of a caller and of 300 tools are compared in few steps', () => {
+    const many = (prefix: string): string[] =>
+      Array.from({ length: 100 }, (_, index) => `${prefix}-${index}`)
+    const tools = Array.from({ length: 300 }, (_, index) =>
+      adapter({ requiredRoles: many(`R${index}`), ownerRoles: many(`O${index}`) }),
+    )
+    const member = caller('mia', ...many('held'), ...many('also'))
+    const folding = vi.spyOn(String.prototype, 'toLowerCase')
+    try {
+      const listed = (): number => tools.filter((tool) => mayUse(member, tool)).length
+      expect(listed()).toBe(0)
+      const first = folding.mock.calls.length
+      expect(listed()).toBe(0)
+      const again = folding.mock.calls.length - first
+      // Each role once, and the administrator's for each tool.
+      expect(first).toBeLessThan(300 * 200 + 200 + 1000)
+      expect(again).toBeLessThan(1000)
+    } finally {
+      folding.mockRestore()
     }
   })
 })

@@ -1,6 +1,13 @@
 import { holdsOneOf, type AccessRules, type Creatable } from './access.ts'
 import { GatewayError } from './errors.ts'
-import { adminRole, hasRole, isAnonymous, samePrincipal, type Principal } from './principal.ts'
+import {
+  adminRole,
+  hasOneRoleOf,
+  hasRole,
+  isAnonymous,
+  samePrincipal,
+  type Principal,
+} from './principal.ts'
 import type { AdapterSpec, Owned, Owner, ResourceKind } from './resource.ts'
 import type { GivenVariables, Image } from './variables.ts'
 
@@ -224,10 +231,7 @@ export function mayRead(principal: Principal, resource: Guarded): boolean {
 /** Whether a caller who is somebody may use it, and so is told of it where it can be used. What is merely offered could be put before anybody. */
 export function mayUse(principal: Principal, resource: Guarded): boolean {
   if (isAnonymous(principal)) return false
-  return (
-    mayWrite(principal, resource) ||
-    resource.spec.requiredRoles?.some((role) => hasRole(principal, role)) === true
-  )
+  return mayWrite(principal, resource) || hasOneRoleOf(principal, resource.spec.requiredRoles ?? [])
 }
 
 /** Whether a caller may read the output of what runs. */
@@ -242,10 +246,7 @@ export function mayReadLogs(
 }
 
 function mayWrite(principal: Principal, resource: Guarded): boolean {
-  return (
-    mayOffer(principal, resource) ||
-    resource.spec.ownerRoles?.some((role) => hasRole(principal, role)) === true
-  )
+  return mayOffer(principal, resource) || hasOneRoleOf(principal, resource.spec.ownerRoles ?? [])
 }
 
 function mayOffer(principal: Principal, resource: Guarded): boolean {

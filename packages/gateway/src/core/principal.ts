@@ -32,7 +32,28 @@ export function partyOf({ id, issuer }: Pick<Principal, 'id' | 'issuer'>): strin
   return JSON.stringify([issuer, id])
 }
 
-export function hasRole(principal: Principal, role: string): boolean {
-  const wanted = role.toLowerCase()
-  return principal.roles.some((held) => held.toLowerCase() === wanted)
+export function hasRole({ roles }: Pick<Principal, 'roles'>, role: string): boolean {
+  return foldedRoles(roles).has(role.toLowerCase())
+}
+
+/** Whether a principal holds one of many roles. */
+export function hasOneRoleOf(
+  { roles }: Pick<Principal, 'roles'>,
+  wanted: readonly string[],
+): boolean {
+  // A set for each short list would take more memory than it saves time.
+  if (wanted.length <= 8) return wanted.some((role) => hasRole({ roles }, role))
+  const [held, asked] = [foldedRoles(roles), foldedRoles(wanted)]
+  const [fewer, more] = held.size < asked.size ? [held, asked] : [asked, held]
+  for (const role of fewer) if (more.has(role)) return true
+  return false
+}
+
+/** Lists of roles never change, and are asked for again and again: lists of tools ask for all. */
+const folded = new WeakMap<readonly string[], ReadonlySet<string>>()
+
+function foldedRoles(roles: readonly string[]): ReadonlySet<string> {
+  let set = folded.get(roles)
+  if (set === undefined) folded.set(roles, (set = new Set(roles.map((role) => role.toLowerCase()))))
+  return set
 }
