@@ -7,6 +7,8 @@ export default defineConfig({
     name: 'e2e',
     include: ['test/e2e/**/*.test.ts'],
     pool: 'forks',
+    // The reporter lists a test that passed only then as FLAKY.
+    retry: 1,
     fileParallelism: false,
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -7,6 +7,8 @@ const source = {
 }
 const shared = {
   pool: 'forks',
+  // The reporter lists a test that passed only then as FLAKY.
+  retry: 1,
   testTimeout: 180_000,
   hookTimeout: 180_000,
   expect: { poll: { timeout: 60_000 } },

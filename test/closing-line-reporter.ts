@@ -1,13 +1,14 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /**
- * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a `FAILED: ` line names each test that failed and how, so
- * that who sees but the end of a long log knows.
+ * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a `FAILED: ` line names each
+ * test that failed and how, and a `FLAKY: ` line each that passed only when it was repeated.
  */
 export default class ClosingLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly Failure[]): void {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 }
     const failures = unhandledErrors.map((error) => failureLine('outside of any test', [error]))
+    const flaky: string[] = []
     for (const module of modules) {
       if (module.state() === 'failed' && module.errors().length > 0) {
         count.failed += 1
@@ -17,10 +18,11 @@ export default class ClosingLineReporter implements Reporter {
         const result = test.result()
         count[result.state] += 1
         if (result.state === 'failed') failures.push(failureLine(nameOf(test), result.errors))
+        if (test.diagnostic()?.flaky === true) flaky.push(`FLAKY: ${nameOf(test)}`)
       }
     }
     const closing = `${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`
-    setImmediate(() => process.stdout.write(`\n${[...failures, closing].join('\n')}\n`))
+    setImmediate(() => process.stdout.write(`\n${[...failures, ...flaky, closing].join('\n')}\n`))
   }
 }
 
