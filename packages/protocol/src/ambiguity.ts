@@ -35,8 +35,15 @@ const known = {
   _meta: foldedNames(metaNames),
 }
 
-/** Strings that decide what runs. Readers cut or replace such characters in ways of their own. */
-const decisiveNames: ReadonlySet<string> = new Set(['method', 'name', 'uri'])
+/** Members whose strings decide what runs, or whose call is meant. */
+const decisiveNames: ReadonlySet<string> = new Set([
+  'id',
+  'method',
+  'name',
+  'progressToken',
+  'requestId',
+  'uri',
+])
 
 /**
  * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if none could. Looks at
@@ -108,7 +115,9 @@ function mistakeOf(
   if (name === '_meta' && names.has('meta'))
     return `${where} has a member 'meta', which some readers take for '_meta'.`
 
-  if (what === '_meta' || !decisiveNames.has(name)) return undefined
+  if (isUnsafe(name))
+    return `${where} has a name with a character that some readers cut or replace.`
+  if (meant === undefined || !decisiveNames.has(name)) return undefined
   return hasUnsafeText(bytes, value)
     ? `'${name}' holds a character that some readers cut or replace.`
     : undefined
@@ -125,13 +134,20 @@ function hasUnsafeText(bytes: Uint8Array, value: Slice): boolean {
   const raw = sliceText(bytes, value)
   if (!raw.includes(String.raw`\u`)) return false
 
-  const text = JSON.parse(raw) as string
+  return isUnsafe(JSON.parse(raw) as string)
+}
+
+function isUnsafe(text: string): boolean {
   return text.includes('\0') || /\p{Surrogate}/u.test(text)
 }
 
-/** The form in which lenient readers compare names: no case, no underscores, and two letters that fold to ASCII. */
+/** The form in which lenient readers compare names: no case, no underscores, and four letters that fold to ASCII. */
 function foldedName(name: string): string {
-  return name.toLowerCase().replaceAll('_', '').replaceAll('\u017f', 's')
+  return name
+    .toLowerCase()
+    .replaceAll('_', '')
+    .replaceAll('\u017f', 's')
+    .replaceAll(/\u0131|i\u0307/g, 'i')
 }
 
 function firstByte(bytes: Uint8Array, { start, end }: Slice): number | undefined {

@@ -99,6 +99,15 @@ describe('slicing JSON', () => {
     expect(valueAt(bytes, ['params', 'nothing'])).toBeUndefined()
   })
 
+  test('a byte order mark belongs to the name or the text in which it stands', () => {
+    const bytes = bytesOf('{"\ufeffid":1,"name":"\ufeffa"}')
+    const names: string[] = []
+    eachMember(bytes, { start: 0, end: bytes.length }, (name) => void names.push(name))
+
+    expect(names).toEqual(['\ufeffid', 'name'])
+    expect(valueAt(bytes, ['id'])).toBeUndefined()
+  })
+
   test('no bytes at all make it fail or hang', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {

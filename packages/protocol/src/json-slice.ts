@@ -181,7 +181,8 @@ export function onOneLine(bytes: Uint8Array): Uint8Array {
 /** NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR in UTF-8. */
 const separators = ['\u0085', '\u2028', '\u2029'].map((text) => Buffer.from(text))
 
-const decoder = new TextDecoder()
+/** A byte order mark inside of a text is a character like any other. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /** The text of a slice as it stands. */
 export function sliceText(bytes: Uint8Array, { start, end }: Slice): string {

@@ -197,6 +197,7 @@ describe('a header value', () => {
     ['', '=?base64??='],
     [' edge', '=?base64?IGVkZ2U=?='],
     ['é', '=?base64?w6k=?='],
+    ['\ufeffa', '=?base64?77u/YQ==?='],
     ['=?base64?w6k=?=', '=?base64?PT9iYXNlNjQ/dzZrPT89?='],
     ['a\nb', '=?base64?YQpi?='],
   ])('for %j is %j, and back', (text, value) =>
