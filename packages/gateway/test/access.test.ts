@@ -11,7 +11,7 @@ import { fileSource } from '../src/secrets/file-source.ts'
 import { storeSource } from '../src/secrets/store-source.ts'
 import { createAddressPolicy } from '../src/lib/address-policy.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { TestGateway } from './fixtures/gateway.ts'
+import { readAnswer, TestGateway } from './fixtures/gateway.ts'
 import { modernRequest } from './fixtures/mcp-requests.ts'
 
 let gateway: TestGateway
@@ -842,4 +842,40 @@ test('the log line of a REST request names its caller and its adapter or tool', 
     error: 'not_found',
   })
   expect(lineOf('GET', '/tools/no-tool')).toMatchObject({ principal: 'erin', tool: 'no-tool' })
+})
+
+test('logs that somebody follows end when the right is taken away, and go on for others', async () => {
+  const talkative = {
+    command: [process.execPath, '-e', "console.log('ready'); setInterval(() => undefined, 1000)"],
+  }
+  await using watched = await TestGateway.open({
+    runtime: { images: { talkative } },
+    proxy: { streamRecheckSeconds: 0.1 },
+  })
+  const at = (caller: Caller, method: string, path: string, body?: object): Promise<Answer> =>
+    as(caller, method, path, body, watched)
+  const keeper: Caller = { id: 'kim', roles: 'keepers' }
+  const { name } = stopped()
+  const running = { imageName: 'talkative', imageVersion: '1', ownerRoles: ['keepers', 'others'] }
+  expect((await at(engineer, 'POST', '/adapters', { name, ...running })).status).toBe(201)
+  const logs = `/adapters/${name}/logs`
+  await expect.poll(async () => (await at(keeper, 'GET', logs)).body['text']).toBe('ready\n')
+  const follow = ({ id, roles }: Caller): ReturnType<TestGateway['start']> =>
+    watched.start(`${logs}?follow=true`, {
+      method: 'GET',
+      headers: { 'x-dev-userid': id, 'x-dev-roles': roles },
+    })
+  const [followed, kept] = await Promise.all([
+    follow(keeper),
+    follow({ id: 'ola', roles: 'others' }),
+  ])
+  expect([followed.statusCode, kept.statusCode]).toEqual([200, 200])
+
+  expect(
+    (await at(engineer, 'PATCH', `/adapters/${name}`, { ownerRoles: ['others'] })).status,
+  ).toBe(200)
+  // It would not end by itself.
+  expect((await readAnswer(followed)).whole).toBe(false)
+  expect(kept.destroyed).toBe(false)
+  kept.destroy()
 })

@@ -98,6 +98,27 @@ describe.skipIf(missing !== undefined)(
         }
       })
 
+      test('a restored database with another history of the same length is noticed, and compared', async () => {
+        await using store = await open({ pollMs: 20 })
+        await using admin = await connect()
+        await store.create(sampleResource('kept'))
+        await store.create(sampleResource('lost'))
+        await using follower = new StoreFollower(store)
+        const other = sampleResource('other', { version: 7 })
+        // The state before the second change, and a second change of its own.
+        await admin.query(
+          `WITH marked AS (UPDATE "${schema}".head SET mark = gen_random_uuid() RETURNING seq, mark),
+                gone AS (DELETE FROM "${schema}".record WHERE name = 'lost')
+           UPDATE "${schema}".change SET mark = marked.mark, name = 'other' FROM marked WHERE change.seq = marked.seq`,
+        )
+        await admin.query(
+          `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner, replicas, body) VALUES ('resource', 'other', 'adapter', $1, 7, '', 1, $2)`,
+          [other.uid, JSON.stringify(other)],
+        )
+        await expect.poll(() => Object.fromEntries(follower.view)).toEqual({ kept: 1, other: 7 })
+        expect((await store.list({})).map(({ name }) => name)).toEqual(['kept', 'other'])
+      })
+
       test('who was away for longer than changes are remembered, or finds a backup restored, hears of all that is there and of all that is gone', async () => {
         await using store = await open()
         await using admin = await connect()

@@ -210,6 +210,35 @@ describe('/tools', () => {
     ).toContain(name)
   })
 
+  test.each([
+    [
+      '/adapters',
+      (name: string) => ({ name, imageName: 'scripted', imageVersion: '1', replicaCount: 0 }),
+    ],
+    ['/tools', (name: string) => tool(name)],
+  ])('a DELETE of one of %s with an old ETag is 412 and deletes nothing', async (path, body) => {
+    const name = next()
+    expect((await call('POST', path, body(name))).status).toBe(201)
+    const etag = async (): Promise<string> => {
+      const { status, headers } = await gateway.send(`${path}/${name}`, { method: 'GET' })
+      expect(status).toBe(200)
+      return String(headers.etag)
+    }
+    const remove = async (version: string): Promise<number> =>
+      (
+        await gateway.send(`${path}/${name}`, {
+          method: 'DELETE',
+          headers: { 'if-match': version },
+        })
+      ).status
+    const old = await etag()
+    expect((await call('PATCH', `${path}/${name}`, { description: 'changed' })).status).toBe(200)
+    expect(await remove(old)).toBe(412)
+    expect(await remove('"0-0"')).toBe(412)
+    expect(await etag()).not.toBe(old)
+    expect(await remove(await etag())).toBe(204)
+  })
+
   test('MCP tool names are unique over all tools, also of two who create at once', async () => {
     const outcomes = await Promise.all(
       Array.from(

@@ -63,7 +63,11 @@ export function checkFollows(
       `does not follow record ${previous.seq}: something is missing, was put in or stands elsewhere`,
     )
   const gap =
-    type === 'gap' && from === previous.seq + 1 && to === seq - 1 && lost === to - from + 1
+    type === 'gap' &&
+    from === previous.seq + 1 &&
+    to === seq - 1 &&
+    to >= from &&
+    lost === to - from + 1
   if (seq !== previous.seq + 1 && !gap)
     throw new Error(`has not the number that follows ${previous.seq}`)
 }

@@ -62,3 +62,14 @@ test('a good credential, and none of the kind, do not count', async () => {
     expect([good(from('')), none(from(''))]).toEqual([somebody, undefined])
   expect(limit.count('one')).toBeUndefined()
 })
+
+test('what turns out to be no failure takes nothing from the limit of its address', async () => {
+  const limit = new FailureLimit({ addressOf: () => 'one', now: () => 0 })
+  for (let index = 0; index < 1000; index += 1) {
+    expect(limit.count('one')).toBeUndefined()
+    limit.giveBack('one')
+  }
+  // The whole burst is still there, and no more than that.
+  for (let index = 0; index < 200; index += 1) expect(limit.count('one')).toBeUndefined()
+  expect(await codeOf(limit.count('one'))).toBe('too_many_requests')
+})

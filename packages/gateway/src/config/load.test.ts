@@ -98,6 +98,14 @@ describe('configuration', () => {
     },
   )
 
+  test('development identity refuses to take every Host, which DNS rebinding needs', () => {
+    expect(mistakesOf({ environment: { MCPGW_EDGE_ALLOWED_HOSTS: 'a.example,*' } })).toEqual([
+      expect.stringMatching(/^edge\.allowedHosts: .*DNS rebinding/),
+    ])
+    const named = loadConfig({ environment: { MCPGW_EDGE_ALLOWED_HOSTS: 'a.example' } })
+    expect(named.edge.allowedHosts).toEqual(['a.example'])
+  })
+
   test('the port for peers is another than that for clients, and none of a tool gateway', () => {
     expect(mistakesOf({ environment: { MCPGW_CLUSTER_PORT: '8000' } })).toEqual([
       'cluster.port: must be another than port',
