@@ -16,6 +16,13 @@ import type { Upstream } from './replicas.ts'
 import { unknownSession, type Session } from './sessions.ts'
 
 /** One request that is to be carried to one replica, and its answer back. */
+/** An answer whose head has come, and of which nothing has been passed on. */
+export interface HeldAnswer {
+  readonly passOn: () => void
+  /** Nothing of it is passed on: the caller answers in another way. */
+  readonly leave: () => void
+}
+
 export interface Forwarding {
   readonly request: IncomingMessage
   readonly response: ServerResponse
@@ -35,9 +42,9 @@ export interface Forwarding {
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
    * Asked when an `initialize` opens no session: the server refuses it (4xx), or gives no session id.
-   * True when the caller goes on in another way, and nothing of the answer is passed on.
+   * The answer waits until one of the two is called.
    */
-  readonly refused?: ((status: number) => boolean) | undefined
+  readonly refused?: ((status: number, held: HeldAnswer) => void) | undefined
   /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
   readonly finished: (error?: GatewayError) => void
   /** Nothing has been written to the client: the caller answers, or tries elsewhere when `unsent`. */
@@ -156,13 +163,39 @@ class Exchange implements Dispatcher.DispatchHandler {
       return false
     }
     const { refused } = this.#forwarding
-    if (refused !== undefined && opensNothing(status, raw) && refused(status)) {
-      this.#leftToCaller = true
-      this.#abort?.(new GatewayError('upstream_failed'))
-      return false
-    }
+    if (refused !== undefined && opensNothing(status, raw))
+      return this.#hold(status, raw, resume, refused)
+
     this.#begin(status, raw, resume)
     return true
+  }
+
+  /** Keeps the answer back until the caller has decided. True when that was at once, and the answer flows. */
+  #hold(
+    status: number,
+    raw: Buffer[],
+    resume: () => void,
+    refused: NonNullable<Forwarding['refused']>,
+  ): boolean {
+    const copies = raw.map((each) => Buffer.from(each))
+    let returned = false
+    refused(status, {
+      passOn: () => {
+        if (this.#settled) return
+        try {
+          this.#begin(status, copies, resume)
+        } catch (error) {
+          return this.#abort?.(error as Error)
+        }
+        if (returned) resume()
+      },
+      leave: () => {
+        this.#leftToCaller = true
+        this.#abort?.(new GatewayError('upstream_failed'))
+      },
+    })
+    returned = true
+    return this.#answered
   }
 
   /** Passes on the head of the answer. */

@@ -130,8 +130,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
               { upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() },
               principal,
             ),
-          refused:
-            crossing === undefined ? undefined : translation.onRefusal(crossing, upstream, passOn),
+          refused: crossing === undefined ? undefined : translation.onRefusal(crossing, upstream),
           finished: (failure) => {
             // A modern server that refuses a modern request may have become a legacy one.
             if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)

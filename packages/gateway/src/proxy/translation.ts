@@ -23,6 +23,7 @@ import { GatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { jsonText, methodOf } from './body.ts'
+import type { Forwarding } from './forward.ts'
 import type { DecideOutgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import type { ToolGuard } from './tool-guard.ts'
@@ -149,30 +150,27 @@ export class Translation {
    * client may be at fault, or the server may be stateless, so only a modern server that refuses
    * the gateway's own `initialize` or `ping` too gets a translation. Undefined when nothing is asked.
    */
-  onRefusal(
-    crossing: Crossing,
-    upstream: Upstream,
-    passOn: () => void,
-  ): ((status: number) => boolean) | undefined {
+  onRefusal(crossing: Crossing, upstream: Upstream): Forwarding['refused'] {
     const { resource, body, modern, run } = crossing
     if (modern || resource.spec.eras === 'passthrough') return undefined
     const known = this.#known(resource)
     if (known?.era === 'legacy' || known?.takesLegacy === true || !opensSession(body))
       return undefined
 
-    return (status) => {
+    return (status, { passOn, leave }) => {
       const keep = (): void => {
         // Nothing speaks against an `initialize` that succeeds, so the server is not asked again.
         if (status < 300) this.#server(resource).takesLegacy = true
         passOn()
       }
+      const translate = (): void => {
+        leave()
+        run(() => this.#open(crossing))
+      }
       this.#ask(crossing, upstream, (era) => {
         if (era !== 'modern') return keep()
-        this.#greet(crossing, upstream, (takes) =>
-          takes === false ? run(() => this.#open(crossing)) : keep(),
-        )
+        this.#greet(crossing, upstream, (takes) => (takes === false ? translate() : keep()))
       })
-      return true
     }
   }
 
