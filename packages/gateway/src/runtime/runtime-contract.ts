@@ -289,9 +289,10 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
 
     test('an image that is not there is told by its name, and all is well once it is another', async () => {
       await apply({ image: { name: 'no-such-image', version: '1.0.0' } })
-      const status = await until(
-        (each) => condition(each, 'Ready')?.message.includes('no-such-image') === true,
-      )
+      const status = await until((each) => {
+        const { message = '', output = '' } = condition(each, 'Ready') ?? {}
+        return `${message} ${output}`.includes('no-such-image')
+      })
       expect(condition(status, 'Ready')).toMatchObject({
         status: 'False',
         reason: expect.stringMatching(/Image/),
