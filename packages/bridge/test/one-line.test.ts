@@ -1,10 +1,5 @@
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { pino } from 'pino'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createFront } from '../src/front.ts'
-import { StdioBridge } from '../src/stdio-bridge.ts'
-import { StdioChild } from '../src/stdio-child.ts'
+import { TestBridge } from './fixtures/test-bridge.ts'
 
 /** A modern server whose tools answer with their name and arguments. It reads lines as `node:readline` does. */
 const program = `
@@ -29,42 +24,13 @@ const program = `
   })
 `
 
-let bridge: StdioBridge
-let server: Server
+let bridge: TestBridge
 let url: string
 beforeAll(async () => {
-  const child = {
-    command: process.execPath,
-    args: ['-e', program],
-    environment: process.env,
-    stopGraceMs: 500,
-    maxLineBytes: 1024 * 1024,
-    log: pino({ level: 'silent' }),
-  }
-  bridge = new StdioBridge({
-    ...child,
-    replica: 'test-0',
-    isolation: 'session',
-    warmSpares: 1,
-    maxSessions: 5,
-    sessionIdleMs: 60_000,
-    sessionMaxMs: 60_000,
-    bodyLimitBytes: 1024 * 1024,
-    eventBufferBytes: 1024 * 1024,
-    eras: 'auto',
-    legacyLeg: 'passthrough',
-    broken: () => undefined,
-    spawn: () => new StdioChild(child),
-  })
-  server = createFront(bridge, { allowedHosts: new Set(['127.0.0.1']) })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+  bridge = await TestBridge.open(['-e', program], { maxLineBytes: 1024 * 1024 })
+  url = bridge.url
 })
-afterAll(async () => {
-  await bridge[Symbol.asyncDispose]()
-  server.closeAllConnections()
-  await new Promise((resolve) => server.close(resolve))
-})
+afterAll(() => bridge[Symbol.asyncDispose]())
 
 /** Sends a modern `tools/call` whose arguments are the given raw JSON, and gives the text that comes back. */
 async function callWith(name: string, rawArguments: string): Promise<string> {

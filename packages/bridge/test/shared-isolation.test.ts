@@ -1,10 +1,5 @@
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createFront } from '../src/front.ts'
-import { StdioBridge } from '../src/stdio-bridge.ts'
-import { StdioChild } from '../src/stdio-child.ts'
+import { TestBridge } from './fixtures/test-bridge.ts'
 
 /** A server for all clients. It tells on request which messages it got, and keeps calls of `hold` open. */
 const program = `
@@ -34,42 +29,17 @@ const program = `
   })
 `
 
-let bridge: StdioBridge
-let server: Server
+let bridge: TestBridge
 let url: string
 beforeEach(async () => {
-  const child = {
-    command: process.execPath,
-    args: ['-e', program],
-    environment: process.env,
-    stopGraceMs: 500,
-    maxLineBytes: 1024 * 1024,
-    log: pino({ level: 'silent' }),
-  }
-  bridge = new StdioBridge({
-    ...child,
-    replica: 'test-0',
+  bridge = await TestBridge.open(['-e', program], {
     isolation: 'shared',
-    warmSpares: 1,
-    maxSessions: 5,
-    sessionIdleMs: 60_000,
-    sessionMaxMs: 60_000,
-    bodyLimitBytes: 1024 * 1024,
-    eventBufferBytes: 1024 * 1024,
     eras: 'passthrough',
-    legacyLeg: 'passthrough',
-    broken: () => undefined,
-    spawn: () => new StdioChild(child),
+    maxLineBytes: 1024 * 1024,
   })
-  server = createFront(bridge, { allowedHosts: new Set(['127.0.0.1']) })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+  url = bridge.url
 })
-afterEach(async () => {
-  await bridge[Symbol.asyncDispose]()
-  server.closeAllConnections()
-  await new Promise((resolve) => server.close(resolve))
-})
+afterEach(() => bridge[Symbol.asyncDispose]())
 
 interface Message {
   readonly id?: unknown

@@ -1,52 +1,19 @@
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { programs } from '@mcp-gateway/testkit'
-import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
-import { createFront } from '../src/front.ts'
-import { StdioBridge, type BridgeOptions } from '../src/stdio-bridge.ts'
-import { StdioChild, type ChildOptions } from '../src/stdio-child.ts'
+import { TestBridge, type TestBridgeOptions } from './fixtures/test-bridge.ts'
 
-type StdioBridgeOptions = Omit<BridgeOptions, 'spawn'> & ChildOptions
-
-const open: { readonly server: Server; readonly bridge: StdioBridge }[] = []
+const open: TestBridge[] = []
 afterEach(async () => {
-  for (const { server, bridge } of open.splice(0)) {
-    await bridge[Symbol.asyncDispose]()
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  }
+  for (const bridge of open.splice(0)) await bridge[Symbol.asyncDispose]()
 })
 
 async function start(
   args: readonly string[] = [],
-  changes: Partial<StdioBridgeOptions> = {},
+  changes: Partial<TestBridgeOptions> = {},
 ): Promise<string> {
-  const options: StdioBridgeOptions = {
-    replica: 'test-0',
-    command: process.execPath,
-    args: [programs.echoStdio, ...args],
-    environment: process.env,
-    isolation: 'session',
-    warmSpares: 1,
-    maxSessions: 5,
-    sessionIdleMs: 60_000,
-    sessionMaxMs: 60_000,
-    stopGraceMs: 500,
-    maxLineBytes: 16 * 1024 * 1024,
-    bodyLimitBytes: 1024 * 1024,
-    eventBufferBytes: 1024 * 1024,
-    eras: 'auto',
-    legacyLeg: 'passthrough',
-    broken: () => undefined,
-    log: pino({ level: 'silent' }),
-    ...changes,
-  }
-  const bridge = new StdioBridge({ ...options, spawn: () => new StdioChild(options) })
-  const server = createFront(bridge, { allowedHosts: new Set(['127.0.0.1']) })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  open.push({ server, bridge })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+  const bridge = await TestBridge.open([programs.echoStdio, ...args], changes)
+  open.push(bridge)
+  return bridge.url
 }
 
 const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
@@ -101,7 +68,7 @@ async function events(response: Response): Promise<{ id?: string; data: string }
 /** A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and write `raw` text. */
 function scripted(
   reaction: string,
-  changes: Partial<StdioBridgeOptions> = {},
+  changes: Partial<TestBridgeOptions> = {},
   initialize = '',
 ): Promise<string> {
   const script = `
@@ -603,7 +570,7 @@ describe('children that misbehave', () => {
   test('one that ignores SIGTERM is gone when the bridge is', async () => {
     const url = await start(['stubborn'])
     const pid = Number(await textOf(await post(url, await openSession(url), call('pid'))))
-    await open[0]?.bridge[Symbol.asyncDispose]()
+    await open[0]?.[Symbol.asyncDispose]()
     expect(() => process.kill(pid, 0)).toThrow()
   })
 })

@@ -12,7 +12,7 @@ import { storeSource } from '../src/secrets/store-source.ts'
 import { createAddressPolicy } from '../src/lib/address-policy.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
 import { readAnswer, TestGateway } from './fixtures/gateway.ts'
-import { modernRequest } from './fixtures/mcp-requests.ts'
+import { initialize, modernRequest } from './fixtures/mcp-requests.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -719,16 +719,7 @@ describe('last words of a server', () => {
         'content-type': 'application/json',
         accept: 'application/json, text/event-stream',
       },
-      body: JSON.stringify({
-        jsonrpc: '2.0',
-        id: 1,
-        method: 'initialize',
-        params: {
-          protocolVersion: '2025-06-18',
-          capabilities: {},
-          clientInfo: { name: 't', version: '1' },
-        },
-      }),
+      body: initialize,
     })
     const text = answer.body.toString()
     expect({ status: answer.status, text }).toMatchObject({
