@@ -5,6 +5,7 @@ import {
   errorAnswer,
   errorCode,
   idKey,
+  isArray,
   notifiedProgressToken,
   outline,
   replaceSlices,
@@ -138,7 +139,7 @@ export class Session {
           'retry-after': '1',
         },
       )
-    if (firstByte(body) === 0x5b) return this.#postBatch(body, response)
+    if (isArray(body)) return this.#postBatch(body, response)
     if (message.method === undefined || message.id === undefined) {
       if (message.method === undefined && !message.isResponse)
         return sendRpcError(
@@ -391,10 +392,6 @@ export class Session {
 
 function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString()
-}
-
-function firstByte(bytes: Uint8Array): number | undefined {
-  return bytes.find((byte) => byte > 0x20)
 }
 
 function isListChanged(method: string | undefined): boolean {

@@ -1,4 +1,4 @@
-import { eachMember, elements, sliceText, type Slice } from './json-slice.ts'
+import { eachMember, elements, isArray, sliceText, type Slice } from './json-slice.ts'
 import { metaKey } from './modern.ts'
 
 /**
@@ -25,14 +25,19 @@ const paramsNames = [
 ]
 const metaNames = ['progressToken', ...Object.values(metaKey)]
 
-/** The names of an object, by their folded form. */
-type Names = ReadonlyMap<string, string>
-const foldedNames = (names: readonly string[]): Names =>
-  new Map(names.map((name) => [foldedName(name), name]))
+/** The names of an object: as they are, and by their folded form. */
+interface Names {
+  readonly exact: ReadonlySet<string>
+  readonly folded: ReadonlyMap<string, string>
+}
+const namesOf = (names: readonly string[]): Names => ({
+  exact: new Set(names),
+  folded: new Map(names.map((name) => [foldedName(name), name])),
+})
 const known = {
-  message: foldedNames(messageNames),
-  params: foldedNames(paramsNames),
-  _meta: foldedNames(metaNames),
+  message: namesOf(messageNames),
+  params: namesOf(paramsNames),
+  _meta: namesOf(metaNames),
 }
 
 /** Members whose strings decide what runs, or whose call is meant. */
@@ -54,8 +59,7 @@ export function findAmbiguity(
   bytes: Uint8Array,
   within: Slice = { start: 0, end: bytes.length },
 ): string | undefined {
-  const first = firstByte(bytes, within)
-  if (first !== openBracket) return ambiguityOfMessage(bytes, within)
+  if (!isArray(bytes, within)) return ambiguityOfMessage(bytes, within)
 
   for (const element of elements(bytes, within)) {
     const found = ambiguityOfMessage(bytes, element)
@@ -106,21 +110,28 @@ function mistakeOf(
   names: ReadonlySet<string>,
   what: keyof typeof known,
 ): string | undefined {
-  const where = what === 'message' ? 'The message' : `'${what}'`
-  if (names.has(name)) return `${where} has the member '${shown(name)}' twice.`
+  if (names.has(name)) return `${placeOf(what)} has the member '${shown(name)}' twice.`
 
-  const meant = known[what].get(foldedName(name))
-  if (meant !== undefined && meant !== name && !isHarmlessMeta(name, names))
-    return `${where} has a member '${shown(name)}', which some readers take for '${meant}'.`
-  if (name === '_meta' && names.has('meta'))
-    return `${where} has a member 'meta', which some readers take for '_meta'.`
+  // Nearly all names are these, and need no folding.
+  const { exact, folded } = known[what]
+  if (exact.has(name)) {
+    if (name === '_meta' && names.has('meta'))
+      return `${placeOf(what)} has a member 'meta', which some readers take for '_meta'.`
+    return decisiveNames.has(name) && hasUnsafeText(bytes, value)
+      ? `'${name}' holds a character that some readers cut or replace.`
+      : undefined
+  }
 
-  if (isUnsafe(name))
-    return `${where} has a name with a character that some readers cut or replace.`
-  if (meant === undefined || !decisiveNames.has(name)) return undefined
-  return hasUnsafeText(bytes, value)
-    ? `'${name}' holds a character that some readers cut or replace.`
+  const meant = folded.get(foldedName(name))
+  if (meant !== undefined && !isHarmlessMeta(name, names))
+    return `${placeOf(what)} has a member '${shown(name)}', which some readers take for '${meant}'.`
+  return isUnsafe(name)
+    ? `${placeOf(what)} has a name with a character that some readers cut or replace.`
     : undefined
+}
+
+function placeOf(what: keyof typeof known): string {
+  return what === 'message' ? 'The message' : `'${what}'`
 }
 
 /** Extensions may have a parameter `meta`. It is taken for `_meta` by some readers, which matters beside the real one. */
@@ -150,14 +161,8 @@ function foldedName(name: string): string {
     .replaceAll(/\u0131|i\u0307/g, 'i')
 }
 
-function firstByte(bytes: Uint8Array, { start, end }: Slice): number | undefined {
-  for (let at = start; at < end; at += 1) if ((bytes[at] as number) > 0x20) return bytes[at]
-  return undefined
-}
-
 function shown(name: string): string {
   return name.slice(0, 100)
 }
 
 const quote = 0x22
-const openBracket = 0x5b

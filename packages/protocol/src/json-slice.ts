@@ -97,6 +97,14 @@ export function eachMember(
   }
 }
 
+/** Whether an array stands at `slice`: a batch, where a message is expected. */
+export function isArray(
+  bytes: Uint8Array,
+  slice: Slice = { start: 0, end: bytes.length },
+): boolean {
+  return bytes[skipSpace(bytes, slice.start)] === openBracket
+}
+
 /** The elements of the array at `slice`. Empty when it is none. */
 export function elements(bytes: Uint8Array, slice: Slice): Slice[] {
   const found: Slice[] = []
