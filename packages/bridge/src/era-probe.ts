@@ -1,5 +1,6 @@
 import {
   errorCode,
+  latestLegacyVersion,
   metaKey,
   modernVersion,
   readArray,
@@ -70,7 +71,7 @@ function hello({ clientInfo }: ProbeOptions): string {
   return requestMessage(
     initializeId,
     'initialize',
-    JSON.stringify({ protocolVersion: '2025-11-25', capabilities: {}, clientInfo }),
+    JSON.stringify({ protocolVersion: latestLegacyVersion, capabilities: {}, clientInfo }),
   )
 }
 

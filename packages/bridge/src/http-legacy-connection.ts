@@ -7,17 +7,11 @@ import {
   type LegacyConnection,
   Table,
 } from '@mcp-gateway/protocol'
-import { sendHttp, type HttpUpstream } from './http-upstream.ts'
+import { legacyPostHeaders, sendHttp, type HttpUpstream } from './http-upstream.ts'
 import { readMessages } from './message-reader.ts'
 import { knowsSession } from './session-check.ts'
 import { monotonicNow } from './clock.ts'
 
-const postHeaders = [
-  'content-type',
-  'application/json',
-  'accept',
-  'application/json, text/event-stream',
-]
 const reconnectMs = 1000
 const maxReconnectMs = 30_000
 const minReconnectMs = 100
@@ -94,7 +88,7 @@ export class HttpLegacyConnection implements LegacyConnection {
     }
     this.#exchange(
       'POST',
-      postHeaders,
+      legacyPostHeaders,
       message,
       request,
       (text, status) => {

@@ -1,5 +1,13 @@
 import type { Dispatcher } from 'undici'
 
+/** The headers of each POST to a legacy server (MCP 2025-11-25, transports). */
+export const legacyPostHeaders: readonly string[] = [
+  'content-type',
+  'application/json',
+  'accept',
+  'application/json, text/event-stream',
+]
+
 /** An MCP server over HTTP, as the translation uses it. */
 export interface HttpUpstream {
   readonly pool: Pick<Dispatcher, 'dispatch'>
@@ -12,7 +20,7 @@ export interface HttpAnswer {
   /** `header` gives the first of a name, in lower case. */
   head(status: number, header: (name: string) => string | undefined): void
   chunk(bytes: Buffer): void
-  /** The answer is whole; or it is not, with a reason. `unsent` when the request can not have run. */
+  /** The answer is whole; or it is not, with a reason. `unsent` when the request cannot have run. */
   end(failure?: { readonly message: string; readonly unsent: boolean }): void
 }
 

@@ -1,7 +1,7 @@
 export { ArgumentError, splitArguments } from './arguments.ts'
 export { eraOf, type ServerEras } from './era-probe.ts'
 export { modernHeaders } from './http-modern-endpoint.ts'
-export { sendHttp, type HttpUpstream } from './http-upstream.ts'
+export { legacyPostHeaders, sendHttp, type HttpUpstream } from './http-upstream.ts'
 export { readMessages } from './message-reader.ts'
 export { ModernFront } from './modern-front.ts'
 export { knowsSession } from './session-check.ts'

@@ -41,7 +41,7 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
   if (values.help === true) return undefined
   const [command, ...args] = positionals
   if (command !== undefined && values.url !== undefined)
-    throw new SettingsError(['--url and a command can not go together'])
+    throw new SettingsError(['--url and a command cannot be used together'])
   return {
     ...process.env,
     ...(values.host === undefined ? {} : { MCP_HOST: values.host }),
@@ -150,7 +150,7 @@ async function main(): Promise<void> {
       `mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`,
     )
   })
-  front.on('error', (error) => fail(`mcp-bridge can not listen: ${error.message}`))
+  front.on('error', (error) => fail(`mcp-bridge cannot listen: ${error.message}`))
   let stopping = false
   const stop = async (): Promise<void> => {
     if (stopping) return

@@ -68,13 +68,13 @@ export class RemoteBridge implements Handler {
       try {
         for (const { name, value } of this.#options.headers) headers.push(name, headerValue(value))
       } catch (error) {
-        this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
+        this.#options.log.error({ err: error }, 'a header for the remote server cannot be read')
         return sendRpcError(
           response,
           502,
           idOf(body),
           errorCode.internal,
-          'The credentials for the remote server can not be read.',
+          'The credentials for the remote server cannot be read.',
         )
       }
       const { pathname, search } = this.#options.url

@@ -1,5 +1,5 @@
 import { requestMessage } from '@mcp-gateway/protocol'
-import { sendHttp, type HttpUpstream } from './http-upstream.ts'
+import { legacyPostHeaders, sendHttp, type HttpUpstream } from './http-upstream.ts'
 
 const timeoutMs = 5000
 const ping = requestMessage('"session-check"', 'ping', '{}')
@@ -23,10 +23,7 @@ export function knowsSession(
     }
     const timer = setTimeout(() => decide(true), timeoutMs)
     const headers = [
-      'content-type',
-      'application/json',
-      'accept',
-      'application/json, text/event-stream',
+      ...legacyPostHeaders,
       ...(session === undefined ? [] : ['mcp-session-id', session]),
       ...(version === undefined ? [] : ['mcp-protocol-version', version]),
     ]

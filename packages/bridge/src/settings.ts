@@ -26,16 +26,16 @@ export interface Settings {
   /** Host names besides loopback that requests may name; undefined on addresses beyond loopback means all. */
   readonly allowedHosts: readonly string[]
   readonly logLevel: string
-  /** Whether clients are told what a server said last. It may hold secrets. */
+  /** Clients are told what a server wrote last, which may hold secrets. */
   readonly tellsLastWords: boolean
   readonly bodyLimitBytes: number
   readonly maxSessions: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly answerTimeoutMs: number
-  /** Whether clients of the era that the server does not speak are served too. */
+  /** `auto` also serves clients of the era that the server does not speak. */
   readonly eras: 'auto' | 'passthrough'
-  /** Whether legacy clients of a server of both eras reach its legacy side, or its modern one by translation. */
+  /** How legacy clients reach a server of both eras: on its legacy side, or translated. */
   readonly legacyLeg: 'passthrough' | 'translate'
   readonly upstream: Upstream
 }

@@ -121,7 +121,7 @@ export class SharedChild {
     this.#child.send(message)
   }
 
-  /** Whether a session reports the progress of a question that it was given. */
+  /** True when a session reports progress on a question that the server asked it. */
   #isAsked(session: Session, message: Uint8Array): boolean {
     const token = notifiedProgressToken(message, outline(message))
     const raw = token === undefined ? undefined : sliceText(message, token)

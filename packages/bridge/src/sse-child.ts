@@ -170,9 +170,9 @@ export class SseChild implements Child {
     try {
       own = this.#options.headers()
     } catch (error) {
-      this.#options.log.error({ err: error }, 'a header for the remote server can not be read')
+      this.#options.log.error({ err: error }, 'a header for the remote server cannot be read')
       return queueMicrotask(() =>
-        this.#end('The credentials for the remote server can not be read.'),
+        this.#end('The credentials for the remote server cannot be read.'),
       )
     }
     let resume: () => void = () => undefined

@@ -20,7 +20,7 @@ export interface ChildOptions {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly stopGraceMs: number
   readonly maxLineBytes: number
-  /** Whether `endedBecause` repeats what the server said last. The log always does. */
+  /** `endedBecause` repeats what the server wrote last. The log always does. */
   readonly tellsLastWords?: boolean
   readonly log: Logger
 }

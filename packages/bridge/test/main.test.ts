@@ -101,7 +101,7 @@ describe('a mistake in the settings', () => {
       'a command and an address on the command line',
       ['--url', 'http://h/', '--', 'node'],
       {},
-      /^--url and a command can not go together$/,
+      /^--url and a command cannot be used together$/,
     ],
     [
       'a port that is none',
@@ -421,7 +421,7 @@ describe('the end', () => {
       const program = run(['--port', String(port), ...args], { LOG_LEVEL: 'silent' })
       expect(await program.ended).toEqual({ code: 1, signal: null })
       expect(program.err()).toBe(
-        `mcp-bridge can not listen: listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`,
+        `mcp-bridge cannot listen: listen EADDRINUSE: address already in use 127.0.0.1:${port}\n`,
       )
       await expect.poll(() => processesWith(tag)).toEqual([])
     },
@@ -431,7 +431,7 @@ describe('the end', () => {
     const program = run(['--host', '192.0.2.1', '--port', '0', '--url', 'http://localhost:1/'])
     expect((await program.ended).code).toBe(1)
     expect(program.err()).toMatch(
-      /^mcp-bridge can not listen: listen EADDRNOTAVAIL: [^\n]*192\.0\.2\.1[^\n]*\n$/,
+      /^mcp-bridge cannot listen: listen EADDRNOTAVAIL: [^\n]*192\.0\.2\.1[^\n]*\n$/,
     )
   })
 })

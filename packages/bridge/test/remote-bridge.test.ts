@@ -403,7 +403,7 @@ describe('MCP_PROXY_HEADERS', () => {
         const answer = await send(url, { headers: json, body: call })
         expect(answer.status).toBe(502)
         expect(answer.body.toString()).toMatch(
-          /"id":9007199254740993,.*credentials for the remote server can not be read/,
+          /"id":9007199254740993,.*credentials for the remote server cannot be read/,
         )
         expect(log()).toContain(file)
         expect(log() + answer.body.toString()).not.toMatch(/Bearer/)

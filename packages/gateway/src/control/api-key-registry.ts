@@ -1,5 +1,5 @@
 import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
-import { checkSpace, type AccessRules } from '../core/access.ts'
+import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../core/access.ts'
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import { authorize, checkCreate, mayRead } from '../core/permission.ts'
@@ -11,10 +11,8 @@ import { validate, type Warning } from './validation.ts'
 
 export interface ApiKeyRegistryOptions {
   readonly store: Store
-  readonly apiKeys: {
+  readonly apiKeys: PersonalLimits & {
     readonly maxPerPrincipal: number
-    readonly maxBytesPerPrincipal: number
-    readonly maxTotalBytes: number
     readonly maxLifetimeDays?: number | undefined
   }
   readonly access: AccessRules
@@ -142,12 +140,7 @@ export class ApiKeyRegistry {
   }
 
   #checkSpace(space: Space): void {
-    const { maxBytesPerPrincipal, maxTotalBytes } = this.#options.apiKeys
-    checkSpace(
-      { bytes: maxBytesPerPrincipal, totalBytes: maxTotalBytes },
-      { bytes: 'apiKeys.maxBytesPerPrincipal', totalBytes: 'apiKeys.maxTotalBytes' },
-      space,
-    )
+    checkPersonalSpace(this.#options.apiKeys, 'apiKeys', space)
   }
 
   #checkQuota(held: number): void {

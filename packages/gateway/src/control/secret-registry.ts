@@ -1,5 +1,5 @@
 import { maskedValue, SecretInput, SecretPatch } from '@mcp-gateway/contract'
-import { checkSpace, type AccessRules } from '../core/access.ts'
+import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../core/access.ts'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { authorize, checkCreate, checkKnown, mayRead } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
@@ -17,11 +17,7 @@ export interface SecretRegistryOptions {
   readonly store: Store
   /** Values stand sealed there: nothing here needs to see what is stored. */
   readonly sealedSecrets: Collection<Secret>
-  readonly secrets: {
-    readonly maxPerPrincipal: number
-    readonly maxBytesPerPrincipal: number
-    readonly maxTotalBytes: number
-  }
+  readonly secrets: PersonalLimits & { readonly maxPerPrincipal: number }
   readonly access: AccessRules
   readonly now: () => Date
   readonly newUid: () => string
@@ -162,12 +158,7 @@ export class SecretRegistry {
   }
 
   #checkSpace(space: Space): void {
-    const { maxBytesPerPrincipal, maxTotalBytes } = this.#options.secrets
-    checkSpace(
-      { bytes: maxBytesPerPrincipal, totalBytes: maxTotalBytes },
-      { bytes: 'secrets.maxBytesPerPrincipal', totalBytes: 'secrets.maxTotalBytes' },
-      space,
-    )
+    checkPersonalSpace(this.#options.secrets, 'secrets', space)
   }
 
   #checkQuota(held: number): void {

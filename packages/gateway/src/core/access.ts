@@ -1,5 +1,5 @@
 import { GatewayError } from './errors.ts'
-import { adminRole, hasRole, isAnonymous, type Principal } from './principal.ts'
+import { adminRole, hasOneRoleOf, isAnonymous, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 import {
   imagePattern,
@@ -179,11 +179,29 @@ export function checkSpace(
     })
 }
 
+/** How many bytes the things of one kind may have that callers keep for themselves. */
+export interface PersonalLimits {
+  readonly maxBytesPerPrincipal: number
+  readonly maxTotalBytes: number
+}
+
+/** As `checkSpace`, for a section of the configuration (`secrets`, `apiKeys`). @throws GatewayError */
+export function checkPersonalSpace(
+  { maxBytesPerPrincipal, maxTotalBytes }: PersonalLimits,
+  section: string,
+  space: Parameters<typeof checkSpace>[2],
+): void {
+  const limits = { bytes: maxBytesPerPrincipal, totalBytes: maxTotalBytes }
+  const settings = {
+    bytes: `${section}.maxBytesPerPrincipal`,
+    totalBytes: `${section}.maxTotalBytes`,
+  }
+  checkSpace(limits, settings, space)
+}
+
 /** Whether a principal is one of those whom roles name. */
 export function isOneOf(principal: Principal, roles: readonly string[]): boolean {
-  return (
-    !isAnonymous(principal) && roles.some((role) => role === everyone || hasRole(principal, role))
-  )
+  return !isAnonymous(principal) && (roles.includes(everyone) || hasOneRoleOf(principal, roles))
 }
 
 /** As `isOneOf`, for what administrators always may. */

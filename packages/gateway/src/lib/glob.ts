@@ -9,9 +9,7 @@ export type Glob = (text: string, spend?: Spend) => boolean
  * itself. A match takes steps in proportion to the text for each part between two stars.
  */
 export function compileGlob(pattern: string): Glob {
-  const parts = pattern.split(/\*+/)
-  // `?` is one character, which may be two UTF-16 units.
-  const byCharacter = /[?\ud800-\udfff]/.test(pattern)
+  const { parts, byCharacter } = partsOf(pattern)
 
   if (byCharacter) {
     const characters = parts.map((part) => Array.from(part))
@@ -23,6 +21,11 @@ export function compileGlob(pattern: string): Glob {
       return text === pattern
     }
   return (text, spend) => fits(parts, text, placeIn, spend)
+}
+
+/** What stands between the stars. `byCharacter`: `?` is one character, which may be two UTF-16 units. */
+function partsOf(pattern: string): { readonly parts: string[]; readonly byCharacter: boolean } {
+  return { parts: pattern.split(/\*+/), byCharacter: /[?\ud800-\udfff]/.test(pattern) }
 }
 
 /** Where a part stands first in a text, from a place on; -1 for nowhere. */
@@ -81,8 +84,7 @@ const placeOf: PlaceOf<readonly string[]> = (part, text, from, last, spend) => {
 
 /** The steps that a pattern takes at most for a text of so many UTF-16 units. */
 export function mostSteps(pattern: string, length: number): number {
-  const parts = pattern.split(/\*+/)
-  const byCharacter = /[?\ud800-\udfff]/.test(pattern)
+  const { parts, byCharacter } = partsOf(pattern)
   const steps = parts.map((part, index) => {
     const anchored = index === 0 || index === parts.length - 1
     if (!byCharacter) return anchored ? 1 : 2 + Math.floor(length / charactersOfStep)

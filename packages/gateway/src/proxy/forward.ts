@@ -15,7 +15,6 @@ import type { Outgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
 import { unknownSession, type Session } from './sessions.ts'
 
-/** One request that is to be carried to one replica, and its answer back. */
 /** An answer whose head has come, and of which nothing has been passed on. */
 export interface HeldAnswer {
   readonly passOn: () => void
@@ -23,6 +22,7 @@ export interface HeldAnswer {
   readonly leave: () => void
 }
 
+/** One request that is to be carried to one replica, and its answer back. */
 export interface Forwarding {
   readonly request: IncomingMessage
   readonly response: ServerResponse
@@ -133,13 +133,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status === 400 && session !== undefined && statusText !== answeredHere) {
       // Not every server says 404 for a session it does not know (MCP 2025-11-25, transports).
       const { startedAt = 0 } = this.#upstream.replica
-      const copies = raw.map((each) => Buffer.from(each))
       if (startedAt > session.issuedAt + 1000) this.#abort?.(unknownSession())
-      else
-        this.#checkSession(session, () => {
-          this.#begin(status, copies, resume)
-          resume()
-        })
+      else this.#checkSession(session, this.#hold(status, raw, resume))
       return false
     }
     if (status === 401) {
@@ -163,39 +158,33 @@ class Exchange implements Dispatcher.DispatchHandler {
       return false
     }
     const { refused } = this.#forwarding
-    if (refused !== undefined && opensNothing(status, raw))
-      return this.#hold(status, raw, resume, refused)
-
+    if (refused !== undefined && opensNothing(status, raw)) {
+      refused(status, { passOn: this.#hold(status, raw, resume), leave: () => this.#leave() })
+      // It may have been decided at once.
+      return this.#answered
+    }
     this.#begin(status, raw, resume)
     return true
   }
 
-  /** Keeps the answer back until the caller has decided. True when that was at once, and the answer flows. */
-  #hold(
-    status: number,
-    raw: Buffer[],
-    resume: () => void,
-    refused: NonNullable<Forwarding['refused']>,
-  ): boolean {
+  /** Keeps the answer back. Gives what passes it on, once it is clear that it is the client's. */
+  #hold(status: number, raw: Buffer[], resume: () => void): () => void {
     const copies = raw.map((each) => Buffer.from(each))
-    let returned = false
-    refused(status, {
-      passOn: () => {
-        if (this.#settled) return
-        try {
-          this.#begin(status, copies, resume)
-        } catch (error) {
-          return this.#abort?.(error as Error)
-        }
-        if (returned) resume()
-      },
-      leave: () => {
-        this.#leftToCaller = true
-        this.#abort?.(new GatewayError('upstream_failed'))
-      },
-    })
-    returned = true
-    return this.#answered
+    return () => {
+      if (this.#settled) return
+      try {
+        this.#begin(status, copies, resume)
+        resume()
+      } catch (error) {
+        this.#abort?.(error as Error)
+      }
+    }
+  }
+
+  /** The caller answers in another way, so nothing of the answer is passed on. */
+  #leave(): void {
+    this.#leftToCaller = true
+    this.#abort?.(new GatewayError('upstream_failed'))
   }
 
   /** Passes on the head of the answer. */
@@ -215,21 +204,16 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (length === undefined) response.write(nothing)
   }
 
-  /** Goes on when the server still knows the session; its answer waits meanwhile. */
-  #checkSession({ upstreamId }: Session, goOn: () => void): void {
+  /** Passes the answer on when the server still knows the session. */
+  #checkSession({ upstreamId }: Session, passOn: () => void): void {
     const { request, outgoing } = this.#forwarding
     const { pool, host, replica } = this.#upstream
     // A wrong version of the client must not make the question a bad request too.
     const version = legacyVersions.find((each) => each === request.headers['mcp-protocol-version'])
     const upstream = { pool, path: replica.path, headers: ['host', host, ...outgoing.headers] }
     void knowsSession(upstream, upstreamId, version).then((known) => {
-      if (this.#settled) return
-      if (!known) return this.#abort?.(unknownSession())
-      try {
-        goOn()
-      } catch (error) {
-        this.#abort?.(error as Error)
-      }
+      if (known) passOn()
+      else if (!this.#settled) this.#abort?.(unknownSession())
     })
   }
 

@@ -5,6 +5,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Replica } from '../core/workload.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
+import { monotonicNow } from '../lib/clock.ts'
 import { timeoutOr } from '../lib/timeout-signal.ts'
 import { Endpoints, isEndpoint, type EndpointOptions } from './endpoints.ts'
 import { unknownSession } from './sessions.ts'
@@ -122,9 +123,8 @@ export class Upstreams implements AsyncDisposable {
         })
       if (bounded.aborted) break
 
-      stuckSince = this.#isStuck(workload, sticky) ? (stuckSince ?? performance.now()) : undefined
-      const left =
-        stuckSince === undefined ? undefined : stuckSince + patienceMs - performance.now()
+      stuckSince = this.#isStuck(workload, sticky) ? (stuckSince ?? monotonicNow()) : undefined
+      const left = stuckSince === undefined ? undefined : stuckSince + patienceMs - monotonicNow()
       if (left !== undefined && left <= 0) break
       await this.#directory.changed(
         workload,

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   eraOf,
   knowsSession,
+  legacyPostHeaders,
   modernHeaders,
   readMessages,
   sendHttp,
@@ -12,6 +13,7 @@ import {
 } from '@mcp-gateway/bridge'
 import {
   classifyRequest,
+  latestLegacyVersion,
   metaKey,
   modernVersion,
   readMessage,
@@ -81,14 +83,6 @@ const limits = {
 }
 
 const nothing = Buffer.alloc(0)
-
-const legacyVersion = '2025-11-25'
-const legacyHeaders = [
-  'content-type',
-  'application/json',
-  'accept',
-  'application/json, text/event-stream',
-]
 
 /** What a server speaks; a modern one may take legacy clients too. */
 type Era = 'legacy' | 'modern'
@@ -437,15 +431,15 @@ async function probe(upstream: HttpUpstream): Promise<Era | undefined> {
  * server takes legacy clients.
  */
 async function greet(upstream: HttpUpstream): Promise<boolean | undefined> {
-  const params = { protocolVersion: legacyVersion, capabilities: {}, clientInfo }
+  const params = { protocolVersion: latestLegacyVersion, capabilities: {}, clientInfo }
   const body = requestMessage('"era-hello"', 'initialize', JSON.stringify(params))
-  const { status, message, session } = await send(upstream, legacyHeaders, body)
+  const { status, message, session } = await send(upstream, legacyPostHeaders, body)
   if (!isVerdict(status)) return undefined
   const result = readObject(message?.get('result'))
   if (result === undefined)
     return message?.has('error') === true || status >= 400 ? false : undefined
 
-  const version = readString(result.get('protocolVersion')) ?? legacyVersion
+  const version = readString(result.get('protocolVersion')) ?? latestLegacyVersion
   const takes = await knowsSession(upstream, session, version)
   if (session !== undefined) {
     const headers = ['mcp-session-id', session, 'mcp-protocol-version', version]

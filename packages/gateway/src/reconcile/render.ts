@@ -1,3 +1,4 @@
+import { partyOf } from '../core/principal.ts'
 import { isTool, type AdapterSpec, type EnvironmentValue, type Resource } from '../core/resource.ts'
 import type { CheckVariables } from '../core/variables.ts'
 import { largestEnvironment, type Workload } from '../core/workload.ts'
@@ -47,7 +48,7 @@ export async function renderWorkload(
     name,
     uid,
     generation,
-    owner: JSON.stringify([owner.issuer, owner.id]),
+    owner: partyOf(owner),
     image,
     environment:
       withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},

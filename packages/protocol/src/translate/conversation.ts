@@ -10,6 +10,7 @@ import {
 } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { Table } from '../table.ts'
+import { latestLegacyVersion } from '../versions.ts'
 import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
 import {
   discoverResult,
@@ -158,7 +159,7 @@ export class Conversation {
     this.idleSince = options.now
     this.#tools = options.tools
     this.#initialize = writeObject([
-      ['protocolVersion', '"2025-11-25"'],
+      ['protocolVersion', JSON.stringify(latestLegacyVersion)],
       ['capabilities', options.capabilities],
       ['clientInfo', JSON.stringify(options.clientInfo)],
     ])
@@ -311,7 +312,7 @@ export class Conversation {
     }
     this.#initialized = result
     this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
-    this.#connection.negotiated?.(readString(result.get('protocolVersion')) ?? '2025-11-25')
+    this.#connection.negotiated?.(readString(result.get('protocolVersion')) ?? latestLegacyVersion)
     this.#connection.send(initializedMessage)
     const waiting = this.#waiting ?? []
     this.#waiting = undefined

@@ -8,7 +8,7 @@ import {
   type RawObject,
 } from '../raw-object.ts'
 import { Table } from '../table.ts'
-import { modernVersion } from '../versions.ts'
+import { latestLegacyVersion, modernVersion } from '../versions.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { initializeResult, legacyResult, negotiatedVersion, type ModernTool } from './to-legacy.ts'
 
@@ -83,7 +83,7 @@ export class LegacyToModern {
   readonly #asked = new Table<Asked>()
   readonly #tools = new Map<string, ModernTool>()
   readonly #uris = new Set<string>()
-  #version = '2025-11-25'
+  #version: string = latestLegacyVersion
   #capabilities = '{}'
   #clientInfo: string | undefined
   #server: RawObject = new Map()

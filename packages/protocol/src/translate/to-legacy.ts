@@ -1,6 +1,6 @@
 import { metaKey } from '../modern.ts'
 import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
-import { legacyVersions } from '../versions.ts'
+import { latestLegacyVersion, legacyVersions } from '../versions.ts'
 import { withinStack } from './exchange.ts'
 import { inspectHeaders, type DeclaredHeader } from './param-headers.ts'
 
@@ -125,5 +125,5 @@ export function initializeResult(discovered: RawObject, version: string): string
 
 /** The version that a legacy client gets: the one it asks for if there is such a one, else the newest. */
 export function negotiatedVersion(requested: string | undefined): string {
-  return legacyVersions.find((version) => version === requested) ?? '2025-11-25'
+  return legacyVersions.find((version) => version === requested) ?? latestLegacyVersion
 }
