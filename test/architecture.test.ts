@@ -60,7 +60,10 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
   gateway: ['bridge', 'contract', 'protocol'],
 }
 
-/** Who may read the wall clock, and what for. Everything else measures by `monotonicNow`, which never jumps. */
+/**
+ * Who may read the wall clock, and what for. Everything else measures by `monotonicNow`, which
+ * never jumps.
+ */
 const wallClockTable: Readonly<Record<string, string>> = {
   'gateway/src/app.ts': 'tokens, keys, sealed ids, signatures, records and resources carry a time',
   'gateway/src/tool-gateway.ts': 'sealed ids, signatures and records carry a time',

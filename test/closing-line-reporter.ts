@@ -1,8 +1,9 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /**
- * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a `FAILED: ` line names each
- * test that failed and how, and a `FLAKY: ` line each that passed only when it was repeated.
+ * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a
+ * `FAILED: ` line names each test that failed and how, and a `FLAKY: ` line each that passed only
+ * when it was repeated.
  */
 export default class ClosingLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly Failure[]): void {

@@ -15,7 +15,10 @@ import {
 import { expect, test } from 'vitest'
 import { HostileMessages } from './readers/hostile-messages.ts'
 
-/** Set `READERS_CASES` for a longer run. 1,000,000 cases of this seed found no difference that is not refused. */
+/**
+ * Set `READERS_CASES` for a longer run. 1,000,000 cases of this seed found no difference that is
+ * not refused.
+ */
 const cases = Number(process.env['READERS_CASES'] ?? 100_000)
 const seed = 20_261_130
 const casesAtOnce = 50_000
@@ -66,7 +69,10 @@ function isThere(command: string, ...args: string[]): boolean {
   }
 }
 
-/** A value as the readers print it: a string as its UTF-16 units, a number as its text, other values by their kind. */
+/**
+ * A value as the readers print it: a string as its UTF-16 units, a number as its text, other values
+ * by their kind.
+ */
 function shown(value: unknown, raw?: string): string {
   if (typeof value === 'number') return `n${raw ?? value}`
   if (typeof value === 'string') return `s${Buffer.from(value, 'utf16le').swap16().toString('hex')}`

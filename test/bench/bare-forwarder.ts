@@ -1,7 +1,10 @@
 import { createServer } from 'node:http'
 import { Agent, type Dispatcher } from 'undici'
 
-/** A plain proxy that the gateway is compared with: node:http in, undici out, back-pressure and aborts both ways. */
+/**
+ * A plain proxy that the gateway is compared with: node:http in, undici out, back-pressure and
+ * aborts both ways.
+ */
 const { PORT = '3002', UPSTREAM = 'http://127.0.0.1:3001' } = process.env
 const agent = new Agent({ connections: null, bodyTimeout: 0, headersTimeout: 0 })
 

@@ -197,7 +197,8 @@ describe.concurrent.each(cells)(
     }) => {
       const connected = await connect(onTestFinished, [era, binding, clientEra])
       const { client, logged } = connected
-      // The client forgets who wants to hear of progress when an answer comes in the same read, so that on a busy machine a call may have to be repeated.
+      // The client forgets who wants to hear of progress when an answer comes in the same read, so
+      // that on a busy machine a call may have to be repeated.
       const progress = async (): Promise<readonly number[]> => {
         const seen: number[] = []
         await client.callTool(
@@ -238,7 +239,8 @@ describe.concurrent.each(cells)(
           resourcesListChanged: true,
           resourceSubscriptions: [watched],
         })
-      // Over HTTP a legacy client opens its stream in the background; until then nothing would reach it.
+      // Over HTTP a legacy client opens its stream in the background; until then nothing would
+      // reach it.
       await expect
         .poll(async () => {
           await call(client, 'test_trigger_tool_change')

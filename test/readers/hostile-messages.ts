@@ -1,6 +1,7 @@
 /**
- * Texts that are JSON-RPC messages, or nearly: names that stand twice, that differ by case or by an escape, aliases,
- * letters that fold to ASCII, numbers beyond doubles, halves of surrogate pairs. One seed gives the same texts always.
+ * Texts that are JSON-RPC messages, or nearly: names that stand twice, that differ by case or by an
+ * escape, aliases, letters that fold to ASCII, numbers beyond doubles, halves of surrogate pairs.
+ * One seed gives the same texts always.
  */
 export class HostileMessages {
   #state: number
@@ -71,7 +72,9 @@ export class HostileMessages {
     )
   }
 
-  /** An object of usual members, some left out, in any order, now and then with one that is hostile. */
+  /**
+   * An object of usual members, some left out, in any order, now and then with one that is hostile.
+   */
   #object(
     usual: readonly (readonly [name: string, value: () => string])[],
     targets: readonly string[],
@@ -156,7 +159,10 @@ export class HostileMessages {
 const escaped = (letter: string): string =>
   String.raw`\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`
 
-/** Letters that are ASCII letters to readers without regard to case: dotless i, dotted I, Kelvin sign, long s. */
+/**
+ * Letters that are ASCII letters to readers without regard to case: dotless i, dotted I, Kelvin
+ * sign, long s.
+ */
 const folding: Readonly<Record<string, readonly string[]>> = {
   i: ['\u0131', '\u0130', 'I'],
   k: ['\u212a', 'K'],

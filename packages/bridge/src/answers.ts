@@ -29,7 +29,10 @@ export function sendRpcError(
   sendJson(response, status, Buffer.from(errorAnswer(id, code, message)), headers)
 }
 
-/** Refuses a message that two readers could take differently. Its id is one of the things that nobody knows for sure. */
+/**
+ * Refuses a message that two readers could take differently. Its id is one of the things that
+ * nobody knows for sure.
+ */
 export function sendAmbiguous(response: ServerResponse, why: string): void {
   const message = `${why} The message was not passed on. Send each member once, spelled as MCP spells it.`
   const answer = errorAnswer(undefined, errorCode.invalidRequest, message, {

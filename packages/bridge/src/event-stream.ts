@@ -104,7 +104,8 @@ export class EventStream {
     const response = this.#response
     if (response === undefined || response.write(text)) return true
     if (response.writableLength <= maxUnsent) return false
-    // Where the server cannot be paused, a client that does not read loses its connection rather than we our memory; it can come back.
+    // Where the server cannot be paused, a client that does not read loses its connection rather
+    // than we our memory; it can come back.
     response.destroy()
     return true
   }

@@ -20,18 +20,24 @@ export interface HttpAnswer {
   /** `header` gives the first of a name, in lower case. */
   head(status: number, header: (name: string) => string | undefined): void
   chunk(bytes: Buffer): void
-  /** The answer is whole; or it is not, with a reason. `unsent` when the request cannot have run. */
+  /**
+   * The answer is whole; or it is not, with a reason. `unsent` when the request cannot have run.
+   */
   end(failure?: { readonly message: string; readonly unsent: boolean }): void
 }
 
 export interface SentRequest {
   /** Nothing is heard of the request after this. */
   abort(): void
-  /** All that matters has come: the answer ends within a short grace, by us if not by the server. */
+  /**
+   * All that matters has come: the answer ends within a short grace, by us if not by the server.
+   */
   finish(): void
 }
 
-/** A server that leaves an answer open after its last message would keep the connection for ever. */
+/**
+ * A server that leaves an answer open after its last message would keep the connection for ever.
+ */
 const graceMs = 1000
 
 /** Sends one request. */

@@ -34,7 +34,8 @@ export class ModernExchange implements Exchange {
     if (response.destroyed) return
     this.#stream()
     response.write(encodeEvent(undefined, message))
-    // Where the server cannot be paused, a client that does not read loses its request rather than we our memory.
+    // Where the server cannot be paused, a client that does not read loses its request rather than
+    // we our memory.
     if (response.writableLength > maxUnsent) response.destroy()
   }
 

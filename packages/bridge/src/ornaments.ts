@@ -8,8 +8,8 @@ const head = new RegExp(String.raw`^(?:\xef\xbb\xbf|${sequence}|${blank})*`)
 const tail = new RegExp(String.raw`(?:${sequence}|${blank})*$`)
 
 /**
- * A line that a server wrote, without what tools put around its JSON: blanks, a byte order mark, and the escape
- * sequences that colour a terminal.
+ * A line that a server wrote, without what tools put around its JSON: blanks, a byte order mark,
+ * and the escape sequences that colour a terminal.
  */
 export function withoutOrnaments(line: Uint8Array): Uint8Array {
   if (opens(line[0]) && closes(line[line.length - 1])) return line

@@ -61,7 +61,8 @@ export class Places {
     for (const [holder, places] of this.#held) {
       const holds = places.size
       if ((holder !== caller && holds <= own) || holds < (found?.holds ?? 0)) continue
-      // A client that listens is there, so its session is ended only where that makes shares fairer.
+      // A client that listens is there, so its session is ended only where that makes shares
+      // fairer.
       const fairer = holds > own + 1 ? oldest(places, 'listening') : undefined
       const place = oldest(places, 'idle') ?? fairer
       if (place === undefined) continue

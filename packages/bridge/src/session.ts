@@ -65,7 +65,9 @@ export interface SessionOptions {
 interface Pending {
   /** Raw JSON, as the client wrote it. */
   readonly id: string
-  /** Raw JSON, as the server knows it: another one where a server could not give the client's back. */
+  /**
+   * Raw JSON, as the server knows it: another one where a server could not give the client's back.
+   */
   readonly serverId: string
   /** Raw JSON, as the client wrote it. */
   readonly progressToken: string | undefined

@@ -74,7 +74,10 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_LEGACY_LEG',
 ])
 
-/** The environment of the server: without the bridge's settings, and with Python's output unbuffered. */
+/**
+ * The environment of the server: without the bridge's settings, and with Python's output
+ * unbuffered.
+ */
 export function serverEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
 ): Record<string, string | undefined> {

@@ -33,8 +33,9 @@ interface Question {
 }
 
 /**
- * One child for all sessions. Ids and progress tokens of different clients may be equal, so the child sees random ones in
- * their place, which no client can name for another. The first `initialize` is the child's; later ones get its answer.
+ * One child for all sessions. Ids and progress tokens of different clients may be equal, so the
+ * child sees random ones in their place, which no client can name for another. The first
+ * `initialize` is the child's; later ones get its answer.
  */
 export class SharedChild {
   readonly #child: Child
@@ -137,8 +138,8 @@ export class SharedChild {
   }
 
   /**
-   * Keeps who has asked for updates of which resource. False for a request to end them while another session still
-   * wants them: the child knows one subscriber, so it must not hear of that.
+   * Keeps who has asked for updates of which resource. False for a request to end them while
+   * another session still wants them: the child knows one subscriber, so it must not hear of that.
    */
   #follows(session: Session, message: Uint8Array, method: string): boolean {
     if (method !== 'resources/subscribe' && method !== 'resources/unsubscribe') return true
@@ -194,8 +195,9 @@ export class SharedChild {
   }
 
   /**
-   * The sessions that a notification is for. Lists are the same for all; an update is for its subscribers; everything
-   * else may hold what one caller's call has caused, so it is for the only session that has calls open, or for nobody.
+   * The sessions that a notification is for. Lists are the same for all; an update is for its
+   * subscribers; everything else may hold what one caller's call has caused, so it is for the only
+   * session that has calls open, or for nobody.
    */
   #addressees(line: Uint8Array, { method = '' }: MessageOutline): Iterable<Session> {
     if (method.endsWith('/list_changed')) return this.#sessions

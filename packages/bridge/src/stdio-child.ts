@@ -122,7 +122,10 @@ export class StdioChild implements Child {
     this.#process.stdout.pause()
   }
 
-  /** Writes one message. Nothing else writes to the child, so that no part of a message can become a line of its own. */
+  /**
+   * Writes one message. Nothing else writes to the child, so that no part of a message can become a
+   * line of its own.
+   */
   send(message: Uint8Array): void {
     const { stdin } = this.#process
     stdin.cork()

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { TestBridge } from './fixtures/test-bridge.ts'
 
-/** A modern server whose tools answer with their name and arguments. It reads lines as `node:readline` does. */
+/**
+ * A modern server whose tools answer with their name and arguments. It reads lines as
+ * `node:readline` does.
+ */
 const program = `
   const lines = require('node:readline').createInterface({ input: process.stdin })
   lines.on('line', (line) => {
@@ -32,7 +35,10 @@ beforeAll(async () => {
 })
 afterAll(() => bridge[Symbol.asyncDispose]())
 
-/** Sends a modern `tools/call` whose arguments are the given raw JSON, and gives the text that comes back. */
+/**
+ * Sends a modern `tools/call` whose arguments are the given raw JSON, and gives the text that comes
+ * back.
+ */
 async function callWith(name: string, rawArguments: string): Promise<string> {
   const meta =
     '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",' +
@@ -58,7 +64,10 @@ async function callWith(name: string, rawArguments: string): Promise<string> {
   return message.result?.content[0]?.text ?? text
 }
 
-/** Messages that a careless writer would let the server see, each with an id that the bridge may use. */
+/**
+ * Messages that a careless writer would let the server see, each with an id that the bridge may
+ * use.
+ */
 const smuggled = (name: string): string[] =>
   Array.from({ length: 20 }, (_, id) =>
     JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name, arguments: {} } }),

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { TestBridge } from './fixtures/test-bridge.ts'
 
-/** A server for all clients. It tells on request which messages it got, and keeps calls of `hold` open. */
+/**
+ * A server for all clients. It tells on request which messages it got, and keeps calls of `hold`
+ * open.
+ */
 const program = `
   const lines = require('node:readline').createInterface({ input: process.stdin })
   const got = []

@@ -328,7 +328,9 @@ describe('an adapter by endpoint (B27)', () => {
   })
 })
 
-/** Development identity does not believe what a gateway forwards, so the adapter shows an API key. */
+/**
+ * Development identity does not believe what a gateway forwards, so the adapter shows an API key.
+ */
 async function gatewayCredential(): Promise<{ header: string; value: string }> {
   const { body } = await call('POST', '/api-keys', { name: 'of an adapter' })
   return { header: 'Authorization', value: `Bearer ${(body as { key: string }).key}` }

@@ -177,7 +177,8 @@ describe('headers', () => {
   test('of the way here and of the client’s identity end at the gateway; what servers need passes (C19, C24)', async () => {
     const tag = newTag()
     const caller = { 'X-Dev-UserId': 'zo\u00c3\u00ab, "x"', 'X-Dev-Roles': 'mcp.admin, a b' }
-    // Development identity refuses requests of proxies; an API key acts for its maker behind them too.
+    // Development identity refuses requests of proxies; an API key acts for its maker behind them
+    // too.
     const made = await gateway.send('/api-keys', {
       headers: { ...caller, 'content-type': 'application/json' },
       // Node writes the header as UTF-8 too when the body is text.

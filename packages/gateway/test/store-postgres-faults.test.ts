@@ -219,7 +219,8 @@ describe.skipIf(missing !== undefined)(
           ).catch((error: GatewayError) => error)
           expect([undefined, 'store_unavailable']).toContain(refused?.code)
           if (refused === undefined) done += 1
-          // Unless it is said that nobody knows, as the one that was to look for it was dropped too.
+          // Unless it is said that nobody knows, as the one that was to look for it was dropped
+          // too.
           const unknown = refused?.message.includes('may be stored or not') === true
           if (refused === undefined || (unknown && (await versionOf(name)) === version))
             model.set(name, version)
@@ -317,7 +318,8 @@ describe.skipIf(missing !== undefined)(
         const ofStore = `WHERE datname = '${database}' AND application_name LIKE 'mcp-gateway%'`
         const storeIsOut = (): boolean =>
           server.sql(`SELECT pid FROM pg_stat_activity ${ofStore}`).length === 0
-        // It may be faster to take a place than the others are, and its own become free only when they have ended.
+        // It may be faster to take a place than the others are, and its own become free only when
+        // they have ended.
         do {
           server.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity ${ofStore}`)
           await fill()

@@ -2,9 +2,10 @@ import { eachMember, elements, isArray, sliceText, type Slice } from './json-sli
 import { metaKey } from './modern.ts'
 
 /**
- * Readers of JSON disagree on names that stand twice, on names that differ by case (Go's `encoding/json` ignores case)
- * and on names that libraries treat as aliases (`request_id`). A decision on one reading and an act on another would let
- * a message pass that the gateway never saw. So a message that two readers could take differently is refused.
+ * Readers of JSON disagree on names that stand twice, on names that differ by case (Go's
+ * `encoding/json` ignores case) and on names that libraries treat as aliases (`request_id`). A
+ * decision on one reading and an act on another would let a message pass that the gateway never
+ * saw. So a message that two readers could take differently is refused.
  */
 
 /** Names on which the gateway or a server decides, by the object in which they stand. */
@@ -51,9 +52,9 @@ const decisiveNames: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if none could. Looks at
- * the message, its `params` and their `_meta`; what is inside of arguments is the server's affair. The bytes hold valid
- * JSON. Costs one look at each byte and builds nothing.
+ * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if
+ * none could. Looks at the message, its `params` and their `_meta`; what is inside of arguments is
+ * the server's affair. The bytes hold valid JSON. Costs one look at each byte and builds nothing.
  */
 export function findAmbiguity(
   bytes: Uint8Array,
@@ -134,7 +135,10 @@ function placeOf(what: keyof typeof known): string {
   return what === 'message' ? 'The message' : `'${what}'`
 }
 
-/** Extensions may have a parameter `meta`. It is taken for `_meta` by some readers, which matters beside the real one. */
+/**
+ * Extensions may have a parameter `meta`. It is taken for `_meta` by some readers, which matters
+ * beside the real one.
+ */
 function isHarmlessMeta(name: string, names: ReadonlySet<string>): boolean {
   return name === 'meta' && !names.has('_meta')
 }
@@ -152,7 +156,10 @@ function isUnsafe(text: string): boolean {
   return text.includes('\0') || /\p{Surrogate}/u.test(text)
 }
 
-/** The form in which lenient readers compare names: no case, no underscores, and four letters that fold to ASCII. */
+/**
+ * The form in which lenient readers compare names: no case, no underscores, and four letters that
+ * fold to ASCII.
+ */
 function foldedName(name: string): string {
   return name
     .toLowerCase()

@@ -165,9 +165,10 @@ export function replaceSlices(
 }
 
 /**
- * The same JSON as exactly one line, whoever reads it (MCP stdio framing). Line breaks in valid JSON stand outside of
- * strings only (RFC 8259 section 7), where a space does as well. Some readers also end lines at NEL, LINE SEPARATOR and
- * PARAGRAPH SEPARATOR, which stand inside of strings only, so those are escaped.
+ * The same JSON as exactly one line, whoever reads it (MCP stdio framing). Line breaks in valid
+ * JSON stand outside of strings only (RFC 8259 section 7), where a space does as well. Some readers
+ * also end lines at NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR, which stand inside of strings
+ * only, so those are escaped.
  */
 export function onOneLine(bytes: Uint8Array): Uint8Array {
   const flat =

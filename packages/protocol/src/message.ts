@@ -42,8 +42,9 @@ function textOf(bytes: Uint8Array, slice: Slice): string | undefined {
 }
 
 /**
- * The same text for every way to write one id or token, and another text for every other id: servers answer `"a\/b"` with
- * `"a/b"` and `1.0` with `1`. Numbers are compared as decimals, since 2^53 and 2^53 + 1 are one double but two ids.
+ * The same text for every way to write one id or token, and another text for every other id:
+ * servers answer `"a\/b"` with `"a/b"` and `1.0` with `1`. Numbers are compared as decimals, since
+ * 2^53 and 2^53 + 1 are one double but two ids.
  */
 export function idKey(raw: string): string {
   if (raw.startsWith('"')) return isPlainText.test(raw) ? raw : JSON.stringify(JSON.parse(raw))
@@ -52,7 +53,9 @@ export function idKey(raw: string): string {
 const isPlainText = /^"[^\\\u007f-\uffff]*"$/
 const isPlainInteger = /^(0|-?[1-9]\d*)$/
 
-/** A JSON number without the freedom to write it in several ways: `12e3` is `12000`, `-0` is `0`. */
+/**
+ * A JSON number without the freedom to write it in several ways: `12e3` is `12000`, `-0` is `0`.
+ */
 function decimalKey(raw: string): string {
   const parts = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(raw)
   if (parts === null) return raw

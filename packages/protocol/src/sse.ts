@@ -1,6 +1,7 @@
 /**
- * One event of an event stream (WHATWG HTML, section 9.2). Data of several lines gets as many fields, so that a reader
- * joins them to the same text and no line of it becomes a field or an event of its own.
+ * One event of an event stream (WHATWG HTML, section 9.2). Data of several lines gets as many
+ * fields, so that a reader joins them to the same text and no line of it becomes a field or an
+ * event of its own.
  */
 export function encodeEvent(id: string | undefined, data: string): string {
   return `${id === undefined ? '' : `id: ${id}\n`}${encodeData(data)}\n\n`

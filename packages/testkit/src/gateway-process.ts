@@ -12,7 +12,10 @@ export interface GatewayOptions {
   readonly dataDir?: string
   readonly environment?: Readonly<Record<string, string>>
   readonly config?: unknown
-  /** The user that it runs as, when it is another than that of the tests. The data folder becomes its own. */
+  /**
+   * The user that it runs as, when it is another than that of the tests. The data folder becomes
+   * its own.
+   */
   readonly user?: number
 }
 

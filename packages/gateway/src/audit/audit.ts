@@ -142,7 +142,10 @@ export class Audit implements AsyncDisposable {
   }
 }
 
-/** A caller can bring these about at will, and they change nothing: refusals, failures, reads of logs. */
+/**
+ * A caller can bring these about at will, and they change nothing: refusals, failures, reads of
+ * logs.
+ */
 function isRepeatable({ outcome, action }: AuditEvent): boolean {
   if (outcome === 'denied') return true
   if (action.startsWith('mcp.')) return false

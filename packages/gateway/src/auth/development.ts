@@ -13,7 +13,9 @@ const nobodySaid: Principal = Object.freeze({
   roles: defaultRoles,
 })
 
-/** Headers that proxies, tunnels and gateways add to a request, and that no client sends by itself. */
+/**
+ * Headers that proxies, tunnels and gateways add to a request, and that no client sends by itself.
+ */
 const forwardingHeader = new RegExp(
   `^(?:${[
     '(?:x-)?forwarded(?:-.+)?',

@@ -23,7 +23,9 @@ export const ProgramConfig = z.strictObject({
   command: z.array(z.string().min(1)).min(1),
   environment: z.record(z.string(), z.string()).default({}),
   workingDirectory: z.string().optional(),
-  /** Variables that callers whom `access.images` restricts may set. A rule's own list outranks it. */
+  /**
+   * Variables that callers whom `access.images` restricts may set. A rule's own list outranks it.
+   */
   variables: variables.optional(),
   /** Where it serves MCP. */
   path: z.string().startsWith('/').default('/mcp'),
@@ -215,7 +217,10 @@ export const ConfigSchema = z.strictObject({
                 "must be name:version, where '*' stands for any characters and '?' for one",
               ),
             roles,
-            /** Variables that callers whom the rules restrict may set. Unset: those of `runtime.images`, else none. */
+            /**
+             * Variables that callers whom the rules restrict may set. Unset: those of
+             * `runtime.images`, else none.
+             */
             variables: variables.optional(),
           }),
         )
@@ -321,7 +326,10 @@ export const ConfigSchema = z.strictObject({
         .default(30 * 24 * 3600),
       /** Idle connections to a replica are kept this long. */
       upstreamKeepAliveSeconds: seconds(4),
-      /** Headers of clients that servers get besides those that they always get: `x-acme-team`, `x-acme-*`. */
+      /**
+       * Headers of clients that servers get besides those that they always get: `x-acme-team`,
+       * `x-acme-*`.
+       */
       requestHeaders: headerNames('server'),
       /** Headers of servers that clients get besides those that they always get. */
       responseHeaders: headerNames('client'),
@@ -413,7 +421,10 @@ export const ConfigSchema = z.strictObject({
           resetAfterSeconds: z.number().positive().default(30),
         })
         .prefault({}),
-      /** Whether a running replica still answers; any HTTP answer will do. A long call may block a server, so a restart comes late. */
+      /**
+       * Whether a running replica still answers; any HTTP answer will do. A long call may block a
+       * server, so a restart comes late.
+       */
       health: z
         .strictObject({
           periodSeconds: seconds(10),

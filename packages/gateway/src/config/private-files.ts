@@ -1,7 +1,10 @@
 import { resolve } from 'node:path'
 import type { Config } from './config.ts'
 
-/** Every file and folder that a configuration names, besides the data folder, and that may hold secrets. */
+/**
+ * Every file and folder that a configuration names, besides the data folder, and that may hold
+ * secrets.
+ */
 export function privateFiles(
   { store, secrets, audit }: Config,
   environment: Readonly<Record<string, string | undefined>>,

@@ -64,7 +64,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     checkCreate(principal, this.#options.access, this.#kind.kind)
   }
 
-  /** What is known before the body: whether a caller may do this to what is there. @throws GatewayError */
+  /**
+   * What is known before the body: whether a caller may do this to what is there.
+   * @throws GatewayError
+   */
   async check(principal: Principal, action: 'read' | 'write', name: string): Promise<void> {
     authorize(principal, action, await this.#stored(name))
   }

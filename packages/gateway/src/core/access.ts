@@ -144,7 +144,9 @@ export function checkQuotas(
   }
 }
 
-/** Bytes of one record. Its fields are bounded one by one; this is what JSON and seals make of them. */
+/**
+ * Bytes of one record. Its fields are bounded one by one; this is what JSON and seals make of them.
+ */
 const largestRecord = 4 * 1024 * 1024
 
 /**
@@ -185,7 +187,10 @@ export interface PersonalLimits {
   readonly maxTotalBytes: number
 }
 
-/** As `checkSpace`, for a section of the configuration (`secrets`, `apiKeys`). @throws GatewayError */
+/**
+ * As `checkSpace`, for a section of the configuration (`secrets`, `apiKeys`).
+ * @throws GatewayError
+ */
 export function checkPersonalSpace(
   { maxBytesPerPrincipal, maxTotalBytes }: PersonalLimits,
   section: string,

@@ -4,7 +4,10 @@ import { errorCodes, GatewayError } from './errors.ts'
 
 const page = readFileSync(new URL('../../../../docs/adapters.md', import.meta.url), 'utf8')
 
-/** The rows `| statuses | codes |` of the section on errors; codes in parentheses are those of single mistakes. */
+/**
+ * The rows `| statuses | codes |` of the section on errors; codes in parentheses are those of
+ * single mistakes.
+ */
 const rows = page
   .slice(page.indexOf('\n## Errors\n'))
   .split('\n')

@@ -5,7 +5,8 @@ import { canonicalName } from '../lib/header-names.ts'
  * to a client, and from one gateway process to another.
  *
  * `pass`: it crosses. `key`: it crosses, unless its value holds an API key of the gateway.
- * `-`: it does not cross, but an operator may add it (`proxy.requestHeaders`, `proxy.responseHeaders`).
+ * `-`: it does not cross, but an operator may add it (`proxy.requestHeaders`,
+ * `proxy.responseHeaders`).
  * `never`: nobody may add it. Other words name a rule for the value (`proxy/headers.ts`).
  * A name that ends with `*` stands for all names that begin so; the whole name outranks it.
  * Rows of `-` alone are common headers that are found without folding.

@@ -1,7 +1,9 @@
 import { compileGlob } from '../lib/glob.ts'
 import type { ResourceKind } from './resource.ts'
 
-/** One entry of an allow list: a name pattern, or a name pattern with the values that it may have. */
+/**
+ * One entry of an allow list: a name pattern, or a name pattern with the values that it may have.
+ */
 export type VariableRule =
   | string
   | { readonly name: string; readonly values?: readonly string[] | undefined }

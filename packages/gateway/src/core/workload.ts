@@ -45,7 +45,10 @@ export interface Replica {
   /** Why it is not ready, for people: `exited with code 1: …`. */
   readonly reason?: string
   readonly message?: string
-  /** Sentences with text of the server or the cluster. It may hold secrets: only for readers of logs. */
+  /**
+   * Sentences with text of the server or the cluster. It may hold secrets: only for readers of
+   * logs.
+   */
   readonly output?: string
   readonly lastExit?: {
     readonly at: string

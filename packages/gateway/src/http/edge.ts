@@ -107,7 +107,10 @@ export function createEdge(options: EdgeOptions): Edge {
   }
 }
 
-/** Methods whose bodies have no meaning (RFC 9110 section 9.3), so that many servers do not read them. */
+/**
+ * Methods whose bodies have no meaning (RFC 9110 section 9.3), so that many servers do not read
+ * them.
+ */
 const bodiless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
 
 /**

@@ -23,7 +23,10 @@ export function compileGlob(pattern: string): Glob {
   return (text, spend) => fits(parts, text, placeIn, spend)
 }
 
-/** What stands between the stars. `byCharacter`: `?` is one character, which may be two UTF-16 units. */
+/**
+ * What stands between the stars. `byCharacter`: `?` is one character, which may be two UTF-16
+ * units.
+ */
 function partsOf(pattern: string): { readonly parts: string[]; readonly byCharacter: boolean } {
   return { parts: pattern.split(/\*+/), byCharacter: /[?\ud800-\udfff]/.test(pattern) }
 }

@@ -24,7 +24,10 @@ export class RateLimit {
     this.#buckets = new BoundedCache(options.keys)
   }
 
-  /** Takes some and gives 0; when there are not enough, gives the seconds until there will be. `now` in milliseconds. */
+  /**
+   * Takes some and gives 0; when there are not enough, gives the seconds until there will be. `now`
+   * in milliseconds.
+   */
   take(key: string, now: number, amount = 1): number {
     const { burst, perSecond } = this.#options
     let bucket = this.#buckets.get(key)

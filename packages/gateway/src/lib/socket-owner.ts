@@ -19,8 +19,8 @@ export interface LocalSocket {
 }
 
 /**
- * The other end of a connection within this machine; undefined when no process holds it any more, or it is not of this
- * machine. (Linux: /proc/net/tcp, proc_pid_net(5))
+ * The other end of a connection within this machine; undefined when no process holds it any more,
+ * or it is not of this machine. (Linux: /proc/net/tcp, proc_pid_net(5))
  */
 export async function remoteSocket(connection: Connection): Promise<LocalSocket | undefined> {
   const { localAddress, localPort, remoteAddress, remotePort } = connection
@@ -41,8 +41,9 @@ export async function remoteSocket(connection: Connection): Promise<LocalSocket 
 }
 
 /**
- * Whether a process outside of all sandboxes, one in the same process namespace as this one, holds a socket. Looks at
- * young processes first, and lets others run between two of them. (12 ms of CPU at 300 processes)
+ * Whether a process outside of all sandboxes, one in the same process namespace as this one, holds
+ * a socket. Looks at young processes first, and lets others run between two of them. (12 ms of CPU
+ * at 300 processes)
  */
 export async function isHeldOutside(inode: string): Promise<boolean> {
   const own = linkOf('/proc/self/ns/pid')

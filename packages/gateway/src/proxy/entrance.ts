@@ -300,7 +300,8 @@ export class RequestContext {
 }
 
 /**
- * Refuses a message that the gateway would decide and record in one reading, and a server run in another.
+ * Refuses a message that the gateway would decide and record in one reading, and a server run in
+ * another.
  * @throws GatewayError `ambiguous_message`
  */
 function refuseAmbiguity(body: Buffer): void {

@@ -41,8 +41,8 @@ export interface Forwarding {
   /** Seals an id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
-   * Asked when an `initialize` opens no session: the server refuses it (4xx), or gives no session id.
-   * The answer waits until one of the two is called.
+   * Asked when an `initialize` opens no session: the server refuses it (4xx), or gives no session
+   * id. The answer waits until one of the two is called.
    */
   readonly refused?: ((status: number, held: HeldAnswer) => void) | undefined
   /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
@@ -91,7 +91,10 @@ export function forward(
 
 const nothing = Buffer.alloc(0)
 
-/** The status text of an answer that the gateway itself gives in the server's place. It is never sent. */
+/**
+ * The status text of an answer that the gateway itself gives in the server's place. It is never
+ * sent.
+ */
 export const answeredHere = 'Answered by the gateway'
 
 /** It is undici's handler itself, because this is the hot path. */
@@ -256,7 +259,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   interrupt(reason: GatewayError): void {
     const whole = this.#answered && !this.#events
-    // Draining waits for an answer that ends by itself. A caller who lost the right gets no more of any.
+    // Draining waits for an answer that ends by itself. A caller who lost the right gets no more of
+    // any.
     if (whole && reason.code === 'draining') return
     this.#interrupted = !whole
     this.#stop(reason)

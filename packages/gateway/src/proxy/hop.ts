@@ -106,7 +106,8 @@ export class Hop implements AsyncDisposable {
     const at = Number(time)
     if (
       (to !== this.self && to !== anyPeer) ||
-      // Later, no signature of that time is valid any more, unless the clock was set back since the start.
+      // Later, no signature of that time is valid any more, unless the clock was set back since the
+      // start.
       (age < 2 * validMs && at < this.#since) ||
       !(Math.abs(this.#options.now() - at) <= validMs)
     )

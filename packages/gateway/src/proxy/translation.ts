@@ -142,7 +142,8 @@ export class Translation {
   /**
    * Gives the reaction to a server that opens no session for a legacy client's `initialize`. The
    * client may be at fault, or the server may be stateless, so only a modern server that refuses
-   * the gateway's own `initialize` or `ping` too gets a translation. Undefined when nothing is asked.
+   * the gateway's own `initialize` or `ping` too gets a translation. Undefined when nothing is
+   * asked.
    */
   onRefusal(crossing: Crossing, upstream: Upstream): Forwarding['refused'] {
     const { resource, body, modern, run } = crossing

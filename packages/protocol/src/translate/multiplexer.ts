@@ -23,7 +23,8 @@ interface Open {
  * and the client's on the way back; a client that goes is a `notifications/cancelled`; what HTTP says in headers and statuses, and stdio
  * does not, is checked and said here (MCP 2026-07-28, transports).
  *
- * A server may print a caller's text on a line of its own. No caller can guess an id, so such a line answers no call.
+ * A server may print a caller's text on a line of its own. No caller can guess an id, so such a
+ * line answers no call.
  */
 export class ModernMultiplexer {
   readonly #send: (message: string) => void

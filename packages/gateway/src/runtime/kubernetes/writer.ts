@@ -189,7 +189,8 @@ export class Writer {
         {
           contentType: 'application/apply-patch+yaml',
           accept: metadataOnly.one,
-          // What others have written is ours to correct only in an object that is ours: one that was made since we looked gives a conflict.
+          // What others have written is ours to correct only in an object that is ours: one that
+          // was made since we looked gives a conflict.
           query: { fieldManager, force: before !== undefined },
           body:
             before === undefined

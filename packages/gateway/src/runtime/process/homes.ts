@@ -3,7 +3,9 @@ import { chmodSync, chownSync, mkdirSync, realpathSync, statSync } from 'node:fs
 import { dirname, join, parse } from 'node:path'
 import type { OwnerUsers } from './owner-users.ts'
 
-/** The account that an owner's processes run in. Without users of their own, `user` is undefined. */
+/**
+ * The account that an owner's processes run in. Without users of their own, `user` is undefined.
+ */
 export interface Account {
   readonly user: { readonly uid: number; readonly gid: number } | undefined
   readonly home: string
@@ -56,7 +58,9 @@ export class Homes {
 const ofTheGatewaysHome =
   /^(HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|XDG_\w+|npm_config_cache|UV_(CACHE|TOOL|TOOL_BIN|PYTHON_INSTALL)_DIR)$/i
 
-/** The inherited variables, with the folders of an account in place of those of the gateway's user. */
+/**
+ * The inherited variables, with the folders of an account in place of those of the gateway's user.
+ */
 export function inAccount(
   { user, home }: Account,
   inherited: Readonly<Record<string, string>>,
@@ -77,7 +81,10 @@ function nameOf(owner: string): string {
   return createHash('sha256').update(owner).digest('hex').slice(0, 32)
 }
 
-/** Beside the data folder where every user can pass through its parents, else where packages keep their state. */
+/**
+ * Beside the data folder where every user can pass through its parents, else where packages keep
+ * their state.
+ */
 function passable(dataDir: string): string {
   const { root } = parse(dataDir)
   let folder = dirname(dataDir)

@@ -2,22 +2,28 @@ import { createHash } from 'node:crypto'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 
 /**
- * Which user id stands for which owner. An owner keeps its id over restarts, so that its files stay its own, and no id is
- * given to two owners.
+ * Which user id stands for which owner. An owner keeps its id over restarts, so that its files stay
+ * its own, and no id is given to two owners.
  */
 export class OwnerUsers {
   readonly #file: string
   readonly #range: { readonly first: number; readonly count: number }
   readonly #byOwner: Map<string, number>
 
-  /** @throws Error when the file is there and cannot be read: other ids would own the files of others */
+  /**
+   * @throws Error when the file is there and cannot be read: other ids would own the files of
+   * others
+   */
   constructor(file: string, range: { readonly first: number; readonly count: number }) {
     this.#file = file
     this.#range = range
     this.#byOwner = new Map(Object.entries(read(file)))
   }
 
-  /** The id of an owner, which is given and kept at the first call. @throws Error when none is left */
+  /**
+   * The id of an owner, which is given and kept at the first call.
+   * @throws Error when none is left
+   */
   of(owner: string): number {
     const known = this.#byOwner.get(owner)
     if (known !== undefined) return known
@@ -33,7 +39,9 @@ export class OwnerUsers {
     return uid >= first && uid < first + count
   }
 
-  /** Begins at a place that the owner decides, so that a lost file gives most owners their ids back. */
+  /**
+   * Begins at a place that the owner decides, so that a lost file gives most owners their ids back.
+   */
   #free(owner: string): number {
     const { first, count } = this.#range
     const taken = new Set(this.#byOwner.values())

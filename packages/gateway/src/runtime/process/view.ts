@@ -16,8 +16,8 @@ export interface View {
 const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
 
 /**
- * The arguments of `bwrap` that make a view. Everything is read-only but the home and what the operator mounts. What
- * comes later lies over what came before, so the order decides.
+ * The arguments of `bwrap` that make a view. Everything is read-only but the home and what the
+ * operator mounts. What comes later lies over what came before, so the order decides.
  */
 export function viewArguments({ hidden, shown, secret, home, mounts }: View): string[] {
   const roots = outermost(hidden)
