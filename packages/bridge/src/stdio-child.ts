@@ -12,7 +12,9 @@ import {
 } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import type { Child, ChildListener } from './child.ts'
+import { Family } from './family.ts'
 import { withoutOrnaments } from './ornaments.ts'
+import { newMark } from './warden.ts'
 
 export interface ChildOptions {
   readonly command: string
@@ -29,6 +31,7 @@ export interface ChildOptions {
 export class StdioChild implements Child {
   readonly #options: ChildOptions
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>
+  readonly #family: Family | undefined
   readonly #exit: Promise<void>
   readonly #lastWords: string[] = []
   #listener: ChildListener | undefined
@@ -38,12 +41,15 @@ export class StdioChild implements Child {
 
   constructor(options: ChildOptions) {
     this.#options = options
+    const mark = newMark('MCPGW_CHILD')
     // A process group of its own: `npx` and shells fork the server itself, and all of it must end.
     this.#process = spawn(options.command, options.args, {
       detached: true,
-      env: options.environment as NodeJS.ProcessEnv,
+      env: { ...options.environment, [mark.name]: mark.value } as NodeJS.ProcessEnv,
       stdio: ['pipe', 'pipe', 'pipe'],
     })
+    const { pid } = this.#process
+    if (pid !== undefined) this.#family = new Family(pid, `${mark.name}=${mark.value}`)
     this.#exit = new Promise((resolve) => {
       this.#process.once('error', (error: NodeJS.ErrnoException) => {
         this.#end(
@@ -149,10 +155,12 @@ export class StdioChild implements Child {
     this.#process.stdout.resume()
   }
 
-  /** Closes its input, then SIGTERM, then SIGKILL, each to the whole group. Resolves when it has ended. */
+  /** Closes its input, then SIGTERM, then SIGKILL, each to all that it started. Resolves when it has ended. */
   async stop(): Promise<void> {
     if (!this.#stopping) {
       this.#stopping = true
+      // While it lives, its children are known by it, though they have left its group.
+      this.#family?.look()
       this.#process.stdin.end()
       this.#process.stdout.resume()
       // Many servers end by themselves when their input ends, and may have something to save.
@@ -174,6 +182,7 @@ export class StdioChild implements Child {
     } catch {
       // The group is gone.
     }
+    this.#family?.signal(signal)
   }
 
   /** Servers print banners, debug output, and objects that only look like messages. */

@@ -10,10 +10,14 @@ import { randomBytes } from 'node:crypto'
  * one may end first. The start time also keeps an id that was given to another process since from being signalled.
  *
  * A shell script rather than a Node program, as one stays beside each gateway and bridge: it takes one megabyte instead of forty.
- * Arguments: mark (NAME=value), tenths of a second between SIGTERM and SIGKILL. Exit code 1: something could not be ended.
+ * Arguments: mark (NAME=value), tenths of a second between SIGTERM and SIGKILL, folder of a control group or nothing (what is left in the group
+ * ends at last), id of a process that counts as marked or nothing. Exit code 1: something could not be ended.
  */
 const script = `
 trap '' INT TERM HUP PIPE QUIT
+group=$3
+also=$4
+trap 'if [ -n "$group" ]; then echo 1 2>/dev/null >"$group/cgroup.kill"; fi' EXIT
 while read -r line; do :; done
 marked() {
   # BusyBox has a grep without -z.
@@ -28,7 +32,8 @@ marked() {
 known=
 left=
 look() {
-  found=$(marked "$1" | tr '\\n' ' ')
+  found="$(marked "$1" | tr '\\n' ' ')$also"
+  also=
   left=
   [ -n "$found$known" ] || return 0
   known=$(cat /proc/[0-9]*/stat 2>/dev/null | awk -v marked="$found" -v known="$known" -v self="$$" '
@@ -84,6 +89,10 @@ export interface WardenOptions {
   readonly mark: string
   /** Between SIGTERM and SIGKILL. */
   readonly graceSeconds: number
+  /** Folder of a control group of Linux, whose processes end at last, marked or not. */
+  readonly group?: string | undefined
+  /** A running process that counts as marked: it may have overwritten its environment. */
+  readonly pid?: number | undefined
 }
 
 /** A process that outlives this one for just as long as it takes to end what this one has started. */
@@ -129,17 +138,14 @@ export function endMarked(options: WardenOptions): Promise<boolean> {
 }
 
 function spawnScript(
-  { mark, graceSeconds }: WardenOptions,
+  { mark, graceSeconds, group = '', pid }: WardenOptions,
   stdin: 'pipe' | 'ignore',
 ): ChildProcess {
+  const tenths = String(Math.ceil(graceSeconds * 10))
   // A session and an environment of its own: it must not end with what it watches, nor be found by its own search.
-  return spawn(
-    '/bin/sh',
-    ['-c', script, 'mcp-warden', mark, String(Math.ceil(graceSeconds * 10))],
-    {
-      detached: true,
-      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
-      stdio: [stdin, 'ignore', 'ignore'],
-    },
-  )
+  return spawn('/bin/sh', ['-c', script, 'mcp-warden', mark, tenths, group, String(pid ?? '')], {
+    detached: true,
+    env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+    stdio: [stdin, 'ignore', 'ignore'],
+  })
 }

@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { processesWith } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { StdioChild } from '../src/stdio-child.ts'
 
 test('all that a child wrote before it ended is heard, also when this process stands still just then', async () => {
@@ -26,3 +29,66 @@ test('all that a child wrote before it ended is heard, also when this process st
   over = true
   expect(heard).toBe(1)
 })
+
+describe.runIf(process.platform === 'linux')('a stdio server that started other processes', () => {
+  const forever = 'trap "" TERM HUP; while :; do sleep 0.2; done'
+  const clean = 'env -i PATH=/usr/bin:/bin'
+  const tag = `family-${randomUUID()}`
+  afterEach(() => {
+    for (const pid of processesWith(tag)) process.kill(pid, 'SIGKILL')
+  })
+
+  test.each([
+    ['one in its group', 'sh -c "$1" "$2" &'],
+    ['one in a session of its own', 'setsid sh -c "$1" "$2" &'],
+    ['one with a clean environment in a session of its own', `${clean} setsid sh -c "$1" "$2" &`],
+    ['one that lost its parent and left its session', '(setsid sh -c "$1" "$2" &);'],
+    ['one that lost its parent and has a clean environment', `(${clean} sh -c "$1" "$2" &);`],
+    [
+      'a child of one that left its session',
+      `setsid sh -c '${clean} setsid sh -c "$1" "$2" & wait' sh "$1" "$2" &`,
+    ],
+  ])('ends with %s', async (_what, start) => {
+    const child = new StdioChild({
+      command: '/bin/sh',
+      args: ['-c', `${start} read -r line`, 'sh', forever, tag],
+      environment: process.env,
+      stopGraceMs: 500,
+      maxLineBytes: 1024,
+      log: pino({ level: 'silent' }),
+    })
+    await expect.poll(() => escaped(tag)).toBe(true)
+
+    await child.stop()
+
+    await expect.poll(() => processesWith(tag)).toEqual([])
+  })
+
+  test('leaves the processes of other servers alone', async () => {
+    const open = (own: string) =>
+      new StdioChild({
+        command: '/bin/sh',
+        args: ['-c', 'setsid sh -c "$1" "$2" & read -r line', 'sh', forever, own],
+        environment: process.env,
+        stopGraceMs: 500,
+        maxLineBytes: 1024,
+        log: pino({ level: 'silent' }),
+      })
+    const [one, other] = [open(`${tag}-one`), open(`${tag}-other`)]
+    for (const own of ['one', 'other']) await expect.poll(() => escaped(`${tag}-${own}`)).toBe(true)
+
+    await one.stop()
+
+    await expect.poll(() => processesWith(`${tag}-one`)).toEqual([])
+    expect(escaped(`${tag}-other`)).toBe(true)
+    await other.stop()
+  })
+})
+
+/** Whether the loop of a test runs, in the process that is to be ended. */
+function escaped(tag: string): boolean {
+  return processesWith(tag).some((pid) => {
+    const [, script = ''] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0-c\0')
+    return script.startsWith('trap')
+  })
+}

@@ -62,6 +62,15 @@ describe.runIf(linux)('ending what carries a mark', () => {
     expect(processesWith(tag)).toEqual([])
   })
 
+  test('ends a process that is named, with all that descends from it, though none is marked', async () => {
+    const tag = await run(`env -i setsid sh -c '${stubborn}' sh "$1" & ${forever}`, undefined, 2)
+    const mark = 'MCPGW_TEST=nobody'
+    const pid = children.at(-1)?.pid
+
+    expect(await endMarked({ mark, graceSeconds: 0.3, pid })).toBe(true)
+    expect(processesWith(tag)).toEqual([])
+  })
+
   test('leaves all others alone, also those whose mark only begins alike', async () => {
     const mark = newMark('MCPGW_TEST')
     const ours = await run(forever, mark)

@@ -34,6 +34,17 @@ describe('replicas as processes', () => {
           command: [process.execPath, join(import.meta.dirname, 'fixtures/server.js'), 'good', tag],
           environment: { OWN: 'operator' },
         },
+        unmarked: {
+          command: [
+            '/bin/sh',
+            '-c',
+            'exec env -i HOST=$HOST PORT=$PORT "$0" "$@"',
+            process.execPath,
+            join(import.meta.dirname, 'fixtures/server.js'),
+            'good',
+            tag,
+          ],
+        },
         'not-executable': { command: [join(import.meta.dirname, 'fixtures/server.js')] },
         homeless: { command: [process.execPath], workingDirectory: '/no/such/folder' },
         'bad-argument': { command: [process.execPath, 'a\0b'] },
@@ -166,6 +177,16 @@ describe('replicas as processes', () => {
     await expect.poll(() => processesWith(tag).length).toBe(3)
     expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
     await runtime.remove({ name: 'w', uid: 'uid' }, signal)
+    expect(processesWith(tag)).toEqual([])
+  })
+
+  test('a server that has cleaned its environment ends when it is removed', async () => {
+    await runtime.apply(workload('unmarked'), signal)
+    await untilStatus(allReady)
+    expect(processesWith(tag)).toHaveLength(1)
+
+    await runtime.remove({ name: 'w', uid: 'uid' }, signal)
+
     expect(processesWith(tag)).toEqual([])
   })
 

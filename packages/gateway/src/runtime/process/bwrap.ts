@@ -3,6 +3,7 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
+import { asUser, hasSetpriv } from './as-user.ts'
 import { mustBeExecutable } from './executable.ts'
 import type { Launch, Sandbox, SandboxOptions, Start } from './sandbox.ts'
 import { isWithin, viewArguments, type View } from './view.ts'
@@ -76,13 +77,6 @@ export class BwrapSandbox implements Sandbox {
   }
 }
 
-/** Starts a program as another user, who cannot get more rights again. */
-function asUser(uid: number): string[] {
-  const ids = ['--reuid', String(uid), '--regid', String(uid), '--clear-groups']
-  return [setpriv, ...ids, '--inh-caps=-all', '--no-new-privs', '--']
-}
-
-const setpriv = '/usr/bin/setpriv'
 /** To become the owner's user, and to enter its home before that. They are gone with the change. */
 const neededCapabilities = ['CAP_SETUID', 'CAP_SETGID', 'CAP_DAC_READ_SEARCH'].flatMap((each) => [
   '--cap-add',
@@ -101,10 +95,8 @@ export function findBwrap(path: string): { readonly bwrap: string } | { readonly
   if (bwrap === undefined)
     return { missing: 'bwrap is not installed (the package is called bubblewrap).' }
 
-  // The one of BusyBox has other options.
-  const { status } = spawnSync(setpriv, ['--reuid', '0', '--clear-groups', '--', '/bin/true'])
-  return process.getuid?.() === 0 && status !== 0
-    ? { missing: `${setpriv} of util-linux is not installed.` }
+  return process.getuid?.() === 0 && !hasSetpriv()
+    ? { missing: 'setpriv of util-linux is not installed.' }
     : { bwrap }
 }
 

@@ -9,6 +9,7 @@ import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-l
 import type { OpenRuntimeOptions } from '../open.ts'
 import { judge } from '../conditions.ts'
 import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
+import { ControlGroups } from './control-groups.ts'
 import { ReplicaLogs } from './log-buffer.ts'
 import { ReplicaProcess } from './replica-process.ts'
 import { nextStep } from './rolling.ts'
@@ -31,11 +32,6 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     !(await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 }))
   )
     options.log.error('processes that an earlier gateway left could not be ended')
-  const owner = newMark('MCPGW_OWNER')
-  const warden = startWarden({
-    mark: `${owner.name}=${owner.value}`,
-    graceSeconds: options.settings.stopGraceSeconds,
-  })
   const environment = inherited(options.environment)
   const { settings, programs } = options
   const sandbox = openSandbox({
@@ -52,10 +48,17 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     path: options.environment['PATH'] ?? '',
     log: options.log,
   })
+  const owner = newMark('MCPGW_OWNER')
+  const groups = await openGroups(sandbox, [dataMark.value, owner.value], options.log)
+  const warden = startWarden({
+    mark: `${owner.name}=${owner.value}`,
+    graceSeconds: settings.stopGraceSeconds,
+    group: groups?.folder,
+  })
   const marks = { [dataMark.name]: dataMark.value, [owner.name]: owner.value }
   return new ProcessRuntime(
     options,
-    { inherited: environment, marks, sandbox },
+    { inherited: environment, marks, sandbox, groups },
     owner,
     warden,
     lock,
@@ -68,6 +71,22 @@ interface Surroundings {
   /** By which all processes of this gateway are found again. */
   readonly marks: Readonly<Record<string, string>>
   readonly sandbox: Sandbox
+  /** Undefined where they cannot be had, or are not needed. */
+  readonly groups: ControlGroups | undefined
+}
+
+/** What is in `bwrap` ends with it, so it needs no control group. */
+async function openGroups(
+  sandbox: Sandbox,
+  [series, name]: readonly [string, string],
+  log: OpenRuntimeOptions['log'],
+): Promise<ControlGroups | undefined> {
+  if (sandbox.kind === 'bwrap' || process.platform !== 'linux') return undefined
+  const groups = await ControlGroups.open(series, name)
+  if (typeof groups !== 'string') return groups
+
+  log.info({ reason: groups }, 'a server that hides its processes may leave some behind')
+  return undefined
 }
 
 function takeLock(dataDir: string): ProcessLock {
@@ -194,12 +213,16 @@ class ProcessRuntime implements Runtime {
       endMarked({
         mark: `${this.#owner.name}=${this.#owner.value}`,
         graceSeconds: this.#options.settings.stopGraceSeconds,
+        group: this.#surroundings.groups?.folder,
       }),
     )
     await Promise.all([
       sweep,
       ...[...this.#workloads.values()].map((running) => this.#remove(running, sweep)),
     ])
+    await this.#surroundings.groups?.end().catch((error: unknown) => {
+      this.#options.log.error({ err: error }, 'the control groups could not be removed')
+    })
     this.#warden.release()
     this.#lock.release()
   }
@@ -308,7 +331,7 @@ class RunningWorkload {
 
   #start(index: number, program: ProgramConfig, template: string): void {
     const { settings, log } = this.#options
-    const { inherited, marks, sandbox } = this.#surroundings
+    const { inherited, marks, sandbox, groups } = this.#surroundings
     const { owner, environment } = this.#wanted
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
     this.#logs.set(index, logs)
@@ -333,6 +356,7 @@ class RunningWorkload {
           marks: { ...marks, ...own.marks },
         })
       },
+      groups,
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
       stopGraceMs: settings.stopGraceSeconds * 1000,

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { endMarked, newMark } from '@mcp-gateway/bridge'
+import { endMarked, newMark, type WardenOptions } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
@@ -11,6 +11,8 @@ import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
+import { within, type ControlGroup, type ControlGroups } from './control-groups.ts'
+import { mustBeExecutable } from './executable.ts'
 import { watchHealth, type HealthSettings } from './health.ts'
 import { givePortBack, takePort } from './ports.ts'
 import { monotonicNow } from '../../lib/clock.ts'
@@ -22,6 +24,8 @@ export interface ReplicaOptions {
   readonly program: ProgramConfig
   /** How its process is started, with more variables and a mark of its own; asked for each start. @throws Error */
   readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
+  /** Where its processes are kept together; undefined where that cannot be had. */
+  readonly groups: ControlGroups | undefined
   readonly host: string
   readonly startTimeoutMs: number
   readonly stopGraceMs: number
@@ -161,6 +165,7 @@ export class ReplicaProcess {
   async #runOnce(): Promise<Ending> {
     const { host } = this.#options
     let port: number | undefined
+    let group: ControlGroup | undefined
     try {
       port = await takePort(host)
       if (this.#stop.signal.aborted) return this.#failed('Stopping', 'It was stopped.')
@@ -170,7 +175,12 @@ export class ReplicaProcess {
         marks: { [mark.name]: mark.value },
       })
       if (!('command' in launch)) return launch
-      const { command, args, user, workingDirectory, environment } = launch
+      const { user, workingDirectory, environment } = launch
+      if (user === undefined) group = this.#options.groups?.make(mark.value)
+      const [command, ...args] =
+        group === undefined
+          ? [launch.command, ...launch.args]
+          : within(group.folder, launch.command, launch.args)
       const child = spawn(command, args, {
         // A process group of its own, so that all of it can be signalled at once.
         detached: true,
@@ -179,19 +189,29 @@ export class ReplicaProcess {
         ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
         env: environment,
       })
-      return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch)
+      return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch, group)
     } catch (error) {
       // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
       return this.#startFailed(error)
     } finally {
+      await group?.end().catch((error: unknown) => this.#groupLeft(error))
       if (port !== undefined) givePortBack(port)
     }
+  }
+
+  #groupLeft(error: unknown): void {
+    const { log } = this.#options
+    log.error({ replica: this.name, err: error }, 'the control group could not be removed')
   }
 
   /** A command that is not there shows before the start. */
   #launch(own: Pick<Start, 'environment' | 'marks'>): Launch | Ending {
     try {
-      return this.#options.launch(own)
+      const launch = this.#options.launch(own)
+      // The shell that enters a group would only write that there is no such command.
+      if (this.#options.groups !== undefined)
+        mustBeExecutable(launch.command, launch.environment['PATH'] ?? '')
+      return launch
     } catch (error) {
       return this.#notStarted(error as NodeJS.ErrnoException)
     }
@@ -202,6 +222,7 @@ export class ReplicaProcess {
     port: number,
     mark: string,
     { tellsSignalsByCode }: Launch,
+    group: ControlGroup | undefined,
   ): Promise<Ending> {
     const { host, startTimeoutMs, log } = this.#options
     const { signal } = this.#stop
@@ -242,7 +263,12 @@ export class ReplicaProcess {
     this.#origin = undefined
     // At once, so that nobody is sent to it any more.
     if (!signal.aborted) this.#set('terminating', tooLate ?? 'Exited')
-    const exit = await this.#end(child, ended, mark, tooLate !== undefined || signal.aborted)
+    const exit = await this.#end(
+      child,
+      ended,
+      { mark, group: group?.folder, isServer: !tellsSignalsByCode },
+      tooLate !== undefined || signal.aborted,
+    )
     for (const cutter of cutters) cutter.end()
     logs.close()
     return this.#ending(exit, logs, tooLate, readyMs, readyAt !== undefined)
@@ -266,14 +292,17 @@ export class ReplicaProcess {
   async #end(
     child: ChildProcess,
     ended: Promise<Exit>,
-    mark: string,
+    { isServer, ...all }: Pick<WardenOptions, 'mark' | 'group'> & { readonly isServer: boolean },
     leaving: boolean,
   ): Promise<Exit> {
     const { stopGraceMs, log } = this.#options
     if (child.pid === undefined) return ended
     const graceSeconds = leaving ? stopGraceMs / 1000 : 1
     // The marked first, as they are found through their parents, too, while these live. Where there is no /proc it finds nothing.
-    const none = await (this.#sweep ?? endMarked({ mark, graceSeconds }))
+    // Only while it runs does its id mean it.
+    const running = isServer && child.exitCode === null && child.signalCode === null
+    const pid = running ? child.pid : undefined
+    const none = await (this.#sweep ?? endMarked({ ...all, pid, graceSeconds }))
     if (!none) log.error({ replica: this.name }, 'processes of the replica could not be ended')
     // One that has overwritten its environment carries no mark any more.
     const over = none && (await endsWithin(ended, 100))

@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LocalSocket } from '../../lib/socket-owner.ts'
 import type { Log } from '../../telemetry/log.ts'
+import { asUser, hasSetpriv } from './as-user.ts'
 import { BwrapSandbox, findBwrap } from './bwrap.ts'
 import { mustBeExecutable } from './executable.ts'
 import { Homes, inAccount } from './homes.ts'
@@ -135,7 +135,7 @@ const noSandbox: Sandbox = {
 class UserSandbox implements Sandbox {
   readonly kind = 'uid'
   readonly #homes: Homes
-  readonly #setpriv = setprivPath()
+  readonly #hasSetpriv = hasSetpriv()
 
   constructor(homes: Homes) {
     this.#homes = homes
@@ -153,16 +153,14 @@ class UserSandbox implements Sandbox {
     const { home, user } = this.#homes.of(owner)
     const common = {
       environment: { ...environment, ...marks },
-      user,
       workingDirectory: workingDirectory ?? home,
       tellsSignalsByCode: false,
     }
     mustBeExecutable(command, environment['PATH'] ?? '')
-    if (this.#setpriv === undefined) return { ...common, command, args }
+    if (user === undefined || !this.#hasSetpriv) return { ...common, command, args, user }
 
-    // Programs with the set-user-id bit give no more rights.
-    const own = ['--no-new-privs', '--', command, ...args]
-    return { ...common, command: this.#setpriv, args: own }
+    const [setpriv = '', ...own] = asUser(user.uid)
+    return { ...common, command: setpriv, args: [...own, command, ...args], user: undefined }
   }
 }
 
@@ -181,12 +179,4 @@ function userObstacle({ users, program }: SandboxOptions): string | undefined {
   })
   if (error !== undefined) return `no process can be started as another user (${error.message}).`
   return status === 0 ? undefined : `other users cannot read ${program}.`
-}
-
-function setprivPath(): string | undefined {
-  const path = ['/usr/bin/setpriv', '/bin/setpriv'].find((each) => existsSync(each))
-  if (path === undefined) return undefined
-  // The one of BusyBox has other options.
-  const { status } = spawnSync(path, ['--no-new-privs', '--', '/bin/true'], { stdio: 'ignore' })
-  return status === 0 ? path : undefined
 }
