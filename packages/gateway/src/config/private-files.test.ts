@@ -1,0 +1,30 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { ConfigSchema } from './config.ts'
+import { privateFiles } from './private-files.ts'
+
+test('files that may hold secrets are all that a configuration names, and the configuration', () => {
+  const config = ConfigSchema.parse({
+    store: { url: 'postgres://gateway@db/gateway', passwordFile: '/etc/gateway/password' },
+    secrets: { files: { tokens: { path: '/etc/gateway/tokens' } } },
+    audit: { sinks: [{ type: 'file', path: '/var/log/gateway/audit.log' }] },
+  })
+  const environment = {
+    MCPGW_CONFIG: '/etc/gateway/config.yaml',
+    PGPASSFILE: '/etc/gateway/pgpass',
+  }
+
+  expect(privateFiles(config, environment).toSorted()).toEqual([
+    '/etc/gateway/config.yaml',
+    '/etc/gateway/password',
+    '/etc/gateway/pgpass',
+    '/etc/gateway/tokens',
+    '/var/log/gateway/audit.log',
+  ])
+})
+
+test('the configuration in the working folder counts where no other is named', () => {
+  expect(privateFiles(ConfigSchema.parse({}), {})).toEqual([
+    join(process.cwd(), 'mcp-gateway.yaml'),
+  ])
+})
