@@ -45,7 +45,7 @@ function peer(name: string, version: string, bin: string): string {
     { encoding: 'utf8' },
   )
   if (installed.status !== 0)
-    throw new Error(`${name}@${version} can not be installed: ${installed.stderr}`)
+    throw new Error(`${name}@${version} cannot be installed: ${installed.stderr}`)
   return file
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a modern client can not have of a legacy server, check by check, whatever stands between them. An entry that no run needs any more
+ * What a modern client cannot have of a legacy server, check by check, whatever stands between them. An entry that no run needs any more
  * fails the tests.
  */
 export const toLegacyServer: readonly {

@@ -236,7 +236,7 @@ ${rows.toSorted().join('\n')}
 The same run shows beside it: every cell again through two gateway processes that take turns for each request (\`replicas.test.ts\`: no other scenario fails), the client suites but for authorization with the gateway in between (\`clients.test.ts\`: each as the
 client alone), \`dns-rebinding-protection\` in front of HTTP servers that check nothing (they are the ones in the table), and servers that break the rules in fifty ways (\`hostile-gateway.test.ts\`).
 
-## What a modern client can not have of a legacy server
+## What a modern client cannot have of a legacy server
 
 | scenario | check | why |
 |---|---|---|

@@ -153,7 +153,7 @@ const asks = 'A registered tool asks its client nothing: no elicitation, no samp
 const logs = 'A registered tool sends no log messages.'
 const toolsAlone = '`/mcp` offers tools alone: no resources, no prompts, no completions.'
 
-/** Scenarios that registered tools can not pass, and why. One that passes fails the test, too. */
+/** Scenarios that registered tools cannot pass, and why. One that passes fails the test, too. */
 const baseline: readonly { readonly reason: string; readonly scenarios: readonly string[] }[] = [
   {
     reason: toolsAlone,

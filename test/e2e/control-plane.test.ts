@@ -279,7 +279,7 @@ describe('the status', () => {
     })
   })
 
-  test('and logs of what is stopped, can not run, or was deleted are answers with a code, never a failure (B9, B10, B11)', async () => {
+  test('and logs of what is stopped, cannot run, or was deleted are answers with a code, never a failure (B9, B10, B11)', async () => {
     const [stopped, broken] = [newName(), newName()]
     await create(minimal(stopped))
     await create(minimal(broken, { imageName: 'no-such-image', replicaCount: 1 }))
@@ -756,7 +756,7 @@ describe('the program', () => {
       'a data folder that is a file',
       () => run({ MCPGW_DATA_DIR: programs.gateway }),
       1,
-      /The data folder .* can not be made/,
+      /The data folder .* cannot be made/,
     ],
     [
       'a configuration that is not there',

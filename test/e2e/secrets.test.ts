@@ -65,7 +65,7 @@ describe('secrets, on a gateway that is killed', () => {
 })
 
 describe('changing the keys of secrets', () => {
-  test('goes from the kept key to configured ones, from one to the next, and says what can not be read without', async () => {
+  test('goes from the kept key to configured ones, from one to the next, and says what cannot be read without', async () => {
     await using first = await GatewayProcess.start({ config: withKeys() })
     const { dataDir } = first
     await first.api('POST', '/secrets', { name: 'key', value: 'kept' })
@@ -104,7 +104,7 @@ describe('changing the keys of secrets', () => {
       await wrong.untilStatus('one', ({ conditions }) =>
         conditions.some(({ reason }) => reason === 'SecretUnreadable'),
       )
-      await expect.poll(() => wrong.output).toContain('can not be decrypted')
+      await expect.poll(() => wrong.output).toContain('cannot be decrypted')
     }
     {
       await using both = await GatewayProcess.start({ dataDir, config: withKeys(two, one) })

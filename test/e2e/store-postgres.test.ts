@@ -249,7 +249,7 @@ describe.skipIf(missing !== undefined)(
         expect([after.status, after.body]).toEqual([200, before.body])
         await moved.untilStatus('old', ({ readyReplicas }) => readyReplicas === 1)
         expect(moved.output).toContain('stored secrets were sealed with the first key')
-        expect(moved.output).not.toContain('can not be decrypted')
+        expect(moved.output).not.toContain('cannot be decrypted')
       }
       expect(run('--to', join(dataDir, 'copy.db'))).toMatchObject({
         status: 0,
@@ -262,14 +262,14 @@ describe.skipIf(missing !== undefined)(
       })
     })
 
-    test('can not start without it: the gateway ends with code 1, the address and the reason, and never the password', async () => {
+    test('cannot start without it: the gateway ends with code 1, the address and the reason, and never the password', async () => {
       await server.end('SIGINT')
       const { status, stderr, stdout } = command()
       await server.startAgain()
       expect([status, stderr]).toEqual([
         1,
         expect.stringMatching(
-          /The database postgres:\/\/gateways@127\.0\.0\.1:\d+\/gateways can not be used: .*ECONNREFUSED/,
+          /The database postgres:\/\/gateways@127\.0\.0\.1:\d+\/gateways cannot be used: .*ECONNREFUSED/,
         ),
       ])
       expect(stdout + stderr).not.toContain(environment['PGPASSWORD'])

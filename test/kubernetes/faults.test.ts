@@ -211,7 +211,7 @@ describe('what the cluster does not take', () => {
     skip,
   }) => {
     await using webhook = await AdmissionWebhook.open(namespace)
-    if (webhook === undefined) return skip('The API server can not reach this process.')
+    if (webhook === undefined) return skip('The API server cannot reach this process.')
     webhook.refuses = { pods: 'no pods on a Saturday' }
     await create({ name: 'unwelcome' })
     const [podsMs] = await timed(() => untilSaid('unwelcome', /no pods on a Saturday/))

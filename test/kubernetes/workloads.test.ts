@@ -411,7 +411,7 @@ describe('what the cluster refuses', () => {
     await until(another, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
     await wire.cut()
     expect(readyMessage((await another.status(wanted.name)) as WorkloadStatus)).toMatch(
-      /^Unknown: The API server at .* can not be reached/,
+      /^Unknown: The API server at .* cannot be reached/,
     )
     await namespace.delete('/api/v1', 'resourcequotas/tight')
     await until(runtime, wanted.name, ready)
@@ -497,7 +497,7 @@ describe('what the cluster refuses', () => {
 
   test('a kubeconfig that is wrong says what is wrong with it', async () => {
     await expect(open({ kubeconfig: '/no/such/kubeconfig' })).rejects.toThrow(
-      /kubeconfig can not be read: .*no such file/,
+      /kubeconfig cannot be read: .*no such file/,
     )
     await expect(open({ context: 'nowhere' })).rejects.toThrow(/no context 'nowhere'/)
   })

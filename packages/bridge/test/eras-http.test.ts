@@ -378,7 +378,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(messages).toEqual([failure(expect.stringContaining(said))])
   })
 
-  test('gets an error that tells no address when the server can not be reached', async () => {
+  test('gets an error that tells no address when the server cannot be reached', async () => {
     const world = await setUp(
       legacy((_got, response) => json(response, 200, { id: 1, result: {} })),
     )

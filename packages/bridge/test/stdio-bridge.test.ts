@@ -391,7 +391,7 @@ describe('bad input', () => {
 })
 
 describe('children that misbehave', () => {
-  test('one that can not be started says why', async () => {
+  test('one that cannot be started says why', async () => {
     const url = await start([], { command: '/no/such/command', args: [] })
     const answer = await post(url, undefined, initialize())
     expect(answer.status).toBe(502)

@@ -30,7 +30,7 @@ export function openApiDocument(version: string): object {
           type: 'apiKey',
           in: 'header',
           name: 'X-API-Key',
-          description: 'The same, for clients that can not set Authorization.',
+          description: 'The same, for clients that cannot set Authorization.',
         },
         developmentIdentity: {
           type: 'apiKey',
@@ -120,5 +120,5 @@ const problemTitles: Readonly<Record<number, string>> = {
   412: 'It has changed since it was read.',
   413: 'The body is too large.',
   415: 'The body is of another media type.',
-  503: 'The gateway can not serve now.',
+  503: 'The gateway cannot serve now.',
 }

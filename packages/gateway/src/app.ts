@@ -358,5 +358,5 @@ function storeReport(log: Log): (problem: Error | undefined) => void {
 function logRenewal({ renewed, unreadable }: Renewal, log: Log): void {
   if (renewed > 0) log.info({ resources: renewed }, 'stored secrets were sealed with the first key')
   if (unreadable.length > 0)
-    log.error({ resources: unreadable }, 'stored secrets can not be decrypted; see docs/secrets.md')
+    log.error({ resources: unreadable }, 'stored secrets cannot be decrypted; see docs/secrets.md')
 }

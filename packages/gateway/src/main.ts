@@ -107,14 +107,14 @@ async function copy(
   )
 }
 
-/** 1: some can not be opened, and were left as they are. */
+/** 1: some cannot be opened, and were left as they are. */
 async function rotateSecrets({ dataDir, store: settings, secrets }: Config): Promise<number> {
   await using store = await openSealedStore({ dataDir, settings, keys: secrets.keys })
   const { renewed, unreadable } = await store.renewSeals()
   const told = `${renewed} ${renewed === 1 ? 'resource was' : 'resources were'} sealed with the first key.\n`
   if (unreadable.length === 0) return say(told)
   return say(
-    `${told}These can not be decrypted with any of the keys, and were left as they are: ${unreadable.join(', ')}\n`,
+    `${told}These cannot be decrypted with any of the keys, and were left as they are: ${unreadable.join(', ')}\n`,
     1,
   )
 }
@@ -186,7 +186,7 @@ function explained(error: unknown, { host, port }: Config): unknown {
     EADDRNOTAVAIL: 'this machine has no such address. Set MCPGW_HOST',
   }
   return new Error(
-    `The gateway can not listen on ${host}:${port}: ${why[String(error.code)] ?? error.message}.`,
+    `The gateway cannot listen on ${host}:${port}: ${why[String(error.code)] ?? error.message}.`,
     { cause: error },
   )
 }

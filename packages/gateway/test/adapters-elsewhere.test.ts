@@ -447,7 +447,7 @@ describe('an address that policy forbids', () => {
     'http://0xa9fea9fe/',
     'http://[::ffff:a9fe:a9fe]/',
     'https://10.1.2.3/mcp',
-  ])('can not be registered: %s', async (endpoint) => {
+  ])('cannot be registered: %s', async (endpoint) => {
     const { status, body } = await call('POST', '/adapters', { name: 'inner', endpoint }, strict)
     expect([status, JSON.stringify(body)]).toEqual([
       400,

@@ -271,7 +271,7 @@ describe('making and changing API keys', () => {
     ).toBe(200)
   })
 
-  test('is not done by API keys, so that a stolen one can not outlive its end; but a key may end itself', async () => {
+  test('is not done by API keys, so that a stolen one cannot outlive its end; but a key may end itself', async () => {
     const { key, id } = await make(admin, { roles: ['mcp.admin'] })
     const other = await make(admin)
     expect((await call('POST', '/api-keys', bearer(key), { name: 'x' })).status).toBe(403)

@@ -52,7 +52,7 @@ describe('a gateway that is told to stop', () => {
       await gateway.start(`${pour}&type=text/event-stream`, { method: 'GET' }),
       await gateway.start(pour, { method: 'GET' }),
     ]
-    // Read by nobody until the buffers are full, so that their end can not be written at once.
+    // Read by nobody until the buffers are full, so that their end cannot be written at once.
     await sleep(500)
     const disposed = gateway[Symbol.asyncDispose]()
     await sleep(300)

@@ -369,7 +369,7 @@ describe('targets that are whole addresses', () => {
     },
   )
 
-  test('and paths that can not be decoded have one line in the log', async () => {
+  test('and paths that cannot be decoded have one line in the log', async () => {
     const id = `target-${newTag()}`
     expect((await ask('/adapters/%zz', `x-request-id: ${id}\r\n`)).text).toMatch(/^HTTP\/1\.1 404 /)
     const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)

@@ -126,7 +126,7 @@ describe('the API server', () => {
     const { port } = server.address() as AddressInfo
     server.close()
     await expect(api.json('GET', '/version', signal)).rejects.toThrow(
-      new RegExp(`The API server at http://127.0.0.1:${port} can not be reached: .*ECONNREFUSED`),
+      new RegExp(`The API server at http://127.0.0.1:${port} cannot be reached: .*ECONNREFUSED`),
     )
   })
 

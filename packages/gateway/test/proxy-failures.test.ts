@@ -124,7 +124,7 @@ describe('a client that goes away', () => {
   })
 })
 
-describe('a server that can not be reached', () => {
+describe('a server that cannot be reached', () => {
   test('is passed by while another replica can be, and no request runs twice', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     await makeRefuse(name)

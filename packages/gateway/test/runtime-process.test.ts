@@ -256,7 +256,7 @@ describe('replicas as processes', () => {
       HOST: '127.0.0.1',
       MCPGW_REPLICA_NAME: 'w-0',
     })
-    // A workload can not hide from the warden.
+    // A workload cannot hide from the warden.
     expect(environment['MCPGW_OWNER']).toMatch(/^[0-9a-f]{32}$/)
     expect(environment['MCPGW_DATA']).toMatch(/^[0-9a-f]{32}$/)
     secret.cleanUp()

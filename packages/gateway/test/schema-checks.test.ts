@@ -44,7 +44,7 @@ describe('a value that is checked', () => {
     ])
   })
 
-  test('is checked at once where that can not take long, and by another thread where it could', () => {
+  test('is checked at once where that cannot take long, and by another thread where it could', () => {
     const small = checks.schema({ type: 'object', properties: { a: { type: 'string' } } }, 'me')
     expect(small.mistakes('{"a":1}')).toHaveLength(1)
     // Each of so many places breaks each of so many rules.

@@ -733,7 +733,7 @@ describe('what is stored', () => {
         value: '',
         sealed: expect.any(String) as string,
       })
-      // What can not be read is kept as it is by changes of the rest.
+      // What cannot be read is kept as it is by changes of the rest.
       await wrong.replace({ ...(read as typeof resource), version: 2 }, 1)
     }
     {

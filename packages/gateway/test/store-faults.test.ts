@@ -210,23 +210,23 @@ describe('a disk that can only be read', () => {
     execFileSync('/bin/mount', ['-o', 'remount,ro', disk])
     await expect(openStore({ dataDir: disk })).rejects.toMatchObject({
       code: 'store_unavailable',
-      message: expect.stringMatching(/gateway\.db can not be opened: .*read-?only/i) as string,
+      message: expect.stringMatching(/gateway\.db cannot be opened: .*read-?only/i) as string,
     })
     await expect(openStore({ dataDir: join(disk, 'new') })).rejects.toMatchObject({
       code: 'store_unavailable',
-      message: expect.stringMatching(/new can not be made: /) as string,
+      message: expect.stringMatching(/new cannot be made: /) as string,
     })
     execFileSync('/bin/mount', ['-o', 'remount,rw', disk])
     await using store = openSqliteStore({ file })
     expect((await store.list({})).map(found)).toEqual(model)
   })
 
-  test('a data folder that can not be made is refused with the reason', async () => {
+  test('a data folder that cannot be made is refused with the reason', async () => {
     const path = join(newFolder(), 'file')
     writeFileSync(path, '')
     await expect(openStore({ dataDir: join(path, 'data') })).rejects.toMatchObject({
       code: 'store_unavailable',
-      message: expect.stringMatching(/data can not be made: .*ENOTDIR/) as string,
+      message: expect.stringMatching(/data cannot be made: .*ENOTDIR/) as string,
     })
   })
 })

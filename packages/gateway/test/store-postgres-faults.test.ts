@@ -91,7 +91,7 @@ describe.skipIf(missing !== undefined)(
       test('without a server is refused with the address and the reason, once the time for it is over', async () => {
         const elsewhere = url.replace(String(server.port), '1')
         expect(await refusal(open({ url: elsewhere }))).toMatch(
-          /^The database postgres:\/\/d\d+:\[secret\]@127\.0\.0\.1:1\/d\d+ can not be used: .*ECONNREFUSED.*Is the server running/,
+          /^The database postgres:\/\/d\d+:\[secret\]@127\.0\.0\.1:1\/d\d+ cannot be used: .*ECONNREFUSED.*Is the server running/,
         )
       })
 
@@ -284,7 +284,7 @@ describe.skipIf(missing !== undefined)(
         expect(await codeOf(store.create(sampleResource('one')))).toBe('name_taken')
       })
 
-      test('that can not be had, as all are in use or the server takes no more, is a 503 in time, and heals', async ({
+      test('that cannot be had, as all are in use or the server takes no more, is a 503 in time, and heals', async ({
         onTestFinished,
       }) => {
         await using store = await open({ poolSize: 1, timeoutMs: 2000 })

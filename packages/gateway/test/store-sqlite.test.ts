@@ -73,7 +73,7 @@ describe('the SQLite file', () => {
     expect(statSync(path).size).toBe(57 * 20)
   })
 
-  test('that can not grow answers storage_full, keeps what it has, and goes on once there is room', async () => {
+  test('that cannot grow answers storage_full, keeps what it has, and goes on once there is room', async () => {
     const path = newFile()
     await using store = openSqliteStore({ file: path })
     const kept = sampleResource('kept')

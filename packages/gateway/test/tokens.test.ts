@@ -333,7 +333,7 @@ describe('callers', () => {
     ])
   })
 
-  test('can not use the session of another', async () => {
+  test('cannot use the session of another', async () => {
     const opened = await gateway.mcp(adapter, 'do=initialize', {
       headers: bearer(await provider.token('alice')),
       body: '{}',

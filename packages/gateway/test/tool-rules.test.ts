@@ -586,7 +586,7 @@ describe('the audit log', () => {
   })
 })
 
-describe('a server that can not be judged', () => {
+describe('a server that cannot be judged', () => {
   const adapter = async (): Promise<string> => {
     const name = await gateway.register()
     await gateway.patch(name, { toolRules: rules })

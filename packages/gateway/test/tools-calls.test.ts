@@ -388,7 +388,7 @@ describe('an answer', () => {
     expect((await call(large.name)).result.structuredContent).toMatchObject({ t: 1 })
   })
 
-  test('that the output schema can not check in time is told so, and not as wrong', async () => {
+  test('that the output schema cannot check in time is told so, and not as wrong', async () => {
     const outputSchema = { type: 'object', properties: { t: { pattern: '^(a+)+$' } } }
     const { name } = await tool(json({ t: `${'a'.repeat(50)}!` }), { outputSchema })
     const { code, retryable, text } = await failed(name)
@@ -563,7 +563,7 @@ describe('a tool that misbehaves', () => {
     expect(await failed(name)).toMatchObject({
       code: 'unreachable',
       retryable: true,
-      text: 'The tool can not be reached.\nCalling again later may help.',
+      text: 'The tool cannot be reached.\nCalling again later may help.',
     })
   })
 

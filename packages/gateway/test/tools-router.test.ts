@@ -307,7 +307,7 @@ describe('a legacy session', () => {
       expect(await ask('tools/call', { name, arguments: {} })).toMatchObject({
         result: {
           isError: true,
-          content: [{ text: expect.stringContaining('can not be reached') as unknown }],
+          content: [{ text: expect.stringContaining('cannot be reached') as unknown }],
         },
       })
       expect(await ask('tools/call', { name: 'none' })).toMatchObject({

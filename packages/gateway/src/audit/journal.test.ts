@@ -87,7 +87,7 @@ describe('a journal', () => {
     expect(sink.closed).toBe(true)
   })
 
-  test('counts what a sink that hangs can not take, and tells of the gap as soon as it works again', async () => {
+  test('counts what a sink that hangs cannot take, and tells of the gap as soon as it works again', async () => {
     const sink = new ScriptedSink()
     await using journal = journalOf(sink)
     const release = sink.hang()

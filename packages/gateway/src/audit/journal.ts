@@ -44,7 +44,7 @@ const lossToldMs = 60_000
 const mostLength = 32 * 1024 * 1024
 
 /**
- * The way of records to one sink: numbered at once, chained and written in batches by and by. Nobody waits for it. When it can not keep up,
+ * The way of records to one sink: numbered at once, chained and written in batches by and by. Nobody waits for it. When it cannot keep up,
  * records are lost by number: the counter rises, and a record of the gap is written as soon as the sink works again.
  */
 export class Journal implements AsyncDisposable {

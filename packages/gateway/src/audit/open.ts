@@ -49,7 +49,7 @@ export async function openAudit({
       troubled: (name, err) =>
         log.error(
           { sink: name, err },
-          'the audit log can not be written; records wait, and beyond audit.queueRecords are lost',
+          'the audit log cannot be written; records wait, and beyond audit.queueRecords are lost',
         ),
       recovered: (name, lost) => log.warn({ sink: name, lost }, 'the audit log is written again'),
       losing: (name, lost) => log.error({ sink: name, lost }, 'records of the audit log are lost'),

@@ -52,7 +52,7 @@ export interface AuditMark {
 const longest = 256
 
 /**
- * The members of a record, as JSON without its braces. Whatever stands in a text, it can not end the line, nor a terminal's: JSON escapes
+ * The members of a record, as JSON without its braces. Whatever stands in a text, it cannot end the line, nor a terminal's: JSON escapes
  * U+0000 to U+001F; the rest of the controls, the line separators and what turns the direction of text are escaped here.
  */
 export function encodeMembers(time: Date, record: AuditEvent | AuditMark): string {

@@ -27,7 +27,7 @@ describe('the challenge', () => {
     )
   })
 
-  test('can not be broken out of', () => {
+  test('cannot be broken out of', () => {
     expect(challenge(new GatewayError('unauthenticated', { detail: 'a" b\\ c\r\nd ë' }))).toContain(
       `error_description="a' b' c''d '"`,
     )

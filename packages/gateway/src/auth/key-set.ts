@@ -10,7 +10,7 @@ export interface TrustedKey {
 }
 
 export interface KeySetOptions {
-  /** Where the issuer's keys are now. Rejects when it can not be told. */
+  /** Where the issuer's keys are now. Rejects when it cannot be told. */
   readonly fetch: () => Promise<unknown>
   /** Told once for each failure to fetch, and for each set with keys that are not usable. */
   readonly warn: (what: string, cause?: unknown) => void
@@ -20,7 +20,7 @@ export interface KeySetOptions {
 
 /** A set is asked for anew, beside the requests, once it is as old as this. */
 const freshMs = 10 * 60_000
-/** How long a set is good when the issuer can not be reached any more. */
+/** How long a set is good when the issuer cannot be reached any more. */
 const usableMs = 24 * 3600_000
 /** After a failure the issuer is left in peace for so long. */
 const retryMs = 5000
@@ -32,7 +32,7 @@ const fewestRsaBits = 2048
 
 /**
  * The public keys of one issuer: fetched when first needed, by one request at a time, kept through the issuer's outages, and asked for anew
- * when a token names a key that is not known (a rotation), which strangers can not make happen without limit.
+ * when a token names a key that is not known (a rotation), which strangers cannot make happen without limit.
  */
 export class KeySet {
   readonly #options: KeySetOptions
@@ -49,7 +49,7 @@ export class KeySet {
 
   /**
    * The key that a token says it is signed with.
-   * @throws GatewayError `unauthenticated` when the issuer has no such key, `issuer_unavailable` when it can not be asked
+   * @throws GatewayError `unauthenticated` when the issuer has no such key, `issuer_unavailable` when it cannot be asked
    */
   async find(header: JWTHeaderParameters): Promise<TrustedKey> {
     await this.#ensure()
@@ -81,7 +81,7 @@ export class KeySet {
     await this.#refresh()
     if (this.#keys === undefined || this.#options.now() - this.#fetchedAt >= usableMs) {
       throw new GatewayError('issuer_unavailable', {
-        detail: "The identity provider's keys can not be fetched. Try again later.",
+        detail: "The identity provider's keys cannot be fetched. Try again later.",
         headers: { 'retry-after': String(retryMs / 1000) },
       })
     }

@@ -67,7 +67,7 @@ describe('configuration', () => {
     ).toEqual(['gw.yaml:3: foo: is not known'])
   })
 
-  test('YAML that can not be read names its line', () => {
+  test('YAML that cannot be read names its line', () => {
     expect(
       mistakesOf({ file: { name: 'gw.yaml', text: 'port: 1\nhost: [' }, environment: {} })[0],
     ).toMatch(/^gw\.yaml:2/)

@@ -182,7 +182,7 @@ function endOf({ expiresAt }: Pick<ApiKeySpec, 'expiresAt'>): number {
 function checkPerson(principal: Principal): void {
   if (principal.apiKey !== undefined)
     throw new GatewayError('forbidden', {
-      detail: 'API keys can not be made or changed with an API key.',
+      detail: 'API keys cannot be made or changed with an API key.',
     })
 }
 

@@ -16,7 +16,7 @@ export interface Kind<
   readonly input: z.ZodObject
   /** Schema of the body of PATCH. */
   readonly patch: z.ZodObject
-  /** Rules that the schema can not say. `body` may be anything. */
+  /** Rules that the schema cannot say. `body` may be anything. */
   mistakes(body: unknown, principal: Principal): readonly Mistake[] | Promise<readonly Mistake[]>
   /** What of a valid body has no effect, or another than it says. */
   warnings(input: Input): readonly Warning[]

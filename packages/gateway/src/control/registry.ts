@@ -468,7 +468,7 @@ function renames(name: string, body: unknown): Mistake[] {
         {
           pointer: '/name',
           code: 'name_mismatch',
-          detail: 'must be the name in the address; a name can not be changed',
+          detail: 'must be the name in the address; a name cannot be changed',
         },
       ]
     : []
@@ -487,7 +487,7 @@ function maskMistakes(body: unknown, before: Resource | undefined): Mistake[] {
     if (kept === undefined || 'secretRef' in kept)
       return mistake(`'${maskedValue}' keeps a stored secret, and none is stored by this name`)
     return kept.secret && secret === false
-      ? mistake('a stored secret can not be shown: give the value again')
+      ? mistake('a stored secret cannot be shown: give the value again')
       : []
   })
 }

@@ -226,7 +226,7 @@ function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
     mistakes.push({
       pointer: '/name',
       code: 'name_mismatch',
-      detail: 'must be the name in the address; a name can not be changed',
+      detail: 'must be the name in the address; a name cannot be changed',
     })
   if (value !== undefined && values !== undefined)
     mistakes.push({

@@ -31,7 +31,7 @@ export interface WorkloadRules {
   readonly endpoints: EndpointRules
 }
 
-/** Rules for the fields that adapters and tools share, which a schema can not say or which depend on the configuration. */
+/** Rules for the fields that adapters and tools share, which a schema cannot say or which depend on the configuration. */
 export function workloadMistakes(
   body: unknown,
   { maxReplicas, endpoints }: WorkloadRules,

@@ -51,7 +51,7 @@ export function apiKeyId(text: string): string | undefined {
 }
 
 /**
- * By which a key is known again. A slow, salted hash protects passwords, which can be guessed; 256 random bits can not be, by whichever
+ * By which a key is known again. A slow, salted hash protects passwords, which can be guessed; 256 random bits cannot be, by whichever
  * speed, so a plain SHA-256 loses nothing and costs each request a microsecond.
  */
 export function digestOf(text: string): Buffer {

@@ -83,7 +83,7 @@ const table = {
   upstream_unreachable: {
     status: 502,
     rpc: -32603,
-    title: 'The server can not be reached',
+    title: 'The server cannot be reached',
     retry: true,
   },
   upstream_failed: { status: 502, rpc: -32603, title: 'The server broke off', retry: false },
@@ -122,7 +122,7 @@ const table = {
   secret_unreadable: {
     status: 503,
     rpc: -32603,
-    title: 'A stored secret can not be decrypted',
+    title: 'A stored secret cannot be decrypted',
     retry: false,
   },
   rules_too_costly: {
@@ -148,7 +148,7 @@ const table = {
   issuer_unavailable: {
     status: 503,
     rpc: -32603,
-    title: 'The identity provider can not be reached',
+    title: 'The identity provider cannot be reached',
     retry: true,
   },
   upstream_timeout: {
@@ -233,7 +233,7 @@ export class GatewayError extends Error {
   get title(): string {
     return table[this.code].title
   }
-  /** True when sending the same request again can succeed and can not run anything twice. */
+  /** True when sending the same request again can succeed and cannot run anything twice. */
   get retry(): boolean {
     return table[this.code].retry
   }

@@ -6,7 +6,7 @@ export type ResourceKind = 'adapter' | 'tool'
 /** A text that may be a secret: write-only in the API, sealed in the store. */
 export interface SecretText {
   readonly value: string
-  /** What the store has in place of the value, which is empty then. Outside the store it is there only when it can not be opened. */
+  /** What the store has in place of the value, which is empty then. Outside the store it is there only when it cannot be opened. */
   readonly sealed?: string
 }
 

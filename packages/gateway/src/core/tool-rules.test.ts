@@ -96,7 +96,7 @@ describe('rules for tools', () => {
     expect(compileToolRules(rules.slice(1, 2)).byRole).toBe(false)
   })
 
-  test('name hints, and say so when a tool can not be judged without them', () => {
+  test('name hints, and say so when a tool cannot be judged without them', () => {
     const rules: ToolRule[] = [
       { effect: 'deny', tools: 'never' },
       { effect: 'allow', tools: 'list_*' },

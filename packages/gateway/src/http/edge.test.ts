@@ -98,7 +98,7 @@ describe('the edge', () => {
     expect(own.headers).toEqual({})
   })
 
-  test('a request id of the caller is kept only when it can not forge a log line', () => {
+  test('a request id of the caller is kept only when it cannot forge a log line', () => {
     const kept = request({ host: 'localhost', 'x-request-id': 'abc-1.2:3' })
     edge.admit(kept, response().asResponse)
     expect(requestIdOf(kept)).toBe('abc-1.2:3')

@@ -77,7 +77,7 @@ export function createEdge(options: EdgeOptions): Edge {
       if (origin === undefined) return
       const normal = origin.toLowerCase()
       if (origins.has(normal)) return allowOrigin(response, origin)
-      // A page that this gateway served, or one of this machine: what DNS rebinding can not forge.
+      // A page that this gateway served, or one of this machine: what DNS rebinding cannot forge.
       if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`)
         return
       if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host)))

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 
 export interface HealthChecks {
-  /** Rejects when the gateway can not serve. What it serves without is told. */
+  /** Rejects when the gateway cannot serve. What it serves without is told. */
   ready(): Promise<Readonly<Record<string, string>>>
 }
 

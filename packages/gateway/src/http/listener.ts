@@ -42,7 +42,7 @@ export interface ListenerOptions extends ServerOptions {
   readonly endpoints: readonly Endpoint[]
   /** Adds the REST side. */
   readonly routes: (api: FastifyInstance) => void
-  /** Rejects when the process can not serve. */
+  /** Rejects when the process cannot serve. */
   readonly ready: HealthChecks['ready']
   readonly requestFinished: (request: Finished) => void
   /** Adds to the log line of a REST request who called, and for which resource. */

@@ -75,7 +75,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     try {
       edge.admit(request, response)
       if (expects === 'other')
-        throw new GatewayError('invalid_request', { detail: 'The Expect header can not be met.' })
+        throw new GatewayError('invalid_request', { detail: 'The Expect header cannot be met.' })
     } catch (thrown) {
       const error = toGatewayError(thrown)
       // A client whose expectation was refused may send the body or not (RFC 9110 section 10.1.1).

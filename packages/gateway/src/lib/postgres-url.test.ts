@@ -53,7 +53,7 @@ describe('a connection URI', () => {
     ['postgres://gw@h/db?sslrootcert=/c.pem', /no sslmode/],
     ['postgres://gw@h/db?options=-c', /'options', which is not known/],
     ['postgres://gw:%zz@h/db', /begins no escape/],
-  ])('that can not be followed is refused: %s', (url, reason) => {
+  ])('that cannot be followed is refused: %s', (url, reason) => {
     expect(() => parsePostgresUrl(url)).toThrow(reason)
   })
 

@@ -120,7 +120,7 @@ export class CheckedSchema {
   }
 
   /**
-   * What is wrong with a value, given as its JSON text. At once where it can not take long, else when another thread has checked it:
+   * What is wrong with a value, given as its JSON text. At once where it cannot take long, else when another thread has checked it:
    * `schema_too_slow` when that took too long, `checks_busy` when too many wait.
    * @param cancelled ends waiting: nobody wants to know any more
    */

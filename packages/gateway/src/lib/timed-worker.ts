@@ -60,7 +60,7 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
 
   /**
    * `task` is asked for when its turn has come; the answer is undefined when it then is.
-   * @throws LimitExceeded, WorkRefused; Error when the worker failed at it, or can not be started
+   * @throws LimitExceeded, WorkRefused; Error when the worker failed at it, or cannot be started
    */
   async run(party: string, task: () => Task | undefined): Promise<Answer | undefined> {
     const { most, mostOfOne } = this.#options.waiting
@@ -154,7 +154,7 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
           if (this.#timer !== timer) return
           const { user, system } = process.cpuUsage(before)
           const left = ms - (user + system) / 1000
-          // If it was the whole process, the task can not have had its time yet.
+          // If it was the whole process, the task cannot have had its time yet.
           if (left > ms / 10 && performance.now() - begun < ms * patience) return wait(left)
           this.#state = 'ending'
           this.#finish()?.reject(new LimitExceeded())
@@ -169,7 +169,7 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
 
   #ended(cause: unknown): void {
     if (this.#state === 'disposed') return
-    // A worker that can not even start fails a task each time, so that it is not tried for ever.
+    // A worker that cannot even start fails a task each time, so that it is not tried for ever.
     const job = this.#finish() ?? (this.#state === 'starting' ? this.#take() : undefined)
     this.#state = 'none'
     // Whether a task was the reason shows when it is done again.

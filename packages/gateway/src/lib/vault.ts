@@ -6,7 +6,7 @@ export interface Vault {
   seal(text: string, place: string): string
   /** Undefined when the text was changed or moved, or its key is not known. */
   open(sealed: string, place: string): string | undefined
-  /** The same text under the first key; itself when it is so already, undefined when it can not be opened. */
+  /** The same text under the first key; itself when it is so already, undefined when it cannot be opened. */
   renew(sealed: string, place: string): string | undefined
 }
 

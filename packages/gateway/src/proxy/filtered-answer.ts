@@ -136,12 +136,12 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     return withoutTools(text, this.#filter.judge(), this.#filter.restricted)
   }
 
-  /** The answer can not be judged, so nothing more of it is passed on. */
+  /** The answer cannot be judged, so nothing more of it is passed on. */
   #fail(reason: string): false {
     return this.#failWith(
       new GatewayError('upstream_failed', {
         detail:
-          'What the server says of its tools can not be read, so the rules for them can not be applied.',
+          'What the server says of its tools cannot be read, so the rules for them cannot be applied.',
         cause: reason,
       }),
     )

@@ -166,7 +166,7 @@ describe('headers for the server', () => {
     expect(requestHeaders([name, 'v'], undefined, context)).not.toContain(name)
   })
 
-  test('do not hold what Connection names, and Connection can not name ours away', () => {
+  test('do not hold what Connection names, and Connection cannot name ours away', () => {
     fc.assert(
       fc.property(
         fc.array(harmless, { minLength: 1 }),
@@ -297,7 +297,7 @@ describe('headers for the client', () => {
     expect(valuesOf(answer('X-Accel-Buffering', 'yes'), 'x-accel-buffering')).toEqual([])
   })
 
-  test('do not hold what Connection names, wherever it stands, and it can not name ours away', () => {
+  test('do not hold what Connection names, wherever it stands, and it cannot name ours away', () => {
     const headers = answer(
       'X-Acme-A',
       '1',

@@ -132,7 +132,7 @@ export class Hop implements AsyncDisposable {
 
   /**
    * Hands a request to the process that owns its state, and streams the answer back. `failed` when that process is not there, of which
-   * nothing has been written to the client; `unsent` when the request can not have run either.
+   * nothing has been written to the client; `unsent` when the request cannot have run either.
    */
   forward(
     owner: string,

@@ -65,6 +65,6 @@ function valueOf(
   }
   if (credential.sealed === undefined) return credential.value
   throw new GatewayError('secret_unreadable', {
-    detail: 'The stored credential for the server can not be decrypted. Give it again.',
+    detail: 'The stored credential for the server cannot be decrypted. Give it again.',
   })
 }

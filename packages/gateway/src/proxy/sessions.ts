@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
-/** What a client's session id holds. It names a replica, never an address, so it can not steer the gateway elsewhere. */
+/** What a client's session id holds. It names a replica, never an address, so it cannot steer the gateway elsewhere. */
 export interface Session {
   /** The id that the server gave. */
   readonly upstreamId: string
@@ -20,7 +20,7 @@ export interface SessionSealer {
   seal(session: Session, principal: Principal): string
   /**
    * @throws GatewayError `session_not_found` for whatever is malformed, forged, expired, of another adapter or of another
-   * caller: the answers can not be told apart.
+   * caller: the answers cannot be told apart.
    */
   open(sealed: string, uid: string, principal: Principal): Session
 }

@@ -67,7 +67,7 @@ export class ToolGuard {
 
   /**
    * Calls `denied` when a call of a request that is translated is refused, by its name or by what the server says of the tool: where calls
-   * leave for the server, it can not be told which request they came with. Gives what ends it.
+   * leave for the server, it cannot be told which request they came with. Gives what ends it.
    */
   watchDenials(
     { name, uid }: Resource,

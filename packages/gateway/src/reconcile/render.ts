@@ -6,7 +6,7 @@ import type { Found, SecretSources } from '../secrets/sources.ts'
 
 /**
  * What a runtime must make of a resource; undefined for one that is served elsewhere. Secret values are plain from here on, so a workload is
- * never logged. A workload of which a secret can not be had is withheld: it must not run without, nor go on with what was removed.
+ * never logged. A workload of which a secret cannot be had is withheld: it must not run without, nor go on with what was removed.
  * @throws GatewayError for what may pass
  */
 export async function renderWorkload(
@@ -69,7 +69,7 @@ async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise
   if ('secretRef' in value) return sources[value.secretRef.source].read(value.secretRef)
   if (value.sealed === undefined) return { value: value.value }
   const message =
-    'What is stored can not be decrypted: it was changed, or its key (secrets.keys) is gone. Give the value again.'
+    'What is stored cannot be decrypted: it was changed, or its key (secrets.keys) is gone. Give the value again.'
   return { reason: 'SecretUnreadable', message }
 }
 

@@ -4,7 +4,7 @@ export interface Judged {
   readonly desired: number
   readonly generation: number
   readonly replicas: readonly Replica[]
-  /** Why it can not run here at all. */
+  /** Why it cannot run here at all. */
   readonly refused?: { readonly reason: string; readonly message: string }
 }
 

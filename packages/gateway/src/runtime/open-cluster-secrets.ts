@@ -20,7 +20,7 @@ export interface OpenedSecrets extends AsyncDisposable {
   onChange(listener: (name: string) => void): () => void
 }
 
-/** Where none is opened, no cluster is asked. @throws Error when the cluster can not be reached or does not let us look */
+/** Where none is opened, no cluster is asked. @throws Error when the cluster cannot be reached or does not let us look */
 export async function openClusterSecrets(
   options: OpenClusterSecretsOptions,
 ): Promise<OpenedSecrets> {

@@ -16,7 +16,7 @@ export interface Peers extends AsyncDisposable {
   readonly directory: PeerDirectory
 }
 
-/** @throws Error when the cluster is to be asked and can not be, or does not let us look */
+/** @throws Error when the cluster is to be asked and cannot be, or does not let us look */
 export async function openPeers({
   fixed,
   service,

@@ -51,7 +51,7 @@ export function fileSource(files: SecretFiles): SecretSource {
         if (code === 'ENOENT' || code === 'ENOTDIR')
           return { reason: 'SecretMissing', message: `${what} is not there.` }
         throw new GatewayError('secret_unreadable', {
-          detail: `${what} can not be read now (${code}).`,
+          detail: `${what} cannot be read now (${code}).`,
           cause,
         })
       } finally {

@@ -80,11 +80,11 @@ export class HeldSecrets implements AsyncDisposable {
     return () => this.#listeners.delete(listener)
   }
 
-  /** What can not be read for a passing reason stays as it was. */
+  /** What cannot be read for a passing reason stays as it was. */
   async #read(reference: SecretReference): Promise<void> {
     const before = this.#files.get(keyOf(reference))
     const found = await this.#options.files.read(reference).catch((error: unknown): Found => {
-      const message = error instanceof GatewayError ? error.message : 'The file can not be read.'
+      const message = error instanceof GatewayError ? error.message : 'The file cannot be read.'
       return before?.found ?? { reason: 'SecretUnreadable', message }
     })
     this.#files.set(keyOf(reference), { reference, found })

@@ -41,6 +41,6 @@ export function valueIn(secret: Secret | undefined, { name, key, owner }: Secret
   if (text.sealed === undefined) return { value: text.value }
   return {
     reason: 'SecretUnreadable',
-    message: `The secret '${name}' can not be decrypted: it was changed in the store, or its key (secrets.keys) is gone. Give its value again.`,
+    message: `The secret '${name}' cannot be decrypted: it was changed in the store, or its key (secrets.keys) is gone. Give its value again.`,
   }
 }

@@ -10,7 +10,7 @@ export async function loadVaultKeys(options: {
   readonly configured: readonly string[]
 }): Promise<readonly Buffer[]> {
   const file = join(options.dataDir, 'secrets.key')
-  const loss = 'stored secrets can not be read then, and must be given again'
+  const loss = 'stored secrets cannot be read then, and must be given again'
   if (options.configured.length === 0) return [await keptKey(file, loss)]
   const kept = await readKey(file, loss)
   return [

@@ -35,7 +35,7 @@ export async function openStore({
 }: OpenStoreOptions): Promise<Store> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     throw new GatewayError(error.code === 'ENOSPC' ? 'storage_full' : 'store_unavailable', {
-      detail: `The data folder ${dataDir} can not be made: ${error.message}`,
+      detail: `The data folder ${dataDir} cannot be made: ${error.message}`,
       cause: error,
     })
   })

@@ -18,7 +18,7 @@ export interface SealedStore extends Store {
   readonly sealedResources: Pick<Collection<Resource>, 'list'>
   /**
    * Seals what stands in clear, from before there was a vault, and renews what an earlier key has sealed. Versions stay, as nothing has
-   * changed for anybody. What can not be opened is left as it is.
+   * changed for anybody. What cannot be opened is left as it is.
    */
   renewSeals(): Promise<Renewal>
 }
@@ -26,7 +26,7 @@ export interface SealedStore extends Store {
 export interface Renewal {
   /** How many resources were written. */
   readonly renewed: number
-  /** Names of those with a secret that can not be opened: it was changed, or its key is not known. */
+  /** Names of those with a secret that cannot be opened: it was changed, or its key is not known. */
   readonly unreadable: readonly string[]
 }
 

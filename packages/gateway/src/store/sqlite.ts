@@ -148,7 +148,7 @@ const keptDeletions = 10_000
 
 /**
  * Opens the embedded store: one file, WAL, every write on disk before it returns.
- * @throws GatewayError `store_unavailable` when the file can not be opened, is damaged or is of a newer version; `storage_full`
+ * @throws GatewayError `store_unavailable` when the file cannot be opened, is damaged or is of a newer version; `storage_full`
  */
 export function openSqliteStore(options: SqliteOptions): Store {
   let database: Database.Database
@@ -169,7 +169,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
     throw new GatewayError(isFull(error, options.file) ? 'storage_full' : 'store_unavailable', {
       detail: isDamage(error)
         ? `The store ${options.file} is damaged (${message}). Keep a copy of it; then restore a copy from before, or take out what can be saved with sqlite3's .recover.`
-        : `The store ${options.file} can not be opened: ${message}`,
+        : `The store ${options.file} cannot be opened: ${message}`,
       cause: error,
     })
   }

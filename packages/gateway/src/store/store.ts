@@ -32,7 +32,7 @@ export interface Space {
 
 /**
  * Called within a write with what the resource's owner has besides it; what it throws undoes the write and is thrown on. No other write, of
- * whichever process, comes between, so that two at once can not both have the last place.
+ * whichever process, comes between, so that two at once cannot both have the last place.
  */
 export type Admit<Held = Holdings> = (held: Held, space: Space) => void
 
@@ -63,6 +63,6 @@ export interface Store extends Collection<Resource, Holdings>, AsyncDisposable {
   /** By their ids. */
   readonly apiKeys: Collection<ApiKey>
   readonly secrets: Collection<Secret>
-  /** Rejects when the store can not serve now (readiness). */
+  /** Rejects when the store cannot serve now (readiness). */
   ping(): Promise<void>
 }

@@ -179,11 +179,11 @@ export class ToolCaller implements AsyncDisposable {
       return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
     // The system's messages name hosts and ports, which are nobody's business.
     if (isUnsent(error))
-      return { code: 'unreachable', text: 'The tool can not be reached.', retry: 'yes' }
+      return { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
     if (error instanceof GatewayError)
       return {
         code: error.code,
-        text: `The tool can not be called now: ${error.message}`,
+        text: `The tool cannot be called now: ${error.message}`,
         retry: error.retry ? 'yes' : 'no',
       }
     if (late)
@@ -320,7 +320,7 @@ function refusalOf(
     case 408:
     case 425:
     case 503:
-      return of('tool_unavailable', 'The tool can not serve now', 'yes')
+      return of('tool_unavailable', 'The tool cannot serve now', 'yes')
     case 429:
       return of(
         'too_many_calls',

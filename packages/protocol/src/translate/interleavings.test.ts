@@ -560,7 +560,7 @@ class ModernWorld {
         ([, { answers, cancelled }]) => answers === 0 && !cancelled,
       )
       const [id, request] = pick(waiting, who) ?? []
-      // What the engine answers itself can not be withdrawn.
+      // What the engine answers itself cannot be withdrawn.
       if (id === undefined || request === undefined || how % 2 === 0)
         return this.engine.receive(
           '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":-1}}',

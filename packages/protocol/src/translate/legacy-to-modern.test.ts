@@ -379,7 +379,7 @@ describe('what a modern server asks of a legacy client', () => {
     ]).toEqual([refused, refused])
   })
 
-  test('that the client can not or will not answer is told to the model, or is an error where there is none', () => {
+  test('that the client cannot or will not answer is told to the model, or is an error where there is none', () => {
     const { engine, open, call, say, answer, take } = setUp('{"elicitation":{}}')
     open()
     call()

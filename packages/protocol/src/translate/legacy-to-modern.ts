@@ -23,7 +23,7 @@ export interface ModernHost {
   readonly server: ModernEndpoint
   /** A message for the client; `related` is the raw id of its request that the message belongs to. */
   send(message: string, related: string | undefined): void
-  /** An id that can not be guessed. */
+  /** An id that cannot be guessed. */
   newId(): string
   /** Calls back after some milliseconds. */
   later(ms: number, callback: () => void): void
@@ -289,7 +289,7 @@ export class LegacyToModern {
     }
   }
 
-  /** Why the client can not be asked; undefined when it can. */
+  /** Why the client cannot be asked; undefined when it can. */
   #cannot(method: string, params: RawObject): string | undefined {
     const capability = capabilityOf[method]
     const declared =
@@ -328,7 +328,7 @@ export class LegacyToModern {
     if (request.open.size === 0) this.#run(request)
   }
 
-  /** Ends a request that the server can not be helped with: where there is a place for it, the model is told. */
+  /** Ends a request that the server cannot be helped with: where there is a place for it, the model is told. */
   #giveUp(request: Request, reason: string): void {
     this.#settle(request)
     if (request.method === 'tools/call')

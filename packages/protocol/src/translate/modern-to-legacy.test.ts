@@ -639,7 +639,7 @@ describe('a modern client of a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('has a question outside of any call, and one that it can not be asked, refused; a ping is answered', () => {
+  test('has a question outside of any call, and one that it cannot be asked, refused; a ping is answered', () => {
     const { ask, upstream } = setUp()
     ask(call('1', '{}', { capabilities: '{"roots":{}}' }))
     upstream().open()
@@ -839,7 +839,7 @@ describe('a legacy session that is lost', () => {
     expect(upstreams).toHaveLength(3)
   })
 
-  test('lets every call know, though the server can not be reached again', () => {
+  test('lets every call know, though the server cannot be reached again', () => {
     const { ask, upstream, world, engine } = setUp()
     const heard = [request('1', 'tools/list'), request('2', 'prompts/list'), call('3')].map(
       (text) => ask(text),

@@ -80,7 +80,7 @@ export class KubernetesApi implements AsyncDisposable {
       else config.loadFromFile(kubeconfig)
     } catch (error) {
       throw new Error(
-        `The kubeconfig can not be read: ${error instanceof Error ? error.message : String(error)}`,
+        `The kubeconfig cannot be read: ${error instanceof Error ? error.message : String(error)}`,
         { cause: error },
       )
     }
@@ -106,7 +106,7 @@ export class KubernetesApi implements AsyncDisposable {
     return new KubernetesApi(config, cluster.server.replace(/\/+$/, ''), cluster.proxyUrl)
   }
 
-  /** @throws KubernetesError, or Error when the server can not be reached */
+  /** @throws KubernetesError, or Error when the server cannot be reached */
   async json<T>(
     method: Dispatcher.HttpMethod,
     path: string,
@@ -200,7 +200,7 @@ export class KubernetesApi implements AsyncDisposable {
       })
     } catch (error) {
       if (options.signal.aborted) throw error
-      throw new Error(`The API server at ${this.server} can not be reached: ${reasonOf(error)}`, {
+      throw new Error(`The API server at ${this.server} cannot be reached: ${reasonOf(error)}`, {
         cause: error,
       })
     }

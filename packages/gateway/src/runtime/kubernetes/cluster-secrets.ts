@@ -8,7 +8,7 @@ import { ListWatch } from './list-watch.ts'
 
 /**
  * The Secrets that the configuration opens, each watched by its name, so that rights to these alone are enough.
- * @throws Error when the cluster can not be reached or does not let us look at one
+ * @throws Error when the cluster cannot be reached or does not let us look at one
  */
 export async function watchClusterSecrets({
   opened,

@@ -23,7 +23,7 @@ export interface OpenKubernetesRuntimeOptions {
 
 /**
  * Workloads as StatefulSets of a cluster.
- * @throws Error when the cluster can not be reached or does not let us look at it
+ * @throws Error when the cluster cannot be reached or does not let us look at it
  */
 export async function openKubernetesRuntime({
   settings,

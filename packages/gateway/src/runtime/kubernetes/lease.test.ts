@@ -107,7 +107,7 @@ test('a Lease is asked for anew when there is no answer within half of its durat
   }
   // It may be asked for more than twice, where this process is not given its turn for so long.
   expect([...new Set(told)]).toEqual([
-    expect.stringMatching(/can not be reached: Headers Timeout/),
+    expect.stringMatching(/cannot be reached: Headers Timeout/),
     undefined,
   ])
 }, 20_000)

@@ -22,7 +22,7 @@ export interface LeaseOptions {
 
 /**
  * The terms in which we hold a Lease, as client-go's leader election has them: one holds it and renews it, the others take it once it has not changed for its
- * duration, by their own clocks. A term ends well before that when it can not be renewed, so that no two write at a time.
+ * duration, by their own clocks. A term ends well before that when it cannot be renewed, so that no two write at a time.
  * `report` is told why there is no term, and that there is one, or what the holder has met.
  */
 export async function* leaseTerms(
@@ -114,7 +114,7 @@ async function acquire(
   }
 }
 
-/** Until the term ends, which it does when the Lease is lost or can not be renewed in time. */
+/** Until the term ends, which it does when the Lease is lost or cannot be renewed in time. */
 async function renew(
   options: LeaseOptions,
   first: Lease,

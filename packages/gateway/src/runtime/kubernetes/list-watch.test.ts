@@ -135,7 +135,7 @@ describe('a list that is watched', () => {
       'does not know the version yet',
       new KubernetesError(504, { message: 'Too large resource version: 10, current: 5' }),
     ],
-    ['sends what can not be read', { pieces: ['{"type":"ADDED","obj\n'] }],
+    ['sends what cannot be read', { pieces: ['{"type":"ADDED","obj\n'] }],
   ])(
     'lists anew when the server %s, and tells what has come, changed and gone meanwhile',
     async (_what, failing) => {
@@ -186,7 +186,7 @@ describe('a list that is watched', () => {
       'refuses with 410',
       new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' }),
     ],
-    ['sends what can not be read', { pieces: ['<html>\n'] }],
+    ['sends what cannot be read', { pieces: ['<html>\n'] }],
   ])(
     'waits between one attempt and the next when the server %s every time',
     async (_what, failing) => {

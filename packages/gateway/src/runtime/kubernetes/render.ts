@@ -52,7 +52,7 @@ export function renderManifests(
             apiVersion: 'v1',
             kind: 'Secret',
             metadata: { ...metadata, name: environmentName(name) },
-            // Can not be changed, so a Secret of somebody else is not taken over even in a race.
+            // Cannot be changed, so a Secret of somebody else is not taken over even in a race.
             type: 'mcp-gateway/environment',
             data: Object.fromEntries(
               sorted(workload.environment).map(([key, value]) => [
@@ -249,7 +249,7 @@ function container(
         name: 'MCPGW_REPLICA_NAME',
         valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } },
       },
-      // What an image calls its home can not be written to.
+      // What an image calls its home cannot be written to.
       ...('HOME' in environment ? [] : [{ name: 'HOME', value: '/tmp' }]),
     ],
     // All of it, as what is secret is a guess. Values of a Secret are literal, too: `$(NAME)` is not replaced in them.
@@ -323,7 +323,7 @@ function podSettings(
   }
 }
 
-/** The reference that the cluster pulls. A name can not leave the registries of the configuration. */
+/** The reference that the cluster pulls. A name cannot leave the registries of the configuration. */
 export function imageReference(
   image: Workload['image'],
   { registry, registries }: Pick<KubernetesConfig, 'registry' | 'registries'>,

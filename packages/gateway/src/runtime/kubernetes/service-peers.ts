@@ -17,7 +17,7 @@ export interface ServicePeersOptions {
 /**
  * The pods of a Service as peers, by watching its EndpointSlices: a pod is known as soon as it has an address, before it is ready, and until it is
  * gone. While the API server is away, those that were known are.
- * @throws Error when the cluster can not be reached or does not let us look at it
+ * @throws Error when the cluster cannot be reached or does not let us look at it
  */
 export async function openServicePeers({
   service,

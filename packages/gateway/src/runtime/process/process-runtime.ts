@@ -416,7 +416,7 @@ class RunningWorkload {
     this.#wake?.()
   }
 
-  /** Why it can not run here, or must not. */
+  /** Why it cannot run here, or must not. */
   #refusal(): { readonly reason: string; readonly message: string } | undefined {
     if (this.#program() !== undefined) return this.#wanted.withheld
     const known = Object.keys(this.#options.programs).toSorted().join(', ')

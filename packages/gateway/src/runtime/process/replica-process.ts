@@ -161,7 +161,7 @@ export class ReplicaProcess {
     this.#set('terminating', 'Stopping')
   }
 
-  /** From start to end of one instance. Never rejects: what can not be started has ended. */
+  /** From start to end of one instance. Never rejects: what cannot be started has ended. */
   async #runOnce(): Promise<Ending> {
     const { host } = this.#options
     let port: number | undefined

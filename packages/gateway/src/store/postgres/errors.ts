@@ -87,7 +87,7 @@ export function explained(error: unknown, url: string): GatewayError {
   const what =
     advice[state] ?? (isOutage(error) ? 'Is the server running, and is its address right?' : '')
   return new GatewayError('store_unavailable', {
-    detail: `The database ${maskPostgresUrl(url)} can not be used: ${said}. ${what}`.trimEnd(),
+    detail: `The database ${maskPostgresUrl(url)} cannot be used: ${said}. ${what}`.trimEnd(),
     cause: error,
   })
 }

@@ -268,7 +268,7 @@ function columnsOf(resource: Owned<unknown>): unknown[] {
     readonly toolDefinition?: { readonly tool?: { readonly name?: string } }
   }
   const toolName = resource.kind === 'tool' ? toolDefinition?.tool?.name : undefined
-  // As JSON, because texts of the database can not hold every character.
+  // As JSON, because texts of the database cannot hold every character.
   return [
     digestOf(resource.owner),
     replicaCount,

@@ -94,7 +94,7 @@ async function refuseUnfit(run: Run): Promise<void> {
     })
   if (encoding !== 'UTF8')
     throw new GatewayError('store_unavailable', {
-      detail: `The database has the encoding ${encoding}, which can not hold every text. Make it with ENCODING 'UTF8' (and TEMPLATE template0).`,
+      detail: `The database has the encoding ${encoding}, which cannot hold every text. Make it with ENCODING 'UTF8' (and TEMPLATE template0).`,
     })
 }
 
