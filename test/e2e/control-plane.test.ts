@@ -593,7 +593,7 @@ describe('bad input', () => {
     '/adapters/%2e%2e/mcp',
     '/adapters//mcp',
     '//adapters/x/mcp',
-    '/adapters/x/mcp/',
+    '/adapters/x/mcp//',
     '/adapters/x/../y/mcp',
     '/adapters/x%2fmcp',
     '/ADAPTERS/x/mcp',

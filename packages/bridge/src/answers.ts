@@ -1,6 +1,19 @@
 import type { ServerResponse } from 'node:http'
 import { errorAnswer, errorCode } from '@mcp-gateway/protocol'
 
+/** Whether the client takes an event stream. One that does not say takes anything. */
+export function takesEvents({ req }: ServerResponse): boolean {
+  const { accept } = req.headers
+  return accept === undefined || accepts(accept, 'text/event-stream')
+}
+
+/** Whether an Accept header names a media type, or a range that holds it. */
+export function accepts(accept: string, type: string): boolean {
+  return (
+    accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)
+  )
+}
+
 /** Answers with JSON that is there as bytes. */
 export function sendJson(
   response: ServerResponse,

@@ -42,7 +42,7 @@ export function createFront(handler: Handler, { allowedHosts }: FrontOptions): S
         )
       }
       const { url = '' } = request
-      if (url === '/mcp' || url.startsWith('/mcp?')) return handler.handle(request, response)
+      if (/^\/mcp\/?(\?|$)/.test(url)) return handler.handle(request, response)
       if (url === '/healthz') return sendJson(response, 200, healthy, {})
       sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
     },

@@ -1,10 +1,15 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
+import { takesEvents } from './answers.ts'
 
 /** Bytes that wait for a client that does not read. */
 const maxUnsent = 32 * 1024 * 1024
 
-/** A modern request's HTTP exchange: JSON when the answer comes first, an event stream from the first notification on (MCP 2026-07-28, transports). */
+/**
+ * A modern request's HTTP exchange: JSON when the answer comes first, an event stream from the
+ * first notification on (MCP 2026-07-28, transports). A client that takes JSON alone gets no
+ * notifications.
+ */
 export class ModernExchange implements Exchange {
   readonly #response: ServerResponse
   readonly #since: number
@@ -31,7 +36,7 @@ export class ModernExchange implements Exchange {
 
   tell(message: string): void {
     const response = this.#response
-    if (response.destroyed) return
+    if (response.destroyed || !takesEvents(response)) return
     this.#stream()
     response.write(encodeEvent(undefined, message))
     // Where the server cannot be paused, a client that does not read loses its request rather than
@@ -41,7 +46,8 @@ export class ModernExchange implements Exchange {
 
   /** Something now and then, so that nothing between gives a silent request up. */
   keepAlive(now: number, silentMs: number): void {
-    if (this.#response.destroyed || (!this.#streaming && now - this.#since < silentMs)) return
+    if (this.#response.destroyed || !takesEvents(this.#response)) return
+    if (!this.#streaming && now - this.#since < silentMs) return
     this.#stream()
     this.#response.write(keepAliveComment)
   }

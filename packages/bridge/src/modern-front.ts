@@ -1,13 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   errorAnswer,
+  errorCode,
   paramHeaderMistake,
   type Classified,
   type Exchange,
   type ModernRequest,
   Table,
 } from '@mcp-gateway/protocol'
-import { sendJson } from './answers.ts'
+import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
 import { monotonicNow } from './clock.ts'
 
@@ -52,6 +53,14 @@ export class ModernFront<Caller> {
     }
     // The client has nothing to notify over HTTP, and is not refused for trying.
     if (classified.request === undefined) return void response.writeHead(202).end()
+    if (classified.request.method === 'subscriptions/listen' && !takesEvents(response))
+      return sendRpcError(
+        response,
+        406,
+        classified.request.id,
+        errorCode.invalidRequest,
+        'The client must accept text/event-stream to listen: its answer is a stream.',
+      )
     const { params } = classified.request
     const headerOf = (name: string): string | undefined => {
       const value = request.headers[name]

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import {
   elements,
+  emptyAnswer,
   errorAnswer,
   errorCode,
   idKey,
@@ -20,7 +21,7 @@ import {
   type Slice,
 } from '@mcp-gateway/protocol'
 import { EventHistory, EventStream } from './event-stream.ts'
-import { sendJson, sendRpcError } from './answers.ts'
+import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 
 /** Where a session's messages go: a child of its own, or a shared one. */
 export interface Link {
@@ -77,7 +78,13 @@ interface Pending {
   /** The stream that its answer goes to, once something came before the answer, or it was long in coming. */
   stream: EventStream | undefined
   /** The requests of the same POST that are still open (batches of 2025-03-26). */
-  readonly batch: { open: number } | undefined
+  readonly batch: Batch | undefined
+}
+
+interface Batch {
+  open: number
+  /** Answers that go to the client together. */
+  readonly answers: string[]
 }
 
 /** Messages that wait for a client to open its GET stream. */
@@ -176,6 +183,8 @@ export class Session {
   receive(line: Uint8Array, message: MessageOutline, related?: string): void {
     if (message.method === undefined) return this.#answer(line, message)
     const { stream, data } = this.#route(line, message, related)
+    if (message.method === 'ping' && message.id !== undefined && stream?.attached !== true)
+      return this.#link.send(Buffer.from(emptyAnswer(message.id)))
     if (stream !== undefined) {
       if (!stream.send(data)) this.#link.pause()
     } else if (this.#backlog.length < longestBacklog) this.#backlog.push(data)
@@ -185,7 +194,7 @@ export class Session {
   keepAlive(silentMs: number): void {
     const now = this.#now()
     for (const pending of this.#pending.values()) {
-      if (pending.stream === undefined && now - pending.since > silentMs) this.#open(pending)
+      if (pending.stream === undefined && now - pending.since > silentMs) this.#streamOf(pending)
     }
     for (const stream of this.#streams) stream.keepAlive()
   }
@@ -194,9 +203,10 @@ export class Session {
   end({ status, code, message, data }: SessionEnd): void {
     if (this.#ended) return
     this.#ended = true
-    for (const { stream, response, id } of this.#pending.values()) {
+    for (const { stream, response, id, batch } of this.#pending.values()) {
       const answer = errorAnswer(id, code, message, data)
       if (stream !== undefined) stream.send(answer)
+      else if (batch !== undefined) answerBatch(batch, response, answer)
       else if (!response.headersSent && !response.destroyed)
         sendJson(response, status, Buffer.from(answer), {})
     }
@@ -223,9 +233,9 @@ export class Session {
         'The batch is empty or holds something that is no JSON-RPC message.',
       )
     }
-    const batch = { open: requests.length }
+    const batch: Batch = { open: requests.length, answers: [] }
     let stream: EventStream | undefined
-    if (requests.length > 0) {
+    if (requests.length > 0 && takesEvents(response)) {
       stream = this.#newStream()
       stream.attach(response, {}, { priming: false })
     }
@@ -246,7 +256,7 @@ export class Session {
     via: {
       response: ServerResponse
       headers: Readonly<Record<string, string>>
-      batch: { open: number } | undefined
+      batch: Batch | undefined
       stream?: EventStream | undefined
     },
   ): void {
@@ -310,7 +320,10 @@ export class Session {
   }
 
   #finish({ stream, batch, response, headers }: Pending, answer: Uint8Array): void {
-    if (stream === undefined) return sendJson(response, 200, answer, headers)
+    if (stream === undefined)
+      return batch === undefined
+        ? sendJson(response, 200, answer, headers)
+        : answerBatch(batch, response, textOf(answer))
     if (!stream.send(textOf(answer))) this.#link.pause()
     if (batch !== undefined && (batch.open -= 1) > 0) return
     stream.end()
@@ -352,8 +365,7 @@ export class Session {
     related: string | undefined,
   ): { stream: EventStream | undefined; data: string } {
     const owner = related === undefined ? undefined : this.#pending.get(this.#keyOf(related))
-    if (owner !== undefined)
-      return { stream: owner.stream ?? this.#open(owner), data: textOf(line) }
+    if (owner !== undefined) return { stream: this.#streamOf(owner), data: textOf(line) }
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)
@@ -363,16 +375,22 @@ export class Session {
         if (!sameToServers(token, wanted)) continue
         const as =
           token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
-        return { stream: pending.stream ?? this.#open(pending), data: textOf(as) }
+        return { stream: this.#streamOf(pending), data: textOf(as) }
       }
     } else if (this.#pending.size === 1 && !isListChanged(message.method)) {
       for (const only of this.#pending.values())
-        return { stream: only.stream ?? this.#open(only), data: textOf(line) }
+        return { stream: this.#streamOf(only), data: textOf(line) }
     }
     return { stream: this.#listening, data: textOf(line) }
   }
 
-  #open(pending: Pending): EventStream {
+  /**
+   * The stream of a request. A client that takes JSON alone has none, so messages besides its
+   * answer go to the GET stream.
+   */
+  #streamOf(pending: Pending): EventStream | undefined {
+    if (pending.stream !== undefined) return pending.stream
+    if (!takesEvents(pending.response)) return this.#listening
     const stream = this.#newStream()
     pending.stream = stream
     stream.attach(pending.response, pending.headers, { priming: wantsPrimingEvent(this.#version) })
@@ -394,6 +412,12 @@ export class Session {
 
 function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString()
+}
+
+function answerBatch(batch: Batch, response: ServerResponse, answer: string): void {
+  if (batch.answers.push(answer) < batch.open) return
+  if (!response.headersSent && !response.destroyed)
+    sendJson(response, 200, Buffer.from(`[${batch.answers.join(',')}]`), {})
 }
 
 function isListChanged(method: string | undefined): boolean {

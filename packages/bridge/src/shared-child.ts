@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import {
+  emptyAnswer,
   errorAnswer,
   errorCode,
   idKey,
@@ -87,7 +88,7 @@ export class SharedChild {
     if (method === 'initialize') return this.#open(session, message, id, idSlice)
     if (!this.#follows(session, message, method))
       return queueMicrotask(() => {
-        const answer = Buffer.from(`{"jsonrpc":"2.0","id":${id},"result":{}}`)
+        const answer = Buffer.from(emptyAnswer(id))
         session.receive(answer, outline(answer))
       })
     this.#ask(session, message, id, idSlice)
@@ -251,6 +252,8 @@ export class SharedChild {
 
   /** A request of the server: whose call it serves is known only if one session alone has calls open. */
   #question(line: Uint8Array, message: MessageOutline, id: string): void {
+    // It asks whether its peer lives, and that is this bridge.
+    if (message.method === 'ping') return this.#child.send(Buffer.from(emptyAnswer(id)))
     const waiting = this.#asking()
     const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
     if (owner !== undefined) {

@@ -9,7 +9,7 @@ import {
   outline,
   type Classified,
 } from '@mcp-gateway/protocol'
-import { sendAmbiguous, sendRpcError } from './answers.ts'
+import { accepts, sendAmbiguous, sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import { probeModern, takesInitialize, type ProbeOptions, type ServerEras } from './era-probe.ts'
 import type { Handler } from './front.ts'
@@ -360,12 +360,6 @@ function jsonMistake(body: Buffer): string | undefined {
 
 function isJson(contentType: string | undefined): boolean {
   return contentType !== undefined && /^application\/json\s*(;|$)/i.test(contentType)
-}
-
-function accepts(accept: string, type: string): boolean {
-  return (
-    accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)
-  )
 }
 
 /** All that a gateway tells of who calls. Ids alone are of one issuer, and not told to every server. */

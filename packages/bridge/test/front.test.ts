@@ -92,6 +92,10 @@ describe('the front of the bridge', () => {
     }
   })
 
+  test.each(['/mcp', '/mcp/', '/mcp/?x=1'])('the path %s is served', async (path) => {
+    expect(await get(await start(names), path, { host: 'localhost' })).toContain(`handled ${path}`)
+  })
+
   test('a request without a host is refused', async () => {
     const port = await start(names)
     expect(statusOf(await exchange(port, 'GET /mcp HTTP/1.0\r\n\r\n'))).toBe(403)
@@ -110,7 +114,7 @@ describe('the front of the bridge', () => {
 
   test.each([
     '/',
-    '/mcp/',
+    '/mcp//',
     '/mcp2',
     '//mcp',
     '/MCP',

@@ -291,6 +291,45 @@ describe('messages', () => {
     ).toEqual(['a', 'b'])
   })
 
+  const jsonOnly = { ...json, accept: 'application/json' }
+
+  test('of a slow call reach a client that takes JSON alone as JSON', async () => {
+    const url = await scripted(`
+      if (m.id === undefined) return
+      send({ method: 'notifications/message', params: { level: 'info', data: 'begun' } })
+      setTimeout(() => send({ id: m.id, result: { late: true } }), 12_000)`)
+    const answer = await post(url, await openSession(url), call('slow'), jsonOnly)
+    expect(answer.headers.get('content-type')).toBe('application/json')
+    expect(await answer.json()).toMatchObject({ id: 1, result: { late: true } })
+  })
+
+  test('besides an answer reach a client that takes JSON alone on its GET stream', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const headers = { accept: 'text/event-stream', 'mcp-session-id': session }
+    const stream = await fetch(url, { headers, signal: soon() })
+    const meta = { _meta: { progressToken: 'tok' } }
+    const answer = await post(url, session, call('progress', {}, 1, meta), jsonOnly)
+
+    expect(await answer.json()).toMatchObject({ id: 1, result: {} })
+    const reader = (stream.body as ReadableStream<Uint8Array>).getReader()
+    let seen = ''
+    while (!seen.includes('"progress":3'))
+      seen += Buffer.from((await reader.read()).value ?? []).toString()
+    expect(seen).toContain('"progress":1')
+    await reader.cancel()
+  })
+
+  test('in a batch reach a client that takes JSON alone as one array', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const batch = [call('echo', { n: 1 }, 'a'), call('echo', { n: 2 }, 'b')]
+    const answer = await post(url, session, batch, jsonOnly)
+    expect(answer.headers.get('content-type')).toBe('application/json')
+    const answers = (await answer.json()) as { id: string }[]
+    expect(answers.map(({ id }) => id).toSorted()).toEqual(['a', 'b'])
+  })
+
   test('that flood wait for a client that does not read', async () => {
     const url = await start()
     const answer = await post(url, await openSession(url), call('flood', { count: 20_000 }))
@@ -566,6 +605,34 @@ describe('children that misbehave', () => {
     })
     expect((await events(answer)).length).toBe(5)
   })
+
+  test.each(['session', 'shared'] as const)(
+    'one that pings has its answer though no client listens (isolation %s)',
+    async (isolation) => {
+      const reaction = `
+        if (m.result !== undefined && m.id === 'alive?') return send({ id: globalThis.call, result: { alive: true } })
+        if (m.params?.name !== 'asks') return
+        globalThis.call = m.id
+        send({ id: 'alive?', method: 'ping' })`
+      const url = await scripted(reaction, { isolation })
+      // Two calls are open, so the ping belongs to neither.
+      const session = await openSession(url)
+      const open = new AbortController()
+      void fetch(url, {
+        method: 'POST',
+        headers: { ...json, 'mcp-session-id': session },
+        body: JSON.stringify(call('never', {}, 5)),
+        signal: open.signal,
+      }).catch(() => undefined)
+      const taken = async (): Promise<number> =>
+        (await post(url, session, call('pid', {}, 5))).status
+      await expect.poll(taken).toBe(400)
+
+      const answer = await post(url, session, call('asks', {}, 6))
+      expect(await answer.json()).toMatchObject({ id: 6, result: { alive: true } })
+      open.abort()
+    },
+  )
 
   test('one that ignores SIGTERM is gone when the bridge is', async () => {
     const url = await start(['stubborn'])

@@ -163,7 +163,9 @@ describe('paths', () => {
     '/adapters//{}/mcp',
     '//adapters/{}/mcp',
     '/adapters/{}//mcp',
-    '/adapters/{}/mcp/',
+    '/adapters/{}/mcp//',
+    '/adapters/{}/mcp/x',
+    '/adapters/{}/mcp%2f',
     '/adapters/{}%2fmcp',
     '/adapters/x/../{}/mcp',
     '/adapters/./{}/mcp',
@@ -183,6 +185,33 @@ describe('paths', () => {
     )
     expect(text).toMatch(/^HTTP\/1\.1 (404|405) /)
     expect(text).toMatch(/"code":"(not_found|method_not_allowed)"/)
+  })
+
+  test.each(['/adapters/{}/mcp/', '/adapters/{}/mcp/?do=echo'])(
+    '%s is the same address with a slash, and reaches the server',
+    async (path) => {
+      const { text } = await exchange(
+        `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+      )
+      expect(text).toMatch(/^HTTP\/1\.1 200 /)
+    },
+  )
+
+  test('the address of the tool router is served with a slash too', async () => {
+    const initialize = JSON.stringify({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'initialize',
+      params: {
+        protocolVersion: '2025-11-25',
+        capabilities: {},
+        clientInfo: { name: 't', version: '1' },
+      },
+    })
+    const { text } = await exchange(
+      `POST /mcp/ HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${initialize.length}\r\nconnection: close\r\n\r\n${initialize}`,
+    )
+    expect(text).toMatch(/^HTTP\/1\.1 200 /)
   })
 
   test.each(['/adapters/a\0b/mcp', '/adapters/a b/mcp', '/adapters/a\tb/mcp'])(

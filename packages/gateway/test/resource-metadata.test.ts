@@ -49,17 +49,26 @@ describe('protected resource metadata (RFC 9728)', () => {
     })
   })
 
+  test.each(['/mcp', '/adapters/a/mcp'])(
+    'of %s is the same for the address with a slash after it',
+    async (path) => {
+      const [plain, slashed] = [await get(wellKnown + path), await get(`${wellKnown}${path}/`)]
+      expect(slashed.status).toBe(200)
+      expect(slashed.body.toString()).toBe(plain.body.toString())
+    },
+  )
+
   test.each([
     'X',
     'X/mcp',
     '/',
-    '/mcp/',
+    '/mcp//',
     '/mcp/x',
     '/MCP',
     '/adapters',
     '/adapters/',
     '/adapters//mcp',
-    '/adapters/a/mcp/',
+    '/adapters/a/mcp//',
     '/adapters/a/mcp/x',
     '/adapters/a%2Fb/mcp',
     '/adapters/%61/mcp',

@@ -124,6 +124,11 @@ export const errorCode = {
   requestCancelled: -32800,
 } as const
 
+/** The answer to a `ping`. `id` is raw JSON. */
+export function emptyAnswer(id: string): string {
+  return `{"jsonrpc":"2.0","id":${id},"result":{}}`
+}
+
 /** A JSON-RPC error answer. `id` is raw JSON. */
 export function errorAnswer(
   id: string | undefined,

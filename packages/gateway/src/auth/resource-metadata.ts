@@ -37,18 +37,16 @@ const wellKnown = '/.well-known/oauth-protected-resource'
 
 /** The path of an MCP endpoint that tokens can be meant for; empty for the REST API, which is the whole gateway. */
 export function resourcePath(url: string): string {
-  const question = url.indexOf('?')
-  const path = question === -1 ? url : url.slice(0, question)
+  const path = withoutSlash(pathOf(url))
   return isResourcePath(path) ? path : ''
 }
 
 /** The path of the resource that a metadata address describes, whether or not there is such a resource; undefined for what is no such address. */
 export function describedPath(url: string): string | undefined {
-  const question = url.indexOf('?')
-  const path = question === -1 ? url : url.slice(0, question)
+  const path = pathOf(url)
   if (path === wellKnown) return ''
   if (!path.startsWith(`${wellKnown}/`)) return undefined
-  const described = path.slice(wellKnown.length)
+  const described = withoutSlash(path.slice(wellKnown.length))
   return isResourcePath(described) ? described : undefined
 }
 
@@ -60,4 +58,14 @@ export function metadataAddress(origin: string, path: string): string {
 /** Names as they can be registered, no other spelling of them. */
 function isResourcePath(path: string): boolean {
   return path === '/mcp' || /^\/adapters\/[a-z]([a-z0-9-]{0,50}[a-z0-9])?\/mcp$/.test(path)
+}
+
+function pathOf(url: string): string {
+  const question = url.indexOf('?')
+  return question === -1 ? url : url.slice(0, question)
+}
+
+/** MCP endpoints are served with a slash after them too, and are the same resource. */
+function withoutSlash(path: string): string {
+  return path.endsWith('/mcp/') ? path.slice(0, -1) : path
 }

@@ -13,11 +13,15 @@ const prefix = '/adapters/'
 const suffix = '/mcp'
 const nowhere: Target = { name: '', sessionId: undefined, query: '' }
 
-/** Reads `/adapters/{name}/mcp`, exactly: no other spelling of the path (escapes, doubled or trailing slashes) reaches a server. */
+/**
+ * Reads `/adapters/{name}/mcp`. A slash after it is allowed, because people and clients add one. No
+ * other spelling of the path (escapes, doubled slashes) reaches a server.
+ */
 export function parseTarget(url: string): Target {
   if (!url.startsWith(prefix)) return nowhere
   const question = url.indexOf('?')
-  const end = question === -1 ? url.length : question
+  const whole = question === -1 ? url.length : question
+  const end = url.endsWith(`${suffix}/`, whole) ? whole - 1 : whole
   const slash = url.indexOf('/', prefix.length)
   if (slash <= prefix.length || end - slash !== suffix.length || !url.startsWith(suffix, slash))
     return nowhere

@@ -160,7 +160,7 @@ export function admitToRouter(
 }
 
 export function isRouterPath(url: string): boolean {
-  return url === routerPath || url.startsWith(`${routerPath}?`)
+  return /^\/mcp\/?(\?|$)/.test(url)
 }
 
 function callerOf(context: RequestContext): Caller {
