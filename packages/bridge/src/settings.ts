@@ -36,7 +36,7 @@ export interface Settings {
   /** `auto` also serves clients of the era that the server does not speak. */
   readonly eras: 'auto' | 'passthrough'
   /** How legacy clients reach a server of both eras: on its legacy side, or translated. */
-  readonly legacyLeg: 'passthrough' | 'translate'
+  readonly legacyLeg: 'auto' | 'passthrough' | 'translate'
   readonly upstream: Upstream
 }
 
@@ -147,7 +147,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
     eras: choice('MCP_ERAS', ['auto', 'passthrough']),
-    legacyLeg: choice('MCP_LEGACY_LEG', ['passthrough', 'translate']),
+    legacyLeg: choice('MCP_LEGACY_LEG', ['auto', 'passthrough', 'translate']),
     answerTimeoutMs: number('MCP_ANSWER_TIMEOUT_SECONDS', 3600, 1, 86_400) * 1000,
     upstream,
   }

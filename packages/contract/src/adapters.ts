@@ -177,9 +177,9 @@ export const eras = z.enum(['auto', 'passthrough']).meta({
   description:
     '`auto`: clients of either era of MCP are served, whichever the server speaks. `passthrough`: nothing is translated, and a client has what the server gives.',
 })
-export const legacyLeg = z.enum(['passthrough', 'translate']).meta({
+export const legacyLeg = z.enum(['auto', 'passthrough', 'translate']).meta({
   description:
-    'For a server that speaks both eras: whether legacy clients reach its legacy side, or its modern one by translation, which then gives them sessions, questions and subscriptions that a stateless legacy side lacks.',
+    'For a server that speaks both eras: whether legacy clients reach its legacy side (`passthrough`), or its modern side by translation (`translate`). `auto` translates when the legacy side has no sessions, as such a side has no questions and no subscriptions.',
 })
 
 const toolPattern = z.string().min(1).max(256)
@@ -251,7 +251,7 @@ export const AdapterInput = z
     anonymous: anonymous.default(false),
     toolRules: toolRules.default([]),
     eras: eras.default('auto'),
-    legacyLeg: legacyLeg.default('passthrough'),
+    legacyLeg: legacyLeg.default('auto'),
   })
   .meta({ id: 'AdapterInput' })
 export type AdapterInput = z.output<typeof AdapterInput>

@@ -129,9 +129,44 @@ describe('an initialize that is answered without a session', () => {
     },
   )
 
-  test('is passed on when the server has a stateless legacy side, which is asked once', async () => {
+  test('is translated when only the modern side of the server can ask and tell its clients', async () => {
     const tag = 'stateless'
     const adapter = await gateway.register({ environmentVariables: { DO: 'stateless', TAG: tag } })
+    const asked = (): (string | undefined)[] =>
+      gateway
+        .events(tag)
+        .filter(({ method }) => method === 'POST')
+        .map(({ body }) => /"method":"([^"]+)"/.exec(Buffer.from(body ?? '', 'base64').toString()))
+        .map((found) => found?.[1])
+
+    const first = await gateway.mcp(adapter, '', { headers, body: initialize })
+    expect(first.body.toString()).toContain('"name":"modern"')
+    expect(first.headers).toHaveProperty('mcp-session-id')
+    // The client's own, what the gateway asks in one round trip, and the translated session.
+    expect(asked().toSorted()).toEqual([
+      'initialize',
+      'initialize',
+      'server/discover',
+      'server/discover',
+    ])
+
+    const second = await gateway.mcp(adapter, '', { headers, body: initialize })
+    expect(second.body.toString()).toContain('"name":"modern"')
+    expect(asked().slice(4)).toEqual(['server/discover'])
+  })
+
+  test('is asked about in one round trip: the gateway does not wait for one question to ask the other', async () => {
+    const adapter = await gateway.register({ environmentVariables: { DO: 'statelessPaired' } })
+    const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
+    expect(opened.body.toString()).toContain('"name":"modern"')
+  })
+
+  test('is passed on to a stateless legacy side where legacyLeg says so, and asked about once', async () => {
+    const tag = 'passthrough'
+    const adapter = await gateway.register({
+      legacyLeg: 'passthrough',
+      environmentVariables: { DO: 'stateless', TAG: tag },
+    })
     for (let time = 0; time < 2; time += 1) {
       const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
       expect(opened.body.toString()).toContain('"name":"legacy"')
@@ -139,5 +174,13 @@ describe('an initialize that is answered without a session', () => {
     }
     // The first client, the three questions of the gateway, and the second client.
     expect(gateway.events(tag).filter(({ method }) => method === 'POST')).toHaveLength(5)
+  })
+
+  test('is passed on when the server speaks the legacy era alone, and asked about once', async () => {
+    const tag = 'legacy-stateless'
+    const adapter = await gateway.register({ environmentVariables: { DO: 'legacy', TAG: tag } })
+    for (let time = 0; time < 2; time += 1)
+      expect((await gateway.mcp(adapter, '', { headers, body: initialize })).status).toBe(200)
+    expect(gateway.events(tag).filter(({ method }) => method === 'POST')).toHaveLength(4)
   })
 })

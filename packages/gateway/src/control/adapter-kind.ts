@@ -31,7 +31,7 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
         ? {}
         : { toolRules: input.toolRules.map((rule) => toToolRule(rule)) }),
       ...(input.eras === 'auto' ? {} : { eras: input.eras }),
-      ...(input.legacyLeg === 'passthrough' ? {} : { legacyLeg: input.legacyLeg }),
+      ...(input.legacyLeg === 'auto' ? {} : { legacyLeg: input.legacyLeg }),
     }),
     inputOf: workloadInput,
     view: (adapter, warnings): AdapterResource => {

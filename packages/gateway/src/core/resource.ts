@@ -62,7 +62,8 @@ export interface AdapterSpec extends WorkloadSpec {
   readonly anonymous?: true
   readonly eras?: 'passthrough'
   readonly toolRules?: readonly ToolRule[]
-  readonly legacyLeg?: 'translate'
+  /** Absent: `auto`. */
+  readonly legacyLeg?: 'passthrough' | 'translate'
 }
 
 /** A tool as MCP clients see it in `tools/list`. Schemas are checked when they are registered. */

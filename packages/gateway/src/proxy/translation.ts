@@ -73,6 +73,8 @@ const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 /** A verdict that is wrong by now is noticed after so long at the latest: servers learn new versions. */
 const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
+/** A server that gave no verdict is asked again after so long. */
+const noVerdictMs = 60_000
 /** So long a verdict stands at least. */
 const doubtMs = 1000
 const limits = {
@@ -87,6 +89,9 @@ const nothing = Buffer.alloc(0)
 /** What a server speaks; a modern one may take legacy clients too. */
 type Era = 'legacy' | 'modern'
 
+/** How a server takes a well-formed `initialize`: not at all, or with or without a session. */
+type LegacySide = 'none' | 'stateless' | 'sessions'
+
 interface Server {
   readonly translator: Translator
   /** As it was at the last request: what goes out with a request may change without a new generation. */
@@ -94,11 +99,11 @@ interface Server {
   readonly generation: number
   /** Whether it speaks the modern era, as far as it was asked. */
   era: Era | undefined
-  /** Whether a modern server takes a well-formed `initialize`; undefined until that is known. */
-  takesLegacy: boolean | undefined
+  /** Undefined until that is known. */
+  legacySide: LegacySide | undefined
   probedAt: number
   probing: Promise<Era | undefined> | undefined
-  greeting: Promise<boolean | undefined> | undefined
+  learning: Promise<void> | undefined
 }
 
 /** Clients of one era in front of servers of the other: what each server speaks, and the translation where it is needed. */
@@ -123,11 +128,7 @@ export class Translation {
     const known = this.#known(resource)
     const translates = (era: Era | undefined): boolean => {
       if (modern) return era === 'legacy'
-      return (
-        era === 'modern' &&
-        (resource.spec.legacyLeg === 'translate' || known?.takesLegacy === false) &&
-        opensSession(body)
-      )
+      return era === 'modern' && leavesLegacySide(resource, known?.legacySide) && opensSession(body)
     }
     const translate = (): void =>
       run(() => (modern ? this.#modern(crossing) : this.#open(crossing)))
@@ -141,32 +142,26 @@ export class Translation {
 
   /**
    * Gives the reaction to a server that opens no session for a legacy client's `initialize`. The
-   * client may be at fault, or the server may be stateless, so only a modern server that refuses
-   * the gateway's own `initialize` or `ping` too gets a translation. Undefined when nothing is
-   * asked.
+   * client may be at fault, so the server is asked, and only what it answers to the gateway itself
+   * decides. Undefined when nothing is asked.
    */
   onRefusal(crossing: Crossing, upstream: Upstream): Forwarding['refused'] {
     const { resource, body, modern, run } = crossing
     if (modern || resource.spec.eras === 'passthrough') return undefined
     const known = this.#known(resource)
-    if (known?.era === 'legacy' || known?.takesLegacy === true || !opensSession(body))
+    if (known?.era === 'legacy' || known?.legacySide !== undefined || !opensSession(body))
       return undefined
 
-    return (status, { passOn, leave }) => {
-      const keep = (): void => {
+    return (status, { passOn, leave }) =>
+      this.#learn(crossing, upstream, (server) => {
+        if (server.era === 'modern' && leavesLegacySide(resource, server.legacySide)) {
+          leave()
+          return run(() => this.#open(crossing))
+        }
         // Nothing speaks against an `initialize` that succeeds, so the server is not asked again.
-        if (status < 300) this.#server(resource).takesLegacy = true
+        if (status < 300) server.legacySide ??= 'stateless'
         passOn()
-      }
-      const translate = (): void => {
-        leave()
-        run(() => this.#open(crossing))
-      }
-      this.#ask(crossing, upstream, (era) => {
-        if (era !== 'modern') return keep()
-        this.#greet(crossing, upstream, (takes) => (takes === false ? translate() : keep()))
       })
-    }
   }
 
   /** The server did otherwise than one of its era does, so it is asked again, though not without end. */
@@ -179,43 +174,44 @@ export class Translation {
   /** What is known of the server of an adapter. */
   #known(resource: Resource): Server | undefined {
     const server = this.#servers.get(resource.uid)
-    const stale =
-      server?.generation !== resource.generation || monotonicNow() - server.probedAt > verdictMs
-    return stale ? undefined : server
+    if (server?.generation !== resource.generation) return undefined
+    const validMs = server.era === undefined ? noVerdictMs : verdictMs
+    return monotonicNow() - server.probedAt > validMs ? undefined : server
   }
 
   /** Asks the server which era it speaks, never with a call of a client, and not twice at once. */
   #ask(crossing: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
-    const { resource, principal } = crossing
+    const known = this.#known(crossing.resource)?.era
+    if (known !== undefined) decide(known)
+    else when(this.#probe(crossing, upstream), crossing, decide)
+  }
+
+  #probe({ resource, principal }: Crossing, upstream: Upstream): Promise<Era | undefined> {
     const server = this.#server(resource)
-    const known = this.#known(resource)?.era
-    if (known !== undefined) return decide(known)
     server.probing ??= probe(this.#upstream(server, upstream, principal)).then((era) => {
       Object.assign(server, {
         probing: undefined,
         era,
-        takesLegacy: undefined,
+        legacySide: undefined,
         probedAt: monotonicNow(),
       })
       return era
     })
-    when(server.probing, crossing, decide)
+    return server.probing
   }
 
-  /** Asks a modern server whether it takes legacy clients too, and not twice at once. */
-  #greet(
-    crossing: Crossing,
-    upstream: Upstream,
-    decide: (takes: boolean | undefined) => void,
-  ): void {
+  /** Asks also how the server takes legacy clients: in one round trip, and not twice at once. */
+  #learn(crossing: Crossing, upstream: Upstream, decide: (server: Server) => void): void {
     const { resource, principal } = crossing
     const server = this.#server(resource)
-    if (server.takesLegacy !== undefined) return decide(server.takesLegacy)
-    server.greeting ??= greet(this.#upstream(server, upstream, principal)).then((takesLegacy) => {
-      Object.assign(server, { greeting: undefined, takesLegacy })
-      return takesLegacy
+    const keepsStateless = resource.spec.legacyLeg === 'passthrough'
+    server.learning ??= Promise.all([
+      this.#known(resource)?.era ?? this.#probe(crossing, upstream),
+      greet(this.#upstream(server, upstream, principal), keepsStateless),
+    ]).then(([, legacySide]) => {
+      Object.assign(server, { learning: undefined, legacySide })
     })
-    when(server.greeting, crossing, decide)
+    when(server.learning, crossing, () => decide(server))
   }
 
   #modern({ resource, principal, body, request, response }: Crossing): void {
@@ -327,10 +323,10 @@ export class Translation {
       resource,
       generation: resource.generation,
       era: undefined,
-      takesLegacy: undefined,
+      legacySide: undefined,
       probedAt: Number.NEGATIVE_INFINITY,
       probing: undefined,
-      greeting: undefined,
+      learning: undefined,
       translator: new Translator({
         upstream: (key) =>
           this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
@@ -357,6 +353,14 @@ export class Translation {
     const session = id === undefined ? undefined : translator.sessions.get(id)
     return (session && this.#callers.get(session)) ?? opener
   }
+}
+
+/** Whether legacy clients of a server of both eras are served from its modern side. */
+function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): boolean {
+  const { legacyLeg = 'auto' } = spec
+  return (
+    legacyLeg === 'translate' || side === 'none' || (legacyLeg === 'auto' && side === 'stateless')
+  )
 }
 
 /** Whether a POST without session opens one. */
@@ -427,27 +431,34 @@ async function probe(upstream: HttpUpstream): Promise<Era | undefined> {
 }
 
 /**
- * Opens a session of the gateway's own, sends a `ping` in it, and ends it. Some servers answer
- * `initialize` and refuse all that follows. Undefined when the answers do not tell whether the
+ * Opens a session of the gateway's own, and ends it. Undefined when the answers do not tell how the
  * server takes legacy clients.
+ * @param keepsStateless Whether a side without sessions would be used. Some servers answer
+ * `initialize` without one and refuse all that follows, so a `ping` tries that too.
  */
-async function greet(upstream: HttpUpstream): Promise<boolean | undefined> {
+async function greet(
+  upstream: HttpUpstream,
+  keepsStateless: boolean,
+): Promise<LegacySide | undefined> {
   const params = { protocolVersion: latestLegacyVersion, capabilities: {}, clientInfo }
   const body = requestMessage('"era-hello"', 'initialize', JSON.stringify(params))
   const { status, message, session } = await send(upstream, legacyPostHeaders, body)
   if (!isVerdict(status)) return undefined
   const result = readObject(message?.get('result'))
   if (result === undefined)
-    return message?.has('error') === true || status >= 400 ? false : undefined
+    return message?.has('error') === true || status >= 400 ? 'none' : undefined
 
   const version = readString(result.get('protocolVersion')) ?? latestLegacyVersion
+  const side = session === undefined ? 'stateless' : 'sessions'
+  if (side === 'stateless' && !keepsStateless) return side
+
   const takes = await knowsSession(upstream, session, version)
   if (session !== undefined) {
     const headers = ['mcp-session-id', session, 'mcp-protocol-version', version]
     const request = { method: 'DELETE', headers, answerTimeoutMs: probeTimeoutMs } as const
     sendHttp(upstream, request, { head: () => {}, chunk: () => {}, end: () => {} })
   }
-  return takes
+  return takes ? side : 'none'
 }
 
 /** A refusal for other reasons (credentials, load, a redirect) says nothing of the era. */
