@@ -40,8 +40,11 @@ export interface BridgeOptions {
   readonly eventBufferBytes: number
   /** `auto` serves clients of both eras, whatever the server speaks; `passthrough` leaves the legacy one alone. */
   readonly eras: 'auto' | 'passthrough'
-  /** Whether legacy clients of a server of both eras reach its legacy side, or its modern one by translation. */
-  readonly legacyLeg: 'passthrough' | 'translate'
+  /**
+   * Whether legacy clients of a server of both eras reach its legacy side, or its modern one by
+   * translation. `auto` means the legacy side, which is never stateless on stdio.
+   */
+  readonly legacyLeg: 'auto' | 'passthrough' | 'translate'
 }
 
 const sessionLimit = 'MCP_MAX_SESSIONS'
@@ -235,13 +238,14 @@ export class StdioBridge implements Handler {
     if (this.#stopped)
       return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
     const sessionId = randomBytes(16).toString('base64url')
+    const caller = callerOf(request)
     this.#sessions
-      .open(sessionId, body, response, (sessionOf) => this.#link(sessionOf), callerOf(request))
+      .open(sessionId, body, response, (sessionOf) => this.#link(caller, sessionOf), caller)
       ?.post(body, response, { 'mcp-session-id': sessionId })
   }
 
-  #link(sessionOf: () => Session): Link {
-    if (this.#eras === 'modern') return translatedLink(this.#modern.endpoint, sessionOf)
+  #link(caller: string, sessionOf: () => Session): Link {
+    if (this.#eras === 'modern') return translatedLink(this.#modern.endpoint(caller), sessionOf)
     return this.#options.isolation === 'shared'
       ? this.#sharedChild().link(sessionOf)
       : this.#ownLink(sessionOf)

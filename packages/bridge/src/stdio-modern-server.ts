@@ -95,7 +95,7 @@ export class StdioModernServer implements ModernServer<string> {
         if (this.#gone.has(exchange)) return
         try {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
-          else this.#multiplexer().request(request, exchange)
+          else this.#multiplexer().request(principal, request, exchange)
         } catch (error) {
           exchange.answer(
             503,
@@ -114,10 +114,12 @@ export class StdioModernServer implements ModernServer<string> {
     this.#modern?.multiplexer.gone(exchange)
   }
 
-  /** The modern server itself, for requests of our own making. */
-  readonly endpoint: ModernEndpoint = {
-    request: (request, exchange) => this.#multiplexer().request(request, exchange),
-    gone: (exchange) => this.#modern?.multiplexer.gone(exchange),
+  /** The modern server itself, for requests that we make for a caller. */
+  endpoint(principal: string): ModernEndpoint {
+    return {
+      request: (request, exchange) => this.#multiplexer().request(principal, request, exchange),
+      gone: (exchange) => this.#modern?.multiplexer.gone(exchange),
+    }
   }
 
   /** The one modern child, started when it is needed. */

@@ -387,7 +387,7 @@ describe('the translation, which hears what no client and no server should say,'
           const request = modernRequest(`"c${index}"`, fromClients[index] ?? oneOf('1'))
           if (request !== undefined) {
             heard.push(new Heard(request.id))
-            multiplexer.request(request, heard.at(-1) as Heard)
+            multiplexer.request(`caller-${index % 2}`, request, heard.at(-1) as Heard)
           }
           multiplexer.receive(text)
         }

@@ -261,7 +261,8 @@ export class Conversation {
       const wanted =
         readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ??
         []
-      const uris = this.#has('resources', 'subscribe') ? [...new Set(wanted)] : []
+      // Servers of the Python SDK 1.x say that they do not subscribe, and do when they are asked.
+      const uris = this.#server.has('resources') ? [...new Set(wanted)] : []
       const kinds = Object.values(changes).filter(
         ({ kind, capability }) =>
           filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
@@ -565,11 +566,19 @@ export class Conversation {
   }
 
   #logged(params: RawObject, via: string | undefined): void {
-    const call = this.#owner(via, () => true)
-    const asked = gravity(readString(call?.request.meta.get(metaKey.logLevel)))
-    const level = gravity(readString(params.get('level')))
-    if (asked !== undefined && level !== undefined && level >= asked)
-      call?.exchange?.tell(notificationMessage('notifications/message', writeObject(params)))
+    const level = gravity(readString(params.get('level'))) ?? Number.POSITIVE_INFINITY
+    const wants = ({ request, exchange }: Call): boolean => {
+      const asked = gravity(readString(request.meta.get(metaKey.logLevel)))
+      return exchange !== undefined && asked !== undefined && asked <= level
+    }
+    // All calls of a connection are of one caller, who hears what any of them is told.
+    const call = via === undefined ? this.#lastCall(wants) : this.#calls.get(via)
+    if (call === undefined || !wants(call)) return
+    call.exchange?.tell(notificationMessage('notifications/message', writeObject(params)))
+  }
+
+  #lastCall(fits: (call: Call) => boolean): Call | undefined {
+    return this.#calls.values().findLast(fits)
   }
 
   /** The server does not wait for an answer any more. */

@@ -746,7 +746,7 @@ test(
             // Ids are the clients' own, so they are often the same.
             const client = new Client(principal, modernRequest(how % 4, principal, how))
             clients.push(client)
-            multiplexer.request(client.request, client)
+            multiplexer.request(principal, client.request, client)
           } else if (what < 40 && waiting !== undefined) {
             waiting.gone = true
             multiplexer.gone(waiting)

@@ -565,6 +565,29 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
+  test.each([
+    ['where the transport does not say whose they are', false],
+    ['on the stream of the server, beside the calls', true],
+  ])('hears each log message once in one of its calls: %s', (_where, tellsVia) => {
+    const { ask, upstream } = setUp({ tellsVia })
+    const level = (name: string): string => `,"${metaKey.logLevel}":"${name}"`
+    const older = ask(call('1', '{}', { meta: level('info') }))
+    upstream().open('{"logging":{}}')
+    upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
+    const newer = ask(call('2', '{}', { meta: level('warning') }))
+    const quiet = ask(call('3'))
+    const other = ask(call('4', '{}', { meta: level('debug') }), 'bob')
+    const message = (name: string): string =>
+      `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"${name}","data":1.0}}`
+    for (const name of ['debug', 'info', 'error']) upstream().say(message(name))
+    expect([older.told, newer.told, quiet.told, other.told]).toEqual([
+      [message('info')],
+      [message('error')],
+      [],
+      [],
+    ])
+  })
+
   test('cancels at the server by leaving, and hears nothing of what comes later', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(call('1'))
@@ -743,6 +766,32 @@ describe('a listen stream over a legacy server', () => {
     const second = ask(listen('2', '"resourceSubscriptions":["a:/"],"toolsListChanged":true'))
     upstream().say('{"jsonrpc":"2.0","id":2,"error":{"code":-32602,"message":"no"}}')
     expect(second.told[0]).toContain('"params":{"notifications":{"toolsListChanged":true},')
+  })
+
+  test.each([
+    ['is honoured when the server subscribes though it says that it does not', '"result":{}', true],
+    [
+      'is not honoured when the server refuses',
+      '"error":{"code":-32601,"message":"Method not found"}',
+      false,
+    ],
+  ])('that names resources %s', (_what, said, honoured) => {
+    const { ask, upstream } = setUp()
+    const heard = ask(listen('1', '"resourceSubscriptions":["a:/"],"toolsListChanged":true'))
+    upstream().open('{"tools":{"listChanged":true},"resources":{"subscribe":false}}')
+    upstream().say(`{"jsonrpc":"2.0","id":2,${said}}`)
+    expect(heard.told[0]?.includes('"resourceSubscriptions":["a:/"]')).toBe(honoured)
+    upstream().say(
+      '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/"}}',
+    )
+    expect(heard.told.length).toBe(honoured ? 2 : 1)
+  })
+
+  test('asks a server without resources for no subscription', () => {
+    const { ask, upstream } = setUp()
+    const heard = ask(listen('1', '"resourceSubscriptions":["a:/"]'))
+    upstream().open('{"tools":{}}')
+    expect(heard.answers).toHaveLength(1)
   })
 
   test('ends with a result when the connection is lost, or with the reason if it had not begun', () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { metaKey, type ModernRequest } from '../modern.ts'
 import { readObject } from '../raw-object.ts'
 import type { Exchange } from './exchange.ts'
@@ -12,7 +12,12 @@ function setUp(newId?: () => string) {
     (text) => sent.push(text),
     newId ?? (() => `id-${(ids += 1)}`),
   )
-  const ask = (method: string, params: string, extra: Partial<ModernRequest> = {}) => {
+  const ask = (
+    method: string,
+    params: string,
+    extra: Partial<ModernRequest> = {},
+    caller = 'ann',
+  ) => {
     const heard = { told: [] as string[], answers: [] as [number, string][] }
     const exchange: Exchange = {
       tell: (text) => heard.told.push(text),
@@ -20,7 +25,7 @@ function setUp(newId?: () => string) {
     }
     const members = readObject(params) ?? new Map<string, string>()
     const meta = readObject(members.get('_meta')) ?? new Map<string, string>()
-    multiplexer.request({ id: '"mine"', method, params: members, meta, ...extra }, exchange)
+    multiplexer.request(caller, { id: '"mine"', method, params: members, meta, ...extra }, exchange)
     return { ...heard, exchange }
   }
   return { multiplexer, ask, take: () => sent.splice(0) }
@@ -116,17 +121,56 @@ test('listen streams carry the id by which their client knows them, and end when
   ])
 })
 
-test('log messages go to the only request that asked for such, and to nobody else', () => {
-  const { multiplexer, ask } = setUp()
-  const quiet = ask('tools/call', '{"name":"t"}')
-  const level = `{"name":"t","_meta":{"${metaKey.logLevel}":"info"}}`
-  const loud = ask('tools/call', level)
-  const message =
-    '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
-  multiplexer.receive(message)
-  const second = ask('tools/call', level)
-  multiplexer.receive(message)
-  expect([quiet.told, loud.told, second.told]).toEqual([[], [message], []])
+describe('log messages of a modern server on stdio, which name no request,', () => {
+  const asking = (level: string): string =>
+    `{"name":"t","_meta":{"${metaKey.logLevel}":"${level}"}}`
+  const message = (level: string): string =>
+    `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"${level}","data":1.0}}`
+
+  test('go to the only request that asked for such, and to nobody else', () => {
+    const { multiplexer, ask } = setUp()
+    const quiet = ask('tools/call', '{"name":"t"}')
+    const loud = ask('tools/call', asking('info'))
+    multiplexer.receive(message('info'))
+    multiplexer.receive(message('debug'))
+    expect([quiet.told, loud.told]).toEqual([[], [message('info')]])
+  })
+
+  test('go once to their caller, though several requests of the caller asked for such', () => {
+    const { multiplexer, ask } = setUp()
+    const older = ask('tools/call', asking('info'))
+    const newer = ask('tools/call', asking('info'))
+    const stream = ask('subscriptions/listen', asking('debug'))
+    multiplexer.receive(message('info'))
+    multiplexer.gone(newer.exchange)
+    multiplexer.receive(message('error'))
+    multiplexer.receive(message('debug'))
+    expect([older.told, newer.told, stream.told]).toEqual([
+      [message('error')],
+      [message('info')],
+      [message('debug')],
+    ])
+  })
+
+  test('never reach another caller, and both callers are told once that some are missing', () => {
+    const { multiplexer, ask } = setUp()
+    const ann = ask('tools/call', asking('info'))
+    const bob = ask('tools/call', asking('warning'), {}, 'bob')
+    // At this level they can only be the first caller's.
+    multiplexer.receive(message('info'))
+    for (let time = 0; time < 3; time += 1) multiplexer.receive(message('warning'))
+    const { params: notice } = JSON.parse(bob.told[0] ?? '{}') as { params?: object }
+    expect(notice).toEqual({
+      level: 'warning',
+      logger: 'mcp-gateway',
+      data: expect.stringContaining('does not say to which call'),
+    })
+    expect([ann.told, bob.told]).toEqual([[message('info'), bob.told[0]], [bob.told[0]]])
+
+    multiplexer.gone(ann.exchange)
+    multiplexer.receive(message('warning'))
+    expect(bob.told.slice(1)).toEqual([message('warning')])
+  })
 })
 
 test.each([

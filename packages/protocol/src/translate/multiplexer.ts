@@ -14,9 +14,18 @@ import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
 import { withMember } from './to-modern.ts'
 
 interface Open {
+  readonly caller: string
   readonly exchange: Exchange
   readonly request: ModernRequest
+  /** The gravity of the log messages that it asked for, and of heavier ones. */
+  readonly level: number | undefined
+  /** It was told that log messages are missing. */
+  missesLogs: boolean
 }
+
+const missingLogs = JSON.stringify(
+  'Log messages of the server are left out. The server does not say to which call they belong, and calls of several callers are open.',
+)
 
 /**
  * Many modern clients on one modern server that speaks stdio: ids, progress tokens and subscription ids are our own on the way there
@@ -43,7 +52,8 @@ export class ModernMultiplexer {
     return this.#open.size > 0
   }
 
-  request(request: ModernRequest, exchange: Exchange): void {
+  /** A request of a client. Nothing of one caller reaches another. */
+  request(caller: string, request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta } = request
     const declared =
       method === 'tools/call' ? this.#headers.get(readString(params.get('name')) ?? '') : undefined
@@ -54,7 +64,8 @@ export class ModernMultiplexer {
         errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`),
       )
     const id = JSON.stringify(this.#newId())
-    this.#open.set(id, { exchange, request })
+    const level = gravity(readString(meta.get(metaKey.logLevel)))
+    this.#open.set(id, { caller, exchange, request, level, missesLogs: false })
     this.#ids.set(exchange, id)
     const sent = new Map(params)
     if (meta.has('progressToken'))
@@ -171,14 +182,32 @@ export class ModernMultiplexer {
         )
       return
     }
-    // A log message names no request: it is the only one's that asked for such messages.
+    if (method === 'notifications/message') this.#logged(params)
+  }
+
+  /** A log message names no request, so it must be clear at least whose it is. */
+  #logged(params: RawObject): void {
+    const level = gravity(readString(params.get('level'))) ?? Number.POSITIVE_INFINITY
     const asking = this.#open
       .values()
-      .filter(
-        ({ request }) => gravity(readString(request.meta.get(metaKey.logLevel))) !== undefined,
-      )
-    if (method === 'notifications/message' && asking.length === 1)
-      asking[0]?.exchange.tell(notificationMessage(method, writeObject(params)))
+      .filter((open) => open.level !== undefined && open.level <= level)
+    const { caller } = asking[0] ?? {}
+    if (asking.every((open) => open.caller === caller)) {
+      // Streams log little, and a client hears what any of its calls is told.
+      const calls = asking.filter(({ request }) => request.method !== 'subscriptions/listen')
+      const message = notificationMessage('notifications/message', writeObject(params))
+      return (calls.at(-1) ?? asking.at(-1))?.exchange.tell(message)
+    }
+
+    const notice = writeObject([
+      ['level', params.get('level') ?? '"notice"'],
+      ['logger', '"mcp-gateway"'],
+      ['data', missingLogs],
+    ])
+    for (const open of asking) {
+      if (!open.missesLogs) open.exchange.tell(notificationMessage('notifications/message', notice))
+      open.missesLogs = true
+    }
   }
 
   /** On stdio a server ends a listen stream by cancelling it. */
