@@ -3,7 +3,7 @@ import { TestBridge } from './fixtures/test-bridge.ts'
 
 /**
  * A server for all clients. It tells on request which messages it got, and keeps calls of `hold`
- * open.
+ * open. Those of `ask` wait for an answer to a question.
  */
 const program = `
   const lines = require('node:readline').createInterface({ input: process.stdin })
@@ -14,7 +14,7 @@ const program = `
     const { id, method, params = {} } = message
     got.push(message)
     const answer = (result) => send({ id, result })
-    if (id === undefined) return
+    if (id === undefined || method === undefined) return
     if (method === 'initialize')
       return answer({ protocolVersion: params.protocolVersion,
         capabilities: { tools: {}, resources: { subscribe: true }, logging: {} },
@@ -27,7 +27,8 @@ const program = `
     if (params.name === 'update')
       send({ method: 'notifications/resources/updated', params: { uri: params.arguments.uri } })
     if (params.name === 'changed') send({ method: 'notifications/tools/list_changed' })
-    if (params.name === 'hold') return
+    if (params.name === 'ask') send({ id: params.arguments.id, method: 'roots/list' })
+    if (params.name === 'hold' || params.name === 'ask') return
     text('done')
   })
 `
@@ -96,6 +97,11 @@ class TestClient {
     const params = { name, arguments: args }
     const messages = await this.request({ jsonrpc: '2.0', id, method: 'tools/call', params })
     return messages.at(-1)?.result?.content[0]?.text ?? JSON.stringify(messages)
+  }
+
+  /** Ends the session. */
+  async end(): Promise<void> {
+    await fetch(url, { method: 'DELETE', headers: { 'mcp-session-id': this.#session } })
   }
 
   /** The messages that the server has got. */
@@ -258,3 +264,24 @@ test('an update of a resource of a shared server reaches its subscribers alone',
   const later = await alice.serverGot()
   expect(later.map(({ method }) => method)).toContain('resources/unsubscribe')
 })
+
+test.each(['q', 7])(
+  'a shared server gets an error for the question %j that it asked a client that has gone',
+  async (id) => {
+    const { alice, mallory } = await twoClients()
+    const asked = await alice.post({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'ask', arguments: { id } },
+    })
+    // Its headers come with the question.
+    expect(asked.status).toBe(200)
+    await alice.end()
+
+    const got = await mallory.serverGot()
+    expect(got.filter((message) => message.id === id)).toMatchObject([
+      { error: { code: -32603, message: 'The client has gone.' } },
+    ])
+  },
+)

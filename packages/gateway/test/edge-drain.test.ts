@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { readAnswer, TestGateway } from './fixtures/gateway.ts'
+import { modernRequest } from './fixtures/mcp-requests.ts'
 
 let gateway: TestGateway
 const open = async (drainSeconds: number, drainDelaySeconds = 0): Promise<string> => {
@@ -135,6 +136,26 @@ describe('a gateway that is told to stop', () => {
       expect(Date.now() - start).toBeLessThan(18_000)
     },
   )
+
+  test('opens no stream of tools for a request whose body comes when it is draining', async () => {
+    await open(40)
+    const { headers, body } = modernRequest('subscriptions/listen', {
+      notifications: { toolsListChanged: true },
+    })
+    const lines = Object.entries({ ...headers, 'content-length': String(body.length) })
+    using raw = gateway.connect()
+    raw.socket.write(
+      `POST /mcp HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`,
+    )
+    await expect.poll(() => raw.text).toContain('100 Continue')
+    const disposed = gateway[Symbol.asyncDispose]()
+    using fresh = gateway.connect()
+    await expect.poll(() => fresh.closed).toBe(true)
+
+    raw.socket.write(body)
+    await expect.poll(() => raw.text).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+    await disposed
+  })
 
   test('does not wait for a cold replica any more', async () => {
     await open(40)

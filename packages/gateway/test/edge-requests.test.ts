@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { TestGateway } from './fixtures/gateway.ts'
+import { TestGateway, type Exchange } from './fixtures/gateway.ts'
 
 let gateway: TestGateway
 let adapter: string
@@ -291,16 +291,16 @@ describe('bodies beyond the limit', () => {
       }
   })
 
-  test('of exactly the limit pass, one byte more does not', async () => {
+  test.each([
+    ['by their length', {}],
+    ['in chunks', { 'transfer-encoding': 'chunked' }],
+  ])('of exactly the limit pass, one byte more does not: %s', async (_what, headers) => {
     const [fits, more] = [newTag(), newTag()]
-    expect(
-      (await gateway.mcp(adapter, `tag=${fits}`, { body: Buffer.alloc(bodyLimitBytes, '1') })).body
-        .length,
-    ).toBe(bodyLimitBytes)
-    expect(
-      (await gateway.mcp(adapter, `tag=${more}`, { body: Buffer.alloc(bodyLimitBytes + 1, '1') }))
-        .status,
-    ).toBe(413)
+    const send = (tag: string, length: number): Promise<Exchange> =>
+      gateway.mcp(adapter, `tag=${tag}`, { headers, body: Buffer.alloc(length, '1') })
+
+    expect((await send(fits, bodyLimitBytes)).body.length).toBe(bodyLimitBytes)
+    expect((await send(more, bodyLimitBytes + 1)).status).toBe(413)
     expect(gateway.events(more)).toEqual([])
   })
 

@@ -106,6 +106,7 @@ describe.skipIf(missing !== undefined)(
         await using follower = new StoreFollower(store)
         const other = sampleResource('other', { version: 7 })
         // The state before the second change, and a second change of its own.
+        await admin.query('BEGIN')
         await admin.query(
           `WITH marked AS (UPDATE "${schema}".head SET mark = gen_random_uuid() RETURNING seq, mark),
                 gone AS (DELETE FROM "${schema}".record WHERE name = 'lost')
@@ -115,6 +116,7 @@ describe.skipIf(missing !== undefined)(
           `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner, replicas, body) VALUES ('resource', 'other', 'adapter', $1, 7, '', 1, $2)`,
           [other.uid, JSON.stringify(other)],
         )
+        await admin.query('COMMIT')
         await expect.poll(() => Object.fromEntries(follower.view)).toEqual({ kept: 1, other: 7 })
         expect((await store.list({})).map(({ name }) => name)).toEqual(['kept', 'other'])
       })

@@ -58,8 +58,9 @@ export function sendProblem(
   request: FastifyRequest,
   reply: FastifyReply,
 ): void {
-  const known =
-    request.raw.errored === null ? fromFastify[thrown.code ?? ''] : 'client_closed_request'
+  // Any other error is why the request was refused, though its client may have gone meanwhile.
+  const brokeOff = thrown === request.raw.errored
+  const known = brokeOff ? 'client_closed_request' : fromFastify[thrown.code ?? '']
   const error =
     known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
   request.problem = error

@@ -1,0 +1,65 @@
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import type { Session } from './session.ts'
+import { Sessions } from './sessions.ts'
+
+const idleMs = 60_000
+const maxMs = 600_000
+
+let sessions: Sessions
+/** Sessions that have left their server. */
+let left: string[]
+beforeEach(() => {
+  vi.useFakeTimers()
+  left = []
+  sessions = new Sessions({ maxSessions: 5, sessionIdleMs: idleMs, sessionMaxMs: maxMs })
+})
+afterEach(() => {
+  sessions.close('The test is over.')
+  vi.useRealTimers()
+})
+
+const newResponse = (): ServerResponse => new ServerResponse(new IncomingMessage(new Socket()))
+const message = (text: string): Uint8Array => Buffer.from(`{"jsonrpc":"2.0",${text}}`)
+
+/** A session whose server never answers. */
+function open(id: string): Session {
+  const link = {
+    send: () => undefined,
+    unread: 0,
+    pause: () => undefined,
+    resume: () => undefined,
+    close: () => void left.push(id),
+  }
+  const initialize = message('"id":0,"method":"initialize"')
+  return sessions.open(id, initialize, newResponse(), () => link) as Session
+}
+
+test('a session that is not used ends after its idle time, at its server too', () => {
+  open('unused')
+  open('used')
+  vi.advanceTimersByTime(idleMs)
+  expect(left).toEqual([])
+
+  sessions.get('used')?.post(message('"method":"notifications/x"'), newResponse())
+  vi.advanceTimersByTime(10_000)
+  expect(left).toEqual(['unused'])
+  expect(sessions.get('unused')).toBeUndefined()
+})
+
+test('a session with an open request, or whose client listens, is not idle', () => {
+  open('working').post(message('"id":1,"method":"tools/call"'), newResponse())
+  open('listening').get(newResponse(), undefined)
+  vi.advanceTimersByTime(5 * idleMs)
+  expect(left).toEqual([])
+})
+
+test('a session ends at its greatest age, whatever it does', () => {
+  open('working').post(message('"id":1,"method":"tools/call"'), newResponse())
+  vi.advanceTimersByTime(maxMs)
+  expect(left).toEqual([])
+
+  vi.advanceTimersByTime(10_000)
+  expect(left).toEqual(['working'])
+})
