@@ -15,7 +15,7 @@ describe('a gateway that is told to stop', () => {
     const adapter = await open(20)
     using busy = gateway.connect()
     busy.socket.write(
-      `POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`,
+      `POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
     )
     using idle = gateway.connect()
     idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
@@ -67,7 +67,7 @@ describe('a gateway that is told to stop', () => {
 
   test('serves everything for a while when it is no longer ready, and says with each answer that its connection ends', async () => {
     const adapter = await open(10, 4)
-    const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`
+    const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`
     using kept = gateway.connect()
     kept.socket.write(call)
     await expect.poll(() => kept.text).toMatch(/^HTTP\/1\.1 200 /)
@@ -75,7 +75,7 @@ describe('a gateway that is told to stop', () => {
     // Its answer is yet to begin.
     using waiting = gateway.connect()
     waiting.socket.write(
-      `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`,
+      `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
     )
     await expect.poll(() => gateway.events('w').length).toBe(1)
     const stream = await gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })

@@ -144,7 +144,7 @@ describe('bytes that are no request', () => {
   test('in the middle of an answer cut it off, and nothing of ours is mixed into it', async () => {
     using raw = gateway.connect()
     raw.socket.write(
-      `POST /adapters/${adapter}/mcp?do=stream&tag=mixed HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n`,
+      `POST /adapters/${adapter}/mcp?do=stream&tag=mixed HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
     )
     await expect.poll(() => raw.text).toContain('data: first')
     raw.socket.write('\u0016\u0003\u0001 what is this\r\n\r\n')

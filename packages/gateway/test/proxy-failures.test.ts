@@ -11,6 +11,8 @@ let adapter: string
 let tags = 0
 const newTag = (): string => `t${(tags += 1)}`
 const base64 = (text: string): string => Buffer.from(text, 'latin1').toString('base64')
+/** The body by which the scripted server answers with these bytes. */
+const rawBody = (text: string): string => JSON.stringify(base64(text))
 const codeOf = ({ body }: { body: Buffer }): unknown =>
   (JSON.parse(body.toString()) as { error?: { data?: { code?: string } } }).error?.data?.code
 /** Makes one replica refuse connections while the runtime takes it for ready. */
@@ -194,14 +196,6 @@ describe('a server that cannot be reached', () => {
       expect([status, body.toString()]).toEqual([200, '{"cold":true}'])
   })
 
-  test('as it starts, gets a body that is no JSON like any other then', async () => {
-    const cold = await gateway.register({}, false)
-    const body = '{"method":"\\x","initialize":"\\u00"}'
-    expect(
-      await gateway.mcp(cold, 'do=echo', { headers: { 'content-type': 'application/json' }, body }),
-    ).toMatchObject({ status: 200 })
-  })
-
   test('for longer is 503 with Retry-After, after the bounded wait', async () => {
     const name = await impatient.register(
       { environmentVariables: { LISTEN_AFTER_MS: '60000' } },
@@ -276,7 +270,7 @@ describe('a server that fails', () => {
     'in mid-answer is seen by the client as a broken answer: it %s',
     async (_what, bytes, then) => {
       const name = await gateway.register()
-      const answer = await gateway.mcp(name, `do=raw&then=${then}`, { body: base64(bytes) })
+      const answer = await gateway.mcp(name, `do=raw&then=${then}`, { body: rawBody(bytes) })
       expect(answer).toMatchObject({ status: 200, whole: false })
       expect(answer.body.toString()).toMatch(/^data: 1\n\n/)
       await expect
@@ -291,7 +285,7 @@ describe('a server that fails', () => {
   test('in mid-answer is seen also by a client of HTTP/1.0, which has no chunks', async () => {
     const tag = newTag()
     const request = (then: string, bytes: string): string => {
-      const body = base64(bytes)
+      const body = rawBody(bytes)
       return `POST /adapters/${adapter}/mcp?do=raw&then=${then}&tag=${tag} HTTP/1.0\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`
     }
     const answer = `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`
@@ -346,7 +340,7 @@ describe('a server that fails', () => {
       '',
     ],
   ])('by answering %s is 502 with a code, and the gateway lives', async (_what, bytes, then) => {
-    const answer = await gateway.mcp(adapter, `do=raw&then=${then}`, { body: base64(bytes) })
+    const answer = await gateway.mcp(adapter, `do=raw&then=${then}`, { body: rawBody(bytes) })
     expect([answer.status, codeOf(answer)]).toEqual([502, 'upstream_failed'])
     expect((await gateway.mcp(adapter, 'do=echo', { body: '{}' })).status).toBe(200)
   })
@@ -355,7 +349,7 @@ describe('a server that fails', () => {
     for (let round = 0; round < 20; round += 1) {
       const tag = newTag()
       const answer = await gateway.mcp(adapter, `do=raw&then=end&tag=${tag}`, {
-        body: base64('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}'),
+        body: rawBody('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}'),
       })
       expect(answer).toMatchObject({ status: 200, whole: true })
       // What is sent before it has closed may get no answer from anybody.
@@ -367,14 +361,14 @@ describe('a server that fails', () => {
 describe('what a server may do all the same', () => {
   test('a body that ends with the connection is whole', async () => {
     const answer = await gateway.mcp(adapter, 'do=raw&then=end', {
-      body: base64('HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{"a":1}'),
+      body: rawBody('HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{"a":1}'),
     })
     expect([answer.status, answer.whole, answer.body.toString()]).toEqual([200, true, '{"a":1}'])
   })
 
   test('an answer that does not wait for the body is passed on', async () => {
     for (const size of [10, 500_000]) {
-      const answer = await gateway.mcp(adapter, 'do=early', { body: Buffer.alloc(size, 'x') })
+      const answer = await gateway.mcp(adapter, 'do=early', { body: Buffer.alloc(size, '1') })
       expect([answer.status, answer.body.toString()]).toEqual([403, '{"early":true}'])
     }
   })
@@ -382,7 +376,7 @@ describe('what a server may do all the same', () => {
   test('early hints are not taken for the answer', async () => {
     const bytes =
       'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}'
-    const answer = await gateway.mcp(adapter, 'do=raw', { body: base64(bytes) })
+    const answer = await gateway.mcp(adapter, 'do=raw', { body: rawBody(bytes) })
     expect([answer.status, answer.body.toString()]).toEqual([200, '{}'])
   })
 

@@ -339,7 +339,9 @@ describe('a credential', () => {
     const away = Buffer.from(
       `HTTP/1.1 307 X\r\nlocation: ${serviceOrigin}/caught\r\nset-cookie: a=b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
     )
-    const passed = await gateway.mcp(adapter, 'do=raw', { body: away.toString('base64') })
+    const passed = await gateway.mcp(adapter, 'do=raw', {
+      body: JSON.stringify(away.toString('base64')),
+    })
     expect([passed.status, passed.headers.location, passed.headers['set-cookie']]).toEqual([
       307,
       `${serviceOrigin}/caught`,

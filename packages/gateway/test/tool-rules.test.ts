@@ -700,7 +700,7 @@ describe('a server that cannot be judged', () => {
 
   test('of an adapter without rules is not read at all', async () => {
     const name = await gateway.register()
-    const odd = '{"method":"tools/call","params":{"name":"delete_all","x":"y"}'
+    const odd = '{"method":"tools/call","params":{"name":"delete_all","x":"y"}}'
     const answer = await gateway.mcp(name, 'do=echo&tag=unruled', {
       headers: { 'content-type': 'text/plain', 'accept-encoding': 'br' },
       body: odd,

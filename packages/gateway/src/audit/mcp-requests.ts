@@ -82,7 +82,7 @@ function actsOf(
   if (body === null) return [{ action: 'mcp.request' }]
   const whole = { digest: digestOf(body) }
   // Readers disagree on which tool it calls.
-  if (error?.code === 'ambiguous_message') return [{ action: 'mcp.request', ...whole }]
+  if (error?.isUnread === true) return [{ action: 'mcp.request', ...whole }]
   const text = body.toString()
   try {
     const message = readMessage(text)

@@ -48,6 +48,14 @@ describe('development identity', () => {
     },
   )
 
+  test.each(['x-dev-userid', 'x-dev-name', 'x-dev-roles'])(
+    'does not make one caller of two by replacing bytes of %s that are not UTF-8',
+    (header) => {
+      for (const bad of ['zo\u00eb', '\u00ff', '\u00c3', '\u00ed\u00a0\u0080'])
+        expect(() => principalOf({ [header]: bad })).toThrow(/not valid UTF-8/)
+    },
+  )
+
   test.each([
     'forwarded',
     'forwarded-for',

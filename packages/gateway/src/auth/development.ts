@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
@@ -68,7 +69,13 @@ function text(value: string | string[] | undefined, header: string): string {
   const joined = Array.isArray(value) ? value.join(',') : (value ?? '')
   if (joined.length > 4096)
     throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
-  const read = Buffer.from(joined, 'latin1').toString('utf8').trim()
+  const bytes = Buffer.from(joined, 'latin1')
+  // Replaced bytes would make one caller of two.
+  if (!isUtf8(bytes))
+    throw new GatewayError('unauthenticated', {
+      detail: `${header} is not valid UTF-8. Send it in UTF-8.`,
+    })
+  const read = bytes.toString().trim()
   if (unprintable.test(read))
     throw new GatewayError('unauthenticated', { detail: `${header} has control characters in it.` })
   return read

@@ -175,6 +175,12 @@ interface ErrorKind {
 
 export type ErrorCode = keyof typeof table
 
+const unread: ReadonlySet<ErrorCode> = new Set([
+  'invalid_json',
+  'ambiguous_message',
+  'unsupported_media_type',
+])
+
 /** All codes, in the order of their statuses. */
 export const errorCodes = Object.keys(table) as readonly ErrorCode[]
 
@@ -232,6 +238,10 @@ export class GatewayError extends Error {
   }
   get title(): string {
     return table[this.code].title
+  }
+  /** True when the message was not read, so that nobody can say which id it has or what it asks. */
+  get isUnread(): boolean {
+    return unread.has(this.code)
   }
   /** True when sending the same request again can succeed and cannot run anything twice. */
   get retry(): boolean {

@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import { discardBody } from './discard.ts'
 import { requestIdOf } from './edge.ts'
+import { checkContentHeaders, jsonText } from './json-body.ts'
 import { problemOf } from './refuse.ts'
 
 /** JSON bodies, strictly: what two readers could read in two ways is refused. */
@@ -12,30 +14,33 @@ export function addJsonParser(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(
     /^application\/(merge-patch\+)?json(;|$)/i,
-    { parseAs: 'string' },
+    { parseAs: 'buffer' },
     (request, body, done) => {
-      const text = String(body)
+      const bytes = body as Buffer
       // Many clients name a type on every request, also on those that have nothing to say.
-      if (text === '' && takesNoBody(request)) return done(null, undefined)
+      if (bytes.length === 0 && takesNoBody(request)) return done(null, undefined)
 
-      request.bodyDigest = createHash('sha256').update(text).digest('hex')
-      let value: unknown
+      request.bodyDigest = createHash('sha256').update(bytes).digest('hex')
       try {
-        value = JSON.parse(text)
+        done(null, strictJson(bytes, request.raw))
       } catch (error) {
-        return done(
-          new GatewayError('invalid_json', { detail: (error as Error).message.slice(0, 200) }),
-        )
+        done(error as Error)
       }
-      const pointer = findDuplicateKey(text)
-      if (pointer === undefined) return done(null, value)
-      done(
-        new GatewayError('validation_failed', {
-          mistakes: [{ pointer, code: 'duplicate_key', detail: 'stands more than once' }],
-        }),
-      )
     },
   )
+}
+
+/** @throws GatewayError `unsupported_media_type`, `invalid_json`, `validation_failed` */
+function strictJson(body: Buffer, request: IncomingMessage): unknown {
+  checkContentHeaders(request)
+  const text = jsonText(body)
+  const pointer = findDuplicateKey(text)
+  if (pointer !== undefined)
+    throw new GatewayError('validation_failed', {
+      mistakes: [{ pointer, code: 'duplicate_key', detail: 'stands more than once' }],
+    })
+
+  return JSON.parse(text)
 }
 
 function takesNoBody({ method, routeOptions }: FastifyRequest): boolean {

@@ -58,20 +58,6 @@ function tooLarge(limit: number): GatewayError {
   return new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.` })
 }
 
-/** The text of a body that is JSON. @throws GatewayError `invalid_json` */
-export function jsonText(body: Buffer): string {
-  const text = body.toString()
-  try {
-    JSON.parse(text)
-    return text
-  } catch (cause) {
-    throw new GatewayError('invalid_json', {
-      detail: (cause as Error).message.slice(0, 200),
-      cause,
-    })
-  }
-}
-
 /** The method of the message in a body that may be anything. */
 export function methodOf(body: Buffer): string | undefined {
   try {

@@ -3,6 +3,7 @@ import { findAmbiguity, outline } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { requestIdOf } from '../http/edge.ts'
+import { checkContentHeaders, jsonText } from '../http/json-body.ts'
 import { sendRpcError } from '../http/refuse.ts'
 import type { McpRequest } from '../audit/mcp-requests.ts'
 import type { Subject } from '../audit/decision.ts'
@@ -101,6 +102,7 @@ export class Entrance implements Disposable {
   }
 }
 
+const nothing = Buffer.alloc(0)
 const listen = 'subscriptions/listen'
 
 /** Whether a request opens a stream that stays open: the GET stream of a session, and its modern counterpart. */
@@ -186,7 +188,7 @@ export class RequestContext {
       this.body = body
       this.guard(() => {
         this.handed?.checkBody(body)
-        if (body !== null) refuseAmbiguity(body)
+        if (this.request.method === 'POST') checkMessage(this.request, body)
         // One that was let in before would be opened behind the back of who ends them, and hold the gateway up.
         if (this.#open.draining && opensStream(this.request, body)) throw drained()
         then(body)
@@ -258,7 +260,7 @@ export class RequestContext {
         this.response,
         error,
         this.requestId,
-        error.code === 'ambiguous_message' ? 'null' : requestedId(this.body),
+        error.isUnread ? 'null' : requestedId(this.body),
       )
     this.finish(error)
   }
@@ -301,18 +303,13 @@ export class RequestContext {
 
 /**
  * Refuses a message that the gateway would decide and record in one reading, and a server run in
- * another.
- * @throws GatewayError `ambiguous_message`
+ * another. What is let in is JSON.
+ * @throws GatewayError `unsupported_media_type`, `invalid_json`, `ambiguous_message`
  */
-function refuseAmbiguity(body: Buffer): void {
-  let ambiguity: string | undefined
-  try {
-    ambiguity = findAmbiguity(body)
-  } catch (error) {
-    // It is no JSON, which the reader behind the entrance refuses.
-    if (error instanceof SyntaxError) return
-    throw error
-  }
+function checkMessage(request: IncomingMessage, body: Buffer | null): void {
+  checkContentHeaders(request)
+  jsonText(body ?? nothing)
+  const ambiguity = body === null ? undefined : findAmbiguity(body)
   if (ambiguity !== undefined)
     throw new GatewayError('ambiguous_message', {
       detail: `${ambiguity} Send each member once, as MCP spells it.`,

@@ -24,7 +24,7 @@ import {
 import { GatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
-import { jsonText, methodOf } from './body.ts'
+import { methodOf } from './body.ts'
 import type { Forwarding } from './forward.ts'
 import type { DecideOutgoing } from './outgoing.ts'
 import type { Upstream } from './replicas.ts'
@@ -215,7 +215,7 @@ export class Translation {
   }
 
   #modern({ resource, principal, body, request, response }: Crossing): void {
-    const classified = classifyRequest(jsonText(body), request.headers)
+    const classified = classifyRequest(body.toString(), request.headers)
     if (classified.era === 'modern')
       this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
     else
@@ -225,7 +225,6 @@ export class Translation {
   }
 
   #open({ resource, principal, body, response }: Crossing): void {
-    jsonText(body)
     const id = randomBytes(16).toString('base64url')
     const sealed = this.#seal(resource, principal, id)
     this.#server(resource).translator.open(
@@ -254,7 +253,6 @@ export class Translation {
     if (moved) this.#server(resource)
     if (server === undefined || session === undefined || moved) throw unknownSession()
     server.resource = resource
-    if (request.method === 'POST') jsonText(body ?? nothing)
     this.#callers.set(session, principal)
     server.translator.sessions.take(session, request, response, body ?? nothing)
   }

@@ -5,7 +5,6 @@ import { classifyRequest, mayBeModern, outline, type ModernEndpoint } from '@mcp
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
-import { jsonText } from '../proxy/body.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
@@ -66,9 +65,8 @@ export class ToolFront implements AsyncDisposable {
   #pass(context: RequestContext, body: Buffer): void {
     const { request, response, principal } = context
     if (request.method === 'POST') {
-      const text = jsonText(body)
       if (mayBeModern(body, request.headers)) {
-        const classified = classifyRequest(text, request.headers)
+        const classified = classifyRequest(body.toString(), request.headers)
         if (classified.era === 'modern')
           return this.#modern.handle(classified, callerOf(context), request, response)
       }

@@ -1,0 +1,58 @@
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import { GatewayError } from '../core/errors.ts'
+import { countHeader } from '../lib/raw-headers.ts'
+
+/**
+ * The text of a body that every reader takes for the same JSON. Lenient readers also take comments,
+ * a byte order mark or UTF-16, and would see a message that the gateway does not.
+ * @throws GatewayError `invalid_json`
+ */
+export function jsonText(body: Buffer): string {
+  if (!isUtf8(body))
+    throw new GatewayError('invalid_json', {
+      detail: 'The body is not valid UTF-8. Send JSON in UTF-8.',
+    })
+
+  const text = body.toString()
+  if (text.startsWith('\ufeff'))
+    throw new GatewayError('invalid_json', {
+      detail: 'The body begins with a byte order mark, which is no JSON. Send it without one.',
+    })
+  try {
+    JSON.parse(text)
+    return text
+  } catch (cause) {
+    throw new GatewayError('invalid_json', {
+      detail: `The body is not valid JSON: ${(cause as Error).message.slice(0, 200)}`,
+      cause,
+    })
+  }
+}
+
+const utf8Charset = /;[ \t]*charset[ \t]*=[ \t]*(?:utf-?8|"utf-?8")[ \t]*(?=;|$)/i
+
+/**
+ * Refuses content headers by which a server would read other text than the gateway: servers decode
+ * by the charset that a client names, and decompress.
+ * @throws GatewayError `unsupported_media_type`
+ */
+export function checkContentHeaders({ headers, rawHeaders }: IncomingMessage): void {
+  const { 'content-type': type, 'content-encoding': coding } = headers
+  if (countHeader(rawHeaders, 'content-type') > 1)
+    throw new GatewayError('unsupported_media_type', {
+      detail: 'The request has more than one Content-Type. Send one.',
+    })
+
+  if (type !== undefined && type !== 'application/json') {
+    // A second charset, or one that is hidden in another parameter, is left over here.
+    if (/charset/i.test(type.replace(utf8Charset, '')))
+      throw new GatewayError('unsupported_media_type', {
+        detail: 'The Content-Type names a charset other than UTF-8. Send JSON in UTF-8.',
+      })
+  }
+  if (coding !== undefined && coding.trim().toLowerCase() !== 'identity')
+    throw new GatewayError('unsupported_media_type', {
+      detail: 'The body is compressed, so the gateway cannot check it. Send it uncompressed.',
+    })
+}
