@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -79,7 +79,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
   })
   const promise = test.skipIf(!possible)
 
-  async function register(name: string, secret: string): Promise<string> {
+  async function register(name: string, secret: string, variables: object = {}): Promise<string> {
     const { status } = await gateway.api(
       'POST',
       '/adapters',
@@ -87,7 +87,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
         name,
         imageName: 'hostile',
         imageVersion: '1',
-        environmentVariables: { TOKEN: secret },
+        environmentVariables: { TOKEN: secret, ...variables },
       },
       { 'x-dev-userid': name.split('-')[0] ?? '', 'x-dev-roles': 'mcp.engineer' },
     )
@@ -194,6 +194,26 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
       expect((await tries(mallory, 'kill', { pid })).failed).toMatch(/^(EPERM|ESRCH)$/)
     for (const pid of pids)
       expect((await tries(mallory, 'memory', { pid })).failed).toMatch(/^(EACCES|ENOENT|EPERM)$/)
+  })
+
+  promise('is the first program that reads the loader variables of its adapter', async () => {
+    const output = join(gateway.dataDir, 'loader')
+    const variables = { LD_DEBUG: 'libs', LD_DEBUG_OUTPUT: output, BASH_ENV: '/none', ENV: 'mine' }
+    const name = await register('mallory-loader', 'x', variables)
+
+    expect(readdirSync(gateway.dataDir).filter((file) => file.startsWith('loader'))).toEqual([])
+    for (const [variable, value] of Object.entries(variables))
+      expect(await tries(name, 'environment', { name: variable })).toEqual({ done: value })
+  })
+
+  promise('gets no folder of the gateway by a link in its home', async () => {
+    const name = await register('trudy-link', 'x')
+    const { home } = await identityOf(name)
+    const { uid, mode } = statSync(gateway.dataDir)
+    await tries(name, 'link', { path: join(home, 'tmp'), target: gateway.dataDir })
+    await register('trudy-again', 'x')
+
+    expect(statSync(gateway.dataDir)).toMatchObject({ uid, mode })
   })
 
   promise('tells its sandbox in its status, and the log says which one it is', async () => {

@@ -4,6 +4,7 @@ import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
+import { heldBack } from './held-back.ts'
 import { mustBeExecutable } from './executable.ts'
 import type { Launch, Sandbox, SandboxOptions, Start } from './sandbox.ts'
 import { isWithin, viewArguments, type View } from './view.ts'
@@ -28,11 +29,12 @@ export class BwrapSandbox implements Sandbox {
   launch({ owner, command, args, workingDirectory, environment, marks }: Start): Launch {
     const account = this.#homes.of(owner)
     mustBeExecutable(command, environment['PATH'] ?? '')
+    const { environment: outer, giving } = heldBack(environment)
 
     return {
       command: this.#bwrap,
-      args: [...this.#arguments(account, marks), command, ...args],
-      environment,
+      args: [...this.#arguments(account, marks), ...giving, command, ...args],
+      environment: outer,
       user: undefined,
       workingDirectory: workingDirectory ?? account.home,
       tellsSignalsByCode: true,

@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, chownSync, mkdirSync, realpathSync, statSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchownSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  statSync,
+} from 'node:fs'
 import { dirname, join, parse } from 'node:path'
 import type { OwnerUsers } from './owner-users.ts'
 
@@ -46,11 +55,33 @@ export class Homes {
 
   #made(name: string, uid: number | undefined): Account {
     const home = join(this.folder, name)
-    for (const folder of [home, join(home, 'tmp')]) {
-      mkdirSync(folder, { recursive: true, mode: 0o700 })
-      if (uid !== undefined) chownSync(folder, uid, uid)
-    }
+    makeFolder(home)
+    if (uid !== undefined) give(home, uid)
+    // Its owner may put a link in its place, so what is there is left alone.
+    const temporary = join(home, 'tmp')
+    if (makeFolder(temporary) && uid !== undefined) give(temporary, uid)
     return { user: uid === undefined ? undefined : { uid, gid: uid }, home }
+  }
+}
+
+/** Makes a folder unless something is there. */
+function makeFolder(path: string): boolean {
+  try {
+    mkdirSync(path, { mode: 0o700 })
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Makes a user the owner of a folder, and never of the one that a link names. */
+function give(path: string, uid: number): void {
+  const folder = openSync(path, constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  try {
+    fchownSync(folder, uid, uid)
+  } finally {
+    closeSync(folder)
   }
 }
 

@@ -5,6 +5,7 @@ import type { Log } from '../../telemetry/log.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
 import { BwrapSandbox, findBwrap } from './bwrap.ts'
 import { mustBeExecutable } from './executable.ts'
+import { heldBack } from './held-back.ts'
 import { Homes, inAccount } from './homes.ts'
 import { OwnerUsers } from './owner-users.ts'
 
@@ -151,16 +152,17 @@ class UserSandbox implements Sandbox {
 
   launch({ owner, command, args, environment, marks, workingDirectory }: Start): Launch {
     const { home, user } = this.#homes.of(owner)
+    const { environment: outer, giving } = heldBack(environment)
     const common = {
-      environment: { ...environment, ...marks },
+      environment: { ...outer, ...marks },
       workingDirectory: workingDirectory ?? home,
       tellsSignalsByCode: false,
     }
     mustBeExecutable(command, environment['PATH'] ?? '')
-    if (user === undefined || !this.#hasSetpriv) return { ...common, command, args, user }
+    const toUser = user === undefined || !this.#hasSetpriv ? [] : asUser(user.uid)
+    const [first = '', ...rest] = [...toUser, ...giving, command, ...args]
 
-    const [setpriv = '', ...own] = asUser(user.uid)
-    return { ...common, command: setpriv, args: [...own, command, ...args], user: undefined }
+    return { ...common, command: first, args: rest, user: toUser.length === 0 ? user : undefined }
   }
 }
 
