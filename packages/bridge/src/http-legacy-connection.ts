@@ -1,6 +1,7 @@
 import {
   errorAnswer,
   errorCode,
+  hasJsonNumbers,
   initializedMessage,
   readObject,
   type ConnectionListener,
@@ -8,7 +9,7 @@ import {
   Table,
 } from '@mcp-gateway/protocol'
 import { legacyPostHeaders, sendHttp, type HttpUpstream } from './http-upstream.ts'
-import { readMessages } from './message-reader.ts'
+import { looksLikeAnswer, readMessages, unreadableAnswer } from './message-reader.ts'
 import { knowsSession } from './session-check.ts'
 import { monotonicNow } from './clock.ts'
 
@@ -179,11 +180,16 @@ export class HttpLegacyConnection implements LegacyConnection {
           message: (text) => {
             if (this.#closed) return
             try {
+              if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
               message(text, status)
               if (via !== undefined && complete()) exchange.finish()
             } catch (error) {
-              // The server broke the rules of JSON; its request ends without an answer.
               if (!(error instanceof SyntaxError)) throw error
+              // It is the answer that the request waits for, and nobody will read it.
+              if (via !== undefined && looksLikeAnswer(text)) {
+                message(errorAnswer(via, errorCode.internal, unreadableAnswer), status)
+                exchange.finish()
+              }
             }
           },
           end: (how) => {

@@ -2,6 +2,7 @@ import {
   encodeHeaderValue,
   errorAnswer,
   errorCode,
+  hasJsonNumbers,
   headerName,
   modernVersion,
   paramHeaders,
@@ -14,7 +15,7 @@ import {
   sameToServers,
 } from '@mcp-gateway/protocol'
 import { sendHttp, type HttpUpstream } from './http-upstream.ts'
-import { readMessages } from './message-reader.ts'
+import { looksLikeAnswer, readMessages, unreadableAnswer } from './message-reader.ts'
 
 /** The headers that every modern request has (MCP 2026-07-28, transports). */
 export function modernHeaders(method: string): string[] {
@@ -73,10 +74,14 @@ export class HttpModernEndpoint implements ModernEndpoint {
           message: (text) => {
             let message: ReturnType<typeof readMessage>
             try {
+              if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
               message = readMessage(text)
             } catch (error) {
               if (!(error instanceof SyntaxError)) throw error
-              return
+              if (answered || !looksLikeAnswer(text)) return
+              answered = true
+              fail(unreadableAnswer)
+              return sent.finish()
             }
             if (answered || message === undefined) return
             const given = message.get('id')

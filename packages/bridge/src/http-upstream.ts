@@ -1,4 +1,5 @@
 import type { Dispatcher } from 'undici'
+import { headerOf, placeOf, redirectsElsewhere } from './redirects.ts'
 
 /** The headers of each POST to a legacy server (MCP 2025-11-25, transports). */
 export const legacyPostHeaders: readonly string[] = [
@@ -14,6 +15,8 @@ export interface HttpUpstream {
   readonly path: string
   /** Sent with each request, as name, value, name, value: the caller's identity, the Host. Asked for each request, because tokens expire. */
   readonly headers: readonly string[]
+  /** Who asks is told where the server redirects to. */
+  readonly tellsRedirects?: boolean
 }
 
 export interface HttpAnswer {
@@ -42,7 +45,7 @@ const graceMs = 1000
 
 /** Sends one request. */
 export function sendHttp(
-  { pool, path, headers }: HttpUpstream,
+  { pool, path, headers, tellsRedirects = false }: HttpUpstream,
   request: {
     readonly method: 'POST' | 'GET' | 'DELETE'
     readonly headers: readonly string[]
@@ -51,11 +54,12 @@ export function sendHttp(
   },
   answer: HttpAnswer,
 ): SentRequest {
-  const exchange = new HttpExchange(answer)
+  const exchange = new HttpExchange(answer, tellsRedirects)
   const options = {
     method: request.method,
     path,
-    headers: [...headers, ...request.headers],
+    // Some servers compress unless they are told not to.
+    headers: [...headers, ...request.headers, 'accept-encoding', 'identity'],
     body: request.body ?? null,
     headersTimeout: request.answerTimeoutMs,
   }
@@ -68,13 +72,15 @@ export function sendHttp(
 
 class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
   readonly #answer: HttpAnswer
+  readonly #tellsRedirects: boolean
   #grace: NodeJS.Timeout | undefined
   #abort: ((reason?: Error) => void) | undefined
   #sent = false
   #over = false
 
-  constructor(answer: HttpAnswer) {
+  constructor(answer: HttpAnswer, tellsRedirects: boolean) {
     this.#answer = answer
+    this.#tellsRedirects = tellsRedirects
   }
 
   /** Nothing more is heard of it. */
@@ -111,6 +117,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
 
   onHeaders(status: number, raw: Buffer[]): boolean {
     if (status < 200 || this.#over) return true
+    if (status >= 300 && status < 400) return this.#redirected(status, raw)
     this.#answer.head(status, (name) => {
       for (let index = 0; index < raw.length; index += 2) {
         const given = raw[index] as Buffer
@@ -120,6 +127,15 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
       return undefined
     })
     return true
+  }
+
+  /** What the connections do not follow leads elsewhere (`followRedirects`). */
+  #redirected(status: number, raw: readonly Buffer[]): boolean {
+    const place = this.#tellsRedirects ? placeOf(headerOf(raw, 'location')) : undefined
+    const message = redirectsElsewhere(status, place)
+    if (this.#end()) this.#answer.end({ message, unsent: false })
+    this.#abort?.(new Error('redirected'))
+    return false
   }
 
   onData(chunk: Buffer): boolean {

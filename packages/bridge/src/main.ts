@@ -96,6 +96,8 @@ async function openHandler(
       url: upstream.url,
       headers,
       connectTimeoutMs: 10_000,
+      streamTimeoutMs: 30_000,
+      answerTimeoutMs: settings.answerTimeoutMs,
       maxMessageBytes: 64 * megabyte,
       log,
     }

@@ -1,4 +1,4 @@
-import { EventParser } from '@mcp-gateway/protocol'
+import { EventParser, readArray } from '@mcp-gateway/protocol'
 import type { HttpAnswer } from './http-upstream.ts'
 
 export interface MessageListener {
@@ -13,6 +13,13 @@ export interface MessageListener {
   }): void
 }
 
+export const unreadableAnswer = 'The server wrote an answer that is no JSON.'
+
+/** Whether text that cannot be read was meant as an answer. */
+export function looksLikeAnswer(text: string): boolean {
+  return /"(?:result|error)"\s*:/.test(text)
+}
+
 const longest = 64 * 1024 * 1024
 
 /** The JSON-RPC messages of an HTTP answer: one JSON body, or the events of a stream. */
@@ -21,17 +28,20 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
   let events: EventParser | undefined
   const chunks: Buffer[] = []
   let length = 0
-  const tooLong = (): void => {
+  const fail = (message: string): void => {
     abort()
-    listener.end({
-      status,
-      failure: { message: 'The answer of the server is too long.', unsent: false },
-    })
+    listener.end({ status, failure: { message, unsent: false } })
   }
+  const tooLong = (): void => fail('The answer of the server is too long.')
   return {
     head(code, header) {
       status = code
       listener.head?.(code, header)
+      const coding = header('content-encoding')?.toLowerCase() ?? 'identity'
+      if (coding !== 'identity')
+        return fail(
+          `The server compresses its answers (${coding.slice(0, 20)}), although it was asked not to.`,
+        )
       if (/^text\/event-stream\b/i.test(header('content-type') ?? ''))
         events = new EventParser(longest, ({ data }) => listener.message(data))
     },
@@ -50,7 +60,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
     },
     end(failure) {
       const body = (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString()
-      if (failure === undefined && body.trimStart().startsWith('{')) listener.message(body)
+      if (failure === undefined) for (const text of messagesOf(body)) listener.message(text)
       listener.end({
         status,
         ...(failure === undefined ? {} : { failure }),
@@ -59,4 +69,11 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       })
     },
   }
+}
+
+/** The message of a body, or those of a batch of 2025-03-26. */
+function messagesOf(body: string): string[] {
+  const text = body.trimStart()
+  if (text.startsWith('{')) return [text]
+  return text.startsWith('[') ? [...(readArray(text) ?? [])] : []
 }

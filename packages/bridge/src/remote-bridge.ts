@@ -6,6 +6,7 @@ import { sendRpcError } from './answers.ts'
 import { readBody } from './body.ts'
 import type { Handler } from './front.ts'
 import { isLate, whyNoAnswer } from './http-upstream.ts'
+import { followRedirects, headerOf, placeOf } from './redirects.ts'
 import { headerValue } from './remote-headers.ts'
 import type { UpstreamHeader } from './settings.ts'
 
@@ -32,16 +33,18 @@ const nothing = Buffer.alloc(0)
 /** A remote MCP server behind this address: bytes pass through both ways, with the headers that the configuration adds. */
 export class RemoteBridge implements Handler {
   readonly #options: RemoteBridgeOptions
-  readonly #pool: Pool
+  readonly #connections: Pool
+  readonly #pool: Pick<Dispatcher, 'dispatch'>
 
   constructor(options: RemoteBridgeOptions) {
     this.#options = options
-    this.#pool = new Pool(options.url.origin, {
+    this.#connections = new Pool(options.url.origin, {
       connections: null,
       bodyTimeout: 0,
       headersTimeout: options.answerTimeoutMs,
       connect: { timeout: options.connectTimeoutMs },
     })
+    this.#pool = followRedirects(this.#connections, options.url.origin)
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
@@ -57,8 +60,9 @@ export class RemoteBridge implements Handler {
       )
     }
     const send = (body: Buffer | null): void => {
-      const headers: string[] = []
       const own = new Set(this.#options.headers.map(({ name }) => name.toLowerCase()))
+      // Some servers compress unless they are told not to.
+      const headers = own.has('accept-encoding') ? [] : ['accept-encoding', 'identity']
       for (let index = 0; index < request.rawHeaders.length; index += 2) {
         const name = request.rawHeaders[index] as string
         const lower = name.toLowerCase()
@@ -88,7 +92,7 @@ export class RemoteBridge implements Handler {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#pool.destroy()
+    await this.#connections.destroy()
   }
 }
 
@@ -184,19 +188,8 @@ function refusalOf(status: number): string | undefined {
   if (status === 401 || status === 407)
     return `The remote server refuses the credentials of the bridge (${status}, MCP_PROXY_HEADERS).`
   if (status >= 300 && status < 400)
-    return `The remote server redirects (${status}), which is not followed: MCP_PROXY_URL must be its final address.`
+    return `The remote server redirects (${status}) to another address, which is not followed: MCP_PROXY_URL must be its final address.`
   return undefined
-}
-
-/** The first value of a header in a raw list. `name` in lower case. */
-function headerOf(raw: readonly Buffer[], name: string): string | undefined {
-  const at = raw.findIndex((part, index) => index % 2 === 0 && String(part).toLowerCase() === name)
-  return at === -1 ? undefined : raw[at + 1]?.toString('latin1')
-}
-
-/** An address without what may be secret in it. */
-function placeOf(location: string | undefined): string | undefined {
-  return location?.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//')
 }
 
 /** The raw id of a request, for an error that answers it. The body is as the client sent it, so it may be anything. */

@@ -224,7 +224,9 @@ export class SharedChild {
   }
 
   #answered(line: Uint8Array, { id, idSlice }: MessageOutline): void {
-    const ownId = id === undefined ? '' : idKey(id)
+    // An error that names no request can only be about the one that is open.
+    const only = id === 'null' && this.#asked.size === 1 ? this.#asked.keys()[0] : undefined
+    const ownId = only ?? (id === undefined ? '' : idKey(id))
     if (idSlice === undefined) return
     if (
       this.#initialize !== undefined &&

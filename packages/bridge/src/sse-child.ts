@@ -1,7 +1,9 @@
-import { EventParser, outline, readMessage } from '@mcp-gateway/protocol'
+import { errorAnswer, errorCode, EventParser, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
 import type { Child, ChildListener } from './child.ts'
+import { followRedirects } from './redirects.ts'
+import { ServerLines } from './server-lines.ts'
 
 export interface SseOptions {
   /** Where the event stream is: `https://example.com/sse`. */
@@ -9,6 +11,10 @@ export interface SseOptions {
   /** Read for each request, as secrets rotate. @throws Error */
   readonly headers: () => Readonly<Record<string, string>>
   readonly connectTimeoutMs: number
+  /** Until the head of the event stream. */
+  readonly streamTimeoutMs: number
+  /** Some servers answer a POST only when its request is answered on the stream. */
+  readonly answerTimeoutMs: number
   readonly maxMessageBytes: number
   readonly log: Logger
 }
@@ -20,7 +26,9 @@ export interface SseOptions {
 export class SseChild implements Child {
   readonly pid = undefined
   readonly #options: SseOptions
-  readonly #pool: Pool
+  readonly #connections: Pool
+  readonly #pool: Pick<Dispatcher, 'dispatch'>
+  readonly #lines: ServerLines
   readonly #ended: Promise<void>
   readonly #waiting: Uint8Array[] = []
   readonly #unheard: Uint8Array[] = []
@@ -35,11 +43,19 @@ export class SseChild implements Child {
   constructor(options: SseOptions) {
     this.#options = options
     this.#ended = new Promise((resolve) => (this.#resolve = resolve))
-    this.#pool = new Pool(options.url.origin, {
+    this.#connections = new Pool(options.url.origin, {
       connections: null,
       bodyTimeout: 0,
-      headersTimeout: 30_000,
       connect: { timeout: options.connectTimeoutMs },
+    })
+    this.#pool = followRedirects(this.#connections, options.url.origin)
+    this.#lines = new ServerLines({
+      message: (line, message) => this.#listener?.line(line, message),
+      noMessage: (event) =>
+        options.log.warn(
+          { event: Buffer.from(event.subarray(0, 500)).toString() },
+          'the server sent an event that is no message',
+        ),
     })
     this.#open()
   }
@@ -69,6 +85,7 @@ export class SseChild implements Child {
   }
 
   send(message: Uint8Array): void {
+    this.#lines.sent(message)
     this.#unread += message.length
     if (this.#endpoint === undefined) this.#waiting.push(message)
     else this.#post(this.#endpoint, message)
@@ -98,7 +115,8 @@ export class SseChild implements Child {
     const { pathname, search } = this.#options.url
     this.#dispatch('GET', pathname + search, { accept: 'text/event-stream' }, null, {
       head: (status, type) => {
-        if (status !== 200 || !type.startsWith('text/event-stream'))
+        if (status >= 300 && status < 400) this.#end(redirectsElsewhere('event stream', status))
+        else if (status !== 200 || !type.startsWith('text/event-stream'))
           this.#end(`The server does not offer an event stream (HTTP ${status}).`)
       },
       chunk: (bytes, resume) => {
@@ -129,30 +147,33 @@ export class SseChild implements Child {
 
   #post(path: string, message: Uint8Array): void {
     this.#dispatch('POST', path, { 'content-type': 'application/json' }, Buffer.from(message), {
-      // The session is gone, or never was: nothing that is sent will be answered.
-      head: (status) =>
-        status >= 400 ? this.#end(`The server refused a message (HTTP ${status}).`) : undefined,
+      head: (status) => {
+        if (status >= 500) this.#failed(message, `The server refused a message (HTTP ${status}).`)
+        // The session is gone, or never was: nothing that is sent will be answered.
+        else if (status >= 400) this.#end(`The server refused a message (HTTP ${status}).`)
+        else if (status >= 300) this.#end(redirectsElsewhere('message endpoint', status))
+      },
       chunk: () => true,
       end: (failure) => {
         this.#unread -= message.length
-        if (failure !== undefined) this.#end(failure)
+        if (failure !== undefined) this.#failed(message, failure)
       },
     })
+  }
+
+  /** One message did not arrive, or nobody knows. The stream tells whether the session lives. */
+  #failed(message: Uint8Array, reason: string): void {
+    if (this.#endedBecause !== undefined) return
+    const { id, method } = outline(message)
+    this.#options.log.warn({ method, reason }, 'a message to the server failed')
+    if (id === undefined || method === undefined) return
+    this.#hear(Buffer.from(errorAnswer(id, errorCode.internal, reason)))
   }
 
   #hear(message: Uint8Array): void {
     if (this.#endedBecause !== undefined) return
     if (this.#listener === undefined) return void this.#unheard.push(message)
-    try {
-      readMessage(Buffer.from(message).toString())
-      this.#listener.line(message, outline(message))
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error
-      this.#options.log.warn(
-        { event: Buffer.from(message.subarray(0, 500)).toString() },
-        'the server sent an event that is no message',
-      )
-    }
+    this.#lines.line(message)
   }
 
   #dispatch(
@@ -192,14 +213,23 @@ export class SseChild implements Child {
       onError: (error: NodeJS.ErrnoException) =>
         answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
     }
-    this.#pool.dispatch({ method, path, headers: { ...own, ...headers }, body }, handler)
+    // Some servers compress unless they are told not to.
+    const all = { ...own, ...headers, 'accept-encoding': 'identity' }
+    const { answerTimeoutMs, streamTimeoutMs } = this.#options
+    const headersTimeout = method === 'POST' ? answerTimeoutMs : streamTimeoutMs
+    this.#pool.dispatch({ method, path, headers: all, body, headersTimeout }, handler)
   }
 
   #end(reason: string): void {
     if (this.#endedBecause !== undefined) return
     this.#endedBecause = reason
-    void this.#pool.destroy().catch(() => undefined)
+    this.#lines.end()
+    void this.#connections.destroy().catch(() => undefined)
     this.#listener?.ended(reason)
     this.#resolve()
   }
+}
+
+function redirectsElsewhere(what: string, status: number): string {
+  return `The server redirects its ${what} to another address (HTTP ${status}), which is not followed. MCP_PROXY_URL must be the final address.`
 }

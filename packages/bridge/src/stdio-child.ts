@@ -1,19 +1,11 @@
-import { isUtf8 } from 'node:buffer'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  elements,
-  errorAnswer,
-  errorCode,
-  LineFramer,
-  onOneLine,
-  outline,
-} from '@mcp-gateway/protocol'
+import { LineFramer, onOneLine } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import type { Child, ChildListener } from './child.ts'
 import { Family } from './family.ts'
-import { withoutOrnaments } from './ornaments.ts'
+import { ServerLines } from './server-lines.ts'
 import { newMark } from './warden.ts'
 
 export interface ChildOptions {
@@ -34,6 +26,7 @@ export class StdioChild implements Child {
   readonly #family: Family | undefined
   readonly #exit: Promise<void>
   readonly #lastWords: string[] = []
+  readonly #lines: ServerLines
   #listener: ChildListener | undefined
   #endedBecause: string | undefined
   #stopping = false
@@ -72,6 +65,7 @@ export class StdioChild implements Child {
         this.#process.once('close', () => {
           framer.end()
           errors.end()
+          this.#lines.end()
           this.#end(
             signal === null
               ? `The server exited with code ${code}.`
@@ -81,13 +75,23 @@ export class StdioChild implements Child {
         })
       })
     })
+    this.#lines = new ServerLines({
+      message: (line, message) => this.#listener?.line(line, message),
+      noMessage: (line) =>
+        options.log.warn(
+          { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
+          'the server wrote a line to standard output that is no message',
+        ),
+    })
     const framer = new LineFramer(options.maxLineBytes, {
-      line: (line) => this.#line(line),
-      tooLong: () =>
+      line: (line) => this.#lines.line(line),
+      tooLong: (head) => {
         options.log.warn(
           { pid: this.pid, maxLineBytes: options.maxLineBytes },
           'the server wrote a line that is too long; it was dropped',
-        ),
+        )
+        this.#lines.tooLong(head)
+      },
     })
     this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
     // Until somebody listens, the pipe holds back what the server writes.
@@ -134,6 +138,7 @@ export class StdioChild implements Child {
    */
   send(message: Uint8Array): void {
     const { stdin } = this.#process
+    this.#lines.sent(message)
     stdin.cork()
     stdin.write(onOneLine(message))
     stdin.write('\n')
@@ -183,43 +188,6 @@ export class StdioChild implements Child {
       // The group is gone.
     }
     this.#family?.signal(signal)
-  }
-
-  /** Servers print banners, debug output, and objects that only look like messages. */
-  #line(written: Uint8Array): void {
-    const line = withoutOrnaments(written)
-    try {
-      // A batch of 2025-03-26.
-      if (line[0] === 0x5b)
-        for (const { start, end } of elements(line, { start: 0, end: line.length }))
-          this.#message(line.subarray(start, end))
-      else this.#message(line)
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error
-      this.#options.log.warn(
-        { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
-        'the server wrote a line to standard output that is no message',
-      )
-    }
-  }
-
-  #message(line: Uint8Array): void {
-    // What is no UTF-8 would be no JSON to the client.
-    if (!isUtf8(line)) return this.#message(Buffer.from(Buffer.from(line).toString()))
-    const message = outline(line)
-    const { id, method, isResponse } = message
-    if (line[line.length - 1] !== 0x7d || (method === undefined && !isResponse && id === undefined))
-      throw new SyntaxError('no message')
-    if (method !== undefined || isResponse) return this.#listener?.line(line, message)
-    // It names a request, which waits: better an error than nothing.
-    const told = Buffer.from(
-      errorAnswer(
-        id,
-        errorCode.internal,
-        'The server answered with neither a result nor an error.',
-      ),
-    )
-    this.#listener?.line(told, outline(told))
   }
 
   #logLine(line: string): void {

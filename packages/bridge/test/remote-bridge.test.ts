@@ -705,6 +705,33 @@ describe('a remote server that fails', () => {
     )
   })
 
+  test.each([307, 308])('it redirects (%i) to another path, and is asked there', async (status) => {
+    const seen: (string | undefined)[] = []
+    const { url } = await start(
+      await remote((request, response) => {
+        seen.push(request.url, request.headers.authorization, request.headers['accept-encoding'])
+        if (request.url === '/mcp/') return void request.pipe(response)
+        response.writeHead(status, { location: '/mcp/' }).end('moved')
+      }),
+      { headers: [{ name: 'Authorization', value: { text: 'Bearer ours' } }] },
+    )
+    const answer = await send(url, { headers: json, body: call })
+    expect([answer.status, answer.body.toString()]).toEqual([200, call])
+    expect(seen).toEqual(['/mcp', 'Bearer ours', 'identity', '/mcp/', 'Bearer ours', 'identity'])
+  })
+
+  test('it redirects without end: the client is told so', async () => {
+    let asked = 0
+    const { url } = await start(
+      await remote((_request, response) => {
+        asked += 1
+        response.writeHead(307, { location: `/${asked}` }).end()
+      }),
+    )
+    expect((await send(url, { headers: json, body: call })).status).toBe(502)
+    expect(asked).toBe(6)
+  })
+
   test.each([301, 302, 303, 307, 308])(
     'it redirects (%i): nothing is followed or passed on, and the error says what to do',
     async (status) => {
@@ -726,7 +753,7 @@ describe('a remote server that fails', () => {
       expect([answer.status, answer.headers.location, followed]).toEqual([502, undefined, 0])
       expect(answer.body.toString()).toContain('"id":9007199254740993')
       expect(messageOf(answer)).toContain(
-        `redirects (${status}), which is not followed: MCP_PROXY_URL must be its final address`,
+        `redirects (${status}) to another address, which is not followed: MCP_PROXY_URL must be its final address`,
       )
       expect(log()).toContain(`http://127.0.0.1:${elsewhere}/mcp/`)
     },

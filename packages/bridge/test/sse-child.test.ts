@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { createServer, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { freePort, officialServer } from '@mcp-gateway/testkit'
@@ -25,6 +25,8 @@ async function bridge(url: string): Promise<string> {
     url: new URL(url),
     headers: () => ({ 'x-key': 'k' }),
     connectTimeoutMs: 2000,
+    streamTimeoutMs: 1000,
+    answerTimeoutMs: 60_000,
     maxMessageBytes: 1_000_000,
     log: pino({ level: 'silent' }),
   }
@@ -169,6 +171,123 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
       expect(keys).toBeGreaterThan(1)
     },
   )
+
+  /** An HTTP+SSE server whose reaction to POSTs is the given one; `say` writes a message to its stream. */
+  async function posted(
+    reaction: (
+      request: IncomingMessage,
+      response: ServerResponse,
+      say: (text: string) => void,
+      message: { readonly id: unknown; readonly method: string },
+    ) => void,
+  ): Promise<string> {
+    let say: (text: string) => void = () => undefined
+    const server = createServer((request, response) => {
+      if (request.method === 'GET') {
+        response.writeHead(200, { 'content-type': 'text/event-stream' })
+        response.write('event: endpoint\ndata: /messages?s=1\n\n')
+        say = (text) => void response.write(`data: ${text}\n\n`)
+        return
+      }
+      let body = ''
+      request.on('data', (part: Buffer) => (body += part.toString()))
+      request.on('end', () => reaction(request, response, say, JSON.parse(body)))
+    })
+    closing.push(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    return bridge(`http://127.0.0.1:${await listen(server)}/sse`)
+  }
+  const answered = (id: unknown): string =>
+    JSON.stringify({
+      jsonrpc: '2.0',
+      id,
+      result: { protocolVersion: '2025-11-25', capabilities: {} },
+    })
+
+  test.each([307, 308])(
+    'that redirects its message endpoint (%i) to another path has its messages there',
+    async (status) => {
+      const url = await posted((request, response, say, { id, method }) => {
+        if (request.url === '/messages?s=1')
+          return void response.writeHead(status, { location: '/messages/?s=1' }).end()
+        response.writeHead(202).end()
+        if (method === 'initialize') say(answered(id))
+        else
+          say(`{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":{"code":-32601,"message":""}}`)
+      })
+      expect(await (await post(url)).json()).toMatchObject({ id: 1, result: {} })
+    },
+  )
+
+  test.each([301, 302, 303, 307])(
+    'that redirects its message endpoint (%i) elsewhere fails the session with the reason',
+    async (status) => {
+      let elsewhere = 0
+      const other = createServer((_request, response) => {
+        elsewhere += 1
+        response.end()
+      })
+      closing.push(() => other.close())
+      const location = `http://127.0.0.1:${await listen(other)}/messages`
+      const url = await posted((_request, response) => {
+        response.writeHead(status, { location }).end()
+      })
+      expect(await (await post(url)).json()).toMatchObject({
+        id: 1,
+        error: { message: expect.stringMatching(/redirects its message endpoint.*MCP_PROXY_URL/) },
+      })
+      expect(elsewhere).toBe(0)
+    },
+  )
+
+  test('that answers a POST only when its tool is done keeps the session meanwhile', async () => {
+    const url = await posted((_request, response, say, { id, method }) => {
+      if (method === 'initialize' || id === undefined) {
+        response.writeHead(202).end()
+        return id === undefined ? undefined : say(answered(id))
+      }
+      setTimeout(() => {
+        say(answered(id))
+        response.writeHead(202).end()
+      }, 3500)
+    })
+    const opened = await post(url)
+    const session = opened.headers.get('mcp-session-id') ?? ''
+    const answer = await fetch(url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        'mcp-session-id': session,
+      },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: { name: 'x' } }),
+    })
+    expect(await answer.json()).toMatchObject({ id: 2, result: {} })
+  })
+
+  test('whose proxy gives up a POST fails that call, and keeps the session', async () => {
+    const url = await posted((_request, response, say, { id, method }) => {
+      if (method === 'tools/call' && id === 2) return void response.writeHead(504).end()
+      response.writeHead(202).end()
+      if (id !== undefined) say(answered(id))
+    })
+    const session = (await post(url)).headers.get('mcp-session-id') ?? ''
+    const called = async (id: number): Promise<unknown> =>
+      (
+        await fetch(url, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', 'mcp-session-id': session },
+          body: JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'x' } }),
+        })
+      ).json()
+    expect(await called(2)).toMatchObject({
+      id: 2,
+      error: { message: expect.stringContaining('HTTP 504') },
+    })
+    expect(await called(3)).toMatchObject({ id: 3, result: {} })
+  })
 
   test('that is not there is 502', async () => {
     const answer = await post(await bridge('http://127.0.0.1:9/sse'))

@@ -65,6 +65,12 @@ async function events(response: Response): Promise<{ id?: string; data: string }
   }))
 }
 
+/** The answer, as JSON or at the end of an event stream. */
+async function answerOf(response: Response): Promise<unknown> {
+  const text = await response.text()
+  return JSON.parse(text.startsWith('{') ? text : (/^data: (\{.*)$/m.exec(text)?.[1] ?? ''))
+}
+
 /** A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and write `raw` text. */
 function scripted(
   reaction: string,
@@ -498,6 +504,31 @@ describe('children that misbehave', () => {
     })
     expect(await answer.json()).toMatchObject({ id: 1, result: { via: 'initialize' } })
   })
+
+  test.each(['session', 'shared'] as const)(
+    'one that writes words before its answers, or breaks them, ends each call (isolation %s)',
+    async (isolation) => {
+      const reaction = `
+        if (m.params?.name === 'words') raw('INFO [x] {1} ')
+        if (m.params?.name === 'nan') return raw('{"jsonrpc":"2.0","id":' + JSON.stringify(m.id) + ',"result":{"x":NaN}}\\n')
+        if (m.params?.name === 'nobody') return raw('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}\\n')
+        send({ id: m.id, result: { name: m.params?.name } })`
+      const url = await scripted(reaction, { isolation })
+      const session = await openSession(url)
+
+      expect(await (await post(url, session, call('words', {}, 1))).json()).toMatchObject({
+        id: 1,
+        result: { name: 'words' },
+      })
+      expect(JSON.stringify(await answerOf(await post(url, session, call('nan', {}, 2))))).toMatch(
+        /"id":2,"error":.*no JSON/,
+      )
+      expect(await answerOf(await post(url, session, call('nobody', {}, 3)))).toMatchObject({
+        id: 3,
+        error: { code: -32700 },
+      })
+    },
+  )
 
   test('one that prints what only looks like a message does not end the bridge', async () => {
     const url = await scripted(String.raw`

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { hostname } from 'node:os'
+import { gzipSync } from 'node:zlib'
 import { processesWith, selfSigned } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import {
@@ -89,6 +90,15 @@ const stateful: Behaviour = (request, response, body) => {
     .writeHead(200, { 'content-type': 'application/json', ...session })
     .end(JSON.stringify({ jsonrpc: '2.0', id, result }))
 }
+
+/** The same server behind something that compresses unless it is asked for `identity`. */
+const gzipping =
+  (behaviour: Behaviour): Behaviour =>
+  (request, response, body) => {
+    if (request.headers['accept-encoding'] === 'identity') return behaviour(request, response, body)
+    const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' }
+    response.writeHead(200, headers).end(gzipSync('{}'))
+  }
 
 /** A server of the modern era alone. */
 const modern: Behaviour = (request, response, body) => {
@@ -338,7 +348,7 @@ async function gatewayCredential(): Promise<{ header: string; value: string }> {
 
 describe('a server elsewhere', () => {
   test('that redirects is not followed, nor are its clients sent after it', async () => {
-    const caught = address(answers('{}'))
+    const caught = address(answers('{}')).replace('127.0.0.1', 'localhost')
     for (const status of [301, 302, 303, 307, 308]) {
       const name = await register(address(answers('', { location: caught }, status)))
       const answer = await mcp(name, { headers: { 'x-api-key': 'of-the-client' } })
@@ -346,6 +356,68 @@ describe('a server elsewhere', () => {
       expect(await refusal(Promise.resolve(answer))).toEqual([502, 'upstream_redirects'])
     }
     expect(seen.map(({ url }) => url)).not.toContain(new URL(caught).pathname)
+  })
+
+  test.each([307, 308])(
+    'that redirects (%i) to another path of its origin is asked there by clients of both eras',
+    async (status) => {
+      const there = address(stateful)
+      const { pathname } = new URL(there)
+      const name = await register(
+        address((_request, response) => response.writeHead(status, { location: pathname }).end()),
+        { credential: { header: 'Authorization', value: 'Bearer of-the-adapter' } },
+      )
+      const session = await open(name)
+      expect(JSON.parse((await mcp(name, { headers: session })).body.toString())).toMatchObject({
+        id: 2,
+        result: {},
+      })
+      const told = await mcp(name, modernRequest('tools/list', {}))
+      expect(JSON.parse(told.body.toString())).toMatchObject({ id: 7, result: {} })
+      const there2 = seen.filter(({ url }) => url === pathname)
+      expect(there2.length).toBeGreaterThan(3)
+      expect(there2.every(({ headers }) => headers.authorization !== undefined)).toBe(true)
+    },
+  )
+
+  test('that redirects elsewhere tells clients of both eras so, and its owner the address', async () => {
+    const location = 'https://user:secret@new.example/mcp/?token=secret'
+    const name = await register(address(answers('', { location }, 307)), {
+      requiredRoles: ['user'],
+    })
+    const legacy = { body: initialize, headers: {} }
+    for (const sending of [legacy, modernRequest('tools/list', {})]) {
+      const own = await mcp(name, sending)
+      const theirs = await mcp(name, {
+        ...sending,
+        headers: { ...sending.headers, 'x-dev-userid': 'user', 'x-dev-roles': 'user' },
+      })
+      expect(own.body.toString()).toContain('https://new.example/mcp/ (HTTP 307)')
+      expect(own.body.toString()).not.toContain('secret')
+      expect(theirs.body.toString()).toContain('redirects to another address (HTTP 307)')
+    }
+  })
+
+  test('that compresses unless it is asked not to serves tool rules and translation', async () => {
+    const plain = gzipping(stateful)
+    for (const more of [{}, { toolRules: [{ effect: 'allow', tools: '*' }] }]) {
+      const name = await register(address(plain), more)
+      const told = await mcp(name, modernRequest('tools/list', {}))
+      expect(JSON.parse(told.body.toString())).toMatchObject({ id: 7, result: {} })
+    }
+  })
+
+  test('that compresses although it is asked not to is told of to its clients', async () => {
+    const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' }
+    const name = await register(
+      address((request, response, body) =>
+        body.includes('tools/list')
+          ? void response.writeHead(200, headers).end(gzipSync('{}'))
+          : stateful(request, response, body),
+      ),
+    )
+    const told = await mcp(name, modernRequest('tools/list', {}))
+    expect(told.body.toString()).toContain('compresses its answers (gzip)')
   })
 
   test('that is the gateway itself gets a request once, and not without end', async () => {

@@ -296,21 +296,27 @@ describe('headers', () => {
       .toMatchObject({ status: 200, adapter })
   })
 
-  test('a redirect is passed on and not followed; one to the replica itself does not tell its address', async () => {
-    const tag = newTag()
-    const head = (location: string): string => {
+  test('a redirect to elsewhere is neither followed nor passed on; one to another path is followed', async () => {
+    const head = (location: string, status = 307): string => {
       const bytes = Buffer.from(
-        `HTTP/1.1 307 X\r\nlocation: ${location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+        `HTTP/1.1 ${status} X\r\nlocation: ${location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
       )
       return JSON.stringify(bytes.toString('base64'))
     }
-    const elsewhere = await gateway.mcp(adapter, `do=raw&tag=${tag}`, {
-      body: head('http://127.0.0.1:1/'),
-    })
-    expect([elsewhere.status, elsewhere.headers.location]).toEqual([307, 'http://127.0.0.1:1/'])
-    const host = valuesOf(gateway.received(tag).rawHeaders, 'host')[0]
-    const inside = await gateway.mcp(adapter, 'do=raw', { body: head(`http://${host}/mcp/`) })
-    expect([inside.status, inside.headers.location]).toEqual([307, undefined])
+    for (const raw of [head('http://127.0.0.1:1/'), head('/mcp/', 302)]) {
+      const elsewhere = await gateway.mcp(adapter, 'do=raw', { body: raw })
+      expect([elsewhere.status, elsewhere.headers.location]).toEqual([502, undefined])
+      expect(elsewhere.body.toString()).toContain('upstream_redirects')
+    }
+
+    const [tag, next] = [newTag(), newTag()]
+    const host = (at: string): string =>
+      valuesOf(gateway.received(at).rawHeaders, 'host')[0] as string
+    await gateway.mcp(adapter, `do=echo&tag=${tag}`)
+    const location = `http://${host(tag)}/mcp/?do=echo&tag=${next}`
+    const inside = await gateway.mcp(adapter, 'do=raw', { body: head(location) })
+    expect([inside.status, inside.body.toString()]).toEqual([200, head(location)])
+    expect(host(next)).toBe(host(tag))
   })
 
   test('a page of a server has no power over the gateway', async () => {

@@ -16,6 +16,8 @@ const secretFile = join(mkdtempSync(join(tmpdir(), 'mcpgw-credential-')), 'key')
 let gateway: TestGateway
 let service: Server
 let serviceOrigin = ''
+/** The same service by another name, which makes it another origin. */
+const elsewhere = (): string => serviceOrigin.replace('127.0.0.1', 'localhost')
 /** What the service of tools got, by path. */
 const called: IncomingMessage[] = []
 
@@ -29,7 +31,7 @@ beforeAll(async () => {
     request.on('end', () => {
       if (request.url === '/away')
         return void response
-          .writeHead(307, { location: `${serviceOrigin}/caught`, 'set-cookie': 'a=b' })
+          .writeHead(307, { location: `${elsewhere()}/caught`, 'set-cookie': 'a=b' })
           .end()
       response.writeHead(200, { 'content-type': 'application/json', 'set-cookie': 'a=b' }).end('{}')
     })
@@ -337,14 +339,14 @@ describe('a credential', () => {
   test('does not follow a redirect of a server or of a tool', async () => {
     const adapter = await gateway.register({ credential, callerIdentity: 'signed' })
     const away = Buffer.from(
-      `HTTP/1.1 307 X\r\nlocation: ${serviceOrigin}/caught\r\nset-cookie: a=b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+      `HTTP/1.1 307 X\r\nlocation: ${elsewhere()}/caught\r\nset-cookie: a=b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
     )
     const passed = await gateway.mcp(adapter, 'do=raw', {
       body: JSON.stringify(away.toString('base64')),
     })
     expect([passed.status, passed.headers.location, passed.headers['set-cookie']]).toEqual([
-      307,
-      `${serviceOrigin}/caught`,
+      502,
+      undefined,
       undefined,
     ])
     await tool('redirecting', '/away', { credential })

@@ -55,7 +55,13 @@ function skipValue(bytes: Uint8Array, from: number): number {
       at += 1
     return at
   }
+  return nestedEnd(bytes, from) ?? bytes.length
+}
+
+/** The place after the object or array that begins at `from`; undefined when it does not end. */
+export function nestedEnd(bytes: Uint8Array, from: number): number | undefined {
   let depth = 0
+  let at = from
   while (at < bytes.length) {
     const byte = bytes[at]
     if (byte === quote) {
@@ -67,34 +73,38 @@ function skipValue(bytes: Uint8Array, from: number): number {
     at += 1
     if (depth === 0) return at
   }
-  return at
+  return undefined
 }
 
-/** The members of the object at `slice` in order, until `visit` answers true. Escaped names are given as they stand. */
+/**
+ * The members of the object at `slice` in order, until `visit` answers true. Gives the place where
+ * it stopped: that of the closing brace when the object is whole.
+ */
 export function eachMember(
   bytes: Uint8Array,
   slice: Slice,
   visit: (name: string, value: Slice) => boolean | void,
-): void {
+): number {
   let at = skipSpace(bytes, slice.start)
-  if (bytes[at] !== openBrace) return
+  if (bytes[at] !== openBrace) return at
   at = skipSpace(bytes, at + 1)
   while (at < slice.end && bytes[at] === quote) {
     const nameEnd = skipString(bytes, at)
     const name = sliceText(bytes, { start: at + 1, end: nameEnd - 1 })
     const colonAt = skipSpace(bytes, nameEnd)
-    if (bytes[colonAt] !== colon) return
+    if (bytes[colonAt] !== colon) return colonAt
     const start = skipSpace(bytes, colonAt + 1)
     const end = skipValue(bytes, start)
     if (
       visit(name.includes('\\') ? (JSON.parse(`"${name}"`) as string) : name, { start, end }) ===
       true
     )
-      return
+      return end
     at = skipSpace(bytes, end)
-    if (bytes[at] !== comma) return
+    if (bytes[at] !== comma) return at
     at = skipSpace(bytes, at + 1)
   }
+  return at
 }
 
 /** Whether an array stands at `slice`: a batch, where a message is expected. */

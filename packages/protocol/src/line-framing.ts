@@ -1,8 +1,11 @@
 /** A line was longer than allowed; what follows it up to the next line break is dropped. */
 export interface LineHandlers {
   readonly line: (line: Uint8Array) => void
-  readonly tooLong: () => void
+  /** Told of the beginning of the line. */
+  readonly tooLong: (head: Uint8Array) => void
 }
+
+const headBytes = 4096
 
 /** Cuts a byte stream into lines (MCP stdio framing: one message a line). Lines come without their terminator; empty ones are dropped. */
 export class LineFramer {
@@ -37,8 +40,9 @@ export class LineFramer {
     this.#length += part.length
     if (this.#length > this.#maxBytes) {
       this.#dropping = true
+      const head = concat([...this.#parts, part].map((each) => each.subarray(0, headBytes)))
       this.#parts = []
-      this.#handlers.tooLong()
+      this.#handlers.tooLong(head.subarray(0, headBytes))
     } else if (part.length > 0) this.#parts.push(part)
   }
 

@@ -8,6 +8,8 @@ export interface MessageOutline {
   readonly method: string | undefined
   readonly paramsSlice: Slice | undefined
   readonly isResponse: boolean
+  /** The place after the message; undefined when it is not whole. */
+  readonly end: number | undefined
 }
 
 /** Outlines the JSON-RPC message in the bytes, which hold valid JSON. */
@@ -19,7 +21,7 @@ export function outline(
   let method: string | undefined
   let paramsSlice: Slice | undefined
   let isResponse = false
-  eachMember(bytes, within, (name, value) => {
+  const stop = eachMember(bytes, within, (name, value) => {
     if (name === 'id') idSlice = value
     else if (name === 'method') method = textOf(bytes, value)
     else if (name === 'params') paramsSlice = value
@@ -31,6 +33,7 @@ export function outline(
     method,
     paramsSlice,
     isResponse: isResponse && method === undefined,
+    end: bytes[stop] === 0x7d ? stop + 1 : undefined,
   }
 }
 
@@ -123,6 +126,20 @@ export const errorCode = {
   /** As language servers say it (LSP 3.17); MCP names no code. */
   requestCancelled: -32800,
 } as const
+
+/**
+ * Whether text that is cut like JSON may be passed on as JSON. A whole look costs too much for each
+ * message, so only the mistakes that JSON writers make are looked for: the numbers that JSON lacks.
+ */
+export function hasJsonNumbers(text: string | Buffer): boolean {
+  if (!text.includes('NaN') && !text.includes('Infinity')) return true
+  try {
+    JSON.parse(text.toString())
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** The answer to a `ping`. `id` is raw JSON. */
 export function emptyAnswer(id: string): string {

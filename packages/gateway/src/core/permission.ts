@@ -245,7 +245,8 @@ export function mayReadLogs(
     : !isAnonymous(principal) && mayWrite(principal, resource)
 }
 
-function mayWrite(principal: Principal, resource: Guarded): boolean {
+/** Whether a caller may change it, and so is told where its server redirects to. */
+export function mayWrite(principal: Principal, resource: Guarded): boolean {
   return mayOffer(principal, resource) || hasOneRoleOf(principal, resource.spec.ownerRoles ?? [])
 }
 

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { lookup as resolveName, type LookupAddress, type LookupOptions } from 'node:dns'
 import type { IncomingMessage } from 'node:http'
+import { followRedirects } from '@mcp-gateway/bridge'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
@@ -76,7 +77,10 @@ export class Endpoints implements AsyncDisposable {
       host,
       external: true,
       inFlight: 0,
-      pool: { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
+      pool: followRedirects(
+        { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
+        origin,
+      ),
     }
   }
 

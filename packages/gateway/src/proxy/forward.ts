@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { knowsSession } from '@mcp-gateway/bridge'
+import { knowsSession, placeOf, redirectsElsewhere } from '@mcp-gateway/bridge'
 import { legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
@@ -38,6 +38,8 @@ export interface Forwarding {
   /** The id by which the client knows the session. */
   readonly sealed: string | undefined
   readonly answerTimeoutMs: number
+  /** The caller is told where a server redirects to. */
+  readonly tellsRedirects: boolean
   /** Seals an id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
@@ -149,13 +151,13 @@ class Exchange implements Dispatcher.DispatchHandler {
       )
       return false
     }
-    if (this.#upstream.external && status >= 300 && status < 400) {
-      // Followed by the client, it would take a request for the gateway, and what it carries, to whomever the server names.
+    if (status >= 300 && status < 400 && status !== 304) {
+      const place = placeOf(rawHeader(raw, 'location'))
+      const told = this.#forwarding.tellsRedirects ? place : undefined
       this.#abort?.(
         new GatewayError('upstream_redirects', {
-          detail:
-            'The server answered with a redirect, which is not followed. Its address is another one, or ends otherwise.',
-          cause: rawHeader(raw, 'location'),
+          detail: redirectsElsewhere(status, told),
+          cause: redirectsElsewhere(status, place),
         }),
       )
       return false

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { mayBeModern } from '@mcp-gateway/protocol'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
-import { authorize, type Permit } from '../core/permission.ts'
+import { authorize, mayWrite, type Permit } from '../core/permission.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Config } from '../config/config.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
@@ -125,6 +125,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           session,
           sealed,
           answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
+          get tellsRedirects() {
+            return mayWrite(principal, resource)
+          },
           seal: (upstreamId, { replica }) =>
             options.sealer.seal(
               { upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() },

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { followRedirects } from '@mcp-gateway/bridge'
 import { Pool, type Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -23,7 +24,7 @@ export interface Upstream {
 }
 
 interface ReplicaUpstream extends Upstream {
-  readonly pool: Pool
+  readonly connections: Pool
 }
 
 export interface UpstreamOptions {
@@ -171,23 +172,25 @@ export class Upstreams implements AsyncDisposable {
       return renewed
     }
     this.#forgetVanished()
+    const connections = new Pool(replica.origin, {
+      // A stream occupies its connection, and there may be one for each session: no bound here, the edge has them.
+      connections: null,
+      pipelining: 1,
+      connect: { timeout: this.#options.connectTimeoutMs },
+      // Below the five seconds after which common servers close idle connections, so that no request meets a closing one.
+      keepAliveTimeout: this.#options.keepAliveMs,
+      keepAliveMaxTimeout: this.#options.keepAliveMs,
+      bodyTimeout: 0,
+      headersTimeout: 0,
+    })
     const upstream: ReplicaUpstream = {
       replica,
       origin: replica.origin,
       host: replica.origin.slice(replica.origin.indexOf('//') + 2),
       external: false,
       inFlight: 0,
-      pool: new Pool(replica.origin, {
-        // A stream occupies its connection, and there may be one for each session: no bound here, the edge has them.
-        connections: null,
-        pipelining: 1,
-        connect: { timeout: this.#options.connectTimeoutMs },
-        // Below the five seconds after which common servers close idle connections, so that no request meets a closing one.
-        keepAliveTimeout: this.#options.keepAliveMs,
-        keepAliveMaxTimeout: this.#options.keepAliveMs,
-        bodyTimeout: 0,
-        headersTimeout: 0,
-      }),
+      connections,
+      pool: followRedirects(connections, replica.origin),
     }
     this.#byOrigin.set(replica.origin, upstream)
     return upstream
@@ -205,14 +208,14 @@ export class Upstreams implements AsyncDisposable {
       if (lives === true) continue
       this.#byOrigin.delete(origin)
       // Closing waits for open requests; it rejects only if the pool is destroyed meanwhile.
-      upstream.pool.close().catch(() => undefined)
+      upstream.connections.close().catch(() => undefined)
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all([
       this.#endpoints[Symbol.asyncDispose](),
-      ...[...this.#byOrigin.values()].map(({ pool }) => pool.destroy()),
+      ...[...this.#byOrigin.values()].map(({ connections }) => connections.destroy()),
     ])
   }
 }

@@ -138,8 +138,9 @@ export class ToolGuard {
     told: (tools: readonly string[]) => void,
   ): void {
     const headers = new FlatHeaders(given.headers as readonly string[])
-    // The server is to answer in what can be read.
-    const options = { ...given, headers: headers.without((name) => name === 'accept-encoding') }
+    // The server is to answer in what can be read. Some compress unless they are told not to.
+    const readable = headers.without((name) => name === 'accept-encoding')
+    const options = { ...given, headers: [...readable, 'accept-encoding', 'identity'] }
     let asked: Asked
     try {
       asked = readRequest(given, headers)
@@ -347,7 +348,7 @@ async function listTools(
 
 /** Headers that belong to the one request. */
 const ownOfCall =
-  /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length)$/
+  /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length|accept-encoding)$/
 
 function askOnce(
   upstream: {

@@ -22,6 +22,7 @@ import {
   requestMessage,
 } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
+import { mayWrite } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { methodOf } from './body.ts'
@@ -306,6 +307,7 @@ export class Translation {
     return {
       pool: guard.to(upstream, server.resource, principal),
       path: upstream.replica.path,
+      tellsRedirects: mayWrite(principal, server.resource),
       get headers() {
         return ['host', upstream.host, ...outgoing(server.resource, principal).headers]
       },
@@ -459,10 +461,9 @@ async function greet(
   return takes ? side : 'none'
 }
 
-/** A refusal for other reasons (credentials, load, a redirect) says nothing of the era. */
+/** A refusal for other reasons (credentials, load) says nothing of the era. */
 function isVerdict(status: number): boolean {
-  const redirects = status >= 300 && status < 400
-  return status >= 200 && status < 500 && !redirects && ![401, 403, 408, 429].includes(status)
+  return status >= 200 && status < 500 && ![401, 403, 408, 429].includes(status)
 }
 
 /** What a server answered to a request of the gateway's own; status 0 when that was nothing. */

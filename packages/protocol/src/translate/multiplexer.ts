@@ -124,7 +124,9 @@ export class ModernMultiplexer {
 
   #answered(message: RawObject): void {
     const raw = message.get('id')
-    const id = raw === undefined ? '' : idKey(raw)
+    // An error that names no request can only be about the one that is open.
+    const only = raw === 'null' && this.#open.size === 1 ? this.#open.keys()[0] : undefined
+    const id = only ?? (raw === undefined ? '' : idKey(raw))
     const open = this.#open.get(id)
     if (open === undefined) return
     const { exchange, request } = open
