@@ -4,12 +4,17 @@ import {
   errorAnswer,
   errorCode,
   idKey,
+  noSuchTask,
   notifiedProgressToken,
   outline,
+  readArray,
+  readObject,
+  readString,
   replaceSlices,
   requestedProgressToken,
   sliceText,
   Table,
+  TaskOwners,
   valueAt,
   type MessageOutline,
   type Slice,
@@ -24,6 +29,8 @@ interface Asked {
   readonly id: string
   /** Raw JSON. */
   readonly progressToken: string | undefined
+  /** It asks for a task, or for the list of them. */
+  readonly about: 'task' | 'tasks' | undefined
 }
 
 /** A request of the child, and the session that it was given to. */
@@ -53,6 +60,9 @@ export class SharedChild {
   #initializedSent = false
   /** Sessions that have asked for updates of a resource, by its URI. */
   readonly #subscribers = new Map<string, Set<Session>>()
+  /** By caller, who comes back to a task in another session. */
+  readonly #tasks = new TaskOwners<string>()
+  readonly #callers = new WeakMap<Session, string>()
 
   constructor(child: Child, ended: (reason: string) => void) {
     this.#child = child
@@ -65,11 +75,18 @@ export class SharedChild {
     })
   }
 
-  /** How a session talks to the child. */
-  link(sessionOf: () => Session): Link {
+  /**
+   * How a session talks to the child. `caller` is undefined where callers are not told apart: a
+   * session is its own caller then.
+   */
+  link(sessionOf: () => Session, caller: string | undefined): Link {
     const child = this.#child
     return {
-      send: (message) => this.#send(sessionOf(), message),
+      send: (message) => {
+        const session = sessionOf()
+        this.#callers.set(session, caller ?? session.id)
+        this.#send(session, message)
+      },
       get unread() {
         return child.unread
       },
@@ -91,17 +108,32 @@ export class SharedChild {
         const answer = Buffer.from(emptyAnswer(id))
         session.receive(answer, outline(answer))
       })
+    if (this.#isTaskOfAnother(session, message, method))
+      return queueMicrotask(() => {
+        const answer = Buffer.from(errorAnswer(id, errorCode.invalidParams, noSuchTask))
+        session.receive(answer, outline(answer))
+      })
     this.#ask(session, message, id, idSlice)
+  }
+
+  /** Only a caller's own tasks are there for it. */
+  #isTaskOfAnother(session: Session, message: Uint8Array, method: string): boolean {
+    return (
+      ofOneTask.has(method) &&
+      this.#tasks.ownerOf(textAt(message, ['params', 'taskId'])) !== this.#callers.get(session)
+    )
   }
 
   #ask(session: Session, message: Uint8Array, id: string, idSlice: Slice): string {
     const ownId = `"${randomUUID()}"`
     const by = Buffer.from(ownId)
-    const token = requestedProgressToken(message, outline(message))
+    const outlined = outline(message)
+    const token = requestedProgressToken(message, outlined)
     this.#asked.set(ownId, {
       session,
       id,
       progressToken: token === undefined ? undefined : sliceText(message, token),
+      about: aboutTasks(message, outlined),
     })
     const slices =
       token === undefined ? [idSlice] : [idSlice, token].toSorted((a, b) => a.start - b.start)
@@ -204,6 +236,12 @@ export class SharedChild {
     if (method.endsWith('/list_changed')) return this.#sessions
     if (method === 'notifications/resources/updated')
       return this.#subscribers.get(uriOf(line) ?? '') ?? []
+    if (method === 'notifications/tasks/status') {
+      const owner = this.#tasks.ownerOf(textAt(line, ['params', 'taskId']))
+      return [...this.#sessions].filter(
+        (session) => owner !== undefined && this.#callers.get(session) === owner,
+      )
+    }
     if (method === 'notifications/cancelled') return this.#cancelledQuestion(line)
 
     const asking = this.#asking()
@@ -240,8 +278,23 @@ export class SharedChild {
     const asked = this.#asked.get(ownId)
     if (asked === undefined) return
     this.#asked.delete(ownId)
-    const answer = replaceSlices(line, [{ slice: idSlice, by: Buffer.from(asked.id) }])
+    const own = replaceSlices(line, [{ slice: idSlice, by: Buffer.from(asked.id) }])
+    const answer = asked.about === undefined ? own : this.#ofTasks(asked, own)
     asked.session.receive(answer, outline(answer))
+  }
+
+  /** Notes whose a new task is, and leaves the tasks of others out of a list. */
+  #ofTasks({ session, about }: Asked, answer: Uint8Array): Uint8Array {
+    const caller = this.#callers.get(session) ?? ''
+    const made = about === 'task' ? textAt(answer, ['result', 'task', 'taskId']) : undefined
+    if (made !== undefined) this.#tasks.made(made, caller)
+    const list = about === 'tasks' ? valueAt(answer, ['result', 'tasks']) : undefined
+    if (list === undefined) return answer
+
+    const kept = (readArray(sliceText(answer, list)) ?? []).filter(
+      (raw) => this.#tasks.ownerOf(readString(readObject(raw)?.get('taskId'))) === caller,
+    )
+    return replaceSlices(answer, [{ slice: list, by: Buffer.from(`[${kept.join(',')}]`) }])
   }
 
   #progress(line: Uint8Array, message: MessageOutline): void {
@@ -314,9 +367,27 @@ export class SharedChild {
   }
 }
 
+/** Requests about one task (MCP 2025-11-25, tasks). */
+const ofOneTask: ReadonlySet<string> = new Set(['tasks/get', 'tasks/result', 'tasks/cancel'])
+
+function aboutTasks(
+  message: Uint8Array,
+  { method, paramsSlice }: MessageOutline,
+): 'task' | 'tasks' | undefined {
+  if (method === 'tasks/list') return 'tasks'
+  return paramsSlice !== undefined && valueAt(message, ['task'], paramsSlice) !== undefined
+    ? 'task'
+    : undefined
+}
+
 /** The URI of a resource that a message is about. */
 function uriOf(message: Uint8Array): string | undefined {
-  const slice = valueAt(message, ['params', 'uri'])
+  return textAt(message, ['params', 'uri'])
+}
+
+/** The string at a path of a message. */
+function textAt(message: Uint8Array, path: readonly string[]): string | undefined {
+  const slice = valueAt(message, path)
   const raw = slice === undefined ? '' : sliceText(message, slice)
   return raw.startsWith('"') ? (JSON.parse(raw) as string) : undefined
 }

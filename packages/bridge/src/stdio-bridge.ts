@@ -247,7 +247,7 @@ export class StdioBridge implements Handler {
   #link(caller: string, sessionOf: () => Session): Link {
     if (this.#eras === 'modern') return translatedLink(this.#modern.endpoint(caller), sessionOf)
     return this.#options.isolation === 'shared'
-      ? this.#sharedChild().link(sessionOf)
+      ? this.#sharedChild().link(sessionOf, caller === nobodyNamed ? undefined : caller)
       : this.#ownLink(sessionOf)
   }
 
@@ -370,6 +370,9 @@ function isJson(contentType: string | undefined): boolean {
 function callerOf({ headers }: IncomingMessage): string {
   return JSON.stringify([headers['x-mcpgw-caller'], headers['x-mcp-userid']])
 }
+
+/** A bridge without a gateway in front of it is not told who calls. */
+const nobodyNamed = JSON.stringify([undefined, undefined])
 
 function first(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TestBridge } from './fixtures/test-bridge.ts'
 
 /**
@@ -8,6 +8,7 @@ import { TestBridge } from './fixtures/test-bridge.ts'
 const program = `
   const lines = require('node:readline').createInterface({ input: process.stdin })
   const got = []
+  const tasks = {}
   const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
   lines.on('line', (line) => {
     const message = JSON.parse(line)
@@ -17,9 +18,20 @@ const program = `
     if (id === undefined || method === undefined) return
     if (method === 'initialize')
       return answer({ protocolVersion: params.protocolVersion,
-        capabilities: { tools: {}, resources: { subscribe: true }, logging: {} },
+        capabilities: { tools: {}, resources: { subscribe: true }, logging: {},
+          tasks: { list: {}, cancel: {}, requests: { tools: { call: {} } } } },
         serverInfo: { name: 's', version: '1' } })
+    const { [params.taskId]: task } = tasks
+    if (method === 'tasks/list') return answer({ tasks: Object.values(tasks) })
+    if (method === 'tasks/result') return answer(task.result)
+    if (method.startsWith('tasks/')) return answer(task)
     if (method !== 'tools/call') return answer({})
+    if (params.task !== undefined) {
+      const taskId = 'task-' + Object.keys(tasks).length
+      tasks[taskId] = { taskId, status: 'completed', result: { secret: params.arguments } }
+      answer({ task: { taskId, status: 'completed' } })
+      return send({ method: 'notifications/tasks/status', params: { taskId } })
+    }
     const text = (value) => answer({ content: [{ type: 'text', text: JSON.stringify(value) }] })
     if (params.name === 'got') return text(got)
     if (params.name === 'log')
@@ -59,8 +71,17 @@ class TestClient {
   readonly #leave = new AbortController()
   #session = ''
 
-  static async open(listens = true): Promise<TestClient> {
-    const client = new TestClient()
+  readonly #headers: Readonly<Record<string, string>>
+
+  constructor(headers: Readonly<Record<string, string>> = {}) {
+    this.#headers = headers
+  }
+
+  static async open(
+    listens = true,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<TestClient> {
+    const client = new TestClient(headers)
     const params = {
       protocolVersion: '2025-06-18',
       capabilities: {},
@@ -79,6 +100,7 @@ class TestClient {
       headers: {
         'content-type': 'application/json',
         accept: 'application/json, text/event-stream',
+        ...this.#headers,
         ...(this.#session === '' ? {} : { 'mcp-session-id': this.#session }),
       },
       body: typeof message === 'string' ? message : JSON.stringify(message),
@@ -285,3 +307,70 @@ test.each(['q', 7])(
     ])
   },
 )
+
+describe('a task of a shared server', () => {
+  /** The answer comes last, after what the server says of the task meanwhile. */
+  const answerOf = async (client: TestClient, message: object): Promise<Message> => {
+    const heard = await client.request({ jsonrpc: '2.0', ...message })
+    client.heard.push(...heard)
+    return heard.at(-1) as Message
+  }
+  const task = async (client: TestClient, text: string): Promise<string> => {
+    const params = { name: 'any', arguments: { text }, task: {} }
+    const made = await answerOf(client, { id: 1, method: 'tools/call', params })
+    return /"taskId":"([^"]+)"/.exec(JSON.stringify(made))?.[1] ?? ''
+  }
+
+  test.each(['tasks/get', 'tasks/result', 'tasks/cancel'])(
+    'is there for its caller, and not for another who names it in %s',
+    async (method) => {
+      const { alice, mallory } = await twoClients()
+      const taskId = await task(alice, 'of alice')
+      const request = { id: 2, method, params: { taskId } }
+
+      expect(await answerOf(alice, request)).toHaveProperty('result')
+      const foreign = await answerOf(mallory, request)
+      expect(foreign).toMatchObject({ id: 2, error: { code: -32602 } })
+      const unknown = { ...request, params: { taskId: 'task-99' } }
+      expect(await answerOf(mallory, unknown)).toEqual(foreign)
+
+      const got = await mallory.serverGot()
+      expect(got.filter((message) => message.method === method)).toHaveLength(1)
+    },
+  )
+
+  test('is in the list of its caller alone, who alone hears of it', async () => {
+    const { alice, mallory } = await twoClients()
+    const ofAlice = await task(alice, 'of alice')
+    const ofMallory = await task(mallory, 'of mallory')
+
+    for (const [client, taskId] of [
+      [alice, ofAlice],
+      [mallory, ofMallory],
+    ] as const) {
+      const list = await answerOf(client, { id: 3, method: 'tasks/list' })
+      expect(list).toMatchObject({ result: { tasks: [{ taskId }] } })
+      const status: unknown = expect.objectContaining({
+        method: 'notifications/tasks/status',
+        params: { taskId },
+      })
+      await expect.poll(() => client.heard).toContainEqual(status)
+      const other = client === alice ? mallory : alice
+      expect(other.heard).not.toContainEqual(status)
+    }
+  })
+
+  test('is there for its caller in another session, when a gateway says who calls', async () => {
+    const headers = { 'x-mcpgw-caller': 'alice' }
+    const before = await TestClient.open(false, headers)
+    const taskId = await task(before, 'of alice')
+    const request = { id: 2, method: 'tasks/result', params: { taskId } }
+
+    const again = await TestClient.open(false, headers)
+    expect(await answerOf(again, request)).toMatchObject({
+      result: { secret: { text: 'of alice' } },
+    })
+    const other = await TestClient.open(false, { 'x-mcpgw-caller': 'mallory' })
+    expect(await answerOf(other, request)).toMatchObject({ error: { code: -32602 } })
+  })
+})

@@ -13,6 +13,7 @@ describe('a message that all readers take alike', () => {
     '{"jsonrpc":"2.0","id":1,"method":"x","params":[1,2]}',
     '[{"id":1,"method":"a"},{"id":2,"method":"b"}]',
     ' {"id" : 1 , "method" : "caf\\u00e9" } ',
+    `{"id":${'1'.repeat(64)},"method":"x","params":{"requestId":null}}`,
     '[]',
     '1',
     '"id"',
@@ -22,8 +23,9 @@ describe('a message that all readers take alike', () => {
 
   test('is let through however it is written, if its names are those of the specification', () => {
     const json = fc.jsonValue()
+    const token = fc.oneof(fc.string(), fc.integer(), fc.constant(null))
     fc.assert(
-      fc.property(json, json, fc.constantFrom(undefined, 2), (args, progressToken, indent) => {
+      fc.property(json, token, fc.constantFrom(undefined, 2), (args, progressToken, indent) => {
         const message = {
           jsonrpc: '2.0',
           id: 1,
@@ -73,6 +75,13 @@ describe('a message that two readers could take differently', () => {
     ['a NUL in the name of a tool', '{"id":1,"method":"x","params":{"name":"a\\u0000b"}}'],
     ['half of a surrogate pair', '{"id":1,"method":"x","params":{"name":"a\\ud800"}}'],
     ['a second message of a batch', '[{"id":1,"method":"x"},{"id":1,"id":2}]'],
+    ['an id of 65 digits', `{"id":${'1'.repeat(65)},"method":"x"}`],
+    ['an id with a long exponent', `{"id":1e${'9'.repeat(1_000_000)},"method":"x"}`],
+    ['an id that is an object', '{"id":{"a":1},"method":"x"}'],
+    ['an id that is an array', '{"id":[1],"method":"x"}'],
+    ['an id that is true', '{"id":true,"method":"x"}'],
+    ['a request id that is an object', '{"method":"x","params":{"requestId":{}}}'],
+    ['a token that is false', '{"id":1,"method":"x","params":{"_meta":{"progressToken":false}}}'],
     ['a result twice', '{"id":1,"result":{},"result":{"a":1}}'],
   ])('is told apart: %s', (_what, text) => {
     expect(found(text)).toMatch(/\.$/)

@@ -1,4 +1,5 @@
 import { eachMember, elements, isArray, sliceText, type Slice } from './json-slice.ts'
+import { isIdValue } from './message.ts'
 import { metaKey } from './modern.ts'
 
 /**
@@ -40,6 +41,9 @@ const known = {
   params: namesOf(paramsNames),
   _meta: namesOf(metaNames),
 }
+
+/** Members that say whose call is meant. */
+const idNames: ReadonlySet<string> = new Set(['id', 'progressToken', 'requestId'])
 
 /** Members whose strings decide what runs, or whose call is meant. */
 const decisiveNames: ReadonlySet<string> = new Set([
@@ -118,8 +122,10 @@ function mistakeOf(
   if (exact.has(name)) {
     if (name === '_meta' && names.has('meta'))
       return `${placeOf(what)} has a member 'meta', which some readers take for '_meta'.`
-    return decisiveNames.has(name) && hasUnsafeText(bytes, value)
-      ? `'${name}' holds a character that some readers cut or replace.`
+    if (decisiveNames.has(name) && hasUnsafeText(bytes, value))
+      return `'${name}' holds a character that some readers cut or replace.`
+    return idNames.has(name) && !holdsId(bytes, value)
+      ? `'${name}' must be a string, or a number of at most 64 characters.`
       : undefined
   }
 
@@ -150,6 +156,15 @@ function hasUnsafeText(bytes: Uint8Array, value: Slice): boolean {
   if (!raw.includes(String.raw`\u`)) return false
 
   return isUnsafe(JSON.parse(raw) as string)
+}
+
+function holdsId(bytes: Uint8Array, value: Slice): boolean {
+  if (bytes[value.start] === quote) return true
+
+  // A few characters more than a number may have are enough to tell.
+  return isIdValue(
+    sliceText(bytes, { start: value.start, end: Math.min(value.end, value.start + 65) }),
+  )
 }
 
 function isUnsafe(text: string): boolean {

@@ -7,6 +7,7 @@ export * from './modern.ts'
 export * from './raw-object.ts'
 export * from './sse.ts'
 export { ObjectTable, Table } from './table.ts'
+export { noSuchTask, TaskOwners } from './task-owners.ts'
 export {
   initializedMessage,
   type ConnectionListener,

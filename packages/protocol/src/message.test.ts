@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { errorAnswer, idKey, outline } from './message.ts'
+import { errorAnswer, idKey, outline, survivesDoubles } from './message.ts'
 
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 
@@ -73,6 +73,15 @@ describe('the key of an id', () => {
     ['1', '-1'],
   ])('differs for the ids %s and %s', (one, other) => expect(idKey(one)).not.toBe(idKey(other)))
 
+  test('of a number longer than 64 characters is the number as it stands', () => {
+    for (const long of [
+      `1.${'0'.repeat(63)}`,
+      `1e${'9'.repeat(500_000)}`,
+      `1${'0'.repeat(500_000)}1`,
+    ])
+      expect(idKey(long)).toBe(long)
+  })
+
   test('differs for ids that differ, the text and the number too', () => {
     fc.assert(
       fc.property(
@@ -85,4 +94,20 @@ describe('the key of an id', () => {
       ),
     )
   })
+})
+
+describe('an id that a server reads as a double', () => {
+  test.each(['0', '-1', '1.0', '12e3', '9007199254740991', '"1e-400"'])('comes back: %s', (id) =>
+    expect(survivesDoubles(id)).toBe(true),
+  )
+
+  test.each([
+    '9007199254740993',
+    '0.5',
+    '1e400',
+    '1e-400',
+    '0.1e-999999',
+    '1.00000000000000000001',
+    '9007199254740991.1',
+  ])('does not come back as it was: %s', (id) => expect(survivesDoubles(id)).toBe(false))
 })

@@ -56,10 +56,15 @@ export function idKey(raw: string): string {
 const isPlainText = /^"[^\\\u007f-\uffff]*"$/
 const isPlainInteger = /^(0|-?[1-9]\d*)$/
 
+/** No number that is an id is longer: computing with longer ones takes too much time. */
+const longestNumber = 64
+
 /**
  * A JSON number without the freedom to write it in several ways: `12e3` is `12000`, `-0` is `0`.
+ * A longer number stays as it is.
  */
 function decimalKey(raw: string): string {
+  if (raw.length > longestNumber) return raw
   const parts = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(raw)
   if (parts === null) return raw
   const [, sign = '', whole = '', fraction = '', power = '0'] = parts
@@ -87,7 +92,21 @@ export function sameToServers(one: string, other: string): boolean {
 
 /** Whether servers that read numbers as doubles, as most do, give an id back as it was. */
 export function survivesDoubles(id: string): boolean {
-  return id.startsWith('"') || Number.isSafeInteger(Number(id))
+  if (id.startsWith('"')) return true
+
+  // A fraction or an exponent may vanish: `1e-400` is 0 to them, and `1.00000000000000001` is 1.
+  const read = Number(id)
+  return Number.isSafeInteger(read) && idKey(id) === idKey(String(read))
+}
+
+/**
+ * Whether a value can be an id or a progress token: a string, `null`, or a number of reasonable
+ * length. Readers round or cut longer numbers, and give other values back in their own spelling.
+ */
+export function isIdValue(raw: string): boolean {
+  return (
+    raw.startsWith('"') || raw === 'null' || (raw.length <= longestNumber && /^[-\d]/.test(raw))
+  )
 }
 
 /** The raw progress token that a request asks with (`params._meta.progressToken`). */

@@ -248,3 +248,40 @@ interface Sent {
     readonly _meta: { readonly progressToken: string }
   }
 }
+
+describe('a task of a server that all callers share', () => {
+  const made = '{"jsonrpc":"2.0","id":"id-1","result":{"resultType":"task","taskId":"t1"}}'
+
+  test.each([
+    ['tasks/get', '{"taskId":"t1"}'],
+    ['tasks/update', '{"taskId":"t1","inputResponses":{}}'],
+    ['tasks/cancel', '{"taskId":"t1"}'],
+    ['subscriptions/listen', '{"notifications":{"taskIds":["t1"]}}'],
+  ])('is there for its caller, and not for another who names it in %s', (method, params) => {
+    const { multiplexer, ask, take } = setUp()
+    ask('tools/call', '{"name":"long"}')
+    multiplexer.receive(made)
+    take()
+
+    const foreign = ask(method, params, {}, 'mallory')
+    expect(take()).toEqual([])
+    const unknown = ask(method, params.replace('t1', 'none'), {}, 'mallory')
+    expect(foreign.answers).toEqual(unknown.answers)
+    expect(foreign.answers).toMatchObject([[200, expect.stringContaining('-32602')]])
+
+    ask(method, params)
+    expect(take()).toHaveLength(1)
+  })
+
+  test('stays that of its first caller, whoever is answered with it later', () => {
+    const { multiplexer, ask, take } = setUp()
+    ask('tools/call', '{"name":"long"}')
+    multiplexer.receive(made)
+    ask('tools/call', '{"name":"long"}', {}, 'mallory')
+    multiplexer.receive(made.replace('id-1', 'id-2'))
+    take()
+
+    ask('tasks/get', '{"taskId":"t1"}', {}, 'mallory')
+    expect(take()).toEqual([])
+  })
+})

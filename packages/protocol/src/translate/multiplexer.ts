@@ -1,6 +1,7 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
 import { gravity, metaKey, statusOf, type ModernRequest } from '../modern.ts'
 import { Table } from '../table.ts'
+import { noSuchTask, TaskOwners } from '../task-owners.ts'
 import {
   readArray,
   readMessage,
@@ -41,6 +42,7 @@ export class ModernMultiplexer {
   readonly #open = new Table<Open>()
   readonly #ids = new WeakMap<Exchange, string>()
   readonly #headers = new Map<string, readonly DeclaredHeader[]>()
+  readonly #tasks = new TaskOwners<string>()
 
   /** `newId` makes an id that nobody can guess. */
   constructor(send: (message: string) => void, newId: () => string) {
@@ -55,6 +57,9 @@ export class ModernMultiplexer {
   /** A request of a client. Nothing of one caller reaches another. */
   request(caller: string, request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta } = request
+    if (namedTasks(method, params).some((task) => this.#tasks.ownerOf(task) !== caller))
+      return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, noSuchTask))
+
     const declared =
       method === 'tools/call' ? this.#headers.get(readString(params.get('name')) ?? '') : undefined
     const mistake = declared === undefined ? undefined : request.paramHeaderMistake?.(declared)
@@ -129,11 +134,14 @@ export class ModernMultiplexer {
     const id = only ?? (raw === undefined ? '' : idKey(raw))
     const open = this.#open.get(id)
     if (open === undefined) return
-    const { exchange, request } = open
+    const { caller, exchange, request } = open
     this.#settle(id, exchange)
     const error = readObject(message.get('error'))
     const result = readObject(message.get('result'))
     if (request.method === 'tools/list') this.#learn(result)
+    const task = readString(result?.get('taskId'))
+    if (task !== undefined && readString(result?.get('resultType')) === 'task')
+      this.#tasks.made(task, caller)
     if (request.method === 'subscriptions/listen' && result !== undefined)
       message.set(
         'result',
@@ -229,4 +237,13 @@ export class ModernMultiplexer {
       ),
     )
   }
+}
+
+/** The tasks that a request is about (extension io.modelcontextprotocol/tasks). */
+function namedTasks(method: string, params: RawObject): readonly (string | undefined)[] {
+  if (method.startsWith('tasks/')) return [readString(params.get('taskId'))]
+  if (method !== 'subscriptions/listen') return []
+
+  const filter = readObject(params.get('notifications'))
+  return (readArray(filter?.get('taskIds')) ?? []).map((raw) => readString(raw))
 }
