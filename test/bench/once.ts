@@ -25,7 +25,9 @@ export async function once(): Promise<Record<string, number>> {
   found['SIGTERM to exit when idle, ms'] = median(ends)
 
   const subject = await startGateway(echoAdapter)
+  const registeredAt = performance.now()
   await untilAnswers(subject.url)
+  found['registered adapter to first answer, ms'] = performance.now() - registeredAt
   await load({
     url: subject.url,
     connections: 32,

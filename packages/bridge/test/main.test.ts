@@ -6,7 +6,7 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bestOfThree, processesWith, programs, selfSigned } from '@mcp-gateway/testkit'
+import { processesWith, programs, selfSigned } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
 
 const closing: (() => unknown)[] = []
@@ -344,55 +344,46 @@ describe('what stands behind', () => {
 
 describe('the end', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
-    '%s: with sessions and streams open it exits with 0 in a second, and leaves no process',
+    '%s: it exits with 0 while sessions and streams are open, and leaves no process',
     async (signal) => {
-      const took = await bestOfThree(1000, async () => {
-        const { tag, args } = tagged()
-        const program = await start(args)
-        const sessions = await Promise.all(
-          [0, 1, 2].map(async () =>
-            (await post(program.url, initialize)).headers.get('mcp-session-id'),
-          ),
-        )
-        const streams = sessions.map((session) =>
-          fetch(program.url, {
-            headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' },
-          }),
-        )
-        for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
-        expect(
-          processesWith(tag).filter((pid) => pid !== program.child.pid).length,
-        ).toBeGreaterThanOrEqual(3)
-        const from = performance.now()
-        program.child.kill(signal)
-        expect(await program.ended).toEqual({ code: 0, signal: null })
-        const ms = performance.now() - from
-        await expect.poll(() => processesWith(tag)).toEqual([])
-        return ms
-      })
-      expect(took).toBeLessThan(1000)
+      const { tag, args } = tagged()
+      const program = await start(args)
+      const sessions = await Promise.all(
+        [0, 1, 2].map(async () =>
+          (await post(program.url, initialize)).headers.get('mcp-session-id'),
+        ),
+      )
+      const streams = sessions.map((session) =>
+        fetch(program.url, {
+          headers: { accept: 'text/event-stream', 'mcp-session-id': session ?? '' },
+        }),
+      )
+      for (const stream of await Promise.all(streams)) expect(stream.status).toBe(200)
+      expect(
+        processesWith(tag).filter((pid) => pid !== program.child.pid).length,
+      ).toBeGreaterThanOrEqual(3)
+
+      // No client ends its stream, so the end comes only if the program does not wait for them.
+      program.child.kill(signal)
+      expect(await program.ended).toEqual({ code: 0, signal: null })
+      await expect.poll(() => processesWith(tag)).toEqual([])
     },
   )
 
-  test('SIGTERM: with a remote server that answers nothing it exits with 0 in a second, and calls are answered', async () => {
+  test('SIGTERM: it exits with 0 and answers calls though the remote server answers nothing', async () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     closing.push(() => server.close() && server.closeAllConnections())
-    const took = await bestOfThree(1000, async () => {
-      const arrived = new Promise((resolve) => server.once('request', resolve))
-      const program = await start([
-        '--url',
-        `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
-      ])
-      const answer = post(program.url, initialize)
-      await arrived
-      const from = performance.now()
-      program.child.kill('SIGTERM')
-      expect((await answer).status).toBe(502)
-      expect(await program.ended).toEqual({ code: 0, signal: null })
-      return performance.now() - from
-    })
-    expect(took).toBeLessThan(1000)
+    const arrived = new Promise((resolve) => server.once('request', resolve))
+    const program = await start([
+      '--url',
+      `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`,
+    ])
+    const answer = post(program.url, initialize)
+    await arrived
+    program.child.kill('SIGTERM')
+    expect((await answer).status).toBe(502)
+    expect(await program.ended).toEqual({ code: 0, signal: null })
   })
 
   test('SIGKILL leaves no process either', async () => {

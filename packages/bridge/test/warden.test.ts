@@ -2,7 +2,6 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { processesWith } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
 import { endMarked, newMark, startWarden } from '../src/warden.ts'
@@ -35,6 +34,10 @@ async function run(
 function minds(pid: number | undefined, signal: number): boolean {
   const masks = readFileSync(`/proc/${pid}/status`, 'utf8').matchAll(/^Sig(?:Ign|Cgt):\s+(\w+)$/gm)
   return [...masks].some(([, mask]) => ((BigInt(`0x${mask}`) >> BigInt(signal - 1)) & 1n) === 1n)
+}
+/** Whether a process ignores the signals that a terminal and an operator send. */
+function isDeaf(pid: number | undefined): boolean {
+  return pid !== undefined && [1, 2, 15].every((signal) => minds(pid, signal))
 }
 const forever = 'while :; do sleep 0.1; done'
 const stubborn = `trap "" TERM HUP INT; ${forever}`
@@ -106,8 +109,9 @@ describe.runIf(linux)('a warden', () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
-    await sleep(200)
-    await expect.poll(() => processesWith(tag)).toHaveLength(1)
+    // The warden runs by then, and ends nothing while its owner holds on.
+    await expect.poll(() => isDeaf(processesWith(mark.value)[0])).toBe(true)
+    expect(processesWith(tag)).toHaveLength(1)
     warden.release()
     await expect.poll(() => processesWith(tag)).toEqual([])
     await expect.poll(() => processesWith(mark.value)).toEqual([])
@@ -117,18 +121,12 @@ describe.runIf(linux)('a warden', () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
-    // A shell that starts, or that calls a program, is two processes for a moment.
-    let pid = 0
-    await expect
-      .poll(async () => {
-        ;[pid = 0] = processesWith(mark.value)
-        await sleep(100)
-        return processesWith(mark.value)[0] === pid && pid !== 0 && minds(pid, 15)
-      })
-      .toBe(true)
+    await expect.poll(() => isDeaf(processesWith(mark.value)[0])).toBe(true)
+    const [pid = 0] = processesWith(mark.value)
+    // The kernel drops what a process ignores before `kill` returns.
     for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM'] as const) process.kill(pid, signal)
-    await sleep(100)
-    await expect.poll(() => processesWith(mark.value)).toEqual([pid])
+    expect(isDeaf(pid)).toBe(true)
+    expect(processesWith(mark.value)).toEqual([pid])
     process.kill(pid, 'SIGKILL')
     await expect
       .poll(() => processesWith(mark.value).filter((each) => each !== pid))

@@ -1,4 +1,3 @@
-export { bestOfThree } from './best-of-three.ts'
 export { FixtureProcess, stdioFixtures, type Era } from './conformance/fixture-process.ts'
 export type { Probe } from './conformance/hostile-behaviours.ts'
 export { freePort } from './free-port.ts'

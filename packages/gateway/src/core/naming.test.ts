@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm'
 import { AdapterInput } from '@mcp-gateway/contract'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -84,17 +85,18 @@ describe('names', () => {
     'ａ',
   ])('%j is none', (name) => expect(accepts(name)).toBe(false))
 
-  test('that are too long are refused in no time, also those that make naive expressions go back and forth', () => {
-    const from = performance.now()
-    for (const name of [
-      'a'.repeat(53),
-      'a-'.repeat(5120),
-      `a${'-'.repeat(10_240)}!`,
-      'a'.repeat(10_240),
-    ])
-      expect(accepts(name)).toBe(false)
-    expect(performance.now() - from).toBeLessThan(100)
-  })
+  test.each(['a'.repeat(53), 'a-'.repeat(5120), `a${'-'.repeat(10_240)}!`, 'a'.repeat(10_240)])(
+    'that are too long are refused, also where a naive expression goes back and forth',
+    (name) => {
+      // Such an expression would take years. The limit only ends the test then.
+      const accepted: unknown = runInNewContext(
+        'accepts(name)',
+        { accepts, name },
+        { timeout: 20_000 },
+      )
+      expect(accepted).toBe(false)
+    },
+  )
 
   test('that are reserved say for what; nearly all others are free', () => {
     expect(reservedFor('adapters')).toBe('a path of the gateway')
