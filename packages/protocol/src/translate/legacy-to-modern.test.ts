@@ -81,8 +81,8 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
   }
 }
 
-function envelope(capabilities = '{}', more = ''): string {
-  return `"_meta":{${more}"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":${capabilities},"${metaKey.clientInfo}":${clientInfo}}`
+function envelope(capabilities = '{}', more = '', level = `,"${metaKey.logLevel}":"info"`): string {
+  return `"_meta":{${more}"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":${capabilities},"${metaKey.clientInfo}":${clientInfo}${level}}`
 }
 
 describe('a legacy client of a modern server', () => {
@@ -104,7 +104,7 @@ describe('a legacy client of a modern server', () => {
       )
       expect([last().request.method, writeObject(last().request.params)]).toEqual([
         'server/discover',
-        `{${envelope('{"roots":{}}')}}`,
+        `{${envelope('{"roots":{}}', '', '')}}`,
       ])
       answer(
         `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":5,"cacheScope":"public","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
@@ -244,13 +244,13 @@ describe('a legacy client of a modern server', () => {
     ])
   })
 
-  test('sets a level that goes with every later request, and is refused what is none', () => {
+  test('hears what a server of its era would say until it sets a level, and is refused what is none', () => {
     const { open, say, last, take } = setUp()
     open()
     say('1', 'logging/setLevel', '{"level":"loud"}')
     say('2', 'logging/setLevel', '{}')
     say('3', 'prompts/list')
-    expect(last().request.meta.has(metaKey.logLevel)).toBe(false)
+    expect(last().request.meta.get(metaKey.logLevel)).toBe('"info"')
     say('4', 'logging/setLevel', '{"level":"warning"}')
     say('5', 'prompts/list')
     expect(last().request.meta.get(metaKey.logLevel)).toBe('"warning"')

@@ -73,6 +73,9 @@ const capabilityOf: Readonly<Record<string, string>> = {
   'roots/list': 'roots',
 }
 
+/** Requests that run nothing of which a server could say what it does. */
+const quiet = /^(server\/discover|subscriptions\/listen)$/
+
 /**
  * One session of a legacy client in front of a modern server (2025-11-25 and before to MCP 2026-07-28). Each request carries what the
  * session knows; `input_required` results become questions to the client, and their answers a retry. No sockets and no timers of its own.
@@ -88,7 +91,8 @@ export class LegacyToModern {
   #clientInfo: string | undefined
   #server: RawObject = new Map()
   /** Raw. */
-  #level: string | undefined
+  /** Raw JSON. Until a client sets one, a legacy server chooses, and those of the SDKs choose this. */
+  #level = '"info"'
   #listening: Listening | undefined
   #next = 0
   #closed = false
@@ -114,7 +118,7 @@ export class LegacyToModern {
       case 'logging/setLevel':
         if (gravity(readString(params.get('level'))) === undefined)
           return this.#refuse(id, errorCode.invalidParams, 'Invalid params: level is no log level.')
-        this.#level = params.get('level')
+        this.#level = params.get('level') ?? this.#level
         return this.#answer(id, '{}')
       case 'resources/subscribe':
       case 'resources/unsubscribe':
@@ -468,7 +472,7 @@ export class LegacyToModern {
       .set(metaKey.protocolVersion, JSON.stringify(modernVersion))
       .set(metaKey.clientCapabilities, this.#capabilities)
     if (this.#clientInfo !== undefined) meta.set(metaKey.clientInfo, this.#clientInfo)
-    if (this.#level !== undefined) meta.set(metaKey.logLevel, this.#level)
+    if (!quiet.test(method)) meta.set(metaKey.logLevel, this.#level)
     const known =
       method === 'tools/call' ? this.#tools.get(readString(params.get('name')) ?? '') : undefined
     this.#host.server.request(

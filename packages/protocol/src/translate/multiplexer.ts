@@ -69,12 +69,18 @@ export class ModernMultiplexer {
         errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`),
       )
     const id = JSON.stringify(this.#newId())
-    const level = gravity(readString(meta.get(metaKey.logLevel)))
+    const listens = method === 'subscriptions/listen'
+    const level = listens ? undefined : gravity(readString(meta.get(metaKey.logLevel)))
     this.#open.set(id, { caller, exchange, request, level, missesLogs: false })
     this.#ids.set(exchange, id)
     const sent = new Map(params)
-    if (meta.has('progressToken'))
-      sent.set('_meta', writeObject(new Map(meta).set('progressToken', id)))
+    if (meta.has('progressToken') || listens) {
+      const sentMeta = new Map(meta)
+      if (meta.has('progressToken')) sentMeta.set('progressToken', id)
+      // A log message that a listen stream asked for could not be told from one of a call.
+      if (listens) sentMeta.delete(metaKey.logLevel)
+      sent.set('_meta', writeObject(sentMeta))
+    }
     this.#send(requestMessage(id, method, writeObject(sent)))
   }
 
@@ -201,13 +207,12 @@ export class ModernMultiplexer {
     const asking = this.#open
       .values()
       .filter((open) => open.level !== undefined && open.level <= level)
-    const { caller } = asking[0] ?? {}
-    if (asking.every((open) => open.caller === caller)) {
-      // Streams log little, and a client hears what any of its calls is told.
-      const calls = asking.filter(({ request }) => request.method !== 'subscriptions/listen')
-      const message = notificationMessage('notifications/message', writeObject(params))
-      return (calls.at(-1) ?? asking.at(-1))?.exchange.tell(message)
-    }
+    const latest = asking.at(-1)
+    // A client hears what any of its calls is told.
+    if (asking.every(({ caller }) => caller === latest?.caller))
+      return latest?.exchange.tell(
+        notificationMessage('notifications/message', writeObject(params)),
+      )
 
     const notice = writeObject([
       ['level', params.get('level') ?? '"notice"'],
