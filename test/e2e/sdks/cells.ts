@@ -1,0 +1,113 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort, hasEnded, type GatewayProcess } from '@mcp-gateway/testkit'
+import type { SdkClient, SdkServer } from './languages.ts'
+
+/** What a client does with a server, and what it then sees. */
+export const expected = {
+  connect: /^(2026-07-28|2025-11-25|2025-06-18)$/,
+  list: /^add,ask,change,work$/,
+  call: /^5$/,
+  work: /^done$/,
+  progress: /^1,2$/,
+  log: /^working$/,
+  ask: /^Hello Ada$/,
+  read: /^a note$/,
+  subscribe: /^note:\/\/shared$/,
+  prompt: /^Greet Ada$/,
+  close: /^closed$/,
+} as const
+export type Step = keyof typeof expected
+export const steps = Object.keys(expected) as readonly Step[]
+
+/** What a client said of each step. */
+export type Seen = ReadonlyMap<Step, string>
+/** Where a client finds a server. */
+type Target = { readonly url: string } | { readonly command: readonly string[] }
+
+/** One client with one server: without a gateway, and through it. */
+export interface Cell {
+  readonly client: SdkClient
+  readonly server: SdkServer
+  readonly direct: Seen
+  readonly through: Seen
+}
+
+export function works(seen: Seen, step: Step): boolean {
+  const does = (which: Step): boolean => expected[which].test(seen.get(which) ?? '')
+  return does('connect') && does(step)
+}
+
+/** Runs one client program, which does every step with every target, one after the other. */
+export async function run(
+  { command: [program = '', ...words], era }: SdkClient,
+  targets: readonly Target[],
+): Promise<Seen[]> {
+  const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'ignore'] })
+  const seen = targets.map(() => new Map<Step, string>())
+  const exited = once(child, 'exit')
+  child.stdin.end(
+    JSON.stringify(targets.map((target, index) => ({ name: String(index), era, ...target }))),
+  )
+  for await (const line of createInterface(child.stdout)) {
+    const said = JSON.parse(line) as { job: string; step: Step; saw?: string; failed?: string }
+    seen[Number(said.job)]?.set(said.step, said.saw ?? `FAILED: ${said.failed}`)
+  }
+  await exited
+  return seen
+}
+
+/** Registers a server with the gateway under its name, and gives its URL there. */
+export async function register(gateway: GatewayProcess, server: SdkServer): Promise<string> {
+  const { name, transport, command } = server
+  const { status, body } = await gateway.api('POST', '/adapters', {
+    name,
+    imageVersion: '1',
+    ...(transport === 'HTTP'
+      ? { imageName: name }
+      : {
+          imageName: 'mcp-proxy',
+          environmentVariables: {
+            MCP_COMMAND: command[0],
+            MCP_ARGS: command
+              .slice(1)
+              .map((word) => `'${word}'`)
+              .join(' '),
+          },
+        }),
+  })
+  if (status !== 201) throw new Error(`${name} was not registered: ${JSON.stringify(body)}`)
+  return `${gateway.origin}/adapters/${name}/mcp`
+}
+
+/** A server without a gateway in front of it. On stdio every client starts its own. */
+export async function startDirect(
+  server: SdkServer,
+): Promise<{ readonly target: Target; readonly stop: () => Promise<unknown> }> {
+  const { transport, command } = server
+  if (transport === 'stdio') return { target: { command }, stop: async () => undefined }
+  const port = await freePort()
+  const [program = '', ...words] = command
+  const child = spawn(program, words, {
+    env: { ...process.env, HOST: '127.0.0.1', PORT: String(port) },
+    stdio: 'ignore',
+  })
+  const url = `http://127.0.0.1:${port}/mcp`
+  await untilUp(url, child)
+  const exited = once(child, 'exit')
+  return { target: { url }, stop: () => (child.kill('SIGKILL'), exited) }
+}
+
+async function untilUp(url: string, child: ChildProcess): Promise<void> {
+  const isUp = (): Promise<boolean> =>
+    fetch(url, { method: 'DELETE' }).then(
+      () => true,
+      () => false,
+    )
+  for (let tries = 0; !(await isUp()); tries += 1) {
+    if (tries > 1500 || hasEnded(child)) throw new Error(`No server came up at ${url}.`)
+    await sleep(20)
+  }
+}

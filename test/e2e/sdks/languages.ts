@@ -1,0 +1,178 @@
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export type Era = 'legacy' | 'modern'
+
+/** A server program of one SDK, started in one way. */
+export interface SdkServer {
+  readonly name: string
+  readonly title: string
+  readonly transport: 'stdio' | 'HTTP'
+  /** What it speaks without a gateway. */
+  readonly speaks: string
+  readonly command: readonly string[]
+}
+
+export interface SdkClient {
+  readonly name: string
+  readonly title: string
+  readonly era: Era
+  readonly command: readonly string[]
+}
+
+/** An official SDK with a server and a client program of ours, in the folder of its name. */
+export interface Sdk {
+  readonly name: string
+  /** The official package, and its version as it is pinned in the folder. */
+  readonly title: string
+  /** Tells whether the toolchain is there. */
+  readonly needs: readonly string[]
+  /** Commands that build the programs into `cache`, run in the folder. */
+  readonly build: readonly (readonly string[])[]
+  readonly servers: readonly SdkServer[]
+  readonly clients: readonly SdkClient[]
+}
+
+const here = fileURLToPath(new URL('.', import.meta.url))
+const cacheRoot = fileURLToPath(new URL('../../../.cache/sdks/', import.meta.url))
+const cacheOf = (name: string): string => join(cacheRoot, name)
+
+/** Ways to start one server program: the words that it takes, and what it then speaks. */
+function serversOf(
+  name: string,
+  title: string,
+  command: readonly string[],
+  ways: Readonly<Record<string, string>>,
+): SdkServer[] {
+  return Object.entries(ways).map(([way, speaks]) => ({
+    name: `${name}-${way.replaceAll(' ', '-')}`,
+    title: `${title}, ${way}`,
+    transport: way.startsWith('stdio') ? 'stdio' : 'HTTP',
+    speaks,
+    command: [...command, ...way.split(' ')],
+  }))
+}
+
+function clientsOf(
+  name: string,
+  title: string,
+  command: readonly string[],
+  eras: readonly Era[],
+): SdkClient[] {
+  return eras.map((era) => ({ name: `${name}-${era}`, title: `${title}, ${era}`, era, command }))
+}
+
+const both: readonly Era[] = ['legacy', 'modern']
+
+function python(major: 1 | 2, version: string): Sdk {
+  const name = `python${major}`
+  const title = `Python ${version}`
+  const cache = cacheOf(name)
+  const program = (file: string): string[] => [join(cache, 'bin/python'), join(here, name, file)]
+  return {
+    name,
+    title,
+    needs: ['python3', '-c', 'import sys, venv; assert sys.version_info >= (3, 11)'],
+    build: [
+      ['python3', '-m', 'venv', cache],
+      [join(cache, 'bin/pip'), 'install', '--quiet', '--requirement', 'requirements.txt'],
+    ],
+    servers: serversOf(
+      name,
+      title,
+      program('server.py'),
+      major === 1
+        ? { stdio: 'legacy', http: 'legacy' }
+        : { stdio: 'both', http: 'both', 'http stateless': 'both, its legacy side stateless' },
+    ),
+    clients: clientsOf(name, title, program('client.py'), major === 1 ? ['legacy'] : both),
+  }
+}
+
+function typescript(major: 1 | 2, version: string): Sdk {
+  const name = `typescript${major}`
+  const title = `TypeScript ${version}`
+  const program = (file: string): string[] => [
+    process.execPath,
+    join(here, 'typescript', `${file}${major}.mjs`),
+  ]
+  return {
+    name,
+    title,
+    needs: ['node', '--version'],
+    build: [],
+    servers: serversOf(
+      name,
+      title,
+      program('server'),
+      major === 1
+        ? { stdio: 'legacy', http: 'legacy' }
+        : { stdio: 'both', http: 'both, its legacy side stateless' },
+    ),
+    clients: clientsOf(name, title, program('client'), major === 1 ? ['legacy'] : both),
+  }
+}
+
+function go(version: string): Sdk {
+  const cache = cacheOf('go')
+  const title = `Go ${version}`
+  const ways = {
+    stdio: 'both',
+    http: 'legacy',
+    'http stateless': 'both, its legacy side stateless',
+  }
+  return {
+    name: 'go',
+    title,
+    needs: ['go', 'version'],
+    build: [['go', 'build', '-o', `${cache}/`, './...']],
+    servers: serversOf('go', title, [join(cache, 'server')], ways),
+    clients: clientsOf('go', title, [join(cache, 'client')], both),
+  }
+}
+
+export const sdks: readonly Sdk[] = [
+  typescript(1, '1.32'),
+  typescript(2, '2.4'),
+  python(1, '1.30'),
+  python(2, '2.3'),
+  go('1.8'),
+]
+
+/** Changes with every file that a build depends on. */
+function stampOf({ name, build }: Sdk): string {
+  const hash = createHash('sha256').update(JSON.stringify(build))
+  if (build.length > 0)
+    for (const file of readdirSync(join(here, name), { recursive: true, withFileTypes: true }))
+      if (file.isFile()) hash.update(readFileSync(join(file.parentPath, file.name)))
+  return hash.digest('hex')
+}
+
+function stampFile(name: string): string {
+  return join(cacheRoot, `${name}.stamp`)
+}
+
+/** Why the programs of an SDK cannot be run; undefined when they can. */
+export function missing(sdk: Sdk): string | undefined {
+  const [tool = '', ...words] = sdk.needs
+  if (spawnSync(tool, words).status !== 0) return `${tool} is not installed, or is too old`
+  if (sdk.build.length === 0) return undefined
+  const file = stampFile(sdk.name)
+  const built = existsSync(file) && readFileSync(file, 'utf8') === stampOf(sdk)
+  return built ? undefined : 'its programs are not built: run npm run sdks'
+}
+
+/** Builds what is not built yet. */
+export function build(sdk: Sdk): void {
+  if (missing(sdk)?.startsWith('its') !== true) return
+  rmSync(stampFile(sdk.name), { force: true })
+  mkdirSync(cacheOf(sdk.name), { recursive: true })
+  for (const [command = '', ...words] of sdk.build) {
+    const { status } = spawnSync(command, words, { cwd: join(here, sdk.name), stdio: 'inherit' })
+    if (status !== 0) throw new Error(`${sdk.name} was not built: ${command} ${words.join(' ')}`)
+  }
+  writeFileSync(stampFile(sdk.name), stampOf(sdk))
+}

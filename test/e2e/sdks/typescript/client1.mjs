@@ -1,0 +1,60 @@
+/** The client of the matrix on version 1 of the TypeScript SDK, which speaks legacy versions only. */
+import { Client } from '@modelcontextprotocol/sdk/client/index.js'
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js'
+import {
+  ElicitRequestSchema,
+  LoggingMessageNotificationSchema,
+  ResourceUpdatedNotificationSchema,
+} from '@modelcontextprotocol/sdk/types.js'
+import { runJobs } from './steps.mjs'
+import { note } from './surface.mjs'
+
+await runJobs(({ url, command: [command, ...args] = [], env }, heard) => {
+  const client = new Client(
+    { name: 'typescript1', version: '1' },
+    { capabilities: { elicitation: {} } },
+  )
+  client.setRequestHandler(ElicitRequestSchema, () => ({
+    action: 'accept',
+    content: { name: 'Ada' },
+  }))
+  client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => {
+    heard.logs.push(params.data)
+  })
+  client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => {
+    heard.updates.push(params.uri)
+  })
+  const transport =
+    url === undefined
+      ? new StdioClientTransport({
+          command,
+          args,
+          env: { ...process.env, ...env },
+          stderr: 'ignore',
+        })
+      : new StreamableHTTPClientTransport(new URL(url))
+  const call = async (name, args, options) =>
+    (await client.callTool({ name, arguments: args }, undefined, options)).content
+  return {
+    async connect() {
+      await client.connect(transport)
+      return transport.protocolVersion ?? '2025-11-25'
+    },
+    listTools: async () => (await client.listTools()).tools,
+    call,
+    async work() {
+      if (client.getServerCapabilities()?.logging !== undefined)
+        await client.setLoggingLevel('info')
+      return call('work', {}, { onprogress: ({ progress }) => heard.progress.push(progress) })
+    },
+    read: async () => (await client.readResource({ uri: note })).contents,
+    subscribe: () => client.subscribeResource({ uri: note }),
+    prompt: async () =>
+      (await client.getPrompt({ name: 'greet', arguments: { name: 'Ada' } })).messages,
+    async close() {
+      if (url !== undefined) await transport.terminateSession()
+      await client.close()
+    },
+  }
+})
