@@ -66,7 +66,11 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
       config: {
         runtime: {
           stopGraceSeconds: 1,
-          images: { hostile: { command: [process.execPath, hostile] } },
+          health: { periodSeconds: 0.5, unreadyAfter: 1, restartAfter: 2 },
+          images: {
+            hostile: { command: [process.execPath, hostile] },
+            slow: { command: [process.execPath, hostile, 'slow'] },
+          },
         },
       },
     })
@@ -214,6 +218,36 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
     await register('trudy-again', 'x')
 
     expect(statSync(gateway.dataDir)).toMatchObject({ uid, mode })
+  })
+
+  promise('answers for no server of another owner whose port it takes', async () => {
+    const headers = { 'x-dev-userid': 'alice', 'x-dev-roles': 'mcp.admin' }
+    const slow = { name: 'alice-slow', imageName: 'slow', imageVersion: '1' }
+    await gateway.api('POST', '/adapters', slow, headers)
+    let port = ''
+    await expect
+      .poll(async () => {
+        const logs = await gateway.api('GET', '/adapters/alice-slow/logs', undefined, headers)
+        return (port = /port (\d+)/.exec(String(logs.body))?.[1] ?? '')
+      })
+      .not.toBe('')
+    expect(await tries(mallory, 'take', { port })).toEqual({ done: null })
+
+    await untilReady('alice-slow')
+    expect((await identityOf('alice-slow')).home).toBe((await identityOf(alice)).home)
+  })
+
+  promise('answers for no server of another owner that has left its port', async () => {
+    const name = await register('alice-left', 'x')
+    const port = (await tries(name, 'environment', { name: 'PORT' })).done
+    await tries(name, 'leave')
+    await expect.poll(() => tries(mallory, 'take', { port })).toEqual({ done: null })
+    // Until no connection to the server itself is left.
+    await sleep(200)
+
+    await expect
+      .poll(() => tries(name, 'identity').catch(() => undefined), { timeout: 10_000 })
+      .toMatchObject({ done: { home: (await identityOf(alice)).home } })
   })
 
   promise('tells its sandbox in its status, and the log says which one it is', async () => {

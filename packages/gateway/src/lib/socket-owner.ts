@@ -1,4 +1,4 @@
-import { readdirSync, readlinkSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -28,16 +28,45 @@ export async function remoteSocket(connection: Connection): Promise<LocalSocket 
 
   const own = placesOf(localAddress, localPort ?? 0)
   const theirs = placesOf(remoteAddress, remotePort ?? 0)
+  const [found] = await sockets(
+    ({ local, remote }) => theirs.includes(local) && own.includes(remote),
+  )
+  return found
+}
+
+/**
+ * The sockets that take connections to an address, also those for all addresses; undefined where
+ * that cannot be told.
+ */
+export async function listeners(
+  address: string,
+  port: number,
+): Promise<readonly LocalSocket[] | undefined> {
+  if (!existsSync('/proc/net/tcp')) return undefined
+  const places = [address, '0.0.0.0', '::'].flatMap((each) => placesOf(each, port))
+  return sockets(({ local, state }) => state === listening && places.includes(local))
+}
+
+const listening = '0A'
+
+interface Row {
+  readonly local: string
+  readonly remote: string
+  readonly state: string
+}
+
+async function sockets(wanted: (row: Row) => boolean): Promise<LocalSocket[]> {
+  const found: LocalSocket[] = []
   for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
     const text = await readFile(file, 'latin1').catch(() => '')
     for (const line of text.split('\n').slice(1)) {
-      const [, local = '', remote = '', , , , , uid, , inode] = line.trim().split(/\s+/)
+      const [, local = '', remote = '', state = '', , , , uid, , inode] = line.trim().split(/\s+/)
       // A socket that its process has closed has no inode, and says user 0.
-      if (theirs.includes(local) && own.includes(remote) && inode !== undefined && inode !== '0')
-        return { user: Number(uid), inode }
+      if (inode !== undefined && inode !== '0' && wanted({ local, remote, state }))
+        found.push({ user: Number(uid), inode })
     }
   }
-  return undefined
+  return found
 }
 
 /**
@@ -53,6 +82,29 @@ export async function isHeldOutside(inode: string): Promise<boolean> {
     await turn()
   }
   return false
+}
+
+/** Whether a process, or one that descends from it, holds a socket. */
+export function isHeldBelow(root: number, inode: string): boolean {
+  const parents = new Map(
+    readdirSync('/proc')
+      .filter((name) => /^[0-9]+$/.test(name))
+      .map((pid) => [pid, parentOf(pid)] as const),
+  )
+  const isBelow = (pid: string | undefined): boolean =>
+    pid !== undefined && pid !== '0' && (pid === String(root) || isBelow(parents.get(pid)))
+
+  return [...parents.keys()].some((pid) => isBelow(pid) && holds(pid, `socket:[${inode}]`))
+}
+
+function parentOf(pid: string): string | undefined {
+  try {
+    // The name in brackets may hold anything. (proc_pid_stat(5))
+    const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[1]
+  } catch {
+    return undefined
+  }
 }
 
 function holds(pid: string, socket: string): boolean {

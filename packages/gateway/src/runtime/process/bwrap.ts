@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { delimiter, dirname, isAbsolute, join } from 'node:path'
-import { isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
+import { isHeldBelow, isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
 import { heldBack } from './held-back.ts'
@@ -45,6 +45,12 @@ export class BwrapSandbox implements Sandbox {
   holds({ user, inode }: LocalSocket): boolean | Promise<boolean> {
     if (this.#homes.haveUsers) return this.#homes.isUser(user)
     return user === process.getuid?.() && isHeldOutside(inode).then((isOutside) => !isOutside)
+  }
+
+  /** Where all share one user, only processes below tell. */
+  belongs({ user, inode }: LocalSocket, owner: string, pid: number): boolean {
+    const own = this.#homes.of(owner).user?.uid
+    return own === undefined ? isHeldBelow(pid, inode) : user === own
   }
 
   /** Why it does not work here; undefined when it does. A process is really started in it. */

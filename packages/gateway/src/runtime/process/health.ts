@@ -12,19 +12,22 @@ export interface HealthSettings {
 }
 
 /**
- * Asks a server again and again whether it still answers. Returns true once it is to be restarted,
+ * Asks a server again and again whether it still answers, and whether it is the server (`isOwn`):
+ * another may take a port that it has left. Returns true once it is to be restarted,
  * false when `signal` aborts. `failing` gives the failures in a row when their number changes.
  */
 export async function watchHealth(
   address: { readonly host: string; readonly port: number },
   { periodSeconds, timeoutSeconds, restartAfter }: HealthSettings,
+  isOwn: () => Promise<boolean>,
   signal: AbortSignal,
   failing: (failures: number) => void,
 ): Promise<boolean> {
   for (let failures = 0; ;) {
     await sleep(periodSeconds * 1000, undefined, { signal, ref: false }).catch(() => undefined)
     if (signal.aborted) return false
-    const alive = await answers(address, timeoutOr(signal, timeoutSeconds * 1000))
+    const alive =
+      (await answers(address, timeoutOr(signal, timeoutSeconds * 1000))) && (await isOwn())
     if (signal.aborted) return false
 
     const before = failures

@@ -356,6 +356,7 @@ class RunningWorkload {
           marks: { ...marks, ...own.marks },
         })
       },
+      belongs: (socket, pid) => sandbox.belongs(socket, owner, pid),
       groups,
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,
@@ -381,7 +382,10 @@ class RunningWorkload {
   }
 
   #program(): ProgramConfig | undefined {
-    return this.#options.programs[this.#wanted.image.name]
+    const { programs } = this.#options
+    const { name } = this.#wanted.image
+    // `constructor` is the name of no program.
+    return Object.hasOwn(programs, name) ? programs[name] : undefined
   }
 
   /** What a replica is started from. Equal templates need no restart. */

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { lookup } from 'node:dns/promises'
 import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { constants } from 'node:os'
@@ -7,6 +8,7 @@ import { endMarked, newMark, type WardenOptions } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
+import { listeners, type LocalSocket } from '../../lib/socket-owner.ts'
 import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
@@ -24,6 +26,8 @@ export interface ReplicaOptions {
   readonly program: ProgramConfig
   /** How its process is started, with more variables and a mark of its own; asked for each start. @throws Error */
   readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
+  /** Whether a socket is one of its process, which has that id. */
+  readonly belongs: (socket: LocalSocket, pid: number) => boolean
   /** Where its processes are kept together; undefined where that cannot be had. */
   readonly groups: ControlGroups | undefined
   readonly host: string
@@ -251,15 +255,23 @@ export class ReplicaProcess {
     const leaving = AbortSignal.any([over.signal, signal])
     let readyAt: number | undefined
     let hung = false
-    if (await accepts(host, port, timeoutOr(leaving, startTimeoutMs))) {
+    const accepted = await accepts(host, port, timeoutOr(leaving, startTimeoutMs))
+    const stolen = accepted && !(await this.#isOwn(port, child))
+    if (accepted && !stolen) {
       readyAt = monotonicNow()
       this.#origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
       this.#set('ready')
       log.debug({ replica: this.name, ms: readyAt - startedAt }, 'replica is ready')
-      hung = await this.#watchHealth(port, leaving)
+      hung = await this.#watchHealth(port, child, leaving)
     }
     const readyMs = readyAt === undefined ? 0 : monotonicNow() - readyAt
-    const tooLate = hung ? 'NotResponding' : leaving.aborted ? undefined : 'StartTimeout'
+    const tooLate = stolen
+      ? 'PortTaken'
+      : hung
+        ? 'NotResponding'
+        : leaving.aborted
+          ? undefined
+          : 'StartTimeout'
     this.#origin = undefined
     // At once, so that nobody is sent to it any more.
     if (!signal.aborted) this.#set('terminating', tooLate ?? 'Exited')
@@ -274,10 +286,22 @@ export class ReplicaProcess {
     return this.#ending(exit, logs, tooLate, readyMs, readyAt !== undefined)
   }
 
+  /**
+   * Whether it is this process that listens. A server of somebody else could take the port between
+   * our look at it and the start, and would get the calls and the callers of this one.
+   */
+  async #isOwn(port: number, { pid }: ChildProcess): Promise<boolean> {
+    const { host, belongs } = this.#options
+    const { address } = await lookup(host)
+    const found = await listeners(address, port)
+    return found === undefined || found.every((socket) => pid !== undefined && belongs(socket, pid))
+  }
+
   /** Takes a replica that does not answer out of use; true once it must be restarted. */
-  #watchHealth(port: number, leaving: AbortSignal): Promise<boolean> {
+  #watchHealth(port: number, child: ChildProcess, leaving: AbortSignal): Promise<boolean> {
     const { host, health, log } = this.#options
-    return watchHealth({ host, port }, health, leaving, (failures) => {
+    const isOwn = (): Promise<boolean> => this.#isOwn(port, child)
+    return watchHealth({ host, port }, health, isOwn, leaving, (failures) => {
       if (failures === 0 && this.#phase === 'lost') {
         log.info({ replica: this.name }, 'replica answers again')
         this.#set('ready')
@@ -326,7 +350,7 @@ export class ReplicaProcess {
   #ending(
     exit: Exit,
     logs: LogBuffer,
-    tooLate: 'StartTimeout' | 'NotResponding' | undefined,
+    tooLate: 'StartTimeout' | 'NotResponding' | 'PortTaken' | undefined,
     readyMs: number,
     wasReady: boolean,
   ): Ending {
@@ -339,17 +363,19 @@ export class ReplicaProcess {
     }
     if (tooLate !== undefined) {
       const { startTimeoutMs, health } = this.#options
-      const message =
-        tooLate === 'StartTimeout'
-          ? `The process did not listen on its PORT within ${startTimeoutMs / 1000} s.`
-          : `The process did not answer ${health.restartAfter} times in a row.`
+      const messages = {
+        PortTaken: 'A process of somebody else listens on its PORT.',
+        StartTimeout: `The process did not listen on its PORT within ${startTimeoutMs / 1000} s.`,
+        NotResponding: `The process did not answer ${health.restartAfter} times in a row.`,
+      }
+      const message = messages[tooLate]
       return {
         reason: tooLate,
         message,
         ...output,
         lastExit: { ...codes, message, ...output },
         readyMs,
-        portTaken: false,
+        portTaken: tooLate === 'PortTaken',
       }
     }
     const early = wasReady ? '' : ' before it listened on its PORT'

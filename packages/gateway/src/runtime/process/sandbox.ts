@@ -65,6 +65,8 @@ export interface Sandbox {
   launch(start: Start): Launch
   /** Whether one of its processes has a socket. */
   holds(socket: LocalSocket): boolean | Promise<boolean>
+  /** Whether a socket is of the server that an owner's process `pid` is, or of one beside it. */
+  belongs(socket: LocalSocket, owner: string, pid: number): boolean
 }
 
 /**
@@ -130,6 +132,7 @@ const noSandbox: Sandbox = {
     tellsSignalsByCode: false,
   }),
   holds: () => false,
+  belongs: () => true,
 }
 
 /** Each owner's servers run as a user of their own, with a home that only this user can read. */
@@ -148,6 +151,10 @@ class UserSandbox implements Sandbox {
 
   holds({ user }: LocalSocket): boolean {
     return this.#homes.isUser(user)
+  }
+
+  belongs({ user }: LocalSocket, owner: string): boolean {
+    return user === this.#homes.of(owner).user?.uid
   }
 
   launch({ owner, command, args, environment, marks, workingDirectory }: Start): Launch {
