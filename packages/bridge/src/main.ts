@@ -108,10 +108,11 @@ async function openHandler(
       warmSpares: 0,
     })
   }
-  const { command, args, isolation, warmSpares } = upstream
+  const { command, args, directory, isolation, warmSpares } = upstream
   const options = {
     command,
     args,
+    directory,
     environment,
     stopGraceMs,
     maxLineBytes: 64 * megabyte,

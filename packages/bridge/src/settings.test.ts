@@ -24,6 +24,16 @@ describe('settings of the bridge', () => {
     })
   })
 
+  test('a working directory is an absolute path', () => {
+    const command = { MCP_COMMAND: 'npx' }
+    expect(readSettings({ ...command, MCP_CWD: '/srv' }).upstream).toMatchObject({
+      directory: '/srv',
+    })
+    expect(mistakesOf({ ...command, MCP_CWD: '${workspaceFolder}' })).toContain(
+      "MCP_CWD: '${workspaceFolder}' is not an absolute path",
+    )
+  })
+
   test('an address outranks a command', () => {
     expect(
       readSettings({ MCP_COMMAND: 'npx', MCP_PROXY_URL: 'http://localhost:3001/mcp' }).upstream,

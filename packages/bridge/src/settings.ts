@@ -6,6 +6,8 @@ type Upstream =
       readonly kind: 'stdio'
       readonly command: string
       readonly args: readonly string[]
+      /** Unset: that of the bridge. */
+      readonly directory: string | undefined
       readonly isolation: 'session' | 'shared'
       readonly warmSpares: number
     }
@@ -60,6 +62,7 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_LOG_LEVEL',
   'MCP_COMMAND',
   'MCP_ARGS',
+  'MCP_CWD',
   'MCP_PROXY_URL',
   'MCP_PROXY_HEADERS',
   'MCP_PROXY_TRANSPORT',
@@ -170,10 +173,13 @@ function stdio(
     mistakes.push('MCP_COMMAND: is required, or MCP_PROXY_URL for a server that runs elsewhere')
     return undefined
   }
+  const directory = environment['MCP_CWD'] || undefined
+  if (directory?.startsWith('/') === false)
+    mistakes.push(`MCP_CWD: '${directory}' is not an absolute path`)
   try {
     const args = splitArguments(environment['MCP_ARGS'] ?? '')
     checkArguments(command, args)
-    return { kind: 'stdio', command, args, isolation, warmSpares }
+    return { kind: 'stdio', command, args, directory, isolation, warmSpares }
   } catch (error) {
     if (!(error instanceof ArgumentError)) throw error
     mistakes.push(`MCP_ARGS: ${error.message}`)

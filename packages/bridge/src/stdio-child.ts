@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,6 +12,8 @@ import { newMark } from './warden.ts'
 export interface ChildOptions {
   readonly command: string
   readonly args: readonly string[]
+  /** Where it works. Unset: where the bridge does. */
+  readonly directory?: string | undefined
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly stopGraceMs: number
   readonly maxLineBytes: number
@@ -38,6 +41,7 @@ export class StdioChild implements Child {
     // A process group of its own: `npx` and shells fork the server itself, and all of it must end.
     this.#process = spawn(options.command, options.args, {
       detached: true,
+      cwd: options.directory,
       env: { ...options.environment, [mark.name]: mark.value } as NodeJS.ProcessEnv,
       stdio: ['pipe', 'pipe', 'pipe'],
     })
@@ -45,11 +49,7 @@ export class StdioChild implements Child {
     if (pid !== undefined) this.#family = new Family(pid, `${mark.name}=${mark.value}`)
     this.#exit = new Promise((resolve) => {
       this.#process.once('error', (error: NodeJS.ErrnoException) => {
-        this.#end(
-          error.code === 'ENOENT'
-            ? `The command '${options.command}' does not exist.`
-            : `The command '${options.command}' could not be started: ${error.message}`,
-        )
+        this.#end(whyNotStarted(options, error))
         resolve()
       })
       // `close` rather than `exit`: what the child wrote before it ended is read first. What it forked may hold its outputs open, though.
@@ -204,5 +204,22 @@ export class StdioChild implements Child {
     // Children that the server forked and left behind.
     this.#signal('SIGKILL')
     this.#listener?.ended(this.#endedBecause)
+  }
+}
+
+/** The system names the command also when the working directory is at fault. */
+function whyNotStarted({ command, directory }: ChildOptions, error: NodeJS.ErrnoException): string {
+  if (directory !== undefined && !isDirectory(directory))
+    return `The working directory '${directory}' (MCP_CWD) does not exist, or the server may not see it.`
+  return error.code === 'ENOENT'
+    ? `The command '${command}' does not exist.`
+    : `The command '${command}' could not be started: ${error.message}`
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch {
+    return false
   }
 }

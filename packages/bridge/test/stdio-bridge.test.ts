@@ -436,6 +436,21 @@ describe('bad input', () => {
 })
 
 describe('children that misbehave', () => {
+  test('one with a working directory of its own works there, or says that it is not there', async () => {
+    const reaction = 'send({ id: m.id, result: { directory: process.cwd() } })'
+    const there = await scripted(reaction, { directory: '/usr' })
+    expect(await (await post(there, await openSession(there), call('x'))).json()).toMatchObject({
+      result: { directory: '/usr' },
+    })
+
+    const nowhere = await scripted(reaction, { directory: '/nowhere' })
+    const answer = await post(nowhere, undefined, initialize())
+    expect([answer.status, await answer.text()]).toEqual([
+      502,
+      expect.stringContaining("working directory '/nowhere' (MCP_CWD) does not exist"),
+    ])
+  })
+
   test('one that cannot be started says why', async () => {
     const url = await start([], { command: '/no/such/command', args: [] })
     const answer = await post(url, undefined, initialize())

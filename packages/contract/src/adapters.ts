@@ -96,9 +96,10 @@ export const Credential = z
     header: z
       .string()
       .max(128)
-      .regex(/^[A-Za-z0-9][A-Za-z0-9-]*$/, "must be a header name of letters, digits and '-'")
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_-]*$/, "must be a header name of letters, digits, '-' and '_'")
+      // Some servers cannot tell '_' from '-' (RFC 3875 section 4.1.18).
       .refine(
-        (name) => !reservedHeader.test(name),
+        (name) => !reservedHeader.test(name.replaceAll('_', '-')),
         'must not be a header that HTTP, MCP or the gateway uses',
       ),
     value: z

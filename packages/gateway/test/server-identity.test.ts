@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
@@ -291,6 +292,18 @@ describe('a credential', () => {
     ])
   })
 
+  test('may have a header name with an underscore, in place of every spelling of the caller', async () => {
+    const name = await gateway.register({
+      credential: { header: 'api_key', value: 'of-the-server' },
+    })
+    const tag = randomUUID()
+    const headers = { api_key: 'of-the-client', 'api-key': 'of-the-client' }
+    await gateway.mcp(name, `tag=${tag}`, { headers })
+    const { rawHeaders } = gateway.received(tag)
+    expect(valuesOf(rawHeaders, 'api_key')).toEqual(['of-the-server'])
+    expect(valuesOf(rawHeaders, 'api-key')).toEqual([])
+  })
+
   test.each([{}, { value: 'a', secretRef: { name: 'b' } }])(
     'is a value or a reference, and one of them: %j',
     async (given) => {
@@ -311,7 +324,8 @@ describe('a credential', () => {
     [{ header: 'Host', value: 'secret-value' }, '/credential/header'],
     [{ header: 'x-mcp-userid', value: 'secret-value' }, '/credential/header'],
     [{ header: 'Mcp-Session-Id', value: 'secret-value' }, '/credential/header'],
-    [{ header: 'X_Key', value: 'secret-value' }, '/credential/header'],
+    [{ header: 'x_mcp_userid', value: 'secret-value' }, '/credential/header'],
+    [{ header: '_Key', value: 'secret-value' }, '/credential/header'],
     [{ header: 'X-Key: a\r\nX-Other', value: 'secret-value' }, '/credential/header'],
     [{ header: 'X-Key', value: 'secret-value\r\nX-Mcp-Roles: mcp.admin' }, '/credential/value'],
     [{ header: 'X-Key', value: 'secret-value ' }, '/credential/value'],

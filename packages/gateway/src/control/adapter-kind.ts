@@ -4,6 +4,7 @@ import type { Adapter } from '../core/resource.ts'
 import { mostStepsOf, stepsOfName, type ToolRule } from '../core/tool-rules.ts'
 import { tableOf, type Kind } from './kind.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
+import { placeholderWarnings } from './placeholders.ts'
 import {
   codeFields,
   runningFields,
@@ -87,6 +88,7 @@ function warnings(input: AdapterInput): Warning[] {
   const allows = toolRules.length === 0 || toolRules.some(({ effect }) => effect === 'allow')
   return [
     ...endpointWarnings(input),
+    ...placeholderWarnings(input),
     ...(allows
       ? []
       : [

@@ -9,6 +9,7 @@ import { WorkRefused } from '../lib/timed-worker.ts'
 import { tableOf, type Kind } from './kind.ts'
 import type { Warning } from './validation.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
+import { placeholderWarnings } from './placeholders.ts'
 import {
   codeFields,
   runningFields,
@@ -78,7 +79,7 @@ function normalized({ annotations, ...tool }: ToolInput['toolDefinition']['tool'
 
 function warnings(input: ToolInput): Warning[] {
   const { annotations } = input.toolDefinition.tool
-  const found = endpointWarnings(input)
+  const found = [...endpointWarnings(input), ...placeholderWarnings(input)]
   if (annotations?.readOnly === undefined) return found
   const detail =
     annotations.readOnlyHint === undefined

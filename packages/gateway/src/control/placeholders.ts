@@ -1,0 +1,50 @@
+import type { AdapterInput } from '@mcp-gateway/contract'
+import type { Warning } from './validation.ts'
+
+/**
+ * Placeholders of configuration files of clients: `${input:token}`, `${env:TOKEN}`,
+ * `${workspaceFolder}`, `$TOKEN`, `%TOKEN%`.
+ */
+const placeholder =
+  /\$\{[^{}\s]{1,100}\}|(?<![\w$])\$[A-Z_][A-Z0-9_]{1,100}\b|%[A-Z_][A-Z0-9_]{1,100}%/
+
+const mostTold = 50
+
+/** Clients expand placeholders before they start a server. The gateway expands none. */
+export function placeholderWarnings({
+  endpoint,
+  environmentVariables,
+  credential,
+}: Pick<AdapterInput, 'endpoint' | 'environmentVariables' | 'credential'>): Warning[] {
+  const texts: (readonly [pointer: string, text: string | undefined])[] = [
+    ['/endpoint', decoded(endpoint)],
+    ['/credential/value', credential?.value],
+    ...Object.entries(environmentVariables).map(
+      ([name, given]) => [`/environmentVariables/${name}`, textOf(given)] as const,
+    ),
+  ]
+  return texts
+    .flatMap(([pointer, text]) => {
+      const found = text === undefined ? undefined : placeholder.exec(text)?.[0]
+      return found === undefined ? [] : [warningOf(pointer, found)]
+    })
+    .slice(0, mostTold)
+}
+
+function warningOf(pointer: string, found: string): Warning {
+  return {
+    pointer,
+    code: 'placeholder',
+    detail: `'${found}' is taken literally, because the gateway expands no placeholders. Give the value, or a secretRef.`,
+  }
+}
+
+function textOf(given: AdapterInput['environmentVariables'][string]): string | undefined {
+  if (typeof given === 'string') return given
+  return 'secretRef' in given ? undefined : given.value
+}
+
+/** The URL standard escapes braces. */
+function decoded(endpoint: string | undefined): string | undefined {
+  return endpoint?.replaceAll(/%7b/gi, '{').replaceAll(/%7d/gi, '}')
+}
