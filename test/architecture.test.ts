@@ -36,7 +36,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'telemetry',
     'tools',
   ],
-  'tool-gateway': ['app', 'audit', 'http', 'proxy', 'telemetry', 'tools'],
+  'tool-gateway': ['app', 'audit', 'core', 'http', 'proxy', 'telemetry', 'tools'],
   demo: [],
   config: ['core'],
   core: [],

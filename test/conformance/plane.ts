@@ -3,6 +3,7 @@ import { authenticateDevelopment } from '../../packages/gateway/src/auth/develop
 import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
 import { ReplicaDirectory } from '../../packages/gateway/src/core/directory.ts'
 import { PeerDirectory } from '../../packages/gateway/src/core/peers.ts'
+import { createShares } from '../../packages/gateway/src/core/shares.ts'
 import { Entrance } from '../../packages/gateway/src/proxy/entrance.ts'
 import { createAddressPolicy } from '../../packages/gateway/src/lib/address-policy.ts'
 import { Hop } from '../../packages/gateway/src/proxy/hop.ts'
@@ -52,11 +53,13 @@ const keys = [Buffer.from(key, 'base64')]
 const now = (): number => Date.now()
 const hop = new Hop({ keys, self: name, peers: [PeerDirectory.of(peers)], now })
 const { bodyLimitBytes } = config.edge
+const shares = createShares(config.limits, bodyLimitBytes)
 const plane = createDataPlane({
   entrance: new Entrance({
     authenticate: authenticateDevelopment,
     hop,
     bodyLimitBytes,
+    shares,
     recheckMs: 5000,
     requestFinished: () => undefined,
     audit: undefined,
@@ -71,6 +74,8 @@ const plane = createDataPlane({
   ),
   endpointPolicy: createAddressPolicy([]),
   settings: config.proxy,
+  connectionsPerServer: config.limits.connectionsPerServer,
+  shares,
   now,
 })
 let handed = 0

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { errorAnswer, errorCode } from '@mcp-gateway/protocol'
+import { checkUnsent } from './unsent.ts'
 
 /** Whether the client takes an event stream. One that does not say takes anything. */
 export function takesEvents({ req }: ServerResponse): boolean {
@@ -27,6 +28,7 @@ export function sendJson(
     'content-length': body.length,
   })
   response.end(body)
+  checkUnsent(response)
 }
 
 /** Answers with a JSON-RPC error. `id` is raw JSON. */

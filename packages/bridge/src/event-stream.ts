@@ -1,12 +1,12 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment } from '@mcp-gateway/protocol'
-
-/** Bytes that wait for a client that does not read. */
-const maxUnsent = 32 * 1024 * 1024
+import type { Share } from './shares.ts'
+import { checkUnsent } from './unsent.ts'
 
 /** Bytes of events that a session keeps for clients that come back, shared by all its streams. */
 export class EventHistory {
   readonly #maxBytes: number
+  readonly #share: Share | undefined
   readonly #events: {
     readonly stream: EventStream
     readonly seq: number
@@ -14,18 +14,34 @@ export class EventHistory {
   }[] = []
   #bytes = 0
 
-  constructor(maxBytes: number) {
+  /** `share` counts the bytes for the caller of the session. */
+  constructor(maxBytes: number, share?: Share) {
     this.#maxBytes = maxBytes
+    this.#share = share
+    share?.spare(() => this.#clear())
   }
 
   add(stream: EventStream, seq: number, text: string): void {
     this.#events.push({ stream, seq, text })
     this.#bytes += text.length
-    while (this.#bytes > this.#maxBytes) {
+    while (this.#bytes > this.#maxBytes || this.#share?.hold(this.#bytes) !== undefined) {
       const dropped = this.#events.shift()
       if (dropped === undefined) break
       this.#bytes -= dropped.text.length
     }
+  }
+
+  /** A client that comes back misses what was kept for it. */
+  #clear(): void {
+    this.#events.splice(0)
+    this.#bytes = 0
+    this.#share?.spare(() => this.#clear())
+  }
+
+  /** The session is over. */
+  end(): void {
+    this.#share?.spare(undefined)
+    this.#share?.release()
   }
 
   /** Events of a stream after the one numbered `seq`. */
@@ -103,11 +119,10 @@ export class EventStream {
     this.#history.add(this, this.#seq, text)
     const response = this.#response
     if (response === undefined || response.write(text)) return true
-    if (response.writableLength <= maxUnsent) return false
-    // Where the server cannot be paused, a client that does not read loses its connection rather
-    // than we our memory; it can come back.
-    response.destroy()
-    return true
+    // Where the server cannot be paused, a client that does not read loses its connection. It can
+    // come back.
+    checkUnsent(response)
+    return response.destroyed
   }
 
   keepAlive(): void {

@@ -108,7 +108,8 @@ export class HttpLegacyConnection implements LegacyConnection {
           if (message === initializedMessage) this.#initialized()
           if (request === undefined || answered) return
           const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
-          this.#listener.receive(errorAnswer(request, errorCode.internal, reason), request)
+          const data = failure?.code === undefined ? undefined : { code: failure.code }
+          this.#listener.receive(errorAnswer(request, errorCode.internal, reason, data), request)
         }
         if (status !== 400 || session === undefined) return finish()
         void knowsSession(this.#upstream, session, this.#version).then((known) => {

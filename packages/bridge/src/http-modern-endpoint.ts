@@ -47,8 +47,10 @@ export class HttpModernEndpoint implements ModernEndpoint {
     const { id, method, params } = request
     const name = headerName(method, params)
     let answered = false
-    const fail = (reason: string): void =>
-      exchange.answer(502, errorAnswer(id, errorCode.internal, reason))
+    const fail = (reason: string, code?: string): void => {
+      const data = code === undefined ? undefined : { code }
+      exchange.answer(502, errorAnswer(id, errorCode.internal, reason, data))
+    }
     let upstream: HttpUpstream
     try {
       upstream = this.#upstream()
@@ -95,7 +97,8 @@ export class HttpModernEndpoint implements ModernEndpoint {
           },
           end: ({ status, failure }) => {
             this.#open.delete(exchange)
-            if (!answered) fail(failure?.message ?? `The server gave no answer (HTTP ${status}).`)
+            if (answered) return
+            fail(failure?.message ?? `The server gave no answer (HTTP ${status}).`, failure?.code)
           },
         },
         () => sent.abort(),

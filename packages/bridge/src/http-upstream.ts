@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici'
 import { headerOf, placeOf, redirectsElsewhere } from './redirects.ts'
+import type { Share } from './shares.ts'
 
 /** The headers of each POST to a legacy server (MCP 2025-11-25, transports). */
 export const legacyPostHeaders: readonly string[] = [
@@ -17,16 +18,27 @@ export interface HttpUpstream {
   readonly headers: readonly string[]
   /** Who asks is told where the server redirects to. */
   readonly tellsRedirects?: boolean
+  /** Counts what one answer holds until it is whole. Unset: nothing does. */
+  readonly held?: () => Share
+}
+
+/** Why there is no whole answer. */
+export interface HttpFailure {
+  readonly message: string
+  /** The request cannot have run. */
+  readonly unsent: boolean
+  /** A stable code, where one says more than the message. */
+  readonly code?: string
 }
 
 export interface HttpAnswer {
   /** `header` gives the first of a name, in lower case. */
   head(status: number, header: (name: string) => string | undefined): void
   chunk(bytes: Buffer): void
-  /**
-   * The answer is whole; or it is not, with a reason. `unsent` when the request cannot have run.
-   */
-  end(failure?: { readonly message: string; readonly unsent: boolean }): void
+  /** Bytes that it holds until something is whole. */
+  readonly held?: number
+  /** The answer is whole; or it is not, with a reason. */
+  end(failure?: HttpFailure): void
 }
 
 export interface SentRequest {
@@ -45,7 +57,7 @@ const graceMs = 1000
 
 /** Sends one request. */
 export function sendHttp(
-  { pool, path, headers, tellsRedirects = false }: HttpUpstream,
+  { pool, path, headers, held, tellsRedirects = false }: HttpUpstream,
   request: {
     readonly method: 'POST' | 'GET' | 'DELETE'
     readonly headers: readonly string[]
@@ -54,7 +66,7 @@ export function sendHttp(
   },
   answer: HttpAnswer,
 ): SentRequest {
-  const exchange = new HttpExchange(answer, tellsRedirects)
+  const exchange = new HttpExchange(answer, held?.(), tellsRedirects)
   const options = {
     method: request.method,
     path,
@@ -75,12 +87,15 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
   readonly #tellsRedirects: boolean
   #grace: NodeJS.Timeout | undefined
   #abort: ((reason?: Error) => void) | undefined
+  readonly #share: Share | undefined
   #sent = false
   #over = false
 
-  constructor(answer: HttpAnswer, tellsRedirects: boolean) {
+  constructor(answer: HttpAnswer, share: Share | undefined, tellsRedirects: boolean) {
     this.#answer = answer
     this.#tellsRedirects = tellsRedirects
+    this.#share = share
+    share?.spare(() => this.#giveUp())
   }
 
   /** Nothing more is heard of it. */
@@ -106,6 +121,8 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     if (this.#over) return false
     this.#over = true
     clearTimeout(this.#grace)
+    this.#share?.spare(undefined)
+    this.#share?.release()
     return true
   }
 
@@ -139,8 +156,20 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
   }
 
   onData(chunk: Buffer): boolean {
-    if (!this.#over) this.#answer.chunk(chunk)
+    if (this.#over) return true
+    this.#answer.chunk(chunk)
+    if (this.#over || this.#share === undefined) return true
+    if (this.#share.hold(this.#answer.held ?? 0) !== undefined) this.#giveUp()
     return true
+  }
+
+  /** The answer takes more room than its caller has. */
+  #giveUp(): void {
+    if (!this.#end()) return
+    this.#abort?.(new Error('no room'))
+    const message =
+      'The answer of the server takes more memory than your share. Wait until others have ended.'
+    this.#answer.end({ message, unsent: false, code: 'share_used_up' })
   }
 
   onComplete(): void {

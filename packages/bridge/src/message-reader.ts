@@ -1,5 +1,5 @@
 import { EventParser, readArray } from '@mcp-gateway/protocol'
-import type { HttpAnswer } from './http-upstream.ts'
+import type { HttpAnswer, HttpFailure } from './http-upstream.ts'
 
 export interface MessageListener {
   head?(status: number, header: (name: string) => string | undefined): void
@@ -7,7 +7,7 @@ export interface MessageListener {
   /** `lastId` and `retryMs` are those of an event stream that may be gone on with. */
   end(end: {
     readonly status: number
-    readonly failure?: { readonly message: string; readonly unsent: boolean }
+    readonly failure?: HttpFailure
     readonly lastId?: string
     readonly retryMs?: number
   }): void
@@ -57,6 +57,9 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
         if (!(error instanceof RangeError)) throw error
         tooLong()
       }
+    },
+    get held() {
+      return events === undefined ? length : events.held
     },
     end(failure) {
       const body = (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString()

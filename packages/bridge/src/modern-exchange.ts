@@ -1,9 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
 import { takesEvents } from './answers.ts'
-
-/** Bytes that wait for a client that does not read. */
-const maxUnsent = 32 * 1024 * 1024
+import { checkUnsent } from './unsent.ts'
 
 /**
  * A modern request's HTTP exchange: JSON when the answer comes first, an event stream from the
@@ -32,16 +30,15 @@ export class ModernExchange implements Exchange {
       })
       response.end(message)
     }
+    checkUnsent(response)
   }
 
   tell(message: string): void {
     const response = this.#response
     if (response.destroyed || !takesEvents(response)) return
     this.#stream()
-    response.write(encodeEvent(undefined, message))
-    // Where the server cannot be paused, a client that does not read loses its request rather than
-    // we our memory.
-    if (response.writableLength > maxUnsent) response.destroy()
+    // The server cannot be paused.
+    if (!response.write(encodeEvent(undefined, message))) checkUnsent(response)
   }
 
   /** Something now and then, so that nothing between gives a silent request up. */

@@ -49,13 +49,29 @@ test('a caller that holds as many as every other gives up its own idle place', (
   expect(ended).toEqual(['b3'])
 })
 
-test('a place with an open request is never taken away', () => {
-  const { ended, take } = setUp(2)
+test('a caller that keeps a request open in every place loses the oldest to one that has none', () => {
+  const { ended, take } = setUp(3)
+  take('b', 'working')
+  take('a', 'working')
+  take('a', 'working')
+
+  expect(typeof take('c', 'working')).toBe('function')
+  expect(ended).toEqual(['a2'])
+})
+
+test('a place with an open request is not taken for a second place, nor from a caller with one', () => {
+  const { ended, take } = setUp(3)
+  take('b', 'working')
   take('a', 'working')
   take('a', 'working')
 
   expect(take('b')).toBe('all')
   expect(ended).toEqual([])
+
+  const alone = setUp(1)
+  alone.take('a', 'working')
+  expect(alone.take('b')).toBe('all')
+  expect(alone.ended).toEqual([])
 })
 
 test('a client that only listens loses its session to callers that have far fewer', () => {

@@ -1,3 +1,5 @@
+import type { Shortage } from './shares.ts'
+
 /** One thing that a caller holds: a session, or a child for modern requests. */
 export interface Place {
   /** `working`: a request is open. `listening`: the client only waits for news of the server. */
@@ -8,12 +10,10 @@ export interface Place {
   end(reason: string): void
 }
 
-/** Why there is no place: the caller has all that it may have, or all places are in use. */
-export type Shortage = 'caller' | 'all'
-
 /**
  * The places of one server, shared fairly. When all are taken, the caller that holds most gives one
- * up. A place with an open request is never taken away.
+ * up. A place with an open request is taken away only for a caller that has no place at all, and
+ * only from a caller that has several.
  */
 export class Places {
   readonly most: number
@@ -36,7 +36,9 @@ export class Places {
     const crowded = own.size >= this.#mostPerCaller
     if (!crowded && this.#size < this.most) return undefined
 
-    const place = crowded ? oldest(own, 'idle') : this.#leastNeeded(caller, own.size)
+    const place = crowded
+      ? oldest(own, 'idle')
+      : (this.#leastNeeded(caller, own.size) ?? (own.size === 0 ? this.#ofHeaviest() : undefined))
     if (place === undefined) return crowded ? 'caller' : 'all'
     place.end('The place of this session was needed. Initialize again.')
     return this.#size < this.most ? undefined : 'all'
@@ -53,6 +55,13 @@ export class Places {
       this.#size -= 1
       if (own.size === 0 && this.#held.get(caller) === own) this.#held.delete(caller)
     }
+  }
+
+  /** The place that has been busy for the longest time at the caller that holds the most. */
+  #ofHeaviest(): Place | undefined {
+    let heaviest: ReadonlySet<Place> = new Set()
+    for (const places of this.#held.values()) if (places.size > heaviest.size) heaviest = places
+    return heaviest.size > 1 ? oldest(heaviest, 'working') : undefined
   }
 
   /** The place to end for a caller that has `own`: no caller that has as few loses one. */

@@ -21,6 +21,7 @@ import {
   type Slice,
 } from '@mcp-gateway/protocol'
 import { EventHistory, EventStream } from './event-stream.ts'
+import type { Share } from './shares.ts'
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 
 /** Where a session's messages go: a child of its own, or a shared one. */
@@ -59,6 +60,8 @@ export interface SessionOptions {
   readonly id: string
   readonly link: Link
   readonly eventBufferBytes: number
+  /** Counts the events that are kept, for the caller of the session. */
+  readonly events?: Share | undefined
   readonly now: () => number
 }
 
@@ -114,7 +117,7 @@ export class Session {
     this.id = options.id
     this.#link = options.link
     this.#now = options.now
-    this.#history = new EventHistory(options.eventBufferBytes)
+    this.#history = new EventHistory(options.eventBufferBytes, options.events)
     this.createdAt = this.#lastUsed = options.now()
   }
 
@@ -212,6 +215,7 @@ export class Session {
     }
     this.#pending.clear()
     for (const stream of this.#streams) stream.end()
+    this.#history.end()
     this.#link.close()
   }
 

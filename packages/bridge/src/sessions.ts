@@ -4,6 +4,7 @@ import { sendRpcError } from './answers.ts'
 import { brokenOff, endedByClient, Session, type Link, type SessionEnd } from './session.ts'
 import { monotonicNow } from './clock.ts'
 import { Places } from './places.ts'
+import type { Shares } from './shares.ts'
 
 export interface SessionsOptions {
   readonly maxSessions: number
@@ -14,6 +15,8 @@ export interface SessionsOptions {
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly eventBufferBytes?: number
+  /** Bytes of the events that the sessions of each caller keep. Unset: bounded by session alone. */
+  readonly events?: Shares
   /** How the limit of their number is called where it is set. */
   readonly limitedBy?: string
 }
@@ -68,6 +71,7 @@ export class Sessions {
       id,
       link: linkOf(() => session),
       eventBufferBytes,
+      events: this.#options.events?.open(caller),
       now: monotonicNow,
     })
     this.#open.set(id, session)

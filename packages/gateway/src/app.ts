@@ -12,6 +12,7 @@ import { privateFiles } from './config/private-files.ts'
 import { describeRequest } from './control/audit-trail.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
+import { createShares } from './core/shares.ts'
 import { createClientView } from './http/client-view.ts'
 import { openListener, type Listener } from './http/listener.ts'
 import { publishKeys } from './http/published-keys.ts'
@@ -213,11 +214,13 @@ export async function openApp({
     const audited: Audited = (event) => audit.record(event)
     const { dataPlane: audits } = config.audit
     const auditMcp = audits === 'off' ? undefined : auditMcpRequests(audited, audits, addressOf)
+    const shares = createShares(config.limits, bodyLimitBytes)
     const entrance = new Entrance({
       authenticate,
       challenge,
       hop,
       bodyLimitBytes,
+      shares,
       recheckMs,
       requestFinished,
       audit: auditMcp,
@@ -235,6 +238,8 @@ export async function openApp({
       outgoing,
       endpointPolicy,
       settings: config.proxy,
+      connectionsPerServer: config.limits.connectionsPerServer,
+      shares,
       now,
     }
     const dataPlane = parts.use(createDataPlane(passing))
@@ -251,6 +256,7 @@ export async function openApp({
               hop,
               sealer,
               outgoing,
+              shares,
               version,
               log,
               now,
@@ -294,6 +300,7 @@ export async function openApp({
           problem: (name) => reconciler.problem(name),
           authenticate,
           challenge,
+          shares,
           apiKeys: config.apiKeys,
           secrets: config.secrets,
           sealedSecrets: store.sealedSecrets,

@@ -4,6 +4,7 @@ import { auditEdge } from './audit/api-requests.ts'
 import type { Audited } from './audit/audit.ts'
 import { auditMcpRequests } from './audit/mcp-requests.ts'
 import { openAudit } from './audit/open.ts'
+import { createShares } from './core/shares.ts'
 import { openListener } from './http/listener.ts'
 import { addProblems } from './http/rest.ts'
 import { createAddressPolicy } from './lib/address-policy.ts'
@@ -57,10 +58,12 @@ export async function openToolGateway({
     const audited: Audited = (event) => audit.record(event)
     const auditMcp =
       dataPlane === 'off' ? undefined : auditMcpRequests(audited, dataPlane, addressOf)
+    const shares = createShares(config.limits, bodyLimitBytes)
     const entrance = new Entrance({
       authenticate: refuseUnsigned,
       hop,
       bodyLimitBytes,
+      shares,
       recheckMs,
       requestFinished,
       audit: auditMcp,
@@ -87,6 +90,7 @@ export async function openToolGateway({
         hop,
         sealer,
         outgoing,
+        shares,
         version,
         log,
         now,

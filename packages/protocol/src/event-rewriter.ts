@@ -21,6 +21,11 @@ export class EventRewriter {
     this.#rewrite = rewrite
   }
 
+  /** Bytes of the event that is not whole yet. */
+  get held(): number {
+    return this.#length
+  }
+
   /** The bytes that can be passed on by now. */
   push(chunk: Uint8Array): Uint8Array {
     const ready: Uint8Array[] = []

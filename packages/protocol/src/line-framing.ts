@@ -20,6 +20,11 @@ export class LineFramer {
     this.#handlers = handlers
   }
 
+  /** Bytes of the line that is not whole yet. */
+  get held(): number {
+    return this.#dropping ? 0 : this.#length
+  }
+
   push(chunk: Uint8Array): void {
     let from = 0
     for (let at = chunk.indexOf(0x0a); at !== -1; at = chunk.indexOf(0x0a, from)) {

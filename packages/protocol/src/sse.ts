@@ -49,6 +49,11 @@ export class EventParser {
     this.#event = event
   }
 
+  /** Characters of the event that is not whole yet. */
+  get held(): number {
+    return this.#rest.length + this.#length
+  }
+
   push(chunk: Uint8Array): void {
     let text = this.#decoder.decode(chunk, { stream: true })
     // A line may end in CR, LF or both, and the two may come in different chunks.

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { apiKeyPrefix } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
 import { countHeader } from '../lib/raw-headers.ts'
 
 /**
@@ -18,6 +19,8 @@ export interface AuthenticationOptions {
   readonly methods: readonly Method[]
   /** Whether a request without any credential is `anonymous`, who may what a resource lets anybody do. */
   readonly allowAnonymous: boolean
+  /** The network of a client, by which anonymous callers are told apart when things are shared. */
+  readonly networkOf: (request: IncomingMessage) => string
 }
 
 export const anonymous: Principal = Object.freeze({
@@ -27,10 +30,15 @@ export const anonymous: Principal = Object.freeze({
   roles: Object.freeze([]),
 })
 
+/** Networks whose anonymous caller is remembered, as callers are known by their object. */
+const mostNetworks = 10_000
+
 export function createAuthenticate({
   methods,
   allowAnonymous,
+  networkOf,
 }: AuthenticationOptions): Authenticate {
+  const anonymousOf = new BoundedCache<string, Principal>(mostNetworks)
   return (request) => {
     checkCredentials(request)
     for (const method of methods) {
@@ -42,7 +50,13 @@ export function createAuthenticate({
         detail: 'The credential is of a kind that is not accepted here.',
       })
     if (!allowAnonymous) throw new GatewayError('unauthenticated')
-    return anonymous
+    const network = networkOf(request)
+    let caller = anonymousOf.get(network)
+    if (caller === undefined) {
+      caller = Object.freeze({ ...anonymous, network })
+      anonymousOf.set(network, caller)
+    }
+    return caller
   }
 }
 

@@ -62,6 +62,7 @@ export function openIdentity(options: IdentityOptions): Identity {
             : exceptWorkloads(authenticateDevelopment, isWorkload),
         ],
         allowAnonymous: false,
+        networkOf: (request) => failures.addressOf(request),
       }),
       challenge: (_request, refusal) => refusal,
       metadata: undefined,
@@ -89,6 +90,7 @@ export function openIdentity(options: IdentityOptions): Identity {
     authenticate: createAuthenticate({
       methods: [...counted, tokenMethod({ issuers, resourcesOf, failures, now })],
       allowAnonymous: settings.allowAnonymous,
+      networkOf: (request) => failures.addressOf(request),
     }),
     challenge: (request, refusal) =>
       withChallenge(refusal, {

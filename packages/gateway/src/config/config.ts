@@ -184,6 +184,28 @@ export const ConfigSchema = z.strictObject({
       accessLog: z.boolean().default(true),
     })
     .prefault({}),
+  /**
+   * What this process shares among callers. One caller alone gets half of each, and what is left
+   * is shared in the same way (docs/operations.md, "Bounds").
+   */
+  limits: z
+    .strictObject({
+      /** Requests that have no answer yet, open streams among them. */
+      openRequests: count(40_000, 2),
+      /** Bytes of the bodies of open requests. */
+      bodyBytes: count(256 * 1024 * 1024),
+      /** Bytes of answers that are held until they are whole, or until their reader takes them. */
+      heldBytes: count(512 * 1024 * 1024),
+      /** Bytes of events that sessions keep for clients that come back. */
+      eventBytes: count(256 * 1024 * 1024),
+      /** Requests that are open at one server elsewhere. */
+      connectionsPerServer: count(2048, 2),
+      /** Calls of tools that are open at one server elsewhere. */
+      callsPerServer: count(512, 2),
+      /** Open requests for logs. */
+      logReaders: count(500, 2),
+    })
+    .prefault({}),
   identity: z
     .strictObject({
       /** development: callers say who they are, on this machine alone. oidc: they show access tokens. */

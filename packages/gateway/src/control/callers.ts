@@ -1,8 +1,10 @@
 import type { IncomingMessage } from 'node:http'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Shares } from '@mcp-gateway/bridge'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
+import { shortOf, type CallerShares } from '../core/shares.ts'
 import { sendProblem } from '../http/rest.ts'
 
 export interface CallerOptions {
@@ -10,17 +12,24 @@ export interface CallerOptions {
   readonly authenticate: (request: IncomingMessage) => Principal | Promise<Principal>
   /** Adds to a refusal what tells the client how to be let in. */
   readonly challenge: (request: IncomingMessage, refusal: GatewayError) => GatewayError
+  readonly shares: Pick<CallerShares, 'requests' | 'bodyBytes'>
 }
 
 /** The routes that are added from now on know who calls; the bodies of others, and of nobody in particular, are not even read. */
 export function knowCallers(
   app: FastifyInstance,
-  { authenticate, challenge }: CallerOptions,
+  { authenticate, challenge, shares }: CallerOptions,
 ): void {
   app.decorateRequest('principal', null)
-  app.addHook('onRequest', async (request) => {
+  app.addHook('onRequest', async (request, reply) => {
     request.principal = await authenticate(request.raw)
     checkKnown(request.principal)
+    take(shares.requests, 1, 'open requests', request, reply)
+  })
+  // Routes check rights before this, so that only who may send a body takes room for it.
+  app.addHook('preParsing', async (request, reply) => {
+    const bytes = bodyBytes(request)
+    if (bytes > 0) take(shares.bodyBytes, bytes, 'bytes in the bodies of requests', request, reply)
   })
   app.setErrorHandler<Error>((thrown, request, reply) =>
     sendProblem(
@@ -29,6 +38,28 @@ export function knowCallers(
       reply,
     ),
   )
+}
+
+/** Takes a share for as long as a request is open. @throws GatewayError when there is no room */
+function take(
+  shares: Shares,
+  amount: number,
+  what: string,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  if (reply.raw.destroyed) return
+  const share = shares.open(partyOf(principalOf(request)))
+  const shortage = share.hold(amount)
+  if (shortage !== undefined) throw shortOf(shortage, what)
+  reply.raw.once('close', () => share.release())
+}
+
+/** A body without a declared length may become as long as its route takes. */
+function bodyBytes({ headers, routeOptions }: FastifyRequest): number {
+  const { bodyLimit } = routeOptions
+  if (headers['transfer-encoding'] !== undefined) return bodyLimit
+  return Math.min(Number(headers['content-length'] ?? 0), bodyLimit)
 }
 
 /** Who calls a route that knows its callers. */

@@ -4,7 +4,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import { GatewayError } from '../core/errors.ts'
 import { mayReadLogs } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
+import { shortOf, type CallerShares } from '../core/shares.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
 import type { SchemaChecks } from '../lib/schema-checks.ts'
@@ -37,6 +38,7 @@ export interface ControlPlaneOptions
   /** Why reconciling a name failed last, if it did. */
   readonly problem: (name: string) => string | undefined
   readonly version: string
+  readonly shares: CallerShares
   readonly audit: (request: ApiRequest) => void
   /** How often the callers of open streams are asked again whether they may. */
   readonly recheckMs: number
@@ -242,7 +244,14 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
     const gone = new AbortController()
-    reply.raw.once('close', () => gone.abort())
+    const share = options.shares.logReaders.open(partyOf(principalOf(request)))
+    share.spare(() => gone.abort())
+    const shortage = share.hold(1)
+    if (shortage !== undefined) throw shortOf(shortage, 'open requests for logs')
+    reply.raw.once('close', () => {
+      share.release()
+      gone.abort()
+    })
     if (query.follow) {
       // Like every stream, it outlives neither the credential nor the right that it was opened with.
       const asking = setInterval(() => {

@@ -71,6 +71,12 @@ const table = {
     title: 'Unsupported media type',
     retry: false,
   },
+  share_used_up: {
+    status: 429,
+    rpc: -32600,
+    title: 'The share of the caller is used up',
+    retry: true,
+  },
   too_many_requests: { status: 429, rpc: -32600, title: 'Too many requests', retry: true },
   headers_too_large: { status: 431, rpc: -32600, title: 'The headers are too large', retry: false },
   client_closed_request: {
@@ -112,6 +118,7 @@ const table = {
     retry: false,
   },
   no_ready_replica: { status: 503, rpc: -32603, title: 'No replica is ready', retry: true },
+  no_room: { status: 503, rpc: -32603, title: 'The gateway has no room now', retry: true },
   too_many_connections: {
     status: 503,
     rpc: -32603,

@@ -9,6 +9,8 @@ export interface Principal {
   readonly roles: readonly string[]
   /** The id of the API key by which the caller acts as its owner, if it does. */
   readonly apiKey?: string
+  /** Where an anonymous caller is, by which such callers are told apart when things are shared. */
+  readonly network?: string
 }
 
 /** The role that may do everything. */
@@ -27,9 +29,17 @@ export function samePrincipal(
   return a.id !== '' && a.id === b.id && a.issuer === b.issuer
 }
 
+const parties = new WeakMap<object, string>()
+
 /** One text for one caller, for what is counted or divided by callers. */
-export function partyOf({ id, issuer }: Pick<Principal, 'id' | 'issuer'>): string {
-  return JSON.stringify([issuer, id])
+export function partyOf(principal: Pick<Principal, 'id' | 'issuer' | 'network'>): string {
+  let party = parties.get(principal)
+  if (party === undefined) {
+    const { id, issuer, network = '' } = principal
+    party = JSON.stringify(id === '' ? [issuer, id, network] : [issuer, id])
+    parties.set(principal, party)
+  }
+  return party
 }
 
 export function hasRole({ roles }: Pick<Principal, 'roles'>, role: string): boolean {

@@ -47,6 +47,9 @@ function takesNoBody({ method, routeOptions }: FastifyRequest): boolean {
   return method === 'DELETE' || routeOptions.url?.endsWith('/restart') === true
 }
 
+/** Errors that come before a body is read whole. */
+const unread: ReadonlySet<ErrorCode> = new Set(['body_too_large', 'share_used_up', 'no_room'])
+
 const fromFastify: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
@@ -69,7 +72,7 @@ export function sendProblem(
   const error =
     known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
   request.problem = error
-  if (error.code === 'body_too_large') {
+  if (unread.has(error.code)) {
     reply.removeHeader('connection')
     discardBody(request.raw)
   }

@@ -1,16 +1,25 @@
 import type { IncomingMessage } from 'node:http'
 import { outline } from '@mcp-gateway/protocol'
+import type { Share } from '@mcp-gateway/bridge'
 import { GatewayError } from '../core/errors.ts'
+import { shortOf } from '../core/shares.ts'
 import { discardBody } from '../http/discard.ts'
+
+/** Has a share that counts the bytes of a body, until the request ends. */
+export interface BodyOwner {
+  openBody(): Share
+}
 
 /**
  * Reads a request's body whole, bounded, and hands over the very bytes. It is read before a replica is chosen, so that a
  * slow client holds no connection to a server and an unsent request can be sent elsewhere.
- * Calls back with `body_too_large`, or with `client_closed_request` when the client goes before the end.
+ * Calls back with `body_too_large`, with the refusal of the share that counts its bytes, or with
+ * `client_closed_request` when the client goes before the end.
  */
 export function readBody(
   request: IncomingMessage,
   limit: number,
+  owner: BodyOwner,
   done: (error: GatewayError | undefined, body: Buffer | null) => void,
 ): void {
   const declared = request.headers['content-length']
@@ -20,27 +29,34 @@ export function readBody(
     discardBody(request)
     return done(tooLarge(limit), null)
   }
+  const share = Number(declared ?? Infinity) > uncounted ? owner.openBody() : undefined
+  const refuse = (error: GatewayError): void => {
+    over = true
+    first = null
+    more = undefined
+    discardBody(request)
+    share?.release()
+    done(error, null)
+  }
   let first: Buffer | null = null
   let more: Buffer[] | undefined
   let length = 0
   let over = false
   const finish = (body: Buffer): void => {
     over = true
+    share?.spare(undefined)
     done(undefined, body)
   }
-  const fail = (error: GatewayError): void => {
-    over = true
-    done(error, null)
-  }
+  // Only a body that is still on its way is given up for another caller.
+  share?.spare(() => refuse(shortOf('caller', unfinished)))
+  const shortage = share?.hold(Number(declared ?? 0))
+  if (shortage !== undefined) return refuse(shortOf(shortage, unfinished))
   request.on('data', (chunk: Buffer) => {
     if (over) return
     length += chunk.length
-    if (length > limit) {
-      first = null
-      more = undefined
-      discardBody(request)
-      return fail(tooLarge(limit))
-    }
+    if (length > limit) return refuse(tooLarge(limit))
+    const short = share !== undefined && length > share.held ? share.hold(length) : undefined
+    if (short !== undefined) return refuse(shortOf(short, unfinished))
     if (first === null) first = chunk
     else (more ??= [first]).push(chunk)
   })
@@ -50,9 +66,17 @@ export function readBody(
   // An error is followed by `close`, as is the end of every request.
   request.on('error', () => undefined)
   request.on('close', () => {
-    if (!over) fail(new GatewayError('client_closed_request'))
+    if (over) return
+    over = true
+    done(new GatewayError('client_closed_request'), null)
   })
 }
+
+/** Shorter bodies are not counted by bytes: the number of open requests bounds them. */
+const uncounted = 4096
+
+/** Bytes of bodies, as a refusal calls them. */
+const unfinished = 'bytes in the bodies of open requests'
 
 function tooLarge(limit: number): GatewayError {
   return new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.` })

@@ -19,19 +19,22 @@ async function setUp(connections: EndpointOptions['connections']) {
     connections,
   })
   const resource: Resource = sampleResource('a')
-  const ask = (): Promise<string> =>
+  const ask = (caller: string, method: 'GET' | 'POST' = 'POST'): Promise<string> =>
     new Promise((resolve) => {
       const ended = (what: string) => (): void => resolve(what)
-      endpoints.of(resource, endpoint).pool.dispatch(
-        { method: 'GET', path: '/' },
-        {
-          onConnect: () => undefined,
-          onHeaders: () => true,
-          onData: () => true,
-          onComplete: ended('whole'),
-          onError: ({ message }) => resolve(message),
-        },
-      )
+      endpoints
+        .of(resource, endpoint)
+        .via(caller)
+        .dispatch(
+          { method, path: '/' },
+          {
+            onConnect: () => undefined,
+            onHeaders: () => true,
+            onData: () => true,
+            onComplete: ended('whole'),
+            onError: ({ message }) => resolve(message),
+          },
+        )
     })
   const { port } = server.address() as AddressInfo
   return {
@@ -48,41 +51,81 @@ async function setUp(connections: EndpointOptions['connections']) {
   }
 }
 
-test('connections beyond those that a server may have are refused, until some are free, where streams might hold all for ever', async () => {
-  await using server = await setUp({ most: 2, beyond: 'refuse' })
-  const open = [server.ask(), server.ask()]
+const tooMany = 'Too many connections to the server are open'
+
+test('connections beyond the share of a caller are refused, until some are free, and others get theirs', async () => {
+  await using server = await setUp({ most: 4, beyond: 'refuse' })
+  const open = [server.ask('eve'), server.ask('eve')]
   await expect.poll(() => server.held.length).toBe(2)
-  expect(await server.ask()).toBe('Too many connections to the server are open')
+  expect(await server.ask('eve')).toBe(tooMany)
+  open.push(server.ask('ann'), server.ask('bob'))
+  await expect.poll(() => server.held.length).toBe(4)
+  expect(await server.ask('cal')).toBe(tooMany)
+
   server.answerAll()
-  expect(await Promise.all(open)).toEqual(['whole', 'whole'])
-  // They are free once their answers have been dealt with.
-  await new Promise((resolve) => setImmediate(resolve))
-  const again = server.ask()
+  expect(await Promise.all(open)).toEqual(['whole', 'whole', 'whole', 'whole'])
+  const again = server.ask('eve')
   await expect.poll(() => server.held.length).toBe(1)
   server.answerAll()
   expect(await again).toBe('whole')
 })
 
-test('requests beyond the connections that a server may have wait for one, where none is held for long', async () => {
+test('the oldest stream of the caller that holds most makes room for a caller that has none', async () => {
+  await using server = await setUp({ most: 4, beyond: 'refuse' })
+  const streams = [server.ask('eve', 'GET')]
+  await expect.poll(() => server.held.length).toBe(1)
+  streams.push(server.ask('eve', 'GET'))
+  void server.ask('ann')
+  void server.ask('bob')
+  await expect.poll(() => server.held.length).toBe(4)
+
+  const wanted = server.ask('cal')
+
+  expect(await streams[0]).toBe(tooMany)
+  await expect.poll(() => server.held.length).toBe(5)
+  server.answerAll()
+  expect(await Promise.all([streams[1], wanted])).toEqual(['whole', 'whole'])
+})
+
+test('requests beyond the share of a caller wait, and those of others do not wait for them', async () => {
+  await using server = await setUp({ most: 4, beyond: 'wait' })
+  const asked = Array.from({ length: 6 }, () => server.ask('eve'))
+  await expect.poll(() => server.held.length).toBe(2)
+
+  const others = server.ask('ann')
+  await expect.poll(() => server.held.length).toBe(3)
+  server.answerAll()
+  expect(await others).toBe('whole')
+  // Two at a time, however long it takes.
+  for (let round = 0; round < 2; round += 1) {
+    await expect.poll(() => server.held.length).toBe(2)
+    server.answerAll()
+  }
+  expect(await Promise.all(asked)).toEqual(Array.from({ length: 6 }, () => 'whole'))
+})
+
+test('callers whose requests wait take turns', async () => {
   await using server = await setUp({ most: 1, beyond: 'wait' })
-  const asked = [server.ask(), server.ask()]
-  await expect.poll(() => server.held.length).toBe(1)
-  server.answerAll()
-  expect(await asked[0]).toBe('whole')
-  await expect.poll(() => server.held.length).toBe(1)
-  server.answerAll()
-  expect(await asked[1]).toBe('whole')
+  const order: string[] = []
+  const asked = ['eve', 'eve', 'eve', 'ann'].map((caller) =>
+    server.ask(caller).then(() => order.push(caller)),
+  )
+  for (let round = 0; round < 4; round += 1) {
+    await expect.poll(() => server.held.length).toBe(1)
+    server.answerAll()
+  }
+  await Promise.all(asked)
+  expect(order).toEqual(['eve', 'eve', 'ann', 'eve'])
 })
 
 test('frees the place of a connection that could not be opened', async () => {
   await using server = await setUp({ most: 2, beyond: 'refuse' })
   await server.stopListening()
 
-  for (let attempt = 0; attempt < 4; attempt++)
-    expect(await server.ask()).not.toBe('Too many connections to the server are open')
+  for (let attempt = 0; attempt < 4; attempt++) expect(await server.ask('eve')).not.toBe(tooMany)
 
   await server.listenAgain()
-  const answer = server.ask()
+  const answer = server.ask('eve')
   await expect.poll(() => server.held.length).toBe(1)
   server.answerAll()
   expect(await answer).toBe('whole')

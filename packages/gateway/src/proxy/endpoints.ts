@@ -7,14 +7,15 @@ import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
 import type { Upstream } from './replicas.ts'
+import { SharedConnections, type ConnectionLimits } from './shared-connections.ts'
 
 export interface EndpointOptions {
   /** Asked about every address that is connected to, after names are resolved. */
   readonly policy: AddressPolicy
   readonly connectTimeoutMs: number
   readonly keepAliveMs: number
-  /** How many connections one server gets, and what becomes of requests beyond: they wait for one, or are refused, where streams may hold all for ever. */
-  readonly connections: { readonly most: number; readonly beyond: 'wait' | 'refuse' }
+  /** Of each server. */
+  readonly connections: ConnectionLimits
 }
 
 /** RFC 8586. */
@@ -33,16 +34,17 @@ export class Endpoints implements AsyncDisposable {
   readonly #policy: AddressPolicy
   /** By which a request is known that was sent from here. */
   readonly #pseudonym = `mcp-gateway-${randomBytes(6).toString('hex')}`
-  readonly #mostSockets: number
+  readonly #connections: ConnectionLimits
   /** Each change of a resource makes a new one. */
   readonly #upstreams = new WeakMap<Resource, Upstream>()
-  readonly #sockets = new Map<string, number>()
+  /** By origin, of those that have open requests. */
+  readonly #shared = new Map<string, SharedConnections>()
 
   constructor({ policy, connectTimeoutMs, keepAliveMs, connections }: EndpointOptions) {
     this.#policy = policy
-    this.#mostSockets = connections.most
+    this.#connections = connections
     this.#agent = new Agent({
-      connections: connections.beyond === 'wait' ? connections.most : null,
+      connections: null,
       pipelining: 1,
       keepAliveTimeout: keepAliveMs,
       keepAliveMaxTimeout: keepAliveMs,
@@ -63,6 +65,10 @@ export class Endpoints implements AsyncDisposable {
     const { origin, host, pathname, search } = new URL(endpoint)
     // A session on one address is none on another.
     const address = createHash('sha256').update(endpoint).digest('hex').slice(0, 12)
+    const sending = followRedirects(
+      { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
+      origin,
+    )
     return {
       replica: {
         name: `${name}${mark}${address}`,
@@ -77,11 +83,20 @@ export class Endpoints implements AsyncDisposable {
       host,
       external: true,
       inFlight: 0,
-      pool: followRedirects(
-        { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
-        origin,
-      ),
+      via: (caller) => ({
+        dispatch: (options, handler) =>
+          this.#sharedBy(origin).dispatch(caller, sending, options, handler),
+      }),
     }
+  }
+
+  #sharedBy(origin: string): SharedConnections {
+    let shared = this.#shared.get(origin)
+    if (shared === undefined) {
+      shared = new SharedConnections(this.#connections, () => this.#shared.delete(origin))
+      this.#shared.set(origin, shared)
+    }
+    return shared
   }
 
   #dispatch(
@@ -109,32 +124,16 @@ export class Endpoints implements AsyncDisposable {
       lookup: (...asked) => this.#lookUp(...asked),
     } as buildConnector.BuildOptions)
     return (options, callback) => {
-      const { host = options.hostname } = options
       const fail = (error: GatewayError): void => queueMicrotask(() => callback(error, null))
       const address = literalAddress(options.hostname)
       // Address literals are never looked up.
       if (address !== undefined && this.#policy.refusal(address) !== undefined)
         return fail(forbidden())
-      const open = this.#sockets.get(host) ?? 0
-      if (open >= this.#mostSockets)
-        return fail(new GatewayError('too_many_connections', { headers: { 'retry-after': '5' } }))
-      this.#sockets.set(host, open + 1)
-      const closed = (): void => this.#closed(host)
       connect(options, (...[error, socket]) => {
-        if (error === null) {
-          socket.once('close', closed)
-          return callback(null, socket)
-        }
-        closed()
-        callback(explained(error), null)
+        if (error === null) callback(null, socket)
+        else callback(explained(error), null)
       })
     }
-  }
-
-  #closed(host: string): void {
-    const open = (this.#sockets.get(host) ?? 0) - 1
-    if (open > 0) this.#sockets.set(host, open)
-    else this.#sockets.delete(host)
   }
 
   /** Resolves names, and refuses them when one of their addresses is forbidden: which one is taken is not ours to say. */

@@ -1,7 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { countUnsent, type Share } from '@mcp-gateway/bridge'
 import { findAmbiguity, outline } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
+import { shortOf, type CallerShares } from '../core/shares.ts'
 import { requestIdOf } from '../http/edge.ts'
 import { checkContentHeaders, jsonText } from '../http/json-body.ts'
 import { sendRpcError } from '../http/refuse.ts'
@@ -18,6 +20,7 @@ export interface EntranceOptions {
   readonly challenge?: (request: IncomingMessage, refusal: GatewayError) => GatewayError
   readonly hop: Hop
   readonly bodyLimitBytes: number
+  readonly shares: Pick<CallerShares, 'requests' | 'bodyBytes' | 'heldBytes'>
   /** How often the callers of open streams are asked again whether they may. */
   readonly recheckMs: number
   readonly requestFinished: (request: FinishedRequest) => void
@@ -55,7 +58,7 @@ export class Entrance implements Disposable {
       if (this.#open.draining) throw drained()
       const handed = (context.handed = this.#options.hop.open(request))
       const known = (principal: Principal): void => {
-        context.principal = principal
+        context.enter(principal)
         proceed(context)
       }
       const principal = handed?.principal ?? this.#options.authenticate(request)
@@ -134,6 +137,10 @@ export class RequestContext {
   replica: string | undefined
   body: Buffer | null = null
   #stillMay: ((principal: Principal) => void) | undefined
+  /** The request among the open ones of its caller. */
+  #place: Share | undefined
+  /** The bytes of its body. */
+  #bodyBytes: Share | undefined
   #over = false
   /** The audit log knows that it has opened a stream. */
   #opened = false
@@ -157,8 +164,18 @@ export class RequestContext {
   get principal(): Principal {
     return this.#principal as Principal
   }
-  set principal(principal: Principal) {
+
+  /** Counts the request for its caller. @throws GatewayError when the caller has too many open */
+  enter(principal: Principal): void {
     this.#principal = principal
+    this.#place = this.#options.shares.requests.open(partyOf(principal))
+    const shortage = this.#place.hold(1)
+    if (shortage !== undefined) throw shortOf(shortage, 'open requests')
+  }
+
+  /** Counts the bytes of its body until the request ends. */
+  openBody(): Share {
+    return (this.#bodyBytes = this.#options.shares.bodyBytes.open(partyOf(this.principal)))
   }
 
   /**
@@ -183,7 +200,7 @@ export class RequestContext {
 
   /** Reads the body, which is to be the one that a peer has signed. What `then` throws is the answer. */
   readBody(then: (body: Buffer | null) => void): void {
-    readBody(this.request, this.#options.bodyLimitBytes, (error, body) => {
+    readBody(this.request, this.#options.bodyLimitBytes, this, (error, body) => {
       if (error !== undefined) return this.fail(error)
       this.body = body
       this.guard(() => {
@@ -200,6 +217,7 @@ export class RequestContext {
   answer(work: () => void): void {
     const { request, response } = this
     response.setHeader('x-request-id', this.requestId)
+    countUnsent(response, this.#options.shares.heldBytes.open(partyOf(this.principal)))
     response.once('close', () =>
       this.finish(
         response.writableFinished ? undefined : new GatewayError('client_closed_request'),
@@ -245,6 +263,10 @@ export class RequestContext {
   /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
   interruptible(interrupt: ((reason: GatewayError) => void) | undefined): void {
     const { interruptible, draining } = this.#open
+    // Another caller that holds less may need the place.
+    this.#place?.spare(
+      interrupt === undefined ? undefined : () => interrupt(shortOf('caller', 'open requests')),
+    )
     if (interrupt === undefined) return void interruptible.delete(this)
     if (!interruptible.has(this)) this.response.once('close', () => interruptible.delete(this))
     interruptible.set(this, interrupt)
@@ -268,6 +290,8 @@ export class RequestContext {
   finish(error?: GatewayError): void {
     if (this.#over) return
     this.#over = true
+    this.#place?.release()
+    this.#bodyBytes?.release()
     this.#audit(error)
     this.#options.requestFinished({
       requestId: this.requestId,

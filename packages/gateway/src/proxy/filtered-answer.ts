@@ -1,6 +1,8 @@
-import { EventRewriter } from '@mcp-gateway/protocol'
+import { encodeEvent, errorAnswer, EventRewriter } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
+import type { Share } from '@mcp-gateway/bridge'
 import { GatewayError } from '../core/errors.ts'
+import { heldBytes, shortOf } from '../core/shares.ts'
 import { isEventStream, rawHeader } from './headers.ts'
 import { withoutTools, type ListedTool } from './ruled-messages.ts'
 
@@ -11,6 +13,10 @@ export interface AnswerFilter {
   readonly judge: () => (tool: ListedTool) => boolean
   /** Whether others may get another list. */
   readonly restricted: boolean
+  /** The requests that the answer is for, as raw ids. */
+  readonly ids: readonly string[]
+  /** Counts what is held until it is whole. */
+  readonly share: Share
 }
 
 /** Longest list, and longest event of a stream, that is read. */
@@ -22,6 +28,8 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   readonly #filter: AnswerFilter
   #abort: ((reason?: Error) => void) | undefined
   #aborted: Error | undefined
+  /** The handler has been told of the end. */
+  #over = false
   #events: EventRewriter | undefined
   /** A list that is not whole yet. */
   #list:
@@ -36,6 +44,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   constructor(handler: Dispatcher.DispatchHandler, filter: AnswerFilter) {
     this.#handler = handler
     this.#filter = filter
+    filter.share.spare(() => void this.#giveUp(shortOf('caller', heldBytes)))
   }
 
   onConnect(abort: (reason?: Error) => void): void {
@@ -63,29 +72,35 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   }
 
   onData(chunk: Buffer): boolean {
+    if (this.#over) return false
     if (this.#events !== undefined) return this.#passEvents(this.#events, chunk)
     const list = this.#list
     if (list === undefined) return this.#handler.onData?.(chunk) ?? true
     list.length += chunk.length
     if (list.length > longest) return this.#fail('It is too long.')
     list.chunks.push(Buffer.from(chunk))
-    return true
+    return this.#hold(list.length)
   }
 
   onComplete(trailers: string[] | null): void {
+    if (this.#over) return
     this.#abort = undefined
+    this.#filter.share.spare(undefined)
     if (
       this.#events !== undefined &&
       !this.#passEvents(this.#events, undefined) &&
       this.#aborted !== undefined
     )
       return this.#handler.onError?.(this.#aborted)
-    if (this.#list !== undefined && !this.#passList(this.#list))
-      return this.#handler.onError?.(this.#aborted as Error)
+    const passed = this.#list === undefined || this.#passList(this.#list)
+    this.#filter.share.release()
+    if (!passed) return this.#handler.onError?.(this.#aborted as Error)
     this.#handler.onComplete?.(trailers)
   }
 
   onError(error: Error): void {
+    this.#filter.share.release()
+    if (this.#over) return
     this.#handler.onError?.(error)
   }
 
@@ -100,6 +115,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
         return this.#fail(error.message)
       throw error
     }
+    if (!this.#hold(events.held)) return false
     if (ready.length === 0) return true
     return this.#handler.onData?.(Buffer.from(ready.buffer, ready.byteOffset, ready.length)) ?? true
   }
@@ -134,6 +150,26 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
 
   #filtered(text: string): string {
     return withoutTools(text, this.#filter.judge(), this.#filter.restricted)
+  }
+
+  #hold(bytes: number): boolean {
+    const shortage = this.#filter.share.hold(bytes)
+    return shortage === undefined || this.#giveUp(shortOf(shortage, heldBytes))
+  }
+
+  /** There is no room for what is not whole. Its requests get an error where a stream has begun. */
+  #giveUp(error: GatewayError): false {
+    if (this.#events === undefined) return this.#failWith(error)
+    if (this.#over) return false
+    this.#over = true
+    this.#abort?.(error)
+    const data = { code: error.code }
+    for (const id of this.#filter.ids) {
+      const answer = errorAnswer(id, error.rpcCode, error.message, data)
+      this.#handler.onData?.(Buffer.from(encodeEvent(undefined, answer)))
+    }
+    this.#handler.onComplete?.([])
+    return false
   }
 
   /** The answer cannot be judged, so nothing more of it is passed on. */

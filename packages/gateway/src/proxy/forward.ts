@@ -211,8 +211,8 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** Passes the answer on when the server still knows the session. */
   #checkSession({ upstreamId }: Session, passOn: () => void): void {
-    const { request, outgoing } = this.#forwarding
-    const { pool, host, replica } = this.#upstream
+    const { request, outgoing, via: pool } = this.#forwarding
+    const { host, replica } = this.#upstream
     // A wrong version of the client must not make the question a bad request too.
     const version = legacyVersions.find((each) => each === request.headers['mcp-protocol-version'])
     const upstream = { pool, path: replica.path, headers: ['host', host, ...outgoing.headers] }
@@ -248,7 +248,9 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { request, response } = this.#forwarding
     const error = this.#stopped ?? toError(cause, this.#sent)
     if (!this.#answered) return this.#forwarding.failed(error, !this.#sent)
-    if (this.#interrupted) {
+    // The stream gave its connection up for another caller, and may end after any event.
+    const givenUp = this.#events && error.code === 'too_many_connections'
+    if (this.#interrupted || givenUp) {
       response.end()
       return this.#forwarding.finished()
     }

@@ -3,6 +3,8 @@ import { mayBeModern } from '@mcp-gateway/protocol'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import { authorize, mayWrite, type Permit } from '../core/permission.ts'
+import { partyOf } from '../core/principal.ts'
+import type { CallerShares } from '../core/shares.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Config } from '../config/config.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
@@ -29,6 +31,9 @@ export interface DataPlaneOptions {
   /** Which addresses adapters by endpoint may have. */
   readonly endpointPolicy: AddressPolicy
   readonly settings: Config['proxy']
+  /** Requests that may be open at one server elsewhere. */
+  readonly connectionsPerServer: number
+  readonly shares: CallerShares
   readonly now: () => number
 }
 
@@ -49,9 +54,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     keepAliveMs: settings.upstreamKeepAliveSeconds * 1000,
     coldStartMs: settings.coldStartSeconds * 1000,
     endpointPolicy: options.endpointPolicy,
-    endpointConnections: { most: 1024, beyond: 'refuse' },
+    endpointConnections: { most: options.connectionsPerServer, beyond: 'refuse' },
   })
-  const guard = new ToolGuard({ resource: (name) => options.routes.get(name) })
+  const guard = new ToolGuard({
+    resource: (name) => options.routes.get(name),
+    heldBytes: options.shares.heldBytes,
+  })
   const translation = new Translation({
     guard,
     pick: (resource) => {
@@ -64,6 +72,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     sealer: options.sealer,
     outgoing: options.outgoing,
     self: hop.self,
+    shares: options.shares,
     answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
     now: options.now,
   })
@@ -119,7 +128,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           headerRules: rules,
           via: guard.guards(resource)
             ? guard.to(upstream, resource, principal, () => (context.denied = resource))
-            : upstream.pool,
+            : upstream.via(partyOf(principal)),
           path: pathOf(upstream, target),
           body,
           session,

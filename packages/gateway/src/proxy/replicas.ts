@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { followRedirects } from '@mcp-gateway/bridge'
-import { Pool, type Dispatcher } from 'undici'
+import { Pool } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
@@ -10,6 +10,7 @@ import { monotonicNow } from '../lib/clock.ts'
 import { timeoutOr } from '../lib/timeout-signal.ts'
 import { Endpoints, isEndpoint, type EndpointOptions } from './endpoints.ts'
 import { unknownSession } from './sessions.ts'
+import type { Dispatching } from './shared-connections.ts'
 
 /** A replica, or what stands for one elsewhere, as requests use it: its connections and how busy it is. */
 export interface Upstream {
@@ -18,7 +19,8 @@ export interface Upstream {
   readonly host: string
   /** It is no replica of ours. */
   readonly external: boolean
-  readonly pool: Pick<Dispatcher, 'dispatch'>
+  /** Sends requests of one caller, within its share of the connections. `caller` as by `partyOf`. */
+  readonly via: (caller: string) => Dispatching
   /** Requests and streams that are open on it. */
   inFlight: number
 }
@@ -173,7 +175,8 @@ export class Upstreams implements AsyncDisposable {
     }
     this.#forgetVanished()
     const connections = new Pool(replica.origin, {
-      // A stream occupies its connection, and there may be one for each session: no bound here, the edge has them.
+      // A stream occupies its connection, and there may be one for each session: the open requests
+      // of callers are what is bounded.
       connections: null,
       pipelining: 1,
       connect: { timeout: this.#options.connectTimeoutMs },
@@ -183,6 +186,7 @@ export class Upstreams implements AsyncDisposable {
       bodyTimeout: 0,
       headersTimeout: 0,
     })
+    const following = followRedirects(connections, replica.origin)
     const upstream: ReplicaUpstream = {
       replica,
       origin: replica.origin,
@@ -190,7 +194,7 @@ export class Upstreams implements AsyncDisposable {
       external: false,
       inFlight: 0,
       connections,
-      pool: followRedirects(connections, replica.origin),
+      via: () => following,
     }
     this.#byOrigin.set(replica.origin, upstream)
     return upstream

@@ -1,8 +1,9 @@
-import { readMessages, sendHttp } from '@mcp-gateway/bridge'
+import { readMessages, sendHttp, type HttpUpstream, type Shares } from '@mcp-gateway/bridge'
 import { decodeHeaderValue, errorAnswer, errorCode, requestMessage } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
-import type { Principal } from '../core/principal.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
+import { heldBytes, shortOf } from '../core/shares.ts'
 import type { AdapterSpec, Resource } from '../core/resource.ts'
 import {
   compileToolRules,
@@ -16,17 +17,18 @@ import { canonicalName } from '../lib/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
 import { answeredHere } from './forward.ts'
 import type { Upstream } from './replicas.ts'
+import type { Dispatching } from './shared-connections.ts'
 import { judgedMessages, pageOf, type JudgedMessage, type ListedTool } from './ruled-messages.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
-/** Sends requests to a replica. */
-export type Dispatching = Pick<Dispatcher, 'dispatch'>
 type Options = Dispatcher.DispatchOptions
 type Handler = Dispatcher.DispatchHandler
 
 export interface ToolGuardOptions {
   /** What is registered by a name now. */
   readonly resource: (name: string) => Resource | undefined
+  /** Bytes of answers that are held until they are whole. */
+  readonly heldBytes: Shares
 }
 
 interface Known {
@@ -108,11 +110,12 @@ export class ToolGuard {
       for (const tool of tools)
         for (const watching of this.#watched.get(callKey(uid, principal, tool)) ?? []) watching()
     }
+    const via = upstream.via(partyOf(principal))
     return {
       dispatch: (options, handler) => {
         const rules = this.#rules(name, uid)
-        if (rules === undefined) return upstream.pool.dispatch(options, handler)
-        this.#guarded(rules, upstream, principal, options, handler, told)
+        if (rules === undefined) return via.dispatch(options, handler)
+        this.#guarded(rules, upstream, via, principal, options, handler, told)
         return true
       },
     }
@@ -132,6 +135,7 @@ export class ToolGuard {
   #guarded(
     rules: ToolRules,
     upstream: Upstream,
+    via: Dispatching,
     principal: Principal,
     given: Options,
     handler: Handler,
@@ -163,9 +167,17 @@ export class ToolGuard {
         const effort = new Effort()
         return ({ name, hints }) => rules.allows(principal, name, hints, effort) === true
       }
-      upstream.pool.dispatch(
+      via.dispatch(
         options,
-        new FilteredAnswer(handler, { lists, judge, restricted: rules.byRole }),
+        new FilteredAnswer(handler, {
+          lists,
+          judge,
+          restricted: rules.byRole,
+          ids: asked.messages.flatMap(({ id, method }) =>
+            id === undefined || method === undefined ? [] : [id],
+          ),
+          share: this.#options.heldBytes.open(partyOf(principal)),
+        }),
       )
     }
     const calls = asked.messages.flatMap(({ tool, envelope }) =>
@@ -197,7 +209,12 @@ export class ToolGuard {
       key.join(' '),
       open.map(({ tool }) => tool),
       () =>
-        listTools(upstream, options, `"gateway-tools-${(this.#asked += 1)}"`, open[0]?.envelope),
+        listTools(
+          { pool: via, held: () => this.#options.heldBytes.open(partyOf(principal)) },
+          options,
+          `"gateway-tools-${(this.#asked += 1)}"`,
+          open[0]?.envelope,
+        ),
     )
       .then((tools) => {
         // What the server does not name is not there.
@@ -310,7 +327,7 @@ function batchMismatch(headers: FlatHeaders): string | undefined {
 
 /** All tools that a server lists, asked as the caller's own request asks. @throws GatewayError `upstream_failed` */
 async function listTools(
-  { pool }: Upstream,
+  server: Pick<HttpUpstream, 'pool' | 'held'>,
   { path, headers }: { readonly path: string; readonly headers: readonly string[] },
   id: string,
   envelope: string | undefined,
@@ -328,7 +345,7 @@ async function listTools(
     ]
     const body = requestMessage(id, 'tools/list', `{${params.join(',')}}`)
     const answered = await askOnce(
-      { pool, path, headers: modern ? [...own, 'mcp-method', 'tools/list'] : own },
+      { ...server, path, headers: modern ? [...own, 'mcp-method', 'tools/list'] : own },
       body,
       id,
     )
@@ -351,11 +368,7 @@ const ownOfCall =
   /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length|accept-encoding)$/
 
 function askOnce(
-  upstream: {
-    readonly pool: Dispatching
-    readonly path: string
-    readonly headers: readonly string[]
-  },
+  upstream: HttpUpstream,
   body: string,
   id: string,
 ): Promise<NonNullable<ReturnType<typeof pageOf>>> {
@@ -382,6 +395,7 @@ function askOnce(
           },
           end: ({ failure }) => {
             clearTimeout(timer)
+            if (failure?.code === 'share_used_up') return reject(shortOf('caller', heldBytes))
             reject(
               failure?.unsent === true
                 ? new GatewayError('upstream_unreachable', { cause: failure.message })

@@ -5,6 +5,7 @@ import {
   knowsSession,
   legacyPostHeaders,
   modernHeaders,
+  Places,
   readMessages,
   sendHttp,
   Translator,
@@ -24,6 +25,7 @@ import {
 import { GatewayError } from '../core/errors.ts'
 import { mayWrite } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
+import type { CallerShares } from '../core/shares.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { methodOf } from './body.ts'
 import type { Forwarding } from './forward.ts'
@@ -43,6 +45,7 @@ export interface TranslationOptions {
   readonly outgoing: DecideOutgoing
   /** How this process is called among the gateways. */
   readonly self: string
+  readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes'>
   readonly answerTimeoutMs: number
   /** Milliseconds since the epoch, for when a session was issued. */
   readonly now: () => number
@@ -110,6 +113,8 @@ interface Server {
 /** Clients of one era in front of servers of the other: what each server speaks, and the translation where it is needed. */
 export class Translation {
   readonly #options: TranslationOptions
+  /** Those of all servers together. */
+  readonly #places = new Places(limits.maxSessions, limits.maxSessionsPerCaller)
   /** By the adapter's incarnation. */
   readonly #servers = new Map<string, Server>()
   /** Who has sent the last request of a legacy session: roles come and go while it is open. */
@@ -303,11 +308,12 @@ export class Translation {
 
   /** Where requests of a caller go. Connections are kept for long, so what a request carries is decided when it is sent. */
   #upstream(server: Server, upstream: Upstream, principal: Principal): HttpUpstream {
-    const { guard, outgoing } = this.#options
+    const { guard, outgoing, shares } = this.#options
     return {
       pool: guard.to(upstream, server.resource, principal),
       path: upstream.replica.path,
       tellsRedirects: mayWrite(principal, server.resource),
+      held: () => shares.heldBytes.open(partyOf(principal)),
       get headers() {
         return ['host', upstream.host, ...outgoing(server.resource, principal).headers]
       },
@@ -339,6 +345,8 @@ export class Translation {
           ),
         clientInfo,
         answerTimeoutMs: this.#options.answerTimeoutMs,
+        places: this.#places,
+        events: this.#options.shares.eventBytes,
         ...limits,
       }),
     }
@@ -389,15 +397,16 @@ const callers = new WeakMap<Principal, string>()
 function keyOf(principal: Principal): string {
   let key = callers.get(principal)
   if (key === undefined) {
-    const { id, issuer, name, roles } = principal
-    callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles })))
+    const { id, issuer, name, roles, network } = principal
+    callers.set(principal, (key = JSON.stringify({ id, issuer, name, roles, network })))
   }
   return key
 }
 
 /** The same for a legacy session of its own. */
-function sessionKeyOf({ id, issuer, name, roles }: Principal, session: string): string {
-  return JSON.stringify({ id, issuer, name, roles, session })
+function sessionKeyOf(principal: Principal, session: string): string {
+  const { id, issuer, name, roles, network } = principal
+  return JSON.stringify({ id, issuer, name, roles, network, session })
 }
 
 /** Decides by an answer of the server, unless the client has gone meanwhile. */

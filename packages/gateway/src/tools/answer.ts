@@ -21,11 +21,16 @@ export interface HttpAnswer {
 
 export interface ReadingOptions {
   readonly limitBytes: number
+  /** Told how many bytes are held. @throws GatewayError when these are too many */
+  readonly hold: (bytes: number) => void
   readonly output: OutputCheck
   /** Address of the answer where it becomes an embedded resource. */
   readonly resourceUri: string
   readonly progress: ((progress: Progress) => void) | undefined
 }
+
+/** What bounds the bytes of an answer. */
+type Held = Pick<ReadingOptions, 'limitBytes' | 'hold'>
 
 /** The body was longer than allowed. */
 export class AnswerTooLong extends Error {
@@ -46,11 +51,10 @@ export class AnswerUnchecked extends Error {
 /** Reads a successful answer of a tool by its content type. @throws AnswerTooLong, AnswerUnchecked, and what reading throws */
 export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): Promise<CallResult> {
   const { type, charset } = parseType(answer.contentType)
-  if (type === 'text/event-stream')
-    return fromStream(readEvents(answer.body, options.limitBytes), options)
+  if (type === 'text/event-stream') return fromStream(readEvents(answer.body, options), options)
   if (/^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|json-seq)$/.test(type))
-    return fromStream(readLines(answer.body, options.limitBytes), options)
-  const bytes = await readWhole(answer.body, options.limitBytes)
+    return fromStream(readLines(answer.body, options), options)
+  const bytes = await readWhole(answer.body, options)
   if (/^(application|text)\/([\w.-]+\+)?json$/.test(type))
     return fromJson(bytes.toString(), options)
   if (options.output !== undefined)
@@ -116,12 +120,13 @@ function decode(bytes: Buffer, charset: string, saysText: boolean): string | und
   }
 }
 
-async function readWhole(body: AsyncIterable<Buffer>, limit: number): Promise<Buffer> {
+async function readWhole(body: AsyncIterable<Buffer>, { limitBytes, hold }: Held): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > limit) throw new AnswerTooLong()
+    if (length > limitBytes) throw new AnswerTooLong()
+    hold(length)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks, length)
@@ -270,9 +275,12 @@ function progressOf(text: string, count: number): Progress {
   }
 }
 
-async function* readEvents(body: AsyncIterable<Buffer>, limit: number): AsyncIterable<string> {
+async function* readEvents(
+  body: AsyncIterable<Buffer>,
+  { limitBytes, hold }: Held,
+): AsyncIterable<string> {
   let ready: string[] = []
-  const parser = new EventParser(limit, ({ data }) => void ready.push(data))
+  const parser = new EventParser(limitBytes, ({ data }) => void ready.push(data))
   for await (const chunk of body) {
     try {
       parser.push(chunk)
@@ -280,16 +288,20 @@ async function* readEvents(body: AsyncIterable<Buffer>, limit: number): AsyncIte
       if (error instanceof RangeError) throw new AnswerTooLong()
       throw error
     }
+    hold(parser.held)
     const items = ready
     ready = []
     yield* items
   }
 }
 
-async function* readLines(body: AsyncIterable<Buffer>, limit: number): AsyncIterable<string> {
+async function* readLines(
+  body: AsyncIterable<Buffer>,
+  { limitBytes, hold }: Held,
+): AsyncIterable<string> {
   let ready: string[] = []
   let tooLong = false
-  const framer = new LineFramer(limit, {
+  const framer = new LineFramer(limitBytes, {
     // RFC 7464 has a record separator before each text.
     line: (line) =>
       void ready.push(
@@ -303,6 +315,7 @@ async function* readLines(body: AsyncIterable<Buffer>, limit: number): AsyncIter
   for await (const chunk of body) {
     framer.push(chunk)
     if (tooLong) throw new AnswerTooLong()
+    hold(framer.held)
     const items = ready
     ready = []
     for (const item of items) if (item !== '') yield item

@@ -2,6 +2,9 @@ import type { Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
+import type { Share, Shares } from '@mcp-gateway/bridge'
+import { heldBytes, shortOf } from '../core/shares.ts'
+import { partyOf } from '../core/principal.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import type { DecideOutgoing } from '../proxy/outgoing.ts'
 import { Upstreams, type Upstream } from '../proxy/replicas.ts'
@@ -20,6 +23,10 @@ export interface ToolCallerOptions {
   readonly connectTimeoutMs: number
   readonly keepAliveMs: number
   readonly answerLimitBytes: number
+  /** Calls that may be open at one server elsewhere. */
+  readonly connectionsPerServer: number
+  /** Bytes of answers that are held until they are whole. */
+  readonly heldBytes: Shares
   readonly now: () => number
 }
 
@@ -47,7 +54,7 @@ export class ToolCaller implements AsyncDisposable {
       keepAliveMs: options.keepAliveMs,
       coldStartMs: options.callTimeoutMs,
       endpointPolicy: options.endpointPolicy,
-      endpointConnections: { most: 256, beyond: 'wait' },
+      endpointConnections: { most: options.connectionsPerServer, beyond: 'wait' },
     })
   }
 
@@ -76,7 +83,7 @@ export class ToolCaller implements AsyncDisposable {
       ...outgoing(resource, principal).headers,
     ]
     try {
-      return await this.#attempts(resource, headers, invocation, ending, output)
+      return await this.#attempts(resource, partyOf(principal), headers, invocation, ending, output)
     } catch (error) {
       invocation.cancellation.throwIfAborted()
       return failure(this.#explain(resource, error, ending.late))
@@ -88,6 +95,7 @@ export class ToolCaller implements AsyncDisposable {
   /** What was never sent may go to another replica. */
   async #attempts(
     tool: CalledTool,
+    caller: string,
     headers: readonly string[],
     invocation: Invocation,
     ending: Ending,
@@ -96,10 +104,12 @@ export class ToolCaller implements AsyncDisposable {
     const tried = new Set<string>()
     for (;;) {
       const { dispatcher, origin, path, upstream } =
-        targetOf(tool, this.#upstreams.pick(tool, undefined, tried)) ??
-        (await this.#coming(tool, ending))
+        targetOf(tool, caller, this.#upstreams.pick(tool, undefined, tried)) ??
+        (await this.#coming(tool, caller, ending))
       upstream.inFlight += 1
       const exchange = new ToolExchange()
+      const share = this.#options.heldBytes.open(caller)
+      share.spare(() => exchange.cancel(shortOf('caller', heldBytes)))
       ending.onEnd(() => exchange.cancel())
       try {
         const response = await exchange.send(dispatcher, {
@@ -108,7 +118,7 @@ export class ToolCaller implements AsyncDisposable {
           headers,
           body: invocation.arguments,
         })
-        return await this.#read(tool, response, exchange, invocation, output)
+        return await this.#read(tool, response, exchange, share, invocation, output)
       } catch (error) {
         if (!isUnsent(error) || ending.over) throw error
         tried.add(upstream.replica.name)
@@ -116,22 +126,25 @@ export class ToolCaller implements AsyncDisposable {
       } finally {
         // What is left unread would hold the connection.
         exchange.cancel()
+        share.spare(undefined)
+        share.release()
         upstream.inFlight -= 1
       }
     }
   }
 
   /** Waits for a replica that is cold or restarting. */
-  async #coming(tool: CalledTool, ending: Ending): Promise<Target> {
+  async #coming(tool: CalledTool, caller: string, ending: Ending): Promise<Target> {
     const waiting = new AbortController()
     ending.onEnd(() => waiting.abort())
-    return targetOf(tool, await this.#upstreams.waitFor(tool, undefined, waiting.signal))
+    return targetOf(tool, caller, await this.#upstreams.waitFor(tool, undefined, waiting.signal))
   }
 
   async #read(
     tool: CalledTool,
     { status, contentType, retryAfter }: ToolResponse,
     body: AsyncIterable<Buffer>,
+    share: Share,
     invocation: Invocation,
     output: OutputCheck,
   ): Promise<CallResult> {
@@ -149,6 +162,10 @@ export class ToolCaller implements AsyncDisposable {
       { status, contentType, body },
       {
         limitBytes: this.#options.answerLimitBytes,
+        hold: (bytes) => {
+          const shortage = share.hold(bytes)
+          if (shortage !== undefined) throw shortOf(shortage, heldBytes)
+        },
         output,
         resourceUri: `tool://${tool.name}/${encodeURIComponent(invocation.requestId)}`,
         progress: invocation.progress,
@@ -248,11 +265,20 @@ class Ending {
   }
 }
 
-function targetOf(tool: CalledTool, upstream: Upstream): Target
-function targetOf(tool: CalledTool, upstream: Upstream | undefined): Target | undefined
-function targetOf({ spec }: CalledTool, upstream: Upstream | undefined): Target | undefined {
+function targetOf(tool: CalledTool, caller: string, upstream: Upstream): Target
+function targetOf(
+  tool: CalledTool,
+  caller: string,
+  upstream: Upstream | undefined,
+): Target | undefined
+function targetOf(
+  { spec }: CalledTool,
+  caller: string,
+  upstream: Upstream | undefined,
+): Target | undefined {
   if (upstream === undefined) return undefined
-  const { pool: dispatcher, origin, external, replica } = upstream
+  const { via, origin, external, replica } = upstream
+  const dispatcher = via(caller)
   return { dispatcher, origin, path: external ? replica.path : spec.toolDefinition.path, upstream }
 }
 

@@ -5,6 +5,7 @@ import { classifyRequest, mayBeModern, outline, type ModernEndpoint } from '@mcp
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
+import type { CallerShares } from '../core/shares.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import type { Hop } from '../proxy/hop.ts'
 import { unknownSession, type SessionSealer } from '../proxy/sessions.ts'
@@ -18,6 +19,7 @@ export interface FrontOptions {
   /** To the gateway process that holds a session. */
   readonly hop: Hop
   readonly sealer: SessionSealer
+  readonly shares: Pick<CallerShares, 'eventBytes'>
   readonly now: () => number
 }
 
@@ -38,12 +40,13 @@ const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
 export class ToolFront implements AsyncDisposable {
   readonly #options: FrontOptions
   readonly #modern: ModernFront<Caller>
-  readonly #sessions = new Sessions(limits)
+  readonly #sessions: Sessions
   /** Who has sent the last request of a legacy session. */
   readonly #callers = new WeakMap<LegacySession, RequestContext>()
 
   constructor(options: FrontOptions) {
     this.#options = options
+    this.#sessions = new Sessions({ ...limits, events: options.shares.eventBytes })
     this.#modern = new ModernFront(options.router)
   }
 

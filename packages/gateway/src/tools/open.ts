@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.ts'
 import type { ReplicaDirectory } from '../core/directory.ts'
+import type { CallerShares } from '../core/shares.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import { Parts } from '../lib/parts.ts'
 import { SchemaChecks } from '../lib/schema-checks.ts'
@@ -19,12 +20,13 @@ export interface ToolRouterOptions {
   readonly store: Pick<Store, 'list' | 'watch'>
   readonly directory: ReplicaDirectory
   readonly endpointPolicy: AddressPolicy
-  readonly config: Pick<Config, 'tools' | 'proxy'>
+  readonly config: Pick<Config, 'tools' | 'proxy' | 'limits'>
   readonly entrance: Entrance
   /** To the gateway process that holds a session. */
   readonly hop: Hop
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
+  readonly shares: CallerShares
   readonly version: string
   readonly log: Log
   readonly now: () => number
@@ -35,7 +37,7 @@ export interface ToolRouter
   extends AsyncDisposable, Pick<ToolFront, 'handles' | 'handle' | 'drain'> {}
 
 export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRouter> {
-  const { tools: settings, proxy } = options.config
+  const { tools: settings, proxy, limits } = options.config
   const parts = new Parts()
   try {
     const caller = parts.use(
@@ -47,6 +49,8 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
         connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
         keepAliveMs: proxy.upstreamKeepAliveSeconds * 1000,
         answerLimitBytes: settings.answerLimitBytes,
+        connectionsPerServer: limits.callsPerServer,
+        heldBytes: options.shares.heldBytes,
         now: options.now,
       }),
     )

@@ -56,9 +56,9 @@ export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<B
   }
 
   /** Ends it, be it sent by then or not. What is waited for fails, if anything is. */
-  cancel(): void {
+  cancel(reason = new Error('The call was cancelled.')): void {
     if (this.#over) return
-    this.#cancelled = new Error('The call was cancelled.')
+    this.#cancelled = reason
     this.#abort?.(this.#cancelled)
     this.#fail(this.#cancelled)
   }

@@ -1,0 +1,50 @@
+import { Shares, type Shortage } from '@mcp-gateway/bridge'
+import { GatewayError } from './errors.ts'
+
+/** The pools of one process that callers share. What each of them holds is counted by `partyOf`. */
+export interface CallerShares {
+  /** Requests that have no answer yet, open streams among them. */
+  readonly requests: Shares
+  /** Bytes of the bodies of open requests. */
+  readonly bodyBytes: Shares
+  /** Bytes of answers that are held until they are whole, or until their reader takes them. */
+  readonly heldBytes: Shares
+  /** Bytes of events that sessions keep for clients that come back. Beyond, older ones go. */
+  readonly eventBytes: Shares
+  /** Open requests for logs. */
+  readonly logReaders: Shares
+}
+
+export interface ShareLimits {
+  readonly openRequests: number
+  readonly bodyBytes: number
+  readonly heldBytes: number
+  readonly eventBytes: number
+  readonly logReaders: number
+}
+
+/** `bodyLimitBytes`: the longest body, of which some must always have room. */
+export function createShares(limits: ShareLimits, bodyLimitBytes: number): CallerShares {
+  return {
+    requests: new Shares(limits.openRequests),
+    bodyBytes: new Shares(Math.max(limits.bodyBytes, 4 * bodyLimitBytes)),
+    heldBytes: new Shares(limits.heldBytes),
+    eventBytes: new Shares(limits.eventBytes),
+    logReaders: new Shares(limits.logReaders),
+  }
+}
+
+/** Bytes of held answers, as a refusal calls them. */
+export const heldBytes = 'bytes of answers that are not delivered'
+
+/** Refuses what would take a caller beyond its share of `what`. */
+export function shortOf(shortage: Shortage, what: string): GatewayError {
+  const detail =
+    shortage === 'caller'
+      ? `You hold your share of ${what}. Wait until some of your requests have ended.`
+      : `Other callers hold all ${what}. Try again later.`
+  return new GatewayError(shortage === 'caller' ? 'share_used_up' : 'no_room', {
+    detail,
+    headers: { 'retry-after': '1' },
+  })
+}

@@ -1,0 +1,417 @@
+import { randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { readAnswer, TestGateway, type Exchange, type RawConnection } from './fixtures/gateway.ts'
+import { messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
+
+type Behaviour = (request: IncomingMessage, response: ServerResponse, body: string) => void
+
+let gateway: TestGateway
+let server: Server
+let origin = ''
+const behaviours = new Map<string, Behaviour>()
+/** What the server elsewhere has not answered, by path. */
+const held = new Map<string, ServerResponse[]>()
+/** What a test has left open. */
+const open: { destroy(): void }[] = []
+
+beforeAll(async () => {
+  gateway = await TestGateway.open({
+    edge: { bodyLimitBytes: 256 * 1024 },
+    limits: {
+      openRequests: 40,
+      bodyBytes: 1024 * 1024,
+      heldBytes: 4 * 1024 * 1024,
+      connectionsPerServer: 8,
+      callsPerServer: 4,
+      logReaders: 4,
+    },
+  })
+  server = createServer((request, response) => {
+    let body = ''
+    request.setEncoding('utf8').on('data', (part: string) => (body += part))
+    request.on('end', () => behaviours.get(request.url ?? '')?.(request, response, body))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+})
+afterAll(async () => {
+  server.closeAllConnections()
+  await gateway[Symbol.asyncDispose]()
+  await new Promise((resolve) => server.close(resolve))
+})
+afterEach(async () => {
+  for (const each of open.splice(0)) each.destroy()
+  for (const responses of held.values()) for (const response of responses) response.destroy()
+  held.clear()
+  // Shares are given back when the gateway sees that a client has gone.
+  await sleep(100)
+})
+
+let count = 0
+function address(behaviour: Behaviour): { readonly path: string; readonly endpoint: string } {
+  const path = `/${(count += 1)}`
+  behaviours.set(path, behaviour)
+  return { path, endpoint: origin + path }
+}
+
+const json = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
+const by = (caller: string): Record<string, string> => ({ ...json, 'x-dev-userid': caller })
+const ping = JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'ping' })
+
+/** A server whose answers come when `held` is ended, and whose streams stay open. */
+const slow: Behaviour = (request, response) => {
+  const path = request.url ?? ''
+  if (request.method === 'GET')
+    response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: first\n\n')
+  held.set(path, [...(held.get(path) ?? []), response])
+}
+
+async function elsewhere(behaviour: Behaviour, more: object = {}): Promise<[string, string]> {
+  const { path, endpoint } = address(behaviour)
+  return [await gateway.register({ ...remote, ...shared, endpoint, ...more }, false), path]
+}
+const remote = { imageName: undefined, imageVersion: undefined }
+/** Everybody of these tests may use it. */
+const shared = { requiredRoles: ['mcp.dev'] }
+
+async function start(path: string, caller: string, method = 'POST', body?: string) {
+  const answer = await gateway.start(path, {
+    method,
+    headers: by(caller),
+    ...(body === undefined ? {} : { body }),
+  })
+  open.push(answer)
+  return answer
+}
+
+/** Begins a request and does not wait for its answer. */
+function leave(path: string, caller: string, body = ping): Promise<Exchange> {
+  const leaving = new AbortController()
+  open.push({ destroy: () => leaving.abort() })
+  const answered = gateway
+    .start(path, { headers: by(caller), body }, leaving.signal)
+    .then(readAnswer)
+  answered.catch(() => undefined)
+  return answered
+}
+
+/** The code of an error, as REST and MCP have it. */
+function codeOf({ status, body }: Exchange): string {
+  const text = body.toString()
+  if (status < 400) return String(status)
+  const { code, error } = JSON.parse(text) as { code?: string; error?: { data: { code: string } } }
+  return `${status} ${code ?? error?.data.code}`
+}
+
+describe('a server elsewhere', () => {
+  test('gives one caller half of its connections, and the calls of another caller still get in', async () => {
+    const [name, path] = await elsewhere(slow)
+    const at = `/adapters/${name}/mcp`
+    for (let index = 0; index < 4; index += 1) void leave(at, 'eve')
+    await expect.poll(() => held.get(path)?.length).toBe(4)
+
+    const refused = await gateway.send(at, { headers: by('eve'), body: ping })
+    expect(codeOf(refused)).toBe('503 too_many_connections')
+    expect(refused.headers['retry-after']).toBe('5')
+
+    const answered = leave(at, 'ann')
+    await expect.poll(() => held.get(path)?.length).toBe(5)
+    held.get(path)?.at(-1)?.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+    expect((await answered).status).toBe(200)
+  })
+
+  test('takes the oldest stream of the caller that holds most for one that needs a connection', async () => {
+    const [name] = await elsewhere(slow)
+    const at = `/adapters/${name}/mcp`
+    const streams: IncomingMessage[] = []
+    for (const caller of ['eve', 'eve', 'eve', 'eve', 'ann', 'ann', 'bob', 'cal'])
+      streams.push(await start(at, caller, 'GET'))
+    expect(streams.map(({ statusCode }) => statusCode)).toEqual(streams.map(() => 200))
+    const ended = readAnswer(streams[0] as IncomingMessage)
+
+    expect((await start(at, 'dan', 'GET')).statusCode).toBe(200)
+
+    expect((await ended).whole).toBe(true)
+    expect(streams.slice(1).every(({ destroyed }) => !destroyed)).toBe(true)
+  })
+})
+
+describe('a tool elsewhere', () => {
+  test('runs the calls of a caller beyond its share one after the other, and those of others at once', async () => {
+    const { path, endpoint } = address(slow)
+    const tool = `t${randomUUID().slice(0, 8)}`
+    const registered = await gateway.send('/tools', {
+      headers: json,
+      body: JSON.stringify({
+        ...shared,
+        name: tool,
+        endpoint,
+        toolDefinition: { tool: { name: tool } },
+      }),
+    })
+    expect(registered.status).toBe(201)
+    const call = (caller: string): Promise<unknown> =>
+      modern(gateway, 'tools/call', { name: tool }, { headers: { 'x-dev-userid': caller } })
+    const done: string[] = []
+    for (const caller of ['eve', 'eve', 'eve', 'eve'])
+      void call(caller).then(() => done.push(caller))
+    await expect.poll(() => held.get(path)?.length).toBe(2)
+
+    const answered = call('dev').then(() => done.push('dev'))
+    await expect.poll(() => held.get(path)?.length).toBe(3)
+    held.get(path)?.pop()?.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+    await answered
+    expect(done).toEqual(['dev'])
+
+    const finish = (): void => {
+      for (const response of held.get(path)?.splice(0) ?? [])
+        response.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+    }
+    await expect.poll(() => (finish(), done.length)).toBe(5)
+  })
+})
+
+describe('open requests', () => {
+  test('of one caller are half of all at most, on both planes, and another caller gets in', async () => {
+    const name = await gateway.register(shared)
+    const at = `/adapters/${name}/mcp?do=late&ms=60000`
+    const tag = randomUUID()
+    for (let index = 0; index < 20; index += 1) void leave(`${at}&tag=${tag}`, 'eve')
+    await expect
+      .poll(() => gateway.events(tag).filter(({ method }) => method !== undefined).length)
+      .toBe(20)
+
+    const headers = by('eve')
+    const status = '/adapters?limit=1'
+    const refused = await gateway.mcp(name, 'do=status&status=200', { headers, body: ping })
+    expect(codeOf(refused)).toBe('429 share_used_up')
+    expect(refused.headers['retry-after']).toBe('1')
+    expect(codeOf(await gateway.send(status, { method: 'GET', headers }))).toBe('429 share_used_up')
+
+    const ann = by('ann')
+    const passed = await gateway.mcp(name, 'do=status&status=200', { headers: ann, body: ping })
+    expect(passed.status).toBe(200)
+    expect((await gateway.send(status, { method: 'GET', headers: ann })).status).toBe(200)
+  })
+
+  test('that are streams end, the oldest of the caller that holds most first, when others need the room', async () => {
+    const name = await gateway.register(shared)
+    const at = `/adapters/${name}/mcp?do=stream`
+    const streams: IncomingMessage[] = []
+    for (let index = 0; index < 20; index += 1) streams.push(await start(at, 'eve', 'GET'))
+    for (let index = 0; index < 10; index += 1) streams.push(await start(at, 'ann', 'GET'))
+    const answer = readAnswer(streams[0] as IncomingMessage)
+
+    expect((await start(at, 'ann', 'GET')).statusCode).toBe(200)
+
+    // A stream of events ends in order.
+    expect((await answer).whole).toBe(true)
+    expect(streams.slice(1).every(({ destroyed }) => !destroyed)).toBe(true)
+  })
+})
+
+describe('bodies that are not whole', () => {
+  const quarter = 256 * 1024
+  const head = (path: string, caller: string, framing: string): string =>
+    `POST ${path} HTTP/1.1\r\nhost: localhost\r\nx-dev-userid: ${caller}\r\n` +
+    `content-type: application/json\r\n${framing}\r\n\r\n`
+  const begin = (text: string): RawConnection => {
+    const raw = gateway.connect()
+    open.push({ destroy: () => raw[Symbol.dispose]() })
+    raw.socket.write(text)
+    return raw
+  }
+  const path = '/adapters/none/mcp'
+
+  test.each([
+    ['MCP requests that declare a length', 'mcp', `content-length: ${quarter}`, ''],
+    [
+      'MCP requests in chunks',
+      'mcp',
+      'transfer-encoding: chunked',
+      `${quarter.toString(16)}\r\n${'x'.repeat(quarter)}`,
+    ],
+    ['changes that declare a length', '/adapters', `content-length: ${quarter}`, ''],
+    ['changes in chunks', '/adapters', 'transfer-encoding: chunked', ''],
+  ])('take half of the bytes at most for one caller: %s', async (_what, where, framing, first) => {
+    const at = where === 'mcp' ? `/adapters/${await gateway.register(shared)}/mcp` : where
+    const begun = [begin(head(at, 'eve', framing) + first), begin(head(at, 'eve', framing) + first)]
+    await sleep(200)
+    expect(begun.map(({ text }) => text)).toEqual(['', ''])
+
+    const third = begin(head(at, 'eve', framing) + first)
+    await expect.poll(() => third.text).toMatch(/^HTTP\/1\.1 429 [^]*"share_used_up"/)
+
+    const ann = begin(head(at, 'ann', 'content-length: 2') + '{}')
+    await expect.poll(() => ann.text).toMatch(/^HTTP\/1\.1 (200|400|404) /)
+    expect(begun.map(({ text }) => text)).toEqual(['', ''])
+  })
+
+  test('make room for a caller that holds less, those of the heaviest caller first', async () => {
+    const at = `/adapters/${await gateway.register(shared)}/mcp`
+    const framing = `content-length: ${quarter}`
+    const eve = begin(head(at, 'eve', framing))
+    await sleep(50)
+    begin(head(at, 'eve', framing))
+    begin(head(at, 'ann', framing))
+    begin(head(at, 'bob', framing))
+    await sleep(200)
+    expect(eve.text).toBe('')
+
+    const cal = begin(head(at, 'cal', 'content-length: 8192') + '{}'.padEnd(8192))
+
+    await expect.poll(() => cal.text).toMatch(/^HTTP\/1\.1 200 /)
+    await expect.poll(() => eve.text).toMatch(/^HTTP\/1\.1 429 [^]*"share_used_up"/)
+  })
+
+  test('take no room of those who may not send any', async () => {
+    const framing = `content-length: ${quarter}`
+    for (let index = 0; index < 5; index += 1) {
+      const raw = begin(head(path, 'eve', framing))
+      await expect.poll(() => raw.text).toMatch(/^HTTP\/1\.1 404 /)
+    }
+  })
+})
+
+test('one caller follows half of the logs that can be followed, and gives way to one that follows none', async () => {
+  const talkative = {
+    command: [process.execPath, '-e', "console.log('ready'); setInterval(() => undefined, 1000)"],
+  }
+  await using watched = await TestGateway.open({
+    runtime: { images: { talkative } },
+    limits: { logReaders: 4 },
+  })
+  const owners = { requiredRoles: ['user'], ownerRoles: ['user'] }
+  const name = await watched.register({ imageName: 'talkative', ...owners }, false)
+  const path = `/adapters/${name}/logs?follow=true`
+  const follow = async (caller: string): Promise<IncomingMessage> => {
+    const headers = { 'x-dev-userid': caller, 'x-dev-roles': 'user' }
+    const answer = await watched.start(path, { method: 'GET', headers })
+    open.push(answer)
+    return answer
+  }
+  await expect.poll(async () => (await follow('probe')).statusCode).toBe(200)
+  for (const each of open.splice(0)) each.destroy()
+  await sleep(200)
+
+  const first = await follow('eve')
+  const second = await follow('eve')
+  expect([first.statusCode, second.statusCode]).toEqual([200, 200])
+  expect(codeOf(await readAnswer(await follow('eve')))).toBe('429 share_used_up')
+  const others = [await follow('ann'), await follow('bob'), await follow('cal')]
+
+  expect(others.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200])
+  expect((await readAnswer(first)).whole).toBe(true)
+  expect(second.destroyed).toBe(false)
+  for (const each of open.splice(0)) each.destroy()
+})
+
+describe('bytes of answers that are held', () => {
+  const toolRules = [{ effect: 'allow', tools: '*' }]
+  const piece = 'x'.repeat(256 * 1024)
+  /** An event, a line or a body that never ends; of a caller whose name does not say so, a short one. */
+  const endless =
+    (type: string, begin = ''): Behaviour =>
+    (request, response, body) => {
+      const { id = null, params } = JSON.parse(body) as { id?: unknown; params?: { name?: string } }
+      if (params?.name !== 'endless')
+        return void response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ jsonrpc: '2.0', id, result: { content: [] } }))
+      response.writeHead(200, { 'content-type': type }).write(begin)
+      let left = 24
+      const timer = setInterval(() => {
+        if ((left -= 1) < 0) clearInterval(timer)
+        else response.write(piece)
+      }, 2)
+      response.once('close', () => clearInterval(timer))
+      held.set(request.url ?? '', [...(held.get(request.url ?? '') ?? []), response])
+    }
+  const call = (name: string, id: number): string =>
+    JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name } })
+
+  test('for tool rules are half of all at most for one caller: its requests get one error', async () => {
+    const [name] = await elsewhere(endless('text/event-stream', 'data: '), { toolRules })
+    const at = `/adapters/${name}/mcp`
+    const answers = await Promise.all([1, 2, 3].map((id) => leave(at, 'eve', call('endless', id))))
+    for (const [index, { status, whole, body, headers }] of answers.entries()) {
+      expect([status, whole]).toEqual([200, true])
+      expect(messagesOf(body.toString(), headers['content-type'])).toEqual([
+        {
+          jsonrpc: '2.0',
+          id: index + 1,
+          error: { code: -32600, message: expect.any(String), data: { code: 'share_used_up' } },
+        },
+      ])
+    }
+    const other = await gateway.send(at, { headers: by('ann'), body: call('quick', 9) })
+    expect(other.status).toBe(200)
+  })
+
+  test('for lists under tool rules are refused before their answer begins', async () => {
+    const list = JSON.stringify({
+      jsonrpc: '2.0',
+      id: 4,
+      method: 'tools/list',
+      params: { name: 'endless' },
+    })
+    const [name] = await elsewhere(endless('application/json', '{"x":"'), { toolRules })
+    const answer = await leave(`/adapters/${name}/mcp`, 'eve', list)
+    expect(codeOf(answer)).toBe('429 share_used_up')
+  })
+
+  test('for the translation are refused with the code', async () => {
+    const never = endless('text/event-stream', 'data: ')
+    const legacy: Behaviour = (request, response, body) => {
+      if (request.method !== 'POST') return void response.writeHead(405).end()
+      const { id, method } = JSON.parse(body) as { id?: unknown; method: string }
+      if (id === undefined) return void response.writeHead(202).end()
+      if (method === 'tools/call') return never(request, response, body)
+      const result =
+        method === 'initialize'
+          ? {
+              protocolVersion: '2025-11-25',
+              capabilities: { tools: {} },
+              serverInfo: { name: 's', version: '1' },
+            }
+          : undefined
+      response.writeHead(200, { 'content-type': 'application/json' }).end(
+        JSON.stringify({
+          jsonrpc: '2.0',
+          id,
+          ...(result === undefined ? { error: { code: -32601, message: 'no' } } : { result }),
+        }),
+      )
+    }
+    const [name] = await elsewhere(legacy)
+    const { headers, body } = modernRequest('tools/call', { name: 'endless' })
+    const answer = await gateway.send(`/adapters/${name}/mcp`, {
+      headers: { ...headers, 'x-dev-userid': 'eve' },
+      body,
+    })
+    expect(answer.body.toString()).toContain('"code":"share_used_up"')
+  })
+
+  test('for the answers of tools are refused with the code', async () => {
+    const pour: Behaviour = (request, response) =>
+      endless('application/json', '"')(
+        request,
+        response,
+        JSON.stringify({ params: { name: 'endless' } }),
+      )
+    const { endpoint } = address(pour)
+    const tool = `t${randomUUID().slice(0, 8)}`
+    const body = JSON.stringify({
+      ...shared,
+      name: tool,
+      endpoint,
+      toolDefinition: { tool: { name: tool } },
+    })
+    expect((await gateway.send('/tools', { headers: json, body })).status).toBe(201)
+    const answer = await modern(gateway, 'tools/call', { name: tool }, {})
+    expect(JSON.stringify(answer.message)).toContain('share_used_up')
+  })
+})
