@@ -41,6 +41,7 @@ const schema = {
       pullSecrets: { type: 'array', items: table({ name: text }) },
     }),
     configuration: settings(),
+    declared: map,
     database: table({ secret: text, key: text, port: { ...count, minimum: 1, maximum: 65_535 } }),
     keys: table({ secret: text, create: flag }),
     priorityClass: table({ create: flag, name: text, value: count }),

@@ -27,6 +27,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'config',
     'control',
     'core',
+    'declared',
     'http',
     'proxy',
     'reconcile',
@@ -46,6 +47,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   control: ['audit', 'core', 'http', 'runtime', 'secrets', 'store'],
   proxy: ['audit', 'config', 'core', 'http', 'store', 'telemetry'],
   tools: ['audit', 'config', 'core', 'proxy', 'store', 'telemetry'],
+  declared: ['audit', 'config', 'control', 'core', 'reconcile', 'runtime', 'store', 'telemetry'],
   reconcile: ['core', 'runtime', 'secrets', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],
   secrets: ['core', 'store'],
@@ -57,7 +59,8 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   protocol: [],
   bridge: ['protocol'],
-  gateway: ['bridge', 'contract', 'protocol'],
+  declared: [],
+  gateway: ['bridge', 'contract', 'declared', 'protocol'],
 }
 
 /**
@@ -70,6 +73,7 @@ const wallClockTable: Readonly<Record<string, string>> = {
   'gateway/src/audit/file-sink.ts': 'the name of a damaged file',
   'gateway/src/runtime/process/process-runtime.ts': 'the status shows when a condition changed',
   'gateway/src/runtime/process/replica-process.ts': 'the status and each line of a log have a time',
+  'gateway/src/runtime/kubernetes/announce.ts': 'an Event has a time',
   'gateway/src/runtime/kubernetes/lease.ts': 'the Lease shows when it was renewed',
   'gateway/src/runtime/runtime-contract.ts': 'the suite asks for lines since a time',
 }

@@ -1,4 +1,7 @@
-import type { Pod } from 'kubernetes-types/core/v1.js'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Event, Pod } from 'kubernetes-types/core/v1.js'
 import type { AdapterStatus } from '@mcp-gateway/contract'
 import { GatewayProcess } from '@mcp-gateway/testkit'
 import {
@@ -14,18 +17,26 @@ import { Wire } from './fixtures/wire.ts'
 let namespace: TestNamespace
 let wire: Wire
 let gateway: GatewayProcess
+let folder: string
 beforeAll(async () => {
   namespace = await TestNamespace.open()
   wire = await Wire.to(namespace.api.server)
   const { kubernetes } = namespace.options({
     kubeconfig: namespace.kubeconfigBy(wire.url),
   }).settings
-  gateway = await GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
+  folder = mkdtempSync(join(tmpdir(), 'mcpgw-declared-'))
+  gateway = await GatewayProcess.start({
+    config: {
+      runtime: { kind: 'kubernetes', kubernetes },
+      declared: { team: { folder, pollSeconds: 0.1, emptyPrunes: true } },
+    },
+  })
 })
 afterAll(async () => {
   await gateway[Symbol.asyncDispose]()
   await wire[Symbol.asyncDispose]()
   await namespace[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true })
 })
 
 const adapter = (name: string, more: object = {}) => ({
@@ -110,6 +121,29 @@ describe('a gateway on a cluster', () => {
 
     await client.close()
     expect((await gateway.api('DELETE', '/adapters/story')).status).toBe(204)
+    await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
+  })
+
+  test('a declared adapter runs, and events tell of its changes and mistakes', async () => {
+    const events = async (): Promise<string[]> =>
+      (await namespace.list<Event>('/api/v1', 'events'))
+        .filter(({ source }) => source?.component === 'mcp-gateway')
+        .map(({ type, reason, involvedObject }) => `${type} ${reason} ${involvedObject.name}`)
+    const file = join(folder, 'servers.yaml')
+    const document = JSON.stringify({ kind: 'Adapter', ...adapter('filed') })
+
+    writeFileSync(file, document)
+    await expect
+      .poll(async () => (await gateway.api('GET', '/adapters/filed')).status, { timeout: 10_000 })
+      .toBe(200)
+    await healthy('filed')
+    await expect.poll(events).toContain('Normal DeclaredApplied filed')
+
+    writeFileSync(file, JSON.stringify({ ...JSON.parse(document), replicaCount: -1 }))
+    await expect.poll(events, { timeout: 10_000 }).toContain('Warning DeclaredFailed filed')
+    expect((await gateway.api('DELETE', '/adapters/filed')).status).toBe(409)
+
+    rmSync(file)
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
   })
 

@@ -262,6 +262,16 @@ export const Warning = z
   .object({ pointer: z.string(), code: z.string(), detail: z.string() })
   .meta({ id: 'Warning' })
 
+export const DeclaredIn = z
+  .object({
+    source: z.string().meta({ description: 'Its name in `declared` of the configuration.' }),
+    file: z.string().meta({ description: 'Relative to the folder of the source.' }),
+  })
+  .meta({
+    id: 'DeclaredIn',
+    description: 'The file that declares the resource. Only the file changes or removes it.',
+  })
+
 export const AdapterResource = z
   .object({
     id: z.string().meta({ description: 'Equals the name.' }),
@@ -279,6 +289,7 @@ export const AdapterResource = z
     offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
     credential: CredentialView.optional(),
+    declared: DeclaredIn.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -16,6 +16,7 @@ import {
   toolRules,
 } from './adapters.ts'
 import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
+import { GatewayStatus } from './gateway-status.ts'
 import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
 import { ToolDefinitionPatch, ToolInput, ToolResource } from './tools.ts'
 
@@ -482,4 +483,11 @@ export const endpoints = {
   replaceSecret: secrets.replace,
   patchSecret: secrets.patch,
   deleteSecret: secrets.delete,
+  gatewayStatus: {
+    method: 'get',
+    path: '/status',
+    summary: 'Check the gateway itself, and the folders of files that it follows.',
+    success: { status: 200, description: 'The status.', schema: GatewayStatus },
+    problems: [],
+  },
 } as const satisfies Record<string, Endpoint>

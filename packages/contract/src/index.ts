@@ -1,6 +1,7 @@
 export * from './adapters.ts'
 export * from './api-keys.ts'
 export * from './endpoints.ts'
+export * from './gateway-status.ts'
 export * from './openapi.ts'
 export * from './problem.ts'
 export * from './secrets.ts'

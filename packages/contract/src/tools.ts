@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  DeclaredIn,
   CredentialView,
   EnvironmentView,
   Owner,
@@ -134,6 +135,7 @@ export const ToolResource = z
     offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
     credential: CredentialView.optional(),
+    declared: DeclaredIn.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),
     lastUpdatedAt: z.iso.datetime(),

@@ -10,9 +10,12 @@ import { openAudit } from './audit/open.ts'
 import { AuditSinkConfig, type Config } from './config/config.ts'
 import { privateFiles } from './config/private-files.ts'
 import { describeRequest } from './control/audit-trail.ts'
+import { DeclaredTarget, dryRun } from './control/declared-target.ts'
+import { resourceKinds } from './control/kinds.ts'
 import { controlPlane } from './control/plugin.ts'
 import { accessRules } from './core/access.ts'
 import { createShares } from './core/shares.ts'
+import { followSources } from './declared/follow.ts'
 import { createClientView } from './http/client-view.ts'
 import { openListener, type Listener } from './http/listener.ts'
 import { publishKeys } from './http/published-keys.ts'
@@ -269,6 +272,32 @@ export async function openApp({
     ]
 
     const checks = parts.use(new SchemaChecks())
+    const { maxReplicas } = config.runtime
+    const kinds = resourceKinds({ maxReplicas, endpoints: endpointRules, checks })
+    const writing = {
+      store,
+      sealedResources: store.sealedResources,
+      nudge: (name: string) => reconciler.nudge(name),
+      access,
+      secretSources,
+      sources: new Set(Object.keys(config.declared)),
+      kinds,
+      now: () => new Date(),
+      newUid: randomUUID,
+    }
+    const declared = parts.use(
+      followSources({
+        sources: config.declared,
+        targets: (source, principal) => {
+          const options = { ...writing, source, principal, audited }
+          return { target: new DeclaredTarget(options), trial: dryRun(options) }
+        },
+        reconciler,
+        runtime,
+        log,
+        now: writing.now,
+      }),
+    )
     const listeners: Listener[] = []
     parts.defer(
       async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))),
@@ -294,9 +323,9 @@ export async function openApp({
       describe: describeRequest,
       routes: (api) => {
         controlPlane(api, {
-          store,
+          ...writing,
           runtime,
-          nudge: (name) => reconciler.nudge(name),
+          declared: () => declared.status(),
           problem: (name) => reconciler.problem(name),
           authenticate,
           challenge,
@@ -304,15 +333,7 @@ export async function openApp({
           apiKeys: config.apiKeys,
           secrets: config.secrets,
           sealedSecrets: store.sealedSecrets,
-          sealedResources: store.sealedResources,
-          secretSources,
           recheckMs,
-          maxReplicas: config.runtime.maxReplicas,
-          endpoints: endpointRules,
-          checks,
-          access,
-          now: () => new Date(),
-          newUid: randomUUID,
           version,
           audit: auditApiRequests(audited, addressOf),
         })

@@ -578,6 +578,7 @@ describe('what a caller may not see (A21)', () => {
       access: accessRules(settings, { development: true, anonymous: false }),
       now: () => new Date(),
       newUid: randomUUID,
+      sources: new Set(),
     })
     const principal = (id: string) => ({ id, issuer: 'development', name: id, roles: [] })
     await registry.create(principal('owner'), { name: 'hidden', imageName: 'i', imageVersion: '1' })

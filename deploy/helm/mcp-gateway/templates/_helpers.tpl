@@ -34,7 +34,13 @@ app.kubernetes.io/component: {{ . }}
 {{- $edge := .Values.configuration.edge | default dict -}}
 {{- $hosts := concat $names ($edge.allowedHosts | default list) | uniq -}}
 {{- $edge = merge (dict "allowedHosts" $hosts) $edge -}}
-{{- toYaml (merge (dict "edge" $edge) .Values.configuration) -}}
+{{- $declared := .Values.configuration.declared | default dict -}}
+{{- if .Values.declared -}}
+{{- $declared = merge (dict "chart" (dict "folder" "/etc/mcp-gateway-declared")) $declared -}}
+{{- end -}}
+{{- $own := dict "edge" $edge -}}
+{{- if $declared }}{{ $own = merge (dict "declared" $declared) $own }}{{ end -}}
+{{- toYaml (merge $own .Values.configuration) -}}
 {{- end }}
 
 {{/* Where pods go: the same for both components. */}}

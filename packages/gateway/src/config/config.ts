@@ -332,6 +332,28 @@ export const ConfigSchema = z.strictObject({
       maxTotalBytes: count(128 * 1024 * 1024),
     })
     .prefault({}),
+  declared: z
+    .record(
+      clusterName,
+      z.strictObject({
+        /** Folder of YAML or JSON files, such as a mounted ConfigMap. */
+        folder: z.string().min(1),
+        /** Who owns what the files declare. Unset: the source itself. */
+        owner: z
+          .strictObject({ id: z.string().trim().min(1), issuer: z.string().trim().min(1) })
+          .optional(),
+        /** With which roles the gateway applies the files. */
+        roles: roles.default(['mcp.admin']),
+        /** Whether what no file declares any more is removed. */
+        prune: z.boolean().default(true),
+        /** Whether a folder without any document removes everything that it has declared. */
+        emptyPrunes: z.boolean().default(false),
+        /** How often the folder is read. */
+        pollSeconds: seconds(5),
+      }),
+    )
+    .default({})
+    .meta({ description: 'Folders of files that declare adapters and tools, by their names.' }),
   proxy: z
     .strictObject({
       /** How long a request waits for a replica of a cold or restarting adapter. */

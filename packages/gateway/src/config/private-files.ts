@@ -6,7 +6,7 @@ import type { Config } from './config.ts'
  * secrets.
  */
 export function privateFiles(
-  { store, secrets, audit }: Config,
+  { store, secrets, audit, declared }: Config,
   environment: Readonly<Record<string, string | undefined>>,
 ): string[] {
   const named = [
@@ -15,6 +15,7 @@ export function privateFiles(
     environment['PGPASSFILE'],
     store.passwordFile,
     ...Object.values(secrets.files).map(({ path }) => path),
+    ...Object.values(declared).map(({ folder }) => folder),
     ...(audit.sinks ?? []).map((sink) => (sink.type === 'file' ? sink.path : undefined)),
   ]
   return named.flatMap((path) => (path === undefined ? [] : [resolve(path)]))

@@ -6,15 +6,14 @@ import { GatewayError } from '../core/errors.ts'
 import { mayReadLogs } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import { shortOf, type CallerShares } from '../core/shares.ts'
-import type { Resource, ResourceKind } from '../core/resource.ts'
+import type { Resource } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
-import type { SchemaChecks } from '../lib/schema-checks.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { adapterKind } from './adapter-kind.ts'
 import { apiPage } from './api-page.ts'
 import { knowCallers, principalOf, type CallerOptions } from './callers.ts'
 import type { Kind } from './kind.ts'
 import { Registry, type RegistryOptions, type Written } from './registry.ts'
+import type { ResourceKinds } from './kinds.ts'
 import { addSecrets } from './secret-routes.ts'
 import type { SecretRegistryOptions } from './secret-registry.ts'
 import { statusOf } from './status.ts'
@@ -22,22 +21,23 @@ import { addApiKeys } from './api-key-routes.ts'
 import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
 import { addAuditTrail, audits } from './audit-trail.ts'
 import { atMost } from './body-limit.ts'
+import { addGatewayStatus, type GatewayStatusOptions } from './gateway-status.ts'
 import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
-import { toolKind } from './tool-kind.ts'
-import type { EndpointRules } from './endpoint-fields.ts'
 import { validateQuery } from './validation.ts'
 
 export interface ControlPlaneOptions
-  extends RegistryOptions, ApiKeyRegistryOptions, SecretRegistryOptions, CallerOptions {
-  readonly maxReplicas: number
-  readonly endpoints: Readonly<Record<ResourceKind, EndpointRules>>
-  readonly checks: SchemaChecks
+  extends
+    RegistryOptions,
+    ApiKeyRegistryOptions,
+    SecretRegistryOptions,
+    CallerOptions,
+    GatewayStatusOptions {
+  readonly kinds: ResourceKinds
   /** Read side only: what writes to a runtime is the reconciler. */
-  readonly runtime: Pick<Runtime, 'status' | 'logs'>
+  readonly runtime: Pick<Runtime, 'name' | 'status' | 'logs'>
   /** Why reconciling a name failed last, if it did. */
   readonly problem: (name: string) => string | undefined
-  readonly version: string
   readonly shares: CallerShares
   readonly audit: (request: ApiRequest) => void
   /** How often the callers of open streams are asked again whether they may. */
@@ -53,11 +53,11 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
   void app.register(async (resources) => {
     addAuditTrail(resources, options.audit)
     knowCallers(resources, options)
-    const { maxReplicas, endpoints, checks } = options
-    addKind(resources, adapterKind({ maxReplicas, endpoints: endpoints.adapter }), options)
-    addKind(resources, toolKind({ maxReplicas, endpoints: endpoints.tool }, checks), options)
+    addKind(resources, options.kinds.adapter, options)
+    addKind(resources, options.kinds.tool, options)
     addApiKeys(resources, options)
     addSecrets(resources, options)
+    addGatewayStatus(resources, options)
   })
   const document = openApiDocument(options.version)
   // Anybody may ask for these, so they are made once.

@@ -18,6 +18,7 @@ import {
   mayRead,
   type Permit,
 } from '../core/permission.ts'
+import { checkWriter, type DeclaredIn, type SourceWriter } from '../core/writer.ts'
 import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import type { GivenVariables, Image } from '../core/variables.ts'
@@ -39,6 +40,8 @@ export interface RegistryOptions {
   readonly nudge: (name: string) => void
   readonly access: AccessRules
   readonly secretSources: SecretSources
+  /** Names of the configured sources of files. */
+  readonly sources: ReadonlySet<string>
   readonly now: () => Date
   readonly newUid: () => string
 }
@@ -49,7 +52,10 @@ export interface Written<R> {
   readonly warnings: readonly Warning[]
 }
 
-/** Validate → authorize → store → nudge: the rules of the control plane for one kind of resources, without HTTP. */
+/**
+ * Validate → authorize → store → nudge: the rules of the control plane for one kind of resources,
+ * without HTTP. `by` names the source of files that writes; it is absent for callers.
+ */
 export class Registry<R extends Resource, Input extends { readonly name: string }> {
   readonly #kind: Kind<R, Input>
   readonly #options: RegistryOptions
@@ -72,7 +78,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     authorize(principal, action, await this.#stored(name))
   }
 
-  async create(principal: Principal, body: unknown): Promise<Written<R>> {
+  async create(principal: Principal, body: unknown, by?: SourceWriter): Promise<Written<R>> {
     this.checkCreate(principal)
     const { value, warnings } = await this.#validate(principal, body, maskMistakes(body, undefined))
     const spec = await this.#bound(this.#kind.spec(value, undefined))
@@ -81,7 +87,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     this.#checkTurnedOn(principal, undefined, spec)
     await this.#checkReferences(principal, spec)
     const chosen = this.#chosenBy(principal, spec)
-    return { resource: await this.#insert(permit, value.name, chosen), warnings }
+    return { resource: await this.#insert(permit, value.name, chosen, by), warnings }
   }
 
   async get(principal: Principal, name: string): Promise<R> {
@@ -126,14 +132,16 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     name: string,
     body: unknown,
     ifMatch: number | undefined,
+    by?: SourceWriter,
   ): Promise<Written<R>> {
-    return this.#change(principal, name, ifMatch, async (stored) => {
+    const change = async (stored: R) => {
       const { value, warnings } = await this.#validate(principal, body, [
         ...renames(name, body),
         ...maskMistakes(body, stored),
       ])
       return { spec: await this.#bound(this.#kind.spec(value, stored)), warnings }
-    })
+    }
+    return this.#change(principal, name, ifMatch, change, by)
   }
 
   async patch(
@@ -223,6 +231,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'read', await this.#stored(name))
       checkVersion(stored, ifMatch)
+      this.#checkWriter(stored)
       const { id, issuer = principal.issuer } = (await validate(OwnerInput, body)).value
       return give({ id, issuer }, stored)
     })
@@ -238,10 +247,16 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /** Gives what was deleted. */
-  async delete(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
+  async delete(
+    principal: Principal,
+    name: string,
+    ifMatch: number | undefined,
+    by?: SourceWriter,
+  ): Promise<R> {
     return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
+      this.#checkWriter(permit.resource, by)
       await this.#remove(permit)
       return permit.resource
     })
@@ -252,19 +267,26 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     name: string,
     ifMatch: number | undefined,
     change: (stored: R) => Promise<{ spec: R['spec']; warnings: readonly Warning[] }>,
+    by?: SourceWriter,
   ): Promise<Written<R>> {
     return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
       checkVersion(permit.resource, ifMatch)
+      this.#checkWriter(permit.resource, by)
       const before = permit.resource.spec
       const { spec: wanted, warnings } = await change(permit.resource)
       await this.#checkChange(principal, before, wanted)
       const spec = this.#chosen(principal, before, wanted)
-      return { resource: await this.#update(permit, spec), warnings }
+      return { resource: await this.#update(permit, spec, by), warnings }
     })
   }
 
-  async #insert(permit: Permit<'create'>, name: string, spec: R['spec']): Promise<R> {
+  async #insert(
+    permit: Permit<'create'>,
+    name: string,
+    spec: R['spec'],
+    by: SourceWriter | undefined,
+  ): Promise<R> {
     const at = this.#options.now().toISOString()
     const { id, issuer } = permit.principal
     const resource = {
@@ -277,6 +299,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       createdAt: at,
       lastUpdatedAt: at,
       spec,
+      ...markOf(by),
     } as R
     await this.#options.store.create(
       resource,
@@ -286,11 +309,18 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return resource
   }
 
-  async #update({ principal, resource: stored }: Permit<'write', R>, spec: R['spec']): Promise<R> {
+  async #update(
+    { principal, resource: stored }: Permit<'write', R>,
+    spec: R['spec'],
+    by: SourceWriter | undefined,
+  ): Promise<R> {
+    const { declared, ...unmarked } = stored
+    const mark = markOf(by)
     // Nothing to change: nothing is stored, and nothing restarts.
-    if (alike(spec, stored.spec)) return stored
-    const resource: R = {
-      ...stored,
+    if (alike(spec, stored.spec) && alike(declared, mark.declared)) return stored
+    const resource = {
+      ...unmarked,
+      ...mark,
       version: stored.version + 1,
       // What only people and the gateway read restarts nothing.
       generation: alike(this.#kind.running(spec), this.#kind.running(stored.spec))
@@ -298,7 +328,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
         : stored.generation + 1,
       lastUpdatedAt: this.#options.now().toISOString(),
       spec,
-    }
+    } as R
     // What does not grow is let be, also where a quota has become smaller.
     const grows = spec.replicaCount > stored.spec.replicaCount
     const admit = this.#admit(principal, resource, grows ? { replicas: spec.replicaCount } : {})
@@ -353,6 +383,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       checkQuotas(access, held, more, samePrincipal(principal, owner))
       checkSpace(access.quotas, spaceSettings, space, ofNewOwner)
     }
+  }
+
+  #checkWriter(resource: R, by?: SourceWriter): void {
+    checkWriter(resource, by, this.#options.sources)
   }
 
   async #remove({ resource }: Permit<'write', R>): Promise<void> {
@@ -451,6 +485,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     const input = value as unknown as Input
     return { value: input, warnings: [...warnings, ...this.#kind.warnings(input)] }
   }
+}
+
+function markOf(by: SourceWriter | undefined): { readonly declared?: DeclaredIn } {
+  return by === undefined ? {} : { declared: { source: by.source, file: by.file } }
 }
 
 const spaceSettings = { bytes: 'access.quotas.bytes', totalBytes: 'access.quotas.totalBytes' }

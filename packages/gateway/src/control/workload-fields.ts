@@ -188,6 +188,7 @@ export function sharedView<Own extends object>(
   warnings: readonly Warning[],
 ) {
   const { name, spec, owner, offeredTo, creator = owner, createdAt, lastUpdatedAt } = resource
+  const { declared } = resource
   return {
     id: name,
     name,
@@ -209,6 +210,7 @@ export function sharedView<Own extends object>(
       : { offeredTo: { id: offeredTo.id, issuer: offeredTo.issuer } }),
     ...(spec.callerIdentity === undefined ? {} : { callerIdentity: spec.callerIdentity }),
     ...maskedMember(spec),
+    ...(declared === undefined ? {} : { declared: { ...declared } }),
     createdBy: creator.id,
     createdAt,
     lastUpdatedAt,

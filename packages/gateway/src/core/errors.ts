@@ -48,6 +48,12 @@ const table = {
   method_not_allowed: { status: 405, rpc: -32600, title: 'Method not allowed', retry: false },
   not_acceptable: { status: 406, rpc: -32600, title: 'Not acceptable', retry: false },
   name_taken: { status: 409, rpc: -32600, title: 'The name is taken', retry: false },
+  declared_in_file: {
+    status: 409,
+    rpc: -32600,
+    title: 'A file declares the resource',
+    retry: false,
+  },
   secret_in_use: { status: 409, rpc: -32600, title: 'The secret is in use', retry: false },
   runs_elsewhere: { status: 409, rpc: -32600, title: 'It does not run here', retry: false },
   conflict: { status: 409, rpc: -32600, title: 'The resource changed meanwhile', retry: true },

@@ -1,4 +1,5 @@
 import type { ToolRule } from './tool-rules.ts'
+import type { DeclaredIn } from './writer.ts'
 
 /** What both planes know of a registered thing. `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'
@@ -127,6 +128,8 @@ export interface Resource<
   readonly generation: number
   /** When somebody last asked that all replicas be replaced, ISO 8601. Part of what a workload is made of, so that it happens once, and is not undone. */
   readonly restartedAt?: string
+  /** The file that declares it; absent for what the REST API has made. */
+  readonly declared?: DeclaredIn
 }
 
 export type Adapter = Resource<AdapterSpec, 'adapter'>

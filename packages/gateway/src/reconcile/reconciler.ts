@@ -30,6 +30,17 @@ export interface Reconciler extends AsyncDisposable {
   nudge(name: string): void
   /** Why the last attempt for a name failed, if it did, here or at the gateway that writes. */
   problem(name: string): string | undefined
+  /**
+   * Has other work done in the same terms, by one gateway at a time. `problems` reaches the other
+   * gateways, where `problem` gives it.
+   */
+  alongside(work: TermWork): void
+}
+
+export interface TermWork {
+  /** Returns when the signal has aborted and nothing is under way any more. */
+  run(signal: AbortSignal): Promise<void>
+  problems(): Problems
 }
 
 interface Key {
@@ -49,6 +60,8 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   let term: Term | undefined
   let idle: string | undefined
   let ofWriter: Problems = new Map()
+  const works: TermWork[] = []
+  let current: { readonly signal: AbortSignal; readonly running: Promise<void>[] } | undefined
   const working = (async () => {
     const report = (problem: string | undefined, others: Problems): void => {
       idle = problem
@@ -57,10 +70,17 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
     for await (const signal of options.runtime.terms(
       stop.signal,
       report,
-      () => term?.problems() ?? new Map(),
+      () =>
+        new Map([
+          ...works.flatMap((work) => [...work.problems()]),
+          ...(term?.problems() ?? new Map<string, string>()),
+        ]),
     )) {
       term = startTerm(options, signal)
+      current = { signal, running: works.map((work) => work.run(signal)) }
       await term.ended
+      await Promise.all(current.running)
+      current = undefined
       term = undefined
     }
   })()
@@ -68,6 +88,10 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
     // Who does not write need not know: who does hears of it from the store.
     nudge: (name) => term?.nudge(name),
     problem: (name) => (term === undefined ? ofWriter.get(name) : term.problem(name)) ?? idle,
+    alongside: (work) => {
+      works.push(work)
+      current?.running.push(work.run(current.signal))
+    },
     async [Symbol.asyncDispose]() {
       stop.abort()
       await working

@@ -22,6 +22,16 @@ export interface LogQuery {
   readonly container?: string
 }
 
+/** Something that people who watch the platform are told. */
+export interface Announcement {
+  /** The workload; absent for what concerns the gateway itself. */
+  readonly workload?: string
+  readonly type: 'Normal' | 'Warning'
+  /** One word in upper camel case. */
+  readonly reason: string
+  readonly message: string
+}
+
 /** Why workloads are not as they are wanted, by their names. */
 export type Problems = ReadonlyMap<string, string>
 
@@ -52,6 +62,8 @@ export interface Runtime extends AsyncDisposable {
   apply(workload: Workload, signal: AbortSignal): Promise<void>
   /** Removes a workload and all it left; no error when there is none. Resolves when nothing of it runs any more. */
   remove(ref: WorkloadRef, signal: AbortSignal): Promise<void>
+  /** Tells people who watch the platform. Absent where the platform has no place for it. */
+  announce?(announcement: Announcement, signal: AbortSignal): Promise<void>
   /** Every workload of ours that exists, wanted or not, so that leftovers can be removed. */
   list(signal: AbortSignal): Promise<readonly WorkloadRef[]>
   /** Undefined while nothing is known of it. */

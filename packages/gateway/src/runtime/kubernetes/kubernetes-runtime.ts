@@ -7,7 +7,8 @@ import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Workload, WorkloadStatus } from '../../core/workload.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { judge } from '../conditions.ts'
-import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
+import type { Announcement, LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
+import { eventOf } from './announce.ts'
 import { KubernetesApi } from './api.ts'
 import { ClusterView, type Sight } from './cluster-view.ts'
 import { collection } from './kinds.ts'
@@ -94,6 +95,13 @@ class KubernetesRuntime implements Runtime {
 
   async remove(ref: WorkloadRef, signal: AbortSignal): Promise<void> {
     await this.#writer.remove(ref, signal)
+  }
+
+  async announce(announcement: Announcement, signal: AbortSignal): Promise<void> {
+    const { workload = '' } = announcement
+    const uid = this.#view.see(workload)?.statefulSet?.metadata?.uid
+    const { path, body } = eventOf(announcement, this.#settings.namespace, uid)
+    await this.#api.json('POST', path, signal, { body })
   }
 
   async list(): Promise<readonly WorkloadRef[]> {

@@ -1,0 +1,111 @@
+import { describe, expect, test } from 'vitest'
+import { readDeclarations } from './documents.ts'
+
+function read(text: string) {
+  return readDeclarations([{ path: 'a.yaml', text }])
+}
+
+describe('A file that declares resources', () => {
+  test('gives each document with its place, and the rest as the body', () => {
+    const text = [
+      '# Servers of the team.',
+      'kind: Adapter',
+      'name: files',
+      'imageName: mcp-proxy',
+      '---',
+      'apiVersion: mcp-gateway/v1',
+      'kind: tool',
+      'name: weather',
+      'adopt: true',
+    ].join('\n')
+
+    expect(read(text)).toEqual({
+      declarations: [
+        {
+          kind: 'adapter',
+          name: 'files',
+          body: { name: 'files', imageName: 'mcp-proxy' },
+          adopt: false,
+          file: 'a.yaml',
+          line: 2,
+        },
+        {
+          kind: 'tool',
+          name: 'weather',
+          body: { name: 'weather' },
+          adopt: true,
+          file: 'a.yaml',
+          line: 6,
+        },
+      ],
+      mistakes: [],
+    })
+  })
+
+  test('may be JSON', () => {
+    expect(read('{"kind":"Adapter","name":"files"}').declarations).toHaveLength(1)
+  })
+
+  test('may hold nothing but comments', () => {
+    expect(read('# Nothing yet.\n---\n')).toEqual({ declarations: [], mistakes: [] })
+    expect(read('')).toEqual({ declarations: [], mistakes: [] })
+  })
+
+  test.each([
+    ['no kind', 'name: files', /^kind must be/],
+    ['another kind', 'kind: Secret\nname: x', /^kind must be/],
+    ['the kind of a prototype', 'kind: constructor\nname: x', /^kind must be/],
+    ['no name', 'kind: Adapter', /^name must be/],
+    ['a list', '- kind: Adapter', /must be a map/],
+    ['another version', 'apiVersion: v9\nkind: Adapter\nname: x', /^apiVersion must be/],
+    ['an adopt that is no boolean', 'kind: Adapter\nname: x\nadopt: "yes"', /^adopt must be/],
+    ['a key twice', 'kind: Adapter\nname: x\nname: y', /unique/],
+    ['no YAML', 'kind: [Adapter', /./],
+    ['an anchor that is not there', 'kind: Adapter\nname: *there', /./],
+  ])('with %s declares nothing, and its mistake has a place', (_what, text, detail) => {
+    const { declarations, mistakes } = read(text)
+
+    expect(declarations).toEqual([])
+    expect(mistakes).toEqual([
+      { file: 'a.yaml', line: expect.any(Number), detail: expect.stringMatching(detail) },
+    ])
+  })
+
+  test('with one bad document still gives the good ones', () => {
+    const { declarations, mistakes } = read('kind: Adapter\nname: one\n---\nkind: Nothing\n')
+
+    expect(declarations.map(({ name }) => name)).toEqual(['one'])
+    expect(mistakes.map(({ line }) => line)).toEqual([4])
+  })
+
+  test('cannot fill the memory by aliases that multiply', () => {
+    const levels = Array.from(
+      { length: 12 },
+      (_, n) => `l${n + 1}: &l${n + 1} [${Array.from({ length: 9 }, () => `*l${n}`).join(', ')}]`,
+    )
+    const text = ['kind: Adapter', 'name: x', 'l0: &l0 [a]', ...levels].join('\n')
+
+    const { declarations, mistakes } = read(text)
+    expect(declarations).toEqual([])
+    expect(mistakes).toHaveLength(1)
+  })
+})
+
+describe('A name in two documents', () => {
+  test('declares nothing, and the mistake names both places', () => {
+    const files = [
+      { path: 'a.yaml', text: 'kind: Adapter\nname: one' },
+      { path: 'b/c.yaml', text: 'kind: Tool\nname: one\n---\nkind: Tool\nname: two' },
+    ]
+
+    const { declarations, mistakes } = readDeclarations(files)
+    expect(declarations.map(({ name }) => name)).toEqual(['two'])
+    expect(mistakes).toEqual([
+      {
+        file: 'b/c.yaml',
+        line: 1,
+        detail: "'one' is declared in a.yaml:1 too. Keep one of the two.",
+      },
+    ])
+  })
+})

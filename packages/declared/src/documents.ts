@@ -1,0 +1,125 @@
+import { isMap, isScalar, LineCounter, parseAllDocuments, type Document } from 'yaml'
+
+export type DeclaredKind = 'adapter' | 'tool'
+
+/** Where a document begins. */
+export interface Place {
+  /** Relative to the folder, with slashes. */
+  readonly file: string
+  /** From 1. */
+  readonly line: number
+}
+
+/** One resource that a file declares. */
+export interface Declaration extends Place {
+  readonly kind: DeclaredKind
+  readonly name: string
+  /** The body of `POST /adapters` or `POST /tools`. */
+  readonly body: Readonly<Record<string, unknown>>
+  /** Whether the document takes over a resource of this name that the REST API has made. */
+  readonly adopt: boolean
+}
+
+/** A document that declares nothing, and the reason. */
+export interface DocumentMistake extends Place {
+  readonly detail: string
+}
+
+export interface DeclaredFile {
+  /** Relative to the folder, with slashes. */
+  readonly path: string
+  readonly text: string
+}
+
+export interface Declarations {
+  readonly declarations: readonly Declaration[]
+  readonly mistakes: readonly DocumentMistake[]
+}
+
+/** The only version of this form so far. */
+export const declaredVersion = 'mcp-gateway/v1'
+
+const kinds: ReadonlyMap<unknown, DeclaredKind> = new Map([
+  ['adapter', 'adapter'],
+  ['tool', 'tool'],
+])
+
+/**
+ * Reads the documents of YAML or JSON files. A name that stands in two documents declares nothing,
+ * because the order of files must not decide what runs.
+ */
+export function readDeclarations(files: readonly DeclaredFile[]): Declarations {
+  const found: Declaration[] = []
+  const mistakes: DocumentMistake[] = []
+
+  for (const { path, text } of files) {
+    for (const read of readFile(path, text)) {
+      if ('detail' in read) mistakes.push(read)
+      else found.push(read)
+    }
+  }
+
+  const first = new Map<string, Declaration>()
+  const repeated = new Set<string>()
+  for (const declaration of found) {
+    const { name, file, line } = declaration
+    const other = first.get(name)
+    if (other === undefined) first.set(name, declaration)
+    else {
+      repeated.add(name)
+      mistakes.push({
+        file,
+        line,
+        detail: `'${name}' is declared in ${other.file}:${other.line} too. Keep one of the two.`,
+      })
+    }
+  }
+
+  return { declarations: found.filter(({ name }) => !repeated.has(name)), mistakes }
+}
+
+function readFile(file: string, text: string): (Declaration | DocumentMistake)[] {
+  const lines = new LineCounter()
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false })
+  if ('empty' in documents) return []
+
+  return documents.flatMap((document) => {
+    const [error] = document.errors
+    if (error !== undefined)
+      return [{ file, line: lines.linePos(error.pos[0]).line, detail: error.message }]
+    const { contents } = document
+    if (contents === null || (isScalar(contents) && contents.value === null)) return []
+
+    const line = lines.linePos(contents.range[0]).line
+    const read = declarationOf(document)
+    return [typeof read === 'string' ? { file, line, detail: read } : { ...read, file, line }]
+  })
+}
+
+/** What a document declares, or the reason why it declares nothing. */
+function declarationOf(document: Document.Parsed): Omit<Declaration, keyof Place> | string {
+  if (!isMap(document.contents)) return 'A document must be a map with kind and name.'
+
+  const value = valueOf(document)
+  if (typeof value === 'string') return value
+
+  const { apiVersion = declaredVersion, kind, adopt = false, ...body } = value
+  if (apiVersion !== declaredVersion) return `apiVersion must be '${declaredVersion}'.`
+
+  const known = typeof kind === 'string' ? kinds.get(kind.toLowerCase()) : undefined
+  if (known === undefined) return "kind must be 'Adapter' or 'Tool'."
+  if (typeof adopt !== 'boolean') return 'adopt must be true or false.'
+
+  const { name } = body
+  if (typeof name !== 'string' || name === '') return 'name must be the name of the resource.'
+  return { kind: known, name, body, adopt }
+}
+
+function valueOf(document: Document.Parsed): Record<string, unknown> | string {
+  try {
+    return document.toJS() as Record<string, unknown>
+  } catch (error) {
+    // Anchors that expand to too much, or that are not there.
+    return error instanceof Error ? error.message : String(error)
+  }
+}

@@ -1,0 +1,2 @@
+export * from './converge.ts'
+export * from './documents.ts'

@@ -1,0 +1,147 @@
+import { createHash, randomUUID } from 'node:crypto'
+import type { Declaration, DeclaredResource, Target } from '@mcp-gateway/declared'
+import type { Audited } from '../audit/audit.ts'
+import { outcomeOf, resourceOf } from '../audit/decision.ts'
+import { toGatewayError, GatewayError } from '../core/errors.ts'
+import type { Principal } from '../core/principal.ts'
+import type { Resource } from '../core/resource.ts'
+import type { SourceWriter } from '../core/writer.ts'
+import { each } from '../store/each.ts'
+import type { Store } from '../store/store.ts'
+import type { ResourceKinds } from './kinds.ts'
+import { Registry, type RegistryOptions } from './registry.ts'
+import { holdsSecrets } from './workload-fields.ts'
+
+export interface DeclaredTargetOptions extends RegistryOptions {
+  readonly kinds: ResourceKinds
+  /** The source's name. */
+  readonly source: string
+  /** As whom the source acts. */
+  readonly principal: Principal
+  readonly audited: Audited
+}
+
+/**
+ * The gateway's own resources, as a source of files writes them: by the rules of the REST API, with
+ * the rights of the source, and with a record of each change.
+ */
+export class DeclaredTarget implements Target {
+  readonly #options: DeclaredTargetOptions
+
+  constructor(options: DeclaredTargetOptions) {
+    this.#options = options
+  }
+
+  async *declared(): AsyncIterable<DeclaredResource> {
+    const { sealedResources, source } = this.#options
+    for await (const { kind, name, declared } of each(sealedResources))
+      if (declared?.source === source) yield { kind, name, file: declared.file }
+  }
+
+  async apply(declaration: Declaration): Promise<'created' | 'changed' | 'unchanged'> {
+    const { store, principal } = this.#options
+    const { kind, name, body } = declaration
+    const by = { source: this.#options.source, file: declaration.file, adopt: declaration.adopt }
+    const stored = await store.get(name)
+    if (stored !== undefined && stored.kind !== kind)
+      throw new GatewayError('name_taken', { detail: `A ${stored.kind} has the name '${name}'.` })
+
+    const digest = holdsSecrets(body)
+      ? undefined
+      : createHash('sha256').update(JSON.stringify(body)).digest('hex')
+    const act = stored === undefined ? 'create' : 'replace'
+    const written = await this.#recorded(kind, name, act, digest, async () => {
+      const registry = this.#registry(kind)
+      const { resource } = await (stored === undefined
+        ? registry.create(principal, body, by)
+        : registry.replace(principal, name, body, undefined, by))
+      return { resource, changed: resource.version !== stored?.version }
+    })
+    if (stored === undefined) return 'created'
+    return written.changed ? 'changed' : 'unchanged'
+  }
+
+  async remove({ kind, name, file }: DeclaredResource): Promise<void> {
+    const { principal, source } = this.#options
+    const by: SourceWriter = { source, file, adopt: false }
+    await this.#recorded(kind, name, 'delete', undefined, async () => {
+      const resource = await this.#registry(kind).delete(principal, name, undefined, by)
+      return { resource, changed: true }
+    })
+  }
+
+  #registry(
+    kind: Resource['kind'],
+  ): Pick<Registry<Resource, { name: string }>, 'create' | 'replace' | 'delete'> {
+    const { kinds } = this.#options
+    return kind === 'adapter'
+      ? new Registry(kinds.adapter, this.#options)
+      : new Registry(kinds.tool, this.#options)
+  }
+
+  /** Records a change, or why there was none. What stays as it was has no record. */
+  async #recorded(
+    kind: Resource['kind'],
+    name: string,
+    act: 'create' | 'replace' | 'delete',
+    digest: string | undefined,
+    write: () => Promise<{ readonly resource: Resource; readonly changed: boolean }>,
+  ): Promise<{ readonly resource: Resource; readonly changed: boolean }> {
+    const { audited, principal, source } = this.#options
+    const event = {
+      action: `${kind}.${act}`,
+      principal: {
+        issuer: principal.issuer,
+        id: principal.id,
+        name: principal.name,
+        method: `declared ${source}`,
+      },
+      requestId: randomUUID(),
+      client: 'local',
+      digest,
+    }
+    try {
+      const written = await write()
+      if (written.changed)
+        audited({ ...event, outcome: 'allowed', resource: resourceOf(written.resource) })
+      return written
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      const { outcome, code } = outcomeOf(error)
+      audited({ ...event, outcome, code, resource: { kind, name } })
+      throw new Error(explained(error), { cause: thrown })
+    }
+  }
+}
+
+/** The message of an error with its mistakes, as one text. */
+function explained({ message, mistakes, cause }: GatewayError): string {
+  if (mistakes.length > 0)
+    return mistakes.map(({ pointer, detail }) => `${pointer} ${detail}`.trim()).join('; ')
+  // Logs and administrators may know the cause of what nobody expected.
+  return cause instanceof Error ? `${message}: ${cause.message}` : message
+}
+
+/** The same target, to see what would be written: nothing is. */
+export function dryRun(options: DeclaredTargetOptions): DeclaredTarget {
+  const nothing = async (): Promise<void> => undefined
+  const { store } = options
+  const read: Store = {
+    apiKeys: store.apiKeys,
+    secrets: store.secrets,
+    ping: () => store.ping(),
+    get: (name) => store.get(name),
+    list: (query) => store.list(query),
+    watch: (signal) => store.watch(signal),
+    create: nothing,
+    replace: nothing,
+    delete: nothing,
+    [Symbol.asyncDispose]: nothing,
+  }
+  return new DeclaredTarget({
+    ...options,
+    store: read,
+    nudge: () => undefined,
+    audited: () => undefined,
+  })
+}

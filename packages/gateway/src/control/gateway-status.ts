@@ -1,0 +1,33 @@
+import type { DeclaredSourceStatus, GatewayStatus } from '@mcp-gateway/contract'
+import type { FastifyInstance } from 'fastify'
+import { adminRole, hasRole } from '../core/principal.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { audits } from './audit-trail.ts'
+import { principalOf } from './callers.ts'
+
+export interface GatewayStatusOptions {
+  readonly version: string
+  readonly runtime: Pick<Runtime, 'name'>
+  /** The folders that the gateway follows, by their names. */
+  readonly declared: () => Readonly<Record<string, DeclaredSourceStatus>>
+}
+
+/** `GET /status`: documents name resources of all owners, so administrators alone see them. */
+export function addGatewayStatus(
+  app: FastifyInstance,
+  { version, runtime, declared }: GatewayStatusOptions,
+): void {
+  app.get(
+    '/status',
+    audits('gateway', 'status', false),
+    async (request): Promise<GatewayStatus> => {
+      const all = hasRole(principalOf(request), adminRole)
+      const shown = Object.entries(declared()).map(([name, status]) => {
+        const { documents: _documents, problems: _problems, ...summary } = status
+        return [name, all ? status : { ...summary, problems: [] }] as const
+      })
+
+      return { version, runtime: runtime.name, declared: Object.fromEntries(shown) }
+    },
+  )
+}

@@ -1,0 +1,43 @@
+import { GatewayError } from './errors.ts'
+import type { Resource } from './resource.ts'
+
+/** The file that declares a resource. */
+export interface DeclaredIn {
+  /** The source's name in `declared` of the configuration. */
+  readonly source: string
+  /** Relative to the folder of the source. */
+  readonly file: string
+}
+
+/** A source of files, as it writes one resource. */
+export interface SourceWriter extends DeclaredIn {
+  /** Whether it takes over what the REST API has made. */
+  readonly adopt: boolean
+}
+
+/**
+ * Files and callers never write to the same resource, because each would undo the other for ever.
+ * `by` is absent for callers. A source that is no longer configured protects nothing.
+ * @throws GatewayError `declared_in_file`, `name_taken`
+ */
+export function checkWriter(
+  { kind, name, declared }: Pick<Resource, 'kind' | 'name' | 'declared'>,
+  by: SourceWriter | undefined,
+  sources: ReadonlySet<string>,
+): void {
+  const holder = declared !== undefined && sources.has(declared.source) ? declared : undefined
+  if (holder === undefined && (by === undefined || by.adopt)) return
+  if (holder !== undefined && holder.source === by?.source) return
+
+  if (holder !== undefined)
+    throw new GatewayError('declared_in_file', {
+      detail:
+        `The file '${holder.file}' of the source '${holder.source}' declares the ` +
+        `${kind} '${name}'. Change that file; the gateway follows it.`,
+    })
+  throw new GatewayError('name_taken', {
+    detail:
+      `The REST API made the ${kind} '${name}'. Delete it there, or add 'adopt: true' ` +
+      'to the document.',
+  })
+}

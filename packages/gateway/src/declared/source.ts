@@ -1,0 +1,169 @@
+import type { DeclaredSourceStatus } from '@mcp-gateway/contract'
+import {
+  converge,
+  readDeclarations,
+  type Declarations,
+  type Outcome,
+  type Target,
+} from '@mcp-gateway/declared'
+import { monotonicNow } from '../lib/clock.ts'
+import { readFolder, type FolderContent } from './folder.ts'
+
+export interface SourceSettings {
+  readonly folder: string
+  readonly prune: boolean
+  readonly emptyPrunes: boolean
+  readonly pollSeconds: number
+}
+
+export interface SourceOptions {
+  readonly settings: SourceSettings
+  /** Writes. */
+  readonly target: Target
+  /** Tells what it would write. */
+  readonly trial: Target
+  /** What the gateway that writes says of one resource, where another gateway writes. */
+  readonly problemOf: (name: string) => string | undefined
+  /** Hears of each change and of each new problem. Never of what stays as it was. */
+  readonly report: (news: News) => void
+  readonly now: () => Date
+}
+
+/** Something that people who watch a source should hear once. */
+export type News =
+  | { readonly kind: 'changed'; readonly outcome: Outcome }
+  | { readonly kind: 'failed'; readonly outcome: Outcome }
+  | { readonly kind: 'problem'; readonly problem: string }
+
+type DocumentStatus = NonNullable<DeclaredSourceStatus['documents']>[number]
+
+/** All is compared again this often, in case that something else has changed. */
+const resyncMs = 60_000
+
+/** What failed is tried again after this time, because its cause may lie outside the folder. */
+const retryMs = 15_000
+
+/** One folder, and what became of its documents. Each look reads the folder and compares all. */
+export class Source {
+  readonly #options: SourceOptions
+  #status: DeclaredSourceStatus
+  #outcomes: readonly Outcome[] = []
+  /** Problems that were reported, so that each is reported once. */
+  #told = new Set<string>()
+  #lastLook = { at: -Infinity, revision: '', wrote: false, failed: false }
+
+  constructor(options: SourceOptions) {
+    this.#options = options
+    const { folder } = options.settings
+    this.#status = { folder, phase: 'Pending', problems: [], counts: {} }
+  }
+
+  get status(): DeclaredSourceStatus {
+    return this.#status
+  }
+
+  /** What failed, for the other gateways: by the names of resources. */
+  get problems(): ReadonlyMap<string, string> {
+    return new Map(
+      this.#outcomes.flatMap(({ name, state, reason }) =>
+        state === 'failed' ? [[name, reason ?? 'It failed.'] as const] : [],
+      ),
+    )
+  }
+
+  /** Reads the folder, and compares when something may have changed. Writes while `term` lasts. */
+  async look(term: AbortSignal | undefined): Promise<void> {
+    const { settings } = this.#options
+    let content: FolderContent
+    try {
+      content = await readFolder(settings.folder)
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : String(error)
+      this.#tell([problem])
+      // Everything stays as it is: a folder that is gone for a moment removes nothing.
+      this.#status = { ...this.#status, phase: 'Unavailable', problems: [problem] }
+      this.#lastLook = { ...this.#lastLook, at: -Infinity }
+      return
+    }
+    const writes = term !== undefined && !term.aborted
+    if (this.#isCurrent(content.revision, writes)) return
+
+    const declarations = readDeclarations(content.files)
+    const { target, trial } = this.#options
+    const outcomes = await converge(declarations, writes ? target : trial, {
+      ...settings,
+      ...(writes ? { signal: term } : {}),
+    })
+    if (writes && term.aborted) return
+    this.#conclude(content.revision, declarations, outcomes, writes)
+  }
+
+  #isCurrent(revision: string, writes: boolean): boolean {
+    const last = this.#lastLook
+    if (last.revision !== revision || last.wrote !== writes) return false
+    return monotonicNow() - last.at < (last.failed ? retryMs : resyncMs)
+  }
+
+  #conclude(
+    revision: string,
+    { mistakes }: Declarations,
+    outcomes: readonly Outcome[],
+    wrote: boolean,
+  ): void {
+    const { settings, now, report } = this.#options
+    const problems = mistakes.map(({ file, line, detail }) => `${file}:${line}: ${detail}`)
+    if (wrote)
+      for (const outcome of outcomes)
+        if (['created', 'changed', 'removed'].includes(outcome.state))
+          report({ kind: 'changed', outcome })
+    this.#tell(problems, wrote ? outcomes : [])
+
+    const documents = outcomes.flatMap((outcome) => this.#shown(outcome, wrote) ?? [])
+    const failed = problems.length > 0 || documents.some(({ state }) => state === 'failed')
+    const pending = documents.some(({ state }) => state === 'pending')
+    const counts: Record<string, number> = {}
+    for (const { state } of documents) counts[state] = (counts[state] ?? 0) + 1
+
+    this.#outcomes = outcomes
+    // A gateway that does not write soon sees what the other one has written.
+    this.#lastLook = { at: monotonicNow(), revision, wrote, failed: failed || pending }
+    this.#status = {
+      folder: settings.folder,
+      phase: failed ? 'Degraded' : pending ? 'Pending' : 'Applied',
+      revision,
+      checkedAt: now().toISOString(),
+      problems,
+      counts,
+      documents,
+    }
+  }
+
+  /** Undefined for what has gone. */
+  #shown(outcome: Outcome, wrote: boolean): DocumentStatus | undefined {
+    const { state, ...rest } = outcome
+    if (state === 'failed' || state === 'kept') return { ...rest, state }
+    if (state === 'unchanged') return { ...rest, state: 'applied' }
+    if (wrote) return state === 'removed' ? undefined : { ...rest, state: 'applied' }
+
+    const problem = this.#options.problemOf(outcome.name)
+    return problem === undefined
+      ? { ...rest, state: 'pending' }
+      : { ...rest, state: 'failed', reason: problem }
+  }
+
+  /** Reports each problem when it first appears. */
+  #tell(problems: readonly string[], outcomes: readonly Outcome[] = []): void {
+    const told = new Set<string>()
+    for (const problem of problems) {
+      told.add(problem)
+      if (!this.#told.has(problem)) this.#options.report({ kind: 'problem', problem })
+    }
+    for (const outcome of outcomes) {
+      if (outcome.state !== 'failed') continue
+      const key = JSON.stringify([outcome.name, outcome.reason])
+      told.add(key)
+      if (!this.#told.has(key)) this.#options.report({ kind: 'failed', outcome })
+    }
+    this.#told = told
+  }
+}

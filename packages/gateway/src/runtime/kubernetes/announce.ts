@@ -1,0 +1,45 @@
+import { hostname } from 'node:os'
+import type { Event, ObjectReference } from 'kubernetes-types/core/v1.js'
+import type { Announcement } from '../runtime.ts'
+import { collection } from './kinds.ts'
+
+/** Longest message that the API server takes. */
+const longest = 1024
+
+/**
+ * The path and the body of an Event (core/v1) about a workload's StatefulSet, or about the pod of
+ * this gateway. `uid` ties it to the StatefulSet, where there is one.
+ */
+export function eventOf(
+  { workload, type, reason, message }: Announcement,
+  namespace: string,
+  uid: string | undefined,
+): { readonly path: string; readonly body: Event } {
+  const involvedObject: ObjectReference =
+    workload === undefined
+      ? { apiVersion: 'v1', kind: 'Pod', name: hostname(), namespace }
+      : {
+          apiVersion: 'apps/v1',
+          kind: 'StatefulSet',
+          name: workload,
+          namespace,
+          ...(uid === undefined ? {} : { uid }),
+        }
+  const at = new Date().toISOString()
+  return {
+    path: collection('Event', namespace),
+    body: {
+      apiVersion: 'v1',
+      kind: 'Event',
+      metadata: { generateName: `${workload ?? 'mcp-gateway'}.`, namespace },
+      involvedObject,
+      type,
+      reason,
+      message: message.slice(0, longest),
+      source: { component: 'mcp-gateway', host: hostname() },
+      firstTimestamp: at,
+      lastTimestamp: at,
+      count: 1,
+    },
+  }
+}
