@@ -208,6 +208,41 @@ describe.skipIf(helmless)('values of the Helm chart', () => {
     expect(kinds).toContain('ServiceAccount workload-sa')
   })
 
+  test('mount the files that declare adapters, beside folders of their own', async () => {
+    const manifests = manifestsIn(
+      await charted(
+        'adapter',
+        '--set',
+        'declared.a\\.yaml=kind: Adapter,configuration.declared.team.folder=/team',
+      ),
+    )
+    const maps = manifests.filter(({ kind }) => kind === 'ConfigMap')
+    const configuration = maps.find(({ metadata }) => metadata.name === 'mcpgateway')
+    const files = maps.find(({ metadata }) => metadata.name === 'mcpgateway-declared')
+    const gateway = manifests.find(
+      ({ kind, metadata }) => kind === 'StatefulSet' && metadata.name === 'mcpgateway',
+    )
+
+    expect(parse(configuration?.data?.['mcp-gateway.yaml'] ?? '')).toMatchObject({
+      declared: { chart: { folder: '/etc/mcp-gateway-declared' }, team: { folder: '/team' } },
+    })
+    expect(files?.data).toEqual({ 'a.yaml': 'kind: Adapter' })
+    expect(gateway?.spec?.template).toMatchObject({
+      spec: {
+        volumes: expect.arrayContaining([
+          { name: 'declared', configMap: { name: 'mcpgateway-declared' } },
+        ]),
+        containers: [
+          {
+            volumeMounts: expect.arrayContaining([
+              { name: 'declared', mountPath: '/etc/mcp-gateway-declared', readOnly: true },
+            ]),
+          },
+        ],
+      },
+    })
+  })
+
   test('make a route of the Gateway API beside the Ingress', async () => {
     const text = await charted('adapter', '--set', 'httpRoute.enabled=true')
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { ApiKeys } from './auth/api-keys.ts'
+import { developmentOwner } from './auth/development.ts'
 import { openIdentity } from './auth/open.ts'
 import { resourceMetadata } from './auth/resource-metadata.ts'
 import { auditApiRequests, auditEdge } from './audit/api-requests.ts'
@@ -288,6 +289,8 @@ export async function openApp({
     const declared = parts.use(
       followSources({
         sources: config.declared,
+        // On a laptop the files belong to the caller who says nothing of itself.
+        ownerOf: (source) => (development ? developmentOwner : { id: source, issuer: 'declared' }),
         targets: (source, principal) => {
           const options = { ...writing, source, principal, audited }
           return { target: new DeclaredTarget(options), trial: dryRun(options) }

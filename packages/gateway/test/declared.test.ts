@@ -88,7 +88,7 @@ describe('A folder of files', () => {
     await until(gateway, ({ counts }) => counts['applied'] === 2)
     expect((await get(gateway, '/adapters/one')).body).toMatchObject({
       declared: { source: 'team', file: 'a.yaml' },
-      owner: { id: 'team', issuer: 'declared' },
+      owner: { id: 'dev', issuer: 'development' },
     })
 
     writeFileSync(join(folder, 'a.yaml'), adapter('one', 'description: changed'))
@@ -209,7 +209,12 @@ describe('A folder of files', () => {
       expect.objectContaining({
         action: 'adapter.create',
         outcome: 'allowed',
-        principal: { issuer: 'declared', id: 'team', name: 'team', method: 'declared team' },
+        principal: {
+          issuer: 'development',
+          id: 'dev',
+          name: 'team',
+          method: 'declared team',
+        },
         resource: expect.objectContaining({ name: 'one' }),
       }),
     )

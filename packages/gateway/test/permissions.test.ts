@@ -270,6 +270,11 @@ const routes: readonly Route[] = [
     ]
   }),
   {
+    name: 'GET /status',
+    send: (headers) => gateway.send('/status', { method: 'GET', headers }),
+    expected: everybody,
+  },
+  {
     name: 'GET /api-keys',
     expected: everybody,
     send: (headers) => gateway.send('/api-keys', { method: 'GET', headers }),

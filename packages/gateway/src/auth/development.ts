@@ -2,14 +2,16 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import type { Owner } from '../core/resource.ts'
 import { unprintable } from './claims.ts'
 
 /** Who vouches for callers that say who they are. */
 export const developmentIssuer = 'development'
 const defaultRoles = ['mcp.dev'] as const
+/** The caller who says nothing of itself. */
+export const developmentOwner: Owner = Object.freeze({ id: 'dev', issuer: developmentIssuer })
 const nobodySaid: Principal = Object.freeze({
-  id: 'dev',
-  issuer: developmentIssuer,
+  ...developmentOwner,
   name: 'dev',
   roles: defaultRoles,
 })

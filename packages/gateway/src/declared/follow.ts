@@ -3,6 +3,7 @@ import type { DeclaredSourceStatus } from '@mcp-gateway/contract'
 import type { Config } from '../config/config.ts'
 import type { DeclaredTarget } from '../control/declared-target.ts'
 import type { Principal } from '../core/principal.ts'
+import type { Owner } from '../core/resource.ts'
 import type { Reconciler } from '../reconcile/reconciler.ts'
 import type { Announcement, Runtime } from '../runtime/runtime.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -10,6 +11,8 @@ import { Source, type News } from './source.ts'
 
 export interface FollowOptions {
   readonly sources: Config['declared']
+  /** Who owns what a source declares, where the source does not say. */
+  readonly ownerOf: (source: string) => Owner
   /** How a source writes, and how it tells what it would write. */
   readonly targets: (
     source: string,
@@ -35,7 +38,7 @@ export function followSources(options: FollowOptions): DeclaredSources {
   let term: AbortSignal | undefined
 
   for (const [name, { owner, roles, ...settings }] of Object.entries(options.sources)) {
-    const principal = { name, roles, ...(owner ?? { id: name, issuer: 'declared' }) }
+    const principal = { name, roles, ...(owner ?? options.ownerOf(name)) }
     sources.set(
       name,
       new Source({
