@@ -237,6 +237,18 @@ export class Session {
         'The batch is empty or holds something that is no JSON-RPC message.',
       )
     }
+    const keys = requests.map(({ message }) => idKey(message.id ?? 'null'))
+    if (
+      new Set(keys).size < keys.length ||
+      keys.some((key) => this.#pending.get(key) !== undefined)
+    )
+      return sendRpcError(
+        response,
+        400,
+        undefined,
+        errorCode.invalidRequest,
+        'The batch has an id twice, or one of a request that is still open in this session.',
+      )
     const batch: Batch = { open: requests.length, answers: [] }
     let stream: EventStream | undefined
     if (requests.length > 0 && takesEvents(response)) {

@@ -297,6 +297,21 @@ describe('messages', () => {
     ).toEqual(['a', 'b'])
   })
 
+  test('in a batch with an id twice, or with one that is open, are refused together', async () => {
+    const url = await start()
+    const session = await openSession(url)
+    const open = post(url, session, call('never', {}, 'open'))
+    open.catch(() => undefined)
+    for (const id of ['twice', 'open']) {
+      const batch = [call('pid', {}, 'twice'), call('pid', {}, id)]
+      const answer = await post(url, session, batch)
+      expect([answer.status, await answer.json()]).toMatchObject([
+        400,
+        { id: null, error: { code: -32600, message: /twice|open/ } },
+      ])
+    }
+  })
+
   const jsonOnly = { ...json, accept: 'application/json' }
 
   test('of a slow call reach a client that takes JSON alone as JSON', async () => {

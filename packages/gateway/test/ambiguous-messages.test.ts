@@ -70,3 +70,22 @@ test('a message whose arguments hold a member in two cases is passed on', async 
   const answer = await gateway.mcp(adapter, 'do=echo&tag=fine', { body })
   expect(answer.body.toString()).toBe(body)
 })
+
+test.each(['adapter', '/mcp'])(
+  'a batch of more than 100 messages, in which a call would have no record, is refused at %s',
+  async (where) => {
+    const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    const batch = (length: number): string => `[${Array.from({ length }, () => ping).join(',')}]`
+    const send = (length: number): ReturnType<TestGateway['send']> =>
+      gateway.send(where === '/mcp' ? '/mcp' : `/adapters/${adapter}/mcp?do=echo&tag=b${length}`, {
+        headers: { 'content-type': 'application/json' },
+        body: batch(length),
+      })
+    const refused = await send(101)
+    expect(refused.status).toBe(400)
+    expect(refused.body.toString()).toMatch(/more than 100 messages/)
+    expect(gateway.events('b101')).toEqual([])
+
+    expect((await send(100)).body.toString()).not.toMatch(/more than 100 messages/)
+  },
+)

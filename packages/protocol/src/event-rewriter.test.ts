@@ -66,6 +66,13 @@ describe('a rewritten event stream', () => {
     )
   })
 
+  test('gets no data that its reader would not have seen, from a line that begins with a byte order mark', () => {
+    const stream = 'data: a\n\ufeffdata: hidden\n\n'
+    expect(eventsOf(stream)).toMatchObject([{ data: 'a' }])
+    const passed = pass([Buffer.from(stream)], () => 'b')
+    expect(eventsOf(passed)).toMatchObject([{ data: 'b' }])
+  })
+
   test('is passed on event by event', () => {
     const rewriter = new EventRewriter(100, (data) => data.toUpperCase())
     const push = (text: string): string => Buffer.from(rewriter.push(Buffer.from(text))).toString()

@@ -90,6 +90,8 @@ function rewritten(bytes: Uint8Array, rewrite: (data: string) => string): Uint8A
   const text = data.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')
   const changed = rewrite(text)
   if (changed === text) return bytes
-  const others = lines.filter((line) => line !== '' && !isData(line))
+  // No reader knows a field that begins with a byte order mark, except at the start of the stream,
+  // where the mark is dropped and this line may come first.
+  const others = lines.filter((line) => !/^(\ufeff|$)/.test(line) && !isData(line))
   return Buffer.from(`${[...others, encodeData(changed)].join('\n')}\n\n`)
 }

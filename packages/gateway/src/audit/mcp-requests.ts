@@ -38,8 +38,8 @@ interface Act {
   readonly messages?: number
 }
 
-/** Messages of one batch that get records of their own, calls first. */
-const mostOfBatch = 100
+/** Messages of one batch that get records of their own, calls first. The entrance refuses more. */
+export const mostOfBatch = 100
 
 /** Records of MCP requests: of all, or of those that were refused, or that an administrator has made of what is another's. */
 export function auditMcpRequests(

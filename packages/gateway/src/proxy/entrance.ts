@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { countUnsent, type Share } from '@mcp-gateway/bridge'
-import { findAmbiguity, outline } from '@mcp-gateway/protocol'
+import { elements, findAmbiguity, isArray, outline } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import { shortOf, type CallerShares } from '../core/shares.ts'
 import { requestIdOf } from '../http/edge.ts'
 import { checkContentHeaders, jsonText } from '../http/json-body.ts'
 import { sendRpcError } from '../http/refuse.ts'
-import type { McpRequest } from '../audit/mcp-requests.ts'
+import { mostOfBatch, type McpRequest } from '../audit/mcp-requests.ts'
 import type { Subject } from '../audit/decision.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
 import { methodOf, readBody } from './body.ts'
@@ -78,7 +78,8 @@ export class Entrance implements Disposable {
   /** New requests are refused, and what can be interrupted is; calls in progress go on. */
   drain(): void {
     this.#open.draining = true
-    for (const interrupt of this.#open.interruptible.values()) interrupt(drained())
+    for (const [{ calling }, interrupt] of this.#open.interruptible)
+      if (!calling) interrupt(drained())
   }
 
   /** A stream outlives the token, the key or the role that it was opened with; its client is to come again and be refused. */
@@ -86,11 +87,7 @@ export class Entrance implements Disposable {
     for (const [context, interrupt] of this.#open.interruptible) {
       const stop = (error: unknown): void => interrupt(toGatewayError(error))
       try {
-        // Who was handed over is asked where it came in.
-        const principal =
-          context.handed === undefined
-            ? this.#options.authenticate(context.request)
-            : context.principal
+        const principal = context.callerOfNow()
         if (principal instanceof Promise)
           principal.then((found) => context.checkStillMay(found)).catch(stop)
         else context.checkStillMay(principal)
@@ -128,6 +125,8 @@ export class RequestContext {
   readonly #start = performance.now()
   /** Set when a peer hands the request over. */
   handed: HandedOver | undefined
+  /** The request is a call. Draining waits for it, and it outlives the token that it came with. */
+  calling = false
   #principal: Principal | undefined
   adapter: string | undefined
   /** What the caller was allowed to use, for the audit log. */
@@ -191,6 +190,16 @@ export class RequestContext {
     this.#stillMay?.(principal)
   }
 
+  /**
+   * Who the caller is by now. Who was handed over is asked where it came in. Tokens end by
+   * themselves in minutes, which is no reason to cut a long call; API keys end when somebody says so.
+   */
+  callerOfNow(): Principal | Promise<Principal> {
+    return this.handed !== undefined || (this.calling && this.principal.apiKey === undefined)
+      ? this.principal
+      : this.#options.authenticate(this.request)
+  }
+
   /** @throws GatewayError `method_not_allowed` for what streamable HTTP does not know */
   checkMethod(): void {
     const { method } = this.request
@@ -208,9 +217,24 @@ export class RequestContext {
         if (this.request.method === 'POST') checkMessage(this.request, body)
         // One that was let in before would be opened behind the back of who ends them, and hold the gateway up.
         if (this.#open.draining && opensStream(this.request, body)) throw drained()
-        then(body)
+        if (performance.now() - this.#start <= this.#options.recheckMs) then(body)
+        else this.#askedAgain(() => then(body))
       })
     })
+  }
+
+  /** A body may be long in coming, and its caller lose the right meanwhile. */
+  #askedAgain(then: () => void): void {
+    const goOn = (principal: Principal): void => {
+      this.checkStillMay(principal)
+      then()
+    }
+    const principal = this.callerOfNow()
+    if (!(principal instanceof Promise)) return goOn(principal)
+    principal.then(
+      (found) => this.guard(() => goOn(found)),
+      (error: unknown) => this.fail(error),
+    )
   }
 
   /** For what answers by itself, not by forwarding. */
@@ -229,8 +253,16 @@ export class RequestContext {
         ? () => response.end()
         : ({ code }) => (code === 'draining' ? undefined : response.destroy()),
     )
+    if (!opens) this.flows(() => (response.headersSent ? response.destroy() : undefined))
     this.guard(work)
     if (opens) this.#recordOpening()
+  }
+
+  /** How the answer to a call is cut. Draining waits for it, but its caller is asked again and again. */
+  flows(cut: (reason: GatewayError) => void): void {
+    if (this.#open.interruptible.has(this)) return
+    this.calling = true
+    this.interruptible(cut)
   }
 
   /** Does the work, of which an error is the answer. */
@@ -270,7 +302,7 @@ export class RequestContext {
     if (interrupt === undefined) return void interruptible.delete(this)
     if (!interruptible.has(this)) this.response.once('close', () => interruptible.delete(this))
     interruptible.set(this, interrupt)
-    if (draining) interrupt(drained())
+    if (draining && !this.calling) interrupt(drained())
   }
 
   /** Answers with the error and ends. */
@@ -337,6 +369,15 @@ function checkMessage(request: IncomingMessage, body: Buffer | null): void {
   if (ambiguity !== undefined)
     throw new GatewayError('ambiguous_message', {
       detail: `${ambiguity} Send each member once, as MCP spells it.`,
+    })
+  if (body !== null && isArray(body)) checkLength(body)
+}
+
+/** Each message of a batch has a record, so that no call hides behind others. */
+function checkLength(batch: Buffer): void {
+  if (elements(batch, { start: 0, end: batch.length }).length > mostOfBatch)
+    throw new GatewayError('invalid_request', {
+      detail: `The batch has more than ${mostOfBatch} messages. Send them in several batches.`,
     })
 }
 

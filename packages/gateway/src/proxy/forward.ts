@@ -47,6 +47,8 @@ export interface Forwarding {
    * id. The answer waits until one of the two is called.
    */
   readonly refused?: ((status: number, held: HeldAnswer) => void) | undefined
+  /** Told how an answer is cut that is long, or of which nobody knows how long it is. */
+  readonly flows: (cut: (reason: GatewayError) => void) => void
   /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
   readonly finished: (error?: GatewayError) => void
   /** Nothing has been written to the client: the caller answers, or tries elsewhere when `unsent`. */
@@ -92,6 +94,8 @@ export function forward(
 }
 
 const nothing = Buffer.alloc(0)
+/** An answer of so many bytes is over before anybody could lose the right to it. */
+const longestAtOnce = 64 * 1024
 
 /**
  * The status text of an answer that the gateway itself gives in the server's place. It is never
@@ -207,6 +211,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     response.on('drain', resume)
     // An event stream may stay silent for long, and clients wait for its headers. `flushHeaders` would write letters beyond ASCII in UTF-8.
     if (length === undefined) response.write(nothing)
+    if (length === undefined || this.#left > longestAtOnce)
+      this.#forwarding.flows((reason) => this.interrupt(reason))
   }
 
   /** Passes the answer on when the server still knows the session. */

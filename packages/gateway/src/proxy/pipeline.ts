@@ -86,9 +86,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const { resource } = permit
     context.subject = resource
     context.permittedBy((caller) => {
-      const now = authorize(caller, 'use', options.routes.get(target.name)).resource
-      // A stream of a server elsewhere does not end by itself when the adapter moves.
-      if (now.spec.endpoint !== resource.spec.endpoint) throw unknownSession()
+      const { uid, spec } = authorize(caller, 'use', options.routes.get(target.name)).resource
+      if (uid !== resource.uid) throw unknownSession()
+      // A call ends by itself. A stream stays where the adapter was, and without the rules that it has.
+      const { endpoint, toolRules } = resource.spec
+      const ruled = toolRules === undefined && spec.toolRules !== undefined
+      if (!context.calling && (spec.endpoint !== endpoint || ruled)) throw unknownSession()
     })
     context.checkMethod()
     upstreams.checkLoop(resource, request)
@@ -143,6 +146,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
               principal,
             ),
           refused: crossing === undefined ? undefined : translation.onRefusal(crossing, upstream),
+          flows: (cut) => context.flows(cut),
           finished: (failure) => {
             // A modern server that refuses a modern request may have become a legacy one.
             if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)
