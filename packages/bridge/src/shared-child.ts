@@ -119,7 +119,8 @@ export class SharedChild {
   /** Only a caller's own tasks are there for it. */
   #isTaskOfAnother(session: Session, message: Uint8Array, method: string): boolean {
     return (
-      ofOneTask.has(method) &&
+      ofTasks.test(method) &&
+      method !== 'tasks/list' &&
       this.#tasks.ownerOf(textAt(message, ['params', 'taskId'])) !== this.#callers.get(session)
     )
   }
@@ -151,6 +152,8 @@ export class SharedChild {
       if (this.#initializedSent) return
       this.#initializedSent = true
     } else if (method === 'notifications/cancelled') return this.#cancel(session, message)
+    // A client's own tasks are known by ids that another client may use too.
+    else if (ofTasks.test(method ?? '')) return
     else if (method === 'notifications/progress' && !this.#isAsked(session, message)) return
     this.#child.send(message)
   }
@@ -310,6 +313,7 @@ export class SharedChild {
     // It asks whether its peer lives, and that is this bridge.
     if (message.method === 'ping') return this.#child.send(Buffer.from(emptyAnswer(id)))
     const waiting = this.#asking()
+    if (ofTasks.test(message.method ?? '')) waiting.clear()
     const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
     if (owner !== undefined) {
       const token = requestedProgressToken(line, message)
@@ -367,8 +371,8 @@ export class SharedChild {
   }
 }
 
-/** Requests about one task (MCP 2025-11-25, tasks). */
-const ofOneTask: ReadonlySet<string> = new Set(['tasks/get', 'tasks/result', 'tasks/cancel'])
+/** Methods about tasks (MCP 2025-11-25), in any case: some servers overlook it. */
+const ofTasks = /^\s*(notifications\/)?tasks\//i
 
 function aboutTasks(
   message: Uint8Array,

@@ -40,7 +40,9 @@ const program = `
       send({ method: 'notifications/resources/updated', params: { uri: params.arguments.uri } })
     if (params.name === 'changed') send({ method: 'notifications/tools/list_changed' })
     if (params.name === 'ask') send({ id: params.arguments.id, method: 'roots/list' })
-    if (params.name === 'hold' || params.name === 'ask') return
+    if (params.name === 'ask of a task')
+      send({ id: 'about a task', method: 'tasks/get', params: { taskId: 'x' } })
+    if (['hold', 'ask', 'ask of a task'].includes(params.name)) return
     text('done')
   })
 `
@@ -338,6 +340,32 @@ describe('a task of a shared server', () => {
       expect(got.filter((message) => message.method === method)).toHaveLength(1)
     },
   )
+
+  test.each(['Tasks/Result', ' tasks/cancel', 'tasks/update', 'notifications/tasks/status'])(
+    'is not there for another who names it in %j, with an id or without',
+    async (method) => {
+      const { alice, mallory } = await twoClients()
+      const request = { method, params: { taskId: await task(alice, 'of alice') } }
+      expect(await answerOf(mallory, { id: 2, ...request })).toMatchObject({
+        error: { code: -32602 },
+      })
+      expect((await mallory.post({ jsonrpc: '2.0', ...request })).status).toBe(202)
+
+      const got = await mallory.serverGot()
+      expect(got.filter((message) => message.method === method)).toEqual([])
+    },
+  )
+
+  test('of a client is asked about with an error, as it is not known which client has it', async () => {
+    const { alice, mallory } = await twoClients()
+    const params = { name: 'ask of a task', arguments: {} }
+    const asked = mallory.post({ jsonrpc: '2.0', id: 1, method: 'tools/call', params })
+    asked.catch(() => undefined)
+
+    const answers = async (): Promise<Message[]> =>
+      (await alice.serverGot()).filter(({ id }) => id === 'about a task')
+    await expect.poll(answers).toMatchObject([{ error: { code: -32603 } }])
+  })
 
   test('is in the list of its caller alone, who alone hears of it', async () => {
     const { alice, mallory } = await twoClients()

@@ -216,6 +216,7 @@ describe('an access token', () => {
     ['Keycloak ID token', products[3], { typ: 'ID' }],
     ['Cognito ID token', products[6], { token_use: 'id' }],
     ['ID token with a nonce', products[7], { nonce: 'n' }],
+    ['token that is bound to a key of its client', products[7], { cnf: { jkt: 'x' } }],
   ])('is not what a %s is', (_name, product, change) => {
     if (product === undefined) throw new Error('no such product')
     expect(() =>
@@ -223,7 +224,7 @@ describe('an access token', () => {
         { alg: 'RS256', typ: 'JWT' },
         { ...product.claims, ...change },
       ),
-    ).toThrow(/no access token|another tenant/)
+    ).toThrow(/no access token|another tenant|bound to a key/)
   })
 
   test.each(['logout+jwt', 'dpop+jwt', 'id_token', 'application/secevent+jwt'])(

@@ -70,6 +70,7 @@ export class ToolGuard {
   /**
    * Calls `denied` when a call of a request that is translated is refused, by its name or by what the server says of the tool: where calls
    * leave for the server, it cannot be told which request they came with. Gives what ends it.
+   * @throws GatewayError `invalid_request` for a batch of several calls, of which some could run
    */
   watchDenials(
     { name, uid }: Resource,
@@ -80,6 +81,12 @@ export class ToolGuard {
     const rules = this.#rules(name, uid)
     if (rules === undefined || body === null) return undefined
     const tools = calledTools(body)
+    if (tools.length > 1)
+      throw new GatewayError('invalid_request', {
+        detail:
+          'The server speaks another era than this client, so that each call of a batch would be ' +
+          'judged and run by itself. Send calls of an adapter with tool rules one by one.',
+      })
     try {
       const effort = new Effort()
       if (tools.some((tool) => rules.allows(principal, tool, undefined, effort) === false)) denied()
