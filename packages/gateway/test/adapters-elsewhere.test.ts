@@ -475,6 +475,25 @@ describe('a server elsewhere', () => {
     expect(seen.map((request) => request.body.includes('"pay"'))).toEqual([false])
   })
 
+  test.each([408, 429, 503])(
+    'that cannot say its era now (HTTP %i) is asked again, and is not taken for a legacy one',
+    async (status) => {
+      let probes = 0
+      const name = await register(
+        address((request, response, body) => {
+          if (body.includes('era-probe') && (probes += 1) === 1)
+            return void response.writeHead(status).end()
+          modern(request, response, body)
+        }),
+      )
+      for (const asked of [1, 2]) {
+        const request = modernRequest('tools/call', { name: 'pay', arguments: {} })
+        expect((await mcp(name, request)).body.toString()).toContain('done')
+        expect(probes).toBe(asked)
+      }
+    },
+  )
+
   test('that nobody finds is told so, without a word of the network', async () => {
     for (const endpoint of ['http://127.0.0.1:9/mcp', 'http://no-such-host.invalid/mcp']) {
       const name = await register(endpoint)

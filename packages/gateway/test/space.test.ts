@@ -5,7 +5,7 @@ import { GatewayProcess } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sampleResource } from '../src/store/store-contract.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { TestGateway } from './fixtures/gateway.ts'
+import { TestGateway, type Exchange } from './fixtures/gateway.ts'
 
 /** Roles of all callers, of which a key takes some kilobytes. */
 const keyRoles = Array.from({ length: 10 }, (_, index) => `role${index}`.padEnd(250, 'x'))
@@ -96,6 +96,38 @@ describe('bytes that are stored', () => {
       detail: expect.stringContaining(`${setting}.maxTotalBytes`),
     })
   })
+})
+
+test('bytes of what is taken over count for whoever takes it', async () => {
+  await using gateway = await TestGateway.open({ access: { quotas: { bytes: 20_000 } } })
+  const as = async (id: string, method: string, path: string, body?: object): Promise<Exchange> =>
+    gateway.send(path, {
+      method,
+      headers: { 'x-dev-userid': id, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+  const make = async (id: string, name: string, length: number): Promise<void> => {
+    const environmentVariables = { TEXT: 'x'.repeat(length) }
+    const image = { imageName: 'scripted', imageVersion: '1', replicaCount: 0 }
+    const made = await as(id, 'POST', '/adapters', { name, ...image, environmentVariables })
+    expect(made.status).toBe(201)
+  }
+  await make('ann', 'given', 4000)
+  await make('bob', 'own', 18_000)
+  expect((await as('ann', 'PUT', '/adapters/given/offer', { id: 'bob' })).status).toBe(200)
+  const take = (): Promise<Exchange> => as('bob', 'PUT', '/adapters/given/owner', { id: 'bob' })
+
+  const refused = await take()
+  expect([refused.status, refused.body.toString()]).toEqual([
+    403,
+    expect.stringContaining('access.quotas.bytes'),
+  ])
+  const left = await gateway.send('/adapters/own', {
+    method: 'DELETE',
+    headers: { 'x-dev-userid': 'bob' },
+  })
+  expect(left.status).toBe(204)
+  expect((await take()).status).toBe(200)
 })
 
 test('a list of large records ends with a page, and the next one goes on', async () => {

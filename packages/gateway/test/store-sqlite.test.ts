@@ -3,8 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'libsql'
 import { afterAll, describe, expect, test } from 'vitest'
+import { copyStore } from '../src/store/copy.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { describeStore, sampleApiKey, sampleResource } from '../src/store/store-contract.ts'
+import {
+  describeStore,
+  sampleApiKey,
+  sampleResource,
+  sampleSecret,
+} from '../src/store/store-contract.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-store-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -94,3 +100,25 @@ describe('the SQLite file', () => {
 function fillDisk(path: string): { store: ReturnType<typeof openSqliteStore> } {
   return { store: openSqliteStore({ file: path, maxPages: 16 }) }
 }
+
+describe('a copy of a store', () => {
+  test('has all that the other holds, can be repeated, and names what stands in its way', async () => {
+    await using from = openSqliteStore({ file: newFile() })
+    await using to = openSqliteStore({ file: newFile() })
+    const kept = sampleResource('kept')
+    await from.create(kept)
+    await from.create(sampleResource('taken'))
+    await from.secrets.create(sampleSecret('token'))
+    await from.apiKeys.create(sampleApiKey('key'))
+    const others = sampleResource('taken', { owner: { id: 'bob', issuer: 'other' } })
+    await to.create(others)
+
+    const conflicts = ['adapter taken']
+    expect(await copyStore(from, to)).toEqual({ copied: 3, present: 0, conflicts })
+    expect(await copyStore(from, to)).toEqual({ copied: 0, present: 3, conflicts })
+    expect(await to.get('kept')).toEqual(kept)
+    expect(await to.get('taken')).toEqual(others)
+    expect(await to.secrets.get('token')).toEqual(await from.secrets.get('token'))
+    expect(await to.apiKeys.get('key')).toEqual(await from.apiKeys.get('key'))
+  })
+})

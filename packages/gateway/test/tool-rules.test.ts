@@ -559,6 +559,47 @@ describe('what does not slip past the rules', () => {
     expect(called(tag)).toEqual(['get_time', 'get_time', 'get_time'])
   })
 
+  test('the hints that a server tells one caller or session decide nothing for another', async () => {
+    const ran: string[] = []
+    const server = createServer((request, response) => {
+      void request.toArray().then((parts) => {
+        const { id, method } = JSON.parse(parts.join('')) as { id: number; method: string }
+        const who = String(request.headers['mcp-session-id'] ?? request.headers['x-mcp-userid'])
+        if (method === 'tools/call') ran.push(who)
+        const session = method === 'initialize' ? { 'mcp-session-id': `of-${randomUUID()}` } : {}
+        const trusted = who === 'eve' || who === sessions[0]
+        const tools = [{ name: 'do_it', annotations: { readOnlyHint: trusted } }]
+        const result = method === 'tools/list' ? { tools } : { protocolVersion: '2025-06-18' }
+        if (method === 'initialize') sessions.push(session['mcp-session-id'] ?? '')
+        response
+          .writeHead(200, { 'content-type': 'application/json', ...session })
+          .end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+      })
+    })
+    const sessions: string[] = []
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const name = `r${randomUUID().slice(0, 8)}`
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+    const toolRules = [{ effect: 'allow', tools: '*', annotations: { readOnlyHint: true } }]
+    const more = { eras: 'passthrough', toolRules, requiredRoles: ['user'] }
+    const body = JSON.stringify({ name, endpoint, ...more })
+    expect((await gateway.send('/adapters', { headers: json, body })).status).toBe(201)
+    const act = async (who: Readonly<Record<string, string>>): Promise<boolean> => {
+      const headers = { ...json, 'x-dev-roles': 'user', 'x-dev-userid': 'uma', ...who }
+      const sending = { headers, body: call('do_it') }
+      return answerOf(await gateway.send(`/adapters/${name}/mcp`, sending)).error === undefined
+    }
+
+    expect(await act({ 'x-dev-userid': 'eve' })).toBe(true)
+    expect(await act({ 'x-dev-userid': 'uma' })).toBe(false)
+    const [first, second] = [await openSession(name, 'user'), await openSession(name, 'user')]
+    expect(await act({ 'mcp-session-id': first })).toBe(true)
+    expect(await act({ 'mcp-session-id': second })).toBe(false)
+    expect(ran).toEqual(['eve', sessions[0]])
+    server.closeAllConnections()
+    server.close()
+  })
+
   test('many calls at once are each judged', async () => {
     const { send, tag } = await ruled()
     const tools = Array.from(

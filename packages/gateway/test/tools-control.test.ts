@@ -239,6 +239,21 @@ describe('/tools', () => {
     expect(await remove(await etag())).toBe(204)
   })
 
+  test('the ETag of what was deleted does not fit the next one of its name', async () => {
+    const name = next()
+    const path = `/adapters/${name}`
+    const body = { ...adapter(name), replicaCount: 0 }
+    const made = await call('POST', '/adapters', body)
+    expect((await call('DELETE', path)).status).toBe(204)
+    const again = await call('POST', '/adapters', body)
+    expect(again.headers['etag']).not.toBe(made.headers['etag'])
+    const old = { 'if-match': String(made.headers['etag']) }
+    for (const [method, sent] of [['PUT', body], ['PATCH', { description: 'x' }], ['DELETE']])
+      expect((await call(String(method), path, sent, old)).status).toBe(412)
+    const known = { 'if-none-match': String(made.headers['etag']) }
+    expect((await call('GET', path, undefined, known)).status).toBe(200)
+  })
+
   test('MCP tool names are unique over all tools, also of two who create at once', async () => {
     const outcomes = await Promise.all(
       Array.from(

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { freePort } from '@mcp-gateway/testkit'
+import { freePort, IdentityProvider } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from './fixtures/gateway.ts'
 import { messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
@@ -418,6 +418,60 @@ describe('two gateway processes with the same keys', () => {
     expect(forged.status).toBe(401)
     await a[Symbol.asyncDispose]()
     expect((await b.send('/mcp', { headers: session, body: list })).status).toBe(404)
+  })
+
+  test('keep a stream that one hands to the other when the other checks its callers again', async () => {
+    const audience = 'mcp-gateway'
+    const accounts = { alice: { roles: ['mcp.engineer'] } }
+    await using provider = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
+    const { issuer } = provider
+    const issuers = [{ preset: 'keycloak', issuer, audiences: [audience] }]
+    const keys = [randomBytes(32).toString('base64')]
+    const ports = [await freePort(), await freePort()] as const
+    const peers = { a: `http://127.0.0.1:${ports[0]}`, b: `http://127.0.0.1:${ports[1]}` }
+    const open = (name: string, port: number): Promise<TestGateway> =>
+      TestGateway.open({
+        port,
+        sessions: { keys },
+        cluster: { name, peers },
+        identity: { mode: 'oidc', issuers },
+      } as unknown as Record<string, object>)
+    await using a = await open('a', ports[0])
+    await using b = await open('b', ports[1])
+    const headers = {
+      authorization: `Bearer ${await provider.token('alice')}`,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    }
+    const params =
+      '{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}'
+    const opened = await a.send('/mcp', {
+      headers,
+      body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":${params}}`,
+    })
+    const session = { ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
+    const initialized = '{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    expect((await a.send('/mcp', { headers: session, body: initialized })).status).toBe(202)
+    const handed = new Stream(await b.start('/mcp', { method: 'GET', headers: session }))
+
+    // The end of a key has the gateway ask again for all streams, so that no time need pass.
+    const made = await a.send('/api-keys', { headers, body: '{"name":"k","roles":[]}' })
+    const { id, key } = JSON.parse(made.body.toString()) as { id: string; key: string }
+    const request = modernRequest('subscriptions/listen', { notifications: {} })
+    const listening = await a.start('/mcp', {
+      headers: { ...request.headers, 'x-api-key': key },
+      body: request.body,
+    })
+    const witness = new Stream(listening)
+    const revoked = await a.send(`/api-keys/${id}`, { method: 'DELETE', headers })
+    expect(revoked.status).toBe(204)
+    await expect.poll(() => witness.ended).toBe(true)
+
+    const tool = { name: 'new', toolDefinition: { tool: { name: 'new' } } }
+    const body = JSON.stringify({ ...tool, endpoint: 'https://tools.example/' })
+    expect((await a.send('/tools', { headers, body })).status).toBe(201)
+    await expect.poll(() => handed.count(listChanged)).toBe(1)
+    expect(handed.ended).toBe(false)
   })
 
   test('hand nothing round in circles when the address of one that is gone has become that of another', async () => {

@@ -130,3 +130,43 @@ test('frees the place of a connection that could not be opened', async () => {
   server.answerAll()
   expect(await answer).toBe('whole')
 })
+
+test.each([
+  ['the forbidden address comes first', ['10.0.0.1', '127.0.0.1']],
+  ['the forbidden address comes last', ['127.0.0.1', '10.0.0.1']],
+])('refuses a name of an allowed and a forbidden address: %s', async (_which, found) => {
+  let asked = 0
+  const server = createServer((_request, response) => {
+    asked += 1
+    response.end()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const endpoint = `http://server.example:${(server.address() as AddressInfo).port}/`
+  await using endpoints = new Endpoints({
+    policy: createAddressPolicy(['127.0.0.0/8']),
+    connectTimeoutMs: 5000,
+    keepAliveMs: 4000,
+    connections: { most: 2, beyond: 'refuse' },
+    resolve: (_name, _options, callback) =>
+      callback(
+        null,
+        found.map((address) => ({ address, family: 4 })),
+      ),
+  })
+
+  const failure = await new Promise((resolve) =>
+    endpoints.of(sampleResource('a'), endpoint).pool.dispatch(
+      { method: 'GET', path: '/' },
+      {
+        onConnect: () => undefined,
+        onHeaders: () => true,
+        onData: () => true,
+        onComplete: () => resolve('answered'),
+        onError: resolve,
+      },
+    ),
+  )
+  expect(failure).toMatchObject({ code: 'endpoint_forbidden' })
+  expect(asked).toBe(0)
+  await new Promise((resolve) => server.close(resolve))
+})

@@ -1,5 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { lookup as resolveName, type LookupAddress, type LookupOptions } from 'node:dns'
+import {
+  lookup as resolveName,
+  type LookupAddress,
+  type LookupAllOptions,
+  type LookupOptions,
+} from 'node:dns'
 import type { IncomingMessage } from 'node:http'
 import { followRedirects } from '@mcp-gateway/bridge'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
@@ -16,7 +21,15 @@ export interface EndpointOptions {
   readonly keepAliveMs: number
   /** Of each server. */
   readonly connections: ConnectionLimits
+  /** Finds the addresses of a name; that of the system when it is not given. */
+  readonly resolve?: Resolve
 }
+
+type Resolve = (
+  name: string,
+  options: LookupAllOptions,
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void
 
 /** RFC 8586. */
 const loopHeader = 'cdn-loop'
@@ -35,14 +48,22 @@ export class Endpoints implements AsyncDisposable {
   /** By which a request is known that was sent from here. */
   readonly #pseudonym = `mcp-gateway-${randomBytes(6).toString('hex')}`
   readonly #connections: ConnectionLimits
+  readonly #resolve: Resolve
   /** Each change of a resource makes a new one. */
   readonly #upstreams = new WeakMap<Resource, Upstream>()
   /** By origin, of those that have open requests. */
   readonly #shared = new Map<string, SharedConnections>()
 
-  constructor({ policy, connectTimeoutMs, keepAliveMs, connections }: EndpointOptions) {
+  constructor({
+    policy,
+    connectTimeoutMs,
+    keepAliveMs,
+    connections,
+    resolve = resolveName,
+  }: EndpointOptions) {
     this.#policy = policy
     this.#connections = connections
+    this.#resolve = resolve
     this.#agent = new Agent({
       connections: null,
       pipelining: 1,
@@ -146,7 +167,7 @@ export class Endpoints implements AsyncDisposable {
       family?: number,
     ) => void,
   ): void {
-    resolveName(name, { ...options, all: true }, (error, addresses) => {
+    this.#resolve(name, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, [])
       if (addresses.some(({ address }) => this.#policy.refusal(address) !== undefined))
         return callback(forbidden(), [])

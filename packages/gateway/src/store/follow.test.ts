@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { follow } from './follow.ts'
+import { sampleResource } from './store-contract.ts'
+import type { Change, ListQuery } from './store.ts'
+import { Watcher } from './watcher.ts'
+
+test('a follower hears of a change that comes while it lists', async () => {
+  const watchers = new Set<Watcher>()
+  const kept = sampleResource('kept')
+  const late = sampleResource('late')
+  const store = {
+    list: async ({ after = '' }: ListQuery) => {
+      if (after !== '') return []
+
+      // Another process writes after this list has been read.
+      for (const watcher of watchers)
+        watcher.notify({ kind: 'adapter', name: 'late', resource: late })
+      return [kept]
+    },
+    async *watch(signal: AbortSignal): AsyncIterable<Change> {
+      const watcher = new Watcher()
+      watchers.add(watcher)
+      yield* watcher.changes(signal)
+    },
+  }
+  const names: string[] = []
+
+  await using _following = await follow(store, {}, ({ name }) => void names.push(name))
+  await expect.poll(() => names).toEqual(['kept', 'late'])
+})
+
+test('a follower whose list fails stops watching', async () => {
+  let watched: AbortSignal | undefined
+  const store = {
+    list: () => Promise.reject(new Error('The store is away.')),
+    async *watch(signal: AbortSignal): AsyncIterable<Change> {
+      watched = signal
+      yield* new Watcher().changes(signal)
+    },
+  }
+
+  await expect(follow(store, {}, () => undefined)).rejects.toThrow('The store is away.')
+  expect(watched?.aborted).toBe(true)
+})
