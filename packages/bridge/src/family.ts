@@ -1,10 +1,22 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
-interface Entry {
+/** A process as its parents and sessions tell of it. */
+export interface Entry {
   readonly parent: number
   readonly session: number
   /** Since the start of the system, in ticks. With the id it names a process for ever. */
   readonly start: number
+}
+
+/** The processes of this machine. */
+export interface Processes {
+  /** When a process started; undefined when there is none of the id. */
+  start(pid: number): number | undefined
+  /** All, by their ids. */
+  table(): ReadonlyMap<number, Entry>
+  isMarked(pid: number, mark: string): boolean
+  /** @throws Error when it has ended */
+  signal(pid: number, signal: NodeJS.Signals): void
 }
 
 /**
@@ -15,19 +27,21 @@ interface Entry {
 export class Family {
   readonly #mark: string
   readonly #root: number
+  readonly #processes: Processes
   readonly #known = new Map<number, number>()
   readonly #start: number | undefined
 
   /** @param mark `NAME=value` */
-  constructor(root: number, mark: string) {
+  constructor(root: number, mark: string, processes: Processes = ofThisMachine) {
     this.#root = root
     this.#mark = mark
-    this.#start = entryOf(String(root))?.start
+    this.#processes = processes
+    this.#start = processes.start(root)
   }
 
   /** Takes note of who belongs to it now. Before it ends, as parents tell of their children while they live. */
   look(): void {
-    const table = processTable()
+    const table = this.#processes.table()
     const isOurs = (pid: number): boolean => this.#known.has(pid)
     for (const [pid, start] of this.#known)
       if (table.get(pid)?.start !== start) this.#known.delete(pid)
@@ -36,7 +50,7 @@ export class Family {
     const isAnothers = table.has(this.#root) && table.get(this.#root)?.start !== this.#start
     for (const [pid, { session, start }] of table) {
       const inSession = session === this.#root && !isAnothers
-      if (inSession || (start >= (this.#start ?? 0) && this.#isMarked(pid)))
+      if (inSession || (start >= (this.#start ?? 0) && this.#processes.isMarked(pid, this.#mark)))
         this.#known.set(pid, start)
     }
     for (let before = -1; before !== this.#known.size;) {
@@ -51,20 +65,25 @@ export class Family {
     this.look()
     for (const pid of this.#known.keys())
       try {
-        process.kill(pid, signal)
+        this.#processes.signal(pid, signal)
       } catch {
         // It has ended since.
       }
   }
+}
 
-  #isMarked(pid: number): boolean {
+const ofThisMachine: Processes = {
+  start: (pid) => entryOf(String(pid))?.start,
+  table: processTable,
+  signal: (pid, signal) => process.kill(pid, signal),
+  isMarked(pid, mark) {
     try {
-      return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(this.#mark)
+      return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(mark)
     } catch {
       // It belongs to another user, or has ended.
       return false
     }
-  }
+  },
 }
 
 let last: { readonly at: number; readonly table: ReadonlyMap<number, Entry> } | undefined

@@ -96,27 +96,6 @@ describe('request smuggling', () => {
   })
 })
 
-describe('a request behind one whose answer ends the connection', () => {
-  const refused = 'GET /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx'
-  const key = '{"name":"behind"}'
-  const makes =
-    'POST /api-keys HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' +
-    `content-length: ${key.length}\r\n\r\n${key}`
-
-  test('is not run, and gets no answer', async () => {
-    const tag = newTag()
-    const call = `${head(tag, 'content-length: 2\r\n\r\n')}{}`
-    const { text, closed } = await exchange(refused + makes + call)
-    expect(text).toMatch(/^HTTP\/1\.1 400 /)
-    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1)
-    expect(closed).toBe(true)
-
-    const keys = await gateway.send('/api-keys', { method: 'GET' })
-    expect(keys.body.toString()).not.toContain('behind')
-    expect(gateway.events(tag)).toEqual([])
-  })
-})
-
 describe('bytes that are no request', () => {
   test('get one answer at most for each line that could be one, and the gateway lives', async () => {
     const pieces = fc.constantFrom(

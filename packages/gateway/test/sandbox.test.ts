@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url'
 import { GatewayProcess, processesWith } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Workload } from '../src/core/workload.ts'
+import { openRuntime } from '../src/runtime/open.ts'
 import { openSandbox, type Sandbox, type SandboxOptions } from '../src/runtime/process/sandbox.ts'
+import { processRuntime } from './fixtures/process-runtime.ts'
 
 const hostile = fileURLToPath(new URL('fixtures/hostile-workload.js', import.meta.url))
 const isRoot = process.getuid?.() === 0
@@ -297,6 +300,44 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
     },
   )
 })
+
+test.skipIf(!isRoot || !readable)(
+  'a server starts again as the user of its new owner when it changes hands',
+  async () => {
+    const tag = `owned-${randomUUID()}`
+    const options = processRuntime(tag, { sandbox: 'uid' })
+    const runtime = await openRuntime(options)
+    const { signal } = new AbortController()
+    const owned = (owner: string): Workload => ({
+      kind: 'adapter',
+      name: 'given',
+      uid: 'u1',
+      generation: 1,
+      owner,
+      image: { name: 'good', version: '1' },
+      environment: {},
+      replicas: 1,
+      useWorkloadIdentity: false,
+    })
+    const readyAs = async (): Promise<number | undefined> => {
+      const status = await runtime.status('given')
+      if (status?.replicas[0]?.phase !== 'ready') return undefined
+      const [pid] = processesWith(tag)
+      return pid === undefined ? undefined : statSync(`/proc/${pid}`).uid
+    }
+    try {
+      await runtime.apply(owned('["development","alice"]'), signal)
+      await expect.poll(readyAs).toBeGreaterThan(0)
+      const first = await readyAs()
+      await runtime.apply(owned('["development","bob"]'), signal)
+      await expect.poll(async () => (await readyAs()) ?? first).not.toBe(first)
+      expect(await readyAs()).toBeGreaterThan(0)
+    } finally {
+      await runtime[Symbol.asyncDispose]()
+      options.cleanUp()
+    }
+  },
+)
 
 describe('opening the sandbox', () => {
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-sandbox-'))

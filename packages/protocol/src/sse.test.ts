@@ -47,6 +47,15 @@ describe('an event stream', () => {
         expect(events).toEqual([{ data, event: 'message', id: 'e-1' }])
       }),
     )
+    fc.assert(
+      fc.property(cuts, fc.constantFrom('\n', '\r\n', '\r'), (at, ending) => {
+        const text = encodeEvent('e-1', 'a\nb\nc').repeat(3).replaceAll('\n', ending)
+        const event = { data: 'a\nb\nc', event: 'message', id: 'e-1' }
+        expect(parse(text, at).events).toEqual([event, event, event])
+        const bytes = Array.from(text, () => 1)
+        expect(parse(text, bytes).events).toEqual([event, event, event])
+      }),
+    )
     expect(parse(encodeEvent(undefined, 'a\n\nevent: x\nid: 9\n\ndata: b')).events).toEqual([
       { data: 'a\n\nevent: x\nid: 9\n\ndata: b', event: 'message', id: undefined },
     ])

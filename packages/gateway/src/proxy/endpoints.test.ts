@@ -155,16 +155,19 @@ test.each([
   })
 
   const failure = await new Promise((resolve) =>
-    endpoints.of(sampleResource('a'), endpoint).pool.dispatch(
-      { method: 'GET', path: '/' },
-      {
-        onConnect: () => undefined,
-        onHeaders: () => true,
-        onData: () => true,
-        onComplete: () => resolve('answered'),
-        onError: resolve,
-      },
-    ),
+    endpoints
+      .of(sampleResource('a'), endpoint)
+      .via('ann')
+      .dispatch(
+        { method: 'GET', path: '/' },
+        {
+          onConnect: () => undefined,
+          onHeaders: () => true,
+          onData: () => true,
+          onComplete: () => resolve('answered'),
+          onError: resolve,
+        },
+      ),
   )
   expect(failure).toMatchObject({ code: 'endpoint_forbidden' })
   expect(asked).toBe(0)

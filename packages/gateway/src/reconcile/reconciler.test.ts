@@ -17,7 +17,11 @@ class RememberingRuntime implements Runtime {
   readonly name = 'remembering'
   readonly directory = new ReplicaDirectory()
   readonly running = new Map<string, string>()
+  /** Every attempt. */
+  readonly applied: string[] = []
   failures = 0
+  /** What an attempt waits for, as long as it is set. */
+  hold: Promise<void> | undefined
   async *terms(signal: AbortSignal): AsyncGenerator<AbortSignal> {
     if (!signal.aborted) yield signal
   }
@@ -25,6 +29,8 @@ class RememberingRuntime implements Runtime {
     return () => undefined
   }
   async apply({ name, uid }: Workload): Promise<void> {
+    this.applied.push(name)
+    await this.hold
     if (this.failures > 0) {
       this.failures -= 1
       throw new Error('It does not work yet.')
@@ -147,4 +153,21 @@ test('the reconciler looks at everything again after a watch of the store has br
   await expect.poll(() => [...runtime.running.keys()]).toEqual(['nudged'])
   breaking?.()
   await expect.poll(() => runtime.running.has('missed')).toBe(true)
+})
+
+test('the reconciler looks again at a name that changed while it was worked on, once', async () => {
+  await store.create(sampleResource('a'))
+  let release = (): void => undefined
+  runtime.hold = new Promise((resolve) => (release = resolve))
+  start(store, quick)
+  await expect.poll(() => runtime.applied.length).toBe(1)
+  for (let change = 0; change < 3; change += 1) reconciler.nudge('a')
+  await store.create(sampleResource('b'))
+  // The watch of the store is this far by then.
+  await expect.poll(() => runtime.applied.includes('b')).toBe(true)
+  expect(runtime.applied.filter((name) => name === 'a')).toHaveLength(1)
+
+  runtime.hold = undefined
+  release()
+  await expect.poll(() => runtime.applied.filter((name) => name === 'a').length).toBe(2)
 })

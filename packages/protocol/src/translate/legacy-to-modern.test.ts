@@ -355,6 +355,21 @@ describe('what a modern server asks of a legacy client', () => {
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":7,"result":{"content":[]}}'])
   })
 
+  test('is asked again in a second round, and the retry carries the answers of that round alone', () => {
+    const { engine, open, call, answer, last } = setUp('{"roots":{},"sampling":{}}')
+    open()
+    call()
+    answer(required('"first":{"method":"roots/list"}'))
+    engine.receive('{"jsonrpc":"2.0","id":"input-4","result":{"roots":[]}}')
+    answer(required('"second":{"method":"sampling/createMessage"}', ',"requestState":"later"'))
+    engine.receive('{"jsonrpc":"2.0","id":"input-6","result":{"role":"assistant"}}')
+    const { params } = last().request
+    expect([params.get('inputResponses'), params.get('requestState')]).toEqual([
+      '{"second":{"role":"assistant"}}',
+      '"later"',
+    ])
+  })
+
   test('has no mode for clients that know none, and is a page only for those that open pages', () => {
     const form = '"k":{"method":"elicitation/create","params":{"mode":"form","message":"?"}}'
     const url =
