@@ -49,11 +49,10 @@ function tryAlone(mutant: Mutant): string | undefined {
   if (mutated === undefined) return 'no longer applies: its old text is not there exactly once'
   try {
     if (!builds()) return 'does not compile'
-    const related = ['related', mutant.file, '--run', '--bail', '1', '--project', 'unit']
-    const failed = failures(related)[0]
-    if (failed !== undefined) return `killed by ${failed.name}`
     const { first = [] } = mutant
-    const found = first.length === 0 ? undefined : failures(['run', '--bail', '1', ...first])[0]
+    const found =
+      lasting(['related', mutant.file, '--run', '--bail', '1', '--project', 'unit'])[0] ??
+      (first.length === 0 ? undefined : lasting(['run', '--bail', '1', ...first])[0])
     return found === undefined ? undefined : `killed by ${found.name}`
   } finally {
     mutated()
@@ -69,7 +68,7 @@ function tryTogether(mutants: readonly Mutant[]): void {
     console.log(`\nThe whole suite with ${left.map(({ id }) => id).join(', ')}`)
     const restore = apply(left)
     if (!builds()) throw new Error('They do not compile together. Try them in smaller groups.')
-    const failed = failures(['run'])
+    const failed = lasting(['run'])
     restore?.()
     if (failed.length === 0) {
       for (const mutant of left) tell(mutant, 'SURVIVED')
@@ -145,6 +144,12 @@ interface Report {
     readonly status: string
     readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[]
   }[]
+}
+
+/** The tests that fail twice: one that fails now and then has found nothing. */
+function lasting(args: readonly string[]): Failure[] {
+  const files = [...new Set(failures(args).map(({ file }) => file))]
+  return files.length === 0 ? [] : failures(['run', ...files.filter(Boolean)])
 }
 
 /** The tests that fail in the copy. A file that cannot be loaded counts as one. */

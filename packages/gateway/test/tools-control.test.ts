@@ -248,8 +248,9 @@ describe('/tools', () => {
     const again = await call('POST', '/adapters', body)
     expect(again.headers['etag']).not.toBe(made.headers['etag'])
     const old = { 'if-match': String(made.headers['etag']) }
-    for (const [method, sent] of [['PUT', body], ['PATCH', { description: 'x' }], ['DELETE']])
-      expect((await call(String(method), path, sent, old)).status).toBe(412)
+    const changes = { PUT: body, PATCH: { description: 'x' }, DELETE: undefined }
+    for (const [method, sent] of Object.entries(changes))
+      expect((await call(method, path, sent, old)).status).toBe(412)
     const known = { 'if-none-match': String(made.headers['etag']) }
     expect((await call('GET', path, undefined, known)).status).toBe(200)
   })
