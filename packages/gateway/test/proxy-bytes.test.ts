@@ -88,7 +88,7 @@ describe('event streams', () => {
           .slice(1)
           .map((end, index) => bytes.subarray(at[index], end).toString('base64'))
         const answer = await gateway.mcp(adapter, 'do=parts&every=1', {
-          body: JSON.stringify(parts),
+          body: JSON.stringify({ parts }),
         })
         expect(answer.body).toEqual(bytes)
       }),

@@ -225,9 +225,11 @@ describe('a server that fails', () => {
   })
 
   test('is not timed once its headers are there', async () => {
-    const parts = Buffer.from(JSON.stringify([base64('data: 1\n\n'), base64('data: 2\n\n')]))
+    const parts = [base64('data: 1\n\n'), base64('data: 2\n\n')]
     const name = await impatient.register()
-    const answer = await impatient.mcp(name, 'do=parts&every=4000', { body: parts })
+    const answer = await impatient.mcp(name, 'do=parts&every=4000', {
+      body: JSON.stringify({ parts }),
+    })
     expect([answer.status, answer.whole, answer.body.toString()]).toEqual([
       200,
       true,
@@ -392,7 +394,7 @@ describe('what a server may do all the same', () => {
 
   test('an answer that comes while the client still reads an earlier one does not disturb it', async () => {
     const slow = await gateway.start(`/adapters/${adapter}/mcp?do=stream`)
-    expect((await gateway.mcp(adapter, 'do=echo', { body: '[1]' })).body.toString()).toBe('[1]')
+    expect((await gateway.mcp(adapter, 'do=echo', { body: '[]' })).body.toString()).toBe('[]')
     slow.destroy()
     expect((await readAnswer(slow)).whole).toBe(false)
   })

@@ -4,8 +4,8 @@ import { metaKey } from './modern.ts'
 
 /**
  * Readers of JSON disagree on names that stand twice, on names that differ by case (Go's
- * `encoding/json` ignores case) and on names that libraries treat as aliases (`request_id`). A
- * decision on one reading and an act on another would let a message pass that the gateway never
+ * `encoding/json` ignores case) and on names that libraries treat as aliases (`request_id`). Some
+ * also make text of numbers (Jackson takes `"name": 1` for "1"). A decision on one reading and an act on another would let a message pass that the gateway never
  * saw. So a message that two readers could take differently is refused.
  */
 
@@ -55,6 +55,9 @@ const decisiveNames: ReadonlySet<string> = new Set([
   'uri',
 ])
 
+/** Members that are text, of which the gateway decides by the text. */
+const textNames: ReadonlySet<string> = new Set(['method', 'name', 'taskId', 'uri'])
+
 /**
  * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if
  * none could. Looks at the message, its `params` and their `_meta`; what is inside of arguments is
@@ -67,7 +70,9 @@ export function findAmbiguity(
   if (!isArray(bytes, within)) return ambiguityOfMessage(bytes, within)
 
   for (const element of elements(bytes, within)) {
-    const found = ambiguityOfMessage(bytes, element)
+    const found = isObject(bytes, element)
+      ? ambiguityOfMessage(bytes, element)
+      : 'The batch holds what is no object, and some readers take the list for one message.'
     if (found !== undefined) return found
   }
   return undefined
@@ -80,11 +85,13 @@ function ambiguityOfMessage(bytes: Uint8Array, message: Slice): string | undefin
     if (name === 'params') params = value
   })
   if (inMessage !== undefined || params === undefined) return inMessage
+  if (!hasNamedMembers(bytes, params)) return madeUp('params')
 
   const inParams = ambiguityOfObject(bytes, params, 'params', (name, value) => {
     if (name === '_meta') meta = value
   })
   if (inParams !== undefined || meta === undefined) return inParams
+  if (!hasNamedMembers(bytes, meta)) return madeUp('_meta')
 
   return ambiguityOfObject(bytes, meta, '_meta', () => undefined)
 }
@@ -122,6 +129,8 @@ function mistakeOf(
   if (exact.has(name)) {
     if (name === '_meta' && names.has('meta'))
       return `${placeOf(what)} has a member 'meta', which some readers take for '_meta'.`
+    if (textNames.has(name) && isNumberOrBoolean(bytes[value.start]))
+      return `'${name}' is no string, and some readers make text of it.`
     if (decisiveNames.has(name) && hasUnsafeText(bytes, value))
       return `'${name}' holds a character that some readers cut or replace.`
     return idNames.has(name) && !holdsId(bytes, value)
@@ -167,6 +176,30 @@ function holdsId(bytes: Uint8Array, value: Slice): boolean {
   )
 }
 
+/** Jackson makes an object of text, and serde of a list. */
+function madeUp(what: string): string {
+  return `'${what}' is no object, and some readers make one of it.`
+}
+
+function isObject(bytes: Uint8Array, { start }: Slice): boolean {
+  return bytes[start] === openBrace
+}
+
+/** Or none at all: null, or the empty list that PHP writes for an empty object. */
+function hasNamedMembers(bytes: Uint8Array, value: Slice): boolean {
+  if (isObject(bytes, value) || bytes[value.start] === letterN) return true
+  return isArray(bytes, value) && elements(bytes, value).length === 0
+}
+
+function isNumberOrBoolean(first = 0): boolean {
+  return (
+    (first >= digit0 && first <= digit9) ||
+    first === minus ||
+    first === letterT ||
+    first === letterF
+  )
+}
+
 function isUnsafe(text: string): boolean {
   return text.includes('\0') || /\p{Surrogate}/u.test(text)
 }
@@ -188,3 +221,10 @@ function shown(name: string): string {
 }
 
 const quote = 0x22
+const openBrace = 0x7b
+const minus = 0x2d
+const digit0 = 0x30
+const digit9 = 0x39
+const letterF = 0x66
+const letterN = 0x6e
+const letterT = 0x74
