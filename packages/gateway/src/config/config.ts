@@ -235,8 +235,8 @@ export const ConfigSchema = z.strictObject({
             pattern: z
               .string()
               .regex(
-                /^[A-Za-z0-9._/*?-]+:[A-Za-z0-9._*?-]+$/,
-                "must be name:version, where '*' stands for any characters and '?' for one",
+                /^[A-Za-z0-9._/*?-]+(:[A-Za-z0-9._*?-]+|@sha256:[0-9a-f*?]+)$/,
+                "must be name:tag or name@sha256:digest, where '*' stands for any characters and '?' for one",
               ),
             roles,
             /**

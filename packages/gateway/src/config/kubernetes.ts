@@ -110,7 +110,7 @@ export const KubernetesConfig = z.strictObject({
         .strictObject(podFields)
         .partial()
         .extend({
-          /** `name:version` of the image, and the name of the adapter or tool; `*` and `?` as in `access.images`. */
+          /** The image as in `access.images`, or its name alone; and the name of the adapter or tool. */
           image: z.string().default('*'),
           name: z.string().default('*'),
         }),

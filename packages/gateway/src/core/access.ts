@@ -1,13 +1,8 @@
 import { GatewayError } from './errors.ts'
+import { imagePattern, type Image } from './image-pattern.ts'
 import { adminRole, hasOneRoleOf, isAnonymous, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
-import {
-  imagePattern,
-  variablePolicy,
-  type CheckVariables,
-  type Image,
-  type VariableSettings,
-} from './variables.ts'
+import { variablePolicy, type CheckVariables, type VariableSettings } from './variables.ts'
 
 /** Kinds of things that callers make. */
 export type Creatable = ResourceKind | 'secret' | 'api-key'

@@ -9,7 +9,8 @@ import {
   type Principal,
 } from './principal.ts'
 import type { AdapterSpec, Owned, Owner, ResourceKind } from './resource.ts'
-import type { GivenVariables, Image } from './variables.ts'
+import type { Image } from './image-pattern.ts'
+import type { GivenVariables } from './variables.ts'
 
 /**
  * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `offer` = let somebody

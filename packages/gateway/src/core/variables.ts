@@ -1,4 +1,5 @@
 import { compileGlob } from '../lib/glob.ts'
+import { imagePattern, type Image } from './image-pattern.ts'
 import type { ResourceKind } from './resource.ts'
 
 /**
@@ -17,11 +18,6 @@ export interface VariableSettings {
   }[]
   /** `variables` of `runtime.images`, by the name of the image. */
   readonly imageVariables?: Readonly<Record<string, readonly VariableRule[] | undefined>>
-}
-
-export interface Image {
-  readonly name: string
-  readonly version: string
 }
 
 /** The roles under which somebody chose what runs. */
@@ -143,14 +139,6 @@ export function variablePolicy(
     }
     return undefined
   }
-}
-
-/** A test of `name:version`. Both halves are patterns of their own. */
-export function imagePattern(pattern: string): (image: Image) => boolean {
-  const colon = pattern.lastIndexOf(':')
-  const name = compileGlob(pattern.slice(0, colon))
-  const version = compileGlob(pattern.slice(colon + 1))
-  return (image) => name(image.name) && version(image.version)
 }
 
 interface Allowance {

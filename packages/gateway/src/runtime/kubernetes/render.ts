@@ -11,6 +11,7 @@ import type {
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { Workload } from '../../core/workload.ts'
+import { imagePattern } from '../../core/image-pattern.ts'
 import { compileGlob } from '../../lib/glob.ts'
 import { annotation, label, objectLabels, selectorLabels } from './labels.ts'
 
@@ -308,8 +309,7 @@ function podSettings(
   { pod, overrides }: KubernetesConfig,
 ): PodSettings {
   const found = overrides.find(
-    (each) =>
-      compileGlob(each.name)(name) && compileGlob(each.image)(`${image.name}:${image.version}`),
+    (each) => compileGlob(each.name)(name) && imagePattern(each.image)(image),
   )
   if (found === undefined) return pod
   const { name: _name, image: _image, ...override } = found
