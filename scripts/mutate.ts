@@ -148,8 +148,10 @@ interface Report {
 
 /** The tests that fail twice: one that fails now and then has found nothing. */
 function lasting(args: readonly string[]): Failure[] {
-  const files = [...new Set(failures(args).map(({ file }) => file))]
-  return files.length === 0 ? [] : failures(['run', ...files.filter(Boolean)])
+  const failed = failures(args)
+  const files = [...new Set(failed.map(({ file }) => file))].filter(Boolean)
+  if (failed.length === 0) return []
+  return failures(files.length === 0 ? args : ['run', ...files])
 }
 
 /** The tests that fail in the copy. A file that cannot be loaded counts as one. */
