@@ -1,4 +1,4 @@
-import { EventParser, readArray } from '@mcp-gateway/protocol'
+import { EventParser, isCostly, readArray } from '@mcp-gateway/protocol'
 import type { HttpAnswer, HttpFailure } from './http-upstream.ts'
 
 export interface MessageListener {
@@ -33,6 +33,10 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
     listener.end({ status, failure: { message, unsent: false } })
   }
   const tooLong = (): void => fail('The answer of the server is too long.')
+  const give = (text: string): void => {
+    if (isCostly(text)) throw new RangeError('The message takes too long to read.')
+    listener.message(text)
+  }
   return {
     head(code, header) {
       status = code
@@ -43,7 +47,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
           `The server compresses its answers (${coding.slice(0, 20)}), although it was asked not to.`,
         )
       if (/^text\/event-stream\b/i.test(header('content-type') ?? ''))
-        events = new EventParser(longest, ({ data }) => listener.message(data))
+        events = new EventParser(longest, ({ data }) => give(data))
     },
     chunk(bytes) {
       length += bytes.length
@@ -63,6 +67,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
     },
     end(failure) {
       const body = (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString()
+      if (failure === undefined && isCostly(body)) return tooLong()
       if (failure === undefined) for (const text of messagesOf(body)) listener.message(text)
       listener.end({
         status,

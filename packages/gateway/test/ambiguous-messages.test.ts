@@ -89,3 +89,26 @@ test.each(['adapter', '/mcp'])(
     expect((await send(100)).body.toString()).not.toMatch(/more than 100 messages/)
   },
 )
+
+const many = 100_001
+const members = Array.from({ length: many }, (_, index) => `"k${index}":1`).join(',')
+const costly: readonly (readonly [string, string])[] = [
+  ['arrays in arrays', '['.repeat(many) + ']'.repeat(many)],
+  ['objects', `[${'{},'.repeat(many)}1]`],
+  ['members', `{${members}}`],
+]
+
+test.each(
+  costly.flatMap(([what, text]) => ['adapter', '/mcp', '/adapters'].map((w) => [what, w, text])),
+)('a body of 100,001 %s is refused before it is read, at %s', async (_what, where, text) => {
+  const tag = `costly-${_what}-${where}`.replaceAll(/[^a-z]/g, '-')
+  const path = where === 'adapter' ? `/adapters/${adapter}/mcp?tag=${tag}` : where
+  const answer = await gateway.send(path, {
+    headers: { 'content-type': 'application/json' },
+    body: `{${call},"params":{"name":"a","arguments":{"x":${text}}}}`,
+  })
+
+  expect(answer.status).toBe(413)
+  expect(answer.body.toString()).toContain('more than 100000 objects, arrays and members')
+  expect(gateway.events(tag)).toEqual([])
+})

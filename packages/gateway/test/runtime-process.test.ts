@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { processesWith } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -39,6 +40,17 @@ describe('replicas as processes', () => {
             '/bin/sh',
             '-c',
             'exec env -i HOST=$HOST PORT=$PORT "$0" "$@"',
+            process.execPath,
+            join(import.meta.dirname, 'fixtures/server.js'),
+            'good',
+            tag,
+          ],
+        },
+        flooding: {
+          command: [
+            '/bin/sh',
+            '-c',
+            'seq 1 10000000000 & exec "$0" "$@"',
             process.execPath,
             join(import.meta.dirname, 'fixtures/server.js'),
             'good',
@@ -90,14 +102,30 @@ describe('replicas as processes', () => {
   const allReady = ({ replicas, desiredReplicas }: WorkloadStatus): boolean =>
     replicas.length === desiredReplicas && replicas.every(({ phase }) => phase === 'ready')
 
-  test('an image that no program stands for is not accepted, and the status says which there are', async () => {
-    await runtime.apply(workload('no-such-image'), signal)
-    const { conditions } = await untilStatus((each) => each.conditions.length > 0)
-    expect(conditions.find(({ type }) => type === 'Accepted')).toMatchObject({
-      status: 'False',
-      reason: 'ImageNotFound',
-      message: expect.stringContaining('good'),
-    })
+  test.each(['no-such-image', 'constructor'])(
+    'an image that no program stands for is not accepted, and the status says which there are: %s',
+    async (image) => {
+      await runtime.apply(workload(image), signal)
+      const { conditions } = await untilStatus((each) => each.conditions.length > 0)
+      expect(conditions.find(({ type }) => type === 'Accepted')).toMatchObject({
+        status: 'False',
+        reason: 'ImageNotFound',
+        message: expect.stringContaining('good'),
+      })
+    },
+  )
+
+  test('one that writes without end is read slowly, and works all the same', async () => {
+    await runtime.apply(workload('flooding'), signal)
+    await untilStatus(allReady)
+    await sleep(3000)
+    const query = { replica: 0, tail: 1, follow: false, previous: false }
+    const lines: string[] = []
+    for await (const line of (await runtime.logs('w', query, signal)) ?? []) lines.push(line)
+
+    expect(Number(lines[0])).toBeGreaterThan(10_000)
+    expect(Number(lines[0])).toBeLessThan(500_000)
+    await untilStatus(allReady)
   })
 
   test.each([

@@ -1,6 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -56,10 +64,13 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
   const ownUser = isRoot ? otherUser : (process.getuid?.() ?? 0)
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-hostile-'))
   const escaped = `escaped-${randomUUID()}`
+  const lent = `lent-${randomUUID()}`
   let gateway: GatewayProcess
   beforeAll(async () => {
     if (!possible) return
+    const descriptor = openSync(join(folder, lent), 'w')
     gateway = await GatewayProcess.start({
+      inherits: [descriptor],
       ...(root || !isRoot ? {} : { user: otherUser }),
       environment: {
         HOME: folder,
@@ -251,6 +262,13 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
     await expect
       .poll(() => tries(name, 'identity').catch(() => undefined), { timeout: 10_000 })
       .toMatchObject({ done: { home: (await identityOf(alice)).home } })
+  })
+
+  promise('has no descriptor of the one who started the gateway', async () => {
+    const { done } = await tries(mallory, 'descriptors')
+
+    expect(done).toContain('/dev/null')
+    expect(String(done)).not.toContain(lent)
   })
 
   promise('tells its sandbox in its status, and the log says which one it is', async () => {

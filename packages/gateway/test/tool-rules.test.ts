@@ -238,6 +238,21 @@ describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
   })
 })
 
+describe.each(cells)('a list of 300,000 objects, for %s of %s', (client, server) => {
+  test('is refused before it is read, and so are calls that are judged by it', async () => {
+    const given = servers[server] as Body
+    const environmentVariables = { ...given.environmentVariables, PARTS: '300000' }
+    const { name, tag } = await serve({ ...given, environmentVariables }, rules)
+    const ask = await (clients[client] as (typeof clients)[string])(name)
+
+    expect((await ask('tools/list')).result).toBeUndefined()
+    expect(await ask('tools/call', { name: 'get_time', arguments: {} })).toMatchObject({
+      error: { code: -32603 },
+    })
+    expect(called(tag)).toEqual([])
+  })
+})
+
 describe('what does not slip past the rules', () => {
   const ruled = async (environment: Body['environmentVariables'] = {}) => {
     const { name, tag } = await serve(http({ SPEAKS: 'legacy', ...environment }), rules)

@@ -1,5 +1,6 @@
 export { findAmbiguity } from './ambiguity.ts'
 export { EventRewriter } from './event-rewriter.ts'
+export { isCostly } from './json-cost.ts'
 export * from './json-slice.ts'
 export * from './line-framing.ts'
 export * from './message.ts'

@@ -17,6 +17,8 @@ export interface GatewayOptions {
    * its own.
    */
   readonly user?: number
+  /** Descriptors that it has from its start, from 40 on: Node.js passes on none of the lowest. */
+  readonly inherits?: readonly number[]
 }
 
 /** A real gateway process with a data folder of its own. Disposing stops it and removes the folder. */
@@ -137,7 +139,13 @@ export class GatewayProcess implements AsyncDisposable {
         MCPGW_CONFIG: config,
         ...this.#options.environment,
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [
+        'ignore',
+        'pipe',
+        'pipe',
+        ...Array.from({ length: 37 }, () => 'ignore' as const),
+        ...(this.#options.inherits ?? []),
+      ],
       ...(user === undefined ? {} : { uid: user, gid: user }),
     })
     for (const stream of [child.stdout, child.stderr])

@@ -1,12 +1,13 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
+import { isCostly } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import { countHeader } from '../lib/raw-headers.ts'
 
 /**
  * The text of a body that every reader takes for the same JSON. Lenient readers also take comments,
  * a byte order mark or UTF-16, and would see a message that the gateway does not.
- * @throws GatewayError `invalid_json`
+ * @throws GatewayError `invalid_json`, `body_too_large`
  */
 export function jsonText(body: Buffer): string {
   if (!isUtf8(body))
@@ -19,6 +20,10 @@ export function jsonText(body: Buffer): string {
     throw new GatewayError('invalid_json', {
       detail: 'The body begins with a byte order mark, which is no JSON. Send it without one.',
     })
+  if (isCostly(text, mostParts))
+    throw new GatewayError('body_too_large', {
+      detail: `The body holds more than ${mostParts} objects, arrays and members. Send less at once.`,
+    })
   try {
     JSON.parse(text)
     return text
@@ -29,6 +34,9 @@ export function jsonText(body: Buffer): string {
     })
   }
 }
+
+/** In a body: reading so many takes some tenths of a second. */
+const mostParts = 100_000
 
 const utf8Charset = /;[ \t]*charset[ \t]*=[ \t]*(?:utf-?8|"utf-?8")[ \t]*(?=;|$)/i
 

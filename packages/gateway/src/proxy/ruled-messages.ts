@@ -1,6 +1,7 @@
 import {
   DuplicateMember,
   idKey,
+  isCostly,
   metaKey,
   readArray,
   readObject,
@@ -119,7 +120,7 @@ export interface ListedTool {
  * A message of a server in which every list of tools holds only those that are let through; the same text where there is nothing to leave
  * out. Lists are known by their shape, not by the request that they answer, as streams can be gone on with. `restricted`: others may get
  * other lists, so nobody is to keep this one for them (`cacheScope`).
- * @throws SyntaxError for what is no JSON, which readers may read in their own way
+ * @throws SyntaxError for what is no JSON, which readers may read in their own way, and for what takes too long to read
  */
 export function withoutTools(
   text: string,
@@ -127,6 +128,7 @@ export function withoutTools(
   restricted: boolean,
 ): string {
   if (!mayHoldList(text)) return text
+  if (isCostly(text)) throw new SyntaxError('It holds too many objects, arrays and members.')
   JSON.parse(text)
   const batch = readArray(text)
   if (batch === undefined) return filtered(text, letsThrough, restricted)

@@ -1,5 +1,6 @@
 import {
   EventParser,
+  isCostly,
   LineFramer,
   readArray,
   readObject,
@@ -133,6 +134,7 @@ async function readWhole(body: AsyncIterable<Buffer>, { limitBytes, hold }: Held
 }
 
 async function fromJson(text: string, { output }: ReadingOptions): Promise<CallResult> {
+  if (isCostly(text)) throw new AnswerTooLong()
   try {
     JSON.parse(text)
   } catch (error) {
@@ -246,7 +248,9 @@ async function fromStream(
   return block({ type: 'text', text: held })
 }
 
+/** @throws AnswerTooLong for what takes too long to read */
 function isJson(text: string): boolean {
+  if (isCostly(text)) throw new AnswerTooLong()
   try {
     JSON.parse(text)
     return true

@@ -178,7 +178,7 @@ export class ToolCaller implements AsyncDisposable {
     if (error instanceof AnswerTooLong)
       return {
         code: 'answer_too_large',
-        text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes.`,
+        text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes, or holds too many objects.`,
         retry: 'no',
       }
     if (error instanceof AnswerUnchecked) {

@@ -1,16 +1,18 @@
 import { createHash } from 'node:crypto'
-import { realpathSync } from 'node:fs'
+import { openSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/bridge'
 import type { ProgramConfig } from '../../config/config.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
+import { inheritedDescriptors } from '../../lib/inherited-descriptors.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
 import type { OpenRuntimeOptions } from '../open.ts'
 import { judge } from '../conditions.ts'
 import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
 import { ControlGroups } from './control-groups.ts'
 import { ReplicaLogs } from './log-buffer.ts'
+import { OutputPace } from './output-pace.ts'
 import { ReplicaProcess } from './replica-process.ts'
 import { nextStep } from './rolling.ts'
 import { openSandbox, type Sandbox } from './sandbox.ts'
@@ -58,7 +60,14 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
   const marks = { [dataMark.name]: dataMark.value, [owner.name]: owner.value }
   return new ProcessRuntime(
     options,
-    { inherited: environment, marks, sandbox, groups },
+    {
+      inherited: environment,
+      marks,
+      sandbox,
+      groups,
+      pace: new OutputPace(),
+      covers: coversOf(inheritedDescriptors()),
+    },
     owner,
     warden,
     lock,
@@ -73,6 +82,8 @@ interface Surroundings {
   readonly sandbox: Sandbox
   /** Undefined where they cannot be had, or are not needed. */
   readonly groups: ControlGroups | undefined
+  readonly pace: OutputPace
+  readonly covers: readonly ('ignore' | number)[]
 }
 
 /** What is in `bwrap` ends with it, so it needs no control group. */
@@ -87,6 +98,15 @@ async function openGroups(
 
   log.info({ reason: groups }, 'a server that hides its processes may leave some behind')
   return undefined
+}
+
+/** What a server gets from its fourth descriptor on: nothing of the one who started the gateway. */
+function coversOf(inherited: readonly number[]): ('ignore' | number)[] {
+  if (inherited.length === 0) return []
+  const nothing = openSync('/dev/null', 'r+')
+  return Array.from({ length: Math.max(...inherited) - 2 }, (_, index) =>
+    inherited.includes(index + 3) ? nothing : 'ignore',
+  )
 }
 
 function takeLock(dataDir: string): ProcessLock {
@@ -331,7 +351,7 @@ class RunningWorkload {
 
   #start(index: number, program: ProgramConfig, template: string): void {
     const { settings, log } = this.#options
-    const { inherited, marks, sandbox, groups } = this.#surroundings
+    const { inherited, marks, sandbox, groups, pace, covers } = this.#surroundings
     const { owner, environment } = this.#wanted
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
     this.#logs.set(index, logs)
@@ -363,6 +383,8 @@ class RunningWorkload {
       stopGraceMs: settings.stopGraceSeconds * 1000,
       backoff: settings.backoff,
       health: settings.health,
+      covers,
+      pace,
       logs,
       log,
       changed: () => this.#publish(),

@@ -16,6 +16,7 @@ import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 import { within, type ControlGroup, type ControlGroups } from './control-groups.ts'
 import { mustBeExecutable } from './executable.ts'
 import { watchHealth, type HealthSettings } from './health.ts'
+import type { OutputPace } from './output-pace.ts'
 import { givePortBack, takePort } from './ports.ts'
 import { monotonicNow } from '../../lib/clock.ts'
 import type { Launch, Start } from './sandbox.ts'
@@ -35,6 +36,10 @@ export interface ReplicaOptions {
   readonly stopGraceMs: number
   readonly backoff: BackoffSettings
   readonly health: HealthSettings
+  /** What it gets in place of descriptors that the gateway inherited, from the fourth on. */
+  readonly covers: readonly ('ignore' | number)[]
+  /** How fast its output is read. */
+  readonly pace: OutputPace
   /** Where its output goes; outlives it when it is replaced. */
   readonly logs: ReplicaLogs
   readonly log: Log
@@ -188,7 +193,7 @@ export class ReplicaProcess {
       const child = spawn(command, args, {
         // A process group of its own, so that all of it can be signalled at once.
         detached: true,
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: ['ignore', 'pipe', 'pipe', ...this.#options.covers],
         ...user,
         ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
         env: environment,
@@ -245,8 +250,17 @@ export class ReplicaProcess {
     const logs = this.#options.logs.begin()
     // Without pipes when the gateway has no file descriptors left.
     const cutters = [child.stdout, child.stderr].flatMap((stream) => {
-      const cutter = new LineCutter((line) => logs.push(line, Date.now()))
-      stream?.setEncoding('utf8').on('data', (text: string) => cutter.write(text))
+      let lines = 0
+      const cutter = new LineCutter((line) => {
+        lines += 1
+        logs.push(line, Date.now())
+      })
+      const meter = stream === null ? undefined : this.#options.pace.meter(stream)
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        cutter.write(text)
+        if (child.exitCode === null && child.signalCode === null) meter?.(text.length, lines)
+        lines = 0
+      })
       return stream === null || stream === undefined ? [] : [cutter]
     })
 
@@ -337,6 +351,8 @@ export class ReplicaProcess {
     }
     const exit = await ended
     // What it wrote last is still in the pipes.
+    child.stdout?.resume()
+    child.stderr?.resume()
     if (child.stdout?.readableEnded === false || child.stderr?.readableEnded === false)
       await Promise.race([
         new Promise<void>((resolve) => child.once('close', () => resolve())),
