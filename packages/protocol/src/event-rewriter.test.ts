@@ -71,6 +71,13 @@ describe('a rewritten event stream', () => {
     expect(eventsOf(stream)).toMatchObject([{ data: 'a' }])
     const passed = pass([Buffer.from(stream)], () => 'b')
     expect(eventsOf(passed)).toMatchObject([{ data: 'b' }])
+
+    const later = `id: 1\n\n\ufeffdata: hidden\n\n`
+    expect(pass([Buffer.from(later)], () => 'b')).toBe(later)
+  })
+
+  test('has the data after a byte order mark changed at the start of the stream, where readers see it', () => {
+    expect(pass([Buffer.from('\ufeffdata: a\n\n')], () => 'b')).toBe('data: b\n\n')
   })
 
   test('is passed on event by event', () => {

@@ -11,6 +11,8 @@ export class EventRewriter {
   #length = 0
   /** Whether the line that goes on is empty so far. */
   #lineEmpty = true
+  /** Nothing was taken yet: readers drop a byte order mark here alone. */
+  #atStart = true
   #afterReturn = false
   /** A line break after an empty line may have a second half. */
   #complete = false
@@ -69,27 +71,34 @@ export class EventRewriter {
     const bytes = join(this.#held)
     this.#held = []
     this.#length = 0
-    return rewritten(bytes, this.#rewrite)
+    const atStart = this.#atStart
+    this.#atStart = false
+    return rewritten(bytes, this.#rewrite, atStart)
   }
 }
 
 const lineFeed = 0x0a
 const carriageReturn = 0x0d
-const decoder = new TextDecoder('utf-8')
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 function join(parts: readonly Uint8Array[]): Uint8Array {
   const [only, ...more] = parts
   return more.length === 0 ? (only ?? new Uint8Array()) : Buffer.concat(parts)
 }
 
-function rewritten(bytes: Uint8Array, rewrite: (data: string) => string): Uint8Array {
-  const lines = decoder.decode(bytes).split(/\r\n|\r|\n/)
+function rewritten(
+  bytes: Uint8Array,
+  rewrite: (data: string) => string,
+  atStart: boolean,
+): Uint8Array {
+  const text = decoder.decode(bytes)
+  const lines = (atStart ? text.replace(/^\ufeff/, '') : text).split(/\r\n|\r|\n/)
   const isData = (line: string): boolean => line === 'data' || line.startsWith('data:')
   const data = lines.filter((line) => isData(line))
   if (data.length === 0) return bytes
-  const text = data.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')
-  const changed = rewrite(text)
-  if (changed === text) return bytes
+  const given = data.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')
+  const changed = rewrite(given)
+  if (changed === given) return bytes
   // No reader knows a field that begins with a byte order mark, except at the start of the stream,
   // where the mark is dropped and this line may come first.
   const others = lines.filter((line) => !/^(\ufeff|$)/.test(line) && !isData(line))
