@@ -102,3 +102,20 @@ describe('a message that two readers could take differently', () => {
     expect(found(text)).toMatch(/\.$/)
   })
 })
+
+describe('a message that nests', () => {
+  const nested = (levels: number): string =>
+    `{"id":1,"method":"x","params":{"a":${'['.repeat(levels)}"]["${']'.repeat(levels)}}}`
+
+  test('998 levels deep in its params is let through', () => {
+    expect(found(nested(998))).toBeUndefined()
+  })
+
+  test.each([999, 100_000])('%d levels deep in its params is refused', (levels) => {
+    expect(found(nested(levels))).toMatch(/deeper than 1000 levels/)
+  })
+
+  test('brackets in strings alone is let through', () => {
+    expect(found(`{"id":1,"method":"x","params":{"a":"${'['.repeat(5000)}"}}`)).toBeUndefined()
+  })
+})

@@ -1,4 +1,4 @@
-import { eachMember, elements, isArray, sliceText, type Slice } from './json-slice.ts'
+import { eachMember, elements, isArray, nestsDeeper, sliceText, type Slice } from './json-slice.ts'
 import { isIdValue } from './message.ts'
 import { metaKey } from './modern.ts'
 
@@ -58,6 +58,9 @@ const decisiveNames: ReadonlySet<string> = new Set([
 /** Members that are text, of which the gateway decides by the text. */
 const textNames: ReadonlySet<string> = new Set(['method', 'name', 'taskId', 'uri'])
 
+/** Levels that the readers of Python and of Java still read. Deeper ones end some servers. */
+const mostLevels = 1000
+
 /**
  * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if
  * none could. Looks at the message, its `params` and their `_meta`; what is inside of arguments is
@@ -67,6 +70,9 @@ export function findAmbiguity(
   bytes: Uint8Array,
   within: Slice = { start: 0, end: bytes.length },
 ): string | undefined {
+  if (nestsDeeper(bytes, within, mostLevels))
+    return `The message nests deeper than ${mostLevels} levels, and some readers fail at that.`
+
   if (!isArray(bytes, within)) return ambiguityOfMessage(bytes, within)
 
   for (const element of elements(bytes, within)) {
