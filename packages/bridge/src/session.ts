@@ -20,6 +20,7 @@ import {
   type MessageOutline,
   type Slice,
 } from '@mcp-gateway/protocol'
+import { maxUnread } from './child.ts'
 import { EventHistory, EventStream } from './event-stream.ts'
 import type { Share } from './shares.ts'
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
@@ -92,8 +93,10 @@ interface Batch {
 
 /** Messages that wait for a client to open its GET stream. */
 const longestBacklog = 1000
-/** A server that has so much to read does not read any more. */
-const maxUnread = 32 * 1024 * 1024
+/** Characters of these messages. */
+const longestBacklogText = 1024 * 1024
+/** Requests that one session may have open. */
+const mostOpen = 1000
 
 /** One legacy session (2025-03-26 to 2025-11-25): the client's HTTP exchanges on one side, one conversation of lines on the other. */
 export class Session {
@@ -108,6 +111,7 @@ export class Session {
   readonly #history: EventHistory
   readonly #streams: EventStream[] = []
   readonly #backlog: string[] = []
+  #backlogText = 0
   #listening: EventStream | undefined
   #version: string | undefined
   #lastUsed: number
@@ -165,6 +169,7 @@ export class Session {
       response.writeHead(202).end()
       return
     }
+    if (this.#refusesMore(1, message.id, response)) return
     this.#request(body, message, { response, headers, batch: undefined })
   }
 
@@ -179,6 +184,7 @@ export class Session {
     // A client that lost its stream without our noticing opens another: the newest is the one that lives.
     this.#listening ??= this.#newStream()
     this.#listening.attach(response, {}, { priming: wantsPrimingEvent(this.#version) })
+    this.#backlogText = 0
     for (const data of this.#backlog.splice(0)) this.#listening.send(data)
   }
 
@@ -190,7 +196,24 @@ export class Session {
       return this.#link.send(Buffer.from(emptyAnswer(message.id)))
     if (stream !== undefined) {
       if (!stream.send(data)) this.#link.pause()
-    } else if (this.#backlog.length < longestBacklog) this.#backlog.push(data)
+    } else this.#keep(data)
+  }
+
+  /** For a client that opens its GET stream later. */
+  #keep(data: string): void {
+    const tooLong = this.#backlogText + data.length > longestBacklogText
+    if (tooLong || this.#backlog.length >= longestBacklog) return
+    this.#backlog.push(data)
+    this.#backlogText += data.length
+  }
+
+  /** Whether so many more requests are too many; if so, that is answered. */
+  #refusesMore(count: number, id: string | undefined, response: ServerResponse): boolean {
+    if (this.#pending.size + count <= mostOpen) return false
+    const reason = `One session may have ${mostOpen} requests open. Wait for answers first.`
+    const retry = { 'retry-after': '1' }
+    sendRpcError(response, 429, id, errorCode.invalidRequest, reason, retry)
+    return true
   }
 
   /** Requests that have been silent for long become event streams, and silent streams get a comment, so that nothing between gives up. */
@@ -237,6 +260,8 @@ export class Session {
         'The batch is empty or holds something that is no JSON-RPC message.',
       )
     }
+    if (this.#refusesMore(requests.length, undefined, response)) return
+
     const keys = requests.map(({ message }) => idKey(message.id ?? 'null'))
     if (
       new Set(keys).size < keys.length ||

@@ -63,3 +63,21 @@ test('a session ends at its greatest age, whatever it does', () => {
   vi.advanceTimersByTime(10_000)
   expect(left).toEqual(['working'])
 })
+
+test('a session has a bounded number of open requests, those of a batch counted', () => {
+  const session = open('busy')
+  const batch = (from: number, count: number): Buffer => {
+    const ids = Array.from({ length: count }, (_, index) => from + index)
+    return Buffer.from(`[${ids.map((id) => `{"id":${id},"method":"tools/call"}`).join(',')}]`)
+  }
+  const post = (body: Uint8Array): number => {
+    const response = newResponse()
+    session.post(body, response)
+    return response.headersSent ? response.statusCode : 0
+  }
+
+  expect(post(batch(0, 1001))).toBe(429)
+  expect(post(batch(0, 1000))).not.toBe(429)
+  expect(post(message('"id":5000,"method":"tools/call"'))).toBe(429)
+  expect(post(message('"method":"notifications/x"'))).toBe(202)
+})

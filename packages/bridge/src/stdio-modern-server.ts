@@ -12,7 +12,7 @@ import {
 } from '@mcp-gateway/protocol'
 import type { ServerEras } from './era-probe.ts'
 import type { ModernServer } from './modern-front.ts'
-import type { Child } from './child.ts'
+import { maxUnread, type Child } from './child.ts'
 import type { Places } from './places.ts'
 import { translationLimits } from './translator.ts'
 import { monotonicNow } from './clock.ts'
@@ -30,6 +30,8 @@ export interface StdioModernOptions {
   readonly replica: string
   readonly clientInfo: { readonly name: string; readonly version: string }
 }
+
+const deaf = 'The server does not read what it is sent.'
 
 /** Modern requests for a stdio server: one modern child for all of them, or legacy children through the translation. */
 export class StdioModernServer implements ModernServer<string> {
@@ -80,7 +82,9 @@ export class StdioModernServer implements ModernServer<string> {
     return {
       send: (message) => {
         place.lastUsed = monotonicNow()
-        child.send(Buffer.from(message))
+        if (child.unread <= maxUnread) return child.send(Buffer.from(message))
+        lost(deaf)
+        void child.stop()
       },
       close: () => {
         free()
@@ -95,7 +99,11 @@ export class StdioModernServer implements ModernServer<string> {
         if (this.#gone.has(exchange)) return
         try {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
-          else this.#multiplexer().request(principal, request, exchange)
+          else {
+            const multiplexer = this.#multiplexer()
+            if ((this.#modern?.child.unread ?? 0) > maxUnread) throw new Error(deaf)
+            multiplexer.request(principal, request, exchange)
+          }
         } catch (error) {
           exchange.answer(
             503,

@@ -319,6 +319,10 @@ export async function openApp({
     }
     const listener = await openListener({
       ...common,
+      connections: {
+        shares: shares.connections,
+        isProxy: (address) => client.isProxy(address),
+      },
       host: config.host,
       port: config.port,
       allowedHosts: hosts,

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { readAnswer, TestGateway, type Exchange, type RawConnection } from './fixtures/gateway.ts'
-import { messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
+import { RawConnection, readAnswer, TestGateway, type Exchange } from './fixtures/gateway.ts'
+import { initialize, messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
 
 type Behaviour = (request: IncomingMessage, response: ServerResponse, body: string) => void
 
@@ -27,6 +27,7 @@ beforeAll(async () => {
       connectionsPerServer: 8,
       callsPerServer: 4,
       logReaders: 4,
+      sessions: 20,
     },
   })
   server = createServer((request, response) => {
@@ -307,6 +308,80 @@ test('one caller follows half of the logs that can be followed, and gives way to
   expect((await readAnswer(first)).whole).toBe(true)
   expect(second.destroyed).toBe(false)
   for (const each of open.splice(0)) each.destroy()
+})
+
+test('legacy sessions of a caller are bounded over all modern servers together', async () => {
+  const server: Behaviour = (request, response, body) => {
+    const { id, method } = JSON.parse(body === '' ? '{}' : body) as {
+      id?: unknown
+      method?: string
+    }
+    const answer = (status: number, rest: object): void =>
+      void response
+        .writeHead(status, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ jsonrpc: '2.0', id: id ?? null, ...rest }))
+    if (request.headers['mcp-protocol-version'] !== '2026-07-28')
+      return answer(400, { error: { code: -32022, message: 'Unsupported protocol version' } })
+    const result = {
+      resultType: 'complete',
+      supportedVersions: ['2026-07-28'],
+      capabilities: { tools: {} },
+      ttlMs: 0,
+      cacheScope: 'private',
+      tools: [],
+    }
+    if (method === 'server/discover' || method === 'tools/list') return answer(200, { result })
+    answer(200, { error: { code: -32601, message: 'not here' } })
+  }
+  const names = [(await elsewhere(server))[0], (await elsewhere(server))[0]]
+  const openSession = async (name: string | undefined, caller: string): Promise<string> => {
+    const headers = by(caller)
+    const opened = await gateway.send(`/adapters/${name}/mcp`, { headers, body: initialize })
+    expect(opened.status).toBe(200)
+    return String(opened.headers['mcp-session-id'])
+  }
+  const status = async (name: string | undefined, session: string): Promise<number> => {
+    const headers = { ...by('eve'), 'mcp-session-id': session }
+    return (await gateway.send(`/adapters/${name}/mcp`, { headers, body: ping })).status
+  }
+  const first = await openSession(names[0], 'eve')
+  const second = await openSession(names[0], 'eve')
+  await openSession(names[1], 'ann')
+  expect(await status(names[0], first)).toBe(200)
+
+  const third = await openSession(names[1], 'eve')
+
+  expect(await status(names[0], second)).toBe(404)
+  expect(await status(names[0], first)).toBe(200)
+  expect(await status(names[1], third)).toBe(200)
+})
+
+test('connections of one address are half of all at most, and another address gets in', async () => {
+  await using small = await TestGateway.open({ limits: { connections: 6 } })
+  const { hostname, port } = new URL(small.origin)
+  const from = (localAddress: string): RawConnection =>
+    new RawConnection(connect({ host: hostname, port: Number(port), localAddress }))
+  const request = 'GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n'
+  const greet = async (raw: RawConnection): Promise<string> => {
+    raw.socket.write(request)
+    await expect.poll(() => raw.text).toContain('\r\n\r\n')
+    return raw.text
+  }
+  const idle = Array.from({ length: 3 }, () => from('127.0.0.1'))
+  for (const raw of idle) expect(await greet(raw)).toMatch(/^HTTP\/1\.1 200 /)
+
+  const refused = from('127.0.0.1')
+  expect(await greet(refused)).toMatch(/^HTTP\/1\.1 503 [^]*"code":"no_room"/)
+  await expect.poll(() => refused.closed).toBe(true)
+  expect(refused.text.match(/HTTP\/1\.1/g)).toHaveLength(1)
+  const other = from('127.0.0.2')
+  expect(await greet(other)).toMatch(/^HTTP\/1\.1 200 /)
+
+  for (const raw of idle.splice(0, 2)) raw.socket.destroy()
+  await sleep(50)
+  const again = from('127.0.0.1')
+  expect(await greet(again)).toMatch(/^HTTP\/1\.1 200 /)
+  for (const raw of [...idle, other, again]) raw[Symbol.dispose]()
 })
 
 describe('bytes of answers that are held', () => {

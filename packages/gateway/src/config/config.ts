@@ -202,6 +202,10 @@ export const ConfigSchema = z.strictObject({
       connectionsPerServer: count(2048, 2),
       /** Calls of tools that are open at one server elsewhere. */
       callsPerServer: count(512, 2),
+      /** Legacy sessions in front of modern servers; of `/mcp`, as many again. One caller: a tenth. */
+      sessions: count(10_000, 10),
+      /** Connections from clients, those of one address half at most; those of proxies all. */
+      connections: count(40_000, 2),
       /** Open requests for logs. */
       logReaders: count(500, 2),
     })

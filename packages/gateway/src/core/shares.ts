@@ -11,8 +11,12 @@ export interface CallerShares {
   readonly heldBytes: Shares
   /** Bytes of events that sessions keep for clients that come back. Beyond, older ones go. */
   readonly eventBytes: Shares
+  /** Connections from clients, by address. */
+  readonly connections: Shares
   /** Open requests for logs. */
   readonly logReaders: Shares
+  /** Legacy sessions in front of modern servers, of all servers and of each caller. */
+  readonly sessions: { readonly maxSessions: number; readonly maxSessionsPerCaller: number }
 }
 
 export interface ShareLimits {
@@ -20,6 +24,8 @@ export interface ShareLimits {
   readonly bodyBytes: number
   readonly heldBytes: number
   readonly eventBytes: number
+  readonly sessions: number
+  readonly connections: number
   readonly logReaders: number
 }
 
@@ -30,6 +36,11 @@ export function createShares(limits: ShareLimits, bodyLimitBytes: number): Calle
     bodyBytes: new Shares(Math.max(limits.bodyBytes, 4 * bodyLimitBytes)),
     heldBytes: new Shares(limits.heldBytes),
     eventBytes: new Shares(limits.eventBytes),
+    connections: new Shares(limits.connections),
+    sessions: {
+      maxSessions: limits.sessions,
+      maxSessionsPerCaller: Math.ceil(limits.sessions / 10),
+    },
     logReaders: new Shares(limits.logReaders),
   }
 }

@@ -19,6 +19,8 @@ export interface ClientViewOptions {
 export interface ClientView {
   /** The address of the client, or of the last hop that is not trusted. */
   addressOf(request: IncomingMessage): string
+  /** Whether an address is that of a proxy, which connects for many clients. */
+  isProxy(address: string): boolean
   /** The scheme, host and port by which the client reached the gateway, never with the Host header's word alone. */
   originOf(request: IncomingMessage): string
 }
@@ -53,6 +55,8 @@ export function createClientView(options: ClientViewOptions): ClientView {
   }
 
   return {
+    isProxy: isTrusted,
+
     addressOf: (request) => firstHop(request)?.from ?? remoteAddress(request),
 
     originOf(request) {

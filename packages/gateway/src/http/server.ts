@@ -7,7 +7,9 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
+import type { Share, Shares } from '@mcp-gateway/bridge'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
+import { clientNetwork } from '../lib/address-policy.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
 
 export interface ServerOptions {
@@ -16,6 +18,14 @@ export interface ServerOptions {
   readonly headersTimeoutSeconds: number
   readonly requestTimeoutSeconds: number
   readonly keepAliveTimeoutSeconds: number
+  /** Counts the connections of each client; undefined: nothing does. */
+  readonly connections?: ConnectionCount | undefined
+}
+
+export interface ConnectionCount {
+  readonly shares: Shares
+  /** Whether an address is that of a proxy, which connects for many clients. */
+  readonly isProxy: (address: string) => boolean
 }
 
 /** An MCP endpoint. */
@@ -118,8 +128,16 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   server.on('connection', (socket: Socket) => {
     // Node knows the address of a connection that has ended only if it was asked for before.
     void socket.remoteAddress
+    const share = shareOf(socket, options.connections)
+    if (share?.hold(1) !== undefined) {
+      state.closing.add(socket)
+      return refuseConnection(socket)
+    }
     connections.add(socket)
-    socket.once('close', () => connections.delete(socket))
+    socket.once('close', () => {
+      connections.delete(socket)
+      share?.release()
+    })
   })
   server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, unread))
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) =>
@@ -129,6 +147,32 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     handle(request, response, 'other'),
   )
   return server
+}
+
+/** What a connection takes of the room of its client. */
+function shareOf({ remoteAddress = '' }: Socket, count?: ConnectionCount): Share | undefined {
+  const proxy = count?.isProxy(remoteAddress.replace(/^::ffff:/, '')) ?? true
+  return proxy ? undefined : count?.shares.open(clientNetwork(remoteAddress))
+}
+
+/** Nothing was read, so one answer without a request says why. */
+function refuseConnection(socket: Socket): void {
+  const body = JSON.stringify({
+    type: 'about:blank',
+    title: 'Too many connections of this address are open',
+    status: 503,
+    code: 'no_room',
+    retryable: true,
+  })
+  const head = [
+    'HTTP/1.1 503 Service Unavailable',
+    'content-type: application/problem+json',
+    `content-length: ${body.length}`,
+    'retry-after: 5',
+    'connection: close',
+  ]
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  setTimeout(() => socket.destroy(), 1000).unref()
 }
 
 interface State {

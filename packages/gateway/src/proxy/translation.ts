@@ -45,7 +45,7 @@ export interface TranslationOptions {
   readonly outgoing: DecideOutgoing
   /** How this process is called among the gateways. */
   readonly self: string
-  readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes'>
+  readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes' | 'sessions'>
   readonly answerTimeoutMs: number
   /** Milliseconds since the epoch, for when a session was issued. */
   readonly now: () => number
@@ -82,8 +82,6 @@ const noVerdictMs = 60_000
 /** So long a verdict stands at least. */
 const doubtMs = 1000
 const limits = {
-  maxSessions: 10_000,
-  maxSessionsPerCaller: 1000,
   sessionIdleMs: 3600_000,
   sessionMaxMs: 7 * 24 * 3600_000,
 }
@@ -114,7 +112,7 @@ interface Server {
 export class Translation {
   readonly #options: TranslationOptions
   /** Those of all servers together. */
-  readonly #places = new Places(limits.maxSessions, limits.maxSessionsPerCaller)
+  readonly #places: Places
   /** By the adapter's incarnation. */
   readonly #servers = new Map<string, Server>()
   /** Who has sent the last request of a legacy session: roles come and go while it is open. */
@@ -122,6 +120,8 @@ export class Translation {
 
   constructor(options: TranslationOptions) {
     this.#options = options
+    const { maxSessions, maxSessionsPerCaller } = options.shares.sessions
+    this.#places = new Places(maxSessions, maxSessionsPerCaller)
   }
 
   /**
@@ -347,6 +347,7 @@ export class Translation {
         answerTimeoutMs: this.#options.answerTimeoutMs,
         places: this.#places,
         events: this.#options.shares.eventBytes,
+        ...this.#options.shares.sessions,
         ...limits,
       }),
     }

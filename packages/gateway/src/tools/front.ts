@@ -19,7 +19,7 @@ export interface FrontOptions {
   /** To the gateway process that holds a session. */
   readonly hop: Hop
   readonly sealer: SessionSealer
-  readonly shares: Pick<CallerShares, 'eventBytes'>
+  readonly shares: Pick<CallerShares, 'eventBytes' | 'sessions'>
   readonly now: () => number
 }
 
@@ -27,8 +27,6 @@ export interface FrontOptions {
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
 const routerPath = '/mcp'
 const limits = {
-  maxSessions: 10_000,
-  maxSessionsPerCaller: 1000,
   sessionIdleMs: 3600_000,
   sessionMaxMs: 7 * 24 * 3600_000,
 }
@@ -46,7 +44,11 @@ export class ToolFront implements AsyncDisposable {
 
   constructor(options: FrontOptions) {
     this.#options = options
-    this.#sessions = new Sessions({ ...limits, events: options.shares.eventBytes })
+    this.#sessions = new Sessions({
+      ...options.shares.sessions,
+      ...limits,
+      events: options.shares.eventBytes,
+    })
     this.#modern = new ModernFront(options.router)
   }
 

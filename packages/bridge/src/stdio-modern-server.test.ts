@@ -1,0 +1,70 @@
+import type { Exchange, ModernRequest } from '@mcp-gateway/protocol'
+import { expect, test } from 'vitest'
+import type { Child } from './child.ts'
+import { Places } from './places.ts'
+import { StdioModernServer } from './stdio-modern-server.ts'
+
+/** A server of one era whose child has so many bytes left to read. */
+function setUp(eras: 'legacy' | 'modern', unread: () => number) {
+  const sent: string[] = []
+  let stopped = 0
+  const child: Child = {
+    pid: undefined,
+    endedBecause: undefined,
+    get unread() {
+      return unread()
+    },
+    ended: () => new Promise(() => undefined),
+    listen: () => undefined,
+    unlisten: () => undefined,
+    send: (message) => void sent.push(Buffer.from(message).toString()),
+    pause: () => undefined,
+    resume: () => undefined,
+    stop: async () => void (stopped += 1),
+  }
+  const server = new StdioModernServer({
+    eras: async () => eras,
+    child: () => child,
+    places: new Places(5),
+    crowded: 'crowded',
+    replica: 'r',
+    clientInfo: { name: 'test', version: '1' },
+  })
+  const ask = (): Promise<string> =>
+    new Promise((resolve) => {
+      const exchange: Exchange = {
+        answer: (status, message) => resolve(`${status} ${message}`),
+        tell: () => undefined,
+      }
+      const request = {
+        id: '1',
+        method: 'tools/call',
+        params: new Map([['name', '"x"']]),
+        meta: new Map(),
+      } as ModernRequest
+      server.request('eve', request, exchange)
+    })
+  return { server, sent, ask, stopped: () => stopped }
+}
+
+test('a modern request for a server that reads nothing is refused, and takes no more memory', async () => {
+  let unread = 0
+  const { server, sent, ask } = setUp('modern', () => unread)
+  void ask()
+  await expect.poll(() => sent.length).toBe(1)
+
+  unread = 40 * 1024 * 1024
+  expect(await ask()).toMatch(/^503 .*does not read/)
+  expect(sent).toHaveLength(1)
+  server.close('The test is over.')
+})
+
+test('a legacy child that reads nothing is ended when a modern request is sent to it', async () => {
+  const { server, sent, ask, stopped } = setUp('legacy', () => 40 * 1024 * 1024)
+
+  expect(await ask()).toMatch(/^50\d .*does not read|lost at once/)
+
+  expect(sent).toEqual([])
+  expect(stopped()).toBe(1)
+  server.close('The test is over.')
+})
