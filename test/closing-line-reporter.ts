@@ -3,13 +3,14 @@ import type { Reporter, TestCase, TestModule } from 'vitest/node'
 /**
  * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a
  * `FAILED: ` line names each test that failed and how, and a `FLAKY: ` line each that passed only
- * when it was repeated.
+ * when it was repeated, and a `SKIPPED: ` line says what could not run here and what it needs.
  */
 export default class ClosingLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly Failure[]): void {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 }
     const failures = unhandledErrors.map((error) => failureLine('outside of any test', [error]))
     const flaky: string[] = []
+    const skipped = new Map<string, number>()
     for (const module of modules) {
       if (module.state() === 'failed' && module.errors().length > 0) {
         count.failed += 1
@@ -20,10 +21,14 @@ export default class ClosingLineReporter implements Reporter {
         count[result.state] += 1
         if (result.state === 'failed') failures.push(failureLine(nameOf(test), result.errors))
         if (test.diagnostic()?.flaky === true) flaky.push(`FLAKY: ${nameOf(test)}`)
+        const reason = result.state === 'skipped' ? reasonOf(test, result.note) : undefined
+        if (reason !== undefined) skipped.set(reason, (skipped.get(reason) ?? 0) + 1)
       }
     }
     const closing = `${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`
-    setImmediate(() => process.stdout.write(`\n${[...failures, ...flaky, closing].join('\n')}\n`))
+    const skips = [...skipped].map(([reason, tests]) => `SKIPPED: ${reason}: ${tests}`)
+    const lines = [...failures, ...flaky, ...skips, closing]
+    setImmediate(() => process.stdout.write(`\n${lines.join('\n')}\n`))
   }
 }
 
@@ -34,6 +39,15 @@ interface Failure {
 
 function nameOf(test: TestCase): string {
   return `${test.module.relativeModuleId} > ${test.fullName}`
+}
+
+/** Why a test was skipped, in one text for all tests of a group; a filter of names gives no reason. */
+function reasonOf(test: TestCase, note: string | undefined): string | undefined {
+  const name = nameOf(test)
+  return (
+    /^.* \(skipped: [^)]*\)/.exec(name)?.[0] ??
+    (note === undefined ? undefined : `${name} (${note})`)
+  )
 }
 
 function failureLine(where: string, errors: readonly Failure[]): string {

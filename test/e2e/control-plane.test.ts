@@ -82,11 +82,11 @@ describe('the life of an adapter', () => {
       id: 'weather-server',
       name: 'weather-server',
       replicaCount: 1,
-      environmentVariables: {},
       requiredRoles: [],
       useWorkloadIdentity: false,
       createdBy: 'alice',
     })
+    expect((created.body as { environmentVariables: object }).environmentVariables).toEqual({})
     const status = await gateway.api('GET', '/adapters/weather-server/status', undefined, alice)
     expect(status.body).toMatchObject({
       image: 'echo:1.0.0',
@@ -697,7 +697,7 @@ describe('the edge', () => {
     expect((await gateway.api('GET', '/readyz')).body).toEqual({ status: 'ready' })
     expect((await gateway.api('GET', '/openapi.json')).body).toMatchObject({
       openapi: '3.1.1',
-      paths: { '/adapters': {} },
+      paths: { '/adapters': { get: { operationId: 'listAdapters' } } },
     })
     expect((await gateway.api('GET', '/docs')).body).toContain('POST')
   })

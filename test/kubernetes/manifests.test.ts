@@ -2,6 +2,7 @@ import { execFile, execFileSync } from 'node:child_process'
 import { promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
 import { parse, parseAllDocuments } from 'yaml'
+import { skipNote } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { projectImages } from '../../scripts/images.ts'
 import { TestNamespace } from './fixtures/cluster.ts'
@@ -122,8 +123,10 @@ const helmless = ((): boolean => {
   }
 })()
 
+const helmNote = skipNote(helmless ? 'needs helm' : undefined)
+
 // Helm: `GOBIN=… go install helm.sh/helm/v3/cmd/helm@v3.19.2` where there is no package.
-describe.skipIf(helmless)('the Helm chart', () => {
+describe.skipIf(helmless)(`the Helm chart${helmNote}`, () => {
   test('renders what the production overlay is', async () => {
     expect(comparable(manifestsIn(await charted('adapter')))).toEqual(
       comparable(await kustomized()),
@@ -155,7 +158,7 @@ describe.skipIf(helmless)('the Helm chart', () => {
   })
 })
 
-describe.skipIf(helmless)('values of the Helm chart', () => {
+describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
   test.each([
     ['a table that does not exist', 'ingres.enabled=true', 'ingres'],
     ['a member that does not exist', 'gateway.minReplica=5', 'minReplica'],

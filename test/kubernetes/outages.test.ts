@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pod } from 'kubernetes-types/core/v1.js'
-import { GatewayProcess } from '@mcp-gateway/testkit'
+import { GatewayProcess, skipNote } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { TestNamespace } from './fixtures/cluster.ts'
 import { daemonsAreHere, settled, stopDaemon } from './fixtures/daemons.ts'
@@ -63,7 +63,11 @@ describe('the gateway that writes', () => {
   })
 })
 
-describe.skipIf(!daemonsAreHere)('a daemon of the cluster that hangs', () => {
+const note = skipNote(
+  daemonsAreHere ? undefined : 'needs the daemons of the cluster on this machine',
+)
+
+describe.skipIf(!daemonsAreHere)(`a daemon of the cluster that hangs${note}`, () => {
   afterEach(atRest)
 
   test('the kubelet of a node, until the cluster gives the node up: sessions go on, new ones wait for a node, and all is well afterwards', async () => {

@@ -217,7 +217,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
         else
           say(`{"jsonrpc":"2.0","id":${JSON.stringify(id)},"error":{"code":-32601,"message":""}}`)
       })
-      expect(await (await post(url)).json()).toMatchObject({ id: 1, result: {} })
+      expect(await (await post(url)).json()).toEqual(JSON.parse(answered(1)))
     },
   )
 
@@ -264,7 +264,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
       },
       body: JSON.stringify({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: { name: 'x' } }),
     })
-    expect(await answer.json()).toMatchObject({ id: 2, result: {} })
+    expect(await answer.json()).toEqual(JSON.parse(answered(2)))
   })
 
   test('whose proxy gives up a POST fails that call, and keeps the session', async () => {
@@ -286,7 +286,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
       id: 2,
       error: { message: expect.stringContaining('HTTP 504') },
     })
-    expect(await called(3)).toMatchObject({ id: 3, result: {} })
+    expect(await called(3)).toEqual(JSON.parse(answered(3)))
   })
 
   test('that is not there is 502', async () => {

@@ -332,7 +332,7 @@ describe('messages', () => {
     const meta = { _meta: { progressToken: 'tok' } }
     const answer = await post(url, session, call('progress', {}, 1, meta), jsonOnly)
 
-    expect(await answer.json()).toMatchObject({ id: 1, result: {} })
+    expect(await answer.json()).toEqual({ jsonrpc: '2.0', id: 1, result: { content: [] } })
     const reader = (stream.body as ReadableStream<Uint8Array>).getReader()
     let seen = ''
     while (!seen.includes('"progress":3'))
@@ -566,7 +566,8 @@ describe('children that misbehave', () => {
       send({ id: m.id, result: {} })`)
     const session = await openSession(url)
     for (const id of [1, 2])
-      expect(await (await post(url, session, call('x', {}, id))).json()).toMatchObject({
+      expect(await (await post(url, session, call('x', {}, id))).json()).toEqual({
+        jsonrpc: '2.0',
         id,
         result: {},
       })

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { processesWith } from '@mcp-gateway/testkit'
+import { processesWith, skipNote } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
 import { StdioChild } from '../src/stdio-child.ts'
@@ -30,7 +30,10 @@ test('all that a child wrote before it ended is heard, also when this process st
   expect(heard).toBe(1)
 })
 
-describe.runIf(process.platform === 'linux')('a stdio server that started other processes', () => {
+const linux = process.platform === 'linux'
+const note = skipNote(linux ? undefined : 'needs Linux')
+
+describe.runIf(linux)(`a stdio server that started other processes${note}`, () => {
   const forever = 'trap "" TERM HUP; while :; do sleep 0.2; done'
   const clean = 'env -i PATH=/usr/bin:/bin'
   const tag = `family-${randomUUID()}`

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { processesWith } from '@mcp-gateway/testkit'
+import { processesWith, skipNote } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
 import { endMarked, newMark, startWarden } from '../src/warden.ts'
 
@@ -42,7 +42,9 @@ function isDeaf(pid: number | undefined): boolean {
 const forever = 'while :; do sleep 0.1; done'
 const stubborn = `trap "" TERM HUP INT; ${forever}`
 
-describe.runIf(linux)('ending what carries a mark', () => {
+const note = skipNote(linux ? undefined : 'needs Linux')
+
+describe.runIf(linux)(`ending what carries a mark${note}`, () => {
   test.each([
     ['a process that obeys SIGTERM', forever, 1],
     ['one that ignores SIGTERM', stubborn, 1],
@@ -104,7 +106,7 @@ describe.runIf(linux)('ending what carries a mark', () => {
   })
 })
 
-describe.runIf(linux)('a warden', () => {
+describe.runIf(linux)(`a warden${note}`, () => {
   test('ends what is marked when its owner lets go, and then itself', async () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })

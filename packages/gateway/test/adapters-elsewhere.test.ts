@@ -368,12 +368,16 @@ describe('a server elsewhere', () => {
         { credential: { header: 'Authorization', value: 'Bearer of-the-adapter' } },
       )
       const session = await open(name)
-      expect(JSON.parse((await mcp(name, { headers: session })).body.toString())).toMatchObject({
+      expect(JSON.parse((await mcp(name, { headers: session })).body.toString())).toEqual({
+        jsonrpc: '2.0',
         id: 2,
         result: {},
       })
       const told = await mcp(name, modernRequest('tools/list', {}))
-      expect(JSON.parse(told.body.toString())).toMatchObject({ id: 7, result: {} })
+      expect(JSON.parse(told.body.toString())).toMatchObject({
+        id: 7,
+        result: { resultType: 'complete' },
+      })
       const there2 = seen.filter(({ url }) => url === pathname)
       expect(there2.length).toBeGreaterThan(3)
       expect(there2.every(({ headers }) => headers.authorization !== undefined)).toBe(true)
@@ -403,7 +407,10 @@ describe('a server elsewhere', () => {
     for (const more of [{}, { toolRules: [{ effect: 'allow', tools: '*' }] }]) {
       const name = await register(address(plain), more)
       const told = await mcp(name, modernRequest('tools/list', {}))
-      expect(JSON.parse(told.body.toString())).toMatchObject({ id: 7, result: {} })
+      expect(JSON.parse(told.body.toString())).toMatchObject({
+        id: 7,
+        result: { resultType: 'complete' },
+      })
     }
   })
 
@@ -551,6 +558,18 @@ describe('an address that policy forbids', () => {
     expect(await refusal(mcp(name, {}, '', strict))).toEqual([502, 'endpoint_forbidden'])
     expect(seen).toEqual([])
   })
+
+  test.each(['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]'])(
+    'is not called where it was registered before it was forbidden: %s',
+    async (host) => {
+      const wide = await TestGateway.open()
+      const name = await register(`http://${host}:${new URL(origin).port}/deep`, {}, wide)
+      await using narrow = await wide.reopen({ endpointNetworks: [] })
+      for (const sending of [{ body: ping }, { body: initialize }, modernRequest('tools/list', {})])
+        expect(await refusal(mcp(name, sending, '', narrow))).toEqual([502, 'endpoint_forbidden'])
+      expect(seen).toEqual([])
+    },
+  )
 
   test('may be another for tools than for adapters', async () => {
     const endpoint = 'http://127.0.0.1:9/'

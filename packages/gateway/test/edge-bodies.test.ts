@@ -2,6 +2,7 @@ import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { skipNote } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TestGateway } from './fixtures/gateway.ts'
 
@@ -65,7 +66,9 @@ const framings: readonly (readonly [string, (body: string) => string])[] = [
 ]
 const methods = ['GET', 'DELETE', 'HEAD', 'OPTIONS', 'TRACE']
 
-describe.skipIf(!hasPython)('a server that reads no body of a GET', () => {
+const note = skipNote(hasPython ? undefined : 'needs python3')
+
+describe.skipIf(!hasPython)(`a server that reads no body of a GET${note}`, () => {
   test.each(
     methods.flatMap((method) => framings.map(([how, frame]) => [method, how, frame] as const)),
   )(

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { GatewayProcess, processesWith } from '@mcp-gateway/testkit'
+import { GatewayProcess, processesWith, skipNote } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Workload } from '../src/core/workload.ts'
@@ -52,14 +52,19 @@ interface Identity {
   readonly capabilities: string
 }
 
-/** Each sandbox, and whether the gateway that uses it is root. They need a checkout that other users can read. */
+const needs = 'needs root, a checkout that every user can read, or a bwrap that works'
+/** Each sandbox, and whether the gateway that uses it is root. */
 const places = [
   { sandbox: 'uid', root: true, possible: isRoot && readable },
   { sandbox: 'bwrap', root: true, possible: isRoot && readable && bwrap },
   { sandbox: 'bwrap', root: false, possible: readable && bwrap },
-].map((place) => ({ ...place, of: place.root ? 'root' : 'another user' }))
+].map((place) => ({
+  ...place,
+  of: place.root ? 'root' : 'another user',
+  note: skipNote(place.possible ? undefined : needs),
+}))
 
-describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place) => {
+describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (place) => {
   const { sandbox, root, possible } = place
   const ownUser = isRoot ? otherUser : (process.getuid?.() ?? 0)
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-hostile-'))
@@ -298,10 +303,12 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,', (place
     expect(await tries(alice, 'write', { path: '/tmp/note-of-alice' })).toEqual({ done: null })
   })
 
-  const escaping = test.skipIf(!possible || (sandbox === 'uid' && !hasControlGroups))
+  const withoutGroups = sandbox === 'uid' && !hasControlGroups
+  const escaping = test.skipIf(!possible || withoutGroups)
+  const escapeNote = skipNote(withoutGroups ? 'needs control groups' : undefined)
 
   escaping.each(['DELETE', 'SIGKILL'])(
-    'leaves nothing behind at %s of its adapter or gateway, however it escapes',
+    `leaves nothing behind at %s of its adapter or gateway, however it escapes${escapeNote}`,
     async (end) => {
       const name = await register(`eve-${end.toLowerCase()}`, 'x')
       const tag = `${escaped}-${end}`
@@ -358,6 +365,8 @@ test.skipIf(!isRoot || !readable)(
 )
 
 describe('opening the sandbox', () => {
+  const bwrapNote = skipNote(bwrap ? undefined : 'needs a bwrap that works')
+  const rootNote = skipNote(isRoot ? undefined : 'needs root')
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-sandbox-'))
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
   const options: SandboxOptions = {
@@ -376,13 +385,16 @@ describe('opening the sandbox', () => {
   }
   const withoutBwrap = { ...options, path: folder }
 
-  test.skipIf(!bwrap)('takes bwrap where it works', () => {
+  test.skipIf(!bwrap)(`takes bwrap where it works${bwrapNote}`, () => {
     expect(openSandbox(options).kind).toBe('bwrap')
   })
 
-  test.skipIf(!isRoot)('takes uid where there is no bwrap and the gateway is root', () => {
-    expect(openSandbox(withoutBwrap).kind).toBe('uid')
-  })
+  test.skipIf(!isRoot)(
+    `takes uid where there is no bwrap and the gateway is root${rootNote}`,
+    () => {
+      expect(openSandbox(withoutBwrap).kind).toBe('uid')
+    },
+  )
 
   test('takes none, and says why, where another user cannot read the program', () => {
     const lines: object[] = []
@@ -404,7 +416,7 @@ describe('opening the sandbox', () => {
     )
   })
 
-  test.skipIf(!bwrap)('fails where bwrap is there and cannot start a program', () => {
+  test.skipIf(!bwrap)(`fails where bwrap is there and cannot start a program${bwrapNote}`, () => {
     const program = join(folder, 'not-there')
 
     expect(() => openSandbox({ ...options, sandbox: 'bwrap', program })).toThrow(
@@ -412,7 +424,7 @@ describe('opening the sandbox', () => {
     )
   })
 
-  test.skipIf(!isRoot)('gives an owner the same user again after a restart', () => {
+  test.skipIf(!isRoot)(`gives an owner the same user again after a restart${rootNote}`, () => {
     const userOf = (sandbox: Sandbox, owner: string) => {
       const start = { owner, command: process.execPath, args: [], environment: {}, marks: {} }
       return sandbox

@@ -535,7 +535,13 @@ describe.skipIf(missing !== undefined)(
         await using store = await open({
           url: secureUrl(host, `sslmode=${mode.replace('=', `=${folder}/`)}`),
         })
-        await store.ping()
+        const name = `n${randomUUID()}`
+        await store.create(sampleResource(name))
+        expect(await namesOf(store)).toContain(name)
+        // The server takes no connection without TLS.
+        const encrypted = `SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+          WHERE ssl AND application_name LIKE 'mcp-gateway%'`
+        expect(Number(secure.sql(encrypted)[0])).toBeGreaterThan(0)
       })
 
       test.each([

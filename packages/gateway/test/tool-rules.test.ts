@@ -568,7 +568,9 @@ describe('what does not slip past the rules', () => {
       .poll(() => readFileSync(join(folder, 'audit.log'), 'utf8'))
       .toMatch(new RegExp(`${tag}.*"tool":"write_note"`))
     for (let index = 0; index < 3; index += 1)
-      expect(answerOf(await send(call('get_time')))).toMatchObject({ result: {} })
+      expect(answerOf(await send(call('get_time')))).toMatchObject({
+        result: { content: [{ type: 'text', text: 'did get_time' }] },
+      })
     expect(notes(tag).flatMap(({ listed }) => listed ?? [])).toEqual(['first', 'second'])
     // Another session may see another list.
     expect(called(tag)).toEqual(['get_time', 'get_time', 'get_time'])

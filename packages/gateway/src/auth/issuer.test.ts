@@ -239,10 +239,9 @@ describe('an access token', () => {
   test.each(['at+jwt', 'application/at+jwt', 'AT+JWT', 'JWT', undefined])(
     'may have typ %s',
     (typ) => {
-      rulesOf(products[7]?.config ?? {}).checkKind(
-        { alg: 'RS256', ...(typ === undefined ? {} : { typ }) },
-        {},
-      )
+      const rules = rulesOf(products[7]?.config ?? {})
+      const header = { alg: 'RS256', ...(typ === undefined ? {} : { typ }) }
+      expect(() => rules.checkKind(header, {})).not.toThrow()
     },
   )
 })

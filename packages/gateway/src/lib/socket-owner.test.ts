@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { isHeldOutside, remoteSocket } from './socket-owner.ts'
 
 const onLinux = process.platform === 'linux'
+const note = onLinux ? '' : ' (skipped: needs Linux)'
 
 async function connected(host: string): Promise<{ here: Socket; there: Socket; end: () => void }> {
   const server = createServer()
@@ -24,7 +25,7 @@ async function connected(host: string): Promise<{ here: Socket; there: Socket; e
 }
 
 test.skipIf(!onLinux).each(['127.0.0.1', '127.0.0.9', '::1', '::ffff:127.0.0.1'])(
-  'the user at the other end of a connection on %s is that of its process',
+  `the user at the other end of a connection on %s is that of its process${note}`,
   async (host) => {
     const { here, end } = await connected(host)
     try {
@@ -50,7 +51,7 @@ test('nobody is at the other end of a connection that no process holds', async (
 })
 
 test.skipIf(!onLinux)(
-  'a socket is held outside of sandboxes while a process has it open',
+  `a socket is held outside of sandboxes while a process has it open${note}`,
   async () => {
     const { here, end } = await connected('127.0.0.1')
     const { inode = '' } = (await remoteSocket(here)) ?? {}
