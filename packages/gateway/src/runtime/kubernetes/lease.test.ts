@@ -132,3 +132,36 @@ test.each([
     expect(api.lease?.spec?.holderIdentity).toBe('')
   },
 )
+
+test('a Lease of another holder is taken only once it has not been renewed for its duration', async () => {
+  const renewals = 8
+  let looks = 0
+  /** The other one renews it before each of the first looks, and has died then. */
+  const api = {
+    find: async <T>(): Promise<T> => {
+      looks += 1
+      const resourceVersion = String(Math.min(looks, renewals))
+      const spec = { holderIdentity: 'another', leaseDurationSeconds: 1, leaseTransitions: 0 }
+      return { metadata: { name: 'gateway', resourceVersion }, spec } as T
+    },
+    json: async <T>(
+      _method: string,
+      _path: string,
+      _signal: AbortSignal,
+      { body }: ApiRequest = {},
+    ): Promise<T> => body as T,
+  }
+  const stop = new AbortController()
+  let lookAtStart = 0
+  for await (const term of leaseTerms(
+    { ...others, api, durationSeconds: 1 },
+    stop.signal,
+    () => undefined,
+  )) {
+    expect(term.aborted).toBe(false)
+    lookAtStart = looks
+    stop.abort()
+  }
+  // The last renewal must be seen, and seen again when it is as old as the Lease may be.
+  expect(lookAtStart).toBeGreaterThan(renewals + 1)
+}, 20_000)
