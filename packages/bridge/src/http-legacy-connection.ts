@@ -16,6 +16,8 @@ import { monotonicNow } from './clock.ts'
 const reconnectMs = 1000
 const maxReconnectMs = 30_000
 const minReconnectMs = 100
+/** So much later the server may write what it said before an answer. */
+const overtakenMs = 20
 const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
 
 /**
@@ -51,6 +53,15 @@ export class HttpLegacyConnection implements LegacyConnection {
     // The server need not answer any more, and not every one ends the stream.
     if (message.startsWith(cancelled))
       this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
+  }
+
+  /** The streams are connections of their own, which the server writes to side by side. */
+  afterOthers(callback: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      callback()
+    }, overtakenMs)
+    this.#timers.add(timer)
   }
 
   negotiated(version: string): void {

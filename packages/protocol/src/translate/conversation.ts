@@ -27,6 +27,11 @@ export interface LegacyConnection {
   send(message: string, request?: { readonly id: string; readonly method: string }): void
   /** The version that was negotiated, before anything else is sent. */
   negotiated?(version: string): void
+  /**
+   * Calls back when what the server said before has been read. Only of transports with several
+   * streams, which overtake each other.
+   */
+  afterOthers?(callback: () => void): void
   close(): void
 }
 
@@ -138,6 +143,10 @@ export class Conversation {
   #initialized: RawObject = new Map()
   #server: RawObject = new Map()
   #level: number | undefined
+  /** Whether log messages come beside the stream of their call; undefined until a call asked. */
+  #logsBeside: boolean | undefined
+  /** Answers that wait for log messages which may have been said before them. */
+  readonly #late = new Set<() => void>()
   #next = 0
   #waits = 0
   #over = false
@@ -496,13 +505,29 @@ export class Conversation {
       const answered = key === undefined ? undefined : this.#pending.get(key)
       if (answered === undefined || key === undefined) return false
       this.#pending.delete(key)
-      answered(message)
+      this.#deliver(key, () => answered(message))
       return key === via
     }
     const params = readObject(message.get('params'))
     if (id === undefined) this.#notified(method, params ?? new Map<string, string>(), via)
     else this.#asked(method, id, params, via)
     return false
+  }
+
+  /** Log messages on another stream may be read after the answer that they came before. */
+  #deliver(key: string, answer: () => void): void {
+    const call = this.#calls.get(key)
+    const afterOthers = this.#connection.afterOthers?.bind(this.#connection)
+    if (call === undefined || levelOf(call) === undefined || afterOthers === undefined)
+      return answer()
+    if (this.#logsBeside === false) return answer()
+
+    const deliver = (): void => {
+      this.#logsBeside ??= false
+      if (this.#late.delete(deliver) && this.#calls.get(key) === call) answer()
+    }
+    this.#late.add(deliver)
+    afterOthers(deliver)
   }
 
   #asked(method: string, id: string, params: RawObject | undefined, via: string | undefined): void {
@@ -567,10 +592,10 @@ export class Conversation {
 
   #logged(params: RawObject, via: string | undefined): void {
     const level = gravity(readString(params.get('level'))) ?? Number.POSITIVE_INFINITY
-    const wants = ({ request, exchange }: Call): boolean => {
-      const asked = gravity(readString(request.meta.get(metaKey.logLevel)))
-      return exchange !== undefined && asked !== undefined && asked <= level
-    }
+    const wants = (call: Call): boolean =>
+      call.exchange !== undefined && (levelOf(call) ?? Number.NaN) <= level
+    if (via === undefined) this.#logsBeside = true
+    else this.#logsBeside ??= false
     // All calls of a connection are of one caller, who hears what any of them is told.
     const call = via === undefined ? this.#lastCall(wants) : this.#calls.get(via)
     if (call === undefined || !wants(call)) return
@@ -663,6 +688,7 @@ export class Conversation {
 
   #lost(reason: string, refused?: string): void {
     if (this.#over) return
+    for (const deliver of this.#late) deliver()
     this.#over = true
     const calls = [...new Set(this.#calls.values())]
     const notRun = refused === undefined ? undefined : this.#calls.get(refused)
@@ -678,6 +704,11 @@ export class Conversation {
     for (const listener of this.#listeners) this.#endListener(listener, reason)
     this.#events.lost(calls, reason)
   }
+}
+
+/** From which gravity on a call asked for log messages. */
+function levelOf({ request }: Call): number | undefined {
+  return gravity(readString(request.meta.get(metaKey.logLevel)))
 }
 
 /** Params for a legacy server: the progress token is the request's id, which is ours and so unique. */

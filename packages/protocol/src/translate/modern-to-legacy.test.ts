@@ -588,6 +588,55 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
+  test('hears what the server said on its other stream before the answer, though it is read after', () => {
+    const { ask, upstream, engine } = setUp()
+    const waiting: (() => void)[] = []
+    const level = `,"${metaKey.logLevel}":"info"`
+    const heard = ask(call('1', '{}', { meta: level }))
+    Object.assign(upstream(), { afterOthers: (read: () => void) => waiting.push(read) })
+    upstream().open('{"logging":{}}')
+    upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
+    const answer = (id: number): string => `{"jsonrpc":"2.0","id":${id},"result":{"content":[]}}`
+    const message =
+      '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
+    upstream().say(answer(3), '3')
+    upstream().say(message)
+    expect([heard.told, heard.answers]).toEqual([[message], []])
+    for (const read of waiting.splice(0)) read()
+    expect(heard.answers).toHaveLength(1)
+
+    // A client that asks for no log messages does not wait, nor one that has gone.
+    const quiet = ask(call('2'))
+    upstream().say(answer(4), '4')
+    expect([quiet.answers.length, waiting.length]).toEqual([1, 0])
+    const gone = ask(call('3', '{}', { meta: level }))
+    upstream().say(answer(5), '5')
+    engine.gone(gone)
+    for (const read of waiting.splice(0)) read()
+    expect(gone.answers).toEqual([])
+
+    // What waits when the connection is lost was answered.
+    const last = ask(call('4', '{}', { meta: level }))
+    upstream().say(answer(6), '6')
+    upstream().listener.lost('It broke.')
+    expect(last.answers[0]?.message).toContain('"content":[]')
+  })
+
+  test('does not wait at a server whose log messages come with their call', () => {
+    const { ask, upstream } = setUp()
+    const waiting: (() => void)[] = []
+    const meta = `,"${metaKey.logLevel}":"info"`
+    const heard = ask(call('1', '{}', { meta }))
+    Object.assign(upstream(), { afterOthers: (read: () => void) => waiting.push(read) })
+    upstream().open('{"logging":{}}')
+    upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
+    const message =
+      '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1.0}}'
+    upstream().say(message, '3')
+    upstream().say('{"jsonrpc":"2.0","id":3,"result":{"content":[]}}', '3')
+    expect([heard.told, heard.answers.length, waiting.length]).toEqual([[message], 1, 0])
+  })
+
   test('cancels at the server by leaving, and hears nothing of what comes later', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(call('1'))
