@@ -17,7 +17,7 @@ const reconnectMs = 1000
 const maxReconnectMs = 30_000
 const minReconnectMs = 100
 /** So much later the server may write what it said before an answer. */
-const overtakenMs = 20
+const overtakenMs = 50
 const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
 
 /**

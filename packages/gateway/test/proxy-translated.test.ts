@@ -117,7 +117,7 @@ describe('an initialize that is answered without a session', () => {
   const callTool =
     '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"x","arguments":{}}}'
 
-  test.each(['refusesInEvent', 'refusesAfterwards'])(
+  test.each(['refusesInEvent', 'refusesInSession', 'refusesAfterwards'])(
     'is translated when the server speaks the modern era alone (%s)',
     async (behaviour) => {
       const adapter = await gateway.register({ environmentVariables: { DO: behaviour } })

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { knowsSession, placeOf, redirectsElsewhere } from '@mcp-gateway/bridge'
-import { legacyVersions } from '@mcp-gateway/protocol'
+import { errorCode, legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { chunkPassed } from './chunk-garbage.ts'
@@ -43,8 +43,8 @@ export interface Forwarding {
   /** Seals an id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
-   * Asked when an `initialize` opens no session: the server refuses it (4xx), or gives no session
-   * id. The answer waits until one of the two is called.
+   * Asked when an `initialize` opens no session: the server refuses it (4xx, or as of an unknown
+   * version), or gives no session id. The answer waits until one of the two is called.
    */
   readonly refused?: ((status: number, held: HeldAnswer) => void) | undefined
   /** Told how an answer is cut that is long, or of which nobody knows how long it is. */
@@ -93,6 +93,12 @@ export function forward(
   return (reason) => exchange.interrupt(reason)
 }
 
+/** The beginning of an answer that is kept back. */
+interface Peeked {
+  readonly passOn: () => void
+  readonly chunks: Buffer[]
+}
+
 const nothing = Buffer.alloc(0)
 /** An answer of so many bytes is over before anybody could lose the right to it. */
 const longestAtOnce = 64 * 1024
@@ -122,6 +128,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   #settled = false
   /** Bytes that the answer still has to bring, when its length is known. */
   #left = -1
+  /** The answer to an `initialize`, until it tells whether the server refuses it. */
+  #peeked: Peeked | undefined
 
   constructor(upstream: Upstream, forwarding: Forwarding) {
     this.#upstream = upstream
@@ -172,17 +180,29 @@ class Exchange implements Dispatcher.DispatchHandler {
       // It may have been decided at once.
       return this.#answered
     }
+    if (refused !== undefined && status < 300) {
+      const chunks: Buffer[] = []
+      this.#peeked = { passOn: this.#hold(status, raw, resume, chunks), chunks }
+      return true
+    }
     this.#begin(status, raw, resume)
     return true
   }
 
   /** Keeps the answer back. Gives what passes it on, once it is clear that it is the client's. */
-  #hold(status: number, raw: Buffer[], resume: () => void): () => void {
+  #hold(
+    status: number,
+    raw: Buffer[],
+    resume: () => void,
+    chunks: readonly Buffer[] = [],
+  ): () => void {
     const copies = raw.map((each) => Buffer.from(each))
     return () => {
       if (this.#settled) return
       try {
+        this.#peeked = undefined
         this.#begin(status, copies, resume)
+        for (const chunk of chunks) this.onData(chunk)
         resume()
       } catch (error) {
         this.#abort?.(error as Error)
@@ -228,7 +248,17 @@ class Exchange implements Dispatcher.DispatchHandler {
     })
   }
 
+  /** Some servers give a session id with an `initialize` that they refuse. */
+  #peek(chunk: Buffer, { passOn, chunks }: Peeked): boolean {
+    chunks.push(Buffer.from(chunk))
+    const refuses = refusesVersion(Buffer.concat(chunks).toString())
+    if (refuses === false) passOn()
+    if (refuses === true) this.#forwarding.refused?.(200, { passOn, leave: () => this.#leave() })
+    return refuses !== true
+  }
+
   onData(chunk: Buffer): boolean {
+    if (this.#peeked !== undefined) return this.#peek(chunk, this.#peeked)
     const { response } = this.#forwarding
     chunkPassed(chunk.length)
     if (this.#left >= 0) {
@@ -243,6 +273,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onComplete(): void {
+    this.#peeked?.passOn()
     if (!this.#ended) this.#forwarding.response.end()
     this.#settle()
     this.#forwarding.finished()
@@ -307,6 +338,19 @@ function opensNothing(status: number, raw: readonly Buffer[]): boolean {
   return status < 300
     ? rawHeader(raw, 'mcp-session-id') === undefined
     : status >= 400 && status < 500
+}
+
+/** The answer to an `initialize` is small; what is longer is none, or no refusal. */
+const longestRefusal = 16_384
+
+/**
+ * Whether the beginning of an answer refuses a version. Undefined when it is too short to tell. It
+ * may guess, as the server is asked then.
+ */
+function refusesVersion(text: string): boolean | undefined {
+  if (text.includes('"result"') || text.length > longestRefusal) return false
+  const code = /"error"[^]*"code"\s*:\s*(-?\d+)\D/.exec(text)?.[1]
+  return code === undefined ? undefined : Number(code) === errorCode.unsupportedVersion
 }
 
 /** As `response.writeHead`, which keeps only the last of several equal names once a header has been set before (CORS, by the edge). */
