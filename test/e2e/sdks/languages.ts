@@ -134,12 +134,64 @@ function go(version: string): Sdk {
   }
 }
 
+function rust(version: string): Sdk {
+  const cache = cacheOf('rust')
+  const title = `Rust ${version}`
+  const speaks = {
+    'stdio both': 'both',
+    'stdio legacy': 'legacy',
+    'stdio modern': 'modern',
+    'http both': 'both',
+    'http legacy': 'legacy',
+    'http modern': 'modern',
+  }
+  return {
+    name: 'rust',
+    title,
+    needs: ['cargo', '--version'],
+    build: [['cargo', 'build', '--locked', '--quiet', '--target-dir', cache]],
+    servers: serversOf('rust', title, [join(cache, 'debug/server')], speaks),
+    clients: clientsOf('rust', title, [join(cache, 'debug/client')], both),
+  }
+}
+
+function java(version: string): Sdk {
+  const cache = cacheOf('java')
+  const title = `Java ${version}`
+  const program = (main: string): string[] => [
+    'java',
+    '-XX:TieredStopAtLevel=1',
+    '-cp',
+    `${join(cache, 'classes')}:${join(cache, 'lib/*')}`,
+    main,
+  ]
+  const copy = ['dependency:copy-dependencies', '-DincludeScope=runtime']
+  return {
+    name: 'java',
+    title,
+    needs: ['mvn', '--version'],
+    build: [
+      ['mvn', '-q', '-B', `-Dbuilt=${cache}`, 'compile', ...copy, `-DoutputDirectory=${cache}/lib`],
+    ],
+    servers: [
+      ...serversOf('java', title, program('Server'), { stdio: 'legacy', http: 'legacy' }),
+      ...serversOf('java-modern', `${title} modern`, program('ModernServer'), {
+        stdio: 'modern',
+        http: 'modern',
+      }),
+    ],
+    clients: clientsOf('java', title, program('Client'), both),
+  }
+}
+
 export const sdks: readonly Sdk[] = [
   typescript(1, '1.32'),
   typescript(2, '2.4'),
   python(1, '1.30'),
   python(2, '2.3'),
   go('1.8'),
+  rust('3.11'),
+  java('2.2'),
 ]
 
 /** Changes with every file that a build depends on. */

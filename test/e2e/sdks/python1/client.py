@@ -114,7 +114,7 @@ async def run(job: dict) -> None:
         async def given(what) -> str:
             return ",".join(str(each) for each in what)
 
-        if not await step("connect", connect, 10):
+        if not await step("connect", connect, 20):
             return
         await step("list", tools, 5)
         await step("call", lambda: call("add", {"a": 2, "b": 3}), 5)
@@ -131,7 +131,7 @@ async def main() -> None:
     for job in json.load(sys.stdin):
         end = {"job": job["name"], "step": "close", "saw": "closed"}
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(90):
                 await run(job)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):

@@ -110,7 +110,7 @@ async def run(job: dict) -> None:
     async def given(what) -> str:
         return ",".join(str(each) for each in what)
 
-    connected = await step("connect", connect, 10)
+    connected = await step("connect", connect, 20)
     try:
         if not connected:
             return
@@ -131,7 +131,7 @@ async def main() -> None:
     for job in json.load(sys.stdin):
         end = {"job": job["name"], "step": "close", "saw": "closed"}
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(90):
                 await run(job)
         except BaseException as error:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):

@@ -29,7 +29,7 @@ export async function runJobs(open) {
     const heard = { logs: [], progress: [], updates: [] }
     const peer = open(job, heard)
     const does = (name, ms, work) => step(job.name, name, ms, work)
-    if (await does('connect', 10_000, () => peer.connect())) {
+    if (await does('connect', 20_000, () => peer.connect())) {
       await does('list', 5000, async () =>
         (await peer.listTools())
           .map(({ name }) => name)

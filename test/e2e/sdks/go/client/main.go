@@ -144,7 +144,7 @@ func run(j job) {
 		}
 		return textOf(result.Content), nil
 	}
-	if step(j, "connect", 10*time.Second, connect) {
+	if step(j, "connect", 20*time.Second, connect) {
 		step(j, "list", 5*time.Second, func(ctx context.Context) (string, error) {
 			result, err := session.ListTools(ctx, nil)
 			if err != nil {
