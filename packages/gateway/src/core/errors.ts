@@ -189,6 +189,7 @@ interface ErrorKind {
 export type ErrorCode = keyof typeof table
 
 const unread: ReadonlySet<ErrorCode> = new Set([
+  'body_too_large',
   'invalid_json',
   'ambiguous_message',
   'unsupported_media_type',
