@@ -47,7 +47,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   control: ['audit', 'core', 'http', 'runtime', 'secrets', 'store'],
   proxy: ['audit', 'config', 'core', 'http', 'store', 'telemetry'],
   tools: ['audit', 'config', 'core', 'proxy', 'store', 'telemetry'],
-  declared: ['audit', 'config', 'control', 'core', 'reconcile', 'runtime', 'store', 'telemetry'],
+  declared: ['config', 'control', 'core', 'reconcile', 'runtime', 'telemetry'],
   reconcile: ['core', 'runtime', 'secrets', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],
   secrets: ['core', 'store'],

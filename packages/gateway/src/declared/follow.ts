@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts'
 import type { DeclaredTarget } from '../control/declared-target.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Owner } from '../core/resource.ts'
+import { timeoutOr } from '../lib/timeout-signal.ts'
 import type { Reconciler } from '../reconcile/reconciler.ts'
 import type { Announcement, Runtime } from '../runtime/runtime.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -129,7 +130,7 @@ function report(
   }
 
   runtime
-    .announce?.(announcement, AbortSignal.any([signal, AbortSignal.timeout(10_000)]))
+    .announce?.(announcement, timeoutOr(signal, 10_000))
     .catch((error: unknown) => log.warn({ err: error }, 'the cluster did not take an event'))
 }
 
