@@ -39,6 +39,11 @@ describe.concurrent('a client behind the gateway', () => {
       environment: { GATEWAY: gateway.origin },
     })
     expect(tally(alone).passed).toBeGreaterThan(0)
-    expect(compareRuns(alone, through)).toEqual([])
+    // The gateway asks an unknown server by an `initialize` of its own, which the suite counts too.
+    const differences = compareRuns(alone, through).filter(
+      ({ check, direct, through: told }) =>
+        !(check.endsWith('Initialization 2') && direct === 'absent' && told === 'SUCCESS'),
+    )
+    expect(differences).toEqual([])
   })
 })

@@ -590,6 +590,7 @@ describe('a legacy client of a modern HTTP server', () => {
       progressToken: 7,
       [metaKey.protocolVersion]: '2026-07-28',
       [metaKey.clientCapabilities]: { elicitation: {} },
+      [metaKey.logLevel]: 'info',
       [metaKey.clientInfo]: { name: 'c', version: '1' },
     })
   })

@@ -90,9 +90,9 @@ describe('request smuggling', () => {
 
   test('requests that are sent in one go are answered in order', async () => {
     const { text } = await exchange(
-      `${head('p1', 'content-length: 3\r\n\r\n')}[1]${head('p2', 'transfer-encoding: chunked\r\n\r\n3\r\n[2]\r\n0\r\n\r\n')}${head('p3', 'content-length: 3\r\nconnection: close\r\n\r\n')}[3]`,
+      `${head('p1', 'content-length: 7\r\n\r\n')}{"n":1}${head('p2', 'transfer-encoding: chunked\r\n\r\n7\r\n{"n":2}\r\n0\r\n\r\n')}${head('p3', 'content-length: 7\r\nconnection: close\r\n\r\n')}{"n":3}`,
     )
-    expect(text.match(/\[\d\]/g)).toEqual(['[1]', '[2]', '[3]'])
+    expect(text.match(/\{"n":\d\}/g)).toEqual(['{"n":1}', '{"n":2}', '{"n":3}'])
   })
 })
 

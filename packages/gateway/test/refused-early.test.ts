@@ -114,8 +114,8 @@ describe('whoever may create', () => {
   const codes = (body: Buffer): unknown[] =>
     (JSON.parse(body.toString()) as { errors: { code: string }[] }).errors.map(({ code }) => code)
 
-  test('gets one mistake for a hundred thousand variables', async () => {
-    const variables = Array.from({ length: 100_000 }, (_, index) => `"V${index}":""`)
+  test('gets one mistake for ninety thousand variables', async () => {
+    const variables = Array.from({ length: 90_000 }, (_, index) => `"V${index}":""`)
     const body = `{"name":"many","imageName":"scripted","imageVersion":"1","environmentVariables":{${variables.join(',')}}}`
     const refused = await create('/adapters', body)
     expect([refused.status, codes(refused.body)]).toEqual([400, ['too_many_members']])
@@ -150,7 +150,7 @@ describe('whoever may create', () => {
 
   test.each([
     ['a number that is too big', '{"name":"a","replicaCount":1e999}'],
-    ['deep nesting', `{"name":${'['.repeat(500_000)}${']'.repeat(500_000)}}`],
+    ['deep nesting', `{"name":${'['.repeat(90_000)}${']'.repeat(90_000)}}`],
     ['a long name of an image', `{"name":"a","imageName":"${'a-'.repeat(500_000)}!"}`],
     ['a long name', `{"name":"${'a-'.repeat(500_000)}"}`],
     ['a long role', `{"name":"a","requiredRoles":["${' '.repeat(1_000_000)}a"]}`],

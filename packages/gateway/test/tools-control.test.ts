@@ -512,7 +512,7 @@ describe('a bad definition is refused with its place:', () => {
   })
 
   test('nesting that is deeper than recursion goes', async () => {
-    const deep = `${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}`
+    const deep = `${'{"a":'.repeat(40_000)}1${'}'.repeat(40_000)}`
     const name = next()
     const body = JSON.stringify(tool(name)).replace('"name":"', `"_meta":${deep},"name":"`)
     expect((await call<Problem>('POST', '/tools', body)).body).toMatchObject({
