@@ -198,6 +198,56 @@ describe('open requests', () => {
     expect((await gateway.send(status, { method: 'GET', headers: ann })).status).toBe(200)
   })
 
+  test('that wait behind another one of a connection give their places back when it closes', async () => {
+    const name = await gateway.register(shared)
+    const tag = randomUUID()
+    const seen = (): number =>
+      gateway.events(tag).filter(({ method }) => method !== undefined).length
+    const before = gateway.log.length
+    const list = modernRequest('tools/list', {})
+    const post = (path: string, given: object, body: string): string =>
+      [
+        `POST ${path} HTTP/1.1`,
+        ...Object.entries({ host: 'localhost', ...given }).map((pair) => pair.join(': ')),
+        `x-dev-userid: eve\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      ].join('\r\n')
+
+    for (let round = 1; round <= 3; round += 1) {
+      const raw = gateway.connect()
+      open.push({ destroy: () => raw.socket.destroy() })
+      const hangs = post(`/adapters/${name}/mcp?do=late&ms=60000&tag=${tag}`, json, ping)
+      raw.socket.write(hangs + post('/mcp', list.headers, list.body).repeat(15))
+      await expect.poll(seen).toBe(round)
+      raw.socket.destroy()
+      await sleep(100)
+    }
+
+    expect(gateway.log.slice(before).filter(({ status }) => status === 429)).toEqual([])
+  })
+
+  test('that are calls whose answers have begun are not ended for the calls of others', async () => {
+    const [name] = await elsewhere((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': begun\n\n')
+    })
+    const at = `/adapters/${name}/mcp`
+    const calls: IncomingMessage[] = []
+    for (const caller of ['eve', 'eve', 'eve', 'eve'])
+      calls.push(await start(at, caller, 'POST', ping))
+    const lasting = await gateway.register(shared)
+    const tag = randomUUID()
+    for (const caller of ['a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', 'a8', 'a9'])
+      for (let index = 0; index < 3; index += 1)
+        void leave(`/adapters/${lasting}/mcp?do=late&ms=60000&tag=${tag}`, caller)
+    for (let index = 0; index < 9; index += 1)
+      void leave(`/adapters/${lasting}/mcp?do=late&ms=60000&tag=${tag}`, `b${index}`)
+    await expect
+      .poll(() => gateway.events(tag).filter(({ method }) => method !== undefined).length)
+      .toBeGreaterThan(30)
+
+    await gateway.send('/adapters?limit=1', { method: 'GET', headers: by('zoe') })
+    expect(calls.every(({ destroyed, complete }) => !destroyed && !complete)).toBe(true)
+  })
+
   test('that are streams end, the oldest of the caller that holds most first, when others need the room', async () => {
     const name = await gateway.register(shared)
     const at = `/adapters/${name}/mcp?do=stream`

@@ -27,6 +27,8 @@ export interface DeclaredTargetOptions extends RegistryOptions {
  */
 export class DeclaredTarget implements Target {
   readonly #options: DeclaredTargetOptions
+  /** The last failure of each name: the log has a record of each once, however often it is met. */
+  readonly #failures = new Map<string, string>()
 
   constructor(options: DeclaredTargetOptions) {
     this.#options = options
@@ -102,14 +104,18 @@ export class DeclaredTarget implements Target {
     }
     try {
       const written = await write()
+      this.#failures.delete(name)
       if (written.changed)
         audited({ ...event, outcome: 'allowed', resource: resourceOf(written.resource) })
       return written
     } catch (thrown) {
       const error = toGatewayError(thrown)
       const { outcome, code } = outcomeOf(error)
-      audited({ ...event, outcome, code, resource: { kind, name } })
-      throw new Error(explained(error), { cause: thrown })
+      const told = explained(error)
+      if (this.#failures.get(name) !== told)
+        audited({ ...event, outcome, code, resource: { kind, name } })
+      this.#failures.set(name, told)
+      throw new Error(told, { cause: thrown })
     }
   }
 }

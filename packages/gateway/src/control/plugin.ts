@@ -243,6 +243,8 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     request.subject = resource
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
+    // A response that has closed already tells nobody to give the place back.
+    if (reply.raw.destroyed) throw new GatewayError('client_closed_request')
     const gone = new AbortController()
     const share = options.shares.logReaders.open(partyOf(principalOf(request)))
     share.spare(() => gone.abort())

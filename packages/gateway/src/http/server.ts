@@ -59,7 +59,12 @@ export interface Unread {
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, endpoints, controlPlane, refuse, unread } = planes
-  const state: State = { connections: new Set(), closing: new WeakSet(), ending: false }
+  const state: State = {
+    connections: new Set(),
+    closing: new WeakSet(),
+    waiting: new WeakMap(),
+    ending: false,
+  }
   const endWith = (response: ServerResponse): void => {
     response.shouldKeepAlive = false
     state.closing.add(response.req.socket)
@@ -79,6 +84,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     response: ServerResponse,
     expects: 'nothing' | 'continue' | 'other',
   ): void => {
+    if (response.socket === null) waitInLine(state, request.socket, response)
     // The answer to an earlier request ends this connection (RFC 9112 section 9.6).
     if (state.closing.has(request.socket)) return
     if (state.ending) endWith(response)
@@ -137,6 +143,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     socket.once('close', () => {
       connections.delete(socket)
       share?.release()
+      closeWaiting(state, socket)
     })
   })
   server.on('clientError', (error, socket) => answerClientError(error, socket as Socket, unread))
@@ -179,11 +186,28 @@ interface State {
   readonly connections: Set<Socket>
   /** Connections that end with an answer: no later request on them is run. */
   readonly closing: WeakSet<Socket>
+  /** Responses of pipelined requests, which have waited for an earlier one of their connection. */
+  readonly waiting: WeakMap<Socket, Set<ServerResponse>>
   /** Every answer is the last of its connection. */
   ending: boolean
 }
 
 const stateOf = new WeakMap<Server, State>()
+
+function waitInLine({ waiting }: State, socket: Socket, response: ServerResponse): void {
+  const responses = waiting.get(socket) ?? new Set()
+  waiting.set(socket, responses.add(response))
+  response.once('close', () => responses.delete(response))
+}
+
+/** Node.js never says that a response closed whose turn had not come when its connection ended. */
+function closeWaiting({ waiting }: State, socket: Socket): void {
+  for (const response of waiting.get(socket) ?? []) {
+    if (response.closed) continue
+    response.destroy()
+    response.emit('close')
+  }
+}
 
 /**
  * Gives a request whose target is a whole address the form that all others have (RFC 9112 section 3.2.2); false for any other.

@@ -232,7 +232,11 @@ export class RequestContext {
     const principal = this.callerOfNow()
     if (!(principal instanceof Promise)) return goOn(principal)
     principal.then(
-      (found) => this.guard(() => goOn(found)),
+      (found) =>
+        this.guard(() => {
+          if (this.response.destroyed) throw new GatewayError('client_closed_request')
+          goOn(found)
+        }),
       (error: unknown) => this.fail(error),
     )
   }
@@ -262,7 +266,9 @@ export class RequestContext {
   flows(cut: (reason: GatewayError) => void): void {
     if (this.#open.interruptible.has(this)) return
     this.calling = true
-    this.interruptible(cut)
+    // A call in progress may have run, so its place is not given to others.
+    this.#place?.spare(undefined)
+    this.#endBy(cut)
   }
 
   /** Does the work, of which an error is the answer. */
@@ -294,11 +300,15 @@ export class RequestContext {
 
   /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
   interruptible(interrupt: ((reason: GatewayError) => void) | undefined): void {
-    const { interruptible, draining } = this.#open
     // Another caller that holds less may need the place.
     this.#place?.spare(
       interrupt === undefined ? undefined : () => interrupt(shortOf('caller', 'open requests')),
     )
+    this.#endBy(interrupt)
+  }
+
+  #endBy(interrupt: ((reason: GatewayError) => void) | undefined): void {
+    const { interruptible, draining } = this.#open
     if (interrupt === undefined) return void interruptible.delete(this)
     if (!interruptible.has(this)) this.response.once('close', () => interruptible.delete(this))
     interruptible.set(this, interrupt)
