@@ -140,20 +140,58 @@ describe('a server elsewhere', () => {
   })
 })
 
+async function registerTool(endpoint: string, more: object = {}, at = gateway): Promise<string> {
+  const name = `t${randomUUID().slice(0, 8)}`
+  const body = { ...shared, name, endpoint, toolDefinition: { tool: { name, ...more } } }
+  const registered = await at.send('/tools', { headers: json, body: JSON.stringify(body) })
+  expect(registered.status).toBe(201)
+  return name
+}
+
+/** How a call fails; undefined when it does not. */
+async function failedCall(tool: string, caller: string, at = gateway) {
+  const headers = { 'x-dev-userid': caller }
+  const { message } = await modern(at, 'tools/call', { name: tool }, { headers })
+  const { content, _meta: meta } = message.result as {
+    content: readonly { text: string }[]
+    _meta?: { 'mcp-gateway/error'?: { code: string; retryable: boolean } }
+  }
+  const error = meta?.['mcp-gateway/error']
+  return error && { ...error, text: content[0]?.text }
+}
+
 describe('a tool elsewhere', () => {
+  test('that has no connection for a call before its time is over has not got the call, and the client is told', async () => {
+    await using hurried = await TestGateway.open({
+      limits: { callsPerServer: 2 },
+      tools: { callTimeoutSeconds: 3 },
+    })
+    const { path, endpoint } = address(slow)
+    const tool = await registerTool(endpoint, {}, hurried)
+    const call = (caller: string) => failedCall(tool, caller, hurried)
+    const calls = ['eve', 'eve', 'eve'].map((caller) => call(caller))
+    await expect.poll(() => held.get(path)?.length).toBe(1)
+    await sleep(1500)
+    void call('ann')
+    await expect.poll(() => held.get(path)?.length).toBe(2)
+    void call('bob')
+    await sleep(200)
+
+    // After the second call of Eve comes the one of Bob, so that her third one still waits.
+    for (let ended = 0; ended < 2; ended += 1) {
+      const [response] = held.get(path)?.splice(ended === 0 ? 0 : 1, 1) ?? []
+      response?.writeHead(200, { 'content-type': 'application/json' }).end('{}')
+      await expect.poll(() => held.get(path)?.length).toBe(2)
+    }
+
+    const failures = (await Promise.all(calls)).filter((failure) => failure !== undefined)
+    expect(failures).toMatchObject([{ code: 'timeout', retryable: true }])
+    expect(failures[0]?.text).toContain('it was not sent')
+  })
+
   test('runs the calls of a caller beyond its share one after the other, and those of others at once', async () => {
     const { path, endpoint } = address(slow)
-    const tool = `t${randomUUID().slice(0, 8)}`
-    const registered = await gateway.send('/tools', {
-      headers: json,
-      body: JSON.stringify({
-        ...shared,
-        name: tool,
-        endpoint,
-        toolDefinition: { tool: { name: tool } },
-      }),
-    })
-    expect(registered.status).toBe(201)
+    const tool = await registerTool(endpoint)
     const call = (caller: string): Promise<unknown> =>
       modern(gateway, 'tools/call', { name: tool }, { headers: { 'x-dev-userid': caller } })
     const done: string[] = []

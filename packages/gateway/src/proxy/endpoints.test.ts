@@ -1,5 +1,6 @@
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Dispatcher } from 'undici'
 import { expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
 import { createAddressPolicy } from '../lib/address-policy.ts'
@@ -19,22 +20,24 @@ async function setUp(connections: EndpointOptions['connections']) {
     connections,
   })
   const resource: Resource = sampleResource('a')
-  const ask = (caller: string, method: 'GET' | 'POST' = 'POST'): Promise<string> =>
+  const ask = (
+    caller: string,
+    method: 'GET' | 'POST' = 'POST',
+    onWait?: (leave: () => void) => void,
+  ): Promise<string> =>
     new Promise((resolve) => {
       const ended = (what: string) => (): void => resolve(what)
       endpoints
         .of(resource, endpoint)
         .via(caller)
-        .dispatch(
-          { method, path: '/' },
-          {
-            onConnect: () => undefined,
-            onHeaders: () => true,
-            onData: () => true,
-            onComplete: ended('whole'),
-            onError: ({ message }) => resolve(message),
-          },
-        )
+        .dispatch({ method, path: '/' }, {
+          onConnect: () => undefined,
+          onHeaders: () => true,
+          onData: () => true,
+          onComplete: ended('whole'),
+          onError: ({ message }) => resolve(message),
+          ...(onWait === undefined ? {} : { onWait }),
+        } as Dispatcher.DispatchHandler)
     })
   const { port } = server.address() as AddressInfo
   return {
@@ -116,6 +119,28 @@ test('callers whose requests wait take turns', async () => {
   }
   await Promise.all(asked)
   expect(order).toEqual(['eve', 'eve', 'ann', 'eve'])
+})
+
+test('a request that leaves while it waits is never sent, and those behind it are', async () => {
+  await using server = await setUp({ most: 2, beyond: 'wait' })
+  const first = server.ask('eve')
+  await expect.poll(() => server.held.length).toBe(1)
+  const leaves: (() => void)[] = []
+  void server.ask('eve', 'POST', (leave) => leaves.push(leave))
+  const last = server.ask('eve', 'POST', (leave) => leaves.push(leave))
+  expect(leaves).toHaveLength(2)
+
+  leaves[0]?.()
+  leaves[0]?.()
+
+  server.answerAll()
+  expect(await first).toBe('whole')
+  await expect.poll(() => server.held.length).toBe(1)
+  // It is too late to leave.
+  leaves[1]?.()
+  server.answerAll()
+  expect(await last).toBe('whole')
+  expect(server.held).toEqual([])
 })
 
 test('frees the place of a connection that could not be opened', async () => {

@@ -7,6 +7,12 @@ export type Dispatching = Pick<Dispatcher, 'dispatch'>
 type Options = Dispatcher.DispatchOptions
 type Handler = Dispatcher.DispatchHandler
 
+/** A handler of a request that may have to wait for a connection. */
+export interface PatientHandler extends Handler {
+  /** The request waits. `leave` removes it, and does nothing once the request is on its way. */
+  onWait?(leave: () => void): void
+}
+
 export interface ConnectionLimits {
   /** Requests that may be open at one server. A request occupies its connection. */
   readonly most: number
@@ -25,7 +31,7 @@ export class SharedConnections {
   readonly #beyond: ConnectionLimits['beyond']
   readonly #unused: () => void
   /** By caller. One whose request has begun goes to the end, so that callers take turns. */
-  readonly #waiting = new Map<string, Waiting[]>()
+  readonly #waiting = new Map<string, Set<Waiting>>()
 
   /** `unused` is called whenever no request is open any more. */
   constructor({ most, beyond }: ConnectionLimits, unused: () => void) {
@@ -34,25 +40,34 @@ export class SharedConnections {
     this.#unused = unused
   }
 
-  dispatch(caller: string, via: Dispatching, options: Options, handler: Handler): boolean {
+  dispatch(caller: string, via: Dispatching, options: Options, handler: PatientHandler): boolean {
     const share = this.#shares.open(caller)
     const counted = new CountedHandler(handler, share, isStream(options), () => this.#ended())
     const start = (): void => void via.dispatch(options, counted)
     const queue = this.#waiting.get(caller)
     if (queue === undefined && share.hold(1) === undefined) start()
     else if (this.#beyond === 'refuse') handler.onError?.(tooMany())
-    else if (queue === undefined) this.#waiting.set(caller, [{ share, start }])
-    else queue.push({ share, start })
+    else {
+      const waiting = { share, start }
+      if (queue === undefined) this.#waiting.set(caller, new Set([waiting]))
+      else queue.add(waiting)
+      handler.onWait?.(() => this.#leave(caller, waiting))
+    }
     return true
+  }
+
+  #leave(caller: string, waiting: Waiting): void {
+    const queue = this.#waiting.get(caller)
+    if (queue?.delete(waiting) === true && queue.size === 0) this.#waiting.delete(caller)
   }
 
   #ended(): void {
     for (const [caller, queue] of this.#waiting) {
       const [first] = queue
       if (first === undefined || first.share.hold(1) !== undefined) continue
-      queue.shift()
+      queue.delete(first)
       this.#waiting.delete(caller)
-      if (queue.length > 0) this.#waiting.set(caller, queue)
+      if (queue.size > 0) this.#waiting.set(caller, queue)
       first.start()
     }
     if (this.#shares.held === 0 && this.#waiting.size === 0) this.#unused()

@@ -196,7 +196,13 @@ export class ToolCaller implements AsyncDisposable {
       return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
     // The system's messages name hosts and ports, which are nobody's business.
     if (isUnsent(error))
-      return { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
+      return late
+        ? {
+            code: 'timeout',
+            text: `The call got no connection within ${this.#options.callTimeoutMs / 1000} s; it was not sent.`,
+            retry: 'yes',
+          }
+        : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
     if (error instanceof GatewayError)
       return {
         code: error.code,

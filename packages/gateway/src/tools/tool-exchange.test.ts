@@ -1,8 +1,9 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Agent } from 'undici'
+import { Agent, type Dispatcher } from 'undici'
 import { expect, test } from 'vitest'
+import type { PatientHandler } from '../proxy/shared-connections.ts'
 import { ToolExchange } from './tool-exchange.ts'
 
 /** Tells when it makes the tool wait. */
@@ -38,4 +39,31 @@ test('an answer that comes faster than it is read is held back, and goes on when
     await agent.destroy()
     server.close()
   }
+})
+
+test('a call that is cancelled while it waits for a connection leaves, and fails as one that was not sent', async () => {
+  const exchange = new ToolExchange()
+  let left = 0
+  const waiting: Pick<Dispatcher, 'dispatch'> = {
+    dispatch(_options, handler: PatientHandler) {
+      handler.onWait?.(() => (left += 1))
+      return true
+    },
+  }
+  const sent = exchange.send(waiting, { origin: 'http://a', path: '/', headers: [], body: '{}' })
+
+  exchange.cancel()
+
+  await expect(sent).rejects.toMatchObject({ code: 'upstream_unreachable' })
+  expect(left).toBe(1)
+})
+
+test('a call that is cancelled before it is sent fails without a request', async () => {
+  const exchange = new ToolExchange()
+  exchange.cancel()
+
+  const dispatcher = { dispatch: (): boolean => expect.unreachable('a request was made') }
+  const sent = exchange.send(dispatcher, { origin: 'http://a', path: '/', headers: [], body: '{}' })
+
+  await expect(sent).rejects.toMatchObject({ code: 'upstream_unreachable' })
 })

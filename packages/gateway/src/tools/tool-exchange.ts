@@ -1,4 +1,6 @@
 import type { Dispatcher } from 'undici'
+import { GatewayError } from '../core/errors.ts'
+import type { PatientHandler } from '../proxy/shared-connections.ts'
 
 /** What is asked of a tool. */
 export interface ToolRequest {
@@ -21,12 +23,13 @@ export interface ToolResponse {
 const mostWaiting = 256 * 1024
 
 /** One POST to a tool, and the body of its answer as it comes. It is undici's handler itself: streams and signals for each call cost more than the call. */
-export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<Buffer> {
+export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
   readonly #waiting: Buffer[] = []
   #length = 0
   #over = false
   #failure: Error | undefined
   #cancelled: Error | undefined
+  #leave: (() => void) | undefined
   #abort: ((reason: Error) => void) | undefined
   #resume: (() => void) | undefined
   /** Set while somebody waits for the response, or for more of its body. */
@@ -38,6 +41,8 @@ export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<B
     dispatcher: Pick<Dispatcher, 'dispatch'>,
     { origin, path, headers, body }: ToolRequest,
   ): Promise<ToolResponse> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+
     return new Promise((resolve, reject) => {
       this.#answer = { resolve, reject }
       dispatcher.dispatch(
@@ -58,9 +63,15 @@ export class ToolExchange implements Dispatcher.DispatchHandler, AsyncIterable<B
   /** Ends it, be it sent by then or not. What is waited for fails, if anything is. */
   cancel(reason = new Error('The call was cancelled.')): void {
     if (this.#over) return
-    this.#cancelled = reason
+    // Nothing is sent before there is a connection.
+    this.#cancelled = this.#abort === undefined ? new GatewayError('upstream_unreachable') : reason
+    this.#leave?.()
     this.#abort?.(this.#cancelled)
     this.#fail(this.#cancelled)
+  }
+
+  onWait(leave: () => void): void {
+    this.#leave = leave
   }
 
   onConnect(abort: (reason?: Error) => void): void {
