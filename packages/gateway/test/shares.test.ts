@@ -189,6 +189,25 @@ describe('a tool elsewhere', () => {
     expect(failures[0]?.text).toContain('it was not sent')
   })
 
+  test.each([
+    ['that does harm when it runs twice may have run', {}, false],
+    ['that does no harm when it runs twice may be called again', { idempotentHint: true }, true],
+  ])(
+    'whose answer takes more memory than its caller has, and %s',
+    async (_what, annotations, retryable) => {
+      const { endpoint } = address((_request, response) => {
+        response.writeHead(200, { 'content-type': 'application/json' })
+        response.end(JSON.stringify({ text: 'x'.repeat(3 * 1024 * 1024) }))
+      })
+      const tool = await registerTool(endpoint, { annotations })
+
+      const failure = await failedCall(tool, 'eve')
+
+      expect(failure).toMatchObject({ code: 'share_used_up', retryable })
+      expect(failure?.text).toContain("The tool's answer takes more memory than is left for it")
+    },
+  )
+
   test('runs the calls of a caller beyond its share one after the other, and those of others at once', async () => {
     const { path, endpoint } = address(slow)
     const tool = await registerTool(endpoint)

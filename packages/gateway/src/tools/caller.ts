@@ -203,6 +203,13 @@ export class ToolCaller implements AsyncDisposable {
             retry: 'yes',
           }
         : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
+    // Shares run short only while an answer is read, so the call has run.
+    if (error instanceof GatewayError && (code === 'share_used_up' || code === 'no_room'))
+      return {
+        code,
+        text: `The tool's answer takes more memory than is left for it. ${error.message}`,
+        retry: harmless ? 'yes' : 'unsure',
+      }
     if (error instanceof GatewayError)
       return {
         code: error.code,
