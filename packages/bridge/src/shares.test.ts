@@ -92,6 +92,25 @@ test('what cannot be given up stays, and the next heaviest caller is asked', () 
   expect(ended).toEqual(['b1'])
 })
 
+test('nothing is given up for a caller when heavier callers could not give enough', () => {
+  const shares = new Shares(100)
+  const ended: string[] = []
+  for (const name of ['a1', 'a2', 'a3', 'a4', 'a5']) {
+    const share = take(shares, 'a', 10) as Share
+    share.spare(() => ended.push(name))
+  }
+  take(shares, 'b', 25)
+  take(shares, 'c', 12)
+  take(shares, 'd', 6)
+
+  // After a1 and a2, the caller a would hold no more than e, and 27 would be free.
+  expect(take(shares, 'e', 30)).toBe('all')
+  expect([ended, shares.held]).toEqual([[], 93])
+
+  expect(typeof take(shares, 'e', 27)).toBe('object')
+  expect(ended).toEqual(['a1', 'a2'])
+})
+
 test('callers that come and go in any order never hold more than the pool, and a new one gets in', () => {
   const step = fc.record({
     caller: fc.constantFrom('a', 'b', 'c'),

@@ -63,7 +63,7 @@ export class Shares {
     if (more > 0 && !this.#fits(party, more)) {
       const shortage = this.#makeRoom(party, more)
       if (shortage !== undefined) return shortage
-      // What was given up may have made others forget a party that holds nothing yet.
+      // While others gave something up, a party that holds nothing yet may have been forgotten.
       this.#parties.set(party.caller, party)
     }
     party.held += more
@@ -78,14 +78,31 @@ export class Shares {
   }
 
   #makeRoom(party: Party, more: number): Shortage | undefined {
+    const shortage = party.held === 0 ? 'all' : 'caller'
+    const lacking = more - (this.most - this.#held)
+    if (!this.#canGive(lacking, party.held + more)) return shortage
+
     for (;;) {
       const heaviest = this.#heaviest()
-      if (heaviest === undefined || heaviest.held <= party.held + more)
-        return party.held === 0 ? 'all' : 'caller'
+      if (heaviest === undefined || heaviest.held <= party.held + more) return shortage
       const [oldest] = heaviest.spare ?? []
       oldest?.end()
       if (more <= this.most - this.#held) return undefined
     }
+  }
+
+  /** Whether callers can give so much up. Each gives only while it holds more than `limit`. */
+  #canGive(lacking: number, limit: number): boolean {
+    let given = 0
+    for (const { held, spare = [] } of this.#parties.values()) {
+      let left = held
+      for (const share of spare) {
+        if (left <= limit || given >= lacking) break
+        left -= share.held
+        given += share.held
+      }
+    }
+    return given >= lacking
   }
 
   /** The caller that holds the most of those that can give something up. */
