@@ -14,7 +14,10 @@ export const legacyPostHeaders: readonly string[] = [
 export interface HttpUpstream {
   readonly pool: Pick<Dispatcher, 'dispatch'>
   readonly path: string
-  /** Sent with each request, as name, value, name, value: the caller's identity, the Host. Asked for each request, because tokens expire. */
+  /**
+   * Sent with each request, as name, value, name, value: the caller's identity, the Host. Read for
+   * each request, because tokens expire. @throws Error when a credential cannot be read
+   */
   readonly headers: readonly string[]
   /** Who asks is told where the server redirects to. */
   readonly tellsRedirects?: boolean
@@ -55,9 +58,9 @@ export interface SentRequest {
  */
 const graceMs = 1000
 
-/** Sends one request. */
+/** Sends one request. It never throws: `answer` hears of a failure after the return. */
 export function sendHttp(
-  { pool, path, headers, held, tellsRedirects = false }: HttpUpstream,
+  upstream: HttpUpstream,
   request: {
     readonly method: 'POST' | 'GET' | 'DELETE'
     readonly headers: readonly string[]
@@ -66,18 +69,26 @@ export function sendHttp(
   },
   answer: HttpAnswer,
 ): SentRequest {
-  const exchange = new HttpExchange(answer, held?.(), tellsRedirects)
-  const options = {
-    method: request.method,
-    path,
-    // Some servers compress unless they are told not to.
-    headers: [...headers, ...request.headers, 'accept-encoding', 'identity'],
-    body: request.body ?? null,
-    headersTimeout: request.answerTimeoutMs,
-  }
-  // A pool that is closed says so at once, before the caller knows which exchange it is told of.
+  const { pool, path, tellsRedirects = false } = upstream
+  const exchange = new HttpExchange(answer, upstream.held?.(), tellsRedirects)
+  // Missing credentials and closed pools fail at once, before the caller has the exchange.
   queueMicrotask(() => {
-    if (!exchange.over) pool.dispatch(options, exchange)
+    if (exchange.over) return
+    let own: readonly string[]
+    try {
+      own = upstream.headers
+    } catch (error) {
+      return exchange.onError(error as Error)
+    }
+    const options = {
+      method: request.method,
+      path,
+      // Some servers compress unless they are told not to.
+      headers: [...own, ...request.headers, 'accept-encoding', 'identity'],
+      body: request.body ?? null,
+      headersTimeout: request.answerTimeoutMs,
+    }
+    pool.dispatch(options, exchange)
   })
   return exchange
 }
@@ -178,11 +189,11 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
 
   onError(error: NodeJS.ErrnoException): void {
     if (!this.#end()) return
-    // Who connects for us may have said it for people already.
-    const message = /^[a-z]/.test(error.code ?? '')
-      ? error.message
-      : whyNoAnswer('The server', error, this.#sent)
-    this.#answer.end({ message, unsent: !this.#sent })
+    const { code = '', message } = error
+    const unsent = !this.#sent
+    // Errors with a code in lower case are the gateway's own, and readable as they are.
+    if (/^[a-z]/.test(code)) this.#answer.end({ message, unsent, code })
+    else this.#answer.end({ message: whyNoAnswer('The server', error, this.#sent), unsent })
   }
 }
 

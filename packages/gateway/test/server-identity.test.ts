@@ -258,6 +258,34 @@ describe('a credential', () => {
     await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['text again'])
   })
 
+  test('that is gone makes modern calls fail with its code, until the secret is back', async () => {
+    const give = async (): Promise<number> =>
+      (await sent('/secrets', 'POST', { name: 'lost-key', value: 'key' })).status
+    const take = async (): Promise<number> =>
+      (await sent('/secrets/lost-key?force=true', 'DELETE')).status
+    expect(await give()).toBe(201)
+    const name = await gateway.register({
+      ...referring({ name: 'lost-key' }),
+      environmentVariables: { DO: 'forgetful' },
+    })
+    const call = async (): Promise<string> =>
+      (
+        await gateway.mcp(name, '', modernRequest('tools/call', { name: 'x', arguments: {} }))
+      ).body.toString()
+    expect(await take()).toBe(204)
+    // A legacy message does not make the gateway ask which era the server speaks.
+    await expect.poll(async () => (await gateway.mcp(name, '')).status).toBe(503)
+    expect(await call()).toContain('"code":"secret_unreadable"')
+    expect(await give()).toBe(201)
+    await expect.poll(call).toContain('done')
+
+    // The era is known now, so that the call fails in the translation.
+    expect(await take()).toBe(204)
+    await expect.poll(call).toContain('"code":"secret_unreadable"')
+    expect(await give()).toBe(201)
+    await expect.poll(call).toContain('done')
+  })
+
   test('may be in a file, which is read again when it changes', async () => {
     writeFileSync(secretFile, 'file-one\n')
     const name = await gateway.register(referring({ name: 'mounted', source: 'file' }))

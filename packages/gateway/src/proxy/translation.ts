@@ -194,15 +194,13 @@ export class Translation {
 
   #probe({ resource, principal }: Crossing, upstream: Upstream): Promise<Era | undefined> {
     const server = this.#server(resource)
-    server.probing ??= probe(this.#upstream(server, upstream, principal)).then((era) => {
-      Object.assign(server, {
-        probing: undefined,
-        era,
-        legacySide: undefined,
-        probedAt: monotonicNow(),
+    server.probing ??= probe(this.#upstream(server, upstream, principal))
+      .then((era) => {
+        Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
+        return era
       })
-      return era
-    })
+      // A failure must not stand for later requests.
+      .finally(() => (server.probing = undefined))
     return server.probing
   }
 
@@ -214,9 +212,9 @@ export class Translation {
     server.learning ??= Promise.all([
       this.#known(resource)?.era ?? this.#probe(crossing, upstream),
       greet(this.#upstream(server, upstream, principal), keepsStateless),
-    ]).then(([, legacySide]) => {
-      Object.assign(server, { learning: undefined, legacySide })
-    })
+    ])
+      .then(([, legacySide]) => void Object.assign(server, { legacySide }))
+      .finally(() => (server.learning = undefined))
     when(server.learning, crossing, () => decide(server))
   }
 

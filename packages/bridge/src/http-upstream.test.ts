@@ -1,0 +1,47 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { sendHttp, type HttpFailure, type HttpUpstream } from './http-upstream.ts'
+import { knowsSession } from './session-check.ts'
+
+beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }))
+afterEach(() => void vi.useRealTimers())
+
+/** A server whose credential is gone. */
+function withoutCredential(): HttpUpstream & { readonly dispatched: unknown[] } {
+  const dispatched: unknown[] = []
+  return {
+    dispatched,
+    pool: { dispatch: (options) => dispatched.push(options) > 0 },
+    path: '/mcp',
+    get headers(): readonly string[] {
+      throw Object.assign(new Error('The credential is missing.'), { code: 'secret_unreadable' })
+    },
+  }
+}
+
+const request = { method: 'POST', headers: [], body: '{}', answerTimeoutMs: 1000 } as const
+const never = (): never => {
+  throw new Error('There is no answer.')
+}
+
+test('a request whose credential is gone is not sent, and its answer names the reason', async () => {
+  const upstream = withoutCredential()
+  const ends: (HttpFailure | undefined)[] = []
+  sendHttp(upstream, request, { head: never, chunk: never, end: (failure) => ends.push(failure) })
+  // The caller does not have the exchange before sendHttp returns.
+  expect(ends).toEqual([])
+
+  await Promise.resolve()
+  const message = 'The credential is missing.'
+  expect(ends).toEqual([{ message, unsent: true, code: 'secret_unreadable' }])
+  expect(upstream.dispatched).toEqual([])
+})
+
+test('an aborted request whose credential is gone reports nothing', async () => {
+  sendHttp(withoutCredential(), request, { head: never, chunk: never, end: never }).abort()
+  await Promise.resolve()
+})
+
+test('a check of a session whose credential is gone leaves no timer behind', async () => {
+  expect(await knowsSession(withoutCredential(), 'session', undefined)).toBe(true)
+  expect(vi.getTimerCount()).toBe(0)
+})
