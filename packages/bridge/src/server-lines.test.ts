@@ -98,6 +98,25 @@ describe('lines of a server', () => {
     expect(heard([line])).toEqual({ at: [], later: [] })
   })
 
+  const log = '{"level":30,"id":3,"msg":"query"}'
+  const nothing = { id: 3, error: { message: expect.stringContaining('neither') } }
+
+  test('that log an object with the id of an open request do not replace its answer', () => {
+    const real = '{"jsonrpc":"2.0","id":3,"result":{}}'
+    expect(heard([log, real]).at).toEqual([JSON.parse(real)])
+    expect(heard([`[${log}]`, real]).at).toEqual([JSON.parse(real)])
+  })
+
+  test('that hold an id and no version end the request after a while', () => {
+    const { at, later } = heard([log])
+    expect(at).toEqual([])
+    expect(later).toMatchObject([nothing])
+  })
+
+  test('that hold an id and the version alone end the request at once', () => {
+    expect(heard(['{"jsonrpc":"2.0","id":3}'])).toMatchObject({ at: [nothing], later: [] })
+  })
+
   test('that are too long end the request that they name', () => {
     const messages: unknown[] = []
     const reader = new ServerLines({

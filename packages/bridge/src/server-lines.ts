@@ -107,9 +107,18 @@ export class ServerLines {
     if (message.end !== line.length || !hasJsonNumbers(bufferOf(line))) return false
     if (method === undefined && !isResponse && id === undefined) return false
     if (method !== undefined || isResponse) this.#options.message(line, message)
-    // It names a request, which waits: better an error than nothing.
-    else this.#fail(id, 'The server answered with neither a result nor an error.')
+    else this.#empty(line, id)
     return true
+  }
+
+  /** Ends the request that an object without a result names. A log line waits for the answer. */
+  #empty(line: Uint8Array, id: string | undefined): void {
+    const fail = (): void =>
+      this.#fail(id, 'The server answered with neither a result nor an error.')
+    if (isVersioned(line)) return fail()
+
+    this.#options.noMessage(line)
+    if (!this.#ended) this.#later(fail)
   }
 
   /** Reads messages that stand among other text. */
