@@ -186,7 +186,7 @@ describe('a tool elsewhere', () => {
 
     const failures = (await Promise.all(calls)).filter((failure) => failure !== undefined)
     expect(failures).toMatchObject([{ code: 'timeout', retryable: true }])
-    expect(failures[0]?.text).toContain('it was not sent')
+    expect(failures[0]?.text).toContain('The call was not sent')
   })
 
   test.each([

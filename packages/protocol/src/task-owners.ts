@@ -39,5 +39,5 @@ export class TaskOwners<Owner> {
   }
 }
 
-/** The error for a task of another caller and for a missing one, so that nobody can tell them apart. */
+/** The same error for a task of another caller and for a missing one: both look alike. */
 export const noSuchTask = 'Invalid params: there is no such task.'

@@ -199,7 +199,7 @@ export class ToolCaller implements AsyncDisposable {
       return late
         ? {
             code: 'timeout',
-            text: `The call got no connection within ${this.#options.callTimeoutMs / 1000} s; it was not sent.`,
+            text: `The call was not sent: no connection within ${this.#options.callTimeoutMs / 1000} s.`,
             retry: 'yes',
           }
         : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
