@@ -2,13 +2,13 @@ import type { ServerResponse } from 'node:http'
 import { errorAnswer, errorCode } from '@mcp-gateway/protocol'
 import { checkUnsent } from './unsent.ts'
 
-/** Whether the client takes an event stream. One that does not say takes anything. */
+/** True if the client accepts event streams. Without an Accept header it accepts everything. */
 export function takesEvents({ req }: ServerResponse): boolean {
   const { accept } = req.headers
   return accept === undefined || accepts(accept, 'text/event-stream')
 }
 
-/** Whether an Accept header names a media type, or a range that holds it. */
+/** True if an Accept header names a media type, or a range such as `text/*` that covers it. */
 export function accepts(accept: string, type: string): boolean {
   return (
     accept.includes(type) || accept.includes('*/*') || accept.includes(`${type.split('/')[0]}/*`)

@@ -157,7 +157,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     return true
   }
 
-  /** What the connections do not follow leads elsewhere (`followRedirects`). */
+  /** A redirect that `followRedirects` has not followed leads to another server. */
   #redirected(status: number, raw: readonly Buffer[]): boolean {
     const place = this.#tellsRedirects ? placeOf(headerOf(raw, 'location')) : undefined
     const message = redirectsElsewhere(status, place)

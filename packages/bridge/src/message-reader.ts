@@ -15,7 +15,7 @@ export interface MessageListener {
 
 export const unreadableAnswer = 'The server wrote an answer that is no JSON.'
 
-/** Whether text that cannot be read was meant as an answer. */
+/** True for unreadable text that the server meant as an answer. */
 export function looksLikeAnswer(text: string): boolean {
   return /"(?:result|error)"\s*:/.test(text)
 }

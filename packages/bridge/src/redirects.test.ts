@@ -13,7 +13,7 @@ describe('a redirect', () => {
     expect(pathAtOrigin(location, 'http://host', '/mcp')).toBe(path)
   })
 
-  test('of a server behind TLS that calls itself http stays with https', () => {
+  test('to http stays on https when the gateway reaches the server by https', () => {
     expect(pathAtOrigin('http://host/mcp/', 'https://host', '/mcp')).toBe('/mcp/')
   })
 

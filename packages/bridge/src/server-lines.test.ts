@@ -41,7 +41,7 @@ describe('lines of a server', () => {
     expect(heard([line]).at).toEqual([JSON.parse(answer)])
   })
 
-  test('that hold two messages are read as two', () => {
+  test('with two messages on one line give two messages', () => {
     const other = '{"jsonrpc":"2.0","id":2,"result":{}}'
     expect(heard([`${answer}${other}`]).at).toEqual([JSON.parse(answer), JSON.parse(other)])
   })
@@ -101,19 +101,19 @@ describe('lines of a server', () => {
   const log = '{"level":30,"id":3,"msg":"query"}'
   const nothing = { id: 3, error: { message: expect.stringContaining('neither') } }
 
-  test('that log an object with the id of an open request do not replace its answer', () => {
+  test('with a logged object that has the id of an open request leave its answer alone', () => {
     const real = '{"jsonrpc":"2.0","id":3,"result":{}}'
     expect(heard([log, real]).at).toEqual([JSON.parse(real)])
     expect(heard([`[${log}]`, real]).at).toEqual([JSON.parse(real)])
   })
 
-  test('that hold an id and no version end the request after a while', () => {
+  test('with an id and no version end the request after the grace time', () => {
     const { at, later } = heard([log])
     expect(at).toEqual([])
     expect(later).toMatchObject([nothing])
   })
 
-  test('that hold an id and the version alone end the request at once', () => {
+  test('with only an id and the version end the request at once', () => {
     expect(heard(['{"jsonrpc":"2.0","id":3}'])).toMatchObject({ at: [nothing], later: [] })
   })
 

@@ -100,7 +100,7 @@ export class ServerLines {
   }
 
   #message(line: Uint8Array): boolean {
-    // What is no UTF-8 would be no JSON to the client.
+    // The client could not read bytes that are not UTF-8.
     if (!isUtf8(line)) return this.#message(Buffer.from(Buffer.from(line).toString()))
     const message = outline(line)
     const { id, method, isResponse } = message

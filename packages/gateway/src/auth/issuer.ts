@@ -165,7 +165,7 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
         ['nonce', 'at_hash', 'c_hash'].some((claim) => claims[claim] !== undefined)
       if (isIdToken || preset.notAccess?.(claims) === true)
         throw refused('The token is no access token.')
-      // Whoever stole it could use it here, where nobody asks for the proof (RFC 7800, RFC 9449).
+      // A thief could use the token here: nobody asks for its proof (RFC 7800, RFC 9449).
       if (claims['cnf'] !== undefined)
         throw refused('The token is bound to a key of its client, which cannot be proven here.')
       if (tenant !== undefined && claims['tid'] !== tenant)

@@ -40,7 +40,7 @@ type DocumentStatus = NonNullable<DeclaredSourceStatus['documents']>[number]
 /** All is compared again this often, in case that something else has changed. */
 const resyncMs = 60_000
 
-/** What failed is tried again after this time, because its cause may lie outside the folder. */
+/** A failed document is tried again after this time: the cause may lie outside the folder. */
 const retryMs = 15_000
 
 /** One folder, and what became of its documents. Each look reads the folder and compares all. */

@@ -191,7 +191,7 @@ export class RequestContext {
   }
 
   /**
-   * Who the caller is by now. Who was handed over is asked where it came in. Tokens end by
+   * The caller as it is now. The gateway that took a handed-over request in asks. Tokens end by
    * themselves in minutes, which is no reason to cut a long call; API keys end when somebody says so.
    */
   callerOfNow(): Principal | Promise<Principal> {

@@ -90,7 +90,6 @@ export class LegacyToModern {
   #capabilities = '{}'
   #clientInfo: string | undefined
   #server: RawObject = new Map()
-  /** Raw. */
   /** Raw JSON. Until a client sets one, a legacy server chooses, and those of the SDKs choose this. */
   #level = '"info"'
   #listening: Listening | undefined
