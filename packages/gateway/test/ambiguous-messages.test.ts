@@ -1,22 +1,17 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { TestGateway } from './fixtures/gateway.ts'
+import { openAudited, type AuditedGateway } from './fixtures/audited-gateway.ts'
+import type { TestGateway } from './fixtures/gateway.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'mcpgw-ambiguous-'))
-const file = join(folder, 'audit.log')
+let opened: AuditedGateway
 let gateway: TestGateway
 let adapter: string
+let file: string
 beforeAll(async () => {
-  const audit = { dataPlane: 'all', sinks: [{ type: 'file', path: file }] }
-  gateway = await TestGateway.open({ audit })
-  adapter = await gateway.register()
+  opened = await openAudited()
+  ;({ gateway, adapter, file } = opened)
 })
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]()
-  rmSync(folder, { recursive: true, force: true })
-})
+afterAll(() => opened[Symbol.asyncDispose]())
 
 const call = '"jsonrpc":"2.0","id":1,"method":"tools/call"'
 const note = '"params":{"name":"read_note"}'

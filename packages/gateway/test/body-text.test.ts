@@ -1,23 +1,18 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { TestGateway, type Sending } from './fixtures/gateway.ts'
+import { openAudited, type AuditedGateway } from './fixtures/audited-gateway.ts'
+import type { Sending, TestGateway } from './fixtures/gateway.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'mcpgw-body-text-'))
-const file = join(folder, 'audit.log')
+let opened: AuditedGateway
 let gateway: TestGateway
 let adapter: string
+let file: string
 beforeAll(async () => {
-  const audit = { dataPlane: 'all', sinks: [{ type: 'file', path: file }] }
-  gateway = await TestGateway.open({ audit })
-  adapter = await gateway.register()
+  opened = await openAudited()
+  ;({ gateway, adapter, file } = opened)
 })
-afterAll(async () => {
-  await gateway[Symbol.asyncDispose]()
-  rmSync(folder, { recursive: true, force: true })
-})
+afterAll(() => opened[Symbol.asyncDispose]())
 
 const json = 'application/json'
 const call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_note"}}'
