@@ -353,6 +353,7 @@ class RunningWorkload {
     const { settings, log } = this.#options
     const { inherited, marks, sandbox, groups, pace, covers } = this.#surroundings
     const { owner, environment } = this.#wanted
+    const belongs = sandbox.belongs?.bind(sandbox)
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
     this.#logs.set(index, logs)
     const process = new ReplicaProcess({
@@ -376,7 +377,7 @@ class RunningWorkload {
           marks: { ...marks, ...own.marks },
         })
       },
-      belongs: (socket, pid) => sandbox.belongs(socket, owner, pid),
+      belongs: belongs && ((socket, pid) => belongs(socket, owner, pid)),
       groups,
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,

@@ -27,8 +27,8 @@ export interface ReplicaOptions {
   readonly program: ProgramConfig
   /** How its process is started, with more variables and a mark of its own; asked for each start. @throws Error */
   readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
-  /** Whether a socket is one of its process, which has that id. */
-  readonly belongs: (socket: LocalSocket, pid: number) => boolean
+  /** Whether a socket is one of its process, which has that id; undefined: any will do. */
+  readonly belongs: ((socket: LocalSocket, pid: number) => boolean) | undefined
   /** Where its processes are kept together; undefined where that cannot be had. */
   readonly groups: ControlGroups | undefined
   readonly host: string
@@ -306,6 +306,8 @@ export class ReplicaProcess {
    */
   async #isOwn(port: number, { pid }: ChildProcess): Promise<boolean> {
     const { host, belongs } = this.#options
+    // The list of all sockets of the machine is long.
+    if (belongs === undefined) return true
     const { address } = await lookup(host)
     const found = await listeners(address, port)
     return found === undefined || found.every((socket) => pid !== undefined && belongs(socket, pid))

@@ -65,8 +65,11 @@ export interface Sandbox {
   launch(start: Start): Launch
   /** Whether one of its processes has a socket. */
   holds(socket: LocalSocket): boolean | Promise<boolean>
-  /** Whether a socket is of the server that an owner's process `pid` is, or of one beside it. */
-  belongs(socket: LocalSocket, owner: string, pid: number): boolean
+  /**
+   * Whether a socket is of the server that an owner's process `pid` is, or of one beside it. Absent
+   * where nothing keeps servers apart.
+   */
+  belongs?(socket: LocalSocket, owner: string, pid: number): boolean
 }
 
 /**
@@ -132,7 +135,6 @@ const noSandbox: Sandbox = {
     tellsSignalsByCode: false,
   }),
   holds: () => false,
-  belongs: () => true,
 }
 
 /** Each owner's servers run as a user of their own, with a home that only this user can read. */
