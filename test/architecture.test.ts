@@ -58,9 +58,10 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
 const packageTable: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   protocol: [],
-  bridge: ['protocol'],
+  warden: [],
+  bridge: ['protocol', 'warden'],
   declared: [],
-  gateway: ['bridge', 'contract', 'declared', 'protocol'],
+  gateway: ['bridge', 'contract', 'declared', 'protocol', 'warden'],
 }
 
 /**

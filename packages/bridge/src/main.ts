@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
+import { newMark, startWarden, type Warden } from '@mcp-gateway/warden'
 import { pino } from 'pino'
 import { createFront, type Handler } from './front.ts'
 import {
@@ -13,7 +14,6 @@ import {
 import { headerValue } from './remote-headers.ts'
 import { StdioBridge } from './stdio-bridge.ts'
 import { StdioChild } from './stdio-child.ts'
-import { newMark, startWarden, type Warden } from './warden.ts'
 
 const usage = `mcp-bridge: a stdio or remote MCP server behind streamable HTTP
 

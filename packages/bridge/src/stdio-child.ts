@@ -3,11 +3,11 @@ import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LineFramer, onOneLine } from '@mcp-gateway/protocol'
+import { newMark } from '@mcp-gateway/warden'
 import type { Logger } from 'pino'
 import type { Child, ChildListener } from './child.ts'
 import { Family } from './family.ts'
 import { ServerLines } from './server-lines.ts'
-import { newMark } from './warden.ts'
 
 export interface ChildOptions {
   readonly command: string

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { openSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
-import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/bridge'
+import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/warden'
 import type { ProgramConfig } from '../../config/config.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'

@@ -1,0 +1,1 @@
+export { endMarked, newMark, startWarden, type Warden, type WardenOptions } from './warden.ts'
