@@ -4,18 +4,12 @@ import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const folders = [
-  'packages/gateway/src',
-  'packages/gateway/test',
-  'packages/bridge',
-  'packages/protocol/src',
-  'test',
-]
+const folders = ['packages', 'test']
 
 /** Path and lines of everything that may hold tests. */
 const sources = folders.flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((file) => /(\.test|-contract)\.ts$/.test(file) && !file.includes('node_modules'))
+    .filter((file) => /(\.test|-contract)\.ts$/.test(file) && !/node_modules|dist/.test(file))
     .map((file) => ({
       path: `${folder}/${file}`,
       lines: readFileSync(join(root, folder, file), 'utf8').split('\n'),
