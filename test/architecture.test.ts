@@ -58,10 +58,11 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
 const packageTable: Readonly<Record<string, readonly string[]>> = {
   contract: [],
   protocol: [],
+  'mcp-http': ['protocol'],
   warden: [],
-  bridge: ['protocol', 'warden'],
+  bridge: ['mcp-http', 'protocol', 'warden'],
   declared: [],
-  gateway: ['bridge', 'contract', 'declared', 'protocol', 'warden'],
+  gateway: ['bridge', 'contract', 'declared', 'mcp-http', 'protocol', 'warden'],
 }
 
 /**

@@ -7,9 +7,6 @@ export interface ChildListener {
   ended(reason: string): void
 }
 
-/** Bytes: a server that has so much to read does not read any more. */
-export const maxUnread = 32 * 1024 * 1024
-
 /** One conversation with a server, message by message: a process on stdio, or a connection of HTTP+SSE. */
 export interface Child {
   readonly pid: number | undefined

@@ -1,17 +1,12 @@
 import {
-  errorCode,
+  eraOf,
   latestLegacyVersion,
   metaKey,
   modernVersion,
-  readArray,
   readObject,
-  readString,
   requestMessage,
 } from '@mcp-gateway/protocol'
 import type { Child } from './child.ts'
-
-/** What a server speaks. */
-export type ServerEras = 'legacy' | 'modern' | 'dual'
 
 export interface ProbeOptions {
   readonly clientInfo: object
@@ -111,21 +106,4 @@ function ask<T>(
     })
     child.send(Buffer.from(send.first))
   })
-}
-
-/** What an answer to `server/discover` says. `result` and `error` are raw JSON. */
-export function eraOf(result: string | undefined, error: string | undefined): 'legacy' | 'modern' {
-  const versions = (raw: string | undefined): string[] =>
-    readArray(raw)?.flatMap((each) => readString(each) ?? []) ?? []
-  if (result !== undefined)
-    return versions(readObject(result)?.get('supportedVersions')).includes(modernVersion)
-      ? 'modern'
-      : 'legacy'
-  const failure = readObject(error)
-  const code = Number(failure?.get('code'))
-  if (code === errorCode.headerMismatch || code === errorCode.missingCapability) return 'modern'
-  const supported = versions(readObject(failure?.get('data'))?.get('supported'))
-  return code === errorCode.unsupportedVersion && supported.includes(modernVersion)
-    ? 'modern'
-    : 'legacy'
 }

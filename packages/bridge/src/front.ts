@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { sendJson, sendRpcError } from '@mcp-gateway/mcp-http'
 import { errorCode } from '@mcp-gateway/protocol'
-import { sendJson, sendRpcError } from './answers.ts'
 
 /** What answers at `/mcp`. */
 export interface Handler extends AsyncDisposable {

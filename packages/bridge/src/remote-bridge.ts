@@ -1,12 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import {
+  followRedirects,
+  headerOf,
+  isLate,
+  placeOf,
+  readBody,
+  sendRpcError,
+  whyNoAnswer,
+} from '@mcp-gateway/mcp-http'
 import { errorCode, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
-import { sendRpcError } from './answers.ts'
-import { readBody } from './body.ts'
 import type { Handler } from './front.ts'
-import { isLate, whyNoAnswer } from './http-upstream.ts'
-import { followRedirects, headerOf, placeOf } from './redirects.ts'
 import { headerValue } from './remote-headers.ts'
 import type { UpstreamHeader } from './settings.ts'
 

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { unreadableAnswer } from '@mcp-gateway/mcp-http'
 import {
   elements,
   errorAnswer,
@@ -9,7 +10,6 @@ import {
   nestedEnd,
   type MessageOutline,
 } from '@mcp-gateway/protocol'
-import { unreadableAnswer } from './message-reader.ts'
 import { withoutOrnaments } from './ornaments.ts'
 
 export interface ServerLinesOptions {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { brokenOff, type Link, type Session } from '@mcp-gateway/mcp-http'
 import {
   emptyAnswer,
   errorAnswer,
@@ -19,7 +20,6 @@ import {
   type MessageOutline,
   type Slice,
 } from '@mcp-gateway/protocol'
-import { brokenOff, type Link, type Session } from './session.ts'
 import type { Child } from './child.ts'
 
 /** A request of a client, as the client knows it. */

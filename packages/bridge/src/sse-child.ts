@@ -1,8 +1,8 @@
+import { followRedirects } from '@mcp-gateway/mcp-http'
 import { errorAnswer, errorCode, EventParser, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
 import type { Child, ChildListener } from './child.ts'
-import { followRedirects } from './redirects.ts'
 import { ServerLines } from './server-lines.ts'
 
 export interface SseOptions {

@@ -2,25 +2,32 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUtf8 } from 'node:buffer'
 import {
+  accepts,
+  allBusy,
+  type Link,
+  ModernFront,
+  Places,
+  readBody,
+  sendAmbiguous,
+  sendRpcError,
+  type Session,
+  Sessions,
+  translatedLink,
+} from '@mcp-gateway/mcp-http'
+import { probeModern, takesInitialize, type ProbeOptions } from './era-probe.ts'
+import type { Handler } from './front.ts'
+import { SharedChild } from './shared-child.ts'
+import type { Child } from './child.ts'
+import { StdioModernServer } from './stdio-modern-server.ts'
+import {
+  type Classified,
   classifyRequest,
   errorCode,
   findAmbiguity,
   mayBeModern,
   outline,
-  type Classified,
+  type ServerEras,
 } from '@mcp-gateway/protocol'
-import { accepts, sendAmbiguous, sendRpcError } from './answers.ts'
-import { readBody } from './body.ts'
-import { probeModern, takesInitialize, type ProbeOptions, type ServerEras } from './era-probe.ts'
-import type { Handler } from './front.ts'
-import { ModernFront } from './modern-front.ts'
-import type { Link, Session } from './session.ts'
-import { Places } from './places.ts'
-import { allBusy, Sessions } from './sessions.ts'
-import { SharedChild } from './shared-child.ts'
-import type { Child } from './child.ts'
-import { StdioModernServer } from './stdio-modern-server.ts'
-import { translatedLink } from './translator.ts'
 
 export interface BridgeOptions {
   /** Starts a server of its own: a process, a connection. */

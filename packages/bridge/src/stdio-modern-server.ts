@@ -1,21 +1,24 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import {
+  maxUnread,
+  type ModernServer,
+  monotonicNow,
+  type Places,
+  translationLimits,
+} from '@mcp-gateway/mcp-http'
+import type { Child } from './child.ts'
+import {
+  type ConnectionListener,
   errorAnswer,
   errorCode,
-  ModernMultiplexer,
-  ModernToLegacy,
-  type ConnectionListener,
   type Exchange,
   type LegacyConnection,
   type ModernEndpoint,
+  ModernMultiplexer,
   type ModernRequest,
+  ModernToLegacy,
+  type ServerEras,
 } from '@mcp-gateway/protocol'
-import type { ServerEras } from './era-probe.ts'
-import type { ModernServer } from './modern-front.ts'
-import { maxUnread, type Child } from './child.ts'
-import type { Places } from './places.ts'
-import { translationLimits } from './translator.ts'
-import { monotonicNow } from './clock.ts'
 
 export interface StdioModernOptions {
   /** What the server speaks, asked of it once. */

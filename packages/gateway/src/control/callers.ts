@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { Shares } from '@mcp-gateway/bridge'
+import type { Shares } from '@mcp-gateway/mcp-http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'

@@ -1,4 +1,4 @@
-import { Shares, type Shortage } from '@mcp-gateway/bridge'
+import { Shares, type Shortage } from '@mcp-gateway/mcp-http'
 import { GatewayError } from './errors.ts'
 
 /** The pools of one process that callers share. What each of them holds is counted by `partyOf`. */

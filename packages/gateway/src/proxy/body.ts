@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
+import type { Share } from '@mcp-gateway/mcp-http'
 import { outline } from '@mcp-gateway/protocol'
-import type { Share } from '@mcp-gateway/bridge'
 import { GatewayError } from '../core/errors.ts'
 import { shortOf } from '../core/shares.ts'
 import { discardBody } from '../http/discard.ts'

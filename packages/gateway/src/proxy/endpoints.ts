@@ -6,7 +6,7 @@ import {
   type LookupOptions,
 } from 'node:dns'
 import type { IncomingMessage } from 'node:http'
-import { followRedirects } from '@mcp-gateway/bridge'
+import { followRedirects } from '@mcp-gateway/mcp-http'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'

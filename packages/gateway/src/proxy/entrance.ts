@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { countUnsent, type Share } from '@mcp-gateway/bridge'
+import { countUnsent, type Share } from '@mcp-gateway/mcp-http'
 import { elements, findAmbiguity, isArray, outline } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'

@@ -1,6 +1,6 @@
+import type { Share } from '@mcp-gateway/mcp-http'
 import { encodeEvent, errorAnswer, EventRewriter } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
-import type { Share } from '@mcp-gateway/bridge'
 import { GatewayError } from '../core/errors.ts'
 import { heldBytes, shortOf } from '../core/shares.ts'
 import { isEventStream, rawHeader } from './headers.ts'

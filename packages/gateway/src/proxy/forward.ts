@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { knowsSession, placeOf, redirectsElsewhere } from '@mcp-gateway/bridge'
+import { knowsSession, placeOf, redirectsElsewhere } from '@mcp-gateway/mcp-http'
 import { errorCode, legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'

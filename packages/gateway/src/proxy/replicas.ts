@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { followRedirects } from '@mcp-gateway/bridge'
+import { followRedirects } from '@mcp-gateway/mcp-http'
 import { Pool } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'

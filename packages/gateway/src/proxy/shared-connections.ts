@@ -1,4 +1,4 @@
-import { Shares, type Share } from '@mcp-gateway/bridge'
+import { type Share, Shares } from '@mcp-gateway/mcp-http'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 

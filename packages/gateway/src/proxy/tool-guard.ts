@@ -1,4 +1,4 @@
-import { readMessages, sendHttp, type HttpUpstream, type Shares } from '@mcp-gateway/bridge'
+import { type HttpUpstream, readMessages, sendHttp, type Shares } from '@mcp-gateway/mcp-http'
 import { decodeHeaderValue, errorAnswer, errorCode, requestMessage } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'

@@ -1,19 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
-  eraOf,
+  type HttpUpstream,
   knowsSession,
   legacyPostHeaders,
+  type Session as LegacySession,
   modernHeaders,
   Places,
   readMessages,
   sendHttp,
   Translator,
-  type HttpUpstream,
-  type LegacySession,
-} from '@mcp-gateway/bridge'
+} from '@mcp-gateway/mcp-http'
 import {
   classifyRequest,
+  eraOf,
   latestLegacyVersion,
   metaKey,
   modernVersion,

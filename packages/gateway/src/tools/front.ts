@@ -1,6 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { ModernFront, Sessions, translatedLink, type LegacySession } from '@mcp-gateway/bridge'
+import {
+  type Session as LegacySession,
+  ModernFront,
+  Sessions,
+  translatedLink,
+} from '@mcp-gateway/mcp-http'
 import { classifyRequest, mayBeModern, outline, type ModernEndpoint } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'

@@ -20,10 +20,12 @@ import {
   type MessageOutline,
   type Slice,
 } from '@mcp-gateway/protocol'
-import { maxUnread } from './child.ts'
 import { EventHistory, EventStream } from './event-stream.ts'
 import type { Share } from './shares.ts'
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
+
+/** Bytes: a server that has so much to read does not read any more. */
+export const maxUnread = 32 * 1024 * 1024
 
 /** Where a session's messages go: a child of its own, or a shared one. */
 export interface Link {

@@ -1,0 +1,21 @@
+export { accepts, sendAmbiguous, sendJson, sendRpcError } from './answers.ts'
+export { readBody } from './body.ts'
+export { monotonicNow } from './clock.ts'
+export { modernHeaders } from './http-modern-endpoint.ts'
+export {
+  isLate,
+  legacyPostHeaders,
+  sendHttp,
+  whyNoAnswer,
+  type HttpUpstream,
+} from './http-upstream.ts'
+export { readMessages, unreadableAnswer } from './message-reader.ts'
+export { ModernFront, type ModernServer } from './modern-front.ts'
+export { Places } from './places.ts'
+export { followRedirects, headerOf, placeOf, redirectsElsewhere } from './redirects.ts'
+export { knowsSession } from './session-check.ts'
+export { brokenOff, maxUnread, type Link, type Session } from './session.ts'
+export { allBusy, Sessions } from './sessions.ts'
+export { Shares, type Share, type Shortage } from './shares.ts'
+export { translatedLink, translationLimits, Translator } from './translator.ts'
+export { countUnsent } from './unsent.ts'
