@@ -1,10 +1,11 @@
-import { createHash, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { headerFilter } from '../core/header-table.ts'
 import type { PeerDirectory } from '../core/peers.ts'
 import type { Principal } from '../core/principal.ts'
+import { deriveKey } from '../crypto/keys.ts'
 import { requestIdOf } from '../http/edge.ts'
 import type { Endpoint } from '../http/server.ts'
 import { Once } from '../lib/once.ts'
@@ -88,9 +89,7 @@ export class Hop implements AsyncDisposable {
     this.#since = options.now()
     this.#monotonicNow = options.monotonicNow ?? monotonicNow
     this.#begunAt = this.#monotonicNow()
-    this.#keys = options.keys.map((key) =>
-      Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway hop v2', 32)),
-    )
+    this.#keys = options.keys.map((key) => deriveKey(key, 'peerHop'))
     this.#stopListening = options.peers.map((directory) =>
       directory.onChange(() => this.#forgetGone()),
     )

@@ -3,12 +3,12 @@ import {
   createHash,
   createHmac,
   createPrivateKey,
-  hkdfSync,
   randomUUID,
   sign,
   type KeyObject,
 } from 'node:crypto'
 import { isAnonymous, type Principal } from '../core/principal.ts'
+import { deriveKey } from '../crypto/keys.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
 export interface IdentitySignerOptions {
@@ -55,10 +55,8 @@ export class IdentitySigner {
 
   constructor(options: IdentitySignerOptions) {
     this.#options = options
-    this.#keys = options.keys.map(deriveKey)
-    this.#pseudonymKey = Buffer.from(
-      hkdfSync('sha256', options.keys[0] as Buffer, '', 'mcp-gateway pseudonym v1', 32),
-    )
+    this.#keys = options.keys.map(signingKey)
+    this.#pseudonymKey = deriveKey(options.keys[0] as Buffer, 'pseudonym')
   }
 
   /** A token that tells one server (`/adapters/{name}`, `/tools/{name}`) who calls. */
@@ -119,8 +117,8 @@ export class IdentitySigner {
 const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 
 /** A key pair of P-256 that every process with the same secret has, by extra random bits (FIPS 186-5 appendix A.2.1). */
-function deriveKey(secret: Buffer): SigningKey {
-  const bits = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-gateway identity v1', 48))
+function signingKey(secret: Buffer): SigningKey {
+  const bits = deriveKey(secret, 'identity')
   const scalar = (BigInt(`0x${bits.toString('hex')}`) % (order - 1n)) + 1n
   const d = Buffer.from(scalar.toString(16).padStart(64, '0'), 'hex')
   const curve = createECDH('prime256v1')

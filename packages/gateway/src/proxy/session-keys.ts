@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { keptKey } from '../lib/kept-key.ts'
+import { keptKey } from '../crypto/key-file.ts'
 
 /**
  * The keys that seal session ids, the first of which seals. When none is configured, one is made at the first start and

@@ -118,4 +118,20 @@ describe('sealed session ids', () => {
       refusal,
     )
   })
+
+  test('opens a session id that an earlier version sealed', () => {
+    const earlier: Session = {
+      upstreamId: 'its-id',
+      replica: 'a-0',
+      uid: '0f9d8a6e-1111-4222-8333-444455556666',
+      issuedAt: 1000,
+    }
+    const ann: Principal = { id: 'ann', issuer: 'dev', name: 'Ann', roles: [] }
+    const sealed =
+      'AaMcRjWu6ppdwcnOtY1dmCt8Z-CC-3hFXV9Hgw4z2cJW-yBHtnPuPYECtcME3K3o1lpPDpKq8vPFVQMHtbgy' +
+      'PbiXJgJgkC-gZrmPmmkBUKUN'
+    expect(sealerAt(() => 2000, [Buffer.alloc(32, 7)]).open(sealed, earlier.uid, ann)).toEqual(
+      earlier,
+    )
+  })
 })

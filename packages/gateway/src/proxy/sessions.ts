@@ -1,6 +1,8 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
+import { deriveNamedKey, findKey, keyIdLength, type NamedKey } from '../crypto/keys.ts'
+import { newNonce, nonceLength, seal, tagLength, unseal } from '../crypto/seal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
 /** What a client's session id holds. It names a replica, never an address, so it cannot steer the gateway elsewhere. */
@@ -32,21 +34,15 @@ export interface SealerOptions {
   readonly now: () => number
 }
 
-interface SealKey {
-  readonly id: Buffer
-  readonly key: Buffer
-}
-
 interface Opened {
   readonly session: Session
   readonly caller: string
 }
 
 const version = 1
-const cipher = 'aes-256-gcm'
 // Version, key id, nonce, then the sealed text and its tag.
-const headLength = 1 + 4 + 12
-const tagLength = 16
+const nonceStart = 1 + keyIdLength
+const headLength = nonceStart + nonceLength
 const fixedLength = 4 + 16 + 16 + 1 + 2
 const longestSealed = 8192
 /** What fits in the longest sealed id (base64 makes four characters of three bytes) beside the longest replica name. */
@@ -59,7 +55,7 @@ const remembered = 8192
  * Any process with the key can open them, a restart forgets nothing, nobody else can make or read one.
  */
 export function createSessionSealer(options: SealerOptions): SessionSealer {
-  const [first, ...others] = options.keys.map(deriveKey)
+  const [first, ...others] = options.keys.map((key) => deriveNamedKey(key, 'session'))
   if (first === undefined) throw new Error('A session sealer needs at least one key.')
   const keys = [first, ...others]
   const opened = new BoundedCache<string, Opened>(remembered)
@@ -82,22 +78,16 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
           detail: `The server gave a session id of more than ${longestUpstreamId} characters.`,
         })
       }
-      const nonce = randomBytes(12)
+      const nonce = newNonce()
       const head = Buffer.concat([Buffer.of(version), first.id, nonce])
-      const sealing = createCipheriv(cipher, first.key, nonce).setAAD(head)
-      const bytes = Buffer.concat([
-        head,
-        sealing.update(encode(session, callerOf(principal))),
-        sealing.final(),
-        sealing.getAuthTag(),
-      ])
-      return bytes.toString('base64url')
+      const sealed = seal(first.key, nonce, encode(session, callerOf(principal)), head)
+      return Buffer.concat([head, ...sealed]).toString('base64url')
     },
 
     open(sealed, uid, principal) {
       let found = opened.get(sealed)
       if (found === undefined) {
-        found = unseal(sealed, keys)
+        found = read(sealed, keys)
         opened.set(sealed, found)
       }
       const { session } = found
@@ -113,12 +103,7 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
   }
 }
 
-function deriveKey(secret: Buffer): SealKey {
-  const key = Buffer.from(hkdfSync('sha256', secret, '', 'mcp-gateway session v1', 32))
-  return { key, id: createHash('sha256').update(key).digest().subarray(0, 4) }
-}
-
-function unseal(sealed: string, keys: readonly SealKey[]): Opened {
+function read(sealed: string, keys: readonly NamedKey[]): Opened {
   if (sealed.length > longestSealed) throw unknownSession()
   const bytes = Buffer.from(sealed, 'base64url')
   // Node skips what is not base64url; only the one exact spelling of an id may open it.
@@ -128,14 +113,11 @@ function unseal(sealed: string, keys: readonly SealKey[]): Opened {
     bytes.toString('base64url') !== sealed
   )
     throw unknownSession()
-  const key = keys.find(({ id }) => id.equals(bytes.subarray(1, 5)))
+  const head = bytes.subarray(0, headLength)
+  const key = findKey(keys, head.subarray(1, nonceStart))
   if (key === undefined) throw unknownSession()
   try {
-    const opening = createDecipheriv(cipher, key.key, bytes.subarray(5, headLength))
-    opening.setAAD(bytes.subarray(0, headLength)).setAuthTag(bytes.subarray(-tagLength))
-    return decode(
-      Buffer.concat([opening.update(bytes.subarray(headLength, -tagLength)), opening.final()]),
-    )
+    return decode(unseal(key, head.subarray(nonceStart), bytes.subarray(headLength), head))
   } catch (error) {
     throw unknownSession(error)
   }

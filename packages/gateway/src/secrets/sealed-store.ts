@@ -1,4 +1,4 @@
-import { createVault } from '../lib/vault.ts'
+import { createVault } from '../crypto/vault.ts'
 import { openStore, type OpenStoreOptions } from '../store/open.ts'
 import { sealStore, type SealedStore } from '../store/sealed.ts'
 import { loadVaultKeys } from './vault-keys.ts'

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { keptKey, readKey } from '../lib/kept-key.ts'
+import { keptKey, readKey } from '../crypto/key-file.ts'
 
 /**
  * The keys that seal secrets in the store, the first of which seals. When none is configured, one is made at the first start and kept in the

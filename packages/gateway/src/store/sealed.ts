@@ -3,7 +3,7 @@ import type { Holdings } from '../core/access.ts'
 import type { ApiKey } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, SecretText, Stored } from '../core/resource.ts'
-import type { Vault } from '../lib/vault.ts'
+import type { Vault } from '../crypto/vault.ts'
 import { each } from './each.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 

@@ -1,6 +1,7 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
 import type { DirectoryEntry } from '../core/directory.ts'
 import type { Tool } from '../core/resource.ts'
+import { deriveKey } from '../crypto/keys.ts'
+import { newNonce, nonceLength, seal, unseal } from '../crypto/seal.ts'
 
 /** Where a gateway tells tool gateways which tools there are. */
 export const feedPath = '/internal/tools'
@@ -20,53 +21,38 @@ export type SealLine = (message: FeedMessage) => string
 /** Reads a line. @throws Error when it is not the next line of this feed */
 export type OpenLine = (line: string) => FeedMessage
 
-const cipher = 'aes-256-gcm'
-
 /**
  * Lines are sealed with a key of the gateways, because they say where tools run and who may use them. Each is bound to its place in one
  * feed, which the signature of the request for it names, so that none can be left out, repeated or taken from another feed.
  */
 export function createLineSealer(key: Buffer, feed: string): SealLine {
-  const derived = derive(key)
+  const derived = deriveKey(key, 'toolFeed')
   let count = 0
   return (message) => {
-    const nonce = randomBytes(12)
-    const sealing = createCipheriv(cipher, derived, nonce).setAAD(place(feed, (count += 1)))
-    const sealed = Buffer.concat([
-      nonce,
-      sealing.update(JSON.stringify(message)),
-      sealing.final(),
-      sealing.getAuthTag(),
-    ])
-    return `${sealed.toString('base64')}\n`
+    const nonce = newNonce()
+    const sealed = seal(derived, nonce, JSON.stringify(message), place(feed, (count += 1)))
+    return `${Buffer.concat([nonce, ...sealed]).toString('base64')}\n`
   }
 }
 
 /** Opens lines that were sealed with one of the keys. */
 export function createLineOpener(keys: readonly Buffer[], feed: string): OpenLine {
-  const derived = keys.map(derive)
+  const derived = keys.map((key) => deriveKey(key, 'toolFeed'))
   let count = 0
   return (line) => {
     const bytes = Buffer.from(line, 'base64')
     count += 1
     for (const key of derived) {
       try {
-        const opening = createDecipheriv(cipher, key, bytes.subarray(0, 12))
-          .setAAD(place(feed, count))
-          .setAuthTag(bytes.subarray(-16))
-        return JSON.parse(
-          Buffer.concat([opening.update(bytes.subarray(12, -16)), opening.final()]).toString(),
-        ) as FeedMessage
+        const nonce = bytes.subarray(0, nonceLength)
+        const text = unseal(key, nonce, bytes.subarray(nonceLength), place(feed, count))
+        return JSON.parse(text.toString()) as FeedMessage
       } catch {
         // Perhaps by another key.
       }
     }
     throw new Error('The line is not the next one of this feed.')
   }
-}
-
-function derive(key: Buffer): Buffer {
-  return Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway tool feed v1', 32))
 }
 
 function place(feed: string, count: number): Buffer {

@@ -1,4 +1,6 @@
-import { createCipheriv, createDecipheriv, createHash, hkdfSync, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
+import { deriveNamedKey, findKey, keyIdLength } from './keys.ts'
+import { newNonce, nonceLength, seal, tagLength, unseal } from './seal.ts'
 
 /** Keeps texts so that only holders of a key can read them, and only in the place that they were sealed for. */
 export interface Vault {
@@ -10,20 +12,12 @@ export interface Vault {
   renew(sealed: string, place: string): string | undefined
 }
 
-const cipher = 'aes-256-gcm'
 const keyLength = 32
-const nonceLength = 12
-const tagLength = 16
 /** A wrapped data key: nonce, key, tag. */
 const wrappedLength = nonceLength + keyLength + tagLength
 /** Version, id of the wrapping key. */
-const headLength = 5
+const headLength = 1 + keyIdLength
 const version = 1
-
-interface WrappingKey {
-  readonly id: Buffer
-  readonly key: Buffer
-}
 
 /**
  * Envelopes: each text has a random key of its own, which is wrapped by the first of `keys`, so that changing keys touches the wrapping alone.
@@ -31,10 +25,7 @@ interface WrappingKey {
  * key (60), a nonce (12), the text, and a tag (16).
  */
 export function createVault(keys: readonly Buffer[]): Vault {
-  const wrapping = keys.map((key): WrappingKey => {
-    const derived = Buffer.from(hkdfSync('sha256', key, '', 'mcp-gateway secrets v1', keyLength))
-    return { key: derived, id: createHash('sha256').update(derived).digest().subarray(0, 4) }
-  })
+  const wrapping = keys.map((key) => deriveNamedKey(key, 'secrets'))
   const [first] = wrapping
   if (first === undefined) throw new RangeError('A vault needs a key.')
 
@@ -45,13 +36,9 @@ export function createVault(keys: readonly Buffer[]): Vault {
   }
   const unwrap = (bytes: Buffer, place: string): Buffer => {
     const head = bytes.subarray(0, headLength)
-    const key = wrapping.find(({ id }) => id.equals(head.subarray(1)))
+    const key = findKey(wrapping, head.subarray(1))
     if (head[0] !== version || key === undefined) throw new RangeError('The key is not known.')
-    return decrypt(
-      key.key,
-      bytes.subarray(headLength, headLength + wrappedLength),
-      bound(head, place),
-    )
+    return decrypt(key, bytes.subarray(headLength, headLength + wrappedLength), bound(head, place))
   }
 
   return {
@@ -95,25 +82,12 @@ function attempt<T>(work: () => T): T | undefined {
   }
 }
 
-function encrypt(key: Buffer, plain: Buffer, additional: Buffer): Buffer {
-  const nonce = randomBytes(nonceLength)
-  const encryption = createCipheriv(cipher, key, nonce).setAAD(additional)
-  return Buffer.concat([
-    nonce,
-    encryption.update(plain),
-    encryption.final(),
-    encryption.getAuthTag(),
-  ])
+function encrypt(key: Buffer, plain: Buffer, place: Buffer): Buffer {
+  const nonce = newNonce()
+  return Buffer.concat([nonce, ...seal(key, nonce, plain, place)])
 }
 
-function decrypt(key: Buffer, bytes: Buffer, additional: Buffer): Buffer {
+function decrypt(key: Buffer, bytes: Buffer, place: Buffer): Buffer {
   if (bytes.length < nonceLength + tagLength) throw new RangeError('It was cut short.')
-  const decryption = createDecipheriv(cipher, key, bytes.subarray(0, nonceLength), {
-    authTagLength: tagLength,
-  })
-  decryption.setAAD(additional).setAuthTag(bytes.subarray(-tagLength))
-  return Buffer.concat([
-    decryption.update(bytes.subarray(nonceLength, -tagLength)),
-    decryption.final(),
-  ])
+  return unseal(key, bytes.subarray(0, nonceLength), bytes.subarray(nonceLength), place)
 }

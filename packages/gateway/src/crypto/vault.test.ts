@@ -52,4 +52,12 @@ describe('a vault', () => {
     expect(both.renew(renewed, 'p')).toBe(renewed)
     expect(createVault([three]).renew(old, 'p')).toBeUndefined()
   })
+
+  test('opens a secret that an earlier version sealed', () => {
+    const vault = createVault([Buffer.alloc(32, 7)])
+    const sealed =
+      'AUxRErmHJC0s66Er_wNMZHKkNmW8SBC00MSMTrbuo64p_IRF4r9DgCGlUJA1qCHcYFY21h80UOKGZGBt7hsJ' +
+      'Nct81zb5COvmvMfsnLDPQ4zJB-GrvjeELEMU3R8sfOnGeThPK34'
+    expect(vault.open(sealed, 'place')).toBe('a secret')
+  })
 })
