@@ -17,7 +17,10 @@ beforeAll(async () => {
   namespace = await TestNamespace.open()
   // For so long the gateway may be behind what the cluster does, however slow the machine is.
   const { kubernetes } = namespace.options({ pod: { drainSeconds: 3 } }).settings
-  gateway = await GatewayProcess.start({ config: { runtime: { kind: 'kubernetes', kubernetes } } })
+  // What the cluster knows at once must not be waited for.
+  const proxy = { coldStartSeconds: 3600 }
+  const runtime = { kind: 'kubernetes', kubernetes }
+  gateway = await GatewayProcess.start({ config: { proxy, runtime } })
   for (const name of ['steady', 'single'])
     await create({ name, replicaCount: name === 'steady' ? 2 : 1 })
   await create({ name: 'echo', imageName: 'echo' })
@@ -60,6 +63,13 @@ async function sessionOn(adapter: string, replica: string): Promise<McpSession> 
     if ((await session.call('where_am_i')) === replica) return session
   }
 }
+/** What a session is told once it is over. */
+async function refusalOf(session: McpSession): Promise<string> {
+  for (;;) {
+    const outcome = await session.call('where_am_i').catch((error: Error) => error)
+    if (outcome instanceof Error) return outcome.message
+  }
+}
 /** Until another pod is ready in the place of the one with the uid. */
 const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
   namespace.eventually(async () => {
@@ -71,18 +81,26 @@ const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
   })
 
 describe('a pod that is deleted', () => {
-  test('takes its sessions with it, which are opened anew; no other call is lost', async () => {
+  test('ends its sessions at once, and they are opened again elsewhere; no other call is lost', async () => {
     const other = await sessionOn('steady', 'steady-0')
+    const own = await sessionOn('steady', 'steady-1')
     const traffic = new Traffic(endpoint('steady'))
     await expect.poll(() => traffic.calls).toBeGreaterThan(50)
     const before = await pod('steady-1')
-    const [ms] = await timed(async () => {
-      await namespace.delete('/api/v1', 'pods/steady-1')
-      await replaced('steady-1', before)
-      await sessionOn('steady', 'steady-1')
-    })
+    const begun = performance.now()
+    await namespace.delete('/api/v1', 'pods/steady-1')
+    const answer = await refusalOf(own)
+    const again = await (await McpSession.open(endpoint('steady'))).call('where_am_i')
+    const msUntilHealed = Math.round(performance.now() - begun)
+    // It still drains, so nobody has waited for its successor.
+    expect((await pod('steady-1'))?.metadata?.uid).toBe(before?.metadata?.uid)
+    expect([answer, again]).toEqual(['404 session_not_found', 'steady-0'])
+
+    await replaced('steady-1', before)
+    await sessionOn('steady', 'steady-1')
+    const msUntilReplaced = Math.round(performance.now() - begun)
     const met = await traffic.stop()
-    figures('pod deleted mid-session', { msUntilReplaced: ms, ...met })
+    figures('pod deleted mid-session', { msUntilHealed, msUntilReplaced, ...met })
     expect(met.failures).toEqual({})
     expect(met.ended).toBeLessThanOrEqual(8)
     expect(await other.call('where_am_i')).toBe('steady-0')
@@ -183,6 +201,16 @@ describe('what the cluster does not take', () => {
     await pushAs('mcp-example:1.0.0', `mcp-example:${imageVersion}`)
     const [healedMs] = await timed(() => healthy('steady'))
     figures('image that does not exist, then does', { toldMs, healedMs })
+  })
+
+  test('an image that is not there is told to a client that calls, at once', async () => {
+    await create({ name: 'imageless', imageVersion: 'no-such-version' })
+    const [toldMs, answer] = await timed(() =>
+      McpSession.open(endpoint('imageless')).catch((error: Error) => error.message),
+    )
+    expect(answer).toBe('503 no_ready_replica')
+    figures('client of an image that does not exist', { toldMs })
+    await gateway.api('DELETE', '/adapters/imageless')
   })
 
   test('a crash loop is told with what the server said last, the others serve on, and a change heals it', async () => {

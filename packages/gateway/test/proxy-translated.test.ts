@@ -111,6 +111,19 @@ describe('a server that answers 400 for sessions that it has lost', () => {
     await gateway.mcp(adapter, 'do=forget')
     expect(await ask()).toContain('done')
   })
+
+  test('serves modern clients again when it runs elsewhere, as its replica has ended', async () => {
+    const adapter = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
+    const ask = async () =>
+      (
+        await gateway.mcp(adapter, '', modernRequest('tools/call', { name: 'x', arguments: {} }))
+      ).body.toString()
+    expect(await ask()).toContain('done')
+    await gateway.mcp(adapter, 'do=exit')
+    await gateway.untilReady(adapter, 1)
+
+    expect(await ask()).toContain('done')
+  })
 })
 
 describe('an initialize that is answered without a session', () => {

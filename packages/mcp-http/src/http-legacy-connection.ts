@@ -45,6 +45,10 @@ export class HttpLegacyConnection implements LegacyConnection {
     this.#answerTimeoutMs = answerTimeoutMs
   }
 
+  get leaving(): boolean {
+    return this.#upstream.leaving === true
+  }
+
   send(message: string, request?: { readonly id: string; readonly method: string }): void {
     if (this.#closed) return
     if (this.#waiting !== undefined) return void this.#waiting.push([message, request?.id])

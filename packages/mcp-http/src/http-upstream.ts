@@ -19,6 +19,8 @@ export interface HttpUpstream {
    * each request, because tokens expire. @throws Error when a credential cannot be read
    */
   readonly headers: readonly string[]
+  /** Its replica is about to end, or has ended. */
+  readonly leaving?: boolean
   /** Who asks is told where the server redirects to. */
   readonly tellsRedirects?: boolean
   /** Counts what one answer holds until it is whole. Unset: nothing does. */

@@ -39,6 +39,11 @@ export interface Replica {
   readonly path: string
   /** Milliseconds since the epoch at which the present instance started; sessions older than this died with the one before. */
   readonly startedAt?: number
+  /**
+   * Milliseconds since the epoch from which on it has its memory and its files: `Infinity` when they
+   * are gone for good. Unset where they may last longer than its present instance.
+   */
+  readonly keepsSince?: number
   /** The workload generation this instance was started from. */
   readonly generation: number
   readonly restarts: number

@@ -13,7 +13,7 @@ import { forward, type Forwarding } from './forward.ts'
 import { headerRules } from './headers.ts'
 import type { Hop } from './hop.ts'
 import type { DecideOutgoing } from './outgoing.ts'
-import { Upstreams, type Upstream } from './replicas.ts'
+import { Upstreams, type Sticky, type Upstream } from './replicas.ts'
 import type { RouteTable } from './routes.ts'
 import { unknownSession, type SessionSealer } from './sessions.ts'
 import { loggedPath, parseTarget, sessionIdOf, type Target } from './target.ts'
@@ -68,6 +68,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         throw new GatewayError('no_ready_replica', { headers: { 'retry-after': '1' } })
       return upstream
     },
+    isLeaving: (upstream) => upstreams.isLeaving(upstream),
     isRouted: ({ name, uid }) => options.routes.get(name)?.uid === uid,
     sealer: options.sealer,
     outgoing: options.outgoing,
@@ -116,7 +117,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       const translating = opens
         ? { resource, principal, body, modern, request, response, run, fail }
         : undefined
-      const sticky = session?.replica ?? (modern ? namedReplica(resource, body) : undefined)
+      const sticky = session ?? (modern ? namedReplica(resource, body) : undefined)
       const exclude = new Set<string>()
       const attempt = (upstream: Upstream, mayTranslate = true): void => {
         context.replica = upstream.replica.name
@@ -150,6 +151,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           finished: (failure) => {
             // A modern server that refuses a modern request may have become a legacy one.
             if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)
+            if (session !== undefined && request.method === 'POST')
+              upstreams.learn(resource, session, upstream, response.statusCode)
             context.finish(failure)
           },
           failed: (failure, unsent) => {
@@ -187,15 +190,17 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   }
 
   /** The replica that a retry names, if there is one. */
-  function namedReplica(resource: Resource, body: Buffer): string | undefined {
+  function namedReplica(resource: Resource, body: Buffer): Sticky | undefined {
     const replica = stateReplica(body)
-    return replica !== undefined && upstreams.has(resource, replica) ? replica : undefined
+    return replica !== undefined && upstreams.has(resource, replica)
+      ? { replica, issuedAt: options.now() }
+      : undefined
   }
 
   /** At once when a replica is ready; otherwise waits, bounded, for a cold or restarting one. */
   function pick(
     { resource }: Permit<'use', Resource>,
-    sticky: string | undefined,
+    sticky: Sticky | undefined,
     context: RequestContext,
     attempt: (upstream: Upstream) => void,
   ): void {

@@ -85,3 +85,63 @@ test('a request waits as long as one of several replicas may become ready by its
   left.abort()
   await waiting.catch(() => undefined)
 })
+
+const opened = { replica: 'x-0', issuedAt: Date.parse('2026-01-02T03:00:00Z') }
+const later = opened.issuedAt + 60_000
+const gone = Number.POSITIVE_INFINITY
+
+test.each<[string, Partial<Replica>]>([
+  ['is about to be deleted', { phase: 'terminating', keepsSince: gone }],
+  ['is gone', { phase: 'pending', keepsSince: gone }],
+  ['is replaced by one that starts', { phase: 'starting', keepsSince: later }],
+  ['is replaced by one without an image', { phase: 'backoff', keepsSince: later }],
+])('a session is over at once when its pod %s', async (_what, replica) => {
+  const { upstreams } = upstreamsWith(replica, { phase: 'ready', origin: 'http://127.0.0.1:1' })
+
+  await expect(upstreams.waitFor(resource, opened, never)).rejects.toMatchObject({
+    code: 'session_not_found',
+  })
+})
+
+test.each<[string, Partial<Replica>]>([
+  ['is not ready for a moment', { phase: 'starting', keepsSince: opened.issuedAt - 60_000 }],
+  ['restarts on this machine', { phase: 'terminating' }],
+])('a call of a session waits while its replica %s', async (_what, replica) => {
+  const { upstreams } = upstreamsWith(replica)
+
+  expect(upstreams.pick(resource, opened)).toBeUndefined()
+})
+
+test('a call of a session waits for the next pod when an earlier session has outlived its pod', async () => {
+  const { upstreams, directory } = upstreamsWith({
+    phase: 'ready',
+    origin: 'http://127.0.0.1:1',
+    keepsSince: later,
+  })
+  const upstream = upstreams.pick(resource, opened)
+  const deletePod = (): void => {
+    const entry = directory.get('x')
+    const [replica] = entry?.replicas ?? []
+    directory.set('x', {
+      uid: resource.uid,
+      desiredReplicas: 1,
+      replicas: [{ ...(replica as Replica), phase: 'terminating', keepsSince: gone }],
+    })
+  }
+  if (upstream === undefined) throw new Error('The replica is ready.')
+
+  upstreams.learn(resource, opened, upstream, 200)
+  deletePod()
+  expect(upstreams.pick(resource, opened)).toBeUndefined()
+
+  upstreams.learn(resource, opened, upstream, 404)
+  expect(() => upstreams.pick(resource, opened)).toThrow('The session is not known')
+  await upstreams[Symbol.asyncDispose]()
+})
+
+test('a call that names a pod in its state goes elsewhere when that pod is about to be deleted', () => {
+  const { upstreams } = upstreamsWith({ phase: 'terminating', keepsSince: gone }, {})
+
+  expect(upstreams.has(resource, 'x-0')).toBe(false)
+  expect(upstreams.has(resource, 'x-1')).toBe(true)
+})

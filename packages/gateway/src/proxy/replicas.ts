@@ -6,6 +6,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Replica } from '../core/workload.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
+import { BoundedCache } from '../lib/bounded-cache.ts'
 import { monotonicNow } from '../lib/clock.ts'
 import { timeoutOr } from '../lib/timeout-signal.ts'
 import { Endpoints, isEndpoint, type EndpointOptions } from './endpoints.ts'
@@ -23,6 +24,13 @@ export interface Upstream {
   readonly via: (caller: string) => Dispatching
   /** Requests and streams that are open on it. */
   inFlight: number
+}
+
+/** What keeps a request to one replica: a session that lives there, or a call that waits there. */
+export interface Sticky {
+  readonly replica: string
+  /** Milliseconds since the epoch. */
+  readonly issuedAt: number
 }
 
 interface ReplicaUpstream extends Upstream {
@@ -45,6 +53,8 @@ export class Upstreams implements AsyncDisposable {
   readonly #options: UpstreamOptions
   readonly #byOrigin = new Map<string, ReplicaUpstream>()
   readonly #endpoints: Endpoints
+  /** The adapters, by uid, of which a session has outlived the pod that it was opened on. */
+  readonly #sessionsOutlive = new BoundedCache<string, true>(1000)
 
   constructor(directory: ReplicaDirectory, options: UpstreamOptions) {
     this.#directory = directory
@@ -54,33 +64,33 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /**
-   * The replica for a request if one is ready now. `sticky` is the name of the replica that a session lives on.
-   * @throws GatewayError `session_not_found` when that replica is gone for good, `stopped` when there are to be none
+   * The replica for a request if one is ready now.
+   * @throws GatewayError `session_not_found` when the replica of `sticky` is gone for good, `stopped` when there are to be none
    */
   pick(
     resource: Resource,
-    sticky: string | undefined,
+    sticky: Sticky | undefined,
     exclude?: ReadonlySet<string>,
   ): Upstream | undefined {
     const { name: workload, spec } = resource
     if (spec.endpoint !== undefined) {
       const upstream = this.#endpoints.of(resource, spec.endpoint)
-      if (sticky !== undefined && sticky !== upstream.replica.name) throw unknownSession()
+      if (sticky !== undefined && sticky.replica !== upstream.replica.name) throw unknownSession()
       return exclude?.has(upstream.replica.name) ? undefined : upstream
     }
     const entry = this.#directory.get(workload)
     if (entry === undefined || entry.uid !== resource.uid) {
-      if (sticky !== undefined && isEndpoint(sticky)) throw unknownSession()
+      if (sticky !== undefined && isEndpoint(sticky.replica)) throw unknownSession()
       return undefined
     }
     if (sticky !== undefined) {
-      const replica = entry.replicas.find(({ name }) => name === sticky)
-      if (replica === undefined) {
+      const replica = entry.replicas.find(({ name }) => name === sticky.replica)
+      if (replica === undefined) throw unknownSession()
+      if (replica.phase === 'ready' || replica.phase === 'lost') return this.#upstream(replica)
+      // Its successor would not know the session, so that waiting for that would be in vain.
+      if (isOlder(sticky, replica) && !this.#sessionsOutlive.get(resource.uid))
         throw unknownSession()
-      }
-      return replica.phase === 'ready' || replica.phase === 'lost'
-        ? this.#upstream(replica)
-        : undefined
+      return undefined
     }
     if (entry.desiredReplicas === 0) {
       throw new GatewayError('stopped', {
@@ -109,7 +119,7 @@ export class Upstreams implements AsyncDisposable {
   /** Waits, bounded, until `pick` finds one. @throws GatewayError `no_ready_replica`, and what `pick` throws */
   async waitFor(
     resource: Resource,
-    sticky: string | undefined,
+    sticky: Sticky | undefined,
     signal: AbortSignal,
   ): Promise<Upstream> {
     const { name: workload } = resource
@@ -144,12 +154,22 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /** Whether no replica that could serve will become ready without help. */
-  #isStuck(workload: string, sticky: string | undefined): boolean {
+  #isStuck(workload: string, sticky: Sticky | undefined): boolean {
     const replicas = this.#directory.get(workload)?.replicas ?? []
     const candidates =
-      sticky === undefined ? replicas : replicas.filter(({ name }) => name === sticky)
+      sticky === undefined ? replicas : replicas.filter(({ name }) => name === sticky.replica)
 
     return candidates.length > 0 && candidates.every(isStuck)
+  }
+
+  /**
+   * Learns from an answer whether sessions of the server live on in the successor of their pod, as
+   * they do where it keeps them in a database. Calls of such sessions wait for the successor.
+   */
+  learn(resource: Resource, sticky: Sticky, { replica }: Upstream, status: number): void {
+    if (!isOlder(sticky, replica)) return
+    if (status === 200) this.#sessionsOutlive.set(resource.uid, true)
+    if (status === 404) this.#sessionsOutlive.delete(resource.uid)
   }
 
   /** @throws GatewayError as `Endpoints.checkLoop` */
@@ -157,12 +177,29 @@ export class Upstreams implements AsyncDisposable {
     if (spec.endpoint !== undefined) this.#endpoints.checkLoop(request)
   }
 
-  /** Whether there is a replica of this name. */
+  /** Whether there is a replica of this name, which is not about to go for good. */
   has({ name, spec }: Resource, replica: string): boolean {
     return (
       spec.endpoint === undefined &&
-      this.#directory.get(name)?.replicas.some((each) => each.name === replica) === true
+      this.#directory
+        .get(name)
+        ?.replicas.some((each) => each.name === replica && each.keepsSince !== gone) === true
     )
+  }
+
+  /** Whether a replica has ended where it ran, or is about to go for good. */
+  isLeaving(upstream: Upstream): boolean {
+    if (upstream.external) return false
+    const present = this.#present(upstream)
+    return present === undefined || present.keepsSince === gone
+  }
+
+  /** What the directory knows of a replica, while it runs where it did. */
+  #present({ replica: { name }, origin }: Upstream): Replica | undefined {
+    const workload = name.slice(0, name.lastIndexOf('-'))
+    return this.#directory
+      .get(workload)
+      ?.replicas.find((replica) => replica.origin === origin && replica.name === name)
   }
 
   #upstream(replica: Replica): Upstream | undefined {
@@ -203,13 +240,7 @@ export class Upstreams implements AsyncDisposable {
   /** Connections of replicas that are gone are closed once their last request has ended. */
   #forgetVanished(): void {
     for (const [origin, upstream] of this.#byOrigin) {
-      const workload = upstream.replica.name.slice(0, upstream.replica.name.lastIndexOf('-'))
-      const lives = this.#directory
-        .get(workload)
-        ?.replicas.some(
-          (replica) => replica.origin === origin && replica.name === upstream.replica.name,
-        )
-      if (lives === true) continue
+      if (this.#present(upstream) !== undefined) continue
       this.#byOrigin.delete(origin)
       // Closing waits for open requests; it rejects only if the pool is destroyed meanwhile.
       upstream.connections.close().catch(() => undefined)
@@ -222,6 +253,17 @@ export class Upstreams implements AsyncDisposable {
       ...[...this.#byOrigin.values()].map(({ connections }) => connections.destroy()),
     ])
   }
+}
+
+/** `keepsSince` of a replica that goes for good. */
+const gone = Number.POSITIVE_INFINITY
+
+/** What the clocks of a gateway and of a cluster may differ by. */
+const clockSlackMs = 2000
+
+/** Whether a session is from before its replica got the memory that it has. */
+function isOlder({ issuedAt }: Sticky, { keepsSince = 0 }: Replica): boolean {
+  return issuedAt + clockSlackMs < keepsSince
 }
 
 /** How long a request still waits for a replica that will not become ready without help. */

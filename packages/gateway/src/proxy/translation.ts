@@ -38,6 +38,8 @@ import { monotonicNow } from '../lib/clock.ts'
 export interface TranslationOptions {
   /** A replica that is ready now. @throws GatewayError when there is none */
   readonly pick: (resource: Resource) => Upstream
+  /** Whether the replica that was picked has ended since, or is about to. */
+  readonly isLeaving: (upstream: Upstream) => boolean
   readonly guard: ToolGuard
   /** Whether there still is the adapter that a resource was. */
   readonly isRouted: (resource: Resource) => boolean
@@ -306,10 +308,13 @@ export class Translation {
 
   /** Where requests of a caller go. Connections are kept for long, so what a request carries is decided when it is sent. */
   #upstream(server: Server, upstream: Upstream, principal: Principal): HttpUpstream {
-    const { guard, outgoing, shares } = this.#options
+    const { guard, outgoing, shares, isLeaving } = this.#options
     return {
       pool: guard.to(upstream, server.resource, principal),
       path: upstream.replica.path,
+      get leaving() {
+        return isLeaving(upstream)
+      },
       tellsRedirects: mayWrite(principal, server.resource),
       held: () => shares.heldBytes.open(partyOf(principal)),
       get headers() {

@@ -23,6 +23,8 @@ import {
 
 /** A legacy connection: a session over HTTP, or a child on stdio. */
 export interface LegacyConnection {
+  /** Its server is about to end: open calls may go on, and new ones belong on another connection. */
+  readonly leaving?: boolean
   /** One message; `request` says which when it is one that is to be answered. */
   send(message: string, request?: { readonly id: string; readonly method: string }): void
   /** The version that was negotiated, before anything else is sent. */
@@ -193,6 +195,11 @@ export class Conversation {
 
   get idle(): boolean {
     return this.#calls.size === 0 && this.#listeners.size === 0 && this.#waiting === undefined
+  }
+
+  /** New calls belong on another connection. */
+  get leaving(): boolean {
+    return this.#connection.leaving === true
   }
 
   /** The connection is lost or closed. */

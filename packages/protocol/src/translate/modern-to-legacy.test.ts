@@ -10,6 +10,7 @@ class Upstream {
   readonly principal: string
   readonly got: string[] = []
   closed = false
+  leaving = false
 
   constructor(principal: string, listener: ConnectionListener) {
     this.principal = principal
@@ -959,6 +960,24 @@ describe('a legacy session that is lost', () => {
     ])
     expect(ask(request('5', 'subscriptions/listen', '"notifications":{}')).answers).toHaveLength(1)
     expect(engine.open).toBe(0)
+  })
+
+  test('leaves new calls to another session while its server is about to end', () => {
+    const { ask, upstream, upstreams, engine } = setUp()
+    const first = ask(call('1'))
+    const listener = ask(request('2', 'subscriptions/listen', '"notifications":{}'))
+    upstream().open().leaving = true
+
+    const second = ask(call('3'))
+    upstream(1).open().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
+    engine.tick()
+    expect([first.answers, second.answers.length, listener.answers.length]).toEqual([[], 1, 1])
+    expect(upstream().closed).toBe(false)
+
+    upstream().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
+    engine.tick()
+    expect(first.answers[0]?.status).toBe(200)
+    expect([upstream().closed, upstream(1).closed, upstreams.length]).toEqual([true, false, 2])
   })
 
   test('gives its place to calls that waited for one', () => {

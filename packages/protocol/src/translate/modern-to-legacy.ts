@@ -159,7 +159,9 @@ export class ModernToLegacy {
         this.#abandon(call, 'The client did not come back.')
     for (const [key, pool] of this.#pools) {
       for (const conversation of pool.conversations) {
+        if (conversation.leaving) conversation.endListeners('The server is going away.')
         if (!conversation.idle) conversation.idleSince = now
+        else if (conversation.leaving) conversation.close('The server is going away.')
         else if (now - conversation.idleSince > this.#options.idleMs)
           conversation.close('The connection was idle.')
       }
@@ -272,8 +274,10 @@ export class ModernToLegacy {
   /** Where the transport does not tell whose a question is, an interactive call has a connection for itself; undefined when it must wait for one. */
   #conversationFor({ pool, request }: OpenCall): Conversation | undefined {
     const asks = pool.capabilities !== '{}' && interactive.has(request.method)
-    if (this.#host.tellsVia || !asks) return pool.conversations[0] ?? this.#connect(pool)
-    const free = pool.conversations.find(({ interactiveCalls }) => interactiveCalls === 0)
+    if (this.#host.tellsVia || !asks) return this.#shared(pool)
+    const free = pool.conversations.find(
+      ({ interactiveCalls, leaving }) => interactiveCalls === 0 && !leaving,
+    )
     if (free !== undefined) return free
     if (pool.conversations.length >= this.#options.maxConnections) return undefined
 
@@ -284,6 +288,11 @@ export class ModernToLegacy {
       if (pool.conversations.length === 0) throw error
       return undefined
     }
+  }
+
+  /** The connection for what needs none for itself. */
+  #shared(pool: Pool): Conversation {
+    return pool.conversations.find(({ leaving }) => !leaving) ?? this.#connect(pool)
   }
 
   /** Runs calls that wait, as far as there is room. */
@@ -428,7 +437,7 @@ export class ModernToLegacy {
       exchange.answer(status, message)
     }
     try {
-      const conversation = pool.conversations[0] ?? this.#connect(pool)
+      const conversation = this.#shared(pool)
       stop = conversation.listen(request.id, filter, {
         tell: (message) => exchange.tell(message),
         answer,

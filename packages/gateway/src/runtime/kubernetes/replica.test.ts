@@ -1,6 +1,6 @@
 import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.js'
 import { describe, expect, test } from 'vitest'
-import { replicaOf, type ReplicaContext } from './replica.ts'
+import { missingReplica, replicaOf, type ReplicaContext } from './replica.ts'
 
 // Statuses as kubelets and controllers of Kubernetes 1.34 write them.
 const context: ReplicaContext = {
@@ -96,6 +96,30 @@ describe('a pod', () => {
       expect(JSON.stringify(shown)).not.toContain('hunter2')
       expect(shown.message).toContain('It exited with code 3.')
     }
+  })
+
+  test('repeats of the last 2048 bytes of a server only whole lines, as text', () => {
+    const log = (stderr: string): string =>
+      JSON.stringify({ level: 'info', time: at, pid: 17, stderr, msg: 'server' })
+    const text = [...Array(40).fill(log('loading')), log('Error: no account'), 'gives up'].join(
+      '\n',
+    )
+    const terminated = { exitCode: 1, message: text.slice(-2048), startedAt: at, finishedAt: at }
+    const status = { containerStatuses: [container({ state: { terminated } })] }
+
+    expect(replicaOf(pod({}, { status }), context).output).toBe(
+      'It said last: loading | Error: no account | gives up',
+    )
+  })
+
+  test('keeps nothing of the pod before it, nor once it is to be deleted', () => {
+    const made = { name: 'server-0', creationTimestamp: at }
+    const live = replicaOf(pod({ Ready: 'True' }, { metadata: made }), context)
+    const leaving = { ...made, deletionTimestamp: at }
+
+    expect(live.keepsSince).toBe(Date.parse(at))
+    expect(replicaOf(pod({}, { metadata: leaving }), context).keepsSince).toBe(Infinity)
+    expect(missingReplica(0, context).keepsSince).toBe(Infinity)
   })
 
   test('has index, generation, start and restarts', () => {

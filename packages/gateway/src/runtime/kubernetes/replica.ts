@@ -1,3 +1,4 @@
+import { lastWords } from '@mcp-gateway/bridge'
 import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.js'
 import type { Replica } from '../../core/workload.ts'
 import { annotation } from './labels.ts'
@@ -28,6 +29,7 @@ export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
     ...(origin === undefined ? {} : { origin }),
     path,
     ...(startedAt === undefined ? {} : { startedAt: Date.parse(startedAt) }),
+    ...keepingOf(pod),
     generation: history[pod.metadata?.annotations?.[annotation.template] ?? ''] ?? 0,
     restarts: container?.restartCount ?? 0,
     ...(lastExit === undefined ? {} : { lastExit }),
@@ -36,7 +38,22 @@ export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
 
 /** A replica that is wanted and has no pod. */
 export function missingReplica(index: number, { name, path }: ReplicaContext): Replica {
-  return { name: `${name}-${index}`, index, phase: 'pending', path, generation: 0, restarts: 0 }
+  return {
+    name: `${name}-${index}`,
+    index,
+    phase: 'pending',
+    path,
+    keepsSince: Number.POSITIVE_INFINITY,
+    generation: 0,
+    restarts: 0,
+  }
+}
+
+/** A pod never comes back: another one takes its name, with empty memory and empty folders. */
+function keepingOf({ metadata }: Pod): Pick<Replica, 'keepsSince'> {
+  if (metadata?.deletionTimestamp !== undefined) return { keepsSince: Number.POSITIVE_INFINITY }
+  const { creationTimestamp } = metadata ?? {}
+  return creationTimestamp === undefined ? {} : { keepsSince: Date.parse(creationTimestamp) }
 }
 
 function indexOf(podName: string): number {
@@ -133,8 +150,14 @@ function howEnded({ exitCode, signal, reason }: Terminated): string {
   return `It ${how}${why}.`
 }
 
-function lastWordsOf({ message }: Terminated): string | undefined {
-  return message === undefined || message === '' ? undefined : `It said last: ${message.trim()}`
+/** In bytes: the kubelet cuts what a container wrote last to this, in the middle of a line. */
+const longestTerminationMessage = 2048
+
+function lastWordsOf({ message = '' }: Terminated): string | undefined {
+  const lines = message.split('\n')
+  if (lines.length > 1 && Buffer.byteLength(message) >= longestTerminationMessage) lines.shift()
+  const words = lastWords(lines)
+  return words === '' ? undefined : `It said last: ${words}`
 }
 
 function outputOf(...texts: (string | undefined)[]): Pick<Replica, 'output'> {
