@@ -1,1 +1,2 @@
 export { ArgumentError, splitArguments } from './arguments.ts'
+export { lastWords } from './last-words.ts'

@@ -79,6 +79,8 @@ export class StdioBridge implements Handler {
   #works = false
   #spareTimer: NodeJS.Timeout | undefined
   #stopped = false
+  /** Clients that wait when the bridge stops are told so. */
+  #whyStopped = 'The bridge is shutting down.'
 
   constructor(options: BridgeOptions) {
     this.#options = options
@@ -242,8 +244,7 @@ export class StdioBridge implements Handler {
         errorCode.invalidRequest,
         'Mcp-Session-Id is required: initialize first.',
       )
-    if (this.#stopped)
-      return sendRpcError(response, 503, id, errorCode.internal, 'The bridge is shutting down.')
+    if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, this.#whyStopped)
     const sessionId = randomBytes(16).toString('base64url')
     const caller = callerOf(request)
     this.#sessions
@@ -324,8 +325,10 @@ export class StdioBridge implements Handler {
         this.#spares.splice(unused, 1)
         this.#spareFailures += 1
         // Whoever watches this process is to see that it does not work, and why.
-        if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped)
-          this.#options.broken(spare.endedBecause ?? '')
+        if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped) {
+          this.#whyStopped = spare.endedBecause ?? this.#whyStopped
+          this.#options.broken(this.#whyStopped)
+        }
         clearTimeout(this.#spareTimer)
         this.#spareTimer = setTimeout(
           () => {
@@ -347,9 +350,9 @@ export class StdioBridge implements Handler {
     this.#stopped = true
     clearInterval(this.#sweep)
     clearTimeout(this.#spareTimer)
-    this.#sessions.close('The bridge is shutting down.')
+    this.#sessions.close(this.#whyStopped)
     this.#modernFront.close()
-    this.#modern.close('The bridge is shutting down.')
+    this.#modern.close(this.#whyStopped)
     await Promise.all([...this.#children].map((child) => child.stop()))
   }
 }

@@ -7,6 +7,7 @@ import { newMark } from '@mcp-gateway/warden'
 import type { Logger } from 'pino'
 import type { Child, ChildListener } from './child.ts'
 import { Family } from './family.ts'
+import { lastWords } from './last-words.ts'
 import { ServerLines } from './server-lines.ts'
 
 export interface ChildOptions {
@@ -192,12 +193,12 @@ export class StdioChild implements Child {
 
   #logLine(line: string): void {
     this.#lastWords.push(line.slice(0, 500))
-    if (this.#lastWords.length > 5) this.#lastWords.shift()
+    if (this.#lastWords.length > 50) this.#lastWords.shift()
     this.#options.log.info({ pid: this.pid, stderr: line }, 'server')
   }
 
   #end(how: string): void {
-    const words = this.#lastWords.join(' | ')
+    const words = lastWords(this.#lastWords)
     const reason = words === '' ? how : `${how} It said last: ${words}`
     this.#endedBecause = this.#options.tellsLastWords === false ? how : reason
     if (!this.#stopping) this.#options.log.warn({ pid: this.pid, reason }, 'the server ended')

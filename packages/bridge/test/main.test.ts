@@ -310,6 +310,22 @@ describe('what stands behind', () => {
     },
   )
 
+  test('a client that waits while the bridge gives up is told why the server ended', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bridge-'))
+    const mark = JSON.stringify(join(folder, 'mark'))
+    // The first one never answers, and all others end at once.
+    const script = `try{require('node:fs').mkdirSync(${mark});process.stdin.resume()}catch{process.exit(3)}`
+    const { url } = await start(['--', process.execPath, '-e', script], { MCP_ERAS: 'passthrough' })
+
+    const answer = await post(url, initialize)
+
+    expect(answer.status).toBe(502)
+    expect(await answer.json()).toMatchObject({
+      error: { message: expect.stringContaining('The server exited with code 3.') },
+    })
+    rmSync(folder, { recursive: true })
+  })
+
   test('a command that does not exist: each client is told so, the log too', async () => {
     // With spares it would soon give up.
     const program = await start(['--', '/nowhere/no-such-program'], { MCP_WARM_SPARES: '0' })

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { constants } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { lastWords } from '@mcp-gateway/bridge'
 import { endMarked, newMark, type WardenOptions } from '@mcp-gateway/warden'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
@@ -372,7 +373,7 @@ export class ReplicaProcess {
     readyMs: number,
     wasReady: boolean,
   ): Ending {
-    const last = logs.last(3).join(' | ').slice(0, 500)
+    const last = lastWords(logs.last(50))
     const output = last === '' ? {} : { output: `It said last: ${last}` }
     if (exit.error !== undefined) return this.#notStarted(exit.error)
     const codes = {

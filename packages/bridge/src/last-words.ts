@@ -1,0 +1,53 @@
+const mostLines = 3
+const longestLine = 300
+const longest = 600
+
+/** How programs begin the line that names an error. Of several, the last one is the cause. */
+const naming =
+  /^(?:uncaught |exception in thread ".*" |caused by: |thread '.*' )?(?:(?:[\w$]+[.:])*\w*(?:error|exception)\b.*:|panic:|panicked at |fatal\b)/i
+/** npm says more with each line, and least with the last. */
+const ofNpm = /^npm (?:ERR!|error) /
+/** Stack frames and dumps of objects are indented. */
+const noise = /^\s|^[\s\])}{([^~,;|]*$|^Node\.js v\d/
+
+/**
+ * Repeats, of the last lines that a program wrote, those that tell why it ended: the line that names
+ * an error, and the last ones.
+ */
+export function lastWords(lines: readonly string[]): string {
+  const said = lines.map(messageOf).filter((line) => line.trim() !== '')
+  const telling = said.filter((line) => !noise.test(line))
+  const chosen = choose(telling.length === 0 ? said : telling)
+
+  return chosen
+    .map((line) => line.trim().slice(0, longestLine))
+    .join(' | ')
+    .slice(0, longest)
+}
+
+function choose(lines: readonly string[]): readonly string[] {
+  const named = lines.findLastIndex((line) => naming.test(line))
+  const at = named === -1 ? lines.findIndex((line) => ofNpm.test(line)) : named
+  if (at === -1 || at >= lines.length - mostLines) return lines.slice(-mostLines)
+  return [...lines.slice(at, at + mostLines - 1), ...lines.slice(-1)]
+}
+
+/** The words of a log line that is JSON; any other line as it is. */
+function messageOf(line: string): string {
+  if (!line.startsWith('{')) return line
+  try {
+    const { stderr, reason, msg, message, err, error } = JSON.parse(line) as Record<string, unknown>
+    const alone = [stderr, reason].find((each) => typeof each === 'string')
+    if (alone !== undefined) return String(alone)
+    const parts = [msg ?? message, textOf(err) ?? textOf(error)]
+    return parts.filter((part) => typeof part === 'string' && part !== '').join(': ') || line
+  } catch {
+    return line
+  }
+}
+
+function textOf(error: unknown): string | undefined {
+  if (typeof error === 'string') return error
+  const { message } = (error ?? {}) as { readonly message?: unknown }
+  return typeof message === 'string' ? message : undefined
+}
