@@ -55,6 +55,11 @@ export const McpTool = z
     annotations: ToolAnnotations.optional(),
     icons: z.array(ToolIcon).max(16).optional(),
     _meta: JsonObject.optional(),
+    type: z
+      .string()
+      .max(64)
+      .optional()
+      .meta({ deprecated: true, description: 'Payloads of the original have it. No effect.' }),
   })
   .meta({ id: 'McpTool' })
 export type McpTool = z.output<typeof McpTool>

@@ -102,12 +102,11 @@ const readme = {
 }
 
 describe('/tools', () => {
-  test("takes the original's payload, reads readOnly as readOnlyHint, and names what it ignored", async () => {
+  test("takes the original's payload with its type, and warns of readOnly alone, which it reads as readOnlyHint", async () => {
     const created = await call('POST', '/tools', readme)
     expect(created.status).toBe(201)
     expect(created.headers).toMatchObject({ location: '/tools/weather', etag: expect.any(String) })
     expect(created.body.warnings?.map(({ pointer, code }) => [pointer, code])).toEqual([
-      ['/toolDefinition/tool/type', 'unknown_field'],
       ['/toolDefinition/tool/annotations/readOnly', 'renamed_field'],
     ])
     const { body } = await call('GET', '/tools/weather')

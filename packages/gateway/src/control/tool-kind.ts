@@ -61,8 +61,12 @@ export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool,
   }
 }
 
-/** The original's document spells `readOnlyHint` as `readOnly`. */
-function normalized({ annotations, ...tool }: ToolInput['toolDefinition']['tool']): McpTool {
+/** The original's payloads spell `readOnlyHint` as `readOnly`, and have a `type` that nothing reads. */
+function normalized({
+  annotations,
+  type: _type,
+  ...tool
+}: ToolInput['toolDefinition']['tool']): McpTool {
   const { readOnly, ...hints } = annotations ?? {}
   const all = {
     ...hints,
