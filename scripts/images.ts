@@ -1,5 +1,6 @@
-// npm run images: builds the project's images and pushes them to REGISTRY (localhost:5000), by docker, podman or buildah; IMAGE_ENGINE chooses.
-import { execFile } from 'node:child_process'
+// npm run images [-- NAME ...]: builds the project's images, or those that are named, and pushes them to REGISTRY (localhost:5000),
+// by docker, podman or buildah; IMAGE_ENGINE chooses.
+import { execFile, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -38,8 +39,30 @@ export const projectImages: readonly Image[] = [
   sample('weather-tool:1.0.0', 'samples/tool-example'),
 ]
 
-/** Builds an image and pushes it by all its references. @throws Error with what the engine said */
-export async function publishImage({ references, context, file, target }: Image): Promise<void> {
+/** The images of the given names; all of them without names. @throws Error for a name that is none */
+export function imagesNamed(names: readonly string[]): readonly Image[] {
+  const known = new Map(projectImages.map((image) => [nameOf(image), image]))
+  const chosen = names.map((name) => {
+    const image = known.get(name)
+    if (image === undefined)
+      throw new Error(`There is no image '${name}'. There are: ${[...known.keys()].join(', ')}.`)
+    return image
+  })
+  return chosen.length === 0 ? projectImages : chosen
+}
+
+function nameOf({ references: [first = ''] }: Image): string {
+  return first.slice(0, first.indexOf(':'))
+}
+
+/**
+ * Builds an image and pushes it by all its references. With `shows` the engine writes to this
+ * terminal. @throws Error with what the engine said
+ */
+export async function publishImage(
+  { references, context, file, target }: Image,
+  shows = false,
+): Promise<void> {
   const [first = '', ...others] = references
   const engine = await imageEngine()
   // From the same files comes the same image, whenever it is built.
@@ -51,9 +74,21 @@ export async function publishImage({ references, context, file, target }: Image)
     `org.opencontainers.image.${name}=${value}`,
   ])
   const options = [...same, ...part, ...labels, '-t', `${registry}/${first}`, '-f', file]
-  await run(engine, ['build', ...options, context], { cwd: root, maxBuffer: 2 ** 28 })
+  const words = ['build', ...options, context]
+  if (shows) await shown(engine, words)
+  else await run(engine, words, { cwd: root, maxBuffer: 2 ** 28 })
   await push(engine, first)
   for (const other of others) await pushAs(first, other)
+}
+
+/** Runs a command whose output goes to standard error, so that its progress is seen. */
+async function shown(command: string, words: readonly string[]): Promise<void> {
+  const child = spawn(command, words, { cwd: root, stdio: ['ignore', 2, 2] })
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', resolve)
+  })
+  if (code !== 0) throw new Error(`'${command} ${words.join(' ')}' ended with code ${code}.`)
 }
 
 /** Pushes an image that was built here by another reference. */
@@ -95,9 +130,20 @@ async function imageEngine(): Promise<string> {
   throw new Error(`No program that builds images works here (${candidates.join(', ')}).`)
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const image of projectImages) {
-    await publishImage(image)
+async function publishNamed(names: readonly string[]): Promise<void> {
+  const images = imagesNamed(names)
+  for (const [index, image] of images.entries()) {
+    const begun = performance.now()
+    console.error(`\n[${index + 1}/${images.length}] ${nameOf(image)}: building`)
+    await publishImage(image, true)
+    const seconds = Math.round((performance.now() - begun) / 1000)
+    console.error(`[${index + 1}/${images.length}] ${nameOf(image)}: pushed after ${seconds} s`)
     for (const reference of image.references) console.log(`${registry}/${reference}`)
   }
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url))
+  await publishNamed(process.argv.slice(2)).catch((error: unknown) => {
+    console.error((error as Error).message)
+    process.exitCode = 1
+  })
