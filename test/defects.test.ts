@@ -25,7 +25,7 @@ interface Named {
 /** Every `file: _beginning of a sentence_` of the table; more sentences of a file follow with commas. */
 const named = readFileSync(join(root, 'docs/defects.md'), 'utf8')
   .split('\n')
-  .filter((line) => /^\| (?:[A-H]|X[A-G])\d+ /.test(line))
+  .filter((line) => /^\| (?:[A-H]|X[A-GK])\d+ /.test(line))
   .flatMap((line): Named[] => {
     const [, defect = '', , tests = ''] = line.split(/(?<!\\)\|/).map((cell) => cell.trim())
     let file = ''

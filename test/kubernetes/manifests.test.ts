@@ -96,16 +96,9 @@ beforeAll(async () => {
 })
 afterAll(() => namespace[Symbol.asyncDispose]())
 
-/** What the API server says of manifests that it is not to store. */
-async function judged(manifests: string): Promise<string> {
-  const kubectl = execFile('kubectl', [
-    'apply',
-    '--namespace',
-    namespace.name,
-    '--dry-run=server',
-    '-f',
-    '-',
-  ])
+/** What kubectl says of manifests. */
+async function told(manifests: string, ...words: string[]): Promise<string> {
+  const kubectl = execFile('kubectl', [...words, '--namespace', namespace.name, '-f', '-'])
   let said = ''
   for (const stream of [kubectl.stdout, kubectl.stderr])
     stream?.on('data', (text: string) => (said += text))
@@ -113,6 +106,9 @@ async function judged(manifests: string): Promise<string> {
   await new Promise((resolve) => kubectl.once('close', resolve))
   return said
 }
+
+/** What the API server says of manifests that it is not to store. */
+const judged = (manifests: string): Promise<string> => told(manifests, 'apply', '--dry-run=server')
 
 const helmless = ((): boolean => {
   try {
@@ -278,6 +274,28 @@ test.each(['local', 'production'])(
 )
 
 describe('the production overlay', () => {
+  test('applied again changes nothing, and kubectl says so of all but disruption budgets', async () => {
+    const { stdout } = await run('kubectl', [
+      'kustomize',
+      `${deploy}/kubernetes/overlays/production`,
+    ])
+    const manifests = stdout
+      .split(/^---$/m)
+      .filter((document) => !/^kind: Namespace$/m.test(document))
+      .join('---')
+      .replaceAll('namespace: adapter', `namespace: ${namespace.name}`)
+
+    expect(await told(manifests, 'apply')).toContain('networkpolicy.networking.k8s.io/nobody')
+    const again = (await told(manifests, 'apply')).trim().split('\n')
+
+    // kubectl always sends the selector of a disruption budget: its patch strategy is to replace.
+    expect(again.filter((line) => !line.endsWith(' unchanged'))).toEqual([
+      'poddisruptionbudget.policy/mcpgateway configured',
+      'poddisruptionbudget.policy/toolgateway configured',
+    ])
+    expect(await told(manifests, 'diff')).toBe('')
+  })
+
   test('runs images by the names under which `npm run images` pushes them', async () => {
     const pushed = projectImages.flatMap(({ references }) =>
       references.map((reference) => `registry.example.com/${reference}`),
