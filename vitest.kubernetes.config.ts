@@ -13,8 +13,8 @@ const shared = {
   hookTimeout: 180_000,
   expect: { poll: { timeout: 60_000 } },
 } as const
-/** They stop what holds the cluster up, for everybody who is on it. */
-const outages = 'test/kubernetes/outages.test.ts'
+/** They stop what holds the cluster up, fill its nodes or drain them, for everybody who is on it. */
+const outages = ['test/kubernetes/outages.test.ts', 'test/kubernetes/platform.test.ts']
 
 /** Without figures of earlier runs, the largest files come first. The one that takes longest is small: its tests are those of every runtime. */
 class LongestFirst extends BaseSequencer {
@@ -38,7 +38,7 @@ export default defineConfig({
           ...shared,
           name: 'kubernetes',
           include: ['test/kubernetes/**/*.test.ts'],
-          exclude: [outages],
+          exclude: outages,
           // Each is in a namespace of its own, and waits for the cluster most of the time.
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
@@ -49,7 +49,7 @@ export default defineConfig({
         test: {
           ...shared,
           name: 'outages',
-          include: [outages],
+          include: outages,
           fileParallelism: false,
           sequence: { groupOrder: 1 },
         },

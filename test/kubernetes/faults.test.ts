@@ -7,7 +7,7 @@ import { AdmissionWebhook } from './fixtures/admission-webhook.ts'
 import { TestNamespace } from './fixtures/cluster.ts'
 import { figures, timed } from './fixtures/figures.ts'
 import { pushAs } from '../../scripts/images.ts'
-import { McpSession, Traffic } from './fixtures/traffic.ts'
+import { McpSession, ModernClient, Traffic } from './fixtures/traffic.ts'
 
 // What clients see when something breaks, with figures for docs/reliability.md. Nothing here is judged by time, but by what got lost.
 
@@ -82,28 +82,34 @@ const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
 
 describe('a pod that is deleted', () => {
   test('ends its sessions at once, and they are opened again elsewhere; no other call is lost', async () => {
-    const other = await sessionOn('steady', 'steady-0')
-    const own = await sessionOn('steady', 'steady-1')
+    // Modern clients of one caller share a session of the server, on the pod that is to go.
+    const leaving = await new ModernClient(endpoint('steady')).call('where_am_i')
+    const staying = leaving === 'steady-0' ? 'steady-1' : 'steady-0'
+    const other = await sessionOn('steady', staying)
+    const own = await sessionOn('steady', leaving)
     const traffic = new Traffic(endpoint('steady'))
+    const modern = Traffic.modern(endpoint('steady'), 4)
     await expect.poll(() => traffic.calls).toBeGreaterThan(50)
-    const before = await pod('steady-1')
+    await expect.poll(() => modern.calls).toBeGreaterThan(50)
+    const before = await pod(leaving)
     const begun = performance.now()
-    await namespace.delete('/api/v1', 'pods/steady-1')
+    await namespace.delete('/api/v1', `pods/${leaving}`)
     const answer = await refusalOf(own)
     const again = await (await McpSession.open(endpoint('steady'))).call('where_am_i')
     const msUntilHealed = Math.round(performance.now() - begun)
     // It still drains, so nobody has waited for its successor.
-    expect((await pod('steady-1'))?.metadata?.uid).toBe(before?.metadata?.uid)
-    expect([answer, again]).toEqual(['404 session_not_found', 'steady-0'])
+    expect((await pod(leaving))?.metadata?.uid).toBe(before?.metadata?.uid)
+    expect([answer, again]).toEqual(['404 session_not_found', staying])
 
-    await replaced('steady-1', before)
-    await sessionOn('steady', 'steady-1')
+    await replaced(leaving, before)
+    await sessionOn('steady', leaving)
     const msUntilReplaced = Math.round(performance.now() - begun)
     const met = await traffic.stop()
-    figures('pod deleted mid-session', { msUntilHealed, msUntilReplaced, ...met })
-    expect(met.failures).toEqual({})
+    const metModern = await modern.stop()
+    figures('pod deleted mid-session', { msUntilHealed, msUntilReplaced, ...met, metModern })
+    expect([met.failures, metModern.failures, metModern.ended]).toEqual([{}, {}, 0])
     expect(met.ended).toBeLessThanOrEqual(8)
-    expect(await other.call('where_am_i')).toBe('steady-0')
+    expect(await other.call('where_am_i')).toBe(staying)
   })
 
   test('ends its streams so that clients see it, and calls under way are told that they may have run', async () => {
