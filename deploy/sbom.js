@@ -1,15 +1,20 @@
-// Writes what of npm's packages is in a folder as a CycloneDX 1.5 document, the same for the same packages.
+// sbom.js FILE LOCK …: writes the packages of npm that the lock files list as a CycloneDX 1.5 document.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 
-const [folder, file] = process.argv.slice(2)
-const { packages } = JSON.parse(readFileSync(`${folder}/.package-lock.json`, 'utf8'))
+const [file, ...locks] = process.argv.slice(2)
 const prefix = 'node_modules/'
-const components = Object.entries(packages)
-  .filter(
-    ([path, { link }]) =>
-      path.startsWith(prefix) && link !== true && existsSync(join(folder, '..', path)),
-  )
+
+/** npm also lists packages of other platforms, which it did not install. */
+const isThere = (lock, path) =>
+  basename(lock) !== '.package-lock.json' || existsSync(join(dirname(lock), '..', path))
+
+const components = locks
+  .flatMap((lock) => {
+    const { packages } = JSON.parse(readFileSync(lock, 'utf8'))
+    return Object.entries(packages).filter(([path]) => isThere(lock, path))
+  })
+  .filter(([path, { link }]) => path.includes(prefix) && link !== true)
   .map(([path, { version, license, integrity }]) => {
     const name = path.slice(path.lastIndexOf(prefix) + prefix.length)
     const [algorithm, digest] = integrity?.split('-') ?? []

@@ -78,7 +78,12 @@ const wallClockTable: Readonly<Record<string, string>> = {
   'gateway/src/runtime/process/replica-process.ts': 'the status and each line of a log have a time',
   'gateway/src/runtime/kubernetes/announce.ts': 'an Event has a time',
   'gateway/src/runtime/kubernetes/lease.ts': 'the Lease shows when it was renewed',
-  'gateway/src/runtime/runtime-contract.ts': 'the suite asks for lines since a time',
+}
+
+/** The part of a package.json that says which packages its files may import. */
+interface Manifest {
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
 }
 
 interface Import {
@@ -96,7 +101,7 @@ function sourceFiles(folder: string): string[] {
 
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8')
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map((match) => ({
+  return [...text.matchAll(/(?:from\s+|import\s*\(?\s*)'([^']+)'/g)].map((match) => ({
     file,
     specifier: match[1] ?? '',
   }))
@@ -150,6 +155,20 @@ describe('the architecture', () => {
         [],
       )
     }
+  })
+
+  test('what is built imports no package that only tests need', () => {
+    const foreign = Object.keys(packageTable).flatMap((name) => {
+      const folder = join(root, 'packages', name)
+      const own = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest
+      const declared = Object.keys({ ...own.dependencies, ...own.devDependencies })
+
+      return sourceFiles(join(folder, 'src'))
+        .flatMap(importsOf)
+        .filter(({ specifier }) => /^(?!node:)@?\w/.test(specifier))
+        .filter(({ specifier }) => !declared.some((each) => `${specifier}/`.startsWith(`${each}/`)))
+    })
+    expect(foreign).toEqual([])
   })
 
   test('protocol does no I/O', () => {

@@ -15,7 +15,7 @@ import {
 } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
-import { sampleResource } from '../../packages/gateway/src/store/store-contract.ts'
+import { sampleResource } from '../../packages/gateway/test/contracts/samples.ts'
 import { toLegacyServer } from './baseline.ts'
 import type { PlaneOptions } from './plane.ts'
 import { runServerSuite, tally, type ServerSuite } from './run-suite.ts'

@@ -253,4 +253,4 @@ describe('under traffic', () => {
 const killGateway = `
   const { readdirSync, readFileSync } = require('node:fs')
   for (const pid of readdirSync('/proc').filter((name) => Number(name) > 1 && Number(name) !== process.pid))
-    if (readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('dist/main.js')) process.kill(Number(pid), 'SIGKILL')`
+    if (readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('bundle/mcp-gateway.js')) process.kill(Number(pid), 'SIGKILL')`

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll } from 'vitest'
-import { describeRuntime } from '../../packages/gateway/src/runtime/runtime-contract.ts'
+import { describeRuntime } from '../../packages/gateway/test/contracts/runtime-contract.ts'
 import { TestNamespace } from './fixtures/cluster.ts'
 
 let namespace: TestNamespace

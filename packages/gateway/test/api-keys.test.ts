@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ApiKeys } from '../src/auth/api-keys.ts'
 import { newApiKey, type ApiKey } from '../src/core/api-key.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { sampleApiKey } from '../src/store/store-contract.ts'
+import { sampleApiKey } from './contracts/samples.ts'
 import { readAnswer, TestGateway, valuesOf } from './fixtures/gateway.ts'
 
 let gateway: TestGateway

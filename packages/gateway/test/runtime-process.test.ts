@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { WorkloadStatus, Workload } from '../src/core/workload.ts'
 import { openRuntime } from '../src/runtime/open.ts'
-import { describeRuntime } from '../src/runtime/runtime-contract.ts'
+import { describeRuntime } from './contracts/runtime-contract.ts'
 import type { Runtime } from '../src/runtime/runtime.ts'
 import { processRuntime } from './fixtures/process-runtime.ts'
 

@@ -17,7 +17,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createVault } from '../src/crypto/vault.ts'
 import { sealStore } from '../src/store/sealed.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { sampleResource, sampleSecret } from '../src/store/store-contract.ts'
+import { sampleResource, sampleSecret } from './contracts/samples.ts'
 import { TestGateway } from './fixtures/gateway.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-secrets-'))

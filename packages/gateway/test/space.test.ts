@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { GatewayProcess } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { sampleResource } from '../src/store/store-contract.ts'
+import { sampleResource } from './contracts/samples.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
 import { TestGateway, type Exchange } from './fixtures/gateway.ts'
 

@@ -17,7 +17,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import type { Resource } from '../src/core/resource.ts'
 import { openStore } from '../src/store/open.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import { sampleResource } from '../src/store/store-contract.ts'
+import { sampleResource } from './contracts/samples.ts'
 import type { Store } from '../src/store/store.ts'
 import { smallDisk } from './fixtures/small-disk.ts'
 import {

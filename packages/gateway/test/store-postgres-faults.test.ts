@@ -14,7 +14,7 @@ import {
   openPostgresStore,
   type PostgresStoreOptions,
 } from '../src/store/postgres/postgres-store.ts'
-import { sampleResource } from '../src/store/store-contract.ts'
+import { sampleResource } from './contracts/samples.ts'
 import type { Store } from '../src/store/store.ts'
 import { smallDisk } from './fixtures/small-disk.ts'
 import { StoreFollower } from './fixtures/store-follower.ts'

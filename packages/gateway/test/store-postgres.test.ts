@@ -6,7 +6,8 @@ import {
   openPostgresStore,
   type PostgresStoreOptions,
 } from '../src/store/postgres/postgres-store.ts'
-import { describeStore, sampleApiKey, sampleResource } from '../src/store/store-contract.ts'
+import { sampleApiKey, sampleResource } from './contracts/samples.ts'
+import { describeStore } from './contracts/store-contract.ts'
 import type { Store } from '../src/store/store.ts'
 import { StoreFollower } from './fixtures/store-follower.ts'
 

@@ -5,12 +5,8 @@ import Database from 'libsql'
 import { afterAll, describe, expect, test } from 'vitest'
 import { copyStore } from '../src/store/copy.ts'
 import { openSqliteStore } from '../src/store/sqlite.ts'
-import {
-  describeStore,
-  sampleApiKey,
-  sampleResource,
-  sampleSecret,
-} from '../src/store/store-contract.ts'
+import { sampleApiKey, sampleResource, sampleSecret } from './contracts/samples.ts'
+import { describeStore } from './contracts/store-contract.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-store-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

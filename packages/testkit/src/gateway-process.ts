@@ -12,6 +12,8 @@ export interface GatewayOptions {
   readonly dataDir?: string
   readonly environment?: Readonly<Record<string, string>>
   readonly config?: unknown
+  /** How it is started, when it is not the gateway that was built here. */
+  readonly command?: readonly [string, ...string[]]
   /**
    * The user that it runs as, when it is another than that of the tests. The data folder becomes
    * its own.
@@ -124,12 +126,13 @@ export class GatewayProcess implements AsyncDisposable {
 
   #spawn(port: number): ChildProcess {
     const config = join(this.dataDir, 'mcp-gateway.yaml')
-    const { user } = this.#options
+    const { user, command = [process.execPath, programs.gateway] } = this.#options
     if (user !== undefined) chownSync(this.dataDir, user, user)
     // JSON is YAML.
     writeFileSync(config, JSON.stringify(this.#options.config ?? {}))
     this.#output = ''
-    const child = spawn(process.execPath, [programs.gateway], {
+    const [program, ...args] = command
+    const child = spawn(program, args, {
       env: {
         ...process.env,
         // Servers of these tests read files of the user who runs the tests.

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import type { ListQuery } from '../store/store.ts'
 import { pageOf } from './page.ts'
 

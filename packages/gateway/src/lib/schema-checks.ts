@@ -26,8 +26,11 @@ const restMs = 10_000
 /** All that comes in at once from honest clients waits for moments; one that floods shuts itself out first. */
 const waiting = { most: 8000, mostOfOne: 2000 }
 
-/** As it was built, from here and from the source alike: what Node.js starts by itself has to be JavaScript. */
-const program = new URL('../../dist/lib/schema-worker.js', import.meta.url)
+/** The thread runs the built program also from source, because Node.js 20 starts no TypeScript. */
+const program = new URL(
+  import.meta.url.endsWith('.ts') ? '../../dist/lib/schema-worker.js' : 'schema-worker.js',
+  import.meta.url,
+)
 
 /** Checks by schemas that anyone may have written. What could take long is done by other threads, a limited time. */
 export class SchemaChecks implements AsyncDisposable {

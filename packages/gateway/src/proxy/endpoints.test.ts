@@ -4,7 +4,7 @@ import type { Dispatcher } from 'undici'
 import { expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
 import { createAddressPolicy } from '../lib/address-policy.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import { Endpoints, type EndpointOptions } from './endpoints.ts'
 
 /** A server that answers when it is told to, and what becomes of requests to it. */

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { ReplicaDirectory } from '../core/directory.ts'
 import type { Replica } from '../core/workload.ts'
 import { createAddressPolicy } from '../lib/address-policy.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import { Upstreams } from './replicas.ts'
 
 const resource = sampleResource('x')

@@ -9,7 +9,7 @@ import type { Workload } from '../core/workload.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import type { Store } from '../store/store.ts'
 import { openSqliteStore } from '../store/sqlite.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import { startReconciler, type Reconciler } from './reconciler.ts'
 
 /** A runtime that remembers what it was told, and fails as often as a test wants. */

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { SecretSources } from '../secrets/sources.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import { renderWorkload } from './render.ts'
 
 test('an environment that is too large only with the secrets that it refers to is withheld, and told', async () => {

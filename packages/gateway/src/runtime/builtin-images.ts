@@ -1,32 +1,33 @@
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { ProgramConfig } from '../config/config.ts'
 
-const root = fileURLToPath(new URL('../../../../', import.meta.url))
-const program = (file: string, path = '/mcp'): ProgramConfig => ({
-  command: [process.execPath, file],
-  environment: {},
-  path,
-})
+const repository = join(import.meta.dirname, '../../../..')
 
-/**
- * The images of the original's documentation and the local programs that stand for them. Samples are part of the
- * repository, not of the published package, so they are offered where they exist.
- */
+/** In a package every program stands beside this file; in the repository each has its workspace. */
+const programs = {
+  'mcp-proxy': { packed: 'mcp-bridge.js', built: 'packages/bridge/dist/main.js', path: '/mcp' },
+  'mcp-example': {
+    packed: 'mcp-example.js',
+    built: 'samples/mcp-example/dist/main.js',
+    path: '/mcp',
+  },
+  'weather-tool': {
+    packed: 'weather-tool.js',
+    built: 'samples/tool-example/dist/main.js',
+    path: '/score',
+  },
+}
+
+/** The images of the original's documentation, and the local programs that stand for them. */
 export function builtinImages(): Record<string, ProgramConfig> {
-  const bridge = join(
-    dirname(createRequire(import.meta.url).resolve('@mcp-gateway/bridge/package.json')),
-    'dist/main.js',
-  )
-  const images: Record<string, ProgramConfig> = { 'mcp-proxy': program(bridge) }
-  const samples = {
-    'mcp-example': program(join(root, 'samples/mcp-example/dist/main.js')),
-    'weather-tool': program(join(root, 'samples/tool-example/dist/main.js'), '/score'),
+  const images: Record<string, ProgramConfig> = {}
+  for (const [image, { packed, built, path }] of Object.entries(programs)) {
+    const places = [join(import.meta.dirname, packed), join(repository, built)]
+    const file = places.find((place) => existsSync(place))
+    if (file !== undefined)
+      images[image] = { command: [process.execPath, file], environment: {}, path }
   }
-  for (const [name, sample] of Object.entries(samples)) {
-    if (sample.command[1] !== undefined && existsSync(sample.command[1])) images[name] = sample
-  }
+
   return images
 }

@@ -5,7 +5,7 @@ import { afterAll, expect, test } from 'vitest'
 import { GatewayError } from '../core/errors.ts'
 import type { SecretReference } from '../core/resource.ts'
 import { openSqliteStore } from '../store/sqlite.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import { HeldSecrets } from './held-secrets.ts'
 import type { Found, SecretSource } from './sources.ts'
 

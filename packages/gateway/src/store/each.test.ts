@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
 import { each } from './each.ts'
-import { sampleResource } from './store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import type { ListQuery } from './store.ts'
 
 test('all of a query is read in pieces, in order, none twice', async () => {

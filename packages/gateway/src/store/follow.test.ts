@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { follow } from './follow.ts'
-import { sampleResource } from './store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import type { Change, ListQuery } from './store.ts'
 import { Watcher } from './watcher.ts'
 

@@ -55,7 +55,7 @@ export interface Collection<R extends Stored, Held = number> {
 
 /**
  * Desired state, kept durably: a write that has returned survives `kill -9`. Few calls, so that a driver is small;
- * all drivers pass `store-contract.ts`. Errors are GatewayErrors: `name_taken`, `not_found`, `precondition_failed`
+ * all drivers pass the suite in `test/contracts`. Errors are GatewayErrors: `name_taken`, `not_found`, `precondition_failed`
  * (version differs), `storage_full`, `store_unavailable`. By itself it is the collection of adapters and tools; MCP tool names
  * (`spec.toolDefinition.tool.name`) are unique over all tools.
  */

@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import type { Tool } from '../core/resource.ts'
 import { Hop, hopHeader } from '../proxy/hop.ts'
-import { sampleResource } from '../store/store-contract.ts'
+import { sampleResource } from '../../test/contracts/samples.ts'
 import { createLineSealer, type FeedMessage } from './feed-lines.ts'
 import { FollowedTools } from './followed-tools.ts'
 

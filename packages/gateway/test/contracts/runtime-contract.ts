@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { DirectoryEntry } from '../core/directory.ts'
-import type { Condition, Workload, WorkloadStatus } from '../core/workload.ts'
-import type { LogQuery, Runtime } from './runtime.ts'
+import type { DirectoryEntry } from '../../src/core/directory.ts'
+import type { Condition, Workload, WorkloadStatus } from '../../src/core/workload.ts'
+import type { LogQuery, Runtime } from '../../src/runtime/runtime.ts'
 
 /** Images that a backend brings along for the suite. */
 export interface ContractImages {

@@ -2,61 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Holdings } from '../core/access.ts'
-import type { ApiKey } from '../core/api-key.ts'
-import { GatewayError } from '../core/errors.ts'
-import type { Resource, Stored } from '../core/resource.ts'
-import type { Secret } from '../core/secret.ts'
-import type { Change, Collection, Space, Store } from './store.ts'
-
-/** A resource with what the store cares about, for tests. */
-export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
-  return {
-    kind: 'adapter',
-    name,
-    uid: randomUUID(),
-    version: 1,
-    generation: 1,
-    owner: { id: 'alice', issuer: 'development' },
-    createdAt: '2026-01-01T00:00:00.000Z',
-    lastUpdatedAt: '2026-01-01T00:00:00.000Z',
-    spec: {
-      imageName: 'mcp-example',
-      imageVersion: '1.0.0',
-      environmentVariables: {},
-      replicaCount: 1,
-      description: '',
-      useWorkloadIdentity: false,
-      requiredRoles: [],
-    },
-    ...changes,
-  }
-}
-
-/** The same of an API key. */
-export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKey {
-  return {
-    kind: 'api-key',
-    name,
-    uid: randomUUID(),
-    version: 1,
-    owner: { id: 'alice', issuer: 'development' },
-    createdAt: '2026-01-01T00:00:00.000Z',
-    lastUpdatedAt: '2026-01-01T00:00:00.000Z',
-    spec: { name: '', roles: [], digest: '' },
-    ...changes,
-  }
-}
-
-/** The same of a secret. */
-export function sampleSecret(name: string, changes: Partial<Secret> = {}): Secret {
-  return {
-    ...sampleApiKey(name),
-    kind: 'secret',
-    spec: { description: '', requiredRoles: [], values: {} },
-    ...changes,
-  }
-}
+import type { Holdings } from '../../src/core/access.ts'
+import type { ApiKey } from '../../src/core/api-key.ts'
+import { GatewayError } from '../../src/core/errors.ts'
+import type { Resource, Stored } from '../../src/core/resource.ts'
+import type { Secret } from '../../src/core/secret.ts'
+import type { Change, Collection, Space, Store } from '../../src/store/store.ts'
+import { sampleApiKey, sampleResource, sampleSecret } from './samples.ts'
 
 /** A collection that a store has, and how its members are made. */
 interface Subject<R extends Stored> {

@@ -1,0 +1,53 @@
+import { randomUUID } from 'node:crypto'
+import type { ApiKey } from '../../src/core/api-key.ts'
+import type { Resource } from '../../src/core/resource.ts'
+import type { Secret } from '../../src/core/secret.ts'
+
+/** A resource with what the store cares about. */
+export function sampleResource(name: string, changes: Partial<Resource> = {}): Resource {
+  return {
+    kind: 'adapter',
+    name,
+    uid: randomUUID(),
+    version: 1,
+    generation: 1,
+    owner: { id: 'alice', issuer: 'development' },
+    createdAt: '2026-01-01T00:00:00.000Z',
+    lastUpdatedAt: '2026-01-01T00:00:00.000Z',
+    spec: {
+      imageName: 'mcp-example',
+      imageVersion: '1.0.0',
+      environmentVariables: {},
+      replicaCount: 1,
+      description: '',
+      useWorkloadIdentity: false,
+      requiredRoles: [],
+    },
+    ...changes,
+  }
+}
+
+/** An API key with what the store cares about. */
+export function sampleApiKey(name: string, changes: Partial<ApiKey> = {}): ApiKey {
+  return {
+    kind: 'api-key',
+    name,
+    uid: randomUUID(),
+    version: 1,
+    owner: { id: 'alice', issuer: 'development' },
+    createdAt: '2026-01-01T00:00:00.000Z',
+    lastUpdatedAt: '2026-01-01T00:00:00.000Z',
+    spec: { name: '', roles: [], digest: '' },
+    ...changes,
+  }
+}
+
+/** A secret with what the store cares about. */
+export function sampleSecret(name: string, changes: Partial<Secret> = {}): Secret {
+  return {
+    ...sampleApiKey(name),
+    kind: 'secret',
+    spec: { description: '', requiredRoles: [], values: {} },
+    ...changes,
+  }
+}
