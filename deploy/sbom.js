@@ -1,21 +1,22 @@
-// sbom.js FILE LOCK …: writes the packages of npm that the lock files list as a CycloneDX 1.5 document.
+// sbom.js FILE BUNDLED [FOLDER]: lists the packages of a bundle, and those in a folder, in CycloneDX 1.5.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 
-const [file, ...locks] = process.argv.slice(2)
+const [file, bundled, folder] = process.argv.slice(2)
 const prefix = 'node_modules/'
+const packagesOf = (lock) => Object.entries(JSON.parse(readFileSync(lock, 'utf8')).packages)
 
-/** npm also lists packages of other platforms, which it did not install. */
-const isThere = (lock, path) =>
-  basename(lock) !== '.package-lock.json' || existsSync(join(dirname(lock), '..', path))
-
-const components = locks
-  .flatMap((lock) => {
-    const { packages } = JSON.parse(readFileSync(lock, 'utf8'))
-    return Object.entries(packages).filter(([path]) => isThere(lock, path))
-  })
-  .filter(([path, { link }]) => path.includes(prefix) && link !== true)
-  .map(([path, { version, license, integrity }]) => {
+const beside =
+  folder === undefined
+    ? []
+    : packagesOf('package-lock.json').filter(
+        ([path, { link }]) =>
+          path.startsWith(prefix) &&
+          link !== true &&
+          existsSync(join(folder, path.slice(prefix.length))),
+      )
+const components = [...packagesOf(bundled), ...beside].map(
+  ([path, { version, license, integrity }]) => {
     const name = path.slice(path.lastIndexOf(prefix) + prefix.length)
     const [algorithm, digest] = integrity?.split('-') ?? []
     return {
@@ -28,7 +29,8 @@ const components = locks
         hashes: [{ alg: 'SHA-512', content: Buffer.from(digest, 'base64').toString('hex') }],
       }),
     }
-  })
+  },
+)
 writeFileSync(
   file,
   `${JSON.stringify({ bomFormat: 'CycloneDX', specVersion: '1.5', version: 1, components }, null, 1)}\n`,

@@ -1,7 +1,7 @@
 // npm run bundle [PACKAGE …]: writes packages/*/bundle, which `npm pack` and the images ship.
 import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild'
 
@@ -19,14 +19,29 @@ const programs: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
 }
 
-/** Large packages that few installations need. Each gets a file, which is read when it is used. */
-const readWhenUsed: Readonly<Record<string, string>> = {
-  '@kubernetes/client-node': 'kubernetes',
-  pg: 'pg',
-}
+/** Large packages that few installations need, each imported dynamically. Each gets a file. */
+const readWhenUsed: Readonly<Record<string, string>> = { '@kubernetes/client-node': 'kubernetes' }
 
 /** Packages import these where they are installed, and do without them elsewhere. */
 const optional = ['bufferutil', 'encoding', 'pg-native', 'supports-color', 'utf-8-validate']
+
+/** Fastify loads these for routes with JSON Schemas and for tests, of which the gateway has none. */
+const neverLoaded = [
+  '@fastify/ajv-compiler',
+  '@fastify/fast-json-stringify-compiler',
+  'light-my-request',
+]
+
+/** The gateway speaks English. The other languages of zod are a tenth of it. */
+const englishAlone: Plugin = {
+  name: 'english-alone',
+  setup(building) {
+    building.onLoad({ filter: /\/zod\/v4\/locales\/index\.js$/ }, ({ path }) => ({
+      contents: "export { default as en } from './en.js'",
+      resolveDir: dirname(path),
+    }))
+  },
+}
 
 type Output = Metafile['outputs'][string]
 
@@ -68,11 +83,16 @@ async function bundle(name: string): Promise<void> {
   const folder = `packages/${name}`
   const outdir = `${folder}/bundle`
   const { dependencies = {} } = read<Manifest>(`${folder}/package.json`)
-  const options = { ...common, outdir, external: [...Object.keys(dependencies), ...optional] }
+  const external = [...Object.keys(dependencies), ...optional, ...neverLoaded]
+  const options = { ...common, outdir, external }
   rmSync(join(root, outdir), { recursive: true, force: true })
 
   const used = new Set<string>()
-  const main = await build({ ...options, entryPoints: { ...entryPoints }, plugins: [apart(used)] })
+  const main = await build({
+    ...options,
+    entryPoints: { ...entryPoints },
+    plugins: [apart(used), englishAlone],
+  })
   const others = Object.fromEntries([...used].map((each) => [readWhenUsed[each] ?? each, each]))
   const rest = await build({ ...options, entryPoints: others })
 
@@ -103,7 +123,7 @@ function apart(used: Set<string>): Plugin {
 /** @throws Error when a file imports what neither its package nor Node.js brings along */
 function refuseUnshipped(outputs: readonly Output[], dependencies: readonly string[]): void {
   const shipped = [...dependencies, ...Object.values(readWhenUsed).map((file) => `./${file}.js`)]
-  const known = new Set([...shipped, ...optional, ...builtinModules])
+  const known = new Set([...shipped, ...optional, ...neverLoaded, ...builtinModules])
   const missing = outputs
     .flatMap(({ imports }) => imports.filter(({ external }) => external === true))
     .map(({ path }) => path)

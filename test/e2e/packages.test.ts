@@ -23,7 +23,6 @@ const files: Readonly<Record<string, readonly string[]>> = {
     'bundle/mcp-bridge.js',
     'bundle/mcp-example.js',
     'bundle/mcp-gateway.js',
-    'bundle/pg.js',
     'bundle/schema-worker.js',
     'bundle/weather-tool.js',
     'package.json',
@@ -182,7 +181,7 @@ describe('The packages of the programs', () => {
       /127\.0\.0\.1:1|ECONNREFUSED/,
     ],
     ['Kubernetes', ['keys', 'create', 'keys'], { KUBECONFIG: join(folder, 'none') }, /kubeconfig/i],
-  ])('the client of %s is read from its file when it is used', async (_, args, variables, said) => {
+  ])('the gateway reads the client of %s when it is used', async (_, args, variables, said) => {
     const failed = await run(process.execPath, [programOf('gateway', 'mcp-gateway'), ...args], {
       cwd: folder,
       env: { ...process.env, ...environment, ...variables },

@@ -59,16 +59,26 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
     addSecrets(resources, options)
     addGatewayStatus(resources, options)
   })
-  const document = openApiDocument(options.version)
-  // Anybody may ask for these, so they are made once.
-  const json = Buffer.from(JSON.stringify(document))
-  const page = Buffer.from(apiPage(document))
-  app.get('/openapi.json', (_request, reply) => reply.type('application/json').send(json))
+  addApiDocument(app, options.version)
+}
+
+/** Anybody may ask for the document, so it is made once; most gateways are never asked for it. */
+function addApiDocument(app: FastifyInstance, version: string): void {
+  const making = (): { readonly json: Buffer; readonly page: Buffer } => {
+    const document = openApiDocument(version)
+    return { json: Buffer.from(JSON.stringify(document)), page: Buffer.from(apiPage(document)) }
+  }
+  let made: ReturnType<typeof making> | undefined
+  const document = () => (made ??= making())
+
+  app.get('/openapi.json', (_request, reply) =>
+    reply.type('application/json').send(document().json),
+  )
   app.get('/docs', (_request, reply) =>
     reply
       .type('text/html; charset=utf-8')
       .header('content-security-policy', "default-src 'none'; style-src 'unsafe-inline'")
-      .send(page),
+      .send(document().page),
   )
 }
 
