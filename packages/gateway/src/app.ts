@@ -97,6 +97,7 @@ export async function openApp({
     const programs = { ...builtinImages(), ...config.runtime.images }
     const access = accessRules(config.access, {
       development: config.identity.mode === 'development',
+      lendsIdentity: config.runtime.kind === 'kubernetes',
       anonymous: config.identity.allowAnonymous,
       imageVariables: Object.fromEntries(
         Object.entries(config.runtime.images).map(([name, { variables }]) => [name, variables]),
@@ -116,7 +117,7 @@ export async function openApp({
       startReconciler({
         store,
         runtime,
-        render: (resource) => renderWorkload(resource, secretSources, access.checkVariables),
+        render: (resource) => renderWorkload(resource, secretSources, access),
         onClusterSecret: (listener) => kubernetes.onChange(listener),
         log,
         resyncMs: 60_000,

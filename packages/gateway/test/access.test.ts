@@ -630,6 +630,22 @@ describe('logs (A13)', () => {
     expect((await logs('team')).status).toBe(200)
     expect((await logs('other')).status).toBe(404)
   })
+
+  test('are not shown to the one to whom an adapter is offered before that one takes it', async () => {
+    await using open = await TestGateway.open({ access: { logs: 'read' } })
+    const heir: Caller = { id: 'hana', roles: 'other' }
+    const path = `/adapters/${await open.register()}`
+    const owner: Caller = { id: 'dev', roles: 'mcp.dev' }
+    expect((await as(owner, 'PUT', `${path}/offer`, { id: 'hana' }, open)).status).toBe(200)
+
+    expect((await as(heir, 'GET', `${path}/status`, undefined, open)).status).toBe(200)
+    expect(await as(heir, 'GET', `${path}/logs`, undefined, open)).toMatchObject({
+      status: 403,
+      body: { code: 'forbidden', detail: expect.stringContaining('take it over') },
+    })
+    expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' }, open)).status).toBe(200)
+    expect((await as(heir, 'GET', `${path}/logs`, undefined, open)).status).toBe(200)
+  })
 })
 
 test('the body limit of the gateway counts for servers behind the bridge, too', async () => {
@@ -734,6 +750,56 @@ describe('last words of a server', () => {
       headers: { 'x-dev-userid': engineer.id },
     })
     expect(logs.body.toString()).toContain('hunter2')
+  })
+})
+
+describe('an image whose rule became narrower', () => {
+  const create = { adapter: ['mcp.engineer', 'team', 'platform'] }
+  const narrowed = { create, images: [{ pattern: 'scripted:*', roles: ['platform'] }] }
+  const member: Caller = { id: 'tom', roles: 'team' }
+  const operator: Caller = { id: 'pat', roles: 'platform' }
+  const headers = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
+  const rule = expect.objectContaining({
+    type: 'Accepted',
+    status: 'False',
+    reason: 'ImageNotAllowed',
+    message: expect.stringContaining("'scripted:*'") as string,
+  }) as object
+
+  test('is withheld from those whose roles no longer fit, runs on for others, and runs again when somebody vouches for it', async () => {
+    await using wide = await TestGateway.open({ access: { create } })
+    const [ofMember, ofOperator] = [stopped({ replicaCount: 1 }), stopped({ replicaCount: 1 })]
+    expect((await as(member, 'POST', '/adapters', ofMember, wide)).status).toBe(201)
+    expect((await as(operator, 'POST', '/adapters', ofOperator, wide)).status).toBe(201)
+    await wide.untilReady(ofMember.name, 1, headers)
+
+    await using narrow = await wide.reopen({ access: narrowed })
+    const path = `/adapters/${ofMember.name}`
+    const conditions = async (): Promise<unknown> =>
+      (await as(admin, 'GET', `${path}/status`, undefined, narrow)).body['conditions']
+    await expect.poll(conditions).toContainEqual(rule)
+    await narrow.untilReady(ofOperator.name, 1, headers)
+    const answer = await narrow.send(`${path}/mcp`, { headers, body: initialize })
+    expect({ status: answer.status, text: answer.body.toString() }).toMatchObject({
+      status: 503,
+      text: expect.stringContaining('ImageNotAllowed') as string,
+    })
+
+    // A change of anything else, by whomever, vouches for no image.
+    expect((await as(member, 'PATCH', path, { imageVersion: '1' }, narrow)).status).toBe(200)
+    expect((await as(admin, 'PATCH', path, { description: 'seen' }, narrow)).status).toBe(200)
+    expect(await conditions()).toContainEqual(rule)
+    expect((await as(admin, 'PATCH', path, { imageVersion: '1' }, narrow)).status).toBe(200)
+    await narrow.untilReady(ofMember.name, 1, headers)
+  })
+
+  test('goes on running if the rules for creating alone became narrower', async () => {
+    await using wide = await TestGateway.open({ access: { create } })
+    const own = stopped({ replicaCount: 1 })
+    expect((await as(member, 'POST', '/adapters', own, wide)).status).toBe(201)
+
+    await using narrow = await wide.reopen({ access: { create: { adapter: ['platform'] } } })
+    await narrow.untilReady(own.name, 1, headers)
   })
 })
 

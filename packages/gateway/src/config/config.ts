@@ -251,7 +251,11 @@ export const ConfigSchema = z.strictObject({
           }),
         )
         .default([]),
-      /** Who may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: `mcp.dev` with development identity (on one machine the flag lends nothing), else nobody. */
+      /**
+       * Who may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: no role; on one machine
+       * with development identity, where the flag lends nothing, `mcp.dev`; with it on a cluster,
+       * nobody.
+       */
       workloadIdentityRoles: roles.optional(),
       /** The right that reading logs needs; they may hold secrets. */
       logs: z.enum(['read', 'write']).default('write'),

@@ -1,7 +1,7 @@
-import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
+import type { AdapterInput } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
 import { looksSecret } from '../core/looks-secret.ts'
-import type { Resource, WorkloadSpec } from '../core/resource.ts'
+import type { WorkloadSpec } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
@@ -122,20 +122,4 @@ export function shownOrigin({
   | { readonly imageName: string; readonly imageVersion: string }
   | { readonly endpoint: string } {
   return endpoint === undefined ? { imageName, imageVersion } : { endpoint }
-}
-
-/** Whether a body keeps a stored credential, and has the resource called at another address: whoever may write could have it sent anywhere. */
-export function takesCredentialElsewhere(
-  { endpoint, credential }: Pick<AdapterInput, 'endpoint' | 'credential'>,
-  stored: Resource | undefined,
-): boolean {
-  return (
-    credential?.value === maskedValue &&
-    stored !== undefined &&
-    originOf(endpoint) !== originOf(stored.spec.endpoint)
-  )
-}
-
-function originOf(endpoint: string | undefined): string | undefined {
-  return endpoint === undefined ? undefined : new URL(endpoint).origin
 }

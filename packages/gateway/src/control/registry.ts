@@ -10,6 +10,7 @@ import {
 import {
   authorize,
   authorizeCreate,
+  authorizeLogs,
   authorizeTransfer,
   checkCreate,
   checkDeploy,
@@ -96,12 +97,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /** @throws GatewayError `runs_elsewhere` */
-  async permitLogs(principal: Principal, name: string): Promise<Permit<'read' | 'logs', R>> {
-    const permit = authorize(
-      principal,
-      this.#options.access.logs === 'read' ? 'read' : 'logs',
-      await this.#stored(name),
-    )
+  async permitLogs(principal: Principal, name: string): Promise<Permit<'logs', R>> {
+    const permit = authorizeLogs(principal, await this.#stored(name), this.#options.access)
     checkRunsHere(permit.resource, 'its logs are there')
     return permit
   }
@@ -142,7 +139,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       ])
       return { spec: await this.#bound(this.#kind.spec(value, stored)), warnings }
     }
-    return this.#change(principal, name, ifMatch, change, by)
+    return this.#change(principal, name, ifMatch, change, { by, sendsCode: true })
   }
 
   async patch(
@@ -151,7 +148,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     patch: unknown,
     ifMatch: number | undefined,
   ): Promise<Written<R>> {
-    return this.#change(principal, name, ifMatch, async (stored) => {
+    const change = async (stored: R) => {
       const { warnings } = await validate(this.#kind.patch, patch, () => [
         ...renames(name, patch),
         ...maskMistakes(patch, stored),
@@ -166,7 +163,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
         givesReference(patch, pointer),
       )
       return { spec, warnings: distinct([...warnings, ...merged.warnings]) }
-    })
+    }
+    return this.#change(principal, name, ifMatch, change, { sendsCode: givesCode(patch) })
   }
 
   /** Makes somebody the owner: whom an administrator names, or who takes what was offered. Whoever had it keeps what its roles allow. */
@@ -268,7 +266,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     name: string,
     ifMatch: number | undefined,
     change: (stored: R) => Promise<{ spec: R['spec']; warnings: readonly Warning[] }>,
-    by?: SourceWriter,
+    { by, sendsCode }: { readonly by?: SourceWriter | undefined; readonly sendsCode: boolean },
   ): Promise<Written<R>> {
     return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
@@ -277,7 +275,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const before = permit.resource.spec
       const { spec: wanted, warnings } = await change(permit.resource)
       await this.#checkChange(principal, before, wanted)
-      const spec = this.#chosen(principal, before, wanted)
+      // A source of files vouches for what it declares, with the roles that it has now.
+      const spec =
+        by === undefined
+          ? this.#chosen(principal, before, wanted, sendsCode)
+          : this.#chosenBy(principal, wanted)
       return { resource: await this.#update(permit, spec, by), warnings }
     })
   }
@@ -423,27 +425,35 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
 
   /**
    * Keeps under which roles it was decided what runs: rules that have become narrower since hold
-   * for it, too. Whoever sends unchanged code and may choose all of it vouches for it.
+   * for it, too. A caller who sends unchanged code and may choose all of it vouches for it.
    */
-  #chosen(principal: Principal, before: R['spec'], after: R['spec']): R['spec'] {
+  #chosen(
+    principal: Principal,
+    before: R['spec'],
+    after: R['spec'],
+    sendsCode: boolean,
+  ): R['spec'] {
     const { access } = this.#options
     const kind = this.#kind
     const image = imageOf(after)
     const variables = givenOf(after.environmentVariables)
     const refused = (roles: readonly string[]): boolean =>
       image !== undefined &&
-      access.checkVariables({ roles }, kind.kind, image, variables) !== undefined
+      (access.checkImage({ roles }, image) ??
+        access.checkVariables({ roles }, kind.kind, image, variables)) !== undefined
     const renews =
       !alike(kind.code(before), kind.code(after)) ||
-      (refused(before.chosenWith ?? []) &&
+      (sendsCode &&
+        refused(before.chosenWith ?? []) &&
         !refused(principal.roles) &&
         holdsOneOf(principal, access.deployRoles(kind.kind, image)))
     if (renews) return this.#chosenBy(principal, after)
     return before.chosenWith === undefined ? after : { ...after, chosenWith: before.chosenWith }
   }
 
+  /** All roles: those of a rule that somebody adds later count, too. */
   #chosenBy(principal: Principal, spec: R['spec']): R['spec'] {
-    return { ...spec, chosenWith: this.#options.access.decisiveRoles(principal.roles) }
+    return { ...spec, chosenWith: principal.roles }
   }
 
   /** With references to the secrets that are there now, where they were `given` now. */
@@ -534,6 +544,12 @@ function maskMistakes(body: unknown, before: Resource | undefined): Mistake[] {
 /** What a resource adds to what its owner has. */
 function whole({ kind, spec }: Resource): Partial<Holdings> {
   return { [kind === 'tool' ? 'tools' : 'adapters']: 1, replicas: spec.replicaCount }
+}
+
+/** Whether a patch sends anything that decides which code runs. */
+function givesCode(patch: unknown): boolean {
+  const members = ['imageName', 'imageVersion', 'environmentVariables', 'endpoint']
+  return members.some((member) => Object.hasOwn(tableOf(patch), member))
 }
 
 /** Whether callers whom nobody vouches for may use it. */

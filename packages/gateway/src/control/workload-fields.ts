@@ -12,13 +12,8 @@ import type {
 } from '../core/resource.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import { largestEnvironment } from '../core/workload.ts'
-import {
-  originMistakes,
-  shownOrigin,
-  storedOrigin,
-  takesCredentialElsewhere,
-  type EndpointRules,
-} from './endpoint-fields.ts'
+import { originMistakes, shownOrigin, storedOrigin, type EndpointRules } from './endpoint-fields.ts'
+import { keptSecretMistakes } from './kept-secrets.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 
@@ -103,8 +98,9 @@ export function workloadSpec(
   input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
   stored: Resource | undefined,
 ): WorkloadSpec {
-  if (takesCredentialElsewhere(input, stored))
-    throw maskedCredential('does not follow to another address: give the secret again')
+  const mistakes = keptSecretMistakes(input, stored)
+  if (mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
+
   const environment = Object.entries(input.environmentVariables).map(
     ([key, given]): [string, EnvironmentValue] => [
       key,

@@ -123,6 +123,40 @@ test('lending the identity of the platform needs a role that is named, and with 
   expect(turning(caller('mcp.admin'), {}, false)).toBe('done')
 })
 
+test('nobody lends the identity of a cluster under development identity unless the operator names roles', () => {
+  const turning = (...workloadIdentityRoles: string[]): unknown => {
+    const named = workloadIdentityRoles.length === 0 ? {} : { workloadIdentityRoles }
+    const rules = accessRules(
+      { ...unset, ...named },
+      { development: true, lendsIdentity: true, anonymous: false },
+    )
+    return codeOf(() => checkWorkloadIdentity(caller('mcp.dev', 'mcp.admin'), rules))
+  }
+
+  expect(turning()).toBe('forbidden')
+  expect(turning('mcp.dev')).toBe('done')
+})
+
+describe('an image that somebody has chosen', () => {
+  const rules = accessRules(
+    { ...unset, images: [{ pattern: 'team/*:*', roles: ['team'] }] },
+    { development: false, anonymous: false },
+  )
+  const refusal = (name: string, ...roles: string[]): string | undefined =>
+    rules.checkImage({ roles }, { name, version: '1' })
+
+  test('runs as long as one of its roles is in the rule that fits it', () => {
+    expect(refusal('team/one', 'other', 'TEAM')).toBeUndefined()
+    expect(refusal('team/one', 'mcp.admin')).toBeUndefined()
+    expect(refusal('team/one', 'mcp.engineer')).toMatch(/'team\/\*:\*'.*'team\/one:1'.*team/)
+    expect(refusal('team/one')).toBeDefined()
+  })
+
+  test('goes on running where no rule fits it, also without a role for creating', () => {
+    expect(refusal('other/one')).toBeUndefined()
+  })
+})
+
 describe('a quota', () => {
   const rules = accessRules(unset, { development: false, anonymous: false })
   const asking = (held: Partial<Holdings>, more: Partial<Holdings>, toOwner = true): string => {

@@ -2,7 +2,12 @@ import { GatewayError } from './errors.ts'
 import { imagePattern, type Image } from './image-pattern.ts'
 import { adminRole, hasOneRoleOf, isAnonymous, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
-import { variablePolicy, type CheckVariables, type VariableSettings } from './variables.ts'
+import {
+  variablePolicy,
+  type CheckVariables,
+  type Chooser,
+  type VariableSettings,
+} from './variables.ts'
 
 /** Kinds of things that callers make. */
 export type Creatable = ResourceKind | 'secret' | 'api-key'
@@ -41,10 +46,16 @@ export interface AccessRules {
   deployRoles(kind: ResourceKind, image: Image | undefined): readonly string[]
   /** Which variables a caller may give to an image. */
   readonly checkVariables: CheckVariables
-  /** Of the roles that a caller holds, those that any rule on images names. */
-  decisiveRoles(held: readonly string[]): readonly string[]
-  /** Roles of which one is needed to turn `useWorkloadIdentity` on. */
-  readonly workloadIdentityRoles: readonly string[]
+  /**
+   * Why a rule of `images` does not let an image run that somebody has chosen with these roles.
+   * `create` is about creating alone, so it stops nothing that runs.
+   */
+  checkImage(chooser: Chooser, image: Image): string | undefined
+  /**
+   * Roles of which one is needed to turn `useWorkloadIdentity` on; undefined where nobody may,
+   * administrators included.
+   */
+  readonly workloadIdentityRoles: readonly string[] | undefined
   /** The right that reading a workload's output needs. It may hold secrets. */
   readonly logs: 'read' | 'write'
   /** Whether adapters may be opened to callers whom nobody vouches for. */
@@ -66,25 +77,21 @@ export function accessRules(
   { create, images, workloadIdentityRoles, logs, quotas }: AccessSettings,
   {
     development,
+    lendsIdentity = false,
     anonymous,
     imageVariables = {},
   }: {
     readonly development: boolean
+    /** Whether `useWorkloadIdentity` gives a workload anything, as on a cluster. */
+    readonly lendsIdentity?: boolean
     readonly anonymous: boolean
     readonly imageVariables?: VariableSettings['imageVariables']
   },
 ): AccessRules {
   const creators = development ? [everyone] : ['mcp.engineer']
   const creatorsOf = (kind: ResourceKind): readonly string[] => create[kind] ?? creators
-  const patterns = images.map(({ pattern, roles }) => ({ fits: imagePattern(pattern), roles }))
-  const decisive = new Set(
-    [
-      adminRole,
-      ...creatorsOf('adapter'),
-      ...creatorsOf('tool'),
-      ...images.flatMap((r) => r.roles),
-    ].map((role) => role.toLowerCase()),
-  )
+  const patterns = images.map((rule) => ({ ...rule, fits: imagePattern(rule.pattern) }))
+  const ruleOf = (image: Image) => patterns.find(({ fits }) => fits(image))
   const ofImages = images.flatMap(({ roles }) => roles)
   const creatorsOfAll: Readonly<Record<Creatable, readonly string[]>> = {
     adapter: distinct([...creatorsOf('adapter'), ...ofImages]),
@@ -97,21 +104,38 @@ export function accessRules(
   return {
     creators: (kind) => creatorsOfAll[kind],
     deployRoles(kind, image) {
-      const rule = image && patterns.find(({ fits }) => fits(image))
-      return rule?.roles ?? creatorsOf(kind)
+      return (image && ruleOf(image))?.roles ?? creatorsOf(kind)
     },
-    checkVariables: variablePolicy({ images, imageVariables }, ({ roles }, kind) => {
-      const chooser = { id: everyone, issuer: '', name: '', roles }
+    checkVariables: variablePolicy({ images, imageVariables }, (chooser, kind) => {
       const needed = [creatorsOf(kind), ...images.map((rule) => rule.roles)]
-      return images.length === 0 || needed.every((some) => holdsOneOf(chooser, some))
+      return images.length === 0 || needed.every((some) => holdsOneOf(somebody(chooser), some))
     }),
-    decisiveRoles: (held) => held.filter((role) => decisive.has(role.toLowerCase())),
-    workloadIdentityRoles: workloadIdentityRoles ?? (development ? ['mcp.dev'] : []),
+    checkImage(chooser, image) {
+      const rule = ruleOf(image)
+      if (rule === undefined || holdsOneOf(somebody(chooser), rule.roles)) return undefined
+      const needed = [adminRole, ...rule.roles].join(', ')
+      return `The rule '${rule.pattern}' of access.images lets only these roles run the image '${image.name}:${image.version}': ${needed}. A caller who holds one of them, and may change this, can send the image again.`
+    },
+    workloadIdentityRoles: workloadIdentityRoles ?? lenders({ development, lendsIdentity }),
     logs,
     anonymous,
     quotas,
     quotaExemptRoles: quotas.exemptRoles,
   }
+}
+
+/** Development identity verifies nobody, so any caller would be given the identity of a cluster. */
+function lenders(of: {
+  development: boolean
+  lendsIdentity: boolean
+}): readonly string[] | undefined {
+  if (!of.development) return []
+  return of.lendsIdentity ? undefined : ['mcp.dev']
+}
+
+/** Whoever chose something was no anonymous caller. */
+function somebody({ roles }: Chooser): Principal {
+  return { id: everyone, issuer: '', name: '', roles }
 }
 
 function distinct(roles: readonly string[]): readonly string[] {

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test, vi } from 'vitest'
-import { authorize, authorizeTransfer, mayRead, mayUse, type Action } from './permission.ts'
+import {
+  authorize,
+  authorizeLogs,
+  authorizeTransfer,
+  mayRead,
+  mayReadLogs,
+  mayUse,
+  type Action,
+} from './permission.ts'
 import { hasOneRoleOf, type Principal } from './principal.ts'
 import type { Adapter, AdapterSpec } from './resource.ts'
 
@@ -35,6 +43,7 @@ const outcome = (
 ): string => {
   try {
     if (action === 'transfer') authorizeTransfer(principal, resource, principal)
+    else if (action === 'logs') authorizeLogs(principal, resource, { logs: 'write' })
     else authorize(principal, action, resource)
     return 'yes'
   } catch (error) {
@@ -94,6 +103,31 @@ describe('what a caller may do', () => {
     expect(outcome(callers['reader'] as Principal, 'transfer', offered)).toBe('forbidden')
     const toNobody = { ...adapter(), offeredTo: { id: '', issuer: 'anonymous' } }
     expect(outcome(callers['anonymous'] as Principal, 'transfer', toNobody)).toBe('unauthenticated')
+  })
+
+  test('readers of logs under access.logs: read are all who may use a resource, and no one else', () => {
+    const logs = 'read'
+    const offered = { ...adapter({ anonymous: true }), offeredTo: { id: 'sam', issuer } }
+    const codes = Object.entries(callers).map(([who, principal]) => {
+      try {
+        authorizeLogs(principal, offered, { logs })
+        return [who, 'yes']
+      } catch (error) {
+        return [who, (error as { code: string }).code]
+      }
+    })
+
+    expect(Object.fromEntries(codes)).toEqual({
+      owner: 'yes',
+      'co-owner': 'yes',
+      reader: 'yes',
+      stranger: 'forbidden',
+      admin: 'yes',
+      'namesake of another issuer': 'not_found',
+      anonymous: 'unauthenticated',
+    })
+    for (const [who, code] of codes)
+      expect(mayReadLogs(callers[who ?? ''] as Principal, offered, { logs })).toBe(code === 'yes')
   })
 
   test.each(Object.keys(callers))(

@@ -13,8 +13,9 @@ import type { Image } from './image-pattern.ts'
 import type { GivenVariables } from './variables.ts'
 
 /**
- * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets and so needs the right to write; `offer` = let somebody
- * become its owner; `decline` = take an offer back, or refuse one; `transfer` = make somebody its owner.
+ * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets;
+ * `offer` = let somebody become its owner; `decline` = take an offer back, or refuse one;
+ * `transfer` = make somebody its owner.
  */
 export type Action = 'read' | 'use' | 'logs' | 'write' | 'offer' | 'decline' | 'transfer'
 
@@ -51,7 +52,7 @@ export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitTo
  * @throws GatewayError `not_found` when the caller may not even see it, so that names do not leak, or `unauthenticated` when the caller is
  * anonymous; `forbidden` when it may see but not do.
  */
-export function authorize<A extends Exclude<Action, 'transfer'>, R extends Guarded>(
+export function authorize<A extends PlainAction, R extends Guarded>(
   principal: Principal,
   action: A,
   resource: R | undefined,
@@ -69,10 +70,13 @@ export function authorize<A extends Exclude<Action, 'transfer'>, R extends Guard
   return new PermitToken(principal, action, resource)
 }
 
+/** The actions on which the resource alone decides. */
+type PlainAction = Exclude<Action, 'transfer' | 'logs'>
+
 /** Why a caller who may see a resource may not do this with it; undefined when it may. */
 function refusalOf(
   principal: Principal,
-  action: Exclude<Action, 'transfer'>,
+  action: PlainAction,
   resource: Guarded,
 ): string | undefined {
   const { kind, name } = resource
@@ -82,10 +86,7 @@ function refusalOf(
         ? undefined
         : `The ${kind} '${name}' is offered to you: take it over before you use it.`
     case 'write':
-    case 'logs':
-      return mayWrite(principal, resource)
-        ? undefined
-        : `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`
+      return mayWrite(principal, resource) ? undefined : ownersOnly(resource)
     case 'offer':
       return mayOffer(principal, resource)
         ? undefined
@@ -97,6 +98,32 @@ function refusalOf(
     case 'read':
       return undefined
   }
+}
+
+function ownersOnly({ kind, name }: Guarded): string {
+  return `Only owners of ${kind} '${name}' and the role ${adminRole} may do this.`
+}
+
+/**
+ * Checks that `principal` may read the output of what runs.
+ * @throws GatewayError as `authorize`
+ */
+export function authorizeLogs<R extends Guarded>(
+  principal: Principal,
+  resource: R | undefined,
+  rules: Pick<AccessRules, 'logs'>,
+): Permit<'logs', R> {
+  const { resource: seen } = authorize(principal, 'read', resource)
+  if (mayReadLogs(principal, seen, rules)) return new PermitToken(principal, 'logs', seen)
+
+  const { kind, name, uid } = seen
+  const offered = isOfferedTo(principal, seen) && rules.logs === 'read'
+  throw new GatewayError('forbidden', {
+    denied: { kind, name, uid },
+    detail: offered
+      ? `The ${kind} '${name}' is offered to you: take it over before you read its logs.`
+      : ownersOnly(seen),
+  })
 }
 
 /**
@@ -211,6 +238,12 @@ export function checkWorkloadIdentity(
   principal: Principal,
   { workloadIdentityRoles }: AccessRules,
 ): void {
+  if (workloadIdentityRoles === undefined)
+    throw new GatewayError('forbidden', {
+      detail:
+        'useWorkloadIdentity lends the identity of the cluster, and development identity lets every caller claim every role. ' +
+        'Set access.workloadIdentityRoles to lend it all the same, or set identity.mode to oidc.',
+    })
   if (!holdsOneOf(principal, workloadIdentityRoles))
     throw needsRole(
       'Turning useWorkloadIdentity on, or changing what runs with it,',
@@ -235,14 +268,14 @@ export function mayUse(principal: Principal, resource: Guarded): boolean {
   return mayWrite(principal, resource) || hasOneRoleOf(principal, resource.spec.requiredRoles ?? [])
 }
 
-/** Whether a caller may read the output of what runs. */
+/** Whether a caller may read the output of what runs. An offer shows a resource, and no output. */
 export function mayReadLogs(
   principal: Principal,
   resource: Guarded,
   { logs }: Pick<AccessRules, 'logs'>,
 ): boolean {
   return logs === 'read'
-    ? mayRead(principal, resource)
+    ? mayUse(principal, resource)
     : !isAnonymous(principal) && mayWrite(principal, resource)
 }
 

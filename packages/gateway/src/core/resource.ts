@@ -53,7 +53,7 @@ export interface WorkloadSpec {
   /** How the server is told who calls; absent means by plain headers. */
   readonly callerIdentity?: 'signed' | 'none'
   readonly credential?: Credential
-  /** The decisive roles of the caller who last chose what runs. Absent before they were kept. */
+  /** The roles of the caller who last chose what runs. Absent before they were kept. */
   readonly chosenWith?: readonly string[]
 }
 
@@ -136,11 +136,12 @@ export type Adapter = Resource<AdapterSpec, 'adapter'>
 export type Tool = Resource<ToolSpec, 'tool'>
 
 /**
- * A resource as requests need it: without its environment and description, which may be large and
- * which nobody reads while requests run.
+ * A resource as requests need it: without its environment, its description and the roles that chose
+ * it, which may be large and which nobody reads while requests run.
  */
 export function withoutWorkload<R extends Resource>(resource: R): R {
-  return { ...resource, spec: { ...resource.spec, environmentVariables: {}, description: '' } }
+  const { chosenWith: _chosen, ...spec } = resource.spec
+  return { ...resource, spec: { ...spec, environmentVariables: {}, description: '' } }
 }
 
 export function isAdapter(resource: Resource): resource is Adapter {

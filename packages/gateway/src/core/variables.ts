@@ -100,6 +100,11 @@ export function isLoaderVariable(name: string): boolean {
   return loaderNames.test(name)
 }
 
+/** Whether a variable tells the image `mcp-proxy` what to run, call or read. */
+export function isCommandVariable(name: string): boolean {
+  return commandNames.test(name)
+}
+
 /** The image that runs the command in its variables, as in the original. */
 const bridgeImage = 'mcp-proxy'
 
@@ -177,7 +182,7 @@ function refusalOf(
     return 'it can make the program run other code. Only callers who may run every image may set it.'
   if (allows === undefined && open) return undefined
 
-  const command = commandNames.test(variable)
+  const command = isCommandVariable(variable)
   const fitting = (allows ?? []).filter(({ exact, fits }) => fits(variable) && (exact || !command))
   if (fitting.length === 0)
     return command

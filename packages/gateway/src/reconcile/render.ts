@@ -1,8 +1,10 @@
 import { partyOf } from '../core/principal.ts'
 import { isTool, type AdapterSpec, type EnvironmentValue, type Resource } from '../core/resource.ts'
-import type { CheckVariables } from '../core/variables.ts'
+import type { AccessRules } from '../core/access.ts'
 import { largestEnvironment, type Workload } from '../core/workload.ts'
 import type { Found, SecretSources } from '../secrets/sources.ts'
+
+const allowAll = { checkImage: () => undefined, checkVariables: () => undefined }
 
 /**
  * What a runtime must make of a resource; undefined for one that is served elsewhere. Secret values are plain from here on, so a workload is
@@ -12,12 +14,17 @@ import type { Found, SecretSources } from '../secrets/sources.ts'
 export async function renderWorkload(
   resource: Resource,
   sources: SecretSources,
-  checkVariables: CheckVariables = () => undefined,
+  rules: Pick<AccessRules, 'checkImage' | 'checkVariables'> = allowAll,
 ): Promise<Workload | undefined> {
   if (!runsHere(resource)) return undefined
   const { kind, name, uid, generation, restartedAt, owner, spec } = resource
   const values: [string, string][] = []
-  let withheld: Workload['withheld']
+  const image = { name: spec.imageName, version: spec.imageVersion }
+  const chooser = { roles: spec.chosenWith ?? [] }
+  // The rules may have become narrower since it was stored.
+  const refusedImage = rules.checkImage(chooser, image)
+  let withheld: Workload['withheld'] =
+    refusedImage === undefined ? undefined : { reason: 'ImageNotAllowed', message: refusedImage }
   let size = 0
   for (const [variable, value] of Object.entries(spec.environmentVariables)) {
     const found = await valueOf(value, sources)
@@ -34,10 +41,8 @@ export async function renderWorkload(
     const message = `With the secrets that it refers to, the environment has ${size} bytes; it may have ${largestEnvironment}.`
     withheld ??= { reason: 'EnvironmentTooLarge', message }
   }
-  const image = { name: spec.imageName, version: spec.imageVersion }
-  // The rules may have become narrower since it was stored.
-  const refused = checkVariables(
-    { roles: spec.chosenWith ?? [] },
+  const refused = rules.checkVariables(
+    chooser,
     kind,
     image,
     Object.fromEntries(values.map(([variable, value]) => [variable, { value }])),

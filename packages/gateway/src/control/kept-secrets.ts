@@ -1,0 +1,106 @@
+import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
+import type { Mistake } from '../core/errors.ts'
+import { looksSecret } from '../core/looks-secret.ts'
+import type { EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
+import { isCommandVariable, isLoaderVariable } from '../core/variables.ts'
+
+type Given = Pick<AdapterInput, 'imageName' | 'endpoint' | 'environmentVariables' | 'credential'>
+type GivenVariable = AdapterInput['environmentVariables'][string]
+
+/**
+ * The stored secrets that a body keeps by their masks although another program would get them.
+ * A caller who may write need not know them, and the other program could tell them.
+ */
+export function keptSecretMistakes(input: Given, stored: Resource | undefined): Mistake[] {
+  const change = stored && changeOfProgram(input, stored.spec)
+  if (change === undefined) return []
+
+  const { environmentVariables, credential } = stored?.spec ?? {}
+  const variables = Object.entries(input.environmentVariables)
+    .filter(
+      ([name, given]) => textOf(given) === maskedValue && isSecret(environmentVariables, name),
+    )
+    .map(([name]) => `/environmentVariables/${name}`)
+  const keepsCredential =
+    input.credential?.value === maskedValue && credential !== undefined && 'value' in credential
+  const pointers = keepsCredential ? [...variables, '/credential/value'] : variables
+
+  return pointers.map((pointer) => ({
+    pointer,
+    code: 'masked_value',
+    detail: `'${maskedValue}' keeps a stored secret, which does not follow to ${change}: give the value again`,
+  }))
+}
+
+/** What makes another program get the secrets; undefined when the same program gets them. */
+function changeOfProgram(input: Given, before: WorkloadSpec): string | undefined {
+  if (originOf(input.endpoint) !== originOf(before.endpoint)) return 'another address'
+  if (before.endpoint !== undefined) return undefined
+  if (input.imageName !== before.imageName) return `another image than '${before.imageName}'`
+
+  const names = new Set([
+    ...Object.keys(before.environmentVariables),
+    ...Object.keys(input.environmentVariables),
+  ])
+  const changed = [...names].find((name) =>
+    leadsElsewhere(
+      name,
+      ownOf(before.environmentVariables, name),
+      ownOf(input.environmentVariables, name),
+    ),
+  )
+  return changed === undefined ? undefined : `a workload with another ${changed}`
+}
+
+/** Whether a changed variable decides what runs, or to which address a program talks. */
+function leadsElsewhere(
+  name: string,
+  before: EnvironmentValue | undefined,
+  after: GivenVariable | undefined,
+): boolean {
+  if (isSame(before, after)) return false
+  if (isLoaderVariable(name) || isCommandVariable(name) || namesAddress.test(name)) return true
+  if ([before && textOf(before), after && textOf(after)].some((text) => text?.includes('://')))
+    return true
+  // The text of a referenced secret is not known here, so its name decides.
+  return refers(after) && !looksSecret(name, 'unknown')
+}
+
+const namesAddress =
+  /(?:URL|URI|HOST|HOSTNAME|ENDPOINT|SERVER|ADDR|ADDRESS|DOMAIN|ORIGIN|INSTANCE|SITE)S?$/i
+
+function isSame(before: EnvironmentValue | undefined, after: GivenVariable | undefined): boolean {
+  if (before === undefined || after === undefined) return before === after
+  if (!refers(before) && !refers(after))
+    return textOf(after) === maskedValue || textOf(after) === textOf(before)
+  if (!refers(before) || !refers(after)) return false
+  const [one, other] = [before.secretRef, after.secretRef]
+  return (
+    one.name === other.name && one.key === other.key && one.source === (other.source ?? 'store')
+  )
+}
+
+function refers<T extends EnvironmentValue | GivenVariable>(
+  value: T | undefined,
+): value is Extract<T, { secretRef: unknown }> {
+  return typeof value === 'object' && 'secretRef' in value
+}
+
+function textOf(value: EnvironmentValue | GivenVariable): string | undefined {
+  if (typeof value === 'string') return value
+  return refers(value) ? undefined : value.value
+}
+
+function isSecret(variables: WorkloadSpec['environmentVariables'] | undefined, name: string) {
+  const stored = variables && ownOf(variables, name)
+  return stored !== undefined && !refers(stored) && stored.secret
+}
+
+/** `constructor` is no variable that somebody gave. */
+function ownOf<T>(table: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(table, name) ? table[name] : undefined
+}
+
+function originOf(endpoint: string | undefined): string | undefined {
+  return endpoint === undefined ? undefined : new URL(endpoint).origin
+}
