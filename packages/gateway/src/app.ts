@@ -9,7 +9,7 @@ import type { AddressOf } from './audit/decision.ts'
 import { auditMcpRequests } from './audit/mcp-requests.ts'
 import { openAudit } from './audit/open.ts'
 import { AuditSinkConfig, type Config } from './config/config.ts'
-import { privateFiles } from './config/private-files.ts'
+import { privateFiles, privateFolders } from './config/private-files.ts'
 import { describeRequest } from './control/audit-trail.ts'
 import { DeclaredTarget, dryRun } from './control/declared-target.ts'
 import { resourceKinds } from './control/kinds.ts'
@@ -108,6 +108,7 @@ export async function openApp({
         settings: config.runtime,
         dataDir,
         privateFiles: privateFiles(config, environment),
+        privateFolders: privateFolders(config),
         programs,
         environment,
         log,

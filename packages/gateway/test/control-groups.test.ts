@@ -1,10 +1,11 @@
 import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { hasEnded } from '@mcp-gateway/testkit'
 import { expect, test } from 'vitest'
-import { ControlGroups, within } from '../src/runtime/process/control-groups.ts'
+import { ControlGroups, held, type ControlGroup } from '../src/runtime/process/control-groups.ts'
 
 const tried = await ControlGroups.open(randomUUID(), 'tried')
 if (typeof tried !== 'string') await tried.end()
@@ -21,9 +22,12 @@ test.skipIf(typeof tried === 'string')(
     const [series, otherSeries] = [randomUUID(), randomUUID()]
     const left = (await open(series, 'earlier')).make('replica')
     const others = await open(otherSeries, 'of-another-gateway')
-    const start = ({ folder }: { readonly folder: string }) => {
-      const [command, ...args] = within(folder, '/bin/sleep', ['60'])
-      return { folder, child: spawn(command, args, { detached: true, stdio: 'ignore' }) }
+    const start = (group: ControlGroup) => {
+      const [command, ...args] = held('/bin/sleep', ['60'])
+      const child = spawn(command, args, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
+      group.take(child.pid ?? 0)
+      child.stdin.end('\n')
+      return { folder: group.folder, child }
     }
     const [hidden, other] = [start(left), start(others.make('replica'))]
     for (const { folder, child } of [hidden, other])
@@ -43,3 +47,14 @@ test.skipIf(typeof tried === 'string')(
     await expect.poll(() => hasEnded(other.child)).toBe(true)
   },
 )
+
+test('a process that is held begins nothing when its gateway ends before it lets it', async () => {
+  const [command, ...args] = held('/bin/echo', ['begun'])
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] })
+  let output = ''
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  child.stdin.end()
+
+  expect(await once(child, 'close')).toEqual([126, null])
+  expect(output).toBe('')
+})

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import {
+  chownSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -68,12 +70,19 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
   const { sandbox, root, possible } = place
   const ownUser = isRoot ? otherUser : (process.getuid?.() ?? 0)
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-hostile-'))
+  // No folder that a sandbox hides anyway. Only root can make one.
+  const auditFolder = isRoot ? `/var/lib/mcpgw-audit-${randomUUID()}` : undefined
   const escaped = `escaped-${randomUUID()}`
   const lent = `lent-${randomUUID()}`
   let gateway: GatewayProcess
   beforeAll(async () => {
     if (!possible) return
     const descriptor = openSync(join(folder, lent), 'w')
+    if (auditFolder !== undefined) {
+      mkdirSync(auditFolder)
+      chownSync(auditFolder, root ? 0 : otherUser, 0)
+    }
+    const path = auditFolder && join(auditFolder, 'audit.log')
     gateway = await GatewayProcess.start({
       inherits: [descriptor],
       ...(root || !isRoot ? {} : { user: otherUser }),
@@ -83,9 +92,12 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
         MCPGW_RUNTIME_SANDBOX: sandbox,
       },
       config: {
+        ...(path === undefined
+          ? {}
+          : { audit: { sinks: [{ type: 'file', path, maxBytes: 65_536 }] } }),
         runtime: {
           stopGraceSeconds: 1,
-          health: { periodSeconds: 0.5, unreadyAfter: 1, restartAfter: 2 },
+          health: { periodSeconds: 0.5, unreadyAfter: 100, restartAfter: 0 },
           images: {
             hostile: { command: [process.execPath, hostile] },
             slow: { command: [process.execPath, hostile, 'slow'] },
@@ -99,6 +111,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
     for (const pid of processesWith(escaped)) process.kill(pid, 'SIGKILL')
     if (gateway !== undefined) rmSync(`${gateway.dataDir}-homes`, { recursive: true, force: true })
     rmSync(folder, { recursive: true, force: true })
+    if (auditFolder !== undefined) rmSync(auditFolder, { recursive: true, force: true })
   })
   const promise = test.skipIf(!possible)
 
@@ -184,6 +197,26 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
       expect(failed).toMatch(/^(EACCES|ENOENT)$/)
     }
   })
+
+  test.skipIf(!possible || auditFolder === undefined)(
+    'reads no audit log that is kept elsewhere, also when the log is full and gets another name',
+    async () => {
+      const path = auditFolder ?? ''
+      const logs = () => readdirSync(path)
+      // Each refusal has a record.
+      for (let calls = 0; calls < 400 && logs().length < 2; calls += 1)
+        await gateway.api('DELETE', `/adapters/${alice}`, undefined, {
+          'x-dev-userid': `nobody-${'x'.repeat(200)}-${calls}`,
+          'x-dev-roles': 'none',
+        })
+      await expect.poll(() => logs().length).toBeGreaterThan(1)
+
+      for (const file of logs())
+        expect((await tries(mallory, 'read', { path: join(path, file) })).failed).toMatch(
+          /^(EACCES|ENOENT)$/,
+        )
+    },
+  )
 
   promise('uncovers nothing of the gateway by namespaces of its own', async () => {
     const { done } = await tries(mallory, 'uncover', { path: gateway.dataDir })
@@ -376,6 +409,7 @@ describe('opening the sandbox', () => {
     mounts: [],
     dataDir: folder,
     privateFiles: [],
+    privateFolders: [],
     readableFiles: [],
     userHome: undefined,
     program: process.execPath,
@@ -423,6 +457,30 @@ describe('opening the sandbox', () => {
       /^runtime\.sandbox 'bwrap' cannot be used: bwrap could not start a program that reads /,
     )
   })
+
+  test.skipIf(!bwrap)(
+    `makes the folder of the audit log before a server could see it${bwrapNote}`,
+    () => {
+      const logs = join(folder, 'logs', 'of-the-gateway')
+      openSandbox({ ...options, sandbox: 'bwrap', privateFolders: [logs] })
+
+      expect(statSync(logs).mode & 0o777).toBe(0o700)
+    },
+  )
+
+  test.skipIf(!isRoot || !bwrap || !readable)(
+    `does not open bwrap where a server could read an audit log that it cannot hide${rootNote}`,
+    async () => {
+      const audit = { sinks: [{ type: 'file', path: '/usr/audit.log' }] }
+      const start = GatewayProcess.start({
+        user: otherUser,
+        environment: { MCPGW_RUNTIME_SANDBOX: 'bwrap' },
+        config: { audit },
+      })
+
+      await expect(start).rejects.toThrow(/Keep the audit log in a folder of its own/)
+    },
+  )
 
   test.skipIf(!isRoot)(`gives an owner the same user again after a restart${rootNote}`, () => {
     const userOf = (sandbox: Sandbox, owner: string) => {

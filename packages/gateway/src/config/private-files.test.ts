@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ConfigSchema } from './config.ts'
-import { privateFiles } from './private-files.ts'
+import { privateFiles, privateFolders } from './private-files.ts'
 
 test('files that may hold secrets are all that a configuration names, and the configuration', () => {
   const config = ConfigSchema.parse({
@@ -21,6 +21,7 @@ test('files that may hold secrets are all that a configuration names, and the co
     '/etc/gateway/tokens',
     '/var/log/gateway/audit.log',
   ])
+  expect(privateFolders(config)).toEqual(['/var/log/gateway'])
 })
 
 test('the configuration in the working folder counts where no other is named', () => {

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import type { Config } from './config.ts'
 
 /**
@@ -16,7 +16,15 @@ export function privateFiles(
     store.passwordFile,
     ...Object.values(secrets.files).map(({ path }) => path),
     ...Object.values(declared).map(({ folder }) => folder),
+    // Beside its folder: it may be a link that leads elsewhere.
     ...(audit.sinks ?? []).map((sink) => (sink.type === 'file' ? sink.path : undefined)),
   ]
   return named.flatMap((path) => (path === undefined ? [] : [resolve(path)]))
+}
+
+/** The folders of audit logs. A full log gets another name, so its folder counts and not the file. */
+export function privateFolders({ audit }: Pick<Config, 'audit'>): string[] {
+  return (audit.sinks ?? []).flatMap((sink) =>
+    sink.type === 'file' && sink.path !== undefined ? [dirname(resolve(sink.path))] : [],
+  )
 }

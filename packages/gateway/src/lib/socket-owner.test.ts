@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { isHeldOutside, remoteSocket } from './socket-owner.ts'
+import { isHeldOutside, ListeningSockets, remoteSocket } from './socket-owner.ts'
 
 const onLinux = process.platform === 'linux'
 const note = onLinux ? '' : ' (skipped: needs Linux)'
@@ -39,6 +39,21 @@ test.skipIf(!onLinux).each(['127.0.0.1', '127.0.0.9', '::1', '::ffff:127.0.0.1']
   },
 )
 
+test.skipIf(!onLinux)(
+  `each of many connections that are looked up at once has its own other end${note}`,
+  async () => {
+    const connections = await Promise.all(Array.from({ length: 20 }, () => connected('127.0.0.1')))
+    try {
+      const found = await Promise.all(connections.map(({ here }) => remoteSocket(here)))
+
+      expect(new Set(found.map((socket) => socket?.inode)).size).toBe(20)
+      expect(found).not.toContain(undefined)
+    } finally {
+      for (const { end } of connections) end()
+    }
+  },
+)
+
 test('nobody is at the other end of a connection that no process holds', async () => {
   expect(
     await remoteSocket({
@@ -60,5 +75,31 @@ test.skipIf(!onLinux)(
     await once(here, 'close')
 
     expect(await isHeldOutside(inode)).toBe(false)
+  },
+)
+
+test.skipIf(!onLinux)(
+  `checks of listening sockets share a reading until it is too old for them${note}`,
+  async () => {
+    const listening = new ListeningSockets()
+    const first = createServer().listen(0, '127.0.0.1')
+    await once(first, 'listening')
+    const { port: firstPort } = first.address() as AddressInfo
+    const own = [{ user: process.getuid?.(), inode: expect.stringMatching(/^[1-9][0-9]*$/) }]
+    expect(await listening.at('127.0.0.1', firstPort, 0)).toEqual(own)
+
+    const second = createServer().listen(0, '::')
+    await once(second, 'listening')
+    const { port } = second.address() as AddressInfo
+    try {
+      const hour = 3_600_000
+      expect(await listening.at('127.0.0.1', port, hour)).toEqual([])
+      expect(await listening.at('127.0.0.1', firstPort, hour)).toEqual(own)
+      expect(await listening.at('127.0.0.1', port, 0)).toEqual(own)
+      expect(await listening.at('127.0.0.1', port, hour)).toEqual(own)
+    } finally {
+      first.close()
+      second.close()
+    }
   },
 )

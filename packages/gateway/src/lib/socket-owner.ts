@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { open, readFile, type FileHandle } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import { monotonicNow } from './clock.ts'
 
 /** Both ends of a TCP connection, as the end that looks sees them. */
 export interface Connection {
@@ -28,45 +29,158 @@ export async function remoteSocket(connection: Connection): Promise<LocalSocket 
 
   const own = placesOf(localAddress, localPort ?? 0)
   const theirs = placesOf(remoteAddress, remotePort ?? 0)
-  const [found] = await sockets(
-    ({ local, remote }) => theirs.includes(local) && own.includes(remote),
-  )
-  return found
+  for (const table of await readTables())
+    for (const place of theirs)
+      for (const other of own)
+        for (const line of linesWith(table, ` ${place} ${other} `)) {
+          const row = rowOf(line)
+          if (row !== undefined) return row.socket
+        }
+  return undefined
 }
 
+const tables = ['/proc/net/tcp', '/proc/net/tcp6']
+
+/** Many connections at once are looked up in one reading. */
+const readTables = shared(() => Promise.all(tables.map((file) => readTable(file).catch(() => ''))))
+
 /**
- * The sockets that take connections to an address, also those for all addresses; undefined where
- * that cannot be told.
+ * All who ask while a reading runs share the next one: this one may have passed what they look for.
  */
-export async function listeners(
-  address: string,
-  port: number,
-): Promise<readonly LocalSocket[] | undefined> {
-  if (!existsSync('/proc/net/tcp')) return undefined
-  const places = [address, '0.0.0.0', '::'].flatMap((each) => placesOf(each, port))
-  return sockets(({ local, state }) => state === listening && places.includes(local))
+function shared<T>(read: () => Promise<T>): () => Promise<T> {
+  let running: Promise<unknown> = Promise.resolve()
+  let next: Promise<T> | undefined
+  return () => {
+    next ??= running.then(() => {
+      next = undefined
+      const reading = read()
+      running = reading.then(
+        () => undefined,
+        () => undefined,
+      )
+      return reading
+    })
+    return next
+  }
+}
+
+/** Few lines are wanted of many, so the others are not taken apart. */
+function* linesWith(text: string, mark: string): Generator<string> {
+  for (let at = text.indexOf(mark); at !== -1; at = text.indexOf(mark, at + 1)) {
+    const end = text.indexOf('\n', at)
+    yield text.slice(text.lastIndexOf('\n', at) + 1, end === -1 ? undefined : end)
+  }
+}
+
+type SocketsByPlace = ReadonlyMap<string, readonly LocalSocket[]>
+
+/**
+ * The sockets of this machine that take connections. All who ask share a reading, which takes 80 ms
+ * of CPU where the machine has 20,000 connections, and 8 ms where Linux lists those that listen first.
+ */
+export class ListeningSockets {
+  #startedAt = -Infinity
+  #latest: Promise<SocketsByPlace> = Promise.resolve(new Map())
+  readonly #readAgain = shared(() => {
+    this.#startedAt = monotonicNow()
+    return (this.#latest = this.#read())
+  })
+  /** Linux has always done so, and documents it nowhere: the first whole reading tells. */
+  #listsThemFirst = false
+
+  /**
+   * Those that take connections to an address, also those for all addresses, as they were at most
+   * `maxAgeMs` ago; undefined where the system has no such table.
+   * @throws Error if the table cannot be read
+   */
+  async at(
+    address: string,
+    port: number,
+    maxAgeMs: number,
+  ): Promise<readonly LocalSocket[] | undefined> {
+    if (process.platform !== 'linux') return undefined
+    const isRecent = monotonicNow() - this.#startedAt < maxAgeMs
+    const found = await (isRecent ? this.#latest : this.#readAgain())
+    const places = [address, '0.0.0.0', '::'].flatMap((each) => placesOf(each, port))
+    return places.flatMap((place) => found.get(place) ?? [])
+  }
+
+  async #read(): Promise<SocketsByPlace> {
+    const read = this.#listsThemFirst ? readBeginning : readTable
+    const texts = await Promise.all(tables.map((file) => read(file)))
+    const rows = texts.map((text) => text.split('\n').flatMap((line) => rowOf(line) ?? []))
+    this.#listsThemFirst ||= listensFirst(rows)
+
+    const found = new Map<string, LocalSocket[]>()
+    for (const { state, local, socket } of rows.flat()) {
+      if (state !== listening) continue
+      const others = found.get(local)
+      if (others === undefined) found.set(local, [socket])
+      else others.push(socket)
+    }
+    return found
+  }
 }
 
 const listening = '0A'
+
+/** Whether a table with both kinds of rows has those that listen before all others. */
+function listensFirst(all: readonly (readonly Row[])[]): boolean {
+  const others = all.map((rows) => rows.findIndex(({ state }) => state !== listening))
+  return (
+    all.some((rows, table) => rows[0]?.state === listening && others[table] !== -1) &&
+    all.every(
+      (rows, table) =>
+        others[table] === -1 || rows.slice(others[table]).every(({ state }) => state !== listening),
+    )
+  )
+}
+
+/** Empty where the machine has no IPv6. */
+async function readTable(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'latin1')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+}
+
+/** A table until its first rows that do not listen. */
+async function readBeginning(file: string): Promise<string> {
+  let table: FileHandle
+  try {
+    table = await open(file)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+  try {
+    const chunk = Buffer.alloc(16 * 1024)
+    for (let text = ''; ;) {
+      const { bytesRead } = await table.read(chunk)
+      text += chunk.toString('latin1', 0, bytesRead)
+      const last = rowOf(text.slice(0, text.lastIndexOf('\n')).split('\n').at(-1) ?? '')
+      if (bytesRead === 0 || (last !== undefined && last.state !== listening)) return text
+    }
+  } finally {
+    await table.close()
+  }
+}
 
 interface Row {
   readonly local: string
   readonly remote: string
   readonly state: string
+  readonly socket: LocalSocket
 }
 
-async function sockets(wanted: (row: Row) => boolean): Promise<LocalSocket[]> {
-  const found: LocalSocket[] = []
-  for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
-    const text = await readFile(file, 'latin1').catch(() => '')
-    for (const line of text.split('\n').slice(1)) {
-      const [, local = '', remote = '', state = '', , , , uid, , inode] = line.trim().split(/\s+/)
-      // A socket that its process has closed has no inode, and says user 0.
-      if (inode !== undefined && inode !== '0' && wanted({ local, remote, state }))
-        found.push({ user: Number(uid), inode })
-    }
-  }
-  return found
+/** Undefined for the headline, and for a socket that its process has closed: it has no inode. */
+function rowOf(line: string): Row | undefined {
+  const [, local = '', remote = '', state = '', , , , uid, , inode] = line.trim().split(/\s+/)
+  return inode === undefined || !/^[1-9]/.test(inode)
+    ? undefined
+    : { local, remote, state, socket: { user: Number(uid), inode } }
 }
 
 /**

@@ -1,5 +1,8 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
-import { ReplicaDirectory } from '../core/directory.ts'
+import { ReplicaDirectory, type DirectoryEntry } from '../core/directory.ts'
 import type { Replica } from '../core/workload.ts'
 import { createAddressPolicy } from '../lib/address-policy.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
@@ -144,4 +147,42 @@ test('a call that names a pod in its state goes elsewhere when that pod is about
 
   expect(upstreams.has(resource, 'x-0')).toBe(false)
   expect(upstreams.has(resource, 'x-1')).toBe(true)
+})
+
+test('a request that is open on a replica whose port another server has taken is cut, and the replica gets none', async () => {
+  const thief = createServer(() => undefined)
+  thief.listen(0, '127.0.0.1')
+  await once(thief, 'listening')
+  const { port } = thief.address() as AddressInfo
+  const { upstreams, directory } = upstreamsWith({
+    phase: 'ready',
+    origin: `http://127.0.0.1:${port}`,
+  })
+  const upstream = upstreams.pick(resource, opened)
+  const cut = new Promise((resolve) => {
+    upstream?.via('').dispatch(
+      { method: 'GET', path: '/mcp' },
+      {
+        onConnect: () => undefined,
+        onError: resolve,
+        onHeaders: () => true,
+        onData: () => true,
+        onComplete: () => undefined,
+      },
+    )
+  })
+  await once(thief, 'request')
+
+  const entry = directory.get('x') as DirectoryEntry
+  const taken = entry.replicas.map(({ origin: _gone, ...replica }) => ({
+    ...replica,
+    phase: 'terminating' as const,
+    reason: 'PortTaken',
+  }))
+  directory.set('x', { ...entry, replicas: taken })
+
+  expect(await cut).toBeInstanceOf(Error)
+  expect(upstreams.pick(resource, opened)).toBeUndefined()
+  await upstreams[Symbol.asyncDispose]()
+  thief.close()
 })

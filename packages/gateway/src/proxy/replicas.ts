@@ -55,12 +55,14 @@ export class Upstreams implements AsyncDisposable {
   readonly #endpoints: Endpoints
   /** The adapters, by uid, of which a session has outlived the pod that it was opened on. */
   readonly #sessionsOutlive = new BoundedCache<string, true>(1000)
+  readonly #stopWatching: () => void
 
   constructor(directory: ReplicaDirectory, options: UpstreamOptions) {
     this.#directory = directory
     this.#options = options
     const { endpointPolicy: policy, endpointConnections: connections } = options
     this.#endpoints = new Endpoints({ ...options, policy, connections })
+    this.#stopWatching = directory.onChange((workload) => this.#cutTaken(workload))
   }
 
   /**
@@ -237,6 +239,18 @@ export class Upstreams implements AsyncDisposable {
     return upstream
   }
 
+  /** Another server answers on the port of such a replica, also on connections that are open. */
+  #cutTaken(workload: string): void {
+    for (const { name, phase, reason } of this.#directory.get(workload)?.replicas ?? []) {
+      if (phase === 'ready' || reason !== 'PortTaken') continue
+      for (const [origin, upstream] of this.#byOrigin) {
+        if (upstream.replica.name !== name) continue
+        this.#byOrigin.delete(origin)
+        upstream.connections.destroy().catch(() => undefined)
+      }
+    }
+  }
+
   /** Connections of replicas that are gone are closed once their last request has ended. */
   #forgetVanished(): void {
     for (const [origin, upstream] of this.#byOrigin) {
@@ -248,6 +262,7 @@ export class Upstreams implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopWatching()
     await Promise.all([
       this.#endpoints[Symbol.asyncDispose](),
       ...[...this.#byOrigin.values()].map(({ connections }) => connections.destroy()),

@@ -8,6 +8,8 @@ export interface OpenRuntimeOptions {
   readonly dataDir: string
   /** Files and folders of the gateway besides the data folder, which workloads must not read. */
   readonly privateFiles: readonly string[]
+  /** Folders in which the gateway makes such files while workloads run. */
+  readonly privateFolders: readonly string[]
   readonly programs: Readonly<Record<string, ProgramConfig>>
   /** The environment of this process, of which workloads get a small part. */
   readonly environment: Readonly<Record<string, string | undefined>>

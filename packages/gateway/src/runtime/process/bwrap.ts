@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { isHeldBelow, isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
@@ -7,7 +7,7 @@ import { asUser, hasSetpriv } from './as-user.ts'
 import { heldBack } from './held-back.ts'
 import { mustBeExecutable } from './executable.ts'
 import type { Launch, Sandbox, SandboxOptions, Start } from './sandbox.ts'
-import { isWithin, viewArguments, type View } from './view.ts'
+import { isWithin, shows, viewArguments, type View } from './view.ts'
 
 /** Each process sees its own processes, its owner's home and the read-only files of the machine; nothing of the gateway. */
 export class BwrapSandbox implements Sandbox {
@@ -20,6 +20,22 @@ export class BwrapSandbox implements Sandbox {
     this.#homes = homes
     this.#bwrap = bwrap
     this.#options = options
+  }
+
+  check(): void {
+    const { privateFolders } = this.#options
+    // A folder that is made later would show in the servers that run by then.
+    for (const folder of privateFolders) mkdirSync(folder, { recursive: true, mode: 0o700 })
+    // File modes keep users of their own from the files.
+    if (this.#homes.haveUsers) return
+
+    const view = viewOf(this.#options, this.#homes.folder)
+    const visible = privateFolders.flatMap(real).find((folder) => shows(view, folder))
+    if (visible !== undefined)
+      throw new Error(
+        `audit.sinks: local servers could read the audit log in ${visible}, because they need other files there. ` +
+          'Keep the audit log in a folder of its own, or in the data folder.',
+      )
   }
 
   environment(owner: string, inherited: Readonly<Record<string, string>>): Record<string, string> {
@@ -108,8 +124,13 @@ export function findBwrap(path: string): { readonly bwrap: string } | { readonly
     : { bwrap }
 }
 
-function viewOf(options: SandboxOptions, homes: string): Omit<View, 'home'> {
-  const { dataDir, path, programs, privateFiles, mounts, userHome } = options
+/** @param resolvConf by which names of hosts are looked up */
+export function viewOf(
+  options: SandboxOptions,
+  homes: string,
+  resolvConf = '/etc/resolv.conf',
+): Omit<View, 'home'> {
+  const { dataDir, path, programs, privateFiles, privateFolders, mounts, userHome } = options
   const hidden = [userHome ?? '/', '/tmp', '/var/tmp', '/run', homes].flatMap(real)
   const hides = hidden.filter((folder) => folder !== '/')
   const ofPrograms = programs.flatMap(({ command, workingDirectory }) => [
@@ -123,17 +144,18 @@ function viewOf(options: SandboxOptions, homes: string): Omit<View, 'home'> {
     // Where npm and pyenv keep the programs to which those of `PATH` lead.
     ...ofPath.flatMap((folder) => besides.map((name) => join(dirname(folder), name))),
     ...options.readableFiles,
-    // Names of hosts are looked up with it.
-    ...real('/etc/resolv.conf').map(dirname),
-  ]
+    // The file alone: beside it are sockets of the name service.
+    ...real(resolvConf),
+  ].flatMap((each) => [...new Set([each, ...real(each)])])
+  const isSpare = (folder: string): boolean =>
+    ![...system, process.execPath, ...shown].some((each) => isWithin(each, folder))
 
   return {
     hidden: hides,
-    shown: shown.flatMap((each) => [...new Set([each, ...real(each)])]).filter(existsSync),
-    secret: [dataDir, ...privateFiles].flatMap(real).map((each) => ({
-      path: each,
-      isFolder: statSync(each).isDirectory(),
-    })),
+    shown: shown.filter(existsSync),
+    secret: [dataDir, ...privateFiles, ...privateFolders.filter(isSpare)]
+      .flatMap(real)
+      .map((each) => ({ path: each, isFolder: statSync(each).isDirectory() })),
     mounts: mounts.map((mount) => ({ ...mount, path: realpathSync(mount.path) })),
   }
 }
@@ -153,6 +175,10 @@ function projectOf(file: string, hidden: readonly string[]): string[] {
 }
 
 const besides = ['lib', 'libexec', 'versions']
+
+/** Folders without which no program runs. */
+const system = ['/usr', '/bin', '/sbin', '/lib', '/lib64', '/etc', '/opt', '/dev', '/proc', '/sys']
+
 const manifests = ['package.json', 'pyproject.toml', '.git']
 
 function real(path: string): string[] {

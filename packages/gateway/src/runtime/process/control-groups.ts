@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -6,6 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 /** A control group of Linux: all that a process starts stays in it, whatever it does to its parents, session or marks. */
 export interface ControlGroup {
   readonly folder: string
+  /** Puts a process into it. @throws Error when the process cannot be put there */
+  take(pid: number): void
   /** Ends what is left in it, at once, and removes it. */
   end(): Promise<void>
 }
@@ -35,8 +38,12 @@ export class ControlGroups {
       // Linux 5.14.
       if (!existsSync(join(probe, 'cgroup.kill')))
         return 'control groups cannot end processes here.'
-      const [command, ...args] = within(probe, '/bin/true', [])
-      const { status } = spawnSync(command, args, { stdio: 'ignore' })
+      const [command, ...args] = held('/bin/true', [])
+      const child = spawn(command, args, { stdio: ['pipe', 'ignore', 'ignore'] })
+      const ended = once(child, 'exit')
+      if (child.pid !== undefined) enter(probe, child.pid)
+      child.stdin.end('\n')
+      const [status] = (await ended) as [number | null]
       await endGroup(probe)
       return status === 0 ? new ControlGroups(folder) : 'no process can be put into control groups.'
     } catch (error) {
@@ -48,7 +55,7 @@ export class ControlGroups {
   make(name: string): ControlGroup {
     const folder = join(this.folder, name)
     mkdirSync(folder)
-    return { folder, end: () => endGroup(folder) }
+    return { folder, take: (pid) => enter(folder, pid), end: () => endGroup(folder) }
   }
 
   /** Ends what is left in any of them, and removes them. */
@@ -57,14 +64,17 @@ export class ControlGroups {
   }
 }
 
-/** A command that enters a group before it becomes the given one, so that nothing is started outside. */
-export function within(
-  folder: string,
-  command: string,
-  args: readonly string[],
-): [string, ...string[]] {
-  const enter = 'echo $$ >"$1/cgroup.procs" || exit 126; shift; exec "$@"'
-  return ['/bin/sh', '-c', enter, 'sh', folder, command, ...args]
+/**
+ * A command that waits for a line on its standard input before it becomes the given one. So it can
+ * be put into a group first, and starts nothing outside, also as a user who may not enter groups.
+ */
+export function held(command: string, args: readonly string[]): [string, ...string[]] {
+  const wait = 'read -r begin || exit 126; exec "$@" </dev/null'
+  return ['/bin/sh', '-c', wait, 'sh', command, ...args]
+}
+
+function enter(folder: string, pid: number): void {
+  writeFileSync(join(folder, 'cgroup.procs'), String(pid))
 }
 
 async function endGroup(folder: string): Promise<void> {

@@ -1,5 +1,6 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { monotonicNow } from '../../lib/clock.ts'
 import { timeoutOr } from '../../lib/timeout-signal.ts'
 
 export interface HealthSettings {
@@ -11,29 +12,47 @@ export interface HealthSettings {
   readonly restartAfter: number
 }
 
+/** Why a replica must be restarted. */
+export type Ailment = 'NotResponding' | 'PortTaken'
+
+/** How to see whether it is the server that listens: another may take a port that it has left. */
+export interface PortWatch {
+  readonly isOwn: () => Promise<boolean>
+  readonly periodMs: number
+}
+
 /**
- * Asks a server again and again whether it still answers, and whether it is the server (`isOwn`):
- * another may take a port that it has left. Returns true once it is to be restarted,
- * false when `signal` aborts. `failing` gives the failures in a row when their number changes.
+ * Asks a server again and again whether it still answers, and looks more often who listens on its
+ * port. Returns why the replica must be restarted; undefined when `signal` aborts. `failing` gives
+ * the failures in a row when their number changes.
  */
 export async function watchHealth(
   address: { readonly host: string; readonly port: number },
   { periodSeconds, timeoutSeconds, restartAfter }: HealthSettings,
-  isOwn: () => Promise<boolean>,
+  watch: PortWatch | undefined,
   signal: AbortSignal,
   failing: (failures: number) => void,
-): Promise<boolean> {
+): Promise<Ailment | undefined> {
+  const looksMs = watch?.periodMs ?? Infinity
+  let next = monotonicNow() + periodSeconds * 1000
   for (let failures = 0; ;) {
-    await sleep(periodSeconds * 1000, undefined, { signal, ref: false }).catch(() => undefined)
-    if (signal.aborted) return false
-    const alive =
-      (await answers(address, timeoutOr(signal, timeoutSeconds * 1000))) && (await isOwn())
-    if (signal.aborted) return false
+    const wait = Math.max(0, Math.min(looksMs, next - monotonicNow()))
+    await sleep(wait, undefined, { signal, ref: false }).catch(() => undefined)
+    if (signal.aborted) return undefined
+    // First, as another server may also hold back its answer.
+    const own = watch === undefined || (await watch.isOwn().catch(() => undefined))
+    if (signal.aborted) return undefined
+    if (own === false) return 'PortTaken'
+    if (monotonicNow() < next) continue
+
+    const alive = own === true && (await answers(address, timeoutOr(signal, timeoutSeconds * 1000)))
+    if (signal.aborted) return undefined
+    next = monotonicNow() + periodSeconds * 1000
 
     const before = failures
     failures = alive ? 0 : failures + 1
     if (failures !== before) failing(failures)
-    if (restartAfter > 0 && failures >= restartAfter) return true
+    if (restartAfter > 0 && failures >= restartAfter) return 'NotResponding'
   }
 }
 

@@ -6,6 +6,7 @@ import type { ProgramConfig } from '../../config/config.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
 import { inheritedDescriptors } from '../../lib/inherited-descriptors.ts'
+import { ListeningSockets } from '../../lib/socket-owner.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
 import type { OpenRuntimeOptions } from '../open.ts'
 import { judge } from '../conditions.ts'
@@ -43,6 +44,7 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     dataDir: options.dataDir,
     mounts: settings.mounts,
     privateFiles: options.privateFiles,
+    privateFolders: options.privateFolders,
     readableFiles: fileVariables.flatMap((name) => environment[name] ?? []),
     userHome: options.environment['HOME'],
     program: programs['mcp-proxy']?.command.at(-1) ?? process.execPath,
@@ -65,6 +67,7 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
       marks,
       sandbox,
       groups,
+      listening: new ListeningSockets(),
       pace: new OutputPace(),
       covers: coversOf(inheritedDescriptors()),
     },
@@ -82,6 +85,7 @@ interface Surroundings {
   readonly sandbox: Sandbox
   /** Undefined where they cannot be had, or are not needed. */
   readonly groups: ControlGroups | undefined
+  readonly listening: ListeningSockets
   readonly pace: OutputPace
   readonly covers: readonly ('ignore' | number)[]
 }
@@ -351,7 +355,7 @@ class RunningWorkload {
 
   #start(index: number, program: ProgramConfig, template: string): void {
     const { settings, log } = this.#options
-    const { inherited, marks, sandbox, groups, pace, covers } = this.#surroundings
+    const { inherited, marks, sandbox, groups, listening, pace, covers } = this.#surroundings
     const { owner, environment } = this.#wanted
     const belongs = sandbox.belongs?.bind(sandbox)
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
@@ -378,6 +382,7 @@ class RunningWorkload {
         })
       },
       belongs: belongs && ((socket, pid) => belongs(socket, owner, pid)),
+      listening,
       groups,
       host: settings.host,
       startTimeoutMs: settings.startTimeoutSeconds * 1000,

@@ -9,14 +9,14 @@ import { endMarked, newMark, type WardenOptions } from '@mcp-gateway/warden'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
-import { listeners, type LocalSocket } from '../../lib/socket-owner.ts'
+import type { ListeningSockets, LocalSocket } from '../../lib/socket-owner.ts'
 import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
-import { within, type ControlGroup, type ControlGroups } from './control-groups.ts'
+import { held, type ControlGroup, type ControlGroups } from './control-groups.ts'
 import { mustBeExecutable } from './executable.ts'
-import { watchHealth, type HealthSettings } from './health.ts'
+import { watchHealth, type Ailment, type HealthSettings } from './health.ts'
 import type { OutputPace } from './output-pace.ts'
 import { givePortBack, takePort } from './ports.ts'
 import { monotonicNow } from '../../lib/clock.ts'
@@ -30,6 +30,8 @@ export interface ReplicaOptions {
   readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
   /** Whether a socket is one of its process, which has that id; undefined: any will do. */
   readonly belongs: ((socket: LocalSocket, pid: number) => boolean) | undefined
+  /** Who listens on this machine. */
+  readonly listening: ListeningSockets
   /** Where its processes are kept together; undefined where that cannot be had. */
   readonly groups: ControlGroups | undefined
   readonly host: string
@@ -85,6 +87,8 @@ export class ReplicaProcess {
   #message: string | undefined
   #output: string | undefined
   #lastExit: LastExit | undefined
+  /** The inodes of the sockets by which the process takes calls. */
+  #ownSockets: ReadonlySet<string> = new Set()
 
   constructor(options: ReplicaOptions) {
     this.#options = options
@@ -186,19 +190,18 @@ export class ReplicaProcess {
       })
       if (!('command' in launch)) return launch
       const { user, workingDirectory, environment } = launch
-      if (user === undefined) group = this.#options.groups?.make(mark.value)
+      group = this.#options.groups?.make(mark.value)
       const [command, ...args] =
-        group === undefined
-          ? [launch.command, ...launch.args]
-          : within(group.folder, launch.command, launch.args)
+        group === undefined ? [launch.command, ...launch.args] : held(launch.command, launch.args)
       const child = spawn(command, args, {
         // A process group of its own, so that all of it can be signalled at once.
         detached: true,
-        stdio: ['ignore', 'pipe', 'pipe', ...this.#options.covers],
+        stdio: [group === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...this.#options.covers],
         ...user,
         ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
         env: environment,
       })
+      if (group !== undefined) this.#begin(child, group)
       return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch, group)
     } catch (error) {
       // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
@@ -206,6 +209,20 @@ export class ReplicaProcess {
     } finally {
       await group?.end().catch((error: unknown) => this.#groupLeft(error))
       if (port !== undefined) givePortBack(port)
+    }
+  }
+
+  /** Lets a held process begin once it is in its control group; outside of it, it ends. */
+  #begin({ pid, stdin }: ChildProcess, group: ControlGroup): void {
+    // It may have ended already.
+    stdin?.on('error', () => undefined)
+    try {
+      if (pid !== undefined) group.take(pid)
+      stdin?.end('\n')
+    } catch (error) {
+      stdin?.destroy()
+      const { log } = this.#options
+      log.error({ replica: this.name, err: error }, 'a process could not enter its control group')
     }
   }
 
@@ -245,6 +262,7 @@ export class ReplicaProcess {
       })
     })
     this.#startedAt = Date.now()
+    this.#ownSockets = new Set()
     const startedAt = monotonicNow()
     if (this.#restarts === 0)
       this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
@@ -269,24 +287,18 @@ export class ReplicaProcess {
     void ended.then(() => over.abort())
     const leaving = AbortSignal.any([over.signal, signal])
     let readyAt: number | undefined
-    let hung = false
+    let ailment: Ailment | undefined
     const accepted = await accepts(host, port, timeoutOr(leaving, startTimeoutMs))
-    const stolen = accepted && !(await this.#isOwn(port, child))
-    if (accepted && !stolen) {
+    if (accepted && !(await this.#isOwn(port, child, 0).catch(() => false))) ailment = 'PortTaken'
+    else if (accepted) {
       readyAt = monotonicNow()
       this.#origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`
       this.#set('ready')
       log.debug({ replica: this.name, ms: readyAt - startedAt }, 'replica is ready')
-      hung = await this.#watchHealth(port, child, leaving)
+      ailment = await this.#watchHealth(port, child, leaving)
     }
     const readyMs = readyAt === undefined ? 0 : monotonicNow() - readyAt
-    const tooLate = stolen
-      ? 'PortTaken'
-      : hung
-        ? 'NotResponding'
-        : leaving.aborted
-          ? undefined
-          : 'StartTimeout'
+    const tooLate = ailment ?? (leaving.aborted ? undefined : 'StartTimeout')
     this.#origin = undefined
     // At once, so that nobody is sent to it any more.
     if (!signal.aborted) this.#set('terminating', tooLate ?? 'Exited')
@@ -305,20 +317,32 @@ export class ReplicaProcess {
    * Whether it is this process that listens. A server of somebody else could take the port between
    * our look at it and the start, and would get the calls and the callers of this one.
    */
-  async #isOwn(port: number, { pid }: ChildProcess): Promise<boolean> {
-    const { host, belongs } = this.#options
-    // The list of all sockets of the machine is long.
+  async #isOwn(port: number, { pid }: ChildProcess, maxAgeMs: number): Promise<boolean> {
+    const { host, belongs, listening } = this.#options
     if (belongs === undefined) return true
+
     const { address } = await lookup(host)
-    const found = await listeners(address, port)
-    return found === undefined || found.every((socket) => pid !== undefined && belongs(socket, pid))
+    const found = (await listening.at(address, port, maxAgeMs)) ?? []
+    // Whose a socket is does not change, and the look may take all processes of the machine.
+    const unknown = found.filter(({ inode }) => !this.#ownSockets.has(inode))
+    if (!unknown.every((socket) => pid !== undefined && belongs(socket, pid))) return false
+
+    this.#ownSockets = new Set(found.map(({ inode }) => inode))
+    return true
   }
 
-  /** Takes a replica that does not answer out of use; true once it must be restarted. */
-  #watchHealth(port: number, child: ChildProcess, leaving: AbortSignal): Promise<boolean> {
-    const { host, health, log } = this.#options
-    const isOwn = (): Promise<boolean> => this.#isOwn(port, child)
-    return watchHealth({ host, port }, health, isOwn, leaving, (failures) => {
+  /** Takes a replica that does not answer out of use, until it must be restarted. */
+  #watchHealth(
+    port: number,
+    child: ChildProcess,
+    leaving: AbortSignal,
+  ): Promise<Ailment | undefined> {
+    const { host, health, belongs, log } = this.#options
+    // A server that has just opened its port once more is not yet in a reading that others share.
+    const isOwn = async (): Promise<boolean> =>
+      (await this.#isOwn(port, child, sharedReadingMs)) || this.#isOwn(port, child, 0)
+    const watch = belongs && { isOwn, periodMs: sharedReadingMs }
+    return watchHealth({ host, port }, health, watch, leaving, (failures) => {
       if (failures === 0 && this.#phase === 'lost') {
         log.info({ replica: this.name }, 'replica answers again')
         this.#set('ready')
@@ -369,7 +393,7 @@ export class ReplicaProcess {
   #ending(
     exit: Exit,
     logs: LogBuffer,
-    tooLate: 'StartTimeout' | 'NotResponding' | 'PortTaken' | undefined,
+    tooLate: Ailment | 'StartTimeout' | undefined,
     readyMs: number,
     wasReady: boolean,
   ): Ending {
@@ -457,6 +481,9 @@ export class ReplicaProcess {
     this.#options.changed()
   }
 }
+
+/** How often each replica looks who listens on its port, and how long all share a reading. */
+const sharedReadingMs = 1000
 
 /** What a process said last ends as it likes. */
 function sentence(text: string): string {

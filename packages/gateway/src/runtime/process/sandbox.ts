@@ -19,6 +19,8 @@ export interface SandboxOptions {
   readonly dataDir: string
   /** Files and folders of the gateway besides the data folder. */
   readonly privateFiles: readonly string[]
+  /** Folders in which the gateway makes private files while servers run. */
+  readonly privateFolders: readonly string[]
   /** Files that inherited variables name, such as certificates. */
   readonly readableFiles: readonly string[]
   /** The home of the gateway's user. */
@@ -70,6 +72,8 @@ export interface Sandbox {
    * where nothing keeps servers apart.
    */
   belongs?(socket: LocalSocket, owner: string, pid: number): boolean
+  /** @throws Error when something of the configuration cannot be kept from servers */
+  check?(): void
 }
 
 /**
@@ -84,6 +88,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
     if (sandbox !== 'auto' && sandbox !== kind) continue
     const opened = candidates[kind](options)
     if (typeof opened !== 'string') {
+      opened.check?.()
       log.info({ sandbox: kind, ...reasonOf(why) }, 'local servers run in a sandbox')
       return opened
     }

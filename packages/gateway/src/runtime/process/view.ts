@@ -24,8 +24,12 @@ export function viewArguments({ hidden, shown, secret, home, mounts }: View): st
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
   // An empty folder of such a name would tell that it is there.
+  const outer = outermost(secret.map(({ path }) => path))
   const exposed = secret.filter(
-    ({ path }) => !isHidden(path) || visible.some((each) => isWithin(path, each)),
+    ({ path }, index) =>
+      outer.includes(path) &&
+      secret.findIndex((each) => each.path === path) === index &&
+      (!isHidden(path) || visible.some((each) => isWithin(path, each))),
   )
   const parentsOf = (path: string): Step[] =>
     foldersAbove(path)
@@ -56,6 +60,15 @@ type Step = readonly string[]
 
 function emptied(path: string): Step {
   return ['--perms', forEverybody.includes(path) ? '1777' : '0755', '--tmpfs', path]
+}
+
+/** Whether a folder, and new files in it, are in a view. */
+export function shows({ hidden, shown, secret, mounts }: Omit<View, 'home'>, folder: string) {
+  if (mounts.some(({ path }) => isWithin(folder, path))) return true
+  if (secret.some(({ path, isFolder }) => isFolder && isWithin(folder, path))) return false
+  const isIn = (paths: readonly string[]): boolean => paths.some((each) => isWithin(folder, each))
+
+  return !isIn(hidden) || isIn(shown.filter((path) => !hidden.includes(path)))
 }
 
 export function isWithin(path: string, folder: string): boolean {
