@@ -153,7 +153,7 @@ export function viewOf(
   return {
     hidden: hides,
     shown: shown.filter(existsSync),
-    secret: [dataDir, ...privateFiles, ...privateFolders.filter(isSpare)]
+    secret: [dataDir, homes, ...privateFiles, ...privateFolders.filter(isSpare)]
       .flatMap(real)
       .map((each) => ({ path: each, isFolder: statSync(each).isDirectory() })),
     mounts: mounts.map((mount) => ({ ...mount, path: realpathSync(mount.path) })),

@@ -57,22 +57,48 @@ test('secrets are covered where they would be seen, and are not named elsewhere'
   })
 
   expect(steps.filter((step) => /data|config|pgpass|secrets/.test(step))).toEqual([
+    '--tmpfs /etc/mcp/secrets',
     '--tmpfs /home/op/src/data',
     '--ro-bind /dev/null /home/op/src/config.yaml',
-    '--tmpfs /etc/mcp/secrets',
   ])
   expect(steps.indexOf('--tmpfs /home/op/src/data')).toBeGreaterThan(
     steps.indexOf('--ro-bind-try /home/op/src /home/op/src'),
   )
 })
 
-test('the folders of the operator come last, read-only unless they are not', () => {
+test('secrets and homes in a folder of the operator stay covered, and a folder in them shows', () => {
+  const steps = stepsOf({
+    hidden: ['/srv/homes'],
+    secret: [
+      { path: '/srv/data', isFolder: true },
+      { path: '/srv/homes', isFolder: true },
+      { path: '/srv/keys.yaml', isFolder: false },
+    ],
+    home: '/srv/homes/a',
+    mounts: [
+      { path: '/srv/data/public', readOnly: true },
+      { path: '/srv', readOnly: false },
+    ],
+  })
+
+  expect(steps.slice(1)).toEqual([
+    '--bind /srv /srv',
+    '--tmpfs /srv/data',
+    '--tmpfs /srv/homes',
+    '--dir /srv/homes',
+    '--bind /srv/homes/a /srv/homes/a',
+    '--ro-bind /dev/null /srv/keys.yaml',
+    '--ro-bind /srv/data/public /srv/data/public',
+  ])
+})
+
+test('the folders of the operator lie over hidden ones, read-only unless they are not', () => {
   const mounts = [
     { path: '/srv/docs', readOnly: true },
     { path: '/home/op/notes', readOnly: false },
   ]
 
-  expect(stepsOf({ hidden: ['/home/op'], mounts }).slice(-3)).toEqual([
+  expect(stepsOf({ hidden: ['/home/op'], mounts }).slice(2)).toEqual([
     '--ro-bind /srv/docs /srv/docs',
     '--dir /home/op',
     '--bind /home/op/notes /home/op/notes',

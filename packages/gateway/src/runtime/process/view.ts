@@ -17,24 +17,38 @@ const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
 
 /**
  * The arguments of `bwrap` that make a view. Everything is read-only but the home and what the
- * operator mounts. What comes later lies over what came before, so the order decides.
+ * operator mounts. What comes later lies over what came before, so deeper folders come later: a
+ * secret in a mounted folder stays covered, and a mount in a hidden one shows.
  */
 export function viewArguments({ hidden, shown, secret, home, mounts }: View): string[] {
   const roots = outermost(hidden)
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
   // An empty folder of such a name would tell that it is there.
+  const mounted = mounts.map(({ path }) => path)
   const outer = outermost(secret.map(({ path }) => path))
   const exposed = secret.filter(
     ({ path }, index) =>
       outer.includes(path) &&
       secret.findIndex((each) => each.path === path) === index &&
-      (!isHidden(path) || visible.some((each) => isWithin(path, each))),
+      (!isHidden(path) || [...visible, ...mounted].some((each) => isWithin(path, each))),
   )
   const parentsOf = (path: string): Step[] =>
     foldersAbove(path)
       .filter(isHidden)
       .map((folder) => ['--perms', '0755', '--dir', folder])
+  // Of two for the same path, the later one counts.
+  const layers: { readonly path: string; readonly steps: readonly Step[] }[] = [
+    ...mounts.map(({ path, readOnly }) => ({
+      path,
+      steps: [...parentsOf(path), [readOnly ? '--ro-bind' : '--bind', path, path]],
+    })),
+    ...exposed.map(({ path, isFolder }) => ({
+      path,
+      steps: [isFolder ? emptied(path) : ['--ro-bind', '/dev/null', path]],
+    })),
+    { path: home, steps: [...parentsOf(home), ['--bind', home, home]] },
+  ]
   const steps: Step[] = [
     ['--ro-bind', '/', '/'],
     ['--dev', '/dev'],
@@ -42,15 +56,7 @@ export function viewArguments({ hidden, shown, secret, home, mounts }: View): st
     emptied('/dev/shm'),
     ...roots.map(emptied),
     ...visible.flatMap((path) => [...parentsOf(path), ['--ro-bind-try', path, path]]),
-    ...exposed.map(({ path, isFolder }) =>
-      isFolder ? emptied(path) : ['--ro-bind', '/dev/null', path],
-    ),
-    ...parentsOf(home),
-    ['--bind', home, home],
-    ...mounts.flatMap(({ path, readOnly }) => [
-      ...parentsOf(path),
-      [readOnly ? '--ro-bind' : '--bind', path, path],
-    ]),
+    ...layers.toSorted((a, b) => a.path.length - b.path.length).flatMap((layer) => layer.steps),
   ]
   return steps.flat()
 }
@@ -64,11 +70,11 @@ function emptied(path: string): Step {
 
 /** Whether a folder, and new files in it, are in a view. */
 export function shows({ hidden, shown, secret, mounts }: Omit<View, 'home'>, folder: string) {
-  if (mounts.some(({ path }) => isWithin(folder, path))) return true
   if (secret.some(({ path, isFolder }) => isFolder && isWithin(folder, path))) return false
   const isIn = (paths: readonly string[]): boolean => paths.some((each) => isWithin(folder, each))
 
-  return !isIn(hidden) || isIn(shown.filter((path) => !hidden.includes(path)))
+  const visible = shown.filter((path) => !hidden.includes(path))
+  return !isIn(hidden) || isIn([...visible, ...mounts.map(({ path }) => path)])
 }
 
 export function isWithin(path: string, folder: string): boolean {
