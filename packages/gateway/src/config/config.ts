@@ -56,6 +56,13 @@ const headerNames = (border: Border) =>
     )
     .max(64)
     .default([])
+/** As browsers send it. With a path or a slash at its end it would fit no page. */
+const pageOrigin = z
+  .string()
+  .regex(
+    /^(null|[a-z][a-z0-9+.-]*:\/\/[^\s/?#*@]+)$/i,
+    'must be scheme, host and port alone, for example https://portal.example.com',
+  )
 const webAddress = z.url({ protocol: /^https?$/ })
 
 /** What all presets of issuers have in common. */
@@ -167,7 +174,7 @@ export const ConfigSchema = z.strictObject({
       /** Host names (without port) that requests may name, besides loopback names and `publicOrigin`; `*` turns the check off. */
       allowedHosts: z.array(z.string()).default([]),
       /** Origins of browser pages that may call, besides the gateway's own and loopback ones on the same host. They also get CORS answers. */
-      allowedOrigins: z.array(z.string()).default([]),
+      allowedOrigins: z.array(pageOrigin).default([]),
       /** Networks (CIDR) of the proxies before the gateway, whose word on the client's address and on the public origin counts. */
       trustedProxies: z.array(z.string()).default([]),
       /** In which headers they say it: `X-Forwarded-*`, or `Forwarded` (RFC 7239). */

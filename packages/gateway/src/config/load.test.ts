@@ -264,6 +264,89 @@ describe('identity', () => {
     ])
   })
 
+  test('every variable that the next major of the original adds has its setting here', () => {
+    const environment = {
+      ...entra,
+      Mcp__AllowedOrigins__10: 'http://localhost:5173',
+      Mcp__AllowedOrigins__0: 'https://Portal.example/',
+      mcp__allowedorigins__2: 'https://app.example:8443/chat?x=1',
+      Kubernetes__Namespace: 'team-a',
+      WorkloadIdentitySettings__RequiredRoles__0: 'mcp.azure',
+    }
+    expect(loadConfig({ environment })).toMatchObject({
+      edge: {
+        allowedOrigins: [
+          'https://portal.example',
+          'https://app.example:8443',
+          'http://localhost:5173',
+        ],
+      },
+      runtime: { kind: 'process', kubernetes: { namespace: 'team-a' } },
+      access: { workloadIdentityRoles: ['mcp.azure'] },
+    })
+    expect(
+      mistakesOf({ environment: { Kubernetes__Namespace: 'Team A', Mcp__AllowedOrigins__0: '*' } }),
+    ).toEqual([
+      expect.stringMatching(/^environment variable Mcp__AllowedOrigins: edge\.allowedOrigins\.0: /),
+      expect.stringMatching(
+        /^environment variable Kubernetes__Namespace: runtime\.kubernetes\.namespace: /,
+      ),
+    ])
+  })
+
+  test('a variable of the original that is empty sets nothing', () => {
+    const environment = { PublicOrigin: '', Mcp__AllowedOrigins__0: '', Kubernetes__Namespace: '' }
+    expect(loadConfig({ environment })).toEqual(loadConfig({ environment: {} }))
+  })
+
+  test("the original's appsettings.json is a file that the gateway reads", () => {
+    const text = JSON.stringify(
+      {
+        Logging: { LogLevel: { Default: 'Information' } },
+        AllowedHosts: '*',
+        AzureAd: { Instance: 'https://login.microsoftonline.com/', TenantId: tenant },
+        CosmosSettings: { AccountEndpoint: 'https://a.documents.azure.com:443/' },
+        ContainerRegistrySettings: { Endpoint: 'acme.azurecr.io' },
+        Mcp: { AllowedOrigins: ['https://portal.example/', 'https://app.example'] },
+        Kubernetes: { Namespace: 'team-a' },
+        PublicOrigin: 'https://gw.example/',
+      },
+      undefined,
+      2,
+    )
+    const file = { name: 'appsettings.json', text }
+    expect(loadConfig({ file, environment: { AzureAd__ClientId: client } })).toMatchObject({
+      publicOrigin: 'https://gw.example/',
+      edge: { allowedOrigins: ['https://portal.example', 'https://app.example'] },
+      identity: { mode: 'oidc', issuers: [{ tenantId: tenant, audiences: [client] }] },
+      runtime: { kubernetes: { registry: 'acme.azurecr.io', namespace: 'team-a' } },
+    })
+    const other = { AzureAd__ClientId: client, KUBERNETES__NAMESPACE: 'team-b' }
+    const { namespace } = loadConfig({ file, environment: other }).runtime.kubernetes
+    expect(namespace).toBe('team-b')
+  })
+
+  test('the words of the original in a file yield to those of the gateway, and mistakes name their line', () => {
+    const text = 'Kubernetes:\n  Namespace: old\nruntime:\n  kubernetes:\n    namespace: new\n'
+    const { runtime } = loadConfig({ file: { name: 'gw.yaml', text }, environment: {} })
+    expect(runtime.kubernetes.namespace).toBe('new')
+
+    const wrong = 'port: 1\nMcp:\n  AllowedOrigins:\n    - https://*\nKubernete:\n  Namespace: x\n'
+    expect(mistakesOf({ file: { name: 'gw.yaml', text: wrong }, environment: {} })).toEqual([
+      expect.stringMatching(/^gw\.yaml:3: edge\.allowedOrigins\.0: must be scheme, host and port/),
+      'gw.yaml:5: Kubernete: is not known',
+    ])
+  })
+
+  test.each(['https://portal.example/', 'https://portal.example/chat', '*', 'portal.example'])(
+    'an origin that no page has (%s) is refused',
+    (origin) => {
+      expect(mistakesOf({ environment: { MCPGW_EDGE_ALLOWED_ORIGINS: origin } })[0]).toMatch(
+        /edge\.allowedOrigins\.0: must be scheme, host and port alone/,
+      )
+    },
+  )
+
   test("the gateway's own variables outrank the original's", () => {
     const { publicOrigin, identity } = loadConfig({
       environment: {

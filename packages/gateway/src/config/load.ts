@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { parseNetwork } from '../lib/address-policy.ts'
 import { parsePostgresUrl } from '../lib/postgres-url.ts'
 import { ConfigSchema, type Config } from './config.ts'
-import { originalSettings } from './original.ts'
+import { isOriginalSection, originalSettings, variablesOf } from './original.ts'
 
 /** Every mistake of a configuration, so that one round of editing mends them all. */
 export class ConfigError extends Error {
@@ -25,14 +25,17 @@ export interface ConfigSource {
 }
 
 /**
- * Defaults < file < the original's variables < `MCPGW_…`, as one frozen configuration.
+ * Defaults < file < the original's variables < `MCPGW_…`, as one frozen configuration. Sections of
+ * the original in the file are read as its variables are.
  * A variable is `MCPGW_` and the path in capitals: `edge.allowedHosts` is `MCPGW_EDGE_ALLOWED_HOSTS`; lists are comma separated, tables are JSON.
  * @throws ConfigError with every mistake.
  */
 export function loadConfig(source: ConfigSource): Config {
   const mistakes: string[] = []
-  const { data, locate } = readFile(source.file, mistakes)
-  const origins = applyOriginal(data, source.environment)
+  const file = readFile(source.file, mistakes)
+  const { data, original } = separateOriginal(file.data)
+  const { locate } = file
+  const origins = applyOriginal(data, original, source.environment, locate)
   applyEnvironment(data, source.environment, origins, mistakes)
   const parsed = ConfigSchema.safeParse(data)
   for (const issue of parsed.error?.issues ?? []) {
@@ -332,15 +335,40 @@ const internalVariables = new Set([
   'MCPGW_DATA',
 ])
 
-/** Gives where each setting comes from. */
+/** Parts what a file says in the words of the original from all else. */
+function separateOriginal(file: Readonly<Record<string, unknown>>): {
+  readonly data: Record<string, unknown>
+  readonly original: Readonly<Record<string, string>>
+} {
+  const data: Record<string, unknown> = {}
+  const original: Record<string, string> = {}
+  for (const [key, value] of Object.entries(file))
+    if (isOriginalSection(key)) Object.assign(original, variablesOf(key, value))
+    else data[key] = value
+  return { data, original }
+}
+
+/**
+ * Gives where each setting comes from. Where a file has a setting in both words, the gateway's own
+ * counts.
+ */
 function applyOriginal(
   data: Record<string, unknown>,
+  inFile: Readonly<Record<string, string>>,
   environment: ConfigSource['environment'],
+  locate: ReadFile['locate'],
 ): Map<string, string> {
   const origins = new Map<string, string>()
-  for (const { path, value, variable } of originalSettings(environment)) {
+  const inEnvironment = Object.entries(environment).filter(([, value]) => Boolean(value))
+  const settings = originalSettings({ ...inFile, ...Object.fromEntries(inEnvironment) })
+  for (const { path, value, variable } of settings) {
+    const start = variable.toLowerCase()
+    const ofEnvironment = inEnvironment.some(([name]) => name.toLowerCase().startsWith(start))
+    if (!ofEnvironment && has(data, path)) continue
+
     set(data, path, value)
-    origins.set(path.join('.'), `environment variable ${variable}`)
+    const place = ofEnvironment ? undefined : locate(variable.split('__'))
+    origins.set(path.join('.'), place ?? `environment variable ${variable}`)
   }
   return origins
 }
@@ -423,6 +451,13 @@ function coerce(text: string, type: string): unknown {
     default:
       return text
   }
+}
+
+function has(data: unknown, [head, ...rest]: readonly string[]): boolean {
+  if (head === undefined) return data !== undefined
+  return (
+    typeof data === 'object' && data !== null && has((data as Record<string, unknown>)[head], rest)
+  )
 }
 
 function set(data: Record<string, unknown>, path: readonly string[], value: unknown): void {

@@ -5,6 +5,48 @@ export interface OriginalSetting {
   readonly variable: string
 }
 
+/** What the original is told, by name in lower case: `mcp__allowedorigins__0`. */
+type OriginalValues = ReadonlyMap<string, string>
+
+/**
+ * Sections of the original's configuration that a file may hold as the original writes them. The
+ * gateway reads some of their members. It has no use for the rest.
+ */
+const sections: ReadonlySet<string> = new Set([
+  'AllowedHosts',
+  'ApplicationInsights',
+  'Authentication',
+  'AzureAd',
+  'BuiltinToolSettings',
+  'ContainerRegistrySettings',
+  'CosmosSettings',
+  'FoundrySettings',
+  'GatewaySettings',
+  'Kubernetes',
+  'Logging',
+  'Mcp',
+  'PublicOrigin',
+  'Redis',
+  'Storage',
+  'WorkloadIdentitySettings',
+])
+
+/** Whether a key at the top of a file is the original's. The gateway's own begin in lower case. */
+export function isOriginalSection(key: string): boolean {
+  return sections.has(key)
+}
+
+/** The members of a file's section under the names of their variables: `AzureAd__TenantId`. */
+export function variablesOf(section: string, value: unknown): Record<string, string> {
+  if (typeof value === 'object' && value !== null)
+    return Object.assign(
+      {},
+      ...Object.entries(value).map(([key, member]) => variablesOf(`${section}__${key}`, member)),
+    ) as Record<string, string>
+
+  return value === undefined || value === null ? {} : { [section]: String(value) }
+}
+
 /**
  * The environment variables by which the original is configured (`Section__Key`, without regard to case, as .NET reads them), so that a
  * deployment of it moves over as it is.
@@ -17,36 +59,66 @@ export function originalSettings(
       value === undefined || value === '' ? [] : [[name.toLowerCase(), value] as const],
     ),
   )
-  const settings: OriginalSetting[] = []
-  const publicOrigin = values.get('publicorigin')
-  if (publicOrigin !== undefined)
-    settings.push({ path: ['publicOrigin'], value: publicOrigin, variable: 'PublicOrigin' })
-  const registry = values.get('containerregistrysettings__endpoint')
-  if (registry !== undefined)
-    settings.push({
-      path: ['runtime', 'kubernetes', 'registry'],
-      value: registry,
-      variable: 'ContainerRegistrySettings__Endpoint',
-    })
+  const found = (variable: string, path: readonly string[], value: unknown): OriginalSetting[] =>
+    value === undefined ? [] : [{ path, value, variable }]
+  const text = (variable: string, path: readonly string[]): OriginalSetting[] =>
+    found(variable, path, values.get(variable.toLowerCase()))
 
+  return [
+    ...text('PublicOrigin', ['publicOrigin']),
+    ...text('ContainerRegistrySettings__Endpoint', ['runtime', 'kubernetes', 'registry']),
+    ...text('Kubernetes__Namespace', ['runtime', 'kubernetes', 'namespace']),
+    ...found(
+      'Mcp__AllowedOrigins',
+      ['edge', 'allowedOrigins'],
+      listOf(values, 'Mcp__AllowedOrigins')?.map(originOf),
+    ),
+    ...found(
+      'WorkloadIdentitySettings__RequiredRoles',
+      ['access', 'workloadIdentityRoles'],
+      listOf(values, 'WorkloadIdentitySettings__RequiredRoles'),
+    ),
+    ...entraSettings(values),
+  ]
+}
+
+/** The members of a list, each in a variable of its own, in the order of their numbers. */
+function listOf(values: OriginalValues, variable: string): string[] | undefined {
+  const start = `${variable.toLowerCase()}__`
+  const members = [...values].flatMap(([name, value]) => {
+    const place = name.startsWith(start) ? name.slice(start.length) : ''
+    return /^\d+$/.test(place) ? [{ place: Number(place), value }] : []
+  })
+  if (members.length === 0) return undefined
+
+  return members.toSorted((a, b) => a.place - b.place).map(({ value }) => value)
+}
+
+/** The original takes an address, and uses its origin. */
+function originOf(address: string): string {
+  return /^https?:/i.test(address) && URL.canParse(address) ? new URL(address).origin : address
+}
+
+function entraSettings(values: OriginalValues): OriginalSetting[] {
   const tenantId = values.get('azuread__tenantid')
   const clientId = values.get('azuread__clientid')
   // It has no Entra ID then but development identity, which is the default here and serves this machine alone.
   const development =
     values.get('authentication__bypassentra')?.toLowerCase() === 'true' ||
     values.get('aspnetcore_environment')?.toLowerCase() === 'development'
-  if (tenantId !== undefined && clientId !== undefined && !development) {
-    const instance = values.get('azuread__instance')
-    const audience = values.get('azuread__audience')
-    const issuer = {
-      preset: 'entra',
-      tenantId,
-      audiences: [clientId, ...(audience === undefined ? [] : [audience])],
-      requiredScopes: ['access'],
-      ...(instance === undefined ? {} : { instance }),
-    }
-    settings.push({ path: ['identity', 'mode'], value: 'oidc', variable: 'AzureAd__TenantId' })
-    settings.push({ path: ['identity', 'issuers'], value: [issuer], variable: 'AzureAd__TenantId' })
+  if (tenantId === undefined || clientId === undefined || development) return []
+
+  const instance = values.get('azuread__instance')
+  const audience = values.get('azuread__audience')
+  const issuer = {
+    preset: 'entra',
+    tenantId,
+    audiences: [clientId, ...(audience === undefined ? [] : [audience])],
+    requiredScopes: ['access'],
+    ...(instance === undefined ? {} : { instance }),
   }
-  return settings
+  return [
+    { path: ['identity', 'mode'], value: 'oidc', variable: 'AzureAd__TenantId' },
+    { path: ['identity', 'issuers'], value: [issuer], variable: 'AzureAd__TenantId' },
+  ]
 }
