@@ -328,6 +328,8 @@ export async function openApp({
       host: config.host,
       port: config.port,
       allowedHosts: hosts,
+      // Behind a proxy, pages of the gateway's own address may call by another Host.
+      allowedOrigins: [...config.edge.allowedOrigins, ...(origin === '' ? [] : [origin])],
       endpoints,
       describe: describeRequest,
       routes: (api) => {

@@ -15,7 +15,7 @@ import type { Hop } from './hop.ts'
 import type { DecideOutgoing } from './outgoing.ts'
 import { Upstreams, type Sticky, type Upstream } from './replicas.ts'
 import type { RouteTable } from './routes.ts'
-import { unknownSession, type SessionSealer } from './sessions.ts'
+import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
 import { loggedPath, parseTarget, sessionIdOf, type Target } from './target.ts'
 import { ToolGuard } from './tool-guard.ts'
 import { ownerOf, stateReplica, Translation } from './translation.ts'
@@ -97,8 +97,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.checkMethod()
     upstreams.checkLoop(resource, request)
     const sealed = sessionIdOf(request, target)
-    const session =
-      sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal) // open session
+    const undecided = sealed !== undefined && namesModern(request)
+    const early = undecided ? undefined : openSession(permit, sealed) // open session
     const run = (work: () => void): void => {
       context.replica = 'translated'
       const stopWatching = guard.watchDenials(
@@ -111,6 +111,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       context.answer(work)
     }
     context.readBody((body) => {
+      // A modern request belongs to no session, whatever id a client still sends with it.
+      const session =
+        undecided && !mayBeModern(body ?? nothing, {}) ? openSession(permit, sealed) : early
       const opens = request.method === 'POST' && body !== null && session === undefined
       const modern = opens && mayBeModern(body, request.headers)
       const fail = (failure: unknown): void => context.fail(failure)
@@ -189,6 +192,13 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     })
   }
 
+  function openSession(
+    { principal, resource }: Permit<'use', Resource>,
+    sealed: string | undefined,
+  ): Session | undefined {
+    return sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal)
+  }
+
   /** The replica that a retry names, if there is one. */
   function namedReplica(resource: Resource, body: Buffer): Sticky | undefined {
     const replica = stateReplica(body)
@@ -233,6 +243,13 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       await upstreams[Symbol.asyncDispose]()
     },
   }
+}
+
+const nothing = Buffer.alloc(0)
+
+/** Whether a POST names the modern version. Its body says whether it speaks it. */
+function namesModern({ method, headers }: IncomingMessage): boolean {
+  return method === 'POST' && mayBeModern(nothing, headers)
 }
 
 /** Path and query at the server. What the owner has put in the query of an endpoint is not added to. */
