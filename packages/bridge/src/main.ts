@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
 import { newMark, startWarden, type Warden } from '@mcp-gateway/warden'
-import { pino } from 'pino'
+import { pino, type Logger } from 'pino'
 import { createFront, type Handler } from './front.ts'
 import {
   isLoopback,
@@ -11,7 +11,8 @@ import {
   SettingsError,
   type Settings,
 } from './settings.ts'
-import { headerValue } from './remote-headers.ts'
+import { ownHeaders, type HeaderSecret } from './remote-headers.ts'
+import { KeyVaultFailure } from './key-vault/failure.ts'
 import { StdioBridge } from './stdio-bridge.ts'
 import { StdioChild } from './stdio-child.ts'
 
@@ -57,25 +58,33 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
   }
 }
 
+interface Opened {
+  readonly handler: Handler
+  readonly secret?: AsyncDisposable | undefined
+}
+
 async function openHandler(
   settings: Settings,
   environment: Record<string, string | undefined>,
   broken: (reason: string) => void,
-): Promise<Handler> {
+): Promise<Opened> {
   const log = pino(
     { level: settings.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination(2),
   )
   const { upstream } = settings
+  const secret = await openSecret(upstream, log)
   if (upstream.kind === 'remote') {
     const { RemoteBridge } = await import('./remote-bridge.ts')
-    return new RemoteBridge({
+    const handler = new RemoteBridge({
       ...upstream,
+      secret,
       answerTimeoutMs: settings.answerTimeoutMs,
       connectTimeoutMs: 10_000,
       bodyLimitBytes: settings.bodyLimitBytes,
       log,
     })
+    return { handler, secret }
   }
   const shared = {
     broken,
@@ -90,23 +99,23 @@ async function openHandler(
   }
   if (upstream.kind === 'sse') {
     const { SseChild } = await import('./sse-child.ts')
-    const headers = (): Record<string, string> =>
-      Object.fromEntries(upstream.headers.map(({ name, value }) => [name, headerValue(value)]))
     const options = {
       url: upstream.url,
-      headers,
+      headers: () => ownHeaders({ headers: upstream.headers, secret }),
+      refused: () => secret?.refused(),
       connectTimeoutMs: 10_000,
       streamTimeoutMs: 30_000,
       answerTimeoutMs: settings.answerTimeoutMs,
       maxMessageBytes: 64 * megabyte,
       log,
     }
-    return new StdioBridge({
+    const handler = new StdioBridge({
       ...shared,
       spawn: () => new SseChild(options),
       isolation: 'session',
       warmSpares: 0,
     })
+    return { handler, secret }
   }
   const { command, args, directory, isolation, warmSpares } = upstream
   const options = {
@@ -119,7 +128,22 @@ async function openHandler(
     tellsLastWords: settings.tellsLastWords,
     log,
   }
-  return new StdioBridge({ ...shared, spawn: () => new StdioChild(options), isolation, warmSpares })
+  const spawn = (): StdioChild => new StdioChild(options)
+  return { handler: new StdioBridge({ ...shared, spawn, isolation, warmSpares }) }
+}
+
+/** Headers of a Key Vault secret, where the settings name one. */
+async function openSecret(
+  upstream: Settings['upstream'],
+  log: Logger,
+): Promise<(HeaderSecret & AsyncDisposable) | undefined> {
+  if (upstream.kind === 'stdio' || upstream.keyVault === undefined) return undefined
+  const { openSecretHeaders } = await import('./key-vault/open.ts')
+  return openSecretHeaders(upstream.keyVault, log).catch((error: unknown) => {
+    if (!(error instanceof KeyVaultFailure)) throw error
+    const { message, code } = error
+    throw new SettingsError([`MCP_PROXY_HEADERS_SECRET_URL: ${message} (${code})`])
+  })
 }
 
 async function main(): Promise<void> {
@@ -139,7 +163,7 @@ async function main(): Promise<void> {
     process.exitCode = 1
     void stop()
   }
-  const handler = await openHandler(settings, server, (reason) =>
+  const { handler, secret } = await openHandler(settings, server, (reason) =>
     fail(`mcp-bridge gives up: ${reason}`),
   )
   const loopback = isLoopback(settings.host)
@@ -160,6 +184,7 @@ async function main(): Promise<void> {
     stopping = true
     front.close()
     await handler[Symbol.asyncDispose]()
+    await secret?.[Symbol.asyncDispose]()
     warden?.release()
     front.closeAllConnections()
   }

@@ -12,12 +12,15 @@ import { errorCode, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
 import type { Handler } from './front.ts'
-import { headerValue } from './remote-headers.ts'
-import type { UpstreamHeader } from './settings.ts'
+import {
+  missingCredentials,
+  ownHeaders,
+  type HeaderPair,
+  type OwnHeaders,
+} from './remote-headers.ts'
 
-export interface RemoteBridgeOptions {
+export interface RemoteBridgeOptions extends OwnHeaders {
   readonly url: URL
-  readonly headers: readonly UpstreamHeader[]
   /** Until the remote server's response headers. */
   readonly answerTimeoutMs: number
   readonly connectTimeoutMs: number
@@ -65,31 +68,28 @@ export class RemoteBridge implements Handler {
       )
     }
     const send = (body: Buffer | null): void => {
-      const own = new Set(this.#options.headers.map(({ name }) => name.toLowerCase()))
+      let own: readonly HeaderPair[]
+      try {
+        own = ownHeaders(this.#options)
+      } catch (error) {
+        this.#options.log.error({ err: error }, 'the headers for the remote server cannot be read')
+        const { code, message } = missingCredentials(error)
+        return sendRpcError(response, 502, idOf(body), errorCode.internal, message, {}, { code })
+      }
+      const names = new Set(own.map(([name]) => name.toLowerCase()))
       // Some servers compress unless they are told not to.
-      const headers = own.has('accept-encoding') ? [] : ['accept-encoding', 'identity']
+      const headers = names.has('accept-encoding') ? [] : ['accept-encoding', 'identity']
       for (let index = 0; index < request.rawHeaders.length; index += 2) {
         const name = request.rawHeaders[index] as string
         const lower = name.toLowerCase()
-        if (passedOn.test(lower) && !own.has(lower))
+        if (passedOn.test(lower) && !names.has(lower))
           headers.push(name, request.rawHeaders[index + 1] as string)
       }
-      try {
-        for (const { name, value } of this.#options.headers) headers.push(name, headerValue(value))
-      } catch (error) {
-        this.#options.log.error({ err: error }, 'a header for the remote server cannot be read')
-        return sendRpcError(
-          response,
-          502,
-          idOf(body),
-          errorCode.internal,
-          'The credentials for the remote server cannot be read.',
-        )
-      }
+      headers.push(...own.flat())
       const { pathname, search } = this.#options.url
       this.#pool.dispatch(
         { method: method as Dispatcher.HttpMethod, path: pathname + search, headers, body },
-        new RemoteExchange(response, body, this.#options.log),
+        new RemoteExchange(response, body, this.#options),
       )
     }
     if (method !== 'POST') return send(null)
@@ -104,15 +104,15 @@ export class RemoteBridge implements Handler {
 class RemoteExchange implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #body: Buffer | null
-  readonly #log: Logger
+  readonly #options: RemoteBridgeOptions
   #abort: ((reason?: Error) => void) | undefined
   /** The client has gone, or has been answered in place of the remote server. */
   #over = false
 
-  constructor(response: ServerResponse, body: Buffer | null, log: Logger) {
+  constructor(response: ServerResponse, body: Buffer | null, options: RemoteBridgeOptions) {
     this.#response = response
     this.#body = body
-    this.#log = log
+    this.#options = options
     response.on('close', () => {
       if (!response.writableFinished) this.#end(new Error('the client has gone'))
     })
@@ -126,8 +126,9 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
   onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
     if (status < 200) return true
     const refusal = refusalOf(status)
+    if (refuses(status)) this.#options.secret?.refused()
     if (refusal !== undefined) {
-      this.#log.warn({ status, location: placeOf(headerOf(raw, 'location')) }, refusal)
+      this.#options.log.warn({ status, location: placeOf(headerOf(raw, 'location')) }, refusal)
       sendRpcError(this.#response, 502, idOf(this.#body), errorCode.internal, refusal)
       this.#end(new Error(refusal))
       return true
@@ -161,7 +162,7 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     if (this.#over) return
     // Neither the error nor its cause is logged whole: they may hold what the remote server has sent.
     const { code = error.name } = error
-    this.#log.warn({ code }, 'the remote server could not be used')
+    this.#options.log.warn({ code }, 'the remote server could not be used')
     if (this.#response.headersSent) return this.#breakOff()
     const message = whyNoAnswer('The remote server', error, this.#abort !== undefined)
     sendRpcError(
@@ -190,11 +191,15 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
  * this bridge, to an address that it may not reach or may take for one of ours.
  */
 function refusalOf(status: number): string | undefined {
-  if (status === 401 || status === 407)
+  if (refuses(status))
     return `The remote server refuses the credentials of the bridge (${status}, MCP_PROXY_HEADERS).`
   if (status >= 300 && status < 400)
     return `The remote server redirects (${status}) to another address, which is not followed: MCP_PROXY_URL must be its final address.`
   return undefined
+}
+
+function refuses(status: number): boolean {
+  return status === 401 || status === 407
 }
 
 /** The raw id of a request, for an error that answers it. The body is as the client sent it, so it may be anything. */

@@ -135,6 +135,13 @@ describe('settings of the bridge', () => {
     ).toMatchObject({ headers: expected })
   })
 
+  test('a header that stands twice, in whatever case, is refused', () => {
+    for (const headers of ['{"X-Key":"a","x-key":"b"}', 'X-Key: a\nx-key: b'])
+      expect(mistakesOf({ MCP_PROXY_URL: 'http://h/', MCP_PROXY_HEADERS: headers })).toBe(
+        'MCP_PROXY_HEADERS: x-key stands there twice',
+      )
+  })
+
   test('every mistake is reported at once', () => {
     const all = mistakesOf({
       MCP_COMMAND: 'npx',

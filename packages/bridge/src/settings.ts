@@ -1,4 +1,5 @@
 import { ArgumentError, checkArguments, splitArguments } from './arguments.ts'
+import { readKeyVault, type KeyVaultSettings } from './key-vault/settings.ts'
 
 /** Which server stands behind the bridge. */
 type Upstream =
@@ -12,9 +13,17 @@ type Upstream =
       readonly warmSpares: number
     }
   /** Over streamable HTTP. */
-  | { readonly kind: 'remote'; readonly url: URL; readonly headers: readonly UpstreamHeader[] }
+  | RemoteUpstream<'remote'>
   /** Over HTTP+SSE of 2024-11-05. */
-  | { readonly kind: 'sse'; readonly url: URL; readonly headers: readonly UpstreamHeader[] }
+  | RemoteUpstream<'sse'>
+
+interface RemoteUpstream<Kind> {
+  readonly kind: Kind
+  readonly url: URL
+  readonly headers: readonly UpstreamHeader[]
+  /** A secret with more headers. */
+  readonly keyVault: KeyVaultSettings | undefined
+}
 
 /** A header for the remote server: a value, or a file that holds it and may change. */
 export interface UpstreamHeader {
@@ -65,6 +74,9 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_CWD',
   'MCP_PROXY_URL',
   'MCP_PROXY_HEADERS',
+  'MCP_PROXY_HEADERS_SECRET_URL',
+  'MCP_PROXY_HEADERS_REFRESH_SECONDS',
+  'MCP_AZURE_HOSTS',
   'MCP_PROXY_TRANSPORT',
   'MCP_ISOLATION',
   'MCP_WARM_SPARES',
@@ -126,8 +138,9 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   const transport = choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse'])
   const isolation = choice('MCP_ISOLATION', ['session', 'shared'])
   const warmSpares = number('MCP_WARM_SPARES', 1, 0, 100)
+  const refreshMs = number('MCP_PROXY_HEADERS_REFRESH_SECONDS', 300, 1, 86_400) * 1000
   const upstream = environment['MCP_PROXY_URL']
-    ? remote(environment, transport === 'sse' ? 'sse' : 'remote', mistakes)
+    ? remote(environment, transport === 'sse' ? 'sse' : 'remote', refreshMs, mistakes)
     : stdio(environment, isolation, warmSpares, mistakes)
 
   const host = environment[addressName(environment, 'HOST')] || '127.0.0.1'
@@ -190,6 +203,7 @@ function stdio(
 function remote(
   environment: Readonly<Record<string, string | undefined>>,
   kind: 'remote' | 'sse',
+  refreshMs: number,
   mistakes: string[],
 ): Upstream | undefined {
   const text = (environment['MCP_PROXY_URL'] ?? '').trim()
@@ -203,7 +217,8 @@ function remote(
     mistakes.push(
       'MCP_PROXY_URL: must hold no user name or password; use MCP_PROXY_HEADERS for credentials',
     )
-  return url === undefined ? undefined : { kind, url, headers }
+  const keyVault = readKeyVault(environment, url, refreshMs, mistakes)
+  return url === undefined ? undefined : { kind, url, headers, keyVault }
 }
 
 const framing =
@@ -216,50 +231,59 @@ const framing =
 function parseHeaders(text: string | undefined, mistakes: string[]): UpstreamHeader[] {
   const given = text?.trim() ?? ''
   if (given === '') return []
-  if (!given.startsWith('{')) {
-    return given.split(/\r?\n/).flatMap((line, index) => {
-      const colon = line.indexOf(':')
-      if (colon > 0)
-        return parseHeader(
-          line.slice(0, colon).trim(),
-          line.slice(colon + 1).trim(),
-          index,
-          mistakes,
-        )
-      mistakes.push(`MCP_PROXY_HEADERS: line ${index + 1} is not of the form Name: value`)
-      return []
-    })
-  }
+  const pairs = given.startsWith('{') ? membersOf(given, mistakes) : linesOf(given, mistakes)
+  const headers = pairs.flatMap(([name, value], index) => {
+    const { file, plain } = fileOf(value)
+    const mistake = headerMistake(name, plain, index + 1)
+    if (mistake === undefined)
+      return [{ name, value: file ? { file: plain as string } : { text: plain as string } }]
+    mistakes.push(`MCP_PROXY_HEADERS: ${mistake}`)
+    return []
+  })
+  const twice = repeatedHeader(headers.map(({ name }) => name))
+  if (twice !== undefined) mistakes.push(`MCP_PROXY_HEADERS: ${twice} stands there twice`)
+  return headers
+}
+
+function membersOf(given: string, mistakes: string[]): [string, unknown][] {
   try {
-    return Object.entries(JSON.parse(given) as object).flatMap(([name, value], index) =>
-      parseHeader(name, value, index, mistakes),
-    )
+    return Object.entries(JSON.parse(given) as object)
   } catch {
     mistakes.push('MCP_PROXY_HEADERS: is neither a JSON object nor lines of the form Name: value')
     return []
   }
 }
 
-function parseHeader(
-  name: string,
-  given: unknown,
-  index: number,
-  mistakes: string[],
-): UpstreamHeader[] {
+function linesOf(given: string, mistakes: string[]): [string, unknown][] {
+  return given.split(/\r?\n/).flatMap((line, index): [string, unknown][] => {
+    const colon = line.indexOf(':')
+    if (colon > 0) return [[line.slice(0, colon).trim(), line.slice(colon + 1).trim()]]
+    mistakes.push(`MCP_PROXY_HEADERS: line ${index + 1} is not of the form Name: value`)
+    return []
+  })
+}
+
+function fileOf(given: unknown): { readonly file: boolean; readonly plain: unknown } {
+  if (typeof given === 'string' && given.startsWith('@file:'))
+    return { file: true, plain: given.slice('@file:'.length) }
   const file =
-    typeof given === 'object' && given !== null
-      ? (given as { file?: unknown }).file
-      : typeof given === 'string' && given.startsWith('@file:')
-        ? given.slice('@file:'.length)
-        : undefined
-  const value = file === undefined ? given : file
-  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name))
-    mistakes.push(`MCP_PROXY_HEADERS: name ${index + 1} is not a header name`)
-  else if (framing.test(name)) mistakes.push(`MCP_PROXY_HEADERS: ${name} is set by the bridge`)
-  else if (typeof value !== 'string' || !isHeaderValue(value))
-    mistakes.push(`MCP_PROXY_HEADERS: the value of ${name} is not a header value`)
-  else return [{ name, value: file === undefined ? { text: value } : { file: value } }]
-  return []
+    typeof given === 'object' && given !== null ? (given as { file?: unknown }).file : undefined
+  return file === undefined ? { file: false, plain: given } : { file: true, plain: file }
+}
+
+/** What is wrong with a header for the remote server. It repeats a name, and never a value. */
+export function headerMistake(name: string, value: unknown, place: number): string | undefined {
+  if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) return `name ${place} is not a header name`
+  if (framing.test(name)) return `${name} is set by the bridge`
+  if (typeof value !== 'string' || !isHeaderValue(value))
+    return `the value of ${name} is not a header value`
+  return undefined
+}
+
+/** The name of a header that stands in a list twice, in whatever case. */
+export function repeatedHeader(names: readonly string[]): string | undefined {
+  const lower = names.map((name) => name.toLowerCase())
+  return names.find((_, index) => lower.indexOf(lower[index] ?? '') !== index)
 }
 
 /** RFC 9110 section 5.5: visible characters, spaces and tabs. */

@@ -3,13 +3,16 @@ import { errorAnswer, errorCode, EventParser, outline } from '@mcp-gateway/proto
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
 import type { Child, ChildListener } from './child.ts'
+import { missingCredentials, type HeaderPair } from './remote-headers.ts'
 import { ServerLines } from './server-lines.ts'
 
 export interface SseOptions {
   /** Where the event stream is: `https://example.com/sse`. */
   readonly url: URL
   /** Read for each request, as secrets rotate. @throws Error */
-  readonly headers: () => Readonly<Record<string, string>>
+  readonly headers: () => readonly HeaderPair[]
+  /** Hears that the server refuses them. */
+  readonly refused?: () => void
   readonly connectTimeoutMs: number
   /** Until the head of the event stream. */
   readonly streamTimeoutMs: number
@@ -189,18 +192,17 @@ export class SseChild implements Child {
   ): void {
     let own: Readonly<Record<string, string>>
     try {
-      own = this.#options.headers()
+      own = Object.fromEntries(this.#options.headers())
     } catch (error) {
       this.#options.log.error({ err: error }, 'a header for the remote server cannot be read')
-      return queueMicrotask(() =>
-        this.#end('The credentials for the remote server cannot be read.'),
-      )
+      return queueMicrotask(() => this.#end(missingCredentials(error).message))
     }
     let resume: () => void = () => undefined
     const handler: Dispatcher.DispatchHandler = {
       onConnect: () => undefined,
       onHeaders: (status: number, raw: Buffer[], go: () => void) => {
         if (status < 200) return true
+        if (status === 401) this.#options.refused?.()
         resume = go
         const place = raw.findIndex(
           (each, index) => index % 2 === 0 && String(each).toLowerCase() === 'content-type',

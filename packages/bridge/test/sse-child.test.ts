@@ -23,7 +23,7 @@ const listen = (server: Server): Promise<number> =>
 async function bridge(url: string): Promise<string> {
   const options = {
     url: new URL(url),
-    headers: () => ({ 'x-key': 'k' }),
+    headers: () => [['x-key', 'k'] as const],
     connectTimeoutMs: 2000,
     streamTimeoutMs: 1000,
     answerTimeoutMs: 60_000,

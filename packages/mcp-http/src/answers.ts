@@ -31,7 +31,7 @@ export function sendJson(
   checkUnsent(response)
 }
 
-/** Answers with a JSON-RPC error. `id` is raw JSON. */
+/** Answers with a JSON-RPC error. `id` is raw JSON; `data` may hold a stable code. */
 export function sendRpcError(
   response: ServerResponse,
   status: number,
@@ -39,9 +39,10 @@ export function sendRpcError(
   code: number,
   message: string,
   headers: Readonly<Record<string, string>> = {},
+  data?: { readonly code: string },
 ): void {
   if (response.headersSent || response.destroyed) return
-  sendJson(response, status, Buffer.from(errorAnswer(id, code, message)), headers)
+  sendJson(response, status, Buffer.from(errorAnswer(id, code, message, data)), headers)
 }
 
 /**

@@ -15,6 +15,7 @@ describe('secret-looking environment values', () => {
     ['DATABASE_URL', 'postgres://user:secret@db.example/x'],
     ['WHATEVER', 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc'],
     ['WHATEVER', 'sk-abcdefghijkl'],
+    ['MCP_PROXY_HEADERS_SECRET_URL', 'https://example.com/secrets/mcp-headers?code=abc'],
     ['STORAGE', 'DefaultEndpointsProtocol=https;AccountKey=abc'],
   ])('%s=%s is one', (name, value) => {
     expect(looksSecret(name, value)).toBe(true)
@@ -31,6 +32,8 @@ describe('secret-looking environment values', () => {
     ['KEYBOARD', 'de'],
     ['MONKEY', 'x'],
     ['MAX_TOKENS', '4096'],
+    ['MCP_PROXY_HEADERS_SECRET_URL', 'https://acme.vault.azure.net/secrets/mcp-headers'],
+    ['MCP_PROXY_HEADERS_REFRESH_SECONDS', '60'],
   ])('%s=%s is none', (name, value) => {
     expect(looksSecret(name, value)).toBe(false)
   })

@@ -6,7 +6,7 @@
  */
 export function looksSecret(name: string, value: string): boolean {
   if (secretValue.test(value)) return true
-  return secretName.test(name) && !plainChoice.test(value)
+  return secretName.test(name) && !plainChoice.test(value) && !secretPlace.test(value)
 }
 
 const secretName =
@@ -14,6 +14,10 @@ const secretName =
 
 /** Words and switches that name a way of doing things. */
 const plainChoice = /^(true|false|yes|no|on|off|none|null|\d{1,6}|[A-Z][A-Za-z]*Credential)?$/
+
+/** Where a secret of Azure Key Vault lies. The address opens nothing by itself. */
+const secretPlace =
+  /^https:\/\/[a-z0-9-]+\.vault\.(azure\.net|azure\.cn|usgovcloudapi\.net)\/secrets\/[\w-]+(\/\w+)?\/?$/i
 
 /** URLs with a password, JSON web tokens, PEM blocks, and prefixes that providers give their keys. */
 const secretValue =
