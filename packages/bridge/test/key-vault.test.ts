@@ -255,7 +255,7 @@ describe('The headers of a Key Vault secret', () => {
     await expect
       .poll(async () => await call(bridge.url), { timeout: 15_000 })
       .toMatchObject({ status: 502, code: 'vault_forbidden' })
-    expect(bridge.err()).toContain('SecretDisabled')
+    await expect.poll(() => bridge.err()).toContain('SecretDisabled')
     expect((await call(bridge.url)).text).not.toMatch(/localhost|s3cret|SecretDisabled/)
 
     azure.conditions.secrets = headersOf({ Authorization: 'Bearer again' })

@@ -1,11 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { NodeIncomingMessageLike } from '@modelcontextprotocol/node'
-import type {
-  InMemoryServerEventBus,
-  JsonSchemaType,
-  McpServer,
-} from '@modelcontextprotocol/server'
+import type * as Sdk from '@modelcontextprotocol/server'
 
 /** What the next major of microsoft/mcp-gateway asks of each request, in its order. */
 const version = '2026-07-28'
@@ -108,10 +104,10 @@ function refusalOf(
 }
 
 function tools(
-  { fromJsonSchema, McpServer: Server }: typeof import('@modelcontextprotocol/server'),
-  bus: InMemoryServerEventBus,
-): McpServer {
-  const mcp = new Server(
+  { fromJsonSchema, McpServer }: typeof Sdk,
+  bus: Sdk.InMemoryServerEventBus,
+): Sdk.McpServer {
+  const mcp = new McpServer(
     { name: 'theirs', version: '1' },
     { capabilities: { tools: { listChanged: true } } },
   )
@@ -123,7 +119,7 @@ function tools(
         type: 'object',
         properties: { a: { type: 'integer', 'x-mcp-header': 'A' }, b: { type: 'integer' } },
         required: ['a', 'b'],
-      } as JsonSchemaType),
+      } as Sdk.JsonSchemaType),
     },
     ({ a, b }) => ({ content: [{ type: 'text', text: String(a + b) }] }),
   )

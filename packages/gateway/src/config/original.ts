@@ -44,7 +44,8 @@ export function variablesOf(section: string, value: unknown): Record<string, str
       ...Object.entries(value).map(([key, member]) => variablesOf(`${section}__${key}`, member)),
     ) as Record<string, string>
 
-  return value === undefined || value === null ? {} : { [section]: String(value) }
+  const plain = ['string', 'number', 'boolean'].includes(typeof value)
+  return plain ? { [section]: `${value as string | number | boolean}` } : {}
 }
 
 /**
