@@ -86,6 +86,7 @@ export class SecretHeaders implements Disposable {
       this.#schedule(this.#untilNext(secret))
     } catch (error) {
       if (!(error instanceof KeyVaultFailure)) throw error
+      if (this.#over) return
       const { code, message, withdraws } = error
       if (withdraws) this.#current = error
       const kept = Array.isArray(this.#current)

@@ -48,7 +48,7 @@ export class KeyVault implements AsyncDisposable {
     return this.#azure.ask({
       url: this.#url,
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-      whom: 'Key Vault (MCP_PROXY_HEADERS_SECRET_URL)',
+      whom: 'Key Vault',
       unreachable: 'vault_unreachable',
     })
   }
