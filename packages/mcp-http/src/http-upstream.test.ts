@@ -12,7 +12,7 @@ function withoutCredential(): HttpUpstream & { readonly dispatched: unknown[] } 
     dispatched,
     pool: { dispatch: (options) => dispatched.push(options) > 0 },
     path: '/mcp',
-    get headers(): readonly string[] {
+    headers: (): readonly string[] => {
       throw Object.assign(new Error('The credential is missing.'), { code: 'secret_unreadable' })
     },
   }

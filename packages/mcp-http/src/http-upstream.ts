@@ -18,7 +18,7 @@ export interface HttpUpstream {
    * Sent with each request, as name, value, name, value: the caller's identity, the Host. Read for
    * each request, because tokens expire. @throws Error when a credential cannot be read
    */
-  readonly headers: readonly string[]
+  readonly headers: () => readonly string[]
   /** Its replica is about to end, or has ended. */
   readonly leaving?: boolean
   /** Who asks is told where the server redirects to. */
@@ -41,7 +41,7 @@ export interface HttpAnswer {
   head(status: number, header: (name: string) => string | undefined): void
   chunk(bytes: Buffer): void
   /** Bytes that it holds until something is whole. */
-  readonly held?: number
+  held?(): number
   /** The answer is whole; or it is not, with a reason. */
   end(failure?: HttpFailure): void
 }
@@ -78,7 +78,7 @@ export function sendHttp(
     if (exchange.over) return
     let own: readonly string[]
     try {
-      own = upstream.headers
+      own = upstream.headers()
     } catch (error) {
       return exchange.onError(error as Error)
     }
@@ -172,7 +172,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     if (this.#over) return true
     this.#answer.chunk(chunk)
     if (this.#over || this.#share === undefined) return true
-    if (this.#share.hold(this.#answer.held ?? 0) !== undefined) this.#giveUp()
+    if (this.#share.hold(this.#answer.held?.() ?? 0) !== undefined) this.#giveUp()
     return true
   }
 

@@ -62,7 +62,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
         tooLong()
       }
     },
-    get held() {
+    held() {
       return events === undefined ? length : events.held
     },
     end(failure) {

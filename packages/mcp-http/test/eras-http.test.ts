@@ -93,7 +93,7 @@ async function setUp(
   const server = open.at(-1)
   const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: options.connections ?? 50 })
   const translator = new Translator({
-    upstream: () => ({ pool, path: '/mcp', headers: [] }),
+    upstream: () => ({ pool, path: '/mcp', headers: () => [] }),
     newState: () => randomUUID(),
     clientInfo: { name: 'test', version: '1' },
     answerTimeoutMs: options.answerTimeoutMs ?? 10_000,

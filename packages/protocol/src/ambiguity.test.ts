@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { findAmbiguity } from './ambiguity.ts'
+import { findAmbiguity, refusalOf } from './ambiguity.ts'
 
 const found = (text: string): string | undefined => findAmbiguity(Buffer.from(text))
 
@@ -117,5 +117,57 @@ describe('a message that nests', () => {
 
   test('brackets in strings alone is let through', () => {
     expect(found(`{"id":1,"method":"x","params":{"a":"${'['.repeat(5000)}"}}`)).toBeUndefined()
+  })
+})
+
+describe('a text is read as JSON', () => {
+  const limit = 100_000
+  const isJson = (text: string): boolean => {
+    try {
+      JSON.parse(text)
+      return true
+    } catch {
+      return false
+    }
+  }
+  const pieces = [
+    ...['{', '}', '[', ']', ',', ':', ' ', '\n', '\v', '\u00a0', '\ufeff', '\\', '"', '\t'],
+    ...['"id"', '"a"', '"\\u0061"', '"\\ud800"', '"\\q"', '"\\u12G4"', '"\\/\\b"', '"é"', '""'],
+    ...['1', '-0', '01', '1.', '.5', '1.5', '1e5', '1E+5', '1e', '-', '+1', 'true', 'nul', 'null'],
+    ...[`"${'x'.repeat(40)}"`, `"${'x'.repeat(40)}\\"${'\\n'.repeat(20)}"`, `"${'x'.repeat(33)}`],
+  ]
+
+  test('exactly where JSON.parse reads it, whatever it is put together from', () => {
+    const text = fc.array(fc.constantFrom(...pieces), { maxLength: 12 }).map((all) => all.join(''))
+    fc.assert(
+      fc.property(text, (each) => {
+        expect(refusalOf(each, limit)?.reason === 'syntax').toBe(!isJson(each))
+      }),
+      { numRuns: 5000 },
+    )
+  })
+
+  test('exactly where JSON.parse reads it, when a valid text is changed in one place', () => {
+    const changed = fc
+      .tuple(fc.json({ maxDepth: 4 }), fc.nat(), fc.constantFrom('', ...pieces), fc.nat(2))
+      .map(([json, place, piece, removed]) => {
+        const at = place % (json.length + 1)
+        return json.slice(0, at) + piece + json.slice(at + removed)
+      })
+    fc.assert(
+      fc.property(changed, (each) => {
+        expect(refusalOf(each, limit)?.reason === 'syntax').toBe(!isJson(each))
+      }),
+      { numRuns: 5000 },
+    )
+  })
+
+  test('with a refusal as costly beyond its objects, arrays and members', () => {
+    const text = JSON.stringify({ id: 1, method: 'x', params: { a: [1, 2, [3]] } })
+    expect([refusalOf(text, 8)?.reason, refusalOf(text, 7)?.reason]).toEqual([undefined, 'parts'])
+  })
+
+  test('with a refusal as no JSON, also when it is ambiguous before its mistake', () => {
+    expect(refusalOf('{"id":1,"id":2,}', limit)?.reason).toBe('syntax')
   })
 })

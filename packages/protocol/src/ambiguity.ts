@@ -1,12 +1,12 @@
-import { eachMember, elements, isArray, nestsDeeper, sliceText, type Slice } from './json-slice.ts'
 import { isIdValue } from './message.ts'
 import { metaKey } from './modern.ts'
 
 /**
  * Readers of JSON disagree on names that stand twice, on names that differ by case (Go's
  * `encoding/json` ignores case) and on names that libraries treat as aliases (`request_id`). Some
- * also make text of numbers (Jackson takes `"name": 1` for "1"). A decision on one reading and an act on another would let a message pass that the gateway never
- * saw. So a message that two readers could take differently is refused.
+ * also make text of numbers (Jackson takes `"name": 1` for "1"). A decision on one reading and an
+ * act on another would let a message pass that the gateway never saw. So a message that two readers
+ * could take differently is refused.
  */
 
 /** Names on which the gateway or a server decides, by the object in which they stand. */
@@ -27,21 +27,6 @@ const paramsNames = [
 ]
 const metaNames = ['progressToken', ...Object.values(metaKey)]
 
-/** The names of an object: as they are, and by their folded form. */
-interface Names {
-  readonly exact: ReadonlySet<string>
-  readonly folded: ReadonlyMap<string, string>
-}
-const namesOf = (names: readonly string[]): Names => ({
-  exact: new Set(names),
-  folded: new Map(names.map((name) => [foldedName(name), name])),
-})
-const known = {
-  message: namesOf(messageNames),
-  params: namesOf(paramsNames),
-  _meta: namesOf(metaNames),
-}
-
 /** Members that say whose call is meant. */
 const idNames: ReadonlySet<string> = new Set(['id', 'progressToken', 'requestId'])
 
@@ -58,154 +43,429 @@ const decisiveNames: ReadonlySet<string> = new Set([
 /** Members that are text, of which the gateway decides by the text. */
 const textNames: ReadonlySet<string> = new Set(['method', 'name', 'taskId', 'uri'])
 
+/** A name that decides something, and the rules for its value. */
+interface KnownName {
+  /** Tells the names of one object apart. */
+  readonly bit: number
+  readonly isText: boolean
+  readonly isDecisive: boolean
+  readonly isId: boolean
+}
+
+/** The names of an object: as they are, and by their folded form. */
+interface Names {
+  readonly place: string
+  readonly exact: ReadonlyMap<string, KnownName>
+  readonly folded: ReadonlyMap<string, string>
+  /** The member that holds an object whose names matter, too. */
+  readonly inner: { readonly name: string; readonly names: Names } | undefined
+}
+
+function namesOf(place: string, names: readonly string[], inner?: Names['inner']): Names {
+  const exact = names.map((name, index): [string, KnownName] => [
+    name,
+    {
+      bit: 1 << index,
+      isText: textNames.has(name),
+      isDecisive: decisiveNames.has(name),
+      isId: idNames.has(name),
+    },
+  ])
+  return {
+    place,
+    exact: new Map(exact),
+    folded: new Map(names.map((name) => [foldedName(name), name])),
+    inner,
+  }
+}
+
+const ofMeta = namesOf("'_meta'", metaNames)
+const ofParams = namesOf("'params'", paramsNames, { name: '_meta', names: ofMeta })
+const ofMessage = namesOf('The message', messageNames, { name: 'params', names: ofParams })
+
 /** Levels that the readers of Python and of Java still read. Deeper ones end some servers. */
 const mostLevels = 1000
 
-/**
- * Says why two readers could take a JSON-RPC message, or one of a batch, differently; undefined if
- * none could. Looks at the message, its `params` and their `_meta`; what is inside of arguments is
- * the server's affair. The bytes hold valid JSON. Costs one look at each byte and builds nothing.
- */
-export function findAmbiguity(
-  bytes: Uint8Array,
-  within: Slice = { start: 0, end: bytes.length },
-): string | undefined {
-  if (nestsDeeper(bytes, within, mostLevels))
-    return `The message nests deeper than ${mostLevels} levels, and some readers fail at that.`
-
-  if (!isArray(bytes, within)) return ambiguityOfMessage(bytes, within)
-
-  for (const element of elements(bytes, within)) {
-    const found = isObject(bytes, element)
-      ? ambiguityOfMessage(bytes, element)
-      : 'The batch holds what is no object, and some readers take the list for one message.'
-    if (found !== undefined) return found
-  }
-  return undefined
-}
-
-function ambiguityOfMessage(bytes: Uint8Array, message: Slice): string | undefined {
-  let params: Slice | undefined
-  let meta: Slice | undefined
-  const inMessage = ambiguityOfObject(bytes, message, 'message', (name, value) => {
-    if (name === 'params') params = value
-  })
-  if (inMessage !== undefined || params === undefined) return inMessage
-  if (!hasNamedMembers(bytes, params)) return madeUp('params')
-
-  const inParams = ambiguityOfObject(bytes, params, 'params', (name, value) => {
-    if (name === '_meta') meta = value
-  })
-  if (inParams !== undefined || meta === undefined) return inParams
-  if (!hasNamedMembers(bytes, meta)) return madeUp('_meta')
-
-  return ambiguityOfObject(bytes, meta, '_meta', () => undefined)
-}
-
-function ambiguityOfObject(
-  bytes: Uint8Array,
-  object: Slice,
-  what: keyof typeof known,
-  visit: (name: string, value: Slice) => void,
-): string | undefined {
-  const names = new Set<string>()
-  let found: string | undefined
-  eachMember(bytes, object, (name, value) => {
-    found = mistakeOf(name, bytes, value, names, what)
-    if (found !== undefined) return true
-
-    names.add(name)
-    visit(name, value)
-    return false
-  })
-  return found
-}
-
-function mistakeOf(
-  name: string,
-  bytes: Uint8Array,
-  value: Slice,
-  names: ReadonlySet<string>,
-  what: keyof typeof known,
-): string | undefined {
-  if (names.has(name)) return `${placeOf(what)} has the member '${shown(name)}' twice.`
-
-  // Nearly all names are these, and need no folding.
-  const { exact, folded } = known[what]
-  if (exact.has(name)) {
-    if (name === '_meta' && names.has('meta'))
-      return `${placeOf(what)} has a member 'meta', which some readers take for '_meta'.`
-    if (textNames.has(name) && isNumberOrBoolean(bytes[value.start]))
-      return `'${name}' is no string, and some readers make text of it.`
-    if (decisiveNames.has(name) && hasUnsafeText(bytes, value))
-      return `'${name}' holds a character that some readers cut or replace.`
-    return idNames.has(name) && !holdsId(bytes, value)
-      ? `'${name}' must be a string, or a number of at most 64 characters.`
-      : undefined
-  }
-
-  const meant = folded.get(foldedName(name))
-  if (meant !== undefined && !isHarmlessMeta(name, names))
-    return `${placeOf(what)} has a member '${shown(name)}', which some readers take for '${meant}'.`
-  return isUnsafe(name)
-    ? `${placeOf(what)} has a name with a character that some readers cut or replace.`
-    : undefined
-}
-
-function placeOf(what: keyof typeof known): string {
-  return what === 'message' ? 'The message' : `'${what}'`
+/** Why a text is not let in. */
+export interface Refusal {
+  readonly reason: 'syntax' | 'parts' | 'ambiguous'
+  readonly detail: string
 }
 
 /**
- * Extensions may have a parameter `meta`. It is taken for `_meta` by some readers, which matters
- * beside the real one.
+ * Reads a text once, as JSON (RFC 8259) that holds a JSON-RPC message or a batch, and says why it
+ * must not be let in; undefined when all readers take it alike. Looks at the names of the message,
+ * of its `params` and of their `_meta`; the inside of arguments is the server's affair. Builds no
+ * value: one look at each character.
+ * @param mostParts objects, arrays and members that it may hold
  */
-function isHarmlessMeta(name: string, names: ReadonlySet<string>): boolean {
-  return name === 'meta' && !names.has('_meta')
+export function refusalOf(text: string, mostParts: number): Refusal | undefined {
+  const reader = new Reader(text, mostParts)
+  try {
+    reader.readAll()
+  } catch (refusal) {
+    if (!(refusal instanceof Refused)) throw refusal
+    return refusal
+  }
+  return reader.ambiguity === undefined
+    ? undefined
+    : { reason: 'ambiguous', detail: reader.ambiguity }
 }
 
-/** A NUL or half of a surrogate pair. They can only be written as escapes (RFC 8259 section 7). */
-function hasUnsafeText(bytes: Uint8Array, value: Slice): boolean {
-  if (bytes[value.start] !== quote) return false
-  const raw = sliceText(bytes, value)
-  if (!raw.includes(String.raw`\u`)) return false
-
-  return isUnsafe(JSON.parse(raw) as string)
+/** Says why two readers could take a message of valid JSON differently; undefined if none could. */
+export function findAmbiguity(bytes: Uint8Array): string | undefined {
+  const { buffer, byteOffset, byteLength } = bytes
+  const text = Buffer.from(buffer, byteOffset, byteLength).toString()
+  const refusal = refusalOf(text, Number.POSITIVE_INFINITY)
+  return refusal?.detail
 }
 
-function holdsId(bytes: Uint8Array, value: Slice): boolean {
-  if (bytes[value.start] === quote) return true
+/** Ends the reading. Not an Error: nobody wants its stack. */
+class Refused implements Refusal {
+  readonly reason: 'syntax' | 'parts'
+  readonly detail: string
 
-  // A few characters more than a number may have are enough to tell.
-  return isIdValue(
-    sliceText(bytes, { start: value.start, end: Math.min(value.end, value.start + 65) }),
-  )
+  constructor(reason: 'syntax' | 'parts', detail: string) {
+    this.reason = reason
+    this.detail = detail
+  }
 }
 
-/** Jackson makes an object of text, and serde of a list. */
-function madeUp(what: string): string {
-  return `'${what}' is no object, and some readers make one of it.`
+/** One reading of one text. It stops at the first mistake of JSON, and notes the first ambiguity. */
+class Reader {
+  ambiguity: string | undefined
+  readonly #text: string
+  readonly #mostParts: number
+  #at = 0
+  #parts = 0
+  /** The string read last has an escape sequence. */
+  #escaped = false
+  #depth = 0
+
+  constructor(text: string, mostParts: number) {
+    this.#text = text
+    this.#mostParts = mostParts
+  }
+
+  readAll(): void {
+    const first = this.#skipSpace()
+    if (first === openBracket) this.#readBatch()
+    else if (first === openBrace) this.#readObject(ofMessage)
+    else this.#readValue()
+
+    this.#skipSpace()
+    if (this.#at < this.#text.length) this.#fail()
+  }
+
+  #readBatch(): void {
+    this.#enter()
+    if (this.#skipSpace() === closeBracket) return this.#leave()
+
+    for (;;) {
+      if (this.#skipSpace() === openBrace) this.#readObject(ofMessage)
+      else {
+        this.#note(
+          'The batch holds what is no object, and some readers take the list for one message.',
+        )
+        this.#readValue()
+      }
+      const next = this.#skipSpace()
+      if (next === closeBracket) return this.#leave()
+      if (next !== comma) this.#fail()
+      this.#at += 1
+    }
+  }
+
+  /** An object whose names matter. */
+  #readObject(names: Names): void {
+    this.#enter()
+    if (this.#skipSpace() === closeBrace) return this.#leave()
+
+    let known = 0
+    let others: Set<string> | undefined
+    for (;;) {
+      if (this.#skipSpace() !== quote) this.#fail()
+      const name = this.#readName()
+      const rules = names.exact.get(name)
+      if (rules === undefined) {
+        others ??= new Set()
+        if (others.has(name)) this.#note(twice(names, name))
+        others.add(name)
+        this.#checkOther(name, names, known)
+      } else {
+        if ((known & rules.bit) !== 0) this.#note(twice(names, name))
+        known |= rules.bit
+        if (name === '_meta' && others?.has('meta') === true)
+          this.#note(aliasOf(names, 'meta', name))
+      }
+
+      if (this.#skipSpace() !== colon) this.#fail()
+      this.#countPart()
+      this.#at += 1
+      this.#skipSpace()
+      if (names.inner?.name === name) this.#readInner(name, names.inner.names)
+      else if (rules === undefined) this.#readValue()
+      else this.#readRuled(name, rules)
+
+      const next = this.#skipSpace()
+      if (next === closeBrace) return this.#leave()
+      if (next !== comma) this.#fail()
+      this.#at += 1
+    }
+  }
+
+  /** `params` or `_meta`: an object, or nothing: null, or the empty list that PHP writes for it. */
+  #readInner(name: string, names: Names): void {
+    const start = this.#at
+    const first = this.#text.charCodeAt(start)
+    if (first === openBrace) return this.#readObject(names)
+
+    this.#readValue()
+    const isEmptyList = first === openBracket && /^\[\s*\]$/.test(this.#text.slice(start, this.#at))
+    // Jackson makes an object of text, and serde of a list.
+    if (first !== letterN && !isEmptyList)
+      this.#note(`'${name}' is no object, and some readers make one of it.`)
+  }
+
+  /** A value by which the gateway or a server decides. */
+  #readRuled(name: string, { isText, isDecisive, isId }: KnownName): void {
+    const start = this.#at
+    const first = this.#text.charCodeAt(start)
+    this.#escaped = false
+    this.#readValue()
+    if (isText && isNumberOrBoolean(first))
+      this.#note(`'${name}' is no string, and some readers make text of it.`)
+    if (isDecisive && first === quote && this.#escaped && isUnsafe(this.#parsed(start)))
+      this.#note(`'${name}' holds a character that some readers cut or replace.`)
+    // A few characters more than a number may have are enough to tell.
+    if (
+      isId &&
+      first !== quote &&
+      !isIdValue(this.#text.slice(start, Math.min(this.#at, start + 65)))
+    )
+      this.#note(`'${name}' must be a string, or a number of at most 64 characters.`)
+  }
+
+  /** A name that decides nothing, unless some reader takes it for one that does. */
+  #checkOther(name: string, names: Names, known: number): void {
+    const meant = names.folded.get(foldedName(name))
+    // Extensions may have a parameter `meta`. It matters beside the real one.
+    const isHarmless = name === 'meta' && (known & (names.exact.get('_meta')?.bit ?? 0)) === 0
+    if (meant !== undefined && !isHarmless) this.#note(aliasOf(names, name, meant))
+    if (isUnsafe(name))
+      this.#note(`${names.place} has a name with a character that some readers cut or replace.`)
+  }
+
+  /** Any value. Lists and objects inside are walked without recursion. */
+  #readValue(): void {
+    const base = this.#depth
+    /** For each level below `base`: whether it is an object. */
+    const objects: boolean[] = []
+    for (;;) {
+      const code = this.#skipSpace()
+      if (code === openBrace || code === openBracket) {
+        this.#enter()
+        const isObject = code === openBrace
+        if (this.#skipSpace() !== (isObject ? closeBrace : closeBracket)) {
+          objects.push(isObject)
+          if (isObject) this.#readMemberName()
+          continue
+        }
+        this.#leave()
+      } else if (code === quote) this.#skipString()
+      else this.#readScalar(code)
+
+      // The value is whole. Ends what it ends.
+      for (;;) {
+        if (this.#depth === base) return
+        const isObject = objects.at(-1) as boolean
+        const next = this.#skipSpace()
+        if (next === comma) {
+          this.#at += 1
+          if (isObject) this.#readMemberName()
+          break
+        }
+        if (next !== (isObject ? closeBrace : closeBracket)) this.#fail()
+        objects.pop()
+        this.#leave()
+      }
+    }
+  }
+
+  #readMemberName(): void {
+    if (this.#skipSpace() !== quote) this.#fail()
+    this.#skipString()
+    if (this.#skipSpace() !== colon) this.#fail()
+    this.#countPart()
+    this.#at += 1
+  }
+
+  #readName(): string {
+    const start = this.#at
+    this.#escaped = false
+    this.#skipString()
+    return this.#escaped ? this.#parsed(start) : this.#text.slice(start + 1, this.#at - 1)
+  }
+
+  #skipString(): void {
+    const text = this.#text
+    let at = this.#at + 1
+    let soon = at + aFew
+    for (;;) {
+      if (at >= soon) {
+        at = plainEnd(text, at)
+        soon = at + aFew
+      }
+      const code = text.charCodeAt(at)
+      if (code === quote) break
+      if (code === backslash) {
+        this.#escaped = true
+        at += this.#escapeLength(at)
+      } else if (code >= space) at += 1
+      // A control character, or NaN at the end of the text.
+      else this.#failAt(at)
+    }
+    this.#at = at + 1
+  }
+
+  #escapeLength(at: number): number {
+    const text = this.#text
+    const code = text.charCodeAt(at + 1)
+    if (code !== letterU) {
+      if (!isSimpleEscape(code)) this.#failAt(at + 1)
+      return 2
+    }
+    for (let place = at + 2; place < at + 6; place += 1)
+      if (!isHex(text.charCodeAt(place))) this.#failAt(place)
+    return 6
+  }
+
+  #readScalar(first: number): void {
+    if (first === letterT) return this.#readWord('true')
+    if (first === letterF) return this.#readWord('false')
+    if (first === letterN) return this.#readWord('null')
+
+    const text = this.#text
+    let at = this.#at
+    if (first === minus) at += 1
+    if (text.charCodeAt(at) === digit0) at += 1
+    else at = this.#digits(at)
+    if (text.charCodeAt(at) === point) at = this.#digits(at + 1)
+    const exponent = text.charCodeAt(at) | lowerCase
+    if (exponent === letterE) {
+      const sign = text.charCodeAt(at + 1)
+      at = this.#digits(sign === plus || sign === minus ? at + 2 : at + 1)
+    }
+    this.#at = at
+  }
+
+  /** The place after at least one digit. */
+  #digits(from: number): number {
+    let at = from
+    while (isDigit(this.#text.charCodeAt(at))) at += 1
+    if (at === from) this.#failAt(at)
+    return at
+  }
+
+  #readWord(word: string): void {
+    if (!this.#text.startsWith(word, this.#at)) this.#fail()
+    this.#at += word.length
+  }
+
+  /** The character after white space; NaN at the end of the text. */
+  #skipSpace(): number {
+    const text = this.#text
+    let at = this.#at
+    let code = text.charCodeAt(at)
+    while (code === space || code === lineFeed || code === carriageReturn || code === tab)
+      code = text.charCodeAt((at += 1))
+    this.#at = at
+    return code
+  }
+
+  #enter(): void {
+    this.#countPart()
+    this.#at += 1
+    this.#depth += 1
+    if (this.#depth > mostLevels)
+      this.#note(
+        `The message nests deeper than ${mostLevels} levels, and some readers fail at that.`,
+      )
+  }
+
+  #leave(): void {
+    this.#at += 1
+    this.#depth -= 1
+  }
+
+  #countPart(): void {
+    this.#parts += 1
+    if (this.#parts > this.#mostParts)
+      throw new Refused(
+        'parts',
+        `The body holds more than ${this.#mostParts} objects, arrays and members. Send less at once.`,
+      )
+  }
+
+  #note(ambiguity: string): void {
+    this.ambiguity ??= ambiguity
+  }
+
+  #parsed(start: number): string {
+    return JSON.parse(this.#text.slice(start, this.#at)) as string
+  }
+
+  #fail(): never {
+    this.#failAt(this.#at)
+  }
+
+  #failAt(at: number): never {
+    const where =
+      at >= this.#text.length
+        ? 'It ends too early.'
+        : `There is an unexpected character at position ${at}.`
+    throw new Refused('syntax', `The body is not valid JSON. ${where}`)
+  }
 }
 
-function isObject(bytes: Uint8Array, { start }: Slice): boolean {
-  return bytes[start] === openBrace
+/** Characters that are sooner looked at one by one than by a regular expression. */
+const aFew = 32
+const plain = /[^"\\\u0000-\u001f]*/y
+
+/** The place after characters that stand for themselves in a string. */
+function plainEnd(text: string, from: number): number {
+  plain.lastIndex = from
+  plain.test(text)
+  return plain.lastIndex
 }
 
-/** Or none at all: null, or the empty list that PHP writes for an empty object. */
-function hasNamedMembers(bytes: Uint8Array, value: Slice): boolean {
-  if (isObject(bytes, value) || bytes[value.start] === letterN) return true
-  return isArray(bytes, value) && elements(bytes, value).length === 0
+function twice({ place }: Names, name: string): string {
+  return `${place} has the member '${shown(name)}' twice.`
 }
 
-function isNumberOrBoolean(first = 0): boolean {
-  return (
-    (first >= digit0 && first <= digit9) ||
-    first === minus ||
-    first === letterT ||
-    first === letterF
-  )
+function aliasOf({ place }: Names, name: string, meant: string): string {
+  return `${place} has a member '${shown(name)}', which some readers take for '${meant}'.`
 }
 
+function isNumberOrBoolean(first: number): boolean {
+  return isDigit(first) || first === minus || first === letterT || first === letterF
+}
+
+function isDigit(code: number): boolean {
+  return code >= digit0 && code <= digit9
+}
+
+function isHex(code: number): boolean {
+  const lower = code | lowerCase
+  return isDigit(code) || (lower >= letterA && lower <= letterF)
+}
+
+/** After a backslash: one of `"\/bfnrt`. (RFC 8259 section 7) */
+function isSimpleEscape(code: number): boolean {
+  return code === quote || code === backslash || simpleEscapes.includes(code)
+}
+
+/** NUL or half of a surrogate pair. They can only be written as escapes. (RFC 8259 section 7) */
 function isUnsafe(text: string): boolean {
   return text.includes('\0') || /\p{Surrogate}/u.test(text)
 }
@@ -226,11 +486,29 @@ function shown(name: string): string {
   return name.slice(0, 100)
 }
 
+const tab = 0x09
+const lineFeed = 0x0a
+const carriageReturn = 0x0d
+const space = 0x20
 const quote = 0x22
-const openBrace = 0x7b
+const plus = 0x2b
+const comma = 0x2c
 const minus = 0x2d
+const point = 0x2e
 const digit0 = 0x30
 const digit9 = 0x39
+const colon = 0x3a
+const openBracket = 0x5b
+const backslash = 0x5c
+const closeBracket = 0x5d
+const letterA = 0x61
+const letterE = 0x65
 const letterF = 0x66
 const letterN = 0x6e
 const letterT = 0x74
+const letterU = 0x75
+const openBrace = 0x7b
+const closeBrace = 0x7d
+/** Makes a capital letter a small one. */
+const lowerCase = 0x20
+const simpleEscapes = [...'/bfnrt'].map((letter) => letter.charCodeAt(0))

@@ -1,4 +1,4 @@
-export { findAmbiguity } from './ambiguity.ts'
+export { findAmbiguity, refusalOf, type Refusal } from './ambiguity.ts'
 export { EventRewriter } from './event-rewriter.ts'
 export { isCostly } from './json-cost.ts'
 export * from './json-slice.ts'

@@ -58,25 +58,6 @@ function skipValue(bytes: Uint8Array, from: number): number {
   return nestedEnd(bytes, from) ?? bytes.length
 }
 
-/** Whether values nest deeper than so many levels. One look at each byte, unless there is no room. */
-export function nestsDeeper(bytes: Uint8Array, { start, end }: Slice, levels: number): boolean {
-  if (end - start <= 2 * levels) return false
-
-  let depth = 0
-  for (let at = start; at < end;) {
-    const byte = bytes[at]
-    if (byte === quote) {
-      at = skipString(bytes, at)
-      continue
-    }
-    if (byte === openBrace || byte === openBracket) depth += 1
-    else if (byte === closeBrace || byte === closeBracket) depth -= 1
-    if (depth > levels) return true
-    at += 1
-  }
-  return false
-}
-
 /** The place after the object or array that begins at `from`; undefined when it does not end. */
 export function nestedEnd(bytes: Uint8Array, from: number): number | undefined {
   let depth = 0

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
-import { isCostly } from '@mcp-gateway/protocol'
-import { GatewayError } from '../core/errors.ts'
+import { isCostly, refusalOf, type Refusal } from '@mcp-gateway/protocol'
+import { GatewayError, type ErrorCode } from '../core/errors.ts'
 import { countHeader } from '../lib/raw-headers.ts'
 
 /**
@@ -10,16 +10,7 @@ import { countHeader } from '../lib/raw-headers.ts'
  * @throws GatewayError `invalid_json`, `body_too_large`
  */
 export function jsonText(body: Buffer): string {
-  if (!isUtf8(body))
-    throw new GatewayError('invalid_json', {
-      detail: 'The body is not valid UTF-8. Send JSON in UTF-8.',
-    })
-
-  const text = body.toString()
-  if (text.startsWith('\ufeff'))
-    throw new GatewayError('invalid_json', {
-      detail: 'The body begins with a byte order mark, which is no JSON. Send it without one.',
-    })
+  const text = utf8Text(body)
   if (isCostly(text, mostParts))
     throw new GatewayError('body_too_large', {
       detail: `The body holds more than ${mostParts} objects, arrays and members. Send less at once.`,
@@ -33,6 +24,39 @@ export function jsonText(body: Buffer): string {
       cause,
     })
   }
+}
+
+/**
+ * Refuses a body that is not JSON, or a message that two readers could take differently.
+ * @throws GatewayError `invalid_json`, `body_too_large`, `ambiguous_message`
+ */
+export function checkMessageBody(body: Buffer): void {
+  const refusal = refusalOf(utf8Text(body), mostParts)
+  if (refusal === undefined) return
+
+  const { reason, detail } = refusal
+  const advice = reason === 'ambiguous' ? ' Send each member once, as MCP spells it.' : ''
+  throw new GatewayError(codeOf[reason], { detail: detail + advice })
+}
+
+const codeOf: Readonly<Record<Refusal['reason'], ErrorCode>> = {
+  syntax: 'invalid_json',
+  parts: 'body_too_large',
+  ambiguous: 'ambiguous_message',
+}
+
+function utf8Text(body: Buffer): string {
+  if (!isUtf8(body))
+    throw new GatewayError('invalid_json', {
+      detail: 'The body is not valid UTF-8. Send JSON in UTF-8.',
+    })
+
+  const text = body.toString()
+  if (text.startsWith('\ufeff'))
+    throw new GatewayError('invalid_json', {
+      detail: 'The body begins with a byte order mark, which is no JSON. Send it without one.',
+    })
+  return text
 }
 
 /** In a body: reading so many takes some tenths of a second. */

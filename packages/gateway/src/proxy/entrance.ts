@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { countUnsent, type Share } from '@mcp-gateway/mcp-http'
-import { elements, findAmbiguity, isArray, outline } from '@mcp-gateway/protocol'
+import { elements, isArray, outline } from '@mcp-gateway/protocol'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import { shortOf, type CallerShares } from '../core/shares.ts'
 import { requestIdOf } from '../http/edge.ts'
-import { checkContentHeaders, jsonText } from '../http/json-body.ts'
+import { checkContentHeaders, checkMessageBody } from '../http/json-body.ts'
 import { sendRpcError } from '../http/refuse.ts'
 import { mostOfBatch, type McpRequest } from '../audit/mcp-requests.ts'
 import type { Subject } from '../audit/decision.ts'
@@ -374,12 +374,7 @@ export class RequestContext {
  */
 function checkMessage(request: IncomingMessage, body: Buffer | null): void {
   checkContentHeaders(request)
-  jsonText(body ?? nothing)
-  const ambiguity = body === null ? undefined : findAmbiguity(body)
-  if (ambiguity !== undefined)
-    throw new GatewayError('ambiguous_message', {
-      detail: `${ambiguity} Send each member once, as MCP spells it.`,
-    })
+  checkMessageBody(body ?? nothing)
   if (body !== null && isArray(body)) checkLength(body)
 }
 

@@ -39,7 +39,7 @@ export interface Forwarding {
   readonly sealed: string | undefined
   readonly answerTimeoutMs: number
   /** The caller is told where a server redirects to. */
-  readonly tellsRedirects: boolean
+  readonly tellsRedirects: () => boolean
   /** Seals an id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
@@ -165,7 +165,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     if (status >= 300 && status < 400 && status !== 304) {
       const place = placeOf(rawHeader(raw, 'location'))
-      const told = this.#forwarding.tellsRedirects ? place : undefined
+      const told = this.#forwarding.tellsRedirects() ? place : undefined
       this.#abort?.(
         new GatewayError('upstream_redirects', {
           detail: redirectsElsewhere(status, told),
@@ -241,7 +241,8 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { host, replica } = this.#upstream
     // A wrong version of the client must not make the question a bad request too.
     const version = legacyVersions.find((each) => each === request.headers['mcp-protocol-version'])
-    const upstream = { pool, path: replica.path, headers: ['host', host, ...outgoing.headers] }
+    const headers = ['host', host, ...outgoing.headers]
+    const upstream = { pool, path: replica.path, headers: () => headers }
     void knowsSession(upstream, upstreamId, version).then((known) => {
       if (known) passOn()
       else if (!this.#settled) this.#abort?.(unknownSession())

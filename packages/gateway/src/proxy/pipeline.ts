@@ -141,9 +141,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           session,
           sealed,
           answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
-          get tellsRedirects() {
-            return mayWrite(principal, resource)
-          },
+          tellsRedirects: () => mayWrite(principal, resource),
           seal: (upstreamId, { replica }) =>
             options.sealer.seal(
               { upstreamId, replica: replica.name, uid: resource.uid, issuedAt: options.now() },

@@ -351,11 +351,8 @@ async function listTools(
       ...(envelope === undefined ? [] : [`"_meta":${envelope}`]),
     ]
     const body = requestMessage(id, 'tools/list', `{${params.join(',')}}`)
-    const answered = await askOnce(
-      { ...server, path, headers: modern ? [...own, 'mcp-method', 'tools/list'] : own },
-      body,
-      id,
-    )
+    const headers = modern ? [...own, 'mcp-method', 'tools/list'] : own
+    const answered = await askOnce({ ...server, path, headers: () => headers }, body, id)
     for (const { name, hints } of answered.tools) {
       if (found.has(name)) twice.add(name)
       found.set(name, hints)

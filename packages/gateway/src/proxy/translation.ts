@@ -317,9 +317,7 @@ export class Translation {
       },
       tellsRedirects: mayWrite(principal, server.resource),
       held: () => shares.heldBytes.open(partyOf(principal)),
-      get headers() {
-        return ['host', upstream.host, ...outgoing(server.resource, principal).headers]
-      },
+      headers: () => ['host', upstream.host, ...outgoing(server.resource, principal).headers],
     }
   }
 
