@@ -46,7 +46,7 @@ export class HttpLegacyConnection implements LegacyConnection {
   }
 
   get leaving(): boolean {
-    return this.#upstream.leaving === true
+    return this.#upstream.leaving?.() === true
   }
 
   send(message: string, request?: { readonly id: string; readonly method: string }): void {

@@ -20,7 +20,7 @@ export interface HttpUpstream {
    */
   readonly headers: () => readonly string[]
   /** Its replica is about to end, or has ended. */
-  readonly leaving?: boolean
+  readonly leaving?: () => boolean
   /** Who asks is told where the server redirects to. */
   readonly tellsRedirects?: boolean
   /** Counts what one answer holds until it is whole. Unset: nothing does. */

@@ -430,6 +430,7 @@ class Reader {
 
 /** Characters that are sooner looked at one by one than by a regular expression. */
 const aFew = 32
+// oxlint-disable-next-line no-control-regex -- they must not stand in a string (RFC 8259)
 const plain = /[^"\\\u0000-\u001f]*/y
 
 /** The place after characters that stand for themselves in a string. */
@@ -511,4 +512,4 @@ const openBrace = 0x7b
 const closeBrace = 0x7d
 /** Makes a capital letter a small one. */
 const lowerCase = 0x20
-const simpleEscapes = [...'/bfnrt'].map((letter) => letter.charCodeAt(0))
+const simpleEscapes: Uint8Array = Buffer.from('/bfnrt')

@@ -312,9 +312,7 @@ export class Translation {
     return {
       pool: guard.to(upstream, server.resource, principal),
       path: upstream.replica.path,
-      get leaving() {
-        return isLeaving(upstream)
-      },
+      leaving: () => isLeaving(upstream),
       tellsRedirects: mayWrite(principal, server.resource),
       held: () => shares.heldBytes.open(partyOf(principal)),
       headers: () => ['host', upstream.host, ...outgoing(server.resource, principal).headers],
