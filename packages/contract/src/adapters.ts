@@ -118,12 +118,40 @@ export const Credential = z
     description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored.`,
   })
 
+/** Names that servers of the CGI kind take for the same (RFC 3875 section 4.1.18). */
+function sameHeader(a: string, b: string): boolean {
+  return a.toLowerCase().replaceAll('_', '-') === b.toLowerCase().replaceAll('_', '-')
+}
+
+/** One header, or several: an API key beside the id of a tenant. */
+export const Credentials = z
+  .union([
+    Credential,
+    z
+      .array(Credential)
+      .min(1)
+      .max(16)
+      .superRefine((all, context) => {
+        for (const [index, { header }] of all.entries())
+          if (all.slice(0, index).some((other) => sameHeader(other.header, header)))
+            context.addIssue({
+              code: 'custom',
+              path: [index, 'header'],
+              message: 'must not be the name of a header before it',
+            })
+      }),
+  ])
+  .meta({ description: 'One header, or a list of headers.' })
+
 /** The credential as answers show it. */
 export const CredentialView = z.object({
   header: z.string(),
   value: z.string().optional(),
   secretRef: SecretReference.optional(),
 })
+
+/** One header, or several, as answers show them. */
+export const CredentialsView = z.union([CredentialView, z.array(CredentialView)])
 
 /** What a workload is made of, for adapters and tools alike. */
 export const workloadFields = {
@@ -148,7 +176,7 @@ export const workloadFields = {
     description:
       'How the server is told who calls. `headers`: X-Mcp-UserId, X-Mcp-UserName and X-Mcp-Roles. `signed`: these, and a signed token in X-Mcp-Identity that proves them. `none`: not at all.',
   }),
-  credential: Credential,
+  credential: Credentials,
 }
 
 /** Somebody, as an identity provider names them. */
@@ -288,7 +316,7 @@ export const AdapterResource = z
     owner: Owner,
     offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
-    credential: CredentialView.optional(),
+    credential: CredentialsView.optional(),
     declared: DeclaredIn.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),

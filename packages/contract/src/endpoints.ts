@@ -34,7 +34,8 @@ const patchFields = {
   requiredRoles: z.array(z.string()).nullable(),
   ownerRoles: z.array(z.string()).nullable(),
   callerIdentity: workloadFields.callerIdentity.nullable(),
-  credential: CredentialView.partial().nullable(),
+  /** A list takes the place of all that is stored; an object merges into the one header. */
+  credential: z.union([CredentialView.partial(), z.array(CredentialView)]).nullable(),
 }
 
 /**

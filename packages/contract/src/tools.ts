@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import {
   DeclaredIn,
-  CredentialView,
+  CredentialsView,
   EnvironmentView,
   Owner,
   ResourceName,
@@ -139,7 +139,7 @@ export const ToolResource = z
     owner: Owner,
     offeredTo: Owner.optional().meta({ description: 'Who may take it over.' }),
     callerIdentity: workloadFields.callerIdentity.optional(),
-    credential: CredentialView.optional(),
+    credential: CredentialsView.optional(),
     declared: DeclaredIn.optional(),
     createdBy: z.string(),
     createdAt: z.iso.datetime(),

@@ -26,20 +26,21 @@ const word = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 function adapterOf(entry: Entry): Record<string, unknown> {
   const { command, cwd, env = {}, headers = {}, type, url = entry.serverUrl } = entry
   if (url !== undefined) {
-    const [header, ...others] = Object.entries(headers)
-    if (type !== 'sse' && others.length === 0)
+    const named = Object.entries(headers).map(([header, value]) => ({ header, value }))
+    const credential = named.length === 1 ? named[0] : named
+    if (type !== 'sse')
       return {
         endpoint: url,
         callerIdentity: 'none',
-        ...(header === undefined ? {} : { credential: { header: header[0], value: header[1] } }),
+        ...(named.length === 0 ? {} : { credential }),
       }
     return {
       imageName: 'mcp-proxy',
       imageVersion: '1',
       environmentVariables: {
         MCP_PROXY_URL: url,
-        ...(type === 'sse' ? { MCP_PROXY_TRANSPORT: 'sse' } : {}),
-        ...(header === undefined ? {} : { MCP_PROXY_HEADERS: JSON.stringify(headers) }),
+        MCP_PROXY_TRANSPORT: 'sse',
+        ...(named.length === 0 ? {} : { MCP_PROXY_HEADERS: JSON.stringify(headers) }),
       },
     }
   }
@@ -119,6 +120,15 @@ describe('an entry of a published configuration file', () => {
       { '/credential/value': '${input:key}' },
     ],
     ['VS Code', { type: 'sse', url: 'https://mcp.example.com/sse' }, {}],
+    [
+      'VS Code',
+      {
+        type: 'sse',
+        url: 'https://mcp.example.com/sse',
+        headers: { 'X-Key': '${input:k}', b: 'c' },
+      },
+      { '/environmentVariables/MCP_PROXY_HEADERS': '${input:k}' },
+    ],
     ['VS Code', { command: 'node', args: ['main.js'], cwd: '/srv/server' }, {}],
     [
       'Cursor',
@@ -126,7 +136,7 @@ describe('an entry of a published configuration file', () => {
         url: 'https://mcp.example.com/mcp',
         headers: { 'X-Api-Key': '${env:KEY}', 'X-Project': 'p' },
       },
-      { '/environmentVariables/MCP_PROXY_HEADERS': '${env:KEY}' },
+      { '/credential/0/value': '${env:KEY}' },
     ],
     [
       'Cursor',

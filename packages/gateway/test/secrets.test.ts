@@ -650,7 +650,10 @@ describe('what is stored', () => {
           B: { value: 'open', secret: false },
           C: { secretRef: { source: 'store', name: 'x' } },
         },
-        credential: { header: 'authorization', value: 'Bearer hidden' },
+        credential: [
+          { header: 'authorization', value: 'Bearer hidden' },
+          { header: 'x-tenant', value: 'hidden too' },
+        ],
       },
     })
 

@@ -399,6 +399,134 @@ describe('a credential', () => {
   })
 })
 
+describe('a credential of several headers', () => {
+  const credential = [
+    { header: 'X-Api-Key', value: 'key-of-the-server' },
+    { header: 'tenant_id', value: 'tenant-of-the-server' },
+  ]
+  const masked = credential.map(({ header }) => ({ header, value: '********' }))
+  const made = (more: object) => ({ imageName: 'scripted', imageVersion: '1', ...more })
+
+  test('goes to the server whole, in place of what the client sends by these names', async () => {
+    const name = await gateway.register({ credential })
+    const headers = await received(name, {
+      x_api_key: 'forged',
+      'X-API-KEY': 'forged',
+      'Tenant-Id': 'forged',
+      tenant_id: 'forged',
+    })
+    expect(headers.filter((value) => value.includes('forged'))).toEqual([])
+    expect(valuesOf(headers, 'x-api-key')).toEqual(['key-of-the-server'])
+    expect(valuesOf(headers, 'tenant_id')).toEqual(['tenant-of-the-server'])
+  })
+
+  test('reads as masks, and what is read may be sent back and changes nothing', async () => {
+    const name = await gateway.register({ credential })
+    const path = `/adapters/${name}`
+    const read = await gateway.send(path, { method: 'GET' })
+    const { etag = '' } = read.headers
+    expect(JSON.parse(read.body.toString())).toMatchObject({ credential: masked })
+    expect(read.body.toString()).not.toContain('of-the-server')
+
+    const put = await gateway.send(path, {
+      method: 'PUT',
+      headers: { ...json, 'if-match': etag },
+      body: read.body,
+    })
+    expect([put.status, put.headers.etag]).toEqual([200, etag])
+    const headers = await received(name)
+    expect(valuesOf(headers, 'x-api-key')).toEqual(['key-of-the-server'])
+    expect(valuesOf(headers, 'tenant_id')).toEqual(['tenant-of-the-server'])
+  })
+
+  test('keeps the secret of each header whose mask a patch gives, and drops what it leaves out', async () => {
+    const name = await gateway.register({ credential: credential[0] })
+    const patch = async (given: unknown) =>
+      (await sent(`/adapters/${name}`, 'PATCH', { credential: given })).json
+    expect((await patch([masked[0], credential[1]]))['credential']).toEqual(masked)
+    await expect
+      .poll(async () => valuesOf(await received(name), 'tenant_id'))
+      .toEqual(['tenant-of-the-server'])
+    expect(valuesOf(await received(name), 'x-api-key')).toEqual(['key-of-the-server'])
+
+    expect((await patch([masked[1]]))['credential']).toEqual(masked[1])
+    await expect.poll(async () => valuesOf(await received(name), 'x-api-key')).toEqual([])
+    expect(valuesOf(await received(name), 'tenant_id')).toEqual(['tenant-of-the-server'])
+    expect(await patch(masked)).toMatchObject({
+      errors: [{ pointer: '/credential/0/value', code: 'masked_value' }],
+    })
+  })
+
+  test('may hold references to secrets beside values', async () => {
+    await sent('/secrets', 'POST', { name: 'one-of-several', value: 'by-reference' })
+    const secretRef = { name: 'one-of-several' }
+    const name = await gateway.register({
+      credential: [credential[0], { header: 'X-B', secretRef }],
+    })
+    await expect.poll(async () => valuesOf(await received(name), 'x-b')).toEqual(['by-reference'])
+    const { json: read } = await sent(`/adapters/${name}`, 'GET')
+    expect(read['credential']).toEqual([masked[0], { header: 'X-B', secretRef }])
+    const removal = await gateway.send('/secrets/one-of-several', { method: 'DELETE' })
+    expect([removal.status, removal.body.toString()]).toEqual([409, expect.stringContaining(name)])
+
+    await sent('/secrets/one-of-several', 'PATCH', { value: 'changed' })
+    await expect.poll(async () => valuesOf(await received(name), 'x-b')).toEqual(['changed'])
+  })
+
+  test.each([
+    [[], '/credential'],
+    [
+      Array.from({ length: 17 }, (_, n) => ({ header: `X-${n}`, value: 'secret-v' })),
+      '/credential',
+    ],
+    [[credential[0], { header: 'x_api_key', value: 'secret-v' }], '/credential/1/header'],
+    [[credential[0], { header: 'X-Mcp-Roles', value: 'secret-v' }], '/credential/1/header'],
+    [[credential[0], { header: 'X-B', value: 'secret-v\r\nA: b' }], '/credential/1/value'],
+    [[credential[0], { header: 'X-B' }], '/credential/1'],
+    [[credential[0], { header: 'X-B', value: 'a', extra: 'b' }], '/credential/1/extra'],
+    [[credential[0], 'X-B: secret-v'], '/credential/1'],
+  ])('is refused as %j at %s', async (given, pointer) => {
+    const body = made({ name: 'refused-list', credential: given })
+    const { status, json: problem, text } = await sent('/adapters', 'POST', body)
+    expect(status).toBe(400)
+    expect(problem['errors']).toMatchObject([{ pointer }])
+    expect(text).not.toContain('secret-v')
+  })
+
+  test('is not taken to another address behind masks', async () => {
+    const endpoint = `${serviceOrigin}/several`
+    const made = await sent('/adapters', 'POST', { name: 'several', endpoint, credential })
+    expect(made.status).toBe(201)
+    const change = { endpoint: 'http://127.0.0.1:1/several' }
+    expect((await sent('/adapters/several', 'PATCH', change)).json).toMatchObject({
+      errors: [
+        { pointer: '/credential/0/value', code: 'masked_value' },
+        { pointer: '/credential/1/value', code: 'masked_value' },
+      ],
+    })
+    expect((await sent('/adapters/several', 'PATCH', { ...change, credential })).status).toBe(200)
+  })
+
+  test('goes to a tool, and a placeholder in it is named in warnings', async () => {
+    const placeholder = { header: 'X-C', value: '${input:c}' }
+    const { json: answer } = await sent('/tools', 'POST', {
+      name: 'keyed-twice',
+      endpoint: `${serviceOrigin}/keyed-twice`,
+      toolDefinition: { tool: { name: 'keyed-twice' } },
+      credential: [...credential, placeholder],
+    })
+    expect(answer['warnings']).toMatchObject([
+      { pointer: '/credential/2/value', code: 'placeholder' },
+    ])
+    await modern(gateway, 'tools/call', { name: 'keyed-twice', arguments: {} })
+    const request = called.find(({ url }) => url === '/keyed-twice')
+    expect(request?.headers).toMatchObject({
+      'x-api-key': 'key-of-the-server',
+      tenant_id: 'tenant-of-the-server',
+    })
+  })
+})
+
 async function tool(name: string, path: string, more: object): Promise<void> {
   const body = { name, endpoint: serviceOrigin + path, toolDefinition: { tool: { name } }, ...more }
   const { status, text } = await sent('/tools', 'POST', body)

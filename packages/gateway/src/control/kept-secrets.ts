@@ -1,7 +1,12 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
 import { looksSecret } from '../core/looks-secret.ts'
-import type { EnvironmentValue, Resource, WorkloadSpec } from '../core/resource.ts'
+import {
+  credentialsOf,
+  type EnvironmentValue,
+  type Resource,
+  type WorkloadSpec,
+} from '../core/resource.ts'
 import { isCommandVariable, isLoaderVariable } from '../core/variables.ts'
 
 type Given = Pick<AdapterInput, 'imageName' | 'endpoint' | 'environmentVariables' | 'credential'>
@@ -15,21 +20,30 @@ export function keptSecretMistakes(input: Given, stored: Resource | undefined): 
   const change = stored && changeOfProgram(input, stored.spec)
   if (change === undefined) return []
 
-  const { environmentVariables, credential } = stored?.spec ?? {}
+  const { environmentVariables } = stored?.spec ?? {}
   const variables = Object.entries(input.environmentVariables)
     .filter(
       ([name, given]) => textOf(given) === maskedValue && isSecret(environmentVariables, name),
     )
     .map(([name]) => `/environmentVariables/${name}`)
-  const keepsCredential =
-    input.credential?.value === maskedValue && credential !== undefined && 'value' in credential
-  const pointers = keepsCredential ? [...variables, '/credential/value'] : variables
+  const headers = credentialsOf(stored?.spec ?? {}).some((each) => 'value' in each)
+    ? maskedHeaders(input.credential)
+    : []
+  const pointers = [...variables, ...headers]
 
   return pointers.map((pointer) => ({
     pointer,
     code: 'masked_value',
     detail: `'${maskedValue}' keeps a stored secret, which does not follow to ${change}: give the value again`,
   }))
+}
+
+/** Where a credential holds masks. */
+function maskedHeaders(given: Given['credential']): string[] {
+  if (!Array.isArray(given)) return given?.value === maskedValue ? ['/credential/value'] : []
+  return given.flatMap(({ value }, index) =>
+    value === maskedValue ? [`/credential/${index}/value`] : [],
+  )
 }
 
 /** What makes another program get the secrets; undefined when the same program gets them. */

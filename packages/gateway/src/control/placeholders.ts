@@ -18,7 +18,7 @@ export function placeholderWarnings({
 }: Pick<AdapterInput, 'endpoint' | 'environmentVariables' | 'credential'>): Warning[] {
   const texts: (readonly [pointer: string, text: string | undefined])[] = [
     ['/endpoint', decoded(endpoint)],
-    ['/credential/value', credential?.value],
+    ...valuesOf(credential),
     ...Object.entries(environmentVariables).map(
       ([name, given]) => [`/environmentVariables/${name}`, textOf(given)] as const,
     ),
@@ -29,6 +29,14 @@ export function placeholderWarnings({
       return found === undefined ? [] : [warningOf(pointer, found)]
     })
     .slice(0, mostTold)
+}
+
+function valuesOf(
+  credential: AdapterInput['credential'],
+): (readonly [pointer: string, text: string | undefined])[] {
+  if (credential === undefined) return []
+  if (!Array.isArray(credential)) return [['/credential/value', credential.value]]
+  return credential.map(({ value }, index) => [`/credential/${index}/value`, value])
 }
 
 function warningOf(pointer: string, found: string): Warning {

@@ -151,6 +151,11 @@ function boundMistake(value: object): Mistake | undefined {
 }
 
 function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
+  if (issue.code === 'invalid_union') {
+    const [fitting, ...others] = issue.errors.filter((errors) => !errors.some(isOtherType))
+    if (fitting !== undefined && others.length === 0)
+      return fitting.flatMap((each) => toMistakes({ ...each, path: [...issue.path, ...each.path] }))
+  }
   // A union's own message says only that nothing fitted; the last alternative is the most telling one.
   if (issue.code === 'invalid_union') {
     const deepest = issue.errors.flat().toSorted((a, b) => b.path.length - a.path.length)[0]
@@ -170,6 +175,11 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
       detail: 'is not known here',
     }))
   return [{ pointer: pointerOf(issue.path), code: issue.code, detail: issue.message.slice(0, 500) }]
+}
+
+/** The value is no candidate for this alternative of a union. */
+function isOtherType({ code, path }: z.core.$ZodIssue): boolean {
+  return code === 'invalid_type' && path.length === 0
 }
 
 /** What each alternative of a union would have wanted. */

@@ -2,23 +2,26 @@ import { ArgumentError, splitArguments } from '@mcp-gateway/bridge'
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'
-import type {
-  Credential,
-  EnvironmentText,
-  EnvironmentValue,
-  Resource,
-  SecretReference,
-  WorkloadSpec,
+import {
+  credentialsOf,
+  type Credential,
+  type EnvironmentText,
+  type EnvironmentValue,
+  type Resource,
+  type SecretReference,
+  type WorkloadSpec,
 } from '../core/resource.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import { largestEnvironment } from '../core/workload.ts'
 import { originMistakes, shownOrigin, storedOrigin, type EndpointRules } from './endpoint-fields.ts'
 import { keptSecretMistakes } from './kept-secrets.ts'
+import { canonicalName } from '../lib/header-names.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 
 type GivenVariable = AdapterInput['environmentVariables'][string]
-type GivenCredential = NonNullable<AdapterInput['credential']>
+type GivenCredentials = NonNullable<AdapterInput['credential']>
+type GivenCredential = Exclude<GivenCredentials, readonly unknown[]>
 type ShownReference = Extract<GivenVariable, { secretRef: unknown }>['secretRef']
 
 export interface WorkloadRules {
@@ -115,9 +118,7 @@ export function workloadSpec(
     requiredRoles: [...new Set(input.requiredRoles)],
     ...(input.ownerRoles.length === 0 ? {} : { ownerRoles: [...new Set(input.ownerRoles)] }),
     ...(input.callerIdentity === 'headers' ? {} : { callerIdentity: input.callerIdentity }),
-    ...(input.credential === undefined
-      ? {}
-      : { credential: storedCredential(input.credential, stored?.spec.credential) }),
+    ...storedCredentials(input.credential, stored === undefined ? [] : credentialsOf(stored.spec)),
   }
 }
 
@@ -158,22 +159,45 @@ function shownReference({ source, owner: _owner, ...reference }: SecretReference
   return source === 'store' ? reference : { ...reference, source }
 }
 
+/** @throws GatewayError as `storedCredential` */
+function storedCredentials(
+  given: GivenCredentials | undefined,
+  stored: readonly Credential[],
+): Pick<WorkloadSpec, 'credential'> {
+  if (given === undefined) return {}
+  const [only, ...others] = Array.isArray(given) ? given : [given]
+  if (only === undefined) return {}
+
+  // One header may get another name, and keeps its secret; several are told apart by their names.
+  if (others.length === 0 && stored.length === 1)
+    return { credential: storedCredential(only, stored[0], '/credential') }
+  const all = [only, ...others].map((each, index) => {
+    const pointer = Array.isArray(given) ? `/credential/${index}` : '/credential'
+    const name = canonicalName(each.header)
+    return storedCredential(
+      each,
+      stored.find(({ header }) => canonicalName(header) === name),
+      pointer,
+    )
+  })
+  return { credential: all.length === 1 ? (all[0] as Credential) : all }
+}
+
 /** @throws GatewayError `validation_failed` for a mask where nothing is stored */
 function storedCredential(
   { header, value = '', secretRef }: GivenCredential,
   stored: Credential | undefined,
+  pointer: string,
 ): Credential {
   if (secretRef !== undefined) return { header, secretRef: storedReference(secretRef, stored) }
   if (value !== maskedValue) return { header, value }
   if (stored !== undefined && !('secretRef' in stored)) return { ...stored, header }
-  throw maskedCredential('keeps a stored secret, and none is stored')
+  throw maskedCredential('keeps a stored secret, and none is stored', `${pointer}/value`)
 }
 
-function maskedCredential(why: string): GatewayError {
+function maskedCredential(why: string, pointer: string): GatewayError {
   return new GatewayError('validation_failed', {
-    mistakes: [
-      { pointer: '/credential/value', code: 'masked_value', detail: `'${maskedValue}' ${why}` },
-    ],
+    mistakes: [{ pointer, code: 'masked_value', detail: `'${maskedValue}' ${why}` }],
   })
 }
 
@@ -251,11 +275,10 @@ function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown
   const shown = maskedMember(spec)
   const given = tableOf(tableOf(patch)['credential'])
   const other = 'secretRef' in given ? 'value' : 'value' in given ? 'secretRef' : ''
-  const { [other as 'value']: _replaced, ...credential } = shown.credential ?? { header: '' }
-  return {
-    environmentVariables: Object.fromEntries(merging),
-    ...(shown.credential === undefined ? {} : { credential }),
-  }
+  if (shown.credential === undefined || Array.isArray(shown.credential))
+    return { environmentVariables: Object.fromEntries(merging), ...shown }
+  const { [other as 'value']: _replaced, ...credential } = shown.credential
+  return { environmentVariables: Object.fromEntries(merging), credential }
 }
 
 function mapVariables<T>(
@@ -271,21 +294,26 @@ function mapVariables<T>(
   )
 }
 
-function maskedMember({ credential }: WorkloadSpec): { readonly credential?: GivenCredential } {
+function maskedMember({ credential }: WorkloadSpec): { readonly credential?: GivenCredentials } {
   if (credential === undefined) return {}
-  const { header } = credential
   return {
-    credential:
-      'secretRef' in credential
-        ? { header, secretRef: shownReference(credential.secretRef) }
-        : { header, value: maskedValue },
+    credential: Array.isArray(credential)
+      ? credential.map((each: Credential) => maskedCredentialOf(each))
+      : maskedCredentialOf(credential as Credential),
   }
+}
+
+function maskedCredentialOf(credential: Credential): GivenCredential {
+  const { header } = credential
+  return 'secretRef' in credential
+    ? { header, secretRef: shownReference(credential.secretRef) }
+    : { header, value: maskedValue }
 }
 
 /** Whether a patch gives the reference of a pointer (`referencesOf`), also if it reads as what is stored. */
 export function givesReference(patch: unknown, pointer: string): boolean {
   const { environmentVariables, credential } = tableOf(patch)
-  if (pointer === '/credential/secretRef') return credential !== undefined
+  if (pointer.startsWith('/credential/')) return credential !== undefined
   return Object.hasOwn(
     tableOf(environmentVariables),
     pointer.slice('/environmentVariables/'.length, -'/secretRef'.length),
@@ -295,7 +323,7 @@ export function givesReference(patch: unknown, pointer: string): boolean {
 /** Whether a body, be it valid or not, has secret values of a workload in it. */
 export function holdsSecrets(body: unknown): boolean {
   const { environmentVariables, credential } = tableOf(body)
-  if (typeof tableOf(credential)['value'] === 'string') return true
+  if ([credential].flat().some((each) => typeof tableOf(each)['value'] === 'string')) return true
   return Object.entries(tableOf(environmentVariables)).some(([name, given]) => {
     const { value, secret } =
       typeof given === 'string' ? { value: given, secret: undefined } : tableOf(given)

@@ -1,3 +1,4 @@
+import { canonicalName } from '../lib/header-names.ts'
 import type { ToolRule } from './tool-rules.ts'
 import type { DeclaredIn } from './writer.ts'
 
@@ -34,6 +35,37 @@ export type Credential = { readonly header: string } & (
   | { readonly secretRef: SecretReference }
 )
 
+/** The headers with secrets that requests to a server carry. */
+export function credentialsOf({
+  credential,
+}: Pick<WorkloadSpec, 'credential'>): readonly Credential[] {
+  if (credential === undefined) return none
+  return isList(credential) ? credential : [credential]
+}
+
+const none: readonly Credential[] = []
+
+function isList(value: Credential | readonly Credential[]): value is readonly Credential[] {
+  return Array.isArray(value)
+}
+
+/**
+ * The member of a workload with each of its headers changed. `pointer` is where the header stands,
+ * and `place` names it among the others.
+ */
+export function mapCredentials(
+  { credential }: Pick<WorkloadSpec, 'credential'>,
+  change: (each: Credential, pointer: string, place: string) => Credential,
+): Pick<WorkloadSpec, 'credential'> {
+  if (credential === undefined) return {}
+  if (!isList(credential)) return { credential: change(credential, '/credential', '') }
+  return {
+    credential: credential.map((each, index) =>
+      change(each, `/credential/${index}`, canonicalName(each.header)),
+    ),
+  }
+}
+
 /** What runs, and for whom. */
 export interface WorkloadSpec {
   /** Empty beside an endpoint. */
@@ -52,7 +84,8 @@ export interface WorkloadSpec {
   readonly ownerRoles?: readonly string[]
   /** How the server is told who calls; absent means by plain headers. */
   readonly callerIdentity?: 'signed' | 'none'
-  readonly credential?: Credential
+  /** A list of several headers; one alone stands by itself. */
+  readonly credential?: Credential | readonly Credential[]
   /** The roles of the caller who last chose what runs. Absent before they were kept. */
   readonly chosenWith?: readonly string[]
 }

@@ -1,10 +1,12 @@
-import type {
-  Owned,
-  Owner,
-  Resource,
-  SecretReference,
-  SecretText,
-  WorkloadSpec,
+import {
+  mapCredentials,
+  type Credential,
+  type Owned,
+  type Owner,
+  type Resource,
+  type SecretReference,
+  type SecretText,
+  type WorkloadSpec,
 } from './resource.ts'
 
 export interface SecretSpec {
@@ -24,15 +26,18 @@ export type Secret = Owned<SecretSpec, 'secret'>
 export const onlyKey = 'value'
 
 /** The secrets that a workload or its credential refers to, and the pointers of what gets them. */
-export function referencesOf({
-  environmentVariables,
-  credential,
-}: WorkloadSpec): (readonly [pointer: string, reference: SecretReference])[] {
-  const given = Object.entries(environmentVariables).map(
+export function referencesOf(
+  spec: WorkloadSpec,
+): (readonly [pointer: string, reference: SecretReference])[] {
+  const given = Object.entries(spec.environmentVariables).map(
     ([name, value]) => [`/environmentVariables/${name}`, value] as const,
   )
-  const all = credential === undefined ? given : [...given, ['/credential', credential] as const]
-  return all.flatMap(([pointer, value]) =>
+  const headers: (readonly [string, Credential])[] = []
+  mapCredentials(spec, (each, pointer) => {
+    headers.push([pointer, each])
+    return each
+  })
+  return [...given, ...headers].flatMap(([pointer, value]) =>
     'secretRef' in value ? [[`${pointer}/secretRef`, value.secretRef] as const] : [],
   )
 }
@@ -52,11 +57,10 @@ export function bindReferences<Spec extends WorkloadSpec>(
     name,
     bound(given, `/environmentVariables/${name}`),
   ])
-  const { credential } = spec
   return {
     ...spec,
     environmentVariables: Object.fromEntries(environment) as WorkloadSpec['environmentVariables'],
-    ...(credential === undefined ? {} : { credential: bound(credential, '/credential') }),
+    ...mapCredentials(spec, bound),
   }
 }
 
@@ -65,7 +69,7 @@ export function mapSecrets(
   resource: Resource,
   change: (text: SecretText, place: string) => SecretText,
 ): Resource {
-  const { environmentVariables, credential } = resource.spec
+  const { environmentVariables } = resource.spec
   return {
     ...resource,
     spec: {
@@ -76,14 +80,11 @@ export function mapSecrets(
           return [name, { ...change(given, placeOf(resource, 'environment', name)), secret: true }]
         }),
       ),
-      ...(credential === undefined || 'secretRef' in credential
-        ? {}
-        : {
-            credential: {
-              ...change(credential, placeOf(resource, 'credential', '')),
-              header: credential.header,
-            },
-          }),
+      ...mapCredentials(resource.spec, (each, _pointer, place) =>
+        'secretRef' in each
+          ? each
+          : { ...change(each, placeOf(resource, 'credential', place)), header: each.header },
+      ),
     },
   }
 }

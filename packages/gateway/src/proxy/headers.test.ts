@@ -210,7 +210,7 @@ describe('headers for the server', () => {
   test('hold the credential of the adapter in place of what the client sends by its name', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(spelling(['x-api-key']), value), { minLength: 1 }), (given) => {
-        const outgoing = { headers: ['X-Api-Key', 'secret'], replaces: 'x-api-key' }
+        const outgoing = { headers: ['X-Api-Key', 'secret'], replaces: ['x-api-key'] }
         const passed = pairsOf(requestHeaders(given.flat(), undefined, { ...context, outgoing }))
         expect(passed.filter(([name]) => folded(name) === 'x-api-key')).toEqual([
           ['X-Api-Key', 'secret'],

@@ -42,7 +42,7 @@ export function requestHeaders(
     const name = raw[index] as string
     const passage = toServer(name)
     if (passage !== 'pass' && passage !== 'key') continue
-    if (replaces !== undefined && canonicalName(name) === replaces) continue
+    if (replaces?.includes(canonicalName(name)) === true) continue
     if (named?.has(canonicalName(name))) continue
     const value = raw[index + 1] as string
     // A key of the gateway is for the gateway. Other keys are for the server.

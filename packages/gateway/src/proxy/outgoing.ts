@@ -1,7 +1,12 @@
 import { credentialValue } from '@mcp-gateway/contract'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
-import type { Credential, Resource, SecretReference } from '../core/resource.ts'
+import {
+  credentialsOf,
+  type Credential,
+  type Resource,
+  type SecretReference,
+} from '../core/resource.ts'
 import { canonicalName } from '../lib/header-names.ts'
 import { identityHeaders } from './headers.ts'
 import type { IdentitySigner } from './identity-signer.ts'
@@ -13,8 +18,11 @@ export type FoundSecret = { readonly value: string } | { readonly message: strin
 export interface Outgoing {
   /** Name, value, name, value. */
   readonly headers: readonly string[]
-  /** The header, as `canonicalName` writes it, of which the client's own is dropped, because the credential stands there. */
-  readonly replaces: string | undefined
+  /**
+   * The headers, as `canonicalName` writes them, of which the client's own are dropped, because
+   * the credential stands there. Undefined for none.
+   */
+  readonly replaces: readonly string[] | undefined
 }
 
 /** Decides what goes out to a server, for one request. */
@@ -42,8 +50,12 @@ export function createOutgoing(
     if (callerIdentity === 'signed')
       headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
     if (credential === undefined) return { headers, replaces: undefined }
-    headers.push(credential.header, valueOf(credential, secretOf))
-    return { headers, replaces: canonicalName(credential.header) }
+    const replaces: string[] = []
+    for (const each of credentialsOf(resource.spec)) {
+      headers.push(each.header, valueOf(each, secretOf))
+      replaces.push(canonicalName(each.header))
+    }
+    return { headers, replaces }
   }
 }
 

@@ -1,5 +1,5 @@
 import { GatewayError } from '../core/errors.ts'
-import type { SecretReference } from '../core/resource.ts'
+import { credentialsOf, type SecretReference } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
 import { Parts } from '../lib/parts.ts'
 import { follow } from '../store/follow.ts'
@@ -45,13 +45,10 @@ export class HeldSecrets implements AsyncDisposable {
     )
     held.#parts.use(
       await follow(store, {}, ({ resource }) => {
-        const credential = resource?.spec.credential
-        if (
-          credential !== undefined &&
-          'secretRef' in credential &&
-          credential.secretRef.source === 'file'
-        )
-          reading.push(held.#read(credential.secretRef))
+        if (resource === undefined) return
+        for (const each of credentialsOf(resource.spec))
+          if ('secretRef' in each && each.secretRef.source === 'file')
+            reading.push(held.#read(each.secretRef))
       }),
     )
     await Promise.all(reading)

@@ -1,7 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
-import { isTool, type Resource, type SecretReference, type Tool } from '../core/resource.ts'
+import {
+  credentialsOf,
+  isTool,
+  mapCredentials,
+  type Resource,
+  type SecretReference,
+  type Tool,
+} from '../core/resource.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import { hopHeader } from '../proxy/hop.ts'
 import type { FoundSecret } from '../proxy/outgoing.ts'
@@ -108,19 +115,15 @@ export class ToolFeed {
 
   /** Without its environment, which is for the workload alone, and with the very credential, as a tool gateway has no secrets. */
   #told(tool: Tool): Tool {
-    const { credential } = tool.spec
-    const found =
-      credential !== undefined && 'secretRef' in credential
-        ? this.#options.secrets.find(credential.secretRef)
-        : { message: '' }
-    const told =
-      credential !== undefined && 'value' in found
-        ? { credential: { header: credential.header, value: found.value } }
-        : {}
+    const told = mapCredentials(tool.spec, (each) => {
+      if (!('secretRef' in each)) return each
+      const found = this.#options.secrets.find(each.secretRef)
+      return 'value' in found ? { header: each.header, value: found.value } : each
+    })
     return { ...tool, spec: { ...tool.spec, environmentVariables: {}, ...told } }
   }
 }
 
-function refersToSecret({ spec: { credential } }: Tool): boolean {
-  return credential !== undefined && 'secretRef' in credential
+function refersToSecret({ spec }: Tool): boolean {
+  return credentialsOf(spec).some((each) => 'secretRef' in each)
 }
