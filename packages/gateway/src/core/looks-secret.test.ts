@@ -15,6 +15,11 @@ describe('secret-looking environment values', () => {
     ['DATABASE_URL', 'postgres://user:secret@db.example/x'],
     ['WHATEVER', 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc'],
     ['WHATEVER', 'sk-abcdefghijkl'],
+    ['MCP_ARGS', '-y server --api-key abcdef'],
+    ['MCP_ARGS', "'-y' 'server' '--access-token=abcdef'"],
+    ['MCP_ARGS', '-y server ghp_0123456789abcdef'],
+    ['MCP_ARGS', `mcp-remote https://x.example --header "Authorization: Bearer abcdefgh"`],
+    ['MCP_ARGS', 'postgres postgresql://user:pass@db.example/x'],
     ['MCP_PROXY_HEADERS_SECRET_URL', 'https://example.com/secrets/mcp-headers?code=abc'],
     ['STORAGE', 'DefaultEndpointsProtocol=https;AccountKey=abc'],
   ])('%s=%s is one', (name, value) => {
@@ -24,6 +29,9 @@ describe('secret-looking environment values', () => {
   test.each([
     ['MCP_COMMAND', 'npx'],
     ['MCP_ARGS', '-y @modelcontextprotocol/server-everything'],
+    ['MCP_ARGS', '--key-file /etc/key.pem --token-file=./token'],
+    ['MCP_ARGS', '--auth none --max-tokens 4096 --read-only'],
+    ['MCP_ARGS', "-e 'const token = process.env.TOKEN'"],
     ['MCP_PROXY_URL', 'http://localhost:3001/mcp'],
     ['AZURE_TOKEN_CREDENTIALS', 'WorkloadIdentityCredential'],
     ['ADO_MCP_AZURE_TOKEN_CREDENTIALS', 'WorkloadIdentityCredential'],

@@ -6,7 +6,22 @@
  */
 export function looksSecret(name: string, value: string): boolean {
   if (secretValue.test(value)) return true
+  if (name === 'MCP_ARGS') return holdsSecretArgument(value)
   return secretName.test(name) && !plainChoice.test(value) && !secretPlace.test(value)
+}
+
+/** `--token x`, `--api-key=x`, a key of a known provider, or `Bearer x`. */
+function holdsSecretArgument(text: string): boolean {
+  const words = text.split(/[\s'"]+/)
+  return words.some((word, index) => {
+    if (secretValue.test(word)) return true
+    const next = words[index + 1] ?? ''
+    if (/^bearer$/i.test(word)) return next.length >= 8
+    const option = /^--?([A-Za-z][\w-]*)(?:=(.*))?$/.exec(word)
+    const given = option?.[2] ?? next
+    if (option === null || /^([-./~]|$)/.test(given)) return false
+    return looksSecret(option[1] ?? '', given)
+  })
 }
 
 const secretName =
