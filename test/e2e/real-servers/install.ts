@@ -14,6 +14,7 @@ const installMs = 300_000
 export const binaries = {
   npm: join(cache, 'npm/node_modules/.bin'),
   python: join(cache, 'bin'),
+  uv: join(cache, 'uv/bin'),
 }
 
 export interface Package {

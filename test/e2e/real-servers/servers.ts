@@ -9,7 +9,7 @@ export interface Place {
   readonly page: string
 }
 
-interface RealServer {
+export interface RealServer {
   readonly from: 'npm' | 'PyPI'
   readonly package: string
   readonly version: string
@@ -173,5 +173,52 @@ export const realServers: readonly RealServer[] = [
     tool: 'read_documentation',
     args: () => ({ url: 'https://docs.aws.amazon.com/s3/index.html' }),
     says: /\w/,
+  },
+]
+
+/** Servers that download themselves when they start, as most people run them. */
+export const sandboxedServers: readonly (Omit<RealServer, 'version'> & {
+  readonly by: 'npx' | 'uvx' | 'node'
+})[] = [
+  {
+    by: 'npx',
+    from: 'npm',
+    package: '@upstash/context7-mcp',
+    start: () => ['npx', '-y', '@upstash/context7-mcp@4.1.1'],
+    tool: 'resolve-library-id',
+    args: () => ({ libraryName: 'react', query: 'hooks' }),
+    says: /\w/,
+  },
+  {
+    by: 'uvx',
+    from: 'PyPI',
+    package: 'mcp-server-time',
+    start: () => ['uvx', 'mcp-server-time@2026.10.19', '--local-timezone=UTC'],
+    tool: 'get_current_time',
+    args: () => ({ timezone: 'Europe/Berlin' }),
+    says: /Europe\/Berlin/,
+  },
+  {
+    by: 'uvx',
+    from: 'PyPI',
+    package: 'mcp-server-fetch',
+    start: () => [
+      'uvx',
+      'mcp-server-fetch@2026.10.24',
+      '--ignore-robots-txt',
+      '--allow-private-ips',
+    ],
+    tool: 'fetch',
+    args: ({ page }) => ({ url: page, raw: true }),
+    says: /hello from a page/,
+  },
+  {
+    by: 'node',
+    from: 'npm',
+    package: '@modelcontextprotocol/server-filesystem',
+    start: ({ folder }) => [node, officialServer('filesystem'), folder],
+    tool: 'read_text_file',
+    args: ({ folder }) => ({ path: join(folder, 'hello.txt') }),
+    says: /hello from a file/,
   },
 ]
