@@ -12,6 +12,7 @@ import { createOutgoing } from '../../packages/gateway/src/proxy/outgoing.ts'
 import { createDataPlane } from '../../packages/gateway/src/proxy/pipeline.ts'
 import { RouteTable } from '../../packages/gateway/src/proxy/routes.ts'
 import { createSessionSealer } from '../../packages/gateway/src/proxy/sessions.ts'
+import { Silences } from '../../packages/gateway/src/core/silences.ts'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
 
 /**
@@ -55,6 +56,7 @@ const hop = new Hop({ keys, self: name, peers: [PeerDirectory.of(peers)], now })
 const { bodyLimitBytes } = config.edge
 const shares = createShares(config.limits, bodyLimitBytes)
 const plane = createDataPlane({
+  silences: new Silences(Date.now),
   entrance: new Entrance({
     authenticate: authenticateDevelopment,
     hop,

@@ -7,11 +7,16 @@ export interface ChildListener {
   ended(reason: string): void
 }
 
+/** `text`: it wrote something that is no message. `messages`: it wrote at least one message. */
+export type Said = 'nothing' | 'text' | 'messages'
+
 /** One conversation with a server, message by message: a process on stdio, or a connection of HTTP+SSE. */
 export interface Child {
   readonly pid: number | undefined
   /** Why it has ended, if it has. */
   readonly endedBecause: string | undefined
+  /** How far it has come in speaking MCP. */
+  readonly said: Said
   /** Bytes that were sent and that the server has not read. */
   readonly unread: number
   /** Resolves when it has ended. */

@@ -12,7 +12,7 @@ export interface ProbeOptions {
   readonly clientInfo: object
   /** After so long without an answer a server is asked in the other era too. */
   readonly silentMs: number
-  /** After so long without any answer it is taken for legacy. */
+  /** After so long without any answer there is none. */
   readonly boundMs: number
 }
 
@@ -23,7 +23,7 @@ const initializeId = '"era-hello"'
  * Asks a fresh child which era it speaks, with `server/discover` and never with a call of a client. A server that is silent may still be
  * starting (`npx` downloads), or ignore what it does not know: after a while it is asked to `initialize` too, and what it answers first
  * decides. (MCP 2026-07-28, versioning, stdio)
- * @returns undefined when the child ended without a word; `fresh` when it can still be opened by somebody
+ * @returns undefined when the child ended, or stayed silent, without an answer; `fresh` when it can still be opened by somebody
  */
 export function probeModern(
   child: Child,
@@ -46,7 +46,7 @@ export function probeModern(
       return message.has('result') ? { era: 'legacy', fresh: false } : undefined
     },
     { first: requestMessage(discoverId, 'server/discover', discover), after: hello(options) },
-    { era: 'legacy', fresh: false },
+    undefined,
   )
 }
 
@@ -75,7 +75,7 @@ function ask<T>(
   { silentMs, boundMs }: ProbeOptions,
   judge: (id: string, message: ReadonlyMap<string, string>, silent: boolean) => T | undefined,
   send: { readonly first: string; readonly after?: string },
-  otherwise: T,
+  otherwise: T | undefined,
 ): Promise<T | undefined> {
   return new Promise((resolve) => {
     let silent = false

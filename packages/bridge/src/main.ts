@@ -88,6 +88,10 @@ async function openHandler(
   }
   const shared = {
     broken,
+    slow: (reason: string) => log.warn({ reason }, 'The server does not answer'),
+    startMs: settings.startMs,
+    handshakeMs: settings.handshakeMs,
+    answerTimeoutMs: settings.answerTimeoutMs,
     replica: environment['MCPGW_REPLICA_NAME'] ?? 'bridge',
     maxSessions: settings.maxSessions,
     sessionIdleMs: settings.sessionIdleMs,
@@ -159,9 +163,9 @@ async function main(): Promise<void> {
     warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: stopGraceMs / 1000 })
   }
   const fail = (message: string): void => {
-    process.stderr.write(`${message}\n`)
     process.exitCode = 1
-    void stop()
+    // Whoever runs the bridge shows its last words, and a server may write until it has ended.
+    void stop().then(() => process.stderr.write(`${message}\n`))
   }
   const { handler, secret } = await openHandler(settings, server, (reason) =>
     fail(`mcp-bridge gives up: ${reason}`),

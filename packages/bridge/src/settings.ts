@@ -43,6 +43,10 @@ export interface Settings {
   readonly maxSessions: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
+  /** A server that answers nothing for so long after its start is given up. */
+  readonly startMs: number
+  /** A client that opens a session is told after so long that the server does not answer. */
+  readonly handshakeMs: number
   readonly answerTimeoutMs: number
   /** `auto` also serves clients of the era that the server does not speak. */
   readonly eras: 'auto' | 'passthrough'
@@ -83,6 +87,8 @@ export const ownVariables: ReadonlySet<string> = new Set([
   'MCP_MAX_SESSIONS',
   'MCP_SESSION_IDLE_SECONDS',
   'MCP_SESSION_MAX_SECONDS',
+  'MCP_START_SECONDS',
+  'MCP_HANDSHAKE_SECONDS',
   'MCP_ANSWER_TIMEOUT_SECONDS',
   'MCP_ALLOWED_HOSTS',
   'MCP_ERAS',
@@ -164,6 +170,9 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
     eras: choice('MCP_ERAS', ['auto', 'passthrough']),
     legacyLeg: choice('MCP_LEGACY_LEG', ['auto', 'passthrough', 'translate']),
+    // Before the gateway, which does not know the reason, and before clients (SDKs: 60 seconds).
+    handshakeMs: number('MCP_HANDSHAKE_SECONDS', 45, 1, 86_400) * 1000,
+    startMs: number('MCP_START_SECONDS', 300, 1, 86_400) * 1000,
     answerTimeoutMs: number('MCP_ANSWER_TIMEOUT_SECONDS', 3600, 1, 86_400) * 1000,
     upstream,
   }

@@ -75,6 +75,15 @@ export class SharedChild {
     })
   }
 
+  /** It has answered `initialize`, or was not asked. */
+  get opened(): boolean {
+    return this.#initialize === undefined || 'answer' in this.#initialize
+  }
+
+  stop(): Promise<void> {
+    return this.#child.stop()
+  }
+
   /**
    * How a session talks to the child. `caller` is undefined where callers are not told apart: a
    * session is its own caller then.

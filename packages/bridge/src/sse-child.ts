@@ -2,7 +2,7 @@ import { followRedirects } from '@mcp-gateway/mcp-http'
 import { errorAnswer, errorCode, EventParser, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
-import type { Child, ChildListener } from './child.ts'
+import type { Child, ChildListener, Said } from './child.ts'
 import { missingCredentials, type HeaderPair } from './remote-headers.ts'
 import { ServerLines } from './server-lines.ts'
 
@@ -37,6 +37,7 @@ export class SseChild implements Child {
   readonly #unheard: Uint8Array[] = []
   #listener: ChildListener | undefined
   #endpoint: string | undefined
+  #said: Said = 'nothing'
   #endedBecause: string | undefined
   #resume: (() => void) | undefined
   #paused = false
@@ -53,18 +54,27 @@ export class SseChild implements Child {
     })
     this.#pool = followRedirects(this.#connections, options.url.origin)
     this.#lines = new ServerLines({
-      message: (line, message) => this.#listener?.line(line, message),
-      noMessage: (event) =>
+      message: (line, message) => {
+        this.#said = 'messages'
+        this.#listener?.line(line, message)
+      },
+      noMessage: (event) => {
+        if (this.#said === 'nothing') this.#said = 'text'
         options.log.warn(
           { event: Buffer.from(event.subarray(0, 500)).toString() },
           'the server sent an event that is no message',
-        ),
+        )
+      },
     })
     this.#open()
   }
 
   get endedBecause(): string | undefined {
     return this.#endedBecause
+  }
+
+  get said(): Said {
+    return this.#said
   }
 
   get unread(): number {

@@ -34,6 +34,14 @@ export interface BridgeOptions {
   readonly spawn: () => Child
   /** Told once when the server has never worked and ends as soon as it is started, again and again. */
   readonly broken: (reason: string) => void
+  /** Told when a server was started long ago and does not answer. */
+  readonly slow: (reason: string) => void
+  /** A server that has not answered anything for so long after its start is broken. */
+  readonly startMs: number
+  /** Until a server has answered `initialize`, or its client is told that it does not. */
+  readonly handshakeMs: number
+  /** How long the server may say nothing of a request. */
+  readonly answerTimeoutMs: number
   /** The name of this replica among those of its workload. */
   readonly replica: string
   /** A child for each session, or one for all. */
@@ -56,7 +64,7 @@ export interface BridgeOptions {
 
 const sessionLimit = 'MCP_MAX_SESSIONS'
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
-const probeTimes = { silentMs: 4000, boundMs: 120_000 }
+const silentMs = 4000
 const sweepMs = 5000
 const nothing = Buffer.alloc(0)
 const failuresToGiveUp = 3
@@ -85,7 +93,15 @@ export class StdioBridge implements Handler {
   constructor(options: BridgeOptions) {
     this.#options = options
     const places = new Places(options.maxSessions)
-    this.#sessions = new Sessions({ ...options, places, limitedBy: sessionLimit })
+    const handshakeMs = Math.min(options.handshakeMs, options.startMs)
+    this.#sessions = new Sessions({
+      ...options,
+      places,
+      limitedBy: sessionLimit,
+      // Without a probe, the child of a session is the one that `npx` may still download.
+      handshakeMs: options.eras === 'passthrough' ? options.startMs : handshakeMs,
+      silent: () => this.#silentSession(),
+    })
     this.#sweep = setInterval(() => this.#forgetEnded(), sweepMs).unref()
     this.#modern = new StdioModernServer({
       eras: () => this.#serverEras(),
@@ -94,8 +110,10 @@ export class StdioBridge implements Handler {
       crowded: allBusy(options.maxSessions, sessionLimit),
       clientInfo,
       replica: options.replica,
+      handshakeMs,
+      slow: () => this.#tellsSlow(),
     })
-    this.#modernFront = new ModernFront(this.#modern)
+    this.#modernFront = new ModernFront(this.#modern, options.answerTimeoutMs)
     if (options.eras === 'auto' && options.warmSpares > 0) void this.#serverEras()
     else this.#warm()
   }
@@ -150,16 +168,54 @@ export class StdioBridge implements Handler {
         // The child that is being asked what it speaks will serve the session, so nothing is lost by waiting.
         if (this.#eras !== undefined || this.#options.eras === 'passthrough')
           this.#open(body, request, response)
-        else
-          void this.#serverEras().then(() =>
-            response.destroyed ? undefined : this.#open(body, request, response),
-          )
+        else this.#openWhenKnown(body, request, response)
         return
       }
       const session = this.#sessions.get(String(sessionId))
       if (session === undefined) return sendNoSession(response)
       this.#sessions.take(session, request, response, body)
     })
+  }
+
+  /** Opens a session when the server has said what it speaks, or tells the client that it does not. */
+  #openWhenKnown(body: Buffer, request: IncomingMessage, response: ServerResponse): void {
+    const { id } = outline(body)
+    const { handshakeMs, startMs } = this.#options
+    const impatience = setTimeout(
+      () => {
+        if (response.destroyed) return
+        const reason = this.#tellsSlow()
+        sendRpcError(response, 504, id, errorCode.internal, reason, { 'retry-after': '10' })
+      },
+      Math.min(handshakeMs, startMs),
+    ).unref()
+    void this.#serverEras().then(() => {
+      clearTimeout(impatience)
+      if (!response.destroyed && !response.writableEnded) this.#open(body, request, response)
+    })
+  }
+
+  /** Why there is no answer, which the log has too. */
+  #tellsSlow(): string {
+    const said = new Set([...this.#children].map((child) => child.said))
+    const saw = this.#works ? 'works' : (sawMost.find((each) => said.has(each)) ?? 'nothing')
+    const reason = `${whySilent[saw]} Look into its log, or try again later.`
+    this.#options.slow(reason)
+    return reason
+  }
+
+  /** The server of a session does not answer `initialize`. */
+  #silentSession(): string {
+    const reason = this.#tellsSlow()
+    queueMicrotask(() => this.#giveUp(reason))
+    const shared = this.#shared
+    if (shared?.opened !== false) return reason
+
+    // All its sessions wait for the same answer, and later ones would too.
+    this.#shared = undefined
+    void shared.stop()
+    queueMicrotask(() => this.#sessions.endAll(reason))
+    return reason
   }
 
   #classify(body: Buffer, { headers }: IncomingMessage): Classified {
@@ -188,14 +244,23 @@ export class StdioBridge implements Handler {
   }
 
   async #probe(): Promise<ServerEras | undefined> {
-    const options = { clientInfo, ...probeTimes }
+    const { startMs, handshakeMs } = this.#options
+    const options = { clientInfo, silentMs, boundMs: startMs }
     const child = this.#spares.shift() ?? this.#spawn()
     const probed = await probeModern(child, options)
-    const dual = probed?.era === 'modern' && (await this.#takesInitialize(options))
+    if (probed === undefined && child.endedBecause === undefined) this.#giveUp(this.#tellsSlow())
+    // It works, so that its clients need not wait for an answer that does not come.
+    const soon = { ...options, boundMs: Math.min(startMs, handshakeMs / 2) }
+    const dual = probed?.era === 'modern' && (await this.#takesInitialize(soon))
     // One of both eras that has answered in the modern one may refuse to be initialized from then on.
     if (probed?.fresh === true && !dual && !this.#stopped) this.#spares.unshift(child)
     else void child.stop()
     return dual ? 'dual' : probed?.era
+  }
+
+  /** Whoever watches this process is to see that its server never answers. */
+  #giveUp(reason: string): void {
+    if (!this.#works && !this.#stopped) this.#options.broken(reason)
   }
 
   async #takesInitialize(options: ProbeOptions): Promise<boolean> {
@@ -247,9 +312,9 @@ export class StdioBridge implements Handler {
     if (this.#stopped) return sendRpcError(response, 503, id, errorCode.internal, this.#whyStopped)
     const sessionId = randomBytes(16).toString('base64url')
     const caller = callerOf(request)
-    this.#sessions
-      .open(sessionId, body, response, (sessionOf) => this.#link(caller, sessionOf), caller)
-      ?.post(body, response, { 'mcp-session-id': sessionId })
+    const linkOf = (sessionOf: () => Session): Link => this.#link(caller, sessionOf)
+    const session = this.#sessions.open(sessionId, body, response, linkOf, caller)
+    session?.post(body, response, { 'mcp-session-id': sessionId })
   }
 
   #link(caller: string, sessionOf: () => Session): Link {
@@ -280,12 +345,15 @@ export class StdioBridge implements Handler {
   }
 
   #sharedChild(): SharedChild {
-    this.#shared ??= new SharedChild(this.#takeSpare() ?? this.#spawn(), (reason) => {
+    if (this.#shared !== undefined) return this.#shared
+    const shared = new SharedChild(this.#takeSpare() ?? this.#spawn(), (reason) => {
+      if (this.#shared !== shared) return
       this.#shared = undefined
       this.#sessions.endAll(reason)
       this.#warm()
     })
-    return this.#shared
+    this.#shared = shared
+    return shared
   }
 
   #spawn(): Child {
@@ -356,6 +424,15 @@ export class StdioBridge implements Handler {
     await Promise.all([...this.#children].map((child) => child.stop()))
   }
 }
+
+/** What is known of a server that does not answer, the most telling first. */
+const sawMost = ['messages', 'text'] as const
+const whySilent = {
+  nothing: 'The server was started, writes nothing and does not answer.',
+  text: 'The server was started and writes only text that is no message.',
+  messages: 'The server was started and writes messages, but does not answer.',
+  works: 'The server was started again and does not answer, although it has worked before.',
+} as const
 
 function sendNoSession(response: ServerResponse): void {
   sendRpcError(response, 404, undefined, errorCode.sessionNotFound, 'Session not found.')

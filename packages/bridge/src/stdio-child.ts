@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { LineFramer, onOneLine } from '@mcp-gateway/protocol'
 import { newMark } from '@mcp-gateway/warden'
 import type { Logger } from 'pino'
-import type { Child, ChildListener } from './child.ts'
+import type { Child, ChildListener, Said } from './child.ts'
 import { Family } from './family.ts'
 import { lastWords } from './last-words.ts'
 import { ServerLines } from './server-lines.ts'
@@ -23,6 +23,9 @@ export interface ChildOptions {
   readonly log: Logger
 }
 
+/** A server that exits closes its pipes a moment before. */
+const exitGraceMs = 1000
+
 /** A stdio server as a process: lines in, lines out, its errors in the log, its whole process group ended with it. */
 export class StdioChild implements Child {
   readonly #options: ChildOptions
@@ -33,6 +36,8 @@ export class StdioChild implements Child {
   readonly #lines: ServerLines
   #listener: ChildListener | undefined
   #endedBecause: string | undefined
+  #said: Said = 'nothing'
+  #cutBecause: string | undefined
   #stopping = false
   #exited = false
 
@@ -67,22 +72,23 @@ export class StdioChild implements Child {
           framer.end()
           errors.end()
           this.#lines.end()
-          this.#end(
-            signal === null
-              ? `The server exited with code ${code}.`
-              : `The server was ended by ${signal}.`,
-          )
+          this.#end(this.#cutBecause ?? howEnded(code, signal))
           resolve()
         })
       })
     })
     this.#lines = new ServerLines({
-      message: (line, message) => this.#listener?.line(line, message),
-      noMessage: (line) =>
+      message: (line, message) => {
+        this.#said = 'messages'
+        this.#listener?.line(line, message)
+      },
+      noMessage: (line) => {
+        if (this.#said === 'nothing') this.#said = 'text'
         options.log.warn(
           { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
           'the server wrote a line to standard output that is no message',
-        ),
+        )
+      },
     })
     const framer = new LineFramer(options.maxLineBytes, {
       line: (line) => this.#lines.line(line),
@@ -95,6 +101,7 @@ export class StdioChild implements Child {
       },
     })
     this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
+    this.#process.stdout.once('end', () => this.#cut('output'))
     // Until somebody listens, the pipe holds back what the server writes.
     this.#process.stdout.pause()
     const errors = new LineFramer(16_384, {
@@ -102,8 +109,7 @@ export class StdioChild implements Child {
       tooLong: () => undefined,
     })
     this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
-    // A child that is gone answers writes with EPIPE; its end is reported by itself.
-    this.#process.stdin.on('error', () => undefined)
+    this.#process.stdin.on('error', () => this.#cut('input'))
   }
 
   get pid(): number | undefined {
@@ -113,6 +119,10 @@ export class StdioChild implements Child {
   /** Why it has ended, if it has. */
   get endedBecause(): string | undefined {
     return this.#endedBecause
+  }
+
+  get said(): Said {
+    return this.#said
   }
 
   /** Resolves when it has ended. */
@@ -161,6 +171,15 @@ export class StdioChild implements Child {
     this.#process.stdout.resume()
   }
 
+  /** Ends a server that has closed a pipe to us and lives on. One that exits needs no help. */
+  #cut(pipe: 'input' | 'output'): void {
+    setTimeout(() => {
+      if (this.#exited || this.#stopping) return
+      this.#cutBecause = `The server closed its standard ${pipe}, so it was ended.`
+      void this.stop()
+    }, exitGraceMs).unref()
+  }
+
   /** Closes its input, then SIGTERM, then SIGKILL, each to all that it started. Resolves when it has ended. */
   async stop(): Promise<void> {
     if (!this.#stopping) {
@@ -201,11 +220,18 @@ export class StdioChild implements Child {
     const words = lastWords(this.#lastWords)
     const reason = words === '' ? how : `${how} It said last: ${words}`
     this.#endedBecause = this.#options.tellsLastWords === false ? how : reason
-    if (!this.#stopping) this.#options.log.warn({ pid: this.pid, reason }, 'the server ended')
+    if (!this.#stopping || this.#cutBecause !== undefined)
+      this.#options.log.warn({ pid: this.pid, reason }, 'the server ended')
     // Children that the server forked and left behind.
     this.#signal('SIGKILL')
     this.#listener?.ended(this.#endedBecause)
   }
+}
+
+function howEnded(code: number | null, signal: NodeJS.Signals | null): string {
+  return signal === null
+    ? `The server exited with code ${code}.`
+    : `The server was ended by ${signal}.`
 }
 
 /** The system names the command also when the working directory is at fault. */

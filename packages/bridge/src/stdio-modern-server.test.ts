@@ -11,6 +11,7 @@ function setUp(eras: 'legacy' | 'modern', unread: () => number) {
   const child: Child = {
     pid: undefined,
     endedBecause: undefined,
+    said: 'nothing' as const,
     get unread() {
       return unread()
     },
@@ -29,6 +30,8 @@ function setUp(eras: 'legacy' | 'modern', unread: () => number) {
     crowded: 'crowded',
     replica: 'r',
     clientInfo: { name: 'test', version: '1' },
+    handshakeMs: 60_000,
+    slow: () => 'slow',
   })
   const ask = (): Promise<string> =>
     new Promise((resolve) => {

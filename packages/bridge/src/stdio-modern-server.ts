@@ -32,6 +32,10 @@ export interface StdioModernOptions {
   /** The name of this replica among those of its workload. */
   readonly replica: string
   readonly clientInfo: { readonly name: string; readonly version: string }
+  /** After so long without an answer of the server, a client is told `slow`. */
+  readonly handshakeMs: number
+  /** Why there is no answer. */
+  readonly slow: () => string
 }
 
 const deaf = 'The server does not read what it is sent.'
@@ -54,7 +58,12 @@ export class StdioModernServer implements ModernServer<string> {
         // A gateway reads from it which replica holds the call.
         newState: () => `${options.replica}~${randomBytes(24).toString('base64url')}`,
       },
-      { ...translationLimits, clientInfo: options.clientInfo },
+      {
+        ...translationLimits,
+        clientInfo: options.clientInfo,
+        openMs: options.handshakeMs,
+        slow: options.slow,
+      },
     )
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }
@@ -97,8 +106,15 @@ export class StdioModernServer implements ModernServer<string> {
   }
 
   request(principal: string, request: ModernRequest, exchange: Exchange): void {
+    const impatience = setTimeout(() => {
+      if (this.#gone.has(exchange)) return
+
+      this.#gone.add(exchange)
+      exchange.answer(504, errorAnswer(request.id, errorCode.internal, this.#options.slow()))
+    }, this.#options.handshakeMs).unref()
     this.#options.eras().then(
       (eras) => {
+        clearTimeout(impatience)
         if (this.#gone.has(exchange)) return
         try {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)

@@ -43,6 +43,10 @@ async function bridge(url: string): Promise<string> {
     eras: 'auto',
     legacyLeg: 'passthrough',
     broken: () => undefined,
+    slow: () => undefined,
+    startMs: 120_000,
+    handshakeMs: 50_000,
+    answerTimeoutMs: 3_600_000,
   })
   const front = createFront(handler, { allowedHosts: new Set(['127.0.0.1']) })
   closing.push(async () => {

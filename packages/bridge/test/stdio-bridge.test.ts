@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { programs } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
 import { TestBridge, type TestBridgeOptions } from './fixtures/test-bridge.ts'
@@ -451,6 +454,188 @@ describe('bad input', () => {
 })
 
 describe('children that misbehave', () => {
+  const modernList = {
+    jsonrpc: '2.0',
+    id: 9,
+    method: 'tools/list',
+    params: {
+      _meta: {
+        'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+        'io.modelcontextprotocol/clientCapabilities': {},
+      },
+    },
+  }
+  const modernHeaders = {
+    ...json,
+    'mcp-protocol-version': '2026-07-28',
+    'mcp-method': 'tools/list',
+  }
+
+  test.each([
+    ['says nothing', 'setInterval(() => undefined, 1000)', 'writes nothing'],
+    [
+      'reads nothing',
+      'process.stdin.pause(); setInterval(() => undefined, 1000)',
+      'writes nothing',
+    ],
+    ['writes nonsense', "setInterval(() => console.log('la {la}'), 50)", 'only text'],
+    [
+      'writes half a line',
+      `process.stdout.write('{"jsonrpc":"2.0","id":'); setInterval(() => undefined, 1000)`,
+      'writes nothing',
+    ],
+    [
+      'answers with another id',
+      `process.stdin.on('data', () => console.log('{"jsonrpc":"2.0","id":99,"result":{}}'))`,
+      'writes messages, but does not answer',
+    ],
+  ])(
+    'one that %s from its start is told of to clients of both eras and to its owner',
+    async (_what, program, said) => {
+      const broken: string[] = []
+      const slow: string[] = []
+      const url = await start([], {
+        args: ['-e', program],
+        handshakeMs: 1000,
+        startMs: 2500,
+        broken: (reason) => broken.push(reason),
+        slow: (reason) => slow.push(reason),
+      })
+      const [legacy, modern] = await Promise.all([
+        post(url, undefined, initialize()),
+        post(url, undefined, modernList, modernHeaders),
+      ])
+      expect([legacy.status, modern.status]).toEqual([504, 504])
+      const message = expect.stringContaining(said) as string
+      expect(await legacy.json()).toMatchObject({ id: 0, error: { message } })
+      expect(await modern.json()).toMatchObject({ id: 9, error: { message } })
+
+      expect(broken).toEqual([])
+      await expect.poll(() => broken, { timeout: 10_000 }).toEqual([message])
+      expect(slow).toContainEqual(message)
+    },
+  )
+
+  test('one that closes its output and lives on is ended, and its client hears why', async () => {
+    const program = "require('fs').closeSync(1); setInterval(() => 1, 1000)"
+    const url = await start([], { args: ['-e', program] })
+    const answer = await post(url, undefined, initialize())
+    expect(answer.status).toBe(502)
+    expect(await answer.text()).toContain('closed its standard output')
+  })
+
+  test('one that closes its input and lives on is ended, and its client hears why', async () => {
+    const reaction = `
+      if (m.params?.name !== 'x') return
+      require('node:fs').closeSync(0)
+      setInterval(() => 1, 1000)
+      setTimeout(() => send({ id: m.id, result: {} }), 200)`
+    const url = await scripted(reaction)
+    const session = await openSession(url)
+    expect((await post(url, session, call('x'))).status).toBe(200)
+
+    const answer = await post(url, session, call('x'))
+    expect(answer.status).toBe(502)
+    expect(await answer.text()).toContain('closed its standard input')
+  })
+
+  test('one that does not answer initialize ends the session of a passthrough with the reason', async () => {
+    const broken: string[] = []
+    const url = await start([], {
+      args: ['-e', 'setInterval(() => undefined, 1000)'],
+      eras: 'passthrough',
+      startMs: 1000,
+      broken: (reason) => broken.push(reason),
+    })
+    const answer = await post(url, undefined, initialize())
+    expect(JSON.stringify(await answerOf(answer))).toContain('does not answer')
+    await expect.poll(() => broken).toHaveLength(1)
+  })
+
+  /** The child that is asked what it speaks works, and no later one. */
+  const onceOnly = (name: string): string => `
+    const fs = require('node:fs')
+    const first = !fs.existsSync(${JSON.stringify(name)})
+    fs.writeFileSync(${JSON.stringify(name)}, '')
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, method } = JSON.parse(line)
+      if (method === 'tools/call') process.exit()
+      if (!first || id === undefined) return
+      const error = method === 'server/discover' ? { code: -32601, message: 'no' } : undefined
+      const result = { protocolVersion: '2025-11-25', capabilities: { tools: {} } }
+      console.log(JSON.stringify({ jsonrpc: '2.0', id, ...(error ? { error } : { result }) }))
+    })`
+
+  test.each(['session', 'shared'] as const)(
+    'one that worked once and hangs later is told of to clients of both eras (%s isolation)',
+    async (isolation) => {
+      const folder = mkdtempSync(join(tmpdir(), 'mcp-bridge-once-'))
+      const slow: string[] = []
+      const url = await start([], {
+        args: ['-e', onceOnly(join(folder, 'started'))],
+        isolation,
+        warmSpares: 0,
+        handshakeMs: 1000,
+        slow: (reason) => slow.push(reason),
+      })
+      // The first child answers the probe and this session, and ends in its call.
+      const session = await openSession(url)
+      expect((await post(url, session, call('x'))).status).toBe(502)
+
+      for (let time = 0; time < 2; time += 1) {
+        const answers = await Promise.all([
+          post(url, undefined, initialize()).then(answerOf),
+          post(url, undefined, modernList, modernHeaders).then(answerOf),
+        ])
+        const message = expect.stringContaining('although it has worked before') as string
+        expect(answers).toMatchObject([{ error: { message } }, { error: { message } }])
+      }
+      expect(slow.length).toBeGreaterThan(0)
+      rmSync(folder, { recursive: true })
+    },
+  )
+
+  const silentUnlessX = `
+    if (m.method === 'notifications/cancelled') globalThis.cancelled = m.params.requestId
+    if (m.params?.name === 'x') send({ id: m.id, result: { cancelled: globalThis.cancelled } })`
+
+  test('one that says nothing of a call is given up, hears so, and serves the next call', async () => {
+    const url = await scripted(silentUnlessX, { answerTimeoutMs: 1000 })
+    const session = await openSession(url)
+    const answer = await answerOf(await post(url, session, call('never', {}, 5)))
+    const message = expect.stringContaining('has said nothing of this request for 1 s') as string
+    expect(answer).toMatchObject({ id: 5, error: { message } })
+    expect(await answerOf(await post(url, session, call('x', {}, 6)))).toMatchObject({
+      result: { cancelled: 5 },
+    })
+  })
+
+  test('one that says nothing of a modern call is given up', async () => {
+    const refuses = `if (m.method === 'server/discover') return send({ id: m.id, error: { code: -32601, message: 'no' } })`
+    const url = await scripted(refuses + silentUnlessX, { answerTimeoutMs: 1000 })
+    const answer = await post(url, undefined, modernList, modernHeaders)
+    expect(answer.status).toBe(504)
+    expect(await answer.text()).toContain('has said nothing of this request for 1 s')
+  })
+
+  test('one that reports progress has longer than its answer may be awaited', async () => {
+    const reaction = `
+      if (m.params?.name !== 'long') return
+      const { progressToken } = m.params._meta
+      let progress = 0
+      const timer = setInterval(() => {
+        if ((progress += 1) > 8) { clearInterval(timer); return send({ id: m.id, result: { done: true } }) }
+        send({ method: 'notifications/progress', params: { progressToken, progress } })
+      }, 400)`
+    const url = await scripted(reaction, { answerTimeoutMs: 1500 })
+    const session = await openSession(url)
+    const long = call('long', {}, 5, { _meta: { progressToken: 'p' } })
+    const [, last] = /^data: (\{"jsonrpc":"2.0","id":5.*)$/m.exec(
+      await (await post(url, session, long)).text(),
+    ) ?? ['', '{}']
+    expect(JSON.parse(last ?? '')).toMatchObject({ result: { done: true } })
+  })
+
   test('one with a working directory of its own works there, or says that it is not there', async () => {
     const reaction = 'send({ id: m.id, result: { directory: process.cwd() } })'
     const there = await scripted(reaction, { directory: '/usr' })

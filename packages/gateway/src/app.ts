@@ -14,6 +14,7 @@ import { describeRequest } from './control/audit-trail.ts'
 import { DeclaredTarget, dryRun } from './control/declared-target.ts'
 import { resourceKinds } from './control/kinds.ts'
 import { controlPlane } from './control/plugin.ts'
+import { Silences } from './core/silences.ts'
 import { accessRules } from './core/access.ts'
 import { createShares } from './core/shares.ts'
 import { followSources } from './declared/follow.ts'
@@ -235,8 +236,10 @@ export async function openApp({
     parts.defer(async () => entrance[Symbol.dispose]())
     const { directory } = runtime
     const { policy: endpointPolicy } = endpointRules.adapter
+    const silences = new Silences(now)
     const passing = {
       entrance,
+      silences,
       hop,
       routes,
       directory,
@@ -338,6 +341,7 @@ export async function openApp({
           runtime,
           declared: () => declared.status(),
           problem: (name) => reconciler.problem(name),
+          silences,
           authenticate,
           challenge,
           shares,

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
 import { takesEvents } from './answers.ts'
+import { monotonicNow } from './clock.ts'
 import { checkUnsent } from './unsent.ts'
 
 /**
@@ -12,10 +13,16 @@ export class ModernExchange implements Exchange {
   readonly #response: ServerResponse
   readonly #since: number
   #streaming = false
+  #heardAt: number
 
   constructor(response: ServerResponse, now: number) {
     this.#response = response
-    this.#since = now
+    this.#since = this.#heardAt = now
+  }
+
+  /** When the server last said something of the request. */
+  get heardAt(): number {
+    return this.#heardAt
   }
 
   answer(status: number, message: string): void {
@@ -35,6 +42,7 @@ export class ModernExchange implements Exchange {
 
   tell(message: string): void {
     const response = this.#response
+    this.#heardAt = monotonicNow()
     if (response.destroyed || !takesEvents(response)) return
     this.#stream()
     // The server cannot be paused.

@@ -11,6 +11,7 @@ import {
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
 import { monotonicNow } from './clock.ts'
+import { saidNothingFor } from './session.ts'
 
 /** What answers modern requests. `Caller` is what it knows a caller by. */
 export interface ModernServer<Caller> {
@@ -19,20 +20,31 @@ export interface ModernServer<Caller> {
   gone(exchange: Exchange): void
 }
 
+interface Open {
+  readonly exchange: ModernExchange
+  readonly request: ModernRequest
+}
+
 const keepAliveMs = 15_000
+
+function listens({ method }: ModernRequest): boolean {
+  return method === 'subscriptions/listen'
+}
 
 /** The HTTP side of modern requests: one exchange each, cancelled when its client goes. */
 export class ModernFront<Caller> {
   readonly #server: ModernServer<Caller>
-  readonly #open = new Table<ModernExchange>()
+  readonly #open = new Table<Open>()
   #next = 0
   readonly #timer: NodeJS.Timeout
+  readonly #answerTimeoutMs: number
 
-  constructor(server: ModernServer<Caller>) {
+  /** `answerTimeoutMs` is how long the server may say nothing of a request; unset, without end. */
+  constructor(server: ModernServer<Caller>, answerTimeoutMs = Infinity) {
     this.#server = server
-    this.#timer = setInterval(() => {
-      for (const exchange of this.#open.values()) exchange.keepAlive(monotonicNow(), keepAliveMs)
-    }, keepAliveMs).unref()
+    this.#answerTimeoutMs = answerTimeoutMs
+    const everyMs = Math.min(keepAliveMs, answerTimeoutMs)
+    this.#timer = setInterval(() => this.#tend(), everyMs).unref()
   }
 
   /** Answers a POST that was classified as modern. */
@@ -53,7 +65,7 @@ export class ModernFront<Caller> {
     }
     // The client has nothing to notify over HTTP, and is not refused for trying.
     if (classified.request === undefined) return void response.writeHead(202).end()
-    if (classified.request.method === 'subscriptions/listen' && !takesEvents(response))
+    if (listens(classified.request) && !takesEvents(response))
       return sendRpcError(
         response,
         406,
@@ -68,7 +80,7 @@ export class ModernFront<Caller> {
     }
     const exchange = new ModernExchange(response, monotonicNow())
     const key = String((this.#next += 1))
-    this.#open.set(key, exchange)
+    this.#open.set(key, { exchange, request: classified.request })
     response.once('close', () => {
       this.#open.delete(key)
       if (!response.writableFinished) this.#server.gone(exchange)
@@ -82,6 +94,21 @@ export class ModernFront<Caller> {
       },
       exchange,
     )
+  }
+
+  #tend(): void {
+    const now = monotonicNow()
+    for (const { exchange, request } of this.#open.values())
+      if (now - exchange.heardAt >= this.#answerTimeoutMs && !listens(request))
+        this.#giveUp(exchange, request)
+      else exchange.keepAlive(now, keepAliveMs)
+  }
+
+  /** Ends a request of which the server says nothing. */
+  #giveUp(exchange: ModernExchange, { id }: ModernRequest): void {
+    this.#server.gone(exchange)
+    const reason = saidNothingFor(this.#answerTimeoutMs)
+    exchange.answer(504, errorAnswer(id, errorCode.internal, reason))
   }
 
   close(): void {

@@ -7,6 +7,7 @@ import {
   errorCode,
   idKey,
   isArray,
+  notificationMessage,
   notifiedProgressToken,
   outline,
   replaceSlices,
@@ -65,6 +66,8 @@ export interface SessionOptions {
   readonly eventBufferBytes: number
   /** Counts the events that are kept, for the caller of the session. */
   readonly events?: Share | undefined
+  /** How long the server may say nothing of a request. Unset: without end. */
+  readonly answerTimeoutMs?: number | undefined
   readonly now: () => number
 }
 
@@ -80,6 +83,8 @@ interface Pending {
   readonly progressToken: string | undefined
   readonly response: ServerResponse
   readonly since: number
+  /** When the server last said something of it. */
+  heardAt: number
   readonly headers: Readonly<Record<string, string>>
   /** The stream that its answer goes to, once something came before the answer, or it was long in coming. */
   stream: EventStream | undefined
@@ -118,8 +123,11 @@ export class Session {
   #version: string | undefined
   #lastUsed: number
   #ended = false
+  #answered = false
+  readonly #answerTimeoutMs: number
 
   constructor(options: SessionOptions) {
+    this.#answerTimeoutMs = options.answerTimeoutMs ?? Infinity
     this.id = options.id
     this.#link = options.link
     this.#now = options.now
@@ -131,6 +139,11 @@ export class Session {
   get state(): 'idle' | 'listening' | 'working' {
     if (this.#pending.size > 0) return 'working'
     return this.#listening?.attached === true ? 'listening' : 'idle'
+  }
+
+  /** The server has answered something. */
+  get answered(): boolean {
+    return this.#answered
   }
 
   /** When the last request came, by the clock of the options. */
@@ -221,8 +234,10 @@ export class Session {
   /** Requests that have been silent for long become event streams, and silent streams get a comment, so that nothing between gives up. */
   keepAlive(silentMs: number): void {
     const now = this.#now()
-    for (const pending of this.#pending.values()) {
-      if (pending.stream === undefined && now - pending.since > silentMs) this.#streamOf(pending)
+    for (const [key, pending] of this.#pending.entries()) {
+      if (now - pending.heardAt > this.#answerTimeoutMs) this.#giveUp(key, pending)
+      else if (pending.stream === undefined && now - pending.since > silentMs)
+        this.#streamOf(pending)
     }
     for (const stream of this.#streams) stream.keepAlive()
   }
@@ -321,6 +336,7 @@ export class Session {
       serverId,
       progressToken: token === undefined ? undefined : sliceText(body, token),
       since: this.#now(),
+      heardAt: this.#now(),
       stream: undefined,
       ...via,
     })
@@ -354,6 +370,7 @@ export class Session {
     const pending = key === undefined ? undefined : this.#pending.get(key)
     // Cancelled, answered twice, or never asked: nobody waits for it.
     if (pending === undefined || key === undefined || idSlice === undefined) return
+    this.#answered = true
     this.#forget(key, pending)
     const answer =
       id === pending.id
@@ -370,6 +387,15 @@ export class Session {
     if (!stream.send(textOf(answer))) this.#link.pause()
     if (batch !== undefined && (batch.open -= 1) > 0) return
     stream.end()
+  }
+
+  /** Ends a request of which the server says nothing, and tells the server so. */
+  #giveUp(key: string, pending: Pending): void {
+    const reason = saidNothingFor(this.#answerTimeoutMs)
+    this.#forget(key, pending)
+    const params = `{"requestId":${pending.serverId},"reason":${JSON.stringify(reason)}}`
+    this.#link.send(Buffer.from(notificationMessage('notifications/cancelled', params)))
+    this.#finish(pending, Buffer.from(errorAnswer(pending.id, errorCode.internal, reason)))
   }
 
   /** The server need not answer a request that was cancelled, but its POST must end. */
@@ -408,7 +434,7 @@ export class Session {
     related: string | undefined,
   ): { stream: EventStream | undefined; data: string } {
     const owner = related === undefined ? undefined : this.#pending.get(this.#keyOf(related))
-    if (owner !== undefined) return { stream: this.#streamOf(owner), data: textOf(line) }
+    if (owner !== undefined) return { stream: this.#heard(owner), data: textOf(line) }
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)
@@ -418,13 +444,19 @@ export class Session {
         if (!sameToServers(token, wanted)) continue
         const as =
           token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
-        return { stream: this.#streamOf(pending), data: textOf(as) }
+        return { stream: this.#heard(pending), data: textOf(as) }
       }
     } else if (this.#pending.size === 1 && !isListChanged(message.method)) {
       for (const only of this.#pending.values())
-        return { stream: this.#streamOf(only), data: textOf(line) }
+        return { stream: this.#heard(only), data: textOf(line) }
     }
     return { stream: this.#listening, data: textOf(line) }
+  }
+
+  /** The stream of a request of which the server has said something. */
+  #heard(pending: Pending): EventStream | undefined {
+    pending.heardAt = this.#now()
+    return this.#streamOf(pending)
   }
 
   /**
@@ -451,6 +483,11 @@ export class Session {
     return stream
   }
   #nextStream = 0
+}
+
+/** Why a request is given up. */
+export function saidNothingFor(ms: number): string {
+  return `The server has said nothing of this request for ${ms / 1000} s. It may still run.`
 }
 
 function textOf({ buffer, byteOffset, byteLength }: Uint8Array): string {

@@ -15,6 +15,12 @@ export interface SessionsOptions {
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly eventBufferBytes?: number
+  /** How long the server may say nothing of a request. Unset: without end. */
+  readonly answerTimeoutMs?: number
+  /** Until the server has answered `initialize`. Unset: without end. */
+  readonly handshakeMs?: number
+  /** Why a server that has not answered `initialize` ends its session. */
+  readonly silent?: () => string
   /** Bytes of the events that the sessions of each caller keep. Unset: bounded by session alone. */
   readonly events?: Shares
   /** How the limit of their number is called where it is set. */
@@ -25,6 +31,8 @@ const defaultEventBufferBytes = 1024 * 1024
 const sweepMs = 5000
 const allOwnBusy =
   'All sessions that you may have are busy. End one of them, or try again when a request is answered.'
+
+const neverAnswered = 'The server has not answered initialize. Look into its log, or ask its owner.'
 
 /** Why there is no place for another session or child. */
 export function allBusy(most: number, limitedBy: string | undefined): string {
@@ -43,7 +51,9 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options
     this.#places = options.places ?? new Places(options.maxSessions, options.maxSessionsPerCaller)
-    this.#sweep = setInterval(() => this.#tend(), sweepMs).unref()
+    const { handshakeMs = sweepMs, answerTimeoutMs = sweepMs } = options
+    const everyMs = Math.min(sweepMs, handshakeMs, answerTimeoutMs)
+    this.#sweep = setInterval(() => this.#tend(), everyMs).unref()
   }
 
   /** Opens a session for an `initialize`, which is to be posted to it. Undefined when there may be no more, which is answered. */
@@ -72,6 +82,7 @@ export class Sessions {
       link: linkOf(() => session),
       eventBufferBytes,
       events: this.#options.events?.open(caller),
+      answerTimeoutMs: this.#options.answerTimeoutMs,
       now: monotonicNow,
     })
     this.#open.set(id, session)
@@ -132,12 +143,19 @@ export class Sessions {
     this.endAll(reason)
   }
 
+  #endSilent(session: Session): void {
+    const message = this.#options.silent?.() ?? neverAnswered
+    this.#end(session, { status: 504, code: errorCode.internal, message })
+  }
+
   #tend(): void {
+    const { handshakeMs = Infinity, sessionMaxMs, sessionIdleMs } = this.#options
     const now = monotonicNow()
     for (const session of this.#open.values()) {
-      if (now - session.createdAt > this.#options.sessionMaxMs)
+      if (!session.answered && now - session.createdAt >= handshakeMs) this.#endSilent(session)
+      else if (now - session.createdAt > sessionMaxMs)
         this.end(session, 'The session has reached its greatest age.')
-      else if (session.state === 'idle' && now - session.lastUsed > this.#options.sessionIdleMs)
+      else if (session.state === 'idle' && now - session.lastUsed > sessionIdleMs)
         this.end(session, 'The session was idle for too long.')
       else session.keepAlive(sweepMs)
     }

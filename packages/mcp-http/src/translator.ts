@@ -8,12 +8,14 @@ import {
   ModernToLegacy,
   outline,
   type Classified,
+  type Exchange,
   type ModernEndpoint,
+  type ModernRequest,
 } from '@mcp-gateway/protocol'
 import { HttpLegacyConnection } from './http-legacy-connection.ts'
 import { HttpModernEndpoint } from './http-modern-endpoint.ts'
 import type { HttpUpstream } from './http-upstream.ts'
-import { ModernFront } from './modern-front.ts'
+import { ModernFront, type ModernServer } from './modern-front.ts'
 import type { Link, Session } from './session.ts'
 import { Sessions, type SessionsOptions } from './sessions.ts'
 import { monotonicNow } from './clock.ts'
@@ -25,6 +27,8 @@ export interface TranslatorOptions extends SessionsOptions {
   readonly newState: (principal: string) => string
   /** The server was taken for legacy, and refused to initialize. */
   readonly refused?: () => void
+  /** The server broke off before it answered `initialize`. */
+  readonly unopened?: () => void
   readonly clientInfo: { readonly name: string; readonly version: string }
   readonly answerTimeoutMs: number
 }
@@ -60,11 +64,17 @@ export class Translator {
         now: monotonicNow,
         newState: options.newState,
         refused: () => options.refused?.(),
+        unopened: () => options.unopened?.(),
       },
-      { ...translationLimits, clientInfo: options.clientInfo },
+      {
+        ...translationLimits,
+        clientInfo: options.clientInfo,
+        openMs: options.handshakeMs,
+        slow: options.silent,
+      },
     )
-    this.#modernFront = new ModernFront({
-      request: (principal, request, exchange) => {
+    const server = {
+      request: (principal: string, request: ModernRequest, exchange: Exchange) => {
         try {
           this.#toLegacy.request(principal, request, exchange)
         } catch (error) {
@@ -74,8 +84,9 @@ export class Translator {
           )
         }
       },
-      gone: (exchange) => this.#toLegacy.gone(exchange),
-    })
+      gone: (exchange: Exchange) => this.#toLegacy.gone(exchange),
+    } satisfies ModernServer<string>
+    this.#modernFront = new ModernFront(server, options.answerTimeoutMs)
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }
 

@@ -15,7 +15,7 @@ export {
   type ConnectionListener,
   type LegacyConnection,
 } from './translate/conversation.ts'
-export { requestMessage, type Exchange } from './translate/exchange.ts'
+export { notificationMessage, requestMessage, type Exchange } from './translate/exchange.ts'
 export {
   LegacyToModern,
   type ModernEndpoint,

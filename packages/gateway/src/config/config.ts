@@ -376,6 +376,11 @@ export const ConfigSchema = z.strictObject({
       connectTimeoutSeconds: seconds(5),
       /** Until the server's response headers: tool calls may be long, so this is too. */
       answerTimeoutSeconds: seconds(3600),
+      /**
+       * Until a server has answered the request that opens a conversation (`initialize`,
+       * `server/discover`). Clients of the SDKs give up after 60 seconds.
+       */
+      handshakeTimeoutSeconds: seconds(58),
       /** How often the callers of open streams are asked again whether they may: so long a stream outlives its token or role. */
       streamRecheckSeconds: seconds(5),
       /** How long a session may exist, whatever its use. */

@@ -16,6 +16,7 @@ import { Registry, type RegistryOptions, type Written } from './registry.ts'
 import type { ResourceKinds } from './kinds.ts'
 import { addSecrets } from './secret-routes.ts'
 import type { SecretRegistryOptions } from './secret-registry.ts'
+import type { Silences } from '../core/silences.ts'
 import { statusOf } from './status.ts'
 import { addApiKeys } from './api-key-routes.ts'
 import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
@@ -38,6 +39,7 @@ export interface ControlPlaneOptions
   readonly runtime: Pick<Runtime, 'name' | 'status' | 'logs'>
   /** Why reconciling a name failed last, if it did. */
   readonly problem: (name: string) => string | undefined
+  readonly silences: Pick<Silences, 'of'>
   readonly shares: CallerShares
   readonly audit: (request: ApiRequest) => void
   /** How often the callers of open streams are asked again whether they may. */
@@ -121,6 +123,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       await options.runtime.status(resource.name),
       options.problem(resource.name),
       mayReadLogs(principal, resource, options.access),
+      options.silences.of(resource.uid),
     )
 
   app.post(collection, { ...audits(kind.kind, 'create'), ...creates }, async (request, reply) => {

@@ -1,16 +1,18 @@
 import type { ResourceStatus } from '@mcp-gateway/contract'
 import type { Resource } from '../core/resource.ts'
+import type { Silence } from '../core/silences.ts'
 import type { Condition, Replica, WorkloadStatus } from '../core/workload.ts'
 
 /**
  * The status of a resource from what is wanted, what the runtime sees, and why reconciling failed,
- * if it did. Output of the server may hold secrets, so only `showsOutput` shows it.
+ * if it did. `silence` tells of a server that does not answer. Output of the server may hold secrets, so only `showsOutput` shows it.
  */
 export function statusOf(
   resource: Resource,
   found: WorkloadStatus | undefined,
   problem: string | undefined,
   showsOutput: boolean,
+  silence?: Silence,
 ): ResourceStatus {
   const { spec, generation, restartedAt } = resource
   if (spec.endpoint !== undefined)
@@ -22,7 +24,7 @@ export function statusOf(
       replicaStatus: 'External',
       generation,
       observedGeneration: generation,
-      conditions: [],
+      conditions: conditionsOf(silence),
       replicas: [],
     }
   // What runs under the name may still be of an earlier incarnation.
@@ -31,7 +33,7 @@ export function statusOf(
   const ready = replicas.filter(({ phase }) => phase === 'ready')
   const updated = replicas.filter((replica) => replica.generation === generation)
   const current = seen?.observedGeneration === generation
-  const conditions: Condition[] = [...(seen?.conditions ?? [])]
+  const conditions: Condition[] = [...(seen?.conditions ?? []), ...conditionsOf(silence)]
   if (problem !== undefined)
     conditions.push({
       type: 'Accepted',
@@ -71,6 +73,12 @@ export function statusOf(
       ...(replica.lastExit === undefined ? {} : { lastExit: told(replica.lastExit, showsOutput) }),
     })),
   }
+}
+
+function conditionsOf(silence: Silence | undefined): Condition[] {
+  if (silence === undefined) return []
+  const { message, since: lastTransitionAt } = silence
+  return [{ type: 'Answering', status: 'False', reason: 'NoAnswer', message, lastTransitionAt }]
 }
 
 interface Told {

@@ -99,6 +99,12 @@ const table = {
     retry: true,
   },
   upstream_failed: { status: 502, rpc: -32603, title: 'The server broke off', retry: false },
+  upstream_not_mcp: {
+    status: 502,
+    rpc: -32603,
+    title: 'The server does not speak MCP at this address',
+    retry: false,
+  },
   upstream_redirects: {
     status: 502,
     rpc: -32603,

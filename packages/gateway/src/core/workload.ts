@@ -67,7 +67,7 @@ export interface Replica {
 
 /** A condition in `status`, in the way of Kubernetes: what, whether, and why. */
 export interface Condition {
-  readonly type: 'Ready' | 'Progressing' | 'Accepted'
+  readonly type: 'Ready' | 'Progressing' | 'Accepted' | 'Answering'
   readonly status: 'True' | 'False' | 'Unknown'
   readonly reason: string
   readonly message: string

@@ -38,6 +38,8 @@ export interface Forwarding {
   /** The id by which the client knows the session. */
   readonly sealed: string | undefined
   readonly answerTimeoutMs: number
+  /** Of a request to a server that is not known to answer: until its first message. */
+  readonly handshakeMs: number | undefined
   /** The caller is told where a server redirects to. */
   readonly tellsRedirects: () => boolean
   /** Seals an id that the server has just given. */
@@ -97,6 +99,8 @@ export function forward(
 interface Peeked {
   readonly passOn: () => void
   readonly chunks: Buffer[]
+  /** It comes as a stream of events. */
+  readonly events: boolean
 }
 
 const nothing = Buffer.alloc(0)
@@ -130,11 +134,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   #left = -1
   /** The answer to an `initialize`, until it tells whether the server refuses it. */
   #peeked: Peeked | undefined
+  #refusalAsked = false
+  #patience: NodeJS.Timeout | undefined
 
   constructor(upstream: Upstream, forwarding: Forwarding) {
     this.#upstream = upstream
     this.#forwarding = forwarding
     forwarding.response.on('close', this.#onClientGone)
+    const { handshakeMs } = forwarding
+    if (handshakeMs !== undefined)
+      this.#patience = setTimeout(() => this.#stop(noHandshake()), handshakeMs).unref()
   }
 
   onConnect(abort: (reason?: Error) => void): void {
@@ -174,19 +183,37 @@ class Exchange implements Dispatcher.DispatchHandler {
       )
       return false
     }
-    const { refused } = this.#forwarding
-    if (refused !== undefined && opensNothing(status, raw)) {
-      refused(status, { passOn: this.#hold(status, raw, resume), leave: () => this.#leave() })
-      // It may have been decided at once.
-      return this.#answered
+    const { refused, handshakeMs } = this.#forwarding
+    const peeks = handshakeMs !== undefined && status < 300
+    if (peeks && !holdsMessages(raw)) {
+      this.#abort?.(notMcp(status, rawHeader(raw, 'content-type')))
+      return false
     }
-    if (refused !== undefined && status < 300) {
-      const chunks: Buffer[] = []
-      this.#peeked = { passOn: this.#hold(status, raw, resume, chunks), chunks }
+    if (refused !== undefined && opensNothing(status, raw)) {
+      this.#refusalAsked = true
+      const passOn = peeks ? this.#peeking(status, raw, resume) : this.#hold(status, raw, resume)
+      refused(status, { passOn, leave: () => this.#leave() })
+      // It may have been decided at once.
+      return this.#answered || this.#peeked !== undefined
+    }
+    if (peeks) {
+      this.#peeking(status, raw, resume)()
       return true
     }
     this.#begin(status, raw, resume)
     return true
+  }
+
+  /** Gives what reads on until the answer is there, and then passes it on. */
+  #peeking(status: number, raw: Buffer[], resume: () => void): () => void {
+    const chunks: Buffer[] = []
+    const events = isEventStream(rawHeader(raw, 'content-type'))
+    const passOn = this.#hold(status, raw, resume, chunks)
+    return () => {
+      if (this.#settled) return
+      this.#peeked = { passOn, chunks, events }
+      resume()
+    }
   }
 
   /** Keeps the answer back. Gives what passes it on, once it is clear that it is the client's. */
@@ -218,6 +245,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** Passes on the head of the answer. */
   #begin(status: number, raw: Buffer[], resume: () => void): void {
+    clearTimeout(this.#patience)
     const { response, requestId, headerRules } = this.#forwarding
     const headers = responseHeaders(raw, requestId, this.#upstream.origin, headerRules)
     const given = rawHeader(raw, 'mcp-session-id')
@@ -252,10 +280,21 @@ class Exchange implements Dispatcher.DispatchHandler {
   /** Some servers give a session id with an `initialize` that they refuse. */
   #peek(chunk: Buffer, { passOn, chunks }: Peeked): boolean {
     chunks.push(Buffer.from(chunk))
-    const refuses = refusesVersion(Buffer.concat(chunks).toString())
-    if (refuses === false) passOn()
-    if (refuses === true) this.#forwarding.refused?.(200, { passOn, leave: () => this.#leave() })
-    return refuses !== true
+    const text = Buffer.concat(chunks).toString()
+    const { refused } = this.#forwarding
+    if (refused === undefined && anyMessage.test(text)) {
+      passOn()
+      return true
+    }
+    const refuses = refusesVersion(text)
+    if (refuses === undefined) return true
+    if (!refuses || refused === undefined || this.#refusalAsked) passOn()
+    else {
+      this.#refusalAsked = true
+      refused(200, { passOn, leave: () => this.#leave() })
+      return false
+    }
+    return true
   }
 
   onData(chunk: Buffer): boolean {
@@ -274,6 +313,10 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onComplete(): void {
+    if (this.#peeked !== undefined && isNoAnswer(this.#peeked)) {
+      this.#settle()
+      return this.#forwarding.failed(notMcp(200, undefined), false)
+    }
     this.#peeked?.passOn()
     if (!this.#ended) this.#forwarding.response.end()
     this.#settle()
@@ -329,9 +372,38 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   #settle(): void {
     this.#settled = true
+    clearTimeout(this.#patience)
     this.#upstream.inFlight -= 1
     this.#forwarding.response.off('close', this.#onClientGone)
   }
+}
+
+/** Whether the type of an answer is one that MCP has. */
+function holdsMessages(raw: readonly Buffer[]): boolean {
+  const type = rawHeader(raw, 'content-type') ?? ''
+  return isEventStream(type) || /application\/json/i.test(type)
+}
+
+const anyMessage = /"(jsonrpc|result|error)"/
+
+/** Whether an answer has ended and holds none. A stream with ids may be gone on with. */
+function isNoAnswer({ chunks, events }: Peeked): boolean {
+  const text = Buffer.concat(chunks).toString()
+  if (events && /^id:/m.test(text)) return false
+  return !anyMessage.test(text)
+}
+
+function noHandshake(): GatewayError {
+  return new GatewayError('upstream_timeout', {
+    detail: 'The server has not answered in time (proxy.handshakeTimeoutSeconds).',
+  })
+}
+
+function notMcp(status: number, type: string | undefined): GatewayError {
+  const what = type === undefined ? 'without a message' : `with '${type.slice(0, 100)}'`
+  return new GatewayError('upstream_not_mcp', {
+    detail: `The server answered ${what} (HTTP ${status}) where MCP has a message. Check its address and its log.`,
+  })
 }
 
 /** Servers also refuse an `initialize` by an error inside a 200, or refuse only what follows it. */

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { mayBeModern } from '@mcp-gateway/protocol'
 import type { ReplicaDirectory } from '../core/directory.ts'
-import { GatewayError } from '../core/errors.ts'
+import { GatewayError, type ErrorCode } from '../core/errors.ts'
 import { authorize, mayWrite, type Permit } from '../core/permission.ts'
 import { partyOf } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
+import type { Silences } from '../core/silences.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Config } from '../config/config.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
@@ -18,7 +19,7 @@ import type { RouteTable } from './routes.ts'
 import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
 import { loggedPath, parseTarget, sessionIdOf, type Target } from './target.ts'
 import { ToolGuard } from './tool-guard.ts'
-import { ownerOf, stateReplica, Translation } from './translation.ts'
+import { opensSession, ownerOf, probeMs, stateReplica, Translation } from './translation.ts'
 
 export interface DataPlaneOptions {
   readonly entrance: Entrance
@@ -34,6 +35,8 @@ export interface DataPlaneOptions {
   /** Requests that may be open at one server elsewhere. */
   readonly connectionsPerServer: number
   readonly shares: CallerShares
+  /** Told of servers that do not answer. */
+  readonly silences: Pick<Silences, 'failed' | 'answered'>
   readonly now: () => number
 }
 
@@ -47,7 +50,9 @@ export interface DataPlane extends AsyncDisposable {
 }
 
 export function createDataPlane(options: DataPlaneOptions): DataPlane {
-  const { settings, entrance, hop } = options
+  const { settings, entrance, hop, silences } = options
+  const answerTimeoutMs = settings.answerTimeoutSeconds * 1000
+  const handshakeMs = settings.handshakeTimeoutSeconds * 1000
   const rules = headerRules(settings)
   const upstreams = new Upstreams(options.directory, {
     connectTimeoutMs: settings.connectTimeoutSeconds * 1000,
@@ -74,7 +79,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     outgoing: options.outgoing,
     self: hop.self,
     shares: options.shares,
-    answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
+    silences,
+    answerTimeoutMs,
+    handshakeMs,
     now: options.now,
   })
 
@@ -116,6 +123,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         undecided && !mayBeModern(body ?? nothing, {}) ? openSession(permit, sealed) : early
       const opens = request.method === 'POST' && body !== null && session === undefined
       const modern = opens && mayBeModern(body, request.headers)
+      const handshake =
+        opens && (modern ? request.headers['mcp-method'] === discover : opensSession(body))
       const fail = (failure: unknown): void => context.fail(failure)
       const translating = opens
         ? { resource, principal, body, modern, request, response, run, fail }
@@ -127,6 +136,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         const passOn = (): void => attempt(upstream, false)
         const crossing = mayTranslate ? translating : undefined
         if (crossing !== undefined && translation.takes(crossing, upstream, passOn)) return // translate
+        // A modern request has waited for a question of the gateway that was not answered.
+        const asked = modern && translation.isUnheard(resource)
+        const unheard = handshake || asked
+        const patienceMs = asked ? handshakeMs - probeMs(handshakeMs) : handshakeMs
         const forwarding: Forwarding = {
           request,
           response,
@@ -140,7 +153,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           body,
           session,
           sealed,
-          answerTimeoutMs: settings.answerTimeoutSeconds * 1000,
+          answerTimeoutMs,
+          handshakeMs: unheard ? patienceMs : undefined,
           tellsRedirects: () => mayWrite(principal, resource),
           seal: (upstreamId, { replica }) =>
             options.sealer.seal(
@@ -154,6 +168,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
             if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)
             if (session !== undefined && request.method === 'POST')
               upstreams.learn(resource, session, upstream, response.statusCode)
+            if (unheard && failure === undefined && response.statusCode < 500)
+              silences.answered(resource.uid)
             context.finish(failure)
           },
           failed: (failure, unsent) => {
@@ -162,8 +178,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
               unsent && sticky === undefined && failure.code === 'upstream_unreachable'
                 ? upstreams.pick(resource, undefined, exclude.add(upstream.replica.name))
                 : undefined
-            if (other === undefined) context.fail(failure)
-            else context.guard(() => attempt(other))
+            if (other !== undefined) return context.guard(() => attempt(other))
+            if (unheard && tellsOfServer.has(failure.code))
+              silences.failed(resource.uid, failure.message)
+            context.fail(failure)
           },
         }
         const stop = forward(upstream, forwarding) // forward, stream back
@@ -243,6 +261,16 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   }
 }
 
+const discover = 'server/discover'
+
+/** Failures that the status of a server shows, with messages that every reader may have. */
+const tellsOfServer: ReadonlySet<ErrorCode> = new Set([
+  'upstream_failed',
+  'upstream_not_mcp',
+  'upstream_timeout',
+  'upstream_unauthorized',
+  'upstream_unreachable',
+])
 const nothing = Buffer.alloc(0)
 
 /** Whether a POST names the modern version. Its body says whether it speaks it. */

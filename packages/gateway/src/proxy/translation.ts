@@ -26,6 +26,7 @@ import { GatewayError } from '../core/errors.ts'
 import { mayWrite } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
+import type { Silences } from '../core/silences.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { methodOf } from './body.ts'
 import type { Forwarding } from './forward.ts'
@@ -49,6 +50,10 @@ export interface TranslationOptions {
   readonly self: string
   readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes' | 'sessions'>
   readonly answerTimeoutMs: number
+  /** Until a server has answered `initialize` or its like. */
+  readonly handshakeMs: number
+  /** Told of servers that do not answer. */
+  readonly silences: Pick<Silences, 'failed' | 'answered'>
   /** Milliseconds since the epoch, for when a session was issued. */
   readonly now: () => number
 }
@@ -79,6 +84,11 @@ const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 /** A verdict that is wrong by now is noticed after so long at the latest: servers learn new versions. */
 const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
+/** How long the era of a server is asked for, within the time that its client waits for it. */
+export function probeMs(handshakeMs: number): number {
+  return Math.min(probeTimeoutMs, handshakeMs / 2)
+}
+
 /** A server that gave no verdict is asked again after so long. */
 const noVerdictMs = 60_000
 /** So long a verdict stands at least. */
@@ -87,6 +97,9 @@ const limits = {
   sessionIdleMs: 3600_000,
   sessionMaxMs: 7 * 24 * 3600_000,
 }
+
+const noSession = 'The server does not answer initialize with a message of MCP.'
+const silentServer = 'The server does not answer initialize. Look into its log, or ask its owner.'
 
 const nothing = Buffer.alloc(0)
 
@@ -106,6 +119,8 @@ interface Server {
   /** Undefined until that is known. */
   legacySide: LegacySide | undefined
   probedAt: number
+  /** It has answered a question of the gateway. Undefined until it was asked. */
+  heard: boolean | undefined
   probing: Promise<Era | undefined> | undefined
   learning: Promise<void> | undefined
 }
@@ -172,6 +187,11 @@ export class Translation {
       })
   }
 
+  /** Whether the server was asked, and has never answered. */
+  isUnheard(resource: Resource): boolean {
+    return this.#known(resource)?.heard === false
+  }
+
   /** The server did otherwise than one of its era does, so it is asked again, though not without end. */
   doubt(resource: Resource): void {
     const known = this.#known(resource)
@@ -196,14 +216,23 @@ export class Translation {
 
   #probe({ resource, principal }: Crossing, upstream: Upstream): Promise<Era | undefined> {
     const server = this.#server(resource)
-    server.probing ??= probe(this.#upstream(server, upstream, principal))
-      .then((era) => {
+    const boundMs = probeMs(this.#options.handshakeMs)
+    server.probing ??= probe(this.#upstream(server, upstream, principal), boundMs)
+      .then(({ era, heard, spoke }) => {
+        this.#noteHeard(server, heard, spoke)
         Object.assign(server, { era, legacySide: undefined, probedAt: monotonicNow() })
         return era
       })
       // A failure must not stand for later requests.
       .finally(() => (server.probing = undefined))
     return server.probing
+  }
+
+  #noteHeard(server: Server, heard: boolean, spoke: boolean): void {
+    server.heard = heard || server.heard === true
+    const { silences } = this.#options
+    if (spoke) silences.answered(server.resource.uid)
+    if (!heard) silences.failed(server.resource.uid, 'The server does not answer server/discover.')
   }
 
   /** Asks also how the server takes legacy clients: in one round trip, and not twice at once. */
@@ -330,12 +359,14 @@ export class Translation {
       era: undefined,
       legacySide: undefined,
       probedAt: Number.NEGATIVE_INFINITY,
+      heard: undefined,
       probing: undefined,
       learning: undefined,
       translator: new Translator({
         upstream: (key) =>
           this.#upstream(server, this.#options.pick(server.resource), this.#callerOf(server, key)),
         refused: () => this.doubt(resource),
+        unopened: () => this.#options.silences.failed(resource.uid, noSession),
         newState: (principal) =>
           this.#seal(
             resource,
@@ -344,6 +375,11 @@ export class Translation {
           ),
         clientInfo,
         answerTimeoutMs: this.#options.answerTimeoutMs,
+        handshakeMs: this.#options.handshakeMs,
+        silent: () => {
+          this.#options.silences.failed(resource.uid, silentServer)
+          return silentServer
+        },
         places: this.#places,
         events: this.#options.shares.eventBytes,
         ...this.#options.shares.sessions,
@@ -372,7 +408,7 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
 }
 
 /** Whether a POST without session opens one. */
-function opensSession(body: Buffer): boolean {
+export function opensSession(body: Buffer): boolean {
   return body.includes('"initialize"') && methodOf(body) === 'initialize'
 }
 
@@ -426,7 +462,10 @@ function when<T>(
  * Asks with `server/discover` (MCP 2026-07-28, versioning). Undefined when the answer says nothing
  * of the era: the server is down, slow, or asks for credentials.
  */
-async function probe(upstream: HttpUpstream): Promise<Era | undefined> {
+async function probe(
+  upstream: HttpUpstream,
+  boundMs: number,
+): Promise<{ readonly era: Era | undefined; readonly heard: boolean; readonly spoke: boolean }> {
   const params = {
     _meta: {
       [metaKey.protocolVersion]: modernVersion,
@@ -435,8 +474,9 @@ async function probe(upstream: HttpUpstream): Promise<Era | undefined> {
     },
   }
   const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
-  const { status, message } = await send(upstream, modernHeaders('server/discover'), body)
-  return isVerdict(status) ? eraOf(message?.get('result'), message?.get('error')) : undefined
+  const { status, message } = await send(upstream, modernHeaders('server/discover'), body, boundMs)
+  const era = isVerdict(status) ? eraOf(message?.get('result'), message?.get('error')) : undefined
+  return { era, heard: status !== 0, spoke: message !== undefined || status >= 400 }
 }
 
 /**
@@ -483,7 +523,12 @@ interface Answer {
 }
 
 /** Sends one request. It is over with its answer: an event stream may stay open behind it. */
-function send(upstream: HttpUpstream, headers: readonly string[], body: string): Promise<Answer> {
+function send(
+  upstream: HttpUpstream,
+  headers: readonly string[],
+  body: string,
+  boundMs = probeTimeoutMs,
+): Promise<Answer> {
   return new Promise((resolve) => {
     let status = 0
     let session: string | undefined
@@ -493,10 +538,10 @@ function send(upstream: HttpUpstream, headers: readonly string[], body: string):
       exchange.abort()
       resolve({ status: failed ? 0 : status, message: last, session })
     }
-    const timer = setTimeout(() => decide(true), probeTimeoutMs)
+    const timer = setTimeout(() => decide(true), boundMs)
     const exchange = sendHttp(
       upstream,
-      { method: 'POST', headers, body, answerTimeoutMs: probeTimeoutMs },
+      { method: 'POST', headers, body, answerTimeoutMs: boundMs },
       readMessages(
         {
           head: (code, header) => {

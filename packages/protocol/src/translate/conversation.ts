@@ -75,12 +75,17 @@ export interface Call {
 export interface ConversationEvents {
   answered(call: Call, status: number, message: string): void
   question(call: Call, question: Question): void
-  /** Calls that had not been answered when the connection was lost. */
-  lost(calls: readonly Call[], reason: string): void
+  /**
+   * Calls that had not been answered when the connection was lost. `late`: the server has not
+   * answered `initialize` in time, so that another connection would not help.
+   */
+  lost(calls: readonly Call[], reason: string, late: boolean): void
   /** A call has ended, so that one that waits may begin. */
   freed(): void
   /** The server does not take `initialize` (any more). */
   refused(): void
+  /** The connection was lost before the server answered `initialize`. */
+  unopened(): void
 }
 
 interface Listener {
@@ -153,6 +158,7 @@ export class Conversation {
   #waits = 0
   #over = false
   idleSince: number
+  readonly #createdAt: number
 
   constructor(
     connect: (listener: ConnectionListener) => LegacyConnection,
@@ -167,7 +173,7 @@ export class Conversation {
   ) {
     this.#events = events
     this.#capabilities = readObject(options.capabilities) ?? new Map<string, string>()
-    this.idleSince = options.now
+    this.idleSince = this.#createdAt = options.now
     this.#tools = options.tools
     this.#initialize = writeObject([
       ['protocolVersion', JSON.stringify(latestLegacyVersion)],
@@ -177,7 +183,10 @@ export class Conversation {
     const isIdle = (): boolean => this.idle
     this.#connection = connect({
       receive: (message, via) => this.#receive(message, via),
-      lost: (reason, refused) => this.#lost(reason, refused),
+      lost: (reason, refused) => {
+        if (this.#waiting !== undefined && !this.#over) this.#events.unopened()
+        this.#lost(reason, refused)
+      },
       get idle() {
         return isIdle()
       },
@@ -311,6 +320,17 @@ export class Conversation {
       this.#endListener(listener, reason)
       for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
     }
+  }
+
+  /** Since when the server has not answered `initialize`; undefined when it has. */
+  get openingSince(): number | undefined {
+    return this.#waiting === undefined ? undefined : this.#createdAt
+  }
+
+  /** Ends a connection whose server does not answer `initialize`. */
+  giveUp(reason: string): void {
+    this.#lost(reason, undefined, true)
+    this.#connection.close()
   }
 
   /** Ends the connection; what is open is lost. */
@@ -693,7 +713,7 @@ export class Conversation {
       )
   }
 
-  #lost(reason: string, refused?: string): void {
+  #lost(reason: string, refused?: string, late = false): void {
     if (this.#over) return
     for (const deliver of this.#late) deliver()
     this.#over = true
@@ -709,7 +729,7 @@ export class Conversation {
     }
     // A listen stream that ends in good order is opened again by its client.
     for (const listener of this.#listeners) this.#endListener(listener, reason)
-    this.#events.lost(calls, reason)
+    this.#events.lost(calls, reason, late)
   }
 }
 

@@ -24,6 +24,8 @@ export interface LegacyHost {
   newState(principal: string): string
   /** The server refused to initialize, so that it may be none of the legacy era. */
   refused?(): void
+  /** The server broke off before it answered `initialize`. */
+  unopened?(): void
 }
 
 export interface ModernToLegacyOptions {
@@ -34,6 +36,10 @@ export interface ModernToLegacyOptions {
   readonly maxConnections: number
   /** A connection without calls and listeners is closed after so long. */
   readonly idleMs: number
+  /** Until the server has answered `initialize`. Unset: without end. */
+  readonly openMs?: number | undefined
+  /** Why a server that does not answer `initialize` is given up. */
+  readonly slow?: (() => string) | undefined
   readonly clientInfo: { readonly name: string; readonly version: string }
 }
 
@@ -160,13 +166,20 @@ export class ModernToLegacy {
     for (const [key, pool] of this.#pools) {
       for (const conversation of pool.conversations) {
         if (conversation.leaving) conversation.endListeners('The server is going away.')
-        if (!conversation.idle) conversation.idleSince = now
+        if (conversation.openingSince !== undefined) this.#boundOpening(conversation, now)
+        else if (!conversation.idle) conversation.idleSince = now
         else if (conversation.leaving) conversation.close('The server is going away.')
         else if (now - conversation.idleSince > this.#options.idleMs)
           conversation.close('The connection was idle.')
       }
       if (pool.conversations.length === 0 && pool.queue.length === 0) this.#pools.delete(key)
     }
+  }
+
+  #boundOpening(conversation: Conversation, now: number): void {
+    const { openMs = Infinity, slow } = this.#options
+    if (now - (conversation.openingSince ?? now) < openMs) return
+    conversation.giveUp(slow?.() ?? 'The server has not answered initialize. Ask its owner.')
   }
 
   /** Ends listen streams in good order, so that their clients open them anew; everything else goes on. */
@@ -236,13 +249,14 @@ export class ModernToLegacy {
       {
         answered: (call, status, message) => this.#answered(call as OpenCall, status, message),
         question: (call, question) => this.#question(call as OpenCall, question),
-        lost: (calls, reason) => {
+        lost: (calls, reason, late) => {
           pool.conversations = pool.conversations.filter(({ over }) => !over)
-          for (const call of calls) this.#lost(call as OpenCall, reason)
+          for (const call of calls) this.#lost(call as OpenCall, reason, late)
           this.#next(pool)
         },
         freed: () => this.#next(pool),
         refused: () => this.#host.refused?.(),
+        unopened: () => this.#host.unopened?.(),
       },
       {
         capabilities: pool.capabilities,
@@ -400,8 +414,9 @@ export class ModernToLegacy {
   }
 
   /** The connection broke: what may run twice and was not asked about runs again, once. */
-  #lost(call: OpenCall, reason: string): void {
+  #lost(call: OpenCall, reason: string, late: boolean): void {
     if (
+      !late &&
       !this.#closed &&
       !call.repeated &&
       call.asked === 0 &&
@@ -411,7 +426,8 @@ export class ModernToLegacy {
       call.delivered = false
       return this.#run(call)
     }
-    this.#answered(call, 502, errorAnswer(call.request.id, errorCode.internal, reason))
+    const status = late ? 504 : 502
+    this.#answered(call, status, errorAnswer(call.request.id, errorCode.internal, reason))
   }
 
   #listen(pool: Pool, request: ModernRequest, exchange: Exchange): void {
