@@ -71,7 +71,7 @@ export const EnvironmentVariables = z
   )
   .refine((variables) => Object.keys(variables).length <= 1000, 'must be at most 1000 variables')
   .meta({
-    description: `Values are text, or {"value", "secret"} to mark one as secret (or not), or {"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored.`,
+    description: `Values are text, or {"value", "secret"} to mark one as secret (or not), or {"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored, unless another image, address or command would get it.`,
   })
 
 /** The environment as answers show it: secret values are masked, references are not. */
@@ -115,7 +115,7 @@ export const Credential = z
   )
   .meta({
     id: 'Credential',
-    description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored.`,
+    description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored, unless another image, address or command would get it.`,
   })
 
 /** Names that servers of the CGI kind take for the same (RFC 3875 section 4.1.18). */

@@ -258,6 +258,30 @@ describe('A resource that a file declares', () => {
     expect((await change(gateway, 'POST', '/adapters/one/restart')).status).toBe(202)
   })
 
+  test('runs an image only as long as its source has a role of the rule for it', async () => {
+    const folder = newFolder()
+    writeFileSync(
+      join(folder, 'a.yaml'),
+      adapter('one').replace('replicaCount: 0', 'replicaCount: 1'),
+    )
+    const rules = {
+      create: { adapter: ['team', 'other'] },
+      images: [{ pattern: 'scripted:*', roles: ['team'] }],
+    }
+    const withRole = (role: string) => ({ ...settings(folder, { roles: [role] }), access: rules })
+    const reason = async (gateway: TestGateway): Promise<string> =>
+      JSON.stringify((await get(gateway, '/adapters/one/status')).body['conditions'])
+    const first = await TestGateway.open(withRole('team'))
+    await until(first, ({ phase }) => phase === 'Applied')
+    await first.untilReady('one', 1, admin)
+
+    const other = await first.reopen(withRole('other'))
+    await expect.poll(() => reason(other)).toContain('ImageNotAllowed')
+
+    await using again = await other.reopen(withRole('team'))
+    await again.untilReady('one', 1, admin)
+  })
+
   test('belongs to the REST API once its source is no longer configured', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
