@@ -273,3 +273,11 @@ export class GatewayError extends Error {
 export function toGatewayError(thrown: unknown): GatewayError {
   return thrown instanceof GatewayError ? thrown : new GatewayError('internal', { cause: thrown })
 }
+
+/** The answer for a session that is not there, or not the caller's: its client is to begin anew. */
+export function unknownSession(
+  more: Pick<GatewayErrorOptions, 'cause' | 'denied'> = {},
+): GatewayError {
+  const detail = 'The session is not known. Initialize again.'
+  return new GatewayError('session_not_found', { ...more, detail })
+}

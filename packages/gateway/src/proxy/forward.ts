@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { knowsSession, placeOf, redirectsElsewhere } from '@mcp-gateway/mcp-http'
 import { errorCode, legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
-import { GatewayError } from '../core/errors.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
 import { chunkPassed } from './chunk-garbage.ts'
 import {
   isEventStream,
@@ -11,9 +11,9 @@ import {
   responseHeaders,
   type HeaderRules,
 } from './headers.ts'
-import type { Outgoing } from './outgoing.ts'
-import type { Upstream } from './replicas.ts'
-import { unknownSession, type Session } from './sessions.ts'
+import type { Outgoing } from '../upstream/outgoing.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+import { type Session } from './sessions.ts'
 
 /** An answer whose head has come, and of which nothing has been passed on. */
 export interface HeldAnswer {

@@ -6,12 +6,12 @@ import { apiKeyPrefix } from '../core/api-key.ts'
 import { headerMistake, headerRows, type HeaderRow } from '../core/header-table.ts'
 import {
   headerRules,
-  identityHeaders,
   rawHeader,
   requestHeaders as requestHeadersBy,
   responseHeaders,
   type RequestContext,
 } from './headers.ts'
+import { identityHeaders } from '../upstream/caller-headers.ts'
 
 const rules = headerRules({ requestHeaders: ['x-acme-*', 'team'], responseHeaders: ['x-acme-*'] })
 const requestHeaders = (

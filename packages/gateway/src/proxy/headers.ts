@@ -1,8 +1,7 @@
 import { apiKeyPrefix } from '../core/api-key.ts'
 import { headerFilter, type Passage } from '../core/header-table.ts'
-import type { Principal } from '../core/principal.ts'
 import { canonicalName } from '../lib/header-names.ts'
-import type { Outgoing } from './outgoing.ts'
+import type { Outgoing } from '../upstream/outgoing.ts'
 
 export interface RequestContext {
   readonly outgoing: Outgoing
@@ -169,34 +168,4 @@ function forwarded({ remoteAddress, host }: RequestContext): string {
   return host !== undefined && /^[\w.:[\]-]+$/.test(host)
     ? `for=${address};proto=http;host="${host}"`
     : `for=${address};proto=http`
-}
-
-const encoded = new WeakMap<Principal, readonly string[]>()
-
-/**
- * Who calls, for servers, by the original's names. Values are percent-encoded UTF-8 (RFC 3986), each role by itself, so that commas and
- * letters beyond ASCII survive; plain values read as they are.
- */
-export function identityHeaders(principal: Principal): readonly string[] {
-  let headers = encoded.get(principal)
-  if (headers === undefined) {
-    headers = [
-      'x-mcp-userid',
-      encodeValue(principal.id),
-      'x-mcp-username',
-      encodeValue(principal.name),
-      'x-mcp-roles',
-      principal.roles.map(encodeValue).join(','),
-    ]
-    encoded.set(principal, headers)
-  }
-  return headers
-}
-
-function encodeValue(value: string): string {
-  return value.replace(/[^\x21-\x24\x26-\x2b\x2d-\x7e]/gu, (character) =>
-    [...Buffer.from(character)]
-      .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
-      .join(''),
-  )
 }

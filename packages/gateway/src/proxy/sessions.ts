@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { GatewayError } from '../core/errors.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { deriveNamedKey, findKey, keyIdLength, type NamedKey } from '../crypto/keys.ts'
 import { newNonce, nonceLength, seal, tagLength, unseal } from '../crypto/seal.ts'
@@ -94,10 +94,7 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
       if (session.uid !== uid || options.now() - session.issuedAt > options.maxAgeMs)
         throw unknownSession()
       if (found.caller !== callerOf(principal))
-        throw new GatewayError('session_not_found', {
-          detail: notKnown,
-          denied: { kind: 'session', name: 'of another caller', uid },
-        })
+        throw unknownSession({ denied: { kind: 'session', name: 'of another caller', uid } })
       return session
     },
   }
@@ -119,7 +116,7 @@ function read(sealed: string, keys: readonly NamedKey[]): Opened {
   try {
     return decode(unseal(key, head.subarray(nonceStart), bytes.subarray(headLength), head))
   } catch (error) {
-    throw unknownSession(error)
+    throw unknownSession({ cause: error })
   }
 }
 
@@ -151,14 +148,4 @@ function decode(plain: Buffer): Opened {
       upstreamId: plain.toString('latin1', idStart, idStart + plain.readUInt16BE(replicaEnd)),
     },
   }
-}
-
-const notKnown = 'The session is not known. Initialize again.'
-
-/** What a client is told of a session that is not, or not its own; it is to begin anew. */
-export function unknownSession(cause?: unknown): GatewayError {
-  return new GatewayError('session_not_found', {
-    detail: notKnown,
-    ...(cause === undefined ? {} : { cause }),
-  })
 }

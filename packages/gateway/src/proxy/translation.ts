@@ -22,7 +22,7 @@ import {
   readString,
   requestMessage,
 } from '@mcp-gateway/protocol'
-import { GatewayError } from '../core/errors.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
 import { mayWrite } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
@@ -30,10 +30,10 @@ import type { Silences } from '../core/silences.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
 import { methodOf } from './body.ts'
 import type { Forwarding } from './forward.ts'
-import type { DecideOutgoing } from './outgoing.ts'
-import type { Upstream } from './replicas.ts'
+import type { DecideOutgoing } from '../upstream/outgoing.ts'
+import type { Upstream } from '../upstream/upstream.ts'
 import type { ToolGuard } from './tool-guard.ts'
-import { unknownSession, type Session, type SessionSealer } from './sessions.ts'
+import { type Session, type SessionSealer } from './sessions.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 export interface TranslationOptions {

@@ -11,7 +11,7 @@ import {
 } from '../core/resource.ts'
 import type { Entrance, RequestContext } from '../proxy/entrance.ts'
 import { hopHeader } from '../proxy/hop.ts'
-import type { FoundSecret } from '../proxy/outgoing.ts'
+import type { FoundSecret } from '../upstream/outgoing.ts'
 import type { Store } from '../store/store.ts'
 import { createLineSealer, feedPath, type FeedMessage } from './feed-lines.ts'
 

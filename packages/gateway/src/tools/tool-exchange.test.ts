@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import { expect, test } from 'vitest'
-import type { PatientHandler } from '../proxy/shared-connections.ts'
+import type { PatientHandler } from '../upstream/shared-connections.ts'
 import { ToolExchange } from './tool-exchange.ts'
 
 /** Tells when it makes the tool wait. */

@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
-import type { PatientHandler } from '../proxy/shared-connections.ts'
+import type { PatientHandler } from '../upstream/shared-connections.ts'
 
 /** What is asked of a tool. */
 export interface ToolRequest {

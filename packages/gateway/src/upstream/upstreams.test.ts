@@ -6,7 +6,7 @@ import { ReplicaDirectory, type DirectoryEntry } from '../core/directory.ts'
 import type { Replica } from '../core/workload.ts'
 import { createAddressPolicy } from '../lib/address-policy.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
-import { Upstreams } from './replicas.ts'
+import { Upstreams } from './upstreams.ts'
 
 const resource = sampleResource('x')
 const anHourMs = 3_600_000

@@ -2,29 +2,15 @@ import type { IncomingMessage } from 'node:http'
 import { followRedirects } from '@mcp-gateway/mcp-http'
 import { Pool } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
-import { GatewayError } from '../core/errors.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Replica } from '../core/workload.ts'
 import type { AddressPolicy } from '../lib/address-policy.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { monotonicNow } from '../lib/clock.ts'
 import { timeoutOr } from '../lib/timeout-signal.ts'
-import { Endpoints, isEndpoint, type EndpointOptions } from './endpoints.ts'
-import { unknownSession } from './sessions.ts'
-import type { Dispatching } from './shared-connections.ts'
-
-/** A replica, or what stands for one elsewhere, as requests use it: its connections and how busy it is. */
-export interface Upstream {
-  readonly replica: Replica
-  readonly origin: string
-  readonly host: string
-  /** It is no replica of ours. */
-  readonly external: boolean
-  /** Sends requests of one caller, within its share of the connections. `caller` as by `partyOf`. */
-  readonly via: (caller: string) => Dispatching
-  /** Requests and streams that are open on it. */
-  inFlight: number
-}
+import { Endpoints, isEndpoint, type EndpointOptions } from './external-endpoints.ts'
+import type { Upstream } from './upstream.ts'
 
 /** What keeps a request to one replica: a session that lives there, or a call that waits there. */
 export interface Sticky {

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
 import { createAddressPolicy } from '../lib/address-policy.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
-import { Endpoints, type EndpointOptions } from './endpoints.ts'
+import { Endpoints, type EndpointOptions } from './external-endpoints.ts'
 
 /** A server that answers when it is told to, and what becomes of requests to it. */
 async function setUp(connections: EndpointOptions['connections']) {

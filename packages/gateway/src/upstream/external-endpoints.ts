@@ -11,8 +11,8 @@ import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
-import type { Upstream } from './replicas.ts'
 import { SharedConnections, type ConnectionLimits } from './shared-connections.ts'
+import type { Upstream } from './upstream.ts'
 
 export interface EndpointOptions {
   /** Asked about every address that is connected to, after names are resolved. */

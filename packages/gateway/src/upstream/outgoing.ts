@@ -8,7 +8,7 @@ import {
   type SecretReference,
 } from '../core/resource.ts'
 import { canonicalName } from '../lib/header-names.ts'
-import { identityHeaders } from './headers.ts'
+import { identityHeaders } from './caller-headers.ts'
 import type { IdentitySigner } from './identity-signer.ts'
 
 /** What a reference to a secret gives. */
