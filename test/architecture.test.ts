@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * Which room of the gateway may import which. The two planes (`proxy`, `control`) never import each other: they meet in
+ * Which room of the gateway may import which. The planes (`proxy`, `tools`, `control`) never import each other: they meet in
  * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
@@ -29,6 +29,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'core',
     'declared',
     'http',
+    'ingress',
     'proxy',
     'reconcile',
     'runtime',
@@ -38,7 +39,7 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'tools',
     'upstream',
   ],
-  'tool-gateway': ['app', 'audit', 'core', 'http', 'proxy', 'telemetry', 'tools', 'upstream'],
+  'tool-gateway': ['app', 'audit', 'core', 'http', 'ingress', 'telemetry', 'tools', 'upstream'],
   demo: [],
   config: ['core'],
   core: [],
@@ -47,9 +48,10 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   auth: ['config', 'core', 'store', 'telemetry'],
   http: ['core'],
   control: ['audit', 'core', 'http', 'runtime', 'secrets', 'store'],
+  ingress: ['audit', 'core', 'crypto', 'http', 'telemetry'],
   upstream: ['core', 'crypto'],
-  proxy: ['audit', 'config', 'core', 'crypto', 'http', 'store', 'telemetry', 'upstream'],
-  tools: ['audit', 'config', 'core', 'crypto', 'proxy', 'store', 'telemetry', 'upstream'],
+  proxy: ['config', 'core', 'ingress', 'store', 'upstream'],
+  tools: ['audit', 'config', 'core', 'crypto', 'ingress', 'store', 'telemetry', 'upstream'],
   declared: ['config', 'control', 'core', 'reconcile', 'runtime', 'telemetry'],
   reconcile: ['core', 'runtime', 'secrets', 'store', 'telemetry'],
   runtime: ['config', 'core', 'telemetry'],

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { freePort } from '@mcp-gateway/testkit'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { anyPeer, Hop } from '../src/proxy/hop.ts'
+import { anyPeer, Hop } from '../src/ingress/peer-hop.ts'
 import { TestGateway } from './fixtures/gateway.ts'
 
 const key = randomBytes(32)

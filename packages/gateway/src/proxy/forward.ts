@@ -13,7 +13,7 @@ import {
 } from './headers.ts'
 import type { Outgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import { type Session } from './sessions.ts'
+import { type Session } from '../ingress/session-sealer.ts'
 
 /** An answer whose head has come, and of which nothing has been passed on. */
 export interface HeldAnswer {

@@ -9,8 +9,8 @@ import {
   type SecretReference,
   type Tool,
 } from '../core/resource.ts'
-import type { Entrance, RequestContext } from '../proxy/entrance.ts'
-import { hopHeader } from '../proxy/hop.ts'
+import type { Entrance, RequestContext } from '../ingress/entrance.ts'
+import { hopHeader } from '../ingress/peer-hop.ts'
 import type { FoundSecret } from '../upstream/outgoing.ts'
 import type { Store } from '../store/store.ts'
 import { createLineSealer, feedPath, type FeedMessage } from './feed-lines.ts'

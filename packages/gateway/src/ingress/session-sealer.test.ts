@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Principal } from '../core/principal.ts'
-import { createSessionSealer, type Session } from './sessions.ts'
+import { createSessionSealer, type Session } from './session-sealer.ts'
 
 const alice: Principal = { id: 'alice', issuer: 'development', name: 'Alice', roles: [] }
 const start = 1_800_000_000_000

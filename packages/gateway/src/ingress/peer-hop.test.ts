@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
 import { PeerDirectory } from '../core/peers.ts'
-import { Hop, hopHeader } from './hop.ts'
+import { Hop, hopHeader } from './peer-hop.ts'
 
 const principal = { id: 'zoë', issuer: 'development', name: 'Zoë', roles: ['a,b', 'c'] }
 const key = randomBytes(32)

@@ -11,7 +11,7 @@ import { mostOfBatch, type McpRequest } from '../audit/mcp-requests.ts'
 import type { Subject } from '../audit/decision.ts'
 import type { FinishedRequest } from '../telemetry/access-log.ts'
 import { methodOf, readBody } from './body.ts'
-import type { HandedOver, Hop } from './hop.ts'
+import type { HandedOver, Hop } from './peer-hop.ts'
 
 export interface EntranceOptions {
   /** Who calls; at once where that is known without asking. @throws GatewayError, or rejects with one */
