@@ -111,6 +111,27 @@ function importsOf(file: string): Import[] {
   }))
 }
 
+/** The files of one circle of imports, or none. */
+function circleIn(graph: ReadonlyMap<string, readonly string[]>): readonly string[] {
+  const done = new Set<string>()
+  const visit = (file: string, path: readonly string[]): readonly string[] => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+    if (done.has(file)) return []
+
+    for (const imported of graph.get(file) ?? []) {
+      const circle = visit(imported, [...path, file])
+      if (circle.length > 0) return circle
+    }
+    done.add(file)
+    return []
+  }
+  for (const file of graph.keys()) {
+    const circle = visit(file, [])
+    if (circle.length > 0) return circle
+  }
+  return []
+}
+
 function withoutComments(text: string): string {
   return text.replaceAll(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '')
 }
@@ -141,6 +162,21 @@ describe('the architecture', () => {
       targets.filter((to) => !edges.get(from)?.has(to)).map((to) => `${from} → ${to}`),
     )
     expect(stale).toEqual([])
+  })
+
+  test('no file imports itself by way of others, types included', () => {
+    for (const name of readdirSync(join(root, 'packages'))) {
+      const files = sourceFiles(join(root, 'packages', name, 'src'))
+      const graph = new Map(
+        files.map((file) => [
+          file,
+          importsOf(file)
+            .filter(({ specifier }) => specifier.startsWith('.'))
+            .map(({ specifier }) => join(dirname(file), specifier)),
+        ]),
+      )
+      expect(circleIn(graph).map((file) => relative(root, file))).toEqual([])
+    }
   })
 
   test('mechanisms in lib know nothing of the rest', () => {

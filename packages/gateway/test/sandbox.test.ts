@@ -20,7 +20,8 @@ import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Workload } from '../src/core/workload.ts'
 import { openRuntime } from '../src/runtime/open.ts'
-import { openSandbox, type Sandbox, type SandboxOptions } from '../src/runtime/process/sandbox.ts'
+import type { Sandbox, SandboxOptions } from '../src/runtime/process/launch.ts'
+import { openSandbox } from '../src/runtime/process/sandbox.ts'
 import { processRuntime } from './fixtures/process-runtime.ts'
 
 const hostile = fileURLToPath(new URL('fixtures/hostile-workload.js', import.meta.url))

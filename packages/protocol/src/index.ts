@@ -32,6 +32,5 @@ export {
   inspectHeaders,
   paramHeaderMistake,
   paramHeaders,
-  type DeclaredHeader,
 } from './translate/param-headers.ts'
 export * from './versions.ts'

@@ -1,6 +1,5 @@
 import { errorCode } from './message.ts'
 import { DuplicateMember, readString, readUnambiguous, type RawObject } from './raw-object.ts'
-import type { DeclaredHeader } from './translate/param-headers.ts'
 import { modernVersion } from './versions.ts'
 
 /** Keys of the envelope that each modern request carries in `params._meta` (MCP 2026-07-28, basic/index, `_meta`). */
@@ -28,6 +27,13 @@ export interface Refusal {
   readonly code: number
   readonly message: string
   readonly data?: unknown
+}
+
+/** An argument of a tool that a header repeats (`x-mcp-header`; MCP 2026-07-28, transports, custom headers). */
+export interface DeclaredHeader {
+  /** Lower case: `mcp-param-region`. */
+  readonly header: string
+  readonly path: readonly string[]
 }
 
 /** A request of 2026-07-28 whose envelope and headers are in order. All but the names is raw JSON. */

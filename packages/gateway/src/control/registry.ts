@@ -1,12 +1,6 @@
 import { maskedValue, OwnerInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import {
-  checkQuotas,
-  checkSpace,
-  holdsOneOf,
-  type AccessRules,
-  type Holdings,
-} from '../core/access.ts'
+import { checkQuotas, checkSpace, type AccessRules, type Holdings } from '../core/access.ts'
 import {
   authorize,
   authorizeCreate,
@@ -19,9 +13,9 @@ import {
   mayRead,
   type Permit,
 } from '../core/permission.ts'
-import { checkWriter, type DeclaredIn, type SourceWriter } from '../core/writer.ts'
-import { hasRole, samePrincipal, type Principal } from '../core/principal.ts'
-import type { AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
+import { checkWriter, type SourceWriter } from '../core/writer.ts'
+import { holdsOneOf, hasRole, samePrincipal, type Principal } from '../core/principal.ts'
+import type { DeclaredIn, AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import type { Image } from '../core/image-pattern.ts'
 import type { GivenVariables } from '../core/variables.ts'
 import { mergePatch } from '../lib/merge-patch.ts'

@@ -1,13 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import {
-  accessRules,
-  checkQuotas,
-  holdsOneOf,
-  type AccessSettings,
-  type Holdings,
-} from './access.ts'
+import { accessRules, checkQuotas, type AccessSettings, type Holdings } from './access.ts'
 import { authorizeCreate, checkWorkloadIdentity } from './permission.ts'
-import type { Principal } from './principal.ts'
+import { holdsOneOf, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 
 const quotas = {

@@ -1,6 +1,6 @@
 import { GatewayError } from './errors.ts'
 import { imagePattern, type Image } from './image-pattern.ts'
-import { adminRole, hasOneRoleOf, isAnonymous, type Principal } from './principal.ts'
+import { adminRole, everyone, holdsOneOf, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 import {
   variablePolicy,
@@ -65,9 +65,6 @@ export interface AccessRules {
   /** Who may go beyond, for themselves and for others. */
   readonly quotaExemptRoles: readonly string[]
 }
-
-/** In a list of roles: whoever is somebody. */
-export const everyone = '*'
 
 /**
  * The rules that a configuration means. With development identity, which lets callers be whoever they say on one machine, everyone may
@@ -221,14 +218,4 @@ export function checkPersonalSpace(
     totalBytes: `${section}.maxTotalBytes`,
   }
   checkSpace(limits, settings, space)
-}
-
-/** Whether a principal is one of those whom roles name. */
-export function isOneOf(principal: Principal, roles: readonly string[]): boolean {
-  return !isAnonymous(principal) && (roles.includes(everyone) || hasOneRoleOf(principal, roles))
-}
-
-/** As `isOneOf`, for what administrators always may. */
-export function holdsOneOf(principal: Principal, roles: readonly string[]): boolean {
-  return isOneOf(principal, [adminRole, ...roles])
 }

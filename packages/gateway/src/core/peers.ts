@@ -40,3 +40,8 @@ export class PeerDirectory {
     return () => this.#listeners.delete(listener)
   }
 }
+
+/** Peers that are known for as long as this is open. */
+export interface Peers extends AsyncDisposable {
+  readonly directory: PeerDirectory
+}

@@ -1,6 +1,7 @@
-import { holdsOneOf, type AccessRules, type Creatable } from './access.ts'
+import type { AccessRules, Creatable } from './access.ts'
 import { GatewayError } from './errors.ts'
 import {
+  holdsOneOf,
   adminRole,
   hasOneRoleOf,
   hasRole,

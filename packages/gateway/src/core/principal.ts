@@ -16,6 +16,9 @@ export interface Principal {
 /** The role that may do everything. */
 export const adminRole = 'mcp.admin'
 
+/** In a list of roles: every caller for whom somebody vouches. */
+export const everyone = '*'
+
 /** Whether nobody vouches for a caller. Whatever roles it claims, it has none. */
 export function isAnonymous({ id }: Pick<Principal, 'id'>): boolean {
   return id === ''
@@ -57,6 +60,16 @@ export function hasOneRoleOf(
   const [fewer, more] = held.size < asked.size ? [held, asked] : [asked, held]
   for (const role of fewer) if (more.has(role)) return true
   return false
+}
+
+/** Whether a principal is one of those whom roles name. */
+export function isOneOf(principal: Principal, roles: readonly string[]): boolean {
+  return !isAnonymous(principal) && (roles.includes(everyone) || hasOneRoleOf(principal, roles))
+}
+
+/** As `isOneOf`, for what administrators always may. */
+export function holdsOneOf(principal: Principal, roles: readonly string[]): boolean {
+  return isOneOf(principal, [adminRole, ...roles])
 }
 
 /** Lists of roles never change, and are asked for again and again: lists of tools ask for all. */

@@ -1,6 +1,5 @@
 import { canonicalName } from '../lib/header-names.ts'
 import type { ToolRule } from './tool-rules.ts'
-import type { DeclaredIn } from './writer.ts'
 
 /** What both planes know of a registered thing. `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'
@@ -151,6 +150,14 @@ export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> 
   readonly createdAt: string
   readonly lastUpdatedAt: string
   readonly spec: Spec
+}
+
+/** The file that declares a resource. */
+export interface DeclaredIn {
+  /** The source's name in `declared` of the configuration. */
+  readonly source: string
+  /** Relative to the folder of the source. */
+  readonly file: string
 }
 
 export interface Resource<

@@ -1,8 +1,7 @@
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { compileGlob, mostSteps, type Spend } from '../lib/glob.ts'
-import { isOneOf } from './access.ts'
 import { GatewayError } from './errors.ts'
-import type { Principal } from './principal.ts'
+import { isOneOf, type Principal } from './principal.ts'
 
 /** What an adapter's operator says of the tools of its server. The first rule that fits decides; what none fits is denied. */
 export interface ToolRule {

@@ -1,13 +1,5 @@
 import { GatewayError } from './errors.ts'
-import type { Resource } from './resource.ts'
-
-/** The file that declares a resource. */
-export interface DeclaredIn {
-  /** The source's name in `declared` of the configuration. */
-  readonly source: string
-  /** Relative to the folder of the source. */
-  readonly file: string
-}
+import type { DeclaredIn, Resource } from './resource.ts'
 
 /** A source of files, as it writes one resource. */
 export interface SourceWriter extends DeclaredIn {

@@ -1,24 +1,4 @@
-import type { KubernetesConfig } from '../config/kubernetes.ts'
-import type { Log } from '../telemetry/log.ts'
-
-export interface OpenClusterSecretsOptions {
-  /** By the names under which workloads refer to them. */
-  readonly opened: Readonly<
-    Record<
-      string,
-      { readonly secret?: string | undefined; readonly namespace?: string | undefined }
-    >
-  >
-  readonly settings: KubernetesConfig
-  readonly log: Log
-}
-
-/** What a cluster holds of the Secrets that are opened, kept current for as long as this is open. */
-export interface OpenedSecrets extends AsyncDisposable {
-  /** Values in base64 by their keys; undefined when there is no such Secret now. */
-  get(name: string): Readonly<Record<string, string>> | undefined
-  onChange(listener: (name: string) => void): () => void
-}
+import type { OpenClusterSecretsOptions, OpenedSecrets } from './kubernetes/cluster-secrets.ts'
 
 /** Where none is opened, no cluster is asked. @throws Error when the cluster cannot be reached or does not let us look */
 export async function openClusterSecrets(

@@ -1,5 +1,5 @@
 import type { KubernetesConfig } from '../config/kubernetes.ts'
-import { PeerDirectory } from '../core/peers.ts'
+import { PeerDirectory, type Peers } from '../core/peers.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export interface OpenPeersOptions {
@@ -9,11 +9,6 @@ export interface OpenPeersOptions {
   readonly service: string | undefined
   readonly settings: KubernetesConfig
   readonly log: Log
-}
-
-/** Peers that are known for as long as this is open. */
-export interface Peers extends AsyncDisposable {
-  readonly directory: PeerDirectory
 }
 
 /** @throws Error when the cluster is to be asked and cannot be, or does not let us look */

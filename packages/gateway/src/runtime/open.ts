@@ -1,20 +1,6 @@
-import type { Config, ProgramConfig } from '../config/config.ts'
 import type { KubernetesConfig } from '../config/kubernetes.ts'
-import type { Log } from '../telemetry/log.ts'
+import type { OpenRuntimeOptions } from './open-options.ts'
 import type { Runtime } from './runtime.ts'
-
-export interface OpenRuntimeOptions {
-  readonly settings: Config['runtime']
-  readonly dataDir: string
-  /** Files and folders of the gateway besides the data folder, which workloads must not read. */
-  readonly privateFiles: readonly string[]
-  /** Folders in which the gateway makes such files while workloads run. */
-  readonly privateFolders: readonly string[]
-  readonly programs: Readonly<Record<string, ProgramConfig>>
-  /** The environment of this process, of which workloads get a small part. */
-  readonly environment: Readonly<Record<string, string | undefined>>
-  readonly log: Log
-}
 
 /** Makes a Secret on the configured cluster; false when there is one of that name. */
 export async function createSecret(

@@ -1,6 +1,5 @@
 import { longestSecret } from '@mcp-gateway/contract'
-import { holdsOneOf } from '../core/access.ts'
-import type { Principal } from '../core/principal.ts'
+import { holdsOneOf, type Principal } from '../core/principal.ts'
 import type { SecretReference } from '../core/resource.ts'
 import type { Found, SecretSource } from './sources.ts'
 import { decodedText } from './decoded-text.ts'

@@ -1,7 +1,7 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { longestSecret } from '@mcp-gateway/contract'
-import { holdsOneOf } from '../core/access.ts'
+import { holdsOneOf } from '../core/principal.ts'
 import { GatewayError } from '../core/errors.ts'
 import { decodedText } from './decoded-text.ts'
 import type { SecretSource } from './sources.ts'

@@ -1,5 +1,5 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
-import { gravity, metaKey, type ModernRequest } from '../modern.ts'
+import { gravity, metaKey, type DeclaredHeader, type ModernRequest } from '../modern.ts'
 import {
   readArray,
   readMessage,
@@ -11,7 +11,7 @@ import {
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { Table } from '../table.ts'
 import { latestLegacyVersion } from '../versions.ts'
-import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
+import { declaredHeaders } from './param-headers.ts'
 import {
   discoverResult,
   inputRequest,

@@ -1,5 +1,5 @@
 import { errorAnswer, errorCode, idKey } from '../message.ts'
-import { gravity, metaKey, statusOf, type ModernRequest } from '../modern.ts'
+import { gravity, metaKey, statusOf, type DeclaredHeader, type ModernRequest } from '../modern.ts'
 import { Table } from '../table.ts'
 import { noSuchTask, TaskOwners } from '../task-owners.ts'
 import {
@@ -11,7 +11,7 @@ import {
   type RawObject,
 } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
-import { declaredHeaders, type DeclaredHeader } from './param-headers.ts'
+import { declaredHeaders } from './param-headers.ts'
 import { withMember } from './to-modern.ts'
 
 interface Open {

@@ -1,12 +1,5 @@
-import { decodeHeaderValue, encodeHeaderValue } from '../modern.ts'
+import { decodeHeaderValue, encodeHeaderValue, type DeclaredHeader } from '../modern.ts'
 import { withinStack } from './exchange.ts'
-
-/** An argument of a tool that a header repeats (`x-mcp-header`; MCP 2026-07-28, transports, custom headers). */
-export interface DeclaredHeader {
-  /** Lower case: `mcp-param-region`. */
-  readonly header: string
-  readonly path: readonly string[]
-}
 
 const primitive = new Set(['string', 'integer', 'number', 'boolean'])
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/

@@ -1,8 +1,8 @@
-import { metaKey } from '../modern.ts'
+import { metaKey, type DeclaredHeader } from '../modern.ts'
 import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { latestLegacyVersion, legacyVersions } from '../versions.ts'
 import { withinStack } from './exchange.ts'
-import { inspectHeaders, type DeclaredHeader } from './param-headers.ts'
+import { inspectHeaders } from './param-headers.ts'
 
 /** What is known of a tool of a modern server. */
 export interface ModernTool {

@@ -1,10 +1,30 @@
 import type { Secret } from 'kubernetes-types/core/v1.js'
+import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import { allOf } from '../../lib/all-of.ts'
 import { Parts } from '../../lib/parts.ts'
-import type { OpenClusterSecretsOptions, OpenedSecrets } from '../open-cluster-secrets.ts'
+import type { Log } from '../../telemetry/log.ts'
 import { KubernetesApi } from './api.ts'
 import { collection } from './kinds.ts'
 import { ListWatch } from './list-watch.ts'
+
+export interface OpenClusterSecretsOptions {
+  /** By the names under which workloads refer to them. */
+  readonly opened: Readonly<
+    Record<
+      string,
+      { readonly secret?: string | undefined; readonly namespace?: string | undefined }
+    >
+  >
+  readonly settings: KubernetesConfig
+  readonly log: Log
+}
+
+/** What a cluster holds of the Secrets that are opened, kept current for as long as this is open. */
+export interface OpenedSecrets extends AsyncDisposable {
+  /** Values in base64 by their keys; undefined when there is no such Secret now. */
+  get(name: string): Readonly<Record<string, string>> | undefined
+  onChange(listener: (name: string) => void): () => void
+}
 
 /**
  * The Secrets that the configuration opens, each watched by its name, so that rights to these alone are enough.

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { viewOf } from './bwrap.ts'
-import type { SandboxOptions } from './sandbox.ts'
+import type { SandboxOptions } from './launch.ts'
 import { shows } from './view.ts'
 
 function newFolder(): string {

@@ -6,7 +6,7 @@ import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
 import { heldBack } from './held-back.ts'
 import { mustBeExecutable } from './executable.ts'
-import type { Launch, Sandbox, SandboxOptions, Start } from './sandbox.ts'
+import type { Launch, Sandbox, SandboxOptions, Start } from './launch.ts'
 import { isWithin, shows, viewArguments, type View } from './view.ts'
 
 /** Each process sees its own processes, its owner's home and the read-only files of the machine; nothing of the gateway. */

@@ -8,7 +8,7 @@ import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/wo
 import { inheritedDescriptors } from '../../lib/inherited-descriptors.ts'
 import { ListeningSockets } from '../../lib/socket-owner.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
-import type { OpenRuntimeOptions } from '../open.ts'
+import type { OpenRuntimeOptions } from '../open-options.ts'
 import { judge } from '../conditions.ts'
 import type { LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
 import { ControlGroups } from './control-groups.ts'
@@ -16,7 +16,8 @@ import { ReplicaLogs } from './log-buffer.ts'
 import { OutputPace } from './output-pace.ts'
 import { ReplicaProcess } from './replica-process.ts'
 import { nextStep } from './rolling.ts'
-import { openSandbox, type Sandbox } from './sandbox.ts'
+import type { Sandbox } from './launch.ts'
+import { openSandbox } from './sandbox.ts'
 
 /**
  * Replicas as processes of this machine. One gateway uses a data folder; what an earlier one left running because it

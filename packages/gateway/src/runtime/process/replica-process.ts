@@ -20,7 +20,7 @@ import { watchHealth, type Ailment, type HealthSettings } from './health.ts'
 import type { OutputPace } from './output-pace.ts'
 import { givePortBack, takePort } from './ports.ts'
 import { monotonicNow } from '../../lib/clock.ts'
-import type { Launch, Start } from './sandbox.ts'
+import type { Launch, Start } from './launch.ts'
 
 export interface ReplicaOptions {
   readonly name: string
