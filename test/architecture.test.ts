@@ -21,7 +21,9 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'telemetry',
     'tool-gateway',
   ],
-  app: [
+  app: ['compose', 'config'],
+  'tool-gateway': ['compose', 'http', 'ingress', 'tools', 'upstream'],
+  compose: [
     'audit',
     'auth',
     'config',
@@ -39,7 +41,6 @@ const gatewayTable: Readonly<Record<string, readonly string[]>> = {
     'tools',
     'upstream',
   ],
-  'tool-gateway': ['app', 'audit', 'core', 'http', 'ingress', 'telemetry', 'tools', 'upstream'],
   demo: [],
   config: ['core'],
   core: [],
@@ -75,8 +76,8 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
  * never jumps.
  */
 const wallClockTable: Readonly<Record<string, string>> = {
-  'gateway/src/app.ts': 'tokens, keys, sealed ids, signatures, records and resources carry a time',
-  'gateway/src/tool-gateway.ts': 'sealed ids, signatures and records carry a time',
+  'gateway/src/compose/composition.ts':
+    'tokens, keys, sealed ids, signatures and records carry a time',
   'gateway/src/audit/file-sink.ts': 'the name of a damaged file',
   'gateway/src/runtime/process/process-runtime.ts': 'the status shows when a condition changed',
   'gateway/src/runtime/process/replica-process.ts': 'the status and each line of a log have a time',

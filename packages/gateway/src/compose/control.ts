@@ -1,0 +1,94 @@
+import { randomUUID } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import { auditApiRequests } from '../audit/api-requests.ts'
+import { developmentOwner } from '../auth/development.ts'
+import { resourceMetadata } from '../auth/resource-metadata.ts'
+import { DeclaredTarget, dryRun } from '../control/declared-target.ts'
+import { resourceKinds } from '../control/kinds.ts'
+import { controlPlane } from '../control/plugin.ts'
+import { followSources } from '../declared/follow.ts'
+import { publishKeys } from '../http/published-keys.ts'
+import { SchemaChecks } from '../lib/schema-checks.ts'
+import type { Callers } from './callers.ts'
+import type { Composition } from './composition.ts'
+import type { Door } from './door.ts'
+import { endpointRules } from './endpoint-rules.ts'
+import type { OutgoingSide } from './outgoing.ts'
+import type { Planes } from './planes.ts'
+import type { State } from './state.ts'
+import type { Workloads } from './workloads.ts'
+
+export interface ControlParts {
+  readonly state: State
+  readonly workloads: Workloads
+  readonly callers: Callers
+  readonly door: Door
+  readonly outgoingSide: OutgoingSide
+  readonly planes: Planes
+}
+
+/** What changes the store: the REST API, of which this gives the routes, and declared files. */
+export function openControl(
+  { config, log, parts, version, now }: Composition,
+  { state, workloads, callers, door, outgoingSide, planes }: ControlParts,
+): (api: FastifyInstance) => void {
+  const { store, secretSources } = state
+  const { runtime, reconciler, access } = workloads
+  const checks = parts.use(new SchemaChecks())
+  const kinds = resourceKinds({
+    maxReplicas: config.runtime.maxReplicas,
+    endpoints: endpointRules(config),
+    checks,
+  })
+  const writing = {
+    store,
+    sealedResources: store.sealedResources,
+    nudge: (name: string) => reconciler.nudge(name),
+    access,
+    secretSources,
+    sources: new Set(Object.keys(config.declared)),
+    kinds,
+    now: () => new Date(now()),
+    newUid: randomUUID,
+  }
+
+  const { audited, addressOf } = door
+  const development = config.identity.mode === 'development'
+  const declared = parts.use(
+    followSources({
+      sources: config.declared,
+      // On a laptop the files belong to the caller who says nothing of itself.
+      ownerOf: (source) => (development ? developmentOwner : { id: source, issuer: 'declared' }),
+      targets: (source, principal) => {
+        const options = { ...writing, source, principal, audited }
+        return { target: new DeclaredTarget(options), trial: dryRun(options) }
+      },
+      reconciler,
+      runtime,
+      log,
+      now: writing.now,
+    }),
+  )
+
+  const { authenticate, challenge, metadata } = callers.identity
+  return (api) => {
+    controlPlane(api, {
+      ...writing,
+      runtime,
+      declared: () => declared.status(),
+      problem: (name) => reconciler.problem(name),
+      silences: planes.silences,
+      authenticate,
+      challenge,
+      shares: door.shares,
+      apiKeys: config.apiKeys,
+      secrets: config.secrets,
+      sealedSecrets: store.sealedSecrets,
+      recheckMs: door.recheckMs,
+      version,
+      audit: auditApiRequests(audited, addressOf),
+    })
+    publishKeys(api, outgoingSide.signer.jwks)
+    if (metadata !== undefined) resourceMetadata(api, metadata)
+  }
+}

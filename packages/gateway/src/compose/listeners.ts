@@ -1,0 +1,74 @@
+import { describeRequest } from '../control/audit-trail.ts'
+import { openListener, type Listener, type ListenerOptions } from '../http/listener.ts'
+import { addProblems } from '../http/rest.ts'
+import { forPeers } from '../ingress/peer-hop.ts'
+import type { Callers } from './callers.ts'
+import type { Composition } from './composition.ts'
+import type { Door } from './door.ts'
+import type { Planes } from './planes.ts'
+import type { PublicAddress } from './public-address.ts'
+import type { State } from './state.ts'
+
+export interface ListenerParts {
+  readonly state: State
+  readonly callers: Callers
+  readonly door: Door
+  readonly planes: Planes
+  readonly address: PublicAddress
+  readonly routes: ListenerOptions['routes']
+}
+
+/** Listens for clients, and where the cluster has a port of its own, for probes and peers. */
+export async function openListeners(
+  { config, parts }: Composition,
+  { state, callers, door, planes, address, routes }: ListenerParts,
+): Promise<Listener> {
+  const listeners: Listener[] = []
+  parts.defer(
+    async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))),
+  )
+  // The store serves changes. What is known is served without it, so that an outage of a database
+  // that all share takes no gateway away.
+  const ready = (): Promise<Readonly<Record<string, string>>> =>
+    state.store.ping().then(
+      () => ({}),
+      () => ({ store: 'unavailable' }),
+    )
+  const { requestFinished, refused, shares } = door
+  const common = { ...config.edge, ready, requestFinished, refused }
+
+  const listener = await openListener({
+    ...common,
+    connections: {
+      shares: shares.connections,
+      isProxy: (remote) => callers.client.isProxy(remote),
+    },
+    host: config.host,
+    port: config.port,
+    allowedHosts: address.hosts,
+    // Behind a proxy, pages of the gateway's own address may call by another Host.
+    allowedOrigins: [
+      ...config.edge.allowedOrigins,
+      ...(address.origin === '' ? [] : [address.origin]),
+    ],
+    endpoints: planes.endpoints,
+    describe: describeRequest,
+    routes,
+    onDrain: () => planes.drain(),
+  })
+  listeners.push(listener)
+
+  const { host, port } = config.cluster
+  if (port !== undefined) {
+    const peers = {
+      host,
+      port,
+      allowedHosts: ['*'],
+      allowedOrigins: [],
+      endpoints: planes.endpoints.map(forPeers),
+      routes: addProblems,
+    }
+    listeners.push(await openListener({ ...common, ...peers, onDrain: () => undefined }))
+  }
+  return listener
+}
