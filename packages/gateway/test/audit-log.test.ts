@@ -36,7 +36,7 @@ function journalOf(sink: AuditSink, capacity = 10_000): Journal {
     troubled: () => undefined,
     recovered: () => undefined,
     losing: () => undefined,
-    retryMs: { first: 1, most: 20 },
+    retry: { firstMs: 1, maxMs: 20 },
     flushMs: 5000,
   })
   journal.add({ type: 'start', ...sink.found })
@@ -268,7 +268,7 @@ describe('verifying finds', () => {
       troubled: () => undefined,
       recovered: () => undefined,
       losing: () => undefined,
-      retryMs: { first: 1, most: 20 },
+      retry: { firstMs: 1, maxMs: 20 },
       flushMs: 5000,
     })
     for (let index = 0; index < 2; index += 1)

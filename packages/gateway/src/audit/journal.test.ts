@@ -52,7 +52,7 @@ const journalOf = (
     troubled: () => void said.push('troubled'),
     recovered: (_sink, lost) => void said.push(`recovered ${lost}`),
     losing: (_sink, lost) => void losses.push(lost),
-    retryMs: { first: 1, most: 5 },
+    retry: { firstMs: 1, maxMs: 5 },
     flushMs: 1000,
     ...more,
   })

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chainLine, type ChainHead } from './chain.ts'
 import { encodeMembers, type AuditEvent, type AuditMark } from './record.ts'
+import { backoffMs, type Backoff } from '../lib/async/backoff.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 /** Where lines of the log go. */
@@ -27,7 +28,7 @@ export interface JournalOptions {
   readonly recovered: (sink: string, lost: number) => void
   /** Records are being lost; told at once, and then once a minute as long as it goes on. */
   readonly losing: (sink: string, lost: number) => void
-  readonly retryMs: { readonly first: number; readonly most: number }
+  readonly retry: Backoff
   /** How long the end waits for what is not written yet. */
   readonly flushMs: number
 }
@@ -143,10 +144,10 @@ export class Journal implements AsyncDisposable {
   }
 
   async #pause(error: unknown, failures: number): Promise<void> {
-    const { sink, troubled, retryMs } = this.#options
+    const { sink, troubled, retry } = this.#options
     if (!this.#failing) troubled(sink.name, error)
     this.#failing = true
-    const ms = Math.min(retryMs.most, retryMs.first * 2 ** Math.min(failures - 1, 20))
+    const ms = backoffMs(retry, failures)
     await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined)
   }
 

@@ -53,7 +53,7 @@ export async function openAudit({
         ),
       recovered: (name, lost) => log.warn({ sink: name, lost }, 'the audit log is written again'),
       losing: (name, lost) => log.error({ sink: name, lost }, 'records of the audit log are lost'),
-      retryMs: { first: 100, most: 5000 },
+      retry: { firstMs: 100, maxMs: 5000 },
       flushMs: 5000,
     })
     journal.add({ type: 'start', gateway: instance, version, ...sink.found })

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { apiKeyId, apiKeyPrefix, digestOf, type ApiKey } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import { hasRole, type Principal } from '../core/principal.ts'
+import { Listeners } from '../lib/async/listeners.ts'
 import { follow } from '../store/follow.ts'
 import type { Collection } from '../store/store.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -35,7 +36,7 @@ interface Known {
 export class ApiKeys implements AsyncDisposable {
   readonly #options: ApiKeysOptions
   readonly #known = new Map<string, Known>()
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Listeners()
   readonly #timer: NodeJS.Timeout
   #following: AsyncDisposable | undefined
   #telling: Promise<void> = Promise.resolve()
@@ -86,7 +87,7 @@ export class ApiKeys implements AsyncDisposable {
   }
 
   #ended(): void {
-    for (const listener of this.#listeners) listener()
+    this.#listeners.tell()
   }
 
   #take(id: string, key: ApiKey | undefined): void {

@@ -1,3 +1,4 @@
+import { Listeners } from '../lib/async/listeners.ts'
 import type { Replica } from './workload.ts'
 
 /** What the data plane may know of a workload: who is there and who is ready. */
@@ -16,7 +17,7 @@ export interface DirectoryEntry {
 export class ReplicaDirectory {
   readonly #entries = new Map<string, DirectoryEntry>()
   readonly #waiters = new Map<string, Set<() => void>>()
-  readonly #listeners = new Set<(workload: string) => void>()
+  readonly #listeners = new Listeners<string>()
 
   get(workload: string): DirectoryEntry | undefined {
     return this.#entries.get(workload)
@@ -53,12 +54,11 @@ export class ReplicaDirectory {
 
   /** Calls back after each change until the returned function is called. */
   onChange(listener: (workload: string) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   #wake(workload: string): void {
-    for (const listener of this.#listeners) listener(workload)
+    this.#listeners.tell(workload)
     for (const wake of this.#waiters.get(workload) ?? []) wake()
   }
 }

@@ -1,3 +1,5 @@
+import { Listeners } from '../lib/async/listeners.ts'
+
 /** Another gateway process, as those know it that hand requests to it. */
 export interface Peer {
   /** Where it listens: `http://10.0.0.7:8000`. */
@@ -9,7 +11,7 @@ export interface Peer {
 /** Where other gateway processes are, by their names: as it was configured, or as it is heard of. Requests read it without I/O. */
 export class PeerDirectory {
   #peers: ReadonlyMap<string, Peer> = new Map()
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Listeners()
 
   /** Peers that neither come nor go, by the origins at which they listen. */
   static of(origins: Readonly<Record<string, string>>): PeerDirectory {
@@ -31,13 +33,12 @@ export class PeerDirectory {
   /** Replaces all that is known. */
   set(peers: ReadonlyMap<string, Peer>): void {
     this.#peers = peers
-    for (const listener of this.#listeners) listener()
+    this.#listeners.tell()
   }
 
   /** Calls back after each change until the returned function is called. */
   onChange(listener: () => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 }
 

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Resource } from '../core/resource.ts'
 import type { Workload } from '../core/workload.ts'
+import { backoffMs, type Backoff } from '../lib/async/backoff.ts'
 import type { Problems, Runtime } from '../runtime/runtime.ts'
 import { usersOf } from '../secrets/users.ts'
 import { runsHere } from './render.ts'
@@ -19,7 +20,7 @@ export interface ReconcilerOptions {
   readonly log: Log
   /** Everything is looked at again this often, whether or not something is known to have changed. */
   readonly resyncMs: number
-  readonly retry: { readonly firstMs: number; readonly maxMs: number }
+  readonly retry: Backoff
   /** So many names are worked on at once. */
   readonly workers?: number
 }
@@ -165,11 +166,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     key.working = false
     if (key.again) nudge(name)
     else if (key.problem !== undefined)
-      key.retry = setTimeout(
-        nudge,
-        Math.min(retry.maxMs, retry.firstMs * 2 ** (key.failures - 1)),
-        name,
-      )
+      key.retry = setTimeout(nudge, backoffMs(retry, key.failures), name)
     else if (!exists) keys.delete(name)
   }
 
@@ -203,9 +200,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
   async function follow(changes: () => AsyncIterable<string>): Promise<void> {
     for (let failures = 0; !signal.aborted; failures += 1) {
       if (failures > 0) {
-        await sleep(Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)), undefined, {
-          signal,
-        }).catch(() => undefined)
+        await sleep(backoffMs(retry, failures), undefined, { signal }).catch(() => undefined)
         // A turn later: by then the watch below has begun.
         queueMicrotask(lookAtAll)
       }

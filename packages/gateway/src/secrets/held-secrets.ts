@@ -1,6 +1,7 @@
 import { GatewayError } from '../core/errors.ts'
 import { credentialsOf, type SecretReference } from '../core/resource.ts'
 import type { Secret } from '../core/secret.ts'
+import { Listeners } from '../lib/async/listeners.ts'
 import { Parts } from '../lib/parts.ts'
 import { follow } from '../store/follow.ts'
 import type { Store } from '../store/store.ts'
@@ -23,7 +24,7 @@ export class HeldSecrets implements AsyncDisposable {
   readonly #secrets = new Map<string, Secret>()
   /** By path in the manner of a reference. */
   readonly #files = new Map<string, { readonly reference: SecretReference; found: Found }>()
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners = new Listeners()
 
   private constructor(options: HeldSecretsOptions) {
     this.#options = options
@@ -73,8 +74,7 @@ export class HeldSecrets implements AsyncDisposable {
 
   /** Calls back when references may give something else, until the returned function is called. */
   onChange(listener: () => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   /** What cannot be read for a passing reason stays as it was. */
@@ -89,7 +89,7 @@ export class HeldSecrets implements AsyncDisposable {
   }
 
   #tell(): void {
-    for (const listener of this.#listeners) listener()
+    this.#listeners.tell()
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { request as send } from 'undici'
 import { ReplicaDirectory } from '../core/directory.ts'
 import type { Tool } from '../core/resource.ts'
+import { backoffMs } from '../lib/async/backoff.ts'
 import { anyPeer, hopHeader, type Hop } from '../ingress/peer-hop.ts'
 import type { Change, ListQuery } from '../store/store.ts'
 import { Watcher } from '../store/watcher.ts'
@@ -18,7 +19,7 @@ export interface FollowedToolsOptions {
 
 /** A feed that is silent for so long is given up. */
 const silentMs = 15_000
-const retryMs = { first: 100, most: 5000 }
+const retry = { firstMs: 200, maxMs: 5000 }
 /** Longer than any definition of a tool may be. */
 const longestLine = 16 * 1024 * 1024
 const follower = { id: 'tool-gateway', issuer: 'gateway', name: 'tool-gateway', roles: [] }
@@ -80,8 +81,7 @@ export class FollowedTools implements AsyncDisposable {
       failures += 1
       // Each gateway is tried once before the first pause.
       if (failures % gateways.length !== 0) continue
-      const pause = Math.min(retryMs.most, retryMs.first * 2 ** Math.min(failures, 10))
-      await sleep(pause, undefined, { signal }).catch(() => undefined)
+      await sleep(backoffMs(retry, failures), undefined, { signal }).catch(() => undefined)
     }
   }
 

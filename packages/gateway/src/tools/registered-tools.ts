@@ -10,6 +10,7 @@ import {
   type ToolDefinition,
   type ToolSpec,
 } from '../core/resource.ts'
+import { Listeners } from '../lib/async/listeners.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { findDuplicateKey } from '../lib/json-keys.ts'
 import type { SchemaMistake } from '../lib/json-schema.ts'
@@ -71,7 +72,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   /** In order. */
   #names: string[] = []
   readonly #prepared = new BoundedCache<Entry, Prepared>(1000)
-  readonly #listeners = new Set<(change: SourceChange) => void>()
+  readonly #listeners = new Listeners<SourceChange>()
   #following: AsyncDisposable | undefined
 
   private constructor(checks: SchemaChecks, send: SendCall) {
@@ -124,8 +125,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   }
 
   onChange(listener: (change: SourceChange) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   #prepare(entry: Entry): Prepared {
@@ -174,7 +174,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
         return saw !== sees || (sees && before?.json !== after.json)
       },
     }
-    for (const listener of this.#listeners) listener(change)
+    this.#listeners.tell(change)
   }
 
   /** Where a name stands, or would stand. */

@@ -1,6 +1,7 @@
 import type { Secret } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import { allOf } from '../../lib/all-of.ts'
+import { Listeners } from '../../lib/async/listeners.ts'
 import { Parts } from '../../lib/parts.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { KubernetesApi } from './api.ts'
@@ -37,7 +38,7 @@ export async function watchClusterSecrets({
 }: OpenClusterSecretsOptions): Promise<OpenedSecrets> {
   const parts = new Parts()
   const found = new Map<string, Secret>()
-  const listeners = new Set<(name: string) => void>()
+  const listeners = new Listeners<string>()
   try {
     const api = parts.use(await KubernetesApi.open(settings))
     const watches = Object.entries(opened).map(
@@ -50,7 +51,7 @@ export async function watchClusterSecrets({
           changed: (_before, now) => {
             if (now === undefined) found.delete(name)
             else found.set(name, now)
-            for (const listener of listeners) listener(name)
+            listeners.tell(name)
           },
         }).then((watch) => parts.use(watch)),
     )
@@ -64,10 +65,7 @@ export async function watchClusterSecrets({
       const secret = found.get(name)
       return secret === undefined ? undefined : (secret.data ?? {})
     },
-    onChange(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
+    onChange: (listener) => listeners.add(listener),
     [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose](),
   }
 }

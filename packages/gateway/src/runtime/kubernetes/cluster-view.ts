@@ -4,6 +4,7 @@ import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { ReplicaDirectory } from '../../core/directory.ts'
 import type { Replica } from '../../core/workload.ts'
+import { Listeners } from '../../lib/async/listeners.ts'
 import { allOf } from '../../lib/all-of.ts'
 import { Parts } from '../../lib/parts.ts'
 import type { Log } from '../../telemetry/log.ts'
@@ -42,7 +43,7 @@ export class ClusterView implements AsyncDisposable {
   readonly #pods = new Map<string, Map<string, Pod>>()
   /** What StatefulSets were that somebody has deleted while their pods go on. */
   readonly #deleted = new Map<string, StatefulSet>()
-  readonly #listeners = new Set<(name: string) => void>()
+  readonly #listeners = new Listeners<string>()
 
   private constructor(options: ClusterViewOptions) {
     this.#options = options
@@ -91,8 +92,7 @@ export class ClusterView implements AsyncDisposable {
 
   /** Calls back when an object of a workload was made, changed or deleted, by whomever; not for changes of status. */
   onChange(listener: (name: string) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   /** Resolves when something is so of the objects of a workload, or when the signal aborts. */
@@ -173,7 +173,7 @@ export class ClusterView implements AsyncDisposable {
       this.#publish(name)
     }
     if (looksOf([before?.metadata]) === looksOf([now?.metadata])) return
-    for (const listener of this.#listeners) listener(name)
+    this.#listeners.tell(name)
   }
 
   #podChanged(before: Pod | undefined, now: Pod | undefined): void {

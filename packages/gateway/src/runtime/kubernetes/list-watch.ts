@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from 'kubernetes-types/meta/v1.js'
+import { spreadBackoffMs, type Backoff } from '../../lib/async/backoff.ts'
 import type { Log } from '../../telemetry/log.ts'
 import {
   KubernetesError,
@@ -24,7 +25,7 @@ export interface ListWatchOptions<T> {
    * about once a minute, so this is more.
    */
   readonly silenceMs?: number
-  readonly retry?: { readonly firstMs: number; readonly maxMs: number }
+  readonly retry?: Backoff
 }
 
 interface WatchEvent<T> {
@@ -105,10 +106,7 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
           log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
       }
       // A watch that ends in order is begun again at once; one that keeps failing, less and less often, at random times.
-      const wait =
-        failures === 0
-          ? 0
-          : Math.min(retry.maxMs, retry.firstMs * 2 ** (failures - 1)) * (0.5 + Math.random() / 2)
+      const wait = failures === 0 ? 0 : spreadBackoffMs(retry, failures)
       await sleep(wait, undefined, { signal }).catch(() => undefined)
     }
   }

@@ -8,11 +8,11 @@ import { lastWords } from '@mcp-gateway/bridge'
 import { endMarked, newMark, type WardenOptions } from '@mcp-gateway/warden'
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
+import { spreadBackoffMs } from '../../lib/async/backoff.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
 import type { ListeningSockets, LocalSocket } from '../../lib/socket-owner.ts'
 import { timeoutOr } from '../../lib/timeout-signal.ts'
 import type { Log } from '../../telemetry/log.ts'
-import { backoffMs, type BackoffSettings } from './backoff.ts'
 import type { LogBuffer, ReplicaLogs } from './log-buffer.ts'
 import { held, type ControlGroup, type ControlGroups } from './control-groups.ts'
 import { mustBeExecutable } from './executable.ts'
@@ -37,7 +37,12 @@ export interface ReplicaOptions {
   readonly host: string
   readonly startTimeoutMs: number
   readonly stopGraceMs: number
-  readonly backoff: BackoffSettings
+  readonly backoff: {
+    readonly firstSeconds: number
+    readonly maxSeconds: number
+    /** A run of this length clears the record. */
+    readonly resetAfterSeconds: number
+  }
   readonly health: HealthSettings
   /** What it gets in place of descriptors that the gateway inherited, from the fourth on. */
   readonly covers: readonly ('ignore' | number)[]
@@ -134,6 +139,7 @@ export class ReplicaProcess {
   async #run(): Promise<void> {
     const { signal } = this.#stop
     const { backoff, log } = this.#options
+    const steps = { firstMs: backoff.firstSeconds * 1000, maxMs: backoff.maxSeconds * 1000 }
     let failures = 0
     let otherPorts = 0
     while (!signal.aborted) {
@@ -151,7 +157,7 @@ export class ReplicaProcess {
         continue
       }
       failures = ending.readyMs > backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
-      const wait = backoffMs(backoff, failures, Math.random)
+      const wait = Math.round(spreadBackoffMs(steps, failures))
       log.warn(
         { replica: this.name, reason: ending.reason, waitMs: wait },
         'replica ended, starting it again',

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { backoffMs } from './backoff.ts'
 import { nextStep, type RollingReplica } from './rolling.ts'
 
 describe('rolling', () => {
@@ -59,16 +58,5 @@ describe('rolling', () => {
   test('replicas that are down anyway are replaced first', () => {
     const replicas = [0, 1, 2].map((index) => ({ index, current: false, ready: index !== 1 }))
     expect(nextStep(replicas, 3)).toEqual({ do: 'replace', index: 1 })
-  })
-})
-
-describe('back-off', () => {
-  const settings = { firstSeconds: 0.5, maxSeconds: 30, resetAfterSeconds: 30 }
-
-  test('doubles up to its bound, with jitter below it', () => {
-    expect([1, 2, 3, 7, 50].map((failures) => backoffMs(settings, failures, () => 1))).toEqual([
-      500, 1000, 2000, 30_000, 30_000,
-    ])
-    expect(backoffMs(settings, 3, () => 0)).toBe(1000)
   })
 })
