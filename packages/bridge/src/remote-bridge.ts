@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   followRedirects,
-  headerOf,
   isLate,
   placeOf,
+  rawHeader,
   readBody,
   sendRpcError,
   whyNoAnswer,
@@ -128,12 +128,12 @@ class RemoteExchange implements Dispatcher.DispatchHandler {
     const refusal = refusalOf(status)
     if (refuses(status)) this.#options.secret?.refused()
     if (refusal !== undefined) {
-      this.#options.log.warn({ status, location: placeOf(headerOf(raw, 'location')) }, refusal)
+      this.#options.log.warn({ status, location: placeOf(rawHeader(raw, 'location')) }, refusal)
       sendRpcError(this.#response, 502, idOf(this.#body), errorCode.internal, refusal)
       this.#end(new Error(refusal))
       return true
     }
-    const hop = headerOf(raw, 'connection')
+    const hop = rawHeader(raw, 'connection')
       ?.toLowerCase()
       .split(/[ \t]*,[ \t]*/)
     const headers: string[] = []

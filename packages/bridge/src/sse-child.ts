@@ -1,4 +1,4 @@
-import { followRedirects } from '@mcp-gateway/mcp-http'
+import { followRedirects, rawHeader } from '@mcp-gateway/mcp-http'
 import { errorAnswer, errorCode, EventParser, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
@@ -214,10 +214,7 @@ export class SseChild implements Child {
         if (status < 200) return true
         if (status === 401) this.#options.refused?.()
         resume = go
-        const place = raw.findIndex(
-          (each, index) => index % 2 === 0 && String(each).toLowerCase() === 'content-type',
-        )
-        answer.head(status, place === -1 ? '' : String(raw[place + 1]))
+        answer.head(status, rawHeader(raw, 'content-type') ?? '')
         return true
       },
       onData: (bytes: Buffer) => answer.chunk(bytes, resume),

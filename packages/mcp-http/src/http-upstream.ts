@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici'
-import { headerOf, placeOf, redirectsElsewhere } from './redirects.ts'
+import { rawHeader } from './raw-header.ts'
+import { placeOf, redirectsElsewhere } from './redirects.ts'
 import type { Share } from './shares.ts'
 
 /** The headers of each POST to a legacy server (MCP 2025-11-25, transports). */
@@ -148,20 +149,13 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
   onHeaders(status: number, raw: Buffer[]): boolean {
     if (status < 200 || this.#over) return true
     if (status >= 300 && status < 400) return this.#redirected(status, raw)
-    this.#answer.head(status, (name) => {
-      for (let index = 0; index < raw.length; index += 2) {
-        const given = raw[index] as Buffer
-        if (given.length === name.length && given.toString('latin1').toLowerCase() === name)
-          return (raw[index + 1] as Buffer).toString('latin1')
-      }
-      return undefined
-    })
+    this.#answer.head(status, (name) => rawHeader(raw, name))
     return true
   }
 
   /** A redirect that `followRedirects` has not followed leads to another server. */
   #redirected(status: number, raw: readonly Buffer[]): boolean {
-    const place = this.#tellsRedirects ? placeOf(headerOf(raw, 'location')) : undefined
+    const place = this.#tellsRedirects ? placeOf(rawHeader(raw, 'location')) : undefined
     const message = redirectsElsewhere(status, place)
     if (this.#end()) this.#answer.end({ message, unsent: false })
     this.#abort?.(new Error('redirected'))

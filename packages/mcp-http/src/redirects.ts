@@ -1,4 +1,5 @@
 import type { Dispatcher } from 'undici'
+import { rawHeader } from './raw-header.ts'
 
 type Dispatching = Pick<Dispatcher, 'dispatch'>
 
@@ -48,12 +49,6 @@ export function placeOf(location: string | undefined): string | undefined {
 export function redirectsElsewhere(status: number, place: string | undefined): string {
   const address = place === undefined ? 'another address' : place
   return `The server redirects to ${address} (HTTP ${status}), which the gateway does not follow. The owner must register the final address.`
-}
-
-/** The first value of a header in a raw list. `name` in lower case. */
-export function headerOf(raw: readonly Buffer[], name: string): string | undefined {
-  const at = raw.findIndex((part, index) => index % 2 === 0 && String(part).toLowerCase() === name)
-  return at === -1 ? undefined : raw[at + 1]?.toString('latin1')
 }
 
 class Following implements Dispatcher.DispatchHandler {
@@ -114,6 +109,6 @@ class Following implements Dispatcher.DispatchHandler {
 
   #next(raw: readonly Buffer[]): string | undefined {
     if (this.#hops === mostHops) return undefined
-    return pathAtOrigin(headerOf(raw, 'location'), this.#origin, this.#path)
+    return pathAtOrigin(rawHeader(raw, 'location'), this.#origin, this.#path)
   }
 }

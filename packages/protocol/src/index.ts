@@ -1,4 +1,5 @@
 export { findAmbiguity, refusalOf, type Refusal } from './ambiguity.ts'
+export { findDuplicateKey } from './duplicate-key.ts'
 export { EventRewriter } from './event-rewriter.ts'
 export { isCostly } from './json-cost.ts'
 export * from './json-slice.ts'

@@ -1,9 +1,9 @@
-import type { Share } from '@mcp-gateway/mcp-http'
+import { rawHeader, type Share } from '@mcp-gateway/mcp-http'
 import { encodeEvent, errorAnswer, EventRewriter } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { heldBytes, shortOf } from '../core/shares.ts'
-import { isEventStream, rawHeader } from './headers.ts'
+import { isEventStream } from './headers.ts'
 import { withoutTools, type ListedTool } from './ruled-messages.ts'
 
 export interface AnswerFilter {

@@ -1,16 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { knowsSession, placeOf, redirectsElsewhere } from '@mcp-gateway/mcp-http'
+import { knowsSession, placeOf, rawHeader, redirectsElsewhere } from '@mcp-gateway/mcp-http'
 import { errorCode, legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError, unknownSession } from '../core/errors.ts'
 import { chunkPassed } from './chunk-garbage.ts'
-import {
-  isEventStream,
-  rawHeader,
-  requestHeaders,
-  responseHeaders,
-  type HeaderRules,
-} from './headers.ts'
+import { isEventStream, requestHeaders, responseHeaders, type HeaderRules } from './headers.ts'
 import type { Outgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { type Session } from '../ingress/session-sealer.ts'

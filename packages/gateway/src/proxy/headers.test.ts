@@ -6,7 +6,6 @@ import { apiKeyPrefix } from '../core/api-key.ts'
 import { headerMistake, headerRows, type HeaderRow } from '../core/header-table.ts'
 import {
   headerRules,
-  rawHeader,
   requestHeaders as requestHeadersBy,
   responseHeaders,
   type RequestContext,
@@ -352,12 +351,6 @@ describe('headers for the client', () => {
     expect(valuesOf(answer('Location', 'https://elsewhere.example/'), 'location')).toEqual([
       'https://elsewhere.example/',
     ])
-  })
-
-  test('are found by name whatever their case', () => {
-    const raw = ['Mcp-Session-ID', 'a', 'mcp-session-id', 'b'].map((text) => Buffer.from(text))
-    expect(rawHeader(raw, 'mcp-session-id')).toBe('a')
-    expect(rawHeader(raw, 'mcp-session')).toBeUndefined()
   })
 })
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { LineFramer } from '@mcp-gateway/protocol'
 import { request as send } from 'undici'
 import { ReplicaDirectory } from '../core/directory.ts'
 import type { Tool } from '../core/resource.ts'
@@ -156,11 +157,16 @@ export class FollowedTools implements AsyncDisposable {
 }
 
 async function* linesOf(chunks: AsyncIterable<Buffer>): AsyncIterable<string> {
-  let rest = ''
+  let lines: string[] = []
+  const framer = new LineFramer(longestLine, {
+    line: (line) => lines.push(Buffer.from(line).toString('latin1')),
+    tooLong: () => {
+      throw new Error('A line of the tool feed is too long.')
+    },
+  })
   for await (const chunk of chunks) {
-    const lines = (rest + chunk.toString('latin1')).split('\n')
-    rest = lines.pop() ?? ''
+    framer.push(chunk)
     yield* lines
-    if (rest.length > longestLine) throw new Error('A line of the tool feed is too long.')
+    lines = []
   }
 }

@@ -1,4 +1,4 @@
-import { declaredHeaders, type DeclaredHeader } from '@mcp-gateway/protocol'
+import { declaredHeaders, type DeclaredHeader, findDuplicateKey } from '@mcp-gateway/protocol'
 import { authorize, mayUse, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import {
@@ -12,7 +12,6 @@ import {
 } from '../core/resource.ts'
 import { Listeners } from '../lib/async/listeners.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
-import { findDuplicateKey } from '../lib/json-keys.ts'
 import type { SchemaMistake } from '../lib/json-schema.ts'
 import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/schema-checks.ts'
 import { follow } from '../store/follow.ts'

@@ -1,3 +1,5 @@
+import { skipSpace, skipString } from './json-text.ts'
+
 /**
  * RFC 6901 pointer of the first member whose name stands twice in its object, in JSON that is known to be valid. Readers differ in which
  * of the two they take (RFC 8259 section 4), so what one checks another may not run.
@@ -18,21 +20,15 @@ export function findDuplicateKey(json: string): string | undefined {
       if (top !== undefined && typeof top.segment === 'number') top.segment += 1
     } else if (character === '"') {
       const start = at
-      for (at += 1; json[at] !== '"'; at += 1) if (json[at] === '\\') at += 1
+      const end = skipString(json, start)
+      at = end - 1
       const top = stack.at(-1)
-      if (top?.keys === undefined || !isKey(json, at + 1)) continue
-      const key = JSON.parse(json.slice(start, at + 1)) as string
+      if (top?.keys === undefined || json[skipSpace(json, end)] !== ':') continue
+      const key = JSON.parse(json.slice(start, end)) as string
       top.segment = key
       if (top.keys.has(key)) return pointer()
       top.keys.add(key)
     }
   }
   return undefined
-}
-
-/** Whether a colon follows, after white space. */
-function isKey(json: string, from: number): boolean {
-  let at = from
-  while (json[at] === ' ' || json[at] === '\n' || json[at] === '\r' || json[at] === '\t') at += 1
-  return json[at] === ':'
 }

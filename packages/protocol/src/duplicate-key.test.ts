@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { findDuplicateKey } from './json-keys.ts'
+import { findDuplicateKey } from './duplicate-key.ts'
 
 describe('duplicate keys', () => {
   test.each([
