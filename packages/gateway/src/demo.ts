@@ -1,5 +1,5 @@
 import { request } from 'undici'
-import { timeoutOr } from './lib/timeout-signal.ts'
+import { timeoutOr } from './lib/async/timeout-signal.ts'
 
 /** The payloads of the original's README, word for word. */
 const samples = [

@@ -8,7 +8,7 @@ import {
   TimedWorker,
   WorkRefused,
   type TimedWorkerOptions,
-} from '../src/lib/timed-worker.ts'
+} from '../src/lib/async/timed-worker.ts'
 
 interface Task {
   readonly run: string

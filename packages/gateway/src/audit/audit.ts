@@ -1,5 +1,5 @@
-import { clientNetwork } from '../lib/address-policy.ts'
-import { Parts } from '../lib/parts.ts'
+import { clientNetwork } from '../lib/net/address-policy.ts'
+import { Parts } from '../lib/async/parts.ts'
 import { RateLimit } from '../lib/rate-limit.ts'
 import type { Journal } from './journal.ts'
 import { encodeMembers, shortEvent, type AuditEvent } from './record.ts'

@@ -3,7 +3,7 @@ import { apiKeyPrefix } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
-import { countHeader } from '../lib/raw-headers.ts'
+import { countHeader } from '../lib/http/raw-headers.ts'
 
 /**
  * Turns a request into who calls; at once where it can, because every MCP message passes here.

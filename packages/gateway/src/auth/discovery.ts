@@ -1,5 +1,5 @@
 import { request, type Dispatcher } from 'undici'
-import { timeoutOr } from '../lib/timeout-signal.ts'
+import { timeoutOr } from '../lib/async/timeout-signal.ts'
 import type { IssuerRules } from './issuer.ts'
 
 export interface DiscoveryOptions {

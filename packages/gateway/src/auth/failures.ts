@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
-import { clientNetwork } from '../lib/address-policy.ts'
+import { clientNetwork } from '../lib/net/address-policy.ts'
 import { RateLimit } from '../lib/rate-limit.ts'
 import type { Method } from './authenticate.ts'
 

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { GatewayError } from '../core/errors.ts'
-import { remoteSocket, type LocalSocket } from '../lib/socket-owner.ts'
+import { remoteSocket, type LocalSocket } from '../lib/net/socket-owner.ts'
 import type { Method } from './authenticate.ts'
 
 /**

@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts'
-import { Parts } from '../lib/parts.ts'
+import { Parts } from '../lib/async/parts.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export interface AppOptions {

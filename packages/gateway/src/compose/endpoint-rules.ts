@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts'
-import { createAddressPolicy } from '../lib/address-policy.ts'
+import { createAddressPolicy } from '../lib/net/address-policy.ts'
 
 /** Which addresses adapters and tools may name, and by which setting. */
 export function endpointRules({ endpointNetworks, tools, identity }: Config) {

@@ -1,6 +1,6 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
-import { parseNetwork } from '../lib/address-policy.ts'
+import { parseNetwork } from '../lib/net/address-policy.ts'
 import { parsePostgresUrl } from '../lib/postgres-url.ts'
 import { ConfigSchema, type Config } from './config.ts'
 import { isOriginalSection, originalSettings, variablesOf } from './original.ts'

@@ -2,7 +2,7 @@ import type { AdapterInput } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import type { WorkloadSpec } from '../core/resource.ts'
-import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
+import { literalAddress, type AddressPolicy } from '../lib/net/address-policy.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 

@@ -15,7 +15,7 @@ import { looksSecret } from '../core/looks-secret.ts'
 import { largestEnvironment } from '../core/workload.ts'
 import { originMistakes, shownOrigin, storedOrigin, type EndpointRules } from './endpoint-fields.ts'
 import { keptSecretMistakes } from './kept-secrets.ts'
-import { canonicalName } from '../lib/header-names.ts'
+import { canonicalName } from '../lib/http/header-names.ts'
 import { tableOf } from './kind.ts'
 import type { Warning } from './validation.ts'
 

@@ -1,4 +1,4 @@
-import { canonicalName } from '../lib/header-names.ts'
+import { canonicalName } from '../lib/http/header-names.ts'
 
 /**
  * Which headers cross the gateway. A column is a border: from a client to a server, from a server

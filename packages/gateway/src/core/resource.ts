@@ -1,4 +1,4 @@
-import { canonicalName } from '../lib/header-names.ts'
+import { canonicalName } from '../lib/http/header-names.ts'
 import type { ToolRule } from './tool-rules.ts'
 
 /** What both planes know of a registered thing. `spec` differs by kind. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { BlockList, isIP } from 'node:net'
-import { parseNetwork } from '../lib/address-policy.ts'
+import { parseNetwork } from '../lib/net/address-policy.ts'
 
 export interface ClientViewOptions {
   /** How clients reach the gateway; outranks what proxies say. */

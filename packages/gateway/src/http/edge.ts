@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { randomBytes } from 'node:crypto'
 import { GatewayError } from '../core/errors.ts'
-import { countHeader } from '../lib/raw-headers.ts'
+import { countHeader } from '../lib/http/raw-headers.ts'
 
 export interface EdgeOptions {
   /** Host names, without port, that requests may name; `*` allows all. */

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import { isCostly, refusalOf, type Refusal } from '@mcp-gateway/protocol'
 import { GatewayError, type ErrorCode } from '../core/errors.ts'
-import { countHeader } from '../lib/raw-headers.ts'
+import { countHeader } from '../lib/http/raw-headers.ts'
 
 /**
  * The text of a body that every reader takes for the same JSON. Lenient readers also take comments,

@@ -9,7 +9,7 @@ import {
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import type { Share, Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
-import { clientNetwork } from '../lib/address-policy.ts'
+import { clientNetwork } from '../lib/net/address-policy.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
 
 export interface ServerOptions {

@@ -5,7 +5,7 @@ import {
   type SchemaMistake,
   type ValueCheck,
 } from './json-schema.ts'
-import { LimitExceeded, TimedWorker, WorkRefused } from './timed-worker.ts'
+import { LimitExceeded, TimedWorker, WorkRefused } from './async/timed-worker.ts'
 import { monotonicNow } from './clock.ts'
 
 /** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */

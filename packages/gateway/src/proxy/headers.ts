@@ -1,6 +1,6 @@
 import { apiKeyPrefix } from '../core/api-key.ts'
 import { headerFilter, type Passage } from '../core/header-table.ts'
-import { canonicalName } from '../lib/header-names.ts'
+import { canonicalName } from '../lib/http/header-names.ts'
 import type { Outgoing } from '../upstream/outgoing.ts'
 
 export interface RequestContext {

@@ -13,7 +13,7 @@ import {
   type ToolRules,
 } from '../core/tool-rules.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
-import { canonicalName } from '../lib/header-names.ts'
+import { canonicalName } from '../lib/http/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
 import { answeredHere } from './forward.ts'
 import type { Upstream } from '../upstream/upstream.ts'

@@ -1,4 +1,4 @@
-import type { LocalSocket } from '../lib/socket-owner.ts'
+import type { LocalSocket } from '../lib/net/socket-owner.ts'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import type { Workload, WorkloadStatus } from '../core/workload.ts'
 

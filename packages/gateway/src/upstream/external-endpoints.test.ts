@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { Dispatcher } from 'undici'
 import { expect, test } from 'vitest'
 import type { Resource } from '../core/resource.ts'
-import { createAddressPolicy } from '../lib/address-policy.ts'
+import { createAddressPolicy } from '../lib/net/address-policy.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
 import { Endpoints, type EndpointOptions } from './external-endpoints.ts'
 

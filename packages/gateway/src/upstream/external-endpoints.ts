@@ -10,7 +10,7 @@ import { followRedirects } from '@mcp-gateway/mcp-http'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
-import { literalAddress, type AddressPolicy } from '../lib/address-policy.ts'
+import { literalAddress, type AddressPolicy } from '../lib/net/address-policy.ts'
 import { SharedConnections, type ConnectionLimits } from './shared-connections.ts'
 import type { Upstream } from './upstream.ts'
 

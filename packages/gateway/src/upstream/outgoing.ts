@@ -7,7 +7,7 @@ import {
   type Resource,
   type SecretReference,
 } from '../core/resource.ts'
-import { canonicalName } from '../lib/header-names.ts'
+import { canonicalName } from '../lib/http/header-names.ts'
 import { identityHeaders } from './caller-headers.ts'
 import type { IdentitySigner } from './identity-signer.ts'
 

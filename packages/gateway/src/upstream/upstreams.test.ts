@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { ReplicaDirectory, type DirectoryEntry } from '../core/directory.ts'
 import type { Replica } from '../core/workload.ts'
-import { createAddressPolicy } from '../lib/address-policy.ts'
+import { createAddressPolicy } from '../lib/net/address-policy.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
 import { Upstreams } from './upstreams.ts'
 

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { delimiter, dirname, isAbsolute, join } from 'node:path'
-import { isHeldBelow, isHeldOutside, type LocalSocket } from '../../lib/socket-owner.ts'
+import { isHeldBelow, isHeldOutside, type LocalSocket } from '../../lib/net/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
 import { heldBack } from './held-back.ts'

@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicNow } from '../../lib/clock.ts'
-import { timeoutOr } from '../../lib/timeout-signal.ts'
+import { timeoutOr } from '../../lib/async/timeout-signal.ts'
 
 export interface HealthSettings {
   readonly periodSeconds: number

@@ -1,4 +1,4 @@
-import type { LocalSocket } from '../../lib/socket-owner.ts'
+import type { LocalSocket } from '../../lib/net/socket-owner.ts'
 import type { Log } from '../../telemetry/log.ts'
 
 export interface SandboxOptions {

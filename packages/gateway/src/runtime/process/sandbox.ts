@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import type { LocalSocket } from '../../lib/socket-owner.ts'
+import type { LocalSocket } from '../../lib/net/socket-owner.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
 import { BwrapSandbox, findBwrap } from './bwrap.ts'
 import { mustBeExecutable } from './executable.ts'

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { open, readFile, type FileHandle } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
-import { monotonicNow } from './clock.ts'
+import { monotonicNow } from '../clock.ts'
 
 /** Both ends of a TCP connection, as the end that looks sees them. */
 export interface Connection {
