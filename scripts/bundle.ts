@@ -1,7 +1,7 @@
 // npm run bundle [PACKAGE …]: writes packages/*/bundle, which `npm pack` and the images ship.
-import { copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { builtinModules } from 'node:module'
-import { dirname, join } from 'node:path'
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { builtinModules, createRequire } from 'node:module'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build, type BuildOptions, type Metafile, type Plugin } from 'esbuild'
 
@@ -69,6 +69,7 @@ interface Manifest {
   readonly version: string
   readonly license?: string
   readonly dependencies?: Readonly<Record<string, string>>
+  readonly optionalDependencies?: Readonly<Record<string, string>>
 }
 
 const read = <Json>(file: string): Json =>
@@ -100,7 +101,9 @@ async function bundle(name: string): Promise<void> {
   refuseUnshipped(outputs, Object.keys(dependencies))
   const packed = packagesIn(outputs)
   writeFileSync(join(root, outdir, 'LICENSES.txt'), licencesOf(packed))
-  writeFileSync(join(root, outdir, 'bundled.json'), `${JSON.stringify(lockOf(packed), null, 1)}\n`)
+  const beside = [...installedWith(Object.keys(dependencies), folder)]
+  const bundled = { packages: lockOf([...packed, ...beside]), beside }
+  writeFileSync(join(root, outdir, 'bundled.json'), `${JSON.stringify(bundled, null, 1)}\n`)
   copyFileSync(join(root, 'LICENSE'), join(root, folder, 'LICENSE'))
 }
 
@@ -161,11 +164,27 @@ function licencesOf(folders: readonly string[]): string {
   return `These packages are part of the programs beside this file.\n\n${sections.join('\n\n\n')}\n`
 }
 
+/** The folders of dependencies and of theirs, but for those that are not for this machine. */
+function installedWith(names: readonly string[], from: string, found = new Set<string>()) {
+  const places = createRequire(join(root, from, 'package.json')).resolve
+  for (const name of names) {
+    const place = places.paths(name)?.find((folder) => existsSync(join(folder, name)))
+    const folder = place === undefined ? undefined : relative(root, join(place, name))
+    if (folder === undefined || found.has(folder)) continue
+
+    found.add(folder)
+    const { dependencies, optionalDependencies } = read<Manifest>(`${folder}/package.json`)
+    installedWith(Object.keys({ ...dependencies, ...optionalDependencies }), folder, found)
+  }
+
+  return found
+}
+
 /** Their lines of the lock file, from which the images' bill of materials is made. */
 function lockOf(folders: readonly string[]): object {
   const { packages } = read<{ packages: Readonly<Record<string, object>> }>('package-lock.json')
 
-  return { packages: Object.fromEntries(folders.map((folder) => [folder, packages[folder]])) }
+  return Object.fromEntries(folders.map((folder) => [folder, packages[folder]]))
 }
 
 function nameOf(folder: string): string {
