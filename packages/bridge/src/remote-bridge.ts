@@ -4,6 +4,7 @@ import {
   isLate,
   placeOf,
   rawHeader,
+  Relay,
   readBody,
   sendRpcError,
   whyNoAnswer,
@@ -35,8 +36,6 @@ const passedOn =
 /** Hop-by-hop headers (RFC 9110 section 7.6.1), cookies, and what a server says of its own origin: the client's origin is another. */
 const stopsHere =
   /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie|www-authenticate|access-control-.*|alt-svc|clear-site-data|strict-transport-security)$/
-
-const nothing = Buffer.alloc(0)
 
 /** A remote MCP server behind this address: bytes pass through both ways, with the headers that the configuration adds. */
 export class RemoteBridge implements Handler {
@@ -89,7 +88,7 @@ export class RemoteBridge implements Handler {
       const { pathname, search } = this.#options.url
       this.#pool.dispatch(
         { method: method as Dispatcher.HttpMethod, path: pathname + search, headers, body },
-        new RemoteExchange(response, body, this.#options),
+        answerTo(response, body, this.#options),
       )
     }
     if (method !== 'POST') return send(null)
@@ -101,89 +100,46 @@ export class RemoteBridge implements Handler {
   }
 }
 
-class RemoteExchange implements Dispatcher.DispatchHandler {
-  readonly #response: ServerResponse
-  readonly #body: Buffer | null
-  readonly #options: RemoteBridgeOptions
-  #abort: ((reason?: Error) => void) | undefined
-  /** The client has gone, or has been answered in place of the remote server. */
-  #over = false
+/** The answer of the remote server, or the error in its place. */
+function answerTo(
+  response: ServerResponse,
+  body: Buffer | null,
+  { log, secret }: RemoteBridgeOptions,
+): Relay {
+  const refuse = (status: number, message: string): void =>
+    sendRpcError(response, status, idOf(body), errorCode.internal, message)
+  return new Relay(response, {
+    head(status, raw) {
+      const refusal = refusalOf(status)
+      if (refuses(status)) secret?.refused()
+      if (refusal === undefined) return crossing(raw)
+      log.warn({ status, location: placeOf(rawHeader(raw, 'location')) }, refusal)
+      refuse(502, refusal)
+      return undefined
+    },
+    failed(error, stage) {
+      // Neither the error nor its cause is logged whole: they may hold what the remote server has sent.
+      const { code = error.name } = error
+      log.warn({ code }, 'the remote server could not be used')
+      if (stage === 'begun') return
+      refuse(isLate(error) ? 504 : 502, whyNoAnswer('The remote server', error, stage === 'sent'))
+    },
+  })
+}
 
-  constructor(response: ServerResponse, body: Buffer | null, options: RemoteBridgeOptions) {
-    this.#response = response
-    this.#body = body
-    this.#options = options
-    response.on('close', () => {
-      if (!response.writableFinished) this.#end(new Error('the client has gone'))
-    })
+/** The headers of an answer that its client gets. */
+function crossing(raw: readonly Buffer[]): string[] {
+  const hop = rawHeader(raw, 'connection')
+    ?.toLowerCase()
+    .split(/[ \t]*,[ \t]*/)
+  const headers: string[] = []
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = String(raw[index])
+    const lower = name.toLowerCase()
+    if (!stopsHere.test(lower) && hop?.includes(lower) !== true)
+      headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
   }
-
-  onConnect(abort: (reason?: Error) => void): void {
-    this.#abort = abort
-    if (this.#over) abort(new Error('the client has gone'))
-  }
-
-  onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
-    if (status < 200) return true
-    const refusal = refusalOf(status)
-    if (refuses(status)) this.#options.secret?.refused()
-    if (refusal !== undefined) {
-      this.#options.log.warn({ status, location: placeOf(rawHeader(raw, 'location')) }, refusal)
-      sendRpcError(this.#response, 502, idOf(this.#body), errorCode.internal, refusal)
-      this.#end(new Error(refusal))
-      return true
-    }
-    const hop = rawHeader(raw, 'connection')
-      ?.toLowerCase()
-      .split(/[ \t]*,[ \t]*/)
-    const headers: string[] = []
-    for (let index = 0; index < raw.length; index += 2) {
-      const name = String(raw[index])
-      const lower = name.toLowerCase()
-      if (!stopsHere.test(lower) && hop?.includes(lower) !== true)
-        headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
-    }
-    this.#response.on('drain', resume)
-    this.#response.writeHead(status, headers)
-    // A stream may stay silent for long, and clients wait for its headers. flushHeaders would write letters beyond ASCII in UTF-8.
-    this.#response.write(nothing)
-    return true
-  }
-
-  onData(chunk: Buffer): boolean {
-    return this.#response.write(chunk)
-  }
-
-  onComplete(): void {
-    this.#response.end()
-  }
-
-  onError(error: NodeJS.ErrnoException): void {
-    if (this.#over) return
-    // Neither the error nor its cause is logged whole: they may hold what the remote server has sent.
-    const { code = error.name } = error
-    this.#options.log.warn({ code }, 'the remote server could not be used')
-    if (this.#response.headersSent) return this.#breakOff()
-    const message = whyNoAnswer('The remote server', error, this.#abort !== undefined)
-    sendRpcError(
-      this.#response,
-      isLate(error) ? 504 : 502,
-      idOf(this.#body),
-      errorCode.internal,
-      message,
-    )
-  }
-
-  /** An orderly end would look like a whole answer; HTTP/1.0 has no chunks, so that only a reset tells it from one. */
-  #breakOff(): void {
-    if (this.#response.req.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
-    else this.#response.destroy()
-  }
-
-  #end(reason: Error): void {
-    this.#over = true
-    this.#abort?.(reason)
-  }
+  return headers
 }
 
 /**

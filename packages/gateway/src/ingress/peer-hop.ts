@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Relay } from '@mcp-gateway/mcp-http'
 import { Pool, type Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { headerFilter } from '../core/header-table.ts'
@@ -166,7 +167,7 @@ export class Hop implements AsyncDisposable {
         headersTimeout: 0,
         bodyTimeout: 0,
       },
-      new HopExchange(response, failed),
+      answerTo(response, failed),
     )
   }
 
@@ -223,64 +224,32 @@ export class Hop implements AsyncDisposable {
   }
 }
 
-class HopExchange implements Dispatcher.DispatchHandler {
-  readonly #response: ServerResponse
-  readonly #failed: (unsent: boolean) => void
-  #abort: ((reason?: Error) => void) | undefined
-  #gone = false
-  /** It takes nothing from here: its keys, its name or its clock are others. */
-  #refused = false
-
-  constructor(response: ServerResponse, failed: (unsent: boolean) => void) {
-    this.#response = response
-    this.#failed = failed
-    response.once('close', () => {
-      this.#gone = true
-      this.#abort?.(new Error('the client has gone'))
-    })
-  }
-
-  onConnect(abort: (reason?: Error) => void): void {
-    this.#abort = abort
-    if (this.#gone) abort(new Error('the client has gone'))
-  }
-
-  onHeaders(status: number, raw: Buffer[], resume: () => void): boolean {
-    if (status < 200) return true
-    if (status === 401) {
-      // The client's own credential was good, so that this is no answer for it.
-      this.#refused = true
-      this.#abort?.(new Error('the other process does not take what this one signs'))
-      return false
-    }
-    const headers: string[] = []
-    for (let index = 0; index < raw.length; index += 2) {
-      const name = String(raw[index])
-      if (!/^(connection|keep-alive|transfer-encoding|date)$/i.test(name))
-        headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
-    }
-    this.#response.on('drain', resume)
-    this.#response.writeHead(status, headers)
-    this.#response.write(nothing)
-    return true
-  }
-
-  onData(chunk: Buffer): boolean {
-    return this.#response.write(chunk)
-  }
-
-  onComplete(): void {
-    this.#response.end()
-  }
-
-  onError(): void {
-    if (this.#gone) return
-    if (this.#response.headersSent) this.#response.destroy()
-    else this.#failed(this.#refused || this.#abort === undefined)
-  }
+/** The answer of a peer. `failed` when there is none, and the client has heard nothing. */
+function answerTo(response: ServerResponse, failed: (unsent: boolean) => void): Relay {
+  return new Relay(response, {
+    head(status, raw) {
+      if (status !== 401) return withoutHop(raw)
+      // The peer takes nothing from here: its keys, its name or its clock are others. The client's
+      // own credential was good, so that this is no answer for it.
+      failed(true)
+      return undefined
+    },
+    failed: (_error, stage) => {
+      if (stage !== 'begun') failed(stage === 'unsent')
+    },
+  })
 }
 
-const nothing = Buffer.alloc(0)
+/** The headers of a peer's answer without those of the connection. */
+function withoutHop(raw: readonly Buffer[]): string[] {
+  const headers: string[] = []
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = String(raw[index])
+    if (!/^(connection|keep-alive|transfer-encoding|date)$/i.test(name))
+      headers.push(name, (raw[index + 1] as Buffer).toString('latin1'))
+  }
+  return headers
+}
 
 /** What the owner needs to know of the client's request; the rest ends at the first process. */
 const toPeer = headerFilter('peer')
