@@ -12,7 +12,7 @@ const programs: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   bridge: { 'mcp-bridge': 'packages/bridge/src/main.ts' },
   gateway: {
     'mcp-gateway': 'packages/gateway/src/main.ts',
-    'schema-worker': 'packages/gateway/src/lib/schema-worker.ts',
+    'schema-worker': 'packages/gateway/src/lib/json/schema-worker.ts',
     'mcp-bridge': 'packages/bridge/src/main.ts',
     'mcp-example': 'samples/mcp-example/src/main.ts',
     'weather-tool': 'samples/tool-example/src/main.ts',

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from 'vitest'
-import { SchemaChecks, whyUnchecked, type CheckedSchema } from '../src/lib/schema-checks.ts'
+import { SchemaChecks, whyUnchecked, type CheckedSchema } from '../src/lib/json/schema-checks.ts'
 
 let now = 0
 const checks = new SchemaChecks(() => now)

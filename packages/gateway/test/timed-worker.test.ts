@@ -86,7 +86,7 @@ describe('a task that does not end', () => {
 
   test('does not keep the process', async () => {
     const script = `
-      import { TimedWorker } from ${JSON.stringify(new URL('../dist/lib/timed-worker.js', import.meta.url).href)}
+      import { TimedWorker } from ${JSON.stringify(new URL('../dist/lib/async/timed-worker.js', import.meta.url).href)}
       const options = { ...${JSON.stringify(patient)}, program: new URL(${JSON.stringify(program.href)}) }
       const worker = new TimedWorker(options)
       const server = (await import('node:net')).createServer().listen(0)

@@ -18,7 +18,7 @@ import { holdsOneOf, hasRole, samePrincipal, type Principal } from '../core/prin
 import type { DeclaredIn, AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
 import type { Image } from '../core/image-pattern.ts'
 import type { GivenVariables } from '../core/variables.ts'
-import { mergePatch } from '../lib/merge-patch.ts'
+import { mergePatch } from '../lib/json/merge-patch.ts'
 import { referencesOf } from '../core/secret.ts'
 import { boundToOwners, referenceMistakes, type SecretSources } from '../secrets/sources.ts'
 import type { Admit, Store } from '../store/store.ts'

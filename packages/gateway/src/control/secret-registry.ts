@@ -5,7 +5,7 @@ import { authorize, checkCreate, checkKnown, mayRead } from '../core/permission.
 import type { Principal } from '../core/principal.ts'
 import type { SecretText } from '../core/resource.ts'
 import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
-import { mergePatch } from '../lib/merge-patch.ts'
+import { mergePatch } from '../lib/json/merge-patch.ts'
 import { usersOf } from '../secrets/users.ts'
 import type { Collection, Space, Store } from '../store/store.ts'
 import { tableOf } from './kind.ts'

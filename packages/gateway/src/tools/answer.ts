@@ -7,7 +7,7 @@ import {
   readString,
   type RawObject,
 } from '@mcp-gateway/protocol'
-import { whyUnchecked } from '../lib/schema-checks.ts'
+import { whyUnchecked } from '../lib/json/schema-checks.ts'
 import { failure } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
 import type { CallResult, Progress } from './source.ts'

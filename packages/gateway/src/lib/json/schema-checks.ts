@@ -5,8 +5,8 @@ import {
   type SchemaMistake,
   type ValueCheck,
 } from './json-schema.ts'
-import { LimitExceeded, TimedWorker, WorkRefused } from './async/timed-worker.ts'
-import { monotonicNow } from './clock.ts'
+import { LimitExceeded, TimedWorker, WorkRefused } from '../async/timed-worker.ts'
+import { monotonicNow } from '../clock.ts'
 
 /** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */
 export interface SchemaTask {
@@ -28,7 +28,7 @@ const waiting = { most: 8000, mostOfOne: 2000 }
 
 /** The thread runs the built program also from source, because Node.js 20 starts no TypeScript. */
 const program = new URL(
-  import.meta.url.endsWith('.ts') ? '../../dist/lib/schema-worker.js' : 'schema-worker.js',
+  import.meta.url.endsWith('.ts') ? '../../../dist/lib/json/schema-worker.js' : 'schema-worker.js',
   import.meta.url,
 )
 

@@ -1,7 +1,7 @@
-import { BoundedCache } from './bounded-cache.ts'
+import { BoundedCache } from '../bounded-cache.ts'
 import { compileCheck, schemaMistakes, type SchemaMistake, type ValueCheck } from './json-schema.ts'
 import type { SchemaTask } from './schema-checks.ts'
-import { serveTasks } from './async/timed-worker.ts'
+import { serveTasks } from '../async/timed-worker.ts'
 
 /** The program of the threads that `schema-checks.ts` starts. Schemas come with each task, so that a new thread knows all that it needs. */
 const compiled = new BoundedCache<string, ValueCheck>(500)
