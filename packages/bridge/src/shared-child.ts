@@ -14,6 +14,7 @@ import {
   replaceSlices,
   requestedProgressToken,
   sliceText,
+  SubscribedUris,
   Table,
   TaskOwners,
   valueAt,
@@ -60,6 +61,8 @@ export class SharedChild {
   #initializedSent = false
   /** Sessions that have asked for updates of a resource, by its URI. */
   readonly #subscribers = new Map<string, Set<Session>>()
+  /** The same by session, whose share is bounded. */
+  readonly #uris = new WeakMap<Session, SubscribedUris>()
   /** By caller, who comes back to a task in another session. */
   readonly #tasks = new TaskOwners<string>()
   readonly #callers = new WeakMap<Session, string>()
@@ -112,9 +115,12 @@ export class SharedChild {
     if (id === undefined || idSlice === undefined) return this.#notify(session, message, method)
     if (method === undefined) return this.#answerQuestion(session, message, id)
     if (method === 'initialize') return this.#open(session, message, id, idSlice)
-    if (!this.#follows(session, message, method))
+    const followed = this.#follows(session, message, method)
+    if (followed !== 'pass')
       return queueMicrotask(() => {
-        const answer = Buffer.from(emptyAnswer(id))
+        const answer = Buffer.from(
+          followed === 'done' ? emptyAnswer(id) : errorAnswer(id, errorCode.internal, followed.not),
+        )
         session.receive(answer, outline(answer))
       })
     if (this.#isTaskOfAnother(session, message, method))
@@ -183,23 +189,36 @@ export class SharedChild {
   }
 
   /**
-   * Keeps who has asked for updates of which resource. False for a request to end them while
+   * Keeps who has asked for updates of which resource. `done` for a request to end them while
    * another session still wants them: the child knows one subscriber, so it must not hear of that.
    */
-  #follows(session: Session, message: Uint8Array, method: string): boolean {
-    if (method !== 'resources/subscribe' && method !== 'resources/unsubscribe') return true
+  #follows(
+    session: Session,
+    message: Uint8Array,
+    method: string,
+  ): 'pass' | 'done' | { readonly not: string } {
+    if (method !== 'resources/subscribe' && method !== 'resources/unsubscribe') return 'pass'
     const uri = uriOf(message)
-    if (uri === undefined) return true
+    if (uri === undefined) return 'pass'
 
     const subscribers = this.#subscribers.get(uri) ?? new Set()
     if (method === 'resources/subscribe') {
+      const not = this.#urisOf(session).add(uri)
+      if (not !== undefined) return { not }
       this.#subscribers.set(uri, subscribers.add(session))
-      return true
+      return 'pass'
     }
+    this.#urisOf(session).delete(uri)
     subscribers.delete(session)
-    if (subscribers.size > 0) return false
+    if (subscribers.size > 0) return 'done'
     this.#subscribers.delete(uri)
-    return true
+    return 'pass'
+  }
+
+  #urisOf(session: Session): SubscribedUris {
+    const uris = this.#uris.get(session) ?? new SubscribedUris()
+    this.#uris.set(session, uris)
+    return uris
   }
 
   /** `notifications/cancelled` names the request by the client's id; that of another client is not its to cancel. */

@@ -289,6 +289,21 @@ test('an update of a resource of a shared server reaches its subscribers alone',
   expect(later.map(({ method }) => method)).toContain('resources/unsubscribe')
 })
 
+test('a client of a shared server cannot subscribe to URIs without end', async () => {
+  const { alice, mallory } = await twoClients()
+  const subscribe = async (client: TestClient, uri: string): Promise<string | undefined> => {
+    const params = { uri }
+    const request = { jsonrpc: '2.0', id: 9, method: 'resources/subscribe', params }
+    return (await client.request(request)).at(-1)?.error?.message
+  }
+
+  expect(await subscribe(mallory, `file:///${'x'.repeat(100 * 1024)}`)).toBeUndefined()
+  expect(await subscribe(mallory, `file:///${'y'.repeat(100 * 1024)}`)).toMatch(
+    /longer than 131072 characters together, which is the limit/,
+  )
+  expect(await subscribe(alice, `file:///${'y'.repeat(100 * 1024)}`)).toBeUndefined()
+})
+
 test.each(['q', 7])(
   'a shared server gets an error for the question %j that it asked a client that has gone',
   async (id) => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { readDeclarations } from './documents.ts'
+import { readDeclarations, readDeclarationsInTurns } from './documents.ts'
 
 function read(text: string) {
   return readDeclarations([{ path: 'a.yaml', text }])
@@ -88,6 +88,42 @@ describe('A file that declares resources', () => {
     const { declarations, mistakes } = read(text)
     expect(declarations).toEqual([])
     expect(mistakes).toHaveLength(1)
+  })
+})
+
+describe('A file of strangers', () => {
+  test('with a hundred thousand keys is read, and a key twice among them is found', () => {
+    const keys = Array.from({ length: 100_000 }, (_, n) => `k${n}: 1`)
+    const text = ['kind: Adapter', 'name: x', ...keys].join('\n')
+    expect(read(text).declarations).toHaveLength(1)
+
+    expect(read(`${text}\nk77777: 2`)).toEqual({
+      declarations: [],
+      mistakes: [{ file: 'a.yaml', line: 100_003, detail: 'Map keys must be unique.' }],
+    })
+  }, 10_000)
+
+  test.each([
+    ['a key twice on another level', 'kind: Adapter\nname: x\na:\n  - b: 1\n    b: 2'],
+    ['more aliases than are looked for', `kind: Adapter\nname: &n x\na: [${'*n,'.repeat(101)}]`],
+    [
+      'levels beyond the stack',
+      `kind: Adapter\nname: x\na: ${'['.repeat(30_000)}${']'.repeat(30_000)}`,
+    ],
+  ])('with %s declares nothing', (_what, text) => {
+    expect(read(text)).toMatchObject({ declarations: [], mistakes: [{ file: 'a.yaml' }] })
+  })
+
+  test('lets others run between it and the next file', async () => {
+    const turns: string[] = []
+    const files = ['one', 'two'].map((name) => ({
+      path: `${name}.yaml`,
+      text: `kind: Tool\nname: ${name}`,
+    }))
+    const pause = async (): Promise<void> => void turns.push('turn')
+
+    expect((await readDeclarationsInTurns(files, pause)).declarations).toHaveLength(2)
+    expect(turns).toHaveLength(2)
   })
 })
 

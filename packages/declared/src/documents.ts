@@ -1,4 +1,4 @@
-import { isMap, isScalar, LineCounter, parseAllDocuments, type Document } from 'yaml'
+import { isMap, isScalar, LineCounter, parseAllDocuments, visit, type Document } from 'yaml'
 
 export type DeclaredKind = 'adapter' | 'tool'
 
@@ -49,14 +49,30 @@ const kinds: ReadonlyMap<unknown, DeclaredKind> = new Map([
  * because the order of files must not decide what runs.
  */
 export function readDeclarations(files: readonly DeclaredFile[]): Declarations {
+  return joined(files.flatMap(readFile))
+}
+
+/** The same, with a pause after each file: reading a megabyte takes a second. */
+export async function readDeclarationsInTurns(
+  files: readonly DeclaredFile[],
+  pause: () => Promise<void>,
+): Promise<Declarations> {
+  const reads: Read[] = []
+  for (const file of files) {
+    reads.push(...readFile(file))
+    await pause()
+  }
+  return joined(reads)
+}
+
+type Read = Declaration | DocumentMistake
+
+function joined(reads: readonly Read[]): Declarations {
   const found: Declaration[] = []
   const mistakes: DocumentMistake[] = []
-
-  for (const { path, text } of files) {
-    for (const read of readFile(path, text)) {
-      if ('detail' in read) mistakes.push(read)
-      else found.push(read)
-    }
+  for (const read of reads) {
+    if ('detail' in read) mistakes.push(read)
+    else found.push(read)
   }
 
   const first = new Map<string, Declaration>()
@@ -78,15 +94,19 @@ export function readDeclarations(files: readonly DeclaredFile[]): Declarations {
   return { declarations: found.filter(({ name }) => !repeated.has(name)), mistakes }
 }
 
-function readFile(file: string, text: string): (Declaration | DocumentMistake)[] {
+function readFile({ path: file, text }: DeclaredFile): Read[] {
   const lines = new LineCounter()
-  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false })
+  // The parser compares each key with all before it, which takes a minute for a megabyte of keys.
+  const options = { lineCounter: lines, prettyErrors: false, uniqueKeys: false }
+  const documents = parseAllDocuments(text, options)
   if ('empty' in documents) return []
 
   return documents.flatMap((document) => {
     const [error] = document.errors
-    if (error !== undefined)
-      return [{ file, line: lines.linePos(error.pos[0]).line, detail: error.message }]
+    const wrong =
+      error === undefined ? nodeMistake(document) : { at: error.pos[0], message: error.message }
+    if (wrong !== undefined)
+      return [{ file, line: lines.linePos(wrong.at).line, detail: wrong.message }]
     const { contents } = document
     if (contents === null || (isScalar(contents) && contents.value === null)) return []
 
@@ -94,6 +114,42 @@ function readFile(file: string, text: string): (Declaration | DocumentMistake)[]
     const read = declarationOf(document)
     return [typeof read === 'string' ? { file, line, detail: read } : { ...read, file, line }]
   })
+}
+
+/** Each alias is looked for among all anchors. */
+const mostAliases = 100
+
+/** A key that stands twice, or too many aliases. */
+function nodeMistake(
+  document: Document.Parsed,
+): { readonly at: number; readonly message: string } | undefined {
+  let found: { at: number; message: string } | undefined
+  let aliases = 0
+  const mistake = (at: number | undefined, message: string): symbol => {
+    found = { at: at ?? 0, message }
+    return visit.BREAK
+  }
+  try {
+    visit(document, {
+      Alias: (_key, alias) =>
+        (aliases += 1) > mostAliases
+          ? mistake(alias.range?.[0], `A document must not hold more than ${mostAliases} aliases.`)
+          : undefined,
+      Map: (_key, { items }) => {
+        const keys = new Set<unknown>()
+        for (const { key } of items) {
+          if (!isScalar(key)) continue
+          if (keys.has(key.value)) return mistake(key.range?.[0], 'Map keys must be unique.')
+          keys.add(key.value)
+        }
+        return undefined
+      },
+    })
+  } catch (error) {
+    // It is nested deeper than the stack.
+    mistake(document.contents?.range[0], error instanceof Error ? error.message : String(error))
+  }
+  return found
 }
 
 /** What a document declares, or the reason why it declares nothing. */

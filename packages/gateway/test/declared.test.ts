@@ -338,6 +338,19 @@ describe('A resource that the REST API has made', () => {
   })
 })
 
+test('a file that is too long is refused before it is read, and nothing else changes', async () => {
+  const folder = newFolder()
+  writeFileSync(join(folder, 'a.yaml'), adapter('one'))
+  const gateway = await openGateway(folder)
+  await until(gateway, ({ phase }) => phase === 'Applied')
+  rmSync(join(folder, 'a.yaml'))
+  writeFileSync(join(folder, 'b.yaml'), `${adapter('two')}# ${'x'.repeat(1024 * 1024)}`)
+
+  const { problems } = await until(gateway, ({ phase }) => phase === 'Unavailable')
+  expect(problems).toEqual(['b.yaml has more than 1048576 bytes. Split it into several files.'])
+  expect((await get(gateway, '/adapters/one')).status).toBe(200)
+})
+
 describe('The status of the gateway', () => {
   test('shows documents and problems to administrators alone', async () => {
     const folder = newFolder()

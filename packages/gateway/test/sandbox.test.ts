@@ -99,6 +99,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
         runtime: {
           stopGraceSeconds: 1,
           health: { periodSeconds: 0.5, unreadyAfter: 100, restartAfter: 0 },
+          ownerProcesses: 300,
           images: {
             hostile: { command: [process.execPath, hostile] },
             slow: { command: [process.execPath, hostile, 'slow'] },
@@ -185,6 +186,27 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
 
     expect(capabilities).toMatch(/^CapPrm:\t0+\nCapEff:\t0+\n.*NoNewPrivs:\t1$/s)
     expect(cwd).toBe(home)
+  })
+
+  promise('has no more processes than an owner may have', async () => {
+    const forking = await register('forker-notes', 'token-of-forker')
+    const { done } = await tries(forking, 'fork', { count: 400 })
+
+    expect(done).toBeGreaterThan(0)
+    expect(done).toBeLessThan(300)
+  })
+
+  promise('is ended before the gateway when memory runs out', async () => {
+    expect(await tries(mallory, 'read', { path: '/proc/self/oom_score_adj' })).toEqual({
+      done: '500\n',
+    })
+  })
+
+  promise('fills its own temporary folders up to a bound', async () => {
+    const { done } = await tries(mallory, 'room', { path: '/tmp' })
+    if (sandbox === 'bwrap') expect(done).toBe(512 * 1024 * 1024)
+    const own = await tries(mallory, 'write', { path: '/tmp/own' })
+    expect(own.failed).toBeUndefined()
   })
 
   promise('reads neither the keys nor the store of the gateway, nor lists its folder', async () => {
@@ -407,6 +429,7 @@ describe('opening the sandbox', () => {
     sandbox: 'auto',
     homes: join(folder, 'homes'),
     users: { first: 700_000, count: 2 },
+    processes: 300,
     mounts: [],
     dataDir: folder,
     privateFiles: [],

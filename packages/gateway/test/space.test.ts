@@ -130,8 +130,8 @@ test('bytes of what is taken over count for whoever takes it', async () => {
   expect((await take()).status).toBe(200)
 })
 
-test('a list of large records ends with a page, and the next one goes on', async () => {
-  await using gateway = await TestGateway.open({})
+/** Makes adapters of the development caller, whose list takes more than one page. */
+async function makeLarge(gateway: TestGateway): Promise<string[]> {
   const headers = { 'content-type': 'application/json' }
   const made: string[] = []
   for (let index = 0; index < 24; index += 1) {
@@ -144,6 +144,28 @@ test('a list of large records ends with a page, and the next one goes on', async
     expect((await gateway.send('/adapters', { headers, body: text })).status).toBe(201)
     made.push(name)
   }
+  return made
+}
+
+test('lists that their client does not read take a share of memory, which it gets back', async () => {
+  await using gateway = await TestGateway.open({ limits: { heldBytes: 64 * 1024 * 1024 } })
+  await makeLarge(gateway)
+  const unread = await gateway.start('/adapters', { method: 'GET' })
+
+  const list = (caller: object = {}) => gateway.send('/adapters', { method: 'GET', ...caller })
+  const refused = await list()
+  expect(refused.status).toBe(429)
+  expect(JSON.parse(refused.body.toString())).toMatchObject({ code: 'share_used_up' })
+  const other = { headers: { 'x-dev-userid': 'bob', 'x-dev-roles': 'mcp.admin' } }
+  expect((await list(other)).status).toBe(200)
+
+  unread.destroy()
+  await expect.poll(async () => (await list()).status, { timeout: 10_000 }).toBe(200)
+})
+
+test('a list of large records ends with a page, and the next one goes on', async () => {
+  await using gateway = await TestGateway.open({})
+  const made = await makeLarge(gateway)
   const found: string[] = []
   let pages = 0
   for (let path: string | undefined = '/adapters'; path !== undefined; pages += 1) {

@@ -18,6 +18,7 @@ import type { HttpUpstream } from './http-upstream.ts'
 import { ModernFront, type ModernServer } from './modern-front.ts'
 import type { Link, Session } from './session.ts'
 import { Sessions, type SessionsOptions } from './sessions.ts'
+import type { Share } from './shares.ts'
 import { monotonicNow } from './clock.ts'
 
 export interface TranslatorOptions extends SessionsOptions {
@@ -29,6 +30,8 @@ export interface TranslatorOptions extends SessionsOptions {
   readonly refused?: () => void
   /** The server broke off before it answered `initialize`. */
   readonly unopened?: () => void
+  /** Counts what a parked call of a caller keeps. */
+  readonly kept?: (principal: string) => Share
   readonly clientInfo: { readonly name: string; readonly version: string }
   readonly answerTimeoutMs: number
 }
@@ -65,6 +68,7 @@ export class Translator {
         newState: options.newState,
         refused: () => options.refused?.(),
         unopened: () => options.unopened?.(),
+        kept: (principal) => options.kept?.(principal),
       },
       {
         ...translationLimits,

@@ -24,9 +24,11 @@ export {
 } from './translate/legacy-to-modern.ts'
 export {
   ModernToLegacy,
+  type Holding,
   type LegacyHost,
   type ModernToLegacyOptions,
 } from './translate/modern-to-legacy.ts'
+export { SubscribedUris } from './translate/kept.ts'
 export { ModernMultiplexer } from './translate/multiplexer.ts'
 export {
   declaredHeaders,

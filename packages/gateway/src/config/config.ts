@@ -464,6 +464,10 @@ export const ConfigSchema = z.strictObject({
         })
         .prefault({})
         .meta({ description: 'User ids that owners get where the gateway is root.' }),
+      ownerProcesses: count(16_384).meta({
+        description:
+          'Processes and threads that the local servers of one owner may have, in a sandbox.',
+      }),
       homes: z.string().min(1).optional().meta({
         description: 'Folder of the homes of local servers in a sandbox.',
       }),

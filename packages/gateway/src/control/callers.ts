@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
-import type { Shares } from '@mcp-gateway/mcp-http'
+import type { Share, Shares } from '@mcp-gateway/mcp-http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
-import { shortOf, type CallerShares } from '../core/shares.ts'
+import { heldBytes, shortOf, type CallerShares } from '../core/shares.ts'
 import { sendProblem } from '../http/rest.ts'
 
 export interface CallerOptions {
@@ -12,8 +12,11 @@ export interface CallerOptions {
   readonly authenticate: (request: IncomingMessage) => Principal | Promise<Principal>
   /** Adds to a refusal what tells the client how to be let in. */
   readonly challenge: (request: IncomingMessage, refusal: GatewayError) => GatewayError
-  readonly shares: Pick<CallerShares, 'requests' | 'bodyBytes'>
+  readonly shares: Pick<CallerShares, 'requests' | 'bodyBytes' | 'heldBytes'>
 }
+
+/** Bytes of an answer that is not counted. Errors are shorter. */
+const smallAnswer = 16 * 1024
 
 /** The routes that are added from now on know who calls; the bodies of others, and of nobody in particular, are not even read. */
 export function knowCallers(
@@ -31,6 +34,12 @@ export function knowCallers(
     const bytes = bodyBytes(request)
     if (bytes > 0) take(shares.bodyBytes, bytes, 'bytes in the bodies of requests', request, reply)
   })
+  // A client may ask for long lists on many connections, and read none of the answers.
+  app.addHook('onSend', async (request, reply, payload) => {
+    const bytes = bytesOf(payload)
+    if (reply.statusCode >= 400 || bytes <= smallAnswer) return
+    take(shares.heldBytes, bytes, heldBytes, request, reply).spare(() => reply.raw.destroy())
+  })
   app.setErrorHandler<Error>((thrown, request, reply) =>
     sendProblem(
       thrown instanceof GatewayError ? challenge(request.raw, thrown) : thrown,
@@ -47,12 +56,19 @@ function take(
   what: string,
   request: FastifyRequest,
   reply: FastifyReply,
-): void {
-  if (reply.raw.destroyed) return
+): Share {
   const share = shares.open(partyOf(principalOf(request)))
+  if (reply.raw.destroyed) return share
   const shortage = share.hold(amount)
   if (shortage !== undefined) throw shortOf(shortage, what)
   reply.raw.once('close', () => share.release())
+  return share
+}
+
+/** Streams count as nothing: they wait for their reader. */
+function bytesOf(payload: unknown): number {
+  if (typeof payload === 'string') return Buffer.byteLength(payload)
+  return Buffer.isBuffer(payload) ? payload.length : 0
 }
 
 /** A body without a declared length may become as long as its route takes. */

@@ -14,6 +14,9 @@ export interface FolderContent {
 const mostFiles = 5000
 const mostBytes = 64 * 1024 * 1024
 
+/** Bytes of one file, which is read without a pause. */
+const longestFile = 1024 * 1024
+
 /** Levels of folders below the folder. */
 const deepest = 8
 
@@ -52,7 +55,11 @@ async function pathsIn(folder: string, below: string, depth: number): Promise<st
     const found = await stat(join(folder, path))
     if (found.isDirectory() && depth < deepest)
       paths.push(...(await pathsIn(folder, path, depth + 1)))
-    else if (found.isFile() && /\.(ya?ml|json)$/i.test(name)) paths.push(path)
+    else if (found.isFile() && /\.(ya?ml|json)$/i.test(name)) {
+      if (found.size > longestFile)
+        throw new Error(`${path} has more than ${longestFile} bytes. Split it into several files.`)
+      paths.push(path)
+    }
   }
   return paths
 }

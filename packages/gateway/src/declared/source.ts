@@ -1,7 +1,8 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import type { DeclaredSourceStatus } from '@mcp-gateway/contract'
 import {
   converge,
-  readDeclarations,
+  readDeclarationsInTurns,
   type Declarations,
   type Outcome,
   type Target,
@@ -88,7 +89,7 @@ export class Source {
     const writes = term !== undefined && !term.aborted
     if (this.#isCurrent(content.revision, writes)) return
 
-    const declarations = readDeclarations(content.files)
+    const declarations = await readDeclarationsInTurns(content.files, turn)
     const { target, trial } = this.#options
     const outcomes = await converge(declarations, writes ? target : trial, {
       ...settings,

@@ -373,6 +373,7 @@ export class Translation {
             JSON.parse(principal) as Principal,
             randomBytes(24).toString('base64url'),
           ),
+        kept: (key) => this.#options.shares.heldBytes.open(partyOf(JSON.parse(key) as Principal)),
         clientInfo,
         answerTimeoutMs: this.#options.answerTimeoutMs,
         handshakeMs: this.#options.handshakeMs,

@@ -9,6 +9,7 @@ import {
   type RawObject,
 } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { type ToolFacts } from './kept.ts'
 import { Table } from '../table.ts'
 import { latestLegacyVersion } from '../versions.ts'
 import { declaredHeaders } from './param-headers.ts'
@@ -144,7 +145,7 @@ export class Conversation {
   readonly #calls = new Table<Call>()
   readonly #listeners = new Set<Listener>()
   readonly #subscribed = new Map<string, Subscription>()
-  readonly #tools: Map<string, KnownTool>
+  readonly #tools: ToolFacts<KnownTool>
   /** What waits for the connection to be open; undefined when it is. */
   #waiting: (() => void)[] | undefined = []
   #initialized: RawObject = new Map()
@@ -168,7 +169,7 @@ export class Conversation {
       readonly clientInfo: unknown
       readonly now: number
       /** Shared by connections that see the same lists. */
-      readonly tools: Map<string, KnownTool>
+      readonly tools: ToolFacts<KnownTool>
     },
   ) {
     this.#events = events

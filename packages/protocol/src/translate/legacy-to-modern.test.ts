@@ -576,6 +576,40 @@ describe('what a modern server tells a legacy client outside of requests', () =>
 })
 
 describe('a legacy session in front of a modern server', () => {
+  test('is not opened for a client that says more of itself than is kept', () => {
+    const { asked, say, take } = setUp()
+    const long = JSON.stringify({ name: 'x'.repeat(130 * 1024), version: '1' })
+    say('0', 'initialize', `{"protocolVersion":"2025-11-25","clientInfo":${long}}`)
+
+    expect(take()[0]).toMatch(/"code":-32602,.*where 131072 are the limit/)
+    expect(asked).toEqual([])
+  })
+
+  test('does not keep URIs of any length', () => {
+    const { asked, open, say, take } = setUp()
+    open('{"resources":{"subscribe":true}}')
+    const before = asked.length
+    say('1', 'resources/subscribe', JSON.stringify({ uri: `r:/${'x'.repeat(130 * 1024)}` }))
+
+    expect(take()[0]).toMatch(/longer than 131072 characters together, which is the limit/)
+    expect(asked).toHaveLength(before)
+  })
+
+  test('forgets tools of a server that lists others again and again, and asks for them anew', () => {
+    const { open, say, answer, last } = setUp()
+    open()
+    for (let round = 0; round < 5; round += 1) {
+      say(String(round), 'tools/list')
+      const tools = Array.from({ length: 2000 }, (_, n) => ({ name: `tool-${round}-${n}` }))
+      answer(JSON.stringify({ tools, resultType: 'complete' }))
+    }
+
+    say('11', 'tools/call', '{"name":"tool-4-1999"}')
+    expect(last().request.method).toBe('tools/call')
+    say('12', 'tools/call', '{"name":"tool-0-0"}')
+    expect(last().request.method).toBe('tools/list')
+  })
+
   test('refuses messages with a member that stands twice, and nothing of them stays', () => {
     const { engine, open, asked } = setUp()
     open()

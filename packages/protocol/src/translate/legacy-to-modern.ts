@@ -10,6 +10,7 @@ import {
 import { Table } from '../table.ts'
 import { latestLegacyVersion, modernVersion } from '../versions.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { introductionMistake, SubscribedUris, ToolFacts } from './kept.ts'
 import { initializeResult, legacyResult, negotiatedVersion, type ModernTool } from './to-legacy.ts'
 
 /** A modern server, over whatever transport. */
@@ -65,8 +66,6 @@ interface Listening {
 const maxRounds = 10
 const pauseMs = 250
 const relistenMs = 1000
-/** Resources that one session may be subscribed to, as each new one opens a stream with all of them. */
-const maxUris = 1000
 const capabilityOf: Readonly<Record<string, string>> = {
   'elicitation/create': 'elicitation',
   'sampling/createMessage': 'sampling',
@@ -84,8 +83,8 @@ export class LegacyToModern {
   readonly #host: ModernHost
   readonly #requests = new Table<Request>()
   readonly #asked = new Table<Asked>()
-  readonly #tools = new Map<string, ModernTool>()
-  readonly #uris = new Set<string>()
+  readonly #tools = new ToolFacts<ModernTool>()
+  readonly #uris = new SubscribedUris()
   #version: string = latestLegacyVersion
   #capabilities = '{}'
   #clientInfo: string | undefined
@@ -158,6 +157,9 @@ export class LegacyToModern {
 
   #initialize(id: string, params: RawObject): void {
     this.#version = negotiatedVersion(readString(params.get('protocolVersion')))
+    const mistake = introductionMistake(params.get('capabilities'), params.get('clientInfo'))
+    if (mistake !== undefined) return this.#refuse(id, errorCode.invalidParams, mistake)
+
     this.#capabilities = modernCapabilities(params.get('capabilities'))
     this.#clientInfo = params.get('clientInfo')
     this.#ask('server/discover', new Map(), {
@@ -376,13 +378,11 @@ export class LegacyToModern {
     if (uri === undefined)
       return this.#refuse(id, errorCode.invalidParams, 'Invalid params: uri is required.')
     if (method === 'resources/unsubscribe') this.#uris.delete(uri)
-    else if (this.#uris.size < maxUris) this.#uris.add(uri)
-    else
-      return this.#refuse(
-        id,
-        errorCode.internal,
-        `The session is subscribed to ${maxUris} resources, which is the limit.`,
-      )
+    else {
+      // Each new one opens a stream with all of them.
+      const reason = this.#uris.add(uri)
+      if (reason !== undefined) return this.#refuse(id, errorCode.internal, reason)
+    }
     this.#listen((failure) => {
       if (failure === undefined) return this.#answer(id, '{}')
       this.#uris.delete(uri)
@@ -443,7 +443,7 @@ export class LegacyToModern {
       .filter((name) => readObject(this.#server.get(name))?.get('listChanged') === 'true')
       .map((name) => [`${name}ListChanged`, 'true'])
     if (this.#uris.size > 0)
-      members.push(['resourceSubscriptions', JSON.stringify([...this.#uris])])
+      members.push(['resourceSubscriptions', JSON.stringify(this.#uris.values())])
     return members.length === 0 ? undefined : writeObject(members)
   }
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { classify, metaKey, type ModernRequest } from '../modern.ts'
 import type { ConnectionListener } from './conversation.ts'
 import type { Exchange } from './exchange.ts'
-import { ModernToLegacy, type ModernToLegacyOptions } from './modern-to-legacy.ts'
+import { ModernToLegacy, type Holding, type ModernToLegacyOptions } from './modern-to-legacy.ts'
 
 /** A legacy server that says what it is told to. */
 class Upstream {
@@ -62,8 +62,30 @@ class Heard implements Exchange {
   }
 }
 
+/** What a parked call keeps, of which there is room for so much. */
+class Kept implements Holding {
+  static room = 100_000_000
+  held = 0
+  end: (() => void) | undefined
+
+  hold(bytes: number): unknown {
+    if (bytes > Kept.room) return 'caller'
+    this.held = bytes
+    return undefined
+  }
+
+  spare(end: () => void): void {
+    this.end = end
+  }
+
+  release(): void {
+    this.held = 0
+  }
+}
+
 function setUp(options: Partial<ModernToLegacyOptions> & { tellsVia?: boolean } = {}) {
   const upstreams: Upstream[] = []
+  const kept: Kept[] = []
   const world = { now: 0, ids: 0, refuse: undefined as string | undefined }
   const engine = new ModernToLegacy(
     {
@@ -76,6 +98,11 @@ function setUp(options: Partial<ModernToLegacyOptions> & { tellsVia?: boolean } 
       tellsVia: options.tellsVia ?? true,
       now: () => world.now,
       newState: () => `state-${(world.ids += 1)}`,
+      kept: () => {
+        const holding = new Kept()
+        kept.push(holding)
+        return holding
+      },
     },
     {
       parkMs: 1000,
@@ -92,7 +119,7 @@ function setUp(options: Partial<ModernToLegacyOptions> & { tellsVia?: boolean } 
     return heard
   }
   const upstream = (index = 0): Upstream => upstreams[index] as Upstream
-  return { engine, upstreams, upstream, world, ask }
+  return { engine, upstreams, upstream, world, ask, kept }
 }
 
 /** A request as a modern client posts it: `text` is `{id, method, params}` with `CAPS` for the envelope. */
@@ -451,6 +478,55 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4,"reason":"2 calls of this caller wait for its input, which is the limit."}}',
     ])
     expect(engine.open).toBe(0)
+  })
+
+  test.each([
+    ['arguments', 'a', ''],
+    ['questions', '', 'q'],
+  ])('is refused when its calls that wait for it have too long %s', (_what, text, asked) => {
+    const { ask, upstream } = setUp({ maxParkedPerPrincipal: 100 })
+    const long = 6 * 1024 * 1024
+    const args = JSON.stringify({ text: text.repeat(long) })
+    const heard = ['1', '2', '3'].map((id) => ask(call(id, args, { capabilities: elicits })))
+    upstream().open()
+    const longer = question.replace('"message":"', `"message":"${asked.repeat(long)}`)
+    for (const via of ['2', '3', '4']) upstream().say(longer, via)
+
+    expect(heard.map(({ answers }) => answers[0]?.status)).toEqual([200, 200, 429])
+    expect(heard[2]?.answer1).toMatch(/longer than 16777216 characters, which is the limit/)
+  })
+
+  test('keeps a share of memory while it waits, is given up for others, and refused without', () => {
+    const { ask, upstream, kept, engine } = setUp()
+    ask(call('1', '{"text":"long"}', { capabilities: elicits }))
+    upstream().open().say(question, '2')
+    expect(kept.map(({ held }) => held > 20)).toEqual([true])
+
+    kept[0]?.end?.()
+    expect([engine.parked, kept[0]?.held]).toEqual([0, 0])
+    ask(call('2', '{}', { capabilities: elicits }))
+    upstream().say(question, '3')
+    engine.close('The end.')
+    expect(kept.map(({ held }) => held)).toEqual([0, 0])
+  })
+
+  test('is told that an answer came for which there was no room', () => {
+    const { ask, upstream } = setUp()
+    ask(call('1', '{}', { capabilities: elicits }))
+    upstream().open().say(question, '2')
+    const text = 'x'.repeat(17 * 1024 * 1024)
+    upstream().say(`{"jsonrpc":"2.0","id":2,"result":{"content":[],"text":"${text}"}}`)
+
+    const retry = call('2', '{}', { capabilities: elicits, more: ',"requestState":"state-1"' })
+    expect(ask(retry).answer1).toMatch(/has answered, but there was no room to keep the answer/)
+  })
+
+  test('is refused when it says more of its capabilities than is kept', () => {
+    const { ask, upstreams } = setUp()
+    const capabilities = `{"experimental":{"x":{"text":"${'x'.repeat(130 * 1024)}"}}}`
+
+    expect(ask(call('1', '{}', { capabilities })).answer1).toMatch(/131072 are the limit/)
+    expect(upstreams).toEqual([])
   })
 
   test('is not kept by a server that asks without end', () => {

@@ -10,6 +10,7 @@ import {
   type LegacyConnection,
 } from './conversation.ts'
 import { canonical, resultMessage, type Exchange } from './exchange.ts'
+import { introductionMistake, ToolFacts } from './kept.ts'
 import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
 
 /** What the engine needs of the world. */
@@ -26,6 +27,17 @@ export interface LegacyHost {
   refused?(): void
   /** The server broke off before it answered `initialize`. */
   unopened?(): void
+  /** Counts the bytes that a parked call of a caller keeps. Unset: they have a fixed bound alone. */
+  kept?(principal: string): Holding | undefined
+}
+
+/** Bytes that are counted for a caller. */
+export interface Holding {
+  /** Anything but undefined when there is no room for so many. */
+  hold(bytes: number): unknown
+  /** How they are given up when another caller needs the room. */
+  spare(end: () => void): void
+  release(): void
 }
 
 export interface ModernToLegacyOptions {
@@ -52,6 +64,8 @@ const removed = /^(initialize|ping|logging\/setLevel|resources\/(un)?subscribe|t
 const maxPools = 16
 /** Resources that one listen stream may name, as each is a request to the server. */
 const maxUris = 1000
+/** Characters that the parked calls of one principal keep together. */
+const longestParked = 16 * 1024 * 1024
 const expired = 'requestState is unknown or has expired. Send the request again without it.'
 
 interface OpenCall extends Call {
@@ -59,6 +73,8 @@ interface OpenCall extends Call {
   /** The requestState by which its client comes back. */
   parkedAs: string | undefined
   parkedAt: number
+  /** What it keeps while it is parked. */
+  kept: Holding | undefined
   /** The answer, when it came while the client was away. */
   outcome: { readonly status: number; readonly message: string } | undefined
   asked: number
@@ -70,7 +86,7 @@ interface Pool {
   readonly principal: string
   readonly capabilities: string
   conversations: readonly Conversation[]
-  readonly tools: Map<string, KnownTool>
+  readonly tools: ToolFacts<KnownTool>
   /** Interactive calls that wait for a connection of their own. */
   readonly queue: OpenCall[]
 }
@@ -120,6 +136,9 @@ export class ModernToLegacy {
         errorAnswer(id, errorCode.invalidParams, 'inputResponses must be an object.'),
       )
     if (params.has('requestState')) return this.#resume(principal, request, exchange)
+    const mistake = introductionMistake(meta.get(metaKey.clientCapabilities))
+    if (mistake !== undefined)
+      return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, mistake))
     const pool = this.#pool(principal, legacyCapabilities(meta.get(metaKey.clientCapabilities)))
     if (pool === undefined)
       return exchange.answer(
@@ -143,6 +162,7 @@ export class ModernToLegacy {
       delivered: false,
       parkedAs: undefined,
       parkedAt: 0,
+      kept: undefined,
       outcome: undefined,
       asked: 0,
       repeated: false,
@@ -198,6 +218,7 @@ export class ModernToLegacy {
       for (const conversation of conversations) conversation.close(reason)
     }
     this.#pools.clear()
+    for (const call of this.#parked.values()) call.kept?.release()
     this.#parked.clear()
   }
 
@@ -216,7 +237,13 @@ export class ModernToLegacy {
       this.#pools.delete(unused[0])
       for (const conversation of unused[1].conversations) conversation.close('Its place is needed.')
     }
-    const pool: Pool = { principal, capabilities, conversations: [], tools: new Map(), queue: [] }
+    const pool: Pool = {
+      principal,
+      capabilities,
+      conversations: [],
+      tools: new ToolFacts(),
+      queue: [],
+    }
     this.#pools.set(key, pool)
     return pool
   }
@@ -346,13 +373,15 @@ export class ModernToLegacy {
       conversation?.answerQuestion(question, response)
     }
     // What is missing is asked for again.
-    if (call.questions.size > 0) this.#park(call)
+    if (call.questions.size > 0) this.#wait(call)
   }
 
   #answered(call: OpenCall, status: number, message: string): void {
     const { exchange } = call
     if (exchange === undefined) {
       call.outcome = { status, message }
+      const reason = this.#noRoom(call)
+      if (reason !== undefined) call.outcome = { status: 502, message: unkept(call, reason) }
       return
     }
     this.#settle(call)
@@ -367,19 +396,42 @@ export class ModernToLegacy {
   #unpark(call: OpenCall): void {
     if (call.parkedAs !== undefined) this.#parked.delete(call.parkedAs)
     call.parkedAs = undefined
+    call.kept?.release()
   }
 
   #question(call: OpenCall, question: Parameters<Conversation['answerQuestion']>[0]): void {
-    const { exchange, principal } = call
-    const parked = [...this.#parked.values()].filter((each) => each.principal === principal).length
-    if (call.parkedAs === undefined && parked >= this.#options.maxParkedPerPrincipal) {
-      const reason = `${parked} calls of this caller wait for its input, which is the limit.`
-      call.questions.set('', question)
-      this.#abandon(call, reason)
-      return exchange?.answer(429, errorAnswer(call.request.id, errorCode.internal, reason))
-    }
     call.questions.set(`input-${(call.asked += 1)}`, question)
-    this.#park(call)
+    this.#wait(call)
+  }
+
+  /** Parks a call that waits for its client, unless the caller has too much there. */
+  #wait(call: OpenCall): void {
+    const { exchange, request } = call
+    const reason = this.#noRoom(call)
+    if (reason === undefined) return this.#park(call)
+    this.#abandon(call, reason)
+    exchange?.answer(429, errorAnswer(request.id, errorCode.internal, reason))
+  }
+
+  /** Why a call may not wait for its client. A caller who opens calls and leaves would fill the memory. */
+  #noRoom(call: OpenCall): string | undefined {
+    const { principal } = call
+    const others = [...this.#parked.values()].filter(
+      (each) => each !== call && each.principal === principal,
+    )
+    if (others.length >= this.#options.maxParkedPerPrincipal)
+      return `${others.length} calls of this caller wait for its input, which is the limit.`
+
+    const own = lengthOf(call)
+    if (others.reduce((sum, each) => sum + lengthOf(each), own) > longestParked)
+      return `The calls of this caller that wait for its input are longer than ${longestParked} characters, which is the limit.`
+    if (call.kept === undefined) {
+      call.kept = this.#host.kept?.(principal)
+      call.kept?.spare(() => this.#abandon(call, 'Its room is needed.'))
+    }
+    return call.kept?.hold(own) === undefined
+      ? undefined
+      : 'The calls of this caller that wait for its input take more memory than its share.'
   }
 
   /** Answers with what the server asks; the call waits for the retry. */
@@ -462,6 +514,20 @@ export class ModernToLegacy {
       answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
     }
   }
+}
+
+/** Characters that a call keeps while it waits for its client. */
+function lengthOf({ request, questions, outcome }: OpenCall): number {
+  let length = outcome?.message.length ?? 0
+  for (const value of request.params.values()) length += value.length
+  for (const { text } of questions.values()) length += text.length
+  return length
+}
+
+/** In place of an answer that came while its client was away. */
+function unkept({ request }: OpenCall, reason: string): string {
+  const message = `The server has answered, but there was no room to keep the answer. ${reason}`
+  return errorAnswer(request.id, errorCode.internal, message)
 }
 
 /** Whether a retry is the request that was parked: everything but the answers, the state and the envelope is the same. */

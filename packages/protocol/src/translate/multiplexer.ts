@@ -11,6 +11,7 @@ import {
   type RawObject,
 } from '../raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
+import { ToolFacts } from './kept.ts'
 import { declaredHeaders } from './param-headers.ts'
 import { withMember } from './to-modern.ts'
 
@@ -41,7 +42,7 @@ export class ModernMultiplexer {
   readonly #newId: () => string
   readonly #open = new Table<Open>()
   readonly #ids = new WeakMap<Exchange, string>()
-  readonly #headers = new Map<string, readonly DeclaredHeader[]>()
+  readonly #headers = new ToolFacts<readonly DeclaredHeader[]>()
   readonly #tasks = new TaskOwners<string>()
 
   /** `newId` makes an id that nobody can guess. */

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { expect, test } from 'vitest'
-import { isHeldOutside, ListeningSockets, remoteSocket } from './socket-owner.ts'
+import { isHeldBelow, isHeldOutside, ListeningSockets, remoteSocket } from './socket-owner.ts'
 
 const onLinux = process.platform === 'linux'
 const note = onLinux ? '' : ' (skipped: needs Linux)'
@@ -101,5 +102,29 @@ test.skipIf(!onLinux)(
       first.close()
       second.close()
     }
+  },
+)
+
+test.skipIf(!onLinux)(
+  `others run while a process with many descriptors is searched for a socket${note}`,
+  async () => {
+    const open = Array.from({ length: 1000 }, () => openSync('/dev/null', 'r'))
+    const { here, end } = await connected('127.0.0.1')
+    const { inode = '' } = (await remoteSocket(here)) ?? {}
+    expect(await isHeldBelow(process.pid, inode)).toBe(true)
+
+    let turns = 0
+    let isOver = false
+    const count = (): void => {
+      turns += 1
+      if (!isOver) setImmediate(count)
+    }
+    count()
+    expect(await isHeldBelow(process.pid, 'none')).toBe(false)
+    isOver = true
+    end()
+    for (const each of open) closeSync(each)
+
+    expect(turns).toBeGreaterThan(10)
   },
 )

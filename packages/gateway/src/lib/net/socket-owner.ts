@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { open, readFile, type FileHandle } from 'node:fs/promises'
+import { open, readdir, readFile, type FileHandle } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { monotonicNow } from '../clock.ts'
@@ -190,25 +190,63 @@ function rowOf(line: string): Row | undefined {
  */
 export async function isHeldOutside(inode: string): Promise<boolean> {
   const own = linkOf('/proc/self/ns/pid')
-  const pids = readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))
-  for (const pid of pids.toSorted((a, b) => Number(b) - Number(a))) {
-    if (linkOf(`/proc/${pid}/ns/pid`) === own && holds(pid, `socket:[${inode}]`)) return true
+  const look = new Look(`socket:[${inode}]`)
+  for (const pid of pids().toSorted((a, b) => Number(b) - Number(a))) {
+    if (linkOf(`/proc/${pid}/ns/pid`) === own && (await look.findsAt(pid))) return true
     await turn()
   }
   return false
 }
 
-/** Whether a process, or one that descends from it, holds a socket. */
-export function isHeldBelow(root: number, inode: string): boolean {
-  const parents = new Map(
-    readdirSync('/proc')
-      .filter((name) => /^[0-9]+$/.test(name))
-      .map((pid) => [pid, parentOf(pid)] as const),
-  )
+/**
+ * Whether a process, or one that descends from it, holds a socket. A server may have any number of
+ * processes and descriptors, so others run meanwhile, and it is not searched to the end.
+ */
+export async function isHeldBelow(root: number, inode: string): Promise<boolean> {
+  const parents = new Map<string, string | undefined>()
+  for (const [index, pid] of pids().entries()) {
+    parents.set(pid, parentOf(pid))
+    if (index % atOnce === atOnce - 1) await turn()
+  }
   const isBelow = (pid: string | undefined): boolean =>
     pid !== undefined && pid !== '0' && (pid === String(root) || isBelow(parents.get(pid)))
 
-  return [...parents.keys()].some((pid) => isBelow(pid) && holds(pid, `socket:[${inode}]`))
+  const look = new Look(`socket:[${inode}]`)
+  for (const pid of parents.keys()) {
+    if (look.links >= mostLinks) return false
+    if (isBelow(pid) && (await look.findsAt(pid))) return true
+  }
+  return false
+}
+
+/** Descriptors that are looked at without a pause, and of one server in all. */
+const atOnce = 100
+const mostLinks = 50_000
+
+/** A search for a socket among the descriptors of processes. */
+class Look {
+  readonly #socket: string
+  /** Descriptors that it has looked at. */
+  links = 0
+
+  constructor(socket: string) {
+    this.#socket = socket
+  }
+
+  async findsAt(pid: string): Promise<boolean> {
+    const folder = `/proc/${pid}/fd`
+    // It may have ended, or belong to another user.
+    for (const name of await readdir(folder).catch(() => [])) {
+      if (linkOf(`${folder}/${name}`) === this.#socket) return true
+      this.links += 1
+      if (this.links % atOnce === 0) await turn()
+    }
+    return false
+  }
+}
+
+function pids(): string[] {
+  return readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name))
 }
 
 function parentOf(pid: string): string | undefined {
@@ -218,16 +256,6 @@ function parentOf(pid: string): string | undefined {
     return text.slice(text.lastIndexOf(')') + 2).split(' ')[1]
   } catch {
     return undefined
-  }
-}
-
-function holds(pid: string, socket: string): boolean {
-  try {
-    const folder = `/proc/${pid}/fd`
-    return readdirSync(folder).some((name) => linkOf(`${folder}/${name}`) === socket)
-  } catch {
-    // It has ended, or belongs to another user.
-    return false
   }
 }
 

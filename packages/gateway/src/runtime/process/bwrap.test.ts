@@ -17,6 +17,7 @@ const optionsFor = (folder: string): SandboxOptions => ({
   sandbox: 'bwrap',
   homes: undefined,
   users: { first: 700_000, count: 1 },
+  processes: 300,
   mounts: [],
   dataDir: folder,
   privateFiles: [],

@@ -4,6 +4,7 @@ import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { isHeldBelow, isHeldOutside, type LocalSocket } from '../../lib/net/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
+import { bounded } from './bounds.ts'
 import { heldBack } from './held-back.ts'
 import { mustBeExecutable } from './executable.ts'
 import type { Launch, Sandbox, SandboxOptions, Start } from './launch.ts'
@@ -15,10 +16,14 @@ export class BwrapSandbox implements Sandbox {
   readonly #options: SandboxOptions
   readonly #homes: Homes
   readonly #bwrap: string
+  readonly #bounded: readonly string[]
+  readonly #temporaryBytes: number | undefined
 
   constructor(options: SandboxOptions, homes: Homes, bwrap: string) {
     this.#homes = homes
     this.#bwrap = bwrap
+    this.#bounded = bounded(options.processes)
+    this.#temporaryBytes = knowsSizes(bwrap) ? temporaryBytes : undefined
     this.#options = options
   }
 
@@ -49,7 +54,7 @@ export class BwrapSandbox implements Sandbox {
 
     return {
       command: this.#bwrap,
-      args: [...this.#arguments(account, marks), ...giving, command, ...args],
+      args: [...this.#arguments(account, marks), ...this.#bounded, ...giving, command, ...args],
       environment: outer,
       user: undefined,
       workingDirectory: workingDirectory ?? account.home,
@@ -64,7 +69,7 @@ export class BwrapSandbox implements Sandbox {
   }
 
   /** Where all share one user, only processes below tell. */
-  belongs({ user, inode }: LocalSocket, owner: string, pid: number): boolean {
+  belongs({ user, inode }: LocalSocket, owner: string, pid: number): boolean | Promise<boolean> {
     const own = this.#homes.of(owner).user?.uid
     return own === undefined ? isHeldBelow(pid, inode) : user === own
   }
@@ -90,7 +95,11 @@ export class BwrapSandbox implements Sandbox {
    */
   #arguments({ user, home }: Account, marks: Readonly<Record<string, string>>): string[] {
     return [
-      viewArguments({ ...viewOf(this.#options, this.#homes.folder), home }),
+      viewArguments({
+        ...viewOf(this.#options, this.#homes.folder),
+        home,
+        temporaryBytes: this.#temporaryBytes,
+      }),
       ['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
       ['--die-with-parent'],
       user === undefined ? [] : ['--cap-drop', 'ALL', ...neededCapabilities],
@@ -99,6 +108,17 @@ export class BwrapSandbox implements Sandbox {
       user === undefined ? [] : asUser(user.uid),
     ].flat()
   }
+}
+
+/**
+ * Bytes of each folder of a view that is in memory. The kernel cannot tell whose these are when
+ * memory runs out.
+ */
+const temporaryBytes = 512 * 1024 * 1024
+
+/** Versions before 0.7 give such folders half of the memory. */
+function knowsSizes(bwrap: string): boolean {
+  return spawnSync(bwrap, ['--help'], { encoding: 'utf8' }).stdout?.includes('--size ') === true
 }
 
 /** To become the owner's user, and to enter its home before that. They are gone with the change. */
@@ -129,7 +149,7 @@ export function viewOf(
   options: SandboxOptions,
   homes: string,
   resolvConf = '/etc/resolv.conf',
-): Omit<View, 'home'> {
+): Omit<View, 'home' | 'temporaryBytes'> {
   const { dataDir, path, programs, privateFiles, privateFolders, mounts, userHome } = options
   const hidden = [userHome ?? '/', '/tmp', '/var/tmp', '/run', homes].flatMap(real)
   const hides = hidden.filter((folder) => folder !== '/')

@@ -6,6 +6,8 @@ export interface SandboxOptions {
   /** Where servers have their homes. Unset: a folder that all users can pass through. */
   readonly homes: string | undefined
   readonly users: { readonly first: number; readonly count: number }
+  /** Processes and threads that the servers of one owner may have. */
+  readonly processes: number
   /** Folders of the operator that servers see with `bwrap`. */
   readonly mounts: readonly { readonly path: string; readonly readOnly: boolean }[]
   readonly dataDir: string
@@ -63,7 +65,7 @@ export interface Sandbox {
    * Whether a socket is of the server that an owner's process `pid` is, or of one beside it. Absent
    * where nothing keeps servers apart.
    */
-  belongs?(socket: LocalSocket, owner: string, pid: number): boolean
+  belongs?(socket: LocalSocket, owner: string, pid: number): boolean | Promise<boolean>
   /** @throws Error when something of the configuration cannot be kept from servers */
   check?(): void
 }

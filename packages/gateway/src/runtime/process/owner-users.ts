@@ -22,15 +22,16 @@ export class OwnerUsers {
 
   /**
    * The id of an owner, which is given and kept at the first call.
-   * @throws Error when none is left
+   * @throws Error when none is left, or when the file cannot be written
    */
   of(owner: string): number {
     const known = this.#byOwner.get(owner)
     if (known !== undefined) return known
 
     const uid = this.#free(owner)
+    // An id that no file knows could be given to another owner after a restart.
+    this.#write(new Map(this.#byOwner).set(owner, uid))
     this.#byOwner.set(owner, uid)
-    this.#write()
     return uid
   }
 
@@ -55,9 +56,9 @@ export class OwnerUsers {
     )
   }
 
-  #write(): void {
+  #write(byOwner: ReadonlyMap<string, number>): void {
     const next = `${this.#file}.next`
-    writeFileSync(next, `${JSON.stringify(Object.fromEntries(this.#byOwner), null, 2)}\n`, {
+    writeFileSync(next, `${JSON.stringify(Object.fromEntries(byOwner), null, 2)}\n`, {
       mode: 0o600,
       flush: true,
     })

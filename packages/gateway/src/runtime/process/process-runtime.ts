@@ -42,6 +42,7 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     sandbox: settings.sandbox,
     homes: settings.homes,
     users: settings.sandboxUsers,
+    processes: settings.ownerProcesses,
     dataDir: options.dataDir,
     mounts: settings.mounts,
     privateFiles: options.privateFiles,

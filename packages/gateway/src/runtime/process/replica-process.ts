@@ -29,7 +29,7 @@ export interface ReplicaOptions {
   /** How its process is started, with more variables and a mark of its own; asked for each start. @throws Error */
   readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
   /** Whether a socket is one of its process, which has that id; undefined: any will do. */
-  readonly belongs: ((socket: LocalSocket, pid: number) => boolean) | undefined
+  readonly belongs: ((socket: LocalSocket, pid: number) => boolean | Promise<boolean>) | undefined
   /** Who listens on this machine. */
   readonly listening: ListeningSockets
   /** Where its processes are kept together; undefined where that cannot be had. */
@@ -331,7 +331,8 @@ export class ReplicaProcess {
     const found = (await listening.at(address, port, maxAgeMs)) ?? []
     // Whose a socket is does not change, and the look may take all processes of the machine.
     const unknown = found.filter(({ inode }) => !this.#ownSockets.has(inode))
-    if (!unknown.every((socket) => pid !== undefined && belongs(socket, pid))) return false
+    for (const socket of unknown)
+      if (pid === undefined || !(await belongs(socket, pid))) return false
 
     this.#ownSockets = new Set(found.map(({ inode }) => inode))
     return true

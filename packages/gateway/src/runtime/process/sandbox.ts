@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { LocalSocket } from '../../lib/net/socket-owner.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
+import { bounded } from './bounds.ts'
 import { BwrapSandbox, findBwrap } from './bwrap.ts'
 import { mustBeExecutable } from './executable.ts'
 import { heldBack } from './held-back.ts'
@@ -53,7 +54,7 @@ const candidates: Readonly<Record<'bwrap' | 'uid', (options: SandboxOptions) => 
         return `${(error as Error).message}.`
       }
     },
-    uid: (options) => userObstacle(options) ?? new UserSandbox(openHomes(options)),
+    uid: (options) => userObstacle(options) ?? new UserSandbox(openHomes(options), options),
   }
 
 function openHomes({ dataDir, homes, users }: SandboxOptions): Homes {
@@ -79,10 +80,12 @@ const noSandbox: Sandbox = {
 class UserSandbox implements Sandbox {
   readonly kind = 'uid'
   readonly #homes: Homes
+  readonly #bounded: readonly string[]
   readonly #hasSetpriv = hasSetpriv()
 
-  constructor(homes: Homes) {
+  constructor(homes: Homes, { processes }: SandboxOptions) {
     this.#homes = homes
+    this.#bounded = bounded(processes)
   }
 
   environment(owner: string, inherited: Readonly<Record<string, string>>): Record<string, string> {
@@ -107,7 +110,7 @@ class UserSandbox implements Sandbox {
     }
     mustBeExecutable(command, environment['PATH'] ?? '')
     const toUser = user === undefined || !this.#hasSetpriv ? [] : asUser(user.uid)
-    const [first = '', ...rest] = [...toUser, ...giving, command, ...args]
+    const [first = '', ...rest] = [...toUser, ...this.#bounded, ...giving, command, ...args]
 
     return { ...common, command: first, args: rest, user: toUser.length === 0 ? user : undefined }
   }

@@ -21,6 +21,16 @@ test('a view is read-only but for the home', () => {
   expect(stepsOf({})).toEqual(['--bind /homes/a /homes/a'])
 })
 
+test('folders in memory have a size where one is given', () => {
+  const view = { ...nothing, hidden: ['/tmp', '/run'], temporaryBytes: 4096 }
+  const text = viewArguments(view).join(' ')
+
+  expect(text).toContain('--size 4096 --perms 1777 --tmpfs /dev/shm')
+  expect(text).toContain('--size 4096 --perms 1777 --tmpfs /tmp')
+  expect(text).toContain('--size 4096 --perms 0755 --tmpfs /run')
+  expect(viewArguments(nothing)).not.toContain('--size')
+})
+
 test('a hidden folder is empty, and a folder in it is not hidden twice', () => {
   expect(stepsOf({ hidden: ['/home/op/data', '/home/op'] })).toEqual([
     '--tmpfs /home/op',

@@ -10,6 +10,8 @@ export interface View {
   readonly secret: readonly { readonly path: string; readonly isFolder: boolean }[]
   readonly home: string
   readonly mounts: readonly { readonly path: string; readonly readOnly: boolean }[]
+  /** Of each folder that is in memory; undefined where that cannot be told. */
+  readonly temporaryBytes?: number | undefined
 }
 
 /** Folders in which everybody can write have the usual rights in the view, too. */
@@ -20,7 +22,16 @@ const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
  * operator mounts. What comes later lies over what came before, so deeper folders come later: a
  * secret in a mounted folder stays covered, and a mount in a hidden one shows.
  */
-export function viewArguments({ hidden, shown, secret, home, mounts }: View): string[] {
+export function viewArguments(view: View): string[] {
+  const { hidden, shown, secret, home, mounts, temporaryBytes } = view
+  const size = temporaryBytes === undefined ? [] : ['--size', String(temporaryBytes)]
+  const emptied = (path: string): Step => [
+    ...size,
+    '--perms',
+    forEverybody.includes(path) ? '1777' : '0755',
+    '--tmpfs',
+    path,
+  ]
   const roots = outermost(hidden)
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
@@ -63,10 +74,6 @@ export function viewArguments({ hidden, shown, secret, home, mounts }: View): st
 
 /** One option of `bwrap` with what belongs to it. */
 type Step = readonly string[]
-
-function emptied(path: string): Step {
-  return ['--perms', forEverybody.includes(path) ? '1777' : '0755', '--tmpfs', path]
-}
 
 /** Whether a folder, and new files in it, are in a view. */
 export function shows({ hidden, shown, secret, mounts }: Omit<View, 'home'>, folder: string) {
