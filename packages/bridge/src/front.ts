@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { sendJson, sendRpcError } from '@mcp-gateway/mcp-http'
+import { Connections, sendJson, sendRpcError, Shares } from '@mcp-gateway/mcp-http'
 import { errorCode } from '@mcp-gateway/protocol'
 
 /** What answers at `/mcp`. */
@@ -10,22 +10,34 @@ export interface Handler extends AsyncDisposable {
 export interface FrontOptions {
   /** Host names, without port, that requests may name; undefined allows all. */
   readonly allowedHosts: ReadonlySet<string> | undefined
+  /** Connections that may be open, half of them from one address. */
+  readonly mostConnections?: number
 }
+
+/** As many as a gateway takes. A gateway in front has half, and a request there has one of these. */
+const mostConnections = 40_000
 
 const healthy = Buffer.from('{"status":"ok"}')
 
 /** The HTTP server of the bridge: `/mcp` for the handler, `/healthz` for probes, Host and Origin checked against DNS rebinding. */
-export function createFront(handler: Handler, { allowedHosts }: FrontOptions): Server {
+export function createFront(handler: Handler, options: FrontOptions): Server {
+  const { allowedHosts } = options
+  const shares = new Shares(options.mostConnections ?? mostConnections)
+  const connections = new Connections(shares, (address) => address)
   // A client that vanished without a word would hold its session for ever: TCP asks after it.
-  return createServer(
+  const server = createServer(
     {
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
       noDelay: true,
+      headersTimeout: 15_000,
       requestTimeout: 60_000,
       keepAliveTimeout: 75_000,
+      // How often the first two of these limits are enforced.
+      connectionsCheckingInterval: 1000,
     },
     (request, response) => {
+      if (!connections.begin(response)) return
       const { host, origin } = request.headers
       if (
         allowedHosts !== undefined &&
@@ -47,6 +59,8 @@ export function createFront(handler: Handler, { allowedHosts }: FrontOptions): S
       sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
     },
   )
+  server.on('connection', (socket) => connections.admit(socket))
+  return server
 }
 
 /** The name in `name:port`, in lower case; empty when it is something else. */

@@ -161,4 +161,24 @@ describe('the front of the bridge', () => {
   ])('%s is refused, and the connection closed', async (_what, bytes, status) => {
     expect(statusOf(await exchange(await start(names), bytes))).toBe(status)
   })
+
+  test('an idle connection gives its place to a new one, and one that is slow to ask is cut', async () => {
+    const server = createFront(handler, { allowedHosts: undefined, mostConnections: 2 })
+    open.push(server)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const idle = connect(port, '127.0.0.1')
+    const closed = new Promise((resolve) => idle.on('close', resolve))
+    const answered = new Promise((resolve) => idle.once('data', resolve))
+    idle.write('GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n')
+    await answered
+
+    expect(statusOf(await get(port, '/healthz', { host: 'a' }))).toBe(200)
+    await closed
+    const slow = connect(port, '127.0.0.1', () => slow.write('GET /healthz HT'))
+    await new Promise((resolve) => server.once('connection', resolve))
+    expect(statusOf(await get(port, '/healthz', { host: 'a' }))).toBe(503)
+    slow.destroy()
+    expect(server.headersTimeout).toBe(15_000)
+  })
 })

@@ -58,6 +58,7 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
         ...config.edge,
         host: config.host,
         port: config.port,
+        connections: { shares: shares.peerConnections, partyOf: (address) => address },
         // The name is the one by which the client has reached a gateway, which has checked it; the signature counts here.
         allowedHosts: ['*'],
         endpoints: [router],

@@ -117,20 +117,29 @@ test('callers that come and go in any order never hold more than the pool, and a
     amount: fc.nat({ max: 10 }),
     which: fc.nat({ max: 19 }),
     spare: fc.boolean(),
+    passTo: fc.option(fc.constantFrom('a', 'b', 'c')),
   })
   fc.assert(
     fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
       const shares = new Shares(100)
       const open = new Map<string, Share>()
-      for (const { caller, amount, which, spare } of steps) {
+      let passed = 0
+      for (const { caller, amount, which, spare, passTo } of steps) {
         const key = `${caller}${which}`
         const share = open.get(key) ?? shares.open(caller)
         open.set(key, share)
         share.spare(spare ? () => open.delete(key) : undefined)
         share.hold(amount)
+        if (passTo !== null) {
+          open.delete(key)
+          open.set(`passed-${(passed += 1)}`, share.passTo(passTo))
+          expect(share.held).toBe(0)
+        }
 
-        let sum = 0
-        for (const each of open.values()) sum += each.held
+        const held = { a: 0, b: 0, c: 0 }
+        for (const each of open.values()) held[each.caller as keyof typeof held] += each.held
+        for (const [each, bytes] of Object.entries(held)) expect(shares.heldBy(each)).toBe(bytes)
+        const sum = held.a + held.b + held.c
         expect(sum).toBe(shares.held)
         expect(sum).toBeLessThanOrEqual(100)
       }

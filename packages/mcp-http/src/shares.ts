@@ -160,6 +160,20 @@ export class Share {
     this.hold(0)
   }
 
+  /** Gives all that it holds to another caller, so that the pool holds as much as before. */
+  passTo(caller: string): Share {
+    const given = new Share(this.#shares, caller)
+    const party = this.#shares.party(caller)
+    party.held += this.#held
+    if (this.#party !== undefined) this.#party.held -= this.#held
+    this.#party?.spare?.delete(this)
+    given.#party = party
+    given.#held = this.#held
+    this.#party = undefined
+    this.#held = 0
+    return given
+  }
+
   /** How it is given up when another caller needs the room; undefined: never. */
   spare(end: (() => void) | undefined): void {
     if (end === this.#end) return

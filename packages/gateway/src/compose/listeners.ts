@@ -2,6 +2,7 @@ import { describeRequest } from '../control/audit-trail.ts'
 import { openListener, type Listener, type ListenerOptions } from '../http/listener.ts'
 import { addProblems } from '../http/rest.ts'
 import { forPeers } from '../ingress/peer-hop.ts'
+import { clientNetwork } from '../lib/net/address-policy.ts'
 import type { Callers } from './callers.ts'
 import type { Composition } from './composition.ts'
 import type { Door } from './door.ts'
@@ -41,7 +42,9 @@ export async function openListeners(
     ...common,
     connections: {
       shares: shares.connections,
-      isProxy: (remote) => callers.client.isProxy(remote),
+      // A proxy connects for many clients.
+      partyOf: (remote) =>
+        callers.client.isProxy(remote.replace(/^::ffff:/, '')) ? undefined : clientNetwork(remote),
     },
     host: config.host,
     port: config.port,
@@ -63,6 +66,8 @@ export async function openListeners(
     const peers = {
       host,
       port,
+      // Clients take no room of probes and peers, and one peer takes none of another.
+      connections: { shares: shares.peerConnections, partyOf: (remote: string) => remote },
       allowedHosts: ['*'],
       allowedOrigins: [],
       endpoints: planes.endpoints.map(forPeers),

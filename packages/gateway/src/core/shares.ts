@@ -13,6 +13,8 @@ export interface CallerShares {
   readonly eventBytes: Shares
   /** Connections from clients, by address. */
   readonly connections: Shares
+  /** Connections of probes and peers to their port, by address. */
+  readonly peerConnections: Shares
   /** Open requests for logs. */
   readonly logReaders: Shares
   /** Legacy sessions in front of modern servers, of all servers and of each caller. */
@@ -37,6 +39,7 @@ export function createShares(limits: ShareLimits, bodyLimitBytes: number): Calle
     heldBytes: new Shares(limits.heldBytes),
     eventBytes: new Shares(limits.eventBytes),
     connections: new Shares(limits.connections),
+    peerConnections: new Shares(limits.connections),
     sessions: {
       maxSessions: limits.sessions,
       maxSessionsPerCaller: Math.ceil(limits.sessions / 10),
@@ -47,6 +50,16 @@ export function createShares(limits: ShareLimits, bodyLimitBytes: number): Calle
 
 /** Bytes of held answers, as a refusal calls them. */
 export const heldBytes = 'bytes of answers that are not delivered'
+
+/** Drops an answer for which there is no room. Its request may have run, unlike one that is refused. */
+export function answerDropped(shortage: Shortage): GatewayError {
+  const holder = shortage === 'caller' ? 'You hold your share of' : 'Other callers hold all'
+  return new GatewayError('answer_dropped', {
+    detail:
+      `${holder} ${heldBytes}, so the gateway dropped this answer. ` +
+      'The request may have run: check before you repeat it.',
+  })
+}
 
 /** Refuses what would take a caller beyond its share of `what`. */
 export function shortOf(shortage: Shortage, what: string): GatewayError {

@@ -7,9 +7,8 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
-import type { Share, Shares } from '@mcp-gateway/mcp-http'
+import { Connections, endSoon, type Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError, toGatewayError } from '../core/errors.ts'
-import { clientNetwork } from '../lib/net/address-policy.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
 
 export interface ServerOptions {
@@ -18,14 +17,12 @@ export interface ServerOptions {
   readonly headersTimeoutSeconds: number
   readonly requestTimeoutSeconds: number
   readonly keepAliveTimeoutSeconds: number
-  /** Counts the connections of each client; undefined: nothing does. */
-  readonly connections?: ConnectionCount | undefined
-}
-
-export interface ConnectionCount {
-  readonly shares: Shares
-  /** Whether an address is that of a proxy, which connects for many clients. */
-  readonly isProxy: (address: string) => boolean
+  /** Counts the connections, all together and for each party. */
+  readonly connections: {
+    readonly shares: Shares
+    /** Undefined for an address whose connections are not counted. */
+    readonly partyOf: (address: string) => string | undefined
+  }
 }
 
 /** An MCP endpoint. */
@@ -65,6 +62,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     waiting: new WeakMap(),
     ending: false,
   }
+  const counted = new Connections(options.connections.shares, options.connections.partyOf)
   const endWith = (response: ServerResponse): void => {
     response.shouldKeepAlive = false
     state.closing.add(response.req.socket)
@@ -85,6 +83,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     expects: 'nothing' | 'continue' | 'other',
   ): void => {
     if (response.socket === null) waitInLine(state, request.socket, response)
+    if (!counted.begin(response)) return
     // The answer to an earlier request ends this connection (RFC 9112 section 9.6).
     if (state.closing.has(request.socket)) return
     if (state.ending) endWith(response)
@@ -132,17 +131,10 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   const { connections } = state
   stateOf.set(server, state)
   server.on('connection', (socket: Socket) => {
-    // Node knows the address of a connection that has ended only if it was asked for before.
-    void socket.remoteAddress
-    const share = shareOf(socket, options.connections)
-    if (share?.hold(1) !== undefined) {
-      state.closing.add(socket)
-      return refuseConnection(socket)
-    }
+    counted.admit(socket)
     connections.add(socket)
     socket.once('close', () => {
       connections.delete(socket)
-      share?.release()
       closeWaiting(state, socket)
     })
   })
@@ -154,32 +146,6 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     handle(request, response, 'other'),
   )
   return server
-}
-
-/** What a connection takes of the room of its client. */
-function shareOf({ remoteAddress = '' }: Socket, count?: ConnectionCount): Share | undefined {
-  const proxy = count?.isProxy(remoteAddress.replace(/^::ffff:/, '')) ?? true
-  return proxy ? undefined : count?.shares.open(clientNetwork(remoteAddress))
-}
-
-/** Nothing was read, so one answer without a request says why. */
-function refuseConnection(socket: Socket): void {
-  const body = JSON.stringify({
-    type: 'about:blank',
-    title: 'Too many connections of this address are open',
-    status: 503,
-    code: 'no_room',
-    retryable: true,
-  })
-  const head = [
-    'HTTP/1.1 503 Service Unavailable',
-    'content-type: application/problem+json',
-    `content-length: ${body.length}`,
-    'retry-after: 5',
-    'connection: close',
-  ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
-  setTimeout(() => socket.destroy(), 1000).unref()
 }
 
 interface State {
@@ -265,7 +231,7 @@ function answerClientError(
   // One that broke off in its body is told of by whoever reads that; of a connection on which nothing came there is nothing to tell.
   if ((responseOn(socket) ?? null) === null && socket.bytesRead > 0)
     unread({ requestId, status, error: code })
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  endSoon(socket, `${head.join('\r\n')}\r\n\r\n${body}`)
 }
 
 /** Resolves with the address once the server listens. */
