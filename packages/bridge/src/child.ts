@@ -1,3 +1,4 @@
+import { maxUnread } from '@mcp-gateway/mcp-http'
 import type { MessageOutline } from '@mcp-gateway/protocol'
 
 /** What a session hears of its child. Set once the child is taken into use; nothing is lost before. */
@@ -6,6 +7,9 @@ export interface ChildListener {
   /** The child has ended, with a sentence that says how and what it said last. */
   ended(reason: string): void
 }
+
+/** Bytes: a server that has so much to read, as it makes requests and reads no answers, is ended. */
+export const mostUnread = 2 * maxUnread
 
 /** `text`: it wrote something that is no message. `messages`: it wrote at least one message. */
 export type Said = 'nothing' | 'text' | 'messages'
@@ -24,7 +28,7 @@ export interface Child {
   listen(listener: ChildListener): void
   /** Whoever listens next hears what comes from now on. */
   unlisten(): void
-  /** One message. */
+  /** One message. Ends a child that has `mostUnread` to read. Look at `unread` before a request. */
   send(message: Uint8Array): void
   /** Stops reading, so that the server feels a slow client; `resume` goes on. */
   pause(): void

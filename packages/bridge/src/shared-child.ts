@@ -67,10 +67,14 @@ export class SharedChild {
   readonly #tasks = new TaskOwners<string>()
   readonly #callers = new WeakMap<Session, string>()
 
-  constructor(child: Child, ended: (reason: string) => void) {
+  /** `said` is called for each message of the child. */
+  constructor(child: Child, said: () => void, ended: (reason: string) => void) {
     this.#child = child
     child.listen({
-      line: (line, message) => this.#receive(line, message),
+      line: (line, message) => {
+        said()
+        this.#receive(line, message)
+      },
       ended: (reason) => {
         for (const session of this.#sessions) session.end(brokenOff(reason))
         ended(reason)

@@ -1,8 +1,8 @@
-import { followRedirects, rawHeader } from '@mcp-gateway/mcp-http'
+import { deaf, followRedirects, rawHeader } from '@mcp-gateway/mcp-http'
 import { errorAnswer, errorCode, EventParser, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
-import type { Child, ChildListener, Said } from './child.ts'
+import { mostUnread, type Child, type ChildListener, type Said } from './child.ts'
 import { missingCredentials, type HeaderPair } from './remote-headers.ts'
 import { ServerLines } from './server-lines.ts'
 
@@ -98,6 +98,7 @@ export class SseChild implements Child {
   }
 
   send(message: Uint8Array): void {
+    if (this.#unread > mostUnread) return this.#end(deaf)
     this.#lines.sent(message)
     this.#unread += message.length
     if (this.#endpoint === undefined) this.#waiting.push(message)

@@ -318,7 +318,8 @@ export class StdioBridge implements Handler {
   }
 
   #link(caller: string, sessionOf: () => Session): Link {
-    if (this.#eras === 'modern') return translatedLink(this.#modern.endpoint(caller), sessionOf)
+    const modern = this.#modern
+    if (this.#eras === 'modern') return translatedLink(modern.endpoint(caller), sessionOf, modern)
     return this.#options.isolation === 'shared'
       ? this.#sharedChild().link(sessionOf, caller === nobodyNamed ? undefined : caller)
       : this.#ownLink(sessionOf)
@@ -346,7 +347,8 @@ export class StdioBridge implements Handler {
 
   #sharedChild(): SharedChild {
     if (this.#shared !== undefined) return this.#shared
-    const shared = new SharedChild(this.#takeSpare() ?? this.#spawn(), (reason) => {
+    const said = (): void => void (this.#works = true)
+    const shared = new SharedChild(this.#takeSpare() ?? this.#spawn(), said, (reason) => {
       if (this.#shared !== shared) return
       this.#shared = undefined
       this.#sessions.endAll(reason)

@@ -2,12 +2,14 @@ import { statSync } from 'node:fs'
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { deaf } from '@mcp-gateway/mcp-http'
 import { LineFramer, onOneLine } from '@mcp-gateway/protocol'
 import { newMark } from '@mcp-gateway/warden'
 import type { Logger } from 'pino'
-import type { Child, ChildListener, Said } from './child.ts'
+import { mostUnread, type Child, type ChildListener, type Said } from './child.ts'
 import { Family } from './family.ts'
 import { lastWords } from './last-words.ts'
+import { LogLines } from './log-lines.ts'
 import { ServerLines } from './server-lines.ts'
 
 export interface ChildOptions {
@@ -104,10 +106,7 @@ export class StdioChild implements Child {
     this.#process.stdout.once('end', () => this.#cut('output'))
     // Until somebody listens, the pipe holds back what the server writes.
     this.#process.stdout.pause()
-    const errors = new LineFramer(16_384, {
-      line: (line) => this.#logLine(Buffer.from(line).toString()),
-      tooLong: () => undefined,
-    })
+    const errors = new LogLines((line) => this.#logLine(line))
     this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
     this.#process.stdin.on('error', () => this.#cut('input'))
   }
@@ -148,6 +147,10 @@ export class StdioChild implements Child {
    * line of its own.
    */
   send(message: Uint8Array): void {
+    if (this.unread > mostUnread) {
+      this.#cutBecause ??= deaf
+      return void this.stop()
+    }
     const { stdin } = this.#process
     this.#lines.sent(message)
     stdin.cork()

@@ -33,21 +33,21 @@ function setUp(eras: 'legacy' | 'modern', unread: () => number) {
     handshakeMs: 60_000,
     slow: () => 'slow',
   })
+  const request = {
+    id: '1',
+    method: 'tools/call',
+    params: new Map([['name', '"x"']]),
+    meta: new Map(),
+  } as ModernRequest
   const ask = (): Promise<string> =>
     new Promise((resolve) => {
       const exchange: Exchange = {
         answer: (status, message) => resolve(`${status} ${message}`),
         tell: () => undefined,
       }
-      const request = {
-        id: '1',
-        method: 'tools/call',
-        params: new Map([['name', '"x"']]),
-        meta: new Map(),
-      } as ModernRequest
       server.request('eve', request, exchange)
     })
-  return { server, sent, ask, stopped: () => stopped }
+  return { server, sent, ask, request, stopped: () => stopped }
 }
 
 test('a modern request for a server that reads nothing is refused, and takes no more memory', async () => {
@@ -57,6 +57,27 @@ test('a modern request for a server that reads nothing is refused, and takes no 
   await expect.poll(() => sent.length).toBe(1)
 
   unread = 40 * 1024 * 1024
+  expect(await ask()).toMatch(/^503 .*does not read/)
+  expect(sent).toHaveLength(1)
+  server.close('The test is over.')
+})
+
+test('a request of a legacy session for a modern server that reads nothing is refused, too', async () => {
+  let unread = 0
+  const { server, sent, request } = setUp('modern', () => unread)
+  const endpoint = server.endpoint('eve')
+  const ask = (): Promise<string> =>
+    new Promise((resolve) => {
+      endpoint.request(request, {
+        answer: (status, message) => resolve(`${status} ${message}`),
+        tell: () => undefined,
+      })
+    })
+  void ask()
+  expect(sent).toHaveLength(1)
+
+  unread = 40 * 1024 * 1024
+  expect(server.unread).toBe(unread)
   expect(await ask()).toMatch(/^503 .*does not read/)
   expect(sent).toHaveLength(1)
   server.close('The test is over.')

@@ -1,5 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import {
+  type Backlog,
+  deaf,
   maxUnread,
   type ModernServer,
   monotonicNow,
@@ -38,14 +40,14 @@ export interface StdioModernOptions {
   readonly slow: () => string
 }
 
-const deaf = 'The server does not read what it is sent.'
-
 /** Modern requests for a stdio server: one modern child for all of them, or legacy children through the translation. */
-export class StdioModernServer implements ModernServer<string> {
+export class StdioModernServer implements ModernServer<string>, Backlog {
   readonly #options: StdioModernOptions
   readonly #toLegacy: ModernToLegacy
   readonly #tick: NodeJS.Timeout
   readonly #gone = new WeakSet<Exchange>()
+  /** Bytes of requests that wait to be sent. */
+  #waiting = 0
   #modern: { readonly child: Child; readonly multiplexer: ModernMultiplexer } | undefined
 
   constructor(options: StdioModernOptions) {
@@ -118,11 +120,7 @@ export class StdioModernServer implements ModernServer<string> {
         if (this.#gone.has(exchange)) return
         try {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
-          else {
-            const multiplexer = this.#multiplexer()
-            if ((this.#modern?.child.unread ?? 0) > maxUnread) throw new Error(deaf)
-            multiplexer.request(principal, request, exchange)
-          }
+          else this.#toModern(principal, request, exchange)
         } catch (error) {
           exchange.answer(
             503,
@@ -144,9 +142,24 @@ export class StdioModernServer implements ModernServer<string> {
   /** The modern server itself, for requests that we make for a caller. */
   endpoint(principal: string): ModernEndpoint {
     return {
-      request: (request, exchange) => this.#multiplexer().request(principal, request, exchange),
+      request: (request, exchange) => this.#toModern(principal, request, exchange),
       gone: (exchange) => this.#modern?.multiplexer.gone(exchange),
     }
+  }
+
+  /** Bytes that the modern child has not read, or that wait for an answer of it to be sent. */
+  get unread(): number {
+    return (this.#modern?.child.unread ?? 0) + this.#waiting
+  }
+
+  waits(bytes: number): void {
+    this.#waiting += bytes
+  }
+
+  #toModern(principal: string, request: ModernRequest, exchange: Exchange): void {
+    const multiplexer = this.#multiplexer()
+    if (this.unread <= maxUnread) return multiplexer.request(principal, request, exchange)
+    exchange.answer(503, errorAnswer(request.id, errorCode.internal, deaf))
   }
 
   /** The one modern child, started when it is needed. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { programs } from '@mcp-gateway/testkit'
@@ -960,6 +960,44 @@ describe('a shared child', () => {
     await expect(unread.text()).rejects.toThrow()
   })
 
+  test.each([
+    ['that has worked before, is not given up', true],
+    ['that has never worked, is given up', false],
+  ])('that ends at once several times, %s', async (_what, works) => {
+    const folder = mkdtempSync(join(tmpdir(), 'bridge-'))
+    // Each start adds a letter to a file. All but the first end at once, and so does that one
+    // unless it works.
+    const script = `
+      const fs = require('node:fs')
+      const starts = process.argv[1] + '/starts'
+      fs.appendFileSync(starts, 'x')
+      if (process.argv[2] !== 'works' || fs.statSync(starts).size > 1) process.exit(3)
+      require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+        const { id, method, params } = JSON.parse(line)
+        if (method === 'tools/call') process.exit(0)
+        if (method === 'initialize')
+          console.log(JSON.stringify({ jsonrpc: '2.0', id, result: {
+            protocolVersion: params.protocolVersion, capabilities: {},
+            serverInfo: { name: 's', version: '1' } } }))
+      })`
+    const reasons: string[] = []
+    const url = await start([], {
+      args: ['-e', script, folder, works ? 'works' : 'fails'],
+      isolation: 'shared',
+      eras: 'passthrough',
+      broken: (reason) => reasons.push(reason),
+    })
+    try {
+      if (works) expect((await post(url, await openSession(url), call('exit'))).status).toBe(502)
+      await expect
+        .poll(() => readFileSync(join(folder, 'starts'), 'utf8').length)
+        .toBeGreaterThanOrEqual(5)
+      expect(reasons).toEqual(works ? [] : ['The server exited with code 3.'])
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
   test('is started again after its end, for new sessions', async () => {
     const url = await start([], { isolation: 'shared' })
     const [a, b] = [await openSession(url), await openSession(url)]
@@ -994,5 +1032,56 @@ describe('a server of both eras that takes none but the first for a connection',
         expect.stringContaining('"protocolVersion":"2025-11-25"'),
       ])
     }
+  })
+})
+
+describe('a server of the modern era that stops reading', () => {
+  const script = `
+    process.stdin.setEncoding('utf8')
+    let text = ''
+    process.stdin.on('data', (chunk) => {
+      text += chunk
+      for (let end; (end = text.indexOf('\\n')) !== -1; text = text.slice(end + 1)) {
+        const { id, method, params } = JSON.parse(text.slice(0, end))
+        const send = (answer) => console.log(JSON.stringify({ jsonrpc: '2.0', id, ...answer }))
+        if (method === 'server/discover')
+          send({ result: { resultType: 'complete', supportedVersions: ['2026-07-28'],
+            capabilities: { tools: {} }, ttlMs: 0, cacheScope: 'private',
+            serverInfo: { name: 'modern', version: '1' } } })
+        else if (method === 'tools/call' && params.name === 'stop') {
+          process.stdin.pause()
+          setInterval(() => undefined, 1000)
+        }
+        else if (id !== undefined)
+          send({ error: { code: -32601, message: 'not here' } })
+      }
+    })`
+
+  test('gets no more requests of legacy sessions when 32 MiB wait for it', async () => {
+    const options = { args: ['-e', script], bodyLimitBytes: 32 * 1024 * 1024 }
+    const url = await start([], options)
+    const session = await openSession(url)
+    const leaving = new AbortController()
+    const send = (name: string, id: number, bytes: number): Promise<Response> =>
+      fetch(url, {
+        method: 'POST',
+        headers: { ...json, 'mcp-session-id': session },
+        body: JSON.stringify(call(name, { text: 'x'.repeat(bytes) }, id)),
+        signal: leaving.signal,
+      })
+    void send('stop', 1, 10).catch(() => undefined)
+    let next = 4
+    for (const id of [2, 3]) void send('more', id, 20 * 1024 * 1024).catch(() => undefined)
+
+    await expect
+      .poll(async () => {
+        const refused = send('small', (next += 1), 10)
+        const late = new Promise<undefined>((resolve) => setTimeout(resolve, 500, undefined))
+        const answer = await Promise.race([refused, late])
+        refused.catch(() => undefined)
+        return answer === undefined ? 'no answer' : `${answer.status} ${await answer.text()}`
+      })
+      .toMatch(/^503 .*does not read/)
+    leaving.abort()
   })
 })

@@ -30,6 +30,45 @@ test('all that a child wrote before it ended is heard, also when this process st
   expect(heard).toBe(1)
 })
 
+test('a long line that a server writes for its log is in the log, in marked pieces', async () => {
+  const logged: string[] = []
+  const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) })
+  const child = new StdioChild({
+    command: process.execPath,
+    args: ['-e', `console.error('begin ' + 'x'.repeat(50_000) + ' end')`],
+    environment: process.env,
+    stopGraceMs: 500,
+    maxLineBytes: 1024,
+    log,
+  })
+  await child.ended()
+
+  const pieces = logged
+    .map((line) => (JSON.parse(line) as { stderr?: string }).stderr)
+    .filter((piece) => piece !== undefined)
+  expect(pieces.length).toBeGreaterThan(3)
+  expect(pieces[0]).toMatch(/^begin x+…$/)
+  expect(pieces.at(-1)).toMatch(/^…x+ end$/)
+  expect(pieces.join('').replaceAll('…', '')).toBe(`begin ${'x'.repeat(50_000)} end`)
+})
+
+test('a server that asks on and reads no answers is ended, and the reason is told', async () => {
+  const child = new StdioChild({
+    command: process.execPath,
+    args: ['-e', `setInterval(() => undefined, 1000)`],
+    environment: process.env,
+    stopGraceMs: 500,
+    maxLineBytes: 1024,
+    log: pino({ level: 'silent' }),
+  })
+  const ended = new Promise((resolve) => child.listen({ line: () => undefined, ended: resolve }))
+  const answer = Buffer.from(`{"jsonrpc":"2.0","id":1,"result":"${'x'.repeat(1024 * 1024)}"}`)
+  for (let count = 0; count < 200; count += 1) child.send(answer)
+
+  expect(child.unread).toBeLessThan(70 * 1024 * 1024)
+  expect(await ended).toContain('The server does not read what it is sent.')
+})
+
 const linux = process.platform === 'linux'
 const note = skipNote(linux ? undefined : 'needs Linux')
 

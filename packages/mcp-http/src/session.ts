@@ -27,6 +27,8 @@ import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 
 /** Bytes: a server that has so much to read does not read any more. */
 export const maxUnread = 32 * 1024 * 1024
+/** Why a server gets no more requests, or is ended. */
+export const deaf = 'The server does not read what it is sent.'
 
 /** Where a session's messages go: a child of its own, or a shared one. */
 export interface Link {
@@ -100,8 +102,8 @@ interface Batch {
 
 /** Messages that wait for a client to open its GET stream. */
 const longestBacklog = 1000
-/** Characters of these messages. */
-const longestBacklogText = 1024 * 1024
+/** Bytes of these messages. */
+const mostBacklogBytes = 1024 * 1024
 /** Requests that one session may have open. */
 const mostOpen = 1000
 
@@ -118,7 +120,7 @@ export class Session {
   readonly #history: EventHistory
   readonly #streams: EventStream[] = []
   readonly #backlog: string[] = []
-  #backlogText = 0
+  #backlogBytes = 0
   #listening: EventStream | undefined
   #version: string | undefined
   #lastUsed: number
@@ -160,16 +162,9 @@ export class Session {
     this.#lastUsed = this.#now()
     const message = outline(body)
     if (this.#link.unread > maxUnread)
-      return sendRpcError(
-        response,
-        503,
-        message.id,
-        errorCode.internal,
-        'The server does not read what it is sent.',
-        {
-          'retry-after': '1',
-        },
-      )
+      return sendRpcError(response, 503, message.id, errorCode.internal, deaf, {
+        'retry-after': '1',
+      })
     if (isArray(body)) return this.#postBatch(body, response)
     if (message.method === undefined || message.id === undefined) {
       if (message.method === undefined && !message.isResponse)
@@ -199,7 +194,7 @@ export class Session {
     // A client that lost its stream without our noticing opens another: the newest is the one that lives.
     this.#listening ??= this.#newStream()
     this.#listening.attach(response, {}, { priming: wantsPrimingEvent(this.#version) })
-    this.#backlogText = 0
+    this.#backlogBytes = 0
     for (const data of this.#backlog.splice(0)) this.#listening.send(data)
   }
 
@@ -216,10 +211,11 @@ export class Session {
 
   /** For a client that opens its GET stream later. */
   #keep(data: string): void {
-    const tooLong = this.#backlogText + data.length > longestBacklogText
+    const bytes = Buffer.byteLength(data)
+    const tooLong = this.#backlogBytes + bytes > mostBacklogBytes
     if (tooLong || this.#backlog.length >= longestBacklog) return
     this.#backlog.push(data)
-    this.#backlogText += data.length
+    this.#backlogBytes += bytes
   }
 
   /** Whether so many more requests are too many; if so, that is answered. */

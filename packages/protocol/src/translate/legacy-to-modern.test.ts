@@ -17,6 +17,8 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
   const gone: Exchange[] = []
   const told: string[] = []
   const related: (string | undefined)[] = []
+  /** Bytes of calls that wait for the list of tools. */
+  const waiting = { bytes: 0 }
   const timers: { ms: number; callback: () => void }[] = []
   const engine = new LegacyToModern({
     server: {
@@ -29,6 +31,7 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
     },
     newId: () => 'new-id',
     later: (ms, callback) => timers.push({ ms, callback }),
+    waits: (bytes) => void (waiting.bytes += bytes),
   })
   /** The request that the server got last. */
   const last = (): Asked => asked.at(-1) as Asked
@@ -78,6 +81,7 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
     open,
     call,
     take,
+    waiting,
   }
 }
 
@@ -620,6 +624,31 @@ describe('a legacy session in front of a modern server', () => {
     ])
       expect(() => engine.receive(text)).toThrow('stands twice')
     expect(asked).toHaveLength(before)
+  })
+
+  test('tells how many bytes of calls wait for the list of tools, until each is sent or given up', () => {
+    const { engine, open, say, notify, answer, fail, last, asked, waiting } = setUp()
+    open()
+    const params = JSON.stringify({ name: 'work', arguments: { text: 'é'.repeat(1000) } })
+    const size = 2000
+    const ask = (id: string) => {
+      say(id, 'tools/call', params)
+      return last()
+    }
+    const [first, second] = [ask('1'), ask('2')]
+    ask('3')
+    expect(waiting.bytes).toBeGreaterThan(3 * size)
+
+    fail('{"code":1,"message":"no"}', first)
+    expect([waiting.bytes < 3 * size, waiting.bytes > 2 * size]).toEqual([true, true])
+    notify('notifications/cancelled', '{"requestId":2}')
+    expect([waiting.bytes < 2 * size, waiting.bytes > size]).toEqual([true, true])
+    const before = asked.length
+    answer('{"tools":[]}', second)
+    expect(asked).toHaveLength(before)
+
+    engine.close()
+    expect(waiting.bytes).toBe(0)
   })
 
   test('ends everything when it ends: nothing is asked or told any more', () => {

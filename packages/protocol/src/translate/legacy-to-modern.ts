@@ -28,6 +28,8 @@ export interface ModernHost {
   newId(): string
   /** Calls back after some milliseconds. */
   later(ms: number, callback: () => void): void
+  /** Told how many more bytes of requests wait here for an answer of the server, or how many less. */
+  waits?(bytes: number): void
 }
 
 /** A question that a client is asked for a request of its own. */
@@ -52,6 +54,9 @@ interface Request {
   /** The tools were read anew, as the server found the headers of the call wanting. */
   refreshed: boolean
   over: boolean
+  readonly bytes: number
+  /** It is kept here until the list of tools is known. */
+  waiting: boolean
 }
 
 /** One stream of notifications outside of requests. */
@@ -138,6 +143,8 @@ export class LegacyToModern {
       state: undefined,
       refreshed: false,
       over: false,
+      bytes: Buffer.byteLength(text),
+      waiting: false,
     })
   }
 
@@ -146,6 +153,7 @@ export class LegacyToModern {
     this.#closed = true
     for (const request of this.#requests.values()) {
       request.over = true
+      this.#waits(request, false)
       if (request.exchange !== undefined) this.#host.server.gone(request.exchange)
     }
     for (let each = this.#listening; each !== undefined; each = each.before)
@@ -189,9 +197,20 @@ export class LegacyToModern {
     this.#requests.set(idKey(request.id), request)
     const name = readString(request.params.get('name')) ?? ''
     // Which arguments a call repeats in headers, and whether its result is wrapped, only the list of tools says.
-    if (request.method === 'tools/call' && !this.#tools.has(name))
-      this.#learnTools(name, undefined, 1, () => this.#run(request))
+    if (request.method === 'tools/call' && !this.#tools.has(name)) this.#runInformed(request, name)
     else this.#run(request)
+  }
+
+  /** Runs a call when the list of tools is known. */
+  #runInformed(request: Request, tool: string): void {
+    this.#waits(request, true)
+    this.#learnTools(tool, undefined, 1, () => this.#run(request))
+  }
+
+  #waits(request: Request, waiting: boolean): void {
+    if (request.waiting === waiting) return
+    request.waiting = waiting
+    this.#host.waits?.(waiting ? request.bytes : -request.bytes)
   }
 
   #learnTools(wanted: string, cursor: string | undefined, pages: number, done: () => void): void {
@@ -210,6 +229,7 @@ export class LegacyToModern {
 
   #run(request: Request): void {
     if (request.over) return
+    this.#waits(request, false)
     const params = new Map(request.params)
     params.delete('task')
     if (request.rounds > 0) {
@@ -238,7 +258,7 @@ export class LegacyToModern {
         request.refreshed = true
         const name = readString(request.params.get('name')) ?? ''
         this.#tools.delete(name)
-        return this.#learnTools(name, undefined, 1, () => this.#run(request))
+        return this.#runInformed(request, name)
       }
       this.#settle(request)
       return this.#fail(request.id, request.method, error)
@@ -346,6 +366,9 @@ export class LegacyToModern {
 
   #settle(request: Request): void {
     request.over = true
+    // The question for the list of tools still knows the request.
+    if (request.waiting) request.params.clear()
+    this.#waits(request, false)
     this.#requests.delete(idKey(request.id))
     for (const id of request.open) {
       this.#asked.delete(id)
