@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment } from '@mcp-gateway/protocol'
 import type { Share } from './shares.ts'
-import { checkUnsent } from './unsent.ts'
+import { checkUnsent, writeText } from './unsent.ts'
 
 /** Bytes of events that a session keeps for clients that come back, shared by all its streams. */
 export class EventHistory {
@@ -11,6 +11,7 @@ export class EventHistory {
     readonly stream: EventStream
     readonly seq: number
     readonly text: string
+    readonly bytes: number
   }[] = []
   #bytes = 0
 
@@ -22,12 +23,13 @@ export class EventHistory {
   }
 
   add(stream: EventStream, seq: number, text: string): void {
-    this.#events.push({ stream, seq, text })
-    this.#bytes += text.length
+    const bytes = Buffer.byteLength(text)
+    this.#events.push({ stream, seq, text, bytes })
+    this.#bytes += bytes
     while (this.#bytes > this.#maxBytes || this.#share?.hold(this.#bytes) !== undefined) {
       const dropped = this.#events.shift()
       if (dropped === undefined) break
-      this.#bytes -= dropped.text.length
+      this.#bytes -= dropped.bytes
     }
   }
 
@@ -106,7 +108,7 @@ export class EventStream {
       response.write(`id: ${this.id}-${this.#seq}\ndata: \n\n`)
     }
     if (options.after !== undefined)
-      for (const text of this.#history.after(this, options.after)) response.write(text)
+      for (const text of this.#history.after(this, options.after)) writeText(response, text)
     // Clients wait for the headers.
     response.flushHeaders()
     if (this.#ended) response.end()
@@ -118,7 +120,7 @@ export class EventStream {
     const text = encodeEvent(`${this.id}-${this.#seq}`, data)
     this.#history.add(this, this.#seq, text)
     const response = this.#response
-    if (response === undefined || response.write(text)) return true
+    if (response === undefined || writeText(response, text)) return true
     // Where the server cannot be paused, a client that does not read loses its connection. It can
     // come back.
     checkUnsent(response)

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
 import { takesEvents } from './answers.ts'
 import { monotonicNow } from './clock.ts'
-import { checkUnsent } from './unsent.ts'
+import { checkUnsent, countable, writeText } from './unsent.ts'
 
 /**
  * A modern request's HTTP exchange: JSON when the answer comes first, an event stream from the
@@ -28,14 +28,15 @@ export class ModernExchange implements Exchange {
   answer(status: number, message: string): void {
     const response = this.#response
     if (response.destroyed) return
-    if (this.#streaming) response.end(encodeEvent(undefined, message))
+    if (this.#streaming) response.end(countable(encodeEvent(undefined, message)))
     else {
       // As text, the body goes with the head in one write.
+      const length = Buffer.byteLength(message)
       response.writeHead(status, {
         'content-type': 'application/json',
-        'content-length': Buffer.byteLength(message),
+        'content-length': length,
       })
-      response.end(message)
+      response.end(countable(message, length))
     }
     checkUnsent(response)
   }
@@ -46,7 +47,7 @@ export class ModernExchange implements Exchange {
     if (response.destroyed || !takesEvents(response)) return
     this.#stream()
     // The server cannot be paused.
-    if (!response.write(encodeEvent(undefined, message))) checkUnsent(response)
+    if (!writeText(response, encodeEvent(undefined, message))) checkUnsent(response)
   }
 
   /** Something now and then, so that nothing between gives a silent request up. */

@@ -15,6 +15,19 @@ export function countUnsent(response: ServerResponse, share: Share): void {
 }
 
 /**
+ * Text as bytes, where it has more bytes than UTF-16 units: Node counts what waits of a text by the
+ * latter.
+ */
+export function countable(text: string, bytes = Buffer.byteLength(text)): string | Buffer {
+  return bytes === text.length ? text : Buffer.from(text)
+}
+
+/** Writes text so that its bytes are counted. False as `write` says. */
+export function writeText(response: ServerResponse, text: string): boolean {
+  return response.write(countable(text))
+}
+
+/**
  * Looks after a write whether too much waits. Then the client loses its connection rather than the
  * process its memory. One answer that is whole may be longer than what a stream may leave unread.
  */

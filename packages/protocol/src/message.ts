@@ -175,3 +175,10 @@ export function errorAnswer(
   const tail = data === undefined ? '' : `,"data":${JSON.stringify(data)}`
   return `{"jsonrpc":"2.0","id":${id ?? 'null'},"error":{"code":${code},"message":${JSON.stringify(message)}${tail}}}`
 }
+
+/** The `data` of an error answer, for an error with a stable code: those are in lower case. */
+export function errorData(error: object): object | undefined {
+  const { code, retry } = error as { readonly code?: unknown; readonly retry?: unknown }
+  if (typeof code !== 'string' || !/^[a-z]/.test(code)) return undefined
+  return { code, ...(typeof retry === 'boolean' ? { retryable: retry } : {}) }
+}

@@ -106,4 +106,20 @@ describe('an event stream', () => {
     const parser = new EventParser(10, () => undefined)
     expect(() => parser.push(Buffer.from(`data: ${'x'.repeat(20)}`))).toThrow(RangeError)
   })
+
+  test.each([
+    ['in one line', ['data: ééé', 'ééé']],
+    ['in several lines', ['data: ééé\n', 'data: é\n']],
+    ['in its name', ['event: ééé\ndata: é\n']],
+    ['in its id', ['id: ééé\n\n', 'data: é\n']],
+  ])('is bounded by its bytes, %s, and not by its letters', (_where, pieces) => {
+    const given = pieces.map((piece) => Buffer.from(piece))
+    const bytes = given.reduce((sum, { length }) => sum + length, 0)
+    const exact = new EventParser(bytes, () => undefined)
+    for (const piece of given) exact.push(piece)
+    expect(exact.held).toBeGreaterThanOrEqual(8)
+
+    const tight = new EventParser(7, () => undefined)
+    expect(() => given.forEach((piece) => tight.push(piece))).toThrow(RangeError)
+  })
 })

@@ -30,28 +30,31 @@ export interface StreamEvent {
 
 /** Reads an event stream, however its bytes are cut. (WHATWG HTML, section 9.2.6) */
 export class EventParser {
-  readonly #maxLength: number
+  readonly #maxBytes: number
   readonly #event: (event: StreamEvent) => void
   readonly #decoder = new TextDecoder()
   #rest = ''
+  #restBytes = 0
   #afterReturn = false
   #data: string | undefined
   #name = ''
-  #length = 0
+  /** Bytes of the fields of the event so far. */
+  #bytes = 0
+  #idBytes = 0
   /** The last id that the stream gave. */
   lastId: string | undefined
   /** How long the server wants a client to wait before it comes back, in milliseconds. */
   retryMs: number | undefined
 
-  /** @throws RangeError from `push` when an event is longer than `maxLength` characters */
-  constructor(maxLength: number, event: (event: StreamEvent) => void) {
-    this.#maxLength = maxLength
+  /** @throws RangeError from `push` when an event is longer than `maxBytes` */
+  constructor(maxBytes: number, event: (event: StreamEvent) => void) {
+    this.#maxBytes = maxBytes
     this.#event = event
   }
 
-  /** Characters of the event that is not whole yet. */
+  /** Bytes of the event that is not whole yet, and of what stays of others. */
   get held(): number {
-    return this.#rest.length + this.#length
+    return this.#restBytes + this.#bytes + this.#idBytes
   }
 
   push(chunk: Uint8Array): void {
@@ -61,11 +64,21 @@ export class EventParser {
     if (text !== '') this.#afterReturn = text.endsWith('\r')
     // What was there before has no line break: only what is new is searched, or a long line in many pieces would be searched for each.
     const lines = text.split(/\r\n|\r|\n/)
-    lines[0] = this.#rest + (lines[0] ?? '')
-    this.#rest = lines.pop() ?? ''
-    if (this.#rest.length + this.#length > this.#maxLength)
-      throw new RangeError('An event of the stream is too long.')
+    const last = lines.pop() ?? ''
+    if (lines.length === 0) {
+      this.#rest += last
+      this.#restBytes += chunk.length
+    } else {
+      lines[0] = this.#rest + (lines[0] ?? '')
+      this.#rest = last
+      this.#restBytes = Buffer.byteLength(last)
+    }
     for (const line of lines) this.#line(line)
+    this.#checkBytes()
+  }
+
+  #checkBytes(): void {
+    if (this.held > this.#maxBytes) throw new RangeError('An event of the stream is too long.')
   }
 
   #line(line: string): void {
@@ -74,7 +87,7 @@ export class EventParser {
       const event = this.#name === '' ? 'message' : this.#name
       this.#data = undefined
       this.#name = ''
-      this.#length = 0
+      this.#bytes = 0
       if (data !== undefined && data !== '') this.#event({ data, event, id: this.lastId })
       return
     }
@@ -83,11 +96,14 @@ export class EventParser {
     const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
     if (field === 'data') {
       this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`
-      this.#length += value.length + 1
-      if (this.#length > this.#maxLength)
-        throw new RangeError('An event of the stream is too long.')
-    } else if (field === 'event') this.#name = value
-    else if (field === 'id' && !value.includes('\0')) this.lastId = value
-    else if (field === 'retry' && /^\d+$/.test(value)) this.retryMs = Number(value)
+      this.#bytes += Buffer.byteLength(value) + 1
+      this.#checkBytes()
+    } else if (field === 'event') {
+      this.#name = value
+      this.#bytes += Buffer.byteLength(value)
+    } else if (field === 'id' && !value.includes('\0')) {
+      this.lastId = value
+      this.#idBytes = Buffer.byteLength(value)
+    } else if (field === 'retry' && /^\d+$/.test(value)) this.retryMs = Number(value)
   }
 }

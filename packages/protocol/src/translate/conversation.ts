@@ -1,4 +1,4 @@
-import { errorAnswer, errorCode, idKey } from '../message.ts'
+import { errorAnswer, errorCode, errorData, idKey } from '../message.ts'
 import { gravity, metaKey, type DeclaredHeader, type ModernRequest } from '../modern.ts'
 import {
   readArray,
@@ -78,9 +78,10 @@ export interface ConversationEvents {
   question(call: Call, question: Question): void
   /**
    * Calls that had not been answered when the connection was lost. `late`: the server has not
-   * answered `initialize` in time, so that another connection would not help.
+   * answered `initialize` in time, so that another connection would not help. `data` goes with the
+   * reason.
    */
-  lost(calls: readonly Call[], reason: string, late: boolean): void
+  lost(calls: readonly Call[], reason: string, late: boolean, data?: object): void
   /** A call has ended, so that one that waits may begin. */
   freed(): void
   /** The server does not take `initialize` (any more). */
@@ -335,18 +336,24 @@ export class Conversation {
   }
 
   /** Ends the connection; what is open is lost. */
-  close(reason: string): void {
+  close(reason: string, data?: object): void {
     if (this.#over) return
-    this.#lost(reason)
+    this.#lost(reason, undefined, false, data)
     this.#connection.close()
   }
 
   #opened(message: RawObject): void {
     const result = readObject(message.get('result'))
     if (result === undefined) {
-      const said = readString(readObject(message.get('error'))?.get('message')) ?? 'no reason'
+      const error = readObject(message.get('error'))
+      const said = readString(error?.get('message')) ?? 'no reason'
+      const data = readObject(error?.get('data'))
+      const retry = { true: true, false: false }[data?.get('retryable') ?? '']
       this.#events.refused()
-      return this.close(`The server refused to initialize: ${said}`)
+      return this.close(
+        `The server refused to initialize: ${said}`,
+        errorData({ code: readString(data?.get('code')), retry }),
+      )
     }
     this.#initialized = result
     this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
@@ -714,7 +721,7 @@ export class Conversation {
       )
   }
 
-  #lost(reason: string, refused?: string, late = false): void {
+  #lost(reason: string, refused?: string, late = false, data?: object): void {
     if (this.#over) return
     for (const deliver of this.#late) deliver()
     this.#over = true
@@ -730,7 +737,7 @@ export class Conversation {
     }
     // A listen stream that ends in good order is opened again by its client.
     for (const listener of this.#listeners) this.#endListener(listener, reason)
-    this.#events.lost(calls, reason, late)
+    this.#events.lost(calls, reason, late, data)
   }
 }
 

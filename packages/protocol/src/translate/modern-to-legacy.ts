@@ -1,4 +1,4 @@
-import { errorAnswer, errorCode } from '../message.ts'
+import { errorAnswer, errorCode, errorData } from '../message.ts'
 import { metaKey, type ModernRequest } from '../modern.ts'
 import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import {
@@ -276,9 +276,9 @@ export class ModernToLegacy {
       {
         answered: (call, status, message) => this.#answered(call as OpenCall, status, message),
         question: (call, question) => this.#question(call as OpenCall, question),
-        lost: (calls, reason, late) => {
+        lost: (calls, reason, late, data) => {
           pool.conversations = pool.conversations.filter(({ over }) => !over)
-          for (const call of calls) this.#lost(call as OpenCall, reason, late)
+          for (const call of calls) this.#lost(call as OpenCall, reason, late, data)
           this.#next(pool)
         },
         freed: () => this.#next(pool),
@@ -302,11 +302,10 @@ export class ModernToLegacy {
     try {
       conversation = this.#conversationFor(call)
     } catch (error) {
-      return this.#answered(
-        call,
-        503,
-        errorAnswer(call.request.id, errorCode.internal, (error as Error).message),
-      )
+      const { message } = error as Error
+      const data = errorData(error as Error)
+      const answer = errorAnswer(call.request.id, errorCode.internal, message, data)
+      return this.#answered(call, 503, answer)
     }
     if (conversation === undefined) call.pool.queue.push(call)
     else conversation.run(call)
@@ -466,7 +465,7 @@ export class ModernToLegacy {
   }
 
   /** The connection broke: what may run twice and was not asked about runs again, once. */
-  #lost(call: OpenCall, reason: string, late: boolean): void {
+  #lost(call: OpenCall, reason: string, late: boolean, data?: object): void {
     if (
       !late &&
       !this.#closed &&
@@ -479,7 +478,7 @@ export class ModernToLegacy {
       return this.#run(call)
     }
     const status = late ? 504 : 502
-    this.#answered(call, status, errorAnswer(call.request.id, errorCode.internal, reason))
+    this.#answered(call, status, errorAnswer(call.request.id, errorCode.internal, reason, data))
   }
 
   #listen(pool: Pool, request: ModernRequest, exchange: Exchange): void {
@@ -511,7 +510,9 @@ export class ModernToLegacy {
         answer,
       })
     } catch (error) {
-      answer(503, errorAnswer(request.id, errorCode.internal, (error as Error).message))
+      const { message } = error as Error
+      const data = errorData(error as Error)
+      answer(503, errorAnswer(request.id, errorCode.internal, message, data))
     }
   }
 }
