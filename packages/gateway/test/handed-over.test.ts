@@ -18,6 +18,8 @@ const peer = new Hop({ keys: [key], self: 'one', peers: [], now })
 /** The process `three`, and the requests that it got. */
 let third: Server
 let reached: string[] = []
+/** It takes requests and closes their connections. */
+let breaksOff = false
 /** The process `two`. */
 let gateway: TestGateway
 let adapter = ''
@@ -25,6 +27,7 @@ let adapter = ''
 beforeAll(async () => {
   third = createServer((request, response) => {
     reached.push(`${request.method} ${request.url}`)
+    if (breaksOff) return void request.socket.destroy()
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"from":"three"}')
   })
   await new Promise<void>((resolve) => third.listen(0, '127.0.0.1', resolve))
@@ -83,5 +86,18 @@ test.each(['router', 'adapter'] as const)(
       expect.stringContaining('"code":"session_not_found"'),
     ])
     expect(reached).toHaveLength(1)
+  },
+)
+
+test.each(['router', 'adapter'] as const)(
+  'a request to the %s whose process breaks off may have run, so its client is not told to begin again',
+  async (at) => {
+    breaksOff = true
+    const answer = await inSessionOf('three', at, 'client')
+    breaksOff = false
+    expect([answer.status, answer.body.toString()]).toEqual([
+      502,
+      expect.stringMatching(/may have run.*"code":"upstream_failed".*"retryable":false/),
+    ])
   },
 )

@@ -286,6 +286,31 @@ describe('a credential', () => {
     await expect.poll(call).toContain('done')
   })
 
+  test('that is gone makes calls of a tool fail with its code, and nothing is sent', async () => {
+    const secret = { name: 'tool-key', value: 'key' }
+    expect((await sent('/secrets', 'POST', secret)).status).toBe(201)
+    const name = `keyed-${randomUUID().slice(0, 8)}`
+    const tool = {
+      ...referring({ name: 'tool-key' }),
+      name,
+      endpoint: `${serviceOrigin}/${name}`,
+      toolDefinition: { tool: { name } },
+    }
+    expect((await sent('/tools', 'POST', tool)).status).toBe(201)
+    const call = async (): Promise<unknown> => {
+      const { message } = await modern(gateway, 'tools/call', { name, arguments: {} })
+      const { _meta: meta } = message.result as { _meta: Record<string, unknown> }
+      return meta['mcp-gateway/error']
+    }
+    expect(await call()).toBeUndefined()
+    const answered = called.length
+
+    expect((await sent('/secrets/tool-key?force=true', 'DELETE')).status).toBe(204)
+
+    await expect.poll(call).toEqual({ code: 'secret_unreadable', retryable: false })
+    expect(called).toHaveLength(answered)
+  })
+
   test('may be in a file, which is read again when it changes', async () => {
     writeFileSync(secretFile, 'file-one\n')
     const name = await gateway.register(referring({ name: 'mounted', source: 'file' }))

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { RawConnection, readAnswer, TestGateway, type Exchange } from './fixtures/gateway.ts'
 import { initialize, messagesOf, modern, modernRequest } from './fixtures/mcp-requests.ts'
@@ -203,7 +204,7 @@ describe('a tool elsewhere', () => {
 
       const failure = await failedCall(tool, 'eve')
 
-      expect(failure).toMatchObject({ code: 'share_used_up', retryable })
+      expect(failure).toMatchObject({ code: 'answer_dropped', retryable })
       expect(failure?.text).toContain("The tool's answer takes more memory than is left for it")
     },
   )
@@ -463,32 +464,71 @@ test('legacy sessions of a caller are bounded over all modern servers together',
   expect(await status(names[1], third)).toBe(200)
 })
 
+const greeting = 'GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n'
+
+function rawAt(origin: string, localAddress = '127.0.0.1', allowHalfOpen = false): RawConnection {
+  const { hostname: host, port } = new URL(origin)
+  const raw = new RawConnection(connect({ host, port: Number(port), localAddress, allowHalfOpen }))
+  open.push(raw.socket)
+  return raw
+}
+
+/** The answer to a request on a connection, or what is left of it. */
+async function greet(raw: RawConnection, text = greeting): Promise<string> {
+  raw.text = ''
+  raw.socket.write(text)
+  await expect.poll(() => raw.text).toContain('\r\n\r\n')
+  return raw.text
+}
+
 test('connections of one address are half of all at most, and another address gets in', async () => {
   await using small = await TestGateway.open({ limits: { connections: 6 } })
-  const { hostname, port } = new URL(small.origin)
-  const from = (localAddress: string): RawConnection =>
-    new RawConnection(connect({ host: hostname, port: Number(port), localAddress }))
-  const request = 'GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n'
-  const greet = async (raw: RawConnection): Promise<string> => {
-    raw.socket.write(request)
-    await expect.poll(() => raw.text).toContain('\r\n\r\n')
-    return raw.text
-  }
-  const idle = Array.from({ length: 3 }, () => from('127.0.0.1'))
-  for (const raw of idle) expect(await greet(raw)).toMatch(/^HTTP\/1\.1 200 /)
+  const begun = Array.from({ length: 3 }, () => rawAt(small.origin))
+  for (const raw of begun) raw.socket.write(greeting.slice(0, 20))
+  await sleep(50)
 
-  const refused = from('127.0.0.1')
+  const refused = rawAt(small.origin)
   expect(await greet(refused)).toMatch(/^HTTP\/1\.1 503 [^]*"code":"no_room"/)
   await expect.poll(() => refused.closed).toBe(true)
   expect(refused.text.match(/HTTP\/1\.1/g)).toHaveLength(1)
-  const other = from('127.0.0.2')
-  expect(await greet(other)).toMatch(/^HTTP\/1\.1 200 /)
+  expect(await greet(rawAt(small.origin, '127.0.0.2'))).toMatch(/^HTTP\/1\.1 200 /)
 
-  for (const raw of idle.splice(0, 2)) raw.socket.destroy()
+  for (const raw of begun.slice(0, 2)) raw.socket.destroy()
   await sleep(50)
-  const again = from('127.0.0.1')
-  expect(await greet(again)).toMatch(/^HTTP\/1\.1 200 /)
-  for (const raw of [...idle, other, again]) raw[Symbol.dispose]()
+  expect(await greet(rawAt(small.origin))).toMatch(/^HTTP\/1\.1 200 /)
+})
+
+test.each([
+  ['of clients', undefined],
+  ['of probes and peers', '127.0.0.1'],
+])(
+  'a connection %s that waits for its next request gives its place to a new one',
+  async (_, host) => {
+    const port = await freePort()
+    const cluster = host === undefined ? {} : { cluster: { port, host } }
+    await using small = await TestGateway.open({ limits: { connections: 6 }, ...cluster })
+    const origin = host === undefined ? small.origin : `http://${host}:${port}`
+    const [slow, ...idle] = Array.from({ length: 3 }, () => rawAt(origin))
+    slow?.socket.write(greeting.slice(0, 20))
+    for (const raw of idle) expect(await greet(raw)).toMatch(/^HTTP\/1\.1 200 /)
+
+    expect(await greet(rawAt(origin))).toMatch(/^HTTP\/1\.1 200 /)
+
+    await expect.poll(() => idle.map(({ closed }) => closed)).toEqual([true, false])
+    expect(await greet(slow as RawConnection, greeting.slice(20))).toMatch(/^HTTP\/1\.1 200 /)
+  },
+)
+
+test('a client that sends no whole request and never hangs up gives its connection back', async () => {
+  await using small = await TestGateway.open({
+    limits: { connections: 2 },
+    edge: { headersTimeoutSeconds: 1 },
+  })
+  const slow = rawAt(small.origin, '127.0.0.1', true)
+  slow.socket.write(greeting.slice(0, 20))
+  await expect.poll(() => slow.text).toMatch(/^HTTP\/1\.1 408 /)
+
+  await expect.poll(() => greet(rawAt(small.origin)), { interval: 200 }).toMatch(/^HTTP\/1\.1 200 /)
 })
 
 describe('bytes of answers that are held', () => {
@@ -525,7 +565,11 @@ describe('bytes of answers that are held', () => {
         {
           jsonrpc: '2.0',
           id: index + 1,
-          error: { code: -32600, message: expect.any(String), data: { code: 'share_used_up' } },
+          error: {
+            code: -32603,
+            message: expect.stringContaining('may have run'),
+            data: { code: 'answer_dropped', retryable: false },
+          },
         },
       ])
     }
@@ -543,6 +587,24 @@ describe('bytes of answers that are held', () => {
     const [name] = await elsewhere(endless('application/json', '{"x":"'), { toolRules })
     const answer = await leave(`/adapters/${name}/mcp`, 'eve', list)
     expect(codeOf(answer)).toBe('429 share_used_up')
+    expect(answer.body.toString()).toContain('"retryable":true')
+  })
+
+  test('for a list that is asked for together with a call are refused as of a call that may have run', async () => {
+    const batch = JSON.stringify(
+      ['tools/list', 'tools/call'].map((method, id) => ({
+        jsonrpc: '2.0',
+        id,
+        method,
+        params: { name: 'endless' },
+      })),
+    )
+    const pour: Behaviour = (request, response) =>
+      endless('application/json', '[{"x":"')(request, response, call('endless', 1))
+    const [name] = await elsewhere(pour, { toolRules })
+    const answer = await leave(`/adapters/${name}/mcp`, 'eve', batch)
+    expect(codeOf(answer)).toBe('502 answer_dropped')
+    expect(answer.body.toString()).toContain('"retryable":false')
   })
 
   test('for the translation are refused with the code', async () => {
@@ -574,7 +636,7 @@ describe('bytes of answers that are held', () => {
       headers: { ...headers, 'x-dev-userid': 'eve' },
       body,
     })
-    expect(answer.body.toString()).toContain('"code":"share_used_up"')
+    expect(answer.body.toString()).toContain('"code":"answer_dropped","retryable":false')
   })
 
   test('for the answers of tools are refused with the code', async () => {
@@ -594,6 +656,6 @@ describe('bytes of answers that are held', () => {
     })
     expect((await gateway.send('/tools', { headers: json, body })).status).toBe(201)
     const answer = await modern(gateway, 'tools/call', { name: tool }, {})
-    expect(JSON.stringify(answer.message)).toContain('share_used_up')
+    expect(JSON.stringify(answer.message)).toContain('"code":"answer_dropped","retryable":false')
   })
 })

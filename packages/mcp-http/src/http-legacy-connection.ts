@@ -1,6 +1,7 @@
 import {
   errorAnswer,
   errorCode,
+  errorData,
   hasJsonNumbers,
   initializedMessage,
   readObject,
@@ -123,7 +124,7 @@ export class HttpLegacyConnection implements LegacyConnection {
           if (message === initializedMessage) this.#initialized()
           if (request === undefined || answered) return
           const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
-          const data = failure?.code === undefined ? undefined : { code: failure.code }
+          const data = errorData(failure ?? {})
           this.#listener.receive(errorAnswer(request, errorCode.internal, reason, data), request)
         }
         if (status !== 400 || session === undefined) return finish()

@@ -2,6 +2,7 @@ import {
   encodeHeaderValue,
   errorAnswer,
   errorCode,
+  errorData,
   hasJsonNumbers,
   headerName,
   modernVersion,
@@ -47,15 +48,13 @@ export class HttpModernEndpoint implements ModernEndpoint {
     const { id, method, params } = request
     const name = headerName(method, params)
     let answered = false
-    const fail = (reason: string, code?: string): void => {
-      const data = code === undefined ? undefined : { code }
-      exchange.answer(502, errorAnswer(id, errorCode.internal, reason, data))
-    }
+    const fail = (why: { readonly message: string; readonly code?: string }): void =>
+      exchange.answer(502, errorAnswer(id, errorCode.internal, why.message, errorData(why)))
     let upstream: HttpUpstream
     try {
       upstream = this.#upstream()
     } catch (error) {
-      return fail((error as Error).message)
+      return fail(error as Error)
     }
     const sent = sendHttp(
       upstream,
@@ -82,7 +81,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
               if (!(error instanceof SyntaxError)) throw error
               if (answered || !looksLikeAnswer(text)) return
               answered = true
-              fail(unreadableAnswer)
+              fail({ message: unreadableAnswer })
               return sent.finish()
             }
             if (answered || message === undefined) return
@@ -98,7 +97,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
           end: ({ status, failure }) => {
             this.#open.delete(exchange)
             if (answered) return
-            fail(failure?.message ?? `The server gave no answer (HTTP ${status}).`, failure?.code)
+            fail(failure ?? { message: `The server gave no answer (HTTP ${status}).` })
           },
         },
         () => sent.abort(),

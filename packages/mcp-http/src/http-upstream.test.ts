@@ -36,6 +36,20 @@ test('a request whose credential is gone is not sent, and its answer names the r
   expect(upstream.dispatched).toEqual([])
 })
 
+test('a request that cannot be sent at all fails, and the process goes on', async () => {
+  const ends: (HttpFailure | undefined)[] = []
+  const pool = {
+    dispatch: () => {
+      throw new TypeError('invalid header')
+    },
+  }
+  const upstream = { pool, path: '/mcp', headers: () => [] }
+  sendHttp(upstream, request, { head: never, chunk: never, end: (failure) => ends.push(failure) })
+
+  await Promise.resolve()
+  expect(ends).toEqual([{ message: 'The server could not be reached (TypeError).', unsent: true }])
+})
+
 test('an aborted request whose credential is gone reports nothing', async () => {
   sendHttp(withoutCredential(), request, { head: never, chunk: never, end: never }).abort()
   await Promise.resolve()

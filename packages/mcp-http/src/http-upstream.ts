@@ -35,6 +35,8 @@ export interface HttpFailure {
   readonly unsent: boolean
   /** A stable code, where one says more than the message. */
   readonly code?: string
+  /** Whether the request may be sent again as it is, where that is known. */
+  readonly retry?: boolean
 }
 
 export interface HttpAnswer {
@@ -77,21 +79,19 @@ export function sendHttp(
   // Missing credentials and closed pools fail at once, before the caller has the exchange.
   queueMicrotask(() => {
     if (exchange.over) return
-    let own: readonly string[]
     try {
-      own = upstream.headers()
+      const options = {
+        method: request.method,
+        path,
+        // Some servers compress unless they are told not to.
+        headers: [...upstream.headers(), ...request.headers, 'accept-encoding', 'identity'],
+        body: request.body ?? null,
+        headersTimeout: request.answerTimeoutMs,
+      }
+      pool.dispatch(options, exchange)
     } catch (error) {
-      return exchange.onError(error as Error)
+      exchange.onError(error as Error)
     }
-    const options = {
-      method: request.method,
-      path,
-      // Some servers compress unless they are told not to.
-      headers: [...own, ...request.headers, 'accept-encoding', 'identity'],
-      body: request.body ?? null,
-      headersTimeout: request.answerTimeoutMs,
-    }
-    pool.dispatch(options, exchange)
   })
   return exchange
 }
@@ -175,20 +175,22 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     if (!this.#end()) return
     this.#abort?.(new Error('no room'))
     const message =
-      'The answer of the server takes more memory than your share. Wait until others have ended.'
-    this.#answer.end({ message, unsent: false, code: 'share_used_up' })
+      'The answer takes more memory than is left for you, so the gateway dropped it. ' +
+      'The request may have run: check before you repeat it.'
+    this.#answer.end({ message, unsent: false, code: 'answer_dropped', retry: false })
   }
 
   onComplete(): void {
     if (this.#end()) this.#answer.end()
   }
 
-  onError(error: NodeJS.ErrnoException): void {
+  onError(error: NodeJS.ErrnoException & { readonly retry?: boolean }): void {
     if (!this.#end()) return
-    const { code = '', message } = error
+    const { code = '', message, retry } = error
     const unsent = !this.#sent
     // Errors with a code in lower case are the gateway's own, and readable as they are.
-    if (/^[a-z]/.test(code)) this.#answer.end({ message, unsent, code })
+    if (/^[a-z]/.test(code))
+      this.#answer.end({ message, unsent, code, ...(retry === undefined ? {} : { retry }) })
     else this.#answer.end({ message: whyNoAnswer('The server', error, this.#sent), unsent })
   }
 }

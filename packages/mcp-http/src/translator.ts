@@ -4,6 +4,7 @@ import {
   DuplicateMember,
   errorAnswer,
   errorCode,
+  errorData,
   LegacyToModern,
   ModernToLegacy,
   outline,
@@ -82,10 +83,9 @@ export class Translator {
         try {
           this.#toLegacy.request(principal, request, exchange)
         } catch (error) {
-          exchange.answer(
-            503,
-            errorAnswer(request.id, errorCode.internal, (error as Error).message),
-          )
+          const { message } = error as Error
+          const data = errorData(error as Error)
+          exchange.answer(503, errorAnswer(request.id, errorCode.internal, message, data))
         }
       },
       gone: (exchange: Exchange) => this.#toLegacy.gone(exchange),
@@ -135,8 +135,23 @@ export class Translator {
   }
 }
 
+/** What a server has not read. */
+export interface Backlog {
+  /** Bytes. */
+  readonly unread: number
+  /** Told how many more bytes of its requests wait to be sent, or how many less. */
+  waits(bytes: number): void
+}
+
+/** For a server whose requests are counted where they come in. */
+const noBacklog: Backlog = { unread: 0, waits: () => undefined }
+
 /** A legacy session in front of a modern server. */
-export function translatedLink(server: ModernEndpoint, sessionOf: () => Session): Link {
+export function translatedLink(
+  server: ModernEndpoint,
+  sessionOf: () => Session,
+  backlog = noBacklog,
+): Link {
   const tell = (text: string, related?: string): void => {
     const line = Buffer.from(text)
     sessionOf().receive(line, outline(line), related)
@@ -146,6 +161,7 @@ export function translatedLink(server: ModernEndpoint, sessionOf: () => Session)
     send: tell,
     newId: () => randomBytes(16).toString('base64url'),
     later: (ms, callback) => void setTimeout(callback, ms).unref(),
+    waits: (bytes) => backlog.waits(bytes),
   })
   return {
     send: (message) => {
@@ -158,7 +174,9 @@ export function translatedLink(server: ModernEndpoint, sessionOf: () => Session)
         tell(errorAnswer(outline(message).id, errorCode.invalidRequest, error.message))
       }
     },
-    unread: 0,
+    get unread() {
+      return backlog.unread
+    },
     // The server is shared, so a slow client does not stop it; its own streams are bounded.
     pause: () => undefined,
     resume: () => undefined,

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { classify, metaKey } from '@mcp-gateway/protocol'
 import { Pool } from 'undici'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { HttpUpstream } from '../src/http-upstream.ts'
 import { Translator } from '../src/translator.ts'
 
 interface Got {
@@ -71,7 +72,7 @@ function event(message: object, id?: string): string {
 /** A server that follows a script, and a translation in front of it. */
 async function setUp(
   script: Script,
-  options: { answerTimeoutMs?: number; connections?: number } = {},
+  options: { answerTimeoutMs?: number; connections?: number; upstream?: () => HttpUpstream } = {},
 ) {
   const got: Got[] = []
   const upstream = await listen((request, body, response) => {
@@ -93,7 +94,7 @@ async function setUp(
   const server = open.at(-1)
   const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: options.connections ?? 50 })
   const translator = new Translator({
-    upstream: () => ({ pool, path: '/mcp', headers: () => [] }),
+    upstream: options.upstream ?? (() => ({ pool, path: '/mcp', headers: () => [] })),
     newState: () => randomUUID(),
     clientInfo: { name: 'test', version: '1' },
     answerTimeoutMs: options.answerTimeoutMs ?? 10_000,
@@ -153,6 +154,26 @@ async function messagesOf(response: Response): Promise<Record<string, unknown>[]
     .map((line) => JSON.parse(line.slice(6)) as Record<string, unknown>)
 }
 
+/** A server that the gateway cannot ask, with the reason that it has. */
+const unreachable: Record<string, [() => HttpUpstream, { code: string; retryable: boolean }]> = {
+  'has no replica that is ready': [
+    () => {
+      throw Object.assign(new Error('Not ready.'), { code: 'no_ready_replica', retry: true })
+    },
+    { code: 'no_ready_replica', retryable: true },
+  ],
+  'has a credential that cannot be read': [
+    () => ({
+      pool: { dispatch: () => true },
+      path: '/mcp',
+      headers: () => {
+        throw Object.assign(new Error('Missing.'), { code: 'secret_unreadable', retry: false })
+      },
+    }),
+    { code: 'secret_unreadable', retryable: false },
+  ],
+}
+
 function failure(message: unknown): object {
   return { jsonrpc: '2.0', id: 1, error: { code: -32603, message } }
 }
@@ -208,6 +229,17 @@ describe('a modern client of a legacy HTTP server', () => {
     }
     return post({ id: 1, method, params: { ...name, _meta: meta } }, headers, signal)
   }
+
+  test.each(Object.entries(unreachable))(
+    'of a server that %s is told the code of the reason',
+    async (_what, [upstream, data]) => {
+      const world = await setUp(() => undefined, { upstream })
+      for (const method of ['tools/call', 'tools/list'])
+        expect(await messagesOf(await ask(world, method))).toMatchObject([
+          { id: 1, error: { data } },
+        ])
+    },
+  )
 
   test('gets what the server answers as JSON, in the session that it gave', async () => {
     const world = await setUp(
@@ -572,6 +604,16 @@ describe('a legacy client of a modern HTTP server', () => {
     const end = (): Promise<Response> => fetch(world.url, { method: 'DELETE', headers })
     return { ...world, headers, call, end }
   }
+
+  test.each(Object.entries(unreachable))(
+    'of a server that %s is told the code of the reason when it opens a session',
+    async (_what, [upstream, data]) => {
+      const { post } = await setUp(() => undefined, { upstream })
+      const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: {} }
+      const opened = await post({ id: 0, method: 'initialize', params }, {})
+      expect(await messagesOf(opened)).toMatchObject([{ id: 0, error: { data } }])
+    },
+  )
 
   test('has its call sent with every header of its version, and gets the answer', async () => {
     const { call, said } = await connect(({ message }, response) =>

@@ -105,6 +105,12 @@ const table = {
     title: 'The server does not speak MCP at this address',
     retry: false,
   },
+  answer_dropped: {
+    status: 502,
+    rpc: -32603,
+    title: 'The gateway has no room for the answer',
+    retry: false,
+  },
   upstream_redirects: {
     status: 502,
     rpc: -32603,

@@ -2,7 +2,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypt
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Relay } from '@mcp-gateway/mcp-http'
 import { Pool, type Dispatcher } from 'undici'
-import { GatewayError } from '../core/errors.ts'
+import { GatewayError, unknownSession } from '../core/errors.ts'
 import { headerFilter } from '../core/header-table.ts'
 import type { PeerDirectory } from '../core/peers.ts'
 import type { Principal } from '../core/principal.ts'
@@ -286,6 +286,17 @@ function digestOf(body: Buffer | null): string {
 
 function forged(): GatewayError {
   return unsigned('The request was not handed over by a gateway.')
+}
+
+/**
+ * The answer to a request whose process did not answer. One that may have run gets no 404, upon
+ * which clients begin again.
+ */
+export function ownerFailed(unsent: boolean): GatewayError {
+  if (unsent) return unknownSession()
+  return new GatewayError('upstream_failed', {
+    detail: 'The gateway process that holds the state broke off. The request may have run.',
+  })
 }
 
 /** The refusal of what no gateway has signed; with a challenge, as each 401 has one (RFC 9110 section 15.5.2). */

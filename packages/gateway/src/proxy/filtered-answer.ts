@@ -1,8 +1,8 @@
-import { rawHeader, type Share } from '@mcp-gateway/mcp-http'
+import { rawHeader, type Share, type Shortage } from '@mcp-gateway/mcp-http'
 import { encodeEvent, errorAnswer, EventRewriter } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
-import { heldBytes, shortOf } from '../core/shares.ts'
+import { answerDropped, heldBytes, shortOf } from '../core/shares.ts'
 import { isEventStream } from './headers.ts'
 import { withoutTools, type ListedTool } from './ruled-messages.ts'
 
@@ -15,6 +15,8 @@ export interface AnswerFilter {
   readonly restricted: boolean
   /** The requests that the answer is for, as raw ids. */
   readonly ids: readonly string[]
+  /** Whether the request can be repeated without harm. */
+  readonly repeatable: boolean
   /** Counts what is held until it is whole. */
   readonly share: Share
 }
@@ -44,7 +46,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   constructor(handler: Dispatcher.DispatchHandler, filter: AnswerFilter) {
     this.#handler = handler
     this.#filter = filter
-    filter.share.spare(() => void this.#giveUp(shortOf('caller', heldBytes)))
+    filter.share.spare(() => void this.#giveUp('caller'))
   }
 
   onConnect(abort: (reason?: Error) => void): void {
@@ -154,16 +156,17 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
 
   #hold(bytes: number): boolean {
     const shortage = this.#filter.share.hold(bytes)
-    return shortage === undefined || this.#giveUp(shortOf(shortage, heldBytes))
+    return shortage === undefined || this.#giveUp(shortage)
   }
 
   /** There is no room for what is not whole. Its requests get an error where a stream has begun. */
-  #giveUp(error: GatewayError): false {
+  #giveUp(shortage: Shortage): false {
+    const error = this.#filter.repeatable ? shortOf(shortage, heldBytes) : answerDropped(shortage)
     if (this.#events === undefined) return this.#failWith(error)
     if (this.#over) return false
     this.#over = true
     this.#abort?.(error)
-    const data = { code: error.code }
+    const data = { code: error.code, retryable: error.retry }
     for (const id of this.#filter.ids) {
       const answer = errorAnswer(id, error.rpcCode, error.message, data)
       this.#handler.onData?.(Buffer.from(encodeEvent(undefined, answer)))

@@ -12,7 +12,7 @@ import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import type { Entrance, RequestContext } from '../ingress/entrance.ts'
 import { forward, type Forwarding } from './forward.ts'
 import { headerRules } from './headers.ts'
-import type { Hop } from '../ingress/peer-hop.ts'
+import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { Upstreams, type Sticky } from '../upstream/upstreams.ts'
@@ -196,10 +196,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           : ownerOf(session)
       if (owner !== undefined && owner !== hop.self && handed === undefined) {
         return run(() => {
-          hop.forward(owner, { request, response, body, principal }, () => {
-            // Whoever held it is no more: a session is to be opened anew, a call to be made anew.
-            if (session === undefined) pick(permit, sticky, context, attempt)
-            else context.fail(unknownSession())
+          hop.forward(owner, { request, response, body, principal }, (unsent) => {
+            // Any replica can say that it does not know the state of a call.
+            if (session === undefined && unsent) pick(permit, sticky, context, attempt)
+            else context.fail(ownerFailed(unsent))
           })
         })
       }

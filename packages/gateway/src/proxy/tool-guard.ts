@@ -169,7 +169,7 @@ export class ToolGuard {
         ),
       )
     const pass = (): void => {
-      const lists = asked.messages.some(({ method }) => method === 'tools/list')
+      const isList = ({ method }: JudgedMessage): boolean => method === 'tools/list'
       const judge = (): ((tool: ListedTool) => boolean) => {
         const effort = new Effort()
         return ({ name, hints }) => rules.allows(principal, name, hints, effort) === true
@@ -177,7 +177,8 @@ export class ToolGuard {
       via.dispatch(
         options,
         new FilteredAnswer(handler, {
-          lists,
+          lists: asked.messages.some(isList),
+          repeatable: asked.messages.every(isList),
           judge,
           restricted: rules.byRole,
           ids: asked.messages.flatMap(({ id, method }) =>
@@ -399,7 +400,8 @@ function askOnce(
           },
           end: ({ failure }) => {
             clearTimeout(timer)
-            if (failure?.code === 'share_used_up') return reject(shortOf('caller', heldBytes))
+            // The call itself has not been sent yet.
+            if (failure?.code === 'answer_dropped') return reject(shortOf('caller', heldBytes))
             reject(
               failure?.unsent === true
                 ? new GatewayError('upstream_unreachable', { cause: failure.message })

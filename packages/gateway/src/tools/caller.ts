@@ -3,8 +3,8 @@ import type { Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
-import { heldBytes, shortOf } from '../core/shares.ts'
-import { partyOf } from '../core/principal.ts'
+import { answerDropped } from '../core/shares.ts'
+import { partyOf, type Principal } from '../core/principal.ts'
 import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -65,25 +65,9 @@ export class ToolCaller implements AsyncDisposable {
     invocation: Invocation,
     output: OutputCheck,
   ): Promise<CallResult> {
-    const { callTimeoutMs, now, outgoing } = this.#options
-    const ending = new Ending(invocation.cancellation, callTimeoutMs)
-    const headers = [
-      'content-type',
-      'application/json',
-      'accept',
-      'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
-      'x-request-id',
-      invocation.requestId,
-      'x-mcp-tool',
-      resource.spec.toolDefinition.tool.name,
-      'x-mcp-deadline',
-      new Date(now() + callTimeoutMs).toISOString(),
-      'idempotency-key',
-      `"${invocation.idempotencyKey}"`,
-      ...Object.entries(invocation.trace).flat(),
-      ...outgoing(resource, principal).headers,
-    ]
+    const ending = new Ending(invocation.cancellation, this.#options.callTimeoutMs)
     try {
+      const headers = this.#headers(resource, principal, invocation)
       return await this.#attempts(resource, partyOf(principal), headers, invocation, ending, output)
     } catch (error) {
       invocation.cancellation.throwIfAborted()
@@ -91,6 +75,27 @@ export class ToolCaller implements AsyncDisposable {
     } finally {
       ending.clear()
     }
+  }
+
+  /** @throws GatewayError when the credential for the tool cannot be read */
+  #headers(tool: CalledTool, principal: Principal, invocation: Invocation): readonly string[] {
+    const { callTimeoutMs, now, outgoing } = this.#options
+    return [
+      'content-type',
+      'application/json',
+      'accept',
+      'application/json, text/event-stream, application/x-ndjson, */*;q=0.8',
+      'x-request-id',
+      invocation.requestId,
+      'x-mcp-tool',
+      tool.spec.toolDefinition.tool.name,
+      'x-mcp-deadline',
+      new Date(now() + callTimeoutMs).toISOString(),
+      'idempotency-key',
+      `"${invocation.idempotencyKey}"`,
+      ...Object.entries(invocation.trace).flat(),
+      ...outgoing(tool, principal).headers,
+    ]
   }
 
   /** What was never sent may go to another replica. */
@@ -110,7 +115,7 @@ export class ToolCaller implements AsyncDisposable {
       upstream.inFlight += 1
       const exchange = new ToolExchange()
       const share = this.#options.heldBytes.open(caller)
-      share.spare(() => exchange.cancel(shortOf('caller', heldBytes)))
+      share.spare(() => exchange.cancel(answerDropped('caller')))
       ending.onEnd(() => exchange.cancel())
       try {
         const response = await exchange.send(dispatcher, {
@@ -165,7 +170,7 @@ export class ToolCaller implements AsyncDisposable {
         limitBytes: this.#options.answerLimitBytes,
         hold: (bytes) => {
           const shortage = share.hold(bytes)
-          if (shortage !== undefined) throw shortOf(shortage, heldBytes)
+          if (shortage !== undefined) throw answerDropped(shortage)
         },
         output,
         resourceUri: `tool://${tool.name}/${encodeURIComponent(invocation.requestId)}`,
@@ -204,11 +209,10 @@ export class ToolCaller implements AsyncDisposable {
             retry: 'yes',
           }
         : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
-    // Shares run short only while an answer is read, so the call has run.
-    if (error instanceof GatewayError && (code === 'share_used_up' || code === 'no_room'))
+    if (error instanceof GatewayError && code === 'answer_dropped')
       return {
         code,
-        text: `The tool's answer takes more memory than is left for it. ${error.message}`,
+        text: "The tool's answer takes more memory than is left for it, so the gateway dropped it.",
         retry: harmless ? 'yes' : 'unsure',
       }
     if (error instanceof GatewayError)

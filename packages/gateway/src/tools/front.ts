@@ -7,12 +7,12 @@ import {
   translatedLink,
 } from '@mcp-gateway/mcp-http'
 import { classifyRequest, mayBeModern, outline, type ModernEndpoint } from '@mcp-gateway/protocol'
-import { GatewayError, unknownSession } from '../core/errors.ts'
+import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Entrance, RequestContext } from '../ingress/entrance.ts'
-import type { Hop } from '../ingress/peer-hop.ts'
+import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import { type SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionIdOf } from '../ingress/mcp-path.ts'
 import type { Caller, Router } from './router.ts'
@@ -95,13 +95,12 @@ export class ToolFront implements AsyncDisposable {
           })
     }
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
-    // Whoever held it is no more, or is not known here: the client is to begin anew.
-    const lost = (): void => context.fail(unknownSession())
+    const lost = (unsent: boolean): void => context.fail(ownerFailed(unsent))
     // What was handed over is for this process, or for nobody: addresses of processes that are gone may be those of others.
     if (owner !== this.#options.hop.self && context.handed === undefined)
       return this.#options.hop.forward(owner, { request, response, body, principal }, lost)
     const session = this.#sessions.get(upstreamId)
-    if (session === undefined) return lost()
+    if (session === undefined) return lost(true)
     this.#callers.set(session, context)
     this.#sessions.take(session, request, response, body)
   }

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { GatewayError, unknownSession } from '../core/errors.ts'
+import { GatewayError } from '../core/errors.ts'
 import type { PeerDirectory } from '../core/peers.ts'
 import type { Entrance, RequestContext } from '../ingress/entrance.ts'
-import type { Hop } from '../ingress/peer-hop.ts'
+import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import { type SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionIdOf } from '../ingress/mcp-path.ts'
 import { admitToRouter, isRouterPath, routerUid } from './front.ts'
@@ -43,8 +43,7 @@ export class RemoteRouter {
     const sealed = sessionIdOf(context.request)
     if (sealed === undefined) return this.#tryOne(context, body, this.#order())
     const { replica: owner } = this.#options.sealer.open(sealed, routerUid, context.principal)
-    // Whoever held it is no more: the client is to begin anew.
-    this.#send(owner, context, body, () => context.fail(unknownSession()))
+    this.#send(owner, context, body, (unsent) => context.fail(ownerFailed(unsent)))
   }
 
   /** What was sent may have run, so it is not sent to another. */
