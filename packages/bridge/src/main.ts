@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
 import { newMark, startWarden, type Warden } from '@mcp-gateway/warden'
 import { pino, type Logger } from 'pino'
+import { Bodies } from './bodies.ts'
 import { createFront, type Handler } from './front.ts'
 import {
   isLoopback,
@@ -74,6 +75,7 @@ async function openHandler(
   )
   const { upstream } = settings
   const secret = await openSecret(upstream, log)
+  const bodies = new Bodies(settings.bodyLimitBytes)
   if (upstream.kind === 'remote') {
     const { RemoteBridge } = await import('./remote-bridge.ts')
     const handler = new RemoteBridge({
@@ -81,7 +83,7 @@ async function openHandler(
       secret,
       answerTimeoutMs: settings.answerTimeoutMs,
       connectTimeoutMs: 10_000,
-      bodyLimitBytes: settings.bodyLimitBytes,
+      bodies,
       log,
     })
     return { handler, secret }
@@ -96,7 +98,7 @@ async function openHandler(
     maxSessions: settings.maxSessions,
     sessionIdleMs: settings.sessionIdleMs,
     sessionMaxMs: settings.sessionMaxMs,
-    bodyLimitBytes: settings.bodyLimitBytes,
+    bodies,
     eventBufferBytes: megabyte,
     eras: settings.eras,
     legacyLeg: settings.legacyLeg,

@@ -12,6 +12,7 @@ import {
 import { errorCode, outline } from '@mcp-gateway/protocol'
 import type { Logger } from 'pino'
 import { Pool, type Dispatcher } from 'undici'
+import type { Bodies } from './bodies.ts'
 import type { Handler } from './front.ts'
 import {
   missingCredentials,
@@ -25,7 +26,7 @@ export interface RemoteBridgeOptions extends OwnHeaders {
   /** Until the remote server's response headers. */
   readonly answerTimeoutMs: number
   readonly connectTimeoutMs: number
-  readonly bodyLimitBytes: number
+  readonly bodies: Bodies
   readonly log: Logger
 }
 
@@ -92,7 +93,7 @@ export class RemoteBridge implements Handler {
       )
     }
     if (method !== 'POST') return send(null)
-    readBody(request, response, this.#options.bodyLimitBytes, send)
+    readBody(request, response, this.#options.bodies.of(request), send)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

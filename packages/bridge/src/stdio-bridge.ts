@@ -15,6 +15,8 @@ import {
   translatedLink,
 } from '@mcp-gateway/mcp-http'
 import { probeModern, takesInitialize, type ProbeOptions } from './era-probe.ts'
+import type { Bodies } from './bodies.ts'
+import { callerOf, nobodyNamed } from './caller.ts'
 import type { Handler } from './front.ts'
 import { SharedChild } from './shared-child.ts'
 import type { Child } from './child.ts'
@@ -51,7 +53,7 @@ export interface BridgeOptions {
   readonly maxSessions: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
-  readonly bodyLimitBytes: number
+  readonly bodies: Bodies
   readonly eventBufferBytes: number
   /** `auto` serves clients of both eras, whatever the server speaks; `passthrough` leaves the legacy one alone. */
   readonly eras: 'auto' | 'passthrough'
@@ -151,7 +153,7 @@ export class StdioBridge implements Handler {
         errorCode.invalidRequest,
         'The client must accept application/json and text/event-stream.',
       )
-    readBody(request, response, this.#options.bodyLimitBytes, (body) => {
+    readBody(request, response, this.#options.bodies.of(request), (body) => {
       const mistake = jsonMistake(body)
       if (mistake !== undefined)
         return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
@@ -454,14 +456,6 @@ function jsonMistake(body: Buffer): string | undefined {
 function isJson(contentType: string | undefined): boolean {
   return contentType !== undefined && /^application\/json\s*(;|$)/i.test(contentType)
 }
-
-/** All that a gateway tells of who calls. Ids alone are of one issuer, and not told to every server. */
-function callerOf({ headers }: IncomingMessage): string {
-  return JSON.stringify([headers['x-mcpgw-caller'], headers['x-mcp-userid']])
-}
-
-/** A bridge without a gateway in front of it is not told who calls. */
-const nobodyNamed = JSON.stringify([undefined, undefined])
 
 function first(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value

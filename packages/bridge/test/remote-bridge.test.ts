@@ -21,6 +21,7 @@ import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { freePort, selfSigned } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
+import { Bodies } from '../src/bodies.ts'
 import { createFront } from '../src/front.ts'
 import { RemoteBridge, type RemoteBridgeOptions } from '../src/remote-bridge.ts'
 
@@ -83,7 +84,7 @@ async function start(
     headers: [],
     answerTimeoutMs: 10_000,
     connectTimeoutMs: 2000,
-    bodyLimitBytes: 1024 * 1024,
+    bodies: new Bodies(1024 * 1024),
     log: pino({ level: 'trace' }, sink),
     ...changes,
   })
@@ -325,7 +326,7 @@ describe('what crosses', () => {
         reached += 1
         response.end()
       }),
-      { bodyLimitBytes: 1000 },
+      { bodies: new Bodies(1000) },
     )
     expect(
       (

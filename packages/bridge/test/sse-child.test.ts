@@ -5,6 +5,7 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { freePort, officialServer } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
+import { Bodies } from '../src/bodies.ts'
 import { createFront } from '../src/front.ts'
 import { SseChild } from '../src/sse-child.ts'
 import { StdioBridge } from '../src/stdio-bridge.ts'
@@ -38,7 +39,7 @@ async function bridge(url: string): Promise<string> {
     maxSessions: 10,
     sessionIdleMs: 60_000,
     sessionMaxMs: 60_000,
-    bodyLimitBytes: 1_000_000,
+    bodies: new Bodies(1_000_000),
     eventBufferBytes: 1_000_000,
     eras: 'auto',
     legacyLeg: 'passthrough',

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { programs } from '@mcp-gateway/testkit'
 import { afterEach, describe, expect, test } from 'vitest'
+import { Bodies } from '../src/bodies.ts'
 import { TestBridge, type TestBridgeOptions } from './fixtures/test-bridge.ts'
 
 const open: TestBridge[] = []
@@ -1058,7 +1059,7 @@ describe('a server of the modern era that stops reading', () => {
     })`
 
   test('gets no more requests of legacy sessions when 32 MiB wait for it', async () => {
-    const options = { args: ['-e', script], bodyLimitBytes: 32 * 1024 * 1024 }
+    const options = { args: ['-e', script], bodies: new Bodies(32 * 1024 * 1024) }
     const url = await start([], options)
     const session = await openSession(url)
     const leaving = new AbortController()
@@ -1085,3 +1086,38 @@ describe('a server of the modern era that stops reading', () => {
     leaving.abort()
   })
 })
+
+test.each(['legacy', 'modern'])(
+  'bodies of %s requests that wait for a server that never starts are bounded',
+  async (era) => {
+    const bodies = new Bodies(64 * 1024, 1024 * 1024)
+    const url = await start([], { args: ['-e', 'setInterval(() => undefined, 1000)'], bodies })
+    const leaving = new AbortController()
+    const text = 'x'.repeat(60_000)
+    const modern = {
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+    }
+    const send = (): Promise<Response> =>
+      fetch(url, {
+        method: 'POST',
+        headers: era === 'legacy' ? json : { ...json, 'mcp-protocol-version': '2026-07-28' },
+        body: JSON.stringify(
+          era === 'legacy'
+            ? { ...initialize(), text }
+            : { id: 1, jsonrpc: '2.0', method: 'tools/list', params: { text, _meta: modern } },
+        ),
+        signal: leaving.signal,
+      })
+    const refused: number[] = []
+    for (let count = 0; count < 20; count += 1)
+      send().then(
+        ({ status }) => refused.push(status),
+        () => undefined,
+      )
+
+    // Half of the room is that of 8 bodies.
+    await expect.poll(() => refused).toEqual(Array.from({ length: 12 }, () => 429))
+    leaving.abort()
+  },
+)

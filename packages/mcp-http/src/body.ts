@@ -1,35 +1,73 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { errorCode } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
+import type { Share, Shortage } from './shares.ts'
 
-/** Reads a body whole, bounded. One that is too large is answered; of one whose client goes before its end nothing is heard. */
+export interface BodyBounds {
+  /** Bytes of the longest body. */
+  readonly limitBytes: number
+  /** Counts the bytes of a body for its caller, until its request ends. */
+  readonly room: () => Share
+}
+
+/** Shorter bodies are not counted. */
+const uncounted = 4096
+
+/**
+ * Reads a body whole, bounded. One that is too large, or finds no room, is answered; of one whose
+ * client goes before its end nothing is heard.
+ */
 export function readBody(
   request: IncomingMessage,
   response: ServerResponse,
-  limit: number,
+  { limitBytes, room }: BodyBounds,
   done: (body: Buffer) => void,
 ): void {
   let over = false
-  const refuse = (): void => {
+  const refuse = (status: number, message: string, headers: Record<string, string>): void => {
     over = true
-    const message = `The body is larger than ${limit} bytes.`
-    sendRpcError(response, 413, undefined, errorCode.invalidRequest, message, {
-      connection: 'close',
-    })
+    chunks.length = 0
+    request.pause()
+    share?.release()
+    const all = { ...headers, connection: 'close' }
+    sendRpcError(response, status, undefined, errorCode.invalidRequest, message, all)
   }
-  if (Number(request.headers['content-length'] ?? 0) > limit) return refuse()
+  const tooLarge = (): void => refuse(413, `The body is larger than ${limitBytes} bytes.`, {})
+  const noRoom = (shortage: Shortage): void =>
+    shortage === 'caller'
+      ? refuse(429, `You hold your share of ${ofBodies} Wait until some have ended.`, retry)
+      : refuse(503, `Other callers hold all ${ofBodies} Try again later.`, retry)
+
   const chunks: Buffer[] = []
+  const declared = Number(request.headers['content-length'] ?? 0)
+  const chunked = request.headers['transfer-encoding'] !== undefined
+  const share = declared > uncounted || chunked ? room() : undefined
+  if (declared > limitBytes) return tooLarge()
+  if (share !== undefined) {
+    response.once('close', () => share.release())
+    // Only a body that is still on its way is given up for another caller.
+    share.spare(() => noRoom('caller'))
+    const shortage = share.hold(declared)
+    if (shortage !== undefined) return noRoom(shortage)
+  }
   let length = 0
   request.on('data', (chunk: Buffer) => {
     if (over) return
     length += chunk.length
-    if (length <= limit) return void chunks.push(chunk)
-    request.pause()
-    refuse()
+    if (length > limitBytes) return tooLarge()
+    const shortage = share !== undefined && length > share.held ? share.hold(length) : undefined
+    if (shortage !== undefined) return noRoom(shortage)
+    chunks.push(chunk)
   })
   request.on('end', () => {
-    if (!over) done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length))
+    if (over) return
+    over = true
+    share?.spare(undefined)
+    done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length))
   })
   // An error is followed by `close`, after which there is nobody to answer.
   request.on('error', () => undefined)
 }
+
+const ofBodies = 'the bytes in the bodies of open requests.'
+const retry = { 'retry-after': '1' }

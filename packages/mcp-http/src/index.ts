@@ -1,5 +1,5 @@
 export { accepts, sendAmbiguous, sendJson, sendRpcError } from './answers.ts'
-export { readBody } from './body.ts'
+export { readBody, type BodyBounds } from './body.ts'
 export { monotonicNow } from './clock.ts'
 export { Connections, endSoon } from './connections.ts'
 export { modernHeaders } from './http-modern-endpoint.ts'
