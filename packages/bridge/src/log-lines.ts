@@ -1,6 +1,7 @@
 /** UTF-16 units of one piece: with what the log adds, it fits into one line of the gateway's log. */
 const longestPiece = 8192
-const more = '…'
+/** Ends a piece that another one follows, and begins that one. */
+export const goesOn = '…'
 
 /**
  * Cuts what a server writes for its log into lines. A long line comes in pieces that begin and end
@@ -41,7 +42,7 @@ export class LogLines {
         : longestPiece
       const left = this.#rest.slice(cut)
       this.#rest = this.#rest.slice(0, cut)
-      this.#give(more)
+      this.#give(goesOn)
       this.#rest = left
       this.#goesOn = true
     }
@@ -49,7 +50,7 @@ export class LogLines {
 
   #give(end: string): void {
     const text = end === '' ? this.#rest.replace(/\r$/, '') : this.#rest
-    const begin = this.#goesOn ? more : ''
+    const begin = this.#goesOn ? goesOn : ''
     this.#rest = ''
     this.#goesOn = false
     if (text !== '' || begin !== '') this.#line(begin + text + end)

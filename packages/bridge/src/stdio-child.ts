@@ -9,7 +9,7 @@ import type { Logger } from 'pino'
 import { mostUnread, type Child, type ChildListener, type Said } from './child.ts'
 import { Family } from './family.ts'
 import { lastWords } from './last-words.ts'
-import { LogLines } from './log-lines.ts'
+import { goesOn, LogLines } from './log-lines.ts'
 import { ServerLines } from './server-lines.ts'
 
 export interface ChildOptions {
@@ -214,7 +214,8 @@ export class StdioChild implements Child {
   }
 
   #logLine(line: string): void {
-    this.#lastWords.push(line.slice(0, 500))
+    // The rest of a long line would push out the lines before it.
+    if (!line.startsWith(goesOn)) this.#lastWords.push(line.slice(0, 500))
     if (this.#lastWords.length > 50) this.#lastWords.shift()
     this.#options.log.info({ pid: this.pid, stderr: line }, 'server')
   }

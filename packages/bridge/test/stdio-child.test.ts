@@ -35,7 +35,7 @@ test('a long line that a server writes for its log is in the log, in marked piec
   const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) })
   const child = new StdioChild({
     command: process.execPath,
-    args: ['-e', `console.error('begin ' + 'x'.repeat(50_000) + ' end')`],
+    args: ['-e', `console.error('fatal: no key\\nbegin ' + 'x'.repeat(500_000) + ' end')`],
     environment: process.env,
     stopGraceMs: 500,
     maxLineBytes: 1024,
@@ -46,10 +46,12 @@ test('a long line that a server writes for its log is in the log, in marked piec
   const pieces = logged
     .map((line) => (JSON.parse(line) as { stderr?: string }).stderr)
     .filter((piece) => piece !== undefined)
-  expect(pieces.length).toBeGreaterThan(3)
+  expect(pieces.length).toBeGreaterThan(50)
+  expect(pieces.shift()).toBe('fatal: no key')
   expect(pieces[0]).toMatch(/^begin x+…$/)
   expect(pieces.at(-1)).toMatch(/^…x+ end$/)
-  expect(pieces.join('').replaceAll('…', '')).toBe(`begin ${'x'.repeat(50_000)} end`)
+  expect(pieces.join('').replaceAll('…', '')).toBe(`begin ${'x'.repeat(500_000)} end`)
+  expect(child.endedBecause).toContain('fatal: no key')
 })
 
 test('a server that asks on and reads no answers is ended, and the reason is told', async () => {
