@@ -1098,10 +1098,11 @@ test.each(['legacy', 'modern'])(
       'io.modelcontextprotocol/protocolVersion': '2026-07-28',
       'io.modelcontextprotocol/clientCapabilities': {},
     }
+    const ofModern = { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'tools/list' }
     const send = (): Promise<Response> =>
       fetch(url, {
         method: 'POST',
-        headers: era === 'legacy' ? json : { ...json, 'mcp-protocol-version': '2026-07-28' },
+        headers: era === 'legacy' ? json : { ...json, ...ofModern },
         body: JSON.stringify(
           era === 'legacy'
             ? { ...initialize(), text }
