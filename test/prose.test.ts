@@ -1,22 +1,66 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const prose = ['*.md', '*.ts', '*.js', '*.mjs', '*.json', '*.yaml', '*.yml', '*.sh']
 
-function filesWith(pattern: RegExp): string[] {
-  const listed = execFileSync('git', ['ls-files', '-z', ...prose], { cwd: root, encoding: 'utf8' })
-
-  return listed
-    .split('\0')
-    .filter((name) => name !== '' && name !== 'package-lock.json')
-    .filter((name) => pattern.test(readFileSync(`${root}/${name}`, 'utf8')))
+function listed(...patterns: string[]): string[] {
+  const names = execFileSync('git', ['ls-files', '-z', ...patterns], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  return names.split('\0').filter((name) => name !== '' && existsSync(join(root, name)))
 }
+
+function filesWith(pattern: RegExp): string[] {
+  return listed(...prose)
+    .filter((name) => name !== 'package-lock.json')
+    .filter((name) => pattern.test(readFileSync(join(root, name), 'utf8')))
+}
+
+const source = 'packages/gateway/src'
+
+/** Paths of source files in backticks, and targets of links, as `document: path`, that lead nowhere. */
+function deadPaths(document: string): string[] {
+  const text = readFileSync(join(root, document), 'utf8')
+  const here = dirname(document)
+  const isThere = (folders: string[], path: string): boolean =>
+    folders.some((folder) => existsSync(join(root, folder, path)))
+
+  const quoted = [...text.matchAll(/`([^`\s]+)`/g)]
+    .map(([, path = '']) => path)
+    .filter(
+      (path) => looksLikeSource(path) && !isThere(['', source, here, 'deploy/kubernetes'], path),
+    )
+  const linked = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)]
+    .map(([, path = '']) => path)
+    .filter((path) => !path.includes(':') && !isThere([here], path))
+
+  return [...quoted, ...linked].map((path) => `${document}: ${path}`)
+}
+
+/** Patterns, placeholders in capitals and folders of other programs (`.vscode`) are no paths. */
+function looksLikeSource(path: string): boolean {
+  return (
+    /^[a-z][\w.-]*(?:\/[\w.-]+)+\/?$/.test(path) &&
+    !/(?:^|\/)[A-Z]+(?:$|\/)/.test(path) &&
+    (/\.(?:ts|js|mjs|md|sh|ya?ml)$/.test(path) || ofTopFolder.test(path))
+  )
+}
+
+const ofTopFolder = /^(?:packages|deploy|docs|openapi|samples|scripts)\//
 
 describe('The text of this repository', () => {
   test('never says “cannot” in two words', () => {
     expect(filesWith(/\bcan\s+not\b/i)).toEqual([])
+  })
+
+  test('names only files in its documents that are there', () => {
+    const documents = listed('*.md')
+    expect(documents).toContain('ARCHITECTURE.md')
+    expect(documents.flatMap(deadPaths)).toEqual([])
   })
 })

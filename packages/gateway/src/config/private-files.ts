@@ -1,4 +1,4 @@
-import { dirname, resolve } from 'node:path'
+import { delimiter, dirname, resolve } from 'node:path'
 import type { Config } from './config.ts'
 
 /**
@@ -6,7 +6,7 @@ import type { Config } from './config.ts'
  * secrets.
  */
 export function privateFiles(
-  { store, secrets, audit, declared }: Config,
+  { store, secrets, audit, declared, runtime }: Config,
   environment: Readonly<Record<string, string | undefined>>,
 ): string[] {
   const named = [
@@ -14,6 +14,9 @@ export function privateFiles(
     environment['MCPGW_CONFIG'] ?? 'mcp-gateway.yaml',
     environment['PGPASSFILE'],
     store.passwordFile,
+    // Secrets of a cluster need one with every runtime. (`secrets.kubernetes`)
+    runtime.kubernetes.kubeconfig,
+    ...(environment['KUBECONFIG']?.split(delimiter).filter((path) => path !== '') ?? []),
     ...Object.values(secrets.files).map(({ path }) => path),
     ...Object.values(declared).map(({ folder }) => folder),
     // Beside its folder: it may be a link that leads elsewhere.
