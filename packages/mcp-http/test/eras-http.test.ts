@@ -426,8 +426,9 @@ describe('a modern client of a legacy HTTP server', () => {
       legacy(() => undefined),
       { answerTimeoutMs: 1000 },
     )
+    // The call and its HTTP request have the same bound, and either may end first.
     expect(await messagesOf(await ask(world))).toEqual([
-      failure('The server did not answer in time.'),
+      failure(expect.stringMatching(/did not answer in time|has said nothing of this request/)),
     ])
   })
 
