@@ -153,6 +153,52 @@ describe.each(['adapters', 'tools'])('a stored secret of one of /%s', (kind) => 
   })
 })
 
+const elsewhereByValue = {
+  PEER_OF_MINE: 'evil.example',
+  QUEUE: 'evil:6379',
+  CACHE: '10.1.2.3',
+  SINK: '[2001:db8::1]:9',
+  API: '//evil.example/v1',
+  SETTINGS: '{"host":"evil"}',
+  PROMPT_FILE: '/proc/self/environ',
+  DB_HOST_1: 'evil',
+  DATABASE_DSN: 'user@tcp(evil:3306)/x',
+  CONNECTION_STRING: 'Server=evil',
+  AZURE_STORAGE_ACCOUNT: 'evil',
+  SMTP_RELAY: 'evil',
+}
+
+test.each(Object.entries(elsewhereByValue))(
+  'a stored secret is not kept by a mask when %s becomes %s, where a program may send it',
+  async (name, value) => {
+    const body = await stored('adapters', {
+      imageName: 'scripted',
+      environmentVariables: { API_TOKEN: 'hush-token', [name]: 'before' },
+    })
+    const path = `/adapters/${String(body['name'])}`
+
+    expect(await call('PATCH', path, { environmentVariables: { [name]: value } })).toMatchObject({
+      status: 400,
+      body: { errors: [{ pointer: '/environmentVariables/API_TOKEN', code: 'masked_value' }] },
+    })
+  },
+)
+
+test('a stored secret is kept by a mask when a plain setting gets another plain value', async () => {
+  const environmentVariables = { API_TOKEN: 'hush-token', MODEL: 'gpt-4', SCOPES: 'read' }
+  const body = await stored('adapters', { imageName: 'scripted', environmentVariables })
+  const path = `/adapters/${String(body['name'])}`
+
+  for (const change of [
+    { MODEL: 'gpt-4.1-mini', TEMPERATURE: '0.5', DRY_RUN: 'true' },
+    { SCOPES: 'read,write', TZ: 'Europe/Berlin', LOG_LEVEL: '' },
+    { API_TOKEN: 'a.b/c:d@e==' },
+  ])
+    expect(await call('PATCH', path, { environmentVariables: change })).toMatchObject({
+      status: 200,
+    })
+})
+
 test('a file that keeps a stored secret by its mask does not bring it to another image', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-kept-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))

@@ -73,15 +73,37 @@ function leadsElsewhere(
   after: GivenVariable | undefined,
 ): boolean {
   if (isSame(before, after)) return false
-  if (isLoaderVariable(name) || isCommandVariable(name) || namesAddress.test(name)) return true
-  if ([before && textOf(before), after && textOf(after)].some((text) => text?.includes('://')))
-    return true
-  // The text of a referenced secret is not known here, so its name decides.
-  return refers(after) && !looksSecret(name, 'unknown')
+  if (isLoaderVariable(name) || isCommandVariable(name) || namesAddress(name)) return true
+  // A new secret may be any text. The text of a referenced one is not known here.
+  const isSecretName = looksSecret(name, 'unknown')
+  if (refers(after) && !isSecretName) return true
+
+  const texts = [before && textOf(before), after && textOf(after)]
+  return texts.some(
+    (text) => text !== undefined && (isSecretName ? text.includes('://') : !isPlain.test(text)),
+  )
 }
 
-const namesAddress =
+/**
+ * Words, numbers and lists of them. All else could be an address, a file, or a configuration with
+ * an address in it: no list of names has all variables of all programs.
+ */
+const isPlain = /^(?:[\w\s,+%-]*(?:\.\d[\w-]*)?|\w[\w+-]*(?:\/[\w+-]+)+)$/
+
+const addressEnd =
   /(?:URL|URI|HOST|HOSTNAME|ENDPOINT|SERVER|ADDR|ADDRESS|DOMAIN|ORIGIN|INSTANCE|SITE)S?$/i
+const addressWord = new RegExp(
+  `(?:^|[-_.])(?:${[
+    'URL|URI|HOST|HOSTNAME|ENDPOINT|SERVER|ADDR|ADDRESS|DOMAIN|ORIGIN|INSTANCE|SITE|BASE|REMOTE',
+    'ACCOUNT|WORKSPACE|SHOP|STORE|CLUSTER|NODE|BROKER|BOOTSTRAP|PEER|TARGET|UPSTREAM|GATEWAY|RELAY',
+    'REGISTRY|WEBHOOK|CALLBACK|REDIRECT|DSN|CONN|CONNECTION|CONNECTION_?STRING',
+  ].join('|')})S?\\d*(?=[-_.]|$)`,
+  'i',
+)
+
+function namesAddress(name: string): boolean {
+  return addressEnd.test(name) || addressWord.test(name)
+}
 
 function isSame(before: EnvironmentValue | undefined, after: GivenVariable | undefined): boolean {
   if (before === undefined || after === undefined) return before === after

@@ -128,3 +128,25 @@ test.skipIf(!onLinux)(
     expect(turns).toBeGreaterThan(10)
   },
 )
+
+test.skipIf(!onLinux).each([
+  ['127.0.0.1', '127.0.0.1', '::'],
+  ['127.0.0.1', '0.0.0.0', '::'],
+  ['::1', '::1', '0.0.0.0'],
+])(
+  `a socket of the other family takes no connection to %s from the one on %s${note}`,
+  async (address, own, other) => {
+    const server = createServer().listen(0, own)
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const stranger = createServer().listen({ port, host: other, ipv6Only: true })
+    await once(stranger, 'listening')
+    const sockets = new ListeningSockets()
+
+    expect(await sockets.at(address, port, 0)).toHaveLength(1)
+    stranger.close()
+    server.close()
+    await once(server, 'close')
+    expect(await sockets.at(address, port, 0)).toEqual([])
+  },
+)

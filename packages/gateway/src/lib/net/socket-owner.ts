@@ -89,8 +89,8 @@ export class ListeningSockets {
   #listsThemFirst = false
 
   /**
-   * Those that take connections to an address, also those for all addresses, as they were at most
-   * `maxAgeMs` ago; undefined where the system has no such table.
+   * Those that take connections to an address, as they were at most `maxAgeMs` ago; undefined where
+   * the system has no such table. Sockets for all addresses count where none is for this one.
    * @throws Error if the table cannot be read
    */
   async at(
@@ -101,8 +101,11 @@ export class ListeningSockets {
     if (process.platform !== 'linux') return undefined
     const isRecent = monotonicNow() - this.#startedAt < maxAgeMs
     const found = await (isRecent ? this.#latest : this.#readAgain())
-    const places = [address, '0.0.0.0', '::'].flatMap((each) => placesOf(each, port))
-    return places.flatMap((place) => found.get(place) ?? [])
+    for (const each of closestFirst(address)) {
+      const sockets = placesOf(each, port).flatMap((place) => found.get(place) ?? [])
+      if (sockets.length > 0) return sockets
+    }
+    return []
   }
 
   async #read(): Promise<SocketsByPlace> {
@@ -120,6 +123,15 @@ export class ListeningSockets {
     }
     return found
   }
+}
+
+/**
+ * The order in which Linux looks for the socket of a connection. Anybody may listen on `::` for
+ * IPv6 alone, where the server of somebody else listens for IPv4, and gets none of its connections.
+ */
+function closestFirst(address: string): readonly string[] {
+  const isV4 = isIPv4(address.replace(/^::ffff:/, ''))
+  return isV4 ? [address, '0.0.0.0', '::'] : [address, '::']
 }
 
 const listening = '0A'
