@@ -212,8 +212,9 @@ describe('variables', () => {
     expect(
       refused(narrow(['*']), { roles, image, variables: { MCP_ERAS: 'auto' } }),
     ).toBeUndefined()
-    // A wildcard does not stand for what decides which command runs.
-    for (const name of ['MCP_COMMAND', 'MCP_ARGS', 'MCP_CWD', 'MCP_PROXY_URL', 'MCP_PROXY_HEADERS'])
+    const decisive = ['MCP_COMMAND', 'MCP_ARGS', 'MCP_CWD', 'MCP_PROXY_URL', 'MCP_PROXY_HEADERS']
+    // A wildcard stands neither for the command nor for the hosts that get headers and tokens.
+    for (const name of [...decisive, 'MCP_AZURE_HOSTS'])
       expect(refused(narrow(['*', 'MCP_*']), { roles, image, variables: { [name]: 'x' } })).toBe(
         name,
       )

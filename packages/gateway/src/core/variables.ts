@@ -93,7 +93,7 @@ const loaderNames = new RegExp(
 )
 
 /** With these the image `mcp-proxy` runs a command, calls an address or reads a file. */
-const commandNames = /^MCP_(?:COMMAND|ARGS|CWD|PROXY_.*)$/i
+const commandNames = /^MCP_(?:COMMAND|ARGS|CWD|PROXY_.*|AZURE_.*)$/i
 
 /** Whether only people who may run any code may give this variable. */
 export function isLoaderVariable(name: string): boolean {
