@@ -68,7 +68,7 @@ const packageTable: Readonly<Record<string, readonly string[]>> = {
   warden: [],
   bridge: ['mcp-http', 'protocol', 'warden'],
   declared: [],
-  gateway: ['bridge', 'contract', 'declared', 'mcp-http', 'protocol', 'warden'],
+  gateway: ['contract', 'declared', 'mcp-http', 'protocol', 'warden'],
 }
 
 /**

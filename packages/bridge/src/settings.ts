@@ -1,4 +1,4 @@
-import { ArgumentError, checkArguments, splitArguments } from './arguments.ts'
+import { ArgumentError, checkArguments, splitArguments } from '@mcp-gateway/warden'
 import { readKeyVault, type KeyVaultSettings } from './key-vault/settings.ts'
 
 /** Which server stands behind the bridge. */

@@ -1,4 +1,4 @@
-import { ArgumentError, splitArguments } from '@mcp-gateway/bridge'
+import { ArgumentError, splitArguments } from '@mcp-gateway/warden'
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { reservedFor } from '../core/naming.ts'

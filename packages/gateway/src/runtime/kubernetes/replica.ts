@@ -1,4 +1,4 @@
-import { lastWords } from '@mcp-gateway/bridge'
+import { lastWords } from '@mcp-gateway/warden'
 import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.js'
 import type { Replica } from '../../core/workload.ts'
 import { annotation } from './labels.ts'

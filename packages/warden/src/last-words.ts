@@ -15,14 +15,20 @@ const noise = /^\s|^[\s\])}{([^~,;|]*$|^Node\.js v\d/
  * an error, and the last ones.
  */
 export function lastWords(lines: readonly string[]): string {
-  const said = lines.map(messageOf).filter((line) => line.trim() !== '')
+  const said = lastOfEach(lines.map(messageOf).filter((line) => line.trim() !== ''))
   const telling = said.filter((line) => !noise.test(line))
-  const chosen = choose(telling.length === 0 ? said : telling)
+  const chosen = choose(telling.length === 0 ? said : telling).map((line) => line.trim())
 
-  return chosen
-    .map((line) => line.trim().slice(0, longestLine))
+  return [...new Set(chosen)]
+    .filter((line) => !chosen.some((other) => other !== line && other.includes(line)))
+    .map((line) => line.slice(0, longestLine))
     .join(' | ')
     .slice(0, longest)
+}
+
+/** A program that tries again says the same again. */
+function lastOfEach(lines: readonly string[]): readonly string[] {
+  return [...new Set(lines.toReversed())].toReversed()
 }
 
 function choose(lines: readonly string[]): readonly string[] {

@@ -1,2 +1,0 @@
-export { ArgumentError, splitArguments } from './arguments.ts'
-export { lastWords } from './last-words.ts'
