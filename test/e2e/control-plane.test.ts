@@ -762,10 +762,16 @@ describe('the program', () => {
       'a configuration that is not there',
       () => run({ MCPGW_CONFIG: '/no/such.yaml' }),
       1,
-      /\/no\/such\.yaml: .*no such file/,
+      /\/no\/such\.yaml: the file does not exist \(MCPGW_CONFIG\)/,
     ],
     ['a variable that is misspelt', () => run({ MCPGW_HSOT: 'x' }), 1, /MCPGW_HSOT: is not known/],
-    ['an unknown option', () => run({}, '--nope'), 2, /Unknown option '--nope'/],
+    ['an unknown option', () => run({}, '--nope'), 2, /Unknown option '--nope'\.\n/],
+    [
+      'an unknown command beside a mistake of the configuration',
+      () => run({ MCPGW_HSOT: 'x' }, 'confg', 'check'),
+      2,
+      /Unknown command: confg check/,
+    ],
     ['an unknown command', () => run({}, 'serve'), 2, /Unknown command: serve/],
   ])('says what is wrong with %s, without a stack trace', (_what, start, status, message) => {
     const outcome = start()

@@ -39,6 +39,9 @@ for example MCPGW_HOST, MCPGW_PORT, MCPGW_DATA_DIR. docs/configuration.md lists 
 
 const { version } = createRequire(import.meta.url)('../package.json') as { version: string }
 
+/** The commands that need a configuration. */
+const configured = /^(|config (check|print)|store (migrate|copy)|secrets rotate|keys create( .*)?)$/
+
 async function main(): Promise<number> {
   const words = parseWords()
   if (typeof words === 'string') return say(`${words}\n\n${usage}`, 2)
@@ -49,6 +52,8 @@ async function main(): Promise<number> {
   if (command === 'config schema') return say(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)
   if (positionals[0] === 'audit' && positionals[1] === 'verify')
     return verifyAudit(positionals.slice(2), values.head)
+  if (!configured.test(command)) return say(`Unknown command: ${command}\n\n${usage}`, 2)
+
   const config = await readConfig()
   if (positionals[0] === 'keys' && positionals[1] === 'create')
     return createKeys(config, positionals.slice(2))
@@ -57,7 +62,6 @@ async function main(): Promise<number> {
   if (command === 'store migrate') return await migrateStore(config)
   if (command === 'store copy') return await copy(config, values)
   if (command === 'secrets rotate') return await rotateSecrets(config)
-  if (command !== '') return say(`Unknown command: ${command}\n\n${usage}`, 2)
   return await serve(config, values.demo)
 }
 
@@ -75,7 +79,10 @@ function parseWords() {
       },
     })
   } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    // Node.js adds advice on positional arguments, which no command takes.
+    return error instanceof Error
+      ? error.message.replace(/(?<=')\. To specify.*/s, '.')
+      : String(error)
   }
 }
 
@@ -231,10 +238,15 @@ async function readConfig(): Promise<Config> {
     file = { name, text: await readFile(name, 'utf8') }
   } catch (error) {
     // The file in the working directory is optional; one that is named must be there.
-    if (named !== undefined)
-      throw new ConfigError([`${named}: ${error instanceof Error ? error.message : String(error)}`])
+    if (named !== undefined) throw new ConfigError([`${named}: ${whyUnread(error)} (MCPGW_CONFIG)`])
   }
   return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
+}
+
+function whyUnread(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const code = 'code' in error ? error.code : undefined
+  return code === 'ENOENT' ? 'the file does not exist' : error.message
 }
 
 function withoutSecrets({ sessions, secrets, audit, store, ...config }: Config): object {

@@ -67,6 +67,23 @@ describe('configuration', () => {
     ).toEqual(['gw.yaml:3: foo: is not known'])
   })
 
+  test('a mistake names the setting that was meant, or the values that are allowed', () => {
+    const text = 'prot: 1\nedge: { drainSecond: 1 }\nidentity: { mode: dev }\n'
+
+    expect(
+      mistakesOf({
+        file: { name: 'gw.yaml', text },
+        environment: { MCPGW_POTR: '1', MCPGW_X: '1' },
+      }),
+    ).toEqual([
+      "environment variable MCPGW_POTR: is not known. Did you mean 'MCPGW_PORT'?",
+      "environment variable MCPGW_X: is not known. 'mcp-gateway config schema' shows every setting.",
+      "gw.yaml:2: edge.drainSecond: is not known. Did you mean 'drainSeconds'?",
+      "gw.yaml:3: identity.mode: must be one of 'development', 'oidc'",
+      "gw.yaml:1: prot: is not known. Did you mean 'port'?",
+    ])
+  })
+
   test('YAML that cannot be read names its line', () => {
     expect(
       mistakesOf({ file: { name: 'gw.yaml', text: 'port: 1\nhost: [' }, environment: {} })[0],

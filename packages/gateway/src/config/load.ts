@@ -1,7 +1,9 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
 import { parseNetwork } from '../lib/net/address-policy.ts'
+import { plainIssue } from '../lib/plain-issue.ts'
 import { parsePostgresUrl } from '../lib/postgres-url.ts'
+import { suggestion } from '../lib/suggestion.ts'
 import { ConfigSchema, type Config } from './config.ts'
 import { isOriginalSection, originalSettings, variablesOf } from './original.ts'
 
@@ -37,11 +39,14 @@ export function loadConfig(source: ConfigSource): Config {
   const { locate } = file
   const origins = applyOriginal(data, original, source.environment, locate)
   applyEnvironment(data, source.environment, origins, mistakes)
-  const parsed = ConfigSchema.safeParse(data)
+  const parsed = ConfigSchema.safeParse(data, { error: plainIssue })
   for (const issue of parsed.error?.issues ?? []) {
     const found =
       issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is not known' }))
+        ? issue.keys.map((key) => ({
+            path: [...issue.path, key],
+            message: unknownSetting(issue.path, key),
+          }))
         : [{ path: issue.path, message: issue.message }]
     for (const { path, message } of found) {
       const setting = path.join('.')
@@ -53,6 +58,14 @@ export function loadConfig(source: ConfigSource): Config {
   if (parsed.success && mistakes.length === 0) mistakes.push(...contradictions(parsed.data))
   if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes)
   return deepFreeze(parsed.data)
+}
+
+function unknownSetting(path: readonly PropertyKey[], key: string): string {
+  const siblings = configLeaves()
+    .filter((leaf) => path.every((part, index) => leaf.path[index] === part))
+    .flatMap((leaf) => leaf.path.slice(path.length, path.length + 1))
+  const close = suggestion(key, siblings)
+  return close === '' ? 'is not known' : `is not known.${close}`
 }
 
 /** The variable that a setting comes from, be it by itself or as a part of what the variable holds. */
@@ -386,7 +399,7 @@ function applyEnvironment(
     const leaf = leaves.get(variable)
     if (leaf === undefined) {
       mistakes.push(
-        `environment variable ${variable}: is not known. Known are: ${[...leaves.keys()].join(', ')}`,
+        `environment variable ${variable}: is not known.${suggestion(variable, [...leaves.keys()]) || " 'mcp-gateway config schema' shows every setting."}`,
       )
       continue
     }

@@ -51,3 +51,10 @@ test('a hundred mistakes are told one by one, and of more their number', async (
     { pointer: '', code: 'more_mistakes', detail: 'has 50 more mistakes that are not told here' },
   ])
 })
+
+test('a field that is missing or of another type is told in plain English', async () => {
+  expect((await refusal({ table: 'a' })).mistakes).toEqual([
+    { pointer: '/name', code: 'invalid_type', detail: 'is required' },
+    { pointer: '/table', code: 'invalid_type', detail: 'must be an object' },
+  ])
+})

@@ -1,5 +1,7 @@
 import { z } from 'zod'
 import { GatewayError, type Mistake } from '../core/errors.ts'
+import { plainIssue } from '../lib/plain-issue.ts'
+import { suggestion } from '../lib/suggestion.ts'
 
 /** What a request said that had no effect. */
 export interface Warning {
@@ -26,7 +28,7 @@ export async function validate<S extends z.ZodObject>(
   }
   const tooMuch = boundMistake(value)
   if (tooMuch !== undefined) throw new GatewayError('validation_failed', { mistakes: [tooMuch] })
-  const parsed = schema.safeParse(value)
+  const parsed = schema.safeParse(value, { error: plainIssue })
   const mistakes = [
     ...(parsed.error?.issues ?? []).flatMap((issue) => toMistakes(issue)),
     ...(await more()),
@@ -104,7 +106,7 @@ function* unknownMembers(
 
 /** The same for query parameters, whose places are `query:name`. */
 export function validateQuery<S extends z.ZodObject>(schema: S, query: unknown): z.output<S> {
-  const parsed = schema.safeParse(query)
+  const parsed = schema.safeParse(query, { error: plainIssue })
   if (parsed.success) return parsed.data
   throw new GatewayError('validation_failed', {
     mistakes: parsed.error.issues.map((issue) => ({
@@ -193,31 +195,4 @@ function pointerOf(path: readonly PropertyKey[]): string {
   return path
     .map((part) => `/${String(part).slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`)
     .join('')
-}
-
-/** A known name that differs by case or by few letters. */
-function suggestion(key: string, known: readonly string[]): string {
-  const close =
-    known.find((name) => name.toLowerCase() === key.toLowerCase()) ??
-    known.find((name) => key.length < 64 && distance(name.toLowerCase(), key.toLowerCase()) <= 2)
-  return close === undefined ? '' : ` Did you mean '${close}'?`
-}
-
-/** Levenshtein distance. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j += 1) {
-      next.push(
-        Math.min(
-          (row[j] ?? 0) + 1,
-          (next[j - 1] ?? 0) + 1,
-          (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
-        ),
-      )
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }
