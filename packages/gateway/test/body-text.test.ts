@@ -162,6 +162,15 @@ describe('a body of the REST API', () => {
     expect(JSON.parse(answer.body.toString())).toMatchObject({ code: 'unsupported_media_type' })
   })
 
+  test('of another type is refused with the header to send', async () => {
+    const answer = await create(Buffer.from('{"name":"k"}'), { 'content-type': 'text/plain' })
+
+    expect(answer.status).toBe(415)
+    expect(JSON.parse(answer.body.toString())).toMatchObject({
+      detail: 'The body must be JSON. Send the header Content-Type: application/json.',
+    })
+  })
+
   test('with letters in UTF-8 keeps them', async () => {
     const answer = await create(key('c3a9f09f9982'), { 'content-type': `${json}; charset=utf-8` })
     expect(answer.status).toBe(201)

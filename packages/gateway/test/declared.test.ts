@@ -176,6 +176,14 @@ describe('A folder of files', () => {
     expect((await get(gateway, '/adapters/one')).status).toBe(200)
   })
 
+  test('a folder that does not exist is named in full', async () => {
+    const folder = join(newFolder(), 'missing')
+    const gateway = await openGateway(folder)
+
+    const { problems } = await until(gateway, ({ phase }) => phase === 'Unavailable')
+    expect(problems).toEqual([`The folder '${folder}' does not exist.`])
+  })
+
   test('acts with the rights of its source alone', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))

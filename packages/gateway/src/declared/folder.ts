@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { DeclaredFile } from '@mcp-gateway/declared'
 
 /** The files of a folder at one time. */
@@ -26,7 +27,11 @@ const deepest = 8
  * @throws Error when something cannot be read
  */
 export async function readFolder(folder: string): Promise<FolderContent> {
-  const paths = await pathsIn(folder, '', 0)
+  const paths = await pathsIn(folder, '', 0).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' && !existsSync(folder))
+      throw new Error(`The folder '${resolve(folder)}' does not exist.`, { cause: error })
+    throw error
+  })
   if (paths.length > mostFiles)
     throw new Error(`The folder holds more than ${mostFiles} files. Split it into several sources.`)
 

@@ -60,6 +60,12 @@ const fromFastify: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_ASYNC_CONSTRAINT: 'invalid_request',
 }
 
+function adviceOn(code: ErrorCode): { readonly detail?: string } {
+  return code === 'unsupported_media_type'
+    ? { detail: 'The body must be JSON. Send the header Content-Type: application/json.' }
+    : {}
+}
+
 /** Answers with an error as RFC 9457 problem, whoever threw it. */
 export function sendProblem(
   thrown: Error & { readonly code?: string },
@@ -70,7 +76,9 @@ export function sendProblem(
   const brokeOff = thrown === request.raw.errored
   const known = brokeOff ? 'client_closed_request' : fromFastify[thrown.code ?? '']
   const error =
-    known === undefined ? toGatewayError(thrown) : new GatewayError(known, { cause: thrown })
+    known === undefined
+      ? toGatewayError(thrown)
+      : new GatewayError(known, { cause: thrown, ...adviceOn(known) })
   request.problem = error
   if (unread.has(error.code)) {
     reply.removeHeader('connection')
