@@ -242,17 +242,19 @@ export class SharedChild {
   }
 
   #open(session: Session, message: Uint8Array, id: string, idSlice: Slice): void {
-    const answer = (): void => {
-      if (this.#initialize === undefined || !('answer' in this.#initialize)) return
-      const line = replaceSlices(this.#initialize.answer, [
-        { slice: this.#initialize.idSlice, by: Buffer.from(id) },
-      ])
-      session.receive(line, outline(line))
-    }
-    if (this.#initialize === undefined)
+    const opened = this.#initialize
+    if (opened === undefined)
       this.#initialize = { ownId: this.#ask(session, message, id, idSlice), waiting: [] }
-    else if ('answer' in this.#initialize) queueMicrotask(answer)
-    else this.#initialize.waiting.push(answer)
+    else if ('answer' in opened)
+      queueMicrotask(() => {
+        const by = Buffer.from(id)
+        const line = replaceSlices(opened.answer, [{ slice: opened.idSlice, by }])
+        session.receive(line, outline(line))
+      })
+    else
+      opened.waiting.push(() => {
+        if (this.#sessions.has(session)) this.#open(session, message, id, idSlice)
+      })
   }
 
   #receive(line: Uint8Array, message: MessageOutline): void {
@@ -307,8 +309,10 @@ export class SharedChild {
       this.#initialize.ownId === ownId
     ) {
       const { waiting } = this.#initialize
-      this.#initialize = { answer: Buffer.from(line), idSlice }
-      for (const answer of waiting) answer()
+      // A refusal is of what one client has sent, so others may ask for themselves.
+      const isRefusal = valueAt(line, ['error']) !== undefined
+      this.#initialize = isRefusal ? undefined : { answer: Buffer.from(line), idSlice }
+      for (const again of waiting) again()
     }
     const asked = this.#asked.get(ownId)
     if (asked === undefined) return

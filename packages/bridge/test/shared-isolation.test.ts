@@ -417,3 +417,44 @@ describe('a task of a shared server', () => {
     expect(await answerOf(other, request)).toMatchObject({ error: { code: -32602 } })
   })
 })
+
+test('a refused initialize of one client is no answer to others, who came later or wait', async () => {
+  const picky = `
+    const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, method, params } = JSON.parse(line)
+      if (method !== 'initialize') return
+      const { protocolVersion } = params
+      const result = { protocolVersion, capabilities: {}, serverInfo: { name: 's', version: '1' } }
+      const error = { code: -32602, message: 'no version' }
+      setTimeout(send, 200, protocolVersion === undefined ? { id, error } : { id, result })
+    })
+  `
+  await using own = await TestBridge.open(['-e', picky], {
+    isolation: 'shared',
+    eras: 'passthrough',
+  })
+  const initialize = async (params: object): Promise<string> => {
+    const answer = await fetch(own.url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+      },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'initialize', params }),
+    })
+    return answer.text()
+  }
+  const good = {
+    protocolVersion: '2025-06-18',
+    capabilities: {},
+    clientInfo: { name: 'c', version: '1' },
+  }
+
+  const refused = initialize({})
+  const waiting = [initialize(good), initialize(good)]
+  expect(await refused).toContain('no version')
+  for (const each of await Promise.all(waiting)) expect(each).toContain('"result"')
+  expect(await initialize(good)).toContain('"result"')
+  expect(await initialize({})).not.toContain('no version')
+})
