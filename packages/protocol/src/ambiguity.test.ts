@@ -75,6 +75,7 @@ describe('a message that two readers could take differently', () => {
     ['a ProgressToken', '{"id":1,"method":"x","params":{"_meta":{"ProgressToken":1}}}'],
     ['an unknown member twice', '{"id":1,"method":"x","params":{"a":1,"a":2}}'],
     ['a NUL in the method', '{"id":1,"method":"tools/call\\u0000"}'],
+    ['a NUL in the id of a task', '{"id":1,"method":"x","params":{"taskId":"a\\u0000b"}}'],
     ['a NUL in the name of a tool', '{"id":1,"method":"x","params":{"name":"a\\u0000b"}}'],
     ['half of a surrogate pair', '{"id":1,"method":"x","params":{"name":"a\\ud800"}}'],
     ['a second message of a batch', '[{"id":1,"method":"x"},{"id":1,"id":2}]'],

@@ -37,6 +37,7 @@ const decisiveNames: ReadonlySet<string> = new Set([
   'name',
   'progressToken',
   'requestId',
+  'taskId',
   'uri',
 ])
 
