@@ -118,20 +118,19 @@ export class SharedChild {
     const { id, idSlice, method } = outline(message)
     if (id === undefined || idSlice === undefined) return this.#notify(session, message, method)
     if (method === undefined) return this.#answerQuestion(session, message, id)
-    if (method === 'initialize') return this.#open(session, message, id, idSlice)
+    if (method === 'initialize')
+      return isWholeInitialize(message)
+        ? this.#open(session, message, id, idSlice)
+        : this.#answer(session, errorAnswer(id, errorCode.invalidParams, notWhole))
     const followed = this.#follows(session, message, method)
     if (followed !== 'pass')
-      return queueMicrotask(() => {
-        const answer = Buffer.from(
-          followed === 'done' ? emptyAnswer(id) : errorAnswer(id, errorCode.internal, followed.not),
-        )
-        session.receive(answer, outline(answer))
-      })
+      return this.#answer(
+        session,
+        followed === 'done' ? emptyAnswer(id) : errorAnswer(id, errorCode.internal, followed.not),
+      )
     if (this.#isTaskOfAnother(session, message, method))
-      return queueMicrotask(() => {
-        const answer = Buffer.from(errorAnswer(id, errorCode.invalidParams, noSuchTask))
-        session.receive(answer, outline(answer))
-      })
+      return this.#answer(session, errorAnswer(id, errorCode.invalidParams, noSuchTask))
+
     this.#ask(session, message, id, idSlice)
   }
 
@@ -233,6 +232,14 @@ export class SharedChild {
     for (const [ownId, asked] of this.#asked.entries())
       if (asked.session === session && idKey(asked.id) === theirs)
         this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(ownId) }]))
+  }
+
+  /** Answers a request that the child does not see. */
+  #answer(session: Session, text: string): void {
+    queueMicrotask(() => {
+      const answer = Buffer.from(text)
+      session.receive(answer, outline(answer))
+    })
   }
 
   #answerQuestion(session: Session, message: Uint8Array, id: string): void {
@@ -430,4 +437,19 @@ function textAt(message: Uint8Array, path: readonly string[]): string | undefine
   const slice = valueAt(message, path)
   const raw = slice === undefined ? '' : sliceText(message, slice)
   return raw.startsWith('"') ? (JSON.parse(raw) as string) : undefined
+}
+
+const notWhole =
+  'The initialize needs a protocolVersion, capabilities and clientInfo. Send all three.'
+
+/**
+ * The first `initialize` is the child's and serves all sessions, so one that a server could drop
+ * must not be the first. (MCP 2025-11-25, lifecycle)
+ */
+function isWholeInitialize(message: Uint8Array): boolean {
+  const starts = (name: string, first: string): boolean => {
+    const value = valueAt(message, ['params', name])
+    return value !== undefined && message[value.start] === first.charCodeAt(0)
+  }
+  return starts('protocolVersion', '"') && starts('capabilities', '{') && starts('clientInfo', '{')
 }

@@ -427,7 +427,7 @@ test('a refused initialize of one client is no answer to others, who came later 
       const { protocolVersion } = params
       const result = { protocolVersion, capabilities: {}, serverInfo: { name: 's', version: '1' } }
       const error = { code: -32602, message: 'no version' }
-      setTimeout(send, 200, protocolVersion === undefined ? { id, error } : { id, result })
+      setTimeout(send, 200, protocolVersion === 'refused' ? { id, error } : { id, result })
     })
   `
   await using own = await TestBridge.open(['-e', picky], {
@@ -451,10 +451,45 @@ test('a refused initialize of one client is no answer to others, who came later 
     clientInfo: { name: 'c', version: '1' },
   }
 
-  const refused = initialize({})
+  const refused = initialize({ ...good, protocolVersion: 'refused' })
   const waiting = [initialize(good), initialize(good)]
   expect(await refused).toContain('no version')
   for (const each of await Promise.all(waiting)) expect(each).toContain('"result"')
   expect(await initialize(good)).toContain('"result"')
-  expect(await initialize({})).not.toContain('no version')
+  expect(await initialize({ ...good, protocolVersion: 'refused' })).not.toContain('no version')
+})
+
+test('an initialize without its members is refused before a shared server could drop it', async () => {
+  const dropping = `
+    const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, method, params: { protocolVersion } } = JSON.parse(line)
+      if (method !== 'initialize' || protocolVersion === undefined) return
+      const serverInfo = { name: 's', version: '1' }
+      send({ id, result: { protocolVersion, capabilities: {}, serverInfo } })
+    })
+  `
+  await using own = await TestBridge.open(['-e', dropping], {
+    isolation: 'shared',
+    eras: 'passthrough',
+  })
+  const initialize = async (params: object): Promise<string> => {
+    const answer = await fetch(own.url, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+      },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'initialize', params }),
+    })
+    return answer.text()
+  }
+  const clientInfo = { name: 'c', version: '1' }
+  expect(await initialize({})).toContain('needs a protocolVersion')
+  expect(
+    await initialize({ protocolVersion: '2025-06-18', capabilities: [], clientInfo }),
+  ).toContain('-32602')
+  expect(
+    await initialize({ protocolVersion: '2025-06-18', capabilities: {}, clientInfo }),
+  ).toContain('"result"')
 })

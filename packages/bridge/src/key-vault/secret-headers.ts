@@ -16,6 +16,8 @@ export interface SecretHeadersOptions {
 
 /** After a failure, and while a secret is past its expiry. */
 const soonMs = 30_000
+/** A vault whose clock stands still before the expiry is not asked all the time. */
+const leastMs = 1000
 /** A remote server may refuse credentials as often as it likes. */
 const betweenRefusalsMs = 10_000
 
@@ -68,7 +70,7 @@ export class SecretHeaders implements Disposable {
 
   #untilNext({ expiresInMs = Number.POSITIVE_INFINITY }: VaultSecret): number {
     if (expiresInMs <= 0) this.#options.log.warn('the secret of the headers has expired')
-    const next = expiresInMs <= 0 ? soonMs : expiresInMs
+    const next = expiresInMs <= 0 ? soonMs : Math.max(expiresInMs, leastMs)
     return Math.min(this.#options.refreshMs, next)
   }
 
