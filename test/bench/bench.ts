@@ -7,7 +7,7 @@ import { measure, warm } from './measure.ts'
 import { once } from './once.ts'
 import { report, type Samples } from './report.ts'
 import { untilAnswers } from './requests.ts'
-import { kubernetesHeading, sectionOf } from './section.ts'
+import { againstHeading, kubernetesHeading, sectionOf } from './section.ts'
 import { subjects } from './subjects.ts'
 import { tokensOnce } from './tokens.ts'
 import { toolsOnce } from './tools.ts'
@@ -103,6 +103,9 @@ for (const [name, value] of Object.entries(single)) say(`${name}: ${value.toFixe
 const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, Node.js ${process.version}`
 const text = report({ machine, rounds, closeRounds, seconds, warmSeconds, levels, samples, single })
 if (only === undefined)
-  writeFileSync(values.out, `${text}\n${sectionOf(values.out, kubernetesHeading)}`)
+  writeFileSync(
+    values.out,
+    `${text}\n${sectionOf(values.out, kubernetesHeading)}${sectionOf(values.out, againstHeading)}`,
+  )
 say(text)
 rmSync(folder, { recursive: true, force: true })
