@@ -2,14 +2,11 @@ import { isIdValue } from './message.ts'
 import { metaKey } from './modern.ts'
 
 /**
- * Readers of JSON disagree on names that stand twice, on names that differ by case (Go's
- * `encoding/json` ignores case) and on names that libraries treat as aliases (`request_id`). Some
- * also make text of numbers (Jackson takes `"name": 1` for "1"). A decision on one reading and an
- * act on another would let a message pass that the gateway never saw. So a message that two readers
- * could take differently is refused.
+ * Refuses messages that readers take differently: a server could run what the gateway never judged.
+ * Readers differ on repeated names, case, aliases (`request_id`) and numbers in place of text.
  */
 
-/** Names on which the gateway or a server decides, by the object in which they stand. */
+/** Names on which the gateway or a server bases a decision, for each object that holds them. */
 const messageNames = ['jsonrpc', 'id', 'method', 'params', 'result', 'error']
 const paramsNames = [
   '_meta',
@@ -27,10 +24,10 @@ const paramsNames = [
 ]
 const metaNames = ['progressToken', ...Object.values(metaKey)]
 
-/** Members that say whose call is meant. */
+/** Members that identify a call. */
 const idNames: ReadonlySet<string> = new Set(['id', 'progressToken', 'requestId'])
 
-/** Members whose strings decide what runs, or whose call is meant. */
+/** Members whose strings decide what runs, or identify a call. */
 const decisiveNames: ReadonlySet<string> = new Set([
   'id',
   'method',
@@ -41,7 +38,9 @@ const decisiveNames: ReadonlySet<string> = new Set([
   'uri',
 ])
 
-/** Members that are text, of which the gateway decides by the text. */
+/**
+ * Members whose text decides. Some readers make text of numbers: Jackson takes `"name": 1` for "1".
+ */
 const textNames: ReadonlySet<string> = new Set(['method', 'name', 'taskId', 'uri'])
 
 /** A name that decides something, and the rules for its value. */
@@ -53,12 +52,12 @@ interface KnownName {
   readonly isId: boolean
 }
 
-/** The names of an object: as they are, and by their folded form. */
+/** The known names of an object, in their exact and in their folded form. */
 interface Names {
   readonly place: string
   readonly exact: ReadonlyMap<string, KnownName>
   readonly folded: ReadonlyMap<string, string>
-  /** The member that holds an object whose names matter, too. */
+  /** The member that holds another object with known names. */
   readonly inner: { readonly name: string; readonly names: Names } | undefined
 }
 
@@ -84,21 +83,19 @@ const ofMeta = namesOf("'_meta'", metaNames)
 const ofParams = namesOf("'params'", paramsNames, { name: '_meta', names: ofMeta })
 const ofMessage = namesOf('The message', messageNames, { name: 'params', names: ofParams })
 
-/** Levels that the readers of Python and of Java still read. Deeper ones end some servers. */
+/** Most levels that readers of Python and Java can read. Deeper nesting ends some servers. */
 const mostLevels = 1000
 
-/** Why a text is not let in. */
+/** The reason to refuse a text. */
 export interface Refusal {
   readonly reason: 'syntax' | 'parts' | 'ambiguous'
   readonly detail: string
 }
 
 /**
- * Reads a text once, as JSON (RFC 8259) that holds a JSON-RPC message or a batch, and says why it
- * must not be let in; undefined when all readers take it alike. Looks at the names of the message,
- * of its `params` and of their `_meta`; the inside of arguments is the server's affair. Builds no
- * value: one look at each character.
- * @param mostParts objects, arrays and members that it may hold
+ * Says why a JSON-RPC message or batch must be refused; undefined if all readers take it alike. One
+ * pass that builds no values, and checks the names of the message, `params` and `_meta` only.
+ * @param mostParts most objects, arrays and members that the text may hold
  */
 export function refusalOf(text: string, mostParts: number): Refusal | undefined {
   const reader = new Reader(text, mostParts)
@@ -121,7 +118,7 @@ export function findAmbiguity(bytes: Uint8Array): string | undefined {
   return refusal?.detail
 }
 
-/** Ends the reading. Not an Error: nobody wants its stack. */
+/** Ends the reading. Not an Error, because nobody needs its stack. */
 class Refused implements Refusal {
   readonly reason: 'syntax' | 'parts'
   readonly detail: string
@@ -132,14 +129,14 @@ class Refused implements Refusal {
   }
 }
 
-/** One reading of one text. It stops at the first mistake of JSON, and notes the first ambiguity. */
+/** Reads one text. Stops at the first mistake of JSON, and notes the first ambiguity. */
 class Reader {
   ambiguity: string | undefined
   readonly #text: string
   readonly #mostParts: number
   #at = 0
   #parts = 0
-  /** The string read last has an escape sequence. */
+  /** True if the last string has an escape sequence. */
   #escaped = false
   #depth = 0
 
@@ -177,7 +174,7 @@ class Reader {
     }
   }
 
-  /** An object whose names matter. */
+  /** Reads an object with known names. */
   #readObject(names: Names): void {
     this.#enter()
     if (this.#skipSpace() === closeBrace) return this.#leave()
@@ -215,7 +212,9 @@ class Reader {
     }
   }
 
-  /** `params` or `_meta`: an object, or nothing: null, or the empty list that PHP writes for it. */
+  /**
+   * Reads `params` or `_meta`: an object, null, or the empty list that PHP writes for an object.
+   */
   #readInner(name: string, names: Names): void {
     const start = this.#at
     const first = this.#text.charCodeAt(start)
@@ -223,12 +222,12 @@ class Reader {
 
     this.#readValue()
     const isEmptyList = first === openBracket && /^\[\s*\]$/.test(this.#text.slice(start, this.#at))
-    // Jackson makes an object of text, and serde of a list.
+    // Jackson makes an object of text, and serde makes one of a list.
     if (first !== letterN && !isEmptyList)
       this.#note(`'${name}' is no object, and some readers make one of it.`)
   }
 
-  /** A value by which the gateway or a server decides. */
+  /** Reads a value on which the gateway or a server bases a decision. */
   #readRuled(name: string, { isText, isDecisive, isId }: KnownName): void {
     const start = this.#at
     const first = this.#text.charCodeAt(start)
@@ -238,7 +237,7 @@ class Reader {
       this.#note(`'${name}' is no string, and some readers make text of it.`)
     if (isDecisive && first === quote && this.#escaped && isUnsafe(this.#parsed(start)))
       this.#note(`'${name}' holds a character that some readers cut or replace.`)
-    // A few characters more than a number may have are enough to tell.
+    // One character more than a number may have (64) is enough to tell.
     if (
       isId &&
       first !== quote &&
@@ -247,20 +246,20 @@ class Reader {
       this.#note(`'${name}' must be a string, or a number of at most 64 characters.`)
   }
 
-  /** A name that decides nothing, unless some reader takes it for one that does. */
+  /** Notes an unknown name that some reader takes for a known name, or cuts or replaces. */
   #checkOther(name: string, names: Names, known: number): void {
     const meant = names.folded.get(foldedName(name))
-    // Extensions may have a parameter `meta`. It matters beside the real one.
+    // Extensions may have a parameter `meta`. It is ambiguous only beside `_meta`.
     const isHarmless = name === 'meta' && (known & (names.exact.get('_meta')?.bit ?? 0)) === 0
     if (meant !== undefined && !isHarmless) this.#note(aliasOf(names, name, meant))
     if (isUnsafe(name))
       this.#note(`${names.place} has a name with a character that some readers cut or replace.`)
   }
 
-  /** Any value. Lists and objects inside are walked without recursion. */
+  /** Reads any value. Walks lists and objects inside it without recursion. */
   #readValue(): void {
     const base = this.#depth
-    /** For each level below `base`: whether it is an object. */
+    /** For each level deeper than `base`: true for an object, false for a list. */
     const objects: boolean[] = []
     for (;;) {
       const code = this.#skipSpace()
@@ -276,7 +275,7 @@ class Reader {
       } else if (code === quote) this.#skipString()
       else this.#readScalar(code)
 
-      // The value is whole. Ends what it ends.
+      // The value is complete. Close the levels that end with it.
       for (;;) {
         if (this.#depth === base) return
         const isObject = objects.at(-1) as boolean
@@ -360,7 +359,7 @@ class Reader {
     this.#at = at
   }
 
-  /** The place after at least one digit. */
+  /** The place after the digits at `from`. Fails if there are none. */
   #digits(from: number): number {
     let at = from
     while (isDigit(this.#text.charCodeAt(at))) at += 1
@@ -429,12 +428,12 @@ class Reader {
   }
 }
 
-/** Characters that are sooner looked at one by one than by a regular expression. */
+/** Up to this many characters, a loop is faster than a regular expression. */
 const aFew = 32
 // oxlint-disable-next-line no-control-regex -- they must not stand in a string (RFC 8259)
 const plain = /[^"\\\u0000-\u001f]*/y
 
-/** The place after characters that stand for themselves in a string. */
+/** The place after the characters that need no escape in a string. */
 function plainEnd(text: string, from: number): number {
   plain.lastIndex = from
   plain.test(text)
@@ -462,19 +461,21 @@ function isHex(code: number): boolean {
   return isDigit(code) || (lower >= letterA && lower <= letterF)
 }
 
-/** After a backslash: one of `"\/bfnrt`. (RFC 8259 section 7) */
+/** Tells whether one of `"\/bfnrt` follows a backslash (RFC 8259 section 7). */
 function isSimpleEscape(code: number): boolean {
   return code === quote || code === backslash || simpleEscapes.includes(code)
 }
 
-/** NUL or half of a surrogate pair. They can only be written as escapes. (RFC 8259 section 7) */
+/**
+ * Finds NUL or half of a surrogate pair, which JSON can only write as escapes (RFC 8259 section 7).
+ */
 function isUnsafe(text: string): boolean {
   return text.includes('\0') || /\p{Surrogate}/u.test(text)
 }
 
 /**
- * The form in which lenient readers compare names: no case, no underscores, and four letters that
- * fold to ASCII.
+ * The form in which lenient readers compare names (Go's `encoding/json` ignores case): no case, no
+ * underscores, and four letters that fold to ASCII.
  */
 function foldedName(name: string): string {
   return name
@@ -511,6 +512,6 @@ const letterT = 0x74
 const letterU = 0x75
 const openBrace = 0x7b
 const closeBrace = 0x7d
-/** Makes a capital letter a small one. */
+/** The bit that makes a capital letter small. */
 const lowerCase = 0x20
 const simpleEscapes: Uint8Array = Buffer.from('/bfnrt')

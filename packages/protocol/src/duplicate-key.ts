@@ -1,8 +1,8 @@
 import { skipSpace, skipString } from './json-text.ts'
 
 /**
- * RFC 6901 pointer of the first member whose name stands twice in its object, in JSON that is known to be valid. Readers differ in which
- * of the two they take (RFC 8259 section 4), so what one checks another may not run.
+ * Finds the RFC 6901 pointer of the first name that stands twice in its object, in valid JSON.
+ * Readers differ in which they take (RFC 8259 section 4): one may run what another never checked.
  */
 export function findDuplicateKey(json: string): string | undefined {
   const stack: { readonly keys: Set<string> | undefined; segment: string | number }[] = []

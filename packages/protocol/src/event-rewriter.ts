@@ -1,34 +1,38 @@
 import { encodeData } from './sse.ts'
 
 /**
- * Passes an event stream on byte for byte, but for events whose data is to be another. (WHATWG HTML, section 9.2.6) An event is held
- * until it is whole, as nothing is known of it before.
+ * Passes an event stream on byte for byte, except events whose data changes (WHATWG HTML, section
+ * 9.2.6). Holds each event until it is complete, because nothing is known of it before.
  */
 export class EventRewriter {
   readonly #maxLength: number
   readonly #rewrite: (data: string) => string
   #held: Uint8Array[] = []
   #length = 0
-  /** Whether the line that goes on is empty so far. */
+  /** True while the current line is empty. */
   #lineEmpty = true
-  /** Nothing was taken yet: readers drop a byte order mark here alone. */
+  /** True before the first event. Readers drop a byte order mark only there. */
   #atStart = true
   #afterReturn = false
-  /** A line break after an empty line may have a second half. */
+  /** True after an empty line whose line break may have a second half. */
   #complete = false
 
-  /** `rewrite` gives the very text back that it got where the event is to stay as it is. @throws from `push` and `end` what it throws, and RangeError when an event is longer than `maxLength` bytes */
+  /**
+   * `rewrite` returns the same text for an event that stays as it is.
+   * @throws from `push` and `end`: its errors, and RangeError for events longer than `maxLength`
+   * bytes
+   */
   constructor(maxLength: number, rewrite: (data: string) => string) {
     this.#maxLength = maxLength
     this.#rewrite = rewrite
   }
 
-  /** Bytes of the event that is not whole yet. */
+  /** Bytes of the incomplete event. */
   get held(): number {
     return this.#length
   }
 
-  /** The bytes that can be passed on by now. */
+  /** Takes bytes of the stream, and returns the bytes that can be passed on by now. */
   push(chunk: Uint8Array): Uint8Array {
     const ready: Uint8Array[] = []
     let from = 0
@@ -46,7 +50,7 @@ export class EventRewriter {
       if (breaks && this.#lineEmpty) this.#complete = true
       this.#lineEmpty = breaks
     }
-    // What could come is the second half of its line break, which readers do not wait for either.
+    // Only the second half of the line break could still come. Readers do not wait for it either.
     if (this.#complete) {
       ready.push(this.#take(chunk.subarray(from)))
       this.#complete = false
@@ -54,7 +58,7 @@ export class EventRewriter {
     return join(ready)
   }
 
-  /** What is left of a stream that has ended. Readers are to drop it, though not all do. */
+  /** Returns the rest of a stream that has ended. Readers should drop it, though not all do. */
   end(): Uint8Array {
     return this.#take(new Uint8Array())
   }
@@ -99,8 +103,8 @@ function rewritten(
   const given = data.map((line) => line.slice(line[5] === ' ' ? 6 : 5)).join('\n')
   const changed = rewrite(given)
   if (changed === given) return bytes
-  // No reader knows a field that begins with a byte order mark, except at the start of the stream,
-  // where the mark is dropped and this line may come first.
+  // Drop lines that begin with a byte order mark: no reader knows such a field. At the start of the
+  // stream, where this line may come first, readers would drop the mark and read the field.
   const others = lines.filter((line) => !/^(\ufeff|$)/.test(line) && !isData(line))
   return Buffer.from(`${[...others, encodeData(changed)].join('\n')}\n\n`)
 }

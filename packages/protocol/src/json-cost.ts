@@ -1,14 +1,16 @@
 import { skipString } from './json-text.ts'
 
-/** Texts that are shorter cannot hold enough to matter. */
+/** Texts with fewer characters cannot hold enough parts to matter. */
 const short = 64 * 1024
 
-/** Objects, arrays and members of objects in a server's message. One takes about a microsecond. */
+/**
+ * Most objects, arrays and members in a server's message. Each takes about a microsecond to read.
+ */
 export const mostParts = 200_000
 
 /**
- * Whether reading a JSON text as a value would take long: a few megabytes of brackets hold a
- * process for seconds and take a hundred times their size. Numbers and strings are cheap.
+ * Tells whether a JSON text is slow to parse: a few megabytes of brackets hold a process for
+ * seconds and take a hundred times their size. Numbers and strings are cheap.
  */
 export function isCostly(text: string, most = mostParts): boolean {
   if (text.length < short) return false

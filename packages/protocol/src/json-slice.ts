@@ -1,9 +1,9 @@
 /**
- * Finds members of JSON objects in raw bytes without building values, so that what is passed on stays byte for byte what it
- * was: big integers, key order, escapes. The bytes must hold valid JSON (RFC 8259); what is found in other bytes means nothing.
+ * Finds members of JSON objects in raw bytes without building values, so that forwarded bytes keep
+ * big integers, key order and escapes. Results mean nothing unless the JSON is valid (RFC 8259).
  */
 
-/** A part of the bytes: from `start` up to, not including, `end`. */
+/** A part of the bytes, from `start`, inclusive, to `end`, exclusive. */
 export interface Slice {
   readonly start: number
   readonly end: number
@@ -58,7 +58,7 @@ function skipValue(bytes: Uint8Array, from: number): number {
   return nestedEnd(bytes, from) ?? bytes.length
 }
 
-/** The place after the object or array that begins at `from`; undefined when it does not end. */
+/** The place after the object or array that begins at `from`; undefined if it does not end. */
 export function nestedEnd(bytes: Uint8Array, from: number): number | undefined {
   let depth = 0
   let at = from
@@ -77,8 +77,8 @@ export function nestedEnd(bytes: Uint8Array, from: number): number | undefined {
 }
 
 /**
- * The members of the object at `slice` in order, until `visit` answers true. Gives the place where
- * it stopped: that of the closing brace when the object is whole.
+ * Visits the members of the object at `slice` in order, until `visit` returns true. Returns the
+ * place where it stopped: the closing brace if it has visited a complete object.
  */
 export function eachMember(
   bytes: Uint8Array,
@@ -107,7 +107,7 @@ export function eachMember(
   return at
 }
 
-/** Whether an array stands at `slice`: a batch, where a message is expected. */
+/** Tells whether an array stands at `slice`: a batch, if a message is expected there. */
 export function isArray(
   bytes: Uint8Array,
   slice: Slice = { start: 0, end: bytes.length },
@@ -115,7 +115,7 @@ export function isArray(
   return bytes[skipSpace(bytes, slice.start)] === openBracket
 }
 
-/** The elements of the array at `slice`. Empty when it is none. */
+/** The elements of the array at `slice`; empty if there is no array. */
 export function elements(bytes: Uint8Array, slice: Slice): Slice[] {
   const found: Slice[] = []
   let at = skipSpace(bytes, slice.start)
@@ -131,7 +131,10 @@ export function elements(bytes: Uint8Array, slice: Slice): Slice[] {
   return found
 }
 
-/** The value at a path of member names, or undefined. Of members that stand twice, the first. */
+/**
+ * The value at a path of member names, or undefined. If a name stands twice, the first member
+ * counts.
+ */
 export function valueAt(
   bytes: Uint8Array,
   path: readonly string[],
@@ -151,7 +154,9 @@ export function valueAt(
   return place
 }
 
-/** A copy in which the slices hold other bytes. Slices are in order and do not overlap. */
+/**
+ * Copies the bytes with other bytes in place of the slices, which are in order and do not overlap.
+ */
 export function replaceSlices(
   bytes: Uint8Array,
   changes: readonly { readonly slice: Slice; readonly by: Uint8Array }[],
@@ -175,10 +180,8 @@ export function replaceSlices(
 }
 
 /**
- * The same JSON as exactly one line, whoever reads it (MCP stdio framing). Line breaks in valid
- * JSON stand outside of strings only (RFC 8259 section 7), where a space does as well. Some readers
- * also end lines at NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR, which stand inside of strings
- * only, so those are escaped.
+ * Puts JSON on one line (MCP stdio). Line breaks stand outside strings (RFC 8259 section 7) and
+ * become spaces. NEL, LS and PS end lines for some readers, stand in strings only, and are escaped.
  */
 export function onOneLine(bytes: Uint8Array): Uint8Array {
   const flat =
@@ -197,15 +200,16 @@ export function onOneLine(bytes: Uint8Array): Uint8Array {
   )
 }
 
-/** NEL, LINE SEPARATOR and PARAGRAPH SEPARATOR in UTF-8. */
+/** NEL, LINE SEPARATOR (LS) and PARAGRAPH SEPARATOR (PS) in UTF-8. */
 const separators = ['\u0085', '\u2028', '\u2029'].map((text) => Buffer.from(text))
 
-/** A byte order mark inside of a text is a character like any other. */
+/** Keeps a byte order mark inside a text, where it is a character like any other. */
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** The text of a slice as it stands. */
+/** The text of a slice, unchanged. */
 export function sliceText(bytes: Uint8Array, { start, end }: Slice): string {
-  // Ids and tokens are short ASCII nearly always, for which a decoder costs more than the rest of the outline.
+  // Ids and tokens are nearly always short ASCII. A decoder would cost more for them than the rest
+  // of the outline.
   let text = ''
   for (let at = start; at < end; at += 1) {
     const byte = bytes[at] as number

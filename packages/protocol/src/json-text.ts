@@ -1,6 +1,6 @@
 // Scans JSON in text, as json-slice.ts does in bytes. The text must hold valid JSON (RFC 8259).
 
-/** The place of what follows white space. */
+/** The place after white space. */
 export function skipSpace(raw: string, from: number): number {
   let at = from
   for (;;) {

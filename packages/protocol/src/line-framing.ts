@@ -1,13 +1,16 @@
-/** A line was longer than allowed; what follows it up to the next line break is dropped. */
+/** Receives the lines of a stream. The framer drops the rest of a line that is too long. */
 export interface LineHandlers {
   readonly line: (line: Uint8Array) => void
-  /** Told of the beginning of the line. */
+  /** Receives the first bytes of a line that is too long, at most 4096. */
   readonly tooLong: (head: Uint8Array) => void
 }
 
 const headBytes = 4096
 
-/** Cuts a byte stream into lines (MCP stdio framing: one message a line). Lines come without their terminator; empty ones are dropped. */
+/**
+ * Cuts a byte stream into lines (MCP stdio framing: one message a line). Drops line terminators and
+ * empty lines.
+ */
 export class LineFramer {
   readonly #maxBytes: number
   readonly #handlers: LineHandlers
@@ -20,7 +23,7 @@ export class LineFramer {
     this.#handlers = handlers
   }
 
-  /** Bytes of the line that is not whole yet. */
+  /** Bytes of the incomplete line. */
   get held(): number {
     return this.#dropping ? 0 : this.#length
   }
@@ -35,7 +38,7 @@ export class LineFramer {
     if (from < chunk.length) this.#take(chunk.subarray(from))
   }
 
-  /** No more will come: what has no terminator is the last line. */
+  /** Ends the stream. Bytes without a terminator are the last line. */
   end(): void {
     this.#end()
   }

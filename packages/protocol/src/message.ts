@@ -1,14 +1,16 @@
 import { eachMember, sliceText, valueAt, type Slice } from './json-slice.ts'
 
-/** What routing needs to know of a JSON-RPC message; the rest of it stays bytes. */
+/** The parts of a JSON-RPC message that routing needs. The rest stays bytes. */
 export interface MessageOutline {
-  /** The raw text of the id: `1`, `"a"`, `null`. Opaque: 0, "" and integers beyond 2^53 are ids like any other. */
+  /**
+   * The raw text of the id: `1`, `"a"`, `null`. Opaque: 0, "" and integers beyond 2^53 are ids too.
+   */
   readonly id: string | undefined
   readonly idSlice: Slice | undefined
   readonly method: string | undefined
   readonly paramsSlice: Slice | undefined
   readonly isResponse: boolean
-  /** The place after the message; undefined when it is not whole. */
+  /** The place after the message; undefined if the message is incomplete. */
   readonly end: number | undefined
 }
 
@@ -45,9 +47,8 @@ function textOf(bytes: Uint8Array, slice: Slice): string | undefined {
 }
 
 /**
- * The same text for every way to write one id or token, and another text for every other id:
- * servers answer `"a\/b"` with `"a/b"` and `1.0` with `1`. Numbers are compared as decimals, since
- * 2^53 and 2^53 + 1 are one double but two ids.
+ * One key for each id or token, in any spelling: servers answer `"a\/b"` with `"a/b"` and `1.0`
+ * with `1`. Numbers count as decimals: 2^53 and 2^53 + 1 are one double but two ids.
  */
 export function idKey(raw: string): string {
   if (raw.startsWith('"')) return isPlainText.test(raw) ? raw : JSON.stringify(JSON.parse(raw))
@@ -56,12 +57,12 @@ export function idKey(raw: string): string {
 const isPlainText = /^"[^\\\u007f-\uffff]*"$/
 const isPlainInteger = /^(0|-?[1-9]\d*)$/
 
-/** No number that is an id is longer: computing with longer ones takes too much time. */
+/** Most characters of a number that is an id. Longer numbers take too much time to compute with. */
 const longestNumber = 64
 
 /**
- * A JSON number without the freedom to write it in several ways: `12e3` is `12000`, `-0` is `0`.
- * A longer number stays as it is.
+ * Writes a JSON number in one form only: `12e3` is `12000`, `-0` is `0`. A number that is too long
+ * for an id stays as it is.
  */
 function decimalKey(raw: string): string {
   if (raw.length > longestNumber) return raw
@@ -81,7 +82,9 @@ function decimalKey(raw: string): string {
     : `${sign}${significant}e${exponent}`
 }
 
-/** Whether two ids or tokens are one to a server that reads numbers as doubles, as most do. */
+/**
+ * Tells whether two ids or tokens are equal to servers that read numbers as doubles, as most do.
+ */
 export function sameToServers(one: string, other: string): boolean {
   return (
     one === other ||
@@ -90,18 +93,18 @@ export function sameToServers(one: string, other: string): boolean {
   )
 }
 
-/** Whether servers that read numbers as doubles, as most do, give an id back as it was. */
+/** Tells whether servers that read numbers as doubles, as most do, return an id unchanged. */
 export function survivesDoubles(id: string): boolean {
   if (id.startsWith('"')) return true
 
-  // A fraction or an exponent may vanish: `1e-400` is 0 to them, and `1.00000000000000001` is 1.
+  // Doubles may lose a fraction or an exponent: `1e-400` is 0, and `1.00000000000000001` is 1.
   const read = Number(id)
   return Number.isSafeInteger(read) && idKey(id) === idKey(String(read))
 }
 
 /**
- * Whether a value can be an id or a progress token: a string, `null`, or a number of reasonable
- * length. Readers round or cut longer numbers, and give other values back in their own spelling.
+ * Tells whether a value can be an id or a progress token: a string, `null`, or a number of at most
+ * 64 characters. Readers round or cut longer numbers, and respell other values.
  */
 export function isIdValue(raw: string): boolean {
   return (
@@ -109,7 +112,7 @@ export function isIdValue(raw: string): boolean {
   )
 }
 
-/** The raw progress token that a request asks with (`params._meta.progressToken`). */
+/** The raw progress token of a request (`params._meta.progressToken`). */
 export function requestedProgressToken(
   bytes: Uint8Array,
   { paramsSlice }: MessageOutline,
@@ -119,7 +122,7 @@ export function requestedProgressToken(
     : valueAt(bytes, ['_meta', 'progressToken'], paramsSlice)
 }
 
-/** The raw progress token that a `notifications/progress` carries. */
+/** The raw progress token of a `notifications/progress`. */
 export function notifiedProgressToken(
   bytes: Uint8Array,
   { paramsSlice }: MessageOutline,
@@ -142,13 +145,13 @@ export const errorCode = {
   unsupportedVersion: -32022,
   /** In 2025-11-25 only. */
   urlElicitationRequired: -32042,
-  /** As language servers say it (LSP 3.17); MCP names no code. */
+  /** The code of language servers (LSP 3.17). MCP names no code. */
   requestCancelled: -32800,
 } as const
 
 /**
- * Whether text that is cut like JSON may be passed on as JSON. A whole look costs too much for each
- * message, so only the mistakes that JSON writers make are looked for: the numbers that JSON lacks.
+ * Tells whether sliced text may be passed on as JSON. Full parsing costs too much for each message,
+ * so this looks only for numbers that JSON lacks, the mistake of JSON writers.
  */
 export function hasJsonNumbers(text: string | Buffer): boolean {
   if (!text.includes('NaN') && !text.includes('Infinity')) return true
@@ -176,7 +179,9 @@ export function errorAnswer(
   return `{"jsonrpc":"2.0","id":${id ?? 'null'},"error":{"code":${code},"message":${JSON.stringify(message)}${tail}}}`
 }
 
-/** The `data` of an error answer, for an error with a stable code: those are in lower case. */
+/**
+ * The `data` of an error answer, for an error with a stable code. Stable codes are in lower case.
+ */
 export function errorData(error: object): object | undefined {
   const { code, retry } = error as { readonly code?: unknown; readonly retry?: unknown }
   if (typeof code !== 'string' || !/^[a-z]/.test(code)) return undefined

@@ -2,7 +2,10 @@ import { errorCode } from './message.ts'
 import { DuplicateMember, readString, readUnambiguous, type RawObject } from './raw-object.ts'
 import { modernVersion } from './versions.ts'
 
-/** Keys of the envelope that each modern request carries in `params._meta` (MCP 2026-07-28, basic/index, `_meta`). */
+/**
+ * Keys of the envelope in `params._meta` of each modern request (MCP 2026-07-28, basic/index,
+ * `_meta`).
+ */
 export const metaKey = {
   protocolVersion: 'io.modelcontextprotocol/protocolVersion',
   clientCapabilities: 'io.modelcontextprotocol/clientCapabilities',
@@ -12,16 +15,19 @@ export const metaKey = {
   subscriptionId: 'io.modelcontextprotocol/subscriptionId',
 } as const
 
-/** What of a request's headers an era is read from, as Node gives them: repeated ones joined, absent ones undefined. */
+/**
+ * The headers of a request, from which its era is read, as Node gives them. An absent header is
+ * undefined.
+ */
 export type EraHeaders = Readonly<Record<string, string | string[] | undefined>>
 
-/** Repeated headers are joined, so that they match nothing. */
+/** Joins repeated headers, so that they match nothing. */
 function headerOf(headers: EraHeaders, name: string): string | undefined {
   const value = headers[name]
   return Array.isArray(value) ? value.join(', ') : value
 }
 
-/** A refusal that the specification words: HTTP status and JSON-RPC error. */
+/** A refusal that the specification defines: HTTP status and JSON-RPC error. */
 export interface Refusal {
   readonly status: number
   readonly code: number
@@ -29,33 +35,41 @@ export interface Refusal {
   readonly data?: unknown
 }
 
-/** An argument of a tool that a header repeats (`x-mcp-header`; MCP 2026-07-28, transports, custom headers). */
+/**
+ * A tool argument that a header repeats (`x-mcp-header`; MCP 2026-07-28, transports, custom
+ * headers).
+ */
 export interface DeclaredHeader {
   /** Lower case: `mcp-param-region`. */
   readonly header: string
   readonly path: readonly string[]
 }
 
-/** A request of 2026-07-28 whose envelope and headers are in order. All but the names is raw JSON. */
+/** A request of 2026-07-28 with valid envelope and headers. The id and the members are raw JSON. */
 export interface ModernRequest {
   readonly id: string
   readonly method: string
   readonly params: RawObject
   readonly meta: RawObject
-  /** How the `Mcp-Param-*` headers disagree with the arguments; undefined where there are no headers. */
+  /**
+   * Says how `Mcp-Param-*` headers and arguments disagree; undefined for requests without headers.
+   */
   readonly paramHeaderMistake?: (declared: readonly DeclaredHeader[]) => string | undefined
-  /** The arguments to be repeated in headers, where the request is one of ours. */
+  /** The arguments to repeat in headers, for a request that the translation itself makes. */
   readonly declaredHeaders?: readonly DeclaredHeader[]
 }
 
 export type Classified =
   | { readonly era: 'legacy' }
   | { readonly era: 'modern'; readonly request: ModernRequest }
-  /** A notification, for which the modern era has no use over HTTP. */
+  /** A notification. The modern era has no use for notifications over HTTP. */
   | { readonly era: 'modern'; readonly request: undefined }
   | { readonly era: 'modern'; readonly refusal: Refusal; readonly id: string | undefined }
 
-/** Where a request names what it is about, which `Mcp-Name` repeats (MCP 2026-07-28, transports, standard headers). */
+/**
+ * The parameter with the subject of a request, which `Mcp-Name` repeats (MCP 2026-07-28,
+ * transports, standard headers).
+ */
 const nameOf: Readonly<Record<string, string>> = {
   'tools/call': 'name',
   'prompts/get': 'name',
@@ -67,13 +81,16 @@ const nameOf: Readonly<Record<string, string>> = {
 
 const levels = ['debug', 'info', 'notice', 'warning', 'error', 'critical', 'alert', 'emergency']
 
-/** How grave a log level is; undefined when it is none. */
+/** The gravity of a log level, from 0 for `debug`; undefined if the text is not a log level. */
 export function gravity(level: string | undefined): number | undefined {
   const index = level === undefined ? -1 : levels.indexOf(level)
   return index === -1 ? undefined : index
 }
 
-/** Whether a POST needs to be classified: most are legacy and say so at a glance. `body` is valid JSON. */
+/**
+ * Tells whether a POST needs `classify`: most are legacy, and this quick check shows it. `body` is
+ * valid JSON.
+ */
 export function mayBeModern(body: Uint8Array, headers: EraHeaders): boolean {
   const header = headerOf(headers, 'mcp-protocol-version')
   return (
@@ -83,8 +100,9 @@ export function mayBeModern(body: Uint8Array, headers: EraHeaders): boolean {
 }
 
 /**
- * Which era a POST speaks: the body says, the headers are a cross-check. A claim to be modern is never taken for legacy because it
- * is malformed. `body` is valid JSON. (MCP 2026-07-28, versioning, and the ladder of the official server SDK)
+ * Finds the era of a POST in its body (valid JSON); the headers are a cross-check. Malformed claims
+ * to be modern never count as legacy. (MCP 2026-07-28, versioning; ladder of the official server
+ * SDK)
  * @throws DuplicateMember
  */
 export function classify(body: string, headers: EraHeaders): Classified {
@@ -134,7 +152,9 @@ export function classify(body: string, headers: EraHeaders): Classified {
   return { era: 'modern', request: { id, method, params, meta } }
 }
 
-/** As `classify`, for whoever answers the request: a member that stands twice is refused as what else is malformed. */
+/**
+ * As `classify`, for code that answers the request: refuses a repeated member instead of throwing.
+ */
 export function classifyRequest(body: string, headers: EraHeaders): Classified {
   try {
     return classify(body, headers)
@@ -197,7 +217,10 @@ function headerMistake(
 const encodedStart = '=?base64?'
 const encodedEnd = '?='
 
-/** A text as the value of `Mcp-Name` or `Mcp-Param-*`: as it is when it is plain ASCII, else in base64 (MCP 2026-07-28, transports). */
+/**
+ * Writes a text as the value of `Mcp-Name` or `Mcp-Param-*`: plain ASCII as it is, other text in
+ * base64 (MCP 2026-07-28, transports).
+ */
 export function encodeHeaderValue(text: string): string {
   const plain =
     /^[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?$/.test(text) &&
@@ -205,7 +228,7 @@ export function encodeHeaderValue(text: string): string {
   return plain ? text : `${encodedStart}${Buffer.from(text).toString('base64')}${encodedEnd}`
 }
 
-/** The text that a header value stands for; undefined when its base64 is malformed. */
+/** Reads the text of a header value; undefined if its base64 is malformed. */
 export function decodeHeaderValue(value: string): string | undefined {
   if (!value.startsWith(encodedStart) || !value.endsWith(encodedEnd)) return value
   const encoded = value.slice(encodedStart.length, -encodedEnd.length)
@@ -220,14 +243,19 @@ export function decodeHeaderValue(value: string): string | undefined {
   }
 }
 
-/** The name that `Mcp-Name` is to carry for a request; undefined when it carries none. */
+/**
+ * The name that `Mcp-Name` must carry for a request; undefined if the request needs no such header.
+ */
 export function headerName(method: string, params: RawObject): string | undefined {
   return Object.hasOwn(nameOf, method)
     ? readString(params.get(nameOf[method] as string))
     : undefined
 }
 
-/** The HTTP status for a JSON-RPC error of a modern server whose transport had none (stdio). */
+/**
+ * The HTTP status for the JSON-RPC error of a server whose transport gave none (stdio). Without an
+ * error, the status is 200.
+ */
 export function statusOf(code: number | undefined): number {
   if (code === undefined) return 200
   if (code === errorCode.methodNotFound) return 404

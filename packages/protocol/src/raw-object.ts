@@ -1,22 +1,31 @@
 import { skipSpace, skipString, skipValue } from './json-text.ts'
 
 /**
- * Objects whose members stay raw JSON text, so that what a translation does not touch keeps its big integers, key order and escapes.
- * The text must hold valid JSON (RFC 8259).
+ * An object whose members stay raw JSON text: members that a translation does not touch keep their
+ * big integers, key order and escapes. The text must hold valid JSON (RFC 8259).
  */
 export type RawObject = Map<string, string>
 
-/** Names that stand twice in one object: readers disagree on which counts, so a rule could be passed by. */
+/**
+ * A name stands twice in one object. Readers disagree on which member counts, so a caller could get
+ * past a rule.
+ */
 export class DuplicateMember extends SyntaxError {
   override readonly name = 'DuplicateMember'
 }
 
-/** The members of an object, one level deep; undefined when the text is no object. Of members that stand twice, the last, as `JSON.parse` has it. */
+/**
+ * Reads the members of an object, one level deep; undefined if the text is not an object. If a name
+ * stands twice, the last member counts, as in `JSON.parse`.
+ */
 export function readObject(raw: string | undefined): RawObject | undefined {
   return members(raw, false)
 }
 
-/** As `readObject`, for what is judged here and may be read by others in the same bytes. @throws DuplicateMember */
+/**
+ * As `readObject`, for text that is judged here and that others may read in the same bytes.
+ * @throws DuplicateMember
+ */
 export function readUnambiguous(raw: string | undefined): RawObject | undefined {
   return members(raw, true)
 }
@@ -42,13 +51,13 @@ function members(raw: string | undefined, strict: boolean): RawObject | undefine
   return found
 }
 
-/** The members of a message that may be no JSON at all. @throws SyntaxError */
+/** Reads the members of a message that may not be valid JSON. @throws SyntaxError */
 export function readMessage(text: string): RawObject | undefined {
   JSON.parse(text)
   return readObject(text)
 }
 
-/** The elements of an array; undefined when the text is none. */
+/** Reads the elements of an array; undefined if the text is not an array. */
 export function readArray(raw: string | undefined): string[] | undefined {
   if (raw === undefined) return undefined
   let at = skipSpace(raw, 0)
@@ -65,7 +74,7 @@ export function readArray(raw: string | undefined): string[] | undefined {
   return elements
 }
 
-/** The text of a string; undefined when the value is none. */
+/** Reads the text of a string; undefined if the value is not a string. */
 export function readString(raw: string | undefined): string | undefined {
   return raw?.startsWith('"') === true ? (JSON.parse(raw) as string) : undefined
 }

@@ -2,10 +2,13 @@ import { errorCode } from './message.ts'
 import { readArray, readObject, readString } from './raw-object.ts'
 import { modernVersion } from './versions.ts'
 
-/** What a server speaks. */
+/** The eras that a server speaks. */
 export type ServerEras = 'legacy' | 'modern' | 'dual'
 
-/** What an answer to `server/discover` says. `result` and `error` are raw JSON. */
+/**
+ * The era of a server, read from its answer to `server/discover`. `result` and `error` are raw
+ * JSON.
+ */
 export function eraOf(result: string | undefined, error: string | undefined): 'legacy' | 'modern' {
   const versions = (raw: string | undefined): string[] =>
     readArray(raw)?.flatMap((each) => readString(each) ?? []) ?? []

@@ -1,7 +1,6 @@
 /**
- * One event of an event stream (WHATWG HTML, section 9.2). Data of several lines gets as many
- * fields, so that a reader joins them to the same text and no line of it becomes a field or an
- * event of its own.
+ * Writes one event (WHATWG HTML, section 9.2). Each line of the data gets its own field, so that
+ * readers join the same text and no line becomes a field or event of its own.
  */
 export function encodeEvent(id: string | undefined, data: string): string {
   return `${id === undefined ? '' : `id: ${id}\n`}${encodeData(data)}\n\n`
@@ -19,16 +18,16 @@ export function encodeData(data: string): string {
 /** A comment that keeps intermediaries from closing a silent stream. */
 export const keepAliveComment = ': keep-alive\n\n'
 
-/** What a stream has said when an event is complete. */
+/** A complete event of a stream. */
 export interface StreamEvent {
   readonly data: string
-  /** Its name; `message` when it has none. */
+  /** The name of the event; `message` if the stream gave no name. */
   readonly event: string
-  /** The last id that the stream gave, on this event or before. */
+  /** The last id that the stream gave, with this event or an earlier one. */
   readonly id: string | undefined
 }
 
-/** Reads an event stream, however its bytes are cut. (WHATWG HTML, section 9.2.6) */
+/** Reads an event stream from chunks that end anywhere (WHATWG HTML, section 9.2.6). */
 export class EventParser {
   readonly #maxBytes: number
   readonly #event: (event: StreamEvent) => void
@@ -38,12 +37,12 @@ export class EventParser {
   #afterReturn = false
   #data: string | undefined
   #name = ''
-  /** Bytes of the fields of the event so far. */
+  /** Bytes of the `data` and `event` fields of the current event. */
   #bytes = 0
   #idBytes = 0
   /** The last id that the stream gave. */
   lastId: string | undefined
-  /** How long the server wants a client to wait before it comes back, in milliseconds. */
+  /** Milliseconds that the server wants a client to wait before it reconnects. */
   retryMs: number | undefined
 
   /** @throws RangeError from `push` when an event is longer than `maxBytes` */
@@ -52,17 +51,18 @@ export class EventParser {
     this.#event = event
   }
 
-  /** Bytes of the event that is not whole yet, and of what stays of others. */
+  /** Bytes in memory: those of the incomplete event, and those of the last id. */
   get held(): number {
     return this.#restBytes + this.#bytes + this.#idBytes
   }
 
   push(chunk: Uint8Array): void {
     let text = this.#decoder.decode(chunk, { stream: true })
-    // A line may end in CR, LF or both, and the two may come in different chunks.
+    // A line ends with CR, LF or both, and CR and LF may come in different chunks.
     if (this.#afterReturn && text.startsWith('\n')) text = text.slice(1)
     if (text !== '') this.#afterReturn = text.endsWith('\r')
-    // What was there before has no line break: only what is new is searched, or a long line in many pieces would be searched for each.
+    // Search the new text only: the rest has no line break, and a long line that comes in many
+    // pieces would be searched again for each piece.
     const lines = text.split(/\r\n|\r|\n/)
     const last = lines.pop() ?? ''
     if (lines.length === 0) {

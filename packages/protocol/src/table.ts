@@ -1,7 +1,6 @@
 /**
- * Things by their ids, which come and go with every message. Not a Map: when V8 rebuilds the table of one, the old table keeps what it held and
- * points to the new table; once one of them is old to the garbage collector, all that come after live on until a full collection, and every
- * request with them.
+ * Values by id, which come and go with each message. Not a Map: V8 links the old table of a rebuilt
+ * Map to the new one, so one tenured table keeps all later entries until a full collection.
  */
 export class Table<T> {
   #entries: Record<string, T> = Object.create(null) as Record<string, T>
@@ -12,7 +11,7 @@ export class Table<T> {
   }
 
   get(id: string): T | undefined {
-    // Names that look like indices would make it a sparse array.
+    // The prefix matters: names that look like indices would make the object a sparse array.
     return this.#entries[`.${id}`]
   }
 
@@ -37,7 +36,7 @@ export class Table<T> {
     return Object.values(this.#entries)
   }
 
-  /** Those of now: what comes or goes meanwhile changes nothing. */
+  /** A snapshot: later changes to the table do not affect it. */
   entries(): [id: string, thing: T][] {
     return Object.entries(this.#entries).map(([name, thing]) => [name.slice(1), thing])
   }
@@ -48,7 +47,7 @@ export class Table<T> {
   }
 }
 
-/** The same, by objects in place of ids. */
+/** A `Table` with objects in place of ids. */
 export class ObjectTable<K extends object, T> {
   readonly #things = new Table<T>()
   #ids = new WeakMap<K, string>()

@@ -1,16 +1,16 @@
-/** Tasks of one server that are remembered. Beyond, the caller with the most loses its oldest. */
+/** Most tasks to remember for one server. Beyond, the caller with the most loses its oldest. */
 const mostTasks = 10_000
 
 /**
- * Remembers which caller made each task. A server that speaks stdio knows no callers, so it lets
- * everybody list, read and cancel every task whose id they name. Task ids may be easy to guess.
+ * Remembers which caller made each task. A stdio server cannot tell callers apart, so it lists,
+ * reads and cancels every task for everybody. Task ids may be easy to guess.
  */
 export class TaskOwners<Owner> {
   readonly #owners = new Map<string, Owner>()
   /** The tasks of each caller, the oldest first. */
   readonly #tasks = new Map<Owner, Set<string>>()
 
-  /** A server has made a task for a caller. A task stays its first owner's. */
+  /** Records that a server made a task for a caller. The first owner of a task keeps it. */
   made(taskId: string, owner: Owner): void {
     if (this.#owners.has(taskId)) return
 
@@ -21,7 +21,7 @@ export class TaskOwners<Owner> {
     else tasks.add(taskId)
   }
 
-  /** Undefined for a task that nobody is known to have made, which is nobody's. */
+  /** The caller that made a task. Undefined if no caller is known: then nobody owns the task. */
   ownerOf(taskId: string | undefined): Owner | undefined {
     return taskId === undefined ? undefined : this.#owners.get(taskId)
   }
@@ -39,5 +39,5 @@ export class TaskOwners<Owner> {
   }
 }
 
-/** The same error for a task of another caller and for a missing one: both look alike. */
+/** One error for a task of another caller and for a missing task, so that the two look alike. */
 export const noSuchTask = 'Invalid params: there is no such task.'
