@@ -19,8 +19,7 @@ export class EventRewriter {
 
   /**
    * `rewrite` returns the same text for an event that stays as it is.
-   * @throws from `push` and `end`: its errors, and RangeError for events longer than `maxLength`
-   * bytes
+   * @throws from `push` and `end`: its errors, and RangeError for events beyond `maxLength` bytes
    */
   constructor(maxLength: number, rewrite: (data: string) => string) {
     this.#maxLength = maxLength

@@ -100,9 +100,8 @@ export function mayBeModern(body: Uint8Array, headers: EraHeaders): boolean {
 }
 
 /**
- * Finds the era of a POST in its body (valid JSON); the headers are a cross-check. Malformed claims
- * to be modern never count as legacy. (MCP 2026-07-28, versioning; ladder of the official server
- * SDK)
+ * Finds the era of a POST in its body (valid JSON); headers are a cross-check. Malformed modern
+ * claims never count as legacy. (MCP 2026-07-28, versioning; the ladder of the official server SDK)
  * @throws DuplicateMember
  */
 export function classify(body: string, headers: EraHeaders): Classified {

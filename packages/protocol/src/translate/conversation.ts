@@ -24,35 +24,41 @@ import {
 
 /** A legacy connection: a session over HTTP, or a child on stdio. */
 export interface LegacyConnection {
-  /** Its server is about to end: open calls may go on, and new ones belong on another connection. */
+  /** The server is about to end: open calls may go on, but new calls need another connection. */
   readonly leaving?: boolean
-  /** One message; `request` says which when it is one that is to be answered. */
+  /** Sends one message. `request` is set if the message is a request that needs an answer. */
   send(message: string, request?: { readonly id: string; readonly method: string }): void
-  /** The version that was negotiated, before anything else is sent. */
+  /** Receives the negotiated version, before any message but `initialize` is sent. */
   negotiated?(version: string): void
   /**
-   * Calls back when what the server said before has been read. Only of transports with several
-   * streams, which overtake each other.
+   * Calls back once earlier messages of the server are read. Only transports with several streams
+   * have it, because their streams overtake each other.
    */
   afterOthers?(callback: () => void): void
   close(): void
 }
 
 export interface ConnectionListener {
-  /** A message of the server. `via` is the raw id of the request on whose stream it came, where the transport tells. True when it answers that. */
+  /**
+   * Takes a message of the server. `via` is the raw id of the request on whose stream it came, if
+   * the transport tells. Returns true if the message answers that request.
+   */
   receive(message: string, via?: string): boolean
-  /** The connection is no more. `refused` is the raw id of a request that the server has not run, where the transport tells. */
+  /**
+   * The connection is lost. `refused` is the raw id of a request that the server has not run, if
+   * the transport tells.
+   */
   lost(reason: string, refused?: string): void
-  /** Nobody waits for an answer or listens, so the connection may be closed. */
+  /** True if nobody waits for an answer or listens, so that the connection may be closed. */
   readonly idle: boolean
 }
 
-/** A question of the server that its call's client is to answer. */
+/** A question of the server for the client of a call. */
 export interface Question {
   readonly method: string
-  /** Raw id by which the server knows it. */
+  /** Raw id that the server gave to the question. */
   readonly id: string
-  /** As it stands in `inputRequests`. */
+  /** The question as it stands in `inputRequests`. */
   readonly text: string
 }
 
@@ -60,31 +66,33 @@ export interface Question {
 export interface Call {
   readonly principal: string
   request: ModernRequest
-  /** Undefined while the call waits for its client's answers. */
+  /** Undefined while the call waits for the answers of its client. */
   exchange: Exchange | undefined
   readonly questions: Map<string, Question>
   conversation: Conversation | undefined
-  /** Raw ids under which the server runs it; more than one when a task is driven. */
+  /**
+   * Raw ids under which the server runs the call, more than one for a task. A placeholder while the
+   * call waits.
+   */
   readonly sentAs: Set<string>
-  /** Raw id of the server's task that runs it. */
+  /** Raw id of the server's task that runs the call. */
   task: string | undefined
-  /** Whether the server may have begun to run it. */
+  /** True if the server may have begun to run the call. */
   delivered: boolean
 }
 
-/** What the engine does with what a conversation brings. */
+/** The engine's handlers for the events of a conversation. */
 export interface ConversationEvents {
   answered(call: Call, status: number, message: string): void
   question(call: Call, question: Question): void
   /**
-   * Calls that had not been answered when the connection was lost. `late`: the server has not
-   * answered `initialize` in time, so that another connection would not help. `data` goes with the
-   * reason.
+   * Gets the unanswered calls of a lost connection. `late`: the server did not answer `initialize`
+   * in time, so another connection would not help. `data` goes with the reason.
    */
   lost(calls: readonly Call[], reason: string, late: boolean, data?: object): void
-  /** A call has ended, so that one that waits may begin. */
+  /** A call has ended, so a waiting call may begin. */
   freed(): void
-  /** The server does not take `initialize` (any more). */
+  /** The server does not accept `initialize`, or does not accept it any more. */
   refused(): void
   /** The connection was lost before the server answered `initialize`. */
   unopened(): void
@@ -93,21 +101,21 @@ export interface ConversationEvents {
 interface Listener {
   readonly exchange: Exchange
   readonly id: string
-  /** What is honoured of its filter; undefined until that is known and said. */
+  /** The honoured part of its filter; undefined until it is known and acknowledged. */
   honoured: { readonly kinds: ReadonlySet<string>; readonly uris: ReadonlySet<string> } | undefined
 }
 
-/** A resource that the server is to tell the changes of, for so many listeners. */
+/** A resource whose changes the server reports, for this number of listeners. */
 interface Subscription {
   listeners: number
-  /** Who waits for the server's answer; undefined when it has agreed. */
+  /** Callbacks that wait for the server's answer; undefined once the server has agreed. */
   waiting: ((agreed: boolean) => void)[] | undefined
 }
 
-/** Questions that may be open for one call; a server that asks more is not answered. */
+/** Most open questions for one call. The server gets an error for each question beyond. */
 const maxQuestions = 100
 
-/** What of a tool its calls depend on. */
+/** The facts about a tool on which its calls depend. */
 export interface KnownTool {
   readonly taskRequired: boolean
   readonly headers: readonly DeclaredHeader[]
@@ -125,36 +133,39 @@ const capabilityOf: Readonly<Record<string, string>> = {
   'sampling/createMessage': 'sampling',
   'roots/list': 'roots',
 }
-/** What ends the handshake; transports without an order of messages wait for it to have arrived. */
+/** Ends the handshake. Transports without an order of messages wait until the server has it. */
 export const initializedMessage = notificationMessage('notifications/initialized', undefined)
 
-/** Which member of a listen filter asks for a notification, and which capability says that the server sends it. */
+/**
+ * For each notification: the member of a listen filter that asks for it, and the capability by
+ * which a server says that it sends it.
+ */
 const changes: Readonly<Record<string, { readonly kind: string; readonly capability: string }>> = {
   'notifications/tools/list_changed': { kind: 'toolsListChanged', capability: 'tools' },
   'notifications/prompts/list_changed': { kind: 'promptsListChanged', capability: 'prompts' },
   'notifications/resources/list_changed': { kind: 'resourcesListChanged', capability: 'resources' },
 }
 
-/** One legacy connection from its `initialize` on: whose message is whose. */
+/** One legacy connection from its `initialize` on. Matches each message to its call or listener. */
 export class Conversation {
   readonly #connection: LegacyConnection
   readonly #events: ConversationEvents
   readonly #capabilities: RawObject
   readonly #initialize: string
   readonly #pending = new Table<(message: RawObject) => void>()
-  /** By each raw id under which it runs. */
+  /** Each call, by each raw id under which it runs. */
   readonly #calls = new Table<Call>()
   readonly #listeners = new Set<Listener>()
   readonly #subscribed = new Map<string, Subscription>()
   readonly #tools: ToolFacts<KnownTool>
-  /** What waits for the connection to be open; undefined when it is. */
+  /** Callbacks that wait until the connection is open; undefined once it is. */
   #waiting: (() => void)[] | undefined = []
   #initialized: RawObject = new Map()
   #server: RawObject = new Map()
   #level: number | undefined
-  /** Whether log messages come beside the stream of their call; undefined until a call asked. */
+  /** True if log messages come beside the stream of their call; undefined until that is known. */
   #logsBeside: boolean | undefined
-  /** Answers that wait for log messages which may have been said before them. */
+  /** Answers that wait for log messages that the server may have sent before them. */
   readonly #late = new Set<() => void>()
   #next = 0
   #waits = 0
@@ -196,7 +207,7 @@ export class Conversation {
     this.#ask('initialize', this.#initialize, (message) => this.#opened(message))
   }
 
-  /** Calls that may ask their client for input. */
+  /** The number of calls that may ask their client for input. */
   get interactiveCalls(): number {
     let count = 0
     for (const call of new Set(this.#calls.values()))
@@ -208,12 +219,12 @@ export class Conversation {
     return this.#calls.size === 0 && this.#listeners.size === 0 && this.#waiting === undefined
   }
 
-  /** New calls belong on another connection. */
+  /** True if new calls need another connection. */
   get leaving(): boolean {
     return this.#connection.leaving === true
   }
 
-  /** The connection is lost or closed. */
+  /** True if the connection is lost or closed. */
   get over(): boolean {
     return this.#over
   }
@@ -222,10 +233,10 @@ export class Conversation {
     return this.#initialized.get('serverInfo')
   }
 
-  /** Runs a call; its answer comes through the events. */
+  /** Runs a call. Its answer comes through the events. */
   run(call: Call): void {
     call.conversation = this
-    // An id of its own from the beginning, so that it counts as open while it waits.
+    // A placeholder id makes the call count as open while it waits.
     const placeholder = `waiting ${(this.#waits += 1)}`
     call.sentAs.add(placeholder)
     this.#calls.set(placeholder, call)
@@ -252,12 +263,12 @@ export class Conversation {
     })
   }
 
-  /** Sends an answer of the client to a question of the server. */
+  /** Sends the client's answer to a question of the server. */
   answerQuestion(question: Question, result: string): void {
     this.#connection.send(resultMessage(question.id, result))
   }
 
-  /** The client has given a call up, or will not come back to it. */
+  /** Gives a call up: answers its open questions with the reason, and cancels it at the server. */
   abandon(call: Call, reason: string): void {
     for (const { id } of call.questions.values())
       this.#connection.send(errorAnswer(id, errorCode.internal, reason))
@@ -279,7 +290,10 @@ export class Conversation {
     this.#forget(call)
   }
 
-  /** Opens a listen stream: told first what of the filter is honoured. Returns how to end it without a word. */
+  /**
+   * Opens a listen stream, which first gets the honoured part of its filter. Returns a function
+   * that ends the stream silently.
+   */
   listen(id: string, filter: RawObject, exchange: Exchange): () => void {
     const listener: Listener = { exchange, id, honoured: undefined }
     this.#listeners.add(listener)
@@ -288,7 +302,7 @@ export class Conversation {
       const wanted =
         readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ??
         []
-      // Servers of the Python SDK 1.x say that they do not subscribe, and do when they are asked.
+      // Servers of the Python SDK 1.x declare no subscriptions, but subscribe when they are asked.
       const uris = this.#server.has('resources') ? [...new Set(wanted)] : []
       const kinds = Object.values(changes).filter(
         ({ kind, capability }) =>
@@ -316,7 +330,9 @@ export class Conversation {
     }
   }
 
-  /** Ends the listen streams: in good order those that have begun, with the reason the others. */
+  /**
+   * Ends the listen streams: in good order if they have begun, else with the reason as an error.
+   */
   endListeners(reason: string): void {
     for (const listener of this.#listeners) {
       this.#endListener(listener, reason)
@@ -324,7 +340,7 @@ export class Conversation {
     }
   }
 
-  /** Since when the server has not answered `initialize`; undefined when it has. */
+  /** The time of creation while the server has not answered `initialize`; undefined once it has. */
   get openingSince(): number | undefined {
     return this.#waiting === undefined ? undefined : this.#createdAt
   }
@@ -335,7 +351,7 @@ export class Conversation {
     this.#connection.close()
   }
 
-  /** Ends the connection; what is open is lost. */
+  /** Ends the connection. Open calls are lost. */
   close(reason: string, data?: object): void {
     if (this.#over) return
     this.#lost(reason, undefined, false, data)
@@ -379,7 +395,10 @@ export class Conversation {
     this.#connection.send(requestMessage(id, method, params), { id, method })
   }
 
-  /** Tools whose calls must be tasks, or whose arguments stand in headers too, are known by their list alone. */
+  /**
+   * Lists the tools first if needed: only the list says which calls must be tasks, and which
+   * arguments stand in headers too.
+   */
   #withTools(name: string, go: () => void): void {
     const tasks =
       readObject(readObject(this.#server.get('tasks'))?.get('requests'))?.has('tools') === true
@@ -411,7 +430,10 @@ export class Conversation {
     }
   }
 
-  /** Levels are the session's in legacy versions: it is set to the most verbose one that was ever asked for. */
+  /**
+   * Legacy log levels apply to a session, so the session gets the most verbose level that any call
+   * has asked for.
+   */
   #withLevel({ request }: Call, go: () => void): void {
     const name = readString(request.meta.get(metaKey.logLevel))
     const level = gravity(name)
@@ -445,7 +467,7 @@ export class Conversation {
     this.#askFor(call, method, undefinedIfEmpty(sent, kept, String(this.#next + 1)))
   }
 
-  /** Asks something that may bring questions and progress of the call, and its result. */
+  /** Sends a request that may bring questions, progress and the result of the call. */
   #askFor(call: Call, method: string, params: string | undefined): void {
     const id = String(this.#next + 1)
     call.sentAs.add(id)
@@ -465,7 +487,7 @@ export class Conversation {
         mapped.status,
         `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`,
       )
-      // Only a modern server says so: it has become one.
+      // Only a modern server sends these codes, so the server has become one.
       const code = Number(error.get('code'))
       if (code !== errorCode.headerMismatch && code !== errorCode.unsupportedVersion) return
       this.#events.refused()
@@ -479,7 +501,7 @@ export class Conversation {
         errorAnswer(clientId, errorCode.internal, 'The answer of the server is malformed.'),
       )
     const task = readObject(result.get('task'))?.get('taskId')
-    // The first id stays the call's, as its progress is told under it while the task runs.
+    // Keep the first id: the server tells progress under it while the task runs.
     if (task !== undefined && call.task === undefined && method === 'tools/call')
       return this.#driveTask(call, task)
     if (method === 'tools/list') this.#learnTools(result)
@@ -492,7 +514,10 @@ export class Conversation {
     this.#askFor(call, 'tasks/result', writeObject([['taskId', task]]))
   }
 
-  /** 2025-11-25 refuses with a list of pages to visit where 2026-07-28 asks for input; the retry runs the call anew. */
+  /**
+   * Where 2025-11-25 refuses with a list of pages to visit, 2026-07-28 asks for input. The retry
+   * runs the call again.
+   */
   #urlElicitations(error: RawObject): string | undefined {
     if (Number(error.get('code')) !== errorCode.urlElicitationRequired) return undefined
     const asked = (readArray(readObject(error.get('data'))?.get('elicitations')) ?? []).map(
@@ -531,7 +556,8 @@ export class Conversation {
     const method = readString(message.get('method'))
     const id = message.get('id')
     if (method === undefined) {
-      // An error that names no request is about the one on whose stream it came, or the only one that is open.
+      // An error that names no request is about the request on whose stream it came, or about the
+      // only open request.
       const only =
         id === 'null'
           ? (via ?? (this.#pending.size === 1 ? this.#pending.keys()[0] : undefined))
@@ -549,7 +575,7 @@ export class Conversation {
     return false
   }
 
-  /** Log messages on another stream may be read after the answer that they came before. */
+  /** Log messages on another stream may be read after the answer that they precede, so it waits. */
   #deliver(key: string, answer: () => void): void {
     const call = this.#calls.get(key)
     const afterOthers = this.#connection.afterOthers?.bind(this.#connection)
@@ -587,7 +613,10 @@ export class Conversation {
     this.#events.question(call, { method, id, text: inputRequest(method, params) })
   }
 
-  /** Where the transport does not say whose a message is, it is the only call's that it can be. */
+  /**
+   * The call that a message belongs to. If the transport does not tell, the message belongs to the
+   * only call that fits.
+   */
   #owner(via: string | undefined, fits: (call: Call) => boolean): Call | undefined {
     if (via !== undefined) {
       const call = this.#calls.get(via)
@@ -631,7 +660,7 @@ export class Conversation {
       call.exchange !== undefined && (levelOf(call) ?? Number.NaN) <= level
     if (via === undefined) this.#logsBeside = true
     else this.#logsBeside ??= false
-    // All calls of a connection are of one caller, who hears what any of them is told.
+    // All calls of a connection have one caller, who may hear the log messages of each.
     const call = via === undefined ? this.#lastCall(wants) : this.#calls.get(via)
     if (call === undefined || !wants(call)) return
     call.exchange?.tell(notificationMessage('notifications/message', writeObject(params)))
@@ -641,7 +670,7 @@ export class Conversation {
     return this.#calls.values().findLast(fits)
   }
 
-  /** The server does not wait for an answer any more. */
+  /** The server no longer waits for an answer. */
   #withdrawn(params: RawObject): void {
     const id = params.get('requestId')
     if (id === undefined) return
@@ -676,7 +705,10 @@ export class Conversation {
     )
   }
 
-  /** Subscribes to what nobody has subscribed to yet, and says of which the server did not refuse. */
+  /**
+   * Subscribes to URIs that have no subscription yet. `done` gets the URIs that the server did not
+   * refuse.
+   */
   #subscribe(uris: readonly string[], done: (honoured: string[]) => void): void {
     const honoured: string[] = []
     let open = uris.length
@@ -735,18 +767,18 @@ export class Conversation {
       call.questions.clear()
       call.conversation = undefined
     }
-    // A listen stream that ends in good order is opened again by its client.
+    // Clients open a listen stream again if it ends in good order.
     for (const listener of this.#listeners) this.#endListener(listener, reason)
     this.#events.lost(calls, reason, late, data)
   }
 }
 
-/** From which gravity on a call asked for log messages. */
+/** The least gravity of the log messages that a call asked for. */
 function levelOf({ request }: Call): number | undefined {
   return gravity(readString(request.meta.get(metaKey.logLevel)))
 }
 
-/** Params for a legacy server: the progress token is the request's id, which is ours and so unique. */
+/** Params for a legacy server. Its progress token is our own request id, which is unique. */
 function undefinedIfEmpty(params: RawObject, meta: RawObject, id: string): string | undefined {
   if (meta.has('progressToken')) meta.set('progressToken', id)
   if (meta.size > 0) params.set('_meta', writeObject(meta))

@@ -1,8 +1,10 @@
-/** One request of a client, seen by what answers it. All texts are JSON-RPC messages. */
+/**
+ * One request of a client, as the code that answers it sees it. All texts are JSON-RPC messages.
+ */
 export interface Exchange {
-  /** The answer, after which nothing follows. The status counts if nothing was told before. */
+  /** Sends the answer, and nothing after it. The status counts only if nothing was told before. */
   answer(status: number, message: string): void
-  /** A notification that belongs to the request, on its stream. */
+  /** Sends a notification that belongs to the request, on its stream. */
   tell(message: string): void
 }
 
@@ -18,7 +20,10 @@ export function resultMessage(id: string, result: string): string {
   return `{"jsonrpc":"2.0","id":${id},"result":${result}}`
 }
 
-/** The same text for the same JSON value, whatever the order of its members; as it stands where it is nested too deeply to tell. */
+/**
+ * Writes the same text for the same JSON value, in any order of its members. Returns a value that
+ * is nested deeper than the stack allows as it is.
+ */
 export function canonical(raw: string): string {
   const sorted = (_key: string, value: unknown): unknown =>
     typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -27,7 +32,7 @@ export function canonical(raw: string): string {
   return withinStack(() => JSON.stringify(JSON.parse(raw), sorted)) ?? raw
 }
 
-/** What a recursion over a peer's value gives; undefined when the value is nested deeper than the stack is. */
+/** Runs a recursion over a peer's value; undefined if the value is nested deeper than the stack. */
 export function withinStack<T>(recursion: () => T): T | undefined {
   try {
     return recursion()

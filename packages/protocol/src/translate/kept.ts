@@ -1,12 +1,12 @@
-/** Characters of what one session or connection learns of the tools of its server. */
+/** Most characters that one session or connection keeps about the tools of its server. */
 const longestFacts = 256 * 1024
 
-/** What a fact costs besides its text. */
+/** Characters counted for each fact besides its text. */
 const factCost = 64
 
 /**
- * What is known of the tools of a server, by their names. The server chooses how many there are, so
- * the oldest are forgotten beyond a bound.
+ * Facts about the tools of a server, by tool name. The server chooses how many tools it has, so the
+ * oldest facts are deleted beyond a bound.
  */
 export class ToolFacts<Fact extends object> {
   readonly #facts = new Map<string, { readonly fact: Fact; readonly length: number }>()
@@ -46,11 +46,14 @@ export class ToolFacts<Fact extends object> {
   }
 }
 
-/** Resources that one session may be subscribed to, and the characters of their URIs. */
+/** Most resources that one session may subscribe to, and most characters of their URIs together. */
 const mostUris = 1000
 const longestUris = 128 * 1024
 
-/** The resources that a session is subscribed to. A client chooses their URIs. */
+/**
+ * The resources that a session is subscribed to. The client chooses their URIs, so both have
+ * bounds.
+ */
 export class SubscribedUris {
   readonly #uris = new Set<string>()
   #length = 0
@@ -63,7 +66,9 @@ export class SubscribedUris {
     return [...this.#uris]
   }
 
-  /** Why there is no room for one more; undefined when it was added, or was there before. */
+  /**
+   * Adds a URI. Returns why there is no room for it; undefined if it was added or was there before.
+   */
   add(uri: string): string | undefined {
     if (this.#uris.has(uri)) return undefined
     if (this.#uris.size === mostUris)
@@ -80,10 +85,10 @@ export class SubscribedUris {
   }
 }
 
-/** Characters of what a client says of itself. A session keeps it. */
+/** Most characters that a client may say about itself. A session keeps them. */
 const longestIntroduction = 128 * 1024
 
-/** Why what a client says of itself is not kept; undefined when it is. */
+/** Says why a client's words about itself are too long to keep; undefined if they are kept. */
 export function introductionMistake(...texts: (string | undefined)[]): string | undefined {
   const length = texts.reduce((sum, text = '') => sum + text.length, 0)
   return length > longestIntroduction

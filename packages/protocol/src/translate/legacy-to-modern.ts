@@ -13,26 +13,29 @@ import { notificationMessage, requestMessage, resultMessage, type Exchange } fro
 import { introductionMistake, SubscribedUris, ToolFacts } from './kept.ts'
 import { initializeResult, legacyResult, negotiatedVersion, type ModernTool } from './to-legacy.ts'
 
-/** A modern server, over whatever transport. */
+/** A modern server, on any transport. */
 export interface ModernEndpoint {
   request(request: ModernRequest, exchange: Exchange): void
   gone(exchange: Exchange): void
 }
 
-/** What the engine needs of the world. */
+/** The functions that the engine needs from its host. */
 export interface ModernHost {
   readonly server: ModernEndpoint
-  /** A message for the client; `related` is the raw id of its request that the message belongs to. */
+  /**
+   * Sends a message to the client. `related` is the raw id of the client's request that the message
+   * belongs to.
+   */
   send(message: string, related: string | undefined): void
-  /** An id that cannot be guessed. */
+  /** Makes an id that nobody can guess. */
   newId(): string
-  /** Calls back after some milliseconds. */
+  /** Calls back after `ms` milliseconds. */
   later(ms: number, callback: () => void): void
-  /** Told how many more bytes of requests wait here for an answer of the server, or how many less. */
+  /** Receives the change, in bytes, of the requests that wait here for an answer of the server. */
   waits?(bytes: number): void
 }
 
-/** A question that a client is asked for a request of its own. */
+/** A question to the client, for one of its own requests. */
 interface Asked {
   readonly request: Request
   readonly key: string
@@ -46,23 +49,23 @@ interface Request {
   readonly params: RawObject
   exchange: Exchange | undefined
   rounds: number
-  /** Raw ids of questions that are open, and the answers so far. */
+  /** Raw ids of the open questions. `answers` holds the answers so far. */
   readonly open: Set<string>
   readonly answers: Map<string, string>
   /** Raw. */
   state: string | undefined
-  /** The tools were read anew, as the server found the headers of the call wanting. */
+  /** True once the tools were read again, because the server refused the headers of the call. */
   refreshed: boolean
   over: boolean
   readonly bytes: number
-  /** It is kept here until the list of tools is known. */
+  /** True while the request is kept here until the list of tools is known. */
   waiting: boolean
 }
 
 /** One stream of notifications outside of requests. */
 interface Listening {
   readonly exchange: Exchange
-  /** To be told when it stands, with those of the streams that it took the place of before they stood. */
+  /** Callbacks for when the stream stands. Those of the streams that it replaces come first. */
   readonly done: ((failure?: RawObject) => void)[]
   /** The stream that goes on until this one stands. */
   before: Listening | undefined
@@ -77,12 +80,12 @@ const capabilityOf: Readonly<Record<string, string>> = {
   'roots/list': 'roots',
 }
 
-/** Requests that run nothing of which a server could say what it does. */
+/** Requests that run nothing, so that the server has nothing to log for them. */
 const quiet = /^(server\/discover|subscriptions\/listen)$/
 
 /**
- * One session of a legacy client in front of a modern server (2025-11-25 and before to MCP 2026-07-28). Each request carries what the
- * session knows; `input_required` results become questions to the client, and their answers a retry. No sockets and no timers of its own.
+ * Serves one legacy session (2025-11-25 and before) from a modern server (MCP 2026-07-28).
+ * `input_required` results become questions, and answers a retry. Owns no sockets or timers.
  */
 export class LegacyToModern {
   readonly #host: ModernHost
@@ -94,7 +97,10 @@ export class LegacyToModern {
   #capabilities = '{}'
   #clientInfo: string | undefined
   #server: RawObject = new Map()
-  /** Raw JSON. Until a client sets one, a legacy server chooses, and those of the SDKs choose this. */
+  /**
+   * Raw JSON. Until a client sets a level, legacy servers choose it, and those of the SDKs choose
+   * this.
+   */
   #level = '"info"'
   #listening: Listening | undefined
   #next = 0
@@ -104,7 +110,7 @@ export class LegacyToModern {
     this.#host = host
   }
 
-  /** A message of the client, which is valid JSON. @throws DuplicateMember */
+  /** Takes a message of the client, which is valid JSON. @throws DuplicateMember */
   receive(text: string): void {
     const message = readUnambiguous(text)
     if (message === undefined || this.#closed) return
@@ -148,7 +154,7 @@ export class LegacyToModern {
     })
   }
 
-  /** The session has ended: nothing of it goes on. */
+  /** Ends the session and all its requests. */
   close(): void {
     this.#closed = true
     for (const request of this.#requests.values()) {
@@ -196,12 +202,13 @@ export class LegacyToModern {
   #start(request: Request): void {
     this.#requests.set(idKey(request.id), request)
     const name = readString(request.params.get('name')) ?? ''
-    // Which arguments a call repeats in headers, and whether its result is wrapped, only the list of tools says.
+    // Only the list of tools says which arguments headers repeat, and whether the result is
+    // wrapped.
     if (request.method === 'tools/call' && !this.#tools.has(name)) this.#runInformed(request, name)
     else this.#run(request)
   }
 
-  /** Runs a call when the list of tools is known. */
+  /** Runs a call once the list of tools is known. */
   #runInformed(request: Request, tool: string): void {
     this.#waits(request, true)
     this.#learnTools(tool, undefined, 1, () => this.#run(request))
@@ -249,7 +256,7 @@ export class LegacyToModern {
     const result = readObject(message?.get('result'))
     if (result === undefined) {
       const error = readObject(message?.get('error'))
-      // The server was not content with the headers, so it has not run the call; its tools may have changed.
+      // The server refused the headers, so it has not run the call. Its tools may have changed.
       if (
         Number(error?.get('code')) === errorCode.headerMismatch &&
         request.method === 'tools/call' &&
@@ -278,7 +285,10 @@ export class LegacyToModern {
     )
   }
 
-  /** Asks the client what the server asks, each as a request of its own (MCP 2026-07-28, multi round-trip requests). */
+  /**
+   * Asks the client each question of the server in a request of its own (MCP 2026-07-28, multi
+   * round-trip requests).
+   */
   #inputRequired(request: Request, result: RawObject): void {
     const asked = [...(readObject(result.get('inputRequests')) ?? [])]
     request.state = result.get('requestState')
@@ -314,7 +324,7 @@ export class LegacyToModern {
     }
   }
 
-  /** Why the client cannot be asked; undefined when it can. */
+  /** Says why the client cannot be asked; undefined if it can. */
   #cannot(method: string, params: RawObject): string | undefined {
     const capability = capabilityOf[method]
     const declared =
@@ -336,7 +346,7 @@ export class LegacyToModern {
     return form
   }
 
-  /** The client answers a question. */
+  /** Takes the client's answer to a question. */
   #answered(id: string | undefined, message: RawObject): void {
     const question = id === undefined ? '' : idKey(id)
     const asked = this.#asked.get(question)
@@ -353,7 +363,10 @@ export class LegacyToModern {
     if (request.open.size === 0) this.#run(request)
   }
 
-  /** Ends a request that the server cannot be helped with: where there is a place for it, the model is told. */
+  /**
+   * Ends a request that cannot go on. A tool call has the reason as its result, which the model
+   * sees.
+   */
   #giveUp(request: Request, reason: string): void {
     this.#settle(request)
     if (request.method === 'tools/call')
@@ -366,7 +379,7 @@ export class LegacyToModern {
 
   #settle(request: Request): void {
     request.over = true
-    // The question for the list of tools still knows the request.
+    // The open request for the list of tools still refers to this request.
     if (request.waiting) request.params.clear()
     this.#waits(request, false)
     this.#requests.delete(idKey(request.id))
@@ -383,7 +396,7 @@ export class LegacyToModern {
   #fail(id: string, method: string, error: RawObject | undefined): void {
     const code = Number(error?.get('code'))
     const said = readString(error?.get('message')) ?? 'The server gave no answer.'
-    // These describe the hop between gateway and server, not the client's.
+    // Header, capability and version errors describe the hop to the server, not the client's hop.
     if (code === errorCode.missingCapability && method === 'tools/call') {
       const needed = readObject(error?.get('data'))?.get('requiredCapabilities') ?? ''
       const text = `${said} The client did not declare what this needs: ${needed}`
@@ -402,7 +415,7 @@ export class LegacyToModern {
       return this.#refuse(id, errorCode.invalidParams, 'Invalid params: uri is required.')
     if (method === 'resources/unsubscribe') this.#uris.delete(uri)
     else {
-      // Each new one opens a stream with all of them.
+      // Each new URI opens a stream with all URIs.
       const reason = this.#uris.add(uri)
       if (reason !== undefined) return this.#refuse(id, errorCode.internal, reason)
     }
@@ -413,7 +426,10 @@ export class LegacyToModern {
     })
   }
 
-  /** Opens a stream for what the client is to hear of, and ends the one before once the new one stands. */
+  /**
+   * Opens a stream for the client's notifications, and ends the earlier stream once the new one
+   * stands.
+   */
   #listen(done: Listening['done'][number]): void {
     const filter = this.#filter()
     const listening: Listening = {
@@ -435,7 +451,7 @@ export class LegacyToModern {
     else this.#ask('subscriptions/listen', new Map([['notifications', filter]]), listening.exchange)
   }
 
-  /** What the stream took the place of is over. */
+  /** Ends the streams that this stream replaces, now that it stands. */
   #stands(listening: Listening): void {
     const done = listening.done.splice(0)
     for (let old = listening.before; old !== undefined; old = old.before) {
@@ -446,7 +462,10 @@ export class LegacyToModern {
     for (const each of done) each()
   }
 
-  /** A stream has ended. The newest is opened again; if the server will have none such, what stood before goes on. */
+  /**
+   * A stream has ended. Opens the newest again; if the server refuses it, the earlier stream goes
+   * on.
+   */
   #unheard(listening: Listening, error: RawObject | undefined): void {
     if (this.#closed) return
     for (const each of listening.done.splice(0)) each(error)
@@ -487,7 +506,7 @@ export class LegacyToModern {
     )
   }
 
-  /** A request to the server, in the envelope that the session's knowledge makes. */
+  /** Sends a request to the server, in an envelope of all that the session knows. */
   #ask(method: string, params: RawObject, exchange: Exchange): void {
     const meta = readObject(params.get('_meta')) ?? new Map<string, string>()
     meta
@@ -518,7 +537,10 @@ export class LegacyToModern {
   }
 }
 
-/** What of a legacy client's capabilities a modern server is told: roots are asked for, not announced, and tasks work in another way. */
+/**
+ * A legacy client's capabilities for a modern server: it asks for roots but gets no notice of
+ * changes, and tasks work in another way.
+ */
 function modernCapabilities(raw: string | undefined): string {
   const capabilities = readObject(raw) ?? new Map<string, string>()
   capabilities.delete('tasks')

@@ -13,75 +13,84 @@ import { canonical, resultMessage, type Exchange } from './exchange.ts'
 import { introductionMistake, ToolFacts } from './kept.ts'
 import { answersQuestion, legacyCapabilities, withMember } from './to-modern.ts'
 
-/** What the engine needs of the world. */
+/** The functions that the engine needs from its host. */
 export interface LegacyHost {
-  /** @throws Error when there may be no more connections, or nowhere to connect to */
+  /** @throws Error if no more connections are allowed, or if there is nowhere to connect to */
   connect(principal: string, listener: ConnectionListener): LegacyConnection
-  /** Whether messages of the server come with the request that they belong to. */
+  /** True if messages of the server come with the request that they belong to. */
   readonly tellsVia: boolean
   /** Milliseconds. */
   now(): number
-  /** A `requestState` for a parked call of a caller; not to be guessed. */
+  /** Makes a `requestState` for a parked call of a caller. Nobody may be able to guess it. */
   newState(principal: string): string
-  /** The server refused to initialize, so that it may be none of the legacy era. */
+  /** The server refused to initialize, so it may not be of the legacy era. */
   refused?(): void
   /** The server broke off before it answered `initialize`. */
   unopened?(): void
-  /** Counts the bytes that a parked call of a caller keeps. Unset: they have a fixed bound alone. */
+  /**
+   * Counts the bytes that a parked call of a caller keeps. If absent, only a fixed bound applies.
+   */
   kept?(principal: string): Holding | undefined
 }
 
 /** Bytes that are counted for a caller. */
 export interface Holding {
-  /** Anything but undefined when there is no room for so many. */
+  /** Returns anything but undefined if there is no room for so many bytes. */
   hold(bytes: number): unknown
-  /** How they are given up when another caller needs the room. */
+  /** Registers how to give the bytes up if another caller needs the room. */
   spare(end: () => void): void
   release(): void
 }
 
 export interface ModernToLegacyOptions {
-  /** A call that waits for its client is given up after so long. */
+  /** Milliseconds after which a call that waits for its client is given up. */
   readonly parkMs: number
   readonly maxParkedPerPrincipal: number
-  /** Connections for one principal and one set of capabilities: so many interactive calls at once where the transport does not tell `via`. */
+  /**
+   * Most connections for one principal and one set of capabilities. If the transport does not tell
+   * `via`, each serves one interactive call at a time.
+   */
   readonly maxConnections: number
-  /** A connection without calls and listeners is closed after so long. */
+  /** Milliseconds after which a connection without calls and listeners is closed. */
   readonly idleMs: number
-  /** Until the server has answered `initialize`. Unset: without end. */
+  /** Milliseconds in which the server must answer `initialize`. If absent, there is no limit. */
   readonly openMs?: number | undefined
-  /** Why a server that does not answer `initialize` is given up. */
+  /** Says why a server that does not answer `initialize` is given up. */
   readonly slow?: (() => string) | undefined
   readonly clientInfo: { readonly name: string; readonly version: string }
 }
 
-/** Requests that change nothing, so that they may run twice. */
+/** Requests that change nothing, so they may run twice. */
 const repeatable =
   /^(tools\/list|prompts\/(list|get)|resources\/(list|templates\/list|read)|completion\/complete|server\/discover)$/
-/** Of earlier versions; 2026-07-28 has them no more, or has them for tasks, which are not offered. */
+/**
+ * Methods of earlier versions. 2026-07-28 lacks them, or has them for tasks, which are not offered.
+ */
 const removed = /^(initialize|ping|logging\/setLevel|resources\/(un)?subscribe|tasks\/.*)$/
-/** Sets of capabilities that one principal may use at a time, as each has connections of its own. */
+/**
+ * Most sets of capabilities that one principal may use at a time. Each has connections of its own.
+ */
 const maxPools = 16
-/** Resources that one listen stream may name, as each is a request to the server. */
+/** Most resources that one listen stream may name. Each is a request to the server. */
 const maxUris = 1000
-/** Characters that the parked calls of one principal keep together. */
+/** Most characters that the parked calls of one principal keep together. */
 const longestParked = 16 * 1024 * 1024
 const expired = 'requestState is unknown or has expired. Send the request again without it.'
 
 interface OpenCall extends Call {
   readonly pool: Pool
-  /** The requestState by which its client comes back. */
+  /** The requestState with which its client comes back. */
   parkedAs: string | undefined
   parkedAt: number
-  /** What it keeps while it is parked. */
+  /** The bytes that the call keeps while it is parked. */
   kept: Holding | undefined
-  /** The answer, when it came while the client was away. */
+  /** The answer, if it came while the client was away. */
   outcome: { readonly status: number; readonly message: string } | undefined
   asked: number
   repeated: boolean
 }
 
-/** The connections of one principal with one set of capabilities. */
+/** The connections that requests of one principal with one set of capabilities share. */
 interface Pool {
   readonly principal: string
   readonly capabilities: string
@@ -92,9 +101,8 @@ interface Pool {
 }
 
 /**
- * Modern clients in front of a legacy server (MCP 2026-07-28 to 2025-11-25 and before). Requests of clients with the same principal
- * and capabilities share legacy connections; a question of the server parks the call that it belongs to, and becomes an
- * `input_required` result whose retry goes on with it. No sockets and no timers: the host connects, and calls `tick`.
+ * Serves modern clients (MCP 2026-07-28) from a legacy server (2025-11-25 and before). A question
+ * parks its call until the retry. Owns no sockets or timers: the host connects and calls `tick`.
  */
 export class ModernToLegacy {
   readonly #host: LegacyHost
@@ -102,7 +110,7 @@ export class ModernToLegacy {
   readonly #pools = new Map<string, Pool>()
   readonly #canonicals = new Map<string, string>()
   readonly #parked = new Map<string, OpenCall>()
-  /** How to stop what an exchange waits for. */
+  /** Functions that stop the work for an exchange. */
   readonly #stops = new WeakMap<Exchange, () => void>()
   #open = 0
   #closed = false
@@ -112,17 +120,17 @@ export class ModernToLegacy {
     this.#options = options
   }
 
-  /** Calls that wait for their client. */
+  /** The number of calls that wait for their client. */
   get parked(): number {
     return this.#parked.size
   }
 
-  /** Requests that wait for their answer, listen streams among them. */
+  /** The number of requests that wait for their answer, listen streams included. */
   get open(): number {
     return this.#open
   }
 
-  /** A request of a client. `principal` separates callers: nothing of one reaches another. */
+  /** Takes a request of a client. Nothing of one `principal` reaches another. */
   request(principal: string, request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta, id } = request
     if (removed.test(method))
@@ -171,13 +179,15 @@ export class ModernToLegacy {
     this.#run(call)
   }
 
-  /** The client has gone before its answer, which cancels the request (MCP 2026-07-28, transports). */
+  /**
+   * Cancels the request of a client that has gone before its answer (MCP 2026-07-28, transports).
+   */
   gone(exchange: Exchange): void {
     const stop = this.#release(exchange)
     stop?.()
   }
 
-  /** Gives up what has waited for too long. To be called every second or so. */
+  /** Gives up calls and connections that have waited too long. Call it about once a second. */
   tick(): void {
     const now = this.#host.now()
     for (const call of this.#parked.values())
@@ -202,14 +212,14 @@ export class ModernToLegacy {
     conversation.giveUp(slow?.() ?? 'The server has not answered initialize. Ask its owner.')
   }
 
-  /** Ends listen streams in good order, so that their clients open them anew; everything else goes on. */
+  /** Ends listen streams in good order, so that their clients open them again. The rest goes on. */
   endListeners(): void {
     for (const { conversations } of this.#pools.values())
       for (const conversation of conversations)
         conversation.endListeners('The server is going away.')
   }
 
-  /** Ends everything: open requests are answered with the reason, listen streams end in good order. */
+  /** Ends everything. Open requests get the reason, and listen streams end in good order. */
   close(reason: string): void {
     this.#closed = true
     for (const { conversations, queue } of this.#pools.values()) {
@@ -222,7 +232,10 @@ export class ModernToLegacy {
     this.#parked.clear()
   }
 
-  /** Undefined when the caller has too many in use, each of which costs the server connections. */
+  /**
+   * Undefined if the caller uses too many capability sets, because each costs the server
+   * connections.
+   */
   #pool(principal: string, capabilities: string): Pool | undefined {
     const key = `${principal}\0${this.#canonical(capabilities)}`
     const known = this.#pools.get(key)
@@ -259,7 +272,7 @@ export class ModernToLegacy {
     return stop
   }
 
-  /** Clients say the same again and again. */
+  /** Keeps canonical forms, because clients repeat their capabilities with each request. */
   #canonical(capabilities: string): string {
     if (capabilities.length > 1000) return canonical(capabilities)
     let same = this.#canonicals.get(capabilities)
@@ -311,7 +324,10 @@ export class ModernToLegacy {
     else conversation.run(call)
   }
 
-  /** Where the transport does not tell whose a question is, an interactive call has a connection for itself; undefined when it must wait for one. */
+  /**
+   * Finds a connection for a call; undefined if it must wait. If the transport does not tell whose
+   * a question is, an interactive call has a connection for itself.
+   */
   #conversationFor({ pool, request }: OpenCall): Conversation | undefined {
     const asks = pool.capabilities !== '{}' && interactive.has(request.method)
     if (this.#host.tellsVia || !asks) return this.#shared(pool)
@@ -324,24 +340,24 @@ export class ModernToLegacy {
     try {
       return this.#connect(pool)
     } catch (error) {
-      // There may be no more connections now, but one of these will be free.
+      // No more connections are allowed now, but one of the pool will become free.
       if (pool.conversations.length === 0) throw error
       return undefined
     }
   }
 
-  /** The connection for what needs none for itself. */
+  /** The connection for calls that need none for themselves. */
   #shared(pool: Pool): Conversation {
     return pool.conversations.find(({ leaving }) => !leaving) ?? this.#connect(pool)
   }
 
-  /** Runs calls that wait, as far as there is room. */
+  /** Runs waiting calls, as far as there is room. */
   #next(pool: Pool): void {
     for (let waiting = pool.queue.length; waiting > 0; waiting -= 1) {
       const call = pool.queue.shift()
       if (call === undefined) return
       this.#run(call)
-      // There was no room: it waits again, at its place.
+      // There was no room, so the call waits again, at its place.
       if (pool.queue.at(-1) === call) return void pool.queue.unshift(...pool.queue.splice(-1))
     }
   }
@@ -351,7 +367,10 @@ export class ModernToLegacy {
     this.#hold(exchange, () => this.#abandon(call, 'The client has gone.'))
   }
 
-  /** The client comes back with answers. Whatever does not fit is told in the same words, so that nobody learns of others' calls. */
+  /**
+   * Resumes a call with the client's answers. Every mismatch gets the same error, so that nobody
+   * learns of the calls of others.
+   */
   #resume(principal: string, request: ModernRequest, exchange: Exchange): void {
     const call = this.#parked.get(readString(request.params.get('requestState')) ?? '')
     if (call === undefined || call.principal !== principal || !isSame(call.request, request))
@@ -371,7 +390,7 @@ export class ModernToLegacy {
       call.questions.delete(key)
       conversation?.answerQuestion(question, response)
     }
-    // What is missing is asked for again.
+    // Ask again for the missing answers.
     if (call.questions.size > 0) this.#wait(call)
   }
 
@@ -403,7 +422,7 @@ export class ModernToLegacy {
     this.#wait(call)
   }
 
-  /** Parks a call that waits for its client, unless the caller has too much there. */
+  /** Parks a call that waits for its client, unless the caller has no room for it. */
   #wait(call: OpenCall): void {
     const { exchange, request } = call
     const reason = this.#noRoom(call)
@@ -412,7 +431,10 @@ export class ModernToLegacy {
     exchange?.answer(429, errorAnswer(request.id, errorCode.internal, reason))
   }
 
-  /** Why a call may not wait for its client. A caller who opens calls and leaves would fill the memory. */
+  /**
+   * Says why a call cannot wait for its client; undefined if it can. A caller who opens calls and
+   * leaves would fill the memory.
+   */
   #noRoom(call: OpenCall): string | undefined {
     const { principal } = call
     const others = [...this.#parked.values()].filter(
@@ -433,13 +455,15 @@ export class ModernToLegacy {
       : 'The calls of this caller that wait for its input take more memory than its share.'
   }
 
-  /** Answers with what the server asks; the call waits for the retry. */
+  /** Answers with the questions of the server (`input_required`). The call waits for the retry. */
   #park(call: OpenCall): void {
     const { exchange, request, conversation } = call
-    // The client is away with the state of the round before, and will be asked this too when it comes back.
+    // The client is away with the state of an earlier round, and gets this question too on its
+    // return.
     if (exchange === undefined) return
     call.parkedAt = this.#host.now()
-    // Each round has a state of its own, so that an answer to an earlier question is not taken for one to a later.
+    // Each round has its own state, so that an answer to an earlier question cannot pass for a
+    // later one.
     call.parkedAs = this.#host.newState(call.principal)
     this.#parked.set(call.parkedAs, call)
     const result: RawObject = new Map([
@@ -464,7 +488,10 @@ export class ModernToLegacy {
     call.conversation?.abandon(call, reason)
   }
 
-  /** The connection broke: what may run twice and was not asked about runs again, once. */
+  /**
+   * The connection broke. Runs a call again, once, if its server has asked nothing, and has not
+   * begun the call or may run it twice.
+   */
   #lost(call: OpenCall, reason: string, late: boolean, data?: object): void {
     if (
       !late &&
@@ -525,13 +552,15 @@ function lengthOf({ request, questions, outcome }: OpenCall): number {
   return length
 }
 
-/** In place of an answer that came while its client was away. */
+/** Replaces an answer that came while its client was away and that there is no room to keep. */
 function unkept({ request }: OpenCall, reason: string): string {
   const message = `The server has answered, but there was no room to keep the answer. ${reason}`
   return errorAnswer(request.id, errorCode.internal, message)
 }
 
-/** Whether a retry is the request that was parked: everything but the answers, the state and the envelope is the same. */
+/**
+ * Tells whether a retry is the parked request, except for the answers, the state and the envelope.
+ */
 function isSame(a: ModernRequest, b: ModernRequest): boolean {
   const of = ({ method, params }: ModernRequest): string => {
     const kept = new Map(params)

@@ -19,9 +19,9 @@ interface Open {
   readonly caller: string
   readonly exchange: Exchange
   readonly request: ModernRequest
-  /** The gravity of the log messages that it asked for, and of heavier ones. */
+  /** The least gravity of the log messages that the request asked for. */
   readonly level: number | undefined
-  /** It was told that log messages are missing. */
+  /** True once the client was told that log messages are missing. */
   missesLogs: boolean
 }
 
@@ -30,12 +30,8 @@ const missingLogs = JSON.stringify(
 )
 
 /**
- * Many modern clients on one modern server that speaks stdio: ids, progress tokens and subscription ids are our own on the way there
- * and the client's on the way back; a client that goes is a `notifications/cancelled`; what HTTP says in headers and statuses, and stdio
- * does not, is checked and said here (MCP 2026-07-28, transports).
- *
- * A server may print a caller's text on a line of its own. No caller can guess an id, so such a
- * line answers no call.
+ * Puts many modern clients on one modern stdio server. Replaces ids, progress tokens and
+ * subscription ids, and does what HTTP headers and statuses do (MCP 2026-07-28, transports).
  */
 export class ModernMultiplexer {
   readonly #send: (message: string) => void
@@ -45,7 +41,10 @@ export class ModernMultiplexer {
   readonly #headers = new ToolFacts<readonly DeclaredHeader[]>()
   readonly #tasks = new TaskOwners<string>()
 
-  /** `newId` makes an id that nobody can guess. */
+  /**
+   * `newId` makes an id that nobody can guess: a server may print a caller's text on a line of its
+   * own, and such a line must not answer a call.
+   */
   constructor(send: (message: string) => void, newId: () => string) {
     this.#send = send
     this.#newId = newId
@@ -55,7 +54,7 @@ export class ModernMultiplexer {
     return this.#open.size > 0
   }
 
-  /** A request of a client. Nothing of one caller reaches another. */
+  /** Sends a request of a client. Nothing of one caller reaches another. */
   request(caller: string, request: ModernRequest, exchange: Exchange): void {
     const { method, params, meta } = request
     if (namedTasks(method, params).some((task) => this.#tasks.ownerOf(task) !== caller))
@@ -78,14 +77,14 @@ export class ModernMultiplexer {
     if (meta.has('progressToken') || listens) {
       const sentMeta = new Map(meta)
       if (meta.has('progressToken')) sentMeta.set('progressToken', id)
-      // A log message that a listen stream asked for could not be told from one of a call.
+      // Log messages of a listen stream could not be told apart from those of a call.
       if (listens) sentMeta.delete(metaKey.logLevel)
       sent.set('_meta', writeObject(sentMeta))
     }
     this.#send(requestMessage(id, method, writeObject(sent)))
   }
 
-  /** The client has gone, which cancels its request. */
+  /** Cancels the request of a client that has gone, by `notifications/cancelled`. */
   gone(exchange: Exchange): void {
     const id = this.#ids.get(exchange)
     if (id === undefined) return
@@ -98,7 +97,7 @@ export class ModernMultiplexer {
     )
   }
 
-  /** A message of the server. */
+  /** Takes a message of the server. */
   receive(text: string): void {
     const message = readMessage(text)
     if (message === undefined) return
@@ -117,7 +116,10 @@ export class ModernMultiplexer {
     else this.#notified(method, params)
   }
 
-  /** The server is no more: open requests get the reason, listen streams end in good order, so that their clients open them again. */
+  /**
+   * The server has ended. Open requests get the reason, and listen streams end in good order, so
+   * that their clients open them again.
+   */
   lost(reason: string): void {
     for (const [id, { exchange, request }] of this.#open.entries()) {
       if (request.method === 'subscriptions/listen') {
@@ -136,7 +138,7 @@ export class ModernMultiplexer {
 
   #answered(message: RawObject): void {
     const raw = message.get('id')
-    // An error that names no request can only be about the one that is open.
+    // An error that names no request can only be about the one open request.
     const only = raw === 'null' && this.#open.size === 1 ? this.#open.keys()[0] : undefined
     const id = only ?? (raw === undefined ? '' : idKey(raw))
     const open = this.#open.get(id)
@@ -202,14 +204,17 @@ export class ModernMultiplexer {
     if (method === 'notifications/message') this.#logged(params)
   }
 
-  /** A log message names no request, so it must be clear at least whose it is. */
+  /**
+   * A log message names no request, so it is sent only if all requests that ask for it have one
+   * caller.
+   */
   #logged(params: RawObject): void {
     const level = gravity(readString(params.get('level'))) ?? Number.POSITIVE_INFINITY
     const asking = this.#open
       .values()
       .filter((open) => open.level !== undefined && open.level <= level)
     const latest = asking.at(-1)
-    // A client hears what any of its calls is told.
+    // A caller may hear the log messages of all its calls.
     if (asking.every(({ caller }) => caller === latest?.caller))
       return latest?.exchange.tell(
         notificationMessage('notifications/message', writeObject(params)),
@@ -226,7 +231,7 @@ export class ModernMultiplexer {
     }
   }
 
-  /** On stdio a server ends a listen stream by cancelling it. */
+  /** Ends a listen stream. On stdio, a server asks for that by cancelling the stream's request. */
   #endListener(id: string): void {
     const open = this.#open.get(id)
     if (open?.request.method !== 'subscriptions/listen') return
@@ -245,7 +250,7 @@ export class ModernMultiplexer {
   }
 }
 
-/** The tasks that a request is about (extension io.modelcontextprotocol/tasks). */
+/** The tasks that a request names (extension io.modelcontextprotocol/tasks). */
 function namedTasks(method: string, params: RawObject): readonly (string | undefined)[] {
   if (method.startsWith('tasks/')) return [readString(params.get('taskId'))]
   if (method !== 'subscriptions/listen') return []

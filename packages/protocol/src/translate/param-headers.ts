@@ -4,12 +4,17 @@ import { withinStack } from './exchange.ts'
 const primitive = new Set(['string', 'integer', 'number', 'boolean'])
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
-/** The headers that an input schema declares. Empty when there are none or one is malformed; then the tool is not to be called over HTTP. */
+/**
+ * The headers that an input schema declares; empty if there are none or one is malformed. A tool
+ * with a malformed header must not be called over HTTP.
+ */
 export function declaredHeaders(schema: string | undefined): readonly DeclaredHeader[] {
   return inspectHeaders(schema) ?? []
 }
 
-/** As `declaredHeaders`, but undefined when a declaration is malformed. */
+/**
+ * As `declaredHeaders`, but undefined if a declaration is malformed or nested too deeply to read.
+ */
 export function inspectHeaders(schema: string | undefined): readonly DeclaredHeader[] | undefined {
   if (schema?.includes('"x-mcp-header"') !== true) return []
   const found = new Map<string, DeclaredHeader>()
@@ -78,7 +83,7 @@ export function paramHeaders(
 
 const numeric = /^-?\d+(\.\d+)?(e[+-]?\d+)?$/i
 
-/** How headers and arguments disagree; undefined when they do not. */
+/** Says how headers and arguments disagree; undefined if they agree. */
 export function paramHeaderMistake(
   declared: readonly DeclaredHeader[],
   args: string | undefined,

@@ -4,14 +4,18 @@ import { latestLegacyVersion, legacyVersions } from '../versions.ts'
 import { withinStack } from './exchange.ts'
 import { inspectHeaders } from './param-headers.ts'
 
-/** What is known of a tool of a modern server. */
+/** The facts about a tool of a modern server. */
 export interface ModernTool {
   readonly headers: readonly DeclaredHeader[]
-  /** Its structured content is no object, which legacy clients must get as the member `result` of one. */
+  /**
+   * Its structured content is not an object. Legacy clients get it as the member `result` of one.
+   */
   readonly wrapped: boolean
 }
 
-/** The result of a modern server in the shape of 2025-11-25 and before. `learn` is told of each tool of a list. */
+/**
+ * A modern server's result in the shape of 2025-11-25 and before. `learn` gets each tool of a list.
+ */
 export function legacyResult(
   method: string,
   modern: RawObject,
@@ -38,8 +42,8 @@ export function legacyResult(
 }
 
 /**
- * Tools with malformed header annotations are not to be called over HTTP, so they are left out (MCP 2026-07-28, transports, custom
- * headers); so are those whose schemas are nested too deeply to be read.
+ * Omits tools with malformed header annotations, which must not be called over HTTP (MCP
+ * 2026-07-28, transports, custom headers), and tools whose schemas are nested too deeply to read.
  */
 function legacyTools(
   tools: string | undefined,
@@ -69,7 +73,10 @@ const nameMaps = new Set([
 ])
 const data = new Set(['const', 'enum', 'default', 'examples'])
 
-/** A schema as the member `result` of an object's; references to its root follow it there (JSON Schema 2020-12, 8.2.3). */
+/**
+ * Moves a schema into the member `result` of an object schema. References to the root of the schema
+ * follow it there (JSON Schema 2020-12, 8.2.3).
+ */
 function wrappedSchema(raw: string): string {
   const schema: unknown = JSON.parse(raw)
   const dialect = (schema as { $schema?: unknown } | null)?.$schema
@@ -77,7 +84,7 @@ function wrappedSchema(raw: string): string {
     if (Array.isArray(node)) return node.map((each) => moved(each, false))
     if (typeof node !== 'object' || node === null) return node
     const { $id } = node as { $id?: unknown }
-    // References below an identifier of its own are relative to that.
+    // References below another `$id` are relative to that `$id`, so they stay.
     if (!isNameMap && $id !== undefined && !(typeof $id === 'string' && $id.startsWith('#')))
       return node
     return Object.fromEntries(
@@ -101,7 +108,7 @@ function wrappedSchema(raw: string): string {
   })
 }
 
-/** The answer to `initialize`, from a modern server's DiscoverResult. */
+/** The answer to `initialize`, made from the DiscoverResult of a modern server. */
 export function initializeResult(discovered: RawObject, version: string): string {
   const capabilities = readObject(discovered.get('capabilities')) ?? new Map<string, string>()
   const extensions = readObject(capabilities.get('extensions'))
@@ -123,7 +130,9 @@ export function initializeResult(discovered: RawObject, version: string): string
   return writeObject(result)
 }
 
-/** The version that a legacy client gets: the one it asks for if there is such a one, else the newest. */
+/**
+ * The version for a legacy client: the requested one if it is a legacy version, else the newest.
+ */
 export function negotiatedVersion(requested: string | undefined): string {
   return legacyVersions.find((version) => version === requested) ?? latestLegacyVersion
 }

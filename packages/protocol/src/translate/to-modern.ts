@@ -3,7 +3,10 @@ import { metaKey, statusOf } from '../modern.ts'
 import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
 import { modernVersion } from '../versions.ts'
 
-/** Results that may be kept carry a hint how long; a legacy server gives none, so they are stale at once and for their caller only. */
+/**
+ * Methods whose results carry a hint how long to keep them. Legacy servers give none, so their
+ * results are stale at once and only for their caller.
+ */
 const cacheable = new Set([
   'server/discover',
   'tools/list',
@@ -13,7 +16,10 @@ const cacheable = new Set([
   'resources/read',
 ])
 
-/** The result of a legacy server, which it takes over, in the shape of 2026-07-28. `server` is its raw `serverInfo`. */
+/**
+ * Brings the result of a legacy server into the shape of 2026-07-28, and changes `result` for it.
+ * `server` is the raw `serverInfo`.
+ */
 export function modernResult(
   method: string,
   result: RawObject,
@@ -31,7 +37,7 @@ export function modernResult(
   return writeObject(result)
 }
 
-/** Tasks of 2025-11-25 are driven for the client, so what says how a tool runs is not for it. */
+/** Removes how a tool runs: the gateway drives tasks of 2025-11-25 in place of the client. */
 function modernTool(raw: string): string {
   const tool = readObject(raw)
   if (tool === undefined || !tool.has('execution')) return raw
@@ -39,7 +45,7 @@ function modernTool(raw: string): string {
   return writeObject(tool)
 }
 
-/** What `server/discover` says of a legacy server, from its InitializeResult. */
+/** The `server/discover` result for a legacy server, made from its InitializeResult. */
 export function discoverResult(initialized: RawObject): RawObject {
   const capabilities = readObject(initialized.get('capabilities')) ?? new Map<string, string>()
   capabilities.delete('tasks')
@@ -52,7 +58,10 @@ export function discoverResult(initialized: RawObject): RawObject {
   return result
 }
 
-/** A legacy error for a modern client: codes that changed their meaning are mapped, codes without meaning become internal errors. */
+/**
+ * Maps a legacy error for a modern client. Codes with a changed meaning get the new code, and codes
+ * without meaning become internal errors.
+ */
 export function modernError(error: RawObject): { status: number; error: string } {
   const code = Number(error.get('code'))
   const free =
@@ -64,7 +73,7 @@ export function modernError(error: RawObject): { status: number; error: string }
   const known = new Map(error).set('code', String(mapped))
   if (readString(known.get('message')) === undefined)
     known.set('message', '"The server gave no reason."')
-  // These describe the hop between gateway and server, not the client's.
+  // Header, capability and version errors describe the hop to the server, not the client's hop.
   if (
     mapped === errorCode.headerMismatch ||
     mapped === errorCode.missingCapability ||
@@ -74,7 +83,10 @@ export function modernError(error: RawObject): { status: number; error: string }
   return { status: statusOf(mapped), error: writeObject(known) }
 }
 
-/** A question of a legacy server as it stands in `inputRequests`: no envelope, no `_meta`, the mode of an elicitation said. */
+/**
+ * A legacy server's question in the form of `inputRequests`: without envelope and `_meta`, and with
+ * the mode of an elicitation.
+ */
 export function inputRequest(method: string, params: RawObject | undefined): string {
   const bare = new Map(params)
   for (const name of ['_meta', 'task', 'elicitationId']) bare.delete(name)
@@ -82,7 +94,10 @@ export function inputRequest(method: string, params: RawObject | undefined): str
   return `{"method":${JSON.stringify(method)},"params":${writeObject(bare)}}`
 }
 
-/** Whether an answer has the shape that its question asks for (MCP 2026-07-28, multi round-trip requests). */
+/**
+ * Tells whether an answer has the shape that its question asks for (MCP 2026-07-28, multi
+ * round-trip requests).
+ */
 export function answersQuestion(method: string, raw: string): boolean {
   const answer = readObject(raw)
   if (answer === undefined) return false
@@ -96,7 +111,9 @@ export function answersQuestion(method: string, raw: string): boolean {
   )
 }
 
-/** The capabilities that a legacy server is told of: those of the client, minus what a modern client has no way to serve. */
+/**
+ * The client's capabilities for a legacy server, without those that a modern client cannot serve.
+ */
 export function legacyCapabilities(raw: string | undefined): string {
   const capabilities: RawObject = new Map()
   const given = readObject(raw)
@@ -112,12 +129,12 @@ export function legacyCapabilities(raw: string | undefined): string {
   return writeObject(capabilities)
 }
 
-/** An object with one more member; what is no object is replaced by one. */
+/** Adds a member to an object. A value that is not an object is replaced by a new object. */
 export function withMember(raw: string | undefined, name: string, value: string): string {
   return writeObject((readObject(raw) ?? new Map<string, string>()).set(name, value))
 }
 
-/** Without the members that only the modern envelope has. */
+/** Leaves out the members that only the modern envelope has. */
 export function withoutEnvelope(meta: RawObject): RawObject {
   const kept: RawObject = new Map()
   for (const [name, raw] of meta)
