@@ -1,14 +1,15 @@
-/** An argument string that cannot be split, or has a part that no program can get. */
+/** The argument string cannot be split, or has a part that no program can receive. */
 export class ArgumentError extends Error {
   override readonly name = 'ArgumentError'
 }
 
-/** In bytes: MAX_ARG_STRLEN of Linux, less the terminator. */
+/** Bytes: MAX_ARG_STRLEN of Linux, without the terminator. */
 const longestArgument = 128 * 1024 - 1
 
 /**
- * Splits by the rules of a POSIX shell (XCU section 2.2): single quotes keep everything, double quotes all but `\\` before one of `$`, `` ` ``, `"`, `\\`,
- * a backslash outside of quotes keeps the next character. Nothing is expanded.
+ * Splits as a POSIX shell (XCU section 2.2), and expands nothing. Single quotes keep all. A
+ * backslash escapes `$`, `` ` ``, `"` and itself in double quotes, and any character outside of
+ * quotes.
  * @throws ArgumentError
  */
 export function splitArguments(text: string): string[] {
@@ -45,7 +46,10 @@ function unquote(text: string, quote: string): string {
   return quote === "'" ? text : text.replaceAll(/\\(["\\$`])/g, '$1')
 }
 
-/** Only the limits of the system count. Messages never repeat an argument. @throws ArgumentError */
+/**
+ * Checks only the limits of the system. Messages never repeat an argument.
+ * @throws ArgumentError
+ */
 export function checkArguments(command: string, args: readonly string[]): void {
   if (command === '') throw new ArgumentError('the command is empty')
   for (const [index, word] of [command, ...args].entries()) {

@@ -2,17 +2,17 @@ const mostLines = 3
 const longestLine = 300
 const longest = 600
 
-/** How programs begin the line that names an error. Of several, the last one is the cause. */
+/** Matches a line that names an error. If several lines do, the last one is the cause. */
 const naming =
   /^(?:uncaught |exception in thread ".*" |caused by: |thread '.*' )?(?:(?:[\w$]+[.:])*\w*(?:error|exception)\b.*:|panic:|panicked at |fatal\b)/i
-/** npm says more with each line, and least with the last. */
+/** Matches an error line of npm. The first such lines say most, and the last one says least. */
 const ofNpm = /^npm (?:ERR!|error) /
-/** Stack frames and dumps of objects are indented. */
+/** Matches stack frames and dumps of objects, which are indented, and other noise. */
 const noise = /^\s|^[\s\])}{([^~,;|]*$|^Node\.js v\d/
 
 /**
- * Repeats, of the last lines that a program wrote, those that tell why it ended: the line that names
- * an error, and the last ones.
+ * Picks those of a program's last lines that tell why it ended: the line that names an error, and
+ * the last ones.
  */
 export function lastWords(lines: readonly string[]): string {
   const said = lastOfEach(lines.map(messageOf).filter((line) => line.trim() !== ''))
@@ -26,7 +26,7 @@ export function lastWords(lines: readonly string[]): string {
     .slice(0, longest)
 }
 
-/** A program that tries again says the same again. */
+/** Keeps the last of equal lines: a program that tries again says the same again. */
 function lastOfEach(lines: readonly string[]): readonly string[] {
   return [...new Set(lines.toReversed())].toReversed()
 }
@@ -38,7 +38,7 @@ function choose(lines: readonly string[]): readonly string[] {
   return [...lines.slice(at, at + mostLines - 1), ...lines.slice(-1)]
 }
 
-/** The words of a log line that is JSON; any other line as it is. */
+/** The words of a log line in JSON; any other line as it is. */
 function messageOf(line: string): string {
   if (!line.startsWith('{')) return line
   try {

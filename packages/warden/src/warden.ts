@@ -1,17 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 
+// The script knows a process by id and start time: its parent may end first, and the system may
+// give its id to another process, which must not get a signal.
 /**
- * Ends all processes that carry a mark in their environment, and all that descend from them or live in their sessions
- * (a program may overwrite its environment, or leave its parent). It first waits for the end of its standard input: held open by a
- * process, that is the end of this process, however it comes.
- *
- * Who was found once stays found, by its id and start time: a process with a clean environment is told by its parent alone, and that
- * one may end first. The start time also keeps an id that was given to another process since from being signalled.
- *
- * A shell script rather than a Node program, as one stays beside each gateway and bridge: it takes one megabyte instead of forty.
- * Arguments: mark (NAME=value), tenths of a second between SIGTERM and SIGKILL, folder of a control group or nothing (what is left in the group
- * ends at last), id of a process that counts as marked or nothing. Exit code 1: something could not be ended.
+ * Waits until its standard input ends, as it does with this process, then ends marked processes,
+ * their descendants and sessions (programs may overwrite their environment or leave their parent).
  */
 const script = `
 trap '' INT TERM HUP PIPE QUIT
@@ -85,26 +79,28 @@ export function newMark(name: string): { readonly name: string; readonly value: 
 }
 
 export interface WardenOptions {
-  /** `NAME=value` in the environment of all that is to end. */
+  /**
+   * `NAME=value` in the environment of the processes to end. A process escapes only if it had
+   * cleaned its environment, had its own session and had lost its parent before the end began.
+   */
   readonly mark: string
-  /** Between SIGTERM and SIGKILL. */
+  /** Seconds between SIGTERM and SIGKILL. */
   readonly graceSeconds: number
-  /** Folder of a control group of Linux, whose processes end at last, marked or not. */
+  /** Folder of a control group of Linux. Processes left in it end at last, marked or not. */
   readonly group?: string | undefined
-  /** A running process that counts as marked: it may have overwritten its environment. */
+  /** Id of a running process that counts as marked, as it may have overwritten its environment. */
   readonly pid?: number | undefined
 }
 
-/** A process that outlives this one for just as long as it takes to end what this one has started. */
+/** A process that outlives this one just long enough to end what this one has started. */
 export interface Warden {
-  /** Lets it go without waiting; it ends whatever is still marked. */
+  /** Lets the warden go without waiting for it. It still ends the marked processes. */
   release(): void
 }
 
 /**
- * Starts the warden. Marked processes end when this process does, be it by `kill -9`. A warden that is killed itself is replaced.
- * Works where there is `/proc` (Linux); elsewhere processes are ended by their groups alone, while this process lives. A process is out of reach
- * only if it had cleaned its environment, had a session of its own, and had lost its parent, all before the end began.
+ * Starts the warden, and again if it is killed. Marked processes end with this process, even after
+ * SIGKILL. Needs `/proc` (Linux); elsewhere, process groups are ended while this process lives.
  */
 export function startWarden(options: WardenOptions): Warden {
   let released = false
@@ -128,7 +124,7 @@ export function startWarden(options: WardenOptions): Warden {
   }
 }
 
-/** Ends all marked processes now, and resolves when none is left: false when some could not be ended. */
+/** Ends all marked processes now. Resolves when none is left, or to false if some remain. */
 export function endMarked(options: WardenOptions): Promise<boolean> {
   return new Promise((resolve) => {
     const child = spawnScript(options, 'ignore')
@@ -137,12 +133,17 @@ export function endMarked(options: WardenOptions): Promise<boolean> {
   })
 }
 
+/**
+ * Runs the script in a shell, because a warden stays beside each gateway and bridge: it takes one
+ * megabyte, a Node program forty. Exit code 1: some process could not be ended.
+ */
 function spawnScript(
   { mark, graceSeconds, group = '', pid }: WardenOptions,
   stdin: 'pipe' | 'ignore',
 ): ChildProcess {
   const tenths = String(Math.ceil(graceSeconds * 10))
-  // A session and an environment of its own: it must not end with what it watches, nor be found by its own search.
+  // The warden gets its own session and environment, so that it neither ends with the processes
+  // that it watches nor finds itself.
   return spawn('/bin/sh', ['-c', script, 'mcp-warden', mark, tenths, group, String(pid ?? '')], {
     detached: true,
     env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
