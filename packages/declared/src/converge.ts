@@ -8,40 +8,41 @@ export interface DeclaredResource {
   readonly file: string
 }
 
-/** Whatever keeps resources: a gateway's own store, or a gateway behind its REST API. */
+/** A keeper of resources: a gateway's own store, or a gateway behind its REST API. */
 export interface Target {
   /** All resources that this source has declared before. */
   declared(): AsyncIterable<DeclaredResource>
-  /** Makes one resource as it is declared. @throws Error whose message people read */
+  /** Makes one resource as declared. @throws Error whose message people read */
   apply(declaration: Declaration): Promise<'created' | 'changed' | 'unchanged'>
   /** Removes one resource. @throws Error whose message people read */
   remove(resource: DeclaredResource): Promise<void>
 }
 
 export interface ConvergeOptions {
-  /** Whether resources that no document declares any more are removed. */
+  /** Removes resources that no document declares any more. */
   readonly prune: boolean
-  /** Whether a folder without any document removes everything that it has declared. */
+  /** Lets a folder without any document remove everything that it has declared. */
   readonly emptyPrunes: boolean
-  /** Nothing is begun after it has aborted. */
+  /** After it has aborted, nothing new begins. */
   readonly signal?: AbortSignal
 }
 
-/** What became of one resource. `kept`: no document declares it, and it was not removed. */
+/**
+ * The outcome for one resource. `kept`: no document declares the resource, but it was not removed.
+ */
 export interface Outcome {
   readonly kind: DeclaredKind
   readonly name: string
   readonly file: string
   readonly line?: number
   readonly state: 'created' | 'changed' | 'unchanged' | 'removed' | 'failed' | 'kept'
-  /** Why it failed, or why it was kept. */
+  /** The reason for `failed` or `kept`. */
   readonly reason?: string
 }
 
 /**
- * Makes a target follow what files declare. One mistake does not stop the rest, and may be repeated
- * at any time. Nothing is removed while a document cannot be read, because the document may declare
- * the resource.
+ * Makes a target follow the declarations, and may be repeated. A mistake does not stop the rest.
+ * Removes nothing while a document is unreadable: that document may declare the resource.
  */
 export async function converge(
   { declarations, mistakes }: Declarations,
@@ -55,7 +56,7 @@ export async function converge(
 
   const kept = reasonToKeep(declarations.length, mistakes.length, options)
   const outcomes: Outcome[] = []
-  // A name moves to another kind only after the first resource has gone.
+  // A name can move to another kind only after its first resource has gone, so remove first.
   for (const resource of surplus) {
     if (options.signal?.aborted) return outcomes
     outcomes.push(

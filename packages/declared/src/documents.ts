@@ -2,11 +2,11 @@ import { isMap, isScalar, LineCounter, parseAllDocuments, visit, type Document }
 
 export type DeclaredKind = 'adapter' | 'tool'
 
-/** Where a document begins. */
+/** The place where a document begins. */
 export interface Place {
   /** Relative to the folder, with slashes. */
   readonly file: string
-  /** From 1. */
+  /** The first line is 1. */
   readonly line: number
 }
 
@@ -16,7 +16,7 @@ export interface Declaration extends Place {
   readonly name: string
   /** The body of `POST /adapters` or `POST /tools`. */
   readonly body: Readonly<Record<string, unknown>>
-  /** Whether the document takes over a resource of this name that the REST API has made. */
+  /** True if the document takes over a resource of this name that the REST API has made. */
   readonly adopt: boolean
 }
 
@@ -36,7 +36,7 @@ export interface Declarations {
   readonly mistakes: readonly DocumentMistake[]
 }
 
-/** The only version of this form so far. */
+/** The only version of this format so far. */
 export const declaredVersion = 'mcp-gateway/v1'
 
 const kinds: ReadonlyMap<unknown, DeclaredKind> = new Map([
@@ -45,14 +45,14 @@ const kinds: ReadonlyMap<unknown, DeclaredKind> = new Map([
 ])
 
 /**
- * Reads the documents of YAML or JSON files. A name that stands in two documents declares nothing,
- * because the order of files must not decide what runs.
+ * Reads the documents of YAML or JSON files. A name in two documents declares nothing, because the
+ * order of files must not decide what runs.
  */
 export function readDeclarations(files: readonly DeclaredFile[]): Declarations {
   return joined(files.flatMap(readFile))
 }
 
-/** The same, with a pause after each file: reading a megabyte takes a second. */
+/** As `readDeclarations`, with a pause after each file: reading a megabyte takes a second. */
 export async function readDeclarationsInTurns(
   files: readonly DeclaredFile[],
   pause: () => Promise<void>,
@@ -96,7 +96,7 @@ function joined(reads: readonly Read[]): Declarations {
 
 function readFile({ path: file, text }: DeclaredFile): Read[] {
   const lines = new LineCounter()
-  // The parser compares each key with all before it, which takes a minute for a megabyte of keys.
+  // The parser would compare each key with all earlier keys: a minute for a megabyte of keys.
   const options = { lineCounter: lines, prettyErrors: false, uniqueKeys: false }
   const documents = parseAllDocuments(text, options)
   if ('empty' in documents) return []
@@ -116,10 +116,10 @@ function readFile({ path: file, text }: DeclaredFile): Read[] {
   })
 }
 
-/** Each alias is looked for among all anchors. */
+/** A limit, because the parser searches all anchors for each alias. */
 const mostAliases = 100
 
-/** A key that stands twice, or too many aliases. */
+/** Finds a key that stands twice, too many aliases, or nesting that is too deep. */
 function nodeMistake(
   document: Document.Parsed,
 ): { readonly at: number; readonly message: string } | undefined {
@@ -146,13 +146,13 @@ function nodeMistake(
       },
     })
   } catch (error) {
-    // It is nested deeper than the stack.
+    // The document is nested deeper than the stack.
     mistake(document.contents?.range[0], error instanceof Error ? error.message : String(error))
   }
   return found
 }
 
-/** What a document declares, or the reason why it declares nothing. */
+/** The declaration of a document, or the reason why it declares nothing. */
 function declarationOf(document: Document.Parsed): Omit<Declaration, keyof Place> | string {
   if (!isMap(document.contents)) return 'A document must be a map with kind and name.'
 
@@ -175,7 +175,7 @@ function valueOf(document: Document.Parsed): Record<string, unknown> | string {
   try {
     return document.toJS() as Record<string, unknown>
   } catch (error) {
-    // Anchors that expand to too much, or that are not there.
+    // Anchors expand to too much, or are missing.
     return error instanceof Error ? error.message : String(error)
   }
 }
