@@ -1,6 +1,9 @@
 import { z } from 'zod'
 
-/** DNS-1035 label of at most 52 characters: what every runtime can carry with its suffixes (a pod label holds 63). */
+/**
+ * A DNS-1035 label of at most 52 characters, so that every runtime can add its suffixes (a pod
+ * label holds 63).
+ */
 export const ResourceName = z
   .string()
   .min(1)
@@ -28,7 +31,7 @@ const ImageVersion = z
     "must be an image tag, a digest ('sha256:…'), or both ('1.0.0@sha256:…')",
   )
 
-/** What a secret value reads as in every answer. Sent back in PUT or PATCH it means: keep what is stored. */
+/** Answers show this text for every secret value. In PUT or PATCH, it keeps the stored value. */
 export const maskedValue = '********'
 
 /** Keys of the values of a secret, and names of files in a folder of secrets. */
@@ -74,7 +77,7 @@ export const EnvironmentVariables = z
     description: `Values are text, or {"value", "secret"} to mark one as secret (or not), or {"secretRef": {"name", "key"}} to refer to a secret. Secret values are write-only: they read as "${maskedValue}", and sending that back keeps what is stored, unless another image, address or command would get it.`,
   })
 
-/** The environment as answers show it: secret values are masked, references are not. */
+/** The environment in answers, which mask secret values but not references. */
 export const EnvironmentView = z.record(
   z.string(),
   z.union([z.string(), z.object({ secretRef: SecretReference })]),
@@ -83,11 +86,11 @@ export const EnvironmentView = z.record(
 export const replicaLimit = 100
 
 const roles = z.array(z.string().trim().min(1).max(256)).max(100)
-/** Names that are of HTTP, of MCP or of the gateway carry no credential. */
+/** Headers of HTTP, MCP or the gateway, which cannot carry a credential. */
 const reservedHeader =
   /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|host|origin|expect|range|if-.*|accept|accept-.*|content-.*|mcp-.*|x-mcp-.*|x-mcpgw-.*|x-request-id|forwarded|x-forwarded-.*|x-real-ip|last-event-id|traceparent|tracestate|baggage|idempotency-key)$/i
 
-/** What the value of a header may be (RFC 9110 section 5.5). */
+/** The form of a header's value (RFC 9110 section 5.5). */
 export const credentialValue = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/
 
 /** A header with a secret value, added to every request to the server. */
@@ -118,12 +121,12 @@ export const Credential = z
     description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored, unless another image, address or command would get it.`,
   })
 
-/** Names that servers of the CGI kind take for the same (RFC 3875 section 4.1.18). */
+/** Tells whether servers of the CGI kind take two names for the same (RFC 3875 section 4.1.18). */
 function sameHeader(a: string, b: string): boolean {
   return a.toLowerCase().replaceAll('_', '-') === b.toLowerCase().replaceAll('_', '-')
 }
 
-/** One header, or several: an API key beside the id of a tenant. */
+/** One header, or several, such as an API key and the id of a tenant. */
 export const Credentials = z
   .union([
     Credential,
@@ -143,17 +146,17 @@ export const Credentials = z
   ])
   .meta({ description: 'One header, or a list of headers.' })
 
-/** The credential as answers show it. */
+/** The credential in answers. */
 export const CredentialView = z.object({
   header: z.string(),
   value: z.string().optional(),
   secretRef: SecretReference.optional(),
 })
 
-/** One header, or several, as answers show them. */
+/** One header, or several, in answers. */
 export const CredentialsView = z.union([CredentialView, z.array(CredentialView)])
 
-/** What a workload is made of, for adapters and tools alike. */
+/** The fields of a workload, for adapters and tools alike. */
 export const workloadFields = {
   imageName: ImageName,
   imageVersion: ImageVersion,
@@ -179,7 +182,7 @@ export const workloadFields = {
   credential: Credentials,
 }
 
-/** Somebody, as an identity provider names them. */
+/** The owner of a resource, as an identity provider names it. */
 export const Owner = z.object({ id: z.string(), issuer: z.string() }).meta({ id: 'Owner' })
 
 const identifier = z
@@ -213,7 +216,7 @@ export const legacyLeg = z.enum(['auto', 'passthrough', 'translate']).meta({
 
 const toolPattern = z.string().min(1).max(256)
 
-/** Who may see and call which tools of an adapter's server. */
+/** A rule for callers who may, or may not, see and call tools of an adapter's server. */
 export const ToolRule = z
   .strictObject({
     effect: z.enum(['allow', 'deny']),
@@ -240,7 +243,7 @@ export const ToolRule = z
   })
   .meta({ id: 'ToolRule' })
 
-/** Patterns of all rules of an adapter, and their characters together. */
+/** Most patterns in all rules of an adapter, and most characters of them together. */
 export const patternLimit = { count: 1000, characters: 32_768 }
 
 const patternsOf = (rules: readonly { readonly tools: string | readonly string[] }[]) =>
@@ -262,7 +265,10 @@ export const toolRules = z
       'The first rule that fits a tool and a caller decides, for lists and calls alike; a tool that none fits is denied. No rules: every tool is allowed. All rules together have at most 1000 patterns of 32,768 characters.',
   })
 
-/** Body of POST and PUT: an image or an endpoint. Fields left out of a PUT fall back to their defaults, as it is a full replacement; PATCH changes only what it names. */
+/**
+ * Body of POST and PUT: an image or an endpoint. PUT replaces everything, so absent fields get
+ * their defaults. PATCH changes only the fields that it names.
+ */
 export const AdapterInput = z
   .object({
     name: ResourceName,

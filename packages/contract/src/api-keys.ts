@@ -57,7 +57,7 @@ export const ApiKeyResource = z
   .meta({ id: 'ApiKey' })
 export type ApiKeyResource = z.output<typeof ApiKeyResource>
 
-/** The answer to POST: the only one that holds the key. */
+/** The answer to POST, which alone holds the key. */
 export const ApiKeyCreated = ApiKeyResource.extend({
   key: z.string().meta({ description: 'The key. It is not shown again.' }),
 }).meta({

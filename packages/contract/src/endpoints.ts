@@ -34,13 +34,13 @@ const patchFields = {
   requiredRoles: z.array(z.string()).nullable(),
   ownerRoles: z.array(z.string()).nullable(),
   callerIdentity: workloadFields.callerIdentity.nullable(),
-  /** A list takes the place of all that is stored; an object merges into the one header. */
+  /** A list replaces all stored headers; an object merges into the one header. */
   credential: z.union([CredentialView.partial(), z.array(CredentialView)]).nullable(),
 }
 
 /**
- * Body of PATCH, a JSON merge patch (RFC 7396): what it names is set, null brings back the default, a null variable is removed. It moves from
- * an image to an endpoint, or back, in one patch: the one is set and the other null.
+ * Body of PATCH, a JSON merge patch (RFC 7396): null restores a default, or removes a variable. To
+ * move from an image to an endpoint, or back, one patch sets the one and nulls the other.
  */
 export const AdapterPatch = z
   .object({
@@ -53,7 +53,7 @@ export const AdapterPatch = z
   .partial()
   .meta({ id: 'AdapterPatch' })
 
-/** The same for tools. */
+/** Body of PATCH for tools, as `AdapterPatch` is for adapters. */
 export const ToolPatch = z
   .object({
     ...patchFields,
@@ -123,7 +123,7 @@ export const LogsQuery = z.object({
 
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete'
-  /** With `{name}` or `{id}` for parameters. */
+  /** Parameters stand as `{name}` or `{id}`. */
   readonly path: string
   readonly summary: string
   readonly query?: z.ZodObject
@@ -135,7 +135,7 @@ export interface Endpoint {
     readonly schema?: z.ZodType
     readonly headers?: Readonly<Record<string, string>>
   }
-  /** Statuses of the problems that it answers with, besides 400, 401 and 503. */
+  /** Statuses of its problem answers, besides 400, 401 and 503. */
   readonly problems: readonly number[]
 }
 
@@ -170,7 +170,7 @@ const toolExample = {
 
 interface Words {
   readonly collection: string
-  /** With its article. */
+  /** One resource with its article, such as "a tool". */
   readonly one: string
   readonly many: string
   readonly input: z.ZodType
@@ -447,7 +447,7 @@ const secrets = {
   },
 } as const satisfies Record<string, Endpoint>
 
-/** The control plane as data: the OpenAPI document, the routes and the client are made from it. */
+/** The control plane as data, from which the OpenAPI document is made. */
 export const endpoints = {
   createAdapter: adapters.create,
   listAdapters: adapters.list,

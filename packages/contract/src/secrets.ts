@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Owner, ResourceName, SecretKey, Warning, workloadFields } from './adapters.ts'
 
-/** As long as a value may be, in bytes of UTF-8. */
+/** Most bytes of a value in UTF-8. */
 export const longestSecret = 64 * 1024
 
 const SecretValue = z
@@ -44,7 +44,10 @@ export const SecretInput = z
   .meta({ id: 'SecretInput' })
 export type SecretInput = z.output<typeof SecretInput>
 
-/** Body of PATCH, a JSON merge patch (RFC 7396): values that it does not name stay, null removes one. */
+/**
+ * Body of PATCH, a JSON merge patch (RFC 7396): keeps values that it does not name; null removes
+ * one.
+ */
 export const SecretPatch = z
   .object({
     name: ResourceName,
@@ -57,7 +60,7 @@ export const SecretPatch = z
   .partial()
   .meta({ id: 'SecretPatch' })
 
-/** What is shown of a secret: everything but its values. */
+/** The view of a secret in answers: everything but its values. */
 export const SecretResource = z
   .object({
     name: ResourceName,

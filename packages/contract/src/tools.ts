@@ -9,7 +9,7 @@ import {
   workloadFields,
 } from './adapters.ts'
 
-/** Names that MCP clients of every version take (MCP 2025-11-25, tools). */
+/** Names that MCP clients of every version accept (MCP 2025-11-25, tools). */
 export const ToolName = z
   .string()
   .regex(/^[A-Za-z0-9_.-]{1,128}$/, "must be 1 to 128 letters, digits, '_', '-' and '.'")
@@ -17,7 +17,7 @@ export const ToolName = z
 
 const JsonObject = z.record(z.string(), z.unknown())
 
-/** Hints for clients. `readOnly` is how the original's API document spells `readOnlyHint`. */
+/** Hints for clients. The original's API document spells `readOnlyHint` as `readOnly`. */
 export const ToolAnnotations = z.object({
   title: z.string().max(1024).optional(),
   readOnlyHint: z.boolean().optional(),
@@ -83,7 +83,7 @@ export const ToolDefinition = z
   })
   .meta({ id: 'ToolDefinition' })
 
-/** What of a definition a merge patch may change: anything. The result is checked as a whole. */
+/** A merge patch may change any part of a definition. The result is checked as a whole. */
 export const ToolDefinitionPatch = z
   .object({ tool: z.record(z.string(), z.unknown()), port: Port.nullable(), path: Path.nullable() })
   .partial()
