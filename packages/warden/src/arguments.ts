@@ -7,9 +7,8 @@ export class ArgumentError extends Error {
 const longestArgument = 128 * 1024 - 1
 
 /**
- * Splits as a POSIX shell (XCU section 2.2), and expands nothing. Single quotes keep all. A
- * backslash escapes `$`, `` ` ``, `"` and itself in double quotes, and any character outside of
- * quotes.
+ * Splits as a POSIX shell (XCU section 2.2); expands nothing. Single quotes keep all. A backslash
+ * escapes `$`, `` ` ``, `"` and itself in double quotes, any character outside of quotes.
  * @throws ArgumentError
  */
 export function splitArguments(text: string): string[] {

@@ -508,7 +508,10 @@ export class Conversation {
     this.#finish(call, 200, resultMessage(clientId, modernResult(method, result, this.serverInfo)))
   }
 
-  /** `tasks/result` answers when the task has ended, and carries its questions until then (MCP 2025-11-25, tasks). */
+  /**
+   * `tasks/result` carries the questions of a task, and answers when the task has ended (MCP
+   * 2025-11-25, tasks).
+   */
   #driveTask(call: Call, task: string): void {
     call.task = task
     this.#askFor(call, 'tasks/result', writeObject([['taskId', task]]))
