@@ -15,7 +15,7 @@ export function accepts(accept: string, type: string): boolean {
   )
 }
 
-/** Answers with JSON that is there as bytes. */
+/** Answers with a JSON body that is already encoded. */
 export function sendJson(
   response: ServerResponse,
   status: number,
@@ -46,8 +46,8 @@ export function sendRpcError(
 }
 
 /**
- * Refuses a message that two readers could take differently. Its id is one of the things that
- * nobody knows for sure.
+ * Refuses a message that two readers could understand differently. The error has no id, because the
+ * id itself may be ambiguous.
  */
 export function sendAmbiguous(response: ServerResponse, why: string): void {
   const message = `${why} The message was not passed on. Send each member once, spelled as MCP spells it.`

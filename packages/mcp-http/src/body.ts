@@ -4,18 +4,18 @@ import { sendRpcError } from './answers.ts'
 import type { Share, Shortage } from './shares.ts'
 
 export interface BodyBounds {
-  /** Bytes of the longest body. */
+  /** The largest accepted body, in bytes. */
   readonly limitBytes: number
   /** Counts the bytes of a body for its caller, until its request ends. */
   readonly room: () => Share
 }
 
-/** Shorter bodies are not counted. */
+/** Bytes. Bodies up to this length are not counted. */
 const uncounted = 4096
 
 /**
- * Reads a body whole, bounded. One that is too large, or finds no room, is answered; of one whose
- * client goes before its end nothing is heard.
+ * Reads a whole body within bounds. It answers a body that is too large or finds no room, and never
+ * calls `done` if the client leaves before the end.
  */
 export function readBody(
   request: IncomingMessage,
@@ -45,7 +45,7 @@ export function readBody(
   if (declared > limitBytes) return tooLarge()
   if (share !== undefined) {
     response.once('close', () => share.release())
-    // Only a body that is still on its way is given up for another caller.
+    // Only an unfinished body is given up for another caller.
     share.spare(() => noRoom('caller'))
     const shortage = share.hold(declared)
     if (shortage !== undefined) return noRoom(shortage)
@@ -65,7 +65,7 @@ export function readBody(
     share?.spare(undefined)
     done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length))
   })
-  // An error is followed by `close`, after which there is nobody to answer.
+  // `close` follows an error, and then no client waits for an answer.
   request.on('error', () => undefined)
 }
 

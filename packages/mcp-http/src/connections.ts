@@ -2,18 +2,18 @@ import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Share, Shares } from './shares.ts'
 
-/** A connection of a client, and what it holds of the room of all. */
+/** A client connection and its share of the pool. */
 interface Connection {
   readonly socket: Socket
   readonly party: string
   share: Share
-  /** Requests that have no whole answer. */
+  /** Requests that have no complete answer yet. */
   open: number
-  /** Bytes that it had sent when its last answer was whole. Later ones begin a request. */
+  /** Bytes received when the last answer was complete. Any later byte begins a request. */
   bytes: number
 }
 
-/** So long a refused client may take for reading why. */
+/** Milliseconds that a refused client has to read the reason. */
 const graceMs = 1000
 
 const refusal = JSON.stringify({
@@ -25,10 +25,8 @@ const refusal = JSON.stringify({
 })
 
 /**
- * The connections of one HTTP server. Their number is bounded, for each party (an address) and for
- * all together. Beyond the bound, a connection that waits for its next request makes room for a new
- * one: the longest idle one of the same party, or else of the party that holds the most. One that
- * has not sent a whole request yet is not idle, but its time for doing so is bounded.
+ * The connections of one HTTP server, bounded per party (an address) and in total. At a bound, the
+ * longest idle one of that party, or else of the heaviest, closes. Timeouts bound the busy ones.
  */
 export class Connections {
   readonly #shares: Shares
@@ -38,7 +36,7 @@ export class Connections {
   readonly #refused = new WeakSet<Socket>()
   readonly #ended: (this: ServerResponse) => void
 
-  /** `partyOf` gives undefined for an address whose connections are not counted. */
+  /** `partyOf` returns undefined for an address whose connections are not counted. */
   constructor(shares: Shares, partyOf: (address: string) => string | undefined) {
     this.#shares = shares
     this.#partyOf = partyOf
@@ -48,9 +46,9 @@ export class Connections {
     }
   }
 
-  /** Takes a new connection in, or refuses and closes it. */
+  /** Admits a new connection, or refuses and closes it. */
   admit(socket: Socket): void {
-    // Node knows the address of a connection that has ended only if it was asked for before.
+    // Node forgets the address when a connection ends, unless the address was read before.
     const party = this.#partyOf(socket.remoteAddress ?? '')
     if (party === undefined) return
     const share = this.#room(party)
@@ -61,7 +59,9 @@ export class Connections {
     socket.once('close', () => this.#forget(connection))
   }
 
-  /** Takes note of a request. False: its connection was refused, and it must not run. */
+  /**
+   * Records a request. Returns false if its connection was refused, so the request must not run.
+   */
   begin(response: ServerResponse): boolean {
     const { socket } = response.req
     const connection = this.#open.get(socket)
@@ -92,7 +92,7 @@ export class Connections {
     connection.share.release()
   }
 
-  /** The room for one more connection of a party, which an idle one may have to give. */
+  /** Returns room for one more connection, if necessary by closing an idle one. */
   #room(party: string): Share | undefined {
     const share = this.#shares.open(party)
     const shortage = share.hold(1)
@@ -105,7 +105,7 @@ export class Connections {
     return undefined
   }
 
-  /** Ends the longest idle connection of a party. Gives the room that it held. */
+  /** Closes the longest idle connection of a party and returns its share. */
   #takeIdle(party: string): Share | undefined {
     for (const connection of this.#idle.get(party) ?? []) {
       this.#busy(connection)
@@ -117,7 +117,7 @@ export class Connections {
     return undefined
   }
 
-  /** The party with idle connections that holds the most, unless the newcomer would then hold more. */
+  /** The heaviest party with idle connections, unless the newcomer would then hold more. */
   #heaviest(newcomer: string): string | undefined {
     const held = this.#shares.heldBy(newcomer)
     let found: string | undefined
@@ -131,7 +131,7 @@ export class Connections {
     return found
   }
 
-  /** Nothing was read, so one answer without a request says why. */
+  /** No request was read, so the server sends its only answer without one. */
   #refuse(socket: Socket): void {
     this.#refused.add(socket)
     const head = [
@@ -145,7 +145,9 @@ export class Connections {
   }
 }
 
-/** Writes the last words of a connection, and closes it also when its client does not. */
+/**
+ * Writes the last bytes to a connection, then closes it after a grace even if the client does not.
+ */
 export function endSoon(socket: Socket, text: string): void {
   socket.end(text)
   setTimeout(() => socket.destroy(), graceMs).unref()

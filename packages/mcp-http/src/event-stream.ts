@@ -3,7 +3,7 @@ import { encodeEvent, keepAliveComment } from '@mcp-gateway/protocol'
 import type { Share } from './shares.ts'
 import { checkUnsent, writeText } from './unsent.ts'
 
-/** Bytes of events that a session keeps for clients that come back, shared by all its streams. */
+/** The events that a session keeps for clients that reconnect. All its streams share the bytes. */
 export class EventHistory {
   readonly #maxBytes: number
   readonly #share: Share | undefined
@@ -33,20 +33,20 @@ export class EventHistory {
     }
   }
 
-  /** A client that comes back misses what was kept for it. */
+  /** Drops the events under memory pressure. A client that reconnects then misses them. */
   #clear(): void {
     this.#events.splice(0)
     this.#bytes = 0
     this.#share?.spare(() => this.#clear())
   }
 
-  /** The session is over. */
+  /** Releases the share when the session ends. */
   end(): void {
     this.#share?.spare(undefined)
     this.#share?.release()
   }
 
-  /** Events of a stream after the one numbered `seq`. */
+  /** The kept events of a stream after the event numbered `seq`. */
   after(stream: EventStream, seq: number): string[] {
     return this.#events
       .filter((event) => event.stream === stream && event.seq > seq)
@@ -55,7 +55,7 @@ export class EventHistory {
 }
 
 /**
- * An event stream that outlives its connection: events that find no client wait in the history until one comes back with
+ * An event stream that outlives its connection: events wait until a client reconnects with
  * `Last-Event-ID` (MCP 2025-11-25, transports, resumability). Event ids are `{stream}-{number}`.
  */
 export class EventStream {
@@ -66,7 +66,7 @@ export class EventStream {
   #seq = 0
   #ended = false
 
-  /** `drained` is called when a client that read too slowly has caught up, or has gone. */
+  /** Calls `drained` when a slow client has caught up or has left. */
   constructor(id: number, history: EventHistory, drained: () => void) {
     this.id = id
     this.#history = history
@@ -81,7 +81,9 @@ export class EventStream {
     return this.#ended
   }
 
-  /** Sends the stream to a client from now on, first what it has missed after event `after`. */
+  /**
+   * Sends the stream to a client from now on, after replaying the events that follow event `after`.
+   */
   attach(
     response: ServerResponse,
     headers: Readonly<Record<string, string>>,
@@ -89,7 +91,7 @@ export class EventStream {
   ): void {
     this.#response?.end()
     this.#response = undefined
-    // The client may have gone before there was anything to say; its `close` has been and will not come again.
+    // The client may already have left, so that `close` was emitted and will not come again.
     if (response.destroyed) return
     this.#response = response
     response.writeHead(200, {
@@ -114,15 +116,18 @@ export class EventStream {
     if (this.#ended) response.end()
   }
 
-  /** Sends one message. False when the client reads slower than that. */
+  /**
+   * Sends one message. Returns false if the client reads too slowly, so the server should be
+   * paused.
+   */
   send(data: string): boolean {
     this.#seq += 1
     const text = encodeEvent(`${this.id}-${this.#seq}`, data)
     this.#history.add(this, this.#seq, text)
     const response = this.#response
     if (response === undefined || writeText(response, text)) return true
-    // Where the server cannot be paused, a client that does not read loses its connection. It can
-    // come back.
+    // A slow client loses its connection where the server cannot be paused. The client can
+    // reconnect.
     checkUnsent(response)
     return response.destroyed
   }
@@ -131,7 +136,7 @@ export class EventStream {
     this.#response?.write(keepAliveComment)
   }
 
-  /** No more will come. */
+  /** Ends the stream after its last message. */
   end(): void {
     this.#ended = true
     this.#response?.end()

@@ -17,13 +17,13 @@ import { monotonicNow } from './clock.ts'
 const reconnectMs = 1000
 const maxReconnectMs = 30_000
 const minReconnectMs = 100
-/** So much later the server may write what it said before an answer. */
+/** Milliseconds by which an answer may overtake messages that the server wrote before it. */
 const overtakenMs = 50
 const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
 
 /**
- * One session with a legacy server over streamable HTTP (2025-03-26 to 2025-11-25), as the translation speaks to it: each message a POST,
- * the stream of the server beside them, and streams that end early taken up again where they ended.
+ * One session with a legacy server over streamable HTTP (2025-03-26 to 2025-11-25). It sends each
+ * message as a POST, holds the server's GET stream, and resumes streams that end early.
  */
 export class HttpLegacyConnection implements LegacyConnection {
   readonly #upstream: HttpUpstream
@@ -31,10 +31,13 @@ export class HttpLegacyConnection implements LegacyConnection {
   readonly #answerTimeoutMs: number
   readonly #open = new Table<{ abort(): void }>()
   #next = 0
-  /** How to stop what goes on for each request that has no answer, by its raw id. */
+  /** Cancels the exchange or timer of each unanswered request, by the raw id of the request. */
   readonly #requests = new Table<() => void>()
   readonly #timers = new Set<NodeJS.Timeout>()
-  /** What waits for `initialize` and then `notifications/initialized` to have arrived, as POSTs overtake each other. */
+  /**
+   * POSTs can overtake each other, so messages wait until the server has answered the POST of
+   * `notifications/initialized`.
+   */
   #waiting: [message: string, request: string | undefined][] | undefined
   #session: string | undefined
   #version: string | undefined
@@ -55,12 +58,14 @@ export class HttpLegacyConnection implements LegacyConnection {
     if (this.#waiting !== undefined) return void this.#waiting.push([message, request?.id])
     if (message === initializedMessage) this.#waiting = []
     this.#post(message, request?.id)
-    // The server need not answer any more, and not every one ends the stream.
+    // The server need not answer a cancelled request, and some servers leave its stream open.
     if (message.startsWith(cancelled))
       this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
   }
 
-  /** The streams are connections of their own, which the server writes to side by side. */
+  /**
+   * Each stream has its own connection, so an answer can overtake earlier messages. Waits for them.
+   */
   afterOthers(callback: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer)
@@ -93,7 +98,7 @@ export class HttpLegacyConnection implements LegacyConnection {
     ]
   }
 
-  /** `request` is the raw id of one that awaits an answer. */
+  /** `request` is the raw id of a request that awaits an answer. */
   #post(message: string, request: string | undefined): void {
     let answered = false
     const session = this.#session
@@ -114,7 +119,8 @@ export class HttpLegacyConnection implements LegacyConnection {
       },
       ({ status, failure }, resumed) => {
         this.#requests.delete(request ?? '')
-        // What is refused for its session has not run; what was only to be gone on with has.
+        // The server did not run a request that it refused for its session. A resumed request may
+        // have run.
         const lost = (): void =>
           this.#lost('The session ended at the server.', resumed ? undefined : request)
         if (status === 404 && this.#session !== undefined) return lost()
@@ -138,7 +144,7 @@ export class HttpLegacyConnection implements LegacyConnection {
     )
   }
 
-  /** What the server says outside of requests comes on a stream of its own, if it offers one. */
+  /** Sends the waiting messages, then opens the GET stream for messages outside of requests. */
   #initialized(): void {
     const waiting = this.#waiting ?? []
     this.#waiting = undefined
@@ -156,7 +162,8 @@ export class HttpLegacyConnection implements LegacyConnection {
       undefined,
       (text) => this.#listener.receive(text),
       ({ status, lastId: last = lastId, retryMs = waitMs }) => {
-        // 405: there is none; 404: the session is gone, which the next request finds out.
+        // 405: the server offers no stream. 404: the session is gone, which the next request
+        // detects.
         if (status >= 400 && status < 500) return
         const next = monotonicNow() - startedAt > 5000 ? reconnectMs : retryMs * 2
         this.#later(retryMs, () => this.#listen(last, next))
@@ -165,7 +172,10 @@ export class HttpLegacyConnection implements LegacyConnection {
     )
   }
 
-  /** One HTTP exchange, and those that take it up again when its stream ends before `complete` (MCP 2025-11-25, transports, resumability). */
+  /**
+   * One HTTP exchange. If its stream ends before `complete`, further exchanges resume the stream
+   * (MCP 2025-11-25, transports, resumability).
+   */
   #exchange(
     method: 'POST' | 'GET',
     headers: readonly string[],
@@ -191,7 +201,7 @@ export class HttpLegacyConnection implements LegacyConnection {
           head: (code, given) => {
             status = code
             this.#session ??= given('mcp-session-id')
-            // Nothing but the status answers a notification.
+            // The status alone answers a notification.
             if (method === 'POST' && via === undefined) exchange.finish()
           },
           message: (text) => {
@@ -202,7 +212,7 @@ export class HttpLegacyConnection implements LegacyConnection {
               if (via !== undefined && complete()) exchange.finish()
             } catch (error) {
               if (!(error instanceof SyntaxError)) throw error
-              // It is the answer that the request waits for, and nobody will read it.
+              // This text is the answer to the request, and its client could not read it.
               if (via !== undefined && looksLikeAnswer(text)) {
                 message(errorAnswer(via, errorCode.internal, unreadableAnswer), status)
                 exchange.finish()
@@ -212,7 +222,7 @@ export class HttpLegacyConnection implements LegacyConnection {
           end: (how) => {
             this.#open.delete(key)
             if (this.#closed) return
-            // A server that was asked to go on may have nothing new to say yet.
+            // A resumed stream may end before it has any new event, so the last id still holds.
             const lastId =
               how.lastId ??
               (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
@@ -243,7 +253,10 @@ export class HttpLegacyConnection implements LegacyConnection {
     this.#listener.lost(reason, refused)
   }
 
-  /** The server says how long to wait, within reason: it is neither stormed nor forgotten, and timers end at 2³¹ ms. */
+  /**
+   * Waits as long as the server asks, within bounds that avoid floods and endless waits. Node
+   * timers overflow at 2³¹ ms.
+   */
   #later(ms: number, callback: () => void): NodeJS.Timeout {
     const wait = Math.min(maxReconnectMs, Math.max(minReconnectMs, ms))
     const timer = setTimeout(() => {

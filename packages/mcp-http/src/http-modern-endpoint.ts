@@ -32,9 +32,15 @@ export function modernHeaders(method: string): string[] {
   ]
 }
 
-/** A modern server over HTTP (MCP 2026-07-28, transports): each request a POST, which its disconnect cancels. */
+/**
+ * A modern server over HTTP (MCP 2026-07-28, transports). Each request is a POST, and a disconnect
+ * cancels the request.
+ */
 export class HttpModernEndpoint implements ModernEndpoint {
-  /** Chosen for each request, as a modern server has no sessions. @throws Error when there is none */
+  /**
+   * Chosen for each request, as a modern server has no sessions. @throws Error if there is no
+   * upstream
+   */
   readonly #upstream: () => HttpUpstream
   readonly #answerTimeoutMs: number
   readonly #open = new WeakMap<Exchange, { abort(): void }>()
@@ -88,7 +94,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
             const given = message.get('id')
             // A server of 2026-07-28 has no requests of its own.
             if (message.has('method')) return given === undefined ? exchange.tell(text) : undefined
-            // A request that was refused before it was read is refused under no id, or one of the server's own.
+            // A server that refuses a request unread answers with no id, or with an id of its own.
             if (!message.has('error') && (given === undefined || !sameToServers(given, id))) return
             answered = true
             exchange.answer(200, text)

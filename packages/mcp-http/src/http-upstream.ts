@@ -16,54 +16,55 @@ export interface HttpUpstream {
   readonly pool: Pick<Dispatcher, 'dispatch'>
   readonly path: string
   /**
-   * Sent with each request, as name, value, name, value: the caller's identity, the Host. Read for
+   * Headers of each request, as name, value, name, value: the caller's identity, the Host. Read for
    * each request, because tokens expire. @throws Error when a credential cannot be read
    */
   readonly headers: () => readonly string[]
-  /** Its replica is about to end, or has ended. */
+  /** True if the replica is about to end, or has ended. */
   readonly leaving?: () => boolean
-  /** Who asks is told where the server redirects to. */
+  /** True if the error may name the address to which the server redirects. */
   readonly tellsRedirects?: boolean
-  /** Counts what one answer holds until it is whole. Unset: nothing does. */
+  /** Counts the bytes that one answer holds until it is complete. Unset: not counted. */
   readonly held?: () => Share
 }
 
-/** Why there is no whole answer. */
+/** The reason why an answer is missing or incomplete. */
 export interface HttpFailure {
   readonly message: string
-  /** The request cannot have run. */
+  /** True if the server cannot have run the request. */
   readonly unsent: boolean
-  /** A stable code, where one says more than the message. */
+  /** A stable code, where the code says more than the message. */
   readonly code?: string
-  /** Whether the request may be sent again as it is, where that is known. */
+  /** True if the request may be sent again unchanged. Undefined if unknown. */
   readonly retry?: boolean
 }
 
 export interface HttpAnswer {
-  /** `header` gives the first of a name, in lower case. */
+  /** `header` returns the first value of a header. Its name is in lower case. */
   head(status: number, header: (name: string) => string | undefined): void
   chunk(bytes: Buffer): void
-  /** Bytes that it holds until something is whole. */
+  /** Bytes that the reader holds until a message or the body is complete. */
   held?(): number
-  /** The answer is whole; or it is not, with a reason. */
+  /** The answer is complete, or `failure` says why it is not. */
   end(failure?: HttpFailure): void
 }
 
 export interface SentRequest {
-  /** Nothing is heard of the request after this. */
+  /** Cancels the request. No callback of the answer follows. */
   abort(): void
   /**
-   * All that matters has come: the answer ends within a short grace, by us if not by the server.
+   * Ends the request after all relevant messages have come. If the server does not end the answer
+   * within a short grace, this side does.
    */
   finish(): void
 }
 
 /**
- * A server that leaves an answer open after its last message would keep the connection for ever.
+ * Milliseconds. Without this bound, a server that never ends its answer would keep the connection.
  */
 const graceMs = 1000
 
-/** Sends one request. It never throws: `answer` hears of a failure after the return. */
+/** Sends one request. Never throws: `answer` receives a failure after this function returns. */
 export function sendHttp(
   upstream: HttpUpstream,
   request: {
@@ -83,7 +84,7 @@ export function sendHttp(
       const options = {
         method: request.method,
         path,
-        // Some servers compress unless they are told not to.
+        // Some servers compress unless the request forbids compression.
         headers: [...upstream.headers(), ...request.headers, 'accept-encoding', 'identity'],
         body: request.body ?? null,
         headersTimeout: request.answerTimeoutMs,
@@ -112,7 +113,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     share?.spare(() => this.#giveUp())
   }
 
-  /** Nothing more is heard of it. */
+  /** True once no callback of the answer can follow. */
   get over(): boolean {
     return this.#over
   }
@@ -130,7 +131,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     }, graceMs).unref()
   }
 
-  /** False when it has ended before. */
+  /** Ends the exchange once. Returns false if the exchange had already ended. */
   #end(): boolean {
     if (this.#over) return false
     this.#over = true
@@ -153,7 +154,9 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     return true
   }
 
-  /** A redirect that `followRedirects` has not followed leads to another server. */
+  /**
+   * A redirect that `followRedirects` did not follow is an error: it may lead to another server.
+   */
   #redirected(status: number, raw: readonly Buffer[]): boolean {
     const place = this.#tellsRedirects ? placeOf(rawHeader(raw, 'location')) : undefined
     const message = redirectsElsewhere(status, place)
@@ -170,7 +173,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     return true
   }
 
-  /** The answer takes more room than its caller has. */
+  /** Drops an answer that takes more memory than its caller has left. */
   #giveUp(): void {
     if (!this.#end()) return
     this.#abort?.(new Error('no room'))
@@ -188,19 +191,22 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     if (!this.#end()) return
     const { code = '', message, retry } = error
     const unsent = !this.#sent
-    // Errors with a code in lower case are the gateway's own, and readable as they are.
+    // Codes in lower case mark the gateway's own errors, whose messages clients may read.
     if (/^[a-z]/.test(code))
       this.#answer.end({ message, unsent, code, ...(retry === undefined ? {} : { retry }) })
     else this.#answer.end({ message: whyNoAnswer('The server', error, this.#sent), unsent })
   }
 }
 
-/** Whether a server was asked, and did not answer in time. */
+/** True if the server received the request but did not answer in time. */
 export function isLate({ code }: NodeJS.ErrnoException): boolean {
   return code === 'UND_ERR_HEADERS_TIMEOUT'
 }
 
-/** Why there is no whole answer. Messages of the system and of undici name hosts and ports, which are nobody's business. */
+/**
+ * Why there is no complete answer. Messages of undici and the system name hosts and ports, which
+ * stay private.
+ */
 export function whyNoAnswer(server: string, error: NodeJS.ErrnoException, sent: boolean): string {
   if (isLate(error)) return `${server} did not answer in time.`
   const { code = error.name } = error

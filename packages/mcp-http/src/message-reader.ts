@@ -4,7 +4,7 @@ import type { HttpAnswer, HttpFailure } from './http-upstream.ts'
 export interface MessageListener {
   head?(status: number, header: (name: string) => string | undefined): void
   message(text: string): void
-  /** `lastId` and `retryMs` are those of an event stream that may be gone on with. */
+  /** `lastId` and `retryMs` are those of an event stream, which the listener may resume. */
   end(end: {
     readonly status: number
     readonly failure?: HttpFailure
@@ -22,7 +22,7 @@ export function looksLikeAnswer(text: string): boolean {
 
 const longest = 64 * 1024 * 1024
 
-/** The JSON-RPC messages of an HTTP answer: one JSON body, or the events of a stream. */
+/** Reads the JSON-RPC messages of an HTTP answer: one JSON body, or the events of a stream. */
 export function readMessages(listener: MessageListener, abort: () => void): HttpAnswer {
   let status = 0
   let events: EventParser | undefined
@@ -79,7 +79,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
   }
 }
 
-/** The message of a body, or those of a batch of 2025-03-26. */
+/** The message of a body, or the messages of a batch (2025-03-26). */
 function messagesOf(body: string): string[] {
   const text = body.trimStart()
   if (text.startsWith('{')) return [text]

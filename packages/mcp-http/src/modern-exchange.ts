@@ -5,9 +5,8 @@ import { monotonicNow } from './clock.ts'
 import { checkUnsent, countable, writeText } from './unsent.ts'
 
 /**
- * A modern request's HTTP exchange: JSON when the answer comes first, an event stream from the
- * first notification on (MCP 2026-07-28, transports). A client that takes JSON alone gets no
- * notifications.
+ * HTTP exchange of a modern request: JSON, or an event stream from the first notification on (MCP
+ * 2026-07-28, transports). A client that accepts only JSON gets no notifications.
  */
 export class ModernExchange implements Exchange {
   readonly #response: ServerResponse
@@ -20,7 +19,7 @@ export class ModernExchange implements Exchange {
     this.#since = this.#heardAt = now
   }
 
-  /** When the server last said something of the request. */
+  /** The time of the server's last message about the request. */
   get heardAt(): number {
     return this.#heardAt
   }
@@ -30,7 +29,7 @@ export class ModernExchange implements Exchange {
     if (response.destroyed) return
     if (this.#streaming) response.end(countable(encodeEvent(undefined, message)))
     else {
-      // As text, the body goes with the head in one write.
+      // As text, the body goes out with the head in one write.
       const length = Buffer.byteLength(message)
       response.writeHead(status, {
         'content-type': 'application/json',
@@ -50,7 +49,7 @@ export class ModernExchange implements Exchange {
     if (!writeText(response, encodeEvent(undefined, message))) checkUnsent(response)
   }
 
-  /** Something now and then, so that nothing between gives a silent request up. */
+  /** Sends a comment now and then, so that no intermediary closes a silent request. */
   keepAlive(now: number, silentMs: number): void {
     if (this.#response.destroyed || !takesEvents(this.#response)) return
     if (!this.#streaming && now - this.#since < silentMs) return

@@ -13,10 +13,10 @@ import { ModernExchange } from './modern-exchange.ts'
 import { monotonicNow } from './clock.ts'
 import { saidNothingFor } from './session.ts'
 
-/** What answers modern requests. `Caller` is what it knows a caller by. */
+/** The server that answers modern requests. `Caller` identifies a caller. */
 export interface ModernServer<Caller> {
   request(caller: Caller, request: ModernRequest, exchange: Exchange): void
-  /** The client of an exchange has gone before its answer. */
+  /** The client of an exchange has left before its answer. */
   gone(exchange: Exchange): void
 }
 
@@ -31,7 +31,7 @@ function listens({ method }: ModernRequest): boolean {
   return method === 'subscriptions/listen'
 }
 
-/** The HTTP side of modern requests: one exchange each, cancelled when its client goes. */
+/** The HTTP side of modern requests. Each request has one exchange, which ends with its client. */
 export class ModernFront<Caller> {
   readonly #server: ModernServer<Caller>
   readonly #open = new Table<Open>()
@@ -39,7 +39,7 @@ export class ModernFront<Caller> {
   readonly #timer: NodeJS.Timeout
   readonly #answerTimeoutMs: number
 
-  /** `answerTimeoutMs` is how long the server may say nothing of a request; unset, without end. */
+  /** `answerTimeoutMs` bounds the server's silence about a request. Unset: no bound. */
   constructor(server: ModernServer<Caller>, answerTimeoutMs = Infinity) {
     this.#server = server
     this.#answerTimeoutMs = answerTimeoutMs
@@ -63,7 +63,7 @@ export class ModernFront<Caller> {
         {},
       )
     }
-    // The client has nothing to notify over HTTP, and is not refused for trying.
+    // A client has nothing to notify over HTTP, but a notification is not an error.
     if (classified.request === undefined) return void response.writeHead(202).end()
     if (listens(classified.request) && !takesEvents(response))
       return sendRpcError(
@@ -104,7 +104,7 @@ export class ModernFront<Caller> {
       else exchange.keepAlive(now, keepAliveMs)
   }
 
-  /** Ends a request of which the server says nothing. */
+  /** Ends a request about which the server has been silent for too long. */
   #giveUp(exchange: ModernExchange, { id }: ModernRequest): void {
     this.#server.gone(exchange)
     const reason = saidNothingFor(this.#answerTimeoutMs)

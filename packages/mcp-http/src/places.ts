@@ -2,18 +2,17 @@ import type { Shortage } from './shares.ts'
 
 /** One thing that a caller holds: a session, or a child for modern requests. */
 export interface Place {
-  /** `working`: a request is open. `listening`: the client only waits for news of the server. */
+  /** `working`: a request is open. `listening`: the client only waits for notifications. */
   readonly state: 'idle' | 'listening' | 'working'
-  /** By a monotonic clock. */
+  /** Milliseconds of a monotonic clock. */
   readonly lastUsed: number
-  /** Ends it, and frees its place before this returns. */
+  /** Ends the session or child, and frees its place before this returns. */
   end(reason: string): void
 }
 
 /**
- * The places of one server, shared fairly. When all are taken, the caller that holds most gives one
- * up. A place with an open request is taken away only for a caller that has no place at all, and
- * only from a caller that has several.
+ * The places of one server, shared fairly: when all are taken, the heaviest caller gives one up. A
+ * working place goes only to a caller without any, and only from a caller with several.
  */
 export class Places {
   readonly most: number
@@ -30,7 +29,7 @@ export class Places {
     return this.#size
   }
 
-  /** Sees to it that a caller may have one more. */
+  /** Makes room for one more place of a caller. Returns the shortage if this fails. */
   makeRoom(caller: string): Shortage | undefined {
     const own = this.#held.get(caller) ?? new Set()
     const crowded = own.size >= this.#mostPerCaller
@@ -44,7 +43,7 @@ export class Places {
     return this.#size < this.most ? undefined : 'all'
   }
 
-  /** Counts a place for a caller. Gives what frees it. */
+  /** Counts a place for a caller. Returns the function that frees the place. */
   add(caller: string, place: Place): () => void {
     const own = this.#held.get(caller) ?? new Set()
     this.#held.set(caller, own.add(place))
@@ -57,21 +56,22 @@ export class Places {
     }
   }
 
-  /** The place that has been busy for the longest time at the caller that holds the most. */
+  /** The working place that the heaviest caller used least recently. */
   #ofHeaviest(): Place | undefined {
     let heaviest: ReadonlySet<Place> = new Set()
     for (const places of this.#held.values()) if (places.size > heaviest.size) heaviest = places
     return heaviest.size > 1 ? oldest(heaviest, 'working') : undefined
   }
 
-  /** The place to end for a caller that has `own`: no caller that has as few loses one. */
+  /**
+   * The place to end for a caller that holds `own`. Other callers lose none unless they hold more.
+   */
   #leastNeeded(caller: string, own: number): Place | undefined {
     let found: { readonly place: Place; readonly holds: number } | undefined
     for (const [holder, places] of this.#held) {
       const holds = places.size
       if ((holder !== caller && holds <= own) || holds < (found?.holds ?? 0)) continue
-      // A client that listens is there, so its session is ended only where that makes shares
-      // fairer.
+      // A listening client is connected, so its session ends only if that makes shares fairer.
       const fairer = holds > own + 1 ? oldest(places, 'listening') : undefined
       const place = oldest(places, 'idle') ?? fairer
       if (place === undefined) continue

@@ -8,9 +8,8 @@ const mostHops = 5
 const longestBody = 64 * 1024
 
 /**
- * Follows redirects that keep the method and the body (307 and 308, RFC 9110 section 15.4) to
- * another path of the same origin, where headers with credentials may go. Servers send them to add
- * or drop a slash. All other redirects reach the handler.
+ * Follows redirects that keep method and body (307, 308; RFC 9110 section 15.4) at the same origin,
+ * where credentials may go. Servers send them to add or drop a slash. All others reach the handler.
  */
 export function followRedirects(pool: Dispatching, origin: string): Dispatching {
   return {
@@ -19,7 +18,7 @@ export function followRedirects(pool: Dispatching, origin: string): Dispatching 
   }
 }
 
-/** Path and query of a location, if it lies at `origin`. */
+/** Path and query of a location, if the location lies at `origin`. */
 export function pathAtOrigin(
   location: string | undefined,
   origin: string,
@@ -28,7 +27,7 @@ export function pathAtOrigin(
   const base = new URL(path, origin)
   if (location === undefined || !URL.canParse(location, base.href)) return undefined
   const target = new URL(location, base.href)
-  // Servers behind a proxy that ends TLS call themselves `http`. We stay with `https`.
+  // Servers behind a proxy that ends TLS call themselves `http`. The gateway stays with `https`.
   const downgraded = base.protocol === 'https:' && target.protocol === 'http:'
   const scheme = downgraded ? base.protocol : target.protocol
   const same = scheme === base.protocol && target.host === base.host
@@ -37,14 +36,14 @@ export function pathAtOrigin(
     : undefined
 }
 
-/** An address without what may be secret in it. */
+/** An address without the parts that may hold secrets. */
 export function placeOf(location: string | undefined): string | undefined {
   return location?.replace(/[?#].*$/s, '').replace(/\/\/[^/]*@/, '//')
 }
 
 /**
- * Why a redirect is an error. A client that followed it would carry a request for the gateway, and
- * the secrets in it, to whomever the server names. `place` is for those who may know it.
+ * Why a redirect is an error: a client that followed it would hand the request and its secrets to
+ * any address that the server names. Give `place` only for those who may know it.
  */
 export function redirectsElsewhere(status: number, place: string | undefined): string {
   const address = place === undefined ? 'another address' : place
@@ -59,7 +58,7 @@ class Following implements Dispatcher.DispatchHandler {
   #path: string
   #hops = 0
   #abort: ((reason?: Error) => void) | undefined
-  /** Bytes of the redirect that is being read; undefined for any other answer. */
+  /** Bytes of the redirect's body read so far. Undefined for any other answer. */
   #passed: number | undefined
 
   constructor(

@@ -1,27 +1,27 @@
 import type { ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 
-/** How far a request had come: nothing was sent, it may have run, or its answer had begun. */
+/** Progress of a failed request: nothing was sent, it may have run, or its answer had begun. */
 export type Stage = 'unsent' | 'sent' | 'begun'
 
 export interface RelayOptions {
   /**
-   * The headers for the client, as name, value, name, value. Undefined when the answer is not for
-   * the client: the request ends, and whoever was asked has answered.
+   * Headers for the client, as name, value, name, value. Undefined ends the request unanswered: the
+   * function has answered the client or will try elsewhere.
    */
   readonly head: (status: number, raw: readonly Buffer[]) => readonly string[] | undefined
-  /** There is no whole answer. One that has begun is broken off afterwards. */
+  /** Called if there is no complete answer. The relay then breaks off an answer that has begun. */
   readonly failed: (error: NodeJS.ErrnoException, stage: Stage) => void
 }
 
 const nothing = Buffer.alloc(0)
 
-/** Streams an answer to a client: each side feels the pace and the end of the other. */
+/** Streams an answer to a client, and passes back-pressure and disconnects on to the other side. */
 export class Relay implements Dispatcher.DispatchHandler {
   readonly #response: ServerResponse
   readonly #options: RelayOptions
   #abort: ((reason?: Error) => void) | undefined
-  /** The client has gone, or got another answer. */
+  /** The client has left, or gets another answer. */
   #over = false
 
   constructor(response: ServerResponse, options: RelayOptions) {
@@ -46,7 +46,8 @@ export class Relay implements Dispatcher.DispatchHandler {
     }
     this.#response.on('drain', resume)
     this.#response.writeHead(status, [...headers])
-    // A stream may stay silent for long, and clients wait for its headers. flushHeaders would write letters beyond ASCII in UTF-8.
+    // Clients wait for the headers, and a stream may stay silent for long. flushHeaders would write
+    // letters beyond ASCII in UTF-8.
     this.#response.write(nothing)
     return true
   }
@@ -66,7 +67,10 @@ export class Relay implements Dispatcher.DispatchHandler {
     if (begun) this.#breakOff()
   }
 
-  /** An orderly end would look like a whole answer; HTTP/1.0 has no chunks, so that only a reset tells it from one. */
+  /**
+   * An orderly end would look like a complete answer. HTTP/1.0 has no chunks, so only a reset shows
+   * the difference.
+   */
   #breakOff(): void {
     if (this.#response.req.httpVersionMinor === 0) this.#response.socket?.resetAndDestroy()
     else this.#response.destroy()

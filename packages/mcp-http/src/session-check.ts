@@ -5,10 +5,9 @@ const timeoutMs = 5000
 const ping = requestMessage('"session-check"', 'ping', '{}')
 
 /**
- * Asks a legacy server whether it still knows a session (or, without one, whether it takes requests
- * after `initialize`), by a `ping` in it. Many servers answer 400
- * for an unknown session, and for bad requests as well; a `ping` is never a bad request.
- * True when the server gives no clear answer.
+ * Asks a legacy server by `ping` if it knows a session (or, without one, needs none after
+ * `initialize`): 400 often means an unknown session, and a `ping` is never a bad request. True if
+ * unclear.
  */
 export function knowsSession(
   upstream: HttpUpstream,

@@ -25,14 +25,14 @@ import { EventHistory, EventStream } from './event-stream.ts'
 import type { Share } from './shares.ts'
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 
-/** Bytes: a server that has so much to read does not read any more. */
+/** Bytes. A server with more unread bytes than this gets no further requests. */
 export const maxUnread = 32 * 1024 * 1024
-/** Why a server gets no more requests, or is ended. */
+/** The reason that clients get when a server does not read its input. */
 export const deaf = 'The server does not read what it is sent.'
 
-/** Where a session's messages go: a child of its own, or a shared one. */
+/** The path of a session's messages to a server: a child of its own, or a shared one. */
 export interface Link {
-  /** One message. */
+  /** Sends one message. */
   send(message: Uint8Array): void
   /** Bytes that the server has not read yet. */
   readonly unread: number
@@ -41,7 +41,7 @@ export interface Link {
   close(): void
 }
 
-/** Tells the requests that are still open when a session ends. */
+/** The error that open requests get when their session ends. */
 export interface SessionEnd {
   readonly status: number
   readonly code: number
@@ -49,12 +49,15 @@ export interface SessionEnd {
   readonly data?: { readonly code: string }
 }
 
-/** The server, or its host, ended the session while requests of it may have run. */
+/** The error when a server or its host ended the session. Its open requests may have run. */
 export function brokenOff(message: string): SessionEnd {
   return { status: 502, code: errorCode.internal, message }
 }
 
-/** The client ended the session, so it gets the answer of every request in an ended session. */
+/**
+ * The client ended the session, so open requests get the same error as requests to an ended
+ * session.
+ */
 export const endedByClient: SessionEnd = {
   status: 404,
   code: errorCode.sessionNotFound,
@@ -66,9 +69,9 @@ export interface SessionOptions {
   readonly id: string
   readonly link: Link
   readonly eventBufferBytes: number
-  /** Counts the events that are kept, for the caller of the session. */
+  /** Counts the kept events for the caller of the session. */
   readonly events?: Share | undefined
-  /** How long the server may say nothing of a request. Unset: without end. */
+  /** Milliseconds that the server may be silent about a request. Unset: no bound. */
   readonly answerTimeoutMs?: number | undefined
   readonly now: () => number
 }
@@ -78,36 +81,41 @@ interface Pending {
   /** Raw JSON, as the client wrote it. */
   readonly id: string
   /**
-   * Raw JSON, as the server knows it: another one where a server could not give the client's back.
+   * Raw JSON, as the server knows it. It differs where a server could not return the client's id.
    */
   readonly serverId: string
   /** Raw JSON, as the client wrote it. */
   readonly progressToken: string | undefined
   readonly response: ServerResponse
   readonly since: number
-  /** When the server last said something of it. */
+  /** The time of the server's last message about this request. */
   heardAt: number
   readonly headers: Readonly<Record<string, string>>
-  /** The stream that its answer goes to, once something came before the answer, or it was long in coming. */
+  /**
+   * The stream of the answer. It is set once a message precedes the answer, or the answer is late.
+   */
   stream: EventStream | undefined
-  /** The requests of the same POST that are still open (batches of 2025-03-26). */
+  /** Counts the open requests of the same POST (batches of 2025-03-26). */
   readonly batch: Batch | undefined
 }
 
 interface Batch {
   open: number
-  /** Answers that go to the client together. */
+  /** Answers that the client gets together. */
   readonly answers: string[]
 }
 
-/** Messages that wait for a client to open its GET stream. */
+/** The most messages that wait for a client to open its GET stream. */
 const longestBacklog = 1000
-/** Bytes of these messages. */
+/** The most bytes of these messages. */
 const mostBacklogBytes = 1024 * 1024
-/** Requests that one session may have open. */
+/** The most requests that one session may have open. */
 const mostOpen = 1000
 
-/** One legacy session (2025-03-26 to 2025-11-25): the client's HTTP exchanges on one side, one conversation of lines on the other. */
+/**
+ * One legacy session (2025-03-26 to 2025-11-25), between the HTTP exchanges of a client and the
+ * message lines of a server.
+ */
 export class Session {
   readonly id: string
   readonly createdAt: number
@@ -115,7 +123,7 @@ export class Session {
   readonly #now: () => number
   /** By `idKey` of the client's id. */
   readonly #pending = new Table<Pending>()
-  /** The key of a pending request, by the id that its server knows instead. */
+  /** The key of a pending request, by the substitute id that its server knows. */
   readonly #replaced = new Table<string>()
   readonly #history: EventHistory
   readonly #streams: EventStream[] = []
@@ -137,23 +145,23 @@ export class Session {
     this.createdAt = this.#lastUsed = options.now()
   }
 
-  /** `working`: a request is open. `listening`: only its GET stream is. */
+  /** `working`: a request is open. `listening`: only the GET stream is open. */
   get state(): 'idle' | 'listening' | 'working' {
     if (this.#pending.size > 0) return 'working'
     return this.#listening?.attached === true ? 'listening' : 'idle'
   }
 
-  /** The server has answered something. */
+  /** True once the server has answered a request. */
   get answered(): boolean {
     return this.#answered
   }
 
-  /** When the last request came, by the clock of the options. */
+  /** The time of the last request, by the clock of the options. */
   get lastUsed(): number {
     return this.#lastUsed
   }
 
-  /** Takes a POST whose body is valid JSON. */
+  /** Handles a POST whose body is valid JSON. */
   post(
     body: Uint8Array,
     response: ServerResponse,
@@ -183,7 +191,10 @@ export class Session {
     this.#request(body, message, { response, headers, batch: undefined })
   }
 
-  /** The GET stream: what the server says outside of requests, or a stream that broke off, from `lastEventId` on. */
+  /**
+   * Serves the GET stream for messages outside of requests, or resumes a broken stream after
+   * `lastEventId`.
+   */
   get(response: ServerResponse, lastEventId: string | undefined): void {
     this.#lastUsed = this.#now()
     const resumed = /^(\d+)-(\d+)$/.exec(lastEventId ?? '')
@@ -191,14 +202,16 @@ export class Session {
       resumed === null ? undefined : this.#streams.find(({ id }) => id === Number(resumed[1]))
     if (stream !== undefined && resumed !== null)
       return stream.attach(response, {}, { priming: false, after: Number(resumed[2]) })
-    // A client that lost its stream without our noticing opens another: the newest is the one that lives.
+    // A client whose stream broke unnoticed opens another, so the newest stream replaces the older.
     this.#listening ??= this.#newStream()
     this.#listening.attach(response, {}, { priming: wantsPrimingEvent(this.#version) })
     this.#backlogBytes = 0
     for (const data of this.#backlog.splice(0)) this.#listening.send(data)
   }
 
-  /** A line from the server. `related` is the raw id of the request that it belongs to, where that is known. */
+  /**
+   * Handles a line from the server. `related` is the raw id of its request, where the id is known.
+   */
   receive(line: Uint8Array, message: MessageOutline, related?: string): void {
     if (message.method === undefined) return this.#answer(line, message)
     const { stream, data } = this.#route(line, message, related)
@@ -209,7 +222,7 @@ export class Session {
     } else this.#keep(data)
   }
 
-  /** For a client that opens its GET stream later. */
+  /** Keeps a message for a client that opens its GET stream later. */
   #keep(data: string): void {
     const bytes = Buffer.byteLength(data)
     const tooLong = this.#backlogBytes + bytes > mostBacklogBytes
@@ -218,7 +231,7 @@ export class Session {
     this.#backlogBytes += bytes
   }
 
-  /** Whether so many more requests are too many; if so, that is answered. */
+  /** Refuses `count` more requests if they are too many. Returns true after it has answered. */
   #refusesMore(count: number, id: string | undefined, response: ServerResponse): boolean {
     if (this.#pending.size + count <= mostOpen) return false
     const reason = `One session may have ${mostOpen} requests open. Wait for answers first.`
@@ -227,7 +240,10 @@ export class Session {
     return true
   }
 
-  /** Requests that have been silent for long become event streams, and silent streams get a comment, so that nothing between gives up. */
+  /**
+   * Turns requests without an answer into event streams and comments on silent streams, so that no
+   * intermediary closes them. Gives up requests that the server has ignored for too long.
+   */
   keepAlive(silentMs: number): void {
     const now = this.#now()
     for (const [key, pending] of this.#pending.entries()) {
@@ -238,7 +254,7 @@ export class Session {
     for (const stream of this.#streams) stream.keepAlive()
   }
 
-  /** Ends the conversation. Open requests get an error that says why. */
+  /** Ends the session. Open requests get an error with the reason. */
   end({ status, code, message, data }: SessionEnd): void {
     if (this.#ended) return
     this.#ended = true
@@ -341,7 +357,9 @@ export class Session {
     this.#link.send(replaceSlices(body, [{ slice: message.idSlice, by: Buffer.from(serverId) }]))
   }
 
-  /** Passes on what needs no answer: notifications, and answers to questions. */
+  /**
+   * Forwards messages that need no answer: notifications, and answers to the server's questions.
+   */
   #tell(body: Uint8Array, message: MessageOutline): void {
     if (message.method !== 'notifications/cancelled') return this.#link.send(body)
     const slice =
@@ -360,11 +378,11 @@ export class Session {
   }
 
   #answer(line: Uint8Array, { id, idSlice }: MessageOutline): void {
-    // An error that names no request can only be about the one that is open.
+    // With one open request, an error that names no request can only be about that one.
     const only = id === 'null' && this.#pending.size === 1 ? this.#pending.keys()[0] : undefined
     const key = only ?? (id === undefined ? undefined : this.#keyOf(id))
     const pending = key === undefined ? undefined : this.#pending.get(key)
-    // Cancelled, answered twice, or never asked: nobody waits for it.
+    // The request was cancelled, was answered before, or never existed, so no client waits.
     if (pending === undefined || key === undefined || idSlice === undefined) return
     this.#answered = true
     this.#forget(key, pending)
@@ -385,7 +403,7 @@ export class Session {
     stream.end()
   }
 
-  /** Ends a request of which the server says nothing, and tells the server so. */
+  /** Ends a request about which the server is silent, and cancels it at the server. */
   #giveUp(key: string, pending: Pending): void {
     const reason = saidNothingFor(this.#answerTimeoutMs)
     this.#forget(key, pending)
@@ -394,7 +412,7 @@ export class Session {
     this.#finish(pending, Buffer.from(errorAnswer(pending.id, errorCode.internal, reason)))
   }
 
-  /** The server need not answer a request that was cancelled, but its POST must end. */
+  /** The server need not answer a cancelled request, but the POST of that request must end. */
   #cancelled(key: string, pending: Pending): void {
     this.#forget(key, pending)
     this.#finish(
@@ -409,7 +427,7 @@ export class Session {
     )
   }
 
-  /** The key of the request that a server calls so. */
+  /** The key of a request, by the id that the server knows. */
   #keyOf(serverId: string): string {
     const key = idKey(serverId)
     return this.#replaced.get(key) ?? key
@@ -421,8 +439,8 @@ export class Session {
   }
 
   /**
-   * Stdio says nothing of which request a message belongs to. Progress is known by its token; anything else belongs to the only open
-   * request if there is but one, otherwise to the GET stream.
+   * Stdio messages do not name their request. A token matches progress. Others, except list
+   * changes, go to the only open request if there is exactly one, and otherwise to the GET stream.
    */
   #route(
     line: Uint8Array,
@@ -449,14 +467,14 @@ export class Session {
     return { stream: this.#listening, data: textOf(line) }
   }
 
-  /** The stream of a request of which the server has said something. */
+  /** The stream of a request, after noting that the server has said something about the request. */
   #heard(pending: Pending): EventStream | undefined {
     pending.heardAt = this.#now()
     return this.#streamOf(pending)
   }
 
   /**
-   * The stream of a request. A client that takes JSON alone has none, so messages besides its
+   * The stream of a request. A client that accepts only JSON has none, so messages before its
    * answer go to the GET stream.
    */
   #streamOf(pending: Pending): EventStream | undefined {
@@ -473,7 +491,7 @@ export class Session {
       this.#link.resume(),
     )
     this.#streams.push(stream)
-    // Streams that have ended are kept for clients that come back, but not without bound.
+    // Ended streams are kept for clients that reconnect, but only a bounded number of them.
     const oldest = this.#streams.findIndex(({ ended }) => ended)
     if (this.#streams.length > 64 && oldest !== -1) this.#streams.splice(oldest, 1)
     return stream
@@ -481,7 +499,7 @@ export class Session {
   #nextStream = 0
 }
 
-/** Why a request is given up. */
+/** The reason for giving up a request. */
 export function saidNothingFor(ms: number): string {
   return `The server has said nothing of this request for ${ms / 1000} s. It may still run.`
 }

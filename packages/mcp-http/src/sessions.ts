@@ -8,22 +8,22 @@ import type { Shares } from './shares.ts'
 
 export interface SessionsOptions {
   readonly maxSessions: number
-  /** Beyond it, a new session takes the place of the oldest idle one of its caller. */
+  /** At this number, a new session replaces the oldest idle session of its caller. */
   readonly maxSessionsPerCaller?: number
-  /** Shared with other things that count as sessions. Unset: sessions have places of their own. */
+  /** Shared with other holders of places. Unset: these sessions have places of their own. */
   readonly places?: Places
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
   readonly eventBufferBytes?: number
-  /** How long the server may say nothing of a request. Unset: without end. */
+  /** Milliseconds that the server may be silent about a request. Unset: no bound. */
   readonly answerTimeoutMs?: number
-  /** Until the server has answered `initialize`. Unset: without end. */
+  /** Milliseconds until the server must have answered `initialize`. Unset: no bound. */
   readonly handshakeMs?: number
-  /** Why a server that has not answered `initialize` ends its session. */
+  /** The error message for a server that has not answered `initialize` in time. */
   readonly silent?: () => string
-  /** Bytes of the events that the sessions of each caller keep. Unset: bounded by session alone. */
+  /** Bounds the bytes of events kept for each caller. Unset: bounded per session only. */
   readonly events?: Shares
-  /** How the limit of their number is called where it is set. */
+  /** The name of the setting that limits the number of sessions. */
   readonly limitedBy?: string
 }
 
@@ -34,13 +34,16 @@ const allOwnBusy =
 
 const neverAnswered = 'The server has not answered initialize. Look into its log, or ask its owner.'
 
-/** Why there is no place for another session or child. */
+/** The error message when no place is free for another session or child. */
 export function allBusy(most: number, limitedBy: string | undefined): string {
   const setting = limitedBy === undefined ? '' : ` (${limitedBy})`
   return `All ${most} sessions of this server are busy, which is the limit${setting}. Try again later.`
 }
 
-/** The legacy sessions of one server: their number is bounded, and they end by their client, by idleness, or by age. */
+/**
+ * The legacy sessions of one server. Their number is bounded. The client, idleness or age ends a
+ * session.
+ */
 export class Sessions {
   readonly #options: SessionsOptions
   readonly #open = new Map<string, Session>()
@@ -56,7 +59,10 @@ export class Sessions {
     this.#sweep = setInterval(() => this.#tend(), everyMs).unref()
   }
 
-  /** Opens a session for an `initialize`, which is to be posted to it. Undefined when there may be no more, which is answered. */
+  /**
+   * Opens a session, to which the caller then posts the `initialize`. If there is no place, it
+   * answers with an error and returns undefined.
+   */
   open(
     id: string,
     initialize: Uint8Array,
@@ -103,7 +109,7 @@ export class Sessions {
     return this.#open.get(id)
   }
 
-  /** Takes a request of a session's client: POST, GET or DELETE. The body of a POST is valid JSON. */
+  /** Handles a POST, GET or DELETE of a session's client. The body of a POST is valid JSON. */
   take(
     session: Session,
     request: IncomingMessage,
@@ -137,7 +143,7 @@ export class Sessions {
     for (const session of this.#open.values()) this.end(session, reason)
   }
 
-  /** Ends all, and opens no more. */
+  /** Ends all sessions, and stops tending them. */
   close(reason: string): void {
     clearInterval(this.#sweep)
     this.endAll(reason)

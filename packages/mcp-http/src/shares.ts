@@ -1,22 +1,22 @@
-/** Why a caller gets no more: it holds its share, or all callers together hold all. */
+/**
+ * Why a caller gets no more: the caller holds its share, or all callers together hold everything.
+ */
 export type Shortage = 'caller' | 'all'
 
-/** A caller and all that it holds. */
+/** A caller and its holdings. */
 interface Party {
   readonly caller: string
   held: number
-  /** Those that can be given up, the oldest first. Most parties never have any. */
+  /** Shares that can be given up, the oldest first. Most parties never have any. */
   spare: Set<Share> | undefined
 }
 
-/** Callers that hold nothing are forgotten when there are more than so many. */
+/** Above this number of callers, those that hold nothing are forgotten. */
 const mostIdle = 1024
 
 /**
- * One pool of things that callers hold: connections, bytes, open requests. A caller gets more as
- * long as it then holds no more than is free, so one caller alone gets half of the pool, and the
- * next caller still finds room. Beyond that, the caller that holds the most gives something up for
- * one that holds less.
+ * One pool, such as connections or bytes. A caller may hold as much as is then free, so one caller
+ * alone gets half. Beyond that, the heaviest caller gives up some for a lighter one.
  */
 export class Shares {
   readonly most: number
@@ -28,12 +28,12 @@ export class Shares {
     this.most = most
   }
 
-  /** What all callers hold. */
+  /** The amount that all callers hold. */
   get held(): number {
     return this.#held
   }
 
-  /** How many callers are remembered. */
+  /** The number of remembered callers. */
   get size(): number {
     return this.#parties.size
   }
@@ -42,12 +42,12 @@ export class Shares {
     return this.#parties.get(caller)?.held ?? 0
   }
 
-  /** Begins a holding, of nothing yet. */
+  /** Opens an empty share for a caller. */
   open(caller: string): Share {
     return new Share(this, caller)
   }
 
-  /** It is remembered as long as it holds something. */
+  /** The record of a caller, which is kept while the caller holds something. */
   party(caller: string): Party {
     let party = this.#parties.get(caller)
     if (party === undefined) {
@@ -58,12 +58,15 @@ export class Shares {
     return party
   }
 
-  /** Counts what a party takes or gives back. It is refused when there is no room for more. */
+  /**
+   * Counts an amount that a party takes or gives back. Returns the shortage if there is no room.
+   */
   change(party: Party, more: number): Shortage | undefined {
     if (more > 0 && !this.#fits(party, more)) {
       const shortage = this.#makeRoom(party, more)
       if (shortage !== undefined) return shortage
-      // While others gave something up, a party that holds nothing yet may have been forgotten.
+      // While other parties gave up shares, this party may have been forgotten, if it holds
+      // nothing.
       this.#parties.set(party.caller, party)
     }
     party.held += more
@@ -73,7 +76,7 @@ export class Shares {
 
   #fits({ held }: Party, more: number): boolean {
     const free = this.most - this.#held
-    // The first thing of a caller gets in wherever it fits.
+    // A caller's first holding is accepted wherever it fits.
     return held === 0 ? more <= free : held + more <= free - more
   }
 
@@ -91,7 +94,7 @@ export class Shares {
     }
   }
 
-  /** Whether callers can give so much up. Each gives only while it holds more than `limit`. */
+  /** True if callers can give up `lacking`. Each gives only while it holds more than `limit`. */
   #canGive(lacking: number, limit: number): boolean {
     let given = 0
     for (const { held, spare = [] } of this.#parties.values()) {
@@ -105,7 +108,7 @@ export class Shares {
     return given >= lacking
   }
 
-  /** The caller that holds the most of those that can give something up. */
+  /** The heaviest caller among those that can give something up. */
   #heaviest(): Party | undefined {
     let found: Party | undefined
     for (const party of this.#parties.values())
@@ -119,11 +122,11 @@ export class Shares {
   }
 }
 
-/** What one thing, such as a request or a stream, holds of a pool for its caller. */
+/** The holding of one thing, such as a request or a stream, for its caller. */
 export class Share {
   readonly caller: string
   readonly #shares: Shares
-  /** Known while it holds something. */
+  /** Set while the share holds something. */
   #party: Party | undefined
   #held = 0
   #end: (() => void) | undefined
@@ -137,7 +140,7 @@ export class Share {
     return this.#held
   }
 
-  /** Holds so much from now on. When there is no room for more, it holds what it held before. */
+  /** Sets the held amount. If there is no room for more, the old amount stays. */
   hold(amount: number): Shortage | undefined {
     const more = amount - this.#held
     if (more === 0) return undefined
@@ -160,7 +163,7 @@ export class Share {
     this.hold(0)
   }
 
-  /** Gives all that it holds to another caller, so that the pool holds as much as before. */
+  /** Moves the whole holding to another caller. The total of the pool stays the same. */
   passTo(caller: string): Share {
     const given = new Share(this.#shares, caller)
     const party = this.#shares.party(caller)
@@ -174,7 +177,7 @@ export class Share {
     return given
   }
 
-  /** How it is given up when another caller needs the room; undefined: never. */
+  /** Sets the callback that gives up the share for another caller. Undefined: never given up. */
   spare(end: (() => void) | undefined): void {
     if (end === this.#end) return
     this.#end = end
@@ -183,7 +186,7 @@ export class Share {
     else (this.#party.spare ??= new Set()).add(this)
   }
 
-  /** Gives it up. */
+  /** Gives up the share. */
   end(): void {
     const end = this.#end
     this.#end = undefined

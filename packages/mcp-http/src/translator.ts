@@ -23,21 +23,21 @@ import type { Share } from './shares.ts'
 import { monotonicNow } from './clock.ts'
 
 export interface TranslatorOptions extends SessionsOptions {
-  /** Where a request of a caller goes. @throws Error when there is no such place now */
+  /** Chooses the upstream for a caller's request. @throws Error when there is no upstream now */
   readonly upstream: (principal: string) => HttpUpstream
-  /** The state by which a caller's parked call is found again; not to be guessed. */
+  /** Makes the unguessable state by which a caller resumes its parked call. */
   readonly newState: (principal: string) => string
-  /** The server was taken for legacy, and refused to initialize. */
+  /** Called when a server that was taken for legacy refuses to initialize. */
   readonly refused?: () => void
-  /** The server broke off before it answered `initialize`. */
+  /** Called when the server breaks off before it answers `initialize`. */
   readonly unopened?: () => void
-  /** Counts what a parked call of a caller keeps. */
+  /** Counts the bytes that a parked call keeps for its caller. */
   readonly kept?: (principal: string) => Share
   readonly clientInfo: { readonly name: string; readonly version: string }
   readonly answerTimeoutMs: number
 }
 
-/** Limits of what waits and idles. */
+/** Limits of parked calls and idle connections. */
 export const translationLimits = {
   parkMs: 5 * 60_000,
   maxParkedPerPrincipal: 100,
@@ -46,14 +46,14 @@ export const translationLimits = {
 } as const
 
 /**
- * Clients of one era in front of one HTTP server of the other: the hosts of both halves of the translation. `principal` is whatever
- * tells callers apart; nothing of one reaches another.
+ * Hosts both halves of the translation between clients of one era and an HTTP server of the other.
+ * `principal` identifies a caller: no data crosses from one principal to another.
  */
 export class Translator {
   readonly #options: TranslatorOptions
   readonly #toLegacy: ModernToLegacy
   readonly #modernFront: ModernFront<string>
-  /** Of legacy clients. */
+  /** The sessions of legacy clients. */
   readonly sessions: Sessions
   readonly #tick: NodeJS.Timeout
 
@@ -94,7 +94,7 @@ export class Translator {
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }
 
-  /** A modern request for a legacy server. */
+  /** Handles a modern request for a legacy server. */
   modern(
     principal: string,
     classified: Classified & { readonly era: 'modern' },
@@ -104,7 +104,10 @@ export class Translator {
     this.#modernFront.handle(classified, principal, request, response)
   }
 
-  /** An `initialize` for a modern server. `headers` go with the answer, and name the session; the sessions of one `party` are bounded. */
+  /**
+   * Handles an `initialize` for a modern server. `headers` go with the answer and name the session.
+   * The sessions of each `party` are bounded.
+   */
   open(
     id: string,
     principal: string,
@@ -122,7 +125,7 @@ export class Translator {
       ?.post(body, response, headers)
   }
 
-  /** Listen streams end in good order. */
+  /** Ends listen streams in good order. */
   drain(): void {
     this.#toLegacy.endListeners()
   }
@@ -135,18 +138,18 @@ export class Translator {
   }
 }
 
-/** What a server has not read. */
+/** Input that a server has not read. */
 export interface Backlog {
-  /** Bytes. */
+  /** Bytes that the server has not read. */
   readonly unread: number
-  /** Told how many more bytes of its requests wait to be sent, or how many less. */
+  /** Adjusts the bytes of requests that wait to be sent: positive for more, negative for less. */
   waits(bytes: number): void
 }
 
-/** For a server whose requests are counted where they come in. */
+/** For a server whose requests are counted at their entrance. */
 const noBacklog: Backlog = { unread: 0, waits: () => undefined }
 
-/** A legacy session in front of a modern server. */
+/** Connects a legacy session to a modern server. */
 export function translatedLink(
   server: ModernEndpoint,
   sessionOf: () => Session,
@@ -177,7 +180,8 @@ export function translatedLink(
     get unread() {
       return backlog.unread
     },
-    // The server is shared, so a slow client does not stop it; its own streams are bounded.
+    // Sessions share the server, so a slow client must not stop it. The client's streams are
+    // bounded.
     pause: () => undefined,
     resume: () => undefined,
     close: () => engine.close(),
