@@ -2,10 +2,10 @@ import type { IncomingMessage } from 'node:http'
 import { Shares, type BodyBounds } from '@mcp-gateway/mcp-http'
 import { callerOf } from './caller.ts'
 
-/** Bytes of the bodies of open requests, of all callers together: as many as a gateway has. */
+/** Bytes in the bodies of all open requests together. A gateway has the same bound. */
 const mostBytes = 256 * 1024 * 1024
 
-/** The bounds of bodies, whatever their requests wait for: the start of a server, or a free child. */
+/** Bounds request bodies while their requests wait for a server to start or for a free child. */
 export class Bodies {
   readonly #limitBytes: number
   readonly #shares: Shares

@@ -1,9 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 
-/** All that a gateway tells of who calls. Ids alone are of one issuer, and not told to every server. */
+/**
+ * The caller as the gateway names it. A user id is unique only within one issuer, and a server may
+ * not get any, so the key holds both headers.
+ */
 export function callerOf({ headers }: IncomingMessage): string {
   return JSON.stringify([headers['x-mcpgw-caller'], headers['x-mcp-userid']])
 }
 
-/** A bridge without a gateway in front of it is not told who calls. */
+/** The key of every caller if no gateway in front of the bridge names them. */
 export const nobodyNamed = JSON.stringify([undefined, undefined])

@@ -10,9 +10,9 @@ import type { Child } from './child.ts'
 
 export interface ProbeOptions {
   readonly clientInfo: object
-  /** After so long without an answer a server is asked in the other era too. */
+  /** Milliseconds without an answer after which the server is asked in the other era too. */
   readonly silentMs: number
-  /** After so long without any answer there is none. */
+  /** Milliseconds after which the probe ends without an answer. */
   readonly boundMs: number
 }
 
@@ -20,10 +20,9 @@ const discoverId = '"era-probe"'
 const initializeId = '"era-hello"'
 
 /**
- * Asks a fresh child which era it speaks, with `server/discover` and never with a call of a client. A server that is silent may still be
- * starting (`npx` downloads), or ignore what it does not know: after a while it is asked to `initialize` too, and what it answers first
- * decides. (MCP 2026-07-28, versioning, stdio)
- * @returns undefined when the child ended, or stayed silent, without an answer; `fresh` when it can still be opened by somebody
+ * Asks a fresh child for its era by `server/discover` (MCP 2026-07-28, versioning, stdio). A silent
+ * child may be starting (`npx`), so `initialize` follows. The first answer decides.
+ * @returns undefined if the child ended or stayed silent; `fresh` if the child can still be opened
  */
 export function probeModern(
   child: Child,
@@ -42,7 +41,7 @@ export function probeModern(
     (id, message, silent) => {
       if (id === discoverId)
         return { era: eraOf(message.get('result'), message.get('error')), fresh: !silent }
-      // A child that was greeted has its session; nobody else can open it again.
+      // An initialized child has its session, and no other client can open it again.
       return message.has('result') ? { era: 'legacy', fresh: false } : undefined
     },
     { first: requestMessage(discoverId, 'server/discover', discover), after: hello(options) },
@@ -50,7 +49,10 @@ export function probeModern(
   )
 }
 
-/** Whether a server that speaks the modern era takes an `initialize` too. The child is of no use afterwards. */
+/**
+ * True if a server that speaks the modern era accepts `initialize` too. The child is unusable
+ * afterwards.
+ */
 export async function takesInitialize(child: Child, options: ProbeOptions): Promise<boolean> {
   const answer = await ask(
     child,

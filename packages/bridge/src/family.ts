@@ -1,28 +1,27 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** A process as its parents and sessions tell of it. */
+/** A process, with its parent and session. */
 export interface Entry {
   readonly parent: number
   readonly session: number
-  /** Since the start of the system, in ticks. With the id it names a process for ever. */
+  /** Start time since boot, in ticks. Together with the id it identifies a process for ever. */
   readonly start: number
 }
 
 /** The processes of this machine. */
 export interface Processes {
-  /** When a process started; undefined when there is none of the id. */
+  /** The start of a process, or undefined if there is no process with this id. */
   start(pid: number): number | undefined
-  /** All, by their ids. */
+  /** All processes, by their ids. */
   table(): ReadonlyMap<number, Entry>
   isMarked(pid: number, mark: string): boolean
-  /** @throws Error when it has ended */
+  /** @throws Error if the process has ended */
   signal(pid: number, signal: NodeJS.Signals): void
 }
 
 /**
- * A process and all that it started, wherever that went: found by parents, by sessions and by a mark in the environment.
- * Who was found once stays found. Empty where there is no /proc. The warden does the same in shell, for when this
- * process has ended.
+ * A process and all that it started, found by parents, sessions and a mark in the environment.
+ * Empty without /proc. The warden does the same in shell, in case this process has ended.
  */
 export class Family {
   readonly #mark: string
@@ -39,14 +38,17 @@ export class Family {
     this.#start = processes.start(root)
   }
 
-  /** Takes note of who belongs to it now. Before it ends, as parents tell of their children while they live. */
+  /**
+   * Records the current members. Call this while the root lives: children of an ended process get
+   * another parent.
+   */
   look(): void {
     const table = this.#processes.table()
     const isOurs = (pid: number): boolean => this.#known.has(pid)
     for (const [pid, start] of this.#known)
       if (table.get(pid)?.start !== start) this.#known.delete(pid)
 
-    // When it has ended, its id may become another's; but not while its session lasts.
+    // After the root has ended, another process may get its id, but not while its session lasts.
     const isAnothers = table.has(this.#root) && table.get(this.#root)?.start !== this.#start
     for (const [pid, { session, start }] of table) {
       const inSession = session === this.#root && !isAnothers
@@ -60,14 +62,14 @@ export class Family {
     }
   }
 
-  /** Looks, and sends a signal to each. */
+  /** Looks for members again, and sends a signal to each. */
   signal(signal: NodeJS.Signals): void {
     this.look()
     for (const pid of this.#known.keys())
       try {
         this.#processes.signal(pid, signal)
       } catch {
-        // It has ended since.
+        // The process has ended since.
       }
   }
 }
@@ -80,7 +82,7 @@ const ofThisMachine: Processes = {
     try {
       return readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(mark)
     } catch {
-      // It belongs to another user, or has ended.
+      // The process belongs to another user, or has ended.
       return false
     }
   },
@@ -88,7 +90,10 @@ const ofThisMachine: Processes = {
 
 let last: { readonly at: number; readonly table: ReadonlyMap<number, Entry> } | undefined
 
-/** All processes (proc_pid_stat(5)). Many families that end at once share one look. (3 ms at 300 processes) */
+/**
+ * All processes (proc_pid_stat(5)). Families that end together share one look (3 ms at 300
+ * processes).
+ */
 function processTable(): ReadonlyMap<number, Entry> {
   const now = performance.now()
   if (last !== undefined && now - last.at < 5) return last.table
@@ -113,7 +118,7 @@ function pids(): string[] {
 function entryOf(pid: string): Entry | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The name in brackets may hold anything.
+    // The name in brackets may hold any character.
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
     if (fields[0] === 'Z' || fields[0] === 'X') return undefined
     return { parent: Number(fields[1]), session: Number(fields[3]), start: Number(fields[19]) }

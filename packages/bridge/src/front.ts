@@ -2,29 +2,35 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { Connections, sendJson, sendRpcError, Shares } from '@mcp-gateway/mcp-http'
 import { errorCode } from '@mcp-gateway/protocol'
 
-/** What answers at `/mcp`. */
+/** Handles the requests to `/mcp`. */
 export interface Handler extends AsyncDisposable {
   handle(request: IncomingMessage, response: ServerResponse): void
 }
 
 export interface FrontOptions {
-  /** Host names, without port, that requests may name; undefined allows all. */
+  /** Host names, without port, that requests may use. Undefined allows all. */
   readonly allowedHosts: ReadonlySet<string> | undefined
-  /** Connections that may be open, half of them from one address. */
+  /** Connections that may be open. One address may have half of them. */
   readonly mostConnections?: number
 }
 
-/** As many as a gateway takes. A gateway in front has half, and a request there has one of these. */
+/**
+ * The same number as in a gateway. A gateway in front may have half, and each of its requests uses
+ * one.
+ */
 const mostConnections = 40_000
 
 const healthy = Buffer.from('{"status":"ok"}')
 
-/** The HTTP server of the bridge: `/mcp` for the handler, `/healthz` for probes, Host and Origin checked against DNS rebinding. */
+/**
+ * The HTTP server of the bridge: `/mcp` for the handler and `/healthz` for probes. It checks Host
+ * and Origin against DNS rebinding.
+ */
 export function createFront(handler: Handler, options: FrontOptions): Server {
   const { allowedHosts } = options
   const shares = new Shares(options.mostConnections ?? mostConnections)
   const connections = new Connections(shares, (address) => address)
-  // A client that vanished without a word would hold its session for ever: TCP asks after it.
+  // TCP keep-alive finds clients that vanished silently, whose sessions would otherwise never end.
   const server = createServer(
     {
       keepAlive: true,
@@ -33,7 +39,7 @@ export function createFront(handler: Handler, options: FrontOptions): Server {
       headersTimeout: 15_000,
       requestTimeout: 60_000,
       keepAliveTimeout: 75_000,
-      // How often the first two of these limits are enforced.
+      // Milliseconds between checks of the first two limits.
       connectionsCheckingInterval: 1000,
     },
     (request, response) => {
@@ -63,7 +69,7 @@ export function createFront(handler: Handler, options: FrontOptions): Server {
   return server
 }
 
-/** The name in `name:port`, in lower case; empty when it is something else. */
+/** The name in `name:port`, in lower case. Empty for any other text. */
 function hostName(host: string): string {
   return /^(\[[^\]]*\]|[^:]*)(:\d*)?$/.exec(host)?.[1]?.toLowerCase() ?? ''
 }

@@ -1,17 +1,19 @@
-/** UTF-16 units of one piece: with what the log adds, it fits into one line of the gateway's log. */
+/**
+ * UTF-16 units of one piece. With the log's own fields it fits into one line of the gateway's log.
+ */
 const longestPiece = 8192
-/** Ends a piece that another one follows, and begins that one. */
+/** Marks the end of a piece that another piece follows, and the beginning of that piece. */
 export const goesOn = '…'
 
 /**
- * Cuts what a server writes for its log into lines. A long line comes in pieces that begin and end
- * with a mark, so that nothing is lost and a line without end takes no memory.
+ * Cuts a server's log output into lines. A long line comes in marked pieces, so that nothing is
+ * lost and a line without end takes no memory.
  */
 export class LogLines {
   readonly #line: (text: string) => void
   readonly #decoder = new TextDecoder()
   #rest = ''
-  /** A piece of the line was given before. */
+  /** True if an earlier piece of this line was given. */
   #goesOn = false
 
   constructor(line: (text: string) => void) {
@@ -27,7 +29,7 @@ export class LogLines {
     }
   }
 
-  /** No more will come. */
+  /** Gives the rest after the last chunk. */
   end(): void {
     this.#add(this.#decoder.decode())
     this.#give('')
@@ -36,7 +38,7 @@ export class LogLines {
   #add(text: string): void {
     this.#rest += text
     while (this.#rest.length > longestPiece) {
-      // A character outside of the basic plane is two units, which stay together.
+      // A character outside of the basic plane has two units, which must stay together.
       const cut = isHighHalf(this.#rest.charCodeAt(longestPiece - 1))
         ? longestPiece - 1
         : longestPiece

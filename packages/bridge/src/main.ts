@@ -138,7 +138,7 @@ async function openHandler(
   return { handler: new StdioBridge({ ...shared, spawn, isolation, warmSpares }) }
 }
 
-/** Headers of a Key Vault secret, where the settings name one. */
+/** Opens the headers of a Key Vault secret, if the settings name one. @throws SettingsError */
 async function openSecret(
   upstream: Settings['upstream'],
   log: Logger,
@@ -157,7 +157,7 @@ async function main(): Promise<void> {
   if (environment === undefined) return void process.stdout.write(usage)
   const settings = readSettings(environment)
   const server = serverEnvironment(environment)
-  // Under a gateway its warden watches; alone, the bridge has its own.
+  // Under a gateway, the gateway's warden watches. Alone, the bridge starts its own.
   let warden: Warden | undefined
   if (environment['MCPGW_OWNER'] === undefined && settings.upstream.kind === 'stdio') {
     const mark = newMark('MCPGW_OWNER')
@@ -166,7 +166,7 @@ async function main(): Promise<void> {
   }
   const fail = (message: string): void => {
     process.exitCode = 1
-    // Whoever runs the bridge shows its last words, and a server may write until it has ended.
+    // Supervisors show the bridge's last output, and a server may write until it has ended.
     void stop().then(() => process.stderr.write(`${message}\n`))
   }
   const { handler, secret } = await openHandler(settings, server, (reason) =>

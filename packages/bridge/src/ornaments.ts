@@ -1,4 +1,4 @@
-/** Longer ornaments than these are not looked for. */
+/** Bytes. Longer ornaments are not looked for. */
 const longestHead = 4096
 const longestTail = 256
 
@@ -8,8 +8,8 @@ const head = new RegExp(String.raw`^(?:\xef\xbb\xbf|${sequence}|${blank})*`)
 const tail = new RegExp(String.raw`(?:${sequence}|${blank})*$`)
 
 /**
- * A line that a server wrote, without what tools put around its JSON: blanks, a byte order mark,
- * and the escape sequences that colour a terminal.
+ * A server's line without the ornaments that tools put around JSON: blanks, a byte order mark, and
+ * escape sequences for terminal colours.
  */
 export function withoutOrnaments(line: Uint8Array): Uint8Array {
   if (opens(line[0]) && closes(line[line.length - 1])) return line
@@ -28,7 +28,7 @@ function closes(byte: number | undefined): boolean {
   return byte === 0x7d || byte === 0x5d
 }
 
-/** One character for each byte, so that places in the text are places in the bytes. */
+/** One character for each byte, so that positions in the text are positions in the bytes. */
 function latin1({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString('latin1')
 }

@@ -23,22 +23,31 @@ import {
 
 export interface RemoteBridgeOptions extends OwnHeaders {
   readonly url: URL
-  /** Until the remote server's response headers. */
+  /** Milliseconds until the remote server's response headers. */
   readonly answerTimeoutMs: number
   readonly connectTimeoutMs: number
   readonly bodies: Bodies
   readonly log: Logger
 }
 
-/** Headers that a remote server is to get of what a client sends: what MCP, content and tracing need. Identity and cookies stay here. */
+/**
+ * Client headers that the remote server gets: those for MCP, content and tracing. Identity and
+ * cookies stay here.
+ */
 const passedOn =
   /^(accept|content-type|mcp-.*|last-event-id|traceparent|tracestate|baggage|user-agent|accept-language|x-request-id)$/
 
-/** Hop-by-hop headers (RFC 9110 section 7.6.1), cookies, and what a server says of its own origin: the client's origin is another. */
+/**
+ * Hop-by-hop headers (RFC 9110 section 7.6.1), cookies, and headers about the server's origin,
+ * which is not the client's origin.
+ */
 const stopsHere =
   /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|set-cookie|www-authenticate|access-control-.*|alt-svc|clear-site-data|strict-transport-security)$/
 
-/** A remote MCP server behind this address: bytes pass through both ways, with the headers that the configuration adds. */
+/**
+ * A remote MCP server behind this address. Bytes pass through both ways, with the configured
+ * headers.
+ */
 export class RemoteBridge implements Handler {
   readonly #options: RemoteBridgeOptions
   readonly #connections: Pool
@@ -77,7 +86,7 @@ export class RemoteBridge implements Handler {
         return sendRpcError(response, 502, idOf(body), errorCode.internal, message, {}, { code })
       }
       const names = new Set(own.map(([name]) => name.toLowerCase()))
-      // Some servers compress unless they are told not to.
+      // Some servers compress unless the request forbids compression.
       const headers = names.has('accept-encoding') ? [] : ['accept-encoding', 'identity']
       for (let index = 0; index < request.rawHeaders.length; index += 2) {
         const name = request.rawHeaders[index] as string
@@ -101,7 +110,7 @@ export class RemoteBridge implements Handler {
   }
 }
 
-/** The answer of the remote server, or the error in its place. */
+/** Relays the answer of the remote server, or sends an error in its place. */
 function answerTo(
   response: ServerResponse,
   body: Buffer | null,
@@ -119,7 +128,7 @@ function answerTo(
       return undefined
     },
     failed(error, stage) {
-      // Neither the error nor its cause is logged whole: they may hold what the remote server has sent.
+      // The error and its cause may hold text of the remote server, so only the code is logged.
       const { code = error.name } = error
       log.warn({ code }, 'the remote server could not be used')
       if (stage === 'begun') return
@@ -128,7 +137,7 @@ function answerTo(
   })
 }
 
-/** The headers of an answer that its client gets. */
+/** The headers of an answer that the client gets. */
 function crossing(raw: readonly Buffer[]): string[] {
   const hop = rawHeader(raw, 'connection')
     ?.toLowerCase()
@@ -144,8 +153,8 @@ function crossing(raw: readonly Buffer[]): string[] {
 }
 
 /**
- * Why an answer is not for the client. A challenge would ask it for credentials that are not its own; a redirect would send it past
- * this bridge, to an address that it may not reach or may take for one of ours.
+ * Why an answer is withheld. A challenge would ask for credentials that are not the client's own. A
+ * redirect would lead the client past the bridge, perhaps to an address that looks like ours.
  */
 function refusalOf(status: number): string | undefined {
   if (refuses(status))
@@ -159,7 +168,7 @@ function refuses(status: number): boolean {
   return status === 401 || status === 407
 }
 
-/** The raw id of a request, for an error that answers it. The body is as the client sent it, so it may be anything. */
+/** The raw id of a request, for the error that answers it. The client's body may hold anything. */
 function idOf(body: Buffer | null): string | undefined {
   if (body === null || body[0] !== 0x7b) return undefined
   try {

@@ -5,22 +5,22 @@ import { isHeaderValue, type UpstreamHeader } from './settings.ts'
 /** Name and value. */
 export type HeaderPair = readonly [name: string, value: string]
 
-/** Headers of a secret elsewhere, as they are now. */
+/** The current headers of a secret that is stored elsewhere. */
 export interface HeaderSecret {
   /** @throws KeyVaultFailure */
   current(): readonly HeaderPair[]
-  /** Hears that the remote server refuses them. */
+  /** Called when the remote server refuses the headers. */
   refused(): void
 }
 
-/** What the remote server gets of the bridge. */
+/** The headers that the bridge adds for the remote server. */
 export interface OwnHeaders {
   readonly headers: readonly UpstreamHeader[]
-  /** Its headers outrank the others. */
+  /** The headers of the secret outrank the others. */
   readonly secret?: HeaderSecret | undefined
 }
 
-/** What a client is told when its request cannot have its credentials. */
+/** The error for a client whose request cannot get its credentials. */
 export interface MissingCredentials {
   readonly code: string
   readonly message: string
@@ -36,7 +36,7 @@ export function ownHeaders({ headers, secret }: OwnHeaders): readonly HeaderPair
   return [...given, ...kept]
 }
 
-/** Why there are no headers, in words that any client may read. The log has the rest. */
+/** Why there are no headers, in words that any client may read. The log has the details. */
 export function missingCredentials(error: unknown): MissingCredentials {
   const message = 'The credentials for the remote server cannot be read.'
   if (!(error instanceof KeyVaultFailure)) return { code: 'credentials_unreadable', message }
@@ -46,7 +46,10 @@ export function missingCredentials(error: unknown): MissingCredentials {
   }
 }
 
-/** One in a file is read each time, so that a rotated secret is used at once. @throws Error */
+/**
+ * A value in a file is read for each request, so a rotated secret takes effect at once. @throws
+ * Error
+ */
 function headerValue(value: UpstreamHeader['value']): string {
   if ('text' in value) return value.text
   const read = readFileSync(value.file, 'utf8').trim()

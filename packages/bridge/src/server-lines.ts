@@ -14,9 +14,9 @@ import { withoutOrnaments } from './ornaments.ts'
 
 export interface ServerLinesOptions {
   readonly message: (line: Uint8Array, message: MessageOutline) => void
-  /** Told of text that is no message. */
+  /** Called with text that is no message. */
   readonly noMessage: (line: Uint8Array) => void
-  /** How long a request stays open whose answer seems to have come and could not be read. */
+  /** Milliseconds that a request stays open after an unreadable text that may be its answer. */
   readonly doubtMs?: number
 }
 
@@ -24,23 +24,23 @@ const defaultDoubtMs = 5000
 /** Bounds of one message that a server has written over several lines. */
 const mostLines = 10_000
 const mostBytes = 1024 * 1024
-/** Lines after which only an unindented brace is taken for the end. */
+/** Number of lines after which only an unindented brace counts as the end. */
 const mostTries = 64
-/** Questions of the server, whose answers it may write to its own log. */
+/**
+ * The most remembered questions of the server. The server may write their answers to its own log.
+ */
 const mostAnswered = 1000
 
 /**
- * Reads the messages in what a server writes line by line. Servers write banners, logs and objects
- * that only look like messages, and words around their messages. Text that could be the answer to
- * an open request and cannot be read ends that request with an error, after a while in which a
- * better answer may come.
+ * Reads messages among a server's lines, which include banners, logs and lookalikes. Unreadable
+ * text that may answer an open request ends it with an error, unless a better answer comes soon.
  */
 export class ServerLines {
   readonly #options: ServerLinesOptions
   readonly #timers = new Set<NodeJS.Timeout>()
-  /** Keys of the questions of the server that were answered. */
+  /** Keys of the answered questions of the server. */
   readonly #answered = new Set<string>()
-  /** The beginning of a message over several lines. */
+  /** The beginning of a message that spans several lines. */
   #begun: Uint8Array[] = []
   #begunBytes = 0
   #ended = false
@@ -61,13 +61,13 @@ export class ServerLines {
     else this.#doubt(line)
   }
 
-  /** A line was too long to be kept. `head` is its beginning. */
+  /** A line was too long to keep. `head` is its beginning. */
   tooLong(head: Uint8Array): void {
     this.#giveUpBegun()
     this.#doubt(head)
   }
 
-  /** Takes note of a message to the server. */
+  /** Records a message to the server. */
   sent(message: Uint8Array): void {
     if (bufferOf(message).includes('"method"')) return
     const { id, isResponse } = outline(message)
@@ -79,7 +79,7 @@ export class ServerLines {
     }
   }
 
-  /** No more will come. */
+  /** Ends the input after the last line. */
   end(): void {
     this.#giveUpBegun()
     this.#ended = true
@@ -87,7 +87,7 @@ export class ServerLines {
     this.#timers.clear()
   }
 
-  /** Whether the line is a message, or a batch of 2025-03-26. */
+  /** True if the line is a message, or a batch (2025-03-26). */
   #reads(line: Uint8Array): boolean {
     try {
       if (line[0] !== 0x5b) return this.#message(line)
@@ -100,7 +100,7 @@ export class ServerLines {
   }
 
   #message(line: Uint8Array): boolean {
-    // The client could not read bytes that are not UTF-8.
+    // The client cannot read bytes that are not UTF-8.
     if (!isUtf8(line)) return this.#message(Buffer.from(Buffer.from(line).toString()))
     const message = outline(line)
     const { id, method, isResponse } = message
@@ -111,7 +111,10 @@ export class ServerLines {
     return true
   }
 
-  /** Ends the request that an object without a result names. A log line waits for the answer. */
+  /**
+   * Ends the request that an object without a result names. Without `jsonrpc` the object may be a
+   * log line, so the real answer gets time to come.
+   */
   #empty(line: Uint8Array, id: string | undefined): void {
     const fail = (): void =>
       this.#fail(id, 'The server answered with neither a result nor an error.')
@@ -127,7 +130,7 @@ export class ServerLines {
     for (const message of messagesWithin(line)) {
       const told = outline(message)
       const { id, method, isResponse } = told
-      // A server that logs what it hears writes our messages, which only look like its own.
+      // A server that logs its input writes the client's messages, which only look like its own.
       const isEcho = isResponse
         ? id === undefined || id === 'null' || this.#answered.has(idKey(id))
         : !methodsOfServers.has(method ?? '')
@@ -161,7 +164,7 @@ export class ServerLines {
     this.#doubt(text)
   }
 
-  /** Ends the request that unreadable text seems to answer, if nothing better comes. */
+  /** Ends the request that unreadable text seems to answer, unless a better answer comes soon. */
   #doubt(text: Uint8Array): void {
     const claim = claimedAnswer(text)
     if (claim === undefined || this.#ended) return
@@ -198,11 +201,11 @@ const methodsOfServers: ReadonlySet<string> = new Set([
   'notifications/elicitation/complete',
 ])
 
-/** Places where a message may begin that are looked at in one line. */
+/** The most places in one line that are checked for the beginning of a message. */
 const mostBeginnings = 16
 const beginning = /\{\s*"(?:jsonrpc|id|result|error|method|params)"\s*:/g
 
-/** The JSON-RPC messages in a line that holds other text too. */
+/** The JSON-RPC messages in a line that also holds other text. */
 function messagesWithin(line: Uint8Array): Uint8Array[] {
   const found: Uint8Array[] = []
   const text = latin1(line)
@@ -243,8 +246,8 @@ const idLast = new RegExp(String.raw`${id}\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\
 const decisive = /"(?:result|error|method)"\s*:/
 
 /**
- * The raw id that unreadable text would answer; undefined as a whole for text that looks like no
- * answer. Only members outside of the result count, as results have ids of their own.
+ * The raw id that unreadable text would answer, or undefined if the text looks like no answer. Only
+ * members outside of the result count, because results have ids of their own.
  */
 function claimedAnswer(text: Uint8Array): { readonly id: string | undefined } | undefined {
   const head = latin1(text.subarray(0, 4096))
@@ -261,7 +264,7 @@ function joined(lines: readonly Uint8Array[]): Buffer {
   return Buffer.concat(lines.flatMap((line) => [line, Buffer.from('\n')])).subarray(0, -1)
 }
 
-/** One character for each byte, so that places in the text are places in the bytes. */
+/** One character for each byte, so that positions in the text are positions in the bytes. */
 function latin1(bytes: Uint8Array): string {
   return bufferOf(bytes).toString('latin1')
 }

@@ -1,13 +1,13 @@
 import { ArgumentError, checkArguments, splitArguments } from '@mcp-gateway/warden'
 import { readKeyVault, type KeyVaultSettings } from './key-vault/settings.ts'
 
-/** Which server stands behind the bridge. */
+/** The server behind the bridge. */
 type Upstream =
   | {
       readonly kind: 'stdio'
       readonly command: string
       readonly args: readonly string[]
-      /** Unset: that of the bridge. */
+      /** Unset: the directory of the bridge. */
       readonly directory: string | undefined
       readonly isolation: 'session' | 'shared'
       readonly warmSpares: number
@@ -25,7 +25,7 @@ interface RemoteUpstream<Kind> {
   readonly keyVault: KeyVaultSettings | undefined
 }
 
-/** A header for the remote server: a value, or a file that holds it and may change. */
+/** A header for the remote server: a value, or a file that holds the value and may change. */
 export interface UpstreamHeader {
   readonly name: string
   readonly value: { readonly text: string } | { readonly file: string }
@@ -34,28 +34,32 @@ export interface UpstreamHeader {
 export interface Settings {
   readonly host: string
   readonly port: number
-  /** Host names besides loopback that requests may name; undefined on addresses beyond loopback means all. */
+  /**
+   * Host names besides loopback that requests may use. Empty, on an address beyond loopback: all.
+   */
   readonly allowedHosts: readonly string[]
   readonly logLevel: string
-  /** Clients are told what a server wrote last, which may hold secrets. */
+  /** True if clients may read the last output of a server, which may hold secrets. */
   readonly tellsLastWords: boolean
   readonly bodyLimitBytes: number
   readonly maxSessions: number
   readonly sessionIdleMs: number
   readonly sessionMaxMs: number
-  /** A server that answers nothing for so long after its start is given up. */
+  /** Milliseconds after which a server that has answered nothing since its start is given up. */
   readonly startMs: number
-  /** A client that opens a session is told after so long that the server does not answer. */
+  /**
+   * Milliseconds after which a client that opens a session learns that the server does not answer.
+   */
   readonly handshakeMs: number
   readonly answerTimeoutMs: number
   /** `auto` also serves clients of the era that the server does not speak. */
   readonly eras: 'auto' | 'passthrough'
-  /** How legacy clients reach a server of both eras: on its legacy side, or translated. */
+  /** The way of legacy clients to a server of both eras: its legacy side, or translation. */
   readonly legacyLeg: 'auto' | 'passthrough' | 'translate'
   readonly upstream: Upstream
 }
 
-/** Every mistake of the environment, so that one round mends them all. */
+/** All mistakes of the environment, so that the user can correct them in one round. */
 export class SettingsError extends Error {
   override readonly name = 'SettingsError'
   readonly mistakes: readonly string[]
@@ -102,7 +106,7 @@ export const ownVariables: ReadonlySet<string> = new Set([
 export function serverEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
 ): Record<string, string | undefined> {
-  // Where the bridge has its own, the common names are the server's.
+  // If the bridge has `MCP_HOST` or `MCP_PORT`, the common name belongs to the server.
   const freed = ['HOST', 'PORT'].filter((name) => addressName(environment, name) !== name)
   const kept = Object.entries(environment).filter(
     ([name]) => !ownVariables.has(name) || freed.includes(name),
@@ -110,7 +114,10 @@ export function serverEnvironment(
   return { PYTHONUNBUFFERED: '1', ...Object.fromEntries(kept) }
 }
 
-/** Under a gateway, only the gateway says where the bridge listens. */
+/**
+ * The variable with the bridge's address. A gateway sets HOST and PORT, so only those count under
+ * one.
+ */
 function addressName(
   environment: Readonly<Record<string, string | undefined>>,
   name: string,
@@ -122,7 +129,10 @@ function addressName(
 const megabyte = 1024 * 1024
 const logLevels = ['info', 'trace', 'debug', 'warn', 'error', 'silent'] as const
 
-/** Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original. @throws SettingsError */
+/**
+ * Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original.
+ * @throws SettingsError
+ */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
   const mistakes: string[] = []
   const number = (name: string, fallback: number, min: number, max: number): number => {
@@ -140,7 +150,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     if (chosen === undefined) mistakes.push(`${name}: '${text}' is none of ${choices.join(', ')}`)
     return chosen ?? choices[0]
   }
-  // All are checked, also those that this kind of server does not use.
+  // Check all values, even those that this kind of server does not use.
   const transport = choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse'])
   const isolation = choice('MCP_ISOLATION', ['session', 'shared'])
   const warmSpares = number('MCP_WARM_SPARES', 1, 0, 100)
@@ -150,7 +160,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     : stdio(environment, isolation, warmSpares, mistakes)
 
   const host = environment[addressName(environment, 'HOST')] || '127.0.0.1'
-  // A common name, with which servers may mean something else.
+  // `LOG_LEVEL` is a common name, so its value may be meant for the server.
   const level = environment['LOG_LEVEL']?.toLowerCase()
   const common = logLevels.find((each) => each === level) ?? 'info'
   const settings = {
@@ -161,16 +171,17 @@ export function readSettings(environment: Readonly<Record<string, string | undef
       .map((host) => host.trim().toLowerCase())
       .filter((host) => host !== ''),
     logLevel: environment['MCP_LOG_LEVEL'] ? choice('MCP_LOG_LEVEL', logLevels) : common,
-    // A gateway has callers who may not read logs, and tells others by its status.
+    // Callers of a gateway may not read logs. Others learn the reason from the gateway's status.
     tellsLastWords: environment['MCPGW_REPLICA_NAME'] === undefined && isLoopback(host),
-    // A gateway has its own limit (`edge.bodyLimitBytes`), which counts as long as it is smaller.
+    // A gateway has its own limit (`edge.bodyLimitBytes`), which applies as long as it is smaller.
     bodyLimitBytes: environment['MCPGW_REPLICA_NAME'] === undefined ? 4 * megabyte : 64 * megabyte,
     maxSessions: number('MCP_MAX_SESSIONS', 1000, 1, 1_000_000),
     sessionIdleMs: number('MCP_SESSION_IDLE_SECONDS', 3600, 1, 31_536_000) * 1000,
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
     eras: choice('MCP_ERAS', ['auto', 'passthrough']),
     legacyLeg: choice('MCP_LEGACY_LEG', ['auto', 'passthrough', 'translate']),
-    // Before the gateway, which does not know the reason, and before clients (SDKs: 60 seconds).
+    // Shorter than the limits of the gateway, which does not know the reason, and of clients (SDKs:
+    // 60 s).
     handshakeMs: number('MCP_HANDSHAKE_SECONDS', 45, 1, 86_400) * 1000,
     startMs: number('MCP_START_SECONDS', 300, 1, 86_400) * 1000,
     answerTimeoutMs: number('MCP_ANSWER_TIMEOUT_SECONDS', 3600, 1, 86_400) * 1000,
@@ -217,8 +228,8 @@ function remote(
 ): Upstream | undefined {
   const text = (environment['MCP_PROXY_URL'] ?? '').trim()
   const headers = parseHeaders(environment['MCP_PROXY_HEADERS'], mistakes)
-  // The value may hold a password, so it is not repeated.
-  // The URL standard mends much: it drops line breaks, and takes `http:host` and `http:\\host` for `http://host`.
+  // The value may hold a password, so the mistake does not repeat it. The URL standard is too lax:
+  // it drops line breaks, and takes `http:host` and `http:\\host` for `http://host`.
   const url =
     /^https?:\/\/[^\s\\\p{Cc}]+$/iu.test(text) && URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined) mistakes.push('MCP_PROXY_URL: must be an http:// or https:// address')
@@ -234,8 +245,8 @@ const framing =
   /^(host|content-length|connection|keep-alive|te|trailer|transfer-encoding|upgrade|proxy-connection|expect|mcp-session-id)$/i
 
 /**
- * A JSON object of names and values, or lines `Name: value`. A value `@file:/path`, or `{"file": "/path"}` in JSON, is read from that file.
- * Mistakes repeat nothing but names that are names: what stands in the wrong place may be a secret.
+ * Reads a JSON object or lines `Name: value`. `@file:/path`, or `{"file": "/path"}` in JSON, names
+ * a file to read. Mistakes repeat only valid names, because misplaced text may be a secret.
  */
 function parseHeaders(text: string | undefined, mistakes: string[]): UpstreamHeader[] {
   const given = text?.trim() ?? ''
@@ -280,7 +291,9 @@ function fileOf(given: unknown): { readonly file: boolean; readonly plain: unkno
   return file === undefined ? { file: false, plain: given } : { file: true, plain: file }
 }
 
-/** What is wrong with a header for the remote server. It repeats a name, and never a value. */
+/**
+ * The mistake in a header for the remote server. The text may repeat the name, but never the value.
+ */
 export function headerMistake(name: string, value: unknown, place: number): string | undefined {
   if (!/^[!#$%&'*+.^_`|~\w-]+$/.test(name)) return `name ${place} is not a header name`
   if (framing.test(name)) return `${name} is set by the bridge`
@@ -289,7 +302,7 @@ export function headerMistake(name: string, value: unknown, place: number): stri
   return undefined
 }
 
-/** The name of a header that stands in a list twice, in whatever case. */
+/** The name of a header that stands in a list twice. Case does not matter. */
 export function repeatedHeader(names: readonly string[]): string | undefined {
   const lower = names.map((name) => name.toLowerCase())
   return names.find((_, index) => lower.indexOf(lower[index] ?? '') !== index)

@@ -30,11 +30,11 @@ interface Asked {
   readonly id: string
   /** Raw JSON. */
   readonly progressToken: string | undefined
-  /** It asks for a task, or for the list of them. */
+  /** Set if the request asks for a task, or for the list of tasks. */
   readonly about: 'task' | 'tasks' | undefined
 }
 
-/** A request of the child, and the session that it was given to. */
+/** A request of the child, and the session that received it. */
 interface Question {
   readonly session: Session
   /** Raw JSON. */
@@ -42,28 +42,27 @@ interface Question {
 }
 
 /**
- * One child for all sessions. Ids and progress tokens of different clients may be equal, so the
- * child sees random ones in their place, which no client can name for another. The first
- * `initialize` is the child's; later ones get its answer.
+ * One child for all sessions. Clients may use equal ids and progress tokens, so the child sees
+ * random ones, which no client can guess. Later `initialize`s get the answer to the first.
  */
 export class SharedChild {
   readonly #child: Child
   readonly #sessions = new Set<Session>()
-  /** By our own id, raw, which is also the progress token that the child sees. */
+  /** By the bridge's own id in raw JSON, which is also the progress token for the child. */
   readonly #asked = new Table<Asked>()
-  /** Requests of the child that are not answered, by `idKey`. */
+  /** Requests of the child without an answer, by `idKey`. */
   readonly #questions = new Table<Question>()
-  /** The child's answer to `initialize`; asked for, but not there; or not asked for. */
+  /** The child's answer to `initialize`, or the open request, or undefined if there was none. */
   #initialize:
     | { readonly answer: Uint8Array; readonly idSlice: Slice }
     | { readonly ownId: string; readonly waiting: (() => void)[] }
     | undefined
   #initializedSent = false
-  /** Sessions that have asked for updates of a resource, by its URI. */
+  /** Sessions that have subscribed to a resource, by its URI. */
   readonly #subscribers = new Map<string, Set<Session>>()
-  /** The same by session, whose share is bounded. */
+  /** The subscribed URIs of each session, whose share is bounded. */
   readonly #uris = new WeakMap<Session, SubscribedUris>()
-  /** By caller, who comes back to a task in another session. */
+  /** Task owners are callers, because a caller may return to a task in another session. */
   readonly #tasks = new TaskOwners<string>()
   readonly #callers = new WeakMap<Session, string>()
 
@@ -82,7 +81,7 @@ export class SharedChild {
     })
   }
 
-  /** It has answered `initialize`, or was not asked. */
+  /** True if the child has answered `initialize`, or has none to answer. */
   get opened(): boolean {
     return this.#initialize === undefined || 'answer' in this.#initialize
   }
@@ -92,8 +91,8 @@ export class SharedChild {
   }
 
   /**
-   * How a session talks to the child. `caller` is undefined where callers are not told apart: a
-   * session is its own caller then.
+   * Links a session to the child. `caller` is undefined if callers cannot be told apart: each
+   * session then counts as a caller.
    */
   link(sessionOf: () => Session, caller: string | undefined): Link {
     const child = this.#child
@@ -106,7 +105,7 @@ export class SharedChild {
       get unread() {
         return child.unread
       },
-      // One slow client must not stop the others; its own stream is bounded by its socket.
+      // One slow client must not stop the others. The socket bounds the client's own stream.
       pause: () => undefined,
       resume: () => undefined,
       close: () => this.#leave(sessionOf()),
@@ -134,7 +133,7 @@ export class SharedChild {
     this.#ask(session, message, id, idSlice)
   }
 
-  /** Only a caller's own tasks are there for it. */
+  /** True if a task belongs to another caller, to whom this caller must get no access. */
   #isTaskOfAnother(session: Session, message: Uint8Array, method: string): boolean {
     return (
       ofTasks.test(method) &&
@@ -170,13 +169,13 @@ export class SharedChild {
       if (this.#initializedSent) return
       this.#initializedSent = true
     } else if (method === 'notifications/cancelled') return this.#cancel(session, message)
-    // A client's own tasks are known by ids that another client may use too.
+    // A client could name a task of another client here, so the child gets no such notification.
     else if (ofTasks.test(method ?? '')) return
     else if (method === 'notifications/progress' && !this.#isAsked(session, message)) return
     this.#child.send(message)
   }
 
-  /** True when a session reports progress on a question that the server asked it. */
+  /** True if a session reports progress on a question that the server asked that session. */
   #isAsked(session: Session, message: Uint8Array): boolean {
     const token = notifiedProgressToken(message, outline(message))
     const raw = token === undefined ? undefined : sliceText(message, token)
@@ -192,8 +191,8 @@ export class SharedChild {
   }
 
   /**
-   * Keeps who has asked for updates of which resource. `done` for a request to end them while
-   * another session still wants them: the child knows one subscriber, so it must not hear of that.
+   * Records the subscribers of a resource. `done` answers an unsubscribe that the child must not
+   * see: another session still subscribes, and the child knows only one subscriber.
    */
   #follows(
     session: Session,
@@ -224,7 +223,10 @@ export class SharedChild {
     return uris
   }
 
-  /** `notifications/cancelled` names the request by the client's id; that of another client is not its to cancel. */
+  /**
+   * Forwards a cancellation, which names the request by the client's id. A client cannot cancel
+   * requests of another.
+   */
   #cancel(session: Session, message: Uint8Array): void {
     const slice = valueAt(message, ['params', 'requestId'])
     if (slice === undefined) return
@@ -272,9 +274,9 @@ export class SharedChild {
   }
 
   /**
-   * The sessions that a notification is for. Lists are the same for all; an update is for its
-   * subscribers; everything else may hold what one caller's call has caused, so it is for the only
-   * session that has calls open, or for nobody.
+   * The sessions that get a notification. List changes go to all, updates to subscribers, task
+   * states to owners. The rest may hold a caller's data: only a sole session with open calls gets
+   * it.
    */
   #addressees(line: Uint8Array, { method = '' }: MessageOutline): Iterable<Session> {
     if (method.endsWith('/list_changed')) return this.#sessions
@@ -292,7 +294,7 @@ export class SharedChild {
     return asking.size === 1 ? asking : []
   }
 
-  /** The child does not wait for an answer any more: its question is known to one session alone. */
+  /** The child cancels its question, which only one session knows. */
   #cancelledQuestion(line: Uint8Array): Session[] {
     const slice = valueAt(line, ['params', 'requestId'])
     const key = slice === undefined ? '' : idKey(sliceText(line, slice))
@@ -306,7 +308,7 @@ export class SharedChild {
   }
 
   #answered(line: Uint8Array, { id, idSlice }: MessageOutline): void {
-    // An error that names no request can only be about the one that is open.
+    // With one open request, an error that names no request can only be about that one.
     const only = id === 'null' && this.#asked.size === 1 ? this.#asked.keys()[0] : undefined
     const ownId = only ?? (id === undefined ? '' : idKey(id))
     if (idSlice === undefined) return
@@ -316,7 +318,7 @@ export class SharedChild {
       this.#initialize.ownId === ownId
     ) {
       const { waiting } = this.#initialize
-      // A refusal is of what one client has sent, so others may ask for themselves.
+      // A refusal concerns the request of one client, so waiting clients ask for themselves.
       const isRefusal = valueAt(line, ['error']) !== undefined
       this.#initialize = isRefusal ? undefined : { answer: Buffer.from(line), idSlice }
       for (const again of waiting) again()
@@ -329,7 +331,7 @@ export class SharedChild {
     asked.session.receive(answer, outline(answer))
   }
 
-  /** Notes whose a new task is, and leaves the tasks of others out of a list. */
+  /** Records the owner of a new task, and removes the tasks of other callers from a list. */
   #ofTasks({ session, about }: Asked, answer: Uint8Array): Uint8Array {
     const caller = this.#callers.get(session) ?? ''
     const made = about === 'task' ? textAt(answer, ['result', 'task', 'taskId']) : undefined
@@ -351,9 +353,11 @@ export class SharedChild {
     asked.session.receive(told, outline(told))
   }
 
-  /** A request of the server: whose call it serves is known only if one session alone has calls open. */
+  /**
+   * Gives a request of the server to the only session with open calls, or else to the only session.
+   */
   #question(line: Uint8Array, message: MessageOutline, id: string): void {
-    // It asks whether its peer lives, and that is this bridge.
+    // A ping asks if the peer lives, and the peer is this bridge.
     if (message.method === 'ping') return this.#child.send(Buffer.from(emptyAnswer(id)))
     const waiting = this.#asking()
     if (ofTasks.test(message.method ?? '')) waiting.clear()
@@ -372,13 +376,16 @@ export class SharedChild {
     this.#child.send(Buffer.from(errorAnswer(id, errorCode.internal, mistake)))
   }
 
-  /** Nobody waits any more for what the session asked, nor answers what it was asked. */
+  /**
+   * Cancels the requests of a session at the child, and answers the child's questions to the
+   * session.
+   */
   #leave(session: Session): void {
     this.#sessions.delete(session)
     this.#unsubscribe(session)
     for (const [ownId, asked] of this.#asked.entries()) {
       if (asked.session !== session) continue
-      // The answer to `initialize` serves others too.
+      // The answer to `initialize` serves other sessions too.
       if (
         this.#initialize !== undefined &&
         'ownId' in this.#initialize &&
@@ -399,7 +406,7 @@ export class SharedChild {
     }
   }
 
-  /** Updates that nobody else wants are ended at the child. */
+  /** Unsubscribes at the child from updates that no other session wants. */
   #unsubscribe(session: Session): void {
     for (const [uri, subscribers] of this.#subscribers) {
       if (!subscribers.delete(session) || subscribers.size > 0) continue
@@ -414,7 +421,9 @@ export class SharedChild {
   }
 }
 
-/** Methods about tasks (MCP 2025-11-25), in any case: some servers overlook it. */
+/**
+ * Methods about tasks (MCP 2025-11-25) in upper or lower case, because some servers ignore case.
+ */
 const ofTasks = /^\s*(notifications\/)?tasks\//i
 
 function aboutTasks(
@@ -443,8 +452,8 @@ const notWhole =
   'The initialize needs a protocolVersion, capabilities and clientInfo. Send all three.'
 
 /**
- * The first `initialize` is the child's and serves all sessions, so one that a server could drop
- * must not be the first. (MCP 2025-11-25, lifecycle)
+ * True if an `initialize` is complete (MCP 2025-11-25, lifecycle). The first one serves all
+ * sessions, so the server must not be able to drop it.
  */
 function isWholeInitialize(message: Uint8Array): boolean {
   const starts = (name: string, first: string): boolean => {

@@ -7,24 +7,24 @@ import { missingCredentials, type HeaderPair } from './remote-headers.ts'
 import { ServerLines } from './server-lines.ts'
 
 export interface SseOptions {
-  /** Where the event stream is: `https://example.com/sse`. */
+  /** The address of the event stream: `https://example.com/sse`. */
   readonly url: URL
-  /** Read for each request, as secrets rotate. @throws Error */
+  /** Read for each request, because secrets rotate. @throws Error */
   readonly headers: () => readonly HeaderPair[]
-  /** Hears that the server refuses them. */
+  /** Called when the server refuses the headers. */
   readonly refused?: () => void
   readonly connectTimeoutMs: number
-  /** Until the head of the event stream. */
+  /** Milliseconds until the response headers of the event stream. */
   readonly streamTimeoutMs: number
-  /** Some servers answer a POST only when its request is answered on the stream. */
+  /** Milliseconds. Some servers answer a POST only after the stream has answered its request. */
   readonly answerTimeoutMs: number
   readonly maxMessageBytes: number
   readonly log: Logger
 }
 
 /**
- * A connection to a server that speaks HTTP+SSE (MCP 2024-11-05, transports): its messages come on one event stream, whose first event says
- * where ours are to be posted. To the bridge it is a child like one on stdio.
+ * A connection to an HTTP+SSE server (MCP 2024-11-05, transports), used like a child on stdio. One
+ * event stream brings its messages, and the first event names the address for POSTs.
  */
 export class SseChild implements Child {
   readonly pid = undefined
@@ -148,7 +148,10 @@ export class SseChild implements Child {
     })
   }
 
-  /** Another origin than the stream's would be a way to make us call anywhere. */
+  /**
+   * Accepts only an endpoint at the stream's origin. Otherwise a server could make the bridge call
+   * any address.
+   */
   #found(data: string): void {
     const endpoint = URL.canParse(data, this.#options.url.href)
       ? new URL(data, this.#options.url)
@@ -163,7 +166,7 @@ export class SseChild implements Child {
     this.#dispatch('POST', path, { 'content-type': 'application/json' }, Buffer.from(message), {
       head: (status) => {
         if (status >= 500) this.#failed(message, `The server refused a message (HTTP ${status}).`)
-        // The session is gone, or never was: nothing that is sent will be answered.
+        // The session has ended or never existed, so the server answers no later message.
         else if (status >= 400) this.#end(`The server refused a message (HTTP ${status}).`)
         else if (status >= 300) this.#end(redirectsElsewhere('message endpoint', status))
       },
@@ -175,7 +178,10 @@ export class SseChild implements Child {
     })
   }
 
-  /** One message did not arrive, or nobody knows. The stream tells whether the session lives. */
+  /**
+   * Fails one request whose message did not arrive, or may not have arrived. Only the end of the
+   * stream ends the session.
+   */
   #failed(message: Uint8Array, reason: string): void {
     if (this.#endedBecause !== undefined) return
     const { id, method } = outline(message)
@@ -223,7 +229,7 @@ export class SseChild implements Child {
       onError: (error: NodeJS.ErrnoException) =>
         answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
     }
-    // Some servers compress unless they are told not to.
+    // Some servers compress unless the request forbids compression.
     const all = { ...own, ...headers, 'accept-encoding': 'identity' }
     const { answerTimeoutMs, streamTimeoutMs } = this.#options
     const headersTimeout = method === 'POST' ? answerTimeoutMs : streamTimeoutMs

@@ -32,19 +32,21 @@ import {
 } from '@mcp-gateway/protocol'
 
 export interface BridgeOptions {
-  /** Starts a server of its own: a process, a connection. */
+  /** Starts a server: a process, or a connection. */
   readonly spawn: () => Child
-  /** Told once when the server has never worked and ends as soon as it is started, again and again. */
+  /** Called if the server has never worked: it ends at every start, or does not answer. */
   readonly broken: (reason: string) => void
-  /** Told when a server was started long ago and does not answer. */
+  /** Called if a server was started long ago and does not answer. */
   readonly slow: (reason: string) => void
-  /** A server that has not answered anything for so long after its start is broken. */
+  /** Milliseconds after its start in which a server must answer something. */
   readonly startMs: number
-  /** Until a server has answered `initialize`, or its client is told that it does not. */
+  /**
+   * Milliseconds in which a server must answer `initialize`. Its client gets an error afterwards.
+   */
   readonly handshakeMs: number
-  /** How long the server may say nothing of a request. */
+  /** Milliseconds that the server may be silent about a request. */
   readonly answerTimeoutMs: number
-  /** The name of this replica among those of its workload. */
+  /** The name of this replica among the replicas of its workload. */
   readonly replica: string
   /** A child for each session, or one for all. */
   readonly isolation: 'session' | 'shared'
@@ -55,11 +57,14 @@ export interface BridgeOptions {
   readonly sessionMaxMs: number
   readonly bodies: Bodies
   readonly eventBufferBytes: number
-  /** `auto` serves clients of both eras, whatever the server speaks; `passthrough` leaves the legacy one alone. */
+  /**
+   * `auto` serves clients of both eras, whatever the server speaks. `passthrough` serves legacy
+   * clients only.
+   */
   readonly eras: 'auto' | 'passthrough'
   /**
-   * Whether legacy clients of a server of both eras reach its legacy side, or its modern one by
-   * translation. `auto` means the legacy side, which is never stateless on stdio.
+   * The way of legacy clients to a server of both eras: its legacy side, or translation. `auto`
+   * means the legacy side, which is never stateless on stdio.
    */
   readonly legacyLeg: 'auto' | 'passthrough' | 'translate'
 }
@@ -71,7 +76,10 @@ const sweepMs = 5000
 const nothing = Buffer.alloc(0)
 const failuresToGiveUp = 3
 
-/** A stdio MCP server behind streamable HTTP, with the whole of the legacy protocol (2025-03-26 to 2025-11-25). */
+/**
+ * A stdio MCP server behind streamable HTTP, with the whole legacy protocol (2025-03-26 to
+ * 2025-11-25).
+ */
 export class StdioBridge implements Handler {
   readonly #options: BridgeOptions
   readonly #sessions: Sessions
@@ -81,15 +89,15 @@ export class StdioBridge implements Handler {
   readonly #modern: StdioModernServer
   readonly #modernFront: ModernFront<string>
   #probing: Promise<ServerEras> | undefined
-  /** What the server speaks, once that is known. */
+  /** The eras of the server, once known. */
   #eras: ServerEras | undefined
   #shared: SharedChild | undefined
   #spareFailures = 0
-  /** The server has said something. */
+  /** True once the server has answered a probe or sent a message to a session. */
   #works = false
   #spareTimer: NodeJS.Timeout | undefined
   #stopped = false
-  /** Clients that wait when the bridge stops are told so. */
+  /** The error for clients that wait when the bridge stops. */
   #whyStopped = 'The bridge is shutting down.'
 
   constructor(options: BridgeOptions) {
@@ -100,7 +108,7 @@ export class StdioBridge implements Handler {
       ...options,
       places,
       limitedBy: sessionLimit,
-      // Without a probe, the child of a session is the one that `npx` may still download.
+      // Without a probe, the child of a session may still be downloading (`npx`).
       handshakeMs: options.eras === 'passthrough' ? options.startMs : handshakeMs,
       silent: () => this.#silentSession(),
     })
@@ -167,7 +175,7 @@ export class StdioBridge implements Handler {
       }
       const sessionId = request.headers['mcp-session-id']
       if (sessionId === undefined) {
-        // The child that is being asked what it speaks will serve the session, so nothing is lost by waiting.
+        // The probed child will serve the session, so waiting loses nothing.
         if (this.#eras !== undefined || this.#options.eras === 'passthrough')
           this.#open(body, request, response)
         else this.#openWhenKnown(body, request, response)
@@ -179,7 +187,9 @@ export class StdioBridge implements Handler {
     })
   }
 
-  /** Opens a session when the server has said what it speaks, or tells the client that it does not. */
+  /**
+   * Opens a session once the eras are known, or tells the client that the server does not answer.
+   */
   #openWhenKnown(body: Buffer, request: IncomingMessage, response: ServerResponse): void {
     const { id } = outline(body)
     const { handshakeMs, startMs } = this.#options
@@ -197,7 +207,7 @@ export class StdioBridge implements Handler {
     })
   }
 
-  /** Why there is no answer, which the log has too. */
+  /** Reports why there is no answer, and returns the same text for the client. */
   #tellsSlow(): string {
     const said = new Set([...this.#children].map((child) => child.said))
     const saw = this.#works ? 'works' : (sawMost.find((each) => said.has(each)) ?? 'nothing')
@@ -206,14 +216,14 @@ export class StdioBridge implements Handler {
     return reason
   }
 
-  /** The server of a session does not answer `initialize`. */
+  /** Handles a server that does not answer the `initialize` of a session. Returns the reason. */
   #silentSession(): string {
     const reason = this.#tellsSlow()
     queueMicrotask(() => this.#giveUp(reason))
     const shared = this.#shared
     if (shared?.opened !== false) return reason
 
-    // All its sessions wait for the same answer, and later ones would too.
+    // All sessions of a shared child wait for the same answer, and later sessions would wait too.
     this.#shared = undefined
     void shared.stop()
     queueMicrotask(() => this.#sessions.endAll(reason))
@@ -221,7 +231,7 @@ export class StdioBridge implements Handler {
   }
 
   #classify(body: Buffer, { headers }: IncomingMessage): Classified {
-    // A plain refusal, upon which clients of both eras fall back to `initialize`.
+    // A plain refusal makes clients of both eras fall back to `initialize`.
     if (this.#options.eras === 'passthrough')
       return {
         era: 'modern',
@@ -231,13 +241,16 @@ export class StdioBridge implements Handler {
     return classifyRequest(body.toString(), headers)
   }
 
-  /** What the server speaks, asked of a child that goes on as a spare where it can. A child that ended without a word says nothing. */
+  /**
+   * Probes the eras on a child that then serves as a spare if possible. If the child ends
+   * unanswered, legacy is assumed, and the next call probes again.
+   */
   #serverEras(): Promise<ServerEras> {
     if (this.#options.eras === 'passthrough') return Promise.resolve('legacy')
     this.#probing ??= this.#probe().then((eras) => {
       if (eras === undefined) this.#probing = undefined
       else this.#works = true
-      // A legacy side that is not to be used is as good as none.
+      // A legacy side that the settings exclude counts as none.
       this.#eras = eras === 'dual' && this.#options.legacyLeg === 'translate' ? 'modern' : eras
       this.#warm()
       return this.#eras ?? 'legacy'
@@ -251,16 +264,18 @@ export class StdioBridge implements Handler {
     const child = this.#spares.shift() ?? this.#spawn()
     const probed = await probeModern(child, options)
     if (probed === undefined && child.endedBecause === undefined) this.#giveUp(this.#tellsSlow())
-    // It works, so that its clients need not wait for an answer that does not come.
+    // The server works, so its clients should not wait for an answer that may never come.
     const soon = { ...options, boundMs: Math.min(startMs, handshakeMs / 2) }
     const dual = probed?.era === 'modern' && (await this.#takesInitialize(soon))
-    // One of both eras that has answered in the modern one may refuse to be initialized from then on.
+    // A server of both eras may refuse `initialize` after it has answered in the modern era.
     if (probed?.fresh === true && !dual && !this.#stopped) this.#spares.unshift(child)
     else void child.stop()
     return dual ? 'dual' : probed?.era
   }
 
-  /** Whoever watches this process is to see that its server never answers. */
+  /**
+   * Reports a server that never answers, so that the supervisor of this process sees the failure.
+   */
   #giveUp(reason: string): void {
     if (!this.#works && !this.#stopped) this.#options.broken(reason)
   }
@@ -284,7 +299,7 @@ export class StdioBridge implements Handler {
       )
   }
 
-  /** A request without a body. */
+  /** Handles a request without a body. */
   #take(request: IncomingMessage, response: ServerResponse): void {
     const id = first(request.headers['mcp-session-id'])
     const session = id === undefined ? undefined : this.#sessions.get(id)
@@ -300,7 +315,7 @@ export class StdioBridge implements Handler {
     else this.#sessions.take(session, request, response, nothing)
   }
 
-  /** A POST without session: only `initialize` opens one. */
+  /** Handles a POST without a session. Only `initialize` opens a session. */
   #open(body: Buffer, request: IncomingMessage, response: ServerResponse): void {
     const { method, id } = outline(body)
     if (method !== 'initialize' || id === undefined)
@@ -369,12 +384,15 @@ export class StdioBridge implements Handler {
   #takeSpare(): Child | undefined {
     let spare = this.#spares.shift()
     while (spare?.endedBecause !== undefined) spare = this.#spares.shift()
-    // After this request, so that spawning does not delay it.
+    // Spawn after this request, so that spawning does not delay it.
     setImmediate(() => this.#warm())
     return spare
   }
 
-  /** Starts spares up to their number. One that ends unused is replaced with growing delay, so that a broken command does not spin. */
+  /**
+   * Starts the missing spares. A spare that ends unused is replaced with growing delay, so that a
+   * broken command does not spin.
+   */
   #warm(): void {
     const wanted =
       this.#eras === 'modern'
@@ -396,7 +414,7 @@ export class StdioBridge implements Handler {
         }
         this.#spares.splice(unused, 1)
         this.#spareFailures += 1
-        // Whoever watches this process is to see that it does not work, and why.
+        // The supervisor of this process must see that the server does not work, and why.
         if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped) {
           this.#whyStopped = spare.endedBecause ?? this.#whyStopped
           this.#options.broken(this.#whyStopped)
@@ -429,7 +447,7 @@ export class StdioBridge implements Handler {
   }
 }
 
-/** What is known of a server that does not answer, the most telling first. */
+/** Observations about a server that does not answer, the most telling first. */
 const sawMost = ['messages', 'text'] as const
 const whySilent = {
   nothing: 'The server was started, writes nothing and does not answer.',
@@ -442,7 +460,7 @@ function sendNoSession(response: ServerResponse): void {
   sendRpcError(response, 404, undefined, errorCode.sessionNotFound, 'Session not found.')
 }
 
-/** Why the bytes are no JSON text that a line can carry, or undefined. */
+/** Why the bytes are no JSON text for a line, or undefined if they are. */
 function jsonMistake(body: Buffer): string | undefined {
   if (!isUtf8(body)) return 'The body is not UTF-8.'
   try {

@@ -14,20 +14,23 @@ import { ServerLines } from './server-lines.ts'
 export interface ChildOptions {
   readonly command: string
   readonly args: readonly string[]
-  /** Where it works. Unset: where the bridge does. */
+  /** The working directory. Unset: the directory of the bridge. */
   readonly directory?: string | undefined
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly stopGraceMs: number
   readonly maxLineBytes: number
-  /** `endedBecause` repeats what the server wrote last. The log always does. */
+  /** True if `endedBecause` quotes the server's last output. The log always does. */
   readonly tellsLastWords?: boolean
   readonly log: Logger
 }
 
-/** A server that exits closes its pipes a moment before. */
+/** Milliseconds. A server that exits closes its pipes a moment before. */
 const exitGraceMs = 1000
 
-/** A stdio server as a process: lines in, lines out, its errors in the log, its whole process group ended with it. */
+/**
+ * A stdio server as a process, with lines in and out and its errors in the log. Its whole process
+ * group ends with it.
+ */
 export class StdioChild implements Child {
   readonly #options: ChildOptions
   readonly #process: ChildProcessByStdio<Writable, Readable, Readable>
@@ -45,7 +48,7 @@ export class StdioChild implements Child {
   constructor(options: ChildOptions) {
     this.#options = options
     const mark = newMark('MCPGW_CHILD')
-    // A process group of its own: `npx` and shells fork the server itself, and all of it must end.
+    // A process group of its own: `npx` and shells fork the actual server, and all of it must end.
     this.#process = spawn(options.command, options.args, {
       detached: true,
       cwd: options.directory,
@@ -59,12 +62,14 @@ export class StdioChild implements Child {
         this.#end(whyNotStarted(options, error))
         resolve()
       })
-      // `close` rather than `exit`: what the child wrote before it ended is read first. What it forked may hold its outputs open, though.
+      // `close`, not `exit`: the child's last output is read first. However, a forked process may
+      // hold the outputs open.
       this.#process.once('exit', (code, signal) => {
         const { stdout, stderr } = this.#process
         this.#exited = true
         if (this.#listener !== undefined) stdout.resume()
-        // In a process that stood still, the time is over before anything was read: what is there is read within a turn.
+        // If this process stood still, the time may be over before any read. One turn reads the
+        // pending output.
         setTimeout(
           () => setImmediate(() => [stdout, stderr].forEach((output) => output.destroy())),
           200,
@@ -103,7 +108,7 @@ export class StdioChild implements Child {
     })
     this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
     this.#process.stdout.once('end', () => this.#cut('output'))
-    // Until somebody listens, the pipe holds back what the server writes.
+    // Until a listener is set, the pipe holds back the server's output.
     this.#process.stdout.pause()
     const errors = new LogLines((line) => this.#logLine(line))
     this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
@@ -114,7 +119,7 @@ export class StdioChild implements Child {
     return this.#process.pid
   }
 
-  /** Why it has ended, if it has. */
+  /** The reason why the child has ended, if it has. */
   get endedBecause(): string | undefined {
     return this.#endedBecause
   }
@@ -123,7 +128,7 @@ export class StdioChild implements Child {
     return this.#said
   }
 
-  /** Resolves when it has ended. */
+  /** Resolves when the child has ended. */
   ended(): Promise<void> {
     return this.#exit
   }
@@ -135,15 +140,15 @@ export class StdioChild implements Child {
     else this.#process.stdout.resume()
   }
 
-  /** Whoever listens next hears what comes from now on. */
+  /** Removes the listener. The next listener gets all later output. */
   unlisten(): void {
     this.#listener = undefined
     this.#process.stdout.pause()
   }
 
   /**
-   * Writes one message. Nothing else writes to the child, so that no part of a message can become a
-   * line of its own.
+   * Writes one message as one line. No other code writes to the child, so that a part of a message
+   * cannot become a line of its own.
    */
   send(message: Uint8Array): void {
     if (this.unread > mostUnread) {
@@ -163,9 +168,9 @@ export class StdioChild implements Child {
     return this.#process.stdin.writableLength
   }
 
-  /** Stops reading, so that the server feels a slow client; `resume` goes on. */
+  /** Stops reading, so that the server feels a slow client, until `resume`. */
   pause(): void {
-    // What it left behind is no more than a pipe holds.
+    // After an exit, the rest is no more than a pipe holds.
     if (!this.#exited) this.#process.stdout.pause()
   }
 
@@ -173,7 +178,7 @@ export class StdioChild implements Child {
     this.#process.stdout.resume()
   }
 
-  /** Ends a server that has closed a pipe to us and lives on. One that exits needs no help. */
+  /** Ends a server that has closed a pipe but lives on. A server that exits needs no help. */
   #cut(pipe: 'input' | 'output'): void {
     setTimeout(() => {
       if (this.#exited || this.#stopping) return
@@ -182,11 +187,14 @@ export class StdioChild implements Child {
     }, exitGraceMs).unref()
   }
 
-  /** Closes its input, then SIGTERM, then SIGKILL, each to all that it started. Resolves when it has ended. */
+  /**
+   * Closes the input, then sends SIGTERM and SIGKILL to all processes of the server. Resolves when
+   * the child has ended.
+   */
   async stop(): Promise<void> {
     if (!this.#stopping) {
       this.#stopping = true
-      // While it lives, its children are known by it, though they have left its group.
+      // While the child lives, even children that have left its group are found through it.
       this.#family?.look()
       this.#process.stdin.end()
       this.#process.stdout.resume()
@@ -207,13 +215,13 @@ export class StdioChild implements Child {
     try {
       process.kill(-this.pid, signal)
     } catch {
-      // The group is gone.
+      // The group has ended.
     }
     this.#family?.signal(signal)
   }
 
   #logLine(line: string): void {
-    // The rest of a long line would push out the lines before it.
+    // The rest of a long line would push out earlier lines.
     if (!line.startsWith(goesOn)) this.#lastWords.push(line.slice(0, 500))
     if (this.#lastWords.length > 50) this.#lastWords.shift()
     this.#options.log.info({ pid: this.pid, stderr: line }, 'server')
@@ -225,7 +233,7 @@ export class StdioChild implements Child {
     this.#endedBecause = this.#options.tellsLastWords === false ? how : reason
     if (!this.#stopping || this.#cutBecause !== undefined)
       this.#options.log.warn({ pid: this.pid, reason }, 'the server ended')
-    // Children that the server forked and left behind.
+    // Ends processes that the server forked and left behind.
     this.#signal('SIGKILL')
     this.#listener?.ended(this.#endedBecause)
   }
@@ -237,7 +245,7 @@ function howEnded(code: number | null, signal: NodeJS.Signals | null): string {
     : `The server was ended by ${signal}.`
 }
 
-/** The system names the command also when the working directory is at fault. */
+/** The system blames the command even if the working directory is at fault. */
 function whyNotStarted({ command, directory }: ChildOptions, error: NodeJS.ErrnoException): string {
   if (directory !== undefined && !isDirectory(directory))
     return `The working directory '${directory}' (MCP_CWD) does not exist, or the server may not see it.`

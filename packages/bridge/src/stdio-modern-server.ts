@@ -23,24 +23,28 @@ import {
 } from '@mcp-gateway/protocol'
 
 export interface StdioModernOptions {
-  /** What the server speaks, asked of it once. */
+  /** The eras of the server, which are probed once. */
   readonly eras: () => Promise<ServerEras>
-  /** A child that nobody uses, and that has not been spoken to. @throws Error when there may be no more */
+  /** Returns a child that no session uses. @throws Error if no more children may start */
   readonly child: () => Child
-  /** Each legacy child takes one of these, as a session does. */
+  /** Each legacy child takes one of these places, as a session does. */
   readonly places: Places
-  /** Why there is no child when all places are busy. */
+  /** The error message if all places are busy. */
   readonly crowded: string
-  /** The name of this replica among those of its workload. */
+  /** The name of this replica among the replicas of its workload. */
   readonly replica: string
   readonly clientInfo: { readonly name: string; readonly version: string }
-  /** After so long without an answer of the server, a client is told `slow`. */
+  /**
+   * Milliseconds without an answer of the server, after which the client gets the text of `slow`.
+   */
   readonly handshakeMs: number
-  /** Why there is no answer. */
+  /** The reason why there is no answer. */
   readonly slow: () => string
 }
 
-/** Modern requests for a stdio server: one modern child for all of them, or legacy children through the translation. */
+/**
+ * Modern requests for a stdio server: one modern child for all, or legacy children by translation.
+ */
 export class StdioModernServer implements ModernServer<string>, Backlog {
   readonly #options: StdioModernOptions
   readonly #toLegacy: ModernToLegacy
@@ -57,7 +61,7 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
         connect: (principal, listener) => this.#connect(principal, listener),
         tellsVia: false,
         now: monotonicNow,
-        // A gateway reads from it which replica holds the call.
+        // A gateway reads from the state which replica holds the call.
         newState: () => `${options.replica}~${randomBytes(24).toString('base64url')}`,
       },
       {
@@ -70,7 +74,7 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }
 
-  /** A legacy child for the calls of one caller. @throws Error when every place is busy */
+  /** Opens a legacy child for the calls of one caller. @throws Error if every place is busy */
   #connect(principal: string, listener: ConnectionListener): LegacyConnection {
     const { places, crowded, child: spawn } = this.#options
     if (places.makeRoom(principal) !== undefined) throw new Error(crowded)
@@ -139,7 +143,7 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
     this.#modern?.multiplexer.gone(exchange)
   }
 
-  /** The modern server itself, for requests that we make for a caller. */
+  /** The modern server itself, for requests that the bridge makes for a caller. */
   endpoint(principal: string): ModernEndpoint {
     return {
       request: (request, exchange) => this.#toModern(principal, request, exchange),
@@ -147,7 +151,7 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
     }
   }
 
-  /** Bytes that the modern child has not read, or that wait for an answer of it to be sent. */
+  /** Bytes that the modern child has not read, or that wait for one of its answers to be sent. */
   get unread(): number {
     return (this.#modern?.child.unread ?? 0) + this.#waiting
   }
@@ -162,7 +166,7 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
     exchange.answer(503, errorAnswer(request.id, errorCode.internal, deaf))
   }
 
-  /** The one modern child, started when it is needed. */
+  /** The only modern child, started when it is needed. */
   #multiplexer(): ModernMultiplexer {
     if (this.#modern === undefined) {
       const child = this.#options.child()

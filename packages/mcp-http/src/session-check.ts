@@ -5,9 +5,8 @@ const timeoutMs = 5000
 const ping = requestMessage('"session-check"', 'ping', '{}')
 
 /**
- * Asks a legacy server by `ping` if it knows a session (or, without one, needs none after
- * `initialize`): 400 often means an unknown session, and a `ping` is never a bad request. True if
- * unclear.
+ * Asks a legacy server by `ping` if it knows a session, or if it works without one. Servers answer
+ * 400 to unknown sessions, and a `ping` is never a bad request. True if the answer is unclear.
  */
 export function knowsSession(
   upstream: HttpUpstream,

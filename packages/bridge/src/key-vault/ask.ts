@@ -2,45 +2,45 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'undici'
 import { KeyVaultFailure, type FailureCode } from './failure.ts'
 
-/** What Azure has answered. */
+/** An answer of Azure. */
 export interface AzureAnswer {
   readonly status: number
   header(name: string): string | undefined
-  /** The members of a JSON object; of anything else none. */
+  /** The members of a JSON object. Empty for any other body. */
   readonly body: Readonly<Record<string, unknown>>
 }
 
 export interface AzureRequest {
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
-  /** Makes it a POST of a form. */
+  /** Makes the request a POST with this form. */
   readonly form?: Readonly<Record<string, string>>
-  /** How the other side is called in errors, and their code. */
+  /** The name of the other side in errors, and the code of a failure to reach it. */
   readonly whom: string
   readonly unreachable: FailureCode
-  /** It answers 404 and 410 while it is being updated. */
+  /** True if the other side answers 404 and 410 while it is being updated. */
   readonly settles?: boolean
 }
 
 const timeoutMs = 10_000
-/** A secret of Key Vault has at most 25 KiB. */
+/** Characters. A Key Vault secret has at most 25 KiB. */
 const longestAnswer = 256 * 1024
 const pausesMs = [500, 1500]
 
-/** Speaks to Azure: within bounds, and without following redirects. */
+/** Calls Azure within bounds, and follows no redirects. */
 export class AzureClient implements AsyncDisposable {
   readonly #agent = new Agent({ connect: { timeout: timeoutMs }, pipelining: 0 })
   readonly #over = new AbortController()
 
   /**
-   * Asks again, a few times, while the other side is away.
-   * @throws KeyVaultFailure when it stays so
+   * Asks again, a few times, while the other side is unavailable.
+   * @throws KeyVaultFailure if the other side stays unavailable
    */
   async ask(asked: AzureRequest): Promise<AzureAnswer> {
     for (const pause of pausesMs) {
       const answer = await this.#once(asked).catch(() => undefined)
       if (answer !== undefined && !isAway(answer.status, asked)) return answer
-      // At the start nothing else keeps the process running.
+      // At the start, only this timer keeps the process running.
       await sleep(pause, undefined, { signal: this.#over.signal }).catch(() => undefined)
       if (this.#over.signal.aborted) break
     }
@@ -79,7 +79,7 @@ export class AzureClient implements AsyncDisposable {
         body: objectOf(text),
       }
     } catch (error) {
-      // Messages of undici name addresses, which are of no use here: the settings have them.
+      // Messages of undici name addresses, which the settings already hold.
       const { code, message } = error as NodeJS.ErrnoException
       throw new KeyVaultFailure(unreachable, `${whom} cannot be reached (${code ?? message}).`)
     } finally {

@@ -1,18 +1,18 @@
-/** Why there are no headers of a Key Vault secret. */
+/** The reason why the headers of a Key Vault secret are missing. */
 export type FailureCode =
-  /** Azure, or the way to it, is away: it may work again. */
+  /** Azure, or the way to Azure, is unavailable. A later attempt may work. */
   | 'identity_unreachable'
   | 'vault_unreachable'
   /** Azure gives the identity no token. */
   | 'identity_refused'
-  /** The vault says that the secret is not for this identity, or is not there. */
+  /** The vault denies the secret to this identity, or does not have the secret. */
   | 'vault_forbidden'
   | 'secret_not_found'
-  /** The vault behaves as none of Azure does. */
+  /** The vault does not behave as Azure Key Vault does. */
   | 'vault_untrusted'
   | 'secret_malformed'
 
-/** Its message is for the owner, and holds no value of a secret or of a token. */
+/** The message is for the owner, and holds no value of a secret or of a token. */
 export class KeyVaultFailure extends Error {
   override readonly name = 'KeyVaultFailure'
   readonly code: FailureCode
@@ -22,12 +22,12 @@ export class KeyVaultFailure extends Error {
     this.code = code
   }
 
-  /** It may pass by itself. */
+  /** True if the failure may pass by itself. */
   get passes(): boolean {
     return this.code === 'identity_unreachable' || this.code === 'vault_unreachable'
   }
 
-  /** The vault has taken the secret back: values of before must not be used any more. */
+  /** True if the vault has taken the secret back, so that earlier values must not be used. */
   get withdraws(): boolean {
     return this.code === 'vault_forbidden' || this.code === 'secret_not_found'
   }

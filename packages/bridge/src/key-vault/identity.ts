@@ -9,13 +9,12 @@ export interface AzureToken {
 }
 
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
-/** Where an answer does not say it. */
+/** For answers that give no lifetime. */
 const shortLifetimeSeconds = 300
 
 /**
- * A token of Microsoft Entra ID for a resource such as `https://vault.azure.net`, by the protocol
- * of the place: client credentials with a federated token, the endpoint of App Service
- * (2019-08-01), or the metadata service (2018-02-01).
+ * A Microsoft Entra ID token for a resource such as `https://vault.azure.net`: by a federated
+ * token, App Service (2019-08-01) or the metadata service (2018-02-01).
  * @throws KeyVaultFailure
  */
 export async function askToken(
@@ -44,7 +43,7 @@ async function send(
       client_id: identity.clientId,
       scope: `${resource}/.default`,
       client_assertion_type: assertionType,
-      // Kubernetes writes it anew before it expires.
+      // Kubernetes writes the token again before it expires.
       client_assertion: await federatedToken(identity.tokenFile),
     }
     const whom = 'Microsoft Entra ID (AZURE_AUTHORITY_HOST)'
@@ -77,7 +76,10 @@ async function federatedToken(file: string): Promise<string> {
   }
 }
 
-/** Azure's word for it is one of a short list, and its numbers are public. Its sentences are not repeated. */
+/**
+ * Repeats only Azure's error word, which comes from a short list, and its public numbers. Azure's
+ * sentences stay out.
+ */
 function refusal({ kind }: IdentitySettings, { status, body }: AzureAnswer): string {
   const word = typeof body['error'] === 'string' && /^\w+$/.test(body['error']) ? body['error'] : ''
   const numbers = [body['error_codes']].flat().filter((each) => typeof each === 'number')

@@ -9,7 +9,7 @@ import { KeyVault } from './vault.ts'
 
 /**
  * Reads the headers of a secret, and keeps them current.
- * @throws KeyVaultFailure when they cannot be read now
+ * @throws KeyVaultFailure if the headers cannot be read now
  */
 export async function openSecretHeaders(
   settings: KeyVaultSettings,
@@ -39,8 +39,8 @@ export async function openSecretHeaders(
 }
 
 /**
- * A JSON object of names and values, by the rules of `MCP_PROXY_HEADERS`. No value names a file:
- * who writes the secret may not read the files of the bridge.
+ * Reads a JSON object of names and values, by the rules of `MCP_PROXY_HEADERS`. No value names a
+ * file, because the writer of the secret may not read the bridge's files.
  * @throws KeyVaultFailure
  */
 export function parseSecret(text: string): readonly HeaderPair[] {

@@ -7,28 +7,28 @@ import type { VaultSecret } from './vault.ts'
 export interface SecretHeadersOptions {
   /** @throws KeyVaultFailure */
   readonly read: () => Promise<VaultSecret>
-  /** @throws KeyVaultFailure when the value is no table of headers */
+  /** @throws KeyVaultFailure if the value is no table of headers */
   readonly parse: (value: string) => readonly HeaderPair[]
-  /** How long a value is used until the vault is asked again. */
+  /** Milliseconds for which a value is used until the vault is asked again. */
   readonly refreshMs: number
   readonly log: Logger
 }
 
-/** After a failure, and while a secret is past its expiry. */
+/** Milliseconds until the next read after a failure, or while a secret is past its expiry. */
 const soonMs = 30_000
-/** A vault whose clock stands still before the expiry is not asked all the time. */
+/** Milliseconds. Avoids constant reads if the vault's clock stands still before the expiry. */
 const leastMs = 1000
-/** A remote server may refuse credentials as often as it likes. */
+/** Milliseconds between reads after refusals: a remote server may refuse as often as it likes. */
 const betweenRefusalsMs = 10_000
 
 /**
- * The headers of a secret, kept current. The last good ones stay while Azure is away, and while
- * the secret holds something else than headers. They go when the vault takes the secret back.
+ * The current headers of a secret. The last good ones stay while Azure is unavailable or the secret
+ * holds no headers. They go when the vault takes the secret back.
  */
 export class SecretHeaders implements Disposable {
   readonly #options: SecretHeadersOptions
   #current: readonly HeaderPair[] | KeyVaultFailure
-  /** The first refusal is believed at once. */
+  /** Lets the first refusal cause a read at once. */
   #readAt = Number.NEGATIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #reading: Promise<void> | undefined

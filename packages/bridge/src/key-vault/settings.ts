@@ -1,24 +1,24 @@
-/** A secret of a vault, and by which identity it is read. */
+/** A secret of a vault, and the identity that reads the secret. */
 export interface KeyVaultSettings {
   /** The origin of the vault. */
   readonly vault: string
   readonly secret: string
-  /** Unset: always the current one. */
+  /** Unset: always the current version. */
   readonly version: string | undefined
-  /** Tokens may be asked for this domain, and for no other. */
+  /** Tokens may be requested for this domain only. */
   readonly domain: string
   readonly identity: IdentitySettings
   readonly refreshMs: number
 }
 
-/** From whom a token of Microsoft Entra ID is had, without a password. */
+/** The source of Microsoft Entra ID tokens, without a password. */
 export type IdentitySettings =
   /** Workload identity: the token of a service account is exchanged. */
   | {
       readonly kind: 'workload'
       readonly tokenFile: string
       readonly clientId: string
-      /** Where tokens of the tenant are given. */
+      /** The token endpoint of the tenant. */
       readonly endpoint: URL
     }
   /** App Service, Container Apps, Functions. */
@@ -33,7 +33,7 @@ export type IdentitySettings =
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** Of the public cloud, of China and of the United States government. */
+/** The domains of the public cloud, of China and of the United States government. */
 const vaultDomains = ['vault.azure.net', 'vault.azure.cn', 'vault.usgovcloudapi.net']
 const signInHosts = [
   'login.microsoftonline.com',
@@ -45,8 +45,8 @@ const signInHosts = [
 const secretPath = /^\/secrets\/([0-9A-Za-z-]{1,127})(?:\/([0-9A-Fa-f]{32}))?\/?$/
 
 /**
- * Reads `MCP_PROXY_HEADERS_SECRET_URL` and what Azure says of the identity. Mistakes repeat no
- * value that could be a secret. Undefined when it is not set, or wrong.
+ * Reads `MCP_PROXY_HEADERS_SECRET_URL` and Azure's variables of the identity. Mistakes repeat no
+ * possible secret. Returns undefined if the variable is unset, or if there are mistakes.
  */
 export function readKeyVault(
   environment: Environment,
@@ -83,7 +83,7 @@ export function readKeyVault(
   return { vault: url.origin, secret, version, domain, identity, refreshMs }
 }
 
-/** The domain of Key Vault in which an address lies. */
+/** The Key Vault domain of an address. */
 function domainOf({ protocol, hostname, port }: URL, own: readonly string[]): string | undefined {
   if (protocol !== 'https:') return undefined
   const named = own.find((each) => hostname === each || hostname.endsWith(`.${each}`))

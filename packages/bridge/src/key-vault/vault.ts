@@ -4,22 +4,22 @@ import { KeyVaultFailure } from './failure.ts'
 import { askToken } from './identity.ts'
 import type { KeyVaultSettings } from './settings.ts'
 
-/** The value of a secret, as it is now. */
+/** The current value of a secret. */
 export interface VaultSecret {
   readonly value: string
-  /** Milliseconds until the vault says that it expires; negative afterwards. */
+  /** Milliseconds until the expiry that the vault gives. Negative afterwards. */
   readonly expiresInMs: number | undefined
 }
 
 /** The oldest version of the protocol that all clouds serve. */
 const apiVersion = '7.4'
 
-/** One secret of a vault, read as its settings say. */
+/** One secret of a vault. */
 export class KeyVault implements AsyncDisposable {
   readonly #settings: KeyVaultSettings
   readonly #azure = new AzureClient()
   readonly #url: URL
-  /** Used for half of its life. */
+  /** Replaced after half of its lifetime. */
   #token: { readonly text: string; readonly until: number } | undefined
 
   constructor(settings: KeyVaultSettings) {
@@ -34,7 +34,7 @@ export class KeyVault implements AsyncDisposable {
     const kept = this.#token !== undefined && monotonicNow() < this.#token.until
     let answer = await this.#get(kept ? this.#token?.text : undefined)
     if (answer.status === 401) {
-      // The vault says for which resource it takes tokens.
+      // The vault's challenge names the resource for which it accepts tokens.
       const resource = resourceOf(answer, this.#settings)
       const { text, lifetimeMs } = await askToken(this.#azure, this.#settings.identity, resource)
       this.#token = { text, until: monotonicNow() + lifetimeMs / 2 }
@@ -59,8 +59,8 @@ export class KeyVault implements AsyncDisposable {
 }
 
 /**
- * The resource of a challenge. One of another domain would be a way to get a token for it: for the
- * management of Azure, say.
+ * The resource of a challenge. Only the vault and its domain are accepted, or the challenge could
+ * obtain a token for, say, the management of Azure. @throws KeyVaultFailure
  */
 export function resourceOf(answer: AzureAnswer, { vault, domain }: KeyVaultSettings): string {
   const challenge = answer.header('www-authenticate') ?? ''
