@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 
 /**
- * A very fast MCP server over streamable HTTP, for measuring what stands in front of it: `initialize` gives a session, `tools/call` of
- * `echo` returns its arguments. At `/score` it is a plain HTTP service that answers what it gets. It also does on command what servers do wrong, by the tool's name.
+ * A fast streamable HTTP server for measuring a proxy in front. `echo` returns its arguments, other
+ * tools misbehave by name, and `/score` is a plain HTTP service that returns its input.
  */
 const { PORT = '3001', HOST = '127.0.0.1', MCPGW_REPLICA_NAME = 'direct' } = process.env
 
@@ -39,7 +39,8 @@ const http = createServer((request, response) => {
     if (message.id === undefined) return void response.writeHead(202).end()
     switch (message.method ?? '') {
       case 'initialize':
-        // The id tells the replica, so that a test can see that a session stays on it, also when the replica is started anew.
+        // The id names the replica, so that tests can see a session stay on its replica, even after
+        // a restart.
         return answer(
           {
             protocolVersion: '2025-11-25',

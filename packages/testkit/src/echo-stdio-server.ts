@@ -1,6 +1,9 @@
 import { createInterface } from 'node:readline'
 
-/** The stdio twin of the echo server: one message a line, `tools/call` returns its arguments, and misbehaviour on command by the tool's name. */
+/**
+ * The stdio twin of the echo server: one message a line. `tools/call` returns its arguments, or
+ * misbehaves on command by the tool's name.
+ */
 const lines = createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
 const [mode = ''] = process.argv.slice(2)
 

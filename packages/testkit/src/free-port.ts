@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 
 /**
- * A port of loopback that nobody listens on. It is none of those that the system hands out by itself (from 32768 on Linux, from
- * 49152 elsewhere), nor of those that the gateway gives to replicas: who ends and starts again finds it as it was left, whatever else runs.
+ * A free loopback port, outside the ephemeral ports (from 32768 on Linux, from 49152 elsewhere) and
+ * the gateway's replica ports. A process that starts again finds its port still free.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

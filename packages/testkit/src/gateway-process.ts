@@ -12,18 +12,18 @@ export interface GatewayOptions {
   readonly dataDir?: string
   readonly environment?: Readonly<Record<string, string>>
   readonly config?: unknown
-  /** How it is started, when it is not the gateway that was built here. */
+  /** The command line. Unset: the gateway that was built here. */
   readonly command?: readonly [string, ...string[]]
   /**
-   * The user that it runs as, when it is another than that of the tests. The data folder becomes
-   * its own.
+   * The user of the process. Unset: the user of the tests. The data folder then belongs to this
+   * user.
    */
   readonly user?: number
-  /** Descriptors that it has from its start, from 40 on: Node.js passes on none of the lowest. */
+  /** Descriptors that the process inherits, from 40 on: Node.js passes on none of the lowest. */
   readonly inherits?: readonly number[]
 }
 
-/** A real gateway process with a data folder of its own. Disposing stops it and removes the folder. */
+/** A real gateway process with its own data folder. Disposing stops it and removes the folder. */
 export class GatewayProcess implements AsyncDisposable {
   readonly dataDir: string
   readonly #options: GatewayOptions
@@ -47,7 +47,7 @@ export class GatewayProcess implements AsyncDisposable {
     return this.#origin
   }
 
-  /** What it wrote to standard output and standard error. */
+  /** The text on standard output and standard error. */
   get output(): string {
     return this.#output
   }
@@ -85,7 +85,7 @@ export class GatewayProcess implements AsyncDisposable {
     }
   }
 
-  /** Waits until an adapter's status is as wanted; fails with the last status seen. */
+  /** Waits for the wanted status of an adapter. Rejects with the last status seen. */
   async untilStatus(
     name: string,
     wanted: (status: AdapterStatus) => boolean,
@@ -113,7 +113,7 @@ export class GatewayProcess implements AsyncDisposable {
     return exit
   }
 
-  /** Starts it again on the same data folder and port, after it has ended. */
+  /** Starts the process again, after its end, on the same data folder and port. */
   async startAgain(): Promise<void> {
     this.#child = this.#spawn(Number(new URL(this.#origin).port))
     await this.#untilReady()
@@ -128,14 +128,14 @@ export class GatewayProcess implements AsyncDisposable {
     const config = join(this.dataDir, 'mcp-gateway.yaml')
     const { user, command = [process.execPath, programs.gateway] } = this.#options
     if (user !== undefined) chownSync(this.dataDir, user, user)
-    // JSON is YAML.
+    // JSON is valid YAML.
     writeFileSync(config, JSON.stringify(this.#options.config ?? {}))
     this.#output = ''
     const [program, ...args] = command
     const child = spawn(program, args, {
       env: {
         ...process.env,
-        // Servers of these tests read files of the user who runs the tests.
+        // Servers in these tests read files of the user who runs the tests.
         MCPGW_RUNTIME_SANDBOX: 'none',
         MCPGW_PORT: String(port),
         MCPGW_DATA_DIR: this.dataDir,
@@ -159,7 +159,7 @@ export class GatewayProcess implements AsyncDisposable {
   async #untilReady(): Promise<void> {
     const end = Date.now() + 60_000
     for (;;) {
-      // Whole, as output may come in pieces.
+      // Match the whole line, because output may come in pieces.
       const address = /address +(http:\S+)\s/.exec(this.#output)?.[1]
       if (address !== undefined) {
         this.#origin = address
@@ -172,7 +172,7 @@ export class GatewayProcess implements AsyncDisposable {
   }
 }
 
-/** Ids of the living processes whose command line holds a text. */
+/** Ids of the living processes whose command line contains a text. */
 export function processesWith(text: string): number[] {
   return processTable()
     .filter(({ command }) => command.includes(text))

@@ -11,17 +11,20 @@ import {
 } from 'jose'
 import Provider, { type Configuration } from 'oidc-provider'
 
-/** Whose tokens its tokens look like. */
+/** The product whose tokens the provider imitates. */
 export type Shape = 'entra' | 'keycloak' | 'generic'
 
-/** Somebody who can sign in. */
+/** A user who can sign in. */
 export interface Account {
   readonly roles?: readonly string[]
 }
 
 export interface IdentityProviderOptions {
   readonly shape?: Shape
-  /** What an access token is meant for, as products do it that do not know resource indicators; unset: the resource that was asked for. */
+  /**
+   * The audience of access tokens, for products without resource indicators. Unset: the requested
+   * resource.
+   */
   readonly audience?: string
   readonly accounts?: Readonly<Record<string, Account>>
   readonly accessTokenSeconds?: number
@@ -36,13 +39,13 @@ interface SigningKey {
 const tenantId = '7a1b2c3d-0000-4000-8000-00000000aaaa'
 
 /**
- * A real OpenID Connect provider on a loopback port, with PKCE, refresh tokens, resource indicators and dynamic registration. It can rotate
- * its keys and go down, and it mints tokens of any making.
+ * A real OpenID Connect provider on loopback, with PKCE, refresh tokens, resource indicators and
+ * dynamic registration. It can rotate its keys, go down, and mint tokens of any content.
  */
 export class IdentityProvider implements AsyncDisposable {
   readonly tenantId = tenantId
   readonly accounts: Map<string, Account>
-  /** While true every request is answered 503. */
+  /** While true, the provider answers every request with 503. */
   down = false
   /** Requests for keys so far. */
   keyFetches = 0
@@ -61,7 +64,7 @@ export class IdentityProvider implements AsyncDisposable {
       if (this.down) return void response.writeHead(503).end()
       if (request.url?.endsWith('/jwks') === true) {
         this.keyFetches += 1
-        // As the API server of Kubernetes, which gives keys as nothing else.
+        // The API server of Kubernetes also offers its keys in this media type only.
         if (request.headers.accept?.includes('application/jwk-set+json') !== true)
           return void response.writeHead(406).end()
       }
@@ -77,7 +80,7 @@ export class IdentityProvider implements AsyncDisposable {
     return provider
   }
 
-  /** Scheme, host and port; of the shape `entra`, the instance. */
+  /** Scheme, host and port. In the shape `entra`, this is the instance. */
   get origin(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
@@ -96,13 +99,16 @@ export class IdentityProvider implements AsyncDisposable {
     ]
   }
 
-  /** From now on tokens are signed with a new key, and the one before is not published any more. */
+  /** Signs later tokens with a new key, and stops publishing the old key. */
   async rotate(): Promise<void> {
     this.#key = await newKey()
     this.#mount()
   }
 
-  /** An access token as it would be issued to an account, but for the claims and header members given; undefined takes one away. */
+  /**
+   * An access token as issued to an account, with changed claims and header members. Undefined
+   * removes a member.
+   */
   async token(
     account: string,
     claims: Readonly<Record<string, unknown>> = {},
@@ -129,7 +135,10 @@ export class IdentityProvider implements AsyncDisposable {
       .sign(this.#key.privateKey, { crit: { 'x-new': true } })
   }
 
-  /** What a browser does at an authorization address, with somebody at it who signs in: gives the address that the client gets back. */
+  /**
+   * Acts as a browser at an authorization address, where the account signs in. Returns the redirect
+   * to the client.
+   */
   async signIn(authorization: URL, account: string): Promise<URL> {
     const cookies = new Map<string, string>()
     let url = authorization
@@ -184,7 +193,7 @@ export class IdentityProvider implements AsyncDisposable {
     }
   }
 
-  /** With the keys of now. What was granted lives on in the memory of the library. */
+  /** Uses the current keys. Earlier grants live on in the library's memory. */
   #mount(): void {
     const provider = new Provider(this.issuer, this.#configuration())
     const path = this.#path
@@ -213,7 +222,7 @@ export class IdentityProvider implements AsyncDisposable {
           useGrantedResource: () => true,
           getResourceServerInfo: (_context, indicator, client) => ({
             audience: audience ?? indicator,
-            // Products give what they know of what is asked for.
+            // Products grant the part of the requested scope that they know.
             scope: `${client.scope ?? ''} access more api://${audience}/access`,
             accessTokenFormat: 'jwt',
             accessTokenTTL: accessTokenSeconds,
@@ -257,7 +266,7 @@ export class IdentityProvider implements AsyncDisposable {
     }
   }
 
-  /** Signs in whom the browser says, and grants what is asked for. */
+  /** Signs in the account that the browser names, and grants the request. */
   async #interact(
     provider: Provider,
     request: IncomingMessage,

@@ -3,22 +3,22 @@ import type { AddressInfo } from 'node:net'
 import type { NodeIncomingMessageLike } from '@modelcontextprotocol/node'
 import type * as Sdk from '@modelcontextprotocol/server'
 
-/** What the next major of microsoft/mcp-gateway asks of each request, in its order. */
+/** The protocol version that the next major of microsoft/mcp-gateway demands. */
 const version = '2026-07-28'
 
 export interface OriginalGateway extends AsyncDisposable {
   readonly url: string
-  /** Method and JSON-RPC method of each request, in order. */
+  /** HTTP method and JSON-RPC method of each request, in order. */
   readonly seen: readonly string[]
 }
 
 /**
- * Stands for the next major of microsoft/mcp-gateway, as its `McpEndpointMiddleware` and
- * `McpProtocolMiddleware` answer, in front of tools by the official SDK. Its tools are `add`, whose
- * `a` stands in a header too, and `change`, which tells that the tools have changed.
+ * Imitates the next major of microsoft/mcp-gateway (`McpEndpointMiddleware`,
+ * `McpProtocolMiddleware`). SDK tools: `add`, whose `a` is also a header, and `change`, which
+ * announces changed tools.
  */
 export async function openOriginalGateway(): Promise<OriginalGateway> {
-  // Most tests that use this kit have no use for the SDK.
+  // Most tests with this kit do not need the SDK.
   const { toNodeHandler } = await import('@modelcontextprotocol/node')
   const sdk = await import('@modelcontextprotocol/server')
   const bus = new sdk.InMemoryServerEventBus()

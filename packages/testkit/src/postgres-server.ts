@@ -20,11 +20,13 @@ const password = 'p/w %1'
 export interface PostgresSettings {
   /** Parameters of the server, such as `max_connections`. */
   readonly parameters?: Readonly<Record<string, string | number>>
-  /** Lines for pg_hba.conf, before the usual ones. */
+  /** Lines that precede the usual ones in pg_hba.conf. */
   readonly access?: readonly string[]
 }
 
-/** A real PostgreSQL server on a port and in a folder of its own. Disposing stops it and removes the folder. */
+/**
+ * A real PostgreSQL server with its own port and folder. Disposing stops it and removes the folder.
+ */
 export class PostgresServer implements AsyncDisposable {
   readonly folder: string
   readonly port: number
@@ -42,7 +44,7 @@ export class PostgresServer implements AsyncDisposable {
     this.#parameters = parameters
   }
 
-  /** Why there can be none on this machine, if so. */
+  /** The reason why this machine cannot run PostgreSQL, if there is one. */
   static get missing(): string | undefined {
     return binaries() === undefined
       ? 'PostgreSQL is not installed (apt-get install postgresql); POSTGRES_URL may name a disposable database instead'
@@ -85,17 +87,17 @@ export class PostgresServer implements AsyncDisposable {
     return server
   }
 
-  /** What it wrote to its log. */
+  /** The server's log. */
   get log(): string {
     return this.#log
   }
 
-  /** Where a database of it is, for a user who has the password of all. */
+  /** The URL of a database, for a user. All users share one password. */
   url(database = 'postgres', user = 'postgres', port = this.port): string {
     return `postgres://${user}:${encodeURIComponent(password)}@127.0.0.1:${port}/${database}`
   }
 
-  /** Runs SQL as the superuser; gives the rows, columns between `|`. */
+  /** Runs SQL as the superuser. Returns the rows, with `|` between columns. */
   sql(text: string, database = 'postgres'): string[] {
     const output = execFileSync(
       program('psql'),
@@ -122,14 +124,14 @@ export class PostgresServer implements AsyncDisposable {
     return output.split('\n').filter((line) => line !== '')
   }
 
-  /** Makes a database and a user that owns it. */
+  /** Makes a database, and a user that owns it. Returns the URL. */
   createDatabase(name: string): string {
     this.sql(`CREATE ROLE ${name} LOGIN PASSWORD '${password}'`)
     this.sql(`CREATE DATABASE ${name} OWNER ${name}`)
     return this.url(name, name)
   }
 
-  /** Starts it on the same data and port, if it has ended. */
+  /** Starts the server on the same data and port, if it has ended. */
   async startAgain(): Promise<void> {
     if (this.#process !== undefined && !hasEnded(this.#process)) return
     this.#log = ''
@@ -137,7 +139,7 @@ export class PostgresServer implements AsyncDisposable {
       listen_addresses: '127.0.0.1',
       port: this.port,
       unix_socket_directories: this.folder,
-      // What is to survive here is the end of processes, not of the machine.
+      // The data must survive the end of processes here, not the end of the machine.
       fsync: 'off',
       shared_buffers: '16MB',
       ...this.#parameters,
@@ -162,23 +164,26 @@ export class PostgresServer implements AsyncDisposable {
     })
   }
 
-  /** `SIGINT` breaks all connections and ends in order; `SIGKILL` ends all of its processes as they are. */
+  /** `SIGINT` breaks all connections and ends in order. `SIGKILL` ends all processes at once. */
   async end(signal: 'SIGINT' | 'SIGKILL'): Promise<void> {
     const child = this.#process
     if (child?.pid === undefined || hasEnded(child)) return
     const ended = once(child, 'exit')
     if (signal === 'SIGKILL') {
-      // One that stands still starts no process more, which would go on without it.
+      // A stopped server starts no further process, which could outlive the server.
       child.kill('SIGSTOP')
       while (!['T', undefined].includes(stateOf(child.pid))) await sleep(1)
     }
     const ending = this.signal(signal, signal === 'SIGKILL')
     await ended
-    // The shared memory is in use until the last of them has ended, and no server starts beside it.
+    // The last process holds the shared memory, and no new server starts while that is in use.
     for (const pid of ending) while (![undefined, 'Z'].includes(stateOf(pid))) await sleep(1)
   }
 
-  /** Sends a signal to the server, or to all of its processes, and tells which: `SIGSTOP` makes it stand still. */
+  /**
+   * Sends a signal to the server, or to all of its processes, and returns their ids. `SIGSTOP`
+   * freezes them.
+   */
   signal(signal: NodeJS.Signals, all = true): readonly number[] {
     const pid = this.#process?.pid
     if (pid === undefined) return []
@@ -187,7 +192,7 @@ export class PostgresServer implements AsyncDisposable {
       try {
         process.kill(each, signal)
       } catch {
-        // It has ended by itself.
+        // The process has ended by itself.
       }
     }
     return pids
@@ -200,7 +205,10 @@ export class PostgresServer implements AsyncDisposable {
   }
 }
 
-/** PgBouncer before a server, which hands its sessions from one transaction to another, so that notifications are lost. */
+/**
+ * PgBouncer before a server. It moves transactions between server sessions, so notifications are
+ * lost.
+ */
 export class PgBouncer implements AsyncDisposable {
   readonly port: number
   readonly #process: ChildProcess
@@ -263,7 +271,7 @@ type Account =
   | { readonly uid: number; readonly gid: number }
   | { readonly uid?: never; readonly gid?: never }
 
-/** Neither runs as root: root starts them as somebody else. */
+/** Neither program runs as root, so root starts them under another account. */
 function serverAccount(): Account {
   if (process.getuid?.() !== 0) return {}
   const id = (flag: string): number => {
@@ -276,7 +284,7 @@ function serverAccount(): Account {
           }),
         )
       } catch {
-        // The next one.
+        // Try the next user.
       }
     }
     return 65_534
@@ -284,7 +292,7 @@ function serverAccount(): Account {
   return { uid: id('-u'), gid: id('-g') }
 }
 
-/** The letter that /proc has for it: `T` for one that stands still, none for one that is gone. */
+/** The process state in /proc: `T` for a stopped process, undefined for an ended one. */
 function stateOf(pid: number): string | undefined {
   try {
     return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]
@@ -300,7 +308,7 @@ function childrenOf(pid: number): number[] {
     .map(Number)
 }
 
-/** The folder of the newest server that is installed: Debian's are not in the search path. */
+/** The folder of the newest installed server. Debian's folders are not in the search path. */
 function binaries(): string | undefined {
   const debian = '/usr/lib/postgresql'
   const versions = existsSync(debian)

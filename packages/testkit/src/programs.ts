@@ -12,7 +12,7 @@ export const programs = {
   echoStdio: join(packageFolder, 'dist/echo-stdio-server.js'),
 }
 
-/** The main file of an official MCP server that is installed with the test kit. */
+/** The main file of an official MCP server that the test kit depends on. */
 export function officialServer(
   name: 'everything' | 'filesystem' | 'memory' | 'sequential-thinking',
 ): string {
@@ -22,7 +22,7 @@ export function officialServer(
   return join(folder, 'dist/index.js')
 }
 
-/** The program of the Azure MCP server, a .NET program behind a script of npm. */
+/** The Azure MCP server, a .NET program behind an npm script. */
 export function azureServer(): string {
   return join(
     dirname(createRequire(import.meta.url).resolve('@azure/mcp/package.json')),

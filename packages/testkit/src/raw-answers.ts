@@ -4,7 +4,7 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 const ok = 'HTTP/1.1 200 OK\r\n'
 const body = 'Content-Length: 2\r\n\r\n{}'
 
-/** Answers that no HTTP client should take for one. */
+/** Answers that no HTTP client should accept. */
 export const brokenAnswers: Readonly<Record<string, string>> = {
   'two lengths': `${ok}Content-Length: 3\r\n${body}`,
   'one length twice': `${ok}Content-Length: 2\r\n${body}`,
@@ -25,7 +25,7 @@ export const brokenAnswers: Readonly<Record<string, string>> = {
   'a session id of 12,000 characters': `${ok}Mcp-Session-Id: ${'s'.repeat(12_000)}\r\n${body}`,
 }
 
-/** Answers that are in order, but hold what clients must not get. */
+/** Valid answers whose content must not reach clients. */
 export const sneakyAnswers: Readonly<Record<string, string>> = {
   'early hints with a cookie': `HTTP/1.1 103 Early Hints\r\nSet-Cookie: a=b\r\n\r\n${ok}${body}`,
   'another answer behind it': `${ok}${body}${ok}Content-Length: 6\r\n\r\nSTOLEN`,
@@ -46,7 +46,10 @@ export const sneakyAnswers: Readonly<Record<string, string>> = {
   'two types': `${ok}Content-Type: application/json\r\nContent-Type: text/html\r\n${body}`,
 }
 
-/** A server on a bare socket. It answers with the very bytes that the query names: `?answer=trailers`. */
+/**
+ * A server on a bare socket. It answers with the exact bytes that the query names:
+ * `?answer=trailers`.
+ */
 export class RawAnswers implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()

@@ -8,7 +8,7 @@ import {
 } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
-/** Sends a request on, and its answer back as it comes; when one side goes, so does the other. */
+/** Forwards a request, and streams its answer back. If one side ends, so does the other. */
 export function passOn(
   request: IncomingMessage,
   response: ServerResponse,
@@ -24,7 +24,7 @@ export function passOn(
   request.pipe(passed)
 }
 
-/** A balancer as plain as can be: each request goes to the other server than the one before, and it knows nothing of sessions. */
+/** A minimal balancer: each request goes to the next server, without regard for sessions. */
 export class RoundRobin implements AsyncDisposable {
   readonly origin: string
   readonly #server: Server

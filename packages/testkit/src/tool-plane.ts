@@ -3,7 +3,10 @@ import { freePort } from './free-port.ts'
 import { GatewayProcess } from './gateway-process.ts'
 import { RoundRobin } from './round-robin.ts'
 
-/** Two tool gateways behind two gateways behind a round-robin, each a process of its own. Tools are registered at the first gateway. */
+/**
+ * Two tool gateways behind two gateways behind a round-robin, as separate processes. Register tools
+ * at the first gateway.
+ */
 export class ToolPlane implements AsyncDisposable {
   readonly gateways: readonly GatewayProcess[]
   readonly toolGateways: readonly GatewayProcess[]

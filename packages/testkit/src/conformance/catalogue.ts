@@ -1,41 +1,49 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * What the fixture servers offer, told once for both eras: the tools, prompts and resources that the conformance suites name, and a few
- * more that tests of translation need. A tool that wants something from the client returns questions and is called again with the answers;
- * how a question travels (a request of the server's, or an `input_required` result) is the business of the half that serves the era.
+ * The tools, prompts and resources of the fixture servers, for both eras. A tool that needs the
+ * client returns questions and is called again with the answers. Each era's half sends the
+ * questions.
  */
 
 export type Json = Readonly<Record<string, unknown>>
 
-/** One request that the server would put to the client. */
+/** One request from the server to the client. */
 export interface Question {
   readonly method: 'elicitation/create' | 'sampling/createMessage' | 'roots/list'
   readonly params: Json
 }
 
-/** What a tool or prompt returns instead of a result when it has to know more first. `state` comes back with the answers. */
+/**
+ * Returned by a tool or prompt that needs more information first. `state` comes back with the
+ * answers.
+ */
 export interface Questions {
   readonly questions: Readonly<Record<string, Question>>
   readonly state?: unknown
 }
 
-/** Something that clients may listen for. */
+/** A change that clients may listen for. */
 export type Change =
   | { readonly kind: 'tools_list_changed' | 'prompts_list_changed' | 'resources_list_changed' }
   | { readonly kind: 'resource_updated'; readonly uri: string }
 
-/** One call of a tool or prompt, as its body sees it. */
+/** One call of a tool or prompt, as its body sees the call. */
 export interface Call {
   readonly arguments: Json
   readonly clientCapabilities: Json
-  /** Answers to the questions of the round before, by the questions' keys. They come from the client and are not checked. */
+  /**
+   * Answers of the client to the previous round, by the keys of its questions. They are unchecked.
+   */
   readonly answers: Json
   readonly state: unknown
   readonly signal: AbortSignal
   progress(done: number, total: number): Promise<void>
   log(level: 'debug' | 'info' | 'warning', text: string): Promise<void>
-  /** Closes the stream of the response early, so that the client has to come back for the rest. Without effect where there is no such stream. */
+  /**
+   * Closes the response stream early, so that the client must reconnect for the rest. No effect if
+   * there is no such stream.
+   */
   closeStream(): void
   announce(change: Change): Promise<void>
 }
@@ -69,7 +77,10 @@ export interface PromptResult {
   readonly messages: readonly Json[]
 }
 
-/** The client has to open these pages before it calls again. A legacy server says so with an error; there is no such error in the modern era. */
+/**
+ * The client must open these pages before it calls again. A legacy server answers with an error,
+ * which does not exist in the modern era.
+ */
 export class PagesFirst extends Error {
   readonly pages: Readonly<Record<string, { readonly message: string; readonly url: string }>>
 
@@ -79,7 +90,7 @@ export class PagesFirst extends Error {
   }
 }
 
-/** Name and version under which every fixture appears. */
+/** Name and version of every fixture. */
 export const identity = { name: 'conformance-fixture', version: '1.0.0' }
 export const instructions =
   'A server that the conformance suites and the tests of translation call.'
@@ -110,7 +121,10 @@ const roots: Question = { method: 'roots/list', params: {} }
 const isRecord = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** The answer to an elicitation: what was filled in, what was done instead, or nothing when the answer is missing or makes no sense. */
+/**
+ * The answer to an elicitation: its action, and the content of an accepted form. Undefined if the
+ * answer is missing or makes no sense.
+ */
 function elicited(
   call: Call,
   key: string,
@@ -125,7 +139,7 @@ function elicited(
     : undefined
 }
 
-/** A field of an accepted form, when it is text. */
+/** A field of an accepted form, if the field is text. */
 function field(call: Call, key: string, name: string): string | undefined {
   const value = elicited(call, key)?.content[name]
   return typeof value === 'string' ? value : undefined
@@ -145,7 +159,7 @@ function rootUris(call: Call, key: string): readonly string[] | undefined {
     : undefined
 }
 
-/** A tool that elicits once and tells what came back. */
+/** A tool that elicits once and reports the answer. */
 function elicitingTool(
   name: string,
   description: string,
@@ -332,7 +346,7 @@ const runningTools: readonly Tool[] = [
       await call.progress(50, 100)
       await sleep(50)
       await call.progress(100, 100)
-      // Clients made with the SDK lose progress that comes in one read with the answer.
+      // SDK clients lose progress that arrives in one read with the answer.
       await sleep(50)
       return says('Done')
     },
@@ -390,7 +404,7 @@ const announcement = (
   },
 })
 
-/** The lists themselves stay as they are, so that two runs of a suite see the same. */
+/** The lists themselves never change, so that two runs of a suite see the same lists. */
 const announcingTools: readonly Tool[] = [
   announcement(
     'test_trigger_tool_change',
@@ -822,7 +836,7 @@ export const resourceTemplates = [
   },
 ] as const
 
-/** The contents of a resource, or nothing when there is none by that URI. */
+/** The contents of a resource, or undefined if no resource has this URI. */
 export function readResource(uri: string): { readonly contents: readonly Json[] } | undefined {
   const stored = storedResources.find((resource) => resource.uri === uri)
   if (stored !== undefined)
@@ -840,7 +854,7 @@ export function readResource(uri: string): { readonly contents: readonly Json[] 
   }
 }
 
-/** Completions of any argument: the words that begin as the value does. */
+/** Completions of any argument: the words that begin with the value. */
 export function complete(value: string): {
   readonly completion: {
     readonly values: string[]

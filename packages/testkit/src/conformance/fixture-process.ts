@@ -9,7 +9,9 @@ export type Era = 'legacy' | 'modern' | 'dual'
 const programAt = (name: string): string =>
   fileURLToPath(new URL(`../../dist/conformance/${name}.js`, import.meta.url))
 
-/** What a hostile server pretends to be: of both eras, of the modern one alone, or what its answer to a probe makes of it. */
+/**
+ * The eras of a hostile server: both, only the modern one, or what its answer to a probe implies.
+ */
 export type HostileKind = Probe | 'both' | 'modern_only'
 
 const wordsOf = (kind: HostileKind): readonly string[] =>
@@ -32,7 +34,7 @@ export const stdioFixtures = {
   ],
 }
 
-/** A fixture that listens, as a process of its own on a free port. Disposing ends it. */
+/** A fixture that listens, as a separate process on a free port. Disposing ends the process. */
 export class FixtureProcess implements AsyncDisposable {
   readonly url: string
   readonly #child: ChildProcess
@@ -42,7 +44,10 @@ export class FixtureProcess implements AsyncDisposable {
     this.url = url
   }
 
-  /** The conformance fixture for one era or both. An unguarded one takes any `Host` and `Origin`. */
+  /**
+   * The conformance fixture for one era or both. Without the guard it accepts any `Host` and
+   * `Origin`.
+   */
   static conformance(
     era: Era,
     options: { readonly unguarded?: boolean } = {},
@@ -54,7 +59,9 @@ export class FixtureProcess implements AsyncDisposable {
     ])
   }
 
-  /** The server that breaks the rules on command; its kind says how it answers who wants to know its era. */
+  /**
+   * The server that breaks the rules on command. Its kind says how it answers probes of its era.
+   */
   static hostile(kind: HostileKind = 'both'): Promise<FixtureProcess> {
     return FixtureProcess.#start('hostile-http-server', wordsOf(kind))
   }

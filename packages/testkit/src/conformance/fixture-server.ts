@@ -10,8 +10,8 @@ import { createLegacyServer } from './legacy-half.ts'
 import { modernServers } from './modern-half.ts'
 
 /**
- * The conformance fixture as a program: `--era legacy|modern|dual --transport http|stdio [--unguarded]`. Over HTTP it listens at HOST and PORT
- * of the environment (port 0 for any) and prints its URL.
+ * The conformance fixture: `--era legacy|modern|dual --transport http|stdio [--unguarded]`. Over
+ * HTTP it listens at HOST and PORT (0: any port), and prints its URL.
  */
 const { values } = parseArgs({
   options: {
@@ -43,7 +43,10 @@ function serveModernStdio(legacyToo: boolean): void {
   serveStdio(() => create(announce), { legacy: legacyToo ? 'serve' : 'reject' })
 }
 
-/** On stdio the server itself tells: the SDK sends it to the streams that listen, or to the whole connection of a legacy client. */
+/**
+ * On stdio the server announces changes itself. The SDK sends them to listening streams, or to the
+ * whole connection of a legacy client.
+ */
 async function announce({ server }: McpServer, change: Change): Promise<void> {
   switch (change.kind) {
     case 'tools_list_changed':

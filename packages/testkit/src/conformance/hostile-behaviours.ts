@@ -2,27 +2,27 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 
 /**
- * What the hostile fixtures do wrong, by the name of the tool that is called. Each behaviour breaks one rule and keeps the others; how a
- * message is framed is broken apart from that, by the argument `framing`.
+ * The misbehaviours of the hostile fixtures, by tool name. Each breaks one rule and keeps the
+ * others. The argument `framing` breaks the framing of messages separately.
  */
 
 export interface Exchange {
-  /** The request's id as it stood in the JSON, so that large integers come back as they were. */
+  /** The request's id as written in the JSON, so that large integers return unchanged. */
   readonly id: string
-  /** The progress token likewise, when there is one. */
+  /** The progress token as written in the JSON, if there is one. */
   readonly progressToken: string | undefined
   readonly arguments: Readonly<Record<string, unknown>>
-  /** Whether the request was of the modern era, whose results have a type. */
+  /** True for a request of the modern era, whose results have a type. */
   readonly modern: boolean
   /** Sends one message in the frame of the binding. */
   send(message: string | Buffer): Promise<void>
-  /** Sends a part of a message; what ends the frame does not come. */
+  /** Sends a part of a message, without the end of the frame. */
   raw(bytes: string | Buffer): Promise<void>
-  /** Puts a request to the client and resolves with the client's answer as it came. The id is JSON. */
+  /** Sends a request to the client, and resolves with the client's raw answer. `id` is JSON. */
   ask(id: string, method: string, params: string): Promise<string>
-  /** No more messages follow. */
+  /** Ends the exchange after its last message. */
   end(): void
-  /** The connection, or the process, is gone. */
+  /** Breaks the connection, or ends the process. */
   cut(): void
 }
 
@@ -30,7 +30,7 @@ type Behaviour = (exchange: Exchange) => Promise<void>
 
 const text = (value: string): string => JSON.stringify({ type: 'text', text: value })
 
-/** A result with one text, as the era wants it. */
+/** A result with one text, in the form of the request's era. */
 const resultOf = (exchange: Exchange, value: string): string =>
   `{"content":[${text(value)}]${exchange.modern ? ',"resultType":"complete"' : ''}}`
 
@@ -42,7 +42,7 @@ async function answer(exchange: Exchange, value = 'ok'): Promise<void> {
   exchange.end()
 }
 
-/** Sends one message instead of the answer and nothing else. */
+/** Sends one message in place of the answer, and nothing else. */
 const only =
   (message: (exchange: Exchange) => string | Buffer): Behaviour =>
   async (exchange) => {
@@ -50,7 +50,7 @@ const only =
     exchange.end()
   }
 
-/** Sends something first, and a proper answer after it. */
+/** Sends one message first, and then a proper answer. */
 const first =
   (message: (exchange: Exchange) => string | Buffer): Behaviour =>
   async (exchange) => {
@@ -70,7 +70,7 @@ const number = (value: unknown, otherwise: number): number =>
   typeof value === 'number' ? value : otherwise
 
 const behaviours = {
-  // Properly, so that a broken framing can be seen by itself.
+  // A proper answer, so that a test can break the framing alone.
   echo: (exchange) => answer(exchange, JSON.stringify(exchange.arguments)),
   numbers: only((exchange) =>
     response(
@@ -79,7 +79,7 @@ const behaviours = {
     ),
   ),
 
-  // The answer's envelope.
+  // Faults in the envelope of the answer.
   wrong_id: only((exchange) => response('"not yours"', resultOf(exchange, 'for nobody'))),
   id_as_other_type: only((exchange) =>
     response(exchange.id.startsWith('"') ? '0' : `"${exchange.id}"`, resultOf(exchange, 'almost')),
@@ -115,7 +115,7 @@ const behaviours = {
     response(exchange.id, '{"content":"text","isError":"no","resultType":"complete"}'),
   ),
 
-  // How often and when.
+  // Faults in the number and timing of answers.
   never: async () => undefined,
   late: async (exchange) => {
     await sleep(number(exchange.arguments['milliseconds'], 500))
@@ -139,7 +139,7 @@ const behaviours = {
     exchange.cut()
   },
 
-  // What is no message.
+  // Lines that are no message.
   not_json: first(() => '<html>busy</html>'),
   empty_message: first(() => ''),
   json_but_no_message: first(() => '42'),
@@ -166,7 +166,7 @@ const behaviours = {
     ),
   ),
 
-  // How much.
+  // Faults of size.
   flood: async (exchange) => {
     const message = notification(
       'notifications/message',
@@ -185,7 +185,7 @@ const behaviours = {
     )
   }),
   endless: async (exchange) => {
-    // A message that never ends: what reads it has to give up at some size, or with the caller.
+    // An endless message: its reader must give up at some size, or when the caller does.
     const part = 'x'.repeat(64 * 1024)
     await exchange.raw(
       `{"jsonrpc":"2.0","id":${exchange.id},"result":{"content":[{"type":"text","text":"`,
@@ -240,7 +240,7 @@ const behaviours = {
     notification('notifications/cancelled', `{"requestId":${exchange.id}}`),
   ),
 
-  // Notifications.
+  // Faults in notifications.
   unknown_notification: first(() => notification('notifications/vendor', '{"a":1}')),
   foreign_progress: first(() => progress('"not yours"', 1)),
   wild_progress: async (exchange) => {
@@ -252,7 +252,7 @@ const behaviours = {
   },
   message_without_level: first(() => notification('notifications/message', '{}')),
 
-  // The modern era's questions.
+  // Faults in the questions of the modern era.
   nothing_required: only((exchange) => inputRequired(exchange, '')),
   state_forever: only((exchange) => inputRequired(exchange, ',"requestState":"again"')),
   odd_question_keys: only((exchange) =>
@@ -282,7 +282,7 @@ const acknowledged = (id: string, honoured = '{"toolsListChanged":true}'): strin
 const toolsChanged = (id: string): string =>
   notification('notifications/tools/list_changed', `{${subscriptionMeta(id)}}`)
 
-/** What is done to `subscriptions/listen`, by the URI `hostile://…` that the client wants to hear of. */
+/** The faults in `subscriptions/listen`, by the URI `hostile://…` that the client listens to. */
 const listeners = {
   properly: async (exchange) => {
     await exchange.send(acknowledged(exchange.id))
@@ -322,10 +322,10 @@ const listeners = {
   },
 } satisfies Record<string, Behaviour>
 
-/** The names of all tools that every hostile fixture has. */
+/** The names of the tools of every hostile fixture. */
 export const hostileTools: readonly string[] = Object.keys(behaviours)
 
-/** Does what the tool or the listener of this name does; one that does not exist answers properly. */
+/** Runs the named behaviour of a tool or listener. An unknown name gets a proper answer. */
 export async function misbehave(request: HostileRequest, exchange: Exchange): Promise<void> {
   const [table, proper]: [Record<string, Behaviour>, Behaviour] =
     request.method === 'tools/call'
@@ -334,11 +334,14 @@ export async function misbehave(request: HostileRequest, exchange: Exchange): Pr
   await (table[request.name] ?? proper)(exchange)
 }
 
-/** How a server may answer `server/discover` when it is old, odd or not there. The bodies are those of real servers. */
+/**
+ * An answer to `server/discover` of an old, odd or missing server. The bodies are those of real
+ * servers.
+ */
 export interface ProbeReply {
   readonly status: number
   readonly contentType?: string
-  /** The body for a request's id; without one there is no answer at all. */
+  /** The body for the id of a request. Without it there is no answer at all. */
   readonly body?: (id: string) => string
 }
 
@@ -388,11 +391,11 @@ export const probeReplies = {
 
 export type Probe = keyof typeof probeReplies
 
-/** How a hostile server behaves to who only asks which era it is of. */
+/** The answers of a hostile server to a client that only asks for its era. */
 export interface Manners {
-  /** How it answers a probe; properly, without. */
+  /** The answer to a probe. Undefined: a proper answer. */
   readonly probe: ProbeReply | undefined
-  /** It has nothing for clients of the legacy era. */
+  /** True if the server refuses clients of the legacy era. */
   readonly modernOnly: boolean
 }
 
@@ -408,7 +411,7 @@ export function readManners(): Manners {
   return { probe, modernOnly: values['modern-only'] }
 }
 
-/** What a server that has nothing for the legacy era answers to it. */
+/** The answer of a modern-only server to legacy clients. */
 export const modernAlone = probeError(
   -32022,
   'Unsupported protocol version',
@@ -419,7 +422,7 @@ export const modernAlone = probeError(
 export interface HostileRequest {
   readonly id: string | undefined
   readonly method: string | undefined
-  /** The tool that is called, or the listener that is wanted. */
+  /** The called tool, or the requested listener. */
   readonly name: string
   readonly progressToken: string | undefined
   readonly arguments: Readonly<Record<string, unknown>>
@@ -433,7 +436,7 @@ interface Params {
   readonly notifications?: { readonly resourceSubscriptions?: readonly string[] }
 }
 
-/** Reads a message that came from a client, or nothing when it is no JSON object. */
+/** Reads a message of a client. Undefined if the text is no JSON object. */
 export function readRequest(source: string): HostileRequest | undefined {
   let message: { id?: unknown; method?: string; params?: Params }
   try {
@@ -461,7 +464,10 @@ export function readRequest(source: string): HostileRequest | undefined {
   }
 }
 
-/** The text of a member's scalar value: numbers that JavaScript cannot hold have to be echoed as they came. */
+/**
+ * The source text of a scalar member, because JavaScript cannot hold all numbers that must return
+ * unchanged.
+ */
 function sourceOf(source: string, member: string, value: unknown): string {
   for (const [, found = ''] of source.matchAll(
     new RegExp(`"${member}"\\s*:\\s*("(?:[^"\\\\]|\\\\.)*"|[-+.\\w]+)`, 'g'),
@@ -470,11 +476,13 @@ function sourceOf(source: string, member: string, value: unknown): string {
   return JSON.stringify(value)
 }
 
-/** Whether a request is one that is answered in the wrong way. */
+/** True for a request that a misbehaviour answers. */
 export const isCommand = ({ method }: HostileRequest): boolean =>
   method === 'tools/call' || method === 'subscriptions/listen'
 
-/** What every well-behaved method of a hostile fixture answers, or nothing when there is no such method. */
+/**
+ * The answer of every well-behaved method of a hostile fixture, or undefined for an unknown method.
+ */
 export function handshake({ method, modern }: HostileRequest): string | undefined {
   const info = '{"name":"hostile","version":"1.0.0"}'
   const type = modern
@@ -498,11 +506,11 @@ export function handshake({ method, modern }: HostileRequest): string | undefine
   }
 }
 
-/** Questions that a hostile server has put and the client has not answered, oldest first. */
+/** Questions of a hostile server that the client has not answered, the oldest first. */
 export class OpenQuestions {
   readonly #open = new Map<string, ((answer: string) => void)[]>()
 
-  /** Resolves with the next answer that comes under this key. */
+  /** Resolves with the next answer under this key. */
   next(key: string): Promise<string> {
     return new Promise((resolve) => this.#open.set(key, [...(this.#open.get(key) ?? []), resolve]))
   }
@@ -514,7 +522,7 @@ export class OpenQuestions {
   }
 }
 
-/** Writes pieces one by one with a pause, so that they arrive apart. */
+/** Writes the pieces with pauses, so that they arrive separately. */
 export async function writeApart(
   write: (piece: Buffer) => void,
   pieces: Iterable<Buffer>,
@@ -525,7 +533,7 @@ export async function writeApart(
   }
 }
 
-/** Cuts bytes into single ones. */
+/** Cuts bytes into single bytes. */
 export function* everyByte(bytes: Buffer): Generator<Buffer> {
   for (let index = 0; index < bytes.length; index += 1) yield bytes.subarray(index, index + 1)
 }

@@ -17,11 +17,11 @@ import {
 } from './hostile-behaviours.ts'
 
 /**
- * A streamable HTTP server of both eras that breaks the rules on command. The tool's name says which rule; these arguments go with any tool:
- * `framing` (bytes, crlf, cr, lines, extras, named), `json` (one JSON body instead of a stream), `contentType`, `status`, `retry` (the stream
- * closes at once and the rest comes on a GET with `Last-Event-ID`, after so many milliseconds), `on: "get"` (questions come on the GET stream).
- * A session id is made of everything that may stand in one. `--probe NAME` says how `server/discover`
- * is answered; with `--modern-only` there is nothing for legacy clients.
+ * A streamable HTTP server that breaks the rule that a tool names. Any tool takes `framing` (bytes,
+ * crlf, cr, lines, extras, named), `json` (one JSON body), `contentType`, `status`, `retry` (the
+ * rest comes on a GET with `Last-Event-ID`, after so many milliseconds) and `on: "get"` (asks on
+ * the GET stream). Session ids hold every legal character. `--probe NAME` and `--modern-only` are
+ * as on stdio.
  */
 const { probe, modernOnly } = readManners()
 const { HOST = '127.0.0.1', PORT = '0' } = process.env
@@ -32,9 +32,9 @@ const visible = Array.from({ length: 0x7e - 0x21 + 1 }, (_, index) =>
 
 interface Session {
   readonly id: string
-  /** The GET stream that is open now. */
+  /** The open GET stream. */
   stream: ServerResponse | undefined
-  /** Streams that were closed early and wait for the client, by the id of their event. */
+  /** Streams that were closed early and wait for their clients, by event id. */
   readonly polled: Map<string, (response: ServerResponse) => void>
 }
 
@@ -134,7 +134,7 @@ function exchangeOver(
         ? 'application/json'
         : 'text/event-stream'
 
-  /** The response that messages go to: the POST's, or the one that the client came back with. */
+  /** The response that carries the messages: the POST's, or the one of the client's later GET. */
   let current: Promise<ServerResponse> | undefined
   const target = (): Promise<ServerResponse> => {
     if (current !== undefined) return current
@@ -172,13 +172,13 @@ function exchangeOver(
       return answer
     },
     end: () => void target().then((response) => response.end()),
-    // What was written before has to be on its way first.
+    // Earlier writes must leave the process first.
     cut: () => void setTimeout(() => post.socket?.destroy(), 50),
   }
   return exchange
 }
 
-/** Waits until more can be written; fails when nobody reads any longer. */
+/** Waits until more can be written. Rejects once the client has gone. */
 async function drained(response: ServerResponse): Promise<void> {
   if (response.destroyed) throw new Error('The client has gone')
   const settled = new AbortController()
@@ -188,7 +188,9 @@ async function drained(response: ServerResponse): Promise<void> {
   await Promise.race([once(response, 'drain', settled), closed]).finally(() => settled.abort())
 }
 
-/** Sends an event to come back to, closes the stream and resolves with the stream that the client opens again. */
+/**
+ * Sends an event id, closes the stream, and resolves with the stream that the client then opens.
+ */
 function closeEarly(
   post: ServerResponse,
   session: Session,
@@ -200,7 +202,7 @@ function closeEarly(
   return new Promise((resolve) => session.polled.set(event, resolve))
 }
 
-/** One message as a server-sent event, in one of the forms that the standard allows or in none of them. */
+/** One message as a server-sent event, in a form that the standard allows, or in an illegal one. */
 function framed(message: Buffer, framing: string): Buffer {
   const event = (before: string, after: string): Buffer =>
     Buffer.concat([Buffer.from(before), message, Buffer.from(after)])

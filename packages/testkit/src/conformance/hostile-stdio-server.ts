@@ -15,14 +15,14 @@ import {
 } from './hostile-behaviours.ts'
 
 /**
- * The hostile server on stdin and stdout, of both eras. The tool's name says which rule it breaks; `framing` goes with any tool: bytes, crlf,
- * blank (empty lines around), noise (text between messages), glued (two messages in one line). `--probe NAME` says how `server/discover` is answered; with
- * `--modern-only` there is nothing for legacy clients.
+ * The hostile server on stdio. The tool's name says which rule it breaks. Any tool takes `framing`:
+ * bytes, crlf, blank (empty lines around), noise (text between messages), glued (two in a line).
+ * `--probe NAME` chooses the `server/discover` answer; `--modern-only` refuses legacy clients.
  */
 const { probe, modernOnly } = readManners()
 const questions = new OpenQuestions()
 
-/** Messages of several calls follow each other, also while one is written byte by byte. */
+/** Messages of several calls stay in order, even while one is written byte by byte. */
 let written = Promise.resolve()
 
 function write(bytes: Buffer, apart = false): Promise<void> {
@@ -70,7 +70,7 @@ function exchangeFor(message: HostileRequest): Exchange {
       await exchange.send(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${params}}`)
       return answer
     },
-    // The pipe stays open: other calls are under way on it.
+    // The pipe stays open for other calls.
     end: () => undefined,
     cut: () => process.exit(1),
   }

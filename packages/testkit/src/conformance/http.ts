@@ -20,12 +20,12 @@ import { modernServers } from './modern-half.ts'
 
 type Handler = (request: IncomingMessage, response: ServerResponse, body?: unknown) => Promise<void>
 
-/** How long a client is asked to wait before it comes back to a stream that was closed early. */
+/** Milliseconds that a client should wait before it resumes a stream that was closed early. */
 const retryMs = 100
 
 /**
- * The streamable HTTP fixture at `/mcp`: sessions, streams and resumption for legacy clients, stateless requests for modern ones, or both side
- * by side. `guarded` servers refuse foreign `Host` and `Origin` headers.
+ * The streamable HTTP fixture at `/mcp`: sessions, streams and resumption for legacy clients,
+ * stateless requests for modern ones. `guarded` servers refuse foreign `Host` and `Origin` headers.
  */
 export function createHttpFixture(era: Era, guarded: boolean): Server {
   const changes = new InMemoryServerEventBus()
@@ -62,7 +62,7 @@ function legacyHandler(changes: Changes): Handler {
       onsessionclosed: (session) => void sessions.delete(session),
     })
     const server = createLegacyServer(changes)
-    // The accessors of this class are declared wider than the interface it implements.
+    // The accessors of this class have wider types than the interface that it implements.
     await server.connect(transport as Parameters<typeof server.connect>[0])
     await transport.handleRequest(request, response, body)
     if (transport.sessionId === undefined) await server.close()

@@ -54,15 +54,15 @@ const resourceNotFound = -32002
 const urlElicitationRequired = -32042
 const maxRounds = 8
 
-/** Where a server tells of changes and hears of those that other sessions caused. */
+/** Publishes the changes of a server, and delivers those that other sessions cause. */
 export interface Changes {
   publish(change: Change): void
   subscribe(listener: (change: Change) => void): () => void
 }
 
 /**
- * One session of a server of the legacy era (2024-11-05 … 2025-11-25) over SDK v1: questions are requests of its own, log level and
- * subscriptions belong to the session.
+ * One session of a legacy server (2024-11-05 … 2025-11-25) over SDK v1. Questions are requests of
+ * the server. Log level and subscriptions belong to the session.
  */
 export function createLegacyServer(changes: Changes): Server {
   const server = new Server(identity, {
@@ -80,7 +80,7 @@ export function createLegacyServer(changes: Changes): Server {
   let level: LoggingLevel = 'debug'
 
   const unsubscribe = changes.subscribe((change) => {
-    // The client may be gone; what is said to nobody needs no answer.
+    // The client may have gone, and then no announcement is needed.
     void announce(server, watched, change).catch(() => undefined)
   })
   server.onclose = unsubscribe
@@ -178,7 +178,7 @@ export function createLegacyServer(changes: Changes): Server {
   return server
 }
 
-/** Runs a body until it has a result, putting its questions to the client one after the other in between. */
+/** Runs a body until there is a result, and asks the client its questions one by one in between. */
 async function untilAnswered<Result extends object>(
   run: (call: Call) => Result | Questions | Promise<Result | Questions>,
   call: Call,
@@ -210,7 +210,7 @@ function assertDeclared({ method }: Question, capabilities: Json): void {
   if (capabilities[needed] === undefined) throw new Error(`The client does not support ${needed}`)
 }
 
-/** In this era a page that the user is sent to has an id. */
+/** In this era, a page for the user has an id. */
 function withElicitationId(question: Question): Question {
   if (question.params['mode'] !== 'url') return question
   return { ...question, params: { ...question.params, elicitationId: randomUUID() } }

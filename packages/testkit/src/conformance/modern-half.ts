@@ -30,7 +30,7 @@ import {
   type Questions,
 } from './catalogue.ts'
 
-/** Makes servers of the modern era; all of one maker take each other's request states. */
+/** Makes servers of the modern era. All servers of one maker accept each other's request states. */
 export function modernServers(): (
   announce: (server: McpServer, change: Change) => Promise<void>,
 ) => McpServer {
@@ -44,8 +44,8 @@ export function modernServers(): (
 type States = ReturnType<typeof createRequestStateCodec<{ readonly state: unknown }>>
 
 /**
- * One server of the modern era (2026-07-28) over SDK v2: questions are `input_required` results. The SDK serves legacy connections with it
- * as well where the host lets it, by putting the same questions as requests.
+ * One modern server (2026-07-28) over SDK v2, whose questions are `input_required` results. The SDK
+ * can also serve legacy connections with it, and then sends the questions as requests.
  */
 function createModernServer(
   states: States,
@@ -92,7 +92,7 @@ function createModernServer(
     },
   })
 
-  /** Runs one round of a body: its result, or what the client is to answer first. */
+  /** Runs one round of a body. Returns its result, or the questions for the client. */
   const round = async <Result extends object>(
     run: (call: Call) => Result | Questions | Promise<Result | Questions>,
     args: Json | undefined,
@@ -145,7 +145,7 @@ function createModernServer(
     return found as { contents: [] }
   })
   server.setRequestHandler('completion/complete', ({ params }) => complete(params.argument.value))
-  // These two belong to the legacy connections that the SDK may serve with this server.
+  // These two handlers serve legacy connections only, which the SDK may have with this server.
   server.setRequestHandler('resources/subscribe', ({ params: { uri } }) => {
     watched.add(uri)
     return {}
@@ -157,12 +157,12 @@ function createModernServer(
   return mcp
 }
 
-/** What the client declared with this request, which is how it does in this era. */
+/** The capabilities that the client declares with each request in this era. */
 function declared({ mcpReq }: ServerContext): Json | undefined {
   return (mcpReq.envelope as Record<string, Json> | undefined)?.[CLIENT_CAPABILITIES_META_KEY]
 }
 
-/** In this era pages that come first are questions like others. */
+/** In this era, required pages are questions like any others. */
 async function questionsOrResult<Result extends object>(
   run: (call: Call) => Result | Questions | Promise<Result | Questions>,
   call: Call,
