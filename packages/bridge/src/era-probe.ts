@@ -22,7 +22,7 @@ const initializeId = '"era-hello"'
 /**
  * Asks a fresh child for its era by `server/discover` (MCP 2026-07-28, versioning, stdio). A silent
  * child may be starting (`npx`), so `initialize` follows. The first answer decides.
- * @returns undefined if the child ended or stayed silent; `fresh` if the child can still be opened
+ * @returns undefined if the child ended or stayed silent; `fresh` if a session can still use it
  */
 export function probeModern(
   child: Child,

@@ -153,8 +153,9 @@ function crossing(raw: readonly Buffer[]): string[] {
 }
 
 /**
- * Why an answer is withheld. A challenge would ask for credentials that are not the client's own. A
- * redirect would lead the client past the bridge, perhaps to an address that looks like ours.
+ * The reason to withhold an answer. A challenge would ask for credentials that are not the
+ * client's. A redirect would lead past the bridge, maybe to an address that the client takes for
+ * ours.
  */
 function refusalOf(status: number): string | undefined {
   if (refuses(status))

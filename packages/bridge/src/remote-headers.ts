@@ -36,7 +36,7 @@ export function ownHeaders({ headers, secret }: OwnHeaders): readonly HeaderPair
   return [...given, ...kept]
 }
 
-/** Why there are no headers, in words that any client may read. The log has the details. */
+/** The reason for missing headers, in words that any client may read. The log has the details. */
 export function missingCredentials(error: unknown): MissingCredentials {
   const message = 'The credentials for the remote server cannot be read.'
   if (!(error instanceof KeyVaultFailure)) return { code: 'credentials_unreadable', message }

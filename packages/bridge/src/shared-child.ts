@@ -133,7 +133,7 @@ export class SharedChild {
     this.#ask(session, message, id, idSlice)
   }
 
-  /** True if a task belongs to another caller, to whom this caller must get no access. */
+  /** True if a task belongs to another caller. This caller must not see that task. */
   #isTaskOfAnother(session: Session, message: Uint8Array, method: string): boolean {
     return (
       ofTasks.test(method) &&
@@ -275,8 +275,7 @@ export class SharedChild {
 
   /**
    * The sessions that get a notification. List changes go to all, updates to subscribers, task
-   * states to owners. The rest may hold a caller's data: only a sole session with open calls gets
-   * it.
+   * states to owners. The rest may hold a caller's data, so only a sole session with calls gets it.
    */
   #addressees(line: Uint8Array, { method = '' }: MessageOutline): Iterable<Session> {
     if (method.endsWith('/list_changed')) return this.#sessions

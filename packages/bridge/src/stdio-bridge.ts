@@ -460,7 +460,7 @@ function sendNoSession(response: ServerResponse): void {
   sendRpcError(response, 404, undefined, errorCode.sessionNotFound, 'Session not found.')
 }
 
-/** Why the bytes are no JSON text for a line, or undefined if they are. */
+/** The mistake in bytes that are no JSON text for a line, or undefined. */
 function jsonMistake(body: Buffer): string | undefined {
   if (!isUtf8(body)) return 'The body is not UTF-8.'
   try {

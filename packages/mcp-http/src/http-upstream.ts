@@ -204,8 +204,8 @@ export function isLate({ code }: NodeJS.ErrnoException): boolean {
 }
 
 /**
- * Why there is no complete answer. Messages of undici and the system name hosts and ports, which
- * stay private.
+ * The reason for a missing or incomplete answer. Messages of undici and the system name hosts and
+ * ports, which stay private.
  */
 export function whyNoAnswer(server: string, error: NodeJS.ErrnoException, sent: boolean): string {
   if (isLate(error)) return `${server} did not answer in time.`

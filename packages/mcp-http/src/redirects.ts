@@ -42,8 +42,8 @@ export function placeOf(location: string | undefined): string | undefined {
 }
 
 /**
- * Why a redirect is an error: a client that followed it would hand the request and its secrets to
- * any address that the server names. Give `place` only for those who may know it.
+ * The error for a redirect: a client that followed it would hand the request and its secrets to any
+ * address that the server names. Give `place` only for those who may know it.
  */
 export function redirectsElsewhere(status: number, place: string | undefined): string {
   const address = place === undefined ? 'another address' : place

@@ -1,6 +1,4 @@
-/**
- * Why a caller gets no more: the caller holds its share, or all callers together hold everything.
- */
+/** `caller`: the caller already holds its share. `all`: all callers together hold everything. */
 export type Shortage = 'caller' | 'all'
 
 /** A caller and its holdings. */

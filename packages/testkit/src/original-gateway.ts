@@ -13,9 +13,8 @@ export interface OriginalGateway extends AsyncDisposable {
 }
 
 /**
- * Imitates the next major of microsoft/mcp-gateway (`McpEndpointMiddleware`,
- * `McpProtocolMiddleware`). SDK tools: `add`, whose `a` is also a header, and `change`, which
- * announces changed tools.
+ * Imitates `McpEndpointMiddleware` and `McpProtocolMiddleware` of microsoft/mcp-gateway's next
+ * major. SDK tools: `add`, whose `a` is also a header, and `change`, which announces changes.
  */
 export async function openOriginalGateway(): Promise<OriginalGateway> {
   // Most tests with this kit do not need the SDK.

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * The tools, prompts and resources of the fixture servers, for both eras. A tool that needs the
- * client returns questions and is called again with the answers. Each era's half sends the
- * questions.
+ * The tools, prompts and resources of the fixtures, for both eras. A tool that needs the client
+ * returns questions and is called again with the answers. Each era's half sends the questions.
  */
 
 export type Json = Readonly<Record<string, unknown>>

@@ -18,14 +18,14 @@ import {
 
 /**
  * A streamable HTTP server that breaks the rule that a tool names. Any tool takes `framing` (bytes,
- * crlf, cr, lines, extras, named), `json` (one JSON body), `contentType`, `status`, `retry` (the
- * rest comes on a GET with `Last-Event-ID`, after so many milliseconds) and `on: "get"` (asks on
- * the GET stream). Session ids hold every legal character. `--probe NAME` and `--modern-only` are
- * as on stdio.
+ * crlf, cr, lines, extras, named), `json` (one body), `contentType`, `status`, `retry` (ms after
+ * which a GET with `Last-Event-ID` gets the rest) and `on: "get"` (asks on the GET stream). For
+ * switches, see stdio.
  */
 const { probe, modernOnly } = readManners()
 const { HOST = '127.0.0.1', PORT = '0' } = process.env
 
+/** Every character that a session id may hold, so that each id tests them all. */
 const visible = Array.from({ length: 0x7e - 0x21 + 1 }, (_, index) =>
   String.fromCharCode(0x21 + index),
 ).join('')

@@ -15,9 +15,9 @@ import {
 } from './hostile-behaviours.ts'
 
 /**
- * The hostile server on stdio. The tool's name says which rule it breaks. Any tool takes `framing`:
- * bytes, crlf, blank (empty lines around), noise (text between messages), glued (two in a line).
- * `--probe NAME` chooses the `server/discover` answer; `--modern-only` refuses legacy clients.
+ * The hostile server on stdio. The tool names the broken rule. Any tool takes `framing`: bytes,
+ * crlf, blank (empty lines around), noise (text between messages), glued (two in a line). `--probe
+ * NAME` chooses the `server/discover` answer. `--modern-only` refuses legacy clients.
  */
 const { probe, modernOnly } = readManners()
 const questions = new OpenQuestions()
