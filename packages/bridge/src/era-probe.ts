@@ -20,9 +20,10 @@ const discoverId = '"era-probe"'
 const initializeId = '"era-hello"'
 
 /**
- * Asks a fresh child for its era by `server/discover` (MCP 2026-07-28, versioning, stdio). A silent
- * child may be starting (`npx`), so `initialize` follows. The first answer decides.
- * @returns undefined if the child ended or stayed silent; `fresh` if a session can still use it
+ * Asks a fresh child for its era by `server/discover` (MCP 2026-07-28, versioning, stdio). If it is
+ * silent, it may be downloading (`npx`) or ignore new methods, so `initialize` follows; the first
+ * answer decides.
+ * @returns undefined if the child gave no answer; `fresh` if a session can still use it
  */
 export function probeModern(
   child: Child,

@@ -153,9 +153,8 @@ function crossing(raw: readonly Buffer[]): string[] {
 }
 
 /**
- * The reason to withhold an answer. A challenge would ask for credentials that are not the
- * client's. A redirect would lead past the bridge, maybe to an address that the client takes for
- * ours.
+ * The reason to withhold an answer. A challenge would ask for credentials that the client lacks. A
+ * redirect would lead past the bridge, maybe to an address that the client takes for ours.
  */
 function refusalOf(status: number): string | undefined {
   if (refuses(status))

@@ -47,8 +47,8 @@ export function missingCredentials(error: unknown): MissingCredentials {
 }
 
 /**
- * A value in a file is read for each request, so a rotated secret takes effect at once. @throws
- * Error
+ * A value in a file is read for each request, so that a rotated secret takes effect at once.
+ * @throws Error
  */
 function headerValue(value: UpstreamHeader['value']): string {
   if ('text' in value) return value.text

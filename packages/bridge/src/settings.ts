@@ -115,8 +115,8 @@ export function serverEnvironment(
 }
 
 /**
- * The variable with the bridge's address. A gateway sets HOST and PORT, so only those count under
- * one.
+ * The variable with the bridge's address. A gateway sets HOST and PORT, so under a gateway only
+ * these count.
  */
 function addressName(
   environment: Readonly<Record<string, string | undefined>>,
@@ -180,7 +180,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     sessionMaxMs: number('MCP_SESSION_MAX_SECONDS', 7 * 24 * 3600, 1, 31_536_000) * 1000,
     eras: choice('MCP_ERAS', ['auto', 'passthrough']),
     legacyLeg: choice('MCP_LEGACY_LEG', ['auto', 'passthrough', 'translate']),
-    // Shorter than the limits of the gateway, which does not know the reason, and of clients (SDKs:
+    // Shorter than the limit of the gateway, which does not know the reason, and of clients (SDKs:
     // 60 s).
     handshakeMs: number('MCP_HANDSHAKE_SECONDS', 45, 1, 86_400) * 1000,
     startMs: number('MCP_START_SECONDS', 300, 1, 86_400) * 1000,

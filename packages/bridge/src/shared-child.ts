@@ -376,8 +376,7 @@ export class SharedChild {
   }
 
   /**
-   * Cancels the requests of a session at the child, and answers the child's questions to the
-   * session.
+   * Cancels the requests of a session at the child, and answers the child's questions with errors.
    */
   #leave(session: Session): void {
     this.#sessions.delete(session)

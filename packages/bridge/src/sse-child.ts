@@ -179,8 +179,7 @@ export class SseChild implements Child {
   }
 
   /**
-   * Fails one request whose message did not arrive, or may not have arrived. Only the end of the
-   * stream ends the session.
+   * Fails one request whose message did not arrive, or may not have arrived. The session goes on.
    */
   #failed(message: Uint8Array, reason: string): void {
     if (this.#endedBecause !== undefined) return

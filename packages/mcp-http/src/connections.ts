@@ -131,7 +131,7 @@ export class Connections {
     return found
   }
 
-  /** No request was read, so the server sends its only answer without one. */
+  /** Refuses a connection before any request, with a single answer that says why. */
   #refuse(socket: Socket): void {
     this.#refused.add(socket)
     const head = [

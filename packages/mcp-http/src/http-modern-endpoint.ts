@@ -38,8 +38,8 @@ export function modernHeaders(method: string): string[] {
  */
 export class HttpModernEndpoint implements ModernEndpoint {
   /**
-   * Chosen for each request, as a modern server has no sessions. @throws Error if there is no
-   * upstream
+   * Chosen for each request, as a modern server has no sessions.
+   * @throws Error if there is no upstream
    */
   readonly #upstream: () => HttpUpstream
   readonly #answerTimeoutMs: number

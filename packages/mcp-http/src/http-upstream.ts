@@ -113,7 +113,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     share?.spare(() => this.#giveUp())
   }
 
-  /** True once no callback of the answer can follow. */
+  /** True once the exchange has ended. */
   get over(): boolean {
     return this.#over
   }

@@ -27,7 +27,8 @@ export function pathAtOrigin(
   const base = new URL(path, origin)
   if (location === undefined || !URL.canParse(location, base.href)) return undefined
   const target = new URL(location, base.href)
-  // Servers behind a proxy that ends TLS call themselves `http`. The gateway stays with `https`.
+  // Servers behind a proxy that ends TLS call themselves `http`. The next request stays with
+  // `https`.
   const downgraded = base.protocol === 'https:' && target.protocol === 'http:'
   const scheme = downgraded ? base.protocol : target.protocol
   const same = scheme === base.protocol && target.host === base.host

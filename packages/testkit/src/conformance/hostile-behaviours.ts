@@ -139,7 +139,7 @@ const behaviours = {
     exchange.cut()
   },
 
-  // Lines that are no message.
+  // Texts that are no message.
   not_json: first(() => '<html>busy</html>'),
   empty_message: first(() => ''),
   json_but_no_message: first(() => '42'),
