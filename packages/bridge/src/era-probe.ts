@@ -20,9 +20,8 @@ const discoverId = '"era-probe"'
 const initializeId = '"era-hello"'
 
 /**
- * Asks a fresh child for its era by `server/discover` (MCP 2026-07-28, versioning, stdio). If it is
- * silent, it may be downloading (`npx`) or ignore new methods, so `initialize` follows; the first
- * answer decides.
+ * Asks a fresh child for its era (MCP 2026-07-28, versioning, stdio). A child silent to
+ * `server/discover` may be downloading (`npx`), so `initialize` follows. The first answer decides.
  * @returns undefined if the child gave no answer; `fresh` if a session can still use it
  */
 export function probeModern(

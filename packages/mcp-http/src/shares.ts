@@ -13,8 +13,8 @@ interface Party {
 const mostIdle = 1024
 
 /**
- * One pool, such as connections or bytes. A caller may hold as much as is then free, so one caller
- * alone gets half. Beyond that, the heaviest caller gives up some for a lighter one.
+ * One pool, such as connections or bytes. A caller may hold as much as is then free: one alone gets
+ * half, and the next finds room. Beyond that, the heaviest caller gives up some for a lighter one.
  */
 export class Shares {
   readonly most: number
