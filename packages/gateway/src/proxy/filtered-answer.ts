@@ -7,30 +7,33 @@ import { isEventStream } from './headers.ts'
 import { withoutTools, type ListedTool } from './ruled-messages.ts'
 
 export interface AnswerFilter {
-  /** Whether the request asks for a list of tools. */
+  /** True if the request asks for a list of tools. */
   readonly lists: boolean
-  /** Begins to judge the tools of one message: whether each is let through. */
+  /** Returns a function that judges the tools of one message: true lets a tool through. */
   readonly judge: () => (tool: ListedTool) => boolean
-  /** Whether others may get another list. */
+  /** True if other callers may get another list. */
   readonly restricted: boolean
-  /** The requests that the answer is for, as raw ids. */
+  /** Raw ids of the requests that the answer is for. */
   readonly ids: readonly string[]
-  /** Whether the request can be repeated without harm. */
+  /** True if the request can be repeated without harm. */
   readonly repeatable: boolean
-  /** Counts what is held until it is whole. */
+  /** Counts the bytes that are held until an answer or event is whole. */
   readonly share: Share
 }
 
-/** Longest list, and longest event of a stream, that is read. */
+/** Bytes of the longest list and of the longest event that the gateway reads. */
 const longest = 64 * 1024 * 1024
 
-/** Passes a server's answer on without the tools that are not let through: a list when it is whole, a stream event by event, all else as it comes. */
+/**
+ * Passes a server's answer on without the tools that the rules hold back.
+ * A list is passed on when it is whole, a stream event by event, and anything else as it comes.
+ */
 export class FilteredAnswer implements Dispatcher.DispatchHandler {
   readonly #handler: Dispatcher.DispatchHandler
   readonly #filter: AnswerFilter
   #abort: ((reason?: Error) => void) | undefined
   #aborted: Error | undefined
-  /** The handler has been told of the end. */
+  /** The handler knows that the answer has ended. */
   #over = false
   #events: EventRewriter | undefined
   /** A list that is not whole yet. */
@@ -106,7 +109,10 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     this.#handler.onError?.(error)
   }
 
-  /** Undefined: the stream has ended. */
+  /**
+   * Passes on the events that `chunk` completes. An undefined `chunk` means that the stream has
+   * ended.
+   */
   #passEvents(events: EventRewriter, chunk: Buffer | undefined): boolean {
     let ready: Uint8Array
     try {
@@ -140,7 +146,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     } catch (error) {
       if (error instanceof GatewayError) return this.#failWith(error)
       if (!(error instanceof SyntaxError)) throw error
-      // An error page holds no list; anything else might be read by somebody.
+      // An error page holds no list. A client could still read a list out of any other text.
       if (status < 300) return this.#fail(error.message)
     }
     const length = [Buffer.from('content-length'), Buffer.from(String(body.length))]
@@ -159,7 +165,10 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     return shortage === undefined || this.#giveUp(shortage)
   }
 
-  /** There is no room for what is not whole. Its requests get an error where a stream has begun. */
+  /**
+   * Ends an answer for which there is no more memory. If a stream has begun, each of its requests
+   * gets an error.
+   */
   #giveUp(shortage: Shortage): false {
     const error = this.#filter.repeatable ? shortOf(shortage, heldBytes) : answerDropped(shortage)
     if (this.#events === undefined) return this.#failWith(error)
@@ -175,7 +184,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     return false
   }
 
-  /** The answer cannot be judged, so nothing more of it is passed on. */
+  /** Stops an answer that the gateway cannot judge. The client gets no more of it. */
   #fail(reason: string): false {
     return this.#failWith(
       new GatewayError('upstream_failed', {
@@ -193,7 +202,9 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   }
 }
 
-/** What is left out changes the length and whatever was made of the bytes. */
+/**
+ * Drops the headers that the removal of tools makes wrong: the length, and digests of the bytes.
+ */
 function withoutLength(raw: readonly Buffer[]): Buffer[] {
   return raw.filter(
     (_, index) => !ofBytes.test((raw[index - (index % 2)] as Buffer).toString('latin1')),

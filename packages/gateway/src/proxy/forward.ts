@@ -9,52 +9,53 @@ import type { Outgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { type Session } from '../ingress/session-sealer.ts'
 
-/** An answer whose head has come, and of which nothing has been passed on. */
+/** An answer whose head has arrived. The client has got none of it yet. */
 export interface HeldAnswer {
   readonly passOn: () => void
-  /** Nothing of it is passed on: the caller answers in another way. */
+  /** Drops the answer: the caller answers in another way. */
   readonly leave: () => void
 }
 
-/** One request that is to be carried to one replica, and its answer back. */
+/** One request for one replica, and the way back for its answer. */
 export interface Forwarding {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly requestId: string
   readonly outgoing: Outgoing
   readonly headerRules: HeaderRules
-  /** What sends it. */
+  /** Sends the request. */
   readonly via: Pick<Dispatcher, 'dispatch'>
   /** Path and query at the replica. */
   readonly path: string
   readonly body: Buffer | null
   readonly session: Session | undefined
-  /** The id by which the client knows the session. */
+  /** The sealed id by which the client knows the session. */
   readonly sealed: string | undefined
   readonly answerTimeoutMs: number
-  /** Of a request to a server that is not known to answer: until its first message. */
+  /** Limit for the first message of the answer, in ms. Set if the server is not known to answer. */
   readonly handshakeMs: number | undefined
-  /** The caller is told where a server redirects to. */
+  /** True if the caller may learn where a server redirects to. */
   readonly tellsRedirects: () => boolean
-  /** Seals an id that the server has just given. */
+  /** Seals a session id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
-   * Asked when an `initialize` opens no session: the server refuses it (4xx, or as of an unknown
-   * version), or gives no session id. The answer waits until one of the two is called.
+   * Called when an `initialize` opens no session: the server gives no session id, or refuses (4xx,
+   * or an error for an unknown version). The answer waits for `passOn` or `leave`.
    */
   readonly refused?: ((status: number, held: HeldAnswer) => void) | undefined
-  /** Told how an answer is cut that is long, or of which nobody knows how long it is. */
+  /** Receives the function that cuts an answer that is long or of unknown length. */
   readonly flows: (cut: (reason: GatewayError) => void) => void
-  /** The answer has been passed on whole, or was cut off with `error`; nothing can be written any more. */
+  /**
+   * The answer was passed on whole, or was cut off with `error`. Nothing can be written any more.
+   */
   readonly finished: (error?: GatewayError) => void
-  /** Nothing has been written to the client: the caller answers, or tries elsewhere when `unsent`. */
+  /** The client has got nothing yet. The caller answers, or tries another replica if `unsent`. */
   readonly failed: (error: GatewayError, unsent: boolean) => void
 }
 
 /**
- * Sends the request to the replica and streams the answer back: raw bytes both ways, each side's pace felt by the other,
- * each side's end felt by the other. Gives what interrupts it: an event stream ends in order then, what has no answer yet fails with the
- * reason, and any other answer is cut, unless the gateway only drains.
+ * Sends the request to the replica and streams the answer back as raw bytes. Each side slows down
+ * with the other, and ends with the other. Returns the function that interrupts the exchange.
  */
 export function forward(
   upstream: Upstream,
@@ -93,21 +94,18 @@ export function forward(
 interface Peeked {
   readonly passOn: () => void
   readonly chunks: Buffer[]
-  /** It comes as a stream of events. */
+  /** The answer is a stream of events. */
   readonly events: boolean
 }
 
 const nothing = Buffer.alloc(0)
-/** An answer of so many bytes is over before anybody could lose the right to it. */
+/** Bytes. A shorter answer is over before its caller could lose the right to it. */
 const longestAtOnce = 64 * 1024
 
-/**
- * The status text of an answer that the gateway itself gives in the server's place. It is never
- * sent.
- */
+/** The status text of an answer that the gateway gives in the server's place. It is never sent. */
 export const answeredHere = 'Answered by the gateway'
 
-/** It is undici's handler itself, because this is the hot path. */
+/** One exchange. The class is undici's handler itself, because this is the hot path. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly #upstream: Upstream
   readonly #forwarding: Forwarding
@@ -117,16 +115,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   #sent = false
   #answered = false
   #ended = false
-  /** The answer is a stream of events, which may end after any of them. */
+  /** The answer is a stream of events, which may end after any event. */
   #events = false
-  /** Why it is being given up, be there a connection by then or not. */
+  /** Why the exchange is given up. The reason may come before there is a connection. */
   #stopped: GatewayError | undefined
   #interrupted = false
   #leftToCaller = false
   #settled = false
-  /** Bytes that the answer still has to bring, when its length is known. */
+  /** Bytes of the answer that are still to come, or -1 if its length is unknown. */
   #left = -1
-  /** The answer to an `initialize`, until it tells whether the server refuses it. */
+  /** The answer to an `initialize`, until the gateway can tell if the server refuses. */
   #peeked: Peeked | undefined
   #refusalAsked = false
   #patience: NodeJS.Timeout | undefined
@@ -147,18 +145,19 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void, statusText?: string): boolean {
-    // 100 and 103 are between the server and us.
+    // Informational answers (100, 103) concern the server and the gateway only.
     if (status < 200) return true
     const { session } = this.#forwarding
     if (status === 400 && session !== undefined && statusText !== answeredHere) {
-      // Not every server says 404 for a session it does not know (MCP 2025-11-25, transports).
+      // Some servers answer 400 instead of 404 for an unknown session (MCP 2025-11-25, transports).
       const { startedAt = 0 } = this.#upstream.replica
       if (startedAt > session.issuedAt + 1000) this.#abort?.(unknownSession())
       else this.#checkSession(session, this.#hold(status, raw, resume))
       return false
     }
     if (status === 401) {
-      // Passed on, it would tell the client that its own credential is bad, and send it to sign in at the gateway again.
+      // A 401 would tell the client that its own credential is bad, and make it sign in at the
+      // gateway again.
       this.#abort?.(
         new GatewayError('upstream_unauthorized', {
           detail: 'The server wants a credential that the gateway does not have for it.',
@@ -187,7 +186,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#refusalAsked = true
       const passOn = peeks ? this.#peeking(status, raw, resume) : this.#hold(status, raw, resume)
       refused(status, { passOn, leave: () => this.#leave() })
-      // It may have been decided at once.
+      // `refused` may have decided at once.
       return this.#answered || this.#peeked !== undefined
     }
     if (peeks) {
@@ -198,7 +197,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     return true
   }
 
-  /** Gives what reads on until the answer is there, and then passes it on. */
+  /** Returns a function that reads on until the answer is there, and then passes it on. */
   #peeking(status: number, raw: Buffer[], resume: () => void): () => void {
     const chunks: Buffer[] = []
     const events = isEventStream(rawHeader(raw, 'content-type'))
@@ -210,7 +209,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  /** Keeps the answer back. Gives what passes it on, once it is clear that it is the client's. */
+  /** Keeps the answer back. Returns a function that passes it on to the client. */
   #hold(
     status: number,
     raw: Buffer[],
@@ -231,7 +230,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  /** The caller answers in another way, so nothing of the answer is passed on. */
+  /** Drops the answer, because the caller answers in another way. */
   #leave(): void {
     this.#leftToCaller = true
     this.#abort?.(new GatewayError('upstream_failed'))
@@ -247,21 +246,22 @@ class Exchange implements Dispatcher.DispatchHandler {
     const length = rawHeader(raw, 'content-length')
     if (length !== undefined) this.#left = Number(length)
     writeHead(response, status, headers)
-    // What threw until here can still be told to the client.
+    // The client can still get an error for anything that was thrown above.
     this.#answered = true
     this.#events = isEventStream(rawHeader(raw, 'content-type'))
     response.on('drain', resume)
-    // An event stream may stay silent for long, and clients wait for its headers. `flushHeaders` would write letters beyond ASCII in UTF-8.
+    // An event stream may stay silent for long, and clients wait for its headers. `flushHeaders`
+    // would write letters beyond ASCII in UTF-8.
     if (length === undefined) response.write(nothing)
     if (length === undefined || this.#left > longestAtOnce)
       this.#forwarding.flows((reason) => this.interrupt(reason))
   }
 
-  /** Passes the answer on when the server still knows the session. */
+  /** Passes the answer on if the server still knows the session. */
   #checkSession({ upstreamId }: Session, passOn: () => void): void {
     const { request, outgoing, via: pool } = this.#forwarding
     const { host, replica } = this.#upstream
-    // A wrong version of the client must not make the question a bad request too.
+    // A wrong version from the client must not make this question a bad request too.
     const version = legacyVersions.find((each) => each === request.headers['mcp-protocol-version'])
     const headers = ['host', host, ...outgoing.headers]
     const upstream = { pool, path: replica.path, headers: () => headers }
@@ -271,7 +271,10 @@ class Exchange implements Dispatcher.DispatchHandler {
     })
   }
 
-  /** Some servers give a session id with an `initialize` that they refuse. */
+  /**
+   * Reads on until the answer has a message. Some servers give a session id with an `initialize`
+   * that they refuse.
+   */
   #peek(chunk: Buffer, { passOn, chunks }: Peeked): boolean {
     chunks.push(Buffer.from(chunk))
     const text = Buffer.concat(chunks).toString()
@@ -323,29 +326,35 @@ class Exchange implements Dispatcher.DispatchHandler {
     const { request, response } = this.#forwarding
     const error = this.#stopped ?? toError(cause, this.#sent)
     if (!this.#answered) return this.#forwarding.failed(error, !this.#sent)
-    // The stream gave its connection up for another caller, and may end after any event.
+    // The stream gave up its connection for another caller, and may end after any event.
     const givenUp = this.#events && error.code === 'too_many_connections'
     if (this.#interrupted || givenUp) {
       response.end()
       return this.#forwarding.finished()
     }
-    // The client must see that the answer is not whole: an orderly end would look like success.
-    // HTTP/1.0 has no chunks, so that only a reset tells it from one.
+    // The client must see that the answer is cut: an orderly end would look like success. HTTP/1.0
+    // has no chunks, so only a reset shows the cut.
     if (request.httpVersionMinor === 0) request.socket.resetAndDestroy()
     else response.destroy()
     this.#forwarding.finished(error)
   }
 
+  /**
+   * Ends an event stream in order, fails a request that has no answer yet, and cuts any other
+   * answer unless the gateway only drains.
+   */
   interrupt(reason: GatewayError): void {
     const whole = this.#answered && !this.#events
-    // Draining waits for an answer that ends by itself. A caller who lost the right gets no more of
-    // any.
+    // Draining waits for an answer that ends by itself. A caller who has lost the right gets no
+    // more of any answer.
     if (whole && reason.code === 'draining') return
     this.#interrupted = !whole
     this.#stop(reason)
   }
 
-  /** The id that the client is to use: its own again when the server repeats the id of the session. */
+  /**
+   * The session id for the client: its own id again if the server repeats the id of the session.
+   */
   #clientSession(given: string): string {
     const { session, sealed, seal } = this.#forwarding
     return session !== undefined && sealed !== undefined && session.upstreamId === given
@@ -372,7 +381,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-/** Whether the type of an answer is one that MCP has. */
+/** True if MCP has messages of this content type. */
 function holdsMessages(raw: readonly Buffer[]): boolean {
   const type = rawHeader(raw, 'content-type') ?? ''
   return isEventStream(type) || /application\/json/i.test(type)
@@ -380,7 +389,9 @@ function holdsMessages(raw: readonly Buffer[]): boolean {
 
 const anyMessage = /"(jsonrpc|result|error)"/
 
-/** Whether an answer has ended and holds none. A stream with ids may be gone on with. */
+/**
+ * True if an answer has ended without a message. A client can resume a stream that has event ids.
+ */
 function isNoAnswer({ chunks, events }: Peeked): boolean {
   const text = Buffer.concat(chunks).toString()
   if (events && /^id:/m.test(text)) return false
@@ -400,19 +411,22 @@ function notMcp(status: number, type: string | undefined): GatewayError {
   })
 }
 
-/** Servers also refuse an `initialize` by an error inside a 200, or refuse only what follows it. */
+/**
+ * True if the answer opens no session. Some servers refuse an `initialize` by an error inside a
+ * 200, or refuse only the requests that follow.
+ */
 function opensNothing(status: number, raw: readonly Buffer[]): boolean {
   return status < 300
     ? rawHeader(raw, 'mcp-session-id') === undefined
     : status >= 400 && status < 500
 }
 
-/** The answer to an `initialize` is small; what is longer is none, or no refusal. */
+/** Characters. The answer to an `initialize` is small, so a longer one is no refusal. */
 const longestRefusal = 16_384
 
 /**
- * Whether the beginning of an answer refuses a version. Undefined when it is too short to tell. It
- * may guess, as the server is asked then.
+ * True if the beginning of an answer refuses a version, undefined if the text is too short to tell.
+ * A wrong guess does no harm, because the gateway then asks the server.
  */
 function refusesVersion(text: string): boolean | undefined {
   if (text.includes('"result"') || text.length > longestRefusal) return false
@@ -420,7 +434,10 @@ function refusesVersion(text: string): boolean | undefined {
   return code === undefined ? undefined : Number(code) === errorCode.unsupportedVersion
 }
 
-/** As `response.writeHead`, which keeps only the last of several equal names once a header has been set before (CORS, by the edge). */
+/**
+ * `response.writeHead` that keeps repeated names. The original keeps only the last of them once the
+ * edge has set a header (CORS).
+ */
 function writeHead(response: ServerResponse, status: number, headers: readonly string[]): void {
   if (!response.hasHeader('vary')) return void response.writeHead(status, headers as string[])
   for (let index = 0; index < headers.length; index += 2)
@@ -428,7 +445,9 @@ function writeHead(response: ServerResponse, status: number, headers: readonly s
   response.writeHead(status)
 }
 
-/** What a failure of the transport means for the caller; above all, whether the request may have run. */
+/**
+ * Translates a failure of the transport. The caller learns above all if the request may have run.
+ */
 function toError(cause: Error, sent: boolean): GatewayError {
   if (cause instanceof GatewayError) return cause
   if (!sent)

@@ -12,7 +12,7 @@ export interface RequestContext {
   readonly host: string | undefined
 }
 
-/** Which headers cross the gateway, with those that the operator adds. */
+/** Which headers cross the gateway, including those that the operator adds. */
 export interface HeaderRules {
   readonly toServer: (name: string) => Passage
   readonly toClient: (name: string) => Passage
@@ -27,7 +27,10 @@ export function headerRules(
   }
 }
 
-/** Headers for the server, as undici takes them: name, value, name, value. Does not hold Host and Content-Length. */
+/**
+ * Headers for the server, as undici takes them: name, value, name, value. Without Host and
+ * Content-Length.
+ */
 export function requestHeaders(
   raw: readonly string[],
   connection: string | undefined,
@@ -44,7 +47,7 @@ export function requestHeaders(
     if (replaces?.includes(canonicalName(name)) === true) continue
     if (named?.has(canonicalName(name))) continue
     const value = raw[index + 1] as string
-    // A key of the gateway is for the gateway. Other keys are for the server.
+    // A key of the gateway ends here. Any other key is for the server.
     if (passage === 'key' && value.includes(apiKeyPrefix)) continue
     headers.push(name, value)
   }
@@ -54,12 +57,15 @@ export function requestHeaders(
   return headers
 }
 
-/** What browsers never show as a page. A list, or a second header, may mean the last one to them. */
+/**
+ * Types that browsers never show as a page. In a list or with a second header, browsers may use the
+ * last type.
+ */
 const inertType = /^(application\/json|text\/event-stream)[ \t]*(;[^,]*)?$/i
 
 /**
- * Headers for the client: the server's that cross, as raw name and value pairs.
- * `origin` is the replica's address, which clients do not learn.
+ * Headers for the client, as raw name and value pairs: those of the server that may cross.
+ * `origin` is the replica's address, which clients must not learn.
  */
 export function responseHeaders(
   raw: readonly Buffer[],
@@ -84,7 +90,8 @@ export function responseHeaders(
         if (value.startsWith(origin)) continue
         break
       case 'buffer':
-        // It tells a proxy before the gateway to stream. Any other word of this family is an order.
+        // `no` tells a proxy before the gateway to stream. Any other value of these headers is an
+        // order.
         if (value !== 'no') continue
         break
       case 'type':
@@ -103,7 +110,8 @@ export function responseHeaders(
   if (named !== undefined)
     headers = headers.filter((_, index) => !named.has(canonicalName(headers[index & ~1] as string)))
   headers.push('x-request-id', requestId)
-  // A page of a server would have the gateway's origin, and with it the whole REST API, were it not put in a sandbox.
+  // A page of a server would have the gateway's origin, and so the whole REST API, without a
+  // sandbox.
   if (types !== 1 || !inert || named?.has('content-type') === true)
     headers.push(
       'content-security-policy',
@@ -116,7 +124,7 @@ export function responseHeaders(
 
 const keepsPrivate: ReadonlySet<string> = new Set(['no-store', 'private', 'no-cache'])
 
-/** Whether a Cache-Control lets no shared cache give the answer to another caller (RFC 9111). */
+/** True if a Cache-Control lets no shared cache give the answer to another caller (RFC 9111). */
 function isPrivate(value: string): boolean {
   const directives = value.split(',').map((directive) => directive.trim().toLowerCase())
   return (
@@ -130,12 +138,12 @@ function isPrivate(value: string): boolean {
   )
 }
 
-/** Whether a Content-Type is that of an event stream, however it is spelled. */
+/** True for the Content-Type of an event stream, in any case and with any parameters. */
 export function isEventStream(type: string | undefined): boolean {
   return type !== undefined && /^text\/event-stream[ \t]*(;|$)/i.test(type)
 }
 
-/** Header names that `Connection` makes hop-by-hop; undefined in the usual case that there are none. */
+/** Header names that `Connection` makes hop-by-hop. Undefined, as is usual, if there are none. */
 function namedByConnection(connection: string | undefined): ReadonlySet<string> | undefined {
   if (
     connection === undefined ||
@@ -147,7 +155,10 @@ function namedByConnection(connection: string | undefined): ReadonlySet<string> 
   return new Set(connection.split(',').map((name) => canonicalName(name.trim())))
 }
 
-/** RFC 7239; IPv6 addresses in brackets and quotes. Values that would need escaping are left out. */
+/**
+ * The value of `Forwarded` (RFC 7239), with IPv6 addresses in brackets and quotes.
+ * Hosts that would need escaping are left out.
+ */
 function forwarded({ remoteAddress, host }: RequestContext): string {
   const address =
     remoteAddress === undefined

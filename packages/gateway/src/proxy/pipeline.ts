@@ -24,29 +24,32 @@ import { opensSession, ownerOf, probeMs, stateReplica, Translation } from './tra
 
 export interface DataPlaneOptions {
   readonly entrance: Entrance
-  /** To the gateway process that holds what a request goes on with. */
+  /** Hands a request to the gateway process that holds its session or its parked call. */
   readonly hop: Hop
   readonly routes: RouteTable
   readonly directory: ReplicaDirectory
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
-  /** Which addresses adapters by endpoint may have. */
+  /** The addresses that an adapter's endpoint may have. */
   readonly endpointPolicy: AddressPolicy
   readonly settings: Config['proxy']
-  /** Requests that may be open at one server elsewhere. */
+  /** Most requests that may be open at one server outside the runtime. */
   readonly connectionsPerServer: number
   readonly shares: CallerShares
-  /** Told of servers that do not answer. */
+  /** Records the servers that do not answer. */
   readonly silences: Pick<Silences, 'failed' | 'answered'>
   readonly now: () => number
 }
 
 /** The data plane: MCP over streamable HTTP at `/adapters/{name}/mcp`. */
 export interface DataPlane extends AsyncDisposable {
-  /** Whether a request target is the data plane's. */
+  /** True if a request target belongs to the data plane. */
   handles(url: string): boolean
   handle(request: IncomingMessage, response: ServerResponse): void
-  /** Listen streams of translated servers end in good order, so that clients open them elsewhere; calls in progress go on. */
+  /**
+   * Ends listen streams of translated servers in order, so that clients open them elsewhere. Calls
+   * in progress go on.
+   */
   drain(): void
 }
 
@@ -86,7 +89,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     now: options.now,
   })
 
-  /** The life of a request, in the order of the picture in the README. What throws here becomes the answer, once, in the entrance. */
+  /**
+   * The life of a request, in the order of the picture in the README. The entrance turns any error
+   * that is thrown here into the answer, once.
+   */
   function pass(context: RequestContext, target: Target): void {
     const { request, response, principal, handed } = context // authenticate
     const found = options.routes.get(target.name) // resolve
@@ -97,7 +103,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     context.permittedBy((caller) => {
       const { uid, spec } = authorize(caller, 'use', options.routes.get(target.name)).resource
       if (uid !== resource.uid) throw unknownSession()
-      // A call ends by itself. A stream stays where the adapter was, and without the rules that it has.
+      // A call ends by itself. A stream would keep the old endpoint and would have no rules.
       const { endpoint, toolRules } = resource.spec
       const ruled = toolRules === undefined && spec.toolRules !== undefined
       if (!context.calling && (spec.endpoint !== endpoint || ruled)) throw unknownSession()
@@ -119,7 +125,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       context.answer(work)
     }
     context.readBody((body) => {
-      // A modern request belongs to no session, whatever id a client still sends with it.
+      // A modern request belongs to no session, even if a client still sends a session id.
       const session =
         undecided && !mayBeModern(body ?? nothing, {}) ? openSession(permit, sealed) : early
       const opens = request.method === 'POST' && body !== null && session === undefined
@@ -137,7 +143,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         const passOn = (): void => attempt(upstream, false)
         const crossing = mayTranslate ? translating : undefined
         if (crossing !== undefined && translation.takes(crossing, upstream, passOn)) return // translate
-        // A modern request has waited for a question of the gateway that was not answered.
+        // The request has waited for a probe of the gateway, which the server did not answer.
         const asked = modern && translation.isUnheard(resource)
         const unheard = handshake || asked
         const patienceMs = asked ? handshakeMs - probeMs(handshakeMs) : handshakeMs
@@ -165,7 +171,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
           refused: crossing === undefined ? undefined : translation.onRefusal(crossing, upstream),
           flows: (cut) => context.flows(cut),
           finished: (failure) => {
-            // A modern server that refuses a modern request may have become a legacy one.
+            // A modern server that refuses a modern request may have become a legacy server.
             if (modern && [400, 404, 405].includes(response.statusCode)) translation.doubt(resource)
             if (session !== undefined && request.method === 'POST')
               upstreams.learn(resource, session, upstream, response.statusCode)
@@ -174,7 +180,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
             context.finish(failure)
           },
           failed: (failure, unsent) => {
-            // What was never sent may go to another replica, unless the session lives on this one.
+            // An unsent request may go to another replica, unless its session lives on this one.
             const other =
               unsent && sticky === undefined && failure.code === 'upstream_unreachable'
                 ? upstreams.pick(resource, undefined, exclude.add(upstream.replica.name))
@@ -197,7 +203,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       if (owner !== undefined && owner !== hop.self && handed === undefined) {
         return run(() => {
           hop.forward(owner, { request, response, body, principal }, (unsent) => {
-            // Any replica can say that it does not know the state of a call.
+            // Any replica can answer that it does not know the state of a call.
             if (session === undefined && unsent) pick(permit, sticky, context, attempt)
             else context.fail(ownerFailed(unsent))
           })
@@ -216,7 +222,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     return sealed === undefined ? undefined : options.sealer.open(sealed, resource.uid, principal)
   }
 
-  /** The replica that a retry names, if there is one. */
+  /** The replica that a retry names in its state, if that replica exists. */
   function namedReplica(resource: Resource, body: Buffer): Sticky | undefined {
     const replica = stateReplica(body)
     return replica !== undefined && upstreams.has(resource, replica)
@@ -224,7 +230,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       : undefined
   }
 
-  /** At once when a replica is ready; otherwise waits, bounded, for a cold or restarting one. */
+  /**
+   * Picks a ready replica at once, or waits for a cold or restarting replica, for a limited time.
+   */
   function pick(
     { resource }: Permit<'use', Resource>,
     sticky: Sticky | undefined,
@@ -264,7 +272,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 
 const discover = 'server/discover'
 
-/** Failures that the status of a server shows, with messages that every reader may have. */
+/**
+ * Failures that the status of an adapter shows. Every reader of the adapter may see their messages.
+ */
 const tellsOfServer: ReadonlySet<ErrorCode> = new Set([
   'upstream_failed',
   'upstream_not_mcp',
@@ -274,12 +284,14 @@ const tellsOfServer: ReadonlySet<ErrorCode> = new Set([
 ])
 const nothing = Buffer.alloc(0)
 
-/** Whether a POST names the modern version. Its body says whether it speaks it. */
+/** True if a POST names the modern version in its headers. Its body may still be legacy. */
 function namesModern({ method, headers }: IncomingMessage): boolean {
   return method === 'POST' && mayBeModern(nothing, headers)
 }
 
-/** Path and query at the server. What the owner has put in the query of an endpoint is not added to. */
+/**
+ * Path and query at the server. A query that the owner has put into an endpoint stays unchanged.
+ */
 function pathOf({ replica: { path } }: Upstream, { query }: Target): string {
   return query === '' || path.includes('?') ? path : path + query
 }

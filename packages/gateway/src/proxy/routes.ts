@@ -3,8 +3,8 @@ import { follow } from '../store/follow.ts'
 import type { Store } from '../store/store.ts'
 
 /**
- * The data plane's copy of the adapters, kept current by the store's changes, so that no request reads the store.
- * If the store fails, routing goes on with what is known.
+ * The data plane's copy of the adapters, which follows the store, so that no request reads it.
+ * If the store fails, routing continues with the adapters in the copy.
  */
 export class RouteTable implements AsyncDisposable {
   readonly #adapters = new Map<string, Adapter>()

@@ -13,14 +13,17 @@ import {
 import { GatewayError } from '../core/errors.ts'
 import { fold, hintsOf, longestName, type ToolHints } from '../core/tool-rules.ts'
 
-/** What of a message matters to the rules of an adapter's tools. The rest stays as it is. */
+/** The parts of a message that the rules of an adapter's tools need. */
 export interface JudgedMessage {
-  /** Raw; undefined when no answer is awaited. */
+  /** Raw id, or undefined if the client awaits no answer. */
   readonly id: string | undefined
   readonly method: string | undefined
-  /** The tool that is to be called. */
+  /** The tool to call. */
   readonly tool: string | undefined
-  /** The envelope of a modern request, raw, for requests in its place. */
+  /**
+   * The raw envelope (`_meta`) of a modern request, for requests that the gateway sends in its
+   * place.
+   */
   readonly envelope: string | undefined
 }
 
@@ -29,8 +32,8 @@ const callMembers = new Set(['name', 'arguments', '_meta'])
 const judgedMethods = new Set(['tools/call', 'tools/list'])
 
 /**
- * Reads what a client sends, and refuses whatever another reader of the same bytes could read otherwise: names that stand twice, or that
- * differ from a known one by case or the like (many readers overlook that), text that is not UTF-8.
+ * Reads a client's messages. Refuses what readers could take differently: repeated names, names
+ * that differ from a known name by case or the like, and text that is not UTF-8.
  * @throws GatewayError `invalid_json`, `invalid_request`
  */
 export function judgedMessages(body: Uint8Array): {
@@ -71,7 +74,10 @@ function judged(text: string): JudgedMessage {
   return { id, method: name, tool, envelope: envelopeOf(call.get('_meta')) }
 }
 
-/** The members of an object that every reader reads alike. */
+/**
+ * The members of an object, if every reader reads them alike.
+ * @throws GatewayError `invalid_request`
+ */
 function members(
   raw: string | undefined,
   known: ReadonlySet<string>,
@@ -117,10 +123,9 @@ export interface ListedTool {
 }
 
 /**
- * A message of a server in which every list of tools holds only those that are let through; the same text where there is nothing to leave
- * out. Lists are known by their shape, not by the request that they answer, as streams can be gone on with. `restricted`: others may get
- * other lists, so nobody is to keep this one for them (`cacheScope`).
- * @throws SyntaxError for what is no JSON, which readers may read in their own way, and for what takes too long to read
+ * Removes tools from lists, known by their shape as resumed streams name no request.
+ * `restricted` makes a list private (`cacheScope`), because other callers may get another one.
+ * @throws SyntaxError if the text is no JSON or takes too long to read
  */
 export function withoutTools(
   text: string,
@@ -136,7 +141,7 @@ export function withoutTools(
   return answers.every((each, index) => each === batch[index]) ? text : `[${answers.join(',')}]`
 }
 
-/** Whether it is worth reading. Names of members may be escaped. */
+/** True if the text may hold a list of tools. Names of members may be escaped. */
 export function mayHoldList(text: string): boolean {
   return text.includes('"tools"') || text.includes('\\u')
 }
@@ -169,7 +174,7 @@ function listedTool(raw: string): ListedTool | undefined {
     : undefined
 }
 
-/** A page of the server's list, if a text is the answer to the request of that id. */
+/** A page of the server's list, if the text answers the request `id`. */
 export function pageOf(
   text: string,
   id: string,

@@ -25,36 +25,39 @@ type Options = Dispatcher.DispatchOptions
 type Handler = Dispatcher.DispatchHandler
 
 export interface ToolGuardOptions {
-  /** What is registered by a name now. */
+  /** The resource that is registered under a name now. */
   readonly resource: (name: string) => Resource | undefined
-  /** Bytes of answers that are held until they are whole. */
+  /** Counts the bytes of answers that are held until they are whole. */
   readonly heldBytes: Shares
 }
 
 interface Known {
   readonly at: number
-  /** What it says, or is being asked. */
+  /** The server's list of tools, or the question that is on its way. */
   readonly tools: Promise<ReadonlyMap<string, ToolHints>>
 }
 
-/** So long what a server has said of its tools stands. */
+/** A server's list of tools is valid for so long. */
 const knownMs = 30_000
-/** A tool that it has not named is asked for anew after so long. */
+/** If the list lacks a tool, the gateway asks again after so long. */
 const unknownMs = 1000
 const askTimeoutMs = 30_000
 const noTool = compileToolRules([])
 const mostPages = 100
 
 /**
- * Rules of an adapter's tools, applied where requests leave for its server and answers come from it: what is judged is the very bytes that
- * the server gets, whichever era the client speaks. Where there are no rules, nothing is read and nothing stands in between.
+ * Applies an adapter's tool rules where requests leave for its server and answers return, so that
+ * they judge the very bytes that the server gets, in any era. Without rules, it reads nothing.
  */
 export class ToolGuard {
   readonly #options: ToolGuardOptions
   readonly #compiled = new WeakMap<readonly ToolRule[], ToolRules>()
-  /** What servers have said of their tools, by replica and by whom they said it to: sessions and callers may see different ones. */
+  /**
+   * Lists of tools, by replica and by session or caller, because each of these may see another
+   * list.
+   */
   readonly #known = new BoundedCache<string, Known>(2000)
-  /** Who is told of denials of which calls. */
+  /** The listeners for denied calls, by call. */
   readonly #watched = new Map<string, Set<() => void>>()
   #asked = 0
 
@@ -62,14 +65,14 @@ export class ToolGuard {
     this.#options = options
   }
 
-  /** Whether there are rules for an adapter now. */
+  /** True if the adapter has tool rules now. */
   guards({ name, uid }: Resource): boolean {
     return this.#rules(name, uid) !== undefined
   }
 
   /**
-   * Calls `denied` when a call of a request that is translated is refused, by its name or by what the server says of the tool: where calls
-   * leave for the server, it cannot be told which request they came with. Gives what ends it.
+   * Calls `denied` when a call of a translated request is refused, because the call itself no
+   * longer names its request there. Returns the function that stops watching.
    * @throws GatewayError `invalid_request` for a batch of several calls, of which some could run
    */
   watchDenials(
@@ -91,7 +94,7 @@ export class ToolGuard {
       const effort = new Effort()
       if (tools.some((tool) => rules.allows(principal, tool, undefined, effort) === false)) denied()
     } catch {
-      // A request that takes too long to judge is refused where it leaves.
+      // A request that takes too long to judge is refused later, on its way to the server.
     }
     const keys = tools.map((tool) => callKey(uid, principal, tool))
     for (const key of keys)
@@ -105,7 +108,10 @@ export class ToolGuard {
     }
   }
 
-  /** The way to a replica for a caller. The rules are those of the moment of each request. `denied` is called when they deny a call. */
+  /**
+   * The way to a replica for one caller. Each request is judged by the rules of its moment.
+   * `denied` is called when the rules deny a call.
+   */
   to(
     upstream: Upstream,
     { name, uid }: Resource,
@@ -130,7 +136,8 @@ export class ToolGuard {
 
   #rules(name: string, uid: string): ToolRules | undefined {
     const resource = this.#options.resource(name)
-    // It was removed while the request was on its way: its rules are not known any more, and its server may well be there.
+    // The adapter was removed while the request was on its way. Its rules are gone, but its server
+    // may still run.
     if (resource?.uid !== uid) return noTool
     const { toolRules } = resource.spec as AdapterSpec
     if (toolRules === undefined) return undefined
@@ -149,7 +156,8 @@ export class ToolGuard {
     told: (tools: readonly string[]) => void,
   ): void {
     const headers = new FlatHeaders(given.headers as readonly string[])
-    // The server is to answer in what can be read. Some compress unless they are told not to.
+    // The gateway must be able to read the answer. Some servers compress unless a client forbids
+    // it.
     const readable = headers.without((name) => name === 'accept-encoding')
     const options = { ...given, headers: [...readable, 'accept-encoding', 'identity'] }
     let asked: Asked
@@ -207,7 +215,7 @@ export class ToolGuard {
     if (verdicts.includes(false)) return refuse((tool) => verdictOf(tool) === false)
     const open = calls.filter((_, index) => verdicts[index] === undefined)
     if (open.length === 0) return pass()
-    // In the session and for the caller of the request, as lists may differ by these.
+    // By session and caller, because lists may differ by these.
     const key = [
       upstream.replica.name,
       upstream.replica.startedAt,
@@ -225,7 +233,7 @@ export class ToolGuard {
         ),
     )
       .then((tools) => {
-        // What the server does not name is not there.
+        // A tool that the server does not list does not exist.
         const denied = (tool: string): boolean => verdictOf(tool, tools.get(tool)) !== true
         if (calls.some(({ tool }) => denied(tool))) refuse(denied)
         else pass()
@@ -258,7 +266,7 @@ export class ToolGuard {
   }
 }
 
-/** The tools that a body of a client calls; of one that is refused for another reason, none. */
+/** The tools that a client's body calls. Empty if the body is refused for another reason. */
 function calledTools(body: Buffer): readonly string[] {
   try {
     return judgedMessages(body).messages.flatMap(({ tool }) => tool ?? [])
@@ -267,20 +275,20 @@ function calledTools(body: Buffer): readonly string[] {
   }
 }
 
-/** Calls that get the same verdict: of one caller with the same roles, of one tool. */
+/** A key for calls that get the same verdict: same caller, same roles, same tool. */
 function callKey(uid: string, { issuer, id, roles }: Principal, tool: string): string {
   return JSON.stringify([uid, issuer, id, roles, tool])
 }
 
-/** What a client asks of a server. */
+/** A client's request to a server. */
 interface Asked {
   readonly messages: readonly JudgedMessage[]
   readonly batch: boolean
-  /** How headers that name what the body is about disagree with it. */
+  /** Says how the headers that describe the body disagree with the body. */
   readonly mismatch: string | undefined
 }
 
-/** @throws GatewayError for what the server might read otherwise */
+/** @throws GatewayError if the server might read the request differently */
 function readRequest({ method, body }: Options, headers: FlatHeaders): Asked {
   const bytes = typeof body === 'string' ? Buffer.from(body) : ((body ?? nothing) as Buffer)
   if (method !== 'POST') {
@@ -310,7 +318,7 @@ function readRequest({ method, body }: Options, headers: FlatHeaders): Asked {
   }
 }
 
-/** Servers may go by these headers alone (MCP 2026-07-28, transports, standard headers). */
+/** Servers may rely on these headers alone (MCP 2026-07-28, transports, standard headers). */
 function messageMismatch(
   message: JudgedMessage | undefined,
   headers: FlatHeaders,
@@ -333,7 +341,10 @@ function batchMismatch(headers: FlatHeaders): string | undefined {
     : undefined
 }
 
-/** All tools that a server lists, asked as the caller's own request asks. @throws GatewayError `upstream_failed` */
+/**
+ * Asks the server for all its tools, with the headers of the caller's own request.
+ * @throws GatewayError `upstream_failed`
+ */
 async function listTools(
   server: Pick<HttpUpstream, 'pool' | 'held'>,
   { path, headers }: { readonly path: string; readonly headers: readonly string[] },
@@ -360,7 +371,7 @@ async function listTools(
     }
     cursor = answered.next
     if (cursor === undefined) {
-      // Which of two is called is not to be known.
+      // Nobody can know which of two equal names the server would call.
       for (const name of twice) found.delete(name)
       return found
     }
@@ -368,7 +379,7 @@ async function listTools(
   throw unreadable()
 }
 
-/** Headers that belong to the one request. */
+/** Headers that belong to one request only. */
 const ownOfCall =
   /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length|accept-encoding)$/
 
@@ -422,7 +433,7 @@ function unreadable(): GatewayError {
   })
 }
 
-/** Answers as for tools that are not there. Nothing of a batch that holds such a call is run. */
+/** Answers as if the denied tools did not exist. No other request of the batch runs either. */
 function deny(
   handler: Handler,
   { messages, batch }: Asked,
@@ -443,7 +454,7 @@ function deny(
   else answer(handler, 200, batch ? `[${answers.join(',')}]` : (answers[0] as string))
 }
 
-/** Gives an answer in the server's place. */
+/** Answers in the server's place. */
 function answer(handler: Handler, status: number, text: string): void {
   let aborted: Error | undefined
   handler.onConnect?.((reason) => (aborted = reason ?? new Error('aborted')))
@@ -472,7 +483,9 @@ class FlatHeaders {
     this.#flat = flat
   }
 
-  /** The values of a name, in whichever spelling servers may take for it (RFC 3875 section 4.1.18). */
+  /**
+   * The values of a name, in any spelling that servers may take for it (RFC 3875 section 4.1.18).
+   */
   all(name: string): string[] {
     return this.#flat.filter(
       (_, index) => index % 2 === 1 && canonicalName(this.#flat[index - 1] as string) === name,

@@ -37,61 +37,65 @@ import { type Session, type SessionSealer } from '../ingress/session-sealer.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 export interface TranslationOptions {
-  /** A replica that is ready now. @throws GatewayError when there is none */
+  /** Picks a replica that is ready now. @throws GatewayError if there is none */
   readonly pick: (resource: Resource) => Upstream
-  /** Whether the replica that was picked has ended since, or is about to. */
+  /** True if the picked replica has ended since, or is about to end. */
   readonly isLeaving: (upstream: Upstream) => boolean
   readonly guard: ToolGuard
-  /** Whether there still is the adapter that a resource was. */
+  /** True if the adapter of a resource still exists. */
   readonly isRouted: (resource: Resource) => boolean
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing
-  /** How this process is called among the gateways. */
+  /** The name of this process among the gateways. */
   readonly self: string
   readonly shares: Pick<CallerShares, 'heldBytes' | 'eventBytes' | 'sessions'>
   readonly answerTimeoutMs: number
-  /** Until a server has answered `initialize` or its like. */
+  /** Limit for a server's answer to `initialize` and the like. */
   readonly handshakeMs: number
-  /** Told of servers that do not answer. */
+  /** Records the servers that do not answer. */
   readonly silences: Pick<Silences, 'failed' | 'answered'>
-  /** Milliseconds since the epoch, for when a session was issued. */
+  /** Milliseconds since the epoch, for the issue time of a session. */
   readonly now: () => number
 }
 
-/** A POST outside of sessions, which may have to cross from one era to the other. */
+/** A POST outside of sessions, which the gateway may have to translate to the other era. */
 export interface Crossing {
   readonly resource: Adapter
   readonly principal: Principal
   readonly body: Buffer
-  /** Whether the client speaks the modern era, or claims to. */
+  /** True if the client speaks the modern era, or claims to. */
   readonly modern: boolean
   readonly request: IncomingMessage
   readonly response: ServerResponse
-  /** Does what answers by itself. */
+  /** Runs work that answers the request itself. */
   readonly run: (work: () => void) => void
   readonly fail: (error: unknown) => void
 }
 
-/** What is sealed instead of a replica's name when a gateway process holds the state; no replica is called so. */
+/**
+ * Begins the name of a gateway process where a session names its replica. No replica is named so.
+ */
 const ownerMark = '@'
 
-/** The gateway process that a sealed id names as its owner; undefined when it lives on a replica. */
+/** The gateway process that a sealed id names as its owner, or undefined if a replica owns it. */
 export function ownerOf({ replica }: Session): string | undefined {
   return replica.startsWith(ownerMark) ? replica.slice(1) : undefined
 }
 
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
-/** A verdict that is wrong by now is noticed after so long at the latest: servers learn new versions. */
+/** A verdict is valid for so long, because servers learn new versions. */
 const verdictMs = 24 * 3600_000
 const probeTimeoutMs = 10_000
-/** How long the era of a server is asked for, within the time that its client waits for it. */
+/**
+ * Time for the question of the era, as a part of the time that the client waits. In milliseconds.
+ */
 export function probeMs(handshakeMs: number): number {
   return Math.min(probeTimeoutMs, handshakeMs / 2)
 }
 
-/** A server that gave no verdict is asked again after so long. */
+/** If a server gives no verdict, the gateway asks again after so long. */
 const noVerdictMs = 60_000
-/** So long a verdict stands at least. */
+/** Each verdict stands at least so long. */
 const doubtMs = 1000
 const limits = {
   sessionIdleMs: 3600_000,
@@ -103,36 +107,41 @@ const silentServer = 'The server does not answer initialize. Look into its log, 
 
 const nothing = Buffer.alloc(0)
 
-/** What a server speaks; a modern one may take legacy clients too. */
+/** The era of a server. A modern server may take legacy clients too. */
 type Era = 'legacy' | 'modern'
 
-/** How a server takes a well-formed `initialize`: not at all, or with or without a session. */
+/**
+ * How a server takes a well-formed `initialize`: not at all, without a session, or with a session.
+ */
 type LegacySide = 'none' | 'stateless' | 'sessions'
 
 interface Server {
   readonly translator: Translator
-  /** As it was at the last request: what goes out with a request may change without a new generation. */
+  /** As of the last request: credentials and identity may change without a new generation. */
   resource: Resource
   readonly generation: number
-  /** Whether it speaks the modern era, as far as it was asked. */
+  /** The era that the server speaks, or undefined if no answer has told it. */
   era: Era | undefined
-  /** Undefined until that is known. */
+  /** Undefined until the gateway has asked. */
   legacySide: LegacySide | undefined
   probedAt: number
-  /** It has answered a question of the gateway. Undefined until it was asked. */
+  /**
+   * True if the server has answered a question of the gateway. Undefined until the gateway has
+   * asked.
+   */
   heard: boolean | undefined
   probing: Promise<Era | undefined> | undefined
   learning: Promise<void> | undefined
 }
 
-/** Clients of one era in front of servers of the other: what each server speaks, and the translation where it is needed. */
+/** Knows which era each server speaks, and translates for clients of the other era. */
 export class Translation {
   readonly #options: TranslationOptions
-  /** Those of all servers together. */
+  /** The places for sessions, of all servers together. */
   readonly #places: Places
-  /** By the adapter's incarnation. */
+  /** By the adapter's uid. */
   readonly #servers = new Map<string, Server>()
-  /** Who has sent the last request of a legacy session: roles come and go while it is open. */
+  /** The caller of the last request of a legacy session, because roles change while it is open. */
   readonly #callers = new WeakMap<LegacySession, Principal>()
 
   constructor(options: TranslationOptions) {
@@ -142,8 +151,8 @@ export class Translation {
   }
 
   /**
-   * Takes a POST that belongs to no session when client and server speak different eras. False when it is to be passed on; when that turns
-   * out later, `passOn` is called.
+   * Takes a POST outside of sessions if client and server speak different eras. Returns false if
+   * the request is to be passed on. If that turns out later, `passOn` is called.
    */
   takes(crossing: Crossing, upstream: Upstream, passOn: () => void): boolean {
     const { resource, body, modern, run } = crossing
@@ -164,9 +173,8 @@ export class Translation {
   }
 
   /**
-   * Gives the reaction to a server that opens no session for a legacy client's `initialize`. The
-   * client may be at fault, so the server is asked, and only what it answers to the gateway itself
-   * decides. Undefined when nothing is asked.
+   * Reacts to a server that opens no session for a legacy `initialize`. The client may be at fault,
+   * so the server's answer to the gateway itself decides. Undefined if nothing is asked.
    */
   onRefusal(crossing: Crossing, upstream: Upstream): Forwarding['refused'] {
     const { resource, body, modern, run } = crossing
@@ -181,25 +189,27 @@ export class Translation {
           leave()
           return run(() => this.#open(crossing))
         }
-        // Nothing speaks against an `initialize` that succeeds, so the server is not asked again.
+        // An `initialize` that succeeds is no reason to ask the server again.
         if (status < 300) server.legacySide ??= 'stateless'
         passOn()
       })
   }
 
-  /** Whether the server was asked, and has never answered. */
+  /** True if the gateway has asked the server, and the server has never answered. */
   isUnheard(resource: Resource): boolean {
     return this.#known(resource)?.heard === false
   }
 
-  /** The server did otherwise than one of its era does, so it is asked again, though not without end. */
+  /**
+   * Asks the server again after an answer that does not fit its era, at most once per `doubtMs`.
+   */
   doubt(resource: Resource): void {
     const known = this.#known(resource)
     if (known !== undefined && monotonicNow() - known.probedAt > doubtMs)
       known.probedAt = Number.NEGATIVE_INFINITY
   }
 
-  /** What is known of the server of an adapter. */
+  /** The valid knowledge about the server of an adapter. */
   #known(resource: Resource): Server | undefined {
     const server = this.#servers.get(resource.uid)
     if (server?.generation !== resource.generation) return undefined
@@ -207,7 +217,7 @@ export class Translation {
     return monotonicNow() - server.probedAt > validMs ? undefined : server
   }
 
-  /** Asks the server which era it speaks, never with a call of a client, and not twice at once. */
+  /** Asks the server for its era, once at a time, and never with a call of a client. */
   #ask(crossing: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
     const known = this.#known(crossing.resource)?.era
     if (known !== undefined) decide(known)
@@ -235,7 +245,7 @@ export class Translation {
     if (!heard) silences.failed(server.resource.uid, 'The server does not answer server/discover.')
   }
 
-  /** Asks also how the server takes legacy clients: in one round trip, and not twice at once. */
+  /** Asks for the era and for the legacy side in one round trip, once at a time. */
   #learn(crossing: Crossing, upstream: Upstream, decide: (server: Server) => void): void {
     const { resource, principal } = crossing
     const server = this.#server(resource)
@@ -272,7 +282,7 @@ export class Translation {
     )
   }
 
-  /** Goes on with a legacy session. */
+  /** Continues a legacy session. */
   pass(
     resource: Resource,
     { upstreamId }: Session,
@@ -284,7 +294,7 @@ export class Translation {
     const server = this.#servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
     const moved = server !== undefined && server.resource.spec.endpoint !== resource.spec.endpoint
-    // What it spoke with is another's, or no more.
+    // The session's server has another address now.
     if (moved) this.#server(resource)
     if (server === undefined || session === undefined || moved) throw unknownSession()
     server.resource = resource
@@ -292,12 +302,15 @@ export class Translation {
     server.translator.sessions.take(session, request, response, body ?? nothing)
   }
 
-  /** Listen streams end in good order, so that their clients open them elsewhere; calls in progress go on. */
+  /** Ends listen streams in order, so that clients open them elsewhere. Calls in progress go on. */
   drain(): void {
     for (const { translator } of this.#servers.values()) translator.drain()
   }
 
-  /** Which gateway process holds the call that a retry goes on with; undefined when the request is none, or cannot be one. */
+  /**
+   * The gateway process that holds the call of a retry. Undefined if the request is no retry, or
+   * names no gateway process.
+   */
   stateOwner(resource: Resource, principal: Principal, body: Buffer): string | undefined {
     const state = stateOf(body)
     try {
@@ -335,7 +348,10 @@ export class Translation {
     this.#servers.clear()
   }
 
-  /** Where requests of a caller go. Connections are kept for long, so what a request carries is decided when it is sent. */
+  /**
+   * The way to the server for one caller. Connections are kept for long, so each request decides
+   * its own headers when it is sent.
+   */
   #upstream(server: Server, upstream: Upstream, principal: Principal): HttpUpstream {
     const { guard, outgoing, shares, isLeaving } = this.#options
     return {
@@ -351,7 +367,7 @@ export class Translation {
   #server(resource: Resource): Server {
     const known = this.#servers.get(resource.uid)
     if (known?.generation === resource.generation) return Object.assign(known, { resource })
-    // What was changed may speak otherwise; its sessions have ended with its replicas.
+    // A changed server may speak another era. Its sessions have ended with its replicas.
     known?.translator.close('The server was changed.')
     const server: Server = {
       resource,
@@ -392,7 +408,7 @@ export class Translation {
     return server
   }
 
-  /** Whoever a key stands for: of a session, who has sent its last request. */
+  /** The caller behind a key. For a session, this is the caller of its last request. */
   #callerOf({ translator }: Server, key: string): Principal {
     const { session: id, ...opener } = JSON.parse(key) as Principal & { readonly session?: string }
     const session = id === undefined ? undefined : translator.sessions.get(id)
@@ -400,7 +416,7 @@ export class Translation {
   }
 }
 
-/** Whether legacy clients of a server of both eras are served from its modern side. */
+/** True if a server of both eras serves legacy clients from its modern side. */
 function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): boolean {
   const { legacyLeg = 'auto' } = spec
   return (
@@ -408,12 +424,12 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   )
 }
 
-/** Whether a POST without session opens one. */
+/** True if a POST without session opens one. */
 export function opensSession(body: Buffer): boolean {
   return body.includes('"initialize"') && methodOf(body) === 'initialize'
 }
 
-/** The replica that a bridge names in front of the state of a parked call: `{replica}~{state}`. */
+/** The replica that a bridge puts in front of the state of a parked call: `{replica}~{state}`. */
 export function stateReplica(body: Buffer): string | undefined {
   return /^([a-z0-9-]+)~/.exec(stateOf(body) ?? '')?.[1]
 }
@@ -430,7 +446,7 @@ function stateOf(body: Buffer): string | undefined {
 
 const callers = new WeakMap<Principal, string>()
 
-/** All that tells callers apart, and all that a server is told of one. */
+/** A key of all that distinguishes callers, and all that a server may learn about a caller. */
 function keyOf(principal: Principal): string {
   let key = callers.get(principal)
   if (key === undefined) {
@@ -440,13 +456,13 @@ function keyOf(principal: Principal): string {
   return key
 }
 
-/** The same for a legacy session of its own. */
+/** The same key for one legacy session. */
 function sessionKeyOf(principal: Principal, session: string): string {
   const { id, issuer, name, roles, network } = principal
   return JSON.stringify({ id, issuer, name, roles, network, session })
 }
 
-/** Decides by an answer of the server, unless the client has gone meanwhile. */
+/** Calls `decide` with the server's answer, unless the client has gone meanwhile. */
 function when<T>(
   answer: Promise<T>,
   { response, fail }: Crossing,
@@ -460,8 +476,8 @@ function when<T>(
 }
 
 /**
- * Asks with `server/discover` (MCP 2026-07-28, versioning). Undefined when the answer says nothing
- * of the era: the server is down, slow, or asks for credentials.
+ * Asks with `server/discover` (MCP 2026-07-28, versioning). The era is undefined if the answer does
+ * not tell it: the server is down, slow, or asks for credentials.
  */
 async function probe(
   upstream: HttpUpstream,
@@ -481,10 +497,8 @@ async function probe(
 }
 
 /**
- * Opens a session of the gateway's own, and ends it. Undefined when the answers do not tell how the
- * server takes legacy clients.
- * @param keepsStateless Whether a side without sessions would be used. Some servers answer
- * `initialize` without one and refuse all that follows, so a `ping` tries that too.
+ * Opens and ends a session of the gateway's own. Undefined if the answers do not tell the side.
+ * @param keepsStateless A `ping` tests a side without sessions. Some refuse all but `initialize`.
  */
 async function greet(
   upstream: HttpUpstream,
@@ -511,19 +525,19 @@ async function greet(
   return takes ? side : 'none'
 }
 
-/** A refusal for other reasons (credentials, load) says nothing of the era. */
+/** True if a status tells the era. A refusal for other reasons (credentials, load) does not. */
 function isVerdict(status: number): boolean {
   return status >= 200 && status < 500 && ![401, 403, 408, 429].includes(status)
 }
 
-/** What a server answered to a request of the gateway's own; status 0 when that was nothing. */
+/** A server's answer to a request of the gateway's own. Status 0 means that there was no answer. */
 interface Answer {
   readonly status: number
   readonly message: ReturnType<typeof readMessage>
   readonly session: string | undefined
 }
 
-/** Sends one request. It is over with its answer: an event stream may stay open behind it. */
+/** Sends one request, and ends with its answer, because an event stream may stay open after it. */
 function send(
   upstream: HttpUpstream,
   headers: readonly string[],
