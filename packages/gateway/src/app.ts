@@ -11,7 +11,7 @@ import { openState } from './compose/state.ts'
 import { openWorkloads } from './compose/workloads.ts'
 import { AuditSinkConfig } from './config/config.ts'
 
-/** The role gateway: both planes, with store and runtime. */
+/** Opens the role `gateway`: both planes, with store and runtime. */
 export function openApp(options: AppOptions): Promise<App> {
   const { config, log, version } = options
   return compose(options, async (composition) => {

@@ -17,8 +17,8 @@ const samples = [
 ]
 
 /**
- * Registers the samples through the public API and makes real calls, printing each, so that a newcomer sees the
- * gateway at work. Nothing in here knows more than a client would.
+ * Registers the samples, makes real calls and prints them, to show a newcomer how it works.
+ * It uses the public API only, as any client would.
  */
 export async function runDemo(
   origin: string,
@@ -105,7 +105,7 @@ interface Answer {
   readonly result: unknown
 }
 
-/** One MCP message over streamable HTTP, or the end of the session when there is no message. */
+/** Sends one MCP message over streamable HTTP, or ends the session if there is no message. */
 async function send(
   url: string,
   session: string | undefined,

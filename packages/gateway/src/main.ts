@@ -86,14 +86,14 @@ function parseWords() {
   }
 }
 
-/** For an owner of the schema, where the gateway runs as a role with fewer rights. */
+/** For an owner of the schema, if the gateway itself runs as a role with fewer rights. */
 async function migrateStore({ dataDir, store: settings }: Config): Promise<number> {
   const store = await openStore({ dataDir, settings })
   await store[Symbol.asyncDispose]()
   return say('The schema of the store is up to date.\n')
 }
 
-/** 1: some have names that are taken, and were left out. */
+/** Exit code 1: some records were left out, because their names are taken. */
 async function copy(
   { dataDir, store: settings }: Config,
   { from, to }: { from?: string | undefined; to?: string | undefined },
@@ -114,7 +114,7 @@ async function copy(
   )
 }
 
-/** 1: some cannot be opened, and were left as they are. */
+/** Exit code 1: some resources cannot be decrypted, and were left as they are. */
 async function rotateSecrets({ dataDir, store: settings, secrets }: Config): Promise<number> {
   await using store = await openSealedStore({ dataDir, settings, keys: secrets.keys })
   const { renewed, unreadable } = await store.renewSeals()
@@ -126,10 +126,15 @@ async function rotateSecrets({ dataDir, store: settings, secrets }: Config): Pro
   )
 }
 
-/** npm repeats to its child the signal of a Ctrl-C that the terminal has sent to both: one key press, not two. */
+/**
+ * npm repeats a Ctrl-C to its child, and the terminal has sent the signal to both already. Within
+ * this time, both signals are one key press.
+ */
 const sameKeyPressMs = 1000
 
-/** Runs until the first SIGINT or SIGTERM, then drains. A second signal does not wait. */
+/**
+ * Runs until the first SIGINT or SIGTERM, then drains. A second signal ends the process at once.
+ */
 async function serve(config: Config, demo: boolean): Promise<number> {
   const stop = new AbortController()
   let stoppedAt = 0
@@ -178,7 +183,7 @@ async function serve(config: Config, demo: boolean): Promise<number> {
   return 0
 }
 
-/** What the operating system says of the address, in words that say what to do. */
+/** Turns an error of `listen` into advice. Any other error stays as it is. */
 function explained(error: unknown, { host, port }: Config): unknown {
   if (
     !(error instanceof Error) ||
@@ -198,7 +203,7 @@ function explained(error: unknown, { host, port }: Config): unknown {
   )
 }
 
-/** A stack trace serves only where the program is at fault. */
+/** A stack trace helps only if the program is at fault. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const ourFault =
@@ -237,7 +242,7 @@ async function readConfig(): Promise<Config> {
   try {
     file = { name, text: await readFile(name, 'utf8') }
   } catch (error) {
-    // The file in the working directory is optional; one that is named must be there.
+    // The file in the working directory is optional, but a file that is named must exist.
     if (named !== undefined) throw new ConfigError([`${named}: ${whyUnread(error)} (MCPGW_CONFIG)`])
   }
   return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
@@ -284,7 +289,10 @@ async function verifyAudit(
   )
 }
 
-/** Each for `sessions.keys` and `secrets.keys` of all processes. Nobody sees them, here or later. */
+/**
+ * Creates keys for the `sessions.keys` and `secrets.keys` of all processes. The command never shows
+ * them.
+ */
 async function createKeys(
   { runtime }: Config,
   [name, ...more]: readonly string[],

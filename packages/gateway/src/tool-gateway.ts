@@ -11,7 +11,10 @@ import { openToolRouter } from './tools/open.ts'
 import { IdentitySigner } from './upstream/identity-signer.ts'
 import { createOutgoing } from './upstream/outgoing.ts'
 
-/** The role tool-gateway: `/mcp` for what gateways hand over. It has no store, no runtime and nothing on disk. */
+/**
+ * Opens the role `tool-gateway`: `/mcp` for requests that gateways hand over.
+ * It has no store and no runtime, and keeps nothing on disk.
+ */
 export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signal'>): Promise<App> {
   const { config, log, version } = options
   return compose(options, async (composition) => {
@@ -24,14 +27,16 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
     const door = await openDoor(composition, {
       authenticate: refuseUnsigned,
       hop,
-      // Of the gateway that has handed the request over, which knows the client's.
+      // The address of the gateway that handed the request over. Only that gateway knows the
+      // client's.
       addressOf: ({ socket }) => socket.remoteAddress ?? '',
       sinks: config.audit.sinks ?? [],
     })
     const { entrance, shares, requestFinished, refused } = door
 
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
-    // Whatever the address of this process is, clients and servers know the gateway by another.
+    // Clients and servers know the gateway by its public address, not by the address of this
+    // process.
     const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })
     // The feed has values in place of references.
     const outgoing = createOutgoing(signer, () => ({
@@ -59,7 +64,8 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
         host: config.host,
         port: config.port,
         connections: { shares: shares.peerConnections, partyOf: (address) => address },
-        // The name is the one by which the client has reached a gateway, which has checked it; the signature counts here.
+        // The Host header names the gateway that the client reached, which has checked it. Here the
+        // signature counts.
         allowedHosts: ['*'],
         endpoints: [router],
         routes: addProblems,
