@@ -111,7 +111,8 @@ const nothing = Buffer.alloc(0)
 type Era = 'legacy' | 'modern'
 
 /**
- * How a server takes a well-formed `initialize`: not at all, without a session, or with a session.
+ * A server's reaction to a well-formed `initialize`: refusal, or an answer without or with a
+ * session.
  */
 type LegacySide = 'none' | 'stateless' | 'sessions'
 
