@@ -5,16 +5,15 @@ import { GatewayError } from '../core/errors.ts'
 import { shortOf } from '../core/shares.ts'
 import { discardBody } from '../http/discard.ts'
 
-/** Has a share that counts the bytes of a body, until the request ends. */
+/** Gives a share that counts the bytes of a body until the request ends. */
 export interface BodyOwner {
   openBody(): Share
 }
 
 /**
- * Reads a request's body whole, bounded, and hands over the very bytes. It is read before a replica is chosen, so that a
- * slow client holds no connection to a server and an unsent request can be sent elsewhere.
- * Calls back with `body_too_large`, with the refusal of the share that counts its bytes, or with
- * `client_closed_request` when the client goes before the end.
+ * Reads a body whole, up to `limit`, before a replica is chosen: a slow client then holds no
+ * connection to a server, and an unsent request can go to another replica.
+ * `done` gets `body_too_large`, the refusal of the share, or `client_closed_request`.
  */
 export function readBody(
   request: IncomingMessage,
@@ -47,7 +46,7 @@ export function readBody(
     share?.spare(undefined)
     done(undefined, body)
   }
-  // Only a body that is still on its way is given up for another caller.
+  // Only a body that is still arriving may be given up for another caller.
   share?.spare(() => refuse(shortOf('caller', unfinished)))
   const shortage = share?.hold(Number(declared ?? 0))
   if (shortage !== undefined) return refuse(shortOf(shortage, unfinished))
@@ -63,7 +62,7 @@ export function readBody(
   request.on('end', () => {
     if (!over) finish(more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more, length))
   })
-  // An error is followed by `close`, as is the end of every request.
+  // `close` follows an error, and the end of every request.
   request.on('error', () => undefined)
   request.on('close', () => {
     if (over) return
@@ -72,17 +71,17 @@ export function readBody(
   })
 }
 
-/** Shorter bodies are not counted by bytes: the number of open requests bounds them. */
+/** Bytes. Shorter bodies are not counted, because the number of open requests bounds them. */
 const uncounted = 4096
 
-/** Bytes of bodies, as a refusal calls them. */
+/** The name that refusals give to the bytes of bodies. */
 const unfinished = 'bytes in the bodies of open requests'
 
 function tooLarge(limit: number): GatewayError {
   return new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.` })
 }
 
-/** The method of the message in a body that may be anything. */
+/** The method of the message in a body, which may hold anything. */
 export function methodOf(body: Buffer): string | undefined {
   try {
     return outline(body).method

@@ -14,28 +14,34 @@ import { methodOf, readBody } from './body.ts'
 import type { HandedOver, Hop } from './peer-hop.ts'
 
 export interface EntranceOptions {
-  /** Who calls; at once where that is known without asking. @throws GatewayError, or rejects with one */
+  /**
+   * Finds the caller, without a promise if no look-up is needed. @throws GatewayError, or rejects
+   * with one
+   */
   readonly authenticate: (request: IncomingMessage) => Principal | Promise<Principal>
-  /** Adds to a refusal what tells the client how to be let in; unset: nothing does. */
+  /** Adds to a refusal the challenge that tells the client how to sign in. Unset: no challenge. */
   readonly challenge?: (request: IncomingMessage, refusal: GatewayError) => GatewayError
   readonly hop: Hop
   readonly bodyLimitBytes: number
   readonly shares: Pick<CallerShares, 'requests' | 'bodyBytes' | 'heldBytes'>
-  /** How often the callers of open streams are asked again whether they may. */
+  /** Milliseconds between two checks that the callers of open streams still have the right. */
   readonly recheckMs: number
   readonly requestFinished: (request: FinishedRequest) => void
   /** Unset: MCP requests are not audited. */
   readonly audit: ((request: McpRequest) => void) | undefined
 }
 
-/** What is open. */
+/** The requests that are open. */
 interface OpenRequests {
-  /** What can be interrupted, and how. */
+  /** The requests that can be interrupted, each with the function that ends it. */
   readonly interruptible: Map<RequestContext, (reason: GatewayError) => void>
   draining: boolean
 }
 
-/** Where every MCP request comes in and goes out, whichever endpoint it is for: its caller, its body, its error, its one line in the log. */
+/**
+ * Every MCP request enters and leaves here, for any endpoint. The entrance finds its caller, reads
+ * its body, answers its error and writes its line in the log.
+ */
 export class Entrance implements Disposable {
   readonly #options: EntranceOptions
   readonly #open: OpenRequests = { interruptible: new Map(), draining: false }
@@ -46,7 +52,10 @@ export class Entrance implements Disposable {
     this.#recheck = setInterval(() => this.askAgain(), options.recheckMs).unref()
   }
 
-  /** Lets a request in. `proceed` is called once its caller is known; what it throws is the answer. `path` is for the log. */
+  /**
+   * Admits a request, and calls `proceed` once its caller is known. An error that `proceed` throws
+   * becomes the answer. `path` is for the log.
+   */
   admit(
     request: IncomingMessage,
     response: ServerResponse,
@@ -75,14 +84,17 @@ export class Entrance implements Disposable {
     })
   }
 
-  /** New requests are refused, and what can be interrupted is; calls in progress go on. */
+  /** Refuses new requests, and ends those that can be interrupted. Calls in progress go on. */
   drain(): void {
     this.#open.draining = true
     for (const [{ calling }, interrupt] of this.#open.interruptible)
       if (!calling) interrupt(drained())
   }
 
-  /** A stream outlives the token, the key or the role that it was opened with; its client is to come again and be refused. */
+  /**
+   * Checks again who may go on, because a stream outlives its token, key or role. The stream of a
+   * caller without the right ends, and its client is refused when it comes back.
+   */
   askAgain(): void {
     for (const [context, interrupt] of this.#open.interruptible) {
       const stop = (error: unknown): void => interrupt(toGatewayError(error))
@@ -105,16 +117,19 @@ export class Entrance implements Disposable {
 const nothing = Buffer.alloc(0)
 const listen = 'subscriptions/listen'
 
-/** Whether a request opens a stream that stays open: the GET stream of a session, and its modern counterpart. */
+/**
+ * True if a request opens a stream that stays open: the GET stream of a session, or
+ * `subscriptions/listen`.
+ */
 function opensStream({ method, headers }: IncomingMessage, body: Buffer | null): boolean {
   if (method === 'GET' || headers['mcp-method'] === listen) return true
-  // Servers need not insist on the header, and names may be escaped.
+  // Servers may accept a request without the header, and names may be escaped.
   return (
     body !== null && (body.includes('listen') || body.includes('\\u')) && methodOf(body) === listen
   )
 }
 
-/** One MCP request, from when it is let in until its line in the log is written. */
+/** One MCP request, from its admission until its line in the log is written. */
 export class RequestContext {
   readonly requestId: string
   readonly request: IncomingMessage
@@ -123,25 +138,27 @@ export class RequestContext {
   readonly #options: EntranceOptions
   readonly #open: OpenRequests
   readonly #start = performance.now()
-  /** Set when a peer hands the request over. */
+  /** Set if a peer handed the request over. */
   handed: HandedOver | undefined
   /** The request is a call. Draining waits for it, and it outlives the token that it came with. */
   calling = false
   #principal: Principal | undefined
   adapter: string | undefined
-  /** What the caller was allowed to use, for the audit log. */
+  /** The resource that the caller was allowed to use, for the audit log. */
   subject: Subject | undefined
-  /** What the caller was refused in an answer that does not say so, for the audit log. */
+  /**
+   * The resource that the caller was refused by an answer that does not say so, for the audit log.
+   */
   denied: Subject | undefined
   replica: string | undefined
   body: Buffer | null = null
   #stillMay: ((principal: Principal) => void) | undefined
-  /** The request among the open ones of its caller. */
+  /** The request's place among the open requests of its caller. */
   #place: Share | undefined
-  /** The bytes of its body. */
+  /** The bytes of the request's body. */
   #bodyBytes: Share | undefined
   #over = false
-  /** The audit log knows that it has opened a stream. */
+  /** The audit log has a record that the request opened a stream. */
   #opened = false
 
   constructor(
@@ -159,12 +176,12 @@ export class RequestContext {
     this.#open = open
   }
 
-  /** Known to whoever is given the context. */
+  /** Defined once `enter` was called, which comes before anybody else gets the context. */
   get principal(): Principal {
     return this.#principal as Principal
   }
 
-  /** Counts the request for its caller. @throws GatewayError when the caller has too many open */
+  /** Counts the request for its caller. @throws GatewayError if the caller has too many open */
   enter(principal: Principal): void {
     this.#principal = principal
     this.#place = this.#options.shares.requests.open(partyOf(principal))
@@ -172,27 +189,28 @@ export class RequestContext {
     if (shortage !== undefined) throw shortOf(shortage, 'open requests')
   }
 
-  /** Counts the bytes of its body until the request ends. */
+  /** Counts the bytes of the request's body until the request ends. */
   openBody(): Share {
     return (this.#bodyBytes = this.#options.shares.bodyBytes.open(partyOf(this.principal)))
   }
 
   /**
-   * How it is found out whether a caller still may do what it does; `check` throws when not. A method because V8 makes a function that is
-   * assigned to a property for a long life, and with it everything that a request holds outlives the request until the next full collection.
+   * Registers the check of the caller's right; `check` throws if it is lost. A method: V8 tenures a
+   * function assigned to a property, and with it keeps the request until a full collection.
    */
   permittedBy(check: (principal: Principal) => void): void {
     this.#stillMay = check
   }
 
-  /** @throws GatewayError when the caller may no longer do what it does */
+  /** @throws GatewayError if the caller no longer has the right */
   checkStillMay(principal: Principal): void {
     this.#stillMay?.(principal)
   }
 
   /**
-   * The caller as it is now. The gateway that took a handed-over request in asks. Tokens end by
-   * themselves in minutes, which is no reason to cut a long call; API keys end when somebody says so.
+   * The caller as of now. Only the first gateway checks a handed-over request again. A call
+   * outlives its token, which ends after minutes, but not an API key, which ends when somebody
+   * decides it.
    */
   callerOfNow(): Principal | Promise<Principal> {
     return this.handed !== undefined || (this.calling && this.principal.apiKey === undefined)
@@ -200,14 +218,17 @@ export class RequestContext {
       : this.#options.authenticate(this.request)
   }
 
-  /** @throws GatewayError `method_not_allowed` for what streamable HTTP does not know */
+  /** @throws GatewayError `method_not_allowed` for methods that streamable HTTP does not have */
   checkMethod(): void {
     const { method } = this.request
     if (method === 'POST' || method === 'GET' || method === 'DELETE') return
     throw new GatewayError('method_not_allowed', { headers: { allow: 'POST, GET, DELETE' } })
   }
 
-  /** Reads the body, which is to be the one that a peer has signed. What `then` throws is the answer. */
+  /**
+   * Reads the body, and checks that it is the one that a peer has signed. An error that `then`
+   * throws becomes the answer.
+   */
   readBody(then: (body: Buffer | null) => void): void {
     readBody(this.request, this.#options.bodyLimitBytes, this, (error, body) => {
       if (error !== undefined) return this.fail(error)
@@ -215,7 +236,8 @@ export class RequestContext {
       this.guard(() => {
         this.handed?.checkBody(body)
         if (this.request.method === 'POST') checkMessage(this.request, body)
-        // One that was let in before would be opened behind the back of who ends them, and hold the gateway up.
+        // The parts that end streams have drained by now, so a stream that opens later would hold
+        // the gateway up.
         if (this.#open.draining && opensStream(this.request, body)) throw drained()
         if (performance.now() - this.#start <= this.#options.recheckMs) then(body)
         else this.#askedAgain(() => then(body))
@@ -223,7 +245,7 @@ export class RequestContext {
     })
   }
 
-  /** A body may be long in coming, and its caller lose the right meanwhile. */
+  /** Checks the right again after a slow body, because the caller may have lost it meanwhile. */
   #askedAgain(then: () => void): void {
     const goOn = (principal: Principal): void => {
       this.checkStillMay(principal)
@@ -241,7 +263,7 @@ export class RequestContext {
     )
   }
 
-  /** For what answers by itself, not by forwarding. */
+  /** For requests that the gateway answers itself, without forwarding. */
   answer(work: () => void): void {
     const { request, response } = this
     response.setHeader('x-request-id', this.requestId)
@@ -251,7 +273,7 @@ export class RequestContext {
         response.writableFinished ? undefined : new GatewayError('client_closed_request'),
       ),
     )
-    // Whoever answers ends listen streams of the modern era when the gateway drains, because these end with an answer.
+    // A modern listen stream ends with an answer, so its owner ends it when the gateway drains.
     const opens = this.#interruptStream(
       request.method === 'GET'
         ? () => response.end()
@@ -262,16 +284,19 @@ export class RequestContext {
     if (opens) this.#recordOpening()
   }
 
-  /** How the answer to a call is cut. Draining waits for it, but its caller is asked again and again. */
+  /**
+   * Registers how to cut the answer to a call. Draining waits for the call, but its caller is
+   * checked again and again.
+   */
   flows(cut: (reason: GatewayError) => void): void {
     if (this.#open.interruptible.has(this)) return
     this.calling = true
-    // A call in progress may have run, so its place is not given to others.
+    // A call in progress may have run, so it keeps its place.
     this.#place?.spare(undefined)
     this.#endBy(cut)
   }
 
-  /** Does the work, of which an error is the answer. */
+  /** Does the work. An error that it throws becomes the answer. */
   guard(work: () => void): void {
     try {
       work()
@@ -280,7 +305,10 @@ export class RequestContext {
     }
   }
 
-  /** How the stream that the request opens is ended, if it opens one: draining does not wait for it, and its caller is asked again and again. */
+  /**
+   * Registers how to end the stream, if the request opens one. Draining does not wait for a stream,
+   * and its caller is checked again and again.
+   */
   streams(interrupt: (reason: GatewayError) => void): void {
     if (this.#interruptStream(interrupt)) this.#recordOpening()
   }
@@ -291,14 +319,19 @@ export class RequestContext {
     return opens
   }
 
-  /** A stream may be open for days, and a killed gateway records no end. */
+  /**
+   * Records the opening, because a stream may be open for days and a killed gateway records no end.
+   */
   #recordOpening(): void {
     if (this.#opened || this.#over || this.response.writableEnded) return
     this.#opened = true
     this.#audit(undefined, true)
   }
 
-  /** How what draining need not wait for is ended: streams, and requests that were not sent yet. Undefined: it waits from now on. */
+  /**
+   * Registers how to end this request early: a stream, or a request that was not sent yet.
+   * Undefined once draining must wait for it.
+   */
   interruptible(interrupt: ((reason: GatewayError) => void) | undefined): void {
     // Another caller that holds less may need the place.
     this.#place?.spare(
@@ -315,7 +348,7 @@ export class RequestContext {
     if (draining && !this.calling) interrupt(drained())
   }
 
-  /** Answers with the error and ends. */
+  /** Answers with the error and ends the request. */
   fail(thrown: unknown): void {
     const refusal = toGatewayError(thrown)
     const error = this.#options.challenge?.(this.request, refusal) ?? refusal
@@ -368,8 +401,7 @@ export class RequestContext {
 }
 
 /**
- * Refuses a message that the gateway would decide and record in one reading, and a server run in
- * another. What is let in is JSON.
+ * Refuses a body that is no JSON, or that the gateway and a server could read differently.
  * @throws GatewayError `unsupported_media_type`, `invalid_json`, `ambiguous_message`
  */
 function checkMessage(request: IncomingMessage, body: Buffer | null): void {
@@ -378,7 +410,7 @@ function checkMessage(request: IncomingMessage, body: Buffer | null): void {
   if (body !== null && isArray(body)) checkLength(body)
 }
 
-/** Each message of a batch has a record, so that no call hides behind others. */
+/** Each message of a batch needs its own audit record, so that no call hides behind others. */
 function checkLength(batch: Buffer): void {
   if (elements(batch, { start: 0, end: batch.length }).length > mostOfBatch)
     throw new GatewayError('invalid_request', {
@@ -386,7 +418,7 @@ function checkLength(batch: Buffer): void {
     })
 }
 
-/** The raw id of the request in a body that may be anything. */
+/** The raw id of the request in a body, which may hold anything. */
 function requestedId(body: Buffer | null): string {
   try {
     const { id } = body === null ? { id: undefined } : (JSON.parse(body.toString()), outline(body))

@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 
-/** What the address of an MCP request says. */
+/** The parts of the address of an MCP request. */
 export interface Target {
-  /** The adapter; empty for what is none of the data plane's addresses. */
+  /** The adapter, or empty if the address does not belong to the data plane. */
   readonly name: string
   readonly sessionId: string | undefined
-  /** What of the query goes on to the server, with its `?`. */
+  /** The query for the server, with its `?`. */
   readonly query: string
 }
 
@@ -14,8 +14,8 @@ const suffix = '/mcp'
 const nowhere: Target = { name: '', sessionId: undefined, query: '' }
 
 /**
- * Reads `/adapters/{name}/mcp`. A slash after it is allowed, because people and clients add one. No
- * other spelling of the path (escapes, doubled slashes) reaches a server.
+ * Reads `/adapters/{name}/mcp`. A trailing slash is allowed, because people and clients add one. No
+ * other spelling (escapes, doubled slashes) reaches a server.
  */
 export function parseTarget(url: string): Target {
   if (!url.startsWith(prefix)) return nowhere
@@ -31,7 +31,10 @@ export function parseTarget(url: string): Target {
     : { name, ...splitQuery(url.slice(question + 1)) }
 }
 
-/** The original accepts a session id as `session_id` in the query. It is ours, so the server does not get it. */
+/**
+ * The original accepts a session id as `session_id` in the query. The id belongs to the gateway, so
+ * the server does not get it.
+ */
 function splitQuery(query: string): { sessionId: string | undefined; query: string } {
   const parts = query.split('&')
   const kept = parts.filter((part) => !part.startsWith('session_id='))
@@ -42,20 +45,24 @@ function splitQuery(query: string): { sessionId: string | undefined; query: stri
   }
 }
 
-/** The session that a request names. The header outranks the query parameter, because a query may be old: it stands in configuration files. */
+/**
+ * The session that a request names. The header outranks the query, because a query comes from a
+ * configuration file and may be old.
+ */
 export function sessionIdOf(
   { headers, url = '' }: IncomingMessage,
   target?: Target,
 ): string | undefined {
   const header = headers['mcp-session-id']
-  // Node joins repeated headers; a sealed id has no comma, so such a request opens nothing.
+  // Node joins repeated headers with a comma. No sealed id has one, so such a request opens
+  // nothing.
   if (typeof header === 'string' && header !== '') return header
   if (target !== undefined) return target.sessionId
   const question = url.indexOf('?')
   return question === -1 ? undefined : splitQuery(url.slice(question + 1)).sessionId
 }
 
-/** The path as a log shows it: a name may be as long as a caller likes. */
+/** The path for a log, shortened because a caller may send a name of any length. */
 export function loggedPath({ name }: Target): string {
   return `${prefix}${name.slice(0, 64)}${suffix}`
 }

@@ -13,46 +13,50 @@ import { Once } from '../lib/once.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 export interface HopOptions {
-  /** Keys of 32 bytes that all gateway processes share, at least one; the first signs, all verify. */
+  /**
+   * Keys of 32 bytes that all gateway processes share, at least one. The first signs, all verify.
+   */
   readonly keys: readonly Buffer[]
-  /** How this process is called by the others. */
+  /** The name of this process among the gateways. */
   readonly self: string
-  /** Where the others listen. A request goes to nobody else. */
+  /** The addresses at which the other processes listen. A request goes to no other address. */
   readonly peers: readonly PeerDirectory[]
-  /** Milliseconds since the epoch, which signatures carry. */
+  /** Milliseconds since the epoch, for signatures. */
   readonly now: () => number
-  /** Milliseconds that never jump, for the age of what is remembered. */
+  /** Milliseconds that never jump, for the age of remembered nonces. */
   readonly monotonicNow?: () => number
 }
 
-/** What a peer says of a request that it hands over. */
+/** A peer's signed statement about a request that it hands over. */
 export interface HandedOver {
   readonly principal: Principal
-  /** @throws GatewayError `unauthenticated` when the body is not the one that was handed over */
+  /** @throws GatewayError `unauthenticated` if the body is not the one that the peer signed */
   checkBody(body: Buffer | null): void
 }
 
 /** The header by which one gateway process hands a request to the one that holds its state. */
 export const hopHeader = 'x-mcpgw-hop'
 
-/** To whom a signature speaks that any process of the cluster may take, as none is called so. */
+/** The addressee of a signature that any process may accept. No process has this name. */
 export const anyPeer = '*'
 
-/** How far the clocks may be apart, and how long a request may be on its way. */
+/** Limit for the difference of two clocks plus the way of a request. */
 const validMs = 30_000
-/** A request as a signature speaks of it. */
+/** The parts that a signature covers: addressee, method, address, headers, caller and body. */
 export interface SignedRequest {
-  /** Who is to take it: the name of a process, or `anyPeer`. */
+  /** The addressee: the name of a process, or `anyPeer`. */
   readonly to: string
   readonly method: string
   readonly url: string
-  /** In lower case; those that decide are signed. */
+  /** Names in lower case. The signature covers the headers that decide. */
   readonly headers: Readonly<Record<string, string>>
   readonly principal: Principal
   readonly body: Buffer | null
 }
 
-/** The part of an endpoint that serves peers: without the mark of one, there is nothing. */
+/**
+ * The part of an endpoint that serves peers. It does not exist for requests without the hop header.
+ */
 export function forPeers(endpoint: Endpoint): Endpoint {
   return {
     handles: (url, request) =>
@@ -62,9 +66,8 @@ export function forPeers(endpoint: Endpoint): Endpoint {
 }
 
 /**
- * The internal hop: translated sessions and parked calls live in one process, and a request for them may reach another. It is signed with
- * a key that only gateways have, over all that decides what it does: for which process, method, address, headers, caller, body; and it
- * counts once, so that who sees it can neither change it nor send it again.
+ * Hands requests to the process that holds their session or parked call. A signature covers all
+ * that decides and counts once, so nobody without the gateways' key can make, change or replay it.
  */
 export class Hop implements AsyncDisposable {
   readonly self: string
@@ -75,9 +78,9 @@ export class Hop implements AsyncDisposable {
   readonly #stopListening: readonly (() => void)[]
   readonly #sender = randomBytes(9).toString('base64url')
   #sent = 0
-  /** From the earliest moment at which a request may come to the latest. */
+  /** A nonce is remembered from the earliest to the latest moment at which its request is valid. */
   readonly #once = new Once(2 * validMs)
-  /** What was taken by a process before this one is not remembered here. */
+  /** Start of this process. It does not remember the nonces of its predecessor. */
   readonly #since: number
   readonly #begunAt: number
   readonly #monotonicNow: () => number
@@ -96,7 +99,10 @@ export class Hop implements AsyncDisposable {
     )
   }
 
-  /** The caller for whom a peer sends a request; undefined when no peer sends it. @throws GatewayError `unauthenticated` */
+  /**
+   * The caller for whom a peer sends a request, or undefined if no peer sends it.
+   * @throws GatewayError `unauthenticated`
+   */
   open(request: IncomingMessage): HandedOver | undefined {
     const header = request.headers[hopHeader]
     if (header === undefined) return undefined
@@ -106,8 +112,8 @@ export class Hop implements AsyncDisposable {
     const at = Number(time)
     if (
       (to !== this.self && to !== anyPeer) ||
-      // Later, no signature of that time is valid any more, unless the clock was set back since the
-      // start.
+      // After this age, signatures from before the start have expired, unless the clock was set
+      // back.
       (age < 2 * validMs && at < this.#since) ||
       !(Math.abs(this.#options.now() - at) <= validMs)
     )
@@ -131,8 +137,8 @@ export class Hop implements AsyncDisposable {
   }
 
   /**
-   * Hands a request to the process that owns its state, and streams the answer back. `failed` when that process is not there, of which
-   * nothing has been written to the client; `unsent` when the request cannot have run either.
+   * Hands a request to the process that owns its state, and streams the answer back. Calls `failed`
+   * if the client has got nothing; `unsent` means that the request cannot have run.
    */
   forward(
     owner: string,
@@ -171,7 +177,7 @@ export class Hop implements AsyncDisposable {
     )
   }
 
-  /** The header's value for a request that this process makes of another. */
+  /** The value of the hop header for a request to another process. */
   sign({ to, method, url, headers, principal, body }: SignedRequest): string {
     const time = String(this.#options.now())
     const nonce = `${this.#sender}${(this.#sent += 1).toString(36)}`
@@ -204,7 +210,10 @@ export class Hop implements AsyncDisposable {
     return pool
   }
 
-  /** Of one that is gone, answers are waited for in vain: its machine may be gone with it, so that no connection breaks off. */
+  /**
+   * Ends the connections to processes that are gone. If their machine is gone too, no connection
+   * breaks, and requests would wait without end.
+   */
   #forgetGone(): void {
     const present = new Set(
       this.#options.peers.flatMap((directory) =>
@@ -224,13 +233,13 @@ export class Hop implements AsyncDisposable {
   }
 }
 
-/** The answer of a peer. `failed` when there is none, and the client has heard nothing. */
+/** Relays a peer's answer. Calls `failed` if there is none and the client has got nothing. */
 function answerTo(response: ServerResponse, failed: (unsent: boolean) => void): Relay {
   return new Relay(response, {
     head(status, raw) {
       if (status !== 401) return withoutHop(raw)
-      // The peer takes nothing from here: its keys, its name or its clock are others. The client's
-      // own credential was good, so that this is no answer for it.
+      // The peer rejects this process: its keys, name or clock differ. The client's credential was
+      // good, so the client does not get this answer.
       failed(true)
       return undefined
     },
@@ -251,14 +260,19 @@ function withoutHop(raw: readonly Buffer[]): string[] {
   return headers
 }
 
-/** What the owner needs to know of the client's request; the rest ends at the first process. */
+/**
+ * The headers of the client's request that the owner needs. All others end at the first process.
+ */
 const toPeer = headerFilter('peer')
 
 function isPassedOn(name: string): boolean {
   return toPeer(name) === 'pass'
 }
 
-/** Of a raw list of names and values; `host` is the client's, or the other process's own, and decides nothing any more. */
+/**
+ * The headers that a signature covers, from a raw list. `host` decides nothing any more: it names
+ * the first gateway or the peer.
+ */
 function decidingHeaders(raw: readonly string[]): string[] {
   const found: string[] = []
   for (let index = 0; index < raw.length; index += 2) {
@@ -269,7 +283,7 @@ function decidingHeaders(raw: readonly string[]): string[] {
   return found.sort()
 }
 
-/** Neither names, methods, addresses nor headers have line breaks in them, and the first parts are always as many. */
+/** The text is unambiguous: no part can hold a line break, and the number of `parts` is fixed. */
 function signedText(parts: readonly string[], headers: readonly string[]): string {
   return [...parts, ...headers].join('\n')
 }
@@ -289,8 +303,8 @@ function forged(): GatewayError {
 }
 
 /**
- * The answer to a request whose process did not answer. One that may have run gets no 404, upon
- * which clients begin again.
+ * The error if the owner did not answer. Clients begin again after a 404, so a request that may
+ * have run gets no 404.
  */
 export function ownerFailed(unsent: boolean): GatewayError {
   if (unsent) return unknownSession()
@@ -299,7 +313,10 @@ export function ownerFailed(unsent: boolean): GatewayError {
   })
 }
 
-/** The refusal of what no gateway has signed; with a challenge, as each 401 has one (RFC 9110 section 15.5.2). */
+/**
+ * Refuses a request that no gateway has signed. Each 401 needs a challenge (RFC 9110 section
+ * 15.5.2).
+ */
 export function unsigned(detail: string): GatewayError {
   return new GatewayError('unauthenticated', { detail, headers: { 'www-authenticate': 'Bearer' } })
 }

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { keptKey } from '../crypto/key-file.ts'
 
 /**
- * The keys that seal session ids, the first of which seals. When none is configured, one is made at the first start and
- * kept in the data folder, so that sessions survive a restart.
+ * Loads the keys for session ids; the first seals. If none is configured, the first start creates
+ * one in the data folder, so that sessions survive a restart.
  */
 export async function loadSessionKeys(options: {
   readonly dataDir: string

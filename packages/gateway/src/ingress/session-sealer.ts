@@ -5,7 +5,10 @@ import { deriveNamedKey, findKey, keyIdLength, type NamedKey } from '../crypto/k
 import { newNonce, nonceLength, seal, tagLength, unseal } from '../crypto/seal.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
-/** What a client's session id holds. It names a replica, never an address, so it cannot steer the gateway elsewhere. */
+/**
+ * The contents of a client's session id. It names a replica, never an address, so it cannot steer
+ * the gateway elsewhere.
+ */
 export interface Session {
   /** The id that the server gave. */
   readonly upstreamId: string
@@ -18,17 +21,17 @@ export interface Session {
 
 /** Seals and opens session ids. */
 export interface SessionSealer {
-  /** @throws GatewayError `upstream_failed` when the server's id is too long to be sealed */
+  /** @throws GatewayError `upstream_failed` if the server's id is too long to be sealed */
   seal(session: Session, principal: Principal): string
   /**
-   * @throws GatewayError `session_not_found` for whatever is malformed, forged, expired, of another adapter or of another
-   * caller: the answers cannot be told apart.
+   * @throws GatewayError `session_not_found` if the id is malformed, forged, expired, or of another
+   * adapter or caller. The answers are the same in each case.
    */
   open(sealed: string, uid: string, principal: Principal): Session
 }
 
 export interface SealerOptions {
-  /** Keys of 32 bytes; the first seals, all open. */
+  /** Keys of 32 bytes. The first seals, all open. */
   readonly keys: readonly Buffer[]
   readonly maxAgeMs: number
   readonly now: () => number
@@ -45,14 +48,17 @@ const nonceStart = 1 + keyIdLength
 const headLength = nonceStart + nonceLength
 const fixedLength = 4 + 16 + 16 + 1 + 2
 const longestSealed = 8192
-/** What fits in the longest sealed id (base64 makes four characters of three bytes) beside the longest replica name. */
+/**
+ * Bytes that fit in the longest sealed id beside the longest replica name. Base64 makes four
+ * characters of three bytes.
+ */
 const longestUpstreamId = (longestSealed / 4) * 3 - headLength - fixedLength - tagLength - 255
-/** Opened ids that are remembered, so that the hot path is one look-up. About half a kilobyte each. */
+/** Number of opened ids to remember, half a kilobyte each, so that the hot path is one look-up. */
 const remembered = 8192
 
 /**
- * Session ids that need no store: AES-256-GCM over what routing needs, by a key derived once with HKDF (RFC 5869).
- * Any process with the key can open them, a restart forgets nothing, nobody else can make or read one.
+ * Session ids that need no store: AES-256-GCM under a key derived with HKDF (RFC 5869). Any process
+ * with the key can open them, also after a restart, and nobody else can make or read one.
  */
 export function createSessionSealer(options: SealerOptions): SessionSealer {
   const [first, ...others] = options.keys.map((key) => deriveNamedKey(key, 'session'))
@@ -103,7 +109,7 @@ export function createSessionSealer(options: SealerOptions): SessionSealer {
 function read(sealed: string, keys: readonly NamedKey[]): Opened {
   if (sealed.length > longestSealed) throw unknownSession()
   const bytes = Buffer.from(sealed, 'base64url')
-  // Node skips what is not base64url; only the one exact spelling of an id may open it.
+  // Node skips characters that are not base64url. Only the one exact spelling may open an id.
   if (
     bytes.length < headLength + fixedLength + tagLength ||
     bytes[0] !== version ||
@@ -120,7 +126,10 @@ function read(sealed: string, keys: readonly NamedKey[]): Opened {
   }
 }
 
-/** Issue time (4 bytes, seconds), uid (16), caller (16), replica (length 1), upstream id (length 2); more may follow in later versions. */
+/**
+ * Issue time (4 bytes, seconds), uid (16), caller (16), replica (length 1), upstream id (length 2).
+ * Later versions may add more.
+ */
 function encode(session: Session, caller: string): Buffer {
   const replica = Buffer.from(session.replica, 'latin1')
   const upstreamId = Buffer.from(session.upstreamId, 'latin1')
