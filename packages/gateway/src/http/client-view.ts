@@ -3,36 +3,41 @@ import { BlockList, isIP } from 'node:net'
 import { parseNetwork } from '../lib/net/address-policy.ts'
 
 export interface ClientViewOptions {
-  /** How clients reach the gateway; outranks what proxies say. */
+  /** The address by which clients reach the gateway. It outranks the headers of proxies. */
   readonly publicOrigin: string | undefined
-  /** Networks (CIDR) of the proxies whose word counts. */
+  /** Networks (CIDR) of the proxies that the gateway trusts. */
   readonly trustedProxies: readonly string[]
-  /** In which of the two ways they tell it. What they do not write themselves, a client may have written. */
+  /**
+   * The headers that the proxies write. A client may have written any header that they leave alone.
+   */
   readonly forwardedBy: 'x-forwarded' | 'forwarded'
   /** Host names that a proxy may name. */
   readonly allowedHosts: readonly string[]
-  /** Where the gateway listens. */
+  /** The address at which the gateway listens. */
   readonly listening: () => string
 }
 
-/** How things look from the client's side of proxies. */
+/** The client's address and the gateway's origin, as seen from the client's side of proxies. */
 export interface ClientView {
   /** The address of the client, or of the last hop that is not trusted. */
   addressOf(request: IncomingMessage): string
-  /** Whether an address is that of a proxy, which connects for many clients. */
+  /** True for the address of a proxy, which connects for many clients. */
   isProxy(address: string): boolean
-  /** The scheme, host and port by which the client reached the gateway, never with the Host header's word alone. */
+  /**
+   * The scheme, host and port by which the client reached the gateway. The Host header alone never
+   * decides them.
+   */
   originOf(request: IncomingMessage): string
 }
 
-/** One hop, as the proxy that took it says. */
+/** One hop, as described by the proxy that received it. */
 interface Hop {
   readonly from: string | undefined
   readonly proto: string | undefined
   readonly host: string | undefined
 }
 
-/** @throws Error when a network is malformed */
+/** @throws Error if a network is malformed */
 export function createClientView(options: ClientViewOptions): ClientView {
   const trusted = new BlockList()
   for (const network of options.trustedProxies) {
@@ -46,7 +51,7 @@ export function createClientView(options: ClientViewOptions): ClientView {
   const hosts = new Set(options.allowedHosts.map((host) => host.toLowerCase()))
   const readHops = options.forwardedBy === 'forwarded' ? forwardedHops : xForwardedHops
 
-  /** The farthest hop that a trusted proxy vouches for: each is vouched for by the one after it. */
+  /** The farthest hop that a trusted proxy vouches for. Each hop is described by the next one. */
   function firstHop(request: IncomingMessage): Hop | undefined {
     if (options.trustedProxies.length === 0 || !isTrusted(remoteAddress(request))) return undefined
     const hops = readHops(request.headers)
@@ -62,7 +67,7 @@ export function createClientView(options: ClientViewOptions): ClientView {
     originOf(request) {
       if (options.publicOrigin !== undefined) return new URL(options.publicOrigin).origin
       const hop = firstHop(request)
-      // A proxy that names no host has passed on the one that it was asked for.
+      // A proxy that names no host has passed on the Host that the client sent.
       const told =
         hop === undefined
           ? undefined
@@ -74,7 +79,7 @@ export function createClientView(options: ClientViewOptions): ClientView {
   }
 }
 
-/** A scheme and a host with or without port, and nothing beside. */
+/** Parses a scheme and a host with or without port. Undefined for anything more. */
 function originOf(proto: string, host: string): URL | undefined {
   const text = `${proto.toLowerCase()}://${host.toLowerCase()}`
   if (!/^https?:\/\/([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/.test(text) || !URL.canParse(text))
@@ -87,7 +92,7 @@ function remoteAddress({ socket }: IncomingMessage): string {
   return address.startsWith('::ffff:') ? address.slice('::ffff:'.length) : address
 }
 
-/** RFC 7239 section 4; nearest last. */
+/** RFC 7239 section 4, nearest hop last. */
 function forwardedHops({ forwarded }: IncomingMessage['headers']): Hop[] {
   return splitOutsideQuotes(forwarded ?? '', ',').map((element) => {
     const pairs = new Map(
@@ -107,7 +112,7 @@ function forwardedHops({ forwarded }: IncomingMessage['headers']): Hop[] {
   })
 }
 
-/** The three lists need not be of one length: many proxies extend the first and overwrite the others. */
+/** The three lists may differ in length: many proxies extend the first and overwrite the others. */
 function xForwardedHops(headers: IncomingMessage['headers']): Hop[] {
   const list = (name: string): string[] => {
     const value = headers[name]
@@ -129,7 +134,9 @@ function xForwardedHops(headers: IncomingMessage['headers']): Hop[] {
   })
 }
 
-/** Without port and brackets; undefined for what is no address (`unknown`, RFC 7239 section 6). */
+/**
+ * The address without port and brackets. Undefined for other text (`unknown`, RFC 7239 section 6).
+ */
 function addressAlone(text: string | undefined): string | undefined {
   const bare = text?.replace(/^\[([^\]]+)\](:\d+)?$/, '$1').replace(/^([\d.]+):\d+$/, '$1')
   return bare === undefined || isIP(bare) === 0 ? undefined : bare

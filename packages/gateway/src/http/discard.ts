@@ -1,10 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 
+/** Bytes after which the client is cut off. The request timeout bounds the time. */
 const mostBytes = 16 * 1024 * 1024
 
 /**
- * Reads and drops what a client still sends of a body that was refused. Clients that write all before they read would get a reset
- * connection instead of the answer (RFC 9112 section 9.6). Bounded: who sends on and on is cut off; the request timeout bounds the time.
+ * Drops the rest of a refused body. A client that writes all before it reads would get a reset
+ * instead of the answer (RFC 9112 section 9.6).
  */
 export function discardBody(request: IncomingMessage): void {
   let left = mostBytes

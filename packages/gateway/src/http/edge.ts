@@ -4,27 +4,28 @@ import { GatewayError } from '../core/errors.ts'
 import { countHeader } from '../lib/http/raw-headers.ts'
 
 export interface EdgeOptions {
-  /** Host names, without port, that requests may name; `*` allows all. */
+  /** Host names, without port, that requests may name. `*` allows all. */
   readonly allowedHosts: readonly string[]
-  /** Origins of other sites whose pages may call. They get CORS answers. */
+  /** Origins of other sites whose pages may call the gateway. They get CORS answers. */
   readonly allowedOrigins: readonly string[]
 }
 
-/** The checks that every request passes first, whichever plane it is for. */
+/** The first checks of every request, for both planes. */
 export interface Edge {
   /**
    * Gives the request its id, and checks its framing, Host and Origin.
-   * @throws GatewayError `host_not_allowed`, `origin_not_allowed`, `invalid_request`, `headers_too_large`
+   * @throws GatewayError `host_not_allowed`, `origin_not_allowed`, `invalid_request`,
+   * `headers_too_large`
    */
   admit(request: IncomingMessage, response: ServerResponse): void
-  /** Answers a CORS preflight; false if the request is none. */
+  /** Answers a CORS preflight. Returns false for any other request. */
   preflight(request: IncomingMessage, response: ServerResponse): boolean
 }
 
 const requestIdKey = Symbol('requestId')
 type Identified = IncomingMessage & { [requestIdKey]?: string }
 
-/** The id by which log, answer and caller name one request. */
+/** The id of a request in the log, in its answer and for its caller. */
 export function requestIdOf(request: IncomingMessage): string {
   return (request as Identified)[requestIdKey] ?? 'unknown'
 }
@@ -32,7 +33,7 @@ export function requestIdOf(request: IncomingMessage): string {
 const processPrefix = randomBytes(5).toString('hex')
 let counter = 0
 
-/** Takes the caller's `X-Request-Id` when it is harmless in a log, otherwise makes one. */
+/** Takes the caller's `X-Request-Id` if it is harmless in a log, and otherwise makes one. */
 function identify(request: IncomingMessage): string {
   const given = request.headers['x-request-id']
   return typeof given === 'string' && given.length <= 128 && /^[\w.:-]+$/.test(given)
@@ -63,7 +64,8 @@ export function createEdge(options: EdgeOptions): Edge {
         throw new GatewayError('headers_too_large', { headers: { connection: 'close' } })
       checkFraming(request)
       const { host, origin } = request.headers
-      // Node keeps the first of several Host headers; a later hop might keep the last (RFC 9112 section 3.2 asks for 400).
+      // Node keeps the first of several Host headers, and a later hop might keep the last (RFC 9112
+      // section 3.2 asks for 400).
       if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {
         throw new GatewayError('invalid_request', {
           detail: 'The request has more than one Host header.',
@@ -77,7 +79,7 @@ export function createEdge(options: EdgeOptions): Edge {
       if (origin === undefined) return
       const normal = origin.toLowerCase()
       if (origins.has(normal)) return allowOrigin(response, origin)
-      // A page that this gateway served, or one of this machine: what DNS rebinding cannot forge.
+      // A page of the gateway, or of this machine. DNS rebinding cannot forge either.
       if (normal === `http://${host?.toLowerCase()}` || normal === `https://${host?.toLowerCase()}`)
         return
       if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host)))
@@ -108,8 +110,7 @@ export function createEdge(options: EdgeOptions): Edge {
 }
 
 /**
- * Methods whose bodies have no meaning (RFC 9110 section 9.3), so that many servers do not read
- * them.
+ * Methods whose bodies have no meaning (RFC 9110 section 9.3), so many servers do not read them.
  */
 const bodiless: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE'])
 
@@ -140,7 +141,7 @@ function isLoopbackOrigin(origin: string): boolean {
   return scheme > 0 && loopbackNames.has(hostName(origin.slice(scheme)))
 }
 
-/** The host without its port, in lower case. Anything that is not `name[:digits]` matches no allowed name. */
+/** The host without its port, in lower case. Empty, so never allowed, if the port is no number. */
 function hostName(host: string): string {
   const end = host.startsWith('[') ? host.indexOf(']') + 1 : host.indexOf(':')
   const name = end <= 0 ? host : host.slice(0, end)

@@ -1,14 +1,20 @@
 import type { FastifyInstance } from 'fastify'
 
 export interface HealthChecks {
-  /** Rejects when the gateway cannot serve. What it serves without is told. */
+  /**
+   * Rejects if the gateway cannot serve. Resolves with notes for `/readyz` on what it serves
+   * without.
+   */
   ready(): Promise<Readonly<Record<string, string>>>
 }
 
-/** Where `health` answers. */
+/** The paths of `health`. */
 export const healthPaths: ReadonlySet<string> = new Set(['/ping', '/healthz', '/readyz'])
 
-/** `/ping` and `/healthz`: the process runs. `/readyz`: it can serve. All anonymous, and they tell nothing else. */
+/**
+ * `/ping` and `/healthz`: the process runs. `/readyz`: it can serve. All are anonymous and say
+ * nothing more.
+ */
 export function health(app: FastifyInstance, checks: HealthChecks): void {
   app.get('/ping', () => '')
   app.get('/healthz', () => ({ status: 'ok' }))

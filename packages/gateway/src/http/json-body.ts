@@ -5,8 +5,8 @@ import { GatewayError, type ErrorCode } from '../core/errors.ts'
 import { countHeader } from '../lib/http/raw-headers.ts'
 
 /**
- * The text of a body that every reader takes for the same JSON. Lenient readers also take comments,
- * a byte order mark or UTF-16, and would see a message that the gateway does not.
+ * The text of a body that every reader takes for the same JSON. Lenient readers also accept
+ * comments, a byte order mark or UTF-16, and could see another message.
  * @throws GatewayError `invalid_json`, `body_too_large`
  */
 export function jsonText(body: Buffer): string {
@@ -27,7 +27,7 @@ export function jsonText(body: Buffer): string {
 }
 
 /**
- * Refuses a body that is not JSON, or a message that two readers could take differently.
+ * Refuses a body that is not JSON, and a message that two readers could take differently.
  * @throws GatewayError `invalid_json`, `body_too_large`, `ambiguous_message`
  */
 export function checkMessageBody(body: Buffer): void {
@@ -59,14 +59,13 @@ function utf8Text(body: Buffer): string {
   return text
 }
 
-/** In a body: reading so many takes some tenths of a second. */
+/** Objects, arrays and members of one body. To read so many takes some tenths of a second. */
 const mostParts = 100_000
 
 const utf8Charset = /;[ \t]*charset[ \t]*=[ \t]*(?:utf-?8|"utf-?8")[ \t]*(?=;|$)/i
 
 /**
- * Refuses content headers by which a server would read other text than the gateway: servers decode
- * by the charset that a client names, and decompress.
+ * Refuses content headers that make a server read another text. Servers decompress and decode.
  * @throws GatewayError `unsupported_media_type`
  */
 export function checkContentHeaders({ headers, rawHeaders }: IncomingMessage): void {
@@ -77,7 +76,7 @@ export function checkContentHeaders({ headers, rawHeaders }: IncomingMessage): v
     })
 
   if (type !== undefined && type !== 'application/json') {
-    // A second charset, or one that is hidden in another parameter, is left over here.
+    // A second charset, or one hidden in another parameter, is left over here.
     if (/charset/i.test(type.replace(utf8Charset, '')))
       throw new GatewayError('unsupported_media_type', {
         detail: 'The Content-Type names a charset other than UTF-8. Send JSON in UTF-8.',

@@ -16,16 +16,16 @@ import {
   type ServerOptions,
 } from './server.ts'
 
-/** One finished request of the REST side, or one that the edge refused. */
 const refuseSchemas = (): never => {
   throw new Error(
     'A route has a JSON Schema, for which no compiler is there. Check by zod instead.',
   )
 }
 
-/** Routes are checked by zod. Compilers of JSON Schemas would take a tenth of the start. */
+/** zod checks the routes. Compilers of JSON Schemas would take a tenth of the start. */
 const noSchemas = { buildValidator: refuseSchemas, buildSerializer: refuseSchemas }
 
+/** A finished request of the REST side, or a request that the edge refused. */
 interface Finished {
   readonly requestId: string
   readonly method: string
@@ -44,27 +44,30 @@ export interface ListenerOptions extends ServerOptions {
   readonly port: number
   readonly allowedHosts: readonly string[]
   readonly allowedOrigins: readonly string[]
-  /** How long it serves as ever after it is no longer ready, so that whoever sends requests learns of it before it refuses any. */
+  /**
+   * Time to serve on after the process has become unready, so that load balancers notice before it
+   * refuses requests.
+   */
   readonly drainDelaySeconds: number
   readonly drainSeconds: number
-  /** MCP, each at paths of its own. */
+  /** The MCP endpoints, each with its own paths. */
   readonly endpoints: readonly Endpoint[]
   /** Adds the REST side. */
   readonly routes: (api: FastifyInstance) => void
-  /** Rejects when the process cannot serve. */
+  /** Rejects if the process cannot serve. */
   readonly ready: HealthChecks['ready']
   readonly requestFinished: (request: Finished) => void
-  /** Adds to the log line of a REST request who called, and for which resource. */
+  /** Adds the caller and the resource of a REST request to its log line. */
   readonly describe?: (request: FastifyRequest) => Pick<Finished, 'principal' | 'adapter' | 'tool'>
-  /** The edge has refused a request, before any endpoint saw it. */
+  /** Called when the edge has refused a request, before any endpoint saw it. */
   readonly refused: (request: IncomingMessage, error: GatewayError) => void
-  /** Draining begins: what holds requests open without need is to let go. */
+  /** Called when draining begins, to end the requests that would stay open without need. */
   readonly onDrain: () => void
 }
 
-/** What listens. Disposing drains it. */
+/** The listening server. Disposing drains it. */
 export interface Listener extends AsyncDisposable {
-  /** Where: `http://127.0.0.1:8000`. */
+  /** The address: `http://127.0.0.1:8000`. */
   readonly origin: string
 }
 
@@ -98,7 +101,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     schemaController: { compilersFactory: noSchemas },
     genReqId: (request) => requestIdOf(request),
     frameworkErrors: (error, request, reply) => {
-      // Of what has no route, no hook is told.
+      // Fastify runs no hooks for requests that match no route, so they are logged here.
       reply.raw.once('close', () =>
         requestFinished({
           requestId: request.id,
@@ -119,7 +122,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   api.decorateRequest('problem', null)
   api.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id))
   whenOver(api, ({ request, reply, error, durationMs }) => {
-    // Probes come every few seconds; those that are told that all is well are no news.
+    // Probes come every few seconds, so a good answer to one is not logged.
     if (error === undefined && reply.statusCode === 200 && healthPaths.has(request.url)) return
     requestFinished({
       requestId: request.id,
@@ -158,7 +161,10 @@ function told({ code, cause }: GatewayError): { error: string; cause?: unknown }
   return { error: code, ...(cause === undefined ? {} : { cause }) }
 }
 
-/** Without the query, which may hold what must not be in a log, and without host and user of what is no path. */
+/**
+ * The path without the query, which may hold secrets, and without the host and user of a whole
+ * address.
+ */
 function pathOf(url = ''): string {
   const path = url.startsWith('/') ? url : url.replace(/^[a-z][\w+.-]*:\/*[^/?#]*/i, '')
   const question = path.indexOf('?')

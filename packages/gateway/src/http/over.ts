@@ -12,15 +12,14 @@ interface Course {
 export interface Over {
   readonly request: FastifyRequest
   readonly reply: FastifyReply
-  /** The answer in place of what was asked for. Its client may have gone before it. */
+  /** The error that was the answer. Its client may have gone before. */
   readonly error: GatewayError | undefined
   readonly durationMs: number
 }
 
 /**
- * Tells of each request of an app once it is over. A request whose client has gone is over when its
- * answer is there: Fastify does what was asked all the same. (Its `onResponse` tells only of answers
- * that were sent whole.)
+ * Calls `told` once a request's connection has closed and its answer exists: Fastify finishes a
+ * request whose client has gone, but its `onResponse` covers only answers that were sent whole.
  */
 export function whenOver(app: FastifyInstance, told: (over: Over) => void): void {
   const courses = new WeakMap<FastifyRequest, Course>()

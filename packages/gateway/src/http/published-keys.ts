@@ -1,6 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 
-/** `/.well-known/jwks.json`: the keys that verify what the gateway signs (RFC 7517 section 5). Public, and to be kept for some minutes. */
+/**
+ * Serves `/.well-known/jwks.json`, the public keys that verify the gateway's signatures (RFC 7517
+ * section 5). Readers may keep them for five minutes.
+ */
 export function publishKeys(app: FastifyInstance, keys: object): void {
   const body = Buffer.from(JSON.stringify(keys))
   app.get('/.well-known/jwks.json', (_request, reply) =>

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GatewayError } from '../core/errors.ts'
 import { requestIdOf } from './edge.ts'
 
-/** The body of RFC 9457 for an error: what REST callers get. */
+/** The body of RFC 9457 for an error, for REST callers. */
 export function problemOf(error: GatewayError, requestId: string): Record<string, unknown> {
   return {
     type: 'about:blank',
@@ -19,8 +19,8 @@ export function problemOf(error: GatewayError, requestId: string): Record<string
 }
 
 /**
- * Answers an MCP request with a JSON-RPC error and the fitting status. `id` is the raw JSON of the request's id; it is null when the body was
- * not read (JSON-RPC 2.0 section 5).
+ * Answers an MCP request with a JSON-RPC error and its status. `id` is the raw id of the request,
+ * or null if the body was not read (JSON-RPC 2.0 section 5).
  */
 export function sendRpcError(
   response: ServerResponse,
@@ -43,7 +43,7 @@ export function sendRpcError(
   )
 }
 
-/** Answers a request that was refused before its plane was reached. */
+/** Answers a request that was refused before it reached a plane. */
 export function refuse(
   request: IncomingMessage,
   response: ServerResponse,

@@ -8,7 +8,7 @@ import { requestIdOf } from './edge.ts'
 import { checkContentHeaders, jsonText } from './json-body.ts'
 import { problemOf } from './refuse.ts'
 
-/** JSON bodies, strictly: what two readers could read in two ways is refused. */
+/** Parses JSON bodies strictly: a body that two readers could take differently is refused. */
 export function addJsonParser(app: FastifyInstance): void {
   app.decorateRequest('bodyDigest', null)
   app.removeAllContentTypeParsers()
@@ -17,7 +17,7 @@ export function addJsonParser(app: FastifyInstance): void {
     { parseAs: 'buffer' },
     (request, body, done) => {
       const bytes = body as Buffer
-      // Many clients name a type on every request, also on those that have nothing to say.
+      // Many clients send a Content-Type with every request, even without a body.
       if (bytes.length === 0 && takesNoBody(request)) return done(null, undefined)
 
       request.bodyDigest = createHash('sha256').update(bytes).digest('hex')
@@ -66,13 +66,13 @@ function adviceOn(code: ErrorCode): { readonly detail?: string } {
     : {}
 }
 
-/** Answers with an error as RFC 9457 problem, whoever threw it. */
+/** Answers with an RFC 9457 problem, for errors of the gateway and of Fastify. */
 export function sendProblem(
   thrown: Error & { readonly code?: string },
   request: FastifyRequest,
   reply: FastifyReply,
 ): void {
-  // Any other error is why the request was refused, though its client may have gone meanwhile.
+  // Any other error is the reason of the refusal, even if the client has gone meanwhile.
   const brokeOff = thrown === request.raw.errored
   const known = brokeOff ? 'client_closed_request' : fromFastify[thrown.code ?? '']
   const error =
@@ -84,12 +84,12 @@ export function sendProblem(
     reply.removeHeader('connection')
     discardBody(request.raw)
   }
-  // As bytes, because fastify adds a charset to text, and JSON has none (RFC 8259 section 11).
+  // Sent as bytes, because Fastify adds a charset to text, and JSON has none (RFC 8259 section 11).
   const body = Buffer.from(JSON.stringify(problemOf(error, requestIdOf(request.raw))))
   void reply.code(error.status).headers(error.headers).type('application/problem+json').send(body)
 }
 
-/** Every error of the REST API is a problem, also for what is not there. */
+/** Makes every error of the REST API a problem, including those for unknown paths and methods. */
 export function addProblems(app: FastifyInstance): void {
   app.setErrorHandler(sendProblem)
   const routes: { readonly method: string; readonly pattern: RegExp }[] = []

@@ -17,7 +17,7 @@ export interface ServerOptions {
   readonly headersTimeoutSeconds: number
   readonly requestTimeoutSeconds: number
   readonly keepAliveTimeoutSeconds: number
-  /** Counts the connections, all together and for each party. */
+  /** Counts the connections, in total and for each party. */
   readonly connections: {
     readonly shares: Shares
     /** Undefined for an address whose connections are not counted. */
@@ -27,7 +27,7 @@ export interface ServerOptions {
 
 /** An MCP endpoint. */
 export interface Endpoint {
-  /** Whether a request is its own, by its target. */
+  /** True if a request belongs to this endpoint, by its target. */
   handles(url: string, request: IncomingMessage): boolean
   handle(request: IncomingMessage, response: ServerResponse): void
 }
@@ -35,15 +35,15 @@ export interface Endpoint {
 export interface Planes {
   readonly edge: Edge
   readonly endpoints: readonly Endpoint[]
-  /** Everything that is no endpoint's. */
+  /** Serves all requests that belong to no endpoint. */
   readonly controlPlane: RequestListener
   /** Answers a refusal of the edge, which comes before any plane has seen the request. */
   readonly refuse: (request: IncomingMessage, response: ServerResponse, error: GatewayError) => void
-  /** Told of what was refused before there was a request to speak of. */
+  /** Receives the refusals of connections that sent no readable request. */
   readonly unread: (refusal: Unread) => void
 }
 
-/** What could not be read as a request, and was answered all the same. */
+/** Input that could not be read as a request, and was answered all the same. */
 export interface Unread {
   readonly requestId: string
   readonly status: number
@@ -51,8 +51,8 @@ export interface Unread {
 }
 
 /**
- * The one HTTP server: edge first, then the plane that owns the path. The data plane is reached before any framework,
- * because what is added there is paid by every MCP message.
+ * The one HTTP server: the edge, then the plane that owns the path. The data plane comes before any
+ * framework, because every MCP message would pay for one.
  */
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, endpoints, controlPlane, refuse, unread } = planes
@@ -67,7 +67,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     response.shouldKeepAlive = false
     state.closing.add(response.req.socket)
   }
-  /** False for what is no endpoint's. */
+  /** Returns false if the request belongs to no endpoint. */
   const serve = (request: IncomingMessage, response: ServerResponse): boolean => {
     const { url = '' } = request
     for (const endpoint of endpoints) {
@@ -93,7 +93,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
         throw new GatewayError('invalid_request', { detail: 'The Expect header cannot be met.' })
     } catch (thrown) {
       const error = toGatewayError(thrown)
-      // A client whose expectation was refused may send the body or not (RFC 9110 section 10.1.1).
+      // A client whose expectation was refused may still send the body (RFC 9110 section 10.1.1).
       if (expects !== 'nothing' || error.headers['connection'] === 'close') endWith(response)
       return refuse(request, response, error)
     }
@@ -117,16 +117,16 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
       headersTimeout: options.headersTimeoutSeconds * 1000,
       requestTimeout: options.requestTimeoutSeconds * 1000,
       keepAliveTimeout: options.keepAliveTimeoutSeconds * 1000,
-      // How often the two limits above are enforced.
+      // Milliseconds between two checks of the two limits above.
       connectionsCheckingInterval: 1000,
-      // Half-open clients (a laptop that was closed) would hold a stream for ever otherwise.
+      // Without probes, half-open clients (a closed laptop) would hold a stream for ever.
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
       noDelay: true,
     },
     (request, response) => handle(request, response, 'nothing'),
   )
-  // Node drops what is beyond in silence; the edge refuses requests with so many.
+  // Node silently drops headers beyond this limit, so the edge refuses requests that reach it.
   server.maxHeadersCount = mostHeaders
   const { connections } = state
   stateOf.set(server, state)
@@ -150,7 +150,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
 
 interface State {
   readonly connections: Set<Socket>
-  /** Connections that end with an answer: no later request on them is run. */
+  /** Connections that end with an answer. No later request on them runs. */
   readonly closing: WeakSet<Socket>
   /** Responses of pipelined requests, which have waited for an earlier one of their connection. */
   readonly waiting: WeakMap<Socket, Set<ServerResponse>>
@@ -166,7 +166,7 @@ function waitInLine({ waiting }: State, socket: Socket, response: ServerResponse
   response.once('close', () => responses.delete(response))
 }
 
-/** Node.js never says that a response closed whose turn had not come when its connection ended. */
+/** Node.js emits no `close` for a response whose turn had not come when its connection ended. */
 function closeWaiting({ waiting }: State, socket: Socket): void {
   for (const response of waiting.get(socket) ?? []) {
     if (response.closed) continue
@@ -176,8 +176,8 @@ function closeWaiting({ waiting }: State, socket: Socket): void {
 }
 
 /**
- * Gives a request whose target is a whole address the form that all others have (RFC 9112 section 3.2.2); false for any other.
- * @throws GatewayError `invalid_request` when it names another host than the Host header, which was checked
+ * Reduces an absolute target to path and query (RFC 9112 section 3.2.2). False for other targets.
+ * @throws GatewayError `invalid_request` if the target and the Host header name different hosts
  */
 function toOriginForm(request: IncomingMessage): boolean {
   const { url = '', headers } = request
@@ -191,18 +191,23 @@ function toOriginForm(request: IncomingMessage): boolean {
   return true
 }
 
-/** The response that is being written to a connection, ended or not, by the name that Node has for it. */
+/**
+ * The response that is being written to a connection, ended or not. Node has no public name for it.
+ */
 function responseOn(socket: Socket): ServerResponse | null | undefined {
   return (socket as Socket & { readonly _httpMessage?: ServerResponse | null })._httpMessage
 }
 
-/** What Node's parser refuses never reaches a handler; the answer is written by hand so that it has a code all the same. */
+/**
+ * Answers requests that Node's parser refuses. They reach no handler, so the answer is written by
+ * hand, with a code like any other.
+ */
 function answerClientError(
   error: NodeJS.ErrnoException,
   socket: Socket,
   unread: Planes['unread'],
 ): void {
-  // Into an answer that has begun nothing can be said any more.
+  // An answer that has begun has no room for an error.
   if (error.code === 'ECONNRESET' || !socket.writable || responseOn(socket)?.headersSent === true)
     return void socket.destroy()
   const [status, code] =
@@ -228,7 +233,8 @@ function answerClientError(
     `x-request-id: ${requestId}`,
     'connection: close',
   ]
-  // One that broke off in its body is told of by whoever reads that; of a connection on which nothing came there is nothing to tell.
+  // A request that broke off mid-body is reported by its reader. A connection that never sent a
+  // byte is not reported.
   if ((responseOn(socket) ?? null) === null && socket.bytesRead > 0)
     unread({ requestId, status, error: code })
   endSoon(socket, `${head.join('\r\n')}\r\n\r\n${body}`)
@@ -246,8 +252,8 @@ export function listen(server: Server, port: number, host: string): Promise<Addr
 }
 
 /**
- * Has every answer from now on say that its connection ends with it (RFC 9112 section 9.6): clients then send what follows on others, which lead
- * elsewhere, and never on one that is being closed.
+ * From now on, every answer closes its connection (RFC 9112 section 9.6). Clients then send their
+ * next requests elsewhere, and never on a connection that is being closed.
  */
 export function endConnections(server: Server): void {
   const state = stateOf.get(server)
@@ -259,21 +265,23 @@ export function endConnections(server: Server): void {
   }
 }
 
-/** Stops accepting, lets open requests finish until the signal aborts, then cuts what is left. */
+/** Stops accepting, lets open requests finish until the signal aborts, then cuts the rest. */
 export async function drain(server: Server, signal: AbortSignal): Promise<void> {
-  // Node counts as idle also connections with an answer that has been ended but not been taken by its reader, and closes them first of all
-  // in `http.Server.close`. So that of its base is called here, and idle connections are closed when there is no such answer.
+  // `http.Server.close` would close connections whose ended answer still waits for its reader. So
+  // the `close` of its base is called, and idle connections are closed when no such answer is left.
   const closed = new Promise<void>((resolve) =>
     NetServer.prototype.close.call(server, () => resolve()),
   )
   const connections = stateOf.get(server)?.connections ?? new Set()
   const closeIdle = (): void => {
-    // One on which nothing was ever sent is not idle to Node; the pools of clients open such ahead of need.
+    // Node does not count a connection without any request as idle. Clients' pools open such
+    // connections ahead of need.
     for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
     for (const socket of connections) if (responseOn(socket)?.writableEnded === true) return
     server.closeIdleConnections()
   }
-  // Requests that finish from now on leave idle connections behind, which would hold the server open.
+  // Requests that finish from now on leave idle connections behind, which would hold the server
+  // open.
   const sweep = setInterval(closeIdle, 50)
   const cut = (): void => server.closeAllConnections()
   signal.addEventListener('abort', cut, { once: true })
