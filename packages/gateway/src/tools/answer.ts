@@ -12,7 +12,7 @@ import { failure } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
 import type { CallResult, Progress } from './source.ts'
 
-/** What of an HTTP answer its reading needs. */
+/** The parts of an HTTP answer that `readAnswer` needs. */
 export interface HttpAnswer {
   readonly status: number
   /** The header as it came, or undefined. */
@@ -22,15 +22,15 @@ export interface HttpAnswer {
 
 export interface ReadingOptions {
   readonly limitBytes: number
-  /** Told how many bytes are held. @throws GatewayError when these are too many */
+  /** Receives the number of held bytes. @throws GatewayError if there is no room for them */
   readonly hold: (bytes: number) => void
   readonly output: OutputCheck
-  /** Address of the answer where it becomes an embedded resource. */
+  /** Address of the answer if it becomes an embedded resource. */
   readonly resourceUri: string
   readonly progress: ((progress: Progress) => void) | undefined
 }
 
-/** What bounds the bytes of an answer. */
+/** The limits on the bytes of an answer. */
 type Held = Pick<ReadingOptions, 'limitBytes' | 'hold'>
 
 /** The body was longer than allowed. */
@@ -38,7 +38,7 @@ export class AnswerTooLong extends Error {
   override readonly name = 'AnswerTooLong'
 }
 
-/** Whether the answer fits the outputSchema could not be found out. */
+/** The check of the answer against the outputSchema came to no verdict. */
 export class AnswerUnchecked extends Error {
   override readonly name = 'AnswerUnchecked'
   readonly code: string
@@ -49,7 +49,10 @@ export class AnswerUnchecked extends Error {
   }
 }
 
-/** Reads a successful answer of a tool by its content type. @throws AnswerTooLong, AnswerUnchecked, and what reading throws */
+/**
+ * Reads a successful answer of a tool by its content type.
+ * @throws AnswerTooLong, AnswerUnchecked, and any error of the body
+ */
 export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): Promise<CallResult> {
   const { type, charset } = parseType(answer.contentType)
   if (type === 'text/event-stream') return fromStream(readEvents(answer.body, options), options)
@@ -93,7 +96,7 @@ function wrongAnswer(
   return failure({ code, text, retry: 'no', ...(details === undefined ? {} : { details }) })
 }
 
-/** Type and subtype in lower case (empty when there is none that is well-formed), and the charset. */
+/** Type and subtype in lower case (empty if missing or malformed), and the charset. */
 export function parseType(header: string | undefined): {
   readonly type: string
   readonly charset: string
@@ -106,7 +109,7 @@ export function parseType(header: string | undefined): {
   return { type: /^[\w.+-]+\/[\w.+-]+$/.test(type) ? type : '', charset: charset ?? 'utf-8' }
 }
 
-/** Undefined when bytes of which nobody says that they are text are none. */
+/** The text of the bytes. Undefined if the tool named no type and the bytes are no text. */
 function decode(bytes: Buffer, charset: string, saysText: boolean): string | undefined {
   let decoder: InstanceType<typeof TextDecoder>
   try {
@@ -143,7 +146,8 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
       `The tool answered JSON that is malformed: ${(error as Error).message.slice(0, 200)}`,
     )
   }
-  // Line breaks in valid JSON stand outside of strings only (RFC 8259 section 7); messages are one line.
+  // Valid JSON has line breaks outside of strings only (RFC 8259 section 7), and messages are one
+  // line.
   const raw = text.replace(/[\r\n]+/g, ' ').trim()
   const ready = asCallResult(raw)
   const structured = ready === undefined ? raw : ready.get('structuredContent')
@@ -173,14 +177,17 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
 
 const resultMembers = new Set(['content', 'structuredContent', 'isError', '_meta', 'resultType'])
 
-/** The members of an answer that is an MCP CallToolResult by itself: nothing but its members, and content of known kinds. */
+/**
+ * The members of an answer that is itself an MCP CallToolResult, with no other members and with
+ * known kinds of content only.
+ */
 function asCallResult(raw: string): RawObject | undefined {
   if (!raw.startsWith('{') || !raw.includes('"content"')) return undefined
   let members: RawObject | undefined
   try {
     members = readObject(raw)
   } catch {
-    // A name stands twice: no result of a careful server.
+    // A repeated name: no careful server sends such a result.
     return undefined
   }
   if (members === undefined || ![...members.keys()].every((name) => resultMembers.has(name)))
@@ -218,7 +225,7 @@ function isContent(raw: string): boolean {
   }
 }
 
-/** Every item but the last is progress; the last is the answer. */
+/** Reports every item but the last as progress. The last item is the answer. */
 async function fromStream(
   items: AsyncIterable<string>,
   options: ReadingOptions,
@@ -248,7 +255,7 @@ async function fromStream(
   return block({ type: 'text', text: held })
 }
 
-/** @throws AnswerTooLong for what takes too long to read */
+/** @throws AnswerTooLong if the text takes too long to read */
 function isJson(text: string): boolean {
   if (isCostly(text)) throw new AnswerTooLong()
   try {
@@ -306,7 +313,7 @@ async function* readLines(
   let ready: string[] = []
   let tooLong = false
   const framer = new LineFramer(limitBytes, {
-    // RFC 7464 has a record separator before each text.
+    // RFC 7464 puts a record separator before each text.
     line: (line) =>
       void ready.push(
         Buffer.from(line)

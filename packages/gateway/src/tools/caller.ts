@@ -24,18 +24,18 @@ export interface ToolCallerOptions {
   readonly connectTimeoutMs: number
   readonly keepAliveMs: number
   readonly answerLimitBytes: number
-  /** Calls that may be open at one server elsewhere. */
+  /** Most calls that may be open at one server outside the runtime. */
   readonly connectionsPerServer: number
-  /** Bytes of answers that are held until they are whole. */
+  /** Counts the bytes of answers that are held until they are whole. */
   readonly heldBytes: Shares
   readonly now: () => number
 }
 
-/** Bytes of an error answer that are looked at for its message. */
+/** Bytes of an error answer that are searched for its message. */
 const errorBodyLimit = 16 * 1024
 const longestMessage = 2000
 
-/** Where one attempt goes. */
+/** The destination of one attempt. */
 interface Target {
   readonly dispatcher: Pick<Dispatcher, 'dispatch'>
   readonly origin: string
@@ -77,7 +77,7 @@ export class ToolCaller implements AsyncDisposable {
     }
   }
 
-  /** @throws GatewayError when the credential for the tool cannot be read */
+  /** @throws GatewayError if the credential for the tool cannot be read */
   #headers(tool: CalledTool, principal: Principal, invocation: Invocation): readonly string[] {
     const { callTimeoutMs, now, outgoing } = this.#options
     return [
@@ -98,7 +98,7 @@ export class ToolCaller implements AsyncDisposable {
     ]
   }
 
-  /** What was never sent may go to another replica. */
+  /** Tries the call. An unsent request may go to another replica. */
   async #attempts(
     tool: CalledTool,
     caller: string,
@@ -130,7 +130,7 @@ export class ToolCaller implements AsyncDisposable {
         tried.add(upstream.replica.name)
         if (this.#upstreams.pick(tool, undefined, tried) === undefined) throw error
       } finally {
-        // What is left unread would hold the connection.
+        // Unread bytes would hold the connection.
         exchange.cancel()
         share.spare(undefined)
         share.release()
@@ -200,7 +200,7 @@ export class ToolCaller implements AsyncDisposable {
       }
     if (code === 'upstream_untrusted')
       return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
-    // The system's messages name hosts and ports, which are nobody's business.
+    // The system's messages name hosts and ports, which callers must not learn.
     if (isUnsent(error))
       return late
         ? {
@@ -266,7 +266,7 @@ class Ending {
     cancellation.listen(() => this.#end())
   }
 
-  /** What is to be ended now; in place of what was before. */
+  /** Registers the action that ends the current step, in place of the earlier action. */
   onEnd(act: () => void): void {
     this.#act = act
     if (this.over) act()
@@ -300,7 +300,10 @@ function targetOf(
   return { dispatcher, origin, path: external ? replica.path : spec.toolDefinition.path, upstream }
 }
 
-/** Whether nothing was sent: there was no connection. Errors of connections that stood have the same codes in part, but not the same call. */
+/**
+ * True if nothing was sent, because there was no connection. Errors of open connections share some
+ * codes, but not the syscall.
+ */
 function isUnsent(error: unknown): boolean {
   const { syscall, cause } = error as { syscall?: unknown; cause?: unknown }
   if (syscall === 'connect' || unconnected.has(codeOf(error))) return true
@@ -321,7 +324,7 @@ function codeOf(error: unknown): string {
   return cause === undefined || cause === null ? '' : codeOf(cause)
 }
 
-/** Whether running a call twice does no harm, by what the tool says of itself. */
+/** True if a second run does no harm, according to the tool's annotations. */
 function runsTwice({ spec }: CalledTool): boolean {
   const { annotations } = spec.toolDefinition.tool
   return annotations?.['readOnlyHint'] === true || annotations?.['idempotentHint'] === true
@@ -384,7 +387,10 @@ function secondsOf(retryAfter: string, now: number): number | undefined {
   return Number.isNaN(at) ? undefined : Math.max(0, Math.ceil((at - now) / 1000))
 }
 
-/** What an error answer says, for people: bounded, in plain text, without pages and stack traces. */
+/**
+ * The message of an error answer, for people: bounded, in plain text, without pages and stack
+ * traces.
+ */
 async function messageOf(
   body: AsyncIterable<Buffer>,
   contentType: string | undefined,
@@ -403,7 +409,10 @@ async function messageOf(
   return plain(json ? jsonMessage(text) : text)
 }
 
-/** The member that says what went wrong, of the forms that are common: RFC 9457, `error`, `message`, FastAPI's `detail`. */
+/**
+ * The message of an error in one of the common forms: RFC 9457, `error`, `message`, FastAPI's
+ * `detail`.
+ */
 function jsonMessage(text: string): string {
   let value: unknown
   try {
@@ -432,7 +441,7 @@ function jsonMessage(text: string): string {
 function plain(text: string): string {
   const lines = text
     .split(/[\r\n]+/)
-    // Frames of stack traces: JavaScript, Java and C#; Python.
+    // Frames of stack traces: JavaScript, Java and C#, then Python.
     .filter((line) => !/^\s*(at\s.+[:(]|File ".+", line \d+)/.test(line))
   const clean = lines
     .join('\n')

@@ -1,4 +1,7 @@
-/** Tells one listener, once, that the client of a call has given up. An AbortController for each call costs a twentieth of the call. */
+/**
+ * Tells one listener, once, that the client of a call has given up. An AbortController for each
+ * call would cost a twentieth of the call.
+ */
 export class Cancellation {
   #aborted = false
   #listener: (() => void) | undefined
@@ -11,7 +14,10 @@ export class Cancellation {
     if (this.#aborted) throw new DOMException('The client has given up.', 'AbortError')
   }
 
-  /** In place of what listened before; undefined when nobody does any more. Calls back at once when it is too late. */
+  /**
+   * Replaces the listener; undefined removes it. Calls the listener at once if the client has given
+   * up.
+   */
   listen(listener: (() => void) | undefined): void {
     if (this.#aborted) listener?.()
     else this.#listener = listener

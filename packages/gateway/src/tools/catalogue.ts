@@ -3,11 +3,14 @@ import type { ListedTool, OfferedTool, Seen, SourceChange, ToolSource } from './
 
 export interface CataloguePage {
   readonly tools: readonly ListedTool[]
-  /** Name after which the next page begins, if there is one. */
+  /** The name after which the next page begins, if there is one. */
   readonly next: string | undefined
 }
 
-/** All tools of all sources as one list per caller. Of two of one name, the earlier source's counts. */
+/**
+ * All tools of all sources as one list per caller. If two sources offer the same name, the earlier
+ * source wins.
+ */
 export class Catalogue {
   readonly #sources: readonly ToolSource[]
 

@@ -1,11 +1,14 @@
 import type { CallResult } from './source.ts'
 
-/** A call that did not succeed, as the client and its model are told. */
+/** A failed call, as the client and its model see it. */
 export interface Failure {
-  /** Stable. */
+  /** Stable across versions. */
   readonly code: string
   readonly text: string
-  /** Whether the same call may be made again: it can help and runs nothing twice; not; not before it is corrected; or it may have run. */
+  /**
+   * Advice on the same call: `yes` helps and runs nothing twice, `no` does not help, `corrected`
+   * needs other arguments, `unsure` means that the call may have run.
+   */
   readonly retry: 'yes' | 'no' | 'corrected' | 'unsure'
   readonly details?: Readonly<Record<string, unknown>>
 }
@@ -17,7 +20,7 @@ const advice: Readonly<Record<Failure['retry'], string>> = {
   unsure: 'The call may have run: call again only if that does no harm.',
 }
 
-/** Key of `_meta` under which programs find what went wrong. */
+/** Key of `_meta` under which programs find the failure. */
 const failureMeta = 'mcp-gateway/error'
 
 /** The result with `isError` for a failure. */

@@ -3,27 +3,27 @@ import type { Tool } from '../core/resource.ts'
 import { deriveKey } from '../crypto/keys.ts'
 import { newNonce, nonceLength, seal, unseal } from '../crypto/seal.ts'
 
-/** Where a gateway tells tool gateways which tools there are. */
+/** The path of the feed, in which a gateway tells tool gateways about all tools. */
 export const feedPath = '/internal/tools'
 
-/** What one line of the feed tells. */
+/** The content of one line of the feed. */
 export type FeedMessage =
   | { readonly tool: Tool }
   | { readonly gone: string }
   | { readonly issuer: string }
   | { readonly workload: string; readonly entry: DirectoryEntry | null }
-  /** All that there was when the feed began has been told. */
+  /** The feed has told all tools that existed when it began. */
   | { readonly complete: true }
   | { readonly alive: true }
 
 /** Writes one message as a line. */
 export type SealLine = (message: FeedMessage) => string
-/** Reads a line. @throws Error when it is not the next line of this feed */
+/** Reads a line. @throws Error if it is not the next line of this feed */
 export type OpenLine = (line: string) => FeedMessage
 
 /**
- * Lines are sealed with a key of the gateways, because they say where tools run and who may use them. Each is bound to its place in one
- * feed, which the signature of the request for it names, so that none can be left out, repeated or taken from another feed.
+ * Seals lines, which say where tools run and who may use them. Each is bound to its place in one
+ * feed, named by the signature of its request, so none can be left out, repeated or moved.
  */
 export function createLineSealer(key: Buffer, feed: string): SealLine {
   const derived = deriveKey(key, 'toolFeed')
@@ -48,7 +48,7 @@ export function createLineOpener(keys: readonly Buffer[], feed: string): OpenLin
         const text = unseal(key, nonce, bytes.subarray(nonceLength), place(feed, count))
         return JSON.parse(text.toString()) as FeedMessage
       } catch {
-        // Perhaps by another key.
+        // Another key may fit.
       }
     }
     throw new Error('The line is not the next one of this feed.')

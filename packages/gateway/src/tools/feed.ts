@@ -19,11 +19,11 @@ export interface ToolFeedOptions {
   readonly store: Pick<Store, 'list' | 'watch'>
   readonly directory: ReplicaDirectory
   readonly entrance: Entrance
-  /** Shared by all gateway processes; the first seals. */
+  /** Keys that all gateway processes share. The first seals. */
   readonly keys: readonly Buffer[]
-  /** By which address servers know the gateway, as the issuer of identities. */
+  /** The address by which servers know the gateway, as the issuer of identities. */
   readonly issuer: () => string
-  /** What credentials refer to. */
+  /** The secrets that credentials refer to. */
   readonly secrets: {
     find(reference: SecretReference): FoundSecret
     onChange(listener: () => void): () => void
@@ -31,12 +31,12 @@ export interface ToolFeedOptions {
 }
 
 const aliveMs = 5000
-/** A reader that lags so far is cut off; it begins anew. */
+/** Bytes. A reader that lags so far behind is cut off, and begins again. */
 const mostUnread = 32 * 1024 * 1024
 
 /**
- * Tells tool gateways which tools there are, who may use them and where they run, so that these need neither the store nor any right on the
- * runtime.
+ * Tells tool gateways which tools exist, who may use them and where they run, so that tool gateways
+ * need neither the store nor any right on the runtime.
  */
 export class ToolFeed {
   readonly #options: ToolFeedOptions
@@ -45,7 +45,7 @@ export class ToolFeed {
     this.#options = options
   }
 
-  /** For anybody but a gateway there is nothing here. */
+  /** The feed does not exist for anybody but gateways. */
   handles(url: string, { headers }: IncomingMessage): boolean {
     return url === feedPath && headers[hopHeader] !== undefined
   }
@@ -73,7 +73,7 @@ export class ToolFeed {
       response.write(seal(message))
       if (response.writableLength > mostUnread) response.destroy()
     }
-    // Watching begins before listing: a change in between is told twice rather than missed.
+    // Watching begins before listing, so that a change in between is told twice rather than missed.
     const changes = store.watch(gone.signal)[Symbol.asyncIterator]()
     const first = changes.next()
     const tools = new Map<string, Tool>()
@@ -113,7 +113,10 @@ export class ToolFeed {
     }
   }
 
-  /** Without its environment, which is for the workload alone, and with the very credential, as a tool gateway has no secrets. */
+  /**
+   * The tool without its environment, which only the workload needs, and with the credential's
+   * value, because a tool gateway has no secrets.
+   */
   #told(tool: Tool): Tool {
     const told = mapCredentials(tool.spec, (each) => {
       if (!('secretRef' in each)) return each

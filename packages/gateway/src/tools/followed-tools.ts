@@ -11,7 +11,7 @@ import type { Log } from '../telemetry/log.ts'
 import { createLineOpener, feedPath, type FeedMessage } from './feed-lines.ts'
 
 export interface FollowedToolsOptions {
-  /** Origins of gateways, of which any will do. */
+  /** Origins of gateways. Any one of them is enough. */
   readonly gateways: readonly string[]
   readonly hop: Hop
   readonly keys: readonly Buffer[]
@@ -21,11 +21,14 @@ export interface FollowedToolsOptions {
 /** A feed that is silent for so long is given up. */
 const silentMs = 15_000
 const retry = { firstMs: 200, maxMs: 5000 }
-/** Longer than any definition of a tool may be. */
+/** Bytes. Longer than any definition of a tool may be. */
 const longestLine = 16 * 1024 * 1024
 const follower = { id: 'tool-gateway', issuer: 'gateway', name: 'tool-gateway', roles: [] }
 
-/** The tools of which a gateway tells, and where they run. When no gateway can be reached, what is known goes on. */
+/**
+ * The tools of a gateway's feed, and where they run. If no gateway can be reached, the known tools
+ * stay.
+ */
 export class FollowedTools implements AsyncDisposable {
   readonly directory = new ReplicaDirectory()
   readonly #options: FollowedToolsOptions
@@ -41,12 +44,12 @@ export class FollowedTools implements AsyncDisposable {
     this.#following = this.#follow()
   }
 
-  /** Whether all tools are known, be it as of some time ago. */
+  /** True once all tools are known, even if the feed has broken off since. */
   get complete(): boolean {
     return this.#complete
   }
 
-  /** By which address servers know the gateway, as the issuer of identities. */
+  /** The address by which servers know the gateway, as the issuer of identities. */
   get issuer(): string {
     return this.#issuer
   }

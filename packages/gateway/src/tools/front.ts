@@ -21,14 +21,17 @@ import type { Seen } from './source.ts'
 export interface FrontOptions {
   readonly router: Router
   readonly entrance: Entrance
-  /** To the gateway process that holds a session. */
+  /** Hands a request to the gateway process that holds its session. */
   readonly hop: Hop
   readonly sealer: SessionSealer
   readonly shares: Pick<CallerShares, 'eventBytes' | 'sessions'>
   readonly now: () => number
 }
 
-/** What sealed session ids of the router name in place of an adapter's incarnation; in place of a replica, they name the process. */
+/**
+ * Stands for an adapter's incarnation in the router's sealed session ids. In place of a replica,
+ * they name the process.
+ */
 export const routerUid = '00000000-0000-4000-8000-6d63702f6d63'
 const routerPath = '/mcp'
 const limits = {
@@ -36,7 +39,7 @@ const limits = {
   sessionMaxMs: 7 * 24 * 3600_000,
 }
 const nothing: Readonly<Record<string, string>> = {}
-/** Whoever a session was of that has ended: may nothing. */
+/** Stand-in for the owner of a session that has ended; it has no rights. */
 const nobody: Principal = { id: '', issuer: '', name: '', roles: [] }
 
 /** `/mcp`: the router over HTTP, for clients of both eras. */
@@ -44,7 +47,7 @@ export class ToolFront implements AsyncDisposable {
   readonly #options: FrontOptions
   readonly #modern: ModernFront<Caller>
   readonly #sessions: Sessions
-  /** Who has sent the last request of a legacy session. */
+  /** The last request of each legacy session, for its caller. */
   readonly #callers = new WeakMap<LegacySession, RequestContext>()
 
   constructor(options: FrontOptions) {
@@ -67,7 +70,7 @@ export class ToolFront implements AsyncDisposable {
     )
   }
 
-  /** Listen streams end in good order, so that clients open them elsewhere; calls in progress go on. */
+  /** Ends listen streams in order, so that clients open them elsewhere. Calls in progress go on. */
   drain(): void {
     this.#options.router.drain()
   }
@@ -96,7 +99,8 @@ export class ToolFront implements AsyncDisposable {
     }
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
     const lost = (unsent: boolean): void => context.fail(ownerFailed(unsent))
-    // What was handed over is for this process, or for nobody: addresses of processes that are gone may be those of others.
+    // A request that was handed over is for this process or for nobody, because the address of a
+    // process that is gone may now belong to another.
     if (owner !== this.#options.hop.self && context.handed === undefined)
       return this.#options.hop.forward(owner, { request, response, body, principal }, lost)
     const session = this.#sessions.get(upstreamId)
@@ -131,7 +135,8 @@ export class ToolFront implements AsyncDisposable {
     const principal = (): Principal => this.#callers.get(sessionOf())?.principal ?? nobody
     return {
       request: (request, exchange) => {
-        // The messages of a body are taken at once, so this is the request that has brought it.
+        // The session takes the messages of a body at once, so this is the request that brought
+        // them.
         const context = this.#callers.get(sessionOf())
         const requestId = context?.requestId ?? randomUUID()
         const seen = context === undefined ? (): void => undefined : seenBy(context)
@@ -152,7 +157,7 @@ export class ToolFront implements AsyncDisposable {
   }
 }
 
-/** Lets a request to the router in, whichever process is to answer it. */
+/** Admits a request to the router, in the process that answers it or that hands it over. */
 export function admitToRouter(
   entrance: Entrance,
   request: IncomingMessage,
@@ -179,7 +184,7 @@ function callerOf(context: RequestContext): Caller {
     requestId,
     seen: seenBy(context),
     trace: traceHeaders(headers),
-    // RFC-to-be (draft-ietf-httpapi-idempotency-key-header): a structured string.
+    // A structured string (draft-ietf-httpapi-idempotency-key-header).
     idempotencyKey:
       (typeof key === 'string'
         ? /^"?([\x21\x23-\x5b\x5d-\x7e]{1,255})"?$/.exec(key)?.[1]
@@ -187,7 +192,7 @@ function callerOf(context: RequestContext): Caller {
   }
 }
 
-/** Notes for the audit log what a call means, and what the caller was refused in an answer that does not tell. */
+/** Notes for the audit log which tool a call names, and which refusal its answer does not show. */
 function seenBy(context: RequestContext): Seen {
   return (tool, allowed) => {
     if (allowed) context.subject = tool

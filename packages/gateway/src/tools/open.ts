@@ -22,7 +22,7 @@ export interface ToolRouterOptions {
   readonly endpointPolicy: AddressPolicy
   readonly config: Pick<Config, 'tools' | 'proxy' | 'limits'>
   readonly entrance: Entrance
-  /** To the gateway process that holds a session. */
+  /** Hands a request to the gateway process that holds its session. */
   readonly hop: Hop
   readonly sealer: SessionSealer
   readonly outgoing: DecideOutgoing

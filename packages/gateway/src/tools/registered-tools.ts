@@ -27,12 +27,12 @@ import type {
   ToolSource,
 } from './source.ts'
 
-/** What of a tool's answer has to be checked: undefined when the tool says nothing of it. */
+/** Checks a tool's answer. Undefined if the tool declares no outputSchema. */
 export type OutputCheck =
   | ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>)
   | undefined
 
-/** A tool without what of its definition only clients and checks read. */
+/** A tool without the parts of its definition that only clients and checks read. */
 export type CalledTool = Resource<
   Omit<ToolSpec, 'toolDefinition'> & {
     readonly toolDefinition: Omit<ToolDefinition, 'tool'> & {
@@ -49,26 +49,29 @@ export type SendCall = (
   output: OutputCheck,
 ) => Promise<CallResult>
 
-/** What is kept of each tool. Its definition stays text until it is called: as objects, definitions take several times the room. */
+/**
+ * The table's entry for a tool. The definition stays text until the tool is called, because
+ * definitions take several times the memory as objects.
+ */
 interface Entry extends ListedTool {
   readonly tool: CalledTool
 }
 
-/** What is made of a definition when it is first called. */
+/** The parts of a definition that the first call prepares. */
 interface Prepared {
   readonly input: CheckedSchema
   readonly output: CheckedSchema | undefined
   readonly headers: readonly DeclaredHeader[]
 }
 
-/** Tools of `/tools`, kept current by the store's changes. If the store fails, what is known goes on. */
+/** The tools of `/tools`, which follow the store. If the store fails, the known tools stay. */
 export class RegisteredTools implements ToolSource, AsyncDisposable {
   readonly #send: SendCall
   readonly #checks: SchemaChecks
   readonly #byName = new Map<string, Entry>()
   /** MCP tool names by resource names. */
   readonly #toolNames = new Map<string, string>()
-  /** In order. */
+  /** Sorted. */
   #names: string[] = []
   readonly #prepared = new BoundedCache<Entry, Prepared>(1000)
   readonly #listeners = new Listeners<SourceChange>()
@@ -176,7 +179,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     this.#listeners.tell(change)
   }
 
-  /** Where a name stands, or would stand. */
+  /** The place of a name in the sorted list, present or not. */
   #place(name: string): number {
     let low = 0
     let high = this.#names.length
@@ -209,14 +212,17 @@ function argumentMistakes(
   schema: CheckedSchema,
   { arguments: text, cancellation }: Invocation,
 ): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
-  // Tool and gateway might read different ones of two.
+  // Tool and gateway might each read another one of two equal names.
   const twice = findDuplicateKey(text)
   if (twice !== undefined)
     return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
   return schema.mistakes(text, cancellation)
 }
 
-/** Told as a result, so that models can correct themselves (MCP 2025-11-25, tools, error handling). */
+/**
+ * Reports mistakes as a result, so that models can correct themselves (MCP 2025-11-25, tools, error
+ * handling).
+ */
 function invalidArguments(mistakes: readonly SchemaMistake[]): CallResult {
   const unchecked = whyUnchecked(mistakes)
   if (unchecked !== undefined)

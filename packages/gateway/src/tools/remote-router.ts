@@ -15,10 +15,13 @@ export interface RemoteRouterOptions {
   readonly sealer: SessionSealer
 }
 
-/** One that could not be reached is tried last for so long. */
+/** A tool gateway that could not be reached is tried last for so long. */
 const restMs = 2000
 
-/** `/mcp` where tool gateways serve it: authenticated here, carried to one of them; a session to the one that holds it. */
+/**
+ * `/mcp` if tool gateways serve it. Authenticates requests here and hands each to a tool gateway; a
+ * session goes to the one that holds it.
+ */
 export class RemoteRouter {
   readonly #options: RemoteRouterOptions
   readonly #open = new Map<string, number>()
@@ -46,7 +49,7 @@ export class RemoteRouter {
     this.#send(owner, context, body, (unsent) => context.fail(ownerFailed(unsent)))
   }
 
-  /** What was sent may have run, so it is not sent to another. */
+  /** Tries the tool gateways in order. A sent request may have run, so it goes to no other. */
   #tryOne(
     context: RequestContext,
     body: Buffer | null,
@@ -95,7 +98,10 @@ export class RemoteRouter {
     })
   }
 
-  /** Those that take what is new and could be reached first, of these the one with the fewest open requests; of equals each in its turn. */
+  /**
+   * Sorts the tool gateways: ready and reachable ones first, then those with the fewest open
+   * requests. Equal ones take turns.
+   */
   #order(): readonly string[] {
     const now = monotonicNow()
     for (const [name, until] of this.#restsUntil) if (until <= now) this.#restsUntil.delete(name)

@@ -22,32 +22,32 @@ export interface RouterOptions {
   readonly maxListenersPerCaller: number
   /** Changes within so long become one notification. */
   readonly settleMs: number
-  /** A call ended in a way that nobody foresaw. */
+  /** A call ended with an unexpected error. */
   readonly callFailed: (error: unknown, requestId: string) => void
 }
 
-/** Who asks, and what of its HTTP request goes on to a tool. */
+/** The caller, and the parts of its HTTP request that go on to a tool. */
 export interface Caller {
-  /** As of now: a session outlives the roles that it was opened with. */
+  /** The caller as of now, because a session outlives the roles that it was opened with. */
   readonly principal: () => Principal
   readonly requestId: string
   readonly trace: Readonly<Record<string, string>>
   readonly idempotencyKey: string
-  /** Told which tool a call means. */
+  /** Receives the tool that a call names. */
   readonly seen: Seen
 }
 
 interface Open {
   readonly cancellation: Cancellation
-  /** Ends a listen stream in good order. */
+  /** Ends a listen stream in order. */
   readonly end?: () => void
 }
 
-/** All tools as one modern MCP server (MCP 2026-07-28): stateless, each caller with a list of its own. */
+/** All tools as one modern MCP server (MCP 2026-07-28): stateless, with a list for each caller. */
 export class Router {
   readonly #options: RouterOptions
   readonly #open = new ObjectTable<Exchange, Open>()
-  /** Listen streams by caller. */
+  /** Number of listen streams by caller. */
   readonly #listeners = new Map<string, number>()
 
   constructor(options: RouterOptions) {
@@ -87,7 +87,7 @@ export class Router {
     this.#open.delete(exchange)
   }
 
-  /** Listen streams end in good order, so that their clients open them elsewhere; calls in progress go on. */
+  /** Ends listen streams in order, so that clients open them elsewhere. Calls in progress go on. */
   drain(): void {
     for (const { end } of this.#open.values()) end?.()
   }
@@ -110,7 +110,7 @@ export class Router {
     this.#answer(exchange, id, [
       ['tools', `[${tools.map(({ json }) => json).join(',')}]`],
       ...(next === undefined ? [] : [['nextCursor', JSON.stringify(cursorOf(next))] as const]),
-      // Stale at once: who wants to keep it listens.
+      // Stale at once: a client that wants to keep the list listens for changes.
       ['ttlMs', '0'],
       ['cacheScope', '"private"'],
     ])
@@ -130,7 +130,7 @@ export class Router {
     if (given !== undefined && given !== 'null' && !given.startsWith('{'))
       return refuse(200, errorCode.invalidParams, 'params.arguments must be an object.')
     const tool = this.#options.catalogue.find(caller.principal(), name, caller.seen)
-    // The same for what is not there and for what the caller may not use.
+    // Unknown tools and forbidden tools get the same answer.
     if (tool === undefined)
       return refuse(200, errorCode.invalidParams, `Unknown tool: ${name.slice(0, 200)}`)
     const mistake = paramHeaderMistake?.(tool.declaredHeaders)
@@ -233,7 +233,7 @@ export class Router {
   }
 }
 
-/** Trace context that the client gives with the request (MCP 2026-07-28, basic/index, `_meta`). */
+/** Trace context in the request's `_meta` (MCP 2026-07-28, basic/index). */
 function traceOf(meta: ReadonlyMap<string, string>): Record<string, string> {
   const found: Record<string, string> = {}
   for (const name of ['traceparent', 'tracestate', 'baggage']) {
@@ -248,7 +248,10 @@ function progressMessage(token: string, progress: Progress): string {
   return `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${token},${JSON.stringify(progress).slice(1, -1)}}}`
 }
 
-/** A cursor names the tool after which it goes on, so that any replica can, and changes in between neither skip nor repeat. */
+/**
+ * A cursor names the last tool of its page, so that any replica can continue, and changes in
+ * between neither skip nor repeat a tool.
+ */
 function cursorOf(name: string): string {
   return Buffer.from(name).toString('base64url')
 }

@@ -3,7 +3,7 @@ import type { Principal } from '../core/principal.ts'
 import type { Subject } from '../audit/decision.ts'
 import type { Cancellation } from './cancellation.ts'
 
-/** How far a call has come (MCP, progress). */
+/** The progress of a call (MCP, progress). */
 export interface Progress {
   readonly progress: number
   readonly total?: number
@@ -17,11 +17,11 @@ export interface Invocation {
   readonly requestId: string
   /** Headers of trace context (W3C) that go with the call. */
   readonly trace: Readonly<Record<string, string>>
-  /** The same when the same call is made again. */
+  /** Stays the same if the client repeats the call. */
   readonly idempotencyKey: string
   /** Aborts when the client gives up. */
   readonly cancellation: Cancellation
-  /** Only where the client wants to hear of it. */
+  /** Set only if the client wants progress notifications. */
   readonly progress: ((progress: Progress) => void) | undefined
 }
 
@@ -35,27 +35,36 @@ export interface ListedTool {
   readonly json: string
 }
 
-/** A tool that a caller may use, found for that caller. */
+/** A tool that its caller may use. */
 export interface OfferedTool {
   /** Arguments that headers must repeat. */
   readonly declaredHeaders: readonly DeclaredHeader[]
-  /** Never rejects for what the tool or its arguments are to blame for: that is a result with `isError`. */
+  /**
+   * Never rejects for a fault of the tool or of its arguments. Such a fault is a result with
+   * `isError`.
+   */
   call(invocation: Invocation): Promise<CallResult>
 }
 
 export interface SourceChange {
-  /** Whether a caller sees another list for it. */
+  /** True if the change alters the list that a caller sees. */
   concerns(principal: Principal): boolean
 }
 
-/** Told which resource a name means, and whether the caller may use it; what is refused is not to be told to the caller. */
+/**
+ * Receives the resource that a name means, and if the caller may use it. The caller must not learn
+ * of a refused resource.
+ */
 export type Seen = (resource: Subject, allowed: boolean) => void
 
-/** Where tools of the catalogue come from. Registered tools are the first; what MCP servers offer is to be the next. Reading costs no I/O. */
+/**
+ * A source of tools for the catalogue. Registered tools are the first source; tools of MCP servers
+ * are to be the next. Reading needs no I/O.
+ */
 export interface ToolSource {
-  /** What a caller may use, in order of names (code points), after a name. */
+  /** The tools that a caller may use, sorted by name (code points), after a name. */
   list(principal: Principal, after: string): Iterable<ListedTool>
-  /** Undefined for what is not there and for what the caller may not use alike. */
+  /** Undefined for an unknown tool and for a tool that the caller may not use. */
   find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined
   /** Calls back after each change until the returned function is called. */
   onChange(listener: (change: SourceChange) => void): () => void

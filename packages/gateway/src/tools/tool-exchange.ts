@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import type { PatientHandler } from '../upstream/shared-connections.ts'
 
-/** What is asked of a tool. */
+/** A request to a tool. */
 export interface ToolRequest {
   readonly origin: string
   readonly path: string
@@ -11,18 +11,21 @@ export interface ToolRequest {
   readonly body: string
 }
 
-/** How the tool answered, before its body. */
+/** The head of a tool's answer. */
 export interface ToolResponse {
   readonly status: number
-  /** Both as they came. */
+  /** Both headers as they came. */
   readonly contentType: string | undefined
   readonly retryAfter: string | undefined
 }
 
-/** Bytes that wait to be read before the tool is made to wait. */
+/** Unread bytes at which the tool has to wait. */
 const mostWaiting = 256 * 1024
 
-/** One POST to a tool, and the body of its answer as it comes. It is undici's handler itself: streams and signals for each call cost more than the call. */
+/**
+ * One POST to a tool, and the body of its answer as it comes. The class is undici's handler itself,
+ * because streams and signals for each call cost more than the call.
+ */
 export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
   readonly #waiting: Buffer[] = []
   #length = 0
@@ -32,11 +35,13 @@ export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
   #leave: (() => void) | undefined
   #abort: ((reason: Error) => void) | undefined
   #resume: (() => void) | undefined
-  /** Set while somebody waits for the response, or for more of its body. */
+  /**
+   * Set while somebody waits for the head of the answer. `#more` is set during a wait for the body.
+   */
   #answer: { resolve(response: ToolResponse): void; reject(error: Error): void } | undefined
   #more: (() => void) | undefined
 
-  /** Resolves with the head of the answer; the body is to be read or cancelled then. */
+  /** Resolves with the head of the answer. The caller must then read the body or cancel. */
   send(
     dispatcher: Pick<Dispatcher, 'dispatch'>,
     { origin, path, headers, body }: ToolRequest,
@@ -60,7 +65,7 @@ export class ToolExchange implements PatientHandler, AsyncIterable<Buffer> {
     })
   }
 
-  /** Ends it, be it sent by then or not. What is waited for fails, if anything is. */
+  /** Ends the exchange, sent or not. A wait for its answer fails. */
   cancel(reason = new Error('The call was cancelled.')): void {
     if (this.#over) return
     // Nothing is sent before there is a connection.
