@@ -3,8 +3,8 @@ import type { Principal } from '../core/principal.ts'
 const encoded = new WeakMap<Principal, readonly string[]>()
 
 /**
- * Who calls, for servers, by the original's names. Values are percent-encoded UTF-8 (RFC 3986), each role by itself, so that commas and
- * letters beyond ASCII survive; plain values read as they are.
+ * The caller's identity for servers, under the original's header names. Values are percent-encoded
+ * UTF-8 (RFC 3986), each role by itself, so commas and letters beyond ASCII survive.
  */
 export function identityHeaders(principal: Principal): readonly string[] {
   let headers = encoded.get(principal)

@@ -15,13 +15,13 @@ import { SharedConnections, type ConnectionLimits } from './shared-connections.t
 import type { Upstream } from './upstream.ts'
 
 export interface EndpointOptions {
-  /** Asked about every address that is connected to, after names are resolved. */
+  /** Decides on every address that is connected to, after names are resolved. */
   readonly policy: AddressPolicy
   readonly connectTimeoutMs: number
   readonly keepAliveMs: number
-  /** Of each server. */
+  /** Limits for each server. */
   readonly connections: ConnectionLimits
-  /** Finds the addresses of a name; that of the system when it is not given. */
+  /** Finds the addresses of a name. The default is the system's resolver. */
   readonly resolve?: Resolve
 }
 
@@ -33,25 +33,25 @@ type Resolve = (
 
 /** RFC 8586. */
 const loopHeader = 'cdn-loop'
-/** What stands in the names of endpoints, and in no replica's. */
+/** Stands in the names of all endpoints, and in no name of a replica. */
 const mark = ':'
 
-/** Whether a session lives on an endpoint, by the name that it has of its replica. */
+/** True if a session lives on an endpoint, by the name in place of its replica. */
 export function isEndpoint(replica: string): boolean {
   return replica.includes(mark)
 }
 
-/** What is served elsewhere, as the one replica that is always ready, and the connections to it. */
+/** Servers elsewhere, each as one replica that is always ready, and the connections to them. */
 export class Endpoints implements AsyncDisposable {
   readonly #agent: Agent
   readonly #policy: AddressPolicy
-  /** By which a request is known that was sent from here. */
+  /** Marks requests that this process has sent. */
   readonly #pseudonym = `mcp-gateway-${randomBytes(6).toString('hex')}`
   readonly #connections: ConnectionLimits
   readonly #resolve: Resolve
-  /** Each change of a resource makes a new one. */
+  /** Each change of a resource makes a new upstream. */
   readonly #upstreams = new WeakMap<Resource, Upstream>()
-  /** By origin, of those that have open requests. */
+  /** By origin, for servers with open requests. */
   readonly #shared = new Map<string, SharedConnections>()
 
   constructor({
@@ -84,7 +84,7 @@ export class Endpoints implements AsyncDisposable {
 
   #upstream({ name, generation }: Resource, endpoint: string): Upstream {
     const { origin, host, pathname, search } = new URL(endpoint)
-    // A session on one address is none on another.
+    // A session of one address is unknown at another.
     const address = createHash('sha256').update(endpoint).digest('hex').slice(0, 12)
     const sending = followRedirects(
       { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
@@ -126,12 +126,12 @@ export class Endpoints implements AsyncDisposable {
     handler: Dispatcher.DispatchHandler,
   ): boolean {
     const headers = [...((options.headers ?? []) as readonly string[]), loopHeader, this.#pseudonym]
-    // Node.js 20 takes seven times as long when a new member follows the spread.
+    // Node.js 20 takes seven times as long if a new member follows the spread.
     return this.#agent.dispatch({ origin, ...options, headers }, handler)
   }
 
   /**
-   * Refuses what was sent to an endpoint from here and has come back to be sent to one again, as it would without end.
+   * Refuses a request that came from here and would go to an endpoint again, without end.
    * @throws GatewayError `loop_detected`
    */
   checkLoop({ headers }: IncomingMessage): void {
@@ -139,7 +139,10 @@ export class Endpoints implements AsyncDisposable {
       throw new GatewayError('loop_detected')
   }
 
-  /** Connects to what the policy allows. What fails says so in words that tell nothing of the network. */
+  /**
+   * Connects to addresses that the policy allows. The errors tell callers nothing about the
+   * network.
+   */
   #connector(timeout: number): buildConnector.connector {
     const connect = buildConnector({
       timeout,
@@ -158,7 +161,10 @@ export class Endpoints implements AsyncDisposable {
     }
   }
 
-  /** Resolves names, and refuses them when one of their addresses is forbidden: which one is taken is not ours to say. */
+  /**
+   * Resolves a name, and refuses it if any address is forbidden, because the gateway does not
+   * choose the address.
+   */
   #lookUp(
     name: string,
     options: LookupOptions,
@@ -188,7 +194,7 @@ function forbidden(): GatewayError {
   return new GatewayError('endpoint_forbidden')
 }
 
-/** Why there is no connection. */
+/** Translates the reason why there is no connection. */
 function explained(cause: Error): GatewayError {
   const known = [cause, cause.cause].find((error) => error instanceof GatewayError)
   if (known !== undefined) return known

@@ -12,15 +12,18 @@ import { deriveKey } from '../crypto/keys.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 
 export interface IdentitySignerOptions {
-  /** The keys of 32 bytes that all gateway processes share, of which signing keys are derived; the first signs, all are published. */
+  /**
+   * Keys of 32 bytes that all gateway processes share. Signing keys derive from them: the first
+   * signs, all are published.
+   */
   readonly keys: readonly Buffer[]
-  /** The gateway's own address, the `iss` of tokens; asked when a token is made. */
+  /** The gateway's own address, the `iss` of tokens. Read for each new token. */
   readonly issuer: () => string
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }
 
-/** A public key by which servers verify (RFC 7517). */
+/** A public key by which servers verify tokens (RFC 7517). */
 export interface PublishedKey {
   readonly kty: 'EC'
   readonly crv: 'P-256'
@@ -39,12 +42,12 @@ interface SigningKey {
 }
 
 const lifetimeSeconds = 300
-/** A token is used again for so long; whoever gets it has the rest of its life to verify it. */
+/** A token is reused for so long. Its receiver then has the rest of the lifetime to verify it. */
 const reuseMs = 150_000
 
 /**
- * Makes the tokens by which servers know who calls: a JWT (RFC 7519) signed with ES256, which the libraries of all languages verify. Without
- * promises and from a cache, because it is on the path of every request; a signature costs some 100 µs, a look-up 3.
+ * Makes the JWTs (RFC 7519) that tell servers the caller. All languages verify ES256. Synchronous
+ * and cached, because every request needs one: a signature costs some 100 µs, a look-up 3 µs.
  */
 export class IdentitySigner {
   readonly #options: IdentitySignerOptions
@@ -59,7 +62,7 @@ export class IdentitySigner {
     this.#pseudonymKey = deriveKey(options.keys[0] as Buffer, 'pseudonym')
   }
 
-  /** A token that tells one server (`/adapters/{name}`, `/tools/{name}`) who calls. */
+  /** A token that tells one server (`/adapters/{name}`, `/tools/{name}`) who the caller is. */
   token(principal: Principal, path: string): string {
     const now = this.#options.now()
     const { id, issuer, name, roles } = principal
@@ -84,8 +87,8 @@ export class IdentitySigner {
   }
 
   /**
-   * What tells callers apart to one server, by the id of its incarnation, without telling who they are: no two servers are told the same of
-   * one caller (pairwise, as in OpenID Connect Core section 8.1).
+   * Tells callers apart for one incarnation of a server, without their identity. No two servers get
+   * the same pseudonym of a caller (pairwise, as in OpenID Connect Core section 8.1).
    */
   pseudonym({ issuer, id }: Principal, uid: string): string {
     const text = `${uid}\n${issuer}\n${id}`
@@ -101,7 +104,7 @@ export class IdentitySigner {
     return pseudonym
   }
 
-  /** The keys that verify, as servers fetch them (RFC 7517 section 5). */
+  /** The keys that verify tokens, as servers fetch them (RFC 7517 section 5). */
   get jwks(): { readonly keys: readonly PublishedKey[] } {
     return { keys: this.#keys.map(({ published }) => published) }
   }
@@ -116,7 +119,10 @@ export class IdentitySigner {
 /** The order of the group of P-256 (FIPS 186-5, SP 800-186 section 3.2.1.3). */
 const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 
-/** A key pair of P-256 that every process with the same secret has, by extra random bits (FIPS 186-5 appendix A.2.1). */
+/**
+ * The P-256 key pair of a secret, equal in every process. Derived with extra random bits (FIPS
+ * 186-5 appendix A.2.1).
+ */
 function signingKey(secret: Buffer): SigningKey {
   const bits = deriveKey(secret, 'identity')
   const scalar = (BigInt(`0x${bits.toString('hex')}`) % (order - 1n)) + 1n

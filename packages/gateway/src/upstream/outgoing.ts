@@ -11,26 +11,26 @@ import { canonicalName } from '../lib/http/header-names.ts'
 import { identityHeaders } from './caller-headers.ts'
 import type { IdentitySigner } from './identity-signer.ts'
 
-/** What a reference to a secret gives. */
+/** The value of a secret, or the reason why there is none. */
 export type FoundSecret = { readonly value: string } | { readonly message: string }
 
-/** What a request to a server carries of the caller, and the credential by which the server knows the gateway. */
+/** The caller's identity for a server, and the credential by which the server knows the gateway. */
 export interface Outgoing {
   /** Name, value, name, value. */
   readonly headers: readonly string[]
   /**
-   * The headers, as `canonicalName` writes them, of which the client's own are dropped, because
-   * the credential stands there. Undefined for none.
+   * Names of headers, as `canonicalName` writes them, that the client's request must not carry,
+   * because the credential takes their place. Undefined for none.
    */
   readonly replaces: readonly string[] | undefined
 }
 
-/** Decides what goes out to a server, for one request. */
+/** Decides the outgoing headers of one request to a server. */
 export type DecideOutgoing = (resource: Resource, principal: Principal) => Outgoing
 
 /**
- * The one place where outgoing credentials are decided, for adapters and tools, passed on and translated alike. The caller's own token is
- * not known here: it ends at the entrance. (Token exchange and credentials of each user are to be decided here too.)
+ * Decides all outgoing credentials, of adapters and tools, in pass-through and translation. The
+ * caller's token ends at the entrance. Token exchange and credentials of each user belong here too.
  */
 export function createOutgoing(
   signer: IdentitySigner,
@@ -39,7 +39,7 @@ export function createOutgoing(
   return (resource, principal) => {
     const { callerIdentity, credential } = resource.spec
     const named = callerIdentity === 'none' ? [] : identityHeaders(principal)
-    // A bridge keeps what is one caller's for that one, whatever else its server is told.
+    // A bridge keeps the state of each caller apart, even if its server gets no identity.
     const plain =
       resource.kind === 'adapter'
         ? [...named, 'x-mcpgw-caller', signer.pseudonym(principal, resource.uid)]

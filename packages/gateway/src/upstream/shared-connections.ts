@@ -14,9 +14,9 @@ export interface PatientHandler extends Handler {
 }
 
 export interface ConnectionLimits {
-  /** Requests that may be open at one server. A request occupies its connection. */
+  /** Most requests that may be open at one server. A request occupies its connection. */
   readonly most: number
-  /** Requests beyond the share of their caller wait, or are refused where streams may never end. */
+  /** Requests beyond the share of their caller wait. If streams may never end, they are refused. */
   readonly beyond: 'wait' | 'refuse'
 }
 
@@ -30,10 +30,10 @@ export class SharedConnections {
   readonly #shares: Shares
   readonly #beyond: ConnectionLimits['beyond']
   readonly #unused: () => void
-  /** By caller. One whose request has begun goes to the end, so that callers take turns. */
+  /** By caller. A caller whose request has begun goes to the end, so that callers take turns. */
   readonly #waiting = new Map<string, Set<Waiting>>()
 
-  /** `unused` is called whenever no request is open any more. */
+  /** `unused` is called whenever the last open request has ended. */
   constructor({ most, beyond }: ConnectionLimits, unused: () => void) {
     this.#shares = new Shares(most)
     this.#beyond = beyond
@@ -74,7 +74,7 @@ export class SharedConnections {
   }
 }
 
-/** Frees the place of a request when it ends, however it ends. */
+/** Frees the place of a request at its end, by success, error or abort. */
 class CountedHandler implements Handler {
   readonly #handler: Handler
   readonly #share: Share
@@ -90,7 +90,7 @@ class CountedHandler implements Handler {
   }
 
   onConnect(abort: (reason?: Error) => void): void {
-    // A call in progress is never given up for another caller: it may have run.
+    // A call in progress may have run, so it is never given up for another caller.
     if (this.#stream) this.#share.spare(() => abort(tooMany()))
     this.#handler.onConnect?.(abort)
   }
@@ -121,7 +121,7 @@ class CountedHandler implements Handler {
   }
 }
 
-/** Whether a request opens a stream that stays open. */
+/** True if a request opens a stream that stays open. */
 function isStream({ method, headers }: Options): boolean {
   return method === 'GET' || (Array.isArray(headers) && headers.includes('subscriptions/listen'))
 }

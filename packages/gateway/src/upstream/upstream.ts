@@ -1,14 +1,16 @@
 import type { Replica } from '../core/workload.ts'
 import type { Dispatching } from './shared-connections.ts'
 
-/** A replica, or what stands for one elsewhere, as requests use it: its connections and how busy it is. */
+/** A replica, or a server elsewhere, as requests use it: its connections and its load. */
 export interface Upstream {
   readonly replica: Replica
   readonly origin: string
   readonly host: string
-  /** It is no replica of ours. */
+  /** True for a server elsewhere, which is no replica of the gateway's runtime. */
   readonly external: boolean
-  /** Sends requests of one caller, within its share of the connections. `caller` as by `partyOf`. */
+  /**
+   * Sends requests of one caller, within its share of the connections. `partyOf` gives `caller`.
+   */
   readonly via: (caller: string) => Dispatching
   /** Requests and streams that are open on it. */
   inFlight: number

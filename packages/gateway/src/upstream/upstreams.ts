@@ -12,7 +12,7 @@ import { timeoutOr } from '../lib/async/timeout-signal.ts'
 import { Endpoints, isEndpoint, type EndpointOptions } from './external-endpoints.ts'
 import type { Upstream } from './upstream.ts'
 
-/** What keeps a request to one replica: a session that lives there, or a call that waits there. */
+/** Ties a request to one replica, where its session lives or its call waits. */
 export interface Sticky {
   readonly replica: string
   /** Milliseconds since the epoch. */
@@ -26,20 +26,20 @@ interface ReplicaUpstream extends Upstream {
 export interface UpstreamOptions {
   readonly connectTimeoutMs: number
   readonly keepAliveMs: number
-  /** How long a request waits for a replica to become ready. */
+  /** Time that a request waits for a replica to become ready. */
   readonly coldStartMs: number
   readonly endpointPolicy: AddressPolicy
   /** As `EndpointOptions.connections`. */
   readonly endpointConnections: EndpointOptions['connections']
 }
 
-/** Chooses replicas and keeps their connections, and those to what is served elsewhere. */
+/** Chooses replicas, and keeps the connections to them and to servers elsewhere. */
 export class Upstreams implements AsyncDisposable {
   readonly #directory: ReplicaDirectory
   readonly #options: UpstreamOptions
   readonly #byOrigin = new Map<string, ReplicaUpstream>()
   readonly #endpoints: Endpoints
-  /** The adapters, by uid, of which a session has outlived the pod that it was opened on. */
+  /** Uids of adapters with a session that has outlived the pod on which it was opened. */
   readonly #sessionsOutlive = new BoundedCache<string, true>(1000)
   readonly #stopWatching: () => void
 
@@ -52,8 +52,9 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /**
-   * The replica for a request if one is ready now.
-   * @throws GatewayError `session_not_found` when the replica of `sticky` is gone for good, `stopped` when there are to be none
+   * Picks a replica for a request, if one is ready now.
+   * @throws GatewayError `session_not_found` if the replica of `sticky` is gone for good, `stopped`
+   * if the adapter is to have no replicas
    */
   pick(
     resource: Resource,
@@ -75,7 +76,7 @@ export class Upstreams implements AsyncDisposable {
       const replica = entry.replicas.find(({ name }) => name === sticky.replica)
       if (replica === undefined) throw unknownSession()
       if (replica.phase === 'ready' || replica.phase === 'lost') return this.#upstream(replica)
-      // Its successor would not know the session, so that waiting for that would be in vain.
+      // The successor would not know the session, so the request does not wait for it.
       if (isOlder(sticky, replica) && !this.#sessionsOutlive.get(resource.uid))
         throw unknownSession()
       return undefined
@@ -104,7 +105,10 @@ export class Upstreams implements AsyncDisposable {
     return best
   }
 
-  /** Waits, bounded, until `pick` finds one. @throws GatewayError `no_ready_replica`, and what `pick` throws */
+  /**
+   * Waits, for a limited time, until `pick` finds a replica.
+   * @throws GatewayError `no_ready_replica`, and any error of `pick`
+   */
   async waitFor(
     resource: Resource,
     sticky: Sticky | undefined,
@@ -141,7 +145,7 @@ export class Upstreams implements AsyncDisposable {
     })
   }
 
-  /** Whether no replica that could serve will become ready without help. */
+  /** True if no replica that could serve will become ready without help. */
   #isStuck(workload: string, sticky: Sticky | undefined): boolean {
     const replicas = this.#directory.get(workload)?.replicas ?? []
     const candidates =
@@ -151,8 +155,8 @@ export class Upstreams implements AsyncDisposable {
   }
 
   /**
-   * Learns from an answer whether sessions of the server live on in the successor of their pod, as
-   * they do where it keeps them in a database. Calls of such sessions wait for the successor.
+   * Learns from an answer if the server's sessions survive a new pod, as sessions in a database do.
+   * Calls of such sessions wait for the new pod.
    */
   learn(resource: Resource, sticky: Sticky, { replica }: Upstream, status: number): void {
     if (!isOlder(sticky, replica)) return
@@ -165,7 +169,7 @@ export class Upstreams implements AsyncDisposable {
     if (spec.endpoint !== undefined) this.#endpoints.checkLoop(request)
   }
 
-  /** Whether there is a replica of this name, which is not about to go for good. */
+  /** True if a replica of this name exists and is not about to go for good. */
   has({ name, spec }: Resource, replica: string): boolean {
     return (
       spec.endpoint === undefined &&
@@ -175,14 +179,14 @@ export class Upstreams implements AsyncDisposable {
     )
   }
 
-  /** Whether a replica has ended where it ran, or is about to go for good. */
+  /** True if a replica has left its address, or is about to go for good. */
   isLeaving(upstream: Upstream): boolean {
     if (upstream.external) return false
     const present = this.#present(upstream)
     return present === undefined || present.keepsSince === gone
   }
 
-  /** What the directory knows of a replica, while it runs where it did. */
+  /** The directory's entry for a replica, if the replica still has the same address. */
   #present({ replica: { name }, origin }: Upstream): Replica | undefined {
     const workload = name.slice(0, name.lastIndexOf('-'))
     return this.#directory
@@ -200,12 +204,13 @@ export class Upstreams implements AsyncDisposable {
     }
     this.#forgetVanished()
     const connections = new Pool(replica.origin, {
-      // A stream occupies its connection, and there may be one for each session: the open requests
-      // of callers are what is bounded.
+      // A stream occupies its connection, and each session may have one. The limit is on the open
+      // requests of callers instead.
       connections: null,
       pipelining: 1,
       connect: { timeout: this.#options.connectTimeoutMs },
-      // Below the five seconds after which common servers close idle connections, so that no request meets a closing one.
+      // Below five seconds, after which common servers close idle connections, so that no request
+      // meets a connection that is being closed.
       keepAliveTimeout: this.#options.keepAliveMs,
       keepAliveMaxTimeout: this.#options.keepAliveMs,
       bodyTimeout: 0,
@@ -225,7 +230,10 @@ export class Upstreams implements AsyncDisposable {
     return upstream
   }
 
-  /** Another server answers on the port of such a replica, also on connections that are open. */
+  /**
+   * Cuts the connections of a replica whose port another server has taken, because that server
+   * answers on them too.
+   */
   #cutTaken(workload: string): void {
     for (const { name, phase, reason } of this.#directory.get(workload)?.replicas ?? []) {
       if (phase === 'ready' || reason !== 'PortTaken') continue
@@ -237,12 +245,12 @@ export class Upstreams implements AsyncDisposable {
     }
   }
 
-  /** Connections of replicas that are gone are closed once their last request has ended. */
+  /** Closes the connections of replicas that are gone, once their last request has ended. */
   #forgetVanished(): void {
     for (const [origin, upstream] of this.#byOrigin) {
       if (this.#present(upstream) !== undefined) continue
       this.#byOrigin.delete(origin)
-      // Closing waits for open requests; it rejects only if the pool is destroyed meanwhile.
+      // Closing waits for open requests. It rejects only if the pool is destroyed meanwhile.
       upstream.connections.close().catch(() => undefined)
     }
   }
@@ -259,18 +267,18 @@ export class Upstreams implements AsyncDisposable {
 /** `keepsSince` of a replica that goes for good. */
 const gone = Number.POSITIVE_INFINITY
 
-/** What the clocks of a gateway and of a cluster may differ by. */
+/** The largest difference between the clocks of a gateway and a cluster. */
 const clockSlackMs = 2000
 
-/** Whether a session is from before its replica got the memory that it has. */
+/** True if a session is older than the memory of its replica. */
 function isOlder({ issuedAt }: Sticky, { keepsSince = 0 }: Replica): boolean {
   return issuedAt + clockSlackMs < keepsSince
 }
 
-/** How long a request still waits for a replica that will not become ready without help. */
+/** Time that a request still waits for a replica that will not become ready without help. */
 const patienceMs = 2000
 
-/** Reasons that Kubernetes gives once, and that somebody has to mend. */
+/** Reasons of Kubernetes that last, from their first report, until somebody mends the cause. */
 const stuckReasons: ReadonlySet<string> = new Set([
   'CrashLoopBackOff',
   'CreateContainerConfigError',
