@@ -202,9 +202,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   }
 }
 
-/**
- * Drops the headers that the removal of tools makes wrong: the length, and digests of the bytes.
- */
+/** Drops the headers that the removal of tools makes wrong: the length, digests and the ETag. */
 function withoutLength(raw: readonly Buffer[]): Buffer[] {
   return raw.filter(
     (_, index) => !ofBytes.test((raw[index - (index % 2)] as Buffer).toString('latin1')),

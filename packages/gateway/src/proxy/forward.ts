@@ -117,7 +117,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   #ended = false
   /** The answer is a stream of events, which may end after any event. */
   #events = false
-  /** Why the exchange is given up. The reason may come before there is a connection. */
+  /** The reason for giving up the exchange. It may come before there is a connection. */
   #stopped: GatewayError | undefined
   #interrupted = false
   #leftToCaller = false

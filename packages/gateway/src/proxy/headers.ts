@@ -12,7 +12,7 @@ export interface RequestContext {
   readonly host: string | undefined
 }
 
-/** Which headers cross the gateway, including those that the operator adds. */
+/** The headers that cross the gateway, with those that the operator adds. */
 export interface HeaderRules {
   readonly toServer: (name: string) => Passage
   readonly toClient: (name: string) => Passage
@@ -138,7 +138,7 @@ function isPrivate(value: string): boolean {
   )
 }
 
-/** True for the Content-Type of an event stream, in any case and with any parameters. */
+/** True for the Content-Type of an event stream, in any case and with or without parameters. */
 export function isEventStream(type: string | undefined): boolean {
   return type !== undefined && /^text\/event-stream[ \t]*(;|$)/i.test(type)
 }

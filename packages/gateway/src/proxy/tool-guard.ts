@@ -71,8 +71,9 @@ export class ToolGuard {
   }
 
   /**
-   * Calls `denied` when a call of a translated request is refused, because the call itself no
-   * longer names its request there. Returns the function that stops watching.
+   * Calls `denied` when the rules refuse a call of a translated request, because a call on its way
+   * to
+   * the server no longer tells its request. Returns the function that stops watching.
    * @throws GatewayError `invalid_request` for a batch of several calls, of which some could run
    */
   watchDenials(

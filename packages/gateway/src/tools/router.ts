@@ -249,8 +249,8 @@ function progressMessage(token: string, progress: Progress): string {
 }
 
 /**
- * A cursor names the last tool of its page, so that any replica can continue, and changes in
- * between neither skip nor repeat a tool.
+ * A cursor names the last tool of its page, so any replica can continue, and changes in between
+ * neither skip nor repeat a tool.
  */
 function cursorOf(name: string): string {
   return Buffer.from(name).toString('base64url')

@@ -3,8 +3,8 @@ import type { Principal } from '../core/principal.ts'
 const encoded = new WeakMap<Principal, readonly string[]>()
 
 /**
- * The caller's identity for servers, under the original's header names. Values are percent-encoded
- * UTF-8 (RFC 3986), each role by itself, so commas and letters beyond ASCII survive.
+ * The caller's identity for servers, under the original's header names. Percent-encoded UTF-8 (RFC
+ * 3986), role by role, so commas and letters beyond ASCII survive and plain values stay readable.
  */
 export function identityHeaders(principal: Principal): readonly string[] {
   let headers = encoded.get(principal)

@@ -19,8 +19,8 @@ export interface Outgoing {
   /** Name, value, name, value. */
   readonly headers: readonly string[]
   /**
-   * Names of headers, as `canonicalName` writes them, that the client's request must not carry,
-   * because the credential takes their place. Undefined for none.
+   * Headers, as `canonicalName` writes them, that are dropped from the client's request, because
+   * the credential takes their place. Undefined for none.
    */
   readonly replaces: readonly string[] | undefined
 }
