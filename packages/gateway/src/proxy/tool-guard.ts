@@ -71,9 +71,8 @@ export class ToolGuard {
   }
 
   /**
-   * Calls `denied` when the rules refuse a call of a translated request, because a call on its way
-   * to
-   * the server no longer tells its request. Returns the function that stops watching.
+   * Calls `denied` when the rules refuse a call of a translated request. Such a call leaves for the
+   * server without a link to its request. Returns the function that stops watching.
    * @throws GatewayError `invalid_request` for a batch of several calls, of which some could run
    */
   watchDenials(

@@ -47,8 +47,7 @@ const reuseMs = 150_000
 
 /**
  * Makes the JWTs (RFC 7519) that tell servers the caller. Libraries of all languages verify ES256.
- * Cached and free of promises, as every request needs one: a signature costs some 100 µs, a look-up
- * 3.
+ * Cached and synchronous, because every request needs one: a signature costs ~100 µs, a look-up 3.
  */
 export class IdentitySigner {
   readonly #options: IdentitySignerOptions
