@@ -9,10 +9,13 @@ import {
   type VariableSettings,
 } from './variables.ts'
 
-/** Kinds of things that callers make. */
+/** Kinds of things that callers create. */
 export type Creatable = ResourceKind | 'secret' | 'api-key'
 
-/** What the configuration says of access (`access`). What is not said depends on how callers are known. */
+/**
+ * Access settings of the configuration (`access`). The defaults depend on how the gateway
+ * identifies callers.
+ */
 export interface AccessSettings {
   readonly create: Readonly<
     Partial<Record<ResourceKind | 'secret' | 'apiKey', readonly string[] | undefined>>
@@ -23,52 +26,60 @@ export interface AccessSettings {
   readonly quotas: Holdings & SpaceLimits & { readonly exemptRoles: readonly string[] }
 }
 
-/** How many things an owner has, or may have. `replicas` are those that its adapters and tools ask for together. */
+/**
+ * Numbers of things that an owner has or may have. `replicas` sums those of its adapters and tools.
+ */
 export interface Holdings {
   readonly adapters: number
   readonly tools: number
   readonly replicas: number
 }
 
-/** How many bytes records may have as they are stored. */
+/** Limits on the size of stored records, in bytes. */
 export interface SpaceLimits {
-  /** Those of one owner. */
+  /** Bytes of all records of one owner. */
   readonly bytes: number
-  /** Those of all owners. */
+  /** Bytes of all records of all owners. */
   readonly totalBytes: number
 }
 
-/** Who may do what beyond reading and writing what is there. `mcp.admin` may do all of it; the anonymous caller nothing. */
+/**
+ * Rights beyond reading and writing existing resources. `mcp.admin` has all of them; anonymous
+ * callers have none.
+ */
 export interface AccessRules {
-  /** Roles of which one is needed to create anything of a kind at all. */
+  /** Roles that allow a caller to create a kind at all. One of them is enough. */
   creators(kind: Creatable): readonly string[]
-  /** Roles of which one is needed to run an image, or to have an endpoint called when there is no image. */
+  /**
+   * Roles that allow a caller to run an image, or to register an endpoint if there is no image. One
+   * of them is enough.
+   */
   deployRoles(kind: ResourceKind, image: Image | undefined): readonly string[]
-  /** Which variables a caller may give to an image. */
+  /** Decides which variables a caller may give to an image. */
   readonly checkVariables: CheckVariables
   /**
-   * Why a rule of `images` does not let an image run that somebody has chosen with these roles.
-   * `create` is about creating alone, so it stops nothing that runs.
+   * Why a rule of `images` forbids an image chosen with these roles. `create` limits creation only,
+   * so it stops nothing that runs.
    */
   checkImage(chooser: Chooser, image: Image): string | undefined
   /**
-   * Roles of which one is needed to turn `useWorkloadIdentity` on; undefined where nobody may,
-   * administrators included.
+   * Roles that allow a caller to turn `useWorkloadIdentity` on (one is enough). Undefined: nobody
+   * may, including administrators.
    */
   readonly workloadIdentityRoles: readonly string[] | undefined
-  /** The right that reading a workload's output needs. It may hold secrets. */
+  /** The right that a caller needs to read a workload's output, which may hold secrets. */
   readonly logs: 'read' | 'write'
-  /** Whether adapters may be opened to callers whom nobody vouches for. */
+  /** True if adapters may admit anonymous callers. */
   readonly anonymous: boolean
-  /** How much each owner may have, and all together. */
+  /** Limits for each owner, and for all owners together. */
   readonly quotas: Holdings & SpaceLimits
-  /** Who may go beyond, for themselves and for others. */
+  /** Roles whose holders may exceed the quotas, for themselves and for others. */
   readonly quotaExemptRoles: readonly string[]
 }
 
 /**
- * The rules that a configuration means. With development identity, which lets callers be whoever they say on one machine, everyone may
- * create; otherwise who holds `mcp.engineer`, as running an image is running code.
+ * Builds the access rules of a configuration. Running an image runs code, so creation needs
+ * `mcp.engineer`. Development identity lets everyone create, as it serves one machine.
  */
 export function accessRules(
   { create, images, workloadIdentityRoles, logs, quotas }: AccessSettings,
@@ -79,7 +90,7 @@ export function accessRules(
     imageVariables = {},
   }: {
     readonly development: boolean
-    /** Whether `useWorkloadIdentity` gives a workload anything, as on a cluster. */
+    /** True if `useWorkloadIdentity` gives workloads an identity, as on a cluster. */
     readonly lendsIdentity?: boolean
     readonly anonymous: boolean
     readonly imageVariables?: VariableSettings['imageVariables']
@@ -93,7 +104,7 @@ export function accessRules(
   const creatorsOfAll: Readonly<Record<Creatable, readonly string[]>> = {
     adapter: distinct([...creatorsOf('adapter'), ...ofImages]),
     tool: distinct([...creatorsOf('tool'), ...ofImages]),
-    // A secret is of use to those who run something.
+    // Only callers who run workloads need secrets.
     secret:
       create.secret ?? distinct([...creatorsOf('adapter'), ...creatorsOf('tool'), ...ofImages]),
     'api-key': create.apiKey ?? [everyone],
@@ -121,7 +132,10 @@ export function accessRules(
   }
 }
 
-/** Development identity verifies nobody, so any caller would be given the identity of a cluster. */
+/**
+ * Development identity does not verify callers, so any caller could borrow the identity of a
+ * cluster.
+ */
 function lenders(of: {
   development: boolean
   lendsIdentity: boolean
@@ -130,7 +144,10 @@ function lenders(of: {
   return of.lendsIdentity ? undefined : ['mcp.dev']
 }
 
-/** Whoever chose something was no anonymous caller. */
+/**
+ * A principal with the chooser's roles. Anonymous callers choose nothing, so this one is never
+ * anonymous.
+ */
 function somebody({ roles }: Chooser): Principal {
   return { id: everyone, issuer: '', name: '', roles }
 }
@@ -140,7 +157,8 @@ function distinct(roles: readonly string[]): readonly string[] {
 }
 
 /**
- * Checks that an owner who has `held` may have `more`. The error tells how much that is to the owner alone.
+ * Checks that an owner who has `held` may have `more`. Only the owner sees the present count in the
+ * error.
  * @throws GatewayError `quota_exceeded`
  */
 export function checkQuotas(
@@ -161,13 +179,14 @@ export function checkQuotas(
 }
 
 /**
- * Bytes of one record. Its fields are bounded one by one; this is what JSON and seals make of them.
+ * Largest stored record, in bytes. Fields have limits of their own; this limit covers their JSON
+ * with seals.
  */
 const largestRecord = 4 * 1024 * 1024
 
 /**
- * Checks that there is room for a record. A record that does not grow is let be, also where a
- * bound has become smaller. `settings` name the bounds in errors.
+ * Checks that a record fits. A record that does not grow passes, even if a limit has been lowered
+ * since. `settings` names the limits in errors.
  * @throws GatewayError `body_too_large`, `quota_exceeded`, `storage_full`
  */
 export function checkSpace(
@@ -197,15 +216,15 @@ export function checkSpace(
     })
 }
 
-/** How many bytes the things of one kind may have that callers keep for themselves. */
+/** Limits, in bytes, on things of one kind that callers keep for themselves (secrets, API keys). */
 export interface PersonalLimits {
   readonly maxBytesPerPrincipal: number
   readonly maxTotalBytes: number
 }
 
 /**
- * As `checkSpace`, for a section of the configuration (`secrets`, `apiKeys`).
- * @throws GatewayError
+ * Runs `checkSpace` for a section of the configuration (`secrets`, `apiKeys`).
+ * @throws GatewayError as `checkSpace`
  */
 export function checkPersonalSpace(
   { maxBytesPerPrincipal, maxTotalBytes }: PersonalLimits,

@@ -2,18 +2,18 @@ import { createHash, randomBytes } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import type { Owned } from './resource.ts'
 
-/** What is kept of a key: enough to know it again, not enough to make it. */
+/** Stored part of an API key. It identifies the key, but nobody can rebuild the key from it. */
 export interface ApiKeySpec {
-  /** For people. */
+  /** A label for people. */
   readonly name: string
   readonly roles: readonly string[]
   /** ISO 8601, UTC. */
   readonly expiresAt?: string
-  /** Of the whole text, in hexadecimal. See `digestOf`. */
+  /** SHA-256 of the whole text, in hexadecimal. See `digestOf`. */
   readonly digest: string
-  /** To the minute; the store hears of use now and then only. */
+  /** Approximate: the gateway writes the last use to the store at intervals only. */
   readonly lastUsedAt?: string
-  /** A key is its owner's alone. */
+  /** Keys are never shared: only the owner and administrators may use these records. */
   readonly requiredRoles?: never
   readonly ownerRoles?: never
 }
@@ -21,17 +21,21 @@ export interface ApiKeySpec {
 /** A credential of its owner for programs. Its name is its id. */
 export type ApiKey = Owned<ApiKeySpec, 'api-key'>
 
-/** Every key begins so: by it a key is told from other credentials, and secret scanners find keys that were published. */
+/**
+ * Every key begins with this prefix. It separates keys from other credentials, and lets secret
+ * scanners find published keys.
+ */
 export const apiKeyPrefix = 'mcpgw_'
 
-/** What of a key may be shown, so that people recognise it. */
+/** The part of a key that may be shown, so that people recognise the key. */
 export function recognizablePart(id: string): string {
   return `${apiKeyPrefix}${id}`
 }
 
 /**
- * A new key: `mcpgw_`, an id of 16 hexadecimal digits, `_`, 32 random bytes (43 digits of base 62), and their CRC-32 (6 digits of
- * base 62), by which typing mistakes are told without asking the store. No character of it ends a word, so a double click takes it whole.
+ * Makes `mcpgw_`, 16 hexadecimal digits (the id), `_`, 32 random bytes (43 digits of base 62) and a
+ * CRC-32 (6 digits), which reveals typing mistakes without the store. A double click selects the
+ * whole key.
  */
 export function newApiKey(): {
   readonly id: string
@@ -51,8 +55,8 @@ export function apiKeyId(text: string): string | undefined {
 }
 
 /**
- * By which a key is known again. A slow, salted hash protects passwords, which can be guessed; 256 random bits cannot be, by whichever
- * speed, so a plain SHA-256 loses nothing and costs each request a microsecond.
+ * SHA-256 identifies a key and costs one microsecond a request. Slow, salted hashes protect
+ * passwords, which can be guessed; nobody can guess 256 random bits.
  */
 export function digestOf(text: string): Buffer {
   return createHash('sha256').update(text).digest()

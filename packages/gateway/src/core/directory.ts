@@ -1,18 +1,18 @@
 import { Listeners } from '../lib/async/listeners.ts'
 import type { Replica } from './workload.ts'
 
-/** What the data plane may know of a workload: who is there and who is ready. */
+/** The data plane's view of a workload: its replicas and their readiness. */
 export interface DirectoryEntry {
   readonly uid: string
   readonly desiredReplicas: number
   readonly replicas: readonly Replica[]
-  /** The reason why it cannot run here at all. Waiting for it does not help. */
+  /** Why the workload cannot run here at all. Waiting does not help. */
   readonly refused?: string
 }
 
 /**
- * The live table of replicas: written by the runtime, read by the data plane on each request without I/O.
- * It is the one place where the planes meet besides the store.
+ * The live table of replicas. The runtime writes it, and the data plane reads it on each request
+ * without I/O. Besides the store, the planes meet only here.
  */
 export class ReplicaDirectory {
   readonly #entries = new Map<string, DirectoryEntry>()
@@ -23,7 +23,7 @@ export class ReplicaDirectory {
     return this.#entries.get(workload)
   }
 
-  /** Replaces what is known of a workload and wakes all who wait for a change of it. */
+  /** Replaces the entry of a workload, and wakes all who wait for its change. */
   set(workload: string, entry: DirectoryEntry): void {
     this.#entries.set(workload, entry)
     this.#wake(workload)

@@ -1,8 +1,7 @@
 /**
- * Every error of the gateway, in one table: stable code, HTTP status, JSON-RPC code (for MCP endpoints), whether
- * the message may be shown to a caller, and whether the same request may be sent again.
- *
- * JSON-RPC codes: -32700…-32603 are JSON-RPC's own; -32001 is what MCP SDKs expect for an unknown session.
+ * Every error of the gateway: stable code, HTTP status, JSON-RPC code (for MCP endpoints), title,
+ * and whether a client may send the request again. -32700…-32603 are JSON-RPC's; MCP SDKs expect
+ * -32001 for an unknown session.
  */
 const table = {
   invalid_json: { status: 400, rpc: -32700, title: 'The body is not valid JSON', retry: false },
@@ -210,14 +209,17 @@ const unread: ReadonlySet<ErrorCode> = new Set([
 /** All codes, in the order of their statuses. */
 export const errorCodes = Object.keys(table) as readonly ErrorCode[]
 
-/** One mistake in a request: where (RFC 6901 pointer into the body, or `query:name`, `header:name`), and what. */
+/**
+ * One mistake in a request. `pointer` is an RFC 6901 pointer into the body, or `query:name`, or
+ * `header:name`.
+ */
 export interface Mistake {
   readonly pointer: string
   readonly code: string
   readonly detail: string
 }
 
-/** What a refusal is about. */
+/** The resource that a refusal concerns. */
 export interface DeniedResource {
   readonly kind: string
   readonly name: string
@@ -230,7 +232,10 @@ export interface GatewayErrorOptions {
   readonly mistakes?: readonly Mistake[]
   /** Response headers that belong to the error (`Allow`, `Retry-After`, `WWW-Authenticate`). */
   readonly headers?: Readonly<Record<string, string>>
-  /** What the caller was refused, for the audit log; never shown, as to the caller it may not be there at all. */
+  /**
+   * The resource that the caller was refused, for the audit log. Callers never see it, because it
+   * may be invisible to them.
+   */
   readonly denied?: DeniedResource
   /** Logged once, at the edge; never shown. */
   readonly cause?: unknown
@@ -265,7 +270,7 @@ export class GatewayError extends Error {
   get title(): string {
     return table[this.code].title
   }
-  /** True when the message was not read, so that nobody can say which id it has or what it asks. */
+  /** True if the gateway could not read the message, so its id and method are unknown. */
   get isUnread(): boolean {
     return unread.has(this.code)
   }
@@ -275,12 +280,18 @@ export class GatewayError extends Error {
   }
 }
 
-/** Turns anything thrown into the project's error: unknown things become `internal` with their cause kept. */
+/**
+ * Converts anything thrown to a `GatewayError`. Unknown errors become `internal` and keep their
+ * cause.
+ */
 export function toGatewayError(thrown: unknown): GatewayError {
   return thrown instanceof GatewayError ? thrown : new GatewayError('internal', { cause: thrown })
 }
 
-/** The answer for a session that is not there, or not the caller's: its client is to begin anew. */
+/**
+ * The error for a session that does not exist or belongs to another caller. The client must
+ * initialize again.
+ */
 export function unknownSession(
   more: Pick<GatewayErrorOptions, 'cause' | 'denied'> = {},
 ): GatewayError {

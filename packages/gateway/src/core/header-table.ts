@@ -1,15 +1,11 @@
 import { canonicalName } from '../lib/http/header-names.ts'
 
 /**
- * Which headers cross the gateway. A column is a border: from a client to a server, from a server
- * to a client, and from one gateway process to another.
- *
- * `pass`: it crosses. `key`: it crosses, unless its value holds an API key of the gateway.
- * `-`: it does not cross, but an operator may add it (`proxy.requestHeaders`,
- * `proxy.responseHeaders`).
- * `never`: nobody may add it. Other words name a rule for the value (`proxy/headers.ts`).
- * A name that ends with `*` stands for all names that begin so; the whole name outranks it.
- * Rows of `-` alone are common headers that are found without folding.
+ * Which headers cross a border: to a server, to a client, or to another gateway. `pass` crosses.
+ * `key` crosses unless the value holds an API key of the gateway. Operators may add `-`
+ * (`proxy.requestHeaders`, `proxy.responseHeaders`), but never `never`. Other words name a rule for
+ * the value (`proxy/headers.ts`). `name-*` covers all names that begin so; whole names outrank it.
+ * Rows of only `-` are common headers, listed for fast lookup.
  */
 const table = `
                                server client   peer
@@ -220,7 +216,7 @@ const passages = ['pass', 'key', 'type', 'caching', 'place', 'buffer', '-', 'nev
 export type Passage = (typeof passages)[number]
 export type Border = 'server' | 'client' | 'peer'
 
-/** One header, or all whose names begin so, and whether it crosses each border. */
+/** One header, or all headers with a common prefix, and whether they cross each border. */
 export type HeaderRow = Readonly<Record<Border, Passage>> & { readonly name: string }
 
 export const headerRows: readonly HeaderRow[] = table
@@ -237,8 +233,8 @@ export const headerRows: readonly HeaderRow[] = table
   })
 
 /**
- * Says of each header name whether it crosses a border.
- * @param added names that an operator lets pass besides, as `header` or `prefix-*`
+ * Builds a function that decides whether a header crosses a border.
+ * @param added names that an operator also lets pass, as `header` or `prefix-*`
  */
 export function headerFilter(
   border: Border,
@@ -249,7 +245,7 @@ export function headerFilter(
   const set = (name: string, passage: Passage): void => {
     if (name.endsWith('*')) return void prefixes.set(name.slice(0, -1), passage)
 
-    // The spellings that clients and servers use are found without folding.
+    // Store the common spellings as keys, so that a lookup does not have to fold the name.
     for (const spelling of [name, titleCase(name)]) names.set(spelling, passage)
   }
   for (const row of headerRows)
@@ -281,7 +277,7 @@ export function headerFilter(
   }
 }
 
-/** Why an operator may not let a header pass; undefined if that is possible. */
+/** Why an operator may not let a header pass; undefined if the operator may. */
 export function headerMistake(pattern: string, border: Border): string | undefined {
   if (pattern.length > 128 || !/^[a-z0-9_.-]*[a-z0-9](-\*)?$/i.test(pattern))
     return `'${pattern}' must be the name of a header, or the beginning of one with '-*' at its end.`

@@ -7,8 +7,8 @@ export interface Image {
 }
 
 /**
- * A test of images: `name:tags`, `name:*` for all versions, `name@sha256:…` for digests. A digest
- * decides what runs, and a tag beside it is decoration. So a pattern of some tags fits no digest.
+ * Compiles `name:tags`, `name:*` (all versions) or `name@sha256:…` (digests). A digest decides what
+ * runs, whatever tag stands beside it, so a pattern of some tags never fits a digest.
  */
 export function imagePattern(pattern: string): (image: Image) => boolean {
   const [, names = '', separator, versions = '*'] = /^([^:@]*)(?:([:@])(.*))?$/.exec(pattern) ?? []

@@ -1,6 +1,6 @@
 /**
- * Names that no adapter and no tool may have: paths of the gateway, parts that run beside it on a cluster, and words that
- * would mislead. Each with what it stands for, as the message says it.
+ * Names that no adapter or tool may have: paths of the gateway, parts beside it on a cluster, and
+ * misleading words. The error message quotes the description.
  */
 const reserved: ReadonlyMap<string, string> = new Map([
   ['mcp', 'the address of the tool router'],

@@ -1,19 +1,25 @@
 import { Listeners } from '../lib/async/listeners.ts'
 
-/** Another gateway process, as those know it that hand requests to it. */
+/** Another gateway process, as seen by the processes that hand requests to it. */
 export interface Peer {
-  /** Where it listens: `http://10.0.0.7:8000`. */
+  /** Its listening address: `http://10.0.0.7:8000`. */
   readonly origin: string
-  /** Whether it takes what is new. One that is about to go, or not up yet, is asked for nothing but what it holds. */
+  /**
+   * True if the peer takes new work. A peer that starts or stops serves only the sessions that it
+   * holds.
+   */
   readonly ready: boolean
 }
 
-/** Where other gateway processes are, by their names: as it was configured, or as it is heard of. Requests read it without I/O. */
+/**
+ * Addresses of the other gateway processes by name, from the configuration or from discovery.
+ * Requests read it without I/O.
+ */
 export class PeerDirectory {
   #peers: ReadonlyMap<string, Peer> = new Map()
   readonly #listeners = new Listeners()
 
-  /** Peers that neither come nor go, by the origins at which they listen. */
+  /** A fixed set of peers, given by their listening origins. */
   static of(origins: Readonly<Record<string, string>>): PeerDirectory {
     const directory = new PeerDirectory()
     directory.set(
@@ -30,7 +36,7 @@ export class PeerDirectory {
     return this.#peers.entries()
   }
 
-  /** Replaces all that is known. */
+  /** Replaces all peers. */
   set(peers: ReadonlyMap<string, Peer>): void {
     this.#peers = peers
     this.#listeners.tell()
@@ -42,7 +48,7 @@ export class PeerDirectory {
   }
 }
 
-/** Peers that are known for as long as this is open. */
+/** A directory of peers that stays current until it is disposed. */
 export interface Peers extends AsyncDisposable {
   readonly directory: PeerDirectory
 }

@@ -14,24 +14,27 @@ import type { Image } from './image-pattern.ts'
 import type { GivenVariables } from './variables.ts'
 
 /**
- * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets;
- * `offer` = let somebody become its owner; `decline` = take an offer back, or refuse one;
- * `transfer` = make somebody its owner.
+ * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets; `offer` =
+ * let somebody become the owner; `decline` = withdraw or refuse an offer; `transfer` = change the
+ * owner.
  */
 export type Action = 'read' | 'use' | 'logs' | 'write' | 'offer' | 'decline' | 'transfer'
 
-/** Without roles it is its owner's alone. */
+/**
+ * The fields that authorization reads. Without roles, only the owner and administrators have
+ * access.
+ */
 type Guarded = Pick<
   Owned<Partial<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>>,
   'name' | 'kind' | 'uid' | 'owner' | 'offeredTo' | 'spec'
 >
 
 /**
- * Proof that a principal may do an action on a resource. What acts (forwarding, changing the store) takes a permit,
- * so that forgetting to authorize does not compile. Only the functions `authorize…` make one.
+ * Proof that a principal may do an action on a resource. Functions that act take a permit, so code
+ * that forgets to authorize does not compile. Only `authorize…` functions make permits.
  */
 class PermitToken<A extends Action | 'create', R> {
-  /** Makes the type nominal: a look-alike object is no permit. */
+  /** Makes the type nominal, so that a look-alike object is not a permit. */
   readonly #made = true
   readonly principal: Principal
   readonly action: A
@@ -48,10 +51,10 @@ class PermitToken<A extends Action | 'create', R> {
 export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitToken<A, R>
 
 /**
- * Checks that `principal` may do `action` on `resource`; undefined when there is none of the name that the caller gave. What is not there
- * and what the caller may not see are refused alike.
- * @throws GatewayError `not_found` when the caller may not even see it, so that names do not leak, or `unauthenticated` when the caller is
- * anonymous; `forbidden` when it may see but not do.
+ * Checks that `principal` may do `action`. An undefined resource gets the same refusal as an
+ * invisible one, so names do not leak.
+ * @throws GatewayError `not_found` if the caller may not see it, `unauthenticated` if anonymous,
+ * `forbidden` if it may see but not act
  */
 export function authorize<A extends PlainAction, R extends Guarded>(
   principal: Principal,
@@ -71,10 +74,10 @@ export function authorize<A extends PlainAction, R extends Guarded>(
   return new PermitToken(principal, action, resource)
 }
 
-/** The actions on which the resource alone decides. */
+/** The actions that only the resource decides. */
 type PlainAction = Exclude<Action, 'transfer' | 'logs'>
 
-/** Why a caller who may see a resource may not do this with it; undefined when it may. */
+/** Why a caller who sees a resource may not do the action; undefined if the caller may. */
 function refusalOf(
   principal: Principal,
   action: PlainAction,
@@ -106,7 +109,7 @@ function ownersOnly({ kind, name }: Guarded): string {
 }
 
 /**
- * Checks that `principal` may read the output of what runs.
+ * Checks that `principal` may read the output of a workload.
  * @throws GatewayError as `authorize`
  */
 export function authorizeLogs<R extends Guarded>(
@@ -128,8 +131,8 @@ export function authorizeLogs<R extends Guarded>(
 }
 
 /**
- * Checks that `principal` may make `to` the owner. Nobody is made the owner of something by another who is no administrator: it stands
- * in the new owner's quota and name.
+ * Checks that `principal` may make `to` the owner. Only administrators may do so without the new
+ * owner's consent, because the resource counts against that owner's quota.
  * @throws GatewayError as `authorize`
  */
 export function authorizeTransfer<R extends Guarded>(
@@ -149,7 +152,7 @@ export function authorizeTransfer<R extends Guarded>(
 }
 
 /**
- * Checks that a caller is somebody, where no resource decides.
+ * Checks that a caller is not anonymous, where no resource decides.
  * @throws GatewayError `unauthenticated`
  */
 export function checkKnown(principal: Principal): void {
@@ -157,8 +160,8 @@ export function checkKnown(principal: Principal): void {
 }
 
 /**
- * Checks that `principal` may create anything of a kind at all, whatever it is. This is known
- * before the gateway reads a body.
+ * Checks that `principal` may create a kind at all. The gateway can check this before it reads the
+ * body.
  * @throws GatewayError `forbidden`, `unauthenticated`
  */
 export function checkCreate(
@@ -173,7 +176,7 @@ export function checkCreate(
 }
 
 /**
- * Checks that `principal` may create something of a kind that runs an image, or none.
+ * Checks that `principal` may create a resource with this image, or without one.
  * @throws GatewayError `forbidden`, `unauthenticated`
  */
 export function authorizeCreate(
@@ -187,9 +190,9 @@ export function authorizeCreate(
 }
 
 /**
- * Checks that `principal` may have an image run with an environment of its choice, also in place of what runs already: whoever may write
- * to an adapter may not therefore run what it could not create.
- * @throws GatewayError `forbidden`
+ * Checks that `principal` may run an image with an environment of its choice, also as an update:
+ * the right to write to an adapter must not allow an image that the caller could not create.
+ * @throws GatewayError `forbidden`, `unauthenticated`
  */
 export function checkDeploy(
   principal: Principal,
@@ -207,7 +210,7 @@ export function checkDeploy(
 
 /**
  * Checks that `principal` may give an image these variables. Many variables make a program run
- * other code, so the right to one image would otherwise be the right to any code.
+ * other code, so the right to one image would become the right to any code.
  * @throws GatewayError `variable_not_allowed`
  */
 export function checkVariables(
@@ -232,7 +235,7 @@ export function checkVariables(
 }
 
 /**
- * Checks that `principal` may lend what a workload runs the platform's own identity.
+ * Checks that `principal` may lend the platform's identity to a workload.
  * @throws GatewayError `forbidden`
  */
 export function checkWorkloadIdentity(
@@ -258,18 +261,23 @@ function needsRole(what: string, roles: readonly string[]): GatewayError {
   })
 }
 
-/** The filter of lists; the same rule as `authorize(…, 'read', …)`. */
+/** Filters lists by the same rule as `authorize(…, 'read', …)`. */
 export function mayRead(principal: Principal, resource: Guarded): boolean {
   return mayUse(principal, resource) || isOfferedTo(principal, resource)
 }
 
-/** Whether a caller who is somebody may use it, and so is told of it where it can be used. What is merely offered could be put before anybody. */
+/**
+ * True if a known caller may use the resource, and so sees it in lists of usable things. Anyone
+ * could be offered anything, so an offer is not enough.
+ */
 export function mayUse(principal: Principal, resource: Guarded): boolean {
   if (isAnonymous(principal)) return false
   return mayWrite(principal, resource) || hasOneRoleOf(principal, resource.spec.requiredRoles ?? [])
 }
 
-/** Whether a caller may read the output of what runs. An offer shows a resource, and no output. */
+/**
+ * True if a caller may read a workload's output. An offer shows the resource, but not its output.
+ */
 export function mayReadLogs(
   principal: Principal,
   resource: Guarded,
@@ -280,7 +288,7 @@ export function mayReadLogs(
     : !isAnonymous(principal) && mayWrite(principal, resource)
 }
 
-/** Whether a caller may change it, and so is told where its server redirects to. */
+/** True if a caller may change the resource, and so may learn where its server redirects to. */
 export function mayWrite(principal: Principal, resource: Guarded): boolean {
   return mayOffer(principal, resource) || hasOneRoleOf(principal, resource.spec.ownerRoles ?? [])
 }

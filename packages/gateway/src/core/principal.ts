@@ -1,30 +1,34 @@
-/** Who calls. Made by `auth/`, read everywhere. */
+/** The caller. `auth/` makes it; every part of the gateway reads it. */
 export interface Principal {
-  /** Stable for one person or machine at one issuer; empty for the anonymous caller alone. */
+  /** Stable for one person or machine at one issuer. Only the anonymous caller has an empty id. */
   readonly id: string
-  /** Who vouches for the id: an issuer's address, or `development`. */
+  /** The authority that vouches for the id: an issuer's address, `development`, or `anonymous`. */
   readonly issuer: string
   readonly name: string
-  /** Trimmed, distinct. Compared without case. */
+  /** Trimmed, distinct. The gateway compares roles without case. */
   readonly roles: readonly string[]
-  /** The id of the API key by which the caller acts as its owner, if it does. */
+  /**
+   * The id of the API key that the caller used, if any. The caller then acts as the key's owner.
+   */
   readonly apiKey?: string
-  /** Where an anonymous caller is, by which such callers are told apart when things are shared. */
+  /**
+   * The network of an anonymous caller, which separates anonymous callers when they share a pool.
+   */
   readonly network?: string
 }
 
-/** The role that may do everything. */
+/** The role that may do almost everything. */
 export const adminRole = 'mcp.admin'
 
-/** In a list of roles: every caller for whom somebody vouches. */
+/** In a list of roles: every caller except the anonymous one. */
 export const everyone = '*'
 
-/** Whether nobody vouches for a caller. Whatever roles it claims, it has none. */
+/** True if nobody vouches for the caller. Any roles that it claims do not count. */
 export function isAnonymous({ id }: Pick<Principal, 'id'>): boolean {
   return id === ''
 }
 
-/** Two principals are one caller only if both issuer and id agree, and ids are never empty. */
+/** Two principals are the same caller if issuer and id agree. Empty ids never agree. */
 export function samePrincipal(
   a: Pick<Principal, 'id' | 'issuer'>,
   b: Pick<Principal, 'id' | 'issuer'>,
@@ -34,7 +38,7 @@ export function samePrincipal(
 
 const parties = new WeakMap<object, string>()
 
-/** One text for one caller, for what is counted or divided by callers. */
+/** Returns one text per caller, as a key for counts and shares. */
 export function partyOf(principal: Pick<Principal, 'id' | 'issuer' | 'network'>): string {
   let party = parties.get(principal)
   if (party === undefined) {
@@ -49,12 +53,12 @@ export function hasRole({ roles }: Pick<Principal, 'roles'>, role: string): bool
   return foldedRoles(roles).has(role.toLowerCase())
 }
 
-/** Whether a principal holds one of many roles. */
+/** True if a principal holds at least one of the roles. */
 export function hasOneRoleOf(
   { roles }: Pick<Principal, 'roles'>,
   wanted: readonly string[],
 ): boolean {
-  // A set for each short list would take more memory than it saves time.
+  // For a short list, a set costs more memory than the time that it saves.
   if (wanted.length <= 8) return wanted.some((role) => hasRole({ roles }, role))
   const [held, asked] = [foldedRoles(roles), foldedRoles(wanted)]
   const [fewer, more] = held.size < asked.size ? [held, asked] : [asked, held]
@@ -62,17 +66,17 @@ export function hasOneRoleOf(
   return false
 }
 
-/** Whether a principal is one of those whom roles name. */
+/** True if a list of roles (or `*`) covers the principal. */
 export function isOneOf(principal: Principal, roles: readonly string[]): boolean {
   return !isAnonymous(principal) && (roles.includes(everyone) || hasOneRoleOf(principal, roles))
 }
 
-/** As `isOneOf`, for what administrators always may. */
+/** As `isOneOf`, for rights that administrators always have. */
 export function holdsOneOf(principal: Principal, roles: readonly string[]): boolean {
   return isOneOf(principal, [adminRole, ...roles])
 }
 
-/** Lists of roles never change, and are asked for again and again: lists of tools ask for all. */
+/** Lists of roles never change, and a list of tools looks up the same ones many times. */
 const folded = new WeakMap<readonly string[], ReadonlySet<string>>()
 
 function foldedRoles(roles: readonly string[]): ReadonlySet<string> {

@@ -1,40 +1,46 @@
 import { canonicalName } from '../lib/http/header-names.ts'
 import type { ToolRule } from './tool-rules.ts'
 
-/** What both planes know of a registered thing. `spec` differs by kind. */
+/** Kinds of registered resources. The type of `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'
 
-/** A text that may be a secret: write-only in the API, sealed in the store. */
+/** A text that may be secret: write-only in the API, sealed in the store. */
 export interface SecretText {
   readonly value: string
-  /** What the store has in place of the value, which is empty then. Outside the store it is there only when it cannot be opened. */
+  /**
+   * The encrypted value, beside an empty `value`. Outside the store it appears only if it cannot be
+   * decrypted.
+   */
   readonly sealed?: string
 }
 
-/** Where a secret is found that is kept by itself. */
+/** The address of a secret that is stored separately. */
 export interface SecretReference {
   readonly source: 'store' | 'file' | 'kubernetes'
   readonly name: string
-  /** Which of its values; absent for the only one. */
+  /** The key of one value; absent if the secret has a single value. */
   readonly key?: string
-  /** Whose secret was meant when the reference was given, where secrets have owners: one that somebody else has made by its name since is not. */
+  /**
+   * Owner of the intended secret, for sources with owners. A later secret of that name with another
+   * owner does not match.
+   */
   readonly owner?: Owner
 }
 
-/** An environment value that is given with the workload. */
+/** An environment value that the resource itself holds. */
 export interface EnvironmentText extends SecretText {
   readonly secret: boolean
 }
 
 export type EnvironmentValue = EnvironmentText | { readonly secretRef: SecretReference }
 
-/** A header with a secret by which a server knows the gateway. */
+/** A secret header that identifies the gateway to a server. */
 export type Credential = { readonly header: string } & (
   | SecretText
   | { readonly secretRef: SecretReference }
 )
 
-/** The headers with secrets that requests to a server carry. */
+/** The secret headers that requests to a server carry. */
 export function credentialsOf({
   credential,
 }: Pick<WorkloadSpec, 'credential'>): readonly Credential[] {
@@ -49,8 +55,8 @@ function isList(value: Credential | readonly Credential[]): value is readonly Cr
 }
 
 /**
- * The member of a workload with each of its headers changed. `pointer` is where the header stands,
- * and `place` names it among the others.
+ * Maps each credential header of a workload. `pointer` is its JSON pointer, and `place` tells it
+ * apart from the others.
  */
 export function mapCredentials(
   { credential }: Pick<WorkloadSpec, 'credential'>,
@@ -65,12 +71,12 @@ export function mapCredentials(
   }
 }
 
-/** What runs, and for whom. */
+/** The image or endpoint of a resource, and who may use it. */
 export interface WorkloadSpec {
-  /** Empty beside an endpoint. */
+  /** Empty if the resource has an endpoint. */
   readonly imageName: string
   readonly imageVersion: string
-  /** Address of what is served elsewhere; then there is no workload. */
+  /** Address of a server that runs elsewhere; the resource then has no workload. */
   readonly endpoint?: string
   readonly environmentVariables: Readonly<Record<string, EnvironmentValue>>
   /** 0 means stopped. */
@@ -79,19 +85,19 @@ export interface WorkloadSpec {
   readonly useWorkloadIdentity: boolean
   /** Trimmed, distinct. */
   readonly requiredRoles: readonly string[]
-  /** Trimmed, distinct: who may write beside the owner. Absent for none. */
+  /** Roles that may write, as the owner may. Trimmed, distinct; absent for none. */
   readonly ownerRoles?: readonly string[]
-  /** How the server is told who calls; absent means by plain headers. */
+  /** How servers learn who calls. Absent: plain headers. */
   readonly callerIdentity?: 'signed' | 'none'
-  /** A list of several headers; one alone stands by itself. */
+  /** One header stands alone; several form a list. */
   readonly credential?: Credential | readonly Credential[]
-  /** The roles of the caller who last chose what runs. Absent before they were kept. */
+  /** Roles of the caller who last chose what runs. Absent in records older than this field. */
   readonly chosenWith?: readonly string[]
 }
 
-/** What is absent is at its default, and so it is stored. */
+/** An absent field has its default value. The store omits defaults. */
 export interface AdapterSpec extends WorkloadSpec {
-  /** Whether callers whom nobody vouches for may use it. */
+  /** True if anonymous callers may use the adapter. */
   readonly anonymous?: true
   readonly eras?: 'passthrough'
   readonly toolRules?: readonly ToolRule[]
@@ -99,7 +105,7 @@ export interface AdapterSpec extends WorkloadSpec {
   readonly legacyLeg?: 'passthrough' | 'translate'
 }
 
-/** A tool as MCP clients see it in `tools/list`. Schemas are checked when they are registered. */
+/** A tool as MCP clients see it in `tools/list`. The gateway checks schemas at registration. */
 export interface McpTool {
   readonly name: string
   readonly title?: string
@@ -113,9 +119,9 @@ export interface McpTool {
 
 export interface ToolDefinition {
   readonly tool: McpTool
-  /** Where the image listens, on runtimes where programs choose their port. */
+  /** Port of the image, for runtimes in which programs choose their port. */
   readonly port: number
-  /** Where a replica takes calls. */
+  /** Path at which a replica takes calls. */
   readonly path: string
 }
 
@@ -128,23 +134,26 @@ export interface Owner {
   readonly issuer: string
 }
 
-/** What the store must know of a thing. */
+/** The fields that the store needs. */
 export interface Stored<Kind extends string = string> {
   readonly kind: Kind
-  /** Unique over all kinds of its collection: adapters and tools share one. */
+  /** Unique across the kinds of one collection; adapters and tools share a collection. */
   readonly name: string
-  /** The incarnation: a name that is deleted and created again gets a new one, so that nothing of the old one (sessions, workloads) is mistaken for it. */
+  /**
+   * Identifies the incarnation. A deleted name gets a new uid when it is created again, so nothing
+   * (sessions, workloads) carries over.
+   */
   readonly uid: string
-  /** Counts every stored change that a caller has made, from 1; the ETag of the API. */
+  /** Counts the stored changes made by callers, from 1. The API uses it as ETag. */
   readonly version: number
 }
 
-/** What somebody has made and owns. */
+/** A thing that a caller has made and owns. */
 export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> {
   readonly owner: Owner
-  /** Absent as long as it is the owner. */
+  /** Absent while the creator is also the owner. */
   readonly creator?: Owner
-  /** Who may take it over, if it was offered to somebody. */
+  /** The principal who may take the resource over, if it is offered. */
   readonly offeredTo?: Owner
   /** ISO 8601, UTC. */
   readonly createdAt: string
@@ -156,7 +165,7 @@ export interface Owned<Spec, Kind extends string = string> extends Stored<Kind> 
 export interface DeclaredIn {
   /** The source's name in `declared` of the configuration. */
   readonly source: string
-  /** Relative to the folder of the source. */
+  /** Relative to the source's folder. */
   readonly file: string
 }
 
@@ -164,11 +173,17 @@ export interface Resource<
   Spec = WorkloadSpec,
   Kind extends ResourceKind = ResourceKind,
 > extends Owned<Spec, Kind> {
-  /** Counts the changes that a workload must follow (image, environment, replicas, identity, restarts); `status` reports which one it has reached. */
+  /**
+   * Counts the changes that a workload must follow (image, environment, replicas, identity,
+   * restarts). `status` reports the generation that it has reached.
+   */
   readonly generation: number
-  /** When somebody last asked that all replicas be replaced, ISO 8601. Part of what a workload is made of, so that it happens once, and is not undone. */
+  /**
+   * Time of the last requested restart, ISO 8601. It is part of the desired state, so each restart
+   * happens exactly once.
+   */
   readonly restartedAt?: string
-  /** The file that declares it; absent for what the REST API has made. */
+  /** The file that declares the resource; absent if the REST API made it. */
   readonly declared?: DeclaredIn
 }
 
@@ -176,8 +191,8 @@ export type Adapter = Resource<AdapterSpec, 'adapter'>
 export type Tool = Resource<ToolSpec, 'tool'>
 
 /**
- * A resource as requests need it: without its environment, its description and the roles that chose
- * it, which may be large and which nobody reads while requests run.
+ * The part of a resource that requests need. Environment, description and choosing roles may be
+ * large, and no request reads them.
  */
 export function withoutWorkload<R extends Resource>(resource: R): R {
   const { chosenWith: _chosen, ...spec } = resource.spec

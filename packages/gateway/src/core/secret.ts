@@ -11,9 +11,9 @@ import {
 
 export interface SecretSpec {
   readonly description: string
-  /** Who may give it to workloads, besides its owners. Trimmed, distinct. */
+  /** Roles that may give the secret to workloads, besides its owners. Trimmed, distinct. */
   readonly requiredRoles: readonly string[]
-  /** Trimmed, distinct: who may write beside the owner. Absent for none. */
+  /** Roles that may write, as the owner may. Trimmed, distinct; absent for none. */
   readonly ownerRoles?: readonly string[]
   /** At least one. */
   readonly values: Readonly<Record<string, SecretText>>
@@ -22,10 +22,12 @@ export interface SecretSpec {
 /** A secret that workloads refer to by its name. */
 export type Secret = Owned<SecretSpec, 'secret'>
 
-/** The key of the one value of a secret that was given without keys. */
+/** The key of the only value in a secret that was created without keys. */
 export const onlyKey = 'value'
 
-/** The secrets that a workload or its credential refers to, and the pointers of what gets them. */
+/**
+ * The secrets that a workload or its credentials refer to, each with the pointer of its reference.
+ */
 export function referencesOf(
   spec: WorkloadSpec,
 ): (readonly [pointer: string, reference: SecretReference])[] {
@@ -42,7 +44,10 @@ export function referencesOf(
   )
 }
 
-/** The workload with its references to secrets of the given owners, by the pointers of `referencesOf`. */
+/**
+ * Adds the owners of referenced secrets to a workload's references. Keys of `owners` are the
+ * pointers of `referencesOf`.
+ */
 export function bindReferences<Spec extends WorkloadSpec>(
   spec: Spec,
   owners: ReadonlyMap<string, Owner>,
@@ -64,7 +69,10 @@ export function bindReferences<Spec extends WorkloadSpec>(
   }
 }
 
-/** Gives each secret text of a resource to `change`, with a name of its place that no other has, and the resource with the outcomes. */
+/**
+ * Applies `change` to each secret text of a resource, with a unique name of its place, and returns
+ * the changed resource.
+ */
 export function mapSecrets(
   resource: Resource,
   change: (text: SecretText, place: string) => SecretText,
@@ -89,7 +97,7 @@ export function mapSecrets(
   }
 }
 
-/** The same for a secret. */
+/** Does the same for the values of a secret. */
 export function mapValues(
   secret: Secret,
   change: (text: SecretText, place: string) => SecretText,
@@ -104,7 +112,7 @@ export function mapValues(
   }
 }
 
-/** The incarnation is part of it, so that nothing is carried over from what had the name before. */
+/** Includes the uid, so that a sealed value of an earlier incarnation does not fit the new one. */
 function placeOf(
   { kind, name, uid }: Pick<Owned<unknown>, 'kind' | 'name' | 'uid'>,
   ...place: readonly string[]

@@ -1,23 +1,29 @@
 import { Shares, type Shortage } from '@mcp-gateway/mcp-http'
 import { GatewayError } from './errors.ts'
 
-/** The pools of one process that callers share. What each of them holds is counted by `partyOf`. */
+/**
+ * The pools of one process that callers share. Each pool counts by `partyOf`, or by address for
+ * connections.
+ */
 export interface CallerShares {
-  /** Requests that have no answer yet, open streams among them. */
+  /** Requests without an answer so far, including open streams. */
   readonly requests: Shares
   /** Bytes of the bodies of open requests. */
   readonly bodyBytes: Shares
-  /** Bytes of answers that are held until they are whole, or until their reader takes them. */
+  /** Bytes of answers that the gateway holds until they are complete or their reader takes them. */
   readonly heldBytes: Shares
-  /** Bytes of events that sessions keep for clients that come back. Beyond, older ones go. */
+  /**
+   * Bytes of events that sessions keep for clients that reconnect. Above the limit, the oldest go
+   * first.
+   */
   readonly eventBytes: Shares
   /** Connections from clients, by address. */
   readonly connections: Shares
-  /** Connections of probes and peers to their port, by address. */
+  /** Connections of probes and peers to their own port, by address. */
   readonly peerConnections: Shares
   /** Open requests for logs. */
   readonly logReaders: Shares
-  /** Legacy sessions in front of modern servers, of all servers and of each caller. */
+  /** Limits on legacy sessions in front of modern servers: in total, and per caller. */
   readonly sessions: { readonly maxSessions: number; readonly maxSessionsPerCaller: number }
 }
 
@@ -31,7 +37,10 @@ export interface ShareLimits {
   readonly logReaders: number
 }
 
-/** `bodyLimitBytes`: the longest body, of which some must always have room. */
+/**
+ * Builds the pools. `bodyLimitBytes` is the longest body; the pool always has room for four of
+ * them.
+ */
 export function createShares(limits: ShareLimits, bodyLimitBytes: number): CallerShares {
   return {
     requests: new Shares(limits.openRequests),
@@ -48,10 +57,10 @@ export function createShares(limits: ShareLimits, bodyLimitBytes: number): Calle
   }
 }
 
-/** Bytes of held answers, as a refusal calls them. */
+/** Name of the pool of held answers in refusals. */
 export const heldBytes = 'bytes of answers that are not delivered'
 
-/** Drops an answer for which there is no room. Its request may have run, unlike one that is refused. */
+/** Drops an answer that has no room. Unlike a refused request, this request may have run. */
 export function answerDropped(shortage: Shortage): GatewayError {
   const holder = shortage === 'caller' ? 'You hold your share of' : 'Other callers hold all'
   return new GatewayError('answer_dropped', {
@@ -61,7 +70,7 @@ export function answerDropped(shortage: Shortage): GatewayError {
   })
 }
 
-/** Refuses what would take a caller beyond its share of `what`. */
+/** Refuses a request that would exceed the caller's share of `what`. */
 export function shortOf(shortage: Shortage, what: string): GatewayError {
   const detail =
     shortage === 'caller'

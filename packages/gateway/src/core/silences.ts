@@ -1,16 +1,16 @@
-/** How a server failed the last request that opened a conversation with it. */
+/** The failure of a server to answer the last request that opened a conversation. */
 export interface Silence {
   readonly message: string
   /** ISO 8601. */
   readonly since: string
 }
 
-/** Bounds the memory of servers that were removed while they failed. */
+/** Limits the memory for failing servers that have since been removed. */
 const most = 10_000
 
 /**
- * Servers that do not answer when a client opens a conversation. The data plane of this process
- * notes them, and their status shows it.
+ * Servers that fail to answer when a client opens a conversation. The data plane of this process
+ * records them, and `status` shows them.
  */
 export class Silences {
   readonly #now: () => number

@@ -3,18 +3,21 @@ import { compileGlob, mostSteps, type Spend } from '../lib/glob.ts'
 import { GatewayError } from './errors.ts'
 import { isOneOf, type Principal } from './principal.ts'
 
-/** What an adapter's operator says of the tools of its server. The first rule that fits decides; what none fits is denied. */
+/**
+ * A rule of an adapter's operator about the server's tools. The first rule that fits decides; a
+ * tool that fits no rule is denied.
+ */
 export interface ToolRule {
   readonly effect: 'allow' | 'deny'
   /** Globs of tool names. */
   readonly tools: string | readonly string[]
-  /** Hints that the tool must give; what a tool does not say counts as `defaultHints`. */
+  /** Hints that the tool must give. `hintsOf` supplies the defaults for absent hints. */
   readonly annotations?: Partial<ToolHints>
-  /** Roles of which the caller must hold one; absent: whoever calls. */
+  /** Roles of which the caller must hold one. Absent: every caller. */
   readonly roles?: readonly string[]
 }
 
-/** What a server says of how a tool behaves (MCP, tool annotations). */
+/** Hints of a server about a tool's behaviour (MCP, tool annotations). */
 export interface ToolHints {
   readonly readOnlyHint: boolean
   readonly destructiveHint: boolean
@@ -24,7 +27,10 @@ export interface ToolHints {
 
 const hintNames = ['readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWorldHint'] as const
 
-/** The hints of a tool from its `annotations`, with the specification's defaults; a tool that only reads destroys nothing unless it says so. */
+/**
+ * Reads a tool's hints from its `annotations`, with the specification's defaults. A read-only tool
+ * counts as non-destructive unless it says otherwise.
+ */
 export function hintsOf(annotations: unknown): ToolHints {
   const given =
     typeof annotations === 'object' && annotations !== null
@@ -43,16 +49,19 @@ export function hintsOf(annotations: unknown): ToolHints {
   }
 }
 
-/** No name that rules judge is longer: the specification knows tools of 128 characters, and matching takes time with the length. */
+/**
+ * Longest name that rules judge. The specification recommends at most 128 characters, and matching
+ * time grows with the length.
+ */
 export const longestName = 256
 
-/** The steps that the tools of one message may take to be judged: some 40 ms. */
+/** Steps that judging the tools of one message may take: about 40 ms. */
 const stepsOfMessage = 20_000_000
 
-/** The steps that the rules of an adapter may take for one name, be it as long as names may be. */
+/** Steps that an adapter's rules may take for one name of the longest length. */
 export const stepsOfName = 100_000
 
-/** The steps that rules take at most for one name. */
+/** The largest number of steps that rules need for one name. */
 export function mostStepsOf(rules: readonly Pick<ToolRule, 'effect' | 'tools'>[]): number {
   let steps = 0
   for (const { effect, tools } of rules)
@@ -61,7 +70,7 @@ export function mostStepsOf(rules: readonly Pick<ToolRule, 'effect' | 'tools'>[]
   return steps
 }
 
-/** What judging the tools of one message has left to spend. */
+/** The remaining steps for judging the tools of one message. */
 export class Effort {
   #left: number
 
@@ -84,11 +93,11 @@ export class Effort {
   }
 }
 
-/** Rules in the form in which they are applied. */
+/** Compiled rules. */
 export interface ToolRules {
   /**
-   * Whether a caller may see and call a tool. Undefined when that depends on hints, and they are
-   * not given. @throws GatewayError `rules_too_costly`
+   * Decides if a caller may see and call a tool. Undefined if that depends on absent hints.
+   * @throws GatewayError `rules_too_costly`
    */
   allows(
     principal: Principal,
@@ -96,18 +105,18 @@ export interface ToolRules {
     hints: ToolHints | undefined,
     effort?: Effort,
   ): boolean | undefined
-  /** Whether callers may see different lists. */
+  /** True if callers with different roles may see different lists. */
   readonly byRole: boolean
 }
 
-/** Names of which it is remembered which rules fit. */
+/** Number of names whose matching rules are cached. */
 const namesKept = 1000
 
 export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
   const compiled = rules.map(({ effect, tools, annotations = {}, roles }) => {
     const patterns = [tools].flat()
     const exact = anyOf(patterns)
-    // A server may take a name that is written otherwise for the same, so what is denied is denied in every spelling.
+    // A server may accept a variant spelling, so a deny rule covers every spelling of a name.
     const alike = effect === 'deny' ? anyOf(patterns.map((pattern) => fold(pattern))) : undefined
     const wanted = hintNames.flatMap((name) =>
       annotations[name] === undefined ? [] : [[name, annotations[name]] as const],
@@ -120,12 +129,16 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
       roles,
     }
   })
-  /** By name, whether each rule fits it, as far as it was asked. The caller does not matter. */
+  /**
+   * By name: for each rule checked so far, whether it fits. The result does not depend on the
+   * caller.
+   */
   const known = new BoundedCache<string, boolean[]>(namesKept)
   return {
     byRole: rules.some(({ roles }) => roles !== undefined),
     allows(principal, name, hints, effort = new Effort()) {
-      // No tool is called so: readers differ in what they make of it, or judging it would take too long.
+      // Valid tools have no such names: readers disagree about their meaning, or judging takes too
+      // long.
       if (name.length > longestName || /[\p{Cc}\p{Cs}]/u.test(name)) return false
       let fitting = known.get(name)
       if (fitting === undefined) known.set(name, (fitting = []))
@@ -142,7 +155,7 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
   }
 }
 
-/** Whether one of the patterns fits a name. Those without wildcards are looked up. */
+/** True if one pattern fits a name. Patterns without wildcards use a set lookup. */
 function anyOf(patterns: readonly string[]): (name: string, spend: Spend) => boolean {
   const exact = new Set(patterns.filter((pattern) => !/[*?]/.test(pattern)))
   const globs = [...new Set(patterns)]
@@ -154,7 +167,10 @@ function anyOf(patterns: readonly string[]): (name: string, spend: Spend) => boo
   }
 }
 
-/** The same text for names that lenient readers take for one: without case, compatibility forms, spaces and what is not seen. */
+/**
+ * Folds names that lenient readers treat as equal: ignores case, compatibility forms, spaces and
+ * invisible characters.
+ */
 export function fold(name: string): string {
   return name
     .normalize('NFKC')

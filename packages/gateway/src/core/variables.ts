@@ -20,7 +20,7 @@ export interface VariableSettings {
   readonly imageVariables?: Readonly<Record<string, readonly VariableRule[] | undefined>>
 }
 
-/** The roles under which somebody chose what runs. */
+/** The roles with which somebody chose what runs. */
 export interface Chooser {
   readonly roles: readonly string[]
 }
@@ -31,7 +31,10 @@ export interface VariableRefusal {
   readonly detail: string
 }
 
-/** A variable of a workload. The value is absent where a secret gives it and is not known yet. */
+/**
+ * A variable of a workload. The value is absent if a secret supplies it and the value is not known
+ * yet.
+ */
 export type GivenVariables = Readonly<Record<string, { readonly value?: string }>>
 
 /** The first variable that may not be given to an image; undefined when all may. */
@@ -43,8 +46,8 @@ export type CheckVariables = (
 ) => VariableRefusal | undefined
 
 /**
- * Loaders, interpreters, shells and package managers run code, or trust certificates and proxies,
- * that these variables name. Each alternative is a whole name.
+ * Variables that make loaders, interpreters, shells and package managers run other code, or trust
+ * other certificates and proxies. Each alternative is a whole name.
  */
 const loaderNames = new RegExp(
   `^(?:${[
@@ -55,7 +58,7 @@ const loaderNames = new RegExp(
     'BASH.*|ENV|PATH|PATHEXT|HOME|SHELL|SHELLOPTS|IFS|CDPATH|PS4|PROMPT_COMMAND|ZDOTDIR|FPATH|COMSPEC',
     'TMPDIR|TEMP|TMP|XDG_.*|USER|LOGNAME|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT',
     'EDITOR|VISUAL|PAGER|LESS.*|BROWSER|MANPAGER|TERMINFO.*|TERMCAP|.*_(?:EDITOR|PAGER|BROWSER)',
-    // Programs that start what these name, or load it.
+    // Programs that start or load the things that these variables name.
     'TAR_OPTIONS|RIPGREP_CONFIG_PATH|FZF_.*|MAKEFLAGS|MAKEFILES|.*_RSH|PSMODULEPATH|POWERSHELL_.*',
     'DBUS_.*|GTK_.*|QT_.*|GIO_(?:EXTRA|MODULE).*|GST_(?:PLUGIN|REGISTRY).*|GDK_PIXBUF.*|MAGICK_.*',
     'GS_LIB.*|SASL_PATH|ODBC(?:INI|SYSINI|INSTINI)|LIBGL_.*|LIBVA_.*|VK_(?:ICD|LAYER|DRIVER).*',
@@ -71,7 +74,7 @@ const loaderNames = new RegExp(
     // Ruby, Perl, PHP, Lua, R, Tcl, Guile.
     'RUBY.*|GEM_.*|BUNDLE_.*|BUNDLER_.*|RBENV_.*|PERL.*|PHP.*|PHPRC|COMPOSER.*|LUA_.*|LUAROCKS_.*|R_.*',
     'TCL.*|TK_LIBRARY|GUILE_.*|JULIA_.*',
-    // Java and other machines of its kind.
+    // Java and other virtual machines.
     'JAVA_.*|_JAVA_.*|JDK_.*|_?JDK.*|CLASSPATH|MAVEN_.*|MVN_.*|GRADLE_.*|KOTLIN_.*|JBANG_.*|SBT_.*',
     'IBM_JAVA.*|OPENJ9_.*|GRAALVM_.*|SCALA_.*|JRE_HOME|ANT_(?:OPTS|ARGS|HOME)|CATALINA_.*',
     'JVM_(?:OPTS|ARGS)|SPRING_(?:CONFIG|APPLICATION|CLOUD)_.*',
@@ -92,10 +95,10 @@ const loaderNames = new RegExp(
   'i',
 )
 
-/** With these the image `mcp-proxy` runs a command, calls an address or reads a file. */
+/** These make the image `mcp-proxy` run a command, call an address or read a file. */
 const commandNames = /^MCP_(?:COMMAND|ARGS|CWD|PROXY_.*|AZURE_.*)$/i
 
-/** Whether only people who may run any code may give this variable. */
+/** True if only callers who may run any code may set this variable. */
 export function isLoaderVariable(name: string): boolean {
   return loaderNames.test(name)
 }
@@ -133,7 +136,7 @@ export function variablePolicy(
     const rule = rules.find(({ fits }) => fits(image))
     const ofImage = ofImages.get(image.name)
     const allows = rule?.allows ?? ofImage
-    // Without a list the bridge runs any command, so a variable adds nothing to that.
+    // Without a list, the bridge may run any command, so variables add no further right.
     if (allows === undefined && image.name === bridgeImage) return undefined
 
     const place =
@@ -171,7 +174,10 @@ function allowList(list: readonly VariableRule[]): readonly Allowance[] {
   })
 }
 
-/** Undefined for a variable that may be set. `open`: no rule fits the image, so names are free. */
+/**
+ * Why a variable may not be set; undefined if it may. `open`: no rule fits the image, so names are
+ * free.
+ */
 function refusalOf(
   variable: string,
   value: string | undefined,

@@ -1,30 +1,42 @@
 import type { ResourceKind } from './resource.ts'
 
-/** What a runtime must make true: desired state, rendered from a resource by the reconciler. */
+/** Desired state of a runtime. The reconciler renders it from a resource. */
 export interface Workload {
   readonly kind: ResourceKind
   readonly name: string
   /** The resource's incarnation. */
   readonly uid: string
   readonly generation: number
-  /** Whose it is, as a key: one and the same for all workloads of an owner. */
+  /** Key of the owner. All workloads of an owner have the same key. */
   readonly owner: string
   readonly image: { readonly name: string; readonly version: string }
   readonly environment: Readonly<Record<string, string>>
   readonly replicas: number
   readonly useWorkloadIdentity: boolean
-  /** Replicas of another value, or of none, are replaced as by any change. */
+  /** The runtime replaces replicas with another or no `restartedAt`, as after any change. */
   readonly restartedAt?: string
-  /** Why none of it may run now, whatever `replicas` says: as a condition's reason, and in words. */
+  /**
+   * Why the workload must not run now, whatever `replicas` says: a condition's reason, and a
+   * message.
+   */
   readonly withheld?: { readonly reason: string; readonly message: string }
-  /** Where the image listens, if the resource says so; programs that are given their port have no use for it. */
+  /**
+   * Listening port of the image, if the resource names one. Programs that are given a port ignore
+   * it.
+   */
   readonly port?: number
 }
 
-/** In bytes of names and values: what a Secret of Kubernetes holds for sure, whatever else is in it (1 MiB, and etcd takes requests of 1.5 MiB). */
+/**
+ * Bytes of names and values that fit a Kubernetes Secret for certain: a Secret holds 1 MiB, and
+ * etcd takes requests of 1.5 MiB.
+ */
 export const largestEnvironment = 768 * 1024
 
-/** `lost`: what holds it has not been heard from, so that nobody knows whether it runs; sessions that live on it try. */
+/**
+ * `lost`: the host of the replica is silent, so nobody knows if it still runs. Its sessions still
+ * try to reach it.
+ */
 export type ReplicaPhase = 'pending' | 'starting' | 'ready' | 'backoff' | 'lost' | 'terminating'
 
 /** One running instance of a workload as the runtime sees it now. */
@@ -33,26 +45,31 @@ export interface Replica {
   readonly name: string
   readonly index: number
   readonly phase: ReplicaPhase
-  /** Where it serves MCP, once it has an address: `http://127.0.0.1:41234`. Never leaves the process in any token or answer. */
+  /**
+   * Address at which it serves MCP, once known: `http://127.0.0.1:41234`. No token or answer ever
+   * contains it.
+   */
   readonly origin?: string
   /** The path at which it serves (`/mcp`). */
   readonly path: string
-  /** Milliseconds since the epoch at which the present instance started; sessions older than this died with the one before. */
+  /**
+   * Start of the present instance, in milliseconds since the epoch. Older sessions ended with the
+   * instance before.
+   */
   readonly startedAt?: number
   /**
-   * Milliseconds since the epoch from which on it has its memory and its files: `Infinity` when they
-   * are gone for good. Unset where they may last longer than its present instance.
+   * Since when it keeps memory and files, in milliseconds since the epoch; `Infinity` if they are
+   * lost for good. Unset if they may outlast the present instance.
    */
   readonly keepsSince?: number
-  /** The workload generation this instance was started from. */
+  /** The workload generation with which this instance started. */
   readonly generation: number
   readonly restarts: number
   /** Why it is not ready, for people: `exited with code 1: …`. */
   readonly reason?: string
   readonly message?: string
   /**
-   * Sentences with text of the server or the cluster. It may hold secrets: only for readers of
-   * logs.
+   * Output of the server or the cluster. It may hold secrets, so only readers of logs may see it.
    */
   readonly output?: string
   readonly lastExit?: {
@@ -60,18 +77,18 @@ export interface Replica {
     readonly code?: number
     readonly signal?: string
     readonly message?: string
-    /** As above. */
+    /** Output of the server; only for readers of logs. */
     readonly output?: string
   }
 }
 
-/** A condition in `status`, in the way of Kubernetes: what, whether, and why. */
+/** A condition in `status`, as in Kubernetes: type, status and reason. */
 export interface Condition {
   readonly type: 'Ready' | 'Progressing' | 'Accepted' | 'Answering'
   readonly status: 'True' | 'False' | 'Unknown'
   readonly reason: string
   readonly message: string
-  /** As that of a replica. */
+  /** Output of the server or the cluster; only for readers of logs. */
   readonly output?: string
   readonly lastTransitionAt: string
 }
@@ -79,10 +96,13 @@ export interface Condition {
 export interface WorkloadStatus {
   readonly name: string
   readonly uid: string
-  /** The generation that the runtime has taken up. */
+  /** The generation that the runtime now follows. */
   readonly observedGeneration: number
   readonly image: string
-  /** What keeps its processes away from others; undefined where the runtime has another way. */
+  /**
+   * The sandbox that separates its processes from others; undefined if the runtime separates them
+   * otherwise.
+   */
   readonly sandbox?: string
   readonly desiredReplicas: number
   readonly replicas: readonly Replica[]

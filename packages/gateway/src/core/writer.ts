@@ -1,15 +1,15 @@
 import { GatewayError } from './errors.ts'
 import type { DeclaredIn, Resource } from './resource.ts'
 
-/** A source of files, as it writes one resource. */
+/** The source of files that writes a resource. */
 export interface SourceWriter extends DeclaredIn {
-  /** Whether it takes over what the REST API has made. */
+  /** True if the source takes over resources that the REST API made. */
   readonly adopt: boolean
 }
 
 /**
- * Files and callers never write to the same resource, because each would undo the other for ever.
- * `by` is absent for callers. A source that is no longer configured protects nothing.
+ * Keeps files and callers from writing to one resource, as each would undo the other. `by` is
+ * absent for callers. A source that is no longer configured protects nothing.
  * @throws GatewayError `declared_in_file`, `name_taken`
  */
 export function checkWriter(
