@@ -11,7 +11,7 @@ export interface ApiKeySpec {
   readonly expiresAt?: string
   /** SHA-256 of the whole text, in hexadecimal. See `digestOf`. */
   readonly digest: string
-  /** Approximate: the gateway writes the last use to the store at intervals only. */
+  /** To the minute, because the gateway tells the store of uses only now and then. */
   readonly lastUsedAt?: string
   /** Keys are never shared: only the owner and administrators may use these records. */
   readonly requiredRoles?: never
@@ -33,9 +33,8 @@ export function recognizablePart(id: string): string {
 }
 
 /**
- * Makes `mcpgw_`, 16 hexadecimal digits (the id), `_`, 32 random bytes (43 digits of base 62) and a
- * CRC-32 (6 digits), which reveals typing mistakes without the store. A double click selects the
- * whole key.
+ * Makes `mcpgw_`, id (16 hex digits), `_`, 32 random bytes (43 base-62 digits), CRC-32 (6). The CRC
+ * reveals typing mistakes without the store; a double click selects the whole key.
  */
 export function newApiKey(): {
   readonly id: string

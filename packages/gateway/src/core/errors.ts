@@ -1,7 +1,6 @@
 /**
- * Every error of the gateway: stable code, HTTP status, JSON-RPC code (for MCP endpoints), title,
- * and whether a client may send the request again. -32700…-32603 are JSON-RPC's; MCP SDKs expect
- * -32001 for an unknown session.
+ * Every error: stable code, HTTP status, JSON-RPC code (for MCP endpoints), title, safe to retry.
+ * -32700…-32603 are JSON-RPC's own; MCP SDKs expect -32001 for an unknown session.
  */
 const table = {
   invalid_json: { status: 400, rpc: -32700, title: 'The body is not valid JSON', retry: false },

@@ -1,11 +1,8 @@
 import { canonicalName } from '../lib/http/header-names.ts'
 
 /**
- * Which headers cross a border: to a server, to a client, or to another gateway. `pass` crosses.
- * `key` crosses unless the value holds an API key of the gateway. Operators may add `-`
- * (`proxy.requestHeaders`, `proxy.responseHeaders`), but never `never`. Other words name a rule for
- * the value (`proxy/headers.ts`). `name-*` covers all names that begin so; whole names outrank it.
- * Rows of only `-` are common headers, listed for fast lookup.
+ * Which headers cross each border. A name that ends with `*` covers all names that begin so, but a
+ * whole name outranks it. Rows of only `-` are common headers, listed for fast lookup.
  */
 const table = `
                                server client   peer
@@ -212,8 +209,15 @@ const table = `
   x-sendfile-*                 never  never    -
 `
 
+/**
+ * Cells of the table. `pass` crosses; `key` crosses unless the value holds an API key of the
+ * gateway. Operators may add `-` (`proxy.requestHeaders`, `proxy.responseHeaders`), but not
+ * `never`.
+ */
 const passages = ['pass', 'key', 'type', 'caching', 'place', 'buffer', '-', 'never'] as const
+/** Every other word names a rule for the value (`proxy/headers.ts`). */
 export type Passage = (typeof passages)[number]
+/** The receiver of a header: a server, a client, or another gateway process. */
 export type Border = 'server' | 'client' | 'peer'
 
 /** One header, or all headers with a common prefix, and whether they cross each border. */

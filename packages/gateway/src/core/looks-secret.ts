@@ -1,7 +1,6 @@
 /**
- * Default rule for secrets among environment variables; `{"value", "secret"}` overrules it. A
- * secret's name holds a word of the list below, or its value looks like a credential. The value
- * decides for choices like `AZURE_TOKEN_CREDENTIALS=WorkloadIdentityCredential`.
+ * Default rule for secret environment variables: the name holds a word of the list below, or the
+ * value looks like a credential. A given `{"value", "secret"}` overrules it either way.
  */
 export function looksSecret(name: string, value: string): boolean {
   if (secretValue.test(value)) return true
@@ -26,7 +25,10 @@ function holdsSecretArgument(text: string): boolean {
 const secretName =
   /(^|[-_.])(API_?KEYS?|KEYS?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE|PWD|PAT|CREDENTIALS?|CONNECTION_?STRINGS?|PRIVATE|SAS|AUTH|AUTHORIZATION|COOKIES?|DSN|CERT|HEADERS|SIGNATURE)([-_.]|$)|(PASSWORD|SECRET|APIKEY|ACCESSKEY|TOKEN)$/i
 
-/** Words and switches that choose a method. They are not secrets. */
+/**
+ * Words and switches that choose a method, and are not secret, as in
+ * `AZURE_TOKEN_CREDENTIALS=WorkloadIdentityCredential` or `…_INCLUDE_PRODUCTION_CREDENTIALS=true`.
+ */
 const plainChoice = /^(true|false|yes|no|on|off|none|null|\d{1,6}|[A-Z][A-Za-z]*Credential)?$/
 
 /** The address of a secret in Azure Key Vault. The address alone opens nothing. */

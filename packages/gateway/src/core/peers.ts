@@ -5,8 +5,7 @@ export interface Peer {
   /** Its listening address: `http://10.0.0.7:8000`. */
   readonly origin: string
   /**
-   * True if the peer takes new work. A peer that starts or stops serves only the sessions that it
-   * holds.
+   * True if the peer takes new work. A peer that starts or stops serves only what it already holds.
    */
   readonly ready: boolean
 }

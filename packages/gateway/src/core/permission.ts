@@ -14,9 +14,8 @@ import type { Image } from './image-pattern.ts'
 import type { GivenVariables } from './variables.ts'
 
 /**
- * `use` = send MCP traffic; `logs` = read a workload's output, which may hold secrets; `offer` =
- * let somebody become the owner; `decline` = withdraw or refuse an offer; `transfer` = change the
- * owner.
+ * `use` = send MCP traffic; `logs` = read output, which may hold secrets; `offer` = propose an
+ * owner; `decline` = withdraw or refuse an offer; `transfer` = change the owner.
  */
 export type Action = 'read' | 'use' | 'logs' | 'write' | 'offer' | 'decline' | 'transfer'
 
@@ -53,8 +52,7 @@ export type Permit<A extends Action | 'create' = Action, R = unknown> = PermitTo
 /**
  * Checks that `principal` may do `action`. An undefined resource gets the same refusal as an
  * invisible one, so names do not leak.
- * @throws GatewayError `not_found` if the caller may not see it, `unauthenticated` if anonymous,
- * `forbidden` if it may see but not act
+ * @throws GatewayError `not_found` if invisible, `unauthenticated` if anonymous, else `forbidden`
  */
 export function authorize<A extends PlainAction, R extends Guarded>(
   principal: Principal,

@@ -17,7 +17,7 @@ export interface Principal {
   readonly network?: string
 }
 
-/** The role that may do almost everything. */
+/** The role of administrators, who may read, use, change and transfer every resource. */
 export const adminRole = 'mcp.admin'
 
 /** In a list of roles: every caller except the anonymous one. */

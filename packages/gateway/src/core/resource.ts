@@ -87,7 +87,7 @@ export interface WorkloadSpec {
   readonly requiredRoles: readonly string[]
   /** Roles that may write, as the owner may. Trimmed, distinct; absent for none. */
   readonly ownerRoles?: readonly string[]
-  /** How servers learn who calls. Absent: plain headers. */
+  /** The way in which servers learn who calls. Absent: by plain headers. */
   readonly callerIdentity?: 'signed' | 'none'
   /** One header stands alone; several form a list. */
   readonly credential?: Credential | readonly Credential[]

@@ -15,7 +15,7 @@ export interface SecretSpec {
   readonly requiredRoles: readonly string[]
   /** Roles that may write, as the owner may. Trimmed, distinct; absent for none. */
   readonly ownerRoles?: readonly string[]
-  /** At least one. */
+  /** Has at least one entry. */
   readonly values: Readonly<Record<string, SecretText>>
 }
 

@@ -38,8 +38,7 @@ export interface ShareLimits {
 }
 
 /**
- * Builds the pools. `bodyLimitBytes` is the longest body; the pool always has room for four of
- * them.
+ * Builds the pools. `bodyLimitBytes` is the longest body; the pool of bodies fits at least four.
  */
 export function createShares(limits: ShareLimits, bodyLimitBytes: number): CallerShares {
   return {
