@@ -1,12 +1,16 @@
 import { randomBytes } from 'node:crypto'
 import { link, open, readFile, rm } from 'node:fs/promises'
 
-/** The key of 32 bytes that a file keeps, in base64; made at the first call. `loss` says what is lost with it. */
+/**
+ * Returns the 32-byte key in a file (base64), and makes the file on the first call. `loss` tells
+ * people the result of losing the key.
+ * @throws Error if the file holds no such key
+ */
 export async function keptKey(file: string, loss: string): Promise<Buffer> {
   const kept = await readKey(file, loss)
   if (kept !== undefined) return kept
-  // Whole before it has its name, so that neither a crash nor a full disk leaves half a key; of two processes that start at once,
-  // one gives its key the name and the other reads it.
+  // Writes a whole draft first, so that a crash or a full disk leaves no half key. If two processes
+  // start at once, one links its draft, and the other reads that key.
   const draft = `${file}.${randomBytes(4).toString('hex')}`
   try {
     const handle = await open(draft, 'wx', 0o600)
@@ -27,7 +31,10 @@ export async function keptKey(file: string, loss: string): Promise<Buffer> {
   return made
 }
 
-/** The key that a file keeps, or undefined when there is no such file. */
+/**
+ * Returns the key in a file, or undefined if the file does not exist.
+ * @throws Error if the file holds no such key
+ */
 export async function readKey(file: string, loss: string): Promise<Buffer | undefined> {
   let text: string
   try {

@@ -4,14 +4,17 @@ const cipher = 'aes-256-gcm'
 export const nonceLength = 12
 export const tagLength = 16
 
-/** One for each sealing: two texts under one key and nonce betray each other (NIST SP 800-38D). */
+/**
+ * Returns a fresh nonce for each sealing. Two texts under one key and nonce reveal each other (NIST
+ * SP 800-38D).
+ */
 export function newNonce(): Buffer {
   return randomBytes(nonceLength)
 }
 
 /**
- * Encrypts bytes, and binds them to `place`, which is not kept: AES-256-GCM. Gives the ciphertext
- * and its tag.
+ * Encrypts bytes with AES-256-GCM, and binds them to `place`, which the result does not contain.
+ * Returns the ciphertext and its tag.
  */
 export function seal(
   key: Buffer,
@@ -24,7 +27,10 @@ export function seal(
   return [text, sealing.final(), sealing.getAuthTag()]
 }
 
-/** What was sealed. @throws Error when it was changed or cut, or is of another key or place */
+/**
+ * Decrypts sealed bytes.
+ * @throws Error if they were changed or cut, or have another key or place
+ */
 export function unseal(key: Buffer, nonce: Buffer, sealed: Buffer, place: Buffer): Buffer {
   const opening = createDecipheriv(cipher, key, nonce, { authTagLength: tagLength })
   opening.setAAD(place).setAuthTag(sealed.subarray(-tagLength))

@@ -2,34 +2,48 @@ import { randomBytes } from 'node:crypto'
 import { deriveNamedKey, findKey, keyIdLength } from './keys.ts'
 import { newNonce, nonceLength, seal, tagLength, unseal } from './seal.ts'
 
-/** Keeps texts so that only holders of a key can read them, and only in the place that they were sealed for. */
+/**
+ * Encrypts texts, so that only holders of a key can read them, and only in their original place.
+ */
 export interface Vault {
-  /** `place` says what the text is of; a sealed text that was moved elsewhere does not open. */
+  /**
+   * `place` names the owner of the text. A sealed text that moves to another place does not open.
+   */
   seal(text: string, place: string): string
-  /** Undefined when the text was changed or moved, or its key is not known. */
+  /** Undefined if the text was changed or moved, or its key is unknown. */
   open(sealed: string, place: string): string | undefined
-  /** The same text under the first key; itself when it is so already, undefined when it cannot be opened. */
+  /**
+   * Seals the text under the first key. Returns the same text if that key already seals it, and
+   * undefined if it cannot be opened.
+   */
   renew(sealed: string, place: string): string | undefined
 }
 
 const keyLength = 32
-/** A wrapped data key: nonce, key, tag. */
+/** Bytes of a wrapped data key: nonce, key, tag. */
 const wrappedLength = nonceLength + keyLength + tagLength
-/** Version, id of the wrapping key. */
+/** Bytes of the version and the id of the wrapping key. */
 const headLength = 1 + keyIdLength
+/**
+ * A sealed text is base64url of version (1 byte), id of the wrapping key (4), wrapped key (60),
+ * nonce (12), text, and tag (16).
+ */
 const version = 1
 
 /**
- * Envelopes: each text has a random key of its own, which is wrapped by the first of `keys`, so that changing keys touches the wrapping alone.
- * AES-256-GCM throughout (NIST SP 800-38D). A sealed text is, in base64url, a version (1 byte), the id of the wrapping key (4), the wrapped
- * key (60), a nonce (12), the text, and a tag (16).
+ * Each text has its own random key, which the first of `keys` wraps, so that a change of keys
+ * rewrites the wrapping only. AES-256-GCM throughout (NIST SP 800-38D).
+ * @throws RangeError without a key
  */
 export function createVault(keys: readonly Buffer[]): Vault {
   const wrapping = keys.map((key) => deriveNamedKey(key, 'secrets'))
   const [first] = wrapping
   if (first === undefined) throw new RangeError('A vault needs a key.')
 
-  /** The head is bound by the tag of the wrapped key, the place by both. */
+  /**
+   * The tag of the wrapped key authenticates the head and the place; the tag of the text, the
+   * place.
+   */
   const wrap = (dataKey: Buffer, place: string): Buffer => {
     const head = Buffer.concat([Buffer.of(version), first.id])
     return Buffer.concat([head, encrypt(first.key, dataKey, bound(head, place))])
