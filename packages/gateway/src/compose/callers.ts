@@ -8,7 +8,7 @@ import type { Workloads } from './workloads.ts'
 
 export type Callers = Awaited<ReturnType<typeof openCallers>>
 
-/** How callers are known: by API keys, by their identity, and by where they come from. */
+/** Opens the parts that identify callers: API keys, identity, and the client's address. */
 export async function openCallers(
   { config, log, parts, now }: Composition,
   { store }: State,

@@ -6,7 +6,10 @@ import type { Composition } from './composition.ts'
 
 export type Cluster = Awaited<ReturnType<typeof openCluster>>
 
-/** The other processes of this gateway, and what travels between them: sessions and requests. */
+/**
+ * Opens the links to the other processes of this gateway: peers, the hop for requests, and sealed
+ * sessions.
+ */
 export async function openCluster(composition: Composition, keys: readonly Buffer[]) {
   const { config, log, parts, now } = composition
   const known = { settings: config.runtime.kubernetes, log }

@@ -5,20 +5,20 @@ import type { Log } from '../telemetry/log.ts'
 export interface AppOptions {
   readonly config: Config
   readonly log: Log
-  /** The environment of the process; workloads get a small part of it. */
+  /** The environment of the process. Workloads get a small part of it. */
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly version: string
-  /** The process is to end: the start gives up what it still waits for. */
+  /** Aborts when the process must end. A start then stops waiting. */
   readonly signal: AbortSignal
 }
 
-/** A running gateway. Disposing drains it. */
+/** A running gateway. Disposal drains it. */
 export interface App extends AsyncDisposable {
-  /** Where it listens: `http://127.0.0.1:8000`. */
+  /** Its listening address: `http://127.0.0.1:8000`. */
   readonly origin: string
 }
 
-/** What each phase is given: the options, and where it puts the parts that it opens. */
+/** Input of each phase: the options, and `parts`, which collects the opened parts. */
 export interface Composition extends Pick<AppOptions, 'config' | 'log' | 'version'> {
   readonly parts: Parts
   /** Milliseconds since the epoch. */
@@ -26,8 +26,8 @@ export interface Composition extends Pick<AppOptions, 'config' | 'log' | 'versio
 }
 
 /**
- * Runs the phases of a start, which give the address. The parts of the first phase are the last to
- * be closed, also when a later phase fails.
+ * Runs the phases of a start, which return the address. Parts close in reverse order of their
+ * opening, also if a later phase fails.
  */
 export async function compose(
   { config, log, version }: Pick<AppOptions, 'config' | 'log' | 'version'>,

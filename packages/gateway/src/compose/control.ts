@@ -27,7 +27,7 @@ export interface ControlParts {
   readonly planes: Planes
 }
 
-/** What changes the store: the REST API, of which this gives the routes, and declared files. */
+/** Opens the writers of the store: the REST API, whose routes this returns, and declared files. */
 export function openControl(
   { config, log, parts, version, now }: Composition,
   { state, workloads, callers, door, outgoingSide, planes }: ControlParts,
@@ -57,7 +57,7 @@ export function openControl(
   const declared = parts.use(
     followSources({
       sources: config.declared,
-      // On a laptop the files belong to the caller who says nothing of itself.
+      // With development identity, the files belong to the caller without identity headers.
       ownerOf: (source) => (development ? developmentOwner : { id: source, issuer: 'declared' }),
       targets: (source, principal) => {
         const options = { ...writing, source, principal, audited }

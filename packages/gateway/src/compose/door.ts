@@ -10,14 +10,14 @@ import { createAccessLog } from '../telemetry/access-log.ts'
 import type { Composition } from './composition.ts'
 
 export interface DoorOptions extends Pick<EntranceOptions, 'authenticate' | 'challenge' | 'hop'> {
-  /** Where a request comes from, for the audit log. */
+  /** The address that a request comes from, for the audit log. */
   readonly addressOf: AddressOf
   readonly sinks: readonly AuditSinkConfig[]
 }
 
 export type Door = Awaited<ReturnType<typeof openDoor>>
 
-/** Where requests come in, what each caller may hold, and the logs that tell of it. */
+/** Opens the entrance for requests, the shares of callers, and the logs of requests. */
 export async function openDoor(
   { config, log, parts, version, now }: Composition,
   { addressOf, sinks, ...admitting }: DoorOptions,

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { createAddressPolicy } from '../lib/net/address-policy.ts'
 
-/** Which addresses adapters and tools may name, and by which setting. */
+/** The addresses that adapters and tools may name, and the setting that decides. */
 export function endpointRules({ endpointNetworks, tools, identity }: Config) {
   const loopback = identity.mode === 'development' ? ['127.0.0.0/8', '::1'] : []
   const networks = endpointNetworks ?? loopback

@@ -19,7 +19,7 @@ export interface ListenerParts {
   readonly routes: ListenerOptions['routes']
 }
 
-/** Listens for clients, and where the cluster has a port of its own, for probes and peers. */
+/** Listens for clients. If the cluster has its own port, also listens for probes and peers. */
 export async function openListeners(
   { config, parts }: Composition,
   { state, callers, door, planes, address, routes }: ListenerParts,
@@ -28,8 +28,8 @@ export async function openListeners(
   parts.defer(
     async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))),
   )
-  // The store serves changes. What is known is served without it, so that an outage of a database
-  // that all share takes no gateway away.
+  // Only changes need the store; requests use known data. So an outage of a shared database does
+  // not take gateways out of service.
   const ready = (): Promise<Readonly<Record<string, string>>> =>
     state.store.ping().then(
       () => ({}),
@@ -42,14 +42,14 @@ export async function openListeners(
     ...common,
     connections: {
       shares: shares.connections,
-      // A proxy connects for many clients.
+      // A proxy connects for many clients, so its connections have no share.
       partyOf: (remote) =>
         callers.client.isProxy(remote.replace(/^::ffff:/, '')) ? undefined : clientNetwork(remote),
     },
     host: config.host,
     port: config.port,
     allowedHosts: address.hosts,
-    // Behind a proxy, pages of the gateway's own address may call by another Host.
+    // Behind a proxy, pages of the gateway's public origin may call it with another Host.
     allowedOrigins: [
       ...config.edge.allowedOrigins,
       ...(address.origin === '' ? [] : [address.origin]),
@@ -66,7 +66,7 @@ export async function openListeners(
     const peers = {
       host,
       port,
-      // Clients take no room of probes and peers, and one peer takes none of another.
+      // Clients cannot use up the connections of probes and peers, nor one peer those of another.
       connections: { shares: shares.peerConnections, partyOf: (remote: string) => remote },
       allowedHosts: ['*'],
       allowedOrigins: [],

@@ -7,7 +7,7 @@ import type { State } from './state.ts'
 
 export type OutgoingSide = Awaited<ReturnType<typeof openOutgoing>>
 
-/** The identities and credentials that go out to servers. */
+/** Opens the identities and credentials that the gateway sends to servers. */
 export async function openOutgoing(
   { parts, now }: Composition,
   { store, secretSources, keys }: State,

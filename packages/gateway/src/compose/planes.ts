@@ -24,7 +24,7 @@ export interface PlaneParts {
 
 export type Planes = Awaited<ReturnType<typeof openPlanes>>
 
-/** What serves MCP: one adapter, all tools, and the feed for tool gateways. */
+/** Opens the MCP endpoints: adapters, the tool router, and the feed for tool gateways. */
 export async function openPlanes(
   composition: Composition,
   { state, workloads, cluster, door, outgoingSide, address }: PlaneParts,

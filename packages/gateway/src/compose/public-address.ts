@@ -1,10 +1,10 @@
 import type { Config } from '../config/config.ts'
 
-/** By which address clients and servers know the gateway. */
+/** The address by which clients and servers know the gateway. */
 export interface PublicAddress {
-  /** The configured one; else where the gateway listens, and empty until then. */
+  /** The configured origin, or the listening address. Empty until the gateway listens. */
   origin: string
-  /** Names by which clients may call it, besides its own. */
+  /** Host names that clients may also use. */
   readonly hosts: readonly string[]
 }
 

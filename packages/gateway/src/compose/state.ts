@@ -10,7 +10,7 @@ import type { AppOptions, Composition } from './composition.ts'
 
 export type State = Awaited<ReturnType<typeof openState>>
 
-/** What outlives the process: the store, the sources of secrets, and the keys. */
+/** Opens everything that outlives the process: the store, the sources of secrets, and the keys. */
 export async function openState(
   { config, log, parts }: Composition,
   { signal }: Pick<AppOptions, 'signal'>,

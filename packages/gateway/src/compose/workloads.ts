@@ -9,7 +9,7 @@ import type { State } from './state.ts'
 
 export type Workloads = Awaited<ReturnType<typeof openWorkloads>>
 
-/** The runtime, and the reconciler that makes it run what the store says. */
+/** Opens the runtime, and the reconciler that makes it match the store. */
 export async function openWorkloads(
   { config, log, parts }: Composition,
   { environment }: Pick<AppOptions, 'environment'>,
