@@ -4,27 +4,27 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { DeclaredFile } from '@mcp-gateway/declared'
 
-/** The files of a folder at one time. */
+/** A snapshot of a folder's files. */
 export interface FolderContent {
   readonly files: readonly DeclaredFile[]
-  /** Changes with the names or the text of files. */
+  /** Changes with every change of a file's name or text. */
   readonly revision: string
 }
 
-/** Files that a folder may hold, and their bytes together: the gateway reads them all into memory. */
+/** Limits on the number and total bytes of files, because the gateway reads all into memory. */
 const mostFiles = 5000
 const mostBytes = 64 * 1024 * 1024
 
-/** Bytes of one file, which is read without a pause. */
+/** Limit on the bytes of one file, because the gateway reads a file without a pause. */
 const longestFile = 1024 * 1024
 
-/** Levels of folders below the folder. */
+/** Limit on nested folders. */
 const deepest = 8
 
 /**
- * Reads all YAML and JSON files of a folder, in the order of their names. Names that begin with a
- * dot are left out: a mounted ConfigMap keeps its versions in such folders.
- * @throws Error when something cannot be read
+ * Reads all YAML and JSON files of a folder, sorted by name. Skips names that begin with a dot,
+ * where a mounted ConfigMap keeps its versions.
+ * @throws Error if something cannot be read, or exceeds a limit
  */
 export async function readFolder(folder: string): Promise<FolderContent> {
   const paths = await pathsIn(folder, '', 0).catch((error: NodeJS.ErrnoException) => {
@@ -56,7 +56,7 @@ async function pathsIn(folder: string, below: string, depth: number): Promise<st
     if (name.startsWith('.')) continue
 
     const path = below === '' ? name : `${below}/${name}`
-    // Links are followed: the files of a mounted ConfigMap are links.
+    // `stat` follows links, because the files of a mounted ConfigMap are links.
     const found = await stat(join(folder, path))
     if (found.isDirectory() && depth < deepest)
       paths.push(...(await pathsIn(folder, path, depth + 1)))

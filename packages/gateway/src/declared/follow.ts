@@ -12,9 +12,9 @@ import { Source, type News } from './source.ts'
 
 export interface FollowOptions {
   readonly sources: Config['declared']
-  /** Who owns what a source declares, where the source does not say. */
+  /** The owner of a source's resources, if the source names none. */
   readonly ownerOf: (source: string) => Owner
-  /** How a source writes, and how it tells what it would write. */
+  /** The target that applies a source, and the trial that only reports its changes. */
   readonly targets: (
     source: string,
     principal: Principal,
@@ -30,8 +30,8 @@ export interface DeclaredSources extends AsyncDisposable {
 }
 
 /**
- * Follows folders of files. Of all gateways that share a runtime, the one that writes to the
- * runtime applies the files; the others compare, so that each can tell the status.
+ * Follows folders of files. The gateway that writes to the shared runtime applies the files. The
+ * other gateways only compare, so that each of them can report the status.
  */
 export function followSources(options: FollowOptions): DeclaredSources {
   const stop = new AbortController()
@@ -53,7 +53,7 @@ export function followSources(options: FollowOptions): DeclaredSources {
   }
 
   const looks = new Map<string, Promise<void>>()
-  /** One look at a time for each source. */
+  /** Runs the looks of one source one after the other. */
   function look(name: string, source: Source): Promise<void> {
     const before = looks.get(name) ?? Promise.resolve()
     const next = before
@@ -101,7 +101,7 @@ export function followSources(options: FollowOptions): DeclaredSources {
   }
 }
 
-/** A name that no workload can have. */
+/** Returns a key that no workload can have as its name. */
 function keyOf(source: string, resource: string): string {
   return `declared:${source}/${resource}`
 }
@@ -113,7 +113,7 @@ function aborted(signal: AbortSignal): Promise<void> {
   })
 }
 
-/** The log line and the announcement of one piece of news. */
+/** Logs and announces one piece of news. */
 function report(
   { log, runtime }: FollowOptions,
   source: string,

@@ -19,18 +19,18 @@ export interface SourceSettings {
 
 export interface SourceOptions {
   readonly settings: SourceSettings
-  /** Writes. */
+  /** Applies the documents. */
   readonly target: Target
-  /** Tells what it would write. */
+  /** Reports the changes that `target` would make. */
   readonly trial: Target
-  /** What the gateway that writes says of one resource, where another gateway writes. */
+  /** The problem of one resource as reported by the gateway that writes, if another one does. */
   readonly problemOf: (name: string) => string | undefined
-  /** Hears of each change and of each new problem. Never of what stays as it was. */
+  /** Hears of each change and each new problem, and of nothing else. */
   readonly report: (news: News) => void
   readonly now: () => Date
 }
 
-/** Something that people who watch a source should hear once. */
+/** An event that observers of a source should hear once. */
 export type News =
   | { readonly kind: 'changed'; readonly outcome: Outcome }
   | { readonly kind: 'failed'; readonly outcome: Outcome }
@@ -38,18 +38,21 @@ export type News =
 
 type DocumentStatus = NonNullable<DeclaredSourceStatus['documents']>[number]
 
-/** All is compared again this often, in case that something else has changed. */
+/** Milliseconds until an unchanged folder is compared again, because the store may have changed. */
 const resyncMs = 60_000
 
-/** A failed document is tried again after this time: the cause may lie outside the folder. */
+/** Milliseconds until a failed document is tried again. Its cause may lie outside the folder. */
 const retryMs = 15_000
 
-/** One folder, and what became of its documents. Each look reads the folder and compares all. */
+/**
+ * One folder, and the outcomes of its documents. A look reads the folder and compares all
+ * documents.
+ */
 export class Source {
   readonly #options: SourceOptions
   #status: DeclaredSourceStatus
   #outcomes: readonly Outcome[] = []
-  /** Problems that were reported, so that each is reported once. */
+  /** Problems already reported, so that each is reported only once. */
   #told = new Set<string>()
   #lastLook = { at: -Infinity, revision: '', wrote: false, failed: false }
 
@@ -63,7 +66,7 @@ export class Source {
     return this.#status
   }
 
-  /** What failed, for the other gateways: by the names of resources. */
+  /** Failures by resource name, for the other gateways. */
   get problems(): ReadonlyMap<string, string> {
     return new Map(
       this.#outcomes.flatMap(({ name, state, reason }) =>
@@ -72,7 +75,10 @@ export class Source {
     )
   }
 
-  /** Reads the folder, and compares when something may have changed. Writes while `term` lasts. */
+  /**
+   * Reads the folder, and compares it if something may have changed. Writes only while `term`
+   * lasts.
+   */
   async look(term: AbortSignal | undefined): Promise<void> {
     const { settings } = this.#options
     let content: FolderContent
@@ -81,7 +87,7 @@ export class Source {
     } catch (error) {
       const problem = error instanceof Error ? error.message : String(error)
       this.#tell([problem])
-      // Everything stays as it is: a folder that is gone for a moment removes nothing.
+      // Keep everything. A folder that is missing for a moment must not remove resources.
       this.#status = { ...this.#status, phase: 'Unavailable', problems: [problem] }
       this.#lastLook = { ...this.#lastLook, at: -Infinity }
       return
@@ -126,7 +132,7 @@ export class Source {
     for (const { state } of documents) counts[state] = (counts[state] ?? 0) + 1
 
     this.#outcomes = outcomes
-    // A gateway that does not write soon sees what the other one has written.
+    // A short interval, so that a gateway that does not write soon sees the writer's results.
     this.#lastLook = { at: monotonicNow(), revision, wrote, failed: failed || pending }
     this.#status = {
       folder: settings.folder,
@@ -139,7 +145,7 @@ export class Source {
     }
   }
 
-  /** Undefined for what has gone. */
+  /** The status of one document; undefined for a removed resource. */
   #shown(outcome: Outcome, wrote: boolean): DocumentStatus | undefined {
     const { state, ...rest } = outcome
     if (state === 'failed' || state === 'kept') return { ...rest, state }
@@ -152,7 +158,7 @@ export class Source {
       : { ...rest, state: 'failed', reason: problem }
   }
 
-  /** Reports each problem when it first appears. */
+  /** Reports each problem on its first appearance. */
   #tell(problems: readonly string[], outcomes: readonly Outcome[] = []): void {
     const told = new Set<string>()
     for (const problem of problems) {
