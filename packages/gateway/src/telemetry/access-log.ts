@@ -1,6 +1,6 @@
 import type { Log } from './log.ts'
 
-/** One finished request, as the log shows it: no secrets, no session ids, no query. */
+/** One finished request for the log. It holds no secrets, session ids or queries. */
 export interface FinishedRequest {
   readonly requestId: string
   readonly method: string
@@ -13,17 +13,17 @@ export interface FinishedRequest {
   readonly replica?: string
   readonly bytesIn?: number
   readonly bytesOut?: number
-  /** Stable code of the error, if one ended the request. */
+  /** Stable code of the error that ended the request, if any. */
   readonly error?: string
-  /** What caused the error; logged with its stack, once. */
+  /** The cause of the error. Logged once, with its stack. */
   readonly cause?: unknown
 }
 
-/** Writes one line per request: level by what it means for the operator. */
+/** Writes one line per request. Failures that an operator should see have level `error`. */
 export function createAccessLog(log: Log, enabled: boolean): (request: FinishedRequest) => void {
   return (request) => {
     const failed = request.status >= 500 && request.status !== 503
-    // Nearly all requests have no cause, and need no copy.
+    // Nearly all requests have no cause, so this path makes no copy.
     if (!failed && request.cause === undefined)
       return enabled ? log.info(request, 'request') : undefined
 

@@ -6,23 +6,24 @@ export type Log = Logger
 export interface LogOptions {
   readonly level: string
   readonly format: 'auto' | 'json' | 'pretty'
-  /** Whether the log goes to a person's terminal; decides what `auto` means. */
+  /** True if the log goes to a terminal. Decides the meaning of `auto`. */
   readonly terminal: boolean
 }
 
 /**
- * The structured log of the process, on standard error. Nothing logs headers, bodies, environments or session ids, so there
- * is nothing to redact.
+ * The structured log of the process, on standard error. No code logs headers, bodies, environments
+ * or session ids, so nothing needs redaction.
  */
 export function createLog(options: LogOptions): Log {
   const pretty = options.format === 'pretty' || (options.format === 'auto' && options.terminal)
-  // Lines are gathered and written off the request's path; pino writes what is left when the process ends.
+  // pino buffers lines and writes them outside the request's path. It flushes the rest at exit.
   return pino(
     {
       level: options.level,
       base: null,
       timestamp: pino.stdTimeFunctions.isoTime,
-      // Lines of the level info say what the gateway has checked: ids, names, paths. Errors have words of others in them.
+      // Lines of level `info` hold values that the gateway has checked (ids, names, paths). Errors
+      // may contain text from others, so their lines are escaped.
       hooks: { streamWrite: (line) => (line.startsWith(checked) ? line : escapeInvisible(line)) },
     },
     pretty
@@ -33,12 +34,15 @@ export function createLog(options: LogOptions): Log {
 
 const checked = `{"level":${pino.levels.values['info']},`
 
-/** One short line a record, for a person's eyes. */
+/** Writes each record as one short line for people. */
 function prettyDestination(): DestinationStream {
   return { write: (line) => void process.stderr.write(prettyLine(line)) }
 }
 
-/** A value that could be taken for the end of its line, or for another member, stands as JSON. */
+/**
+ * Formats a record as one line. A value that could look like a line end or another field becomes
+ * JSON.
+ */
 export function prettyLine(line: string): string {
   const { level, time, msg, ...rest } = JSON.parse(line) as {
     level: number
