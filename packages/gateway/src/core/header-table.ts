@@ -210,9 +210,8 @@ const table = `
 `
 
 /**
- * Cells of the table. `pass` crosses; `key` crosses unless the value holds an API key of the
- * gateway. Operators may add `-` (`proxy.requestHeaders`, `proxy.responseHeaders`), but not
- * `never`.
+ * `pass` crosses; `key` crosses unless the value holds a gateway API key. Operators may add `-`
+ * (`proxy.requestHeaders`, `proxy.responseHeaders`), but not `never`.
  */
 const passages = ['pass', 'key', 'type', 'caching', 'place', 'buffer', '-', 'never'] as const
 /** Every other word names a rule for the value (`proxy/headers.ts`). */
