@@ -13,9 +13,12 @@ export interface ApiKeysOptions {
   readonly collection: Collection<ApiKey>
   readonly log: Log
   readonly now: () => number
-  /** Whether callers are whoever they say. Only there do keys count that were made so: elsewhere nobody would have vouched for their owners and roles. */
+  /**
+   * True if development identity is on. Keys made under it work only under it, because nobody has
+   * verified their owners and roles.
+   */
   readonly development: boolean
-  /** How often the store is told which keys were used. */
+  /** Milliseconds between writes of the last uses of keys to the store. */
   readonly tellUseMs: number
 }
 
@@ -23,15 +26,17 @@ interface Known {
   readonly key: ApiKey
   readonly digest: Buffer
   readonly endsAt: number
-  /** One object for each version of a key, so that what is made of a principal can be kept beside it. */
+  /**
+   * One frozen object per version of a key, so that callers can cache values for it by identity.
+   */
   readonly principal: Principal
   usedAt: number
 }
 
 /**
- * Authentication by API key, from a copy of all keys in memory: no request waits for the store, and a key that is revoked by whichever
- * process is refused as soon as the store tells of it. A key acts as its owner, with the key's roles: what it makes is the owner's, and
- * remains when the key is replaced by another.
+ * Authenticates API keys from a copy in memory: requests do not wait for the store, and revoked
+ * keys fail as soon as the store reports it. A key acts as its owner with the key's roles, so its
+ * work outlives it.
  */
 export class ApiKeys implements AsyncDisposable {
   readonly #options: ApiKeysOptions
@@ -49,7 +54,7 @@ export class ApiKeys implements AsyncDisposable {
     ).unref()
   }
 
-  /** Reads all keys and follows the store from then on. */
+  /** Reads all keys, and then follows the store. */
   static async open(options: ApiKeysOptions): Promise<ApiKeys> {
     const keys = new ApiKeys(options)
     keys.#following = await follow(options.collection, {}, ({ name, resource }) =>
@@ -59,8 +64,9 @@ export class ApiKeys implements AsyncDisposable {
   }
 
   /**
-   * The caller, or undefined when the request brings no key of ours.
-   * @throws GatewayError `unauthenticated` when it brings one that is not valid: never is somebody else assumed then
+   * Returns the caller, or undefined if the request has no key of the gateway.
+   * @throws GatewayError `unauthenticated` for an invalid key, so that no other method accepts the
+   * request
    */
   authenticate(request: IncomingMessage): Principal | undefined {
     const text = keyOf(request)
@@ -81,7 +87,7 @@ export class ApiKeys implements AsyncDisposable {
     return known.principal
   }
 
-  /** Tells that a key was revoked, or may less than before. */
+  /** Calls back when a key is revoked or loses a role. */
   onEnd(listener: () => void): void {
     this.#listeners.add(listener)
   }
@@ -116,7 +122,10 @@ export class ApiKeys implements AsyncDisposable {
       this.#ended()
   }
 
-  /** What is told late or not at all, as the store fails or the key has changed meanwhile, is told the next time. */
+  /**
+   * Writes the last uses to the store. If the store fails or a key has changed, the next run tries
+   * again.
+   */
   async #tellUse(): Promise<void> {
     const { collection, log, tellUseMs } = this.#options
     for (const { key, usedAt } of this.#known.values()) {
@@ -143,17 +152,22 @@ export class ApiKeys implements AsyncDisposable {
   }
 }
 
-/** The key that a request brings, well-formed or not. */
+/**
+ * Returns the key of a request, even a malformed one.
+ * @throws GatewayError `unauthenticated`
+ */
 function keyOf({ headers }: IncomingMessage): string | undefined {
   const { authorization = '' } = headers
-  // No further than the first space is looked: all that carry a token of another kind pass here, with a kilobyte of it.
+  // Reads only up to the first space: every request with another kind of token passes here, with a
+  // kilobyte of token.
   const end = authorization.indexOf(' ')
   const credential = authorization.slice(end + 1).trimStart()
   const bearer = credential.startsWith(apiKeyPrefix) ? credential : undefined
   if (bearer !== undefined && authorization.slice(0, end).toLowerCase() !== 'bearer')
     throw refused('An API key is brought as Authorization: Bearer, or as X-API-Key.')
   const given = headers['x-api-key']
-  // Repeated headers arrive joined; with a key of ours in it the header is meant for us, and is then not well-formed.
+  // Repeated headers arrive joined. If one of the values is a key of the gateway, the gateway must
+  // judge the header, and rejects it as malformed.
   const own = typeof given === 'string' && given.includes(apiKeyPrefix) ? given : undefined
   if (bearer !== undefined && own !== undefined && bearer !== own)
     throw refused('The request brings two API keys.')

@@ -6,20 +6,28 @@ import { BoundedCache } from '../lib/bounded-cache.ts'
 import { countHeader } from '../lib/http/raw-headers.ts'
 
 /**
- * Turns a request into who calls; at once where it can, because every MCP message passes here.
- * @throws GatewayError (or rejects with) `unauthenticated`, `insufficient_scope`, `too_many_requests`, `issuer_unavailable`
+ * Identifies the caller of a request, without a promise where possible, because every MCP message
+ * passes here.
+ * @throws GatewayError (or rejects with) `unauthenticated`, `insufficient_scope`,
+ * `too_many_requests`, `issuer_unavailable`, and others of the methods
  */
 export type Authenticate = (request: IncomingMessage) => Principal | Promise<Principal>
 
-/** One way to authenticate: who calls, or undefined when the request has no credential of its kind, or it throws. */
+/**
+ * One way to authenticate. Returns the caller, or undefined if the request has no credential of
+ * this kind. Throws or rejects if the credential is bad.
+ */
 export type Method = (request: IncomingMessage) => Principal | Promise<Principal> | undefined
 
 export interface AuthenticationOptions {
-  /** Asked in this order; the first that knows the credential decides. */
+  /** Asked in this order. The first method that recognises the credential decides. */
   readonly methods: readonly Method[]
-  /** Whether a request without any credential is `anonymous`, who may what a resource lets anybody do. */
+  /**
+   * True if requests without a credential pass as `anonymous`, for resources that are open to
+   * everyone.
+   */
   readonly allowAnonymous: boolean
-  /** The network of a client, by which anonymous callers are told apart when things are shared. */
+  /** The network of a client, which separates anonymous callers when they share a pool. */
   readonly networkOf: (request: IncomingMessage) => string
 }
 
@@ -30,7 +38,7 @@ export const anonymous: Principal = Object.freeze({
   roles: Object.freeze([]),
 })
 
-/** Networks whose anonymous caller is remembered, as callers are known by their object. */
+/** Networks whose anonymous caller is cached, because pools identify callers by object. */
 const mostNetworks = 10_000
 
 export function createAuthenticate({
@@ -60,12 +68,18 @@ export function createAuthenticate({
   }
 }
 
-/** Whether a request shows a credential of any kind, be it good or not. `X-API-Key` counts when it is ours: servers have such keys too. */
+/**
+ * True if a request has a credential of any kind, good or bad. `X-API-Key` counts only with a key
+ * of the gateway, because servers have such keys too.
+ */
 export function hasCredential({ headers }: IncomingMessage): boolean {
   return headers.authorization !== undefined || hasApiKey(headers)
 }
 
-/** Two credentials would leave it open whose word counts. */
+/**
+ * Refuses two credentials, because it would be unclear which one decides.
+ * @throws GatewayError `unauthenticated`
+ */
 function checkCredentials({ headers, rawHeaders }: IncomingMessage): void {
   const { authorization } = headers
   if (authorization === undefined) return

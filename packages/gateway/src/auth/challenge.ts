@@ -1,8 +1,8 @@
 import { GatewayError } from '../core/errors.ts'
 
-/** The token is good, and of somebody who was not granted enough. */
+/** The token is valid, but lacks a scope. */
 export class InsufficientScope extends GatewayError {
-  /** What to ask for, as the issuer spells it. */
+  /** Scopes to ask for, as the issuer spells them. */
   readonly scopes: readonly string[]
 
   constructor(scopes: readonly string[]) {
@@ -12,17 +12,17 @@ export class InsufficientScope extends GatewayError {
 }
 
 export interface ChallengeOptions {
-  /** Where the metadata of the resource is. */
+  /** Address of the resource's metadata. */
   readonly metadata: string
-  /** What a new token should have. */
+  /** Scopes that a new token should have. */
   readonly scopes: readonly string[]
-  /** Whether the request had a credential. */
+  /** True if the request had a credential. */
   readonly credential: boolean
 }
 
 /**
- * The `WWW-Authenticate` of a refusal (RFC 6750 section 3, RFC 9728 section 5.1): where the client learns which authorization server to ask,
- * what was wrong, and which scope to ask for. Other errors stay as they are.
+ * Adds `WWW-Authenticate` (RFC 6750 section 3, RFC 9728 section 5.1) to a refusal: the
+ * authorization server, the fault and the scope. Other errors stay as they are.
  */
 export function withChallenge(
   refusal: GatewayError,
@@ -31,7 +31,7 @@ export function withChallenge(
   const { code, status, message, title } = refusal
   if (status !== 401 && code !== 'insufficient_scope') return refusal
   const parameters: Record<string, string> = { resource_metadata: metadata }
-  // Section 3.1: who showed nothing is told no error.
+  // RFC 6750 section 3.1: a request without a credential gets no error code.
   if (credential) {
     parameters['error'] = code === 'insufficient_scope' ? 'insufficient_scope' : 'invalid_token'
     if (message !== title) parameters['error_description'] = quotable(message)
@@ -48,7 +48,7 @@ export function withChallenge(
   })
 }
 
-/** What may stand between quotes there (RFC 6750 section 3). */
+/** Replaces characters that may not stand between quotes there (RFC 6750 section 3). */
 function quotable(text: string): string {
   return text.replaceAll(/[^\x20\x21\x23-\x5b\x5d-\x7e]/g, "'")
 }

@@ -1,18 +1,18 @@
 import { GatewayError } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
 
-/** Where a claim is: its name, members with dots between them, or their exact names one after the other. */
+/** Path of a claim: its name, members separated by dots, or a list of their exact names. */
 export type ClaimPath = string | readonly string[]
 
 export type Claims = Readonly<Record<string, unknown>>
 
-/** Which claims tell who somebody is. */
+/** The claims that identify a caller. */
 export interface IdentityClaims {
-  /** Undefined: `sub`. */
+  /** Undefined means `sub`. */
   readonly id: ClaimPath | undefined
-  /** Follows the id. */
+  /** Appended to the id. */
   readonly suffix?: string
-  /** The first that is there is the name. */
+  /** The first of these claims that exists is the name. */
   readonly names: readonly ClaimPath[]
   readonly roles: readonly ClaimPath[]
 }
@@ -22,7 +22,10 @@ const longestName = 256
 const longestRole = 256
 const mostRoles = 500
 
-/** The claim, where it is there. A claim with the whole path as its name (`https://example.com/roles`) outranks the members of others. */
+/**
+ * Returns a claim if it exists. A claim named like the whole path (`https://example.com/roles`)
+ * outranks nested members.
+ */
 export function claimAt(claims: Claims, path: ClaimPath): unknown {
   if (typeof path === 'string' && Object.hasOwn(claims, path)) return claims[path]
   let value: unknown = claims
@@ -34,13 +37,16 @@ export function claimAt(claims: Claims, path: ClaimPath): unknown {
   return value
 }
 
-/** The claim when it is a text that is not empty. */
+/** Returns a claim if it is a text that is not blank. */
 export function textClaim(claims: Claims, path: ClaimPath): string | undefined {
   const value = claimAt(claims, path)
   return typeof value === 'string' && value.trim() !== '' ? value : undefined
 }
 
-/** @throws GatewayError `unauthenticated` when the claims name nobody, or more than can be kept */
+/**
+ * Builds the principal of a token.
+ * @throws GatewayError `unauthenticated` if the claims name nobody, or exceed the limits
+ */
 export function principalOf(
   claims: Claims,
   issuer: string,
@@ -65,13 +71,16 @@ export function principalOf(
   }
 }
 
-/** Trimmed and distinct. A value with control characters can be no role that somebody assigned on purpose; a comma is part of its role. */
+/**
+ * Trimmed and distinct roles. Skips values with control characters, which nobody assigns on
+ * purpose. A comma is part of its role.
+ */
 function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[] {
   const roles = new Set<string>()
   for (const path of paths) {
     const value = claimAt(claims, path)
     const last = typeof path === 'string' ? path : path.at(-1)
-    // Scopes are lists in one text (RFC 6749 section 3.3); other texts are one role.
+    // Scopes are lists in one text (RFC 6749 section 3.3). Any other text is one role.
     const values: readonly unknown[] = Array.isArray(value)
       ? value
       : typeof value === 'string' && (last === 'scp' || last === 'scope')
@@ -90,6 +99,7 @@ function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[]
   return Object.freeze([...roles])
 }
 
-// Control characters, line and paragraph separators, marks that turn the direction of text, halves of surrogate pairs.
+// Control characters, line and paragraph separators, marks that change the direction of text, and
+// unpaired surrogates.
 export const unprintable = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u
 const allUnprintable = new RegExp(unprintable, 'gu')

@@ -5,10 +5,10 @@ import type { Principal } from '../core/principal.ts'
 import type { Owner } from '../core/resource.ts'
 import { unprintable } from './claims.ts'
 
-/** Who vouches for callers that say who they are. */
+/** The issuer of callers who state their own identity. */
 export const developmentIssuer = 'development'
 const defaultRoles = ['mcp.dev'] as const
-/** The caller who says nothing of itself. */
+/** The caller who sends no identity headers. */
 export const developmentOwner: Owner = Object.freeze({ id: 'dev', issuer: developmentIssuer })
 const nobodySaid: Principal = Object.freeze({
   ...developmentOwner,
@@ -16,9 +16,7 @@ const nobodySaid: Principal = Object.freeze({
   roles: defaultRoles,
 })
 
-/**
- * Headers that proxies, tunnels and gateways add to a request, and that no client sends by itself.
- */
+/** Headers that proxies, tunnels and gateways add to a request. No client sends them on its own. */
 const forwardingHeader = new RegExp(
   `^(?:${[
     '(?:x-)?forwarded(?:-.+)?',
@@ -34,9 +32,10 @@ const forwardingHeader = new RegExp(
 )
 
 /**
- * Development identity, as the original has it: the caller says who it is in `X-Dev-UserId`, `X-Dev-Name`, `X-Dev-Roles`
- * (comma separated). The configuration lets it serve loopback addresses only.
- * @throws GatewayError `forwarded_request` for a request that a proxy brings from elsewhere
+ * Development identity, as in the original: callers state who they are in `X-Dev-UserId`,
+ * `X-Dev-Name`, `X-Dev-Roles` (comma separated). It works on loopback addresses only.
+ * @throws GatewayError `forwarded_request` if a proxy forwarded the request, `unauthenticated` for
+ * bad headers
  */
 export function authenticateDevelopment({ headers }: IncomingMessage): Principal {
   refuseForwarded(headers)
@@ -54,7 +53,7 @@ export function authenticateDevelopment({ headers }: IncomingMessage): Principal
   }
 }
 
-/** A proxy on this machine makes requests of other machines look like local ones. */
+/** Refuses forwarded requests. A proxy on this machine makes remote requests look local. */
 function refuseForwarded(headers: IncomingMessage['headers']): void {
   for (const name in headers)
     if (forwardingHeader.test(name))
@@ -66,13 +65,16 @@ function refuseForwarded(headers: IncomingMessage['headers']): void {
       })
 }
 
-/** HTTP header values arrive as Latin-1; people write UTF-8 (RFC 9110 section 5.5 leaves this to us). */
+/**
+ * Decodes UTF-8 from a header value, which arrives as Latin-1. RFC 9110 section 5.5 leaves the
+ * encoding to the gateway.
+ */
 function text(value: string | string[] | undefined, header: string): string {
   const joined = Array.isArray(value) ? value.join(',') : (value ?? '')
   if (joined.length > 4096)
     throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
   const bytes = Buffer.from(joined, 'latin1')
-  // Replaced bytes would make one caller of two.
+  // Replacement characters could make two callers look the same.
   if (!isUtf8(bytes))
     throw new GatewayError('unauthenticated', {
       detail: `${header} is not valid UTF-8. Send it in UTF-8.`,

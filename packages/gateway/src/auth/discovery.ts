@@ -11,8 +11,9 @@ const mostBytes = 512 * 1024
 const timeoutMs = 5000
 
 /**
- * Fetches the keys of an issuer: from `jwksUri`, or from where its own description says (OpenID Connect Discovery 1.0, section 4).
- * @throws Error that says what is wrong, for the log
+ * Fetches the keys of an issuer from `jwksUri`, or from the address in its discovery document
+ * (OpenID Connect Discovery 1.0, section 4).
+ * @throws Error with the fault, for the log
  */
 export async function fetchKeys(
   { authorizationServer, jwksUri }: IssuerRules,
@@ -27,7 +28,7 @@ export async function fetchKeys(
     readonly issuer?: unknown
     readonly jwks_uri?: unknown
   }
-  // Section 4.3: otherwise one issuer could speak for another.
+  // OpenID Connect Discovery 1.0, section 4.3. Otherwise one issuer could speak for another.
   if (issuer !== authorizationServer)
     throw new Error(
       `The issuer calls itself ${JSON.stringify(issuer)}, not ${authorizationServer}.`,
@@ -36,7 +37,10 @@ export async function fetchKeys(
   return await fetchJson(discovered, options)
 }
 
-/** Bounded in time and size, over TLS or to this machine alone, following no redirect. */
+/**
+ * Fetches JSON with limits on time and size, over TLS or from this machine only, and follows no
+ * redirect.
+ */
 async function fetchJson(
   address: string,
   { dispatcher, signal }: DiscoveryOptions,
@@ -45,7 +49,8 @@ async function fetchJson(
   if (!isSafeAddress(url)) throw new Error(`${url.origin} is not https.`)
   const answer = await request(url, {
     dispatcher,
-    // Some give keys as what they are alone (RFC 7517 section 8.5.2), as the API server of Kubernetes does.
+    // Some servers offer only `application/jwk-set+json` (RFC 7517 section 8.5.2), such as the
+    // Kubernetes API server.
     headers: { accept: 'application/json, application/jwk-set+json' },
     signal: timeoutOr(signal, timeoutMs),
   })
@@ -60,7 +65,7 @@ async function fetchJson(
   return JSON.parse(Buffer.concat(chunks).toString()) as unknown
 }
 
-/** Keys that came unprotected could be anybody's. */
+/** True for https and for loopback. Keys fetched over plain HTTP could come from anybody. */
 export function isSafeAddress({ protocol, hostname }: URL): boolean {
   return (
     protocol === 'https:' ||

@@ -6,18 +6,24 @@ import { RateLimit } from '../lib/rate-limit.ts'
 import type { Method } from './authenticate.ts'
 
 export interface FailureLimitOptions {
-  /** Whose failures are counted together. */
+  /** The address whose failures are counted together. */
   readonly addressOf: (request: IncomingMessage) => string
-  /** Milliseconds that never jump. */
+  /** Monotonic clock, in milliseconds. */
   readonly now: () => number
 }
 
-/** Credentials that fail, by the network of a client. */
+/** Limits on failed credentials, by the client's network. */
 const failures = { burst: 200, perSecond: 10, keys: 20_000 }
-/** How long an address with too many failures waits for each answer: a flood over some connections is a trickle then. */
+/**
+ * Milliseconds that each answer waits once an address has failed too often. This slows a flood over
+ * few connections.
+ */
 const penaltyMs = 100
 
-/** Bad credentials of whichever kind, limited by the address that they come from. Good ones that are known are never in its way. */
+/**
+ * Limits bad credentials of every kind by address. The limit never affects credentials that are
+ * known to be good.
+ */
 export class FailureLimit {
   readonly #options: FailureLimitOptions
   readonly #failed = new RateLimit(failures)
@@ -30,7 +36,10 @@ export class FailureLimit {
     return clientNetwork(this.#options.addressOf(request))
   }
 
-  /** Counts a failure of an address; undefined while it has not too many, otherwise it rejects with `too_many_requests`. */
+  /**
+   * Counts a failure of an address. Returns undefined while the address is below the limit, and
+   * otherwise rejects with `too_many_requests`.
+   */
   count(address: string): Promise<never> | undefined {
     const wait = this.#failed.take(address, this.#options.now())
     if (wait === 0) return undefined
@@ -43,17 +52,17 @@ export class FailureLimit {
     })
   }
 
-  /** What was counted has turned out to be no failure. */
+  /** Takes back one counted failure that was none. */
   giveBack(address: string): void {
     this.#failed.giveBack(address)
   }
 
-  /** Counts a refusal, and rejects with it or with that there are too many. */
+  /** Counts a refusal, and rejects with the refusal or with `too_many_requests`. */
   refuse(request: IncomingMessage, refusal: unknown): Promise<never> {
     return this.count(this.addressOf(request)) ?? Promise.reject(refusal as Error)
   }
 
-  /** The same method, whose refusals count. */
+  /** Wraps a method so that its refusals count. */
   counting(method: Method): Method {
     return (request) => {
       try {

@@ -5,36 +5,36 @@ import type { Principal } from '../core/principal.ts'
 import { InsufficientScope } from './challenge.ts'
 import { claimAt, principalOf, textClaim, type ClaimPath, type IdentityClaims } from './claims.ts'
 
-/** What one issuer's tokens must be, compiled from its configuration and its preset. Pure. */
+/** Rules for one issuer's tokens, compiled from its configuration and preset. Pure. */
 export interface IssuerRules {
-  /** The address by which clients find the issuer, by which it calls itself in discovery, and which principals name. */
+  /** The issuer's address, which clients use, discovery confirms, and principals carry. */
   readonly authorizationServer: string
-  /** What `iss` may be. */
+  /** Accepted values of `iss`. */
   readonly issuers: readonly string[]
-  /** Where the keys are, when they are not to be discovered. */
+  /** Address of the keys, if discovery is not used. */
   readonly jwksUri: string | undefined
   readonly audiences: readonly string[]
   readonly algorithms: readonly string[]
   readonly clockSkewSeconds: number
-  /** Scopes that clients ask for, as the issuer spells them. */
+  /** Scopes that clients ask for, in the issuer's spelling. */
   readonly scopes: readonly string[]
-  /** What the token is meant for. */
+  /** The audiences of a token. */
   audiencesOf(claims: JWTPayload): readonly string[]
-  /** @throws GatewayError `unauthenticated` for what is no access token */
+  /** @throws GatewayError `unauthenticated` for a token that is not an access token */
   checkKind(header: JWTHeaderParameters, claims: JWTPayload): void
   /** @throws GatewayError `insufficient_scope` */
   checkScopes(claims: JWTPayload): void
-  /** @throws GatewayError `unauthenticated` when the claims name nobody */
+  /** @throws GatewayError `unauthenticated` if the claims name nobody */
   principalOf(claims: JWTPayload): Principal
 }
 
-/** What differs between the products. */
+/** Differences between identity products. */
 interface Preset {
   readonly roles: readonly ClaimPath[]
   readonly names: readonly ClaimPath[]
-  /** Why the claims are not those of an access token, where the product lets one tell. */
+  /** True if the claims do not belong to an access token, for products that allow this test. */
   readonly notAccess?: (claims: JWTPayload) => boolean
-  /** Whether the token was granted by other means than scopes, as those of clients that act for themselves are. */
+  /** True if the token was granted without scopes, as for clients that act on their own behalf. */
   readonly grantedOtherwise?: (claims: JWTPayload) => boolean
 }
 
@@ -43,10 +43,11 @@ const presets: Readonly<Record<IssuerConfig['preset'], Preset>> = {
   entra: {
     roles: ['roles'],
     names: ['name', 'preferred_username', 'upn', 'unique_name', 'app_displayname', 'azp', 'appid'],
-    // Both versions of access tokens name the client; ID tokens do not.
+    // Access tokens of both versions name the client, and ID tokens do not.
     notAccess: (claims) =>
       textClaim(claims, 'azp') === undefined && textClaim(claims, 'appid') === undefined,
-    // Any application of a tenant can get a token without roles; a role was assigned by an administrator.
+    // Any application of a tenant can get a token without roles, but only an administrator assigns
+    // a role.
     grantedOtherwise: (claims) =>
       claims['scp'] === undefined && Array.isArray(claims['roles']) && claims['roles'].length > 0,
   },
@@ -57,7 +58,7 @@ const presets: Readonly<Record<IssuerConfig['preset'], Preset>> = {
   },
   auth0: { roles: ['permissions'], names: ['name', 'email'] },
   okta: { roles: ['groups'], names: ['name', 'sub'] },
-  // Access tokens have `client_id` instead of an audience unless the client asked for a resource.
+  // Access tokens have `client_id` instead of an audience, unless the client asked for a resource.
   cognito: {
     roles: ['cognito:groups'],
     names: ['username', 'client_id'],
@@ -66,7 +67,7 @@ const presets: Readonly<Record<IssuerConfig['preset'], Preset>> = {
   generic: { roles: ['roles'], names: ['name', 'preferred_username'] },
 }
 
-/** RFC 7518 section 3.1, RFC 8037: what needs no shared secret. */
+/** Algorithms without a shared secret (RFC 7518 section 3.1, RFC 8037). */
 const algorithms = [
   'RS256',
   'RS384',
@@ -81,7 +82,7 @@ const algorithms = [
   'Ed25519',
 ]
 
-/** The rules of a configured issuer: one, or one for each tenant of Entra ID. */
+/** Builds the rules of a configured issuer. An Entra ID issuer has rules for each tenant. */
 export function issuerRules(config: IssuerConfig): IssuerRules[] {
   if (config.preset !== 'entra') {
     return [
@@ -117,7 +118,7 @@ export function issuerRules(config: IssuerConfig): IssuerRules[] {
   })
 }
 
-/** Who vouches in tokens of version 1, which an app registration of a certain age still gets. */
+/** Host of the issuer in version 1 tokens, which older app registrations still receive. */
 function v1Host(instance: string): string {
   return new URL(instance).hostname === 'login.partner.microsoftonline.cn'
     ? 'https://sts.chinacloudapi.cn'
@@ -139,7 +140,8 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
     names: config.nameClaim === undefined ? preset.names : [config.nameClaim],
     roles: config.rolesClaims ?? preset.roles,
   }
-  // An API's scope is asked for by the API's address and found in the token without it.
+  // Clients ask for an Entra scope by the API's address. The token holds the scope without that
+  // address.
   const required = config.requiredScopes.map((scope) =>
     tenant === undefined ? scope : scope.slice(scope.lastIndexOf('/') + 1),
   )
@@ -159,13 +161,15 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
       const kind = typ?.toLowerCase().replace(/^application\//, '')
       if (kind !== undefined && kind !== 'at+jwt' && kind !== 'jwt')
         throw refused('The token is of another kind than an access token.')
-      // RFC 9068 says it plainly; where it is not used, these claims are of ID tokens alone (OpenID Connect Core, sections 2 and 3.3.2.11).
+      // RFC 9068 marks access tokens with a type. In other tokens, these claims mean an ID token
+      // (OpenID Connect Core, sections 2 and 3.3.2.11).
       const isIdToken =
         kind !== 'at+jwt' &&
         ['nonce', 'at_hash', 'c_hash'].some((claim) => claims[claim] !== undefined)
       if (isIdToken || preset.notAccess?.(claims) === true)
         throw refused('The token is no access token.')
-      // A thief could use the token here: nobody asks for its proof (RFC 7800, RFC 9449).
+      // The gateway does not check proof of possession (RFC 7800, RFC 9449), so a thief could use
+      // the token here.
       if (claims['cnf'] !== undefined)
         throw refused('The token is bound to a key of its client, which cannot be proven here.')
       if (tenant !== undefined && claims['tid'] !== tenant)
@@ -183,7 +187,7 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
     principalOf: (claims) =>
       principalOf(claims, place.authorizationServer, {
         ...identity,
-        // As in the accounts of MSAL: unlike `sub`, it outlives the app registration.
+        // As in MSAL accounts. Unlike `sub`, `oid` outlives the app registration.
         ...(config.idClaim === undefined && tenant !== undefined
           ? { id: 'oid', suffix: `.${tenant}` }
           : {}),
@@ -191,7 +195,7 @@ function rulesOf(config: IssuerConfig, { tenant, ...place }: Place): IssuerRules
   }
 }
 
-/** `scope` is a list in one text (RFC 8693 section 4.2), `scp` either that or an array. */
+/** `scope` is a list in one text (RFC 8693 section 4.2); `scp` is such a text or an array. */
 function scopesOf(claims: JWTPayload): ReadonlySet<string> {
   return new Set(
     ['scope', 'scp'].flatMap((claim) => {

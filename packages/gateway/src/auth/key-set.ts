@@ -2,37 +2,40 @@ import { importJWK, type CryptoKey, type JWK, type JWTHeaderParameters } from 'j
 import { GatewayError } from '../core/errors.ts'
 import { RateLimit } from '../lib/rate-limit.ts'
 
-/** A key of an issuer. Tokens that were verified with it stay good until they expire or the issuer withdraws it. */
+/**
+ * A key of an issuer. Tokens verified with it stay valid until they expire or the issuer withdraws
+ * the key.
+ */
 export interface TrustedKey {
   readonly jwk: JWK
-  /** The issuer does not publish it any more. */
+  /** True once the issuer no longer publishes the key. */
   withdrawn: boolean
 }
 
 export interface KeySetOptions {
-  /** Where the issuer's keys are now. Rejects when it cannot be told. */
+  /** Fetches the issuer's current key set. Rejects if it cannot. */
   readonly fetch: () => Promise<unknown>
-  /** Told once for each failure to fetch, and for each set with keys that are not usable. */
+  /** Called once for each failure to fetch, and for each set with unusable keys. */
   readonly warn: (what: string, cause?: unknown) => void
-  /** Milliseconds that never jump: keys have an age, and the issuer has pauses. */
+  /** Monotonic clock in milliseconds, for the age of keys and for pauses. */
   readonly now: () => number
 }
 
-/** A set is asked for anew, beside the requests, once it is as old as this. */
+/** Milliseconds after which the gateway fetches a set again, without delaying requests. */
 const freshMs = 10 * 60_000
-/** How long a set is good when the issuer cannot be reached any more. */
+/** Milliseconds for which a set stays usable while the issuer is unreachable. */
 const usableMs = 24 * 3600_000
-/** After a failure the issuer is left in peace for so long. */
+/** Milliseconds without another fetch after a failure. */
 const retryMs = 5000
-/** More keys than these are not looked at. */
+/** Limit on the keys of one set; the gateway ignores the rest. */
 const mostKeys = 100
 const longestKeyId = 512
-/** NIST SP 800-131A; RFC 7518 section 3.3. */
+/** Minimum of NIST SP 800-131A and RFC 7518 section 3.3. */
 const fewestRsaBits = 2048
 
 /**
- * The public keys of one issuer: fetched when first needed, by one request at a time, kept through the issuer's outages, and asked for anew
- * when a token names a key that is not known (a rotation), which strangers cannot make happen without limit.
+ * An issuer's public keys: fetched on first use by one request at a time, and kept through outages.
+ * A token with an unknown key (a rotation) causes another fetch, at a limited rate.
  */
 export class KeySet {
   readonly #options: KeySetOptions
@@ -48,8 +51,9 @@ export class KeySet {
   }
 
   /**
-   * The key that a token says it is signed with.
-   * @throws GatewayError `unauthenticated` when the issuer has no such key, `issuer_unavailable` when it cannot be asked
+   * Returns the key that a token names in its header.
+   * @throws GatewayError `unauthenticated` if the issuer has no such key, `issuer_unavailable` if
+   * the issuer cannot be asked
    */
   async find(header: JWTHeaderParameters): Promise<TrustedKey> {
     await this.#ensure()
@@ -65,7 +69,7 @@ export class KeySet {
     return key
   }
 
-  /** The key for use with one algorithm. */
+  /** Imports a key for one algorithm, once. */
   import(key: TrustedKey, algorithm: string): Promise<CryptoKey | Uint8Array> {
     let imports = this.#imported.get(key)
     if (imports === undefined) this.#imported.set(key, (imports = new Map()))
@@ -87,7 +91,7 @@ export class KeySet {
     }
   }
 
-  /** Never rejects: what was known stays known. */
+  /** Never rejects. If the fetch fails, the known keys stay. */
   #refresh(): Promise<void> {
     if (this.#options.now() - this.#failedAt < retryMs) return Promise.resolve()
     this.#fetching ??= this.#load().finally(() => (this.#fetching = undefined))
@@ -104,7 +108,7 @@ export class KeySet {
     }
   }
 
-  /** Keys that are still there stay the same objects. */
+  /** Keeps the objects of keys that are still published. */
   #replace(jwks: readonly JWK[]): void {
     const before = new Map(this.#keys?.map((key) => [identityOf(key.jwk), key]))
     this.#keys = jwks.map((jwk) => before.get(identityOf(jwk)) ?? { jwk, withdrawn: false })
@@ -116,7 +120,7 @@ export class KeySet {
     const fitting = (this.#keys ?? []).filter(
       ({ jwk }) => fits(jwk, alg) && (kid === undefined || jwk.kid === kid),
     )
-    // Without a name there must be no choice; with one, the first is as good as any.
+    // Without a key id, only a single match is safe. With an id, any match will do.
     return kid === undefined && fitting.length > 1 ? undefined : fitting[0]
   }
 }
@@ -125,7 +129,7 @@ function identityOf({ kid, kty, alg, crv, n, e, x, y }: JWK): string {
   return JSON.stringify([kid, kty, alg, crv, n, e, x, y])
 }
 
-/** RFC 7518 section 3.1, RFC 8037 section 3.1. */
+/** Curves of algorithms (RFC 7518 section 3.1, RFC 8037 section 3.1). */
 const curves: Readonly<Record<string, string>> = {
   ES256: 'P-256',
   ES384: 'P-384',
@@ -141,7 +145,10 @@ function fits({ kty, alg: wanted, crv }: JWK, alg: string): boolean {
     : crv !== undefined && curves[alg] === crv
 }
 
-/** The keys of a set that may verify tokens. @throws Error when it is no key set */
+/**
+ * Returns the keys of a set that may verify tokens.
+ * @throws Error if the value is not a key set, or has no usable key
+ */
 function usableKeys(set: unknown, warn: (what: string) => void): JWK[] {
   const keys = typeof set === 'object' && set !== null && 'keys' in set ? set.keys : undefined
   if (!Array.isArray(keys)) throw new Error('The answer is not a JSON Web Key Set.')
@@ -156,7 +163,7 @@ function usableKeys(set: unknown, warn: (what: string) => void): JWK[] {
   return usable
 }
 
-/** Public, asymmetric, for signatures, long enough. */
+/** True for public keys that may verify signatures and are long enough. */
 function isUsable(key: unknown): key is JWK {
   if (typeof key !== 'object' || key === null) return false
   const { kty, use, kid, key_ops: operations } = key as JWK

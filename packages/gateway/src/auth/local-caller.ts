@@ -4,10 +4,9 @@ import { remoteSocket, type LocalSocket } from '../lib/net/socket-owner.ts'
 import type { Method } from './authenticate.ts'
 
 /**
- * Refuses callers that are processes of workloads. On loopback anybody may say who they are, and a
- * local server is on loopback too; the runtime tells its sockets from those of the people of this
- * machine. A process that has gone cannot be told, so it is refused. Each connection is looked up
- * once.
+ * Refuses callers that are processes of workloads: a local server is on loopback too, where callers
+ * state their own identity. A process that has ended cannot be identified, so it is refused. Looks
+ * each connection up once.
  */
 export function exceptWorkloads(
   method: (request: Parameters<Method>[0]) => ReturnType<Method>,

@@ -22,26 +22,29 @@ import { monotonicNow } from '../lib/clock.ts'
 
 export interface IdentityOptions {
   readonly settings: Config['identity']
-  /** Tells the sockets of workloads, which must not pass for somebody with development identity. */
+  /** Recognises sockets of workloads, which must not use development identity. */
   readonly isWorkload: ((socket: LocalSocket) => boolean | Promise<boolean>) | undefined
-  /** Methods that are asked before tokens are. */
+  /** Methods that come before tokens. */
   readonly methods: readonly Method[]
   readonly client: {
     originOf(request: IncomingMessage): string
     addressOf(request: IncomingMessage): string
   }
-  /** Said of an issuer, once for each event. */
+  /** Reports a problem of an issuer, once for each event. */
   readonly warn: (about: { readonly issuer: string; readonly err?: unknown }, what: string) => void
   /** Milliseconds since the epoch, as tokens expire by it. */
   readonly now: () => number
 }
 
-/** How callers are known. */
+/** Identification of callers. */
 export interface Identity extends AsyncDisposable {
   readonly authenticate: Authenticate
-  /** Adds to a refusal what tells the client how to come by a better credential. */
+  /** Adds a challenge to a refusal, so that the client learns how to get a better credential. */
   readonly challenge: (request: IncomingMessage, refusal: GatewayError) => GatewayError
-  /** Where tokens come from, for clients (RFC 9728); undefined when there are none. */
+  /**
+   * Metadata for clients about the source of tokens (RFC 9728). Undefined if the gateway accepts no
+   * tokens.
+   */
   readonly metadata: ((request: IncomingMessage, path: string) => ResourceMetadata) | undefined
 }
 
@@ -80,7 +83,7 @@ export function openIdentity(options: IdentityOptions): Identity {
       now: monotonicNow,
     }),
   }))
-  // Clients take the first authorization server, so that the scopes that they are told are its.
+  // Clients use the first authorization server, so the advertised scopes are its scopes.
   const scopes = issuers[0]?.rules.scopes ?? []
   const resourcesOf = (request: IncomingMessage): string[] => {
     const origin = client.originOf(request)

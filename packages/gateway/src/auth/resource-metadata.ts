@@ -11,8 +11,8 @@ export interface ResourceMetadata {
 }
 
 /**
- * Answers where tokens for a resource come from. It is the same for every name, so that it does not tell which there are.
- * `describe` gives it for a path.
+ * Serves the metadata of resources, which says where to get tokens. It answers for every valid
+ * name, so it does not reveal which names exist. `describe` gives the metadata of a path.
  */
 export function resourceMetadata(
   app: FastifyInstance,
@@ -20,7 +20,7 @@ export function resourceMetadata(
 ): void {
   for (const route of [wellKnown, `${wellKnown}*`]) {
     app.all(route, {
-      // Before a body would be looked at.
+      // Answer before Fastify reads a body.
       async onRequest({ raw }, reply) {
         const path = describedPath(raw.url ?? '')
         if (path === undefined) throw new GatewayError('not_found')
@@ -35,13 +35,19 @@ export function resourceMetadata(
 
 const wellKnown = '/.well-known/oauth-protected-resource'
 
-/** The path of an MCP endpoint that tokens can be meant for; empty for the REST API, which is the whole gateway. */
+/**
+ * Path of the MCP endpoint that a token may name as audience. Empty for the REST API, whose
+ * audience is the whole gateway.
+ */
 export function resourcePath(url: string): string {
   const path = withoutSlash(pathOf(url))
   return isResourcePath(path) ? path : ''
 }
 
-/** The path of the resource that a metadata address describes, whether or not there is such a resource; undefined for what is no such address. */
+/**
+ * Path of the resource that a metadata address describes, even if no such resource exists.
+ * Undefined for other addresses.
+ */
 export function describedPath(url: string): string | undefined {
   const path = pathOf(url)
   if (path === wellKnown) return ''
@@ -50,12 +56,12 @@ export function describedPath(url: string): string | undefined {
   return isResourcePath(described) ? described : undefined
 }
 
-/** RFC 9728 section 3.1. */
+/** The address of a resource's metadata (RFC 9728 section 3.1). */
 export function metadataAddress(origin: string, path: string): string {
   return `${origin}${wellKnown}${path}`
 }
 
-/** Names as they can be registered, no other spelling of them. */
+/** True for `/mcp` and for adapter names that can be registered, in no other spelling. */
 function isResourcePath(path: string): boolean {
   return path === '/mcp' || /^\/adapters\/[a-z]([a-z0-9-]{0,50}[a-z0-9])?\/mcp$/.test(path)
 }
@@ -65,7 +71,7 @@ function pathOf(url: string): string {
   return question === -1 ? url : url.slice(0, question)
 }
 
-/** MCP endpoints are served with a slash after them too, and are the same resource. */
+/** MCP endpoints also accept a trailing slash, which does not make another resource. */
 function withoutSlash(path: string): string {
   return path.endsWith('/mcp/') ? path.slice(0, -1) : path
 }

@@ -20,37 +20,41 @@ import { monotonicNow } from '../lib/clock.ts'
 
 export interface TokenOptions {
   readonly issuers: readonly { readonly rules: IssuerRules; readonly keys: KeySet }[]
-  /** What a token may be meant for, besides the configured audiences: the address of what is asked for, and that of the whole (RFC 8707). */
+  /**
+   * Audiences accepted besides the configured ones (RFC 8707): the address of the requested
+   * resource, and that of the whole gateway.
+   */
   readonly resourcesOf: (request: IncomingMessage) => readonly string[]
   readonly failures: FailureLimit
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }
 
-/** A verified token, without the token. Small, because there are many. */
+/** The result of a verified token, without the token. Small, because there are many. */
 interface Verified {
   readonly principal: Principal
   readonly until: number
   readonly key: TrustedKey
-  /** The resources that it is meant for; undefined when it is meant for the whole gateway. */
+  /** The resources that the token is for. Undefined if it is for the whole gateway. */
   readonly resources: readonly string[] | undefined
 }
 
 interface Refused {
   readonly error: GatewayError
-  /** By the monotonic clock. */
+  /** In milliseconds of the monotonic clock. */
   readonly until: number
 }
 
 const longestToken = 16 * 1024
 const mostVerified = 100_000
 const mostRefused = 10_000
-/** How long a refusal is repeated without looking again. */
+/** Milliseconds for which a refusal is repeated from the cache. */
 const refusedMs = 10_000
 
 /**
- * Bearer tokens (RFC 6750) that are JSON Web Tokens of a configured issuer (RFC 9068 and what came before it). Verifying one costs more than
- * forwarding a request, so that what was verified is remembered by its digest until it expires.
+ * Bearer tokens (RFC 6750) that are JSON Web Tokens of a configured issuer (RFC 9068 and older
+ * forms). Verification costs more than forwarding, so results are cached by digest until the token
+ * expires.
  */
 export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOptions): Method {
   const byIssuer = new Map(
@@ -59,7 +63,7 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
   const verified = new BoundedCache<string, Verified>(mostVerified)
   const refused = new BoundedCache<string, Refused>(mostRefused)
   const verifying = new Map<string, Promise<Verified>>()
-  /** Most callers have the same few lists of roles. */
+  /** Shares equal lists, because most callers have the same few lists of roles. */
   const roleLists = new BoundedCache<string, readonly string[]>(10_000)
 
   async function verify(token: string): Promise<Verified> {
@@ -67,7 +71,7 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
     const issuer = byIssuer.get(claims.iss ?? '')
     if (issuer === undefined) throw refusal('The token is of an issuer that is not accepted.')
     const { rules, keys } = issuer
-    // Before a key is looked for, because that may ask the issuer.
+    // Check before the key lookup, which may ask the issuer.
     if (!rules.algorithms.includes(header.alg))
       throw refusal('The token is signed by an algorithm that is not accepted.')
     const key = await keys.find(header)
@@ -101,11 +105,13 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
     }
   }
 
-  /** Verifies a token that is not known; one that many requests show at once, once. */
+  /**
+   * Verifies an unknown token. Requests that show the same token at once share one verification.
+   */
   function once(digest: string, token: string, address: string): Promise<Verified> {
     const begun = verifying.get(digest)
     if (begun !== undefined) return begun
-    // Counted before it is known to fail, because many may come at once.
+    // Count before the result is known, because many tokens may arrive at once.
     const tooMany = failures.count(address)
     if (tooMany !== undefined) return tooMany
     const work = verify(token)
@@ -117,7 +123,7 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
         },
         (thrown: unknown) => {
           const error = toGatewayError(thrown)
-          // What may be otherwise in a moment is not the token's fault.
+          // A failure that may pass is not the token's fault.
           if (error.code === 'unauthenticated' || error.code === 'insufficient_scope')
             refused.set(digest, { error, until: monotonicNow() + refusedMs })
           else failures.giveBack(address)
@@ -129,7 +135,11 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
     return work
   }
 
-  /** The token may be meant for a part of the gateway, and the same token is shown to others too. */
+  /**
+   * Checks the audience for each request, because the same token may reach resources that it is not
+   * for.
+   * @throws GatewayError `unauthenticated`
+   */
   function admit({ principal, resources }: Verified, request: IncomingMessage): Principal {
     if (resources === undefined) return principal
     const own = resourcesOf(request)
@@ -137,7 +147,10 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
     throw refusal('The token is meant for another audience.')
   }
 
-  /** What the last request of a connection showed, as the next one mostly shows the same: that spares its digest. */
+  /**
+   * The last credential of each connection. The next request mostly repeats it, and then needs no
+   * digest.
+   */
   const shown = new WeakMap<Socket, { readonly authorization: string; readonly known: Verified }>()
 
   return (request) => {
@@ -171,7 +184,7 @@ export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOption
   }
 }
 
-/** RFC 6750 section 2.1. The name of the scheme is compared without case (RFC 9110 section 11.1). */
+/** RFC 6750 section 2.1. The scheme's name has no case (RFC 9110 section 11.1). */
 function bearerToken(authorization: string | undefined): string | undefined {
   if (
     authorization === undefined ||
