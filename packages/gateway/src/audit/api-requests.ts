@@ -12,14 +12,11 @@ import {
   type Subject,
 } from './decision.ts'
 
-/** A finished request of the REST API, as its route describes it. */
+/** A request of the REST API that is over, as far as its route knows it. */
 export interface ApiRequest {
-  /** For example `adapter.create`. */
+  /** `adapter.create`. */
   readonly action: string
-  /**
-   * True if the request changes something or shows confidential data. Such requests are always
-   * recorded.
-   */
+  /** Whether it changes something or shows what is confidential; such requests are recorded whatever their end. */
   readonly matters: boolean
   readonly principal: Principal | undefined
   readonly subject: Subject | undefined
@@ -29,17 +26,14 @@ export interface ApiRequest {
   readonly digest: string | undefined
 }
 
-/**
- * Records the control plane: changes, reads of logs, refusals, and administrators' use of others'
- * resources.
- */
+/** Records of the control plane: changes, what reads logs, what is refused, and what an administrator does with what is another's. */
 export function auditApiRequests(
   audited: Audited,
   addressOf: AddressOf,
 ): (request: ApiRequest) => void {
   return ({ action, matters, principal, subject, error, request, digest }) => {
     const { outcome: decided, code, about } = outcomeOf(error)
-    // The client disconnected before the request was complete, so nothing was done.
+    // Its client went before the request was there, so that nothing was done.
     const outcome = code === 'client_closed_request' ? 'failed' : decided
     const admin = adminUse(principal, subject)
     if (!matters && outcome !== 'denied' && !admin) return
@@ -57,10 +51,7 @@ export function auditApiRequests(
   }
 }
 
-/**
- * Records refusals at the edge: a Host or Origin that is not allowed. Malformed requests get no
- * record.
- */
+/** Records of what the edge refuses: a Host or an Origin that is not allowed. What is merely malformed has none. */
 export function auditEdge(
   audited: Audited,
   addressOf: AddressOf,

@@ -12,14 +12,12 @@ import type { AuditedPrincipal, AuditedResource, AuditOutcome } from './record.t
 /** The address of the client that has sent a request. */
 export type AddressOf = (request: IncomingMessage) => string
 
-/** The resource that a caller acted on. */
+/** What a caller acted on. */
 export interface Subject extends AuditedResource {
   readonly owner?: Pick<Principal, 'id' | 'issuer'>
 }
 
-/**
- * The result of a request as a decision. A refusal that the caller sees as 404 counts as `denied`.
- */
+/** How a request ended, as a decision. What looks like 404 to the caller is a refusal here when it is one. */
 export function outcomeOf(
   error: GatewayError | undefined,
   denied?: AuditedResource,
@@ -54,7 +52,7 @@ export function resourceOf(subject: AuditedResource | undefined): AuditedResourc
   return uid === undefined ? { kind, name } : { kind, name, uid }
 }
 
-/** True if an administrator acts on a resource of somebody else. */
+/** Whether a caller acts by the administrator's right on what is another's. */
 export function adminUse(principal: Principal | undefined, subject: Subject | undefined): boolean {
   if (principal === undefined || subject?.owner === undefined) return false
   return !samePrincipal(principal, subject.owner) && hasRole(principal, adminRole)

@@ -4,35 +4,32 @@ import { encodeMembers, type AuditEvent, type AuditMark } from './record.ts'
 import { backoffMs, type Backoff } from '../lib/async/backoff.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
-/** A destination of the log. */
+/** Where lines of the log go. */
 export interface AuditSink extends AsyncDisposable {
-  /** Name for messages: `file /var/lib/…/audit.log`. */
+  /** For messages: `file /var/lib/…/audit.log`. */
   readonly name: string
-  /** End of the chain already written, where this process continues. */
+  /** Where the chain goes on that was written before. */
   readonly head: ChainHead
-  /** Findings about the file of an earlier process, for the start record. */
+  /** What is to be said of it in the record of the start: what was found of a former process. */
   readonly found: Readonly<Record<string, string | number>>
-  /**
-   * Writes whole lines. Resolves once they are written. Rejects if none is written, and then
-   * accepts the same lines again.
-   */
+  /** Writes whole lines. Resolves when they are written; rejects when none of them is, and may then be called with the same again. */
   write(lines: readonly string[]): Promise<void>
 }
 
 export interface JournalOptions {
   readonly sink: AuditSink
-  /** Limit on the records that wait while the sink is slow or down. */
+  /** Records that wait at most while the sink is slow or down. */
   readonly capacity: number
   readonly now: () => Date
-  /** Monotonic clock, in milliseconds. */
+  /** Milliseconds that never jump. */
   readonly monotonicNow?: () => number
   /** The sink fails, or works again. Told once for each change. */
   readonly troubled: (sink: string, error: unknown) => void
   readonly recovered: (sink: string, lost: number) => void
-  /** Reports lost records: at once, and then once a minute while losses continue. */
+  /** Records are being lost; told at once, and then once a minute as long as it goes on. */
   readonly losing: (sink: string, lost: number) => void
   readonly retry: Backoff
-  /** Milliseconds that disposal waits for unwritten records. */
+  /** How long the end waits for what is not written yet. */
   readonly flushMs: number
 }
 
@@ -41,21 +38,20 @@ interface Waiting {
   readonly members: string
 }
 
-/** UTF-16 units of a batch. Small batches let a sink confirm records early. */
+/** UTF-16 units of a batch, so that a sink need not take much before it can say that it has. */
 const mostAtOnce = 24 * 1024
 const lossToldMs = 60_000
-/** UTF-16 units that may wait. Strangers choose the length of names, within limits. */
+/** Strangers choose how long names are, within bounds. */
 const mostLength = 32 * 1024 * 1024
 
 /**
- * Queue of one sink. It numbers records at once, then chains and writes them in batches, without
- * making requests wait. If the sink is too slow, records are lost by number, and a gap record
- * follows.
+ * The way of records to one sink: numbered at once, chained and written in batches by and by. Nobody waits for it. When it cannot keep up,
+ * records are lost by number: the counter rises, and a record of the gap is written as soon as the sink works again.
  */
 export class Journal implements AsyncDisposable {
   readonly #options: JournalOptions
   #queue: Waiting[] = []
-  /** UTF-16 units of the waiting records. */
+  /** UTF-16 units of what waits. */
   #length = 0
   #head: ChainHead
   #seq: number
@@ -72,7 +68,7 @@ export class Journal implements AsyncDisposable {
     this.#seq = this.#head.seq
   }
 
-  /** Records lost since the process began. */
+  /** Records that were lost, since the process began. */
   get lost(): number {
     return this.#lost
   }
@@ -112,7 +108,7 @@ export class Journal implements AsyncDisposable {
   }
 
   async #writeAll(): Promise<void> {
-    // Records added in the same turn join the first batch.
+    // What is added in the same turn goes with the first batch.
     await Promise.resolve()
     for (let failures = 0; this.#queue.length > 0 && !this.#stop.signal.aborted;) {
       const batch = this.#batch()
@@ -155,7 +151,7 @@ export class Journal implements AsyncDisposable {
     await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined)
   }
 
-  /** Writes the waiting records within a time limit. The rest counts as lost. */
+  /** Writes what waits, within bounds. What is not written then is counted as lost. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { sink, flushMs, troubled } = this.#options
     const over = new AbortController()

@@ -13,20 +13,20 @@ import {
   type Subject,
 } from './decision.ts'
 
-/** An MCP request that has ended or has opened a stream. */
+/** An MCP request that is over, or that has opened a stream. */
 export interface McpRequest {
   readonly request: IncomingMessage
   readonly requestId: string
   readonly body: Buffer | null
   readonly principal: Principal | undefined
-  /** The resource that the caller was allowed to use. */
+  /** What the caller was allowed to use. */
   readonly subject: Subject | undefined
-  /** The resource that the caller was refused, although the answer does not say so. */
+  /** What it was refused, though the answer says otherwise. */
   readonly denied: Subject | undefined
   readonly error: GatewayError | undefined
-  /** True if another gateway process admitted the request, and records it. */
+  /** Another gateway process has let it in, and records it. */
   readonly handed: boolean
-  /** True if the request has opened a stream that is still open. */
+  /** It has opened a stream that stays open, and is not over. */
   readonly opening: boolean
 }
 
@@ -38,15 +38,10 @@ interface Act {
   readonly messages?: number
 }
 
-/**
- * Messages of one batch that get their own records, calls first. The entrance refuses larger
- * batches.
- */
+/** Messages of one batch that get records of their own, calls first. The entrance refuses more. */
 export const mostOfBatch = 100
 
-/**
- * Records MCP requests: all of them, or only refusals and administrators' use of others' resources.
- */
+/** Records of MCP requests: of all, or of those that were refused, or that an administrator has made of what is another's. */
 export function auditMcpRequests(
   audited: Audited,
   dataPlane: 'all' | 'denied',
@@ -56,7 +51,7 @@ export function auditMcpRequests(
     const { request, principal, subject, error, handed } = told
     const { outcome, code, about } = outcomeOf(error, told.denied)
     const admin = adminUse(principal, subject)
-    // The process that admitted the request does not see a refusal here.
+    // A refusal here is not seen where it was let in.
     if (outcome !== 'denied' && (handed || (dataPlane === 'denied' && !admin))) return
     const common = {
       outcome,
@@ -86,13 +81,13 @@ function actsOf(
     ]
   if (body === null) return [{ action: 'mcp.request' }]
   const whole = { digest: digestOf(body) }
-  // Readers disagree about the tool that this message calls.
+  // Readers disagree on which tool it calls.
   if (error?.isUnread === true) return [{ action: 'mcp.request', ...whole }]
   const text = body.toString()
   try {
     const message = readMessage(text)
     if (message !== undefined) return [{ ...whole, ...actOf(message) }]
-    // Batches of 2025-03-26. Without this, the calls inside a batch would not be visible.
+    // The batches of 2025-03-26: what one of them holds would not be seen otherwise.
     const batch = readArray(text)
     if (batch === undefined) return [{ action: 'mcp.request', ...whole }]
     const messages = batch.flatMap((each) => readObject(each) ?? [])

@@ -12,14 +12,14 @@ export interface OpenAuditOptions {
   readonly sinks: readonly AuditSinkConfig[]
   readonly queueRecords: number
   readonly dataDir: string
-  /** Name of this process. */
+  /** How this process is called. */
   readonly instance: string
   readonly version: string
   readonly log: Log
   readonly now: () => number
 }
 
-/** Opens all sinks, and begins each log with a start record. */
+/** Opens all sinks and begins each log with a record of the start. */
 export async function openAudit({
   sinks,
   queueRecords,

@@ -3,20 +3,17 @@ import { chainStart } from './chain.ts'
 import type { AuditSink } from './journal.ts'
 
 export interface OtlpSinkOptions {
-  /** Address of the collector: `http://localhost:4318`. Without a path, `/v1/logs` is added. */
+  /** Of the collector: `http://localhost:4318`; `/v1/logs` is added where there is no path. */
   readonly endpoint: string
   readonly headers: Readonly<Record<string, string>>
-  /** Value of `service.instance.id`. */
+  /** `service.instance.id`. */
   readonly instance: string
   readonly version: string
 }
 
 const timeoutMs = 10_000
 
-/**
- * OpenTelemetry logs over HTTP with JSON (OTLP 1.x). Each body is the line as in a file. Every
- * process has its own chain.
- */
+/** OpenTelemetry logs over HTTP with JSON (OTLP 1.x). The body of a log record is the line as a file has it, a chain of its own for each process. */
 export class OtlpSink implements AuditSink {
   readonly name: string
   readonly head = chainStart
@@ -99,9 +96,7 @@ function attributes(values: Readonly<Record<string, string>>): object[] {
   return Object.entries(values).map(([key, value]) => ({ key, value: { stringValue: value } }))
 }
 
-/**
- * Reads `rejectedLogRecords` of `ExportLogsPartialSuccess`. JSON carries 64-bit numbers as text.
- */
+/** Of `ExportLogsPartialSuccess`; 64-bit numbers are texts in JSON. */
 function rejectedOf(text: string): number {
   try {
     const { partialSuccess } = JSON.parse(text) as {

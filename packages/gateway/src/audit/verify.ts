@@ -4,22 +4,21 @@ import { stat } from 'node:fs/promises'
 import { chainStart, checkFollows, readLine, type ChainHead, type ChainedRecord } from './chain.ts'
 import { archivesOf } from './file-sink.ts'
 
-/** The result of checking a log. */
+/** What a check of a log has found. */
 export interface Verification {
   readonly files: readonly string[]
   readonly records: number
   readonly first: number
   readonly head: ChainHead
-  /** Breaks in the chain: `audit.log:17: …`. */
+  /** Where the chain is broken: `audit.log:17: …`. */
   readonly faults: readonly string[]
-  /** Remarks that are not faults. */
+  /** What is in order, and to be known. */
   readonly notes: readonly string[]
 }
 
 /**
- * Checks the chain of a log and its archives. `expected` is the hash of a record that must exist,
- * noted elsewhere. Without it, a removed end is undetectable.
- * @throws Error if there is no log
+ * Checks the chain of a log and of what was put aside of it. `expected` is the hash of a record that must be there, noted down elsewhere:
+ * without one, nobody can tell whether the end was cut off.
  */
 export async function verifyLog(path: string, expected?: string): Promise<Verification> {
   const files = [

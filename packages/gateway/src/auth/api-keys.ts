@@ -34,9 +34,8 @@ interface Known {
 }
 
 /**
- * Authenticates API keys from a copy in memory: requests do not wait for the store, and revoked
- * keys fail as soon as the store reports it. A key acts as its owner with the key's roles, so its
- * work outlives it.
+ * Authenticates API keys from memory: requests never wait for the store, and a revoked key fails
+ * once the store reports it. A key acts as its owner with the key's roles; its work outlives it.
  */
 export class ApiKeys implements AsyncDisposable {
   readonly #options: ApiKeysOptions

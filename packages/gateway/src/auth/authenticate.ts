@@ -6,10 +6,9 @@ import { BoundedCache } from '../lib/bounded-cache.ts'
 import { countHeader } from '../lib/http/raw-headers.ts'
 
 /**
- * Identifies the caller of a request, without a promise where possible, because every MCP message
- * passes here.
+ * Identifies the caller, without a promise where possible, because every MCP message passes here.
  * @throws GatewayError (or rejects with) `unauthenticated`, `insufficient_scope`,
- * `too_many_requests`, `issuer_unavailable`, and others of the methods
+ * `too_many_requests`, `issuer_unavailable`
  */
 export type Authenticate = (request: IncomingMessage) => Principal | Promise<Principal>
 

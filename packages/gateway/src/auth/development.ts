@@ -32,10 +32,9 @@ const forwardingHeader = new RegExp(
 )
 
 /**
- * Development identity, as in the original: callers state who they are in `X-Dev-UserId`,
- * `X-Dev-Name`, `X-Dev-Roles` (comma separated). It works on loopback addresses only.
- * @throws GatewayError `forwarded_request` if a proxy forwarded the request, `unauthenticated` for
- * bad headers
+ * Development identity, as in the original: callers name themselves in `X-Dev-UserId`,
+ * `X-Dev-Name`, `X-Dev-Roles` (comma separated). The configuration allows loopback addresses only.
+ * @throws GatewayError `forwarded_request` if a proxy forwarded the request, or `unauthenticated`
  */
 export function authenticateDevelopment({ headers }: IncomingMessage): Principal {
   refuseForwarded(headers)

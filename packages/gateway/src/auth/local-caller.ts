@@ -4,9 +4,8 @@ import { remoteSocket, type LocalSocket } from '../lib/net/socket-owner.ts'
 import type { Method } from './authenticate.ts'
 
 /**
- * Refuses callers that are processes of workloads: a local server is on loopback too, where callers
- * state their own identity. A process that has ended cannot be identified, so it is refused. Looks
- * each connection up once.
+ * Refuses processes of workloads, which reach loopback too. An ended process cannot be identified,
+ * so it is refused. Each connection is looked up once.
  */
 export function exceptWorkloads(
   method: (request: Parameters<Method>[0]) => ReturnType<Method>,

@@ -32,7 +32,7 @@ export interface IdentityOptions {
   }
   /** Reports a problem of an issuer, once for each event. */
   readonly warn: (about: { readonly issuer: string; readonly err?: unknown }, what: string) => void
-  /** Milliseconds since the epoch, as tokens expire by it. */
+  /** Milliseconds since the epoch, for the expiry of tokens. */
   readonly now: () => number
 }
 

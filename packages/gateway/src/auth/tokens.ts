@@ -52,9 +52,8 @@ const mostRefused = 10_000
 const refusedMs = 10_000
 
 /**
- * Bearer tokens (RFC 6750) that are JSON Web Tokens of a configured issuer (RFC 9068 and older
- * forms). Verification costs more than forwarding, so results are cached by digest until the token
- * expires.
+ * Bearer tokens (RFC 6750): JSON Web Tokens of a configured issuer (RFC 9068 and older forms).
+ * Verification costs more than forwarding, so results are cached by digest until expiry.
  */
 export function tokenMethod({ issuers, resourcesOf, failures, now }: TokenOptions): Method {
   const byIssuer = new Map(
