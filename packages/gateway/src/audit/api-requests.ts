@@ -12,11 +12,14 @@ import {
   type Subject,
 } from './decision.ts'
 
-/** A request of the REST API that is over, as far as its route knows it. */
+/** A finished request of the REST API, as its route describes it. */
 export interface ApiRequest {
-  /** `adapter.create`. */
+  /** For example `adapter.create`. */
   readonly action: string
-  /** Whether it changes something or shows what is confidential; such requests are recorded whatever their end. */
+  /**
+   * True if the request changes something or shows confidential data. Such requests are always
+   * recorded.
+   */
   readonly matters: boolean
   readonly principal: Principal | undefined
   readonly subject: Subject | undefined
@@ -26,14 +29,17 @@ export interface ApiRequest {
   readonly digest: string | undefined
 }
 
-/** Records of the control plane: changes, what reads logs, what is refused, and what an administrator does with what is another's. */
+/**
+ * Records the control plane: changes, reads of logs, refusals, and administrators' use of others'
+ * resources.
+ */
 export function auditApiRequests(
   audited: Audited,
   addressOf: AddressOf,
 ): (request: ApiRequest) => void {
   return ({ action, matters, principal, subject, error, request, digest }) => {
     const { outcome: decided, code, about } = outcomeOf(error)
-    // Its client went before the request was there, so that nothing was done.
+    // The client disconnected before the request was complete, so nothing was done.
     const outcome = code === 'client_closed_request' ? 'failed' : decided
     const admin = adminUse(principal, subject)
     if (!matters && outcome !== 'denied' && !admin) return
@@ -51,7 +57,10 @@ export function auditApiRequests(
   }
 }
 
-/** Records of what the edge refuses: a Host or an Origin that is not allowed. What is merely malformed has none. */
+/**
+ * Records refusals at the edge: a Host or Origin that is not allowed. Malformed requests get no
+ * record.
+ */
 export function auditEdge(
   audited: Audited,
   addressOf: AddressOf,

@@ -4,52 +4,57 @@ import { RateLimit } from '../lib/rate-limit.ts'
 import type { Journal } from './journal.ts'
 import { encodeMembers, shortEvent, type AuditEvent } from './record.ts'
 
-/** Takes one decision or change. */
+/** Receives one decision or change. */
 export type Audited = (event: AuditEvent) => void
 
 export interface AuditOptions {
   readonly journals: readonly Journal[]
-  /** So long refusals of one kind of one caller are counted, before they are told together. */
+  /**
+   * Milliseconds for which refusals of one kind and caller are counted before one record reports
+   * them.
+   */
   readonly gatherMs: number
-  /** Milliseconds, which never jump. */
+  /** Monotonic clock, in milliseconds. */
   readonly now: () => number
 }
 
-/** Kinds of refusals that are counted apart. */
+/** Limit on kinds of refusals that are counted separately. */
 const mostGathered = 10_000
 
-/** Refusals of one known caller that have a record each. */
+/** Refusals of one known caller that get a record each. */
 const ofCaller = { burst: 200, perSecond: 1, keys: 10_000 }
 
 /**
- * Bytes of refusals of all callers together. A flood of a day stays below a fifth of what the
- * file sink keeps by default, so it cannot push out the records of changes.
+ * Limit on the bytes of all refusals. A flood of one day stays below a fifth of the file sink's
+ * default size, so it cannot displace the records of changes.
  */
 const ofAll = { burst: 4 * 1024 * 1024, perSecond: 2048, keys: 2 }
 
-/** What the chain adds to a record. */
+/** Bytes that the chain adds to a record. */
 const chainBytes = 200
 const epoch = new Date(0)
 
-/** What stands in a record for callers who are counted together. */
+/** Stands for callers who are counted together. */
 const various = 'various'
 
 interface Gathered {
-  /** The last one. */
+  /** The latest refusal. */
   event: AuditEvent
-  /** Those that no record has told of yet. */
+  /** Refusals that no record has reported yet. */
   untold: number
   readonly timer: NodeJS.Timeout
 }
 
-/** The audit log: one record for each decision and change, in all sinks. Nobody waits for it. */
+/**
+ * The audit log: one record per decision and change, written to all sinks. No request waits for it.
+ */
 export class Audit implements AsyncDisposable {
   readonly #journals: readonly Journal[]
   readonly #gatherMs: number
   readonly #now: () => number
-  /** Refusals by what is alike in them. */
+  /** Refusals, by caller, action and code. */
   readonly #gathered = new Map<string, Gathered>()
-  /** Refusals for which there was no room, by their code alone. */
+  /** Refusals beyond the limits, by code only. */
   readonly #rest = new Map<string, Gathered>()
   readonly #ofCaller = new RateLimit(ofCaller)
   readonly #ofAll = new RateLimit(ofAll)
@@ -62,7 +67,7 @@ export class Audit implements AsyncDisposable {
 
   record(given: AuditEvent): void {
     if (!isRepeatable(given)) return this.#add(given)
-    // Strangers choose how long methods and names are.
+    // Strangers choose the length of methods and names.
     const event = shortEvent(given)
     const { principal, action, code } = event
     const known = principal !== undefined && principal.id !== ''
@@ -80,13 +85,13 @@ export class Audit implements AsyncDisposable {
     const single = known ? this.#ofCaller.take(JSON.stringify(caller), this.#now()) === 0 : true
     const told = single && this.#hasRoom(event)
     if (told) this.#add(event)
-    // A known caller answers for each act, as long as these are not too many.
+    // A known caller's refusals get a record each, up to a limit.
     if (told && known) return
     const timer = setTimeout(() => this.#tell(key), this.#gatherMs).unref()
     this.#gathered.set(key, { event, untold: told ? 0 : 1, timer })
   }
 
-  /** What was gathered, as one record with the last of its requests. */
+  /** Writes the gathered refusals as one record, with the details of the last request. */
   #tell(key: string): void {
     const gathered = this.#gathered.get(key)
     this.#gathered.delete(key)
@@ -98,7 +103,7 @@ export class Audit implements AsyncDisposable {
     else this.#count(event, untold)
   }
 
-  /** Counts refusals of various callers together, so that none is lost in silence. */
+  /** Counts refusals of various callers together, so that none is lost silently. */
   #count(event: AuditEvent, refusals: number): void {
     const code = event.code ?? event.outcome
     const { outcome, requestId } = event
@@ -143,8 +148,8 @@ export class Audit implements AsyncDisposable {
 }
 
 /**
- * A caller can bring these about at will, and they change nothing: refusals, failures, reads of
- * logs.
+ * True for events that callers can repeat at will and that change nothing: refusals, failures,
+ * reads of logs.
  */
 function isRepeatable({ outcome, action }: AuditEvent): boolean {
   if (outcome === 'denied') return true

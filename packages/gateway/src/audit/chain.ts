@@ -1,18 +1,18 @@
 import { createHash } from 'node:crypto'
 
-/** Where a chain of records stands. */
+/** The end of a chain of records. */
 export interface ChainHead {
   /** Number of the last record; 0 before the first. */
   readonly seq: number
-  /** Its hash; of what came before the first, zeros. */
+  /** Hash of the last record; zeros before the first. */
   readonly hash: string
 }
 
 export const chainStart: ChainHead = { seq: 0, hash: '0'.repeat(64) }
 
 /**
- * One line of the log: `{"seq":…,<members>,"prev":"…","hash":"…"}`. The hash is SHA-256 over all of the line before `,"hash"`, in UTF-8, and
- * so over the hash of the record before: what is changed, left out, put in or put elsewhere breaks the chain.
+ * Builds a line: `{"seq":…,<members>,"prev":"…","hash":"…"}`. The hash is SHA-256 of the UTF-8 text
+ * before `,"hash"`, including the hash before, so every change, gap or insertion breaks the chain.
  */
 export function chainLine(
   previous: ChainHead,
@@ -24,7 +24,7 @@ export function chainLine(
   return { line: `${start},"hash":"${hash}"}\n`, head: { seq, hash } }
 }
 
-/** What `readLine` needs of a record. */
+/** The fields that a check of the chain needs. */
 export interface ChainedRecord {
   readonly seq: number
   readonly type: string
@@ -37,7 +37,10 @@ export interface ChainedRecord {
   readonly torn?: number
 }
 
-/** Reads a line (without its end) as a record whose hash fits. @throws Error that says in what it does not */
+/**
+ * Reads a line (without its end) as a record with a matching hash.
+ * @throws Error that completes the sentence "record …"
+ */
 export function readLine(line: string): ChainedRecord {
   const parts = /^(\{"seq":.*),"hash":"([0-9a-f]{64})"\}$/s.exec(line)
   if (parts === null) throw new Error('is no whole record')
@@ -53,7 +56,10 @@ export function readLine(line: string): ChainedRecord {
   return record
 }
 
-/** Checks that a record follows another. @throws Error that says in what it does not */
+/**
+ * Checks that a record follows another.
+ * @throws Error that completes the sentence "record …"
+ */
 export function checkFollows(
   previous: ChainHead,
   { type, seq, prev, from, to, lost }: ChainedRecord,

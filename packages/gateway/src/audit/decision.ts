@@ -12,12 +12,14 @@ import type { AuditedPrincipal, AuditedResource, AuditOutcome } from './record.t
 /** The address of the client that has sent a request. */
 export type AddressOf = (request: IncomingMessage) => string
 
-/** What a caller acted on. */
+/** The resource that a caller acted on. */
 export interface Subject extends AuditedResource {
   readonly owner?: Pick<Principal, 'id' | 'issuer'>
 }
 
-/** How a request ended, as a decision. What looks like 404 to the caller is a refusal here when it is one. */
+/**
+ * The result of a request as a decision. A refusal that the caller sees as 404 counts as `denied`.
+ */
 export function outcomeOf(
   error: GatewayError | undefined,
   denied?: AuditedResource,
@@ -52,7 +54,7 @@ export function resourceOf(subject: AuditedResource | undefined): AuditedResourc
   return uid === undefined ? { kind, name } : { kind, name, uid }
 }
 
-/** Whether a caller acts by the administrator's right on what is another's. */
+/** True if an administrator acts on a resource of somebody else. */
 export function adminUse(principal: Principal | undefined, subject: Subject | undefined): boolean {
   if (principal === undefined || subject?.owner === undefined) return false
   return !samePrincipal(principal, subject.owner) && hasRole(principal, adminRole)

@@ -6,21 +6,24 @@ import type { AuditSink } from './journal.ts'
 
 export interface FileSinkOptions {
   readonly path: string
-  /** The file is put aside before it grows beyond, as `{path}.{number of its last record}`. */
+  /**
+   * Size limit of the file, in bytes. Before the limit, the sink renames it to `{path}.{number of
+   * its last record}`.
+   */
   readonly maxBytes: number
-  /** Files that are kept beside the present one; 0 keeps all. */
+  /** Number of old files to keep; 0 keeps all. */
   readonly keep: number
-  /** `always`: written lines are on the disk before the next are taken; `second`: within a second. */
+  /** `always`: lines are on disk before the sink takes more. `second`: within a second. */
   readonly fsync: 'always' | 'second'
 }
 
-/** Longer than any record. */
+/** Bytes read from the end of a file. No record is longer. */
 const tailBytes = 64 * 1024
 const newline = 10
 
 /**
- * An append-only file of JSON lines (mode 0600). A line is in it whole or not at all: what a full disk cuts off is taken back, and what a
- * killed process left is cut off at the next start, which the record of that start tells.
+ * Append-only file of JSON lines (mode 0600) with whole lines only. The sink removes a line cut off
+ * by a full disk. The next start removes one cut off by a crash, and records that.
  */
 export class FileSink implements AuditSink {
   readonly name: string
@@ -29,10 +32,10 @@ export class FileSink implements AuditSink {
   readonly #options: FileSinkOptions
   #file: FileHandle
   #inode: number
-  /** Of what is whole. */
+  /** Bytes of whole lines. */
   #size: number
   #last: number
-  /** The end of the file may hold half a line. */
+  /** True if the file may end with half a line. */
   #unsure = false
   #sync: NodeJS.Timeout | undefined
 
@@ -52,7 +55,7 @@ export class FileSink implements AuditSink {
     this.#last = head.seq
   }
 
-  /** Opens or makes the file, and mends its end. */
+  /** Opens or creates the file, and repairs its end. */
   static async open(options: FileSinkOptions): Promise<FileSink> {
     const { path } = options
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
@@ -67,7 +70,7 @@ export class FileSink implements AuditSink {
     }
     let head = headOf(tail.line)
     if (head === undefined && tail.line !== undefined) {
-      // Whatever it is, it is kept, and nothing is appended to it.
+      // Keep the unknown content, and append nothing to it.
       const aside = `${path}.damaged-${Date.now()}`
       await opened.file.close()
       await rename(path, aside)
@@ -100,7 +103,7 @@ export class FileSink implements AuditSink {
       this.#sync ??= setTimeout(() => this.#syncNow(), 1000).unref()
   }
 
-  /** Room is needed for adding, not for this. */
+  /** Truncates the file to its whole lines, which works even on a full disk. */
   async #takeBack(): Promise<void> {
     await this.#file.truncate(this.#size)
     this.#unsure = false
@@ -112,7 +115,9 @@ export class FileSink implements AuditSink {
     this.#file.datasync().catch(() => undefined)
   }
 
-  /** Into a file that was removed or renamed by somebody, records would vanish. */
+  /**
+   * Opens the path again if somebody removed or renamed the file. Records would otherwise vanish.
+   */
   async #reopenIfMoved(): Promise<void> {
     const there = await stat(this.#options.path).catch(() => undefined)
     if (there?.ino === this.#inode) return
@@ -158,7 +163,7 @@ async function openFile(path: string): Promise<Opened> {
   return { file, inode, size }
 }
 
-/** The last whole line, and where it ends. */
+/** Reads the last whole line and its end position. */
 async function readTail(
   file: FileHandle,
   size: number,
@@ -187,7 +192,7 @@ function headOf(line: string | undefined): ChainHead | undefined {
   }
 }
 
-/** In order. */
+/** The archived files of a log, oldest first. */
 export async function archivesOf(path: string): Promise<string[]> {
   const prefix = `${basename(path)}.`
   const names = await readdir(dirname(path))
@@ -197,7 +202,7 @@ export async function archivesOf(path: string): Promise<string[]> {
     .map((name) => join(dirname(path), name))
 }
 
-/** When the process ended just after it had put the file aside. */
+/** The end of the chain in the newest archive, for a process that ended just after the rename. */
 async function headOfArchives(path: string): Promise<ChainHead | undefined> {
   const last = (await archivesOf(path)).at(-1)
   if (last === undefined) return undefined

@@ -4,32 +4,35 @@ import { encodeMembers, type AuditEvent, type AuditMark } from './record.ts'
 import { backoffMs, type Backoff } from '../lib/async/backoff.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
-/** Where lines of the log go. */
+/** A destination of the log. */
 export interface AuditSink extends AsyncDisposable {
-  /** For messages: `file /var/lib/…/audit.log`. */
+  /** Name for messages: `file /var/lib/…/audit.log`. */
   readonly name: string
-  /** Where the chain goes on that was written before. */
+  /** End of the chain already written, where this process continues. */
   readonly head: ChainHead
-  /** What is to be said of it in the record of the start: what was found of a former process. */
+  /** Findings about the file of an earlier process, for the start record. */
   readonly found: Readonly<Record<string, string | number>>
-  /** Writes whole lines. Resolves when they are written; rejects when none of them is, and may then be called with the same again. */
+  /**
+   * Writes whole lines. Resolves once they are written. Rejects if none is written, and then
+   * accepts the same lines again.
+   */
   write(lines: readonly string[]): Promise<void>
 }
 
 export interface JournalOptions {
   readonly sink: AuditSink
-  /** Records that wait at most while the sink is slow or down. */
+  /** Limit on the records that wait while the sink is slow or down. */
   readonly capacity: number
   readonly now: () => Date
-  /** Milliseconds that never jump. */
+  /** Monotonic clock, in milliseconds. */
   readonly monotonicNow?: () => number
-  /** The sink fails, or works again. Told once for each change. */
+  /** Reports that the sink fails. Called once for each change. */
   readonly troubled: (sink: string, error: unknown) => void
   readonly recovered: (sink: string, lost: number) => void
-  /** Records are being lost; told at once, and then once a minute as long as it goes on. */
+  /** Reports lost records: at once, and then once a minute while losses continue. */
   readonly losing: (sink: string, lost: number) => void
   readonly retry: Backoff
-  /** How long the end waits for what is not written yet. */
+  /** Milliseconds that disposal waits for unwritten records. */
   readonly flushMs: number
 }
 
@@ -38,20 +41,20 @@ interface Waiting {
   readonly members: string
 }
 
-/** UTF-16 units of a batch, so that a sink need not take much before it can say that it has. */
+/** UTF-16 units of a batch. Small batches let a sink confirm records early. */
 const mostAtOnce = 24 * 1024
 const lossToldMs = 60_000
-/** Strangers choose how long names are, within bounds. */
+/** UTF-16 units that may wait. Strangers choose the length of names, within limits. */
 const mostLength = 32 * 1024 * 1024
 
 /**
- * The way of records to one sink: numbered at once, chained and written in batches by and by. Nobody waits for it. When it cannot keep up,
- * records are lost by number: the counter rises, and a record of the gap is written as soon as the sink works again.
+ * Queue of one sink: numbers records at once, chains and writes them later in batches. No request
+ * waits. A slow sink loses records by number; a gap record follows when it works again.
  */
 export class Journal implements AsyncDisposable {
   readonly #options: JournalOptions
   #queue: Waiting[] = []
-  /** UTF-16 units of what waits. */
+  /** UTF-16 units of the waiting records. */
   #length = 0
   #head: ChainHead
   #seq: number
@@ -68,7 +71,7 @@ export class Journal implements AsyncDisposable {
     this.#seq = this.#head.seq
   }
 
-  /** Records that were lost, since the process began. */
+  /** Records lost since the process began. */
   get lost(): number {
     return this.#lost
   }
@@ -108,7 +111,7 @@ export class Journal implements AsyncDisposable {
   }
 
   async #writeAll(): Promise<void> {
-    // What is added in the same turn goes with the first batch.
+    // Records added in the same turn join the first batch.
     await Promise.resolve()
     for (let failures = 0; this.#queue.length > 0 && !this.#stop.signal.aborted;) {
       const batch = this.#batch()
@@ -151,7 +154,7 @@ export class Journal implements AsyncDisposable {
     await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => undefined)
   }
 
-  /** Writes what waits, within bounds. What is not written then is counted as lost. */
+  /** Writes the waiting records within a time limit. The rest counts as lost. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { sink, flushMs, troubled } = this.#options
     const over = new AbortController()

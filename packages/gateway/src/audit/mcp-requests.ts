@@ -13,20 +13,20 @@ import {
   type Subject,
 } from './decision.ts'
 
-/** An MCP request that is over, or that has opened a stream. */
+/** An MCP request that has ended or has opened a stream. */
 export interface McpRequest {
   readonly request: IncomingMessage
   readonly requestId: string
   readonly body: Buffer | null
   readonly principal: Principal | undefined
-  /** What the caller was allowed to use. */
+  /** The resource that the caller was allowed to use. */
   readonly subject: Subject | undefined
-  /** What it was refused, though the answer says otherwise. */
+  /** The resource that the caller was refused, although the answer does not say so. */
   readonly denied: Subject | undefined
   readonly error: GatewayError | undefined
-  /** Another gateway process has let it in, and records it. */
+  /** True if another gateway process admitted the request, and records it. */
   readonly handed: boolean
-  /** It has opened a stream that stays open, and is not over. */
+  /** True if the request has opened a stream that is still open. */
   readonly opening: boolean
 }
 
@@ -38,10 +38,15 @@ interface Act {
   readonly messages?: number
 }
 
-/** Messages of one batch that get records of their own, calls first. The entrance refuses more. */
+/**
+ * Messages of one batch that get their own records, calls first. The entrance refuses larger
+ * batches.
+ */
 export const mostOfBatch = 100
 
-/** Records of MCP requests: of all, or of those that were refused, or that an administrator has made of what is another's. */
+/**
+ * Records MCP requests: all of them, or only refusals and administrators' use of others' resources.
+ */
 export function auditMcpRequests(
   audited: Audited,
   dataPlane: 'all' | 'denied',
@@ -51,7 +56,7 @@ export function auditMcpRequests(
     const { request, principal, subject, error, handed } = told
     const { outcome, code, about } = outcomeOf(error, told.denied)
     const admin = adminUse(principal, subject)
-    // A refusal here is not seen where it was let in.
+    // The process that admitted the request does not see a refusal here.
     if (outcome !== 'denied' && (handed || (dataPlane === 'denied' && !admin))) return
     const common = {
       outcome,
@@ -81,13 +86,13 @@ function actsOf(
     ]
   if (body === null) return [{ action: 'mcp.request' }]
   const whole = { digest: digestOf(body) }
-  // Readers disagree on which tool it calls.
+  // Readers disagree about the tool that this message calls.
   if (error?.isUnread === true) return [{ action: 'mcp.request', ...whole }]
   const text = body.toString()
   try {
     const message = readMessage(text)
     if (message !== undefined) return [{ ...whole, ...actOf(message) }]
-    // The batches of 2025-03-26: what one of them holds would not be seen otherwise.
+    // Batches of 2025-03-26. Without this, the calls inside a batch would not be visible.
     const batch = readArray(text)
     if (batch === undefined) return [{ action: 'mcp.request', ...whole }]
     const messages = batch.flatMap((each) => readObject(each) ?? [])

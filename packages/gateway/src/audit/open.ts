@@ -12,14 +12,14 @@ export interface OpenAuditOptions {
   readonly sinks: readonly AuditSinkConfig[]
   readonly queueRecords: number
   readonly dataDir: string
-  /** How this process is called. */
+  /** Name of this process. */
   readonly instance: string
   readonly version: string
   readonly log: Log
   readonly now: () => number
 }
 
-/** Opens all sinks and begins each log with a record of the start. */
+/** Opens all sinks, and begins each log with a start record. */
 export async function openAudit({
   sinks,
   queueRecords,

@@ -3,17 +3,20 @@ import { chainStart } from './chain.ts'
 import type { AuditSink } from './journal.ts'
 
 export interface OtlpSinkOptions {
-  /** Of the collector: `http://localhost:4318`; `/v1/logs` is added where there is no path. */
+  /** Address of the collector: `http://localhost:4318`. Without a path, `/v1/logs` is added. */
   readonly endpoint: string
   readonly headers: Readonly<Record<string, string>>
-  /** `service.instance.id`. */
+  /** Value of `service.instance.id`. */
   readonly instance: string
   readonly version: string
 }
 
 const timeoutMs = 10_000
 
-/** OpenTelemetry logs over HTTP with JSON (OTLP 1.x). The body of a log record is the line as a file has it, a chain of its own for each process. */
+/**
+ * OpenTelemetry logs over HTTP with JSON (OTLP 1.x). Each body is the line as in a file. Every
+ * process has its own chain.
+ */
 export class OtlpSink implements AuditSink {
   readonly name: string
   readonly head = chainStart
@@ -96,7 +99,9 @@ function attributes(values: Readonly<Record<string, string>>): object[] {
   return Object.entries(values).map(([key, value]) => ({ key, value: { stringValue: value } }))
 }
 
-/** Of `ExportLogsPartialSuccess`; 64-bit numbers are texts in JSON. */
+/**
+ * Reads `rejectedLogRecords` of `ExportLogsPartialSuccess`. JSON carries 64-bit numbers as text.
+ */
 function rejectedOf(text: string): number {
   try {
     const { partialSuccess } = JSON.parse(text) as {

@@ -1,10 +1,10 @@
 import { escapeInvisible } from '../lib/invisible.ts'
 
-/** Whom or what a record is about. */
+/** The resource of a record. */
 export interface AuditedResource {
   readonly kind: string
   readonly name: string
-  /** The incarnation. */
+  /** The resource's incarnation. */
   readonly uid?: string
 }
 
@@ -12,48 +12,48 @@ export interface AuditedPrincipal {
   readonly issuer: string
   readonly id: string
   readonly name: string
-  /** How the caller was known: `development`, `anonymous`, or by what it showed. */
+  /** The means of authentication: `development`, `anonymous`, `token`, or `api-key` with its id. */
   readonly method: string
 }
 
 export type AuditOutcome = 'allowed' | 'denied' | 'failed'
 
-/** One decision or change, as its record tells it. */
+/** One decision or change, as the record shows it. */
 export interface AuditEvent {
-  /** `adapter.create`, `mcp.tools/call`. */
+  /** For example `adapter.create` or `mcp.tools/call`. */
   readonly action: string
   readonly outcome: AuditOutcome
-  /** The stable code of the error, where there was one. */
+  /** The stable code of the error, if any. */
   readonly code?: string | undefined
   readonly principal?: AuditedPrincipal | undefined
-  /** The caller acted on what another owns, and holds the role that may. */
+  /** True if an administrator acted on a resource of somebody else. */
   readonly admin?: true | undefined
   readonly resource?: AuditedResource | undefined
   /** The tool that a `tools/call` names. */
   readonly tool?: string | undefined
-  /** How many messages a batch holds. */
+  /** Number of messages in the batch. */
   readonly messages?: number | undefined
   readonly requestId: string
   /** Address of the client. */
   readonly client: string
-  /** SHA-256 in hexadecimal of the arguments of a call, else of the body. */
+  /** SHA-256, in hexadecimal, of a call's arguments or else of the body. */
   readonly digest?: string | undefined
-  /** How many more of the same kind came from the same address since the last record of it. */
+  /** Refusals of the same kind from the same caller since its last record. */
   readonly repeated?: number | undefined
 }
 
-/** What the gateway says of the log itself. */
+/** A record about the log itself. */
 export interface AuditMark {
   readonly type: 'start' | 'stop' | 'gap'
   readonly [member: string]: string | number
 }
 
-/** Longest text of one member, in UTF-16 units: names come from strangers. */
+/** Longest text of one member, in UTF-16 units, because strangers choose names. */
 const longest = 256
 
 /**
- * The members of a record, as JSON without its braces. Whatever stands in a text, it cannot end the line, nor a terminal's: JSON escapes
- * U+0000 to U+001F; the rest of the controls, the line separators and what turns the direction of text are escaped here.
+ * Encodes members as JSON without braces. No text can end a line or control a terminal: JSON
+ * escapes U+0000 to U+001F; this escapes other controls, line separators and direction marks.
  */
 export function encodeMembers(time: Date, record: AuditEvent | AuditMark): string {
   // A mark brings its own type.
@@ -61,7 +61,7 @@ export function encodeMembers(time: Date, record: AuditEvent | AuditMark): strin
   return escapeInvisible(text.slice(1, -1))
 }
 
-/** A copy with texts as its record has them, which keeps nothing of a request in memory. */
+/** Copies an event with shortened texts, so that the copy retains no memory of the request. */
 export function shortEvent(event: AuditEvent): AuditEvent {
   return JSON.parse(JSON.stringify(event, shortTexts)) as AuditEvent
 }
@@ -70,7 +70,7 @@ function shortTexts(_key: string, value: unknown): unknown {
   return typeof value === 'string' && value.length > longest ? shortened(value) : value
 }
 
-/** Without half of a pair at the cut. */
+/** Drops half a surrogate pair at the cut. */
 function shortened(text: string): string {
   return `${text.slice(0, longest - 1).replace(/[\ud800-\udbff]$/, '')}…`
 }

@@ -6,7 +6,10 @@ import type { AuditSink } from './journal.ts'
 
 const standardOutput = 1
 
-/** Lines on standard output, for platforms that collect it. A chain of its own for each process. Not by `process.stdout`, whose writes to a pipe hold up the whole process when nobody reads. */
+/**
+ * Writes lines to standard output, with one chain per process. Avoids `process.stdout`, which
+ * blocks the whole process if nobody reads the pipe.
+ */
 export function stdoutSink(): AuditSink {
   return {
     name: 'standard output',
@@ -18,7 +21,7 @@ export function stdoutSink(): AuditSink {
         try {
           done += (await promisify(write)(standardOutput, bytes, done)).bytesWritten
         } catch (error) {
-          // The pipe is full. What is half written has to be ended, so it goes on from there.
+          // The pipe is full. A half-written line must be completed, so the write continues there.
           if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
           await sleep(20)
         }

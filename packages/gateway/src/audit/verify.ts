@@ -4,21 +4,22 @@ import { stat } from 'node:fs/promises'
 import { chainStart, checkFollows, readLine, type ChainHead, type ChainedRecord } from './chain.ts'
 import { archivesOf } from './file-sink.ts'
 
-/** What a check of a log has found. */
+/** The result of checking a log. */
 export interface Verification {
   readonly files: readonly string[]
   readonly records: number
   readonly first: number
   readonly head: ChainHead
-  /** Where the chain is broken: `audit.log:17: …`. */
+  /** Breaks in the chain: `audit.log:17: …`. */
   readonly faults: readonly string[]
-  /** What is in order, and to be known. */
+  /** Remarks that are not faults. */
   readonly notes: readonly string[]
 }
 
 /**
- * Checks the chain of a log and of what was put aside of it. `expected` is the hash of a record that must be there, noted down elsewhere:
- * without one, nobody can tell whether the end was cut off.
+ * Checks the chain of a log and its archives. `expected` is the hash of a record that must exist,
+ * noted elsewhere. Without it, a removed end is undetectable.
+ * @throws Error if there is no log
  */
 export async function verifyLog(path: string, expected?: string): Promise<Verification> {
   const files = [
