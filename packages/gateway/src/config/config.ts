@@ -9,7 +9,7 @@ const seconds = (fallback: number) => z.number().positive().max(86_400).default(
 const roles = z.array(z.string().trim().min(1))
 const count = (fallback: number, min = 1) => z.int().min(min).default(fallback)
 
-/** Variables that callers may set: a name pattern, or one with the patterns of its values. */
+/** Variables that callers may set: a name pattern, alone or with patterns of allowed values. */
 const variables = z.array(
   z.union([
     z.string().min(1),
@@ -17,27 +17,28 @@ const variables = z.array(
   ]),
 )
 
-/** A program that stands for an image name in the process runtime. */
+/** A program that the process runtime runs in place of an image. */
 export const ProgramConfig = z.strictObject({
-  /** Program and arguments. The program gets PORT and HOST and must serve HTTP there. */
+  /** Program and arguments. The program gets PORT and HOST, and must serve HTTP there. */
   command: z.array(z.string().min(1)).min(1),
   environment: z.record(z.string(), z.string()).default({}),
   workingDirectory: z.string().optional(),
   /**
-   * Variables that callers whom `access.images` restricts may set. A rule's own list outranks it.
+   * Variables that callers may set if `access.images` restricts them. A rule's own list outranks
+   * this one.
    */
   variables: variables.optional(),
-  /** Where it serves MCP. */
+  /** The path of MCP. */
   path: z.string().startsWith('/').default('/mcp'),
 })
 export type ProgramConfig = z.output<typeof ProgramConfig>
 
-/** How a process is called among several. */
+/** Name of one process among several. */
 const clusterName = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
 
-/** The name of a claim, members with dots between them, or their exact names one after the other. */
+/** Path of a claim: its name, members separated by dots, or a list of their exact names. */
 const claimPath = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)])
-/** A text that is checked here and read where it is used. */
+/** A connection URI, validated here and parsed again where it is used. */
 const postgresUrl = z.string().superRefine((text, context) => {
   try {
     parsePostgresUrl(text)
@@ -45,7 +46,7 @@ const postgresUrl = z.string().superRefine((text, context) => {
     context.addIssue({ code: 'custom', message: (error as Error).message })
   }
 })
-/** Names of headers, or the beginnings of names with `*`, that may cross the gateway. */
+/** Names of headers, or prefixes with `*`, that may also cross the gateway. */
 const headerNames = (border: Border) =>
   z
     .array(
@@ -56,7 +57,7 @@ const headerNames = (border: Border) =>
     )
     .max(64)
     .default([])
-/** As browsers send it. With a path or a slash at its end it would fit no page. */
+/** An origin as browsers send it. A path or trailing slash would never match. */
 const pageOrigin = z
   .string()
   .regex(
@@ -65,13 +66,13 @@ const pageOrigin = z
   )
 const webAddress = z.url({ protocol: /^https?$/ })
 
-/** What all presets of issuers have in common. */
+/** Settings of every issuer preset. */
 const issuerFields = {
-  /** What `aud` may name. */
+  /** Accepted values of `aud`. */
   audiences: z.array(z.string().min(1)).default([]),
-  /** Where the keys are, when the issuer's own description is not to be asked. */
+  /** Address of the keys. Unset: the issuer's discovery document names it. */
   jwksUri: webAddress.optional(),
-  /** Scopes that each token must have. Clients are told to ask for them. */
+  /** Scopes that each token must have. The gateway tells clients to ask for them. */
   requiredScopes: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/)).default([]),
   rolesClaims: z.array(claimPath).optional(),
   nameClaim: claimPath.optional(),
@@ -94,23 +95,26 @@ const issuerFields = {
     )
     .min(1)
     .optional(),
-  /** How far the issuer's clock may be from ours. */
+  /** Tolerated difference between the clocks of issuer and gateway. */
   clockSkewSeconds: z.number().min(0).max(300).default(30),
 }
 
-/** As tokens have it, whatever the portal's copy looks like. */
+/** In lower case, as in tokens. Portals may show it otherwise. */
 const tenantId = z.guid().toLowerCase()
 
-/** An issuer of access tokens. The preset knows how the product's tokens look. */
+/** An issuer of access tokens. The preset defines the form of the product's tokens. */
 export const IssuerConfig = z.discriminatedUnion('preset', [
   z.strictObject({
     preset: z.literal('entra'),
-    /** The cloud: sovereign ones have others. */
+    /** Address of the cloud. Sovereign clouds have other addresses. */
     instance: webAddress.default('https://login.microsoftonline.com'),
-    /** One tenant (directory) id, or several. */
+    /** One or several tenant (directory) ids. */
     tenantId: z.union([tenantId, z.array(tenantId).min(1)]),
     ...issuerFields,
-    /** The API's application (client) id first; `api://` and the id is accepted beside it. */
+    /**
+     * The API's application (client) id comes first. The gateway also accepts `api://` with that
+     * id.
+     */
     audiences: z.array(z.string().min(1)).min(1),
   }),
   z.strictObject({
@@ -122,19 +126,19 @@ export const IssuerConfig = z.discriminatedUnion('preset', [
     preset: z.literal('cognito'),
     issuer: webAddress,
     ...issuerFields,
-    /** Ids of the app clients, because access tokens of Cognito name these and no audience. */
+    /** Ids of the app clients. Access tokens of Cognito name these instead of an audience. */
     audiences: z.array(z.string().min(1)).min(1),
   }),
 ])
 export type IssuerConfig = z.output<typeof IssuerConfig>
-/** Where audit records go. */
+/** A destination of audit records. */
 export const AuditSinkConfig = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('file'),
-    /** `audit.log` in the data folder when absent. One gateway writes to a file. */
+    /** Unset: `audit.log` in the data folder. Only one gateway may write to a file. */
     path: z.string().min(1).optional(),
     maxBytes: count(64 * 1024 * 1024, 64 * 1024),
-    /** Full files that are kept; 0 keeps all. */
+    /** Number of full files to keep; 0 keeps all. */
     keep: count(16, 0),
     fsync: z.enum(['always', 'second']).default('second'),
   }),
@@ -149,7 +153,10 @@ export const AuditSinkConfig = z.discriminatedUnion('type', [
 ])
 export type AuditSinkConfig = z.output<typeof AuditSinkConfig>
 
-/** The whole configuration. Everything has a default: nothing set means a gateway on this machine for its user alone. */
+/**
+ * The whole configuration. Every setting has a default; the defaults give a gateway for one user on
+ * this machine.
+ */
 export const ConfigSchema = z.strictObject({
   role: z.enum(['gateway', 'tool-gateway']).default('gateway').meta({
     description:
@@ -171,47 +178,64 @@ export const ConfigSchema = z.strictObject({
   }),
   edge: z
     .strictObject({
-      /** Host names (without port) that requests may name, besides loopback names and `publicOrigin`; `*` turns the check off. */
+      /**
+       * Host names (without port) accepted in requests, besides loopback names and `publicOrigin`.
+       * `*` turns the check off.
+       */
       allowedHosts: z.array(z.string()).default([]),
-      /** Origins of browser pages that may call, besides the gateway's own and loopback ones on the same host. They also get CORS answers. */
+      /**
+       * Origins of browser pages that may call, besides the gateway's own and loopback on the same
+       * host. They also receive CORS headers.
+       */
       allowedOrigins: z.array(pageOrigin).default([]),
-      /** Networks (CIDR) of the proxies before the gateway, whose word on the client's address and on the public origin counts. */
+      /**
+       * Networks (CIDR) of the proxies in front of the gateway. The gateway trusts their statements
+       * on the client's address and the public origin.
+       */
       trustedProxies: z.array(z.string()).default([]),
-      /** In which headers they say it: `X-Forwarded-*`, or `Forwarded` (RFC 7239). */
+      /** The headers of those proxies: `X-Forwarded-*`, or `Forwarded` (RFC 7239). */
       forwardedBy: z.enum(['x-forwarded', 'forwarded']).default('x-forwarded'),
       bodyLimitBytes: count(4 * 1024 * 1024),
       headerLimitBytes: count(32 * 1024),
       headersTimeoutSeconds: seconds(15),
       requestTimeoutSeconds: seconds(60),
       keepAliveTimeoutSeconds: seconds(75),
-      /** After SIGTERM, how long everything is served as ever, but for readiness: until nobody sends anything here any more. */
+      /**
+       * After SIGTERM, how long the gateway serves as usual but reports that it is not ready, so
+       * that clients move away.
+       */
       drainDelaySeconds: z.number().min(0).max(3600).default(0),
-      /** After that, how long open calls may take. */
+      /** After that delay, how long open calls may take. */
       drainSeconds: seconds(20),
       accessLog: z.boolean().default(true),
     })
     .prefault({}),
   /**
-   * What this process shares among callers. One caller alone gets half of each, and what is left
-   * is shared in the same way (docs/operations.md, "Bounds").
+   * Pools of this process that callers share. One caller gets at most half of each, and the next
+   * ones half of the rest (docs/operations.md, "Bounds").
    */
   limits: z
     .strictObject({
-      /** Requests that have no answer yet, open streams among them. */
+      /** Requests without an answer so far, including open streams. */
       openRequests: count(40_000, 2),
       /** Bytes of the bodies of open requests. */
       bodyBytes: count(256 * 1024 * 1024),
-      /** Bytes of answers that are held until they are whole, or until their reader takes them. */
+      /**
+       * Bytes of answers that the gateway holds until they are complete or their reader takes them.
+       */
       heldBytes: count(512 * 1024 * 1024),
-      /** Bytes of events that sessions keep for clients that come back. */
+      /** Bytes of events that sessions keep for clients that reconnect. */
       eventBytes: count(256 * 1024 * 1024),
-      /** Requests that are open at one server elsewhere. */
+      /** Open requests to one server elsewhere. */
       connectionsPerServer: count(2048, 2),
-      /** Calls of tools that are open at one server elsewhere. */
+      /** Open tool calls to one server elsewhere. */
       callsPerServer: count(512, 2),
-      /** Legacy sessions in front of modern servers; of `/mcp`, as many again. One caller: a tenth. */
+      /**
+       * Legacy sessions in front of modern servers, and as many again at `/mcp`. One caller: a
+       * tenth.
+       */
       sessions: count(10_000, 10),
-      /** Connections from clients, those of one address half at most; those of proxies all. */
+      /** Connections from clients. One address gets at most half; proxies have no such limit. */
       connections: count(40_000, 2),
       /** Open requests for logs. */
       logReaders: count(500, 2),
@@ -219,27 +243,33 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   identity: z
     .strictObject({
-      /** development: callers say who they are, on this machine alone. oidc: they show access tokens. */
+      /**
+       * development: callers state their own identity, on this machine only. oidc: callers show
+       * access tokens.
+       */
       mode: z.enum(['development', 'oidc']).default('development'),
       issuers: z.array(IssuerConfig).default([]),
-      /** Whether requests without any credential are let in, to what is open to anybody. */
+      /** Accepts requests without a credential, for resources that are open to everyone. */
       allowAnonymous: z.boolean().default(false),
     })
     .prefault({}),
   access: z
     .strictObject({
-      /** Who may create, and change what runs, besides `mcp.admin`; `*` is everyone who is somebody. Unset: everyone with development identity, else `mcp.engineer`. */
+      /**
+       * Roles that may create, and change what runs, besides `mcp.admin`; `*` is every known
+       * caller. Unset: `*` with development identity, else `mcp.engineer`.
+       */
       create: z
         .strictObject({
           adapter: roles.optional(),
           tool: roles.optional(),
-          /** Unset: whoever may create an adapter or a tool. */
+          /** Unset: everyone who may create an adapter or a tool. */
           secret: roles.optional(),
-          /** Unset: everyone who is somebody. */
+          /** Unset: every known caller. */
           apiKey: roles.optional(),
         })
         .prefault({}),
-      /** The same for images: the first rule whose pattern fits decides instead of `create`. */
+      /** Roles by image. The first rule whose pattern fits decides instead of `create`. */
       images: z
         .array(
           z.strictObject({
@@ -251,7 +281,7 @@ export const ConfigSchema = z.strictObject({
               ),
             roles,
             /**
-             * Variables that callers whom the rules restrict may set. Unset: those of
+             * Variables that callers restricted by the rules may set. Unset: those of
              * `runtime.images`, else none.
              */
             variables: variables.optional(),
@@ -259,25 +289,27 @@ export const ConfigSchema = z.strictObject({
         )
         .default([]),
       /**
-       * Who may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: no role; on one machine
-       * with development identity, where the flag lends nothing, `mcp.dev`; with it on a cluster,
-       * nobody.
+       * Roles that may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: none; with
+       * development identity, `mcp.dev` on one machine (where it lends nothing), and nobody on a
+       * cluster.
        */
       workloadIdentityRoles: roles.optional(),
-      /** The right that reading logs needs; they may hold secrets. */
+      /** The right that a caller needs to read logs, which may hold secrets. */
       logs: z.enum(['read', 'write']).default('write'),
-      /** How much each owner may have. */
+      /** Limits for each owner. */
       quotas: z
         .strictObject({
           adapters: count(1000, 0),
           tools: count(10_000, 0),
-          /** That its adapters and tools ask for together. */
+          /** Replicas that the owner's adapters and tools request together. */
           replicas: count(1000, 0),
-          /** Bytes of its adapters and tools as they are stored. */
+          /** Bytes of the owner's adapters and tools, as stored. */
           bytes: count(64 * 1024 * 1024, 0),
-          /** Bytes of the adapters and tools of all owners: every gateway keeps them in memory. */
+          /**
+           * Bytes of all owners' adapters and tools, as stored. Every gateway keeps them in memory.
+           */
           totalBytes: count(256 * 1024 * 1024, 0),
-          /** Who may go beyond, for themselves and for others. */
+          /** Roles that may exceed the quotas, for themselves and for others. */
           exemptRoles: roles.default(['mcp.admin']),
         })
         .prefault({}),
@@ -285,64 +317,76 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   store: z
     .strictObject({
-      /** A database of PostgreSQL, as a connection URI, which several gateways may share. Unset: SQLite in the data folder. */
+      /**
+       * Connection URI of a PostgreSQL database, which several gateways may share. Unset: SQLite in
+       * the data folder.
+       */
       url: postgresUrl.optional(),
-      /** A file with the password, read for each new connection. */
+      /** A file with the password. Each new connection reads it. */
       passwordFile: z.string().min(1).optional(),
       /** The schema of the database that holds the tables. */
       schema: z
         .string()
         .regex(/^[a-z_][a-z0-9_]{0,62}$/)
         .default('mcp_gateway'),
-      /** Connections for reading, besides one for writing and one for hearing of changes. */
+      /** Connections for reading, besides one for writing and one for change notifications. */
       poolSize: count(5),
-      /** Until a connection is there, and until a statement is done; 503 then. */
+      /** Time limit for connecting and for a statement. Beyond it, requests get 503. */
       timeoutSeconds: seconds(5),
-      /** How long a database that does not answer is waited for at the start. */
+      /** Time that the start waits for a database that does not answer. */
       startTimeoutSeconds: z.number().min(0).max(86_400).default(30),
     })
     .prefault({}),
   apiKeys: z
     .strictObject({
-      /** Keys that one principal may have. */
+      /** Limit on the keys of one principal. */
       maxPerPrincipal: count(100),
-      /** Bytes of the keys of one principal, and of all, as they are stored. */
+      /** Limits on the bytes of the keys of one principal, and of all, as stored. */
       maxBytesPerPrincipal: count(1024 * 1024),
       maxTotalBytes: count(64 * 1024 * 1024),
-      /** Every key ends this long after it was made, or sooner; unset: keys may last. */
+      /** Longest lifetime of a key. Unset: keys need not expire. */
       maxLifetimeDays: z.number().positive().max(36_500).optional(),
     })
     .prefault({}),
   secrets: z
     .strictObject({
-      /** Base64 keys of 32 bytes that seal secrets in the store; the first seals, all open. None: one is made and kept in the data folder. */
+      /**
+       * Base64 keys of 32 bytes that seal secrets in the store. The first seals; all open. None:
+       * the gateway makes a key in the data folder.
+       */
       keys: z.array(z.string()).default([]),
-      /** Secrets that workloads may refer to as `file`: each a file, or a folder with a file for each key. */
+      /**
+       * Secrets that workloads may refer to as `file`: each a file, or a folder with one file per
+       * key.
+       */
       files: z
         .record(
           z.string().regex(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/),
           z.strictObject({ path: z.string().min(1), requiredRoles: roles.default([]) }),
         )
         .default({}),
-      /** Secrets of the cluster that workloads may refer to as `kubernetes`, and as what. No other can be reached. */
+      /**
+       * Secrets of the cluster that workloads may refer to as `kubernetes`, by their names here. No
+       * other secret is reachable.
+       */
       kubernetes: z
         .record(
           z.string().regex(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/),
           z.strictObject({
-            /** Its name in the cluster, when it is another. */
+            /** Name in the cluster, if it differs. */
             secret: z
               .string()
               .regex(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
               .optional(),
-            /** Unset: that of the workloads. */
+            /** Unset: the namespace of the workloads. */
             namespace: labelText.optional(),
             requiredRoles: roles.default([]),
           }),
         )
         .default({}),
-      /** Secrets that one principal may have. */
+      /** Limit on the secrets of one principal. */
       maxPerPrincipal: count(1000),
-      /** Bytes of the secrets of one principal, and of all, as they are stored. */
+      /** Limits on the bytes of the secrets of one principal, and of all, as stored. */
       maxBytesPerPrincipal: count(8 * 1024 * 1024),
       maxTotalBytes: count(128 * 1024 * 1024),
     })
@@ -353,17 +397,20 @@ export const ConfigSchema = z.strictObject({
       z.strictObject({
         /** Folder of YAML or JSON files, such as a mounted ConfigMap. */
         folder: z.string().min(1),
-        /** Who owns what the files declare. Unset: the source itself. */
+        /**
+         * Owner of the declared resources. Unset: the source itself, or `dev` with development
+         * identity.
+         */
         owner: z
           .strictObject({ id: z.string().trim().min(1), issuer: z.string().trim().min(1) })
           .optional(),
-        /** With which roles the gateway applies the files. */
+        /** Roles with which the gateway applies the files. */
         roles: roles.default(['mcp.admin']),
-        /** Whether what no file declares any more is removed. */
+        /** Removes resources that no file declares any more. */
         prune: z.boolean().default(true),
-        /** Whether a folder without any document removes everything that it has declared. */
+        /** Lets a folder without documents remove everything that it declared. */
         emptyPrunes: z.boolean().default(false),
-        /** How often the folder is read. */
+        /** Interval between reads of the folder. */
         pollSeconds: seconds(5),
       }),
     )
@@ -374,68 +421,88 @@ export const ConfigSchema = z.strictObject({
       /** How long a request waits for a replica of a cold or restarting adapter. */
       coldStartSeconds: seconds(60),
       connectTimeoutSeconds: seconds(5),
-      /** Until the server's response headers: tool calls may be long, so this is too. */
+      /**
+       * Time until the server's response headers. Tool calls may take long, so the limit is high.
+       */
       answerTimeoutSeconds: seconds(3600),
       /**
-       * Until a server has answered the request that opens a conversation (`initialize`,
+       * Time until a server answers a request that opens a conversation (`initialize`,
        * `server/discover`). Clients of the SDKs give up after 60 seconds.
        */
       handshakeTimeoutSeconds: seconds(58),
-      /** How often the callers of open streams are asked again whether they may: so long a stream outlives its token or role. */
+      /**
+       * Interval at which open streams check their caller again. A stream outlives its token or
+       * role by at most this time.
+       */
       streamRecheckSeconds: seconds(5),
-      /** How long a session may exist, whatever its use. */
+      /** Longest lifetime of a session, even if it is in use. */
       sessionMaxAgeSeconds: z
         .number()
         .positive()
         .default(30 * 24 * 3600),
-      /** Idle connections to a replica are kept this long. */
+      /** How long idle connections to a replica stay open. */
       upstreamKeepAliveSeconds: seconds(4),
-      /**
-       * Headers of clients that servers get besides those that they always get: `x-acme-team`,
-       * `x-acme-*`.
-       */
+      /** Headers of clients that also go to servers: `x-acme-team`, `x-acme-*`. */
       requestHeaders: headerNames('server'),
-      /** Headers of servers that clients get besides those that they always get. */
+      /** Headers of servers that also go to clients. */
       responseHeaders: headerNames('client'),
     })
     .prefault({}),
   cluster: z
     .strictObject({
-      /** How this process is called among several gateways with the same session keys; none: a name of the moment. */
+      /** Name of this process among gateways with the same session keys. Unset: a random name. */
       name: clusterName.optional(),
-      /** Where the others listen, by their names: what one of them keeps for a client is handed to it. */
+      /**
+       * Addresses of the other gateways, by name. A gateway hands each of them the requests for its
+       * own sessions.
+       */
       peers: z.record(z.string(), z.url({ protocol: /^https?$/ })).default({}),
-      /** Or the Service of a cluster whose pods they are, in the gateway's own namespace; each is called as its pod. */
+      /**
+       * Alternative: a Service in the gateway's own namespace whose pods are the others. Each is
+       * named like its pod.
+       */
       peersService: labelText.optional(),
-      /** Where this process listens for the others besides, and for probes: what clients send is not served there. Unset: they use `host` and `port`. */
+      /**
+       * An additional port for other gateways and for probes, which serves no clients. Unset: these
+       * use `host` and `port`.
+       */
       port: z.int().min(0).max(65_535).optional(),
       host: z.string().min(1).default('0.0.0.0'),
     })
     .prefault({}),
   sessions: z
     .strictObject({
-      /** Base64 keys of 32 bytes; the first seals, all unseal. None: one is made and kept in the data folder. */
+      /**
+       * Base64 keys of 32 bytes. The first seals; all unseal. None: the gateway makes a key in the
+       * data folder.
+       */
       keys: z.array(z.string()).default([]),
     })
     .prefault({}),
   tools: z
     .strictObject({
-      /** Tool gateways that serve `/mcp` for this gateway: where they listen, by their names (`cluster.name`). None: this process serves it. */
+      /**
+       * Addresses of tool gateways that serve `/mcp` for this gateway, by name (`cluster.name`).
+       * None: this process serves `/mcp`.
+       */
       gateways: z.record(clusterName, z.url({ protocol: /^https?$/ })).default({}),
-      /** Or the Service of a cluster whose pods they are, in the gateway's own namespace; each is called as its pod. */
+      /**
+       * Alternative: a Service in the gateway's own namespace whose pods are the tool gateways.
+       * Each is named like its pod.
+       */
       gatewaysService: labelText.optional(),
-      /** For the role tool-gateway: gateways, any of which tells which tools there are. */
+      /** For the role tool-gateway: gateways to follow. Any of them reports the tools. */
       followed: z.array(z.url({ protocol: /^https?$/ })).default([]),
-      /** The same as the `endpointNetworks` of all, in their place for tools. */
+      /** Replaces the general `endpointNetworks` for tools. */
       endpointNetworks: z.array(z.string()).optional(),
-      /** How long a call may take, waiting for a replica included. */
+      /** Time limit of a call, including the wait for a replica. */
       callTimeoutSeconds: seconds(300),
       connectTimeoutSeconds: seconds(5),
       /** Longest answer of a tool. */
       answerLimitBytes: count(8 * 1024 * 1024),
-      /** Tools of one page of `tools/list`. Not all clients ask for a second one. */
+      /** Tools on one page of `tools/list`. Not all clients ask for a second page. */
       pageSize: count(500),
-      /** Streams that one caller may have open to hear of changes. */
+      /** Streams that one caller may keep open to hear of changes. */
       maxListenersPerCaller: count(100),
     })
     .prefault({}),
@@ -490,16 +557,16 @@ export const ConfigSchema = z.strictObject({
         })
         .prefault({}),
       /**
-       * Whether a running replica still answers; any HTTP answer will do. A long call may block a
-       * server, so a restart comes late.
+       * Checks that a running replica still answers; any HTTP answer counts. A long call may block
+       * a server, so the restart comes late.
        */
       health: z
         .strictObject({
           periodSeconds: seconds(10),
           timeoutSeconds: seconds(5),
-          /** Failures in a row until no new session is sent to it. */
+          /** Failures in a row after which the replica gets no new sessions. */
           unreadyAfter: count(3),
-          /** Failures in a row until it is restarted; 0: never. */
+          /** Failures in a row after which the replica restarts; 0: never. */
           restartAfter: count(30, 0),
         })
         .prefault({}),
@@ -509,11 +576,17 @@ export const ConfigSchema = z.strictObject({
     .prefault({}),
   audit: z
     .strictObject({
-      /** Unset: a file in the data folder; for the role tool-gateway, which has no data folder, none. */
+      /**
+       * Unset: a file in the data folder. The role tool-gateway has no data folder, so its default
+       * is none.
+       */
       sinks: z.array(AuditSinkConfig).optional(),
-      /** Which MCP requests have records: all, those that are refused or are an administrator's on what is another's, or none. */
+      /**
+       * MCP requests that get records: all; refusals and administrators' use of others' resources;
+       * or none.
+       */
       dataPlane: z.enum(['all', 'denied', 'off']).default('denied'),
-      /** Records that wait while a sink is slow or down; beyond, they are lost and counted. */
+      /** Records that wait while a sink is slow or down. Further records are lost and counted. */
       queueRecords: count(10_000),
     })
     .prefault({}),

@@ -15,10 +15,10 @@ const quantities = z.record(
       "must be a quantity of Kubernetes, for example '250m' or '512Mi'",
     ),
 )
-/** A part of a manifest that is passed on as it is; the cluster checks it. */
+/** A part of a manifest that the gateway passes on unchanged. The cluster validates it. */
 const manifestPart = z.record(z.string(), z.unknown())
 
-/** What an operator may say of pods, for all of them and for some. */
+/** Pod settings that an operator may set for all workloads, and override for some. */
 const podFields = {
   port: z.int().min(1).max(65_535),
   path: z.string().startsWith('/'),
@@ -48,29 +48,37 @@ const podFields = {
   annotations: z.record(z.string(), z.string()),
 }
 
-/** Workloads on a cluster. */
+/** Settings for workloads on a cluster. */
 export const KubernetesConfig = z.strictObject({
-  /** Path of a kubeconfig. Unset: `KUBECONFIG`, else `~/.kube/config`, else the pod's own account. */
+  /**
+   * Path of a kubeconfig. Unset: `KUBECONFIG`, else `~/.kube/config`, else the pod's own account.
+   */
   kubeconfig: z.string().optional(),
   context: z.string().optional(),
   namespace: labelText.default('adapter'),
   /** Tells the objects of several gateways apart that share a namespace but no store. */
   installation: labelText.default('mcp-gateway'),
-  /** Of several gateways one writes to the cluster; when it has not been heard of for so long, another takes over. */
+  /**
+   * Only one of several gateways writes to the cluster. If it is silent for this long, another
+   * takes over.
+   */
   leaseSeconds: z.int().min(4).max(3600).default(8),
-  /** How replicas are called: by the address of the pod, or by its name in the cluster's DNS. */
+  /** Address of replicas: the pod's IP, or its name in the cluster's DNS. */
   address: z.enum(['ip', 'dns']).default('ip'),
   clusterDomain: z.string().default('cluster.local'),
-  /** What servers are told to listen on; `::` where pods have IPv6 addresses. */
+  /** Listening address for servers. Use `::` where pods have IPv6 addresses. */
   listenAddress: z.string().default('0.0.0.0'),
-  /** Comes before image names: `localhost:5000`, `registry.example.com/team`. Empty: names are complete. */
+  /**
+   * Prefix of image names: `localhost:5000`, `registry.example.com/team`. Empty: names are
+   * complete.
+   */
   registry: z.string().default(''),
-  /** Other registries, by the first part of an image name, which they replace: `{"ghcr": "ghcr.io/acme"}`. */
+  /** Other registries. Each replaces a first part of image names: `{"ghcr": "ghcr.io/acme"}`. */
   registries: z.record(z.string(), z.string()).default({}),
   imagePullPolicy: z.enum(['Always', 'IfNotPresent', 'Never']).default('Always'),
   imagePullSecrets: z.array(z.string()).default([]),
   serviceAccount: z.string().default('default'),
-  /** For workloads with `useWorkloadIdentity`. */
+  /** Settings for workloads with `useWorkloadIdentity`. */
   workloadIdentity: z
     .strictObject({
       serviceAccount: z.string().default('workload-sa'),
@@ -79,20 +87,20 @@ export const KubernetesConfig = z.strictObject({
     .prefault({}),
   pod: z
     .strictObject({
-      /** Where servers listen, which they are told by `PORT`. Tools say it themselves. */
+      /** Listening port of servers, which `PORT` tells them. Tools name their own port. */
       port: podFields.port.default(8000),
       path: podFields.path.default('/mcp'),
-      /** Empty: as the image says. */
+      /** Empty: the image decides. */
       command: podFields.command.default([]),
       args: podFields.args.default([]),
       requests: podFields.requests.default({ cpu: '250m', memory: '256Mi' }),
       limits: podFields.limits.default({ cpu: '1', memory: '512Mi', 'ephemeral-storage': '2Gi' }),
       probe: podFields.probe.default({ type: 'tcp' }),
-      /** Until it first answers its probe. */
+      /** Time until the first successful probe. */
       startTimeoutSeconds: podFields.startTimeoutSeconds.default(120),
-      /** Between leaving the directory and SIGTERM, for calls that are under way. */
+      /** Time between leaving the directory and SIGTERM, for open calls. */
       drainSeconds: podFields.drainSeconds.default(5),
-      /** From SIGTERM to SIGKILL. */
+      /** Time from SIGTERM to SIGKILL. */
       stopGraceSeconds: podFields.stopGraceSeconds.default(25),
       /** 0: the user that the image names, which may not be root. */
       runAsUser: podFields.runAsUser.default(1100),
@@ -103,14 +111,20 @@ export const KubernetesConfig = z.strictObject({
       annotations: podFields.annotations.default({}),
     })
     .prefault({}),
-  /** What is different for some: the first entry whose patterns fit counts. Requests, limits, node selectors and annotations are added, all else replaces. */
+  /**
+   * Settings for some workloads. The first entry whose patterns fit applies. Requests, limits, node
+   * selectors and annotations are merged; all else is replaced.
+   */
   overrides: z
     .array(
       z
         .strictObject(podFields)
         .partial()
         .extend({
-          /** The image as in `access.images`, or its name alone; and the name of the adapter or tool. */
+          /**
+           * The image, as in `access.images` or by its name only, and the name of the adapter or
+           * tool.
+           */
           image: z.string().default('*'),
           name: z.string().default('*'),
         }),

@@ -7,7 +7,7 @@ import { suggestion } from '../lib/suggestion.ts'
 import { ConfigSchema, type Config } from './config.ts'
 import { isOriginalSection, originalSettings, variablesOf } from './original.ts'
 
-/** Every mistake of a configuration, so that one round of editing mends them all. */
+/** Lists all mistakes of a configuration, so that people can fix them in one go. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   readonly mistakes: readonly string[]
@@ -21,16 +21,15 @@ export class ConfigError extends Error {
 }
 
 export interface ConfigSource {
-  /** Text of the YAML file and the name to call it by. */
+  /** Text of the YAML file, and its name for messages. */
   readonly file?: { readonly name: string; readonly text: string }
   readonly environment: Readonly<Record<string, string | undefined>>
 }
 
 /**
- * Defaults < file < the original's variables < `MCPGW_…`, as one frozen configuration. Sections of
- * the original in the file are read as its variables are.
- * A variable is `MCPGW_` and the path in capitals: `edge.allowedHosts` is `MCPGW_EDGE_ALLOWED_HOSTS`; lists are comma separated, tables are JSON.
- * @throws ConfigError with every mistake.
+ * Loads one frozen configuration: defaults < file < the original's variables < `MCPGW_…`. In the
+ * file, the gateway's own settings outrank sections of the original.
+ * @throws ConfigError with every mistake
  */
 export function loadConfig(source: ConfigSource): Config {
   const mistakes: string[] = []
@@ -68,7 +67,7 @@ function unknownSetting(path: readonly PropertyKey[], key: string): string {
   return close === '' ? 'is not known' : `is not known.${close}`
 }
 
-/** The variable that a setting comes from, be it by itself or as a part of what the variable holds. */
+/** The variable that a setting comes from, also if the variable holds a larger structure. */
 function variableOf(
   origins: ReadonlyMap<string, string>,
   path: readonly PropertyKey[],
@@ -77,21 +76,24 @@ function variableOf(
   return held.find((variable) => variable !== undefined)
 }
 
-/** JSON Schema of the file, for editors. */
+/** JSON Schema of the configuration file, for editors. */
 export function configJsonSchema(): unknown {
   return z.toJSONSchema(ConfigSchema, { io: 'input', unrepresentable: 'any' })
 }
 
-/** Names that mean this machine alone (RFC 6761 section 6.3, RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3). */
+/**
+ * True for names of this machine (RFC 6761 section 6.3, RFC 1122 section 3.2.1.3, RFC 4291 section
+ * 2.5.3).
+ */
 export function isLoopbackHost(host: string): boolean {
   const bare = host.toLowerCase().replace(/^\[|\]$/g, '')
   return bare === 'localhost' || bare === '::1' || /^127(\.\d{1,3}){3}$/.test(bare)
 }
 
-/** What is well-formed but must not start: the unsafe combinations. */
+/** Valid settings that must not start together, because they are unsafe. */
 function contradictions(config: Config): string[] {
   const found: string[] = [...roleMistakes(config)]
-  // A tool gateway asks nobody who he is: it takes what gateways have signed.
+  // A tool gateway does not identify callers. It accepts requests that gateways have signed.
   const asks = config.role === 'gateway'
   if (asks && config.identity.mode === 'development' && !isLoopbackHost(config.host)) {
     found.push(
@@ -130,7 +132,7 @@ function contradictions(config: Config): string[] {
   return found
 }
 
-/** What is needed where several processes serve together. */
+/** Requirements for several processes that serve together. */
 function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config): string[] {
   const found: string[] = []
   const keyless = sessions.keys.length === 0
@@ -184,7 +186,10 @@ function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config)
   return found
 }
 
-/** Pods of a Service come and go; a list stays as it is. */
+/**
+ * Checks a Service setting. Pods of a Service come and go, but a list is fixed, so only one may be
+ * set.
+ */
 function serviceMistakes(
   setting: string,
   fixed: readonly string[],
@@ -246,7 +251,8 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
   }
   if (identity.issuers.length === 0)
     found.push('identity.issuers: identity.mode oidc needs at least one issuer')
-  // What tokens are meant for and where clients are sent must not be what a request says (RFC 9728 section 7.3).
+  // A request must not decide the audience of tokens, nor where clients sign in (RFC 9728 section
+  // 7.3).
   if (publicOrigin === undefined && edge.trustedProxies.length === 0 && !isLoopbackHost(host)) {
     found.push(
       'publicOrigin: clients are told by it where they sign in. Set it to the address by which they reach the gateway, such as https://mcp.example.com',
@@ -314,7 +320,7 @@ function readFile(file: ConfigSource['file'], mistakes: string[]): ReadFile {
   return { data: { ...data }, locate: (path) => lineOf(document, lines, path, file.name) }
 }
 
-/** The line of the deepest part of the path that the file has. */
+/** The line of the deepest part of the path that exists in the file. */
 function lineOf(
   document: Document,
   lines: LineCounter,
@@ -339,7 +345,7 @@ interface Leaf {
   readonly type: string
 }
 
-/** Variables that the process runtime and the programs it starts use among themselves; they are no configuration. */
+/** Variables between the process runtime and its programs. They are not configuration. */
 const internalVariables = new Set([
   'MCPGW_CONFIG',
   'MCPGW_OWNER',
@@ -348,7 +354,7 @@ const internalVariables = new Set([
   'MCPGW_DATA',
 ])
 
-/** Parts what a file says in the words of the original from all else. */
+/** Separates the original's sections of a file from the gateway's own settings. */
 function separateOriginal(file: Readonly<Record<string, unknown>>): {
   readonly data: Record<string, unknown>
   readonly original: Readonly<Record<string, string>>
@@ -362,8 +368,8 @@ function separateOriginal(file: Readonly<Record<string, unknown>>): {
 }
 
 /**
- * Gives where each setting comes from. Where a file has a setting in both words, the gateway's own
- * counts.
+ * Applies the original's settings, and returns the origin of each. If a file has a setting in both
+ * forms, the gateway's own form wins.
  */
 function applyOriginal(
   data: Record<string, unknown>,
@@ -430,11 +436,12 @@ function configLeaves(
   )
 }
 
-/** Lists of texts are written with commas; what has parts is written as JSON. */
+/** Environment variables hold lists of texts with commas, and structures as JSON. */
 function leafType({ type = 'string', items }: JsonSchemaNode): string {
   return type === 'array' && items?.type !== 'string' ? 'object' : type
 }
 
+/** `MCPGW_` and the path in capitals: `edge.allowedHosts` is `MCPGW_EDGE_ALLOWED_HOSTS`. */
 function variableName(path: readonly string[]): string {
   return `MCPGW_${path.map((part) => part.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase()).join('_')}`
 }

@@ -1,16 +1,16 @@
-/** A setting that a variable of microsoft/mcp-gateway stands for. */
+/** A setting that comes from a variable of microsoft/mcp-gateway. */
 export interface OriginalSetting {
   readonly path: readonly string[]
   readonly value: unknown
   readonly variable: string
 }
 
-/** What the original is told, by name in lower case: `mcp__allowedorigins__0`. */
+/** Variables of the original, by name in lower case: `mcp__allowedorigins__0`. */
 type OriginalValues = ReadonlyMap<string, string>
 
 /**
- * Sections of the original's configuration that a file may hold as the original writes them. The
- * gateway reads some of their members. It has no use for the rest.
+ * Sections of the original's configuration that a file may hold unchanged. The gateway reads some
+ * of their members and ignores the rest.
  */
 const sections: ReadonlySet<string> = new Set([
   'AllowedHosts',
@@ -31,12 +31,14 @@ const sections: ReadonlySet<string> = new Set([
   'WorkloadIdentitySettings',
 ])
 
-/** Whether a key at the top of a file is the original's. The gateway's own begin in lower case. */
+/**
+ * True if a top-level key of a file is the original's. The gateway's own keys begin in lower case.
+ */
 export function isOriginalSection(key: string): boolean {
   return sections.has(key)
 }
 
-/** The members of a file's section under the names of their variables: `AzureAd__TenantId`. */
+/** Flattens a file's section into the original's variables: `AzureAd__TenantId`. */
 export function variablesOf(section: string, value: unknown): Record<string, string> {
   if (typeof value === 'object' && value !== null)
     return Object.assign(
@@ -49,8 +51,8 @@ export function variablesOf(section: string, value: unknown): Record<string, str
 }
 
 /**
- * The environment variables by which the original is configured (`Section__Key`, without regard to case, as .NET reads them), so that a
- * deployment of it moves over as it is.
+ * Reads the original's environment variables (`Section__Key`, without case, as in .NET), so that
+ * its deployments move over unchanged.
  */
 export function originalSettings(
   environment: Readonly<Record<string, string | undefined>>,
@@ -83,7 +85,7 @@ export function originalSettings(
   ]
 }
 
-/** The members of a list, each in a variable of its own, in the order of their numbers. */
+/** Collects a list from numbered variables, in the order of their numbers. */
 function listOf(values: OriginalValues, variable: string): string[] | undefined {
   const start = `${variable.toLowerCase()}__`
   const members = [...values].flatMap(([name, value]) => {
@@ -95,7 +97,7 @@ function listOf(values: OriginalValues, variable: string): string[] | undefined 
   return members.toSorted((a, b) => a.place - b.place).map(({ value }) => value)
 }
 
-/** The original takes an address, and uses its origin. */
+/** The original accepts an address, but uses only its origin. */
 function originOf(address: string): string {
   return /^https?:/i.test(address) && URL.canParse(address) ? new URL(address).origin : address
 }
@@ -103,7 +105,8 @@ function originOf(address: string): string {
 function entraSettings(values: OriginalValues): OriginalSetting[] {
   const tenantId = values.get('azuread__tenantid')
   const clientId = values.get('azuread__clientid')
-  // It has no Entra ID then but development identity, which is the default here and serves this machine alone.
+  // The original then uses development identity instead of Entra ID. That is the default here, and
+  // serves this machine only.
   const development =
     values.get('authentication__bypassentra')?.toLowerCase() === 'true' ||
     values.get('aspnetcore_environment')?.toLowerCase() === 'development'

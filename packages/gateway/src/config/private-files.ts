@@ -2,7 +2,7 @@ import { delimiter, dirname, resolve } from 'node:path'
 import type { Config } from './config.ts'
 
 /**
- * Every file and folder that a configuration names, besides the data folder, and that may hold
+ * Lists every file and folder outside the data folder that a configuration names and that may hold
  * secrets.
  */
 export function privateFiles(
@@ -14,18 +14,20 @@ export function privateFiles(
     environment['MCPGW_CONFIG'] ?? 'mcp-gateway.yaml',
     environment['PGPASSFILE'],
     store.passwordFile,
-    // Secrets of a cluster need one with every runtime. (`secrets.kubernetes`)
+    // Secrets of a cluster (`secrets.kubernetes`) need a kubeconfig with every runtime.
     runtime.kubernetes.kubeconfig,
     ...(environment['KUBECONFIG']?.split(delimiter).filter((path) => path !== '') ?? []),
     ...Object.values(secrets.files).map(({ path }) => path),
     ...Object.values(declared).map(({ folder }) => folder),
-    // Beside its folder: it may be a link that leads elsewhere.
+    // Listed besides its folder, because the path may be a link to another folder.
     ...(audit.sinks ?? []).map((sink) => (sink.type === 'file' ? sink.path : undefined)),
   ]
   return named.flatMap((path) => (path === undefined ? [] : [resolve(path)]))
 }
 
-/** The folders of audit logs. A full log gets another name, so its folder counts and not the file. */
+/**
+ * Lists the folders of audit logs. A full log gets another name, so the whole folder is private.
+ */
 export function privateFolders({ audit }: Pick<Config, 'audit'>): string[] {
   return (audit.sinks ?? []).flatMap((sink) =>
     sink.type === 'file' && sink.path !== undefined ? [dirname(resolve(sink.path))] : [],
