@@ -16,7 +16,7 @@ import {
 } from './workload-fields.ts'
 import type { Warning } from './validation.ts'
 
-/** MCP servers, at `/adapters`. */
+/** The kind of MCP servers, at `/adapters`. */
 export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
   return {
     kind: 'adapter',
@@ -54,7 +54,7 @@ export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
   }
 }
 
-/** Rules are judged for every call, so their worst case is bounded when they are given. */
+/** Limits the worst-case cost of rules at registration, because every call evaluates them. */
 function ruleMistakes(body: unknown): Mistake[] {
   const { data } = AdapterInput.shape.toolRules.safeParse(tableOf(body)['toolRules'])
   if (data === undefined || mostStepsOf(data) <= stepsOfName) return []

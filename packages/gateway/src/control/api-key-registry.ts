@@ -25,7 +25,10 @@ interface Written {
   readonly warnings: readonly Warning[]
 }
 
-/** Who may make, see, change and revoke API keys. A key is its owner's; `mcp.admin` sees all. */
+/**
+ * Creates, shows, changes and revokes API keys. A key belongs to its owner; `mcp.admin` manages all
+ * keys.
+ */
 export class ApiKeyRegistry {
   readonly #options: ApiKeyRegistryOptions
 
@@ -33,7 +36,7 @@ export class ApiKeyRegistry {
     this.#options = options
   }
 
-  /** `text` is the key itself, which is known here and now only. */
+  /** Creates a key. `text` is the key itself, which nobody can read later. */
   async create(principal: Principal, body: unknown): Promise<Written & { readonly text: string }> {
     this.checkCreate(principal)
     const { value, warnings } = await validate(ApiKeyInput, body)
@@ -94,7 +97,7 @@ export class ApiKeyRegistry {
             ? {}
             : { expiresAt: storedEnd }
           : this.#end(expiresAt ?? undefined, new Date(stored.createdAt))
-      // Whoever gives a key more time gives its roles anew.
+      // More time grants the roles again, so the caller must hold all of them.
       const prolongs = endOf(end) > endOf(stored.spec)
       checkRoles(principal, roles ?? [], prolongs ? [] : stored.spec.roles)
       const spec: ApiKeySpec = { ...rest, name, roles: [...new Set(roles)], ...end }
@@ -111,23 +114,29 @@ export class ApiKeyRegistry {
     })
   }
 
-  /** What is known before the body: whether a caller may create any. @throws GatewayError */
+  /**
+   * Checks before the body is read that a caller may create keys at all.
+   * @throws GatewayError `forbidden`, `unauthenticated`
+   */
   checkCreate(principal: Principal): void {
     checkCreate(principal, this.#options.access, 'api-key')
     checkPerson(principal)
   }
 
-  /** What is known before the body: whether a caller may change it. @throws GatewayError */
+  /**
+   * Checks before the body is read that a caller may change a key.
+   * @throws GatewayError as `authorize`, and `forbidden` for callers with an API key
+   */
   async checkChange(principal: Principal, id: string): Promise<void> {
     authorize(principal, 'write', await this.#stored(id))
     checkPerson(principal)
   }
 
-  /** Gives what was deleted. */
+  /** Revokes a key, and returns it. */
   async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<ApiKey> {
     return retrying(ifMatch, async () => {
       const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
-      // Whoever has found a key may end it.
+      // A key may revoke itself, so that anyone who finds a key can end it.
       if (principal.apiKey !== id) checkPerson(principal)
       checkVersion(stored, ifMatch)
       await this.#options.store.apiKeys.delete(id, stored.uid, stored.version)
@@ -151,7 +160,10 @@ export class ApiKeyRegistry {
       })
   }
 
-  /** When the key is to end: as asked for, and never later than the configuration lets keys live. */
+  /**
+   * The expiry of a key: the requested time, which the configured lifetime limits.
+   * @throws GatewayError `validation_failed`
+   */
   #end(wanted: string | undefined, madeAt: Date): { readonly expiresAt?: string } {
     const { maxLifetimeDays: days } = this.#options.apiKeys
     const last =
@@ -178,7 +190,11 @@ function endOf({ expiresAt }: Pick<ApiKeySpec, 'expiresAt'>): number {
   return expiresAt === undefined ? Number.POSITIVE_INFINITY : Date.parse(expiresAt)
 }
 
-/** A stolen key must not outlive its end by the keys that it has made. */
+/**
+ * Refuses callers with an API key. Otherwise a stolen key could outlive its expiry through keys
+ * that it makes.
+ * @throws GatewayError `forbidden`
+ */
 function checkPerson(principal: Principal): void {
   if (principal.apiKey !== undefined)
     throw new GatewayError('forbidden', {

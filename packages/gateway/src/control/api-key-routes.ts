@@ -14,10 +14,10 @@ type Identified = { Params: { id: string } }
 const collection = '/api-keys'
 const one = `${collection}/:id`
 
-/** Bytes of a body: 100 roles of 256 characters, as long as JSON can make them. */
+/** Largest body in bytes: 100 roles of 256 characters in their longest JSON form. */
 const longestBody = 256 * 1024
 
-/** The routes of API keys. */
+/** Adds the routes of API keys. */
 export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions): void {
   const registry = new ApiKeyRegistry(options)
   const versionOf = (request: FastifyRequest<Identified>): Promise<number | undefined> =>
@@ -33,7 +33,7 @@ export function addApiKeys(app: FastifyInstance, options: ApiKeyRegistryOptions)
     request.subject = key
     const { id, ...rest } = viewOf(key, warnings)
     const shown: ApiKeyCreated = { id, key: text, ...rest }
-    // The one answer that holds a credential is for nobody's cache (RFC 9111 section 5.2.2.5).
+    // Only this answer holds a credential, so no cache may store it (RFC 9111 section 5.2.2.5).
     return tagged(
       reply.code(201).header('location', `${collection}/${id}`).header('cache-control', 'no-store'),
       key,

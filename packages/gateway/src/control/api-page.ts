@@ -16,7 +16,7 @@ interface ShownOperation {
   readonly responses: Readonly<Record<string, { readonly description?: string }>>
 }
 
-/** The API document as a page that needs no script and nothing from elsewhere. */
+/** Renders the API document as a page that needs no script and no external resource. */
 export function apiPage(document: object): string {
   const { info, paths } = document as Shown
   const operations = Object.entries(paths).flatMap(([path, methods]) =>

@@ -5,15 +5,18 @@ import type { Principal } from '../core/principal.ts'
 import { whenOver } from '../http/over.ts'
 import { holdsSecrets } from './workload-fields.ts'
 
-/** What a route does, as the audit log calls it. */
+/** The audit action of a route. */
 export interface Audits {
   readonly action: string
-  /** For what is not there, or could not be made, in which no resource says its kind. */
+  /** The resource's kind, for records of requests that found or made no resource. */
   readonly kind: string
   readonly matters: boolean
 }
 
-/** The option of a route whose requests are audited. Reads have records only when they are refused or an administrator's. */
+/**
+ * Marks a route as audited. Reads (`matters` false) get a record only if they are refused or an
+ * administrator's.
+ */
 export function audits(
   kind: string,
   verb: string,
@@ -22,7 +25,10 @@ export function audits(
   return { config: { audits: { action: `${kind}.${verb}`, kind, matters } } }
 }
 
-/** Tells of each request to an audited route, when it is over, be its client still there or not. */
+/**
+ * Reports each request to an audited route when the request ends, even if the client has
+ * disconnected.
+ */
 export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) => void): void {
   app.decorateRequest('subject', null)
   whenOver(app, ({ request, error }) => {
@@ -35,19 +41,19 @@ export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) 
       subject: request.subject ?? namedBy(request, route.kind),
       error,
       request: request.raw,
-      // Of a short secret, a digest of what stands around it would tell enough to guess it.
+      // A digest of the body would reveal enough to guess a short secret.
       digest: holdsSecrets(request.body) ? undefined : (request.bodyDigest ?? undefined),
     })
   })
 }
 
-/** Fields of the log line of a REST request: its caller, and the adapter or tool that it names. */
+/** Fields for the log line of a REST request: its caller, and its adapter or tool. */
 export function describeRequest(request: FastifyRequest): {
   readonly principal?: string
   readonly adapter?: string
   readonly tool?: string
 } {
-  // Requests that match no route, and those to health and docs, have no caller.
+  // Requests without a matching route, or to health and docs, have no caller.
   const caller = (request.principal as Principal | null | undefined) ?? undefined
   const kind = request.routeOptions.config.audits?.kind
   const subject = kind === undefined ? undefined : (request.subject ?? namedBy(request, kind))
@@ -60,7 +66,7 @@ export function describeRequest(request: FastifyRequest): {
   }
 }
 
-/** What a request says that it is about. */
+/** The resource that the path or body of a request names. */
 function namedBy({ params, body }: FastifyRequest, kind: string): Subject | undefined {
   const { name, id } = params as { readonly name?: string; readonly id?: string }
   const given = name ?? id ?? (body as { readonly name?: unknown } | null | undefined)?.name
@@ -72,7 +78,7 @@ declare module 'fastify' {
     audits?: Audits
   }
   interface FastifyRequest {
-    /** What the request was about, once known. */
+    /** The resource of the request, once known. */
     subject: Subject | null
   }
 }

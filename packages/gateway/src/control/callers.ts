@@ -8,17 +8,23 @@ import { heldBytes, shortOf, type CallerShares } from '../core/shares.ts'
 import { sendProblem } from '../http/rest.ts'
 
 export interface CallerOptions {
-  /** Who calls. @throws GatewayError, or rejects with one */
+  /**
+   * Identifies the caller.
+   * @throws GatewayError, or rejects with one
+   */
   readonly authenticate: (request: IncomingMessage) => Principal | Promise<Principal>
-  /** Adds to a refusal what tells the client how to be let in. */
+  /** Adds a challenge to a refusal, so that the client learns how to get access. */
   readonly challenge: (request: IncomingMessage, refusal: GatewayError) => GatewayError
   readonly shares: Pick<CallerShares, 'requests' | 'bodyBytes' | 'heldBytes'>
 }
 
-/** Bytes of an answer that is not counted. Errors are shorter. */
+/** Answers of at most this many bytes are not counted. Errors are shorter. */
 const smallAnswer = 16 * 1024
 
-/** The routes that are added from now on know who calls; the bodies of others, and of nobody in particular, are not even read. */
+/**
+ * Makes all routes added later identify their caller, and refuse anonymous callers before reading
+ * the body.
+ */
 export function knowCallers(
   app: FastifyInstance,
   { authenticate, challenge, shares }: CallerOptions,
@@ -29,12 +35,12 @@ export function knowCallers(
     checkKnown(request.principal)
     take(shares.requests, 1, 'open requests', request, reply)
   })
-  // Routes check rights before this, so that only who may send a body takes room for it.
+  // Routes check rights before this hook, so only callers who may send a body take room for it.
   app.addHook('preParsing', async (request, reply) => {
     const bytes = bodyBytes(request)
     if (bytes > 0) take(shares.bodyBytes, bytes, 'bytes in the bodies of requests', request, reply)
   })
-  // A client may ask for long lists on many connections, and read none of the answers.
+  // A client could request long lists on many connections without reading the answers.
   app.addHook('onSend', async (request, reply, payload) => {
     const bytes = bytesOf(payload)
     if (reply.statusCode >= 400 || bytes <= smallAnswer) return
@@ -49,7 +55,10 @@ export function knowCallers(
   )
 }
 
-/** Takes a share for as long as a request is open. @throws GatewayError when there is no room */
+/**
+ * Takes a share until the response closes.
+ * @throws GatewayError if there is no room
+ */
 function take(
   shares: Shares,
   amount: number,
@@ -65,20 +74,20 @@ function take(
   return share
 }
 
-/** Streams count as nothing: they wait for their reader. */
+/** Streams count as zero, because they wait for their reader. */
 function bytesOf(payload: unknown): number {
   if (typeof payload === 'string') return Buffer.byteLength(payload)
   return Buffer.isBuffer(payload) ? payload.length : 0
 }
 
-/** A body without a declared length may become as long as its route takes. */
+/** Bytes to reserve. A body without a declared length may grow to the limit of its route. */
 function bodyBytes({ headers, routeOptions }: FastifyRequest): number {
   const { bodyLimit } = routeOptions
   if (headers['transfer-encoding'] !== undefined) return bodyLimit
   return Math.min(Number(headers['content-length'] ?? 0), bodyLimit)
 }
 
-/** Who calls a route that knows its callers. */
+/** The caller of a route that identifies callers. */
 export function principalOf(request: FastifyRequest): Principal {
   return request.principal as Principal
 }

@@ -16,18 +16,18 @@ export interface DeclaredTargetOptions extends RegistryOptions {
   readonly kinds: ResourceKinds
   /** The source's name. */
   readonly source: string
-  /** As whom the source acts. */
+  /** The principal with whose rights the source acts. */
   readonly principal: Principal
   readonly audited: Audited
 }
 
 /**
- * The gateway's own resources, as a source of files writes them: by the rules of the REST API, with
- * the rights of the source, and with a record of each change.
+ * Applies a source of files to the gateway's resources, by the rules of the REST API, with the
+ * rights of the source. Each change gets an audit record.
  */
 export class DeclaredTarget implements Target {
   readonly #options: DeclaredTargetOptions
-  /** The last failure of each name: the log has a record of each once, however often it is met. */
+  /** The last failure of each name, so that the audit log records each failure once. */
   readonly #failures = new Map<string, string>()
 
   constructor(options: DeclaredTargetOptions) {
@@ -81,7 +81,7 @@ export class DeclaredTarget implements Target {
       : new Registry(kinds.tool, this.#options)
   }
 
-  /** Records a change, or why there was none. What stays as it was has no record. */
+  /** Records a change, or its failure. An unchanged resource gets no record. */
   async #recorded(
     kind: Resource['kind'],
     name: string,
@@ -120,15 +120,15 @@ export class DeclaredTarget implements Target {
   }
 }
 
-/** The message of an error with its mistakes, as one text. */
+/** The message of an error, with its mistakes or cause, as one text. */
 function explained({ message, mistakes, cause }: GatewayError): string {
   if (mistakes.length > 0)
     return mistakes.map(({ pointer, detail }) => `${pointer} ${detail}`.trim()).join('; ')
-  // Logs and administrators may know the cause of what nobody expected.
+  // Only logs and administrators see this text, so it may name the cause of an unexpected error.
   return cause instanceof Error ? `${message}: ${cause.message}` : message
 }
 
-/** The same target, to see what would be written: nothing is. */
+/** Builds a target that reports changes without writing them. */
 export function dryRun(options: DeclaredTargetOptions): DeclaredTarget {
   const nothing = async (): Promise<void> => undefined
   const { store } = options

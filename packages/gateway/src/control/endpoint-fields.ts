@@ -8,14 +8,14 @@ import type { Warning } from './validation.ts'
 
 type Given = Pick<AdapterInput, 'imageName' | 'imageVersion' | 'endpoint' | 'replicaCount'>
 
-/** Which addresses endpoints may have: names are resolved, and checked again, at each connection. */
+/** Addresses that endpoints may have. Each connection resolves and checks names again. */
 export interface EndpointRules {
   readonly policy: AddressPolicy
   /** By which the policy is configured. */
   readonly setting: string
 }
 
-/** What runs, or is called: an image or an endpoint. */
+/** Checks that a body has either an image or an endpoint, and that the endpoint is allowed. */
 export function originMistakes(body: unknown, { policy, setting }: EndpointRules): Mistake[] {
   const { imageName, imageVersion, endpoint } = tableOf(body)
   const missing = (pointer: string, detail: string): Mistake => ({
@@ -66,7 +66,7 @@ function addressMistakes(endpoint: unknown, policy: AddressPolicy, setting: stri
       ]
 }
 
-/** What has no effect beside an endpoint, and what is said in it too loud. */
+/** Warns about fields that have no effect beside an endpoint, and about secrets in its URL. */
 export function endpointWarnings({
   endpoint,
   environmentVariables,
@@ -101,7 +101,10 @@ export function endpointWarnings({
   ]
 }
 
-/** As it is stored: without an image there is nothing to run, whatever the default says. */
+/**
+ * The stored form. With an endpoint, nothing runs here, so `replicaCount` is 0 whatever the
+ * default.
+ */
 export function storedOrigin({
   imageName = '',
   imageVersion = '',
@@ -113,7 +116,7 @@ export function storedOrigin({
     : { imageName: '', imageVersion: '', endpoint, replicaCount: 0 }
 }
 
-/** As a body says it, and an answer. */
+/** The form in bodies and answers. */
 export function shownOrigin({
   imageName,
   imageVersion,

@@ -8,11 +8,11 @@ import { principalOf } from './callers.ts'
 export interface GatewayStatusOptions {
   readonly version: string
   readonly runtime: Pick<Runtime, 'name'>
-  /** The folders that the gateway follows, by their names. */
+  /** The folders that the gateway follows, by name. */
   readonly declared: () => Readonly<Record<string, DeclaredSourceStatus>>
 }
 
-/** `GET /status`: documents name resources of all owners, so administrators alone see them. */
+/** Adds `GET /status`. Documents name resources of all owners, so only administrators see them. */
 export function addGatewayStatus(
   app: FastifyInstance,
   { version, runtime, declared }: GatewayStatusOptions,

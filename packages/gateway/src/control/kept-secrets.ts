@@ -13,8 +13,8 @@ type Given = Pick<AdapterInput, 'imageName' | 'endpoint' | 'environmentVariables
 type GivenVariable = AdapterInput['environmentVariables'][string]
 
 /**
- * The stored secrets that a body keeps by their masks although another program would get them.
- * A caller who may write need not know them, and the other program could tell them.
+ * Finds masks that would keep stored secrets for another program. A caller who may write need not
+ * know these secrets, and the other program could reveal them.
  */
 export function keptSecretMistakes(input: Given, stored: Resource | undefined): Mistake[] {
   const change = stored && changeOfProgram(input, stored.spec)
@@ -38,7 +38,7 @@ export function keptSecretMistakes(input: Given, stored: Resource | undefined): 
   }))
 }
 
-/** Where a credential holds masks. */
+/** Pointers of the masks in a credential. */
 function maskedHeaders(given: Given['credential']): string[] {
   if (!Array.isArray(given)) return given?.value === maskedValue ? ['/credential/value'] : []
   return given.flatMap(({ value }, index) =>
@@ -46,7 +46,7 @@ function maskedHeaders(given: Given['credential']): string[] {
   )
 }
 
-/** What makes another program get the secrets; undefined when the same program gets them. */
+/** The change that would give the secrets to another program; undefined if there is none. */
 function changeOfProgram(input: Given, before: WorkloadSpec): string | undefined {
   if (originOf(input.endpoint) !== originOf(before.endpoint)) return 'another address'
   if (before.endpoint !== undefined) return undefined
@@ -66,7 +66,7 @@ function changeOfProgram(input: Given, before: WorkloadSpec): string | undefined
   return changed === undefined ? undefined : `a workload with another ${changed}`
 }
 
-/** Whether a changed variable decides what runs, or to which address a program talks. */
+/** True if a changed variable decides what runs, or which address a program contacts. */
 function leadsElsewhere(
   name: string,
   before: EnvironmentValue | undefined,
@@ -74,7 +74,7 @@ function leadsElsewhere(
 ): boolean {
   if (isSame(before, after)) return false
   if (isLoaderVariable(name) || isCommandVariable(name) || namesAddress(name)) return true
-  // A new secret may be any text. The text of a referenced one is not known here.
+  // A new secret may hold any text, and the text of a reference is unknown here.
   const isSecretName = looksSecret(name, 'unknown')
   if (refers(after) && !isSecretName) return true
 
@@ -85,8 +85,8 @@ function leadsElsewhere(
 }
 
 /**
- * Words, numbers and lists of them. All else could be an address, a file, or a configuration with
- * an address in it: no list of names has all variables of all programs.
+ * Words, numbers, and lists of them. Any other text could be or contain an address or a file. No
+ * list of names covers the variables of all programs.
  */
 const isPlain = /^(?:[\w\s,+%-]*(?:\.\d[\w-]*)?|\w[\w+-]*(?:\/[\w+-]+)+)$/
 
@@ -132,7 +132,7 @@ function isSecret(variables: WorkloadSpec['environmentVariables'] | undefined, n
   return stored !== undefined && !refers(stored) && stored.secret
 }
 
-/** `constructor` is no variable that somebody gave. */
+/** Ignores inherited members such as `constructor`. */
 function ownOf<T>(table: Readonly<Record<string, T>>, name: string): T | undefined {
   return Object.hasOwn(table, name) ? table[name] : undefined
 }

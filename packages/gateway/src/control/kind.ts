@@ -4,33 +4,36 @@ import type { Principal } from '../core/principal.ts'
 import type { Resource, ResourceKind } from '../core/resource.ts'
 import type { Warning } from './validation.ts'
 
-/** What differs between the kinds of resources; the rest of the control plane is the same for all. */
+/** The differences between the kinds of resources. The rest of the control plane is shared. */
 export interface Kind<
   R extends Resource = Resource,
   Input extends { readonly name: string } = { readonly name: string },
 > {
   readonly kind: ResourceKind
-  /** Path under which resources of the kind are: `/adapters`. */
+  /** Path of the kind's resources: `/adapters`. */
   readonly collection: string
   /** Schema of the body of POST and PUT. */
   readonly input: z.ZodObject
   /** Schema of the body of PATCH. */
   readonly patch: z.ZodObject
-  /** Rules that the schema cannot say. `body` may be anything. */
+  /** Rules that the schema cannot express. `body` may be anything. */
   mistakes(body: unknown, principal: Principal): readonly Mistake[] | Promise<readonly Mistake[]>
-  /** What of a valid body has no effect, or another than it says. */
+  /** Warnings about fields of a valid body that have no effect, or an unexpected effect. */
   warnings(input: Input): readonly Warning[]
-  /** What to store for a valid body, in place of `stored` if there is something. */
+  /** The spec to store for a valid body. `stored` is the resource that it replaces, if any. */
   spec(input: Input, stored: R | undefined): R['spec']
-  /** The resource as a body that would make it again, for a merge patch. Stored secrets stand as masks, and stay. */
+  /**
+   * The resource as a body that would create it again, as base of a merge patch. Masks stand for
+   * stored secrets, and keep them.
+   */
   inputOf(resource: R, patch: unknown): Record<string, unknown>
-  /** What may be shown of a resource: secret values are masked. */
+  /** The public view of a resource, with masked secrets. */
   view(resource: R, warnings: readonly Warning[]): object
-  /** What decides which code runs, or is called. */
+  /** The fields that decide which code runs or is called. */
   code(spec: R['spec']): unknown
-  /** What a workload is made of; changes of the rest restart nothing. */
+  /** The fields that make up a workload. Other changes restart nothing. */
   running(spec: R['spec']): unknown
-  /** Whether a resource is meant by a text that people look for, which is in lower case. */
+  /** True if a resource matches a search text, which is in lower case. */
   contains(resource: R, text: string): boolean
 }
 

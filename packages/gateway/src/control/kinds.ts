@@ -12,7 +12,7 @@ export interface ResourceKindsOptions {
 
 export type ResourceKinds = ReturnType<typeof resourceKinds>
 
-/** The kinds of resources, with the rules of this gateway. */
+/** Builds the kinds of resources with the rules of this gateway. */
 export function resourceKinds({ maxReplicas, endpoints, checks }: ResourceKindsOptions) {
   return {
     adapter: adapterKind({ maxReplicas, endpoints: endpoints.adapter }),

@@ -4,23 +4,26 @@ import { each } from '../store/each.ts'
 import type { Collection } from '../store/store.ts'
 
 export interface Page {
-  /** JSON of each. */
+  /** JSON of each resource. */
   readonly shown: readonly string[]
-  /** Name after which the next page begins, if there is one. */
+  /** Name after which the next page begins, if there is a next page. */
   readonly next?: string
 }
 
 export interface PageRequest<R extends Stored> {
   readonly kind?: R['kind']
   readonly after: string | undefined
-  /** Undefined: all. */
+  /** Undefined: no limit. */
   readonly limit: number | undefined
 }
 
-/** UTF-16 units of a page, also where the caller asks for all: it is in memory as a whole. */
+/**
+ * Limit of a page in UTF-16 units, even if the caller asks for everything, because a page is built
+ * in memory.
+ */
 const longestPage = 16 * 1024 * 1024
 
-/** Those of a collection that fit, in the order of their names, as they are shown. */
+/** Builds a page of the resources that `fits` accepts, sorted by name. */
 export async function pageOf<R extends Stored>(
   collection: Pick<Collection<R>, 'list'>,
   { kind, after = '', limit = Number.POSITIVE_INFINITY }: PageRequest<R>,
@@ -30,7 +33,8 @@ export async function pageOf<R extends Stored>(
   const shown: string[] = []
   let length = 0
   let last = ''
-  // What the caller may not see must not make pages short, nor the whole store be read for one page.
+  // Skip invisible resources here, so that they neither shorten a page nor force a read of the
+  // whole store.
   for await (const resource of each(collection, {
     ...(kind === undefined ? {} : { kind }),
     after,
@@ -45,20 +49,20 @@ export async function pageOf<R extends Stored>(
   return { shown }
 }
 
-/** Answers with a page. */
+/** Sends a page, with a link to the next one. */
 export function sendPage(request: FastifyRequest, reply: FastifyReply, page: Page): FastifyReply {
   linkNext(request, reply, page)
-  // As bytes, so that fastify does not make JSON of it again.
+  // Send bytes, so that Fastify does not serialize the JSON again.
   const body = Buffer.from(`[${page.shown.join(',')}]`)
   return reply.type('application/json; charset=utf-8').send(body)
 }
 
-/** The name that a cursor stands for. */
+/** The name that a cursor encodes. */
 export function afterCursor(cursor: string | undefined): string | undefined {
   return cursor === undefined ? undefined : Buffer.from(cursor, 'base64url').toString()
 }
 
-/** Says where the next page is (RFC 8288). */
+/** Adds the link to the next page (RFC 8288). */
 function linkNext(request: FastifyRequest, reply: FastifyReply, { next }: Page): void {
   if (next === undefined) return
   const query = new URLSearchParams({

@@ -2,7 +2,7 @@ import type { AdapterInput } from '@mcp-gateway/contract'
 import type { Warning } from './validation.ts'
 
 /**
- * Placeholders of configuration files of clients: `${input:token}`, `${env:TOKEN}`,
+ * Placeholders in clients' configuration files: `${input:token}`, `${env:TOKEN}`,
  * `${workspaceFolder}`, `$TOKEN`, `%TOKEN%`.
  */
 const placeholder =
@@ -10,7 +10,10 @@ const placeholder =
 
 const mostTold = 50
 
-/** Clients expand placeholders before they start a server. The gateway expands none. */
+/**
+ * Warns about placeholders. Clients expand them before they start a server, but the gateway does
+ * not.
+ */
 export function placeholderWarnings({
   endpoint,
   environmentVariables,
@@ -52,7 +55,7 @@ function textOf(given: AdapterInput['environmentVariables'][string]): string | u
   return 'secretRef' in given ? undefined : given.value
 }
 
-/** The URL standard escapes braces. */
+/** Restores braces, which the URL standard escapes. */
 function decoded(endpoint: string | undefined): string | undefined {
   return endpoint?.replaceAll(/%7b/gi, '{').replaceAll(/%7d/gi, '}')
 }

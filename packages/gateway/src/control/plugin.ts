@@ -35,20 +35,23 @@ export interface ControlPlaneOptions
     CallerOptions,
     GatewayStatusOptions {
   readonly kinds: ResourceKinds
-  /** Read side only: what writes to a runtime is the reconciler. */
+  /** Read side only. The reconciler alone writes to a runtime. */
   readonly runtime: Pick<Runtime, 'name' | 'status' | 'logs'>
-  /** Why reconciling a name failed last, if it did. */
+  /** The last failure to reconcile a name, if any. */
   readonly problem: (name: string) => string | undefined
   readonly silences: Pick<Silences, 'of'>
   readonly shares: CallerShares
   readonly audit: (request: ApiRequest) => void
-  /** How often the callers of open streams are asked again whether they may. */
+  /** Milliseconds between checks that the callers of open streams are still allowed. */
   readonly recheckMs: number
 }
 
 type Named = { Params: { name: string } }
 
-/** The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, and their document. */
+/**
+ * The control plane: `/adapters`, `/tools`, `/api-keys`, `/secrets`, `/status`, and their API
+ * document.
+ */
 export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions): void {
   addJsonParser(app)
   addProblems(app)
@@ -64,7 +67,10 @@ export function controlPlane(app: FastifyInstance, options: ControlPlaneOptions)
   addApiDocument(app, options.version)
 }
 
-/** Anybody may ask for the document, so it is made once; most gateways are never asked for it. */
+/**
+ * Builds the document once, on the first request. Anybody may request it, but most gateways are
+ * never asked.
+ */
 function addApiDocument(app: FastifyInstance, version: string): void {
   const making = (): { readonly json: Buffer; readonly page: Buffer } => {
     const document = openApiDocument(version)
@@ -84,13 +90,13 @@ function addApiDocument(app: FastifyInstance, version: string): void {
   )
 }
 
-/** Bytes of a body: an environment may have 768 KiB, which JSON makes longer. */
+/** Largest body in bytes. An environment may have 768 KiB, and JSON makes it longer. */
 const longestBody = 2 * 1024 * 1024
 
-/** Bytes of a body that names an owner. */
+/** Largest body in bytes that names an owner. */
 const longestOwner = 16 * 1024
 
-/** The routes of one kind of resources. */
+/** Adds the routes of one kind of resources. */
 function addKind<R extends Resource, Input extends { readonly name: string }>(
   app: FastifyInstance,
   kind: Kind<R, Input>,
@@ -101,7 +107,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   const one = `${collection}/:name`
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
     ifMatch(request, () => registry.get(principalOf(request), request.params.name))
-  // The right is checked before the body is read: what strangers send costs nothing then.
+  // Check rights before reading the body, so that bodies of strangers cost nothing.
   const bodyLimit = atMost(app, longestBody)
   const creates = {
     bodyLimit,
@@ -256,7 +262,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
     request.subject = resource
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
-    // A response that has closed already tells nobody to give the place back.
+    // A closed response emits no further event, so nothing would release the share.
     if (reply.raw.destroyed) throw new GatewayError('client_closed_request')
     const gone = new AbortController()
     const share = options.shares.logReaders.open(partyOf(principalOf(request)))
@@ -268,7 +274,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       gone.abort()
     })
     if (query.follow) {
-      // Like every stream, it outlives neither the credential nor the right that it was opened with.
+      // Like every stream, this one must not outlive its credential or its right.
       const asking = setInterval(() => {
         void (async () =>
           registry.permitLogs(
@@ -298,7 +304,7 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
         detail: `'${resource.name}' has ${what} (instance ${query.instance}).`,
       })
     }
-    // The record of the request comes at its end, which may be days away, or never come.
+    // The record of this request comes at its end, which may be days away or never come.
     if (query.follow)
       options.audit({
         action: `${kind.kind}.logs.open`,

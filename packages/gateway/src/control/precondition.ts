@@ -2,17 +2,20 @@ import type { FastifyRequest } from 'fastify'
 import { GatewayError } from '../core/errors.ts'
 import type { Stored } from '../core/resource.ts'
 
-/** The incarnation is part of it, so that a tag of a deleted resource does not fit its successor. */
+/** Includes the uid, so that a tag of a deleted resource does not match its successor. */
 export function etag({ uid, version }: Pick<Stored, 'uid' | 'version'>): string {
   return `"${uid.slice(0, 8)}-${version}"`
 }
 
-/** Whether the caller has what is there (`If-None-Match`). */
+/** True if `If-None-Match` holds the current tag. */
 export function isKnown({ headers }: FastifyRequest, resource: Stored): boolean {
   return splitTags(headers['if-none-match']).includes(etag(resource))
 }
 
-/** The version that `If-Match` names. `*` and tags of this form only; others match nothing (RFC 9110 section 13.1.1). */
+/**
+ * The version that `If-Match` names; -1 if no tag matches. Only `*` and tags of this form can match
+ * (RFC 9110 section 13.1.1).
+ */
 export async function ifMatch(
   { headers }: FastifyRequest,
   stored: () => Promise<Stored>,
@@ -28,7 +31,11 @@ export function checkVersion({ version }: Stored, wanted: number | undefined): v
   if (wanted !== undefined && wanted !== version) throw new GatewayError('precondition_failed')
 }
 
-/** A caller that named no version wants its change on whatever is there; it need not know of the race it lost. */
+/**
+ * Retries a change that names no version. Such a change applies to whatever is stored, so its
+ * caller need not see a lost race.
+ * @throws GatewayError `conflict` after five attempts
+ */
 export async function retrying<T>(wanted: number | undefined, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {

@@ -30,7 +30,7 @@ import { givesReference } from './workload-fields.ts'
 
 export interface RegistryOptions {
   readonly store: Store
-  /** The same with secrets sealed: lists show none, and read far more than they show. */
+  /** The store with sealed secrets. Lists show no secrets, and read far more than they show. */
   readonly sealedResources: Pick<Store, 'list'>
   /** Tells the reconciler that a name has changed. */
   readonly nudge: (name: string) => void
@@ -42,7 +42,7 @@ export interface RegistryOptions {
   readonly newUid: () => string
 }
 
-/** What was stored, and what its request said in vain. */
+/** The stored resource, with warnings about the request. */
 export interface Written<R> {
   readonly resource: R
   readonly warnings: readonly Warning[]
@@ -50,7 +50,7 @@ export interface Written<R> {
 
 /**
  * Validate → authorize → store → nudge: the rules of the control plane for one kind of resources,
- * without HTTP. `by` names the source of files that writes; it is absent for callers.
+ * without HTTP. `by` names the source of files that writes; absent for callers.
  */
 export class Registry<R extends Resource, Input extends { readonly name: string }> {
   readonly #kind: Kind<R, Input>
@@ -61,14 +61,17 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     this.#options = options
   }
 
-  /** What is known before the body: whether a caller may create anything. @throws GatewayError */
+  /**
+   * Checks before the body is read that a caller may create at all.
+   * @throws GatewayError `forbidden`, `unauthenticated`
+   */
   checkCreate(principal: Principal): void {
     checkCreate(principal, this.#options.access, this.#kind.kind)
   }
 
   /**
-   * What is known before the body: whether a caller may do this to what is there.
-   * @throws GatewayError
+   * Checks before the body is read that a caller may act on a stored resource.
+   * @throws GatewayError as `authorize`
    */
   async check(principal: Principal, action: 'read' | 'write', name: string): Promise<void> {
     authorize(principal, action, await this.#stored(name))
@@ -90,7 +93,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return authorize(principal, 'read', await this.#stored(name)).resource
   }
 
-  /** @throws GatewayError `runs_elsewhere` */
+  /** @throws GatewayError as `authorizeLogs`, or `runs_elsewhere` */
   async permitLogs(principal: Principal, name: string): Promise<Permit<'logs', R>> {
     const permit = authorizeLogs(principal, await this.#stored(name), this.#options.access)
     checkRunsHere(permit.resource, 'its logs are there')
@@ -118,7 +121,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     )
   }
 
-  /** `ifMatch` is the version that the caller has read, if it says so. */
+  /** `ifMatch` is the version that the caller has read, if given. */
   async replace(
     principal: Principal,
     name: string,
@@ -152,7 +155,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
         mergePatch(this.#kind.inputOf(stored, patch), patch),
         [],
       )
-      // What the stored resource has no more use for is not for this caller to know.
+      // Check only references that the patch gives. Stale ones of the stored resource are not this
+      // caller's to learn about.
       const spec = await this.#bound(this.#kind.spec(merged.value, stored), (pointer) =>
         givesReference(patch, pointer),
       )
@@ -161,7 +165,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return this.#change(principal, name, ifMatch, change, { sendsCode: givesCode(patch) })
   }
 
-  /** Makes somebody the owner: whom an administrator names, or who takes what was offered. Whoever had it keeps what its roles allow. */
+  /**
+   * Changes the owner: an administrator names the new owner, or the caller accepts an offer. The
+   * former owner keeps the access that its roles give.
+   */
   async transfer(
     principal: Principal,
     name: string,
@@ -181,7 +188,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  /** Lets somebody take it over, who need not want it. The offer before, if there was one, counts no more. */
+  /** Offers the resource to somebody, who need not accept. A new offer replaces the one before. */
   async offer(
     principal: Principal,
     name: string,
@@ -199,7 +206,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  /** Takes an offer back, or refuses it. */
+  /** Withdraws or refuses an offer. */
   async decline(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
     return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'decline', await this.#stored(name))
@@ -213,7 +220,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  /** What names another owner. */
+  /** Runs a request that names another owner. */
   async #give(
     principal: Principal,
     name: string,
@@ -230,7 +237,10 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  /** Has every replica replaced, with nothing else changed. @throws GatewayError `runs_elsewhere` */
+  /**
+   * Requests a restart of all replicas, and changes nothing else.
+   * @throws GatewayError `runs_elsewhere`
+   */
   async restart(principal: Principal, name: string, ifMatch: number | undefined): Promise<R> {
     return retrying(ifMatch, async () => {
       const permit = authorize(principal, 'write', await this.#stored(name))
@@ -239,7 +249,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     })
   }
 
-  /** Gives what was deleted. */
+  /** Deletes the resource, and returns it. */
   async delete(
     principal: Principal,
     name: string,
@@ -269,7 +279,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const before = permit.resource.spec
       const { spec: wanted, warnings } = await change(permit.resource)
       await this.#checkChange(principal, before, wanted)
-      // A source of files vouches for what it declares, with the roles that it has now.
+      // A source of files vouches for its declarations with its present roles.
       const spec =
         by === undefined
           ? this.#chosen(principal, before, wanted, sendsCode)
@@ -313,20 +323,20 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   ): Promise<R> {
     const { declared, ...unmarked } = stored
     const mark = markOf(by)
-    // Nothing to change: nothing is stored, and nothing restarts.
+    // Without a change, nothing is stored and nothing restarts.
     if (alike(spec, stored.spec) && alike(declared, mark.declared)) return stored
     const resource = {
       ...unmarked,
       ...mark,
       version: stored.version + 1,
-      // What only people and the gateway read restarts nothing.
+      // Fields that only people and the gateway read restart nothing.
       generation: alike(this.#kind.running(spec), this.#kind.running(stored.spec))
         ? stored.generation
         : stored.generation + 1,
       lastUpdatedAt: this.#options.now().toISOString(),
       spec,
     } as R
-    // What does not grow is let be, also where a quota has become smaller.
+    // A resource that does not grow passes, even if a quota has been lowered since.
     const grows = spec.replicaCount > stored.spec.replicaCount
     const admit = this.#admit(principal, resource, grows ? { replicas: spec.replicaCount } : {})
     await this.#options.store.replace(resource, stored.version, admit)
@@ -350,7 +360,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return resource
   }
 
-  /** Stores whose it is, or may become. Whoever becomes the owner must have room for it. */
+  /** Stores an owner or an offer. A new owner's quota must have room for the resource. */
   async #own(
     { principal, resource: stored }: Permit<'offer' | 'decline' | 'transfer', R>,
     owned: R,
@@ -367,7 +377,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return resource
   }
 
-  /** What a caller may add to what an owner has; undefined where there is no bound. */
+  /** Checks the quotas of the owner; undefined if the caller is exempt. */
   #admit(
     principal: Principal,
     { owner }: R,
@@ -391,13 +401,16 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     this.#options.nudge(resource.name)
   }
 
-  /** Undefined for what is of another kind, too. */
+  /** Undefined also for a resource of another kind. */
   async #stored(name: string): Promise<R | undefined> {
     const resource = await this.#options.store.get(name)
     return resource?.kind === this.#kind.kind ? (resource as R) : undefined
   }
 
-  /** A right to write goes no further than the right to create; what stays as it is needs neither. Code that runs with the platform's identity is lent it anew. */
+  /**
+   * Limits the right to write by the right to create. Unchanged parts need no check. New code with
+   * the platform's identity needs the right to lend it again.
+   */
   async #checkChange(principal: Principal, before: R['spec'], after: R['spec']): Promise<void> {
     const { access } = this.#options
     this.#checkTurnedOn(principal, before, after)
@@ -418,8 +431,8 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   /**
-   * Keeps under which roles it was decided what runs: rules that have become narrower since hold
-   * for it, too. A caller who sends unchanged code and may choose all of it vouches for it.
+   * Keeps the roles under which the code was chosen, so that narrower rules also apply to it later.
+   * A caller who sends unchanged code and may choose all of it replaces these roles.
    */
   #chosen(
     principal: Principal,
@@ -445,23 +458,26 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     return before.chosenWith === undefined ? after : { ...after, chosenWith: before.chosenWith }
   }
 
-  /** All roles: those of a rule that somebody adds later count, too. */
+  /** Stores all roles of the caller, because a later rule may name any of them. */
   #chosenBy(principal: Principal, spec: R['spec']): R['spec'] {
     return { ...spec, chosenWith: principal.roles }
   }
 
-  /** With references to the secrets that are there now, where they were `given` now. */
+  /** Binds references to the secrets that exist now, for the pointers that `given` accepts. */
   #bound(spec: R['spec'], given: (pointer: string) => boolean = () => true): Promise<R['spec']> {
     return boundToOwners(this.#options.secretSources, spec, given)
   }
 
-  /** Whoever decides what runs must be allowed to have each secret that it gets. */
+  /** Checks that the caller who chooses the code may use each secret that the code gets. */
   async #checkReferences(principal: Principal, spec: R['spec']): Promise<void> {
     const mistakes = await referenceMistakes(this.#options.secretSources, principal, spec)
     if (mistakes.length > 0) throw new GatewayError('validation_failed', { mistakes })
   }
 
-  /** What needs more than the right to write to be turned on, and nothing more to stay as it is or to be turned off. */
+  /**
+   * Checks flags that need a further right to be turned on. A flag that stays on or is turned off
+   * needs no further right.
+   */
   #checkTurnedOn(principal: Principal, before: R['spec'] | undefined, after: R['spec']): void {
     const { access } = this.#options
     if (after.useWorkloadIdentity && before?.useWorkloadIdentity !== true)
@@ -517,7 +533,10 @@ function renames(name: string, body: unknown): Mistake[] {
     : []
 }
 
-/** A mask says "keep what is stored"; where nothing is stored it is a mistake, not a value. What is kept so stays as secret as it was. */
+/**
+ * Refuses a mask that has no stored value to keep, and a mask that would make a secret value
+ * public.
+ */
 function maskMistakes(body: unknown, before: Resource | undefined): Mistake[] {
   const stored = new Map(Object.entries(before?.spec.environmentVariables ?? {}))
   return Object.entries(tableOf(tableOf(body)['environmentVariables'])).flatMap(([key, given]) => {
@@ -535,18 +554,18 @@ function maskMistakes(body: unknown, before: Resource | undefined): Mistake[] {
   })
 }
 
-/** What a resource adds to what its owner has. */
+/** The amounts that a resource adds to its owner's holdings. */
 function whole({ kind, spec }: Resource): Partial<Holdings> {
   return { [kind === 'tool' ? 'tools' : 'adapters']: 1, replicas: spec.replicaCount }
 }
 
-/** Whether a patch sends anything that decides which code runs. */
+/** True if a patch sends a field that decides which code runs. */
 function givesCode(patch: unknown): boolean {
   const members = ['imageName', 'imageVersion', 'environmentVariables', 'endpoint']
   return members.some((member) => Object.hasOwn(tableOf(patch), member))
 }
 
-/** Whether callers whom nobody vouches for may use it. */
+/** True if anonymous callers may use the resource. */
 function isOpen(spec: WorkloadSpec | undefined): boolean {
   return (spec as AdapterSpec | undefined)?.anonymous === true
 }
@@ -558,7 +577,7 @@ function checkRunsHere({ name, spec }: Resource, so: string): void {
     })
 }
 
-/** Values that come from secrets, or that cannot be decrypted, are not known here. */
+/** Omits values that come from secrets or cannot be decrypted, because they are unknown here. */
 function givenOf(variables: WorkloadSpec['environmentVariables']): GivenVariables {
   return Object.fromEntries(
     Object.entries(variables).map(([name, given]) => [
@@ -568,7 +587,7 @@ function givenOf(variables: WorkloadSpec['environmentVariables']): GivenVariable
   )
 }
 
-/** Undefined for what has an endpoint. */
+/** Undefined for a resource with an endpoint. */
 function imageOf({ imageName, imageVersion }: WorkloadSpec): Image | undefined {
   return imageName === '' ? undefined : { name: imageName, version: imageVersion }
 }
@@ -577,7 +596,7 @@ function alike(a: unknown, b: unknown): boolean {
   return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
 }
 
-/** The same text for the same data, whatever the order of members. */
+/** Sorts members, so that equal data gives equal text. */
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value

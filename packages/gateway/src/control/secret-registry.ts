@@ -15,7 +15,7 @@ import { validate, type Warning } from './validation.ts'
 
 export interface SecretRegistryOptions {
   readonly store: Store
-  /** Values stand sealed there: nothing here needs to see what is stored. */
+  /** The store with sealed values. Nothing here needs to read a stored value. */
   readonly sealedSecrets: Collection<Secret>
   readonly secrets: PersonalLimits & { readonly maxPerPrincipal: number }
   readonly access: AccessRules
@@ -28,7 +28,10 @@ interface Written {
   readonly warnings: readonly Warning[]
 }
 
-/** Who may keep, see, change and remove secrets. Reading one means to know of it and to give it to workloads; nobody reads its values. */
+/**
+ * Creates, shows, changes and deletes secrets. The right to read allows a caller to see a secret
+ * and to give it to workloads; nobody can read values.
+ */
 export class SecretRegistry {
   readonly #options: SecretRegistryOptions
 
@@ -36,12 +39,18 @@ export class SecretRegistry {
     this.#options = options
   }
 
-  /** What is known before the body: whether a caller may create any. @throws GatewayError */
+  /**
+   * Checks before the body is read that a caller may create secrets at all.
+   * @throws GatewayError `forbidden`, `unauthenticated`
+   */
   checkCreate(principal: Principal): void {
     checkCreate(principal, this.#options.access, 'secret')
   }
 
-  /** What is known before the body: whether a caller may change it. @throws GatewayError */
+  /**
+   * Checks before the body is read that a caller may change a secret.
+   * @throws GatewayError as `authorize`
+   */
   async checkChange(principal: Principal, name: string): Promise<void> {
     authorize(principal, 'write', await this.#stored(name))
   }
@@ -112,7 +121,11 @@ export class SecretRegistry {
     })
   }
 
-  /** `force`: also when workloads refer to it, which stop then. */
+  /**
+   * Deletes a secret, and returns it. `force` also deletes a secret in use; its workloads then
+   * stop.
+   * @throws GatewayError `secret_in_use` without `force`
+   */
   async delete(
     principal: Principal,
     name: string,
@@ -169,7 +182,10 @@ export class SecretRegistry {
       })
   }
 
-  /** Users that the caller may not see are counted, not named. */
+  /**
+   * Refuses to delete a secret in use. Users that the caller may not see are counted, not named.
+   * @throws GatewayError `secret_in_use`
+   */
   async #checkUnused(principal: Principal, { name, owner }: Secret): Promise<void> {
     const users = await usersOf(this.#options.store, { source: 'store', name }, owner)
     if (users.length === 0) return
@@ -187,7 +203,10 @@ export class SecretRegistry {
   }
 }
 
-/** A body as it is stored. A mask keeps the value that is stored by its key. */
+/**
+ * The stored form of a body. A mask keeps the stored value of its key.
+ * @throws GatewayError `validation_failed`
+ */
 async function specOf(
   body: unknown,
   stored: Secret | undefined,

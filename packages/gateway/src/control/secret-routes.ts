@@ -13,7 +13,7 @@ type Named = { Params: { name: string } }
 const collection = '/secrets'
 const one = `${collection}/:name`
 
-/** The routes of secrets. */
+/** Adds the routes of secrets. */
 export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions): void {
   const registry = new SecretRegistry(options)
   const versionOf = (request: FastifyRequest<Named>): Promise<number | undefined> =>
@@ -94,7 +94,9 @@ export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions)
   })
 }
 
-/** Of a short value, a digest would tell enough to guess it; so the audit log has none of these bodies. */
+/**
+ * Audits a write without a digest of its body, which would reveal enough to guess a short value.
+ */
 function writes(verb: string) {
   return {
     ...audits('secret', verb),

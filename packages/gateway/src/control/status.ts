@@ -4,8 +4,8 @@ import type { Silence } from '../core/silences.ts'
 import type { Condition, Replica, WorkloadStatus } from '../core/workload.ts'
 
 /**
- * The status of a resource from what is wanted, what the runtime sees, and why reconciling failed,
- * if it did. `silence` tells of a server that does not answer. Output of the server may hold secrets, so only `showsOutput` shows it.
+ * Builds the status from the desired state, the runtime's view, the last failure to reconcile, and
+ * a silent server. Output may hold secrets, so it appears only with `showsOutput`.
  */
 export function statusOf(
   resource: Resource,
@@ -27,7 +27,7 @@ export function statusOf(
       conditions: conditionsOf(silence),
       replicas: [],
     }
-  // What runs under the name may still be of an earlier incarnation.
+  // The workload of this name may still belong to an earlier incarnation.
   const seen = found?.uid === resource.uid ? found : undefined
   const replicas = seen?.replicas ?? []
   const ready = replicas.filter(({ phase }) => phase === 'ready')
@@ -86,7 +86,7 @@ interface Told {
   readonly output?: string
 }
 
-/** The message, with the output where the caller may read it. */
+/** The message, with the output if the caller may read it. */
 function messageOf<T extends Told>(
   { message, output }: T,
   showsOutput: boolean,
@@ -101,7 +101,9 @@ function told<T extends Told>(all: T, showsOutput: boolean): Omit<T, 'output'> {
   return { ...rest, ...messageOf(all, showsOutput) }
 }
 
-/** The original's word for it, extended: `Healthy` only when all replicas run the present generation. */
+/**
+ * The original's summary, extended. `Healthy` means that all replicas run the present generation.
+ */
 function summary(
   desired: number,
   ready: number,
@@ -112,7 +114,7 @@ function summary(
   const existing = replicas.length
   if (desired === 0) return existing === 0 ? 'Stopped' : 'Progressing: stopping'
   if (!current) return 'Progressing: not taken up yet'
-  // Nothing has gone wrong yet with a server that has just been made.
+  // A server that has just started has not failed yet.
   if (ready === 0 && existing > 0 && replicas.every(isStarting))
     return `Progressing: ${ready}/${desired} ready`
   if (ready < desired) return `Degraded: ${ready}/${desired} ready`
@@ -121,7 +123,7 @@ function summary(
   return 'Healthy'
 }
 
-/** Whether a replica is on its way to its first readiness, and nothing speaks against it. */
+/** True if a replica approaches its first readiness without a known problem. */
 function isStarting({ phase, restarts, reason }: Replica): boolean {
   return (phase === 'pending' || phase === 'starting') && restarts === 0 && reason === undefined
 }

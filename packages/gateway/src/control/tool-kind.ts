@@ -20,7 +20,7 @@ import {
   type WorkloadRules,
 } from './workload-fields.ts'
 
-/** HTTP services with an MCP tool definition, at `/tools`. */
+/** The kind of HTTP services with an MCP tool definition, at `/tools`. */
 export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool, ToolInput> {
   return {
     kind: 'tool',
@@ -61,7 +61,10 @@ export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool,
   }
 }
 
-/** The original's payloads spell `readOnlyHint` as `readOnly`, and have a `type` that nothing reads. */
+/**
+ * Converts payloads of the original, which write `readOnly` for `readOnlyHint` and have an unused
+ * `type`.
+ */
 function normalized({
   annotations,
   type: _type,
@@ -134,7 +137,7 @@ async function definitionMistakes(
     for (const { pointer, code, detail } of await mistakesOf(schema as Record<string, unknown>))
       mistakes.push({ pointer: `${place}${pointer}`, code, detail })
   }
-  // A list holds hundreds of them.
+  // A list holds hundreds of definitions.
   if (mistakes.length === 0 && Buffer.byteLength(JSON.stringify(tool)) > largestDefinition)
     mistakes.push({
       pointer: '/toolDefinition/tool',

@@ -3,7 +3,7 @@ import { GatewayError, type Mistake } from '../core/errors.ts'
 import { plainIssue } from '../lib/plain-issue.ts'
 import { suggestion } from '../lib/suggestion.ts'
 
-/** What a request said that had no effect. */
+/** A part of a request that had no effect. */
 export interface Warning {
   readonly pointer: string
   readonly code: string
@@ -11,8 +11,8 @@ export interface Warning {
 }
 
 /**
- * Checks a value against a schema, and reports all mistakes at once with their RFC 6901 pointers. Members that the schema does
- * not know become warnings: other versions of the API may know them, but nothing is dropped in silence.
+ * Validates a value, and reports all mistakes with RFC 6901 pointers. Unknown members become
+ * warnings, because other versions of the API may know them.
  * @throws GatewayError `validation_failed`, `environment_too_large`
  */
 export async function validate<S extends z.ZodObject>(
@@ -56,7 +56,10 @@ export async function validate<S extends z.ZodObject>(
   return { value: parsed.data, warnings }
 }
 
-/** How many mistakes, or unknown members, one answer tells: a body may hold hundreds of thousands, and telling takes longer than reading. */
+/**
+ * Limit on the mistakes or unknown members in one answer. A body may hold hundreds of thousands,
+ * which take longer to report than to read.
+ */
 const mostTold = 100
 
 function fewOf(mistakes: readonly Mistake[]): readonly Mistake[] {
@@ -73,7 +76,7 @@ function fewOf(mistakes: readonly Mistake[]): readonly Mistake[] {
       ]
 }
 
-/** Members that the schema does not know, on every level that it names. */
+/** Finds members that the schema does not know, on every level that it defines. */
 function* unknownMembers(
   schema: unknown,
   value: unknown,
@@ -104,7 +107,10 @@ function* unknownMembers(
   }
 }
 
-/** The same for query parameters, whose places are `query:name`. */
+/**
+ * Validates query parameters. Pointers have the form `query:name`.
+ * @throws GatewayError `validation_failed`
+ */
 export function validateQuery<S extends z.ZodObject>(schema: S, query: unknown): z.output<S> {
   const parsed = schema.safeParse(query, { error: plainIssue })
   if (parsed.success) return parsed.data
@@ -117,13 +123,16 @@ export function validateQuery<S extends z.ZodObject>(schema: S, query: unknown):
   })
 }
 
-/** Levels of a body: checking is recursive in places. */
+/** Limit on the levels of a body, because some checks are recursive. */
 const deepest = 100
 
-/** Members and elements of a body on all levels: checking one takes some microseconds. */
+/**
+ * Limit on the members and elements of a body, on all levels. Checking one takes a few
+ * microseconds.
+ */
 const mostMembers = 20_000
 
-/** What a body has too much of to be checked at all. */
+/** The limit that a body exceeds, so that it cannot be checked at all. */
 function boundMistake(value: object): Mistake | undefined {
   let members = 0
   let level: readonly object[] = [value]
@@ -158,7 +167,8 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
     if (fitting !== undefined && others.length === 0)
       return fitting.flatMap((each) => toMistakes({ ...each, path: [...issue.path, ...each.path] }))
   }
-  // A union's own message says only that nothing fitted; the last alternative is the most telling one.
+  // The message of a union says only that nothing matched. The alternative that matched deepest
+  // says more.
   if (issue.code === 'invalid_union') {
     const deepest = issue.errors.flat().toSorted((a, b) => b.path.length - a.path.length)[0]
     if (deepest !== undefined)
@@ -179,12 +189,12 @@ function toMistakes(issue: z.core.$ZodIssue): Mistake[] {
   return [{ pointer: pointerOf(issue.path), code: issue.code, detail: issue.message.slice(0, 500) }]
 }
 
-/** The value is no candidate for this alternative of a union. */
+/** True if the value has another type than this alternative of a union. */
 function isOtherType({ code, path }: z.core.$ZodIssue): boolean {
   return code === 'invalid_type' && path.length === 0
 }
 
-/** What each alternative of a union would have wanted. */
+/** Joins the expectations of all alternatives of a union. */
 function alternatives(errors: readonly (readonly z.core.$ZodIssue[])[]): string {
   return [
     ...new Set(errors.flatMap(([first]) => (first === undefined ? [] : [first.message]))),

@@ -29,7 +29,10 @@ export interface WorkloadRules {
   readonly endpoints: EndpointRules
 }
 
-/** Rules for the fields that adapters and tools share, which a schema cannot say or which depend on the configuration. */
+/**
+ * Checks shared fields of adapters and tools, for rules that a schema cannot express or that depend
+ * on the configuration.
+ */
 export function workloadMistakes(
   body: unknown,
   { maxReplicas, endpoints }: WorkloadRules,
@@ -81,7 +84,7 @@ export function workloadMistakes(
   return [...mistakes, ...originMistakes(body, endpoints)]
 }
 
-/** The bridge would never start with them. */
+/** Checks arguments, because the bridge would never start with malformed ones. */
 function argumentMistakes(text: string): Mistake[] {
   try {
     splitArguments(text)
@@ -93,10 +96,13 @@ function argumentMistakes(text: string): Mistake[] {
   }
 }
 
-/** MAX_ARG_STRLEN of Linux, less the terminator. */
+/** Linux's MAX_ARG_STRLEN without the terminator, in bytes. */
 const longestVariable = 128 * 1024 - 1
 
-/** The shared fields as they are stored. A mask keeps what is stored. @throws GatewayError `validation_failed` for one that may not */
+/**
+ * The stored form of the shared fields. A mask keeps the stored value.
+ * @throws GatewayError `validation_failed` for a mask that may not
+ */
 export function workloadSpec(
   input: Omit<AdapterInput, 'name' | 'eras' | 'legacyLeg' | 'toolRules' | 'anonymous'>,
   stored: Resource | undefined,
@@ -137,7 +143,7 @@ function storedVariable(
   return { value, secret: marked ?? (looksSecret(name, value) || wasMarked) }
 }
 
-/** What stands in the place already, and reads the same, means the secret of the same owner. */
+/** A reference that reads as before keeps the owner of the secret it refers to. */
 function storedReference(
   { name, key, source }: ShownReference,
   before: object | undefined,
@@ -168,7 +174,7 @@ function storedCredentials(
   const [only, ...others] = Array.isArray(given) ? given : [given]
   if (only === undefined) return {}
 
-  // One header may get another name, and keeps its secret; several are told apart by their names.
+  // A single header may change its name and keep its secret. Several headers are matched by name.
   if (others.length === 0 && stored.length === 1)
     return { credential: storedCredential(only, stored[0], '/credential') }
   const all = [only, ...others].map((each, index) => {
@@ -201,7 +207,7 @@ function maskedCredential(why: string, pointer: string): GatewayError {
   })
 }
 
-/** What an answer shows: the fields of every kind around its own. */
+/** The fields of an answer: the shared fields, around the kind's own. */
 export function sharedView<Own extends object>(
   resource: Resource,
   own: Own,
@@ -238,7 +244,7 @@ export function sharedView<Own extends object>(
   }
 }
 
-/** A stored workload as a body that would make it again, for a merge patch. */
+/** A stored workload as a body that would create it again, as base of a merge patch. */
 export function workloadInput({ name, spec }: Resource, patch: unknown): Record<string, unknown> {
   const {
     imageName: _image,
@@ -248,7 +254,7 @@ export function workloadInput({ name, spec }: Resource, patch: unknown): Record<
     replicaCount,
     ...rest
   } = spec
-  // What was 0 for want of an image would be 0 with one.
+  // The 0 that stands beside an endpoint must not carry over to an image.
   return {
     name,
     ...rest,
@@ -258,7 +264,7 @@ export function workloadInput({ name, spec }: Resource, patch: unknown): Record<
   }
 }
 
-/** What of a stored workload holds secrets, as a body says it, with masks for them. */
+/** The parts of a stored workload that may hold secrets, as a body with masks. */
 function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown> {
   const patched = tableOf(tableOf(patch)['environmentVariables'])
   const environment = mapVariables<object>(
@@ -266,7 +272,7 @@ function maskedInput(spec: WorkloadSpec, patch: unknown): Record<string, unknown
     ({ value, secret }) => ({ value: secret ? maskedValue : value, secret }),
     (secretRef) => ({ secretRef }),
   )
-  // A text and a reference do not merge: the one takes the place of the other.
+  // A text and a reference cannot merge, so one replaces the other.
   const merging = Object.entries(environment).filter(
     ([name, given]) =>
       typeof patched[name] !== 'object' ||
@@ -310,7 +316,10 @@ function maskedCredentialOf(credential: Credential): GivenCredential {
     : { header, value: maskedValue }
 }
 
-/** Whether a patch gives the reference of a pointer (`referencesOf`), also if it reads as what is stored. */
+/**
+ * True if a patch gives the reference of a pointer (`referencesOf`), even one equal to the stored
+ * reference.
+ */
 export function givesReference(patch: unknown, pointer: string): boolean {
   const { environmentVariables, credential } = tableOf(patch)
   if (pointer.startsWith('/credential/')) return credential !== undefined
@@ -320,7 +329,7 @@ export function givesReference(patch: unknown, pointer: string): boolean {
   )
 }
 
-/** Whether a body, be it valid or not, has secret values of a workload in it. */
+/** True if a body, valid or not, contains secret values of a workload. */
 export function holdsSecrets(body: unknown): boolean {
   const { environmentVariables, credential } = tableOf(body)
   if ([credential].flat().some((each) => typeof tableOf(each)['value'] === 'string')) return true
@@ -334,7 +343,10 @@ export function holdsSecrets(body: unknown): boolean {
   })
 }
 
-/** What of the shared fields decides which code runs, or is called: of some images (`mcp-proxy`), the environment says. */
+/**
+ * The shared fields that decide which code runs or is called. In some images (`mcp-proxy`), the
+ * environment decides.
+ */
 export function codeFields({
   imageName,
   imageVersion,
@@ -348,7 +360,7 @@ export function codeFields({
   return [imageName, imageVersion, endpoint, Object.fromEntries(content)]
 }
 
-/** What of the shared fields a workload is made of. */
+/** The shared fields that make up a workload. */
 export function runningFields(spec: WorkloadSpec): readonly unknown[] {
   return [...codeFields(spec), spec.replicaCount, spec.useWorkloadIdentity]
 }
