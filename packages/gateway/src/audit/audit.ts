@@ -25,8 +25,8 @@ const mostGathered = 10_000
 const ofCaller = { burst: 200, perSecond: 1, keys: 10_000 }
 
 /**
- * Limit on the bytes of all refusals. A flood of one day stays below a fifth of the file sink's
- * default size, so it cannot displace the records of changes.
+ * Limits bytes of all refusals. A day's flood stays below a fifth of what the file sink keeps by
+ * default, so it cannot displace records of changes.
  */
 const ofAll = { burst: 4 * 1024 * 1024, perSecond: 2048, keys: 2 }
 

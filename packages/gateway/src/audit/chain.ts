@@ -39,7 +39,7 @@ export interface ChainedRecord {
 
 /**
  * Reads a line (without its end) as a record with a matching hash.
- * @throws Error that completes the sentence "record …"
+ * @throws Error whose message states the fault as a predicate, such as `is no JSON`
  */
 export function readLine(line: string): ChainedRecord {
   const parts = /^(\{"seq":.*),"hash":"([0-9a-f]{64})"\}$/s.exec(line)
@@ -58,7 +58,7 @@ export function readLine(line: string): ChainedRecord {
 
 /**
  * Checks that a record follows another.
- * @throws Error that completes the sentence "record …"
+ * @throws Error whose message states the fault as a predicate
  */
 export function checkFollows(
   previous: ChainHead,

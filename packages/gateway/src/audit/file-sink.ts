@@ -7,8 +7,8 @@ import type { AuditSink } from './journal.ts'
 export interface FileSinkOptions {
   readonly path: string
   /**
-   * Size limit of the file, in bytes. Before the limit, the sink renames it to `{path}.{number of
-   * its last record}`.
+   * Largest size in bytes. Before a file exceeds it, the sink renames the file to `{path}.{number
+   * of its last record}`.
    */
   readonly maxBytes: number
   /** Number of old files to keep; 0 keeps all. */

@@ -52,7 +52,7 @@ export class FailureLimit {
     })
   }
 
-  /** Takes back one counted failure that was none. */
+  /** Takes back a counted failure that was not the fault of the credential. */
   giveBack(address: string): void {
     this.#failed.giveBack(address)
   }

@@ -4,8 +4,8 @@ import { remoteSocket, type LocalSocket } from '../lib/net/socket-owner.ts'
 import type { Method } from './authenticate.ts'
 
 /**
- * Refuses processes of workloads, which reach loopback too. An ended process cannot be identified,
- * so it is refused. Each connection is looked up once.
+ * Refuses processes of workloads, which could claim any identity on loopback. An ended process
+ * cannot be identified, so it is refused too. Looks up each connection once.
  */
 export function exceptWorkloads(
   method: (request: Parameters<Method>[0]) => ReturnType<Method>,

@@ -211,8 +211,8 @@ export const ConfigSchema = z.strictObject({
     })
     .prefault({}),
   /**
-   * Pools of this process that callers share. One caller gets at most half of each, and the next
-   * ones half of the rest (docs/operations.md, "Bounds").
+   * Pools of this process that callers share. One caller alone gets half of each, and the next
+   * caller half of the rest (docs/operations.md, "Bounds").
    */
   limits: z
     .strictObject({
@@ -289,9 +289,8 @@ export const ConfigSchema = z.strictObject({
         )
         .default([]),
       /**
-       * Roles that may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: none; with
-       * development identity, `mcp.dev` on one machine (where it lends nothing), and nobody on a
-       * cluster.
+       * Roles that may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: none. Development
+       * identity: `mcp.dev` on one machine (the flag lends nothing), nobody on a cluster.
        */
       workloadIdentityRoles: roles.optional(),
       /** The right that a caller needs to read logs, which may hold secrets. */
@@ -418,7 +417,7 @@ export const ConfigSchema = z.strictObject({
     .meta({ description: 'Folders of files that declare adapters and tools, by their names.' }),
   proxy: z
     .strictObject({
-      /** How long a request waits for a replica of a cold or restarting adapter. */
+      /** Time that a request waits for a replica of a cold or restarting adapter. */
       coldStartSeconds: seconds(60),
       connectTimeoutSeconds: seconds(5),
       /**
@@ -440,7 +439,7 @@ export const ConfigSchema = z.strictObject({
         .number()
         .positive()
         .default(30 * 24 * 3600),
-      /** How long idle connections to a replica stay open. */
+      /** Time for which idle connections to a replica stay open. */
       upstreamKeepAliveSeconds: seconds(4),
       /** Headers of clients that also go to servers: `x-acme-team`, `x-acme-*`. */
       requestHeaders: headerNames('server'),

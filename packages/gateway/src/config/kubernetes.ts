@@ -56,7 +56,7 @@ export const KubernetesConfig = z.strictObject({
   kubeconfig: z.string().optional(),
   context: z.string().optional(),
   namespace: labelText.default('adapter'),
-  /** Tells the objects of several gateways apart that share a namespace but no store. */
+  /** Separates the objects of gateways that share a namespace but no store. */
   installation: labelText.default('mcp-gateway'),
   /**
    * Only one of several gateways writes to the cluster. If it is silent for this long, another

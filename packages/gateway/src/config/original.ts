@@ -105,8 +105,8 @@ function originOf(address: string): string {
 function entraSettings(values: OriginalValues): OriginalSetting[] {
   const tenantId = values.get('azuread__tenantid')
   const clientId = values.get('azuread__clientid')
-  // The original then uses development identity instead of Entra ID. That is the default here, and
-  // serves this machine only.
+  // The original then uses development identity, which is the default here and serves this machine
+  // only.
   const development =
     values.get('authentication__bypassentra')?.toLowerCase() === 'true' ||
     values.get('aspnetcore_environment')?.toLowerCase() === 'development'

@@ -11,7 +11,7 @@ type Given = Pick<AdapterInput, 'imageName' | 'imageVersion' | 'endpoint' | 'rep
 /** Addresses that endpoints may have. Each connection resolves and checks names again. */
 export interface EndpointRules {
   readonly policy: AddressPolicy
-  /** By which the policy is configured. */
+  /** The name of the setting that configures the policy. */
   readonly setting: string
 }
 

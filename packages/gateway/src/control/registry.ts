@@ -155,8 +155,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
         mergePatch(this.#kind.inputOf(stored, patch), patch),
         [],
       )
-      // Check only references that the patch gives. Stale ones of the stored resource are not this
-      // caller's to learn about.
+      // Bind only references that the patch gives. Others keep the secrets that they referred to.
       const spec = await this.#bound(this.#kind.spec(merged.value, stored), (pointer) =>
         givesReference(patch, pointer),
       )

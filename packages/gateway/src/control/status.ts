@@ -4,8 +4,8 @@ import type { Silence } from '../core/silences.ts'
 import type { Condition, Replica, WorkloadStatus } from '../core/workload.ts'
 
 /**
- * Builds the status from the desired state, the runtime's view, the last failure to reconcile, and
- * a silent server. Output may hold secrets, so it appears only with `showsOutput`.
+ * Builds the status from the desired state, the runtime's view, the last failure (`problem`) and a
+ * server's `silence`. Output may hold secrets, so only `showsOutput` shows it.
  */
 export function statusOf(
   resource: Resource,

@@ -13,12 +13,12 @@ export interface ApiKeySpec {
   readonly digest: string
   /** To the minute, because the gateway tells the store of uses only now and then. */
   readonly lastUsedAt?: string
-  /** Keys are never shared: only the owner and administrators may use these records. */
+  /** Keys cannot be shared: only the owner and administrators have access. */
   readonly requiredRoles?: never
   readonly ownerRoles?: never
 }
 
-/** A credential of its owner for programs. Its name is its id. */
+/** An owner's credential for programs. Its name is its id. */
 export type ApiKey = Owned<ApiKeySpec, 'api-key'>
 
 /**

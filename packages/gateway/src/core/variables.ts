@@ -103,7 +103,7 @@ export function isLoaderVariable(name: string): boolean {
   return loaderNames.test(name)
 }
 
-/** Whether a variable tells the image `mcp-proxy` what to run, call or read. */
+/** True if a variable tells the image `mcp-proxy` what to run, call or read. */
 export function isCommandVariable(name: string): boolean {
   return commandNames.test(name)
 }

@@ -65,7 +65,7 @@ export interface Replica {
   /** The workload generation with which this instance started. */
   readonly generation: number
   readonly restarts: number
-  /** Why it is not ready, for people: `exited with code 1: …`. */
+  /** The reason that it is not ready, for people: `exited with code 1: …`. */
   readonly reason?: string
   readonly message?: string
   /**
