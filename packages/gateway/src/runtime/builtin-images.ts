@@ -4,7 +4,9 @@ import type { ProgramConfig } from '../config/config.ts'
 
 const repository = join(import.meta.dirname, '../../../..')
 
-/** In a package every program stands beside this file; in the repository each has its workspace. */
+/**
+ * A package holds every program beside this file; in the repository each program has a workspace.
+ */
 const programs = {
   'mcp-proxy': { packed: 'mcp-bridge.js', built: 'packages/bridge/dist/main.js', path: '/mcp' },
   'mcp-example': {
@@ -19,7 +21,7 @@ const programs = {
   },
 }
 
-/** The images of the original's documentation, and the local programs that stand for them. */
+/** Maps the image names of the original's documentation to the local programs that replace them. */
 export function builtinImages(): Record<string, ProgramConfig> {
   const images: Record<string, ProgramConfig> = {}
   for (const [image, { packed, built, path }] of Object.entries(programs)) {

@@ -4,11 +4,11 @@ export interface Judged {
   readonly desired: number
   readonly generation: number
   readonly replicas: readonly Replica[]
-  /** Why it cannot run here at all. */
+  /** The reason why the workload cannot run here at all. */
   readonly refused?: { readonly reason: string; readonly message: string }
 }
 
-/** What the replicas of a workload say of it. Since when, only its runtime can tell. */
+/** Derives a workload's conditions from its replicas. The runtime adds `lastTransitionAt`. */
 export function judge({
   desired,
   generation,

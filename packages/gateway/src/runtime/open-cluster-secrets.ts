@@ -1,6 +1,9 @@
 import type { OpenClusterSecretsOptions, OpenedSecrets } from './kubernetes/cluster-secrets.ts'
 
-/** Where none is opened, no cluster is asked. @throws Error when the cluster cannot be reached or does not let us look */
+/**
+ * Does not contact a cluster when the configuration opens no Secret.
+ * @throws Error when the cluster cannot be reached or denies access
+ */
 export async function openClusterSecrets(
   options: OpenClusterSecretsOptions,
 ): Promise<OpenedSecrets> {

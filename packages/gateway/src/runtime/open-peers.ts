@@ -3,15 +3,15 @@ import { PeerDirectory, type Peers } from '../core/peers.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export interface OpenPeersOptions {
-  /** Origins by names, where peers neither come nor go. */
+  /** Origins by name, for peers that do not change. */
   readonly fixed: Readonly<Record<string, string>>
-  /** The Service whose pods they are, where a cluster has them come and go. */
+  /** The Service whose pods are the peers, for peers that come and go in a cluster. */
   readonly service: string | undefined
   readonly settings: KubernetesConfig
   readonly log: Log
 }
 
-/** @throws Error when the cluster is to be asked and cannot be, or does not let us look */
+/** @throws Error when the cluster is needed and cannot be reached, or denies access */
 export async function openPeers({
   fixed,
   service,

@@ -2,7 +2,7 @@ import type { KubernetesConfig } from '../config/kubernetes.ts'
 import type { OpenRuntimeOptions } from './open-options.ts'
 import type { Runtime } from './runtime.ts'
 
-/** Makes a Secret on the configured cluster; false when there is one of that name. */
+/** Creates a Secret on the configured cluster. Returns false when the name is taken. */
 export async function createSecret(
   settings: KubernetesConfig,
   name: string,
@@ -12,7 +12,10 @@ export async function createSecret(
   return kubernetes.createSecret(settings, name, data)
 }
 
-/** Opens the configured runtime. Runtimes are imported here alone, and only the one that is used. */
+/**
+ * Opens the configured runtime. Only this module imports runtimes, and only the configured one is
+ * loaded.
+ */
 export async function openRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
   const { settings, log } = options
   if (settings.kind === 'kubernetes') {

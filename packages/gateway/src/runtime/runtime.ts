@@ -10,21 +10,21 @@ export interface WorkloadRef {
 export interface LogQuery {
   /** Index of the replica; default 0. */
   readonly replica: number
-  /** Last lines to give first; the runtime may hold fewer. */
+  /** Number of last lines to give first; the runtime may hold fewer. */
   readonly tail: number
   /** Only lines at or after this time. */
   readonly since?: Date
-  /** Go on with new lines until the signal aborts or the workload goes. */
+  /** Continue with new lines until the signal aborts or the workload is removed. */
   readonly follow: boolean
-  /** The instance before the present one (after a restart). */
+  /** Read the instance before the present one (after a restart). */
   readonly previous: boolean
-  /** Another part of the replica than the server itself, where it has such. */
+  /** Another container of the replica than the server, if the runtime has containers. */
   readonly container?: string
 }
 
-/** Something that people who watch the platform are told. */
+/** A message for people who watch the platform. */
 export interface Announcement {
-  /** The workload; absent for what concerns the gateway itself. */
+  /** The workload; absent when the message concerns the gateway itself. */
   readonly workload?: string
   readonly type: 'Normal' | 'Warning'
   /** One word in upper camel case. */
@@ -32,43 +32,64 @@ export interface Announcement {
   readonly message: string
 }
 
-/** Why workloads are not as they are wanted, by their names. */
+/** Workload names, each with the reason why the workload differs from its desired state. */
 export type Problems = ReadonlyMap<string, string>
 
 /**
- * Where workloads run. The reconciler alone calls the write side (`apply`, `remove`), one call at a time per name.
- * Level-triggered: `apply` says what must be true, not what changed, and may be repeated at any time.
+ * Runs workloads. Only the reconciler calls `apply` and `remove`, one call at a time for each name.
+ * `apply` is level-triggered: it states the desired state, not the change, and may be repeated.
  */
 export interface Runtime extends AsyncDisposable {
   readonly name: string
-  /** Kept current by the runtime; read by the data plane. */
+  /** The runtime keeps the directory current; the data plane reads it. */
   readonly directory: ReplicaDirectory
-  /** Whether a process of a workload has a socket of this machine, where that can be told. */
+  /**
+   * Tells whether a process of a workload holds a socket of this machine. Absent where nothing can
+   * tell.
+   */
   readonly isWorkload?: (socket: LocalSocket) => boolean | Promise<boolean>
 
   /**
-   * The times in which this process is the one that writes, of all that share the runtime: a signal for each, aborted when it is over. Who has
-   * ended its work asks for the next. It ends when `signal` aborts. `report` is told why there is none now, or that there is, and what whoever
-   * writes meanwhile has met, which is what `problems` gives there: a few seconds old, and not all of it when there is very much.
+   * Leadership terms until `signal` aborts: one signal each, aborted when leadership is lost.
+   * Finish work, then ask for the next. `report` receives why there is no term, if so, and the
+   * `problems` of the current leader (seconds old, cut if very long).
    */
   terms(
     signal: AbortSignal,
     report: (problem: string | undefined, ofWriter: Problems) => void,
     problems: () => Problems,
   ): AsyncIterable<AbortSignal>
-  /** Calls back with the name of a workload of which something was changed or removed, by whomever, until the returned function is called. */
+  /**
+   * Calls back with the name of each workload that anybody changed or removed, until the returned
+   * function is called.
+   */
   onDrift(listener: (name: string) => void): () => void
-  /** Takes up desired state and returns once it is accepted (not once it is ready). A workload of another uid under the same name is removed first. */
+  /**
+   * Returns once the desired state is accepted, not once it is ready. First removes a workload of
+   * the same name and another uid.
+   */
   apply(workload: Workload, signal: AbortSignal): Promise<void>
-  /** Removes a workload and all it left; no error when there is none. Resolves when nothing of it runs any more. */
+  /**
+   * Removes a workload and all that it left. Resolves when nothing of it runs. A missing workload
+   * is no error.
+   */
   remove(ref: WorkloadRef, signal: AbortSignal): Promise<void>
-  /** Tells people who watch the platform. Absent where the platform has no place for it. */
+  /**
+   * Sends a message to people who watch the platform. Absent where the platform has no place for
+   * messages.
+   */
   announce?(announcement: Announcement, signal: AbortSignal): Promise<void>
-  /** Every workload of ours that exists, wanted or not, so that leftovers can be removed. */
+  /**
+   * Lists every workload of this gateway that exists, wanted or not, so that leftovers can be
+   * removed.
+   */
   list(signal: AbortSignal): Promise<readonly WorkloadRef[]>
-  /** Undefined while nothing is known of it. */
+  /** Undefined while the runtime does not know the workload. */
   status(name: string): Promise<WorkloadStatus | undefined>
-  /** Lines without their terminator. Ends when there is no more (or never, with `follow`). `undefined` when the replica or its previous instance is not known. */
+  /**
+   * Lines without their terminator. With `follow` they end when the workload is removed. Undefined
+   * when the replica or its previous instance is unknown.
+   */
   logs(
     name: string,
     query: LogQuery,

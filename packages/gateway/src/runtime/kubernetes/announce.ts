@@ -3,12 +3,12 @@ import type { Event, ObjectReference } from 'kubernetes-types/core/v1.js'
 import type { Announcement } from '../runtime.ts'
 import { collection } from './kinds.ts'
 
-/** Longest message that the API server takes. */
+/** Most characters of a message that the API server accepts. */
 const longest = 1024
 
 /**
- * The path and the body of an Event (core/v1) about a workload's StatefulSet, or about the pod of
- * this gateway. `uid` ties it to the StatefulSet, where there is one.
+ * Returns path and body of an Event (core/v1) about a workload's StatefulSet, or about this
+ * gateway's pod. `uid` ties the Event to an existing StatefulSet.
  */
 export function eventOf(
   { workload, type, reason, message }: Announcement,

@@ -4,7 +4,7 @@ import type { ListMeta, ObjectMeta, Status } from 'kubernetes-types/meta/v1.js'
 import { Agent, ProxyAgent, type Dispatcher } from 'undici'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 
-/** What the API server answered instead of what was asked for, in its words. */
+/** An error answer of the API server, in its words. */
 export class KubernetesError extends Error {
   override readonly name = 'KubernetesError'
   readonly status: number
@@ -39,23 +39,23 @@ export interface ApiRequest {
   readonly body?: unknown
   readonly contentType?: string
   readonly accept?: string
-  /** So long it may be silent, before it answers and while it does. */
+  /** Milliseconds for which the server may be silent, before and during its answer. */
   readonly timeoutMs?: number
 }
 
-/** Answers as metadata alone: what else an object holds is not needed, or is secret. */
+/** Requests only the metadata of objects: the rest is not needed, or is secret. */
 export const metadataOnly = {
   one: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
   list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1',
 } as const
 
 /**
- * The API server by HTTP. Whose credentials, and how they are renewed (files, programs, OpenID), is the official client's business;
- * its own requests are not used, because their watches end unseen.
+ * Talks HTTP to the API server. The official client reads and renews the credentials (files,
+ * programs, OpenID), but sends no requests, because its watches end silently.
  */
 export class KubernetesApi implements AsyncDisposable {
   readonly server: string
-  /** Of the kubeconfig's context; in a pod, its own. */
+  /** The namespace of the kubeconfig's context; in a pod, the pod's own. */
   readonly namespace: string
   readonly #config: KubeConfig
   readonly #proxy: string | undefined
@@ -68,7 +68,7 @@ export class KubernetesApi implements AsyncDisposable {
     this.#proxy = proxy
   }
 
-  /** @throws Error when there is no usable kubeconfig, with what to do */
+  /** @throws Error when no kubeconfig is usable, with advice */
   static async open({
     kubeconfig,
     context,
@@ -94,7 +94,7 @@ export class KubernetesApi implements AsyncDisposable {
       config.setCurrentContext(context)
     }
     const cluster = config.getCurrentCluster()
-    // What the client falls back to, as kubectl does: nobody serves there.
+    // The client, like kubectl, falls back to this context, where no server listens.
     if (config.getCurrentContext() === 'loaded-context')
       throw new Error(
         'There is no kubeconfig, and this is no pod of a cluster. Set runtime.kubernetes.kubeconfig or KUBECONFIG.',
@@ -122,7 +122,7 @@ export class KubernetesApi implements AsyncDisposable {
     return (await body.json()) as T
   }
 
-  /** As `json`; undefined when there is no such object. */
+  /** Like `json`, but undefined when there is no such object. */
   async find<T>(
     path: string,
     signal: AbortSignal,
@@ -136,7 +136,7 @@ export class KubernetesApi implements AsyncDisposable {
     }
   }
 
-  /** Every item of a list, asked for in pages, and the version of the whole. */
+  /** Reads every item of a list in pages, with the version of the whole list. */
   async list<T>(
     path: string,
     signal: AbortSignal,
@@ -155,7 +155,7 @@ export class KubernetesApi implements AsyncDisposable {
     }
   }
 
-  /** An answer that goes on: a watch or a log. It fails when nothing comes for `silenceMs` (0: it may be silent for ever). */
+  /** Opens a watch or a log. The stream fails when it is silent for `silenceMs` (0: never). */
   async stream(
     path: string,
     signal: AbortSignal,
@@ -208,7 +208,10 @@ export class KubernetesApi implements AsyncDisposable {
     throw new KubernetesError(response.statusCode, statusOf(await response.body.text()))
   }
 
-  /** Asked for each request, as they are renewed; connections are kept while they are the same. */
+  /**
+   * Asks for credentials for each request, as they are renewed. Connections stay open while the
+   * credentials stay the same.
+   */
   async #credentials(): Promise<{
     readonly dispatcher: Dispatcher
     readonly headers: Record<string, string>
@@ -222,7 +225,7 @@ export class KubernetesApi implements AsyncDisposable {
       given.map(([, value]) => (Buffer.isBuffer(value) ? value.toString('base64') : value)),
     )
     if (this.#dispatcher?.key !== id) {
-      // Watches on the old connections end in their own time.
+      // Watches on the old connections end by themselves.
       this.#dispatcher?.dispatcher.close().catch(() => undefined)
       const connect = { ...tls, timeout: 5000 }
       const dispatcher =
@@ -244,7 +247,7 @@ export class KubernetesApi implements AsyncDisposable {
   }
 }
 
-/** What an operator can do. Quotas and webhooks answer 403, too, in words of their own. */
+/** Advice for the operator. Quotas and webhooks also answer 403, in words of their own. */
 function adviceOn(status: number, said: string): string[] {
   if (status === 401)
     return [
@@ -265,7 +268,7 @@ function statusOf(text: string): Pick<Status, 'message' | 'reason'> {
   }
 }
 
-/** Of several attempts (addresses of one name), the first tells. */
+/** Returns the first error of several attempts (addresses of one name). */
 function reasonOf(error: unknown): string {
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error
   return first instanceof Error ? first.message : String(first)

@@ -9,7 +9,7 @@ import { collection } from './kinds.ts'
 import { ListWatch } from './list-watch.ts'
 
 export interface OpenClusterSecretsOptions {
-  /** By the names under which workloads refer to them. */
+  /** Keyed by the names that workloads use to refer to them. */
   readonly opened: Readonly<
     Record<
       string,
@@ -20,16 +20,16 @@ export interface OpenClusterSecretsOptions {
   readonly log: Log
 }
 
-/** What a cluster holds of the Secrets that are opened, kept current for as long as this is open. */
+/** The opened Secrets of a cluster, kept current until this is disposed. */
 export interface OpenedSecrets extends AsyncDisposable {
-  /** Values in base64 by their keys; undefined when there is no such Secret now. */
+  /** Base64 values by key; undefined when there is no such Secret now. */
   get(name: string): Readonly<Record<string, string>> | undefined
   onChange(listener: (name: string) => void): () => void
 }
 
 /**
- * The Secrets that the configuration opens, each watched by its name, so that rights to these alone are enough.
- * @throws Error when the cluster cannot be reached or does not let us look at one
+ * Watches each configured Secret by its name, so that rights to these Secrets are enough.
+ * @throws Error when the cluster cannot be reached or denies access to a Secret
  */
 export async function watchClusterSecrets({
   opened,

@@ -23,25 +23,28 @@ export interface ClusterViewOptions {
   readonly log: Log
 }
 
-/** What exists of a workload. */
+/** The objects and replicas of a workload that exist. */
 export interface Sight {
   readonly uid: string
   readonly statefulSet: StatefulSet | undefined
   readonly pods: readonly Pod[]
   readonly replicas: readonly Replica[]
   readonly desired: number
-  /** Why it does not run though it is wanted. */
+  /** Why the workload does not run although it is wanted. */
   readonly refused?: { readonly reason: string; readonly message: string }
 }
 
-/** What the cluster has of ours, kept current by watching, and told to the directory. */
+/**
+ * A view of this gateway's objects in the cluster. Watches keep it current, and it updates the
+ * directory.
+ */
 export class ClusterView implements AsyncDisposable {
   readonly #options: ClusterViewOptions
   readonly #parts = new Parts()
   readonly #objects = new Map<Kind, ListWatch<KubernetesObject>>()
-  /** By the names of workloads and of pods. */
+  /** Pods by workload name, then by pod name. */
   readonly #pods = new Map<string, Map<string, Pod>>()
-  /** What StatefulSets were that somebody has deleted while their pods go on. */
+  /** Last state of StatefulSets that somebody has deleted while their pods go on. */
   readonly #deleted = new Map<string, StatefulSet>()
   readonly #listeners = new Listeners<string>()
 
@@ -49,7 +52,7 @@ export class ClusterView implements AsyncDisposable {
     this.#options = options
   }
 
-  /** @throws what the first lists throw */
+  /** @throws any error of the first lists */
   static async open(options: ClusterViewOptions): Promise<ClusterView> {
     const view = new ClusterView(options)
     const { api, settings, log } = options
@@ -85,17 +88,20 @@ export class ClusterView implements AsyncDisposable {
       await view[Symbol.asyncDispose]()
       throw error
     }
-    // A StatefulSet may have been listed before the others were.
+    // A StatefulSet may have been listed before the other objects.
     for (const { name } of view.workloads()) view.#publish(name)
     return view
   }
 
-  /** Calls back when an object of a workload was made, changed or deleted, by whomever; not for changes of status. */
+  /**
+   * Calls back when anybody created, changed or deleted an object of a workload; not for changes of
+   * status.
+   */
   onChange(listener: (name: string) => void): () => void {
     return this.#listeners.add(listener)
   }
 
-  /** Resolves when something is so of the objects of a workload, or when the signal aborts. */
+  /** Resolves when the condition holds for a workload's objects, or when the signal aborts. */
   until(name: string, condition: () => boolean, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal.aborted || condition()) return resolve()
@@ -115,7 +121,7 @@ export class ClusterView implements AsyncDisposable {
     return this.#objects.get(kind)?.get(name)
   }
 
-  /** Every workload of which there is something. */
+  /** Lists every workload of which an object exists. */
   workloads(): WorkloadRef[] {
     const found = new Map<string, WorkloadRef>()
     const pods = [...this.#pods.values()].flatMap((each) => [...each.values()])
@@ -129,7 +135,7 @@ export class ClusterView implements AsyncDisposable {
     return [...found.values()]
   }
 
-  /** Undefined when nothing of it runs or is to run. */
+  /** Undefined when no object of the workload exists. */
   see(name: string): Sight | undefined {
     const { settings } = this.#options
     const statefulSet = this.get('StatefulSet', name) as StatefulSet | undefined
@@ -141,7 +147,7 @@ export class ClusterView implements AsyncDisposable {
     const path = known?.metadata?.annotations?.[annotation.path] ?? settings.pod.path
     const context = { ...settings, name, path, history: historyOf(known) }
     const found = pods.map((pod) => replicaOf(pod, context))
-    // Of a StatefulSet that somebody has deleted, the pods go: there is nothing to stop, and nobody to wait in vain for.
+    // If somebody has deleted the StatefulSet, its pods go, so do not wait for more of them.
     const desired = statefulSet?.spec?.replicas ?? Math.max(1, pods.length)
     const missing = Array.from({ length: desired }, (_, index) => index).filter(
       (index) => !found.some((replica) => replica.index === index),
@@ -211,7 +217,10 @@ export class ClusterView implements AsyncDisposable {
   }
 }
 
-/** What tells whether anybody has changed objects. Where there is a generation, status is no part of it. */
+/**
+ * A digest that changes when anybody changes the objects. Where a generation exists, changes of
+ * status do not count.
+ */
 export function looksOf(objects: readonly (ObjectMeta | undefined)[]): string {
   return JSON.stringify(
     objects.map(({ uid, generation, resourceVersion, labels, annotations } = {}) =>

@@ -1,6 +1,6 @@
 import type { Manifests } from './render.ts'
 
-/** The kinds of which a workload is made, in the order in which they are applied: what a pod needs is there before it. */
+/** The kinds of a workload's objects in the order of creation: a pod needs those before it. */
 export const kinds = [
   'Secret',
   'Service',

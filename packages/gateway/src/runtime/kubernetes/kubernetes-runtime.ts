@@ -23,8 +23,8 @@ export interface OpenKubernetesRuntimeOptions {
 }
 
 /**
- * Workloads as StatefulSets of a cluster.
- * @throws Error when the cluster cannot be reached or does not let us look at it
+ * Runs workloads as StatefulSets of a cluster.
+ * @throws Error when the cluster cannot be reached or denies access
  */
 export async function openKubernetesRuntime({
   settings,
@@ -155,7 +155,7 @@ class KubernetesRuntime implements Runtime {
     )
   }
 
-  /** Why pods are missing (a quota, a webhook that refuses), only events tell. */
+  /** Adds why pods are missing (a quota, a webhook that refuses). Only events tell this. */
   async #explained(sight: Sight): Promise<Sight> {
     const { statefulSet, replicas, pods } = sight
     if (pods.length >= replicas.length || statefulSet === undefined) return sight
@@ -197,7 +197,7 @@ function timeOf({ lastTimestamp, eventTime, metadata }: Event): number {
   return Date.parse(lastTimestamp ?? eventTime ?? metadata.creationTimestamp ?? '')
 }
 
-/** Since when a condition is as it is, by the times that the cluster keeps: the same at all gateways. */
+/** When a condition last changed, by the cluster's own times, so that all gateways agree. */
 function since(type: Condition['type'], { statefulSet, pods }: Sight): string {
   const times = pods.flatMap(({ metadata, status }) =>
     type === 'Ready'

@@ -2,10 +2,10 @@ import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { Workload } from '../../core/workload.ts'
 import type { WorkloadRef } from '../runtime.ts'
 
-/** The name by which server-side apply knows our fields. */
+/** The name of this gateway's fields in server-side apply. */
 export const fieldManager = 'mcp-gateway'
 
-/** The original's labels, and beside them ours. */
+/** The original's labels, followed by those of this gateway. */
 export const label = {
   type: 'adapter/type',
   name: 'adapter/name',
@@ -18,25 +18,32 @@ export const label = {
 export const annotation = {
   /** The generation that the object was made from. */
   generation: 'adapter/generation',
-  /** As the resource says it: `name:version`. */
+  /** The image as the resource names it: `name:version`. */
   image: 'adapter/image',
-  /** Why none of it may run now, though this many are wanted: JSON of `{reason, message, replicas}`. */
+  /**
+   * Why the workload may not run, and its wanted replicas: JSON of `{reason, message, replicas}`.
+   */
   withheld: 'adapter/withheld',
-  /** Where replicas serve MCP. */
+  /** The path where replicas serve MCP. */
   path: 'adapter/path',
-  /** Which pod template, by its digest: equal ones need no restart. */
+  /** The digest of the pod template: equal digests need no restart. */
   template: 'adapter/template',
   /** The newest generation of each of the last templates, by digest. */
   history: 'adapter/history',
-  /** A digest of the environment, so that a change of it rolls. */
+  /** A digest of the environment: a change of it starts a rolling update. */
   environment: 'adapter/environment',
-  /** Of a Lease: what its holder has met, for the others to tell. JSON. */
+  /** On a Lease: the problems of its holder as JSON, which the other gateways report. */
   problems: 'adapter/problems',
-  /** When all pods were last asked to be replaced, as `kubectl rollout restart` has it in an annotation of its own. */
+  /**
+   * Time of the last request to replace all pods, as in `kubectl rollout restart`'s own annotation.
+   */
   restartedAt: 'adapter/restarted-at',
 } as const
 
-/** What never changes for a workload: the selector. Of the identity label it is not, which may be turned on and off. */
+/**
+ * The selector's labels, which never change for a workload. The identity label can be switched, so
+ * it is not among them.
+ */
 export function selectorLabels({
   kind,
   name,
@@ -44,7 +51,7 @@ export function selectorLabels({
   return { [label.type]: kind === 'adapter' ? 'mcp' : 'tool', [label.name]: name }
 }
 
-/** Labels of everything that belongs to a workload. */
+/** Labels of every object of a workload. */
 export function objectLabels(
   workload: Pick<Workload, 'kind' | 'name' | 'uid'>,
   installation: string,
@@ -60,12 +67,12 @@ export function objectLabels(
   }
 }
 
-/** Selects what this installation has made. */
+/** Selects all objects that this installation has made. */
 export function ourSelector(installation: string): string {
   return `${label.managedBy}=${fieldManager},${label.installation}=${installation},${label.name},${label.uid}`
 }
 
-/** The workload that an object belongs to; undefined for one that this installation has not made. */
+/** The workload that owns an object; undefined for objects of others than this installation. */
 export function ownerOf(
   metadata: ObjectMeta | undefined,
   installation: string,

@@ -11,19 +11,19 @@ export interface LeaseOptions {
   readonly api: Pick<KubernetesApi, 'find' | 'json'>
   readonly namespace: string
   readonly name: string
-  /** Who we are; nobody else's. */
+  /** This gateway's identity, which no other gateway has. */
   readonly holder: string
-  /** After so long without a renewal, somebody else may take it. */
+  /** Seconds without a renewal after which another gateway may take the Lease. */
   readonly durationSeconds: number
-  /** What the holder has met. It stands in the Lease, which the others look at anyway. */
+  /** The holder's problems, written into the Lease because the other gateways read it anyway. */
   readonly problems: () => Problems
   readonly log: Log
 }
 
 /**
- * The terms in which we hold a Lease, as client-go's leader election has them: one holds it and renews it, the others take it once it has not changed for its
- * duration, by their own clocks. A term ends well before that when it cannot be renewed, so that no two write at a time.
- * `report` is told why there is no term, and that there is one, or what the holder has met.
+ * Yields terms like client-go's leader election: others take a Lease that is unchanged for its
+ * duration by their clocks, and a term ends well before. `report` gets why there is none, and the
+ * holder's problems.
  */
 export async function* leaseTerms(
   options: LeaseOptions,
@@ -62,13 +62,13 @@ export async function* leaseTerms(
   }
 }
 
-/** What a Lease of somebody else says, and when it was last seen to change. */
+/** Watches another gateway's Lease: its problems, and when it last changed. */
 class Observed {
   problems: Problems = new Map()
   #version: string | undefined
   #at = 0
 
-  /** How long it has not changed. */
+  /** Milliseconds since the Lease last changed. */
   ageMs(lease: Lease): number {
     const version = lease.metadata?.resourceVersion
     if (version !== this.#version) {
@@ -80,7 +80,7 @@ class Observed {
   }
 }
 
-/** The Lease as it is held from now on; undefined while somebody else holds it. */
+/** Returns the Lease once this gateway holds it; undefined while another gateway does. */
 async function acquire(
   options: LeaseOptions,
   others: Observed,
@@ -108,13 +108,13 @@ async function acquire(
       ? await write(options, { ...found, spec: spec(options, leaseTransitions + 1) }, signal)
       : undefined
   } catch (error) {
-    // Somebody was faster.
+    // Another gateway was faster.
     if (isConflict(error)) return undefined
     throw error
   }
 }
 
-/** Until the term ends, which it does when the Lease is lost or cannot be renewed in time. */
+/** Renews the Lease until the term ends: when the Lease is lost or not renewed in time. */
 async function renew(
   options: LeaseOptions,
   first: Lease,
@@ -125,7 +125,7 @@ async function renew(
   const ended = AbortSignal.any([term.signal, signal])
   const deadlineMs = (options.durationSeconds * 1000 * 2) / 3
   let held = first
-  // Whatever a request hangs on, the term ends.
+  // Ends the term even if a request hangs.
   let watchdog = setTimeout(() => term.abort(), deadlineMs)
   while (!ended.aborted) {
     await sleep(everyMs, undefined, { signal: ended }).catch(() => undefined)
@@ -152,7 +152,7 @@ async function renew(
   clearTimeout(watchdog)
 }
 
-/** So that the next one need not wait. It takes its time to expire if this fails. */
+/** Frees the Lease so that the next gateway need not wait. If this fails, the Lease expires. */
 async function release(options: LeaseOptions): Promise<void> {
   const { api, namespace, name, holder } = options
   const signal = AbortSignal.timeout(2000)
@@ -163,7 +163,8 @@ async function release(options: LeaseOptions): Promise<void> {
       await write(options, { ...held, spec: { ...held.spec, holderIdentity: '' } }, signal)
       return
     } catch (error) {
-      // A renewal that was broken off may be taken all the same, before we look or after it: only the cluster knows the present version.
+      // The server may still accept a cancelled renewal, before or after this read. Only the
+      // cluster knows the present version, so read again.
       if (!isConflict(error)) throw error
     }
   }
@@ -173,7 +174,7 @@ function isConflict(error: unknown): boolean {
   return error instanceof KubernetesError && error.status === 409
 }
 
-/** As many as fit: annotations are 256 KiB at most, all together. */
+/** Keeps as many problems as fit: all annotations together have at most 256 KiB. */
 function annotated(metadata: ObjectMeta | undefined, problems: Problems): ObjectMeta {
   let left = 100_000
   const fitting = [...problems].filter(
@@ -188,7 +189,7 @@ function annotated(metadata: ObjectMeta | undefined, problems: Problems): Object
   }
 }
 
-/** Nothing when somebody has spoilt it. */
+/** Returns no problems when somebody has damaged the annotation. */
 function problemsIn({ metadata }: Lease): Problems {
   try {
     const found = JSON.parse(metadata?.annotations?.[annotation.problems] ?? '{}') as unknown
@@ -210,7 +211,10 @@ function write(options: LeaseOptions, lease: Lease, signal: AbortSignal): Promis
   })
 }
 
-/** On a connection that is dead without a word, nobody is to wait for longer than Leases run: the next attempt has another one. */
+/**
+ * A silent connection may hold a request for at most half a Lease; the next attempt uses another
+ * connection.
+ */
 function patience({ durationSeconds }: LeaseOptions): Pick<ApiRequest, 'timeoutMs'> {
   return { timeoutMs: (durationSeconds * 1000) / 2 }
 }
@@ -219,7 +223,7 @@ function spec(
   { holder, durationSeconds }: LeaseOptions,
   leaseTransitions: number,
 ): NonNullable<Lease['spec']> {
-  // Of MicroTime, the fraction has six digits.
+  // The fraction of a MicroTime has six digits.
   const renewTime = new Date().toISOString().replace('Z', '000Z')
   return {
     holderIdentity: holder,

@@ -11,18 +11,18 @@ import {
 
 export interface ListWatchOptions<T> {
   readonly api: Pick<KubernetesApi, 'list' | 'stream'>
-  /** Of the collection: `/api/v1/namespaces/adapter/pods`. */
+  /** The path of the collection: `/api/v1/namespaces/adapter/pods`. */
   readonly path: string
   readonly labelSelector?: string
   readonly fieldSelector?: string
-  /** For lists; watches say it each for themselves. */
+  /** Media types: one for lists, another for each event of a watch. */
   readonly accept?: { readonly list: string; readonly one: string }
   readonly log: Log
-  /** What an object was and is; undefined for what was not, or is no more. */
+  /** Receives an object before and after a change; undefined where it did not or does not exist. */
   readonly changed: (before: T | undefined, now: T | undefined) => void
   /**
-   * A watch that says nothing for so long is taken for dead and begun again where it was. The server's bookmarks come
-   * about once a minute, so this is more.
+   * A watch that is silent for so long counts as dead and starts again where it was. The server
+   * sends bookmarks about once a minute, so the value is higher.
    */
   readonly silenceMs?: number
   readonly retry?: Backoff
@@ -34,9 +34,10 @@ interface WatchEvent<T> {
 }
 
 /**
- * A live copy of a collection, by list and watch (Kubernetes API concepts, "Efficient detection of changes"). A watch that ends is taken up where
- * it was; when the server has forgotten what was there (410), everything is listed anew and compared, so that no change is missed, deletions
- * included. While the server is away, the copy stays as it is.
+ * A live copy of a collection (Kubernetes API concepts, "Efficient detection of changes"). A watch
+ * that ends resumes; after 410 all is listed again and compared, so that no change, deletions
+ * included, is missed.
+ * The copy stays as it is while the server is away.
  */
 export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
   readonly #options: ListWatchOptions<T>
@@ -49,7 +50,7 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
     this.#options = options
   }
 
-  /** Lists, and follows from then on. @throws what the first list throws */
+  /** Lists the collection, and follows it from then on. @throws any error of the first list */
   static async open<T extends KubernetesObject>(
     options: ListWatchOptions<T>,
   ): Promise<ListWatch<T>> {
@@ -82,7 +83,7 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
     this.#version = version
   }
 
-  /** Until the end. */
+  /** Follows changes until the copy is disposed. */
   async #follow(): Promise<void> {
     const { log, path, retry = { firstMs: 200, maxMs: 5000 } } = this.#options
     const { signal } = this.#stop
@@ -94,18 +95,19 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
           this.#take(event)
           failures = 0
         }
-        // One that ends as soon as it has begun is a failure, too.
+        // A watch that ends right after its start is a failure, too.
         failures = performance.now() - begun < 1000 ? failures + 1 : 0
       } catch (error) {
         if (signal.aborted) return
         const expired = isExpired(error)
         if (expired || error instanceof SyntaxError) this.#version = ''
-        // Silence is what a quiet collection sounds like when bookmarks do not come.
+        // A quiet collection without bookmarks is silent, too.
         if (!isSilence(error)) failures += 1
         if (failures === 1 && !expired)
           log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
       }
-      // A watch that ends in order is begun again at once; one that keeps failing, less and less often, at random times.
+      // Restart a watch at once if it ended normally. If it keeps failing, wait longer each time,
+      // at random.
       const wait = failures === 0 ? 0 : spreadBackoffMs(retry, failures)
       await sleep(wait, undefined, { signal }).catch(() => undefined)
     }
@@ -121,7 +123,7 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
         watch: true,
         allowWatchBookmarks: true,
         resourceVersion: this.#version,
-        // The server ends it then; not all of them at once.
+        // The server ends the watch after this time. The random part spreads the restarts.
         timeoutSeconds: 240 + Math.floor(Math.random() * 240),
       },
     }
@@ -137,7 +139,7 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
     }
   }
 
-  /** @throws KubernetesError when the server says that the watch has failed */
+  /** @throws KubernetesError when the server reports that the watch has failed */
   #take({ type, object }: WatchEvent<T>): void {
     if (type === 'ERROR') {
       const status = object as Status
@@ -177,7 +179,10 @@ function nameOf(item: KubernetesObject): string {
   return item.metadata?.name ?? ''
 }
 
-/** The version is too old to go on from, or, after a restore of the cluster's store, not yet there. */
+/**
+ * The version is too old to resume from, or does not exist yet after a restore of the cluster's
+ * store.
+ */
 function isExpired(error: unknown): boolean {
   return (
     error instanceof KubernetesError &&

@@ -13,16 +13,17 @@ export interface LogSource {
   readonly settings: KubernetesConfig
   readonly workload: string
   readonly query: LogQuery
-  /** What is known of the workload now. */
+  /** The directory's present entry of the workload. */
   readonly entry: () => DirectoryEntry | undefined
-  /** The pod of the replica that is asked for. */
+  /** The pod of the requested replica. */
   readonly pod: Pod | undefined
-  /** Resolves at the next change of it, or when the signal aborts. */
+  /** Resolves at the next change of the workload, or when the signal aborts. */
   readonly changed: (signal: AbortSignal) => Promise<void>
 }
 
 /**
- * The lines of a replica, from the cluster; undefined when there is no such replica or no instance before the present one.
+ * Reads a replica's lines from the cluster; undefined when the replica or its previous instance
+ * does not exist.
  * @throws GatewayError `cluster_unavailable`
  */
 export async function readLogs(
@@ -33,7 +34,7 @@ export async function readLogs(
   const replica = present(source)
   if (replica === undefined) return undefined
   if (query.container !== undefined) {
-    // It comes and goes as whoever has put it there likes.
+    // Whoever added another container decides when it runs.
     const known = containersOf(pod).includes(query.container)
     return known
       ? ((await open(source, query, signal)) ?? (query.previous ? undefined : nothing()))
@@ -45,7 +46,7 @@ export async function readLogs(
   return follow(source, first, replica.startedAt, signal)
 }
 
-/** Goes on with the next instance when one ends, until the replica is gone for good. */
+/** Continues with the next instance when one ends, until the replica is gone for good. */
 async function* follow(
   source: LogSource,
   first: AsyncIterable<string> | undefined,
@@ -82,7 +83,7 @@ function containersOf(pod: Pod | undefined): string[] {
 
 async function* nothing(): AsyncGenerator<string> {}
 
-/** Undefined when the container has not written anything yet, or its output is not kept any more. */
+/** Undefined when the container has not written yet, or its output was discarded. */
 async function open(
   { api, settings, workload }: LogSource,
   query: LogQuery,
@@ -105,7 +106,7 @@ async function open(
         accept: '*/*',
         query: {
           container,
-          // The server counts in whole seconds, and tells exact times.
+          // The server filters by whole seconds, but sends exact timestamps.
           timestamps: true,
           ...(Number.isFinite(tail) ? { tailLines: tail } : {}),
           ...(since === undefined
@@ -119,7 +120,7 @@ async function open(
     )
     return linesSince(stream, since, signal)
   } catch (error) {
-    // 400: it waits to be started; 404: its pod is missing.
+    // 400: the container waits for its start; 404: its pod is missing.
     if (error instanceof KubernetesError && (error.status === 400 || error.status === 404))
       return undefined
     if (signal.aborted || !(error instanceof Error)) throw error

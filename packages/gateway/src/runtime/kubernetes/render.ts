@@ -15,7 +15,7 @@ import { imagePattern } from '../../core/image-pattern.ts'
 import { compileGlob } from '../../lib/glob.ts'
 import { annotation, label, objectLabels, selectorLabels } from './labels.ts'
 
-/** Everything that a workload is on a cluster. What is absent must not be there. */
+/** All objects of a workload on a cluster. Undefined objects must not exist. */
 export interface Manifests {
   readonly Secret: Secret | undefined
   readonly Service: Service
@@ -23,12 +23,18 @@ export interface Manifests {
   readonly PodDisruptionBudget: PodDisruptionBudget | undefined
 }
 
-/** The newest generation of each of the last pod templates, by their digests: which generation a pod is of. */
+/**
+ * The newest generation of each of the last pod templates, by digest. It tells the generation of a
+ * pod.
+ */
 export type TemplateHistory = Readonly<Record<string, number>>
 
 type PodSettings = KubernetesConfig['pod']
 
-/** The manifests of a workload. Pure: the same in, the same out; `history` is what the StatefulSet said before. */
+/**
+ * Renders a workload's manifests. Pure: equal input gives equal output. `history` is the
+ * StatefulSet's history so far.
+ */
 export function renderManifests(
   workload: Workload,
   settings: KubernetesConfig,
@@ -53,7 +59,8 @@ export function renderManifests(
             apiVersion: 'v1',
             kind: 'Secret',
             metadata: { ...metadata, name: environmentName(name) },
-            // Cannot be changed, so a Secret of somebody else is not taken over even in a race.
+            // The type cannot be changed, so even a race cannot take over a Secret of somebody
+            // else.
             type: 'mcp-gateway/environment',
             data: Object.fromEntries(
               sorted(workload.environment).map(([key, value]) => [
@@ -69,7 +76,8 @@ export function renderManifests(
       spec: {
         clusterIP: 'None',
         ipFamilyPolicy: 'PreferDualStack',
-        // By name, a replica must be found before it is Ready: whether it is, the gateway knows first.
+        // A lookup by name must find a replica before it is Ready: the gateway knows first when it
+        // is.
         publishNotReadyAddresses: settings.address === 'dns',
         selector: matchLabels,
         ports: [{ name: 'http', port, targetPort: 'http', protocol: 'TCP', appProtocol: 'http' }],
@@ -124,7 +132,7 @@ export const serviceName = (name: string): string => `${name}-service`
 export const environmentName = (name: string): string => `${name}-environment`
 export const containerName = (name: string): string => `${name}-container`
 
-/** What a StatefulSet remembers of its templates; nothing when somebody has spoilt it. */
+/** The template history of a StatefulSet; empty when somebody has damaged it. */
 export function historyOf(statefulSet: StatefulSet | undefined): TemplateHistory {
   const parsed = annotationOf(statefulSet, annotation.history)
   return Object.fromEntries(
@@ -134,7 +142,7 @@ export function historyOf(statefulSet: StatefulSet | undefined): TemplateHistory
   )
 }
 
-/** Why it is withheld, if it is, and how many replicas are wanted all the same. */
+/** Why a StatefulSet's workload is withheld, if it is, and how many replicas are wanted. */
 export function withheldOf(
   statefulSet: StatefulSet | undefined,
 ): (NonNullable<Workload['withheld']> & { readonly replicas: number }) | undefined {
@@ -156,7 +164,10 @@ function annotationOf(
   }
 }
 
-/** Whatever has another template is of an earlier generation: a secret that a workload refers to changes without its generation. */
+/**
+ * Other templates belong to earlier generations: a secret can change while the generation stays the
+ * same.
+ */
 function remembered(history: TemplateHistory, digest: string, generation: number): TemplateHistory {
   const others = Object.entries(history).filter(([other]) => other !== digest)
   const newest = others
@@ -199,7 +210,8 @@ function podTemplate(
         ? workloadIdentity.serviceAccount
         : settings.serviceAccount,
       automountServiceAccountToken: useWorkloadIdentity,
-      // Variables of every Service of the namespace, which is full of strangers' ones.
+      // Service links would add variables of every Service in the namespace, which are mostly of
+      // strangers.
       enableServiceLinks: false,
       terminationGracePeriodSeconds: pod.drainSeconds + pod.stopGraceSeconds,
       securityContext: {
@@ -250,10 +262,11 @@ function container(
         name: 'MCPGW_REPLICA_NAME',
         valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.name' } },
       },
-      // What an image calls its home cannot be written to.
+      // The image's own home cannot be written to.
       ...('HOME' in environment ? [] : [{ name: 'HOME', value: '/tmp' }]),
     ],
-    // All of it, as what is secret is a guess. Values of a Secret are literal, too: `$(NAME)` is not replaced in them.
+    // The whole environment is a Secret, because the gateway cannot tell which values are secret. A
+    // Secret's values are literal: `$(NAME)` is not replaced.
     ...(Object.keys(environment).length === 0
       ? {}
       : { envFrom: [{ secretRef: { name: environmentName(name) } }] }),
@@ -265,7 +278,7 @@ function container(
       failureThreshold: pod.startTimeoutSeconds,
     },
     readinessProbe: { ...probe, periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 2 },
-    // A long call may block a server that answers HTTP; a refused connection is clear sooner.
+    // A long call may block a server that answers HTTP; a refused connection is conclusive sooner.
     livenessProbe: {
       ...probe,
       periodSeconds: 10,
@@ -275,7 +288,7 @@ function container(
     ...(pod.drainSeconds === 0
       ? {}
       : { lifecycle: { preStop: { sleep: { seconds: pod.drainSeconds } } } }),
-    // What it said last tells most of a crash.
+    // The last output explains most crashes.
     terminationMessagePolicy: 'FallbackToLogsOnError',
     securityContext: {
       allowPrivilegeEscalation: false,
@@ -293,7 +306,7 @@ function container(
   }
 }
 
-/** The template with its own digest, by which pods are told apart. */
+/** Adds a template's digest to it, which tells pods of different templates apart. */
 function stamped(template: PodTemplateSpec): PodTemplateSpec {
   return {
     ...template,
@@ -323,7 +336,7 @@ function podSettings(
   }
 }
 
-/** The reference that the cluster pulls. A name cannot leave the registries of the configuration. */
+/** The image reference that the cluster pulls. A name cannot leave the configured registries. */
 export function imageReference(
   image: Workload['image'],
   { registry, registries }: Pick<KubernetesConfig, 'registry' | 'registries'>,
@@ -342,7 +355,7 @@ function sorted(environment: Readonly<Record<string, string>>): [string, string]
   return Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1))
 }
 
-/** 64 bits: enough to tell changes apart, too few to find a good secret by. */
+/** 64 bits: enough to tell changes apart, too few to confirm a guess of a good secret. */
 function digestOf(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16)
 }

@@ -8,13 +8,13 @@ export interface ReplicaContext {
   readonly name: string
   readonly path: string
   readonly history: TemplateHistory
-  /** How replicas are called: by address, or by name in the namespace and domain. */
+  /** Replicas are called by address, or by name in the namespace and domain. */
   readonly address: 'ip' | 'dns'
   readonly namespace: string
   readonly clusterDomain: string
 }
 
-/** A pod of a workload as the rest of the gateway knows it. Pure. */
+/** Converts a pod to a `Replica`. Pure. */
 export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
   const { name, path, history } = context
   const podName = pod.metadata?.name ?? ''
@@ -36,7 +36,7 @@ export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
   }
 }
 
-/** A replica that is wanted and has no pod. */
+/** A wanted replica that has no pod. */
 export function missingReplica(index: number, { name, path }: ReplicaContext): Replica {
   return {
     name: `${name}-${index}`,
@@ -49,7 +49,7 @@ export function missingReplica(index: number, { name, path }: ReplicaContext): R
   }
 }
 
-/** A pod never comes back: another one takes its name, with empty memory and empty folders. */
+/** A pod never comes back: its successor has the same name, but empty memory and folders. */
 function keepingOf({ metadata }: Pod): Pick<Replica, 'keepsSince'> {
   if (metadata?.deletionTimestamp !== undefined) return { keepsSince: Number.POSITIVE_INFINITY }
   const { creationTimestamp } = metadata ?? {}
@@ -67,13 +67,13 @@ function originOf(
   const ip = pod.status?.podIP
   const port = pod.spec?.containers[0]?.ports?.[0]?.containerPort
   if (ip === undefined || ip === '' || port === undefined) return undefined
-  // Of several addresses (dual stack) the first, which is the one that the probe has found to answer.
+  // With several addresses (dual stack) use the first, which the probe has reached.
   if (address === 'dns')
     return `http://${pod.metadata?.name}.${serviceName(name)}.${namespace}.svc.${clusterDomain}:${port}`
   return `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}`
 }
 
-/** Reasons of a container that waits without anything being wrong. */
+/** Reasons of a container that waits although nothing is wrong. */
 const starting = new Set(['ContainerCreating', 'PodInitializing'])
 
 function stateOf(
@@ -85,7 +85,7 @@ function stateOf(
   const conditions = status?.conditions ?? []
   const ready = conditions.find(({ type }) => type === 'Ready')
   if (ready?.status === 'True') return { phase: 'ready' }
-  // Who says so is the controller of nodes, in place of a kubelet that is not heard of: a kubelet would give its reason.
+  // The node controller set this condition for a silent kubelet: a kubelet would give a reason.
   if (
     ready !== undefined &&
     ready.reason === undefined &&
@@ -96,7 +96,7 @@ function stateOf(
       'NodeLost',
       `The node ${pod.spec?.nodeName ?? ''} has not been heard from, so nobody knows whether it runs`,
     )
-  // Evicted, or refused by its node: the pod itself says why.
+  // An evicted pod, or one that its node refused, states the reason itself.
   if (status?.phase === 'Failed') return said('backoff', status.reason ?? 'Failed', status.message)
   const unscheduled = conditions.find(
     ({ type, status: is }) => type === 'PodScheduled' && is === 'False',
@@ -108,7 +108,7 @@ function stateOf(
     const { reason = 'Waiting', message } = waiting
     if (starting.has(reason)) return { phase: 'pending' }
     const before = container?.lastState?.terminated
-    // Its message may name a registry with its credentials.
+    // The waiting message may name a registry with its credentials.
     return {
       ...said('backoff', reason, before && howEnded(before)),
       ...outputOf(message, before && lastWordsOf(before)),
@@ -150,7 +150,7 @@ function howEnded({ exitCode, signal, reason }: Terminated): string {
   return `It ${how}${why}.`
 }
 
-/** In bytes: the kubelet cuts what a container wrote last to this, in the middle of a line. */
+/** Bytes to which the kubelet cuts a container's last output, in the middle of a line. */
 const longestTerminationMessage = 2048
 
 function lastWordsOf({ message = '' }: Terminated): string | undefined {

@@ -1,7 +1,10 @@
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import { KubernetesApi, KubernetesError } from './api.ts'
 
-/** Makes a Secret; false, and nothing is done, when there is one of that name. It needs the right to create, and none to read. @throws KubernetesError */
+/**
+ * Creates a Secret, and needs only the right to create. Returns false, and changes nothing, when
+ * the name is taken. @throws KubernetesError
+ */
 export async function createSecret(
   settings: KubernetesConfig,
   name: string,

@@ -7,16 +7,16 @@ import { collection } from './kinds.ts'
 import { ListWatch } from './list-watch.ts'
 
 export interface ServicePeersOptions {
-  /** In the namespace of the gateway's pod, or of the kubeconfig's context. */
+  /** The Service's name, in the namespace of the gateway's pod or of the kubeconfig's context. */
   readonly service: string
   readonly settings: Pick<KubernetesConfig, 'kubeconfig' | 'context'>
   readonly log: Log
 }
 
 /**
- * The pods of a Service as peers, by watching its EndpointSlices: a pod is known as soon as it has an address, before it is ready, and until it is
- * gone. While the API server is away, those that were known are.
- * @throws Error when the cluster cannot be reached or does not let us look at it
+ * Watches a Service's EndpointSlices. A pod is a peer from its first address, before it is ready,
+ * until it is gone. Known peers stay while the API server is away.
+ * @throws Error when the cluster cannot be reached or denies access
  */
 export async function openServicePeers({
   service,
@@ -51,7 +51,10 @@ export async function openServicePeers({
   }
 }
 
-/** The pods behind a Service, at the port called `http` or the first one. With addresses of both families a pod is in two slices; IPv4 counts. */
+/**
+ * The pods behind a Service, at the port `http` or else the first. A pod with addresses of both
+ * families is in two slices; IPv4 wins.
+ */
 export function peersIn(slices: readonly EndpointSlice[]): ReadonlyMap<string, Peer> {
   const found = new Map<string, Peer>()
   for (const { addressType, endpoints, ports } of slices.toSorted((a, b) =>
@@ -64,7 +67,7 @@ export function peersIn(slices: readonly EndpointSlice[]): ReadonlyMap<string, P
       const name = targetRef?.kind === 'Pod' ? targetRef.name : undefined
       if (address === undefined || name === undefined || found.has(name)) continue
       const host = addressType === 'IPv6' ? `[${address}]` : address
-      // `ready` says nothing where a Service publishes addresses that are not.
+      // `ready` proves nothing where a Service publishes addresses that are not ready.
       const ready = conditions?.serving !== false && conditions?.terminating !== true
       found.set(name, { origin: `http://${host}:${port}`, ready })
     }

@@ -25,7 +25,7 @@ export interface WriterOptions {
   readonly changed: (name: string, signal: AbortSignal) => Promise<void>
 }
 
-/** An object stands where ours would, and is not ours to touch. */
+/** An object of somebody else has the name that this gateway needs. */
 class ForeignObject extends Error {
   override readonly name = 'ForeignObject'
 
@@ -38,19 +38,24 @@ class ForeignObject extends Error {
 }
 
 /**
- * Makes the cluster have what was rendered, by server-side apply, and takes it away. Whose an object is, is looked at before anything is touched,
- * and each write says which object it means, so that one which took its place meanwhile is not hit.
+ * Writes rendered objects by server-side apply, and removes them. Checks ownership before each
+ * change; each write names the object's uid, so that a replacement is never hit.
  */
 export class Writer {
   readonly #options: WriterOptions
-  /** What was applied last and what it looked like then: while both are the same, there is nothing to do. */
+  /**
+   * The last applied workload and its objects' state: while both are the same, apply does nothing.
+   */
   readonly #applied = new Map<string, { readonly workload: string; readonly looks: string }>()
 
   constructor(options: WriterOptions) {
     this.#options = options
   }
 
-  /** @throws KubernetesError when the cluster refuses, ForeignObject when a name is taken by somebody else, Error while somebody deletes what is there */
+  /**
+   * @throws KubernetesError when the cluster refuses, ForeignObject when somebody else has the
+   * name, Error while somebody deletes an object
+   */
   async apply(workload: Workload, signal: AbortSignal): Promise<void> {
     const digest = createHash('sha256').update(JSON.stringify(workload)).digest('base64')
     const before = this.#applied.get(workload.name)
@@ -59,7 +64,7 @@ export class Writer {
       await this.#bring(workload, digest, await this.#findOurs(workload, signal, 'view'), signal)
     } catch (error) {
       if (!(error instanceof KubernetesError && error.status === 409)) throw error
-      // The view was behind: what it had is another object by now, or none.
+      // The view was behind: the object has been replaced or deleted.
       await this.#bring(workload, digest, await this.#findOurs(workload, signal, 'cluster'), signal)
     }
   }
@@ -100,7 +105,7 @@ export class Writer {
     }
     const applied = { workload: digest, looks: looksOf(looks) }
     this.#applied.set(workload.name, applied)
-    // Who asks for the status after this must not be told of what was before.
+    // Wait for the view, so that a later status does not show the state before.
     const bounded = timeoutOr(signal, viewLagMs)
     await this.#options.view.until(
       workload.name,
@@ -109,7 +114,7 @@ export class Writer {
     )
   }
 
-  /** Resolves when nothing of it is there any more, its pods included. */
+  /** Resolves when all objects of the workload are gone, pods included. */
   async remove(ref: WorkloadRef, signal: AbortSignal): Promise<void> {
     this.#applied.delete(ref.name)
     const found = await Promise.all(
@@ -125,11 +130,11 @@ export class Writer {
         this.#list('Pod', ref, signal),
       ])
       const [sets, pods] = left
-      // Of a StatefulSet that somebody has deleted without its pods, nobody ends these but us.
+      // If somebody deleted a StatefulSet without its pods, only this gateway ends them.
       if (sets.length === 0)
         for (const { metadata } of pods)
           if (isOrphan(metadata)) await this.#delete('Pod', metadata, signal)
-      // The view has to know, too: who asks it after this must not be told of what is gone.
+      // Wait for the view, too: later readers must not see what is gone.
       if (
         left.every((items) => items.length === 0) &&
         !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid)
@@ -141,8 +146,8 @@ export class Writer {
   }
 
   /**
-   * What there is of a workload, as the cluster says, or as the view has it: that is ours, and costs nothing. Where the view has nothing of what is
-   * wanted, the cluster is asked in any case, as there may be something of somebody else.
+   * Finds a workload's objects in the cluster, or in the view, which costs nothing. Asks the
+   * cluster for wanted objects that the view lacks, because somebody else may own them.
    * @throws ForeignObject
    */
   async #findOurs(
@@ -189,8 +194,8 @@ export class Writer {
         {
           contentType: 'application/apply-patch+yaml',
           accept: metadataOnly.one,
-          // What others have written is ours to correct only in an object that is ours: one that
-          // was made since we looked gives a conflict.
+          // Overwrite the fields of others only in this gateway's own objects. An object that was
+          // created since the check gives a conflict.
           query: { fieldManager, force: before !== undefined },
           body:
             before === undefined
@@ -221,7 +226,7 @@ export class Writer {
           body: {
             apiVersion: 'v1',
             kind: 'DeleteOptions',
-            // Stays until its pods are gone, whether or not we live to see it.
+            // The object stays until its pods are gone, even if this gateway ends first.
             propagationPolicy: kind === 'StatefulSet' ? 'Foreground' : 'Background',
             preconditions: { uid: metadata?.uid },
           },
@@ -258,7 +263,10 @@ export class Writer {
   }
 }
 
-/** How long the view may take to see what was written; it is behind by that much only while the watch is broken. */
+/**
+ * Milliseconds that the view may take to see a write. It lags so much only while the watch is
+ * broken.
+ */
 const viewLagMs = 2000
 
 function isOrphan(metadata: ObjectMeta | undefined): boolean {

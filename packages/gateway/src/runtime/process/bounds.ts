@@ -7,8 +7,8 @@ const choom = '/usr/bin/choom'
 const endedFirst = '500'
 
 /**
- * What gives the command that follows its bounds, which it cannot lift again: so many processes and
- * threads of its user. Both programs are of util-linux.
+ * The command prefix that limits the processes and threads of the command's user. The command
+ * cannot lift the limits again. Both programs belong to util-linux.
  */
 export function bounded(processes: number): string[] {
   return [

@@ -10,7 +10,10 @@ import { mustBeExecutable } from './executable.ts'
 import type { Launch, Sandbox, SandboxOptions, Start } from './launch.ts'
 import { isWithin, shows, viewArguments, type View } from './view.ts'
 
-/** Each process sees its own processes, its owner's home and the read-only files of the machine; nothing of the gateway. */
+/**
+ * A process sees its own processes, its owner's home and the machine's read-only files, but nothing
+ * of the gateway.
+ */
 export class BwrapSandbox implements Sandbox {
   readonly kind = 'bwrap'
   readonly #options: SandboxOptions
@@ -29,9 +32,9 @@ export class BwrapSandbox implements Sandbox {
 
   check(): void {
     const { privateFolders } = this.#options
-    // A folder that is made later would show in the servers that run by then.
+    // Servers that already run would see a folder that is created later.
     for (const folder of privateFolders) mkdirSync(folder, { recursive: true, mode: 0o700 })
-    // File modes keep users of their own from the files.
+    // Where each owner has a user, file modes keep servers from the files.
     if (this.#homes.haveUsers) return
 
     const view = viewOf(this.#options, this.#homes.folder)
@@ -62,19 +65,22 @@ export class BwrapSandbox implements Sandbox {
     }
   }
 
-  /** All processes that share this one's user are told apart by who holds the socket. */
+  /** If all servers share this process's user, the holder of the socket decides. */
   holds({ user, inode }: LocalSocket): boolean | Promise<boolean> {
     if (this.#homes.haveUsers) return this.#homes.isUser(user)
     return user === process.getuid?.() && isHeldOutside(inode).then((isOutside) => !isOutside)
   }
 
-  /** Where all share one user, only processes below tell. */
+  /** If all servers share a user, only the processes below `pid` show the owner. */
   belongs({ user, inode }: LocalSocket, owner: string, pid: number): boolean | Promise<boolean> {
     const own = this.#homes.of(owner).user?.uid
     return own === undefined ? isHeldBelow(pid, inode) : user === own
   }
 
-  /** Why it does not work here; undefined when it does. A process is really started in it. */
+  /**
+   * Returns why `bwrap` does not work here; undefined when it works. Starts a process in it to find
+   * out.
+   */
   obstacle(program: string): string | undefined {
     const look = `require('node:fs').accessSync(process.argv[1])`
     const account = this.#homes.probe(this.#options.users.first)
@@ -90,8 +96,8 @@ export class BwrapSandbox implements Sandbox {
   }
 
   /**
-   * Marks are set inside alone: a sweep must not end `bwrap` before the server, which would have no time to end by
-   * itself. With the gateway, or with the server, everything inside ends, whatever it does to escape.
+   * Sets the marks only inside: a sweep that ended `bwrap` first would give the server no time to
+   * stop. Everything inside ends with the gateway or the server, and cannot escape.
    */
   #arguments({ user, home }: Account, marks: Readonly<Record<string, string>>): string[] {
     return [
@@ -111,23 +117,23 @@ export class BwrapSandbox implements Sandbox {
 }
 
 /**
- * Bytes of each folder of a view that is in memory. The kernel cannot tell whose these are when
- * memory runs out.
+ * Bytes that each in-memory folder of a view may hold. When memory runs out, the kernel cannot tell
+ * who owns these bytes.
  */
 const temporaryBytes = 512 * 1024 * 1024
 
-/** Versions before 0.7 give such folders half of the memory. */
+/** bwrap before 0.7 has no `--size`, and gives such folders half of the memory. */
 function knowsSizes(bwrap: string): boolean {
   return spawnSync(bwrap, ['--help'], { encoding: 'utf8' }).stdout?.includes('--size ') === true
 }
 
-/** To become the owner's user, and to enter its home before that. They are gone with the change. */
+/** Needed to enter the owner's home and then become the owner's user, who loses them. */
 const neededCapabilities = ['CAP_SETUID', 'CAP_SETGID', 'CAP_DAC_READ_SEARCH'].flatMap((each) => [
   '--cap-add',
   each,
 ])
 
-/** The `bwrap` of this machine, or why there is none to use. */
+/** Returns the path of this machine's `bwrap`, or why no `bwrap` can be used. */
 export function findBwrap(path: string): { readonly bwrap: string } | { readonly missing: string } {
   if (process.platform !== 'linux')
     return { missing: `this is ${process.platform}, and it needs Linux.` }
@@ -144,7 +150,7 @@ export function findBwrap(path: string): { readonly bwrap: string } | { readonly
     : { bwrap }
 }
 
-/** @param resolvConf by which names of hosts are looked up */
+/** @param resolvConf the file that configures the lookup of host names */
 export function viewOf(
   options: SandboxOptions,
   homes: string,
@@ -161,10 +167,10 @@ export function viewOf(
   const shown = [
     ...ofPrograms,
     ...ofPath,
-    // Where npm and pyenv keep the programs to which those of `PATH` lead.
+    // npm and pyenv keep here the programs to which the links in `PATH` lead.
     ...ofPath.flatMap((folder) => besides.map((name) => join(dirname(folder), name))),
     ...options.readableFiles,
-    // The file alone: beside it are sockets of the name service.
+    // Show only the file: the sockets of the name service are beside it.
     ...real(resolvConf),
   ].flatMap((each) => [...new Set([each, ...real(each)])])
   const isSpare = (folder: string): boolean =>
@@ -180,7 +186,10 @@ export function viewOf(
   }
 }
 
-/** The whole project that a file of a hidden folder is part of: a program needs more than its first file. */
+/**
+ * Returns the whole project of a file in a hidden folder, because a program needs more than its
+ * first file.
+ */
 function projectOf(file: string, hidden: readonly string[]): string[] {
   return real(file).flatMap((path) => {
     const root = hidden.find((folder) => isWithin(path, folder))
@@ -189,14 +198,14 @@ function projectOf(file: string, hidden: readonly string[]): string[] {
     let project = statSync(path).isDirectory() ? path : dirname(path)
     for (let folder = project; folder !== root && isWithin(folder, root); folder = dirname(folder))
       if (manifests.some((name) => existsSync(join(folder, name)))) project = folder
-    // A file in the hidden folder itself does not show the whole folder.
+    // A file directly in the hidden folder must not show the whole folder.
     return project === root ? [path] : [path, project]
   })
 }
 
 const besides = ['lib', 'libexec', 'versions']
 
-/** Folders without which no program runs. */
+/** Folders that every program needs. */
 const system = ['/usr', '/bin', '/sbin', '/lib', '/lib64', '/etc', '/opt', '/dev', '/proc', '/sys']
 
 const manifests = ['package.json', 'pyproject.toml', '.git']

@@ -4,16 +4,19 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileS
 import { dirname, join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A control group of Linux: all that a process starts stays in it, whatever it does to its parents, session or marks. */
+/**
+ * A Linux control group. All that a process starts stays in its group, even if it changes its
+ * parent, session or marks.
+ */
 export interface ControlGroup {
   readonly folder: string
-  /** Puts a process into it. @throws Error when the process cannot be put there */
+  /** Puts a process into the group. @throws Error when this fails */
   take(pid: number): void
-  /** Ends what is left in it, at once, and removes it. */
+  /** Kills the remaining processes of the group at once, and removes the group. */
   end(): Promise<void>
 }
 
-/** Control groups of this gateway's processes, one for each. (cgroups(7), version 2) */
+/** Control groups of this gateway's processes, one for each process. (cgroups(7), version 2) */
 export class ControlGroups {
   readonly folder: string
 
@@ -22,9 +25,8 @@ export class ControlGroups {
   }
 
   /**
-   * Groups below that of this process. The series is the same at each start: what an earlier gateway left in its groups
-   * ends. The name is another at each start, because the warden of an earlier gateway may still be at work.
-   * A text says why there are none.
+   * Opens groups below this process's group, or returns why there are none. `series` stays, so an
+   * earlier gateway's processes end; `name` is new, as that gateway's warden may still work.
    */
   static async open(series: string, name: string): Promise<ControlGroups | string> {
     const parent = ownGroup()
@@ -35,7 +37,7 @@ export class ControlGroups {
       await endGroup(all)
       const probe = join(folder, 'probe')
       mkdirSync(probe, { recursive: true })
-      // Linux 5.14.
+      // cgroup.kill exists since Linux 5.14.
       if (!existsSync(join(probe, 'cgroup.kill')))
         return 'control groups cannot end processes here.'
       const [command, ...args] = held('/bin/true', [])
@@ -51,22 +53,22 @@ export class ControlGroups {
     }
   }
 
-  /** @throws Error when it cannot be made */
+  /** @throws Error when the group cannot be created */
   make(name: string): ControlGroup {
     const folder = join(this.folder, name)
     mkdirSync(folder)
     return { folder, take: (pid) => enter(folder, pid), end: () => endGroup(folder) }
   }
 
-  /** Ends what is left in any of them, and removes them. */
+  /** Kills the remaining processes of all groups, and removes the groups. */
   end(): Promise<void> {
     return endGroup(dirname(this.folder))
   }
 }
 
 /**
- * A command that waits for a line on its standard input before it becomes the given one. So it can
- * be put into a group first, and starts nothing outside, also as a user who may not enter groups.
+ * Wraps a command so that it waits for a line on standard input. The process can then enter a group
+ * before the command starts anything, even as a user who may not enter groups.
  */
 export function held(command: string, args: readonly string[]): [string, ...string[]] {
   const wait = 'read -r begin || exit 126; exec "$@" </dev/null'
@@ -80,7 +82,7 @@ function enter(folder: string, pid: number): void {
 async function endGroup(folder: string): Promise<void> {
   if (!existsSync(folder)) return
   writeFileSync(join(folder, 'cgroup.kill'), '1')
-  // A group can be removed once its last process is gone, which takes a moment.
+  // A group can be removed only once its last process is gone, which takes a moment.
   for (let tries = 0; ; tries += 1) {
     try {
       return removeGroup(folder)
@@ -97,7 +99,7 @@ function removeGroup(folder: string): void {
   rmdirSync(folder)
 }
 
-/** The folder of the group that this process is in. */
+/** The folder of this process's control group. */
 function ownGroup(): string | undefined {
   try {
     const path = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'utf8'))?.[1]

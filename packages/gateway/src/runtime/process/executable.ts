@@ -2,7 +2,8 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /**
- * A sandbox would start, and only say in the log that its command is not there.
+ * Checks the command, because a sandbox would start anyway and report a missing command only in the
+ * log.
  * @throws Error that the system would give: ENOENT or EACCES
  */
 export function mustBeExecutable(command: string, path: string): void {

@@ -6,7 +6,7 @@ import { timeoutOr } from '../../lib/async/timeout-signal.ts'
 export interface HealthSettings {
   readonly periodSeconds: number
   readonly timeoutSeconds: number
-  /** Failures in a row until no new session is sent to a replica. */
+  /** Failures in a row until a replica gets no new sessions. */
   readonly unreadyAfter: number
   /** Failures in a row until a replica is restarted; 0 for never. */
   readonly restartAfter: number
@@ -15,16 +15,17 @@ export interface HealthSettings {
 /** Why a replica must be restarted. */
 export type Ailment = 'NotResponding' | 'PortTaken'
 
-/** How to see whether it is the server that listens: another may take a port that it has left. */
+/**
+ * Checks that the server itself listens: another process may take a port that the server has left.
+ */
 export interface PortWatch {
   readonly isOwn: () => Promise<boolean>
   readonly periodMs: number
 }
 
 /**
- * Asks a server again and again whether it still answers, and looks more often who listens on its
- * port. Returns why the replica must be restarted; undefined when `signal` aborts. `failing` gives
- * the failures in a row when their number changes.
+ * Checks that a server answers, and more often who listens on its port. Returns why it must
+ * restart, or undefined on abort. `failing` receives each change of the failures in a row.
  */
 export async function watchHealth(
   address: { readonly host: string; readonly port: number },
@@ -39,7 +40,7 @@ export async function watchHealth(
     const wait = Math.max(0, Math.min(looksMs, next - monotonicNow()))
     await sleep(wait, undefined, { signal, ref: false }).catch(() => undefined)
     if (signal.aborted) return undefined
-    // First, as another server may also hold back its answer.
+    // Check the port first, because another server may also hold back its answer.
     const own = watch === undefined || (await watch.isOwn().catch(() => undefined))
     if (signal.aborted) return undefined
     if (own === false) return 'PortTaken'
@@ -57,8 +58,8 @@ export async function watchHealth(
 }
 
 /**
- * Whether a server does anything with a request. Any answer will do, also 404 or a closed
- * connection. A connection alone proves nothing: the system accepts it for a stopped process.
+ * Tells whether a server reacts to a request. A 404 or a closed connection is enough. A connection
+ * alone proves nothing: the system accepts it for a stopped process.
  */
 export function answers(
   { host, port }: { readonly host: string; readonly port: number },
@@ -84,7 +85,7 @@ export function answers(
     })
     socket.once('data', () => done(true))
     socket.once('end', () => done(true))
-    // A reset of an open connection comes from the server, a refusal from the system.
+    // The server resets an open connection; the system refuses a new one.
     socket.once('error', () => done(connected))
   })
 }

@@ -1,7 +1,7 @@
 /**
- * Variables by which a caller could steer the programs that start a server: `sh`, `setpriv` and
- * `bwrap` have rights that the server must not get. They are those that glibc and musl drop for
- * set-user-id programs, and those of name services and shells.
+ * Variables that steer `sh`, `setpriv` and `bwrap`, which have more rights than the server they
+ * start: those of name services and shells, and those that glibc and musl drop for set-user-id
+ * programs.
  */
 const steersPrograms = new RegExp(
   `^(?:${[
@@ -12,8 +12,8 @@ const steersPrograms = new RegExp(
 )
 
 /**
- * Splits the variables of a server: those that the programs before it may have, too, and a command
- * that gives it the rest, which comes right before its own.
+ * Splits a server's variables into those that the programs before it may have, and a command that
+ * sets the rest. That command comes right before the server's own.
  */
 export function heldBack(variables: Readonly<Record<string, string>>): {
   readonly environment: Readonly<Record<string, string>>

@@ -12,20 +12,18 @@ import {
 import { dirname, join, parse } from 'node:path'
 import type { OwnerUsers } from './owner-users.ts'
 
-/**
- * The account that an owner's processes run in. Without users of their own, `user` is undefined.
- */
+/** The account of an owner's processes. `user` is undefined where owners have no users. */
 export interface Account {
   readonly user: { readonly uid: number; readonly gid: number } | undefined
   readonly home: string
 }
 
-/** The homes of owners. Nobody but the owner's user can read a home. */
+/** The homes of owners. Where owners have users, only the owner's user can read a home. */
 export class Homes {
   readonly folder: string
   readonly #users: OwnerUsers | undefined
 
-  /** @param users undefined where all processes have the user of the gateway */
+  /** @param users undefined where all processes run as the gateway's user */
   constructor(dataDir: string, configured: string | undefined, users: OwnerUsers | undefined) {
     const folder = configured ?? (users === undefined ? `${dataDir}-homes` : passable(dataDir))
     mkdirSync(folder, { recursive: true })
@@ -38,7 +36,7 @@ export class Homes {
     return this.#users !== undefined
   }
 
-  /** Whether a user is one that owners get. */
+  /** Tells whether a user id belongs to the range that owners get. */
   isUser(uid: number): boolean {
     return this.#users?.isInRange(uid) === true
   }
@@ -48,7 +46,7 @@ export class Homes {
     return this.#made(uid === undefined ? nameOf(owner) : String(uid), uid)
   }
 
-  /** One to try a sandbox with, as the user of the given id where owners have users. */
+  /** An account to try a sandbox with. It uses the given id where owners have users. */
   probe(uid: number): Account {
     return this.#made('probe', this.#users === undefined ? undefined : uid)
   }
@@ -57,14 +55,14 @@ export class Homes {
     const home = join(this.folder, name)
     makeFolder(home)
     if (uid !== undefined) give(home, uid)
-    // Its owner may put a link in its place, so what is there is left alone.
+    // The owner may replace the folder by a link, so leave an existing entry alone.
     const temporary = join(home, 'tmp')
     if (makeFolder(temporary) && uid !== undefined) give(temporary, uid)
     return { user: uid === undefined ? undefined : { uid, gid: uid }, home }
   }
 }
 
-/** Makes a folder unless something is there. */
+/** Returns false when an entry of that name exists. */
 function makeFolder(path: string): boolean {
   try {
     mkdirSync(path, { mode: 0o700 })
@@ -75,7 +73,7 @@ function makeFolder(path: string): boolean {
   }
 }
 
-/** Makes a user the owner of a folder, and never of the one that a link names. */
+/** Gives a folder to a user. Never follows a link. */
 function give(path: string, uid: number): void {
   const folder = openSync(path, constants.O_DIRECTORY | constants.O_NOFOLLOW)
   try {
@@ -85,13 +83,11 @@ function give(path: string, uid: number): void {
   }
 }
 
-/** Variables that name folders of the user of the gateway. Caches are each owner's own. */
+/** Variables that name folders of the gateway's user. Each owner has caches of their own. */
 const ofTheGatewaysHome =
   /^(HOME|USER|LOGNAME|TMPDIR|TEMP|TMP|XDG_\w+|npm_config_cache|UV_(CACHE|TOOL|TOOL_BIN|PYTHON_INSTALL)_DIR)$/i
 
-/**
- * The inherited variables, with the folders of an account in place of those of the gateway's user.
- */
+/** The inherited variables, with the account's folders in place of those of the gateway's user. */
 export function inAccount(
   { user, home }: Account,
   inherited: Readonly<Record<string, string>>,
@@ -113,8 +109,8 @@ function nameOf(owner: string): string {
 }
 
 /**
- * Beside the data folder where every user can pass through its parents, else where packages keep
- * their state.
+ * Returns a folder beside the data folder if every user can pass through its parents, else a folder
+ * where packages keep their state.
  */
 function passable(dataDir: string): string {
   const { root } = parse(dataDir)

@@ -3,17 +3,17 @@ import type { Log } from '../../telemetry/log.ts'
 
 export interface SandboxOptions {
   readonly sandbox: 'auto' | 'none' | 'uid' | 'bwrap'
-  /** Where servers have their homes. Unset: a folder that all users can pass through. */
+  /** The folder of the servers' homes. Unset: a folder that all users can pass through. */
   readonly homes: string | undefined
   readonly users: { readonly first: number; readonly count: number }
-  /** Processes and threads that the servers of one owner may have. */
+  /** Processes and threads that the user of one owner's servers may have. */
   readonly processes: number
-  /** Folders of the operator that servers see with `bwrap`. */
+  /** Folders of the operator that servers see in `bwrap`. */
   readonly mounts: readonly { readonly path: string; readonly readOnly: boolean }[]
   readonly dataDir: string
-  /** Files and folders of the gateway besides the data folder. */
+  /** Files and folders of the gateway outside the data folder. */
   readonly privateFiles: readonly string[]
-  /** Folders in which the gateway makes private files while servers run. */
+  /** Folders in which the gateway creates private files while servers run. */
   readonly privateFolders: readonly string[]
   /** Files that inherited variables name, such as certificates. */
   readonly readableFiles: readonly string[]
@@ -25,7 +25,7 @@ export interface SandboxOptions {
     readonly command: readonly string[]
     readonly workingDirectory?: string | undefined
   }[]
-  /** Where commands are looked for: `PATH`. */
+  /** The `PATH` in which commands are looked up. */
   readonly path: string
   readonly log: Log
 }
@@ -37,35 +37,37 @@ export interface Start {
   readonly args: readonly string[]
   readonly workingDirectory?: string | undefined
   readonly environment: Readonly<Record<string, string>>
-  /** Variables by which its processes are found again. */
+  /** Variables by which the gateway finds the processes again. */
   readonly marks: Readonly<Record<string, string>>
 }
 
-/** How it is started. */
+/** The command that starts the process in its sandbox. */
 export interface Launch {
   readonly command: string
   readonly args: readonly string[]
   readonly environment: Readonly<Record<string, string>>
-  /** That of the gateway when it is undefined. */
+  /** Undefined for the gateway's user. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined
   readonly workingDirectory: string | undefined
-  /** Exit code 128 + n stands for an end by signal n. */
+  /** Exit code 128 + n means an end by signal n. */
   readonly tellsSignalsByCode: boolean
 }
 
-/** What keeps local servers away from the gateway's files, from each other, and from the control plane. */
+/**
+ * Keeps local servers away from the gateway's files, from each other, and from the control plane.
+ */
 export interface Sandbox {
   readonly kind: 'none' | 'uid' | 'bwrap'
   /** The inherited part of the environment for an owner's processes. */
   environment(owner: string, inherited: Readonly<Record<string, string>>): Record<string, string>
   launch(start: Start): Launch
-  /** Whether one of its processes has a socket. */
+  /** Tells whether a process of the sandbox holds a socket. */
   holds(socket: LocalSocket): boolean | Promise<boolean>
   /**
-   * Whether a socket is of the server that an owner's process `pid` is, or of one beside it. Absent
-   * where nothing keeps servers apart.
+   * Tells whether a socket belongs to the server that process `pid` is, or to another server of the
+   * same owner. Absent where nothing keeps servers apart.
    */
   belongs?(socket: LocalSocket, owner: string, pid: number): boolean | Promise<boolean>
-  /** @throws Error when something of the configuration cannot be kept from servers */
+  /** @throws Error when servers could read a private file of the configuration */
   check?(): void
 }

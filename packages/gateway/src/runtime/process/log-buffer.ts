@@ -1,10 +1,10 @@
-/** The last lines of one instance of a replica: bounded in number and size, with their times. */
+/** The last lines of one replica instance with their times, bounded in number and size. */
 export class LogBuffer {
   readonly #maxLines: number
   readonly #lines: { readonly at: number; readonly text: string }[] = []
   readonly #waiters = new Set<() => void>()
   #size = 0
-  /** Lines that were dropped from the front, so that a reader knows its place. */
+  /** Number of lines dropped from the front, so that a reader knows its place. */
   #dropped = 0
   #closed = false
 
@@ -22,18 +22,17 @@ export class LogBuffer {
     this.#wake()
   }
 
-  /** No more will come. */
+  /** Marks the instance as ended. */
   close(): void {
     this.#closed = true
     this.#wake()
   }
 
-  /** The last `count` lines. */
   last(count: number): string[] {
     return count === 0 ? [] : this.#lines.slice(-count).map(({ text }) => text)
   }
 
-  /** The last lines, and with `follow` those that come, until the instance ends. */
+  /** Yields the last lines. With `follow` it also yields new lines until the instance ends. */
   async *read(query: LogRange, signal: AbortSignal): AsyncGenerator<string> {
     const since = query.since?.getTime() ?? 0
     let place = this.#dropped + Math.max(0, this.#lines.length - query.tail)
@@ -62,7 +61,7 @@ export interface LogRange {
   readonly follow: boolean
 }
 
-/** What a replica has written over its restarts and updates: the present instance and the one before. */
+/** The output of a replica over restarts and updates: the present instance and the one before. */
 export class ReplicaLogs {
   readonly #maxLines: number
   readonly #waiters = new Set<() => void>()
@@ -74,7 +73,7 @@ export class ReplicaLogs {
     this.#maxLines = maxLines
   }
 
-  /** A new instance starts. */
+  /** Starts a new instance. */
   begin(): LogBuffer {
     this.#previous = this.#present
     this.#present = new LogBuffer(this.#maxLines)
@@ -82,13 +81,16 @@ export class ReplicaLogs {
     return this.#present
   }
 
-  /** There will be no more instances. */
+  /** Marks the replica as gone: no instance follows. */
   end(): void {
     this.#ended = true
     for (const wake of this.#waiters) wake()
   }
 
-  /** Lines of the present instance, and with `follow` of those after it; or of the one before. Undefined when there is none. */
+  /**
+   * Reads the present instance, with `follow` also later instances, or with `previous` the earlier
+   * one. Undefined when the instance does not exist.
+   */
   read(
     query: LogRange & { readonly previous: boolean },
     signal: AbortSignal,
@@ -111,7 +113,7 @@ export class ReplicaLogs {
   }
 }
 
-/** Resolves when somebody wakes the waiters, or the signal aborts. */
+/** Resolves at the next wake-up, or when the signal aborts. */
 function change(waiters: Set<() => void>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

@@ -1,11 +1,11 @@
 import { monotonicNow } from '../../lib/clock.ts'
 
-/** What is read, in bytes for each millisecond: of one output, and of all together. */
+/** Bytes a millisecond that the gateway reads of one output, and of all outputs together. */
 const ownRate = 8 * 1024
 const sharedRate = 32 * 1024
-/** So long an output may be read as fast as it comes. */
+/** Milliseconds for which an output may be read without a limit. */
 const burstMs = 2000
-/** What a line costs beside its characters. */
+/** Cost of a line in bytes, beside its characters. */
 const lineCost = 256
 
 interface Pausable {
@@ -14,11 +14,11 @@ interface Pausable {
 }
 
 /**
- * How fast outputs of servers are read. One that writes without end would take the processor of
- * the gateway; it is made to wait instead. An output within its own rate never waits for others.
+ * Limits how fast the gateway reads server output, because endless output would take all its
+ * processor time. An output within its own rate never waits for others.
  */
 export class OutputPace {
-  /** When all that was read so far is worked off. */
+  /** Time at which all reading so far is paid for. */
   #sharedDone = 0
   readonly #now: () => number
 
@@ -26,7 +26,7 @@ export class OutputPace {
     this.#now = now
   }
 
-  /** Counts what one output gives, and pauses it when that is more than its rate. */
+  /** Returns a counter for one output that pauses the output when it exceeds its rate. */
   meter(output: Pausable): (characters: number, lines: number) => void {
     let done = 0
     return (characters, lines) => {

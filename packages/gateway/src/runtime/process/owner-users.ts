@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 
 /**
- * Which user id stands for which owner. An owner keeps its id over restarts, so that its files stay
- * its own, and no id is given to two owners.
+ * Assigns user ids to owners. An owner keeps its id, and so its files, over restarts. No two owners
+ * get the same id.
  */
 export class OwnerUsers {
   readonly #file: string
@@ -11,8 +11,8 @@ export class OwnerUsers {
   readonly #byOwner: Map<string, number>
 
   /**
-   * @throws Error when the file is there and cannot be read: other ids would own the files of
-   * others
+   * @throws Error when the file exists and cannot be read: new ids would own the files of other
+   * owners
    */
   constructor(file: string, range: { readonly first: number; readonly count: number }) {
     this.#file = file
@@ -21,15 +21,15 @@ export class OwnerUsers {
   }
 
   /**
-   * The id of an owner, which is given and kept at the first call.
-   * @throws Error when none is left, or when the file cannot be written
+   * Returns an owner's id. The first call assigns and saves it.
+   * @throws Error when no id is left, or when the file cannot be written
    */
   of(owner: string): number {
     const known = this.#byOwner.get(owner)
     if (known !== undefined) return known
 
     const uid = this.#free(owner)
-    // An id that no file knows could be given to another owner after a restart.
+    // Save first: an unsaved id could go to another owner after a restart.
     this.#write(new Map(this.#byOwner).set(owner, uid))
     this.#byOwner.set(owner, uid)
     return uid
@@ -41,7 +41,7 @@ export class OwnerUsers {
   }
 
   /**
-   * Begins at a place that the owner decides, so that a lost file gives most owners their ids back.
+   * Starts at a hash of the owner, so that most owners get their ids back when the file is lost.
    */
   #free(owner: string): number {
     const { first, count } = this.#range

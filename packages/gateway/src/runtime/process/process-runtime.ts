@@ -20,13 +20,13 @@ import type { Sandbox } from './launch.ts'
 import { openSandbox } from './sandbox.ts'
 
 /**
- * Replicas as processes of this machine. One gateway uses a data folder; what an earlier one left running because it
- * was killed together with its warden is ended first.
+ * Runs replicas as processes of this machine. Ends leftover processes of an earlier gateway that
+ * was killed together with its warden.
  * @throws Error when another gateway uses the data folder
  */
 export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<Runtime> {
   const lock = takeLock(options.dataDir)
-  // The folder itself, by whatever path it was named.
+  // The mark names the real folder, whichever path the configuration uses.
   const dataMark = {
     name: 'MCPGW_DATA',
     value: createHash('sha256').update(realpathSync(options.dataDir)).digest('hex').slice(0, 32),
@@ -79,20 +79,20 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
   )
 }
 
-/** What processes get of this one, and what keeps them apart. */
+/** Passes inherited values to processes, and keeps the processes apart. */
 interface Surroundings {
   readonly inherited: Readonly<Record<string, string>>
-  /** By which all processes of this gateway are found again. */
+  /** Variables by which all processes of this gateway are found again. */
   readonly marks: Readonly<Record<string, string>>
   readonly sandbox: Sandbox
-  /** Undefined where they cannot be had, or are not needed. */
+  /** Undefined where the machine has no usable groups, or `bwrap` makes them unnecessary. */
   readonly groups: ControlGroups | undefined
   readonly listening: ListeningSockets
   readonly pace: OutputPace
   readonly covers: readonly ('ignore' | number)[]
 }
 
-/** What is in `bwrap` ends with it, so it needs no control group. */
+/** Processes in `bwrap` end with it, so they need no control group. */
 async function openGroups(
   sandbox: Sandbox,
   [series, name]: readonly [string, string],
@@ -106,7 +106,7 @@ async function openGroups(
   return undefined
 }
 
-/** What a server gets from its fourth descriptor on: nothing of the one who started the gateway. */
+/** A server's descriptors from the fourth on: none leads to files that the gateway inherited. */
 function coversOf(inherited: readonly number[]): ('ignore' | number)[] {
   if (inherited.length === 0) return []
   const nothing = openSync('/dev/null', 'r+')
@@ -130,11 +130,14 @@ function takeLock(dataDir: string): ProcessLock {
   }
 }
 
-/** What workloads need of the gateway's environment to find programs, registries and certificates. Nothing else of it is theirs. */
+/**
+ * Variables that workloads need to find programs, registries and certificates. Workloads get no
+ * other variable of the gateway.
+ */
 const inheritedNames =
   /^(PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|XDG_\w+|npm_config_(registry|cache)|PIP_INDEX_URL|UV_\w+|DOTNET_ROOT|JAVA_HOME|SYSTEMROOT|APPDATA|LOCALAPPDATA)$/i
 
-/** Those of them that name files which servers read. */
+/** Inherited variables that name files which servers read. */
 const fileVariables = [
   'SSL_CERT_FILE',
   'SSL_CERT_DIR',
@@ -179,12 +182,12 @@ class ProcessRuntime implements Runtime {
     this.#lock = lock
   }
 
-  /** One gateway uses a data folder, so it is its turn all the time. */
+  /** Only this gateway uses the data folder, so a single term lasts all the time. */
   async *terms(signal: AbortSignal): AsyncGenerator<AbortSignal> {
     if (!signal.aborted) yield signal
   }
 
-  /** Processes are nobody's but ours. */
+  /** Nobody else changes these processes, so there is no drift to report. */
   onDrift(): () => void {
     return () => undefined
   }
@@ -219,7 +222,7 @@ class ProcessRuntime implements Runtime {
     query: LogQuery,
     signal: AbortSignal,
   ): Promise<AsyncIterable<string> | undefined> {
-    // A process has no parts.
+    // A process has no containers.
     return query.container === undefined
       ? this.#workloads.get(name)?.logs(query.replica)?.read(query, signal)
       : undefined
@@ -234,7 +237,7 @@ class ProcessRuntime implements Runtime {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // No replica is started any more once `stop` has been called, which is before the sweep looks.
+    // `stop` is called before the sweep looks. After that call no replica starts.
     const sweep = Promise.resolve().then(() =>
       endMarked({
         mark: `${this.#owner.name}=${this.#owner.value}`,
@@ -254,7 +257,7 @@ class ProcessRuntime implements Runtime {
   }
 }
 
-/** One workload: what is wanted of it, its replicas, and the loop that brings the two together. */
+/** One workload: its desired state, its replicas, and the loop that converges them. */
 class RunningWorkload {
   readonly name: string
   readonly uid: string
@@ -292,7 +295,7 @@ class RunningWorkload {
     this.#wanted = workload
     const template = this.#template()
     for (const replica of this.#replicas.values()) {
-      // A secret that a workload refers to changes without its generation.
+      // A secret that a workload refers to can change while the generation stays the same.
       const { generation } = workload
       replica.generation =
         replica.template === template ? generation : Math.min(replica.generation, generation - 1)
@@ -328,7 +331,10 @@ class RunningWorkload {
     }
   }
 
-  /** One at a time. What `want` changes meanwhile is seen at the next step; a replica that is replaced is missing then, and started. */
+  /**
+   * One loop runs at a time, and sees changes by `want` at its next step. A replaced replica is
+   * then missing, and the loop starts it.
+   */
   async #converge(): Promise<void> {
     this.#converging = true
     while (!this.#stopped) {
@@ -347,11 +353,11 @@ class RunningWorkload {
       } else {
         await this.#replicas.get(step.index)?.process.stop()
         this.#replicas.delete(step.index)
-        // A replica that is replaced does not go missing in the directory: its sessions may live on.
+        // Keep a replaced replica in the directory: its sessions may live on.
         if (step.index >= this.#desired()) this.#gone(step.index)
       }
     }
-    // In the same turn as the last look, so that no change falls between the two.
+    // Cleared in the same turn as the last check, so that no change falls between the two.
     this.#converging = false
   }
 
@@ -376,7 +382,7 @@ class RunningWorkload {
           environment: {
             ...sandbox.environment(owner, inherited),
             ...environment,
-            // The operator's values win over those of callers.
+            // The operator's values override those of callers.
             ...program.environment,
             ...own.environment,
           },
@@ -414,11 +420,11 @@ class RunningWorkload {
   #program(): ProgramConfig | undefined {
     const { programs } = this.#options
     const { name } = this.#wanted.image
-    // `constructor` is the name of no program.
+    // An inherited name such as `constructor` is no program.
     return Object.hasOwn(programs, name) ? programs[name] : undefined
   }
 
-  /** What a replica is started from. Equal templates need no restart. */
+  /** The parts of a workload that a replica starts from. Equal templates need no restart. */
   #template(): string {
     const { image, environment, useWorkloadIdentity, restartedAt, owner } = this.#wanted
     return JSON.stringify([
@@ -426,7 +432,7 @@ class RunningWorkload {
       Object.entries(environment).toSorted(([a], [b]) => (a < b ? -1 : 1)),
       useWorkloadIdentity,
       restartedAt,
-      // A new owner has another user and another home.
+      // A new owner has another user and another home, so the replica must restart.
       this.#surroundings.sandbox.kind === 'none' ? undefined : owner,
     ])
   }
@@ -450,7 +456,7 @@ class RunningWorkload {
     this.#wake?.()
   }
 
-  /** Why it cannot run here, or must not. */
+  /** Returns why the workload cannot or must not run here. */
   #refusal(): { readonly reason: string; readonly message: string } | undefined {
     if (this.#program() !== undefined) return this.#wanted.withheld
     const known = Object.keys(this.#options.programs).toSorted().join(', ')

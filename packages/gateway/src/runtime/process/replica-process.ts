@@ -25,13 +25,15 @@ export interface ReplicaOptions {
   readonly name: string
   readonly index: number
   readonly program: ProgramConfig
-  /** How its process is started, with more variables and a mark of its own; asked for each start. @throws Error */
+  /** Called for each start, with that start's variables and mark. @throws Error */
   readonly launch: (own: Pick<Start, 'environment' | 'marks'>) => Launch
-  /** Whether a socket is one of its process, which has that id; undefined: any will do. */
+  /**
+   * Tells whether a socket belongs to the replica's process `pid`. Undefined: accept any socket.
+   */
   readonly belongs: ((socket: LocalSocket, pid: number) => boolean | Promise<boolean>) | undefined
-  /** Who listens on this machine. */
+  /** Finds the process that listens on a port of this machine. */
   readonly listening: ListeningSockets
-  /** Where its processes are kept together; undefined where that cannot be had. */
+  /** Holds the replica's processes together; undefined where the machine has no control groups. */
   readonly groups: ControlGroups | undefined
   readonly host: string
   readonly startTimeoutMs: number
@@ -39,33 +41,33 @@ export interface ReplicaOptions {
   readonly backoff: {
     readonly firstSeconds: number
     readonly maxSeconds: number
-    /** A run of this length clears the record. */
+    /** A run of this length resets the back-off. */
     readonly resetAfterSeconds: number
   }
   readonly health: HealthSettings
-  /** What it gets in place of descriptors that the gateway inherited, from the fourth on. */
+  /** Replacements for descriptors that the gateway inherited, from the fourth on. */
   readonly covers: readonly ('ignore' | number)[]
-  /** How fast its output is read. */
+  /** Limits how fast the gateway reads the replica's output. */
   readonly pace: OutputPace
-  /** Where its output goes; outlives it when it is replaced. */
+  /** Receives the output. Lives on when the replica is replaced. */
   readonly logs: ReplicaLogs
   readonly log: Log
-  /** Something that `snapshot` shows is different now. */
+  /** Called when something that `snapshot` shows has changed. */
   readonly changed: () => void
 }
 
 type LastExit = NonNullable<Replica['lastExit']>
 
-/** How one instance came to its end, for people. */
+/** The end of one instance, in words for people. */
 interface Ending {
   readonly reason: string
   readonly message: string
   /** Text that may hold secrets: see `Replica`. */
   readonly output?: string | undefined
   readonly lastExit: Omit<LastExit, 'at'>
-  /** It was ready for so long. */
+  /** Milliseconds for which the instance was ready. */
   readonly readyMs: number
-  /** Somebody else had its port; with another one it may start. */
+  /** Another process had the port; the replica may start with another port. */
   readonly portTaken: boolean
 }
 
@@ -75,7 +77,10 @@ interface Exit {
   readonly error?: NodeJS.ErrnoException
 }
 
-/** One replica as a process that is kept running: started, probed, restarted with back-off, ended with all it forked. */
+/**
+ * Keeps one replica running as a process: starts it, probes it, restarts it with back-off, and ends
+ * it with all processes that it forked.
+ */
 export class ReplicaProcess {
   readonly index: number
   readonly name: string
@@ -91,7 +96,7 @@ export class ReplicaProcess {
   #message: string | undefined
   #output: string | undefined
   #lastExit: LastExit | undefined
-  /** The inodes of the sockets by which the process takes calls. */
+  /** Inodes of the sockets on which the process takes calls. */
   #ownSockets: ReadonlySet<string> = new Set()
 
   constructor(options: ReplicaOptions) {
@@ -123,8 +128,8 @@ export class ReplicaProcess {
   }
 
   /**
-   * Ends the process and all that it forked; resolves when nothing is left. It is out of use from the call on. With `sweep` somebody else ends
-   * all marked processes at once, which is cheaper than one by one.
+   * Takes the replica out of use at once, and resolves when its process and all that it forked are
+   * gone. `sweep` ends all marked processes at once, which costs less than one by one.
    */
   async stop(sweep?: Promise<boolean>): Promise<void> {
     if (!this.#stop.signal.aborted) {
@@ -168,7 +173,7 @@ export class ReplicaProcess {
         ending.output,
       )
       await sleep(wait, undefined, { signal }).catch(() => undefined)
-      // Until it is ready, the reason for which it last was not still holds.
+      // The last reason holds until the replica is ready.
       if (!signal.aborted)
         this.#set(
           'starting',
@@ -180,7 +185,7 @@ export class ReplicaProcess {
     this.#set('terminating', 'Stopping')
   }
 
-  /** From start to end of one instance. Never rejects: what cannot be started has ended. */
+  /** Runs one instance from start to end. Never rejects: a failed start is an ending, too. */
   async #runOnce(): Promise<Ending> {
     const { host } = this.#options
     let port: number | undefined
@@ -199,7 +204,7 @@ export class ReplicaProcess {
       const [command, ...args] =
         group === undefined ? [launch.command, ...launch.args] : held(launch.command, launch.args)
       const child = spawn(command, args, {
-        // A process group of its own, so that all of it can be signalled at once.
+        // A process group of its own lets the gateway signal all of it at once.
         detached: true,
         stdio: [group === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...this.#options.covers],
         ...user,
@@ -209,7 +214,7 @@ export class ReplicaProcess {
       if (group !== undefined) this.#begin(child, group)
       return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch, group)
     } catch (error) {
-      // No port to be had, or a process that the system refuses at once (E2BIG, ENOMEM, a NUL in an argument).
+      // No port is free, or the system refuses the process (E2BIG, ENOMEM, a NUL in an argument).
       return this.#startFailed(error)
     } finally {
       await group?.end().catch((error: unknown) => this.#groupLeft(error))
@@ -217,9 +222,9 @@ export class ReplicaProcess {
     }
   }
 
-  /** Lets a held process begin once it is in its control group; outside of it, it ends. */
+  /** Lets a held process begin once it is in its control group. If it cannot enter, it ends. */
   #begin({ pid, stdin }: ChildProcess, group: ControlGroup): void {
-    // It may have ended already.
+    // The process may have ended already.
     stdin?.on('error', () => undefined)
     try {
       if (pid !== undefined) group.take(pid)
@@ -236,11 +241,11 @@ export class ReplicaProcess {
     log.error({ replica: this.name, err: error }, 'the control group could not be removed')
   }
 
-  /** A command that is not there shows before the start. */
+  /** Reports a missing command before the start. */
   #launch(own: Pick<Start, 'environment' | 'marks'>): Launch | Ending {
     try {
       const launch = this.#options.launch(own)
-      // The shell that enters a group would only write that there is no such command.
+      // The shell that waits for its group would report a missing command only in the log.
       if (this.#options.groups !== undefined)
         mustBeExecutable(launch.command, launch.environment['PATH'] ?? '')
       return launch
@@ -272,7 +277,7 @@ export class ReplicaProcess {
     if (this.#restarts === 0)
       this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
     const logs = this.#options.logs.begin()
-    // Without pipes when the gateway has no file descriptors left.
+    // Streams are missing when the gateway has no file descriptors left.
     const cutters = [child.stdout, child.stderr].flatMap((stream) => {
       let lines = 0
       const cutter = new LineCutter((line) => {
@@ -305,7 +310,7 @@ export class ReplicaProcess {
     const readyMs = readyAt === undefined ? 0 : monotonicNow() - readyAt
     const tooLate = ailment ?? (leaving.aborted ? undefined : 'StartTimeout')
     this.#origin = undefined
-    // At once, so that nobody is sent to it any more.
+    // Set this at once, so that the replica gets no more callers.
     if (!signal.aborted) this.#set('terminating', tooLate ?? 'Exited')
     const exit = await this.#end(
       child,
@@ -319,8 +324,8 @@ export class ReplicaProcess {
   }
 
   /**
-   * Whether it is this process that listens. A server of somebody else could take the port between
-   * our look at it and the start, and would get the calls and the callers of this one.
+   * Tells whether this process listens. Another server could take the port between `takePort` and
+   * the start, and would receive this replica's calls.
    */
   async #isOwn(port: number, { pid }: ChildProcess, maxAgeMs: number): Promise<boolean> {
     const { host, belongs, listening } = this.#options
@@ -328,7 +333,7 @@ export class ReplicaProcess {
 
     const { address } = await lookup(host)
     const found = (await listening.at(address, port, maxAgeMs)) ?? []
-    // Whose a socket is does not change, and the look may take all processes of the machine.
+    // The owner of a socket never changes, and a look-up may read all processes of the machine.
     const unknown = found.filter(({ inode }) => !this.#ownSockets.has(inode))
     for (const socket of unknown)
       if (pid === undefined || !(await belongs(socket, pid))) return false
@@ -337,14 +342,14 @@ export class ReplicaProcess {
     return true
   }
 
-  /** Takes a replica that does not answer out of use, until it must be restarted. */
+  /** Takes a replica out of use while it does not answer. Resolves when it must be restarted. */
   #watchHealth(
     port: number,
     child: ChildProcess,
     leaving: AbortSignal,
   ): Promise<Ailment | undefined> {
     const { host, health, belongs, log } = this.#options
-    // A server that has just opened its port once more is not yet in a reading that others share.
+    // A shared reading may be older than a port that the server has just reopened, so read again.
     const isOwn = async (): Promise<boolean> =>
       (await this.#isOwn(port, child, sharedReadingMs)) || this.#isOwn(port, child, 0)
     const watch = belongs && { isOwn, periodMs: sharedReadingMs }
@@ -359,7 +364,7 @@ export class ReplicaProcess {
     })
   }
 
-  /** Ends what is left of the process, be it itself or what it forked, whose pipes it may hold. */
+  /** Ends the process and all that it forked, which may hold its pipes. */
   async #end(
     child: ChildProcess,
     ended: Promise<Exit>,
@@ -369,13 +374,13 @@ export class ReplicaProcess {
     const { stopGraceMs, log } = this.#options
     if (child.pid === undefined) return ended
     const graceSeconds = leaving ? stopGraceMs / 1000 : 1
-    // The marked first, as they are found through their parents, too, while these live. Where there is no /proc it finds nothing.
-    // Only while it runs does its id mean it.
+    // End marked processes first: while parents live, they lead to their children. Without /proc
+    // the sweep finds nothing. A process id is valid only while its process runs.
     const running = isServer && child.exitCode === null && child.signalCode === null
     const pid = running ? child.pid : undefined
     const none = await (this.#sweep ?? endMarked({ ...all, pid, graceSeconds }))
     if (!none) log.error({ replica: this.name }, 'processes of the replica could not be ended')
-    // One that has overwritten its environment carries no mark any more.
+    // A process that has overwritten its environment has lost its mark.
     const over = none && (await endsWithin(ended, 100))
     if (!over || process.platform !== 'linux') {
       signalGroup(child.pid, 'SIGTERM')
@@ -383,7 +388,7 @@ export class ReplicaProcess {
       signalGroup(child.pid, 'SIGKILL')
     }
     const exit = await ended
-    // What it wrote last is still in the pipes.
+    // The last output is still in the pipes.
     child.stdout?.resume()
     child.stderr?.resume()
     if (child.stdout?.readableEnded === false || child.stderr?.readableEnded === false)
@@ -444,7 +449,7 @@ export class ReplicaProcess {
 
   #notStarted(error: NodeJS.ErrnoException): Ending {
     const { command, workingDirectory } = this.#options.program
-    // The system answers ENOENT for all three.
+    // The system answers ENOENT for all three causes.
     if (error.code === 'ENOENT') {
       if (workingDirectory !== undefined && !existsSync(workingDirectory))
         return this.#failed(
@@ -465,7 +470,7 @@ export class ReplicaProcess {
     return this.#startFailed(error)
   }
 
-  /** The error of the system may repeat an argument, which may be a token. */
+  /** The system's error may repeat an argument, which may be a token. */
   #startFailed(error: unknown): Ending {
     const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
     const output = error instanceof Error ? error.message : String(error)
@@ -488,15 +493,15 @@ export class ReplicaProcess {
   }
 }
 
-/** How often each replica looks who listens on its port, and how long all share a reading. */
+/** Milliseconds between two checks of a replica's port, for which all replicas share a reading. */
 const sharedReadingMs = 1000
 
-/** What a process said last ends as it likes. */
+/** Adds a full stop where the text of a process has none. */
 function sentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`
 }
 
-/** The signal of which shells and `bwrap` tell by an exit code. */
+/** The signal that an exit code of a shell or `bwrap` stands for (128 + n). */
 function signalOf(code: number | null): string | undefined {
   if (code === null || code <= 128) return undefined
   return Object.entries(constants.signals).find(([, number]) => number === code - 128)?.[0]
@@ -518,12 +523,15 @@ async function endsWithin(ended: Promise<unknown>, ms: number): Promise<boolean>
   return inTime
 }
 
-/** Whether the port accepts connections before the signal aborts. Looks often at first, because good servers start in a moment. */
+/**
+ * Tells whether the port accepts connections before the signal aborts. Polls often at first,
+ * because good servers start in a moment.
+ */
 async function accepts(host: string, port: number, signal: AbortSignal): Promise<boolean> {
   for (let wait = 10; !signal.aborted; wait = Math.min(wait * 1.3, 250)) {
     const open = await new Promise<boolean>((resolve) => {
       const socket = connect({ host, port })
-      // TCP lets a socket connect to itself when the system gives it the very port that it calls.
+      // TCP lets a socket connect to itself when the system assigns it the very port that it calls.
       socket.once('connect', () => resolve(socket.localPort !== port))
       socket.once('connect', () => socket.destroy())
       socket.once('error', () => resolve(false))

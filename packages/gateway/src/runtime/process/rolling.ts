@@ -1,7 +1,7 @@
-/** What a rolling step needs to know of a replica. */
+/** The state of a replica that a rolling step needs. */
 export interface RollingReplica {
   readonly index: number
-  /** It runs what is wanted now. */
+  /** The replica runs the template that is wanted now. */
   readonly current: boolean
   readonly ready: boolean
 }
@@ -14,9 +14,8 @@ export type RollingStep =
   | { readonly do: 'nothing' }
 
 /**
- * The next step from what is towards `desired` replicas that are all current. Surplus ones stop, missing ones start, outdated
- * ones are replaced one by one, each only when all current ones are ready: a broken update stops at the first replica,
- * and the rest go on as they were, even when one of them restarts meanwhile. Replicas that are down anyway are replaced first.
+ * Replaces outdated replicas one by one, down ones first, and only while all current ones are
+ * ready. A broken update thus stops at the first replica, and the others go on.
  */
 export function nextStep(replicas: readonly RollingReplica[], desired: number): RollingStep {
   const surplus = replicas.find(({ index }) => index >= desired)

@@ -11,9 +11,9 @@ import type { Launch, Sandbox, SandboxOptions, Start } from './launch.ts'
 import { OwnerUsers } from './owner-users.ts'
 
 /**
- * Opens the sandbox of the configuration; `auto` is the strongest that this machine offers without set-up, and the log
- * says which one that is, and why it is not a stronger one.
- * @throws Error when the configured sandbox cannot be had here
+ * Opens the configured sandbox. `auto` takes the strongest that works here without set-up. The log
+ * names the choice, and why no stronger one works.
+ * @throws Error when the configured sandbox does not work here
  */
 export function openSandbox(options: SandboxOptions): Sandbox {
   const { sandbox, log } = options
@@ -41,7 +41,7 @@ function reasonOf(why: readonly string[]): { readonly reason?: string } {
   return why.length === 0 ? {} : { reason: why.join(' ') }
 }
 
-/** Each opens its sandbox, or says what is missing for it. */
+/** Each function opens its sandbox, or returns what is missing. */
 const candidates: Readonly<Record<'bwrap' | 'uid', (options: SandboxOptions) => Sandbox | string>> =
   {
     bwrap: (options) => {
@@ -76,7 +76,7 @@ const noSandbox: Sandbox = {
   holds: () => false,
 }
 
-/** Each owner's servers run as a user of their own, with a home that only this user can read. */
+/** Runs each owner's servers as a user of their own, with a home that only this user can read. */
 class UserSandbox implements Sandbox {
   readonly kind = 'uid'
   readonly #homes: Homes
@@ -116,7 +116,7 @@ class UserSandbox implements Sandbox {
   }
 }
 
-/** Why servers cannot run as users of their own; undefined when they can. */
+/** Returns why servers cannot run as users of their own; undefined when they can. */
 function userObstacle({ users, program }: SandboxOptions): string | undefined {
   if (process.platform !== 'linux') return `this is ${process.platform}, and it needs Linux.`
   if (process.getuid?.() !== 0) return 'the gateway does not run as root.'

@@ -4,23 +4,22 @@ import { dirname, relative } from 'node:path'
 export interface View {
   /** Folders that are empty in the view. */
   readonly hidden: readonly string[]
-  /** What can be read although it is in a hidden folder. */
+  /** Paths that stay readable although they are in a hidden folder. */
   readonly shown: readonly string[]
-  /** The gateway's own files and folders, which stay out of what is shown, too. */
+  /** The gateway's own files and folders. They stay invisible even inside `shown` paths. */
   readonly secret: readonly { readonly path: string; readonly isFolder: boolean }[]
   readonly home: string
   readonly mounts: readonly { readonly path: string; readonly readOnly: boolean }[]
-  /** Of each folder that is in memory; undefined where that cannot be told. */
+  /** Bytes for each in-memory folder; undefined where `bwrap` cannot limit them. */
   readonly temporaryBytes?: number | undefined
 }
 
-/** Folders in which everybody can write have the usual rights in the view, too. */
+/** Folders that everybody may write to, in the view as outside it. */
 const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
 
 /**
- * The arguments of `bwrap` that make a view. Everything is read-only but the home and what the
- * operator mounts. What comes later lies over what came before, so deeper folders come later: a
- * secret in a mounted folder stays covered, and a mount in a hidden one shows.
+ * The arguments of `bwrap` for a view. Only the home and writable mounts can be written. Later ones
+ * cover earlier ones, so deeper come later: secrets stay covered, mounts in hidden folders show.
  */
 export function viewArguments(view: View): string[] {
   const { hidden, shown, secret, home, mounts, temporaryBytes } = view
@@ -35,7 +34,7 @@ export function viewArguments(view: View): string[] {
   const roots = outermost(hidden)
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
-  // An empty folder of such a name would tell that it is there.
+  // Outside visible folders, an empty folder would reveal the secret's name.
   const mounted = mounts.map(({ path }) => path)
   const outer = outermost(secret.map(({ path }) => path))
   const exposed = secret.filter(
@@ -48,7 +47,7 @@ export function viewArguments(view: View): string[] {
     foldersAbove(path)
       .filter(isHidden)
       .map((folder) => ['--perms', '0755', '--dir', folder])
-  // Of two for the same path, the later one counts.
+  // If two layers have the same path, the later layer wins.
   const layers: { readonly path: string; readonly steps: readonly Step[] }[] = [
     ...mounts.map(({ path, readOnly }) => ({
       path,
@@ -72,10 +71,10 @@ export function viewArguments(view: View): string[] {
   return steps.flat()
 }
 
-/** One option of `bwrap` with what belongs to it. */
+/** One option of `bwrap` with its arguments. */
 type Step = readonly string[]
 
-/** Whether a folder, and new files in it, are in a view. */
+/** Tells whether a view shows a folder and new files in it. */
 export function shows({ hidden, shown, secret, mounts }: Omit<View, 'home'>, folder: string) {
   if (secret.some(({ path, isFolder }) => isFolder && isWithin(folder, path))) return false
   const isIn = (paths: readonly string[]): boolean => paths.some((each) => isWithin(folder, each))
@@ -89,7 +88,7 @@ export function isWithin(path: string, folder: string): boolean {
   return way === '' || (way !== '..' && !way.startsWith('../'))
 }
 
-/** The paths that are in none of the others, from short to long. */
+/** Returns the paths that lie in no other path, from short to long. */
 function outermost(paths: readonly string[]): string[] {
   const kept: string[] = []
   for (const path of [...new Set(paths)].toSorted((a, b) => a.length - b.length))
