@@ -1,6 +1,7 @@
 /**
- * A cache of at most `capacity` entries that forgets what was not used for the longest time, roughly: two generations,
- * of which the older one is dropped whole. Reading and writing cost one or two map operations and no bookkeeping per entry.
+ * A cache of at most `capacity` entries that forgets roughly the least recently used: two
+ * generations, the older dropped whole. Access costs one or two map operations, without bookkeeping
+ * for entries.
  */
 export class BoundedCache<K, V> {
   readonly #half: number

@@ -1,12 +1,12 @@
-/** Told how many steps a match has taken. It may throw to end the match. */
+/** Receives the steps of a match. May throw to end the match. */
 export type Spend = (steps: number) => void
 
-/** A test of whole texts. */
+/** Tests whole texts. */
 export type Glob = (text: string, spend?: Spend) => boolean
 
 /**
- * Compiles a pattern: `*` stands for any characters (none, too), `?` for one, everything else for
- * itself. A match takes steps in proportion to the text for each part between two stars.
+ * Compiles a pattern: `*` matches any characters, also none; `?` matches one. For each part between
+ * two stars, a match takes steps in proportion to the text.
  */
 export function compileGlob(pattern: string): Glob {
   const { parts, byCharacter } = partsOf(pattern)
@@ -24,18 +24,18 @@ export function compileGlob(pattern: string): Glob {
 }
 
 /**
- * What stands between the stars. `byCharacter`: `?` is one character, which may be two UTF-16
+ * Returns the parts between the stars. `byCharacter`: `?` is one character, which may be two UTF-16
  * units.
  */
 function partsOf(pattern: string): { readonly parts: string[]; readonly byCharacter: boolean } {
   return { parts: pattern.split(/\*+/), byCharacter: /[?\ud800-\udfff]/.test(pattern) }
 }
 
-/** Where a part stands first in a text, from a place on; -1 for nowhere. */
+/** Finds the first place of a part in a text, from a place on; -1 when there is none. */
 type PlaceOf<T> = (part: T, text: T, from: number, last: number, spend: Spend | undefined) => number
 
 /**
- * The first part stands at the start, the last at the end, and each other one at its first place
+ * Puts the first part at the start, the last at the end, and each other part at its first place
  * after the one before: a later place never helps.
  */
 function fits<T extends string | readonly string[]>(
@@ -62,7 +62,7 @@ function fits<T extends string | readonly string[]>(
   return true
 }
 
-/** Characters that `indexOf` passes over in the time of a step. */
+/** Characters that `indexOf` passes in the time of one step. */
 const charactersOfStep = 16
 
 const placeIn: PlaceOf<string> = (part, text, from, last, spend) => {
@@ -85,7 +85,7 @@ const placeOf: PlaceOf<readonly string[]> = (part, text, from, last, spend) => {
   return -1
 }
 
-/** The steps that a pattern takes at most for a text of so many UTF-16 units. */
+/** The most steps that a pattern takes for a text of so many UTF-16 units. */
 export function mostSteps(pattern: string, length: number): number {
   const { parts, byCharacter } = partsOf(pattern)
   const steps = parts.map((part, index) => {

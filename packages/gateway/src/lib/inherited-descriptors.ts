@@ -3,8 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 const closedOnExec = 0o2000000
 
 /**
- * Descriptors that this process has from the one that started it, besides the standard three. Each
- * program that it starts would have them, too. (Linux, proc_pid_fdinfo(5))
+ * Descriptors beyond the standard three that this process inherited, and that its child processes
+ * would inherit too. (Linux, proc_pid_fdinfo(5))
  */
 export function inheritedDescriptors(): number[] {
   try {
@@ -22,7 +22,7 @@ function isPassedOn(descriptor: number): boolean {
     const flags = /^flags:\s*([0-7]+)$/m.exec(info)?.[1]
     return flags !== undefined && (Number.parseInt(flags, 8) & closedOnExec) === 0
   } catch {
-    // It was the one that listed the folder.
+    // This descriptor listed the folder, and is closed now.
     return false
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A text of JSON in which nothing acts on a terminal or ends a line for some reader: JSON itself escapes U+0000 to U+001F; the rest of the
- * controls, the line separators and what turns the direction of text are escaped here.
+ * Escapes JSON so that nothing acts on a terminal or ends a line. JSON escapes U+0000 to U+001F
+ * itself; this adds the other controls, line separators and direction marks.
  */
 export function escapeInvisible(json: string): string {
   return json.replaceAll(

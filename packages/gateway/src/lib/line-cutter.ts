@@ -1,8 +1,11 @@
-/** Cuts output, which comes in any pieces, into lines of bounded length. Each stream has its own, so that lines of two do not mix. */
+/**
+ * Cuts output that comes in any pieces into lines of bounded length. Each stream needs its own
+ * cutter, so that lines do not mix.
+ */
 export class LineCutter {
   readonly #line: (text: string) => void
   #partial = ''
-  /** The line so far was too long and has been given; its rest is dropped. */
+  /** The present line was too long: its beginning has been given, and its rest is dropped. */
   #skipping = false
 
   constructor(line: (text: string) => void) {
@@ -26,7 +29,7 @@ export class LineCutter {
     this.#skipping = true
   }
 
-  /** What was written without a line end counts as a line. */
+  /** Gives the last line, even without a line end. */
   end(): void {
     if (this.#partial !== '') this.#give(this.#partial)
     this.#partial = ''

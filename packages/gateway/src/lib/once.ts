@@ -1,6 +1,6 @@
 /**
- * Lets each text pass once within a time. What it remembers is bounded by how much comes within twice that time: two generations, of which the
- * older one is dropped whole.
+ * Lets each text pass once in a period. Two generations, of which the older is dropped whole, bound
+ * its memory to the texts of two periods.
  */
 export class Once {
   readonly #ms: number
@@ -12,7 +12,7 @@ export class Once {
     this.#ms = ms
   }
 
-  /** Whether a text comes for the first time. `now` in milliseconds. */
+  /** Tells whether a text is new. `now` in milliseconds. */
   passes(text: string, now: number): boolean {
     if (now - this.#since >= this.#ms) {
       this.#old = now - this.#since >= 2 * this.#ms ? new Set() : this.#young

@@ -23,7 +23,7 @@ const units: Readonly<Record<string, readonly [string, string]>> = {
   set: ['entry', 'entries'],
 }
 
-/** Says what a value must be, wherever a schema has no words of its own. */
+/** Says what a value must be, where a schema has no message of its own. */
 export function plainIssue(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case 'invalid_type':

@@ -1,4 +1,4 @@
-/** A server of PostgreSQL and how to talk to it. */
+/** A PostgreSQL server and the way to connect to it. */
 export interface PostgresAddress {
   /** A name, an address, or the folder of a Unix socket. */
   readonly host: string
@@ -7,7 +7,7 @@ export interface PostgresAddress {
   readonly database: string
   readonly password?: string
   readonly applicationName?: string
-  /** Absent: nothing was said. */
+  /** Absent when the URL has no sslmode. */
   readonly sslMode?: SslMode
   /** Paths of PEM files. */
   readonly rootCertificate?: string
@@ -15,7 +15,10 @@ export interface PostgresAddress {
   readonly key?: string
 }
 
-/** As in libpq: `require` does not ask whose certificate it is, unless it is given one to compare with. What may end unprotected unseen is not offered. */
+/**
+ * The modes of libpq. `require` checks a certificate only against a given root. Modes that may
+ * silently drop encryption are not offered.
+ */
 const sslModes = ['disable', 'require', 'verify-ca', 'verify-full'] as const
 export type SslMode = (typeof sslModes)[number]
 
@@ -23,7 +26,7 @@ const parameters = ['application_name', 'host', 'sslcert', 'sslkey', 'sslmode', 
 
 /**
  * Reads a connection URI (PostgreSQL documentation 34.1.1.2).
- * @throws Error that says what is wrong, without repeating the text, which may hold a password.
+ * @throws Error that says what is wrong, but never repeats the text, which may hold a password
  */
 export function parsePostgresUrl(text: string): PostgresAddress {
   const url = readUrl(text)
@@ -78,7 +81,7 @@ export function parsePostgresUrl(text: string): PostgresAddress {
   }
 }
 
-/** The same without the password. */
+/** Returns the URL without its password. */
 export function maskPostgresUrl(text: string): string {
   const url = readUrl(text)
   if (url.password !== '') url.password = '[secret]'
@@ -86,7 +89,7 @@ export function maskPostgresUrl(text: string): string {
 }
 
 function readUrl(text: string): URL {
-  // `user@/database` is how sockets are written, and no URL (RFC 3986 would have it; WHATWG has not).
+  // Sockets are written `user@/database`, which RFC 3986 allows and the WHATWG parser rejects.
   const readable = text.replace(/^(postgres(?:ql)?:\/\/[^/@]*@)(?=\/)/, '$1localhost')
   if (!/^postgres(ql)?:\/\//.test(readable) || !URL.canParse(readable))
     throw new Error('must be like postgres://user@host:5432/database')

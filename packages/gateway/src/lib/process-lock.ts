@@ -2,12 +2,12 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:
 
 /** A claim on a folder by one living process. */
 export interface ProcessLock {
-  /** The holder before died without releasing. */
+  /** The holder before died without a release. */
   readonly wasAbandoned: boolean
   release(): void
 }
 
-/** The pid that holds the lock lives. */
+/** A living process holds the lock. */
 export class LockHeld extends Error {
   override readonly name = 'LockHeld'
   readonly pid: number
@@ -19,8 +19,8 @@ export class LockHeld extends Error {
 }
 
 /**
- * Takes the lock file, also from a holder that is dead. A pid that was given to another process since is told by its start time.
- * Of several that try at once, one succeeds.
+ * Takes the lock file, even from a dead holder. The start time reveals a reused pid. If several
+ * processes try at once, one succeeds.
  * @throws LockHeld
  */
 export function takeProcessLock(file: string): ProcessLock {
@@ -32,14 +32,15 @@ export function takeProcessLock(file: string): ProcessLock {
   writeFileSync(draft, mine, { mode: 0o600 })
   try {
     for (;;) {
-      // The file appears with its content or not at all, and for one process only.
+      // linkSync creates the file with its content or not at all, and for one process only.
       if (linkNew(draft, file)) return { wasAbandoned: false, release }
       const previous = read(file)
       if (previous === undefined) continue
       const [pid = '', start = ''] = previous.trim().split(' ')
       if (Number(pid) !== process.pid && isAlive(Number(pid)) && startTime(Number(pid)) === start)
         throw new LockHeld(Number(pid))
-      // Who replaces it holds a lock meanwhile, which would be taken over in the same way.
+      // A process that replaces the file holds a second lock meanwhile, which can be taken over in
+      // the same way.
       const turn = takeProcessLock(`${file}.next`)
       try {
         if (read(file) !== previous) continue
@@ -74,7 +75,7 @@ function read(file: string): string | undefined {
 }
 
 function isAlive(pid: number): boolean {
-  // 0 and negative ones mean process groups (kill(2)); an empty file is what a power failure leaves.
+  // 0 and negative pids mean process groups (kill(2)). A power failure leaves an empty file.
   if (!(pid > 0)) return false
   try {
     process.kill(pid, 0)
@@ -84,7 +85,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Field 22 of /proc/[pid]/stat (proc(5)); empty where there is no /proc, or no such process. */
+/** Field 22 of /proc/[pid]/stat (proc(5)); empty without /proc or without such a process. */
 function startTime(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')

@@ -1,11 +1,11 @@
 import { BoundedCache } from './bounded-cache.ts'
 
 export interface RateLimitOptions {
-  /** How many may come at once. */
+  /** Number of tokens that can be taken at once. */
   readonly burst: number
-  /** How many come back each second. */
+  /** Number of tokens that return each second. */
   readonly perSecond: number
-  /** How many keys are remembered; those of which nothing was heard for long are forgotten first. */
+  /** Number of keys to remember; keys unused for long are forgotten first. */
   readonly keys: number
 }
 
@@ -14,7 +14,7 @@ interface Bucket {
   at: number
 }
 
-/** Token buckets by key: so many at once, so many each second from then on. */
+/** Token buckets by key: a burst at once, then a fixed rate each second. */
 export class RateLimit {
   readonly #options: RateLimitOptions
   readonly #buckets: BoundedCache<string, Bucket>
@@ -25,8 +25,8 @@ export class RateLimit {
   }
 
   /**
-   * Takes some and gives 0; when there are not enough, gives the seconds until there will be. `now`
-   * in milliseconds.
+   * Takes tokens and returns 0, or returns the seconds until enough are there. `now` in
+   * milliseconds.
    */
   take(key: string, now: number, amount = 1): number {
     const { burst, perSecond } = this.#options
@@ -39,7 +39,7 @@ export class RateLimit {
     return 0
   }
 
-  /** Gives back one that was taken and turned out not to count. */
+  /** Gives back a token whose use turned out not to count. */
   giveBack(key: string): void {
     const bucket = this.#buckets.get(key)
     if (bucket !== undefined) bucket.left = Math.min(this.#options.burst, bucket.left + 1)

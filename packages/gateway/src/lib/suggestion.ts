@@ -1,4 +1,4 @@
-/** Names the known word that differs least by case or by few letters. */
+/** Suggests the known word that differs only by case or by at most two letters. */
 export function suggestion(word: string, known: readonly string[]): string {
   if (word.length >= 64) return ''
 

@@ -13,49 +13,55 @@ import type { Log } from '../telemetry/log.ts'
 export interface ReconcilerOptions {
   readonly store: Store
   readonly runtime: Runtime
-  /** Undefined: nothing is to run. */
+  /** Returns undefined when nothing is to run. */
   readonly render: (resource: Resource) => Promise<Workload | undefined>
-  /** Calls back with the names of Secrets of a cluster that have changed, until the returned function is called. Absent: there are none. */
+  /**
+   * Calls back with the names of changed cluster Secrets, until the returned function is called.
+   * Absent where no cluster has Secrets.
+   */
   readonly onClusterSecret?: (listener: (name: string) => void) => () => void
   readonly log: Log
-  /** Everything is looked at again this often, whether or not something is known to have changed. */
+  /** Milliseconds between two checks of everything, with or without a known change. */
   readonly resyncMs: number
   readonly retry: Backoff
-  /** So many names are worked on at once. */
+  /** Number of names that are worked on at once. */
   readonly workers?: number
 }
 
 /** Makes the runtime follow the store. */
 export interface Reconciler extends AsyncDisposable {
-  /** Looks at one name now. */
+  /** Reconciles one name now. */
   nudge(name: string): void
-  /** Why the last attempt for a name failed, if it did, here or at the gateway that writes. */
+  /** Why the last attempt for a name failed, if so, on this gateway or on the one that leads. */
   problem(name: string): string | undefined
   /**
-   * Has other work done in the same terms, by one gateway at a time. `problems` reaches the other
-   * gateways, where `problem` gives it.
+   * Runs other work in the same terms, on one gateway at a time. `problem` on the other gateways
+   * returns the work's `problems`.
    */
   alongside(work: TermWork): void
 }
 
 export interface TermWork {
-  /** Returns when the signal has aborted and nothing is under way any more. */
+  /** Returns once the signal has aborted and no work is in progress. */
   run(signal: AbortSignal): Promise<void>
   problems(): Problems
 }
 
 interface Key {
-  /** It waits in the queue. */
+  /** The name waits in the queue. */
   queued: boolean
   working: boolean
-  /** Nudged while it was worked on. */
+  /** The name was nudged while it was worked on. */
   again: boolean
   failures: number
   problem?: string
   retry?: NodeJS.Timeout
 }
 
-/** Starts it; it works in the terms that the runtime gives it, one gateway at a time of all that share a runtime. */
+/**
+ * Starts a reconciler, which works in the runtime's terms: one gateway at a time of all that share
+ * a runtime.
+ */
 export function startReconciler(options: ReconcilerOptions): Reconciler {
   const stop = new AbortController()
   let term: Term | undefined
@@ -86,7 +92,8 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
     }
   })()
   return {
-    // Who does not write need not know: who does hears of it from the store.
+    // A gateway that does not lead can drop the nudge: the leader learns of the change from the
+    // store.
     nudge: (name) => term?.nudge(name),
     problem: (name) => (term === undefined ? ofWriter.get(name) : term.problem(name)) ?? idle,
     alongside: (work) => {
@@ -106,12 +113,11 @@ interface Term extends Pick<Reconciler, 'nudge' | 'problem'> {
 }
 
 /**
- * Level-triggered: each look compares what is stored with what runs, and does not care what had changed. One worker per name;
- * a name that is nudged while it is worked on is looked at again, and one that waits for its next attempt is not made to wait longer. A record
- * that is gone has its workload removed, also when the gateway died between the two.
+ * Level-triggered: compares the stored with the running state, whatever has changed. One worker for
+ * each name. Removes the workload of a deleted record even if a gateway died in between.
  */
 function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
-  // Everything that is under way listens to it.
+  // All work in progress listens to the signal.
   setMaxListeners(0, signal)
   const { store, runtime, log, retry, workers = 16 } = options
   const keys = new Map<string, Key>()
@@ -182,7 +188,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
 
   async function resync(): Promise<void> {
     const names = new Set((await runtime.list(signal)).map(({ name }) => name))
-    // What does not run and is not to run needs no look.
+    // Resources that neither run nor are to run need no check.
     for await (const resource of each(store)) if (runsHere(resource)) names.add(resource.name)
     for (const name of names) nudge(name)
   }
@@ -196,12 +202,15 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
       for (const user of await usersOf(store, { source: 'store', name })) yield user.name
   }
 
-  /** Until the end. A watch that breaks is begun again, and then everything is looked at, as changes may have been missed. */
+  /**
+   * Follows changes until the term ends. A watch that breaks starts again, and then everything is
+   * checked, as changes may have been missed.
+   */
   async function follow(changes: () => AsyncIterable<string>): Promise<void> {
     for (let failures = 0; !signal.aborted; failures += 1) {
       if (failures > 0) {
         await sleep(backoffMs(retry, failures), undefined, { signal }).catch(() => undefined)
-        // A turn later: by then the watch below has begun.
+        // Check one turn later: by then the watch below has begun.
         queueMicrotask(lookAtAll)
       }
       try {

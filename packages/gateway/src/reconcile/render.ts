@@ -7,9 +7,10 @@ import type { Found, SecretSources } from '../secrets/sources.ts'
 const allowAll = { checkImage: () => undefined, checkVariables: () => undefined }
 
 /**
- * What a runtime must make of a resource; undefined for one that is served elsewhere. Secret values are plain from here on, so a workload is
- * never logged. A workload of which a secret cannot be had is withheld: it must not run without, nor go on with what was removed.
- * @throws GatewayError for what may pass
+ * Renders a resource for a runtime; undefined when it runs elsewhere. Secrets are plain from here
+ * on, so a workload is never logged. A workload with a missing secret is withheld: it runs neither
+ * without nor with the old value.
+ * @throws GatewayError for passing failures
  */
 export async function renderWorkload(
   resource: Resource,
@@ -21,7 +22,7 @@ export async function renderWorkload(
   const values: [string, string][] = []
   const image = { name: spec.imageName, version: spec.imageVersion }
   const chooser = { roles: spec.chosenWith ?? [] }
-  // The rules may have become narrower since it was stored.
+  // The rules may have become narrower since the resource was stored.
   const refusedImage = rules.checkImage(chooser, image)
   let withheld: Workload['withheld'] =
     refusedImage === undefined ? undefined : { reason: 'ImageNotAllowed', message: refusedImage }
@@ -65,7 +66,7 @@ export async function renderWorkload(
   }
 }
 
-/** Whether there is a workload for it; what is served elsewhere has none. */
+/** Tells whether a resource has a workload. A resource that is served elsewhere has none. */
 export function runsHere(resource: Resource): boolean {
   return resource.spec.endpoint === undefined
 }
@@ -78,7 +79,9 @@ async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise
   return { reason: 'SecretUnreadable', message }
 }
 
-/** A bridge translates by itself, so it is told; other programs have no use for it. */
+/**
+ * A bridge itself translates between eras, so it needs these variables. Other programs ignore them.
+ */
 function eraVariables({ eras, legacyLeg }: Partial<AdapterSpec>): Record<string, string> {
   return {
     ...(eras === undefined ? {} : { MCP_ERAS: eras }),

@@ -4,15 +4,17 @@ import type { SecretReference } from '../core/resource.ts'
 import type { Found, SecretSource } from './sources.ts'
 import { decodedText } from './decoded-text.ts'
 
-/** What a cluster holds of the Secrets that are opened, kept current. */
+/** The opened Secrets of a cluster, kept current. */
 export interface ClusterSecrets {
-  /** Values in base64 by their keys; undefined when there is no such Secret now. */
+  /** Base64 values by key; undefined when there is no such Secret now. */
   get(name: string): Readonly<Record<string, string>> | undefined
-  /** Calls back with the name of one that has changed, until the returned function is called. */
+  /** Calls back with the name of each changed Secret, until the returned function is called. */
   onChange(listener: (name: string) => void): () => void
 }
 
-/** Secrets of the cluster that the configuration opens by name; nothing else there can be reached by a reference. */
+/**
+ * Secrets of the cluster that the configuration opens by name. References reach no other Secret.
+ */
 export class ClusterSource implements SecretSource {
   readonly #opened: ReadonlyMap<string, { readonly requiredRoles: readonly string[] }>
   readonly #secrets: ClusterSecrets
@@ -34,7 +36,7 @@ export class ClusterSource implements SecretSource {
     return this.find(reference)
   }
 
-  /** What a reference gives now, without waiting. */
+  /** Resolves a reference from present values, without waiting. */
   find({ name, key }: SecretReference): Found {
     const missing = (message: string): Found => ({ reason: 'SecretMissing', message })
     if (!this.#opened.has(name))

@@ -1,4 +1,7 @@
-/** Bytes as the text that they are; undefined for what is none, or none that a variable of an environment can hold. */
+/**
+ * Decodes UTF-8. Undefined when the bytes are no text, or hold a NUL, which no environment variable
+ * can hold.
+ */
 export function decodedText(bytes: Buffer): string | undefined {
   if (bytes.includes(0)) return undefined
   try {

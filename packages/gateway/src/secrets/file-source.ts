@@ -6,12 +6,18 @@ import { GatewayError } from '../core/errors.ts'
 import { decodedText } from './decoded-text.ts'
 import type { SecretSource } from './sources.ts'
 
-/** Files that the configuration names, or folders with a file for each key; nothing else can be reached by a reference. */
+/**
+ * Files that the configuration names, or folders with a file for each key. References reach no
+ * other file.
+ */
 export type SecretFiles = Readonly<
   Record<string, { readonly path: string; readonly requiredRoles: readonly string[] }>
 >
 
-/** Secrets in files, as mounted volumes and the secrets of other orchestrators have them. They are read when workloads are looked at. */
+/**
+ * Reads secrets from files, as mounted volumes and other orchestrators provide them. A file is read
+ * each time a workload is rendered.
+ */
 export function fileSource(files: SecretFiles): SecretSource {
   const byName = new Map(Object.entries(files))
   return {
@@ -26,7 +32,7 @@ export function fileSource(files: SecretFiles): SecretSource {
           reason: 'SecretMissing',
           message: `The configuration names no file for the secret '${name}' (secrets.files).`,
         }
-      // Keys hold no slash and do not begin with a dot, so that nothing outside the folder can be named.
+      // Keys hold no slash and do not begin with a dot, so no key leads out of the folder.
       const what =
         key === undefined
           ? `The file of the secret '${name}'`
@@ -39,7 +45,7 @@ export function fileSource(files: SecretFiles): SecretSource {
         if ((await handle.stat()).isDirectory())
           return unreadable('is a folder: the reference must name one of its files as key')
         const { bytesRead, buffer } = await handle.read({ buffer: Buffer.alloc(longestSecret + 2) })
-        // Without the line break that editors and `echo` leave at the end.
+        // Drop the line break that editors and `echo` append.
         const text = decodedText(buffer.subarray(0, bytesRead))?.replace(/\r?\n$/, '')
         if (text === undefined)
           return unreadable('is no text that a variable of an environment can hold')

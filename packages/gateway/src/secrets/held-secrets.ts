@@ -13,16 +13,19 @@ export interface HeldSecretsOptions {
   readonly store: Pick<Store, 'list' | 'watch' | 'secrets'>
   readonly files: SecretSource
   readonly cluster: Pick<ClusterSource, 'find' | 'onChange'>
-  /** How often files are read again. */
+  /** Milliseconds between two reads of a file. */
   readonly refreshMs: number
 }
 
-/** Secrets for requests, which wait for neither store nor file: those of the store and of a cluster as copies, those in files as of some seconds ago. */
+/**
+ * Secrets for requests, which wait for neither store nor file: copies of the store's and a
+ * cluster's secrets, and files as of some seconds ago.
+ */
 export class HeldSecrets implements AsyncDisposable {
   readonly #options: HeldSecretsOptions
   readonly #parts = new Parts()
   readonly #secrets = new Map<string, Secret>()
-  /** By path in the manner of a reference. */
+  /** Files by the key of their reference. */
   readonly #files = new Map<string, { readonly reference: SecretReference; found: Found }>()
   readonly #listeners = new Listeners()
 
@@ -30,7 +33,7 @@ export class HeldSecrets implements AsyncDisposable {
     this.#options = options
   }
 
-  /** Reads what credentials refer to, and follows the store from then on. */
+  /** Reads the secrets that credentials refer to, and follows the store. */
   static async open(options: HeldSecretsOptions): Promise<HeldSecrets> {
     const held = new HeldSecrets(options)
     const { store, cluster, refreshMs } = options
@@ -60,7 +63,7 @@ export class HeldSecrets implements AsyncDisposable {
     return held
   }
 
-  /** What a reference of a credential gives now. */
+  /** Returns the present value of a credential's reference. */
   find(reference: SecretReference): Found {
     if (reference.source === 'store') return valueIn(this.#secrets.get(reference.name), reference)
     if (reference.source === 'kubernetes') return this.#options.cluster.find(reference)
@@ -72,12 +75,14 @@ export class HeldSecrets implements AsyncDisposable {
     )
   }
 
-  /** Calls back when references may give something else, until the returned function is called. */
+  /**
+   * Calls back when values of references may have changed, until the returned function is called.
+   */
   onChange(listener: () => void): () => void {
     return this.#listeners.add(listener)
   }
 
-  /** What cannot be read for a passing reason stays as it was. */
+  /** Keeps the value before if a file cannot be read for a passing reason. */
   async #read(reference: SecretReference): Promise<void> {
     const before = this.#files.get(keyOf(reference))
     const found = await this.#options.files.read(reference).catch((error: unknown): Found => {

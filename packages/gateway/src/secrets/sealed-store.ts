@@ -5,7 +5,7 @@ import { loadVaultKeys } from './vault-keys.ts'
 
 /**
  * Opens the configured store with the keys of its secrets.
- * @throws GatewayError `store_unavailable`, `storage_full`; Error for a kept key that is no key
+ * @throws GatewayError `store_unavailable`, `storage_full`; Error when a kept key is malformed
  */
 export async function openSealedStore({
   keys,

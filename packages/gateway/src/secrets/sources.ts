@@ -3,7 +3,7 @@ import type { Principal } from '../core/principal.ts'
 import type { Owner, SecretReference, WorkloadSpec } from '../core/resource.ts'
 import { bindReferences, referencesOf } from '../core/secret.ts'
 
-/** Why a reference gives nothing, in the manner of conditions. */
+/** Why a reference has no value, in the form of a condition. */
 export interface Withheld {
   readonly reason: 'SecretMissing' | 'SecretUnreadable'
   readonly message: string
@@ -11,19 +11,24 @@ export interface Withheld {
 
 export type Found = { readonly value: string } | Withheld
 
-/** Where secrets are kept. */
+/** A place that holds secrets. */
 export interface SecretSource {
-  /** Whether somebody may give the secret to workloads. A secret that is not there is nobody's. */
+  /**
+   * Tells whether a principal may give the secret to workloads. Nobody may give a missing secret.
+   */
   admits(principal: Principal, reference: SecretReference): Promise<boolean>
-  /** Whose secret a reference means now, where secrets have owners. */
+  /**
+   * Returns the owner of the secret that a reference means now. Absent where secrets have no
+   * owners.
+   */
   ownerOf?(reference: SecretReference): Promise<Owner | undefined>
-  /** @throws GatewayError for what may pass: what runs goes on then, and it is tried again */
+  /** @throws GatewayError for passing failures: workloads run on, and the gateway tries again */
   read(reference: SecretReference): Promise<Found>
 }
 
 export type SecretSources = Readonly<Record<SecretReference['source'], SecretSource>>
 
-/** The workload, of which each reference that was `given` now means the secret that has its name now. */
+/** Binds each reference that was `given` now to the present owner of its secret. */
 export async function boundToOwners<Spec extends WorkloadSpec>(
   sources: SecretSources,
   spec: Spec,
@@ -37,7 +42,10 @@ export async function boundToOwners<Spec extends WorkloadSpec>(
   return bindReferences(spec, owners)
 }
 
-/** What is wrong with the references of a workload when `principal` makes or changes it. A secret that it may not use is not there for it. */
+/**
+ * Finds mistakes in the references of a workload that `principal` creates or changes. A secret that
+ * the principal may not use counts as missing.
+ */
 export async function referenceMistakes(
   sources: SecretSources,
   principal: Principal,

@@ -5,7 +5,7 @@ import type { Secret } from '../core/secret.ts'
 import type { Collection } from '../store/store.ts'
 import type { Found, SecretSource } from './sources.ts'
 
-/** Secrets of `/secrets`. */
+/** The secrets of `/secrets`. */
 export function storeSource(secrets: Collection<Secret>): SecretSource {
   return {
     async admits(principal, { name }) {
@@ -17,7 +17,7 @@ export function storeSource(secrets: Collection<Secret>): SecretSource {
   }
 }
 
-/** What a reference gives of the secret that has its name. */
+/** Returns the value that a reference selects from the secret of its name. */
 export function valueIn(secret: Secret | undefined, { name, key, owner }: SecretReference): Found {
   if (secret === undefined)
     return { reason: 'SecretMissing', message: `There is no secret '${name}'.` }

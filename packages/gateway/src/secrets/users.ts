@@ -4,7 +4,10 @@ import { referencesOf } from '../core/secret.ts'
 import { each } from '../store/each.ts'
 import type { Store } from '../store/store.ts'
 
-/** The workloads that refer to a secret by its name; with an owner, those alone that mean the secret of that one. */
+/**
+ * Lists the workloads that refer to a secret by name. With `of`, leaves out references to another
+ * owner's secret.
+ */
 export async function usersOf(
   store: Pick<Store, 'list'>,
   secret: Pick<SecretReference, 'source' | 'name'>,

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import { keptKey, readKey } from '../crypto/key-file.ts'
 
 /**
- * The keys that seal secrets in the store, the first of which seals. When none is configured, one is made at the first start and kept in the
- * data folder. It goes on opening when others are configured later, so that these can take over.
+ * Loads the keys that seal secrets in the store; the first one seals. Without configured keys, the
+ * first start creates one in the data folder. It still opens secrets after keys are configured.
  */
 export async function loadVaultKeys(options: {
   readonly dataDir: string

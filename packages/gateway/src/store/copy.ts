@@ -5,15 +5,18 @@ import { each } from './each.ts'
 import type { Collection, Store } from './store.ts'
 
 export interface Copied {
-  /** How many records were written. */
+  /** Number of records written. */
   readonly copied: number
-  /** How many were there already, as they are. */
+  /** Number of records that already existed unchanged. */
   readonly present: number
-  /** What has a name that something else has, and was left out: `adapter weather`. */
+  /** Records left out because another record has their name: `adapter weather`. */
   readonly conflicts: readonly string[]
 }
 
-/** Writes all that a store holds into another, as it stands: secrets stay sealed. What is there is not touched, so it can be run again. */
+/**
+ * Copies all records of a store as they are: secrets stay sealed. Existing records stay untouched,
+ * so the copy can be repeated.
+ */
 export async function copyStore(from: Store, to: Store): Promise<Copied> {
   const parts = [
     await copyCollection(from.secrets, to.secrets),

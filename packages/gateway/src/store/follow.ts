@@ -3,8 +3,8 @@ import { each } from './each.ts'
 import type { Change, Collection, ListQuery } from './store.ts'
 
 /**
- * Tells all that a collection holds, as changes, and then what changes, until it is disposed: for copies in memory, so that no request reads
- * the store. If the store fails, the copy stays as it is.
+ * Reports all records of a collection as changes, then each later change, until disposal. Copies in
+ * memory use it, so that no request reads the store. If the store fails, a copy stays as it is.
  */
 export async function follow<R extends Stored>(
   collection: Pick<Collection<R>, 'list' | 'watch'>,
@@ -12,7 +12,7 @@ export async function follow<R extends Stored>(
   take: (change: Change<R>) => void,
 ): Promise<AsyncDisposable> {
   const stop = new AbortController()
-  // Watching begins before listing: a change in between is seen twice rather than missed.
+  // Watch before listing: a change in between is then seen twice rather than missed.
   const changes = collection.watch(stop.signal)[Symbol.asyncIterator]()
   const first = changes.next()
   try {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
 import type { Store } from './store.ts'
 
-/** What the configuration says of the store (`store`). */
+/** The settings of the store (`store`). */
 export interface StoreSettings {
   readonly url?: string | undefined
   readonly passwordFile?: string | undefined
@@ -17,14 +17,15 @@ export interface OpenStoreOptions {
   readonly dataDir: string
   /** Absent: the embedded store. */
   readonly settings?: StoreSettings
-  /** Ends waiting for a store that is away. */
+  /** Ends the wait for a store that is away. */
   readonly signal?: AbortSignal
-  /** The store is away, and why; or it is there again. */
+  /** Receives why the store is away; undefined once it is back. */
   readonly report?: (problem: Error | undefined) => void
 }
 
 /**
- * Opens the configured store. Drivers are imported here alone, and only the one that is used.
+ * Opens the configured store. Only this module imports drivers, and only the configured one is
+ * loaded.
  * @throws GatewayError `store_unavailable`, `storage_full`
  */
 export async function openStore({
@@ -59,7 +60,7 @@ export async function openStore({
 
 /**
  * Opens an embedded store by its file.
- * @throws GatewayError `store_unavailable`, `storage_full`; also when the file is `expected` and not there
+ * @throws GatewayError `store_unavailable`, also when an `expected` file is missing; `storage_full`
  */
 export async function openStoreFile(file: string, expected: boolean): Promise<Store> {
   if (expected)

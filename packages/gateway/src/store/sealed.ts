@@ -7,26 +7,31 @@ import type { Vault } from '../crypto/vault.ts'
 import { each } from './each.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 
-/** A store over another in which secrets stand sealed. Whoever uses it sees them in clear. Disposing it disposes the other. */
+/**
+ * Wraps a store and seals its secrets. Users of the wrapper see the values in clear. Disposing the
+ * wrapper disposes the inner store.
+ */
 export interface SealedStore extends Store {
   /**
-   * Secrets as they stand: read sealed, and sealed when they are written. For whoever has no need to see values, and must not take longer
-   * over a secret that a caller may not see than over none.
+   * Secrets stay sealed when read, and are sealed when written. For callers that need no values,
+   * and for whom a hidden secret must not take longer than a missing one.
    */
   readonly sealedSecrets: Collection<Secret>
-  /** Adapters and tools as they stand, with their secrets sealed. */
+  /** Adapters and tools with their secrets sealed. */
   readonly sealedResources: Pick<Collection<Resource>, 'list'>
   /**
-   * Seals what stands in clear, from before there was a vault, and renews what an earlier key has sealed. Versions stay, as nothing has
-   * changed for anybody. What cannot be opened is left as it is.
+   * Seals values from before there was a vault, and renews seals of earlier keys. Versions stay, as
+   * no value changes. Values that cannot be opened stay as they are.
    */
   renewSeals(): Promise<Renewal>
 }
 
 export interface Renewal {
-  /** How many resources were written. */
+  /** Number of resources written. */
   readonly renewed: number
-  /** Names of those with a secret that cannot be opened: it was changed, or its key is not known. */
+  /**
+   * Names of resources with a secret that cannot be opened: it was changed, or its key is unknown.
+   */
   readonly unreadable: readonly string[]
 }
 
@@ -95,7 +100,7 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
         await this.#inner.replace(fresh, stored.version)
         renewed += 1
       } catch (error) {
-        // Whoever has changed or removed it meanwhile has sealed it, too.
+        // Another writer has changed or removed the record, and has sealed it, too.
         if (
           !(error instanceof GatewayError) ||
           !['precondition_failed', 'not_found'].includes(error.code)

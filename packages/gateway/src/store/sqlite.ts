@@ -12,13 +12,13 @@ import { Watcher } from './watcher.ts'
 
 export interface SqliteOptions {
   readonly file: string
-  /** How often changes by other processes are looked for. */
+  /** Milliseconds between two checks for changes by other processes. */
   readonly pollMs?: number
-  /** The file may grow to this many pages of 4 KiB; beyond it writes answer `storage_full`. */
+  /** Most pages of 4 KiB in the file; beyond it, writes fail with `storage_full`. */
   readonly maxPages?: number
 }
 
-/** Each entry brings the schema one version further; entries are never edited once released. */
+/** Each entry raises the schema by one version; released entries are never edited. */
 const migrations = [
   `CREATE TABLE resource (
      name TEXT PRIMARY KEY,
@@ -32,9 +32,9 @@ const migrations = [
    CREATE TABLE deletion (change INTEGER PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL) STRICT;
    CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
    INSERT INTO counter VALUES (1, 0);`,
-  // MCP tool names are unique, also when two processes create at once.
+  // MCP tool names are unique, even when two processes create tools at once.
   `CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
-  // A text that is damaged belongs to nobody, and can still be replaced.
+  // A damaged text has no owner, and can still be replaced.
   `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
   `CREATE TABLE api_key (
      name TEXT PRIMARY KEY,
@@ -46,7 +46,8 @@ const migrations = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX api_key_change ON api_key (change);
    CREATE INDEX api_key_owner ON api_key (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
-  // What quotas count stands in an index, so that an owner of many things writes as fast as one of few. A text that is damaged belongs to nobody.
+  // Quotas count in an index, so that an owner of many records writes as fast as an owner of few. A
+  // damaged text has no owner.
   `ALTER TABLE resource ADD COLUMN owner TEXT;
    ALTER TABLE resource ADD COLUMN replicas INTEGER;
    UPDATE resource SET owner = CASE WHEN json_valid(body) THEN json_array(json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) END,
@@ -67,8 +68,8 @@ const migrations = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX secret_change ON secret (change);
    CREATE INDEX secret_owner ON secret (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
-  // Rows of some kilobytes make a deep tree of a table without row ids, and each name on the way to one was read from pages of its own.
-  // What an owner has is kept beside, as counting it took as long as there were things to count.
+  // Rows of some kilobytes made the WITHOUT ROWID tree deep, and a lookup read a page for each name
+  // on its way. Holdings get a table, because counting took time in proportion to the records.
   `DROP TRIGGER resource_created;
    DROP TRIGGER resource_replaced;
    ALTER TABLE resource RENAME TO resource_before;
@@ -140,23 +141,27 @@ const migrations = [
    CREATE INDEX api_key_bytes ON api_key (bytes);`,
 ]
 
-/** How long a file that others use is waited for. */
+/** Milliseconds to wait for a file that another process uses. */
 const busyMs = 5000
 
-/** Deletions are kept this many changes long, for processes that follow the file; one that lags more lists anew. */
+/**
+ * Deletions stay for this many changes, for processes that follow the file; a process that lags
+ * more lists everything again.
+ */
 const keptDeletions = 10_000
 
 /**
  * Opens the embedded store: one file, WAL, every write on disk before it returns.
- * @throws GatewayError `store_unavailable` when the file cannot be opened, is damaged or is of a newer version; `storage_full`
+ * @throws GatewayError `store_unavailable` when the file cannot be opened, is damaged or has a
+ * newer version; `storage_full`
  */
 export function openSqliteStore(options: SqliteOptions): Store {
   let database: Database.Database
   try {
     database = new Database(options.file)
     chmodSync(options.file, 0o600)
-    // The timeout comes first: another process that opens the file at this moment is waited for.
-    // FULL: a write that has returned survives a power cut, not only `kill -9`.
+    // Set the timeout first, to wait for another process that opens the file at this moment. FULL:
+    // a finished write survives a power cut, not only `kill -9`.
     database.exec(
       `PRAGMA busy_timeout = ${busyMs}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`,
     )
@@ -176,7 +181,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
   return new SqliteStore(database, options)
 }
 
-/** Damage is told when the store is opened, not when a write has already built upon it. */
+/** Reports damage when the store opens, not when a write has already built on it. */
 function check(database: Database.Database): void {
   const { quick_check: result } = database.prepare('PRAGMA quick_check(1)').get() as {
     quick_check: string
@@ -186,16 +191,17 @@ function check(database: Database.Database): void {
 }
 
 function migrate(database: Database.Database, file: string): void {
-  // Nothing is locked or written where nothing changes, so that a gateway also starts beside one that writes, and on a full disk.
+  // Without a change, take no lock and write nothing: a gateway then starts beside a writer, and on
+  // a full disk.
   if (schemaVersion(database, file) === migrations.length) return
-  // Two processes may open a new file at once; the second one waits and then finds nothing to do.
+  // Two processes may open a new file at once; the second waits and then finds nothing to do.
   inTransaction(database, () => {
     for (const step of migrations.slice(schemaVersion(database, file))) database.exec(step)
     database.exec(`PRAGMA user_version = ${migrations.length}`)
   })
 }
 
-/** @throws GatewayError when it is not known here */
+/** @throws GatewayError when the version is newer than this gateway knows */
 function schemaVersion(database: Database.Database, file: string): number {
   const { user_version: version } = database.prepare('PRAGMA user_version').get() as {
     user_version: number
@@ -206,7 +212,7 @@ function schemaVersion(database: Database.Database, file: string): number {
   })
 }
 
-/** All of the work or nothing of it; for `DEFERRED` work that only reads, one state of the file throughout. */
+/** Does all of the work or none. `DEFERRED` work, which only reads, sees one state of the file. */
 function inTransaction(
   database: Database.Database,
   work: () => void,
@@ -216,17 +222,21 @@ function inTransaction(
   finish(database, work)
 }
 
-/** Waits for its turn among processes that write. */
+/** Waits for this process's turn to write. */
 async function inTurn(database: Database.Database, work: () => void): Promise<void> {
   const deadline = performance.now() + busyMs
   while (!began(database, performance.now() < deadline)) {
-    // SQLite waits in ever longer steps, and holds up everything else here meanwhile: beside a process that writes without a pause 5 s were too little.
+    // SQLite's own wait blocks this thread in ever longer steps: beside a process that writes
+    // without a pause, 5 s were too little.
     await sleep(1 + Math.random() * 4)
   }
   finish(database, work)
 }
 
-/** Begins to write, if nobody does. @throws SqliteError `SQLITE_BUSY` when somebody does and it may not wait. */
+/**
+ * Begins to write if no other process does. Returns false if it may wait.
+ * @throws SqliteError `SQLITE_BUSY` when another process writes and it may not wait
+ */
 function began(database: Database.Database, mayWait: boolean): boolean {
   try {
     database.exec('PRAGMA busy_timeout = 0; BEGIN IMMEDIATE')
@@ -244,16 +254,16 @@ function finish(database: Database.Database, work: () => void): void {
     work()
     database.exec('COMMIT')
   } catch (error) {
-    // SQLite rolls back by itself when the disk is full; the first error is the one to report.
+    // SQLite itself rolls back when the disk is full; report the first error.
     if (database.inTransaction) database.exec('ROLLBACK')
     throw error
   }
 }
 
-/** What all collections of one file do with it. Errors are GatewayErrors. */
+/** File operations that all collections share. Errors are GatewayErrors. */
 interface File {
   readonly database: Database.Database
-  /** One transaction with a change number of its own. */
+  /** Runs one transaction, which gets a change number of its own. */
   write(work: (change: number) => void): Promise<void>
   read<T>(work: () => T): T
 }
@@ -295,19 +305,19 @@ function toStoreError(error: unknown, path: string): GatewayError {
       detail: 'The disk of the data folder is full. Nothing was changed.',
       cause: error,
     })
-  // Damage does not pass.
+  // Damage does not heal, so send no `retry-after`.
   const told = isDamage(error)
     ? { detail: 'The store is damaged.' }
     : { headers: { 'retry-after': '1' } }
   return new GatewayError('store_unavailable', { ...told, cause: error })
 }
 
-/** Where the things of a collection are. */
+/** The place of a collection in the file. */
 interface Place<R extends Owned<unknown>, Held> {
   readonly table: string
-  /** All that the table holds; the first stands for what is not known. */
+  /** Kinds in the table. The first stands for an unknown record. */
   readonly kinds: readonly [R['kind'], ...R['kind'][]]
-  /** A query for what makes up `Held`: what an owner (id, issuer) has besides what has a name. */
+  /** A query for the parts of `Held`: what an owner (id, issuer) holds besides the named record. */
   readonly held: string
   readonly heldOf: (row: Record<string, number>) => Held
 }
@@ -354,7 +364,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
         ).all(after, kind, kind, most)
       let most = limit
       if (bytes !== undefined) {
-        // Sizes stand beside the texts, so the driver reads no more of these than are wanted.
+        // Read the sizes first, so that the driver reads only the texts that are wanted.
         let room = bytes
         const sizes = found('octet_length(body) AS size', limit) as { size: number }[]
         most = 1 + sizes.findIndex(({ size }) => (room -= size) <= 0)
@@ -401,7 +411,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     }
   }
 
-  /** Tells what was stored after a change, by whichever process. */
+  /** Reports records stored after a change, by any process. */
   tellAfter(change: number): void {
     const present = this.#prepare(`SELECT name FROM ${this.#table} WHERE change > ?`).all(
       change,
@@ -410,7 +420,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       `SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
     ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
     for (const { name, kind } of gone) this.#tell({ name, kind })
-    // One by one, as they may be large.
+    // Read records one by one, because they may be large.
     for (const { name } of present) {
       const { body } = this.#get.get(name) as { body: string }
       const resource = JSON.parse(body) as R
@@ -418,7 +428,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     }
   }
 
-  /** Watchers hear of a change once it is stored. */
+  /** Watchers learn of a change once it is stored. */
   async #write(change: Change<R>, work: (number: number) => void): Promise<void> {
     await this.#file.write(work)
     this.#tell(change)
@@ -428,7 +438,7 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     for (const watcher of this.#watchers) watcher.notify(change)
   }
 
-  /** Asks with what the owner of a resource has besides it, and how much room it takes. */
+  /** Calls `admit` with the owner's other holdings and the record's size. */
   #admit(resource: R, body: string, admit: Admit<Held> | undefined): void {
     if (admit === undefined) return
     const { name, owner } = resource
@@ -472,7 +482,7 @@ const resources: Place<Resource, Holdings> = {
   heldOf: ({ adapters = 0, tools = 0, replicas = 0 }) => ({ adapters, tools, replicas }),
 }
 
-/** Where what somebody owns is only counted. */
+/** For collections whose quota is only a count. */
 const counted = (table: string): Pick<Place<never, number>, 'table' | 'held' | 'heldOf'> => ({
   table,
   held: `SELECT count(*) AS count, coalesce(sum(bytes), 0) AS ownerBytes,
@@ -519,10 +529,11 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
     this.#closed = true
     clearInterval(this.#poll)
     try {
-      // libsql keeps the file open until its statements are collected, so that SQLite's own last checkpoint does not come.
+      // libsql keeps the file open until it collects its statements, which prevents SQLite's own
+      // last checkpoint.
       this.#database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
     } catch {
-      // Another process reads, or the disk is full: what is not in the file yet stays in the log beside it.
+      // Another process reads, or the disk is full: the rest stays in the log beside the file.
     }
     this.#database.close()
   }
@@ -535,11 +546,14 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
     return (this.#database.prepare('SELECT change FROM counter').get() as { change: number }).change
   }
 
-  /** `PRAGMA data_version` moves only when another connection has written (SQLite documentation, pragma.html). */
+  /**
+   * `PRAGMA data_version` changes only when another connection has written (SQLite documentation,
+   * pragma.html).
+   */
   #lookForForeignChanges(): void {
     if (this.#closed) return
     try {
-      // In one transaction: a change that another process makes between two of these reads would be passed over.
+      // One transaction: another process's change between two of these reads would be missed.
       inTransaction(
         this.#database,
         () => {
@@ -554,12 +568,14 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
         'DEFERRED',
       )
     } catch {
-      // The file is busy or its disk fails: the next look finds the same changes.
+      // The file is busy or its disk fails: the next check finds the same changes.
     }
   }
 }
 
-/** An error that a full disk has caused. Where SQLite only says that reading or writing failed, the disk is asked. */
+/**
+ * Tells whether a full disk caused an error. If SQLite only reports that I/O failed, ask the disk.
+ */
 function isFull(error: unknown, file: string): boolean {
   const { code = '', message = '' } = error as { code?: string; message?: string }
   if (
@@ -577,7 +593,10 @@ function isFull(error: unknown, file: string): boolean {
   }
 }
 
-/** The files beside the database begin with this many bytes (wal-index, sqlite.org/walformat.html section 2). */
+/**
+ * The files beside the database begin with this many bytes (wal-index, sqlite.org/walformat.html
+ * section 2).
+ */
 const leastRoom = 64 * 1024
 
 function isDamage(error: unknown): boolean {

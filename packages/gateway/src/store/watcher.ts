@@ -1,13 +1,16 @@
 import type { Resource, Stored } from '../core/resource.ts'
 import type { Change } from './store.ts'
 
-/** One consumer of changes: at most one pending change per name, so a slow consumer costs no more memory than there are names. */
+/**
+ * One consumer of changes. It keeps at most one pending change for each name, which bounds the
+ * memory of a slow consumer.
+ */
 export class Watcher<R extends Stored = Resource> {
   readonly #pending = new Map<string, Change<R>>()
   #wake: (() => void) | undefined
 
   notify(change: Change<R>): void {
-    // Deleted and set again, so that the order of the last changes is kept.
+    // Delete and set again, which keeps the order of the last changes.
     this.#pending.delete(change.name)
     this.#pending.set(change.name, change)
     this.#wake?.()

@@ -3,14 +3,14 @@ export interface Backoff {
   readonly maxMs: number
 }
 
-/** Milliseconds to wait after so many failures in a row, at least one: doubling, and bounded. */
+/** Milliseconds to wait after one or more failures in a row: doubles each time, up to a bound. */
 export function backoffMs({ firstMs, maxMs }: Backoff, failures: number): number {
   return Math.min(maxMs, firstMs * 2 ** Math.min(failures - 1, 30))
 }
 
 /**
- * As `backoffMs`, between half and all of it at random, so that those who failed together do not
- * come back together.
+ * Between half and all of `backoffMs`, at random, so that parties that failed together do not
+ * return together.
  */
 export function spreadBackoffMs(
   backoff: Backoff,

@@ -1,8 +1,8 @@
-/** Those who hear of one kind of event. */
+/** The listeners of one kind of event. */
 export class Listeners<Event = void> {
   readonly #all = new Set<(event: Event) => void>()
 
-  /** Gives what ends the listening. */
+  /** Returns a function that removes the listener. */
   add(listener: (event: Event) => void): () => void {
     this.#all.add(listener)
     return () => this.#all.delete(listener)

@@ -1,4 +1,7 @@
-/** Owns things that were made in order, and lets them go in the reverse order. (`AsyncDisposableStack` needs Node.js 24.) */
+/**
+ * Owns parts that were opened in order, and disposes them in the reverse order.
+ * (`AsyncDisposableStack` needs Node.js 24.)
+ */
 export class Parts implements AsyncDisposable {
   readonly #endings: (() => PromiseLike<void>)[] = []
 
@@ -11,7 +14,7 @@ export class Parts implements AsyncDisposable {
     this.#endings.push(ending)
   }
 
-  /** Every ending runs, even when one before it fails; then the first failure is thrown. */
+  /** Runs every ending, even after a failure, and then throws the first failure. */
   async [Symbol.asyncDispose](): Promise<void> {
     const failures: unknown[] = []
     for (let ending = this.#endings.pop(); ending !== undefined; ending = this.#endings.pop()) {

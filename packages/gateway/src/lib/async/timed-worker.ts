@@ -1,23 +1,29 @@
 import { parentPort, Worker } from 'node:worker_threads'
 
 export interface TimedWorkerOptions {
-  /** A module that calls `serveTasks`, in JavaScript. */
+  /** A JavaScript module that calls `serveTasks`. */
   readonly program: URL
-  /** How long a task may take to be prepared, and then to run. Waiting is not counted, nor, up to tenfold, that the process did not have the processor. */
+  /**
+   * Limits for preparing and for running a task. Neither the wait nor, up to tenfold, time without
+   * the processor counts.
+   */
   readonly limits: { readonly prepareMs: number; readonly runMs: number; readonly heapMb: number }
-  /** How many tasks may wait, and how many of one party. */
+  /** Most tasks that may wait in all, and of one party. */
   readonly waiting: { readonly most: number; readonly mostOfOne: number }
 }
 
-/** How many times its limit a task may take when the machine has no time for this process: others wait for it. */
+/**
+ * Most multiples of its limit that a task may take when this process gets no processor time: others
+ * wait for it.
+ */
 const patience = 10
 
-/** The task took more time or memory than it may. */
+/** The task exceeded its time or memory. */
 export class LimitExceeded extends Error {
   override readonly name = 'LimitExceeded'
 }
 
-/** The task was not begun and will not be: too many wait, or the worker was disposed. */
+/** The task will never run: too many tasks wait, or the worker was disposed. */
 export class WorkRefused extends Error {
   override readonly name = 'WorkRefused'
 }
@@ -26,11 +32,11 @@ interface Job<Task, Answer> {
   readonly task: () => Task | undefined
   readonly resolve: (answer: Answer | undefined) => void
   readonly reject: (error: Error) => void
-  /** A worker has died over it once. */
+  /** A worker has already died during this task. */
   died: boolean
 }
 
-/** What a worker says of itself, or of the task that it has. */
+/** A worker's message about itself or its task. */
 type WorkerMessage<Answer> =
   | { readonly said: 'ready' }
   | { readonly said: 'prepared' }
@@ -38,15 +44,15 @@ type WorkerMessage<Answer> =
   | { readonly said: 'failed'; readonly reason: string }
 
 /**
- * A thread for tasks that may never end. It is started when there is something to do, has one task after the other, and is ended
- * and replaced when one exceeds its limits; those that wait do not notice. Parties take turns, so that the first task of one waits
- * for no more than one of each other. The thread does not keep the process alive.
+ * A thread for tasks that may never end. It starts on demand, runs one task at a time, and is
+ * replaced when a task exceeds its limits. Parties take turns, so none waits for more than one task
+ * of each other.
  */
 export class TimedWorker<Task, Answer> implements AsyncDisposable {
   readonly #options: TimedWorkerOptions
-  /** Waiting jobs by party; the first is the next to have its turn. */
+  /** Waiting jobs by party; the first party has the next turn. */
   readonly #lines = new Map<string, Job<Task, Answer>[]>()
-  /** What a worker that died had begun: it goes first. */
+  /** The job of a worker that died. It goes first. */
   #again: Job<Task, Answer> | undefined
   #waiting = 0
   #worker: Worker | undefined
@@ -59,8 +65,9 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   }
 
   /**
-   * `task` is asked for when its turn has come; the answer is undefined when it then is.
-   * @throws LimitExceeded, WorkRefused; Error when the worker failed at it, or cannot be started
+   * Calls `task` when its turn has come; the answer is undefined if `task` returns undefined.
+   * @throws LimitExceeded, WorkRefused; Error when the worker failed at the task, or cannot be
+   * started
    */
   async run(party: string, task: () => Task | undefined): Promise<Answer | undefined> {
     const { most, mostOfOne } = this.#options.waiting
@@ -106,10 +113,11 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
 
   #start(): void {
     const { program, limits } = this.#options
-    // What this process was started with (loaders, inspectors) is not for it.
+    // The thread must not get this process's options (loaders, inspectors).
     const worker = new Worker(program, {
       execArgv: [],
-      // Node.js lets a heap that is full grow by 16 MB before it ends the process: what is young and moves over at once has to fit in there.
+      // Node.js lets a full heap grow by 16 MB before it ends the process: young objects that are
+      // promoted at once must fit in there.
       resourceLimits: { maxOldGenerationSizeMb: limits.heapMb, maxYoungGenerationSizeMb: 8 },
     })
     let cause: unknown
@@ -127,7 +135,7 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
     } else if (message.said === 'prepared') {
       if (this.#current !== undefined) this.#limit(this.#options.limits.runMs)
     } else {
-      // None when it was too late.
+      // Undefined when the answer came too late.
       const job = this.#finish()
       if (message.said === 'done') job?.resolve(message.answer)
       else job?.reject(new Error(message.reason))
@@ -149,12 +157,12 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
     const wait = (more: number): void => {
       clearTimeout(this.#timer)
       const timer = setTimeout(() => {
-        // If it was this thread that was held up, what the worker has said meanwhile is heard first.
+        // If this thread was held up, first hear what the worker has said meanwhile.
         setImmediate(() => {
           if (this.#timer !== timer) return
           const { user, system } = process.cpuUsage(before)
           const left = ms - (user + system) / 1000
-          // If it was the whole process, the task cannot have had its time yet.
+          // If the whole process was held up, the task cannot have had its time yet.
           if (left > ms / 10 && performance.now() - begun < ms * patience) return wait(left)
           this.#state = 'ending'
           this.#finish()?.reject(new LimitExceeded())
@@ -169,10 +177,10 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
 
   #ended(cause: unknown): void {
     if (this.#state === 'disposed') return
-    // A worker that cannot even start fails a task each time, so that it is not tried for ever.
+    // A worker that cannot start fails a task each time, so that it does not restart forever.
     const job = this.#finish() ?? (this.#state === 'starting' ? this.#take() : undefined)
     this.#state = 'none'
-    // Whether a task was the reason shows when it is done again.
+    // A second run shows whether the task was the cause.
     if (job?.died === false) {
       job.died = true
       this.#again = job
@@ -185,7 +193,7 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
     this.#next()
   }
 
-  /** What is not done by then is refused. */
+  /** Refuses all unfinished tasks. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = 'disposed'
     this.#finish()?.reject(new WorkRefused())
@@ -195,7 +203,10 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   }
 }
 
-/** The worker's side. `prepare` does what of a task is not to count as running, and gives what runs it. */
+/**
+ * The worker's side. `prepare` does the part of a task that does not count as running, and returns
+ * the rest.
+ */
 export function serveTasks<Task, Answer>(prepare: (task: Task) => () => Answer): void {
   const say = (message: WorkerMessage<Answer>): void => parentPort?.postMessage(message)
   parentPort?.on('message', (task: Task) => {

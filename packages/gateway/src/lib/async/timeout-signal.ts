@@ -1,8 +1,8 @@
 const timeouts = new WeakMap<AbortSignal, AbortSignal>()
 
 /**
- * Aborts after a time, in milliseconds, or with a signal if that is sooner. Node.js 20 lets go of a timeout that nothing but `AbortSignal.any`
- * refers to, so that it never comes (nodejs/node#57736): it is kept for as long as what it is to abort.
+ * Aborts after some milliseconds, or earlier with the signal. Node.js 20 collects a timeout that
+ * only `AbortSignal.any` refers to (nodejs/node#57736), so the map keeps it alive.
  */
 export function timeoutOr(signal: AbortSignal, ms: number): AbortSignal {
   const timeout = AbortSignal.timeout(ms)

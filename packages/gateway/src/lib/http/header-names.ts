@@ -1,6 +1,6 @@
 /**
- * The name that servers of the CGI kind (WSGI, PHP, some of Apache's modules) make of a header's: in lower case, and all that is neither
- * letter nor digit the same (RFC 3875 section 4.1.18). They cannot tell `X_Mcp_UserId` from `X-Mcp-UserId`, so one must not pass as the other.
+ * The name that CGI-like servers (WSGI, PHP, Apache modules) see (RFC 3875 section 4.1.18). They
+ * cannot tell `X_Mcp_UserId` from `X-Mcp-UserId`, so neither may pass as the other.
  */
 export function canonicalName(name: string): string {
   const lower = name.toLowerCase()

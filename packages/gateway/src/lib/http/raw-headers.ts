@@ -1,4 +1,7 @@
-/** How often a header stands in a raw list of names and values: Node keeps the first of several, a later hop might keep the last. `name` in lower case. */
+/**
+ * Counts a header in a raw list of names and values: Node keeps the first copy, a later hop might
+ * keep the last. `name` in lower case.
+ */
 export function countHeader(rawHeaders: readonly string[], name: string): number {
   let found = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {

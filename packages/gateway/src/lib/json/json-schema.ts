@@ -1,19 +1,19 @@
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 
-/** Something wrong with a schema or with a value: where (RFC 6901), and what. */
+/** A mistake in a schema or a value, with its place (RFC 6901). */
 export interface SchemaMistake {
   readonly pointer: string
   readonly code: string
   readonly detail: string
 }
 
-/** How large a schema may be. */
+/** Limits of a schema: bytes, depth, and characters of a pattern. */
 export const schemaLimits = { bytes: 64 * 1024, depth: 64, pattern: 1000 } as const
 
 /**
- * Schemas up to this many characters have few rules: both ways of checking compile if one does. Compiling takes the square of a schema's size,
- * so that it takes some milliseconds at worst.
+ * Characters up to which both ways of checking compile if one does, because there are few rules.
+ * Compiling takes the square of the size, so some milliseconds at worst.
  */
 export const smallSchema = 4096
 
@@ -23,22 +23,26 @@ const draft07 = /^https?:\/\/json-schema\.org\/draft-07\/schema#?$/
 const draft2020 = 'https://json-schema.org/draft/2020-12/schema'
 
 const options: Options = {
-  // Words that are not of JSON Schema are annotations (2020-12, core, section 6.5), and so are formats.
+  // Unknown keywords are annotations (2020-12, core, section 6.5), and so are formats.
   strict: false,
   validateFormats: false,
-  // Many references to one large part would make code of many times its size.
+  // With inlining, many references to one large part would make code of many times its size.
   inlineRefs: false,
-  // Most schemas are compiled once, to see whether they can be, and what is left to V8 costs no call anything.
+  // Most schemas are compiled once, to see whether they compile. Calls cost no more without Ajv's
+  // optimizer, because V8 optimizes.
   code: { optimize: false },
-  // Checked apart, with places.
+  // `shapeMistakes` validates the schema, with places.
   validateSchema: false,
   logger: false,
 }
 
-/** One dialect. An instance of Ajv keeps something of each schema that it compiles, so each gets one of its own. */
+/**
+ * One dialect. An Ajv instance keeps parts of each schema that it compiles, so each schema gets its
+ * own instance.
+ */
 interface Dialect {
   readonly make: (options: Options) => Ajv
-  /** Checks schemas against the dialect's own; made when first used. */
+  /** Checks schemas against the dialect's own; created at first use. */
   meta: Ajv | undefined
 }
 
@@ -62,7 +66,7 @@ const mistake = (pointer: string, code: string, detail: string): SchemaMistake =
   detail,
 })
 
-/** Whether a schema is too large for anything else to be asked about it. Takes no time. */
+/** Refuses schemas that are too large for any other check. Takes almost no time. */
 export function sizeMistakes(schema: Schema): readonly SchemaMistake[] {
   const depth = depthOf(schema, schemaLimits.depth)
   if (depth > schemaLimits.depth)
@@ -82,8 +86,8 @@ export function sizeMistakes(schema: Schema): readonly SchemaMistake[] {
 }
 
 /**
- * What is wrong with a schema (JSON Schema 2020-12, or draft-07 where it says so). Empty when nothing is. Compiling takes up to
- * the square of a schema's size: 64 KiB can take many seconds.
+ * Finds the mistakes of a schema (JSON Schema 2020-12, or draft-07 where declared). Compiling takes
+ * up to the square of the size: 64 KiB can take many seconds.
  */
 export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
   const tooLarge = sizeMistakes(schema)
@@ -108,7 +112,8 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
     ]
   try {
     compile(schema, true)
-    // What is taken here can be checked in both ways later. The code that ends at the first mistake is nested as deep as there are rules.
+    // An accepted schema must compile in both ways later. Code that stops at the first mistake
+    // nests as deep as there are rules.
     if (JSON.stringify(schema).length > smallSchema) compile(schema, false)
     return []
   } catch (error) {
@@ -117,7 +122,7 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
 }
 
 function shapeMistakes(schema: Schema): SchemaMistake[] {
-  // One mistake is reported by each rule that it breaks; the first of a place says enough.
+  // Each rule that a mistake breaks reports it; the first report of a place is enough.
   const places = new Map<string, SchemaMistake>()
   const dialect = dialectOf(schema)
   const meta = (dialect.meta ??= dialect.make({ ...options, validateSchema: true }))
@@ -128,7 +133,10 @@ function shapeMistakes(schema: Schema): SchemaMistake[] {
   return [...places.values()]
 }
 
-/** How deep a value is nested; stops counting beyond `most`. Without recursion, as what it is asked about may be too deep for it. */
+/**
+ * Counts the depth of a value, at most just beyond `most`. Works without recursion, because the
+ * value may be too deep for it.
+ */
 export function depthOf(value: unknown, most: number): number {
   let level: unknown[] = [value]
   for (let depth = 0; ; depth += 1) {
@@ -171,7 +179,7 @@ function* schemasIn(
   }
 }
 
-/** Patterns and references that may not be. */
+/** Finds patterns and references that are not allowed. */
 function walk(schema: Schema): SchemaMistake[] {
   const found: SchemaMistake[] = []
   const checkPattern = (text: string, pointer: string): void => {
@@ -210,7 +218,7 @@ function walk(schema: Schema): SchemaMistake[] {
   return found
 }
 
-/** Keywords that apply a schema to the very value, so that a cycle through them never ends. */
+/** Keywords that apply a schema to the same value, so that a cycle through them never ends. */
 const inPlace = [
   'allOf',
   'anyOf',
@@ -222,7 +230,7 @@ const inPlace = [
   'dependentSchemas',
 ] as const
 
-/** The pointer of a schema that is applied to one value again and again; undefined when there is none. */
+/** The pointer of a schema that applies to one value without end; undefined when there is none. */
 function findLoop(schema: Schema): string | undefined {
   const at = new Map<string, Schema>()
   const anchors = new Map<string, string>()
@@ -254,13 +262,13 @@ function findLoop(schema: Schema): string | undefined {
     try {
       fragment = decodeURIComponent(fragment)
     } catch {
-      // As it stands; compiling will say that nothing is there.
+      // Keep the fragment; the compiler will report that it leads nowhere.
     }
     return fragment === '' || fragment.startsWith('/') ? fragment : (anchors.get(fragment) ?? '?')
   }
   const state = new Map<string, 'open' | 'done'>()
   for (const start of at.keys()) {
-    // Depth first with a stack of our own: chains of references may be long.
+    // Depth first with an explicit stack, because chains of references may be long.
     const stack = [{ pointer: start, next: targets(start) }]
     if (state.has(start)) continue
     state.set(start, 'open')
@@ -279,10 +287,13 @@ function findLoop(schema: Schema): string | undefined {
   return undefined
 }
 
-/** Tells what is wrong with a value. */
+/** Finds the mistakes of a value. */
 export type ValueCheck = (value: unknown) => readonly SchemaMistake[]
 
-/** Compiles a schema that has no mistakes. With `allErrors` all that is wrong with a value is told, else only what is found first. */
+/**
+ * Compiles a schema without mistakes. `allErrors` reports all mistakes of a value instead of only
+ * the first.
+ */
 export function compileCheck(schema: Schema, allErrors: boolean): ValueCheck {
   const check = compile(schema, allErrors)
   return (value) => {
@@ -299,7 +310,7 @@ export function compileCheck(schema: Schema, allErrors: boolean): ValueCheck {
 function readable(errors: readonly ErrorObject[]): SchemaMistake[] {
   const found = new Map<string, SchemaMistake>()
   for (const { instancePath, keyword, message = 'is not valid', params } of errors) {
-    // The branch that was taken says more.
+    // The error of the chosen branch says more.
     if (keyword === 'if') continue
     const {
       missingProperty,

@@ -1,9 +1,9 @@
-/** JSON merge patch (RFC 7396 section 2). Inputs are left as they are. */
+/** JSON merge patch (RFC 7396 section 2). Does not change its inputs. */
 export function mergePatch(target: unknown, patch: unknown): unknown {
   if (!isTable(patch)) return patch
   const result: Record<string, unknown> = isTable(target) ? { ...target } : {}
   for (const [key, value] of Object.entries(patch)) {
-    // Defined rather than assigned, so that a key named __proto__ is a key like any other.
+    // Define, not assign: a key named __proto__ is then an ordinary key.
     if (value === null) delete result[key]
     else
       Object.defineProperty(result, key, {

@@ -8,7 +8,10 @@ import {
 import { LimitExceeded, TimedWorker, WorkRefused } from '../async/timed-worker.ts'
 import { monotonicNow } from '../clock.ts'
 
-/** A schema to look for mistakes in, or a value to check against it. Both as JSON texts: they cost less to send than what they mean. */
+/**
+ * A schema to check, or a value to check against it. JSON texts cost less to send than the parsed
+ * values.
+ */
 export interface SchemaTask {
   readonly schema: string
   readonly check?: { readonly value: string; readonly allErrors: boolean }
@@ -16,25 +19,28 @@ export interface SchemaTask {
 
 type Checker = TimedWorker<SchemaTask, readonly SchemaMistake[]>
 
-/** Far more than any honest check takes; what takes longer backtracks or multiplies. */
+/** Milliseconds, far more than an honest check takes; a longer check backtracks or multiplies. */
 const checkMs = 250
-/** Honest schemas take a tenth of it, on a slow machine too. */
+/** Milliseconds. Honest schemas take a tenth of it, even on a slow machine. */
 const compileMs = 2000
 const heapMb = 512
-/** A schema that exceeded a limit is not tried again for so long. */
+/** Milliseconds before a schema that exceeded a limit is tried again. */
 const restMs = 10_000
-/** All that comes in at once from honest clients waits for moments; one that floods shuts itself out first. */
+/** Honest clients' bursts wait only moments; a client that floods shuts itself out first. */
 const waiting = { most: 8000, mostOfOne: 2000 }
 
-/** The thread runs the built program also from source, because Node.js 20 starts no TypeScript. */
+/** The thread runs the built program even from source, because Node.js 20 starts no TypeScript. */
 const program = new URL(
   import.meta.url.endsWith('.ts') ? '../../../dist/lib/json/schema-worker.js' : 'schema-worker.js',
   import.meta.url,
 )
 
-/** Checks by schemas that anyone may have written. What could take long is done by other threads, a limited time. */
+/**
+ * Checks schemas by any author, and values against them. Slow checks run on other threads for a
+ * limited time.
+ */
 export class SchemaChecks implements AsyncDisposable {
-  /** Apart from the checks of values, which take less, and which clients wait for. */
+  /** Separate from checks of values, which take less time and which clients wait for. */
   readonly #compiling: Checker = new TimedWorker({
     program,
     limits: { prepareMs: compileMs, runMs: compileMs, heapMb },
@@ -51,7 +57,10 @@ export class SchemaChecks implements AsyncDisposable {
     this.#now = now
   }
 
-  /** What is wrong with a schema. `party` is whose it is: parties take turns. @throws WorkRefused when too many wait */
+  /**
+   * Finds the mistakes of a schema. `party` is its owner: parties take turns. @throws WorkRefused
+   * when too many wait
+   */
   async schemaMistakes(
     schema: Readonly<Record<string, unknown>>,
     party: string,
@@ -74,7 +83,7 @@ export class SchemaChecks implements AsyncDisposable {
     }
   }
 
-  /** A schema that has no mistakes. */
+  /** Prepares a schema without mistakes for checks of values. */
   schema(schema: Readonly<Record<string, unknown>>, party: string): CheckedSchema {
     return new CheckedSchema(schema, party, this.#checking, this.#now)
   }
@@ -87,17 +96,20 @@ export class SchemaChecks implements AsyncDisposable {
   }
 }
 
-/** What backtracks or multiplies, wherever it stands in a schema. */
+/** Keywords that backtrack or multiply, anywhere in a schema. */
 const risky = /"(pattern|patternProperties|uniqueItems|\$ref|\$dynamicRef)"/
-/** Values beyond this size are checked up to their first mistake only. */
+/** Values of more characters are checked only up to their first mistake. */
 const largeValue = 16 * 1024
-/** Each place of a value can break each rule of a schema: that many pairs of characters are some ten thousand mistakes at worst. */
+/**
+ * Each place of a value can break each rule of a schema: this many pairs of characters make some
+ * ten thousand mistakes at worst.
+ */
 const smallProduct = 1024 * 1024
 
-/** Whether somebody still wants to know; an AbortSignal is one. */
+/** Tells whether the caller still waits; an AbortSignal fits. */
 type Cancelled = Pick<AbortSignal, 'aborted' | 'throwIfAborted'>
 
-/** A schema that values are checked against, compiled when it is first used. */
+/** A schema that values are checked against, compiled at first use. */
 export class CheckedSchema {
   readonly #schema: Readonly<Record<string, unknown>>
   readonly #text: string
@@ -123,9 +135,9 @@ export class CheckedSchema {
   }
 
   /**
-   * What is wrong with a value, given as its JSON text. At once where it cannot take long, else when another thread has checked it:
-   * `schema_too_slow` when that took too long, `checks_busy` when too many wait.
-   * @param cancelled ends waiting: nobody wants to know any more
+   * Finds the mistakes of a value's JSON text: at once if that is quick, else on another thread.
+   * `schema_too_slow` when it took too long, `checks_busy` when too many wait.
+   * @param cancelled ends the wait: the caller is gone
    */
   mistakes(
     value: string,
@@ -147,7 +159,7 @@ export class CheckedSchema {
   ): Promise<readonly SchemaMistake[]> {
     const task = { schema: this.#text, check: { value, allErrors: value.length <= largeValue } }
     try {
-      // While it waited, another one may have taken too long.
+      // Another check may have taken too long while this one waited.
       const found = this.#rests
         ? undefined
         : await this.#worker.run(this.#party, () =>
@@ -168,7 +180,10 @@ export class CheckedSchema {
   }
 }
 
-/** The mistake that says that nothing is known of the value, if there is one: `schema_too_slow`, or `checks_busy`, which passes. */
+/**
+ * Returns the mistake that left the value unchecked, if any: `schema_too_slow`, or `checks_busy`,
+ * which passes.
+ */
 export function whyUnchecked(mistakes: readonly SchemaMistake[]): SchemaMistake | undefined {
   return mistakes.find((each) => each === tooSlow || each === busy)
 }

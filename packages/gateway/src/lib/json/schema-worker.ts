@@ -3,7 +3,10 @@ import { compileCheck, schemaMistakes, type SchemaMistake, type ValueCheck } fro
 import type { SchemaTask } from './schema-checks.ts'
 import { serveTasks } from '../async/timed-worker.ts'
 
-/** The program of the threads that `schema-checks.ts` starts. Schemas come with each task, so that a new thread knows all that it needs. */
+/**
+ * The program of the threads that `schema-checks.ts` starts. Each task carries its schema, so a new
+ * thread needs no other state.
+ */
 const compiled = new BoundedCache<string, ValueCheck>(500)
 
 function checkOf(schema: string, allErrors: boolean): ValueCheck {

@@ -1,18 +1,24 @@
 import { BlockList, isIP } from 'node:net'
 
-/** Which addresses may be called. */
+/** Decides which addresses may be called. */
 export interface AddressPolicy {
-  /** Why an address may not be called; undefined when it may. What is no address literal may not. */
+  /**
+   * Returns why an address may not be called; undefined when it may. A text that is no address
+   * literal may not.
+   */
   refusal(address: string): string | undefined
 }
 
-/** What is not of the open Internet, with the word for it (IANA special-purpose address registries, RFC 6890). */
+/**
+ * Networks outside the open Internet, with a word for each (IANA special-purpose address
+ * registries, RFC 6890).
+ */
 const special: readonly (readonly [network: string, prefix: number, what: string])[] = [
   ['127.0.0.0', 8, 'a loopback address'],
   ['::1', 128, 'a loopback address'],
   ['0.0.0.0', 8, 'an address of this host'],
   ['::', 128, 'an address of this host'],
-  // Also where clouds serve credentials.
+  // Clouds also serve credentials here.
   ['169.254.0.0', 16, 'a link-local or metadata address'],
   ['fe80::', 10, 'a link-local address'],
   ['fd00:ec2::', 32, 'a metadata address'],
@@ -46,7 +52,10 @@ const lists = special.map(([network, prefix, what]) => {
   return { list, what }
 })
 
-/** Public addresses may be called, and those of the `allowed` networks (CIDR). @throws Error when a network is malformed */
+/**
+ * Allows public addresses and the `allowed` networks (CIDR). @throws Error when a network is
+ * malformed
+ */
 export function createAddressPolicy(allowed: readonly string[]): AddressPolicy {
   const exempt = new BlockList()
   for (const network of allowed) {
@@ -65,7 +74,9 @@ export function createAddressPolicy(allowed: readonly string[]): AddressPolicy {
   }
 }
 
-/** Reads `10.0.0.0/8`; an address alone is a network of one. @throws Error */
+/**
+ * Reads `10.0.0.0/8`; a lone address is a network of one. @throws Error when the text is malformed
+ */
 export function parseNetwork(text: string): {
   readonly address: string
   readonly prefix: number
@@ -80,15 +91,15 @@ export function parseNetwork(text: string): {
   return { address, prefix, family: version === 6 ? 'ipv6' : 'ipv4' }
 }
 
-/** The host of a URL as an address literal, or undefined when it is a name. */
+/** Returns the host of a URL if it is an address literal; undefined when it is a name. */
 export function literalAddress(hostname: string): string | undefined {
   const bare = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
   return isIP(bare) === 0 ? undefined : bare
 }
 
 /**
- * The addresses that one client has, as one text, for what is counted by clients: of IPv4 the one, of IPv6 the network of 64 bits, in which
- * a host takes as many as it likes (RFC 4291 section 2.5.4, RFC 8981). What is no address stays as it is.
+ * The network that counts as one client: one IPv4 address, or an IPv6 /64, in which a host takes
+ * any address (RFC 4291 section 2.5.4, RFC 8981). Other texts stay as they are.
  */
 export function clientNetwork(address: string): string {
   const plain = unmapped(address)
@@ -100,11 +111,11 @@ export function clientNetwork(address: string): string {
   return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`
 }
 
-/** An IPv4 address that is written as IPv6 (RFC 4291 section 2.5.5.2), as IPv4. */
+/** Returns an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) as IPv4. */
 function unmapped(address: string): string {
   const bare = address.split('%')[0] ?? ''
   if (isIP(bare) !== 6) return bare
-  // The URL parser writes an IPv6 address in its one shortest form.
+  // The URL parser writes an IPv6 address in its single shortest form.
   const shortest = new URL(`http://[${bare}]/`).hostname.slice(1, -1)
   const hex = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(shortest)
   if (hex === null) return shortest

@@ -4,7 +4,7 @@ import { isIPv4 } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import { monotonicNow } from '../clock.ts'
 
-/** Both ends of a TCP connection, as the end that looks sees them. */
+/** Both ends of a TCP connection, as one end sees them. */
 export interface Connection {
   readonly localAddress?: string | undefined
   readonly localPort?: number | undefined
@@ -12,16 +12,16 @@ export interface Connection {
   readonly remotePort?: number | undefined
 }
 
-/** An end of a connection that a process of this machine holds. */
+/** The end of a connection that a process of this machine holds. */
 export interface LocalSocket {
   readonly user: number
-  /** Names the socket among all of the machine, also in the descriptors of processes. */
+  /** The number of the socket on this machine, also in the descriptors of processes. */
   readonly inode: string
 }
 
 /**
- * The other end of a connection within this machine; undefined when no process holds it any more,
- * or it is not of this machine. (Linux: /proc/net/tcp, proc_pid_net(5))
+ * Finds the other end of a connection; undefined when no process holds it any more, or it is on
+ * another machine. (Linux: /proc/net/tcp, proc_pid_net(5))
  */
 export async function remoteSocket(connection: Connection): Promise<LocalSocket | undefined> {
   const { localAddress, localPort, remoteAddress, remotePort } = connection
@@ -41,11 +41,11 @@ export async function remoteSocket(connection: Connection): Promise<LocalSocket 
 
 const tables = ['/proc/net/tcp', '/proc/net/tcp6']
 
-/** Many connections at once are looked up in one reading. */
+/** One reading serves many connections that are looked up at once. */
 const readTables = shared(() => Promise.all(tables.map((file) => readTable(file).catch(() => ''))))
 
 /**
- * All who ask while a reading runs share the next one: this one may have passed what they look for.
+ * All callers during a reading share the next one: the present one may have passed their entries.
  */
 function shared<T>(read: () => Promise<T>): () => Promise<T> {
   let running: Promise<unknown> = Promise.resolve()
@@ -64,7 +64,7 @@ function shared<T>(read: () => Promise<T>): () => Promise<T> {
   }
 }
 
-/** Few lines are wanted of many, so the others are not taken apart. */
+/** Only a few of many lines are wanted, so the others are not parsed. */
 function* linesWith(text: string, mark: string): Generator<string> {
   for (let at = text.indexOf(mark); at !== -1; at = text.indexOf(mark, at + 1)) {
     const end = text.indexOf('\n', at)
@@ -75,8 +75,8 @@ function* linesWith(text: string, mark: string): Generator<string> {
 type SocketsByPlace = ReadonlyMap<string, readonly LocalSocket[]>
 
 /**
- * The sockets of this machine that take connections. All who ask share a reading, which takes 80 ms
- * of CPU where the machine has 20,000 connections, and 8 ms where Linux lists those that listen first.
+ * The listening sockets of this machine. Callers share a reading, which takes 80 ms of CPU at
+ * 20,000 connections, or 8 ms where Linux lists listening sockets first.
  */
 export class ListeningSockets {
   #startedAt = -Infinity
@@ -85,12 +85,15 @@ export class ListeningSockets {
     this.#startedAt = monotonicNow()
     return (this.#latest = this.#read())
   })
-  /** Linux has always done so, and documents it nowhere: the first whole reading tells. */
+  /**
+   * Linux has always listed them first, but does not document it, so the first full reading
+   * decides.
+   */
   #listsThemFirst = false
 
   /**
-   * Those that take connections to an address, as they were at most `maxAgeMs` ago; undefined where
-   * the system has no such table. Sockets for all addresses count where none is for this one.
+   * Sockets that listen on an address, at most `maxAgeMs` old; undefined where the system has no
+   * table. Sockets for all addresses count if none is for this one.
    * @throws Error if the table cannot be read
    */
   async at(
@@ -126,8 +129,8 @@ export class ListeningSockets {
 }
 
 /**
- * The order in which Linux looks for the socket of a connection. Anybody may listen on `::` for
- * IPv6 alone, where the server of somebody else listens for IPv4, and gets none of its connections.
+ * The order in which Linux looks for a connection's socket. Anybody may listen on `::` for IPv6
+ * only beside another's IPv4 server, and gets none of its connections.
  */
 function closestFirst(address: string): readonly string[] {
   const isV4 = isIPv4(address.replace(/^::ffff:/, ''))
@@ -136,7 +139,7 @@ function closestFirst(address: string): readonly string[] {
 
 const listening = '0A'
 
-/** Whether a table with both kinds of rows has those that listen before all others. */
+/** Tells whether all tables list their listening sockets first, and one table proves it. */
 function listensFirst(all: readonly (readonly Row[])[]): boolean {
   const others = all.map((rows) => rows.findIndex(({ state }) => state !== listening))
   return (
@@ -148,7 +151,7 @@ function listensFirst(all: readonly (readonly Row[])[]): boolean {
   )
 }
 
-/** Empty where the machine has no IPv6. */
+/** Reads a table. Empty where the machine has no IPv6. */
 async function readTable(file: string): Promise<string> {
   try {
     return await readFile(file, 'latin1')
@@ -158,7 +161,7 @@ async function readTable(file: string): Promise<string> {
   }
 }
 
-/** A table until its first rows that do not listen. */
+/** Reads a table up to its first rows that do not listen. */
 async function readBeginning(file: string): Promise<string> {
   let table: FileHandle
   try {
@@ -187,7 +190,7 @@ interface Row {
   readonly socket: LocalSocket
 }
 
-/** Undefined for the headline, and for a socket that its process has closed: it has no inode. */
+/** Undefined for the headline, and for a socket without inode, which its process has closed. */
 function rowOf(line: string): Row | undefined {
   const [, local = '', remote = '', state = '', , , , uid, , inode] = line.trim().split(/\s+/)
   return inode === undefined || !/^[1-9]/.test(inode)
@@ -196,9 +199,8 @@ function rowOf(line: string): Row | undefined {
 }
 
 /**
- * Whether a process outside of all sandboxes, one in the same process namespace as this one, holds
- * a socket. Looks at young processes first, and lets others run between two of them. (12 ms of CPU
- * at 300 processes)
+ * Tells whether a process outside of all sandboxes (in this process's pid namespace) holds a
+ * socket. Young processes come first, and others run in between. (12 ms of CPU at 300 processes)
  */
 export async function isHeldOutside(inode: string): Promise<boolean> {
   const own = linkOf('/proc/self/ns/pid')
@@ -211,8 +213,8 @@ export async function isHeldOutside(inode: string): Promise<boolean> {
 }
 
 /**
- * Whether a process, or one that descends from it, holds a socket. A server may have any number of
- * processes and descriptors, so others run meanwhile, and it is not searched to the end.
+ * Tells whether a process or a descendant holds a socket. A server may have any number of
+ * descriptors, so others run meanwhile, and the search is bounded.
  */
 export async function isHeldBelow(root: number, inode: string): Promise<boolean> {
   const parents = new Map<string, string | undefined>()
@@ -231,14 +233,14 @@ export async function isHeldBelow(root: number, inode: string): Promise<boolean>
   return false
 }
 
-/** Descriptors that are looked at without a pause, and of one server in all. */
+/** Descriptors between two pauses, and in one server in all. */
 const atOnce = 100
 const mostLinks = 50_000
 
 /** A search for a socket among the descriptors of processes. */
 class Look {
   readonly #socket: string
-  /** Descriptors that it has looked at. */
+  /** Number of descriptors read so far. */
   links = 0
 
   constructor(socket: string) {
@@ -247,7 +249,7 @@ class Look {
 
   async findsAt(pid: string): Promise<boolean> {
     const folder = `/proc/${pid}/fd`
-    // It may have ended, or belong to another user.
+    // The process may have ended, or belong to another user.
     for (const name of await readdir(folder).catch(() => [])) {
       if (linkOf(`${folder}/${name}`) === this.#socket) return true
       this.links += 1
@@ -263,7 +265,7 @@ function pids(): string[] {
 
 function parentOf(pid: string): string | undefined {
   try {
-    // The name in brackets may hold anything. (proc_pid_stat(5))
+    // The name in brackets may hold any character. (proc_pid_stat(5))
     const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
     return text.slice(text.lastIndexOf(')') + 2).split(' ')[1]
   } catch {
@@ -279,7 +281,7 @@ function linkOf(path: string): string | undefined {
   }
 }
 
-/** An address and port as the two files write them: words of the host's byte order, in capitals. */
+/** An address and port as the two files write them: words in the host's byte order, in capitals. */
 function placesOf(address: string, port: number): string[] {
   const plain =
     address.startsWith('::ffff:') && isIPv4(address.slice(7)) ? address.slice(7) : address

@@ -1,6 +1,8 @@
 import type { Manifests } from './render.ts'
 
-/** The kinds of a workload's objects in the order of creation: a pod needs those before it. */
+/**
+ * The kinds of a workload's objects, in the order of apply: objects that a pod needs come first.
+ */
 export const kinds = [
   'Secret',
   'Service',

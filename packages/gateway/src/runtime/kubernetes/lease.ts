@@ -21,9 +21,8 @@ export interface LeaseOptions {
 }
 
 /**
- * Yields terms like client-go's leader election: others take a Lease that is unchanged for its
- * duration by their clocks, and a term ends well before. `report` gets why there is none, and the
- * holder's problems.
+ * Yields the terms in which this gateway holds a Lease, as client-go's leader election: others take
+ * a Lease unchanged for its duration by their clocks. `report` gets why there is no term.
  */
 export async function* leaseTerms(
   options: LeaseOptions,
@@ -114,7 +113,10 @@ async function acquire(
   }
 }
 
-/** Renews the Lease until the term ends: when the Lease is lost or not renewed in time. */
+/**
+ * Renews the Lease until the term ends: when the Lease is lost or not renewed in time, well before
+ * others may take it. So no two gateways write at a time.
+ */
 async function renew(
   options: LeaseOptions,
   first: Lease,

@@ -34,10 +34,8 @@ interface WatchEvent<T> {
 }
 
 /**
- * A live copy of a collection (Kubernetes API concepts, "Efficient detection of changes"). A watch
- * that ends resumes; after 410 all is listed again and compared, so that no change, deletions
- * included, is missed.
- * The copy stays as it is while the server is away.
+ * A live copy by list and watch (Kubernetes API concepts, "Efficient detection of changes"). A
+ * watch resumes; after 410, all is listed and compared, so that no change is missed.
  */
 export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
   readonly #options: ListWatchOptions<T>
@@ -83,7 +81,9 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
     this.#version = version
   }
 
-  /** Follows changes until the copy is disposed. */
+  /**
+   * Follows changes until the copy is disposed. While the server is away, the copy stays as it is.
+   */
   async #follow(): Promise<void> {
     const { log, path, retry = { firstMs: 200, maxMs: 5000 } } = this.#options
     const { signal } = this.#stop

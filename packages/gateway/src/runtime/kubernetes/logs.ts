@@ -34,7 +34,7 @@ export async function readLogs(
   const replica = present(source)
   if (replica === undefined) return undefined
   if (query.container !== undefined) {
-    // Whoever added another container decides when it runs.
+    // Other containers come and go at the will of those who added them.
     const known = containersOf(pod).includes(query.container)
     return known
       ? ((await open(source, query, signal)) ?? (query.previous ? undefined : nothing()))

@@ -1,7 +1,6 @@
 /**
- * Variables that steer `sh`, `setpriv` and `bwrap`, which have more rights than the server they
- * start: those of name services and shells, and those that glibc and musl drop for set-user-id
- * programs.
+ * Variables that steer `sh`, `setpriv` and `bwrap`, which have more rights than the server: those
+ * that glibc and musl drop for set-user-id programs, and those of name services and shells.
  */
 const steersPrograms = new RegExp(
   `^(?:${[

@@ -2,7 +2,7 @@ import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connections, Run } from './connections.ts'
 
-/** What is stored under a name after a change; `body` is absent when nothing is. */
+/** The record under a name after a change; `body` is absent when the record is deleted. */
 export interface StoredChange {
   readonly collection: string
   readonly name: string
@@ -13,26 +13,29 @@ export interface StoredChange {
 export interface ChangeFeedOptions {
   readonly connections: Connections
   readonly schema: string
-  /** How often is looked for changes of which no notification came: poolers drop them. */
+  /**
+   * Milliseconds between polls for changes whose notification was lost (connection poolers drop
+   * them).
+   */
   readonly pollMs: number
   readonly tell: (change: StoredChange) => void
-  /** The connection was lost, and why; or it is there again. */
+  /** Receives why the connection was lost; undefined once it is back. */
   readonly report: (problem: Error | undefined) => void
 }
 
-/** Changes of one reading. */
+/** Most changes of one reading. */
 const pieceSize = 500
 
-/** Bytes of the records of one reading: a few large ones must not fill the memory. */
+/** Most bytes of records in one reading: a few large records must not fill the memory. */
 const pieceBytes = 8 * 1024 * 1024
 
-/** Between attempts to connect. */
+/** Milliseconds between attempts to connect. */
 const retryMs = 500
 
 const farewellMs = 1000
 const catchUpMs = 1000
 
-/** Changes are remembered this many changes long. Who was away for longer compares everything. */
+/** Number of changes that the table keeps. A gateway that missed more compares everything. */
 export const keptChanges = 10_000
 
 interface Row extends Record<string, unknown> {
@@ -47,15 +50,13 @@ interface Row extends Record<string, unknown> {
 }
 
 /**
- * Tells every change that was stored, by whichever process, in the order of their numbers. A notification of the server is but a hint to
- * look at once; what is told is what the table `change` says after the last number that was told. As numbers are given and become visible
- * in one order (see `Connections.write`), none comes late. Where the last number is not to be found any more, because too many came since, or
- * because the database is another one (a backup, a standby that lagged), everything is read and compared with the names that are known.
+ * Reports each change by any process, in number order. Numbers become visible in order (see
+ * `Connections.write`), so none comes late; notifications only trigger a read.
  */
 export class ChangeFeed implements AsyncDisposable {
   readonly #options: ChangeFeedOptions
   readonly #stop = new AbortController()
-  /** Names by collection, and their kinds: to tell of those that are gone. */
+  /** Known names and kinds by collection, to report deletions. */
   readonly #known = new Map<string, Map<string, string>>()
   #seen = { seq: '0', mark: '' }
   #connected = false
@@ -69,7 +70,7 @@ export class ChangeFeed implements AsyncDisposable {
     this.#options = options
   }
 
-  /** From what is stored now on. */
+  /** Opens a feed of the changes from now on. */
   static async open(options: ChangeFeedOptions): Promise<ChangeFeed> {
     const feed = new ChangeFeed(options)
     const run = options.connections.read
@@ -84,12 +85,15 @@ export class ChangeFeed implements AsyncDisposable {
     return feed
   }
 
-  /** Whether the server has answered when it was asked last. */
+  /** Whether the last request to the server succeeded. */
   get connected(): boolean {
     return this.#connected
   }
 
-  /** Resolves when all that is stored by now was told; or soon when the server does not answer: then it is told later. */
+  /**
+   * Resolves when all changes so far are reported; or soon when the server does not answer, which
+   * delays the report.
+   */
   async caughtUp(): Promise<void> {
     if (!this.#connected) return
     const told = new Promise<void>((resolve) => {
@@ -102,7 +106,7 @@ export class ChangeFeed implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
     this.#wake()
-    // A server that does not answer is not waited for.
+    // Do not wait for a server that does not answer.
     const patience = setTimeout(() => this.#socket?.destroy(), farewellMs)
     await this.#working
     clearTimeout(patience)
@@ -131,7 +135,7 @@ export class ChangeFeed implements AsyncDisposable {
       }
       tried()
       this.#connected = false
-      // Without waiting for the server's farewell, which never comes when the network is gone.
+      // Do not wait for the server's farewell, which never comes when the network is down.
       socket.destroy()
       for (const resolve of this.#waiting.splice(0)) resolve()
       if (this.#stop.signal.aborted) return
@@ -141,7 +145,7 @@ export class ChangeFeed implements AsyncDisposable {
     }
   }
 
-  /** Until the connection breaks or it is to end. */
+  /** Follows changes until the connection breaks or the feed is disposed. */
   async #followOver(socket: Socket, ready: () => void): Promise<void> {
     const { connections, schema } = this.#options
     const client = connections.newClient({ stream: () => socket })
@@ -156,7 +160,7 @@ export class ChangeFeed implements AsyncDisposable {
     await client.connect()
     const run: Run = async (sql, values = []) =>
       (await client.query<Record<string, unknown>>(sql, [...values])).rows
-    // Listening begins before looking: a change in between is looked for twice rather than not heard of.
+    // LISTEN before reading: a change in between is then read twice rather than missed.
     await run(`LISTEN "${schema}"`)
     this.#connected = true
     while (!this.#stop.signal.aborted) {
@@ -189,7 +193,8 @@ export class ChangeFeed implements AsyncDisposable {
     const { schema } = this.#options
     for (;;) {
       const { seq, mark } = this.#seen
-      // One statement, so one state of the database. The first change is the last that was told: by it one history is told from another.
+      // One statement sees one state of the database. The first row repeats the last reported
+      // change, and its mark tells whether the history is the same.
       const rows = (await run(
         `SELECT * FROM (
            SELECT head.seq AS head, head.mark AS head_mark, c.*, record.body,
@@ -204,7 +209,7 @@ export class ChangeFeed implements AsyncDisposable {
       if (first.seq !== seq || first.mark !== mark) return this.#compareAll(run)
       const last = changes.at(-1)
       if (last === undefined) return
-      // Rows of one name all have what is stored now: the last is enough.
+      // All rows of a name hold the present record, so report only the last.
       const latest = new Map(changes.map((row) => [`${row.collection} ${row.name}`, row]))
       for (const row of changes)
         if (latest.get(`${row.collection} ${row.name}`) === row) this.#tell(row)
@@ -238,7 +243,7 @@ export class ChangeFeed implements AsyncDisposable {
     }
     for (const [collection, names] of gone)
       for (const [name, kind] of names) this.#tell({ collection, name, kind, body: null })
-    // What was changed while this was read has higher numbers, and is told again.
+    // Changes during this read have higher numbers, and are reported again.
     this.#seen = head
   }
 

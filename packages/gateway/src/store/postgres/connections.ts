@@ -5,35 +5,43 @@ import { isBroken, toStoreError, unavailable } from './errors.ts'
 
 export interface PostgresOptions {
   readonly url: string
-  /** Read for each new connection, so that a password can be changed while the gateway runs. */
+  /**
+   * The file is read for each new connection, so that the password can change while the gateway
+   * runs.
+   */
   readonly passwordFile?: string | undefined
-  /** The schema of the database that holds the store's tables. */
+  /** The database schema that holds the store's tables. */
   readonly schema: string
-  /** Connections for reading, besides one for writing and one for hearing of changes. */
+  /** Connections for reading. One for writing and one for notifications come on top. */
   readonly poolSize: number
-  /** Until a connection is there, and until a statement is done. */
+  /** Milliseconds for a connection to open, and for a statement to finish. */
   readonly timeoutMs: number
 }
 
-/** The number of a change, and what tells it from one of the same number in another history, as after restoring a backup. */
+/**
+ * The number of a change, and a mark that tells it from the same number in another history (a
+ * restored backup).
+ */
 export interface Mark {
   readonly seq: string
   readonly mark: string
 }
 
-/** Runs a statement. */
 export type Run = (sql: string, values?: readonly unknown[]) => Promise<Record<string, unknown>[]>
 
 /**
- * The connections of one gateway. Nothing depends on what a session of the server remembers, so that a pooler may stand in between
- * (PgBouncer, `pool_mode = transaction`).
+ * The connections of one gateway. They rely on no session state of the server, so a pooler may
+ * stand in between (PgBouncer, `pool_mode = transaction`).
  */
 export class Connections implements AsyncDisposable {
   readonly #config: pg.ClientConfig
   readonly #schema: string
   readonly #timeoutMs: number
   readonly #readers: pg.Pool
-  /** One: writes come one after the other anyway, and those that wait for each other take nothing from who reads. */
+  /**
+   * One connection: writes run one after the other anyway, and waiting writes take no connection
+   * from readers.
+   */
   readonly #writer: pg.Pool
 
   private constructor(config: pg.ClientConfig, { schema, poolSize, timeoutMs }: PostgresOptions) {
@@ -48,14 +56,14 @@ export class Connections implements AsyncDisposable {
     return new Connections(await clientConfig(options), options)
   }
 
-  /** A connection outside of the pools. */
+  /** Opens a connection outside of the pools. */
   newClient(settings: pg.ClientConfig = {}): pg.Client {
     const client = new pg.Client({ ...this.#config, ...settings })
     ignoreErrors(client)
     return client
   }
 
-  /** A statement that changes nothing. */
+  /** Runs a statement that changes nothing. */
   readonly read: Run = async (sql, values) => {
     return whileBroken(
       this.#readers,
@@ -65,12 +73,12 @@ export class Connections implements AsyncDisposable {
   }
 
   /**
-   * A transaction of its own for some work, which gets the number of the change that it makes. Transactions that write hold the row of
-   * `head` until they end, so they come one after the other, of whichever process: numbers are given in the order in which changes become
-   * visible, and what the work reads stays so. What the work throws undoes it and is thrown on.
+   * Runs work in a transaction with a change number. Writers hold `head` until they end, so writes
+   * of all processes are serial: numbers become visible in order, and reads of the work stay valid.
+   * @throws any error of the work, which is undone
    */
   async write(work: (run: Run, seq: string) => Promise<void>): Promise<void> {
-    // The server undoes what a connection that breaks has begun.
+    // The server rolls back the transaction of a broken connection.
     await whileBroken(this.#writer, () => this.#write(work))
   }
 
@@ -101,7 +109,10 @@ export class Connections implements AsyncDisposable {
     }
   }
 
-  /** Limits are those of the transaction, as poolers hand sessions to others. One that stands still must not keep all others waiting. */
+  /**
+   * Limits apply to the transaction, because poolers share sessions. An idle transaction must not
+   * block all others.
+   */
   async #begin(client: pg.PoolClient): Promise<Mark> {
     const results = (await client.query<Mark & pg.QueryResultRow>(
       `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SET LOCAL idle_in_transaction_session_timeout = ${this.#timeoutMs};
@@ -112,7 +123,10 @@ export class Connections implements AsyncDisposable {
     return head
   }
 
-  /** The answer to a COMMIT did not come. Whoever holds `head` knows that the transaction has ended, one way or the other. */
+  /**
+   * Finds out the result of a COMMIT without an answer. Once this holds `head`, the transaction has
+   * ended.
+   */
   async #isCommitted({ seq, mark }: Mark, cause: unknown): Promise<boolean> {
     const client = this.newClient()
     try {
@@ -140,7 +154,10 @@ export class Connections implements AsyncDisposable {
   }
 }
 
-/** Tries again when a connection breaks. All that a pool holds may be broken, as after a restart of the server; the next one is new. */
+/**
+ * Tries again when a connection breaks. All connections of a pool may be broken, as after a restart
+ * of the server; the next one is new.
+ */
 async function whileBroken<T>(pool: pg.Pool, work: () => Promise<T>): Promise<T> {
   for (let left = pool.options.max; ; left -= 1) {
     try {
@@ -167,7 +184,10 @@ function newPool(config: pg.ClientConfig, max: number): pg.Pool {
   return pool
 }
 
-/** A connection that breaks while nobody uses it is told by the next use. Without a listener the event would end the process. */
+/**
+ * The next use reports a connection that broke while idle. Without a listener, the event would end
+ * the process.
+ */
 function ignoreErrors(emitter: { on(event: 'error', listener: () => void): unknown }): void {
   emitter.on('error', () => undefined)
 }
@@ -217,7 +237,7 @@ async function clientConfig({
     application_name: applicationName ?? 'mcp-gateway',
     ssl: sslMode === undefined || sslMode === 'disable' ? false : tls,
     connectionTimeoutMillis: timeoutMs,
-    // A little longer than the server's own limit, which ends what it was doing.
+    // Slightly longer than the server's own limit, so that the server ends the statement first.
     query_timeout: timeoutMs + 1000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,

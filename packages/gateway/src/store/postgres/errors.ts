@@ -1,7 +1,10 @@
 import { GatewayError } from '../../core/errors.ts'
 import { maskPostgresUrl } from '../../lib/postgres-url.ts'
 
-/** SQLSTATE of an error that the server has sent (PostgreSQL documentation, appendix A); network errors have codes of other forms. */
+/**
+ * The SQLSTATE of a server's error (PostgreSQL documentation, appendix A). Network errors have
+ * codes of other forms.
+ */
 export function sqlStateOf(error: unknown): string | undefined {
   const { code } = error as { code?: unknown }
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && !/^E[A-Z]{4}$/.test(code)
@@ -9,7 +12,10 @@ export function sqlStateOf(error: unknown): string | undefined {
     : undefined
 }
 
-/** The server is not there, is starting or ending, or takes no more connections: what heals without anybody changing the configuration. */
+/**
+ * The server is away, starts, stops, or accepts no more connections: all this heals without a
+ * change of the configuration.
+ */
 export function isOutage(error: unknown): boolean {
   const state = sqlStateOf(error)
   if (state !== undefined) return /^(08|57P|53[03])/.test(state)
@@ -18,16 +24,19 @@ export function isOutage(error: unknown): boolean {
     message = '',
     syscall,
   } = error as { code?: string; message?: string; syscall?: string }
-  // A socket that is not there; a missing file of a password would be no outage.
+  // A missing socket is an outage; a missing password file is not.
   if (code === 'ENOENT') return syscall === 'connect'
-  // A certificate that is not accepted stays so.
+  // A rejected certificate stays rejected, so it is no outage.
   return (
     /^(ECONN|EPIPE|ETIMEDOUT|EHOST|ENET|ENOTFOUND|EAI_AGAIN)/.test(code) ||
     /terminated|timeout|not queryable/i.test(message)
   )
 }
 
-/** A connection that was there broke, so another may do. (A time-out is none: the server may go on with the work.) */
+/**
+ * An open connection broke, so another may work. A time-out does not count: the server may go on
+ * with the work.
+ */
 export function isBroken(error: unknown): boolean {
   const { message, syscall } = error as { message: string; syscall?: string }
   return (
@@ -38,7 +47,7 @@ export function isBroken(error: unknown): boolean {
   )
 }
 
-/** What callers are told. Nothing was changed. */
+/** Converts an error for callers. Nothing was changed. */
 export function toStoreError(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error
   const state = sqlStateOf(error)
@@ -68,11 +77,11 @@ export function unavailable(detail: string | undefined, cause: unknown): Gateway
   })
 }
 
-/** What keeps a gateway from starting, in words for its operator. */
+/** Explains to the operator why a gateway cannot start. */
 export function explained(error: unknown, url: string): GatewayError {
   if (error instanceof GatewayError) return error
   const { message, errors = [] } = error as Error & { errors?: Error[] }
-  // A name that stands for several addresses fails with an error for each.
+  // A name with several addresses fails with an error for each.
   const said = message === '' ? errors.map((each) => each.message).join(', ') : message
   const state = sqlStateOf(error) ?? ''
   const advice: Readonly<Record<string, string>> = {

@@ -19,12 +19,12 @@ import { migrate } from './schema.ts'
 import { monotonicNow } from '../../lib/clock.ts'
 
 export interface PostgresStoreOptions extends PostgresOptions {
-  /** How long a server that is away is waited for at the start. */
+  /** Milliseconds to wait at the start for a server that is away. */
   readonly startTimeoutMs: number
-  /** Ends the waiting. */
+  /** Ends that wait. */
   readonly signal?: AbortSignal
   readonly pollMs?: number
-  /** The server is away, and why; or it is there again. */
+  /** Receives why the server is away; undefined once it is back. */
   readonly report?: (problem: Error | undefined) => void
 }
 
@@ -47,7 +47,7 @@ export async function openPostgresStore(options: PostgresStoreOptions): Promise<
 
 const startRetryMs = 500
 
-/** Waits for the server and brings the schema up to date. What waiting does not mend is thrown at once. */
+/** Waits for the server and migrates the schema. Throws at once if waiting cannot help. */
 async function prepare(
   connections: Connections,
   { schema, startTimeoutMs, signal }: PostgresStoreOptions,
@@ -55,7 +55,7 @@ async function prepare(
 ): Promise<void> {
   const end = monotonicNow() + startTimeoutMs
   for (let waiting = false; ; waiting = true) {
-    // Migrations may take their time.
+    // Migrations may take long.
     const client = connections.newClient({ query_timeout: 0 })
     try {
       await client.connect()
@@ -76,13 +76,13 @@ async function prepare(
   }
 }
 
-/** What a collection is called in the database, and what is made of the figures of an owner. */
+/** A collection's name in the database, and how an owner's figures become `Held`. */
 interface Place<Held> {
   readonly collection: string
   readonly heldOf: (figures: readonly Figures[]) => Held
 }
 
-/** What an owner has of a kind. */
+/** The holdings of an owner of one kind. */
 interface Figures {
   readonly kind: string
   readonly count: number
@@ -107,11 +107,13 @@ const countAll = (figures: readonly Figures[]): number =>
 const apiKeys: Place<number> = { collection: 'api_key', heldOf: countAll }
 const secrets: Place<number> = { collection: 'secret', heldOf: countAll }
 
-/** What all collections of one schema do with it. Errors are GatewayErrors. */
+/** Database operations that all collections share. Errors are GatewayErrors. */
 interface Database {
   readonly schema: string
   readonly read: Run
-  /** One transaction with a change number of its own. Resolves when watchers here were told of it. */
+  /**
+   * Runs one transaction with a change number of its own. Resolves when local watchers know of it.
+   */
   write(work: (run: Run, seq: string) => Promise<void>): Promise<void>
 }
 
@@ -195,7 +197,7 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     }
   }
 
-  /** Watchers hear what is stored now. Of what is damaged they keep what they have. */
+  /** Tells watchers the present record. If it is damaged, they keep what they have. */
   tell({ name, kind, body }: StoredChange): void {
     let change: Change<R>
     try {
@@ -210,7 +212,10 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     for (const watcher of this.#watchers) watcher.notify(change)
   }
 
-  /** Does it, and writes into the feed of changes that it was done, in one statement. `$1` to `$3` are number, collection and name. */
+  /**
+   * Runs a change and logs it to the feed in one statement. `$1` to `$3` are number, collection and
+   * name.
+   */
   async #change(
     run: Run,
     seq: string,
@@ -229,7 +234,7 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
     return rows.length > 0
   }
 
-  /** Asks with what the owner of a resource has besides it, and how much room it takes. */
+  /** Calls `admit` with the owner's other holdings and the record's size. */
   async #admit(run: Run, resource: R, admit: Admit<Held> | undefined): Promise<void> {
     if (admit === undefined) return
     const { name, owner } = resource
@@ -262,13 +267,16 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
   }
 }
 
-/** The columns `owner`, `replicas`, `tool_name` and `body`: what the database compares or counts stands beside the text. */
+/**
+ * The columns `owner`, `replicas`, `tool_name` and `body`. Values that the database compares or
+ * counts have columns of their own.
+ */
 function columnsOf(resource: Owned<unknown>): unknown[] {
   const { replicaCount = 0, toolDefinition } = resource.spec as Partial<Resource['spec']> & {
     readonly toolDefinition?: { readonly tool?: { readonly name?: string } }
   }
   const toolName = resource.kind === 'tool' ? toolDefinition?.tool?.name : undefined
-  // As JSON, because texts of the database cannot hold every character.
+  // Tool names are JSON, because database texts cannot hold every character.
   return [
     digestOf(resource.owner),
     replicaCount,
@@ -277,7 +285,7 @@ function columnsOf(resource: Owned<unknown>): unknown[] {
   ]
 }
 
-/** Of one length, however long ids are: entries of an index are limited. */
+/** Digests have one length even for long ids: index entries are limited. */
 function digestOf({ id, issuer }: Owned<unknown>['owner']): string {
   return createHash('sha256')
     .update(JSON.stringify([id, issuer]))

@@ -2,9 +2,10 @@ import { GatewayError } from '../../core/errors.ts'
 import { sqlStateOf } from './errors.ts'
 import type { Run } from './connections.ts'
 
-/** Each entry brings the schema `s` one version further; entries are never edited once released. */
+/** Each entry raises the schema `s` by one version; released entries are never edited. */
 const migrations: readonly ((s: string) => string)[] = [
-  // Texts are kept as they are, not as `jsonb`, which knows no \u0000. Names and what is compared are ordered by code point.
+  // Records are `text`, because `jsonb` cannot hold \u0000. Names and compared columns are ordered
+  // by code point.
   (s) => `
    CREATE TABLE ${s}.head (one boolean PRIMARY KEY DEFAULT true CHECK (one), version integer NOT NULL, seq bigint NOT NULL, mark uuid NOT NULL);
    CREATE TABLE ${s}.change (
@@ -42,15 +43,15 @@ async function versionOf(run: Run, schema: string): Promise<number> {
     const [row] = await run(`SELECT version FROM "${schema}".head`)
     return Number(row?.['version'] ?? 0)
   } catch (error) {
-    // No such schema, no such table.
+    // The schema or the table does not exist.
     if (['3F000', '42P01'].includes(sqlStateOf(error) ?? '')) return 0
     throw error
   }
 }
 
 /**
- * Brings the schema to the version that this gateway knows. Of several gateways that start at once one does it, the others wait and find
- * it done. Where nothing is to be done, nothing is written, so that a role which may not change the schema will do.
+ * Brings the schema to this gateway's version. If several gateways start at once, one migrates and
+ * the others wait. Nothing is written without a change, so a role without schema rights suffices.
  * @throws GatewayError `store_unavailable` when the schema is of a newer version
  */
 export async function migrate(run: Run, schema: string): Promise<void> {
@@ -64,7 +65,7 @@ export async function migrate(run: Run, schema: string): Promise<void> {
       schema,
     ])
     const [present] = await run('SELECT to_regnamespace($1) IS NOT NULL AS there', [`"${schema}"`])
-    // `IF NOT EXISTS` would ask for the right to make schemas, also where there is nothing to make.
+    // `IF NOT EXISTS` needs the right to create schemas even when the schema exists.
     if (present?.['there'] !== true) await run(`CREATE SCHEMA "${schema}"`)
     const [table] = await run('SELECT to_regclass($1) IS NOT NULL AS there', [`"${schema}".head`])
     const reached = table?.['there'] === true ? await versionOf(run, schema) : 0
@@ -80,7 +81,7 @@ export async function migrate(run: Run, schema: string): Promise<void> {
   }
 }
 
-/** The oldest version that its makers still mend. */
+/** The oldest version that PostgreSQL still maintains. */
 const oldestServer = 14
 
 async function refuseUnfit(run: Run): Promise<void> {
