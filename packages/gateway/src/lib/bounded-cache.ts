@@ -1,7 +1,6 @@
 /**
- * A cache of at most `capacity` entries that forgets roughly the least recently used: two
- * generations, the older dropped whole. Access costs one or two map operations, without bookkeeping
- * for entries.
+ * A cache of at most `capacity` entries, roughly least recently used: two generations, of which the
+ * older is dropped whole. Access costs one or two map operations, without bookkeeping.
  */
 export class BoundedCache<K, V> {
   readonly #half: number

@@ -9,6 +9,9 @@ export function escapeInvisible(json: string): string {
   )
 }
 
-/** DEL and C1, soft hyphen, zero-width and direction marks, line and paragraph separators, byte order mark, interlinear marks. */
+/**
+ * DEL and C1, soft hyphen, zero-width and direction marks, line and paragraph separators, byte
+ * order mark, interlinear marks.
+ */
 const invisible =
   /[\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g

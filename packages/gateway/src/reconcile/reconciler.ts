@@ -130,6 +130,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     let key = keys.get(name)
     if (key === undefined)
       keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
+    // A nudged name does not wait for its next attempt.
     clearTimeout(key.retry)
     if (key.working) key.again = true
     else if (!key.queued) {

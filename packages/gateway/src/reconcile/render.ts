@@ -7,9 +7,9 @@ import type { Found, SecretSources } from '../secrets/sources.ts'
 const allowAll = { checkImage: () => undefined, checkVariables: () => undefined }
 
 /**
- * Renders a resource for a runtime; undefined when it runs elsewhere. Secrets are plain from here
- * on, so a workload is never logged. A workload with a missing secret is withheld: it runs neither
- * without nor with the old value.
+ * Renders a resource; undefined if served elsewhere. Secrets are plain from here, so never log a
+ * workload. A missing secret withholds a workload, which runs neither without nor with the old
+ * value.
  * @throws GatewayError for passing failures
  */
 export async function renderWorkload(

@@ -15,8 +15,8 @@ export type SecretFiles = Readonly<
 >
 
 /**
- * Reads secrets from files, as mounted volumes and other orchestrators provide them. A file is read
- * each time a workload is rendered.
+ * Reads secrets from files, as mounted volumes and other orchestrators provide them; again at each
+ * call.
  */
 export function fileSource(files: SecretFiles): SecretSource {
   const byName = new Map(Object.entries(files))

@@ -82,7 +82,7 @@ export class HeldSecrets implements AsyncDisposable {
     return this.#listeners.add(listener)
   }
 
-  /** Keeps the value before if a file cannot be read for a passing reason. */
+  /** Keeps the previous value if a file cannot be read for a passing reason. */
   async #read(reference: SecretReference): Promise<void> {
     const before = this.#files.get(keyOf(reference))
     const found = await this.#options.files.read(reference).catch((error: unknown): Found => {

@@ -68,8 +68,8 @@ const migrations = [
    ) STRICT, WITHOUT ROWID;
    CREATE INDEX secret_change ON secret (change);
    CREATE INDEX secret_owner ON secret (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
-  // Rows of some kilobytes made the WITHOUT ROWID tree deep, and a lookup read a page for each name
-  // on its way. Holdings get a table, because counting took time in proportion to the records.
+  // Rows of some kilobytes made the WITHOUT ROWID tree deep: each name on a lookup's way had pages
+  // of its own. Holdings get a table, because counting took as long as there were things to count.
   `DROP TRIGGER resource_created;
    DROP TRIGGER resource_replaced;
    ALTER TABLE resource RENAME TO resource_before;
@@ -234,8 +234,8 @@ async function inTurn(database: Database.Database, work: () => void): Promise<vo
 }
 
 /**
- * Begins to write if no other process does. Returns false if it may wait.
- * @throws SqliteError `SQLITE_BUSY` when another process writes and it may not wait
+ * Begins to write if no other process does, and returns false if another does and this may wait.
+ * @throws SqliteError `SQLITE_BUSY` when another process writes and this may not wait
  */
 function began(database: Database.Database, mayWait: boolean): boolean {
   try {

@@ -44,9 +44,8 @@ type WorkerMessage<Answer> =
   | { readonly said: 'failed'; readonly reason: string }
 
 /**
- * A thread for tasks that may never end. It starts on demand, runs one task at a time, and is
- * replaced when a task exceeds its limits. Parties take turns, so none waits for more than one task
- * of each other.
+ * A thread for tasks that may never end: starts on demand, runs one task at a time, is replaced
+ * when a task exceeds its limits. Parties take turns, so none waits for more than one task of each.
  */
 export class TimedWorker<Task, Answer> implements AsyncDisposable {
   readonly #options: TimedWorkerOptions

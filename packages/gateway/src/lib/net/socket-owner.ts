@@ -139,7 +139,7 @@ function closestFirst(address: string): readonly string[] {
 
 const listening = '0A'
 
-/** Tells whether all tables list their listening sockets first, and one table proves it. */
+/** Tells whether all tables list listening sockets first, and at least one holds both kinds. */
 function listensFirst(all: readonly (readonly Row[])[]): boolean {
   const others = all.map((rows) => rows.findIndex(({ state }) => state !== listening))
   return (

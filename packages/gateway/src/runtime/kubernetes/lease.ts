@@ -21,8 +21,8 @@ export interface LeaseOptions {
 }
 
 /**
- * Yields the terms in which this gateway holds a Lease, as client-go's leader election: others take
- * a Lease unchanged for its duration by their clocks. `report` gets why there is no term.
+ * Yields terms, as client-go's leader election: others take a Lease unchanged for its duration by
+ * their clocks. `report` gets why there is no term, and the holder's problems.
  */
 export async function* leaseTerms(
   options: LeaseOptions,

@@ -34,7 +34,7 @@ export async function readLogs(
   const replica = present(source)
   if (replica === undefined) return undefined
   if (query.container !== undefined) {
-    // Other containers come and go at the will of those who added them.
+    // Other containers may start and end at any time.
     const known = containersOf(pod).includes(query.container)
     return known
       ? ((await open(source, query, signal)) ?? (query.previous ? undefined : nothing()))

@@ -210,8 +210,7 @@ function podTemplate(
         ? workloadIdentity.serviceAccount
         : settings.serviceAccount,
       automountServiceAccountToken: useWorkloadIdentity,
-      // Service links would add variables of every Service in the namespace, which are mostly of
-      // strangers.
+      // Service links would add variables of every Service in the namespace, mostly of strangers.
       enableServiceLinks: false,
       terminationGracePeriodSeconds: pod.drainSeconds + pod.stopGraceSeconds,
       securityContext: {

@@ -127,7 +127,7 @@ function knowsSizes(bwrap: string): boolean {
   return spawnSync(bwrap, ['--help'], { encoding: 'utf8' }).stdout?.includes('--size ') === true
 }
 
-/** Needed to enter the owner's home and then become the owner's user, who loses them. */
+/** Needed to enter the owner's home and then become its user. The change of user drops them. */
 const neededCapabilities = ['CAP_SETUID', 'CAP_SETGID', 'CAP_DAC_READ_SEARCH'].flatMap((each) => [
   '--cap-add',
   each,

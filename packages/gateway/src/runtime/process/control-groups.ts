@@ -25,8 +25,8 @@ export class ControlGroups {
   }
 
   /**
-   * Opens groups below this process's group, or returns why there are none. `series` stays, so an
-   * earlier gateway's processes end; `name` is new, as that gateway's warden may still work.
+   * Opens groups below this process's own, or returns why it cannot. A constant `series` ends an
+   * earlier gateway's processes; `name` is new, as that gateway's warden may still work.
    */
   static async open(series: string, name: string): Promise<ControlGroups | string> {
     const parent = ownGroup()

@@ -1,11 +1,11 @@
 import { monotonicNow } from '../../lib/clock.ts'
 
-/** Bytes a millisecond that the gateway reads of one output, and of all outputs together. */
+/** Characters a millisecond that the gateway reads of one output, and of all outputs together. */
 const ownRate = 8 * 1024
 const sharedRate = 32 * 1024
-/** Milliseconds for which an output may be read without a limit. */
+/** Milliseconds of its rate that an output may use at once. */
 const burstMs = 2000
-/** Cost of a line in bytes, beside its characters. */
+/** Characters that a line costs beside its own. */
 const lineCost = 256
 
 interface Pausable {

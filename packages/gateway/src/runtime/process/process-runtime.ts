@@ -237,7 +237,7 @@ class ProcessRuntime implements Runtime {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // `stop` is called before the sweep looks. After that call no replica starts.
+    // No replica starts after `stop`, which is called before the sweep looks.
     const sweep = Promise.resolve().then(() =>
       endMarked({
         mark: `${this.#owner.name}=${this.#owner.value}`,

@@ -14,11 +14,11 @@ export interface View {
   readonly temporaryBytes?: number | undefined
 }
 
-/** Folders that everybody may write to, in the view as outside it. */
+/** Folders that everybody may write to. They have the usual rights in the view, too. */
 const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
 
 /**
- * The arguments of `bwrap` for a view. Only the home and writable mounts can be written. Later ones
+ * The arguments of `bwrap` for a view: only home and writable mounts can be written. Later layers
  * cover earlier ones, so deeper come later: secrets stay covered, mounts in hidden folders show.
  */
 export function viewArguments(view: View): string[] {
@@ -34,7 +34,7 @@ export function viewArguments(view: View): string[] {
   const roots = outermost(hidden)
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
-  // Outside visible folders, an empty folder would reveal the secret's name.
+  // Cover only visible secrets: in a hidden folder, an empty folder would reveal the secret's name.
   const mounted = mounts.map(({ path }) => path)
   const outer = outermost(secret.map(({ path }) => path))
   const exposed = secret.filter(

@@ -85,7 +85,7 @@ export class ChangeFeed implements AsyncDisposable {
     return feed
   }
 
-  /** Whether the last request to the server succeeded. */
+  /** Tells whether the server answered when it was last asked. */
   get connected(): boolean {
     return this.#connected
   }
@@ -218,6 +218,10 @@ export class ChangeFeed implements AsyncDisposable {
     }
   }
 
+  /**
+   * Compares everything when the last number is gone: too many changes came since, or the database
+   * is another one (a backup, a standby that lagged).
+   */
   async #compareAll(run: Run): Promise<void> {
     const { schema } = this.#options
     const head = await this.#head(run)
