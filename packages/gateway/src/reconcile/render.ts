@@ -8,8 +8,7 @@ const allowAll = { checkImage: () => undefined, checkVariables: () => undefined 
 
 /**
  * Renders a resource; undefined if served elsewhere. Secrets are plain from here, so never log a
- * workload. A missing secret withholds a workload, which runs neither without nor with the old
- * value.
+ * workload. A missing secret withholds it: it runs neither without nor with the old value.
  * @throws GatewayError for passing failures
  */
 export async function renderWorkload(
