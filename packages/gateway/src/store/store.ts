@@ -63,10 +63,9 @@ export interface Collection<R extends Stored, Held = number> {
 }
 
 /**
- * Adapters and tools. A write that has returned survives `kill -9`. MCP tool names
- * (`spec.toolDefinition.tool.name`) are unique. Drivers pass `test/contracts`. GatewayErrors:
- * `name_taken`, `not_found`, `precondition_failed` (version differs), `storage_full`,
- * `store_unavailable`.
+ * Adapters and tools. A finished write survives `kill -9`. Drivers pass `test/contracts`. MCP tool
+ * names (`spec.toolDefinition.tool.name`) are unique. GatewayErrors: `name_taken`, `not_found`,
+ * `storage_full`, `store_unavailable`, `precondition_failed` (version differs).
  */
 export interface Store extends Collection<Resource, Holdings>, AsyncDisposable {
   /** API keys by id. */
