@@ -11,7 +11,7 @@ const registry = process.env['REGISTRY'] ?? 'localhost:5000'
 const { version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8')) as { version: string }
 
 export interface Image {
-  /** What it is called in the registry: `name:tag`, one or several. */
+  /** Its names in the registry: one or several `name:tag`. */
   readonly references: readonly string[]
   readonly context: string
   readonly file: string
@@ -30,7 +30,7 @@ const sample = (reference: string, context: string): Image => ({
   file: `${context}/Dockerfile`,
 })
 
-/** What the manifests and the documentation deploy. */
+/** The images that the manifests and the documents deploy. */
 export const projectImages: readonly Image[] = [
   ours('mcp-gateway', 'latest', version),
   ours('tool-gateway', 'latest', version),

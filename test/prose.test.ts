@@ -53,7 +53,42 @@ function looksLikeSource(path: string): boolean {
 
 const ofTopFolder = /^(?:packages|deploy|docs|openapi|samples|scripts)\//
 
+/** The comments of a source file, each as one text. Directives of tools are none. */
+function commentsOf(file: string): string[] {
+  const text = readFileSync(join(root, file), 'utf8')
+  const blocks = [...text.matchAll(/^[ \t]*\/\*\*?([\s\S]*?)\*\//gm)]
+  const lines = [...text.matchAll(/(?:^[ \t]*\/\/ ?.*\n)+/gm)]
+  return [
+    ...blocks.map(([, block = '']) => block.replaceAll(/^\s*\* ?/gm, '')),
+    ...lines.map(([group]) => group.replaceAll(/^[ \t]*\/\/ ?/gm, '')),
+  ]
+    .map((comment) => comment.trim())
+    .filter((comment) => !/^(?:oxlint-|eslint-|@ts-)/.test(comment))
+}
+
+/** Comments of the shipped source that a rule of docs/style.md forbids, as `file: comment`. */
+function commentsThat(breakRule: (comment: string) => boolean): string[] {
+  return listed('packages/*/src/**/*.ts', 'scripts/*.ts')
+    .filter((file) => !file.endsWith('.test.ts'))
+    .flatMap((file) =>
+      commentsOf(file)
+        .filter(breakRule)
+        .map((comment) => `${file}: ${comment}`),
+    )
+}
+
 describe('The text of this repository', () => {
+  test('has no comment that opens with a noun clause', () => {
+    const opener = /^(?:Of|That|What|Whether|Who|Whoever|Whom|Whose)\b/
+    expect(commentsThat((comment) => opener.test(comment))).toEqual([])
+  })
+
+  test('has no comment above fifty words before its tags', () => {
+    const words = (comment: string): number =>
+      (comment.split(/^@/m)[0] ?? '').trim().split(/\s+/).length
+    expect(commentsThat((comment) => words(comment) > 50)).toEqual([])
+  })
+
   test('never says “cannot” in two words', () => {
     expect(filesWith(/\bcan\s+not\b/i)).toEqual([])
   })
