@@ -75,6 +75,8 @@ export class Hop implements AsyncDisposable {
   readonly #keys: readonly Buffer[]
   /** By origin. */
   readonly #pools = new Map<string, Pool>()
+  /** Pools to processes that leave, until their last request has ended. */
+  readonly #leaving = new Set<Pool>()
   readonly #stopListening: readonly (() => void)[]
   readonly #sender = randomBytes(9).toString('base64url')
   #sent = 0
@@ -211,8 +213,8 @@ export class Hop implements AsyncDisposable {
   }
 
   /**
-   * Ends the connections to processes that are gone. If their machine is gone too, no connection
-   * breaks, and requests would wait without end.
+   * Ends the connections to processes that leave, when their open requests have ended. If a machine
+   * is gone, no connection breaks, so the requests to it end after a grace.
    */
   #forgetGone(): void {
     const present = new Set(
@@ -223,15 +225,24 @@ export class Hop implements AsyncDisposable {
     for (const [origin, pool] of this.#pools) {
       if (present.has(origin)) continue
       this.#pools.delete(origin)
-      void pool.destroy()
+      this.#leaving.add(pool)
+      const end = setTimeout(() => void pool.destroy(), graceMs).unref()
+      void pool.close().finally(() => {
+        clearTimeout(end)
+        this.#leaving.delete(pool)
+      })
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const stop of this.#stopListening) stop()
-    await Promise.all([...this.#pools.values()].map((pool) => pool.destroy()))
+    const pools = [...this.#pools.values(), ...this.#leaving]
+    await Promise.all(pools.map((pool) => pool.destroy()))
   }
 }
+
+/** So long a process that leaves may take to answer. The calls of a drained one end within it. */
+const graceMs = 30_000
 
 /** Relays a peer's answer. Calls `failed` if there is none and the client has got nothing. */
 function answerTo(response: ServerResponse, failed: (unsent: boolean) => void): Relay {
