@@ -202,7 +202,7 @@ describe('the architecture', () => {
     }
   })
 
-  test('what is built imports no package that only tests need', () => {
+  test('no built file imports a package that only tests need', () => {
     const foreign = Object.keys(packageTable).flatMap((name) => {
       const folder = join(root, 'packages', name)
       const own = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest

@@ -14,7 +14,7 @@ const { packages } = JSON.parse(read('package-lock.json')) as {
   readonly packages: Readonly<Record<string, Package>>
 }
 
-/** Whether a package wants a newer major than 20 and names no older one. */
+/** True if a package accepts only Node.js versions above 20. */
 function refusesFloor({ engines }: Package): boolean {
   const majors = [...(engines?.node ?? '').matchAll(/(\d+)(?:\.[\dx]+)*/g)].map(([, major]) =>
     Number(major),

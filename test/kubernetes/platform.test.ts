@@ -31,7 +31,7 @@ let folder: string
 
 const helm = async (...words: string[]): Promise<string> =>
   (await run('helm', [...words, '--namespace', namespace.name], { maxBuffer: 2 ** 26 })).stdout
-/** Of the release, with `set` on top of its values. */
+/** Upgrades the release, with `set` on top of its values. */
 const upgrade = (...set: string[]): Promise<string> =>
   helm(
     'upgrade',

@@ -162,7 +162,7 @@ describe('a body of the REST API', () => {
     expect(JSON.parse(answer.body.toString())).toMatchObject({ code: 'unsupported_media_type' })
   })
 
-  test('of another type is refused with the header to send', async () => {
+  test('of another type is refused, and the answer names the header to send', async () => {
     const answer = await create(Buffer.from('{"name":"k"}'), { 'content-type': 'text/plain' })
 
     expect(answer.status).toBe(415)

@@ -136,7 +136,7 @@ describe.each(['adapters', 'tools'])('a stored secret of one of /%s', (kind) => 
       expect(await call('PATCH', path, change)).toMatchObject({ status: 200 })
   })
 
-  test('of the environment does not wait beside an endpoint for an image that tells it', async () => {
+  test('in a variable is not kept beside an endpoint, where a later image could read it', async () => {
     const body = await stored(kind, {
       imageName: undefined,
       imageVersion: undefined,

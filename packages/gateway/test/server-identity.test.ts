@@ -286,7 +286,7 @@ describe('a credential', () => {
     await expect.poll(call).toContain('done')
   })
 
-  test('that is gone makes calls of a tool fail with its code, and nothing is sent', async () => {
+  test('whose secret is gone makes calls of a tool fail with its code, and nothing is sent', async () => {
     const secret = { name: 'tool-key', value: 'key' }
     expect((await sent('/secrets', 'POST', secret)).status).toBe(201)
     const name = `keyed-${randomUUID().slice(0, 8)}`
