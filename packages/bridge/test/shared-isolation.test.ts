@@ -418,6 +418,19 @@ describe('a task of a shared server', () => {
   })
 })
 
+/** The body of the answer to an `initialize` with these params. */
+async function answerToInitialize({ url }: TestBridge, params: object): Promise<string> {
+  const answer = await fetch(url, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'initialize', params }),
+  })
+  return answer.text()
+}
+
 test('a refused initialize of one client is no answer to others, who came later or wait', async () => {
   const picky = `
     const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
@@ -434,17 +447,7 @@ test('a refused initialize of one client is no answer to others, who came later 
     isolation: 'shared',
     eras: 'passthrough',
   })
-  const initialize = async (params: object): Promise<string> => {
-    const answer = await fetch(own.url, {
-      method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-      },
-      body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'initialize', params }),
-    })
-    return answer.text()
-  }
+  const initialize = (params: object): Promise<string> => answerToInitialize(own, params)
   const good = {
     protocolVersion: '2025-06-18',
     capabilities: {},
@@ -473,17 +476,7 @@ test('an initialize without its members is refused before a shared server could 
     isolation: 'shared',
     eras: 'passthrough',
   })
-  const initialize = async (params: object): Promise<string> => {
-    const answer = await fetch(own.url, {
-      method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        accept: 'application/json, text/event-stream',
-      },
-      body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'initialize', params }),
-    })
-    return answer.text()
-  }
+  const initialize = (params: object): Promise<string> => answerToInitialize(own, params)
   const clientInfo = { name: 'c', version: '1' }
   expect(await initialize({})).toContain('needs a protocolVersion')
   expect(

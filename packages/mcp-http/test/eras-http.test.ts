@@ -178,6 +178,21 @@ function failure(message: unknown): object {
   return { jsonrpc: '2.0', id: 1, error: { code: -32603, message } }
 }
 
+/** Answers that hold no message, and the part of the error that tells of them. */
+const unreadable: readonly [string, Script, string][] = [
+  [
+    'is a page',
+    (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
+    '(HTTP 200)',
+  ],
+  [
+    'is no JSON',
+    (_got, response) =>
+      void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'),
+    '(HTTP 200)',
+  ],
+]
+
 describe('a modern client of a legacy HTTP server', () => {
   const result = { content: [{ type: 'text', text: 'done' }] }
   const answer = {
@@ -367,17 +382,7 @@ describe('a modern client of a legacy HTTP server', () => {
   })
 
   test.each<[string, Script, string]>([
-    [
-      'is a page',
-      (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
-      '(HTTP 200)',
-    ],
-    [
-      'is no JSON',
-      (_got, response) =>
-        void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'),
-      '(HTTP 200)',
-    ],
+    ...unreadable,
     [
       'is a stream without one',
       (_got, response) => void stream(response, 'data: nonsense\n\n', ': x\n\n').end(),
@@ -698,17 +703,7 @@ describe('a legacy client of a modern HTTP server', () => {
   })
 
   test.each<[string, Script, string]>([
-    [
-      'is a page',
-      (_got, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>'),
-      '(HTTP 200)',
-    ],
-    [
-      'is no JSON',
-      (_got, response) =>
-        void response.writeHead(200, { 'content-type': 'application/json' }).end('{"id'),
-      '(HTTP 200)',
-    ],
+    ...unreadable,
     [
       'is a stream without one',
       (_got, response) => void stream(response, 'data: nonsense\n\n').end(),
