@@ -31,6 +31,8 @@ export default defineConfig({
           name: 'integration',
           include: ['packages/*/test/**/*.test.ts'],
           pool: 'forks',
+          // Sockets and processes are real. The reporter lists a test that passed only then as FLAKY.
+          retry: 1,
           testTimeout: 60_000,
           hookTimeout: 60_000,
           expect: { poll: { timeout: 30_000 } },

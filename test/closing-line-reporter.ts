@@ -2,25 +2,31 @@ import type { Reporter, TestCase, TestModule } from 'vitest/node'
 
 /**
  * Prints `N passed, N failed, N skipped` last, the line by which CI counts tests. Before it, a
- * `FAILED: ` line names each test that failed and how, and a `FLAKY: ` line each that passed only
- * when it was repeated, and a `SKIPPED: ` line says what could not run here and what it needs.
+ * `FAILED: ` line names each test that failed and how, a `FLAKY: ` line each that passed only when
+ * it was repeated and how it failed, and a `SKIPPED: ` line what could not run here and its needs.
  */
 export default class ClosingLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly Failure[]): void {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0, pending: 0 }
-    const failures = unhandledErrors.map((error) => failureLine('outside of any test', [error]))
+    const failures = unhandledErrors.map((error) =>
+      failureLine('FAILED', 'outside of any test', [error]),
+    )
     const flaky: string[] = []
     const skipped = new Map<string, number>()
     for (const module of modules) {
       if (module.state() === 'failed' && module.errors().length > 0) {
         count.failed += 1
-        failures.push(failureLine(module.relativeModuleId, module.errors()))
+        failures.push(failureLine('FAILED', module.relativeModuleId, module.errors()))
       }
       for (const test of module.children.allTests()) {
         const result = test.result()
         count[result.state] += 1
-        if (result.state === 'failed') failures.push(failureLine(nameOf(test), result.errors))
-        if (test.diagnostic()?.flaky === true) flaky.push(`FLAKY: ${nameOf(test)}`)
+        if (result.state === 'failed') {
+          failures.push(failureLine('FAILED', nameOf(test), result.errors))
+        }
+        if (test.diagnostic()?.flaky === true) {
+          flaky.push(failureLine('FLAKY', nameOf(test), result.errors ?? []))
+        }
         const reason = result.state === 'skipped' ? reasonOf(test, result.note) : undefined
         if (reason !== undefined) skipped.set(reason, (skipped.get(reason) ?? 0) + 1)
       }
@@ -50,12 +56,12 @@ function reasonOf(test: TestCase, note: string | undefined): string | undefined 
   )
 }
 
-function failureLine(where: string, errors: readonly Failure[]): string {
+function failureLine(kind: 'FAILED' | 'FLAKY', where: string, errors: readonly Failure[]): string {
   const what = errors
     .map(
       ({ message, stack }) =>
         `${message ?? 'no message'} ${/^ *at .*/m.exec(stack ?? '')?.[0] ?? ''}`,
     )
     .join(' | ')
-  return `FAILED: ${where}: ${what.replaceAll(/\s+/g, ' ').slice(0, 1000)}`
+  return `${kind}: ${where}: ${what.replaceAll(/\s+/g, ' ').slice(0, 1000)}`
 }
