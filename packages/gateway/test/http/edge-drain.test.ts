@@ -1,0 +1,198 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { readAnswer, TestGateway } from '../fixtures/gateway.ts'
+import { modernRequest } from '../fixtures/mcp-requests.ts'
+
+let gateway: TestGateway
+const open = async (drainSeconds: number, drainDelaySeconds = 0): Promise<string> => {
+  gateway = await TestGateway.open({ edge: { drainSeconds, drainDelaySeconds } })
+  return gateway.register()
+}
+afterEach(() => gateway[Symbol.asyncDispose]())
+
+/** Longer than a test may take, so that a test that ends has not waited for it. */
+const ageSeconds = 3600
+
+/** Until the gateway takes no more connections, which is when it drains. */
+async function untilDraining(): Promise<void> {
+  using fresh = gateway.connect()
+  await expect.poll(() => fresh.closed).toBe(true)
+}
+
+/** Until a server that pours can write no more. */
+async function untilStuck(tag: string): Promise<void> {
+  let before = 0
+  const isStuck = (): boolean => {
+    const poured = gateway.events(tag).at(-1)?.poured ?? 0
+    const same = poured > 0 && poured === before
+    before = poured
+    return same
+  }
+  await expect.poll(isStuck, { interval: 200 }).toBe(true)
+}
+
+describe('a gateway that is told to stop', () => {
+  test('finishes what is in progress, refuses what is new, and closes connections that are kept alive', async () => {
+    const adapter = await open(ageSeconds)
+    using busy = gateway.connect()
+    busy.socket.write(
+      `POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
+    )
+    using idle = gateway.connect()
+    idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    // Its second request arrives when draining has begun: the first bytes keep it from being idle.
+    using late = gateway.connect()
+    late.socket.write(
+      `POST /adapters/${adapter}/mcp?do=echo&tag=late HTTP/1.1\r\nhost: localhost\r\n`,
+    )
+    await expect.poll(() => gateway.events('busy').length).toBe(1)
+    await expect.poll(() => idle.text).toContain('200 OK')
+    const disposed = gateway[Symbol.asyncDispose]()
+    await expect.poll(() => idle.closed).toBe(true)
+    using fresh = gateway.connect()
+    await expect.poll(() => fresh.closed).toBe(true)
+    expect(fresh.text).toBe('')
+    const refused = await late.exchange('content-length: 0\r\n\r\n')
+    expect(refused).toMatch(/^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*"code":"draining"/i)
+    expect(refused).toMatch(/retry-after: \d+/i)
+    expect(late.closed).toBe(true)
+    await disposed
+    expect(busy.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*\{"late":true\}/)
+  })
+
+  test('ends GET event streams in order, so that clients reconnect elsewhere, though the server goes on talking', async () => {
+    const adapter = await open(ageSeconds)
+    const streams = await Promise.all(
+      Array.from({ length: 20 }, () =>
+        gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' }),
+      ),
+    )
+    const pour = (tag: string): string => `/adapters/${adapter}/mcp?do=pour&megabytes=50&tag=${tag}`
+    const [full, download] = [
+      await gateway.start(`${pour('full')}&type=text/event-stream`, { method: 'GET' }),
+      await gateway.start(pour('download'), { method: 'GET' }),
+    ]
+    // Read by nobody until the buffers are full, so that their end cannot be written at once.
+    for (const tag of ['full', 'download']) await untilStuck(tag)
+    const disposed = gateway[Symbol.asyncDispose]()
+    await untilDraining()
+    const answers = await Promise.all([...streams, full, download].map(readAnswer))
+    for (const { status, whole } of answers) expect([status, whole]).toEqual([200, true])
+    expect(answers.at(-2)?.body.length).toBeLessThan(50 * 1024 * 1024)
+    // What is no event stream would not be whole.
+    expect(answers.at(-1)?.body.length).toBe(50 * 1024 * 1024)
+    await disposed
+  })
+
+  test('serves everything for a while when it is no longer ready, and says with each answer that its connection ends', async () => {
+    const adapter = await open(10, 4)
+    const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`
+    using kept = gateway.connect()
+    kept.socket.write(call)
+    await expect.poll(() => kept.text).toMatch(/^HTTP\/1\.1 200 /)
+    expect(kept.text).not.toMatch(/connection: close/i)
+    // Its answer is yet to begin.
+    using waiting = gateway.connect()
+    waiting.socket.write(
+      `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
+    )
+    await expect.poll(() => gateway.events('w').length).toBe(1)
+    const stream = await gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })
+    const ended = readAnswer(stream)
+    const disposed = gateway[Symbol.asyncDispose]()
+    using probe = gateway.connect()
+    probe.socket.write('GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    kept.socket.write(call)
+    using fresh = gateway.connect()
+    fresh.socket.write(call)
+    await expect.poll(() => [probe, kept, fresh, waiting].every(({ closed }) => closed)).toBe(true)
+    expect(probe.text).toMatch(/^HTTP\/1\.1 503 /)
+    expect(kept.text.match(/HTTP\/1\.1 200 /g)).toHaveLength(2)
+    expect(fresh.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close/i)
+    expect(waiting.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close[\s\S]*\{"late":true\}/i)
+    // Streams end when who comes again comes to another.
+    expect((await ended).whole).toBe(true)
+    await disposed
+  })
+
+  test('tells a GET that has no answer yet that it is draining', async () => {
+    const adapter = await open(ageSeconds)
+    const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=3600000&tag=w`, {
+      method: 'GET',
+    })
+    await expect.poll(() => gateway.events('w').length).toBe(1)
+    const disposed = gateway[Symbol.asyncDispose]()
+    const answer = await waiting
+    expect(answer.status).toBe(503)
+    expect(answer.body.toString()).toContain('"code":"draining"')
+    await disposed
+  })
+
+  test.each<readonly [string, string, Readonly<Record<string, string>>]>([
+    ['opens a stream', '{"id":1,"method":"subscriptions/listen"}', {}],
+    ['is for a cold replica', '{"id":1,"method":"ping"}', { LISTEN_AFTER_MS: '3600000' }],
+  ])(
+    'tells so to a request that %s and whose body comes when it is draining',
+    async (_what, body, environmentVariables) => {
+      await open(ageSeconds)
+      const adapter = await gateway.register(
+        { environmentVariables },
+        !('LISTEN_AFTER_MS' in environmentVariables),
+      )
+      using raw = gateway.connect()
+      raw.socket.write(
+        `POST /adapters/${adapter}/mcp?do=stream HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
+      )
+      await expect.poll(() => raw.text).toContain('100 Continue')
+      const disposed = gateway[Symbol.asyncDispose]()
+      await untilDraining()
+      expect(await raw.exchange(body)).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+      await disposed
+    },
+  )
+
+  test('opens no stream of tools for a request whose body comes when it is draining', async () => {
+    await open(ageSeconds)
+    const { headers, body } = modernRequest('subscriptions/listen', {
+      notifications: { toolsListChanged: true },
+    })
+    const lines = Object.entries({ ...headers, 'content-length': String(body.length) })
+    using raw = gateway.connect()
+    raw.socket.write(
+      `POST /mcp HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`,
+    )
+    await expect.poll(() => raw.text).toContain('100 Continue')
+    const disposed = gateway[Symbol.asyncDispose]()
+    await untilDraining()
+    raw.socket.write(body)
+    await expect.poll(() => raw.text).toMatch(/HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+    await disposed
+  })
+
+  test('does not wait for a cold replica any more', async () => {
+    await open(ageSeconds)
+    const cold = await gateway.register(
+      { environmentVariables: { LISTEN_AFTER_MS: '3600000' } },
+      false,
+    )
+    using waiting = gateway.connect()
+    await new Promise<unknown>((resolve) =>
+      waiting.socket.write(
+        `POST /adapters/${cold}/mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
+        resolve,
+      ),
+    )
+    // By when this is answered, the gateway has read what came before it.
+    await gateway.send('/healthz', { method: 'GET' })
+    expect(waiting.text).toBe('')
+
+    await gateway[Symbol.asyncDispose]()
+    expect(waiting.text).toMatch(/^HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+  })
+
+  test('cuts what is not done when the time is over', async () => {
+    const adapter = await open(0.5)
+    const stream = await gateway.start(`/adapters/${adapter}/mcp?do=stream`)
+    const [answer] = await Promise.all([readAnswer(stream), gateway[Symbol.asyncDispose]()])
+    expect(answer.whole).toBe(false)
+  })
+})

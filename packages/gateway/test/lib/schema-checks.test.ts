@@ -1,0 +1,185 @@
+import { afterAll, describe, expect, test } from 'vitest'
+import { SchemaChecks, whyUnchecked, type CheckedSchema } from '../../src/lib/json/schema-checks.ts'
+
+let now = 0
+const checks = new SchemaChecks(() => now)
+afterAll(() => checks[Symbol.asyncDispose]())
+
+type Schema = Readonly<Record<string, unknown>>
+
+const backtracking: Schema = {
+  type: 'object',
+  properties: { a: { type: 'string', pattern: '^(a+)+$' } },
+}
+const bad = JSON.stringify({ a: `${'a'.repeat(60)}!` })
+const good = '{"a":"aaa"}'
+
+async function check(schema: Schema, value: unknown): Promise<string[]> {
+  const mistakes = await checks.schema(schema, 'me').mistakes(JSON.stringify(value))
+  return mistakes.map(({ pointer, detail }) => `${pointer}: ${detail}`)
+}
+
+async function codesOf(compiled: CheckedSchema): Promise<string[]> {
+  return (await compiled.mistakes(bad)).map(({ code }) => code)
+}
+
+const everyMistake: Schema = {
+  type: 'object',
+  properties: {
+    a: { type: 'object', required: ['b'] },
+    n: { type: 'integer', maximum: 3 },
+    e: { enum: ['x', 'y'] },
+  },
+  required: ['location'],
+  additionalProperties: false,
+}
+
+describe('a value that is checked', () => {
+  test.each([
+    ['here', everyMistake],
+    ['by another thread', { ...everyMistake, patternProperties: { '^z': {} } }],
+  ])('%s: all mistakes are told with their places', async (_where, schema) => {
+    expect(await check(schema, { a: {}, n: 4, e: 'z', extra: 1 })).toEqual([
+      '/location: is required',
+      '/extra: is not an argument that is known here',
+      '/a/b: is required',
+      '/n: must be <= 3',
+      '/e: must be one of ["x","y"]',
+    ])
+  })
+
+  test('is checked at once where that cannot take long, and by another thread where it could', () => {
+    const small = checks.schema({ type: 'object', properties: { a: { type: 'string' } } }, 'me')
+    expect(small.mistakes('{"a":1}')).toHaveLength(1)
+    // Each of so many places breaks each of so many rules.
+    const rules = checks.schema(
+      { items: { allOf: Array.from({ length: 200 }, () => ({ type: 'null' })) } },
+      'me',
+    )
+    expect(rules.mistakes('[0]')).toHaveLength(1)
+    for (const [schema, value] of [
+      [rules, JSON.stringify(Array.from({ length: 8000 }, () => 0))],
+      [small, JSON.stringify({ a: 'x'.repeat(20_000) })],
+      [checks.schema(backtracking, 'me'), good],
+      [checks.schema({ description: 'x'.repeat(5000) }, 'me'), '1'],
+    ] as const) {
+      const found = schema.mistakes(value)
+      expect(found).toBeInstanceOf(Promise)
+    }
+  })
+
+  test('a pattern that backtracks for ever is given up, and not tried again for a while', async () => {
+    now = 0
+    expect(await checks.schemaMistakes(backtracking, 'me')).toEqual([])
+    const compiled = checks.schema(backtracking, 'me')
+    expect(await compiled.mistakes(good)).toEqual([])
+    const other = checks.schema({ type: 'string', pattern: '^b$' }, 'me')
+    for (let round = 1; round <= 3; round += 1) {
+      now = round * 60_000
+      expect(await codesOf(compiled)).toEqual(['schema_too_slow'])
+
+      // One thread checks values in turn, so that a second try would end after the other value.
+      const ended: string[] = []
+      const checked = Promise.resolve(other.mistakes('"b"')).then(() => ended.push('other'))
+      expect(await codesOf(compiled)).toEqual(['schema_too_slow'])
+      ended.push('backtracking')
+      await checked
+      expect(ended).toEqual(['backtracking', 'other'])
+    }
+    now = 240_000
+    expect(await compiled.mistakes(good)).toEqual([])
+  })
+
+  test('what waits for a schema that then takes too long is not tried either, and other schemas are checked', async () => {
+    now = 0
+    const hostile = checks.schema(backtracking, 'me')
+    const honest = checks.schema({ type: 'string', pattern: '^b$' }, 'me')
+    const found = await Promise.all([
+      hostile.mistakes(bad),
+      hostile.mistakes(good),
+      honest.mistakes('"b"'),
+      honest.mistakes('"c"'),
+      hostile.mistakes(bad),
+    ])
+    expect(found.map((mistakes) => mistakes[0]?.code)).toEqual([
+      'schema_too_slow',
+      'schema_too_slow',
+      undefined,
+      'pattern',
+      'schema_too_slow',
+    ])
+    expect(found.map((mistakes) => whyUnchecked(mistakes)?.code)).toEqual([
+      'schema_too_slow',
+      'schema_too_slow',
+      undefined,
+      undefined,
+      'schema_too_slow',
+    ])
+  })
+
+  test('references that multiply end soon', async () => {
+    const $defs = Object.fromEntries(
+      Array.from({ length: 40 }, (_, index) => [
+        `d${index}`,
+        { allOf: [{ $ref: `#/$defs/d${index + 1}` }, { $ref: `#/$defs/d${index + 1}` }] },
+      ]),
+    )
+    const schema = { type: 'object', $defs: { ...$defs, d40: {} }, $ref: '#/$defs/d0' }
+    expect(await checks.schemaMistakes(schema, 'me')).toEqual([])
+    expect((await checks.schema(schema, 'me').mistakes('{}'))[0]?.code).toBe('schema_too_slow')
+  })
+
+  test('a value that is too deep for a recursive schema is a mistake, not a failure', async () => {
+    const value = `${'{"child":'.repeat(100_000)}{}${'}'.repeat(100_000)}`
+    const compiled = checks.schema({ type: 'object', properties: { child: { $ref: '#' } } }, 'me')
+    expect(['too_deep', 'schema_too_slow']).toContain((await compiled.mistakes(value))[0]?.code)
+  })
+
+  test('that nobody waits for any more is not checked', async () => {
+    const gone = AbortSignal.abort()
+    await expect(checks.schema(backtracking, 'me').mistakes(bad, gone)).rejects.toThrow(
+      expect.objectContaining({ name: 'AbortError' }),
+    )
+  })
+})
+
+describe('a schema that is registered', () => {
+  test('is given up when it takes too long to compile, and others are not', async () => {
+    const names = (make: (index: number) => object, count: number): object =>
+      Object.assign({}, ...Array.from({ length: count }, (_, index) => make(index)))
+    const hostile = {
+      patternProperties: names((index) => ({ [`^${index}`]: {} }), 5400),
+      additionalProperties: false,
+    }
+    const [slow, broken, fine] = await Promise.all([
+      checks.schemaMistakes(hostile, 'me'),
+      checks.schemaMistakes({ type: 'text' }, 'me'),
+      checks.schemaMistakes(
+        {
+          properties: names((index) => ({ [`p${index}`]: { $ref: '#/$defs/a' } }), 20),
+          $defs: { a: {} },
+        },
+        'me',
+      ),
+    ])
+    expect(slow.map(({ pointer, code }) => [pointer, code])).toEqual([['', 'schema_too_slow']])
+    expect(broken[0]?.pointer).toBe('/type')
+    expect(fine).toEqual([])
+  })
+
+  test('is refused at once when it is too large to be looked at', async () => {
+    const deep = JSON.parse(`{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`) as Schema
+    expect((await checks.schemaMistakes(deep, 'me'))[0]?.code).toBe('schema_too_deep')
+    expect(
+      (await checks.schemaMistakes({ description: 'x'.repeat(1024 * 1024) }, 'me'))[0]?.code,
+    ).toBe('schema_too_large')
+  })
+})
+
+test('checks that have ended refuse what comes, and what waits', async () => {
+  const ended = new SchemaChecks()
+  const waiting = ended.schema(backtracking, 'me').mistakes(good)
+  await ended[Symbol.asyncDispose]()
+  expect((await waiting)[0]?.code).toBe('checks_busy')
+  expect((await ended.schema(backtracking, 'me').mistakes(good))[0]?.code).toBe('checks_busy')
+})

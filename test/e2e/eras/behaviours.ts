@@ -1,0 +1,161 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { CallOptions, Peer } from './clients.ts'
+import type { Behaviour, Offers, ToolCall } from './servers.ts'
+
+/** What came of a behaviour: what was seen, or why it failed. */
+export type Outcome = { readonly seen: unknown } | { readonly failed: string }
+
+/** Far more than anything takes: many servers and clients do their part at the same time, and the machine may stand still for a while. */
+const boundMs = 90_000
+
+/** Does one thing with a server and tells what came of it, in words that are the same for every client, era and way. */
+export async function observe(
+  behaviour: Behaviour,
+  offers: Offers,
+  {
+    peer,
+    name,
+    serverLog,
+    calls,
+  }: {
+    readonly peer: Peer
+    readonly name: string
+    readonly serverLog: () => Promise<string>
+    readonly calls: number
+  },
+): Promise<Outcome> {
+  const what: { readonly [Name in Behaviour]: () => Promise<unknown> } = {
+    'list tools': async () => [peer.server, bare(await peer.listTools())],
+    'call a tool': async () => {
+      const seen: unknown[] = []
+      for (const call of offers['call a tool'].slice(0, calls)) seen.push(await result(peer, call))
+      return seen
+    },
+    'read a resource': async () => bare(await peer.read(need(offers['read a resource']))),
+    'get a prompt': async () => bare(await peer.prompt(need(offers['get a prompt']))),
+    'complete an argument': async () =>
+      bare(await peer.complete(need(offers['complete an argument']))),
+    'elicit with a form': () =>
+      asking(peer, 'elicitation form', need(offers['elicit with a form'])),
+    'elicit with a URL': () => asking(peer, 'elicitation url', need(offers['elicit with a URL'])),
+    sample: () => asking(peer, 'sampling', need(offers.sample)),
+    // A server may ask for the roots once and keep them, so that it is the result that counts.
+    'list roots': () => result(peer, need(offers['list roots'])),
+    'hear of a resource update': async () => {
+      const { uri, cause, undo } = need(offers['hear of a resource update'])
+      await peer.watch([uri])
+      await peer.call(cause)
+      try {
+        return await until(() => (peer.updates.includes(uri) ? `heard of ${uri}` : undefined))
+      } finally {
+        if (undo !== undefined) await peer.call(undo)
+      }
+    },
+    'hear of a changed list': async () => {
+      const { notification, cause } = need(offers['hear of a changed list'])
+      await peer.watch([])
+      const before = peer.changes.length
+      await peer.call(cause(name))
+      return until(() =>
+        peer.changes.slice(before).includes(notification) ? notification : undefined,
+      )
+    },
+    'log at a level': async () => {
+      const { level, cause, undo } = need(offers['log at a level'])
+      for (let tries = 1; ; tries += 1) {
+        const before = peer.logs.length
+        await peer.call(cause, { logLevel: level })
+        const heard = (): string[] | undefined =>
+          peer.logs.length > before ? peer.logs.slice(before) : undefined
+        if (undo === undefined) return until(heard)
+        // The official server writes the message on another stream than the answer, which may be the first to arrive; then nobody hears of it.
+        const messages = await until(heard, 2000).catch(() => undefined)
+        await peer.call(undo)
+        if (messages !== undefined) return 'heard'
+        if (tries === 12) throw new Error('It was not heard')
+      }
+    },
+    progress: async () => {
+      // A client forgets whose progress it is when it reads the answer, so that of what it reads together with the answer nobody hears.
+      for (let tries = 1; ; tries += 1) {
+        const seen: number[] = []
+        const answer = await result(peer, need(offers.progress), {
+          onProgress: (progress) => void seen.push(progress),
+        })
+        if (seen.length >= 2 || tries === 20) return [answer, seen.slice(0, 2)]
+      }
+    },
+    cancel: async () => {
+      const { call, heard, where } = need(offers.cancel)
+      const times = async (): Promise<number> =>
+        (where === 'log' ? await serverLog() : JSON.stringify(await peer.call(where))).split(
+          heard(name),
+        ).length - 1
+      const stop = new AbortController()
+      const before = await times()
+      const running = result(peer, call(name), {
+        signal: stop.signal,
+        onProgress: () => stop.abort(),
+      })
+      const [outcome] = await Promise.allSettled([running])
+      if (outcome.status === 'fulfilled')
+        throw new Error(`It was not cancelled: ${JSON.stringify(outcome.value)}`)
+      return until(async () => ((await times()) > before ? 'cancelled here and there' : undefined))
+    },
+    'run a task': () => result(peer, need(offers['run a task']), { task: true }),
+  }
+  const bound = new AbortController()
+  try {
+    return {
+      seen: await Promise.race([
+        what[behaviour](),
+        sleep(boundMs, undefined, { signal: bound.signal }).then(() => {
+          throw new Error(`nothing came of it in ${boundMs} ms`)
+        }),
+      ]),
+    }
+  } catch (error) {
+    return { failed: error instanceof Error ? error.message : String(error) }
+  } finally {
+    bound.abort()
+  }
+}
+
+function need<T>(offered: T | undefined): T {
+  if (offered === undefined) throw new Error('The server does not offer this')
+  return offered
+}
+
+async function result(peer: Peer, call: ToolCall, options?: CallOptions): Promise<unknown> {
+  return bare(await peer.call(call, options))
+}
+
+/** A call whose server asks the client: what it asked, and what the call came to. */
+async function asking(peer: Peer, question: string, call: ToolCall): Promise<unknown> {
+  const before = peer.asked.length
+  const answer = await result(peer, call)
+  return [peer.asked.slice(before).filter((each) => each === question), answer]
+}
+
+/** What servers send and a client shows, without what only one era has. */
+function bare(value: unknown): unknown {
+  const plain = JSON.parse(JSON.stringify(value)) as Record<string, unknown>
+  for (const member of ['_meta', 'resultType', 'ttlMs', 'cacheScope']) delete plain[member]
+  const { tools } = plain
+  if (Array.isArray(tools))
+    for (const tool of tools as Record<string, unknown>[]) delete tool['execution']
+  return plain
+}
+
+async function until<T>(
+  look: () => T | undefined | Promise<T | undefined>,
+  patienceMs = 60_000,
+): Promise<T> {
+  const end = Date.now() + patienceMs
+  for (;;) {
+    const found = await look()
+    if (found !== undefined) return found
+    if (Date.now() > end) throw new Error('It was not heard')
+    await sleep(20)
+  }
+}
