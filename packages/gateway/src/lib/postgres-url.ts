@@ -1,3 +1,5 @@
+import { defined } from './defined.ts'
+
 /** A PostgreSQL server and the way to connect to it. */
 export interface PostgresAddress {
   /** A name, an address, or the folder of a Unix socket. */
@@ -67,18 +69,17 @@ export function parsePostgresUrl(text: string): PostgresAddress {
     (files.rootCertificate ?? files.certificate) !== undefined
   )
     throw new Error('has certificates, but no sslmode that uses them')
-  return {
+
+  return defined({
     host: host === '' ? 'localhost' : host,
     port: url.port === '' ? 5432 : Number(url.port),
     user,
     database,
-    ...defined({
-      password: password === '' ? undefined : password,
-      applicationName: parameter('application_name'),
-      sslMode,
-      ...files,
-    }),
-  }
+    password: password === '' ? undefined : password,
+    applicationName: parameter('application_name'),
+    sslMode,
+    ...files,
+  })
 }
 
 /** Returns the URL without its password. */
@@ -102,12 +103,4 @@ function decode(text: string): string {
   } catch {
     throw new Error("has a '%' that begins no escape: write it as %25")
   }
-}
-
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
-
-function defined<T extends object>(values: T): Defined<T> {
-  return Object.fromEntries(
-    Object.entries(values).filter(([, value]) => value !== undefined),
-  ) as Defined<T>
 }
