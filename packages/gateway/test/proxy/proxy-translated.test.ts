@@ -119,8 +119,7 @@ describe('a server that answers 400 for sessions that it has lost', () => {
         await gateway.mcp(adapter, '', modernRequest('tools/call', { name: 'x', arguments: {} }))
       ).body.toString()
     expect(await ask()).toContain('done')
-    await gateway.mcp(adapter, 'do=exit')
-    await gateway.untilReady(adapter, 1)
+    await gateway.restart(adapter)
 
     expect(await ask()).toContain('done')
   })
