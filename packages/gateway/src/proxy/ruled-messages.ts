@@ -174,11 +174,17 @@ function listedTool(raw: string): ListedTool | undefined {
     : undefined
 }
 
+/** A page of a server's list of tools. */
+export interface Page {
+  readonly tools: readonly ListedTool[]
+  /** The raw cursor of the next page. */
+  readonly next: string | undefined
+  /** Characters of the whole answer. */
+  readonly length: number
+}
+
 /** A page of the server's list, if the text answers the request `id`. */
-export function pageOf(
-  text: string,
-  id: string,
-): { readonly tools: readonly ListedTool[]; readonly next: string | undefined } | undefined {
+export function pageOf(text: string, id: string): Page | undefined {
   try {
     JSON.parse(text)
   } catch {
@@ -194,6 +200,7 @@ export function pageOf(
     tools && {
       tools: tools.flatMap((raw) => listedTool(raw) ?? []),
       next: readString(next) === undefined ? undefined : next,
+      length: text.length,
     }
   )
 }

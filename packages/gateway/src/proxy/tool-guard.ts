@@ -12,14 +12,19 @@ import {
   type ToolRule,
   type ToolRules,
 } from '../core/tool-rules.ts'
-import { BoundedCache } from '../lib/bounded-cache.ts'
 import { canonicalName } from '../lib/http/header-names.ts'
 import { FilteredAnswer } from './filtered-answer.ts'
 import { answeredHere } from './forward.ts'
+import { KnownTools, ToolList } from './known-tools.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { Dispatching } from '../upstream/shared-connections.ts'
-import { judgedMessages, pageOf, type JudgedMessage, type ListedTool } from './ruled-messages.ts'
-import { monotonicNow } from '../lib/clock.ts'
+import {
+  judgedMessages,
+  pageOf,
+  type JudgedMessage,
+  type ListedTool,
+  type Page,
+} from './ruled-messages.ts'
 
 type Options = Dispatcher.DispatchOptions
 type Handler = Dispatcher.DispatchHandler
@@ -31,19 +36,11 @@ export interface ToolGuardOptions {
   readonly heldBytes: Shares
 }
 
-interface Known {
-  readonly at: number
-  /** The server's list of tools, or the question that is on its way. */
-  readonly tools: Promise<ReadonlyMap<string, ToolHints>>
-}
-
-/** A server's list of tools is valid for so long. */
-const knownMs = 30_000
-/** If the list lacks a tool, the gateway asks again after so long. */
-const unknownMs = 1000
 const askTimeoutMs = 30_000
 const noTool = compileToolRules([])
 const mostPages = 100
+/** Characters that all pages of one list may have together. */
+const mostRead = 64 * 1024 * 1024
 
 /**
  * Applies an adapter's tool rules where requests leave for its server and answers return, so that
@@ -56,7 +53,7 @@ export class ToolGuard {
    * Lists of tools, by replica and by session or caller, because each of these may see another
    * list.
    */
-  readonly #known = new BoundedCache<string, Known>(2000)
+  readonly #known = new KnownTools()
   /** The listeners for denied calls, by call. */
   readonly #watched = new Map<string, Set<() => void>>()
   #asked = 0
@@ -221,17 +218,21 @@ export class ToolGuard {
       upstream.replica.startedAt,
       headers.get('mcp-session-id') ?? JSON.stringify([principal.issuer, principal.id]),
     ]
-    this.#knownTools(
-      key.join(' '),
-      open.map(({ tool }) => tool),
-      () =>
-        listTools(
-          { pool: via, held: () => this.#options.heldBytes.open(partyOf(principal)) },
-          options,
-          `"gateway-tools-${(this.#asked += 1)}"`,
-          open[0]?.envelope,
-        ),
-    )
+    const wanted = open.map(({ tool }) => tool)
+    const caller = partyOf(principal)
+    const ask = async (): Promise<ToolList> => {
+      const list = new ToolList(wanted)
+      await listTools(
+        { pool: via, held: () => this.#options.heldBytes.open(caller) },
+        options,
+        `"gateway-tools-${(this.#asked += 1)}"`,
+        open[0]?.envelope,
+        list,
+      )
+      return list
+    }
+    this.#known
+      .of(key.join(' '), caller, wanted, ask)
       .then((tools) => {
         // A tool that the server does not list does not exist.
         const denied = (tool: string): boolean => verdictOf(tool, tools.get(tool)) !== true
@@ -239,30 +240,6 @@ export class ToolGuard {
         else pass()
       })
       .catch((error: unknown) => handler.onError?.(error as Error))
-  }
-
-  async #knownTools(
-    key: string,
-    wanted: readonly string[],
-    ask: () => Promise<ReadonlyMap<string, ToolHints>>,
-  ): Promise<ReadonlyMap<string, ToolHints>> {
-    const known = this.#known.get(key)
-    if (known !== undefined) {
-      const tools = await known.tools
-      if (
-        monotonicNow() - known.at <
-        (wanted.every((tool) => tools.has(tool)) ? knownMs : unknownMs)
-      )
-        return tools
-      // Another request may have begun to ask meanwhile.
-      if (this.#known.get(key) !== known) return this.#knownTools(key, wanted, ask)
-    }
-    const asked: Known = { at: monotonicNow(), tools: ask() }
-    this.#known.set(key, asked)
-    asked.tools.catch(() => {
-      if (this.#known.get(key) === asked) this.#known.delete(key)
-    })
-    return asked.tools
   }
 }
 
@@ -342,7 +319,8 @@ function batchMismatch(headers: FlatHeaders): string | undefined {
 }
 
 /**
- * Asks the server for all its tools, with the headers of the caller's own request.
+ * Asks the server for all its tools, with the headers of the caller's own request, and adds them to
+ * `list`.
  * @throws GatewayError `upstream_failed`
  */
 async function listTools(
@@ -350,12 +328,12 @@ async function listTools(
   { path, headers }: { readonly path: string; readonly headers: readonly string[] },
   id: string,
   envelope: string | undefined,
-): Promise<ReadonlyMap<string, ToolHints>> {
+  list: ToolList,
+): Promise<void> {
   const flat = new FlatHeaders(headers)
   const modern = flat.all('mcp-method').length > 0
   const own = flat.without((name) => ownOfCall.test(name))
-  const found = new Map<string, ToolHints>()
-  const twice = new Set<string>()
+  let read = 0
   let cursor: string | undefined
   for (let page = 0; page < mostPages; page += 1) {
     const params = [
@@ -365,16 +343,11 @@ async function listTools(
     const body = requestMessage(id, 'tools/list', `{${params.join(',')}}`)
     const headers = modern ? [...own, 'mcp-method', 'tools/list'] : own
     const answered = await askOnce({ ...server, path, headers: () => headers }, body, id)
-    for (const { name, hints } of answered.tools) {
-      if (found.has(name)) twice.add(name)
-      found.set(name, hints)
-    }
+    for (const tool of answered.tools) list.add(tool)
     cursor = answered.next
-    if (cursor === undefined) {
-      // Nobody can know which of two equal names the server would call.
-      for (const name of twice) found.delete(name)
-      return found
-    }
+    if (cursor === undefined) return
+    read += answered.length
+    if (read > mostRead) break
   }
   throw unreadable()
 }
@@ -383,11 +356,7 @@ async function listTools(
 const ownOfCall =
   /^(mcp-method|mcp-name|mcp-param-.*|idempotency-key|last-event-id|content-length|accept-encoding)$/
 
-function askOnce(
-  upstream: HttpUpstream,
-  body: string,
-  id: string,
-): Promise<NonNullable<ReturnType<typeof pageOf>>> {
+function askOnce(upstream: HttpUpstream, body: string, id: string): Promise<Page> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       exchange.abort()

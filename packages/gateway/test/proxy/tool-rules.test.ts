@@ -617,6 +617,50 @@ describe('what does not slip past the rules', () => {
     server.close()
   })
 
+  test('a list that is too long to keep is asked for again, and decides the same', async () => {
+    const { send, tag } = await ruled({ MORE: '3000' })
+    const ran = async (tool: string): Promise<boolean> =>
+      answerOf(await send(call(tool))).error === undefined
+    const tools = ['get_time', 'write_note', 'Grüße', 'another_7', 'none', 'get_time']
+
+    expect(await Promise.all(tools.map(ran))).toEqual([true, false, true, false, false, true])
+    for (const tool of tools) await ran(tool)
+    expect(called(tag).toSorted()).toEqual(
+      ['Grüße', 'Grüße', 'get_time', 'get_time', 'get_time', 'get_time'].toSorted(),
+    )
+    const listed = notes(tag).flatMap((note) => note.listed ?? [])
+    expect(listed.filter((page) => page === 'first').length).toBeGreaterThanOrEqual(tools.length)
+  })
+
+  test('a list without end is read up to a bound, and the call that it would decide is not run', async () => {
+    const asked: string[] = []
+    const padding = 'x'.repeat(8 * 1024 * 1024)
+    const server = createServer((request, response) => {
+      void request.toArray().then((parts) => {
+        const { id, method } = JSON.parse(parts.join('')) as { id: number; method: string }
+        asked.push(method)
+        const tools = [{ name: 'do_it', description: padding, annotations: { readOnlyHint: true } }]
+        const result = method === 'tools/list' ? { tools, nextCursor: 'more' } : {}
+        response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(JSON.stringify({ jsonrpc: '2.0', id, result }))
+      })
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const name = `r${randomUUID().slice(0, 8)}`
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`
+    const more = { eras: 'passthrough', toolRules: rules }
+    const body = JSON.stringify({ name, endpoint, ...more })
+    expect((await gateway.send('/adapters', { headers: json, body })).status).toBe(201)
+
+    const sending = { headers: json, body: call('do_it') }
+    const answer = answerOf(await gateway.send(`/adapters/${name}/mcp`, sending))
+    expect(answer).toMatchObject({ status: 502, error: { code: -32603 } })
+    expect(asked).toEqual(Array(8).fill('tools/list'))
+    server.closeAllConnections()
+    server.close()
+  })
+
   test('many calls at once are each judged', async () => {
     const { send, tag } = await ruled()
     const tools = Array.from(
