@@ -85,21 +85,24 @@ const endpointTool = (): { name: string } & Record<string, unknown> => {
 }
 
 describe('creating (A9)', () => {
-  test.each(['adapters', 'tools'])('%s needs a role of access.create', async (kind) => {
-    const body = kind === 'tools' ? endpointTool() : stopped()
-    const refused = await as(reader, 'POST', `/${kind}`, body)
-    expect(refused).toMatchObject({
-      status: 403,
-      body: { code: 'forbidden', detail: expect.stringContaining('mcp.engineer') },
-    })
-    expect((await as(admin, 'GET', `/${kind}/${body.name}`)).status).toBe(404)
-    expect((await as(engineer, 'POST', `/${kind}`, body)).status).toBe(201)
-    expect(
-      (await as(admin, 'POST', `/${kind}`, kind === 'tools' ? endpointTool() : stopped())).status,
-    ).toBe(201)
-  })
+  test.each(['adapters', 'tools'])(
+    'the creation of %s needs a role of access.create',
+    async (kind) => {
+      const body = kind === 'tools' ? endpointTool() : stopped()
+      const refused = await as(reader, 'POST', `/${kind}`, body)
+      expect(refused).toMatchObject({
+        status: 403,
+        body: { code: 'forbidden', detail: expect.stringContaining('mcp.engineer') },
+      })
+      expect((await as(admin, 'GET', `/${kind}/${body.name}`)).status).toBe(404)
+      expect((await as(engineer, 'POST', `/${kind}`, body)).status).toBe(201)
+      expect(
+        (await as(admin, 'POST', `/${kind}`, kind === 'tools' ? endpointTool() : stopped())).status,
+      ).toBe(201)
+    },
+  )
 
-  test('is refused before it is told whether a name is taken (A21)', async () => {
+  test('the refusal of a creation does not tell whether the name is taken (A21)', async () => {
     const { name } = stopped()
     expect((await as(engineer, 'POST', '/adapters', stopped({ name }))).status).toBe(201)
     const free = await as(reader, 'POST', '/adapters', stopped({ name: 'never-made' }))
@@ -109,7 +112,7 @@ describe('creating (A9)', () => {
     expect([taken.status, takenBody]).toEqual([free.status, freeBody])
   })
 
-  test('an image that a rule names needs a role of that rule instead, also when an update brings the image', async () => {
+  test('an image of a rule needs a role of that rule, in updates too', async () => {
     expect((await as(engineer, 'POST', '/adapters', stopped({ imageVersion: '9.1' }))).status).toBe(
       403,
     )
@@ -133,7 +136,7 @@ describe('creating (A9)', () => {
     ).toBe(200)
   })
 
-  test('whoever has lost the role may not change what runs, and may change the rest and remove it', async () => {
+  test('an owner who lost the role may change and remove all but what runs', async () => {
     const own = stopped()
     await as(engineer, 'POST', '/adapters', own)
     const former = { ...engineer, roles: '' }
@@ -168,7 +171,7 @@ describe('creating (A9)', () => {
     )
   })
 
-  test('an endpoint of an adapter needs the role for creating, whatever images one may run', async () => {
+  test('an endpoint needs the role for creation, whatever images a caller may run', async () => {
     const elsewhere = { name: `access-${(names += 1)}`, endpoint: 'http://127.0.0.1:9/mcp' }
     const path = `/adapters/${elsewhere.name}`
     expect(await as(releaser, 'POST', '/adapters', elsewhere)).toMatchObject({
@@ -191,7 +194,7 @@ describe('creating (A9)', () => {
 })
 
 describe('the identity of the platform (B15)', () => {
-  test('is lent by a role to the code that runs, so that other code needs the role anew, and the rest is the owner’s', async () => {
+  test('a role lends the platform identity to one code, and other code needs it too', async () => {
     const own = stopped({ ownerRoles: ['keepers'] })
     const path = `/adapters/${own.name}`
     expect((await as(engineer, 'POST', '/adapters', own)).status).toBe(201)
@@ -241,7 +244,7 @@ describe('quotas (A9)', () => {
   const dora: Caller = { id: 'dora', roles: '' }
   const exceeded = { status: 403, body: { code: 'quota_exceeded' } }
 
-  test('are not exceeded by many creations at once, and the refusal has the figures', async () => {
+  test('many creations at once do not exceed a quota, and the refusal has figures', async () => {
     const outcomes = await Promise.all(
       Array.from({ length: 12 }, () => at(dora, 'POST', '/adapters', stopped())),
     )
@@ -259,7 +262,7 @@ describe('quotas (A9)', () => {
     expect((await at(dora, 'POST', '/adapters', stopped())).status).toBe(201)
   })
 
-  test('of replicas count all that a caller asks for, bind whoever scales for the owner, and do not bind administrators', async () => {
+  test('the quota of replicas binds who scales for the owner, but no administrator', async () => {
     const rosa: Caller = { id: 'rosa', roles: '' }
     const keeper: Caller = { id: 'kim', roles: 'keepers' }
     const one = stopped({ replicaCount: 2, ownerRoles: ['keepers'] })
@@ -287,7 +290,7 @@ describe('quotas (A9)', () => {
     for (const { name } of [one, two]) await at(admin, 'DELETE', `/adapters/${name}`)
   })
 
-  test('are not stretched by giving things away: what is offered stays its owner’s, and whoever takes it must have room', async () => {
+  test('an offer does not stretch the quota: the taker must have room', async () => {
     const rich: Caller = { id: 'ria', roles: '' }
     const full: Caller = { id: 'fay', roles: '' }
     for (let index = 0; index < 3; index += 1) await at(full, 'POST', '/adapters', stopped())
@@ -327,7 +330,7 @@ describe('ownership (E7)', () => {
   const heir: Caller = { id: 'hana', roles: '' }
 
   test.each(kinds)(
-    'of one of /%s is offered by its owner, and becomes whoever’s takes it, whoever had it keeping what roles allow',
+    'an offer of one of /%s makes its taker the owner, and keeps what roles allow',
     async (kind) => {
       const path = await register(kind, { requiredRoles: ['team'] })
       expect(await as(engineer, 'PUT', `${path}/owner`, { id: 'hana' })).toMatchObject({
@@ -366,7 +369,7 @@ describe('ownership (E7)', () => {
   )
 
   test.each(kinds)(
-    'of one of /%s: an offer is taken back by its owner, refused by whom it was for, and gone with the next',
+    'an offer of one of /%s ends when it is taken back, declined or replaced',
     async (kind) => {
       const path = await register(kind)
       const offer = (id: string): Promise<Answer> => as(engineer, 'PUT', `${path}/offer`, { id })
@@ -393,7 +396,7 @@ describe('ownership (E7)', () => {
     },
   )
 
-  test('that is merely offered puts no tool before whom it is offered to, and lets nothing be called', async () => {
+  test('an offered tool is neither listed for its recipient nor callable', async () => {
     const path = await register('tools')
     const adapter = await register('adapters')
     for (const each of [path, adapter])
@@ -415,7 +418,7 @@ describe('ownership (E7)', () => {
     ])
   })
 
-  test.each(kinds)('of one of /%s is given by administrators, and by nobody else', async (kind) => {
+  test.each(kinds)('administrators alone give away one of /%s', async (kind) => {
     const path = await register(kind, { requiredRoles: ['team'], ownerRoles: ['keepers'] })
     expect((await as(reader, 'PUT', `${path}/owner`, { id: 'rob' })).status).toBe(403)
     expect(
@@ -430,7 +433,7 @@ describe('ownership (E7)', () => {
     expect((await as(heir, 'GET', path)).status).toBe(404)
   })
 
-  test.each(kinds)('of one of /%s is shared with holders of ownerRoles', async (kind) => {
+  test.each(kinds)('holders of ownerRoles share one of /%s', async (kind) => {
     const keeper: Caller = { id: 'kim', roles: 'keepers, mcp.engineer' }
     const path = await register(kind, { ownerRoles: [' keepers ', 'keepers'] })
     expect(await as(keeper, 'GET', path)).toMatchObject({
@@ -448,7 +451,7 @@ describe('ownership (E7)', () => {
     expect((await as(keeper, 'GET', path)).status).toBe(404)
   })
 
-  test('is not given to nobody, in vain, or in passing by somebody else', async () => {
+  test('ownership needs a recipient, a change and an explicit request', async () => {
     const path = await register('adapters')
     for (const body of [
       {},
@@ -479,7 +482,7 @@ describe('ownership (E7)', () => {
     expect(same).toMatchObject({ status: 200, body: { id: 'erin' } })
   })
 
-  test('stays when an adapter is replaced, and what is open ends for whoever had it', async () => {
+  test('ownership survives a replaced adapter, and a former owner’s offers end', async () => {
     const body = stopped({ replicaCount: 1 })
     await as(engineer, 'POST', '/adapters', body)
     await gateway.untilReady(body.name, 1, { 'x-dev-roles': 'mcp.admin' })
@@ -506,7 +509,7 @@ describe('ownership (E7)', () => {
   })
 })
 
-describe('what a caller may not see (A21)', () => {
+describe('resources that a caller may not see (A21)', () => {
   const routes: readonly (readonly [method: string, rest: string, body: object | undefined])[] = [
     ['GET', '', undefined],
     ['GET', '/status', undefined],
@@ -530,37 +533,40 @@ describe('what a caller may not see (A21)', () => {
     (['adapters', 'tools'] as const).flatMap((kind) =>
       routes.map(([method, rest, body]) => [kind, method, rest, body] as const),
     ),
-  )('does not exist for it: /%s, %s {name}%s', async (kind, method, rest, body) => {
-    const other = kind === 'adapters' ? 'tools' : 'adapters'
-    const answers = await Promise.all(
-      [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
-        const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
-        // Ids of the gateway's own grow longer.
-        const id = { 'x-request-id': 'the-request' }
-        const headers = {
-          ...id,
-          'x-dev-userid': 'rob',
-          'x-dev-roles': 'mcp.engineer',
-          'if-match': '"x-1"',
-        }
-        const answer = await gateway.send(`/${kind}/${name}${rest}`, {
-          method,
-          headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        })
-        const { date: _date, ...shown } = answer.headers
-        return { status: answer.status, headers: shown, body: answer.body.toString() }
-      }),
-    )
-    expect(answers[0]).toMatchObject({
-      status: 404,
-      body: expect.stringContaining('"code":"not_found"'),
-    })
-    expect(answers[1]).toEqual(answers[0])
-    expect(answers[2]).toEqual(answers[0])
-  })
+  )(
+    'a hidden resource does not exist for its caller: /%s, %s {name}%s',
+    async (kind, method, rest, body) => {
+      const other = kind === 'adapters' ? 'tools' : 'adapters'
+      const answers = await Promise.all(
+        [hidden[kind].name, hidden[other].name, 'never-made'].map(async (name) => {
+          const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+          // Ids of the gateway's own grow longer.
+          const id = { 'x-request-id': 'the-request' }
+          const headers = {
+            ...id,
+            'x-dev-userid': 'rob',
+            'x-dev-roles': 'mcp.engineer',
+            'if-match': '"x-1"',
+          }
+          const answer = await gateway.send(`/${kind}/${name}${rest}`, {
+            method,
+            headers: { ...headers, ...(body === undefined ? {} : { 'content-type': type }) },
+            ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+          })
+          const { date: _date, ...shown } = answer.headers
+          return { status: answer.status, headers: shown, body: answer.body.toString() }
+        }),
+      )
+      expect(answers[0]).toMatchObject({
+        status: 404,
+        body: expect.stringContaining('"code":"not_found"'),
+      })
+      expect(answers[1]).toEqual(answers[0])
+      expect(answers[2]).toEqual(answers[0])
+    },
+  )
 
-  test('costs the store the same reads', async () => {
+  test('a hidden resource costs the store the same reads as a missing one', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-access-'))
     const store = openSqliteStore({ file: join(folder, 'gateway.db') })
     const reads = [vi.spyOn(store, 'get'), vi.spyOn(store, 'list')]
@@ -613,7 +619,7 @@ describe('what a caller may not see (A21)', () => {
 })
 
 describe('logs (A13)', () => {
-  test('need the right to write, and only the right to read where the configuration says so', async () => {
+  test('logs need the right to write, or the right to read where the settings say so', async () => {
     const own = stopped({ requiredRoles: ['team'], replicaCount: 1 })
     await as(engineer, 'POST', '/adapters', own)
     await gateway.untilReady(own.name, 1, { 'x-dev-roles': 'mcp.admin' })
@@ -631,7 +637,7 @@ describe('logs (A13)', () => {
     expect((await logs('other')).status).toBe(404)
   })
 
-  test('are not shown to the one to whom an adapter is offered before that one takes it', async () => {
+  test('the recipient of an offer sees no logs before it accepts', async () => {
     await using open = await TestGateway.open({ access: { logs: 'read' } })
     const heir: Caller = { id: 'hana', roles: 'other' }
     const path = `/adapters/${await open.register()}`
@@ -648,7 +654,7 @@ describe('logs (A13)', () => {
   })
 })
 
-test('the body limit of the gateway counts for servers behind the bridge, too', async () => {
+test('the gateway’s body limit counts for servers behind the bridge too', async () => {
   await using large = await TestGateway.open({ edge: { bodyLimitBytes: 6 * 1024 * 1024 } })
   const script =
     'require("node:readline").createInterface({input:process.stdin}).on("line",(line)=>{' +
@@ -688,7 +694,7 @@ test('the body limit of the gateway counts for servers behind the bridge, too', 
   expect((await send(7)).status).toBe(413)
 })
 
-test('arguments that cannot be split are refused at creation, and not repeated', async () => {
+test('a creation with unsplittable arguments is refused without repeating them', async () => {
   const own = stopped({
     imageName: 'mcp-proxy',
     environmentVariables: { MCP_COMMAND: 'npx', MCP_ARGS: `--token hunter2 'x` },
@@ -702,7 +708,7 @@ test('arguments that cannot be split are refused at creation, and not repeated',
 describe('last words of a server', () => {
   const script = 'console.error("API_KEY=hunter2"); setTimeout(() => process.exit(3), 50)'
 
-  test('are in the status for readers of logs alone', async () => {
+  test('readers of logs alone see last words of a server in the status', async () => {
     const images = { leaky: { command: [process.execPath, '-e', script] } }
     await using leaky = await TestGateway.open({ runtime: { images } })
     const own = stopped({ imageName: 'leaky', requiredRoles: ['team'], replicaCount: 1 })
@@ -716,7 +722,7 @@ describe('last words of a server', () => {
     expect(shown).not.toContain('hunter2')
   })
 
-  test('of a stdio server are not in what its callers are told', async () => {
+  test('callers of a stdio server do not see its last words', async () => {
     await using leaky = await TestGateway.open()
     const own = stopped({
       imageName: 'mcp-proxy',
@@ -753,7 +759,7 @@ describe('last words of a server', () => {
   })
 })
 
-describe('an image whose rule became narrower', () => {
+describe('an image whose rule narrows', () => {
   const create = { adapter: ['mcp.engineer', 'team', 'platform'] }
   const narrowed = { create, images: [{ pattern: 'scripted:*', roles: ['platform'] }] }
   const member: Caller = { id: 'tom', roles: 'team' }
@@ -766,7 +772,7 @@ describe('an image whose rule became narrower', () => {
     message: expect.stringContaining("'scripted:*'") as string,
   }) as object
 
-  test('is withheld from those whose roles no longer fit, runs on for others, and runs again when somebody vouches for it', async () => {
+  test('a narrower image rule withholds a workload until someone vouches for it', async () => {
     await using wide = await TestGateway.open({ access: { create } })
     const [ofMember, ofOperator] = [stopped({ replicaCount: 1 }), stopped({ replicaCount: 1 })]
     expect((await as(member, 'POST', '/adapters', ofMember, wide)).status).toBe(201)
@@ -793,7 +799,7 @@ describe('an image whose rule became narrower', () => {
     await narrow.untilReady(ofMember.name, 1, headers)
   })
 
-  test('goes on running if the rules for creating alone became narrower', async () => {
+  test('a workload continues when the rules for creation alone narrow', async () => {
     await using wide = await TestGateway.open({ access: { create } })
     const own = stopped({ replicaCount: 1 })
     expect((await as(member, 'POST', '/adapters', own, wide)).status).toBe(201)
@@ -814,7 +820,7 @@ describe('variables of a caller who may run one image alone', () => {
     })
   const loader = { NODE_OPTIONS: '--import=data:text/javascript,globalThis.x=1' }
 
-  test('are refused by name when it creates, replaces and patches, of adapters and tools', async () => {
+  test('the gateway refuses such variables by name, of adapters and tools', async () => {
     await using narrow = await open()
     const own = stopped({ environmentVariables: { REGION: 'eu' } })
     const refusal = {
@@ -843,7 +849,7 @@ describe('variables of a caller who may run one image alone', () => {
     expect((await as(reader, 'PATCH', path, { description: 'x' }, narrow)).status).toBe(200)
   })
 
-  test('that were stored before the rules became narrower are withheld, and the status tells why', async () => {
+  test('stored variables that rules forbid later withhold a workload with a reason', async () => {
     await using wide = await open([])
     const own = stopped({ replicaCount: 1, environmentVariables: { EXTRA: 'x' } })
     const byAdmin = stopped({ replicaCount: 1, environmentVariables: { EXTRA: 'x' } })
@@ -902,7 +908,7 @@ test('the log line of a REST request names its caller and its adapter or tool', 
   expect(lineOf('GET', '/tools/no-tool')).toMatchObject({ principal: 'erin', tool: 'no-tool' })
 })
 
-test('logs that somebody follows end when the right is taken away, and go on for others', async () => {
+test('a followed log ends when its reader loses the right, and continues for others', async () => {
   const talkative = {
     command: [process.execPath, '-e', "console.log('ready'); setInterval(() => undefined, 1000)"],
   }

@@ -66,7 +66,7 @@ function refusalOf({ status, headers, body }: Exchange): unknown {
 }
 
 describe('an adapter that is open to the anonymous caller', () => {
-  test('is used without a credential, and with any good one; not with a bad one', async () => {
+  test('an open adapter serves callers with good credentials or none', async () => {
     const use = (headers: Record<string, string>): Promise<Exchange> =>
       gateway.mcp(open, 'do=status&status=200', { headers, body: '{}' })
     expect((await use({})).status).toBe(200)
@@ -75,7 +75,7 @@ describe('an adapter that is open to the anonymous caller', () => {
     expect((await use({ authorization: 'Basic YTpi' })).status).toBe(401)
   })
 
-  test('is told that nobody calls, whatever the client says', async () => {
+  test('an open adapter learns that nobody calls, whatever the client says', async () => {
     const tag = randomUUID()
     await gateway.mcp(open, `do=echo&tag=${tag}`, {
       headers: { 'x-mcp-userid': 'root', 'x-mcp-roles': 'mcp.admin', 'x-dev-userid': 'root' },
@@ -94,7 +94,7 @@ describe('an adapter that is open to the anonymous caller', () => {
     ])
   })
 
-  test('keeps sessions, which are good for whoever was given their ids and for nobody else', async () => {
+  test('an anonymous session is good for whoever got its id, and for nobody else', async () => {
     const session = String(
       (await gateway.mcp(open, 'do=initialize', { body: '{}' })).headers['mcp-session-id'],
     )
@@ -109,7 +109,7 @@ describe('an adapter that is open to the anonymous caller', () => {
     expect((await goOn(String(strangers.headers['mcp-session-id']))).status).toBe(404)
   })
 
-  test('is not seen for that: those who are somebody and may not read it find nothing', async () => {
+  test('an open adapter stays hidden from named callers who may not read it', async () => {
     const headers = await bearer('stranger')
     expect((await gateway.send(`/adapters/${open}`, { method: 'GET', headers })).status).toBe(404)
     const { body } = await gateway.send('/adapters', { method: 'GET', headers })
@@ -117,7 +117,7 @@ describe('an adapter that is open to the anonymous caller', () => {
   })
 })
 
-describe('to everything else the anonymous caller gets one and the same 401', () => {
+describe('everything else gives the anonymous caller the same 401', () => {
   const path =
     (kind: 'adapters' | 'tools', rest = '') =>
     (name: string) =>
@@ -167,33 +167,39 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
     },
   ])
 
-  test.each(one)('%s, be there one or not', async (route, at, sending) => {
-    const there = route.includes('/tools') ? tool : closed
-    const answers = await Promise.all(
-      [there, ...(route.includes('/tools') ? [] : [open]), 'never-made'].map((name) =>
-        send(at(name), sending),
-      ),
-    )
-    for (const answer of answers) {
-      expect([answer.status, answer.headers['www-authenticate']]).toEqual([
+  test.each(one)(
+    'the anonymous caller gets a 401 for %s, existing or not',
+    async (route, at, sending) => {
+      const there = route.includes('/tools') ? tool : closed
+      const answers = await Promise.all(
+        [there, ...(route.includes('/tools') ? [] : [open]), 'never-made'].map((name) =>
+          send(at(name), sending),
+        ),
+      )
+      for (const answer of answers) {
+        expect([answer.status, answer.headers['www-authenticate']]).toEqual([
+          401,
+          expect.stringContaining('resource_metadata='),
+        ])
+        expect(refusalOf(answer)).toEqual(refusalOf(answers[0] as Exchange))
+      }
+    },
+  )
+
+  test.each(mcp)(
+    'the anonymous caller gets a 401 for %s, existing or not',
+    async (_, at, sending) => {
+      const [hidden, missing, ofTool] = await Promise.all(
+        [closed, 'never-made', tool].map((name) => send(at(name), sending)),
+      )
+      expect([hidden?.status, hidden?.headers['www-authenticate']]).toEqual([
         401,
         expect.stringContaining('resource_metadata='),
       ])
-      expect(refusalOf(answer)).toEqual(refusalOf(answers[0] as Exchange))
-    }
-  })
-
-  test.each(mcp)('%s, be there one or not', async (_, at, sending) => {
-    const [hidden, missing, ofTool] = await Promise.all(
-      [closed, 'never-made', tool].map((name) => send(at(name), sending)),
-    )
-    expect([hidden?.status, hidden?.headers['www-authenticate']]).toEqual([
-      401,
-      expect.stringContaining('resource_metadata='),
-    ])
-    expect(refusalOf(missing as Exchange)).toEqual(refusalOf(hidden as Exchange))
-    expect(refusalOf(ofTool as Exchange)).toEqual(refusalOf(hidden as Exchange))
-  })
+      expect(refusalOf(missing as Exchange)).toEqual(refusalOf(hidden as Exchange))
+      expect(refusalOf(ofTool as Exchange)).toEqual(refusalOf(hidden as Exchange))
+    },
+  )
 
   test.each<[string, string, Sending]>([
     ['GET /adapters', '/adapters', { method: 'GET' }],
@@ -209,7 +215,7 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
     ['POST /api-keys', '/api-keys', { headers: json, body: '{}' }],
     ['POST /mcp', '/mcp', modernRequest('tools/list', {})],
     ['GET /mcp', '/mcp', { method: 'GET' }],
-  ])('%s', async (_, at, sending) => {
+  ])('the anonymous caller gets a 401 for %s', async (_, at, sending) => {
     const answer = await gateway.send(at, sending)
     expect([answer.status, answer.headers['www-authenticate']]).toEqual([
       401,
@@ -218,7 +224,7 @@ describe('to everything else the anonymous caller gets one and the same 401', ()
   })
 })
 
-test('an adapter is opened only where the configuration lets nobody in', async () => {
+test('an adapter opens only where the configuration lets anonymous callers in', async () => {
   await using known = await TestGateway.open()
   const register = (anonymous: unknown) =>
     known.send('/adapters', {
@@ -248,7 +254,7 @@ test('an adapter is opened only where the configuration lets nobody in', async (
   expect((await register(false)).status).toBe(201)
 })
 
-test('an adapter is closed again at once', async () => {
+test('an adapter closes again at once', async () => {
   const name = await gateway.register({ anonymous: true })
   const use = async (): Promise<number> =>
     (await gateway.mcp(name, 'do=status&status=200', { body: '{}' })).status

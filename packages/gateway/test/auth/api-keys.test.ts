@@ -78,7 +78,7 @@ let names = 0
 const newName = (): string => `k${(names += 1)}`
 
 describe('an API key', () => {
-  test('is shown once: the answer that makes it has it, and nothing else ever does', async () => {
+  test('an API key is shown once, in the answer that makes it', async () => {
     const created = await call<ApiKeyCreated>('POST', '/api-keys', alice, {
       name: 'nightly build',
       roles: ['reader'],
@@ -118,7 +118,7 @@ describe('an API key', () => {
     }
   })
 
-  test('acts as its creator, with its own name and roles, by Authorization or by X-API-Key', async () => {
+  test('an API key acts as its creator with its own roles, by either header', async () => {
     const name = newName()
     const { key } = await make(alice, { name: 'robot', roles: ['writer'] })
     const created = await call<AdapterResource>('POST', '/adapters', bearer(key), adapter(name))
@@ -138,7 +138,7 @@ describe('an API key', () => {
     expect(valuesOf(rawHeaders, 'x-mcp-roles')).toEqual(['writer'])
   })
 
-  test('leaves what it made behind when it is replaced by another', async () => {
+  test('a resource survives the replacement of the API key that created it', async () => {
     const name = newName()
     const first = await make(alice)
     await call('POST', '/adapters', bearer(first.key), adapter(name))
@@ -149,14 +149,14 @@ describe('an API key', () => {
     ).toBe(200)
   })
 
-  test('has no role that it was not given, whatever its creator holds', async () => {
+  test('an API key has no role but those given, whatever its creator holds', async () => {
     const adapterName = await gateway.register({ requiredRoles: ['reader'] }, false)
     const { key } = await make(bob)
     expect((await call('GET', `/adapters/${adapterName}`, bob)).status).toBe(200)
     expect((await call('GET', `/adapters/${adapterName}`, bearer(key))).status).toBe(404)
   })
 
-  test('outranks what development identity says, and never becomes it by being wrong', async () => {
+  test('an API key outranks development identity, and a wrong one never becomes it', async () => {
     const { key, id } = await make(bob)
     expect(
       (await call<ApiKeyResource[]>('GET', '/api-keys', { ...bearer(key), ...admin })).body.every(
@@ -198,7 +198,7 @@ describe('an API key', () => {
     expect((await call('GET', `/api-keys/${id}`, bearer(key))).status).toBe(200)
   })
 
-  test('is no server’s business; a key of the server by the same header is', async () => {
+  test('a server never gets the gateway’s API key, but its own by the same header', async () => {
     const { key } = await make({ 'x-dev-userid': 'dev', 'x-dev-roles': 'mcp.dev' })
     const name = await gateway.register()
     const sending = (headers: Headers): object => ({
@@ -224,7 +224,7 @@ describe('an API key', () => {
 })
 
 describe('making and changing API keys', () => {
-  test('gives no role that the giver does not hold, unless it is mcp.admin', async () => {
+  test('nobody but mcp.admin gives a key a role without holding it', async () => {
     const refused = await call<Problem>('POST', '/api-keys', bob, {
       name: 'x',
       roles: ['reader', 'writer'],
@@ -253,7 +253,7 @@ describe('making and changing API keys', () => {
     ).toEqual([])
   })
 
-  test('prolongs no role that the owner does not hold', async () => {
+  test('nobody prolongs a role that the owner does not hold', async () => {
     const { id } = await make(bob, { roles: ['reader'], expiresAt: '2090-01-01T00:00:00Z' })
     expect(
       (await call('PATCH', `/api-keys/${id}`, admin, { roles: ['reader', 'lost'] })).status,
@@ -271,7 +271,7 @@ describe('making and changing API keys', () => {
     ).toBe(200)
   })
 
-  test('is not done by API keys, so that a stolen one cannot outlive its end; but a key may end itself', async () => {
+  test('an API key makes or prolongs no keys, but may revoke itself', async () => {
     const { key, id } = await make(admin, { roles: ['mcp.admin'] })
     const other = await make(admin)
     expect((await call('POST', '/api-keys', bearer(key), { name: 'x' })).status).toBe(403)
@@ -283,7 +283,7 @@ describe('making and changing API keys', () => {
     expect((await call('GET', '/api-keys', bearer(key))).status).toBe(401)
   })
 
-  test('is its owner’s and mcp.admin’s; for others there is no such key', async () => {
+  test('an API key is visible to its owner and to mcp.admin alone', async () => {
     const { id } = await make(alice)
     for (const method of ['GET', 'PATCH', 'DELETE'])
       expect(
@@ -302,7 +302,7 @@ describe('making and changing API keys', () => {
     expect((await call('DELETE', `/api-keys/${id}`, admin)).status).toBe(404)
   })
 
-  test('names every mistake', async () => {
+  test('a refused API key request names every mistake', async () => {
     const { status, body } = await call<Problem>('POST', '/api-keys', alice, {
       name: ' ',
       roles: [''],
@@ -328,7 +328,7 @@ describe('making and changing API keys', () => {
     expect((await call('PUT', '/api-keys/x', alice, {})).status).toBe(405)
   })
 
-  test('is guarded by ETags, which its use does not change', async () => {
+  test('ETags guard API keys, and use does not change them', async () => {
     const { id, key } = await make(alice)
     const etag = String((await call('GET', `/api-keys/${id}`, alice)).headers['etag'])
     await call('GET', '/adapters', bearer(key))
@@ -345,7 +345,7 @@ describe('making and changing API keys', () => {
     )
   })
 
-  test('is paged', async () => {
+  test('the list of API keys is paged', async () => {
     const carol = { 'x-dev-userid': 'carol', 'x-dev-roles': '' }
     const made = [await make(carol), await make(carol), await make(carol)]
       .map(({ id }) => id)
@@ -358,7 +358,7 @@ describe('making and changing API keys', () => {
     expect(second.headers['link']).toBeUndefined()
   })
 
-  test('has a quota for each principal, also for keys that are asked for at once', async () => {
+  test('each principal has a quota of API keys, also for requests at once', async () => {
     await using small = await TestGateway.open({
       apiKeys: { maxPerPrincipal: 3, maxLifetimeDays: 2 },
     })
@@ -390,7 +390,7 @@ describe('the end of an API key', () => {
   const open = (key: string, name: string, query: string): ReturnType<TestGateway['start']> =>
     gateway.start(`/adapters/${name}/mcp?${query}`, { method: 'GET', headers: bearer(key) })
 
-  test('by revocation ends the streams that it has open, and the logs that it follows', async () => {
+  test('revocation of an API key ends its streams and the logs that it follows', async () => {
     const { key, id } = await make(alice, { roles: ['writer'] })
     const other = await make(alice, { roles: ['writer'] })
     const name = await gateway.register({ requiredRoles: ['writer'] })
@@ -422,7 +422,7 @@ describe('the end of an API key', () => {
     unconcerned.destroy()
   })
 
-  test('by revocation in another process reaches this one within a second', async () => {
+  test('revocation in another process takes effect within a second', async () => {
     const { key, id } = await make(alice, { roles: ['writer'] })
     const name = await gateway.register({ requiredRoles: ['writer'] })
     const stream = await open(key, name, 'do=stream')
@@ -436,7 +436,7 @@ describe('the end of an API key', () => {
     await readAnswer(stream)
   })
 
-  test('of a role ends what was opened with it', async () => {
+  test('the loss of a role ends streams and logs that it permitted', async () => {
     const { key, id } = await make(alice, { roles: ['writer', 'reader'] })
     const name = await gateway.register({ requiredRoles: ['writer'] })
     const stream = await open(key, name, 'do=stream')
@@ -480,7 +480,7 @@ describe('the copy of all keys in memory', () => {
     }
   }
 
-  test('refuses a key from the moment that it expires', async () => {
+  test('the copy refuses a key from the moment that it expires', async () => {
     const clock = { now: Date.parse('2026-06-01T00:00:00Z') }
     await using all = await opened({ expiresAt: '2026-06-01T00:00:01.000Z' }, clock)
     expect(all.authenticate()).toMatchObject({
@@ -496,13 +496,13 @@ describe('the copy of all keys in memory', () => {
     await all.keys[Symbol.asyncDispose]()
   })
 
-  test('refuses a key that somebody made who was whoever he said, where callers have to show who they are', async () => {
+  test('the copy refuses keys of development identity where tokens are required', async () => {
     await using all = await opened({ roles: ['mcp.admin'] }, undefined, false)
     expect(all.authenticate).toThrow(/development identity/)
     await all.keys[Symbol.asyncDispose]()
   })
 
-  test('tells the store of use now and then, and at its end, without a new version', async () => {
+  test('the store learns of use now and then, and at the end, without a new version', async () => {
     const clock = { now: Date.parse('2026-06-01T00:00:00Z') }
     await using all = await opened({}, clock)
     const seen = async (): Promise<string | undefined> =>
@@ -518,7 +518,7 @@ describe('the copy of all keys in memory', () => {
     expect((await all.store.apiKeys.get(all.id))?.version).toBe(1)
   })
 
-  test('gives one principal as long as nothing of the key changes', async () => {
+  test('the copy returns one principal as long as nothing of the key changes', async () => {
     await using all = await opened()
     const first = all.authenticate()
     await expect

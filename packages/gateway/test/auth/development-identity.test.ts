@@ -18,7 +18,7 @@ describe.each([
   { Forwarded: 'for=203.0.113.7' },
   { VIA: '' },
 ])('a request that a proxy forwards with %j', (added) => {
-  test('is refused on the control plane, whoever it says it is', async () => {
+  test('the control plane refuses a forwarded request, whatever identity it claims', async () => {
     for (const claim of [{}, root]) {
       const { status, body } = await gateway.send('/adapters', {
         method: 'GET',
@@ -31,7 +31,7 @@ describe.each([
     }
   })
 
-  test('is refused on the data plane, and no server sees it', async () => {
+  test('the data plane refuses a forwarded request, and no server sees it', async () => {
     for (const path of [`/adapters/${adapter}/mcp`, '/mcp']) {
       const before = gateway.requests(adapter).length
       const { status, body } = await gateway.send(path, {
@@ -46,7 +46,7 @@ describe.each([
     }
   })
 
-  test('is let in with an API key, which proves who calls', async () => {
+  test('the gateway admits a forwarded request with an API key as proof', async () => {
     const made = await gateway.send('/api-keys', { headers: json, body: '{"name":"mine"}' })
     const { key } = JSON.parse(made.body.toString()) as { key: string }
     const { status } = await gateway.send('/adapters', {

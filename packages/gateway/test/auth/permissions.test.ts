@@ -537,14 +537,14 @@ test('the table has every route of the API', () => {
 describe.each([
   { where: 'must be somebody', allowAnonymous: false, at: routes },
   { where: 'need not be somebody', allowAnonymous: true, at: [...routes, ...openRoutes] },
-])('where callers $where', ({ allowAnonymous, at }) => {
+])('the permissions of callers where $where', ({ allowAnonymous, at }) => {
   beforeAll(() => open(allowAnonymous))
   afterAll(() => gateway[Symbol.asyncDispose]())
 
   describe.each(Object.keys(callers) as Caller[])('%s', (caller) => {
     // Bad credentials are limited by address.
     const from = { 'x-forwarded-for': `198.51.100.${Object.keys(callers).indexOf(caller)}` }
-    test.each(at)('at $name gets what the table says', async (route) => {
+    test.each(at)('every caller at $name gets what the table says', async (route) => {
       const token = await callers[caller]()
       const { status, headers, body } = await route.send(
         token === undefined ? from : { ...from, authorization: `Bearer ${token}` },
@@ -564,7 +564,7 @@ describe.each([
     })
   })
 
-  test('nothing of a credential is in the log', () => {
+  test('the log holds nothing of a credential', () => {
     expect(gateway.log.length).toBeGreaterThan(100)
     expect(
       gateway.log.filter(
@@ -575,7 +575,7 @@ describe.each([
   })
 })
 
-describe('straight at a tool gateway', () => {
+describe('requests straight at a tool gateway', () => {
   const keys = [randomBytes(32)]
   const sessions = { keys: keys.map((key) => key.toString('base64')) }
   const { headers: modern, body } = modernRequest('tools/list', {})
@@ -688,7 +688,7 @@ describe('straight at a tool gateway', () => {
     '/adapters/any/mcp',
     '/internal/tools',
     '/.well-known/jwks.json',
-  ])('there is no %s', async (path) => {
+  ])('a tool gateway has no %s', async (path) => {
     const answer = await fetch(`${tools.origin}${path}`, {
       headers: { 'x-mcpgw-hop': sign({ to: path, method: 'GET', over: '' }) },
     })

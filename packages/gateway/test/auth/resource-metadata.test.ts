@@ -37,7 +37,7 @@ describe('protected resource metadata (RFC 9728)', () => {
     '/adapters/anything/mcp',
     '/adapters/a/mcp',
     `/adapters/${'x'.repeat(52)}/mcp`,
-  ])('of the resource %j is told to everybody, be it there or not', async (path) => {
+  ])('everybody may read metadata of the resource %j, existing or not', async (path) => {
     const answer = await get(wellKnown + path)
     expect(answer.status).toBe(200)
     expect(answer.headers['content-type']).toMatch(/^application\/json/)
@@ -50,7 +50,7 @@ describe('protected resource metadata (RFC 9728)', () => {
   })
 
   test.each(['/mcp', '/adapters/a/mcp'])(
-    'of %s is the same for the address with a slash after it',
+    'metadata of %s is the same for the address with a slash after it',
     async (path) => {
       const [plain, slashed] = [await get(wellKnown + path), await get(`${wellKnown}${path}/`)]
       expect(slashed.status).toBe(200)
@@ -77,7 +77,7 @@ describe('protected resource metadata (RFC 9728)', () => {
     `/adapters/${'x'.repeat(53)}/mcp`,
     '/../../etc/passwd',
     '/adapters/<script>/mcp',
-  ])('is not at the look-alike %j: 404 (E6)', async (path) => {
+  ])('the look-alike %j has no metadata: 404 (E6)', async (path) => {
     const answer = await get(wellKnown + path)
     expect([answer.status, JSON.parse(answer.body.toString())]).toMatchObject([
       404,
@@ -86,7 +86,7 @@ describe('protected resource metadata (RFC 9728)', () => {
   })
 
   test.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])(
-    'is not for %s: 405 (E6)',
+    'metadata refuses %s: 405 (E6)',
     async (method) => {
       const answer = await get(`${wellKnown}/mcp`, method, { 'content-type': 'text/plain' })
       expect([answer.status, answer.headers['allow']]).toEqual([405, 'GET, HEAD'])
@@ -98,7 +98,7 @@ describe('protected resource metadata (RFC 9728)', () => {
     expect([answer.status, answer.body.length]).toEqual([200, 0])
   })
 
-  test('does not say what the Host header says (A24, E1, E2)', async () => {
+  test('metadata does not repeat the Host header (A24, E1, E2)', async () => {
     const { body } = await get(`${wellKnown}/mcp`, 'GET', {
       host: 'localhost:1',
       'x-forwarded-host': 'evil.example',
@@ -107,7 +107,7 @@ describe('protected resource metadata (RFC 9728)', () => {
     expect(body.toString()).toContain('"https://gw.example/mcp"')
   })
 
-  test('is where the challenges of all protected paths point', async () => {
+  test('challenges of all protected paths point to the metadata', async () => {
     const challenge = async (path: string) => String((await get(path)).headers['www-authenticate'])
     expect(await challenge('/mcp')).toContain(
       `resource_metadata="https://gw.example${wellKnown}/mcp"`,
@@ -122,14 +122,14 @@ describe('protected resource metadata (RFC 9728)', () => {
     }
   })
 
-  test('is not there with development identity, which nobody signs in to', async () => {
+  test('development identity has no metadata, because nobody signs in to it', async () => {
     await using development = await TestGateway.open()
     expect((await development.send(`${wellKnown}/mcp`, { method: 'GET' })).status).toBe(404)
   })
 })
 
 describe('behind a trusted proxy', () => {
-  test('clients are told the address that they used', async () => {
+  test('clients behind a trusted proxy get the address that they used', async () => {
     await using proxied = await TestGateway.open({
       identity: {
         mode: 'oidc',

@@ -147,7 +147,7 @@ describe('bad tokens', () => {
   ]
 
   test.each(bad)(
-    '%s are 401 with a code and a reason, one line in the log, and no secret',
+    'tokens %s are 401 with a code and a reason, one log line, and no secret',
     async (_name, token, says) => {
       const shown = await token()
       const before = gateway.log.length
@@ -166,7 +166,7 @@ describe('bad tokens', () => {
     },
   )
 
-  test('of 100 kB do not get as far: 431 with a code, one line in the log, and no secret', async () => {
+  test('a token of 100 kB is 431 with a code, one log line, and no secret', async () => {
     const before = gateway.log.length
     const answer = await list('x'.repeat(100_000))
     expect(codeOf(answer)).toBe('431 headers_too_large')
@@ -182,7 +182,7 @@ describe('bad tokens', () => {
     ['ahead', hour],
     ['behind', -hour],
   ])(
-    'of an issuer whose clock is an hour %s are 401 with a code, and one line in the log',
+    'tokens of an issuer whose clock is an hour %s are 401 with a code and one log line',
     async (_way, off) => {
       const now = seconds() + off
       const before = gateway.log.length
@@ -198,7 +198,7 @@ describe('bad tokens', () => {
     },
   )
 
-  test('a clock off by less than the skew is no matter', async () => {
+  test('a clock off by less than the skew does not matter', async () => {
     const ahead = await provider.token('alice', { iat: seconds() + 20, nbf: seconds() + 20 })
     const behind = await provider.token('alice', { exp: seconds() - 20 })
     expect([(await list(ahead)).status, (await list(behind)).status]).toEqual([200, 200])
@@ -206,7 +206,7 @@ describe('bad tokens', () => {
 })
 
 describe('credentials', () => {
-  test('that come twice are refused, be they equal or not', async () => {
+  test('repeated credentials are refused, be they equal or not', async () => {
     const token = await provider.token('alice')
     for (const values of [
       [`Bearer ${token}`, `Bearer ${token}`],
@@ -229,7 +229,7 @@ describe('credentials', () => {
   })
 
   test.each(['Basic eDp5', 'DPoP abc', 'Bearer', 'Bearerabc', 'Negotiate', ''])(
-    'of the kind %j are refused',
+    'credentials of the kind %j are refused',
     async (authorization) => {
       expect(
         codeOf(await gateway.send('/adapters', { method: 'GET', headers: { authorization } })),
@@ -237,7 +237,7 @@ describe('credentials', () => {
     },
   )
 
-  test('the scheme is compared without case', async () => {
+  test('the scheme of a credential is compared without case', async () => {
     const token = await provider.token('alice')
     for (const scheme of ['bearer', 'BEARER']) {
       expect(
@@ -251,14 +251,14 @@ describe('credentials', () => {
     }
   })
 
-  test('in the query are none (MCP, authorization: access token usage)', async () => {
+  test('a token in the query does not count (MCP, authorization: access token usage)', async () => {
     const answer = await gateway.send(`/adapters?access_token=${await provider.token('alice')}`, {
       method: 'GET',
     })
     expect(codeOf(answer)).toBe('401 unauthenticated')
   })
 
-  test('never reach a server', async () => {
+  test('credentials never reach a server', async () => {
     await gateway.mcp(adapter, 'do=echo&tag=seen', {
       headers: bearer(await provider.token('alice')),
       body: '{}',
@@ -283,7 +283,7 @@ describe('credentials', () => {
 })
 
 describe('callers', () => {
-  test('beyond ASCII, with roles with commas, are told to servers so that one role stays one (A17)', async () => {
+  test('a server gets names beyond ASCII and roles with commas unbroken (A17)', async () => {
     const token = await provider.token('alice', {
       sub: 'Zoë',
       realm_access: { roles: ['mcp.reader', 'a,mcp.admin', 'x\r\ny: z'] },
@@ -298,7 +298,7 @@ describe('callers', () => {
     expect(valuesOf(rawHeaders, 'x-mcp-roles')).toEqual(['mcp.reader,a%2Cmcp.admin'])
   })
 
-  test('of the same name at two issuers are two (A20)', async () => {
+  test('callers of the same name at two issuers are two (A20)', async () => {
     await using second = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
     await using both = await TestGateway.open({
       identity: { mode: 'oidc', issuers: [issuerOf(provider), issuerOf(second)] },
@@ -313,7 +313,7 @@ describe('callers', () => {
     ]).toEqual([200, 404])
   })
 
-  test('whose role is taken away lose what it gave on the next request of an open session', async () => {
+  test('a role that a caller lost counts no more on the next request of its session', async () => {
     const opened = await gateway.mcp(adapter, 'do=initialize', {
       headers: bearer(await provider.token('bob')),
       body: '{}',
@@ -333,7 +333,7 @@ describe('callers', () => {
     ])
   })
 
-  test('cannot use the session of another', async () => {
+  test('a caller cannot use the session of another', async () => {
     const opened = await gateway.mcp(adapter, 'do=initialize', {
       headers: bearer(await provider.token('alice')),
       body: '{}',
@@ -350,7 +350,7 @@ describe('callers', () => {
 })
 
 describe('an open stream', () => {
-  test('ends soon after the token that it was opened with, and those by other tokens go on', async () => {
+  test('a stream ends soon after its token, and streams of other tokens continue', async () => {
     await using at = await TestGateway.open({
       identity: { mode: 'oidc', issuers: [{ ...issuerOf(provider), clockSkewSeconds: 0 }] },
       proxy: { streamRecheckSeconds: 0.1 },
@@ -390,7 +390,7 @@ describe('the keys of the issuer', () => {
     await own[Symbol.asyncDispose]()
   })
 
-  test('are fetched once for a hundred callers that come at once', async () => {
+  test('the keys of an issuer are fetched once for a hundred callers at once', async () => {
     const tokens = await Promise.all(
       Array.from({ length: 100 }, (_, index) => own.token('alice', { jti: `${index}` })),
     )
@@ -398,7 +398,7 @@ describe('the keys of the issuer', () => {
     expect([new Set(statuses), own.keyFetches]).toEqual([new Set([200]), 1])
   })
 
-  test('are taken anew when they rotate, and tokens by a withdrawn one are good no more', async () => {
+  test('rotated keys are fetched again, and tokens of a withdrawn key are refused', async () => {
     const before = await own.token('alice')
     expect((await list(before, at)).status).toBe(200)
     await own.rotate()
@@ -406,7 +406,7 @@ describe('the keys of the issuer', () => {
     expect(codeOf(await list(before, at))).toBe('401 unauthenticated')
   })
 
-  test('outlive an outage: known and new tokens are good', async () => {
+  test('the keys of an issuer outlive an outage, for known and new tokens', async () => {
     const known = await own.token('alice')
     await list(known, at)
     own.down = true
@@ -417,7 +417,7 @@ describe('the keys of the issuer', () => {
     own.down = false
   })
 
-  test('that were never had are 503 that says when to come back, not 401 that would throw away a good token', async () => {
+  test('an issuer whose keys were never fetched means 503 with Retry-After', async () => {
     await using fresh = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
     await using there = await open(fresh)
     fresh.down = true
@@ -467,7 +467,7 @@ describe('an issuer that behaves badly', () => {
   }
   const discovery = (self: string) => JSON.stringify({ issuer: self, jwks_uri: `${self}/keys` })
 
-  test('speaks for itself alone', async () => {
+  test('a bad issuer speaks for itself alone', async () => {
     const { privateKey, jwk } = await good()
     const answers = (name: (self: string) => string) =>
       issuer((path, self) => ({
@@ -482,7 +482,7 @@ describe('an issuer that behaves badly', () => {
     )
   })
 
-  test('is not followed elsewhere', async () => {
+  test('a redirect of an issuer is not followed', async () => {
     const { privateKey, jwk } = await good()
     const elsewhere = await issuer(() => ({ body: JSON.stringify({ keys: [jwk] }) }))
     const self = await issuer((path, me) =>
@@ -497,7 +497,7 @@ describe('an issuer that behaves badly', () => {
     ['half a gigabyte of keys', 'x'.repeat(600_000)],
     ['a page', '<!DOCTYPE html>'],
     ['no keys', '{"keys":[]}'],
-  ])('with %s has none', async (_name, body) => {
+  ])('an issuer with %s has no keys', async (_name, body) => {
     const { privateKey } = await good()
     expect(
       await outcome(
@@ -507,7 +507,7 @@ describe('an issuer that behaves badly', () => {
     ).toBe('503 issuer_unavailable')
   })
 
-  test.each([512, 1024])('with a key of %i bits has not that one', async (modulusLength) => {
+  test.each([512, 1024])('a key of %i bits is ignored', async (modulusLength) => {
     const { jwk } = await good()
     const short = generateKeyPairSync('rsa', { modulusLength })
     const weak = { ...short.publicKey.export({ format: 'jwk' }), kid: 'weak' }
@@ -539,7 +539,7 @@ describe('an issuer that behaves badly', () => {
     expect(JSON.stringify(at.log)).not.toMatch(/stack|eyJ/)
   })
 
-  test('with a thousand keys has the first hundred, and says so', async () => {
+  test('an issuer with a thousand keys keeps the first hundred, and the log says so', async () => {
     const [first, last] = [await good(), await good()]
     // Of the right form, which is all that is looked at before a key is used.
     const others = Array.from({ length: 998 }, (_, index) => ({
@@ -626,7 +626,7 @@ describe('tokens of Entra ID of version 1', () => {
       { typ: 'JWT' },
     )
 
-  test('are good, and of the same caller as those of version 2, with scopes or with the roles of an application', async () => {
+  test('a token of version 1 is good, and names the same caller as one of version 2', async () => {
     const name = await at.register({ replicaCount: 0 }, false)
     const read = async (shown: string) =>
       codeOf(await at.send(`/adapters/${name}`, { method: 'GET', headers: bearer(shown) }))
@@ -667,7 +667,7 @@ describe('tokens of Entra ID of version 1', () => {
       () => token({ scp: Array.from({ length: 10_000 }, () => 'a').join(' ') }),
       '401 unauthenticated',
     ],
-  ])('%s are refused with a code, and one line in the log', async (_name, make, expected) => {
+  ])('tokens %s are refused with a code and one log line', async (_name, make, expected) => {
     const before = at.log.length
     const answer = await list(await make(), at)
     expect(codeOf(answer)).toBe(expected)
@@ -695,7 +695,7 @@ describe('a flood of bad credentials', () => {
     throw new Error('There was no end.')
   }
 
-  test('from one address ends at a limit with Retry-After, while known tokens from there go on', async () => {
+  test('bad credentials of one address end at a limit, and known tokens continue', async () => {
     await using at = await open(provider)
     const known = await provider.token('alice')
     expect((await list(known, at)).status).toBe(200)
@@ -705,7 +705,7 @@ describe('a flood of bad credentials', () => {
     expect((await list(known, at)).status).toBe(200)
   })
 
-  test('ends so too when they are API keys, while good keys from there go on', async () => {
+  test('bad API keys of one address end at a limit, and good keys continue', async () => {
     await using at = await open(provider)
     const headers = { ...bearer(await provider.token('alice')), 'content-type': 'application/json' }
     const { key } = JSON.parse(
@@ -720,7 +720,7 @@ describe('a flood of bad credentials', () => {
     ).toBe(200)
   })
 
-  test('through a trusted proxy does not count against the other clients of the proxy', async () => {
+  test('bad credentials through a trusted proxy do not count for its other clients', async () => {
     await using at = await open(provider, {}, { trustedProxies: ['127.0.0.0/8'] })
     const send = (token: string, from: string) =>
       at.send('/adapters', {
@@ -736,7 +736,7 @@ describe('a flood of bad credentials', () => {
 })
 
 describe('a request without a credential', () => {
-  test('is anonymous where that is configured: what is not open to anybody asks for a credential', async () => {
+  test('a request without a credential is anonymous where the settings say so', async () => {
     await using at = await open(provider, { allowAnonymous: true })
     at.credentials = bearer(await provider.token('alice'))
     const name = await at.register({ replicaCount: 0 }, false)
@@ -755,14 +755,14 @@ describe('a request without a credential', () => {
     }
   })
 
-  test('is not anonymous when it has a bad one', async () => {
+  test('a request with a bad credential is not anonymous', async () => {
     await using at = await open(provider, { allowAnonymous: true })
     expect((await list('bad', at)).status).toBe(401)
   })
 })
 
 describe('tokens that are meant for one resource (RFC 8707)', () => {
-  test('are good there and nowhere else', async () => {
+  test('a token for one resource is good there and nowhere else', async () => {
     const token = (aud: string) => provider.token('alice', { aud })
     const second = await gateway.register({ requiredRoles: ['mcp.reader'] })
     const one = await token(`${gateway.origin}/adapters/${adapter}/mcp`)
@@ -776,7 +776,7 @@ describe('tokens that are meant for one resource (RFC 8707)', () => {
     expect(await at(`/adapters/${second}/mcp?do=echo`, whole)).toBe('200')
   })
 
-  test('are not made good by what the Host header says', async () => {
+  test('the Host header does not make a token good for another resource', async () => {
     const token = await provider.token('alice', {
       aud: `http://localhost:1/adapters/${adapter}/mcp`,
     })
@@ -788,7 +788,7 @@ describe('tokens that are meant for one resource (RFC 8707)', () => {
   })
 })
 
-test('an issuer is asked again soon, although the clock was set back by hours while it was away', async () => {
+test('an issuer is asked again soon after an outage, though the clock was set back', async () => {
   await using own = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
   await using before = await open(own)
   const [wall, monotonic] = [Date.now.bind(Date), performance.now.bind(performance)]

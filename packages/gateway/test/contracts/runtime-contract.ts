@@ -28,7 +28,7 @@ export interface RuntimeBackend {
 export function describeRuntime(name: string, backend: RuntimeBackend): void {
   const { images, timeoutMs } = backend
 
-  describe(`runtime ${name}`, { timeout: timeoutMs * 3 }, () => {
+  describe(`the runtime ${name}`, { timeout: timeoutMs * 3 }, () => {
     let runtime: Runtime
     let workload: Workload
     const { signal } = new AbortController()
@@ -119,7 +119,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       return result
     }
 
-    test('whoever writes is given a term, which ends when it is told to stop', async () => {
+    test('a writer is given a term, which ends when it is told to stop', async () => {
       const stop = new AbortController()
       const terms: AbortSignal[] = []
       for await (const term of runtime.terms(
@@ -134,7 +134,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(terms.map(({ aborted }) => aborted)).toEqual([true])
     })
 
-    test('what is applied becomes ready under its own name, with its own environment and its own logs, where the directory says', async () => {
+    test('a workload gets ready under its own name, with its environment and logs', async () => {
       await apply({ replicas: 2 })
       const status = await untilReady()
       expect(status).toMatchObject({
@@ -163,7 +163,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
         await expect.poll(() => lines({ replica, tail: 1 })).toEqual([`from ${replica}`])
     })
 
-    test('applying the same again, or a generation that changes nothing that runs, restarts nothing', async () => {
+    test('applying a workload that runs unchanged restarts nothing', async () => {
       await apply({ replicas: 2 })
       await untilReady()
       const before = instances()
@@ -186,7 +186,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(Object.entries(instances())).toEqual([first, middle])
     })
 
-    test('no replicas means stopped, and the status says so', async () => {
+    test('a workload with no replicas is stopped, and the status says so', async () => {
       await apply()
       await untilReady()
       await apply({ generation: 2, replicas: 0 })
@@ -197,7 +197,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await untilReady()
     })
 
-    test('a workload that is withheld does not run, says why in its status and to its callers, and runs once it no longer is', async () => {
+    test('a withheld workload does not run, says why, and runs once it is released', async () => {
       await apply()
       await untilReady()
       const whole = workload
@@ -212,7 +212,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await untilReady()
     })
 
-    test('an environment that changes within a generation, as a secret does, is rolled out and told like any change', async () => {
+    test('a changed environment within a generation is rolled out and reported', async () => {
       await apply({ replicas: 2 })
       await untilReady()
       await apply({ replicas: 2, environment: { GREETING: 'another' } })
@@ -234,7 +234,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(environment).not.toHaveProperty('GREETING')
     })
 
-    test('an update goes replica by replica: never is more than one not ready', async () => {
+    test('an update replaces one replica at a time: never is more than one not ready', async () => {
       await apply({ replicas: 3 })
       await untilReady()
       const before = Object.values(instances())
@@ -248,7 +248,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       )
     })
 
-    test('a restart replaces every replica, one by one, once, and nothing else of it changes', async () => {
+    test('a restart replaces each replica once, one by one, and nothing else', async () => {
       await apply({ replicas: 2 })
       await untilReady()
       const before = instances()
@@ -268,7 +268,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(instances()).toEqual(after)
     })
 
-    test('a broken update stops at its first replica, the others go on, and going back heals it', async () => {
+    test('a broken update stops at its first replica, and going back heals it', async () => {
       await apply({ replicas: 3 })
       await untilReady()
       await apply({ generation: 2, image: { name: images.failing, version: '1.0.0' } })
@@ -287,7 +287,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await untilReady()
     })
 
-    test('an image that is not there is told by its name, and all is well once it is another', async () => {
+    test('the status names an image that does not exist, and another image heals it', async () => {
       await apply({ image: { name: 'no-such-image', version: '1.0.0' } })
       const status = await until((each) => {
         const { message = '', output = '' } = condition(each, 'Ready') ?? {}
@@ -301,7 +301,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(condition(await untilReady(), 'Accepted')?.status).toBe('True')
     })
 
-    test('a replica that crashes comes back, and the status tells how it ended', async () => {
+    test('a replica that crashes comes back, and the status says how it ended', async () => {
       await apply()
       await untilReady()
       const before = instances()
@@ -317,14 +317,14 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(await call(0)).toMatchObject({ replica: `${workload.name}-0` })
     })
 
-    test('C17: a replica that does not listen is not ready, and the directory does not offer it', async () => {
+    test('C17: a replica that does not listen is neither ready nor offered', async () => {
       await apply({ image: { name: images.silent, version: '1.0.0' } })
       const status = await until(({ replicas }) => replicas[0]?.phase === 'starting')
       expect(condition(status, 'Ready')?.status).toBe('False')
       expect(entry()?.replicas.filter(({ phase }) => phase === 'ready')).toEqual([])
     })
 
-    test('another incarnation of a name has nothing of the one before', async () => {
+    test('another incarnation of a name inherits nothing of the one before', async () => {
       await apply()
       await untilReady()
       await call(0, '/say', 'a secret of the first')
@@ -338,7 +338,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(await lines({ container: 'no-such-part' })).toBeUndefined()
     })
 
-    test('what is removed is gone; removing what is not there, or is of another incarnation, changes nothing', async () => {
+    test('a removal ends its own incarnation alone, and tolerates a missing one', async () => {
       await apply()
       await untilReady()
       const origin = entry()?.replicas[0]?.origin
@@ -353,7 +353,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await expect(fetch(String(origin))).rejects.toThrow()
     })
 
-    test('logs are the last lines, those since a time, of this instance or the one before', async () => {
+    test('logs give the last lines, or those since a time, of each instance', async () => {
       await apply()
       await untilReady()
       for (const line of ['one', 'two', 'three']) await call(0, '/say', line)
@@ -367,7 +367,7 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       expect(await lines()).not.toContain('three')
     })
 
-    test('logs are followed, and end for a follower when the workload goes', async () => {
+    test('a followed log ends for its follower when the workload is removed', async () => {
       await apply()
       await untilReady()
       const following = lines({ follow: true })

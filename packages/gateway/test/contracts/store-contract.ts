@@ -66,7 +66,7 @@ const codeOf = (work: Promise<unknown>): Promise<unknown> =>
 
 /** What every store driver must do. `open` gives a store on the same data each time, `reset` new data. */
 export function describeStore(driver: string, backend: Backend): void {
-  describe(`store ${driver}`, () => {
+  describe(`the store ${driver}`, () => {
     let store: Store
     beforeEach(async () => {
       await backend.reset()
@@ -96,7 +96,7 @@ export function describeStore(driver: string, backend: Backend): void {
       await watching
     })
 
-    test('a version that stays, as when a key was used, is guarded from lost updates like one that moves', async () => {
+    test('an update that keeps its version is guarded from lost updates too', async () => {
       const key = sampleApiKey('one')
       await store.apiKeys.create(key)
       await store.apiKeys.replace({ ...key, spec: { ...key.spec, lastUsedAt: 'now' } }, 1)
@@ -108,7 +108,7 @@ export function describeStore(driver: string, backend: Backend): void {
       ).toBe('precondition_failed')
     })
 
-    test('what was created is read back as it was, also after closing and opening again', async () => {
+    test('a record is read back as it was, also after the store is opened again', async () => {
       const resource = sampleResource('one', {
         spec: {
           ...sampleResource('x').spec,
@@ -128,7 +128,7 @@ export function describeStore(driver: string, backend: Backend): void {
       expect(await codeOf(store.create(sampleResource('one', { kind: 'tool' })))).toBe('name_taken')
     })
 
-    test('a write is admitted by what its owner has besides, of whichever kind, and by nothing of others', async () => {
+    test('admission counts what the owner has of every kind, and nothing of others', async () => {
       const owned = (
         name: string,
         replicaCount: number,
@@ -156,7 +156,7 @@ export function describeStore(driver: string, backend: Backend): void {
       ])
     })
 
-    test('a write that is not admitted is not done, and what it was refused with is thrown', async () => {
+    test('a write that is not admitted changes nothing and throws the reason', async () => {
       const refuse = (): never => {
         throw new GatewayError('quota_exceeded')
       }
@@ -170,7 +170,7 @@ export function describeStore(driver: string, backend: Backend): void {
       expect(await store.get('one')).toEqual(resource)
     })
 
-    test('of many writers at once, by several processes, no more are admitted than there is room', async () => {
+    test('many writers in several processes never exceed the admitted room', async () => {
       const other = await backend.open()
       const room = (held: Holdings): void => {
         if (held.adapters >= 5) throw new GatewayError('quota_exceeded')
@@ -185,7 +185,7 @@ export function describeStore(driver: string, backend: Backend): void {
       await other[Symbol.asyncDispose]()
     })
 
-    test('a write is admitted by the bytes of its owner and of all, as they are stored', async () => {
+    test('admission counts the stored bytes of the owner and of all together', async () => {
       const sizeOf = (record: object): number => Buffer.byteLength(JSON.stringify(record))
       const described = (name: string, description: string, id = 'alice'): Resource =>
         sampleResource(name, {
@@ -245,7 +245,7 @@ export function describeStore(driver: string, backend: Backend): void {
       ])
     })
 
-    test('a secret and an API key are admitted by bytes, too', async () => {
+    test('admission counts the bytes of secrets and API keys too', async () => {
       const sizeOf = (record: object): number => Buffer.byteLength(JSON.stringify(record))
       const key = sampleApiKey('one')
       const secret = sampleSecret('one')
@@ -278,7 +278,7 @@ export function describeStore(driver: string, backend: Backend): void {
       ])
     })
 
-    test('a list ends when its records have so many bytes, and has one at least', async () => {
+    test('a page of a list ends at its bound of bytes, and has one record at least', async () => {
       const large = { ...sampleResource('x').spec, description: 'x'.repeat(10_000) }
       for (const name of ['a', 'b', 'c', 'd'])
         await store.create(sampleResource(name, { spec: large }))
@@ -290,7 +290,7 @@ export function describeStore(driver: string, backend: Backend): void {
       expect(await namesOf({ bytes: 1_000_000 })).toEqual(['a', 'b', 'c', 'd'])
     })
 
-    test('an API key is admitted by how many others its owner has', async () => {
+    test('admission counts how many other API keys the owner has', async () => {
       const seen: number[] = []
       for (const [name, id] of [
         ['one', 'alice'],
@@ -304,7 +304,7 @@ export function describeStore(driver: string, backend: Backend): void {
       expect(seen).toEqual([0, 1, 0])
     })
 
-    test('an MCP tool name is taken once, by whichever process, and is free again with its tool', async () => {
+    test('a tool name is taken once over all processes, and is free after its tool', async () => {
       const other = await backend.open()
       const tool = (name: string, toolName: string): Resource =>
         sampleResource(name, {
@@ -365,11 +365,11 @@ function describeCollection<R extends Stored>(
     })
     afterEach(() => store[Symbol.asyncDispose]())
 
-    test('a name that nobody has is undefined', async () => {
+    test('the store returns undefined for a name that does not exist', async () => {
       expect(await here().get('none')).toBeUndefined()
     })
 
-    test('of fifty that create one name at once, exactly one succeeds', async () => {
+    test('exactly one of fifty creators of one name succeeds', async () => {
       const other = await backend.open()
       const outcomes = await Promise.all(
         Array.from({ length: 50 }, (_, index) =>
@@ -381,7 +381,7 @@ function describeCollection<R extends Stored>(
       expect(outcomes.filter((outcome) => outcome === 'name_taken')).toHaveLength(49)
     })
 
-    test('no update is lost: of those that read the same version, one may write', async () => {
+    test('no update is lost: of writers that read the same version, one may write', async () => {
       const resource = sample('one')
       await here().create(resource)
       const outcomes = await Promise.all(
@@ -405,7 +405,7 @@ function describeCollection<R extends Stored>(
       expect(await here().get('one')).toEqual(second)
     })
 
-    test('deleting needs the present version', async () => {
+    test('a deletion needs the present version', async () => {
       const resource = sample('one')
       await here().create(resource)
       await here().replace(next(resource, 'new'), 1)
@@ -415,7 +415,7 @@ function describeCollection<R extends Stored>(
       expect(await codeOf(here().delete('one', resource.uid, 2))).toBe('not_found')
     })
 
-    test('watching tells every change since, in order per name, and never loses the last', async () => {
+    test('a watcher gets every change in order per name, and never loses the last', async () => {
       const stop = new AbortController()
       const seen: Change<R>[] = []
       const changes = here().watch(stop.signal)[Symbol.asyncIterator]()
@@ -444,7 +444,7 @@ function describeCollection<R extends Stored>(
       expect((await pending).done).toBe(true)
     })
 
-    test('changes by another process are seen', async () => {
+    test('a watcher sees changes of another process', async () => {
       const stop = new AbortController()
       const changes = here().watch(stop.signal)[Symbol.asyncIterator]()
       const first = changes.next()
@@ -462,7 +462,7 @@ function describeCollection<R extends Stored>(
       await other[Symbol.asyncDispose]()
     })
 
-    test('any sequence of calls, through either of two openings, does what a plain map would do', async () => {
+    test('any sequence of calls, by either opening, does what a plain map would do', async () => {
       const call = fc.record({
         name: fc.constantFrom('a', 'a-1', 'a0', 'b', 'c'),
         op: fc.constantFrom('create', 'create', 'replace', 'replace', 'delete', 'list', 'reopen'),
@@ -531,7 +531,7 @@ function describeCollection<R extends Stored>(
       )
     })
 
-    test('any sequence of changes, however fast they are read, leaves a follower with what is there', async () => {
+    test('a follower ends up with what is stored after any sequence of changes', async () => {
       const step = fc.record({
         name: fc.constantFrom('a', 'b', 'c'),
         op: fc.constantFrom('write', 'write', 'delete'),

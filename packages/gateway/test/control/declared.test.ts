@@ -81,7 +81,7 @@ async function change(gateway: TestGateway, method: string, path: string, body?:
 }
 
 describe('A folder of files', () => {
-  test('makes, changes and removes what it declares', async () => {
+  test('the gateway creates, changes and removes what a folder declares', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one', '---\n' + adapter('two')))
     const gateway = await openGateway(folder)
@@ -97,7 +97,7 @@ describe('A folder of files', () => {
     expect((await get(gateway, '/adapters/two')).status).toBe(404)
   })
 
-  test('starts servers that answer, and keeps them over a restart of the gateway', async () => {
+  test('declared servers answer, and survive a restart of the gateway', async () => {
     const folder = newFolder()
     writeFileSync(
       join(folder, 'a.yaml'),
@@ -114,7 +114,7 @@ describe('A folder of files', () => {
     expect((await get(again, '/adapters/one')).body).toEqual(before)
   })
 
-  test('that is swapped as a whole, as a mounted ConfigMap is, is followed', async () => {
+  test('the gateway follows a folder that is swapped as a whole, as a ConfigMap is', async () => {
     const folder = newFolder()
     for (const version of ['..one', '..two']) mkdirSync(join(folder, version))
     writeFileSync(join(folder, '..one', 'a.yaml'), adapter('one'))
@@ -130,7 +130,7 @@ describe('A folder of files', () => {
     expect((await get(gateway, '/adapters/one')).status).toBe(404)
   })
 
-  test('with a document that cannot be read applies the rest, and removes nothing', async () => {
+  test('an unreadable document holds up no other, and removes nothing', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await openGateway(folder)
@@ -149,7 +149,7 @@ describe('A folder of files', () => {
     expect((await get(gateway, '/adapters/one')).status).toBe(200)
   })
 
-  test('with a document that breaks the rules says each mistake, and applies it once it is mended', async () => {
+  test('a document that breaks rules gets each mistake named, and works once mended', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one', 'callerIdentity: shouted'))
     const gateway = await openGateway(folder)
@@ -163,7 +163,7 @@ describe('A folder of files', () => {
     ).toHaveLength(1)
   })
 
-  test.each(['gone', 'empty'])('that is %s removes nothing', async (how) => {
+  test.each(['gone', 'empty'])('a folder that is %s removes nothing', async (how) => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await openGateway(folder)
@@ -176,7 +176,7 @@ describe('A folder of files', () => {
     expect((await get(gateway, '/adapters/one')).status).toBe(200)
   })
 
-  test('a folder that does not exist is named in full', async () => {
+  test('the error about a missing folder names it in full', async () => {
     const folder = join(newFolder(), 'missing')
     const gateway = await openGateway(folder)
 
@@ -184,7 +184,7 @@ describe('A folder of files', () => {
     expect(problems).toEqual([`The folder '${folder}' does not exist.`])
   })
 
-  test('acts with the rights of its source alone', async () => {
+  test('a folder acts with the rights of its source alone', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await TestGateway.open({
@@ -197,7 +197,7 @@ describe('A folder of files', () => {
     expect(documents?.[0]?.reason).toMatch(/needs one of these roles: mcp\.admin, mcp\.platform/)
   })
 
-  test('has a record in the audit log for each change, and for each refusal', async () => {
+  test('the audit log records each change and each refusal of a folder', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one', '---\n' + adapter('Two')))
     const path = join(newFolder(), 'audit.log')
@@ -243,7 +243,7 @@ describe('A resource that a file declares', () => {
     ['DELETE', '', undefined],
     ['PUT', '/owner', { id: 'root' }],
     ['PUT', '/offer', { id: 'dave' }],
-  ])('is not changed by %s of the REST API%s', async (method, below, body) => {
+  ])('a declared resource is not changed by %s of the REST API%s', async (method, below, body) => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await openGateway(folder)
@@ -257,7 +257,7 @@ describe('A resource that a file declares', () => {
     })
   })
 
-  test('may be restarted by the REST API', async () => {
+  test('the REST API may restart a declared resource', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await openGateway(folder)
@@ -266,7 +266,7 @@ describe('A resource that a file declares', () => {
     expect((await change(gateway, 'POST', '/adapters/one/restart')).status).toBe(202)
   })
 
-  test('runs an image only as long as its source has a role of the rule for it', async () => {
+  test('a declared resource runs an image only while its source has the role', async () => {
     const folder = newFolder()
     writeFileSync(
       join(folder, 'a.yaml'),
@@ -290,7 +290,7 @@ describe('A resource that a file declares', () => {
     await again.untilReady('one', 1, admin)
   })
 
-  test('belongs to the REST API once its source is no longer configured', async () => {
+  test('a resource belongs to the REST API once its source is removed', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await openGateway(folder)
@@ -306,7 +306,7 @@ describe('A resource that a file declares', () => {
 })
 
 describe('A resource that the REST API has made', () => {
-  test('is left alone by a document of its name, and taken over when the document says adopt', async () => {
+  test('a document takes over a resource of the REST API only by adopt', async () => {
     const folder = newFolder()
     const gateway = await openGateway(folder)
     await change(gateway, 'POST', '/adapters', {
@@ -330,7 +330,7 @@ describe('A resource that the REST API has made', () => {
     })
   })
 
-  test('is not removed when no document declares it', async () => {
+  test('a resource of the REST API survives without a document', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one'))
     const gateway = await openGateway(folder)
@@ -346,7 +346,7 @@ describe('A resource that the REST API has made', () => {
   })
 })
 
-test('a file that is too long is refused before it is read, and nothing else changes', async () => {
+test('the gateway refuses a file that is too long before it reads it', async () => {
   const folder = newFolder()
   writeFileSync(join(folder, 'a.yaml'), adapter('one'))
   const gateway = await openGateway(folder)
@@ -360,7 +360,7 @@ test('a file that is too long is refused before it is read, and nothing else cha
 })
 
 describe('The status of the gateway', () => {
-  test('shows documents and problems to administrators alone', async () => {
+  test('administrators alone see documents and problems in the status', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one', '---\nkind: Nothing\n'))
     const gateway = await openGateway(folder)

@@ -99,28 +99,34 @@ describe.each(['adapters', 'tools'])('a stored secret of one of /%s', (kind) => 
     await call('POST', '/secrets', { name: 'mine', value: 'https://evil.example' })
   })
 
-  test.each(elsewhere)('is not kept by a mask when %s would get it', async (_, change, detail) => {
-    const body = await stored(kind, { environmentVariables, credential })
-    const path = `/${kind}/${String(body['name'])}`
-    const { environmentVariables: given = {} } = change as { environmentVariables?: object }
-    const put = withoutNull({
-      ...body,
-      credential: { header: 'X-Key', value: mask },
-      ...change,
-      environmentVariables: withoutNull({ ...(body['environmentVariables'] as object), ...given }),
-    })
+  test.each(elsewhere)(
+    'a mask does not keep a secret when %s would get it',
+    async (_, change, detail) => {
+      const body = await stored(kind, { environmentVariables, credential })
+      const path = `/${kind}/${String(body['name'])}`
+      const { environmentVariables: given = {} } = change as { environmentVariables?: object }
+      const put = withoutNull({
+        ...body,
+        credential: { header: 'X-Key', value: mask },
+        ...change,
+        environmentVariables: withoutNull({
+          ...(body['environmentVariables'] as object),
+          ...given,
+        }),
+      })
 
-    expect(await call('PATCH', path, change)).toMatchObject(mistakes(detail))
-    expect(await call('PUT', path, put)).toMatchObject(mistakes(detail))
+      expect(await call('PATCH', path, change)).toMatchObject(mistakes(detail))
+      expect(await call('PUT', path, put)).toMatchObject(mistakes(detail))
 
-    const again = {
-      environmentVariables: { API_TOKEN: 'again', MARKED: 'again', ...given },
-      credential: { value: 'again' },
-    }
-    expect(await call('PATCH', path, { ...change, ...again })).toMatchObject({ status: 200 })
-  })
+      const again = {
+        environmentVariables: { API_TOKEN: 'again', MARKED: 'again', ...given },
+        credential: { value: 'again' },
+      }
+      expect(await call('PATCH', path, { ...change, ...again })).toMatchObject({ status: 200 })
+    },
+  )
 
-  test('is kept by a mask when another version, or another setting, of the same program gets it', async () => {
+  test('a mask keeps a secret for another version or setting of the same program', async () => {
     const body = await stored(kind, { environmentVariables, credential })
     const path = `/${kind}/${String(body['name'])}`
     const changes = [
@@ -136,7 +142,7 @@ describe.each(['adapters', 'tools'])('a stored secret of one of /%s', (kind) => 
       expect(await call('PATCH', path, change)).toMatchObject({ status: 200 })
   })
 
-  test('in a variable is not kept beside an endpoint, where a later image could read it', async () => {
+  test('a mask does not keep a variable beside an endpoint for a later image', async () => {
     const body = await stored(kind, {
       imageName: undefined,
       imageVersion: undefined,
@@ -169,7 +175,7 @@ const elsewhereByValue = {
 }
 
 test.each(Object.entries(elsewhereByValue))(
-  'a stored secret is not kept by a mask when %s becomes %s, where a program may send it',
+  'a mask does not keep a secret when %s becomes %s, where a program may send it',
   async (name, value) => {
     const body = await stored('adapters', {
       imageName: 'scripted',
@@ -184,7 +190,7 @@ test.each(Object.entries(elsewhereByValue))(
   },
 )
 
-test('a stored secret is kept by a mask when a plain setting gets another plain value', async () => {
+test('a mask keeps a secret when a plain setting gets another plain value', async () => {
   const environmentVariables = { API_TOKEN: 'hush-token', MODEL: 'gpt-4', SCOPES: 'read' }
   const body = await stored('adapters', { imageName: 'scripted', environmentVariables })
   const path = `/adapters/${String(body['name'])}`
@@ -199,7 +205,7 @@ test('a stored secret is kept by a mask when a plain setting gets another plain 
     })
 })
 
-test('a file that keeps a stored secret by its mask does not bring it to another image', async () => {
+test('a masked secret in a file does not reach another image', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-kept-'))
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
   const declare = (image: string, token: string): void =>

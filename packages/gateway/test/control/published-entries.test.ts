@@ -175,7 +175,7 @@ describe('an entry of a published configuration file', () => {
         '/environmentVariables/MCP_ARGS': '${x}',
       },
     ],
-  ])('of %s registers by the table of the docs: %j', async (_format, entry, warned) => {
+  ])('an entry of %s registers by the table of the docs: %j', async (_format, entry, warned) => {
     const { status, warnings } = await register(adapterOf(entry))
     expect(status).toBe(201)
     expect(warnings.map(({ pointer }) => pointer)).toEqual(Object.keys(warned))
@@ -183,7 +183,7 @@ describe('an entry of a published configuration file', () => {
       expect(warnings[index]?.detail).toContain(`'${placeholder}' is taken literally`)
   })
 
-  test('that only looks like a placeholder brings no warning', async () => {
+  test('an entry with a mere look of a placeholder brings no warning', async () => {
     const environmentVariables = { A: 'pa$sword', B: 'costs $5', C: '100%', D: 'a$$B', E: '{x}' }
     const { warnings } = await register({
       imageName: 'mcp-proxy',

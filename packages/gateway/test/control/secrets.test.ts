@@ -133,7 +133,7 @@ const variable = (name: string, key: string) =>
   })
 
 describe('a secret', () => {
-  test('is never given back: not by any answer, not in the log, not in the store’s files', async () => {
+  test('no answer, log or file of the store shows a secret', async () => {
     const value = newValue()
     const other = newValue()
     const name = newName()
@@ -169,7 +169,7 @@ describe('a secret', () => {
     }
   })
 
-  test('reaches the workloads that refer to it, by its key or as its only value', async () => {
+  test('a secret reaches workloads that refer to it, by its key or as its only value', async () => {
     const [value, first, second] = [newValue(), newValue(), newValue()]
     const only = await keep(dev, { value })
     const several = await keep(dev, { value: undefined, values: { first, second } })
@@ -191,7 +191,7 @@ describe('a secret', () => {
     })
   })
 
-  test('that changes restarts who refers to it, and nobody else', async () => {
+  test('a changed secret restarts workloads that refer to it, and no others', async () => {
     const name = await keep(dev, { value: 'old' })
     const server = await serve({ A: refers(name) })
     const bystander = await serve({ A: 'old' })
@@ -204,7 +204,7 @@ describe('a secret', () => {
     expect((await statusOf(bystander)).replicas[0]?.startedAt).toBe(before)
   })
 
-  test('in use is not removed, and the answer names who uses it, of those that the caller may see', async () => {
+  test('a secret in use is not removed, and the answer names its visible users', async () => {
     const name = await keep(dev, { requiredRoles: ['user'] })
     const server = await serve({ A: refers(name) })
     const hidden = adapter({ A: refers(name) }, { replicaCount: 0 })
@@ -216,7 +216,7 @@ describe('a secret', () => {
     expect((await call('GET', `/secrets/${name}`, dev)).status).toBe(200)
   })
 
-  test('that is removed all the same is taken from who uses it, which says why, and heals when it is there again', async () => {
+  test('a secret removed by force is taken from its users, which heal on its return', async () => {
     const name = await keep(dev, { value: 'before' })
     const server = await serve({ A: refers(name) })
     await variable(server, 'A').toBe('before')
@@ -233,7 +233,7 @@ describe('a secret', () => {
     await variable(server, 'A').toBe('after')
   })
 
-  test('whose value is removed alone is missing, too', async () => {
+  test('a secret whose value alone is removed is missing too', async () => {
     const name = await keep(dev, { value: undefined, values: { a: '1', b: '2' } })
     const server = await serve({ A: refers(name, { key: 'b' }) })
     await variable(server, 'A').toBe('2')
@@ -245,7 +245,7 @@ describe('a secret', () => {
     expect((await call('PATCH', `/secrets/${name}`, dev, { values: { a: null } })).status).toBe(400)
   })
 
-  test('is kept by a mask, and a mask where nothing is kept is a mistake', async () => {
+  test('a mask keeps a secret, and is a mistake where nothing is stored', async () => {
     const name = await keep(dev, { value: undefined, values: { a: 'one', b: 'two' } })
     const server = await serve({ A: refers(name, { key: 'a' }) })
     await variable(server, 'A').toBe('one')
@@ -266,7 +266,7 @@ describe('a secret', () => {
     }
   })
 
-  test('in the environment of a workload is kept by a mask, and shown by nothing: not by marking it otherwise either', async () => {
+  test('a mask keeps a secret in an environment, and no other marking shows it', async () => {
     const body = adapter(
       { API_KEY: 'hush-variable', REFERRED: refers(await keep(dev)) },
       { replicaCount: 0 },
@@ -305,7 +305,7 @@ describe('a secret', () => {
     })
   })
 
-  test('has bounds: names, keys, lengths, how many values', async () => {
+  test('a secret has bounds: names, keys, lengths, how many values', async () => {
     const codes = async (body: object): Promise<unknown> => {
       const { status, body: problem } = await call<Problem>('POST', '/secrets', dev, {
         name: newName(),
@@ -332,7 +332,7 @@ describe('a secret', () => {
     await variable(server, 'A').toBe(longest)
   })
 
-  test('is guarded by ETags and taken once', async () => {
+  test('ETags guard a secret, and its name is taken once', async () => {
     const name = await keep(dev)
     const etag = String((await call('GET', `/secrets/${name}`, dev)).headers['etag'])
     expect(
@@ -356,8 +356,8 @@ describe('a secret', () => {
   })
 })
 
-describe('who may do what with a secret', () => {
-  test('is its owner’s; those of its roles may see it and give it to workloads; for others there is none', async () => {
+describe('rights on a secret', () => {
+  test('a secret exists for its owner and its roles alone', async () => {
     const name = await keep(alice, { requiredRoles: ['user'] })
     expect((await call('GET', `/secrets/${name}`, bob)).status).toBe(200)
     expect((await call('PATCH', `/secrets/${name}`, bob, { value: 'x' })).status).toBe(403)
@@ -402,7 +402,7 @@ describe('who may do what with a secret', () => {
     ).toBe(201)
   })
 
-  test('whoever has lost a secret may not run other code with it, and may still describe, scale and remove', async () => {
+  test('an owner who lost a secret may scale and remove, but run no other code', async () => {
     const name = await keep(alice, { requiredRoles: ['user'] })
     const body = adapter({ A: refers(name) }, { replicaCount: 0 })
     await call('POST', '/adapters', bob, body)
@@ -425,7 +425,7 @@ describe('who may do what with a secret', () => {
     expect((await call('DELETE', `/adapters/${body.name}`, bob)).status).toBe(204)
   })
 
-  test('has a quota', async () => {
+  test('each owner has a quota of secrets', async () => {
     await using small = await TestGateway.open({ secrets: { maxPerPrincipal: 2 } })
     const statuses = await Promise.all(
       Array.from({ length: 6 }, async () => {
@@ -441,7 +441,7 @@ describe('who may do what with a secret', () => {
 })
 
 describe('the audit log', () => {
-  test('tells who has changed a secret, and holds neither its value nor a digest by which a short one could be guessed', async () => {
+  test('the audit log names who changed a secret, and holds no digest to guess it by', async () => {
     const value = newValue()
     const name = await keep(dev, { value })
     await call('PATCH', `/secrets/${name}`, dev, { value: '1234' })
@@ -468,7 +468,7 @@ describe('the audit log', () => {
 })
 
 describe('a reference', () => {
-  test('takes the place of a text by PATCH, and a text that of a reference', async () => {
+  test('PATCH replaces a text by a reference, and a reference by a text', async () => {
     const name = await keep(dev, { value: undefined, values: { a: '1', b: '2' } })
     const body = adapter({ A: 'text', B: refers(name, { key: 'a' }) }, { replicaCount: 0 })
     await call('POST', '/adapters', dev, body)
@@ -500,7 +500,7 @@ describe('a reference', () => {
     })
   })
 
-  test('means the secret of whom it was, and not what somebody else makes by its name, until it is given again', async () => {
+  test('a reference means the secret of its owner, and no later one of that name', async () => {
     const name = await keep(dev, { value: 'of-dev' })
     const users = { requiredRoles: ['mcp.dev'] }
     const server = await serve({ A: refers(name) })
@@ -547,7 +547,7 @@ describe('a reference', () => {
     )
   })
 
-  test('to what has become another’s is not given again by whoever may not use it', async () => {
+  test('a reference to a secret of another is not set again without the right to it', async () => {
     const name = await keep(dev)
     const body = adapter({ A: refers(name) }, { replicaCount: 0 })
     await call('POST', '/adapters', dev, body)
@@ -571,7 +571,7 @@ describe('a reference', () => {
     ).toBe(200)
   })
 
-  test('to a file gives what it holds, without the last line break, of the files that the configuration names', async () => {
+  test('a reference to a configured file gives its text without the last line break', async () => {
     const server = await serve({
       A: refers('plain', { source: 'file' }),
       B: refers('mounted', { source: 'file', key: 'user' }),
@@ -614,7 +614,7 @@ describe('a reference', () => {
     expect(await code({ name: 'plain', source: 'elsewhere' })).toHaveLength(1)
   })
 
-  test('to a file that is not there any more withholds the workload, and heals', async () => {
+  test('a reference to a missing file withholds the workload until it is back', async () => {
     const own = join(files, 'mounted', 'own')
     writeFileSync(own, 'first')
     const server = await serve({ A: refers('mounted', { source: 'file', key: 'own' }) })
@@ -634,7 +634,7 @@ describe('a reference', () => {
   })
 })
 
-describe('what is stored', () => {
+describe('secrets in the store', () => {
   const [one, two] = [randomBytes(32), randomBytes(32)] as const
   let file = ''
   let files = 0
@@ -657,7 +657,7 @@ describe('what is stored', () => {
       },
     })
 
-  test('is read back as it was, by get, list and watch, and holds no secret in clear', async () => {
+  test('a stored secret is read back by get, list and watch, and never in clear', async () => {
     newFile()
     await using store = open(one)
     const stop = new AbortController()
@@ -682,7 +682,7 @@ describe('what is stored', () => {
     stop.abort()
   })
 
-  test('is sealed to whoever keeps secrets, who leaves what is not given again as it is', async () => {
+  test('a secret stays sealed to the gateway, and as it is unless replaced', async () => {
     newFile()
     await using store = open(one)
     const values = { a: { value: 'hidden' }, b: { value: 'old' } }
@@ -705,7 +705,7 @@ describe('what is stored', () => {
     expect((await store.sealedSecrets.get('s'))?.spec.values['a']).toEqual(read.spec.values['a'])
   })
 
-  test('in clear, by an earlier gateway, is sealed at the next start, and nobody’s version changes', async () => {
+  test('a secret in clear of an earlier gateway is sealed at the next start', async () => {
     newFile()
     const resource = secretive('r')
     {
@@ -721,7 +721,7 @@ describe('what is stored', () => {
     expect(JSON.stringify(await plain.get('r'))).not.toContain('hidden')
   })
 
-  test('under an earlier key is renewed, so that that key can go; without it, nothing is lost either', async () => {
+  test('a secret under an earlier key is sealed again, so that the key can go', async () => {
     newFile()
     const resource = secretive('r')
     {
@@ -748,7 +748,7 @@ describe('what is stored', () => {
     expect(await store.get('r')).toEqual({ ...resource, version: 2 })
   })
 
-  test('and was tampered with, moved or exchanged is told as unreadable, and serves nobody', async () => {
+  test('a tampered, moved or exchanged secret is unreadable, and serves nobody', async () => {
     const secret = await keep(dev, { value: newValue() })
     const server = await serve({ A: refers(secret), B: { value: newValue(), secret: true } })
     const other = await serve({ B: { value: newValue(), secret: true } })

@@ -57,7 +57,7 @@ describe('bytes that are stored', () => {
     environmentVariables: { TEXT: 'x'.repeat(length) },
   })
 
-  test('of adapters are bounded for each owner and for all together', async () => {
+  test('bytes of adapters are bounded for each owner and for all together', async () => {
     const first = adapter(9000)
     expect((await as('ann', 'POST', '/adapters', first)).status).toBe(201)
     expect((await as('ann', 'POST', '/adapters', adapter(9000))).status).toBe(201)
@@ -88,23 +88,26 @@ describe('bytes that are stored', () => {
   test.each([
     ['/secrets', 'secrets', (name: string) => ({ name, value: 'v'.repeat(2500) })],
     ['/api-keys', 'apiKeys', (name: string) => ({ name, roles: keyRoles })],
-  ])('of %s are bounded for each principal and for all together', async (path, setting, body) => {
-    const make = (id: string): Promise<Answer> =>
-      as(id, 'POST', path, body(`s${(names += 1)}`.padEnd(10, '0')))
-    expect((await make('dan')).status).toBe(201)
-    expect(await make('dan')).toMatchObject({
-      code: 'quota_exceeded',
-      detail: expect.stringContaining(`${setting}.maxBytesPerPrincipal`),
-    })
-    expect((await make('eve')).status).toBe(201)
-    expect(await make('fay')).toMatchObject({
-      status: 507,
-      detail: expect.stringContaining(`${setting}.maxTotalBytes`),
-    })
-  })
+  ])(
+    'bytes of %s are bounded for each principal and for all together',
+    async (path, setting, body) => {
+      const make = (id: string): Promise<Answer> =>
+        as(id, 'POST', path, body(`s${(names += 1)}`.padEnd(10, '0')))
+      expect((await make('dan')).status).toBe(201)
+      expect(await make('dan')).toMatchObject({
+        code: 'quota_exceeded',
+        detail: expect.stringContaining(`${setting}.maxBytesPerPrincipal`),
+      })
+      expect((await make('eve')).status).toBe(201)
+      expect(await make('fay')).toMatchObject({
+        status: 507,
+        detail: expect.stringContaining(`${setting}.maxTotalBytes`),
+      })
+    },
+  )
 })
 
-test('bytes of what is taken over count for whoever takes it', async () => {
+test('bytes of an accepted offer count for its new owner', async () => {
   await using gateway = await TestGateway.open({ access: { quotas: { bytes: 20_000 } } })
   const as = async (id: string, method: string, path: string, body?: object): Promise<Exchange> =>
     gateway.send(path, {
@@ -153,7 +156,7 @@ async function makeLarge(gateway: TestGateway): Promise<string[]> {
   return made
 }
 
-test('lists that their client does not read take a share of memory, which it gets back', async () => {
+test('lists that their client does not read take a share of memory, and return it', async () => {
   await using gateway = await TestGateway.open({ limits: { heldBytes: 64 * 1024 * 1024 } })
   await makeLarge(gateway)
   const unread = await gateway.start('/adapters', { method: 'GET' })
@@ -169,7 +172,7 @@ test('lists that their client does not read take a share of memory, which it get
   await expect.poll(async () => (await list()).status, { timeout: 10_000 }).toBe(200)
 })
 
-test('a list of large records ends with a page, and the next one goes on', async () => {
+test('a list of large records ends with a page, and the next one continues it', async () => {
   await using gateway = await TestGateway.open({})
   const made = await makeLarge(gateway)
   const found: string[] = []
@@ -184,7 +187,7 @@ test('a list of large records ends with a page, and the next one goes on', async
   expect(pages).toBe(2)
 })
 
-test('a gateway with a small heap starts with a store that is larger, and serves it', async () => {
+test('a gateway with a small heap starts with a larger store, and serves it', async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'mcpgw-space-'))
   const store = openSqliteStore({ file: join(dataDir, 'gateway.db') })
   const { spec } = sampleResource('x')

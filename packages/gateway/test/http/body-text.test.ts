@@ -101,7 +101,7 @@ const everywhere = <T extends readonly [string, ...unknown[]]>(
 
 describe('a message', () => {
   test.each(everywhere(texts, ([, body]) => ({ body })))(
-    'at %s with %s is refused as no JSON before any server sees it',
+    'a message at %s with %s is refused as no JSON before any server sees it',
     async (where, _what, sending) => {
       expect(await refused(where, sending)).toMatchObject({
         status: 400,
@@ -112,7 +112,7 @@ describe('a message', () => {
   )
 
   test.each(everywhere(types, ([, headers, body = Buffer.from(call)]) => ({ headers, body })))(
-    'at %s with a content header %s is refused before any server sees it',
+    'a message at %s with a content header %s is refused before any server sees it',
     async (where, _what, sending) => {
       expect(await refused(where, sending)).toMatchObject({
         status: 415,
@@ -127,7 +127,7 @@ describe('a message', () => {
     `${json}; charset="UTF-8"`,
     `${json} ; Charset=utf8 ; profile=x`,
     'APPLICATION/JSON',
-  ])('of the type %s is passed on, and may say that it is not compressed', async (type) => {
+  ])('a message of the type %s passes, and may say that it is not compressed', async (type) => {
     const answer = await gateway.mcp(adapter, 'do=echo', {
       headers: { 'content-type': type, 'content-encoding': 'identity' },
       body: named('c3a9f09f9982efbbbf'),
@@ -148,7 +148,7 @@ describe('a body of the REST API', () => {
     ['half of a surrogate pair in UTF-8', key('eda080')],
     ['a byte order mark before it', Buffer.from('\ufeff{"name":"k"}')],
     ['UTF-16', Buffer.from('{"name":"k"}', 'utf16le')],
-  ])('with %s is refused as no JSON', async (_what, body) => {
+  ])('a body of the REST API with %s is refused as no JSON', async (_what, body) => {
     const answer = await create(body)
     expect(answer.status).toBe(400)
     expect(JSON.parse(answer.body.toString())).toMatchObject({ code: 'invalid_json' })
@@ -156,13 +156,13 @@ describe('a body of the REST API', () => {
 
   test.each(
     types.map(([what, headers, body = Buffer.from('{"name":"k"}')]) => ({ what, headers, body })),
-  )('with a content header $what is refused', async ({ headers, body }) => {
+  )('a body of the REST API with a content header $what is refused', async ({ headers, body }) => {
     const answer = await create(body, headers)
     expect(answer.status).toBe(415)
     expect(JSON.parse(answer.body.toString())).toMatchObject({ code: 'unsupported_media_type' })
   })
 
-  test('of another type is refused, and the answer names the header to send', async () => {
+  test('the refusal of another type names the header to send', async () => {
     const answer = await create(Buffer.from('{"name":"k"}'), { 'content-type': 'text/plain' })
 
     expect(answer.status).toBe(415)
@@ -171,7 +171,7 @@ describe('a body of the REST API', () => {
     })
   })
 
-  test('with letters in UTF-8 keeps them', async () => {
+  test('a body of the REST API keeps letters in UTF-8', async () => {
     const answer = await create(key('c3a9f09f9982'), { 'content-type': `${json}; charset=utf-8` })
     expect(answer.status).toBe(201)
     expect(JSON.parse(answer.body.toString())).toMatchObject({ name: 'ké🙂' })

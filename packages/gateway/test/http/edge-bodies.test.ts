@@ -72,7 +72,7 @@ describe.skipIf(!hasPython)(`a server that reads no body of a GET${note}`, () =>
   test.each(
     methods.flatMap((method) => framings.map(([how, frame]) => [method, how, frame] as const)),
   )(
-    'never gets a body of %s that comes %s: the gateway answers 400 and closes the connection',
+    'the gateway answers 400 to a body of %s that comes %s, and closes the connection',
     async (method, _how, frame) => {
       using raw = gateway.connect()
       const path = `/adapters/${adapter}/mcp`
@@ -90,7 +90,7 @@ describe.skipIf(!hasPython)(`a server that reads no body of a GET${note}`, () =>
     },
   )
 
-  test('gets no framing at all with a GET that has an empty body', async () => {
+  test('a server gets no framing with a GET that has an empty body', async () => {
     for (const method of ['GET', 'DELETE']) {
       const answer = await gateway.mcp(adapter, '', { method, headers: { 'content-length': '0' } })
       expect(answer.status).toBe(200)
@@ -102,7 +102,7 @@ describe.skipIf(!hasPython)(`a server that reads no body of a GET${note}`, () =>
     }
   })
 
-  test('gets a chunked body by its length, without extensions and trailers', async () => {
+  test('a server gets a chunked body by its length, without extensions and trailers', async () => {
     using raw = gateway.connect()
     await raw.exchange(
       `POST /adapters/${adapter}/mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n` +
@@ -127,18 +127,21 @@ describe('a body of a method that has none', () => {
       'http://localhost/mcp',
       '/tools',
     ].flatMap((path) => methods.map((method) => [method, path] as const)),
-  )('is 400 before the plane is asked: %s %s', async (method, path) => {
-    using raw = gateway.connect()
-    await raw.exchange(
-      `${method} ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}` +
-        'GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n',
-    )
-    expect(raw.text).toMatch(/^HTTP\/1\.1 400 /)
-    expect(raw.text.match(/HTTP\/1\.1 \d/g)).toHaveLength(1)
-    expect(raw.closed).toBe(true)
-  })
+  )(
+    'a body of a method that has none is 400 before the plane sees it: %s %s',
+    async (method, path) => {
+      using raw = gateway.connect()
+      await raw.exchange(
+        `${method} ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}` +
+          'GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n',
+      )
+      expect(raw.text).toMatch(/^HTTP\/1\.1 400 /)
+      expect(raw.text.match(/HTTP\/1\.1 \d/g)).toHaveLength(1)
+      expect(raw.closed).toBe(true)
+    },
+  )
 
-  test('is 400 for a preflight of another site, too', async () => {
+  test('a body of a preflight of another site is 400 too', async () => {
     await using open = await TestGateway.open({ edge: { allowedOrigins: ['https://app.example'] } })
     using raw = open.connect()
     await raw.exchange(
@@ -148,7 +151,7 @@ describe('a body of a method that has none', () => {
     expect(raw.text).toMatch(/^HTTP\/1\.1 400 /)
   })
 
-  test('says what is wrong and what to do', async () => {
+  test('the refusal says what is wrong and what to do', async () => {
     const { status, body } = await gateway.send('/adapters/x', {
       method: 'DELETE',
       headers: { 'content-length': '2' },
@@ -182,7 +185,7 @@ describe('a request after one that ends its connection', () => {
       'has a Host that is refused and an expectation',
       'POST /mcp HTTP/1.1\r\nhost: evil.example\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n{}',
     ],
-  ])('is not run when that one %s', async (_what, first) => {
+  ])('a request does not run after one that %s', async (_what, first) => {
     using raw = gateway.connect()
     const name = `late-${Math.random().toString(36).slice(2)}`
     await raw.exchange(first + create(name))
@@ -191,7 +194,7 @@ describe('a request after one that ends its connection', () => {
     expect((await gateway.send(`/adapters/${name}`, { method: 'GET' })).status).toBe(404)
   })
 
-  test('is not run when a header with chunks comes in HTTP/1.0', async () => {
+  test('a request does not run after chunks in HTTP/1.0', async () => {
     using raw = gateway.connect()
     const name = `late-${Math.random().toString(36).slice(2)}`
     await raw.exchange(

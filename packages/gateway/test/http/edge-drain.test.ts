@@ -31,7 +31,7 @@ async function untilStuck(tag: string): Promise<void> {
 }
 
 describe('a gateway that is told to stop', () => {
-  test('finishes what is in progress, refuses what is new, and closes connections that are kept alive', async () => {
+  test('a stopping gateway finishes its work, refuses more, and closes connections', async () => {
     const adapter = await open(ageSeconds)
     using busy = gateway.connect()
     busy.socket.write(
@@ -59,7 +59,7 @@ describe('a gateway that is told to stop', () => {
     expect(busy.text).toMatch(/^HTTP\/1\.1 200 [\s\S]*\{"late":true\}/)
   })
 
-  test('ends GET event streams in order, so that clients reconnect elsewhere, though the server goes on talking', async () => {
+  test('a stopping gateway ends GET streams in order, so that clients reconnect', async () => {
     const adapter = await open(ageSeconds)
     const streams = await Promise.all(
       Array.from({ length: 20 }, () =>
@@ -83,7 +83,7 @@ describe('a gateway that is told to stop', () => {
     await disposed
   })
 
-  test('serves everything for a while when it is no longer ready, and says with each answer that its connection ends', async () => {
+  test('a gateway that is not ready serves on, and announces each connection’s end', async () => {
     const adapter = await open(10, 4)
     const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`
     using kept = gateway.connect()
@@ -114,7 +114,7 @@ describe('a gateway that is told to stop', () => {
     await disposed
   })
 
-  test('tells a GET that has no answer yet that it is draining', async () => {
+  test('a stopping gateway tells a GET without an answer that it drains', async () => {
     const adapter = await open(ageSeconds)
     const waiting = gateway.send(`/adapters/${adapter}/mcp?do=late&ms=3600000&tag=w`, {
       method: 'GET',
@@ -131,7 +131,7 @@ describe('a gateway that is told to stop', () => {
     ['opens a stream', '{"id":1,"method":"subscriptions/listen"}', {}],
     ['is for a cold replica', '{"id":1,"method":"ping"}', { LISTEN_AFTER_MS: '3600000' }],
   ])(
-    'tells so to a request that %s and whose body comes when it is draining',
+    'a stopping gateway refuses a request that %s and sends its body late',
     async (_what, body, environmentVariables) => {
       await open(ageSeconds)
       const adapter = await gateway.register(
@@ -150,7 +150,7 @@ describe('a gateway that is told to stop', () => {
     },
   )
 
-  test('opens no stream of tools for a request whose body comes when it is draining', async () => {
+  test('a stopping gateway opens no stream of tools for a body that comes late', async () => {
     await open(ageSeconds)
     const { headers, body } = modernRequest('subscriptions/listen', {
       notifications: { toolsListChanged: true },
@@ -168,7 +168,7 @@ describe('a gateway that is told to stop', () => {
     await disposed
   })
 
-  test('does not wait for a cold replica any more', async () => {
+  test('a stopping gateway does not wait for a cold replica', async () => {
     await open(ageSeconds)
     const cold = await gateway.register(
       { environmentVariables: { LISTEN_AFTER_MS: '3600000' } },
@@ -189,7 +189,7 @@ describe('a gateway that is told to stop', () => {
     expect(waiting.text).toMatch(/^HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
   })
 
-  test('cuts what is not done when the time is over', async () => {
+  test('a stopping gateway cuts unfinished requests when the time is over', async () => {
     const adapter = await open(0.5)
     const stream = await gateway.start(`/adapters/${adapter}/mcp?do=stream`)
     const [answer] = await Promise.all([readAnswer(stream), gateway[Symbol.asyncDispose]()])

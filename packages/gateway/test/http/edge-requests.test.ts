@@ -66,17 +66,20 @@ describe('request smuggling', () => {
     ['a NUL in a header', 'x-a: a\0b\r\ncontent-length: 0\r\n\r\n'],
     ['a bare carriage return', 'x-a: a\rcontent-length: 5\r\ncontent-length: 0\r\n\r\n'],
     ['bare line feeds', 'x-a: b\ncontent-length: 0\n\n'],
-  ])('by %s is 400, closes the connection, and neither request is run', async (_what, rest) => {
-    const tag = newTag()
-    const { text, closed } = await exchange(head(tag, rest) + second)
-    expect(text).toMatch(/^HTTP\/1\.1 400 /)
-    expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1)
-    expect(text).toMatch(/"code":"invalid_request"/)
-    expect(closed).toBe(true)
-    expect(gateway.events(tag)).toEqual([])
-  })
+  ])(
+    'request smuggling by %s is 400, closes the connection, and runs neither request',
+    async (_what, rest) => {
+      const tag = newTag()
+      const { text, closed } = await exchange(head(tag, rest) + second)
+      expect(text).toMatch(/^HTTP\/1\.1 400 /)
+      expect(text.match(/HTTP\/1\.1/g)).toHaveLength(1)
+      expect(text).toMatch(/"code":"invalid_request"/)
+      expect(closed).toBe(true)
+      expect(gateway.events(tag)).toEqual([])
+    },
+  )
 
-  test('is not helped by HTTP/1.0 with chunks, HTTP/2 prefaces or CONNECT', async () => {
+  test('HTTP/1.0 with chunks, HTTP/2 prefaces and CONNECT smuggle nothing', async () => {
     for (const text of [
       'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
       'CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\n\r\n',
@@ -88,7 +91,7 @@ describe('request smuggling', () => {
     }
   })
 
-  test('requests that are sent in one go are answered in order', async () => {
+  test('pipelined requests get their answers in order', async () => {
     const { text } = await exchange(
       `${head('p1', 'content-length: 7\r\n\r\n')}{"n":1}${head('p2', 'transfer-encoding: chunked\r\n\r\n7\r\n{"n":2}\r\n0\r\n\r\n')}${head('p3', 'content-length: 7\r\nconnection: close\r\n\r\n')}{"n":3}`,
     )
@@ -97,7 +100,7 @@ describe('request smuggling', () => {
 })
 
 describe('bytes that are no request', () => {
-  test('get one answer at most for each line that could be one, and the gateway lives', async () => {
+  test('bytes that are no request get one answer a line at most', async () => {
     const pieces = fc.constantFrom(
       `POST /adapters/${adapter}/mcp HTTP/1.1`,
       'GET /ping HTTP/1.1',
@@ -129,7 +132,7 @@ describe('bytes that are no request', () => {
     expect((await gateway.mcp(adapter, 'do=echo', { body: '{}' })).status).toBe(200)
   })
 
-  test('an upgrade is not offered: the request is answered as any other', async () => {
+  test('a request for an upgrade gets an ordinary answer', async () => {
     const tag = newTag()
     using raw = gateway.connect()
     raw.socket.write(
@@ -141,7 +144,7 @@ describe('bytes that are no request', () => {
     )
   })
 
-  test('in the middle of an answer cut it off, and nothing of ours is mixed into it', async () => {
+  test('bytes in mid-answer end the answer, and the gateway mixes nothing into it', async () => {
     using raw = gateway.connect()
     raw.socket.write(
       `POST /adapters/${adapter}/mcp?do=stream&tag=mixed HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
@@ -179,7 +182,7 @@ describe('paths', () => {
     `/adapters/${'a'.repeat(10_000)}/mcp`,
     '/adapters/__proto__/mcp',
     '/adapters/constructor/mcp',
-  ])('%.40s reach no server', async (path) => {
+  ])('the path %.40s reaches no server', async (path) => {
     const { text } = await exchange(
       `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
     )
@@ -188,7 +191,7 @@ describe('paths', () => {
   })
 
   test.each(['/adapters/{}/mcp/', '/adapters/{}/mcp/?do=echo'])(
-    '%s is the same address with a slash, and reaches the server',
+    'the path %s is the same address with a slash, and reaches the server',
     async (path) => {
       const { text } = await exchange(
         `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
@@ -197,7 +200,7 @@ describe('paths', () => {
     },
   )
 
-  test('the address of the tool router is served with a slash too', async () => {
+  test('the tool router serves its address with a slash too', async () => {
     const initialize = JSON.stringify({
       jsonrpc: '2.0',
       id: 1,
@@ -215,7 +218,7 @@ describe('paths', () => {
   })
 
   test.each(['/adapters/a\0b/mcp', '/adapters/a b/mcp', '/adapters/a\tb/mcp'])(
-    '%j are 400',
+    'the path %j is 400',
     async (path) => {
       const { text, closed } = await exchange(`POST ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`)
       expect(text).toMatch(/^HTTP\/1\.1 400 /)
@@ -223,7 +226,7 @@ describe('paths', () => {
     },
   )
 
-  test('of unknown adapters and of those that the caller may not use look the same', async () => {
+  test('unknown adapters and forbidden ones look the same', async () => {
     const stranger = { 'x-dev-userid': 'eve', 'x-dev-roles': 'nobody' }
     const hidden = await gateway.mcp(adapter, '', { headers: stranger })
     const unknown = await gateway.mcp('nothing', '', { headers: stranger })
@@ -236,7 +239,7 @@ describe('paths', () => {
 
 describe('methods', () => {
   test.each(['HEAD', 'OPTIONS', 'PUT', 'PATCH', 'TRACE', 'PROPFIND'])(
-    '%s is 405 with Allow',
+    'the method %s is 405 with Allow',
     async (method) => {
       const tag = newTag()
       const { text } = await exchange(head(tag, 'connection: close\r\n\r\n', method))
@@ -253,7 +256,7 @@ describe('bodies beyond the limit', () => {
     ['by their length', {}],
     ['in chunks', { 'transfer-encoding': 'chunked' }],
   ])(
-    'are 413 also for a client that sends all of it before it reads: %s',
+    'a body beyond the limit is 413 for a client that sends all before it reads: %s',
     async (_what, headers) => {
       const body = Buffer.alloc(bodyLimitBytes * 20, 'x')
       for (const path of [`/adapters/${adapter}/mcp?tag=big`, '/adapters'])
@@ -269,7 +272,7 @@ describe('bodies beyond the limit', () => {
     },
   )
 
-  test('are 413 for a client that reads nothing before it has written all', async () => {
+  test('a body beyond the limit is 413 for a client that writes all before it reads', async () => {
     const size = bodyLimitBytes * 40
     const chunked = `${size.toString(16)}\r\n${'x'.repeat(size)}\r\n0\r\n\r\n`
     for (const path of [`/adapters/${adapter}/mcp?tag=big`, '/adapters'])
@@ -294,17 +297,20 @@ describe('bodies beyond the limit', () => {
   test.each([
     ['by their length', {}],
     ['in chunks', { 'transfer-encoding': 'chunked' }],
-  ])('of exactly the limit pass, one byte more does not: %s', async (_what, headers) => {
-    const [fits, more] = [newTag(), newTag()]
-    const send = (tag: string, length: number): Promise<Exchange> =>
-      gateway.mcp(adapter, `tag=${tag}`, { headers, body: Buffer.alloc(length, '1') })
+  ])(
+    'a body of exactly the limit passes, and one byte more does not: %s',
+    async (_what, headers) => {
+      const [fits, more] = [newTag(), newTag()]
+      const send = (tag: string, length: number): Promise<Exchange> =>
+        gateway.mcp(adapter, `tag=${tag}`, { headers, body: Buffer.alloc(length, '1') })
 
-    expect((await send(fits, bodyLimitBytes)).body.length).toBe(bodyLimitBytes)
-    expect((await send(more, bodyLimitBytes + 1)).status).toBe(413)
-    expect(gateway.events(more)).toEqual([])
-  })
+      expect((await send(fits, bodyLimitBytes)).body.length).toBe(bodyLimitBytes)
+      expect((await send(more, bodyLimitBytes + 1)).status).toBe(413)
+      expect(gateway.events(more)).toEqual([])
+    },
+  )
 
-  test('leave the connection usable when the client has sent the rest', async () => {
+  test('a client that sends the rest of its body keeps its connection', async () => {
     const size = bodyLimitBytes + 1
     const { text } = await exchange(
       `${head(newTag(), `content-length: ${size}\r\n\r\n`)}${'x'.repeat(size)}${head(newTag(), 'content-length: 2\r\nconnection: close\r\n\r\n')}{}`,
@@ -312,7 +318,7 @@ describe('bodies beyond the limit', () => {
     expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413', 'HTTP/1.1 200'])
   })
 
-  test('that never end are cut off', async () => {
+  test('an endless body is cut off', async () => {
     using raw = gateway.connect()
     raw.socket.write(head(newTag(), 'transfer-encoding: chunked\r\n\r\n'))
     const chunk = `10000\r\n${'x'.repeat(0x10000)}\r\n`
@@ -327,7 +333,7 @@ describe('bodies beyond the limit', () => {
     expect(sent).toBeLessThan(64 * 1024 * 1024)
   })
 
-  test('are not asked for: Expect is answered with 413 instead of 100', async () => {
+  test('a body beyond the limit is 413 in place of 100 Continue', async () => {
     const { text } = await exchange(
       head(newTag(), `expect: 100-continue\r\ncontent-length: ${bodyLimitBytes + 1}\r\n\r\n`),
     )
@@ -336,7 +342,7 @@ describe('bodies beyond the limit', () => {
 })
 
 describe('Expect', () => {
-  test('100-continue is answered, then the request, and the server sees nothing of it', async () => {
+  test('the gateway itself answers 100-continue, and then the request', async () => {
     const tag = newTag()
     using raw = gateway.connect()
     raw.socket.write(
@@ -351,14 +357,14 @@ describe('Expect', () => {
     )
   })
 
-  test('100-continue is not answered with 100 when the request is refused anyway', async () => {
+  test('a request that is refused anyway gets no 100', async () => {
     const { text } = await exchange(
       'POST /adapters HTTP/1.1\r\nhost: evil.example\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n',
     )
     expect(text).toMatch(/^HTTP\/1\.1 403 /)
   })
 
-  test('anything else is refused, with a request id and a line in the log', async () => {
+  test('any other Expect is refused, with a request id and a log line', async () => {
     const { text } = await exchange(head(newTag(), 'expect: miracles\r\ncontent-length: 0\r\n\r\n'))
     expect(text).toMatch(/^HTTP\/1\.1 4\d\d [\s\S]*"requestId":"(?!unknown)/)
   })
@@ -368,7 +374,7 @@ describe('targets that are whole addresses', () => {
   const ask = (target: string, more = ''): Promise<{ text: string }> =>
     exchange(`GET ${target} HTTP/1.1\r\nhost: LocalHost:80\r\nconnection: close\r\n${more}\r\n`)
 
-  test('mean what their paths mean, on both planes', async () => {
+  test('a whole address means what its path means, on both planes', async () => {
     for (const [target, status] of [
       ['http://localhost:80/adapters?limit=1', 200],
       ['HTTP://LOCALHOST:80/healthz', 200],
@@ -384,21 +390,18 @@ describe('targets that are whole addresses', () => {
     'http://user:hunter2@localhost:80/adapters',
     'http:///adapters',
     'ftp://localhost:80/adapters',
-  ])(
-    '%s is refused, as it names another host than Host does; no name and no password is in the log',
-    async (target) => {
-      const id = `target-${newTag()}`
-      const { text } = await ask(target, `x-request-id: ${id}\r\n`)
-      expect(text).toMatch(/^HTTP\/1\.1 400 [\s\S]*"code":"invalid_request"/)
-      const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)
-      // The parser refuses an empty host itself.
-      if (target !== 'http:///adapters')
-        await expect.poll(lines).toMatchObject([{ path: '/adapters', status: 400 }])
-      expect(JSON.stringify(gateway.log)).not.toContain('hunter2')
-    },
-  )
+  ])('%s is refused for its host, and the log shows no name and no password', async (target) => {
+    const id = `target-${newTag()}`
+    const { text } = await ask(target, `x-request-id: ${id}\r\n`)
+    expect(text).toMatch(/^HTTP\/1\.1 400 [\s\S]*"code":"invalid_request"/)
+    const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)
+    // The parser refuses an empty host itself.
+    if (target !== 'http:///adapters')
+      await expect.poll(lines).toMatchObject([{ path: '/adapters', status: 400 }])
+    expect(JSON.stringify(gateway.log)).not.toContain('hunter2')
+  })
 
-  test('and paths that cannot be decoded have one line in the log', async () => {
+  test('a whole address with an undecodable path has one log line', async () => {
     const id = `target-${newTag()}`
     expect((await ask('/adapters/%zz', `x-request-id: ${id}\r\n`)).text).toMatch(/^HTTP\/1\.1 404 /)
     const lines = (): unknown[] => gateway.log.filter(({ requestId }) => requestId === id)
@@ -444,7 +447,7 @@ describe('slow requests', () => {
       .toHaveLength(1)
   })
 
-  test('a slow body of the control plane is 408 once, and has one line in the log', async () => {
+  test('a slow body of the control plane is 408 once, with one log line', async () => {
     const rest = 'content-type: application/json\r\ncontent-length: 10\r\n\r\n{"a"'
     const { text } = await exchangeHurried(
       `POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-request-id: slow-rest\r\n${rest}`,
@@ -456,7 +459,7 @@ describe('slow requests', () => {
       .toMatchObject([{ path: '/adapters', status: 499, error: 'client_closed_request' }])
   })
 
-  test('a slow answer is not: the times are for what the client sends', async () => {
+  test('a slow answer is no fault: the limits are for the client', async () => {
     const answer = await hurried.mcp(name, 'do=late&ms=5000', { body: '{}' })
     expect([answer.status, answer.whole]).toEqual([200, true])
   })
@@ -478,7 +481,7 @@ describe('large requests', () => {
       `GET / HTTP/1.1\r\nHost: localhost\r\nx-a: ${'a'.repeat(40_000)}\r\n\r\n`,
       431,
     ],
-  ])('what %s has one line in the log', async (_what, text, status) => {
+  ])('a request that %s has one log line', async (_what, text, status) => {
     await using own = await TestGateway.open()
     using connection = own.connect()
     expect(await connection.exchange(text)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `))
@@ -487,7 +490,7 @@ describe('large requests', () => {
       .toMatchObject([{ status }])
   })
 
-  test('more headers than the parser keeps are refused, not cut off in silence', async () => {
+  test('more headers than the parser keeps are refused, and not cut off in silence', async () => {
     const tag = newTag()
     const { text } = await exchange(
       head(tag, `${'a:b\r\n'.repeat(2500)}mcp-session-id: made-up\r\ncontent-length: 0\r\n\r\n`),
@@ -498,7 +501,7 @@ describe('large requests', () => {
 })
 
 describe('CORS', () => {
-  test('answers of servers are readable by configured origins only, whatever the server says, and vary by origin', async () => {
+  test('configured origins alone may read answers, whatever the server says', async () => {
     const headers = JSON.stringify({
       'access-control-allow-origin': '*',
       'access-control-allow-credentials': 'true',

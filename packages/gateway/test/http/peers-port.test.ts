@@ -39,7 +39,7 @@ const post = (url: string, headers: Record<string, string> = {}): Promise<Respon
   })
 
 describe('the port for peers', () => {
-  test('answers probes, by whatever name they call it, without a line in the log for each', async () => {
+  test('the port for peers answers probes by any name, without log lines', async () => {
     for (const path of ['/healthz', '/readyz', '/ping']) {
       const { status } = await fetch(peers + path, { headers: { host: '10.1.2.3:8001' } })
       expect([path, status]).toEqual([path, 200])
@@ -47,7 +47,7 @@ describe('the port for peers', () => {
     expect(gateway.log.filter(({ msg }) => msg === 'request')).toEqual([])
   })
 
-  test('has nothing for clients, whoever they say that they are', async () => {
+  test('the port for peers has nothing for clients, whatever identity they claim', async () => {
     const adapter = await gateway.register()
     for (const path of ['/mcp', `/adapters/${adapter}/mcp`])
       expect([path, (await post(peers + path)).status]).toEqual([path, 404])
@@ -59,7 +59,7 @@ describe('the port for peers', () => {
     expect((await post(`${peers}/mcp`, { 'x-mcpgw-hop': 'forged.by.some.body' })).status).toBe(401)
   })
 
-  test('serves what a peer hands over, for the caller that it names', async () => {
+  test('the port for peers serves a peer’s request, for the caller that it names', async () => {
     await using peer = new Hop({ keys: [key], self: 'other', peers: [], now: () => Date.now() })
     const principal = { id: 'ada', issuer: 'development', name: 'Ada', roles: [] }
     const headers = {
@@ -81,7 +81,7 @@ describe('the port for peers', () => {
       .toMatchObject({ principal: 'ada', status: 200 })
   })
 
-  test('closes with the gateway', async () => {
+  test('the port for peers closes with the gateway', async () => {
     await gateway[Symbol.asyncDispose]()
     await expect(fetch(`${peers}/readyz`)).rejects.toThrow()
   })

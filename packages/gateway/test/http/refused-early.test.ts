@@ -58,7 +58,7 @@ function announce(
   })
 }
 
-describe('a body is not read', () => {
+describe('a body that the gateway does not read', () => {
   test.each([
     ['POST', '/adapters', json, 403],
     ['POST', '/tools', json, 403],
@@ -73,29 +73,35 @@ describe('a body is not read', () => {
     ['PUT', '/secrets/hidden-secret', json, 404],
     ['PATCH', '/secrets/hidden-secret', merge, 404],
     ['PATCH', '/api-keys/0123456789abcdef', merge, 404],
-  ])('of %s %s by somebody without the right', async (method, path, type, status) => {
-    expect((await announce(method, path, { ...stranger, ...type })).status).toBe(status)
-  })
+  ])(
+    'the gateway reads no body of %s %s by a caller without the right',
+    async (method, path, type, status) => {
+      expect((await announce(method, path, { ...stranger, ...type })).status).toBe(status)
+    },
+  )
 
   test.each([
     ['PUT', '/adapters/%s', json],
     ['PATCH', '/adapters/%s', merge],
     ['PUT', '/secrets/%s', json],
     ['PATCH', '/secrets/%s', merge],
-  ])('of %s %s, and what is hidden is answered as what is missing', async (method, path, type) => {
-    const at = async (name: string): Promise<object> => {
-      const { status, body } = await announce(method, path.replace('%s', name), {
-        ...stranger,
-        ...type,
-      })
-      const { requestId: _id, ...rest } = body
-      return { status, rest }
-    }
-    const hidden = path.includes('secrets') ? 'hidden-secret' : 'hidden'
-    expect(await at(hidden)).toEqual(await at('never-made'))
-  })
+  ])(
+    'the gateway reads no body of %s %s, and answers hidden and missing alike',
+    async (method, path, type) => {
+      const at = async (name: string): Promise<object> => {
+        const { status, body } = await announce(method, path.replace('%s', name), {
+          ...stranger,
+          ...type,
+        })
+        const { requestId: _id, ...rest } = body
+        return { status, rest }
+      }
+      const hidden = path.includes('secrets') ? 'hidden-secret' : 'hidden'
+      expect(await at(hidden)).toEqual(await at('never-made'))
+    },
+  )
 
-  test('with an API key that asks for another key', async () => {
+  test('the gateway reads no body of an API key that asks for another key', async () => {
     const made = await gateway.send('/api-keys', {
       headers: { ...engineer, ...json },
       body: JSON.stringify({ name: 'k' }),
@@ -108,13 +114,13 @@ describe('a body is not read', () => {
   })
 })
 
-describe('whoever may create', () => {
+describe('bounds for callers who may create', () => {
   const create = (path: string, body: string): ReturnType<TestGateway['send']> =>
     gateway.send(path, { headers: { ...engineer, ...json }, body })
   const codes = (body: Buffer): unknown[] =>
     (JSON.parse(body.toString()) as { errors: { code: string }[] }).errors.map(({ code }) => code)
 
-  test('gets one mistake for ninety thousand variables', async () => {
+  test('ninety thousand variables bring one mistake', async () => {
     const variables = Array.from({ length: 90_000 }, (_, index) => `"V${index}":""`)
     const body = `{"name":"many","imageName":"scripted","imageVersion":"1","environmentVariables":{${variables.join(',')}}}`
     const refused = await create('/adapters', body)
@@ -125,14 +131,14 @@ describe('whoever may create', () => {
     ['/adapters', 2 * 1024 * 1024],
     ['/tools', 2 * 1024 * 1024],
     ['/api-keys', 256 * 1024],
-  ])('sends a body of bounded length to %s', async (path, most) => {
+  ])('a body for %s has a bounded length', async (path, most) => {
     const fitting = await create(path, `{"x":"${'x'.repeat(most - 8)}"}`)
     expect(fitting.status).toBe(400)
     const longer = await create(path, `{"x":"${'x'.repeat(most - 7)}"}`)
     expect(longer.status).toBe(413)
   })
 
-  test('has at most a thousand variables', async () => {
+  test('a resource has at most a thousand variables', async () => {
     const adapter = (count: number): string =>
       JSON.stringify({
         name: `v${randomUUID().slice(0, 8)}`,
@@ -154,13 +160,13 @@ describe('whoever may create', () => {
     ['a long name of an image', `{"name":"a","imageName":"${'a-'.repeat(500_000)}!"}`],
     ['a long name', `{"name":"${'a-'.repeat(500_000)}"}`],
     ['a long role', `{"name":"a","requiredRoles":["${' '.repeat(1_000_000)}a"]}`],
-  ])('gets 400 for %s', async (_, body) => {
+  ])('the gateway answers 400 for %s', async (_, body) => {
     expect((await create('/adapters', body)).status).toBe(400)
   })
 })
 
-describe('secrets and API keys need a right', () => {
-  test('to create secrets as to create what uses them', async () => {
+describe('the right to create secrets and API keys', () => {
+  test('a secret needs the right to create what uses it', async () => {
     const body = JSON.stringify({ name: `s${randomUUID().slice(0, 8)}`, value: 'x' })
     const refused = await gateway.send('/secrets', { headers: { ...stranger, ...json }, body })
     expect([refused.status, JSON.parse(refused.body.toString())]).toEqual([
@@ -174,7 +180,7 @@ describe('secrets and API keys need a right', () => {
     expect(made.status).toBe(201)
   })
 
-  test('that the configuration names', async () => {
+  test('a secret or API key needs the roles that the configuration names', async () => {
     await using strict = await TestGateway.open({
       access: { create: { secret: ['keeper'], apiKey: ['robot-maker'] } },
     })
@@ -195,7 +201,7 @@ describe('secrets and API keys need a right', () => {
   })
 })
 
-test('the document of the API is the same bytes for everybody who asks', async () => {
+test('the document of the API is the same bytes for everybody', async () => {
   const get = (path: string): ReturnType<TestGateway['send']> =>
     gateway.send(path, { method: 'GET' })
   const [one, two] = [await get('/openapi.json'), await get('/openapi.json')]

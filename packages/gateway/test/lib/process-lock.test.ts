@@ -52,12 +52,12 @@ async function tryAtOnce(count: number): Promise<string[]> {
 }
 
 describe('the lock of a data folder', () => {
-  test('is held by one of those that take it at once, also after a holder that was killed', async () => {
+  test('one of several processes holds the lock, also after a killed holder', async () => {
     for (let round = 0; round < 4; round += 1)
       expect(await tryAtOnce(3)).toEqual(['LockHeld', 'LockHeld', 'held'])
   })
 
-  test('is taken from a holder that was killed, and says so', async () => {
+  test('a process takes the lock of a killed holder, and says so', async () => {
     expect(await tryAtOnce(1)).toEqual(['held'])
     const lock = takeProcessLock(file)
     expect(lock.wasAbandoned).toBe(true)
@@ -66,7 +66,7 @@ describe('the lock of a data folder', () => {
   })
 
   test.each(['', 'nonsense', '1', `${process.ppid} 1`, `${process.pid} 1`])(
-    'is taken where the file holds %j, which no live process has written',
+    'a process takes a lock file with %j, which no live process has written',
     (text) => {
       writeFileSync(file, text)
       const lock = takeProcessLock(file)

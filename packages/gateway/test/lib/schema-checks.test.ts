@@ -38,7 +38,7 @@ describe('a value that is checked', () => {
   test.each([
     ['here', everyMistake],
     ['by another thread', { ...everyMistake, patternProperties: { '^z': {} } }],
-  ])('%s: all mistakes are told with their places', async (_where, schema) => {
+  ])('a check %s reports all mistakes with their places', async (_where, schema) => {
     expect(await check(schema, { a: {}, n: 4, e: 'z', extra: 1 })).toEqual([
       '/location: is required',
       '/extra: is not an argument that is known here',
@@ -48,7 +48,7 @@ describe('a value that is checked', () => {
     ])
   })
 
-  test('is checked at once where that cannot take long, and by another thread where it could', () => {
+  test('a quick check runs at once, and one that could be slow in another thread', () => {
     const small = checks.schema({ type: 'object', properties: { a: { type: 'string' } } }, 'me')
     expect(small.mistakes('{"a":1}')).toHaveLength(1)
     // Each of so many places breaks each of so many rules.
@@ -68,7 +68,7 @@ describe('a value that is checked', () => {
     }
   })
 
-  test('a pattern that backtracks for ever is given up, and not tried again for a while', async () => {
+  test('an endlessly backtracking pattern is given up, and rests for a while', async () => {
     now = 0
     expect(await checks.schemaMistakes(backtracking, 'me')).toEqual([])
     const compiled = checks.schema(backtracking, 'me')
@@ -90,7 +90,7 @@ describe('a value that is checked', () => {
     expect(await compiled.mistakes(good)).toEqual([])
   })
 
-  test('what waits for a schema that then takes too long is not tried either, and other schemas are checked', async () => {
+  test('checks that wait behind a slow schema are given up, and other schemas run', async () => {
     now = 0
     const hostile = checks.schema(backtracking, 'me')
     const honest = checks.schema({ type: 'string', pattern: '^b$' }, 'me')
@@ -129,13 +129,13 @@ describe('a value that is checked', () => {
     expect((await checks.schema(schema, 'me').mistakes('{}'))[0]?.code).toBe('schema_too_slow')
   })
 
-  test('a value that is too deep for a recursive schema is a mistake, not a failure', async () => {
+  test('a value that is too deep for a recursive schema is a mistake, no failure', async () => {
     const value = `${'{"child":'.repeat(100_000)}{}${'}'.repeat(100_000)}`
     const compiled = checks.schema({ type: 'object', properties: { child: { $ref: '#' } } }, 'me')
     expect(['too_deep', 'schema_too_slow']).toContain((await compiled.mistakes(value))[0]?.code)
   })
 
-  test('that nobody waits for any more is not checked', async () => {
+  test('a value that nobody waits for is not checked', async () => {
     const gone = AbortSignal.abort()
     await expect(checks.schema(backtracking, 'me').mistakes(bad, gone)).rejects.toThrow(
       expect.objectContaining({ name: 'AbortError' }),
@@ -144,7 +144,7 @@ describe('a value that is checked', () => {
 })
 
 describe('a schema that is registered', () => {
-  test('is given up when it takes too long to compile, and others are not', async () => {
+  test('a schema that compiles too slowly is given up, and others are not', async () => {
     const names = (make: (index: number) => object, count: number): object =>
       Object.assign({}, ...Array.from({ length: count }, (_, index) => make(index)))
     const hostile = {
@@ -167,7 +167,7 @@ describe('a schema that is registered', () => {
     expect(fine).toEqual([])
   })
 
-  test('is refused at once when it is too large to be looked at', async () => {
+  test('a schema that is too large to look at is refused at once', async () => {
     const deep = JSON.parse(`{"a":${'['.repeat(20_000)}${']'.repeat(20_000)}}`) as Schema
     expect((await checks.schemaMistakes(deep, 'me'))[0]?.code).toBe('schema_too_deep')
     expect(
@@ -176,7 +176,7 @@ describe('a schema that is registered', () => {
   })
 })
 
-test('checks that have ended refuse what comes, and what waits', async () => {
+test('ended checks refuse new values and those that wait', async () => {
   const ended = new SchemaChecks()
   const waiting = ended.schema(backtracking, 'me').mistakes(good)
   await ended[Symbol.asyncDispose]()

@@ -44,7 +44,7 @@ const cell = (): Int32Array => new Int32Array(new SharedArrayBuffer(4))
 
 describe('a task that does not end', () => {
   test.each(['spin', 'backtrack'])(
-    '(%s) is ended, and those behind it are done by the next worker',
+    'an endless task (%s) is ended, and the next worker does those behind it',
     async (run) => {
       const work = start(brief)
       const hostile = work({ run })
@@ -56,13 +56,13 @@ describe('a task that does not end', () => {
     },
   )
 
-  test('is ended in its preparation too, which has a limit of its own', async () => {
+  test('an endless preparation ends at a limit of its own', async () => {
     const work = start({ ...patient, limits: { ...patient.limits, prepareMs: 200 } })
     await expect(work({ prepare: 'spin', run: 'echo' })).rejects.toBeInstanceOf(LimitExceeded)
     expect(await work(echo(1))).toBe(1)
   })
 
-  test('holds up nothing else of the process', async () => {
+  test('an endless task holds up nothing else of the process', async () => {
     const work = start(patient)
     expect(await work(echo(0))).toBe(0)
     let ended = false
@@ -84,7 +84,7 @@ describe('a task that does not end', () => {
     expect(await hostile).toBeInstanceOf(WorkRefused)
   })
 
-  test('does not keep the process', async () => {
+  test('an endless task does not keep the process alive', async () => {
     const script = `
       import { TimedWorker } from ${JSON.stringify(new URL('../../dist/lib/async/timed-worker.js', import.meta.url).href)}
       const options = { ...${JSON.stringify(patient)}, program: new URL(${JSON.stringify(program.href)}) }
@@ -101,7 +101,7 @@ describe('a task that does not end', () => {
 })
 
 describe('parties', () => {
-  test('take turns: who floods waits for its own', async () => {
+  test('parties take turns: one that floods waits for its own tasks', async () => {
     const work = start(patient)
     const order: unknown[] = []
     const note = (value: unknown, party: string): Promise<unknown> =>
@@ -114,7 +114,7 @@ describe('parties', () => {
     expect(order).toEqual(['a1', 'b1', 'c1', 'a2', 'b2', 'a3'])
   })
 
-  test('wait no longer than for one hostile task of each other', async () => {
+  test('a party waits no longer than for one hostile task of each other', async () => {
     const work = start(brief)
     const order: string[] = []
     const hostile = [1, 2, 3].map((each) =>
@@ -127,7 +127,7 @@ describe('parties', () => {
     expect(order).toEqual(['hostile 1', 'honest 1', 'hostile 2', 'honest 2', 'hostile 3'])
   })
 
-  test('are refused what is more than may wait, of one and of all, and what is ended makes room', async () => {
+  test('a party with too many waiting tasks is refused until some of them end', async () => {
     const work = start({ ...brief, waiting: { most: 3, mostOfOne: 2 } })
     expect(await work(echo(0))).toBe(0)
     const running = work({ run: 'spin' }, 'a').catch((error: unknown) => error)
@@ -142,7 +142,7 @@ describe('parties', () => {
 })
 
 describe('a worker that dies', () => {
-  test('by itself is replaced, and what it had is done by the next', async () => {
+  test('a dead worker is replaced, and the next one does its tasks', async () => {
     const work = start(patient)
     const shared = cell()
     const behind = [work({ run: 'dieOnce', cell: shared, value: 'done' }), work(echo(1))]
@@ -150,21 +150,21 @@ describe('a worker that dies', () => {
     expect(shared[0]).toBe(2)
   })
 
-  test('of its task again fails it, and only it', async () => {
+  test('a task that kills the worker twice fails, and no other does', async () => {
     const work = start(patient)
     const [fatal, behind] = [work({ run: 'die' }), work(echo(1))]
     await expect(fatal).rejects.toThrow('the worker died')
     expect(await behind).toBe(1)
   })
 
-  test('of hunger ends the task as a limit does', async () => {
+  test('a worker that runs out of memory ends the task as a limit does', async () => {
     const work = start(patient)
     const [hungry, behind] = [work({ run: 'eat' }), work(echo(1))]
     await expect(hungry).rejects.toBeInstanceOf(LimitExceeded)
     expect(await behind).toBe(1)
   })
 
-  test('before it has begun fails tasks instead of being tried for ever', async () => {
+  test('a worker that dies before it begins fails its tasks instead of retrying', async () => {
     const work = start({
       ...patient,
       program: new URL('../fixtures/no-such-program.js', import.meta.url),
@@ -174,14 +174,14 @@ describe('a worker that dies', () => {
   })
 })
 
-test('a task that fails says why, and the worker goes on', async () => {
+test('a task that fails says why, and the worker continues', async () => {
   const work = start(patient)
   await expect(work({ run: 'fail' })).rejects.toThrow('as told')
   await expect(work({ prepare: 'fail', run: 'echo' })).rejects.toThrow('as told')
   expect(await work(echo(1))).toBe(1)
 })
 
-test('a task that ended in time has not exceeded its limit because the process was held up', async () => {
+test('a delay of the process does not turn a finished task into one over its limit', async () => {
   const work = start(brief)
   expect(await work(echo(0))).toBe(0)
   const shared = cell()
@@ -191,13 +191,13 @@ test('a task that ended in time has not exceeded its limit because the process w
   expect(await answer).toBe('in time')
 })
 
-test('a task has not exceeded its limit when the process did not get the processor for so long, up to tenfold', async () => {
+test('a task without the processor has up to tenfold of its limit', async () => {
   const work = start({ ...patient, limits: { ...patient.limits, runMs: 500 } })
   expect(await work({ run: 'sleep', ms: 1000, value: 'at last' })).toBe('at last')
   await expect(work({ run: 'sleep', ms: longMs })).rejects.toBeInstanceOf(LimitExceeded)
 })
 
-test('a task that is no longer wanted when its turn comes is left out', async () => {
+test('a task that nobody wants any more is left out', async () => {
   const worker = new TimedWorker<Task, unknown>(patient)
   open.push(worker)
   expect(await worker.run('me', () => undefined)).toBeUndefined()

@@ -71,7 +71,7 @@ async function write(
 }
 
 describe('a log in a file', () => {
-  test('is one chain over restarts, which nobody else may read', async () => {
+  test('the log is one chain over restarts, and other users cannot read it', async () => {
     const file = newFile()
     for (let round = 0; round < 3; round += 1) await write(file, 5)
     const found = await verifyLog(file)
@@ -79,7 +79,7 @@ describe('a log in a file', () => {
     expect(statSync(file).mode & 0o777).toBe(0o600)
   })
 
-  test('goes on cleanly after kill -9 in the middle of writing, again and again', async () => {
+  test('the log continues cleanly after kill -9 in mid-write, again and again', async () => {
     const file = newFile()
     for (let round = 0; round < 5; round += 1) {
       const before = round === 0 ? 0 : statSync(file).size
@@ -100,7 +100,7 @@ describe('a log in a file', () => {
     expect(records).toBeGreaterThan(100)
   })
 
-  test('is cut back to its last whole record, wherever a crash has torn it, and says so', async () => {
+  test('the log is cut back to its last whole record after a crash, and says so', async () => {
     const file = newFile()
     await write(file, 1)
     const whole = readFileSync(file)
@@ -116,7 +116,7 @@ describe('a log in a file', () => {
     }
   })
 
-  test('is put aside, and begun anew, when its end is nothing that was written here', async () => {
+  test('a log with a foreign end is put aside, and a new one begins', async () => {
     const file = newFile()
     await write(file, 3)
     appendFileSync(file, 'something else\n')
@@ -128,7 +128,7 @@ describe('a log in a file', () => {
     expect((await verifyLog(file)).faults).toEqual([])
   })
 
-  test('is put aside before it grows too large; the chain goes on, and only so many files are kept', async () => {
+  test('a large log is put aside, the chain continues, and old files are deleted', async () => {
     const file = newFile()
     await write(file, 2000, { maxBytes: 64 * 1024 })
     const all = await verifyLog(file)
@@ -143,7 +143,7 @@ describe('a log in a file', () => {
     expect(kept.notes).toEqual([expect.stringContaining('what was before is not here')])
   })
 
-  test('goes on when the process ended between putting the file aside and making the next', async () => {
+  test('the log continues after a crash between putting aside and creating a file', async () => {
     const file = newFile()
     await write(file, 5)
     renameSync(file, `${file}.000000000007`)
@@ -151,7 +151,7 @@ describe('a log in a file', () => {
     expect(await verifyLog(file)).toMatchObject({ records: 14, first: 1, faults: [] })
   })
 
-  test('is made again when somebody removes it, which shows', async () => {
+  test('the log is created again when somebody removes it, which shows', async () => {
     const file = newFile()
     const sink = await FileSink.open({
       path: file,
@@ -167,7 +167,7 @@ describe('a log in a file', () => {
     expect((await verifyLog(file)).notes).toEqual([expect.stringContaining('begins with record 2')])
   })
 
-  test('on a full disk keeps whole records only, counts what is lost, and tells of it once there is room', async (context) => {
+  test('the log keeps whole records on a full disk, and reports lost ones', async (context) => {
     const disk = smallDisk(context, 256)
     const file = join(disk, 'audit.log')
     const filler = join(disk, 'filler')
@@ -203,7 +203,7 @@ describe('a log in a file', () => {
   })
 })
 
-describe('verifying finds', () => {
+describe('what verification finds', () => {
   const changes: readonly [string, (lines: string[]) => string[]][] = [
     [
       'a record that was changed',
@@ -235,14 +235,14 @@ describe('verifying finds', () => {
     ['a forged gap in place of records', (lines) => [...lines.slice(0, 4), ...lines.slice(7)]],
   ]
 
-  test.each(changes)('%s', async (_name, change) => {
+  test.each(changes)('verification finds %s', async (_name, change) => {
     const file = newFile()
     await write(file, 10)
     writeFileSync(file, `${change(linesOf(file)).join('\n')}\n`)
     expect((await verifyLog(file)).faults.length).toBeGreaterThan(0)
   })
 
-  test('an end that was cut off, by a hash that was noted down elsewhere', async () => {
+  test('verification finds a missing end by a hash noted elsewhere', async () => {
     const file = newFile()
     await write(file, 10)
     const { head } = await verifyLog(file)
@@ -252,7 +252,7 @@ describe('verifying finds', () => {
     expect((await verifyLog(file, head.hash)).faults).toEqual([expect.stringContaining(head.hash)])
   })
 
-  test('nothing wrong in a log whose clock was set back, but says so', async () => {
+  test('verification accepts a clock that was set back, but says so', async () => {
     const file = newFile()
     const sink = await FileSink.open({
       path: file,
@@ -288,7 +288,7 @@ describe('a log to a collector (OTLP)', () => {
     readonly body: { readonly stringValue: string }
   }
 
-  test('waits while it is down or refuses, repeats nothing that it has taken, and tells what was lost', async () => {
+  test('the sender waits for the collector, repeats nothing and reports losses', async () => {
     const taken: LogRecord[] = []
     let behaviour: 'refuse' | 'reject' | 'take' = 'refuse'
     const requests: IncomingMessage[] = []

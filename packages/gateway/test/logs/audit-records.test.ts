@@ -108,7 +108,7 @@ const mallory = { 'x-dev-userid': 'mallory', 'x-dev-roles': 'nothing' }
 const admin = { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }
 
 describe('the control plane', () => {
-  test('records who has changed what, with a digest in place of the content', async () => {
+  test('the control plane records who changed what, with a digest of the content', async () => {
     await using audited = await AuditedGateway.open('denied')
     const secret = 'hunter2-of-the-test'
     const body = `{"name": "one", "imageName": "scripted", "imageVersion": "1", "environmentVariables": {"MODE": "quiet"}}`
@@ -168,7 +168,7 @@ describe('the control plane', () => {
     expect(readFileSync(audited.file, 'utf8')).not.toContain(secret)
   })
 
-  test('has what is done for a client that does not wait for its answer, and what breaks off in its body', async () => {
+  test('the control plane records work for clients that leave, and broken bodies', async () => {
     await using audited = await AuditedGateway.open('denied')
     const { gateway } = audited
     const begin = (id: string, name: string, send: (length: number) => number): void => {
@@ -213,7 +213,7 @@ describe('the control plane', () => {
       .toMatchObject([{ status: 499, error: 'client_closed_request', path: '/adapters' }])
   })
 
-  test('records what was refused, also where the answer is that nothing is there, and what has failed', async () => {
+  test('the control plane records refusals, hidden resources and failures', async () => {
     await using audited = await AuditedGateway.open('denied')
     const name = await audited.gateway.register({ requiredRoles: ['reader'] }, false)
     const reader = { 'x-dev-userid': 'reader', 'x-dev-roles': 'reader' }
@@ -277,7 +277,7 @@ describe('the control plane', () => {
     )
   })
 
-  test('records what an administrator does with what is another’s, reading included', async () => {
+  test('the control plane records what administrators do or read of others', async () => {
     await using audited = await AuditedGateway.open('denied')
     const name = await audited.gateway.register({}, false)
     for (const path of [`/adapters/${name}`, `/adapters/${name}/status`])
@@ -288,7 +288,7 @@ describe('the control plane', () => {
       ])
   })
 
-  test('records keys that are made, used and revoked, and credentials that are refused, gathered by address', async () => {
+  test('the control plane records uses of keys, and bad credentials by address', async () => {
     const audited = await AuditedGateway.open('all')
     try {
       const made = await audited.api('POST', '/api-keys', alice, { name: 'ci' })
@@ -347,7 +347,7 @@ describe('the data plane', () => {
     `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":${JSON.stringify(tool)},"arguments":${args}}}`
   const json = { 'content-type': 'application/json' }
 
-  test('records every request when all are wanted: calls with their tool and a digest of the arguments', async () => {
+  test('the data plane records every request with tool and digest when asked', async () => {
     await using audited = await AuditedGateway.open('all')
     const { gateway } = audited
     const name = await gateway.register()
@@ -391,7 +391,7 @@ describe('the data plane', () => {
     expect(readFileSync(audited.file, 'utf8')).not.toContain('of-the-call')
   })
 
-  test('records what is refused in any case, and nothing of what is allowed unless it is an administrator’s', async () => {
+  test('the data plane always records refusals, and all that administrators do', async () => {
     await using audited = await AuditedGateway.open('denied')
     const { gateway } = audited
     const name = await gateway.register()
@@ -428,7 +428,7 @@ describe('the data plane', () => {
     ])
   })
 
-  test('records the address of the client, as proxies tell it whose word counts, also when the client has gone by then', async () => {
+  test('the data plane records the client’s address as trusted proxies report it', async () => {
     await using audited = await AuditedGateway.open('all', { trustedProxies: ['127.0.0.1/32'] })
     const { gateway } = audited
     const name = await gateway.register()
@@ -483,7 +483,7 @@ describe('the data plane', () => {
     }
   }
 
-  test('records a stream when it opens, because a killed gateway records no end', async () => {
+  test('the data plane records a stream when it opens, as a killed one has no end', async () => {
     await using audited = await AuditedGateway.open('all')
     const name = await audited.gateway.register()
     const listen = modernRequest('subscriptions/listen', {
@@ -507,7 +507,7 @@ describe('the data plane', () => {
     ])
   })
 
-  test('records no opening of what is refused, or does not stay open', async () => {
+  test('a refused or short stream has no record of its opening', async () => {
     await using audited = await AuditedGateway.open('all')
     const name = await audited.gateway.register()
     const get = (path: string, more = {}) =>
@@ -527,7 +527,7 @@ describe('the data plane', () => {
     ])
   })
 
-  test('records the opening of a stream as audit.dataPlane says, and of followed logs always', async () => {
+  test('audit.dataPlane decides on records of stream openings, except followed logs', async () => {
     await using audited = await AuditedGateway.open('denied')
     const name = await audited.gateway.register()
     const stream = `/adapters/${name}/mcp?do=stream`
@@ -546,7 +546,7 @@ describe('the data plane', () => {
     expect(audited.records().filter(({ action }) => action === 'mcp.stream.open')).toHaveLength(1)
   })
 
-  test('has no records when none are wanted, and the control plane has them still', async () => {
+  test('the control plane has records when the data plane is to have none', async () => {
     await using audited = await AuditedGateway.open('off')
     const name = await audited.gateway.register({}, false)
     await audited.unrecorded((headers) =>
@@ -554,7 +554,7 @@ describe('the data plane', () => {
     )
   })
 
-  test('records calls at the tool router, and refusals that its answer hides, for clients of both eras', async () => {
+  test('the audit log records tool router calls and hidden refusals, for both eras', async () => {
     await using audited = await AuditedGateway.open('all')
     const { gateway } = audited
     const tool = {
@@ -626,7 +626,7 @@ describe('the data plane', () => {
     ])
   })
 
-  test('records calls that the rules of an adapter’s tools refuse, passed on or translated', async () => {
+  test('the audit log records calls that tool rules refuse, translated or not', async () => {
     await using audited = await AuditedGateway.open('denied')
     const { gateway } = audited
     const toolRules = [
@@ -662,7 +662,7 @@ describe('the data plane', () => {
   })
 
   test.each(['legacy', 'modern'])(
-    'records calls that are refused by what a server of the era %s says of its tools',
+    'the audit log records calls refused by hints of a server of the era %s',
     async (speaks) => {
       const server = fileURLToPath(new URL('../fixtures/listing-server.js', import.meta.url))
       const events = join(folder, `${(count += 1)}.events`)
@@ -716,7 +716,7 @@ describe('the data plane', () => {
     },
   )
 
-  test('takes part in no answer: a modern request has the same bytes with and without', async () => {
+  test('audit records change no byte of a modern answer', async () => {
     await using all = await AuditedGateway.open('all')
     await using off = await AuditedGateway.open('off')
     const { headers, body } = modernRequest('tools/call', { name: 'nothing' })
@@ -737,7 +737,7 @@ describe('mcp-gateway audit verify', () => {
       ),
     )
 
-  test('says that a log is in order, and where it is not', async () => {
+  test('mcp-gateway audit verify says where a log is out of order', async () => {
     const audited = await AuditedGateway.open('denied')
     await audited.gateway.register({}, false)
     await audited[Symbol.asyncDispose]()

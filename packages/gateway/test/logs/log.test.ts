@@ -20,7 +20,7 @@ function written(format: string): string {
 }
 
 test.each(['json', 'pretty'])(
-  'no text of others ends a line, or acts on a terminal, in the log of the form %s',
+  'foreign text neither ends a line nor acts on a terminal in the form %s',
   (format) => {
     const text = written(format)
     const lines = text.split('\n')
@@ -32,7 +32,7 @@ test.each(['json', 'pretty'])(
   },
 )
 
-test('no text of others passes for another member in the log of the form pretty', () => {
+test('foreign text passes for no other member in the pretty log', () => {
   const line = written('pretty').split('\n')[1]
   expect(line).toMatch(/ info request path=\/adapters\/x\/mcp status=200 error="x status=500"$/)
 })

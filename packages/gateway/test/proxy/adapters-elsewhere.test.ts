@@ -183,7 +183,7 @@ async function refusal(answered: Promise<Exchange>): Promise<unknown[]> {
 }
 
 describe('an adapter by endpoint (B27)', () => {
-  test('has its requests sent to this very address, with its credential and the caller’s identity, and nothing of the caller’s own', async () => {
+  test('an endpoint gets its credential and the identity, and nothing of the caller', async () => {
     const name = await register(address(answers('{"at":"server"}')), {
       credential: { header: 'Authorization', value: 'Bearer of-the-adapter' },
     })
@@ -210,7 +210,7 @@ describe('an adapter by endpoint (B27)', () => {
     expect(seen[0]?.headers).not.toHaveProperty('cookie')
   })
 
-  test('is told nothing of the caller, or is told it signed, as the adapter has it', async () => {
+  test('callerIdentity decides whether the endpoint gets no identity or a signed one', async () => {
     await mcp(await register(address(answers('{}')), { callerIdentity: 'none' }))
     await mcp(await register(address(answers('{}')), { callerIdentity: 'signed' }))
     expect(seen.map(({ headers }) => [headers['x-mcp-userid'], headers['x-mcp-identity']])).toEqual(
@@ -221,13 +221,13 @@ describe('an adapter by endpoint (B27)', () => {
     )
   })
 
-  test('keeps the query that its owner has given, and callers add nothing to it', async () => {
+  test('the endpoint keeps the query of its owner, and callers add nothing to it', async () => {
     const name = await register(address(answers('{}'), '?read_only=true'))
     await mcp(name, {}, '?read_only=false')
     expect(seen[0]?.url).toMatch(/^\/deep\/\d+\?read_only=true$/)
   })
 
-  test('has no challenge, cookie or CORS of its server passed on, and its 401 is no 401 of the gateway', async () => {
+  test('no challenge, cookie, CORS header or 401 of an endpoint reaches callers', async () => {
     const headers = {
       'set-cookie': 'a=b',
       'www-authenticate': 'Bearer',
@@ -243,7 +243,7 @@ describe('an adapter by endpoint (B27)', () => {
     ])
   })
 
-  test('has sessions of its server under sealed ids, by POST, GET and DELETE', async () => {
+  test('sessions of an endpoint have sealed ids, by POST, GET and DELETE', async () => {
     const name = await register(address(stateful))
     const session = await open(name)
     expect(session['mcp-session-id']).not.toContain('of/the_server')
@@ -272,7 +272,7 @@ describe('an adapter by endpoint (B27)', () => {
     ])
   })
 
-  test('has its tools ruled as those of any adapter', async () => {
+  test('tool rules hold for an endpoint as for any adapter', async () => {
     const name = await register(address(stateful), {
       toolRules: [{ effect: 'allow', tools: 'echo' }],
     })
@@ -290,7 +290,7 @@ describe('an adapter by endpoint (B27)', () => {
     expect(seen.filter(({ body }) => body.includes('"rm"'))).toEqual([])
   })
 
-  test('is External, and what it has not here is told so', async () => {
+  test('an adapter by endpoint is External, and refuses calls about its workload', async () => {
     const endpoint = address(stateful)
     const name = await register(endpoint)
     expect((await call('GET', `/adapters/${name}`)).body).toMatchObject({
@@ -318,7 +318,7 @@ describe('an adapter by endpoint (B27)', () => {
     })
   })
 
-  test('is told what has no effect, and that a secret in its address is read by who may read it', async () => {
+  test('answers warn of fields without effect, and of a secret in the address', async () => {
     const name = `elsewhere-${(count += 1)}`
     const more = { environmentVariables: { A: '1' }, replicaCount: 3, useWorkloadIdentity: true }
     const { body } = await call('POST', '/adapters', {
@@ -347,7 +347,7 @@ async function gatewayCredential(): Promise<{ header: string; value: string }> {
 }
 
 describe('a server elsewhere', () => {
-  test('that redirects is not followed, nor are its clients sent after it', async () => {
+  test('a redirect elsewhere is not followed, and its address reaches no client', async () => {
     const caught = address(answers('{}')).replace('127.0.0.1', 'localhost')
     for (const status of [301, 302, 303, 307, 308]) {
       const name = await register(address(answers('', { location: caught }, status)))
@@ -359,7 +359,7 @@ describe('a server elsewhere', () => {
   })
 
   test.each([307, 308])(
-    'that redirects (%i) to another path of its origin is asked there by clients of both eras',
+    'a redirect (%i) to another path of its origin is followed for clients of both eras',
     async (status) => {
       const there = address(stateful)
       const { pathname } = new URL(there)
@@ -384,7 +384,7 @@ describe('a server elsewhere', () => {
     },
   )
 
-  test('that redirects elsewhere tells clients of both eras so, and its owner the address', async () => {
+  test('clients learn that a server redirects elsewhere, and its owner learns where', async () => {
     const location = 'https://user:secret@new.example/mcp/?token=secret'
     const name = await register(address(answers('', { location }, 307)), {
       requiredRoles: ['user'],
@@ -402,7 +402,7 @@ describe('a server elsewhere', () => {
     }
   })
 
-  test('that compresses unless it is asked not to serves tool rules and translation', async () => {
+  test('tool rules and translation work with a server that honours Accept-Encoding', async () => {
     const plain = gzipping(stateful)
     for (const more of [{}, { toolRules: [{ effect: 'allow', tools: '*' }] }]) {
       const name = await register(address(plain), more)
@@ -414,7 +414,7 @@ describe('a server elsewhere', () => {
     }
   })
 
-  test('that compresses although it is asked not to is told of to its clients', async () => {
+  test('a server that compresses against Accept-Encoding is reported to its clients', async () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' }
     const name = await register(
       address((request, response, body) =>
@@ -427,7 +427,7 @@ describe('a server elsewhere', () => {
     expect(told.body.toString()).toContain('compresses its answers (gzip)')
   })
 
-  test('that is the gateway itself gets a request once, and not without end', async () => {
+  test('an adapter that points at the gateway itself causes no endless loop', async () => {
     const credential = await gatewayCredential()
     const one = await register(`${gateway.origin}/adapters/other-turn/mcp`, { credential })
     expect(
@@ -446,7 +446,7 @@ describe('a server elsewhere', () => {
     }
   })
 
-  test('that is an adapter of the gateway, but not elsewhere, serves', async () => {
+  test('an adapter that points at another adapter of the gateway serves', async () => {
     const inner = await gateway.register()
     const outer = await register(`${gateway.origin}/adapters/${inner}/mcp`, {
       credential: await gatewayCredential(),
@@ -454,7 +454,7 @@ describe('a server elsewhere', () => {
     expect((await mcp(outer, {}, '?do=echo&tag=through')).body.toString()).toBe(ping)
   })
 
-  test('gets nothing of a client that has gone while it was asked for its era', async () => {
+  test('a server gets no request of a client that left during the probe for its era', async () => {
     let asked = (): void => undefined
     const asking = new Promise<void>((resolve) => (asked = resolve))
     let release = (): void => undefined
@@ -483,7 +483,7 @@ describe('a server elsewhere', () => {
   })
 
   test.each([408, 429, 503])(
-    'that cannot say its era now (HTTP %i) is asked again, and is not taken for a legacy one',
+    'a failed era probe (HTTP %i) is repeated, and does not make the server a legacy one',
     async (status) => {
       let probes = 0
       const name = await register(
@@ -501,7 +501,7 @@ describe('a server elsewhere', () => {
     },
   )
 
-  test('that nobody finds is told so, without a word of the network', async () => {
+  test('the error about an unreachable server gives away nothing of the network', async () => {
     for (const endpoint of ['http://127.0.0.1:9/mcp', 'http://no-such-host.invalid/mcp']) {
       const name = await register(endpoint)
       for (const sending of [{ body: ping }, modernRequest('tools/list', {})]) {
@@ -514,7 +514,7 @@ describe('a server elsewhere', () => {
     }
   })
 
-  test('whose certificate nobody vouches for gets nothing', async () => {
+  test('a server with an untrusted certificate gets no request', async () => {
     let requests = 0
     const unknown = createHttpsServer(selfSigned, () => (requests += 1))
     const port = await listening(unknown)
@@ -545,7 +545,7 @@ describe('an address that policy forbids', () => {
     'http://0xa9fea9fe/',
     'http://[::ffff:a9fe:a9fe]/',
     'https://10.1.2.3/mcp',
-  ])('cannot be registered: %s', async (endpoint) => {
+  ])('the gateway refuses to register the forbidden address %s', async (endpoint) => {
     const { status, body } = await call('POST', '/adapters', { name: 'inner', endpoint }, strict)
     expect([status, JSON.stringify(body)]).toEqual([
       400,
@@ -553,14 +553,14 @@ describe('an address that policy forbids', () => {
     ])
   })
 
-  test('is not called, whatever name it hides behind', async () => {
+  test('the gateway never calls a forbidden address, whatever name hides it', async () => {
     const name = await register(`http://${hostname()}:${new URL(origin).port}/deep`, {}, strict)
     expect(await refusal(mcp(name, {}, '', strict))).toEqual([502, 'endpoint_forbidden'])
     expect(seen).toEqual([])
   })
 
   test.each(['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]'])(
-    'is not called where it was registered before it was forbidden: %s',
+    'the gateway stops calling an address that policy forbids later: %s',
     async (host) => {
       const wide = await TestGateway.open()
       const name = await register(`http://${host}:${new URL(origin).port}/deep`, {}, wide)
@@ -571,7 +571,7 @@ describe('an address that policy forbids', () => {
     },
   )
 
-  test('may be another for tools than for adapters', async () => {
+  test('policy may allow other addresses for tools than for adapters', async () => {
     const endpoint = 'http://127.0.0.1:9/'
     expect(
       (
@@ -586,7 +586,7 @@ describe('an address that policy forbids', () => {
   })
 })
 
-describe('what may be registered', () => {
+describe('mistakes in an endpoint', () => {
   test.each([
     ['neither image nor endpoint', {}, ['/imageName invalid_type', '/imageVersion invalid_type']],
     [
@@ -602,7 +602,7 @@ describe('what may be registered', () => {
       ['/endpoint endpoint_credentials'],
     ],
     ['a fragment', { endpoint: 'https://example.com/#a' }, ['/endpoint invalid_format']],
-  ] as const)('is not: %s', async (_what, fields, mistakes) => {
+  ] as const)('the gateway refuses to register %s', async (_what, fields, mistakes) => {
     const { status, body } = await call('POST', '/adapters', { name: 'never', ...fields })
     const told = (body['errors'] as { pointer: string; code: string }[]).map(
       ({ pointer, code }) => `${pointer} ${code}`,
@@ -615,7 +615,7 @@ describe('an adapter that moves', () => {
   const toEndpoint = (endpoint: string) => ({ imageName: null, imageVersion: null, endpoint })
   const toImage = { endpoint: null, imageName: 'scripted', imageVersion: '1' }
 
-  test('from an image to an endpoint has no process any more, and sessions of the other begin anew', async () => {
+  test('a move from an image to an endpoint ends the process and the sessions', async () => {
     const others = processesWith(gateway.dataDir)
     const replicasHere = (): number[] =>
       processesWith(gateway.dataDir).filter((pid) => !others.includes(pid))
@@ -650,7 +650,7 @@ describe('an adapter that moves', () => {
     })
   })
 
-  test('to another address begins sessions anew, translated ones too', async () => {
+  test('a move to another address ends sessions, translated ones too', async () => {
     for (const behaviour of [stateful, modern]) {
       const name = await register(address(behaviour))
       const session = await open(name)
@@ -661,7 +661,7 @@ describe('an adapter that moves', () => {
     }
   })
 
-  test('takes no secret to another address that nobody can read', async () => {
+  test('an adapter takes no masked secret to another address', async () => {
     const credential = { header: 'X-Key', value: 'secret' }
     const name = await register(address(stateful), { credential })
     expect(

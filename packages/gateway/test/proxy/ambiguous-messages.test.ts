@@ -36,38 +36,41 @@ const cases: readonly (readonly [string, string])[] = [
 
 test.each(
   cases.flatMap(([what, body]) => ['adapter', '/mcp'].map((where) => [what, where, body] as const)),
-)('a message with %s is refused before any server sees it, at %s', async (what, where, body) => {
-  const tag = `${what}-${where}`.replaceAll(/[^a-z]/g, '-')
-  const path = where === '/mcp' ? '/mcp' : `/adapters/${adapter}/mcp?tag=${tag}`
-  const answer = await gateway.send(path, {
-    headers: { 'content-type': 'application/json', 'x-request-id': tag },
-    body,
-  })
-  expect(answer.status).toBe(400)
-  expect(JSON.parse(answer.body.toString())).toMatchObject({
-    id: null,
-    error: { code: -32600, data: { code: 'ambiguous_message' } },
-  })
-  expect(gateway.events(tag)).toEqual([])
+)(
+  'the gateway refuses a message with %s before any server sees it, at %s',
+  async (what, where, body) => {
+    const tag = `${what}-${where}`.replaceAll(/[^a-z]/g, '-')
+    const path = where === '/mcp' ? '/mcp' : `/adapters/${adapter}/mcp?tag=${tag}`
+    const answer = await gateway.send(path, {
+      headers: { 'content-type': 'application/json', 'x-request-id': tag },
+      body,
+    })
+    expect(answer.status).toBe(400)
+    expect(JSON.parse(answer.body.toString())).toMatchObject({
+      id: null,
+      error: { code: -32600, data: { code: 'ambiguous_message' } },
+    })
+    expect(gateway.events(tag)).toEqual([])
 
-  const records = (): Record<string, unknown>[] =>
-    readFileSync(file, 'utf8')
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as Record<string, unknown>)
-      .filter(({ requestId }) => requestId === tag)
-  await expect.poll(records).toMatchObject([{ action: 'mcp.request' }])
-  expect(records()[0]).not.toHaveProperty('tool')
-})
+    const records = (): Record<string, unknown>[] =>
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as Record<string, unknown>)
+        .filter(({ requestId }) => requestId === tag)
+    await expect.poll(records).toMatchObject([{ action: 'mcp.request' }])
+    expect(records()[0]).not.toHaveProperty('tool')
+  },
+)
 
-test('a message whose arguments hold a member in two cases is passed on', async () => {
+test('the gateway forwards a message whose arguments hold a member in two cases', async () => {
   const body = `{${call},"params":{"name":"a","arguments":{"name":1,"Name":2,"name":3}}}`
   const answer = await gateway.mcp(adapter, 'do=echo&tag=fine', { body })
   expect(answer.body.toString()).toBe(body)
 })
 
 test.each(['adapter', '/mcp'])(
-  'a batch of more than 100 messages, in which a call would have no record, is refused at %s',
+  'the gateway refuses a batch of 101 messages, whose calls would have no record, at %s',
   async (where) => {
     const ping = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
     const batch = (length: number): string => `[${Array.from({ length }, () => ping).join(',')}]`
@@ -95,18 +98,21 @@ const costly: readonly (readonly [string, string])[] = [
 
 test.each(
   costly.flatMap(([what, text]) => ['adapter', '/mcp', '/adapters'].map((w) => [what, w, text])),
-)('a body of 100,001 %s is refused before it is read, at %s', async (_what, where, text) => {
-  const tag = `costly-${_what}-${where}`.replaceAll(/[^a-z]/g, '-')
-  const path = where === 'adapter' ? `/adapters/${adapter}/mcp?tag=${tag}` : where
-  const answer = await gateway.send(path, {
-    headers: { 'content-type': 'application/json' },
-    body: `{${call},"params":{"name":"a","arguments":{"x":${text}}}}`,
-  })
+)(
+  'the gateway refuses a body of 100,001 %s before it reads it, at %s',
+  async (_what, where, text) => {
+    const tag = `costly-${_what}-${where}`.replaceAll(/[^a-z]/g, '-')
+    const path = where === 'adapter' ? `/adapters/${adapter}/mcp?tag=${tag}` : where
+    const answer = await gateway.send(path, {
+      headers: { 'content-type': 'application/json' },
+      body: `{${call},"params":{"name":"a","arguments":{"x":${text}}}}`,
+    })
 
-  expect(answer.status).toBe(413)
-  const { id, detail } = JSON.parse(answer.body.toString()) as Record<string, unknown>
-  expect(answer.body.toString()).toContain('more than 100000 objects, arrays and members')
-  // Its id was not read.
-  if (detail === undefined) expect(id).toBeNull()
-  expect(gateway.events(tag)).toEqual([])
-})
+    expect(answer.status).toBe(413)
+    const { id, detail } = JSON.parse(answer.body.toString()) as Record<string, unknown>
+    expect(answer.body.toString()).toContain('more than 100000 objects, arrays and members')
+    // Its id was not read.
+    if (detail === undefined) expect(id).toBeNull()
+    expect(gateway.events(tag)).toEqual([])
+  },
+)

@@ -74,7 +74,7 @@ async function inSessionOf(
 }
 
 test.each(['router', 'adapter'] as const)(
-  'a request to the %s that a peer has handed over is not handed on to a third process',
+  'a peer does not hand a request to the %s on to a third process',
   async (at) => {
     reached = []
     const fromClient = await inSessionOf('three', at, 'client')
@@ -90,7 +90,7 @@ test.each(['router', 'adapter'] as const)(
 )
 
 test.each(['router', 'adapter'] as const)(
-  'a request to the %s whose process breaks off may have run, so its client is not told to begin again',
+  'a client is not told to repeat a request to the %s whose process broke off midway',
   async (at) => {
     breaksOff = true
     const answer = await inSessionOf('three', at, 'client')

@@ -37,7 +37,7 @@ const text = (answer: object): unknown =>
 
 describe('The next major of the original, as an adapter', () => {
   test.each(['auto', { pin: '2026-07-28' }] as const)(
-    'serves the official client of the modern era (%j)',
+    'the next major of the original serves the official client of the modern era (%j)',
     async (mode) => {
       const client = new Client(
         { name: 't', version: '1' },
@@ -52,7 +52,7 @@ describe('The next major of the original, as an adapter', () => {
     },
   )
 
-  test('serves the official client of the legacy era, which hears of changed tools and ends its session', async () => {
+  test('the next major serves the official legacy client until its session ends', async () => {
     const client = new ClientV1({ name: 't', version: '1' })
     const changed = new Promise<string>((resolve) =>
       client.setNotificationHandler(ToolListChangedNotificationSchema, ({ method }) =>
@@ -71,7 +71,7 @@ describe('The next major of the original, as an adapter', () => {
     await client.close()
   })
 
-  test('serves legacy GET and DELETE of a session, and refuses both without one as the server does', async () => {
+  test('the next major serves legacy GET and DELETE with a session alone', async () => {
     const name = await adapter()
     for (const method of ['GET', 'DELETE']) {
       const { status, headers } = await gateway.send(`/adapters/${name}/mcp`, { method })
@@ -91,7 +91,7 @@ describe('The next major of the original, as an adapter', () => {
     expect(later.status).toBe(404)
   })
 
-  test('refuses legacy clients by itself where the adapter says eras: passthrough', async () => {
+  test('the gateway itself refuses legacy clients under eras: passthrough', async () => {
     const name = await adapter({ eras: 'passthrough' })
     const legacy = { ...json, 'mcp-protocol-version': '2025-06-18', 'mcp-method': 'initialize' }
     const refused = await gateway.mcp(name, '', { headers: legacy, body: initialize })
@@ -104,11 +104,11 @@ describe('The next major of the original, as an adapter', () => {
   })
 })
 
-describe('A client that was written for the next major of the original', () => {
+describe('a client that was written for the next major of the original', () => {
   const stale = { 'mcp-session-id': 'other:user:session', 'last-event-id': 'not-resumable' }
   const query = 'session_id=not:a:session&application=value'
 
-  test('needs no handshake, and may still send a session id of the old version', async () => {
+  test('such a client needs no handshake, and may send an old session id', async () => {
     const servers = [
       await adapter(),
       await gateway.register({ environmentVariables: { DO: 'legacy' } }),
@@ -136,7 +136,7 @@ describe('A client that was written for the next major of the original', () => {
     expect(router.status).toBe(200)
   })
 
-  test('is told of unknown methods, of headers that disagree, and of versions as there', async () => {
+  test('such a client gets the original’s errors for methods, headers and versions', async () => {
     const name = await adapter()
     for (const path of [`/adapters/${name}/mcp`, '/mcp']) {
       const unknown = await gateway.send(path, modernRequest('unknown/method', {}))
@@ -150,7 +150,7 @@ describe('A client that was written for the next major of the original', () => {
     }
   })
 
-  test('is refused in a page of an origin that is not listed', async () => {
+  test('the gateway refuses such a client in a page of an origin that is not listed', async () => {
     const name = await adapter()
     const { headers, body } = modernRequest('tools/list', {})
     for (const path of [`/adapters/${name}/mcp`, '/mcp']) {
@@ -163,7 +163,7 @@ describe('A client that was written for the next major of the original', () => {
   })
 })
 
-test('A session goes on for a legacy client that names the modern version in its header alone', async () => {
+test('a legacy session continues when its client’s header names the modern version', async () => {
   const name = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
   const opened = await gateway.mcp(name, '', { headers: json, body: initialize })
   const session = {
@@ -181,7 +181,7 @@ test('A session goes on for a legacy client that names the modern version in its
   expect((await gateway.mcp(name, '', { headers: unknown, body })).status).toBe(404)
 })
 
-test('A page of the public address may call behind a proxy that sends another Host', async () => {
+test('a page of the public address may call behind a proxy that sends another Host', async () => {
   const issuer = { preset: 'generic', issuer: 'https://idp.example', audiences: ['mcp'] }
   await using behind = await TestGateway.open({
     edge: { allowedOrigins: ['https://portal.example'] },

@@ -32,7 +32,7 @@ describe('bodies', () => {
       '{"jsonrpc":"2.0","id":null,"method":"x/y","_meta":{"io.example/é":"\\ud800"},"future":[[]]}',
     ],
     ['escapes and letters', '{"t":"\\u0041 ü 🙂 \u2028"}'],
-  ])('pass byte for byte both ways: %s', async (_what, text) => {
+  ])('a body passes byte for byte both ways: %s', async (_what, text) => {
     const tag = newTag()
     const body = Buffer.from(text)
     const answer = await gateway.mcp(adapter, `tag=${tag}`, { body })
@@ -40,7 +40,7 @@ describe('bodies', () => {
     expect(answer).toMatchObject({ status: 200, body, whole: true })
   })
 
-  test('pass byte for byte both ways, whatever they hold and however they are cut', async () => {
+  test('random bodies pass byte for byte both ways, however they are cut', async () => {
     await fc.assert(
       fc.asyncProperty(fc.json({ stringUnit: 'binary' }), fc.boolean(), async (json, chunked) => {
         const body = Buffer.from(`{"id":1,"params":{"arguments":${json}}}`)
@@ -54,13 +54,13 @@ describe('bodies', () => {
     )
   })
 
-  test('of 4 MB pass both ways', async () => {
+  test('bodies of 4 MB pass both ways', async () => {
     const body = Buffer.alloc(4 * 1024 * 1024, '1234567890')
     const answer = await gateway.mcp(adapter, 'do=echo', { body })
     expect(answer.body.equals(body)).toBe(true)
   })
 
-  test('are not made up for a DELETE and a GET, which have none', async () => {
+  test('the gateway adds no body to a DELETE or GET that has none', async () => {
     for (const method of ['DELETE', 'GET']) {
       const tag = newTag()
       expect((await gateway.mcp(adapter, `tag=${tag}`, { method })).status).toBe(200)
@@ -79,7 +79,7 @@ describe('event streams', () => {
   const stream =
     'event: message\nid: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{"t":"ü🙂"}}\n\n: ping\r\n\r\ndata: a\ndata: b\r\r'
 
-  test('arrive as they are, wherever the server cuts them', async () => {
+  test('an event stream arrives as it is, wherever the server cuts it', async () => {
     const bytes = Buffer.from(stream)
     await fc.assert(
       fc.asyncProperty(fc.array(fc.nat(bytes.length), { maxLength: 8 }), async (cuts) => {
@@ -96,7 +96,7 @@ describe('event streams', () => {
     )
   })
 
-  test('are passed on event by event, and their headers before the first one', async () => {
+  test('the gateway forwards each event at once, and headers before the first', async () => {
     const tag = newTag()
     const silent = await gateway.start(`/adapters/${adapter}/mcp?do=told&tag=${tag}`, {
       headers: { accept: 'text/event-stream' },
@@ -116,8 +116,8 @@ describe('event streams', () => {
   })
 })
 
-describe('a reader that is slow', () => {
-  test('slows the server down, costs the gateway no memory, and gets all in the end', async () => {
+describe('a slow reader', () => {
+  test('a slow reader slows the server down, costs no memory, and gets all', async () => {
     const megabytes = 300
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-pour-'))
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
@@ -173,7 +173,7 @@ describe('a reader that is slow', () => {
 })
 
 describe('headers', () => {
-  test('of the way here and of the client’s identity end at the gateway; what servers need passes (C19, C24)', async () => {
+  test('headers of the hop and of the client’s identity end here (C19, C24)', async () => {
     const tag = newTag()
     const caller = { 'X-Dev-UserId': 'zo\u00c3\u00ab, "x"', 'X-Dev-Roles': 'mcp.admin, a b' }
     // Development identity refuses requests of proxies; an API key acts for its maker behind them
@@ -239,7 +239,7 @@ describe('headers', () => {
     expect(valuesOf(rawHeaders, 'content-length')).toEqual(['2'])
   })
 
-  test('of servers pass, but for those that are of the connection, of the origin or of their own authorization (C20)', async () => {
+  test('response headers pass, but not those of connection and origin (C20)', async () => {
     const given = {
       'Content-Type': 'application/json',
       'MCP-Protocol-Version': '2025-11-25',
@@ -284,7 +284,7 @@ describe('headers', () => {
     ])
   })
 
-  test('of the request id are the same for client, server and log', async () => {
+  test('the client, the server and the log see the same request id', async () => {
     const tag = newTag()
     const answer = await gateway.mcp(adapter, `tag=${tag}`, {
       headers: { 'x-request-id': 'given-1' },
@@ -296,7 +296,7 @@ describe('headers', () => {
       .toMatchObject({ status: 200, adapter })
   })
 
-  test('a redirect to elsewhere is neither followed nor passed on; one to another path is followed', async () => {
+  test('the gateway follows redirects to another path and hides all others', async () => {
     const head = (location: string, status = 307): string => {
       const bytes = Buffer.from(
         `HTTP/1.1 ${status} X\r\nlocation: ${location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,

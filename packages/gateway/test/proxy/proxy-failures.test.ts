@@ -51,40 +51,35 @@ describe('a client that goes away', () => {
     ['POST whose answer streams', 'POST', 'stream'],
     ['GET stream', 'GET', 'stream'],
     ['POST whose answer it does not read', 'POST', 'pour&megabytes=100'],
-  ])(
-    'ends the upstream request without waiting for the server: %s',
-    async (_what, method, does) => {
-      const tag = newTag()
-      const client = new AbortController()
-      const answer = gateway.start(
-        `/adapters/${adapter}/mcp?do=${does}&tag=${tag}`,
-        { method },
-        client.signal,
-      )
-      answer.then((response) => response.on('error', () => undefined)).catch(() => undefined)
-      await expect
-        .poll(() => gateway.events(tag).some((event) => event.method === method))
-        .toBe(true)
-      if (!does.startsWith('late')) await answer
+  ])('the upstream request ends as soon as its client leaves: %s', async (_what, method, does) => {
+    const tag = newTag()
+    const client = new AbortController()
+    const answer = gateway.start(
+      `/adapters/${adapter}/mcp?do=${does}&tag=${tag}`,
+      { method },
+      client.signal,
+    )
+    answer.then((response) => response.on('error', () => undefined)).catch(() => undefined)
+    await expect.poll(() => gateway.events(tag).some((event) => event.method === method)).toBe(true)
+    if (!does.startsWith('late')) await answer
 
-      // None of these servers ever ends its answer while the test runs.
-      client.abort()
-      await expect
-        .poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed)
-        .toBe('cut')
-      await expect
-        .poll(() => gateway.requests(adapter).at(-1))
-        .toMatchObject({
-          method,
-          status: 499,
-          error: 'client_closed_request',
-          adapter,
-          replica: `${adapter}-0`,
-        })
-    },
-  )
+    // None of these servers ever ends its answer while the test runs.
+    client.abort()
+    await expect
+      .poll(() => gateway.events(tag).find(({ closed }) => closed !== undefined)?.closed)
+      .toBe('cut')
+    await expect
+      .poll(() => gateway.requests(adapter).at(-1))
+      .toMatchObject({
+        method,
+        status: 499,
+        error: 'client_closed_request',
+        adapter,
+        replica: `${adapter}-0`,
+      })
+  })
 
-  test('in the middle of its body leaves nothing behind and is logged as 499', async () => {
+  test('a client that leaves in mid-body leaves nothing behind and is logged as 499', async () => {
     const tag = newTag()
     using raw = gateway.connect()
     await beginRequest(
@@ -99,7 +94,7 @@ describe('a client that goes away', () => {
     expect(gateway.events(tag)).toEqual([])
   })
 
-  test('while it waits for a cold replica is not sent to it later', async () => {
+  test('a request whose client left during a cold start is never sent', async () => {
     const tag = newTag()
     const warm = join(gateway.dataDir, `warm-${tag}`)
     const cold = await gateway.register(
@@ -124,7 +119,7 @@ describe('a client that goes away', () => {
 })
 
 describe('a server that cannot be reached', () => {
-  test('is passed by while another replica can be, and no request runs twice', async () => {
+  test('the gateway passes by a dead replica, and repeats no request', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     await makeRefuse(name)
     const outcomes = await Promise.all(
@@ -140,7 +135,7 @@ describe('a server that cannot be reached', () => {
     expect(new Set(replicas).size).toBe(1)
   })
 
-  test('is 502 with a code when no replica can be, says that nothing ran, and is logged with its cause', async () => {
+  test('an unreachable server is 502 with a code and a logged cause, and nothing ran', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     for (let index = 0; index < 2; index += 1) await makeRefuse(name)
     const answer = await gateway.mcp(name, 'do=echo&tag=nowhere', { body: '{}' })
@@ -166,7 +161,7 @@ describe('a server that cannot be reached', () => {
     })
   })
 
-  test('keeps its sessions for itself: they are not sent to another replica', async () => {
+  test('a session stays with its unreachable replica, and does not move to another', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     const session = (await gateway.mcp(name, 'do=initialize')).headers['mcp-session-id'] as string
     const again = join(gateway.dataDir, 'listens-again')
@@ -184,7 +179,7 @@ describe('a server that cannot be reached', () => {
       .toBe(200)
   })
 
-  test('for the moment, as it starts, is waited for', async () => {
+  test('the gateway waits for a replica that is still starting', async () => {
     const name = await gateway.register({ environmentVariables: { LISTEN_AFTER_MS: '500' } }, false)
     const outcomes = await Promise.all(
       Array.from({ length: 10 }, () => gateway.mcp(name, 'do=echo', { body: '{"cold":true}' })),
@@ -193,7 +188,7 @@ describe('a server that cannot be reached', () => {
       expect([status, body.toString()]).toEqual([200, '{"cold":true}'])
   })
 
-  test('for longer is 503 with Retry-After, after the bounded wait', async () => {
+  test('a replica that starts too slowly is 503 with Retry-After', async () => {
     // It never listens while the test runs.
     const name = await impatient.register(
       { environmentVariables: { LISTEN_AFTER_MS: '3600000' } },
@@ -205,7 +200,7 @@ describe('a server that cannot be reached', () => {
     expect(codeOf(answer)).toBe('no_ready_replica')
   })
 
-  test('because it is to have no replicas is 503 at once, and says that it is stopped', async () => {
+  test('a stopped adapter is 503 at once, and the answer says that it is stopped', async () => {
     const name = await gateway.register({ replicaCount: 0 })
     const answer = await gateway.mcp(name, 'do=echo')
     expect([answer.status, codeOf(answer)]).toEqual([503, 'stopped'])
@@ -215,7 +210,7 @@ describe('a server that cannot be reached', () => {
 })
 
 describe('a server that fails', () => {
-  test('to answer in time is 504, and what may have run is not sent again', async () => {
+  test('a server that answers too late is 504, and the request is not repeated', async () => {
     const name = await impatient.register({ replicaCount: 2 })
     const tag = newTag()
     const answer = await impatient.mcp(name, `do=late&ms=20000&tag=${tag}`)
@@ -224,7 +219,7 @@ describe('a server that fails', () => {
     impatient.received(tag)
   })
 
-  test('is not timed once its headers are there', async () => {
+  test('the time limit ends with the response headers', async () => {
     const parts = [base64('data: 1\n\n'), base64('data: 2\n\n')]
     const name = await impatient.register()
     const answer = await impatient.mcp(name, 'do=parts&every=4000', {
@@ -262,7 +257,7 @@ describe('a server that fails', () => {
       '',
     ],
   ])(
-    'in mid-answer is seen by the client as a broken answer: it %s',
+    'a client sees an answer that breaks midway as a broken answer: it %s',
     async (_what, bytes, then) => {
       const name = await gateway.register()
       const answer = await gateway.mcp(name, `do=raw&then=${then}`, { body: rawBody(bytes) })
@@ -277,7 +272,7 @@ describe('a server that fails', () => {
     },
   )
 
-  test('in mid-answer is seen also by a client of HTTP/1.0, which has no chunks', async () => {
+  test('a client of HTTP/1.0, which has no chunks, sees the break too', async () => {
     const tag = newTag()
     const request = (then: string, bytes: string): string => {
       const body = rawBody(bytes)
@@ -334,13 +329,16 @@ describe('a server that fails', () => {
       'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n',
       '',
     ],
-  ])('by answering %s is 502 with a code, and the gateway lives', async (_what, bytes, then) => {
-    const answer = await gateway.mcp(adapter, `do=raw&then=${then}`, { body: rawBody(bytes) })
-    expect([answer.status, codeOf(answer)]).toEqual([502, 'upstream_failed'])
-    expect((await gateway.mcp(adapter, 'do=echo', { body: '{}' })).status).toBe(200)
-  })
+  ])(
+    'a server that answers %s is 502 with a code, and the gateway lives',
+    async (_what, bytes, then) => {
+      const answer = await gateway.mcp(adapter, `do=raw&then=${then}`, { body: rawBody(bytes) })
+      expect([answer.status, codeOf(answer)]).toEqual([502, 'upstream_failed'])
+      expect((await gateway.mcp(adapter, 'do=echo', { body: '{}' })).status).toBe(200)
+    },
+  )
 
-  test('to keep its connection open does not fail the next request', async () => {
+  test('a server that closes its idle connection does not fail the next request', async () => {
     for (let round = 0; round < 20; round += 1) {
       const tag = newTag()
       const answer = await gateway.mcp(adapter, `do=raw&then=end&tag=${tag}`, {
@@ -353,7 +351,7 @@ describe('a server that fails', () => {
   })
 })
 
-describe('what a server may do all the same', () => {
+describe('what a server may do', () => {
   test('a body that ends with the connection is whole', async () => {
     const answer = await gateway.mcp(adapter, 'do=raw&then=end', {
       body: rawBody('HTTP/1.0 200 OK\r\ncontent-type: application/json\r\n\r\n{"a":1}'),
@@ -361,14 +359,14 @@ describe('what a server may do all the same', () => {
     expect([answer.status, answer.whole, answer.body.toString()]).toEqual([200, true, '{"a":1}'])
   })
 
-  test('an answer that does not wait for the body is passed on', async () => {
+  test('the gateway forwards an answer that does not wait for the body', async () => {
     for (const size of [10, 500_000]) {
       const answer = await gateway.mcp(adapter, 'do=early', { body: Buffer.alloc(size, '1') })
       expect([answer.status, answer.body.toString()]).toEqual([403, '{"early":true}'])
     }
   })
 
-  test('early hints are not taken for the answer', async () => {
+  test('the gateway does not take early hints for the answer', async () => {
     const bytes =
       'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}'
     const answer = await gateway.mcp(adapter, 'do=raw', { body: rawBody(bytes) })
@@ -376,14 +374,14 @@ describe('what a server may do all the same', () => {
   })
 
   test.each([400, 403, 404, 406, 409, 429, 500, 501, 503])(
-    'status %i without a session is passed on as it is',
+    'status %i without a session passes as it is',
     async (status) => {
       const answer = await gateway.mcp(adapter, `do=status&status=${status}`)
       expect([answer.status, answer.body.toString()]).toEqual([status, '{"from":"server"}'])
     },
   )
 
-  test("a 401 is the gateway's matter: the caller is not asked for a credential that it could not give", async () => {
+  test('a 401 of a server asks the caller for no credential', async () => {
     const answer = await gateway.mcp(adapter, 'do=status&status=401')
     expect(answer.status).toBe(502)
     expect(answer.headers['www-authenticate']).toBeUndefined()
@@ -392,7 +390,7 @@ describe('what a server may do all the same', () => {
     })
   })
 
-  test('an answer that comes while the client still reads an earlier one does not disturb it', async () => {
+  test('an early second answer does not disturb a client that reads the first', async () => {
     const slow = await gateway.start(`/adapters/${adapter}/mcp?do=stream`)
     expect((await gateway.mcp(adapter, 'do=echo', { body: '[]' })).body.toString()).toBe('[]')
     slow.destroy()

@@ -43,7 +43,7 @@ describe('session ids', () => {
     'eyJhbGciOiJub25lIn0.eyJhIjoxfQ.',
     '~!@$%^&*()[]{}|;:"<>,?/`\'',
     'x'.repeat(4000),
-  ])('reach the server as it gave them: %.30s (C1)', async (id) => {
+  ])('the server gets back the session id that it gave: %.30s (C1)', async (id) => {
     const tag = newTag()
     const sealed = await initialize(adapter, id)
     expect(sealed).not.toContain(id.slice(0, 20))
@@ -53,7 +53,7 @@ describe('session ids', () => {
     expect(valuesOf(gateway.received(tag).rawHeaders, 'mcp-session-id')).toEqual([id])
   })
 
-  test('may stand in the query, which the server does not see, and the header outranks it (C22)', async () => {
+  test('a session id may stand in the query, which the server does not see (C22)', async () => {
     const [first, second] = [
       await initialize(adapter, 'first'),
       await initialize(adapter, 'second'),
@@ -70,7 +70,7 @@ describe('session ids', () => {
     expect(JSON.stringify(gateway.log)).not.toContain(first)
   })
 
-  test('that are unusable all get one and the same 404, and no server sees the request (C3)', async () => {
+  test('every unusable session id gets the same 404, and no server sees it (C3)', async () => {
     const other = await gateway.register({ requiredRoles: ['user'] })
     const sealed = await initialize(adapter)
     const tag = newTag()
@@ -100,7 +100,7 @@ describe('session ids', () => {
     expect(gateway.events(tag)).toEqual([])
   })
 
-  test('of an adapter that was deleted and made again are 404', async () => {
+  test('sessions of a deleted adapter are 404 after its name is created again', async () => {
     const name = await gateway.register()
     const sealed = await initialize(name)
     await gateway.send(`/adapters/${name}`, { method: 'DELETE' })
@@ -119,7 +119,7 @@ describe('session ids', () => {
     expect((await gateway.mcp(name, '')).status).toBe(200)
   })
 
-  test('do not change when the server repeats them, and are new when it gives another', async () => {
+  test('a session id changes exactly when the server changes its own', async () => {
     const sealed = await initialize(adapter, 'repeated')
     const again = await gateway.mcp(adapter, 'do=initialize&id=repeated', {
       headers: { 'mcp-session-id': sealed },
@@ -133,7 +133,7 @@ describe('session ids', () => {
 })
 
 describe('sessions and replicas', () => {
-  test('every request of a session is on its replica, by POST, GET and DELETE; sessions spread (C2, C11)', async () => {
+  test('requests of a session stay on its replica, and sessions spread (C2, C11)', async () => {
     const name = await gateway.register({ replicaCount: 3 })
     const sessions = await Promise.all(Array.from({ length: 30 }, () => initialize(name)))
     const used = new Set<string>()
@@ -160,7 +160,7 @@ describe('sessions and replicas', () => {
     expect(used.size).toBe(3)
   })
 
-  test('what has no session goes where least is open, and what its clients gave up does not count (C11)', async () => {
+  test('a request without a session goes to the least busy replica (C11)', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     const leave = new AbortController()
     const tag = newTag()
@@ -185,7 +185,7 @@ describe('sessions and replicas', () => {
     expect((await used()).size).toBe(2)
   })
 
-  test('of a replica that was scaled away are 404 at once; those of the others go on (C4)', async () => {
+  test('sessions of a removed replica are 404 at once, and others continue (C4)', async () => {
     const name = await gateway.register({ replicaCount: 2 })
     const byReplica = new Map<string, string>()
     for (let round = 0; round < 100 && byReplica.size < 2; round += 1) {
@@ -206,7 +206,7 @@ describe('sessions and replicas', () => {
     expect((await ask(`${name}-0`)).status).toBe(200)
   })
 
-  test('a 400 for a session that is older than its instance is 404, so that clients initialize again; other answers pass', async () => {
+  test('a 400 for a session that its instance does not know becomes a 404', async () => {
     const name = await gateway.register()
     const sealed = await initialize(name)
     const young = await gateway.mcp(name, 'do=status&status=400', {
@@ -234,7 +234,7 @@ describe('sessions and replicas', () => {
     }
   })
 
-  test('are waited for while their replica restarts', async () => {
+  test('sessions wait while their replica restarts', async () => {
     const name = await gateway.register()
     const sealed = await initialize(name)
     await gateway.mcp(name, 'do=exit')

@@ -21,7 +21,7 @@ describe('a legacy client of a modern server', () => {
     ['no JSON', initialize.slice(0, -1)],
     ['JSON and more', `${initialize}x`],
     ['parameters that are no JSON', initialize.replace('{"name":"c"', '{"name":c')],
-  ])('is told so when its initialize is %s', async (_what, body) => {
+  ])('a legacy client of a modern server learns that its initialize is %s', async (_what, body) => {
     const adapter = await modernServer('malformed')
     // What the server speaks is known from a first session.
     expect((await gateway.mcp(adapter, '', { headers, body: initialize })).status).toBe(200)
@@ -33,7 +33,7 @@ describe('a legacy client of a modern server', () => {
     expect(answer.headers).not.toHaveProperty('mcp-session-id')
   })
 
-  test('has its stream ended when the adapter is removed, and nothing of it is kept', async () => {
+  test('a legacy client’s stream ends with its adapter, and its state is freed', async () => {
     const removed = await modernServer('removed')
     const opened = await gateway.mcp(removed, '', { headers, body: initialize })
     const session = { 'mcp-session-id': String(opened.headers['mcp-session-id']) }
@@ -53,7 +53,7 @@ describe('a legacy client of a modern server', () => {
   })
 })
 
-test('an initialize that the server rightly refuses does not make later clients translated', async () => {
+test('an initialize that the server rightly refuses turns on no translation', async () => {
   const tag = 'dual'
   const adapter = await gateway.register({ environmentVariables: { DO: 'dual', TAG: tag } })
   const wrong = { headers: { ...headers, accept: 'text/html' }, body: initialize }
@@ -82,7 +82,7 @@ test('an initialize that the server rightly refuses does not make later clients 
 describe('a server that answers 400 for sessions that it has lost', () => {
   const rpc = (method: string): string => `{"jsonrpc":"2.0","id":2,"method":"${method}"}`
 
-  test('has legacy clients told 404, and other bad requests passed on', async () => {
+  test('legacy clients get 404 for a lost session, and other bad requests pass', async () => {
     const adapter = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
     const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
     const session = { ...headers, 'mcp-session-id': String(opened.headers['mcp-session-id']) }
@@ -101,7 +101,7 @@ describe('a server that answers 400 for sessions that it has lost', () => {
     ])
   })
 
-  test('serves modern clients again, by a new session', async () => {
+  test('modern clients are served again by a new session', async () => {
     const adapter = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
     const ask = async () =>
       (
@@ -112,7 +112,7 @@ describe('a server that answers 400 for sessions that it has lost', () => {
     expect(await ask()).toContain('done')
   })
 
-  test('serves modern clients again when it runs elsewhere, as its replica has ended', async () => {
+  test('modern clients are served again by the server’s next replica', async () => {
     const adapter = await gateway.register({ environmentVariables: { DO: 'forgetful' } })
     const ask = async () =>
       (
@@ -130,7 +130,7 @@ describe('an initialize that is answered without a session', () => {
     '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"x","arguments":{}}}'
 
   test.each(['refusesInEvent', 'refusesInSession', 'refusesAfterwards'])(
-    'is translated when the server speaks the modern era alone (%s)',
+    'an initialize is translated when the server speaks the modern era alone (%s)',
     async (behaviour) => {
       const adapter = await gateway.register({ environmentVariables: { DO: behaviour } })
       const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
@@ -141,7 +141,7 @@ describe('an initialize that is answered without a session', () => {
     },
   )
 
-  test('is translated when only the modern side of the server can ask and tell its clients', async () => {
+  test('an initialize is translated when only the modern side can ask clients', async () => {
     const tag = 'stateless'
     const adapter = await gateway.register({ environmentVariables: { DO: 'stateless', TAG: tag } })
     const asked = (): (string | undefined)[] =>
@@ -167,13 +167,13 @@ describe('an initialize that is answered without a session', () => {
     expect(asked().slice(4)).toEqual(['server/discover'])
   })
 
-  test('is asked about in one round trip: the gateway does not wait for one question to ask the other', async () => {
+  test('the gateway asks both questions about the era in one round trip', async () => {
     const adapter = await gateway.register({ environmentVariables: { DO: 'statelessPaired' } })
     const opened = await gateway.mcp(adapter, '', { headers, body: initialize })
     expect(opened.body.toString()).toContain('"name":"modern"')
   })
 
-  test('is passed on to a stateless legacy side where legacyLeg says so, and asked about once', async () => {
+  test('an initialize goes to a stateless legacy side where legacyLeg says so', async () => {
     const tag = 'passthrough'
     const adapter = await gateway.register({
       legacyLeg: 'passthrough',
@@ -188,7 +188,7 @@ describe('an initialize that is answered without a session', () => {
     expect(gateway.events(tag).filter(({ method }) => method === 'POST')).toHaveLength(5)
   })
 
-  test('is passed on when the server speaks the legacy era alone, and asked about once', async () => {
+  test('an initialize goes to a server of the legacy era alone, after one probe', async () => {
     const tag = 'legacy-stateless'
     const adapter = await gateway.register({ environmentVariables: { DO: 'legacy', TAG: tag } })
     for (let time = 0; time < 2; time += 1)

@@ -94,8 +94,8 @@ const verify = (token: string | undefined, path: string) =>
     algorithms: ['ES256'],
   })
 
-describe('a server', () => {
-  test('with callerIdentity none is told nothing of the caller but that it is the same one', async () => {
+describe('the identity of a caller', () => {
+  test('callerIdentity none tells a server only that it is the same caller', async () => {
     const adapter = await gateway.register({ callerIdentity: 'none' })
     const told = async (headers = latin1(caller)): Promise<string[]> => {
       const rawHeaders = await received(adapter, headers)
@@ -111,7 +111,7 @@ describe('a server', () => {
     expect(await told({})).not.toEqual([name, pseudonym])
   })
 
-  test('with callerIdentity signed can prove who calls, by the published keys', async () => {
+  test('callerIdentity signed lets a server verify the caller by the published keys', async () => {
     const adapter = await gateway.register({ callerIdentity: 'signed' })
     const headers = await received(adapter, latin1(caller))
     const [token, ...more] = valuesOf(headers, 'x-mcp-identity')
@@ -127,7 +127,7 @@ describe('a server', () => {
     expect(valuesOf(headers, 'x-mcp-userid')).toEqual(['zo%C3%AB'])
   })
 
-  test('never gets an identity from the client, however it is spelled and however often', async () => {
+  test('a server never gets an identity that the client has written', async () => {
     const [plain, signed] = [
       await gateway.register(),
       await gateway.register({ callerIdentity: 'signed' }),
@@ -151,7 +151,7 @@ describe('a server', () => {
     expect(valuesOf(await received(plain, forged), 'x-mcp-identity')).toEqual([])
   })
 
-  test('the keys are public, without anything private, and may be cached', async () => {
+  test('the keys are public, hold nothing private, and may be cached', async () => {
     const { status, headers, body } = await gateway.send('/.well-known/jwks.json', {
       method: 'GET',
     })
@@ -182,7 +182,7 @@ describe('a server', () => {
 describe('a credential', () => {
   const credential = { header: 'Authorization', value: 'Bearer of-the-server' }
 
-  test('goes to the server in place of what the client sends by its name, and the client’s token nowhere', async () => {
+  test('a credential replaces the client’s header of its name, and no token passes', async () => {
     const [with_, without] = [await gateway.register({ credential }), await gateway.register()]
     const given = { authorization: secretToken, cookie: 'session=1' }
     expect(valuesOf(await received(with_, given), 'authorization')).toEqual([
@@ -199,7 +199,7 @@ describe('a credential', () => {
     expect(valuesOf(headers, 'x-api-key')).toEqual(['k'])
   })
 
-  test('is never shown, stays when its mask is sent back, and goes when it is removed', async () => {
+  test('a credential is masked, survives its mask, and ends when it is removed', async () => {
     const name = await gateway.register({ credential })
     const masked = { header: 'Authorization', value: '********' }
     const { json: stored, text } = await sent(`/adapters/${name}`, 'GET')
@@ -228,7 +228,7 @@ describe('a credential', () => {
     credential: { header: 'X-Key', secretRef },
   })
 
-  test('may be a secret by reference: as it is now, shown as a reference, and refused in clear words when it is gone', async () => {
+  test('a credential may refer to a secret, whose loss is reported in clear words', async () => {
     expect((await sent('/secrets', 'POST', { name: 'server-key', value: 'key-one' })).status).toBe(
       201,
     )
@@ -258,7 +258,7 @@ describe('a credential', () => {
     await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['text again'])
   })
 
-  test('that is gone makes modern calls fail with its code, until the secret is back', async () => {
+  test('modern calls fail with a code of their own while the credential is missing', async () => {
     const give = async (): Promise<number> =>
       (await sent('/secrets', 'POST', { name: 'lost-key', value: 'key' })).status
     const take = async (): Promise<number> =>
@@ -286,7 +286,7 @@ describe('a credential', () => {
     await expect.poll(call).toContain('done')
   })
 
-  test('whose secret is gone makes calls of a tool fail with its code, and nothing is sent', async () => {
+  test('a tool call whose credential is missing fails with a code, unsent', async () => {
     const secret = { name: 'tool-key', value: 'key' }
     expect((await sent('/secrets', 'POST', secret)).status).toBe(201)
     const name = `keyed-${randomUUID().slice(0, 8)}`
@@ -311,7 +311,7 @@ describe('a credential', () => {
     expect(called).toHaveLength(answered)
   })
 
-  test('may be in a file, which is read again when it changes', async () => {
+  test('a credential may be in a file, which the gateway reads again when it changes', async () => {
     writeFileSync(secretFile, 'file-one\n')
     const name = await gateway.register(referring({ name: 'mounted', source: 'file' }))
     await expect.poll(async () => (await gateway.mcp(name, '', { body: '{}' })).status).toBe(200)
@@ -320,7 +320,7 @@ describe('a credential', () => {
     await expect.poll(async () => valuesOf(await received(name), 'x-key')).toEqual(['file-two'])
   })
 
-  test('refers only to what whoever writes it may give to workloads, also when it changes alone', async () => {
+  test('a credential refers only to secrets that its writer may give to workloads', async () => {
     const secret = { name: 'of-dev', value: 'hush' }
     expect((await sent('/secrets', 'POST', secret)).status).toBe(201)
     const other = { 'x-dev-userid': 'mallory', 'x-dev-roles': 'user', ...json }
@@ -345,7 +345,7 @@ describe('a credential', () => {
     ])
   })
 
-  test('may have a header name with an underscore, in place of every spelling of the caller', async () => {
+  test('a credential’s header may have an underscore, and replaces all spellings', async () => {
     const name = await gateway.register({
       credential: { header: 'api_key', value: 'of-the-server' },
     })
@@ -358,7 +358,7 @@ describe('a credential', () => {
   })
 
   test.each([{}, { value: 'a', secretRef: { name: 'b' } }])(
-    'is a value or a reference, and one of them: %j',
+    'a credential is exactly one of value and reference: %j',
     async (given) => {
       const adapter = {
         name: 'neither',
@@ -385,25 +385,28 @@ describe('a credential', () => {
     [{ header: 'X-Key', value: '' }, '/credential/value'],
     [{ header: 'X-Key', value: 'secret-välue' }, '/credential/value'],
     [{ header: 'X-Key', value: 'secret-value'.repeat(1000) }, '/credential/value'],
-  ])('as %j is refused at %s, and the answer does not repeat the value', async (given, pointer) => {
-    const {
-      status,
-      json: problem,
-      text,
-    } = await sent('/adapters', 'POST', {
-      name: 'refused',
-      imageName: 'scripted',
-      imageVersion: '1',
-      credential: given,
-    })
-    expect(status).toBe(400)
-    expect((problem['errors'] as { pointer: string }[]).map((each) => each.pointer)).toEqual([
-      pointer,
-    ])
-    expect(text).not.toContain('secret-v')
-  })
+  ])(
+    'the gateway refuses the credential %j at %s, and does not repeat the value',
+    async (given, pointer) => {
+      const {
+        status,
+        json: problem,
+        text,
+      } = await sent('/adapters', 'POST', {
+        name: 'refused',
+        imageName: 'scripted',
+        imageVersion: '1',
+        credential: given,
+      })
+      expect(status).toBe(400)
+      expect((problem['errors'] as { pointer: string }[]).map((each) => each.pointer)).toEqual([
+        pointer,
+      ])
+      expect(text).not.toContain('secret-v')
+    },
+  )
 
-  test('does not follow a redirect of a server or of a tool', async () => {
+  test('a credential does not follow a redirect of a server or of a tool', async () => {
     const adapter = await gateway.register({ credential, callerIdentity: 'signed' })
     const away = Buffer.from(
       `HTTP/1.1 307 X\r\nlocation: ${elsewhere()}/caught\r\nset-cookie: a=b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
@@ -432,7 +435,7 @@ describe('a credential of several headers', () => {
   const masked = credential.map(({ header }) => ({ header, value: '********' }))
   const made = (more: object) => ({ imageName: 'scripted', imageVersion: '1', ...more })
 
-  test('goes to the server whole, in place of what the client sends by these names', async () => {
+  test('a credential of several headers replaces all headers of these names', async () => {
     const name = await gateway.register({ credential })
     const headers = await received(name, {
       x_api_key: 'forged',
@@ -445,7 +448,7 @@ describe('a credential of several headers', () => {
     expect(valuesOf(headers, 'tenant_id')).toEqual(['tenant-of-the-server'])
   })
 
-  test('reads as masks, and what is read may be sent back and changes nothing', async () => {
+  test('a credential of several headers reads as masks, which may be sent back', async () => {
     const name = await gateway.register({ credential })
     const path = `/adapters/${name}`
     const read = await gateway.send(path, { method: 'GET' })
@@ -464,7 +467,7 @@ describe('a credential of several headers', () => {
     expect(valuesOf(headers, 'tenant_id')).toEqual(['tenant-of-the-server'])
   })
 
-  test('keeps the secret of each header whose mask a patch gives, and drops what it leaves out', async () => {
+  test('a patch keeps the secret of each masked header, and drops the others', async () => {
     const name = await gateway.register({ credential: credential[0] })
     const patch = async (given: unknown) =>
       (await sent(`/adapters/${name}`, 'PATCH', { credential: given })).json
@@ -482,7 +485,7 @@ describe('a credential of several headers', () => {
     })
   })
 
-  test('may hold references to secrets beside values', async () => {
+  test('a credential of several headers may mix references and values', async () => {
     await sent('/secrets', 'POST', { name: 'one-of-several', value: 'by-reference' })
     const secretRef = { name: 'one-of-several' }
     const name = await gateway.register({
@@ -510,7 +513,7 @@ describe('a credential of several headers', () => {
     [[credential[0], { header: 'X-B' }], '/credential/1'],
     [[credential[0], { header: 'X-B', value: 'a', extra: 'b' }], '/credential/1/extra'],
     [[credential[0], 'X-B: secret-v'], '/credential/1'],
-  ])('is refused as %j at %s', async (given, pointer) => {
+  ])('the gateway refuses the credential %j at %s', async (given, pointer) => {
     const body = made({ name: 'refused-list', credential: given })
     const { status, json: problem, text } = await sent('/adapters', 'POST', body)
     expect(status).toBe(400)
@@ -518,7 +521,7 @@ describe('a credential of several headers', () => {
     expect(text).not.toContain('secret-v')
   })
 
-  test('is not taken to another address behind masks', async () => {
+  test('masked headers do not go to another address', async () => {
     const endpoint = `${serviceOrigin}/several`
     const made = await sent('/adapters', 'POST', { name: 'several', endpoint, credential })
     expect(made.status).toBe(201)
@@ -532,7 +535,7 @@ describe('a credential of several headers', () => {
     expect((await sent('/adapters/several', 'PATCH', { ...change, credential })).status).toBe(200)
   })
 
-  test('goes to a tool, and a placeholder in it is named in warnings', async () => {
+  test('a tool gets a credential of several headers, and placeholders bring warnings', async () => {
     const placeholder = { header: 'X-C', value: '${input:c}' }
     const { json: answer } = await sent('/tools', 'POST', {
       name: 'keyed-twice',
@@ -559,7 +562,7 @@ async function tool(name: string, path: string, more: object): Promise<void> {
 }
 
 describe('a tool', () => {
-  test('gets the signed identity and the credential, no token and no cookie of anybody', async () => {
+  test('a tool gets the signed identity and the credential, and no token or cookie', async () => {
     await tool('proven', '/proven', {
       callerIdentity: 'signed',
       credential: { header: 'Authorization', value: 'Bearer of-the-tool' },
@@ -580,7 +583,7 @@ describe('a tool', () => {
     }
   })
 
-  test('that moves to another address does not take a secret there that nobody can read', async () => {
+  test('a tool takes no masked secret to another address', async () => {
     await tool('moving', '/moving', { credential: { header: 'X-Key', value: 'of-the-tool' } })
     const refused = await sent('/tools/moving', 'PATCH', { endpoint: 'http://127.0.0.1:1/moving' })
     expect(refused.json).toMatchObject({
@@ -602,7 +605,7 @@ describe('translation', () => {
       .filter(({ method }) => method === 'POST')
       .map(({ rawHeaders = [] }) => [...rawHeaders])
 
-  test('carries identity and credential to a legacy server for modern clients, and what changes from the next call on', async () => {
+  test('translation sends current identity and credential to a legacy server', async () => {
     const tag = newTag()
     const adapter = await gateway.register({
       environmentVariables: { DO: 'legacy', TAG: tag },
@@ -637,7 +640,7 @@ describe('translation', () => {
       .toEqual(['two'])
   })
 
-  test('carries them to a modern server for legacy clients', async () => {
+  test('translation sends identity and credential to a modern server', async () => {
     const tag = newTag()
     const adapter = await gateway.register({
       environmentVariables: { DO: 'modern', TAG: tag },
@@ -716,7 +719,7 @@ describe('the examples for authors of servers', () => {
   }
   const expected = { id: 'zoë', name: 'Zoë, X.', roles: ['mcp.admin', 'ü'] }
 
-  test('in TypeScript verify', async () => {
+  test('the example in TypeScript verifies the identity', async () => {
     const end =
       'console.log(JSON.stringify(await callerOf(new Headers(JSON.parse(process.argv[2] ?? "")))))'
     const tsx = fileURLToPath(import.meta.resolve('tsx'))
@@ -725,7 +728,7 @@ describe('the examples for authors of servers', () => {
     ).toEqual(expected)
   })
 
-  test('in Python verify', async (context) => {
+  test('the example in Python verifies the identity', async (context) => {
     const python = pythons.find((path) => {
       try {
         execFileSync(path, ['-c', 'import jwt, cryptography'], { stdio: 'ignore' })

@@ -108,8 +108,8 @@ function codeOf({ status, body }: Exchange): string {
   return `${status} ${code ?? error?.data.code}`
 }
 
-describe('a server elsewhere', () => {
-  test('gives one caller half of its connections, and the calls of another caller still get in', async () => {
+describe('connections to a server elsewhere', () => {
+  test('one caller gets half of a server’s connections, and another gets in', async () => {
     const [name, path] = await elsewhere(slow)
     const at = `/adapters/${name}/mcp`
     for (let index = 0; index < 4; index += 1) void leave(at, 'eve')
@@ -125,7 +125,7 @@ describe('a server elsewhere', () => {
     expect((await answered).status).toBe(200)
   })
 
-  test('takes the oldest stream of the caller that holds most for one that needs a connection', async () => {
+  test('a call that needs a connection ends the heaviest caller’s oldest stream', async () => {
     const [name] = await elsewhere(slow)
     const at = `/adapters/${name}/mcp`
     const streams: IncomingMessage[] = []
@@ -162,7 +162,7 @@ async function failedCall(tool: string, caller: string, at = gateway) {
 }
 
 describe('a tool elsewhere', () => {
-  test('that has no connection for a call before its time is over has not got the call, and the client is told', async () => {
+  test('a client learns that its call got no connection in time and was not sent', async () => {
     await using hurried = await TestGateway.open({
       limits: { callsPerServer: 2 },
       tools: { callTimeoutSeconds: 3 },
@@ -194,7 +194,7 @@ describe('a tool elsewhere', () => {
     ['that does harm when it runs twice may have run', {}, false],
     ['that does no harm when it runs twice may be called again', { idempotentHint: true }, true],
   ])(
-    'whose answer takes more memory than its caller has, and %s',
+    'a tool’s answer takes more memory than its caller has, and %s',
     async (_what, annotations, retryable) => {
       const { endpoint } = address((_request, response) => {
         response.writeHead(200, { 'content-type': 'application/json' })
@@ -209,7 +209,7 @@ describe('a tool elsewhere', () => {
     },
   )
 
-  test('runs the calls of a caller beyond its share one after the other, and those of others at once', async () => {
+  test('calls beyond a caller’s share run one by one, and those of others at once', async () => {
     const { path, endpoint } = address(slow)
     const tool = await registerTool(endpoint)
     const call = (caller: string): Promise<unknown> =>
@@ -234,7 +234,7 @@ describe('a tool elsewhere', () => {
 })
 
 describe('open requests', () => {
-  test('of one caller are half of all at most, on both planes, and another caller gets in', async () => {
+  test('one caller holds half of all open requests, and another gets in', async () => {
     const name = await gateway.register(shared)
     const at = `/adapters/${name}/mcp?do=late&ms=60000`
     const tag = randomUUID()
@@ -256,7 +256,7 @@ describe('open requests', () => {
     expect((await gateway.send(status, { method: 'GET', headers: ann })).status).toBe(200)
   })
 
-  test('that wait behind another one of a connection give their places back when it closes', async () => {
+  test('pipelined requests give their places back when their connection closes', async () => {
     const name = await gateway.register(shared)
     const tag = randomUUID()
     const seen = (): number =>
@@ -283,7 +283,7 @@ describe('open requests', () => {
     expect(gateway.log.slice(before).filter(({ status }) => status === 429)).toEqual([])
   })
 
-  test('that are calls whose answers have begun are not ended for the calls of others', async () => {
+  test('a call whose answer has begun does not end for the calls of others', async () => {
     const [name] = await elsewhere((_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': begun\n\n')
     })
@@ -306,7 +306,7 @@ describe('open requests', () => {
     expect(calls.every(({ destroyed, complete }) => !destroyed && !complete)).toBe(true)
   })
 
-  test('that are streams end, the oldest of the caller that holds most first, when others need the room', async () => {
+  test('the oldest stream of the heaviest caller ends when others need the room', async () => {
     const name = await gateway.register(shared)
     const at = `/adapters/${name}/mcp?do=stream`
     const streams: IncomingMessage[] = []
@@ -322,7 +322,7 @@ describe('open requests', () => {
   })
 })
 
-describe('bodies that are not whole', () => {
+describe('unfinished bodies', () => {
   const quarter = 256 * 1024
   const head = (path: string, caller: string, framing: string): string =>
     `POST ${path} HTTP/1.1\r\nhost: localhost\r\nx-dev-userid: ${caller}\r\n` +
@@ -345,21 +345,27 @@ describe('bodies that are not whole', () => {
     ],
     ['changes that declare a length', '/adapters', `content-length: ${quarter}`, ''],
     ['changes in chunks', '/adapters', 'transfer-encoding: chunked', ''],
-  ])('take half of the bytes at most for one caller: %s', async (_what, where, framing, first) => {
-    const at = where === 'mcp' ? `/adapters/${await gateway.register(shared)}/mcp` : where
-    const begun = [begin(head(at, 'eve', framing) + first), begin(head(at, 'eve', framing) + first)]
-    await sleep(200)
-    expect(begun.map(({ text }) => text)).toEqual(['', ''])
+  ])(
+    'unfinished bodies of one caller take half of the bytes: %s',
+    async (_what, where, framing, first) => {
+      const at = where === 'mcp' ? `/adapters/${await gateway.register(shared)}/mcp` : where
+      const begun = [
+        begin(head(at, 'eve', framing) + first),
+        begin(head(at, 'eve', framing) + first),
+      ]
+      await sleep(200)
+      expect(begun.map(({ text }) => text)).toEqual(['', ''])
 
-    const third = begin(head(at, 'eve', framing) + first)
-    await expect.poll(() => third.text).toMatch(/^HTTP\/1\.1 429 [^]*"share_used_up"/)
+      const third = begin(head(at, 'eve', framing) + first)
+      await expect.poll(() => third.text).toMatch(/^HTTP\/1\.1 429 [^]*"share_used_up"/)
 
-    const ann = begin(head(at, 'ann', 'content-length: 2') + '{}')
-    await expect.poll(() => ann.text).toMatch(/^HTTP\/1\.1 (200|400|404) /)
-    expect(begun.map(({ text }) => text)).toEqual(['', ''])
-  })
+      const ann = begin(head(at, 'ann', 'content-length: 2') + '{}')
+      await expect.poll(() => ann.text).toMatch(/^HTTP\/1\.1 (200|400|404) /)
+      expect(begun.map(({ text }) => text)).toEqual(['', ''])
+    },
+  )
 
-  test('make room for a caller that holds less, those of the heaviest caller first', async () => {
+  test('unfinished bodies of the heaviest caller make room for one that holds less', async () => {
     const at = `/adapters/${await gateway.register(shared)}/mcp`
     const framing = `content-length: ${quarter}`
     const eve = begin(head(at, 'eve', framing))
@@ -376,7 +382,7 @@ describe('bodies that are not whole', () => {
     await expect.poll(() => eve.text).toMatch(/^HTTP\/1\.1 429 [^]*"share_used_up"/)
   })
 
-  test('take no room of those who may not send any', async () => {
+  test('callers without the right to send take no room of bodies', async () => {
     const framing = `content-length: ${quarter}`
     for (let index = 0; index < 5; index += 1) {
       const raw = begin(head(path, 'eve', framing))
@@ -385,7 +391,7 @@ describe('bodies that are not whole', () => {
   })
 })
 
-test('one caller follows half of the logs that can be followed, and gives way to one that follows none', async () => {
+test('one caller follows half of the logs, and gives way to one that follows none', async () => {
   const talkative = {
     command: [process.execPath, '-e', "console.log('ready'); setInterval(() => undefined, 1000)"],
   }
@@ -418,7 +424,7 @@ test('one caller follows half of the logs that can be followed, and gives way to
   for (const each of open.splice(0)) each.destroy()
 })
 
-test('legacy sessions of a caller are bounded over all modern servers together', async () => {
+test('one bound holds for a caller’s legacy sessions over all modern servers', async () => {
   const server: Behaviour = (request, response, body) => {
     const { id, method } = JSON.parse(body === '' ? '{}' : body) as {
       id?: unknown
@@ -481,7 +487,7 @@ async function greet(raw: RawConnection, text = greeting): Promise<string> {
   return raw.text
 }
 
-test('connections of one address are half of all at most, and another address gets in', async () => {
+test('one address holds half of the connections, and another address gets in', async () => {
   await using small = await TestGateway.open({ limits: { connections: 6 } })
   const begun = Array.from({ length: 3 }, () => rawAt(small.origin))
   for (const raw of begun) raw.socket.write(greeting.slice(0, 20))
@@ -519,7 +525,7 @@ test.each([
   },
 )
 
-test('a client that sends no whole request and never hangs up gives its connection back', async () => {
+test('a client that never finishes a request gives its connection back', async () => {
   await using small = await TestGateway.open({
     limits: { connections: 2 },
     edge: { headersTimeoutSeconds: 1 },
@@ -531,7 +537,7 @@ test('a client that sends no whole request and never hangs up gives its connecti
   await expect.poll(() => greet(rawAt(small.origin)), { interval: 200 }).toMatch(/^HTTP\/1\.1 200 /)
 })
 
-describe('bytes of answers that are held', () => {
+describe('bytes of answers that the gateway holds', () => {
   const toolRules = [{ effect: 'allow', tools: '*' }]
   const piece = 'x'.repeat(256 * 1024)
   /** An event, a line or a body that never ends; of a caller whose name does not say so, a short one. */
@@ -555,7 +561,7 @@ describe('bytes of answers that are held', () => {
   const call = (name: string, id: number): string =>
     JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name } })
 
-  test('for tool rules are half of all at most for one caller: its requests get one error', async () => {
+  test('one caller holds half of the bytes for tool rules, and gets one error', async () => {
     const [name] = await elsewhere(endless('text/event-stream', 'data: '), { toolRules })
     const at = `/adapters/${name}/mcp`
     const answers = await Promise.all([1, 2, 3].map((id) => leave(at, 'eve', call('endless', id))))
@@ -577,7 +583,7 @@ describe('bytes of answers that are held', () => {
     expect(other.status).toBe(200)
   })
 
-  test('for lists under tool rules are refused before their answer begins', async () => {
+  test('a list under tool rules is refused before its answer begins', async () => {
     const list = JSON.stringify({
       jsonrpc: '2.0',
       id: 4,
@@ -590,7 +596,7 @@ describe('bytes of answers that are held', () => {
     expect(answer.body.toString()).toContain('"retryable":true')
   })
 
-  test('for a list that is asked for together with a call are refused as of a call that may have run', async () => {
+  test('a list beside a call in one batch is refused as a call that may have run', async () => {
     const batch = JSON.stringify(
       ['tools/list', 'tools/call'].map((method, id) => ({
         jsonrpc: '2.0',
@@ -607,7 +613,7 @@ describe('bytes of answers that are held', () => {
     expect(answer.body.toString()).toContain('"retryable":false')
   })
 
-  test('for the translation are refused with the code', async () => {
+  test('an answer to translate that finds no memory is refused with the code', async () => {
     const never = endless('text/event-stream', 'data: ')
     const legacy: Behaviour = (request, response, body) => {
       if (request.method !== 'POST') return void response.writeHead(405).end()
@@ -639,7 +645,7 @@ describe('bytes of answers that are held', () => {
     expect(answer.body.toString()).toContain('"code":"answer_dropped","retryable":false')
   })
 
-  test('for the answers of tools are refused with the code', async () => {
+  test('a tool’s answer that finds no memory is refused with the code', async () => {
     const pour: Behaviour = (request, response) =>
       endless('application/json', '"')(
         request,

@@ -66,7 +66,7 @@ async function read(name: string, what: string): Promise<string> {
   return body.toString()
 }
 
-describe('a stdio server that', () => {
+describe('a stdio server with a fault', () => {
   test.each([
     ['says nothing', 'setInterval(() => undefined, 1000)', 'writes nothing and does not answer'],
     [
@@ -75,7 +75,7 @@ describe('a stdio server that', () => {
       'writes only text that is no message',
     ],
   ])(
-    '%s is told of to clients of both eras, and to its owner in status and log',
+    'a stdio server that %s is reported to clients of both eras, in status and log',
     async (_what, program, reason) => {
       const name = await gateway.register({
         imageName: 'mcp-proxy',
@@ -103,7 +103,7 @@ describe('a stdio server that', () => {
   )
 })
 
-describe.concurrent('a server over HTTP that', () => {
+describe.concurrent('a server over HTTP with a fault', () => {
   const servers: Server[] = []
   afterAll(() => {
     for (const server of servers) {
@@ -163,7 +163,7 @@ describe.concurrent('a server over HTTP that', () => {
       502,
     ],
   ])(
-    '%s is told of to clients of both eras, and to its owner in the status',
+    'a server over HTTP that %s is reported to clients of both eras and in the status',
     { timeout: 90_000 },
     async ([, answer, wanted], { expect }) => {
       const name = await elsewhere(answer)
@@ -177,7 +177,7 @@ describe.concurrent('a server over HTTP that', () => {
     },
   )
 
-  test('answers again is well again in the status', async ({ expect }) => {
+  test('the status is well again when the server answers again', async ({ expect }) => {
     let answers = false
     const name = await elsewhere((_request, response) => {
       const result = { protocolVersion: '2025-11-25', capabilities: {} }
@@ -194,7 +194,7 @@ describe.concurrent('a server over HTTP that', () => {
     expect(await read(name, 'status')).not.toContain('Answering')
   })
 
-  test('takes longer for a call than for a handshake is waited for', async ({ expect }) => {
+  test('the gateway waits for a call that takes longer than a handshake', async ({ expect }) => {
     const name = await elsewhere((request, response) => {
       const initializes = request.headers['mcp-session-id'] === undefined
       const result = { protocolVersion: '2025-11-25', capabilities: {}, content: [] }

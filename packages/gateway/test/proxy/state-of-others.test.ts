@@ -121,7 +121,7 @@ describe.each<readonly [string, Transport, object]>([
   }
 
   test.each(others)(
-    'is for %s as one that never was, and its own caller goes on with it',
+    'a waiting call does not exist for %s, and its own caller continues it',
     async (_who, other) => {
       const parked = await ask(await alice())
       const [{ result }] = messagesOf(parked.body.toString(), parked.headers['content-type']) as [
@@ -162,7 +162,7 @@ describe.each<readonly [string, Transport]>([
   const list = '{"jsonrpc":"2.0","id":2,"method":"tools/list"}'
 
   test.each(others)(
-    'is for %s as one that never was, and its own caller goes on with it',
+    'a session does not exist for %s, and its own caller continues it',
     async (_who, other) => {
       const session = String(
         (await send(adapter, 'POST', await alice(), initialize)).headers['mcp-session-id'],

@@ -25,8 +25,8 @@ async function watch(path: string, sending: Parameters<TestGateway['start']>[1])
   return watched
 }
 
-describe('a stream that is open when its caller loses the right to it', () => {
-  test('ends soon, by GET and as a listen stream, be that said in a header or not; those of others go on', async () => {
+describe('a stream whose caller loses the right to it', () => {
+  test('a stream ends soon after its caller loses the right, and others continue', async () => {
     const adapter = await gateway.register({ requiredRoles: ['reader'] })
     const path = `/adapters/${adapter}/mcp?do=stream`
     const listen = {
@@ -57,7 +57,7 @@ describe('a stream that is open when its caller loses the right to it', () => {
   })
 
   test.each(['Text/Event-Stream', 'text/event-stream;x=y', 'application/json', 'video/mp4', ''])(
-    'is cut when its caller loses the right, whatever its type: %j',
+    'a stream is cut when its caller loses the right, whatever its type: %j',
     async (type) => {
       const adapter = await gateway.register({ requiredRoles: ['reader'] })
       const path = `/adapters/${adapter}/mcp?do=flow&type=${encodeURIComponent(type)}`
@@ -75,7 +75,7 @@ describe('a stream that is open when its caller loses the right to it', () => {
   )
 
   test.each(['{"id":1,"method":"tools/call"}', '[{"id":1,"method":"subscriptions/listen"}]'])(
-    'ends if it answers the body %s',
+    'a stream that answers the body %s ends',
     async (body) => {
       const adapter = await gateway.register({ requiredRoles: ['reader'] })
       const path = `/adapters/${adapter}/mcp?do=flow&type=text/event-stream`
@@ -91,7 +91,7 @@ describe('a stream that is open when its caller loses the right to it', () => {
     },
   )
 
-  test('goes on if it answers a call and the adapter gets rules, which a GET stream must not pass by', async () => {
+  test('a stream of a call survives new tool rules, and a GET stream does not', async () => {
     const adapter = await gateway.register()
     const path = `/adapters/${adapter}/mcp?do=stream`
     const headers = { 'content-type': 'application/json' }
@@ -105,7 +105,7 @@ describe('a stream that is open when its caller loses the right to it', () => {
     call.response.destroy()
   })
 
-  test('ends when another adapter has taken the name within a moment', async () => {
+  test('a stream ends when another adapter takes the name within a moment', async () => {
     const server = createServer((_request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: {}\n\n')
     })
@@ -126,7 +126,7 @@ describe('a stream that is open when its caller loses the right to it', () => {
     server.close()
   })
 
-  test('ends when the adapter is deleted', async () => {
+  test('a stream ends when the adapter is deleted', async () => {
     const adapter = await gateway.register()
     const stream = await watch(`/adapters/${adapter}/mcp?do=stream`, { method: 'GET' })
     await gateway.send(`/adapters/${adapter}`, { method: 'DELETE' })
@@ -134,7 +134,7 @@ describe('a stream that is open when its caller loses the right to it', () => {
   })
 })
 
-test('a call whose caller loses the right while its body is on the way is not run', async () => {
+test('a call whose caller loses the right in mid-body does not run', async () => {
   const adapter = await gateway.register({ requiredRoles: ['reader'] })
   const body = '{"id":1,"method":"tools/call"}'
   const head = [

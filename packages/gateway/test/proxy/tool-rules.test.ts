@@ -194,7 +194,7 @@ const cells = Object.keys(servers).flatMap((server) =>
 )
 
 describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
-  test('hold for lists and calls alike, by name, hint and role, and follow the roles of each request', async () => {
+  test('tool rules hold for lists and calls, by name, hint and role of each request', async () => {
     const { name, tag } = await serve(servers[server] as Body, rules)
     const ask = await (clients[client] as (typeof clients)[string])(name)
     expect(await list(ask)).toEqual(['get_time', 'Grüße'])
@@ -221,7 +221,7 @@ describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
     expect(called(tag)).toEqual(['get_time', 'Grüße', 'delete_all'])
   })
 
-  test('hold from the moment that they are changed, and when they are gone nothing is left of them', async () => {
+  test('changed tool rules hold at once, and removed ones leave nothing behind', async () => {
     const { name } = await serve(servers[server] as Body, [])
     const ask = await (clients[client] as (typeof clients)[string])(name)
     expect(await list(ask)).toHaveLength(4)
@@ -239,7 +239,7 @@ describe.each(cells)('rules for tools, for %s of %s', (client, server) => {
 })
 
 describe.each(cells)('a list of 300,000 objects, for %s of %s', (client, server) => {
-  test('is refused before it is read, and so are calls that are judged by it', async () => {
+  test('a huge list is refused before it is read, and so are calls that depend on it', async () => {
     const given = servers[server] as Body
     const environmentVariables = { ...given.environmentVariables, PARTS: '300000' }
     const { name, tag } = await serve({ ...given, environmentVariables }, rules)
@@ -253,7 +253,7 @@ describe.each(cells)('a list of 300,000 objects, for %s of %s', (client, server)
   })
 })
 
-describe('what does not slip past the rules', () => {
+describe('attempts to pass by the rules', () => {
   const ruled = async (environment: Body['environmentVariables'] = {}) => {
     const { name, tag } = await serve(http({ SPEAKS: 'legacy', ...environment }), rules)
     const session = await openSession(name, 'user', '2025-03-26')
@@ -350,14 +350,14 @@ describe('what does not slip past the rules', () => {
       { 'mcp-method': 'tools/call', 'mcp-name': 'delete_all' },
       400,
     ],
-  ])('a request is refused that names %s', async (_, headers, status) => {
+  ])('a request that names %s is refused', async (_, headers, status) => {
     const { send, tag } = shared
     const before = notes(tag).length
     expect((await send('{"jsonrpc":"2.0","id":1,"method":"ping"}', headers)).status).toBe(status)
     expect(notes(tag)).toHaveLength(before)
   })
 
-  test('a header that names another tool in a spelling that servers fold does not reach them', async () => {
+  test('a header that folds to the name of another tool does not reach the server', async () => {
     const { send, tag } = shared
     const before = notes(tag).length
     const headers = { Mcp_Method: 'tools/call', Mcp_Name: 'delete_all' }
@@ -366,7 +366,7 @@ describe('what does not slip past the rules', () => {
     expect(JSON.stringify(seen)).not.toMatch(/mcp_method|delete_all/i)
   })
 
-  test('a batch of names that takes too long to judge is refused and not run', async () => {
+  test('a batch of names that takes too long to judge is refused and does not run', async () => {
     // Each rule is cheap; the names of one message take too long together.
     const slow = [{ effect: 'deny', tools: `*${'?a'.repeat(100)}b*` }, ...rules] as ToolRule[]
     const { name } = await serve(http({ SPEAKS: 'legacy' }), slow)
@@ -398,7 +398,7 @@ describe('what does not slip past the rules', () => {
       [{ effect: 'deny', tools: Array<string>(10).fill(`*${'?a'.repeat(100)}b*`) }],
       'too_costly',
     ],
-  ])('rules with %s are refused at registration', async (_, toolRules, code) => {
+  ])('the gateway refuses to register rules with %s', async (_, toolRules, code) => {
     const { status, body } = await gateway.send('/adapters', {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ name: 'costly', imageName: 'listing', imageVersion: '1', toolRules }),
@@ -431,7 +431,7 @@ describe('what does not slip past the rules', () => {
   })
 
   test.each(['json', 'sse'])(
-    'a batch that calls a denied tool is not run, and one that lists is filtered (%s)',
+    'a batch with a denied call does not run, and one that lists is filtered (%s)',
     async (answers) => {
       const { send, tag } = await ruled({ ANSWERS: answers })
       const refused = await send(
@@ -460,7 +460,7 @@ describe('what does not slip past the rules', () => {
     },
   )
 
-  test('a batch of several calls is refused whole where each would run by itself', async () => {
+  test('a batch of calls is refused whole though each would run by itself', async () => {
     const { name, tag } = await serve(servers['a modern server over HTTP'] as Body, rules)
     const session = await openSession(name, 'user')
     const send = (body: string): Promise<Exchange> =>
@@ -475,14 +475,14 @@ describe('what does not slip past the rules', () => {
     expect((await send(`[${call('get_time')}]`)).body.toString()).toContain('did get_time')
   })
 
-  test('a call that awaits no answer is dropped', async () => {
+  test('a denied call that awaits no answer is dropped', async () => {
     const { send, tag } = await ruled()
     const answer = await send(`{"jsonrpc":"2.0","method":"tools/call",${evil}}`)
     expect([answer.status, answer.body.length]).toEqual([202, 0])
     expect(called(tag)).toEqual([])
   })
 
-  test('a list in a stream that is gone on with is filtered', async () => {
+  test('a list in a resumed stream is filtered', async () => {
     const { send } = await ruled({ ANSWERS: 'sse' })
     const asked = await send(
       '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"second"}}',
@@ -494,7 +494,7 @@ describe('what does not slip past the rules', () => {
     expect(resumed.body.toString()).not.toContain('delete_all')
   })
 
-  test('a call whose body comes when the adapter has been removed is not run, though its server is there', async () => {
+  test('a call whose adapter is removed in mid-body does not run', async () => {
     const got: string[] = []
     const server = createServer((request, response) => {
       request.setEncoding('utf8').on('data', (text: string) => got.push(text))
@@ -557,7 +557,7 @@ describe('what does not slip past the rules', () => {
     expect(notes(tag).slice(before)).toEqual([])
   })
 
-  test('the hints of a tool are asked of the server, once, in the session of the caller, and not of the client', async () => {
+  test('the gateway asks for a tool’s hints once, in the session of the caller', async () => {
     const { send, tag } = await ruled()
     const lying = call('write_note').replace(
       '"arguments":{}',
@@ -576,7 +576,7 @@ describe('what does not slip past the rules', () => {
     expect(called(tag)).toEqual(['get_time', 'get_time', 'get_time'])
   })
 
-  test('the hints that a server tells one caller or session decide nothing for another', async () => {
+  test('hints for one caller or session decide nothing for another', async () => {
     const ran: string[] = []
     const server = createServer((request, response) => {
       void request.toArray().then((parts) => {
@@ -677,7 +677,7 @@ describe('what does not slip past the rules', () => {
   })
 })
 
-describe('the audit log', () => {
+describe('the audit log of denied calls', () => {
   const denied = (name: string): unknown[] =>
     readFileSync(join(folder, 'audit.log'), 'utf8')
       .split('\n')
@@ -689,13 +689,16 @@ describe('the audit log', () => {
       .filter(({ resource, outcome }) => resource?.name === name && outcome === 'denied')
       .map(({ tool }) => tool)
 
-  test.each(cells)('says which calls were denied to %s of %s', async (client, server) => {
-    const { name } = await serve(servers[server] as Body, rules)
-    const ask = await (clients[client] as (typeof clients)[string])(name)
-    await ask('tools/call', { name: 'get_time', arguments: {} })
-    await ask('tools/call', { name: 'delete_all', arguments: {} })
-    await expect.poll(() => denied(name)).toEqual(['delete_all'])
-  })
+  test.each(cells)(
+    'the audit log says which calls were denied to %s of %s',
+    async (client, server) => {
+      const { name } = await serve(servers[server] as Body, rules)
+      const ask = await (clients[client] as (typeof clients)[string])(name)
+      await ask('tools/call', { name: 'get_time', arguments: {} })
+      await ask('tools/call', { name: 'delete_all', arguments: {} })
+      await expect.poll(() => denied(name)).toEqual(['delete_all'])
+    },
+  )
 })
 
 describe('a server that cannot be judged', () => {
@@ -717,7 +720,7 @@ describe('a server that cannot be judged', () => {
   const listing = { method: 'tools/list' }
   const calling = { method: 'tools/call', params: { name: 'get_time' } }
 
-  test('gets no call that depends on what it says of its tools', async () => {
+  test('a call that depends on unreadable hints does not reach the server', async () => {
     const name = await adapter()
     const answer = await post(name, 'do=status&status=200&tag=judge', calling)
     expect([answer.status, answer.body.toString()]).toEqual([
@@ -739,7 +742,7 @@ describe('a server that cannot be judged', () => {
       'is compressed in a stream',
       { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' },
     ],
-  ])('has its list kept back when it %s, unasked', async (_, headers) => {
+  ])('a list is kept back when the server %s, unasked', async (_, headers) => {
     const name = await adapter()
     const tag = randomUUID()
     const answer = await post(
@@ -759,7 +762,7 @@ describe('a server that cannot be judged', () => {
     expect(rawHeaders[asked + 1]).toBe('identity')
   })
 
-  test('has its list kept back when it is no JSON', async () => {
+  test('a list that is no JSON is kept back', async () => {
     const name = await adapter()
     const list = (text: string): string[] => [Buffer.from(text).toString('base64')]
     const plain = await gateway.mcp(name, 'do=echo', {
@@ -788,7 +791,7 @@ describe('a server that cannot be judged', () => {
     expect([broken.whole, broken.body.toString()]).toEqual([false, ''])
   })
 
-  test('is passed on byte for byte where there is nothing to leave out', async () => {
+  test('an answer passes byte for byte where rules leave nothing out', async () => {
     const name = await adapter()
     const text =
       ' {"jsonrpc" : "2.0", "id":12345678901234567890, "result":{"x":1.0,"tools":[ {"name":"get_time","annotations":{"readOnlyHint":true}} ]}}\n'
@@ -810,7 +813,7 @@ describe('a server that cannot be judged', () => {
     expect(streamed.body.toString()).toBe(stream)
   })
 
-  test('of an adapter without rules is not read at all', async () => {
+  test('an answer of an adapter without rules is not read at all', async () => {
     const name = await gateway.register()
     const odd = '{"method":"tools/call","params":{"name":"delete_all","x":"y"}}'
     const answer = await gateway.mcp(name, 'do=echo&tag=unruled', {
@@ -846,7 +849,7 @@ describe('rules for tools in the API', () => {
     ]
   }
 
-  test('are kept as they were given, and restart nothing', async () => {
+  test('the API keeps tool rules as they were given, and restarts nothing', async () => {
     const { name } = await serve(http({}), rules)
     const read = async (): Promise<Record<string, unknown>> =>
       JSON.parse(
@@ -866,7 +869,7 @@ describe('rules for tools in the API', () => {
     expect(await read()).not.toHaveProperty('toolRules')
   })
 
-  test('with mistakes are refused, each with its place', async () => {
+  test('the API refuses tool rules with mistakes, each with its place', async () => {
     expect(await problem([{ effect: 'permit', tools: '*' }])).toEqual([
       400,
       ['/toolRules/0/effect'],
@@ -887,7 +890,7 @@ describe('rules for tools in the API', () => {
     expect(await problem('deny')).toEqual([400, ['/toolRules']])
   })
 
-  test('that allow nothing are taken with a warning', async () => {
+  test('the API warns of tool rules that allow nothing', async () => {
     const { status, body } = await register([{ effect: 'deny', tools: 'x' }])
     expect([
       status,

@@ -17,7 +17,7 @@ async function open(series: string, name: string): Promise<ControlGroups> {
 }
 
 test.skipIf(typeof tried === 'string')(
-  'control groups end at their opening what an earlier gateway left in its own, and nothing else',
+  'control groups end at their opening what an earlier gateway left, and nothing else',
   async () => {
     const [series, otherSeries] = [randomUUID(), randomUUID()]
     const left = (await open(series, 'earlier')).make('replica')
@@ -48,7 +48,7 @@ test.skipIf(typeof tried === 'string')(
   },
 )
 
-test('a process that is held begins nothing when its gateway ends before it lets it', async () => {
+test('a held process begins nothing when its gateway ends before it releases it', async () => {
   const [command, ...args] = held('/bin/echo', ['begun'])
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] })
   let output = ''

@@ -54,15 +54,15 @@ async function open(user: object = { token: 'a-token' }): Promise<KubernetesApi>
 const json = (response: ServerResponse, body: unknown, status = 200): unknown =>
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
 
-describe('the API server', () => {
-  test('is told the token of the kubeconfig', async () => {
+describe('requests to the API server', () => {
+  test('the API server gets the token of the kubeconfig', async () => {
     answer = ({ headers }, response) => json(response, { authorization: headers.authorization })
     expect(await (await open()).json('GET', '/version', signal)).toEqual({
       authorization: 'Bearer a-token',
     })
   })
 
-  test('is told the token that a program gives, and the next one when that is over', async () => {
+  test('the API server gets a program’s token, and a new one after it expires', async () => {
     const counter = join(mkdtempSync(join(folder, 'test-')), 'count')
     const script = `echo >> ${counter}; printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"token-%s","expirationTimestamp":"2000-01-01T00:00:00Z"}}' "$(wc -l < ${counter})"`
     const exec = {
@@ -78,7 +78,7 @@ describe('the API server', () => {
     expect(await api.json('GET', '/version', signal)).not.toBe(first)
   })
 
-  test('is quoted when it refuses, also where it does not speak JSON', async () => {
+  test('the error quotes the API server’s refusal, also where it is no JSON', async () => {
     answer = (_request, response) => response.writeHead(502).end('a proxy is unwell')
     await expect((await open()).json('GET', '/version', signal)).rejects.toThrow(
       new KubernetesError(502, { message: 'a proxy is unwell' }),
@@ -95,7 +95,7 @@ describe('the API server', () => {
     })
   })
 
-  test('is quoted with what to do when it does not know the caller, and when a right is missing, and not when it refuses for another reason', async () => {
+  test('the error says what to do about an unknown caller and a missing right', async () => {
     const refusal = async (code: number, reason: string, message: string): Promise<string> => {
       answer = (_request, response) =>
         json(response, { kind: 'Status', message, reason, code }, code)
@@ -114,14 +114,14 @@ describe('the API server', () => {
     expect(await refusal(403, 'Forbidden', quota)).toBe(quota)
   })
 
-  test('is not looked for where there is no kubeconfig', async () => {
+  test('the gateway looks for no API server where there is no kubeconfig', async () => {
     vi.stubEnv('KUBECONFIG', '')
     vi.stubEnv('HOME', folder)
     await expect(KubernetesApi.open({})).rejects.toThrow(/There is no kubeconfig/)
     vi.unstubAllEnvs()
   })
 
-  test('that is not there is named, with the reason', async () => {
+  test('the error about an unreachable API server names it and the reason', async () => {
     const api = await open()
     const { port } = server.address() as AddressInfo
     server.close()
@@ -130,7 +130,7 @@ describe('the API server', () => {
     )
   })
 
-  test('that falls silent in the middle of a watch is asked again from where it was', async () => {
+  test('a watch that falls silent midway is asked again from where it was', async () => {
     const asked: (string | null)[] = []
     const item = (name: string, resourceVersion: string): KubernetesObject => ({
       metadata: { name, uid: name, resourceVersion },
@@ -163,7 +163,7 @@ describe('the API server', () => {
     expect([...new Set(asked)].slice(0, 3)).toEqual(['10', '11', '12'])
   })
 
-  test('lists in pages, each asked for by what the one before said', async () => {
+  test('lists come in pages, each by the token of the one before', async () => {
     const pages: Record<string, unknown> = {
       null: {
         metadata: { continue: 'more', resourceVersion: '5' },

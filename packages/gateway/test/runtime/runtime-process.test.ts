@@ -108,7 +108,7 @@ describe('replicas as processes', () => {
     replicas.length === desiredReplicas && replicas.every(({ phase }) => phase === 'ready')
 
   test.each(['no-such-image', 'constructor'])(
-    'an image that no program stands for is not accepted, and the status says which there are: %s',
+    'an unknown image is refused, and the status says which images exist: %s',
     async (image) => {
       await runtime.apply(workload(image), signal)
       const { conditions } = await untilStatus((each) => each.conditions.length > 0)
@@ -120,7 +120,7 @@ describe('replicas as processes', () => {
     },
   )
 
-  test('one that writes without end is read slowly, and works all the same', async () => {
+  test('the gateway slows a server that writes without end, and the server works', async () => {
     await runtime.apply(workload('flooding'), signal)
     await untilStatus(allReady)
     await sleep(3000)
@@ -143,7 +143,7 @@ describe('replicas as processes', () => {
       'Exited',
       /exited with code 3 before it listened on its PORT.*It said last: out of luck/,
     ],
-  ])('of image %s the reason is %s', async (image, reason, message) => {
+  ])('a replica of image %s fails with the reason %s', async (image, reason, message) => {
     await runtime.apply(workload(image), signal)
     const { conditions, replicas } = await untilStatus(
       (each) => each.replicas[0]?.phase === 'backoff',
@@ -159,7 +159,7 @@ describe('replicas as processes', () => {
     expect(replicas[0]).toMatchObject({ reason, lastExit: { message: expect.any(String) } })
   })
 
-  test('one that does not listen in time is told so', async () => {
+  test('the status says that a replica does not listen in time', async () => {
     await openImpatient()
     await runtime.apply(workload('silent'), signal)
     const { replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
@@ -170,7 +170,7 @@ describe('replicas as processes', () => {
     })
   })
 
-  test('an environment that is too big for the system is told, and the gateway lives', async () => {
+  test('the status reports an environment that is too big, and the gateway lives', async () => {
     await runtime.apply(workload('good', { environment: { BIG: 'x'.repeat(3_000_000) } }), signal)
     const { replicas } = await untilStatus((each) => each.replicas[0]?.phase === 'backoff')
     expect(replicas[0]).toMatchObject({
@@ -179,7 +179,7 @@ describe('replicas as processes', () => {
     })
   })
 
-  test('the reason for which a replica fails stands until it is ready, also while it is being started again', async () => {
+  test('the reason of a failure stands until the replica is ready again', async () => {
     await openImpatient()
     await runtime.apply(workload('silent'), signal)
     const { conditions } = await untilStatus(
@@ -191,13 +191,13 @@ describe('replicas as processes', () => {
     })
   })
 
-  test('a replica whose port somebody took in between gets another one at once', async () => {
+  test('a replica whose port was taken in between gets another one at once', async () => {
     await runtime.apply(workload('taken'), signal)
     const { replicas } = await untilStatus(allReady)
     expect(replicas[0]).toMatchObject({ restarts: 1, lastExit: { code: 1 } })
   })
 
-  test('a server that ignores SIGTERM and leaves grandchildren in sessions of their own ends with all of them: when replaced, scaled down, removed', async () => {
+  test('a server that ignores SIGTERM ends with all its descendants in every case', async () => {
     await runtime.apply(workload('stubborn', { replicas: 2 }), signal)
     await untilStatus(allReady)
     await expect.poll(() => processesWith(tag).length).toBe(6)
@@ -223,7 +223,7 @@ describe('replicas as processes', () => {
     expect(processesWith(tag)).toEqual([])
   })
 
-  test('a server that is killed does not leave its grandchildren behind', async () => {
+  test('a killed server does not leave its grandchildren behind', async () => {
     await runtime.apply(workload('stubborn'), signal)
     await untilStatus(allReady)
     await expect.poll(() => processesWith(tag).length).toBe(3)
@@ -236,7 +236,7 @@ describe('replicas as processes', () => {
     expect(processesWith(tag).filter((pid) => before.includes(pid))).toEqual([])
   })
 
-  test('it is out of use from the moment that it is to stop, though it still runs', async () => {
+  test('a replica is out of use from the moment that it is to stop', async () => {
     await runtime.apply(workload('stubborn'), signal)
     await untilStatus(allReady)
     const removing = runtime.remove({ name: 'w', uid: 'uid' }, signal)
@@ -269,7 +269,7 @@ describe('replicas as processes', () => {
     expect(processesWith(tag)).toEqual([])
   })
 
-  test('the gateway’s own environment is not theirs, but for what finds programs and registries', async () => {
+  test('a server gets of the gateway’s environment only what finds programs', async () => {
     const secret = processRuntime(tag)
     await using other = await openRuntime({
       ...secret,
@@ -304,7 +304,7 @@ describe('replicas as processes', () => {
     secret.cleanUp()
   })
 
-  test('one that is stopped leaves the rotation, and is restarted when it stays so', async () => {
+  test('a stopped replica leaves the rotation, and is restarted when it stays so', async () => {
     await openAnew({
       health: { periodSeconds: 0.1, timeoutSeconds: 1, unreadyAfter: 1, restartAfter: 4 },
     })
@@ -326,7 +326,7 @@ describe('replicas as processes', () => {
     expect(processesWith(tag)).not.toContain(pid)
   })
 
-  test('one that goes on after it was stopped comes back into the rotation without a restart', async () => {
+  test('a replica that continues after a stop returns to rotation without a restart', async () => {
     await openAnew({
       health: { periodSeconds: 0.1, timeoutSeconds: 0.5, unreadyAfter: 2, restartAfter: 0 },
     })
@@ -341,7 +341,7 @@ describe('replicas as processes', () => {
     expect(processesWith(tag)).toEqual([pid])
   })
 
-  test('one whose event loop a long call blocks is out of rotation meanwhile, and not restarted', async () => {
+  test('a replica with a blocked event loop leaves the rotation without a restart', async () => {
     await openAnew({
       health: { periodSeconds: 0.1, timeoutSeconds: 0.5, unreadyAfter: 1, restartAfter: 60 },
     })
@@ -357,7 +357,7 @@ describe('replicas as processes', () => {
     expect(processesWith(tag)).toEqual([pid])
   })
 
-  test('with the defaults a server that is busy for half a minute is neither out of use nor ended', () => {
+  test('the defaults neither end nor drop a server that is busy for half a minute', () => {
     const { periodSeconds, timeoutSeconds, unreadyAfter, restartAfter } = options.settings.health
     // A probe that fails takes the period and the timeout.
     const eachSeconds = periodSeconds + timeoutSeconds
@@ -365,7 +365,7 @@ describe('replicas as processes', () => {
     expect((restartAfter - 1) * eachSeconds).toBeGreaterThanOrEqual(300)
   })
 
-  test('after a long good run the pause before a restart is the shortest again', async () => {
+  test('the pause before a restart is the shortest again after a long good run', async () => {
     const pauses: number[] = []
     const log = pino(
       { level: 'warn' },
@@ -391,7 +391,7 @@ describe('replicas as processes', () => {
     expect(Math.max(...pauses)).toBeLessThanOrEqual(50)
   })
 
-  test('one whose port is taken starts with another one at once, without a pause', async () => {
+  test('a replica whose port is taken starts with another one at once', async () => {
     await openAnew({
       backoff: { firstSeconds: 600, maxSeconds: 600, resetAfterSeconds: 30 },
     })
@@ -400,7 +400,7 @@ describe('replicas as processes', () => {
     expect(replicas[0]).toMatchObject({ restarts: 1, lastExit: { code: 1 } })
   })
 
-  test('a data folder is free for another gateway in the same process once the first has ended', async () => {
+  test('a data folder is free for another gateway once the first has ended', async () => {
     const lock = join(options.dataDir, 'gateway.lock')
     expect(existsSync(lock)).toBe(true)
     await runtime[Symbol.asyncDispose]()
@@ -420,7 +420,7 @@ describe('replicas as processes', () => {
     expect(environment).toMatchObject({ OWN: 'operator', OTHER: 'caller' })
   })
 
-  test('changing one’s mind in the middle of an update ends at the last word', async () => {
+  test('a change of mind in the middle of an update ends at the last word', async () => {
     await runtime.apply(workload('good', { replicas: 3 }), signal)
     for (let generation = 2; generation < 12; generation += 1)
       await runtime.apply(
@@ -443,7 +443,7 @@ describe('replicas as processes', () => {
     }
   })
 
-  test('a second one on the same data folder is refused, and the first goes on', async () => {
+  test('a second gateway on one data folder is refused, and the first continues', async () => {
     await runtime.apply(workload('good'), signal)
     await untilStatus(allReady)
     writeFileSync(

@@ -222,7 +222,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
   })
 
   test.skipIf(!possible || auditFolder === undefined)(
-    'reads no audit log that is kept elsewhere, also when the log is full and gets another name',
+    'a server reads no audit log elsewhere, also when the full log is renamed',
     async () => {
       const path = auditFolder ?? ''
       const logs = () => readdirSync(path)
@@ -383,7 +383,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
 })
 
 test.skipIf(!isRoot || !readable)(
-  'a server starts again as the user of its new owner when it changes hands',
+  'a server restarts as the user of its new owner when it changes hands',
   async () => {
     const tag = `owned-${randomUUID()}`
     const options = processRuntime(tag, { sandbox: 'uid' })
@@ -443,18 +443,15 @@ describe('opening the sandbox', () => {
   }
   const withoutBwrap = { ...options, path: folder }
 
-  test.skipIf(!bwrap)(`takes bwrap where it works${bwrapNote}`, () => {
+  test.skipIf(!bwrap)(`the gateway chooses bwrap where it works${bwrapNote}`, () => {
     expect(openSandbox(options).kind).toBe('bwrap')
   })
 
-  test.skipIf(!isRoot)(
-    `takes uid where there is no bwrap and the gateway is root${rootNote}`,
-    () => {
-      expect(openSandbox(withoutBwrap).kind).toBe('uid')
-    },
-  )
+  test.skipIf(!isRoot)(`the gateway chooses uid as root without bwrap${rootNote}`, () => {
+    expect(openSandbox(withoutBwrap).kind).toBe('uid')
+  })
 
-  test('takes none, and says why, where another user cannot read the program', () => {
+  test('the gateway chooses none, and says why, where users cannot read the program', () => {
     const lines: object[] = []
     const log = pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as object) })
     const program = join(folder, 'unreadable')
@@ -466,24 +463,30 @@ describe('opening the sandbox', () => {
     ])
   })
 
-  test.each(['uid', 'bwrap'] as const)('fails where the configured %s cannot be had', (sandbox) => {
-    const program = join(folder, 'not-there')
+  test.each(['uid', 'bwrap'] as const)(
+    'the gateway fails where the configured %s does not work',
+    (sandbox) => {
+      const program = join(folder, 'not-there')
 
-    expect(() => openSandbox({ ...withoutBwrap, sandbox, program })).toThrow(
-      new RegExp(`^runtime\\.sandbox '${sandbox}' cannot be used: `),
-    )
-  })
-
-  test.skipIf(!bwrap)(`fails where bwrap is there and cannot start a program${bwrapNote}`, () => {
-    const program = join(folder, 'not-there')
-
-    expect(() => openSandbox({ ...options, sandbox: 'bwrap', program })).toThrow(
-      /^runtime\.sandbox 'bwrap' cannot be used: bwrap could not start a program that reads /,
-    )
-  })
+      expect(() => openSandbox({ ...withoutBwrap, sandbox, program })).toThrow(
+        new RegExp(`^runtime\\.sandbox '${sandbox}' cannot be used: `),
+      )
+    },
+  )
 
   test.skipIf(!bwrap)(
-    `makes the folder of the audit log before a server could see it${bwrapNote}`,
+    `the gateway fails where bwrap exists and cannot start a program${bwrapNote}`,
+    () => {
+      const program = join(folder, 'not-there')
+
+      expect(() => openSandbox({ ...options, sandbox: 'bwrap', program })).toThrow(
+        /^runtime\.sandbox 'bwrap' cannot be used: bwrap could not start a program that reads /,
+      )
+    },
+  )
+
+  test.skipIf(!bwrap)(
+    `the folder of the audit log exists before a server could see it${bwrapNote}`,
     () => {
       const logs = join(folder, 'logs', 'of-the-gateway')
       openSandbox({ ...options, sandbox: 'bwrap', privateFolders: [logs] })
@@ -493,7 +496,7 @@ describe('opening the sandbox', () => {
   )
 
   test.skipIf(!isRoot || !bwrap || !readable)(
-    `does not open bwrap where a server could read an audit log that it cannot hide${rootNote}`,
+    `bwrap does not open where it cannot hide an audit log${rootNote}`,
     async () => {
       const audit = { sinks: [{ type: 'file', path: '/usr/audit.log' }] }
       const start = GatewayProcess.start({
@@ -506,7 +509,7 @@ describe('opening the sandbox', () => {
     },
   )
 
-  test.skipIf(!isRoot)(`gives an owner the same user again after a restart${rootNote}`, () => {
+  test.skipIf(!isRoot)(`an owner gets the same user again after a restart${rootNote}`, () => {
     const userOf = (sandbox: Sandbox, owner: string) => {
       const start = { owner, command: process.execPath, args: [], environment: {}, marks: {} }
       return sandbox

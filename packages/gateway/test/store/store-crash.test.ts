@@ -16,7 +16,7 @@ const folder = mkdtempSync(join(tmpdir(), 'mcpgw-crash-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 describe('a store whose process is killed', () => {
-  test('has every write that was acknowledged, none in part, and at most the one more that was under way: 25 times over', async () => {
+  test('a killed store keeps every acknowledged write whole, 25 times over', async () => {
     const file = join(folder, 'killed.db')
     const model = new Map<string, Write>()
     let total = 0
@@ -49,7 +49,7 @@ describe('a store whose process is killed', () => {
     expect(total).toBeGreaterThan(100)
   }, 180_000)
 
-  test('serves two processes at once, of which one is killed again and again: the other loses nothing and is not held up', async () => {
+  test('a store of two processes loses nothing when one is killed again and again', async () => {
     const file = join(folder, 'shared.db')
     const steady = new StoreWriter({ file, prefix: 'a-' })
     const model = new Map<string, Write>()
@@ -101,7 +101,7 @@ describe('a store whose process is killed', () => {
 })
 
 describe('a store that others write to', () => {
-  test('tells a watcher the last change of every name, though three processes write without a pause', async () => {
+  test('a watcher gets the last change of every name while three processes write', async () => {
     // On a file system in memory, where it is there, so that changes come as fast as they can.
     const file = join(
       mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'mcpgw-watch-')),

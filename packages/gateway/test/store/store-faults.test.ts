@@ -82,7 +82,7 @@ function occupy(path: string): string {
 }
 
 describe('a disk that is full', () => {
-  test('refuses writes with storage_full, serves reads, loses nothing, and takes writes again once there is room', async (context) => {
+  test('a full disk refuses writes, serves reads, and recovers with room', async (context) => {
     const disk = smallDisk(context, 2048)
     const file = join(disk, 'gateway.db')
     const filler = join(disk, 'filler')
@@ -115,7 +115,7 @@ describe('a disk that is full', () => {
     expect(await again.get(first.name)).toEqual(replaced)
   })
 
-  test('tells the caller that nothing was changed, and why, by a code of its own (507)', async (context) => {
+  test('a caller learns by a code (507) that nothing was changed, and why', async (context) => {
     const disk = smallDisk(context, 512)
     await using store = openSqliteStore({ file: join(disk, 'gateway.db') })
     await fill(store, 'a', 20_000)
@@ -127,7 +127,7 @@ describe('a disk that is full', () => {
     })
   })
 
-  test('is no watcher’s business: what was refused is not told', async (context) => {
+  test('a watcher does not hear of a refused write', async (context) => {
     const disk = smallDisk(context, 512)
     await using store = openSqliteStore({ file: join(disk, 'gateway.db'), pollMs: 5 })
     const stop = new AbortController()
@@ -141,7 +141,7 @@ describe('a disk that is full', () => {
     await watching
   })
 
-  test('and a process that is killed on it: the next one finds all that was acknowledged, again and again', async (context) => {
+  test('a process killed on a full disk loses no acknowledged write', async (context) => {
     const disk = smallDisk(context, 1024)
     const file = join(disk, 'gateway.db')
     let model = new Map<string, Write>()
@@ -168,7 +168,7 @@ describe('a disk that is full', () => {
     expect(refusals).toBeGreaterThan(15)
   }, 60_000)
 
-  test('without a byte left refuses to open with storage_full, harms nothing, and opens once there is room', async (context) => {
+  test('a store without a free byte opens only once there is room', async (context) => {
     const disk = smallDisk(context, 1024)
     const file = join(disk, 'gateway.db')
     const model = await written(file)
@@ -190,7 +190,7 @@ describe('a disk that is full', () => {
     await store.create(sized('more', 100_000))
   })
 
-  test('and a new store: storage_full, and a whole store once there is room', async (context) => {
+  test('a new store on a full disk is refused, and whole once there is room', async (context) => {
     const disk = smallDisk(context, 256)
     const filler = occupy(disk)
     await expect(openStore({ dataDir: join(disk, 'data') })).rejects.toMatchObject({
@@ -203,7 +203,7 @@ describe('a disk that is full', () => {
 })
 
 describe('a disk that can only be read', () => {
-  test('refuses to open with the reason', async (context) => {
+  test('a store on a read-only disk refuses to open, with the reason', async (context) => {
     const disk = smallDisk(context, 1024)
     const file = join(disk, 'gateway.db')
     const model = await written(file)
@@ -221,7 +221,7 @@ describe('a disk that can only be read', () => {
     expect((await store.list({})).map(found)).toEqual(model)
   })
 
-  test('a data folder that cannot be made is refused with the reason', async () => {
+  test('a data folder that cannot be created is refused with the reason', async () => {
     const path = join(newFolder(), 'file')
     writeFileSync(path, '')
     await expect(openStore({ dataDir: join(path, 'data') })).rejects.toMatchObject({
@@ -241,7 +241,7 @@ describe('a file that is damaged', () => {
     return { file, all: await store.list({}) }
   }
 
-  test('at any of its pages is never taken for something else: what is read is right, or is refused with store_unavailable', async () => {
+  test('damage at any page gives right data or store_unavailable, never wrong data', async () => {
     const { file, all } = await made()
     const pages = statSync(file).size / 4096
     const known = new Map(all.map((resource) => [resource.name, resource]))
@@ -266,7 +266,7 @@ describe('a file that is damaged', () => {
     expect(refused).toBeGreaterThan(0)
   })
 
-  test('says so, and what to do', async () => {
+  test('the error about a damaged file says so, and what to do', async () => {
     const { file } = await made()
     const bytes = readFileSync(file)
     bytes.fill(0xa5, 8192)
@@ -279,7 +279,7 @@ describe('a file that is damaged', () => {
     )
   })
 
-  test('in the text of one resource refuses that one, and serves the others', async () => {
+  test('damaged text of one resource blocks that one, and no other', async () => {
     const { file, all } = await made()
     await using store = openSqliteStore({ file })
     const database = new Database(file)
@@ -290,7 +290,7 @@ describe('a file that is damaged', () => {
     expect(await store.get('r-008')).toEqual(all[8])
   })
 
-  test('because it was cut short is refused', async () => {
+  test('a file that was cut short is refused', async () => {
     const { file } = await made()
     truncateSync(file, 4096 * 5)
     expect(() => openSqliteStore({ file })).toThrow(
@@ -298,7 +298,7 @@ describe('a file that is damaged', () => {
     )
   })
 
-  test('in the log of writes that were not yet moved into it: the store has a state that once was, whole', async () => {
+  test('a damaged write-ahead log leaves the store in a whole earlier state', async () => {
     const file = join(newFolder(), 'gateway.db')
     const states: string[][] = [[]]
     const copy = join(newFolder(), 'gateway.db')
@@ -325,7 +325,7 @@ describe('a file that is damaged', () => {
 })
 
 describe('a store that was closed', () => {
-  test('is one file, which can be copied', async () => {
+  test('a closed store is one file, which can be copied', async () => {
     const file = join(newFolder(), 'gateway.db')
     const kept = sized('kept', 50_000)
     {
@@ -340,7 +340,7 @@ describe('a store that was closed', () => {
 })
 
 describe('a file of a newer gateway', () => {
-  test('is refused with what to do, and left as it was, whatever stands in it', async () => {
+  test('the file of a newer gateway is refused with advice, and stays as it was', async () => {
     const file = join(newFolder(), 'gateway.db')
     {
       await using store = openSqliteStore({ file })
@@ -368,7 +368,7 @@ describe('a file of a newer gateway', () => {
 })
 
 describe('a store that another process holds', () => {
-  test('for longer than it waits refuses writes with store_unavailable, serves reads, and goes on once it is let go', async () => {
+  test('a store locked for too long refuses writes, serves reads, and recovers', async () => {
     const file = join(newFolder(), 'gateway.db')
     await using store = openSqliteStore({ file })
     await store.create(sampleResource('kept'))
@@ -384,7 +384,7 @@ describe('a store that another process holds', () => {
     await store.create(sampleResource('held'))
   }, 20_000)
 
-  test('opens at once, answers reads while a write waits for its turn, and writes in its turn', async () => {
+  test('a locked store opens at once, answers reads, and writes in its turn', async () => {
     const file = join(newFolder(), 'gateway.db')
     await openSqliteStore({ file })[Symbol.asyncDispose]()
     const other = new Database(file)

@@ -88,14 +88,14 @@ describe.skipIf(missing !== undefined)(
     })
 
     describe('a start', () => {
-      test('without a server is refused with the address and the reason, once the time for it is over', async () => {
+      test('a start without a server is refused with address and reason in time', async () => {
         const elsewhere = url.replace(String(server.port), '1')
         expect(await refusal(open({ url: elsewhere }))).toMatch(
           /^The database postgres:\/\/d\d+:\[secret\]@127\.0\.0\.1:1\/d\d+ cannot be used: .*ECONNREFUSED.*Is the server running/,
         )
       })
 
-      test('waits for a server that comes late, and says so once', async () => {
+      test('a start waits for a late server, and says so once', async () => {
         await server.end('SIGINT')
         const reports: (string | undefined)[] = []
         const opening = open({
@@ -109,7 +109,7 @@ describe.skipIf(missing !== undefined)(
         expect(reports).toEqual([expect.stringContaining('ECONNREFUSED'), undefined])
       })
 
-      test('that is to end meanwhile does not wait', async () => {
+      test('a start that is to end meanwhile does not wait', async () => {
         await server.end('SIGINT')
         const stop = new AbortController()
         const report = (): void => stop.abort()
@@ -119,7 +119,7 @@ describe.skipIf(missing !== undefined)(
         await server.startAgain()
       })
 
-      test('is refused at once, and with what to look at, when waiting mends nothing', async () => {
+      test('a start is refused at once, with advice, where waiting mends nothing', async () => {
         const patient = { startTimeoutMs: 600_000 }
         expect(
           await refusal(
@@ -140,7 +140,7 @@ describe.skipIf(missing !== undefined)(
         )
       })
 
-      test('as a role that may not make the schema is refused with what its owner can do about it', async () => {
+      test('a role that may not create the schema is refused, with the remedy', async () => {
         server.sql(`CREATE ROLE ${database}low LOGIN PASSWORD '${password}'`)
         const low = server.url(database, `${database}low`)
         expect(await refusal(open({ url: low }))).toMatch(
@@ -152,7 +152,7 @@ describe.skipIf(missing !== undefined)(
         )
       })
 
-      test('as a role that may read and write rows alone is enough once the schema is there', async () => {
+      test('a role that may read and write rows is enough once the schema exists', async () => {
         await (await open())[Symbol.asyncDispose]()
         server.sql(
           `CREATE ROLE ${database}low LOGIN PASSWORD '${password}'; GRANT USAGE ON SCHEMA mcp_gateway TO ${database}low;
@@ -171,7 +171,7 @@ describe.skipIf(missing !== undefined)(
     })
 
     describe('a connection', () => {
-      test('has the password that the file holds now', async () => {
+      test('a connection uses the password that the file holds now', async () => {
         const folder = mkdtempSync(join(tmpdir(), 'mcpgw-password-'))
         const passwordFile = join(folder, 'password')
         writeFileSync(passwordFile, `${password}\n`)
@@ -185,7 +185,7 @@ describe.skipIf(missing !== undefined)(
         rmSync(folder, { recursive: true })
       })
 
-      test('that the server drops again and again: what is acknowledged is done once, what is refused is not done, and followers miss nothing', async () => {
+      test('dropped connections lose no acknowledged write and no change', async () => {
         await using store = await open()
         await using other = await open()
         await using follower = new StoreFollower(other)
@@ -235,7 +235,7 @@ describe.skipIf(missing !== undefined)(
           .toEqual(Object.fromEntries(model))
       })
 
-      test('that was idle when the server dropped it costs no request', async () => {
+      test('an idle connection that the server dropped costs no request', async () => {
         await using store = await open()
         await store.create(sampleResource('one', { uid: 'u' }))
         await Promise.all(Array.from({ length: 6 }, () => store.get('one')))
@@ -252,7 +252,7 @@ describe.skipIf(missing !== undefined)(
         ['after', 'is found to have stored', 'done', ['one', 'two']],
         ['before', 'is found not to have stored, and stores once more', 'done', ['one', 'two']],
       ] as const)(
-        'that breaks %s the server has heard COMMIT %s',
+        'a connection that breaks %s the server has heard COMMIT %s',
         async (when, _what, outcome, names) => {
           await using cutter = await CommitCutter.start(server.port)
           await using store = await open({
@@ -268,7 +268,7 @@ describe.skipIf(missing !== undefined)(
         },
       )
 
-      test('that breaks at COMMIT when no other can be had says that the change may be stored', async () => {
+      test('a break at COMMIT says that the change may be stored', async () => {
         await using cutter = await CommitCutter.start(server.port)
         await using store = await open({
           url: url.replace(String(server.port), String(cutter.port)),
@@ -284,7 +284,7 @@ describe.skipIf(missing !== undefined)(
         expect(await codeOf(store.create(sampleResource('one')))).toBe('name_taken')
       })
 
-      test('that cannot be had, as all are in use or the server takes no more, is a 503 in time, and heals', async ({
+      test('a connection that is not to be had is a 503 in time, and heals', async ({
         onTestFinished,
       }) => {
         await using store = await open({ poolSize: 1, timeoutMs: 2000 })
@@ -332,7 +332,7 @@ describe.skipIf(missing !== undefined)(
     })
 
     describe('a server', () => {
-      test('whose processes are all killed: what was acknowledged is there, what comes after too, and followers hear of all of it: four times over', async () => {
+      test('a server killed four times keeps all acknowledged writes and followers', async () => {
         const model = new Map<string, Write>()
         const reports: string[] = []
         await using store = await open({
@@ -389,7 +389,7 @@ describe.skipIf(missing !== undefined)(
         await following
       }, 90_000)
 
-      test('that stands still answers 503 in time, and serves again when it goes on', async () => {
+      test('a server that stands still means 503 in time, and recovers', async () => {
         await using store = await open({ timeoutMs: 2000 })
         await using follower = new StoreFollower(store)
         await store.create(sampleResource('one'))
@@ -418,7 +418,7 @@ describe.skipIf(missing !== undefined)(
           .toSatisfy(([heard, stored]) => heard === stored)
       })
 
-      test('that can only be read serves reads, refuses writes with the reason, and takes them again', async () => {
+      test('a read-only server serves reads, and refuses writes with the reason', async () => {
         await using store = await open()
         await using follower = new StoreFollower(store)
         await store.create(sampleResource('one'))
@@ -436,7 +436,7 @@ describe.skipIf(missing !== undefined)(
         await expect.poll(() => follower.names).toEqual(['one', 'two'])
       })
 
-      test('whose disk is full refuses with storage_full, loses nothing, and takes writes once there is room', async (context) => {
+      test('a full disk refuses writes, loses nothing, and recovers', async (context) => {
         const disk = smallDisk(context, 8192)
         const { uid, gid } = statSync(server.folder)
         chownSync(disk, uid, gid)
@@ -531,7 +531,7 @@ describe.skipIf(missing !== undefined)(
         ['verify-full&sslrootcert=server.pem', 'localhost'],
         ['verify-ca&sslrootcert=server.pem', '127.0.0.1'],
         ['require', '127.0.0.1'],
-      ])('with sslmode=%s at %s is spoken', async (mode, host) => {
+      ])('the store speaks TLS with sslmode=%s at %s', async (mode, host) => {
         await using store = await open({
           url: secureUrl(host, `sslmode=${mode.replace('=', `=${folder}/`)}`),
         })
@@ -556,7 +556,7 @@ describe.skipIf(missing !== undefined)(
         ['verify-ca&sslrootcert=other.pem', 'localhost', /self-signed certificate/],
         ['require&sslrootcert=other.pem', 'localhost', /self-signed certificate/],
         ['verify-full&sslrootcert=none.pem', 'localhost', /none\.pem/],
-      ])('with sslmode=%s at %s is refused at once', async (mode, host, reason) => {
+      ])('the store refuses sslmode=%s at %s at once', async (mode, host, reason) => {
         const opening = open({
           url: secureUrl(host, `sslmode=${mode.replace('=', `=${folder}/`)}`),
           startTimeoutMs: 600_000,
@@ -564,7 +564,7 @@ describe.skipIf(missing !== undefined)(
         expect(await refusal(opening)).toMatch(reason)
       })
 
-      test('that the server does not speak is refused, and not done without', async () => {
+      test('the store does not fall back to plain text where the server has no TLS', async () => {
         expect(await refusal(open({ url: `${url}?sslmode=require` }))).toMatch(
           /does not support SSL/,
         )
@@ -580,7 +580,7 @@ describe.skipIf(missing !== undefined)(
         })
         afterAll(() => bouncer[Symbol.asyncDispose]())
 
-        test('gateways start, write at once without losing an update, and hear of each other', async () => {
+        test('gateways behind it lose no update, and hear of each other', async () => {
           const through = server.url(database, 'postgres', bouncer.port)
           const stores = await Promise.all(
             Array.from({ length: 4 }, () => open({ url: through, pollMs: 500 })),

@@ -57,7 +57,7 @@ describe.skipIf(missing !== undefined)(
     describe('changes in PostgreSQL', () => {
       beforeEach(() => void newSchema())
 
-      test('a change that was begun first and is committed late is told, and so is the one that came after', async () => {
+      test('a watcher hears of a change that began first and commits late', async () => {
         await using store = await open()
         await using writer = await connect()
         await using follower = new StoreFollower(store)
@@ -89,7 +89,7 @@ describe.skipIf(missing !== undefined)(
         expect(follower.names).toEqual(['late', 'after'])
       })
 
-      test('what is stored was told here before the write returns', async () => {
+      test('a watcher here hears of a write before the write returns', async () => {
         await using store = await open()
         await using follower = new StoreFollower(store)
         for (let version = 1; version <= 20; version += 1) {
@@ -99,7 +99,7 @@ describe.skipIf(missing !== undefined)(
         }
       })
 
-      test('a restored database with another history of the same length is noticed, and compared', async () => {
+      test('a restored database with another history of the same length is compared', async () => {
         await using store = await open({ pollMs: 20 })
         await using admin = await connect()
         await store.create(sampleResource('kept'))
@@ -122,7 +122,7 @@ describe.skipIf(missing !== undefined)(
         expect((await store.list({})).map(({ name }) => name)).toEqual(['kept', 'other'])
       })
 
-      test('who was away for longer than changes are remembered, or finds a backup restored, hears of all that is there and of all that is gone', async () => {
+      test('a watcher that was away too long hears of all that exists or is gone', async () => {
         await using store = await open()
         await using admin = await connect()
         for (const name of ['stays', 'changes', 'goes'])
@@ -154,7 +154,7 @@ describe.skipIf(missing !== undefined)(
         await expect.poll(() => Object.fromEntries(follower.view)).toEqual({ ...rest, newest: 1 })
       })
 
-      test('a record that somebody has damaged keeps nobody from hearing of the others, and can be replaced', async () => {
+      test('a damaged record hides no other from watchers, and can be replaced', async () => {
         await using store = await open()
         await using admin = await connect()
         await using follower = new StoreFollower(store)
@@ -170,7 +170,7 @@ describe.skipIf(missing !== undefined)(
         expect(follower.view.get('whole')).toBe(2)
       })
 
-      test('ten thousand changes are remembered, and no more', async () => {
+      test('the store remembers ten thousand changes, and no more', async () => {
         await using store = await open()
         await using admin = await connect()
         await admin.query(`BEGIN; UPDATE "${schema}".head SET seq = 20000; INSERT INTO "${schema}".change
@@ -186,7 +186,7 @@ describe.skipIf(missing !== undefined)(
     describe('the schema in PostgreSQL', () => {
       beforeEach(() => void newSchema())
 
-      test('is made by one of many gateways that start at once, and all of them start', async () => {
+      test('one of many gateways that start at once creates the schema', async () => {
         const stores = await Promise.all(Array.from({ length: 8 }, () => open({ poolSize: 1 })))
         await Promise.all(
           stores.map((store, index) => store.apiKeys.create(sampleApiKey(`k${index}`))),
@@ -195,7 +195,7 @@ describe.skipIf(missing !== undefined)(
         await Promise.all(stores.map((store) => store[Symbol.asyncDispose]()))
       })
 
-      test('of a newer gateway is refused with a message that says so, and left as it is', async () => {
+      test('the schema of a newer gateway is refused, and stays as it is', async () => {
         await (await open())[Symbol.asyncDispose]()
         await using admin = await connect()
         await admin.query(`UPDATE "${schema}".head SET version = 99`)

@@ -21,14 +21,14 @@ describeStore('sqlite', {
 })
 
 describe('the SQLite file', () => {
-  test('is readable by its owner alone', async () => {
+  test('the file is readable by its owner alone', async () => {
     const path = newFile()
     await using store = openSqliteStore({ file: path })
     await store.ping()
     expect(statSync(path).mode & 0o777).toBe(0o600)
   })
 
-  test('of a newer gateway is refused with a message that says so', async () => {
+  test('the file of a newer gateway is refused with a message that says so', async () => {
     const path = newFile()
     await openSqliteStore({ file: path })[Symbol.asyncDispose]()
     const database = new Database(path)
@@ -37,7 +37,7 @@ describe('the SQLite file', () => {
     expect(() => openSqliteStore({ file: path })).toThrow(/newer version of the gateway/)
   })
 
-  test('of the gateway before API keys keeps all it has, and takes keys from then on', async () => {
+  test('the file of a gateway before API keys keeps its data, and takes keys', async () => {
     const path = newFile()
     const adapter = sampleResource('kept')
     const database = new Database(path)
@@ -66,7 +66,7 @@ describe('the SQLite file', () => {
     expect(await store.get('kept')).toEqual({ ...adapter, version: 2 })
   })
 
-  test('that is no database is refused, and left as it was', () => {
+  test('a file that is no database is refused, and stays as it was', () => {
     const path = newFile()
     writeFileSync(path, 'not a database, but something that somebody may want back'.repeat(20))
     expect(() => openSqliteStore({ file: path })).toThrow(
@@ -75,7 +75,7 @@ describe('the SQLite file', () => {
     expect(statSync(path).size).toBe(57 * 20)
   })
 
-  test('that cannot grow answers storage_full, keeps what it has, and goes on once there is room', async () => {
+  test('a file that cannot grow answers storage_full, and recovers with room', async () => {
     const path = newFile()
     await using store = openSqliteStore({ file: path })
     const kept = sampleResource('kept')
@@ -98,7 +98,7 @@ function fillDisk(path: string): { store: ReturnType<typeof openSqliteStore> } {
 }
 
 describe('a copy of a store', () => {
-  test('has all that the other holds, can be repeated, and names what stands in its way', async () => {
+  test('a copy has all of the original, can be repeated, and names its obstacles', async () => {
     await using from = openSqliteStore({ file: newFile() })
     await using to = openSqliteStore({ file: newFile() })
     const kept = sampleResource('kept')

@@ -120,7 +120,7 @@ async function failed(
 }
 
 describe('a call', () => {
-  test('is a POST of the arguments, byte for byte, with who calls, request id, trace, deadline and idempotency key', async () => {
+  test('a call is a POST of the arguments, byte for byte, with the caller’s context', async () => {
     const { name, path } = await tool(json({}), {
       inputSchema: { type: 'object', properties: { n: { type: 'integer' } } },
     })
@@ -163,7 +163,7 @@ describe('a call', () => {
       expect(got?.headers[secret]).toBeUndefined()
   })
 
-  test('without arguments sends {}', async () => {
+  test('a call without arguments sends {}', async () => {
     const { name, path } = await tool(json({}))
     await modern(gateway, 'tools/call', { name })
     expect(seen.get(path)?.body).toBe('{}')
@@ -171,7 +171,7 @@ describe('a call', () => {
     expect(seen.get(path)?.body).toBe('{}')
   })
 
-  test('with wrong arguments reaches no tool, and says precisely what is wrong', async () => {
+  test('a call with wrong arguments reaches no tool, and the error is precise', async () => {
     const inputSchema = {
       type: 'object',
       properties: {
@@ -191,7 +191,7 @@ describe('a call', () => {
     expect(array.message.error).toMatchObject({ code: -32602 })
   })
 
-  test('of a name that is not there, or that the caller may not use, is refused alike', async () => {
+  test('calls of missing and of forbidden names get the same refusal', async () => {
     const { name } = await tool(json({}))
     const bob = { headers: { 'x-dev-userid': 'bob' } }
     const hidden = await call(name, {}, bob)
@@ -201,7 +201,7 @@ describe('a call', () => {
     expect(seen.has(`/${name}`)).toBe(false)
   })
 
-  test('with a pattern that backtracks ends soon', async () => {
+  test('a call with a pattern that backtracks ends soon', async () => {
     const { name } = await tool(json({}), {
       inputSchema: { type: 'object', properties: { a: { pattern: '^(a+)+$' } } },
     })
@@ -209,7 +209,7 @@ describe('a call', () => {
     expect(code).toBe('schema_too_slow')
   })
 
-  test('holds up no other while its pattern backtracks: neither simple ones, nor those that a pattern of somebody else checks', async () => {
+  test('a call whose pattern backtracks holds up no other call', async () => {
     const inputSchema = { type: 'object', properties: { a: { pattern: '^(a+)+$' } } }
     const hostile = await Promise.all(
       Array.from({ length: 8 }, () => tool(json({}), { inputSchema })),
@@ -238,7 +238,7 @@ describe('a call', () => {
     expect(order.filter((each) => each === 'schema_too_slow')).toHaveLength(8)
   })
 
-  test('must repeat in headers the arguments that the schema declares so', async () => {
+  test('a call must repeat in headers the arguments that the schema declares so', async () => {
     const inputSchema = {
       type: 'object',
       properties: { region: { type: 'string', 'x-mcp-header': 'Region' } },
@@ -252,7 +252,7 @@ describe('a call', () => {
     expect(right.result.structuredContent).toEqual({ ok: true })
   })
 
-  test('that the client gives up ends at the tool', async () => {
+  test('a call that the client gives up ends at the tool', async () => {
     const { name, path } = await tool(() => undefined)
     const gone = new AbortController()
     const open = modern(
@@ -269,7 +269,7 @@ describe('a call', () => {
 })
 
 describe('an answer', () => {
-  test('of JSON is text and structured content, big numbers as they are', async () => {
+  test('a JSON answer is text and structured content, with big numbers as they are', async () => {
     const { name } = await tool(json('{\n  "n": 9007199254740993\n}'))
     const { result } = await call(name)
     expect(result.content).toEqual([{ type: 'text', text: '{\n  "n": 9007199254740993\n}' }])
@@ -277,7 +277,7 @@ describe('an answer', () => {
     expect(raw.body.toString()).toContain('"structuredContent":{   "n": 9007199254740993 }')
   })
 
-  test('of any JSON value is structured content', async () => {
+  test('an answer of any JSON value is structured content', async () => {
     for (const value of [[1, 2], 'text', 3, null]) {
       const { name } = await tool(json(JSON.stringify(value)))
       expect((await call(name)).result.structuredContent).toEqual(value)
@@ -331,19 +331,19 @@ describe('an answer', () => {
         },
       },
     ],
-  ])('of type %s is what it says', async (type, body, content) => {
+  ])('an answer of type %s keeps its form', async (type, body, content) => {
     const { name } = await tool(typed(type, body))
     const { result } = await call(name)
     expect(result.isError).toBeUndefined()
     expect(result.content).toEqual([content])
   })
 
-  test('of nothing has no content', async () => {
+  test('an empty answer has no content', async () => {
     const { name } = await tool(typed(undefined, '', 204))
     expect((await call(name)).result.content).toEqual([])
   })
 
-  test('that is an MCP result passes as it is', async () => {
+  test('an answer that is an MCP result passes as it is', async () => {
     const given = {
       content: [{ type: 'text', text: 'a', annotations: { priority: 1 } }],
       structuredContent: { b: 1 },
@@ -360,12 +360,12 @@ describe('an answer', () => {
     ['content of an unknown kind', { content: [{ type: 'video', data: 'a' }] }],
     ['content that is no list', { content: 'a' }],
     ['a question to the client', { content: [], resultType: 'input_required' }],
-  ])('that looks like a result but has %s is data', async (_what, value) => {
+  ])('an answer that looks like a result but has %s is data', async (_what, value) => {
     const { name } = await tool(json(value))
     expect((await call(name)).result.structuredContent).toEqual(value)
   })
 
-  test('is checked by the output schema', async () => {
+  test('the output schema checks an answer', async () => {
     const outputSchema = { type: 'object', properties: { t: { type: 'number' } }, required: ['t'] }
     const good = await tool(json({ t: 1 }), { outputSchema })
     expect((await call(good.name)).result.structuredContent).toEqual({ t: 1 })
@@ -391,7 +391,7 @@ describe('an answer', () => {
     expect((await call(large.name)).result.structuredContent).toMatchObject({ t: 1 })
   })
 
-  test('that the output schema cannot check in time is told so, and not as wrong', async () => {
+  test('an answer that cannot be checked in time is reported so, and not as wrong', async () => {
     const outputSchema = { type: 'object', properties: { t: { pattern: '^(a+)+$' } } }
     const { name } = await tool(json({ t: `${'a'.repeat(50)}!` }), { outputSchema })
     const { code, retryable, text } = await failed(name)
@@ -408,7 +408,7 @@ describe('an answer', () => {
       'text/event-stream',
       ': hi\n\ndata: {"progress":1,"total":3,"message":"one"}\n\nevent: x\ndata: {"progress":2}\n\ndata: {"done":\ndata: true}\n\n',
     ],
-  ])('as %s tells its progress first', async (type, body) => {
+  ])('an answer as %s reports its progress first', async (type, body) => {
     const { name } = await tool(typed(type, body))
     const { told, result } = await call(name, {}, { meta: { progressToken: 'p' } })
     expect(told.map(({ method, params }) => [method, params])).toEqual([
@@ -419,7 +419,7 @@ describe('an answer', () => {
     expect((await call(name)).told).toEqual([])
   })
 
-  test('of which every line but the last is progress, whatever it is', async () => {
+  test('every line of an answer but the last is progress, whatever it is', async () => {
     const { name } = await tool(typed('application/x-ndjson', '"a"\nstep two\n{"result":1}'))
     const { told, result } = await call(name, {}, { meta: { progressToken: 1 } })
     expect(told.map(({ params }) => params)).toEqual([
@@ -539,7 +539,7 @@ describe('a tool that misbehaves', () => {
       'boom',
     ],
   ] as const)(
-    'because it %s is told from the others',
+    'a tool that %s gets an error of its own',
     async (_what, behave, code, retryable, says) => {
       const { name } = await tool(behave as Behaviour)
       const answer = await failed(name)
@@ -549,19 +549,19 @@ describe('a tool that misbehaves', () => {
     },
   )
 
-  test('says whether it may be called again, and that is believed', async () => {
+  test('a tool says whether it may be called again, and the gateway believes it', async () => {
     const { name } = await tool(json({}, 500), { annotations: { idempotentHint: true } })
     expect(await failed(name)).toMatchObject({ code: 'tool_failed', retryable: true })
   })
 
-  test('is told with a message of bounded length', async () => {
+  test('the error quotes a tool’s message with a bounded length', async () => {
     const { name } = await tool(json({ message: 'x'.repeat(50_000) }, 500))
     expect((await failed(name)).text.length).toBeLessThan(2300)
     const long = await tool(typed('text/plain', 'y'.repeat(5_000_000), 500))
     expect((await failed(long.name)).text.length).toBeLessThan(2300)
   })
 
-  test('is not reached when nobody listens', async () => {
+  test('a tool to which nobody listens is reported as unreached', async () => {
     const { name } = await tool(() => undefined, {}, { endpoint: 'http://127.0.0.1:9/x' })
     expect(await failed(name)).toMatchObject({
       code: 'unreachable',
@@ -570,7 +570,7 @@ describe('a tool that misbehaves', () => {
     })
   })
 
-  test('speaks no HTTP', async () => {
+  test('a tool that speaks no HTTP is reported', async () => {
     const server = createTcpServer(
       (socket) =>
         void socket.on('error', () => undefined).once('data', () => socket.end('SSH-2.0-x\r\n')),
@@ -587,7 +587,7 @@ describe('a tool that misbehaves', () => {
 })
 
 describe('an endpoint at an address that policy forbids', () => {
-  test('is not called, whatever name it hides behind', async () => {
+  test('the gateway never calls a forbidden address, whatever name hides it', async () => {
     await using strict = await TestGateway.open({ tools: { endpointNetworks: [] } })
     // A name of this machine that is not spelled localhost.
     const body = JSON.stringify({

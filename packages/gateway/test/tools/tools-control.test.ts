@@ -102,7 +102,7 @@ const readme = {
 }
 
 describe('/tools', () => {
-  test("takes the original's payload with its type, and warns of readOnly alone, which it reads as readOnlyHint", async () => {
+  test('/tools takes the payload of the original, and reads readOnly as readOnlyHint', async () => {
     const created = await call('POST', '/tools', readme)
     expect(created.status).toBe(201)
     expect(created.headers).toMatchObject({ location: '/tools/weather', etag: expect.any(String) })
@@ -136,7 +136,7 @@ describe('/tools', () => {
     expect((await call('GET', '/tools/weather')).status).toBe(404)
   })
 
-  test('an unknown field of a definition is named with its place, and with the name it may have meant', async () => {
+  test('the error about an unknown field names its place, and a likely name', async () => {
     const { status, body } = await call(
       'POST',
       '/tools',
@@ -189,7 +189,7 @@ describe('/tools', () => {
     },
   )
 
-  test('adapters and tools share one name space, and each is only at its own address', async () => {
+  test('adapters and tools share one name space, each at its own address', async () => {
     const name = next()
     expect((await call('POST', '/tools', tool(name))).status).toBe(201)
     const taken = await call<Problem>('POST', '/adapters', {
@@ -238,7 +238,7 @@ describe('/tools', () => {
     expect(await remove(await etag())).toBe(204)
   })
 
-  test('the ETag of what was deleted does not fit the next one of its name', async () => {
+  test('the ETag of a deleted tool does not fit the next one of its name', async () => {
     const name = next()
     const path = `/adapters/${name}`
     const body = { ...adapter(name), replicaCount: 0 }
@@ -254,7 +254,7 @@ describe('/tools', () => {
     expect((await call('GET', path, undefined, known)).status).toBe(200)
   })
 
-  test('MCP tool names are unique over all tools, also of two who create at once', async () => {
+  test('MCP tool names are unique over all tools, also in a race', async () => {
     const outcomes = await Promise.all(
       Array.from(
         { length: 10 },
@@ -294,7 +294,7 @@ describe('/tools', () => {
     },
   )
 
-  test('a merge patch reaches into the definition; what only people read restarts nothing', async () => {
+  test('a merge patch reaches into the definition, and texts restart nothing', async () => {
     const name = next()
     const { body: created } = await call('POST', '/tools', {
       ...readme,
@@ -349,7 +349,7 @@ describe('/tools', () => {
     )
   })
 
-  test('what a caller may not see is not there for it', async () => {
+  test('a tool that a caller may not see does not exist for it', async () => {
     const name = next()
     await call('POST', '/tools', tool(name, { requiredRoles: ['weather.user'] }), {
       'x-dev-userid': 'alice',
@@ -364,7 +364,7 @@ describe('/tools', () => {
   })
 })
 
-describe('a bad definition is refused with its place:', () => {
+describe('mistakes in a definition', () => {
   const schema = (inputSchema: unknown, more: object = {}): object =>
     tool(next(), {}, { inputSchema, ...more })
 
@@ -506,11 +506,11 @@ describe('a bad definition is refused with its place:', () => {
       () => tool(next(), { endpoint: 'http://10.0.0.7/' }),
       ['/endpoint endpoint_forbidden'],
     ],
-  ] as const)('%s', async (_what, body, mistakes) => {
+  ] as const)('a definition with %s is refused with its place', async (_what, body, mistakes) => {
     expect(await mistakeOf(body())).toEqual(mistakes)
   })
 
-  test('nesting that is deeper than recursion goes', async () => {
+  test('nesting that is deeper than recursion goes is refused with its place', async () => {
     const deep = `${'{"a":'.repeat(40_000)}1${'}'.repeat(40_000)}`
     const name = next()
     const body = JSON.stringify(tool(name)).replace('"name":"', `"_meta":${deep},"name":"`)
@@ -527,7 +527,7 @@ describe('a bad definition is refused with its place:', () => {
     expect([patched.status, patched.body.errors?.[0]?.code]).toEqual([400, 'too_deep'])
   })
 
-  test('loopback, where the configuration takes it back', async () => {
+  test('loopback is refused where the configuration takes it back', async () => {
     await using strict = await TestGateway.open({ tools: { endpointNetworks: [] } })
     for (const endpoint of [
       'http://127.0.0.1/',

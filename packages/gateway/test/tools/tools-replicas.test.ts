@@ -56,12 +56,12 @@ async function call(
 }
 
 describe('a tool with replicas', () => {
-  test('is waited for while it starts, and called at its path', async () => {
+  test('a call waits for a tool that starts, and goes to its path', async () => {
     await register('late', { environmentVariables: { LATE_MS: '400' } }, { path: '/a/b' })
     expect(await call('late')).toEqual({ replica: 'late-0', path: '/a/b', code: undefined })
   })
 
-  test('serves with all of them, and goes on with those that live when one dies', async () => {
+  test('a tool serves with all replicas, and continues with those that live', async () => {
     await register('two', { replicaCount: 2 })
     const seen = new Set<unknown>()
     await expect
@@ -76,12 +76,12 @@ describe('a tool with replicas', () => {
     expect(after.filter(({ code }) => code !== undefined)).toEqual([])
   })
 
-  test('that is stopped says so at once', async () => {
+  test('a stopped tool says so at once', async () => {
     await register('stopped', { replicaCount: 0 })
     await expect.poll(async () => (await call('stopped')).code).toBe('stopped')
   })
 
-  test('is not called any more once it is gone', async () => {
+  test('a deleted tool is called no more', async () => {
     await register('brief')
     expect((await call('brief')).replica).toBe('brief-0')
     expect((await gateway.send('/tools/brief', { method: 'DELETE' })).status).toBe(204)

@@ -109,7 +109,7 @@ async function listen(
 const listChanged = 'notifications/tools/list_changed'
 
 describe('the list of tools', () => {
-  test('is in order of names, paged, and goes on after what was deleted in between', async () => {
+  test('the list is in order of names, paged, and continues after deletions', async () => {
     for (const name of ['m5', 'm1', 'm4', 'm2', 'm3', 'm7', 'm6'])
       await register(name, {}, name.toUpperCase())
     const first = await page(undefined)
@@ -131,7 +131,7 @@ describe('the list of tools', () => {
     expect(await names()).toEqual([])
   })
 
-  test('shows each caller what it may use, and follows changes of roles and names', async () => {
+  test('the list shows each caller what it may use, and follows roles and names', async () => {
     await register('secret', { requiredRoles: ['chef'] })
     const chef = { ...bob, 'x-dev-roles': 'Chef' }
     expect([await names(), await names(bob), await names(chef)]).toEqual([
@@ -154,7 +154,7 @@ describe('the list of tools', () => {
 })
 
 describe('a listen stream', () => {
-  test('is acknowledged first, and hears of changes that its caller can see, and of no others', async () => {
+  test('a listen stream is acknowledged first, and hears of visible changes alone', async () => {
     const [hers, his] = [await listen(alice), await listen(bob)]
     await expect
       .poll(() => hers.messages[0])
@@ -187,13 +187,13 @@ describe('a listen stream', () => {
     his.response.destroy()
   })
 
-  test('says what of its filter is honoured', async () => {
+  test('a listen stream says what of its filter is honoured', async () => {
     const stream = await listen(alice, { promptsListChanged: true, resourceSubscriptions: ['a:b'] })
     await expect.poll(() => stream.messages[0]).toHaveProperty('params.notifications', {})
     stream.response.destroy()
   })
 
-  test('is one of so many that a caller may have', async () => {
+  test('a caller may have a bounded number of listen streams', async () => {
     // Those of earlier tests are gone once their disconnect has been noticed.
     const carol = { 'x-dev-userid': 'carol' }
     const streams = [await listen(carol), await listen(carol)]
@@ -210,7 +210,7 @@ describe('a listen stream', () => {
     for (const { response } of streams) response.destroy()
   })
 
-  test('ends in good order when the gateway drains', async () => {
+  test('a listen stream ends in order when the gateway drains', async () => {
     const draining = await TestGateway.open()
     const request = modernRequest('subscriptions/listen', {
       notifications: { toolsListChanged: true },
@@ -270,7 +270,7 @@ describe('a legacy session', () => {
   }
 
   test.each(['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'])(
-    'of %s lists, calls, and is told of changes',
+    'a legacy session of %s lists, calls, and hears of changes',
     async (version) => {
       const { opened, session, ask } = await open(version)
       expect(opened.result).toMatchObject({
@@ -313,7 +313,7 @@ describe('a legacy session', () => {
     },
   )
 
-  test('sees with the roles of its present request, not with those that it was opened with', async () => {
+  test('a legacy session sees with the roles of its present request', async () => {
     await register('for-chefs', { requiredRoles: ['chef'] })
     const { ask } = await open('2025-11-25', { ...bob, 'x-dev-roles': 'chef' })
     expect(await ask('tools/list')).toMatchObject({ result: { tools: [{ name: 'for-chefs' }] } })
@@ -323,7 +323,7 @@ describe('a legacy session', () => {
     await api('DELETE', '/tools/for-chefs')
   })
 
-  test('is of the caller that opened it alone, and needs an id', async () => {
+  test('a legacy session belongs to the caller that opened it, and needs an id', async () => {
     const { ask } = await open('2025-11-25')
     expect(await ask('tools/list', {}, bob)).toMatchObject({ status: 404 })
     const none = await gateway.send('/mcp', { headers: json, body: rpc('tools/list', {}, 1) })
@@ -337,7 +337,7 @@ describe('a legacy session', () => {
   })
 })
 
-test('a caller with very many legacy sessions loses the one that it has not used for the longest time, and takes nobody else’s room', async () => {
+test('a caller with too many legacy sessions loses its own oldest one', async () => {
   const initialize =
     '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}'
   const headers = {
@@ -370,7 +370,7 @@ test('a caller with very many legacy sessions loses the one that it has not used
 })
 
 describe('two gateway processes with the same keys', () => {
-  test('answer like one: a session that one opened goes on through the other, and ends with its holder', async () => {
+  test('either gateway serves a session, which ends with the process that holds it', async () => {
     const keys = [randomBytes(32).toString('base64')]
     const [portA, portB] = [await freePort(), await freePort()]
     const peers = { a: `http://127.0.0.1:${portA}`, b: `http://127.0.0.1:${portB}` }
@@ -420,7 +420,7 @@ describe('two gateway processes with the same keys', () => {
     expect((await b.send('/mcp', { headers: session, body: list })).status).toBe(404)
   })
 
-  test('keep a stream that one hands to the other when the other checks its callers again', async () => {
+  test('a stream that one gateway hands to the other survives a check of its callers', async () => {
     const audience = 'mcp-gateway'
     const accounts = { alice: { roles: ['mcp.engineer'] } }
     await using provider = await IdentityProvider.start({ shape: 'keycloak', audience, accounts })
@@ -474,7 +474,7 @@ describe('two gateway processes with the same keys', () => {
     expect(handed.ended).toBe(false)
   })
 
-  test('hand nothing round in circles when the address of one that is gone has become that of another', async () => {
+  test('a reused peer address causes no circle of handed-over requests', async () => {
     const keys = [randomBytes(32).toString('base64')]
     const [portA, portB] = [await freePort(), await freePort()]
     const open = (name: string, port: number, goneAt: number): Promise<TestGateway> => {
@@ -510,7 +510,7 @@ describe('two gateway processes with the same keys', () => {
 })
 
 describe('a modern request', () => {
-  test('is discovered and refused as the specification words it', async () => {
+  test('a modern request gets discovery and refusals as the specification words them', async () => {
     const { message } = await modern(gateway, 'server/discover')
     expect(message.result).toMatchObject({
       supportedVersions: ['2026-07-28'],
@@ -527,7 +527,7 @@ describe('a modern request', () => {
     expect([mismatch.status, mismatch.message.error?.code]).toEqual([400, -32020])
   })
 
-  test('leaves one line in the log, with who called', async () => {
+  test('a modern request leaves one log line, with its caller', async () => {
     await modern(gateway, 'tools/list', {}, { headers: { ...alice, 'x-request-id': 'logged-1' } })
     await expect
       .poll(() => gateway.log.find((line) => line['requestId'] === 'logged-1'))
