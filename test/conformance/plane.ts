@@ -9,7 +9,7 @@ import { createAddressPolicy } from '../../packages/gateway/src/lib/net/address-
 import { Hop } from '../../packages/gateway/src/ingress/peer-hop.ts'
 import { IdentitySigner } from '../../packages/gateway/src/upstream/identity-signer.ts'
 import { createOutgoing } from '../../packages/gateway/src/upstream/outgoing.ts'
-import { createDataPlane } from '../../packages/gateway/src/proxy/pipeline.ts'
+import { createDataPlane } from '../../packages/gateway/src/proxy/data-plane.ts'
 import { RouteTable } from '../../packages/gateway/src/proxy/routes.ts'
 import { createSessionSealer } from '../../packages/gateway/src/ingress/session-sealer.ts'
 import { Silences } from '../../packages/gateway/src/core/silences.ts'
@@ -84,6 +84,6 @@ let handed = 0
 const server = createServer((request, response) => {
   if (request.url === '/handed') return void response.end(String(handed))
   if (request.headers['x-mcpgw-hop'] !== undefined) handed += 1
-  plane.handle(request, response)
+  plane.take(request, response)
 })
 server.listen(port, '127.0.0.1', () => process.stdout.write('listens\n'))

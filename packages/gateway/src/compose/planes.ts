@@ -1,5 +1,5 @@
 import { Silences } from '../core/silences.ts'
-import { createDataPlane } from '../proxy/pipeline.ts'
+import { createDataPlane } from '../proxy/data-plane.ts'
 import { RouteTable } from '../proxy/routes.ts'
 import { ToolFeed } from '../tools/feed.ts'
 import { openToolRouter } from '../tools/open.ts'

@@ -27,9 +27,10 @@ export interface ServerOptions {
 
 /** An MCP endpoint. */
 export interface Endpoint {
-  /** True if a request belongs to this endpoint, by its target. */
-  handles(url: string, request: IncomingMessage): boolean
-  handle(request: IncomingMessage, response: ServerResponse): void
+  /**
+   * Serves a request that belongs to this endpoint by its target. Returns false for any other.
+   */
+  take(request: IncomingMessage, response: ServerResponse): boolean
 }
 
 export interface Planes {
@@ -69,12 +70,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   }
   /** Returns false if the request belongs to no endpoint. */
   const serve = (request: IncomingMessage, response: ServerResponse): boolean => {
-    const { url = '' } = request
-    for (const endpoint of endpoints) {
-      if (!endpoint.handles(url, request)) continue
-      endpoint.handle(request, response)
-      return true
-    }
+    for (const endpoint of endpoints) if (endpoint.take(request, response)) return true
     return false
   }
   const handle = (

@@ -1,9 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import type { Share } from '@mcp-gateway/mcp-http'
-import { outline } from '@mcp-gateway/protocol'
+import { elements, isArray, outline } from '@mcp-gateway/protocol'
+import { mostOfBatch } from '../audit/mcp-requests.ts'
 import { GatewayError } from '../core/errors.ts'
 import { shortOf } from '../core/shares.ts'
 import { discardBody } from '../http/discard.ts'
+import { checkContentHeaders, checkMessageBody } from '../http/json-body.ts'
 
 /** Gives a share that counts the bytes of a body until the request ends. */
 export interface BodyOwner {
@@ -90,3 +92,46 @@ export function methodOf(body: Buffer): string | undefined {
     throw error
   }
 }
+
+/**
+ * Refuses a body that is no JSON, or that the gateway and a server could read differently.
+ * @throws GatewayError `unsupported_media_type`, `invalid_json`, `ambiguous_message`
+ */
+export function checkMessage(request: IncomingMessage, body: Buffer | null): void {
+  checkContentHeaders(request)
+  checkMessageBody(body ?? nothing)
+  if (body !== null && isArray(body)) checkLength(body)
+}
+
+/** Each message of a batch needs its own audit record, so that no call hides behind others. */
+function checkLength(batch: Buffer): void {
+  if (elements(batch, { start: 0, end: batch.length }).length > mostOfBatch)
+    throw new GatewayError('invalid_request', {
+      detail: `The batch has more than ${mostOfBatch} messages. Send them in several batches.`,
+    })
+}
+
+/** The raw id of the request in a body, which may hold anything. */
+export function requestedId(body: Buffer | null): string {
+  try {
+    const { id } = body === null ? { id: undefined } : (JSON.parse(body.toString()), outline(body))
+    return id !== undefined && /^["\-\d]/.test(id) ? id : 'null'
+  } catch {
+    return 'null'
+  }
+}
+
+/**
+ * True if a request opens a stream that stays open: the GET stream of a session, or
+ * `subscriptions/listen`.
+ */
+export function opensStream({ method, headers }: IncomingMessage, body: Buffer | null): boolean {
+  if (method === 'GET' || headers['mcp-method'] === listen) return true
+  // Servers may accept a request without the header, and names may be escaped.
+  return (
+    body !== null && (body.includes('listen') || body.includes('\\u')) && methodOf(body) === listen
+  )
+}
+
+const listen = 'subscriptions/listen'
+const nothing = Buffer.alloc(0)

@@ -34,6 +34,14 @@ export interface HandedOver {
   checkBody(body: Buffer | null): void
 }
 
+/** The parts of an exchange that a peer needs to go on with it. */
+export interface ForHandOver {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly body: Buffer | null
+  readonly principal: Principal
+}
+
 /** The header by which one gateway process hands a request to the one that holds its state. */
 export const hopHeader = 'x-mcpgw-hop'
 
@@ -42,6 +50,7 @@ export const anyPeer = '*'
 
 /** Limit for the difference of two clocks plus the way of a request. */
 const validMs = 30_000
+
 /** The parts that a signature covers: addressee, method, address, headers, caller and body. */
 export interface SignedRequest {
   /** The addressee: the name of a process, or `anyPeer`. */
@@ -59,9 +68,8 @@ export interface SignedRequest {
  */
 export function forPeers(endpoint: Endpoint): Endpoint {
   return {
-    handles: (url, request) =>
-      request.headers[hopHeader] !== undefined && endpoint.handles(url, request),
-    handle: (request, response) => endpoint.handle(request, response),
+    take: (request, response) =>
+      request.headers[hopHeader] !== undefined && endpoint.take(request, response),
   }
 }
 
@@ -144,17 +152,7 @@ export class Hop implements AsyncDisposable {
    */
   forward(
     owner: string,
-    {
-      request,
-      response,
-      body,
-      principal,
-    }: {
-      request: IncomingMessage
-      response: ServerResponse
-      body: Buffer | null
-      principal: Principal
-    },
+    { request, response, body, principal }: ForHandOver,
     failed: (unsent: boolean) => void,
   ): void {
     const peer = this.#options.peers

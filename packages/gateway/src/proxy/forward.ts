@@ -3,11 +3,13 @@ import { knowsSession, placeOf, rawHeader, redirectsElsewhere } from '@mcp-gatew
 import { errorCode, legacyVersions } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError, unknownSession } from '../core/errors.ts'
+import { mayWrite, type Permit } from '../core/permission.ts'
+import type { Adapter } from '../core/resource.ts'
 import { chunkPassed } from './chunk-garbage.ts'
 import { isEventStream, requestHeaders, responseHeaders, type HeaderRules } from './headers.ts'
 import type { Outgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import { type Session } from '../ingress/session-sealer.ts'
+import type { Session } from '../ingress/session-sealer.ts'
 
 /** An answer whose head has arrived. The client has got none of it yet. */
 export interface HeldAnswer {
@@ -34,8 +36,6 @@ export interface Forwarding {
   readonly answerTimeoutMs: number
   /** Limit for the first message of the answer, in ms. Set if the server is not known to answer. */
   readonly handshakeMs: number | undefined
-  /** True if the caller may learn where a server redirects to. */
-  readonly tellsRedirects: () => boolean
   /** Seals a session id that the server has just given. */
   readonly seal: (upstreamId: string, upstream: Upstream) => string
   /**
@@ -58,6 +58,7 @@ export interface Forwarding {
  * with the other, and ends with the other. Returns the function that interrupts the exchange.
  */
 export function forward(
+  permit: Permit<'use', Adapter>,
   upstream: Upstream,
   forwarding: Forwarding,
 ): (reason: GatewayError) => void {
@@ -75,7 +76,7 @@ export function forward(
     forwarding.headerRules,
   )
   headers.push('host', upstream.host)
-  const exchange = new Exchange(upstream, forwarding)
+  const handler = new ForwardHandler(permit, upstream, forwarding)
   upstream.inFlight += 1
   forwarding.via.dispatch(
     {
@@ -85,9 +86,9 @@ export function forward(
       body: forwarding.body,
       headersTimeout: forwarding.answerTimeoutMs,
     },
-    exchange,
+    handler,
   )
-  return (reason) => exchange.interrupt(reason)
+  return (reason) => handler.interrupt(reason)
 }
 
 /** The beginning of an answer that is kept back. */
@@ -105,8 +106,9 @@ const longestAtOnce = 64 * 1024
 /** The status text of an answer that the gateway gives in the server's place. It is never sent. */
 export const answeredHere = 'Answered by the gateway'
 
-/** One exchange. The class is undici's handler itself, because this is the hot path. */
-class Exchange implements Dispatcher.DispatchHandler {
+/** One attempt at a server. The class is undici's handler, because this is the hot path. */
+class ForwardHandler implements Dispatcher.DispatchHandler {
+  readonly #permit: Permit<'use', Adapter>
   readonly #upstream: Upstream
   readonly #forwarding: Forwarding
   readonly #onClientGone = (): void => this.#clientGone()
@@ -129,7 +131,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   #refusalAsked = false
   #patience: NodeJS.Timeout | undefined
 
-  constructor(upstream: Upstream, forwarding: Forwarding) {
+  constructor(permit: Permit<'use', Adapter>, upstream: Upstream, forwarding: Forwarding) {
+    this.#permit = permit
     this.#upstream = upstream
     this.#forwarding = forwarding
     forwarding.response.on('close', this.#onClientGone)
@@ -155,25 +158,8 @@ class Exchange implements Dispatcher.DispatchHandler {
       else this.#checkSession(session, this.#hold(status, raw, resume))
       return false
     }
-    if (status === 401) {
-      // A 401 would tell the client that its own credential is bad, and make it sign in at the
-      // gateway again.
-      this.#abort?.(
-        new GatewayError('upstream_unauthorized', {
-          detail: 'The server wants a credential that the gateway does not have for it.',
-        }),
-      )
-      return false
-    }
-    if (status >= 300 && status < 400 && status !== 304) {
-      const place = placeOf(rawHeader(raw, 'location'))
-      const told = this.#forwarding.tellsRedirects() ? place : undefined
-      this.#abort?.(
-        new GatewayError('upstream_redirects', {
-          detail: redirectsElsewhere(status, told),
-          cause: redirectsElsewhere(status, place),
-        }),
-      )
+    if (status === 401 || isRedirect(status)) {
+      this.#abort?.(this.#misfit(status, raw))
       return false
     }
     const { refused, handshakeMs } = this.#forwarding
@@ -195,6 +181,23 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     this.#begin(status, raw, resume)
     return true
+  }
+
+  /** The error in place of an answer that would mislead the client. */
+  #misfit(status: number, raw: readonly Buffer[]): GatewayError {
+    // A 401 would tell the client that its own credential is bad, and make it sign in at the
+    // gateway again.
+    if (status === 401)
+      return new GatewayError('upstream_unauthorized', {
+        detail: 'The server wants a credential that the gateway does not have for it.',
+      })
+
+    const place = placeOf(rawHeader(raw, 'location'))
+    const told = mayWrite(this.#permit.principal, this.#permit.resource) ? place : undefined
+    return new GatewayError('upstream_redirects', {
+      detail: redirectsElsewhere(status, told),
+      cause: redirectsElsewhere(status, place),
+    })
   }
 
   /** Returns a function that reads on until the answer is there, and then passes it on. */
@@ -379,6 +382,10 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#upstream.inFlight -= 1
     this.#forwarding.response.off('close', this.#onClientGone)
   }
+}
+
+function isRedirect(status: number): boolean {
+  return status >= 300 && status < 400 && status !== 304
 }
 
 /** True if MCP has messages of this content type. */

@@ -8,7 +8,7 @@ import {
   headerRules,
   requestHeaders as requestHeadersBy,
   responseHeaders,
-  type RequestContext,
+  type HeaderContext,
 } from './headers.ts'
 import { identityHeaders } from '../upstream/caller-headers.ts'
 
@@ -16,7 +16,7 @@ const rules = headerRules({ requestHeaders: ['x-acme-*', 'team'], responseHeader
 const requestHeaders = (
   raw: readonly string[],
   connection: string | undefined,
-  given: RequestContext,
+  given: HeaderContext,
 ): string[] => requestHeadersBy(raw, connection, given, rules)
 
 const principal: Principal = {
@@ -25,7 +25,7 @@ const principal: Principal = {
   name: 'Alice',
   roles: ['a', 'b,c'],
 }
-const context: RequestContext = {
+const context: HeaderContext = {
   outgoing: { headers: identityHeaders(principal), replaces: undefined },
   requestId: 'r1',
   upstreamSession: undefined,

@@ -3,7 +3,7 @@ import { headerFilter, type Passage } from '../core/header-table.ts'
 import { canonicalName } from '../lib/http/header-names.ts'
 import type { Outgoing } from '../upstream/outgoing.ts'
 
-export interface RequestContext {
+export interface HeaderContext {
   readonly outgoing: Outgoing
   readonly requestId: string
   readonly upstreamSession: string | undefined
@@ -34,7 +34,7 @@ export function headerRules(
 export function requestHeaders(
   raw: readonly string[],
   connection: string | undefined,
-  context: RequestContext,
+  context: HeaderContext,
   { toServer }: HeaderRules,
 ): string[] {
   const named = namedByConnection(connection)
@@ -159,7 +159,7 @@ function namedByConnection(connection: string | undefined): ReadonlySet<string> 
  * The value of `Forwarded` (RFC 7239), with IPv6 addresses in brackets and quotes.
  * Hosts that would need escaping are left out.
  */
-function forwarded({ remoteAddress, host }: RequestContext): string {
+function forwarded({ remoteAddress, host }: HeaderContext): string {
   const address =
     remoteAddress === undefined
       ? 'unknown'

@@ -1,40 +1,27 @@
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import {
   type HttpUpstream,
-  knowsSession,
-  legacyPostHeaders,
-  type Session as LegacySession,
-  modernHeaders,
   Places,
-  readMessages,
-  sendHttp,
+  type Session as LegacySession,
   Translator,
 } from '@mcp-gateway/mcp-http'
-import {
-  classifyRequest,
-  eraOf,
-  latestLegacyVersion,
-  metaKey,
-  modernVersion,
-  readMessage,
-  readObject,
-  readString,
-  requestMessage,
-} from '@mcp-gateway/protocol'
+import { classifyRequest } from '@mcp-gateway/protocol'
 import { GatewayError, unknownSession } from '../core/errors.ts'
-import { mayWrite } from '../core/permission.ts'
+import { mayWrite, type Permit } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Silences } from '../core/silences.ts'
 import type { Adapter, Resource } from '../core/resource.ts'
-import { methodOf } from '../ingress/body.ts'
-import type { Forwarding } from './forward.ts'
+import type { Exchange } from '../ingress/exchange.ts'
+import type { Session, SessionSealer } from '../ingress/session-sealer.ts'
+import { monotonicNow } from '../lib/clock.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
+import { answerCall, opensSession, stateOf, type Call } from './call.ts'
+import { clientInfo, greet, probe, probeMs, type Era, type LegacySide } from './era-questions.ts'
+import type { Forwarding } from './forward.ts'
+import { ownedBy, ownerOf } from './session-owner.ts'
 import type { ToolGuard } from './tool-guard.ts'
-import { type Session, type SessionSealer } from '../ingress/session-sealer.ts'
-import { monotonicNow } from '../lib/clock.ts'
 
 export interface TranslationOptions {
   /** Picks a replica that is ready now. @throws GatewayError if there is none */
@@ -58,41 +45,8 @@ export interface TranslationOptions {
   readonly now: () => number
 }
 
-/** A POST outside of sessions, which the gateway may have to translate to the other era. */
-export interface Crossing {
-  readonly resource: Adapter
-  readonly principal: Principal
-  readonly body: Buffer
-  /** True if the client speaks the modern era, or claims to. */
-  readonly modern: boolean
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  /** Runs work that answers the request itself. */
-  readonly run: (work: () => void) => void
-  readonly fail: (error: unknown) => void
-}
-
-/**
- * Begins the name of a gateway process where a session names its replica. No replica is named so.
- */
-const ownerMark = '@'
-
-/** The gateway process that a sealed id names as its owner, or undefined if a replica owns it. */
-export function ownerOf({ replica }: Session): string | undefined {
-  return replica.startsWith(ownerMark) ? replica.slice(1) : undefined
-}
-
-const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 /** A verdict is valid for so long, because servers learn new versions. */
 const verdictMs = 24 * 3600_000
-const probeTimeoutMs = 10_000
-/**
- * Time for the question of the era, as a part of the time that the client waits. In milliseconds.
- */
-export function probeMs(handshakeMs: number): number {
-  return Math.min(probeTimeoutMs, handshakeMs / 2)
-}
-
 /** If a server gives no verdict, the gateway asks again after so long. */
 const noVerdictMs = 60_000
 /** Each verdict stands at least so long. */
@@ -106,15 +60,6 @@ const noSession = 'The server does not answer initialize with a message of MCP.'
 const silentServer = 'The server does not answer initialize. Look into its log, or ask its owner.'
 
 const nothing = Buffer.alloc(0)
-
-/** The era of a server. A modern server may take legacy clients too. */
-type Era = 'legacy' | 'modern'
-
-/**
- * A server's reaction to a well-formed `initialize`: refusal, or an answer without or with a
- * session.
- */
-type LegacySide = 'none' | 'stateless' | 'sessions'
 
 interface Server {
   readonly translator: Translator
@@ -155,19 +100,24 @@ export class Translation {
    * Takes a POST outside of sessions if client and server speak different eras. Returns false if
    * the request is to be passed on. If that turns out later, `passOn` is called.
    */
-  takes(crossing: Crossing, upstream: Upstream, passOn: () => void): boolean {
-    const { resource, body, modern, run } = crossing
-    if (resource.spec.eras === 'passthrough') return false
+  takes(call: Call, upstream: Upstream, passOn: () => void): boolean {
+    const { permit, opening, modern } = call
+    const { resource } = permit
+    if (opening === undefined || resource.spec.eras === 'passthrough') return false
+
     const known = this.#known(resource)
     const translates = (era: Era | undefined): boolean => {
       if (modern) return era === 'legacy'
-      return era === 'modern' && leavesLegacySide(resource, known?.legacySide) && opensSession(body)
+      return (
+        era === 'modern' && leavesLegacySide(resource, known?.legacySide) && opensSession(opening)
+      )
     }
     const translate = (): void =>
-      run(() => (modern ? this.#modern(crossing) : this.#open(crossing)))
-    const matters = modern || (resource.spec.legacyLeg === 'translate' && opensSession(body))
+      this.#answer(call, () => (modern ? this.#modern(call, opening) : this.#open(call, opening)))
+
+    const matters = modern || (resource.spec.legacyLeg === 'translate' && opensSession(opening))
     if (matters && known?.era === undefined)
-      this.#ask(crossing, upstream, (era) => (translates(era) ? translate() : passOn()))
+      this.#ask(call, upstream, (era) => (translates(era) ? translate() : passOn()))
     else if (translates(known?.era)) translate()
     else return false
     return true
@@ -177,18 +127,20 @@ export class Translation {
    * Reacts to a server that opens no session for a legacy `initialize`. The client may be at fault,
    * so the server's answer to the gateway itself decides. Undefined if nothing is asked.
    */
-  onRefusal(crossing: Crossing, upstream: Upstream): Forwarding['refused'] {
-    const { resource, body, modern, run } = crossing
-    if (modern || resource.spec.eras === 'passthrough') return undefined
+  onRefusal(call: Call, upstream: Upstream): Forwarding['refused'] {
+    const { permit, opening, modern } = call
+    const { resource } = permit
+    if (opening === undefined || modern || resource.spec.eras === 'passthrough') return undefined
+
     const known = this.#known(resource)
-    if (known?.era === 'legacy' || known?.legacySide !== undefined || !opensSession(body))
+    if (known?.era === 'legacy' || known?.legacySide !== undefined || !opensSession(opening))
       return undefined
 
     return (status, { passOn, leave }) =>
-      this.#learn(crossing, upstream, (server) => {
+      this.#learn(call, upstream, (server) => {
         if (server.era === 'modern' && leavesLegacySide(resource, server.legacySide)) {
           leave()
-          return run(() => this.#open(crossing))
+          return this.#answer(call, () => this.#open(call, opening))
         }
         // An `initialize` that succeeds is no reason to ask the server again.
         if (status < 300) server.legacySide ??= 'stateless'
@@ -219,13 +171,16 @@ export class Translation {
   }
 
   /** Asks the server for its era, once at a time, and never with a call of a client. */
-  #ask(crossing: Crossing, upstream: Upstream, decide: (era: Era | undefined) => void): void {
-    const known = this.#known(crossing.resource)?.era
+  #ask(call: Call, upstream: Upstream, decide: (era: Era | undefined) => void): void {
+    const known = this.#known(call.permit.resource)?.era
     if (known !== undefined) decide(known)
-    else when(this.#probe(crossing, upstream), crossing, decide)
+    else when(this.#probe(call.permit, upstream), call.exchange, decide)
   }
 
-  #probe({ resource, principal }: Crossing, upstream: Upstream): Promise<Era | undefined> {
+  #probe(
+    { resource, principal }: Permit<'use', Adapter>,
+    upstream: Upstream,
+  ): Promise<Era | undefined> {
     const server = this.#server(resource)
     const boundMs = probeMs(this.#options.handshakeMs)
     server.probing ??= probe(this.#upstream(server, upstream, principal), boundMs)
@@ -247,20 +202,27 @@ export class Translation {
   }
 
   /** Asks for the era and for the legacy side in one round trip, once at a time. */
-  #learn(crossing: Crossing, upstream: Upstream, decide: (server: Server) => void): void {
-    const { resource, principal } = crossing
+  #learn(call: Call, upstream: Upstream, decide: (server: Server) => void): void {
+    const { resource, principal } = call.permit
     const server = this.#server(resource)
     const keepsStateless = resource.spec.legacyLeg === 'passthrough'
     server.learning ??= Promise.all([
-      this.#known(resource)?.era ?? this.#probe(crossing, upstream),
+      this.#known(resource)?.era ?? this.#probe(call.permit, upstream),
       greet(this.#upstream(server, upstream, principal), keepsStateless),
     ])
       .then(([, legacySide]) => void Object.assign(server, { legacySide }))
       .finally(() => (server.learning = undefined))
-    when(server.learning, crossing, () => decide(server))
+    when(server.learning, call.exchange, () => decide(server))
   }
 
-  #modern({ resource, principal, body, request, response }: Crossing): void {
+  /** Answers a call by work of the engine, rather than by the bytes of the server. */
+  #answer(call: Call, work: () => void): void {
+    answerCall(call, this.#options.guard, work)
+  }
+
+  #modern({ permit, exchange }: Call, body: Buffer): void {
+    const { resource, principal } = permit
+    const { request, response } = exchange
     const classified = classifyRequest(body.toString(), request.headers)
     if (classified.era === 'modern')
       this.#server(resource).translator.modern(keyOf(principal), classified, request, response)
@@ -270,28 +232,27 @@ export class Translation {
       })
   }
 
-  #open({ resource, principal, body, response }: Crossing): void {
+  #open({ permit, exchange }: Call, body: Buffer): void {
+    const { resource, principal } = permit
     const id = randomBytes(16).toString('base64url')
     const sealed = this.#seal(resource, principal, id)
     this.#server(resource).translator.open(
       id,
       sessionKeyOf(principal, id),
       body,
-      response,
+      exchange.response,
       { 'mcp-session-id': sealed },
       partyOf(principal),
     )
   }
 
-  /** Continues a legacy session. */
-  pass(
-    resource: Resource,
-    { upstreamId }: Session,
-    principal: Principal,
-    body: Buffer | null,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ): void {
+  /** Goes on with a legacy session that this process holds. */
+  proceed(call: Call, session: Session): void {
+    this.#answer(call, () => this.#pass(call, session))
+  }
+
+  #pass({ permit, exchange, body }: Call, { upstreamId }: Session): void {
+    const { resource, principal } = permit
     const server = this.#servers.get(resource.uid)
     const session = server?.translator.sessions.get(upstreamId)
     const moved = server !== undefined && server.resource.spec.endpoint !== resource.spec.endpoint
@@ -300,6 +261,7 @@ export class Translation {
     if (server === undefined || session === undefined || moved) throw unknownSession()
     server.resource = resource
     this.#callers.set(session, principal)
+    const { request, response } = exchange
     server.translator.sessions.take(session, request, response, body ?? nothing)
   }
 
@@ -312,12 +274,11 @@ export class Translation {
    * The gateway process that holds the call of a retry. Undefined if the request is no retry, or
    * names no gateway process.
    */
-  stateOwner(resource: Resource, principal: Principal, body: Buffer): string | undefined {
-    const state = stateOf(body)
+  stateOwner({ permit, opening, modern }: Call): string | undefined {
+    const state = modern && opening !== undefined ? stateOf(opening) : undefined
+    if (state === undefined) return undefined
     try {
-      return state === undefined
-        ? undefined
-        : ownerOf(this.#options.sealer.open(state, resource.uid, principal))
+      return ownerOf(this.#options.sealer.open(state, permit.resource.uid, permit.principal))
     } catch {
       return undefined
     }
@@ -327,7 +288,7 @@ export class Translation {
     return this.#options.sealer.seal(
       {
         upstreamId: id,
-        replica: ownerMark + this.#options.self,
+        replica: ownedBy(this.#options.self),
         uid,
         issuedAt: this.#options.now(),
       },
@@ -425,26 +386,6 @@ function leavesLegacySide({ spec }: Adapter, side: LegacySide | undefined): bool
   )
 }
 
-/** True if a POST without session opens one. */
-export function opensSession(body: Buffer): boolean {
-  return body.includes('"initialize"') && methodOf(body) === 'initialize'
-}
-
-/** The replica that a bridge puts in front of the state of a parked call: `{replica}~{state}`. */
-export function stateReplica(body: Buffer): string | undefined {
-  return /^([a-z0-9-]+)~/.exec(stateOf(body) ?? '')?.[1]
-}
-
-function stateOf(body: Buffer): string | undefined {
-  if (!body.includes('"requestState"')) return undefined
-  try {
-    const { params } = JSON.parse(body.toString()) as { params?: { requestState?: unknown } }
-    return typeof params?.requestState === 'string' ? params.requestState : undefined
-  } catch {
-    return undefined
-  }
-}
-
 const callers = new WeakMap<Principal, string>()
 
 /** A key of all that distinguishes callers, and all that a server may learn about a caller. */
@@ -464,118 +405,11 @@ function sessionKeyOf(principal: Principal, session: string): string {
 }
 
 /** Calls `decide` with the server's answer, unless the client has gone meanwhile. */
-function when<T>(
-  answer: Promise<T>,
-  { response, fail }: Crossing,
-  decide: (said: T) => void,
-): void {
+function when<T>(answer: Promise<T>, exchange: Exchange, decide: (said: T) => void): void {
   answer
-    .then((said) =>
-      response.destroyed ? fail(new GatewayError('client_closed_request')) : decide(said),
-    )
-    .catch(fail)
-}
-
-/**
- * Asks with `server/discover` (MCP 2026-07-28, versioning). The era is undefined if the answer does
- * not tell it: the server is down, slow, or asks for credentials.
- */
-async function probe(
-  upstream: HttpUpstream,
-  boundMs: number,
-): Promise<{ readonly era: Era | undefined; readonly heard: boolean; readonly spoke: boolean }> {
-  const params = {
-    _meta: {
-      [metaKey.protocolVersion]: modernVersion,
-      [metaKey.clientInfo]: clientInfo,
-      [metaKey.clientCapabilities]: {},
-    },
-  }
-  const body = requestMessage('"era-probe"', 'server/discover', JSON.stringify(params))
-  const { status, message } = await send(upstream, modernHeaders('server/discover'), body, boundMs)
-  const era = isVerdict(status) ? eraOf(message?.get('result'), message?.get('error')) : undefined
-  return { era, heard: status !== 0, spoke: message !== undefined || status >= 400 }
-}
-
-/**
- * Opens and ends a session of the gateway's own. Undefined if the answers do not tell the side.
- * @param keepsStateless A `ping` tests a side without sessions. Some refuse all but `initialize`.
- */
-async function greet(
-  upstream: HttpUpstream,
-  keepsStateless: boolean,
-): Promise<LegacySide | undefined> {
-  const params = { protocolVersion: latestLegacyVersion, capabilities: {}, clientInfo }
-  const body = requestMessage('"era-hello"', 'initialize', JSON.stringify(params))
-  const { status, message, session } = await send(upstream, legacyPostHeaders, body)
-  if (!isVerdict(status)) return undefined
-  const result = readObject(message?.get('result'))
-  if (result === undefined)
-    return message?.has('error') === true || status >= 400 ? 'none' : undefined
-
-  const version = readString(result.get('protocolVersion')) ?? latestLegacyVersion
-  const side = session === undefined ? 'stateless' : 'sessions'
-  if (side === 'stateless' && !keepsStateless) return side
-
-  const takes = await knowsSession(upstream, session, version)
-  if (session !== undefined) {
-    const headers = ['mcp-session-id', session, 'mcp-protocol-version', version]
-    const request = { method: 'DELETE', headers, answerTimeoutMs: probeTimeoutMs } as const
-    sendHttp(upstream, request, { head: () => {}, chunk: () => {}, end: () => {} })
-  }
-  return takes ? side : 'none'
-}
-
-/** True if a status tells the era. A refusal for other reasons (credentials, load) does not. */
-function isVerdict(status: number): boolean {
-  return status >= 200 && status < 500 && ![401, 403, 408, 429].includes(status)
-}
-
-/** A server's answer to a request of the gateway's own. Status 0 means that there was no answer. */
-interface Answer {
-  readonly status: number
-  readonly message: ReturnType<typeof readMessage>
-  readonly session: string | undefined
-}
-
-/** Sends one request, and ends with its answer, because an event stream may stay open after it. */
-function send(
-  upstream: HttpUpstream,
-  headers: readonly string[],
-  body: string,
-  boundMs = probeTimeoutMs,
-): Promise<Answer> {
-  return new Promise((resolve) => {
-    let status = 0
-    let session: string | undefined
-    let last: ReturnType<typeof readMessage>
-    const decide = (failed = false): void => {
-      clearTimeout(timer)
-      exchange.abort()
-      resolve({ status: failed ? 0 : status, message: last, session })
-    }
-    const timer = setTimeout(() => decide(true), boundMs)
-    const exchange = sendHttp(
-      upstream,
-      { method: 'POST', headers, body, answerTimeoutMs: boundMs },
-      readMessages(
-        {
-          head: (code, header) => {
-            status = code
-            session = header('mcp-session-id')
-          },
-          message: (text) => {
-            try {
-              last = readMessage(text)
-            } catch (error) {
-              if (!(error instanceof SyntaxError)) throw error
-            }
-            if (last?.has('result') === true || last?.has('error') === true) decide()
-          },
-          end: ({ failure }) => decide(failure !== undefined),
-        },
-        () => exchange.abort(),
-      ),
-    )
-  })
+    .then((said) => {
+      if (exchange.response.destroyed) throw new GatewayError('client_closed_request')
+      decide(said)
+    })
+    .catch((error: unknown) => exchange.fail(error))
 }

@@ -7,14 +7,14 @@ export interface FinishedRequest {
   readonly path: string
   readonly status: number
   readonly durationMs: number
-  readonly principal?: string
-  readonly adapter?: string
+  readonly principal?: string | undefined
+  readonly adapter?: string | undefined
   readonly tool?: string
-  readonly replica?: string
+  readonly replica?: string | undefined
   readonly bytesIn?: number
   readonly bytesOut?: number
   /** Stable code of the error that ended the request, if any. */
-  readonly error?: string
+  readonly error?: string | undefined
   /** The cause of the error. Logged once, with its stack. */
   readonly cause?: unknown
 }

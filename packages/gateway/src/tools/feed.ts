@@ -9,7 +9,8 @@ import {
   type SecretReference,
   type Tool,
 } from '../core/resource.ts'
-import type { Entrance, RequestContext } from '../ingress/entrance.ts'
+import type { Entrance } from '../ingress/entrance.ts'
+import type { Exchange } from '../ingress/exchange.ts'
 import { hopHeader } from '../ingress/peer-hop.ts'
 import type { FoundSecret } from '../upstream/outgoing.ts'
 import type { Store } from '../store/store.ts'
@@ -46,24 +47,23 @@ export class ToolFeed {
   }
 
   /** The feed does not exist for anybody but gateways. */
-  handles(url: string, { headers }: IncomingMessage): boolean {
-    return url === feedPath && headers[hopHeader] !== undefined
-  }
+  take(request: IncomingMessage, response: ServerResponse): boolean {
+    if (request.url !== feedPath || request.headers[hopHeader] === undefined) return false
 
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    this.#options.entrance.admit(request, response, feedPath, (context) => {
+    this.#options.entrance.admit(request, response, feedPath, (exchange) => {
       if (request.method !== 'GET')
         throw new GatewayError('method_not_allowed', { headers: { allow: 'GET' } })
-      context.answer(() => {
-        this.#tell(context).catch((error: unknown) => {
-          context.fail(error)
+      exchange.answer(() => {
+        this.#tell(exchange).catch((error: unknown) => {
+          exchange.fail(error)
           if (!response.writableEnded) response.destroy()
         })
       })
     })
+    return true
   }
 
-  async #tell({ request, response }: RequestContext): Promise<void> {
+  async #tell({ request, response }: Exchange): Promise<void> {
     const { store, directory, keys } = this.#options
     const seal = createLineSealer(keys[0] as Buffer, String(request.headers[hopHeader]))
     const gone = new AbortController()

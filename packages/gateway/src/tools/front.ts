@@ -11,7 +11,8 @@ import { GatewayError } from '../core/errors.ts'
 import { checkKnown } from '../core/permission.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { CallerShares } from '../core/shares.ts'
-import type { Entrance, RequestContext } from '../ingress/entrance.ts'
+import type { Entrance } from '../ingress/entrance.ts'
+import type { Exchange } from '../ingress/exchange.ts'
 import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import { type SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionIdOf } from '../ingress/mcp-path.ts'
@@ -48,7 +49,7 @@ export class ToolFront implements AsyncDisposable {
   readonly #modern: ModernFront<Caller>
   readonly #sessions: Sessions
   /** The last request of each legacy session, for its caller. */
-  readonly #callers = new WeakMap<LegacySession, RequestContext>()
+  readonly #callers = new WeakMap<LegacySession, Exchange>()
 
   constructor(options: FrontOptions) {
     this.#options = options
@@ -60,13 +61,9 @@ export class ToolFront implements AsyncDisposable {
     this.#modern = new ModernFront(options.router)
   }
 
-  handles(url: string): boolean {
-    return isRouterPath(url)
-  }
-
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    admitToRouter(this.#options.entrance, request, response, (context, body) =>
-      this.#pass(context, body ?? Buffer.alloc(0)),
+  take(request: IncomingMessage, response: ServerResponse): boolean {
+    return admitToRouter(this.#options.entrance, request, response, (exchange) =>
+      this.#pass(exchange, exchange.body ?? Buffer.alloc(0)),
     )
   }
 
@@ -75,19 +72,19 @@ export class ToolFront implements AsyncDisposable {
     this.#options.router.drain()
   }
 
-  #pass(context: RequestContext, body: Buffer): void {
-    const { request, response, principal } = context
+  #pass(exchange: Exchange, body: Buffer): void {
+    const { request, response, principal } = exchange
     if (request.method === 'POST') {
       if (mayBeModern(body, request.headers)) {
         const classified = classifyRequest(body.toString(), request.headers)
         if (classified.era === 'modern')
-          return this.#modern.handle(classified, callerOf(context), request, response)
+          return this.#modern.handle(classified, callerOf(exchange), request, response)
       }
     }
     const sealed = sessionIdOf(request)
     if (sealed === undefined) {
       if (request.method === 'POST' && outline(body).method === 'initialize')
-        return this.#open(context, body)
+        return this.#open(exchange, body)
       throw request.method === 'GET'
         ? new GatewayError('method_not_allowed', {
             detail: 'There is no stream without a session.',
@@ -98,19 +95,19 @@ export class ToolFront implements AsyncDisposable {
           })
     }
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
-    const lost = (unsent: boolean): void => context.fail(ownerFailed(unsent))
+    const lost = (unsent: boolean): void => exchange.fail(ownerFailed(unsent))
     // A request that was handed over is for this process or for nobody, because the address of a
     // process that is gone may now belong to another.
-    if (owner !== this.#options.hop.self && context.handed === undefined)
-      return this.#options.hop.forward(owner, { request, response, body, principal }, lost)
+    if (owner !== this.#options.hop.self && !exchange.isHandedOver)
+      return this.#options.hop.forward(owner, exchange, lost)
     const session = this.#sessions.get(upstreamId)
     if (session === undefined) return lost(true)
-    this.#callers.set(session, context)
+    this.#callers.set(session, exchange)
     this.#sessions.take(session, request, response, body)
   }
 
-  #open(context: RequestContext, body: Buffer): void {
-    const { principal, response } = context
+  #open(exchange: Exchange, body: Buffer): void {
+    const { principal, response } = exchange
     const id = randomBytes(16).toString('base64url')
     const session = this.#sessions.open(
       id,
@@ -120,7 +117,7 @@ export class ToolFront implements AsyncDisposable {
       partyOf(principal),
     )
     if (session === undefined) return
-    this.#callers.set(session, context)
+    this.#callers.set(session, exchange)
     const { hop, now, sealer } = this.#options
     const sealed = sealer.seal(
       { upstreamId: id, replica: hop.self, uid: routerUid, issuedAt: now() },
@@ -137,9 +134,9 @@ export class ToolFront implements AsyncDisposable {
       request: (request, exchange) => {
         // The session takes the messages of a body at once, so this is the request that brought
         // them.
-        const context = this.#callers.get(sessionOf())
-        const requestId = context?.requestId ?? randomUUID()
-        const seen = context === undefined ? (): void => undefined : seenBy(context)
+        const carrier = this.#callers.get(sessionOf())
+        const requestId = carrier?.requestId ?? randomUUID()
+        const seen = carrier === undefined ? (): void => undefined : seenBy(carrier)
         router.request(
           { principal, requestId, trace: nothing, idempotencyKey: randomUUID(), seen },
           request,
@@ -157,32 +154,38 @@ export class ToolFront implements AsyncDisposable {
   }
 }
 
-/** Admits a request to the router, in the process that answers it or that hands it over. */
+/**
+ * Admits a request to the router, in the process that answers it or that hands it over. Returns
+ * false if the request is not for the router.
+ */
 export function admitToRouter(
   entrance: Entrance,
   request: IncomingMessage,
   response: ServerResponse,
-  pass: (context: RequestContext, body: Buffer | null) => void,
-): void {
-  entrance.admit(request, response, routerPath, (context) => {
-    checkKnown(context.principal)
-    context.checkMethod()
-    context.readBody((body) => context.answer(() => pass(context, body)))
+  pass: (exchange: Exchange) => void,
+): boolean {
+  if (!isRouterPath(request.url ?? '')) return false
+
+  entrance.admit(request, response, routerPath, (exchange) => {
+    checkKnown(exchange.principal)
+    exchange.checkMethod()
+    exchange.readBody(() => exchange.answer(() => pass(exchange)))
   })
+  return true
 }
 
-export function isRouterPath(url: string): boolean {
+function isRouterPath(url: string): boolean {
   return /^\/mcp\/?(\?|$)/.test(url)
 }
 
-function callerOf(context: RequestContext): Caller {
-  const { principal, requestId, request } = context
+function callerOf(exchange: Exchange): Caller {
+  const { principal, requestId, request } = exchange
   const { headers } = request
   const { 'idempotency-key': key } = headers
   return {
     principal: () => principal,
     requestId,
-    seen: seenBy(context),
+    seen: seenBy(exchange),
     trace: traceHeaders(headers),
     // A structured string (draft-ietf-httpapi-idempotency-key-header).
     idempotencyKey:
@@ -193,10 +196,9 @@ function callerOf(context: RequestContext): Caller {
 }
 
 /** Notes for the audit log which tool a call names, and which refusal its answer does not show. */
-function seenBy(context: RequestContext): Seen {
+function seenBy(exchange: Exchange): Seen {
   return (tool, allowed) => {
-    if (allowed) context.subject = tool
-    else context.denied = tool
+    exchange.note(allowed ? { subject: tool } : { denied: tool })
   }
 }
 

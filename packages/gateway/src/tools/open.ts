@@ -33,8 +33,7 @@ export interface ToolRouterOptions {
 }
 
 /** The tool router with all its parts: `/mcp`. */
-export interface ToolRouter
-  extends AsyncDisposable, Pick<ToolFront, 'handles' | 'handle' | 'drain'> {}
+export interface ToolRouter extends AsyncDisposable, Pick<ToolFront, 'take' | 'drain'> {}
 
 export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRouter> {
   const { tools: settings, proxy, limits } = options.config
@@ -71,8 +70,7 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
     })
     const front = parts.use(new ToolFront({ ...options, router }))
     return {
-      handles: (url) => front.handles(url),
-      handle: (request, response) => front.handle(request, response),
+      take: (request, response) => front.take(request, response),
       drain: () => front.drain(),
       [Symbol.asyncDispose]: () => parts[Symbol.asyncDispose](),
     }

@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { GatewayError } from '../core/errors.ts'
 import type { PeerDirectory } from '../core/peers.ts'
-import type { Entrance, RequestContext } from '../ingress/entrance.ts'
+import type { Entrance } from '../ingress/entrance.ts'
+import type { Exchange } from '../ingress/exchange.ts'
 import { ownerFailed, type Hop } from '../ingress/peer-hop.ts'
 import { type SessionSealer } from '../ingress/session-sealer.ts'
 import { sessionIdOf } from '../ingress/mcp-path.ts'
-import { admitToRouter, isRouterPath, routerUid } from './front.ts'
+import { admitToRouter, routerUid } from './front.ts'
 import { monotonicNow } from '../lib/clock.ts'
 
 export interface RemoteRouterOptions {
@@ -32,39 +33,31 @@ export class RemoteRouter {
     this.#options = options
   }
 
-  handles(url: string): boolean {
-    return isRouterPath(url)
-  }
-
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    admitToRouter(this.#options.entrance, request, response, (context, body) =>
-      this.#pass(context, body),
+  take(request: IncomingMessage, response: ServerResponse): boolean {
+    return admitToRouter(this.#options.entrance, request, response, (exchange) =>
+      this.#pass(exchange),
     )
   }
 
-  #pass(context: RequestContext, body: Buffer | null): void {
-    const sealed = sessionIdOf(context.request)
-    if (sealed === undefined) return this.#tryOne(context, body, this.#order())
-    const { replica: owner } = this.#options.sealer.open(sealed, routerUid, context.principal)
-    this.#send(owner, context, body, (unsent) => context.fail(ownerFailed(unsent)))
+  #pass(exchange: Exchange): void {
+    const sealed = sessionIdOf(exchange.request)
+    if (sealed === undefined) return this.#tryOne(exchange, this.#order())
+    const { replica: owner } = this.#options.sealer.open(sealed, routerUid, exchange.principal)
+    this.#send(owner, exchange, (unsent) => exchange.fail(ownerFailed(unsent)))
   }
 
   /** Tries the tool gateways in order. A sent request may have run, so it goes to no other. */
-  #tryOne(
-    context: RequestContext,
-    body: Buffer | null,
-    [name, ...others]: readonly string[],
-  ): void {
+  #tryOne(exchange: Exchange, [name, ...others]: readonly string[]): void {
     if (name === undefined)
-      return context.fail(
+      return exchange.fail(
         new GatewayError('no_ready_replica', {
           detail: 'No tool gateway can be reached.',
           headers: { 'retry-after': '1' },
         }),
       )
-    this.#send(name, context, body, (unsent) => {
-      if (unsent) return this.#tryOne(context, body, others)
-      context.fail(
+    this.#send(name, exchange, (unsent) => {
+      if (unsent) return this.#tryOne(exchange, others)
+      exchange.fail(
         new GatewayError('upstream_failed', {
           detail: 'The tool gateway broke off. The request may have run.',
         }),
@@ -72,13 +65,7 @@ export class RemoteRouter {
     })
   }
 
-  #send(
-    name: string,
-    context: RequestContext,
-    body: Buffer | null,
-    failed: (unsent: boolean) => void,
-  ): void {
-    const { request, response, principal } = context
+  #send(name: string, exchange: Exchange, failed: (unsent: boolean) => void): void {
     const { hop } = this.#options
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1)
     let settled = false
@@ -89,9 +76,9 @@ export class RemoteRouter {
       if (left > 0) this.#open.set(name, left)
       else this.#open.delete(name)
     }
-    response.once('close', settle)
-    context.replica = name
-    hop.forward(name, { request, response, body, principal }, (unsent) => {
+    exchange.response.once('close', settle)
+    exchange.note({ replica: name })
+    hop.forward(name, exchange, (unsent) => {
       settle()
       if (unsent) this.#restsUntil.set(name, monotonicNow() + restMs)
       failed(unsent)
