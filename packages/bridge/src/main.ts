@@ -44,19 +44,18 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
   const [command, ...args] = positionals
   if (command !== undefined && values.url !== undefined)
     throw new SettingsError(['--url and a command cannot be used together'])
-  return {
-    ...process.env,
-    ...(values.host === undefined ? {} : { MCP_HOST: values.host }),
-    ...(values.port === undefined ? {} : { MCP_PORT: values.port }),
-    ...(values.url === undefined ? {} : { MCP_PROXY_URL: values.url }),
-    ...(command === undefined
-      ? {}
-      : {
-          MCP_PROXY_URL: undefined,
-          MCP_COMMAND: command,
-          MCP_ARGS: args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' '),
-        }),
+
+  const { env } = process
+  const given = {
+    ...env,
+    MCP_HOST: values.host ?? env['MCP_HOST'],
+    MCP_PORT: values.port ?? env['MCP_PORT'],
+    MCP_PROXY_URL: values.url ?? env['MCP_PROXY_URL'],
   }
+  if (command === undefined) return given
+
+  const quoted = args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
+  return { ...given, MCP_PROXY_URL: undefined, MCP_COMMAND: command, MCP_ARGS: quoted.join(' ') }
 }
 
 interface Opened {

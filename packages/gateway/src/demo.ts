@@ -1,5 +1,6 @@
 import { request } from 'undici'
 import { timeoutOr } from './lib/async/timeout-signal.ts'
+import { defined } from './lib/defined.ts'
 
 /** The payloads of the original's README, word for word. */
 const samples = [
@@ -114,13 +115,12 @@ async function send(
 ): Promise<Answer> {
   const response = await request(url, {
     method: message === undefined ? 'DELETE' : 'POST',
-    headers: {
+    headers: defined({
       accept: 'application/json, text/event-stream',
       'content-type': 'application/json',
-      ...(session === undefined
-        ? {}
-        : { 'mcp-session-id': session, 'mcp-protocol-version': '2025-11-25' }),
-    },
+      'mcp-session-id': session,
+      'mcp-protocol-version': session && '2025-11-25',
+    }),
     body: message === undefined ? null : JSON.stringify(message),
     headersTimeout: 120_000,
     signal: timeoutOr(signal, 120_000),

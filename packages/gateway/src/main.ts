@@ -9,6 +9,7 @@ import { verifyLog } from './audit/verify.ts'
 import { configJsonSchema, ConfigError, loadConfig } from './config/load.ts'
 import type { Config } from './config/config.ts'
 import { runDemo } from './demo.ts'
+import { defined } from './lib/defined.ts'
 import { maskPostgresUrl } from './lib/postgres-url.ts'
 import { createSecret } from './runtime/open.ts'
 import { openSealedStore } from './secrets/sealed-store.ts'
@@ -245,7 +246,7 @@ async function readConfig(): Promise<Config> {
     // The file in the working directory is optional, but a file that is named must exist.
     if (named !== undefined) throw new ConfigError([`${named}: ${whyUnread(error)} (MCPGW_CONFIG)`])
   }
-  return loadConfig({ ...(file === undefined ? {} : { file }), environment: process.env })
+  return loadConfig(defined({ file, environment: process.env }))
 }
 
 function whyUnread(error: unknown): string {
@@ -260,13 +261,15 @@ function withoutSecrets({ sessions, secrets, audit, store, ...config }: Config):
   const sinks = audit.sinks?.map((sink) =>
     sink.type === 'otlp' ? { ...sink, headers: hidden(sink.headers) } : sink,
   )
+  const url = store.url === undefined ? undefined : maskPostgresUrl(store.url)
   const masked = (keys: readonly string[]): string[] => keys.map(() => '[secret]')
+
   return {
     ...config,
     sessions: { keys: masked(sessions.keys) },
     secrets: { ...secrets, keys: masked(secrets.keys) },
-    store: { ...store, ...(store.url !== undefined && { url: maskPostgresUrl(store.url) }) },
-    audit: { ...audit, ...(sinks && { sinks }) },
+    store: { ...store, ...defined({ url }) },
+    audit: { ...audit, ...defined({ sinks }) },
   }
 }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { GatewayError } from '../core/errors.ts'
 import { requestIdOf } from '../http/edge.ts'
 import type { Principal } from '../core/principal.ts'
+import { defined } from '../lib/defined.ts'
 import type { Audited } from './audit.ts'
 import {
   adminUse,
@@ -48,7 +49,7 @@ export function auditApiRequests(
       outcome,
       code,
       principal: principalOf(principal),
-      ...(admin ? { admin: true } : {}),
+      ...defined({ admin: admin ? (true as const) : undefined }),
       resource: resourceOf(about ?? subject),
       requestId: requestIdOf(request),
       client: addressOf(request),

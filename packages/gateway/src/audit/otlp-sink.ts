@@ -1,4 +1,5 @@
 import { Agent } from 'undici'
+import { defined } from '../lib/defined.ts'
 import { chainStart } from './chain.ts'
 import type { AuditSink } from './journal.ts'
 
@@ -88,10 +89,13 @@ function logRecord(line: string): object {
     severityNumber: denied ? 13 : 9,
     severityText: denied ? 'WARN' : 'INFO',
     body: { stringValue: text },
-    attributes: attributes({
-      'event.name': `audit.${type}`,
-      ...(action === undefined ? {} : { 'audit.action': action, 'audit.outcome': outcome ?? '' }),
-    }),
+    attributes: attributes(
+      defined({
+        'event.name': `audit.${type}`,
+        'audit.action': action,
+        'audit.outcome': action === undefined ? undefined : (outcome ?? ''),
+      }),
+    ),
   }
 }
 

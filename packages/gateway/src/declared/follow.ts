@@ -5,6 +5,7 @@ import type { DeclaredTarget } from '../control/declared-target.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Owner } from '../core/resource.ts'
 import { timeoutOr } from '../lib/async/timeout-signal.ts'
+import { defined } from '../lib/defined.ts'
 import type { Reconciler } from '../reconcile/reconciler.ts'
 import type { Announcement, Runtime } from '../runtime/runtime.ts'
 import type { Log } from '../telemetry/log.ts'
@@ -124,7 +125,7 @@ function report(
   if (news.kind === 'problem') log.error({ source, problem: news.problem }, 'a folder has mistakes')
   else {
     const { kind, name, file, state, reason } = news.outcome
-    const about = { source, kind, name, file, ...(reason === undefined ? {} : { reason }) }
+    const about = defined({ source, kind, name, file, reason })
     if (news.kind === 'failed') log.error(about, 'a declared resource was not applied')
     else log.info({ ...about, state }, 'a declared resource was applied')
   }

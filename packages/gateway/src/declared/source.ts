@@ -8,6 +8,7 @@ import {
   type Target,
 } from '@mcp-gateway/declared'
 import { monotonicNow } from '../lib/clock.ts'
+import { defined } from '../lib/defined.ts'
 import { readFolder, type FolderContent } from './folder.ts'
 
 export interface SourceSettings {
@@ -99,7 +100,7 @@ export class Source {
     const { target, trial } = this.#options
     const outcomes = await converge(declarations, writes ? target : trial, {
       ...settings,
-      ...(writes ? { signal: term } : {}),
+      ...defined({ signal: writes ? term : undefined }),
     })
     if (writes && term.aborted) return
     this.#conclude(content.revision, declarations, outcomes, writes)

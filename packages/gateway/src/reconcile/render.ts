@@ -2,6 +2,7 @@ import { partyOf } from '../core/principal.ts'
 import { isTool, type AdapterSpec, type EnvironmentValue, type Resource } from '../core/resource.ts'
 import type { AccessRules } from '../core/access.ts'
 import { largestEnvironment, type Workload } from '../core/workload.ts'
+import { defined } from '../lib/defined.ts'
 import type { Found, SecretSources } from '../secrets/sources.ts'
 
 const allowAll = { checkImage: () => undefined, checkVariables: () => undefined }
@@ -48,7 +49,7 @@ export async function renderWorkload(
     Object.fromEntries(values.map(([variable, value]) => [variable, { value }])),
   )
   if (refused !== undefined) withheld ??= { reason: 'VariableNotAllowed', message: refused.detail }
-  return {
+  return defined({
     kind,
     name,
     uid,
@@ -59,10 +60,10 @@ export async function renderWorkload(
       withheld === undefined ? { ...eraVariables(spec), ...Object.fromEntries(values) } : {},
     replicas: spec.replicaCount,
     useWorkloadIdentity: spec.useWorkloadIdentity,
-    ...(restartedAt === undefined ? {} : { restartedAt }),
-    ...(withheld === undefined ? {} : { withheld }),
-    ...(isTool(resource) ? { port: resource.spec.toolDefinition.port } : {}),
-  }
+    restartedAt,
+    withheld,
+    port: isTool(resource) ? resource.spec.toolDefinition.port : undefined,
+  })
 }
 
 /** Tells whether a resource has a workload. A resource that is served elsewhere has none. */
@@ -82,8 +83,5 @@ async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise
  * A bridge itself translates between eras, so it needs these variables. Other programs ignore them.
  */
 function eraVariables({ eras, legacyLeg }: Partial<AdapterSpec>): Record<string, string> {
-  return {
-    ...(eras === undefined ? {} : { MCP_ERAS: eras }),
-    ...(legacyLeg === undefined ? {} : { MCP_LEGACY_LEG: legacyLeg }),
-  }
+  return defined({ MCP_ERAS: eras, MCP_LEGACY_LEG: legacyLeg })
 }

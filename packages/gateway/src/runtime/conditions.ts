@@ -1,4 +1,5 @@
 import type { Condition, Replica } from '../core/workload.ts'
+import { defined } from '../lib/defined.ts'
 
 export interface Judged {
   readonly desired: number
@@ -36,20 +37,21 @@ export function judge({
   const count = `${ready} of ${desired} replicas are ready.`
   const updated = replicas.filter((replica) => replica.generation === generation).length
   const moving = current < desired || replicas.length > desired
+
+  const why = (): Pick<Condition, 'reason' | 'message' | 'output'> => {
+    if (desired === 0) return { reason: 'Stopped', message: 'replicaCount is 0.' }
+    if (isReady) return { reason: 'Ready', message: count }
+
+    const { reason = 'NotReady', message = count, output } = trouble ?? {}
+    return defined({ reason, message, output })
+  }
+
   return [
     { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'The workload can run here.' },
     {
       type: 'Ready',
       status: isReady ? 'True' : 'False',
-      ...(desired === 0
-        ? { reason: 'Stopped', message: 'replicaCount is 0.' }
-        : isReady
-          ? { reason: 'Ready', message: count }
-          : {
-              reason: trouble?.reason ?? 'NotReady',
-              message: trouble?.message ?? count,
-              ...(trouble?.output === undefined ? {} : { output: trouble.output }),
-            }),
+      ...why(),
     },
     {
       type: 'Progressing',

@@ -1,6 +1,7 @@
 import { access, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
+import { defined } from '../lib/defined.ts'
 import type { Store } from './store.ts'
 
 /** The settings of the store (`store`). */
@@ -43,16 +44,18 @@ export async function openStore({
   if (settings?.url !== undefined) {
     const { openPostgresStore } = await import('./postgres/postgres-store.ts')
     const { url, passwordFile, schema, poolSize, timeoutSeconds, startTimeoutSeconds } = settings
-    return openPostgresStore({
-      url,
-      passwordFile,
-      schema,
-      poolSize,
-      timeoutMs: Math.ceil(timeoutSeconds * 1000),
-      startTimeoutMs: startTimeoutSeconds * 1000,
-      ...(signal === undefined ? {} : { signal }),
-      ...(report === undefined ? {} : { report }),
-    })
+    return openPostgresStore(
+      defined({
+        url,
+        passwordFile,
+        schema,
+        poolSize,
+        timeoutMs: Math.ceil(timeoutSeconds * 1000),
+        startTimeoutMs: startTimeoutSeconds * 1000,
+        signal,
+        report,
+      }),
+    )
   }
   const { openSqliteStore } = await import('./sqlite.ts')
   return openSqliteStore({ file: join(dataDir, 'gateway.db') })

@@ -4,6 +4,7 @@ import type { ApiKey } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Resource, SecretText, Stored } from '../core/resource.ts'
 import type { Vault } from '../crypto/vault.ts'
+import { defined } from '../lib/defined.ts'
 import { each } from './each.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from './store.ts'
 
@@ -74,8 +75,10 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
   }
 
   async *watch(signal: AbortSignal): AsyncIterable<Change<R>> {
-    for await (const { resource, ...change } of this.#inner.watch(signal))
-      yield { ...change, ...(resource === undefined ? {} : { resource: this.#opened(resource) }) }
+    for await (const { resource, ...change } of this.#inner.watch(signal)) {
+      const opened = resource === undefined ? undefined : this.#opened(resource)
+      yield { ...change, ...defined({ resource: opened }) }
+    }
   }
 
   /** See `SealedStore.renewSeals`. */

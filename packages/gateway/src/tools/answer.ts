@@ -7,6 +7,7 @@ import {
   readString,
   type RawObject,
 } from '@mcp-gateway/protocol'
+import { defined } from '../lib/defined.ts'
 import { whyUnchecked } from '../lib/json/schema-checks.ts'
 import { failure } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
@@ -93,7 +94,7 @@ function wrongAnswer(
   text: string,
   details?: Readonly<Record<string, unknown>>,
 ): CallResult {
-  return failure({ code, text, retry: 'no', ...(details === undefined ? {} : { details }) })
+  return failure({ code, text, retry: 'no', ...defined({ details }) })
 }
 
 /** Type and subtype in lower case (empty if missing or malformed), and the charset. */

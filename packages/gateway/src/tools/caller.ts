@@ -5,6 +5,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
 import { answerDropped } from '../core/shares.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
+import { defined } from '../lib/defined.ts'
 import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import type { DecideOutgoing } from '../upstream/outgoing.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -343,7 +344,7 @@ function refusalOf(
     code,
     text: `${text} (HTTP ${status})${tail}`,
     retry,
-    details: { status, ...(wait === undefined ? {} : { retryAfterSeconds: wait }) },
+    details: defined({ status, retryAfterSeconds: wait }),
   })
   if (status < 400)
     return of('redirect', 'The tool answered with a redirect, which is not followed', 'no')

@@ -12,6 +12,7 @@ import {
 } from '../core/resource.ts'
 import { Listeners } from '../lib/async/listeners.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
+import { defined } from '../lib/defined.ts'
 import type { SchemaMistake } from '../lib/json/json-schema.ts'
 import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/json/schema-checks.ts'
 import { follow } from '../store/follow.ts'
@@ -200,7 +201,7 @@ function entryOf(stored: Tool): Entry {
   const resource = withoutWorkload(stored)
   const { toolDefinition } = resource.spec
   const { name, annotations } = toolDefinition.tool
-  const tool = { name, ...(annotations === undefined ? {} : { annotations }) }
+  const tool = defined({ name, annotations })
   return {
     name,
     json: JSON.stringify(toolDefinition.tool),

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import type { Event, ObjectReference } from 'kubernetes-types/core/v1.js'
+import { defined } from '../../lib/defined.ts'
 import type { Announcement } from '../runtime.ts'
 import { collection } from './kinds.ts'
 
@@ -18,13 +19,13 @@ export function eventOf(
   const involvedObject: ObjectReference =
     workload === undefined
       ? { apiVersion: 'v1', kind: 'Pod', name: hostname(), namespace }
-      : {
+      : defined({
           apiVersion: 'apps/v1',
           kind: 'StatefulSet',
           name: workload,
           namespace,
-          ...(uid === undefined ? {} : { uid }),
-        }
+          uid,
+        })
   const at = new Date().toISOString()
   return {
     path: collection('Event', namespace),

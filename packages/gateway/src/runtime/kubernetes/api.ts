@@ -3,6 +3,7 @@ import type { KubeConfig } from '@kubernetes/client-node'
 import type { ListMeta, ObjectMeta, Status } from 'kubernetes-types/meta/v1.js'
 import { Agent, ProxyAgent, type Dispatcher } from 'undici'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
+import { defined } from '../../lib/defined.ts'
 
 /** An error answer of the API server, in its words. */
 export class KubernetesError extends Error {
@@ -189,12 +190,12 @@ export class KubernetesApi implements AsyncDisposable {
         origin: url.origin,
         path: url.pathname + url.search,
         method,
-        headers: {
+        headers: defined({
           ...headers,
           accept,
           'user-agent': 'mcp-gateway',
-          ...(body === undefined ? {} : { 'content-type': contentType ?? 'application/json' }),
-        },
+          'content-type': body === undefined ? undefined : (contentType ?? 'application/json'),
+        }),
         body: body === undefined ? null : JSON.stringify(body),
         ...options,
       })

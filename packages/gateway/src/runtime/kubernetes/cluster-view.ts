@@ -7,6 +7,7 @@ import type { Replica } from '../../core/workload.ts'
 import { Listeners } from '../../lib/async/listeners.ts'
 import { allOf } from '../../lib/async/all-of.ts'
 import { Parts } from '../../lib/async/parts.ts'
+import { defined } from '../../lib/defined.ts'
 import type { Log } from '../../telemetry/log.ts'
 import type { WorkloadRef } from '../runtime.ts'
 import { metadataOnly, type KubernetesApi, type KubernetesObject } from './api.ts'
@@ -203,12 +204,10 @@ export class ClusterView implements AsyncDisposable {
     if (sight === undefined) directory.delete(name)
     else {
       const { uid, desired, replicas, refused } = sight
-      directory.set(name, {
-        uid,
-        desiredReplicas: desired,
-        replicas,
-        ...(refused === undefined ? {} : { refused: refused.reason }),
-      })
+      directory.set(
+        name,
+        defined({ uid, desiredReplicas: desired, replicas, refused: refused?.reason }),
+      )
     }
   }
 

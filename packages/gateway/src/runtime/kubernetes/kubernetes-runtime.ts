@@ -5,6 +5,7 @@ import type { Event } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Workload, WorkloadStatus } from '../../core/workload.ts'
+import { defined } from '../../lib/defined.ts'
 import type { Log } from '../../telemetry/log.ts'
 import { judge } from '../conditions.ts'
 import type { Announcement, LogQuery, Runtime, WorkloadRef } from '../runtime.ts'
@@ -121,12 +122,7 @@ class KubernetesRuntime implements Runtime {
       image: annotations[annotation.image] ?? '',
       desiredReplicas: desired,
       replicas,
-      conditions: judge({
-        desired,
-        generation,
-        replicas,
-        ...(refused === undefined ? {} : { refused }),
-      }).map((judged) => ({
+      conditions: judge(defined({ desired, generation, replicas, refused })).map((judged) => ({
         ...judged,
         lastTransitionAt: since(judged.type, sight),
       })),

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Status } from 'kubernetes-types/meta/v1.js'
 import { spreadBackoffMs, type Backoff } from '../../lib/async/backoff.ts'
+import { defined } from '../../lib/defined.ts'
 import type { Log } from '../../telemetry/log.ts'
 import {
   KubernetesError,
@@ -68,10 +69,11 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
 
   async #list(): Promise<void> {
     const { api, path, labelSelector, fieldSelector, accept } = this.#options
-    const { items, version } = await api.list<T>(path, this.#stop.signal, {
-      ...(accept === undefined ? {} : { accept: accept.list }),
-      query: { labelSelector, fieldSelector },
-    })
+    const { items, version } = await api.list<T>(
+      path,
+      this.#stop.signal,
+      defined({ accept: accept?.list, query: { labelSelector, fieldSelector } }),
+    )
     const gone = new Set(this.#items.keys())
     for (const item of items) {
       gone.delete(nameOf(item))
@@ -115,8 +117,8 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
 
   async *#events(): AsyncGenerator<WatchEvent<T>> {
     const { api, path, labelSelector, fieldSelector, accept, silenceMs = 90_000 } = this.#options
-    const request: ApiRequest = {
-      ...(accept === undefined ? {} : { accept: accept.one }),
+    const request: ApiRequest = defined({
+      accept: accept?.one,
       query: {
         labelSelector,
         fieldSelector,
@@ -126,7 +128,7 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
         // The server ends the watch after this time. The random part spreads the restarts.
         timeoutSeconds: 240 + Math.floor(Math.random() * 240),
       },
-    }
+    })
     let rest: Buffer = Buffer.alloc(0)
     for await (const chunk of await api.stream(path, this.#stop.signal, request, silenceMs)) {
       const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])

@@ -2,6 +2,7 @@ import type { Pod } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { DirectoryEntry } from '../../core/directory.ts'
 import { GatewayError } from '../../core/errors.ts'
+import { defined } from '../../lib/defined.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
 import type { LogQuery } from '../runtime.ts'
 import { KubernetesError, type KubernetesApi } from './api.ts'
@@ -104,17 +105,18 @@ async function open(
       signal,
       {
         accept: '*/*',
-        query: {
+        query: defined({
           container,
           // The server filters by whole seconds, but sends exact timestamps.
           timestamps: true,
-          ...(Number.isFinite(tail) ? { tailLines: tail } : {}),
-          ...(since === undefined
-            ? {}
-            : { sinceTime: new Date(Math.floor(since.getTime() / 1000) * 1000).toISOString() }),
+          tailLines: Number.isFinite(tail) ? tail : undefined,
+          sinceTime:
+            since === undefined
+              ? undefined
+              : new Date(Math.floor(since.getTime() / 1000) * 1000).toISOString(),
           follow: following,
           previous,
-        },
+        }),
       },
       0,
     )

@@ -12,6 +12,7 @@ import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { Workload } from '../../core/workload.ts'
 import { imagePattern } from '../../core/image-pattern.ts'
+import { defined } from '../../lib/defined.ts'
 import { compileGlob } from '../../lib/glob.ts'
 import { annotation, label, objectLabels, selectorLabels } from './labels.ts'
 
@@ -89,17 +90,16 @@ export function renderManifests(
       metadata: {
         ...metadata,
         name,
-        annotations: {
+        annotations: defined({
           [annotation.generation]: String(generation),
           [annotation.image]: `${workload.image.name}:${workload.image.version}`,
           [annotation.path]: pod.path,
-          ...(withheld === undefined
-            ? {}
-            : {
-                [annotation.withheld]: JSON.stringify({ ...withheld, replicas: workload.replicas }),
-              }),
+          [annotation.withheld]:
+            withheld === undefined
+              ? undefined
+              : JSON.stringify({ ...withheld, replicas: workload.replicas }),
           [annotation.history]: JSON.stringify(remembered(history, digest, generation)),
-        },
+        }),
       },
       spec: {
         serviceName: serviceName(name),
@@ -194,18 +194,18 @@ function podTemplate(
   } as const
   return {
     metadata: {
-      labels: {
+      labels: defined({
         ...objectLabels(workload, settings.installation),
-        ...(useWorkloadIdentity ? { [label.identity]: 'true' } : {}),
-      },
-      annotations: {
+        [label.identity]: useWorkloadIdentity ? 'true' : undefined,
+      }),
+      annotations: defined({
         ...pod.annotations,
         ...(useWorkloadIdentity ? workloadIdentity.annotations : {}),
-        ...(restartedAt === undefined ? {} : { [annotation.restartedAt]: restartedAt }),
+        [annotation.restartedAt]: restartedAt,
         [annotation.environment]: digestOf([workload.uid, sorted(workload.environment)]),
-      },
+      }),
     },
-    spec: {
+    spec: defined({
       serviceAccountName: useWorkloadIdentity
         ? workloadIdentity.serviceAccount
         : settings.serviceAccount,
@@ -219,11 +219,12 @@ function podTemplate(
         ...group,
         seccompProfile: { type: 'RuntimeDefault' },
       },
-      ...(settings.imagePullSecrets.length === 0
-        ? {}
-        : { imagePullSecrets: settings.imagePullSecrets.map((secret) => ({ name: secret })) }),
-      ...(Object.keys(pod.nodeSelector).length === 0 ? {} : { nodeSelector: pod.nodeSelector }),
-      ...(pod.tolerations.length === 0 ? {} : { tolerations: pod.tolerations }),
+      imagePullSecrets:
+        settings.imagePullSecrets.length === 0
+          ? undefined
+          : settings.imagePullSecrets.map((secret) => ({ name: secret })),
+      nodeSelector: Object.keys(pod.nodeSelector).length === 0 ? undefined : pod.nodeSelector,
+      tolerations: pod.tolerations.length === 0 ? undefined : pod.tolerations,
       topologySpreadConstraints: [
         { topologyKey: 'kubernetes.io/hostname', ...spread },
         { topologyKey: 'topology.kubernetes.io/zone', ...spread },
@@ -233,7 +234,7 @@ function podTemplate(
         { name: 'tmp', emptyDir: {} },
         ...pod.volumes.map(({ name: volume, source }): Volume => ({ ...source, name: volume })),
       ],
-    },
+    }),
   }
 }
 
@@ -247,12 +248,12 @@ function container(
     pod.probe.type === 'http'
       ? { httpGet: { path: pod.probe.path, port: 'http' } }
       : { tcpSocket: { port: 'http' } }
-  return {
+  return defined({
     name: containerName(name),
     image: imageReference(image, settings),
     imagePullPolicy: settings.imagePullPolicy,
-    ...(pod.command.length === 0 ? {} : { command: pod.command }),
-    ...(pod.args.length === 0 ? {} : { args: pod.args }),
+    command: pod.command.length === 0 ? undefined : pod.command,
+    args: pod.args.length === 0 ? undefined : pod.args,
     ports: [{ name: 'http', containerPort: port, protocol: 'TCP' }],
     env: [
       { name: 'HOST', value: settings.listenAddress },
@@ -266,9 +267,10 @@ function container(
     ],
     // The whole environment is a Secret, because the gateway cannot tell which values are secret. A
     // Secret's values are literal: `$(NAME)` is not replaced.
-    ...(Object.keys(environment).length === 0
-      ? {}
-      : { envFrom: [{ secretRef: { name: environmentName(name) } }] }),
+    envFrom:
+      Object.keys(environment).length === 0
+        ? undefined
+        : [{ secretRef: { name: environmentName(name) } }],
     resources: { requests: pod.requests, limits: pod.limits },
     startupProbe: {
       ...probe,
@@ -284,9 +286,8 @@ function container(
       timeoutSeconds: 5,
       failureThreshold: pod.probe.type === 'http' ? 30 : 6,
     },
-    ...(pod.drainSeconds === 0
-      ? {}
-      : { lifecycle: { preStop: { sleep: { seconds: pod.drainSeconds } } } }),
+    lifecycle:
+      pod.drainSeconds === 0 ? undefined : { preStop: { sleep: { seconds: pod.drainSeconds } } },
     // The last output explains most crashes.
     terminationMessagePolicy: 'FallbackToLogsOnError',
     securityContext: {
@@ -296,13 +297,11 @@ function container(
     },
     volumeMounts: [
       { name: 'tmp', mountPath: '/tmp' },
-      ...pod.volumes.map(({ name: volume, mountPath, readOnly }) => ({
-        name: volume,
-        mountPath,
-        ...(readOnly ? { readOnly } : {}),
-      })),
+      ...pod.volumes.map(({ name: volume, mountPath, readOnly }) =>
+        defined({ name: volume, mountPath, readOnly: readOnly || undefined }),
+      ),
     ],
-  }
+  })
 }
 
 /** Adds a template's digest to it, which tells pods of different templates apart. */

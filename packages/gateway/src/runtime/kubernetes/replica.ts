@@ -1,6 +1,7 @@
 import { lastWords } from '@mcp-gateway/warden'
 import type { ContainerStatus, Pod } from 'kubernetes-types/core/v1.js'
 import type { Replica } from '../../core/workload.ts'
+import { defined } from '../../lib/defined.ts'
 import { annotation } from './labels.ts'
 import { containerName, serviceName, type TemplateHistory } from './render.ts'
 
@@ -22,18 +23,18 @@ export function replicaOf(pod: Pod, context: ReplicaContext): Replica {
   const startedAt = container?.state?.running?.startedAt
   const origin = originOf(pod, context)
   const lastExit = lastExitOf(container)
-  return {
+  return defined({
     name: podName,
     index: indexOf(podName),
     ...stateOf(pod, container),
-    ...(origin === undefined ? {} : { origin }),
+    origin,
     path,
-    ...(startedAt === undefined ? {} : { startedAt: Date.parse(startedAt) }),
+    startedAt: startedAt === undefined ? undefined : Date.parse(startedAt),
     ...keepingOf(pod),
     generation: history[pod.metadata?.annotations?.[annotation.template] ?? ''] ?? 0,
     restarts: container?.restartCount ?? 0,
-    ...(lastExit === undefined ? {} : { lastExit }),
-  }
+    lastExit,
+  })
 }
 
 /** A wanted replica that has no pod. */
@@ -135,7 +136,7 @@ function said(
   ...messages: (string | undefined)[]
 ): Pick<Replica, 'phase' | 'reason' | 'message'> {
   const message = messages.filter((each) => each !== undefined && each !== '').join('. ')
-  return { phase, reason, ...(message === '' ? {} : { message }) }
+  return defined({ phase, reason, message: message === '' ? undefined : message })
 }
 
 type Terminated = NonNullable<NonNullable<ContainerStatus['state']>['terminated']>
@@ -169,11 +170,11 @@ function lastExitOf(container: ContainerStatus | undefined): Replica['lastExit']
   const terminated = container?.state?.terminated ?? container?.lastState?.terminated
   if (terminated === undefined) return undefined
   const { finishedAt, exitCode, signal } = terminated
-  return {
+  return defined({
     at: new Date(finishedAt ?? 0).toISOString(),
     code: exitCode,
-    ...(signal === undefined || signal === 0 ? {} : { signal: String(signal) }),
+    signal: signal === undefined || signal === 0 ? undefined : String(signal),
     message: howEnded(terminated),
     ...outputOf(lastWordsOf(terminated)),
-  }
+  })
 }

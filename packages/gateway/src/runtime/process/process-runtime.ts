@@ -5,6 +5,7 @@ import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/warde
 import type { ProgramConfig } from '../../config/config.ts'
 import { ReplicaDirectory } from '../../core/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
+import { defined } from '../../lib/defined.ts'
 import { inheritedDescriptors } from '../../lib/inherited-descriptors.ts'
 import { ListeningSockets } from '../../lib/net/socket-owner.ts'
 import { LockHeld, takeProcessLock, type ProcessLock } from '../../lib/process-lock.ts'
@@ -446,12 +447,10 @@ class RunningWorkload {
   #publish(): void {
     const replicas = this.#snapshots()
     const refused = this.#refusal()?.reason
-    this.#directory.set(this.name, {
-      uid: this.uid,
-      desiredReplicas: this.#wanted.replicas,
-      replicas,
-      ...(refused === undefined ? {} : { refused }),
-    })
+    this.#directory.set(
+      this.name,
+      defined({ uid: this.uid, desiredReplicas: this.#wanted.replicas, replicas, refused }),
+    )
     this.#judge(replicas)
     this.#wake?.()
   }
@@ -467,12 +466,7 @@ class RunningWorkload {
   #judge(replicas: readonly Replica[]): void {
     const { replicas: desired, generation } = this.#wanted
     const refused = this.#refusal()
-    for (const judged of judge({
-      desired,
-      generation,
-      replicas,
-      ...(refused === undefined ? {} : { refused }),
-    })) {
+    for (const judged of judge(defined({ desired, generation, replicas, refused }))) {
       const before = this.#conditions.get(judged.type)
       const lastTransitionAt =
         before?.status === judged.status ? before.lastTransitionAt : new Date().toISOString()

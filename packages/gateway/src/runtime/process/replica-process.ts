@@ -8,6 +8,7 @@ import { endMarked, lastWords, newMark, type WardenOptions } from '@mcp-gateway/
 import type { ProgramConfig } from '../../config/config.ts'
 import type { Replica, ReplicaPhase } from '../../core/workload.ts'
 import { spreadBackoffMs } from '../../lib/async/backoff.ts'
+import { defined } from '../../lib/defined.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
 import type { ListeningSockets, LocalSocket } from '../../lib/net/socket-owner.ts'
 import { timeoutOr } from '../../lib/async/timeout-signal.ts'
@@ -111,20 +112,20 @@ export class ReplicaProcess {
   }
 
   snapshot(generation: number): Replica {
-    return {
+    return defined({
       name: this.name,
       index: this.index,
       phase: this.#phase,
       path: this.#options.program.path,
       generation,
       restarts: this.#restarts,
-      ...(this.#origin === undefined ? {} : { origin: this.#origin }),
-      ...(this.#startedAt === undefined ? {} : { startedAt: this.#startedAt }),
-      ...(this.#reason === undefined ? {} : { reason: this.#reason }),
-      ...(this.#message === undefined ? {} : { message: this.#message }),
-      ...(this.#output === undefined ? {} : { output: this.#output }),
-      ...(this.#lastExit === undefined ? {} : { lastExit: this.#lastExit }),
-    }
+      origin: this.#origin,
+      startedAt: this.#startedAt,
+      reason: this.#reason,
+      message: this.#message,
+      output: this.#output,
+      lastExit: this.#lastExit,
+    })
   }
 
   /**
@@ -208,7 +209,7 @@ export class ReplicaProcess {
         detached: true,
         stdio: [group === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', ...this.#options.covers],
         ...user,
-        ...(workingDirectory === undefined ? {} : { cwd: workingDirectory }),
+        ...defined({ cwd: workingDirectory }),
         env: environment,
       })
       if (group !== undefined) this.#begin(child, group)
@@ -411,10 +412,7 @@ export class ReplicaProcess {
     const last = lastWords(logs.last(50))
     const output = last === '' ? {} : { output: `It said last: ${last}` }
     if (exit.error !== undefined) return this.#notStarted(exit.error)
-    const codes = {
-      ...(exit.code === undefined ? {} : { code: exit.code }),
-      ...(exit.signal === undefined ? {} : { signal: exit.signal }),
-    }
+    const codes = defined({ code: exit.code, signal: exit.signal })
     if (tooLate !== undefined) {
       const { startTimeoutMs, health } = this.#options
       const messages = {

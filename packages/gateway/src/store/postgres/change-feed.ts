@@ -1,5 +1,6 @@
 import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { defined } from '../../lib/defined.ts'
 import type { Connections, Run } from './connections.ts'
 
 /** The record under a name after a change; `body` is absent when the record is deleted. */
@@ -269,7 +270,7 @@ export class ChangeFeed implements AsyncDisposable {
     const names = this.#names(collection)
     if (body === null) names.delete(name)
     else names.set(name, kind)
-    this.#options.tell({ collection, name, kind, ...(body === null ? {} : { body }) })
+    this.#options.tell(defined({ collection, name, kind, body: body ?? undefined }))
   }
 
   #names(collection: string): Map<string, string> {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
+import { defined } from '../../lib/defined.ts'
 import { parsePostgresUrl } from '../../lib/postgres-url.ts'
 import { isBroken, toStoreError, unavailable } from './errors.ts'
 
@@ -212,28 +213,25 @@ async function clientConfig({
   const read = async (path: string | undefined): Promise<string | undefined> =>
     path === undefined ? undefined : await readFile(path, 'utf8')
   const [ca, cert, privateKey] = await Promise.all([rootCertificate, certificate, key].map(read))
-  const files = {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(privateKey === undefined ? {} : { key: privateKey }),
-  }
+  const files = defined({ ca, cert, key: privateKey })
   const unchecked = sslMode === 'require' && ca === undefined
   const anyName = sslMode === 'verify-ca' || sslMode === 'require'
-  const tls = {
+  const tls = defined({
     ...files,
-    ...(unchecked ? { rejectUnauthorized: false } : {}),
-    ...(anyName ? { checkServerIdentity: () => undefined } : {}),
-  }
+    rejectUnauthorized: unchecked ? false : undefined,
+    checkServerIdentity: anyName ? () => undefined : undefined,
+  })
   return {
     host,
     port,
     user,
     database,
-    ...(passwordFile !== undefined
-      ? { password: async () => (await readFile(passwordFile, 'utf8')).trim() }
-      : password === undefined
-        ? {}
-        : { password }),
+    ...defined({
+      password:
+        passwordFile === undefined
+          ? password
+          : async () => (await readFile(passwordFile, 'utf8')).trim(),
+    }),
     application_name: applicationName ?? 'mcp-gateway',
     ssl: sslMode === undefined || sslMode === 'disable' ? false : tls,
     connectionTimeoutMillis: timeoutMs,

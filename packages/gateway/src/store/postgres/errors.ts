@@ -1,4 +1,5 @@
 import { GatewayError } from '../../core/errors.ts'
+import { defined } from '../../lib/defined.ts'
 import { maskPostgresUrl } from '../../lib/postgres-url.ts'
 
 /**
@@ -70,11 +71,10 @@ export function toStoreError(error: unknown): GatewayError {
 }
 
 export function unavailable(detail: string | undefined, cause: unknown): GatewayError {
-  return new GatewayError('store_unavailable', {
-    ...(detail === undefined ? {} : { detail }),
-    headers: { 'retry-after': '1' },
-    cause,
-  })
+  return new GatewayError(
+    'store_unavailable',
+    defined({ detail, headers: { 'retry-after': '1' }, cause }),
+  )
 }
 
 /** Explains to the operator why a gateway cannot start. */

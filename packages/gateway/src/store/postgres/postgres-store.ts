@@ -5,6 +5,7 @@ import type { ApiKey } from '../../core/api-key.ts'
 import { GatewayError } from '../../core/errors.ts'
 import type { Owned, Resource } from '../../core/resource.ts'
 import type { Secret } from '../../core/secret.ts'
+import { defined } from '../../lib/defined.ts'
 import type { Admit, Change, Collection, ListQuery, Store } from '../store.ts'
 import { Watcher } from '../watcher.ts'
 import {
@@ -201,11 +202,8 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
   tell({ name, kind, body }: StoredChange): void {
     let change: Change<R>
     try {
-      change = {
-        name,
-        kind: kind as R['kind'],
-        ...(body === undefined ? {} : { resource: JSON.parse(body) as R }),
-      }
+      const resource = body === undefined ? undefined : (JSON.parse(body) as R)
+      change = { name, kind: kind as R['kind'], ...defined({ resource }) }
     } catch {
       return
     }
