@@ -1,8 +1,8 @@
 // Writes deploy/helm/mcp-gateway/values.schema.json: the chart's own values, and the settings of mcp-gateway.yaml under
 // `configuration`. With --check, fails when the file is stale.
-import { readFileSync, writeFileSync } from 'node:fs'
 import { z } from 'zod'
 import { ConfigSchema } from '../packages/gateway/dist/config/config.js'
+import { writeGenerated } from './generated.js'
 
 const text = { type: 'string' }
 const flag = { type: 'boolean' }
@@ -77,13 +77,8 @@ function settings() {
   return JSON.parse(JSON.stringify(found, (key, value) => (key === 'default' ? undefined : value)))
 }
 
-const file = new URL('../deploy/helm/mcp-gateway/values.schema.json', import.meta.url)
-const written = `${JSON.stringify(schema, null, 2)}\n`
-
-if (!process.argv.includes('--check')) writeFileSync(file, written)
-else if (readFileSync(file, 'utf8') !== written) {
-  console.error(
-    'values.schema.json of the Helm chart is stale: run `npm run helm:schema` and commit it.',
-  )
-  process.exitCode = 1
-}
+writeGenerated(
+  'deploy/helm/mcp-gateway/values.schema.json',
+  `${JSON.stringify(schema, null, 2)}\n`,
+  'npm run helm:schema',
+)

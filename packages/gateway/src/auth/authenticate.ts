@@ -54,7 +54,8 @@ export function createAuthenticate({
     }
     if (hasCredential(request))
       throw new GatewayError('unauthenticated', {
-        detail: 'The credential is of a kind that is not accepted here.',
+        detail:
+          'The gateway does not accept this kind of credential. Send a bearer token or an API key.',
       })
     if (!allowAnonymous) throw new GatewayError('unauthenticated')
     const network = networkOf(request)
@@ -87,7 +88,7 @@ function checkCredentials({ headers, rawHeaders }: IncomingMessage): void {
     (hasApiKey(headers) && !authorization.includes(apiKeyPrefix))
   )
     throw new GatewayError('unauthenticated', {
-      detail: 'The request has more than one credential.',
+      detail: 'The request has more than one credential. Send one.',
     })
 }
 

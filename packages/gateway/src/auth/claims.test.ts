@@ -30,7 +30,7 @@ describe('the caller that claims name', () => {
   test.each([undefined, '', '   ', 7, null, ['a'], 'a\nb', 'a\u0000', 'x'.repeat(513)])(
     'is nobody when sub is %j',
     (sub) => {
-      expect(() => principalOf({ sub }, 'i', identity)).toThrow(/names nobody|not usable as an id/)
+      expect(() => principalOf({ sub }, 'i', identity)).toThrow(/names no caller|cannot be an id/)
     },
   )
 

@@ -55,11 +55,11 @@ export function principalOf(
   const id = textClaim(claims, idPath)
   if (id === undefined)
     throw new GatewayError('unauthenticated', {
-      detail: `The token names nobody: it has no claim '${String(idPath)}'.`,
+      detail: `The token has no claim '${String(idPath)}', so it names no caller. Get another token.`,
     })
   if (id.length > longestId || unprintable.test(id)) {
     throw new GatewayError('unauthenticated', {
-      detail: `The claim '${String(idPath)}' of the token is not usable as an id.`,
+      detail: `The claim '${String(idPath)}' of the token cannot be an id. Get another token.`,
     })
   }
   const name = names.map((path) => textClaim(claims, path)).find((text) => text !== undefined) ?? id
@@ -94,7 +94,7 @@ function rolesOf(claims: Claims, paths: readonly ClaimPath[]): readonly string[]
   }
   if (roles.size > mostRoles)
     throw new GatewayError('unauthenticated', {
-      detail: `The token has more than ${mostRoles} roles.`,
+      detail: `The token has more than ${mostRoles} roles. Get a token with fewer roles.`,
     })
   return Object.freeze([...roles])
 }

@@ -71,7 +71,9 @@ function refuseForwarded(headers: IncomingMessage['headers']): void {
 function text(value: string | string[] | undefined, header: string): string {
   const joined = Array.isArray(value) ? value.join(',') : (value ?? '')
   if (joined.length > 4096)
-    throw new GatewayError('unauthenticated', { detail: `${header} is too long.` })
+    throw new GatewayError('unauthenticated', {
+      detail: `${header} is too long. Send a shorter value.`,
+    })
   const bytes = Buffer.from(joined, 'latin1')
   // Replacement characters could make two callers look the same.
   if (!isUtf8(bytes))
@@ -80,7 +82,9 @@ function text(value: string | string[] | undefined, header: string): string {
     })
   const read = bytes.toString().trim()
   if (unprintable.test(read))
-    throw new GatewayError('unauthenticated', { detail: `${header} has control characters in it.` })
+    throw new GatewayError('unauthenticated', {
+      detail: `${header} has control characters. Send it without them.`,
+    })
   return read
 }
 

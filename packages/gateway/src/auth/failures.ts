@@ -44,7 +44,8 @@ export class FailureLimit {
     const wait = this.#failed.take(address, this.#options.now())
     if (wait === 0) return undefined
     const error = new GatewayError('too_many_requests', {
-      detail: 'Too many credentials from this address were refused.',
+      detail:
+        'The gateway refused too many credentials from this address. Wait as Retry-After says.',
       headers: { 'retry-after': String(Math.ceil(wait)) },
     })
     return sleep(penaltyMs).then(() => {

@@ -64,7 +64,7 @@ export class KeySet {
     }
     if (key === undefined)
       throw new GatewayError('unauthenticated', {
-        detail: 'The token is signed with a key that the issuer does not have.',
+        detail: 'The issuer does not publish the key that signed the token. Get another token.',
       })
     return key
   }
@@ -85,7 +85,7 @@ export class KeySet {
     await this.#refresh()
     if (this.#keys === undefined || this.#options.now() - this.#fetchedAt >= usableMs) {
       throw new GatewayError('issuer_unavailable', {
-        detail: "The identity provider's keys cannot be fetched. Try again later.",
+        detail: 'The gateway cannot fetch the keys of the identity provider. Try again later.',
         headers: { 'retry-after': String(retryMs / 1000) },
       })
     }

@@ -30,6 +30,7 @@ export function exceptWorkloads(
 function refuse(): never {
   throw new GatewayError('caller_is_workload', {
     detail:
-      'Servers that the gateway runs cannot use development identity. Give the server an API key if it is to call the gateway.',
+      'Servers that the gateway runs cannot use development identity. ' +
+      'If the server should call the gateway, give it an API key.',
   })
 }

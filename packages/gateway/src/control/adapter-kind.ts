@@ -63,7 +63,8 @@ function ruleMistakes(body: unknown): Mistake[] {
       pointer: '/toolRules',
       code: 'too_costly',
       detail:
-        'must not take so long to judge: use fewer patterns with several stars, or with question marks between stars',
+        'must not take so long to judge: use fewer patterns with several stars, ' +
+        'or with question marks between stars',
     },
   ]
 }
@@ -94,9 +95,10 @@ function warnings(input: AdapterInput): Warning[] {
       : [
           {
             pointer: '/toolRules',
-            code: 'nothing_allowed',
+            code: 'nothing_allowed' as const,
             detail:
-              'No rule allows anything, so every tool is denied. End with {"effect": "allow", "tools": "*"} to allow the rest.',
+              'No rule allows anything, so every tool is denied. ' +
+              'End with {"effect": "allow", "tools": "*"} to allow the rest.',
           },
         ]),
   ]

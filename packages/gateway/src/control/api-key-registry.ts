@@ -2,6 +2,7 @@ import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
 import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../core/access.ts'
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
+import type { MistakeCode } from '../core/mistakes.ts'
 import { authorize, checkCreate, mayRead } from '../core/permission.ts'
 import { adminRole, hasRole, type Principal } from '../core/principal.ts'
 import type { Space, Store } from '../store/store.ts'
@@ -156,7 +157,9 @@ export class ApiKeyRegistry {
     const { maxPerPrincipal } = this.#options.apiKeys
     if (held >= maxPerPrincipal)
       throw new GatewayError('quota_exceeded', {
-        detail: `You have ${held} API keys, and may have ${maxPerPrincipal} (apiKeys.maxPerPrincipal). Revoke one that is no longer used.`,
+        detail:
+          `You have ${held} API keys, and may have ${maxPerPrincipal} ` +
+          '(apiKeys.maxPerPrincipal). Revoke one that is no longer used.',
       })
   }
 
@@ -169,21 +172,22 @@ export class ApiKeyRegistry {
     const last =
       days === undefined ? Number.POSITIVE_INFINITY : madeAt.getTime() + days * 86_400_000
     const end = wanted === undefined ? last : Date.parse(wanted)
-    const mistake =
-      end <= this.#options.now().getTime()
-        ? { code: 'in_the_past', detail: 'must be in the future' }
-        : end > last
-          ? {
-              code: 'too_late',
-              detail: `must be at most ${days} days after the key was made (apiKeys.maxLifetimeDays)`,
-            }
-          : undefined
-    if (mistake !== undefined)
-      throw new GatewayError('validation_failed', {
-        mistakes: [{ pointer: '/expiresAt', ...mistake }],
-      })
+    if (end <= this.#options.now().getTime())
+      throw expiryMistake('in_the_past', 'must be in the future')
+    if (end > last)
+      throw expiryMistake(
+        'too_late',
+        `must be at most ${days} days after the key was made (apiKeys.maxLifetimeDays)`,
+      )
+
     return end === Number.POSITIVE_INFINITY ? {} : { expiresAt: new Date(end).toISOString() }
   }
+}
+
+function expiryMistake(code: MistakeCode, detail: string): GatewayError {
+  return new GatewayError('validation_failed', {
+    mistakes: [{ pointer: '/expiresAt', code, detail }],
+  })
 }
 
 function endOf({ expiresAt }: Pick<ApiKeySpec, 'expiresAt'>): number {
@@ -198,7 +202,9 @@ function endOf({ expiresAt }: Pick<ApiKeySpec, 'expiresAt'>): number {
 function checkPerson(principal: Principal): void {
   if (principal.apiKey !== undefined)
     throw new GatewayError('forbidden', {
-      detail: 'API keys cannot be made or changed with an API key.',
+      detail:
+        'An API key cannot create or change API keys, so that a stolen key cannot outlive its expiry. ' +
+        'Use another credential.',
     })
 }
 
@@ -211,6 +217,8 @@ function checkRoles(
   const foreign = wanted.filter((role) => !hasRole(principal, role) && !before.includes(role))
   if (foreign.length > 0)
     throw new GatewayError('forbidden', {
-      detail: `You can give only roles that you hold, and you do not hold: ${foreign.join(', ').slice(0, 500)}.`,
+      detail:
+        'You can give only roles that you hold, and you do not hold: ' +
+        `${foreign.join(', ').slice(0, 500)}. Remove them.`,
     })
 }

@@ -1,5 +1,6 @@
 import type { AdapterInput } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
+import type { MistakeCode } from '../core/mistakes.ts'
 import { looksSecret } from '../core/looks-secret.ts'
 import type { WorkloadSpec } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/net/address-policy.ts'
@@ -34,10 +35,10 @@ export function originMistakes(body: unknown, { policy, setting }: EndpointRules
     ]
   const ambiguous = Object.entries({ imageName, imageVersion })
     .filter(([, value]) => value !== undefined)
-    .map(([key]) => ({
+    .map(([key]): Mistake => ({
       pointer: `/${key}`,
       code: 'ambiguous',
-      detail: 'must not be there beside an endpoint',
+      detail: 'cannot stand beside an endpoint: remove one of them',
     }))
   return [...ambiguous, ...addressMistakes(endpoint, policy, setting)]
 }
@@ -45,7 +46,7 @@ export function originMistakes(body: unknown, { policy, setting }: EndpointRules
 function addressMistakes(endpoint: unknown, policy: AddressPolicy, setting: string): Mistake[] {
   if (typeof endpoint !== 'string' || !URL.canParse(endpoint)) return []
   const { username, password, hash, hostname } = new URL(endpoint)
-  const mistake = (code: string, detail: string): Mistake => ({
+  const mistake = (code: MistakeCode, detail: string): Mistake => ({
     pointer: '/endpoint',
     code,
     detail,
@@ -88,15 +89,17 @@ export function endpointWarnings({
   return [
     ...Object.entries(vain)
       .filter(([, given]) => given)
-      .map(([field]) => ({
+      .map(([field]): Warning => ({
         pointer: `/${field}`,
         code: 'no_effect',
-        detail: 'had no effect, as there is an endpoint and no image.',
+        detail: 'had no effect, because the resource has an endpoint and no image.',
       })),
-    ...secrets.map(([name]) => ({
+    ...secrets.map(([name]): Warning => ({
       pointer: '/endpoint',
       code: 'secret_in_endpoint',
-      detail: `'${name.slice(0, 100)}' looks like a secret, and whoever may read this can read it. If the server takes it as a header, give it as credential.`,
+      detail:
+        `'${name.slice(0, 100)}' looks like a secret, and every reader of this resource sees it. ` +
+        'If the server takes it as a header, give it as credential.',
     })),
   ]
 }

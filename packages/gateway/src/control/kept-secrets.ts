@@ -34,7 +34,9 @@ export function keptSecretMistakes(input: Given, stored: Resource | undefined): 
   return pointers.map((pointer) => ({
     pointer,
     code: 'masked_value',
-    detail: `'${maskedValue}' keeps a stored secret, which does not follow to ${change}: give the value again`,
+    detail:
+      `'${maskedValue}' keeps a stored secret, and the gateway does not give it to ${change}: ` +
+      'give the value again',
   }))
 }
 

@@ -46,7 +46,9 @@ function warningOf(pointer: string, found: string): Warning {
   return {
     pointer,
     code: 'placeholder',
-    detail: `'${found}' is taken literally, because the gateway expands no placeholders. Give the value, or a secretRef.`,
+    detail:
+      `'${found}' is taken literally, because the gateway expands no placeholders. ` +
+      'Give the value, or a secretRef.',
   }
 }
 

@@ -213,7 +213,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       const { offeredTo, ...resource } = permit.resource
       if (offeredTo === undefined)
         throw new GatewayError('not_found', {
-          detail: `The ${this.#kind.kind} '${name}' is offered to nobody.`,
+          detail: `The ${this.#kind.kind} '${name}' is offered to nobody, so there is no offer to decline.`,
         })
       return this.#own(permit, resource as R)
     })
@@ -487,7 +487,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
           {
             pointer: '/anonymous',
             code: 'anonymous_not_allowed',
-            detail: 'is allowed only where identity.allowAnonymous is on',
+            detail: 'is allowed only if identity.allowAnonymous is on',
           },
         ],
       })
@@ -526,7 +526,7 @@ function renames(name: string, body: unknown): Mistake[] {
         {
           pointer: '/name',
           code: 'name_mismatch',
-          detail: 'must be the name in the address; a name cannot be changed',
+          detail: 'must be the name in the address; a name never changes',
         },
       ]
     : []
@@ -572,7 +572,7 @@ function isOpen(spec: WorkloadSpec | undefined): boolean {
 function checkRunsHere({ name, spec }: Resource, so: string): void {
   if (spec.endpoint !== undefined)
     throw new GatewayError('runs_elsewhere', {
-      detail: `'${name}' is served by its endpoint: ${so}.`,
+      detail: `The endpoint of '${name}' serves it elsewhere: ${so}.`,
     })
 }
 

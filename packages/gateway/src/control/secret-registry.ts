@@ -178,7 +178,9 @@ export class SecretRegistry {
     const { maxPerPrincipal } = this.#options.secrets
     if (held >= maxPerPrincipal)
       throw new GatewayError('quota_exceeded', {
-        detail: `You have ${held} secrets, and may have ${maxPerPrincipal} (secrets.maxPerPrincipal).`,
+        detail:
+          `You have ${held} secrets, and may have ${maxPerPrincipal} (secrets.maxPerPrincipal). ` +
+          'Delete one that is no longer used.',
       })
   }
 
@@ -198,7 +200,9 @@ export class SecretRegistry {
       ...(others === 0 ? [] : [`${others} that you may not see`]),
     ].join(', ')
     throw new GatewayError('secret_in_use', {
-      detail: `The secret is referred to by ${all}. With force=true it is removed, and they stop.`,
+      detail:
+        `These use the secret: ${all}. Change them first, ` +
+        'or delete it with force=true: they then stop.',
     })
   }
 }
@@ -245,19 +249,19 @@ function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
     mistakes.push({
       pointer: '/name',
       code: 'name_mismatch',
-      detail: 'must be the name in the address; a name cannot be changed',
+      detail: 'must be the name in the address; a name never changes',
     })
   if (value !== undefined && values !== undefined)
     mistakes.push({
       pointer: '/value',
       code: 'ambiguous',
-      detail: 'must not be there beside values',
+      detail: 'cannot stand beside values: remove one of them',
     })
   if (value === undefined && (values === undefined || Object.keys(tableOf(values)).length === 0))
     mistakes.push({
       pointer: '/value',
       code: 'invalid_type',
-      detail: 'is required, or values with at least one',
+      detail: 'is required, unless values has at least one key',
     })
   for (const [key, text] of Object.entries({
     ...tableOf(values),
@@ -267,7 +271,7 @@ function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
       mistakes.push({
         pointer: value === undefined ? `/values/${key}` : '/value',
         code: 'masked_value',
-        detail: `'${maskedValue}' keeps a stored value, and none is stored by this key`,
+        detail: `'${maskedValue}' keeps a stored value, and this key has none: give the value`,
       })
   return mistakes
 }

@@ -132,7 +132,8 @@ async function definitionMistakes(
         pointer: place,
         code: 'invalid_header_annotation',
         detail:
-          'x-mcp-header must be a header name, on a property of primitive type that is reached through properties alone, and no two the same',
+          'each x-mcp-header must be another header name, on a property of a primitive type ' +
+          'that is reached through properties alone',
       })
     for (const { pointer, code, detail } of await mistakesOf(schema as Record<string, unknown>))
       mistakes.push({ pointer: `${place}${pointer}`, code, detail })

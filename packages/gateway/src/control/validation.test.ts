@@ -48,7 +48,11 @@ test('a hundred mistakes are told one by one, and of more their number', async (
     Array.from({ length: 100 }, (_, index) => `/table/field${index}`),
   )
   expect(mistakes.slice(100)).toEqual([
-    { pointer: '', code: 'more_mistakes', detail: 'has 50 more mistakes that are not told here' },
+    {
+      pointer: '',
+      code: 'more_mistakes',
+      detail: 'has 50 more mistakes that this answer does not list',
+    },
   ])
 })
 

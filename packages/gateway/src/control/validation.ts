@@ -1,12 +1,13 @@
 import { z } from 'zod'
 import { GatewayError, type Mistake } from '../core/errors.ts'
+import type { WarningCode } from '../core/mistakes.ts'
 import { plainIssue } from '../lib/plain-issue.ts'
 import { suggestion } from '../lib/suggestion.ts'
 
 /** A part of a request that had no effect. */
 export interface Warning {
   readonly pointer: string
-  readonly code: string
+  readonly code: WarningCode
   readonly detail: string
 }
 
@@ -71,7 +72,7 @@ function fewOf(mistakes: readonly Mistake[]): readonly Mistake[] {
         {
           pointer: '',
           code: 'more_mistakes',
-          detail: `has ${more} more mistakes that are not told here`,
+          detail: `has ${more} more mistakes that this answer does not list`,
         },
       ]
 }

@@ -72,7 +72,9 @@ export function workloadMistakes(
       mistakes.push({
         pointer: `/environmentVariables/${key}`,
         code: 'environment_too_large',
-        detail: `must be at most ${longestVariable} bytes with its name: no system starts a program with more`,
+        detail:
+          `must be at most ${longestVariable} bytes with its name: ` +
+          'no system starts a program with more',
       })
   }
   if (size > largestEnvironment)

@@ -175,7 +175,7 @@ describe('a quota', () => {
 
   test('tells how much there is to the owner alone', () => {
     expect(asking({ replicas: 4 }, { replicas: 2 })).toContain(
-      'beside the 4 that you have, and you may have 5',
+      'You have 4 replicas and ask for 2 more, but may have 5',
     )
     expect(asking({ replicas: 4 }, { replicas: 2 }, false)).not.toContain('4')
   })

@@ -172,7 +172,8 @@ export function checkQuotas(
     if (wanted === 0 || held[what] + wanted <= quotas[what]) continue
     throw new GatewayError('quota_exceeded', {
       detail: toOwner
-        ? `This asks for ${wanted} of ${what} beside the ${held[what]} that you have, and you may have ${quotas[what]} (access.quotas.${what}).`
+        ? `You have ${held[what]} ${what} and ask for ${wanted} more, but may have ${quotas[what]} ` +
+          `(access.quotas.${what}). Delete what is not needed.`
         : `Its owner may have ${quotas[what]} ${what} (access.quotas.${what}).`,
     })
   }
@@ -204,15 +205,19 @@ export function checkSpace(
   const grows = bytes > bytesBefore
   if (grows && bytes > largestRecord)
     throw new GatewayError('body_too_large', {
-      detail: `It takes ${bytes} bytes to store, and may take ${largestRecord}.`,
+      detail: `The record takes ${bytes} bytes, and may take ${largestRecord}. Send less.`,
     })
   if ((grows || ofNewOwner) && ownerBytes + bytes > limits.bytes)
     throw new GatewayError('quota_exceeded', {
-      detail: `It takes ${bytes} bytes to store. With it, its owner would have more than ${limits.bytes} bytes (${settings.bytes}). Remove what is not needed.`,
+      detail:
+        `The record takes ${bytes} bytes, so its owner would exceed ${limits.bytes} bytes ` +
+        `(${settings.bytes}). Delete what is not needed.`,
     })
   if (grows && totalBytes + bytes > limits.totalBytes)
     throw new GatewayError('storage_full', {
-      detail: `All owners together may have ${limits.totalBytes} bytes (${settings.totalBytes}), and that is used up. An operator can raise it.`,
+      detail:
+        `The records of all owners together have reached ${limits.totalBytes} bytes ` +
+        `(${settings.totalBytes}). An operator can raise this limit.`,
     })
 }
 

@@ -1,39 +1,42 @@
-import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { errorTable, type ErrorRow } from './error-table.ts'
 import { errorCodes, GatewayError } from './errors.ts'
+import { mistakeTable, warningTable } from './mistakes.ts'
+import { failureTable } from '../tools/failure.ts'
 
-const page = readFileSync(new URL('../../../../docs/adapters.md', import.meta.url), 'utf8')
+const rows = Object.entries<ErrorRow>(errorTable)
 
-/**
- * The rows `| statuses | codes |` of the section on errors; codes in parentheses are those of
- * single mistakes.
- */
-const rows = page
-  .slice(page.indexOf('\n## Errors\n'))
-  .split('\n')
-  .flatMap((line) => {
-    const [, statuses, codes] = /^\| ([\d, ]+?) +\| (.*) \|$/.exec(line) ?? []
-    if (statuses === undefined || codes === undefined) return []
-    const named = codes.replaceAll(/\([^)]*\)/g, '').matchAll(/`(\w+)`/g)
-    return [
-      { statuses: statuses.split(', ').map(Number), codes: [...named].map(([, code]) => code) },
-    ]
-  })
-
-test.each(errorCodes)('the error %s stands in docs/adapters.md at its status', (code) => {
-  const { status } = new GatewayError(code)
-  expect(rows.filter(({ codes }) => codes.includes(code))).toEqual([
-    expect.objectContaining({ statuses: expect.arrayContaining([status]) as number[] }),
-  ])
+test('an error shows its own detail where the table exposes it', () => {
+  const error = new GatewayError('forbidden', { detail: 'You may not.' })
+  expect(error.detail).toBe('You may not.')
 })
 
-test('docs/adapters.md names no error and no status that the gateway does not have', () => {
-  // Node's parser reports this one, so it is not in the table of the gateway's errors.
-  const known = new Map<string, number>([['request_timeout', 408]])
-  for (const code of errorCodes) known.set(code, new GatewayError(code).status)
+test('an internal error shows its help in place of its detail', () => {
+  const error = new GatewayError('internal', { detail: 'password=x' })
+  expect(error.detail).toBe(errorTable.internal.help)
+})
 
-  for (const { codes, statuses } of rows) {
-    expect(codes.filter((code) => !known.has(String(code)))).toEqual([])
-    expect(new Set(statuses)).toEqual(new Set(codes.map((code) => known.get(String(code)))))
-  }
+test.each(errorCodes)('the error %s without a detail shows the help of its code', (code) => {
+  expect(new GatewayError(code).detail).toBe(errorTable[code].help)
+})
+
+test('the rows of errors stand in the order of their statuses', () => {
+  const statuses = rows.map(([, { status }]) => status)
+  expect(statuses).toEqual(statuses.toSorted((a, b) => a - b))
+})
+
+test.each(rows.map(([code, { help }]) => [code, help] as const))(
+  'the help of %s is at most two sentences that each end',
+  (_code, help) => {
+    expect(help).toMatch(/^[A-Z][^.]*(?:\.\w[^.]*)*\.(?: [A-Z][^.]*(?:\.\w[^.]*)*\.)?$/)
+  },
+)
+
+test('every mistake, warning and failure is explained in whole sentences', () => {
+  for (const text of Object.values({ ...mistakeTable, ...warningTable, ...failureTable }))
+    expect(text).toMatch(/^[A-Z`].*\.$/)
+})
+
+test('no failure of a tool has the code of an error of the gateway', () => {
+  expect(Object.keys(failureTable).filter((code) => code in errorTable)).toEqual([])
 })

@@ -86,7 +86,7 @@ function refusalOf(
     case 'use':
       return mayUse(principal, resource)
         ? undefined
-        : `The ${kind} '${name}' is offered to you: take it over before you use it.`
+        : `The ${kind} '${name}' is offered to you: become its owner before you use it.`
     case 'write':
       return mayWrite(principal, resource) ? undefined : ownersOnly(resource)
     case 'offer':
@@ -123,7 +123,7 @@ export function authorizeLogs<R extends Guarded>(
   throw new GatewayError('forbidden', {
     denied: { kind, name, uid },
     detail: offered
-      ? `The ${kind} '${name}' is offered to you: take it over before you read its logs.`
+      ? `The ${kind} '${name}' is offered to you: become its owner before you read its logs.`
       : ownersOnly(seen),
   })
 }
@@ -145,7 +145,9 @@ export function authorizeTransfer<R extends Guarded>(
     return new PermitToken(principal, 'transfer', permit.resource)
   throw new GatewayError('forbidden', {
     denied: { kind, name, uid },
-    detail: `Only the role ${adminRole} may give the ${kind} '${name}' to others at once; its owner may offer it (PUT …/offer), and whom it is offered to may take it.`,
+    detail:
+      `Only the role ${adminRole} may give the ${kind} '${name}' to others at once. ` +
+      'Its owner may offer it (PUT …/offer), and the other side may accept (PUT …/owner).',
   })
 }
 
@@ -243,8 +245,9 @@ export function checkWorkloadIdentity(
   if (workloadIdentityRoles === undefined)
     throw new GatewayError('forbidden', {
       detail:
-        'useWorkloadIdentity lends the identity of the cluster, and development identity lets every caller claim every role. ' +
-        'Set access.workloadIdentityRoles to lend it all the same, or set identity.mode to oidc.',
+        'useWorkloadIdentity lends the identity of the cluster, and development identity lets ' +
+        'every caller claim every role. Set identity.mode to oidc, or set ' +
+        'access.workloadIdentityRoles to lend it nevertheless.',
     })
   if (!holdsOneOf(principal, workloadIdentityRoles))
     throw needsRole(
@@ -255,7 +258,7 @@ export function checkWorkloadIdentity(
 
 function needsRole(what: string, roles: readonly string[]): GatewayError {
   return new GatewayError('forbidden', {
-    detail: `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}.`,
+    detail: `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}. You have none of them.`,
   })
 }
 

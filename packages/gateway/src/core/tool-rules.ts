@@ -88,7 +88,8 @@ export class Effort {
     if (this.#left < 0)
       throw new GatewayError('rules_too_costly', {
         detail:
-          'The tool rules of this adapter take too long to judge the message. Use fewer or simpler patterns, or send fewer calls at once.',
+          'The tool rules of this adapter take too long to judge the message. ' +
+          'Use fewer or simpler patterns, or send fewer calls at once.',
       })
   }
 }

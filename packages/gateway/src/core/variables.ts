@@ -150,7 +150,9 @@ export function variablePolicy(
       if (why !== undefined)
         return {
           variable,
-          detail: `The variable '${variable}' may not be set for the image '${image.name}:${image.version}' by ${place}: ${why}`,
+          detail:
+            `The variable '${variable}' may not be set for the image ` +
+            `'${image.name}:${image.version}' by ${place}: ${why}`,
         }
     }
     return undefined

@@ -68,12 +68,14 @@ export function createEdge(options: EdgeOptions): Edge {
       // section 3.2 asks for 400).
       if (host !== undefined && countHeader(request.rawHeaders, 'host') > 1) {
         throw new GatewayError('invalid_request', {
-          detail: 'The request has more than one Host header.',
+          detail: 'The request has more than one Host header. Send one.',
         })
       }
       if (!anyHost && (host === undefined || !hosts.has(hostName(host)))) {
         throw new GatewayError('host_not_allowed', {
-          detail: 'Reach the gateway by a host name that it is configured for (edge.allowedHosts).',
+          detail:
+            'The gateway is not configured for the host name of this request (edge.allowedHosts). ' +
+            'Use one that it is configured for.',
         })
       }
       if (origin === undefined) return
@@ -85,7 +87,9 @@ export function createEdge(options: EdgeOptions): Edge {
       if (isLoopbackOrigin(normal) && host !== undefined && loopbackNames.has(hostName(host)))
         return
       throw new GatewayError('origin_not_allowed', {
-        detail: 'Pages of this origin may not call the gateway (edge.allowedOrigins).',
+        detail:
+          'Pages of this origin may not call the gateway. ' +
+          'An operator can allow it in edge.allowedOrigins.',
       })
     },
 

@@ -8,9 +8,7 @@ export function problemOf(error: GatewayError, requestId: string): Record<string
     type: 'about:blank',
     title: error.title,
     status: error.status,
-    ...(error.message === error.title || error.code === 'internal'
-      ? {}
-      : { detail: error.message }),
+    detail: error.detail,
     code: error.code,
     requestId,
     retryable: error.retry,
@@ -28,10 +26,9 @@ export function sendRpcError(
   requestId: string,
   id = 'null',
 ): void {
-  const message = error.code === 'internal' ? error.title : error.message
   const told = {
     code: error.rpcCode,
-    message,
+    message: error.detail,
     data: { code: error.code, requestId, retryable: error.retry },
   }
   sendText(

@@ -8,8 +8,9 @@ import {
 } from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import { Connections, endSoon, type Shares } from '@mcp-gateway/mcp-http'
-import { GatewayError, toGatewayError } from '../core/errors.ts'
+import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
+import { problemOf } from './refuse.ts'
 
 export interface ServerOptions {
   readonly bodyLimitBytes: number
@@ -86,7 +87,9 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     try {
       edge.admit(request, response)
       if (expects === 'other')
-        throw new GatewayError('invalid_request', { detail: 'The Expect header cannot be met.' })
+        throw new GatewayError('invalid_request', {
+          detail: 'The gateway meets no Expect header but 100-continue. Send none.',
+        })
     } catch (thrown) {
       const error = toGatewayError(thrown)
       // A client whose expectation was refused may still send the body (RFC 9110 section 10.1.1).
@@ -181,7 +184,8 @@ function toOriginForm(request: IncomingMessage): boolean {
   const [, authority = '', rest = ''] = /^https?:\/\/([^/?#]*)([^#]*)$/i.exec(url) ?? []
   if (authority === '' || authority.toLowerCase() !== headers.host?.toLowerCase())
     throw new GatewayError('invalid_request', {
-      detail: 'The target of the request names another host than the Host header, or none.',
+      detail:
+        'The request line names another host than the Host header. Send the same host in both.',
     })
   request.url = rest.startsWith('/') ? rest : `/${rest}`
   return true
@@ -198,6 +202,11 @@ function responseOn(socket: Socket): ServerResponse | null | undefined {
  * Answers requests that Node's parser refuses. They reach no handler, so the answer is written by
  * hand, with a code like any other.
  */
+const codeOfParser: Readonly<Record<string, ErrorCode>> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+}
+
 function answerClientError(
   error: NodeJS.ErrnoException,
   socket: Socket,
@@ -206,24 +215,13 @@ function answerClientError(
   // An answer that has begun has no room for an error.
   if (error.code === 'ECONNRESET' || !socket.writable || responseOn(socket)?.headersSent === true)
     return void socket.destroy()
-  const [status, code] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? ([431, 'headers_too_large'] as const)
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ([408, 'request_timeout'] as const)
-        : ([400, 'invalid_request'] as const)
-  const title = STATUS_CODES[status] ?? ''
+
+  const refusal = new GatewayError(codeOfParser[error.code ?? ''] ?? 'invalid_request')
+  const { code, status } = refusal
   const requestId = newRequestId()
-  const body = JSON.stringify({
-    type: 'about:blank',
-    title,
-    status,
-    code,
-    requestId,
-    retryable: status === 408,
-  })
+  const body = JSON.stringify(problemOf(refusal, requestId))
   const head = [
-    `HTTP/1.1 ${status} ${title}`,
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
     'content-type: application/problem+json',
     `content-length: ${Buffer.byteLength(body)}`,
     `x-request-id: ${requestId}`,

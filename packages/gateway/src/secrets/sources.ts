@@ -54,7 +54,9 @@ export async function referenceMistakes(
   const mistakes: Mistake[] = []
   for (const [pointer, reference] of referencesOf(spec)) {
     if (!(await sources[reference.source].admits(principal, reference))) {
-      const detail = `there is no secret '${reference.name}' (${reference.source}) that you may give to workloads`
+      const detail =
+        `names '${reference.name}' (${reference.source}), ` +
+        'and there is no such secret that you may give to workloads'
       mistakes.push({ pointer, code: 'secret_not_found', detail })
       continue
     }

@@ -8,8 +8,8 @@ import {
   type RawObject,
 } from '@mcp-gateway/protocol'
 import { defined } from '../lib/defined.ts'
-import { whyUnchecked } from '../lib/json/schema-checks.ts'
-import { failure } from './failure.ts'
+import { whyUnchecked, type Unchecked } from '../lib/json/schema-checks.ts'
+import { failure, type FailureCode } from './failure.ts'
 import type { OutputCheck } from './registered-tools.ts'
 import type { CallResult, Progress } from './source.ts'
 
@@ -42,9 +42,9 @@ export class AnswerTooLong extends Error {
 /** The check of the answer against the outputSchema came to no verdict. */
 export class AnswerUnchecked extends Error {
   override readonly name = 'AnswerUnchecked'
-  readonly code: string
+  readonly code: Unchecked['code']
 
-  constructor(code: string, message: string) {
+  constructor(code: Unchecked['code'], message: string) {
     super(message)
     this.code = code
   }
@@ -90,7 +90,7 @@ function block(content: object): CallResult {
 }
 
 function wrongAnswer(
-  code: string,
+  code: FailureCode,
   text: string,
   details?: Readonly<Record<string, unknown>>,
 ): CallResult {

@@ -12,7 +12,7 @@ import type { Upstream } from '../upstream/upstream.ts'
 import { Upstreams } from '../upstream/upstreams.ts'
 import { AnswerTooLong, AnswerUnchecked, parseType, readAnswer } from './answer.ts'
 import type { Cancellation } from './cancellation.ts'
-import { failure, type Failure } from './failure.ts'
+import { failure, type Failure, type FailureCode } from './failure.ts'
 import type { CalledTool, OutputCheck } from './registered-tools.ts'
 import type { CallResult, Invocation } from './source.ts'
 import { ToolExchange, type ToolResponse } from './tool-exchange.ts'
@@ -340,7 +340,7 @@ function refusalOf(
 ): Failure {
   const wait = retryAfter === undefined ? undefined : secondsOf(retryAfter, now)
   const tail = said === '' ? '' : `: ${said}`
-  const of = (code: string, text: string, retry: Failure['retry']): Failure => ({
+  const of = (code: FailureCode, text: string, retry: Failure['retry']): Failure => ({
     code,
     text: `${text} (HTTP ${status})${tail}`,
     retry,

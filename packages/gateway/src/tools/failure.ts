@@ -1,9 +1,40 @@
+import type { ErrorCode } from '../core/error-table.ts'
 import type { CallResult } from './source.ts'
 
+/** Every failure of a tool's call that is no error of the gateway, by its stable code. */
+export const failureTable = {
+  answer_too_large: 'The answer has more bytes or objects than the gateway reads.',
+  arguments_too_large: 'The tool refused the arguments as too large (413).',
+  broke_off: 'The tool ended its answer early.',
+  invalid_arguments: 'The arguments do not fit the `inputSchema`. `errors` names each place.',
+  malformed_answer: 'The answer is not HTTP.',
+  malformed_json: 'The answer says that it is JSON, and is not.',
+  no_answer: 'The stream of the tool ended without an answer.',
+  no_structured_content: 'The tool has an `outputSchema`, and its answer no structured content.',
+  output_mismatch: 'The answer does not fit the `outputSchema`. `errors` names each place.',
+  redirect: 'The tool answered with a redirect (3xx). The gateway follows none.',
+  refused_arguments: 'The tool refused the arguments (400, 422).',
+  schema_too_slow: 'The gateway cannot check the value against the schema in time.',
+  timeout: 'The tool did not answer in time.',
+  tool_failed: 'The tool failed (another 5xx).',
+  tool_forbidden: 'The tool does not allow the caller to do this (403).',
+  tool_not_found:
+    'The address of the tool, or the object of the arguments, is not there (404, 410).',
+  tool_refused: 'The tool refused the call (another 4xx).',
+  tool_unauthenticated: 'The tool does not know the caller (401).',
+  tool_unavailable: 'The tool cannot serve now (408, 425, 503).',
+  too_many_calls: 'The tool was called too often (429).',
+  unreachable: 'The tool does not accept connections, so the call was not sent.',
+  untrusted: 'The gateway cannot verify the certificate of the tool.',
+  wrong_content_type: 'The tool has an `outputSchema`, and its answer is not JSON.',
+} as const
+
+/** A call may also fail with an error of the gateway. */
+export type FailureCode = keyof typeof failureTable | ErrorCode
 /** A failed call, as the client and its model see it. */
 export interface Failure {
   /** Stable across versions. */
-  readonly code: string
+  readonly code: FailureCode
   readonly text: string
   /**
    * Advice on the same call: `yes` helps and runs nothing twice, `no` does not help, `corrected`

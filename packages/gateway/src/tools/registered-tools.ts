@@ -13,7 +13,7 @@ import {
 import { Listeners } from '../lib/async/listeners.ts'
 import { BoundedCache } from '../lib/bounded-cache.ts'
 import { defined } from '../lib/defined.ts'
-import type { SchemaMistake } from '../lib/json/json-schema.ts'
+import type { ValueMistake } from '../lib/json/json-schema.ts'
 import { whyUnchecked, type CheckedSchema, type SchemaChecks } from '../lib/json/schema-checks.ts'
 import { follow } from '../store/follow.ts'
 import type { Change, Store } from '../store/store.ts'
@@ -30,7 +30,7 @@ import type {
 
 /** Checks a tool's answer. Undefined if the tool declares no outputSchema. */
 export type OutputCheck =
-  | ((json: string) => readonly SchemaMistake[] | Promise<readonly SchemaMistake[]>)
+  | ((json: string) => readonly ValueMistake[] | Promise<readonly ValueMistake[]>)
   | undefined
 
 /** A tool without the parts of its definition that only clients and checks read. */
@@ -212,11 +212,10 @@ function entryOf(stored: Tool): Entry {
 function argumentMistakes(
   schema: CheckedSchema,
   { arguments: text, cancellation }: Invocation,
-): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
+): readonly ValueMistake[] | Promise<readonly ValueMistake[]> {
   // Tool and gateway might each read another one of two equal names.
   const twice = findDuplicateKey(text)
-  if (twice !== undefined)
-    return [{ pointer: twice, code: 'duplicate_key', detail: 'stands more than once' }]
+  if (twice !== undefined) return [{ pointer: twice, detail: 'stands more than once' }]
   return schema.mistakes(text, cancellation)
 }
 
@@ -224,7 +223,7 @@ function argumentMistakes(
  * Reports mistakes as a result, so that models can correct themselves (MCP 2025-11-25, tools, error
  * handling).
  */
-function invalidArguments(mistakes: readonly SchemaMistake[]): CallResult {
+function invalidArguments(mistakes: readonly ValueMistake[]): CallResult {
   const unchecked = whyUnchecked(mistakes)
   if (unchecked !== undefined)
     return failure({

@@ -252,7 +252,7 @@ describe('quotas (A9)', () => {
     const refused = outcomes.filter(({ status }) => status !== 201)
     for (const each of refused) expect(each).toMatchObject(exceeded)
     expect(refused[0]?.body['detail']).toContain(
-      'beside the 3 that you have, and you may have 3 (access.quotas.adapters)',
+      'You have 3 adapters and ask for 1 more, but may have 3 (access.quotas.adapters)',
     )
     // Each has its own, and what is removed makes room.
     expect((await at({ id: 'dan', roles: '' }, 'POST', '/adapters', stopped())).status).toBe(201)
@@ -303,7 +303,7 @@ describe('quotas (A9)', () => {
     expect(await at(rich, 'POST', '/adapters', stopped())).toMatchObject(exceeded)
     const taking = await at(full, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay' })
     expect(taking).toMatchObject(exceeded)
-    expect(taking.body['detail']).toContain('beside the 3 that you have, and you may have 3')
+    expect(taking.body['detail']).toContain('but may have 3')
     expect(
       (await at(admin, 'PUT', `/adapters/${made[0]}/owner`, { id: 'fay', issuer: 'development' }))
         .status,
@@ -414,7 +414,7 @@ describe('ownership (E7)', () => {
     })
     expect([used.status, used.body.toString()]).toEqual([
       403,
-      expect.stringContaining('take it over before you use it'),
+      expect.stringContaining('become its owner before you use it'),
     ])
   })
 
@@ -647,7 +647,7 @@ describe('logs (A13)', () => {
     expect((await as(heir, 'GET', `${path}/status`, undefined, open)).status).toBe(200)
     expect(await as(heir, 'GET', `${path}/logs`, undefined, open)).toMatchObject({
       status: 403,
-      body: { code: 'forbidden', detail: expect.stringContaining('take it over') },
+      body: { code: 'forbidden', detail: expect.stringContaining('become its owner') },
     })
     expect((await as(heir, 'PUT', `${path}/owner`, { id: 'hana' }, open)).status).toBe(200)
     expect((await as(heir, 'GET', `${path}/logs`, undefined, open)).status).toBe(200)

@@ -68,7 +68,7 @@ const mistakes = (detail: string): object => ({
       pointer,
       code: 'masked_value',
       detail: expect.stringMatching(
-        `does not follow to ${detail}.*: give the value again`,
+        `does not give it to ${detail}.*: give the value again`,
       ) as string,
     })),
   },

@@ -1,11 +1,30 @@
 import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 
-/** A mistake in a schema or a value, with its place (RFC 6901). */
-export interface SchemaMistake {
+/** The mistakes of a schema, by their stable codes. */
+export const schemaMistakeTable = {
+  pattern_invalid: 'The pattern is not a regular expression of ECMAScript with the flag u.',
+  pattern_too_long: 'The pattern has more characters than the gateway compiles.',
+  schema_dialect: 'The schema names a dialect other than 2020-12 and draft-07.',
+  schema_invalid: 'The schema breaks a rule of its dialect.',
+  schema_loop: 'The schema refers to itself without end, so no value could ever be checked.',
+  schema_reference: 'The schema refers to another document. The gateway fetches none.',
+  schema_too_deep: 'The schema has more levels than the gateway compiles.',
+  schema_too_large: 'The schema has more bytes than the gateway compiles.',
+  schema_too_slow: 'The schema takes more time or memory to compile than the gateway spends.',
+} as const
+
+export type SchemaMistakeCode = keyof typeof schemaMistakeTable
+
+/** The place (RFC 6901) and text of a mistake in a value. */
+export interface ValueMistake {
   readonly pointer: string
-  readonly code: string
   readonly detail: string
+}
+
+/** A mistake in a schema. */
+export interface SchemaMistake extends ValueMistake {
+  readonly code: SchemaMistakeCode
 }
 
 /** Limits of a schema: bytes, depth, and characters of a pattern. */
@@ -60,7 +79,7 @@ function compile(schema: Schema, allErrors: boolean): ValidateFunction {
     .compile(schema)
 }
 
-const mistake = (pointer: string, code: string, detail: string): SchemaMistake => ({
+const mistake = (pointer: string, code: SchemaMistakeCode, detail: string): SchemaMistake => ({
   pointer,
   code,
   detail,
@@ -288,7 +307,7 @@ function findLoop(schema: Schema): string | undefined {
 }
 
 /** Finds the mistakes of a value. */
-export type ValueCheck = (value: unknown) => readonly SchemaMistake[]
+export type ValueCheck = (value: unknown) => readonly ValueMistake[]
 
 /**
  * Compiles a schema without mistakes. `allErrors` reports all mistakes of a value instead of only
@@ -301,14 +320,14 @@ export function compileCheck(schema: Schema, allErrors: boolean): ValueCheck {
       return check(value) ? [] : readable(check.errors ?? [])
     } catch (error) {
       if (error instanceof RangeError)
-        return [mistake('', 'too_deep', 'is nested too deeply to be checked')]
+        return [{ pointer: '', detail: 'is nested too deeply to be checked' }]
       throw error
     }
   }
 }
 
-function readable(errors: readonly ErrorObject[]): SchemaMistake[] {
-  const found = new Map<string, SchemaMistake>()
+function readable(errors: readonly ErrorObject[]): ValueMistake[] {
+  const found = new Map<string, ValueMistake>()
   for (const { instancePath, keyword, message = 'is not valid', params } of errors) {
     // The error of the chosen branch says more.
     if (keyword === 'if') continue
@@ -335,7 +354,7 @@ function readable(errors: readonly ErrorObject[]): SchemaMistake[] {
               ? `must be ${JSON.stringify(allowedValue).slice(0, 500)}`
               : message.slice(0, 500)
     const key = `${pointer} ${detail}`
-    if (!found.has(key)) found.set(key, { pointer, code: keyword, detail })
+    if (!found.has(key)) found.set(key, { pointer, detail })
     if (found.size === 20) break
   }
   return [...found.values()]

@@ -4,6 +4,7 @@ import {
   smallSchema,
   type SchemaMistake,
   type ValueCheck,
+  type ValueMistake,
 } from './json-schema.ts'
 import { LimitExceeded, TimedWorker, WorkRefused } from '../async/timed-worker.ts'
 import { monotonicNow } from '../clock.ts'
@@ -17,7 +18,8 @@ export interface SchemaTask {
   readonly check?: { readonly value: string; readonly allErrors: boolean }
 }
 
-type Checker = TimedWorker<SchemaTask, readonly SchemaMistake[]>
+type Compiler = TimedWorker<SchemaTask, readonly SchemaMistake[]>
+type Checker = TimedWorker<SchemaTask, readonly ValueMistake[]>
 
 /** Milliseconds, far more than an honest check takes; a longer check backtracks or multiplies. */
 const checkMs = 250
@@ -41,7 +43,7 @@ const program = new URL(
  */
 export class SchemaChecks implements AsyncDisposable {
   /** Separate from checks of values, which take less time and which clients wait for. */
-  readonly #compiling: Checker = new TimedWorker({
+  readonly #compiling: Compiler = new TimedWorker({
     program,
     limits: { prepareMs: compileMs, runMs: compileMs, heapMb },
     waiting,
@@ -142,7 +144,7 @@ export class CheckedSchema {
   mistakes(
     value: string,
     cancelled?: Cancelled,
-  ): readonly SchemaMistake[] | Promise<readonly SchemaMistake[]> {
+  ): readonly ValueMistake[] | Promise<readonly ValueMistake[]> {
     if (
       !this.#mayRunHere ||
       value.length > largeValue ||
@@ -156,7 +158,7 @@ export class CheckedSchema {
   async #elsewhere(
     value: string,
     cancelled: Cancelled | undefined,
-  ): Promise<readonly SchemaMistake[]> {
+  ): Promise<readonly ValueMistake[]> {
     const task = { schema: this.#text, check: { value, allErrors: value.length <= largeValue } }
     try {
       // Another check may have taken too long while this one waited.
@@ -180,21 +182,25 @@ export class CheckedSchema {
   }
 }
 
-/**
- * Returns the mistake that left the value unchecked, if any: `schema_too_slow`, or `checks_busy`,
- * which passes.
- */
-export function whyUnchecked(mistakes: readonly SchemaMistake[]): SchemaMistake | undefined {
-  return mistakes.find((each) => each === tooSlow || each === busy)
+/** Why a value was not checked. */
+export interface Unchecked extends ValueMistake {
+  readonly code: 'schema_too_slow' | 'checks_busy'
 }
 
-const tooSlow: SchemaMistake = {
+/** Returns the reason why the value was not checked, if there is one. Only `checks_busy` passes. */
+export function whyUnchecked(mistakes: readonly ValueMistake[]): Unchecked | undefined {
+  return [tooSlow, busy].find((each) => mistakes.includes(each))
+}
+
+const tooSlow: Unchecked = {
   pointer: '',
   code: 'schema_too_slow',
-  detail: `could not be checked within ${checkMs} ms: a pattern of the schema backtracks, or its references multiply`,
+  detail:
+    `could not be checked within ${checkMs} ms: ` +
+    'a pattern of the schema backtracks, or its references multiply',
 }
 
-const busy: SchemaMistake = {
+const busy: Unchecked = {
   pointer: '',
   code: 'checks_busy',
   detail: 'could not be checked now: too many others wait to be checked',

@@ -1,5 +1,5 @@
 import { BoundedCache } from '../bounded-cache.ts'
-import { compileCheck, schemaMistakes, type SchemaMistake, type ValueCheck } from './json-schema.ts'
+import { compileCheck, schemaMistakes, type ValueCheck, type ValueMistake } from './json-schema.ts'
 import type { SchemaTask } from './schema-checks.ts'
 import { serveTasks } from '../async/timed-worker.ts'
 
@@ -23,7 +23,7 @@ function parse(schema: string): Readonly<Record<string, unknown>> {
   return JSON.parse(schema) as Readonly<Record<string, unknown>>
 }
 
-serveTasks<SchemaTask, readonly SchemaMistake[]>(({ schema, check }) => {
+serveTasks<SchemaTask, readonly ValueMistake[]>(({ schema, check }) => {
   if (check === undefined) return () => schemaMistakes(parse(schema))
   const mistakesOf = checkOf(schema, check.allErrors)
   const value: unknown = JSON.parse(check.value)
