@@ -5,7 +5,9 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { connect, type AddressInfo } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, expect, test } from 'vitest'
 import { readBody } from './body.ts'
 import { Shares } from './shares.ts'
@@ -22,11 +24,11 @@ afterEach(() => {
 })
 
 /** A server that reads bodies of callers, whose name is the path, and answers none by itself. */
-async function serve(most: number) {
+async function serve(most: number, limitBytes = 20_000) {
   const shares = new Shares(most)
   const read: { readonly length: number; readonly response: ServerResponse }[] = []
   const server = createServer((incoming, response) => {
-    const bounds = { limitBytes: 20_000, room: () => shares.open(incoming.url ?? '') }
+    const bounds = { limitBytes, room: () => shares.open(incoming.url ?? '') }
     readBody(incoming, response, bounds, ({ length }) => read.push({ length, response }))
   })
   open.push(server)
@@ -45,7 +47,7 @@ async function serve(most: number) {
     if (ends) sent.end()
     return { status, sent }
   }
-  return { shares, read, post }
+  return { port, shares, read, post }
 }
 
 test('bodies of one caller hold half of the room at most until their requests end', async () => {
@@ -93,4 +95,27 @@ test('a body that is longer than allowed is refused, with its length named befor
   expect(await post('/eve', 20_001).status).toBe(413)
   expect(read).toEqual([])
   await expect.poll(() => shares.held).toBe(0)
+})
+
+test('a body in chunks of one byte takes little more memory than its bytes', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const used = (): number => {
+    collect()
+    const { heapUsed, external } = process.memoryUsage()
+    return (heapUsed + external) / 1024 / 1024
+  }
+  const count = 400_000
+  const { port, shares } = await serve(4 * count, count)
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => undefined)
+  const before = used()
+
+  socket.write('POST /eve HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n')
+  socket.write('1\r\nx\r\n'.repeat(count))
+  await expect.poll(() => shares.held).toBe(count)
+
+  // Kept one by one, the chunks take 60 MB.
+  expect(used() - before).toBeLessThan(15)
+  socket.destroy()
 })

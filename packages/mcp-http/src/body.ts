@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { errorCode } from '@mcp-gateway/protocol'
+import { errorCode, Pieces } from '@mcp-gateway/protocol'
 import { sendRpcError } from './answers.ts'
 import type { Share, Shortage } from './shares.ts'
 
@@ -26,7 +26,7 @@ export function readBody(
   let over = false
   const refuse = (status: number, message: string, headers: Record<string, string>): void => {
     over = true
-    chunks.length = 0
+    pieces.clear()
     request.pause()
     share?.release()
     const all = { ...headers, connection: 'close' }
@@ -38,7 +38,7 @@ export function readBody(
       ? refuse(429, `You hold your share of ${ofBodies} Wait until some have ended.`, retry)
       : refuse(503, `Other callers hold all ${ofBodies} Try again later.`, retry)
 
-  const chunks: Buffer[] = []
+  const pieces = new Pieces()
   const declared = Number(request.headers['content-length'] ?? 0)
   const chunked = request.headers['transfer-encoding'] !== undefined
   const share = declared > uncounted || chunked ? room() : undefined
@@ -50,20 +50,19 @@ export function readBody(
     const shortage = share.hold(declared)
     if (shortage !== undefined) return noRoom(shortage)
   }
-  let length = 0
   request.on('data', (chunk: Buffer) => {
     if (over) return
-    length += chunk.length
+    const length = pieces.length + chunk.length
     if (length > limitBytes) return tooLarge()
     const shortage = share !== undefined && length > share.held ? share.hold(length) : undefined
     if (shortage !== undefined) return noRoom(shortage)
-    chunks.push(chunk)
+    pieces.push(chunk)
   })
   request.on('end', () => {
     if (over) return
     over = true
     share?.spare(undefined)
-    done(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length))
+    done(pieces.take())
   })
   // `close` follows an error, and then no client waits for an answer.
   request.on('error', () => undefined)

@@ -107,6 +107,17 @@ test('a connection whose pipelined requests are not all answered is not idle', a
   await expect.poll(() => busy.closed).toBe(true)
 })
 
+test('a client that sends more than a hundred requests ahead loses its connection', async () => {
+  const { shares, client, requests } = await serve(6)
+  const busy = client().write(
+    `GET /slow HTTP/1.1\r\nhost: h\r\n\r\n${'GET / HTTP/1.1\r\nhost: h\r\n\r\n'.repeat(500)}`,
+  )
+
+  await expect.poll(() => busy.closed).toBe(true)
+  await expect.poll(() => shares.held).toBe(0)
+  expect(requests()).toBe(100)
+})
+
 test('where all places are taken, the address that holds the most gives its longest idle connection', async () => {
   const { shares, client } = await serve(6)
   const heavy = [client(1), client(1), client(1)]

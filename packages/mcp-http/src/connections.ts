@@ -13,6 +13,9 @@ interface Connection {
   bytes: number
 }
 
+/** Requests of one connection that may wait for their answers. Few clients send ahead at all. */
+const mostPipelined = 100
+
 /** Milliseconds that a refused client has to read the reason. */
 const graceMs = 1000
 
@@ -60,12 +63,19 @@ export class Connections {
   }
 
   /**
-   * Records a request. Returns false if its connection was refused, so the request must not run.
+   * Records a request. Returns false if its connection was refused or has closed, so the request
+   * must not run. A client that sends many requests ahead loses its connection.
    */
   begin(response: ServerResponse): boolean {
     const { socket } = response.req
+    // The parser also gives the requests that it has read ahead of a connection that closed.
+    if (socket.destroyed) return false
     const connection = this.#open.get(socket)
     if (connection === undefined) return !this.#refused.has(socket)
+    if (connection.open >= mostPipelined) {
+      socket.destroy()
+      return false
+    }
     connection.open += 1
     this.#busy(connection)
     response.on('close', this.#ended)

@@ -1,4 +1,4 @@
-import { EventParser, isCostly, readArray } from '@mcp-gateway/protocol'
+import { EventParser, isCostly, Pieces, readArray } from '@mcp-gateway/protocol'
 import type { HttpAnswer, HttpFailure } from './http-upstream.ts'
 
 export interface MessageListener {
@@ -26,8 +26,7 @@ const longest = 64 * 1024 * 1024
 export function readMessages(listener: MessageListener, abort: () => void): HttpAnswer {
   let status = 0
   let events: EventParser | undefined
-  const chunks: Buffer[] = []
-  let length = 0
+  const pieces = new Pieces()
   const fail = (message: string): void => {
     abort()
     listener.end({ status, failure: { message, unsent: false } })
@@ -50,10 +49,9 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
         events = new EventParser(longest, ({ data }) => give(data))
     },
     chunk(bytes) {
-      length += bytes.length
       if (events === undefined) {
-        if (length > longest) return tooLong()
-        return void chunks.push(Buffer.from(bytes))
+        if (pieces.length + bytes.length > longest) return tooLong()
+        return pieces.push(Buffer.from(bytes))
       }
       try {
         events.push(bytes)
@@ -63,10 +61,10 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       }
     },
     held() {
-      return events === undefined ? length : events.held
+      return events === undefined ? pieces.length : events.held
     },
     end(failure) {
-      const body = (chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks)).toString()
+      const body = pieces.take().toString()
       if (failure === undefined && isCostly(body)) return tooLong()
       if (failure === undefined) for (const text of messagesOf(body)) listener.message(text)
       listener.end({

@@ -1,3 +1,4 @@
+import { Pieces } from './pieces.ts'
 import { encodeData } from './sse.ts'
 
 /**
@@ -7,8 +8,7 @@ import { encodeData } from './sse.ts'
 export class EventRewriter {
   readonly #maxLength: number
   readonly #rewrite: (data: string) => string
-  #held: Uint8Array[] = []
-  #length = 0
+  readonly #held = new Pieces()
   /** True while the current line is empty. */
   #lineEmpty = true
   /** True before the first event. Readers drop a byte order mark only there. */
@@ -28,7 +28,7 @@ export class EventRewriter {
 
   /** Bytes of the incomplete event. */
   get held(): number {
-    return this.#length
+    return this.#held.length
   }
 
   /** Takes bytes of the stream, and returns the bytes that can be passed on by now. */
@@ -63,17 +63,14 @@ export class EventRewriter {
   }
 
   #hold(bytes: Uint8Array): void {
-    if (bytes.length === 0) return
-    this.#length += bytes.length
-    if (this.#length > this.#maxLength) throw new RangeError('An event of the stream is too long.')
     this.#held.push(bytes)
+    if (this.#held.length > this.#maxLength)
+      throw new RangeError('An event of the stream is too long.')
   }
 
   #take(last: Uint8Array): Uint8Array {
     this.#hold(last)
-    const bytes = join(this.#held)
-    this.#held = []
-    this.#length = 0
+    const bytes = this.#held.take()
     const atStart = this.#atStart
     this.#atStart = false
     return rewritten(bytes, this.#rewrite, atStart)

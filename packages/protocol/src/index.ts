@@ -9,6 +9,7 @@ export * from './modern.ts'
 export * from './raw-object.ts'
 export * from './server-eras.ts'
 export * from './sse.ts'
+export { Pieces, TextPieces } from './pieces.ts'
 export { ObjectTable, Table } from './table.ts'
 export { noSuchTask, TaskOwners } from './task-owners.ts'
 export {

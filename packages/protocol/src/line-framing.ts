@@ -1,3 +1,5 @@
+import { Pieces } from './pieces.ts'
+
 /** Receives the lines of a stream. The framer drops the rest of a line that is too long. */
 export interface LineHandlers {
   readonly line: (line: Uint8Array) => void
@@ -14,8 +16,7 @@ const headBytes = 4096
 export class LineFramer {
   readonly #maxBytes: number
   readonly #handlers: LineHandlers
-  #parts: Uint8Array[] = []
-  #length = 0
+  readonly #line = new Pieces()
   #dropping = false
 
   constructor(maxBytes: number, handlers: LineHandlers) {
@@ -25,7 +26,7 @@ export class LineFramer {
 
   /** Bytes of the incomplete line. */
   get held(): number {
-    return this.#dropping ? 0 : this.#length
+    return this.#line.length
   }
 
   push(chunk: Uint8Array): void {
@@ -45,36 +46,20 @@ export class LineFramer {
 
   #take(part: Uint8Array): void {
     if (this.#dropping) return
-    this.#length += part.length
-    if (this.#length > this.#maxBytes) {
-      this.#dropping = true
-      const head = concat([...this.#parts, part].map((each) => each.subarray(0, headBytes)))
-      this.#parts = []
-      this.#handlers.tooLong(head.subarray(0, headBytes))
-    } else if (part.length > 0) this.#parts.push(part)
+    this.#line.push(part)
+    if (this.#line.length <= this.#maxBytes) return
+    this.#dropping = true
+    this.#handlers.tooLong(Uint8Array.from(this.#line.take().subarray(0, headBytes)))
   }
 
   #end(): void {
-    const [first, ...more] = this.#parts
-    this.#parts = []
-    this.#length = 0
     if (this.#dropping) {
       this.#dropping = false
       return
     }
-    if (first === undefined) return
-    let line = more.length === 0 ? first : concat([first, ...more])
+    if (this.#line.length === 0) return
+    let line: Uint8Array = this.#line.take()
     if (line[line.length - 1] === 0x0d) line = line.subarray(0, -1)
     if (line.length > 0) this.#handlers.line(line)
   }
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    result.set(part, at)
-    at += part.length
-  }
-  return result
 }

@@ -1,3 +1,5 @@
+import { TextPieces } from './pieces.ts'
+
 /**
  * Writes one event (WHATWG HTML, section 9.2). Each line of the data gets its own field, so that
  * readers join the same text and no line becomes a field or event of its own.
@@ -32,10 +34,13 @@ export class EventParser {
   readonly #maxBytes: number
   readonly #event: (event: StreamEvent) => void
   readonly #decoder = new TextDecoder()
-  #rest = ''
+  /** The line that is not complete. */
+  readonly #rest = new TextPieces()
   #restBytes = 0
   #afterReturn = false
   #data: string | undefined
+  /** The `data` fields of the current event after the first one. */
+  readonly #moreData = new TextPieces()
   #name = ''
   /** Bytes of the `data` and `event` fields of the current event. */
   #bytes = 0
@@ -66,11 +71,11 @@ export class EventParser {
     const lines = text.split(/\r\n|\r|\n/)
     const last = lines.pop() ?? ''
     if (lines.length === 0) {
-      this.#rest += last
+      this.#rest.push(last)
       this.#restBytes += chunk.length
     } else {
-      lines[0] = this.#rest + (lines[0] ?? '')
-      this.#rest = last
+      lines[0] = this.#rest.take() + (lines[0] ?? '')
+      this.#rest.push(last)
       this.#restBytes = Buffer.byteLength(last)
     }
     for (const line of lines) this.#line(line)
@@ -83,7 +88,7 @@ export class EventParser {
 
   #line(line: string): void {
     if (line === '') {
-      const data = this.#data
+      const data = this.#data === undefined ? undefined : this.#data + this.#moreData.take()
       const event = this.#name === '' ? 'message' : this.#name
       this.#data = undefined
       this.#name = ''
@@ -95,7 +100,8 @@ export class EventParser {
     const field = colon === -1 ? line : line.slice(0, colon)
     const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
     if (field === 'data') {
-      this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`
+      if (this.#data === undefined) this.#data = value
+      else this.#moreData.push(`\n${value}`)
       this.#bytes += Buffer.byteLength(value) + 1
       this.#checkBytes()
     } else if (field === 'event') {

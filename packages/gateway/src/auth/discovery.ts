@@ -1,3 +1,4 @@
+import { Pieces } from '@mcp-gateway/protocol'
 import { request, type Dispatcher } from 'undici'
 import { timeoutOr } from '../lib/async/timeout-signal.ts'
 import type { IssuerRules } from './issuer.ts'
@@ -54,15 +55,13 @@ async function fetchJson(
     headers: { accept: 'application/json, application/jwk-set+json' },
     signal: timeoutOr(signal, timeoutMs),
   })
-  const chunks: Buffer[] = []
-  let length = 0
+  const pieces = new Pieces()
   for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-    length += chunk.length
-    if (length > mostBytes) throw new Error(`${url.href} is longer than ${mostBytes} bytes.`)
-    chunks.push(chunk)
+    pieces.push(chunk)
+    if (pieces.length > mostBytes) throw new Error(`${url.href} is longer than ${mostBytes} bytes.`)
   }
   if (answer.statusCode !== 200) throw new Error(`${url.href} answers ${answer.statusCode}.`)
-  return JSON.parse(Buffer.concat(chunks).toString()) as unknown
+  return JSON.parse(pieces.take().toString()) as unknown
 }
 
 /** True for https and for loopback. Keys fetched over plain HTTP could come from anybody. */

@@ -1,4 +1,4 @@
-import { findDuplicateKey } from '@mcp-gateway/protocol'
+import { findDuplicateKey, Pieces } from '@mcp-gateway/protocol'
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -14,20 +14,42 @@ export function addJsonParser(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(
     /^application\/(merge-patch\+)?json(;|$)/i,
-    { parseAs: 'buffer' },
-    (request, body, done) => {
-      const bytes = body as Buffer
+    async (request: FastifyRequest, body: IncomingMessage) => {
+      const bytes = await readWhole(body, request.routeOptions.bodyLimit)
       // Many clients send a Content-Type with every request, even without a body.
-      if (bytes.length === 0 && takesNoBody(request)) return done(null, undefined)
+      if (bytes.length === 0 && takesNoBody(request)) return undefined
 
       request.bodyDigest = createHash('sha256').update(bytes).digest('hex')
-      try {
-        done(null, strictJson(bytes, request.raw))
-      } catch (error) {
-        done(error as Error)
-      }
+      return strictJson(bytes, request.raw)
     },
   )
+}
+
+/**
+ * Fastify's own reader would keep every piece of a body, however small.
+ * @throws GatewayError `body_too_large`
+ */
+function readWhole(body: IncomingMessage, limit: number): Promise<Buffer> {
+  const pieces = new Pieces()
+  return new Promise((resolve, reject) => {
+    const tooLarge = (): void => {
+      pieces.clear()
+      reject(
+        new GatewayError('body_too_large', { detail: `The body is larger than ${limit} bytes.` }),
+      )
+    }
+    if (Number(body.headers['content-length'] ?? 0) > limit) return tooLarge()
+    let over = false
+    body.on('data', (chunk: Buffer) => {
+      if (over) return
+      pieces.push(chunk)
+      if (pieces.length <= limit) return
+      over = true
+      tooLarge()
+    })
+    body.on('end', () => resolve(pieces.take()))
+    body.on('error', reject)
+  })
 }
 
 /** @throws GatewayError `unsupported_media_type`, `invalid_json`, `validation_failed` */

@@ -79,8 +79,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
     response: ServerResponse,
     expects: 'nothing' | 'continue' | 'other',
   ): void => {
-    if (response.socket === null) waitInLine(state, request.socket, response)
     if (!counted.begin(response)) return
+    if (response.socket === null) waitInLine(state, request.socket, response)
     // The answer to an earlier request ends this connection (RFC 9112 section 9.6).
     if (state.closing.has(request.socket)) return
     if (state.ending) endWith(response)

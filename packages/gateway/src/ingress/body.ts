@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Share } from '@mcp-gateway/mcp-http'
-import { elements, isArray, outline } from '@mcp-gateway/protocol'
+import { elements, isArray, outline, Pieces } from '@mcp-gateway/protocol'
 import { mostOfBatch } from '../audit/mcp-requests.ts'
 import { GatewayError } from '../core/errors.ts'
 import { shortOf } from '../core/shares.ts'
@@ -40,7 +40,7 @@ export function readBody(
     done(error, null)
   }
   let first: Buffer | null = null
-  let more: Buffer[] | undefined
+  let more: Pieces | undefined
   let length = 0
   let over = false
   const finish = (body: Buffer): void => {
@@ -59,10 +59,13 @@ export function readBody(
     const short = share !== undefined && length > share.held ? share.hold(length) : undefined
     if (short !== undefined) return refuse(shortOf(short, unfinished))
     if (first === null) first = chunk
-    else (more ??= [first]).push(chunk)
+    else {
+      if (more === undefined) (more = new Pieces()).push(first)
+      more.push(chunk)
+    }
   })
   request.on('end', () => {
-    if (!over) finish(more === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(more, length))
+    if (!over) finish(more?.take() ?? first ?? Buffer.alloc(0))
   })
   // `close` follows an error, and the end of every request.
   request.on('error', () => undefined)

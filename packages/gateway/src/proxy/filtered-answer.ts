@@ -1,5 +1,5 @@
 import { rawHeader, type Share, type Shortage } from '@mcp-gateway/mcp-http'
-import { encodeEvent, errorAnswer, EventRewriter } from '@mcp-gateway/protocol'
+import { encodeEvent, errorAnswer, EventRewriter, Pieces } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { answerDropped, heldBytes, shortOf } from '../core/shares.ts'
@@ -41,8 +41,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     | {
         readonly status: number
         readonly headers: Buffer[]
-        readonly chunks: Buffer[]
-        length: number
+        readonly body: Pieces
       }
     | undefined
 
@@ -72,7 +71,7 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
       this.#events = new EventRewriter(longest, (data) => this.#filtered(data))
       return pass(withoutLength(raw))
     }
-    this.#list = { status, headers: withoutLength(raw), chunks: [], length: 0 }
+    this.#list = { status, headers: withoutLength(raw), body: new Pieces() }
     return true
   }
 
@@ -81,10 +80,9 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     if (this.#events !== undefined) return this.#passEvents(this.#events, chunk)
     const list = this.#list
     if (list === undefined) return this.#handler.onData?.(chunk) ?? true
-    list.length += chunk.length
-    if (list.length > longest) return this.#fail('It is too long.')
-    list.chunks.push(Buffer.from(chunk))
-    return this.#hold(list.length)
+    if (list.body.length + chunk.length > longest) return this.#fail('It is too long.')
+    list.body.push(Buffer.from(chunk))
+    return this.#hold(list.body.length)
   }
 
   onComplete(trailers: string[] | null): void {
@@ -131,13 +129,13 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
   #passList({
     status,
     headers,
-    chunks,
+    body: pieces,
   }: {
     readonly status: number
     readonly headers: Buffer[]
-    readonly chunks: readonly Buffer[]
+    readonly body: Pieces
   }): boolean {
-    const given = Buffer.concat(chunks)
+    const given = pieces.take()
     let body = given
     try {
       const text = given.toString()

@@ -282,7 +282,7 @@ class ForwardHandler implements Dispatcher.DispatchHandler {
     chunks.push(Buffer.from(chunk))
     const text = Buffer.concat(chunks).toString()
     const { refused } = this.#forwarding
-    if (refused === undefined && anyMessage.test(text)) {
+    if (chunks.length > mostPeeked || (refused === undefined && anyMessage.test(text))) {
       passOn()
       return true
     }
@@ -393,6 +393,9 @@ function holdsMessages(raw: readonly Buffer[]): boolean {
   const type = rawHeader(raw, 'content-type') ?? ''
   return isEventStream(type) || /application\/json/i.test(type)
 }
+
+/** Pieces of an answer. Each one is read with those before it, and a longer search is no refusal. */
+const mostPeeked = 64
 
 const anyMessage = /"(jsonrpc|result|error)"/
 

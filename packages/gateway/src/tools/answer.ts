@@ -2,6 +2,7 @@ import {
   EventParser,
   isCostly,
   LineFramer,
+  Pieces,
   readArray,
   readObject,
   readString,
@@ -126,15 +127,13 @@ function decode(bytes: Buffer, charset: string, saysText: boolean): string | und
 }
 
 async function readWhole(body: AsyncIterable<Buffer>, { limitBytes, hold }: Held): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let length = 0
+  const pieces = new Pieces()
   for await (const chunk of body) {
-    length += chunk.length
-    if (length > limitBytes) throw new AnswerTooLong()
-    hold(length)
-    chunks.push(chunk)
+    pieces.push(chunk)
+    if (pieces.length > limitBytes) throw new AnswerTooLong()
+    hold(pieces.length)
   }
-  return Buffer.concat(chunks, length)
+  return pieces.take()
 }
 
 async function fromJson(text: string, { output }: ReadingOptions): Promise<CallResult> {

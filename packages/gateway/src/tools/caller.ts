@@ -1,4 +1,5 @@
 import type { Share, Shares } from '@mcp-gateway/mcp-http'
+import { Pieces } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
 import type { ReplicaDirectory } from '../core/directory.ts'
 import { GatewayError } from '../core/errors.ts'
@@ -399,14 +400,12 @@ async function messageOf(
   const { type } = parseType(contentType)
   const json = /^(application|text)\/([\w.-]+\+)?json$/.test(type)
   if (!json && type !== 'text/plain') return ''
-  const chunks: Buffer[] = []
-  let length = 0
+  const pieces = new Pieces()
   for await (const chunk of body) {
-    chunks.push(chunk)
-    length += chunk.length
-    if (length >= errorBodyLimit) break
+    pieces.push(chunk)
+    if (pieces.length >= errorBodyLimit) break
   }
-  const text = Buffer.concat(chunks).subarray(0, errorBodyLimit).toString()
+  const text = pieces.take().subarray(0, errorBodyLimit).toString()
   return plain(json ? jsonMessage(text) : text)
 }
 
