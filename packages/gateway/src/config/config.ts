@@ -19,17 +19,24 @@ const variables = z.array(
 
 /** A program that the process runtime runs in place of an image. */
 export const ProgramConfig = z.strictObject({
-  /** Program and arguments. The program gets PORT and HOST, and must serve HTTP there. */
-  command: z.array(z.string().min(1)).min(1),
-  environment: z.record(z.string(), z.string()).default({}),
-  workingDirectory: z.string().optional(),
-  /**
-   * Variables that callers may set if `access.images` restricts them. A rule's own list outranks
-   * this one.
-   */
-  variables: variables.optional(),
-  /** The path of MCP. */
-  path: z.string().startsWith('/').default('/mcp'),
+  command: z
+    .array(z.string().min(1))
+    .min(1)
+    .describe(
+      'Program and arguments. The program gets PORT and HOST, and must serve HTTP ' + 'there.',
+    ),
+  environment: z
+    .record(z.string(), z.string())
+    .default({})
+    .describe('Variables that the program gets.'),
+  workingDirectory: z.string().optional().describe('Folder in which the program starts.'),
+  variables: variables
+    .optional()
+    .describe(
+      "Variables that callers may set if `access.images` restricts them. A rule's own " +
+        'list outranks this one.',
+    ),
+  path: z.string().startsWith('/').default('/mcp').describe('Path of MCP.'),
 })
 export type ProgramConfig = z.output<typeof ProgramConfig>
 
@@ -68,15 +75,24 @@ const webAddress = z.url({ protocol: /^https?$/ })
 
 /** Settings of every issuer preset. */
 const issuerFields = {
-  /** Accepted values of `aud`. */
-  audiences: z.array(z.string().min(1)).default([]),
-  /** Address of the keys. Unset: the issuer's discovery document names it. */
-  jwksUri: webAddress.optional(),
-  /** Scopes that each token must have. The gateway tells clients to ask for them. */
-  requiredScopes: z.array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/)).default([]),
-  rolesClaims: z.array(claimPath).optional(),
-  nameClaim: claimPath.optional(),
-  idClaim: claimPath.optional(),
+  audiences: z.array(z.string().min(1)).default([]).describe('Accepted values of `aud`.'),
+  jwksUri: webAddress
+    .optional()
+    .describe('Address of the keys. Unset: the discovery document of the issuer names it.'),
+  requiredScopes: z
+    .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]+$/))
+    .default([])
+    .describe('Scopes that each token must have. The gateway tells clients to ask for them.'),
+  rolesClaims: z
+    .array(claimPath)
+    .optional()
+    .describe('Claims that hold roles. Unset: those of the preset.'),
+  nameClaim: claimPath
+    .optional()
+    .describe('Claim that holds the name of the caller. Unset: that of the preset.'),
+  idClaim: claimPath
+    .optional()
+    .describe('Claim that holds the id of the caller. Unset: that of the preset.'),
   algorithms: z
     .array(
       z.enum([
@@ -94,9 +110,14 @@ const issuerFields = {
       ]),
     )
     .min(1)
-    .optional(),
-  /** Tolerated difference between the clocks of issuer and gateway. */
-  clockSkewSeconds: z.number().min(0).max(300).default(30),
+    .optional()
+    .describe('Accepted algorithms of signatures. Unset: those of the preset.'),
+  clockSkewSeconds: z
+    .number()
+    .min(0)
+    .max(300)
+    .default(30)
+    .describe('Tolerated difference between the clocks of issuer and gateway.'),
 }
 
 /** In lower case, as in tokens. Portals may show it otherwise. */
@@ -106,16 +127,20 @@ const tenantId = z.guid().toLowerCase()
 export const IssuerConfig = z.discriminatedUnion('preset', [
   z.strictObject({
     preset: z.literal('entra'),
-    /** Address of the cloud. Sovereign clouds have other addresses. */
-    instance: webAddress.default('https://login.microsoftonline.com'),
-    /** One or several tenant (directory) ids. */
-    tenantId: z.union([tenantId, z.array(tenantId).min(1)]),
+    instance: webAddress
+      .default('https://login.microsoftonline.com')
+      .describe('Address of the cloud. Sovereign clouds have other addresses.'),
+    tenantId: z
+      .union([tenantId, z.array(tenantId).min(1)])
+      .describe('One or several tenant (directory) ids.'),
     ...issuerFields,
-    /**
-     * The API's application (client) id comes first. The gateway also accepts `api://` with that
-     * id.
-     */
-    audiences: z.array(z.string().min(1)).min(1),
+    audiences: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe(
+        'The application (client) id of the API comes first. ' +
+          'The gateway also accepts `api://` with that id.',
+      ),
   }),
   z.strictObject({
     preset: z.enum(['generic', 'keycloak', 'auth0', 'okta']),
@@ -126,21 +151,33 @@ export const IssuerConfig = z.discriminatedUnion('preset', [
     preset: z.literal('cognito'),
     issuer: webAddress,
     ...issuerFields,
-    /** Ids of the app clients. Access tokens of Cognito name these instead of an audience. */
-    audiences: z.array(z.string().min(1)).min(1),
+    audiences: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe(
+        'Ids of the app clients. Access tokens of Cognito name these instead of an audience.',
+      ),
   }),
 ])
 export type IssuerConfig = z.output<typeof IssuerConfig>
+
 /** A destination of audit records. */
 export const AuditSinkConfig = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('file'),
-    /** Unset: `audit.log` in the data folder. Only one gateway may write to a file. */
-    path: z.string().min(1).optional(),
-    maxBytes: count(64 * 1024 * 1024, 64 * 1024),
-    /** Number of full files to keep; 0 keeps all. */
-    keep: count(16, 0),
-    fsync: z.enum(['always', 'second']).default('second'),
+    path: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Unset: `audit.log` in the data folder. Only one gateway may write to a file.'),
+    maxBytes: count(64 * 1024 * 1024, 64 * 1024).describe(
+      'Size at which the gateway begins a new file.',
+    ),
+    keep: count(16, 0).describe('Number of full files to keep; 0 keeps all.'),
+    fsync: z
+      .enum(['always', 'second'])
+      .default('second')
+      .describe('When records reach the disk: always before the answer, or within a second.'),
   }),
   z.strictObject({ type: z.literal('stdout') }),
   z.strictObject({
@@ -158,118 +195,187 @@ export type AuditSinkConfig = z.output<typeof AuditSinkConfig>
  * this machine.
  */
 export const ConfigSchema = z.strictObject({
-  role: z.enum(['gateway', 'tool-gateway']).default('gateway').meta({
-    description:
-      'tool-gateway: a process that serves /mcp alone, behind gateways that hand it over.',
-  }),
-  host: z.string().min(1).default('127.0.0.1').meta({ description: 'Address to listen on.' }),
-  port: z.int().min(0).max(65_535).default(8000),
+  role: z
+    .enum(['gateway', 'tool-gateway'])
+    .default('gateway')
+    .describe(
+      'gateway: both planes. tool-gateway: a process that serves `/mcp` alone, for ' +
+        'gateways (docs/tools.md#tool-gateways).',
+    ),
+  host: z
+    .string()
+    .min(1)
+    .default('127.0.0.1')
+    .describe('Address to listen on. Development identity allows loopback addresses only.'),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .default(8000)
+    .describe('Port to listen on; 0 takes any free port.'),
   dataDir: z
     .string()
     .min(1)
     .default(() => join(homedir(), '.mcp-gateway'))
-    .meta({ description: 'Folder of the embedded store, keys and logs.' }),
+    .describe('Folder of the embedded store, keys and logs.'),
   publicOrigin: webAddress
     .optional()
-    .meta({ description: 'How clients reach the gateway, when not by host and port.' }),
-  endpointNetworks: z.array(z.string()).optional().meta({
-    description:
-      'Networks (CIDR) of addresses that are not public, which adapters and tools by `endpoint` may have all the same. Unset: loopback with development identity, else none.',
-  }),
+    .describe(
+      'The origin by which clients reach the gateway, if it is not host and port. ' +
+        'Development identity allows loopback addresses only.',
+    ),
+  endpointNetworks: z
+    .array(z.string())
+    .optional()
+    .describe(
+      'Networks (CIDR) that are not public, and that adapters and tools by `endpoint` ' +
+        'may nevertheless use. Unset: loopback with development identity, else none.',
+    ),
   edge: z
     .strictObject({
-      /**
-       * Host names (without port) accepted in requests, besides loopback names and `publicOrigin`.
-       * `*` turns the check off.
-       */
-      allowedHosts: z.array(z.string()).default([]),
-      /**
-       * Origins of browser pages that may call, besides the gateway's own and loopback on the same
-       * host. They also receive CORS headers.
-       */
-      allowedOrigins: z.array(pageOrigin).default([]),
-      /**
-       * Networks (CIDR) of the proxies in front of the gateway. The gateway trusts their statements
-       * on the client's address and the public origin.
-       */
-      trustedProxies: z.array(z.string()).default([]),
-      /** The headers of those proxies: `X-Forwarded-*`, or `Forwarded` (RFC 7239). */
-      forwardedBy: z.enum(['x-forwarded', 'forwarded']).default('x-forwarded'),
-      bodyLimitBytes: count(4 * 1024 * 1024),
-      headerLimitBytes: count(32 * 1024),
-      headersTimeoutSeconds: seconds(15),
-      requestTimeoutSeconds: seconds(60),
-      keepAliveTimeoutSeconds: seconds(75),
-      /**
-       * After SIGTERM, how long the gateway serves as usual but reports that it is not ready, so
-       * that clients move away.
-       */
-      drainDelaySeconds: z.number().min(0).max(3600).default(0),
-      /** After that delay, how long open calls may take. */
-      drainSeconds: seconds(20),
-      accessLog: z.boolean().default(true),
+      allowedHosts: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'Host names (without port) that requests may name, besides loopback names and ' +
+            'the host of `publicOrigin`. `*` turns the check off.',
+        ),
+      allowedOrigins: z
+        .array(pageOrigin)
+        .default([])
+        .describe(
+          'Sites whose pages may call, each as `https://host` or `https://host:port`. ' +
+            'Their pages and those of `publicOrigin` get CORS headers. Pages of this machine ' +
+            'may always call, without CORS.',
+        ),
+      trustedProxies: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'Networks (CIDR) of the proxies in front of the gateway. The gateway believes ' +
+            "only these about the client's address and the public origin.",
+        ),
+      forwardedBy: z
+        .enum(['x-forwarded', 'forwarded'])
+        .default('x-forwarded')
+        .describe(
+          'Headers in which these proxies name the client: `X-Forwarded-*`, or `Forwarded` ' +
+            '(RFC 7239). A header that a proxy does not write itself may come from a client.',
+        ),
+      bodyLimitBytes: count(4 * 1024 * 1024).describe('Largest body of a request; 413 beyond.'),
+      headerLimitBytes: count(32 * 1024).describe('Largest headers of a request; 431 beyond.'),
+      headersTimeoutSeconds: seconds(15).describe(
+        'Time in which the headers of a request must arrive; 408 beyond.',
+      ),
+      requestTimeoutSeconds: seconds(60).describe(
+        'Time in which the whole request must arrive; 408 beyond.',
+      ),
+      keepAliveTimeoutSeconds: seconds(75).describe(
+        'Time for which an idle connection from a client stays open.',
+      ),
+      drainDelaySeconds: z
+        .number()
+        .min(0)
+        .max(3600)
+        .default(0)
+        .describe(
+          'Time after SIGTERM in which the gateway serves everything except `/readyz`, so ' +
+            'that balancers move clients away.',
+        ),
+      drainSeconds: seconds(20).describe('Time after that delay in which open calls may end.'),
+      accessLog: z
+        .boolean()
+        .default(true)
+        .describe('Whether each request gets a line in the log. Failures always get one.'),
     })
-    .prefault({}),
-  /**
-   * Pools of this process that callers share. One caller alone gets half of each, and the next
-   * caller half of the rest (docs/operations.md, "Bounds").
-   */
+    .prefault({})
+    .describe('The HTTP server.'),
   limits: z
     .strictObject({
-      /** Requests without an answer so far, including open streams. */
-      openRequests: count(40_000, 2),
-      /** Bytes of the bodies of open requests. */
-      bodyBytes: count(256 * 1024 * 1024),
-      /**
-       * Bytes of answers that the gateway holds until they are complete or their reader takes them.
-       */
-      heldBytes: count(512 * 1024 * 1024),
-      /** Bytes of events that sessions keep for clients that reconnect. */
-      eventBytes: count(256 * 1024 * 1024),
-      /** Open requests to one server elsewhere. */
-      connectionsPerServer: count(2048, 2),
-      /** Open tool calls to one server elsewhere. */
-      callsPerServer: count(512, 2),
-      /**
-       * Legacy sessions in front of modern servers, and as many again at `/mcp`. One caller: a
-       * tenth.
-       */
-      sessions: count(10_000, 10),
-      /** Connections from clients. One address gets at most half; proxies have no such limit. */
-      connections: count(40_000, 2),
-      /** Open requests for logs. */
-      logReaders: count(500, 2),
+      openRequests: count(40_000, 2).describe(
+        'Requests without an answer so far, including open streams. One caller gets at ' +
+          'most half (docs/operations.md#bounds).',
+      ),
+      bodyBytes: count(256 * 1024 * 1024).describe(
+        'Bytes of the bodies of open requests; at least four times ' + '`edge.bodyLimitBytes`.',
+      ),
+      heldBytes: count(512 * 1024 * 1024).describe(
+        'Bytes of answers that the gateway holds until they are complete or their reader ' +
+          'takes them.',
+      ),
+      eventBytes: count(256 * 1024 * 1024).describe(
+        'Bytes of events that translated sessions keep for clients that reconnect.',
+      ),
+      connectionsPerServer: count(2048, 2).describe(
+        'Open requests and streams to one server elsewhere.',
+      ),
+      callsPerServer: count(512, 2).describe('Open tool calls to one server elsewhere.'),
+      sessions: count(10_000, 10).describe(
+        'Legacy sessions in front of modern servers, and as many again at `/mcp`. One ' +
+          'caller gets a tenth.',
+      ),
+      connections: count(40_000, 2).describe(
+        'Connections from clients, and as many again from probes and peers. One address ' +
+          'gets at most half; proxies (`edge.trustedProxies`) have no such limit.',
+      ),
+      logReaders: count(500, 2).describe('Open requests for logs.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe(
+      'Pools of this process that callers share. One caller alone gets half of each, ' +
+        'and the next caller half of the rest (docs/operations.md#bounds).',
+    ),
   identity: z
     .strictObject({
-      /**
-       * development: callers state their own identity, on this machine only. oidc: callers show
-       * access tokens.
-       */
-      mode: z.enum(['development', 'oidc']).default('development'),
-      issuers: z.array(IssuerConfig).default([]),
-      /** Accepts requests without a credential, for resources that are open to everyone. */
-      allowAnonymous: z.boolean().default(false),
+      mode: z
+        .enum(['development', 'oidc'])
+        .default('development')
+        .describe(
+          'development: callers state their own identity (`X-Dev-UserId`, `X-Dev-Name`, ' +
+            '`X-Dev-Roles`; defaults `dev`, `dev`, `mcp.dev`), on this machine only. oidc: ' +
+            'callers show access tokens.',
+        ),
+      issuers: z
+        .array(IssuerConfig)
+        .default([])
+        .describe('Issuers whose tokens the gateway accepts (docs/identity.md#issuers).'),
+      allowAnonymous: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Whether the gateway accepts requests without a credential, for adapters that ' +
+            'are open to everyone.',
+        ),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Who calls.'),
   access: z
     .strictObject({
-      /**
-       * Roles that may create, and change what runs, besides `mcp.admin`; `*` is every known
-       * caller. Unset: `*` with development identity, else `mcp.engineer`.
-       */
       create: z
         .strictObject({
-          adapter: roles.optional(),
-          tool: roles.optional(),
-          /** Unset: everyone who may create an adapter or a tool. */
-          secret: roles.optional(),
-          /** Unset: every known caller. */
-          apiKey: roles.optional(),
+          adapter: roles
+            .optional()
+            .describe(
+              'Roles that may create adapters, and change what runs, besides `mcp.admin`; `*` ' +
+                'is every known caller. Unset: `*` with development identity, else ' +
+                '`mcp.engineer` (docs/access.md).',
+            ),
+          tool: roles.optional().describe('The same for tools.'),
+          secret: roles
+            .optional()
+            .describe(
+              'Roles that may create secrets. Unset: everyone who may create an adapter or a ' +
+                'tool.',
+            ),
+          apiKey: roles
+            .optional()
+            .describe('Roles that may create API keys. Unset: every known caller.'),
         })
-        .prefault({}),
-      /** Roles by image. The first rule whose pattern fits decides instead of `create`. */
+        .prefault({})
+        .describe(
+          'Roles that may create, and change what runs, besides `mcp.admin`; `*` is every ' +
+            'known caller.',
+        ),
       images: z
         .array(
           z.strictObject({
@@ -280,263 +386,361 @@ export const ConfigSchema = z.strictObject({
                 "must be name:tag or name@sha256:digest, where '*' stands for any characters and '?' for one",
               ),
             roles,
-            /**
-             * Variables that callers restricted by the rules may set. Unset: those of
-             * `runtime.images`, else none.
-             */
-            variables: variables.optional(),
+            variables: variables
+              .optional()
+              .describe(
+                'Variables that callers restricted by the rules may set. Unset: those of ' +
+                  '`runtime.images`, else none.',
+              ),
           }),
         )
-        .default([]),
-      /**
-       * Roles that may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: none. Development
-       * identity: `mcp.dev` on one machine (the flag lends nothing), nobody on a cluster.
-       */
-      workloadIdentityRoles: roles.optional(),
-      /** The right that a caller needs to read logs, which may hold secrets. */
-      logs: z.enum(['read', 'write']).default('write'),
-      /** Limits for each owner. */
+        .default([])
+        .describe(
+          'Roles by image: `{pattern, roles, variables}`. The first rule whose pattern ' +
+            'fits decides instead of `access.create` (docs/access.md#variables).',
+        ),
+      workloadIdentityRoles: roles
+        .optional()
+        .describe(
+          'Roles that may turn `useWorkloadIdentity` on, besides `mcp.admin`. Unset: none; ' +
+            'with development identity, `mcp.dev` on one machine, where the flag lends ' +
+            'nothing, and nobody on a cluster.',
+        ),
+      logs: z
+        .enum(['read', 'write'])
+        .default('write')
+        .describe('The right that a caller needs to read logs, which may hold secrets.'),
       quotas: z
         .strictObject({
-          adapters: count(1000, 0),
-          tools: count(10_000, 0),
-          /** Replicas that the owner's adapters and tools request together. */
-          replicas: count(1000, 0),
-          /** Bytes of the owner's adapters and tools, as stored. */
-          bytes: count(64 * 1024 * 1024, 0),
-          /**
-           * Bytes of all owners' adapters and tools, as stored. Every gateway keeps them in memory.
-           */
-          totalBytes: count(256 * 1024 * 1024, 0),
-          /** Roles that may exceed the quotas, for themselves and for others. */
-          exemptRoles: roles.default(['mcp.admin']),
+          adapters: count(1000, 0).describe('Adapters of one owner (docs/access.md#quotas).'),
+          tools: count(10_000, 0).describe('Tools of one owner.'),
+          replicas: count(1000, 0).describe(
+            'Replicas that the adapters and tools of one owner request together.',
+          ),
+          bytes: count(64 * 1024 * 1024, 0).describe(
+            'Bytes of the adapters and tools of one owner, as stored.',
+          ),
+          totalBytes: count(256 * 1024 * 1024, 0).describe(
+            'Bytes of the adapters and tools of all owners, as stored. Every gateway keeps ' +
+              'them in memory.',
+          ),
+          exemptRoles: roles
+            .default(['mcp.admin'])
+            .describe('Roles that may exceed the quotas, for themselves and for others.'),
         })
-        .prefault({}),
+        .prefault({})
+        .describe('Limits of each owner (docs/access.md#quotas).'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Who may do what (docs/access.md).'),
   store: z
     .strictObject({
-      /**
-       * Connection URI of a PostgreSQL database, which several gateways may share. Unset: SQLite in
-       * the data folder.
-       */
-      url: postgresUrl.optional(),
-      /** A file with the password. Each new connection reads it. */
-      passwordFile: z.string().min(1).optional(),
-      /** The schema of the database that holds the tables. */
+      url: postgresUrl
+        .optional()
+        .describe(
+          'Connection URI of a PostgreSQL database, which several gateways may share ' +
+            '(docs/store.md#postgresql). Unset: SQLite in the data folder.',
+        ),
+      passwordFile: z
+        .string()
+        .min(1)
+        .optional()
+        .describe(
+          'File with the password of the database. The gateway reads it for each new ' +
+            'connection.',
+        ),
       schema: z
         .string()
         .regex(/^[a-z_][a-z0-9_]{0,62}$/)
-        .default('mcp_gateway'),
-      /** Connections for reading, besides one for writing and one for change notifications. */
-      poolSize: count(5),
-      /** Time limit for connecting and for a statement. Beyond it, requests get 503. */
-      timeoutSeconds: seconds(5),
-      /** Time that the start waits for a database that does not answer. */
-      startTimeoutSeconds: z.number().min(0).max(86_400).default(30),
+        .default('mcp_gateway')
+        .describe('Schema of the database that holds the tables.'),
+      poolSize: count(5).describe(
+        'Connections for reading. Each gateway has two more: one for writing, one for ' +
+          'notifications of changes.',
+      ),
+      timeoutSeconds: seconds(5).describe(
+        'Time limit for connecting and for a statement. Beyond it, requests get 503.',
+      ),
+      startTimeoutSeconds: z
+        .number()
+        .min(0)
+        .max(86_400)
+        .default(30)
+        .describe('Time that the start waits for a database that does not answer.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Where the wanted state is.'),
   apiKeys: z
     .strictObject({
-      /** Limit on the keys of one principal. */
-      maxPerPrincipal: count(100),
-      /** Limits on the bytes of the keys of one principal, and of all, as stored. */
-      maxBytesPerPrincipal: count(1024 * 1024),
-      maxTotalBytes: count(64 * 1024 * 1024),
-      /** Longest lifetime of a key. Unset: keys need not expire. */
-      maxLifetimeDays: z.number().positive().max(36_500).optional(),
+      maxPerPrincipal: count(100).describe(
+        'API keys that one principal may have (docs/api-keys.md).',
+      ),
+      maxBytesPerPrincipal: count(1024 * 1024).describe(
+        'Bytes of the API keys of one principal, as stored.',
+      ),
+      maxTotalBytes: count(64 * 1024 * 1024).describe('Bytes of all API keys, as stored.'),
+      maxLifetimeDays: z
+        .number()
+        .positive()
+        .max(36_500)
+        .optional()
+        .describe('Longest lifetime of a key. Unset: keys need not expire.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Limits of API keys (docs/api-keys.md).'),
   secrets: z
     .strictObject({
-      /**
-       * Base64 keys of 32 bytes that seal secrets in the store. The first seals; all open. None:
-       * the gateway makes a key in the data folder.
-       */
-      keys: z.array(z.string()).default([]),
-      /**
-       * Secrets that workloads may refer to as `file`: each a file, or a folder with one file per
-       * key.
-       */
+      keys: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'Keys of 32 bytes in base64 that seal secrets in the store (docs/secrets.md). ' +
+            'The first seals; all open. None: the gateway makes a key in the data folder.',
+        ),
       files: z
         .record(
           z.string().regex(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/),
           z.strictObject({ path: z.string().min(1), requiredRoles: roles.default([]) }),
         )
-        .default({}),
-      /**
-       * Secrets of the cluster that workloads may refer to as `kubernetes`, by their names here. No
-       * other secret is reachable.
-       */
+        .default({})
+        .describe(
+          'Secrets that workloads may refer to as `file`: `{name: {path, requiredRoles}}`. ' +
+            'Each is a file, or a folder with one file for each key.',
+        ),
       kubernetes: z
         .record(
           z.string().regex(/^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$/),
           z.strictObject({
-            /** Name in the cluster, if it differs. */
             secret: z
               .string()
               .regex(/^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/)
-              .optional(),
-            /** Unset: the namespace of the workloads. */
-            namespace: labelText.optional(),
+              .optional()
+              .describe('Name in the cluster, if it differs.'),
+            namespace: labelText.optional().describe('Unset: the namespace of the workloads.'),
             requiredRoles: roles.default([]),
           }),
         )
-        .default({}),
-      /** Limit on the secrets of one principal. */
-      maxPerPrincipal: count(1000),
-      /** Limits on the bytes of the secrets of one principal, and of all, as stored. */
-      maxBytesPerPrincipal: count(8 * 1024 * 1024),
-      maxTotalBytes: count(128 * 1024 * 1024),
+        .default({})
+        .describe(
+          'Secrets of the cluster that workloads may refer to as `kubernetes`: `{name: ' +
+            '{secret, namespace, requiredRoles}}`. No other secret is reachable.',
+        ),
+      maxPerPrincipal: count(1000).describe('Secrets that one principal may have.'),
+      maxBytesPerPrincipal: count(8 * 1024 * 1024).describe(
+        'Bytes of the secrets of one principal, as stored.',
+      ),
+      maxTotalBytes: count(128 * 1024 * 1024).describe('Bytes of all secrets, as stored.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Secrets that workloads refer to (docs/secrets.md).'),
   declared: z
     .record(
       clusterName,
       z.strictObject({
-        /** Folder of YAML or JSON files, such as a mounted ConfigMap. */
-        folder: z.string().min(1),
-        /**
-         * Owner of the declared resources. Unset: the source itself, or `dev` with development
-         * identity.
-         */
+        folder: z
+          .string()
+          .min(1)
+          .describe('Folder of YAML or JSON files, such as a mounted ConfigMap.'),
         owner: z
           .strictObject({ id: z.string().trim().min(1), issuer: z.string().trim().min(1) })
-          .optional(),
-        /** Roles with which the gateway applies the files. */
-        roles: roles.default(['mcp.admin']),
-        /** Removes resources that no file declares any more. */
-        prune: z.boolean().default(true),
-        /** Lets a folder without documents remove everything that it declared. */
-        emptyPrunes: z.boolean().default(false),
-        /** Interval between reads of the folder. */
-        pollSeconds: seconds(5),
+          .optional()
+          .describe(
+            'Owner of the declared resources. Unset: the source itself, or `dev` with ' +
+              'development identity.',
+          ),
+        roles: roles
+          .default(['mcp.admin'])
+          .describe('Roles with which the gateway applies the files.'),
+        prune: z
+          .boolean()
+          .default(true)
+          .describe('Whether the gateway removes resources that no file declares any more.'),
+        emptyPrunes: z
+          .boolean()
+          .default(false)
+          .describe('Whether a folder without documents removes everything that it declared.'),
+        pollSeconds: seconds(5).describe('Interval between reads of the folder.'),
       }),
     )
     .default({})
-    .meta({ description: 'Folders of files that declare adapters and tools, by their names.' }),
+    .describe(
+      'Folders of files that declare adapters and tools, by name: `{name: {folder, ' +
+        '…}}` (docs/declared.md#settings).',
+    ),
   proxy: z
     .strictObject({
-      /** Time that a request waits for a replica of a cold or restarting adapter. */
-      coldStartSeconds: seconds(60),
-      connectTimeoutSeconds: seconds(5),
-      /**
-       * Time until the server's response headers. Tool calls may take long, so the limit is high.
-       */
-      answerTimeoutSeconds: seconds(3600),
-      /**
-       * Time until a server answers a request that opens a conversation (`initialize`,
-       * `server/discover`). Clients of the SDKs give up after 60 seconds.
-       */
-      handshakeTimeoutSeconds: seconds(58),
-      /**
-       * Interval at which open streams check their caller again. A stream outlives its token or
-       * role by at most this time.
-       */
-      streamRecheckSeconds: seconds(5),
-      /** Longest lifetime of a session, even if it is in use. */
+      coldStartSeconds: seconds(60).describe(
+        'Time that a request waits for a replica of a cold or restarting adapter.',
+      ),
+      connectTimeoutSeconds: seconds(5).describe('Time limit for connecting to a server.'),
+      answerTimeoutSeconds: seconds(3600).describe(
+        'Time until the response headers of a server; 504 beyond. Tool calls may take ' +
+          'long, so the limit is high.',
+      ),
+      handshakeTimeoutSeconds: seconds(58).describe(
+        'Time until a server answers `initialize` or `server/discover`; 504 beyond. ' +
+          'Clients of the SDKs give up after 60 seconds.',
+      ),
+      streamRecheckSeconds: seconds(5).describe(
+        'Interval at which the gateway checks the callers of open streams again. A ' +
+          'stream outlives its token or role by at most this time.',
+      ),
       sessionMaxAgeSeconds: z
         .number()
         .positive()
-        .default(30 * 24 * 3600),
-      /** Time for which idle connections to a replica stay open. */
-      upstreamKeepAliveSeconds: seconds(4),
-      /** Headers of clients that also go to servers: `x-acme-team`, `x-acme-*`. */
-      requestHeaders: headerNames('server'),
-      /** Headers of servers that also go to clients. */
-      responseHeaders: headerNames('client'),
+        .default(30 * 24 * 3600)
+        .describe('Longest lifetime of a session, even if it is in use.'),
+      upstreamKeepAliveSeconds: seconds(4).describe(
+        'Time for which an idle connection to a replica stays open.',
+      ),
+      requestHeaders: headerNames('server').describe(
+        'Headers of clients that also go to servers, besides the usual ones ' +
+          '(docs/adapters.md#headers): names, or prefixes such as `x-acme-*`.',
+      ),
+      responseHeaders: headerNames('client').describe(
+        'Headers of servers that also go to clients, besides the usual ones.',
+      ),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('The data plane of one adapter.'),
   cluster: z
     .strictObject({
-      /** Name of this process among gateways with the same session keys. Unset: a random name. */
-      name: clusterName.optional(),
-      /**
-       * Addresses of the other gateways, by name. A gateway hands each of them the requests for its
-       * own sessions.
-       */
-      peers: z.record(z.string(), z.url({ protocol: /^https?$/ })).default({}),
-      /**
-       * Alternative: a Service in the gateway's own namespace whose pods are the others. Each is
-       * named like its pod.
-       */
-      peersService: labelText.optional(),
-      /**
-       * An additional port for other gateways and for probes, which serves no clients. Unset: these
-       * use `host` and `port`.
-       */
-      port: z.int().min(0).max(65_535).optional(),
-      host: z.string().min(1).default('0.0.0.0'),
+      name: clusterName
+        .optional()
+        .describe(
+          'Name of this process among gateways with the same `sessions.keys`. Unset: a new ' +
+            'name at each start.',
+        ),
+      peers: z
+        .record(z.string(), z.url({ protocol: /^https?$/ }))
+        .default({})
+        .describe(
+          'Addresses of the other gateways, by name. A gateway hands each of them, signed, ' +
+            'the requests for what it holds: translated sessions and waiting calls.',
+        ),
+      peersService: labelText
+        .optional()
+        .describe(
+          "Instead of `cluster.peers`, on a cluster: a Service in the gateway's own " +
+            'namespace whose pods are the gateways. Each is named like its pod ' +
+            '(docs/kubernetes.md#several-gateways).',
+        ),
+      port: z
+        .int()
+        .min(0)
+        .max(65_535)
+        .optional()
+        .describe(
+          'Additional port for probes and other gateways, which serves no clients. Unset: ' +
+            '`host` and `port` serve these too.',
+        ),
+      host: z.string().min(1).default('0.0.0.0').describe('Address of that port.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Several gateways together (docs/kubernetes.md#several-gateways).'),
   sessions: z
     .strictObject({
-      /**
-       * Base64 keys of 32 bytes. The first seals; all unseal. None: the gateway makes a key in the
-       * data folder.
-       */
-      keys: z.array(z.string()).default([]),
+      keys: z
+        .array(z.string())
+        .default([])
+        .describe(
+          'Keys of 32 bytes in base64. The first seals sessions; all open. None: the ' +
+            'gateway makes a key in the data folder.',
+        ),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Sealed session ids.'),
   tools: z
     .strictObject({
-      /**
-       * Addresses of tool gateways that serve `/mcp` for this gateway, by name (`cluster.name`).
-       * None: this process serves `/mcp`.
-       */
-      gateways: z.record(clusterName, z.url({ protocol: /^https?$/ })).default({}),
-      /**
-       * Alternative: a Service in the gateway's own namespace whose pods are the tool gateways.
-       * Each is named like its pod.
-       */
-      gatewaysService: labelText.optional(),
-      /** For the role tool-gateway: gateways to follow. Any of them reports the tools. */
-      followed: z.array(z.url({ protocol: /^https?$/ })).default([]),
-      /** Replaces the general `endpointNetworks` for tools. */
-      endpointNetworks: z.array(z.string()).optional(),
-      /** Time limit of a call, including the wait for a replica. */
-      callTimeoutSeconds: seconds(300),
-      connectTimeoutSeconds: seconds(5),
-      /** Longest answer of a tool. */
-      answerLimitBytes: count(8 * 1024 * 1024),
-      /** Tools on one page of `tools/list`. Not all clients ask for a second page. */
-      pageSize: count(500),
-      /** Streams that one caller may keep open to hear of changes. */
-      maxListenersPerCaller: count(100),
+      gateways: z
+        .record(clusterName, z.url({ protocol: /^https?$/ }))
+        .default({})
+        .describe(
+          'Addresses of tool gateways that serve `/mcp` for this gateway, by name ' +
+            '(`cluster.name`). None: this process serves `/mcp`.',
+        ),
+      gatewaysService: labelText
+        .optional()
+        .describe(
+          "Instead of `tools.gateways`, on a cluster: a Service in the gateway's own " +
+            'namespace whose pods are the tool gateways ' +
+            '(docs/kubernetes.md#several-gateways).',
+        ),
+      followed: z
+        .array(z.url({ protocol: /^https?$/ }))
+        .default([])
+        .describe(
+          'For the role tool-gateway: addresses of gateways. Any of them reports the ' + 'tools.',
+        ),
+      endpointNetworks: z
+        .array(z.string())
+        .optional()
+        .describe('Replaces `endpointNetworks` for tools.'),
+      callTimeoutSeconds: seconds(300).describe(
+        'Time limit of a call, including the wait for a replica.',
+      ),
+      connectTimeoutSeconds: seconds(5).describe('Time limit for connecting to a tool.'),
+      answerLimitBytes: count(8 * 1024 * 1024).describe('Longest answer of a tool.'),
+      pageSize: count(500).describe(
+        'Tools on one page of `tools/list`. Not all clients ask for a second page.',
+      ),
+      maxListenersPerCaller: count(100).describe(
+        'Streams that one caller may keep open to hear of changes.',
+      ),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('The tool router at `/mcp` (docs/tools.md).'),
   runtime: z
     .strictObject({
       kind: z
         .enum(['process', 'kubernetes'])
         .default('process')
-        .meta({ description: 'Where adapters and tools run.' }),
-      kubernetes: KubernetesConfig.prefault({}),
-      images: z.record(z.string(), ProgramConfig).default({}).meta({
-        description: 'Image names and the programs that stand for them, besides the built-in ones.',
-      }),
-      host: z
-        .string()
-        .default('127.0.0.1')
-        .meta({ description: 'Address that replicas listen on.' }),
-      sandbox: z.enum(['auto', 'none', 'uid', 'bwrap']).default('auto').meta({
-        description:
-          'What keeps local servers apart. bwrap: a view of the machine of their own; uid: a user of their own for each owner, which needs root; auto: the strongest that this machine offers.',
-      }),
+        .describe('Where adapters and tools run.'),
+      kubernetes: KubernetesConfig.prefault({}).describe(
+        'Settings for workloads on a cluster (docs/kubernetes.md#settings).',
+      ),
+      images: z
+        .record(z.string(), ProgramConfig)
+        .default({})
+        .describe(
+          'Image names and the programs that stand for them, besides the built-in ones ' +
+            '(docs/adapters.md#images).',
+        ),
+      host: z.string().default('127.0.0.1').describe('Address that replicas listen on.'),
+      sandbox: z
+        .enum(['auto', 'none', 'uid', 'bwrap'])
+        .default('auto')
+        .describe(
+          'Sandbox of local servers (docs/isolation.md). bwrap: each server has its own ' +
+            'view of the machine. uid: each owner has a user, which needs root. auto: the ' +
+            'strongest that this machine offers.',
+        ),
       sandboxUsers: z
         .strictObject({
-          first: z.int().min(1000).max(2_000_000_000).default(700_000),
-          count: z.int().min(1).max(1_000_000).default(65_536),
+          first: z
+            .int()
+            .min(1000)
+            .max(2_000_000_000)
+            .default(700_000)
+            .describe('First of the user ids that owners get where the gateway is root.'),
+          count: z
+            .int()
+            .min(1)
+            .max(1_000_000)
+            .default(65_536)
+            .describe('Number of these user ids.'),
         })
         .prefault({})
-        .meta({ description: 'User ids that owners get where the gateway is root.' }),
-      ownerProcesses: count(16_384).meta({
-        description:
-          'Processes and threads that the local servers of one owner may have, in a sandbox.',
-      }),
-      homes: z.string().min(1).optional().meta({
-        description: 'Folder of the homes of local servers in a sandbox.',
-      }),
+        .describe('User ids that owners get where the gateway is root.'),
+      ownerProcesses: count(16_384).describe(
+        'Processes and threads that the local servers of one owner may have, in a ' +
+          'sandbox (docs/isolation.md#limits).',
+      ),
+      homes: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('Folder of the homes of local servers in a sandbox.'),
       mounts: z
         .array(
           z.strictObject({
@@ -545,58 +749,91 @@ export const ConfigSchema = z.strictObject({
           }),
         )
         .default([])
-        .meta({ description: 'Folders that local servers see with the sandbox bwrap.' }),
-      startTimeoutSeconds: seconds(120),
-      stopGraceSeconds: seconds(5),
+        .describe(
+          'Folders that local servers see with the sandbox bwrap: each has `path` and ' +
+            '`readOnly` (true if absent).',
+        ),
+      startTimeoutSeconds: seconds(120).describe('Time until a replica listens.'),
+      stopGraceSeconds: seconds(5).describe('Time between SIGTERM and SIGKILL.'),
       backoff: z
         .strictObject({
-          firstSeconds: z.number().positive().default(0.5),
-          maxSeconds: z.number().positive().default(30),
-          resetAfterSeconds: z.number().positive().default(30),
+          firstSeconds: z
+            .number()
+            .positive()
+            .default(0.5)
+            .describe('First pause before a replica that ended restarts.'),
+          maxSeconds: z.number().positive().default(30).describe('Longest of these pauses.'),
+          resetAfterSeconds: z
+            .number()
+            .positive()
+            .default(30)
+            .describe('Running time after which the pauses begin with the first again.'),
         })
-        .prefault({}),
-      /**
-       * Checks that a running replica still answers; any HTTP answer counts. A long call may block
-       * a server, so the restart comes late.
-       */
+        .prefault({})
+        .describe('Pauses between restarts of a replica that ends.'),
       health: z
         .strictObject({
-          periodSeconds: seconds(10),
-          timeoutSeconds: seconds(5),
-          /** Failures in a row after which the replica gets no new sessions. */
-          unreadyAfter: count(3),
-          /** Failures in a row after which the replica restarts; 0: never. */
-          restartAfter: count(30, 0),
+          periodSeconds: seconds(10).describe(
+            'Interval between checks that a running replica answers `GET /healthz`; any HTTP ' +
+              'answer counts.',
+          ),
+          timeoutSeconds: seconds(5).describe('Time limit of one check.'),
+          unreadyAfter: count(3).describe(
+            'Failures in a row after which the replica gets no new sessions.',
+          ),
+          restartAfter: count(30, 0).describe(
+            'Failures in a row after which the replica restarts; 0: never. A call that ' +
+              'blocks a server for some minutes does not end the server.',
+          ),
         })
-        .prefault({}),
-      logLines: count(5000),
-      maxReplicas: count(20),
+        .prefault({})
+        .describe(
+          'Checks that a running replica still answers. A long call may block a server, so ' +
+            'the restart comes late.',
+        ),
+      logLines: count(5000).describe(
+        'Log lines kept for each replica, and for its previous instance.',
+      ),
+      maxReplicas: count(20).describe('Replicas of one adapter or tool.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('What runs adapters and tools.'),
   audit: z
     .strictObject({
-      /**
-       * Unset: a file in the data folder. The role tool-gateway has no data folder, so its default
-       * is none.
-       */
-      sinks: z.array(AuditSinkConfig).optional(),
-      /**
-       * MCP requests that get records: all; refusals and administrators' use of others' resources;
-       * or none.
-       */
-      dataPlane: z.enum(['all', 'denied', 'off']).default('denied'),
-      /** Records that wait while a sink is slow or down. Further records are lost and counted. */
-      queueRecords: count(10_000),
+      sinks: z
+        .array(AuditSinkConfig)
+        .optional()
+        .describe(
+          'Destinations of audit records: `{type: file, path, maxBytes, keep, fsync}`, ' +
+            '`{type: stdout}`, `{type: otlp, endpoint, headers}` (docs/audit.md). Unset: ' +
+            '`audit.log` in the data folder, and none for the role tool-gateway.',
+        ),
+      dataPlane: z
+        .enum(['all', 'denied', 'off'])
+        .default('denied')
+        .describe(
+          "MCP requests that get records: all; denied: refusals, and administrators' use " +
+            'of resources of others; off: none.',
+        ),
+      queueRecords: count(10_000).describe(
+        'Records that wait while a sink is slow or down. The gateway drops further ' +
+          'records and counts them.',
+      ),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Audit records (docs/audit.md).'),
   log: z
     .strictObject({
-      level: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+      level: z
+        .enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'])
+        .default('info')
+        .describe('Lowest level that the log shows.'),
       format: z
         .enum(['auto', 'json', 'pretty'])
         .default('auto')
-        .meta({ description: 'auto: short lines on a terminal, JSON elsewhere.' }),
+        .describe('auto: short lines on a terminal, JSON elsewhere.'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('The log.'),
 })
 export type Config = z.output<typeof ConfigSchema>
