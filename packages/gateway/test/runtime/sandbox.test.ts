@@ -9,6 +9,7 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -67,12 +68,34 @@ const places = [
   note: skipNote(place.possible ? undefined : needs),
 }))
 
+/** Files of the gateway in a folder that no sandbox hides by itself. Only root can make one. */
+function makeSecrets(folder: string, user: number): void {
+  for (const each of ['', 'shared', 'keys']) mkdirSync(join(folder, each))
+  const kubeconfig = 'users: [{ name: a, user: { client-key: keys/client.key } }]'
+  const texts = { kubeconfig, 'keys/client.key': '', 'keys/linked': '', 'shared/token': '' }
+  for (const [name, text] of Object.entries(texts)) {
+    writeFileSync(join(folder, name), text, { mode: 0o600 })
+    chownSync(join(folder, name), user, 0)
+  }
+  writeFileSync(join(folder, 'shared/notes'), 'for servers')
+  symlinkSync(join(folder, 'keys/linked'), join(folder, 'shared/link'))
+}
+
+/** `secrets.files` of these files. */
+function secretsIn(folder: string): Readonly<Record<string, { readonly path: string }>> {
+  return {
+    shared: { path: join(folder, 'shared', 'token') },
+    linked: { path: join(folder, 'shared', 'link') },
+  }
+}
+
 describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (place) => {
   const { sandbox, root, possible } = place
   const ownUser = isRoot ? otherUser : (process.getuid?.() ?? 0)
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-hostile-'))
   // No folder that a sandbox hides anyway. Only root can make one.
   const auditFolder = isRoot ? `/var/lib/mcpgw-audit-${randomUUID()}` : undefined
+  const secretFolder = isRoot ? `/var/lib/mcpgw-secrets-${randomUUID()}` : undefined
   const escaped = `escaped-${randomUUID()}`
   const lent = `lent-${randomUUID()}`
   let gateway: GatewayProcess
@@ -83,6 +106,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
       mkdirSync(auditFolder)
       chownSync(auditFolder, root ? 0 : otherUser, 0)
     }
+    if (secretFolder !== undefined) makeSecrets(secretFolder, root ? 0 : otherUser)
     const path = auditFolder && join(auditFolder, 'audit.log')
     gateway = await GatewayProcess.start({
       inherits: [descriptor],
@@ -96,7 +120,14 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
         ...(path === undefined
           ? {}
           : { audit: { sinks: [{ type: 'file', path, maxBytes: 65_536 }] } }),
+        ...(secretFolder === undefined ? {} : { secrets: { files: secretsIn(secretFolder) } }),
         runtime: {
+          ...(secretFolder === undefined
+            ? {}
+            : {
+                kubernetes: { kubeconfig: join(secretFolder, 'kubeconfig') },
+                mounts: [{ path: join(secretFolder, 'shared') }],
+              }),
           stopGraceSeconds: 1,
           health: { periodSeconds: 0.5, unreadyAfter: 100, restartAfter: 0 },
           ownerProcesses: 300,
@@ -113,7 +144,8 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
     for (const pid of processesWith(escaped)) process.kill(pid, 'SIGKILL')
     if (gateway !== undefined) rmSync(`${gateway.dataDir}-homes`, { recursive: true, force: true })
     rmSync(folder, { recursive: true, force: true })
-    if (auditFolder !== undefined) rmSync(auditFolder, { recursive: true, force: true })
+    for (const each of [auditFolder, secretFolder])
+      if (each !== undefined) rmSync(each, { recursive: true, force: true })
   })
   const promise = test.skipIf(!possible)
 
@@ -220,6 +252,20 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
       expect(failed).toMatch(/^(EACCES|ENOENT)$/)
     }
   })
+
+  test.skipIf(!possible || secretFolder === undefined)(
+    'reads no key that a kubeconfig names, and no secret in a folder that it is shown',
+    async () => {
+      const files = ['kubeconfig', 'keys/client.key', 'keys/linked', 'shared/token', 'shared/link']
+      for (const file of files) {
+        const outcome = await tries(mallory, 'read', { path: join(secretFolder ?? '', file) })
+        expect([{ failed: 'EACCES' }, { failed: 'ENOENT' }]).toContainEqual(outcome)
+      }
+
+      const notes = await tries(mallory, 'read', { path: join(secretFolder ?? '', 'shared/notes') })
+      expect(notes).toEqual({ done: 'for servers' })
+    },
+  )
 
   test.skipIf(!possible || auditFolder === undefined)(
     'a server reads no audit log elsewhere, also when the full log is renamed',

@@ -60,3 +60,27 @@ test('a folder of logs is hidden, unless a server needs something in it', () => 
 
   expect(view.secret).toEqual([{ path: spare, isFolder: true }])
 })
+
+test('a secret in a folder that a link shows is covered in both places', () => {
+  const folder = newFolder()
+  const release = join(folder, 'releases', '5')
+  mkdirSync(join(release, 'data'), { recursive: true })
+  writeFileSync(join(release, 'config.yaml'), '')
+  const current = join(folder, 'current')
+  symlinkSync(release, current)
+  const view = viewOf(
+    {
+      ...optionsFor(folder),
+      dataDir: join(current, 'data'),
+      privateFiles: [join(current, 'config.yaml')],
+      programs: [{ command: ['node', 'server.js'], workingDirectory: current }],
+    },
+    '/homes',
+  )
+
+  for (const place of [release, current]) {
+    expect(shows(view, place)).toBe(true)
+    expect(shows(view, join(place, 'config.yaml'))).toBe(false)
+    expect(shows(view, join(place, 'data'))).toBe(false)
+  }
+})

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
-import { delimiter, dirname, isAbsolute, join } from 'node:path'
+import { delimiter, dirname, isAbsolute, join, relative } from 'node:path'
 import { isHeldBelow, isHeldOutside, type LocalSocket } from '../../lib/net/socket-owner.ts'
 import { inAccount, type Account, type Homes } from './homes.ts'
 import { asUser, hasSetpriv } from './as-user.ts'
@@ -157,7 +157,7 @@ export function viewOf(
   resolvConf = '/etc/resolv.conf',
 ): Omit<View, 'home' | 'temporaryBytes'> {
   const { dataDir, path, programs, privateFiles, privateFolders, mounts, userHome } = options
-  const hidden = [userHome ?? '/', '/tmp', '/var/tmp', '/run', homes].flatMap(real)
+  const hidden = [userHome ?? '/', '/tmp', '/var/tmp', '/run', '/var/run', homes].flatMap(real)
   const hides = hidden.filter((folder) => folder !== '/')
   const ofPrograms = programs.flatMap(({ command, workingDirectory }) => [
     ...command.filter(isAbsolute).flatMap((file) => projectOf(file, hides)),
@@ -176,14 +176,37 @@ export function viewOf(
   const isSpare = (folder: string): boolean =>
     ![...system, process.execPath, ...shown].some((each) => isWithin(each, folder))
 
+  const secret = [dataDir, homes, ...privateFiles, ...privateFolders.filter(isSpare)].flatMap(real)
+
   return {
     hidden: hides,
     shown: shown.filter(existsSync),
-    secret: [dataDir, homes, ...privateFiles, ...privateFolders.filter(isSpare)]
-      .flatMap(real)
-      .map((each) => ({ path: each, isFolder: statSync(each).isDirectory() })),
+    secret: [...secret, ...waysByLinks(secret, shown, hides)].map((each) => ({
+      path: each,
+      isFolder: statSync(each).isDirectory(),
+    })),
     mounts: mounts.map((mount) => ({ ...mount, path: realpathSync(mount.path) })),
   }
+}
+
+/**
+ * Returns the paths of secrets by links. In a hidden folder, a view shows the folder behind a link
+ * as a folder, so the secrets in it have a second path.
+ */
+function waysByLinks(
+  secret: readonly string[],
+  shown: readonly string[],
+  hidden: readonly string[],
+): string[] {
+  return shown
+    .filter((link) => hidden.some((root) => isWithin(link, root)))
+    .flatMap((link) =>
+      real(link).flatMap((target) =>
+        secret
+          .filter((each) => target !== link && isWithin(each, target))
+          .map((each) => join(link, relative(target, each))),
+      ),
+    )
 }
 
 /**

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { isWithin, viewArguments, type View } from './view.ts'
+import { isWithin, shows, viewArguments, type View } from './view.ts'
 
 const nothing: View = { hidden: [], shown: [], secret: [], home: '/homes/a', mounts: [] }
 
@@ -100,6 +100,48 @@ test('secrets and homes in a folder of the operator stay covered, and a folder i
     '--ro-bind /dev/null /srv/keys.yaml',
     '--ro-bind /srv/data/public /srv/data/public',
   ])
+})
+
+test('a secret in a folder of the operator is covered, though a folder of secrets lies around both', () => {
+  const steps = stepsOf({
+    hidden: ['/srv/homes'],
+    secret: [
+      { path: '/srv', isFolder: true },
+      { path: '/srv/shared/token', isFolder: false },
+      { path: '/srv/shared/keys', isFolder: true },
+      { path: '/srv/shared/keys/one', isFolder: false },
+      { path: '/srv/homes/a/token', isFolder: false },
+      { path: '/srv/other', isFolder: false },
+    ],
+    home: '/srv/homes/a',
+    mounts: [{ path: '/srv/shared', readOnly: true }],
+  })
+
+  expect(steps.filter((step) => !step.startsWith('--dir'))).toEqual([
+    '--tmpfs /srv/homes',
+    '--tmpfs /srv',
+    '--ro-bind /srv/shared /srv/shared',
+    '--bind /srv/homes/a /srv/homes/a',
+    '--tmpfs /srv/shared/keys',
+    '--ro-bind /dev/null /srv/shared/token',
+    '--ro-bind /dev/null /srv/homes/a/token',
+  ])
+})
+
+test('a secret in a shown folder is covered, though both lie in a hidden folder of secrets', () => {
+  const view = {
+    hidden: ['/home/op'],
+    shown: ['/home/op/data/program'],
+    secret: [
+      { path: '/home/op/data', isFolder: true },
+      { path: '/home/op/data/program/token', isFolder: false },
+    ],
+  }
+
+  expect(stepsOf(view)).toContain('--ro-bind /dev/null /home/op/data/program/token')
+  expect(shows({ ...nothing, ...view }, '/home/op/data/program/other')).toBe(true)
+  expect(shows({ ...nothing, ...view }, '/home/op/data/program/token')).toBe(false)
+  expect(shows({ ...nothing, ...view }, '/home/op/data/keys')).toBe(false)
 })
 
 test('the folders of the operator lie over hidden ones, read-only unless they are not', () => {

@@ -22,6 +22,26 @@ const forEverybody = ['/tmp', '/var/tmp', '/dev/shm']
  * cover earlier ones, so deeper come later: secrets stay covered, mounts in hidden folders show.
  */
 export function viewArguments(view: View): string[] {
+  return layersOf(view).flatMap(({ steps }) => steps.flat())
+}
+
+/** Tells whether a view shows a path, and new files in it. */
+export function shows(view: Omit<View, 'home'>, path: string): boolean {
+  return isShown(layersOf(view), path)
+}
+
+/** One option of `bwrap` with its arguments. */
+type Step = readonly string[]
+
+/** A part of a view that lies over the parts before it. */
+interface Layer {
+  readonly path: string
+  /** True if it shows the files of the machine; false if it covers them. */
+  readonly shows: boolean
+  readonly steps: readonly Step[]
+}
+
+function layersOf(view: Omit<View, 'home'> & Partial<View>): Layer[] {
   const { hidden, shown, secret, home, mounts, temporaryBytes } = view
   const size = temporaryBytes === undefined ? [] : ['--size', String(temporaryBytes)]
   const emptied = (path: string): Step => [
@@ -34,53 +54,42 @@ export function viewArguments(view: View): string[] {
   const roots = outermost(hidden)
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
-  // Cover only visible secrets: in a hidden folder, an empty folder would reveal the secret's name.
-  const mounted = mounts.map(({ path }) => path)
-  const outer = outermost(secret.map(({ path }) => path))
-  const exposed = secret.filter(
-    ({ path }, index) =>
-      outer.includes(path) &&
-      secret.findIndex((each) => each.path === path) === index &&
-      (!isHidden(path) || [...visible, ...mounted].some((each) => isWithin(path, each))),
-  )
   const parentsOf = (path: string): Step[] =>
     foldersAbove(path)
       .filter(isHidden)
       .map((folder) => ['--perms', '0755', '--dir', folder])
-  // If two layers have the same path, the later layer wins.
-  const layers: { readonly path: string; readonly steps: readonly Step[] }[] = [
-    ...mounts.map(({ path, readOnly }) => ({
-      path,
-      steps: [...parentsOf(path), [readOnly ? '--ro-bind' : '--bind', path, path]],
-    })),
-    ...exposed.map(({ path, isFolder }) => ({
-      path,
-      steps: [isFolder ? emptied(path) : ['--ro-bind', '/dev/null', path]],
-    })),
-    { path: home, steps: [...parentsOf(home), ['--bind', home, home]] },
-  ]
-  const steps: Step[] = [
+  const bound = (path: string, option: string): Layer => ({
+    path,
+    shows: true,
+    steps: [...parentsOf(path), [option, path, path]],
+  })
+  const covered = (path: string, step: Step): Layer => ({ path, shows: false, steps: [step] })
+  const machine: Step[] = [
     ['--ro-bind', '/', '/'],
     ['--dev', '/dev'],
     ['--proc', '/proc'],
-    emptied('/dev/shm'),
-    ...roots.map(emptied),
-    ...visible.flatMap((path) => [...parentsOf(path), ['--ro-bind-try', path, path]]),
-    ...layers.toSorted((a, b) => a.path.length - b.path.length).flatMap((layer) => layer.steps),
   ]
-  return steps.flat()
+  const layers: Layer[] = [
+    { path: '/', shows: true, steps: machine },
+    ...['/dev/shm', ...roots].map((path) => covered(path, emptied(path))),
+    ...visible.map((path) => bound(path, '--ro-bind-try')),
+  ]
+  // If two layers have the same path, the later layer wins.
+  const deeper = [
+    ...mounts.map(({ path, readOnly }) => bound(path, readOnly ? '--ro-bind' : '--bind')),
+    ...secret.map(({ path, isFolder }) =>
+      covered(path, isFolder ? emptied(path) : ['--ro-bind', '/dev/null', path]),
+    ),
+    ...(home === undefined ? [] : [bound(home, '--bind')]),
+  ]
+  for (const layer of deeper.toSorted((a, b) => a.path.length - b.path.length))
+    // In a hidden folder, a cover would reveal the name of the secret.
+    if (layer.shows || isShown(layers, layer.path)) layers.push(layer)
+  return layers
 }
 
-/** One option of `bwrap` with its arguments. */
-type Step = readonly string[]
-
-/** Tells whether a view shows a folder and new files in it. */
-export function shows({ hidden, shown, secret, mounts }: Omit<View, 'home'>, folder: string) {
-  if (secret.some(({ path, isFolder }) => isFolder && isWithin(folder, path))) return false
-  const isIn = (paths: readonly string[]): boolean => paths.some((each) => isWithin(folder, each))
-
-  const visible = shown.filter((path) => !hidden.includes(path))
-  return !isIn(hidden) || isIn([...visible, ...mounts.map(({ path }) => path)])
+function isShown(layers: readonly Layer[], path: string): boolean {
+  return layers.findLast((layer) => isWithin(path, layer.path))?.shows === true
 }
 
 export function isWithin(path: string, folder: string): boolean {
