@@ -1,7 +1,7 @@
 import type { Pod } from 'kubernetes-types/core/v1.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ConfigSchema } from '../../packages/gateway/src/config/config.ts'
-import type { Peers } from '../../packages/gateway/src/core/peers.ts'
+import type { Peers } from '../../packages/gateway/src/core/directories/peers.ts'
 import { openPeers } from '../../packages/gateway/src/runtime/open-peers.ts'
 import { createLog } from '../../packages/gateway/src/telemetry/log.ts'
 import { TestNamespace } from './fixtures/cluster.ts'

@@ -6,7 +6,7 @@ import {
   readObject,
   requestMessage,
 } from '@mcp-gateway/protocol'
-import type { Child } from './child.ts'
+import type { Child } from './children/child.ts'
 
 export interface ProbeOptions {
   readonly clientInfo: object

@@ -15,7 +15,7 @@ import {
 import { ownHeaders, type HeaderSecret } from './remote-headers.ts'
 import { KeyVaultFailure } from './key-vault/failure.ts'
 import { StdioBridge } from './stdio-bridge.ts'
-import { StdioChild } from './stdio-child.ts'
+import { StdioChild } from './children/stdio-child.ts'
 
 const usage = `mcp-bridge: a stdio or remote MCP server behind streamable HTTP
 
@@ -103,7 +103,7 @@ async function openHandler(
     legacyLeg: settings.legacyLeg,
   }
   if (upstream.kind === 'sse') {
-    const { SseChild } = await import('./sse-child.ts')
+    const { SseChild } = await import('./children/sse-child.ts')
     const options = {
       url: upstream.url,
       headers: () => ownHeaders({ headers: upstream.headers, secret }),

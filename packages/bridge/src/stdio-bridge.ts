@@ -18,8 +18,8 @@ import { probeModern, takesInitialize, type ProbeOptions } from './era-probe.ts'
 import type { Bodies } from './bodies.ts'
 import { callerOf, nobodyNamed } from './caller.ts'
 import type { Handler } from './front.ts'
-import { SharedChild } from './shared-child.ts'
-import type { Child } from './child.ts'
+import { SharedChild } from './children/shared-child.ts'
+import type { Child } from './children/child.ts'
 import { StdioModernServer } from './stdio-modern-server.ts'
 import {
   type Classified,

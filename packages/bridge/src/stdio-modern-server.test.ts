@@ -1,7 +1,7 @@
 import { Places } from '@mcp-gateway/mcp-http'
 import type { Exchange, ModernRequest } from '@mcp-gateway/protocol'
 import { expect, test } from 'vitest'
-import type { Child } from './child.ts'
+import type { Child } from './children/child.ts'
 import { StdioModernServer } from './stdio-modern-server.ts'
 
 /** A server of one era whose child has so many bytes left to read. */

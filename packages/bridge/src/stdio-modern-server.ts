@@ -8,7 +8,7 @@ import {
   type Places,
   translationLimits,
 } from '@mcp-gateway/mcp-http'
-import type { Child } from './child.ts'
+import type { Child } from './children/child.ts'
 import {
   type ConnectionListener,
   errorAnswer,

@@ -7,7 +7,7 @@ import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Bodies } from '../src/bodies.ts'
 import { createFront } from '../src/front.ts'
-import { SseChild } from '../src/sse-child.ts'
+import { SseChild } from '../src/children/sse-child.ts'
 import { StdioBridge } from '../src/stdio-bridge.ts'
 
 const closing: (() => unknown)[] = []

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { processesWith, skipNote } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
-import { StdioChild } from '../src/stdio-child.ts'
+import { StdioChild } from '../src/children/stdio-child.ts'
 
 test('all that a child wrote before it ended is heard, also when this process stands still just then', async () => {
   const script = `process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id: 1, result: 'x'.repeat(120_000) }) + '\\n', () => process.exit())`

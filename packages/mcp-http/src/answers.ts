@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import { errorAnswer, errorCode } from '@mcp-gateway/protocol'
-import { checkUnsent } from './unsent.ts'
+import { checkUnsent } from './shares/unsent.ts'
 
 /** True if the client accepts event streams. Without an Accept header it accepts everything. */
 export function takesEvents({ req }: ServerResponse): boolean {

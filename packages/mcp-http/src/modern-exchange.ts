@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { encodeEvent, keepAliveComment, type Exchange } from '@mcp-gateway/protocol'
 import { takesEvents } from './answers.ts'
 import { monotonicNow } from './clock.ts'
-import { checkUnsent, countable, writeText } from './unsent.ts'
+import { checkUnsent, countable, writeText } from './shares/unsent.ts'
 
 /**
  * HTTP exchange of a modern request: JSON, or an event stream from the first notification on (MCP

@@ -11,7 +11,7 @@ import {
 import { sendJson, sendRpcError, takesEvents } from './answers.ts'
 import { ModernExchange } from './modern-exchange.ts'
 import { monotonicNow } from './clock.ts'
-import { saidNothingFor } from './session.ts'
+import { saidNothingFor } from './sessions/session.ts'
 
 /** The server that answers modern requests. `Caller` identifies a caller. */
 export interface ModernServer<Caller> {

@@ -13,13 +13,13 @@ import {
   type ModernEndpoint,
   type ModernRequest,
 } from '@mcp-gateway/protocol'
-import { HttpLegacyConnection } from './http-legacy-connection.ts'
-import { HttpModernEndpoint } from './http-modern-endpoint.ts'
-import type { HttpUpstream } from './http-upstream.ts'
+import { HttpLegacyConnection } from './upstream/http-legacy-connection.ts'
+import { HttpModernEndpoint } from './upstream/http-modern-endpoint.ts'
+import type { HttpUpstream } from './upstream/http-upstream.ts'
 import { ModernFront, type ModernServer } from './modern-front.ts'
-import type { Link, Session } from './session.ts'
-import { Sessions, type SessionsOptions } from './sessions.ts'
-import type { Share } from './shares.ts'
+import type { Link, Session } from './sessions/session.ts'
+import { Sessions, type SessionsOptions } from './sessions/sessions.ts'
+import type { Share } from './shares/shares.ts'
 import { monotonicNow } from './clock.ts'
 
 export interface TranslatorOptions extends SessionsOptions {

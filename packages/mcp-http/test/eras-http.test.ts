@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { classify, metaKey } from '@mcp-gateway/protocol'
 import { Pool } from 'undici'
 import { afterEach, describe, expect, test } from 'vitest'
-import type { HttpUpstream } from '../src/http-upstream.ts'
+import type { HttpUpstream } from '../src/upstream/http-upstream.ts'
 import { Translator } from '../src/translator.ts'
 
 interface Got {

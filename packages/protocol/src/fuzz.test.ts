@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { elements } from './json-slice.ts'
-import { LineFramer } from './line-framing.ts'
+import { elements } from './json/json-slice.ts'
+import { LineFramer } from './framing/line-framing.ts'
 import { idKey, outline } from './message.ts'
 import { classify, mayBeModern, metaKey, type ModernRequest } from './modern.ts'
 import {
@@ -12,8 +12,8 @@ import {
   readString,
   readUnambiguous,
   writeObject,
-} from './raw-object.ts'
-import { EventParser } from './sse.ts'
+} from './json/raw-object.ts'
+import { EventParser } from './framing/sse.ts'
 import type { ConnectionListener } from './translate/conversation.ts'
 import type { Exchange } from './translate/exchange.ts'
 import { LegacyToModern } from './translate/legacy-to-modern.ts'

@@ -1,4 +1,4 @@
-import { eachMember, sliceText, valueAt, type Slice } from './json-slice.ts'
+import { eachMember, sliceText, valueAt, type Slice } from './json/json-slice.ts'
 
 /** The parts of a JSON-RPC message that routing needs. The rest stays bytes. */
 export interface MessageOutline {

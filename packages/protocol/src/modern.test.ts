@@ -7,7 +7,7 @@ import {
   statusOf,
   type EraHeaders,
 } from './modern.ts'
-import { DuplicateMember } from './raw-object.ts'
+import { DuplicateMember } from './json/raw-object.ts'
 import { paramHeaderMistake, paramHeaders } from './translate/param-headers.ts'
 
 const envelope = `"_meta":{"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":{}}`

@@ -1,5 +1,5 @@
 import { errorCode } from './message.ts'
-import { DuplicateMember, readString, readUnambiguous, type RawObject } from './raw-object.ts'
+import { DuplicateMember, readString, readUnambiguous, type RawObject } from './json/raw-object.ts'
 import { modernVersion } from './versions.ts'
 
 /**

@@ -2,10 +2,10 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { EventRewriter } from './event-rewriter.ts'
-import { LineFramer } from './line-framing.ts'
+import { EventRewriter } from './framing/event-rewriter.ts'
+import { LineFramer } from './framing/line-framing.ts'
 import { Pieces, TextPieces } from './pieces.ts'
-import { EventParser } from './sse.ts'
+import { EventParser } from './framing/sse.ts'
 
 describe('bytes that come in pieces', () => {
   test('are the same bytes, however they are cut', () => {

@@ -1,5 +1,5 @@
 import { errorCode } from './message.ts'
-import { readArray, readObject, readString } from './raw-object.ts'
+import { readArray, readObject, readString } from './json/raw-object.ts'
 import { modernVersion } from './versions.ts'
 
 /** The eras that a server speaks. */

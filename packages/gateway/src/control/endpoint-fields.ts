@@ -1,7 +1,7 @@
 import type { AdapterInput } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
 import type { MistakeCode } from '../core/mistakes.ts'
-import { looksSecret } from '../core/looks-secret.ts'
+import { looksSecret } from '../core/fields/looks-secret.ts'
 import type { WorkloadSpec } from '../core/resource.ts'
 import { literalAddress, type AddressPolicy } from '../lib/net/address-policy.ts'
 import { tableOf } from './kind.ts'

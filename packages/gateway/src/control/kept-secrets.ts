@@ -1,13 +1,13 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
-import { looksSecret } from '../core/looks-secret.ts'
+import { looksSecret } from '../core/fields/looks-secret.ts'
 import {
   credentialsOf,
   type EnvironmentValue,
   type Resource,
   type WorkloadSpec,
 } from '../core/resource.ts'
-import { isCommandVariable, isLoaderVariable } from '../core/variables.ts'
+import { isCommandVariable, isLoaderVariable } from '../core/fields/variables.ts'
 
 type Given = Pick<AdapterInput, 'imageName' | 'endpoint' | 'environmentVariables' | 'credential'>
 type GivenVariable = AdapterInput['environmentVariables'][string]

@@ -1,7 +1,7 @@
 import { ArgumentError, splitArguments } from '@mcp-gateway/warden'
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import { reservedFor } from '../core/naming.ts'
+import { reservedFor } from '../core/fields/naming.ts'
 import {
   credentialsOf,
   type Credential,
@@ -11,7 +11,7 @@ import {
   type SecretReference,
   type WorkloadSpec,
 } from '../core/resource.ts'
-import { looksSecret } from '../core/looks-secret.ts'
+import { looksSecret } from '../core/fields/looks-secret.ts'
 import { largestEnvironment } from '../core/workload.ts'
 import { originMistakes, shownOrigin, storedOrigin, type EndpointRules } from './endpoint-fields.ts'
 import { keptSecretMistakes } from './kept-secrets.ts'

@@ -1,5 +1,5 @@
 import { GatewayError } from './errors.ts'
-import { imagePattern, type Image } from './image-pattern.ts'
+import { imagePattern, type Image } from './fields/image-pattern.ts'
 import { adminRole, everyone, holdsOneOf, type Principal } from './principal.ts'
 import type { ResourceKind } from './resource.ts'
 import {
@@ -7,7 +7,7 @@ import {
   type CheckVariables,
   type Chooser,
   type VariableSettings,
-} from './variables.ts'
+} from './fields/variables.ts'
 
 /** Kinds of things that callers create. */
 export type Creatable = ResourceKind | 'secret' | 'api-key'

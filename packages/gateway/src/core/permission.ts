@@ -10,8 +10,8 @@ import {
   type Principal,
 } from './principal.ts'
 import type { AdapterSpec, Owned, Owner, ResourceKind } from './resource.ts'
-import type { Image } from './image-pattern.ts'
-import type { GivenVariables } from './variables.ts'
+import type { Image } from './fields/image-pattern.ts'
+import type { GivenVariables } from './fields/variables.ts'
 
 /**
  * `use` = send MCP traffic; `logs` = read output, which may hold secrets; `offer` = propose an

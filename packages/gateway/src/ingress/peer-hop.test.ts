@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { afterEach, describe, expect, test } from 'vitest'
-import { PeerDirectory } from '../core/peers.ts'
+import { PeerDirectory } from '../core/directories/peers.ts'
 import { Hop, hopHeader } from './peer-hop.ts'
 
 const principal = { id: 'zoë', issuer: 'development', name: 'Zoë', roles: ['a,b', 'c'] }

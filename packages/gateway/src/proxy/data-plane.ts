@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts'
-import type { ReplicaDirectory } from '../core/directory.ts'
+import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { Silences } from '../core/silences.ts'

@@ -1,5 +1,5 @@
 import type { KubernetesConfig } from '../config/kubernetes.ts'
-import { PeerDirectory, type Peers } from '../core/peers.ts'
+import { PeerDirectory, type Peers } from '../core/directories/peers.ts'
 import type { Log } from '../telemetry/log.ts'
 
 export interface OpenPeersOptions {

@@ -1,5 +1,5 @@
 import type { LocalSocket } from '../lib/net/socket-owner.ts'
-import type { ReplicaDirectory } from '../core/directory.ts'
+import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import type { Workload, WorkloadStatus } from '../core/workload.ts'
 
 export interface WorkloadRef {

@@ -1,7 +1,7 @@
 import type { Share, Shares } from '@mcp-gateway/mcp-http'
 import { Pieces } from '@mcp-gateway/protocol'
 import type { Dispatcher } from 'undici'
-import type { ReplicaDirectory } from '../core/directory.ts'
+import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { Permit } from '../core/permission.ts'
 import { answerDropped } from '../core/shares.ts'

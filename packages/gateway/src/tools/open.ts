@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts'
-import type { ReplicaDirectory } from '../core/directory.ts'
+import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import type { CallerShares } from '../core/shares.ts'
 import type { AddressPolicy } from '../lib/net/address-policy.ts'
 import { Parts } from '../lib/async/parts.ts'

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { followRedirects } from '@mcp-gateway/mcp-http'
 import { Pool } from 'undici'
-import type { ReplicaDirectory } from '../core/directory.ts'
+import type { ReplicaDirectory } from '../core/directories/directory.ts'
 import { GatewayError, unknownSession } from '../core/errors.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Replica } from '../core/workload.ts'

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { DirectoryEntry } from '../../src/core/directory.ts'
+import type { DirectoryEntry } from '../../src/core/directories/directory.ts'
 import type { Condition, Workload, WorkloadStatus } from '../../src/core/workload.ts'
 import type { LogQuery, Runtime } from '../../src/runtime/runtime.ts'
 

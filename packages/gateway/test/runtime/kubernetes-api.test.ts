@@ -9,8 +9,8 @@ import {
   KubernetesApi,
   KubernetesError,
   type KubernetesObject,
-} from '../../src/runtime/kubernetes/api.ts'
-import { ListWatch } from '../../src/runtime/kubernetes/list-watch.ts'
+} from '../../src/runtime/kubernetes/api/api.ts'
+import { ListWatch } from '../../src/runtime/kubernetes/api/list-watch.ts'
 
 // A server by hand for what a real API server does not do on command; all else is shown on a real one (test/kubernetes).
 const signal = new AbortController().signal

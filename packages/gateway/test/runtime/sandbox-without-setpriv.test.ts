@@ -6,7 +6,7 @@ import { openRuntime } from '../../src/runtime/open.ts'
 import { ControlGroups } from '../../src/runtime/process/control-groups.ts'
 import { processRuntime } from '../fixtures/process-runtime.ts'
 
-vi.mock(import('../../src/runtime/process/as-user.ts'), async (original) => ({
+vi.mock(import('../../src/runtime/process/sandbox/as-user.ts'), async (original) => ({
   ...(await original()),
   hasSetpriv: () => false,
 }))

@@ -22,7 +22,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Workload } from '../../src/core/workload.ts'
 import { openRuntime } from '../../src/runtime/open.ts'
 import type { Sandbox, SandboxOptions } from '../../src/runtime/process/launch.ts'
-import { openSandbox } from '../../src/runtime/process/sandbox.ts'
+import { openSandbox } from '../../src/runtime/process/sandbox/sandbox.ts'
 import { processRuntime } from '../fixtures/process-runtime.ts'
 
 const hostile = fileURLToPath(new URL('../fixtures/hostile-workload.js', import.meta.url))

@@ -7,7 +7,7 @@ import {
   readString,
   writeObject,
   type RawObject,
-} from '../raw-object.ts'
+} from '../json/raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { type ToolFacts } from './kept.ts'
 import { Table } from '../table.ts'

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { metaKey, type ModernRequest } from '../modern.ts'
-import { readObject, writeObject } from '../raw-object.ts'
+import { readObject, writeObject } from '../json/raw-object.ts'
 import type { ConnectionListener } from './conversation.ts'
 import type { Exchange } from './exchange.ts'
 import { LegacyToModern } from './legacy-to-modern.ts'

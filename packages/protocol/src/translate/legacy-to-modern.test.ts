@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { metaKey, type ModernRequest } from '../modern.ts'
-import { writeObject } from '../raw-object.ts'
+import { writeObject } from '../json/raw-object.ts'
 import type { Exchange } from './exchange.ts'
 import { LegacyToModern } from './legacy-to-modern.ts'
 

@@ -6,7 +6,7 @@ import {
   readUnambiguous,
   writeObject,
   type RawObject,
-} from '../raw-object.ts'
+} from '../json/raw-object.ts'
 import { Table } from '../table.ts'
 import { latestLegacyVersion, modernVersion } from '../versions.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'

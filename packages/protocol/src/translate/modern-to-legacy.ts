@@ -1,6 +1,12 @@
 import { errorAnswer, errorCode, errorData } from '../message.ts'
 import { metaKey, type ModernRequest } from '../modern.ts'
-import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import {
+  readArray,
+  readObject,
+  readString,
+  writeObject,
+  type RawObject,
+} from '../json/raw-object.ts'
 import {
   Conversation,
   interactive,

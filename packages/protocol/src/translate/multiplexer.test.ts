@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { metaKey, type ModernRequest } from '../modern.ts'
-import { readObject } from '../raw-object.ts'
+import { readObject } from '../json/raw-object.ts'
 import type { Exchange } from './exchange.ts'
 import { ModernMultiplexer } from './multiplexer.ts'
 

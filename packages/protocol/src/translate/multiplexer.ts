@@ -9,7 +9,7 @@ import {
   readString,
   writeObject,
   type RawObject,
-} from '../raw-object.ts'
+} from '../json/raw-object.ts'
 import { notificationMessage, requestMessage, resultMessage, type Exchange } from './exchange.ts'
 import { ToolFacts } from './kept.ts'
 import { declaredHeaders } from './param-headers.ts'

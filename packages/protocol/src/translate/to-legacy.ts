@@ -1,5 +1,11 @@
 import { metaKey, type DeclaredHeader } from '../modern.ts'
-import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import {
+  readArray,
+  readObject,
+  readString,
+  writeObject,
+  type RawObject,
+} from '../json/raw-object.ts'
 import { latestLegacyVersion, legacyVersions } from '../versions.ts'
 import { withinStack } from './exchange.ts'
 import { inspectHeaders } from './param-headers.ts'

@@ -1,6 +1,12 @@
 import { errorCode } from '../message.ts'
 import { metaKey, statusOf } from '../modern.ts'
-import { readArray, readObject, readString, writeObject, type RawObject } from '../raw-object.ts'
+import {
+  readArray,
+  readObject,
+  readString,
+  writeObject,
+  type RawObject,
+} from '../json/raw-object.ts'
 import { modernVersion } from '../versions.ts'
 
 /**

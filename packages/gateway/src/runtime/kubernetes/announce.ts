@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import type { Event, ObjectReference } from 'kubernetes-types/core/v1.js'
 import { defined } from '../../lib/defined.ts'
 import type { Announcement } from '../runtime.ts'
-import { collection } from './kinds.ts'
+import { collection } from './api/kinds.ts'
 
 /** Most characters of a message that the API server accepts. */
 const longest = 1024

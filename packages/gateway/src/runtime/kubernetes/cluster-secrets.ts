@@ -4,9 +4,9 @@ import { allOf } from '../../lib/async/all-of.ts'
 import { Listeners } from '../../lib/async/listeners.ts'
 import { Parts } from '../../lib/async/parts.ts'
 import type { Log } from '../../telemetry/log.ts'
-import { KubernetesApi } from './api.ts'
-import { collection } from './kinds.ts'
-import { ListWatch } from './list-watch.ts'
+import { KubernetesApi } from './api/api.ts'
+import { collection } from './api/kinds.ts'
+import { ListWatch } from './api/list-watch.ts'
 
 export interface OpenClusterSecretsOptions {
   /** Keyed by the names that workloads use to refer to them. */

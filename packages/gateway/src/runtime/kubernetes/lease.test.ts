@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Lease } from 'kubernetes-types/coordination/v1.js'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
-import { KubernetesApi, KubernetesError, type ApiRequest } from './api.ts'
+import { KubernetesApi, KubernetesError, type ApiRequest } from './api/api.ts'
 import { leaseTerms } from './lease.ts'
 
 /** An API server with one Lease, which takes renewals and does not answer them: for what a real one does not do on command. */

@@ -3,8 +3,8 @@ import type { Lease } from 'kubernetes-types/coordination/v1.js'
 import type { ObjectMeta } from 'kubernetes-types/meta/v1.js'
 import type { Log } from '../../telemetry/log.ts'
 import type { Problems } from '../runtime.ts'
-import { KubernetesError, type ApiRequest, type KubernetesApi } from './api.ts'
-import { collection } from './kinds.ts'
+import { KubernetesError, type ApiRequest, type KubernetesApi } from './api/api.ts'
+import { collection } from './api/kinds.ts'
 import { annotation } from './labels.ts'
 
 export interface LeaseOptions {

@@ -1,12 +1,12 @@
 import type { Pod } from 'kubernetes-types/core/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
-import type { DirectoryEntry } from '../../core/directory.ts'
+import type { DirectoryEntry } from '../../core/directories/directory.ts'
 import { GatewayError } from '../../core/errors.ts'
 import { defined } from '../../lib/defined.ts'
 import { LineCutter } from '../../lib/line-cutter.ts'
 import type { LogQuery } from '../runtime.ts'
-import { KubernetesError, type KubernetesApi } from './api.ts'
-import { collection } from './kinds.ts'
+import { KubernetesError, type KubernetesApi } from './api/api.ts'
+import { collection } from './api/kinds.ts'
 import { containerName } from './render.ts'
 
 export interface LogSource {

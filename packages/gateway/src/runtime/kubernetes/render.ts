@@ -11,7 +11,7 @@ import type {
 import type { PodDisruptionBudget } from 'kubernetes-types/policy/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { Workload } from '../../core/workload.ts'
-import { imagePattern } from '../../core/image-pattern.ts'
+import { imagePattern } from '../../core/fields/image-pattern.ts'
 import { defined } from '../../lib/defined.ts'
 import { compileGlob } from '../../lib/glob.ts'
 import { annotation, label, objectLabels, selectorLabels } from './labels.ts'

@@ -1,5 +1,5 @@
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
-import { KubernetesApi, KubernetesError } from './api.ts'
+import { KubernetesApi, KubernetesError } from './api/api.ts'
 
 /**
  * Creates a Secret, and needs only the right to create. Returns false, and changes nothing, when

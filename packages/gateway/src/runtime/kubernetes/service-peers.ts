@@ -1,10 +1,10 @@
 import type { EndpointSlice } from 'kubernetes-types/discovery/v1.js'
 import type { KubernetesConfig } from '../../config/kubernetes.ts'
-import { PeerDirectory, type Peer, type Peers } from '../../core/peers.ts'
+import { PeerDirectory, type Peer, type Peers } from '../../core/directories/peers.ts'
 import type { Log } from '../../telemetry/log.ts'
-import { KubernetesApi } from './api.ts'
-import { collection } from './kinds.ts'
-import { ListWatch } from './list-watch.ts'
+import { KubernetesApi } from './api/api.ts'
+import { collection } from './api/kinds.ts'
+import { ListWatch } from './api/list-watch.ts'
 
 export interface ServicePeersOptions {
   /** The Service's name, in the namespace of the gateway's pod or of the kubeconfig's context. */

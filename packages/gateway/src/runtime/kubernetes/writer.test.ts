@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { ConfigSchema } from '../../config/config.ts'
 import type { Workload } from '../../core/workload.ts'
-import { KubernetesError, type ApiRequest, type KubernetesObject } from './api.ts'
+import { KubernetesError, type ApiRequest, type KubernetesObject } from './api/api.ts'
 import { objectLabels } from './labels.ts'
-import type { Kind } from './kinds.ts'
+import type { Kind } from './api/kinds.ts'
 import { Writer, type WriterOptions } from './writer.ts'
 
 const { kubernetes: settings } = ConfigSchema.parse({

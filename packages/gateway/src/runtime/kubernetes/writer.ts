@@ -5,9 +5,14 @@ import type { KubernetesConfig } from '../../config/kubernetes.ts'
 import type { Workload } from '../../core/workload.ts'
 import { timeoutOr } from '../../lib/async/timeout-signal.ts'
 import type { WorkloadRef } from '../runtime.ts'
-import { KubernetesError, metadataOnly, type KubernetesApi, type KubernetesObject } from './api.ts'
+import {
+  KubernetesError,
+  metadataOnly,
+  type KubernetesApi,
+  type KubernetesObject,
+} from './api/api.ts'
 import { looksOf, type ClusterView } from './cluster-view.ts'
-import { collection, kinds, type Kind } from './kinds.ts'
+import { collection, kinds, type Kind } from './api/kinds.ts'
 import { fieldManager, label, ourSelector, ownerOf } from './labels.ts'
 import {
   environmentName,

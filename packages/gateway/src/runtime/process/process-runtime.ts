@@ -3,7 +3,7 @@ import { openSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { endMarked, newMark, startWarden, type Warden } from '@mcp-gateway/warden'
 import type { ProgramConfig } from '../../config/config.ts'
-import { ReplicaDirectory } from '../../core/directory.ts'
+import { ReplicaDirectory } from '../../core/directories/directory.ts'
 import type { Condition, Replica, Workload, WorkloadStatus } from '../../core/workload.ts'
 import { defined } from '../../lib/defined.ts'
 import { inheritedDescriptors } from '../../lib/inherited-descriptors.ts'
@@ -18,7 +18,7 @@ import { OutputPace } from './output-pace.ts'
 import { ReplicaProcess } from './replica-process.ts'
 import { nextStep } from './rolling.ts'
 import type { Sandbox } from './launch.ts'
-import { openSandbox } from './sandbox.ts'
+import { openSandbox } from './sandbox/sandbox.ts'
 
 /**
  * Runs replicas as processes of this machine. Ends leftover processes of an earlier gateway that

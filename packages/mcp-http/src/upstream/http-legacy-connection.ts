@@ -1,0 +1,274 @@
+import {
+  errorAnswer,
+  errorCode,
+  errorData,
+  hasJsonNumbers,
+  initializedMessage,
+  readObject,
+  type ConnectionListener,
+  type LegacyConnection,
+  Table,
+} from '@mcp-gateway/protocol'
+import { legacyPostHeaders, sendHttp, type HttpUpstream } from './http-upstream.ts'
+import { looksLikeAnswer, readMessages, unreadableAnswer } from './message-reader.ts'
+import { knowsSession } from './session-check.ts'
+import { monotonicNow } from '../clock.ts'
+
+const reconnectMs = 1000
+const maxReconnectMs = 30_000
+const minReconnectMs = 100
+/** Milliseconds by which an answer may overtake messages that the server wrote before it. */
+const overtakenMs = 50
+const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
+
+/**
+ * One session with a legacy server over streamable HTTP (2025-03-26 to 2025-11-25). It sends each
+ * message as a POST, holds the server's GET stream, and resumes streams that end early.
+ */
+export class HttpLegacyConnection implements LegacyConnection {
+  readonly #upstream: HttpUpstream
+  readonly #listener: ConnectionListener
+  readonly #answerTimeoutMs: number
+  readonly #open = new Table<{ abort(): void }>()
+  #next = 0
+  /** Cancels the exchange or timer of each unanswered request, by the raw id of the request. */
+  readonly #requests = new Table<() => void>()
+  readonly #timers = new Set<NodeJS.Timeout>()
+  /**
+   * POSTs can overtake each other, so messages wait until the server has answered the POST of
+   * `notifications/initialized`.
+   */
+  #waiting: [message: string, request: string | undefined][] | undefined
+  #session: string | undefined
+  #version: string | undefined
+  #closed = false
+
+  constructor(upstream: HttpUpstream, listener: ConnectionListener, answerTimeoutMs: number) {
+    this.#upstream = upstream
+    this.#listener = listener
+    this.#answerTimeoutMs = answerTimeoutMs
+  }
+
+  get leaving(): boolean {
+    return this.#upstream.leaving?.() === true
+  }
+
+  send(message: string, request?: { readonly id: string; readonly method: string }): void {
+    if (this.#closed) return
+    if (this.#waiting !== undefined) return void this.#waiting.push([message, request?.id])
+    if (message === initializedMessage) this.#waiting = []
+    this.#post(message, request?.id)
+    // The server need not answer a cancelled request, and some servers leave its stream open.
+    if (message.startsWith(cancelled))
+      this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
+  }
+
+  /**
+   * Each stream has its own connection, so an answer can overtake earlier messages. Waits for them.
+   */
+  afterOthers(callback: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      callback()
+    }, overtakenMs)
+    this.#timers.add(timer)
+  }
+
+  negotiated(version: string): void {
+    this.#version = version
+  }
+
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    for (const exchange of this.#open.values()) exchange.abort()
+    for (const timer of this.#timers) clearTimeout(timer)
+    if (this.#session === undefined) return
+    const ended = sendHttp(
+      this.#upstream,
+      { method: 'DELETE', headers: this.#headers(), answerTimeoutMs: 5000 },
+      { head: () => ended.finish(), chunk: () => undefined, end: () => undefined },
+    )
+  }
+
+  #headers(): string[] {
+    return [
+      ...(this.#session === undefined ? [] : ['mcp-session-id', this.#session]),
+      ...(this.#version === undefined ? [] : ['mcp-protocol-version', this.#version]),
+    ]
+  }
+
+  /** `request` is the raw id of a request that awaits an answer. */
+  #post(message: string, request: string | undefined): void {
+    let answered = false
+    const session = this.#session
+    const withheld: string[] = []
+    const receive = (text: string): void => {
+      if (!this.#listener.receive(text, request)) return
+      answered = true
+      this.#requests.delete(request ?? '')
+    }
+    this.#exchange(
+      'POST',
+      legacyPostHeaders,
+      message,
+      request,
+      (text, status) => {
+        if (status === 400 && session !== undefined) withheld.push(text)
+        else receive(text)
+      },
+      ({ status, failure }, resumed) => {
+        this.#requests.delete(request ?? '')
+        // The server did not run a request that it refused for its session. A resumed request may
+        // have run.
+        const lost = (): void =>
+          this.#lost('The session ended at the server.', resumed ? undefined : request)
+        if (status === 404 && this.#session !== undefined) return lost()
+
+        const finish = (): void => {
+          for (const text of withheld) receive(text)
+          if (message === initializedMessage) this.#initialized()
+          if (request === undefined || answered) return
+          const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
+          const data = errorData(failure ?? {})
+          this.#listener.receive(errorAnswer(request, errorCode.internal, reason, data), request)
+        }
+        if (status !== 400 || session === undefined) return finish()
+        void knowsSession(this.#upstream, session, this.#version).then((known) => {
+          if (this.#closed) return
+          if (known) finish()
+          else lost()
+        })
+      },
+      () => answered,
+    )
+  }
+
+  /** Sends the waiting messages, then opens the GET stream for messages outside of requests. */
+  #initialized(): void {
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    for (const [message, request] of waiting) this.#post(message, request)
+    this.#listen(undefined, reconnectMs)
+  }
+
+  #listen(lastId: string | undefined, waitMs: number): void {
+    if (this.#closed) return
+    const startedAt = monotonicNow()
+    this.#exchange(
+      'GET',
+      ['accept', 'text/event-stream', ...(lastId === undefined ? [] : ['last-event-id', lastId])],
+      undefined,
+      undefined,
+      (text) => this.#listener.receive(text),
+      ({ status, lastId: last = lastId, retryMs = waitMs }) => {
+        // 405: the server offers no stream. 404: the session is gone, which the next request
+        // detects.
+        if (status >= 400 && status < 500) return
+        const next = monotonicNow() - startedAt > 5000 ? reconnectMs : retryMs * 2
+        this.#later(retryMs, () => this.#listen(last, next))
+      },
+      () => true,
+    )
+  }
+
+  /**
+   * One HTTP exchange. If its stream ends before `complete`, further exchanges resume the stream
+   * (MCP 2025-11-25, transports, resumability).
+   */
+  #exchange(
+    method: 'POST' | 'GET',
+    headers: readonly string[],
+    body: string | undefined,
+    via: string | undefined,
+    message: (text: string, status: number) => void,
+    end: (end: Parameters<Parameters<typeof readMessages>[0]['end']>[0], resumed: boolean) => void,
+    complete: () => boolean,
+    resumeFrom?: string,
+  ): void {
+    const key = String((this.#next += 1))
+    let status = 0
+    const exchange = sendHttp(
+      this.#upstream,
+      {
+        method,
+        headers: [...this.#headers(), ...headers],
+        ...(body === undefined ? {} : { body }),
+        answerTimeoutMs: this.#answerTimeoutMs,
+      },
+      readMessages(
+        {
+          head: (code, given) => {
+            status = code
+            this.#session ??= given('mcp-session-id')
+            // The status alone answers a notification.
+            if (method === 'POST' && via === undefined) exchange.finish()
+          },
+          message: (text) => {
+            if (this.#closed) return
+            try {
+              if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
+              message(text, status)
+              if (via !== undefined && complete()) exchange.finish()
+            } catch (error) {
+              if (!(error instanceof SyntaxError)) throw error
+              // This text is the answer to the request, and its client could not read it.
+              if (via !== undefined && looksLikeAnswer(text)) {
+                message(errorAnswer(via, errorCode.internal, unreadableAnswer), status)
+                exchange.finish()
+              }
+            }
+          },
+          end: (how) => {
+            this.#open.delete(key)
+            if (this.#closed) return
+            // A resumed stream may end before it has any new event, so the last id still holds.
+            const lastId =
+              how.lastId ??
+              (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
+            if (complete() || lastId === undefined || via === undefined)
+              return end(how, resumeFrom !== undefined)
+            const resume = ['accept', 'text/event-stream', 'last-event-id', lastId]
+            const goOn = (): void =>
+              this.#exchange('GET', resume, undefined, via, message, end, complete, lastId)
+            const timer = this.#later(how.retryMs ?? reconnectMs, goOn)
+            this.#requests.set(via, () => this.#forget(timer))
+          },
+        },
+        () => exchange.abort(),
+      ),
+    )
+    this.#open.set(key, exchange)
+    if (via !== undefined)
+      this.#requests.set(via, () => {
+        exchange.abort()
+        this.#open.delete(key)
+      })
+  }
+
+  #lost(reason: string, refused: string | undefined): void {
+    if (this.#closed) return
+    this.#session = undefined
+    this.close()
+    this.#listener.lost(reason, refused)
+  }
+
+  /**
+   * Waits as long as the server asks, within bounds that avoid floods and endless waits. Node
+   * timers overflow at 2³¹ ms.
+   */
+  #later(ms: number, callback: () => void): NodeJS.Timeout {
+    const wait = Math.min(maxReconnectMs, Math.max(minReconnectMs, ms))
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer)
+      if (!this.#closed) callback()
+    }, wait).unref()
+    this.#timers.add(timer)
+    return timer
+  }
+
+  #forget(timer: NodeJS.Timeout): void {
+    clearTimeout(timer)
+    this.#timers.delete(timer)
+  }
+}
