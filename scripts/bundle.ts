@@ -86,6 +86,7 @@ async function bundle(name: string): Promise<void> {
   const { dependencies = {} } = read<Manifest>(`${folder}/package.json`)
   const external = [...Object.keys(dependencies), ...optional, ...neverLoaded]
   const options = { ...common, outdir, external }
+
   rmSync(join(root, outdir), { recursive: true, force: true })
 
   const used = new Set<string>()
@@ -101,6 +102,7 @@ async function bundle(name: string): Promise<void> {
   refuseUnshipped(outputs, Object.keys(dependencies))
   const packed = packagesIn(outputs)
   writeFileSync(join(root, outdir, 'LICENSES.txt'), licencesOf(packed))
+
   const beside = [...installedWith(Object.keys(dependencies), folder)]
   const bundled = { packages: lockOf([...packed, ...beside]), beside }
   writeFileSync(join(root, outdir, 'bundled.json'), `${JSON.stringify(bundled, null, 1)}\n`)

@@ -75,6 +75,7 @@ export async function publishImage(
   ])
   const options = [...same, ...part, ...labels, '-t', `${registry}/${first}`, '-f', file]
   const words = ['build', ...options, context]
+
   if (shows) await shown(engine, words)
   else await run(engine, words, { cwd: root, maxBuffer: 2 ** 28 })
   await push(engine, first)

@@ -477,6 +477,7 @@ function printTable(): void {
       before,
     ]),
   ]
+
   const widths = [10, 42, 8, 8, 6, 6]
   for (const line of cells)
     console.log(

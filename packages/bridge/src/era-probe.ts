@@ -35,6 +35,7 @@ export function probeModern(
       [metaKey.clientCapabilities]: {},
     },
   })
+
   return ask(
     child,
     options,
@@ -87,12 +88,14 @@ function ask<T>(
       child.send(Buffer.from(send.after))
     }, silentMs)
     const bound = setTimeout(() => decide(otherwise), boundMs)
+
     const decide = (verdict: T | undefined): void => {
       clearTimeout(impatience)
       clearTimeout(bound)
       child.unlisten()
       resolve(verdict)
     }
+
     child.listen({
       line: (line, { id }) => {
         if (id !== discoverId && id !== initializeId) return
@@ -106,6 +109,7 @@ function ask<T>(
       },
       ended: () => decide(undefined),
     })
+
     child.send(Buffer.from(send.first))
   })
 }

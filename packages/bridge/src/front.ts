@@ -30,6 +30,7 @@ export function createFront(handler: Handler, options: FrontOptions): Server {
   const { allowedHosts } = options
   const shares = new Shares(options.mostConnections ?? mostConnections)
   const connections = new Connections(shares, (address) => address)
+
   // TCP keep-alive finds clients that vanished silently, whose sessions would otherwise never end.
   const server = createServer(
     {
@@ -59,12 +60,15 @@ export function createFront(handler: Handler, options: FrontOptions): Server {
           'This Host or Origin is not allowed (MCP_ALLOWED_HOSTS).',
         )
       }
+
       const { url = '' } = request
       if (/^\/mcp\/?(\?|$)/.test(url)) return handler.handle(request, response)
       if (url === '/healthz') return sendJson(response, 200, healthy, {})
+
       sendRpcError(response, 404, undefined, errorCode.methodNotFound, 'The MCP server is at /mcp.')
     },
   )
+
   server.on('connection', (socket) => connections.admit(socket))
   return server
 }

@@ -41,6 +41,7 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
     },
   })
   if (values.help === true) return undefined
+
   const [command, ...args] = positionals
   if (command !== undefined && values.url !== undefined)
     throw new SettingsError(['--url and a command cannot be used together'])
@@ -52,6 +53,7 @@ function environmentOf(argv: readonly string[]): Record<string, string | undefin
     MCP_PORT: values.port ?? env['MCP_PORT'],
     MCP_PROXY_URL: values.url ?? env['MCP_PROXY_URL'],
   }
+
   if (command === undefined) return given
 
   const quoted = args.map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
@@ -75,6 +77,7 @@ async function openHandler(
   const { upstream } = settings
   const secret = await openSecret(upstream, log)
   const bodies = new Bodies(settings.bodyLimitBytes)
+
   if (upstream.kind === 'remote') {
     const { RemoteBridge } = await import('./remote-bridge.ts')
     const handler = new RemoteBridge({
@@ -85,8 +88,10 @@ async function openHandler(
       bodies,
       log,
     })
+
     return { handler, secret }
   }
+
   const shared = {
     broken,
     slow: (reason: string) => log.warn({ reason }, 'The server does not answer'),
@@ -102,6 +107,7 @@ async function openHandler(
     eras: settings.eras,
     legacyLeg: settings.legacyLeg,
   }
+
   if (upstream.kind === 'sse') {
     const { SseChild } = await import('./children/sse-child.ts')
     const options = {
@@ -114,14 +120,17 @@ async function openHandler(
       maxMessageBytes: 64 * megabyte,
       log,
     }
+
     const handler = new StdioBridge({
       ...shared,
       spawn: () => new SseChild(options),
       isolation: 'session',
       warmSpares: 0,
     })
+
     return { handler, secret }
   }
+
   const { command, args, directory, isolation, warmSpares } = upstream
   const options = {
     command,
@@ -133,6 +142,7 @@ async function openHandler(
     tellsLastWords: settings.tellsLastWords,
     log,
   }
+
   const spawn = (): StdioChild => new StdioChild(options)
   return { handler: new StdioBridge({ ...shared, spawn, isolation, warmSpares }) }
 }
@@ -154,6 +164,7 @@ async function openSecret(
 async function main(): Promise<void> {
   const environment = environmentOf(process.argv.slice(2))
   if (environment === undefined) return void process.stdout.write(usage)
+
   const settings = readSettings(environment)
   const server = serverEnvironment(environment)
   // Under a gateway, the gateway's warden watches. Alone, the bridge starts its own.
@@ -163,11 +174,13 @@ async function main(): Promise<void> {
     server[mark.name] = mark.value
     warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: stopGraceMs / 1000 })
   }
+
   const fail = (message: string): void => {
     process.exitCode = 1
     // Supervisors show the bridge's last output, and a server may write until it has ended.
     void stop().then(() => process.stderr.write(`${message}\n`))
   }
+
   const { handler, secret } = await openHandler(settings, server, (reason) =>
     fail(`mcp-bridge gives up: ${reason}`),
   )
@@ -176,14 +189,17 @@ async function main(): Promise<void> {
   const front = createFront(handler, {
     allowedHosts: loopback || settings.allowedHosts.length > 0 ? new Set(names) : undefined,
   })
+
   front.listen(settings.port, settings.host, () => {
     const { address, port, family } = front.address() as AddressInfo
     process.stdout.write(
       `mcp-bridge listens on http://${family === 'IPv6' ? `[${address}]` : address}:${port}/mcp\n`,
     )
   })
+
   front.on('error', (error) => fail(`mcp-bridge cannot listen: ${error.message}`))
   let stopping = false
+
   const stop = async (): Promise<void> => {
     if (stopping) return
     stopping = true

@@ -76,6 +76,7 @@ export class RemoteBridge implements Handler {
         { allow: 'POST, GET, DELETE' },
       )
     }
+
     const send = (body: Buffer | null): void => {
       let own: readonly HeaderPair[]
       try {
@@ -85,15 +86,18 @@ export class RemoteBridge implements Handler {
         const { code, message } = missingCredentials(error)
         return sendRpcError(response, 502, idOf(body), errorCode.internal, message, {}, { code })
       }
+
       const names = new Set(own.map(([name]) => name.toLowerCase()))
       // Some servers compress unless the request forbids compression.
       const headers = names.has('accept-encoding') ? [] : ['accept-encoding', 'identity']
+
       for (let index = 0; index < request.rawHeaders.length; index += 2) {
         const name = request.rawHeaders[index] as string
         const lower = name.toLowerCase()
         if (passedOn.test(lower) && !names.has(lower))
           headers.push(name, request.rawHeaders[index + 1] as string)
       }
+
       headers.push(...own.flat())
       const { pathname, search } = this.#options.url
       this.#pool.dispatch(
@@ -101,6 +105,7 @@ export class RemoteBridge implements Handler {
         answerTo(response, body, this.#options),
       )
     }
+
     if (method !== 'POST') return send(null)
     readBody(request, response, this.#options.bodies.of(request), send)
   }
@@ -123,6 +128,7 @@ function answerTo(
       const refusal = refusalOf(status)
       if (refuses(status)) secret?.refused()
       if (refusal === undefined) return crossing(raw)
+
       log.warn({ status, location: placeOf(rawHeader(raw, 'location')) }, refusal)
       refuse(502, refusal)
       return undefined

@@ -135,14 +135,18 @@ const logLevels = ['info', 'trace', 'debug', 'warn', 'error', 'silent'] as const
  */
 export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
   const mistakes: string[] = []
+
   const number = (name: string, fallback: number, min: number, max: number): number => {
     const text = environment[name]
     if (text === undefined || text === '') return fallback
+
     const value = /^\d+$/.test(text) ? Number(text) : -1
     if (value >= min && value <= max) return value
+
     mistakes.push(`${name}: '${text}' is not a whole number from ${min} to ${max}`)
     return fallback
   }
+
   const choice = <T extends string>(name: string, choices: readonly [T, ...T[]]): T => {
     const text = environment[name]
     if (text === undefined || text === '') return choices[0]
@@ -150,6 +154,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     if (chosen === undefined) mistakes.push(`${name}: '${text}' is none of ${choices.join(', ')}`)
     return chosen ?? choices[0]
   }
+
   // Check all values, even those that this kind of server does not use.
   const transport = choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse'])
   const isolation = choice('MCP_ISOLATION', ['session', 'shared'])
@@ -163,6 +168,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
   // `LOG_LEVEL` is a common name, so its value may be meant for the server.
   const level = environment['LOG_LEVEL']?.toLowerCase()
   const common = logLevels.find((each) => each === level) ?? 'info'
+
   const settings = {
     host,
     port: number(addressName(environment, 'PORT'), 8000, 0, 65_535),
@@ -187,6 +193,7 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     answerTimeoutMs: number('MCP_ANSWER_TIMEOUT_SECONDS', 3600, 1, 86_400) * 1000,
     upstream,
   }
+
   if (upstream === undefined || mistakes.length > 0) throw new SettingsError(mistakes)
   return { ...settings, upstream }
 }
@@ -206,9 +213,11 @@ function stdio(
     mistakes.push('MCP_COMMAND: is required, or MCP_PROXY_URL for a server that runs elsewhere')
     return undefined
   }
+
   const directory = environment['MCP_CWD'] || undefined
   if (directory?.startsWith('/') === false)
     mistakes.push(`MCP_CWD: '${directory}' is not an absolute path`)
+
   try {
     const args = splitArguments(environment['MCP_ARGS'] ?? '')
     checkArguments(command, args)

@@ -104,6 +104,7 @@ export class StdioBridge implements Handler {
     this.#options = options
     const places = new Places(options.maxSessions)
     const handshakeMs = Math.min(options.handshakeMs, options.startMs)
+
     this.#sessions = new Sessions({
       ...options,
       places,
@@ -112,6 +113,7 @@ export class StdioBridge implements Handler {
       handshakeMs: options.eras === 'passthrough' ? options.startMs : handshakeMs,
       silent: () => this.#silentSession(),
     })
+
     this.#sweep = setInterval(() => this.#forgetEnded(), sweepMs).unref()
     this.#modern = new StdioModernServer({
       eras: () => this.#serverEras(),
@@ -123,6 +125,7 @@ export class StdioBridge implements Handler {
       handshakeMs,
       slow: () => this.#tellsSlow(),
     })
+
     this.#modernFront = new ModernFront(this.#modern, options.answerTimeoutMs)
     if (options.eras === 'auto' && options.warmSpares > 0) void this.#serverEras()
     else this.#warm()
@@ -152,6 +155,7 @@ export class StdioBridge implements Handler {
         errorCode.invalidRequest,
         'The body must be application/json.',
       )
+
     const { accept } = request.headers
     if (accept !== undefined && !accepts(accept, 'application/json'))
       return sendRpcError(
@@ -161,10 +165,12 @@ export class StdioBridge implements Handler {
         errorCode.invalidRequest,
         'The client must accept application/json and text/event-stream.',
       )
+
     readBody(request, response, this.#options.bodies.of(request), (body) => {
       const mistake = jsonMistake(body)
       if (mistake !== undefined)
         return sendRpcError(response, 400, undefined, errorCode.parse, mistake)
+
       const ambiguity = findAmbiguity(body)
       if (ambiguity !== undefined) return sendAmbiguous(response, ambiguity)
 
@@ -173,6 +179,7 @@ export class StdioBridge implements Handler {
         if (classified.era === 'modern')
           return this.#modernFront.handle(classified, callerOf(request), request, response)
       }
+
       const sessionId = request.headers['mcp-session-id']
       if (sessionId === undefined) {
         // The probed child will serve the session, so waiting loses nothing.
@@ -181,8 +188,10 @@ export class StdioBridge implements Handler {
         else this.#openWhenKnown(body, request, response)
         return
       }
+
       const session = this.#sessions.get(String(sessionId))
       if (session === undefined) return sendNoSession(response)
+
       this.#sessions.take(session, request, response, body)
     })
   }
@@ -412,13 +421,16 @@ export class StdioBridge implements Handler {
           this.#spareFailures = 0
           return
         }
+
         this.#spares.splice(unused, 1)
         this.#spareFailures += 1
+
         // The supervisor of this process must see that the server does not work, and why.
         if (!this.#works && this.#spareFailures === failuresToGiveUp && !this.#stopped) {
           this.#whyStopped = spare.endedBecause ?? this.#whyStopped
           this.#options.broken(this.#whyStopped)
         }
+
         clearTimeout(this.#spareTimer)
         this.#spareTimer = setTimeout(
           () => {

@@ -90,11 +90,14 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
         void child.stop()
       },
     }
+
     const free = places.add(principal, place)
+
     const lost = (reason: string): void => {
       free()
       listener.lost(reason)
     }
+
     child.listen({ line: (line) => listener.receive(textOf(line)), ended: lost })
 
     return {
@@ -118,10 +121,12 @@ export class StdioModernServer implements ModernServer<string>, Backlog {
       this.#gone.add(exchange)
       exchange.answer(504, errorAnswer(request.id, errorCode.internal, this.#options.slow()))
     }, this.#options.handshakeMs).unref()
+
     this.#options.eras().then(
       (eras) => {
         clearTimeout(impatience)
         if (this.#gone.has(exchange)) return
+
         try {
           if (eras === 'legacy') this.#toLegacy.request(principal, request, exchange)
           else this.#toModern(principal, request, exchange)

@@ -56,6 +56,7 @@ export async function converge(
 
   const kept = reasonToKeep(declarations.length, mistakes.length, options)
   const outcomes: Outcome[] = []
+
   // A name can move to another kind only after its first resource has gone, so remove first.
   for (const resource of surplus) {
     if (options.signal?.aborted) return outcomes
@@ -73,6 +74,7 @@ export async function converge(
     if (options.signal?.aborted) return outcomes
     outcomes.push(await attempt(declaration, () => target.apply(declaration)))
   }
+
   return outcomes
 }
 

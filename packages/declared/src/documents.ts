@@ -70,6 +70,7 @@ type Read = Declaration | DocumentMistake
 function joined(reads: readonly Read[]): Declarations {
   const found: Declaration[] = []
   const mistakes: DocumentMistake[] = []
+
   for (const read of reads) {
     if ('detail' in read) mistakes.push(read)
     else found.push(read)
@@ -77,6 +78,7 @@ function joined(reads: readonly Read[]): Declarations {
 
   const first = new Map<string, Declaration>()
   const repeated = new Set<string>()
+
   for (const declaration of found) {
     const { name, file, line } = declaration
     const other = first.get(name)
@@ -98,6 +100,7 @@ function readFile({ path: file, text }: DeclaredFile): Read[] {
   const lines = new LineCounter()
   // The parser would compare each key with all earlier keys: a minute for a megabyte of keys.
   const options = { lineCounter: lines, prettyErrors: false, uniqueKeys: false }
+
   const documents = parseAllDocuments(text, options)
   if ('empty' in documents) return []
 
@@ -107,6 +110,7 @@ function readFile({ path: file, text }: DeclaredFile): Read[] {
       error === undefined ? nodeMistake(document) : { at: error.pos[0], message: error.message }
     if (wrong !== undefined)
       return [{ file, line: lines.linePos(wrong.at).line, detail: wrong.message }]
+
     const { contents } = document
     if (contents === null || (isScalar(contents) && contents.value === null)) return []
 
@@ -125,10 +129,12 @@ function nodeMistake(
 ): { readonly at: number; readonly message: string } | undefined {
   let found: { at: number; message: string } | undefined
   let aliases = 0
+
   const mistake = (at: number | undefined, message: string): symbol => {
     found = { at: at ?? 0, message }
     return visit.BREAK
   }
+
   try {
     visit(document, {
       Alias: (_key, alias) =>
@@ -142,6 +148,7 @@ function nodeMistake(
           if (keys.has(key.value)) return mistake(key.range?.[0], 'Map keys must be unique.')
           keys.add(key.value)
         }
+
         return undefined
       },
     })
@@ -149,6 +156,7 @@ function nodeMistake(
     // The document is nested deeper than the stack.
     mistake(document.contents?.range[0], error instanceof Error ? error.message : String(error))
   }
+
   return found
 }
 

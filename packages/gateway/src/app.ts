@@ -29,16 +29,19 @@ export function openApp(options: AppOptions): Promise<App> {
       addressOf: (request) => callers.client.addressOf(request),
       sinks: config.audit.sinks ?? [AuditSinkConfig.parse({ type: 'file' })],
     })
+
     callers.apiKeys.onEnd(() => door.entrance.askAgain())
 
     const common = { state, workloads, cluster, outgoingSide, callers, door, address }
     const planes = await openPlanes(composition, common)
     const routes = openControl(composition, { ...common, planes })
+
     const { origin } = await openListeners(composition, { ...common, planes, routes })
 
     if (address.origin === '') address.origin = origin
     const store = config.store.url === undefined ? 'sqlite' : 'postgres'
     log.info({ address: origin, version, store, runtime: workloads.runtime.name }, 'ready')
+
     return origin
   })
 }

@@ -33,12 +33,14 @@ export async function runDemo(
       body: JSON.stringify(sample),
       signal,
     })
+
     await created.body.dump()
     print(`POST /adapters ${JSON.stringify(sample)}`)
     print(
       `  → ${created.statusCode}${created.statusCode === 409 ? ' (it is registered already)' : ''}`,
     )
   }
+
   const calls: readonly [string, string, Record<string, unknown>][] = [
     ['mcp-example', 'add', { a: 2, b: 40 }],
     ['everything', 'echo', { message: 'hello from the demo' }],
@@ -78,22 +80,26 @@ async function callTool(
     },
     signal,
   )
+
   print(
     `  initialize → ${initialized.status} ${JSON.stringify(pick(initialized.result, 'serverInfo'))}`,
   )
   const { session } = initialized
+
   await send(url, session, { jsonrpc: '2.0', method: 'notifications/initialized' }, signal)
   const listed = await send(url, session, { jsonrpc: '2.0', id: 2, method: 'tools/list' }, signal)
   const tools = pick(listed.result, 'tools')
   print(
     `  tools/list → ${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`,
   )
+
   const called = await send(
     url,
     session,
     { jsonrpc: '2.0', id: 3, method: 'tools/call', params: { name: tool, arguments: args } },
     signal,
   )
+
   print(
     `  tools/call ${tool} ${JSON.stringify(args)} → ${JSON.stringify(pick(called.result, 'content'))}`,
   )
@@ -125,13 +131,16 @@ async function send(
     headersTimeout: 120_000,
     signal: timeoutOr(signal, 120_000),
   })
+
   const text = await response.body.text()
   const answer = parseAnswer(text)
+
   if (response.statusCode >= 400 && message !== undefined) {
     throw new Error(
       `${response.statusCode} ${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`,
     )
   }
+
   return {
     status: response.statusCode,
     session: header(response.headers['mcp-session-id']) ?? session,

@@ -46,6 +46,7 @@ const configured = /^(|config (check|print)|store (migrate|copy)|secrets rotate|
 async function main(): Promise<number> {
   const words = parseWords()
   if (typeof words === 'string') return say(`${words}\n\n${usage}`, 2)
+
   const { values, positionals } = words
   const command = positionals.join(' ')
   if (values.help) return say(usage)
@@ -63,6 +64,7 @@ async function main(): Promise<number> {
   if (command === 'store migrate') return await migrateStore(config)
   if (command === 'store copy') return await copy(config, values)
   if (command === 'secrets rotate') return await rotateSecrets(config)
+
   return await serve(config, values.demo)
 }
 
@@ -139,6 +141,7 @@ const sameKeyPressMs = 1000
 async function serve(config: Config, demo: boolean): Promise<number> {
   const stop = new AbortController()
   let stoppedAt = 0
+
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       if (!stop.signal.aborted) {
@@ -147,12 +150,14 @@ async function serve(config: Config, demo: boolean): Promise<number> {
       } else if (performance.now() - stoppedAt > sameKeyPressMs) process.exit(130)
     })
   }
+
   const log = createLog({
     level: config.log.level,
     format: config.log.format,
     terminal: process.stderr.isTTY,
   })
   const open = config.role === 'tool-gateway' ? openToolGateway : openApp
+
   await using app = await open({
     config,
     log,
@@ -164,6 +169,7 @@ async function serve(config: Config, demo: boolean): Promise<number> {
     throw explained(error, config)
   })
   if (app === undefined) return 0
+
   process.stdout.write(banner(app.origin, config))
   if (demo && !stop.signal.aborted) {
     await runDemo(app.origin, (line) => process.stdout.write(`${line}\n`), stop.signal).catch(
@@ -171,15 +177,18 @@ async function serve(config: Config, demo: boolean): Promise<number> {
         if (!stop.signal.aborted) throw error
       },
     )
+
     if (!stop.signal.aborted)
       process.stdout.write(
         `\nThe gateway stays up at ${app.origin}. Ctrl-C stops it and all that it started.\n`,
       )
   }
+
   if (!stop.signal.aborted)
     await new Promise<void>((resolve) =>
       stop.signal.addEventListener('abort', () => resolve(), { once: true }),
     )
+
   log.info('draining')
   return 0
 }
@@ -215,6 +224,7 @@ function describe(error: unknown): string {
 function banner(origin: string, config: Config): string {
   if (config.role === 'tool-gateway')
     return `MCP Gateway ${version} is ready as tool gateway ${config.cluster.name}.\n\n  address      ${origin}\n\n`
+
   const example = {
     servers: {
       'mcp-example': {
@@ -223,6 +233,7 @@ function banner(origin: string, config: Config): string {
       },
     },
   }
+
   return `MCP Gateway ${version} is ready.
 
   address      ${origin}

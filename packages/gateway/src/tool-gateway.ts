@@ -32,12 +32,14 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
       addressOf: ({ socket }) => socket.remoteAddress ?? '',
       sinks: config.audit.sinks ?? [],
     })
+
     const { entrance, shares, requestFinished, refused } = door
 
     const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
     // Clients and servers know the gateway by its public address, not by the address of this
     // process.
     const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })
+
     // The feed has values in place of references.
     const outgoing = createOutgoing(signer, () => ({
       message: 'The gateway did not have it either.',
@@ -81,6 +83,7 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
         },
       }),
     )
+
     log.info({ address: origin, version, role: config.role, name: hop.self }, 'ready')
     return origin
   })

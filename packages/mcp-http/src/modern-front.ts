@@ -63,6 +63,7 @@ export class ModernFront<Caller> {
         {},
       )
     }
+
     // A client has nothing to notify over HTTP, but a notification is not an error.
     if (classified.request === undefined) return void response.writeHead(202).end()
     if (listens(classified.request) && !takesEvents(response))
@@ -73,11 +74,14 @@ export class ModernFront<Caller> {
         errorCode.invalidRequest,
         'The client must accept text/event-stream to listen: its answer is a stream.',
       )
+
     const { params } = classified.request
+
     const headerOf = (name: string): string | undefined => {
       const value = request.headers[name]
       return Array.isArray(value) ? value.join(', ') : value
     }
+
     const exchange = new ModernExchange(response, monotonicNow())
     const key = String((this.#next += 1))
     this.#open.set(key, { exchange, request: classified.request })
@@ -85,6 +89,7 @@ export class ModernFront<Caller> {
       this.#open.delete(key)
       if (!response.writableFinished) this.#server.gone(exchange)
     })
+
     this.#server.request(
       caller,
       {

@@ -78,6 +78,7 @@ export class Translator {
         slow: options.silent,
       },
     )
+
     const server = {
       request: (principal: string, request: ModernRequest, exchange: Exchange) => {
         try {
@@ -90,6 +91,7 @@ export class Translator {
       },
       gone: (exchange: Exchange) => this.#toLegacy.gone(exchange),
     } satisfies ModernServer<string>
+
     this.#modernFront = new ModernFront(server, options.answerTimeoutMs)
     this.#tick = setInterval(() => this.#toLegacy.tick(), 1000).unref()
   }
@@ -159,6 +161,7 @@ export function translatedLink(
     const line = Buffer.from(text)
     sessionOf().receive(line, outline(line), related)
   }
+
   const engine = new LegacyToModern({
     server,
     send: tell,
@@ -166,6 +169,7 @@ export function translatedLink(
     later: (ms, callback) => void setTimeout(callback, ms).unref(),
     waits: (bytes) => backlog.waits(bytes),
   })
+
   return {
     send: (message) => {
       try {

@@ -181,6 +181,7 @@ class Reader {
 
     let known = 0
     let others: Set<string> | undefined
+
     for (;;) {
       if (this.#skipSpace() !== quote) this.#fail()
       const name = this.#readName()
@@ -261,6 +262,7 @@ class Reader {
     const base = this.#depth
     /** For each level deeper than `base`: true for an object, false for a list. */
     const objects: boolean[] = []
+
     for (;;) {
       const code = this.#skipSpace()
       if (code === openBrace || code === openBracket) {
@@ -271,6 +273,7 @@ class Reader {
           if (isObject) this.#readMemberName()
           continue
         }
+
         this.#leave()
       } else if (code === quote) this.#skipString()
       else this.#readScalar(code)
@@ -285,6 +288,7 @@ class Reader {
           if (isObject) this.#readMemberName()
           break
         }
+
         if (next !== (isObject ? closeBrace : closeBracket)) this.#fail()
         objects.pop()
         this.#leave()

@@ -23,12 +23,14 @@ export function outline(
   let method: string | undefined
   let paramsSlice: Slice | undefined
   let isResponse = false
+
   const stop = eachMember(bytes, within, (name, value) => {
     if (name === 'id') idSlice = value
     else if (name === 'method') method = textOf(bytes, value)
     else if (name === 'params') paramsSlice = value
     else if (name === 'result' || name === 'error') isResponse = true
   })
+
   return {
     id: idSlice === undefined ? undefined : sliceText(bytes, idSlice),
     idSlice,

@@ -108,6 +108,7 @@ export function classify(body: string, headers: EraHeaders): Classified {
   const header = headerOf(headers, 'mcp-protocol-version')
   const headerIsModern =
     header !== undefined && header >= modernVersion && /^\d{4}-\d{2}-\d{2}$/.test(header)
+
   const message = readUnambiguous(body)
   if (message === undefined) {
     if (!headerIsModern) return { era: 'legacy' }
@@ -117,10 +118,12 @@ export function classify(body: string, headers: EraHeaders): Classified {
       'The body must be one JSON-RPC request or notification.',
     )
   }
+
   const method = readString(message.get('method'))
   const id = message.get('id')
   const params = readUnambiguous(message.get('params'))
   const meta = readUnambiguous(params?.get('_meta'))
+
   const claimed = meta?.get(metaKey.protocolVersion)
   if (method === undefined || (claimed === undefined && !headerIsModern)) {
     if (!headerIsModern) return { era: 'legacy' }
@@ -130,14 +133,18 @@ export function classify(body: string, headers: EraHeaders): Classified {
       'The body must be a JSON-RPC request or notification; answers travel in a retry.',
     )
   }
+
   if (id === undefined) return { era: 'modern', request: undefined }
   if (id === 'null' || !/^["\-\d]/.test(id))
     return refuse(undefined, errorCode.invalidRequest, 'The id must be a string or a number.')
+
   const mistake = envelopeMistake(meta)
   if (mistake !== undefined) return refuse(id, errorCode.invalidParams, mistake)
+
   const version = readString(claimed)
   if (params === undefined || meta === undefined || version === undefined)
     return refuse(id, errorCode.invalidParams, 'params._meta is missing.')
+
   const disagreement = headerMistake(headers, version, method, params)
   if (version !== modernVersion && header === version) {
     const message = `The protocol version ${version.slice(0, 50)} is not supported.`
@@ -146,8 +153,10 @@ export function classify(body: string, headers: EraHeaders): Classified {
       requested: version,
     })
   }
+
   if (disagreement !== undefined)
     return refuse(id, errorCode.headerMismatch, `Bad Request: ${disagreement}`)
+
   return { era: 'modern', request: { id, method, params, meta } }
 }
 
@@ -204,10 +213,12 @@ function headerMistake(
   if (methodHeader === undefined) return 'the header Mcp-Method is required.'
   if (methodHeader.trim() !== method)
     return 'the header Mcp-Method and the body name different methods.'
+
   const field = Object.hasOwn(nameOf, method) ? nameOf[method] : undefined
   const name = field === undefined ? undefined : readString(params.get(field))
   if (name === undefined) return undefined
   if (nameHeader === undefined) return `the header Mcp-Name is required for ${method}.`
+
   return decodeHeaderValue(nameHeader.trim()) === name
     ? undefined
     : `the header Mcp-Name and params.${field} differ.`

@@ -16,17 +16,20 @@ const http = createServer((request, response) => {
     response.flushHeaders()
     return
   }
+
   const chunks: Buffer[] = []
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', () => {
     const text = Buffer.concat(chunks).toString()
     if (request.url === '/score')
       return void response.writeHead(200, { 'content-type': 'application/json' }).end(text)
+
     const message = JSON.parse(text) as {
       id?: number | string
       method?: string
       params?: { name?: string; arguments?: unknown }
     }
+
     const answer = (result: unknown, headers: Record<string, string> = {}): void => {
       const body = Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: message.id, result }))
       response.writeHead(200, {
@@ -36,6 +39,7 @@ const http = createServer((request, response) => {
       })
       response.end(body)
     }
+
     if (message.id === undefined) return void response.writeHead(202).end()
     switch (message.method ?? '') {
       case 'initialize':
@@ -63,6 +67,7 @@ const http = createServer((request, response) => {
               url: request.url,
             },
           })
+
         if (message.params?.name === 'never') return
         if (message.params?.name === 'break') return void request.socket.destroy()
         if (message.params?.name === 'redirect')
@@ -73,9 +78,11 @@ const http = createServer((request, response) => {
               'www-authenticate': 'Bearer',
             })
             .end()
+
         if (message.params?.name === 'big') {
           response.writeHead(200, { 'content-type': 'application/octet-stream' })
           let left = Number((message.params.arguments as { megabytes: number }).megabytes)
+
           const write = (): void => {
             while (left > 0) {
               left -= 1
@@ -83,8 +90,10 @@ const http = createServer((request, response) => {
             }
             response.end()
           }
+
           return write()
         }
+
         return answer({
           content: [{ type: 'text', text: JSON.stringify(message.params?.arguments) }],
         })

@@ -27,9 +27,11 @@ lines.on('line', (line) => {
     }
   }
   if (message.id === undefined) return
+
   const send = (body: unknown): void => void process.stdout.write(`${JSON.stringify(body)}\n`)
   const answer = (result: unknown): void => send({ jsonrpc: '2.0', id: message.id, result })
   const args = message.params?.arguments
+
   if (message.method === 'initialize')
     return answer({
       protocolVersion: message.params?.protocolVersion ?? '2025-11-25',
@@ -38,6 +40,7 @@ lines.on('line', (line) => {
     })
   if (message.method === 'tools/list')
     return answer({ tools: [{ name: 'echo', inputSchema: { type: 'object' } }] })
+
   switch (message.params?.name ?? '') {
     case 'pid':
       return answer({ content: [{ type: 'text', text: String(process.pid) }] })
@@ -52,6 +55,7 @@ lines.on('line', (line) => {
     case 'flood': {
       const count = Number(args?.['count'])
       const progressToken = message.params?._meta?.progressToken
+
       for (let progress = 0; progress < count; progress += 1) {
         const text = `${progress} ${'x'.repeat(1000)}`
         send(
@@ -68,6 +72,7 @@ lines.on('line', (line) => {
               },
         )
       }
+
       return answer({ content: [] })
     }
     case 'progress':
@@ -81,6 +86,7 @@ lines.on('line', (line) => {
             total: 3,
           },
         })
+
       return answer({ content: [] })
     default:
       return answer({ content: [{ type: 'text', text: JSON.stringify(args) }] })

@@ -76,6 +76,7 @@ export class GatewayProcess implements AsyncDisposable {
       },
       body: body === undefined ? null : JSON.stringify(body),
     })
+
     const text = await response.text()
     const json = /json/.test(response.headers.get('content-type') ?? '')
     return {
@@ -128,10 +129,12 @@ export class GatewayProcess implements AsyncDisposable {
     const config = join(this.dataDir, 'mcp-gateway.yaml')
     const { user, command = [process.execPath, programs.gateway] } = this.#options
     if (user !== undefined) chownSync(this.dataDir, user, user)
+
     // JSON is valid YAML.
     writeFileSync(config, JSON.stringify(this.#options.config ?? {}))
     this.#output = ''
     const [program, ...args] = command
+
     const child = spawn(program, args, {
       env: {
         ...process.env,
@@ -151,6 +154,7 @@ export class GatewayProcess implements AsyncDisposable {
       ],
       ...(user === undefined ? {} : { uid: user, gid: user }),
     })
+
     for (const stream of [child.stdout, child.stderr])
       stream?.setEncoding('utf8').on('data', (text: string) => (this.#output += text))
     return child

@@ -125,6 +125,7 @@ export class IdentityProvider implements AsyncDisposable {
       ...this.#claimsOf(account, 'access', 'test-client'),
       ...claims,
     }
+
     return await new SignJWT(payload as JWTPayload)
       .setProtectedHeader({
         alg: 'RS256',
@@ -142,23 +143,28 @@ export class IdentityProvider implements AsyncDisposable {
   async signIn(authorization: URL, account: string): Promise<URL> {
     const cookies = new Map<string, string>()
     let url = authorization
+
     for (let hops = 0; hops < 12; hops += 1) {
       const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
       const response = await fetch(url, {
         redirect: 'manual',
         headers: { cookie, 'x-account': account },
       })
+
       await response.arrayBuffer()
       for (const each of response.headers.getSetCookie()) {
         const [name = '', value = ''] = each.split(';', 1)[0]?.split(/=(.*)/s) ?? []
         cookies.set(name, value)
       }
+
       const location = response.headers.get('location')
       if (location === null)
         throw new Error(`Signing in stopped at ${url.href} with ${response.status}.`)
+
       url = new URL(location, url)
       if (url.origin !== this.origin) return url
     }
+
     throw new Error('Signing in came to no end.')
   }
 
@@ -285,19 +291,23 @@ export class IdentityProvider implements AsyncDisposable {
         { mergeWithLastSubmission: false },
       )
     }
+
     const grant =
       (grantId === undefined ? undefined : await provider.Grant.find(grantId)) ??
       new provider.Grant({
         accountId: session?.accountId as string,
         clientId: String(params['client_id']),
       })
+
     const { missingOIDCScope = [], missingResourceScopes = {} } = prompt.details as {
       missingOIDCScope?: string[]
       missingResourceScopes?: Record<string, string[]>
     }
+
     grant.addOIDCScope(missingOIDCScope.join(' '))
     for (const [resource, scopes] of Object.entries(missingResourceScopes))
       grant.addResourceScope(resource, scopes.join(' '))
+
     await provider.interactionFinished(
       request,
       response,

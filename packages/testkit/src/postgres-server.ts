@@ -61,6 +61,7 @@ export class PostgresServer implements AsyncDisposable {
     writeFileSync(passwordFile, password)
     for (const path of [folder, passwordFile])
       if (account.uid !== undefined) chownSync(path, account.uid, account.gid)
+
     const data = join(folder, 'data')
     execFileSync(
       program('initdb'),
@@ -80,10 +81,12 @@ export class PostgresServer implements AsyncDisposable {
       ],
       { ...account, cwd: folder, stdio: 'pipe' },
     )
+
     const rules = join(data, 'pg_hba.conf')
     writeFileSync(rules, [...access, readFileSync(rules, 'utf8')].join('\n'))
     const server = new PostgresServer(folder, await freePort(), parameters)
     await server.startAgain()
+
     return server
   }
 
@@ -121,6 +124,7 @@ export class PostgresServer implements AsyncDisposable {
       ],
       { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
     )
+
     return output.split('\n').filter((line) => line !== '')
   }
 
@@ -144,6 +148,7 @@ export class PostgresServer implements AsyncDisposable {
       shared_buffers: '16MB',
       ...this.#parameters,
     }
+
     const child = spawn(
       program('postgres'),
       [
@@ -153,6 +158,7 @@ export class PostgresServer implements AsyncDisposable {
       ],
       { ...serverAccount(), cwd: this.folder, stdio: ['ignore', 'ignore', 'pipe'] },
     )
+
     this.#process = child
     await new Promise<void>((resolve, reject) => {
       child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -232,6 +238,7 @@ export class PgBouncer implements AsyncDisposable {
     const port = await freePort()
     const users = join(folder, 'users.txt')
     const settings = join(folder, 'pgbouncer.ini')
+
     writeFileSync(users, '')
     writeFileSync(
       settings,
@@ -240,6 +247,7 @@ export class PgBouncer implements AsyncDisposable {
         '* = user=postgres host',
       ),
     )
+
     for (const path of [folder, users, settings])
       if (account.uid !== undefined) chownSync(path, account.uid, account.gid)
     const child = spawn(find('pgbouncer') ?? 'pgbouncer', [settings], {
@@ -248,6 +256,7 @@ export class PgBouncer implements AsyncDisposable {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     let log = ''
+
     await new Promise<void>((resolve, reject) => {
       child.stderr.setEncoding('utf8').on('data', (text: string) => {
         log += text
@@ -256,6 +265,7 @@ export class PgBouncer implements AsyncDisposable {
       child.once('error', reject)
       child.once('exit', () => reject(new Error(`PgBouncer did not start:\n${log}`)))
     })
+
     return new PgBouncer(port, folder, child)
   }
 

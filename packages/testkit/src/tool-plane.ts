@@ -26,22 +26,27 @@ export class ToolPlane implements AsyncDisposable {
     const sessions = { keys: [randomBytes(32).toString('base64')] }
     const ports = [await freePort(), await freePort(), await freePort(), await freePort()]
     const [first, , one, two] = ports.map((port) => `http://127.0.0.1:${port}`)
+
     const start = (port: number | undefined, config: object): Promise<GatewayProcess> =>
       GatewayProcess.start({
         config: { sessions, ...config },
         environment: { MCPGW_PORT: String(port) },
       })
+
     const gateway = { tools: { gateways: { one, two } } }
     const gateways = [await start(ports[0], gateway), await start(ports[1], gateway)]
+
     const toolGateway = (name: string): object => ({
       role: 'tool-gateway',
       cluster: { name },
       tools: { followed: [first], endpointNetworks: ['127.0.0.0/8'] },
     })
+
     const toolGateways = [
       await start(ports[2], toolGateway('one')),
       await start(ports[3], toolGateway('two')),
     ]
+
     return new ToolPlane(gateways, toolGateways, await RoundRobin.start(ports.slice(0, 2)))
   }
 

@@ -29,6 +29,7 @@ export function splitArguments(text: string): string[] {
       word = undefined
     } else word = (word ?? '') + character
   }
+
   if (word !== undefined) words.push(word)
   return words
 }

@@ -104,6 +104,7 @@ export interface Warden {
  */
 export function startWarden(options: WardenOptions): Warden {
   let released = false
+
   const start = (): ChildProcess => {
     const child = spawnScript(options, 'pipe')
     child.unref()
@@ -113,8 +114,10 @@ export function startWarden(options: WardenOptions): Warden {
     child.once('exit', (_code, killedBy) => {
       if (!released && killedBy !== null) current = start()
     })
+
     return child
   }
+
   let current = start()
   return {
     release: () => {

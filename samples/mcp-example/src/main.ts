@@ -35,15 +35,18 @@ const http = createServer(async (request, response) => {
     )
     return
   }
+
   if (transport === undefined) {
     const opened = new StreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
       onsessioninitialized: (id) => void sessions.set(id, opened),
     })
+
     opened.onclose = () => sessions.delete(opened.sessionId ?? '')
     await createMcpServer().connect(opened as Parameters<McpServer['connect']>[0])
     transport = opened
   }
+
   await transport.handleRequest(request, response)
 })
 

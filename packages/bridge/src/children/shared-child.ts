@@ -147,12 +147,14 @@ export class SharedChild {
     const by = Buffer.from(ownId)
     const outlined = outline(message)
     const token = requestedProgressToken(message, outlined)
+
     this.#asked.set(ownId, {
       session,
       id,
       progressToken: token === undefined ? undefined : sliceText(message, token),
       about: aboutTasks(message, outlined),
     })
+
     const slices =
       token === undefined ? [idSlice] : [idSlice, token].toSorted((a, b) => a.start - b.start)
     this.#child.send(
@@ -161,6 +163,7 @@ export class SharedChild {
         slices.map((slice) => ({ slice, by })),
       ),
     )
+
     return ownId
   }
 
@@ -210,9 +213,11 @@ export class SharedChild {
       this.#subscribers.set(uri, subscribers.add(session))
       return 'pass'
     }
+
     this.#urisOf(session).delete(uri)
     subscribers.delete(session)
     if (subscribers.size > 0) return 'done'
+
     this.#subscribers.delete(uri)
     return 'pass'
   }
@@ -322,8 +327,10 @@ export class SharedChild {
       this.#initialize = isRefusal ? undefined : { answer: Buffer.from(line), idSlice }
       for (const again of waiting) again()
     }
+
     const asked = this.#asked.get(ownId)
     if (asked === undefined) return
+
     this.#asked.delete(ownId)
     const own = replaceSlices(line, [{ slice: idSlice, by: Buffer.from(asked.id) }])
     const answer = asked.about === undefined ? own : this.#ofTasks(asked, own)
@@ -381,6 +388,7 @@ export class SharedChild {
   #leave(session: Session): void {
     this.#sessions.delete(session)
     this.#unsubscribe(session)
+
     for (const [ownId, asked] of this.#asked.entries()) {
       if (asked.session !== session) continue
       // The answer to `initialize` serves other sessions too.
@@ -390,6 +398,7 @@ export class SharedChild {
         this.#initialize.ownId === ownId
       )
         continue
+
       this.#asked.delete(ownId)
       this.#child.send(
         Buffer.from(
@@ -397,6 +406,7 @@ export class SharedChild {
         ),
       )
     }
+
     for (const [key, question] of this.#questions.entries()) {
       if (question.session !== session) continue
       this.#questions.delete(key)

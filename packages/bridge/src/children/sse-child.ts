@@ -53,6 +53,7 @@ export class SseChild implements Child {
       connect: { timeout: options.connectTimeoutMs },
     })
     this.#pool = followRedirects(this.#connections, options.url.origin)
+
     this.#lines = new ServerLines({
       message: (line, message) => {
         this.#said = 'messages'
@@ -66,6 +67,7 @@ export class SseChild implements Child {
         )
       },
     })
+
     this.#open()
   }
 
@@ -127,6 +129,7 @@ export class SseChild implements Child {
       else this.#hear(Buffer.from(data))
     })
     const { pathname, search } = this.#options.url
+
     this.#dispatch('GET', pathname + search, { accept: 'text/event-stream' }, null, {
       head: (status, type) => {
         if (status >= 300 && status < 400) this.#end(redirectsElsewhere('event stream', status))
@@ -140,6 +143,7 @@ export class SseChild implements Child {
           if (!(error instanceof RangeError)) throw error
           this.#end(error.message)
         }
+
         if (!this.#paused) return true
         this.#resume = resume
         return false
@@ -213,6 +217,7 @@ export class SseChild implements Child {
       this.#options.log.error({ err: error }, 'a header for the remote server cannot be read')
       return queueMicrotask(() => this.#end(missingCredentials(error).message))
     }
+
     let resume: () => void = () => undefined
     const handler: Dispatcher.DispatchHandler = {
       onConnect: () => undefined,
@@ -228,10 +233,12 @@ export class SseChild implements Child {
       onError: (error: NodeJS.ErrnoException) =>
         answer.end(`The server could not be reached or broke off (${error.code ?? error.name}).`),
     }
+
     // Some servers compress unless the request forbids compression.
     const all = { ...own, ...headers, 'accept-encoding': 'identity' }
     const { answerTimeoutMs, streamTimeoutMs } = this.#options
     const headersTimeout = method === 'POST' ? answerTimeoutMs : streamTimeoutMs
+
     this.#pool.dispatch({ method, path, headers: all, body, headersTimeout }, handler)
   }
 

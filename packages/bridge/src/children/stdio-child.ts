@@ -55,6 +55,7 @@ export class StdioChild implements Child {
       env: { ...options.environment, [mark.name]: mark.value } as NodeJS.ProcessEnv,
       stdio: ['pipe', 'pipe', 'pipe'],
     })
+
     const { pid } = this.#process
     if (pid !== undefined) this.#family = new Family(pid, `${mark.name}=${mark.value}`)
     this.#exit = new Promise((resolve) => {
@@ -62,18 +63,21 @@ export class StdioChild implements Child {
         this.#end(whyNotStarted(options, error))
         resolve()
       })
+
       // `close`, not `exit`: the child's last output is read first. However, a forked process may
       // hold the outputs open.
       this.#process.once('exit', (code, signal) => {
         const { stdout, stderr } = this.#process
         this.#exited = true
         if (this.#listener !== undefined) stdout.resume()
+
         // If this process stood still, the time may be over before any read. One turn reads the
         // pending output.
         setTimeout(
           () => setImmediate(() => [stdout, stderr].forEach((output) => output.destroy())),
           200,
         ).unref()
+
         this.#process.once('close', () => {
           framer.end()
           errors.end()
@@ -83,6 +87,7 @@ export class StdioChild implements Child {
         })
       })
     })
+
     this.#lines = new ServerLines({
       message: (line, message) => {
         this.#said = 'messages'
@@ -96,6 +101,7 @@ export class StdioChild implements Child {
         )
       },
     })
+
     const framer = new LineFramer(options.maxLineBytes, {
       line: (line) => this.#lines.line(line),
       tooLong: (head) => {
@@ -106,10 +112,12 @@ export class StdioChild implements Child {
         this.#lines.tooLong(head)
       },
     })
+
     this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
     this.#process.stdout.once('end', () => this.#cut('output'))
     // Until a listener is set, the pipe holds back the server's output.
     this.#process.stdout.pause()
+
     const errors = new LogLines((line) => this.#logLine(line))
     this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
     this.#process.stdin.on('error', () => this.#cut('input'))

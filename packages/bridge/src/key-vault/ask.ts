@@ -52,6 +52,7 @@ export class AzureClient implements AsyncDisposable {
   async #once({ url, headers, form, whom, unreachable }: AzureRequest): Promise<AzureAnswer> {
     const late = new AbortController()
     const timer = setTimeout(() => late.abort(new Error('timeout')), timeoutMs)
+
     try {
       const {
         statusCode,
@@ -68,11 +69,13 @@ export class AzureClient implements AsyncDisposable {
         body: form === undefined ? null : new URLSearchParams(form).toString(),
         signal: AbortSignal.any([late.signal, this.#over.signal]),
       })
+
       let text = ''
       for await (const chunk of body.setEncoding('utf8')) {
         text += String(chunk)
         if (text.length > longestAnswer) throw new Error('the answer is too long')
       }
+
       return {
         status: statusCode,
         header: (name) => [got[name]].flat()[0],

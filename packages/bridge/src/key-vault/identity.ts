@@ -46,6 +46,7 @@ async function send(
       // Kubernetes writes the token again before it expires.
       client_assertion: await federatedToken(identity.tokenFile),
     }
+
     const whom = 'Microsoft Entra ID (AZURE_AUTHORITY_HOST)'
     return azure.ask({ url: identity.endpoint, headers: {}, form, whom, unreachable })
   }
@@ -53,12 +54,14 @@ async function send(
   const url = new URL(identity.endpoint)
   url.searchParams.set('resource', resource)
   if (identity.clientId !== undefined) url.searchParams.set('client_id', identity.clientId)
+
   if (identity.kind === 'platform') {
     url.searchParams.set('api-version', '2019-08-01')
     const headers = { 'x-identity-header': identity.header }
     const whom = 'The identity endpoint of the platform (IDENTITY_ENDPOINT)'
     return azure.ask({ url, headers, whom, unreachable })
   }
+
   url.searchParams.set('api-version', '2018-02-01')
   const whom = 'The metadata service of Azure (is there a managed identity?)'
   return azure.ask({ url, headers: { metadata: 'true' }, whom, unreachable, settles: true })

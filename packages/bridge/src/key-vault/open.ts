@@ -17,6 +17,7 @@ export async function openSecretHeaders(
 ): Promise<HeaderSecret & AsyncDisposable> {
   const vault = new KeyVault(settings)
   const { refreshMs } = settings
+
   try {
     const headers = await SecretHeaders.open({
       read: () => vault.read(),
@@ -24,6 +25,7 @@ export async function openSecretHeaders(
       refreshMs,
       log,
     })
+
     return {
       current: () => headers.current(),
       refused: () => headers.refused(),

@@ -56,6 +56,7 @@ export function readKeyVault(
 ): KeyVaultSettings | undefined {
   const text = environment['MCP_PROXY_HEADERS_SECRET_URL']?.trim()
   if (text === undefined || text === '') return undefined
+
   const before = mistakes.length
   const wrong = (name: string, what: string): undefined => void mistakes.push(`${name}: ${what}`)
 
@@ -68,6 +69,7 @@ export function readKeyVault(
   const url = URL.canParse(text) ? new URL(text) : undefined
   const path = secretPath.exec(url?.pathname ?? '')
   const domain = url === undefined ? undefined : domainOf(url, own)
+
   const plain = url?.username === '' && url.password === '' && url.search + url.hash === ''
   if (url === undefined || path === null || domain === undefined || !plain)
     wrong(
@@ -75,6 +77,7 @@ export function readKeyVault(
       `must be https://VAULT.vault.azure.net/secrets/NAME, with or without a version, or lie at a ` +
         `host that MCP_AZURE_HOSTS names`,
     )
+
   const identity = readIdentity(environment, own, wrong)
   if (mistakes.length > before || url === undefined || path === null) return undefined
   if (domain === undefined || identity === undefined) return undefined
@@ -107,12 +110,14 @@ function readIdentity(
       wrong('AZURE_CLIENT_ID', 'must be set beside AZURE_FEDERATED_TOKEN_FILE')
     if (!/^[0-9A-Za-z.-]+$/.test(tenant))
       wrong('AZURE_TENANT_ID', 'must be the tenant, beside AZURE_FEDERATED_TOKEN_FILE')
+
     const base = URL.canParse(authority) ? new URL(authority) : undefined
     if (base?.protocol !== 'https:' || ![...signInHosts, ...own].includes(base.hostname))
       return wrong(
         'AZURE_AUTHORITY_HOST',
         'must be the https:// address of a cloud of Azure, or of a host that MCP_AZURE_HOSTS names',
       )
+
     const endpoint = new URL(`/${tenant}/oauth2/v2.0/token`, base)
     return clientId === undefined ? undefined : { kind: 'workload', tokenFile, clientId, endpoint }
   }
@@ -121,19 +126,23 @@ function readIdentity(
     const text = environment[name] || fallback
     const url = /^https?:/.test(text) && URL.canParse(text) ? new URL(text) : undefined
     if (url !== undefined && (isNear(url.hostname) || own.includes(url.hostname))) return url
+
     return wrong(
       name,
       'must be an address of this machine or of its metadata service (169.254.0.0/16), or of a ' +
         'host that MCP_AZURE_HOSTS names',
     )
   }
+
   const header = environment['IDENTITY_HEADER']
   if (environment['IDENTITY_ENDPOINT'] && header) {
     const endpoint = near('IDENTITY_ENDPOINT', '')
     return endpoint === undefined ? undefined : { kind: 'platform', endpoint, header, clientId }
   }
+
   const base = near('AZURE_POD_IDENTITY_AUTHORITY_HOST', 'http://169.254.169.254')
   if (base === undefined) return undefined
+
   return { kind: 'machine', endpoint: new URL('/metadata/identity/oauth2/token', base), clientId }
 }
 

@@ -79,6 +79,7 @@ export function resourceOf(answer: AzureAnswer, { vault, domain }: KeyVaultSetti
 export function secretOf(answer: AzureAnswer): VaultSecret {
   const { status, body } = answer
   const said = [`HTTP ${status}`, ...errorWords(body)].join(', ')
+
   if (status === 401)
     throw new KeyVaultFailure(
       'identity_refused',
@@ -90,15 +91,18 @@ export function secretOf(answer: AzureAnswer): VaultSecret {
       `Key Vault does not give the secret to this identity (${said}). Enable the secret, open the ` +
         `firewall of the vault, or give the identity the role Key Vault Secrets User.`,
     )
+
   if (status === 404)
     throw new KeyVaultFailure('secret_not_found', `The vault has no such secret (${said}).`)
 
   const { value, attributes } = body
   if (status !== 200 || typeof value !== 'string')
     throw new KeyVaultFailure('vault_untrusted', `The vault does not answer as one does (${said}).`)
+
   const { exp } = (attributes ?? {}) as { exp?: unknown }
   const now = Date.parse(answer.header('date') ?? '')
   const known = typeof exp === 'number' && !Number.isNaN(now)
+
   return { value, expiresInMs: known ? exp * 1000 - now : undefined }
 }
 

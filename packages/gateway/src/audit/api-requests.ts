@@ -42,8 +42,10 @@ export function auditApiRequests(
     const { outcome: decided, code, about } = outcomeOf(error)
     // The client disconnected before the request was complete, so nothing was done.
     const outcome = code === 'client_closed_request' ? 'failed' : decided
+
     const admin = adminUse(principal, subject)
     if (!matters && outcome !== 'denied' && !admin) return
+
     audited({
       action,
       outcome,

@@ -85,8 +85,10 @@ export class Audit implements AsyncDisposable {
     const single = known ? this.#ofCaller.take(JSON.stringify(caller), this.#now()) === 0 : true
     const told = single && this.#hasRoom(event)
     if (told) this.#add(event)
+
     // A known caller's refusals get a record each, up to a limit.
     if (told && known) return
+
     const timer = setTimeout(() => this.#tell(key), this.#gatherMs).unref()
     this.#gathered.set(key, { event, untold: told ? 0 : 1, timer })
   }

@@ -62,12 +62,14 @@ export class FileSink implements AuditSink {
     let opened = await openFile(path)
     const found: Record<string, string | number> = {}
     const tail = await readTail(opened.file, opened.size)
+
     const torn = opened.size - tail.end
     if (torn > 0) {
       await opened.file.truncate(tail.end)
       opened = { ...opened, size: tail.end }
       found['torn'] = torn
     }
+
     let head = headOf(tail.line)
     if (head === undefined && tail.line !== undefined) {
       // Keep the unknown content, and append nothing to it.
@@ -77,6 +79,7 @@ export class FileSink implements AuditSink {
       opened = await openFile(path)
       found['damaged'] = basename(aside)
     }
+
     head ??= await headOfArchives(path)
     return new FileSink(options, opened, head ?? chainStart, found)
   }
@@ -86,6 +89,7 @@ export class FileSink implements AuditSink {
     await this.#reopenIfMoved()
     if (this.#unsure) await this.#takeBack()
     if (this.#size > 0 && this.#size + bytes.length > this.#options.maxBytes) await this.#putAside()
+
     try {
       for (let done = 0; done < bytes.length;) {
         this.#unsure = true
@@ -96,6 +100,7 @@ export class FileSink implements AuditSink {
       await this.#takeBack().catch(() => undefined)
       throw error
     }
+
     this.#unsure = false
     this.#size += bytes.length
     this.#last = seqOf(lines.at(-1))

@@ -121,22 +121,26 @@ export class Journal implements AsyncDisposable {
         head = chained.head
         return chained.line
       })
+
       try {
         await this.#options.sink.write(lines)
       } catch (error) {
         await this.#pause(error, (failures += 1))
         continue
       }
+
       failures = 0
       this.#head = head
       this.#queue = this.#queue.slice(batch.length)
       for (const { members } of batch) this.#length -= members.length
       if (this.#queue.length === 0) this.#closeGap()
+
       if (this.#failing) {
         this.#failing = false
         this.#options.recovered(this.#options.sink.name, this.#lost)
       }
     }
+
     this.#writing = undefined
   }
 

@@ -58,6 +58,7 @@ export function auditMcpRequests(
     const admin = adminUse(principal, subject)
     // The process that admitted the request does not see a refusal here.
     if (outcome !== 'denied' && (handed || (dataPlane === 'denied' && !admin))) return
+
     const common = {
       outcome,
       code,
@@ -67,6 +68,7 @@ export function auditMcpRequests(
       requestId: told.requestId,
       client: addressOf(request),
     }
+
     const acts = told.opening ? [{ action: 'mcp.stream.open' }] : actsOf(request, told.body, error)
     for (const { action, ...act } of acts) audited({ action, ...common, ...act })
   }
@@ -84,22 +86,27 @@ function actsOf(
           method === 'GET' ? 'mcp.stream' : method === 'DELETE' ? 'mcp.session.end' : 'mcp.request',
       },
     ]
+
   if (body === null) return [{ action: 'mcp.request' }]
   const whole = { digest: digestOf(body) }
   // Readers disagree about the tool that this message calls.
   if (error?.isUnread === true) return [{ action: 'mcp.request', ...whole }]
+
   const text = body.toString()
   try {
     const message = readMessage(text)
     if (message !== undefined) return [{ ...whole, ...actOf(message) }]
+
     // Batches of 2025-03-26. Without this, the calls inside a batch would not be visible.
     const batch = readArray(text)
     if (batch === undefined) return [{ action: 'mcp.request', ...whole }]
+
     const messages = batch.flatMap((each) => readObject(each) ?? [])
     const told = [...messages.filter(isCall), ...messages.filter((each) => !isCall(each))].slice(
       0,
       mostOfBatch,
     )
+
     return [{ action: 'mcp.batch', messages: batch.length, ...whole }, ...told.map(actOf)]
   } catch {
     return [{ action: 'mcp.request', ...whole }]

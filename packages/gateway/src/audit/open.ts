@@ -39,6 +39,7 @@ export async function openAudit({
         return new OtlpSink({ ...sink, instance, version })
     }
   }
+
   const journals: Journal[] = []
   for (const config of sinks) {
     const sink = await openSink(config)
@@ -56,8 +57,10 @@ export async function openAudit({
       retry: { firstMs: 100, maxMs: 5000 },
       flushMs: 5000,
     })
+
     journal.add({ type: 'start', gateway: instance, version, ...sink.found })
     journals.push(journal)
   }
+
   return new Audit({ journals, gatherMs: 10_000, now: monotonicNow })
 }

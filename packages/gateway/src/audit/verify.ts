@@ -27,6 +27,7 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
     ...((await stat(path).catch(() => undefined)) === undefined ? [] : [path]),
   ]
   if (files.length === 0) throw new Error(`There is no log at ${path}.`)
+
   const faults: string[] = []
   const notes: string[] = []
   let previous: ChainHead | undefined
@@ -35,6 +36,7 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
   let running = false
   let time = ''
   let met = expected === undefined
+
   const take = (place: string, record: ChainedRecord): void => {
     if (previous === undefined) {
       first = record.seq
@@ -49,6 +51,7 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
         faults.push(`${place}: record ${record.seq} ${(error as Error).message}`)
       }
     }
+
     if (record.type === 'gap')
       notes.push(`${place}: ${record.lost} records were lost (${record.from} to ${record.to})`)
     if (record.type === 'start' && running)
@@ -57,12 +60,14 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
       notes.push(`${place}: a record that was half written then (${record.torn} bytes) was cut off`)
     if (record.time < time)
       notes.push(`${place}: the clock was set back (${time} to ${record.time})`)
+
     running = record.type !== 'stop'
     time = record.time
     previous = { seq: record.seq, hash: record.hash }
     met ||= record.hash === expected
     records += 1
   }
+
   for (const file of files) {
     let line = 0
     for await (const text of createInterface({
@@ -77,6 +82,7 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
       }
     }
   }
+
   if (!met) faults.push(`The record with the hash ${expected} is not there.`)
   return { files, records, first, head: previous ?? chainStart, faults, notes }
 }

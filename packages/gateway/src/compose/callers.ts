@@ -24,6 +24,7 @@ export async function openCallers(
       tellUseMs: 60_000,
     }),
   )
+
   const { trustedProxies, forwardedBy } = config.edge
   const client = createClientView({
     publicOrigin: config.publicOrigin,
@@ -32,6 +33,7 @@ export async function openCallers(
     allowedHosts: address.hosts,
     listening: () => address.origin,
   })
+
   const identity = parts.use(
     openIdentity({
       settings: config.identity,
@@ -42,5 +44,6 @@ export async function openCallers(
       now,
     }),
   )
+
   return { apiKeys, client, identity }
 }

@@ -20,6 +20,7 @@ export async function openCluster(composition: Composition, keys: readonly Buffe
       service: config.cluster.peersService,
     }),
   )
+
   const { gateways, gatewaysService } = config.tools
   const toolGateways = parts.use(
     await openPeers({ ...known, fixed: gateways, service: gatewaysService }),
@@ -31,6 +32,7 @@ export async function openCluster(composition: Composition, keys: readonly Buffe
   )
   const sealer = sealerOf(composition, keys)
   const hasToolGateways = Object.keys(gateways).length > 0 || gatewaysService !== undefined
+
   return { hop, sealer, toolGateways: hasToolGateways ? toolGateways.directory : undefined }
 }
 

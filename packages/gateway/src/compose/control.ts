@@ -40,6 +40,7 @@ export function openControl(
     endpoints: endpointRules(config),
     checks,
   })
+
   const writing = {
     store,
     sealedResources: store.sealedResources,
@@ -88,6 +89,7 @@ export function openControl(
       version,
       audit: auditApiRequests(audited, addressOf),
     })
+
     publishKeys(api, outgoingSide.signer.jwks)
     if (metadata !== undefined) resourceMetadata(api, metadata)
   }

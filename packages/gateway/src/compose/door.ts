@@ -33,6 +33,7 @@ export async function openDoor(
       now,
     }),
   )
+
   const audited: Audited = (event) => audit.record(event)
   const { dataPlane } = config.audit
 
@@ -40,6 +41,7 @@ export async function openDoor(
   const shares = createShares(config.limits, bodyLimitBytes)
   const requestFinished = createAccessLog(log, config.edge.accessLog)
   const recheckMs = config.proxy.streamRecheckSeconds * 1000
+
   const entrance = new Entrance({
     ...admitting,
     bodyLimitBytes,
@@ -48,6 +50,7 @@ export async function openDoor(
     requestFinished,
     audit: dataPlane === 'off' ? undefined : auditMcpRequests(audited, dataPlane, addressOf),
   })
+
   parts.defer(async () => entrance[Symbol.dispose]())
 
   const refused = auditEdge(audited, addressOf)

@@ -28,6 +28,7 @@ export async function openListeners(
   parts.defer(
     async () => void (await Promise.all(listeners.map((each) => each[Symbol.asyncDispose]()))),
   )
+
   // Only changes need the store; requests use known data. So an outage of a shared database does
   // not take gateways out of service.
   const ready = (): Promise<Readonly<Record<string, string>>> =>
@@ -35,6 +36,7 @@ export async function openListeners(
       () => ({}),
       () => ({ store: 'unavailable' }),
     )
+
   const { requestFinished, refused, shares } = door
   const common = { ...config.edge, ready, requestFinished, refused }
 
@@ -59,6 +61,7 @@ export async function openListeners(
     routes,
     onDrain: () => planes.drain(),
   })
+
   listeners.push(listener)
 
   const { host, port } = config.cluster
@@ -73,7 +76,9 @@ export async function openListeners(
       endpoints: planes.endpoints.map(forPeers),
       routes: addProblems,
     }
+
     listeners.push(await openListener({ ...common, ...peers, onDrain: () => undefined }))
   }
+
   return listener
 }

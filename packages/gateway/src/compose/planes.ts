@@ -49,6 +49,7 @@ export async function openPlanes(
       connectionsPerServer: config.limits.connectionsPerServer,
     }),
   )
+
   const toolRouter =
     toolGateways === undefined
       ? parts.use(
@@ -60,6 +61,7 @@ export async function openPlanes(
           }),
         )
       : new RemoteRouter({ toolGateways, entrance, hop, sealer })
+
   const issuer = (): string => address.origin
   const feed = new ToolFeed({ store, directory, entrance, keys, secrets: held, issuer })
 

@@ -24,6 +24,7 @@ export async function openWorkloads(
       Object.entries(config.runtime.images).map(([name, { variables }]) => [name, variables]),
     ),
   })
+
   const runtime = parts.use(
     await openRuntime({
       settings: config.runtime,
@@ -35,6 +36,7 @@ export async function openWorkloads(
       log,
     }),
   )
+
   const reconciler = parts.use(
     startReconciler({
       store,
@@ -46,5 +48,6 @@ export async function openWorkloads(
       retry: { firstMs: 200, maxMs: 30_000 },
     }),
   )
+
   return { access, runtime, reconciler }
 }

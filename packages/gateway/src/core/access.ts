@@ -101,6 +101,7 @@ export function accessRules(
   const patterns = images.map((rule) => ({ ...rule, fits: imagePattern(rule.pattern) }))
   const ruleOf = (image: Image) => patterns.find(({ fits }) => fits(image))
   const ofImages = images.flatMap(({ roles }) => roles)
+
   const creatorsOfAll: Readonly<Record<Creatable, readonly string[]>> = {
     adapter: distinct([...creatorsOf('adapter'), ...ofImages]),
     tool: distinct([...creatorsOf('tool'), ...ofImages]),
@@ -109,6 +110,7 @@ export function accessRules(
       create.secret ?? distinct([...creatorsOf('adapter'), ...creatorsOf('tool'), ...ofImages]),
     'api-key': create.apiKey ?? [everyone],
   }
+
   return {
     creators: (kind) => creatorsOfAll[kind],
     deployRoles(kind, image) {
@@ -213,6 +215,7 @@ export function checkSpace(
         `The record takes ${bytes} bytes, so its owner would exceed ${limits.bytes} bytes ` +
         `(${settings.bytes}). Delete what is not needed.`,
     })
+
   if (grows && totalBytes + bytes > limits.totalBytes)
     throw new GatewayError('storage_full', {
       detail:

@@ -245,12 +245,14 @@ export function headerFilter(
 ): (name: string) => Passage {
   const names = new Map<string, Passage>()
   const prefixes = new Map<string, Passage>()
+
   const set = (name: string, passage: Passage): void => {
     if (name.endsWith('*')) return void prefixes.set(name.slice(0, -1), passage)
 
     // Store the common spellings as keys, so that a lookup does not have to fold the name.
     for (const spelling of [name, titleCase(name)]) names.set(spelling, passage)
   }
+
   for (const row of headerRows)
     if (row[border] !== '-' || !row.name.endsWith('*')) set(row.name, row[border])
   for (const name of added.map((each) => each.toLowerCase()))
@@ -258,6 +260,7 @@ export function headerFilter(
       set(name, border === 'server' ? 'key' : 'pass')
 
   const mostDashes = Math.max(0, ...[...prefixes.keys()].map((name) => name.split('-').length - 1))
+
   const ofPrefix = (lower: string): Passage => {
     let found: Passage = '-'
     let dash = lower.indexOf('-')
@@ -267,8 +270,10 @@ export function headerFilter(
       found = passage ?? found
       dash = lower.indexOf('-', dash + 1)
     }
+
     return found
   }
+
   const decide = (lower: string): Passage => names.get(lower) ?? ofPrefix(lower)
   return (name) => {
     const known = names.get(name)

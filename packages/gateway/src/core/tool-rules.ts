@@ -122,6 +122,7 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
     const wanted = hintNames.flatMap((name) =>
       annotations[name] === undefined ? [] : [[name, annotations[name]] as const],
     )
+
     return {
       allows: effect === 'allow',
       fits: (name: string, folded: string, spend: Spend): boolean =>
@@ -130,17 +131,20 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
       roles,
     }
   })
+
   /**
    * By name: for each rule checked so far, whether it fits. The result does not depend on the
    * caller.
    */
   const known = new BoundedCache<string, boolean[]>(namesKept)
+
   return {
     byRole: rules.some(({ roles }) => roles !== undefined),
     allows(principal, name, hints, effort = new Effort()) {
       // Valid tools have no such names: readers disagree about their meaning, or judging takes too
       // long.
       if (name.length > longestName || /[\p{Cc}\p{Cs}]/u.test(name)) return false
+
       let fitting = known.get(name)
       if (fitting === undefined) known.set(name, (fitting = []))
       let folded: string | undefined
@@ -151,6 +155,7 @@ export function compileToolRules(rules: readonly ToolRule[]): ToolRules {
         if (hints === undefined) return undefined
         if (wanted.every(([hint, value]) => hints[hint] === value)) return allows
       }
+
       return false
     },
   }

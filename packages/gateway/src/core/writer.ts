@@ -27,6 +27,7 @@ export function checkWriter(
         `The file '${holder.file}' of the source '${holder.source}' declares the ` +
         `${kind} '${name}'. Change that file; the gateway follows it.`,
     })
+
   throw new GatewayError('name_taken', {
     detail:
       `The REST API made the ${kind} '${name}'. Delete it there, or add 'adopt: true' ` +

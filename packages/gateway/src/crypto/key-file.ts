@@ -9,9 +9,11 @@ import { link, open, readFile, rm } from 'node:fs/promises'
 export async function keptKey(file: string, loss: string): Promise<Buffer> {
   const kept = await readKey(file, loss)
   if (kept !== undefined) return kept
+
   // Writes a whole draft first, so that a crash or a full disk leaves no half key. If two processes
   // start at once, one links its draft, and the other reads that key.
   const draft = `${file}.${randomBytes(4).toString('hex')}`
+
   try {
     const handle = await open(draft, 'wx', 0o600)
     try {
@@ -20,14 +22,17 @@ export async function keptKey(file: string, loss: string): Promise<Buffer> {
     } finally {
       await handle.close()
     }
+
     await link(draft, file).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
     })
   } finally {
     await rm(draft, { force: true })
   }
+
   const made = await readKey(file, loss)
   if (made === undefined) throw new Error(`${file} was removed while it was made.`)
+
   return made
 }
 

@@ -48,6 +48,7 @@ export function createVault(keys: readonly Buffer[]): Vault {
     const head = Buffer.concat([Buffer.of(version), first.id])
     return Buffer.concat([head, encrypt(first.key, dataKey, bound(head, place))])
   }
+
   const unwrap = (bytes: Buffer, place: string): Buffer => {
     const head = bytes.subarray(0, headLength)
     const key = findKey(wrapping, head.subarray(1))
@@ -79,6 +80,7 @@ export function createVault(keys: readonly Buffer[]): Vault {
         const content = bytes.subarray(headLength + wrappedLength)
         decrypt(dataKey, content, Buffer.from(place))
         if (first.id.equals(bytes.subarray(1, headLength))) return sealed
+
         return Buffer.concat([wrap(dataKey, place), content]).toString('base64url')
       }),
   }

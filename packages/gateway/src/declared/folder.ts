@@ -38,6 +38,7 @@ export async function readFolder(folder: string): Promise<FolderContent> {
   const files: DeclaredFile[] = []
   const hash = createHash('sha256')
   let bytes = 0
+
   for (const path of paths) {
     const text = await readFile(join(folder, path), 'utf8')
     bytes += Buffer.byteLength(text)
@@ -46,6 +47,7 @@ export async function readFolder(folder: string): Promise<FolderContent> {
     hash.update(JSON.stringify([path, text]))
     files.push({ path, text })
   }
+
   return { files, revision: hash.digest('hex').slice(0, 12) }
 }
 

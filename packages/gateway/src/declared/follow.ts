@@ -54,6 +54,7 @@ export function followSources(options: FollowOptions): DeclaredSources {
   }
 
   const looks = new Map<string, Promise<void>>()
+
   /** Runs the looks of one source one after the other. */
   function look(name: string, source: Source): Promise<void> {
     const before = looks.get(name) ?? Promise.resolve()
@@ -62,6 +63,7 @@ export function followSources(options: FollowOptions): DeclaredSources {
       .catch((error: unknown) => {
         options.log.error({ source: name, err: error }, 'comparing declared resources failed')
       })
+
     looks.set(name, next)
     return next
   }

@@ -83,6 +83,7 @@ export class Source {
   async look(term: AbortSignal | undefined): Promise<void> {
     const { settings } = this.#options
     let content: FolderContent
+
     try {
       content = await readFolder(settings.folder)
     } catch (error) {
@@ -91,8 +92,10 @@ export class Source {
       // Keep everything. A folder that is missing for a moment must not remove resources.
       this.#status = { ...this.#status, phase: 'Unavailable', problems: [problem] }
       this.#lastLook = { ...this.#lastLook, at: -Infinity }
+
       return
     }
+
     const writes = term !== undefined && !term.aborted
     if (this.#isCurrent(content.revision, writes)) return
 
@@ -103,6 +106,7 @@ export class Source {
       ...defined({ signal: writes ? term : undefined }),
     })
     if (writes && term.aborted) return
+
     this.#conclude(content.revision, declarations, outcomes, writes)
   }
 
@@ -120,21 +124,25 @@ export class Source {
   ): void {
     const { settings, now, report } = this.#options
     const problems = mistakes.map(({ file, line, detail }) => `${file}:${line}: ${detail}`)
+
     if (wrote)
       for (const outcome of outcomes)
         if (['created', 'changed', 'removed'].includes(outcome.state))
           report({ kind: 'changed', outcome })
+
     this.#tell(problems, wrote ? outcomes : [])
 
     const documents = outcomes.flatMap((outcome) => this.#shown(outcome, wrote) ?? [])
     const failed = problems.length > 0 || documents.some(({ state }) => state === 'failed')
     const pending = documents.some(({ state }) => state === 'pending')
     const counts: Record<string, number> = {}
+
     for (const { state } of documents) counts[state] = (counts[state] ?? 0) + 1
 
     this.#outcomes = outcomes
     // A short interval, so that a gateway that does not write soon sees the writer's results.
     this.#lastLook = { at: monotonicNow(), revision, wrote, failed: failed || pending }
+
     this.#status = {
       folder: settings.folder,
       phase: failed ? 'Degraded' : pending ? 'Pending' : 'Applied',

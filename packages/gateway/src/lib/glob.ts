@@ -52,6 +52,7 @@ function fits<T extends string | readonly string[]>(
   const end = text.length - last.length
   if (end < first.length || place(first, text, 0, 0, spend) !== 0) return false
   if (place(last, text, end, end, spend) !== end) return false
+
   let at = first.length
   for (let index = 1; index < parts.length - 1; index += 1) {
     const part = parts[index] as T
@@ -59,6 +60,7 @@ function fits<T extends string | readonly string[]>(
     if (found === -1) return false
     at = found + part.length
   }
+
   return true
 }
 

@@ -37,11 +37,13 @@ export function parsePostgresUrl(text: string): PostgresAddress {
     throw new Error(
       `has the parameter '${unknown}', which is not known. Known are: ${parameters.join(', ')}`,
     )
+
   const parameter = (name: string): string | undefined => url.searchParams.get(name) ?? undefined
   const host = parameter('host') ?? decode(url.hostname.replace(/^\[(.+)\]$/, '$1'))
   const user = decode(url.username)
   const password = decode(url.password)
   const database = decode(url.pathname.slice(1))
+
   if (host.includes(','))
     throw new Error(
       'must name one host; several need a proxy or a virtual address that follows the primary',
@@ -49,10 +51,12 @@ export function parsePostgresUrl(text: string): PostgresAddress {
   if (user === '') throw new Error('must name the user: postgres://user@host/database')
   if (database === '' || database.includes('/'))
     throw new Error('must name the database: postgres://user@host/database')
+
   const mode = parameter('sslmode')
   const sslMode = sslModes.find((known) => known === mode)
   if (mode !== undefined && sslMode === undefined)
     throw new Error(`has an sslmode that is none of ${sslModes.join(', ')}`)
+
   const files = {
     rootCertificate: parameter('sslrootcert'),
     certificate: parameter('sslcert'),
@@ -62,6 +66,7 @@ export function parsePostgresUrl(text: string): PostgresAddress {
     throw new Error(
       'must say with sslrootcert who is trusted: any public authority would do otherwise',
     )
+
   if ((files.certificate === undefined) !== (files.key === undefined))
     throw new Error('must have sslcert and sslkey together')
   if (

@@ -25,23 +25,30 @@ export class LockHeld extends Error {
  */
 export function takeProcessLock(file: string): ProcessLock {
   const mine = `${process.pid} ${startTime(process.pid)}\n`
+
   const release = (): void => {
     if (read(file) === mine) rmSync(file, { force: true })
   }
+
   const draft = `${file}.${process.pid}`
   writeFileSync(draft, mine, { mode: 0o600 })
+
   try {
     for (;;) {
       // linkSync creates the file with its content or not at all, and for one process only.
       if (linkNew(draft, file)) return { wasAbandoned: false, release }
+
       const previous = read(file)
       if (previous === undefined) continue
+
       const [pid = '', start = ''] = previous.trim().split(' ')
       if (Number(pid) !== process.pid && isAlive(Number(pid)) && startTime(Number(pid)) === start)
         throw new LockHeld(Number(pid))
+
       // A process that replaces the file holds a second lock meanwhile, which can be taken over in
       // the same way.
       const turn = takeProcessLock(`${file}.next`)
+
       try {
         if (read(file) !== previous) continue
         renameSync(draft, file)

@@ -69,6 +69,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   let ofWriter: Problems = new Map()
   const works: TermWork[] = []
   let current: { readonly signal: AbortSignal; readonly running: Promise<void>[] } | undefined
+
   const working = (async () => {
     const report = (problem: string | undefined, others: Problems): void => {
       idle = problem
@@ -91,6 +92,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
       term = undefined
     }
   })()
+
   return {
     // A gateway that does not lead can drop the nudge: the leader learns of the change from the
     // store.
@@ -130,6 +132,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     let key = keys.get(name)
     if (key === undefined)
       keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
+
     // A nudged name does not wait for its next attempt.
     clearTimeout(key.retry)
     if (key.working) key.again = true
@@ -145,10 +148,12 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
       const name = queue.shift()
       const key = name === undefined ? undefined : keys.get(name)
       if (name === undefined || key === undefined) return
+
       const work = look(name, key).finally(() => {
         working.delete(work)
         next()
       })
+
       working.add(work)
     }
   }
@@ -158,6 +163,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     key.working = true
     key.again = false
     let exists = true
+
     try {
       exists = await reconcile(name)
       key.failures = 0
@@ -170,6 +176,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
       key.problem = problem
       key.failures += 1
     }
+
     key.working = false
     if (key.again) nudge(name)
     else if (key.problem !== undefined)
@@ -184,6 +191,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     else
       for (const ref of await runtime.list(signal))
         if (ref.name === name) await runtime.remove(ref, signal)
+
     return resource !== undefined
   }
 
@@ -214,6 +222,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
         // Check one turn later: by then the watch below has begun.
         queueMicrotask(lookAtAll)
       }
+
       try {
         for await (const name of changes()) {
           failures = 0
@@ -240,6 +249,7 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     const users = usersOf(store, { source: 'kubernetes', name: secret })
     users.then((found) => found.forEach(({ name }) => nudge(name)), lookAtAll)
   })
+
   lookAtAll()
   return {
     nudge,

@@ -22,11 +22,13 @@ export async function renderWorkload(
   const values: [string, string][] = []
   const image = { name: spec.imageName, version: spec.imageVersion }
   const chooser = { roles: spec.chosenWith ?? [] }
+
   // The rules may have become narrower since the resource was stored.
   const refusedImage = rules.checkImage(chooser, image)
   let withheld: Workload['withheld'] =
     refusedImage === undefined ? undefined : { reason: 'ImageNotAllowed', message: refusedImage }
   let size = 0
+
   for (const [variable, value] of Object.entries(spec.environmentVariables)) {
     const found = await valueOf(value, sources)
     if ('value' in found) {
@@ -38,10 +40,12 @@ export async function renderWorkload(
         message: `The variable ${variable} has no value. ${found.message}`,
       }
   }
+
   if (size > largestEnvironment) {
     const message = `With the secrets that it refers to, the environment has ${size} bytes; it may have ${largestEnvironment}.`
     withheld ??= { reason: 'EnvironmentTooLarge', message }
   }
+
   const refused = rules.checkVariables(
     chooser,
     kind,
@@ -49,6 +53,7 @@ export async function renderWorkload(
     Object.fromEntries(values.map(([variable, value]) => [variable, { value }])),
   )
   if (refused !== undefined) withheld ??= { reason: 'VariableNotAllowed', message: refused.detail }
+
   return defined({
     kind,
     name,

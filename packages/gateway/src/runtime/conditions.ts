@@ -22,18 +22,21 @@ export function judge({
       status: 'False',
       ...refused,
     }))
+
   const ready = replicas.filter(({ phase }) => phase === 'ready').length
   const current = replicas.filter(
     (replica) => replica.phase === 'ready' && replica.generation === generation,
   ).length
   const isReady =
     desired > 0 && ready === desired && current === desired && replicas.length === desired
+
   const trouble = replicas.find(
     ({ phase, reason, restarts }) =>
       phase === 'backoff' ||
       phase === 'lost' ||
       (reason !== undefined && (phase === 'pending' || (phase === 'starting' && restarts > 0))),
   )
+
   const count = `${ready} of ${desired} replicas are ready.`
   const updated = replicas.filter((replica) => replica.generation === generation).length
   const moving = current < desired || replicas.length > desired

@@ -15,6 +15,7 @@ export async function follow<R extends Stored>(
   // Watch before listing: a change in between is then seen twice rather than missed.
   const changes = collection.watch(stop.signal)[Symbol.asyncIterator]()
   const first = changes.next()
+
   try {
     for await (const resource of each(collection, query))
       take({ kind: resource.kind, name: resource.name, resource })
@@ -22,9 +23,11 @@ export async function follow<R extends Stored>(
     stop.abort()
     throw error
   }
+
   const following = (async () => {
     for (let next = await first; next.done !== true; next = await changes.next()) take(next.value)
   })()
+
   return {
     async [Symbol.asyncDispose]() {
       stop.abort()

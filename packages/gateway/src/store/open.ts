@@ -41,6 +41,7 @@ export async function openStore({
       cause: error,
     })
   })
+
   if (settings?.url !== undefined) {
     const { openPostgresStore } = await import('./postgres/postgres-store.ts')
     const { url, passwordFile, schema, poolSize, timeoutSeconds, startTimeoutSeconds } = settings
@@ -57,6 +58,7 @@ export async function openStore({
       }),
     )
   }
+
   const { openSqliteStore } = await import('./sqlite.ts')
   return openSqliteStore({ file: join(dataDir, 'gateway.db') })
 }

@@ -85,6 +85,7 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
   async renew(): Promise<Renewal> {
     let renewed = 0
     const unreadable: string[] = []
+
     for await (const stored of each(this.#inner, {})) {
       let readable = true
       let stale = false
@@ -94,11 +95,14 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
           sealed === undefined ? this.#vault.seal(value, place) : this.#vault.renew(sealed, place)
         readable &&= next !== undefined
         if (next === undefined || next === sealed) return text
+
         stale = true
         return { value: '', sealed: next }
       })
+
       if (!readable) unreadable.push(stored.name)
       if (!stale) continue
+
       try {
         await this.#inner.replace(fresh, stored.version)
         renewed += 1
@@ -111,6 +115,7 @@ class SealedCollection<R extends Stored, Held> implements Collection<R, Held> {
           throw error
       }
     }
+
     return { renewed, unreadable }
   }
 

@@ -166,6 +166,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
       `PRAGMA busy_timeout = ${busyMs}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;`,
     )
     if (options.maxPages !== undefined) database.exec(`PRAGMA max_page_count = ${options.maxPages}`)
+
     migrate(database, options.file)
     check(database)
   } catch (error) {
@@ -178,6 +179,7 @@ export function openSqliteStore(options: SqliteOptions): Store {
       cause: error,
     })
   }
+
   return new SqliteStore(database, options)
 }
 
@@ -563,6 +565,7 @@ class SqliteStore extends SqliteCollection<Resource, Holdings> implements Store 
               collection.tellAfter(this.#seenChange)
             this.#seenVersion = version
           }
+
           this.#seenChange = this.#lastChange()
         },
         'DEFERRED',

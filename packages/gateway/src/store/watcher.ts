@@ -19,6 +19,7 @@ export class Watcher<R extends Stored = Resource> {
   async *changes(signal: AbortSignal): AsyncIterable<Change<R>> {
     const wake = (): void => this.#wake?.()
     signal.addEventListener('abort', wake)
+
     try {
       while (!signal.aborted) {
         for (const [name, change] of this.#pending) {
@@ -26,6 +27,7 @@ export class Watcher<R extends Stored = Resource> {
           yield change
           if (signal.aborted) return
         }
+
         if (this.#pending.size > 0) continue
         await new Promise<void>((resolve) => {
           this.#wake = resolve

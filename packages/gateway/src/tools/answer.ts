@@ -60,6 +60,7 @@ export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): P
   if (type === 'text/event-stream') return fromStream(readEvents(answer.body, options), options)
   if (/^application\/(x-ndjson|ndjson|jsonl|x-jsonlines|json-seq)$/.test(type))
     return fromStream(readLines(answer.body, options), options)
+
   const bytes = await readWhole(answer.body, options)
   if (/^(application|text)\/([\w.-]+\+)?json$/.test(type))
     return fromJson(bytes.toString(), options)
@@ -73,9 +74,11 @@ export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): P
     const text = decode(bytes, charset, type !== '')
     if (text !== undefined) return block({ type: 'text', text })
   }
+
   const media = /^(image|audio)\//.exec(type)?.[1]
   if (media !== undefined)
     return block({ type: media, data: bytes.toString('base64'), mimeType: type })
+
   const mimeType = type === '' ? 'application/octet-stream' : type
   return block({
     type: 'resource',
@@ -146,17 +149,20 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
       `The tool answered JSON that is malformed: ${(error as Error).message.slice(0, 200)}`,
     )
   }
+
   // Valid JSON has line breaks outside of strings only (RFC 8259 section 7), and messages are one
   // line.
   const raw = text.replace(/[\r\n]+/g, ' ').trim()
   const ready = asCallResult(raw)
   const structured = ready === undefined ? raw : ready.get('structuredContent')
+
   if (output !== undefined && ready?.get('isError') !== 'true') {
     if (structured === undefined)
       return wrongAnswer(
         'no_structured_content',
         'The tool declares an outputSchema, but answered no structured content.',
       )
+
     const mistakes = await output(structured)
     const unchecked = whyUnchecked(mistakes)
     if (unchecked !== undefined)
@@ -168,6 +174,7 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
         { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
       )
   }
+
   if (ready !== undefined) return ready
   return new Map([
     ['content', JSON.stringify([{ type: 'text', text }])],
@@ -208,6 +215,7 @@ function isContent(raw: string): boolean {
   } catch {
     return false
   }
+
   const text = (name: string): boolean => block?.get(name)?.startsWith('"') === true
   const type = readString(block?.get('type')) ?? ''
   switch (type) {
@@ -232,14 +240,17 @@ async function fromStream(
 ): Promise<CallResult> {
   let count = 0
   let held: string | undefined
+
   const report = (text: string): void => {
     count += 1
     options.progress?.(progressOf(text, count))
   }
+
   for await (const item of items) {
     if (held !== undefined) report(held)
     held = item
   }
+
   if (held === undefined || saysProgress(held)) {
     return wrongAnswer(
       'no_answer',
@@ -252,6 +263,7 @@ async function fromStream(
       'malformed_json',
       'The tool declares an outputSchema, but its stream ended with text that is no JSON.',
     )
+
   return block({ type: 'text', text: held })
 }
 
@@ -323,14 +335,17 @@ async function* readLines(
       ),
     tooLong: () => (tooLong = true),
   })
+
   for await (const chunk of body) {
     framer.push(chunk)
     if (tooLong) throw new AnswerTooLong()
+
     hold(framer.held)
     const items = ready
     ready = []
     for (const item of items) if (item !== '') yield item
   }
+
   framer.end()
   for (const item of ready) if (item !== '') yield item
 }

@@ -115,10 +115,12 @@ export class ToolCaller implements AsyncDisposable {
         targetOf(tool, caller, this.#upstreams.pick(tool, undefined, tried)) ??
         (await this.#coming(tool, caller, ending))
       upstream.inFlight += 1
+
       const exchange = new ToolExchange()
       const share = this.#options.heldBytes.open(caller)
       share.spare(() => exchange.cancel(answerDropped('caller')))
       ending.onEnd(() => exchange.cancel())
+
       try {
         const response = await exchange.send(dispatcher, {
           origin,
@@ -126,6 +128,7 @@ export class ToolCaller implements AsyncDisposable {
           headers,
           body: invocation.arguments,
         })
+
         return await this.#read(tool, response, exchange, share, invocation, output)
       } catch (error) {
         if (!isUnsent(error) || ending.over) throw error
@@ -166,6 +169,7 @@ export class ToolCaller implements AsyncDisposable {
           this.#options.now(),
         ),
       )
+
     return readAnswer(
       { status, contentType, body },
       {
@@ -193,6 +197,7 @@ export class ToolCaller implements AsyncDisposable {
       const { code, message: text } = error
       return { code, text, retry: code !== 'checks_busy' ? 'no' : harmless ? 'yes' : 'unsure' }
     }
+
     const code = codeOf(error)
     if (code === 'endpoint_forbidden')
       return {
@@ -211,6 +216,7 @@ export class ToolCaller implements AsyncDisposable {
             retry: 'yes',
           }
         : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
+
     if (error instanceof GatewayError && code === 'answer_dropped')
       return {
         code,
@@ -223,12 +229,14 @@ export class ToolCaller implements AsyncDisposable {
         text: `The tool cannot be called now: ${error.message}`,
         retry: error.retry ? 'yes' : 'no',
       }
+
     if (late)
       return {
         code: 'timeout',
         text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
         retry: harmless ? 'yes' : 'unsure',
       }
+
     if (
       (error as Error).name === 'HTTPParserError' ||
       code.startsWith('HPE_') ||
@@ -239,6 +247,7 @@ export class ToolCaller implements AsyncDisposable {
         text: 'The tool answered something that is not HTTP.',
         retry: 'no',
       }
+
     return {
       code: 'broke_off',
       text: 'The tool broke off before its answer was whole.',
@@ -341,14 +350,17 @@ function refusalOf(
 ): Failure {
   const wait = retryAfter === undefined ? undefined : secondsOf(retryAfter, now)
   const tail = said === '' ? '' : `: ${said}`
+
   const of = (code: FailureCode, text: string, retry: Failure['retry']): Failure => ({
     code,
     text: `${text} (HTTP ${status})${tail}`,
     retry,
     details: defined({ status, retryAfterSeconds: wait }),
   })
+
   if (status < 400)
     return of('redirect', 'The tool answered with a redirect, which is not followed', 'no')
+
   switch (status) {
     case 400:
     case 422:
@@ -420,6 +432,7 @@ function jsonMessage(text: string): string {
   } catch {
     return text
   }
+
   const read = (node: unknown, depth: number): string | undefined => {
     if (typeof node === 'string') return node
     if (typeof node !== 'object' || node === null || depth > 3) return undefined
@@ -427,14 +440,18 @@ function jsonMessage(text: string): string {
       const lines = node.slice(0, 20).flatMap((each) => read(each, depth + 1) ?? [])
       return lines.length === 0 ? undefined : lines.join('; ')
     }
+
     const { loc, msg } = node as { loc?: unknown; msg?: unknown }
     if (typeof msg === 'string') return Array.isArray(loc) ? `${loc.join('.')}: ${msg}` : msg
+
     for (const name of ['detail', 'message', 'error', 'errors', 'title', 'reason']) {
       const found = read((node as Record<string, unknown>)[name], depth + 1)
       if (found !== undefined && found !== '') return found
     }
+
     return undefined
   }
+
   return read(value, 0) ?? ''
 }
 

@@ -24,14 +24,17 @@ export class Catalogue {
       return { tools, next: tools.next() }
     })
     const tools: ListedTool[] = []
+
     for (;;) {
       let least: string | undefined
       for (const { next } of heads)
         if (next.done !== true && (least === undefined || next.value.name < least))
           least = next.value.name
+
       if (least === undefined) return { tools, next: undefined }
       const last = tools.at(-1)
       if (tools.length === limit && last !== undefined) return { tools, next: last.name }
+
       let taken = false
       for (const head of heads) {
         if (head.next.done === true || head.next.value.name !== least) continue

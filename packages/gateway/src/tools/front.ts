@@ -81,10 +81,12 @@ export class ToolFront implements AsyncDisposable {
           return this.#modern.handle(classified, callerOf(exchange), request, response)
       }
     }
+
     const sealed = sessionIdOf(request)
     if (sealed === undefined) {
       if (request.method === 'POST' && outline(body).method === 'initialize')
         return this.#open(exchange, body)
+
       throw request.method === 'GET'
         ? new GatewayError('method_not_allowed', {
             detail: 'There is no stream without a session.',
@@ -94,14 +96,17 @@ export class ToolFront implements AsyncDisposable {
             detail: 'The request names no session. Begin with initialize, or speak MCP 2026-07-28.',
           })
     }
+
     const { replica: owner, upstreamId } = this.#options.sealer.open(sealed, routerUid, principal)
     const lost = (unsent: boolean): void => exchange.fail(ownerFailed(unsent))
     // A request that was handed over is for this process or for nobody, because the address of a
     // process that is gone may now belong to another.
     if (owner !== this.#options.hop.self && !exchange.isHandedOver)
       return this.#options.hop.forward(owner, exchange, lost)
+
     const session = this.#sessions.get(upstreamId)
     if (session === undefined) return lost(true)
+
     this.#callers.set(session, exchange)
     this.#sessions.take(session, request, response, body)
   }

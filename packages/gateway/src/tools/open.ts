@@ -38,6 +38,7 @@ export interface ToolRouter extends AsyncDisposable, Pick<ToolFront, 'take' | 'd
 export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRouter> {
   const { tools: settings, proxy, limits } = options.config
   const parts = new Parts()
+
   try {
     const caller = parts.use(
       new ToolCaller({
@@ -53,12 +54,14 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
         now: options.now,
       }),
     )
+
     const checks = parts.use(new SchemaChecks())
     const registered = parts.use(
       await RegisteredTools.open(options.store, checks, (permit, invocation, output) =>
         caller.call(permit, invocation, output),
       ),
     )
+
     const router = new Router({
       catalogue: new Catalogue([registered]),
       version: options.version,
@@ -68,6 +71,7 @@ export async function openToolRouter(options: ToolRouterOptions): Promise<ToolRo
       callFailed: (error, requestId) =>
         options.log.error({ requestId, err: error }, 'a tool call failed'),
     })
+
     const front = parts.use(new ToolFront({ ...options, router }))
     return {
       take: (request, response) => front.take(request, response),

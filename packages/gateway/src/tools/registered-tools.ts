@@ -105,9 +105,11 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
   find(principal: Principal, name: string, seen?: Seen): OfferedTool | undefined {
     const entry = this.#byName.get(name)
     if (entry === undefined) return undefined
+
     const allowed = mayUse(principal, entry.tool)
     seen?.(entry.tool, allowed)
     if (!allowed) return undefined
+
     const permit = authorize(principal, 'use', entry.tool)
     const prepared = this.#prepare(entry)
     return {
@@ -115,6 +117,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
       call: async (invocation) => {
         const mistakes = await argumentMistakes(prepared.input, invocation)
         if (mistakes.length > 0) return invalidArguments(mistakes)
+
         const { output } = prepared
         return this.#send(
           permit,
@@ -150,6 +153,7 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
     const after = resource !== undefined && isTool(resource) ? entryOf(resource) : undefined
     const oldName = this.#toolNames.get(name)
     const before = oldName === undefined ? undefined : this.#byName.get(oldName)
+
     const newName = after?.name
     if (oldName !== undefined && oldName !== newName) {
       this.#toolNames.delete(name)
@@ -160,11 +164,13 @@ export class RegisteredTools implements ToolSource, AsyncDisposable {
         if (this.#names[place] === oldName) this.#names.splice(place, 1)
       }
     }
+
     if (after !== undefined && newName !== undefined) {
       this.#toolNames.set(name, newName)
       if (!this.#byName.has(newName)) this.#names.splice(this.#place(newName), 0, newName)
       this.#byName.set(newName, after)
     }
+
     this.#tell(before?.tool.name === name ? before : undefined, after)
   }
 

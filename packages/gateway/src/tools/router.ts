@@ -129,16 +129,20 @@ export class Router {
       return refuse(200, errorCode.invalidParams, 'params.name must be the name of a tool.')
     if (given !== undefined && given !== 'null' && !given.startsWith('{'))
       return refuse(200, errorCode.invalidParams, 'params.arguments must be an object.')
+
     const tool = this.#options.catalogue.find(caller.principal(), name, caller.seen)
     // Unknown tools and forbidden tools get the same answer.
     if (tool === undefined)
       return refuse(200, errorCode.invalidParams, `Unknown tool: ${name.slice(0, 200)}`)
+
     const mistake = paramHeaderMistake?.(tool.declaredHeaders)
     if (mistake !== undefined)
       return refuse(400, errorCode.headerMismatch, `Bad Request: ${mistake}`)
+
     const token = meta.get('progressToken')
     const cancellation = new Cancellation()
     this.#open.set(exchange, { cancellation })
+
     tool
       .call({
         arguments: given === undefined || given === 'null' ? '{}' : given,
@@ -176,9 +180,11 @@ export class Router {
           `You have ${count} listen streams open, which is the limit.`,
         ),
       )
+
     const wanted = readObject(params.get('notifications'))?.get('toolsListChanged') === 'true'
     const meta = `{${JSON.stringify(metaKey.subscriptionId)}:${id}}`
     let timer: NodeJS.Timeout | undefined
+
     const stopListening = wanted
       ? this.#options.catalogue.onChange((change) => {
           if (timer !== undefined || !change.concerns(principal())) return
@@ -190,6 +196,7 @@ export class Router {
           }, this.#options.settleMs)
         })
       : () => undefined
+
     const cancellation = new Cancellation()
     cancellation.listen(() => {
       clearTimeout(timer)
@@ -198,7 +205,9 @@ export class Router {
       if (left === 0) this.#listeners.delete(key)
       else this.#listeners.set(key, left)
     })
+
     this.#listeners.set(key, count + 1)
+
     const end = (): void => {
       this.gone(exchange)
       exchange.answer(
@@ -206,6 +215,7 @@ export class Router {
         `{"jsonrpc":"2.0","id":${id},"result":{"resultType":"complete","_meta":${meta}}}`,
       )
     }
+
     this.#open.set(exchange, { cancellation, end })
     const honoured = wanted ? '{"toolsListChanged":true}' : '{}'
     exchange.tell(

@@ -90,6 +90,7 @@ export class Endpoints implements AsyncDisposable {
       { dispatch: (options, handler) => this.#dispatch(origin, options, handler) },
       origin,
     )
+
     return {
       replica: {
         name: `${name}${mark}${address}`,

@@ -67,9 +67,11 @@ export class IdentitySigner {
     const now = this.#options.now()
     const { id, issuer, name, roles } = principal
     const cacheKey = JSON.stringify([path, id, issuer, name, roles])
+
     const known = this.#made.get(cacheKey)
     // Clocks may be set back, too.
     if (known !== undefined && Math.abs(now - known.at) < reuseMs) return known.token
+
     const iat = Math.floor(now / 1000)
     const origin = this.#options.issuer()
     const token = this.#sign({
@@ -82,6 +84,7 @@ export class IdentitySigner {
       exp: iat + lifetimeSeconds,
       jti: randomUUID(),
     })
+
     this.#made.set(cacheKey, { token, at: now })
     return token
   }
@@ -128,6 +131,7 @@ function signingKey(secret: Buffer): SigningKey {
   const scalar = (BigInt(`0x${bits.toString('hex')}`) % (order - 1n)) + 1n
   const d = Buffer.from(scalar.toString(16).padStart(64, '0'), 'hex')
   const curve = createECDH('prime256v1')
+
   curve.setPrivateKey(d)
   const point = curve.getPublicKey()
   const pair = {
@@ -136,6 +140,7 @@ function signingKey(secret: Buffer): SigningKey {
     x: point.subarray(1, 33).toString('base64url'),
     y: point.subarray(33).toString('base64url'),
   } as const
+
   // RFC 7638: members in order of their names.
   const kid = createHash('sha256').update(JSON.stringify(pair)).digest('base64url')
   return {

@@ -46,15 +46,18 @@ export function createOutgoing(
         : named
     if (callerIdentity !== 'signed' && credential === undefined)
       return { headers: plain, replaces: undefined }
+
     const headers = [...plain]
     if (callerIdentity === 'signed')
       headers.push('x-mcp-identity', signer.token(principal, `/${resource.kind}s/${resource.name}`))
     if (credential === undefined) return { headers, replaces: undefined }
+
     const replaces: string[] = []
     for (const each of credentialsOf(resource.spec)) {
       headers.push(each.header, valueOf(each, secretOf))
       replaces.push(canonicalName(each.header))
     }
+
     return { headers, replaces }
   }
 }

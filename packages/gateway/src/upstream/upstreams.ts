@@ -67,11 +67,13 @@ export class Upstreams implements AsyncDisposable {
       if (sticky !== undefined && sticky.replica !== upstream.replica.name) throw unknownSession()
       return exclude?.has(upstream.replica.name) ? undefined : upstream
     }
+
     const entry = this.#directory.get(workload)
     if (entry === undefined || entry.uid !== resource.uid) {
       if (sticky !== undefined && isEndpoint(sticky.replica)) throw unknownSession()
       return undefined
     }
+
     if (sticky !== undefined) {
       const replica = entry.replicas.find(({ name }) => name === sticky.replica)
       if (replica === undefined) throw unknownSession()
@@ -79,16 +81,20 @@ export class Upstreams implements AsyncDisposable {
       // The successor would not know the session, so the request does not wait for it.
       if (isOlder(sticky, replica) && !this.#sessionsOutlive.get(resource.uid))
         throw unknownSession()
+
       return undefined
     }
+
     if (entry.desiredReplicas === 0) {
       throw new GatewayError('stopped', {
         detail: `'${workload}' is stopped: its replicaCount is 0.`,
         headers: { 'retry-after': '30' },
       })
     }
+
     let best: Upstream | undefined
     let ties = 0
+
     for (const replica of entry.replicas) {
       if (replica.phase !== 'ready' || exclude?.has(replica.name)) continue
       const upstream = this.#upstream(replica)
@@ -102,6 +108,7 @@ export class Upstreams implements AsyncDisposable {
         if (Math.random() * ties < 1) best = upstream
       }
     }
+
     return best
   }
 
@@ -117,9 +124,11 @@ export class Upstreams implements AsyncDisposable {
     const { name: workload } = resource
     const bounded = timeoutOr(signal, this.#options.coldStartMs)
     let stuckSince: number | undefined
+
     for (;;) {
       const found = this.pick(resource, sticky)
       if (found !== undefined) return found
+
       const refused = this.#directory.get(workload)?.refused
       if (refused !== undefined)
         throw new GatewayError('no_ready_replica', {
@@ -131,14 +140,17 @@ export class Upstreams implements AsyncDisposable {
       stuckSince = this.#isStuck(workload, sticky) ? (stuckSince ?? monotonicNow()) : undefined
       const left = stuckSince === undefined ? undefined : stuckSince + patienceMs - monotonicNow()
       if (left !== undefined && left <= 0) break
+
       await this.#directory.changed(
         workload,
         left === undefined ? bounded : timeoutOr(bounded, Math.ceil(left)),
       )
     }
+
     const reason = this.#directory
       .get(workload)
       ?.replicas.find(({ phase }) => phase !== 'ready')?.reason
+
     throw new GatewayError('no_ready_replica', {
       detail: `No replica of '${workload}' is ready${reason === undefined ? '' : ` (${reason})`}. Its status tells more.`,
       headers: { 'retry-after': '5' },
@@ -202,6 +214,7 @@ export class Upstreams implements AsyncDisposable {
       const renewed = Object.assign(known, { replica })
       return renewed
     }
+
     this.#forgetVanished()
     const connections = new Pool(replica.origin, {
       // A stream occupies its connection, and each session may have one. The limit is on the open
@@ -216,6 +229,7 @@ export class Upstreams implements AsyncDisposable {
       bodyTimeout: 0,
       headersTimeout: 0,
     })
+
     const following = followRedirects(connections, replica.origin)
     const upstream: ReplicaUpstream = {
       replica,
@@ -226,6 +240,7 @@ export class Upstreams implements AsyncDisposable {
       connections,
       via: () => following,
     }
+
     this.#byOrigin.set(replica.origin, upstream)
     return upstream
   }

@@ -93,6 +93,7 @@ export class EventStream {
     this.#response = undefined
     // The client may already have left, so that `close` was emitted and will not come again.
     if (response.destroyed) return
+
     this.#response = response
     response.writeHead(200, {
       ...headers,
@@ -100,15 +101,18 @@ export class EventStream {
       'cache-control': 'no-cache, no-transform',
       'x-accel-buffering': 'no',
     })
+
     response.on('drain', this.#drained)
     response.once('close', () => {
       if (this.#response === response) this.#response = undefined
       this.#drained()
     })
+
     if (options.priming) {
       this.#seq += 1
       response.write(`id: ${this.id}-${this.#seq}\ndata: \n\n`)
     }
+
     if (options.after !== undefined)
       for (const text of this.#history.after(this, options.after)) writeText(response, text)
     // Clients wait for the headers.

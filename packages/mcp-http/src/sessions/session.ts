@@ -169,6 +169,7 @@ export class Session {
   ): void {
     this.#lastUsed = this.#now()
     const message = outline(body)
+
     if (this.#link.unread > maxUnread)
       return sendRpcError(response, 503, message.id, errorCode.internal, deaf, {
         'retry-after': '1',
@@ -183,10 +184,12 @@ export class Session {
           errorCode.invalidRequest,
           'The body is no JSON-RPC message.',
         )
+
       this.#tell(body, message)
       response.writeHead(202).end()
       return
     }
+
     if (this.#refusesMore(1, message.id, response)) return
     this.#request(body, message, { response, headers, batch: undefined })
   }
@@ -277,6 +280,7 @@ export class Session {
     const requests = messages.filter(
       ({ message }) => message.method !== undefined && message.id !== undefined,
     )
+
     if (
       messages.length === 0 ||
       messages.some(({ message }) => message.method === undefined && !message.isResponse)
@@ -289,6 +293,7 @@ export class Session {
         'The batch is empty or holds something that is no JSON-RPC message.',
       )
     }
+
     if (this.#refusesMore(requests.length, undefined, response)) return
 
     const keys = requests.map(({ message }) => idKey(message.id ?? 'null'))
@@ -303,12 +308,14 @@ export class Session {
         errorCode.invalidRequest,
         'The batch has an id twice, or one of a request that is still open in this session.',
       )
+
     const batch: Batch = { open: requests.length, answers: [] }
     let stream: EventStream | undefined
     if (requests.length > 0 && takesEvents(response)) {
       stream = this.#newStream()
       stream.attach(response, {}, { priming: false })
     }
+
     for (const { slice, message } of messages) {
       const part = body.subarray(slice.start, slice.end)
       if (message.method !== undefined && message.id !== undefined)
@@ -317,6 +324,7 @@ export class Session {
         this.#tell(part, outline(part))
       }
     }
+
     if (requests.length === 0) response.writeHead(202).end()
   }
 
@@ -340,9 +348,11 @@ export class Session {
         errorCode.invalidRequest,
         'A request with this id is still open in this session.',
       )
+
     if (message.method === 'initialize') this.#version = requestedVersion(body, message)
     const token = requestedProgressToken(body, message)
     const serverId = survivesDoubles(id) ? id : `"${randomUUID()}"`
+
     this.#pending.set(key, {
       id,
       serverId,
@@ -352,6 +362,7 @@ export class Session {
       stream: undefined,
       ...via,
     })
+
     if (serverId === id || message.idSlice === undefined) return this.#link.send(body)
     this.#replaced.set(serverId, key)
     this.#link.send(replaceSlices(body, [{ slice: message.idSlice, by: Buffer.from(serverId) }]))
@@ -452,10 +463,12 @@ export class Session {
     if (message.method === 'notifications/progress') {
       const slice = notifiedProgressToken(line, message)
       const token = slice === undefined ? undefined : sliceText(line, slice)
+
       for (const pending of this.#pending.values()) {
         const { progressToken: wanted } = pending
         if (slice === undefined || token === undefined || wanted === undefined) continue
         if (!sameToServers(token, wanted)) continue
+
         const as =
           token === wanted ? line : replaceSlices(line, [{ slice, by: Buffer.from(wanted) }])
         return { stream: this.#heard(pending), data: textOf(as) }
@@ -464,6 +477,7 @@ export class Session {
       for (const only of this.#pending.values())
         return { stream: this.#heard(only), data: textOf(line) }
     }
+
     return { stream: this.#listening, data: textOf(line) }
   }
 

@@ -75,14 +75,17 @@ export class Sessions {
     if (shortage !== undefined) {
       const { id: request } = outline(initialize)
       const retry = { 'retry-after': '5' }
+
       if (shortage === 'caller')
         sendRpcError(response, 429, request, errorCode.invalidRequest, allOwnBusy, retry)
       else {
         const reason = allBusy(this.#places.most, limitedBy)
         sendRpcError(response, 503, request, errorCode.internal, reason, retry)
       }
+
       return undefined
     }
+
     const session: Session = new Session({
       id,
       link: linkOf(() => session),
@@ -91,6 +94,7 @@ export class Sessions {
       answerTimeoutMs: this.#options.answerTimeoutMs,
       now: monotonicNow,
     })
+
     this.#open.set(id, session)
     const place = {
       get state() {
@@ -101,6 +105,7 @@ export class Sessions {
       },
       end: (reason: string) => this.end(session, reason),
     }
+
     this.#freeing.set(session, this.#places.add(caller, place))
     return session
   }

@@ -24,15 +24,19 @@ export function readBody(
   done: (body: Buffer) => void,
 ): void {
   let over = false
+
   const refuse = (status: number, message: string, headers: Record<string, string>): void => {
     over = true
     pieces.clear()
     request.pause()
     share?.release()
+
     const all = { ...headers, connection: 'close' }
     sendRpcError(response, status, undefined, errorCode.invalidRequest, message, all)
   }
+
   const tooLarge = (): void => refuse(413, `The body is larger than ${limitBytes} bytes.`, {})
+
   const noRoom = (shortage: Shortage): void =>
     shortage === 'caller'
       ? refuse(429, `You hold your share of ${ofBodies} Wait until some have ended.`, retry)
@@ -50,20 +54,25 @@ export function readBody(
     const shortage = share.hold(declared)
     if (shortage !== undefined) return noRoom(shortage)
   }
+
   request.on('data', (chunk: Buffer) => {
     if (over) return
     const length = pieces.length + chunk.length
     if (length > limitBytes) return tooLarge()
+
     const shortage = share !== undefined && length > share.held ? share.hold(length) : undefined
     if (shortage !== undefined) return noRoom(shortage)
+
     pieces.push(chunk)
   })
+
   request.on('end', () => {
     if (over) return
     over = true
     share?.spare(undefined)
     done(pieces.take())
   })
+
   // `close` follows an error, and then no client waits for an answer.
   request.on('error', () => undefined)
 }

@@ -103,11 +103,13 @@ export class HttpLegacyConnection implements LegacyConnection {
     let answered = false
     const session = this.#session
     const withheld: string[] = []
+
     const receive = (text: string): void => {
       if (!this.#listener.receive(text, request)) return
       answered = true
       this.#requests.delete(request ?? '')
     }
+
     this.#exchange(
       'POST',
       legacyPostHeaders,
@@ -129,10 +131,12 @@ export class HttpLegacyConnection implements LegacyConnection {
           for (const text of withheld) receive(text)
           if (message === initializedMessage) this.#initialized()
           if (request === undefined || answered) return
+
           const reason = failure?.message ?? `The server gave no answer (HTTP ${status}).`
           const data = errorData(failure ?? {})
           this.#listener.receive(errorAnswer(request, errorCode.internal, reason, data), request)
         }
+
         if (status !== 400 || session === undefined) return finish()
         void knowsSession(this.#upstream, session, this.#version).then((known) => {
           if (this.#closed) return
@@ -222,22 +226,26 @@ export class HttpLegacyConnection implements LegacyConnection {
           end: (how) => {
             this.#open.delete(key)
             if (this.#closed) return
+
             // A resumed stream may end before it has any new event, so the last id still holds.
             const lastId =
               how.lastId ??
               (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
             if (complete() || lastId === undefined || via === undefined)
               return end(how, resumeFrom !== undefined)
+
             const resume = ['accept', 'text/event-stream', 'last-event-id', lastId]
             const goOn = (): void =>
               this.#exchange('GET', resume, undefined, via, message, end, complete, lastId)
             const timer = this.#later(how.retryMs ?? reconnectMs, goOn)
+
             this.#requests.set(via, () => this.#forget(timer))
           },
         },
         () => exchange.abort(),
       ),
     )
+
     this.#open.set(key, exchange)
     if (via !== undefined)
       this.#requests.set(via, () => {

@@ -57,11 +57,13 @@ export class HttpModernEndpoint implements ModernEndpoint {
     const fail = (why: { readonly message: string; readonly code?: string }): void =>
       exchange.answer(502, errorAnswer(id, errorCode.internal, why.message, errorData(why)))
     let upstream: HttpUpstream
+
     try {
       upstream = this.#upstream()
     } catch (error) {
       return fail(error as Error)
     }
+
     const sent = sendHttp(
       upstream,
       {
@@ -90,12 +92,14 @@ export class HttpModernEndpoint implements ModernEndpoint {
               fail({ message: unreadableAnswer })
               return sent.finish()
             }
+
             if (answered || message === undefined) return
             const given = message.get('id')
             // A server of 2026-07-28 has no requests of its own.
             if (message.has('method')) return given === undefined ? exchange.tell(text) : undefined
             // A server that refuses a request unread answers with no id, or with an id of its own.
             if (!message.has('error') && (given === undefined || !sameToServers(given, id))) return
+
             answered = true
             exchange.answer(200, text)
             sent.finish()
@@ -109,6 +113,7 @@ export class HttpModernEndpoint implements ModernEndpoint {
         () => sent.abort(),
       ),
     )
+
     this.#open.set(exchange, sent)
   }
 

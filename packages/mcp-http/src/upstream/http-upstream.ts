@@ -89,11 +89,13 @@ export function sendHttp(
         body: request.body ?? null,
         headersTimeout: request.answerTimeoutMs,
       }
+
       pool.dispatch(options, exchange)
     } catch (error) {
       exchange.onError(error as Error)
     }
   })
+
   return exchange
 }
 

@@ -27,15 +27,19 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
   let status = 0
   let events: EventParser | undefined
   const pieces = new Pieces()
+
   const fail = (message: string): void => {
     abort()
     listener.end({ status, failure: { message, unsent: false } })
   }
+
   const tooLong = (): void => fail('The answer of the server is too long.')
+
   const give = (text: string): void => {
     if (isCostly(text)) throw new RangeError('The message takes too long to read.')
     listener.message(text)
   }
+
   return {
     head(code, header) {
       status = code
@@ -45,6 +49,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
         return fail(
           `The server compresses its answers (${coding.slice(0, 20)}), although it was asked not to.`,
         )
+
       if (/^text\/event-stream\b/i.test(header('content-type') ?? ''))
         events = new EventParser(longest, ({ data }) => give(data))
     },
@@ -53,6 +58,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
         if (pieces.length + bytes.length > longest) return tooLong()
         return pieces.push(Buffer.from(bytes))
       }
+
       try {
         events.push(bytes)
       } catch (error) {
@@ -67,6 +73,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       const body = pieces.take().toString()
       if (failure === undefined && isCostly(body)) return tooLong()
       if (failure === undefined) for (const text of messagesOf(body)) listener.message(text)
+
       listener.end({
         status,
         ...(failure === undefined ? {} : { failure }),

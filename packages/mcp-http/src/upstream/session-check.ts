@@ -19,12 +19,14 @@ export function knowsSession(
       exchange.abort()
       resolve(knows)
     }
+
     const timer = setTimeout(() => decide(true), timeoutMs)
     const headers = [
       ...legacyPostHeaders,
       ...(session === undefined ? [] : ['mcp-session-id', session]),
       ...(version === undefined ? [] : ['mcp-protocol-version', version]),
     ]
+
     const exchange = sendHttp(
       upstream,
       { method: 'POST', headers, body: ping, answerTimeoutMs: timeoutMs },

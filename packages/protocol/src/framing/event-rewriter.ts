@@ -35,6 +35,7 @@ export class EventRewriter {
   push(chunk: Uint8Array): Uint8Array {
     const ready: Uint8Array[] = []
     let from = 0
+
     for (let at = 0; at < chunk.length; at += 1) {
       const byte = chunk[at]
       const second = byte === lineFeed && this.#afterReturn
@@ -45,15 +46,18 @@ export class EventRewriter {
         from = at
         this.#complete = false
       }
+
       const breaks = byte === lineFeed || byte === carriageReturn
       if (breaks && this.#lineEmpty) this.#complete = true
       this.#lineEmpty = breaks
     }
+
     // Only the second half of the line break could still come. Readers do not wait for it either.
     if (this.#complete) {
       ready.push(this.#take(chunk.subarray(from)))
       this.#complete = false
     } else this.#hold(chunk.subarray(from))
+
     return join(ready)
   }
 

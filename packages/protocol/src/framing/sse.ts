@@ -94,11 +94,14 @@ export class EventParser {
       this.#name = ''
       this.#bytes = 0
       if (data !== undefined && data !== '') this.#event({ data, event, id: this.lastId })
+
       return
     }
+
     const colon = line.indexOf(':')
     const field = colon === -1 ? line : line.slice(0, colon)
     const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1)
+
     if (field === 'data') {
       if (this.#data === undefined) this.#data = value
       else this.#moreData.push(`\n${value}`)

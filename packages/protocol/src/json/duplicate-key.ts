@@ -6,10 +6,12 @@ import { skipSpace, skipString } from './json-text.ts'
  */
 export function findDuplicateKey(json: string): string | undefined {
   const stack: { readonly keys: Set<string> | undefined; segment: string | number }[] = []
+
   const pointer = (): string =>
     stack
       .map(({ segment }) => `/${String(segment).replaceAll('~', '~0').replaceAll('/', '~1')}`)
       .join('')
+
   for (let at = 0; at < json.length; at += 1) {
     const character = json[at]
     if (character === '{') stack.push({ keys: new Set(), segment: '' })
@@ -22,13 +24,17 @@ export function findDuplicateKey(json: string): string | undefined {
       const start = at
       const end = skipString(json, start)
       at = end - 1
+
       const top = stack.at(-1)
       if (top?.keys === undefined || json[skipSpace(json, end)] !== ':') continue
+
       const key = JSON.parse(json.slice(start, end)) as string
       top.segment = key
       if (top.keys.has(key)) return pointer()
+
       top.keys.add(key)
     }
   }
+
   return undefined
 }

@@ -87,12 +87,14 @@ export function eachMember(
 ): number {
   let at = skipSpace(bytes, slice.start)
   if (bytes[at] !== openBrace) return at
+
   at = skipSpace(bytes, at + 1)
   while (at < slice.end && bytes[at] === quote) {
     const nameEnd = skipString(bytes, at)
     const name = sliceText(bytes, { start: at + 1, end: nameEnd - 1 })
     const colonAt = skipSpace(bytes, nameEnd)
     if (bytes[colonAt] !== colon) return colonAt
+
     const start = skipSpace(bytes, colonAt + 1)
     const end = skipValue(bytes, start)
     if (
@@ -100,10 +102,13 @@ export function eachMember(
       true
     )
       return end
+
     at = skipSpace(bytes, end)
     if (bytes[at] !== comma) return at
+
     at = skipSpace(bytes, at + 1)
   }
+
   return at
 }
 
@@ -168,6 +173,7 @@ export function replaceSlices(
   const result = new Uint8Array(length)
   let from = 0
   let to = 0
+
   for (const { slice, by } of changes) {
     result.set(bytes.subarray(from, slice.start), to)
     to += slice.start - from
@@ -175,6 +181,7 @@ export function replaceSlices(
     to += by.length
     from = slice.end
   }
+
   result.set(bytes.subarray(from), to)
   return result
 }

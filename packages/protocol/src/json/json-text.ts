@@ -29,6 +29,7 @@ export function skipValue(raw: string, from: number): number {
     while (at < raw.length && !' \n\r\t,}]'.includes(raw[at] as string)) at += 1
     return at
   }
+
   let depth = 0
   for (let at = from; at < raw.length;) {
     const code = raw.charCodeAt(at)
@@ -40,5 +41,6 @@ export function skipValue(raw: string, from: number): number {
       if (depth === 0) return at
     }
   }
+
   return raw.length
 }

@@ -193,6 +193,7 @@ export class Conversation {
       ['capabilities', options.capabilities],
       ['clientInfo', JSON.stringify(options.clientInfo)],
     ])
+
     const isIdle = (): boolean => this.idle
     this.#connection = connect({
       receive: (message, via) => this.#receive(message, via),
@@ -204,6 +205,7 @@ export class Conversation {
         return isIdle()
       },
     })
+
     this.#ask('initialize', this.#initialize, (message) => this.#opened(message))
   }
 
@@ -240,6 +242,7 @@ export class Conversation {
     const placeholder = `waiting ${(this.#waits += 1)}`
     call.sentAs.add(placeholder)
     this.#calls.set(placeholder, call)
+
     this.#whenOpen(() => {
       if (!call.sentAs.has(placeholder)) return
       const { method, params, id } = call.request
@@ -252,11 +255,13 @@ export class Conversation {
             modernResult(method, discoverResult(this.#initialized), this.serverInfo),
           ),
         )
+
       const send = (): void => {
         if (call.sentAs.delete(placeholder)) this.#calls.delete(placeholder)
         else return
         this.#dispatch(call)
       }
+
       if (method === 'tools/call')
         this.#withTools(readString(params.get('name')) ?? '', () => this.#withLevel(call, send))
       else this.#withLevel(call, send)
@@ -302,18 +307,21 @@ export class Conversation {
       const wanted =
         readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ??
         []
+
       // Servers of the Python SDK 1.x declare no subscriptions, but subscribe when they are asked.
       const uris = this.#server.has('resources') ? [...new Set(wanted)] : []
       const kinds = Object.values(changes).filter(
         ({ kind, capability }) =>
           filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
       )
+
       this.#subscribe(uris, (honoured) => {
         if (!this.#listeners.has(listener)) return honoured.forEach((uri) => this.#unsubscribe(uri))
         listener.honoured = {
           kinds: new Set(kinds.map(({ kind }) => kind)),
           uris: new Set(honoured),
         }
+
         const members: [string, string][] = kinds.map(({ kind }) => [kind, 'true'])
         if (honoured.length > 0) members.push(['resourceSubscriptions', JSON.stringify(honoured)])
         this.#tell(
@@ -324,6 +332,7 @@ export class Conversation {
         if (members.length === 0) this.#endListener(listener, '')
       })
     })
+
     return () => {
       if (this.#listeners.delete(listener))
         for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
@@ -365,16 +374,19 @@ export class Conversation {
       const said = readString(error?.get('message')) ?? 'no reason'
       const data = readObject(error?.get('data'))
       const retry = { true: true, false: false }[data?.get('retryable') ?? '']
+
       this.#events.refused()
       return this.close(
         `The server refused to initialize: ${said}`,
         errorData({ code: readString(data?.get('code')), retry }),
       )
     }
+
     this.#initialized = result
     this.#server = readObject(result.get('capabilities')) ?? new Map<string, string>()
     this.#connection.negotiated?.(readString(result.get('protocolVersion')) ?? latestLegacyVersion)
     this.#connection.send(initializedMessage)
+
     const waiting = this.#waiting ?? []
     this.#waiting = undefined
     for (const go of waiting) go()
@@ -481,18 +493,22 @@ export class Conversation {
     if (error !== undefined) {
       const urls = this.#urlElicitations(error)
       if (urls !== undefined) return this.#finish(call, 200, resultMessage(clientId, urls))
+
       const mapped = modernError(error)
       this.#finish(
         call,
         mapped.status,
         `{"jsonrpc":"2.0","id":${clientId},"error":${mapped.error}}`,
       )
+
       // Only a modern server sends these codes, so the server has become one.
       const code = Number(error.get('code'))
       if (code !== errorCode.headerMismatch && code !== errorCode.unsupportedVersion) return
+
       this.#events.refused()
       return this.close('The server does not speak the legacy era any more.')
     }
+
     const result = readObject(message.get('result'))
     if (result === undefined)
       return this.#finish(
@@ -500,6 +516,7 @@ export class Conversation {
         502,
         errorAnswer(clientId, errorCode.internal, 'The answer of the server is malformed.'),
       )
+
     const task = readObject(result.get('task'))?.get('taskId')
     // Keep the first id: the server tells progress under it while the task runs.
     if (task !== undefined && call.task === undefined && method === 'tools/call')
@@ -556,8 +573,10 @@ export class Conversation {
   #receive(text: string, via: string | undefined): boolean {
     const message = readMessage(text)
     if (message === undefined || this.#over) return false
+
     const method = readString(message.get('method'))
     const id = message.get('id')
+
     if (method === undefined) {
       // An error that names no request is about the request on whose stream it came, or about the
       // only open request.
@@ -566,15 +585,19 @@ export class Conversation {
           ? (via ?? (this.#pending.size === 1 ? this.#pending.keys()[0] : undefined))
           : undefined
       const key = only ?? (id === undefined ? undefined : idKey(id))
+
       const answered = key === undefined ? undefined : this.#pending.get(key)
       if (answered === undefined || key === undefined) return false
+
       this.#pending.delete(key)
       this.#deliver(key, () => answered(message))
       return key === via
     }
+
     const params = readObject(message.get('params'))
     if (id === undefined) this.#notified(method, params ?? new Map<string, string>(), via)
     else this.#asked(method, id, params, via)
+
     return false
   }
 
@@ -605,6 +628,7 @@ export class Conversation {
           : 'No call of a client is open that this could belong to, and the client can be asked within a call only.'
       return this.#connection.send(errorAnswer(id, errorCode.methodNotFound, reason))
     }
+
     if (call.questions.size >= maxQuestions)
       return this.#connection.send(
         errorAnswer(
@@ -613,6 +637,7 @@ export class Conversation {
           `${maxQuestions} questions of this call are open, which is the limit.`,
         ),
       )
+
     this.#events.question(call, { method, id, text: inputRequest(method, params) })
   }
 

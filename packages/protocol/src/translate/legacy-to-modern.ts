@@ -114,11 +114,13 @@ export class LegacyToModern {
   receive(text: string): void {
     const message = readUnambiguous(text)
     if (message === undefined || this.#closed) return
+
     const method = readString(message.get('method'))
     const id = message.get('id')
     const params = readUnambiguous(message.get('params')) ?? new Map<string, string>()
     if (method === undefined) return this.#answered(id, message)
     if (id === undefined) return this.#notified(method, params)
+
     switch (method) {
       case 'initialize':
         return this.#initialize(id, params)
@@ -136,8 +138,10 @@ export class LegacyToModern {
       case 'subscriptions/listen':
         return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
     }
+
     if (method.startsWith('tasks/'))
       return this.#refuse(id, errorCode.methodNotFound, `Method not found: ${method}`)
+
     this.#start({
       id,
       method,
@@ -267,11 +271,14 @@ export class LegacyToModern {
         this.#tools.delete(name)
         return this.#runInformed(request, name)
       }
+
       this.#settle(request)
       return this.#fail(request.id, request.method, error)
     }
+
     if (readString(result.get('resultType')) === 'input_required')
       return this.#inputRequired(request, result)
+
     this.#settle(request)
     const tool = this.#tools.get(readString(request.params.get('name')) ?? '')
     this.#answer(
@@ -294,12 +301,14 @@ export class LegacyToModern {
     request.state = result.get('requestState')
     request.answers.clear()
     request.rounds += 1
+
     if (request.rounds > maxRounds)
       return this.#giveUp(
         request,
         `The server asked for input ${maxRounds} times, which is the limit.`,
       )
     if (asked.length === 0) return this.#host.later(pauseMs, () => this.#run(request))
+
     const messages = asked.map(([key, raw]) => {
       const question = readObject(raw)
       const method = readString(question?.get('method')) ?? ''
@@ -313,6 +322,7 @@ export class LegacyToModern {
       const missing = this.#cannot(method, params)
       if (missing !== undefined) return this.#giveUp(request, missing)
     }
+
     for (const { key, method, params } of messages) {
       const id = `"input-${(this.#next += 1)}"`
       request.open.add(id)

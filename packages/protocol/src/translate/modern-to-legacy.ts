@@ -149,10 +149,12 @@ export class ModernToLegacy {
         200,
         errorAnswer(id, errorCode.invalidParams, 'inputResponses must be an object.'),
       )
+
     if (params.has('requestState')) return this.#resume(principal, request, exchange)
     const mistake = introductionMistake(meta.get(metaKey.clientCapabilities))
     if (mistake !== undefined)
       return exchange.answer(200, errorAnswer(id, errorCode.invalidParams, mistake))
+
     const pool = this.#pool(principal, legacyCapabilities(meta.get(metaKey.clientCapabilities)))
     if (pool === undefined)
       return exchange.answer(
@@ -163,6 +165,7 @@ export class ModernToLegacy {
           `${maxPools} sets of client capabilities of this caller are in use, which is the limit.`,
         ),
       )
+
     if (method === 'subscriptions/listen') return this.#listen(pool, request, exchange)
     const call: OpenCall = {
       principal,
@@ -181,6 +184,7 @@ export class ModernToLegacy {
       asked: 0,
       repeated: false,
     }
+
     this.#attach(call, exchange)
     this.#run(call)
   }
@@ -246,6 +250,7 @@ export class ModernToLegacy {
     const key = `${principal}\0${this.#canonical(capabilities)}`
     const known = this.#pools.get(key)
     if (known !== undefined) return known
+
     const others = [...this.#pools].filter(([, pool]) => pool.principal === principal)
     if (others.length >= maxPools) {
       const unused = others.find(
@@ -253,9 +258,11 @@ export class ModernToLegacy {
           queue.length === 0 && conversations.every(({ idle }) => idle),
       )
       if (unused === undefined) return undefined
+
       this.#pools.delete(unused[0])
       for (const conversation of unused[1].conversations) conversation.close('Its place is needed.')
     }
+
     const pool: Pool = {
       principal,
       capabilities,
@@ -263,6 +270,7 @@ export class ModernToLegacy {
       tools: new ToolFacts(),
       queue: [],
     }
+
     this.#pools.set(key, pool)
     return pool
   }
@@ -311,6 +319,7 @@ export class ModernToLegacy {
         tools: pool.tools,
       },
     )
+
     if (conversation.over) throw new Error('The connection to the server was lost at once.')
     pool.conversations = [...pool.conversations, conversation]
     return conversation
@@ -381,14 +390,17 @@ export class ModernToLegacy {
     const call = this.#parked.get(readString(request.params.get('requestState')) ?? '')
     if (call === undefined || call.principal !== principal || !isSame(call.request, request))
       return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, expired))
+
     this.#unpark(call)
     call.request = request
     this.#attach(call, exchange)
+
     const { outcome, conversation } = call
     if (outcome !== undefined) {
       const message = readObject(outcome.message) ?? new Map<string, string>()
       return this.#answered(call, outcome.status, writeObject(message.set('id', request.id)))
     }
+
     const responses = readObject(request.params.get('inputResponses'))
     for (const [key, question] of call.questions) {
       const response = responses?.get(key)
@@ -396,6 +408,7 @@ export class ModernToLegacy {
       call.questions.delete(key)
       conversation?.answerQuestion(question, response)
     }
+
     // Ask again for the missing answers.
     if (call.questions.size > 0) this.#wait(call)
   }
@@ -467,11 +480,13 @@ export class ModernToLegacy {
     // The client is away with the state of an earlier round, and gets this question too on its
     // return.
     if (exchange === undefined) return
+
     call.parkedAt = this.#host.now()
     // Each round has its own state, so that an answer to an earlier question cannot pass for a
     // later one.
     call.parkedAs = this.#host.newState(call.principal)
     this.#parked.set(call.parkedAs, call)
+
     const result: RawObject = new Map([
       ['resultType', '"input_required"'],
       [
@@ -480,6 +495,7 @@ export class ModernToLegacy {
       ],
       ['requestState', JSON.stringify(call.parkedAs)],
     ])
+
     if (conversation?.serverInfo !== undefined)
       result.set('_meta', withMember(undefined, metaKey.serverInfo, conversation.serverInfo))
     this.#release(exchange)
@@ -525,17 +541,21 @@ export class ModernToLegacy {
           'Invalid params: notifications is required.',
         ),
       )
+
     const uris = readArray(filter.get('resourceSubscriptions'))?.length ?? 0
     if (uris > maxUris) {
       const message = `Invalid params: resourceSubscriptions names ${uris} resources, where ${maxUris} are the limit.`
       return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, message))
     }
+
     let stop: (() => void) | undefined
     this.#hold(exchange, () => stop?.())
+
     const answer = (status: number, message: string): void => {
       this.#release(exchange)
       exchange.answer(status, message)
     }
+
     try {
       const conversation = this.#shared(pool)
       stop = conversation.listen(request.id, filter, {

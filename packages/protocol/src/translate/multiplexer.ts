@@ -68,11 +68,13 @@ export class ModernMultiplexer {
         400,
         errorAnswer(request.id, errorCode.headerMismatch, `Bad Request: ${mistake}`),
       )
+
     const id = JSON.stringify(this.#newId())
     const listens = method === 'subscriptions/listen'
     const level = listens ? undefined : gravity(readString(meta.get(metaKey.logLevel)))
     this.#open.set(id, { caller, exchange, request, level, missesLogs: false })
     this.#ids.set(exchange, id)
+
     const sent = new Map(params)
     if (meta.has('progressToken') || listens) {
       const sentMeta = new Map(meta)
@@ -81,6 +83,7 @@ export class ModernMultiplexer {
       if (listens) sentMeta.delete(metaKey.logLevel)
       sent.set('_meta', writeObject(sentMeta))
     }
+
     this.#send(requestMessage(id, method, writeObject(sent)))
   }
 
@@ -141,16 +144,20 @@ export class ModernMultiplexer {
     // An error that names no request can only be about the one open request.
     const only = raw === 'null' && this.#open.size === 1 ? this.#open.keys()[0] : undefined
     const id = only ?? (raw === undefined ? '' : idKey(raw))
+
     const open = this.#open.get(id)
     if (open === undefined) return
+
     const { caller, exchange, request } = open
     this.#settle(id, exchange)
     const error = readObject(message.get('error'))
     const result = readObject(message.get('result'))
+
     if (request.method === 'tools/list') this.#learn(result)
     const task = readString(result?.get('taskId'))
     if (task !== undefined && readString(result?.get('resultType')) === 'task')
       this.#tasks.made(task, caller)
+
     if (request.method === 'subscriptions/listen' && result !== undefined)
       message.set(
         'result',
@@ -158,11 +165,13 @@ export class ModernMultiplexer {
           result.set('_meta', withMember(result.get('_meta'), metaKey.subscriptionId, request.id)),
         ),
       )
+
     if (error === undefined && result === undefined)
       return exchange.answer(
         502,
         errorAnswer(request.id, errorCode.internal, 'The answer of the server is malformed.'),
       )
+
     exchange.answer(
       statusOf(error === undefined ? undefined : Number(error.get('code'))),
       writeObject(message.set('id', request.id)),
@@ -182,6 +191,7 @@ export class ModernMultiplexer {
       open?.exchange.tell(
         notificationMessage(method, writeObject(new Map(params).set(member, value))),
       )
+
     if (method === 'notifications/progress') {
       const open = this.#open.get(idKey(params.get('progressToken') ?? '""'))
       const token = open?.request.meta.get('progressToken')
@@ -190,6 +200,7 @@ export class ModernMultiplexer {
     }
     if (method === 'notifications/cancelled')
       return this.#endListener(idKey(params.get('requestId') ?? '""'))
+
     const subscription = readObject(params.get('_meta'))?.get(metaKey.subscriptionId)
     if (subscription !== undefined) {
       const open = this.#open.get(idKey(subscription))
@@ -199,8 +210,10 @@ export class ModernMultiplexer {
           '_meta',
           withMember(params.get('_meta'), metaKey.subscriptionId, open.request.id),
         )
+
       return
     }
+
     if (method === 'notifications/message') this.#logged(params)
   }
 
@@ -213,6 +226,7 @@ export class ModernMultiplexer {
     const asking = this.#open
       .values()
       .filter((open) => open.level !== undefined && open.level <= level)
+
     const latest = asking.at(-1)
     // A caller may hear the log messages of all its calls.
     if (asking.every(({ caller }) => caller === latest?.caller))
@@ -225,6 +239,7 @@ export class ModernMultiplexer {
       ['logger', '"mcp-gateway"'],
       ['data', missingLogs],
     ])
+
     for (const open of asking) {
       if (!open.missesLogs) open.exchange.tell(notificationMessage('notifications/message', notice))
       open.missesLogs = true

@@ -18,9 +18,11 @@ export function declaredHeaders(schema: string | undefined): readonly DeclaredHe
 export function inspectHeaders(schema: string | undefined): readonly DeclaredHeader[] | undefined {
   if (schema?.includes('"x-mcp-header"') !== true) return []
   const found = new Map<string, DeclaredHeader>()
+
   const visit = (node: unknown, path: readonly string[], reachable: boolean): boolean => {
     if (typeof node !== 'object' || node === null) return true
     if (Array.isArray(node)) return node.every((each) => visit(each, path, false))
+
     const entries = node as Record<string, unknown>
     const name = entries['x-mcp-header']
     if (name !== undefined) {
@@ -32,8 +34,10 @@ export function inspectHeaders(schema: string | undefined): readonly DeclaredHea
         token.test(name) &&
         primitive.has(String(entries['type']))
       if (!fine || found.has(header)) return false
+
       found.set(header, { header, path })
     }
+
     return Object.entries(entries).every(([key, value]) => {
       if (key !== 'properties' || typeof value !== 'object' || value === null)
         return data.has(key) || visit(value, path, false)
@@ -42,6 +46,7 @@ export function inspectHeaders(schema: string | undefined): readonly DeclaredHea
       )
     })
   }
+
   return withinStack(() => visit(JSON.parse(schema), [], true)) === true
     ? [...found.values()]
     : undefined
@@ -93,6 +98,7 @@ export function paramHeaderMistake(
   for (const { header, path } of declared) {
     const value = primitiveAt(values, path)
     const given = headerOf(header)
+
     if (value === undefined) {
       if (given !== undefined)
         return `the header ${header} is given, but the argument ${path.join('.')} is not.`
@@ -100,6 +106,7 @@ export function paramHeaderMistake(
     }
     if (given === undefined)
       return `the header ${header} is required, as the argument ${path.join('.')} is given.`
+
     const decoded = decodeHeaderValue(given.trim())
     const equal =
       typeof value === 'number'
@@ -107,5 +114,6 @@ export function paramHeaderMistake(
         : decoded === String(value)
     if (!equal) return `the header ${header} and the argument ${path.join('.')} differ.`
   }
+
   return undefined
 }

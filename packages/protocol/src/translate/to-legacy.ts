@@ -35,6 +35,7 @@ export function legacyResult(
     if (meta.size > 0) result.set('_meta', writeObject(meta))
     else result.delete('_meta')
   }
+
   if (method === 'tools/list')
     result.set('tools', `[${legacyTools(result.get('tools'), learn).join(',')}]`)
   const structured = result.get('structuredContent')
@@ -44,6 +45,7 @@ export function legacyResult(
     (tool?.wrapped === true || !structured.startsWith('{'))
   )
     result.set('structuredContent', writeObject([['result', structured]]))
+
   return writeObject(result)
 }
 
@@ -86,13 +88,16 @@ const data = new Set(['const', 'enum', 'default', 'examples'])
 function wrappedSchema(raw: string): string {
   const schema: unknown = JSON.parse(raw)
   const dialect = (schema as { $schema?: unknown } | null)?.$schema
+
   const moved = (node: unknown, isNameMap: boolean): unknown => {
     if (Array.isArray(node)) return node.map((each) => moved(each, false))
     if (typeof node !== 'object' || node === null) return node
+
     const { $id } = node as { $id?: unknown }
     // References below another `$id` are relative to that `$id`, so they stay.
     if (!isNameMap && $id !== undefined && !(typeof $id === 'string' && $id.startsWith('#')))
       return node
+
     return Object.fromEntries(
       Object.entries(node).map(([key, value]): [string, unknown] => {
         if (isNameMap) return [key, moved(value, false)]
@@ -102,10 +107,12 @@ function wrappedSchema(raw: string): string {
           (value === '#' || value.startsWith('#/'))
         )
           return [key, `#/properties/result${value.slice(1)}`]
+
         return [key, data.has(key) ? value : moved(value, nameMaps.has(key))]
       }),
     )
   }
+
   return JSON.stringify({
     ...(typeof dialect === 'string' ? { $schema: dialect } : {}),
     type: 'object',

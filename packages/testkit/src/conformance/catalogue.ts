@@ -174,6 +174,7 @@ function elicitingTool(
       const asked = question(call)
       const answer = elicited(call, key, asked.params['mode'] === 'form')
       if (answer === undefined) return { questions: { [key]: asked } }
+
       return says(
         `User response: action=${answer.action}, content=${JSON.stringify(answer.content)}`,
       )

@@ -444,6 +444,7 @@ export function readRequest(source: string): HostileRequest | undefined {
   } catch {
     return undefined
   }
+
   if (typeof message !== 'object' || message === null) return undefined
   const meta = message.params?._meta
   return {
@@ -488,6 +489,7 @@ export function handshake({ method, modern }: HostileRequest): string | undefine
   const type = modern
     ? `,"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":${info}}`
     : ''
+
   switch (method ?? '') {
     case 'initialize':
       return modern

@@ -59,6 +59,7 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
   const chunks: Buffer[] = []
   for await (const chunk of request) chunks.push(chunk as Buffer)
   const source = Buffer.concat(chunks).toString()
+
   const message = readRequest(source)
   if (message === undefined) return void response.writeHead(400).end()
   if (message.method === undefined || message.id === undefined) {
@@ -68,8 +69,10 @@ async function handle(request: IncomingMessage, response: ServerResponse): Promi
   if (modernOnly && !message.modern)
     return answerProbe(response, message.id, { status: 400, body: modernAlone })
   if (isCommand(message)) return misbehave(message, exchangeOver(response, message, session))
+
   if (message.method === 'server/discover' && probe !== undefined)
     return answerProbe(response, message.id, probe)
+
   answerProperly(response, message)
 }
 
@@ -127,6 +130,7 @@ function exchangeOver(
   const framing = typeof options['framing'] === 'string' ? options['framing'] : ''
   const asJson = options['json'] === true
   const status = typeof options['status'] === 'number' ? options['status'] : 200
+
   const contentType =
     typeof options['contentType'] === 'string'
       ? options['contentType']
@@ -136,6 +140,7 @@ function exchangeOver(
 
   /** The response that carries the messages: the POST's, or the one of the client's later GET. */
   let current: Promise<ServerResponse> | undefined
+
   const target = (): Promise<ServerResponse> => {
     if (current !== undefined) return current
     post.writeHead(status, { 'content-type': contentType })
@@ -144,14 +149,17 @@ function exchangeOver(
       typeof options['retry'] === 'number' && session !== undefined
         ? closeEarly(post, session, options['retry'])
         : Promise.resolve(post)
+
     return current
   }
+
   const write = async (pieces: Iterable<Buffer>): Promise<void> => {
     const response = await target()
     if (framing === 'bytes')
       return writeApart((piece) => void response.write(piece), flattened(pieces))
     for (const piece of pieces) if (!response.write(piece)) await drained(response)
   }
+
   let began = false
 
   const exchange: Exchange = {
@@ -175,6 +183,7 @@ function exchangeOver(
     // Earlier writes must leave the process first.
     cut: () => void setTimeout(() => post.socket?.destroy(), 50),
   }
+
   return exchange
 }
 

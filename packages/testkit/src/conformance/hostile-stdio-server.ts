@@ -74,6 +74,7 @@ function exchangeFor(message: HostileRequest): Exchange {
     end: () => undefined,
     cut: () => process.exit(1),
   }
+
   return exchange
 }
 

@@ -54,6 +54,7 @@ function legacyHandler(changes: Changes): Handler {
       if (session === undefined) return refuse(response, 404, -32001, 'Session not found')
       return session.handleRequest(request, response, body)
     }
+
     const transport = new StreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
       eventStore: createEventLog(),
@@ -61,6 +62,7 @@ function legacyHandler(changes: Changes): Handler {
       onsessioninitialized: (session) => void sessions.set(session, transport),
       onsessionclosed: (session) => void sessions.delete(session),
     })
+
     const server = createLegacyServer(changes)
     // The accessors of this class have wider types than the interface that it implements.
     await server.connect(transport as Parameters<typeof server.connect>[0])

@@ -75,6 +75,7 @@ export function createLegacyServer(changes: Changes): Server {
       logging: {},
     },
   })
+
   const watched = new Set<string>()
   const pagesShown = new Set<string>()
   let level: LoggingLevel = 'debug'
@@ -83,6 +84,7 @@ export function createLegacyServer(changes: Changes): Server {
     // The client may have gone, and then no announcement is needed.
     void announce(server, watched, change).catch(() => undefined)
   })
+
   server.onclose = unsubscribe
 
   const callOf = (extra: Extra, args: Json | undefined, name: string): Call => ({
@@ -113,11 +115,13 @@ export function createLegacyServer(changes: Changes): Server {
   server.setRequestHandler(ListToolsRequestSchema, () => ({
     tools: tools.map(({ run: _run, ...tool }) => tool),
   }))
+
   server.setRequestHandler(
     CallToolRequestSchema,
     async ({ params }, extra): Promise<CallToolResult> => {
       const tool = tools.find(({ name }) => name === params.name)
       if (tool === undefined) throw new McpError(-32602, `Unknown tool: ${params.name}`)
+
       try {
         return (await untilAnswered(
           tool.run,
@@ -129,6 +133,7 @@ export function createLegacyServer(changes: Changes): Server {
           pagesShown.add(tool.name)
           throw pagesFirst(error)
         }
+
         return {
           content: [{ type: 'text', text: error instanceof Error ? error.message : String(error) }],
           isError: true,
@@ -143,9 +148,11 @@ export function createLegacyServer(changes: Changes): Server {
       arguments: [...prompt.arguments],
     })),
   }))
+
   server.setRequestHandler(GetPromptRequestSchema, async ({ params }, extra) => {
     const prompt = prompts.find(({ name }) => name === params.name)
     if (prompt === undefined) throw new McpError(-32602, `Unknown prompt: ${params.name}`)
+
     return (await untilAnswered(
       prompt.run,
       callOf(extra, params.arguments, prompt.name),
@@ -175,6 +182,7 @@ export function createLegacyServer(changes: Changes): Server {
     level = params.level
     return {}
   })
+
   return server
 }
 
@@ -188,6 +196,7 @@ async function untilAnswered<Result extends object>(
   for (let rounds = 0; rounds < maxRounds; rounds += 1) {
     const outcome = await run(round)
     if (!('questions' in outcome)) return outcome
+
     const answers: Record<string, unknown> = {}
     for (const [key, question] of Object.entries(outcome.questions)) {
       assertDeclared(question, call.clientCapabilities)
@@ -196,8 +205,10 @@ async function untilAnswered<Result extends object>(
         ResultSchema,
       )
     }
+
     round = { ...call, answers, state: outcome.state }
   }
+
   throw new Error(`The client was asked ${maxRounds} times and gave no answer that makes sense`)
 }
 

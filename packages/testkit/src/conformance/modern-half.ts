@@ -63,6 +63,7 @@ function createModernServer(
     },
     requestState: { verify: (state, context) => states.verify(state, context) },
   })
+
   const { server } = mcp
 
   const callOf = (context: ServerContext, args: Json | undefined): Call => ({
@@ -88,6 +89,7 @@ function createModernServer(
         !watched.has(change.uri)
       )
         return
+
       await announce(mcp, change)
     },
   })
@@ -100,6 +102,7 @@ function createModernServer(
   ): Promise<Result | InputRequiredResult> => {
     const outcome = await questionsOrResult(run, callOf(context, args))
     if (!('questions' in outcome)) return outcome
+
     return inputRequired({
       inputRequests: outcome.questions as unknown as InputRequests,
       ...(outcome.state === undefined
@@ -128,6 +131,7 @@ function createModernServer(
       arguments: [...prompt.arguments],
     })),
   }))
+
   server.setRequestHandler('prompts/get', async ({ params }, context) => {
     const prompt = prompts.find(({ name }) => name === params.name)
     if (prompt === undefined) throw new ProtocolError(-32602, `Unknown prompt: ${params.name}`)
@@ -135,6 +139,7 @@ function createModernServer(
       | GetPromptResult
       | InputRequiredResult
   })
+
   server.setRequestHandler('resources/list', () => ({ resources: [...resources] }))
   server.setRequestHandler('resources/templates/list', () => ({
     resourceTemplates: [...resourceTemplates],
@@ -145,6 +150,7 @@ function createModernServer(
     return found as { contents: [] }
   })
   server.setRequestHandler('completion/complete', ({ params }) => complete(params.argument.value))
+
   // These two handlers serve legacy connections only, which the SDK may have with this server.
   server.setRequestHandler('resources/subscribe', ({ params: { uri } }) => {
     watched.add(uri)
@@ -154,6 +160,7 @@ function createModernServer(
     watched.delete(uri)
     return {}
   })
+
   return mcp
 }
 

@@ -145,6 +145,7 @@ export function variablePolicy(
         : ofImage === undefined
           ? 'access.images'
           : `runtime.images.${image.name}.variables`
+
     for (const [variable, { value }] of Object.entries(variables)) {
       const why = refusalOf(variable, value, allows, rule === undefined)
       if (why !== undefined)
@@ -155,6 +156,7 @@ export function variablePolicy(
             `'${image.name}:${image.version}' by ${place}: ${why}`,
         }
     }
+
     return undefined
   }
 }
@@ -196,11 +198,13 @@ function refusalOf(
     return command
       ? 'it decides what the image runs or calls. An operator can name it there without a wildcard.'
       : 'its name is not listed there. An operator can add it to `variables`.'
+
   const allowed = fitting.some(
     ({ values }) =>
       values === undefined || (value !== undefined && values.some((fits) => fits(value))),
   )
   if (allowed) return undefined
+
   return value === undefined
     ? 'its values are listed there, so it cannot come from a secret.'
     : 'its value is not listed there.'

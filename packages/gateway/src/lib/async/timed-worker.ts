@@ -153,6 +153,7 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
   #limit(ms: number): void {
     const begun = performance.now()
     const before = process.cpuUsage()
+
     const wait = (more: number): void => {
       clearTimeout(this.#timer)
       const timer = setTimeout(() => {
@@ -163,14 +164,17 @@ export class TimedWorker<Task, Answer> implements AsyncDisposable {
           const left = ms - (user + system) / 1000
           // If the whole process was held up, the task cannot have had its time yet.
           if (left > ms / 10 && performance.now() - begun < ms * patience) return wait(left)
+
           this.#state = 'ending'
           this.#finish()?.reject(new LimitExceeded())
           void this.#worker?.terminate()
         })
       }, more)
+
       timer.unref()
       this.#timer = timer
     }
+
     wait(ms)
   }
 

@@ -111,6 +111,7 @@ export function sizeMistakes(schema: Schema): readonly SchemaMistake[] {
 export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
   const tooLarge = sizeMistakes(schema)
   if (tooLarge.length > 0) return tooLarge
+
   const dialect = schema['$schema']
   if (
     dialect !== undefined &&
@@ -118,8 +119,10 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
       !(draft07.test(dialect) || dialect.replace(/#$/, '') === draft2020))
   )
     return [mistake('/$schema', 'schema_dialect', `must be ${draft2020} (or draft-07)`)]
+
   const found = [...shapeMistakes(schema), ...walk(schema)]
   if (found.length > 0) return found.slice(0, 20)
+
   const loop = findLoop(schema)
   if (loop !== undefined)
     return [
@@ -129,6 +132,7 @@ export function schemaMistakes(schema: Schema): readonly SchemaMistake[] {
         'refers to itself without end: no value could ever be checked by it',
       ),
     ]
+
   try {
     compile(schema, true)
     // An accepted schema must compile in both ways later. Code that stops at the first mistake
@@ -201,6 +205,7 @@ function* schemasIn(
 /** Finds patterns and references that are not allowed. */
 function walk(schema: Schema): SchemaMistake[] {
   const found: SchemaMistake[] = []
+
   const checkPattern = (text: string, pointer: string): void => {
     if (text.length > schemaLimits.pattern)
       found.push({
@@ -220,12 +225,14 @@ function walk(schema: Schema): SchemaMistake[] {
       }
     }
   }
+
   for (const { node, pointer } of schemasIn(schema, '')) {
     if (typeof node['pattern'] === 'string') checkPattern(node['pattern'], `${pointer}/pattern`)
     const patterns = node['patternProperties']
     if (typeof patterns === 'object' && patterns !== null)
       for (const text of Object.keys(patterns))
         checkPattern(text, `${pointer}/patternProperties/${escapePointer(text)}`)
+
     const { $ref } = node
     if (typeof $ref === 'string' && !$ref.startsWith('#') && schema['$id'] === undefined)
       found.push({
@@ -234,6 +241,7 @@ function walk(schema: Schema): SchemaMistake[] {
         detail: "must begin with '#': nothing is fetched from elsewhere",
       })
   }
+
   return found
 }
 
@@ -253,19 +261,23 @@ const inPlace = [
 function findLoop(schema: Schema): string | undefined {
   const at = new Map<string, Schema>()
   const anchors = new Map<string, string>()
+
   for (const { node, pointer } of schemasIn(schema, '')) {
     at.set(pointer, node)
     for (const name of ['$anchor', '$dynamicAnchor'])
       if (typeof node[name] === 'string') anchors.set(node[name], pointer)
   }
+
   const targets = (pointer: string): string[] => {
     const node = at.get(pointer)
     if (node === undefined) return []
+
     const next: string[] = []
     for (const name of ['$ref', '$dynamicRef']) {
       const reference = node[name]
       if (typeof reference === 'string' && reference.startsWith('#')) next.push(resolve(reference))
     }
+
     for (const key of inPlace) {
       const value = node[key]
       if (typeof value !== 'object' || value === null) continue
@@ -274,8 +286,10 @@ function findLoop(schema: Schema): string | undefined {
         next.push(...Object.keys(value).map((name) => `${pointer}/${key}/${escapePointer(name)}`))
       else next.push(`${pointer}/${key}`)
     }
+
     return next
   }
+
   const resolve = (reference: string): string => {
     let fragment = reference.slice(1)
     try {
@@ -283,13 +297,16 @@ function findLoop(schema: Schema): string | undefined {
     } catch {
       // Keep the fragment; the compiler will report that it leads nowhere.
     }
+
     return fragment === '' || fragment.startsWith('/') ? fragment : (anchors.get(fragment) ?? '?')
   }
+
   const state = new Map<string, 'open' | 'done'>()
   for (const start of at.keys()) {
     // Depth first with an explicit stack, because chains of references may be long.
     const stack = [{ pointer: start, next: targets(start) }]
     if (state.has(start)) continue
+
     state.set(start, 'open')
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
       const pointer = top.next.pop()
@@ -303,6 +320,7 @@ function findLoop(schema: Schema): string | undefined {
       }
     }
   }
+
   return undefined
 }
 
@@ -331,6 +349,7 @@ function readable(errors: readonly ErrorObject[]): ValueMistake[] {
   for (const { instancePath, keyword, message = 'is not valid', params } of errors) {
     // The error of the chosen branch says more.
     if (keyword === 'if') continue
+
     const {
       missingProperty,
       additionalProperty,
@@ -338,11 +357,13 @@ function readable(errors: readonly ErrorObject[]): ValueMistake[] {
       allowedValues,
       allowedValue,
     } = params as Record<string, unknown>
+
     const surplus = additionalProperty ?? unevaluatedProperty
     const member = missingProperty ?? surplus
     const pointer = (
       typeof member === 'string' ? `${instancePath}/${escapePointer(member)}` : instancePath
     ).slice(0, 500)
+
     const detail =
       typeof missingProperty === 'string'
         ? 'is required'
@@ -353,10 +374,12 @@ function readable(errors: readonly ErrorObject[]): ValueMistake[] {
             : allowedValue !== undefined
               ? `must be ${JSON.stringify(allowedValue).slice(0, 500)}`
               : message.slice(0, 500)
+
     const key = `${pointer} ${detail}`
     if (!found.has(key)) found.set(key, { pointer, detail })
     if (found.size === 20) break
   }
+
   return [...found.values()]
 }
 

@@ -69,6 +69,7 @@ export class SchemaChecks implements AsyncDisposable {
   ): Promise<readonly SchemaMistake[]> {
     const tooLarge = sizeMistakes(schema)
     if (tooLarge.length > 0) return tooLarge
+
     const text = JSON.stringify(schema)
     try {
       return (await this.#compiling.run(party, () => ({ schema: text }))) ?? []
@@ -81,6 +82,7 @@ export class SchemaChecks implements AsyncDisposable {
             detail: `could not be compiled within ${compileMs} ms and ${heapMb} MB`,
           },
         ]
+
       throw error
     }
   }
@@ -167,6 +169,7 @@ export class CheckedSchema {
         : await this.#worker.run(this.#party, () =>
             this.#rests || cancelled?.aborted ? undefined : task,
           )
+
       cancelled?.throwIfAborted()
       return found ?? [tooSlow]
     } catch (error) {

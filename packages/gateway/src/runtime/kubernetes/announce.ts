@@ -26,6 +26,7 @@ export function eventOf(
           namespace,
           uid,
         })
+
   const at = new Date().toISOString()
   return {
     path: collection('Event', namespace),

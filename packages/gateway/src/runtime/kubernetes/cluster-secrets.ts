@@ -39,6 +39,7 @@ export async function watchClusterSecrets({
   const parts = new Parts()
   const found = new Map<string, Secret>()
   const listeners = new Listeners<string>()
+
   try {
     const api = parts.use(await KubernetesApi.open(settings))
     const watches = Object.entries(opened).map(
@@ -55,11 +56,13 @@ export async function watchClusterSecrets({
           },
         }).then((watch) => parts.use(watch)),
     )
+
     await allOf(watches)
   } catch (error) {
     await parts[Symbol.asyncDispose]()
     throw error
   }
+
   return {
     get(name) {
       const secret = found.get(name)

@@ -59,14 +59,17 @@ export class ClusterView implements AsyncDisposable {
     const { api, settings, log } = options
     const labelSelector = ourSelector(settings.installation)
     const watched = { api, log, labelSelector }
+
     try {
       await allOf([
         ...kinds.map(async (kind) => {
           const accept = kind === 'StatefulSet' ? {} : { accept: metadataOnly }
+
           const changed = (
             before: KubernetesObject | undefined,
             now: KubernetesObject | undefined,
           ): void => view.#objectChanged(kind, before, now)
+
           view.#objects.set(
             kind,
             view.#parts.use(
@@ -89,6 +92,7 @@ export class ClusterView implements AsyncDisposable {
       await view[Symbol.asyncDispose]()
       throw error
     }
+
     // A StatefulSet may have been listed before the other objects.
     for (const { name } of view.workloads()) view.#publish(name)
     return view
@@ -141,13 +145,16 @@ export class ClusterView implements AsyncDisposable {
     const { settings } = this.#options
     const statefulSet = this.get('StatefulSet', name) as StatefulSet | undefined
     const all = [...(this.#pods.get(name)?.values() ?? [])]
+
     const uid = this.#owner(statefulSet ?? all[0])?.uid
     if (uid === undefined) return undefined
+
     const pods = all.filter((pod) => this.#owner(pod)?.uid === uid)
     const known = statefulSet ?? this.#deleted.get(name)
     const path = known?.metadata?.annotations?.[annotation.path] ?? settings.pod.path
     const context = { ...settings, name, path, history: historyOf(known) }
     const found = pods.map((pod) => replicaOf(pod, context))
+
     // If somebody has deleted the StatefulSet, its pods go, so do not wait for more of them.
     const desired = statefulSet?.spec?.replicas ?? Math.max(1, pods.length)
     const missing = Array.from({ length: desired }, (_, index) => index).filter(
@@ -158,6 +165,7 @@ export class ClusterView implements AsyncDisposable {
     )
     const withheld = withheldOf(statefulSet)
     const sight = { uid, statefulSet, pods, replicas, desired: withheld?.replicas ?? desired }
+
     return withheld === undefined
       ? sight
       : { ...sight, refused: { reason: withheld.reason, message: withheld.message } }

@@ -31,6 +31,7 @@ export async function* leaseTerms(
 ): AsyncGenerator<AbortSignal> {
   const retryMs = (options.durationSeconds * 1000) / 4
   const others = new Observed()
+
   while (!signal.aborted) {
     let held: Lease | undefined
     try {
@@ -40,15 +41,18 @@ export async function* leaseTerms(
       if (signal.aborted) return
       report(error instanceof Error ? error.message : String(error), new Map())
     }
+
     if (held === undefined) {
       await sleep(retryMs * (0.75 + Math.random() / 2), undefined, { signal }).catch(
         () => undefined,
       )
       continue
     }
+
     options.log.info({ lease: options.name }, 'leading: this gateway writes to the cluster')
     const term = new AbortController()
     const renewing = renew(options, held, retryMs, term, signal)
+
     try {
       yield AbortSignal.any([term.signal, signal])
     } finally {
@@ -88,6 +92,7 @@ async function acquire(
   const { api, namespace, name, holder } = options
   const path = collection('Lease', namespace)
   const found = await api.find<Lease>(`${path}/${name}`, signal, patience(options))
+
   try {
     if (found === undefined) {
       const lease: Lease = {
@@ -96,13 +101,16 @@ async function acquire(
         metadata: { name, namespace },
         spec: spec(options, 0),
       }
+
       return await api.json<Lease>('POST', path, signal, { body: lease, ...patience(options) })
     }
+
     const { holderIdentity = '', leaseDurationSeconds = 0, leaseTransitions = 0 } = found.spec ?? {}
     const free =
       holderIdentity === '' ||
       holderIdentity === holder ||
       others.ageMs(found) > leaseDurationSeconds * 1000
+
     return free
       ? await write(options, { ...found, spec: spec(options, leaseTransitions + 1) }, signal)
       : undefined
@@ -127,11 +135,13 @@ async function renew(
   const ended = AbortSignal.any([term.signal, signal])
   const deadlineMs = (options.durationSeconds * 1000 * 2) / 3
   let held = first
+
   // Ends the term even if a request hangs.
   let watchdog = setTimeout(() => term.abort(), deadlineMs)
   while (!ended.aborted) {
     await sleep(everyMs, undefined, { signal: ended }).catch(() => undefined)
     const begun = performance.now()
+
     try {
       const metadata = annotated(held.metadata, options.problems())
       held = await write(
@@ -151,6 +161,7 @@ async function renew(
         )
     }
   }
+
   clearTimeout(watchdog)
 }
 

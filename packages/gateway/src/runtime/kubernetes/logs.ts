@@ -56,6 +56,7 @@ async function* follow(
 ): AsyncGenerator<string> {
   let lines = first
   let seen = lines === undefined ? undefined : startedAt
+
   for (;;) {
     if (lines !== undefined) yield* lines
     let next = present(source)
@@ -67,6 +68,7 @@ async function* follow(
       await source.changed(signal)
       next = present(source)
     }
+
     if (next === undefined || signal.aborted) return
     seen = next.startedAt
     lines = await open(source, { ...source.query, tail: Number.POSITIVE_INFINITY }, signal)
@@ -98,6 +100,7 @@ async function open(
     previous,
     container = containerName(workload),
   } = query
+
   const path = `${collection('Pod', settings.namespace)}/${workload}-${replica}/log`
   try {
     const stream = await api.stream(
@@ -120,12 +123,14 @@ async function open(
       },
       0,
     )
+
     return linesSince(stream, since, signal)
   } catch (error) {
     // 400: the container waits for its start; 404: its pod is missing.
     if (error instanceof KubernetesError && (error.status === 400 || error.status === 404))
       return undefined
     if (signal.aborted || !(error instanceof Error)) throw error
+
     throw new GatewayError('cluster_unavailable', {
       detail: error.message,
       headers: { 'retry-after': '1' },
@@ -142,6 +147,7 @@ async function* linesSince(
   const decoder = new TextDecoder()
   let lines: string[] = []
   const cutter = new LineCutter((line) => lines.push(line))
+
   const take = (): string[] => {
     const cut = lines
     lines = []
@@ -152,6 +158,7 @@ async function* linesSince(
         : [line.slice(space + 1)]
     })
   }
+
   try {
     for await (const chunk of stream) {
       cutter.write(decoder.decode(chunk, { stream: true }))
@@ -160,6 +167,7 @@ async function* linesSince(
   } catch (error) {
     if (!signal.aborted) throw error
   }
+
   cutter.end()
   yield* take()
 }

@@ -52,6 +52,7 @@ export function renderManifests(
   const matchLabels = selectorLabels(workload)
   const template = stamped(podTemplate(workload, settings, pod, port))
   const digest = template.metadata?.annotations?.[annotation.template] ?? ''
+
   return {
     Secret:
       Object.keys(workload.environment).length === 0
@@ -192,6 +193,7 @@ function podTemplate(
     whenUnsatisfiable: 'ScheduleAnyway',
     labelSelector: { matchLabels },
   } as const
+
   return {
     metadata: {
       labels: defined({
@@ -248,6 +250,7 @@ function container(
     pod.probe.type === 'http'
       ? { httpGet: { path: pod.probe.path, port: 'http' } }
       : { tcpSocket: { port: 'http' } }
+
   return defined({
     name: containerName(name),
     image: imageReference(image, settings),

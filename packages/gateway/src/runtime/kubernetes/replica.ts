@@ -83,6 +83,7 @@ function stateOf(
 ): Pick<Replica, 'phase' | 'reason' | 'message' | 'output'> {
   const { metadata, status } = pod
   if (metadata?.deletionTimestamp !== undefined) return { phase: 'terminating', reason: 'Stopping' }
+
   const conditions = status?.conditions ?? []
   const ready = conditions.find(({ type }) => type === 'Ready')
   if (ready?.status === 'True') return { phase: 'ready' }
@@ -97,17 +98,21 @@ function stateOf(
       'NodeLost',
       `The node ${pod.spec?.nodeName ?? ''} has not been heard from, so nobody knows whether it runs`,
     )
+
   // An evicted pod, or one that its node refused, states the reason itself.
   if (status?.phase === 'Failed') return said('backoff', status.reason ?? 'Failed', status.message)
+
   const unscheduled = conditions.find(
     ({ type, status: is }) => type === 'PodScheduled' && is === 'False',
   )
   if (unscheduled !== undefined)
     return said('pending', unscheduled.reason ?? 'Unschedulable', unscheduled.message)
+
   const { waiting, terminated, running } = container?.state ?? {}
   if (waiting !== undefined) {
     const { reason = 'Waiting', message } = waiting
     if (starting.has(reason)) return { phase: 'pending' }
+
     const before = container?.lastState?.terminated
     // The waiting message may name a registry with its credentials.
     return {
@@ -115,13 +120,16 @@ function stateOf(
       ...outputOf(message, before && lastWordsOf(before)),
     }
   }
+
   if (terminated !== undefined)
     return {
       ...said('backoff', terminated.reason ?? 'Exited', howEnded(terminated)),
       ...outputOf(lastWordsOf(terminated)),
     }
+
   const before = container?.lastState?.terminated
   if (running === undefined) return { phase: 'pending' }
+
   return before === undefined
     ? { phase: 'starting' }
     : {

@@ -13,6 +13,7 @@ export async function createSecret(
   await using api = await KubernetesApi.open(settings)
   const metadata = { name, labels: { 'app.kubernetes.io/part-of': 'mcp-gateway' } }
   const body = { apiVersion: 'v1', kind: 'Secret', metadata, stringData }
+
   try {
     await api.json(
       'POST',
@@ -20,6 +21,7 @@ export async function createSecret(
       AbortSignal.timeout(30_000),
       { body },
     )
+
     return true
   } catch (error) {
     if (error instanceof KubernetesError && error.reason === 'AlreadyExists') return false

@@ -26,6 +26,7 @@ export async function openServicePeers({
   const api = await KubernetesApi.open(settings)
   const directory = new PeerDirectory()
   const slices = new Map<string, EndpointSlice>()
+
   try {
     const watch = await ListWatch.open<EndpointSlice>({
       api,
@@ -38,6 +39,7 @@ export async function openServicePeers({
         directory.set(peersIn([...slices.values()]))
       },
     })
+
     return {
       directory,
       async [Symbol.asyncDispose]() {

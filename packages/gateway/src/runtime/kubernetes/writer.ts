@@ -83,22 +83,26 @@ export class Writer {
     const stale = Object.values(found).find(
       ({ metadata }) => metadata?.labels?.[label.uid] !== workload.uid,
     )
+
     const owner = ownerOf(stale?.metadata, this.#options.settings.installation)
     if (owner !== undefined) {
       await this.remove(owner, signal)
       return this.apply(workload, signal)
     }
+
     const going = kinds.find((kind) => found[kind]?.metadata?.deletionTimestamp !== undefined)
     if (going !== undefined)
       throw new Error(
         `The ${going} of '${workload.name}' is being deleted. It is made again once it is gone.`,
       )
+
     const manifests = renderManifests(
       workload,
       this.#options.settings,
       historyOf(found.StatefulSet as StatefulSet | undefined),
     )
     const looks: (ObjectMeta | undefined)[] = []
+
     for (const kind of kinds) {
       const manifest = manifests[kind]
       const metadata = found[kind]?.metadata
@@ -108,10 +112,12 @@ export class Writer {
         manifest === undefined ? undefined : await this.#apply(kind, manifest, metadata, signal),
       )
     }
+
     const applied = { workload: digest, looks: looksOf(looks) }
     this.#applied.set(workload.name, applied)
     // Wait for the view, so that a later status does not show the state before.
     const bounded = timeoutOr(signal, viewLagMs)
+
     await this.#options.view.until(
       workload.name,
       () => this.#looks(workload.name) === applied.looks,
@@ -127,6 +133,7 @@ export class Writer {
     )
     for (const { kind, items } of found)
       for (const { metadata } of items) await this.#delete(kind, metadata, signal)
+
     for (;;) {
       const { view, changed } = this.#options
       const change = changed(ref.name, timeoutOr(signal, 500))
@@ -134,17 +141,20 @@ export class Writer {
         this.#list('StatefulSet', ref, signal),
         this.#list('Pod', ref, signal),
       ])
+
       const [sets, pods] = left
       // If somebody deleted a StatefulSet without its pods, only this gateway ends them.
       if (sets.length === 0)
         for (const { metadata } of pods)
           if (isOrphan(metadata)) await this.#delete('Pod', metadata, signal)
+
       // Wait for the view, too: later readers must not see what is gone.
       if (
         left.every((items) => items.length === 0) &&
         !view.workloads().some(({ name, uid }) => name === ref.name && uid === ref.uid)
       )
         return
+
       await change
       signal.throwIfAborted()
     }
@@ -168,6 +178,7 @@ export class Writer {
         const known = view.get(kind, name)
         if (known === undefined && wanted[kind] === undefined) return [kind, undefined] as const
         if (known !== undefined && by === 'view') return [kind, known] as const
+
         const path = `${collection(kind, settings.namespace)}/${name}`
         const object = await api.find<KubernetesObject>(path, signal, { accept: metadataOnly.one })
         if (
@@ -175,9 +186,11 @@ export class Writer {
           ownerOf(object.metadata, settings.installation)?.name !== workload.name
         )
           throw new ForeignObject(kind, name, settings.namespace)
+
         return [kind, object] as const
       }),
     )
+
     return Object.fromEntries(found.filter(([, object]) => object !== undefined)) as Partial<
       Record<Kind, KubernetesObject>
     >
@@ -191,6 +204,7 @@ export class Writer {
   ): Promise<ObjectMeta | undefined> {
     const { api, settings } = this.#options
     const name = manifest.metadata?.name ?? ''
+
     try {
       const { metadata } = await api.json<KubernetesObject>(
         'PATCH',
@@ -208,6 +222,7 @@ export class Writer {
               : { ...manifest, metadata: { ...manifest.metadata, uid: before.uid } },
         },
       )
+
       return metadata
     } catch (error) {
       if (before === undefined && error instanceof KubernetesError && error.status === 409)

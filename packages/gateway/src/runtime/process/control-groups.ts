@@ -31,20 +31,25 @@ export class ControlGroups {
   static async open(series: string, name: string): Promise<ControlGroups | string> {
     const parent = ownGroup()
     if (parent === undefined) return 'this machine has no control groups of version 2.'
+
     const all = join(parent, `mcp-gateway-${series}`)
     const folder = join(all, name)
+
     try {
       await endGroup(all)
       const probe = join(folder, 'probe')
       mkdirSync(probe, { recursive: true })
+
       // cgroup.kill exists since Linux 5.14.
       if (!existsSync(join(probe, 'cgroup.kill')))
         return 'control groups cannot end processes here.'
+
       const [command, ...args] = held('/bin/true', [])
       const child = spawn(command, args, { stdio: ['pipe', 'ignore', 'ignore'] })
       const ended = once(child, 'exit')
       if (child.pid !== undefined) enter(probe, child.pid)
       child.stdin.end('\n')
+
       const [status] = (await ended) as [number | null]
       await endGroup(probe)
       return status === 0 ? new ControlGroups(folder) : 'no process can be put into control groups.'

@@ -36,10 +36,12 @@ export async function watchHealth(
 ): Promise<Ailment | undefined> {
   const looksMs = watch?.periodMs ?? Infinity
   let next = monotonicNow() + periodSeconds * 1000
+
   for (let failures = 0; ;) {
     const wait = Math.max(0, Math.min(looksMs, next - monotonicNow()))
     await sleep(wait, undefined, { signal, ref: false }).catch(() => undefined)
     if (signal.aborted) return undefined
+
     // Check the port first, because another server may also hold back its answer.
     const own = watch === undefined || (await watch.isOwn().catch(() => undefined))
     if (signal.aborted) return undefined
@@ -48,6 +50,7 @@ export async function watchHealth(
 
     const alive = own === true && (await answers(address, timeoutOr(signal, timeoutSeconds * 1000)))
     if (signal.aborted) return undefined
+
     next = monotonicNow() + periodSeconds * 1000
 
     const before = failures
@@ -67,13 +70,16 @@ export function answers(
 ): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port })
+
     const done = (alive: boolean): void => {
       signal.removeEventListener('abort', late)
       socket.destroy()
       resolve(alive)
     }
+
     const late = (): void => done(false)
     if (signal.aborted) return done(false)
+
     signal.addEventListener('abort', late, { once: true })
     let connected = false
     socket.once('connect', () => {
@@ -83,6 +89,7 @@ export function answers(
         `GET /healthz HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: mcp-gateway\r\nConnection: close\r\n\r\n`,
       )
     })
+
     socket.once('data', () => done(true))
     socket.once('end', () => done(true))
     // The server resets an open connection; the system refuses a new one.

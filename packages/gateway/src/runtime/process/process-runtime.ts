@@ -37,6 +37,7 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     !(await endMarked({ mark: `${dataMark.name}=${dataMark.value}`, graceSeconds: 1 }))
   )
     options.log.error('processes that an earlier gateway left could not be ended')
+
   const environment = inherited(options.environment)
   const { settings, programs } = options
   const sandbox = openSandbox({
@@ -55,6 +56,7 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     path: options.environment['PATH'] ?? '',
     log: options.log,
   })
+
   const owner = newMark('MCPGW_OWNER')
   const groups = await openGroups(sandbox, [dataMark.value, owner.value], options.log)
   const warden = startWarden({
@@ -63,6 +65,7 @@ export async function openProcessRuntime(options: OpenRuntimeOptions): Promise<R
     group: groups?.folder,
   })
   const marks = { [dataMark.name]: dataMark.value, [owner.name]: owner.value }
+
   return new ProcessRuntime(
     options,
     {
@@ -346,6 +349,7 @@ class RunningWorkload {
         current: own === template,
         ready: process.ready,
       }))
+
       const step = nextStep(states, this.#desired())
       if (step.do === 'nothing') break
       if (step.do === 'wait') await new Promise<void>((resolve) => (this.#wake = resolve))
@@ -358,6 +362,7 @@ class RunningWorkload {
         if (step.index >= this.#desired()) this.#gone(step.index)
       }
     }
+
     // Cleared in the same turn as the last check, so that no change falls between the two.
     this.#converging = false
   }
@@ -368,6 +373,7 @@ class RunningWorkload {
     const { owner, environment } = this.#wanted
     const belongs = sandbox.belongs?.bind(sandbox)
     const logs = this.#logs.get(index) ?? new ReplicaLogs(settings.logLines)
+
     this.#logs.set(index, logs)
     const process = new ReplicaProcess({
       name: `${this.name}-${index}`,
@@ -404,6 +410,7 @@ class RunningWorkload {
       log,
       changed: () => this.#publish(),
     })
+
     this.#replicas.set(index, { process, template, generation: this.#wanted.generation })
     this.#publish()
   }

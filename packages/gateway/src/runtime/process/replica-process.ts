@@ -147,11 +147,14 @@ export class ReplicaProcess {
     const steps = { firstMs: backoff.firstSeconds * 1000, maxMs: backoff.maxSeconds * 1000 }
     let failures = 0
     let otherPorts = 0
+
     while (!signal.aborted) {
       const ending = await this.#runOnce()
       if (signal.aborted) break
+
       this.#restarts += 1
       this.#lastExit = { at: new Date().toISOString(), ...ending.lastExit }
+
       if (ending.portTaken && otherPorts < 3) {
         otherPorts += 1
         this.#set(
@@ -161,18 +164,21 @@ export class ReplicaProcess {
         )
         continue
       }
+
       failures = ending.readyMs > backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
       const wait = Math.round(spreadBackoffMs(steps, failures))
       log.warn(
         { replica: this.name, reason: ending.reason, waitMs: wait },
         'replica ended, starting it again',
       )
+
       this.#set(
         'backoff',
         ending.reason,
         `${sentence(ending.message)} Next start in ${(wait / 1000).toFixed(1)} s.`,
         ending.output,
       )
+
       await sleep(wait, undefined, { signal }).catch(() => undefined)
       // The last reason holds until the replica is ready.
       if (!signal.aborted)
@@ -183,6 +189,7 @@ export class ReplicaProcess {
           ending.output,
         )
     }
+
     this.#set('terminating', 'Stopping')
   }
 
@@ -191,19 +198,23 @@ export class ReplicaProcess {
     const { host } = this.#options
     let port: number | undefined
     let group: ControlGroup | undefined
+
     try {
       port = await takePort(host)
       if (this.#stop.signal.aborted) return this.#failed('Stopping', 'It was stopped.')
+
       const mark = newMark('MCPGW_REPLICA')
       const launch = this.#launch({
         environment: { HOST: host, PORT: String(port), MCPGW_REPLICA_NAME: this.name },
         marks: { [mark.name]: mark.value },
       })
       if (!('command' in launch)) return launch
+
       const { user, workingDirectory, environment } = launch
       group = this.#options.groups?.make(mark.value)
       const [command, ...args] =
         group === undefined ? [launch.command, ...launch.args] : held(launch.command, launch.args)
+
       const child = spawn(command, args, {
         // A process group of its own lets the gateway signal all of it at once.
         detached: true,
@@ -212,6 +223,7 @@ export class ReplicaProcess {
         ...defined({ cwd: workingDirectory }),
         env: environment,
       })
+
       if (group !== undefined) this.#begin(child, group)
       return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch, group)
     } catch (error) {
@@ -272,11 +284,13 @@ export class ReplicaProcess {
         else resolve(code === null ? {} : { code })
       })
     })
+
     this.#startedAt = Date.now()
     this.#ownSockets = new Set()
     const startedAt = monotonicNow()
     if (this.#restarts === 0)
       this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
+
     const logs = this.#options.logs.begin()
     // Streams are missing when the gateway has no file descriptors left.
     const cutters = [child.stdout, child.stderr].flatMap((stream) => {
@@ -286,11 +300,13 @@ export class ReplicaProcess {
         logs.push(line, Date.now())
       })
       const meter = stream === null ? undefined : this.#options.pace.meter(stream)
+
       stream?.setEncoding('utf8').on('data', (text: string) => {
         cutter.write(text)
         if (child.exitCode === null && child.signalCode === null) meter?.(text.length, lines)
         lines = 0
       })
+
       return stream === null || stream === undefined ? [] : [cutter]
     })
 
@@ -299,6 +315,7 @@ export class ReplicaProcess {
     const leaving = AbortSignal.any([over.signal, signal])
     let readyAt: number | undefined
     let ailment: Ailment | undefined
+
     const accepted = await accepts(host, port, timeoutOr(leaving, startTimeoutMs))
     if (accepted && !(await this.#isOwn(port, child, 0).catch(() => false))) ailment = 'PortTaken'
     else if (accepted) {
@@ -308,9 +325,11 @@ export class ReplicaProcess {
       log.debug({ replica: this.name, ms: readyAt - startedAt }, 'replica is ready')
       ailment = await this.#watchHealth(port, child, leaving)
     }
+
     const readyMs = readyAt === undefined ? 0 : monotonicNow() - readyAt
     const tooLate = ailment ?? (leaving.aborted ? undefined : 'StartTimeout')
     this.#origin = undefined
+
     // Set this at once, so that the replica gets no more callers.
     if (!signal.aborted) this.#set('terminating', tooLate ?? 'Exited')
     const exit = await this.#end(
@@ -319,6 +338,7 @@ export class ReplicaProcess {
       { mark, group: group?.folder, isServer: !tellsSignalsByCode },
       tooLate !== undefined || signal.aborted,
     )
+
     for (const cutter of cutters) cutter.end()
     logs.close()
     return this.#ending(exit, logs, tooLate, readyMs, readyAt !== undefined)
@@ -374,11 +394,13 @@ export class ReplicaProcess {
   ): Promise<Exit> {
     const { stopGraceMs, log } = this.#options
     if (child.pid === undefined) return ended
+
     const graceSeconds = leaving ? stopGraceMs / 1000 : 1
     // End marked processes first: while parents live, they lead to their children. Without /proc
     // the sweep finds nothing. A process id is valid only while its process runs.
     const running = isServer && child.exitCode === null && child.signalCode === null
     const pid = running ? child.pid : undefined
+
     const none = await (this.#sweep ?? endMarked({ ...all, pid, graceSeconds }))
     if (!none) log.error({ replica: this.name }, 'processes of the replica could not be ended')
     // A process that has overwritten its environment has lost its mark.
@@ -388,15 +410,18 @@ export class ReplicaProcess {
       if (leaving) await endsWithin(ended, stopGraceMs)
       signalGroup(child.pid, 'SIGKILL')
     }
+
     const exit = await ended
     // The last output is still in the pipes.
     child.stdout?.resume()
     child.stderr?.resume()
+
     if (child.stdout?.readableEnded === false || child.stderr?.readableEnded === false)
       await Promise.race([
         new Promise<void>((resolve) => child.once('close', () => resolve())),
         sleep(200, undefined, { ref: false }),
       ])
+
     child.stdout?.destroy()
     child.stderr?.destroy()
     return exit
@@ -412,6 +437,7 @@ export class ReplicaProcess {
     const last = lastWords(logs.last(50))
     const output = last === '' ? {} : { output: `It said last: ${last}` }
     if (exit.error !== undefined) return this.#notStarted(exit.error)
+
     const codes = defined({ code: exit.code, signal: exit.signal })
     if (tooLate !== undefined) {
       const { startTimeoutMs, health } = this.#options
@@ -421,6 +447,7 @@ export class ReplicaProcess {
         NotResponding: `The process did not answer ${health.restartAfter} times in a row.`,
       }
       const message = messages[tooLate]
+
       return {
         reason: tooLate,
         message,
@@ -430,11 +457,13 @@ export class ReplicaProcess {
         portTaken: tooLate === 'PortTaken',
       }
     }
+
     const early = wasReady ? '' : ' before it listened on its PORT'
     const message =
       exit.signal === undefined
         ? `The process exited with code ${exit.code}${early}.`
         : `The process was ended by ${exit.signal}${early}.`
+
     return {
       reason: exit.signal === undefined ? 'Exited' : 'Killed',
       message,
@@ -454,17 +483,20 @@ export class ReplicaProcess {
           'WorkingDirectoryNotFound',
           `The working directory '${workingDirectory}' does not exist.`,
         )
+
       const interpreter = command[0]?.includes('/') === true && existsSync(command[0])
       return this.#failed(
         'CommandNotFound',
         `The program '${command[0]}'${interpreter ? ' names an interpreter that' : ''} does not exist.`,
       )
     }
+
     if (error.code === 'EACCES')
       return this.#failed(
         'CommandNotExecutable',
         `The program '${command[0]}' may not be executed.`,
       )
+
     return this.#startFailed(error)
   }
 

@@ -122,9 +122,11 @@ export class ChangeFeed implements AsyncDisposable {
   async #follow(tried: () => void): Promise<void> {
     const { report } = this.#options
     let lost = false
+
     while (!this.#stop.signal.aborted) {
       let problem: Error | undefined
       const socket = (this.#socket = new Socket())
+
       try {
         await this.#followOver(socket, () => {
           if (lost) report(undefined)
@@ -134,6 +136,7 @@ export class ChangeFeed implements AsyncDisposable {
       } catch (error) {
         problem = error as Error
       }
+
       tried()
       this.#connected = false
       // Do not wait for the server's farewell, which never comes when the network is down.
@@ -151,31 +154,38 @@ export class ChangeFeed implements AsyncDisposable {
     const { connections, schema } = this.#options
     const client = connections.newClient({ stream: () => socket })
     let broken: Error | undefined
+
     const breaks = (error?: Error): void => {
       broken ??= error ?? new Error('The server has closed the connection.')
       this.#wake()
     }
+
     client.on('error', breaks)
     client.on('end', breaks)
     client.on('notification', () => this.#wake())
     await client.connect()
+
     const run: Run = async (sql, values = []) =>
       (await client.query<Record<string, unknown>>(sql, [...values])).rows
     // LISTEN before reading: a change in between is then read twice rather than missed.
     await run(`LISTEN "${schema}"`)
     this.#connected = true
+
     while (!this.#stop.signal.aborted) {
       this.#due = false
       const served = this.#waiting.splice(0)
+
       try {
         await this.#look(run)
       } finally {
         for (const resolve of served) resolve()
       }
+
       ready()
       await this.#rung()
       if (broken !== undefined) throw broken
     }
+
     await client.end()
   }
 
@@ -205,11 +215,14 @@ export class ChangeFeed implements AsyncDisposable {
          ) piece WHERE before < ${pieceBytes} ORDER BY seq`,
         [seq],
       )) as Row[]
+
       const [first, ...changes] = rows
       if (first === undefined) throw new Error('The table head is empty.')
       if (first.seq !== seq || first.mark !== mark) return this.#compareAll(run)
+
       const last = changes.at(-1)
       if (last === undefined) return
+
       // All rows of a name hold the present record, so report only the last.
       const latest = new Map(changes.map((row) => [`${row.collection} ${row.name}`, row]))
       for (const row of changes)
@@ -229,6 +242,7 @@ export class ChangeFeed implements AsyncDisposable {
     const gone = new Map(
       [...this.#known].map(([collection, names]) => [collection, new Map(names)]),
     )
+
     for (let after = { collection: '', name: '' }; ;) {
       const rows = (await run(
         `SELECT collection, name, kind, body FROM (
@@ -242,10 +256,13 @@ export class ChangeFeed implements AsyncDisposable {
         gone.get(row.collection)?.delete(row.name)
         this.#tell(row)
       }
+
       const last = rows.at(-1)
       if (last === undefined) break
+
       after = last
     }
+
     for (const [collection, names] of gone)
       for (const [name, kind] of names) this.#tell({ collection, name, kind, body: null })
     // Changes during this read have higher numbers, and are reported again.

@@ -87,11 +87,13 @@ export class Connections implements AsyncDisposable {
     const client = await this.#writer.connect()
     let committing: Mark | undefined
     let healthy = false
+
     try {
       const head = await this.#begin(client)
       const run: Run = async (sql, values = []) =>
         (await client.query<Record<string, unknown>>(sql, [...values])).rows
       let refusal: unknown
+
       try {
         await work(run, head.seq)
       } catch (error) {
@@ -100,6 +102,7 @@ export class Connections implements AsyncDisposable {
       } finally {
         if (refusal !== undefined) healthy = await rolledBack(client)
       }
+
       committing = head
       await client.query('COMMIT')
       healthy = true
@@ -135,10 +138,12 @@ export class Connections implements AsyncDisposable {
       await client.query(
         `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SELECT FROM "${this.#schema}".head FOR UPDATE`,
       )
+
       const { rowCount } = await client.query(
         `SELECT FROM "${this.#schema}".change WHERE seq = $1 AND mark = $2`,
         [seq, mark],
       )
+
       return rowCount === 1
     } catch {
       throw unavailable(
@@ -210,6 +215,7 @@ async function clientConfig({
     certificate,
     key,
   } = parsePostgresUrl(url)
+
   const read = async (path: string | undefined): Promise<string | undefined> =>
     path === undefined ? undefined : await readFile(path, 'utf8')
   const [ca, cert, privateKey] = await Promise.all([rootCertificate, certificate, key].map(read))
@@ -221,6 +227,7 @@ async function clientConfig({
     rejectUnauthorized: unchecked ? false : undefined,
     checkServerIdentity: anyName ? () => undefined : undefined,
   })
+
   return {
     host,
     port,

@@ -84,6 +84,7 @@ export function explained(error: unknown, url: string): GatewayError {
   // A name with several addresses fails with an error for each.
   const said = message === '' ? errors.map((each) => each.message).join(', ') : message
   const state = sqlStateOf(error) ?? ''
+
   const advice: Readonly<Record<string, string>> = {
     '28000': 'Look at user, sslmode, and the server’s pg_hba.conf.',
     '28P01': 'Look at user and password.',
@@ -93,6 +94,7 @@ export function explained(error: unknown, url: string): GatewayError {
     '25006':
       'The schema must be brought up to date, which a database that can only be read does not allow.',
   }
+
   const what =
     advice[state] ?? (isOutage(error) ? 'Is the server running, and is its address right?' : '')
   return new GatewayError('store_unavailable', {

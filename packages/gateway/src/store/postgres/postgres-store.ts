@@ -66,6 +66,7 @@ async function prepare(
         schema,
       )
       if (waiting) report(undefined)
+
       return
     } catch (error) {
       if (!isOutage(error) || monotonicNow() >= end) throw error
@@ -73,6 +74,7 @@ async function prepare(
     } finally {
       client.end().catch(() => undefined)
     }
+
     await sleep(startRetryMs, undefined, signal === undefined ? {} : { signal })
   }
 }
@@ -241,12 +243,14 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
        FROM ${this.#table} WHERE owner = $1 AND collection = $2 AND name <> $3 GROUP BY kind`,
       [digestOf(owner), this.collection, name],
     )) as unknown as Figures[]
+
     const [total] = (await run(
       `SELECT coalesce(sum(bytes), 0)::float8 AS all_bytes,
               (SELECT bytes FROM ${this.#table} WHERE collection = $1 AND name = $2) AS present
        FROM ${this.#table} WHERE collection = $1`,
       [this.collection, name],
     )) as unknown as { readonly all_bytes: number; readonly present: number | null }[]
+
     const bytesBefore = total?.present ?? 0
     admit(this.#place.heldOf(figures), {
       bytes: Buffer.byteLength(JSON.stringify(resource)),

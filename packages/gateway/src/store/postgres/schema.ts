@@ -59,21 +59,25 @@ export async function migrate(run: Run, schema: string): Promise<void> {
   const version = await versionOf(run, schema)
   refuseNewer(version, schema)
   if (version === migrations.length) return
+
   await run('BEGIN')
   try {
     await run("SELECT pg_advisory_xact_lock(hashtextextended('mcp-gateway schema ' || $1, 0))", [
       schema,
     ])
+
     const [present] = await run('SELECT to_regnamespace($1) IS NOT NULL AS there', [`"${schema}"`])
     // `IF NOT EXISTS` needs the right to create schemas even when the schema exists.
     if (present?.['there'] !== true) await run(`CREATE SCHEMA "${schema}"`)
     const [table] = await run('SELECT to_regclass($1) IS NOT NULL AS there', [`"${schema}".head`])
     const reached = table?.['there'] === true ? await versionOf(run, schema) : 0
+
     refuseNewer(reached, schema)
     if (reached < migrations.length) {
       for (const step of migrations.slice(reached)) await run(step(`"${schema}"`))
       await run(`UPDATE "${schema}".head SET version = ${migrations.length}`)
     }
+
     await run('COMMIT')
   } catch (error) {
     await run('ROLLBACK').catch(() => undefined)

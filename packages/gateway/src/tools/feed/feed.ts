@@ -68,11 +68,13 @@ export class ToolFeed {
     const seal = createLineSealer(keys[0] as Buffer, String(request.headers[hopHeader]))
     const gone = new AbortController()
     response.once('close', () => gone.abort())
+
     const say = (message: FeedMessage): void => {
       if (response.writableEnded) return
       response.write(seal(message))
       if (response.writableLength > mostUnread) response.destroy()
     }
+
     // Watching begins before listing, so that a change in between is told twice rather than missed.
     const changes = store.watch(gone.signal)[Symbol.asyncIterator]()
     const first = changes.next()
@@ -84,21 +86,25 @@ export class ToolFeed {
       for (const tool of tools.values()) if (refersToSecret(tool)) say({ tool: this.#told(tool) })
     })
     const alive = setInterval(() => say({ alive: true }), aliveMs)
+
     try {
       const present = await store.list({ kind: 'tool' })
       response.writeHead(200, {
         'content-type': 'application/octet-stream',
         'cache-control': 'no-store',
       })
+
       const tellTool = (resource: Resource): void => {
         if (!isTool(resource)) return
         tools.set(resource.name, resource)
         say({ tool: this.#told(resource) })
         say({ workload: resource.name, entry: directory.get(resource.name) ?? null })
       }
+
       say({ issuer: this.#options.issuer() })
       for (const resource of present) tellTool(resource)
       say({ complete: true })
+
       for (let next = await first; next.done !== true; next = await changes.next()) {
         const { name, resource } = next.value
         if (resource !== undefined) tellTool(resource)

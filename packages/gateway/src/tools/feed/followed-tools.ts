@@ -100,6 +100,7 @@ export class FollowedTools implements AsyncDisposable {
       principal: follower,
       body: null,
     })
+
     const { statusCode, body } = await send(new URL(feedPath, gateway), {
       headers: { [hopHeader]: signature },
       signal: this.#stop.signal,
@@ -112,12 +113,15 @@ export class FollowedTools implements AsyncDisposable {
         `The gateway answered with HTTP ${statusCode}: are its keys (sessions.keys) the same?`,
       )
     }
+
     const open = createLineOpener(keys, signature)
     const named = new Set<string>()
     let complete = false
+
     for await (const line of linesOf(body)) {
       const message = open(line)
       if ('tool' in message) named.add(message.tool.name)
+
       if ('complete' in message) {
         complete = true
         for (const name of this.#tools.keys()) if (!named.has(name)) this.#take({ gone: name })
@@ -125,8 +129,10 @@ export class FollowedTools implements AsyncDisposable {
         this.#complete = true
         stands()
       }
+
       this.#take(message)
     }
+
     throw new Error(
       complete ? 'The gateway ended it.' : 'The gateway ended it before all was told.',
     )

@@ -76,6 +76,7 @@ export class KubernetesApi implements AsyncDisposable {
   }: Pick<KubernetesConfig, 'kubeconfig' | 'context'>): Promise<KubernetesApi> {
     const client = await import('@kubernetes/client-node')
     const config = new client.KubeConfig()
+
     try {
       if (kubeconfig === undefined) config.loadFromDefault()
       else config.loadFromFile(kubeconfig)
@@ -85,6 +86,7 @@ export class KubernetesApi implements AsyncDisposable {
         { cause: error },
       )
     }
+
     if (context !== undefined) {
       if (config.getContextObject(context) === null) {
         const known = config.contexts.map(({ name }) => name).join(', ')
@@ -92,8 +94,10 @@ export class KubernetesApi implements AsyncDisposable {
           `The kubeconfig has no context '${context}'. It has: ${known}. (runtime.kubernetes.context)`,
         )
       }
+
       config.setCurrentContext(context)
     }
+
     const cluster = config.getCurrentCluster()
     // The client, like kubectl, falls back to this context, where no server listens.
     if (config.getCurrentContext() === 'loaded-context')
@@ -104,6 +108,7 @@ export class KubernetesApi implements AsyncDisposable {
       throw new Error(
         'The kubeconfig names no cluster or no user. Set runtime.kubernetes.kubeconfig, KUBECONFIG, or runtime.kubernetes.context.',
       )
+
     return new KubernetesApi(config, cluster.server.replace(/\/+$/, ''), cluster.proxyUrl)
   }
 
@@ -184,6 +189,7 @@ export class KubernetesApi implements AsyncDisposable {
     const url = new URL(this.server + path)
     for (const [key, value] of Object.entries(query))
       if (value !== undefined) url.searchParams.set(key, String(value))
+
     let response: Dispatcher.ResponseData
     try {
       response = await dispatcher.request({
@@ -205,6 +211,7 @@ export class KubernetesApi implements AsyncDisposable {
         cause: error,
       })
     }
+
     if (response.statusCode < 300) return response
     throw new KubernetesError(response.statusCode, statusOf(await response.body.text()))
   }
@@ -222,6 +229,7 @@ export class KubernetesApi implements AsyncDisposable {
     const { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername, auth } = options
     const given = Object.entries({ ca, cert, key, pfx, passphrase, rejectUnauthorized, servername })
     const tls = Object.fromEntries(given.filter(([, value]) => value !== undefined))
+
     const id = JSON.stringify(
       given.map(([, value]) => (Buffer.isBuffer(value) ? value.toString('base64') : value)),
     )
@@ -233,13 +241,16 @@ export class KubernetesApi implements AsyncDisposable {
         this.#proxy === undefined
           ? new Agent({ connect, keepAliveTimeout: 30_000 })
           : new ProxyAgent({ uri: this.#proxy, requestTls: connect, keepAliveTimeout: 30_000 })
+
       this.#dispatcher = { key: id, dispatcher }
     }
+
     const headers = Object.fromEntries(
       Object.entries(options.headers ?? {}).map(([name, value]) => [name, String(value)]),
     )
     if (auth !== undefined && auth !== null)
       headers['authorization'] = `Basic ${Buffer.from(auth).toString('base64')}`
+
     return { dispatcher: this.#dispatcher.dispatcher, headers }
   }
 

@@ -97,17 +97,20 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
           this.#take(event)
           failures = 0
         }
+
         // A watch that ends right after its start is a failure, too.
         failures = performance.now() - begun < 1000 ? failures + 1 : 0
       } catch (error) {
         if (signal.aborted) return
         const expired = isExpired(error)
         if (expired || error instanceof SyntaxError) this.#version = ''
+
         // A quiet collection without bookmarks is silent, too.
         if (!isSilence(error)) failures += 1
         if (failures === 1 && !expired)
           log.warn({ path, err: error }, 'watching the cluster broke off, trying again')
       }
+
       // Restart a watch at once if it ended normally. If it keeps failing, wait longer each time,
       // at random.
       const wait = failures === 0 ? 0 : spreadBackoffMs(retry, failures)
@@ -129,14 +132,17 @@ export class ListWatch<T extends KubernetesObject> implements AsyncDisposable {
         timeoutSeconds: 240 + Math.floor(Math.random() * 240),
       },
     })
+
     let rest: Buffer = Buffer.alloc(0)
     for await (const chunk of await api.stream(path, this.#stop.signal, request, silenceMs)) {
       const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
       let from = 0
+
       for (let end = bytes.indexOf(0x0a); end !== -1; end = bytes.indexOf(0x0a, from)) {
         yield JSON.parse(bytes.toString('utf8', from, end)) as WatchEvent<T>
         from = end + 1
       }
+
       rest = bytes.subarray(from)
     }
   }

@@ -164,6 +164,7 @@ export function viewOf(
     ...(workingDirectory === undefined ? [] : [workingDirectory]),
   ])
   const ofPath = [dirname(process.execPath), ...path.split(delimiter).filter(isAbsolute)]
+
   const shown = [
     ...ofPrograms,
     ...ofPath,
@@ -173,6 +174,7 @@ export function viewOf(
     // Show only the file: the sockets of the name service are beside it.
     ...real(resolvConf),
   ].flatMap((each) => [...new Set([each, ...real(each)])])
+
   const isSpare = (folder: string): boolean =>
     ![...system, process.execPath, ...shown].some((each) => isWithin(each, folder))
 

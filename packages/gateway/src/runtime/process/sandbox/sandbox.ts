@@ -27,13 +27,16 @@ export function openSandbox(options: SandboxOptions): Sandbox {
       return opened
     }
     if (sandbox === kind) throw new Error(`runtime.sandbox '${kind}' cannot be used: ${opened}`)
+
     why.push(`${kind}: ${opened}`)
   }
+
   if (sandbox === 'auto')
     log.warn(
       { sandbox: 'none', ...reasonOf(why) },
       'local servers run as the user of the gateway: register only servers that you trust',
     )
+
   return noSandbox
 }
 

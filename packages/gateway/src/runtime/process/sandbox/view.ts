@@ -44,6 +44,7 @@ interface Layer {
 function layersOf(view: Omit<View, 'home'> & Partial<View>): Layer[] {
   const { hidden, shown, secret, home, mounts, temporaryBytes } = view
   const size = temporaryBytes === undefined ? [] : ['--size', String(temporaryBytes)]
+
   const emptied = (path: string): Step => [
     ...size,
     '--perms',
@@ -51,18 +52,22 @@ function layersOf(view: Omit<View, 'home'> & Partial<View>): Layer[] {
     '--tmpfs',
     path,
   ]
+
   const roots = outermost(hidden)
   const isHidden = (path: string) => roots.some((root) => isWithin(path, root))
   const visible = outermost(shown.filter((path) => isHidden(path) && !hidden.includes(path)))
+
   const parentsOf = (path: string): Step[] =>
     foldersAbove(path)
       .filter(isHidden)
       .map((folder) => ['--perms', '0755', '--dir', folder])
+
   const bound = (path: string, option: string): Layer => ({
     path,
     shows: true,
     steps: [...parentsOf(path), [option, path, path]],
   })
+
   const covered = (path: string, step: Step): Layer => ({ path, shows: false, steps: [step] })
   const machine: Step[] = [
     ['--ro-bind', '/', '/'],
@@ -74,6 +79,7 @@ function layersOf(view: Omit<View, 'home'> & Partial<View>): Layer[] {
     ...['/dev/shm', ...roots].map((path) => covered(path, emptied(path))),
     ...visible.map((path) => bound(path, '--ro-bind-try')),
   ]
+
   // If two layers have the same path, the later layer wins.
   const deeper = [
     ...mounts.map(({ path, readOnly }) => bound(path, readOnly ? '--ro-bind' : '--bind')),
@@ -85,6 +91,7 @@ function layersOf(view: Omit<View, 'home'> & Partial<View>): Layer[] {
   for (const layer of deeper.toSorted((a, b) => a.path.length - b.path.length))
     // In a hidden folder, a cover would reveal the name of the secret.
     if (layer.shows || isShown(layers, layer.path)) layers.push(layer)
+
   return layers
 }
 
