@@ -137,7 +137,7 @@ describe.skipIf(helmless)(
       })
       figures('chart upgraded and rolled back', { upgradedMs, backMs, ...seen })
       // Tool gateways are replaced too, and hold the sessions of `/mcp`.
-      expect(seen.lost).toBe(0)
+      expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
     test('with an image that does not exist stops at its first gateway, and a rollback heals it', async () => {
@@ -158,7 +158,7 @@ describe.skipIf(helmless)(
         })
       })
       figures('chart upgraded to a bad image, and rolled back', { toldMs, healedMs, ...seen })
-      expect(seen.lost).toBe(0)
+      expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
     test('rolls its gateways on a full node, and no adapter takes their place', async () => {
@@ -182,7 +182,7 @@ describe.skipIf(helmless)(
         })
       await expect.poll(() => deployed.kubectl('get', 'pods', '-o=name')).not.toMatch(/full|crumbs/)
       // A pod of an adapter may have given way, with its sessions.
-      expect(seen.lost).toBe(0)
+      expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
     test('outlives the drain of a node: what no other node takes stays, and no request is lost', async () => {
@@ -207,7 +207,7 @@ describe.skipIf(helmless)(
         })
       })
       figures('node drained', { drainedMs, healedMs, ...seen })
-      expect(seen.lost).toBe(0)
+      expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
     test('is uninstalled, and the commands of its notes remove what it leaves', async () => {

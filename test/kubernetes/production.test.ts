@@ -225,7 +225,7 @@ describe('under traffic', () => {
     await load.more(500)
     const { done: _, ...seen } = await load.stop()
     figures('tool gateways rolled under load', seen)
-    expect(seen.lost).toBe(0)
+    expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
   }, 900_000)
 
   test('a leader that is killed loses what it had in hand, and another writes once its Lease has run out', async () => {

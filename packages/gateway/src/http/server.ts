@@ -7,8 +7,10 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { Connections, endSoon, type Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
+import { monotonicNow } from '../lib/clock.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
 import { problemOf } from './refuse.ts'
 
@@ -59,7 +61,7 @@ export interface Unread {
 export function createHttpServer(options: ServerOptions, planes: Planes): Server {
   const { edge, endpoints, controlPlane, refuse, unread } = planes
   const state: State = {
-    connections: new Set(),
+    connections: new Map(),
     closing: new WeakSet(),
     waiting: new WeakMap(),
     ending: false,
@@ -131,7 +133,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   stateOf.set(server, state)
   server.on('connection', (socket: Socket) => {
     counted.admit(socket)
-    connections.add(socket)
+    connections.set(socket, monotonicNow())
     socket.once('close', () => {
       connections.delete(socket)
       closeWaiting(state, socket)
@@ -148,7 +150,8 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
 }
 
 interface State {
-  readonly connections: Set<Socket>
+  /** When each was accepted, in milliseconds. */
+  readonly connections: Map<Socket, number>
   /** Connections that end with an answer. No later request on them runs. */
   readonly closing: WeakSet<Socket>
   /** Responses of pipelined requests, which have waited for an earlier one of their connection. */
@@ -253,25 +256,35 @@ export function endConnections(server: Server): void {
   const state = stateOf.get(server)
   if (state === undefined) return
   state.ending = true
-  for (const socket of state.connections) {
+  for (const socket of state.connections.keys()) {
     const response = responseOn(socket)
     if (response?.headersSent === false) response.shouldKeepAlive = false
   }
 }
 
+/**
+ * The first request of a connection arrives within so many milliseconds, or the connection was
+ * opened ahead of need, as clients' pools do.
+ */
+const firstRequestMs = 1000
+
 /** Stops accepting, lets open requests finish until the signal aborts, then cuts the rest. */
 export async function drain(server: Server, signal: AbortSignal): Promise<void> {
+  // Connections that wait to be accepted are reset. Node.js has just accepted all of them when it
+  // runs immediates.
+  await setImmediate()
   // `http.Server.close` would close connections whose ended answer still waits for its reader. So
   // the `close` of its base is called, and idle connections are closed when no such answer is left.
   const closed = new Promise<void>((resolve) =>
     NetServer.prototype.close.call(server, () => resolve()),
   )
-  const connections = stateOf.get(server)?.connections ?? new Set()
+  const connections = stateOf.get(server)?.connections ?? new Map<Socket, number>()
   const closeIdle = (): void => {
-    // Node does not count a connection without any request as idle. Clients' pools open such
-    // connections ahead of need.
-    for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
-    for (const socket of connections) if (responseOn(socket)?.writableEnded === true) return
+    // Node does not count a connection without any request as idle.
+    const latest = monotonicNow() - firstRequestMs
+    for (const [socket, acceptedAt] of connections)
+      if (socket.bytesRead === 0 && acceptedAt <= latest) socket.destroy()
+    for (const socket of connections.keys()) if (responseOn(socket)?.writableEnded === true) return
     server.closeIdleConnections()
   }
   // Requests that finish from now on leave idle connections behind, which would hold the server

@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { readAnswer, TestGateway } from '../fixtures/gateway.ts'
 import { modernRequest } from '../fixtures/mcp-requests.ts'
@@ -16,6 +17,18 @@ const ageSeconds = 3600
 async function untilDraining(): Promise<void> {
   using fresh = gateway.connect()
   await expect.poll(() => fresh.closed).toBe(true)
+}
+
+/** True once the gateway accepts no connection. */
+function refusesConnections(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(Number(new URL(gateway.origin).port), '127.0.0.1')
+    socket.once('error', () => resolve(true))
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(false)
+    })
+  })
 }
 
 /** Until a server that pours can write no more. */
@@ -112,6 +125,28 @@ describe('a gateway that is told to stop', () => {
     // Streams end when who comes again comes to another.
     expect((await ended).whole).toBe(true)
     await disposed
+  })
+
+  test('a stopping gateway answers the first request of a connection opened just before', async () => {
+    const adapter = await open(ageSeconds)
+    using opened = gateway.connect()
+    // When this is answered, the gateway has accepted the connection.
+    await gateway.send('/healthz', { method: 'GET' })
+    const disposed = gateway[Symbol.asyncDispose]()
+    await expect.poll(refusesConnections).toBe(true)
+
+    const request = `POST /adapters/${adapter}/mcp?do=echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`
+    expect(await opened.exchange(request)).toMatch(/^HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
+    await disposed
+  })
+
+  test('a stopping gateway does not wait for a connection without a request', async () => {
+    await open(ageSeconds)
+    using opened = gateway.connect()
+    await gateway.send('/healthz', { method: 'GET' })
+    await gateway[Symbol.asyncDispose]()
+    await expect.poll(() => opened.closed).toBe(true)
+    expect(opened.text).toBe('')
   })
 
   test('a stopping gateway tells a GET without an answer that it drains', async () => {
