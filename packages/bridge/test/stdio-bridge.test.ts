@@ -75,7 +75,10 @@ async function answerOf(response: Response): Promise<unknown> {
   return JSON.parse(text.startsWith('{') ? text : (/^data: (\{.*)$/m.exec(text)?.[1] ?? ''))
 }
 
-/** A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and write `raw` text. */
+/**
+ * A server whose reaction to a message `m` is the given JavaScript; it can `send` messages and
+ * write `raw` text. It refuses `server/discover`: the bridge waits four seconds for silent ones.
+ */
 function scripted(
   reaction: string,
   changes: Partial<TestBridgeOptions> = {},
@@ -88,6 +91,7 @@ function scripted(
       const m = JSON.parse(line)
       if (m.method === 'initialize' && ${initialize === ''}) return send({ id: m.id, result: { protocolVersion: '2025-11-25', capabilities: {} } })
       if (m.params?.name === 'pid') return send({ id: m.id, result: {} })
+      if (m.method === 'server/discover') return send({ id: m.id, error: { code: -32601, message: 'no' } })
       ${reaction}
     })`
   return start([], { command: process.execPath, args: ['-e', script], ...changes })
@@ -319,10 +323,12 @@ describe('messages', () => {
   const jsonOnly = { ...json, accept: 'application/json' }
 
   test('of a slow call reach a client that takes JSON alone as JSON', async () => {
-    const url = await scripted(`
+    // Silent calls of others become streams after five seconds, at the next look at the sessions.
+    const reaction = `
       if (m.id === undefined) return
       send({ method: 'notifications/message', params: { level: 'info', data: 'begun' } })
-      setTimeout(() => send({ id: m.id, result: { late: true } }), 12_000)`)
+      setTimeout(() => send({ id: m.id, result: { late: true } }), 8000)`
+    const url = await scripted(reaction, { handshakeMs: 2000 })
     const answer = await post(url, await openSession(url), call('slow'), jsonOnly)
     expect(answer.headers.get('content-type')).toBe('application/json')
     expect(await answer.json()).toMatchObject({ id: 1, result: { late: true } })
@@ -576,7 +582,7 @@ describe('children that misbehave', () => {
         args: ['-e', onceOnly(join(folder, 'started'))],
         isolation,
         warmSpares: 0,
-        handshakeMs: 1000,
+        handshakeMs: 2500,
         slow: (reason) => slow.push(reason),
       })
       // The first child answers the probe and this session, and ends in its call.
@@ -612,8 +618,7 @@ describe('children that misbehave', () => {
   })
 
   test('one that says nothing of a modern call is given up', async () => {
-    const refuses = `if (m.method === 'server/discover') return send({ id: m.id, error: { code: -32601, message: 'no' } })`
-    const url = await scripted(refuses + silentUnlessX, { answerTimeoutMs: 1000 })
+    const url = await scripted(silentUnlessX, { answerTimeoutMs: 1000 })
     const answer = await post(url, undefined, modernList, modernHeaders)
     expect(answer.status).toBe(504)
     expect(await answer.text()).toContain('has said nothing of this request for 1 s')
@@ -635,6 +640,21 @@ describe('children that misbehave', () => {
       await (await post(url, session, long)).text(),
     ) ?? ['', '{}']
     expect(JSON.parse(last ?? '')).toMatchObject({ result: { done: true } })
+  })
+
+  test('one that says nothing to server/discover is served once it answers initialize', async () => {
+    const program = `
+      require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+        const { id, method, params } = JSON.parse(line)
+        const result = method === 'initialize'
+          ? { protocolVersion: '2025-11-25', capabilities: {} }
+          : { said: params?.name }
+        if (id !== undefined && method !== 'server/discover')
+          console.log(JSON.stringify({ jsonrpc: '2.0', id, result }))
+      })`
+    const url = await start([], { args: ['-e', program] })
+    const answer = await post(url, await openSession(url), call('x'))
+    expect(await answer.json()).toMatchObject({ id: 1, result: { said: 'x' } })
   })
 
   test('one with a working directory of its own works there, or says that it is not there', async () => {

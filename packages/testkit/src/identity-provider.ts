@@ -9,7 +9,7 @@ import {
   type JWK,
   type JWTPayload,
 } from 'jose'
-import Provider, { type Configuration } from 'oidc-provider'
+import type { Configuration, Provider as OidcProvider } from 'oidc-provider'
 
 /** The product whose tokens the provider imitates. */
 export type Shape = 'entra' | 'keycloak' | 'generic'
@@ -76,7 +76,7 @@ export class IdentityProvider implements AsyncDisposable {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
     const provider = new IdentityProvider(options, server, await newKey())
-    provider.#mount()
+    await provider.#mount()
     return provider
   }
 
@@ -102,7 +102,7 @@ export class IdentityProvider implements AsyncDisposable {
   /** Signs later tokens with a new key, and stops publishing the old key. */
   async rotate(): Promise<void> {
     this.#key = await newKey()
-    this.#mount()
+    await this.#mount()
   }
 
   /**
@@ -200,7 +200,9 @@ export class IdentityProvider implements AsyncDisposable {
   }
 
   /** Uses the current keys. Earlier grants live on in the library's memory. */
-  #mount(): void {
+  async #mount(): Promise<void> {
+    // Most tests need no provider, and its packages take 160 ms of the processor to load.
+    const { default: Provider } = await import('oidc-provider')
     const provider = new Provider(this.issuer, this.#configuration())
     const path = this.#path
     const handle = provider.callback()
@@ -274,7 +276,7 @@ export class IdentityProvider implements AsyncDisposable {
 
   /** Signs in the account that the browser names, and grants the request. */
   async #interact(
-    provider: Provider,
+    provider: OidcProvider,
     request: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
