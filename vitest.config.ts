@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
+import { slowFirst } from './test/slow-first.ts'
 
-/** Unit tests share threads (they own no process-wide state); integration tests each get a process of their own. */
+/** The tests that run compilers and programs of other languages. */
+const readers = 'test/readers.test.ts'
 const source = {
   resolve: { conditions: ['mcpgw-source'] },
   ssr: { resolve: { conditions: ['mcpgw-source'] } },
@@ -10,14 +12,30 @@ const source = {
 export default defineConfig({
   test: {
     reporters: ['default', './test/closing-line-reporter.ts'],
-    // They wait more than they work, so that two cores are enough for two files at a time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // Integration tests wait more than they work, so two cores are enough for four files at a time.
+    maxWorkers: Math.max(4, availableParallelism()),
+    sequence: {
+      sequencer: slowFirst(
+        'stdio-bridge',
+        'readers',
+        'runtime-process',
+        'permissions',
+        'shares',
+        'sandbox',
+        'key-vault',
+        'silent-servers',
+        'store-postgres-faults',
+        'edge-requests',
+      ),
+    },
     projects: [
       {
         ...source,
         test: {
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts', 'samples/*/src/**/*.test.ts', 'test/*.test.ts'],
+          exclude: [readers],
+          // They share threads, because they own no state of the process.
           pool: 'threads',
           isolate: false,
           // Far more than any takes: a machine may stand still for a while.
@@ -29,7 +47,7 @@ export default defineConfig({
         ...source,
         test: {
           name: 'integration',
-          include: ['packages/*/test/**/*.test.ts'],
+          include: ['packages/*/test/**/*.test.ts', readers],
           pool: 'forks',
           // Sockets and processes are real. The reporter lists a test that passed only then as FLAKY.
           retry: 1,

@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config'
-import { BaseSequencer, type TestSpecification } from 'vitest/node'
+import { slowFirst } from './test/slow-first.ts'
 
 const source = {
   resolve: { conditions: ['mcpgw-source'] },
@@ -16,21 +16,12 @@ const shared = {
 /** They stop what holds the cluster up, fill its nodes or drain them, for everybody who is on it. */
 const outages = ['test/kubernetes/outages.test.ts', 'test/kubernetes/platform.test.ts']
 
-/** Without figures of earlier runs, the largest files come first. The one that takes longest is small: its tests are those of every runtime. */
-class LongestFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const longest = (file: TestSpecification): number =>
-      Number(file.moduleId.endsWith('/runtime.test.ts'))
-    return (await super.sort(files)).toSorted((one, other) => longest(other) - longest(one))
-  }
-}
-
 /** On a real, disposable cluster: KUBECONFIG names it, and REGISTRY a registry that both it and this machine reach. */
 export default defineConfig({
   test: {
     globalSetup: 'test/kubernetes/setup.ts',
     reporters: ['default', './test/closing-line-reporter.ts'],
-    sequence: { sequencer: LongestFirst },
+    sequence: { sequencer: slowFirst('runtime', 'faults', 'local-story') },
     projects: [
       {
         ...source,
