@@ -8,6 +8,8 @@ import { resourceKinds } from '../control/kinds.ts'
 import { controlPlane } from '../control/plugin.ts'
 import { followSources } from '../declared/follow.ts'
 import { publishKeys } from '../http/published-keys.ts'
+import { permittedLogs } from '../runtime/permitted-logs.ts'
+import { permittedCollection, permittedStore } from '../store/permitted.ts'
 import { SchemaChecks } from '../lib/json/schema-checks.ts'
 import type { Callers } from './callers.ts'
 import type { Composition } from './composition.ts'
@@ -42,7 +44,7 @@ export function openControl(
   })
 
   const writing = {
-    store,
+    store: permittedStore(store),
     sealedResources: store.sealedResources,
     nudge: (name: string) => reconciler.nudge(name),
     access,
@@ -76,6 +78,7 @@ export function openControl(
     controlPlane(api, {
       ...writing,
       runtime,
+      logs: permittedLogs(runtime),
       declared: () => declared.status(),
       problem: (name) => reconciler.problem(name),
       silences: planes.silences,
@@ -84,7 +87,7 @@ export function openControl(
       shares: door.shares,
       apiKeys: config.apiKeys,
       secrets: config.secrets,
-      sealedSecrets: store.sealedSecrets,
+      sealedSecrets: permittedCollection(store.sealedSecrets),
       recheckMs: door.recheckMs,
       version,
       audit: auditApiRequests(audited, addressOf),

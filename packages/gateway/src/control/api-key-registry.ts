@@ -3,15 +3,16 @@ import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../co
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { MistakeCode } from '../core/mistakes.ts'
-import { authorize, checkCreate, mayRead } from '../core/permission.ts'
+import { authorize, authorizePersonal, checkCreate, mayRead } from '../core/permission.ts'
 import { adminRole, hasRole, type Principal } from '../core/principal.ts'
-import type { Space, Store } from '../store/store.ts'
+import type { PermittedStore } from '../store/permitted.ts'
+import type { Space } from '../store/store.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
 import { validate, type Warning } from './validation.ts'
 
 export interface ApiKeyRegistryOptions {
-  readonly store: Store
+  readonly store: PermittedStore
   readonly apiKeys: PersonalLimits & {
     readonly maxPerPrincipal: number
     readonly maxLifetimeDays?: number | undefined
@@ -39,7 +40,8 @@ export class ApiKeyRegistry {
 
   /** Creates a key. `text` is the key itself, which nobody can read later. */
   async create(principal: Principal, body: unknown): Promise<Written & { readonly text: string }> {
-    this.checkCreate(principal)
+    const permit = authorizePersonal(principal, this.#options.access, 'api-key')
+    checkPerson(principal)
     const { value, warnings } = await validate(ApiKeyInput, body)
     checkRoles(principal, value.roles, [])
     const { id, text, digest } = newApiKey()
@@ -60,7 +62,7 @@ export class ApiKeyRegistry {
         ...this.#end(value.expiresAt, at),
       },
     }
-    await store.apiKeys.create(key, (held, space) => {
+    await store.apiKeys.create(permit, key, (held, space) => {
       this.#checkQuota(held)
       this.#checkSpace(space)
     })
@@ -86,7 +88,8 @@ export class ApiKeyRegistry {
     ifMatch: number | undefined,
   ): Promise<Written> {
     return retrying(ifMatch, async () => {
-      const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
+      const permit = authorize(principal, 'write', await this.#stored(id))
+      const { resource: stored } = permit
       checkVersion(stored, ifMatch)
       checkPerson(principal)
       const { value, warnings } = await validate(ApiKeyPatch, patch)
@@ -108,9 +111,7 @@ export class ApiKeyRegistry {
         lastUpdatedAt: this.#options.now().toISOString(),
         spec,
       }
-      await this.#options.store.apiKeys.replace(key, stored.version, (_, space) =>
-        this.#checkSpace(space),
-      )
+      await this.#options.store.apiKeys.replace(permit, key, (_, space) => this.#checkSpace(space))
       return { key, warnings }
     })
   }
@@ -136,11 +137,12 @@ export class ApiKeyRegistry {
   /** Revokes a key, and returns it. */
   async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<ApiKey> {
     return retrying(ifMatch, async () => {
-      const { resource: stored } = authorize(principal, 'write', await this.#stored(id))
+      const permit = authorize(principal, 'write', await this.#stored(id))
+      const { resource: stored } = permit
       // A key may revoke itself, so that anyone who finds a key can end it.
       if (principal.apiKey !== id) checkPerson(principal)
       checkVersion(stored, ifMatch)
-      await this.#options.store.apiKeys.delete(id, stored.uid, stored.version)
+      await this.#options.store.apiKeys.delete(permit)
       return stored
     })
   }

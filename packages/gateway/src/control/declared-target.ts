@@ -7,7 +7,6 @@ import type { Principal } from '../core/principal.ts'
 import type { Resource } from '../core/resource.ts'
 import type { SourceWriter } from '../core/writer.ts'
 import { each } from '../store/each.ts'
-import type { Store } from '../store/store.ts'
 import type { ResourceKinds } from './kinds.ts'
 import { Registry, type RegistryOptions } from './registry.ts'
 import { holdsSecrets } from './workload-fields.ts'
@@ -131,22 +130,9 @@ function explained({ message, mistakes, cause }: GatewayError): string {
 /** Builds a target that reports changes without writing them. */
 export function dryRun(options: DeclaredTargetOptions): DeclaredTarget {
   const nothing = async (): Promise<void> => undefined
-  const { store } = options
-  const read: Store = {
-    apiKeys: store.apiKeys,
-    secrets: store.secrets,
-    ping: () => store.ping(),
-    get: (name) => store.get(name),
-    list: (query) => store.list(query),
-    watch: (signal) => store.watch(signal),
-    create: nothing,
-    replace: nothing,
-    delete: nothing,
-    [Symbol.asyncDispose]: nothing,
-  }
   return new DeclaredTarget({
     ...options,
-    store: read,
+    store: { ...options.store, create: nothing, replace: nothing, delete: nothing },
     nudge: () => undefined,
     audited: () => undefined,
   })

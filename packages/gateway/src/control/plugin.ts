@@ -8,6 +8,7 @@ import { partyOf, type Principal } from '../core/principal.ts'
 import { shortOf, type CallerShares } from '../core/shares.ts'
 import type { Resource } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
+import type { ReadLogs } from '../runtime/permitted-logs.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { apiPage } from './api-page.ts'
 import { knowCallers, principalOf, type CallerOptions } from './callers.ts'
@@ -36,7 +37,8 @@ export interface ControlPlaneOptions
     GatewayStatusOptions {
   readonly kinds: ResourceKinds
   /** Read side only. The reconciler alone writes to a runtime. */
-  readonly runtime: Pick<Runtime, 'name' | 'status' | 'logs'>
+  readonly runtime: Pick<Runtime, 'name' | 'status'>
+  readonly logs: ReadLogs
   /** The last failure to reconcile a name, if any. */
   readonly problem: (name: string) => string | undefined
   readonly silences: Pick<Silences, 'of'>
@@ -258,7 +260,8 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
   })
 
   app.get<Named>(`${one}/logs`, audits(kind.kind, 'logs'), async (request, reply) => {
-    const { resource } = await registry.permitLogs(principalOf(request), request.params.name)
+    const permit = await registry.permitLogs(principalOf(request), request.params.name)
+    const { resource } = permit
     request.subject = resource
     const query = validateQuery(LogsQuery, request.query)
     const since = query.since === undefined ? undefined : parseSince(query.since, options.now())
@@ -284,8 +287,8 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       }, options.recheckMs)
       gone.signal.addEventListener('abort', () => clearInterval(asking))
     }
-    const lines = await options.runtime.logs(
-      resource.name,
+    const lines = await options.logs(
+      permit,
       {
         replica: query.instance,
         tail: query.tail,

@@ -15,12 +15,20 @@ import {
 } from '../core/permission.ts'
 import { checkWriter, type SourceWriter } from '../core/writer.ts'
 import { holdsOneOf, hasRole, samePrincipal, type Principal } from '../core/principal.ts'
-import type { DeclaredIn, AdapterSpec, Owner, Resource, WorkloadSpec } from '../core/resource.ts'
+import type {
+  DeclaredIn,
+  AdapterSpec,
+  Owner,
+  Resource,
+  ResourceKind,
+  WorkloadSpec,
+} from '../core/resource.ts'
 import type { Image } from '../core/fields/image-pattern.ts'
 import type { GivenVariables } from '../core/fields/variables.ts'
 import { mergePatch } from '../lib/json/merge-patch.ts'
 import { referencesOf } from '../core/secret.ts'
 import { boundToOwners, referenceMistakes, type SecretSources } from '../secrets/sources.ts'
+import type { PermittedStore } from '../store/permitted.ts'
 import type { Admit, Store } from '../store/store.ts'
 import { tableOf, type Kind } from './kind.ts'
 import { pageOf, type Page } from './page.ts'
@@ -29,7 +37,7 @@ import { validate, type Warning } from './validation.ts'
 import { givesReference } from './workload-fields.ts'
 
 export interface RegistryOptions {
-  readonly store: Store
+  readonly store: PermittedStore
   /** The store with sealed secrets. Lists show no secrets, and read far more than they show. */
   readonly sealedResources: Pick<Store, 'list'>
   /** Tells the reconciler that a name has changed. */
@@ -288,7 +296,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async #insert(
-    permit: Permit<'create'>,
+    permit: Permit<'create', ResourceKind>,
     name: string,
     spec: R['spec'],
     by: SourceWriter | undefined,
@@ -308,6 +316,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       ...markOf(by),
     } as R
     await this.#options.store.create(
+      permit,
       resource,
       this.#admit(permit.principal, resource, whole(resource)),
     )
@@ -316,10 +325,11 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
   }
 
   async #update(
-    { principal, resource: stored }: Permit<'write', R>,
+    permit: Permit<'write', R>,
     spec: R['spec'],
     by: SourceWriter | undefined,
   ): Promise<R> {
+    const { principal, resource: stored } = permit
     const { declared, ...unmarked } = stored
     const mark = markOf(by)
     // Without a change, nothing is stored and nothing restarts.
@@ -338,12 +348,13 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     // A resource that does not grow passes, even if a quota has been lowered since.
     const grows = spec.replicaCount > stored.spec.replicaCount
     const admit = this.#admit(principal, resource, grows ? { replicas: spec.replicaCount } : {})
-    await this.#options.store.replace(resource, stored.version, admit)
+    await this.#options.store.replace(permit, resource, admit)
     this.#options.nudge(resource.name)
     return resource
   }
 
-  async #restart({ resource: stored }: Permit<'write', R>): Promise<R> {
+  async #restart(permit: Permit<'write', R>): Promise<R> {
+    const { resource: stored } = permit
     checkRunsHere(stored, 'there is nothing here to restart')
     const restartedAt = this.#options.now().toISOString()
     const { version, generation } = stored
@@ -354,16 +365,14 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
       lastUpdatedAt: restartedAt,
       restartedAt,
     }
-    await this.#options.store.replace(resource, version)
+    await this.#options.store.replace(permit, resource)
     this.#options.nudge(resource.name)
     return resource
   }
 
   /** Stores an owner or an offer. A new owner's quota must have room for the resource. */
-  async #own(
-    { principal, resource: stored }: Permit<'offer' | 'decline' | 'transfer', R>,
-    owned: R,
-  ): Promise<R> {
+  async #own(permit: Permit<'offer' | 'decline' | 'transfer', R>, owned: R): Promise<R> {
+    const { principal, resource: stored } = permit
     const resource: R = {
       ...owned,
       version: stored.version + 1,
@@ -372,7 +381,7 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     const admit = samePrincipal(owned.owner, stored.owner)
       ? undefined
       : this.#admit(principal, resource, whole(resource), true)
-    await this.#options.store.replace(resource, stored.version, admit)
+    await this.#options.store.replace(permit, resource, admit)
     return resource
   }
 
@@ -395,9 +404,9 @@ export class Registry<R extends Resource, Input extends { readonly name: string 
     checkWriter(resource, by, this.#options.sources)
   }
 
-  async #remove({ resource }: Permit<'write', R>): Promise<void> {
-    await this.#options.store.delete(resource.name, resource.uid, resource.version)
-    this.#options.nudge(resource.name)
+  async #remove(permit: Permit<'write', R>): Promise<void> {
+    await this.#options.store.delete(permit)
+    this.#options.nudge(permit.resource.name)
   }
 
   /** Undefined also for a resource of another kind. */

@@ -1,22 +1,29 @@
 import { maskedValue, SecretInput, SecretPatch } from '@mcp-gateway/contract'
 import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../core/access.ts'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import { authorize, checkCreate, checkKnown, mayRead } from '../core/permission.ts'
+import {
+  authorize,
+  authorizePersonal,
+  checkCreate,
+  checkKnown,
+  mayRead,
+} from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import type { SecretText } from '../core/resource.ts'
 import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
 import { mergePatch } from '../lib/json/merge-patch.ts'
 import { usersOf } from '../secrets/users.ts'
-import type { Collection, Space, Store } from '../store/store.ts'
+import type { PermittedCollection, PermittedStore } from '../store/permitted.ts'
+import type { Space } from '../store/store.ts'
 import { tableOf } from './kind.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
 import { validate, type Warning } from './validation.ts'
 
 export interface SecretRegistryOptions {
-  readonly store: Store
+  readonly store: PermittedStore
   /** The store with sealed values. Nothing here needs to read a stored value. */
-  readonly sealedSecrets: Collection<Secret>
+  readonly sealedSecrets: PermittedCollection<Secret>
   readonly secrets: PersonalLimits & { readonly maxPerPrincipal: number }
   readonly access: AccessRules
   readonly now: () => Date
@@ -56,7 +63,7 @@ export class SecretRegistry {
   }
 
   async create(principal: Principal, body: unknown): Promise<Written> {
-    this.checkCreate(principal)
+    const permit = authorizePersonal(principal, this.#options.access, 'secret')
     const { name, spec, warnings } = await specOf(body, undefined)
     const { now, newUid, sealedSecrets } = this.#options
     const at = now().toISOString()
@@ -71,7 +78,7 @@ export class SecretRegistry {
       lastUpdatedAt: at,
       spec,
     }
-    await sealedSecrets.create(secret, (held, space) => {
+    await sealedSecrets.create(permit, secret, (held, space) => {
       this.#checkQuota(held)
       this.#checkSpace(space)
     })
@@ -133,10 +140,11 @@ export class SecretRegistry {
     ifMatch: number | undefined,
   ): Promise<Secret> {
     return retrying(ifMatch, async () => {
-      const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
+      const permit = authorize(principal, 'write', await this.#stored(name))
+      const { resource: stored } = permit
       checkVersion(stored, ifMatch)
       if (!force) await this.#checkUnused(principal, stored)
-      await this.#options.sealedSecrets.delete(name, stored.uid, stored.version)
+      await this.#options.sealedSecrets.delete(permit)
       return stored
     })
   }
@@ -150,7 +158,8 @@ export class SecretRegistry {
     ) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
   ): Promise<Written> {
     return retrying(ifMatch, async () => {
-      const { resource: stored } = authorize(principal, 'write', await this.#stored(name))
+      const permit = authorize(principal, 'write', await this.#stored(name))
+      const { resource: stored } = permit
       checkVersion(stored, ifMatch)
       const { spec, warnings } = await change(stored)
       const secret = {
@@ -159,7 +168,7 @@ export class SecretRegistry {
         lastUpdatedAt: this.#options.now().toISOString(),
         spec,
       }
-      await this.#options.sealedSecrets.replace(secret, stored.version, (_, space) =>
+      await this.#options.sealedSecrets.replace(permit, secret, (_, space) =>
         this.#checkSpace(space),
       )
       return { secret, warnings }

@@ -29,7 +29,8 @@ type Guarded = Pick<
 >
 
 /**
- * Proof that a principal may do an action on a resource. Functions that act take a permit, so code
+ * Proof that a principal may do an action on a resource, or create a record of the kind that
+ * `resource` names. Functions that act take a permit, so code
  * that forgets to authorize does not compile. Only `authorize…` functions make permits.
  */
 class PermitToken<A extends Action | 'create', R> {
@@ -179,14 +180,27 @@ export function checkCreate(
  * Checks that `principal` may create a resource with this image, or without one.
  * @throws GatewayError `forbidden`, `unauthenticated`
  */
-export function authorizeCreate(
+export function authorizeCreate<K extends ResourceKind>(
   principal: Principal,
   rules: AccessRules,
-  kind: ResourceKind,
+  kind: K,
   image: Image | undefined,
-): Permit<'create', undefined> {
+): Permit<'create', K> {
   checkDeploy(principal, rules, kind, image)
-  return new PermitToken(principal, 'create', undefined)
+  return new PermitToken(principal, 'create', kind)
+}
+
+/**
+ * Checks that `principal` may create an API key or a secret.
+ * @throws GatewayError as `checkCreate`
+ */
+export function authorizePersonal<K extends Exclude<Creatable, ResourceKind>>(
+  principal: Principal,
+  rules: Pick<AccessRules, 'creators'>,
+  kind: K,
+): Permit<'create', K> {
+  checkCreate(principal, rules, kind)
+  return new PermitToken(principal, 'create', kind)
 }
 
 /**

@@ -10,6 +10,7 @@ import { accessRules } from '../../src/core/access.ts'
 import { fileSource } from '../../src/secrets/file-source.ts'
 import { storeSource } from '../../src/secrets/store-source.ts'
 import { createAddressPolicy } from '../../src/lib/net/address-policy.ts'
+import { permittedStore } from '../../src/store/permitted.ts'
 import { openSqliteStore } from '../../src/store/sqlite.ts'
 import { readAnswer, TestGateway } from '../fixtures/gateway.ts'
 import { initialize, modernRequest } from '../fixtures/mcp-requests.ts'
@@ -573,7 +574,7 @@ describe('resources that a caller may not see (A21)', () => {
     const settings = ConfigSchema.parse({}).access
     const endpoints = { policy: createAddressPolicy([]), setting: 'endpointNetworks' }
     const registry = new Registry(adapterKind({ maxReplicas: 5, endpoints }), {
-      store,
+      store: permittedStore(store),
       sealedResources: store,
       nudge: () => undefined,
       secretSources: {
