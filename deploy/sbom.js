@@ -1,4 +1,5 @@
-// sbom.js BUNDLED FILE: writes the packages that `npm run bundle` noted as a CycloneDX 1.5 document.
+// sbom.js BUNDLED FILE: writes the packages that `npm run bundle` noted as a CycloneDX 1.5
+// document.
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const [bundled, file] = process.argv.slice(2)

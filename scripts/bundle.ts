@@ -25,7 +25,9 @@ const readWhenUsed: Readonly<Record<string, string>> = { '@kubernetes/client-nod
 /** Packages import these where they are installed, and do without them elsewhere. */
 const optional = ['bufferutil', 'encoding', 'pg-native', 'supports-color', 'utf-8-validate']
 
-/** Fastify loads these for routes with JSON Schemas and for tests, of which the gateway has none. */
+/**
+ * Fastify loads these for routes with JSON Schemas and for tests, of which the gateway has none.
+ */
 const neverLoaded = [
   '@fastify/ajv-compiler',
   '@fastify/fast-json-stringify-compiler',
@@ -61,7 +63,9 @@ const common: BuildOptions = {
   logLevel: 'warning',
   // CommonJS packages call `require` for modules of Node.js.
   banner: {
-    js: "import { createRequire as createRequireOf } from 'node:module'; const require = createRequireOf(import.meta.url);",
+    js:
+      "import { createRequire as createRequireOf } from 'node:module'; " +
+      'const require = createRequireOf(import.meta.url);',
   },
 }
 
@@ -75,7 +79,9 @@ interface Manifest {
 const read = <Json>(file: string): Json =>
   JSON.parse(readFileSync(join(root, file), 'utf8')) as Json
 
-/** Writes the bundle of one package of the workspace, with the licences of all that went into it. */
+/**
+ * Writes the bundle of one package of the workspace, with the licences of all that went into it.
+ */
 async function bundle(name: string): Promise<void> {
   const entryPoints = programs[name]
   if (entryPoints === undefined)
@@ -136,7 +142,8 @@ function refuseUnshipped(outputs: readonly Output[], dependencies: readonly stri
 
   if (missing.length > 0)
     throw new Error(
-      `The bundle imports ${missing.join(', ')}, which is not installed with it. Add it to 'dependencies'.`,
+      `The bundle imports ${missing.join(', ')}, which is not installed with it. ` +
+        `Add it to 'dependencies'.`,
     )
 }
 

@@ -1,5 +1,5 @@
-// Writes deploy/helm/mcp-gateway/values.schema.json: the chart's own values, and the settings of mcp-gateway.yaml under
-// `configuration`. With --check, fails when the file is stale.
+// Writes deploy/helm/mcp-gateway/values.schema.json: the chart's own values, and the settings of
+// mcp-gateway.yaml under `configuration`. With --check, fails when the file is stale.
 import { z } from 'zod'
 import { ConfigSchema } from '../packages/gateway/dist/config/config.js'
 import { writeGenerated } from './generated.js'

@@ -1,5 +1,5 @@
-// npm run images [-- NAME ...]: builds the project's images, or those that are named, and pushes them to REGISTRY (localhost:5000),
-// by docker, podman or buildah; IMAGE_ENGINE chooses.
+// npm run images [-- NAME ...]: builds the project's images, or those that are named, and pushes
+// them to REGISTRY (localhost:5000), by docker, podman or buildah; IMAGE_ENGINE chooses.
 import { execFile, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -39,7 +39,9 @@ export const projectImages: readonly Image[] = [
   sample('weather-tool:1.0.0', 'samples/tool-example'),
 ]
 
-/** The images of the given names; all of them without names. @throws Error for a name that is none */
+/**
+ * The images of the given names; all of them without names. @throws Error for a name that is none
+ */
 export function imagesNamed(names: readonly string[]): readonly Image[] {
   const known = new Map(projectImages.map((image) => [nameOf(image), image]))
   const chosen = names.map((name) => {

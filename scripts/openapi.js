@@ -1,4 +1,5 @@
-// Writes openapi/mcp-gateway.openapi.json from the built contract; with --check, fails when the file is stale.
+// Writes openapi/mcp-gateway.openapi.json from the built contract; with --check, fails when the
+// file is stale.
 import { readFileSync } from 'node:fs'
 import { openApiDocument } from '../packages/contract/dist/index.js'
 import { writeGenerated } from './generated.js'

@@ -1,4 +1,5 @@
-// Writes the table of docs/configuration.md from the built schema; with --check, fails when it is stale.
+// Writes the table of docs/configuration.md from the built schema; with --check, fails when it is
+// stale.
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { z } from 'zod'

@@ -166,7 +166,10 @@ function refusalOf(status: number): string | undefined {
   if (refuses(status))
     return `The remote server refuses the credentials of the bridge (${status}, MCP_PROXY_HEADERS).`
   if (status >= 300 && status < 400)
-    return `The remote server redirects (${status}) to another address, which is not followed: MCP_PROXY_URL must be its final address.`
+    return (
+      `The remote server redirects (${status}) to another address, which is not followed: ` +
+      'MCP_PROXY_URL must be its final address.'
+    )
   return undefined
 }
 

@@ -42,7 +42,9 @@ export function missingCredentials(error: unknown): MissingCredentials {
   if (!(error instanceof KeyVaultFailure)) return { code: 'credentials_unreadable', message }
   return {
     code: error.code,
-    message: `The credentials for the remote server cannot be read from Azure Key Vault (${error.code}). The owner finds the reason in the log of the adapter.`,
+    message:
+      'The credentials for the remote server cannot be read from Azure Key Vault ' +
+      `(${error.code}). The owner finds the reason in the log of the adapter.`,
   }
 }
 

@@ -51,7 +51,8 @@ export async function runDemo(
     } catch (error) {
       if (signal.aborted) return
       print(
-        `  ✗ ${adapter}: ${error instanceof Error ? error.message : String(error)} (GET /adapters/${adapter}/status and …/logs tell more)`,
+        `  ✗ ${adapter}: ${error instanceof Error ? error.message : String(error)} (GET ` +
+          `/adapters/${adapter}/status and …/logs tell more)`,
       )
     }
   }
@@ -82,7 +83,8 @@ async function callTool(
   )
 
   print(
-    `  initialize → ${initialized.status} ${JSON.stringify(pick(initialized.result, 'serverInfo'))}`,
+    `  initialize → ${initialized.status} ` +
+      `${JSON.stringify(pick(initialized.result, 'serverInfo'))}`,
   )
   const { session } = initialized
 
@@ -90,7 +92,8 @@ async function callTool(
   const listed = await send(url, session, { jsonrpc: '2.0', id: 2, method: 'tools/list' }, signal)
   const tools = pick(listed.result, 'tools')
   print(
-    `  tools/list → ${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`,
+    '  tools/list → ' +
+      `${Array.isArray(tools) ? tools.map((entry) => String(pick(entry, 'name'))).join(', ') : JSON.stringify(listed.result)}`,
   )
 
   const called = await send(
@@ -101,7 +104,8 @@ async function callTool(
   )
 
   print(
-    `  tools/call ${tool} ${JSON.stringify(args)} → ${JSON.stringify(pick(called.result, 'content'))}`,
+    `  tools/call ${tool} ${JSON.stringify(args)} → ` +
+      `${JSON.stringify(pick(called.result, 'content'))}`,
   )
   await send(url, session, undefined, signal)
 }
@@ -137,7 +141,8 @@ async function send(
 
   if (response.statusCode >= 400 && message !== undefined) {
     throw new Error(
-      `${response.statusCode} ${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`,
+      `${response.statusCode} ` +
+        `${JSON.stringify(pick(pick(answer, 'error'), 'message') ?? text.slice(0, 200))}`,
     )
   }
 

@@ -109,7 +109,9 @@ async function copy(
   const { copied, present, conflicts } = await (from === undefined
     ? copyStore(configured, other)
     : copyStore(other, configured))
-  const told = `${copied} ${copied === 1 ? 'record was' : 'records were'} copied, ${present} ${present === 1 ? 'was' : 'were'} there already.\n`
+  const told =
+    `${copied} ${copied === 1 ? 'record was' : 'records were'} copied, ` +
+    `${present} ${present === 1 ? 'was' : 'were'} there already.\n`
   if (conflicts.length === 0) return say(told)
   return say(
     `${told}These names are taken by others, and were left out: ${conflicts.join(', ')}\n`,
@@ -121,10 +123,13 @@ async function copy(
 async function rotateSecrets({ dataDir, store: settings, secrets }: Config): Promise<number> {
   await using store = await openSealedStore({ dataDir, settings, keys: secrets.keys })
   const { renewed, unreadable } = await store.renewSeals()
-  const told = `${renewed} ${renewed === 1 ? 'resource was' : 'resources were'} sealed with the first key.\n`
+  const told =
+    `${renewed} ${renewed === 1 ? 'resource was' : 'resources were'} sealed with the ` +
+    `first key.\n`
   if (unreadable.length === 0) return say(told)
   return say(
-    `${told}These cannot be decrypted with any of the keys, and were left as they are: ${unreadable.join(', ')}\n`,
+    `${told}These cannot be decrypted with any of the keys, and were left as they are: ` +
+      `${unreadable.join(', ')}\n`,
     1,
   )
 }
@@ -223,7 +228,10 @@ function describe(error: unknown): string {
 
 function banner(origin: string, config: Config): string {
   if (config.role === 'tool-gateway')
-    return `MCP Gateway ${version} is ready as tool gateway ${config.cluster.name}.\n\n  address      ${origin}\n\n`
+    return (
+      `MCP Gateway ${version} is ready as tool gateway ${config.cluster.name}.\n\n  ` +
+      `address      ${origin}\n\n`
+    )
 
   const example = {
     servers: {
@@ -291,7 +299,10 @@ async function verifyAudit(
   if (file === undefined || more.length > 0)
     return say(`audit verify takes one file.\n\n${usage}`, 2)
   const { files, records, first, head: last, faults, notes } = await verifyLog(file, head)
-  const summary = `${records} records in ${files.length} ${files.length === 1 ? 'file' : 'files'}, ${first} to ${last.seq}; the last has the hash ${last.hash}`
+  const summary =
+    `${records} records in ${files.length} ` +
+    `${files.length === 1 ? 'file' : 'files'}, ` +
+    `${first} to ${last.seq}; the last has the hash ${last.hash}`
   const report = [
     ...notes.map((note) => `note   ${note}`),
     ...faults.map((fault) => `FAULT  ${fault}`),

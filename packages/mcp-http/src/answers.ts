@@ -50,7 +50,8 @@ export function sendRpcError(
  * id itself may be ambiguous.
  */
 export function sendAmbiguous(response: ServerResponse, why: string): void {
-  const message = `${why} The message was not passed on. Send each member once, spelled as MCP spells it.`
+  const message =
+    `${why} The message was not passed on. Send each member once, ` + 'spelled as MCP spells it.'
   const answer = errorAnswer(undefined, errorCode.invalidRequest, message, {
     code: 'ambiguous_message',
   })

@@ -407,7 +407,8 @@ class Reader {
     if (this.#parts > this.#mostParts)
       throw new Refused(
         'parts',
-        `The body holds more than ${this.#mostParts} objects, arrays and members. Send less at once.`,
+        `The body holds more than ${this.#mostParts} objects, arrays and members. ` +
+          'Send less at once.',
       )
   }
 

@@ -47,7 +47,8 @@ export class PostgresServer implements AsyncDisposable {
   /** The reason why this machine cannot run PostgreSQL, if there is one. */
   static get missing(): string | undefined {
     return binaries() === undefined
-      ? 'PostgreSQL is not installed (apt-get install postgresql); POSTGRES_URL may name a disposable database instead'
+      ? 'PostgreSQL is not installed (apt-get install postgresql); ' +
+          'POSTGRES_URL may name a disposable database instead'
       : undefined
   }
 
@@ -242,10 +243,11 @@ export class PgBouncer implements AsyncDisposable {
     writeFileSync(users, '')
     writeFileSync(
       settings,
-      `[databases]\n* = host=${server.folder} port=${server.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = any\nauth_file = ${users}\npool_mode = transaction\ndefault_pool_size = 3\n`.replace(
-        '* = host',
-        '* = user=postgres host',
-      ),
+      (
+        `[databases]\n* = host=${server.folder} port=${server.port}\n[pgbouncer]\nlisten_addr ` +
+        `= 127.0.0.1\nlisten_port = ${port}\nunix_socket_dir =\nauth_type = any\nauth_file = ` +
+        `${users}\npool_mode = transaction\ndefault_pool_size = 3\n`
+      ).replace('* = host', '* = user=postgres host'),
     )
 
     for (const path of [folder, users, settings])

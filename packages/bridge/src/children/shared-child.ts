@@ -378,7 +378,8 @@ export class SharedChild {
       return
     }
     const mistake =
-      'Several clients share this server, and it is not known whom this is for. MCP_ISOLATION=session gives each a server of its own.'
+      'Several clients share this server, and it is not known whom this is for. ' +
+      'MCP_ISOLATION=session gives each a server of its own.'
     this.#child.send(Buffer.from(errorAnswer(id, errorCode.internal, mistake)))
   }
 

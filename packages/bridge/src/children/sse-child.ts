@@ -253,5 +253,8 @@ export class SseChild implements Child {
 }
 
 function redirectsElsewhere(what: string, status: number): string {
-  return `The server redirects its ${what} to another address (HTTP ${status}), which is not followed. MCP_PROXY_URL must be the final address.`
+  return (
+    `The server redirects its ${what} to another address (HTTP ${status}), ` +
+    'which is not followed. MCP_PROXY_URL must be the final address.'
+  )
 }

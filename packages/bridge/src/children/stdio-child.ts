@@ -256,7 +256,10 @@ function howEnded(code: number | null, signal: NodeJS.Signals | null): string {
 /** The system blames the command even if the working directory is at fault. */
 function whyNotStarted({ command, directory }: ChildOptions, error: NodeJS.ErrnoException): string {
   if (directory !== undefined && !isDirectory(directory))
-    return `The working directory '${directory}' (MCP_CWD) does not exist, or the server may not see it.`
+    return (
+      `The working directory '${directory}' (MCP_CWD) does not exist, ` +
+      'or the server may not see it.'
+    )
   return error.code === 'ENOENT'
     ? `The command '${command}' does not exist.`
     : `The command '${command}' could not be started: ${error.message}`

@@ -91,5 +91,8 @@ function refusal({ kind }: IdentitySettings, { status, body }: AzureAnswer): str
     kind === 'workload'
       ? 'Check AZURE_CLIENT_ID, AZURE_TENANT_ID and the federated credential of the identity.'
       : 'Give this machine a managed identity, or name one of several by AZURE_CLIENT_ID.'
-  return `Azure gives the identity no token (${said.filter((each) => each !== '').join(', ')}). ${remedy}`
+  return (
+    'Azure gives the identity no token ' +
+    `(${said.filter((each) => each !== '').join(', ')}). ${remedy}`
+  )
 }

@@ -74,7 +74,8 @@ export function readKeyVault(
   if (url === undefined || path === null || domain === undefined || !plain)
     wrong(
       'MCP_PROXY_HEADERS_SECRET_URL',
-      `must be https://VAULT.vault.azure.net/secrets/NAME, with or without a version, or lie at a ` +
+      'must be https://VAULT.vault.azure.net/secrets/NAME, with or without a version, ' +
+        'or lie at a ' +
         `host that MCP_AZURE_HOSTS names`,
     )
 

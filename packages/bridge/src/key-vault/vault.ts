@@ -88,7 +88,8 @@ export function secretOf(answer: AzureAnswer): VaultSecret {
   if (status === 403)
     throw new KeyVaultFailure(
       'vault_forbidden',
-      `Key Vault does not give the secret to this identity (${said}). Enable the secret, open the ` +
+      `Key Vault does not give the secret to this identity (${said}). Enable the ` +
+        'secret, open the ' +
         `firewall of the vault, or give the identity the role Key Vault Secrets User.`,
     )
 

@@ -66,7 +66,8 @@ export function checkFollows(
 ): void {
   if (prev !== previous.hash)
     throw new Error(
-      `does not follow record ${previous.seq}: something is missing, was put in or stands elsewhere`,
+      `does not follow record ${previous.seq}: something is missing, ` +
+        'was put in or stands elsewhere',
     )
   const gap =
     type === 'gap' &&

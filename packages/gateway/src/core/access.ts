@@ -124,7 +124,11 @@ export function accessRules(
       const rule = ruleOf(image)
       if (rule === undefined || holdsOneOf(somebody(chooser), rule.roles)) return undefined
       const needed = [adminRole, ...rule.roles].join(', ')
-      return `The rule '${rule.pattern}' of access.images lets only these roles run the image '${image.name}:${image.version}': ${needed}. A caller who holds one of them, and may change this, can send the image again.`
+      return (
+        `The rule '${rule.pattern}' of access.images lets only these roles run the image ` +
+        `'${image.name}:${image.version}': ${needed}. A caller who holds one of them, ` +
+        'and may change this, can send the image again.'
+      )
     },
     workloadIdentityRoles: workloadIdentityRoles ?? lenders({ development, lendsIdentity }),
     logs,
@@ -174,7 +178,8 @@ export function checkQuotas(
     if (wanted === 0 || held[what] + wanted <= quotas[what]) continue
     throw new GatewayError('quota_exceeded', {
       detail: toOwner
-        ? `You have ${held[what]} ${what} and ask for ${wanted} more, but may have ${quotas[what]} ` +
+        ? `You have ${held[what]} ${what} and ask for ${wanted} more, ` +
+          `but may have ${quotas[what]} ` +
           `(access.quotas.${what}). Delete what is not needed.`
         : `Its owner may have ${quotas[what]} ${what} (access.quotas.${what}).`,
     })

@@ -288,7 +288,10 @@ export function headerFilter(
 /** Why an operator may not let a header pass; undefined if the operator may. */
 export function headerMistake(pattern: string, border: Border): string | undefined {
   if (pattern.length > 128 || !/^[a-z0-9_.-]*[a-z0-9](-\*)?$/i.test(pattern))
-    return `'${pattern}' must be the name of a header, or the beginning of one with '-*' at its end.`
+    return (
+      `'${pattern}' must be the name of a header, ` +
+      `or the beginning of one with '-*' at its end.`
+    )
 
   const open = pattern.endsWith('*')
   const begin = canonicalName(open ? pattern.slice(0, -1) : pattern)

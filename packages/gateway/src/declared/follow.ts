@@ -151,7 +151,8 @@ function announcementOf(source: string, news: News): Announcement {
         workload: name,
         type: 'Warning',
         reason: 'DeclaredFailed',
-        message: `The ${kind} '${name}' of '${file}' (source '${source}') was not applied: ${reason}`,
+        message:
+          `The ${kind} '${name}' of '${file}' (source '${source}') was not ` + `applied: ${reason}`,
       }
     : {
         workload: name,

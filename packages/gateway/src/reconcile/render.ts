@@ -42,7 +42,9 @@ export async function renderWorkload(
   }
 
   if (size > largestEnvironment) {
-    const message = `With the secrets that it refers to, the environment has ${size} bytes; it may have ${largestEnvironment}.`
+    const message =
+      `With the secrets that it refers to, the environment has ${size} bytes; ` +
+      `it may have ${largestEnvironment}.`
     withheld ??= { reason: 'EnvironmentTooLarge', message }
   }
 
@@ -80,7 +82,8 @@ async function valueOf(value: EnvironmentValue, sources: SecretSources): Promise
   if ('secretRef' in value) return sources[value.secretRef.source].read(value.secretRef)
   if (value.sealed === undefined) return { value: value.value }
   const message =
-    'What is stored cannot be decrypted: it was changed, or its key (secrets.keys) is gone. Give the value again.'
+    'What is stored cannot be decrypted: it was changed, or its key (secrets.keys) is gone. ' +
+    'Give the value again.'
   return { reason: 'SecretUnreadable', message }
 }
 

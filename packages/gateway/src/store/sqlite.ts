@@ -33,9 +33,11 @@ const migrations = [
    CREATE TABLE counter (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL) STRICT;
    INSERT INTO counter VALUES (1, 0);`,
   // MCP tool names are unique, even when two processes create tools at once.
-  `CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, '$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
+  'CREATE UNIQUE INDEX resource_tool ON resource (json_extract(body, ' +
+    `'$.spec.toolDefinition.tool.name')) WHERE kind = 'tool';`,
   // A damaged text has no owner, and can still be replaced.
-  `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
+  `CREATE INDEX resource_owner ON resource (json_extract(body, '$.owner.id'), ` +
+    `json_extract(body, '$.owner.issuer')) WHERE json_valid(body);`,
   `CREATE TABLE api_key (
      name TEXT PRIMARY KEY,
      kind TEXT NOT NULL,
@@ -174,7 +176,8 @@ export function openSqliteStore(options: SqliteOptions): Store {
     const { message } = error as Error
     throw new GatewayError(isFull(error, options.file) ? 'storage_full' : 'store_unavailable', {
       detail: isDamage(error)
-        ? `The store ${options.file} is damaged (${message}). Keep a copy of it; then restore a copy from before, or take out what can be saved with sqlite3's .recover.`
+        ? `The store ${options.file} is damaged (${message}). Keep a copy of it; ` +
+          `then restore a copy from before, or take out what can be saved with sqlite3's .recover.`
         : `The store ${options.file} cannot be opened: ${message}`,
       cause: error,
     })
@@ -210,7 +213,9 @@ function schemaVersion(database: Database.Database, file: string): number {
   }
   if (version <= migrations.length) return version
   throw new GatewayError('store_unavailable', {
-    detail: `The store ${file} was written by a newer version of the gateway (schema ${version}, known ${migrations.length}). Start that version, or restore a copy from before.`,
+    detail:
+      `The store ${file} was written by a newer version of the gateway (schema ${version}, ` +
+      `known ${migrations.length}). Start that version, or restore a copy from before.`,
   })
 }
 
@@ -343,7 +348,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     await this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
       this.#admit(resource, body, admit)
       const inserted = this.#prepare(
-        `INSERT INTO ${this.#table} (name, kind, uid, version, body, change) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING`,
+        `INSERT INTO ${this.#table} (name, kind, uid, version, body, change) VALUES (?, ?, ` +
+          '?, ?, ?, ?) ON CONFLICT (name) DO NOTHING',
       ).run(resource.name, resource.kind, resource.uid, resource.version, body, change)
       if (inserted.changes === 0)
         throw new GatewayError('name_taken', { detail: `The name '${resource.name}' is taken.` })
@@ -362,7 +368,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       const { after = '', kind = null, limit = -1, bytes } = query
       const found = (columns: string, most: number): unknown[] =>
         this.#prepare(
-          `SELECT ${columns} FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ORDER BY name LIMIT ?`,
+          `SELECT ${columns} FROM ${this.#table} WHERE name > ? AND (? IS NULL OR kind = ?) ` +
+            'ORDER BY name LIMIT ?',
         ).all(after, kind, kind, most)
       let most = limit
       if (bytes !== undefined) {
@@ -381,7 +388,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
     await this.#write({ kind: resource.kind, name: resource.name, resource }, (change) => {
       this.#admit(resource, body, admit)
       const updated = this.#prepare(
-        `UPDATE ${this.#table} SET version = ?, body = ?, change = ? WHERE name = ? AND uid = ? AND version = ?`,
+        `UPDATE ${this.#table} SET version = ?, body = ?, ` +
+          'change = ? WHERE name = ? AND uid = ? AND version = ?',
       ).run(resource.version, body, change, resource.name, resource.uid, expectedVersion)
       if (updated.changes === 0) throw this.#missed(resource.name, resource.uid)
     })
@@ -419,7 +427,8 @@ class SqliteCollection<R extends Owned<unknown>, Held> implements Collection<R, 
       change,
     ) as { name: string }[]
     const gone = this.#prepare(
-      `SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
+      'SELECT name, kind FROM deletion WHERE change > ? AND kind IN (SELECT value FROM ' +
+        `json_each(?)) AND name NOT IN (SELECT name FROM ${this.#table}) ORDER BY change`,
     ).all(change, JSON.stringify(this.#place.kinds)) as { name: string; kind: R['kind'] }[]
     for (const { name, kind } of gone) this.#tell({ name, kind })
     // Read records one by one, because they may be large.

@@ -58,5 +58,8 @@ export function prettyLine(line: string): string {
     .slice(1, -1)
     .replaceAll('\\"', '"')
   const fields = Object.entries(rest).map(([key, value]) => `${key}=${shown(value)}`)
-  return `${time.slice(11, 23)} ${pino.levels.labels[level] ?? level} ${escapeInvisible(words)} ${fields.join(' ')}\n`
+  return (
+    `${time.slice(11, 23)} ${pino.levels.labels[level] ?? level} ${escapeInvisible(words)} ` +
+    `${fields.join(' ')}\n`
+  )
 }

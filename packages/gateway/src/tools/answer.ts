@@ -67,7 +67,8 @@ export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): P
   if (options.output !== undefined)
     return wrongAnswer(
       'wrong_content_type',
-      `The tool declares an outputSchema, but ${type === '' ? 'its answer has no content type' : `answered ${type}`} instead of JSON.`,
+      'The tool declares an outputSchema, but ' +
+        `${type === '' ? 'its answer has no content type' : `answered ${type}`} instead of JSON.`,
     )
   if (bytes.length === 0) return new Map([['content', '[]']])
   if (type === '' || isText.test(type)) {
@@ -170,7 +171,8 @@ async function fromJson(text: string, { output }: ReadingOptions): Promise<CallR
     if (mistakes.length > 0)
       return wrongAnswer(
         'output_mismatch',
-        `The tool's answer does not fit its outputSchema.\n${mistakes.map(({ pointer, detail }) => `- answer${pointer}: ${detail}`).join('\n')}`,
+        `The tool's answer does not fit its ` +
+          `outputSchema.\n${mistakes.map(({ pointer, detail }) => `- answer${pointer}: ${detail}`).join('\n')}`,
         { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
       )
   }

@@ -190,7 +190,9 @@ export class ToolCaller implements AsyncDisposable {
     if (error instanceof AnswerTooLong)
       return {
         code: 'answer_too_large',
-        text: `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes, or holds too many objects.`,
+        text:
+          `The tool's answer is larger than ${this.#options.answerLimitBytes} bytes, ` +
+          'or holds too many objects.',
         retry: 'no',
       }
     if (error instanceof AnswerUnchecked) {
@@ -212,7 +214,9 @@ export class ToolCaller implements AsyncDisposable {
       return late
         ? {
             code: 'timeout',
-            text: `The call was not sent: no connection within ${this.#options.callTimeoutMs / 1000} s.`,
+            text:
+              'The call was not sent: no connection within ' +
+              `${this.#options.callTimeoutMs / 1000} s.`,
             retry: 'yes',
           }
         : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
@@ -233,7 +237,9 @@ export class ToolCaller implements AsyncDisposable {
     if (late)
       return {
         code: 'timeout',
-        text: `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; the call was ended.`,
+        text:
+          `The tool did not answer within ${this.#options.callTimeoutMs / 1000} s; ` +
+          'the call was ended.',
         retry: harmless ? 'yes' : 'unsure',
       }
 
@@ -385,7 +391,8 @@ function refusalOf(
     case 429:
       return of(
         'too_many_calls',
-        `The tool has been called too often${wait === undefined ? '' : `; it asks to wait ${wait} s`}`,
+        'The tool has been called too ' +
+          `often${wait === undefined ? '' : `; it asks to wait ${wait} s`}`,
         'yes',
       )
     default:

@@ -242,7 +242,9 @@ function invalidArguments(mistakes: readonly ValueMistake[]): CallResult {
   )
   return failure({
     code: 'invalid_arguments',
-    text: `The arguments do not fit the tool's inputSchema; the tool was not called.\n${lines.join('\n')}`,
+    text:
+      `The arguments do not fit the tool's inputSchema; ` +
+      `the tool was not called.\n${lines.join('\n')}`,
     retry: 'corrected',
     details: { errors: mistakes.map(({ pointer, detail }) => ({ pointer, detail })) },
   })

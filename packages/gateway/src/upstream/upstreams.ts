@@ -152,7 +152,10 @@ export class Upstreams implements AsyncDisposable {
       ?.replicas.find(({ phase }) => phase !== 'ready')?.reason
 
     throw new GatewayError('no_ready_replica', {
-      detail: `No replica of '${workload}' is ready${reason === undefined ? '' : ` (${reason})`}. Its status tells more.`,
+      detail:
+        `No replica of '${workload}' is ` +
+        `ready${reason === undefined ? '' : ` (${reason})`}. ` +
+        'Its status tells more.',
       headers: { 'retry-after': '5' },
     })
   }

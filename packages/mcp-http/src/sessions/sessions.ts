@@ -30,14 +30,18 @@ export interface SessionsOptions {
 const defaultEventBufferBytes = 1024 * 1024
 const sweepMs = 5000
 const allOwnBusy =
-  'All sessions that you may have are busy. End one of them, or try again when a request is answered.'
+  'All sessions that you may have are busy. End one of them, ' +
+  'or try again when a request is answered.'
 
 const neverAnswered = 'The server has not answered initialize. Look into its log, or ask its owner.'
 
 /** The error message when no place is free for another session or child. */
 export function allBusy(most: number, limitedBy: string | undefined): string {
   const setting = limitedBy === undefined ? '' : ` (${limitedBy})`
-  return `All ${most} sessions of this server are busy, which is the limit${setting}. Try again later.`
+  return (
+    `All ${most} sessions of this server are busy, which is the limit${setting}. ` +
+    'Try again later.'
+  )
 }
 
 /**

@@ -47,7 +47,8 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       const coding = header('content-encoding')?.toLowerCase() ?? 'identity'
       if (coding !== 'identity')
         return fail(
-          `The server compresses its answers (${coding.slice(0, 20)}), although it was asked not to.`,
+          `The server compresses its answers (${coding.slice(0, 20)}), ` +
+            'although it was asked not to.',
         )
 
       if (/^text\/event-stream\b/i.test(header('content-type') ?? ''))

@@ -48,7 +48,11 @@ export function placeOf(location: string | undefined): string | undefined {
  */
 export function redirectsElsewhere(status: number, place: string | undefined): string {
   const address = place === undefined ? 'another address' : place
-  return `The server redirects to ${address} (HTTP ${status}), which the gateway does not follow. The owner must register the final address.`
+  return (
+    `The server redirects to ${address} (HTTP ${status}), which the gateway does ` +
+    'not follow. ' +
+    'The owner must register the final address.'
+  )
 }
 
 class Following implements Dispatcher.DispatchHandler {

@@ -625,7 +625,8 @@ export class Conversation {
       const reason =
         capability === undefined || !this.#capabilities.has(capability)
           ? `The client does not offer ${method}.`
-          : 'No call of a client is open that this could belong to, and the client can be asked within a call only.'
+          : 'No call of a client is open that this could belong to, ' +
+            'and the client can be asked within a call only.'
       return this.#connection.send(errorAnswer(id, errorCode.methodNotFound, reason))
     }
 

@@ -74,7 +74,11 @@ export class SubscribedUris {
     if (this.#uris.size === mostUris)
       return `The session is subscribed to ${mostUris} resources, which is the limit.`
     if (this.#length + uri.length > longestUris)
-      return `The URIs that the session is subscribed to are longer than ${longestUris} characters together, which is the limit.`
+      return (
+        `The URIs that the session is subscribed to are longer than ${longestUris} ` +
+        'characters ' +
+        'together, which is the limit.'
+      )
     this.#uris.add(uri)
     this.#length += uri.length
     return undefined
@@ -92,6 +96,7 @@ const longestIntroduction = 128 * 1024
 export function introductionMistake(...texts: (string | undefined)[]): string | undefined {
   const length = texts.reduce((sum, text = '') => sum + text.length, 0)
   return length > longestIntroduction
-    ? `Invalid params: capabilities and clientInfo have ${length} characters, where ${longestIntroduction} are the limit.`
+    ? `Invalid params: capabilities and clientInfo have ${length} characters, ` +
+        `where ${longestIntroduction} are the limit.`
     : undefined
 }

@@ -343,7 +343,8 @@ export class LegacyToModern {
       return `The server needs ${method} of the client, which did not declare it.`
     const url = readString(params.get('mode')) === 'url'
     return url && (this.#version < '2025-11-25' || readObject(declared)?.has('url') !== true)
-      ? 'The server needs the client to open a page (elicitation in URL mode), which it did not declare.'
+      ? 'The server needs the client to open a page (elicitation in URL mode), ' +
+          'which it did not declare.'
       : undefined
   }
 

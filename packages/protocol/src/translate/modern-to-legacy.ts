@@ -464,7 +464,10 @@ export class ModernToLegacy {
 
     const own = lengthOf(call)
     if (others.reduce((sum, each) => sum + lengthOf(each), own) > longestParked)
-      return `The calls of this caller that wait for its input are longer than ${longestParked} characters, which is the limit.`
+      return (
+        `The calls of this caller that wait for its input are longer than ${longestParked} ` +
+        'characters, which is the limit.'
+      )
     if (call.kept === undefined) {
       call.kept = this.#host.kept?.(principal)
       call.kept?.spare(() => this.#abandon(call, 'Its room is needed.'))
@@ -544,7 +547,9 @@ export class ModernToLegacy {
 
     const uris = readArray(filter.get('resourceSubscriptions'))?.length ?? 0
     if (uris > maxUris) {
-      const message = `Invalid params: resourceSubscriptions names ${uris} resources, where ${maxUris} are the limit.`
+      const message =
+        `Invalid params: resourceSubscriptions names ${uris} resources, ` +
+        `where ${maxUris} are the limit.`
       return exchange.answer(200, errorAnswer(request.id, errorCode.invalidParams, message))
     }
 

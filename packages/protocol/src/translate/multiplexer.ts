@@ -26,7 +26,8 @@ interface Open {
 }
 
 const missingLogs = JSON.stringify(
-  'Log messages of the server are left out. The server does not say to which call they belong, and calls of several callers are open.',
+  'Log messages of the server are left out. The server does not say to which call they ' +
+    'belong, and calls of several callers are open.',
 )
 
 /**

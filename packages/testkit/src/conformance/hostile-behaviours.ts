@@ -94,7 +94,8 @@ const behaviours = {
   wrong_version: only((exchange) => `{"jsonrpc":"1.0","id":${exchange.id},"result":{}}`),
   duplicate_keys: only(
     (exchange) =>
-      `{"jsonrpc":"2.0","id":"not yours","id":${exchange.id},"result":{},"result":${resultOf(exchange, 'last')}}`,
+      '{"jsonrpc":"2.0","id":"not ' +
+      `yours","id":${exchange.id},"result":{},"result":${resultOf(exchange, 'last')}}`,
   ),
   odd_error: only((exchange) => `{"jsonrpc":"2.0","id":${exchange.id},"error":"it broke"}`),
   odd_error_code: only(
@@ -156,7 +157,8 @@ const behaviours = {
   lone_surrogate: only((exchange) =>
     response(
       exchange.id,
-      `{"content":[{"type":"text","text":"\\ud800 alone, \\u0000 and \\u2028"}],"resultType":"complete"}`,
+      `{"content":[{"type":"text","text":"\\ud800 alone, ` +
+        `\\u0000 and \\u2028"}],"resultType":"complete"}`,
     ),
   ),
   prototype_keys: only((exchange) =>
@@ -314,7 +316,8 @@ const listeners = {
   },
   refuses: only(
     (exchange) =>
-      `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":-32603,"message":"Subscription limit reached"}}`,
+      `{"jsonrpc":"2.0","id":${exchange.id},"error":{"code":-32603,"message":"Subscription ` +
+      'limit reached"}}',
   ),
   breaks: async (exchange) => {
     await exchange.send(acknowledged(exchange.id))

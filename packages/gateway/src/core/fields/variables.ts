@@ -189,7 +189,10 @@ function refusalOf(
   open: boolean,
 ): string | undefined {
   if (isLoaderVariable(variable))
-    return 'it can make the program run other code. Only callers who may run every image may set it.'
+    return (
+      'it can make the program run other code. Only callers who may run every image ' +
+      'may set it.'
+    )
   if (allows === undefined && open) return undefined
 
   const command = isCommandVariable(variable)

@@ -96,7 +96,8 @@ function stateOf(
     return said(
       'lost',
       'NodeLost',
-      `The node ${pod.spec?.nodeName ?? ''} has not been heard from, so nobody knows whether it runs`,
+      `The node ${pod.spec?.nodeName ?? ''} has not been heard from, ` +
+        'so nobody knows whether it runs',
     )
 
   // An evicted pod, or one that its node refused, states the reason itself.

@@ -36,7 +36,8 @@ class ForeignObject extends Error {
 
   constructor(kind: Kind, name: string, namespace: string, cause?: unknown) {
     super(
-      `The ${kind} '${name}' in the namespace '${namespace}' was not made by this gateway, so it is left alone. Remove it, or choose another name.`,
+      `The ${kind} '${name}' in the namespace '${namespace}' was not made by this gateway, ` +
+        'so it is left alone. Remove it, or choose another name.',
       { cause },
     )
   }

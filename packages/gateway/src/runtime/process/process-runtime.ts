@@ -125,7 +125,8 @@ function takeLock(dataDir: string): ProcessLock {
   } catch (error) {
     if (error instanceof LockHeld)
       throw new Error(
-        `Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, or set MCPGW_DATA_DIR.`,
+        `Another gateway (process ${error.pid}) uses the data folder ${dataDir}. Stop it, ` +
+          'or set MCPGW_DATA_DIR.',
         {
           cause: error,
         },
@@ -466,7 +467,10 @@ class RunningWorkload {
   #refusal(): { readonly reason: string; readonly message: string } | undefined {
     if (this.#program() !== undefined) return this.#wanted.withheld
     const known = Object.keys(this.#options.programs).toSorted().join(', ')
-    const message = `No program stands for the image '${this.#wanted.image.name}'. Known images: ${known}. runtime.images of the configuration adds more.`
+    const message =
+      `No program stands for the image '${this.#wanted.image.name}'. Known ` +
+      `images: ${known}. ` +
+      'runtime.images of the configuration adds more.'
     return { reason: 'ImageNotFound', message }
   }
 

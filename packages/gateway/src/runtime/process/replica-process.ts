@@ -487,7 +487,8 @@ export class ReplicaProcess {
       const interpreter = command[0]?.includes('/') === true && existsSync(command[0])
       return this.#failed(
         'CommandNotFound',
-        `The program '${command[0]}'${interpreter ? ' names an interpreter that' : ''} does not exist.`,
+        `The program '${command[0]}'${interpreter ? ' names an interpreter that' : ''} ` +
+          'does not exist.',
       )
     }
 

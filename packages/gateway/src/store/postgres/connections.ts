@@ -136,7 +136,8 @@ export class Connections implements AsyncDisposable {
     try {
       await client.connect()
       await client.query(
-        `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; SELECT FROM "${this.#schema}".head FOR UPDATE`,
+        `BEGIN; SET LOCAL statement_timeout = ${this.#timeoutMs}; ` +
+          `SELECT FROM "${this.#schema}".head FOR UPDATE`,
       )
 
       const { rowCount } = await client.query(
@@ -147,7 +148,8 @@ export class Connections implements AsyncDisposable {
       return rowCount === 1
     } catch {
       throw unavailable(
-        'The connection to the database broke while the change was stored: it may be stored or not. Look before you repeat it.',
+        'The connection to the database broke while the change was stored: ' +
+          'it may be stored or not. Look before you repeat it.',
         cause,
       )
     } finally {

@@ -90,9 +90,11 @@ export function explained(error: unknown, url: string): GatewayError {
     '28P01': 'Look at user and password.',
     '3D000': 'Make the database, or name another in store.url.',
     '42501':
-      'Bring the schema up to date as a role that may, with `mcp-gateway store migrate`, and grant this role what docs/store.md says.',
+      'Bring the schema up to date as a role that may, with `mcp-gateway store migrate`, ' +
+      'and grant this role what docs/store.md says.',
     '25006':
-      'The schema must be brought up to date, which a database that can only be read does not allow.',
+      'The schema must be brought up to date, which a database that can only be read ' +
+      'does not allow.',
   }
 
   const what =

@@ -183,7 +183,9 @@ class PostgresCollection<R extends Owned<unknown>, Held> implements Collection<R
   async delete(name: string, uid: string, expectedVersion: number): Promise<void> {
     await this.#database.write(async (run, seq) => {
       const deleted = await this.#change(run, seq, name, {
-        sql: `DELETE FROM ${this.#table} WHERE collection = $2 AND name = $3 AND uid = $4 AND version = $5`,
+        sql:
+          `DELETE FROM ${this.#table} WHERE collection = $2 AND name = $3 AND uid = $4 AND ` +
+          'version = $5',
         values: [uid, expectedVersion],
       })
       if (!deleted) throw await this.#missed(run, name, uid)

@@ -90,22 +90,31 @@ const oldestServer = 14
 
 async function refuseUnfit(run: Run): Promise<void> {
   const [server] = await run(
-    "SELECT current_setting('server_version_num')::integer AS version, current_setting('server_encoding') AS encoding",
+    "SELECT current_setting('server_version_num')::integer AS version, " +
+      "current_setting('server_encoding') AS encoding",
   )
   const { version, encoding } = server as { version: number; encoding: string }
   if (version < oldestServer * 10_000)
     throw new GatewayError('store_unavailable', {
-      detail: `PostgreSQL ${oldestServer} or newer is needed, and the server is ${Math.floor(version / 10_000)}.`,
+      detail:
+        `PostgreSQL ${oldestServer} or newer is needed, ` +
+        `and the server is ${Math.floor(version / 10_000)}.`,
     })
   if (encoding !== 'UTF8')
     throw new GatewayError('store_unavailable', {
-      detail: `The database has the encoding ${encoding}, which cannot hold every text. Make it with ENCODING 'UTF8' (and TEMPLATE template0).`,
+      detail:
+        `The database has the encoding ${encoding}, which cannot hold every text. ` +
+        `Make it with ENCODING 'UTF8' (and TEMPLATE template0).`,
     })
 }
 
 function refuseNewer(version: number, schema: string): void {
   if (version <= migrations.length) return
   throw new GatewayError('store_unavailable', {
-    detail: `The schema '${schema}' of the database was written by a newer version of the gateway (schema version ${version}, known ${migrations.length}). Start that version, or restore a backup from before.`,
+    detail:
+      `The schema '${schema}' of the database was written by a newer version of ` +
+      'the gateway ' +
+      `(schema version ${version}, known ${migrations.length}). Start that version, ` +
+      'or restore a backup from before.',
   })
 }

@@ -91,7 +91,8 @@ export class KubernetesApi implements AsyncDisposable {
       if (config.getContextObject(context) === null) {
         const known = config.contexts.map(({ name }) => name).join(', ')
         throw new Error(
-          `The kubeconfig has no context '${context}'. It has: ${known}. (runtime.kubernetes.context)`,
+          `The kubeconfig has no context '${context}'. It has: ${known}. ` +
+            '(runtime.kubernetes.context)',
         )
       }
 
@@ -102,11 +103,13 @@ export class KubernetesApi implements AsyncDisposable {
     // The client, like kubectl, falls back to this context, where no server listens.
     if (config.getCurrentContext() === 'loaded-context')
       throw new Error(
-        'There is no kubeconfig, and this is no pod of a cluster. Set runtime.kubernetes.kubeconfig or KUBECONFIG.',
+        'There is no kubeconfig, and this is no pod of a cluster. ' +
+          'Set runtime.kubernetes.kubeconfig or KUBECONFIG.',
       )
     if (cluster === null || config.getCurrentUser() === null)
       throw new Error(
-        'The kubeconfig names no cluster or no user. Set runtime.kubernetes.kubeconfig, KUBECONFIG, or runtime.kubernetes.context.',
+        'The kubeconfig names no cluster or no user. Set runtime.kubernetes.kubeconfig, ' +
+          'KUBECONFIG, or runtime.kubernetes.context.',
       )
 
     return new KubernetesApi(config, cluster.server.replace(/\/+$/, ''), cluster.proxyUrl)
@@ -263,11 +266,13 @@ export class KubernetesApi implements AsyncDisposable {
 function adviceOn(status: number, said: string): string[] {
   if (status === 401)
     return [
-      '(It does not know the caller: look at the user of the kubeconfig, or whether the token of the pod has expired.)',
+      '(It does not know the caller: look at the user of the kubeconfig, ' +
+        'or whether the token of the pod has expired.)',
     ]
   if (status === 403 && /\bcannot \S+ (resource|path) /.test(said))
     return [
-      '(deploy/kubernetes/base/rbac.yaml has the rights that the gateway needs, and docs/kubernetes.md lists them.)',
+      '(deploy/kubernetes/base/rbac.yaml has the rights that the gateway needs, ' +
+        'and docs/kubernetes.md lists them.)',
     ]
   return []
 }

@@ -41,7 +41,8 @@ export class BwrapSandbox implements Sandbox {
     const visible = privateFolders.flatMap(real).find((folder) => shows(view, folder))
     if (visible !== undefined)
       throw new Error(
-        `audit.sinks: local servers could read the audit log in ${visible}, because they need other files there. ` +
+        `audit.sinks: local servers could read the audit log in ${visible}, ` +
+          'because they need other files there. ' +
           'Keep the audit log in a folder of its own, or in the data folder.',
       )
   }

@@ -72,7 +72,8 @@ function read(file: string): Record<string, number> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {}
     throw new Error(
-      `${file} cannot be read: ${(error as Error).message}. Restore it; it says which user id stands for which owner.`,
+      `${file} cannot be read: ${(error as Error).message}. Restore it; ` +
+        'it says which user id stands for which owner.',
       { cause: error },
     )
   }
