@@ -230,7 +230,7 @@ describe('the architecture', () => {
     expect(readers.map((file) => relative(gatewaySource, file))).toEqual(['main.ts'])
   })
 
-  test('a timeout is joined with other signals where it is kept from being collected as garbage', () => {
+  test('a timeout is joined with other signals where it is kept from being collected', () => {
     const joining = sourceFiles(gatewaySource).filter((file) =>
       /AbortSignal\.any\([^\n]*timeout/i.test(readFileSync(file, 'utf8')),
     )
@@ -247,7 +247,7 @@ describe('the architecture', () => {
     expect(literal.map((file) => relative(gatewaySource, file))).toEqual([])
   })
 
-  test('ages and pauses are measured by the monotonic clock, and who reads the wall clock stands in the table', () => {
+  test('the monotonic clock measures, and the table has who reads the wall clock', () => {
     const readers = Object.keys(packageTable).flatMap((name) =>
       sourceFiles(join(root, 'packages', name, 'src')).filter((file) =>
         /\bDate\.now\b|new Date\(\)/.test(withoutComments(readFileSync(file, 'utf8'))),

@@ -22,7 +22,7 @@ function refusesFloor({ engines }: Package): boolean {
   return majors.length > 0 && majors.every((major) => major > 20)
 }
 
-test('only packages of tests want a newer Node.js than README names, and CONTRIBUTING.md names each', () => {
+test('only packages of tests want a newer Node.js, and CONTRIBUTING.md names each', () => {
   const warned = Object.entries(packages).filter(([, each]) => refusesFloor(each))
   const names = warned.map(([path]) => path.slice(path.lastIndexOf('node_modules/') + 13))
 

@@ -78,22 +78,22 @@ function commentsThat(breakRule: (comment: string) => boolean): string[] {
 }
 
 describe('The text of this repository', () => {
-  test('has no comment that opens with a noun clause', () => {
+  test('no comment opens with a noun clause', () => {
     const opener = /^(?:Of|That|What|Whether|Who|Whoever|Whom|Whose)\b/
     expect(commentsThat((comment) => opener.test(comment))).toEqual([])
   })
 
-  test('has no comment above fifty words before its tags', () => {
+  test('no comment has above fifty words before its tags', () => {
     const words = (comment: string): number =>
       (comment.split(/^@/m)[0] ?? '').trim().split(/\s+/).length
     expect(commentsThat((comment) => words(comment) > 50)).toEqual([])
   })
 
-  test('never says “cannot” in two words', () => {
+  test('no text says “cannot” in two words', () => {
     expect(filesWith(/\bcan\s+not\b/i)).toEqual([])
   })
 
-  test('names only files in its documents that are there', () => {
+  test('documents name only files that exist', () => {
     const documents = listed('*.md')
     expect(documents).toContain('ARCHITECTURE.md')
     expect(documents.flatMap(deadPaths)).toEqual([])

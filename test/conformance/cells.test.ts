@@ -164,7 +164,7 @@ async function register(adapter: object): Promise<void> {
 }
 
 describe.concurrent.each(cells)('a client of $client, a $server server over $transport', (cell) => {
-  test('fare as they do directly, but for what is written down with its reason', async () => {
+  test('the cell’s results equal those of a direct run, except for documented ones', async () => {
     const { run, server, transport, kind } = cell
     const before = direct.get(keyOf(run)) ?? []
     const through = await runServerSuite({

@@ -30,20 +30,23 @@ const scenarios = [
 ] as const
 
 describe.concurrent('a client behind the gateway', () => {
-  test.each(scenarios)('fares in %s of %s as it does alone', async (scenario, specVersion) => {
-    const alone = await runClientScenario({ command, scenario, specVersion })
-    const through = await runClientScenario({
-      command,
-      scenario,
-      specVersion,
-      environment: { GATEWAY: gateway.origin },
-    })
-    expect(tally(alone).passed).toBeGreaterThan(0)
-    // The gateway asks an unknown server by an `initialize` of its own, which the suite counts too.
-    const differences = compareRuns(alone, through).filter(
-      ({ check, direct, through: told }) =>
-        !(check.endsWith('Initialization 2') && direct === 'absent' && told === 'SUCCESS'),
-    )
-    expect(differences).toEqual([])
-  })
+  test.each(scenarios)(
+    'the scenario %s of %s has the same result as without the gateway',
+    async (scenario, specVersion) => {
+      const alone = await runClientScenario({ command, scenario, specVersion })
+      const through = await runClientScenario({
+        command,
+        scenario,
+        specVersion,
+        environment: { GATEWAY: gateway.origin },
+      })
+      expect(tally(alone).passed).toBeGreaterThan(0)
+      // The gateway asks an unknown server by an `initialize` of its own, which the suite counts too.
+      const differences = compareRuns(alone, through).filter(
+        ({ check, direct, through: told }) =>
+          !(check.endsWith('Initialization 2') && direct === 'absent' && told === 'SUCCESS'),
+      )
+      expect(differences).toEqual([])
+    },
+  )
 })

@@ -111,7 +111,10 @@ describe.concurrent.each(cells)(
     const call = async (client: Client, name: string, args = {}): Promise<string> =>
       JSON.stringify(await client.callTool({ name, arguments: args }))
 
-    test('lists, calls, reads, gets and completes', async ({ expect, onTestFinished }) => {
+    test('the client lists, calls, reads, gets and completes', async ({
+      expect,
+      onTestFinished,
+    }) => {
       const connected = await connect(onTestFinished, [era, binding, clientEra])
       const { client } = connected
       expect(client.getProtocolEra()).toBe(clientEra)
@@ -155,7 +158,7 @@ describe.concurrent.each(cells)(
       await expect(client.callTool({ name: 'none', arguments: {} })).rejects.toThrow(/none/)
     })
 
-    test('asks the client: forms, pages, its model, its roots, several rounds and all at once', async ({
+    test('the server asks: forms, pages, model, roots, several rounds and all at once', async ({
       expect,
       onTestFinished,
     }) => {
@@ -184,14 +187,17 @@ describe.concurrent.each(cells)(
       ).toContain('Use this context: a weekend')
     })
 
-    test('does not ask what the client cannot answer', async ({ expect, onTestFinished }) => {
+    test('the server does not ask what the client cannot answer', async ({
+      expect,
+      onTestFinished,
+    }) => {
       const connected = await connect(onTestFinished, [era, binding, clientEra], {})
       const outcome = connected.client.callTool({ name: 'test_missing_capability', arguments: {} })
       if (clientEra === 'modern') await expect(outcome).rejects.toMatchObject({ code: -32021 })
       else expect(await outcome).toMatchObject({ isError: true })
     })
 
-    test('reports progress on the call and logs at the level that was asked for', async ({
+    test('the call brings progress, and logs at the requested level', async ({
       expect,
       onTestFinished,
     }) => {
@@ -214,7 +220,10 @@ describe.concurrent.each(cells)(
       await expect.poll(() => logged).toEqual(['info: an info message', 'warning: a warning'])
     })
 
-    test('hears that a call is cancelled, and only then', async ({ expect, onTestFinished }) => {
+    test('the server hears that a call is cancelled, and only then', async ({
+      expect,
+      onTestFinished,
+    }) => {
       const { client } = await connect(onTestFinished, [era, binding, clientEra])
       const [kept, dropped] = [`kept ${randomUUID()}`, `dropped ${randomUUID()}`]
       const stop = new AbortController()
@@ -228,7 +237,7 @@ describe.concurrent.each(cells)(
       expect(await call(client, 'test_cancelled_calls')).not.toContain(kept)
     })
 
-    test('tells of changes whom it concerns', async ({ expect, onTestFinished }) => {
+    test('changes reach those clients that they concern', async ({ expect, onTestFinished }) => {
       const connected = await connect(onTestFinished, [era, binding, clientEra])
       const { client, heard } = connected
       if (clientEra === 'legacy') await client.subscribeResource({ uri: watched })
@@ -268,7 +277,7 @@ test.for([
   },
 )
 
-test('a legacy server tells with an error of its own that a page comes first, a modern one asks for it', async ({
+test('a legacy server announces a page by an error of its own, a modern one asks', async ({
   onTestFinished,
 }) => {
   const legacy = await connect(onTestFinished, ['legacy', 'http', 'legacy'])

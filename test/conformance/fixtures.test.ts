@@ -50,7 +50,7 @@ describe.concurrent('a fixture without a gateway', () => {
     expect(all.failing.filter((scenario) => !isTask(scenario))).toEqual([])
   })
 
-  test('legacy closes a stream early and gives the rest to who comes back', async () => {
+  test('legacy closes a stream early and gives the rest to a client that returns', async () => {
     const results = await runServerSuite({
       suite: 'next',
       url: urlOf('legacy'),
@@ -122,13 +122,13 @@ describe('the comparison of two runs', () => {
     { scenario: 'one', checks: statuses.map((status) => ({ id: 'a', name: 'A', status })) },
   ]
 
-  test('names each check that changed, also when several have the same id', () => {
+  test('the comparison names each changed check, also when several have one id', () => {
     expect(compareRuns(run('SUCCESS', 'SUCCESS'), run('SUCCESS', 'FAILURE'))).toEqual([
       { scenario: 'one', check: 'a A 2', direct: 'SUCCESS', through: 'FAILURE' },
     ])
   })
 
-  test('names checks and scenarios that are missing or new', () => {
+  test('the comparison names checks and scenarios that are missing or new', () => {
     expect(compareRuns(run('SUCCESS'), [])).toEqual([
       { scenario: 'one', check: 'a A', direct: 'SUCCESS', through: 'absent' },
     ])
@@ -137,12 +137,12 @@ describe('the comparison of two runs', () => {
     ])
   })
 
-  test('leaves out what only informs', () => {
+  test('the comparison leaves out purely informative checks', () => {
     expect(compareRuns(run('INFO', 'SUCCESS'), run('SUCCESS', 'INFO'))).toEqual([])
   })
 })
 
-test('a server that is not there fails the scenario', async () => {
+test('a missing server fails the scenario', async () => {
   const results = await runServerSuite({
     suite: 'next',
     url: 'http://127.0.0.1:9/mcp',

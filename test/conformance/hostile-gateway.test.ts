@@ -120,7 +120,7 @@ describe.each([
   ['legacy', 'modern-http'],
   ['legacy', 'modern-stdio'],
 ] as const)('a %s client in front of %s', (client, server) => {
-  test('gets at most one answer to each call, and a well-formed one, and the next is served', async () => {
+  test('each call gets at most one well-formed answer, and the next client is served', async () => {
     const session = client === 'legacy' ? await openSession(server) : undefined
     const work = hostileTools.map((tool, index) => async () => {
       const told = await call(server, client, tool, `${tool}-${index}`, session)

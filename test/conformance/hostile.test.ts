@@ -139,7 +139,7 @@ describe('over HTTP', () => {
       expect(session).toContain(String.fromCharCode(code))
   })
 
-  test.each(behaviours)('%s', async (name, expected) => {
+  test.each(behaviours)('the probe %s gives the documented answer', async (name, expected) => {
     const messages = (await call(name)).split('\n\n').map((event) => event.replace(/^data: /, ''))
     expect(messages.slice(0, expected.length)).toEqual(
       expected.map((pattern) => expect.stringMatching(pattern)),
@@ -152,7 +152,7 @@ describe('over HTTP', () => {
       expect(await call('echo', {}, id)).toContain(`"id":${id},"result"`)
   })
 
-  test('bytes that are no UTF-8', async () => {
+  test('bytes that are no UTF-8 arrive as they are', async () => {
     const bytes = Buffer.from(await (await post(callOf('bad_utf8'))).arrayBuffer())
     expect(bytes.includes(Buffer.from([0xc3, 0x28, 0xff]))).toBe(true)
     expect(() => new TextDecoder('utf-8', { fatal: true }).decode(bytes)).toThrow()
@@ -176,12 +176,12 @@ describe('over HTTP', () => {
     ['lines', /^data:\{"jsonrpc":"2.0",\ndata:"id":5,\ndata:"result"/],
     ['extras', /^\uFEFF: a comment\n.*\nretry: soon\ndata\n\nevent: message\ndata: \{/s],
     ['named', /^event: surprise\ndata: \{/],
-  ] as const)('events framed as %s', async (framing, expected) => {
+  ] as const)('events framed as %s are read', async (framing, expected) => {
     const bytes = await (await post(callOf('echo', { framing }))).arrayBuffer()
     expect(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)).toMatch(expected)
   })
 
-  test('an answer in another content type or with another status', async () => {
+  test('an answer in another content type or status arrives as it is', async () => {
     const response = await post(
       callOf('echo', { json: true, contentType: 'text/html', status: 203 }),
     )
@@ -219,7 +219,7 @@ describe('over HTTP', () => {
     expect(seen.match(/\\"action\\":\\"decline\\"/g)).toHaveLength(3)
   })
 
-  test('a question on the GET stream of the session', async () => {
+  test('a question on the GET stream of the session is answered', async () => {
     const stop = new AbortController()
     const stream = await fetch(fixture.url, {
       headers: { accept: 'text/event-stream', 'mcp-session-id': session },
@@ -235,7 +235,7 @@ describe('over HTTP', () => {
     stop.abort()
   })
 
-  test('connections that break, and answers that never come', async () => {
+  test('connections break, and answers never come, as the behaviour says', async () => {
     await expect(call('cut')).rejects.toThrow()
     await expect(call('cut_inside')).rejects.toThrow()
     await expect(call('cut_after_notification')).rejects.toThrow()
@@ -249,7 +249,7 @@ describe('over HTTP', () => {
     ).rejects.toThrow()
   })
 
-  test('much: notifications, size, depth, and no end', async () => {
+  test('a server sends much: notifications, size, depth, and no end', async () => {
     expect(
       (await call('flood', { count: 500, bytes: 10 })).match(/notifications\/message/g),
     ).toHaveLength(500)
@@ -275,7 +275,7 @@ describe('over HTTP', () => {
     },
   )
 
-  test.each(listeners)('a listener that wants %s', async (name, expected) => {
+  test.each(listeners)('a listener that wants %s is served', async (name, expected) => {
     const response = await post(listenOf(name))
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
     let seen = ''
@@ -290,7 +290,7 @@ describe('over HTTP', () => {
     await reader?.cancel().catch(() => undefined)
   })
 
-  test.each(probes)('a server whose answer to a probe is %s', async (probe, status, body) => {
+  test.each(probes)('a probe answer of %s shows the era', async (probe, status, body) => {
     const odd = await FixtureProcess.hostile(probe)
     try {
       const response = await fetch(odd.url, { method: 'POST', body: discover })
@@ -306,7 +306,7 @@ describe('over HTTP', () => {
     }
   })
 
-  test('a server that has nothing for legacy clients', async () => {
+  test('a server has nothing for legacy clients', async () => {
     const odd = await FixtureProcess.hostile('modern_only')
     const client = new Client({ name: 't', version: '1' }, { versionNegotiation: { mode: 'auto' } })
     try {
@@ -325,7 +325,7 @@ describe('over HTTP', () => {
     }
   })
 
-  test('a server that is silent when it is probed', async () => {
+  test('a server is silent when it is probed', async () => {
     const odd = await FixtureProcess.hostile('silent')
     try {
       await expect(
@@ -411,7 +411,7 @@ describe('over stdio', () => {
     ['noise', /^Listening…\n.*\n\{.*\}\nDone\.\n/],
     ['glued', /\}\{"jsonrpc"/],
     ['bytes', /^\{.*"id":5.*\}\n/],
-  ] as const)('lines framed as %s', async (framing, expected) => {
+  ] as const)('lines framed as %s are read', async (framing, expected) => {
     expect(await outputOf('echo', { framing })).toMatch(expected)
   })
 
@@ -436,22 +436,25 @@ describe('over stdio', () => {
     }
   })
 
-  test.each(probes)('a server whose answer to a probe is %s', async (probe, _status, body) => {
-    const [command = '', ...args] = stdioFixtures.hostile(probe)
-    const odd = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
-    try {
-      let said = ''
-      odd.stdout.setEncoding('utf8').on('data', (text: string) => (said += text))
-      odd.stdin.write(`${discover}\n`)
-      await expect.poll(() => said).toMatch(body)
-      odd.stdin.write(`${initialize}\n`)
-      await expect.poll(() => said).toContain('"protocolVersion":"2025-11-25"')
-    } finally {
-      odd.kill('SIGKILL')
-    }
-  })
+  test.each(probes)(
+    'a probe answer of %s over stdio shows the era',
+    async (probe, _status, body) => {
+      const [command = '', ...args] = stdioFixtures.hostile(probe)
+      const odd = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+      try {
+        let said = ''
+        odd.stdout.setEncoding('utf8').on('data', (text: string) => (said += text))
+        odd.stdin.write(`${discover}\n`)
+        await expect.poll(() => said).toMatch(body)
+        odd.stdin.write(`${initialize}\n`)
+        await expect.poll(() => said).toContain('"protocolVersion":"2025-11-25"')
+      } finally {
+        odd.kill('SIGKILL')
+      }
+    },
+  )
 
-  test('a process that ends inside a message', async () => {
+  test('a process ends inside a message', async () => {
     const exit = new Promise<number | null>((resolve) => child.once('exit', resolve))
     send(callOf('cut_inside'))
     expect(await exit).toBe(1)

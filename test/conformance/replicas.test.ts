@@ -103,7 +103,7 @@ const failing = (results: Awaited<ReturnType<typeof run>>): readonly string[] =>
 
 describe('two gateways behind a round-robin are like one', () => {
   test.each(['legacy', 'dual', 'modern', 'legacy-stdio', 'dual-stdio', 'modern-stdio'])(
-    'for a legacy client and a %s server',
+    'a legacy client of a %s server sees one gateway',
     async (server) => {
       expect(failing(await run(server, { suite: 'next', requirements: '2025-11-25' }))).toEqual([])
       expect(failing(await run(server, { suite: 'stable' }))).toEqual([])
@@ -111,7 +111,7 @@ describe('two gateways behind a round-robin are like one', () => {
   )
 
   test.each(['modern', 'dual', 'legacy', 'modern-stdio', 'dual-stdio', 'legacy-stdio'])(
-    'for a modern client and a %s server',
+    'a modern client of a %s server sees one gateway',
     async (server) => {
       const known = server.startsWith('legacy')
         ? [...new Set(toLegacyServer.map(({ scenario }) => scenario))]
@@ -121,21 +121,24 @@ describe('two gateways behind a round-robin are like one', () => {
     },
   )
 
-  test('and hand to each other what the other one holds', async () => {
+  test('the gateways hand to each other what the other one holds', async () => {
     for (const { address } of planes)
       expect(Number(await (await fetch(`${address}/handed`)).text())).toBeGreaterThan(10)
   })
 })
 
 describe('what only looks handed over', () => {
-  test.each(['x', `${Date.now()}.e30.x.y`])('by the header %s is refused', async (header) => {
-    const answer = await fetch(`${front.origin}/adapters/dual/mcp`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'x-mcpgw-hop': header },
-      body: '{"jsonrpc":"2.0","id":1,"method":"ping"}',
-    })
-    expect(answer.status).toBe(401)
-  })
+  test.each(['x', `${Date.now()}.e30.x.y`])(
+    'a request that the header %s makes look handed over is refused',
+    async (header) => {
+      const answer = await fetch(`${front.origin}/adapters/dual/mcp`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-mcpgw-hop': header },
+        body: '{"jsonrpc":"2.0","id":1,"method":"ping"}',
+      })
+      expect(answer.status).toBe(401)
+    },
+  )
 })
 
 describe('what an owner held that died', () => {
@@ -173,7 +176,7 @@ describe('what an owner held that died', () => {
     },
   ]
 
-  test('is a session to be opened anew, or a call to be made anew, and never a hang', async () => {
+  test('a dead owner’s session or call can be started again, and never hangs', async () => {
     const [one, two] = planes.map(({ address }) => address)
     const initialize = {
       method: 'initialize',

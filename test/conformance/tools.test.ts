@@ -231,15 +231,15 @@ describe.each([
 
   const known = baseline.flatMap(({ scenarios }) => scenarios).toSorted()
 
-  test('passes the stable suite, but for the baseline', async () => {
+  test('the router passes the stable suite, except for the baseline', async () => {
     expect(tally(await run('stable')).failing.toSorted()).toEqual(known)
   })
 
-  test('passes what 2025-11-25 requires, but for the baseline', async () => {
+  test('the router passes the requirements of 2025-11-25, except for the baseline', async () => {
     expect(tally(await run('next', '2025-11-25')).failing.toSorted()).toEqual(known)
   })
 
-  test('passes what 2026-07-28 requires, but for the baseline', async () => {
+  test('the router passes the requirements of 2026-07-28, except for the baseline', async () => {
     // Questions and tasks are whole families of scenarios, none of which is about a plain tool.
     const results = (await run('next', '2026-07-28')).filter(
       ({ scenario }) => !/^(tasks|input-required-result)-/.test(scenario),

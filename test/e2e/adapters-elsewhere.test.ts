@@ -48,7 +48,7 @@ async function register(name: string, endpoint: string): Promise<URL> {
 
 describe.each(['legacy', 'modern'] as const)('a %s server elsewhere, by https', (era) => {
   test.each([['legacy'], ['modern']] as const)(
-    'lists, runs, reports progress and asks for a %s client',
+    'the server lists, runs, reports progress and asks for a %s client',
     async (mode) => {
       const url = await register(`${era}-for-${mode}`, `https://127.0.0.1:${port}/${era}/mcp`)
       const client = new Client(
@@ -80,7 +80,7 @@ describe.each(['legacy', 'modern'] as const)('a %s server elsewhere, by https', 
   )
 })
 
-test('a server elsewhere whose certificate is good, and another’s, is not called', async () => {
+test('a server elsewhere whose certificate is for another host is not called', async () => {
   const url = await register('another', `https://127.0.0.2:${port}/legacy/mcp`)
   const answer = await fetch(url, {
     method: 'POST',

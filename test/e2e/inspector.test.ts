@@ -64,7 +64,7 @@ describe('the MCP Inspector', () => {
       ],
     ],
   ] as const)(
-    'shows of server-%s through the gateway what it shows directly',
+    'the Inspector shows the same of server-%s through the gateway as directly',
     async (name, args, call) => {
       const words = [process.execPath, officialServer(name), ...args]
       const { status } = await gateway.api('POST', '/adapters', {

@@ -128,7 +128,7 @@ async function see(client: AnyClient, calls: readonly Call[]): Promise<unknown> 
 const info = { name: 'e2e', version: '1.0.0' }
 
 describe.each(servers)('server-$name', ({ name, args, calls }) => {
-  test('gives the official clients of both SDKs through the gateway what it gives directly', async () => {
+  test('official clients of both SDKs get the same through the gateway as directly', async () => {
     const words = [officialServer(name), ...args]
     const direct = new ClientV1(info)
     await direct.connect(
@@ -153,7 +153,7 @@ describe.each(servers)('server-$name', ({ name, args, calls }) => {
   })
 })
 
-describe('what servers ask and tell of their own accord', () => {
+describe('messages that servers send by themselves', () => {
   test('elicitation, sampling, progress and resource updates cross the gateway', async () => {
     const url = await register('everything-asks', [officialServer('everything'), 'stdio'])
     const client = new ClientV1(info, { capabilities: { elicitation: {}, sampling: {} } })

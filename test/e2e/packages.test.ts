@@ -86,7 +86,7 @@ describe('The packages of the programs', () => {
   const programOf = (name: string, bin: string): string =>
     join(modules, '@mcp-gateway', name, manifestOf(name).bin[bin] ?? '')
 
-  test.each(Object.keys(files))('%s ships the files that are allowed, and no other', (name) => {
+  test.each(Object.keys(files))('the package %s ships the allowed files, and no other', (name) => {
     const shipped = packed.find((each) => each.name === `@mcp-gateway/${name}`)?.files ?? []
 
     expect(shipped.map(({ path }) => path).toSorted()).toEqual(files[name])

@@ -85,7 +85,7 @@ async function initialize(name: string): Promise<Response> {
 }
 
 describe('a bridged server that never works', () => {
-  test('makes its adapter degraded, with the reason, until it is mended', async () => {
+  test('a failing server makes its adapter degraded, with the reason, until mended', async () => {
     await register('broken', 'mcp-proxy', {
       environmentVariables: { MCP_COMMAND: '/no/such/server' },
     })
@@ -105,7 +105,7 @@ describe('a bridged server that never works', () => {
     await gateway.api('DELETE', '/adapters/broken')
   })
 
-  test('and one whose image is not there is 503 at once, with the reason', async () => {
+  test('a missing image is 503 at once, with the reason', async () => {
     await register('imageless', 'no-such-image')
     await gateway.untilStatus('imageless', ({ conditions }) =>
       conditions.some(({ reason }) => reason === 'ImageNotFound'),
@@ -120,7 +120,7 @@ describe('a bridged server that never works', () => {
 })
 
 describe('processes', () => {
-  test('none is left after SIGTERM, not even of a server that ignores it and forks', async () => {
+  test('SIGTERM leaves no process, not even of a server that ignores it and forks', async () => {
     await register('stubborn', 'stubborn')
     await gateway.untilStatus('stubborn', healthy)
     expect(processesWith(tag).length).toBeGreaterThan(1)
@@ -128,7 +128,7 @@ describe('processes', () => {
     await untilNoneLeft()
   })
 
-  test('none is left after kill -9 of the gateway, and after the next start everything runs again', async () => {
+  test('kill -9 of the gateway leaves no process, and the next start runs all again', async () => {
     await register('stubborn', 'stubborn')
     await register('echo', 'echo', { replicaCount: 2 })
     await gateway.untilStatus('stubborn', healthy)
@@ -140,7 +140,7 @@ describe('processes', () => {
     await gateway.untilStatus('stubborn', healthy)
   })
 
-  test('none is left after an adapter is deleted', async () => {
+  test('a deletion leaves no process of its adapter', async () => {
     await register('stubborn', 'stubborn')
     await gateway.untilStatus('stubborn', healthy)
     expect((await gateway.api('DELETE', '/adapters/stubborn')).status).toBe(204)
@@ -148,7 +148,7 @@ describe('processes', () => {
     expect((await gateway.api('GET', '/adapters/stubborn/status')).status).toBe(404)
   })
 
-  test('a stdio server that ignores SIGTERM ends with its session, and with the bridge when that is killed', async () => {
+  test('a stdio server that ignores SIGTERM ends with its session and its bridge', async () => {
     await register('bridged', 'mcp-proxy', {
       environmentVariables: {
         MCP_COMMAND: process.execPath,
@@ -169,7 +169,7 @@ describe('processes', () => {
     await expect.poll(async () => (await initialize('bridged')).status).toBe(200)
   })
 
-  test('a replica that is killed comes back, and status says why it restarted', async () => {
+  test('a killed replica comes back, and the status says why it restarted', async () => {
     await register('echo', 'echo')
     await gateway.untilStatus('echo', healthy)
     for (const pid of processesWith(tag)) process.kill(pid, 'SIGKILL')
@@ -185,18 +185,18 @@ describe('processes', () => {
     ['missing', 'CommandNotFound', /does not exist/],
     ['failing', 'Exited', /code 3.*out of luck/],
     ['nothing-of-this-name', 'ImageNotFound', /Known images: .*mcp-proxy/],
-  ])('of image %s the status says %s', async (imageName, reason, message) => {
+  ])('the status of image %s says %s', async (imageName, reason, message) => {
     await degraded(imageName, reason, message)
   })
 
-  test('of an image that never listens the status says StartTimeout', async () => {
+  test('the status of an image that never listens says StartTimeout', async () => {
     await gateway[Symbol.asyncDispose]()
     // Far too short for any other.
     gateway = await start({ startTimeoutSeconds: 1 })
     await degraded('silent', 'StartTimeout', /did not listen/)
   })
 
-  test('changing the environment rolls replica by replica, and requests are served all the while', async () => {
+  test('a changed environment rolls replica by replica under requests', async () => {
     await register('echo', 'echo', { replicaCount: 3 })
     await gateway.untilStatus('echo', healthy)
     const before = processesWith(tag)
@@ -220,7 +220,7 @@ describe('processes', () => {
     expect(new Set(statuses)).toEqual(new Set([200]))
   })
 
-  test('changing the description restarts nothing', async () => {
+  test('a changed description restarts nothing', async () => {
     await register('echo', 'echo')
     await gateway.untilStatus('echo', healthy)
     const before = processesWith(tag)
@@ -237,7 +237,7 @@ describe('processes', () => {
 })
 
 describe('logs', () => {
-  test('are those of the replica, and of its previous instance after a restart', async () => {
+  test('the logs are those of the replica, and of its previous instance', async () => {
     await register('failing', 'failing')
     await gateway.untilStatus('failing', ({ replicas }) => (replicas[0]?.restarts ?? 0) >= 2)
     const { body, headers } = await gateway.api(
@@ -253,7 +253,7 @@ describe('logs', () => {
     ).toBe(404)
   })
 
-  test('can be followed', async () => {
+  test('the logs can be followed', async () => {
     await register('bridged', 'mcp-proxy', {
       environmentVariables: {
         MCP_COMMAND: process.execPath,

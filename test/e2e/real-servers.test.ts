@@ -85,7 +85,7 @@ describe('a real server', () => {
 
   describe.concurrent('without a sandbox', () => {
     test.for(realServers)(
-      'of $from, $package $version, serves clients of both eras',
+      'the server of $from, $package $version, serves clients of both eras',
       async (server, { skip }) => {
         const reason = server.bundled === true ? undefined : missing[server.from]
         skip(reason !== undefined, reason)
@@ -95,7 +95,7 @@ describe('a real server', () => {
     )
   })
 
-  test('is one of at least twelve', () => {
+  test('the list has at least twelve servers', () => {
     expect(new Set(realServers.map((server) => server.package)).size).toBeGreaterThanOrEqual(12)
   })
 })
@@ -125,9 +125,9 @@ describe(`a real server in the strongest sandbox of this machine,${note}`, () =>
     rmSync(`${gateway.dataDir}-homes`, { recursive: true, force: true })
   })
 
-  describe.concurrent('which it starts', () => {
+  describe.concurrent('servers that it starts', () => {
     test.for(sandboxedServers)(
-      '$package, which $by starts in a sandbox, serves clients of both eras',
+      'the server $package, which $by starts in a sandbox, serves clients of both eras',
       async (server, { skip }) => {
         skip(!isolates, note)
         const reason = missing[server.from]

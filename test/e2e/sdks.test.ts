@@ -89,7 +89,7 @@ function withoutDirect(text: string): string {
 
 describe('an official SDK', () => {
   // What is missing is seen in the report, as a test that was skipped.
-  test.for(sdks)('is there to be tested: $title', (sdk, { skip }) => {
+  test.for(sdks)('the SDK exists for the tests: $title', (sdk, { skip }) => {
     const reason = missing(sdk)
     skip(reason !== undefined, reason)
     expect(reason).toBeUndefined()
@@ -98,7 +98,7 @@ describe('an official SDK', () => {
 
 describe('through the gateway', () => {
   test.for(pairs)(
-    'the client of $client.title does with the server of $server.title all that it does without, and all that can be repaired',
+    'the client of $client.title does all with $server.title that it does directly, or more',
     async (pair, { task }) => {
       const cell = await cellOf(pair, (task.result?.retryCount ?? 0) > 0)
       const failed = steps
@@ -114,7 +114,7 @@ describe('through the gateway', () => {
     },
   )
 
-  test('the page about it says so', ({ skip }) => {
+  test('the page of the matrix has these results', ({ skip }) => {
     skip(ready.length < sdks.length, 'not every SDK is there')
     const reasons = new Set(
       cells.flatMap((cell) =>

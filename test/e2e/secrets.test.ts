@@ -40,7 +40,7 @@ const server = (name: string): object => ({
 })
 
 describe('secrets, on a gateway that is killed', () => {
-  test('are there again as they were when they were acknowledged, and so are API keys', async () => {
+  test('secrets and API keys survive a kill as they were acknowledged', async () => {
     await using gateway = await GatewayProcess.start({ config: withKeys() })
     await gateway.api('POST', '/secrets', { name: 'key', value: 'value-0' })
     await gateway.api('POST', '/adapters', server('one'))
@@ -65,7 +65,7 @@ describe('secrets, on a gateway that is killed', () => {
 })
 
 describe('changing the keys of secrets', () => {
-  test('goes from the kept key to configured ones, from one to the next, and says what cannot be read without', async () => {
+  test('keys change from the kept one to others, and missing keys are reported', async () => {
     await using first = await GatewayProcess.start({ config: withKeys() })
     const { dataDir } = first
     await first.api('POST', '/secrets', { name: 'key', value: 'kept' })

@@ -81,7 +81,7 @@ async function where(
 }
 
 describe('sessions', () => {
-  test('of 200 at once, every request stays on its replica, also when the gateway is restarted in the middle', async () => {
+  test('requests of 200 sessions at once stay on their replicas over a restart', async () => {
     const sessions = await Promise.all(Array.from({ length: 200 }, () => open()))
     const first = await Promise.all(sessions.map((session) => where(session)))
     for (const { replica, session } of first) expect(session.startsWith(`${replica}_`)).toBe(true)
@@ -101,7 +101,7 @@ describe('sessions', () => {
     }
   })
 
-  test('the server is told who calls, and not what is between the client and the gateway', async () => {
+  test('the server learns the caller, and nothing of the way to the gateway', async () => {
     const session = await open({ 'x-dev-userid': 'ada, countess', 'x-dev-roles': 'mcp.engineer' })
     const { headers, url } = await where(session, {
       headers: {
@@ -127,7 +127,7 @@ describe('sessions', () => {
     expect(url).toBe('/mcp?a=1&b=2')
   })
 
-  test('a session id in the query is accepted as the original does', async () => {
+  test('a session id in the query counts as in the original', async () => {
     const session = await open()
     const { replica } = await where(session)
     expect((await where(undefined, { query: `?session_id=${session}` })).replica).toBe(replica)
@@ -152,7 +152,7 @@ describe('sessions', () => {
     }
   })
 
-  test('an adapter that one may not see does not exist', async () => {
+  test('a hidden adapter does not exist', async () => {
     const hidden = await post(undefined, initialize, { headers: { 'x-dev-userid': 'stranger' } })
     const missing = await post(undefined, initialize, { adapter: 'nothing' })
     expect([hidden.status, missing.status]).toEqual([404, 404])
@@ -171,7 +171,7 @@ describe('sessions', () => {
     expect(answer.headers.get('www-authenticate')).toBeNull()
   })
 
-  test('a server that breaks off is 502, and says that the request may have run', async () => {
+  test('a server that breaks off is 502, and the answer says that it may have run', async () => {
     const answer = await post(await open(), call('break'))
     expect(answer.status).toBe(502)
     expect(await answer.json()).toMatchObject({
@@ -179,7 +179,7 @@ describe('sessions', () => {
     })
   })
 
-  test('scaling in ends the sessions of the replicas that go, and no others', async () => {
+  test('a scale-in ends the sessions of the replicas that go, and no others', async () => {
     const sessions = await Promise.all(Array.from({ length: 30 }, () => open()))
     const told = await Promise.all(sessions.map((session) => where(session)))
     await gateway.api('PATCH', '/adapters/echo', { replicaCount: 2 })

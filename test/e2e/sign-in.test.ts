@@ -166,7 +166,7 @@ const speakers: readonly Speaker[] = [
   })),
 ]
 
-describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (shape) => {
+describe.each(Object.keys(shapes) as Shape[])('a provider of the shape %s', (shape) => {
   const { audience, issuer } = shapes[shape]
   let provider: IdentityProvider
   let gateway: GatewayProcess
@@ -231,7 +231,7 @@ describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (
   })
 
   test.each(speakers)(
-    '$name with a token that was granted too little is told what to ask for, and comes back with it',
+    '$name with too small a token learns what to ask for, and returns with it',
     async ({ connect }) => {
       const url = endpoint('/adapters/sums/mcp')
       const little = await provider.token('alice', {
@@ -253,16 +253,13 @@ describe.each(Object.keys(shapes) as Shape[])('at a provider of the shape %s', (
     },
   )
 
-  test.each(speakers)(
-    '$name of somebody without the role finds nothing there',
-    async ({ connect }) => {
-      await expect(
-        connect(endpoint('/adapters/sums/mcp'), new Person(), signIn('bob')),
-      ).rejects.toThrow(/not found|did not offer/i)
-    },
-  )
+  test.each(speakers)('$name of a person without the role finds nothing', async ({ connect }) => {
+    await expect(
+      connect(endpoint('/adapters/sums/mcp'), new Person(), signIn('bob')),
+    ).rejects.toThrow(/not found|did not offer/i)
+  })
 
-  test('nothing of a token is in what the gateway writes', () => {
+  test('the gateway writes nothing of a token', () => {
     expect(gateway.output).not.toMatch(/eyJ/)
     expect(gateway.output).toMatch(/insufficient_scope/)
   })

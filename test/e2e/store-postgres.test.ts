@@ -64,7 +64,7 @@ describe.skipIf(missing !== undefined)(
       rmSync(folder, { recursive: true, force: true })
     })
 
-    test('serve what is registered at another, and forget what is deleted there', async () => {
+    test('each gateway serves adapters of the others, and forgets deleted ones', async () => {
       await using one = await start()
       await using two = await start()
       expect(one.output + two.output).toContain('"store":"postgres"')
@@ -82,7 +82,7 @@ describe.skipIf(missing !== undefined)(
       await expect.poll(async () => (await call(one, 'shared')).status, patiently).toBe(404)
     })
 
-    test('go on with sessions of servers elsewhere that the others have opened, until one of them moves the adapter', async () => {
+    test('each gateway continues sessions of others, until an adapter moves', async () => {
       await using elsewhere = await FixtureProcess.conformance('legacy')
       const keys = { MCPGW_SESSIONS_KEYS: randomBytes(32).toString('base64') }
       await using one = await GatewayProcess.start({ environment: { ...environment, ...keys } })
@@ -119,7 +119,7 @@ describe.skipIf(missing !== undefined)(
       expect((await one.api('DELETE', '/adapters/elsewhere')).status).toBe(204)
     })
 
-    test('give a name to one of those that ask for it at once', async () => {
+    test('one of several gateways gets a name that they ask for at once', async () => {
       await using one = await start()
       await using two = await start()
       for (let round = 0; round < 10; round += 1) {
@@ -151,7 +151,7 @@ describe.skipIf(missing !== undefined)(
         await one.api('DELETE', `/adapters/raced-${round}`)
     })
 
-    test('go on serving what they know while it is killed and away, refuse changes with 503, and go on together when it is back', async () => {
+    test('gateways serve without the server, refuse changes with 503, and recover', async () => {
       await using one = await start()
       await using two = await start()
       await register(one, 'known')
@@ -196,7 +196,7 @@ describe.skipIf(missing !== undefined)(
       for (const name of ['known', 'after']) await one.api('DELETE', `/adapters/${name}`)
     })
 
-    test('are moved to from SQLite by a command, with all that is registered, owners, versions and secrets', async () => {
+    test('a command moves a SQLite store with owners, versions and secrets', async () => {
       server.sql('CREATE DATABASE moved OWNER gateways')
       const database = {
         ...environment,
@@ -262,7 +262,7 @@ describe.skipIf(missing !== undefined)(
       })
     })
 
-    test('cannot start without it: the gateway ends with code 1, the address and the reason, and never the password', async () => {
+    test('a gateway without the server ends with code 1 and the reason', async () => {
       await server.end('SIGINT')
       const { status, stderr, stdout } = command()
       await server.startAgain()
@@ -275,7 +275,7 @@ describe.skipIf(missing !== undefined)(
       expect(stdout + stderr).not.toContain(environment['PGPASSWORD'])
     })
 
-    test('that wait for it end at once when they are told to', async () => {
+    test('gateways that wait for the server end at once when they are told to', async () => {
       await server.end('SIGINT')
       const waiting = spawn(process.execPath, [programs.gateway], {
         env: {
@@ -294,7 +294,7 @@ describe.skipIf(missing !== undefined)(
       await server.startAgain()
     })
 
-    test('have its schema brought up to date by a command, and show its settings without the password', () => {
+    test('a command updates the schema, and the settings are shown without the password', () => {
       expect(command('store', 'migrate')).toMatchObject({
         status: 0,
         stdout: 'The schema of the store is up to date.\n',

@@ -127,7 +127,7 @@ describe('tool gateways', () => {
   beforeAll(start)
   afterAll(end)
 
-  test('hold each session where it was opened, whichever gateway its requests reach', async () => {
+  test('a session stays where it was opened, whichever gateway its requests reach', async () => {
     const sessions = await all(8, open)
     for (let round = 0; round < 3; round += 1)
       expect((await Promise.all(sessions.map(list))).map(({ status }) => status)).toEqual(
@@ -135,7 +135,7 @@ describe('tool gateways', () => {
       )
   })
 
-  test('take nothing that no gateway has signed', async () => {
+  test('a request without the signature of a gateway is refused', async () => {
     const [one] = plane.toolGateways
     const direct = (headers: Record<string, string> = {}): Promise<Answer> =>
       post({ method: 'ping' }, headers, one?.origin)
@@ -147,7 +147,7 @@ describe('tool gateways', () => {
     expect(await direct({ 'x-mcpgw-hop': '' })).toMatchObject({ status: 401 })
   })
 
-  test('sign who calls as their gateway does, and have the credential of the tool', async () => {
+  test('tool gateways sign the caller as gateways do, and have the tool’s credential', async () => {
     await register('proven', {
       callerIdentity: 'signed',
       credential: { header: 'X-Key', value: 'of-the-tool' },
@@ -170,7 +170,7 @@ describe('tool gateways', () => {
     expect(payload.sub).toBe('dev')
   })
 
-  test('have a credential that refers to a secret, as it is now', async () => {
+  test('tool gateways have the present value of a credential by reference', async () => {
     const key = async (): Promise<unknown> =>
       (
         (await modern('tools/call', { name: 'keyed', arguments: {} })).message.result?.[
@@ -186,7 +186,7 @@ describe('tool gateways', () => {
     await expect.poll(async () => [await key(), await key()]).toEqual(['two', 'two'])
   })
 
-  test('are alone told which tools there are', async () => {
+  test('tool gateways alone learn which tools exist', async () => {
     const [gateway] = plane.gateways
     expect((await fetch(`${gateway?.origin}/internal/tools`)).status).toBe(404)
     expect(
@@ -200,7 +200,7 @@ describe('tool gateways, each time others,', () => {
   beforeEach(start)
   afterEach(end)
 
-  test('go on when one of them is killed: its sessions are 404, so that clients begin anew, and nothing else fails', async () => {
+  test('a killed tool gateway costs its sessions (404), and nothing else fails', async () => {
     const sessions = await all(8, open)
     const [one] = plane.toolGateways
     await one?.end('SIGKILL')
@@ -216,7 +216,7 @@ describe('tool gateways, each time others,', () => {
     )
   })
 
-  test('tell that a call may have run when the one that ran it is killed, and never run it twice', async () => {
+  test('a call on a killed tool gateway may have run, and never runs twice', async () => {
     let calls = 0
     const count = (): void => void (calls += 1)
     service.on('request', count)
@@ -237,7 +237,7 @@ describe('tool gateways, each time others,', () => {
     )
   })
 
-  test('that are all gone leave a clear error, and are used again when they are back', async () => {
+  test('no tool gateway at all is a clear error, until they are back', async () => {
     for (const each of plane.toolGateways) await each.end('SIGKILL')
     expect(await modern('tools/list')).toMatchObject({
       status: 503,
@@ -247,7 +247,7 @@ describe('tool gateways, each time others,', () => {
     await expect.poll(names).toEqual(['greet'])
   })
 
-  test('go on with what they know while the gateway of which they hear is away, and then hear what has changed', async () => {
+  test('tool gateways work while their gateway is away, and then hear the changes', async () => {
     const [first, second] = plane.gateways
     await first?.end('SIGKILL')
     const { status } = await post({ method: 'ping' }, {}, second?.origin)
@@ -276,7 +276,7 @@ describe('tool gateways, each time others,', () => {
     await expect.poll(names).toEqual(['later'])
   })
 
-  test('are ready once they know all tools', async () => {
+  test('tool gateways are ready once they know all tools', async () => {
     const [one] = plane.toolGateways
     await expect.poll(async () => (await fetch(`${one?.origin}/readyz`)).status).toBe(200)
     await one?.end('SIGTERM')
@@ -288,14 +288,14 @@ describe('tool gateways, each time others,', () => {
 })
 
 describe('a tool gateway', () => {
-  test('does not start without the key, a name, and a gateway to hear of', async () => {
+  test('a tool gateway needs the key, a name, and a gateway to start', async () => {
     const start = GatewayProcess.start({ config: { role: 'tool-gateway' } })
     await expect(start).rejects.toThrow(
       /sessions\.keys: must have the key[\s\S]*cluster\.name: must be set[\s\S]*tools\.followed: must name/,
     )
   })
 
-  test('is not used by a gateway without a key', async () => {
+  test('a gateway without a key does not use a tool gateway', async () => {
     const start = GatewayProcess.start({
       config: { tools: { gateways: { one: 'http://127.0.0.1:9' } } },
     })

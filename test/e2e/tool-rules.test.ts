@@ -70,7 +70,7 @@ const clients: Readonly<Record<string, () => Promise<AnyClient>>> = {
 
 describe('a server of files whose rules let read alone', () => {
   test.each(Object.keys(clients))(
-    'lets the official client of %s read, and neither see nor do anything else',
+    'the official client of %s reads, and neither sees nor does anything else',
     async (which) => {
       const client = await (clients[which] as () => Promise<AnyClient>)()
       const { tools } = await client.listTools()

@@ -139,7 +139,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
   ] as const)('an official client (%s)', (kind, connect) => {
     const own = kind.startsWith('SDK 1') ? 'v1' : 'v2'
 
-    test("calls the weather tool of the original's README, as soon as it is registered", async () => {
+    test('the client calls the original’s weather tool as soon as it is registered', async () => {
       const client = await connect()
       expect(await client.names()).toContain('weather')
       const { result } = await client.call('weather', { location: 'San Francisco, CA' })
@@ -155,7 +155,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
       await client.close()
     })
 
-    test('sees a tool that is registered while it is connected, calls it, and sees it go', async () => {
+    test('the client sees a new tool while connected, calls it, and sees it go', async () => {
       const client = await connect()
       /** Until the client hears that the list has changed. */
       const heard = async (
@@ -178,7 +178,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
       await client.close()
     })
 
-    test('never sees nor calls what it may not use', async () => {
+    test('the client never sees nor calls a forbidden tool', async () => {
       const name = `hidden-${own}`
       await gateway.api('POST', '/tools', byEndpoint(name, { requiredRoles: ['chef'] }), {
         'x-dev-userid': 'alice',
@@ -195,7 +195,7 @@ describe.each(arrangements)('/mcp, served by %s', (_arrangement, start) => {
   })
 
   describe('the weather tool of the process runtime', () => {
-    test('has a status and logs, rolls when it changes, and is called all the while', async () => {
+    test('the tool has a status and logs, and is called while it rolls', async () => {
       await expect
         .poll(
           async () =>

@@ -81,7 +81,7 @@ const replaced = (name: string, before: Pod | undefined): Promise<Pod> =>
   })
 
 describe('a pod that is deleted', () => {
-  test('ends its sessions at once, and they are opened again elsewhere; no other call is lost', async () => {
+  test('a deleted pod ends its sessions, which open elsewhere, and no call is lost', async () => {
     // Modern clients of one caller share a session of the server, on the pod that is to go.
     const leaving = await new ModernClient(endpoint('steady')).call('where_am_i')
     const staying = leaving === 'steady-0' ? 'steady-1' : 'steady-0'
@@ -112,7 +112,7 @@ describe('a pod that is deleted', () => {
     expect(await other.call('where_am_i')).toBe(staying)
   })
 
-  test('ends its streams so that clients see it, and calls under way are told that they may have run', async () => {
+  test('a deleted pod ends its streams, and its open calls may have run', async () => {
     const [listening, calling] = [
       await McpSession.open(endpoint('single')),
       await McpSession.open(endpoint('echo')),
@@ -139,7 +139,7 @@ describe('a pod that is deleted', () => {
 })
 
 describe('what somebody does by hand', () => {
-  test('to a StatefulSet or a Service is put right, and calls go on', async () => {
+  test('changes by hand to a StatefulSet or Service are put right under calls', async () => {
     const traffic = new Traffic(endpoint('steady'))
     await expect.poll(() => traffic.calls).toBeGreaterThan(50)
     const before = await pod('steady-0')
@@ -181,7 +181,7 @@ describe('what somebody does by hand', () => {
     expect((await pod('steady-0'))?.metadata?.uid).toBe(before?.metadata?.uid)
   })
 
-  test('to a StatefulSet with all its pods is undone as fast as pods start; calls wait for them', async () => {
+  test('a StatefulSet deleted with its pods comes back, and calls wait for it', async () => {
     const before = await pod('single-0')
     const session = await McpSession.open(endpoint('single'))
     const [ms, answer] = await timed(async () => {
@@ -198,7 +198,7 @@ describe('what somebody does by hand', () => {
 })
 
 describe('what the cluster does not take', () => {
-  test('an image that is not there is told, the update stops at its first replica, and all is well once the image is there', async () => {
+  test('a missing image is reported, stops the update at one replica, and heals', async () => {
     const imageVersion = `late-${randomUUID().slice(0, 8)}`
     const session = await sessionOn('steady', 'steady-0')
     await gateway.api('PATCH', '/adapters/steady', { imageVersion })
@@ -209,7 +209,7 @@ describe('what the cluster does not take', () => {
     figures('image that does not exist, then does', { toldMs, healedMs })
   })
 
-  test('an image that is not there is told to a client that calls, at once', async () => {
+  test('a client that calls learns of a missing image at once', async () => {
     await create({ name: 'imageless', imageVersion: 'no-such-version' })
     const [toldMs, answer] = await timed(() =>
       McpSession.open(endpoint('imageless')).catch((error: Error) => error.message),
@@ -219,7 +219,7 @@ describe('what the cluster does not take', () => {
     await gateway.api('DELETE', '/adapters/imageless')
   })
 
-  test('a crash loop is told with what the server said last, the others serve on, and a change heals it', async () => {
+  test('a crash loop is reported with the last words, and a change heals it', async () => {
     await create({
       name: 'crashing',
       imageName: 'contract-server',
@@ -241,7 +241,7 @@ describe('what the cluster does not take', () => {
     await gateway.api('DELETE', '/adapters/crashing')
   })
 
-  test('an admission webhook that refuses is told in its words, and all is well once it no longer does', async ({
+  test('a refusal of an admission webhook is reported in its words, and heals', async ({
     skip,
   }) => {
     await using webhook = await AdmissionWebhook.open(namespace)
@@ -260,7 +260,7 @@ describe('what the cluster does not take', () => {
     await gateway.api('DELETE', '/adapters/unwelcome')
   })
 
-  test('an object of somebody else in the place of one of ours is told and left as it is, and all is well once it is gone', async () => {
+  test('a foreign object is reported and left as it is, and its removal heals', async () => {
     await namespace.create('/api/v1', 'services', {
       metadata: { name: 'occupied-service' },
       spec: { ports: [{ port: 1 }] },
@@ -295,7 +295,7 @@ describe('what the cluster does not take', () => {
   })
 })
 
-test('a name of 52 characters, the environment that is just not too large, and a replica by its name', async () => {
+test('names of 52 characters and an environment of just the limit work', async () => {
   const name = `n${'-0123456789'.repeat(5)}`.slice(0, 52)
   const environmentVariables = Object.fromEntries(
     Array.from({ length: 7 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]),
@@ -306,7 +306,7 @@ test('a name of 52 characters, the environment that is just not too large, and a
   await gateway.api('DELETE', `/adapters/${name}`)
 })
 
-test('fifty adapters are created, changed and deleted at once, and nothing of them is left', async () => {
+test('fifty adapters created, changed and deleted at once leave nothing behind', async () => {
   const names = Array.from({ length: 50 }, (_, index) => `many-${index}`)
   const ours = async (): Promise<StatefulSet[]> =>
     (await namespace.list<StatefulSet>('/apis/apps/v1', 'statefulsets')).filter(({ metadata }) =>

@@ -75,7 +75,7 @@ const objects = async (): Promise<unknown[]> => {
 }
 
 describe('a gateway on a cluster', () => {
-  test('registers, serves clients of both eras, tells status and logs, rolls, and leaves nothing behind', async () => {
+  test('a gateway serves clients of both eras, rolls, and leaves nothing behind', async () => {
     const created = await gateway.api(
       'POST',
       '/adapters',
@@ -124,7 +124,7 @@ describe('a gateway on a cluster', () => {
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
   })
 
-  test('a declared adapter runs, and events tell of its changes and mistakes', async () => {
+  test('a declared adapter runs, and events report its changes and mistakes', async () => {
     const events = async (): Promise<string[]> =>
       (await namespace.list<Event>('/api/v1', 'events'))
         .filter(({ source }) => source?.component === 'mcp-gateway')
@@ -147,7 +147,7 @@ describe('a gateway on a cluster', () => {
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
   })
 
-  test('an adapter that moves to an endpoint leaves nothing of itself on the cluster, and comes back', async () => {
+  test('an adapter that moves to an endpoint leaves nothing on the cluster', async () => {
     await gateway.api('POST', '/adapters', adapter('moving'))
     await namespace.eventually(async () => ((await objects()).length > 0 ? true : undefined))
     const moved = await gateway.api('PATCH', '/adapters/moving', {
@@ -168,7 +168,7 @@ describe('a gateway on a cluster', () => {
     await namespace.eventually(async () => ((await objects()).length === 0 ? true : undefined))
   })
 
-  test('a session stays with its replica while others come and go, and ends with 404 when its own is replaced', async () => {
+  test('a session stays with its replica, and ends with 404 when that is replaced', async () => {
     await gateway.api('POST', '/adapters', adapter('sticky', { replicaCount: 2 }))
     const startOfSecond = ({ replicas }: AdapterStatus): string | undefined =>
       replicas.find(({ name }) => name === 'sticky-1')?.startedAt
@@ -189,7 +189,7 @@ describe('a gateway on a cluster', () => {
     await gateway.api('DELETE', '/adapters/sticky')
   })
 
-  test('routing goes on while the API server is away, and what changed meanwhile is seen when it is back', async () => {
+  test('routing continues while the API server is away, and catches up afterwards', async () => {
     await gateway.api('POST', '/adapters', adapter('lonely', { replicaCount: 2 }))
     await healthy('lonely')
     const client = await connected('lonely')
@@ -243,7 +243,7 @@ describe('a gateway on a cluster', () => {
     await gateway.api('DELETE', '/adapters/late')
   })
 
-  test('what is deleted goes even if the gateway is killed in the middle, and what is registered goes on', async () => {
+  test('a kill in mid-deletion does not keep the adapter, nor end others', async () => {
     await gateway.api('POST', '/adapters', adapter('kept'))
     await gateway.api('POST', '/adapters', adapter('dropped', { environmentVariables: { A: 'b' } }))
     await healthy('kept')

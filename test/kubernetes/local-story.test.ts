@@ -213,7 +213,7 @@ afterAll(async () => {
 })
 
 describe('the local deployment', () => {
-  test('runs an adapter that clients of both eras list and call, with status and logs, and PUT rolls it', async () => {
+  test('clients of both eras use an adapter, with status and logs, and PUT rolls it', async () => {
     expect((await api('POST', '/adapters', mcpExample)).status).toBe(201)
     // Called before it is ready: the call waits.
     await eachCaller('/adapters/mcp-example/mcp', async ({ tools, call }) => {
@@ -234,7 +234,7 @@ describe('the local deployment', () => {
     expect(await uid()).not.toBe(before)
   })
 
-  test('runs a tool, which clients of both eras find and call at /mcp through the tool gateways', async () => {
+  test('clients of both eras find and call a tool through the tool gateways', async () => {
     expect((await api('POST', '/tools', weather)).status).toBe(201)
     await healthy('/tools/weather')
     await eachCaller('/mcp', async ({ tools, call }) => {
@@ -254,7 +254,7 @@ describe('the local deployment', () => {
     expect((await api('DELETE', '/tools/weather')).status).toBe(204)
   })
 
-  test('keeps what is registered, and sessions, when the gateway is replaced', async () => {
+  test('adapters and sessions survive the replacement of the gateway', async () => {
     const client = await legacy('/adapters/mcp-example/mcp')
     await inNamespace('rollout', 'restart', 'statefulset/mcpgateway')
     await rolledOut()
@@ -279,7 +279,7 @@ describe('the local deployment', () => {
     await client.close()
   })
 
-  test('bridges servers that npx and uvx start, and one that is elsewhere', async () => {
+  test('the bridge runs servers of npx and uvx, and one that is elsewhere', async () => {
     const servers = {
       everything: { MCP_COMMAND: 'npx', MCP_ARGS: '-y @modelcontextprotocol/server-everything' },
       time: { MCP_COMMAND: 'uvx', MCP_ARGS: 'mcp-server-time --local-timezone UTC' },
@@ -315,7 +315,7 @@ describe('the local deployment', () => {
       expect((await api('DELETE', `/adapters/${name}`)).status).toBe(204)
   }, 600_000)
 
-  test('gives the gateway rights in its own namespace alone, and the tool gateways none', async () => {
+  test('the gateway has rights in its own namespace alone, and tool gateways none', async () => {
     const can = (account: string, ...what: string[]): Promise<string> =>
       kubectl('auth', 'can-i', ...what, `--as=system:serviceaccount:adapter:${account}`).catch(
         (error: { stdout: string }) => error.stdout.trim(),
@@ -329,7 +329,7 @@ describe('the local deployment', () => {
     expect(await can('toolgateway-sa', 'get', 'secrets', '--namespace=adapter')).toBe('no')
   })
 
-  test('is reached by nobody but by port-forward while callers say who they are', async () => {
+  test('nobody reaches it but by port-forward while callers are unverified', async () => {
     const [clients, probes] = await Promise.all(
       [8000, 8001].map((port) =>
         inNamespace(
@@ -346,7 +346,7 @@ describe('the local deployment', () => {
     expect([clients, probes]).toEqual(['ECONNREFUSED', '200'])
   })
 
-  test('leaves nothing of adapters and tools behind that were deleted', async () => {
+  test('deleted adapters and tools leave nothing behind', async () => {
     expect((await api('DELETE', '/adapters/mcp-example')).status).toBe(204)
     const kinds = 'statefulsets,services,secrets,pods,poddisruptionbudgets'
     await expect

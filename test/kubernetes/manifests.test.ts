@@ -123,13 +123,13 @@ const helmNote = skipNote(helmless ? 'needs helm' : undefined)
 
 // Helm: `GOBIN=… go install helm.sh/helm/v3/cmd/helm@v3.19.2` where there is no package.
 describe.skipIf(helmless)(`the Helm chart${helmNote}`, () => {
-  test('renders what the production overlay is', async () => {
+  test('the chart renders the production overlay', async () => {
     expect(comparable(manifestsIn(await charted('adapter')))).toEqual(
       comparable(await kustomized()),
     )
   })
 
-  test('is taken by the API server, with everything that can be asked of it', async () => {
+  test('the API server accepts the chart with all its options', async () => {
     const more = [
       'ingress.enabled=true,ingress.className=nginx,ingress.tlsSecret=tls,image.pullSecrets[0].name=registry',
       'networkPolicies.clients[0].namespaceSelector.matchLabels.name=ingress,networkPolicies.database[0].ipBlock.cidr=10.0.0.9/32',
@@ -161,11 +161,11 @@ describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
     ['a text in place of a number', 'gateway.minReplicas=abc', 'got string, want integer'],
     ['a setting that does not exist', 'configuration.edge.drainSecond=3', 'drainSecond'],
     ['a digest that is none', 'image.digests.gateway=sha256:01', 'does not match pattern'],
-  ])('with %s are refused before anything is applied', async (_what, value, told) => {
+  ])('values with %s are refused before anything is applied', async (_what, value, told) => {
     await expect(charted('adapter', '--set', value)).rejects.toThrow(told)
   })
 
-  test('name an image by its digest', async () => {
+  test('values name an image by its digest', async () => {
     const digest = `sha256:${'a'.repeat(64)}`
     const text = await charted('adapter', '--set', `image.digests.gateway=${digest}`)
 
@@ -173,7 +173,7 @@ describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
     expect(text).not.toContain('registry.example.com/mcp-gateway:')
   })
 
-  test('let callers in the cluster in by the Service of any namespace, beside hosts of their own', async () => {
+  test('values let callers in the cluster use the Service of any namespace', async () => {
     const own = ['--set', 'configuration.edge.allowedHosts[0]=mcp.internal']
     const config = manifestsIn(await charted('mcp2', ...own)).find(
       ({ kind }) => kind === 'ConfigMap',
@@ -191,7 +191,7 @@ describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
     })
   })
 
-  test('use accounts, rights and a priority class that exist', async () => {
+  test('values use accounts, rights and a priority class that exist', async () => {
     const kinds = manifestsIn(
       await charted(
         'adapter',
@@ -207,7 +207,7 @@ describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
     expect(kinds).toContain('ServiceAccount workload-sa')
   })
 
-  test('mount the files that declare adapters, beside folders of their own', async () => {
+  test('values mount the files that declare adapters, beside folders of their own', async () => {
     const manifests = manifestsIn(
       await charted(
         'adapter',
@@ -242,7 +242,7 @@ describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
     })
   })
 
-  test('make a route of the Gateway API beside the Ingress', async () => {
+  test('values make a route of the Gateway API beside the Ingress', async () => {
     const text = await charted('adapter', '--set', 'httpRoute.enabled=true')
 
     expect(manifestsIn(text).find(({ kind }) => kind === 'HTTPRoute')?.spec).toMatchObject({
@@ -274,7 +274,7 @@ test.each(['local', 'production'])(
 )
 
 describe('the production overlay', () => {
-  test('applied again changes nothing, and kubectl says so of all but disruption budgets', async () => {
+  test('a second apply changes nothing, except disruption budgets in kubectl’s words', async () => {
     const { stdout } = await run('kubectl', [
       'kustomize',
       `${deploy}/kubernetes/overlays/production`,
@@ -296,7 +296,7 @@ describe('the production overlay', () => {
     expect(await told(manifests, 'diff')).toBe('')
   })
 
-  test('runs images by the names under which `npm run images` pushes them', async () => {
+  test('the overlay runs images by the names of `npm run images`', async () => {
     const pushed = projectImages.flatMap(({ references }) =>
       references.map((reference) => `registry.example.com/${reference}`),
     )
@@ -307,7 +307,7 @@ describe('the production overlay', () => {
     expect(pushed).toEqual(expect.arrayContaining(wanted))
   })
 
-  test('has no keys, no passwords and no development identity in it, and workloads can pass for no gateway', async () => {
+  test('the overlay has no keys, no passwords and no development identity', async () => {
     const manifests = await kustomized()
     expect(manifests.filter(({ kind }) => kind === 'Secret')).toEqual([])
     const { data } = manifests.find(({ kind }) => kind === 'ConfigMap') as Manifest

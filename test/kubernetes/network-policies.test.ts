@@ -116,7 +116,7 @@ const mayCall = (from: Party, to: Party, port: Port): boolean =>
   passes('Egress', from, to, port) && passes('Ingress', to, from, port)
 
 describe('the NetworkPolicies of the production overlay', () => {
-  test('A6: let nobody but gateways at tool gateways, and nobody but these at what gateways say to each other', () => {
+  test('A6: gateways alone reach tool gateways, and these alone the peers’ port', () => {
     const stranger: Party = { labels: { app: 'anything' } }
     for (const caller of [adapter, tool, stranger, toolGateway])
       expect(mayCall(caller, toolGateway, http)).toBe(false)
@@ -131,7 +131,7 @@ describe('the NetworkPolicies of the production overlay', () => {
     ]).toEqual([true, true, true])
   })
 
-  test('A7: let gateways at adapters and tools, and tool gateways at tools, on whatever port these listen', () => {
+  test('A7: gateways reach adapters and tools, and tool gateways tools, on any port', () => {
     for (const port of [http, other]) {
       expect([
         mayCall(gateway, adapter, port),
@@ -142,7 +142,7 @@ describe('the NetworkPolicies of the production overlay', () => {
     }
   })
 
-  test('A8: let adapters and tools at the internet, and neither at each other nor at anything inside', () => {
+  test('A8: adapters and tools reach the internet, and nothing inside', () => {
     for (const from of [adapter, tool]) {
       for (const to of [adapter, tool, gateway, toolGateway])
         expect(mayCall(from, to, http)).toBe(false)

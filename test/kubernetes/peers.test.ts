@@ -64,7 +64,7 @@ const pod = (name: string): Promise<Pod | undefined> =>
   namespace.get<Pod>('/api/v1', `pods/${name}`)
 
 describe('the pods of a Service', () => {
-  test('are peers as they come, go, and come back with other addresses, and those known stay while the API server is away', async () => {
+  test('pods are peers as they come, go and return, also without the API server', async () => {
     await using peers = await open(namespace.kubeconfigBy(wire.url))
     const { directory } = peers
     const known = (): string[] => [...directory.entries()].map(([name]) => name).toSorted()
@@ -101,7 +101,7 @@ describe('the pods of a Service', () => {
     await expect.poll(known).toEqual(['crew-0'])
   })
 
-  test('that may not be looked at end the start with the right that is missing', async () => {
+  test('a missing right to the pods ends the start with its name', async () => {
     await namespace.create('/api/v1', 'serviceaccounts', { metadata: { name: 'blind' } })
     const kubeconfig = await namespace.kubeconfigOf('blind')
     await expect(open(kubeconfig)).rejects.toThrow(

@@ -108,7 +108,7 @@ afterAll(async () => {
 describe.skipIf(helmless)(
   `a release of the chart${skipNote(helmless ? 'needs helm' : undefined)}`,
   () => {
-    test('is installed, tests itself, and serves an adapter', async () => {
+    test('a release installs, tests itself, and serves an adapter', async () => {
       const [installMs, notes] = await timed(() => upgrade())
       expect(notes).toContain(`helm test gateway -n ${namespace.name}`)
       const [readyMs] = await timed(() => deployed.bothReady('gateway'))
@@ -121,7 +121,7 @@ describe.skipIf(helmless)(
       figures('chart installed', { installMs, readyMs, servedMs })
     })
 
-    test('is upgraded and rolled back under traffic, and no request is lost', async () => {
+    test('a release is upgraded and rolled back under traffic without a lost request', async () => {
       let upgradedMs = 0
       let backMs = 0
       const seen = await during('upgraded', async (load) => {
@@ -140,7 +140,7 @@ describe.skipIf(helmless)(
       expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
-    test('with an image that does not exist stops at its first gateway, and a rollback heals it', async () => {
+    test('a release with a missing image stops at its first gateway, and heals', async () => {
       let toldMs = 0
       let healedMs = 0
       const seen = await during('bad-image', async (load) => {
@@ -161,7 +161,7 @@ describe.skipIf(helmless)(
       expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
-    test('rolls its gateways on a full node, and no adapter takes their place', async () => {
+    test('a release rolls its gateways on a full node ahead of adapters', async () => {
       // More than any node of a test has room for, first in large pieces and then in small ones.
       await register('full', 32)
       await expect.poll(() => statusOf('full'), { timeout: 120_000 }).toContain('Unschedulable')
@@ -185,7 +185,7 @@ describe.skipIf(helmless)(
       expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
-    test('outlives the drain of a node: what no other node takes stays, and no request is lost', async () => {
+    test('a release outlives the drain of a node without a lost request', async () => {
       const { spec: { nodeName = '' } = {} } = await gateway()
       // Not the clients and the database, which belong to the test.
       const words = ['--ignore-daemonsets', '--delete-emptydir-data', '--timeout=40s']
@@ -210,7 +210,7 @@ describe.skipIf(helmless)(
       expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
     }, 600_000)
 
-    test('is uninstalled, and the commands of its notes remove what it leaves', async () => {
+    test('a release is uninstalled, and the commands of its notes remove the rest', async () => {
       const notes = await helm('get', 'notes', 'gateway')
       const commands = [...notes.matchAll(/^ {2}kubectl (-n \S+ delete .*)$/gm)].map(
         ([, words = '']) => words.split(' '),

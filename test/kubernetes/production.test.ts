@@ -110,7 +110,7 @@ async function open(gateway: Pod, path: string): Promise<{ 'mcp-session-id': str
 }
 
 describe('the production overlay', () => {
-  test('runs two gateways and two tool gateways on PostgreSQL, of which each serves the sessions that another has opened', async () => {
+  test('each of two gateways and tool gateways serves sessions of the other', async () => {
     const [one, two] = (await deployed.bothReady('gateway')) as [Pod, Pod]
     expect(
       (await deployed.ask(one, 'GET', '/adapters', undefined, { authorization: 'Bearer none' }))
@@ -140,7 +140,7 @@ describe('the production overlay', () => {
         expect((await deployed.ask(each, 'POST', '/mcp', list, session)).status).toBe(200)
   })
 
-  test('lets the gateway do what the documentation says and no more, and tool gateways nothing', async () => {
+  test('the gateway has the documented rights and no more, and tool gateways none', async () => {
     const page = readFileSync(join(root, 'docs/kubernetes.md'), 'utf8')
     interface Rule {
       readonly apiGroups: string[]
@@ -194,7 +194,7 @@ describe('the production overlay', () => {
 })
 
 describe('under traffic', () => {
-  test('gateways are rolled without a request lost or a session ended', async () => {
+  test('gateways roll without a lost request or session', async () => {
     await using load = await deployed.load('rolled', 'shared')
     await load.more(1000)
     const [ms] = await timed(async () => {
@@ -217,7 +217,7 @@ describe('under traffic', () => {
     expect(seen['streamsEnded']).toBeGreaterThan(0)
   }, 900_000)
 
-  test('tool gateways are rolled without a request lost; their sessions are opened anew', async () => {
+  test('tool gateways roll without a lost request, and their sessions open again', async () => {
     await using load = await deployed.load('tools-rolled', 'shared')
     await load.more(500)
     await deployed.kubectl('rollout', 'restart', 'statefulset/toolgateway')
@@ -228,7 +228,7 @@ describe('under traffic', () => {
     expect(seen.lost, JSON.stringify(seen.faults)).toBe(0)
   }, 900_000)
 
-  test('a leader that is killed loses what it had in hand, and another writes once its Lease has run out', async () => {
+  test('another gateway writes once the Lease of a killed leader has expired', async () => {
     await using load = await deployed.load('killed', 'shared')
     await load.more(500)
     const lease = await namespace.get<Lease>('/apis/coordination.k8s.io/v1', 'leases/mcp-gateway')

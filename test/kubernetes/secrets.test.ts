@@ -59,7 +59,7 @@ const variable = async (workload: string, name: string): Promise<string> => {
 }
 
 describe('a Secret of the cluster', () => {
-  test('that is opened is given to workloads; a change rolls them, and what is taken away stops them until it is there again', async () => {
+  test('workloads get an opened Secret, roll with it, and stop without it', async () => {
     expect(
       (
         await adapter('reader', {
@@ -98,7 +98,7 @@ describe('a Secret of the cluster', () => {
     expect(await variable('reader', 'PASSWORD')).toBe('three')
   })
 
-  test('is a credential for a server, as it is now', async () => {
+  test('a Secret is a credential for a server, with its present value', async () => {
     const credential = { header: 'X-Key', ...refers('database', 'user') }
     expect((await adapter('knocking', { credential })).status).toBe(201)
     const session = await McpSession.open(`${gateway.origin}/adapters/knocking/mcp`)
@@ -114,7 +114,7 @@ describe('a Secret of the cluster', () => {
     ['of the gateway’s own', refers('reader-environment'), 'secret_not_found'],
     ['that is opened and is not there', refers('later'), 'secret_key_not_found'],
     ['without a key where there are several', refers('database'), 'secret_key_not_found'],
-  ])('%s is refused', async (_what, reference, code) => {
+  ])('a reference to %s is refused', async (_what, reference, code) => {
     await put('other', { value: 'x' }).catch(() => undefined)
     expect(await adapter('refused', { environmentVariables: { A: reference } })).toMatchObject({
       status: 400,
@@ -122,7 +122,7 @@ describe('a Secret of the cluster', () => {
     })
   })
 
-  test('that the gateway may not see keeps it from starting, with the right that is missing', async () => {
+  test('a Secret that the gateway may not see keeps it from starting', async () => {
     const { kubernetes } = namespace.options({
       kubeconfig: await namespace.kubeconfigOf('looker'),
     }).settings

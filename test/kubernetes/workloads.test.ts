@@ -78,7 +78,7 @@ async function inventory(name: string): Promise<Record<string, ObjectMeta>> {
 }
 
 describe('a workload on a cluster', () => {
-  test('is the objects of the documentation, and nothing of them is left when it is removed', async () => {
+  test('a workload has the documented objects, and none after its removal', async () => {
     const runtime = await open()
     const wanted = workload({ replicas: 2 })
     const { name } = wanted
@@ -103,7 +103,7 @@ describe('a workload on a cluster', () => {
     expect(await inventory(name)).toEqual({})
   })
 
-  test('goes with its pods, also where somebody has deleted its StatefulSet without them', async () => {
+  test('a workload goes with its pods, also when its StatefulSet alone was deleted', async () => {
     const runtime = await open()
     const wanted = workload({ environment: {} })
     const { name } = wanted
@@ -122,7 +122,7 @@ describe('a workload on a cluster', () => {
     expect(await inventory(name)).toEqual({})
   })
 
-  test('A19: its pods have no token, no rights, no way to write but to /tmp', async () => {
+  test('A19: pods have no token, no rights, and nothing to write to but /tmp', async () => {
     const runtime = await open()
     const wanted = workload({ environment: {} })
     await runtime.apply(wanted, signal)
@@ -136,7 +136,7 @@ describe('a workload on a cluster', () => {
     })
   })
 
-  test('has the logs of what others have put into its pod, by the name of the container', async () => {
+  test('the logs are those of the container, whatever others put into the pod', async () => {
     const runtime = await open()
     const wanted = workload({ environment: {} })
     await runtime.apply(wanted, signal)
@@ -185,7 +185,7 @@ describe('a workload on a cluster', () => {
     expect(said.environment).toMatchObject({ ...environment, PORT: '8000' })
   })
 
-  test('has the environment of the cluster’s DNS for an address if that is wished, and a port of its own', async () => {
+  test('an address may come from the cluster’s DNS, with a port of its own', async () => {
     const runtime = await open({ address: 'dns', pod: { port: 9000 } })
     const wanted = workload()
     await runtime.apply(wanted, signal)
@@ -196,7 +196,7 @@ describe('a workload on a cluster', () => {
     )
   })
 
-  test('a change of the path restarts nothing, and the directory has it', async () => {
+  test('a changed path restarts nothing, and the directory has it', async () => {
     const wanted = workload()
     const first = await open()
     await first.apply(wanted, signal)
@@ -210,7 +210,7 @@ describe('a workload on a cluster', () => {
     )
   })
 
-  test('another gateway knows of it at once, whether it was there before or comes after', async () => {
+  test('another gateway knows of a workload at once', async () => {
     const [first, second] = [await open(), await open()]
     const wanted = workload()
     await first.apply(wanted, signal)
@@ -220,7 +220,7 @@ describe('a workload on a cluster', () => {
     expect(await third.status(wanted.name)).toEqual(await first.status(wanted.name))
   })
 
-  test('what somebody has changed by hand is put right, and what somebody has deleted is made again', async () => {
+  test('changes by hand are put right, and deleted objects are created again', async () => {
     const runtime = await open()
     const wanted = workload()
     const { name } = wanted
@@ -257,7 +257,7 @@ describe('a workload on a cluster', () => {
     await until(runtime, name, ready)
   })
 
-  test('a restart by hand with kubectl is not undone, and one of ours stays when it is taken out by hand', async () => {
+  test('a restart by kubectl stays, and so does one of the gateway', async () => {
     const runtime = await open()
     const wanted = workload({ restartedAt: '2026-01-02T03:04:05.678Z' })
     const { name } = wanted
@@ -295,7 +295,7 @@ describe('a workload on a cluster', () => {
     expect(await podUid()).toBe(rolled)
   })
 
-  test('while all is as it was applied, applying it again asks nothing of the cluster', async () => {
+  test('applying an unchanged workload asks nothing of the cluster', async () => {
     const runtime = await open()
     const wanted = workload()
     await runtime.apply(wanted, signal)
@@ -309,7 +309,7 @@ describe('a workload on a cluster', () => {
   })
 })
 
-describe('what is not ours', () => {
+describe('objects of others', () => {
   const foreign = [
     [
       'StatefulSet',
@@ -367,7 +367,7 @@ describe('what is not ours', () => {
     },
   )
 
-  test('what another installation in the namespace has made is not listed, and not removed', async () => {
+  test('workloads of another installation are neither listed nor removed', async () => {
     const [blue, green] = [
       await open({ installation: 'blue' }),
       await open({ installation: 'green' }),
@@ -385,8 +385,8 @@ describe('what is not ours', () => {
   })
 })
 
-describe('what the cluster refuses', () => {
-  test('a quota that is exceeded shows with the words of the cluster, and heals when there is room; status answers while the cluster does not', async () => {
+describe('refusals of the cluster', () => {
+  test('an exceeded quota shows in the cluster’s words, and heals with room', async () => {
     await using wire = await Wire.to(namespace.api.server)
     await using another = await namespace.openRuntime({
       kubeconfig: namespace.kubeconfigBy(wire.url),
@@ -417,7 +417,7 @@ describe('what the cluster refuses', () => {
     await until(runtime, wanted.name, ready)
   })
 
-  test('a pod that no node takes shows why', async () => {
+  test('the status says why no node takes a pod', async () => {
     const runtime = await open({ pod: { nodeSelector: { 'no-such': 'node' } } })
     const wanted = workload()
     await runtime.apply(wanted, signal)
@@ -427,7 +427,7 @@ describe('what the cluster refuses', () => {
     expect(readyMessage(status)).toMatch(/didn't match Pod's node affinity\/selector/)
   })
 
-  test('a namespace that is missing is named, and all is well once it is there', async () => {
+  test('a missing namespace is named, and the workload heals once it exists', async () => {
     const runtime = await open({ namespace: `${namespace.name}-later` })
     const wanted = workload()
     await expect(runtime.apply(wanted, signal)).rejects.toThrow(
@@ -446,7 +446,7 @@ describe('what the cluster refuses', () => {
     await namespace.api.json('DELETE', `/api/v1/namespaces/${namespace.name}-later`, signal)
   })
 
-  test('the rights of the documentation are enough, and one that is missing is named', async () => {
+  test('the documented rights are enough, and a missing one is named', async () => {
     const page = readFileSync(
       fileURLToPath(new URL('../../docs/kubernetes.md', import.meta.url)),
       'utf8',
@@ -495,7 +495,7 @@ describe('what the cluster refuses', () => {
     )
   })
 
-  test('a kubeconfig that is wrong says what is wrong with it', async () => {
+  test('a wrong kubeconfig says what is wrong with it', async () => {
     await expect(open({ kubeconfig: '/no/such/kubeconfig' })).rejects.toThrow(
       /kubeconfig cannot be read: .*no such file/,
     )

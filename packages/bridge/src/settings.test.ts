@@ -86,13 +86,13 @@ describe('settings of the bridge', () => {
     'NaN',
     'Infinity',
     '99999999999999999999',
-  ])('%j is no limit', (text) => {
+  ])('the limit %j is refused', (text) => {
     expect(mistakesOf({ MCP_COMMAND: 'x', MCP_MAX_SESSIONS: text })).toMatch(
       /^MCP_MAX_SESSIONS: .* is not a whole number from 1 to 1000000$/,
     )
   })
 
-  test('what stands in the place of a header name is not repeated: it may be a secret', () => {
+  test('the error about a header name does not repeat it, as it may be a secret', () => {
     for (const headers of [
       'Bearer hunter2',
       'A: b\nhunter2',
@@ -142,7 +142,7 @@ describe('settings of the bridge', () => {
       )
   })
 
-  test('every mistake is reported at once', () => {
+  test('the settings report every mistake at once', () => {
     const all = mistakesOf({
       MCP_COMMAND: 'npx',
       MCP_ARGS: `it's`,
@@ -161,7 +161,7 @@ describe('settings of the bridge', () => {
     expect(mistakesOf({})).toMatch(/MCP_COMMAND: is required/)
   })
 
-  test('a mistake in a setting that the kind of server does not use is reported too', () => {
+  test('the settings report a mistake that the kind of server does not use too', () => {
     const remote = { MCP_PROXY_URL: 'http://h/', MCP_ISOLATION: 'none', MCP_WARM_SPARES: 'x' }
     expect(mistakesOf(remote)).toMatch(/^MCP_ISOLATION: .*\nMCP_WARM_SPARES: /)
     expect(mistakesOf({ MCP_COMMAND: 'npx', MCP_PROXY_TRANSPORT: 'none' })).toMatch(

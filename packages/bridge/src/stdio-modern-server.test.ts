@@ -50,7 +50,7 @@ function setUp(eras: 'legacy' | 'modern', unread: () => number) {
   return { server, sent, ask, request, stopped: () => stopped }
 }
 
-test('a modern request for a server that reads nothing is refused, and takes no more memory', async () => {
+test('a modern request for a server that reads nothing is refused without memory', async () => {
   let unread = 0
   const { server, sent, ask } = setUp('modern', () => unread)
   void ask()
@@ -62,7 +62,7 @@ test('a modern request for a server that reads nothing is refused, and takes no 
   server.close('The test is over.')
 })
 
-test('a request of a legacy session for a modern server that reads nothing is refused, too', async () => {
+test('a legacy session’s request for a modern server that reads nothing is refused', async () => {
   let unread = 0
   const { server, sent, request } = setUp('modern', () => unread)
   const endpoint = server.endpoint('eve')
@@ -83,7 +83,7 @@ test('a request of a legacy session for a modern server that reads nothing is re
   server.close('The test is over.')
 })
 
-test('a legacy child that reads nothing is ended when a modern request is sent to it', async () => {
+test('a legacy child that reads nothing is ended when a modern request arrives', async () => {
   const { server, sent, ask, stopped } = setUp('legacy', () => 40 * 1024 * 1024)
 
   expect(await ask()).toMatch(/^50\d .*does not read|lost at once/)

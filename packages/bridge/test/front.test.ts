@@ -128,7 +128,7 @@ describe('the front of the bridge', () => {
     expect(answer).toMatch(/"error":\{"code":-32601/)
   })
 
-  test('health is told to probes', async () => {
+  test('the health check answers probes', async () => {
     expect(await get(await start(names), '/healthz', { host: '127.0.0.1' })).toMatch(
       /^HTTP\/1\.1 200 [^]*\{"status":"ok"\}$/,
     )
@@ -158,11 +158,11 @@ describe('the front of the bridge', () => {
       `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(30_000)}\r\n\r\n`,
       431,
     ],
-  ])('%s is refused, and the connection closed', async (_what, bytes, status) => {
+  ])('a request with %s is refused, and the connection closed', async (_what, bytes, status) => {
     expect(statusOf(await exchange(await start(names), bytes))).toBe(status)
   })
 
-  test('an idle connection gives its place to a new one, and one that is slow to ask is cut', async () => {
+  test('an idle connection gives its place to a new one, and a slow request is cut', async () => {
     const server = createFront(handler, { allowedHosts: undefined, mostConnections: 2 })
     open.push(server)
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

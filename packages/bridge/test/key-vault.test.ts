@@ -144,7 +144,7 @@ describe('The headers of a Key Vault secret', () => {
   }
 
   test.each(Object.entries(identities))(
-    'reach the remote server, read by %s',
+    'the headers reach the remote server, read by %s',
     async (_name, identity) => {
       const azure = await cloud({
         secrets: headersOf({ Authorization: 'Bearer s3cret', 'X-Tenant': 'tenant 1' }),
@@ -166,7 +166,7 @@ describe('The headers of a Key Vault secret', () => {
     },
   )
 
-  test('reach a server that speaks HTTP+SSE', async () => {
+  test('the headers reach a server that speaks HTTP+SSE', async () => {
     const azure = await cloud({ secrets: headersOf({ 'X-Key': 'k' }) })
     const server = await remote()
     const bridge = await start(azure, server.url, {
@@ -177,7 +177,7 @@ describe('The headers of a Key Vault secret', () => {
     await expect.poll(() => server.headers[0]).toMatchObject({ 'x-key': 'k' })
   })
 
-  test('are read of the version that the address names, while the metadata service is updated too', async () => {
+  test('the bridge reads the version in the address, also while metadata updates', async () => {
     const azure = await cloud({ secrets: headersOf({ 'X-Key': 'k' }), updating: 1 })
     const server = await remote()
     const bridge = await start(azure, server.url, {
@@ -188,7 +188,7 @@ describe('The headers of a Key Vault secret', () => {
     expect(server.headers[0]).toMatchObject({ 'x-key': 'k' })
   })
 
-  test('change with the secret, and the token is asked for once', async () => {
+  test('the headers change with the secret, and the token is requested once', async () => {
     const azure = await cloud({ secrets: headersOf({ Authorization: 'Bearer old' }) })
     const server = await remote()
     const bridge = await start(azure, server.url, {
@@ -212,7 +212,7 @@ describe('The headers of a Key Vault secret', () => {
       .toBe('Bearer newest')
   })
 
-  test('are read again when the remote server refuses them, and when they expire', async () => {
+  test('the headers are read again when the remote server refuses them, or in time', async () => {
     const azure = await cloud({ secrets: headersOf({ Authorization: 'Bearer old' }) })
     const server = await remote()
     const bridge = await start(azure, server.url, machine(azure))
@@ -233,7 +233,7 @@ describe('The headers of a Key Vault secret', () => {
       .toBe('Bearer next')
   })
 
-  test('stay while Key Vault is away or holds something else, and go when it takes the secret back', async () => {
+  test('the headers stay while Key Vault is away, and go when it takes them back', async () => {
     const azure = await cloud({ secrets: headersOf({ Authorization: 'Bearer good' }) })
     const server = await remote()
     const bridge = await start(azure, server.url, {
@@ -326,7 +326,7 @@ describe('A bridge that cannot read its Key Vault secret at the start', () => {
     ['lies in a vault that is away', { vault: 'away' }, /\(vault_unreachable\)/, []],
   ]
   test.each(cases)(
-    'ends, and says why without the value, when the secret %s',
+    'the bridge ends, and says why without the value, when the secret %s',
     async (_what, conditions, says, never) => {
       const azure = await cloud({ secrets: headersOf({}), ...conditions })
       const program = run(azure, (await remote()).url, machine(azure))
@@ -342,7 +342,7 @@ describe('A bridge that cannot read its Key Vault secret at the start', () => {
     ['another federated token', { federatedToken: 'other' }, /invalid_client, AADSTS700213/],
     ['no file of a token', {}, /AZURE_FEDERATED_TOKEN_FILE cannot be read \(ENOENT\)/],
     ['no metadata service', {}, /metadata service .* cannot be reached \(ECONNREFUSED\)/],
-  ])('ends, and says why, when there is %s', async (what, conditions, says) => {
+  ])('the bridge ends, and says why, when there is %s', async (what, conditions, says) => {
     const azure = await cloud({ secrets: headersOf({}) })
     const environment =
       what === 'no metadata service'

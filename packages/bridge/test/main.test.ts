@@ -183,7 +183,7 @@ describe('a mistake in the settings', () => {
     ],
     ['a flag that does not exist', ['--hoist', 'x'], command, /^Unknown option '--hoist'/],
   ])(
-    '(%s) ends the program with 1 and one line that says it, without secrets',
+    'a mistake (%s) ends the program with 1 and one line without secrets',
     async (_what, args, environment, line) => {
       const program = run(args, environment)
       expect(await program.ended).toEqual({ code: 1, signal: null })
@@ -196,7 +196,7 @@ describe('a mistake in the settings', () => {
     },
   )
 
-  test('is told together with all others, a line for each', async () => {
+  test('the program reports all mistakes together, a line for each', async () => {
     const program = run([], {
       MCP_COMMAND: 'node',
       MCP_ARGS: '"',
@@ -221,7 +221,7 @@ describe('a mistake in the settings', () => {
   })
 })
 
-describe('what stands behind', () => {
+describe('the server behind the bridge', () => {
   test('an address in the environment outranks a command there, as in the original', async () => {
     const server = createServer((_request, response) => void response.end('the remote one'))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -257,7 +257,7 @@ describe('what stands behind', () => {
     expect(await (await post(url, initialize)).json()).toMatchObject({ result: { words } })
   })
 
-  test('settings in the name space of the bridge leave LOG_LEVEL, HOST and PORT to the server', async () => {
+  test('the bridge’s own settings leave LOG_LEVEL, HOST and PORT to the server', async () => {
     const script = `require('node:readline').createInterface({input:process.stdin}).on('line',(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
     const own = { LOG_LEVEL: 'INFO', HOST: 'db.example', PORT: '5432', PYTHONUNBUFFERED: '' }
     const { url } = await start(['--', process.execPath, '-e', script], {
@@ -302,7 +302,7 @@ describe('what stands behind', () => {
       'gives up: The server exited with code 3. It said last: no token',
     ],
   ])(
-    'a command %s: it is tried again, and when it never works the program ends and says why',
+    'a command %s is tried again, until the program ends and says why',
     async (_what, command, reason) => {
       const program = await start(['--', ...command])
       expect(await program.ended).toEqual({ code: 1, signal: null })
@@ -310,7 +310,7 @@ describe('what stands behind', () => {
     },
   )
 
-  test('a client that waits while the bridge gives up is told why the server ended', async () => {
+  test('a client that waits while the bridge gives up learns why the server ended', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bridge-'))
     const mark = JSON.stringify(join(folder, 'mark'))
     // The first one never answers, and all others end at once.
@@ -326,7 +326,7 @@ describe('what stands behind', () => {
     rmSync(folder, { recursive: true })
   })
 
-  test('a command that does not exist: each client is told so, the log too', async () => {
+  test('clients and log learn that a command does not exist', async () => {
     // With spares it would soon give up.
     const program = await start(['--', '/nowhere/no-such-program'], { MCP_WARM_SPARES: '0' })
     for (let turn = 0; turn < 2; turn += 1) {
@@ -342,7 +342,7 @@ describe('what stands behind', () => {
     expect(program.child.exitCode).toBeNull()
   })
 
-  test('a remote server is trusted whose authority is named by NODE_EXTRA_CA_CERTS', async () => {
+  test('NODE_EXTRA_CA_CERTS names the authority of a trusted remote server', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'mcpgw-bridge-'))
     closing.push(() => rmSync(folder, { recursive: true, force: true }))
     writeFileSync(join(folder, 'ca.pem'), selfSigned.cert)
@@ -358,9 +358,9 @@ describe('what stands behind', () => {
   })
 })
 
-describe('the end', () => {
+describe('the end of the bridge', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
-    '%s: it exits with 0 while sessions and streams are open, and leaves no process',
+    '%s ends the bridge with 0 despite open streams, and no process is left',
     async (signal) => {
       const { tag, args } = tagged()
       const program = await start(args)
@@ -386,7 +386,7 @@ describe('the end', () => {
     },
   )
 
-  test('SIGTERM: it exits with 0 and answers calls though the remote server answers nothing', async () => {
+  test('SIGTERM ends the bridge with 0 and answers calls of a silent remote server', async () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     closing.push(() => server.close() && server.closeAllConnections())
@@ -418,7 +418,7 @@ describe('the end', () => {
       () => ({ tag: `bridge-main-${randomUUID()}`, args: ['--url', 'http://localhost:1/'] }),
     ],
   ])(
-    'a port that is taken ends the program %s with 1 and one line, and leaves no process',
+    'a taken port ends the program %s with 1 and one line, and leaves no process',
     async (_what, behind) => {
       const server = createServer()
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

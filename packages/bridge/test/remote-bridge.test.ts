@@ -184,7 +184,7 @@ const call = '{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","para
 const messageOf = ({ body }: Answer): string =>
   (JSON.parse(body.toString()) as { error: { message: string } }).error.message
 
-describe('what crosses', () => {
+describe('bytes and headers', () => {
   test('bodies are the same bytes in both directions, whatever they are', async () => {
     const body = Buffer.from(Array.from({ length: 100_000 }, (_, index) => (index * 7919) & 255))
     const { url } = await start(
@@ -195,7 +195,7 @@ describe('what crosses', () => {
     expect((await send(url, { headers: json, body })).body.equals(body)).toBe(true)
   })
 
-  test('path and query are those of the configured address, the method is the client’s', async () => {
+  test('path and query are those of the configured address, the method the client’s', async () => {
     const port = await remote(mirror)
     const { url } = await start(`http://127.0.0.1:${port}/a/%2e%2e/b//mcp?tenant=%C3%A9&x=1#part`)
     for (const method of ['POST', 'GET', 'DELETE']) {
@@ -225,7 +225,7 @@ describe('what crosses', () => {
     }
   })
 
-  test('credentials, cookies, identity and hop-by-hop headers of the client stay here', async () => {
+  test('credentials, cookies and identity of the client end at the bridge', async () => {
     const { url } = await start(await remote(mirror))
     const kept = {
       authorization: 'Bearer client',
@@ -244,7 +244,7 @@ describe('what crosses', () => {
     expect(values(rawHeaders, 'content-length')).toEqual([String(call.length)])
   })
 
-  test('status, session id and unknown headers of the remote server come back, repeated ones too', async () => {
+  test('status, session id and unknown headers of the remote server come back', async () => {
     const port = await remote((_request, response) => {
       response
         .writeHead(200, [
@@ -271,7 +271,7 @@ describe('what crosses', () => {
     expect(values(rawHeaders, 'x-latin')).toEqual(['caf\u00e9'])
   })
 
-  test('hop-by-hop headers, also those that Connection names, cookies and words about the origin end here', async () => {
+  test('cookies, hop-by-hop headers and words about the origin end at the bridge', async () => {
     const ended = {
       'keep-alive': 'timeout=99',
       'x-hop': '1',
@@ -297,7 +297,7 @@ describe('what crosses', () => {
       expect(values(rawHeaders, name)).not.toContain(value)
   })
 
-  test('errors of the remote server are its own: status and body pass', async () => {
+  test('errors of the remote server pass with status and body', async () => {
     const { url } = await start(
       await remote(
         (request, response) =>
@@ -313,13 +313,13 @@ describe('what crosses', () => {
     }
   })
 
-  test('methods that MCP does not have are answered here', async () => {
+  test('the bridge answers methods that MCP does not have', async () => {
     const { url } = await start(await remote(mirror))
     const { status, headers } = await send(url, { method: 'PUT', body: 'x' })
     expect([status, headers.allow]).toEqual([405, 'POST, GET, DELETE'])
   })
 
-  test('a body beyond the limit is 413, announced or not, and never reaches the remote server', async () => {
+  test('a body beyond the limit is 413, and never reaches the remote server', async () => {
     let reached = 0
     const { url } = await start(
       await remote((_request, response) => {
@@ -375,7 +375,7 @@ describe('MCP_PROXY_HEADERS', () => {
     const authorization = async (url: string): Promise<string[]> =>
       values(mirrored(await send(url, { headers: json, body: call })).rawHeaders, 'authorization')
 
-    test('a rotated file is used from the next request on, however fast and by whatever means it is rotated', async () => {
+    test('a rotated file counts from the next request on, however it is rotated', async () => {
       const file = join(folder(), 'token')
       writeFileSync(file, 'Bearer 0\n')
       const { url } = await start(await remote(mirror), {
@@ -394,7 +394,7 @@ describe('MCP_PROXY_HEADERS', () => {
       ['holds a line break within', 'Bearer one\nBearer two'],
       ['holds what no header may', 'Bearer \u0001secret'],
     ])(
-      'one that %s is 502 with the id of the request, and works once it is mended',
+      'a file that %s is 502 with the request’s id, and works once mended',
       async (_what, content) => {
         const file = join(folder(), 'token')
         if (content !== undefined) writeFileSync(file, content)
@@ -414,7 +414,7 @@ describe('MCP_PROXY_HEADERS', () => {
     )
   })
 
-  test('no value and no query of the address is ever logged, whatever fails', async () => {
+  test('the log has no value and no query of the address, whatever fails', async () => {
     const headers = [{ name: 'Authorization', value: { text: 'Bearer hunter2' } }]
     const echo = 'HTTP/1.1 200 OK\r\nBad Header hunter2\r\n\r\n'
     const moved =
@@ -500,7 +500,7 @@ describe('streams', () => {
   })
 
   test.each(['before the headers', 'in the middle of the stream'])(
-    'a client that goes %s ends the request at the remote server',
+    'a client that leaves %s ends the request at the remote server',
     async (when) => {
       let open = 0
       let closed = 0
@@ -525,7 +525,7 @@ describe('streams', () => {
     },
   )
 
-  test('a client that goes before its body is whole never reaches the remote server', async () => {
+  test('a client that leaves in mid-body never reaches the remote server', async () => {
     let open = 0
     const { port, url } = await start(
       await remote((_request, response) => {
@@ -546,7 +546,7 @@ describe('streams', () => {
 })
 
 describe('a remote server that fails', () => {
-  test('nobody listens: 502 that says so, with the id of the request as it was written', async () => {
+  test('an unreachable server is 502, with the id of the request as it was written', async () => {
     const { url } = await start(await freePort())
     const answer = await send(url, { headers: json, body: call })
     expect([answer.status, answer.headers['content-type']]).toEqual([502, 'application/json'])
@@ -555,7 +555,7 @@ describe('a remote server that fails', () => {
     for (const method of ['GET', 'DELETE']) expect((await send(url, { method })).status).toBe(502)
   })
 
-  test('a name that does not resolve: 502 that says so', async () => {
+  test('a name that does not resolve is 502, and the error says so', async () => {
     const { url } = await start('http://no-such-host.invalid/mcp')
     const answer = await send(url, { headers: json, body: call })
     expect(answer.status).toBe(502)
@@ -585,7 +585,7 @@ describe('a remote server that fails', () => {
     },
   )
 
-  test('it is too slow to begin its answer: 504, and it is told to stop', async () => {
+  test('a server that is too slow to begin is 504, and is told to stop', async () => {
     let closed = 0
     const { url } = await start(
       await remote((_request, response) => void response.on('close', () => (closed += 1))),
@@ -610,7 +610,7 @@ describe('a remote server that fails', () => {
     expect((await send(url, { headers: json, body: call })).body.toString()).toBe('ab')
   })
 
-  test('it closes without an answer: 502 that says so', async () => {
+  test('a server that closes without an answer is 502, and the error says so', async () => {
     const { url } = await start(await rawRemote(''))
     const answer = await send(url, { headers: json, body: call })
     expect(answer.status).toBe(502)
@@ -630,7 +630,7 @@ describe('a remote server that fails', () => {
       'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n',
     ],
     ['a status that does not exist', 'HTTP/1.1 099 Low\r\ncontent-length: 0\r\n\r\n'],
-  ])('it answers %s: 502, and the bridge lives on', async (_what, bytes) => {
+  ])('a server that answers %s is 502, and the bridge lives on', async (_what, bytes) => {
     const { url } = await start(await rawRemote(bytes))
     for (let turn = 0; turn < 2; turn += 1)
       expect((await send(url, { headers: json, body: call })).status).toBe(502)
@@ -649,7 +649,7 @@ describe('a remote server that fails', () => {
       'part',
     ],
   ])(
-    'it breaks off in the middle (%s): the client gets what came, and sees that it is not whole',
+    'a client sees that an answer that breaks off (%s) is not whole',
     async (_what, bytes, part) => {
       const { url } = await start(await rawRemote(bytes))
       const answer = await send(url, { headers: json, body: call })
@@ -658,7 +658,7 @@ describe('a remote server that fails', () => {
     },
   )
 
-  test('a client of HTTP/1.0, which has no chunks, sees by a reset that an answer is not whole', async () => {
+  test('a client of HTTP/1.0, which has no chunks, sees a broken answer by a reset', async () => {
     let breakOff: (() => void) | undefined
     const { port } = await start(
       await remote((_request, response) => {
@@ -677,7 +677,7 @@ describe('a remote server that fails', () => {
     expect(await end).toBe('ECONNRESET')
   })
 
-  test('one that is killed in the middle of calls and comes back is served by the same bridge', async () => {
+  test('a server that is killed during calls and comes back is served again', async () => {
     const first = createServer((request, response) =>
       request.method === 'GET' ? response.writeHead(200).write('open') : undefined,
     )
@@ -706,7 +706,7 @@ describe('a remote server that fails', () => {
     )
   })
 
-  test.each([307, 308])('it redirects (%i) to another path, and is asked there', async (status) => {
+  test.each([307, 308])('a redirect (%i) to another path is followed', async (status) => {
     const seen: (string | undefined)[] = []
     const { url } = await start(
       await remote((request, response) => {
@@ -721,7 +721,7 @@ describe('a remote server that fails', () => {
     expect(seen).toEqual(['/mcp', 'Bearer ours', 'identity', '/mcp/', 'Bearer ours', 'identity'])
   })
 
-  test('it redirects without end: the client is told so', async () => {
+  test('a client learns that a server redirects without end', async () => {
     let asked = 0
     const { url } = await start(
       await remote((_request, response) => {
@@ -734,7 +734,7 @@ describe('a remote server that fails', () => {
   })
 
   test.each([301, 302, 303, 307, 308])(
-    'it redirects (%i): nothing is followed or passed on, and the error says what to do',
+    'a redirect (%i) elsewhere is not followed, and the error says what to do',
     async (status) => {
       let followed = 0
       const elsewhere = await remote((_request, response) => {
@@ -760,7 +760,7 @@ describe('a remote server that fails', () => {
     },
   )
 
-  test('it asks for credentials: that is a mistake of the bridge’s configuration, so the client is not challenged', async () => {
+  test('a challenge of the server is the bridge’s mistake, and reaches no client', async () => {
     const challenge = {
       'www-authenticate':
         'Bearer resource_metadata="https://elsewhere/.well-known/oauth-protected-resource"',
@@ -780,7 +780,7 @@ describe('a remote server that fails', () => {
 })
 
 describe('https', () => {
-  test('a certificate that nobody has vouched for is refused before anything is sent, and the error names the reason', async () => {
+  test('a certificate that nobody vouches for is refused before anything is sent', async () => {
     let requests = 0
     const port = await listen(createHttpsServer(selfSigned, () => (requests += 1)))
     const { url } = await start(`https://localhost:${port}/mcp`)

@@ -183,7 +183,7 @@ const cancellations = (messages: readonly Message[]): unknown[] =>
     .filter(({ method }) => method === 'notifications/cancelled')
     .map(({ params }) => params?.['requestId'])
 
-test('a client of a shared server does not cancel the call of another, whatever id it names', async () => {
+test('a client of a shared server does not cancel the call of another, by any id', async () => {
   const { alice, mallory } = await twoClients()
   const { serverId } = await heldCall(alice, 'mine')
   for (const requestId of ['mine', serverId, ...Array.from({ length: 20 }, (_, id) => id)])
@@ -232,7 +232,7 @@ test.each([
   },
 )
 
-test('a log message of a shared server reaches the caller whose call is open, and nobody else', async () => {
+test('a log message of a shared server reaches the caller of the only call alone', async () => {
   const { alice, mallory } = await twoClients()
   const messages = await alice.request({
     jsonrpc: '2.0',
@@ -253,7 +253,7 @@ test('a log message of a shared server reaches the caller whose call is open, an
   expect(JSON.stringify(mallory.heard)).not.toContain('of alice')
 })
 
-test('a log message of a shared server reaches nobody while calls of several callers are open', async () => {
+test('a log message of a shared server reaches nobody while several callers call', async () => {
   const { alice, mallory } = await twoClients()
   await heldCall(mallory, 'held')
   const messages = await alice.request({
@@ -339,7 +339,7 @@ describe('a task of a shared server', () => {
   }
 
   test.each(['tasks/get', 'tasks/result', 'tasks/cancel'])(
-    'is there for its caller, and not for another who names it in %s',
+    'a task exists for its caller, and not for another who names it in %s',
     async (method) => {
       const { alice, mallory } = await twoClients()
       const taskId = await task(alice, 'of alice')
@@ -357,7 +357,7 @@ describe('a task of a shared server', () => {
   )
 
   test.each(['Tasks/Result', ' tasks/cancel', 'tasks/update', 'notifications/tasks/status'])(
-    'is not there for another who names it in %j, with an id or without',
+    'a task does not exist for another who names it in %j, with an id or without',
     async (method) => {
       const { alice, mallory } = await twoClients()
       const request = { method, params: { taskId: await task(alice, 'of alice') } }
@@ -371,7 +371,7 @@ describe('a task of a shared server', () => {
     },
   )
 
-  test('of a client is asked about with an error, as it is not known which client has it', async () => {
+  test('a question about a task of an unknown client gets an error', async () => {
     const { alice, mallory } = await twoClients()
     const params = { name: 'ask of a task', arguments: {} }
     const asked = mallory.post({ jsonrpc: '2.0', id: 1, method: 'tools/call', params })
@@ -382,7 +382,7 @@ describe('a task of a shared server', () => {
     await expect.poll(answers).toMatchObject([{ error: { code: -32603 } }])
   })
 
-  test('is in the list of its caller alone, who alone hears of it', async () => {
+  test('a task is listed for its caller alone, who alone hears of it', async () => {
     const { alice, mallory } = await twoClients()
     const ofAlice = await task(alice, 'of alice')
     const ofMallory = await task(mallory, 'of mallory')
@@ -403,7 +403,7 @@ describe('a task of a shared server', () => {
     }
   })
 
-  test('is there for its caller in another session, when a gateway says who calls', async () => {
+  test('a task exists for its caller in another session when a gateway names it', async () => {
     const headers = { 'x-mcpgw-caller': 'alice' }
     const before = await TestClient.open(false, headers)
     const taskId = await task(before, 'of alice')
@@ -431,7 +431,7 @@ async function answerToInitialize({ url }: TestBridge, params: object): Promise<
   return answer.text()
 }
 
-test('a refused initialize of one client is no answer to others, who came later or wait', async () => {
+test('a refused initialize of one client is no answer to others', async () => {
   const picky = `
     const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
@@ -462,7 +462,7 @@ test('a refused initialize of one client is no answer to others, who came later 
   expect(await initialize({ ...good, protocolVersion: 'refused' })).not.toContain('no version')
 })
 
-test('an initialize without its members is refused before a shared server could drop it', async () => {
+test('an initialize without its members never reaches a shared server', async () => {
   const dropping = `
     const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {

@@ -85,7 +85,7 @@ async function everything(): Promise<string> {
 }
 
 describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
-  test('serves official clients of both eras, its questions included', async () => {
+  test('such a server serves official clients of both eras, its questions included', async () => {
     const url = await bridge(await everything())
     for (const mode of ['legacy', { pin: '2026-07-28' }] as const) {
       const client = new Client(
@@ -155,7 +155,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
       /refused a message \(HTTP 503\)/,
     ],
   ])(
-    'that %s fails the session with the reason, and the next one is tried anew',
+    'a server that %s fails the session with the reason, and the next one is tried',
     async (_what, reaction, reason) => {
       let keys = 0
       const server = createServer((request, response) => {
@@ -212,7 +212,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     })
 
   test.each([307, 308])(
-    'that redirects its message endpoint (%i) to another path has its messages there',
+    'a redirected message endpoint (%i) gets its messages at the other path',
     async (status) => {
       const url = await posted((request, response, say, { id, method }) => {
         if (request.url === '/messages?s=1')
@@ -227,7 +227,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
   )
 
   test.each([301, 302, 303, 307])(
-    'that redirects its message endpoint (%i) elsewhere fails the session with the reason',
+    'a message endpoint that redirects elsewhere (%i) fails the session with the reason',
     async (status) => {
       let elsewhere = 0
       const other = createServer((_request, response) => {
@@ -247,7 +247,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     },
   )
 
-  test('that answers a POST only when its tool is done keeps the session meanwhile', async () => {
+  test('a POST that is answered only when its tool is done keeps the session', async () => {
     const url = await posted((_request, response, say, { id, method }) => {
       if (method === 'initialize' || id === undefined) {
         response.writeHead(202).end()
@@ -272,7 +272,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     expect(await answer.json()).toEqual(JSON.parse(answered(2)))
   })
 
-  test('whose proxy gives up a POST fails that call, and keeps the session', async () => {
+  test('a proxy that gives up a POST fails that call, and keeps the session', async () => {
     const url = await posted((_request, response, say, { id, method }) => {
       if (method === 'tools/call' && id === 2) return void response.writeHead(504).end()
       response.writeHead(202).end()
@@ -294,7 +294,7 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     expect(await called(3)).toEqual(JSON.parse(answered(3)))
   })
 
-  test('that is not there is 502', async () => {
+  test('an unreachable server is 502', async () => {
     const answer = await post(await bridge('http://127.0.0.1:9/sse'))
     expect(answer.status).toBe(502)
   })

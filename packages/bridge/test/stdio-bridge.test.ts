@@ -100,7 +100,7 @@ function scripted(
 const soon = (): AbortSignal => AbortSignal.timeout(30_000)
 
 describe('sessions', () => {
-  test('each has a child of its own, and keeps it', async () => {
+  test('each session has a child of its own, and keeps it', async () => {
     const url = await start()
     const [a, b] = [await openSession(url), await openSession(url)]
     const pids = await Promise.all(
@@ -113,7 +113,7 @@ describe('sessions', () => {
     expect(pids[0]).not.toBe(pids[1])
   })
 
-  test('unknown ones are 404, missing ones 400, ended ones 404', async () => {
+  test('unknown sessions are 404, missing ones 400, ended ones 404', async () => {
     const url = await start()
     expect((await post(url, 'nonsense', call('pid'))).status).toBe(404)
     expect((await post(url, undefined, call('pid'))).status).toBe(400)
@@ -127,7 +127,7 @@ describe('sessions', () => {
   })
 
   test.each(['session', 'shared'] as const)(
-    'a DELETE answers the calls that are open with 404 session_not_found (isolation %s)',
+    'a DELETE answers open calls with 404 session_not_found (isolation %s)',
     async (isolation) => {
       const url = await start([], { isolation })
       const session = await openSession(url)
@@ -149,7 +149,7 @@ describe('sessions', () => {
     },
   )
 
-  test('are refused with 503 while every session has an open request', async () => {
+  test('a new session is 503 while every session has an open request', async () => {
     const begun =
       "send({ method: 'notifications/message', params: { level: 'info', data: 'begun' } })"
     const url = await scripted(`if (m.params?.name === 'hangs') ${begun}`, { maxSessions: 1 })
@@ -164,7 +164,7 @@ describe('sessions', () => {
     await hanging.body?.cancel()
   })
 
-  test('of a caller that holds most make room for those of others, the oldest idle one first', async () => {
+  test('the caller with most sessions loses its oldest idle one for those of others', async () => {
     const url = await start([], { maxSessions: 4 })
     const open = async (caller: string): Promise<string> => {
       const headers = { ...json, 'x-mcp-userid': caller }
@@ -186,7 +186,7 @@ describe('sessions', () => {
       expect(await status(session ?? '')).toBe(200)
   })
 
-  test('and the children of modern calls share one limit', async () => {
+  test('sessions and the children of modern calls share one limit', async () => {
     // A call of `work` is open until its client leaves.
     const url = await scripted(
       "if (m.params?.name === 'quick') send({ id: m.id, result: { content: [{ type: 'text', text: String(process.pid) }] } })",
@@ -231,7 +231,7 @@ describe('sessions', () => {
 })
 
 describe('messages', () => {
-  test('pass as the bytes they are: big integers, key order, line breaks between tokens', async () => {
+  test('messages pass as the bytes they are: big integers, key order, line breaks', async () => {
     const url = await start()
     const session = await openSession(url)
     const answer = await post(
@@ -250,14 +250,14 @@ describe('messages', () => {
     expect(await answer.json()).toMatchObject({ id })
   })
 
-  test('of several megabytes cross', async () => {
+  test('messages of several megabytes cross', async () => {
     const url = await start()
     expect(
       await textOf(await post(url, await openSession(url), call('big', { bytes: 5_000_000 }))),
     ).toHaveLength(5_000_000)
   })
 
-  test('that come before the answer make it an event stream, in order, with ids', async () => {
+  test('messages before the answer make it an event stream, in order, with ids', async () => {
     const url = await start()
     const answer = await post(
       url,
@@ -276,7 +276,7 @@ describe('messages', () => {
     expect(new Set(seen.map(({ id }) => id)).size).toBe(5)
   })
 
-  test('that a client missed are sent again after Last-Event-ID', async () => {
+  test('missed messages are sent again after Last-Event-ID', async () => {
     const url = await start()
     const session = await openSession(url)
     const seen = await events(
@@ -292,7 +292,7 @@ describe('messages', () => {
     expect((await events(resumed)).map(({ id }) => id)).toEqual(seen.slice(3).map(({ id }) => id))
   })
 
-  test('in a batch of 2025-03-26 are each answered', async () => {
+  test('each request of a batch of 2025-03-26 is answered', async () => {
     const url = await start()
     const session = await openSession(url)
     const answer = await post(url, session, [
@@ -305,7 +305,7 @@ describe('messages', () => {
     ).toEqual(['a', 'b'])
   })
 
-  test('in a batch with an id twice, or with one that is open, are refused together', async () => {
+  test('a batch with an id twice, or with an open one, is refused whole', async () => {
     const url = await start()
     const session = await openSession(url)
     const open = post(url, session, call('never', {}, 'open'))
@@ -322,7 +322,7 @@ describe('messages', () => {
 
   const jsonOnly = { ...json, accept: 'application/json' }
 
-  test('of a slow call reach a client that takes JSON alone as JSON', async () => {
+  test('messages of a slow call reach a client that takes JSON alone as JSON', async () => {
     // Silent calls of others become streams after five seconds, at the next look at the sessions.
     const reaction = `
       if (m.id === undefined) return
@@ -334,7 +334,7 @@ describe('messages', () => {
     expect(await answer.json()).toMatchObject({ id: 1, result: { late: true } })
   })
 
-  test('besides an answer reach a client that takes JSON alone on its GET stream', async () => {
+  test('messages besides an answer reach such a client on its GET stream', async () => {
     const url = await start()
     const session = await openSession(url)
     const headers = { accept: 'text/event-stream', 'mcp-session-id': session }
@@ -351,7 +351,7 @@ describe('messages', () => {
     await reader.cancel()
   })
 
-  test('in a batch reach a client that takes JSON alone as one array', async () => {
+  test('answers to a batch reach such a client as one array', async () => {
     const url = await start()
     const session = await openSession(url)
     const batch = [call('echo', { n: 1 }, 'a'), call('echo', { n: 2 }, 'b')]
@@ -361,7 +361,7 @@ describe('messages', () => {
     expect(answers.map(({ id }) => id).toSorted()).toEqual(['a', 'b'])
   })
 
-  test('that flood wait for a client that does not read', async () => {
+  test('messages that flood wait for a client that does not read', async () => {
     const url = await start()
     const answer = await post(url, await openSession(url), call('flood', { count: 20_000 }))
     const seen = await events(answer)
@@ -370,7 +370,7 @@ describe('messages', () => {
 })
 
 describe('clients that go away', () => {
-  test('in a call do not stop the session, though messages for that call come after', async () => {
+  test('a client that leaves in a call does not stop the session', async () => {
     const url = await scripted(`
       if (m.id === 'left') globalThis.left = m
       if (m.id === 'now') {
@@ -397,7 +397,7 @@ describe('clients that go away', () => {
     expect(await answer.json()).toMatchObject({ id: 'now' })
   })
 
-  test('having cancelled a call get an answer to it, and later messages go to the call that is still open', async () => {
+  test('a cancelled call is answered, and later messages go to the open one', async () => {
     const url = await scripted(`
       if (m.id === 'ask') { send({ id: 's1', method: 'roots/list' }); send({ id: 'ask', result: {} }) }`)
     const session = await openSession(url)
@@ -497,7 +497,7 @@ describe('children that misbehave', () => {
       'writes messages, but does not answer',
     ],
   ])(
-    'one that %s from its start is told of to clients of both eras and to its owner',
+    'a child that %s from its start is reported to clients of both eras and its owner',
     async (_what, program, said) => {
       const broken: string[] = []
       const slow: string[] = []
@@ -523,7 +523,7 @@ describe('children that misbehave', () => {
     },
   )
 
-  test('one that closes its output and lives on is ended, and its client hears why', async () => {
+  test('a child that closes its output is ended, and its client learns why', async () => {
     const program = "require('fs').closeSync(1); setInterval(() => 1, 1000)"
     const url = await start([], { args: ['-e', program] })
     const answer = await post(url, undefined, initialize())
@@ -531,7 +531,7 @@ describe('children that misbehave', () => {
     expect(await answer.text()).toContain('closed its standard output')
   })
 
-  test('one that closes its input and lives on is ended, and its client hears why', async () => {
+  test('a child that closes its input is ended, and its client learns why', async () => {
     const reaction = `
       if (m.params?.name !== 'x') return
       require('node:fs').closeSync(0)
@@ -546,7 +546,7 @@ describe('children that misbehave', () => {
     expect(await answer.text()).toContain('closed its standard input')
   })
 
-  test('one that does not answer initialize ends the session of a passthrough with the reason', async () => {
+  test('a child that ignores initialize ends a passthrough’s session with the reason', async () => {
     const broken: string[] = []
     const url = await start([], {
       args: ['-e', 'setInterval(() => undefined, 1000)'],
@@ -574,7 +574,7 @@ describe('children that misbehave', () => {
     })`
 
   test.each(['session', 'shared'] as const)(
-    'one that worked once and hangs later is told of to clients of both eras (%s isolation)',
+    'a child that hangs later is reported to clients of both eras (%s isolation)',
     async (isolation) => {
       const folder = mkdtempSync(join(tmpdir(), 'mcp-bridge-once-'))
       const slow: string[] = []
@@ -606,7 +606,7 @@ describe('children that misbehave', () => {
     if (m.method === 'notifications/cancelled') globalThis.cancelled = m.params.requestId
     if (m.params?.name === 'x') send({ id: m.id, result: { cancelled: globalThis.cancelled } })`
 
-  test('one that says nothing of a call is given up, hears so, and serves the next call', async () => {
+  test('a silent call is given up and cancelled, and the child serves the next one', async () => {
     const url = await scripted(silentUnlessX, { answerTimeoutMs: 1000 })
     const session = await openSession(url)
     const answer = await answerOf(await post(url, session, call('never', {}, 5)))
@@ -617,14 +617,14 @@ describe('children that misbehave', () => {
     })
   })
 
-  test('one that says nothing of a modern call is given up', async () => {
+  test('a silent modern call is given up', async () => {
     const url = await scripted(silentUnlessX, { answerTimeoutMs: 1000 })
     const answer = await post(url, undefined, modernList, modernHeaders)
     expect(answer.status).toBe(504)
     expect(await answer.text()).toContain('has said nothing of this request for 1 s')
   })
 
-  test('one that reports progress has longer than its answer may be awaited', async () => {
+  test('a call that reports progress has more time than its answer', async () => {
     const reaction = `
       if (m.params?.name !== 'long') return
       const { progressToken } = m.params._meta
@@ -642,7 +642,7 @@ describe('children that misbehave', () => {
     expect(JSON.parse(last ?? '')).toMatchObject({ result: { done: true } })
   })
 
-  test('one that says nothing to server/discover is served once it answers initialize', async () => {
+  test('a child that ignores server/discover is served once it answers initialize', async () => {
     const program = `
       require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
         const { id, method, params } = JSON.parse(line)
@@ -657,7 +657,7 @@ describe('children that misbehave', () => {
     expect(await answer.json()).toMatchObject({ id: 1, result: { said: 'x' } })
   })
 
-  test('one with a working directory of its own works there, or says that it is not there', async () => {
+  test('a child works in its own directory, or the bridge says that it is missing', async () => {
     const reaction = 'send({ id: m.id, result: { directory: process.cwd() } })'
     const there = await scripted(reaction, { directory: '/usr' })
     expect(await (await post(there, await openSession(there), call('x'))).json()).toMatchObject({
@@ -672,7 +672,7 @@ describe('children that misbehave', () => {
     ])
   })
 
-  test('one that cannot be started says why', async () => {
+  test('a child that cannot be started is reported with the reason', async () => {
     const url = await start([], { command: '/no/such/command', args: [] })
     const answer = await post(url, undefined, initialize())
     expect(answer.status).toBe(502)
@@ -682,7 +682,7 @@ describe('children that misbehave', () => {
     })
   })
 
-  test('one that exits at once says why, with its last words', async () => {
+  test('a child that exits at once is reported with its last words', async () => {
     const url = await start(['exit'])
     const answer = await post(url, undefined, initialize())
     expect(answer.status).toBe(502)
@@ -691,7 +691,7 @@ describe('children that misbehave', () => {
     })
   })
 
-  test('one that exits in a call fails that call only, its session is gone, and new sessions work', async () => {
+  test('a child that exits in a call fails that call alone, and its session ends', async () => {
     const url = await start()
     const session = await openSession(url)
     const answer = await post(url, session, call('exit'))
@@ -704,7 +704,7 @@ describe('children that misbehave', () => {
     expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
   })
 
-  test('one that prints garbage is understood all the same', async () => {
+  test('a child that prints garbage is understood all the same', async () => {
     const url = await start(['garbage'])
     expect((await post(url, await openSession(url), call('pid'))).status).toBe(200)
   })
@@ -716,7 +716,7 @@ describe('children that misbehave', () => {
     ['blanks before it', ' \\t', ''],
     ['escape sequences around it', '\\x1b[2K\\x1b[1;32m', '\\x1b[0m'],
     ['a window title before it', '\\x1b]0;server\\x07', ''],
-  ])('one that writes a message with %s is answered', async (_what, before, after) => {
+  ])('a child that writes a message with %s is answered', async (_what, before, after) => {
     const program = `
       require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
         const { id, method } = JSON.parse(line)
@@ -742,7 +742,7 @@ describe('children that misbehave', () => {
   })
 
   test.each(['session', 'shared'] as const)(
-    'one that writes words before its answers, or breaks them, ends each call (isolation %s)',
+    'a child that writes words into its answers ends each call (isolation %s)',
     async (isolation) => {
       const reaction = `
         if (m.params?.name === 'words') raw('INFO [x] {1} ')
@@ -766,7 +766,7 @@ describe('children that misbehave', () => {
     },
   )
 
-  test('one that prints what only looks like a message does not end the bridge', async () => {
+  test('a child that prints mere look-alikes of messages does not end the bridge', async () => {
     const url = await scripted(String.raw`
       raw('{"\\x": 1}\n{"method": "\\q"}\n{"\\u12": 1, "id": 1}\n{ not a message\n[\n')
       send({ id: m.id, result: {} })`)
@@ -779,7 +779,7 @@ describe('children that misbehave', () => {
       })
   })
 
-  test('one that exits while what it forked holds its outputs open fails its calls all the same', async () => {
+  test('a child that exits while its fork holds the outputs fails its calls', async () => {
     const url = await scripted(`
       require('node:child_process').spawn('sleep', ['60'], { stdio: ['ignore', 'inherit', 'inherit'] })
       setTimeout(() => process.exit(9), 50)`)
@@ -812,15 +812,20 @@ describe('children that misbehave', () => {
       `raw(Buffer.from('{"jsonrpc":"2.0","id":' + m.id + ',"result":{"a":"\\xff"}}\\n', 'latin1'))`,
       { result: { a: '\ufffd' } },
     ],
-  ])('one that answers %s is understood as far as it goes', async (_what, reaction, expected) => {
-    const url = await scripted(reaction)
-    expect(await (await post(url, await openSession(url), call('x', {}, 7))).json()).toMatchObject({
-      id: 7,
-      ...expected,
-    })
-  })
+  ])(
+    'a child that answers %s is understood as far as possible',
+    async (_what, reaction, expected) => {
+      const url = await scripted(reaction)
+      expect(
+        await (await post(url, await openSession(url), call('x', {}, 7))).json(),
+      ).toMatchObject({
+        id: 7,
+        ...expected,
+      })
+    },
+  )
 
-  test('one that exits in a batch fails each of its requests', async () => {
+  test('a child that exits in a batch fails each of its requests', async () => {
     const url = await start()
     const answer = await post(url, await openSession(url), [
       call('never', {}, 'a'),
@@ -832,7 +837,7 @@ describe('children that misbehave', () => {
     ).toEqual(['a', 'b', 'c'])
   })
 
-  test('one that says its last words without a line break is heard', async () => {
+  test('the bridge hears last words without a line break', async () => {
     const url = await scripted(`process.stderr.write('no token', () => process.exit(4))`)
     const answer = await post(url, await openSession(url), call('x'))
     expect(await answer.json()).toMatchObject({
@@ -840,7 +845,7 @@ describe('children that misbehave', () => {
     })
   })
 
-  test('one that reads numbers as doubles answers two calls whose ids are one double', async () => {
+  test('a child that reads numbers as doubles answers two ids that are one double', async () => {
     const url = await start()
     const session = await openSession(url)
     const ids = ['9007199254740992', '9007199254740993', '1e400', '2e400']
@@ -862,7 +867,7 @@ describe('children that misbehave', () => {
     }
   })
 
-  test('one that writes ids and progress tokens in another way than the client is understood', async () => {
+  test('a child that writes ids and tokens in another way is understood', async () => {
     const url = await start()
     const session = await openSession(url)
     const answer = await fetch(url, {
@@ -875,7 +880,7 @@ describe('children that misbehave', () => {
   })
 
   test.each(['session', 'shared'] as const)(
-    'one that pings has its answer though no client listens (isolation %s)',
+    'a child that pings gets an answer though no client listens (isolation %s)',
     async (isolation) => {
       const reaction = `
         if (m.result !== undefined && m.id === 'alive?') return send({ id: globalThis.call, result: { alive: true } })
@@ -902,7 +907,7 @@ describe('children that misbehave', () => {
     },
   )
 
-  test('one that ignores SIGTERM is gone when the bridge is', async () => {
+  test('a child that ignores SIGTERM ends with the bridge', async () => {
     const url = await start(['stubborn'])
     const pid = Number(await textOf(await post(url, await openSession(url), call('pid'))))
     await open[0]?.[Symbol.asyncDispose]()
@@ -911,7 +916,7 @@ describe('children that misbehave', () => {
 })
 
 describe('a shared child', () => {
-  test('serves all sessions, with ids and progress tokens that are equal among them', async () => {
+  test('a shared child serves all sessions, with equal ids and progress tokens', async () => {
     const url = await start([], { isolation: 'shared' })
     const sessions = await Promise.all([openSession(url), openSession(url), openSession(url)])
     const pids = await Promise.all(
@@ -942,7 +947,7 @@ describe('a shared child', () => {
     }
   })
 
-  test('hears the answer to its question from the client that it asked only', async () => {
+  test('a shared child hears an answer only from the client that it asked', async () => {
     const url = await scripted(
       `if (m.params?.name === 'ask') { globalThis.call = m.id; send({ id: 'q', method: 'roots/list' }) }
        if (m.id === 'q') send({ id: globalThis.call, result: { heard: m.result } })`,
@@ -956,7 +961,7 @@ describe('a shared child', () => {
     expect((await events(answer)).at(-1)?.data).toContain('from a')
   })
 
-  test('that refuses to initialize refuses every client that waits for it', async () => {
+  test('a shared child that refuses to initialize refuses every waiting client', async () => {
     const url = await scripted(
       `setTimeout(() => send({ id: m.id, error: { code: 1, message: 'no' } }), 200)`,
       { isolation: 'shared' },
@@ -970,7 +975,7 @@ describe('a shared child', () => {
       expect(await answer.json()).toMatchObject({ id: 0, error: { message: 'no' } })
   })
 
-  test('drops the connection of a client that does not read, and serves the others', async () => {
+  test('a shared child drops a client that does not read, and serves the others', async () => {
     const url = await start([], { isolation: 'shared' })
     const [slow, other] = [await openSession(url), await openSession(url)]
     const flood = call('flood', { count: 80_000 }, 1, { _meta: { progressToken: 1 } })
@@ -984,7 +989,7 @@ describe('a shared child', () => {
   test.each([
     ['that has worked before, is not given up', true],
     ['that has never worked, is given up', false],
-  ])('that ends at once several times, %s', async (_what, works) => {
+  ])('a shared child %s when it ends at once several times', async (_what, works) => {
     const folder = mkdtempSync(join(tmpdir(), 'bridge-'))
     // Each start adds a letter to a file. All but the first end at once, and so does that one
     // unless it works.
@@ -1019,7 +1024,7 @@ describe('a shared child', () => {
     }
   })
 
-  test('is started again after its end, for new sessions', async () => {
+  test('a shared child is started again after its end, for new sessions', async () => {
     const url = await start([], { isolation: 'shared' })
     const [a, b] = [await openSession(url), await openSession(url)]
     expect((await post(url, a, call('exit'))).status).toBe(502)
@@ -1028,7 +1033,7 @@ describe('a shared child', () => {
   })
 })
 
-describe('a server of both eras that takes none but the first for a connection', () => {
+describe('a server of both eras that takes only the first era of a connection', () => {
   const script = `
     let era
     require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
@@ -1044,16 +1049,19 @@ describe('a server of both eras that takes none but the first for a connection',
       send({ error: { code: -32022, message: 'connection is serving the 2026-07-28 protocol' } })
     })`
 
-  test.each([0, 1])('is initialized by legacy clients, with %i warm spares', async (warmSpares) => {
-    const url = await start([], { args: ['-e', script], warmSpares })
-    for (let count = 0; count < 3; count += 1) {
-      const answer = await post(url, undefined, initialize())
-      expect([answer.status, await answer.text()]).toEqual([
-        200,
-        expect.stringContaining('"protocolVersion":"2025-11-25"'),
-      ])
-    }
-  })
+  test.each([0, 1])(
+    'legacy clients initialize such a server, with %i warm spares',
+    async (warmSpares) => {
+      const url = await start([], { args: ['-e', script], warmSpares })
+      for (let count = 0; count < 3; count += 1) {
+        const answer = await post(url, undefined, initialize())
+        expect([answer.status, await answer.text()]).toEqual([
+          200,
+          expect.stringContaining('"protocolVersion":"2025-11-25"'),
+        ])
+      }
+    },
+  )
 })
 
 describe('a server of the modern era that stops reading', () => {
@@ -1078,7 +1086,7 @@ describe('a server of the modern era that stops reading', () => {
       }
     })`
 
-  test('gets no more requests of legacy sessions when 32 MiB wait for it', async () => {
+  test('such a server gets no more legacy requests when 32 MiB wait for it', async () => {
     const options = { args: ['-e', script], bodies: new Bodies(32 * 1024 * 1024) }
     const url = await start([], options)
     const session = await openSession(url)

@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
 import { StdioChild } from '../src/children/stdio-child.ts'
 
-test('all that a child wrote before it ended is heard, also when this process stands still just then', async () => {
+test('the bridge hears all that a child wrote before it ended', async () => {
   const script = `process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id: 1, result: 'x'.repeat(120_000) }) + '\\n', () => process.exit())`
   const child = new StdioChild({
     command: process.execPath,
@@ -30,7 +30,7 @@ test('all that a child wrote before it ended is heard, also when this process st
   expect(heard).toBe(1)
 })
 
-test('a long line that a server writes for its log is in the log, in marked pieces', async () => {
+test('a long line of a server’s log is in the log, in marked pieces', async () => {
   const logged: string[] = []
   const log = pino({ level: 'info' }, { write: (line: string) => void logged.push(line) })
   const child = new StdioChild({
@@ -54,7 +54,7 @@ test('a long line that a server writes for its log is in the log, in marked piec
   expect(child.endedBecause).toContain('fatal: no key')
 })
 
-test('a server that asks on and reads no answers is ended, and the reason is told', async () => {
+test('a server that asks on and reads no answers is ended with the reason', async () => {
   const child = new StdioChild({
     command: process.execPath,
     args: ['-e', `setInterval(() => undefined, 1000)`],
@@ -92,7 +92,7 @@ describe.runIf(linux)(`a stdio server that started other processes${note}`, () =
       'a child of one that left its session',
       `setsid sh -c '${clean} setsid sh -c "$1" "$2" & wait' sh "$1" "$2" &`,
     ],
-  ])('ends with %s', async (_what, start) => {
+  ])('the end of such a server ends %s', async (_what, start) => {
     const child = new StdioChild({
       command: '/bin/sh',
       args: ['-c', `${start} read -r line`, 'sh', forever, tag],
@@ -108,7 +108,7 @@ describe.runIf(linux)(`a stdio server that started other processes${note}`, () =
     await expect.poll(() => processesWith(tag)).toEqual([])
   })
 
-  test('leaves the processes of other servers alone', async () => {
+  test('the end of such a server leaves the processes of others alone', async () => {
     const open = (own: string) =>
       new StdioChild({
         command: '/bin/sh',

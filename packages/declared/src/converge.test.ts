@@ -46,7 +46,7 @@ async function states(
 }
 
 describe('A target that follows files', () => {
-  test('gets each declared resource, keeps it, changes it and loses it again', async () => {
+  test('a target gets each declared resource, keeps it, changes it and loses it', async () => {
     const target = new MemoryTarget()
 
     expect(await states(target, [declaration('one'), declaration('two')])).toEqual({
@@ -64,7 +64,7 @@ describe('A target that follows files', () => {
     expect([...target.resources.keys()]).toEqual(['two'])
   })
 
-  test('gets the rest when one resource fails, and the outcome says the reason', async () => {
+  test('one failed resource does not hold up the rest, and the outcome says why', async () => {
     const target = new MemoryTarget()
     const declarations = [declaration('bad'), declaration('good')]
 
@@ -75,7 +75,7 @@ describe('A target that follows files', () => {
     ])
   })
 
-  test('loses a resource before its name moves to another kind', async () => {
+  test('a target loses a resource before its name moves to another kind', async () => {
     const target = new MemoryTarget()
     await states(target, [declaration('one')])
 
@@ -88,15 +88,18 @@ describe('A target that follows files', () => {
     ['a document cannot be read', [declaration('two')], { ...prunes, mistakes: 1 }],
     ['no document is left', [], { ...prunes, mistakes: 0 }],
     ['prune is off', [declaration('two')], { prune: false, emptyPrunes: true, mistakes: 0 }],
-  ])('keeps resources that no document declares when %s', async (_when, declarations, options) => {
-    const target = new MemoryTarget()
-    await states(target, [declaration('one')])
+  ])(
+    'a target keeps resources that no document declares when %s',
+    async (_when, declarations, options) => {
+      const target = new MemoryTarget()
+      await states(target, [declaration('one')])
 
-    expect(await states(target, declarations, options)).toMatchObject({ one: 'kept' })
-    expect(target.resources.has('one')).toBe(true)
-  })
+      expect(await states(target, declarations, options)).toMatchObject({ one: 'kept' })
+      expect(target.resources.has('one')).toBe(true)
+    },
+  )
 
-  test('loses everything when no document is left and emptyPrunes is on', async () => {
+  test('a target loses everything when no document is left and emptyPrunes is on', async () => {
     const target = new MemoryTarget()
     await states(target, [declaration('one')])
 
@@ -105,7 +108,7 @@ describe('A target that follows files', () => {
     })
   })
 
-  test('is not touched any more after the signal has aborted', async () => {
+  test('a target is not touched after the signal has aborted', async () => {
     const target = new MemoryTarget()
     const declarations = [declaration('one')]
 

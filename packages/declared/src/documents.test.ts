@@ -6,7 +6,7 @@ function read(text: string) {
 }
 
 describe('A file that declares resources', () => {
-  test('gives each document with its place, and the rest as the body', () => {
+  test('a file gives each document with its place, and the rest as the body', () => {
     const text = [
       '# Servers of the team.',
       'kind: Adapter',
@@ -42,11 +42,11 @@ describe('A file that declares resources', () => {
     })
   })
 
-  test('may be JSON', () => {
+  test('a file may be JSON', () => {
     expect(read('{"kind":"Adapter","name":"files"}').declarations).toHaveLength(1)
   })
 
-  test('may hold nothing but comments', () => {
+  test('a file may hold nothing but comments', () => {
     expect(read('# Nothing yet.\n---\n')).toEqual({ declarations: [], mistakes: [] })
     expect(read('')).toEqual({ declarations: [], mistakes: [] })
   })
@@ -62,7 +62,7 @@ describe('A file that declares resources', () => {
     ['a key twice', 'kind: Adapter\nname: x\nname: y', /unique/],
     ['no YAML', 'kind: [Adapter', /./],
     ['an anchor that is not there', 'kind: Adapter\nname: *there', /./],
-  ])('with %s declares nothing, and its mistake has a place', (_what, text, detail) => {
+  ])('a file with %s declares nothing, and its mistake has a place', (_what, text, detail) => {
     const { declarations, mistakes } = read(text)
 
     expect(declarations).toEqual([])
@@ -71,14 +71,14 @@ describe('A file that declares resources', () => {
     ])
   })
 
-  test('with one bad document still gives the good ones', () => {
+  test('a file with one bad document still gives the good ones', () => {
     const { declarations, mistakes } = read('kind: Adapter\nname: one\n---\nkind: Nothing\n')
 
     expect(declarations.map(({ name }) => name)).toEqual(['one'])
     expect(mistakes.map(({ line }) => line)).toEqual([4])
   })
 
-  test('cannot fill the memory by aliases that multiply', () => {
+  test('aliases that multiply cannot fill the memory', () => {
     const levels = Array.from(
       { length: 12 },
       (_, n) => `l${n + 1}: &l${n + 1} [${Array.from({ length: 9 }, () => `*l${n}`).join(', ')}]`,
@@ -92,7 +92,7 @@ describe('A file that declares resources', () => {
 })
 
 describe('A file of strangers', () => {
-  test('with a hundred thousand keys is read, and a key twice among them is found', () => {
+  test('a file of a hundred thousand keys is read, and a repeated key is found', () => {
     const keys = Array.from({ length: 100_000 }, (_, n) => `k${n}: 1`)
     const text = ['kind: Adapter', 'name: x', ...keys].join('\n')
     expect(read(text).declarations).toHaveLength(1)
@@ -110,11 +110,11 @@ describe('A file of strangers', () => {
       'levels beyond the stack',
       `kind: Adapter\nname: x\na: ${'['.repeat(30_000)}${']'.repeat(30_000)}`,
     ],
-  ])('with %s declares nothing', (_what, text) => {
+  ])('a file with %s declares nothing', (_what, text) => {
     expect(read(text)).toMatchObject({ declarations: [], mistakes: [{ file: 'a.yaml' }] })
   })
 
-  test('lets others run between it and the next file', async () => {
+  test('the reader lets other work run between two files', async () => {
     const turns: string[] = []
     const files = ['one', 'two'].map((name) => ({
       path: `${name}.yaml`,
@@ -128,7 +128,7 @@ describe('A file of strangers', () => {
 })
 
 describe('A name in two documents', () => {
-  test('declares nothing, and the mistake names both places', () => {
+  test('a name in two documents declares nothing, and the mistake names both places', () => {
     const files = [
       { path: 'a.yaml', text: 'kind: Adapter\nname: one' },
       { path: 'b/c.yaml', text: 'kind: Tool\nname: one\n---\nkind: Tool\nname: two' },

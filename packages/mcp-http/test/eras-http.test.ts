@@ -246,7 +246,7 @@ describe('a modern client of a legacy HTTP server', () => {
   }
 
   test.each(Object.entries(unreachable))(
-    'of a server that %s is told the code of the reason',
+    'a modern client of a server that %s gets the code of the reason',
     async (_what, [upstream, data]) => {
       const world = await setUp(() => undefined, { upstream })
       for (const method of ['tools/call', 'tools/list'])
@@ -256,7 +256,7 @@ describe('a modern client of a legacy HTTP server', () => {
     },
   )
 
-  test('gets what the server answers as JSON, in the session that it gave', async () => {
+  test('a modern client gets a JSON answer in the session that the server gave', async () => {
     const world = await setUp(
       legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })),
     )
@@ -268,7 +268,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(world.said('tools/call')[0]?.headers['mcp-method']).toBeUndefined()
   })
 
-  test('of a server that never ends its streams is answered again and again over few connections', async () => {
+  test('a modern client of endless streams is answered over few connections', async () => {
     const initialized = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: {} }
     const world = await setUp(
       ({ message: { id, method } }, response) => {
@@ -287,7 +287,7 @@ describe('a modern client of a legacy HTTP server', () => {
     await expect.poll(left, { timeout: 5000 }).toEqual([])
   })
 
-  test('gets what the server answers on a stream, progress first, however its bytes are cut', async () => {
+  test('a modern client gets a streamed answer, progress first, however it is cut', async () => {
     const world = await setUp(
       legacy(({ message }, response) => {
         const progress = {
@@ -314,7 +314,7 @@ describe('a modern client of a legacy HTTP server', () => {
     ])
   })
 
-  test('does not notice that the server closes its streams early and goes on in others', async () => {
+  test('a modern client does not notice that the server closes its streams early', async () => {
     let call: number | string | undefined
     const world = await setUp(
       legacy(({ message, method, headers }, response) => {
@@ -334,7 +334,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(world.said('tools/call')).toHaveLength(1)
   })
 
-  test('goes on where a stream broke off in the middle of an event', async () => {
+  test('a modern client continues where a stream broke off in mid-event', async () => {
     let call: number | string | undefined
     const world = await setUp(
       legacy(({ message, method }, response) => {
@@ -348,7 +348,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(await messagesOf(await ask(world))).toEqual([answer])
   })
 
-  test('has its list repeated in a new session when the old one is lost, and no call that may have run', async () => {
+  test('a lost session repeats a list in a new one, and no call that may have run', async () => {
     let lost = false
     const world = await setUp(
       legacy(({ message, headers }, response) => {
@@ -371,7 +371,7 @@ describe('a modern client of a legacy HTTP server', () => {
     ])
   })
 
-  test('is told when no session lasts, and is not tried for ever', async () => {
+  test('a modern client learns that no session lasts, and tries end', async () => {
     const world = await setUp(legacy((_got, response) => void response.writeHead(404).end()))
     const response = await ask(world, 'tools/list')
     expect([response.status, await messagesOf(response)]).toEqual([
@@ -409,13 +409,13 @@ describe('a modern client of a legacy HTTP server', () => {
       (_got, response) => void response.destroy(),
       'broke off',
     ],
-  ])('gets one error when the answer %s', async (_what, script, said) => {
+  ])('a modern client gets one error when the answer %s', async (_what, script, said) => {
     const world = await setUp(legacy(script))
     const messages = await messagesOf(await ask(world))
     expect(messages).toEqual([failure(expect.stringContaining(said))])
   })
 
-  test('gets an error that tells no address when the server cannot be reached', async () => {
+  test('the error about an unreachable server gives no address away', async () => {
     const world = await setUp(
       legacy((_got, response) => json(response, 200, { id: 1, result: {} })),
     )
@@ -426,7 +426,7 @@ describe('a modern client of a legacy HTTP server', () => {
     ])
   })
 
-  test('gets an error when the server does not answer in time', async () => {
+  test('a modern client gets an error when the server does not answer in time', async () => {
     const world = await setUp(
       legacy(() => undefined),
       { answerTimeoutMs: 1000 },
@@ -437,7 +437,7 @@ describe('a modern client of a legacy HTTP server', () => {
     ])
   })
 
-  test('cancels at the server by leaving', async () => {
+  test('a modern client that leaves cancels its call at the server', async () => {
     const world = await setUp(legacy((_got, response) => void stream(response, ': working\n\n')))
     const leaving = new AbortController()
     const response = ask(world, 'tools/call', leaving.signal)
@@ -450,7 +450,7 @@ describe('a modern client of a legacy HTTP server', () => {
     )
   })
 
-  test('has a call that the server did not take, as its session was gone, run in a new session', async () => {
+  test('a call that the server refused for a lost session runs in a new one', async () => {
     const world = await setUp(
       legacy(({ message, headers }, response) => {
         if (headers['mcp-session-id'] === 's-1!~') return void response.writeHead(404).end()
@@ -464,7 +464,7 @@ describe('a modern client of a legacy HTTP server', () => {
     ])
   })
 
-  test('has no call repeated that had begun when its session was lost', async () => {
+  test('a call that had begun when its session was lost is not repeated', async () => {
     const world = await setUp(
       legacy(({ method }, response) => {
         if (method === 'POST') stream(response, 'id: a-1\nretry: 20\ndata:\n\n').end()
@@ -477,7 +477,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(world.said('tools/call')).toHaveLength(1)
   })
 
-  test('is answered by a server that brings nothing new for a while when it is asked to go on', async () => {
+  test('a resumed stream without news for a while still brings the answer', async () => {
     let call: number | string | undefined
     let resumed = 0
     const world = await setUp(
@@ -493,7 +493,7 @@ describe('a modern client of a legacy HTTP server', () => {
     expect(resumed).toBe(4)
   })
 
-  test.each(['0', '99999999999'])('does not storm a server that says retry: %s', async (retry) => {
+  test.each(['0', '99999999999'])('a server that says retry: %s is not stormed', async (retry) => {
     let resumed = 0
     const world = await setUp(
       legacy(({ method }, response) => {
@@ -510,7 +510,7 @@ describe('a modern client of a legacy HTTP server', () => {
     await expect(response).rejects.toThrow('aborted')
   })
 
-  test('leaves no exchange open at a server when it cancels', async () => {
+  test('a cancelled call leaves no exchange open at the server', async () => {
     const world = await setUp(
       legacy((_got, response) => void stream(response, 'id: a-1\nretry: 100\ndata:\n\n')),
     )
@@ -522,7 +522,7 @@ describe('a modern client of a legacy HTTP server', () => {
     await expect.poll(() => world.said('tools/call')[0]).toMatchObject({ over: true, gone: true })
   })
 
-  test('gets an error when there is no way to the server any more', async () => {
+  test('a modern client gets an error when there is no way to the server any more', async () => {
     const world = await setUp(
       legacy(({ message }, response) => json(response, 200, { id: message.id as number, result })),
     )
@@ -532,7 +532,7 @@ describe('a modern client of a legacy HTTP server', () => {
     ])
   })
 
-  test('hears nothing of what a server that does not initialize says', async () => {
+  test('a modern client hears nothing of a server that does not initialize', async () => {
     const world = await setUp((_got, response) =>
       json(response, 400, { id: 1, error: { code: -32600, message: 'Go away.' } }),
     )
@@ -612,7 +612,7 @@ describe('a legacy client of a modern HTTP server', () => {
   }
 
   test.each(Object.entries(unreachable))(
-    'of a server that %s is told the code of the reason when it opens a session',
+    'a legacy client of a server that %s gets the code at its session’s opening',
     async (_what, [upstream, data]) => {
       const { post } = await setUp(() => undefined, { upstream })
       const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: {} }
@@ -621,7 +621,7 @@ describe('a legacy client of a modern HTTP server', () => {
     },
   )
 
-  test('has its call sent with every header of its version, and gets the answer', async () => {
+  test('a legacy client’s call is sent with every header of its version', async () => {
     const { call, said } = await connect(({ message }, response) =>
       json(response, 200, { id: message.id, result }),
     )
@@ -643,7 +643,7 @@ describe('a legacy client of a modern HTTP server', () => {
     })
   })
 
-  test('of a server that never ends its streams is answered again and again over few connections', async () => {
+  test('a legacy client of endless streams is answered over few connections', async () => {
     const { call, got } = await connect(
       ({ message }, response) => void stream(response, event({ id: message.id, result })),
       { connections: 2 },
@@ -655,7 +655,7 @@ describe('a legacy client of a modern HTTP server', () => {
     await expect.poll(() => got.filter(({ over }) => !over), { timeout: 5000 }).toEqual([])
   })
 
-  test('hears the progress that comes before the answer on a stream', async () => {
+  test('a legacy client hears the progress before the answer on a stream', async () => {
     const progress = { method: 'notifications/progress', params: { progressToken: 7, progress: 1 } }
     const { call } = await connect(
       ({ message }, response) =>
@@ -664,7 +664,7 @@ describe('a legacy client of a modern HTTP server', () => {
     expect(await messagesOf(await call())).toEqual([{ jsonrpc: '2.0', ...progress }, answer])
   })
 
-  test('is asked what the server needs, and answers it on the same call', async () => {
+  test('a legacy client answers a question of the server on the same call', async () => {
     const { call, post, headers, said } = await connect(({ message }, response) => {
       const inputRequests = {
         who: {
@@ -724,13 +724,13 @@ describe('a legacy client of a modern HTTP server', () => {
       (_got, response) => void stream(response, 'id: 1\ndata: {"half').destroy(),
       'broke off',
     ],
-  ])('gets one error when the answer %s', async (_what, script, said) => {
+  ])('a legacy client gets one error when the answer %s', async (_what, script, said) => {
     const { call, said: sent } = await connect(script)
     expect(await messagesOf(await call())).toEqual([failure(expect.stringContaining(said))])
     expect(sent('tools/call')).toHaveLength(1)
   })
 
-  test('is not asked by a server that sends requests of its own, and takes no answer for another request', async () => {
+  test('a legacy client neither sees nor answers requests of the server’s own', async () => {
     const { call } = await connect(({ message }, response) => {
       const stray = [
         event({ id: 'r', method: 'roots/list' }),
@@ -741,7 +741,7 @@ describe('a legacy client of a modern HTTP server', () => {
     expect(await messagesOf(await call())).toEqual([answer])
   })
 
-  test('is told why a request was refused before it was read', async () => {
+  test('a legacy client learns why its request was refused before it was read', async () => {
     const { call } = await connect((_got, response) =>
       json(response, 400, { id: null, error: { code: -32600, message: 'No.' } }),
     )
@@ -750,7 +750,7 @@ describe('a legacy client of a modern HTTP server', () => {
     ])
   })
 
-  test('gets an error when there is no way to the server any more', async () => {
+  test('a legacy client gets an error when there is no way to the server any more', async () => {
     const { call, pool } = await connect(({ message }, response) =>
       json(response, 200, { id: message.id, result }),
     )
@@ -760,13 +760,13 @@ describe('a legacy client of a modern HTTP server', () => {
     ])
   })
 
-  test('gets an error when the server does not answer in time', async () => {
+  test('a legacy client gets an error when the server does not answer in time', async () => {
     const { call } = await connect(() => undefined, { answerTimeoutMs: 1000 })
     expect(await messagesOf(await call())).toEqual([failure('The server did not answer in time.')])
   })
 
   test.each(['cancels', 'ends its session'])(
-    'has the server hung up on when it %s',
+    'the exchange with the server ends when a legacy client %s',
     async (how) => {
       const { call, post, headers, end, said } = await connect(
         (_got, response) => void stream(response, ': working\n\n'),
@@ -781,7 +781,7 @@ describe('a legacy client of a modern HTTP server', () => {
     },
   )
 
-  test('does not cancel by losing its connection', async () => {
+  test('a legacy client does not cancel by losing its connection', async () => {
     let answerNow: () => void = () => undefined
     const { call, post, headers, said } = await connect(({ message }, response) => {
       answerNow = () => json(response, 200, { id: message.id, result })

@@ -4,7 +4,7 @@ import { findAmbiguity, refusalOf } from './ambiguity.ts'
 
 const found = (text: string): string | undefined => findAmbiguity(Buffer.from(text))
 
-describe('a message that all readers take alike', () => {
+describe('an unambiguous message', () => {
   test.each([
     '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"a":1,"A":2,"a":3}}}',
     '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x","reason":"y"}}',
@@ -20,11 +20,11 @@ describe('a message that all readers take alike', () => {
     '[]',
     '1',
     '"id"',
-  ])('is let through: %s', (text) => {
+  ])('a message that all readers take alike passes: %s', (text) => {
     expect(found(text)).toBeUndefined()
   })
 
-  test('is let through however it is written, if its names are those of the specification', () => {
+  test('a message with the names of the specification passes, however it is written', () => {
     const json = fc.jsonValue()
     const token = fc.oneof(fc.string(), fc.integer(), fc.constant(null))
     fc.assert(
@@ -41,7 +41,7 @@ describe('a message that all readers take alike', () => {
   })
 })
 
-describe('a message that two readers could take differently', () => {
+describe('an ambiguous message', () => {
   test.each([
     ['an id twice', '{"id":1,"id":2,"method":"x"}'],
     ['an id twice, once escaped', '{"id":1,"\\u0069d":2,"method":"x"}'],
@@ -99,7 +99,7 @@ describe('a message that two readers could take differently', () => {
     ['a URI that is a number', '{"id":1,"method":"x","params":{"uri":0}}'],
     ['a task that is false', '{"id":1,"method":"x","params":{"taskId":false}}'],
     ['a result twice', '{"id":1,"result":{},"result":{"a":1}}'],
-  ])('is told apart: %s', (_what, text) => {
+  ])('a message that two readers could take differently is recognised: %s', (_what, text) => {
     expect(found(text)).toMatch(/\.$/)
   })
 })
@@ -108,15 +108,15 @@ describe('a message that nests', () => {
   const nested = (levels: number): string =>
     `{"id":1,"method":"x","params":{"a":${'['.repeat(levels)}"]["${']'.repeat(levels)}}}`
 
-  test('998 levels deep in its params is let through', () => {
+  test('params that nest 998 levels deep pass', () => {
     expect(found(nested(998))).toBeUndefined()
   })
 
-  test.each([999, 100_000])('%d levels deep in its params is refused', (levels) => {
+  test.each([999, 100_000])('params that nest %d levels deep are refused', (levels) => {
     expect(found(nested(levels))).toMatch(/deeper than 1000 levels/)
   })
 
-  test('brackets in strings alone is let through', () => {
+  test('brackets in strings alone pass', () => {
     expect(found(`{"id":1,"method":"x","params":{"a":"${'['.repeat(5000)}"}}`)).toBeUndefined()
   })
 })
@@ -174,7 +174,7 @@ describe('a text is read as JSON', () => {
     `"${'x'.repeat(33)}`,
   ]
 
-  test('exactly where JSON.parse reads it, whatever it is put together from', () => {
+  test('a text is JSON exactly where JSON.parse reads it, however it is made up', () => {
     const text = fc.array(fc.constantFrom(...pieces), { maxLength: 12 }).map((all) => all.join(''))
     fc.assert(
       fc.property(text, (each) => {
@@ -184,7 +184,7 @@ describe('a text is read as JSON', () => {
     )
   })
 
-  test('exactly where JSON.parse reads it, when a valid text is changed in one place', () => {
+  test('a text is JSON exactly where JSON.parse reads it, after one change', () => {
     const changed = fc
       .tuple(fc.json({ maxDepth: 4 }), fc.nat(), fc.constantFrom('', ...pieces), fc.nat(2))
       .map(([json, place, piece, removed]) => {
@@ -199,12 +199,12 @@ describe('a text is read as JSON', () => {
     )
   })
 
-  test('with a refusal as costly beyond its objects, arrays and members', () => {
+  test('a text beyond its bound of objects, arrays and members is costly', () => {
     const text = JSON.stringify({ id: 1, method: 'x', params: { a: [1, 2, [3]] } })
     expect([refusalOf(text, 8)?.reason, refusalOf(text, 7)?.reason]).toEqual([undefined, 'parts'])
   })
 
-  test('with a refusal as no JSON, also when it is ambiguous before its mistake', () => {
+  test('a text with a mistake is no JSON, also when it is ambiguous before that', () => {
     expect(refusalOf('{"id":1,"id":2,}', limit)?.reason).toBe('syntax')
   })
 })

@@ -106,8 +106,8 @@ function throwsOnly(run: () => void, ...documented: (new (...args: never[]) => E
   }
 }
 
-describe('what reads the wire', () => {
-  test('ends, and throws what it says, on any text', patient, () => {
+describe('readers of the wire', () => {
+  test('readers end, and throw their own errors, on any text', patient, () => {
     fc.assert(
       fc.property(fc.oneof(damaged, message, fc.string()), (text) => {
         throwsOnly(() => readMessage(text), SyntaxError)
@@ -122,7 +122,7 @@ describe('what reads the wire', () => {
     )
   })
 
-  test('reads every valid message as JSON.parse does', patient, () => {
+  test('readers read every valid message as JSON.parse does', patient, () => {
     fc.assert(
       fc.property(message, (text) => {
         const members = readObject(text)
@@ -135,37 +135,33 @@ describe('what reads the wire', () => {
     )
   })
 
-  test(
-    'cuts any bytes into events and lines, of a bounded length, the same however they come',
-    patient,
-    () => {
-      fc.assert(
-        fc.property(fc.array(bytes, { maxLength: 6 }), fc.nat(40), (chunks, limit) => {
-          const events: string[] = []
-          const parser = new EventParser(limit, ({ data }) => events.push(data))
-          throwsOnly(() => chunks.forEach((chunk) => parser.push(chunk)), RangeError)
-          for (const data of events) expect(data.length).toBeLessThanOrEqual(limit)
-          const linesOf = (parts: readonly Uint8Array[]): string[] => {
-            const lines: string[] = []
-            const framer = new LineFramer(limit, {
-              line: (line) => {
-                expect(line.length).toBeLessThanOrEqual(limit)
-                lines.push(Buffer.from(line).toString('latin1'))
-              },
-              tooLong: () => lines.push('too long'),
-            })
-            for (const part of parts) framer.push(part)
-            framer.end()
-            return lines
-          }
-          expect(linesOf([Buffer.concat(chunks)])).toEqual(linesOf(chunks))
-        }),
-        { numRuns: 20_000 },
-      )
-    },
-  )
+  test('readers cut any bytes into the same bounded events and lines', patient, () => {
+    fc.assert(
+      fc.property(fc.array(bytes, { maxLength: 6 }), fc.nat(40), (chunks, limit) => {
+        const events: string[] = []
+        const parser = new EventParser(limit, ({ data }) => events.push(data))
+        throwsOnly(() => chunks.forEach((chunk) => parser.push(chunk)), RangeError)
+        for (const data of events) expect(data.length).toBeLessThanOrEqual(limit)
+        const linesOf = (parts: readonly Uint8Array[]): string[] => {
+          const lines: string[] = []
+          const framer = new LineFramer(limit, {
+            line: (line) => {
+              expect(line.length).toBeLessThanOrEqual(limit)
+              lines.push(Buffer.from(line).toString('latin1'))
+            },
+            tooLong: () => lines.push('too long'),
+          })
+          for (const part of parts) framer.push(part)
+          framer.end()
+          return lines
+        }
+        expect(linesOf([Buffer.concat(chunks)])).toEqual(linesOf(chunks))
+      }),
+      { numRuns: 20_000 },
+    )
+  })
 
-  test('finds an era or a refusal for any valid message, whatever the headers', patient, () => {
+  test('any valid message has an era or a refusal, whatever the headers', patient, () => {
     const header = fc.option(
       fc.constantFrom(
         '2026-07-28',
@@ -262,58 +258,67 @@ const conversation = fc.array(message, { minLength: 5, maxLength: 15 })
 const oneOf = (id: string): string =>
   `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"work","_meta":{"progressToken":"p"}}}`
 
-describe('the translation, which hears what no client and no server should say,', () => {
-  test('answers every modern request once, and never throws at a legacy server', patient, () => {
-    fc.assert(
-      fc.property(conversation, conversation, fc.boolean(), (fromServer, fromClients, tellsVia) => {
-        const servers: ConnectionListener[] = []
-        let states = 0
-        const engine = new ModernToLegacy(
-          {
-            connect: (_principal, listener) => {
-              servers.push(listener)
-              return { send: (text) => void JSON.parse(text), close: () => undefined }
-            },
-            tellsVia,
-            now: () => 0,
-            newState: () => `state-${(states += 1)}`,
+describe('the translation between clients and servers that break the rules', () => {
+  test(
+    'the translation answers each modern request once, and never throws at a legacy server',
+    patient,
+    () => {
+      fc.assert(
+        fc.property(
+          conversation,
+          conversation,
+          fc.boolean(),
+          (fromServer, fromClients, tellsVia) => {
+            const servers: ConnectionListener[] = []
+            let states = 0
+            const engine = new ModernToLegacy(
+              {
+                connect: (_principal, listener) => {
+                  servers.push(listener)
+                  return { send: (text) => void JSON.parse(text), close: () => undefined }
+                },
+                tellsVia,
+                now: () => 0,
+                newState: () => `state-${(states += 1)}`,
+              },
+              {
+                parkMs: 1,
+                maxParkedPerPrincipal: 3,
+                maxConnections: 2,
+                idleMs: 1,
+                clientInfo: { name: 'g', version: '1' },
+              },
+            )
+            const heard: Heard[] = []
+            const ask = (text: string): void => {
+              const exchange = new Heard(`"c${heard.length}"`)
+              const request = modernRequest(exchange.id, text)
+              if (request === undefined) return
+              heard.push(exchange)
+              engine.request('ann', request, exchange)
+            }
+            ask(oneOf('1'))
+            const capabilities =
+              '{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"tasks":{"requests":{"tools":{}}}}'
+            servers[0]?.receive(`{"id":1,"result":{"capabilities":${capabilities}}}`)
+            servers[0]?.receive('{"id":2,"result":{"tools":[]}}')
+            for (const [index, text] of fromServer.entries()) {
+              ask(fromClients[index] ?? oneOf('1'))
+              for (const server of servers)
+                server.receive(text, tellsVia ? String(index % 5) : undefined)
+            }
+            engine.close('It is over.')
+            expect([engine.open, engine.parked]).toEqual([0, 0])
+            expect(heard.filter(({ answers }) => answers !== 1)).toEqual([])
           },
-          {
-            parkMs: 1,
-            maxParkedPerPrincipal: 3,
-            maxConnections: 2,
-            idleMs: 1,
-            clientInfo: { name: 'g', version: '1' },
-          },
-        )
-        const heard: Heard[] = []
-        const ask = (text: string): void => {
-          const exchange = new Heard(`"c${heard.length}"`)
-          const request = modernRequest(exchange.id, text)
-          if (request === undefined) return
-          heard.push(exchange)
-          engine.request('ann', request, exchange)
-        }
-        ask(oneOf('1'))
-        const capabilities =
-          '{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"tasks":{"requests":{"tools":{}}}}'
-        servers[0]?.receive(`{"id":1,"result":{"capabilities":${capabilities}}}`)
-        servers[0]?.receive('{"id":2,"result":{"tools":[]}}')
-        for (const [index, text] of fromServer.entries()) {
-          ask(fromClients[index] ?? oneOf('1'))
-          for (const server of servers)
-            server.receive(text, tellsVia ? String(index % 5) : undefined)
-        }
-        engine.close('It is over.')
-        expect([engine.open, engine.parked]).toEqual([0, 0])
-        expect(heard.filter(({ answers }) => answers !== 1)).toEqual([])
-      }),
-      { numRuns: 1500 },
-    )
-  })
+        ),
+        { numRuns: 1500 },
+      )
+    },
+  )
 
   test(
-    'never throws at a modern server, and at a legacy client only where a member stands twice',
+    'the translation throws at a legacy client only for a member that stands twice',
     patient,
     () => {
       fc.assert(
@@ -374,7 +379,7 @@ describe('the translation, which hears what no client and no server should say,'
     },
   )
 
-  test('never throws where many modern clients share one modern server', patient, () => {
+  test('the translation never throws where modern clients share a modern server', patient, () => {
     fc.assert(
       fc.property(conversation, conversation, (fromServer, fromClients) => {
         let ids = 0
@@ -400,7 +405,7 @@ describe('the translation, which hears what no client and no server should say,'
   })
 })
 
-test('a long event that comes in small pieces is read in time that grows with its length', () => {
+test('a long event in small pieces takes time that grows with its length', () => {
   const measure = (length: number): number => {
     let got = 0
     const parser = new EventParser(64 * 1024 * 1024, ({ data }) => (got = data.length))

@@ -5,7 +5,7 @@ import { errorAnswer, idKey, outline, survivesDoubles } from './message.ts'
 const bytes = (text: string): Uint8Array => Buffer.from(text)
 
 describe('the outline of a message', () => {
-  test('has the raw id, the method and what kind it is', () => {
+  test('the outline has the raw id, the method and the kind of message', () => {
     expect(
       outline(bytes('{"jsonrpc":"2.0","id":12345678901234567890,"method":"a\\/b","params":{}}')),
     ).toMatchObject({
@@ -20,7 +20,7 @@ describe('the outline of a message', () => {
     })
   })
 
-  test('of an error answer is that of a response, whatever the message says', () => {
+  test('the outline of an error answer is that of a response, whatever it says', () => {
     fc.assert(
       fc.property(fc.string(), fc.jsonValue(), (message, data) => {
         const answer = errorAnswer('0', -1, message, data)
@@ -32,7 +32,7 @@ describe('the outline of a message', () => {
 })
 
 describe('the key of an id', () => {
-  test('is the same for what a server makes of it that parses and writes it', () => {
+  test('the key of an id survives a server that parses and writes it', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -62,7 +62,7 @@ describe('the key of an id', () => {
     ['9007199254740993', '9007199254740993.0'],
     ['"a\\/b"', '"a/b"'],
     ['"\\u00e9"', '"é"'],
-  ])('is the same for %s and %s', (one, other) => expect(idKey(one)).toBe(idKey(other)))
+  ])('the key is the same for %s and %s', (one, other) => expect(idKey(one)).toBe(idKey(other)))
 
   test.each([
     ['9007199254740992', '9007199254740993'],
@@ -71,9 +71,11 @@ describe('the key of an id', () => {
     ['1e-400', '2e-400'],
     ['1', '"1"'],
     ['1', '-1'],
-  ])('differs for the ids %s and %s', (one, other) => expect(idKey(one)).not.toBe(idKey(other)))
+  ])('the key differs for the ids %s and %s', (one, other) =>
+    expect(idKey(one)).not.toBe(idKey(other)),
+  )
 
-  test('of a number longer than 64 characters is the number as it stands', () => {
+  test('the key of a number beyond 64 characters is the number as it stands', () => {
     for (const long of [
       `1.${'0'.repeat(63)}`,
       `1e${'9'.repeat(500_000)}`,
@@ -82,7 +84,7 @@ describe('the key of an id', () => {
       expect(idKey(long)).toBe(long)
   })
 
-  test('differs for ids that differ, the text and the number too', () => {
+  test('the key differs for ids that differ, also for a text and its number', () => {
     fc.assert(
       fc.property(
         fc.oneof(fc.string(), fc.integer()),
@@ -97,8 +99,9 @@ describe('the key of an id', () => {
 })
 
 describe('an id that a server reads as a double', () => {
-  test.each(['0', '-1', '1.0', '12e3', '9007199254740991', '"1e-400"'])('comes back: %s', (id) =>
-    expect(survivesDoubles(id)).toBe(true),
+  test.each(['0', '-1', '1.0', '12e3', '9007199254740991', '"1e-400"'])(
+    'the id %s comes back',
+    (id) => expect(survivesDoubles(id)).toBe(true),
   )
 
   test.each([
@@ -109,5 +112,5 @@ describe('an id that a server reads as a double', () => {
     '0.1e-999999',
     '1.00000000000000000001',
     '9007199254740991.1',
-  ])('does not come back as it was: %s', (id) => expect(survivesDoubles(id)).toBe(false))
+  ])('the id %s does not come back as it was', (id) => expect(survivesDoubles(id)).toBe(false))
 })

@@ -37,11 +37,11 @@ describe('a POST', () => {
       '{"jsonrpc":"2.0","id":1,"method":"ping"}',
       { 'mcp-protocol-version': 'next' },
     ],
-  ])('is legacy with %s', (_what, body, given) =>
+  ])('a POST with %s is legacy', (_what, body, given) =>
     expect(classify(body, given)).toEqual({ era: 'legacy' }),
   )
 
-  test('is modern when it says so in the body and its headers agree', () => {
+  test('a POST is modern when its body says so and its headers agree', () => {
     const classified = classify(call, { ...headers, 'mcp-session-id': 'ignored' })
     expect(classified).toMatchObject({ era: 'modern', request: { id: '1', method: 'tools/call' } })
     expect(
@@ -154,13 +154,13 @@ describe('a POST', () => {
       -32020,
       'params.name differ',
     ],
-  ])('is refused with %s', (_what, body, given, code, message) => {
+  ])('a POST with %s is refused', (_what, body, given, code, message) => {
     const classified = classify(body, given)
     expect(classified).toMatchObject({ era: 'modern', refusal: { status: 400, code } })
     expect('refusal' in classified && classified.refusal.message).toContain(message)
   })
 
-  test('is told which versions there are when it asks for another', () => {
+  test('the refusal of another version names the versions', () => {
     expect(
       classify(call.replace('2026-07-28', '2027-01-01'), {
         ...headers,
@@ -186,7 +186,7 @@ describe('a POST', () => {
       `"${metaKey.clientCapabilities}"`,
       `"${metaKey.clientCapabilities}":{},"${metaKey.clientCapabilities}"`,
     ),
-  ])('is refused when what is judged stands twice: %s', (body) =>
+  ])('a POST in which a decisive member stands twice is refused: %s', (body) =>
     expect(() => classify(body, headers)).toThrow(DuplicateMember),
   )
 })
@@ -200,11 +200,11 @@ describe('a header value', () => {
     ['\ufeffa', '=?base64?77u/YQ==?='],
     ['=?base64?w6k=?=', '=?base64?PT9iYXNlNjQ/dzZrPT89?='],
     ['a\nb', '=?base64?YQpi?='],
-  ])('for %j is %j, and back', (text, value) =>
+  ])('the header value for %j is %j, and back', (text, value) =>
     expect([encodeHeaderValue(text), decodeHeaderValue(value)]).toEqual([value, text]),
   )
 
-  test('that holds no UTF-8 stands for nothing', () =>
+  test('a header value that holds no UTF-8 stands for nothing', () =>
     expect(decodeHeaderValue('=?base64?/w==?=')).toBeUndefined())
 })
 
@@ -215,7 +215,7 @@ describe('the headers of a tool call', () => {
     { header: 'mcp-param-on', path: ['on'] },
   ]
 
-  test('repeat the arguments that are declared, those that are null or not there left out', () => {
+  test('headers repeat the declared arguments, except null and missing ones', () => {
     expect(paramHeaders(declared, '{"region":"é","options":{"size":5.0},"on":false}')).toEqual({
       'mcp-param-region': '=?base64?w6k=?=',
       'mcp-param-size': '5',
@@ -249,7 +249,7 @@ describe('the headers of a tool call', () => {
       { 'mcp-param-size': '5' },
       'the header mcp-param-size is given, but the argument options.size is not.',
     ],
-  ])('with arguments %s and %j: %s', (args, given, mistake) =>
+  ])('arguments %s and headers %j give %s', (args, given, mistake) =>
     expect(paramHeaderMistake(declared, args, (name) => given[name])).toBe(mistake),
   )
 })

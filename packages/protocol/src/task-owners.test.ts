@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { TaskOwners } from './task-owners.ts'
 
-test('a caller who makes more tasks than are remembered loses its own oldest ones, and others lose none', () => {
+test('a caller with too many tasks loses its own oldest ones, and others lose none', () => {
   const owners = new TaskOwners<string>()
   owners.made('of ann', 'ann')
   owners.made('of bob', 'bob')
@@ -13,7 +13,7 @@ test('a caller who makes more tasks than are remembered loses its own oldest one
   expect([0, 6, 7, 10_004].map(remembered)).toEqual([false, false, true, true])
 })
 
-test('a task of a new caller is remembered when others hold all room for tasks', () => {
+test('a task of a new caller is remembered when others hold all room', () => {
   const owners = new TaskOwners<string>()
   for (let index = 0; index < 10_000; index += 1) owners.made(`eve ${index}`, 'eve')
 
@@ -34,7 +34,7 @@ test('the oldest task is forgotten when every caller holds one', () => {
   ])
 })
 
-test('a task stays the one of its first owner', () => {
+test('a task stays with its first owner', () => {
   const owners = new TaskOwners<string>()
   owners.made('task', 'ann')
   owners.made('task', 'eve')

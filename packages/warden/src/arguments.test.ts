@@ -18,11 +18,11 @@ describe('arguments', () => {
     [`--json='{"a":"b"}' ''`, ['--json={"a":"b"}', '']],
     ['  \t ', []],
     ['# not a comment', ['#', 'not', 'a', 'comment']],
-  ])('%s is split as a shell does', (text, words) => {
+  ])('the text %s is split as a shell does', (text, words) => {
     expect(splitArguments(text)).toEqual(words)
   })
 
-  test('what is quoted comes back as it was', () => {
+  test('quoted arguments come back as they were', () => {
     fc.assert(
       fc.property(fc.array(fc.string({ unit: 'grapheme' })), (words) => {
         const singly = words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
@@ -33,7 +33,7 @@ describe('arguments', () => {
     )
   })
 
-  test.each([`it's`, '"', 'a \\'])('%s is refused', (text) => {
+  test.each([`it's`, '"', 'a \\'])('the text %s is refused', (text) => {
     expect(() => splitArguments(text)).toThrow(/never closed|escapes nothing/)
   })
 

@@ -75,7 +75,7 @@ test('the last words are short, however much a program wrote', () => {
   expect(lastWords(lines).length).toBeLessThanOrEqual(600)
 })
 
-test('the last words say nothing twice, though a bridge tries again and repeats its reason', () => {
+test('the last words repeat nothing, though a bridge tries again and repeats its reason', () => {
   const missing = "The command 'uvx' does not exist."
   const lines = [missing, missing, `mcp-bridge gives up: ${missing}`, missing, `  ${missing}`]
 

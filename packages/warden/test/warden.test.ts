@@ -44,7 +44,7 @@ const stubborn = `trap "" TERM HUP INT; ${forever}`
 
 const note = skipNote(linux ? undefined : 'needs Linux')
 
-describe.runIf(linux)(`ending what carries a mark${note}`, () => {
+describe.runIf(linux)(`the end of marked processes${note}`, () => {
   test.each([
     ['a process that obeys SIGTERM', forever, 1],
     ['one that ignores SIGTERM', stubborn, 1],
@@ -60,14 +60,14 @@ describe.runIf(linux)(`ending what carries a mark${note}`, () => {
       `(env -i sh -c '${stubborn}' sh "$1" &) ; ${forever}`,
       2,
     ],
-  ])('ends %s', async (_what, script, count) => {
+  ])('the warden ends %s', async (_what, script, count) => {
     const mark = newMark('MCPGW_TEST')
     const tag = await run(script, mark, count)
     expect(await endMarked({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })).toBe(true)
     expect(processesWith(tag)).toEqual([])
   })
 
-  test('ends a process that is named, with all that descends from it, though none is marked', async () => {
+  test('the warden ends a named process with its descendants, though none is marked', async () => {
     const tag = await run(`env -i setsid sh -c '${stubborn}' sh "$1" & ${forever}`, undefined, 2)
     const mark = 'MCPGW_TEST=nobody'
     const pid = children.at(-1)?.pid
@@ -76,7 +76,7 @@ describe.runIf(linux)(`ending what carries a mark${note}`, () => {
     expect(processesWith(tag)).toEqual([])
   })
 
-  test('leaves all others alone, also those whose mark only begins alike', async () => {
+  test('the warden leaves all others alone, also those whose mark only begins alike', async () => {
     const mark = newMark('MCPGW_TEST')
     const ours = await run(forever, mark)
     const others = await Promise.all([
@@ -90,7 +90,7 @@ describe.runIf(linux)(`ending what carries a mark${note}`, () => {
     await expect.poll(() => others.map((tag) => processesWith(tag).length)).toEqual([1, 1, 1])
   })
 
-  test('gives a process the grace to end by itself', async () => {
+  test('the warden gives a process the grace to end by itself', async () => {
     const mark = newMark('MCPGW_TEST')
     const tag = await run(`trap "sleep 0.5; exit 0" TERM; ${forever}`, mark)
     const child = children.at(-1) as ChildProcess
@@ -101,13 +101,13 @@ describe.runIf(linux)(`ending what carries a mark${note}`, () => {
     expect(processesWith(tag)).toEqual([])
   })
 
-  test('is over at once when there is nothing', async () => {
+  test('the warden is done at once when there is nothing', async () => {
     expect(await endMarked({ mark: 'MCPGW_TEST=nobody', graceSeconds: 5 })).toBe(true)
   })
 })
 
 describe.runIf(linux)(`a warden${note}`, () => {
-  test('ends what is marked when its owner lets go, and then itself', async () => {
+  test('the warden ends marked processes when its owner lets go, and then itself', async () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)
@@ -120,7 +120,7 @@ describe.runIf(linux)(`a warden${note}`, () => {
     await expect.poll(() => processesWith(mark.value)).toEqual([])
   })
 
-  test('outlives the signals that a terminal sends, and is replaced when it is killed', async () => {
+  test('the warden outlives the signals of a terminal, and is replaced when killed', async () => {
     const mark = newMark('MCPGW_TEST')
     const warden = startWarden({ mark: `${mark.name}=${mark.value}`, graceSeconds: 0.3 })
     const tag = await run(stubborn, mark)

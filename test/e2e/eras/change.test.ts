@@ -53,7 +53,7 @@ async function list(): Promise<number> {
   }
 }
 
-test('a modern client is served again soon after the server has changed its era, whichever way', async () => {
+test('a modern client is served soon after its server changes its era either way', async () => {
   const environmentVariables = {
     MCP_PROXY_URL: `http://127.0.0.1:${(remote.address() as AddressInfo).port}/mcp`,
   }

@@ -40,7 +40,7 @@ const pairs = servers.flatMap((server) => clients.map((client) => ({ server, cli
 
 describe('through the gateway', () => {
   test.each(pairs)(
-    '$client.title sees of $server.title what it sees without it, but for what is documented',
+    '$client.title sees the same of $server.title as without the gateway, as documented',
     ({ server, client }) => {
       const own = cells.filter((cell) => cell.server === server && cell.client === client)
       expect(own.length).toBeGreaterThan(0)
@@ -51,13 +51,13 @@ describe('through the gateway', () => {
     },
   )
 
-  test('clients that take what they find are modern, and served without translation by servers that are modern too', () => {
+  test('clients that take what they find get modern servers without translation', () => {
     for (const { server, client, translated } of cells)
       if (client.name === 'v2-auto')
         expect(translated, `${client.title} with ${server.title}`).toBe(server.era === 'legacy')
   })
 
-  test('the page about it says so', () => {
+  test('the page of the matrix has these results', () => {
     const written = pageOf(servers, cells)
     expect(written).not.toContain('| NO ')
     const [, others = ''] = readFileSync(page, 'utf8').split(heading)
@@ -68,7 +68,7 @@ describe('through the gateway', () => {
 })
 
 describe('a gateway that is told to stop', () => {
-  test('does not wait for connections on which nothing was sent', async () => {
+  test('a stopping gateway does not wait for connections on which nothing was sent', async () => {
     const stopped = await GatewayProcess.start()
     const silent = connect(Number(new URL(stopped.origin).port), '127.0.0.1').on(
       'error',

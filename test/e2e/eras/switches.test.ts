@@ -53,7 +53,7 @@ async function connect(url: URL, mode: 'legacy' | 'auto' | { pin: string }): Pro
 }
 
 describe.each(['http', 'stdio'] as const)('an adapter over %s', (transport) => {
-  test('with eras: passthrough leaves a legacy server to legacy clients, and `auto` ones are such', async () => {
+  test('eras: passthrough leaves a legacy server to legacy and `auto` clients', async () => {
     const url = await register('legacy', transport, { eras: 'passthrough' })
     await expect(connect(url, { pin: '2026-07-28' })).rejects.toThrow()
     for (const mode of ['auto', 'legacy'] as const) {
@@ -64,7 +64,7 @@ describe.each(['http', 'stdio'] as const)('an adapter over %s', (transport) => {
     }
   })
 
-  test('serves modern clients once the switch is taken back', async () => {
+  test('modern clients are served once the switch is taken back', async () => {
     const url = await register('legacy', transport, { eras: 'passthrough' })
     const name = url.pathname.split('/')[2] ?? ''
     expect((await gateway.api('PATCH', `/adapters/${name}`, { eras: 'auto' })).status).toBe(200)
@@ -78,7 +78,7 @@ describe.each(['http', 'stdio'] as const)('an adapter over %s', (transport) => {
     await client.close()
   })
 
-  test('with legacyLeg: translate asks legacy clients what its modern side wants to know', async () => {
+  test('legacyLeg: translate asks legacy clients the questions of the modern side', async () => {
     const client = await connect(
       await register('dual', transport, { legacyLeg: 'translate' }),
       'legacy',

@@ -30,7 +30,7 @@ function setUp(...processes: readonly (readonly [number, number, number, number]
   }
 }
 
-test('a family is whom the process started, whom these started, its session and the marked', () => {
+test('a family is the children of a process, their children, its session and the marked', () => {
   const { marked, signalled } = setUp(
     [root, 1, root, 10],
     [101, root, 101, 11],
@@ -43,7 +43,7 @@ test('a family is whom the process started, whom these started, its session and 
   expect(signalled()).toEqual([root, 101, 102, 103, 104])
 })
 
-test('whoever was found stays found when its parent has ended', () => {
+test('a process that was found stays found when its parent has ended', () => {
   const { family, end, start, signalled } = setUp([root, 1, root, 10], [101, root, 101, 11])
   family.look()
   end(root)
@@ -52,7 +52,7 @@ test('whoever was found stays found when its parent has ended', () => {
   expect(signalled()).toEqual([101])
 })
 
-test('a stranger that has the id of one who ended is left alone, with all that it started', () => {
+test('a stranger with a reused id is left alone, with all that it started', () => {
   const { family, end, start, signalled } = setUp([root, 1, root, 10], [101, root, 101, 11])
   family.look()
   end(101)
@@ -61,7 +61,7 @@ test('a stranger that has the id of one who ended is left alone, with all that i
   expect(signalled()).toEqual([root])
 })
 
-test('a stranger that has the id of the process itself is left alone, and so is its session', () => {
+test('a stranger with the id of the process itself is left alone, with its session', () => {
   const { family, end, start, signalled } = setUp([root, 1, root, 10])
   family.look()
   end(root)
@@ -70,7 +70,7 @@ test('a stranger that has the id of the process itself is left alone, and so is 
   expect(signalled()).toEqual([])
 })
 
-test('one that is older than the process and carries its mark is none of its family', () => {
+test('a process that is older than its head and carries its mark is no family', () => {
   const { marked, signalled } = setUp([root, 1, root, 10], [101, 1, 101, 9])
   marked.add(101)
   expect(signalled()).toEqual([root])

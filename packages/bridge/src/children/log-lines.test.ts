@@ -30,7 +30,7 @@ test('a long line of a log comes in marked pieces that hold all of it', () => {
   expect(pieces.map((piece) => piece.replace(/^…|…$/g, '')).join('')).toBe(long)
 })
 
-test('a line of a log that never ends is given while it is written', () => {
+test('an endless line of a log is passed on while it is written', () => {
   const lines: string[] = []
   const cutter = new LogLines((line) => lines.push(line))
   for (let count = 0; count < 100; count += 1) cutter.push(Buffer.from('x'.repeat(1000)))

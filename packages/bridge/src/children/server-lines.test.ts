@@ -37,17 +37,17 @@ describe('lines of a server', () => {
     ['words after it', `${answer} done in {3} ms`],
     ['an object that is no message', `{"level":"info","id":7} ${answer}`],
     ['braces that never close', `{{ ${answer}`],
-  ])('that hold a message with %s before or after it are read', (_what, line) => {
+  ])('a message with %s before or after it is read', (_what, line) => {
     expect(heard([line]).at).toEqual([JSON.parse(answer)])
   })
 
-  test('with two messages on one line give two messages', () => {
+  test('two messages on one line are two messages', () => {
     const other = '{"jsonrpc":"2.0","id":2,"result":{}}'
     expect(heard([`${answer}${other}`]).at).toEqual([JSON.parse(answer), JSON.parse(other)])
   })
 
   test.each([[['{', '  "jsonrpc": "2.0",', '  "id": 1,', '  "result": {', '  }', '}']]])(
-    'that hold one message over several lines are read together',
+    'a message over several lines is read whole',
     (lines) => {
       expect(heard([...lines, answer])).toEqual({
         at: [{ jsonrpc: '2.0', id: 1, result: {} }, JSON.parse(answer)],
@@ -64,11 +64,14 @@ describe('lines of a server', () => {
       'got {"jsonrpc":"2.0","id":1,"result":{}}',
       '{"jsonrpc":"2.0","id":1,"result":{}}',
     ],
-  ])('in which a server logs %s of its client are not read as its own', (_what, line, sent) => {
-    expect(heard([line], sent === '' ? [] : [sent]).at).toEqual([])
-  })
+  ])(
+    'a line in which a server logs %s of its client is not its own message',
+    (_what, line, sent) => {
+      expect(heard([line], sent === '' ? [] : [sent]).at).toEqual([])
+    },
+  )
 
-  test('in which a question of the server follows words are read', () => {
+  test('a question of the server after words is read', () => {
     const question = '{"jsonrpc":"2.0","id":0,"method":"roots/list"}'
     expect(heard([`asking: ${question}`]).at).toEqual([JSON.parse(question)])
   })
@@ -80,13 +83,13 @@ describe('lines of a server', () => {
     ['holds NaN', '{"jsonrpc":"2.0","id":7,"result":{"x":NaN}}', 7],
     ['holds a line break in a text', '{"jsonrpc":"2.0","id":7,"result":{"text":"a\nb"}}', 7],
     ['has its id at the end', '{"result":{"id":3,"x":Infinity},"id":7,"jsonrpc":"2.0"}', 7],
-  ])('in which an answer %s end their request after a while', (_what, text, id) => {
+  ])('an answer that %s ends its request after a while', (_what, text, id) => {
     const { at, later } = heard(text.split('\n'))
     expect(at).toEqual([])
     expect(later).toMatchObject([broken(id)])
   })
 
-  test('in which an answer names no id end the request that is open', () => {
+  test('an answer without an id ends the request that is open', () => {
     expect(heard(['{"jsonrpc":"2.0","result":{"x":NaN}}']).at).toMatchObject([broken(null)])
   })
 
@@ -94,30 +97,30 @@ describe('lines of a server', () => {
     '{"level":"info","msg":"tool \\"x\\" gave a result"',
     'DEBUG {"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"result":"x',
     'Traceback (most recent call last):',
-  ])('that only look like an answer end nothing: %s', (line) => {
+  ])('a line that only looks like an answer ends nothing: %s', (line) => {
     expect(heard([line])).toEqual({ at: [], later: [] })
   })
 
   const log = '{"level":30,"id":3,"msg":"query"}'
   const nothing = { id: 3, error: { message: expect.stringContaining('neither') } }
 
-  test('with a logged object that has the id of an open request leave its answer alone', () => {
+  test('a logged object with the id of an open request leaves its answer alone', () => {
     const real = '{"jsonrpc":"2.0","id":3,"result":{}}'
     expect(heard([log, real]).at).toEqual([JSON.parse(real)])
     expect(heard([`[${log}]`, real]).at).toEqual([JSON.parse(real)])
   })
 
-  test('with an id and no version end the request after the grace time', () => {
+  test('a line with an id and no version ends the request after the grace time', () => {
     const { at, later } = heard([log])
     expect(at).toEqual([])
     expect(later).toMatchObject([nothing])
   })
 
-  test('with only an id and the version end the request at once', () => {
+  test('a line with only an id and the version ends the request at once', () => {
     expect(heard(['{"jsonrpc":"2.0","id":3}'])).toMatchObject({ at: [nothing], later: [] })
   })
 
-  test('that are too long end the request that they name', () => {
+  test('a line that is too long ends the request that it names', () => {
     const messages: unknown[] = []
     const reader = new ServerLines({
       message: (line) => messages.push(JSON.parse(Buffer.from(line).toString())),

@@ -21,7 +21,7 @@ describe('The address of a Key Vault secret', () => {
     ['https://acme.vault.azure.cn/secrets/a', 'vault.azure.cn'],
     ['https://ACME.vault.usgovcloudapi.net/secrets/a', 'vault.usgovcloudapi.net'],
     [`${secret}/${'0a'.repeat(16)}`, 'vault.azure.net'],
-  ])('%s is taken', (url, domain) => {
+  ])('the address %s is accepted', (url, domain) => {
     expect(at(url)).toMatchObject({ mistakes: '', settings: { domain } })
   })
 
@@ -42,14 +42,14 @@ describe('The address of a Key Vault secret', () => {
     'https://acme.vault.azure.net/secrets/a?hunter2',
     'https://169.254.169.254/secrets/a',
     'hunter2',
-  ])('%s is refused, and not repeated', (url) => {
+  ])('the address %s is refused, and not repeated', (url) => {
     const { settings, mistakes } = at(url)
     expect(settings).toBeUndefined()
     expect(mistakes).toMatch(/^MCP_PROXY_HEADERS_SECRET_URL: must be https:/)
     expect(mistakes).not.toContain('hunter2')
   })
 
-  test('may lie at a host that the operator names, with a port', () => {
+  test('an address may lie at a host that the operator names, with a port', () => {
     const own = { MCP_AZURE_HOSTS: 'vault.example, other.example' }
     expect(at('https://team.vault.example:8443/secrets/a', own).settings).toMatchObject({
       vault: 'https://team.vault.example:8443',
@@ -58,7 +58,7 @@ describe('The address of a Key Vault secret', () => {
     expect(at('https://teamvault.example/secrets/a', own).settings).toBeUndefined()
   })
 
-  test('needs a remote server over https, or on this machine', () => {
+  test('an address needs a remote server over https, or on this machine', () => {
     const environment = { MCP_PROXY_HEADERS_SECRET_URL: secret }
     expect(read(environment, 'http://mcp.example.com/mcp').mistakes).toMatch(
       /^MCP_PROXY_URL: must be https:\/\//,
@@ -76,7 +76,7 @@ describe('The identity that reads a Key Vault secret', () => {
   }
   const platform = { IDENTITY_ENDPOINT: 'http://169.254.129.2:8081/msi/token' }
 
-  test('is that of the workload, else that of the platform, else that of the machine', () => {
+  test('the identity is that of the workload, else of the platform, else of the machine', () => {
     const header = { IDENTITY_HEADER: 'h' }
     expect(at(secret, { ...federated, ...platform, ...header }).settings?.identity).toMatchObject({
       kind: 'workload',
@@ -109,7 +109,7 @@ describe('The identity that reads a Key Vault secret', () => {
       { AZURE_POD_IDENTITY_AUTHORITY_HOST: 'http://attacker.example' },
       'AZURE_POD_IDENTITY_AUTHORITY_HOST',
     ],
-  ])('is not taken from %j', (environment, variable) => {
+  ])('the settings %j name no identity', (environment, variable) => {
     const { settings, mistakes } = at(secret, environment)
     expect([settings, mistakes]).toEqual([
       undefined,
@@ -117,7 +117,7 @@ describe('The identity that reads a Key Vault secret', () => {
     ])
   })
 
-  test('may be that of a sovereign cloud', () => {
+  test('the identity may be that of a sovereign cloud', () => {
     const china = { ...federated, AZURE_AUTHORITY_HOST: 'https://login.chinacloudapi.cn' }
     expect(at('https://acme.vault.azure.cn/secrets/a', china).mistakes).toBe('')
   })

@@ -10,7 +10,7 @@ function forged(previous: ChainHead, seq: number, members: object): ReturnType<t
 describe('a record of a gap', () => {
   const before = chainLine(chainStart, 1, '"type":"event"').head
 
-  test('follows when it tells of all numbers up to its own', () => {
+  test('a record of a gap follows when it reports all numbers up to its own', () => {
     const gap = forged(before, 6, { type: 'gap', from: 2, to: 5, lost: 4 })
     expect(() => checkFollows(before, gap)).not.toThrow()
   })
@@ -24,13 +24,13 @@ describe('a record of a gap', () => {
     ['that counts more than there are', 6, { type: 'gap', from: 2, to: 5, lost: 5 }],
     ['of another type', 6, { type: 'event', from: 2, to: 5, lost: 4 }],
     ['that goes back', 1, { type: 'gap', from: 2, to: 0, lost: -1 }],
-  ])('%s does not follow', (_, seq, members) => {
+  ])('a record with %s does not follow', (_, seq, members) => {
     expect(() => checkFollows(before, forged(before, seq, members))).toThrow(
       'has not the number that follows 1',
     )
   })
 
-  test('does not follow another record than the one before', () => {
+  test('a record of a gap follows only the record before it', () => {
     const gap = forged(chainStart, 6, { type: 'gap', from: 2, to: 5, lost: 4 })
     expect(() => checkFollows(before, gap)).toThrow('does not follow record 1')
   })

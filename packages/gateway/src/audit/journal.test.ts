@@ -73,7 +73,7 @@ function checkChain(records: readonly ChainedRecord[], head: ChainHead = chainSt
 }
 
 describe('a journal', () => {
-  test('numbers and chains all records, in order, and goes on where a chain stood', async () => {
+  test('a journal numbers and chains all records, and continues an earlier chain', async () => {
     const sink = new ScriptedSink({ seq: 41, hash: 'f'.repeat(64) })
     {
       await using journal = journalOf(sink, { capacity: 2000 })
@@ -87,7 +87,7 @@ describe('a journal', () => {
     expect(sink.closed).toBe(true)
   })
 
-  test('counts what a sink that hangs cannot take, and tells of the gap as soon as it works again', async () => {
+  test('a journal counts what a hanging sink cannot take, and reports the gap', async () => {
     const sink = new ScriptedSink()
     await using journal = journalOf(sink)
     const release = sink.hang()
@@ -101,7 +101,7 @@ describe('a journal', () => {
     checkChain(sink.records)
   })
 
-  test('says that records are being lost at once, and then once a minute with the count', async () => {
+  test('a journal says at once that records are lost, and then once a minute', async () => {
     const sink = new ScriptedSink()
     losses.length = 0
     let minute = 0
@@ -114,7 +114,7 @@ describe('a journal', () => {
     await journal[Symbol.asyncDispose]()
   })
 
-  test('writes nothing twice and nothing out of order when a sink fails for a while', async () => {
+  test('a journal repeats nothing and keeps the order when a sink fails for a while', async () => {
     const sink = new ScriptedSink()
     said.length = 0
     await using journal = journalOf(sink)
@@ -127,7 +127,7 @@ describe('a journal', () => {
     checkChain(sink.records)
   })
 
-  test('puts each gap where it was, when there are several', async () => {
+  test('a journal puts each of several gaps where it was', async () => {
     const sink = new ScriptedSink()
     await using journal = journalOf(sink, { capacity: 2 })
     for (let round = 0; round < 3; round += 1) {
@@ -151,7 +151,7 @@ describe('a journal', () => {
     checkChain(sink.records)
   })
 
-  test('ends though a sink hangs, and says that records are lost', async () => {
+  test('a journal ends though a sink hangs, and says that records are lost', async () => {
     const sink = new ScriptedSink()
     said.length = 0
     const journal = journalOf(sink, { flushMs: 20 })
@@ -161,7 +161,7 @@ describe('a journal', () => {
     expect([journal.lost, said, sink.closed]).toEqual([1, ['troubled'], true])
   })
 
-  test('orders by number, whatever the clock does', async () => {
+  test('a journal orders by number, whatever the clock does', async () => {
     const sink = new ScriptedSink()
     const times = ['2026-01-02T00:00:00Z', '2026-01-01T00:00:00Z', '1970-01-01T00:00:00Z']
     {
@@ -180,7 +180,7 @@ describe('a journal', () => {
 })
 
 describe('the audit log', () => {
-  test('gathers refusals of strangers by address and code, and tells their number; who is known has a record each', async () => {
+  test('the audit log gathers strangers’ refusals, and records each of known callers', async () => {
     const sink = new ScriptedSink()
     const audit = new Audit({
       journals: [journalOf(sink, { capacity: 1000 })],
@@ -242,7 +242,7 @@ describe('the audit log', () => {
     ['failing', { outcome: 'failed', code: 'validation_failed' }],
     ['log-reading', { action: 'adapter.logs', outcome: 'allowed', code: undefined }],
   ])(
-    'gathers the %s requests of a known caller beyond a number, and counts each',
+    'the audit log gathers a known caller’s surplus %s requests, and counts each',
     async (_, given) => {
       const { audit, sink } = opened()
       for (let index = 0; index < 5000; index += 1) audit.record({ ...refusal, ...given })
@@ -259,7 +259,7 @@ describe('the audit log', () => {
     },
   )
 
-  test('keeps refusals within a share of bytes, whatever callers and methods there are, and counts each', async () => {
+  test('the audit log keeps refusals within a share of bytes, and counts each', async () => {
     const { audit, sink } = opened()
     const flood = 30_000
     for (let index = 0; index < flood; index += 1)
@@ -279,7 +279,7 @@ describe('the audit log', () => {
     checkChain(sink.records)
   })
 
-  test('keeps every record of a change while strangers flood the log', async () => {
+  test('the audit log keeps every record of a change while strangers flood it', async () => {
     const { audit, sink } = opened()
     for (let index = 0; index < 2000; index += 1) {
       for (let again = 0; again < 5; again += 1)

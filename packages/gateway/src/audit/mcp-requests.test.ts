@@ -31,7 +31,7 @@ const outcomes = (dataPlane: 'all' | 'denied', more: Partial<McpRequest> = {}): 
   recorded(dataPlane, more).map(({ outcome }) => outcome)
 
 describe('records of MCP requests', () => {
-  test('of one that another process has let in are there only when it is refused here', () => {
+  test('a handed-over request has a record here only when it is refused here', () => {
     expect(outcomes('all')).toEqual(['allowed'])
     expect(outcomes('all', { handed: true })).toEqual([])
     expect(outcomes('all', { handed: true, error: new GatewayError('upstream_failed') })).toEqual(
@@ -43,7 +43,7 @@ describe('records of MCP requests', () => {
     ])
   })
 
-  test('of a stream that opens follow the same rules as those of its end', () => {
+  test('records of a stream’s opening follow the rules of those of its end', () => {
     const opening = { opening: true, body: null }
     expect(recorded('all', opening)).toMatchObject([
       { action: 'mcp.stream.open', outcome: 'allowed', resource: { name: 'a' } },
@@ -56,7 +56,7 @@ describe('records of MCP requests', () => {
     ])
   })
 
-  test('of what an administrator does are marked only when it is another’s', () => {
+  test('records mark what an administrator does with resources of others', () => {
     expect(outcomes('denied')).toEqual([])
     expect(recorded('all', {})[0]).not.toHaveProperty('admin')
     const others = { ...subject, owner: { id: 'alice', issuer: 'another' } }
@@ -68,7 +68,7 @@ describe('records of MCP requests', () => {
     )
   })
 
-  test.each([401, 403, 429])('tell that status %i is a refusal', (status) => {
+  test.each([401, 403, 429])('the record of status %i is a refusal', (status) => {
     const code =
       status === 401 ? 'unauthenticated' : status === 403 ? 'forbidden' : 'too_many_requests'
     expect(recorded('denied', { error: new GatewayError(code) })).toMatchObject([
@@ -87,18 +87,18 @@ describe('records of MCP requests', () => {
     ['{"meth\\u006fd":"tools\\/call","params":{"n\\u0061me":"x"}}', ['mcp.tools/call']],
     ['{', ['mcp.request']],
     ['\ufeff{}', ['mcp.request']],
-  ])('of the body %s are %j', (text, actions) => {
+  ])('the records of the body %s are %j', (text, actions) => {
     expect(recorded('all', { body: Buffer.from(text) }).map(({ action }) => action)).toEqual(
       actions,
     )
   })
 
-  test('of a batch are bounded', () => {
+  test('records of a batch are bounded', () => {
     const batch = JSON.stringify(Array.from({ length: 5000 }, (_, id) => ({ id, method: 'ping' })))
     expect(recorded('all', { body: Buffer.from(batch) })).toHaveLength(101)
   })
 
-  test('of a batch tell how many messages it holds, and calls first, so that none hides behind others', () => {
+  test('records of a batch count its messages, and calls come first', () => {
     const pings = Array.from({ length: 200 }, (_, id) => ({ id, method: 'ping' }))
     const call = { id: 'last', method: 'tools/call', params: { name: 'wipe' } }
     const events = recorded('all', { body: Buffer.from(JSON.stringify([...pings, call])) })

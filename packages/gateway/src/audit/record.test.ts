@@ -13,7 +13,7 @@ const read = (members: string): AuditEvent & { type: string; time: string } =>
   JSON.parse(`{${members}}`) as never
 
 describe('a record', () => {
-  test('says again what it was given, in one line without anything that a terminal or a reader of lines would act on', () => {
+  test('a record is one line without anything that a terminal or a reader acts on', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary', maxLength: 200 }),
@@ -47,14 +47,14 @@ describe('a record', () => {
     '\u202e moc.live',
     '\ud800 alone',
     '\0',
-  ])('is not forged by %j', (text) => {
+  ])('the text %j forges no record', (text) => {
     const members = encodeMembers(now, { ...event, tool: text, client: text })
     expect(members).toMatch(/^[^\p{Cc}\u2028\u2029\u202e]*$/u)
     expect(members.split('\n')).toHaveLength(1)
     expect(read(members)).toMatchObject({ action: 'adapter.create', tool: text, client: text })
   })
 
-  test('is bounded, whatever strangers call things', () => {
+  test('a record is bounded, whatever strangers call things', () => {
     const huge = '\u202e'.repeat(1024 * 1024)
     const members = encodeMembers(now, {
       ...event,

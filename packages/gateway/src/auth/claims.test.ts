@@ -21,24 +21,24 @@ describe('a claim', () => {
     ['constructor', {}, undefined],
     ['__proto__.polluted', {}, undefined],
     ['roles.length', { roles: null }, undefined],
-  ])('at %j of %j is %j', (path, claims, found) => {
+  ])('the claim at %j of %j is %j', (path, claims, found) => {
     expect(claimAt(claims, path)).toBe(found)
   })
 })
 
-describe('the caller that claims name', () => {
+describe('the caller in claims', () => {
   test.each([undefined, '', '   ', 7, null, ['a'], 'a\nb', 'a\u0000', 'x'.repeat(513)])(
-    'is nobody when sub is %j',
+    'claims with the sub %j name no caller',
     (sub) => {
       expect(() => principalOf({ sub }, 'i', identity)).toThrow(/names no caller|cannot be an id/)
     },
   )
 
-  test('may have an id beyond ASCII', () => {
+  test('a caller may have an id beyond ASCII', () => {
     expect(principalOf({ sub: 'Zoë-用户' }, 'i', identity).id).toBe('Zoë-用户')
   })
 
-  test('is called by the first name that is there, else by its id, never by what would forge a line', () => {
+  test('a caller has the first name that exists, else its id, and no forged line', () => {
     const names = ['name', 'preferred_username']
     expect(
       principalOf({ sub: 'a', preferred_username: 'al' }, 'i', { ...identity, names }).name,
@@ -54,7 +54,7 @@ describe('the caller that claims name', () => {
 })
 
 describe('roles', () => {
-  test('are trimmed, distinct, and gathered from all claims', () => {
+  test('roles are trimmed, distinct, and gathered from all claims', () => {
     expect(rolesOf({ roles: [' a ', 'a', '', 'b'], groups: ['c'] }, 'roles', 'groups')).toEqual([
       'a',
       'b',
@@ -76,11 +76,11 @@ describe('roles', () => {
     7,
     null,
     {},
-  ])('%j is none', (role) => {
+  ])('the value %j is no role', (role) => {
     expect(rolesOf({ roles: [role, 'kept'] }, 'roles')).toEqual(['kept'])
   })
 
-  test('scopes are a list in one text, other texts are one role', () => {
+  test('scopes are a list in one text, and other texts are one role', () => {
     expect(rolesOf({ scp: 'a b', roles: 'one role' }, 'scp', 'roles')).toEqual([
       'a',
       'b',
@@ -88,7 +88,7 @@ describe('roles', () => {
     ])
   })
 
-  test('too many are refused rather than some of them forgotten', () => {
+  test('too many roles are refused rather than forgotten in part', () => {
     expect(() =>
       rolesOf({ scp: Array.from({ length: 10_000 }, (_, index) => `s${index}`) }, 'scp'),
     ).toThrow(/more than 500 roles/)

@@ -39,7 +39,7 @@ describe('development identity', () => {
   })
 
   test.each(['x-dev-userid', 'x-dev-name', 'x-dev-roles'])(
-    '%s has no control characters, nor what turns the direction of text',
+    'the header %s gives no control characters, nor any that turn text around',
     (header) => {
       for (const bad of ['a\u0085b', 'a\u2028b', 'a\u202eb', 'a\u009b31m'])
         expect(() =>
@@ -49,7 +49,7 @@ describe('development identity', () => {
   )
 
   test.each(['x-dev-userid', 'x-dev-name', 'x-dev-roles'])(
-    'does not make one caller of two by replacing bytes of %s that are not UTF-8',
+    'bytes of %s that are not UTF-8 do not make one caller of two',
     (header) => {
       for (const bad of ['zo\u00eb', '\u00ff', '\u00c3', '\u00ed\u00a0\u0080'])
         expect(() => principalOf({ [header]: bad })).toThrow(/not valid UTF-8/)
@@ -96,7 +96,7 @@ describe('development identity', () => {
     'x-ms-client-principal',
     'remote-user',
     'front-end-https',
-  ])('does not believe a request with %s, which a proxy adds', (header) => {
+  ])('development identity does not believe a request with %s of a proxy', (header) => {
     for (const claim of [{}, { 'x-dev-userid': 'root', 'x-dev-roles': 'mcp.admin' }])
       expect(() => principalOf({ ...claim, [header]: '' })).toThrow(
         expect.objectContaining({
@@ -107,7 +107,7 @@ describe('development identity', () => {
       )
   })
 
-  test('believes a request with headers that clients themselves send', () => {
+  test('development identity believes a request with headers of clients', () => {
     const names =
       'host connection accept accept-encoding accept-language content-type content-length origin ' +
       'referer user-agent authorization cookie mcp-session-id mcp-protocol-version mcp-method ' +

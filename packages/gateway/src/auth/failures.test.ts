@@ -16,7 +16,7 @@ async function codeOf(answer: unknown): Promise<unknown> {
   }
 }
 
-test('bad credentials of all kinds from one address have one limit, which fills up again', async () => {
+test('all bad credentials of one address share one limit, which recovers', async () => {
   let now = 0
   const limit = new FailureLimit({
     addressOf: (request) => (request as unknown as { address: string }).address,
@@ -42,7 +42,7 @@ test('bad credentials of all kinds from one address have one limit, which fills 
   expect(await codeOf(keys(from('one')))).toBe('too_many_requests')
 })
 
-test('the addresses that one client takes of its network of IPv6 have one limit', async () => {
+test('all addresses of a client’s IPv6 network share one limit', async () => {
   const limit = new FailureLimit({
     addressOf: (request) => (request as unknown as { address: string }).address,
     now: () => 0,
@@ -55,7 +55,7 @@ test('the addresses that one client takes of its network of IPv6 have one limit'
   expect(await refuse('2001:db8:1:3::1')).toBe('unauthenticated')
 })
 
-test('a good credential, and none of the kind, do not count', async () => {
+test('a good credential, and none at all, do not count', async () => {
   const limit = new FailureLimit({ addressOf: () => 'one', now: () => 0 })
   const [good, none] = [limit.counting(() => somebody), limit.counting(() => undefined)]
   for (let index = 0; index < 300; index += 1)
@@ -63,7 +63,7 @@ test('a good credential, and none of the kind, do not count', async () => {
   expect(limit.count('one')).toBeUndefined()
 })
 
-test('what turns out to be no failure takes nothing from the limit of its address', async () => {
+test('an attempt that turns out to be no failure takes nothing from the limit', async () => {
   const limit = new FailureLimit({ addressOf: () => 'one', now: () => 0 })
   for (let index = 0; index < 1000; index += 1) {
     expect(limit.count('one')).toBeUndefined()

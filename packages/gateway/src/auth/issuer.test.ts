@@ -199,7 +199,7 @@ const products: readonly {
 ]
 
 describe('an access token', () => {
-  test.each(products)('of $name is understood', ({ config, claims, principal }) => {
+  test.each(products)('an access token of $name is understood', ({ config, claims, principal }) => {
     const rules = rulesOf(config)
     rules.checkKind({ alg: 'RS256', typ: 'JWT' }, claims)
     rules.checkScopes(claims)
@@ -217,7 +217,7 @@ describe('an access token', () => {
     ['Cognito ID token', products[6], { token_use: 'id' }],
     ['ID token with a nonce', products[7], { nonce: 'n' }],
     ['token that is bound to a key of its client', products[7], { cnf: { jkt: 'x' } }],
-  ])('is not what a %s is', (_name, product, change) => {
+  ])('a %s is no access token', (_name, product, change) => {
     if (product === undefined) throw new Error('no such product')
     expect(() =>
       rulesOf(product.config).checkKind(
@@ -228,7 +228,7 @@ describe('an access token', () => {
   })
 
   test.each(['logout+jwt', 'dpop+jwt', 'id_token', 'application/secevent+jwt'])(
-    'does not have typ %s',
+    'an access token does not have the typ %s',
     (typ) => {
       expect(() => rulesOf(products[7]?.config ?? {}).checkKind({ alg: 'RS256', typ }, {})).toThrow(
         /another kind/,
@@ -237,7 +237,7 @@ describe('an access token', () => {
   )
 
   test.each(['at+jwt', 'application/at+jwt', 'AT+JWT', 'JWT', undefined])(
-    'may have typ %s',
+    'an access token may have the typ %s',
     (typ) => {
       const rules = rulesOf(products[7]?.config ?? {})
       const header = { alg: 'RS256', ...(typ === undefined ? {} : { typ }) }
@@ -249,7 +249,7 @@ describe('an access token', () => {
 describe('scopes (E5)', () => {
   const entra = rulesOf(products[0]?.config ?? {})
 
-  test('a person without the scope is asked to come back with it, by its full name', () => {
+  test('a person without the scope is asked to come back with its full name', () => {
     expect(() => entra.checkScopes({ scp: 'other', roles: ['mcp.admin'] })).toThrow(
       `api://${client}/access`,
     )
@@ -261,7 +261,7 @@ describe('scopes (E5)', () => {
     expect(() => entra.checkScopes({})).toThrow(/scope/)
   })
 
-  test('with none required, a token of Entra ID still needs one, and clients are told of the default', () => {
+  test('a token of Entra ID needs some scope, and clients learn the default', () => {
     const lax = rulesOf({ preset: 'entra', tenantId: tenant, audiences: [client] })
     lax.checkScopes({ scp: 'whatever' })
     expect(() => lax.checkScopes({})).toThrow()
@@ -270,7 +270,7 @@ describe('scopes (E5)', () => {
 })
 
 describe('Entra ID', () => {
-  test('is one issuer for each tenant, with tokens of both versions', () => {
+  test('each tenant is one issuer, with tokens of both versions', () => {
     const rules = issuerRules(
       IssuerConfig.parse({ preset: 'entra', tenantId: [tenant, client], audiences: [client] }),
     )
@@ -280,7 +280,7 @@ describe('Entra ID', () => {
     ])
   })
 
-  test('of a sovereign cloud has its own instance', () => {
+  test('a sovereign cloud has its own instance', () => {
     const { issuers } = rulesOf({
       preset: 'entra',
       instance: 'https://login.partner.microsoftonline.cn/',

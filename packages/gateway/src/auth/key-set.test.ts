@@ -46,14 +46,14 @@ class Scene {
 const minute = 60_000
 
 describe('the keys of an issuer', () => {
-  test('are fetched by one request, however many wait for them', async () => {
+  test('keys are fetched by one request, however many wait for them', async () => {
     const scene = new Scene()
     const outcomes = await Promise.all(Array.from({ length: 100 }, () => scene.outcome('first')))
     expect(new Set(outcomes)).toEqual(new Set(['first']))
     expect(scene.fetches).toBe(1)
   })
 
-  test('are fetched again for a key that is not known, so that a rotation needs no restart', async () => {
+  test('keys are fetched again for an unknown one, so a rotation needs no restart', async () => {
     const scene = new Scene()
     await scene.outcome('first')
     scene.keys = [second]
@@ -61,7 +61,7 @@ describe('the keys of an issuer', () => {
     expect(scene.fetches).toBe(2)
   })
 
-  test('that strangers make up do not make the gateway ask without limit', async () => {
+  test('made-up key ids do not make the gateway ask without limit', async () => {
     const scene = new Scene()
     for (let index = 0; index < 1000; index += 1)
       expect(await scene.outcome(`made-up-${index}`)).toBe('unauthenticated')
@@ -71,7 +71,7 @@ describe('the keys of an issuer', () => {
     expect(await scene.outcome('second')).toBe('second')
   })
 
-  test('that are withdrawn are marked so, and those that stay are the same', async () => {
+  test('withdrawn keys are marked so, and others stay the same', async () => {
     const scene = new Scene()
     scene.keys = [first, second]
     const [one, two] = [
@@ -84,7 +84,7 @@ describe('the keys of an issuer', () => {
     expect(await scene.set.find({ alg: 'RS256', kid: 'second' })).toBe(two)
   })
 
-  test('outlive an outage of the issuer for a day, and no longer', async () => {
+  test('keys outlive an outage of the issuer for a day, and no longer', async () => {
     const scene = new Scene()
     await scene.outcome('first')
     scene.failing = true
@@ -97,7 +97,7 @@ describe('the keys of an issuer', () => {
     expect(await scene.outcome('first')).toBe('first')
   })
 
-  test('are refreshed beside the requests, which do not wait', async () => {
+  test('keys are refreshed beside the requests, which do not wait', async () => {
     const scene = new Scene()
     await scene.outcome('first')
     scene.now = 11 * minute
@@ -108,7 +108,7 @@ describe('the keys of an issuer', () => {
     answered()
   })
 
-  test('are not asked for in a storm while the issuer is down', async () => {
+  test('keys are not requested in a storm while the issuer is down', async () => {
     const scene = new Scene()
     scene.failing = true
     for (let index = 0; index < 100; index += 1)
@@ -117,7 +117,7 @@ describe('the keys of an issuer', () => {
     expect(scene.warnings).toEqual(['the keys could not be fetched'])
   })
 
-  test('without a name are used only when there is no choice', async () => {
+  test('keys without a name are used only when there is no choice', async () => {
     const scene = new Scene()
     expect(await scene.outcome(undefined)).toBe('first')
     scene.keys = [first, second]
@@ -131,11 +131,11 @@ describe('the keys of an issuer', () => {
     "' OR 1=1",
     'x'.repeat(10_000),
     '__proto__',
-  ])('are only looked up by kid %j', async (kid) => {
+  ])('a kid such as %j is only looked up', async (kid) => {
     expect(await new Scene().outcome(kid)).toBe('unauthenticated')
   })
 
-  test('of 512 bits, shared secrets, and keys for other purposes are not used', async () => {
+  test('keys of 512 bits, shared secrets and keys for other purposes are not used', async () => {
     const scene = new Scene()
     scene.keys = [
       first,
@@ -155,7 +155,7 @@ describe('the keys of an issuer', () => {
     )
   })
 
-  test('are a hundred at most', async () => {
+  test('an issuer has a hundred keys at most', async () => {
     const scene = new Scene()
     scene.keys = Array.from({ length: 1000 }, (_, index) => ({ ...second, kid: `k${index}` }))
     expect(await scene.outcome('k99')).toBe('k99')
@@ -164,7 +164,7 @@ describe('the keys of an issuer', () => {
   })
 
   test.each([{}, { keys: {} }, null, 'text', { keys: [] }])(
-    'an answer such as %j is none',
+    'an answer such as %j has no keys',
     async (answer) => {
       const set = new KeySet({ fetch: async () => answer, warn: () => undefined, now: () => 0 })
       await expect(set.find({ alg: 'RS256', kid: 'k' })).rejects.toMatchObject({
@@ -173,7 +173,7 @@ describe('the keys of an issuer', () => {
     },
   )
 
-  test('fit one algorithm when they say so', async () => {
+  test('keys fit one algorithm when they say so', async () => {
     const scene = new Scene()
     scene.keys = [{ ...first, alg: 'RS512' }]
     expect([

@@ -27,7 +27,7 @@ async function connected(): Promise<{ readonly here: Socket; [Symbol.dispose]():
   }
 }
 
-test('a caller whose process cannot be found any more is refused', async () => {
+test('a caller whose process has ended is refused', async () => {
   const method = exceptWorkloads(
     () => somebody,
     () => false,
@@ -42,7 +42,7 @@ test('a caller whose process cannot be found any more is refused', async () => {
 })
 
 test.skipIf(process.platform !== 'linux').each([true, false])(
-  'a caller is looked up once for each connection, and is a workload: %s',
+  'a caller is looked up once per connection, and is a workload: %s',
   async (isWorkload) => {
     using connection = await connected()
     let asked = 0

@@ -12,7 +12,7 @@ function mistakesOf(source: Parameters<typeof loadConfig>[0]): readonly string[]
 }
 
 describe('configuration', () => {
-  test('nothing set gives a gateway for this machine alone', () => {
+  test('an empty configuration gives a gateway for this machine alone', () => {
     const config = loadConfig({ environment: {} })
     expect(config).toMatchObject({
       host: '127.0.0.1',
@@ -58,7 +58,7 @@ describe('configuration', () => {
     expect(mistakes.join('\n')).toMatch(/MCPGW_LOG_LEVEL: log\.level/)
   })
 
-  test('a setting that is not known is named with its own line', () => {
+  test('an unknown setting is named with its own line', () => {
     expect(
       mistakesOf({
         file: { name: 'gw.yaml', text: 'port: 1\nhost: localhost\nfoo: 1\n' },
@@ -107,7 +107,7 @@ describe('configuration', () => {
   )
 
   test.each(['http://localhost:8000', 'http://127.0.0.9', 'http://[::1]:8000', 'http://LOCALHOST'])(
-    'development identity takes the public address %s of this machine',
+    'development identity accepts the public address %s of this machine',
     (publicOrigin) => {
       expect(loadConfig({ environment: { MCPGW_PUBLIC_ORIGIN: publicOrigin } }).publicOrigin).toBe(
         publicOrigin,
@@ -115,7 +115,7 @@ describe('configuration', () => {
     },
   )
 
-  test('development identity refuses to take every Host, which DNS rebinding needs', () => {
+  test('development identity refuses to accept every Host (DNS rebinding needs one)', () => {
     expect(mistakesOf({ environment: { MCPGW_EDGE_ALLOWED_HOSTS: 'a.example,*' } })).toEqual([
       expect.stringMatching(/^edge\.allowedHosts: .*DNS rebinding/),
     ])
@@ -123,7 +123,7 @@ describe('configuration', () => {
     expect(named.edge.allowedHosts).toEqual(['a.example'])
   })
 
-  test('the port for peers is another than that for clients, and none of a tool gateway', () => {
+  test('the port for peers differs from that for clients, and a tool gateway has none', () => {
     expect(mistakesOf({ environment: { MCPGW_CLUSTER_PORT: '8000' } })).toEqual([
       'cluster.port: must be another than port',
     ])
@@ -173,7 +173,7 @@ describe('configuration', () => {
       { MCPGW_STORE_URL: 'postgres://gw@localhost/mcp', MCPGW_ROLE: 'tool-gateway' },
       /a tool gateway has no store/,
     ],
-  ])('what is wrong with the database is told without its password: %j', (environment, mistake) => {
+  ])('the error about the database omits its password: %j', (environment, mistake) => {
     const mistakes = mistakesOf({ environment }).join('\n')
     expect(mistakes).toMatch(mistake)
     expect(mistakes).not.toContain('s3cret')
@@ -196,7 +196,7 @@ describe('configuration', () => {
     expect(mistakesOf({ environment: { MCPGW_SESSIONS_KEYS: 'c2hvcnQ=' } })[0]).toMatch(/32 bytes/)
   })
 
-  test('networks of endpoints that are none are named, for all and for tools', () => {
+  test('the error names invalid networks of endpoints, for all and for tools', () => {
     const environment = {
       MCPGW_ENDPOINT_NETWORKS: '10.0.0.0/8,10.0.0.0/33',
       MCPGW_TOOLS_ENDPOINT_NETWORKS: 'here',
@@ -207,7 +207,7 @@ describe('configuration', () => {
     ])
   })
 
-  test('peers that come and go need a cluster, a name and the key of all, and are no list besides', () => {
+  test('changing peers need a cluster, a name and the key, and exclude a list', () => {
     const environment = {
       MCPGW_CLUSTER_PEERS_SERVICE: 'peers',
       MCPGW_CLUSTER_PEERS: '{"a":"http://a:8000"}',
@@ -238,7 +238,7 @@ describe('identity', () => {
     audiences: [client],
   })
 
-  test("the original's variables for Entra ID work unchanged, in whatever case .NET reads them", () => {
+  test('the original’s variables for Entra ID work unchanged, in any .NET case', () => {
     const issuer = {
       preset: 'entra',
       tenantId: tenant,
@@ -267,7 +267,7 @@ describe('identity', () => {
     ])
   })
 
-  test("the original's registry is the one of the cluster's images", () => {
+  test('the original’s registry becomes the registry of the cluster’s images', () => {
     const environment = {
       ContainerRegistrySettings__Endpoint: 'acme.azurecr.io',
       MCPGW_RUNTIME_KUBERNETES_POD_RUN_AS_USER: '0',
@@ -281,7 +281,7 @@ describe('identity', () => {
     ])
   })
 
-  test('every variable that the next major of the original adds has its setting here', () => {
+  test('every variable of the original’s next major has its setting here', () => {
     const environment = {
       ...entra,
       Mcp__AllowedOrigins__10: 'http://localhost:5173',
@@ -311,12 +311,12 @@ describe('identity', () => {
     ])
   })
 
-  test('a variable of the original that is empty sets nothing', () => {
+  test('an empty variable of the original sets nothing', () => {
     const environment = { PublicOrigin: '', Mcp__AllowedOrigins__0: '', Kubernetes__Namespace: '' }
     expect(loadConfig({ environment })).toEqual(loadConfig({ environment: {} }))
   })
 
-  test("the original's appsettings.json is a file that the gateway reads", () => {
+  test('the gateway reads the original’s appsettings.json', () => {
     const text = JSON.stringify(
       {
         Logging: { LogLevel: { Default: 'Information' } },
@@ -343,7 +343,7 @@ describe('identity', () => {
     expect(namespace).toBe('team-b')
   })
 
-  test('the words of the original in a file yield to those of the gateway, and mistakes name their line', () => {
+  test('words of the original in a file yield to the gateway’s, and mistakes have lines', () => {
     const text = 'Kubernetes:\n  Namespace: old\nruntime:\n  kubernetes:\n    namespace: new\n'
     const { runtime } = loadConfig({ file: { name: 'gw.yaml', text }, environment: {} })
     expect(runtime.kubernetes.namespace).toBe('new')
@@ -364,7 +364,7 @@ describe('identity', () => {
     },
   )
 
-  test("the gateway's own variables outrank the original's", () => {
+  test('the gateway’s own variables outrank the original’s', () => {
     const { publicOrigin, identity } = loadConfig({
       environment: {
         ...entra,
@@ -379,7 +379,7 @@ describe('identity', () => {
   })
 
   test.each([{ Authentication__BypassEntra: 'true' }, { ASPNETCORE_ENVIRONMENT: 'Development' }])(
-    '%j means development identity, on this machine alone (A16)',
+    'the value %j means development identity, on this machine alone (A16)',
     (more) => {
       const environment = { ...entra, ...more, PublicOrigin: undefined }
       expect(loadConfig({ environment }).identity.mode).toBe('development')
@@ -392,13 +392,13 @@ describe('identity', () => {
     },
   )
 
-  test('what the original got wrong is named by its variable', () => {
+  test('a mistake in a variable of the original is named by that variable', () => {
     expect(mistakesOf({ environment: { ...entra, AzureAd__TenantId: '<tenant>' } })[0]).toMatch(
       /^environment variable AzureAd__TenantId: identity\.issuers/,
     )
   })
 
-  test('clients off this machine must be told a true address (E2)', () => {
+  test('clients off this machine must learn a true address (E2)', () => {
     const environment = {
       MCPGW_IDENTITY_MODE: 'oidc',
       MCPGW_IDENTITY_ISSUERS: issuers,
@@ -464,7 +464,7 @@ describe('identity', () => {
       /preset/,
     ],
     ['a network that is none', { MCPGW_EDGE_TRUSTED_PROXIES: '10.0.0.0/99' }, /trustedProxies/],
-  ])('%s is refused', (_name, environment, says) => {
+  ])('the setting %s is refused', (_name, environment, says) => {
     expect(mistakesOf({ environment }).join('\n')).toMatch(says)
   })
 })

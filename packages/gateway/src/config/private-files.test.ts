@@ -5,7 +5,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { ConfigSchema } from './config.ts'
 import { privateFiles, privateFolders } from './private-files.ts'
 
-test('files that may hold secrets are all that a configuration names, and the configuration', () => {
+test('files that may hold secrets are the configuration and all that it names', () => {
   const config = ConfigSchema.parse({
     dataDir: '/nowhere',
     store: {

@@ -29,7 +29,7 @@ test.each([
   expect(next).toBeUndefined()
 })
 
-test('a page says where the next one begins, and what is hidden makes no page short', async () => {
+test('a page says where the next begins, and hidden resources make none short', async () => {
   const names = ['a', 'b', 'c', 'd', 'e', 'f']
   const first = await page(names, 'bde', 2)
   expect(first).toEqual({ shown: ['{"name":"b"}', '{"name":"d"}'], next: 'd' })

@@ -33,7 +33,7 @@ function summaryOf(more: Partial<Replica>): string {
   ).replicaStatus
 }
 
-test('a server that has just been made is Progressing, and not Degraded', () => {
+test('a server that was just created is Progressing, and not Degraded', () => {
   expect(summaryOf({})).toBe('Progressing: 0/1 ready')
   expect(summaryOf({ phase: 'starting' })).toBe('Progressing: 0/1 ready')
 })

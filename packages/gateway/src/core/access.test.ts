@@ -47,14 +47,14 @@ const creating = (
 }
 
 describe('creating', () => {
-  test('is for everyone with development identity, and otherwise for engineers and administrators', () => {
+  test('creation is open under development identity, else to engineers and admins', () => {
     expect(creating(caller(), {}, { development: true })).toBe('done')
     expect(creating(caller('mcp.reader'), {})).toBe('forbidden')
     expect(creating(caller('mcp.engineer'), {})).toBe('done')
     expect(creating(caller('mcp.admin'), {})).toBe('done')
   })
 
-  test('is governed kind by kind', () => {
+  test('creation is governed kind by kind', () => {
     const create = { adapter: ['builder'], tool: ['*'] }
     expect(creating(caller(), { create })).toBe('forbidden')
     expect(creating(caller('Builder'), { create })).toBe('done')
@@ -62,12 +62,12 @@ describe('creating', () => {
     expect(creating(caller('mcp.engineer'), { create })).toBe('forbidden')
   })
 
-  test('is for nobody but administrators where no role is named', () => {
+  test('creation is closed to all but administrators where no role is named', () => {
     expect(creating(caller('mcp.engineer'), { create: { adapter: [] } })).toBe('forbidden')
     expect(creating(caller('mcp.admin'), { create: { adapter: [] } })).toBe('done')
   })
 
-  test('of an image is governed by the first rule whose pattern fits all of it', () => {
+  test('the first rule that fits a whole image governs its creation', () => {
     const images = [
       { pattern: 'mcp-proxy:*', roles: ['runs-commands'] },
       { pattern: 'team/*:1.?', roles: ['*'] },
@@ -92,14 +92,14 @@ describe('creating', () => {
     ).toBe('done')
   })
 
-  test('is never for the anonymous caller, whatever roles it claims', () => {
+  test('creation is closed to the anonymous caller, whatever roles it claims', () => {
     expect(creating(anonymous, { create: { adapter: ['*'] } })).toBe('unauthenticated')
     expect(creating(anonymous, {}, { development: true })).toBe('unauthenticated')
     expect(holdsOneOf(anonymous, ['*', 'mcp.admin'])).toBe(false)
   })
 })
 
-test('lending the identity of the platform needs a role that is named, and with development identity the one that it gives', () => {
+test('lending the identity of the platform needs a named role', () => {
   const turning = (
     principal: Principal,
     settings: Partial<AccessSettings>,
@@ -117,7 +117,7 @@ test('lending the identity of the platform needs a role that is named, and with 
   expect(turning(caller('mcp.admin'), {}, false)).toBe('done')
 })
 
-test('nobody lends the identity of a cluster under development identity unless the operator names roles', () => {
+test('nobody lends a cluster’s identity under development identity by default', () => {
   const turning = (...workloadIdentityRoles: string[]): unknown => {
     const named = workloadIdentityRoles.length === 0 ? {} : { workloadIdentityRoles }
     const rules = accessRules(
@@ -131,7 +131,7 @@ test('nobody lends the identity of a cluster under development identity unless t
   expect(turning('mcp.dev')).toBe('done')
 })
 
-describe('an image that somebody has chosen', () => {
+describe('an image that runs', () => {
   const rules = accessRules(
     { ...unset, images: [{ pattern: 'team/*:*', roles: ['team'] }] },
     { development: false, anonymous: false },
@@ -139,14 +139,14 @@ describe('an image that somebody has chosen', () => {
   const refusal = (name: string, ...roles: string[]): string | undefined =>
     rules.checkImage({ roles }, { name, version: '1' })
 
-  test('runs as long as one of its roles is in the rule that fits it', () => {
+  test('an image runs as long as its owner has a role of the fitting rule', () => {
     expect(refusal('team/one', 'other', 'TEAM')).toBeUndefined()
     expect(refusal('team/one', 'mcp.admin')).toBeUndefined()
     expect(refusal('team/one', 'mcp.engineer')).toMatch(/'team\/\*:\*'.*'team\/one:1'.*team/)
     expect(refusal('team/one')).toBeDefined()
   })
 
-  test('goes on running where no rule fits it, also without a role for creating', () => {
+  test('an image that no rule fits runs on, also without a role for creation', () => {
     expect(refusal('other/one')).toBeUndefined()
   })
 })
@@ -162,18 +162,18 @@ describe('a quota', () => {
     }
   }
 
-  test('is reached exactly, and each on its own', () => {
+  test('each quota is reached exactly, and by itself', () => {
     expect(asking({ adapters: 1 }, { adapters: 1, replicas: 5 })).toBe('done')
     expect(asking({ adapters: 2 }, { adapters: 1 })).toContain('access.quotas.adapters')
     expect(asking({ tools: 1 }, { tools: 1 })).toContain('access.quotas.tools')
     expect(asking({ replicas: 3 }, { replicas: 3 })).toContain('access.quotas.replicas')
   })
 
-  test('that is overdrawn by now keeps nothing from being done that adds nothing to it', () => {
+  test('an overdrawn quota prevents nothing that adds nothing to it', () => {
     expect(asking({ adapters: 9, replicas: 99 }, { tools: 1, replicas: 0 })).toBe('done')
   })
 
-  test('tells how much there is to the owner alone', () => {
+  test('a quota shows its figures to the owner alone', () => {
     expect(asking({ replicas: 4 }, { replicas: 2 })).toContain(
       'You have 4 replicas and ask for 2 more, but may have 5',
     )

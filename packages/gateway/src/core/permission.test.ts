@@ -80,7 +80,7 @@ describe('what a caller may do', () => {
     ['admin', all],
     ['namesake of another issuer', none],
     ['anonymous', unknown],
-  ])('%s', (who, expected) => {
+  ])('the rights of %s are those of the table', (who, expected) => {
     const principal = callers[who] as Principal
     expect(
       Object.fromEntries(actions.map((action) => [action, outcome(principal, action, adapter())])),
@@ -88,7 +88,7 @@ describe('what a caller may do', () => {
     expect(mayRead(principal, adapter())).toBe(expected['read'] === 'yes')
   })
 
-  test('whom it is offered to may look at it, take it or refuse it, and not use it before', () => {
+  test('the recipient of an offer may read, accept or decline, but not use', () => {
     const offered = { ...adapter(), offeredTo: { id: 'sam', issuer } }
     const sam = callers['stranger'] as Principal
     const may = { ...each('forbidden'), read: 'yes', decline: 'yes', transfer: 'yes' }
@@ -105,7 +105,7 @@ describe('what a caller may do', () => {
     expect(outcome(callers['anonymous'] as Principal, 'transfer', toNobody)).toBe('unauthenticated')
   })
 
-  test('readers of logs under access.logs: read are all who may use a resource, and no one else', () => {
+  test('readers of logs under access.logs: read are exactly those who may use it', () => {
     const logs = 'read'
     const offered = { ...adapter({ anonymous: true }), offeredTo: { id: 'sam', issuer } }
     const codes = Object.entries(callers).map(([who, principal]) => {
@@ -131,7 +131,7 @@ describe('what a caller may do', () => {
   })
 
   test.each(Object.keys(callers))(
-    '%s is told the same of what it may not see and of what does not exist',
+    'the refusal of %s tells nothing about hidden and missing resources',
     (who) => {
       const principal = callers[who] as Principal
       const hidden = adapter({ requiredRoles: [], ownerRoles: [] }, { id: 'nobody-here', issuer })
@@ -143,14 +143,14 @@ describe('what a caller may do', () => {
     },
   )
 
-  test('two callers without an id are never one: nobody owns what has an owner without id (A20)', () => {
+  test('callers without an id are never one, and nobody owns without an id (A20)', () => {
     const principal = callers['anonymous'] as Principal
     const orphan = adapter({}, { id: '', issuer: 'anonymous' })
     for (const action of actions) expect(outcome(principal, action, orphan)).toBe('unauthenticated')
     expect(outcome(caller(''), 'write', adapter({}, { id: '', issuer }))).toBe('unauthenticated')
   })
 
-  test('an adapter that is open to the anonymous caller may be used, by everyone, and by them not read', () => {
+  test('everybody may use an open adapter, and anonymous callers may not read it', () => {
     const open = adapter({ anonymous: true })
     for (const who of ['anonymous', 'stranger']) {
       const principal = callers[who] as Principal
@@ -163,7 +163,7 @@ describe('what a caller may do', () => {
 })
 
 describe('roles', () => {
-  test('are held as a plain reading says, without case, however many there are', () => {
+  test('roles are held as a plain reading says, without case, however many exist', () => {
     const role = fc.constantFrom('a', 'A', 'b', 'ä', 'Ä', 'c', 'd', 'x', 'y', 'z', 'Z')
     const lists = fc.array(role, { maxLength: 15 })
     fc.assert(
@@ -177,7 +177,7 @@ describe('roles', () => {
     )
   })
 
-  test('of a caller and of 300 tools are compared in few steps', () => {
+  test('roles of a caller and of 300 tools are compared in few steps', () => {
     const many = (prefix: string): string[] =>
       Array.from({ length: 100 }, (_, index) => `${prefix}-${index}`)
     const tools = Array.from({ length: 300 }, (_, index) =>

@@ -83,7 +83,7 @@ describe('a permit', () => {
   })
 })
 
-test('a permitted write changes the record that the permit was made for, at its version', async () => {
+test('a permitted write changes the record of its permit, at its version', async () => {
   const calls: unknown[] = []
   const collection: Collection<Secret> = {
     get: async () => undefined,

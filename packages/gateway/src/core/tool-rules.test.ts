@@ -31,7 +31,7 @@ const allows = (
   )
 
 describe('rules for tools', () => {
-  test('decide by the first that fits, and deny what none fits', () => {
+  test('the first rule that fits decides, and a call that none fits is denied', () => {
     const rules: ToolRule[] = [
       { effect: 'allow', tools: 'delete_draft' },
       { effect: 'deny', tools: ['delete_*', 'drop_*'] },
@@ -53,7 +53,7 @@ describe('rules for tools', () => {
     'ｄｅｌｅｔｅ_all',
     'Delete_All ',
     'deleteﬁ',
-  ])('what is denied is denied as %j too', (name) => {
+  ])('a denied tool is denied as %j too', (name) => {
     const rules: ToolRule[] = [
       { effect: 'deny', tools: ['delete_*', 'deletefi'] },
       { effect: 'allow', tools: '*' },
@@ -61,12 +61,12 @@ describe('rules for tools', () => {
     expect(allows(rules, name)).toBe(false)
   })
 
-  test('deny names that are longer than any tool’s, which would take long to judge', () => {
+  test('names longer than any tool’s are denied, because judging them takes long', () => {
     expect(allows([{ effect: 'allow', tools: '*' }], 'a'.repeat(256))).toBe(true)
     expect(allows([{ effect: 'allow', tools: '*' }], 'a'.repeat(257))).toBe(false)
   })
 
-  test('what is allowed is allowed as it is written alone', () => {
+  test('an allowed tool is allowed only in its own spelling', () => {
     const rules: ToolRule[] = [{ effect: 'allow', tools: 'get_*' }]
     expect(['get_x', 'GET_x', ' get_x', 'ｇet_x'].map((name) => allows(rules, name))).toEqual([
       true,
@@ -76,11 +76,11 @@ describe('rules for tools', () => {
     ])
   })
 
-  test.each(['a\u0000', 'a\nb', '\ud800', 'a\udc00b'])('no tool is called %j', (name) => {
+  test.each(['a\u0000', 'a\nb', '\ud800', 'a\udc00b'])('no tool has the name %j', (name) => {
     expect(allows([{ effect: 'allow', tools: '*' }], name)).toBe(false)
   })
 
-  test('name roles, without case; the anonymous caller has none, and is not everyone', () => {
+  test('rules name roles without case, and the anonymous caller has none', () => {
     const rules: ToolRule[] = [
       { effect: 'allow', tools: 'danger', roles: ['Operator'] },
       { effect: 'deny', tools: 'danger' },
@@ -96,7 +96,7 @@ describe('rules for tools', () => {
     expect(compileToolRules(rules.slice(1, 2)).byRole).toBe(false)
   })
 
-  test('name hints, and say so when a tool cannot be judged without them', () => {
+  test('rules name hints, and say when a tool cannot be judged without them', () => {
     const rules: ToolRule[] = [
       { effect: 'deny', tools: 'never' },
       { effect: 'allow', tools: 'list_*' },
@@ -113,7 +113,7 @@ describe('rules for tools', () => {
     expect(allows(rules, 'never', { readOnlyHint: true })).toBe(false)
   })
 
-  test('take the defaults of the specification for what a tool does not say', () => {
+  test('missing hints have the defaults of the specification', () => {
     const silent = {
       readOnlyHint: false,
       destructiveHint: true,
@@ -134,7 +134,7 @@ describe('rules for tools', () => {
     })
   })
 
-  test('of 10,000 patterns of stars take few steps, and take none for a name that is known', () => {
+  test('rules of 10,000 starred patterns take few steps, and none for a known name', () => {
     const tools = Array<string>(100).fill(`${'*a'.repeat(125)}`)
     const rules = compileToolRules(Array<ToolRule>(100).fill({ effect: 'deny', tools }))
     const effort = new Effort(100_000)
@@ -145,7 +145,7 @@ describe('rules for tools', () => {
     expect(effort.left).toBe(left)
   })
 
-  test('are refused when the names of one message take too long together', () => {
+  test('rules are refused when the names of one message take too long together', () => {
     // The gateway took such rules before it bounded them.
     const tools = Array.from({ length: 100 }, (_, index) => `*${'?a'.repeat(100)}${index}*`)
     const rules = compileToolRules(Array<ToolRule>(100).fill({ effect: 'deny', tools }))
@@ -158,13 +158,13 @@ describe('rules for tools', () => {
     expect(mostStepsOf([{ effect: 'deny', tools }])).toBeGreaterThan(stepsOfName)
   })
 
-  test('that people write are far below the bound for one name', () => {
+  test('rules that people write stay far below the bound for one name', () => {
     const tools = Array.from({ length: 100 }, (_, index) => `*_table${index}_*`)
     const rules = Array<ToolRule>(10).fill({ effect: 'deny', tools })
     expect(mostStepsOf(rules)).toBeLessThan(stepsOfName)
   })
 
-  test('decide as a plain reading of them does', () => {
+  test('rules decide as a plain reading of them does', () => {
     const name = fc.constantFrom('a', 'A', 'ab', 'b', 'B', 'ba')
     const hints = fc.record({
       readOnlyHint: fc.boolean(),

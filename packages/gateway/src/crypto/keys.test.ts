@@ -13,7 +13,7 @@ const derived: Readonly<Record<KeyPurpose, string>> = {
   identity: 'bD1scUp1TOBMWnBhsi8lxNa74bI3m6mvkXNk2kN8jBSntj0zqnF-G7qm4daHijMO',
 }
 
-test('a secret gives each purpose the key that it gave it in earlier versions', () => {
+test('a secret gives each purpose the same key as in earlier versions', () => {
   for (const [purpose, key] of Object.entries(derived))
     expect(deriveKey(secret, purpose as KeyPurpose).toString('base64url')).toBe(key)
 })

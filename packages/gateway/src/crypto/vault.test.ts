@@ -6,7 +6,7 @@ import { createVault } from './vault.ts'
 const [one, two, three] = [randomBytes(32), randomBytes(32), randomBytes(32)] as const
 
 describe('a vault', () => {
-  test('gives back any text, in its place alone, and holds nothing of it in clear', () => {
+  test('a vault returns any text, in its place alone, and holds nothing in clear', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string(), fc.string(), (text, place, other) => {
         const vault = createVault([one])
@@ -19,12 +19,12 @@ describe('a vault', () => {
     )
   })
 
-  test('seals one text in two ways', () => {
+  test('a vault seals one text in two ways', () => {
     const vault = createVault([one])
     expect(vault.seal('x', 'p')).not.toBe(vault.seal('x', 'p'))
   })
 
-  test('does not open what was changed in any one byte, or cut short', () => {
+  test('a vault opens nothing that was changed in one byte, or cut short', () => {
     const vault = createVault([one])
     const bytes = Buffer.from(vault.seal('a secret', 'p'), 'base64url')
     for (let index = 0; index < bytes.length; index += 1) {
@@ -36,7 +36,7 @@ describe('a vault', () => {
     }
   })
 
-  test('seals with its first key and opens with each', () => {
+  test('a vault seals with its first key and opens with each', () => {
     const old = createVault([one]).seal('x', 'p')
     const both = createVault([two, one])
     expect(both.open(old, 'p')).toBe('x')
@@ -44,7 +44,7 @@ describe('a vault', () => {
     expect(createVault([one]).open(both.seal('x', 'p'), 'p')).toBeUndefined()
   })
 
-  test('renews what another key has wrapped, so that that key can go, and leaves the rest as it is', () => {
+  test('a vault seals again what another key has sealed, and leaves the rest', () => {
     const old = createVault([one]).seal('x', 'p')
     const both = createVault([two, one])
     const renewed = both.renew(old, 'p') ?? ''
@@ -53,7 +53,7 @@ describe('a vault', () => {
     expect(createVault([three]).renew(old, 'p')).toBeUndefined()
   })
 
-  test('opens a secret that an earlier version sealed', () => {
+  test('a vault opens a secret that an earlier version sealed', () => {
     const vault = createVault([Buffer.alloc(32, 7)])
     const sealed =
       'AUxRErmHJC0s66Er_wNMZHKkNmW8SBC00MSMTrbuo64p_IRF4r9DgCGlUJA1qCHcYFY21h80UOKGZGBt7hsJ' +

@@ -43,7 +43,7 @@ function open(text: string) {
 }
 
 describe('A source of files at a gateway that does not write', () => {
-  test('compares, writes nothing and reports nothing', async () => {
+  test('a source compares, writes nothing and reports nothing', async () => {
     const { source, target, trial, news } = open('kind: Adapter\nname: one')
 
     await source.look(undefined)
@@ -51,7 +51,7 @@ describe('A source of files at a gateway that does not write', () => {
     expect(source.status).toMatchObject({ phase: 'Pending', counts: { pending: 1 } })
   })
 
-  test('says the problem that the gateway that writes has met', async () => {
+  test('a source shows the problem that the writing gateway has met', async () => {
     const { source, problems } = open('kind: Adapter\nname: one')
     problems.set('one', 'The quota is used up.')
 
@@ -62,7 +62,7 @@ describe('A source of files at a gateway that does not write', () => {
     })
   })
 
-  test('writes as soon as its term begins', async () => {
+  test('a source writes as soon as its term begins', async () => {
     const { source, target } = open('kind: Adapter\nname: one')
     await source.look(undefined)
 
@@ -73,7 +73,7 @@ describe('A source of files at a gateway that does not write', () => {
 })
 
 describe('A source of files at the gateway that writes', () => {
-  test('compares again only when the files have changed', async () => {
+  test('a source compares again only when the files have changed', async () => {
     const { source, target, write } = open('kind: Adapter\nname: one')
     await source.look(term)
     await source.look(term)
@@ -84,7 +84,7 @@ describe('A source of files at the gateway that writes', () => {
     expect(target.applied).toEqual(['one', 'two'])
   })
 
-  test('reports each change, and each problem once for as long as it lasts', async () => {
+  test('a source reports each change, and each problem once while it lasts', async () => {
     const { source, target, news, write } = open('kind: Adapter\nname: one')
     target.problem = 'No.'
     await source.look(term)
@@ -100,7 +100,7 @@ describe('A source of files at the gateway that writes', () => {
     expect([...source.problems]).toEqual([])
   })
 
-  test('writes nothing once its term is over', async () => {
+  test('a source writes nothing once its term is over', async () => {
     const { source, target } = open('kind: Adapter\nname: one')
 
     await source.look(AbortSignal.abort())

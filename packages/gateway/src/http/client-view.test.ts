@@ -21,8 +21,8 @@ const seen = (from: IncomingMessage, options?: Partial<ClientViewOptions>) => [
   view(options).originOf(from),
 ]
 
-describe('through proxies', () => {
-  test('that are not trusted nothing is believed, the Host header included (A24)', () => {
+describe('the view of a client through proxies', () => {
+  test('untrusted proxies are not believed, and neither is the Host header (A24)', () => {
     const headers = {
       'x-forwarded-for': '1.1.1.1',
       'x-forwarded-proto': 'https',
@@ -32,7 +32,7 @@ describe('through proxies', () => {
     expect(seen(request('9.9.9.9', headers))).toEqual(['9.9.9.9', 'http://127.0.0.1:8000'])
   })
 
-  test('that are trusted the client and the public origin are seen (E1)', () => {
+  test('trusted proxies report the client and the public origin (E1)', () => {
     const headers = {
       'x-forwarded-for': '1.1.1.1',
       'x-forwarded-proto': 'https',
@@ -41,19 +41,19 @@ describe('through proxies', () => {
     expect(seen(request('::ffff:10.1.2.3', headers))).toEqual(['1.1.1.1', 'https://gw.example'])
   })
 
-  test('that name no host, it is the one that they passed on', () => {
+  test('a trusted proxy that names no host passes on the right one', () => {
     expect(
       seen(request('10.0.0.1', { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-proto': 'https' })),
     ).toEqual(['1.1.1.1', 'https://gw.example'])
   })
 
-  test('what a client claims before the first trusted one is not believed', () => {
+  test('claims of a client before the first trusted proxy are not believed', () => {
     expect(seen(request('10.0.0.1', { 'x-forwarded-for': '6.6.6.6, 1.1.1.1, 10.0.0.2' }))[0]).toBe(
       '1.1.1.1',
     )
   })
 
-  test('all of which are trusted, the first is the client', () => {
+  test('the first of only trusted addresses is the client', () => {
     expect(seen(request('10.0.0.1', { 'x-forwarded-for': '10.0.0.3, 10.0.0.2' }))[0]).toBe(
       '10.0.0.3',
     )
@@ -67,7 +67,7 @@ describe('through proxies', () => {
     '',
     'a b',
     'gw.example?x',
-  ])('a host such as %j is not passed on to clients', (host) => {
+  ])('a host such as %j does not reach clients', (host) => {
     expect(
       seen(
         request('10.0.0.1', {
@@ -79,14 +79,14 @@ describe('through proxies', () => {
     ).toBe('http://127.0.0.1:8000')
   })
 
-  test('the configured origin outranks all that is said', () => {
+  test('the configured origin outranks all claims', () => {
     const headers = { 'x-forwarded-for': '1.1.1.1', 'x-forwarded-host': 'gw.example' }
     expect(seen(request('10.0.0.1', headers), { publicOrigin: 'https://public.example/' })[1]).toBe(
       'https://public.example',
     )
   })
 
-  test('RFC 7239 is read where it is configured, and only there', () => {
+  test('RFC 7239 is read only where it is configured', () => {
     const forwarded =
       'for="[2001:db8::1]:4711";proto=https;host="gw.example:8443", for=10.0.0.2;proto=http'
     expect(seen(request('10.0.0.1', { forwarded }), { forwardedBy: 'forwarded' })).toEqual([
@@ -97,7 +97,7 @@ describe('through proxies', () => {
   })
 
   test.each(['for=unknown', 'for=_hidden', 'for="a\\"b,c;d"', ';;;,,,', '=', 'for="', 'for=[::1'])(
-    '%j is no address',
+    'the text %j is no address',
     (forwarded) => {
       expect(seen(request('10.0.0.1', { forwarded }), { forwardedBy: 'forwarded' })[0]).toBe(
         '10.0.0.1',

@@ -42,7 +42,7 @@ describe('the edge', () => {
     'LOCALHOST',
     'gateway.example',
     'gateway.example:443',
-  ])('admits Host %s', (host) => {
+  ])('the edge admits Host %s', (host) => {
     expect(outcome({ host })).toBe('admitted')
   })
 
@@ -55,15 +55,15 @@ describe('the edge', () => {
     '[::1',
     'localhost:evil',
     '*',
-  ])('refuses Host %j', (host) => {
+  ])('the edge refuses Host %j', (host) => {
     expect(outcome({ host })).toBe('host_not_allowed')
   })
 
-  test('refuses a request without Host', () => {
+  test('the edge refuses a request without Host', () => {
     expect(outcome({})).toBe('host_not_allowed')
   })
 
-  test('refuses a second Host header', () => {
+  test('the edge refuses a second Host header', () => {
     const twice = request({ host: 'localhost' })
     twice.rawHeaders.push('HOST', 'evil.example')
     expect(() => edge.admit(twice, response().asResponse)).toThrow(/more than one Host/)
@@ -74,7 +74,7 @@ describe('the edge', () => {
     ['http://localhost:6274', 'localhost:8000'],
     ['https://gateway.example', 'gateway.example'],
     ['https://app.example', 'gateway.example'],
-  ])('admits Origin %s at Host %s', (origin, host) => {
+  ])('the edge admits Origin %s at Host %s', (origin, host) => {
     expect(outcome({ host, origin })).toBe('admitted')
   })
 
@@ -85,11 +85,11 @@ describe('the edge', () => {
     ['null', 'localhost:8000'],
     ['http://localhost.evil.example', 'localhost:8000'],
     ['http://localhost:1@evil.example', 'localhost:8000'],
-  ])('refuses Origin %s at Host %s', (origin, host) => {
+  ])('the edge refuses Origin %s at Host %s', (origin, host) => {
     expect(outcome({ host, origin })).toBe('origin_not_allowed')
   })
 
-  test('only a configured origin gets CORS answers', () => {
+  test('a configured origin alone gets CORS answers', () => {
     const configured = response()
     edge.admit(request({ host: 'localhost', origin: 'https://app.example' }), configured.asResponse)
     expect(configured.headers['access-control-allow-origin']).toBe('https://app.example')

@@ -60,7 +60,7 @@ function withResolvers<T = void>(): {
 }
 
 test.each(['onRequest', 'preHandler'] as const)(
-  'a change whose client has gone (%s) is recorded when it is done, as done',
+  'a change whose client has left (%s) is recorded when it is done, as done',
   async (when) => {
     const change = await abandonedChange(when)
     expect(change.told).toEqual([])
@@ -71,7 +71,7 @@ test.each(['onRequest', 'preHandler'] as const)(
 )
 
 test.each(['onRequest', 'preHandler'] as const)(
-  'a change whose client has gone (%s) is recorded with the reason for which it is refused',
+  'a change whose client has left (%s) is recorded with the reason of its refusal',
   async (when) => {
     const change = await abandonedChange(when)
     change.end(new GatewayError('forbidden'))

@@ -100,7 +100,7 @@ const withHeader = (received: Received, name: string, value: string): Received =
 }
 
 describe('a request that one gateway hands to another', () => {
-  test('arrives as the caller, at once, with its body and what the owner needs of its headers, also while keys change', async () => {
+  test('a handed-over request arrives as its caller, also while keys change', async () => {
     const request = await handOver([key])
     const handed = take(taker([randomBytes(32), key]), request)
     expect(handed?.principal).toEqual(principal)
@@ -112,7 +112,7 @@ describe('a request that one gateway hands to another', () => {
     expect(request.rawHeaders).not.toContain('x-other')
   })
 
-  test('counts for nothing with another key, address or method, at another process, or later', async () => {
+  test('a signature does not count for another key, address, process or time', async () => {
     const request = await handOver([key])
     expect(() => take(taker([randomBytes(32)]), request)).toThrow()
     expect(() => take(taker([key], 'three'), request)).toThrow()
@@ -122,7 +122,7 @@ describe('a request that one gateway hands to another', () => {
     expect(() => take(taker(), request, Date.now() - 31_000)).toThrow()
   })
 
-  test('counts for nothing when a header that decides was changed, added, repeated or taken away', async () => {
+  test('a signature does not count when a decisive header differs', async () => {
     const request = await handOver([key])
     for (const name of ['mcp-session-id', 'last-event-id', 'mcp-param-city', 'x-request-id']) {
       expect(() => take(taker(), withHeader(request, name, 'other'))).toThrow()
@@ -152,7 +152,7 @@ describe('a request that one gateway hands to another', () => {
     ).toEqual(principal)
   })
 
-  test('counts once, and not at all at a process that did not see the first time', async () => {
+  test('a signature counts once, and never at a process that missed the first time', async () => {
     const request = await handOver([key])
     const other = await handOver([key])
     const owner = taker()
@@ -171,7 +171,7 @@ describe('a request that one gateway hands to another', () => {
     expect(take(owner, fresh)?.principal).toEqual(principal)
   })
 
-  test('is taken although the clock was set back since the process that takes it began', async () => {
+  test('a signature counts although the clock was set back', async () => {
     const request = await handOver([key])
     const clock = { wall: Date.now() + 3_600_000, monotonic: 0 }
     const hop = new Hop({
@@ -189,7 +189,7 @@ describe('a request that one gateway hands to another', () => {
     expect(() => take(owner, request)).toThrow()
   })
 
-  test('counts for nothing when its signature was changed anywhere', async () => {
+  test('a signature does not count when any of it was changed', async () => {
     const request = await handOver([key])
     const header = headerOf(request, hopHeader)
     for (let at = 0; at < header.length; at += 1) {
@@ -202,7 +202,7 @@ describe('a request that one gateway hands to another', () => {
     }
   })
 
-  test('is not answered by a refusal of the other process, which is none of the client', async () => {
+  test('the other process’s refusal of the hop does not reach the client', async () => {
     const owner = createServer((_, response) =>
       response.writeHead(401, { 'www-authenticate': 'Basic' }).end('{"error":{}}'),
     )
@@ -224,7 +224,7 @@ describe('a request that one gateway hands to another', () => {
     expect([answer.status, answer.headers.get('www-authenticate')]).toEqual([503, null])
   })
 
-  test('goes nowhere when the other is not known or not there', async () => {
+  test('a request for an unknown or missing peer goes nowhere', async () => {
     const hop = new Hop({
       keys: [key],
       self: 'one',
@@ -246,7 +246,7 @@ describe('a request that one gateway hands to another', () => {
     }
   })
 
-  test('is answered when the other is gone for good, be its connections still open', async () => {
+  test('a request is answered when the peer is gone, though connections are open', async () => {
     const silent = createServer()
     const asked = new Promise((resolve) => silent.once('request', resolve))
     const { port } = await new Promise<AddressInfo>((resolve) =>

@@ -12,21 +12,21 @@ afterEach(() => rmSync(dataDir, { recursive: true, force: true }))
 const file = (): string => join(dataDir, 'session.key')
 
 describe('the keys of session ids', () => {
-  test('are made once, for the owner’s eyes alone, and are the same at every start', async () => {
+  test('session keys are made once, for the owner alone, and stay at every start', async () => {
     const first = await loadSessionKeys({ dataDir, configured: [] })
     expect(first.map(({ length }) => length)).toEqual([32])
     expect(statSync(file()).mode & 0o777).toBe(0o600)
     expect(await loadSessionKeys({ dataDir, configured: [] })).toEqual(first)
   })
 
-  test('of different data folders are different', async () => {
+  test('session keys of different data folders differ', async () => {
     const [one] = await loadSessionKeys({ dataDir, configured: [] })
     rmSync(file())
     const [two] = await loadSessionKeys({ dataDir, configured: [] })
     expect(one).not.toEqual(two)
   })
 
-  test('that are configured are taken as they are, in order, and nothing is written', async () => {
+  test('configured session keys are used as they are, and nothing is written', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.uint8Array({ minLength: 32, maxLength: 32 }), { minLength: 1, maxLength: 4 }),
@@ -47,7 +47,7 @@ describe('the keys of session ids', () => {
     ['a key that is too long', randomBytes(33).toString('base64')],
     ['something else', 'not a key'],
   ])(
-    'in a file that holds %s are refused with what to do, and the file is left as it is',
+    'a key file that holds %s is refused with advice, and stays as it is',
     async (_what, content) => {
       writeFileSync(file(), content)
       await expect(loadSessionKeys({ dataDir, configured: [] })).rejects.toThrow(
@@ -57,7 +57,7 @@ describe('the keys of session ids', () => {
     },
   )
 
-  test('are one and the same for many processes that start at once', async () => {
+  test('many processes that start at once share one and the same keys', async () => {
     const all = await Promise.all(
       Array.from({ length: 30 }, () => loadSessionKeys({ dataDir, configured: [] })),
     )

@@ -51,7 +51,7 @@ describe('sealed session ids', () => {
     )
   })
 
-  test('what is too long to be opened again is not sealed', () => {
+  test('an id that is too long to be opened again is not sealed', () => {
     const replica = `${'r'.repeat(251)}-100`
     const fits = (length: number): boolean => {
       const given = { ...session, replica, upstreamId: 'x'.repeat(length) }
@@ -69,20 +69,20 @@ describe('sealed session ids', () => {
     expect(fits(70_000)).toBe(false)
   })
 
-  test('another process with the same key opens them, and so does one that has rotated to a new key', () => {
+  test('another process with the same key opens sealed ids, also after a rotation', () => {
     const sealed = sealer.seal(session, alice)
     expect(sealerAt(() => start, [randomBytes(32), key]).open(sealed, session.uid, alice)).toEqual(
       session,
     )
   })
 
-  test('they tell nothing: neither the replica nor the id of the server can be read', () => {
+  test('sealed ids show neither the replica nor the id of the server', () => {
     const sealed = Buffer.from(sealer.seal(session, alice), 'base64url').toString('latin1')
     expect(sealed).not.toContain(session.replica)
     expect(sealed).not.toContain(session.upstreamId)
   })
 
-  test('foreign, expired, rotated-away, forged and malformed ids get one and the same answer', () => {
+  test('foreign, expired, rotated-away, forged and malformed ids get the same answer', () => {
     const sealed = sealer.seal(session, alice)
     const outcomes = [
       outcome(() => sealer.open(sealed, session.uid, { ...alice, id: 'bob' })),
@@ -98,7 +98,7 @@ describe('sealed session ids', () => {
     for (const answer of outcomes) expect(answer).toEqual(refusal)
   })
 
-  test('no change of a single bit opens', () => {
+  test('a change of any single bit makes an id invalid', () => {
     const bytes = Buffer.from(sealer.seal(session, alice), 'base64url')
     fc.assert(
       fc.property(fc.nat(bytes.length * 8 - 1), (bit) => {
@@ -119,7 +119,7 @@ describe('sealed session ids', () => {
     )
   })
 
-  test('opens a session id that an earlier version sealed', () => {
+  test('the sealer opens a session id that an earlier version sealed', () => {
     const earlier: Session = {
       upstreamId: 'its-id',
       replica: 'a-0',

@@ -21,11 +21,11 @@ describe('a glob', () => {
     ['[ab]', 'a', false],
     ['', '', true],
     ['', 'a', false],
-  ])('%j fits %j: %s', (pattern, text, expected) => {
+  ])('the glob %j fits %j: %s', (pattern, text, expected) => {
     expect(compileGlob(pattern)(text)).toBe(expected)
   })
 
-  test('fits what the like regular expression fits', () => {
+  test('a glob fits what the like regular expression fits', () => {
     const text = fc.string({ unit: fc.constantFrom('a', 'b', '.', '*', '?', '🦊'), maxLength: 8 })
     fc.assert(
       fc.property(text, text, (pattern, candidate) => {
@@ -35,7 +35,7 @@ describe('a glob', () => {
     )
   })
 
-  test('fits what a plain reading of longer texts fits', () => {
+  test('a glob fits what a plain reading of longer texts fits', () => {
     const naive = (pattern: readonly string[], text: readonly string[]): boolean => {
       const [first, ...rest] = pattern
       if (first === undefined) return text.length === 0
@@ -61,14 +61,14 @@ describe('a glob', () => {
     ['a*'.repeat(125), 5000],
     [`${'a*'.repeat(125)}b`, 5000],
     [`*${'a'.repeat(250)}b*`, 5000],
-  ])('%s takes few steps', (pattern, most) => {
+  ])('the glob %s takes few steps', (pattern, most) => {
     let steps = 0
     compileGlob(pattern)('a'.repeat(256), (count) => (steps += count))
     expect(steps).toBeGreaterThan(0)
     expect(steps).toBeLessThan(most)
   })
 
-  test('takes no more steps than are reckoned before', () => {
+  test('a glob takes no more steps than were reckoned before', () => {
     const unit = fc.constantFrom('a', 'b')
     const pattern = fc.string({ unit: fc.oneof(unit, fc.constantFrom('*', '?')), maxLength: 40 })
     const text = fc.string({ unit, maxLength: 60 })
@@ -84,7 +84,7 @@ describe('a glob', () => {
     expect(mostSteps('*'.repeat(250), 256)).toBeLessThan(3)
   })
 
-  test('ends when nobody pays for its steps', () => {
+  test('a glob ends when nobody pays for its steps', () => {
     const spend = (): never => {
       throw new RangeError('spent')
     }

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Once } from './once.ts'
 
-test('what has passed does not pass again within the time, however much comes in between', () => {
+test('a value does not pass twice within the time, however many come between', () => {
   const step = fc.record({
     text: fc.constantFrom('a', 'b', 'c'),
     later: fc.integer({ min: 0, max: 15 }),
@@ -23,7 +23,7 @@ test('what has passed does not pass again within the time, however much comes in
   )
 })
 
-test('what is past is forgotten', () => {
+test('a value is forgotten after its time', () => {
   const once = new Once(10)
   for (let at = 0; at < 10_000; at += 1) once.passes(String(at), at)
   expect(once.size).toBeLessThanOrEqual(20)

@@ -29,7 +29,7 @@ test.each<[z.ZodType, unknown, string]>([
     'must begin with a',
   ],
   [z.string().min(2, 'must have words of its own'), '', 'must have words of its own'],
-])('a mistake of a value is told in plain English (%#)', (schema, value, said) => {
+])('a mistake of a value is reported in plain English (%#)', (schema, value, said) => {
   const { error } = schema.safeParse(value, { error: plainIssue })
 
   expect(error?.issues.map(({ message }) => message)).toEqual([said])

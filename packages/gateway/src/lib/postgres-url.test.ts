@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { maskPostgresUrl, parsePostgresUrl } from './postgres-url.ts'
 
 describe('a connection URI', () => {
-  test('says who, where and how', () => {
+  test('a URI says who, where and how', () => {
     expect(
       parsePostgresUrl(
         'postgres://gw:p%2Fw%20%251@db.example.com:6432/mcp?sslmode=verify-full&sslrootcert=/ca.pem',
@@ -18,7 +18,7 @@ describe('a connection URI', () => {
     })
   })
 
-  test('has the port of PostgreSQL unless it says another, and may have an address of IPv6', () => {
+  test('a URI has PostgreSQL’s port by default, and may have an IPv6 address', () => {
     expect(parsePostgresUrl('postgresql://gw@[2001:db8::1]/mcp')).toEqual({
       host: '2001:db8::1',
       port: 5432,
@@ -31,7 +31,7 @@ describe('a connection URI', () => {
     'postgres://gw@%2Fvar%2Frun%2Fpostgresql/mcp',
     'postgres://gw@/mcp?host=/var/run/postgresql',
     'postgres://gw@localhost/mcp?host=/var/run/postgresql',
-  ])('may name the folder of a Unix socket: %s', (url) => {
+  ])('a URI may name the folder of a Unix socket: %s', (url) => {
     expect(parsePostgresUrl(url)).toEqual({
       host: '/var/run/postgresql',
       port: 5432,
@@ -53,11 +53,11 @@ describe('a connection URI', () => {
     ['postgres://gw@h/db?sslrootcert=/c.pem', /no sslmode/],
     ['postgres://gw@h/db?options=-c', /'options', which is not known/],
     ['postgres://gw:%zz@h/db', /begins no escape/],
-  ])('that cannot be followed is refused: %s', (url, reason) => {
+  ])('a URI with a setting that cannot be followed is refused: %s', (url, reason) => {
     expect(() => parsePostgresUrl(url)).toThrow(reason)
   })
 
-  test('that is refused is not repeated, as it may hold a password', () => {
+  test('a refused URI is not repeated, as it may hold a password', () => {
     for (const url of [
       'postgres://gw:s3cret@h:x/db',
       'mysql://gw:s3cret@h/db',
@@ -69,7 +69,7 @@ describe('a connection URI', () => {
       )
   })
 
-  test('can be shown without its password', () => {
+  test('a URI can be shown without its password', () => {
     expect(maskPostgresUrl('postgres://gw:s3cret@h:5432/db?sslmode=disable')).toBe(
       'postgres://gw:[secret]@h:5432/db?sslmode=disable',
     )

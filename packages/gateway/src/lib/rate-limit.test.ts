@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { RateLimit } from './rate-limit.ts'
 
 describe('a rate limit', () => {
-  test('lets a burst through, then as many as come back, and says how long to wait', () => {
+  test('a rate limit lets a burst pass, then as many as recover, and says when', () => {
     const limit = new RateLimit({ burst: 2, perSecond: 0.5, keys: 10 })
     expect([limit.take('a', 0), limit.take('a', 0), limit.take('a', 0)]).toEqual([0, 0, 2])
     expect(limit.take('a', 1000)).toBe(1)
@@ -10,17 +10,17 @@ describe('a rate limit', () => {
     expect(limit.take('a', 2000)).toBe(2)
   })
 
-  test('takes several at once, or none of them', () => {
+  test('a rate limit takes several at once, or none of them', () => {
     const limit = new RateLimit({ burst: 10, perSecond: 2, keys: 10 })
     expect([limit.take('a', 0, 8), limit.take('a', 0, 4), limit.take('a', 0, 2)]).toEqual([0, 1, 0])
   })
 
-  test('keeps keys apart', () => {
+  test('a rate limit keeps keys apart', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1, keys: 10 })
     expect([limit.take('a', 0), limit.take('b', 0)]).toEqual([0, 0])
   })
 
-  test('never holds more than the burst, however long it rests and however much is given back', () => {
+  test('a rate limit never holds more than the burst, however long it rests', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1, keys: 10 })
     limit.take('a', 0)
     limit.giveBack('a')
@@ -29,14 +29,14 @@ describe('a rate limit', () => {
     expect(limit.take('a', 3_600_000)).toBeGreaterThan(0)
   })
 
-  test('is not confused by a clock that goes back', () => {
+  test('a rate limit survives a clock that goes back', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 1, keys: 10 })
     limit.take('a', 10_000)
     expect(limit.take('a', 0)).toBe(1)
     expect(limit.take('a', 1000)).toBe(0)
   })
 
-  test('remembers a bounded number of keys', () => {
+  test('a rate limit remembers a bounded number of keys', () => {
     const limit = new RateLimit({ burst: 1, perSecond: 0.001, keys: 100 })
     for (let index = 0; index < 1000; index += 1) limit.take(`k${index}`, 0)
     expect(limit.take('k999', 0)).toBeGreaterThan(0)

@@ -37,7 +37,7 @@ const adapter: Adapter = {
   },
 }
 
-test('a call whose adapter is stopped while its replica refuses the connection is told so', async () => {
+test('a call to a replica that refuses learns that its adapter was stopped', async () => {
   const directory = new ReplicaDirectory()
   directory.set('echo', {
     uid,

@@ -90,7 +90,7 @@ const cased = (names: readonly string[]): fc.Arbitrary<string> =>
 const harmless = fc.constantFrom('x-acme-a', 'X-Acme-B', 'x-acme-c', 'X-ACME-D', 'team')
 
 describe('headers for the server', () => {
-  test('are those of the table and of the configuration, in order and spelling', () => {
+  test('the table and the configuration decide on request headers, in their order', () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -116,7 +116,7 @@ describe('headers for the server', () => {
     )
   })
 
-  test.each(headerRows)('hold $name just as its row says ($server)', (row) => {
+  test.each(headerRows)('a request has $name just as its row says ($server)', (row) => {
     const name = nameOf(row)
     const key = `${apiKeyPrefix}0123`
     for (const spelled of [name, name.toUpperCase(), name.replace(/^./, (a) => a.toUpperCase())]) {
@@ -153,19 +153,19 @@ describe('headers for the server', () => {
     'HTTP2-Settings',
     'X-Mcp-UserId',
     'x_mcp_userid',
-  ])('never hold %s, which speaks of the caller or the way, and nobody may add it', (name) => {
+  ])('a request never has %s, which speaks of the caller or the way', (name) => {
     expect(headerMistake(name, 'server')).toContain('never crosses the gateway')
     const asked = headerRules({ requestHeaders: [name] })
     const passed = requestHeadersBy([name, 'admin'], undefined, context, asked)
     expect(pairsOf(passed).filter(([, value]) => value === 'admin')).toEqual([])
   })
 
-  test('are found in time that does not grow with the length of their names', () => {
+  test('request headers are found in time that ignores the length of their names', () => {
     const name = 'x-'.repeat(16_000)
     expect(requestHeaders([name, 'v'], undefined, context)).not.toContain(name)
   })
 
-  test('do not hold what Connection names, and Connection cannot name ours away', () => {
+  test('Connection removes request headers, but cannot name the gateway’s own', () => {
     fc.assert(
       fc.property(
         fc.array(harmless, { minLength: 1 }),
@@ -181,7 +181,7 @@ describe('headers for the server', () => {
     )
   })
 
-  test('tell who calls in visible ASCII, from which the very name can be read again', () => {
+  test('the caller’s name is in visible ASCII, and the very name can be read from it', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary' }),
@@ -206,7 +206,7 @@ describe('headers for the server', () => {
     )
   })
 
-  test('hold the credential of the adapter in place of what the client sends by its name', () => {
+  test('the adapter’s credential replaces the client’s header of its name', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(spelling(['x-api-key']), value), { minLength: 1 }), (given) => {
         const outgoing = { headers: ['X-Api-Key', 'secret'], replaces: ['x-api-key'] }
@@ -223,7 +223,7 @@ describe('headers for the server', () => {
     ['::1', '[::1]:8000', 'for="[::1]";proto=http;host="[::1]:8000"'],
     ['10.0.0.1', 'evil";for=1.2.3.4', 'for=10.0.0.1;proto=http'],
     [undefined, undefined, 'for=unknown;proto=http'],
-  ])('describe the way here by RFC 7239: %s at %s', (remoteAddress, host, expected) => {
+  ])('RFC 7239 describes the way here: %s at %s', (remoteAddress, host, expected) => {
     expect(
       valuesOf(requestHeaders([], undefined, { ...context, remoteAddress, host }), 'forwarded'),
     ).toEqual([expected])
@@ -238,7 +238,7 @@ describe('headers for the client', () => {
     .filter((name) => name !== 'connection')
     .concat('x-unheard-of', 'server', 'x-powered-by', 'server-timing', 'content-disposition')
 
-  test('are those of the table and of the configuration, in order and spelling', () => {
+  test('the table and the configuration decide on response headers, in their order', () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -269,7 +269,7 @@ describe('headers for the client', () => {
     'Content-Security-Policy',
     'Access-Control-Allow-Origin',
     'Mcp-Session-Id',
-  ])('never hold %s, which commands a proxy or a browser, and nobody may add it', (name) => {
+  ])('a response never has %s, which commands a proxy or a browser', (name) => {
     expect(headerMistake(name, 'client')).toContain('never crosses the gateway')
     expect(valuesOf(answer('content-type', 'application/json', name, 'v'), name)).toEqual([])
   })
@@ -287,16 +287,16 @@ describe('headers for the client', () => {
     ['max-age=60', 'no-store'],
     ['immutable', 'no-store'],
     ['', 'no-store'],
-  ])('let no shared cache keep an answer: Cache-Control: %s becomes %s', (given, expected) => {
+  ])('no shared cache keeps an answer: Cache-Control: %s becomes %s', (given, expected) => {
     expect(valuesOf(answer('Cache-Control', given), 'cache-control')).toEqual([expected])
   })
 
-  test('ask a proxy not to buffer if the server asks so, and for nothing else', () => {
+  test('a response asks a proxy not to buffer only if the server does', () => {
     expect(valuesOf(answer('X-Accel-Buffering', 'no'), 'x-accel-buffering')).toEqual(['no'])
     expect(valuesOf(answer('X-Accel-Buffering', 'yes'), 'x-accel-buffering')).toEqual([])
   })
 
-  test('do not hold what Connection names, wherever it stands, and it cannot name ours away', () => {
+  test('Connection removes response headers, but cannot name the gateway’s own', () => {
     const headers = answer(
       'X-Acme-A',
       '1',
@@ -319,7 +319,7 @@ describe('headers for the client', () => {
     'application/json; charset=utf-8',
     'text/event-stream',
     'Text/Event-Stream;x=y',
-  ])('%s goes without a sandbox', (type) => {
+  ])('an answer of type %s goes without a sandbox', (type) => {
     expect(valuesOf(answer('content-type', type), 'content-security-policy')).toEqual([])
   })
 
@@ -330,23 +330,20 @@ describe('headers for the client', () => {
     ['application/json', 'text/html'],
     ['image/svg+xml'],
     ['application/jsonx'],
-  ])(
-    'what a browser might show as a page of the gateway is put in a sandbox: %j %j',
-    (...types) => {
-      const headers = answer(...types.flatMap((type) => ['content-type', type as string]))
-      expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
-      expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
-    },
-  )
+  ])('an answer that a browser might show as a page gets a sandbox: %j %j', (...types) => {
+    const headers = answer(...types.flatMap((type) => ['content-type', type as string]))
+    expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
+    expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
+  })
 
-  test('are put in a sandbox, too, when Connection names their type away, so that a browser would guess one', () => {
+  test('an answer whose type Connection removes gets a sandbox, as browsers guess', () => {
     const headers = answer('content-type', 'application/json', 'connection', 'Content-Type')
     expect(valuesOf(headers, 'content-type')).toEqual([])
     expect(valuesOf(headers, 'content-security-policy')).toEqual(["sandbox; default-src 'none'"])
     expect(valuesOf(headers, 'x-content-type-options')).toEqual(['nosniff'])
   })
 
-  test('do not tell the replica’s address', () => {
+  test('a response does not show the address of the replica', () => {
     expect(valuesOf(answer('Location', 'http://127.0.0.1:4000/mcp/'), 'location')).toEqual([])
     expect(valuesOf(answer('Location', 'https://elsewhere.example/'), 'location')).toEqual([
       'https://elsewhere.example/',
@@ -356,7 +353,7 @@ describe('headers for the client', () => {
 
 describe('headers that an operator adds', () => {
   test.each(['x-acme-team', 'X-Acme-*', 'acme_key', 'x-mcp-toolsets'])(
-    '%s can be added',
+    'an operator can add %s',
     (name) => {
       expect(headerMistake(name, 'server')).toBeUndefined()
       expect(headerMistake(name, 'client')).toBeUndefined()
@@ -364,7 +361,7 @@ describe('headers that an operator adds', () => {
   )
 
   test.each(['*', 'x*', 'x-*', 'a b', '', 'x:', 'x-mcp-*', 'x-forwarded-*', 'x-f-*x', 'proxy-x'])(
-    '%j cannot be added',
+    'an operator cannot add %j',
     (name) => {
       expect(headerMistake(name, 'server')).toBeDefined()
     },

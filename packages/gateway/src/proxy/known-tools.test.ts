@@ -27,7 +27,7 @@ async function asks(
   return isAsked
 }
 
-test('a list is asked for once, and again when it is old', async () => {
+test('the gateway asks for a list once, and again when it is old', async () => {
   vi.useFakeTimers()
   const known = new KnownTools()
   expect([await asks(known, 'a'), await asks(known, 'a')]).toEqual([true, false])
@@ -37,7 +37,7 @@ test('a list is asked for once, and again when it is old', async () => {
   vi.useRealTimers()
 })
 
-test('a list that is too long is not kept, and tells only of the tools that its asker wants', async () => {
+test('a list that is too long is not kept, and answers only its own asker', async () => {
   const wanted = ['tool-3', 'tool-4999', 'tool-7', 'none'].map((name) => name.padEnd(100, '-'))
   const list = listOf(5000, 100, wanted)
   list.add({ name: wanted[2] as string, hints: readOnly })
@@ -49,7 +49,7 @@ test('a list that is too long is not kept, and tells only of the tools that its 
   expect(known.bytes).toBe(0)
 })
 
-test('two calls of different tools of a list that is too long each get the list of their own', async () => {
+test('two calls of tools of a long list each get their own list', async () => {
   const known = new KnownTools()
   const tools = await Promise.all(
     ['tool-1', 'tool-4000'].map(async (name) => {

@@ -13,7 +13,7 @@ const judged = (text: string | Uint8Array): unknown => {
 }
 
 describe('what a client sends', () => {
-  test('names its tool however it is escaped, alone and in a batch', () => {
+  test('a call names its tool however it is escaped, alone and in a batch', () => {
     const call =
       '{"jsonrpc":"2.0","id":1,"method":"tools\\/call","params":{"n\\u0061me":"del\\u0065te","arguments":{"name":"x","Name":"y"}}}'
     expect(judged(call)).toEqual(['delete'])
@@ -50,7 +50,7 @@ describe('what a client sends', () => {
     ['a name that is no text', '{"method":"tools/call","params":{"name":["x"]}}'],
     ['no message', '"tools/call"'],
     ['a batch in a batch', '[[{"method":"tools/call","params":{"name":"x"}}]]'],
-  ])('is refused when it holds %s', (_, text) => {
+  ])('a message that holds %s is refused', (_, text) => {
     expect(judged(text)).toBe('invalid_request')
   })
 
@@ -60,7 +60,7 @@ describe('what a client sends', () => {
     ['is not UTF-8', Buffer.from('7b226d6574686f64223a22c328227d', 'hex')],
     ['is UTF-16', Buffer.from('{"method":"ping"}', 'utf16le')],
     ['is empty', ''],
-  ])('is refused when it %s', (_, text) => {
+  ])('a message that %s is refused', (_, text) => {
     expect(judged(text)).toBe('invalid_json')
   })
 
@@ -83,7 +83,7 @@ describe('what a client sends', () => {
   const objectText = (members: readonly (readonly [string, boolean, string])[]): string =>
     `{${members.map(([name, escape, value]) => `${textOf(name, escape)}:${value}`).join(',')}}`
 
-  test('that is let through is read alike by every reader', () => {
+  test('every reader reads a message that passes alike', () => {
     const params = entries(
       ['name', 'Name', 'NAME', 'arguments', ' name', 'x'],
       fc.constantFrom('"good"', '"evil"', '{}'),
@@ -165,14 +165,14 @@ describe('what a server says', () => {
   const list =
     '{"jsonrpc":"2.0","id":12345678901234567890,"result":{"tools":[{"name":"a","n":1.0},{"name":"b"}, {"name":"\\u0063"}],"nextCursor":"x"}}'
 
-  test('keeps the tools that are let through, and everything else as it was written', () => {
+  test('a filtered list keeps allowed tools, and everything else as it was written', () => {
     expect(withoutTools(list, only('a', 'c'), false)).toBe(
       '{"jsonrpc":"2.0","id":12345678901234567890,"result":{"tools":[{"name":"a","n":1.0},{"name":"\\u0063"}],"nextCursor":"x"}}',
     )
     expect(withoutTools(list, () => false, false)).toContain('"tools":[],"nextCursor":"x"')
   })
 
-  test('is the same text where nothing is left out, or where it holds no list', () => {
+  test('an answer is the same text where nothing is left out, or no list is in it', () => {
     const texts = [
       list,
       '{"result":{"content":[{"text":"\\"tools\\" {"}]}}',
@@ -183,7 +183,7 @@ describe('what a server says', () => {
     for (const text of texts) expect(withoutTools(text, only('a', 'b', 'c'), false)).toBe(text)
   })
 
-  test('is searched in batches, behind escapes, and whatever stands twice', () => {
+  test('the filter looks into batches, behind escapes, and at repeated members', () => {
     expect(withoutTools(`[{"id":1,"result":{}},${list}]`, only('a'), false)).toContain(
       '"tools":[{"name":"a","n":1.0}]',
     )
@@ -199,7 +199,7 @@ describe('what a server says', () => {
     ).toBe('{"id":1,"result":{"tools":[]}}')
   })
 
-  test('leaves out what is no tool', () => {
+  test('the filter leaves out entries that are no tools', () => {
     expect(
       withoutTools(
         '{"id":1,"result":{"tools":[null,1,"b",{"title":"x"},{"name":1}]}}',
@@ -209,17 +209,17 @@ describe('what a server says', () => {
     ).toBe('{"id":1,"result":{"tools":[]}}')
   })
 
-  test('is not to be kept for others where callers see different lists', () => {
+  test('a list that depends on its caller is not to be kept for others', () => {
     const shared = '{"id":1,"result":{"tools":[{"name":"a"}],"ttlMs":60000,"cacheScope":"public"}}'
     expect(withoutTools(shared, only('a'), true)).toBe(shared.replace('public', 'private'))
     expect(withoutTools(shared, only('a'), false)).toBe(shared)
   })
 
-  test('that is no JSON and may be a list is not judged', () => {
+  test('an answer that is no JSON and may be a list is not judged', () => {
     expect(() => withoutTools('{"result":{"tools":[NaN]}}', () => true, false)).toThrow(SyntaxError)
   })
 
-  test('is a page of its list when it answers the request', () => {
+  test('an answer to a list request is a page of the list', () => {
     expect(pageOf(list, '12345678901234567890')).toMatchObject({
       tools: [{ name: 'a' }, { name: 'b' }, { name: 'c' }],
       next: '"x"',

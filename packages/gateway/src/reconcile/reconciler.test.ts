@@ -88,7 +88,7 @@ function start(from: Store, retry: { readonly firstMs: number; readonly maxMs: n
 
 const quick = { firstMs: 5, maxMs: 50 }
 
-test('the reconciler removes the workload of a resource that was deleted, and no other', async () => {
+test('the reconciler removes the workload of a deleted resource, and no other', async () => {
   const kept = sampleResource('kept')
   const gone = sampleResource('gone')
   await store.create(kept)
@@ -99,13 +99,13 @@ test('the reconciler removes the workload of a resource that was deleted, and no
   await expect.poll(() => [...runtime.running.keys()]).toEqual(['kept'])
 })
 
-test('the reconciler removes at its start what was deleted while no gateway ran', async () => {
+test('the reconciler removes at its start what was deleted while it did not run', async () => {
   runtime.running.set('left-over', 'uid')
   start(store, quick)
   await expect.poll(() => runtime.running.size).toBe(0)
 })
 
-test('the reconciler waits the shortest time again for a name that had worked in between', async () => {
+test('the reconciler waits the shortest time again for a name that had worked', async () => {
   const timers = vi.spyOn(globalThis, 'setTimeout')
   /** The waits before it looks at the name again, in milliseconds. */
   const waits = (): unknown[] =>

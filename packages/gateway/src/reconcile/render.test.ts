@@ -3,7 +3,7 @@ import type { SecretSources } from '../secrets/sources.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
 import { renderWorkload } from './render.ts'
 
-test('an environment that is too large only with the secrets that it refers to is withheld, and told', async () => {
+test('an environment that is too large with its secrets is withheld and reported', async () => {
   const store = { admits: async () => true, read: async () => ({ value: 'x'.repeat(64 * 1024) }) }
   const sources: SecretSources = { store, file: store, kubernetes: store }
   const render = (variables: number) => {

@@ -52,11 +52,11 @@ describe('a reference to a Secret of the cluster', () => {
     [{ name: 'bytes' }, { reason: 'SecretUnreadable' }],
     [{ name: 'nul' }, { reason: 'SecretUnreadable' }],
     [{ name: 'long' }, { reason: 'SecretUnreadable' }],
-  ])('%j gives what the cluster has, or why nothing', (reference, expected) => {
+  ])('a reference by %j gives what the cluster has, or why nothing', (reference, expected) => {
     expect(source.find({ source: 'kubernetes', ...reference })).toMatchObject(expected)
   })
 
-  test('is for those whom the configuration names, and to nothing that it does not open', async () => {
+  test('a reference is for configured callers and configured Secrets alone', async () => {
     const admits = (name: string, ...roles: string[]) =>
       source.admits(principal(...roles), { source: 'kubernetes', name })
     expect(await admits('one', 'engineer')).toBe(true)

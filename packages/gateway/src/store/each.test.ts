@@ -4,7 +4,7 @@ import { each } from './each.ts'
 import { sampleResource } from '../../test/contracts/samples.ts'
 import type { ListQuery } from './store.ts'
 
-test('all of a query is read in pieces, in order, none twice', async () => {
+test('a whole query is read in pieces, in order, and nothing twice', async () => {
   const names = Array.from({ length: 1250 }, (_, index) => String(index).padStart(4, '0'))
   const asked: ListQuery[] = []
   const list = async (query: ListQuery): Promise<readonly Resource[]> => {

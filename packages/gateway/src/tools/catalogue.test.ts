@@ -39,7 +39,7 @@ describe('a catalogue of several sources', () => {
   const second = new Listed('second', ['b', 'c', 'd'])
   const catalogue = new Catalogue([first, second])
 
-  test('is one list in order, page by page, with the earlier source where two have one name', () => {
+  test('a catalogue is one ordered list, and the earlier source wins a name', () => {
     const seen: string[] = []
     let after = ''
     const sizes: number[] = []
@@ -58,7 +58,7 @@ describe('a catalogue of several sources', () => {
     expect(catalogue.find(principal, 'x')).toBeUndefined()
   })
 
-  test('tells of the changes of each, until nobody listens', () => {
+  test('a catalogue reports changes of each source, until nobody listens', () => {
     let told = 0
     const end = catalogue.onChange(() => (told += 1))
     for (const source of [first, second])

@@ -87,7 +87,7 @@ test('a listen stream hears of no change that its caller cannot see', () => {
   expect([alice.told(), bob.told()]).toEqual([1, 0])
 })
 
-test('a listen stream whose client has gone hears of no more changes', () => {
+test('a listen stream whose client has left hears of no more changes', () => {
   const { exchange, told } = listen('alice')
   change('alice')
   router.gone(exchange)

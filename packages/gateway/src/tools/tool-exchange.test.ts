@@ -18,7 +18,7 @@ class Watched extends ToolExchange {
   }
 }
 
-test('an answer that comes faster than it is read is held back, and goes on when it is read', async () => {
+test('an answer that comes faster than it is read is held back for its reader', async () => {
   const answer = Buffer.alloc(8 * 1024 * 1024, 'x')
   const server = createServer((_request, response) => void response.end(answer))
   server.listen(0, '127.0.0.1')
@@ -41,7 +41,7 @@ test('an answer that comes faster than it is read is held back, and goes on when
   }
 })
 
-test('a call that is cancelled while it waits for a connection leaves, and fails as one that was not sent', async () => {
+test('a call that is cancelled while it waits for a connection fails as unsent', async () => {
   const exchange = new ToolExchange()
   let left = 0
   const waiting: Pick<Dispatcher, 'dispatch'> = {

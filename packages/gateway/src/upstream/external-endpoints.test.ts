@@ -56,7 +56,7 @@ async function setUp(connections: EndpointOptions['connections']) {
 
 const tooMany = 'Too many connections to the server are open'
 
-test('connections beyond the share of a caller are refused, until some are free, and others get theirs', async () => {
+test('connections beyond a caller’s share are refused, and others get theirs', async () => {
   await using server = await setUp({ most: 4, beyond: 'refuse' })
   const open = [server.ask('eve'), server.ask('eve')]
   await expect.poll(() => server.held.length).toBe(2)
@@ -73,7 +73,7 @@ test('connections beyond the share of a caller are refused, until some are free,
   expect(await again).toBe('whole')
 })
 
-test('the oldest stream of the caller that holds most makes room for a caller that has none', async () => {
+test('the oldest stream of the heaviest caller makes room for a caller without one', async () => {
   await using server = await setUp({ most: 4, beyond: 'refuse' })
   const streams = [server.ask('eve', 'GET')]
   await expect.poll(() => server.held.length).toBe(1)
@@ -90,7 +90,7 @@ test('the oldest stream of the caller that holds most makes room for a caller th
   expect(await Promise.all([streams[1], wanted])).toEqual(['whole', 'whole'])
 })
 
-test('requests beyond the share of a caller wait, and those of others do not wait for them', async () => {
+test('requests beyond a caller’s share wait, and those of others do not', async () => {
   await using server = await setUp({ most: 4, beyond: 'wait' })
   const asked = Array.from({ length: 6 }, () => server.ask('eve'))
   await expect.poll(() => server.held.length).toBe(2)
@@ -143,7 +143,7 @@ test('a request that leaves while it waits is never sent, and those behind it ar
   expect(server.held).toEqual([])
 })
 
-test('frees the place of a connection that could not be opened', async () => {
+test('a connection that could not be opened gives its place back', async () => {
   await using server = await setUp({ most: 2, beyond: 'refuse' })
   await server.stopListening()
 
@@ -159,7 +159,7 @@ test('frees the place of a connection that could not be opened', async () => {
 test.each([
   ['the forbidden address comes first', ['10.0.0.1', '127.0.0.1']],
   ['the forbidden address comes last', ['127.0.0.1', '10.0.0.1']],
-])('refuses a name of an allowed and a forbidden address: %s', async (_which, found) => {
+])('a name of an allowed and a forbidden address is refused: %s', async (_which, found) => {
   let asked = 0
   const server = createServer((_request, response) => {
     asked += 1

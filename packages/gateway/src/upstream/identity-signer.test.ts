@@ -29,7 +29,7 @@ const verify = (token: string, jwks: object, at = start, audience = `${origin}/a
   })
 
 describe('the signed identity', () => {
-  test('tells one server who calls, whatever is in names and roles, and lives five minutes', async () => {
+  test('a signed identity names the caller to one server for five minutes', async () => {
     const signer = signerOf()
     const { payload, protectedHeader } = await verify(
       signer.token(principal, '/adapters/a'),
@@ -49,7 +49,7 @@ describe('the signed identity', () => {
     expect(protectedHeader).toEqual({ alg: 'ES256', typ: 'JWT', kid: signer.jwks.keys[0]?.kid })
   })
 
-  test('does not pass at another server, after its time, or by another key', async () => {
+  test('a signed identity fails at another server, after its time, or by another key', async () => {
     const signer = signerOf()
     const token = signer.token(principal, '/adapters/a')
     await expect(verify(token, signer.jwks, start, `${origin}/adapters/b`)).rejects.toMatchObject({
@@ -66,7 +66,7 @@ describe('the signed identity', () => {
     })
   })
 
-  test('names nobody when nobody vouches for the caller', async () => {
+  test('a signed identity names nobody when nobody vouches for the caller', async () => {
     const signer = signerOf()
     const { payload } = await verify(
       signer.token({ id: '', issuer: '', name: '', roles: [] }, '/adapters/a'),
@@ -76,7 +76,7 @@ describe('the signed identity', () => {
     expect(payload).not.toHaveProperty('idp')
   })
 
-  test('is made once for what is the same, and again for another caller, role, server, and in good time', () => {
+  test('a signed identity is reused for equal callers, and made again in good time', () => {
     const clock = new Clock()
     const signer = signerOf([key], clock)
     const token = signer.token(principal, '/adapters/a')
@@ -97,7 +97,7 @@ describe('the signed identity', () => {
     expect(signer.token(principal, '/adapters/a')).not.toBe(next)
   })
 
-  test('verifies at every gateway with the same key, and through a rotation', async () => {
+  test('a signed identity verifies at every gateway with the key, also in a rotation', async () => {
     const [before, after] = [randomBytes(32), randomBytes(32)]
     expect(signerOf([before]).jwks).toEqual(signerOf([before]).jwks)
     const rotated = signerOf([after, before])
@@ -109,7 +109,7 @@ describe('the signed identity', () => {
     await verify(rotated.token(principal, '/adapters/a'), signerOf([before, after]).jwks)
   })
 
-  test('has a key of the curve for every secret, and nothing of it is published but the public part', async () => {
+  test('every secret gives a key of the curve, and only its public part is published', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ minLength: 32, maxLength: 32 }), async (secret) => {
         const signer = signerOf([Buffer.from(secret)])
@@ -130,7 +130,7 @@ describe('the signed identity', () => {
 })
 
 describe('the pseudonym of a caller', () => {
-  test('is one at one server, for all gateways with the key, and another for others, elsewhere and at another issuer', () => {
+  test('a pseudonym is one at one server for all gateways, and differs elsewhere', () => {
     const { issuer, id } = principal
     const own = signerOf().pseudonym(principal, 'a')
     expect(own).toMatch(/^[\w-]{22}$/)

@@ -55,7 +55,7 @@ test.each<Partial<Replica>>([
   })
 })
 
-test('a request waits for a replica that has crashed once, and gets it when it is ready', async () => {
+test('a request waits for a replica that has crashed once, until it is ready', async () => {
   const { upstreams, directory } = upstreamsWith({
     phase: 'backoff',
     reason: 'Exited',
@@ -75,7 +75,7 @@ test('a request waits for a replica that has crashed once, and gets it when it i
   await upstreams[Symbol.asyncDispose]()
 })
 
-test('a request waits as long as one of several replicas may become ready by itself', async () => {
+test('a request waits as long as one of several replicas may become ready', async () => {
   const { upstreams } = upstreamsWith({ phase: 'backoff', reason: 'ErrImagePull' }, {})
   const left = new AbortController()
   const waiting = upstreams.waitFor(resource, undefined, left.signal)
@@ -98,7 +98,7 @@ test.each<[string, Partial<Replica>]>([
   ['is gone', { phase: 'pending', keepsSince: gone }],
   ['is replaced by one that starts', { phase: 'starting', keepsSince: later }],
   ['is replaced by one without an image', { phase: 'backoff', keepsSince: later }],
-])('a session is over at once when its pod %s', async (_what, replica) => {
+])('a session ends at once when its pod %s', async (_what, replica) => {
   const { upstreams } = upstreamsWith(replica, { phase: 'ready', origin: 'http://127.0.0.1:1' })
 
   await expect(upstreams.waitFor(resource, opened, never)).rejects.toMatchObject({
@@ -115,7 +115,7 @@ test.each<[string, Partial<Replica>]>([
   expect(upstreams.pick(resource, opened)).toBeUndefined()
 })
 
-test('a call of a session waits for the next pod when an earlier session has outlived its pod', async () => {
+test('a call waits for the next pod when an earlier session has outlived its pod', async () => {
   const { upstreams, directory } = upstreamsWith({
     phase: 'ready',
     origin: 'http://127.0.0.1:1',
@@ -142,14 +142,14 @@ test('a call of a session waits for the next pod when an earlier session has out
   await upstreams[Symbol.asyncDispose]()
 })
 
-test('a call that names a pod in its state goes elsewhere when that pod is about to be deleted', () => {
+test('a call that names a pod about to be deleted goes elsewhere', () => {
   const { upstreams } = upstreamsWith({ phase: 'terminating', keepsSince: gone }, {})
 
   expect(upstreams.has(resource, 'x-0')).toBe(false)
   expect(upstreams.has(resource, 'x-1')).toBe(true)
 })
 
-test('a request that is open on a replica whose port another server has taken is cut, and the replica gets none', async () => {
+test('a request on a replica whose port another server has taken is cut', async () => {
   const thief = createServer(() => undefined)
   thief.listen(0, '127.0.0.1')
   await once(thief, 'listening')

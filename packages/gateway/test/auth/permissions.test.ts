@@ -634,7 +634,7 @@ describe('requests straight at a tool gateway', () => {
   }
 
   test.each(Object.keys(callers) as Caller[])(
-    '%s gets nothing without the signature of a gateway',
+    'a direct call by %s needs the signature of a gateway',
     async (caller) => {
       const token = await callers[caller]()
       const before = log.length

@@ -127,7 +127,7 @@ describe('a gateway that is told to stop', () => {
     await disposed
   })
 
-  test('a stopping gateway answers the first request of a connection opened just before', async () => {
+  test('a stopping gateway answers the first request of a connection just opened', async () => {
     const adapter = await open(ageSeconds)
     using opened = gateway.connect()
     // When this is answered, the gateway has accepted the connection.

@@ -160,7 +160,7 @@ describe('bytes that are no request', () => {
 })
 
 describe('paths', () => {
-  test.each([
+  const unreached = [
     '/adapters/%2e%2e/mcp',
     '/adapters/{}%2f..%2fx/mcp',
     '/adapters//{}/mcp',
@@ -182,13 +182,17 @@ describe('paths', () => {
     `/adapters/${'a'.repeat(10_000)}/mcp`,
     '/adapters/__proto__/mcp',
     '/adapters/constructor/mcp',
-  ])('the path %.40s reaches no server', async (path) => {
-    const { text } = await exchange(
-      `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
-    )
-    expect(text).toMatch(/^HTTP\/1\.1 (404|405) /)
-    expect(text).toMatch(/"code":"(not_found|method_not_allowed)"/)
-  })
+  ]
+  test.each(unreached.map((path) => [path.slice(0, 40), path] as const))(
+    'the path %s reaches no server',
+    async (_start, path) => {
+      const { text } = await exchange(
+        `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+      )
+      expect(text).toMatch(/^HTTP\/1\.1 (404|405) /)
+      expect(text).toMatch(/"code":"(not_found|method_not_allowed)"/)
+    },
+  )
 
   test.each(['/adapters/{}/mcp/', '/adapters/{}/mcp/?do=echo'])(
     'the path %s is the same address with a slash, and reaches the server',

@@ -49,7 +49,7 @@ describe.skipIf(process.platform !== 'linux')('a body of a million chunks of one
   )
 })
 
-test('an answer to initialize that comes in single bytes is passed on before it is whole', async () => {
+test('an answer to initialize in single bytes passes before it is whole', async () => {
   let asked = 0
   const server = createServer((_request, response) => {
     asked += 1

@@ -20,7 +20,7 @@ function written(format: string): string {
 }
 
 test.each(['json', 'pretty'])(
-  'foreign text neither ends a line nor acts on a terminal in the form %s',
+  'foreign text neither ends a line nor acts on a terminal in the %s log',
   (format) => {
     const text = written(format)
     const lines = text.split('\n')

@@ -38,20 +38,25 @@ const seen = ({ status, headers, body }: Exchange): unknown => {
 }
 
 describe('session ids', () => {
-  test.each([
+  const ids = [
     'a_b-c',
     'eyJhbGciOiJub25lIn0.eyJhIjoxfQ.',
     '~!@$%^&*()[]{}|;:"<>,?/`\'',
     'x'.repeat(4000),
-  ])('the server gets back the session id that it gave: %.30s (C1)', async (id) => {
-    const tag = newTag()
-    const sealed = await initialize(adapter, id)
-    expect(sealed).not.toContain(id.slice(0, 20))
-    expect(
-      (await gateway.mcp(adapter, `tag=${tag}`, { headers: { 'mcp-session-id': sealed } })).status,
-    ).toBe(200)
-    expect(valuesOf(gateway.received(tag).rawHeaders, 'mcp-session-id')).toEqual([id])
-  })
+  ]
+  test.each(ids.map((id) => [id.slice(0, 40), id] as const))(
+    'the server gets back the session id that it gave: %s (C1)',
+    async (_start, id) => {
+      const tag = newTag()
+      const sealed = await initialize(adapter, id)
+      expect(sealed).not.toContain(id.slice(0, 20))
+      expect(
+        (await gateway.mcp(adapter, `tag=${tag}`, { headers: { 'mcp-session-id': sealed } }))
+          .status,
+      ).toBe(200)
+      expect(valuesOf(gateway.received(tag).rawHeaders, 'mcp-session-id')).toEqual([id])
+    },
+  )
 
   test('a session id may stand in the query, which the server does not see (C22)', async () => {
     const [first, second] = [

@@ -191,10 +191,10 @@ describe('a tool elsewhere', () => {
   })
 
   test.each([
-    ['that does harm when it runs twice may have run', {}, false],
-    ['that does no harm when it runs twice may be called again', { idempotentHint: true }, true],
+    ['may have run if a repetition does harm', {}, false],
+    ['may be repeated if that does no harm', { idempotentHint: true }, true],
   ])(
-    'a tool’s answer takes more memory than its caller has, and %s',
+    'a call whose answer exceeds its caller’s memory %s',
     async (_what, annotations, retryable) => {
       const { endpoint } = address((_request, response) => {
         response.writeHead(200, { 'content-type': 'application/json' })

@@ -632,7 +632,7 @@ describe('attempts to pass by the rules', () => {
     expect(listed.filter((page) => page === 'first').length).toBeGreaterThanOrEqual(tools.length)
   })
 
-  test('a list without end is read up to a bound, and the call that it would decide is not run', async () => {
+  test('an endless list is read up to a bound, and calls that need it do not run', async () => {
     const asked: string[] = []
     const padding = 'x'.repeat(8 * 1024 * 1024)
     const server = createServer((request, response) => {
@@ -742,7 +742,7 @@ describe('a server that cannot be judged', () => {
       'is compressed in a stream',
       { 'content-type': 'text/event-stream', 'content-encoding': 'gzip' },
     ],
-  ])('a list is kept back when the server %s, unasked', async (_, headers) => {
+  ])('a list that %s, unasked, is kept back', async (_, headers) => {
     const name = await adapter()
     const tag = randomUUID()
     const answer = await post(

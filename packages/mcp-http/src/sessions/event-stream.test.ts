@@ -11,7 +11,7 @@ function session(events: Shares, caller: string, event = 'x'.repeat(1000)) {
   return { history, kept: () => history.after(stream, 0).length, send: () => stream.send(event) }
 }
 
-test('sessions of one caller keep half of the bytes of events at most, and drop the oldest', () => {
+test('sessions of one caller keep half of the bytes of events, and drop the oldest', () => {
   const events = new Shares(10_000)
   const [first, second, other] = ['eve', 'eve', 'ann'].map((caller) => session(events, caller))
   for (let count = 0; count < 8; count += 1) first?.send()
@@ -28,7 +28,7 @@ test('sessions of one caller keep half of the bytes of events at most, and drop 
   expect(second?.kept()).toBe(1)
 })
 
-test('events that are kept are bounded by their bytes, and not by their letters', () => {
+test('kept events are bounded by their bytes, and not by their letters', () => {
   const events = new Shares(20_000)
   const { kept, send } = session(events, 'eve', 'é'.repeat(1000))
   for (let count = 0; count < 8; count += 1) send()
@@ -37,7 +37,7 @@ test('events that are kept are bounded by their bytes, and not by their letters'
   expect(events.held).toBeGreaterThan(8000)
 })
 
-test('the session of the caller that keeps the most forgets its events for others, and goes on', () => {
+test('the session that keeps the most forgets its events for others, and continues', () => {
   const events = new Shares(10_000)
   const [heavy, light] = ['eve', 'ann'].map((caller) => session(events, caller))
   for (let count = 0; count < 4; count += 1) heavy?.send()
@@ -52,7 +52,7 @@ test.each([
   ['of one byte', 'x'],
   ['of three bytes', '語'],
 ])(
-  'clients of one caller that read nothing lose their connection beyond its share of bytes, with letters %s',
+  'clients that read nothing lose their connection beyond the share, with letters %s',
   async (_what, letter) => {
     const unsent = new Shares(8 * 1024 * 1024)
     const open = new Map<string, ServerResponse[]>()

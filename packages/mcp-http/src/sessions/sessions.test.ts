@@ -36,7 +36,7 @@ function open(id: string): Session {
   return sessions.open(id, initialize, newResponse(), () => link) as Session
 }
 
-test('a session that is not used ends after its idle time, at its server too', () => {
+test('an unused session ends after its idle time, at its server too', () => {
   open('unused')
   open('used')
   vi.advanceTimersByTime(idleMs)

@@ -65,7 +65,7 @@ test('bodies of one caller hold half of the room at most until their requests en
   await expect.poll(() => shares.heldBy('/eve')).toBe(0)
 })
 
-test('a body that is on its way gives its room to a caller that holds less, and one that is whole does not', async () => {
+test('an unfinished body gives its room to a caller that holds less, a whole one not', async () => {
   const { shares, read, post } = await serve(40_000)
   post('/eve', 10_000)
   await expect.poll(() => read.length).toBe(1)
@@ -81,7 +81,7 @@ test('a body that is on its way gives its room to a caller that holds less, and 
   expect(shares.heldBy('/eve')).toBe(10_000)
 })
 
-test('the room of a client that goes before its body is whole is free again', async () => {
+test('the room of a client that leaves in mid-body is free again', async () => {
   const { shares, post } = await serve(40_000)
   const { sent } = post('/eve', 10, { 'content-length': 15_000 }, false)
   await expect.poll(() => shares.held).toBe(15_000)
@@ -89,7 +89,7 @@ test('the room of a client that goes before its body is whole is free again', as
   await expect.poll(() => shares.held).toBe(0)
 })
 
-test('a body that is longer than allowed is refused, with its length named before or not', async () => {
+test('a body that is too long is refused, with or without its length named before', async () => {
   const { shares, read, post } = await serve(400_000)
   expect(await post('/eve', 10, { 'content-length': 20_001 }, false).status).toBe(413)
   expect(await post('/eve', 20_001).status).toBe(413)

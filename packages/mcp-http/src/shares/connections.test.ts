@@ -72,7 +72,7 @@ test('a new connection takes the place of the longest idle one of its address', 
   expect(await first.ask()).toBe('200')
 })
 
-test('a connection with a request or a part of one keeps its place, and a new one is refused', async () => {
+test('a connection with a request or a part of one keeps its place', async () => {
   const { held, client, requests } = await serve(6)
   const [slow, late, silent] = [client(), client(), client()]
   expect(await late.ask()).toBe('200')
@@ -118,7 +118,7 @@ test('a client that sends more than a hundred requests ahead loses its connectio
   expect(requests()).toBe(100)
 })
 
-test('where all places are taken, the address that holds the most gives its longest idle connection', async () => {
+test('the address with most connections gives its longest idle one when none is left', async () => {
   const { shares, client } = await serve(6)
   const heavy = [client(1), client(1), client(1)]
   for (const each of heavy) expect(await each.ask()).toBe('200')

@@ -20,7 +20,7 @@ function setUp(most: number, mostPerCaller?: number) {
   return { places, ended, take }
 }
 
-test('the caller that holds most gives up the place that it has not used for the longest time', () => {
+test('the caller that holds most gives up its longest unused place', () => {
   const { places, ended, take } = setUp(5)
   for (const caller of ['b', 'a', 'a', 'a', 'c']) take(caller)
 
@@ -49,7 +49,7 @@ test('a caller that holds as many as every other gives up its own idle place', (
   expect(ended).toEqual(['b3'])
 })
 
-test('a caller that keeps a request open in every place loses the oldest to one that has none', () => {
+test('a caller with an open request in every place loses the oldest to one without', () => {
   const { ended, take } = setUp(3)
   take('b', 'working')
   take('a', 'working')
@@ -59,7 +59,7 @@ test('a caller that keeps a request open in every place loses the oldest to one 
   expect(ended).toEqual(['a2'])
 })
 
-test('a place with an open request is not taken for a second place, nor from a caller with one', () => {
+test('a place with an open request goes neither to a second place nor from a lone one', () => {
   const { ended, take } = setUp(3)
   take('b', 'working')
   take('a', 'working')
@@ -84,7 +84,7 @@ test('a client that only listens loses its session to callers that have far fewe
   expect(take('b')).toBe('all')
 })
 
-test('a caller that has all that it may have gives up its own oldest idle place', () => {
+test('a caller at its limit gives up its own oldest idle place', () => {
   const { ended, take } = setUp(10, 2)
   take('a', 'working')
   take('a')
@@ -95,7 +95,7 @@ test('a caller that has all that it may have gives up its own oldest idle place'
   expect(typeof take('b')).toBe('function')
 })
 
-test('a place that was freed twice counts once', () => {
+test('a place that is freed twice counts once', () => {
   const { places, take } = setUp(3)
   const free = take('a') as () => void
   take('a')

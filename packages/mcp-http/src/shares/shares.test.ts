@@ -25,14 +25,14 @@ test('one caller gets half of a pool, and each next one half of what is left', (
   expect(shares.held).toBe(56)
 })
 
-test('a caller that holds nothing is told that all is taken when nothing is left', () => {
+test('a caller that holds nothing learns when nothing is left', () => {
   const shares = new Shares(1)
   take(shares, 'a')
 
   expect(take(shares, 'b')).toBe('all')
 })
 
-test('what is released can be held again', () => {
+test('a released share can be held again', () => {
   const shares = new Shares(2)
   const first = take(shares, 'a') as Share
   expect(take(shares, 'a')).toBe('caller')
@@ -75,7 +75,7 @@ test('the caller that holds the most gives its oldest up for one that holds less
   expect(take(shares, 'a')).toBe('caller')
 })
 
-test('what cannot be given up stays, and the next heaviest caller is asked', () => {
+test('a share that cannot be given up stays, and the next heaviest caller is asked', () => {
   const shares = new Shares(12)
   const ended: string[] = []
   for (let count = 0; count < 6; count += 1) take(shares, 'a')
@@ -92,7 +92,7 @@ test('what cannot be given up stays, and the next heaviest caller is asked', () 
   expect(ended).toEqual(['b1'])
 })
 
-test('nothing is given up for a caller when heavier callers could not give enough', () => {
+test('nobody gives up a share when heavier callers could not give enough', () => {
   const shares = new Shares(100)
   const ended: string[] = []
   for (const name of ['a1', 'a2', 'a3', 'a4', 'a5']) {
@@ -111,7 +111,7 @@ test('nothing is given up for a caller when heavier callers could not give enoug
   expect(ended).toEqual(['a1', 'a2'])
 })
 
-test('callers that come and go in any order never hold more than the pool, and a new one gets in', () => {
+test('callers never hold more than the pool, and a new one always gets in', () => {
   const step = fc.record({
     caller: fc.constantFrom('a', 'b', 'c'),
     amount: fc.nat({ max: 10 }),

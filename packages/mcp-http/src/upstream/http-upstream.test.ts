@@ -23,7 +23,7 @@ const never = (): never => {
   throw new Error('There is no answer.')
 }
 
-test('a request whose credential is gone is not sent, and its answer names the reason', async () => {
+test('a request whose credential is missing is not sent, and the answer says so', async () => {
   const upstream = withoutCredential()
   const ends: (HttpFailure | undefined)[] = []
   sendHttp(upstream, request, { head: never, chunk: never, end: (failure) => ends.push(failure) })
@@ -36,7 +36,7 @@ test('a request whose credential is gone is not sent, and its answer names the r
   expect(upstream.dispatched).toEqual([])
 })
 
-test('a request that cannot be sent at all fails, and the process goes on', async () => {
+test('a request that cannot be sent at all fails, and the process continues', async () => {
   const ends: (HttpFailure | undefined)[] = []
   const pool = {
     dispatch: () => {
@@ -50,12 +50,12 @@ test('a request that cannot be sent at all fails, and the process goes on', asyn
   expect(ends).toEqual([{ message: 'The server could not be reached (TypeError).', unsent: true }])
 })
 
-test('an aborted request whose credential is gone reports nothing', async () => {
+test('an aborted request whose credential is missing reports nothing', async () => {
   sendHttp(withoutCredential(), request, { head: never, chunk: never, end: never }).abort()
   await Promise.resolve()
 })
 
-test('a check of a session whose credential is gone leaves no timer behind', async () => {
+test('a check of a session whose credential is missing leaves no timer behind', async () => {
   expect(await knowsSession(withoutCredential(), 'session', undefined)).toBe(true)
   expect(vi.getTimerCount()).toBe(0)
 })

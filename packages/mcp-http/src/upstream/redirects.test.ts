@@ -9,11 +9,11 @@ describe('a redirect', () => {
     ['http://host:80/x', '/x'],
     ['http://HOST/x?y', '/x?y'],
     ['//host/x', '/x'],
-  ])('to %s stays at http://host', (location, path) => {
+  ])('a redirect to %s stays at http://host', (location, path) => {
     expect(pathAtOrigin(location, 'http://host', '/mcp')).toBe(path)
   })
 
-  test('to http stays on https when the gateway reaches the server by https', () => {
+  test('a redirect to http stays on https when the gateway reaches the server by https', () => {
     expect(pathAtOrigin('http://host/mcp/', 'https://host', '/mcp')).toBe('/mcp/')
   })
 
@@ -28,11 +28,11 @@ describe('a redirect', () => {
     '//evil/x',
     'http://[',
     '\\\\evil\\x',
-  ])('to %s leads elsewhere', (location) => {
+  ])('a redirect to %s leads elsewhere', (location) => {
     expect(pathAtOrigin(location, 'http://host', '/mcp')).toBeUndefined()
   })
 
-  test('is told without what may be secret in its address', () => {
+  test('the error about a redirect omits what may be secret in its address', () => {
     expect(placeOf('https://user:secret@host/x?token=1#y')).toBe('https://host/x')
   })
 })

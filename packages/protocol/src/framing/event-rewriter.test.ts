@@ -40,7 +40,7 @@ const stream = fc
   .map((lines) => Buffer.from(lines.map(([text, end]) => text + end).join('')))
 
 describe('a rewritten event stream', () => {
-  test('is the same bytes where no event changes, however they are cut', () => {
+  test('a stream is the same bytes where no event changes, however it is cut', () => {
     fc.assert(
       fc.property(stream, fc.array(fc.nat(), { maxLength: 10 }), (bytes, places) => {
         expect(pass(cut(bytes, places), (data) => data)).toBe(bytes.toString())
@@ -49,7 +49,7 @@ describe('a rewritten event stream', () => {
     )
   })
 
-  test('has the events that its reader would have changed, with their ids and names', () => {
+  test('changed events keep their ids and names', () => {
     fc.assert(
       fc.property(stream, fc.array(fc.nat(), { maxLength: 10 }), (bytes, places) => {
         const change = (data: string): string => (data.includes('a') ? `${data}+` : data)
@@ -66,7 +66,7 @@ describe('a rewritten event stream', () => {
     )
   })
 
-  test('gets no data that its reader would not have seen, from a line that begins with a byte order mark', () => {
+  test('a line that begins with a byte order mark adds no data for the reader', () => {
     const stream = 'data: a\n\ufeffdata: hidden\n\n'
     expect(eventsOf(stream)).toMatchObject([{ data: 'a' }])
     const passed = pass([Buffer.from(stream)], () => 'b')
@@ -76,11 +76,11 @@ describe('a rewritten event stream', () => {
     expect(pass([Buffer.from(later)], () => 'b')).toBe(later)
   })
 
-  test('has the data after a byte order mark changed at the start of the stream, where readers see it', () => {
+  test('data after a byte order mark changes at the start, where readers see it', () => {
     expect(pass([Buffer.from('\ufeffdata: a\n\n')], () => 'b')).toBe('data: b\n\n')
   })
 
-  test('is passed on event by event', () => {
+  test('the rewriter passes each event on at once', () => {
     const rewriter = new EventRewriter(100, (data) => data.toUpperCase())
     const push = (text: string): string => Buffer.from(rewriter.push(Buffer.from(text))).toString()
     expect(push('data: a\n')).toBe('')
@@ -89,13 +89,13 @@ describe('a rewritten event stream', () => {
     expect(push(': note\n\n')).toBe('\n: note\n\n')
   })
 
-  test('changes what a stream that was cut off has left, too', () => {
+  test('the rewriter changes the rest of a stream that was cut off too', () => {
     expect(pass([Buffer.from('id: 1\ndata: secret')], () => 'public')).toBe(
       'id: 1\ndata: public\n\n',
     )
   })
 
-  test('refuses an event without end', () => {
+  test('the rewriter refuses an event without end', () => {
     const rewriter = new EventRewriter(10, (data) => data)
     expect(() => rewriter.push(Buffer.from('data: 123456789'))).toThrow(RangeError)
   })

@@ -36,7 +36,7 @@ describe('line framing', () => {
     )
   })
 
-  test('a line that is too long is dropped whole, once reported, and the next one is read', () => {
+  test('a line that is too long is dropped whole, reported once, and the next is read', () => {
     const bytes = new TextEncoder().encode(`${'x'.repeat(50)}\nok\n`)
     expect(frame([bytes.subarray(0, 20), bytes.subarray(20)], 30)).toEqual({
       lines: ['ok'],

@@ -22,7 +22,7 @@ function parse(
 const cuts = fc.array(fc.nat(5), { maxLength: 200 })
 
 describe('an event stream', () => {
-  test('gives back what was encoded, wherever its bytes are cut and however its lines end', () => {
+  test('a stream gives back what was encoded, however it is cut and its lines end', () => {
     fc.assert(
       fc.property(
         fc.array(fc.jsonValue(), { maxLength: 5 }),
@@ -39,7 +39,7 @@ describe('an event stream', () => {
     )
   })
 
-  test('gives back text of several lines as one event, however its lines end', () => {
+  test('text of several lines comes back as one event, however its lines end', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.constantFrom('\n', '\r\n', '\r'), (value, ending) => {
         const data = JSON.stringify({ value, next: [value] }, null, 2)
@@ -61,7 +61,7 @@ describe('an event stream', () => {
     ])
   })
 
-  test('is read in the same way whole and byte by byte, whatever it holds', () => {
+  test('a stream reads alike whole and byte by byte, whatever it holds', () => {
     fc.assert(
       fc.property(
         fc.array(
@@ -93,7 +93,7 @@ describe('an event stream', () => {
     )
   })
 
-  test('has priming events, comments, data of several lines, and the time to come back', () => {
+  test('a stream has priming events, comments, data of several lines and retry times', () => {
     expect(
       parse('event: endpoint\ndata: /x\n\ndata: y\n\n').events.map(({ event }) => event),
     ).toEqual(['endpoint', 'message'])
@@ -102,7 +102,7 @@ describe('an event stream', () => {
     expect(parser).toMatchObject({ lastId: '1', retryMs: 250 })
   })
 
-  test('with an event that is too long is given up', () => {
+  test('a stream with an event that is too long is given up', () => {
     const parser = new EventParser(10, () => undefined)
     expect(() => parser.push(Buffer.from(`data: ${'x'.repeat(20)}`))).toThrow(RangeError)
   })
@@ -112,7 +112,7 @@ describe('an event stream', () => {
     ['in several lines', ['data: ééé\n', 'data: é\n']],
     ['in its name', ['event: ééé\ndata: é\n']],
     ['in its id', ['id: ééé\n\n', 'data: é\n']],
-  ])('is bounded by its bytes, %s, and not by its letters', (_where, pieces) => {
+  ])('the bytes of a stream bound it, %s, and not its letters', (_where, pieces) => {
     const given = pieces.map((piece) => Buffer.from(piece))
     const bytes = given.reduce((sum, { length }) => sum + length, 0)
     const exact = new EventParser(bytes, () => undefined)

@@ -12,7 +12,7 @@ describe('a JSON text', () => {
     ['empty objects', `[${'{},'.repeat(many)}1]`],
     ['members', `{${members}}`],
     ['members after a string with quotes', `{"a":"\\\\\\"",${members}}`],
-  ])('of too many %s is costly', (_what, text) => {
+  ])('a text of too many %s is costly', (_what, text) => {
     expect(isCostly(text)).toBe(true)
   })
 
@@ -24,7 +24,7 @@ describe('a JSON text', () => {
     ['strings', `[${'"[",'.repeat(many)}"["]`],
     ['as many arrays as are allowed', `[${'[],'.repeat(mostParts - 2)}[]]`],
     ['one string without an end', `"${'['.repeat(many)}`],
-  ])('of %s is not costly', (_what, text) => {
+  ])('a text of %s is not costly', (_what, text) => {
     expect(isCostly(text)).toBe(false)
   })
 })

@@ -86,11 +86,11 @@ describe('slicing JSON', () => {
     ['{"result":{"method":"no","id":9},"id":null}', 'null', undefined, true],
     ['{"error":{"code":-1},"id":"a\\"b"}', '"a\\"b"', undefined, true],
     ['{"method":"notifications\\/x"}', undefined, 'notifications/x', false],
-  ])('outlines %s', (text, id, method, isResponse) => {
+  ])('the outline of %s is right', (text, id, method, isResponse) => {
     expect(outline(bytesOf(text))).toMatchObject({ id, method, isResponse })
   })
 
-  test('finds the progress token where it stands, and only there', () => {
+  test('the progress token is found where it stands, and only there', () => {
     const bytes = bytesOf(
       '{"method":"m","params":{"arguments":{"_meta":{"progressToken":1}},"_meta":{"x":{},"progressToken":"t\\u0041"}}}',
     )
@@ -108,7 +108,7 @@ describe('slicing JSON', () => {
     expect(valueAt(bytes, ['id'])).toBeUndefined()
   })
 
-  test('no bytes at all make it fail or hang', () => {
+  test('no bytes at all make the slicing fail or hang', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         outline(bytes)

@@ -15,7 +15,7 @@ const spaced = fc
   .map(([value, space]) => JSON.stringify(value, undefined, space ?? undefined))
 
 describe('raw objects', () => {
-  test('have the members that parsing gives, each as its own text', () => {
+  test('a raw object has the members that parsing gives, each as its own text', () => {
     fc.assert(
       fc.property(
         fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue()),
@@ -32,7 +32,7 @@ describe('raw objects', () => {
     )
   })
 
-  test('are not what is no object, and arrays are not what is no array', () => {
+  test('other values are no raw objects, and no raw arrays', () => {
     fc.assert(
       fc.property(spaced, (raw) => {
         const value: unknown = JSON.parse(raw)
@@ -47,7 +47,7 @@ describe('raw objects', () => {
     )
   })
 
-  test('keep what reading and writing as values would change', () => {
+  test('a raw object keeps what reading and writing would change', () => {
     const raw = '{ "a" : 12345678901234567890 , "b":1.0, "c" : {"z":1,"a":"\\u0041"} }'
     expect(writeObject(readObject(raw) ?? [])).toBe(
       '{"a":12345678901234567890,"b":1.0,"c":{"z":1,"a":"\\u0041"}}',
@@ -55,14 +55,14 @@ describe('raw objects', () => {
   })
 
   test.each(['{"a":1,"a":2}', '{"a":1,"\\u0061":2}'])(
-    'refuse %s, where a name stands twice, or take the last',
+    'a raw object refuses %s, where a name stands twice, or takes the last',
     (raw) => {
       expect(() => readUnambiguous(raw)).toThrow(DuplicateMember)
       expect(writeObject(readObject(raw) ?? [])).toBe(JSON.stringify(JSON.parse(raw)))
     },
   )
 
-  test('end at what is no JSON', () => {
+  test('a raw object ends at text that is no JSON', () => {
     expect(readArray('[}]')).toEqual([''])
     expect(readArray('[1 2]')).toEqual(['1'])
   })

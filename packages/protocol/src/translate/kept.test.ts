@@ -23,7 +23,7 @@ test('facts of a tool that is listed again and again take room once', () => {
   expect([facts.size, facts.has('first')]).toEqual([2, true])
 })
 
-test('URIs of a session have a bound in number and in length, and give their room back', () => {
+test('URIs of a session have a bound in number and length, and return their room', () => {
   const uris = new SubscribedUris()
   expect(uris.add('x'.repeat(130 * 1024))).toMatch(/longer than 131072 characters together/)
   expect(uris.add('x'.repeat(128 * 1024))).toBeUndefined()

@@ -97,29 +97,26 @@ describe('a legacy client of a modern server', () => {
     ['2025-11-25', '2025-11-25'],
     ['2026-07-28', '2025-11-25'],
     ['1', '2025-11-25'],
-  ])(
-    'asks for version %s and gets %s, with what the server discovers of itself',
-    (wanted, given) => {
-      const { say, last, answer, take } = setUp()
-      say(
-        '"i"',
-        'initialize',
-        `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":${clientInfo}}`,
-      )
-      expect([last().request.method, writeObject(last().request.params)]).toEqual([
-        'server/discover',
-        `{${envelope('{"roots":{}}', '', '')}}`,
-      ])
-      answer(
-        `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":5,"cacheScope":"public","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
-      )
-      expect(take()).toEqual([
-        `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"${given}","capabilities":{"tools":{}},"serverInfo":${serverInfo},"instructions":"Be kind."}}`,
-      ])
-    },
-  )
+  ])('a request for version %s gets %s, with what the server says of itself', (wanted, given) => {
+    const { say, last, answer, take } = setUp()
+    say(
+      '"i"',
+      'initialize',
+      `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":${clientInfo}}`,
+    )
+    expect([last().request.method, writeObject(last().request.params)]).toEqual([
+      'server/discover',
+      `{${envelope('{"roots":{}}', '', '')}}`,
+    ])
+    answer(
+      `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":5,"cacheScope":"public","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
+    )
+    expect(take()).toEqual([
+      `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"${given}","capabilities":{"tools":{}},"serverInfo":${serverInfo},"instructions":"Be kind."}}`,
+    ])
+  })
 
-  test('is given a name for a server that has none', () => {
+  test('a server without a name gets one', () => {
     const { say, answer, take } = setUp()
     say('1', 'initialize')
     answer('{"supportedVersions":["2026-07-28"]}')
@@ -128,7 +125,7 @@ describe('a legacy client of a modern server', () => {
     ])
   })
 
-  test('has its call sent in the envelope, big integers and key order kept, and gets the result without it', () => {
+  test('a call is sent in the envelope, numbers and key order kept, and its result without', () => {
     const { open, call, answer, take, related } = setUp()
     open()
     const { request } = call(
@@ -148,7 +145,7 @@ describe('a legacy client of a modern server', () => {
     expect(related.at(-1)).toBe('"1"')
   })
 
-  test('keeps what else the server says of a result', () => {
+  test('other members of a result are kept', () => {
     const { open, say, answer, take } = setUp()
     open()
     say('1', 'vendor/thing')
@@ -156,7 +153,7 @@ describe('a legacy client of a modern server', () => {
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":1,"result":{"a":1,"_meta":{"x":1}}}'])
   })
 
-  test('gets structured content that is no object as the member of one, and schemas that say so, references followed', () => {
+  test('structured content that is no object becomes the member of one', () => {
     const { open, call, say, answer, take, asked } = setUp()
     open()
     const schema =
@@ -181,7 +178,7 @@ describe('a legacy client of a modern server', () => {
     expect(asked.filter(({ request }) => request.method === 'tools/list')).toHaveLength(2)
   })
 
-  test('has the arguments that are to stand in headers named for its call, and is not shown tools that misdeclare them', () => {
+  test('arguments become headers, and tools that misdeclare them are hidden', () => {
     const { open, call, say, answer, take } = setUp()
     open()
     const schema = '{"properties":{"r":{"type":"string","x-mcp-header":"Region"}}}'
@@ -200,7 +197,7 @@ describe('a legacy client of a modern server', () => {
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"good"}]}}'])
   })
 
-  test('has its call sent again, once, after the tools were read anew, when the server finds its headers wanting', () => {
+  test('a call is sent again, once, with new tools when the server misses headers', () => {
     const { open, call, fail, answer, take, last, asked } = setUp()
     open()
     call()
@@ -230,7 +227,7 @@ describe('a legacy client of a modern server', () => {
     ['{"code":-32021,"message":"cap"}', '{"code":-32603,"message":"cap"}'],
     ['{"code":"x"}', '{"code":-32603,"message":"The server gave no answer."}'],
     ['5', '{"code":-32603,"message":"The server gave no answer."}'],
-  ])('gets the error %s as %s', (modern, legacy) => {
+  ])('the error %s becomes %s', (modern, legacy) => {
     const { open, say, fail, take } = setUp()
     open()
     say('1', 'prompts/get', '{"name":"p"}')
@@ -238,7 +235,7 @@ describe('a legacy client of a modern server', () => {
     expect(take()).toEqual([`{"jsonrpc":"2.0","id":1,"error":${legacy}}`])
   })
 
-  test('has the model told which capability a tool misses', () => {
+  test('the model learns which capability a tool misses', () => {
     const { open, call, fail, take } = setUp()
     open()
     call()
@@ -248,7 +245,7 @@ describe('a legacy client of a modern server', () => {
     ])
   })
 
-  test('hears what a server of its era would say until it sets a level, and is refused what is none', () => {
+  test('a client hears server logs until it sets a level, and unknown levels are refused', () => {
     const { open, say, last, take } = setUp()
     open()
     say('1', 'logging/setLevel', '{"level":"loud"}')
@@ -266,7 +263,7 @@ describe('a legacy client of a modern server', () => {
     ])
   })
 
-  test('is answered a ping, and told that modern methods and tasks are not there', () => {
+  test('a ping is answered, and modern methods and tasks do not exist', () => {
     const { open, say, take, asked } = setUp()
     open()
     say('1', 'ping')
@@ -280,7 +277,7 @@ describe('a legacy client of a modern server', () => {
     expect(asked).toHaveLength(1)
   })
 
-  test('hears what the server says of its request, until it is answered', () => {
+  test('a client hears what the server says of its request, until it is answered', () => {
     const { open, call, answer, take, related } = setUp()
     open()
     const { exchange } = call('"c"', '{"name":"work","_meta":{"progressToken":"p"}}')
@@ -295,7 +292,7 @@ describe('a legacy client of a modern server', () => {
     expect(take()).toEqual([])
   })
 
-  test('cancels, which ends the request at the server and every question, and gets no answer', () => {
+  test('a cancellation ends the request at the server and its questions, unanswered', () => {
     const { open, call, answer, notify, take, gone } = setUp('{"elicitation":{}}')
     open()
     const { exchange, request } = call()
@@ -320,11 +317,11 @@ describe('a legacy client of a modern server', () => {
   })
 })
 
-describe('what a modern server asks of a legacy client', () => {
+describe('questions of a modern server to a legacy client', () => {
   const required = (requests: string, state = ',"requestState":"s\\u0031"'): string =>
     `{"resultType":"input_required","inputRequests":{${requests}}${state}}`
 
-  test('is a request of its own each, and the retry carries every answer and the state as it was', () => {
+  test('each question is a request, and the retry carries all answers and the state', () => {
     const { engine, open, call, answer, take, related, last, asked } = setUp(
       '{"elicitation":{},"sampling":{},"roots":{"listChanged":true}}',
     )
@@ -359,7 +356,7 @@ describe('what a modern server asks of a legacy client', () => {
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":7,"result":{"content":[]}}'])
   })
 
-  test('is asked again in a second round, and the retry carries the answers of that round alone', () => {
+  test('a second round asks again, and its retry carries its own answers alone', () => {
     const { engine, open, call, answer, last } = setUp('{"roots":{},"sampling":{}}')
     open()
     call()
@@ -374,7 +371,7 @@ describe('what a modern server asks of a legacy client', () => {
     ])
   })
 
-  test('has no mode for clients that know none, and is a page only for those that open pages', () => {
+  test('a question has no mode for old clients, and pages go to those that open them', () => {
     const form = '"k":{"method":"elicitation/create","params":{"mode":"form","message":"?"}}'
     const url =
       '"k":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"?"}}'
@@ -398,7 +395,7 @@ describe('what a modern server asks of a legacy client', () => {
     ]).toEqual([refused, refused])
   })
 
-  test('that the client cannot or will not answer is told to the model, or is an error where there is none', () => {
+  test('a declined question goes to the model, or is an error where there is none', () => {
     const { engine, open, call, say, answer, take } = setUp('{"elicitation":{}}')
     open()
     call()
@@ -414,7 +411,7 @@ describe('what a modern server asks of a legacy client', () => {
     ])
   })
 
-  test('is waited for when there is a state alone, and not without end', () => {
+  test('a lone state is waited for, but not without end', () => {
     const { open, call, answer, take, timers, asked, last } = setUp()
     open()
     call()
@@ -432,7 +429,7 @@ describe('what a modern server asks of a legacy client', () => {
   })
 })
 
-describe('what a modern server tells a legacy client outside of requests', () => {
+describe('news of a modern server outside of requests', () => {
   const acknowledge = (to: Asked): void =>
     to.exchange.tell(
       `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{}}}`,
@@ -442,7 +439,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
   const heard = (uri: string): string =>
     `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}"}}`
 
-  test('comes on one listen stream of everything that the server tells, without its subscription', () => {
+  test('one listen stream brings all news of the server, without its subscription', () => {
     const { open, notify, last, take, related, asked } = setUp()
     open('{"tools":{"listChanged":true},"prompts":{},"resources":{"listChanged":true}}')
     notify('notifications/initialized')
@@ -464,14 +461,14 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     expect([related.at(-1), asked.length]).toEqual([undefined, 2])
   })
 
-  test('is not listened for when there is nothing to tell', () => {
+  test('the engine opens no stream when there is no news to have', () => {
     const { open, notify, asked } = setUp()
     open()
     notify('notifications/initialized')
     expect(asked).toHaveLength(1)
   })
 
-  test('goes on while a new stream is opened for another resource, and the old one ends when the new one stands', () => {
+  test('the old stream ends when one for another resource stands', () => {
     const { open, say, last, take, gone } = setUp()
     open('{"resources":{"subscribe":true}}')
     say('1', 'resources/subscribe', '{"uri":"a:/"}')
@@ -505,7 +502,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     expect(gone).toHaveLength(3)
   })
 
-  test('answers every subscription, though the streams stand in another order', () => {
+  test('every subscription is answered, though streams stand in another order', () => {
     const { open, say, asked, take, gone } = setUp()
     open('{"resources":{"subscribe":true}}')
     for (const id of [1, 2, 3]) say(`${id}`, 'resources/subscribe', `{"uri":"r:/${id}"}`)
@@ -514,7 +511,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     expect(new Set(gone)).toEqual(new Set([asked[1]?.exchange, asked[2]?.exchange]))
   })
 
-  test('goes on as before when the server refuses a new resource, which is told', () => {
+  test('news continues when the server refuses a new resource, which is reported', () => {
     const { open, say, last, take, fail, timers } = setUp()
     open('{"resources":{"subscribe":true}}')
     say('1', 'resources/subscribe', '{"uri":"a:/"}')
@@ -535,7 +532,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     expect(timers).toEqual([])
   })
 
-  test('is listened for again, after a while, when the stream ends', () => {
+  test('the stream is opened again, after a while, when it ends', () => {
     const { open, notify, last, timers, asked, answer } = setUp()
     open('{"tools":{"listChanged":true}}')
     notify('notifications/initialized')
@@ -550,7 +547,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     ])
   })
 
-  test('is not listened for again where the server knows no such thing', () => {
+  test('the stream is not opened again where the server knows no such thing', () => {
     const { open, notify, fail, timers, say, take } = setUp()
     open('{"tools":{"listChanged":true}}')
     notify('notifications/initialized')
@@ -563,7 +560,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
     ])
   })
 
-  test('is bounded in how many resources it is about, each of which must have a name', () => {
+  test('subscriptions have a bounded number of resources, each with a name', () => {
     const { open, say, last, take } = setUp()
     open('{"resources":{"subscribe":true}}')
     say('"x"', 'resources/subscribe', '{}')
@@ -580,7 +577,7 @@ describe('what a modern server tells a legacy client outside of requests', () =>
 })
 
 describe('a legacy session in front of a modern server', () => {
-  test('is not opened for a client that says more of itself than is kept', () => {
+  test('a session is refused to a client that says too much of itself', () => {
     const { asked, say, take } = setUp()
     const long = JSON.stringify({ name: 'x'.repeat(130 * 1024), version: '1' })
     say('0', 'initialize', `{"protocolVersion":"2025-11-25","clientInfo":${long}}`)
@@ -589,7 +586,7 @@ describe('a legacy session in front of a modern server', () => {
     expect(asked).toEqual([])
   })
 
-  test('does not keep URIs of any length', () => {
+  test('a session does not keep URIs of any length', () => {
     const { asked, open, say, take } = setUp()
     open('{"resources":{"subscribe":true}}')
     const before = asked.length
@@ -599,7 +596,7 @@ describe('a legacy session in front of a modern server', () => {
     expect(asked).toHaveLength(before)
   })
 
-  test('forgets tools of a server that lists others again and again, and asks for them anew', () => {
+  test('a session forgets tools that a server keeps changing, and reads them again', () => {
     const { open, say, answer, last } = setUp()
     open()
     for (let round = 0; round < 5; round += 1) {
@@ -614,7 +611,7 @@ describe('a legacy session in front of a modern server', () => {
     expect(last().request.method).toBe('tools/list')
   })
 
-  test('refuses messages with a member that stands twice, and nothing of them stays', () => {
+  test('a session refuses messages with a repeated member, and keeps nothing of them', () => {
     const { engine, open, asked } = setUp()
     open()
     const before = asked.length
@@ -626,7 +623,7 @@ describe('a legacy session in front of a modern server', () => {
     expect(asked).toHaveLength(before)
   })
 
-  test('tells how many bytes of calls wait for the list of tools, until each is sent or given up', () => {
+  test('a session reports the bytes of calls that wait for the list of tools', () => {
     const { engine, open, say, notify, answer, fail, last, asked, waiting } = setUp()
     open()
     const params = JSON.stringify({ name: 'work', arguments: { text: 'é'.repeat(1000) } })
@@ -651,7 +648,7 @@ describe('a legacy session in front of a modern server', () => {
     expect(waiting.bytes).toBe(0)
   })
 
-  test('ends everything when it ends: nothing is asked or told any more', () => {
+  test('a session ends everything when it ends', () => {
     const { engine, open, call, say, notify, answer, asked, gone, take, timers, last } =
       setUp('{"elicitation":{}}')
     open('{"tools":{"listChanged":true},"resources":{"subscribe":true}}')

@@ -159,7 +159,7 @@ const question =
   '{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object"}}}'
 
 describe('a modern client of a legacy server', () => {
-  test('has a session opened for it, and its call sent without the envelope, big integers and key order kept', () => {
+  test('a call gets a session, without the envelope, numbers and key order kept', () => {
     const { ask, upstream } = setUp()
     const heard = ask(call('"a"', '{"z":12345678901234567890,"a":1.0}'))
     expect(upstream().take()).toEqual([
@@ -183,7 +183,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('discovers what the server said of itself, tasks left out', () => {
+  test('discovery says what the server said of itself, tasks left out', () => {
     const { ask, upstream } = setUp()
     const heard = ask(request('1', 'server/discover'))
     upstream().say(
@@ -233,7 +233,7 @@ describe('a modern client of a legacy server', () => {
       '"completion":{"values":[]},"resultType":"complete"',
     ],
     ['vendor/thing', '"a":1', '"b":2', '"b":2,"resultType":"complete"'],
-  ])('gets the answer to %s with what its era adds', (method, params, legacy, result) => {
+  ])('the answer to %s gets the additions of its era', (method, params, legacy, result) => {
     const { ask, upstream } = setUp()
     const heard = ask(request('7', method, params))
     upstream().open()
@@ -260,7 +260,7 @@ describe('a modern client of a legacy server', () => {
     ['{"code":-32042,"message":"no list"}', 200, '{"code":-32603,"message":"no list"}'],
     ['{"code":7,"message":"own"}', 200, '{"code":7,"message":"own"}'],
     ['{"code":"x"}', 200, '{"code":-32603,"message":"The server gave no reason."}'],
-  ])('gets the error %s with status %i as %s', (legacy, status, error) => {
+  ])('the error %s with status %i becomes %s', (legacy, status, error) => {
     const { ask, upstream } = setUp()
     const heard = ask(request('7', 'resources/read', '"uri":"x:/"'))
     upstream().open().say(`{"jsonrpc":"2.0","id":2,"error":${legacy}}`)
@@ -273,7 +273,7 @@ describe('a modern client of a legacy server', () => {
     '{"jsonrpc":"2.0","id":2}',
     '{"jsonrpc":"2.0","id":2,"result":5}',
     '{"jsonrpc":"2.0","id":2,"error":"boom"}',
-  ])('gets one error for the malformed answer %s', (answer) => {
+  ])('the malformed answer %s is one error', (answer) => {
     const { ask, upstream } = setUp()
     const heard = ask(call('1'))
     upstream().open().say(answer)
@@ -286,7 +286,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('gets an error that names no request, if there is no other that it can be about', () => {
+  test('an error that names no request goes to the only one it can be about', () => {
     const { ask, upstream } = setUp()
     const first = ask(call('1'))
     upstream().open()
@@ -310,7 +310,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('gets its answer though the server writes a member of it twice', () => {
+  test('an answer in which a member stands twice is an answer', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(call('1'))
     upstream().open().say('{"jsonrpc":"2.0","id":2,"result":{"content":[],"_meta":{"a":1,"a":2}}}')
@@ -328,7 +328,7 @@ describe('a modern client of a legacy server', () => {
     'resources/unsubscribe',
     'tasks/get',
     'tasks/list',
-  ])('is told that there is no %s any more', (method) => {
+  ])('the removed method %s does not exist', (method) => {
     const { ask, upstreams } = setUp()
     expect(ask(request('1', method)).answers).toEqual([
       {
@@ -339,7 +339,7 @@ describe('a modern client of a legacy server', () => {
     expect(upstreams).toEqual([])
   })
 
-  test('tells the server what it can do: roots without changes, no tasks, nothing unknown', () => {
+  test('the server learns the client’s abilities: roots without changes, no tasks', () => {
     const { ask, upstream } = setUp()
     ask(
       call('1', '{}', {
@@ -352,7 +352,7 @@ describe('a modern client of a legacy server', () => {
     )
   })
 
-  test('shares a session with those of the same caller that can do the same, whatever the order they say it in', () => {
+  test('a caller’s clients with equal capabilities share a session, in any order', () => {
     const { ask, upstreams } = setUp()
     ask(call('1', '{}', { capabilities: '{"sampling":{},"elicitation":{"form":{},"url":{}}}' }))
     ask(call('2', '{}', { capabilities: '{"elicitation":{"url":{},"form":{}},"sampling":{}}' }))
@@ -362,7 +362,7 @@ describe('a modern client of a legacy server', () => {
     expect(upstreams.map(({ principal }) => principal)).toEqual(['ann', 'ann', 'bob'])
   })
 
-  test('is answered a question with input_required, and its retry answers the server', () => {
+  test('a question becomes input_required, and the retry answers the server', () => {
     const { ask, upstream, engine } = setUp()
     const first = ask(call('1', '{"b":1,"a":2}', { capabilities: elicits }))
     upstream().open().say(question, '2')
@@ -391,7 +391,7 @@ describe('a modern client of a legacy server', () => {
     ['sampling/createMessage', '{"role":"assistant","content":{}}'],
     ['roots/list', '{"roots":{}}'],
     ['roots/list', 'null'],
-  ])('is asked %s again when it answers %s', (method, answer) => {
+  ])('a client is asked %s again when it answers %s', (method, answer) => {
     const { ask, upstream } = setUp()
     const capabilities = '{"elicitation":{},"sampling":{},"roots":{}}'
     ask(call('1', '{}', { capabilities }))
@@ -407,7 +407,7 @@ describe('a modern client of a legacy server', () => {
     expect(retry.answer1).toContain(`"inputRequests":{"input-1":{"method":"${method}"`)
   })
 
-  test('hears the same of a state that is unknown, expired, used, foreign or of another request', () => {
+  test('every unusable state gets the same error: unknown, expired, used or foreign', () => {
     const { ask, upstream, world, engine } = setUp()
     const capabilities = elicits
     const retry = (state: string, id = '9'): string =>
@@ -449,7 +449,7 @@ describe('a modern client of a legacy server', () => {
     )
   })
 
-  test('gets the answer that came while it was away, once', () => {
+  test('an answer that came while the client was away is given once', () => {
     const { ask, upstream } = setUp()
     ask(call('1', '{}', { capabilities: elicits }))
     upstream().open().say(question, '2')
@@ -461,7 +461,7 @@ describe('a modern client of a legacy server', () => {
     expect(ask(retry).answer1).toContain('-32602')
   })
 
-  test('is refused when too many of its calls wait for it, and the server is told', () => {
+  test('a call is refused when too many of its caller wait, and the server learns it', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ['1', '2', '3'].map((id) => ask(call(id, '{}', { capabilities: elicits })))
     upstream().open()
@@ -483,7 +483,7 @@ describe('a modern client of a legacy server', () => {
   test.each([
     ['arguments', 'a', ''],
     ['questions', '', 'q'],
-  ])('is refused when its calls that wait for it have too long %s', (_what, text, asked) => {
+  ])('a call is refused when the waiting ones have too long %s', (_what, text, asked) => {
     const { ask, upstream } = setUp({ maxParkedPerPrincipal: 100 })
     const long = 6 * 1024 * 1024
     const args = JSON.stringify({ text: text.repeat(long) })
@@ -496,7 +496,7 @@ describe('a modern client of a legacy server', () => {
     expect(heard[2]?.answer1).toMatch(/longer than 16777216 characters, which is the limit/)
   })
 
-  test('keeps a share of memory while it waits, is given up for others, and refused without', () => {
+  test('a waiting call keeps a share of memory, and is given up for others', () => {
     const { ask, upstream, kept, engine } = setUp()
     ask(call('1', '{"text":"long"}', { capabilities: elicits }))
     upstream().open().say(question, '2')
@@ -510,7 +510,7 @@ describe('a modern client of a legacy server', () => {
     expect(kept.map(({ held }) => held)).toEqual([0, 0])
   })
 
-  test('is told that an answer came for which there was no room', () => {
+  test('a client learns of an answer for which there was no room', () => {
     const { ask, upstream } = setUp()
     ask(call('1', '{}', { capabilities: elicits }))
     upstream().open().say(question, '2')
@@ -521,7 +521,7 @@ describe('a modern client of a legacy server', () => {
     expect(ask(retry).answer1).toMatch(/has answered, but there was no room to keep the answer/)
   })
 
-  test('is refused when it says more of its capabilities than is kept', () => {
+  test('a client that says too much of its capabilities is refused', () => {
     const { ask, upstreams } = setUp()
     const capabilities = `{"experimental":{"x":{"text":"${'x'.repeat(130 * 1024)}"}}}`
 
@@ -529,7 +529,7 @@ describe('a modern client of a legacy server', () => {
     expect(upstreams).toEqual([])
   })
 
-  test('is not kept by a server that asks without end', () => {
+  test('a server that asks without end does not keep its client', () => {
     const { ask, upstream } = setUp()
     ask(call('1', '{}', { capabilities: elicits }))
     upstream().open()
@@ -540,7 +540,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('may not use more sets of capabilities at a time than are allowed', () => {
+  test('a caller has a bounded number of sets of capabilities at a time', () => {
     const { ask, upstreams, upstream } = setUp()
     const one = (index: number): Heard =>
       ask(call('1', '{}', { capabilities: `{"experimental":{"e${index}":{}}}` }))
@@ -558,7 +558,7 @@ describe('a modern client of a legacy server', () => {
     expect(upstreams.map(({ closed }) => closed).indexOf(true)).toBe(3)
   })
 
-  test('is sent to pages that a server of 2025-11-25 wants visited, and its retry is a new call', () => {
+  test('a page to visit goes to the client, and its retry is a new call', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(call('1', '{}', { capabilities: elicits }))
     upstream()
@@ -581,7 +581,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('hears the progress of its call under its own token, and nothing under another', () => {
+  test('progress comes under the token of the call, and under no other', () => {
     const { ask, upstream } = setUp()
     const [a, b] = ['1', '2'].map((id) =>
       ask(call(id, '{}', { meta: ',"progressToken":"same","traceparent":"t"' })),
@@ -607,7 +607,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('hears log messages at the level that it asks for and above, and none unasked', () => {
+  test('a client hears logs at its level and above, and none unasked', () => {
     const { ask, upstream } = setUp()
     const level = (name: string): string => `,"${metaKey.logLevel}":"${name}"`
     const warned = ask(call('1', '{}', { meta: level('warning') }))
@@ -645,7 +645,7 @@ describe('a modern client of a legacy server', () => {
   test.each([
     ['where the transport does not say whose they are', false],
     ['on the stream of the server, beside the calls', true],
-  ])('hears each log message once in one of its calls: %s', (_where, tellsVia) => {
+  ])('a client hears each log message once in one of its calls: %s', (_where, tellsVia) => {
     const { ask, upstream } = setUp({ tellsVia })
     const level = (name: string): string => `,"${metaKey.logLevel}":"${name}"`
     const older = ask(call('1', '{}', { meta: level('info') }))
@@ -665,7 +665,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('hears what the server said on its other stream before the answer, though it is read after', () => {
+  test('a client hears news of the other stream before the answer', () => {
     const { ask, upstream, engine } = setUp()
     const waiting: (() => void)[] = []
     const level = `,"${metaKey.logLevel}":"info"`
@@ -699,7 +699,7 @@ describe('a modern client of a legacy server', () => {
     expect(last.answers[0]?.message).toContain('"content":[]')
   })
 
-  test('does not wait at a server whose log messages come with their call', () => {
+  test('a call does not wait at a server whose log messages come with it', () => {
     const { ask, upstream } = setUp()
     const waiting: (() => void)[] = []
     const meta = `,"${metaKey.logLevel}":"info"`
@@ -714,7 +714,7 @@ describe('a modern client of a legacy server', () => {
     expect([heard.told, heard.answers.length, waiting.length]).toEqual([[message], 1, 0])
   })
 
-  test('cancels at the server by leaving, and hears nothing of what comes later', () => {
+  test('a client that leaves cancels its call, and hears nothing later', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(call('1'))
     upstream().open()
@@ -727,7 +727,7 @@ describe('a modern client of a legacy server', () => {
     expect([heard.answers, upstream().take(), engine.open]).toEqual([[], [], 0])
   })
 
-  test('leaves before its session is open, and nothing is sent for it', () => {
+  test('a call whose client leaves before the session opens is not sent', () => {
     const { ask, upstream, engine } = setUp()
     engine.gone(ask(call('1')))
     upstream().say('{"jsonrpc":"2.0","id":1,"result":{"capabilities":{}}}')
@@ -737,7 +737,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('has a call that must be a task driven to its end, progress, question and cancellation included', () => {
+  test('a call that must be a task is driven to its end', () => {
     const { ask, upstream, engine } = setUp()
     const options = { capabilities: elicits, meta: ',"progressToken":"p"' }
     const heard = ask(call('1', '{}', options))
@@ -788,7 +788,7 @@ describe('a modern client of a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('has a question outside of any call, and one that it cannot be asked, refused; a ping is answered', () => {
+  test('the engine refuses questions outside of calls, and answers a ping', () => {
     const { ask, upstream } = setUp()
     ask(call('1', '{}', { capabilities: '{"roots":{}}' }))
     upstream().open()
@@ -806,7 +806,7 @@ describe('a modern client of a legacy server', () => {
     ])
   })
 
-  test('is refused when the headers of a call and its arguments differ', () => {
+  test('a call whose headers and arguments differ is refused', () => {
     const { ask, upstream, engine } = setUp()
     ask(request('1', 'tools/list'))
     upstream()
@@ -838,7 +838,7 @@ describe('a listen stream over a legacy server', () => {
     request(id, 'subscriptions/listen', `"notifications":{${filter}}`)
   const both = '{"tools":{"listChanged":true},"resources":{"subscribe":true}}'
 
-  test('begins with what is honoured of its filter, and carries what it asked for', () => {
+  test('a listen stream begins with what is honoured of its filter', () => {
     const { ask, upstream } = setUp()
     const heard = ask(
       listen(
@@ -866,7 +866,7 @@ describe('a listen stream over a legacy server', () => {
     ])
   })
 
-  test('subscribes once for all, and unsubscribes with the last', () => {
+  test('a listen stream subscribes once for all, and unsubscribes with the last', () => {
     const { ask, upstream, engine } = setUp()
     const filter = '"resourceSubscriptions":["a:/"]'
     const first = ask(listen('1', filter))
@@ -885,7 +885,7 @@ describe('a listen stream over a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('is not told that it is subscribed to what the server refuses, though another asked first', () => {
+  test('a listen stream does not confirm a resource that the server refuses', () => {
     const { ask, upstream } = setUp()
     ask(listen('1', '"resourceSubscriptions":["a:/"]'))
     upstream().open(both)
@@ -901,7 +901,7 @@ describe('a listen stream over a legacy server', () => {
       '"error":{"code":-32601,"message":"Method not found"}',
       false,
     ],
-  ])('that names resources %s', (_what, said, honoured) => {
+  ])('a listen stream that names resources %s', (_what, said, honoured) => {
     const { ask, upstream } = setUp()
     const heard = ask(listen('1', '"resourceSubscriptions":["a:/"],"toolsListChanged":true'))
     upstream().open('{"tools":{"listChanged":true},"resources":{"subscribe":false}}')
@@ -913,14 +913,14 @@ describe('a listen stream over a legacy server', () => {
     expect(heard.told.length).toBe(honoured ? 2 : 1)
   })
 
-  test('asks a server without resources for no subscription', () => {
+  test('a listen stream asks a server without resources for no subscription', () => {
     const { ask, upstream } = setUp()
     const heard = ask(listen('1', '"resourceSubscriptions":["a:/"]'))
     upstream().open('{"tools":{}}')
     expect(heard.answers).toHaveLength(1)
   })
 
-  test('ends with a result when the connection is lost, or with the reason if it had not begun', () => {
+  test('a listen stream ends with a result, or the reason if it had not begun', () => {
     const { ask, upstream, engine } = setUp()
     const begun = ask(listen('1', '"toolsListChanged":true'))
     upstream().open(both)
@@ -944,7 +944,7 @@ describe('a listen stream over a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('ends at once when nothing of its filter is honoured, and leaves nothing behind', () => {
+  test('a listen stream ends at once when nothing of its filter is honoured', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(listen('1', '"promptsListChanged":true'))
     upstream().open(both)
@@ -952,7 +952,7 @@ describe('a listen stream over a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('ends when the server goes away, and leaves nothing behind', () => {
+  test('a listen stream ends when the server goes away, and leaves nothing behind', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(listen('1', '"resourceSubscriptions":["a:/"]'))
     upstream().open(both).say('{"jsonrpc":"2.0","id":2,"result":{}}')
@@ -966,7 +966,7 @@ describe('a listen stream over a legacy server', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('names no more resources than are allowed', () => {
+  test('a listen stream names a bounded number of resources', () => {
     const { ask } = setUp()
     const uris = JSON.stringify(Array.from({ length: 1001 }, (_, index) => `x:/${index}`))
     expect(ask(listen('1', `"resourceSubscriptions":${uris}`)).answer1).toBe(
@@ -976,7 +976,7 @@ describe('a listen stream over a legacy server', () => {
 })
 
 describe('a legacy session that is lost', () => {
-  test('is opened again, once, for what may run twice', () => {
+  test('a lost session opens again, once, for requests that may run twice', () => {
     const { ask, upstream, upstreams, engine } = setUp()
     const [list, tool] = [ask(request('1', 'tools/list')), ask(call('2'))]
     upstream().open().listener.lost('The session ended.')
@@ -997,7 +997,7 @@ describe('a legacy session that is lost', () => {
     expect([upstreams.length, engine.open]).toEqual([2, 0])
   })
 
-  test('is opened again for a call that the server did not take, and for one that waited for the session', () => {
+  test('a lost session opens again for calls that were not taken, or waited for it', () => {
     const { ask, upstream, upstreams } = setUp()
     const waited = ask(call('1'))
     upstream().listener.lost('No session.')
@@ -1014,7 +1014,7 @@ describe('a legacy session that is lost', () => {
     expect(upstreams).toHaveLength(3)
   })
 
-  test('lets every call know, though the server cannot be reached again', () => {
+  test('a lost session tells every call, though the server stays away', () => {
     const { ask, upstream, world, engine } = setUp()
     const heard = [request('1', 'tools/list'), request('2', 'prompts/list'), call('3')].map(
       (text) => ask(text),
@@ -1038,7 +1038,7 @@ describe('a legacy session that is lost', () => {
     expect(engine.open).toBe(0)
   })
 
-  test('leaves new calls to another session while its server is about to end', () => {
+  test('a session whose server is about to end leaves new calls to another', () => {
     const { ask, upstream, upstreams, engine } = setUp()
     const first = ask(call('1'))
     const listener = ask(request('2', 'subscriptions/listen', '"notifications":{}'))
@@ -1056,7 +1056,7 @@ describe('a legacy session that is lost', () => {
     expect([upstream().closed, upstream(1).closed, upstreams.length]).toEqual([true, false, 2])
   })
 
-  test('gives its place to calls that waited for one', () => {
+  test('a lost session gives its place to calls that waited for one', () => {
     const { ask, upstream, upstreams } = setUp({ tellsVia: false, maxConnections: 1 })
     const [first, second, third] = ['1', '2', '3'].map((id) =>
       ask(call(id, '{}', { capabilities: elicits })),
@@ -1068,7 +1068,7 @@ describe('a legacy session that is lost', () => {
     expect([second.answers.length, third.answers.length, upstreams.length]).toEqual([1, 1, 2])
   })
 
-  test('is not opened again by an engine that closes', () => {
+  test('a lost session does not open again in an engine that closes', () => {
     const { ask, upstream, upstreams, engine } = setUp()
     const heard = [ask(request('1', 'tools/list')), ask(call('2'))]
     upstream().open()
@@ -1080,7 +1080,7 @@ describe('a legacy session that is lost', () => {
     expect([upstreams.length, upstream().closed, engine.open]).toEqual([1, true, 0])
   })
 
-  test('that was never opened says why', () => {
+  test('a session that never opened says why', () => {
     const { ask, upstream, engine } = setUp()
     const heard = ask(call('1'))
     upstream().say('{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"Go away."}}')
@@ -1096,7 +1096,7 @@ describe('a legacy session that is lost', () => {
   })
 })
 
-test('a retry whose arguments are nested deeper than the stack is compared all the same', () => {
+test('a retry whose arguments nest deeper than the stack is compared all the same', () => {
   const { ask, upstream } = setUp()
   const args = `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`
   ask(call('1', args, { capabilities: elicits }))
@@ -1109,7 +1109,7 @@ test('a retry whose arguments are nested deeper than the stack is compared all t
   expect(upstream().take()).toEqual(['{"jsonrpc":"2.0","id":0,"result":{"action":"cancel"}}'])
 })
 
-test('a call whose client has come back in time is not given up, however long it then takes', () => {
+test('a call whose client came back in time is not given up, however long it takes', () => {
   const { ask, upstream, engine, world } = setUp()
   ask(call('1', '{}', { capabilities: elicits }))
   upstream().open().say(question, '2')

@@ -31,7 +31,7 @@ function setUp(newId?: () => string) {
   return { multiplexer, ask, take: () => sent.splice(0) }
 }
 
-test('clients with the same ids and tokens share a server, each with its own answer and progress', () => {
+test('clients with the same ids share a server, each with its own answers', () => {
   const { multiplexer, ask, take } = setUp()
   const params =
     '{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"p","x":1.0}}'
@@ -76,7 +76,7 @@ test('clients with the same ids and tokens share a server, each with its own ans
   expect(multiplexer.busy).toBe(false)
 })
 
-test('a client that goes cancels its request, and a server that asks is refused', () => {
+test('a client that leaves cancels its request, and a server that asks is refused', () => {
   const { multiplexer, ask, take } = setUp()
   const { exchange, answers } = ask('tools/call', '{"name":"t"}')
   take()
@@ -93,7 +93,7 @@ test('a client that goes cancels its request, and a server that asks is refused'
   ])
 })
 
-test('listen streams carry the id by which their client knows them, and end when the server cancels or ends them', () => {
+test('listen streams carry their client’s id, and end when the server ends them', () => {
   const { multiplexer, ask } = setUp()
   const streams = [1, 2, 3].map(() =>
     ask('subscriptions/listen', '{"notifications":{"toolsListChanged":true}}'),
@@ -127,7 +127,7 @@ describe('log messages of a modern server on stdio, which name no request,', () 
   const message = (level: string): string =>
     `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"${level}","data":1.0}}`
 
-  test('go to the only request that asked for such, and to nobody else', () => {
+  test('log messages go to the only request that asked for them, and to nobody else', () => {
     const { multiplexer, ask } = setUp()
     const quiet = ask('tools/call', '{"name":"t"}')
     const loud = ask('tools/call', asking('info'))
@@ -136,7 +136,7 @@ describe('log messages of a modern server on stdio, which name no request,', () 
     expect([quiet.told, loud.told]).toEqual([[], [message('info')]])
   })
 
-  test('go once to their caller, though several requests of the caller asked for such', () => {
+  test('log messages go once to their caller, though several requests asked', () => {
     const { multiplexer, ask, take } = setUp()
     const older = ask('tools/call', asking('info'))
     const newer = ask('tools/call', asking('info'))
@@ -155,7 +155,7 @@ describe('log messages of a modern server on stdio, which name no request,', () 
     ])
   })
 
-  test('never reach another caller, and both callers are told once that some are missing', () => {
+  test('log messages never reach another caller, and both learn that some are missing', () => {
     const { multiplexer, ask } = setUp()
     const ann = ask('tools/call', asking('info'))
     const bob = ask('tools/call', asking('warning'), {}, 'bob')
@@ -260,7 +260,7 @@ describe('a task of a server that all callers share', () => {
     ['tasks/update', '{"taskId":"t1","inputResponses":{}}'],
     ['tasks/cancel', '{"taskId":"t1"}'],
     ['subscriptions/listen', '{"notifications":{"taskIds":["t1"]}}'],
-  ])('is there for its caller, and not for another who names it in %s', (method, params) => {
+  ])('a task exists for its caller, and not for another who names it in %s', (method, params) => {
     const { multiplexer, ask, take } = setUp()
     ask('tools/call', '{"name":"long"}')
     multiplexer.receive(made)
@@ -276,7 +276,7 @@ describe('a task of a server that all callers share', () => {
     expect(take()).toHaveLength(1)
   })
 
-  test('stays that of its first caller, whoever is answered with it later', () => {
+  test('a task stays with its first caller, whoever is answered with it later', () => {
     const { multiplexer, ask, take } = setUp()
     ask('tools/call', '{"name":"long"}')
     multiplexer.receive(made)

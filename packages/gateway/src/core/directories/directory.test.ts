@@ -4,7 +4,7 @@ import { ReplicaDirectory } from './directory.ts'
 
 const entry = { uid: 'u', desiredReplicas: 1, replicas: [] }
 
-test('waiting for a change leaves nothing with the signal, whichever comes first', async () => {
+test('a wait for a change leaves nothing with the signal, whichever comes first', async () => {
   const directory = new ReplicaDirectory()
   const waiting = new AbortController()
   for (let turn = 0; turn < 3; turn += 1) {
@@ -22,7 +22,7 @@ test('waiting for a change leaves nothing with the signal, whichever comes first
   await directory.changed('one', waiting.signal)
 })
 
-test('a change wakes those alone who wait for its workload', async () => {
+test('a change wakes only those who wait for its workload', async () => {
   const directory = new ReplicaDirectory()
   const { signal } = new AbortController()
   const woken: string[] = []

@@ -18,7 +18,7 @@ describe('a pattern of images', () => {
     [`team/tool@${digest}`, 'team/tool', `1.2@${digest}`],
     ['team/tool@sha256:0123*', 'team/tool', `whatever@${digest}`],
     ['team/tool@sha256:*', 'team/tool', digest],
-  ])('%s fits %s in the version %s', (pattern, name, version) => {
+  ])('the pattern %s fits %s in the version %s', (pattern, name, version) => {
     expect(imagePattern(pattern)({ name, version })).toBe(true)
   })
 
@@ -28,7 +28,7 @@ describe('a pattern of images', () => {
     [`team/tool@${digest}`, 'team/tool', `sha256:${'f'.repeat(64)}`],
     [`team/tool@${digest}`, 'team/other', digest],
     ['team/tool@sha256:*', 'team/tool', '1.2'],
-  ])('%s does not fit %s in the version %s', (pattern, name, version) => {
+  ])('the pattern %s does not fit %s in the version %s', (pattern, name, version) => {
     expect(imagePattern(pattern)({ name, version })).toBe(false)
   })
 
@@ -41,7 +41,7 @@ describe('a pattern of images', () => {
     ['s*', digest],
     ['????????*', digest],
   ])(
-    'that names the tags %s does not fit the digest %s, which decides what runs',
+    'a pattern with the tags %s does not fit the digest %s, which decides what runs',
     (tags, version) => {
       expect(imagePattern(`team/tool:${tags}`)({ name: 'team/tool', version })).toBe(false)
     },

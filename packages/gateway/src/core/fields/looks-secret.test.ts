@@ -22,7 +22,7 @@ describe('secret-looking environment values', () => {
     ['MCP_ARGS', 'postgres postgresql://user:pass@db.example/x'],
     ['MCP_PROXY_HEADERS_SECRET_URL', 'https://example.com/secrets/mcp-headers?code=abc'],
     ['STORAGE', 'DefaultEndpointsProtocol=https;AccountKey=abc'],
-  ])('%s=%s is one', (name, value) => {
+  ])('the variable %s=%s looks secret', (name, value) => {
     expect(looksSecret(name, value)).toBe(true)
   })
 
@@ -42,7 +42,7 @@ describe('secret-looking environment values', () => {
     ['MAX_TOKENS', '4096'],
     ['MCP_PROXY_HEADERS_SECRET_URL', 'https://acme.vault.azure.net/secrets/mcp-headers'],
     ['MCP_PROXY_HEADERS_REFRESH_SECONDS', '60'],
-  ])('%s=%s is none', (name, value) => {
+  ])('the variable %s=%s does not look secret', (name, value) => {
     expect(looksSecret(name, value)).toBe(false)
   })
 })

@@ -33,7 +33,7 @@ function isLabel(name: string): boolean {
 }
 
 describe('names', () => {
-  test('are DNS labels of at most 52 characters, and all of those', () => {
+  test('names are DNS labels of at most 52 characters, and all of those', () => {
     fc.assert(
       fc.property(label, (name) => {
         expect(accepts(name)).toBe(true)
@@ -49,7 +49,7 @@ describe('names', () => {
     )
   })
 
-  test('leave room for what runtimes append: a replica’s number keeps them within the 63 characters of a label', () => {
+  test('names leave room for the suffixes of runtimes within 63 characters', () => {
     fc.assert(
       fc.property(label, fc.nat(999_999_999), (name, ordinal) => {
         expect(`${name}-${ordinal}`.length).toBeLessThanOrEqual(63)
@@ -57,7 +57,7 @@ describe('names', () => {
     )
   })
 
-  test('are one segment of a path and one argument, as they are', () => {
+  test('names are one segment of a path and one argument, as they are', () => {
     fc.assert(
       fc.property(label, (name) => {
         expect(encodeURIComponent(name)).toBe(name)
@@ -83,10 +83,10 @@ describe('names', () => {
     'a/b',
     'a\u0000',
     'ａ',
-  ])('%j is none', (name) => expect(accepts(name)).toBe(false))
+  ])('the text %j is no name', (name) => expect(accepts(name)).toBe(false))
 
   test.each(['a'.repeat(53), 'a-'.repeat(5120), `a${'-'.repeat(10_240)}!`, 'a'.repeat(10_240)])(
-    'that are too long are refused, also where a naive expression goes back and forth',
+    'names that are too long are refused quickly',
     (name) => {
       // Such an expression would take years. The limit only ends the test then.
       const accepted: unknown = runInNewContext(
@@ -98,7 +98,7 @@ describe('names', () => {
     },
   )
 
-  test('that are reserved say for what; nearly all others are free', () => {
+  test('reserved names say what for, and nearly all others are free', () => {
     expect(reservedFor('adapters')).toBe('a path of the gateway')
     expect(reservedFor('mcp-example')).toBeUndefined()
     for (const member of Object.getOwnPropertyNames(Object.prototype))

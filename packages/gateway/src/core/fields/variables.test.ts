@@ -109,13 +109,10 @@ describe('variables', () => {
     'MCPGW_REPLICA_NAME',
     'HOST',
     'PORT',
-  ])(
-    'that make a program run other code are refused, also by a rule that names them: %s',
-    (name) => {
-      const images = [{ pattern: 'mcp-example:*', roles: ['*'], variables: ['*', name] }]
-      expect(refused(images, { variables: { [name]: 'x' } })).toBe(name)
-    },
-  )
+  ])('a variable that makes a program run other code is refused in any rule: %s', (name) => {
+    const images = [{ pattern: 'mcp-example:*', roles: ['*'], variables: ['*', name] }]
+    expect(refused(images, { variables: { [name]: 'x' } })).toBe(name)
+  })
 
   test.each([
     'API_KEY',
@@ -140,11 +137,11 @@ describe('variables', () => {
     'TZ',
     'PYRAMID',
     'SSO_URL',
-  ])('that only configure a server are no loader variables: %s', (name) => {
+  ])('a variable that only configures a server belongs to no loader: %s', (name) => {
     expect(isLoaderVariable(name)).toBe(false)
   })
 
-  test('are free for callers to whom the rules on images close nothing', () => {
+  test('callers to whom image rules close nothing may set any variable', () => {
     const variables = { NODE_OPTIONS: '--import=data:,' }
     expect(refused([], { variables })).toBeUndefined()
     expect(refused(everybody, { roles: ['mcp.engineer'], variables })).toBeUndefined()
@@ -154,7 +151,7 @@ describe('variables', () => {
     expect(refused(images, { roles: ['MCP.Engineer', 'platform'], variables })).toBeUndefined()
   })
 
-  test('are allowed by name where a rule on images fits, and none where it names none', () => {
+  test('variables are allowed by name where an image rule fits, and else none', () => {
     const variables = { API_KEY: 'k', REGION: 'eu' }
     expect(refused(everybody, { variables: {} })).toBeUndefined()
     expect(refused(everybody, { variables })).toBe('API_KEY')
@@ -168,7 +165,7 @@ describe('variables', () => {
     expect(refused(named(['api_key', 'REGION']), { variables })).toBe('API_KEY')
   })
 
-  test('may be named by the image, and a rule of its own outranks that', () => {
+  test('an image may name its variables, and a rule of its own outranks that', () => {
     const imageVariables = { 'mcp-example': ['REGION'] }
     expect(refused(everybody, { variables: { REGION: 'eu' }, imageVariables })).toBeUndefined()
     expect(refused(everybody, { variables: { OTHER: 'x' }, imageVariables })).toBe('OTHER')
@@ -176,7 +173,7 @@ describe('variables', () => {
     expect(refused(images, { variables: { REGION: 'eu' }, imageVariables })).toBe('REGION')
   })
 
-  test('may have listed values alone, which no secret can have', () => {
+  test('a variable may have listed values alone, which no secret can have', () => {
     const images = [
       {
         pattern: 'mcp-example:*',
@@ -190,7 +187,7 @@ describe('variables', () => {
     expect(refused(images, { variables: { REGION: undefined } })).toBe('REGION')
   })
 
-  test('of an image that no rule fits are free but for those of loaders', () => {
+  test('variables of an image that no rule fits are free, except those of loaders', () => {
     const options = { roles: ['mcp.engineer'], image: 'other:1' }
     const images = [{ pattern: 'mcp-proxy:*', roles: ['platform'] }]
     expect(refused(images, { ...options, variables: { API_KEY: 'k' } })).toBeUndefined()
@@ -201,7 +198,7 @@ describe('variables', () => {
     )
   })
 
-  test('of mcp-proxy are any, as it runs commands, until a list narrows them', () => {
+  test('variables of mcp-proxy are free, as it runs commands, until a list narrows them', () => {
     const image = 'mcp-proxy:1.0.0'
     const variables = { MCP_COMMAND: 'sh', NODE_OPTIONS: '--x' }
     const rule = { pattern: 'mcp-proxy:*', roles: ['platform'] }

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { allOf } from './all-of.ts'
 
-test('what fails first is told once everything else has come to an end, too', async () => {
+test('the first failure is thrown once everything else has ended too', async () => {
   const told: string[] = []
   let finish: (() => void) | undefined
   const slow = new Promise<void>((resolve) => (finish = resolve)).then(() => told.push('opened'))

@@ -6,7 +6,7 @@ import { timeoutOr } from './timeout-signal.ts'
 
 const { signal: never } = new AbortController()
 
-test('a timeout comes though garbage is collected while it is waited for', async () => {
+test('a timeout comes though garbage is collected meanwhile', async () => {
   setFlagsFromString('--expose-gc')
   const collectGarbage = runInNewContext('gc') as () => void
   let aborted = 0
@@ -17,7 +17,7 @@ test('a timeout comes though garbage is collected while it is waited for', async
   await expect.poll(() => aborted).toBe(10)
 })
 
-test('who is told to stop need not wait for the timeout', () => {
+test('a wait that is told to stop does not last until the timeout', () => {
   const stop = new AbortController()
   const signal = timeoutOr(stop.signal, 60_000)
   expect(signal.aborted).toBe(false)

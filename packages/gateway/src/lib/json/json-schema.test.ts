@@ -68,7 +68,7 @@ describe('a schema that is registered', () => {
       'schema_too_deep',
     ],
     ['a megabyte', { description: 'x'.repeat(1024 * 1024) }, '', 'schema_too_large'],
-  ])('%s is refused, with its place', (_what, schema, pointer, code) => {
+  ])('a schema with %s is refused, with its place', (_what, schema, pointer, code) => {
     const [first] = schemaMistakes(schema as Record<string, unknown>)
     expect(first?.code).toBe(code)
     if (code !== 'schema_loop' || pointer !== '') expect(first?.pointer).toBe(pointer)
@@ -97,7 +97,7 @@ describe('a schema that is registered', () => {
       properties: { a: { format: 'email', 'x-own-word': 1 } },
     },
     { enum: [{ $ref: 'not a reference' }], default: { pattern: '(' } },
-  ])('%j is taken', (schema) => {
+  ])('the schema %j is accepted', (schema) => {
     expect(schemaMistakes(schema)).toEqual([])
     // Nothing is kept of it, so that the same identifier can be registered again.
     expect(schemaMistakes({ ...schema, title: 'again' })).toEqual([])
@@ -123,7 +123,7 @@ describe('a schema so small that it is compiled in one way when it is registered
       'many references',
       { $defs: { a: { type: 'string' } }, prefixItems: many(180, () => ({ $ref: '#/$defs/a' })) },
     ],
-  ])('compiles in the other way too: %s', (_what, schema) => {
+  ])('a small schema compiles in the other way too: %s', (_what, schema) => {
     expect(JSON.stringify(schema).length).toBeLessThanOrEqual(4096)
     expect(schemaMistakes(schema as Record<string, unknown>)).toEqual([])
     for (const allErrors of [false, true])
@@ -132,7 +132,7 @@ describe('a schema so small that it is compiled in one way when it is registered
 })
 
 describe('two schemas', () => {
-  test('share no identifiers, not even those within them', () => {
+  test('two schemas share no identifiers, not even within them', () => {
     const inner = { $id: 'https://example.com/inner', type: 'string' }
     expect(
       schemaMistakes({ type: 'object', properties: { a: inner, b: { $ref: '#/properties/a' } } }),

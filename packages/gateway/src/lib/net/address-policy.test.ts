@@ -34,18 +34,18 @@ describe('the address policy', () => {
     ['ff02::1', 'multicast'],
     ['example.com', 'no address'],
     ['', 'no address'],
-  ])('refuses %s, which is %s', (address, what) => {
+  ])('the policy refuses %s, which is %s', (address, what) => {
     expect(strict.refusal(address)).toContain(what)
   })
 
   test.each(['8.8.8.8', '172.32.0.1', '2606:4700::1111', '::ffff:8.8.8.8', '100.128.0.1'])(
-    'allows %s',
+    'the policy allows %s',
     (address) => {
       expect(strict.refusal(address)).toBeUndefined()
     },
   )
 
-  test('allows what the configuration names, and nothing beside it', () => {
+  test('the policy allows the configured networks, and nothing beside them', () => {
     const policy = createAddressPolicy(['10.0.0.0/8', '127.0.0.1', 'fd12::/16'])
     for (const address of ['10.9.9.9', '127.0.0.1', '::ffff:10.0.0.1', 'fd12::5'])
       expect(policy.refusal(address)).toBeUndefined()
@@ -54,13 +54,13 @@ describe('the address policy', () => {
   })
 
   test.each(['10.0.0.0/33', 'x', '10.0.0.0/', '10.0.0.0/8/8', '::/129', '10.0.0/8', ''])(
-    '%s is no network',
+    'the text %s is no network',
     (text) => {
       expect(() => parseNetwork(text)).toThrow('CIDR')
     },
   )
 
-  test('hosts of addresses are told from names', () => {
+  test('the policy tells addresses from names', () => {
     expect(literalAddress('[::1]')).toBe('::1')
     expect(literalAddress('127.0.0.1')).toBe('127.0.0.1')
     expect(literalAddress('localhost')).toBeUndefined()
@@ -77,7 +77,7 @@ describe('the address policy', () => {
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
     ['unknown', 'unknown'],
     ['', ''],
-  ])('a client of %j is counted as %j', (address, network) => {
+  ])('a client of %j counts as %j', (address, network) => {
     expect(clientNetwork(address)).toBe(network)
   })
 })

@@ -41,7 +41,7 @@ test.skipIf(!onLinux).each(['127.0.0.1', '127.0.0.9', '::1', '::ffff:127.0.0.1']
 )
 
 test.skipIf(!onLinux)(
-  `each of many connections that are looked up at once has its own other end${note}`,
+  `each of many connections looked up at once has its own other end${note}`,
   async () => {
     const connections = await Promise.all(Array.from({ length: 20 }, () => connected('127.0.0.1')))
     try {
@@ -80,7 +80,7 @@ test.skipIf(!onLinux)(
 )
 
 test.skipIf(!onLinux)(
-  `checks of listening sockets share a reading until it is too old for them${note}`,
+  `checks of listening sockets share a reading until it is too old${note}`,
   async () => {
     const listening = new ListeningSockets()
     const first = createServer().listen(0, '127.0.0.1')
@@ -106,7 +106,7 @@ test.skipIf(!onLinux)(
 )
 
 test.skipIf(!onLinux)(
-  `others run while a process with many descriptors is searched for a socket${note}`,
+  `others run while a process with many descriptors is searched${note}`,
   async () => {
     const open = Array.from({ length: 1000 }, () => openSync('/dev/null', 'r'))
     const { here, end } = await connected('127.0.0.1')
@@ -133,20 +133,17 @@ test.skipIf(!onLinux).each([
   ['127.0.0.1', '127.0.0.1', '::'],
   ['127.0.0.1', '0.0.0.0', '::'],
   ['::1', '::1', '0.0.0.0'],
-])(
-  `a socket of the other family takes no connection to %s from the one on %s${note}`,
-  async (address, own, other) => {
-    const server = createServer().listen(0, own)
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    const stranger = createServer().listen({ port, host: other, ipv6Only: true })
-    await once(stranger, 'listening')
-    const sockets = new ListeningSockets()
+])(`a socket of the other family takes no connection to %s${note}`, async (address, own, other) => {
+  const server = createServer().listen(0, own)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const stranger = createServer().listen({ port, host: other, ipv6Only: true })
+  await once(stranger, 'listening')
+  const sockets = new ListeningSockets()
 
-    expect(await sockets.at(address, port, 0)).toHaveLength(1)
-    stranger.close()
-    server.close()
-    await once(server, 'close')
-    expect(await sockets.at(address, port, 0)).toEqual([])
-  },
-)
+  expect(await sockets.at(address, port, 0)).toHaveLength(1)
+  stranger.close()
+  server.close()
+  await once(server, 'close')
+  expect(await sockets.at(address, port, 0)).toEqual([])
+})

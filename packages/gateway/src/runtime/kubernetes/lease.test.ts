@@ -83,7 +83,7 @@ async function openApi(server: string): Promise<KubernetesApi> {
   return KubernetesApi.open({ kubeconfig: join(folder, 'kubeconfig') })
 }
 
-test('a Lease is asked for anew when there is no answer within half of its duration', async () => {
+test('a Lease is requested again when no answer comes in half of its duration', async () => {
   let requests = 0
   const server = createServer((request, response) => {
     requests += 1
@@ -116,7 +116,7 @@ test.each([
   ['without an answer', false],
   ['after it was looked at', true],
 ])(
-  'a Lease is given up by who stops, though its last renewal was taken %s',
+  'a stopping holder gives its Lease up, though its last renewal was taken %s',
   async (_when, late) => {
     const api = new SilentServer(late)
     const stop = new AbortController()
@@ -133,7 +133,7 @@ test.each([
   },
 )
 
-test('a Lease of another holder is taken only once it has not been renewed for its duration', async () => {
+test('a Lease of another holder is taken only when it is expired', async () => {
   const renewals = 8
   let looks = 0
   /** The other one renews it before each of the first looks, and has died then. */

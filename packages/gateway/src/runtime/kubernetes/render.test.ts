@@ -108,20 +108,23 @@ const cases: Readonly<Record<string, Parameters<typeof renderManifests>>> = {
 const golden = join(import.meta.dirname, 'golden')
 
 describe('manifests', () => {
-  test.each(Object.entries(cases))('of %s are those of the golden file', (name, given) => {
-    const text = Object.values(renderManifests(...given))
-      .filter((manifest) => manifest !== undefined)
-      .map((manifest) => stringify(manifest, { lineWidth: 0, aliasDuplicateObjects: false }))
-      .join('---\n')
-    const file = join(golden, `${name}.yaml`)
-    if (process.env['WRITE_GOLDEN'] === '1') {
-      mkdirSync(golden, { recursive: true })
-      writeFileSync(file, text)
-    }
-    expect(text).toBe(readFileSync(file, 'utf8'))
-  })
+  test.each(Object.entries(cases))(
+    'the manifests of %s are those of the golden file',
+    (name, given) => {
+      const text = Object.values(renderManifests(...given))
+        .filter((manifest) => manifest !== undefined)
+        .map((manifest) => stringify(manifest, { lineWidth: 0, aliasDuplicateObjects: false }))
+        .join('---\n')
+      const file = join(golden, `${name}.yaml`)
+      if (process.env['WRITE_GOLDEN'] === '1') {
+        mkdirSync(golden, { recursive: true })
+        writeFileSync(file, text)
+      }
+      expect(text).toBe(readFileSync(file, 'utf8'))
+    },
+  )
 
-  test('no golden file is left over', () => {
+  test('every golden file has its test', () => {
     expect(readdirSync(golden).toSorted()).toEqual(
       Object.keys(cases)
         .map((name) => `${name}.yaml`)
@@ -132,7 +135,7 @@ describe('manifests', () => {
   const template = (changes: Partial<Workload> = {}, configured: object = {}) =>
     renderManifests({ ...workload, ...changes }, settings(configured)).StatefulSet.spec?.template
 
-  test('a change that needs no restart leaves the template as it is: generation, replicas, path', () => {
+  test('a change that needs no restart keeps the template', () => {
     expect(template({ generation: 2, replicas: 5 })).toEqual(template())
     expect(template({ environment: { B: '1', A: '2' } })).toEqual(
       template({ environment: { A: '2', B: '1' } }),
@@ -142,7 +145,7 @@ describe('manifests', () => {
     ).toEqual(template())
   })
 
-  test('a change of what runs changes it: image, environment, identity, a restart', () => {
+  test('a change of what runs changes the template', () => {
     const others: Partial<Workload>[] = [
       { image: { name: 'mcp-example', version: '1.0.1' } },
       { environment: { A: '1' } },
@@ -172,7 +175,7 @@ describe('manifests', () => {
     expect(selector(true)).toEqual(selector(false))
   })
 
-  test('what has another template is of an earlier generation, also where the generation has not changed', () => {
+  test('a pod of another template is of an earlier generation', () => {
     const before = renderManifests(workload, settings()).StatefulSet
     const history = historyOf(
       renderManifests(
@@ -231,11 +234,11 @@ describe('an image', () => {
       `1.0@sha256:${'0'.repeat(64)}`,
       `registry.example.com/team/server:1.0@sha256:${'0'.repeat(64)}`,
     ],
-  ])('%s:%s is pulled as %s', (name, version, reference) => {
+  ])('the image %s:%s is pulled as %s', (name, version, reference) => {
     expect(imageReference({ name, version }, registries)).toBe(reference)
   })
 
-  test('has its whole name where no registry is configured', () => {
+  test('an image has its whole name where no registry is configured', () => {
     expect(
       imageReference(
         { name: 'ghcr.io/acme/server', version: '1' },

@@ -53,7 +53,7 @@ describe('a pod', () => {
     ['IPv6', ['fd00:10:1::2f'], 'http://[fd00:10:1::2f]:8000'],
     ['dual stack with IPv4 first', ['10.1.2.3', 'fd00:10:1::2f'], 'http://10.1.2.3:8000'],
     ['dual stack with IPv6 first', ['fd00:10:1::2f', '10.1.2.3'], 'http://[fd00:10:1::2f]:8000'],
-  ])('of %s is called by the address that its probe used', (_what, ips, origin) => {
+  ])('a pod of %s is called by the address that its probe used', (_what, ips, origin) => {
     const [podIP = ''] = ips
     expect(
       replicaOf(
@@ -63,7 +63,7 @@ describe('a pod', () => {
     ).toBe(origin)
   })
 
-  test('is called by its name in the cluster where that is wished, and not at all before it has an address', () => {
+  test('a pod is called by its cluster name on request, and not before it has an address', () => {
     const byName = { ...context, address: 'dns', clusterDomain: 'example.org' } as const
     expect(replicaOf(pod({ Ready: 'True' }), byName).origin).toBe(
       'http://server-12.server-service.adapter.svc.example.org:8000',
@@ -74,7 +74,7 @@ describe('a pod', () => {
       )
   })
 
-  test('what a server or a registry said stands apart from the message', () => {
+  test('words of a server or registry stand apart from the message', () => {
     const terminated = {
       exitCode: 3,
       reason: 'Error',
@@ -98,7 +98,7 @@ describe('a pod', () => {
     }
   })
 
-  test('repeats of the last 2048 bytes of a server only whole lines, as text', () => {
+  test('a pod shows whole lines of text from its server’s last 2048 bytes', () => {
     const log = (stderr: string): string =>
       JSON.stringify({ level: 'info', time: at, pid: 17, stderr, msg: 'server' })
     const text = [...Array(40).fill(log('loading')), log('Error: no account'), 'gives up'].join(
@@ -112,7 +112,7 @@ describe('a pod', () => {
     )
   })
 
-  test('keeps nothing of the pod before it, nor once it is to be deleted', () => {
+  test('a pod keeps nothing of the one before it, nor once it is to be deleted', () => {
     const made = { name: 'server-0', creationTimestamp: at }
     const live = replicaOf(pod({ Ready: 'True' }, { metadata: made }), context)
     const leaving = { ...made, deletionTimestamp: at }
@@ -122,7 +122,7 @@ describe('a pod', () => {
     expect(missingReplica(0, context).keepsSince).toBe(Infinity)
   })
 
-  test('has index, generation, start and restarts', () => {
+  test('a pod has index, generation, start and restarts', () => {
     const status = { containerStatuses: [{ ...running, restartCount: 2 }] }
     expect(
       replicaOf(pod({ Ready: 'True', ContainersReady: 'True' }, { status }), context),
@@ -227,7 +227,7 @@ describe('a pod', () => {
       ),
       { phase: 'backoff', reason: 'Evicted', message: 'The node was low on resource: memory.' },
     ],
-  ])('%s', (_what, given, expected) => {
+  ])('a pod with %s has the right state', (_what, given, expected) => {
     expect(replicaOf(given, context)).toMatchObject(expected)
   })
 })

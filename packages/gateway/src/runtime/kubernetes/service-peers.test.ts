@@ -19,7 +19,7 @@ const slice = (endpoints: Endpoint[], more: Partial<EndpointSlice> = {}): Endpoi
 })
 
 describe('the peers in the endpoint slices of a Service', () => {
-  test('are its pods, by their names', () => {
+  test('the peers are the pods, by their names', () => {
     const found = peersIn([
       slice([endpoint('gw-0', '10.0.0.1')]),
       slice([endpoint('gw-1', '10.0.0.2', { ready: true, serving: true })]),
@@ -30,7 +30,7 @@ describe('the peers in the endpoint slices of a Service', () => {
     ])
   })
 
-  test('are there before they are ready and while they go, but take nothing new then, whatever the Service publishes', () => {
+  test('the peers exist before they are ready and while they end, without new work', () => {
     const found = peersIn([
       slice([
         endpoint('starts', '10.0.0.1', { ready: true, serving: false, terminating: false }),
@@ -40,7 +40,7 @@ describe('the peers in the endpoint slices of a Service', () => {
     expect([...found.values()].map(({ ready }) => ready)).toEqual([false, false])
   })
 
-  test('have one address each where there are both families, and brackets around one of IPv6', () => {
+  test('the peers have one address each, with brackets around IPv6', () => {
     const six = slice([endpoint('both', 'fd00::1'), endpoint('six', 'fd00::2')], {
       addressType: 'IPv6',
     })
@@ -51,7 +51,7 @@ describe('the peers in the endpoint slices of a Service', () => {
     })
   })
 
-  test('listen on the port called http, or on the first', () => {
+  test('the peers listen on the port called http, or on the first', () => {
     const ports = [
       { name: 'metrics', port: 9090 },
       { name: 'http', port: 8080 },
@@ -67,7 +67,7 @@ describe('the peers in the endpoint slices of a Service', () => {
     ])
   })
 
-  test('are no addresses that belong to no pod', () => {
+  test('addresses that belong to no pod are no peers', () => {
     const { targetRef: _, ...byHand } = endpoint('x', '10.0.0.9')
     expect([
       ...peersIn([

@@ -57,13 +57,13 @@ const forced = (writes: readonly Write[]): unknown =>
   )
 
 describe('writing a workload to a cluster', () => {
-  test('forces nothing where nothing was, so that an object of somebody else is a conflict', async () => {
+  test('a new object is written without force, so that a foreign one is a conflict', async () => {
     const { writer, writes } = writerOn({})
     await writer.apply(workload, signal)
     expect(forced(writes)).toEqual({ services: false, statefulsets: false })
   })
 
-  test('forces its fields on objects of its own, and names which objects it means', async () => {
+  test('an own object is written with force, and with its uid', async () => {
     const metadata = (uid: string) => ({ metadata: { uid, labels } })
     const there = { Service: metadata('the-service'), StatefulSet: metadata('the-set') }
     const { writer, writes } = writerOn(there)
@@ -75,7 +75,7 @@ describe('writing a workload to a cluster', () => {
     ])
   })
 
-  test('leaves alone what somebody else made in the meantime, and says so', async () => {
+  test('an object that somebody else made meanwhile is left alone and reported', async () => {
     const { writer } = writerOn({}, 'statefulsets')
     await expect(writer.apply(workload, signal)).rejects.toThrow(
       /StatefulSet 'mcp-example' .* was not made by this gateway/,

@@ -14,7 +14,7 @@ async function silentServer(): Promise<{ host: string; port: number }> {
   return { host: '127.0.0.1', port: (server.address() as AddressInfo).port }
 }
 
-test('a replica on whose port another server listens is restarted long before its next health check', async () => {
+test('a replica whose port another server holds is restarted before its next check', async () => {
   const failures: number[] = []
   const isOwn = async (): Promise<boolean> => false
   const watch = { isOwn, periodMs: 10 }
@@ -26,7 +26,7 @@ test('a replica on whose port another server listens is restarted long before it
   expect(failures).toEqual([])
 })
 
-test('a replica of which nobody can tell who listens counts as failing', async () => {
+test('a replica whose listener is unknown counts as failing', async () => {
   const isOwn = () => Promise.reject(new Error('no descriptors are left'))
   const few = { ...settings, periodSeconds: 0.02, restartAfter: 2 }
   const watch = { isOwn, periodMs: 5 }
@@ -39,7 +39,7 @@ test('a replica of which nobody can tell who listens counts as failing', async (
   expect(failures).toEqual([1, 2])
 })
 
-test('a replica that owns its port is asked for answers once in a period, and not at each look', async () => {
+test('a replica that owns its port is asked for answers once in a period', async () => {
   let looks = 0
   let asked = 0
   const server = createServer(() => (asked += 1)).listen(0, '127.0.0.1')

@@ -13,7 +13,7 @@ async function gather(lines: AsyncIterable<string> | undefined): Promise<string[
 }
 
 describe('lines', () => {
-  test('are the same in whatever pieces the output comes', () => {
+  test('lines are the same in whatever pieces the output comes', () => {
     fc.assert(
       fc.property(
         fc.array(fc.string({ unit: fc.constantFrom('a', 'é', '\n', '\r\n', ' ') })),
@@ -36,7 +36,7 @@ describe('lines', () => {
     )
   })
 
-  test('that are too long are cut once, and their rest is dropped', () => {
+  test('lines that are too long are cut once, and their rest is dropped', () => {
     const cut: string[] = []
     const cutter = new LineCutter((line) => cut.push(line))
     for (let count = 0; count < 100; count += 1) cutter.write('x'.repeat(1000))
@@ -46,7 +46,7 @@ describe('lines', () => {
 })
 
 describe('the log of an instance', () => {
-  test('keeps the last lines, bounded in number and in size', async () => {
+  test('the log keeps the last lines, bounded in number and in size', async () => {
     const few = new LogBuffer(3)
     for (let count = 0; count < 10; count += 1) few.push(String(count), count)
     expect(await gather(few.read(all, never))).toEqual(['7', '8', '9'])
@@ -57,7 +57,7 @@ describe('the log of an instance', () => {
     expect(kept * 16_000).toBeLessThanOrEqual(4 * 1024 * 1024)
   })
 
-  test('gives the last ones, those since a time, and both', async () => {
+  test('the log gives the last lines, those since a time, and both', async () => {
     const log = new LogBuffer(100)
     for (let count = 0; count < 10; count += 1) log.push(String(count), 1000 + count)
     expect(await gather(log.read({ tail: 2, follow: false }, never))).toEqual(['8', '9'])
@@ -70,7 +70,7 @@ describe('the log of an instance', () => {
     expect(await gather(log.read({ tail: 0, follow: false }, never))).toEqual([])
   })
 
-  test('is followed by a slow reader without gaps but for what the bound drops', async () => {
+  test('a slow reader follows the log without gaps, except beyond the bound', async () => {
     const log = new LogBuffer(10)
     const reader = log.read({ tail: 0, follow: true }, never)
     const first = reader.next()
@@ -85,7 +85,7 @@ describe('the log of an instance', () => {
 })
 
 describe('the logs of a replica', () => {
-  test('are followed over restarts, until there are no more', async () => {
+  test('the logs are followed over restarts, until there are no more', async () => {
     const logs = new ReplicaLogs(10)
     const first = logs.begin()
     first.push('one', 1)
@@ -101,7 +101,7 @@ describe('the logs of a replica', () => {
     expect(await gather(logs.read({ ...all, previous: true }, never))).toEqual(['one'])
   })
 
-  test('end for a follower who goes away', async () => {
+  test('the logs end for a follower who leaves', async () => {
     const logs = new ReplicaLogs(10)
     logs.begin().push('one', 1)
     const leave = new AbortController()
@@ -111,7 +111,7 @@ describe('the logs of a replica', () => {
     expect(await following).toEqual(['one'])
   })
 
-  test('of an instance before the first do not exist', () => {
+  test('the logs of an instance before the first do not exist', () => {
     const logs = new ReplicaLogs(10)
     expect(logs.read({ ...all, previous: false }, never)).toBeUndefined()
     logs.begin()

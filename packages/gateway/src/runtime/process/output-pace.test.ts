@@ -30,7 +30,7 @@ function flood(meter: (characters: number, lines: number) => void, of: { isPause
 }
 
 describe('an output', () => {
-  test('that writes short lines without end waits most of the time', () => {
+  test('an output of endless short lines waits most of the time', () => {
     const pace = new OutputPace(Date.now)
     const made = output()
 
@@ -38,7 +38,7 @@ describe('an output', () => {
     expect(flood(pace.meter(made), made)).toBeLessThan(15)
   })
 
-  test('that writes a line now and then never waits, also while others flood', () => {
+  test('an output of a line now and then never waits, also while others flood', () => {
     const pace = new OutputPace(Date.now)
     const loud = output()
     const quiet = output()
@@ -52,7 +52,7 @@ describe('an output', () => {
     expect(quiet.pauses).toBe(0)
   })
 
-  test('of many that flood waits longer than one that floods alone', () => {
+  test('an output among many floods waits longer than one that floods alone', () => {
     const pace = new OutputPace(Date.now)
     const all = Array.from({ length: 40 }, output)
     const meters = all.map((each) => pace.meter(each))

@@ -2,7 +2,7 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { givePortBack, takePort } from './ports.ts'
 
-test('ports of replicas are free, differ, and are none that connections are given', async () => {
+test('ports of replicas are free, differ, and are none of the ephemeral ones', async () => {
   const ports = await Promise.all(Array.from({ length: 50 }, () => takePort('127.0.0.1')))
   try {
     expect(new Set(ports).size).toBe(50)
@@ -19,6 +19,6 @@ test('ports of replicas are free, differ, and are none that connections are give
   }
 })
 
-test('a host that is not of this machine is told, not tried for ever', async () => {
+test('a host that is not of this machine is an error, and is not tried forever', async () => {
   await expect(takePort('192.0.2.1')).rejects.toMatchObject({ code: 'EADDRNOTAVAIL' })
 })

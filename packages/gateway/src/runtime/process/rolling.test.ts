@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { nextStep, type RollingReplica } from './rolling.ts'
 
 describe('rolling', () => {
-  test('from any state it comes to the wanted one, and never takes a second replica down while a new one is not ready', () => {
+  test('rolling reaches the wanted state, and never takes a second replica down', () => {
     const anyReplicas = fc.uniqueArray(
       fc.record({ index: fc.nat(6), current: fc.boolean(), ready: fc.boolean() }),
       {

@@ -21,12 +21,12 @@ function flipped(line: string): string {
 }
 
 describe('lines of the tool feed', () => {
-  test('are read in the order in which they were written, with an old key too', () => {
+  test('lines are read in the order in which they were written, with an old key too', () => {
     const open = createLineOpener([randomBytes(32), key], 'feed')
     expect(lines().map(open)).toEqual(messages)
   })
 
-  test('show nothing of what they tell', () => {
+  test('lines show nothing of their content', () => {
     expect(
       lines().map((line) => Buffer.from(line, 'base64').toString('latin1').includes('gone')),
     ).toEqual([false, false, false])
@@ -40,12 +40,12 @@ describe('lines of the tool feed', () => {
     ['a bit is another', ([first = '']: string[]) => [flipped(first)]],
     ['it is cut', ([first = '']: string[]) => [first.slice(0, -8)]],
     ['it is none at all', () => ['', 'x']],
-  ])('are refused when %s', (_what, change) => {
+  ])('lines are refused when %s', (_what, change) => {
     const open = createLineOpener([key], 'feed')
     expect(() => change(lines()).map(open)).toThrow('not the next one')
   })
 
-  test('are refused without the key', () => {
+  test('lines are refused without the key', () => {
     expect(() => lines().map(createLineOpener([randomBytes(32)], 'feed'))).toThrow(
       'not the next one',
     )

@@ -11,7 +11,7 @@ import { FollowedTools } from './followed-tools.ts'
 
 const tool = (name: string): FeedMessage => ({ tool: sampleResource(name) as unknown as Tool })
 
-test('tools that were deleted while the feed was broken are gone once it has told all again', async () => {
+test('tools that were deleted while the feed was broken are gone after its replay', async () => {
   const keys = [randomBytes(32)]
   const feeds: { readonly say: (message: FeedMessage) => void; readonly end: () => void }[] = []
   const gateway = createServer((request, response: ServerResponse) => {

@@ -74,7 +74,7 @@ describe('a list that is watched', () => {
     return seen
   }
 
-  test('tells what is there, and each change, in whatever pieces it comes', async () => {
+  test('a watched list reports its contents and changes, however they are cut', async () => {
     const text =
       event('ADDED', object('ü', '2')) +
       event('MODIFIED', object('a', '3')) +
@@ -93,7 +93,7 @@ describe('a list that is watched', () => {
     expect([...(open?.values() ?? [])]).toHaveLength(1)
   })
 
-  test('goes on where it was when a watch ends, breaks off, is refused or falls silent, and lists nothing anew', async () => {
+  test('a watch that ends, breaks, is refused or falls silent continues in place', async () => {
     const api = new ScriptedApi(
       [{ items: [object('a', '1')], version: '10' }],
       [
@@ -137,7 +137,7 @@ describe('a list that is watched', () => {
     ],
     ['sends what cannot be read', { pieces: ['{"type":"ADDED","obj\n'] }],
   ])(
-    'lists anew when the server %s, and tells what has come, changed and gone meanwhile',
+    'a list starts again when the server %s, and reports the difference',
     async (_what, failing) => {
       const api = new ScriptedApi(
         [
@@ -170,7 +170,7 @@ describe('a list that is watched', () => {
     },
   )
 
-  test('keeps what it knows while the server is away, and is quiet when it is closed', async () => {
+  test('a list keeps its contents while the server is away, and is quiet when closed', async () => {
     const api = new ScriptedApi(
       [{ items: [object('a', '1')], version: '10' }],
       Array<Error>(5).fill(new Error('ECONNREFUSED')),
@@ -187,22 +187,19 @@ describe('a list that is watched', () => {
       new KubernetesError(410, { message: 'too old resource version', reason: 'Expired' }),
     ],
     ['sends what cannot be read', { pieces: ['<html>\n'] }],
-  ])(
-    'waits between one attempt and the next when the server %s every time',
-    async (_what, failing) => {
-      const api = new ScriptedApi(
-        [{ items: [object('a', '1')], version: '10' }],
-        Array<typeof failing>(1000).fill(failing),
-      )
-      const begun = performance.now()
-      await follow(api, { firstMs: 40, maxMs: 40 })
-      await expect.poll(() => api.asked.length, { interval: 1 }).toBeGreaterThanOrEqual(6)
-      // Each wait is half of it at least.
-      expect(performance.now() - begun).toBeGreaterThan(90)
-    },
-  )
+  ])('a list waits between attempts when the server %s every time', async (_what, failing) => {
+    const api = new ScriptedApi(
+      [{ items: [object('a', '1')], version: '10' }],
+      Array<typeof failing>(1000).fill(failing),
+    )
+    const begun = performance.now()
+    await follow(api, { firstMs: 40, maxMs: 40 })
+    await expect.poll(() => api.asked.length, { interval: 1 }).toBeGreaterThanOrEqual(6)
+    // Each wait is half of it at least.
+    expect(performance.now() - begun).toBeGreaterThan(90)
+  })
 
-  test('a first list that fails is told to who opens it', async () => {
+  test('the opener of a list learns that the first reading failed', async () => {
     const api = new ScriptedApi([], [])
     api.list = async () => {
       throw new KubernetesError(403, {

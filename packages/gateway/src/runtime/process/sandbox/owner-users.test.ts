@@ -12,7 +12,7 @@ function usersFile(): string {
   return join(folder, 'sandbox-users.json')
 }
 
-test('a user id that cannot be written down is given to nobody, and later calls try again', () => {
+test('a user id that cannot be stored is given to nobody, and later calls try again', () => {
   const file = usersFile()
   const users = new OwnerUsers(file, range)
   const first = users.of('first')

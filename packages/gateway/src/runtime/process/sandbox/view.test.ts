@@ -38,7 +38,7 @@ test('a hidden folder is empty, and a folder in it is not hidden twice', () => {
   ])
 })
 
-test('what is shown lies over its hidden folder, with passable folders above it', () => {
+test('a shown folder lies over its hidden one, with passable folders above it', () => {
   const view = { hidden: ['/home/op'], shown: ['/home/op/src/server/lib', '/home/op/src/server'] }
 
   expect(stepsOf(view).slice(1, -1)).toEqual([
@@ -76,7 +76,7 @@ test('secrets are covered where they would be seen, and are not named elsewhere'
   )
 })
 
-test('secrets and homes in a folder of the operator stay covered, and a folder in them shows', () => {
+test('secrets and homes in a folder of the operator stay covered', () => {
   const steps = stepsOf({
     hidden: ['/srv/homes'],
     secret: [
@@ -102,7 +102,7 @@ test('secrets and homes in a folder of the operator stay covered, and a folder i
   ])
 })
 
-test('a secret in a folder of the operator is covered, though a folder of secrets lies around both', () => {
+test('a secret in a folder of the operator is covered within a folder of secrets too', () => {
   const steps = stepsOf({
     hidden: ['/srv/homes'],
     secret: [
