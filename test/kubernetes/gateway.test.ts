@@ -214,7 +214,7 @@ describe('a gateway on a cluster', () => {
     expect(conditions[0]).toMatchObject({
       type: 'Accepted',
       status: 'False',
-      message: expect.stringMatching(/API server at https:.* cannot be reached/),
+      reason: 'ReconcileFailed',
     })
     await namespace.delete('/api/v1', 'pods/lonely-1')
     await namespace.eventually(async () => {

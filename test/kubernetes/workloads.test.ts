@@ -57,7 +57,9 @@ const ready = ({ conditions }: WorkloadStatus): boolean =>
 const readyMessage = ({ conditions }: WorkloadStatus): string =>
   conditions
     .filter(({ type }) => type === 'Ready')
-    .map(({ reason, message }) => `${reason}: ${message}`)[0] ?? ''
+    .map(({ reason, message, output = '', internals = '' }) =>
+      [`${reason}: ${message}`, output, internals].join(' '),
+    )[0] ?? ''
 
 /** Every object of the kinds that we write, by kind and name. */
 async function inventory(name: string): Promise<Record<string, ObjectMeta>> {
@@ -411,7 +413,7 @@ describe('refusals of the cluster', () => {
     await until(another, wanted.name, (each) => readyMessage(each).includes('exceeded quota'))
     await wire.cut()
     expect(readyMessage((await another.status(wanted.name)) as WorkloadStatus)).toMatch(
-      /^Unknown: The API server at .* cannot be reached/,
+      /^Unknown: .*The API server at .* cannot be reached/,
     )
     await namespace.delete('/api/v1', 'resourcequotas/tight')
     await until(runtime, wanted.name, ready)

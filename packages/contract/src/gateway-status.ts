@@ -16,7 +16,9 @@ export const DeclaredDocument = z
 
 export const DeclaredSourceStatus = z
   .object({
-    folder: z.string(),
+    folder: z.string().optional().meta({
+      description: 'Only for callers with the role mcp.admin.',
+    }),
     phase: z.enum(['Applied', 'Pending', 'Degraded', 'Unavailable']).meta({
       description:
         '`Unavailable`: the folder cannot be read. `Degraded`: some documents cannot be read or applied.',

@@ -12,7 +12,10 @@ export interface GatewayStatusOptions {
   readonly declared: () => Readonly<Record<string, DeclaredSourceStatus>>
 }
 
-/** Adds `GET /status`. Documents name resources of all owners, so only administrators see them. */
+/**
+ * Adds `GET /status`. Documents name resources of all owners, and folders are paths of the machine,
+ * so only administrators see them.
+ */
 export function addGatewayStatus(
   app: FastifyInstance,
   { version, runtime, declared }: GatewayStatusOptions,
@@ -23,7 +26,7 @@ export function addGatewayStatus(
     async (request): Promise<GatewayStatus> => {
       const all = hasRole(principalOf(request), adminRole)
       const shown = Object.entries(declared()).map(([name, status]) => {
-        const { documents: _documents, problems: _problems, ...summary } = status
+        const { folder: _folder, documents: _documents, problems: _problems, ...summary } = status
         return [name, all ? status : { ...summary, problems: [] }] as const
       })
 

@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiRequest } from '../audit/api-requests.ts'
 import { GatewayError } from '../core/errors.ts'
 import { mayReadLogs } from '../core/permission.ts'
-import { partyOf, type Principal } from '../core/principal.ts'
+import { adminRole, hasRole, partyOf, type Principal } from '../core/principal.ts'
 import { shortOf, type CallerShares } from '../core/shares.ts'
 import type { Resource } from '../core/resource.ts'
 import { addJsonParser, addProblems } from '../http/rest.ts'
@@ -130,7 +130,10 @@ function addKind<R extends Resource, Input extends { readonly name: string }>(
       resource,
       await options.runtime.status(resource.name),
       options.problem(resource.name),
-      mayReadLogs(principal, resource, options.access),
+      {
+        logs: mayReadLogs(principal, resource, options.access),
+        isAdministrator: hasRole(principal, adminRole),
+      },
       options.silences.of(resource.uid),
     )
 

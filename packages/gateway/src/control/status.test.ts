@@ -5,7 +5,7 @@ import { statusOf } from './status.ts'
 
 const resource = sampleResource('x')
 
-function summaryOf(more: Partial<Replica>): string {
+function foundWith(more: Partial<Replica>): WorkloadStatus {
   const replica: Replica = {
     name: 'x-0',
     index: 0,
@@ -15,7 +15,7 @@ function summaryOf(more: Partial<Replica>): string {
     restarts: 0,
     ...more,
   }
-  const found: WorkloadStatus = {
+  return {
     name: 'x',
     uid: resource.uid,
     observedGeneration: resource.generation,
@@ -24,14 +24,39 @@ function summaryOf(more: Partial<Replica>): string {
     replicas: [replica],
     conditions: [],
   }
-
-  return statusOf(
-    { ...resource, spec: { ...resource.spec, replicaCount: 1 } },
-    found,
-    undefined,
-    true,
-  ).replicaStatus
 }
+
+const wanted = { ...resource, spec: { ...resource.spec, replicaCount: 1 } }
+
+function summaryOf(more: Partial<Replica>): string {
+  const reader = { logs: true, isAdministrator: true }
+  return statusOf(wanted, foundWith(more), undefined, reader).replicaStatus
+}
+
+test.each([
+  ['a reader', { logs: false, isAdministrator: false }, ''],
+  ['a reader of logs', { logs: true, isAdministrator: false }, ' Said.'],
+  ['an administrator', { logs: true, isAdministrator: true }, ' Said. It is /opt/x.'],
+])('%s sees the texts that are for such a reader, and no other', (_who, reader, more) => {
+  const texts = { message: 'It ended.', output: 'Said.', internals: 'It is /opt/x.' }
+  const found = foundWith({ ...texts, lastExit: { at: '', ...texts } })
+  const { replicas } = statusOf(wanted, found, undefined, reader)
+
+  expect(replicas).toMatchObject([
+    { message: `It ended.${more}`, lastExit: { message: `It ended.${more}` } },
+  ])
+  expect(JSON.stringify(replicas)).not.toMatch(/output|internals/)
+})
+
+test('an administrator alone sees why the gateway cannot make the workload so', () => {
+  const problem = 'The API server at https://10.0.0.1 cannot be reached.'
+  const textFor = (isAdministrator: boolean): string =>
+    JSON.stringify(statusOf(wanted, foundWith({}), problem, { logs: true, isAdministrator }))
+
+  expect(textFor(true)).toContain('10.0.0.1')
+  expect(textFor(false)).toContain('ReconcileFailed')
+  expect(textFor(false)).not.toContain('10.0.0.1')
+})
 
 test('a server that was just created is Progressing, and not Degraded', () => {
   expect(summaryOf({})).toBe('Progressing: 0/1 ready')

@@ -3,15 +3,23 @@ import type { Resource } from '../core/resource.ts'
 import type { Silence } from '../core/silences.ts'
 import type { Condition, Replica, WorkloadStatus } from '../core/workload.ts'
 
+/** Tells which texts of a status its reader may see. */
+export interface StatusReader {
+  /** Output of the server or the cluster, which may hold secrets. */
+  readonly logs: boolean
+  /** Paths, addresses and names of the machine or the cluster. */
+  readonly isAdministrator: boolean
+}
+
 /**
  * Builds the status from the desired state, the runtime's view, the last failure (`problem`) and a
- * server's `silence`. Output may hold secrets, so only `showsOutput` shows it.
+ * server's `silence`. `reader` says which of the texts the caller may read.
  */
 export function statusOf(
   resource: Resource,
   found: WorkloadStatus | undefined,
   problem: string | undefined,
-  showsOutput: boolean,
+  reader: StatusReader,
   silence?: Silence,
 ): ResourceStatus {
   const { spec, generation, restartedAt } = resource
@@ -40,7 +48,7 @@ export function statusOf(
       status: 'False',
       reason: 'ReconcileFailed',
       message: 'Making it so failed, and the gateway tries again.',
-      output: problem,
+      internals: problem,
       lastTransitionAt: resource.lastUpdatedAt,
     })
   return {
@@ -59,7 +67,7 @@ export function statusOf(
     generation,
     ...(restartedAt === undefined ? {} : { restartedAt }),
     observedGeneration: seen?.observedGeneration ?? 0,
-    conditions: conditions.map((condition) => told(condition, showsOutput)),
+    conditions: conditions.map((condition) => told(condition, reader)),
     replicas: replicas.map((replica) => ({
       name: replica.name,
       phase: replica.phase,
@@ -69,8 +77,8 @@ export function statusOf(
         ? {}
         : { startedAt: new Date(replica.startedAt).toISOString() }),
       ...(replica.reason === undefined ? {} : { reason: replica.reason }),
-      ...messageOf(replica, showsOutput),
-      ...(replica.lastExit === undefined ? {} : { lastExit: told(replica.lastExit, showsOutput) }),
+      ...messageOf(replica, reader),
+      ...(replica.lastExit === undefined ? {} : { lastExit: told(replica.lastExit, reader) }),
     })),
   }
 }
@@ -84,21 +92,26 @@ function conditionsOf(silence: Silence | undefined): Condition[] {
 interface Told {
   readonly message?: string
   readonly output?: string
+  readonly internals?: string
 }
 
-/** The message, with the output if the caller may read it. */
+/** The message, with the texts that the caller may read. */
 function messageOf<T extends Told>(
-  { message, output }: T,
-  showsOutput: boolean,
+  { message, output, internals }: T,
+  reader: StatusReader,
 ): Pick<T, 'message'> {
-  const parts = [message, showsOutput ? output : undefined]
+  const parts = [
+    message,
+    reader.logs ? output : undefined,
+    reader.isAdministrator ? internals : undefined,
+  ]
   const text = parts.filter((part) => part !== undefined && part !== '').join(' ')
   return text === '' ? {} : { message: text }
 }
 
-function told<T extends Told>(all: T, showsOutput: boolean): Omit<T, 'output'> {
-  const { output: _output, ...rest } = all
-  return { ...rest, ...messageOf(all, showsOutput) }
+function told<T extends Told>(all: T, reader: StatusReader): Omit<T, 'output' | 'internals'> {
+  const { output: _output, internals: _internals, ...rest } = all
+  return { ...rest, ...messageOf(all, reader) }
 }
 
 /**

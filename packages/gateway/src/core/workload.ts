@@ -72,6 +72,8 @@ export interface Replica {
    * Output of the server or the cluster. It may hold secrets, so only readers of logs may see it.
    */
   readonly output?: string
+  /** Paths, addresses and names of the machine or the cluster; only for administrators. */
+  readonly internals?: string
   readonly lastExit?: {
     readonly at: string
     readonly code?: number
@@ -79,6 +81,8 @@ export interface Replica {
     readonly message?: string
     /** Output of the server; only for readers of logs. */
     readonly output?: string
+    /** As in `Replica`. */
+    readonly internals?: string
   }
 }
 
@@ -90,6 +94,8 @@ export interface Condition {
   readonly message: string
   /** Output of the server or the cluster; only for readers of logs. */
   readonly output?: string
+  /** As in `Replica`. */
+  readonly internals?: string
   readonly lastTransitionAt: string
 }
 

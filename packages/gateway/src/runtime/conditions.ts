@@ -41,12 +41,12 @@ export function judge({
   const updated = replicas.filter((replica) => replica.generation === generation).length
   const moving = current < desired || replicas.length > desired
 
-  const why = (): Pick<Condition, 'reason' | 'message' | 'output'> => {
+  const why = (): Pick<Condition, 'reason' | 'message' | 'output' | 'internals'> => {
     if (desired === 0) return { reason: 'Stopped', message: 'replicaCount is 0.' }
     if (isReady) return { reason: 'Ready', message: count }
 
-    const { reason = 'NotReady', message = count, output } = trouble ?? {}
-    return defined({ reason, message, output })
+    const { reason = 'NotReady', message = count, output, internals } = trouble ?? {}
+    return defined({ reason, message, output, internals })
   }
 
   return [

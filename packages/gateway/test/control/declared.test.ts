@@ -360,7 +360,7 @@ test('the gateway refuses a file that is too long before it reads it', async () 
 })
 
 describe('The status of the gateway', () => {
-  test('administrators alone see documents and problems in the status', async () => {
+  test('administrators alone see documents, problems and the folder in the status', async () => {
     const folder = newFolder()
     writeFileSync(join(folder, 'a.yaml'), adapter('one', '---\nkind: Nothing\n'))
     const gateway = await openGateway(folder)
@@ -369,5 +369,7 @@ describe('The status of the gateway', () => {
     const status = await statusOf(gateway, dave)
     expect(status).toMatchObject({ phase: 'Degraded', counts: { applied: 1 }, problems: [] })
     expect(status).not.toHaveProperty('documents')
+    expect(status).not.toHaveProperty('folder')
+    expect(await statusOf(gateway)).toHaveProperty('folder', folder)
   })
 })

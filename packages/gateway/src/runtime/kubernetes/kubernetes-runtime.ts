@@ -155,17 +155,20 @@ class KubernetesRuntime implements Runtime {
   async #explained(sight: Sight): Promise<Sight> {
     const { statefulSet, replicas, pods } = sight
     if (pods.length >= replicas.length || statefulSet === undefined) return sight
-    const last = await this.#lastWarning(statefulSet).catch((error: Error) => ({
-      reason: 'Unknown',
-      message: error.message,
-    }))
-    if (last === undefined) return sight
-    const { reason = 'Warning', message = '' } = last
+    const why = await this.#lastWarning(statefulSet).then(
+      (last) => last && { reason: last.reason ?? 'Warning', output: last.message ?? '' },
+      (error: Error) => ({
+        reason: 'Unknown',
+        message: 'The cluster does not say why.',
+        internals: error.message,
+      }),
+    )
+    if (why === undefined) return sight
     const podNames = new Set(pods.map(({ metadata }) => metadata?.name))
     return {
       ...sight,
       replicas: replicas.map((replica) =>
-        podNames.has(replica.name) ? replica : { ...replica, reason, message },
+        podNames.has(replica.name) ? replica : { ...replica, ...why },
       ),
     }
   }

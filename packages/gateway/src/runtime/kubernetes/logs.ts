@@ -132,7 +132,8 @@ async function open(
     if (signal.aborted || !(error instanceof Error)) throw error
 
     throw new GatewayError('cluster_unavailable', {
-      detail: error.message,
+      // The error names the API server and the gateway's account. The log of the gateway has it.
+      detail: 'The API of the cluster does not answer, or refuses to give the logs.',
       headers: { 'retry-after': '1' },
       cause: error,
     })

@@ -157,7 +157,7 @@ describe('a pod', () => {
           message: '0/1 nodes are available',
         },
       }),
-      { phase: 'pending', reason: 'Unschedulable', message: '0/1 nodes are available' },
+      { phase: 'pending', reason: 'Unschedulable', output: '0/1 nodes are available' },
     ],
     [
       'is in back-off without an image',
@@ -203,7 +203,7 @@ describe('a pod', () => {
         { Ready: 'False', ContainersReady: 'True' },
         { status: { containerStatuses: [running] } },
       ),
-      { phase: 'lost', reason: 'NodeLost', message: expect.stringContaining('node-1') },
+      { phase: 'lost', reason: 'NodeLost', internals: 'The node is node-1.' },
     ],
     [
       'is starting, not lost, while a readiness gate holds it back',
@@ -225,7 +225,7 @@ describe('a pod', () => {
           },
         },
       ),
-      { phase: 'backoff', reason: 'Evicted', message: 'The node was low on resource: memory.' },
+      { phase: 'backoff', reason: 'Evicted', output: 'The node was low on resource: memory.' },
     ],
   ])('a pod with %s has the right state', (_what, given, expected) => {
     expect(replicaOf(given, context)).toMatchObject(expected)

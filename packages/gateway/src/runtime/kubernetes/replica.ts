@@ -80,7 +80,7 @@ const starting = new Set(['ContainerCreating', 'PodInitializing'])
 function stateOf(
   pod: Pod,
   container: ContainerStatus | undefined,
-): Pick<Replica, 'phase' | 'reason' | 'message' | 'output'> {
+): Pick<Replica, 'phase' | 'reason' | 'message' | 'output' | 'internals'> {
   const { metadata, status } = pod
   if (metadata?.deletionTimestamp !== undefined) return { phase: 'terminating', reason: 'Stopping' }
 
@@ -93,21 +93,27 @@ function stateOf(
     ready.reason === undefined &&
     conditions.some(({ type, status: is }) => type === 'ContainersReady' && is === 'True')
   )
-    return said(
-      'lost',
-      'NodeLost',
-      `The node ${pod.spec?.nodeName ?? ''} has not been heard from, ` +
-        'so nobody knows whether it runs',
-    )
+    return {
+      ...said(
+        'lost',
+        'NodeLost',
+        'Its node has not been heard from, so nobody knows whether it runs.',
+      ),
+      internals: `The node is ${pod.spec?.nodeName ?? 'not known'}.`,
+    }
 
   // An evicted pod, or one that its node refused, states the reason itself.
-  if (status?.phase === 'Failed') return said('backoff', status.reason ?? 'Failed', status.message)
+  if (status?.phase === 'Failed')
+    return { ...said('backoff', status.reason ?? 'Failed'), ...outputOf(status.message) }
 
   const unscheduled = conditions.find(
     ({ type, status: is }) => type === 'PodScheduled' && is === 'False',
   )
   if (unscheduled !== undefined)
-    return said('pending', unscheduled.reason ?? 'Unschedulable', unscheduled.message)
+    return {
+      ...said('pending', unscheduled.reason ?? 'Unschedulable'),
+      ...outputOf(unscheduled.message),
+    }
 
   const { waiting, terminated, running } = container?.state ?? {}
   if (waiting !== undefined) {

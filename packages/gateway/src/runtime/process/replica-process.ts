@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises'
 import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { constants } from 'node:os'
+import { basename } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endMarked, lastWords, newMark, type WardenOptions } from '@mcp-gateway/warden'
 import type { ProgramConfig } from '../../config/config.ts'
@@ -65,6 +66,8 @@ interface Ending {
   readonly message: string
   /** Text that may hold secrets: see `Replica`. */
   readonly output?: string | undefined
+  /** Paths of the machine: see `Replica`. */
+  readonly internals?: string | undefined
   readonly lastExit: Omit<LastExit, 'at'>
   /** Milliseconds for which the instance was ready. */
   readonly readyMs: number
@@ -96,6 +99,7 @@ export class ReplicaProcess {
   #reason: string | undefined
   #message: string | undefined
   #output: string | undefined
+  #internals: string | undefined
   #lastExit: LastExit | undefined
   /** Inodes of the sockets on which the process takes calls. */
   #ownSockets: ReadonlySet<string> = new Set()
@@ -124,6 +128,7 @@ export class ReplicaProcess {
       reason: this.#reason,
       message: this.#message,
       output: this.#output,
+      internals: this.#internals,
       lastExit: this.#lastExit,
     })
   }
@@ -168,7 +173,12 @@ export class ReplicaProcess {
       failures = ending.readyMs > backoff.resetAfterSeconds * 1000 ? 1 : failures + 1
       const wait = Math.round(spreadBackoffMs(steps, failures))
       log.warn(
-        { replica: this.name, reason: ending.reason, waitMs: wait },
+        defined({
+          replica: this.name,
+          reason: ending.reason,
+          detail: ending.internals,
+          waitMs: wait,
+        }),
         'replica ended, starting it again',
       )
 
@@ -176,7 +186,7 @@ export class ReplicaProcess {
         'backoff',
         ending.reason,
         `${sentence(ending.message)} Next start in ${(wait / 1000).toFixed(1)} s.`,
-        ending.output,
+        ending,
       )
 
       await sleep(wait, undefined, { signal }).catch(() => undefined)
@@ -186,7 +196,7 @@ export class ReplicaProcess {
           'starting',
           ending.reason,
           `${sentence(ending.message)} It is being started again.`,
-          ending.output,
+          ending,
         )
     }
 
@@ -476,50 +486,62 @@ export class ReplicaProcess {
 
   #notStarted(error: NodeJS.ErrnoException): Ending {
     const { command, workingDirectory } = this.#options.program
+    const [program = ''] = command
+    const named = `program '${basename(program)}'`
     // The system answers ENOENT for all three causes.
     if (error.code === 'ENOENT') {
       if (workingDirectory !== undefined && !existsSync(workingDirectory))
         return this.#failed(
           'WorkingDirectoryNotFound',
-          `The working directory '${workingDirectory}' does not exist.`,
+          'The working directory of the image does not exist.',
+          `It is '${workingDirectory}'.`,
         )
 
-      const interpreter = command[0]?.includes('/') === true && existsSync(command[0])
+      const interpreter = program.includes('/') && existsSync(program)
       return this.#failed(
         'CommandNotFound',
-        `The program '${command[0]}'${interpreter ? ' names an interpreter that' : ''} ` +
-          'does not exist.',
+        `The ${interpreter ? 'interpreter of the ' : ''}${named} does not exist.`,
+        `It is '${program}'.`,
       )
     }
 
     if (error.code === 'EACCES')
       return this.#failed(
         'CommandNotExecutable',
-        `The program '${command[0]}' may not be executed.`,
+        `The ${named} may not be executed.`,
+        `It is '${program}'.`,
       )
 
     return this.#startFailed(error)
   }
 
-  /** The system's error may repeat an argument, which may be a token. */
   #startFailed(error: unknown): Ending {
     const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
-    const output = error instanceof Error ? error.message : String(error)
+    const text = sentence(error instanceof Error ? error.message : String(error))
+    // The system names paths. Other errors repeat an argument, which may be a token.
+    const isOfSystem = error instanceof Error && 'syscall' in error
     return {
       ...this.#failed('StartFailed', `The process could not be started${code}.`),
-      output: sentence(output),
+      ...(isOfSystem ? { internals: text } : { output: text }),
     }
   }
 
-  #failed(reason: string, message: string): Ending {
-    return { reason, message, lastExit: { message }, readyMs: 0, portTaken: false }
+  #failed(reason: string, message: string, internals?: string): Ending {
+    const texts = defined({ message, internals })
+    return { reason, ...texts, lastExit: texts, readyMs: 0, portTaken: false }
   }
 
-  #set(phase: ReplicaPhase, reason?: string, message?: string, output?: string): void {
+  #set(
+    phase: ReplicaPhase,
+    reason?: string,
+    message?: string,
+    more?: Pick<Ending, 'output' | 'internals'>,
+  ): void {
     this.#phase = phase
     this.#reason = reason
     this.#message = message
-    this.#output = output
+    this.#output = more?.output
+    this.#internals = more?.internals
     this.#options.changed()
   }
 }
