@@ -77,9 +77,29 @@ function commentsThat(breakRule: (comment: string) => boolean): string[] {
     )
 }
 
+/** Names of tests, each as `file: name`. Names of groups are labels, and need no subject. */
+function testNames(): { readonly file: string; readonly name: string }[] {
+  return listed('*.test.ts', '*-contract.ts').flatMap((file) => {
+    const text = readFileSync(join(root, file), 'utf8')
+    const names = [
+      ...text.matchAll(/\btest(?:\.\w+)*\(\s*(['"`])(.+?)\1,/g),
+      ...text.matchAll(/\)\(\s*(['"`])(.+?)\1,\s*(?:async )?\(/g),
+    ]
+    return names.map(([, , name = '']) => ({ file, name }))
+  })
+}
+
 describe('The text of this repository', () => {
+  test('no name of a test lacks its subject', () => {
+    const names = testNames()
+    const lacks =
+      /^(?:Of|To|That|What|Whether|Whoever|Whose|Without|With|And|But|Is|Are|Was|Has|Have|Does|Do|May|Can|Cannot|Never|Not)\b/i
+    expect(names.length).toBeGreaterThan(1000)
+    expect(names.filter(({ name }) => lacks.test(name))).toEqual([])
+  })
+
   test('no comment opens with a noun clause', () => {
-    const opener = /^(?:Of|That|What|Whether|Who|Whoever|Whom|Whose)\b/
+    const opener = /^(?:Of|To|That|What|Whether|Who|Whoever|Whom|Whose)\b/
     expect(commentsThat((comment) => opener.test(comment))).toEqual([])
   })
 

@@ -8,7 +8,7 @@ import { Pieces, TextPieces } from './pieces.ts'
 import { EventParser } from './framing/sse.ts'
 
 describe('bytes that come in pieces', () => {
-  test('are the same bytes, however they are cut', () => {
+  test('bytes in pieces are the same bytes, however they are cut', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 3000, size: 'max' })), (cut) => {
         const pieces = new Pieces()
@@ -21,7 +21,7 @@ describe('bytes that come in pieces', () => {
     )
   })
 
-  test('stay as they were when the reader of a stream uses its memory again', () => {
+  test('bytes in pieces stay as they were when the reader uses its memory again', () => {
     const pieces = new Pieces()
     const memory = Buffer.from('ab')
     pieces.push(Buffer.from('x'))
@@ -66,7 +66,7 @@ describe('a million pieces of one byte that are not complete', () => {
   /** An array of so many pieces takes 30 MB and more. */
   const mostMegabytes = 10
 
-  test('take little memory as a body', () => {
+  test('a million pieces take little memory as a body', () => {
     const pieces = new Pieces()
     const grown = growth(() => {
       for (let index = 0; index < many; index += 1) pieces.push(byte())
@@ -77,7 +77,7 @@ describe('a million pieces of one byte that are not complete', () => {
     expect(pieces.length).toBe(many)
   })
 
-  test('take little memory as a line', () => {
+  test('a million pieces take little memory as a line', () => {
     const framer = new LineFramer(2 * many, { line: () => undefined, tooLong: () => undefined })
     const grown = growth(() => {
       for (let index = 0; index < many; index += 1) framer.push(byte())
@@ -88,7 +88,7 @@ describe('a million pieces of one byte that are not complete', () => {
     expect(framer.held).toBe(many)
   })
 
-  test('take little memory as an event that is filtered', () => {
+  test('a million pieces take little memory as an event that is filtered', () => {
     const rewriter = new EventRewriter(2 * many, (data) => data)
     const grown = growth(() => {
       for (let index = 0; index < many; index += 1) rewriter.push(byte())
@@ -99,7 +99,7 @@ describe('a million pieces of one byte that are not complete', () => {
     expect(rewriter.held).toBe(many)
   })
 
-  test('take little memory as a line of an event', () => {
+  test('a million pieces take little memory as a line of an event', () => {
     const parser = new EventParser(2 * many, () => undefined)
     const grown = growth(() => {
       for (let index = 0; index < many; index += 1) parser.push(byte())
@@ -110,7 +110,7 @@ describe('a million pieces of one byte that are not complete', () => {
     expect(parser.held).toBe(many)
   })
 
-  test('take little memory as lines of an event', () => {
+  test('a million pieces take little memory as lines of an event', () => {
     const parser = new EventParser(3 * many, () => undefined)
     const lines = Buffer.from('data:x\n'.repeat(1000))
     const grown = growth(() => {
@@ -122,7 +122,7 @@ describe('a million pieces of one byte that are not complete', () => {
     expect(parser.held).toBe(2 * many)
   })
 
-  test('keep no comments in memory that stand between the lines of an event', () => {
+  test('a million pieces leave no comments of an event in memory', () => {
     const parser = new EventParser(many, () => undefined)
     const grown = growth(() => {
       for (let index = 0; index < 4000; index += 1)

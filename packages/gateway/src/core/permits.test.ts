@@ -17,7 +17,7 @@ import type { Secret } from './secret.ts'
 
 /** `npm run check:types` compiles these tests: a short cut that compiles fails there. */
 describe('a permit', () => {
-  test('is not made from an object that looks like one', () => {
+  test('an object that looks like a permit is none', () => {
     const adapter = {} as Adapter
     const principal = { id: 'a', issuer: 'b', name: 'a', roles: [] }
     // @ts-expect-error Only `core/permission.ts` makes permits.
@@ -25,7 +25,7 @@ describe('a permit', () => {
     expect(copied).toBeDefined()
   })
 
-  test('is for one action and for one kind of resource', () => {
+  test('a permit is for one action and for one kind of resource', () => {
     expectTypeOf<Permit<'read', Adapter>>().not.toExtend<Permit<'use', Adapter>>()
     expectTypeOf<Permit<'use', Adapter>>().not.toExtend<Permit<'write', Adapter>>()
     expectTypeOf<Permit<'read', Adapter>>().not.toExtend<Permit<'logs', Adapter>>()
@@ -34,7 +34,7 @@ describe('a permit', () => {
     expectTypeOf<Permit<'write', Adapter>>().toExtend<Permit<'write', Resource>>()
   })
 
-  test('is needed to forward a request to an adapter or a tool', () => {
+  test('a request to an adapter or a tool is forwarded only with a permit', () => {
     expectTypeOf(forward).parameter(0).toEqualTypeOf<Permit<'use', Adapter>>()
     expectTypeOf<ConstructorParameters<typeof Delivery>[0]['permit']>().toEqualTypeOf<
       Permit<'use', Adapter>
@@ -44,7 +44,7 @@ describe('a permit', () => {
     expectTypeOf<Tool>().not.toExtend<CallOfTool>()
   })
 
-  test('is needed to read the logs of a workload', () => {
+  test('the logs of a workload are read only with a permit', () => {
     expectTypeOf<ReadLogs>().parameter(0).toEqualTypeOf<Permit<'logs', Resource>>()
     expectTypeOf<Runtime['logs']>().not.toExtend<ReadLogs>()
     type Given = Parameters<typeof controlPlane>[1]
@@ -52,7 +52,7 @@ describe('a permit', () => {
     expectTypeOf<Given['runtime']>().not.toHaveProperty('logs')
   })
 
-  test('is needed to write the store from the control plane', () => {
+  test('the control plane writes the store only with a permit', () => {
     expectTypeOf<Store>().not.toExtend<PermittedStore>()
     type OptionsOf<T extends new (...given: never[]) => unknown> = ConstructorParameters<T>
     expectTypeOf<OptionsOf<typeof Registry>[1]['store']>().toEqualTypeOf<PermittedStore>()
@@ -65,7 +65,7 @@ describe('a permit', () => {
     expectTypeOf<Given['sealedResources']>().not.toHaveProperty('create')
   })
 
-  test('of another action, of another kind or of none does not write', () => {
+  test('a permit of another action, of another kind or of none does not write', () => {
     const short = (store: PermittedStore, adapter: Adapter, secret: Permit<'create', 'secret'>) => {
       const reading = authorize({ id: 'a', issuer: 'b', name: 'a', roles: [] }, 'read', adapter)
       // @ts-expect-error No permit.

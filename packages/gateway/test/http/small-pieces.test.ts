@@ -35,7 +35,7 @@ async function sendBytes(path: string, count: number): Promise<string> {
 
 describe.skipIf(process.platform !== 'linux')('a body of a million chunks of one byte', () => {
   test.each(['/adapters/pieces/mcp', '/adapters'])(
-    'to %s takes little memory of the gateway',
+    'a body to %s in single bytes takes little memory of the gateway',
     async (path) => {
       const named = { name: 'pieces', endpoint: 'http://127.0.0.1:9/mcp' }
       await gateway.api('POST', '/adapters', named)

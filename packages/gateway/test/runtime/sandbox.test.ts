@@ -254,7 +254,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
   })
 
   test.skipIf(!possible || secretFolder === undefined)(
-    'reads no key that a kubeconfig names, and no secret in a folder that it is shown',
+    'a server reads no key that a kubeconfig names, and no secret in its folders',
     async () => {
       const files = ['kubeconfig', 'keys/client.key', 'keys/linked', 'shared/token', 'shared/link']
       for (const file of files) {
