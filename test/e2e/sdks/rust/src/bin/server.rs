@@ -1,7 +1,15 @@
 //! The server of the matrix on the Rust SDK: `server stdio|http both|legacy|modern`.
 #![allow(deprecated)]
 
-use std::{borrow::Cow, env, sync::LazyLock, time::Duration};
+use std::{
+    borrow::Cow,
+    env,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
@@ -20,6 +28,8 @@ use tokio::sync::broadcast;
 
 const NOTE: &str = "note://shared";
 static CHANGES: LazyLock<broadcast::Sender<()>> = LazyLock::new(|| broadcast::channel(16).0);
+/// Streams that do not listen yet. The SDK acknowledges them before they do.
+static ACCEPTED: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Clone)]
 struct Matrix {
@@ -109,8 +119,12 @@ impl Matrix {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         if context.protocol_version() == Some(ProtocolVersion::V_2026_07_28) {
-            // A stream that was just acknowledged may not listen yet.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            for _ in 0..100 {
+                if ACCEPTED.load(SeqCst) == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             let _ = CHANGES.send(());
         } else {
             let changed = made(json!({ "uri": NOTE }))?;
@@ -239,11 +253,13 @@ impl ServerHandler for Matrix {
         &self,
         asked: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
+        ACCEPTED.fetch_add(1, SeqCst);
         Some(asked.supported_by(&self.get_info().capabilities))
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let mut changes = CHANGES.subscribe();
+        ACCEPTED.fetch_sub(1, SeqCst);
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),

@@ -22,11 +22,13 @@ import io.modelcontextprotocol.modern.server.transport.StdioMcpTransport;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /** The server of the matrix on the Java SDK's modern side: {@code ModernServer stdio|http}. */
 public final class ModernServer {
   private static final String NOTE = "note://shared";
   private static final McpChangeFeed CHANGES = new McpChangeFeed();
+  private static final AtomicInteger LISTENERS = new AtomicInteger();
   private static final Map<String, McpSyncTool> TOOLS = new LinkedHashMap<>();
 
   public static void main(String[] words) throws Exception {
@@ -41,7 +43,12 @@ public final class ModernServer {
             .feature(ToolsFeature.ofSync(new Tools()))
             .feature(ResourcesFeature.ofSync(new Resources()))
             .feature(PromptsFeature.ofSync(new Prompts()))
-            .subscriptions(CHANGES)
+            .subscriptions(
+                () ->
+                    CHANGES
+                        .changes()
+                        .doOnSubscribe(begun -> LISTENERS.incrementAndGet())
+                        .doFinally(how -> LISTENERS.decrementAndGet()))
             .build();
     if (words[0].equals("stdio"))
       new StdioMcpTransport(server, McpJsonDefaults.getMapper()).start().block();
@@ -95,7 +102,8 @@ public final class ModernServer {
 
   private static McpSyncResponse<McpSchema.CallToolOutcome> change(
       McpRequestContext context, McpSchema.CallToolRequest request) {
-    // A stream that was just acknowledged may not listen yet.
+    // The SDK acknowledges a stream before it listens.
+    for (var waits = 0; LISTENERS.get() == 0 && waits < 100; waits += 1) Web.pause(10);
     Web.pause(100);
     CHANGES.broadcast(new ServerChange.ResourceUpdated(NOTE));
     return McpSyncResponse.result(text("changed"));
