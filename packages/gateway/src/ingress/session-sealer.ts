@@ -144,15 +144,16 @@ function encode(session: Session, caller: string): Buffer {
   return plain
 }
 
+const uuidParts = /^(.{8})(.{4})(.{4})(.{4})(.{12})$/
+
 function decode(plain: Buffer): Opened {
-  const hex = plain.toString('hex', 4, 20)
   const replicaEnd = 37 + plain.readUInt8(36)
   const idStart = replicaEnd + 2
   return {
     caller: plain.toString('latin1', 20, 36),
     session: {
       issuedAt: plain.readUInt32BE(0) * 1000,
-      uid: `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`,
+      uid: plain.toString('hex', 4, 20).replace(uuidParts, '$1-$2-$3-$4-$5'),
       replica: plain.toString('latin1', 37, replicaEnd),
       upstreamId: plain.toString('latin1', idStart, idStart + plain.readUInt16BE(replicaEnd)),
     },

@@ -187,7 +187,8 @@ export class FilteredAnswer implements Dispatcher.DispatchHandler {
     return this.#failWith(
       new GatewayError('upstream_failed', {
         detail:
-          'What the server says of its tools cannot be read, so the rules for them cannot be applied.',
+          'What the server says of its tools cannot be read, ' +
+          'so the rules for them cannot be applied.',
         cause: reason,
       }),
     )

@@ -394,7 +394,9 @@ function holdsMessages(raw: readonly Buffer[]): boolean {
   return isEventStream(type) || /application\/json/i.test(type)
 }
 
-/** Pieces of an answer. Each one is read with those before it, and a longer search is no refusal. */
+/**
+ * Pieces of an answer. Each one is read with those before it, and a longer search is no refusal.
+ */
 const mostPeeked = 64
 
 const anyMessage = /"(jsonrpc|result|error)"/
@@ -417,7 +419,9 @@ function noHandshake(): GatewayError {
 function notMcp(status: number, type: string | undefined): GatewayError {
   const what = type === undefined ? 'without a message' : `with '${type.slice(0, 100)}'`
   return new GatewayError('upstream_not_mcp', {
-    detail: `The server answered ${what} (HTTP ${status}) where MCP has a message. Check its address and its log.`,
+    detail:
+      `The server answered ${what} (HTTP ${status}) where MCP has a message. ` +
+      'Check its address and its log.',
   })
 }
 

@@ -97,7 +97,8 @@ function members(
       )
     if (!known.has(name) && known.has(fold(name)))
       throw refused(
-        `${what} must not have a member '${name.slice(0, 100)}': it could be taken for '${fold(name)}'.`,
+        `${what} must not have a member '${name.slice(0, 100)}': ` +
+          `it could be taken for '${fold(name)}'.`,
       )
   }
   return found
