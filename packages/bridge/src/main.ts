@@ -15,6 +15,7 @@ import {
 import { ownHeaders, type HeaderSecret } from './remote-headers.ts'
 import { KeyVaultFailure } from './key-vault/failure.ts'
 import { StdioBridge } from './stdio-bridge.ts'
+import type { Child } from './children/child.ts'
 import { StdioChild } from './children/stdio-child.ts'
 
 const usage = `mcp-bridge: a stdio or remote MCP server behind streamable HTTP
@@ -78,19 +79,8 @@ async function openHandler(
   const secret = await openSecret(upstream, log)
   const bodies = new Bodies(settings.bodyLimitBytes)
 
-  if (upstream.kind === 'remote') {
-    const { RemoteBridge } = await import('./remote-bridge.ts')
-    const handler = new RemoteBridge({
-      ...upstream,
-      secret,
-      answerTimeoutMs: settings.answerTimeoutMs,
-      connectTimeoutMs: 10_000,
-      bodies,
-      log,
-    })
-
-    return { handler, secret }
-  }
+  if (upstream.kind === 'remote')
+    return { handler: await openRemote(upstream, { settings, secret, bodies, log }), secret }
 
   const shared = {
     broken,
@@ -109,21 +99,10 @@ async function openHandler(
   }
 
   if (upstream.kind === 'sse') {
-    const { SseChild } = await import('./children/sse-child.ts')
-    const options = {
-      url: upstream.url,
-      headers: () => ownHeaders({ headers: upstream.headers, secret }),
-      refused: () => secret?.refused(),
-      connectTimeoutMs: 10_000,
-      streamTimeoutMs: 30_000,
-      answerTimeoutMs: settings.answerTimeoutMs,
-      maxMessageBytes: 64 * megabyte,
-      log,
-    }
-
+    const spawn = await sseSpawner(upstream, { settings, secret, log })
     const handler = new StdioBridge({
       ...shared,
-      spawn: () => new SseChild(options),
+      spawn,
       isolation: 'session',
       warmSpares: 0,
     })
@@ -145,6 +124,51 @@ async function openHandler(
 
   const spawn = (): StdioChild => new StdioChild(options)
   return { handler: new StdioBridge({ ...shared, spawn, isolation, warmSpares }) }
+}
+
+type OfKind<K extends Settings['upstream']['kind']> = Extract<
+  Settings['upstream'],
+  { readonly kind: K }
+>
+
+interface Surroundings {
+  readonly settings: Settings
+  readonly secret: HeaderSecret | undefined
+  readonly log: Logger
+}
+
+async function openRemote(
+  upstream: OfKind<'remote'>,
+  { settings, secret, bodies, log }: Surroundings & { readonly bodies: Bodies },
+): Promise<Handler> {
+  const { RemoteBridge } = await import('./remote-bridge.ts')
+  return new RemoteBridge({
+    ...upstream,
+    secret,
+    answerTimeoutMs: settings.answerTimeoutMs,
+    connectTimeoutMs: 10_000,
+    bodies,
+    log,
+  })
+}
+
+async function sseSpawner(
+  upstream: OfKind<'sse'>,
+  { settings, secret, log }: Surroundings,
+): Promise<() => Child> {
+  const { SseChild } = await import('./children/sse-child.ts')
+  const options = {
+    url: upstream.url,
+    headers: () => ownHeaders({ headers: upstream.headers, secret }),
+    refused: () => secret?.refused(),
+    connectTimeoutMs: 10_000,
+    streamTimeoutMs: 30_000,
+    answerTimeoutMs: settings.answerTimeoutMs,
+    maxMessageBytes: 64 * megabyte,
+    log,
+  }
+
+  return () => new SseChild(options)
 }
 
 /** Opens the headers of a Key Vault secret, if the settings name one. @throws SettingsError */
@@ -213,8 +237,6 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(
-    `${error instanceof SettingsError ? error.message : error instanceof Error ? error.message : String(error)}\n`,
-  )
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
   process.exitCode = 1
 })

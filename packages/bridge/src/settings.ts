@@ -129,31 +129,15 @@ function addressName(
 const megabyte = 1024 * 1024
 const logLevels = ['info', 'trace', 'debug', 'warn', 'error', 'silent'] as const
 
+type Environment = Readonly<Record<string, string | undefined>>
+
 /**
  * Environment variables → settings. `MCP_PROXY_URL` outranks `MCP_COMMAND`, as in the original.
  * @throws SettingsError
  */
-export function readSettings(environment: Readonly<Record<string, string | undefined>>): Settings {
+export function readSettings(environment: Environment): Settings {
   const mistakes: string[] = []
-
-  const number = (name: string, fallback: number, min: number, max: number): number => {
-    const text = environment[name]
-    if (text === undefined || text === '') return fallback
-
-    const value = /^\d+$/.test(text) ? Number(text) : -1
-    if (value >= min && value <= max) return value
-
-    mistakes.push(`${name}: '${text}' is not a whole number from ${min} to ${max}`)
-    return fallback
-  }
-
-  const choice = <T extends string>(name: string, choices: readonly [T, ...T[]]): T => {
-    const text = environment[name]
-    if (text === undefined || text === '') return choices[0]
-    const chosen = choices.find((each) => each === text)
-    if (chosen === undefined) mistakes.push(`${name}: '${text}' is none of ${choices.join(', ')}`)
-    return chosen ?? choices[0]
-  }
+  const { number, choice } = readersOf(environment, mistakes)
 
   // Check all values, even those that this kind of server does not use.
   const transport = choice('MCP_PROXY_TRANSPORT', ['streamable-http', 'sse'])
@@ -196,6 +180,30 @@ export function readSettings(environment: Readonly<Record<string, string | undef
 
   if (upstream === undefined || mistakes.length > 0) throw new SettingsError(mistakes)
   return { ...settings, upstream }
+}
+
+/** Readers of single variables. Mistakes go to the list, and a default takes their place. */
+function readersOf(environment: Environment, mistakes: string[]) {
+  const number = (name: string, fallback: number, min: number, max: number): number => {
+    const text = environment[name]
+    if (text === undefined || text === '') return fallback
+
+    const value = /^\d+$/.test(text) ? Number(text) : -1
+    if (value >= min && value <= max) return value
+
+    mistakes.push(`${name}: '${text}' is not a whole number from ${min} to ${max}`)
+    return fallback
+  }
+
+  const choice = <T extends string>(name: string, choices: readonly [T, ...T[]]): T => {
+    const text = environment[name]
+    if (text === undefined || text === '') return choices[0]
+    const chosen = choices.find((each) => each === text)
+    if (chosen === undefined) mistakes.push(`${name}: '${text}' is none of ${choices.join(', ')}`)
+    return chosen ?? choices[0]
+  }
+
+  return { number, choice }
 }
 
 export function isLoopback(host: string): boolean {

@@ -1,13 +1,13 @@
 import { sealerOf } from './compose/cluster.ts'
-import { compose, type App, type AppOptions } from './compose/composition.ts'
-import { openDoor } from './compose/door.ts'
+import { compose, type App, type AppOptions, type Composition } from './compose/composition.ts'
+import { openDoor, type Door } from './compose/door.ts'
 import { openListener } from './http/listener.ts'
 import { addProblems } from './http/rest.ts'
 import { Hop, unsigned } from './ingress/peer-hop.ts'
 import { loadSessionKeys } from './ingress/session-keys.ts'
 import { createAddressPolicy } from './lib/net/address-policy.ts'
 import { FollowedTools } from './tools/feed/followed-tools.ts'
-import { openToolRouter } from './tools/open.ts'
+import { openToolRouter, type ToolRouter } from './tools/open.ts'
 import { IdentitySigner } from './upstream/identity-signer.ts'
 import { createOutgoing } from './upstream/outgoing.ts'
 
@@ -34,31 +34,7 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
     })
 
     const { entrance, shares, requestFinished, refused } = door
-
-    const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
-    // Clients and servers know the gateway by its public address, not by the address of this
-    // process.
-    const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })
-
-    // The feed has values in place of references.
-    const outgoing = createOutgoing(signer, () => ({
-      message: 'The gateway did not have it either.',
-    }))
-
-    const networks = config.tools.endpointNetworks ?? config.endpointNetworks ?? []
-    const router = parts.use(
-      await openToolRouter({
-        ...composition,
-        store: tools,
-        directory: tools.directory,
-        endpointPolicy: createAddressPolicy(networks),
-        entrance,
-        hop,
-        sealer,
-        outgoing,
-        shares,
-      }),
-    )
+    const { tools, router } = await openFollowedTools(composition, { door, hop, sealer, keys })
 
     const { origin } = parts.use(
       await openListener({
@@ -87,6 +63,47 @@ export function openToolGateway(options: Omit<AppOptions, 'environment' | 'signa
     log.info({ address: origin, version, role: config.role, name: hop.self }, 'ready')
     return origin
   })
+}
+
+interface Followed {
+  readonly door: Door
+  readonly hop: Hop
+  readonly sealer: ReturnType<typeof sealerOf>
+  readonly keys: readonly Buffer[]
+}
+
+/** Opens the router over the tools that gateways tell in their feed. */
+async function openFollowedTools(
+  composition: Composition,
+  { door: { entrance, shares }, hop, sealer, keys }: Followed,
+): Promise<{ readonly tools: FollowedTools; readonly router: ToolRouter }> {
+  const { config, log, parts, now } = composition
+  const tools = parts.use(new FollowedTools({ gateways: config.tools.followed, hop, keys, log }))
+  // Clients and servers know the gateway by its public address, not by the address of this
+  // process.
+  const signer = new IdentitySigner({ keys, issuer: () => tools.issuer, now })
+
+  // The feed has values in place of references.
+  const outgoing = createOutgoing(signer, () => ({
+    message: 'The gateway did not have it either.',
+  }))
+
+  const networks = config.tools.endpointNetworks ?? config.endpointNetworks ?? []
+  const router = parts.use(
+    await openToolRouter({
+      ...composition,
+      store: tools,
+      directory: tools.directory,
+      endpointPolicy: createAddressPolicy(networks),
+      entrance,
+      hop,
+      sealer,
+      outgoing,
+      shares,
+    }),
+  )
+
+  return { tools, router }
 }
 
 function refuseUnsigned(): never {

@@ -58,9 +58,59 @@ export class StdioChild implements Child {
 
     const { pid } = this.#process
     if (pid !== undefined) this.#family = new Family(pid, `${mark.name}=${mark.value}`)
-    this.#exit = new Promise((resolve) => {
+    this.#lines = this.#openLines()
+    const framer = this.#openFramer()
+    const errors = new LogLines((line) => this.#logLine(line))
+
+    this.#exit = this.#whenEnded(() => {
+      framer.end()
+      errors.end()
+      this.#lines.end()
+    })
+
+    this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
+    this.#process.stdout.once('end', () => this.#cut('output'))
+    // Until a listener is set, the pipe holds back the server's output.
+    this.#process.stdout.pause()
+    this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
+    this.#process.stdin.on('error', () => this.#cut('input'))
+  }
+
+  #openLines(): ServerLines {
+    return new ServerLines({
+      message: (line, message) => {
+        this.#said = 'messages'
+        this.#listener?.line(line, message)
+      },
+      noMessage: (line) => {
+        if (this.#said === 'nothing') this.#said = 'text'
+        this.#options.log.warn(
+          { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
+          'the server wrote a line to standard output that is no message',
+        )
+      },
+    })
+  }
+
+  #openFramer(): LineFramer {
+    const { log, maxLineBytes } = this.#options
+    return new LineFramer(maxLineBytes, {
+      line: (line) => this.#lines.line(line),
+      tooLong: (head) => {
+        log.warn(
+          { pid: this.pid, maxLineBytes },
+          'the server wrote a line that is too long; it was dropped',
+        )
+        this.#lines.tooLong(head)
+      },
+    })
+  }
+
+  /** Resolves once the process has ended and its last output was read. */
+  #whenEnded(outputsEnded: () => void): Promise<void> {
+    return new Promise((resolve) => {
       this.#process.once('error', (error: NodeJS.ErrnoException) => {
-        this.#end(whyNotStarted(options, error))
+        this.#end(whyNotStarted(this.#options, error))
         resolve()
       })
 
@@ -79,48 +129,12 @@ export class StdioChild implements Child {
         ).unref()
 
         this.#process.once('close', () => {
-          framer.end()
-          errors.end()
-          this.#lines.end()
+          outputsEnded()
           this.#end(this.#cutBecause ?? howEnded(code, signal))
           resolve()
         })
       })
     })
-
-    this.#lines = new ServerLines({
-      message: (line, message) => {
-        this.#said = 'messages'
-        this.#listener?.line(line, message)
-      },
-      noMessage: (line) => {
-        if (this.#said === 'nothing') this.#said = 'text'
-        options.log.warn(
-          { pid: this.pid, line: Buffer.from(line.subarray(0, 500)).toString() },
-          'the server wrote a line to standard output that is no message',
-        )
-      },
-    })
-
-    const framer = new LineFramer(options.maxLineBytes, {
-      line: (line) => this.#lines.line(line),
-      tooLong: (head) => {
-        options.log.warn(
-          { pid: this.pid, maxLineBytes: options.maxLineBytes },
-          'the server wrote a line that is too long; it was dropped',
-        )
-        this.#lines.tooLong(head)
-      },
-    })
-
-    this.#process.stdout.on('data', (chunk: Buffer) => framer.push(chunk))
-    this.#process.stdout.once('end', () => this.#cut('output'))
-    // Until a listener is set, the pipe holds back the server's output.
-    this.#process.stdout.pause()
-
-    const errors = new LogLines((line) => this.#logLine(line))
-    this.#process.stderr.on('data', (chunk: Buffer) => errors.push(chunk))
-    this.#process.stdin.on('error', () => this.#cut('input'))
   }
 
   get pid(): number | undefined {

@@ -52,15 +52,7 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
       }
     }
 
-    if (record.type === 'gap')
-      notes.push(`${place}: ${record.lost} records were lost (${record.from} to ${record.to})`)
-    if (record.type === 'start' && running)
-      notes.push(`${place}: the gateway before was ended outright; its last moments may be missing`)
-    if (record.torn !== undefined)
-      notes.push(`${place}: a record that was half written then (${record.torn} bytes) was cut off`)
-    if (record.time < time)
-      notes.push(`${place}: the clock was set back (${time} to ${record.time})`)
-
+    notes.push(...remarksOn(record, running, time).map((remark) => `${place}: ${remark}`))
     running = record.type !== 'stop'
     time = record.time
     previous = { seq: record.seq, hash: record.hash }
@@ -68,21 +60,37 @@ export async function verifyLog(path: string, expected?: string): Promise<Verifi
     records += 1
   }
 
-  for (const file of files) {
-    let line = 0
-    for await (const text of createInterface({
-      input: createReadStream(file),
-      crlfDelay: Number.POSITIVE_INFINITY,
-    })) {
-      line += 1
+  for (const file of files)
+    for await (const { place, text } of linesOf(file))
       try {
-        take(`${file}:${line}`, readLine(text))
+        take(place, readLine(text))
       } catch (error) {
-        faults.push(`${file}:${line}: ${(error as Error).message}`)
+        faults.push(`${place}: ${(error as Error).message}`)
       }
-    }
-  }
 
   if (!met) faults.push(`The record with the hash ${expected} is not there.`)
   return { files, records, first, head: previous ?? chainStart, faults, notes }
+}
+
+/** `running`: the record before was not the end of a gateway. `time`: the time of that record. */
+function remarksOn(record: ChainedRecord, running: boolean, time: string): string[] {
+  const remarks: string[] = []
+  if (record.type === 'gap')
+    remarks.push(`${record.lost} records were lost (${record.from} to ${record.to})`)
+  if (record.type === 'start' && running)
+    remarks.push('the gateway before was ended outright; its last moments may be missing')
+  if (record.torn !== undefined)
+    remarks.push(`a record that was half written then (${record.torn} bytes) was cut off`)
+  if (record.time < time) remarks.push(`the clock was set back (${time} to ${record.time})`)
+
+  return remarks
+}
+
+async function* linesOf(file: string): AsyncIterable<{ place: string; text: string }> {
+  const input = createReadStream(file)
+  let line = 0
+  for await (const text of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    line += 1
+    yield { place: `${file}:${line}`, text }
+  }
 }

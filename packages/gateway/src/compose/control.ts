@@ -6,7 +6,7 @@ import { resourceMetadata } from '../auth/resource-metadata.ts'
 import { DeclaredTarget, dryRun } from '../control/declared-target.ts'
 import { resourceKinds } from '../control/kinds.ts'
 import { controlPlane } from '../control/plugin.ts'
-import { followSources } from '../declared/follow.ts'
+import { followSources, type DeclaredSources, type FollowOptions } from '../declared/follow.ts'
 import { publishKeys } from '../http/published-keys.ts'
 import { permittedLogs } from '../runtime/permitted-logs.ts'
 import { permittedCollection, permittedStore } from '../store/permitted.ts'
@@ -56,22 +56,11 @@ export function openControl(
   }
 
   const { audited, addressOf } = door
-  const development = config.identity.mode === 'development'
-  const declared = parts.use(
-    followSources({
-      sources: config.declared,
-      // With development identity, the files belong to the caller without identity headers.
-      ownerOf: (source) => (development ? developmentOwner : { id: source, issuer: 'declared' }),
-      targets: (source, principal) => {
-        const options = { ...writing, source, principal, audited }
-        return { target: new DeclaredTarget(options), trial: dryRun(options) }
-      },
-      reconciler,
-      runtime,
-      log,
-      now: writing.now,
-    }),
-  )
+  const targetsOf: FollowOptions['targets'] = (source, principal) => {
+    const options = { ...writing, source, principal, audited }
+    return { target: new DeclaredTarget(options), trial: dryRun(options) }
+  }
+  const declared = openDeclared({ config, log, parts, now }, workloads, targetsOf)
 
   const { authenticate, challenge, metadata } = callers.identity
   return (api) => {
@@ -96,4 +85,25 @@ export function openControl(
     publishKeys(api, outgoingSide.signer.jwks)
     if (metadata !== undefined) resourceMetadata(api, metadata)
   }
+}
+
+/** Follows the declared files. */
+function openDeclared(
+  { config, log, parts, now }: Pick<Composition, 'config' | 'log' | 'parts' | 'now'>,
+  { reconciler, runtime }: Workloads,
+  targets: FollowOptions['targets'],
+): DeclaredSources {
+  const development = config.identity.mode === 'development'
+  return parts.use(
+    followSources({
+      sources: config.declared,
+      // With development identity, the files belong to the caller without identity headers.
+      ownerOf: (source) => (development ? developmentOwner : { id: source, issuer: 'declared' }),
+      targets,
+      reconciler,
+      runtime,
+      log,
+      now: () => new Date(now()),
+    }),
+  )
 }

@@ -65,20 +65,22 @@ export async function openListeners(
   listeners.push(listener)
 
   const { host, port } = config.cluster
-  if (port !== undefined) {
-    const peers = {
-      host,
-      port,
-      // Clients cannot use up the connections of probes and peers, nor one peer those of another.
-      connections: { shares: shares.peerConnections, partyOf: (remote: string) => remote },
-      allowedHosts: ['*'],
-      allowedOrigins: [],
-      endpoints: planes.endpoints.map(forPeers),
-      routes: addProblems,
-    }
-
-    listeners.push(await openListener({ ...common, ...peers, onDrain: () => undefined }))
-  }
+  if (port !== undefined)
+    listeners.push(
+      await openListener({ ...common, ...forProbesAndPeers(door, planes), host, port }),
+    )
 
   return listener
+}
+
+function forProbesAndPeers({ shares }: Door, planes: Planes) {
+  return {
+    // Clients cannot use up the connections of probes and peers, nor one peer those of another.
+    connections: { shares: shares.peerConnections, partyOf: (remote: string) => remote },
+    allowedHosts: ['*'],
+    allowedOrigins: [],
+    endpoints: planes.endpoints.map(forPeers),
+    routes: addProblems,
+    onDrain: () => undefined,
+  }
 }

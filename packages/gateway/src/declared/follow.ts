@@ -79,12 +79,7 @@ export function followSources(options: FollowOptions): DeclaredSources {
       term = undefined
       await Promise.all(looks.values())
     },
-    problems: () =>
-      new Map(
-        [...sources].flatMap(([name, { problems }]) =>
-          [...problems].map(([resource, problem]) => [keyOf(name, resource), problem] as const),
-        ),
-      ),
+    problems: () => problemsOf(sources),
   })
 
   const polling = Object.entries(options.sources).map(async ([name, { pollSeconds }]) => {
@@ -102,6 +97,14 @@ export function followSources(options: FollowOptions): DeclaredSources {
       await Promise.all([...polling, ...looks.values()])
     },
   }
+}
+
+function problemsOf(sources: ReadonlyMap<string, Source>): Map<string, string> {
+  return new Map(
+    [...sources].flatMap(([name, { problems }]) =>
+      [...problems].map(([resource, problem]) => [keyOf(name, resource), problem] as const),
+    ),
+  )
 }
 
 /** Returns a key that no workload can have as its name. */

@@ -84,7 +84,7 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
           ...(term?.problems() ?? new Map<string, string>()),
         ]),
     )) {
-      term = startTerm(options, signal)
+      term = new Term(options, signal)
       current = { signal, running: works.map((work) => work.run(signal)) }
       await term.ended
       await Promise.all(current.running)
@@ -109,67 +109,112 @@ export function startReconciler(options: ReconcilerOptions): Reconciler {
   }
 }
 
-interface Term extends Pick<Reconciler, 'nudge' | 'problem'> {
-  problems(): Problems
-  readonly ended: Promise<void>
-}
-
 /**
  * Level-triggered: compares the stored with the running state, whatever has changed. One worker for
  * each name. Removes the workload of a deleted record even if a gateway died in between.
  */
-function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
-  // All work in progress listens to the signal.
-  setMaxListeners(0, signal)
-  const { store, runtime, log, retry, workers = 16 } = options
-  const keys = new Map<string, Key>()
-  const queue: string[] = []
-  const working = new Set<Promise<void>>()
-  let again: NodeJS.Timeout | undefined
+class Term implements Pick<Reconciler, 'nudge' | 'problem'> {
+  readonly #options: ReconcilerOptions
+  readonly #signal: AbortSignal
+  readonly #workers: number
+  readonly #keys = new Map<string, Key>()
+  readonly #queue: string[] = []
+  readonly #working = new Set<Promise<void>>()
+  #again: NodeJS.Timeout | undefined
+  readonly ended: Promise<void>
 
-  function nudge(name: string): void {
-    if (signal.aborted) return
-    let key = keys.get(name)
+  constructor(options: ReconcilerOptions, signal: AbortSignal) {
+    // All work in progress listens to the signal.
+    setMaxListeners(0, signal)
+    this.#options = options
+    this.#signal = signal
+    this.#workers = options.workers ?? 16
+    this.ended = this.#run()
+  }
+
+  async #run(): Promise<void> {
+    const { runtime, store, resyncMs } = this.#options
+    const timer = setInterval(() => this.#lookAtAll(), resyncMs)
+    const undrift = runtime.onDrift((name) => this.nudge(name))
+
+    const unsecret = this.#options.onClusterSecret?.((secret) => {
+      const users = usersOf(store, { source: 'kubernetes', name: secret })
+      users.then(
+        (found) => found.forEach(({ name }) => this.nudge(name)),
+        () => this.#lookAtAll(),
+      )
+    })
+
+    this.#lookAtAll()
+    await Promise.all([
+      this.#follow(() => this.#changedNames()),
+      this.#follow(() => this.#usersOfChangedSecrets()),
+    ])
+
+    clearInterval(timer)
+    clearTimeout(this.#again)
+    undrift()
+    unsecret?.()
+    for (const { retry } of this.#keys.values()) clearTimeout(retry)
+    await Promise.all(this.#working)
+  }
+
+  problem(name: string): string | undefined {
+    return this.#keys.get(name)?.problem
+  }
+
+  problems(): Problems {
+    return new Map(
+      [...this.#keys].flatMap(([name, { problem }]) =>
+        problem === undefined ? [] : [[name, problem] as const],
+      ),
+    )
+  }
+
+  nudge(name: string): void {
+    if (this.#signal.aborted) return
+    let key = this.#keys.get(name)
     if (key === undefined)
-      keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
+      this.#keys.set(name, (key = { queued: false, working: false, again: false, failures: 0 }))
 
     // A nudged name does not wait for its next attempt.
     clearTimeout(key.retry)
     if (key.working) key.again = true
     else if (!key.queued) {
       key.queued = true
-      queue.push(name)
-      next()
+      this.#queue.push(name)
+      this.#next()
     }
   }
 
-  function next(): void {
-    while (working.size < workers && !signal.aborted) {
-      const name = queue.shift()
-      const key = name === undefined ? undefined : keys.get(name)
+  #next(): void {
+    while (this.#working.size < this.#workers && !this.#signal.aborted) {
+      const name = this.#queue.shift()
+      const key = name === undefined ? undefined : this.#keys.get(name)
       if (name === undefined || key === undefined) return
 
-      const work = look(name, key).finally(() => {
-        working.delete(work)
-        next()
+      const work = this.#look(name, key).finally(() => {
+        this.#working.delete(work)
+        this.#next()
       })
 
-      working.add(work)
+      this.#working.add(work)
     }
   }
 
-  async function look(name: string, key: Key): Promise<void> {
+  async #look(name: string, key: Key): Promise<void> {
+    const { log, retry } = this.#options
     key.queued = false
     key.working = true
     key.again = false
     let exists = true
 
     try {
-      exists = await reconcile(name)
+      exists = await this.#reconcile(name)
       key.failures = 0
       delete key.problem
     } catch (error) {
-      if (signal.aborted) return
+      if (this.#signal.aborted) return
       const problem = error instanceof Error ? error.message : String(error)
       if (problem !== key.problem)
         log.error({ name, err: error }, 'reconciling failed, trying again')
@@ -178,36 +223,40 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     }
 
     key.working = false
-    if (key.again) nudge(name)
+    if (key.again) this.nudge(name)
     else if (key.problem !== undefined)
-      key.retry = setTimeout(nudge, backoffMs(retry, key.failures), name)
-    else if (!exists) keys.delete(name)
+      key.retry = setTimeout((again) => this.nudge(again), backoffMs(retry, key.failures), name)
+    else if (!exists) this.#keys.delete(name)
   }
 
-  async function reconcile(name: string): Promise<boolean> {
+  async #reconcile(name: string): Promise<boolean> {
+    const { store, runtime } = this.#options
     const resource = await store.get(name)
-    const workload = resource === undefined ? undefined : await options.render(resource)
-    if (workload !== undefined) await runtime.apply(workload, signal)
+    const workload = resource === undefined ? undefined : await this.#options.render(resource)
+
+    if (workload !== undefined) await runtime.apply(workload, this.#signal)
     else
-      for (const ref of await runtime.list(signal))
-        if (ref.name === name) await runtime.remove(ref, signal)
+      for (const ref of await runtime.list(this.#signal))
+        if (ref.name === name) await runtime.remove(ref, this.#signal)
 
     return resource !== undefined
   }
 
-  async function resync(): Promise<void> {
-    const names = new Set((await runtime.list(signal)).map(({ name }) => name))
+  async #resync(): Promise<void> {
+    const { store, runtime } = this.#options
+    const names = new Set((await runtime.list(this.#signal)).map(({ name }) => name))
     // Resources that neither run nor are to run need no check.
     for await (const resource of each(store)) if (runsHere(resource)) names.add(resource.name)
-    for (const name of names) nudge(name)
+    for (const name of names) this.nudge(name)
   }
 
-  async function* changedNames(): AsyncIterable<string> {
-    for await (const { name } of store.watch(signal)) yield name
+  async *#changedNames(): AsyncIterable<string> {
+    for await (const { name } of this.#options.store.watch(this.#signal)) yield name
   }
 
-  async function* usersOfChangedSecrets(): AsyncIterable<string> {
-    for await (const { name } of store.secrets.watch(signal))
+  async *#usersOfChangedSecrets(): AsyncIterable<string> {
+    const { store } = this.#options
+    for await (const { name } of store.secrets.watch(this.#signal))
       for (const user of await usersOf(store, { source: 'store', name })) yield user.name
   }
 
@@ -215,18 +264,21 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
    * Follows changes until the term ends. A watch that breaks starts again, and then everything is
    * checked, as changes may have been missed.
    */
-  async function follow(changes: () => AsyncIterable<string>): Promise<void> {
+  async #follow(changes: () => AsyncIterable<string>): Promise<void> {
+    const { log, retry } = this.#options
+    const signal = this.#signal
+
     for (let failures = 0; !signal.aborted; failures += 1) {
       if (failures > 0) {
         await sleep(backoffMs(retry, failures), undefined, { signal }).catch(() => undefined)
         // Check one turn later: by then the watch below has begun.
-        queueMicrotask(lookAtAll)
+        queueMicrotask(() => this.#lookAtAll())
       }
 
       try {
         for await (const name of changes()) {
           failures = 0
-          nudge(name)
+          this.nudge(name)
         }
       } catch (error) {
         log.error({ err: error }, 'watching the store failed, trying again')
@@ -234,39 +286,14 @@ function startTerm(options: ReconcilerOptions, signal: AbortSignal): Term {
     }
   }
 
-  function lookAtAll(): void {
-    if (signal.aborted) return
-    resync().catch((error: unknown) => {
+  #lookAtAll(): void {
+    const { log, retry } = this.#options
+    if (this.#signal.aborted) return
+
+    this.#resync().catch((error: unknown) => {
       log.error({ err: error }, 'looking at everything failed, trying again')
-      clearTimeout(again)
-      if (!signal.aborted) again = setTimeout(lookAtAll, retry.maxMs)
+      clearTimeout(this.#again)
+      if (!this.#signal.aborted) this.#again = setTimeout(() => this.#lookAtAll(), retry.maxMs)
     })
-  }
-
-  const timer = setInterval(lookAtAll, options.resyncMs)
-  const undrift = runtime.onDrift(nudge)
-  const unsecret = options.onClusterSecret?.((secret) => {
-    const users = usersOf(store, { source: 'kubernetes', name: secret })
-    users.then((found) => found.forEach(({ name }) => nudge(name)), lookAtAll)
-  })
-
-  lookAtAll()
-  return {
-    nudge,
-    problem: (name) => keys.get(name)?.problem,
-    problems: () =>
-      new Map(
-        [...keys].flatMap(([name, { problem }]) =>
-          problem === undefined ? [] : [[name, problem] as const],
-        ),
-      ),
-    ended: Promise.all([follow(changedNames), follow(usersOfChangedSecrets)]).then(async () => {
-      clearInterval(timer)
-      clearTimeout(again)
-      undrift()
-      unsecret?.()
-      for (const { retry: waiting } of keys.values()) clearTimeout(waiting)
-      await Promise.all(working)
-    }),
   }
 }

@@ -197,9 +197,15 @@ export class ToolCaller implements AsyncDisposable {
       }
     if (error instanceof AnswerUnchecked) {
       const { code, message: text } = error
-      return { code, text, retry: code !== 'checks_busy' ? 'no' : harmless ? 'yes' : 'unsure' }
+      const again = harmless ? 'yes' : 'unsure'
+      return { code, text, retry: code === 'checks_busy' ? again : 'no' }
     }
 
+    return this.#explainExchange(error, late, harmless)
+  }
+
+  /** The failure of an exchange that gave no whole answer. */
+  #explainExchange(error: unknown, late: boolean, harmless: boolean): Failure {
     const code = codeOf(error)
     if (code === 'endpoint_forbidden')
       return {
@@ -210,16 +216,13 @@ export class ToolCaller implements AsyncDisposable {
     if (code === 'upstream_untrusted')
       return { code: 'untrusted', text: "The tool's certificate is not trusted.", retry: 'no' }
     // The system's messages name hosts and ports, which callers must not learn.
-    if (isUnsent(error))
+    if (isUnsent(error)) {
+      const seconds = this.#options.callTimeoutMs / 1000
+      const text = `The call was not sent: no connection within ${seconds} s.`
       return late
-        ? {
-            code: 'timeout',
-            text:
-              'The call was not sent: no connection within ' +
-              `${this.#options.callTimeoutMs / 1000} s.`,
-            retry: 'yes',
-          }
+        ? { code: 'timeout', text, retry: 'yes' }
         : { code: 'unreachable', text: 'The tool cannot be reached.', retry: 'yes' }
+    }
 
     if (error instanceof GatewayError && code === 'answer_dropped')
       return {

@@ -21,6 +21,22 @@ const minReconnectMs = 100
 const overtakenMs = 50
 const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
 
+type End = Parameters<Parameters<typeof readMessages>[0]['end']>[0]
+
+interface Call {
+  readonly method: 'POST' | 'GET'
+  readonly headers: readonly string[]
+  readonly body?: string | undefined
+  /** The raw id of a request that awaits an answer. */
+  readonly via?: string | undefined
+  readonly message: (text: string, status: number) => void
+  readonly end: (end: End, resumed: boolean) => void
+  /** True once the call needs no more messages. */
+  readonly complete: () => boolean
+  /** The id of the last event before this exchange, which resumes a stream. */
+  readonly resumeFrom?: string
+}
+
 /**
  * One session with a legacy server over streamable HTTP (2025-03-26 to 2025-11-25). It sends each
  * message as a POST, holds the server's GET stream, and resumes streams that end early.
@@ -110,16 +126,16 @@ export class HttpLegacyConnection implements LegacyConnection {
       this.#requests.delete(request ?? '')
     }
 
-    this.#exchange(
-      'POST',
-      legacyPostHeaders,
-      message,
-      request,
-      (text, status) => {
+    this.#exchange({
+      method: 'POST',
+      headers: legacyPostHeaders,
+      body: message,
+      via: request,
+      message: (text, status) => {
         if (status === 400 && session !== undefined) withheld.push(text)
         else receive(text)
       },
-      ({ status, failure }, resumed) => {
+      end: ({ status, failure }, resumed) => {
         this.#requests.delete(request ?? '')
         // The server did not run a request that it refused for its session. A resumed request may
         // have run.
@@ -144,8 +160,8 @@ export class HttpLegacyConnection implements LegacyConnection {
           else lost()
         })
       },
-      () => answered,
-    )
+      complete: () => answered,
+    })
   }
 
   /** Sends the waiting messages, then opens the GET stream for messages outside of requests. */
@@ -159,39 +175,34 @@ export class HttpLegacyConnection implements LegacyConnection {
   #listen(lastId: string | undefined, waitMs: number): void {
     if (this.#closed) return
     const startedAt = monotonicNow()
-    this.#exchange(
-      'GET',
-      ['accept', 'text/event-stream', ...(lastId === undefined ? [] : ['last-event-id', lastId])],
-      undefined,
-      undefined,
-      (text) => this.#listener.receive(text),
-      ({ status, lastId: last = lastId, retryMs = waitMs }) => {
+    this.#exchange({
+      method: 'GET',
+      headers: [
+        'accept',
+        'text/event-stream',
+        ...(lastId === undefined ? [] : ['last-event-id', lastId]),
+      ],
+      message: (text) => this.#listener.receive(text),
+      end: ({ status, lastId: last = lastId, retryMs = waitMs }) => {
         // 405: the server offers no stream. 404: the session is gone, which the next request
         // detects.
         if (status >= 400 && status < 500) return
         const next = monotonicNow() - startedAt > 5000 ? reconnectMs : retryMs * 2
         this.#later(retryMs, () => this.#listen(last, next))
       },
-      () => true,
-    )
+      complete: () => true,
+    })
   }
 
   /**
    * One HTTP exchange. If its stream ends before `complete`, further exchanges resume the stream
    * (MCP 2025-11-25, transports, resumability).
    */
-  #exchange(
-    method: 'POST' | 'GET',
-    headers: readonly string[],
-    body: string | undefined,
-    via: string | undefined,
-    message: (text: string, status: number) => void,
-    end: (end: Parameters<Parameters<typeof readMessages>[0]['end']>[0], resumed: boolean) => void,
-    complete: () => boolean,
-    resumeFrom?: string,
-  ): void {
+  #exchange(call: Call): void {
+    const { method, headers, body, via } = call
     const key = String((this.#next += 1))
     let status = 0
+
     const exchange = sendHttp(
       this.#upstream,
       {
@@ -209,37 +220,11 @@ export class HttpLegacyConnection implements LegacyConnection {
             if (method === 'POST' && via === undefined) exchange.finish()
           },
           message: (text) => {
-            if (this.#closed) return
-            try {
-              if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
-              message(text, status)
-              if (via !== undefined && complete()) exchange.finish()
-            } catch (error) {
-              if (!(error instanceof SyntaxError)) throw error
-              // This text is the answer to the request, and its client could not read it.
-              if (via !== undefined && looksLikeAnswer(text)) {
-                message(errorAnswer(via, errorCode.internal, unreadableAnswer), status)
-                exchange.finish()
-              }
-            }
+            if (this.#take(text, status, call)) exchange.finish()
           },
           end: (how) => {
             this.#open.delete(key)
-            if (this.#closed) return
-
-            // A resumed stream may end before it has any new event, so the last id still holds.
-            const lastId =
-              how.lastId ??
-              (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
-            if (complete() || lastId === undefined || via === undefined)
-              return end(how, resumeFrom !== undefined)
-
-            const resume = ['accept', 'text/event-stream', 'last-event-id', lastId]
-            const goOn = (): void =>
-              this.#exchange('GET', resume, undefined, via, message, end, complete, lastId)
-            const timer = this.#later(how.retryMs ?? reconnectMs, goOn)
-
-            this.#requests.set(via, () => this.#forget(timer))
+            if (!this.#closed) this.#over(how, call)
           },
         },
         () => exchange.abort(),
@@ -252,6 +237,38 @@ export class HttpLegacyConnection implements LegacyConnection {
         exchange.abort()
         this.#open.delete(key)
       })
+  }
+
+  /** True if the exchange has nothing more to give. */
+  #take(text: string, status: number, { via, message, complete }: Call): boolean {
+    if (this.#closed) return false
+    try {
+      if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
+      message(text, status)
+      return via !== undefined && complete()
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      // This text is the answer to the request, and its client could not read it.
+      if (via === undefined || !looksLikeAnswer(text)) return false
+      message(errorAnswer(via, errorCode.internal, unreadableAnswer), status)
+      return true
+    }
+  }
+
+  /** Ends a call whose exchange is over, or resumes its stream. */
+  #over(how: End, call: Call): void {
+    const { via, end, complete, resumeFrom } = call
+    // A resumed stream may end before it has any new event, so the last id still holds.
+    const lastId =
+      how.lastId ?? (how.status === 200 && how.failure === undefined ? resumeFrom : undefined)
+    if (complete() || lastId === undefined || via === undefined)
+      return end(how, resumeFrom !== undefined)
+
+    const headers = ['accept', 'text/event-stream', 'last-event-id', lastId]
+    const goOn = (): void =>
+      this.#exchange({ ...call, method: 'GET', headers, body: undefined, resumeFrom: lastId })
+    const timer = this.#later(how.retryMs ?? reconnectMs, goOn)
+    this.#requests.set(via, () => this.#forget(timer))
   }
 
   #lost(reason: string, refused: string | undefined): void {

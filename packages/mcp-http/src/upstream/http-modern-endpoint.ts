@@ -81,27 +81,14 @@ export class HttpModernEndpoint implements ModernEndpoint {
       readMessages(
         {
           message: (text) => {
-            let message: ReturnType<typeof readMessage>
-            try {
-              if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
-              message = readMessage(text)
-            } catch (error) {
-              if (!(error instanceof SyntaxError)) throw error
-              if (answered || !looksLikeAnswer(text)) return
-              answered = true
-              fail({ message: unreadableAnswer })
-              return sent.finish()
-            }
-
-            if (answered || message === undefined) return
-            const given = message.get('id')
-            // A server of 2026-07-28 has no requests of its own.
-            if (message.has('method')) return given === undefined ? exchange.tell(text) : undefined
-            // A server that refuses a request unread answers with no id, or with an id of its own.
-            if (!message.has('error') && (given === undefined || !sameToServers(given, id))) return
+            if (answered) return
+            const meaning = meaningOf(text, id)
+            if (meaning === 'nothing') return
+            if (meaning === 'notification') return exchange.tell(text)
 
             answered = true
-            exchange.answer(200, text)
+            if (meaning === 'answer') exchange.answer(200, text)
+            else fail({ message: unreadableAnswer })
             sent.finish()
           },
           end: ({ status, failure }) => {
@@ -121,4 +108,25 @@ export class HttpModernEndpoint implements ModernEndpoint {
     this.#open.get(exchange)?.abort()
     this.#open.delete(exchange)
   }
+}
+
+/** The meaning of a server's message for the request with this raw id. */
+function meaningOf(text: string, id: string): 'answer' | 'notification' | 'nothing' | 'unreadable' {
+  let message: ReturnType<typeof readMessage>
+  try {
+    if (!hasJsonNumbers(text)) throw new SyntaxError('no JSON')
+    message = readMessage(text)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    return looksLikeAnswer(text) ? 'unreadable' : 'nothing'
+  }
+
+  if (message === undefined) return 'nothing'
+  const given = message.get('id')
+  // A server of 2026-07-28 has no requests of its own.
+  if (message.has('method')) return given === undefined ? 'notification' : 'nothing'
+
+  // A server that refuses a request unread answers with no id, or with an id of its own.
+  const isOurs = message.has('error') || (given !== undefined && sameToServers(given, id))
+  return isOurs ? 'answer' : 'nothing'
 }

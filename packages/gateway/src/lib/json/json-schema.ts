@@ -301,8 +301,16 @@ function findLoop(schema: Schema): string | undefined {
     return fragment === '' || fragment.startsWith('/') ? fragment : (anchors.get(fragment) ?? '?')
   }
 
+  return loopFrom(at.keys(), targets)
+}
+
+/** The first place that leads back to itself. */
+function loopFrom(
+  starts: Iterable<string>,
+  targets: (pointer: string) => string[],
+): string | undefined {
   const state = new Map<string, 'open' | 'done'>()
-  for (const start of at.keys()) {
+  for (const start of starts) {
     // Depth first with an explicit stack, because chains of references may be long.
     const stack = [{ pointer: start, next: targets(start) }]
     if (state.has(start)) continue

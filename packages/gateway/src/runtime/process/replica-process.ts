@@ -81,6 +81,25 @@ interface Exit {
   readonly error?: NodeJS.ErrnoException
 }
 
+/** A process of the replica. */
+interface Instance {
+  readonly child: ChildProcess
+  readonly port: number
+  /** Name and value of the variable by which its processes are found. */
+  readonly mark: string
+  readonly launch: Launch
+  readonly group: ControlGroup | undefined
+}
+
+/** One instance, from its start to its end. */
+interface Run {
+  readonly exit: Exit
+  readonly logs: LogBuffer
+  readonly tooLate: Ailment | 'StartTimeout' | undefined
+  readonly readyMs: number
+  readonly wasReady: boolean
+}
+
 /**
  * Keeps one replica running as a process: starts it, probes it, restarts it with back-off, and ends
  * it with all processes that it forked.
@@ -235,7 +254,7 @@ export class ReplicaProcess {
       })
 
       if (group !== undefined) this.#begin(child, group)
-      return await this.#watch(child, port, `${mark.name}=${mark.value}`, launch, group)
+      return await this.#watch({ child, port, mark: `${mark.name}=${mark.value}`, launch, group })
     } catch (error) {
       // No port is free, or the system refuses the process (E2BIG, ENOMEM, a NUL in an argument).
       return this.#startFailed(error)
@@ -277,23 +296,11 @@ export class ReplicaProcess {
     }
   }
 
-  async #watch(
-    child: ChildProcess,
-    port: number,
-    mark: string,
-    { tellsSignalsByCode }: Launch,
-    group: ControlGroup | undefined,
-  ): Promise<Ending> {
+  async #watch({ child, port, mark, launch, group }: Instance): Promise<Ending> {
     const { host, startTimeoutMs, log } = this.#options
+    const { tellsSignalsByCode } = launch
     const { signal } = this.#stop
-    const ended = new Promise<Exit>((resolve) => {
-      child.once('error', (error) => resolve({ error }))
-      child.once('exit', (code, killedBy) => {
-        const signal = killedBy ?? (tellsSignalsByCode ? signalOf(code) : undefined)
-        if (signal !== undefined) resolve({ signal })
-        else resolve(code === null ? {} : { code })
-      })
-    })
+    const ended = whenEnded(child, tellsSignalsByCode)
 
     this.#startedAt = Date.now()
     this.#ownSockets = new Set()
@@ -302,23 +309,7 @@ export class ReplicaProcess {
       this.#set('starting', 'Starting', 'The process has been started and does not listen yet.')
 
     const logs = this.#options.logs.begin()
-    // Streams are missing when the gateway has no file descriptors left.
-    const cutters = [child.stdout, child.stderr].flatMap((stream) => {
-      let lines = 0
-      const cutter = new LineCutter((line) => {
-        lines += 1
-        logs.push(line, Date.now())
-      })
-      const meter = stream === null ? undefined : this.#options.pace.meter(stream)
-
-      stream?.setEncoding('utf8').on('data', (text: string) => {
-        cutter.write(text)
-        if (child.exitCode === null && child.signalCode === null) meter?.(text.length, lines)
-        lines = 0
-      })
-
-      return stream === null || stream === undefined ? [] : [cutter]
-    })
+    const cutters = this.#readOutput(child, logs)
 
     const over = new AbortController()
     void ended.then(() => over.abort())
@@ -351,7 +342,28 @@ export class ReplicaProcess {
 
     for (const cutter of cutters) cutter.end()
     logs.close()
-    return this.#ending(exit, logs, tooLate, readyMs, readyAt !== undefined)
+    return this.#ending({ exit, logs, tooLate, readyMs, wasReady: readyAt !== undefined })
+  }
+
+  /** Cuts the output of a process into lines of its log. */
+  #readOutput(child: ChildProcess, logs: LogBuffer): LineCutter[] {
+    // Streams are missing when the gateway has no file descriptors left.
+    return [child.stdout, child.stderr].flatMap((stream) => {
+      let lines = 0
+      const cutter = new LineCutter((line) => {
+        lines += 1
+        logs.push(line, Date.now())
+      })
+      const meter = stream === null ? undefined : this.#options.pace.meter(stream)
+
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        cutter.write(text)
+        if (child.exitCode === null && child.signalCode === null) meter?.(text.length, lines)
+        lines = 0
+      })
+
+      return stream === null || stream === undefined ? [] : [cutter]
+    })
   }
 
   /**
@@ -437,13 +449,7 @@ export class ReplicaProcess {
     return exit
   }
 
-  #ending(
-    exit: Exit,
-    logs: LogBuffer,
-    tooLate: Ailment | 'StartTimeout' | undefined,
-    readyMs: number,
-    wasReady: boolean,
-  ): Ending {
+  #ending({ exit, logs, tooLate, readyMs, wasReady }: Run): Ending {
     const last = lastWords(logs.last(50))
     const output = last === '' ? {} : { output: `It said last: ${last}` }
     if (exit.error !== undefined) return this.#notStarted(exit.error)
@@ -552,6 +558,17 @@ const sharedReadingMs = 1000
 /** Adds a full stop where the text of a process has none. */
 function sentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`
+}
+
+function whenEnded(child: ChildProcess, tellsSignalsByCode: boolean): Promise<Exit> {
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve({ error }))
+    child.once('exit', (code, killedBy) => {
+      const signal = killedBy ?? (tellsSignalsByCode ? signalOf(code) : undefined)
+      if (signal !== undefined) resolve({ signal })
+      else resolve(code === null ? {} : { code })
+    })
+  })
 }
 
 /** The signal that an exit code of a shell or `bwrap` stands for (128 + n). */
