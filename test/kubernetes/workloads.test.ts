@@ -156,7 +156,7 @@ describe('a workload on a cluster', () => {
     })
     const lines = async (container: string): Promise<string[] | undefined> => {
       const found = await runtime.logs(
-        wanted.name,
+        wanted,
         { replica: 0, tail: 10, follow: false, previous: false, container },
         signal,
       )
@@ -474,7 +474,7 @@ describe('refusals of the cluster', () => {
     await allowed.apply(wanted, signal)
     await until(allowed, wanted.name, ready)
     for await (const line of (await allowed.logs(
-      wanted.name,
+      wanted,
       { replica: 0, tail: 1, follow: false, previous: false },
       signal,
     )) ?? [])

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { Connections, sendJson, sendRpcError, Shares } from '@mcp-gateway/mcp-http'
+import { Connections, cutUnread, sendJson, sendRpcError, Shares } from '@mcp-gateway/mcp-http'
 import { errorCode } from '@mcp-gateway/protocol'
 
 /** Handles the requests to `/mcp`. */
@@ -12,6 +12,8 @@ export interface FrontOptions {
   readonly allowedHosts: ReadonlySet<string> | undefined
   /** Connections that may be open. One address may have half of them. */
   readonly mostConnections?: number
+  /** Time for which a client may take nothing of a waiting answer. */
+  readonly unreadTimeoutMs?: number
 }
 
 /**
@@ -19,6 +21,9 @@ export interface FrontOptions {
  * one.
  */
 const mostConnections = 40_000
+
+/** The same as in a gateway. */
+const unreadTimeoutMs = 120_000
 
 const healthy = Buffer.from('{"status":"ok"}')
 
@@ -70,6 +75,7 @@ export function createFront(handler: Handler, options: FrontOptions): Server {
   )
 
   server.on('connection', (socket) => connections.admit(socket))
+  cutUnread(server, options.unreadTimeoutMs ?? unreadTimeoutMs)
   return server
 }
 

@@ -182,3 +182,22 @@ describe('the front of the bridge', () => {
     expect(server.headersTimeout).toBe(15_000)
   })
 })
+
+test('a client that takes nothing of an answer of the bridge loses its connection', async () => {
+  const large: Handler = {
+    handle: (_request, response) => void response.end(Buffer.alloc(32 * 1024 * 1024)),
+    [Symbol.asyncDispose]: async () => undefined,
+  }
+  const server = createFront(large, { allowedHosts: undefined, unreadTimeoutMs: 300 })
+  open.push(server)
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const closed = new Promise<void>((resolve) =>
+    server.on('connection', (socket) => socket.once('close', () => resolve())),
+  )
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()
+  client.on('error', () => undefined)
+  client.write('GET /mcp HTTP/1.1\r\nhost: h\r\n\r\n')
+
+  await closed
+  client.destroy()
+})

@@ -1,7 +1,7 @@
 export { accepts, sendAmbiguous, sendJson, sendRpcError } from './answers.ts'
 export { readBody, type BodyBounds } from './shares/body.ts'
 export { monotonicNow } from './clock.ts'
-export { Connections, endSoon } from './shares/connections.ts'
+export { Connections, cutUnread, endSoon, responseOn } from './shares/connections.ts'
 export { modernHeaders } from './upstream/http-modern-endpoint.ts'
 export {
   isLate,

@@ -273,6 +273,9 @@ export const ConfigSchema = z.strictObject({
       keepAliveTimeoutSeconds: seconds(75).describe(
         'Time for which an idle connection from a client stays open.',
       ),
+      unreadTimeoutSeconds: seconds(120).describe(
+        'Time for which a client may take no byte of a waiting answer; its connection is cut then.',
+      ),
       drainDelaySeconds: z
         .number()
         .min(0)

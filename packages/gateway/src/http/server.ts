@@ -8,7 +8,7 @@ import {
 } from 'node:http'
 import { Server as NetServer, type AddressInfo, type Socket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
-import { Connections, endSoon, type Shares } from '@mcp-gateway/mcp-http'
+import { Connections, cutUnread, endSoon, responseOn, type Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError, toGatewayError, type ErrorCode } from '../core/errors.ts'
 import { monotonicNow } from '../lib/clock.ts'
 import { mostHeaders, newRequestId, type Edge } from './edge.ts'
@@ -20,6 +20,7 @@ export interface ServerOptions {
   readonly headersTimeoutSeconds: number
   readonly requestTimeoutSeconds: number
   readonly keepAliveTimeoutSeconds: number
+  readonly unreadTimeoutSeconds: number
   /** Counts the connections, in total and for each party. */
   readonly connections: {
     readonly shares: Shares
@@ -129,6 +130,7 @@ export function createHttpServer(options: ServerOptions, planes: Planes): Server
   )
   // Node silently drops headers beyond this limit, so the edge refuses requests that reach it.
   server.maxHeadersCount = mostHeaders
+  cutUnread(server, options.unreadTimeoutSeconds * 1000)
   const { connections } = state
   stateOf.set(server, state)
   server.on('connection', (socket: Socket) => {
@@ -192,13 +194,6 @@ function toOriginForm(request: IncomingMessage): boolean {
     })
   request.url = rest.startsWith('/') ? rest : `/${rest}`
   return true
-}
-
-/**
- * The response that is being written to a connection, ended or not. Node has no public name for it.
- */
-function responseOn(socket: Socket): ServerResponse | null | undefined {
-  return (socket as Socket & { readonly _httpMessage?: ServerResponse | null })._httpMessage
 }
 
 /**

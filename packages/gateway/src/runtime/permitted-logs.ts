@@ -11,5 +11,5 @@ export type ReadLogs = (
 
 /** The output of workloads as the control plane gets it. */
 export function permittedLogs(runtime: Pick<Runtime, 'logs'>): ReadLogs {
-  return ({ resource }, query, signal) => runtime.logs(resource.name, query, signal)
+  return ({ resource: { name, uid } }, query, signal) => runtime.logs({ name, uid }, query, signal)
 }

@@ -88,10 +88,10 @@ export interface Runtime extends AsyncDisposable {
   status(name: string): Promise<WorkloadStatus | undefined>
   /**
    * Lines without their terminator. With `follow` they end when the workload is removed. Undefined
-   * when the replica or its previous instance is unknown.
+   * when the replica or its previous instance is unknown. Another incarnation shows nothing.
    */
   logs(
-    name: string,
+    workload: WorkloadRef,
     query: LogQuery,
     signal: AbortSignal,
   ): Promise<AsyncIterable<string> | undefined>

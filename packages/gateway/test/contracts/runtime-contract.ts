@@ -107,9 +107,12 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await watcher
       return fewest
     }
-    const lines = async (query: Partial<LogQuery> = {}): Promise<string[] | undefined> => {
+    const lines = async (
+      query: Partial<LogQuery> = {},
+      uid = workload.uid,
+    ): Promise<string[] | undefined> => {
       const found = await runtime.logs(
-        workload.name,
+        { name: workload.name, uid },
         { replica: 0, tail: 100, follow: false, previous: false, ...query },
         AbortSignal.timeout(timeoutMs),
       )
@@ -365,6 +368,16 @@ export function describeRuntime(name: string, backend: RuntimeBackend): void {
       await until(({ replicas }) => replicas[0]?.phase === 'ready' && replicas[0].restarts === 1)
       expect(await lines({ previous: true, tail: 2 })).toEqual(['three', 'out of luck'])
       expect(await lines()).not.toContain('three')
+    })
+
+    test('the output of a workload is not shown to another that takes its name', async () => {
+      await apply()
+      await untilReady()
+      await call(0, '/say', 'a secret')
+      await expect.poll(() => lines({ tail: 1 })).toEqual(['a secret'])
+
+      expect(await lines({}, randomUUID())).toBeUndefined()
+      expect(await lines({ follow: true }, randomUUID())).toBeUndefined()
     })
 
     test('a followed log ends for its follower when the workload is removed', async () => {

@@ -126,7 +126,8 @@ describe('replicas as processes', () => {
     await sleep(3000)
     const query = { replica: 0, tail: 1, follow: false, previous: false }
     const lines: string[] = []
-    for await (const line of (await runtime.logs('w', query, signal)) ?? []) lines.push(line)
+    for await (const line of (await runtime.logs(workload('flooding'), query, signal)) ?? [])
+      lines.push(line)
 
     expect(Number(lines[0])).toBeGreaterThan(10_000)
     expect(Number(lines[0])).toBeLessThan(500_000)

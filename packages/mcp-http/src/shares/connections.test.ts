@@ -1,7 +1,8 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
-import { Connections } from './connections.ts'
+import { Connections, cutUnread } from './connections.ts'
 import { Shares } from './shares.ts'
 
 const open: (Server | Socket)[] = []
@@ -11,8 +12,10 @@ afterEach(() => {
     else each.close()
 })
 
+const large = Buffer.alloc(32 * 1024 * 1024)
+
 /** A server whose answers to `/slow` wait in `held`. */
-async function serve(most: number) {
+async function serve(most: number, unreadMs = 60_000) {
   const shares = new Shares(most)
   const connections = new Connections(shares, (address) => address)
   const held: ServerResponse[] = []
@@ -21,9 +24,10 @@ async function serve(most: number) {
     if (!connections.begin(response)) return
     requests += 1
     if (request.url === '/slow') held.push(response)
-    else response.end('done')
+    else response.end(request.url === '/large' ? large : 'done')
   })
   server.on('connection', (socket) => connections.admit(socket))
+  cutUnread(server, unreadMs)
   open.push(server)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
@@ -45,6 +49,19 @@ class Client {
   write(text: string): this {
     this.#socket.write(text)
     return this
+  }
+
+  pause(): this {
+    this.#socket.pause()
+    return this
+  }
+
+  /** Reads for a moment. */
+  async sip(): Promise<void> {
+    this.#socket.resume()
+    await sleep(5)
+    this.#socket.pause()
+    await sleep(50)
   }
 
   close(): void {
@@ -105,6 +122,26 @@ test('a connection whose pipelined requests are not all answered is not idle', a
   await expect.poll(() => busy.text).toContain('second')
   expect(await client().ask()).toBe('200')
   await expect.poll(() => busy.closed).toBe(true)
+})
+
+test('a client that takes nothing of its answer loses its connection after a time', async () => {
+  const { shares, client } = await serve(6, 300)
+  client().pause().write('GET /large HTTP/1.1\r\nhost: h\r\n\r\n')
+  await expect.poll(() => shares.held).toBe(1)
+
+  await expect.poll(() => shares.held).toBe(0)
+})
+
+test('a client that takes its answer slowly, or waits for it long, keeps its connection', async () => {
+  const { shares, held, client } = await serve(6, 300)
+  const [slow, late] = [client().pause(), client()]
+  slow.write('GET /large HTTP/1.1\r\nhost: h\r\n\r\n')
+  late.write('GET /slow HTTP/1.1\r\nhost: h\r\n\r\n')
+  for (let sips = 0; sips < 20; sips += 1) await slow.sip()
+
+  expect(shares.held).toBe(2)
+  held[0]?.end('at last')
+  await expect.poll(() => late.text).toContain('at last')
 })
 
 test('a client that sends more than a hundred requests ahead loses its connection', async () => {

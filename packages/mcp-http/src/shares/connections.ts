@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import type { Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Share, Shares } from './shares.ts'
 
@@ -161,4 +161,22 @@ export class Connections {
 export function endSoon(socket: Socket, text: string): void {
   socket.end(text)
   setTimeout(() => socket.destroy(), graceMs).unref()
+}
+
+/**
+ * The response that is being written to a connection, ended or not. Node has no public name for it.
+ */
+export function responseOn(socket: Socket): ServerResponse | null | undefined {
+  return (socket as Socket & { readonly _httpMessage?: ServerResponse | null })._httpMessage
+}
+
+/**
+ * Cuts the connection of a client that takes no byte of a waiting answer for so long. Other answers
+ * have no such limit. Idle connections end as before, by `keepAliveTimeout`.
+ */
+export function cutUnread(server: Server, afterMs: number): void {
+  server.setTimeout(afterMs, (socket) => {
+    const isComing = (responseOn(socket) ?? null) !== null && socket.writableLength === 0
+    if (!isComing) socket.destroy()
+  })
 }

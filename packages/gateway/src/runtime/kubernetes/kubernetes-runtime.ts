@@ -130,21 +130,22 @@ class KubernetesRuntime implements Runtime {
   }
 
   async logs(
-    name: string,
+    { name, uid }: WorkloadRef,
     query: LogQuery,
     signal: AbortSignal,
   ): Promise<AsyncIterable<string> | undefined> {
     const { directory } = this
+    const sight = this.#view.see(name)
+    if (sight?.uid !== uid) return undefined
     return readLogs(
       {
         api: this.#api,
         settings: this.#settings,
         workload: name,
         query,
-        pod: this.#view
-          .see(name)
-          ?.pods.find(({ metadata }) => metadata?.name === `${name}-${query.replica}`),
-        entry: () => directory.get(name),
+        pod: sight.pods.find(({ metadata }) => metadata?.name === `${name}-${query.replica}`),
+        // A reader that follows must not go on with another incarnation.
+        entry: () => (directory.get(name)?.uid === uid ? directory.get(name) : undefined),
         changed: (until) => directory.changed(name, until),
       },
       signal,

@@ -223,13 +223,14 @@ class ProcessRuntime implements Runtime {
   }
 
   async logs(
-    name: string,
+    { name, uid }: WorkloadRef,
     query: LogQuery,
     signal: AbortSignal,
   ): Promise<AsyncIterable<string> | undefined> {
+    const running = this.#workloads.get(name)
     // A process has no containers.
-    return query.container === undefined
-      ? this.#workloads.get(name)?.logs(query.replica)?.read(query, signal)
+    return running?.uid === uid && query.container === undefined
+      ? running.logs(query.replica)?.read(query, signal)
       : undefined
   }
 

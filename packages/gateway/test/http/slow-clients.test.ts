@@ -2,12 +2,13 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { connect, type AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayProcess } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
 beforeAll(async () => {
-  gateway = await GatewayProcess.start()
+  gateway = await GatewayProcess.start({ config: { edge: { unreadTimeoutSeconds: 0.5 } } })
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
 
@@ -83,4 +84,20 @@ test('an answer to initialize in single bytes passes before it is whole', async 
   stop.abort()
   server.closeAllConnections()
   server.close()
+})
+
+test('a client that takes nothing of a public page loses its connection', async () => {
+  const { hostname, port } = new URL(gateway.origin)
+  const client = connect(Number(port), hostname).pause()
+  client.on('error', () => undefined)
+  const page = await fetch(`${gateway.origin}/openapi.json`)
+  const { length } = await page.text()
+  const count = 100
+  client.write('GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(count))
+  await sleep(3000)
+
+  let read = 0
+  client.on('data', (chunk: Buffer) => (read += chunk.length)).resume()
+  await once(client, 'close')
+  expect(read).toBeLessThan((count * length) / 2)
 })
