@@ -1,125 +1,19 @@
 import { z } from 'zod'
-import {
-  AdapterInput,
-  AdapterResource,
-  anonymous,
-  CredentialView,
-  EnvironmentVariables,
-  eras,
-  legacyLeg,
-  Owner,
-  OwnerInput,
-  replicaLimit,
-  ResourceName,
-  ResourceStatus,
-  workloadFields,
-  toolRules,
-} from './adapters.ts'
+import { AdapterInput, AdapterResource, Owner, OwnerInput, ResourceStatus } from './adapters.ts'
 import { ApiKeyCreated, ApiKeyInput, ApiKeyPatch, ApiKeyResource } from './api-keys.ts'
 import { GatewayStatus } from './gateway-status.ts'
+import { AdapterPatch, ToolPatch } from './patches.ts'
+import { ListQuery, LogsQuery, PageQuery } from './queries.ts'
 import { SecretDeletion, SecretInput, SecretPatch, SecretResource } from './secrets.ts'
-import { ToolDefinitionPatch, ToolInput, ToolResource } from './tools.ts'
+import { ToolInput, ToolResource } from './tools.ts'
 
-const patchFields = {
-  name: ResourceName,
-  imageName: workloadFields.imageName.nullable(),
-  imageVersion: workloadFields.imageVersion.nullable(),
-  endpoint: workloadFields.endpoint.nullable(),
-  environmentVariables: z
-    .record(z.string(), z.union([EnvironmentVariables.valueType, z.null()]))
-    .nullable(),
-  replicaCount: z.int().min(0).max(replicaLimit).nullable(),
-  description: z.string().max(4096).nullable(),
-  useWorkloadIdentity: z.boolean().nullable(),
-  requiredRoles: z.array(z.string()).nullable(),
-  ownerRoles: z.array(z.string()).nullable(),
-  callerIdentity: workloadFields.callerIdentity.nullable(),
-  /** A list replaces all stored headers; an object merges into the one header. */
-  credential: z.union([CredentialView.partial(), z.array(CredentialView)]).nullable(),
+export interface Audit {
+  /** Kind of the resource. */
+  readonly kind: string
+  readonly verb: string
+  /** False for calls that get a record only if they are refused or an administrator's. */
+  readonly always: boolean
 }
-
-/**
- * Body of PATCH, a JSON merge patch (RFC 7396): null restores a default, or removes a variable. To
- * move from an image to an endpoint, or back, one patch sets the one and nulls the other.
- */
-export const AdapterPatch = z
-  .object({
-    ...patchFields,
-    anonymous: anonymous.nullable(),
-    toolRules: toolRules.nullable(),
-    eras: eras.nullable(),
-    legacyLeg: legacyLeg.nullable(),
-  })
-  .partial()
-  .meta({ id: 'AdapterPatch' })
-
-/** Body of PATCH for tools, as `AdapterPatch` is for adapters. */
-export const ToolPatch = z
-  .object({
-    ...patchFields,
-    toolDefinition: ToolDefinitionPatch,
-  })
-  .partial()
-  .meta({ id: 'ToolPatch' })
-
-export const ListQuery = z.object({
-  limit: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .max(1000)
-    .optional()
-    .meta({ description: 'Most entries of one page; all when absent.' }),
-  cursor: z.string().optional().meta({ description: 'From the `Link` header of the page before.' }),
-  name: z.string().optional().meta({ description: 'Names that begin so.' }),
-  q: z
-    .string()
-    .optional()
-    .meta({ description: 'Names and descriptions that contain this, without case.' }),
-})
-
-export const PageQuery = ListQuery.pick({ limit: true, cursor: true })
-
-export const LogsQuery = z.object({
-  instance: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(replicaLimit)
-    .default(0)
-    .meta({ description: 'Index of the replica.' }),
-  tail: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(100_000)
-    .default(1000)
-    .meta({ description: 'Last lines to give first.' }),
-  since: z
-    .string()
-    .regex(
-      /^(\d+(s|m|h|d)?|\d{4}-\d\d-\d\dT.+)$/,
-      'must be a duration (90s, 5m, 1h) or an ISO 8601 time',
-    )
-    .optional()
-    .meta({ description: 'A duration (`90s`, `5m`, `1h`) or an ISO 8601 time.' }),
-  follow: z.stringbool().default(false).meta({ description: 'Go on with new lines.' }),
-  previous: z
-    .stringbool()
-    .default(false)
-    .meta({ description: 'The instance before the last restart.' }),
-  container: z
-    .string()
-    .regex(
-      /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
-      "must be a DNS label: lower case letters, digits and '-'",
-    )
-    .optional()
-    .meta({
-      description:
-        'On Kubernetes: another container of the pod than the server’s own, such as one that was put into it for a service mesh.',
-    }),
-})
 
 export interface Endpoint {
   readonly method: 'get' | 'post' | 'put' | 'patch' | 'delete'
@@ -137,6 +31,8 @@ export interface Endpoint {
   }
   /** Statuses of its problem answers, besides 400, 401 and 503. */
   readonly problems: readonly number[]
+  /** How the audit log records it. */
+  readonly audit: Audit
 }
 
 const etag = { ETag: 'The version, for If-Match.' }
@@ -169,6 +65,7 @@ const toolExample = {
 }
 
 interface Words {
+  readonly kind: string
   readonly collection: string
   /** One resource with its article, such as "a tool". */
   readonly one: string
@@ -181,7 +78,17 @@ interface Words {
 }
 
 /** The calls that every kind of resource has. */
-function callsOf({ collection, one, many, input, patch, resource, example, patchExample }: Words) {
+function callsOf({
+  kind,
+  collection,
+  one,
+  many,
+  input,
+  patch,
+  resource,
+  example,
+  patchExample,
+}: Words) {
   const path = `${collection}/{name}`
   return {
     create: {
@@ -196,6 +103,7 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
         headers: { ...etag, Location: 'Its address.' },
       },
       problems: [403, 409, 413, 415],
+      audit: { kind, verb: 'create', always: true },
     },
     list: {
       method: 'get',
@@ -209,21 +117,26 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
         headers: { Link: 'The next page (RFC 8288, rel="next").' },
       },
       problems: [],
+      audit: { kind, verb: 'list', always: false },
     },
     get: {
       method: 'get',
       path,
       summary: `Retrieve the metadata of ${one}.`,
-      success: { status: 200, description: 'What is registered.', schema: resource, headers: etag },
+      success: { status: 200, description: 'The resource.', schema: resource, headers: etag },
       problems: [304, 404],
+      audit: { kind, verb: 'read', always: false },
     },
     replace: {
       method: 'put',
       path,
-      summary: `Replace ${one}. Fields left out fall back to their defaults; PATCH changes only what it names.`,
+      summary:
+        `Replace ${one}. Absent fields get their defaults; ` +
+        'PATCH changes only the fields that it names.',
       body: { type: 'application/json', schema: input, example },
       success: { status: 200, description: 'Replaced.', schema: resource, headers: etag },
       problems: [403, 404, 409, 412, 413, 415],
+      audit: { kind, verb: 'replace', always: true },
     },
     patch: {
       method: 'patch',
@@ -232,41 +145,49 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       body: { type: 'application/merge-patch+json', schema: patch, example: patchExample },
       success: { status: 200, description: 'Changed.', schema: resource, headers: etag },
       problems: [403, 404, 409, 412, 413, 415],
+      audit: { kind, verb: 'patch', always: true },
     },
     transfer: {
       method: 'put',
       path: `${path}/owner`,
-      summary: `Become the owner of ${one} that was offered, or, as mcp.admin, give it to anybody. Whoever had it keeps what its roles allow.`,
+      summary:
+        `Become the owner of ${one} that was offered, or give it to anybody as mcp.admin. ` +
+        'The former owner keeps the access that its roles give.',
       body: { type: 'application/json', schema: OwnerInput, example: { id: 'bob' } },
       success: { status: 200, description: 'Given.', schema: Owner, headers: etag },
       problems: [403, 404, 409, 412, 413, 415],
+      audit: { kind, verb: 'transfer', always: true },
     },
     offer: {
       method: 'put',
       path: `${path}/offer`,
-      summary: `Offer ${one} to somebody, who may see it and become its owner.`,
+      summary: `Offer ${one} to a principal, who may then see it and become its owner.`,
       body: { type: 'application/json', schema: OwnerInput, example: { id: 'bob' } },
       success: { status: 200, description: 'Offered.', schema: Owner, headers: etag },
       problems: [403, 404, 409, 412, 413, 415],
+      audit: { kind, verb: 'offer', always: true },
     },
     decline: {
       method: 'delete',
       path: `${path}/offer`,
-      summary: `Take the offer of ${one} back, or refuse it.`,
-      success: { status: 204, description: 'It is offered to nobody.' },
+      summary: `Withdraw or decline the offer of ${one}.`,
+      success: { status: 204, description: 'The offer is gone.' },
       problems: [403, 404, 409, 412],
+      audit: { kind, verb: 'decline', always: true },
     },
     restart: {
       method: 'post',
       path: `${path}/restart`,
-      summary: `Replace every replica of ${one}, one by one, with nothing else changed.`,
+      summary: `Replace every replica of ${one}, one by one. Nothing else changes.`,
       success: {
         status: 202,
-        description: 'Asked for. It is done when `updatedReplicas` of the status is all there are.',
+        description:
+          'Requested. It is done when `updatedReplicas` of the status counts every replica.',
         schema: ResourceStatus,
         headers: etag,
       },
       problems: [403, 404, 409, 412],
+      audit: { kind, verb: 'restart', always: true },
     },
     delete: {
       method: 'delete',
@@ -274,6 +195,7 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       summary: `Remove ${one}.`,
       success: { status: 204, description: 'Removed.' },
       problems: [403, 404, 412],
+      audit: { kind, verb: 'delete', always: true },
     },
     status: {
       method: 'get',
@@ -281,6 +203,7 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       summary: 'Check the deployment status.',
       success: { status: 200, description: 'The status.', schema: ResourceStatus },
       problems: [404],
+      audit: { kind, verb: 'status', always: false },
     },
     logs: {
       method: 'get',
@@ -289,11 +212,13 @@ function callsOf({ collection, one, many, input, patch, resource, example, patch
       query: LogsQuery,
       success: { status: 200, description: 'Lines of text.', type: 'text/plain' },
       problems: [403, 404, 409],
+      audit: { kind, verb: 'logs', always: true },
     },
   } as const satisfies Record<string, Endpoint>
 }
 
 const adapters = callsOf({
+  kind: 'adapter',
   collection: '/adapters',
   one: 'an MCP server',
   many: 'MCP servers',
@@ -305,6 +230,7 @@ const adapters = callsOf({
 })
 
 const tools = callsOf({
+  kind: 'tool',
   collection: '/tools',
   one: 'a tool',
   many: 'tools',
@@ -320,7 +246,7 @@ const apiKeys = {
   create: {
     method: 'post',
     path: '/api-keys',
-    summary: 'Make a key for programs that acts as its creator. It is shown once.',
+    summary: 'Create a key with which programs act as its creator. Only this answer shows it.',
     body: {
       type: 'application/json',
       schema: ApiKeyInput,
@@ -328,16 +254,17 @@ const apiKeys = {
     },
     success: {
       status: 201,
-      description: 'Made.',
+      description: 'Created.',
       schema: ApiKeyCreated,
       headers: { ...etag, Location: 'Its address.' },
     },
     problems: [403, 413, 415],
+    audit: { kind: 'api-key', verb: 'create', always: true },
   },
   list: {
     method: 'get',
     path: '/api-keys',
-    summary: "List the caller's keys; with the role mcp.admin, those of all.",
+    summary: "List the caller's keys; for the role mcp.admin, all keys.",
     query: PageQuery,
     success: {
       status: 200,
@@ -346,26 +273,29 @@ const apiKeys = {
       headers: { Link: 'The next page (RFC 8288, rel="next").' },
     },
     problems: [],
+    audit: { kind: 'api-key', verb: 'list', always: false },
   },
   get: {
     method: 'get',
     path: apiKey,
-    summary: 'Retrieve what is known of a key.',
+    summary: 'Retrieve the metadata of a key.',
     success: {
       status: 200,
-      description: 'All but the key.',
+      description: 'Everything except the key.',
       schema: ApiKeyResource,
       headers: etag,
     },
     problems: [404],
+    audit: { kind: 'api-key', verb: 'read', always: false },
   },
   patch: {
     method: 'patch',
     path: apiKey,
-    summary: 'Change name, roles or end of a key (JSON merge patch, RFC 7396).',
+    summary: 'Change the name, roles or expiry of a key (JSON merge patch, RFC 7396).',
     body: { type: 'application/merge-patch+json', schema: ApiKeyPatch, example: { roles: [] } },
     success: { status: 200, description: 'Changed.', schema: ApiKeyResource, headers: etag },
     problems: [403, 404, 409, 412, 413, 415],
+    audit: { kind: 'api-key', verb: 'patch', always: true },
   },
   delete: {
     method: 'delete',
@@ -373,6 +303,7 @@ const apiKeys = {
     summary: 'Revoke a key, in all gateway processes within a second.',
     success: { status: 204, description: 'Revoked.' },
     problems: [403, 404, 412],
+    audit: { kind: 'api-key', verb: 'revoke', always: true },
   },
 } as const satisfies Record<string, Endpoint>
 
@@ -382,15 +313,16 @@ const secrets = {
   create: {
     method: 'post',
     path: '/secrets',
-    summary: 'Keep a secret, for workloads to refer to.',
+    summary: 'Store a secret that workloads can refer to.',
     body: { type: 'application/json', schema: SecretInput, example: secretExample },
     success: {
       status: 201,
-      description: 'Kept.',
+      description: 'Stored.',
       schema: SecretResource,
       headers: { ...etag, Location: 'Its address.' },
     },
     problems: [403, 409, 413, 415],
+    audit: { kind: 'secret', verb: 'create', always: true },
   },
   list: {
     method: 'get',
@@ -404,26 +336,29 @@ const secrets = {
       headers: { Link: 'The next page (RFC 8288, rel="next").' },
     },
     problems: [],
+    audit: { kind: 'secret', verb: 'list', always: false },
   },
   get: {
     method: 'get',
     path: secret,
-    summary: 'Retrieve what is known of a secret, without its values.',
+    summary: 'Retrieve the metadata of a secret, without its values.',
     success: {
       status: 200,
-      description: 'All but the values.',
+      description: 'Everything except the values.',
       schema: SecretResource,
       headers: etag,
     },
     problems: [404],
+    audit: { kind: 'secret', verb: 'read', always: false },
   },
   replace: {
     method: 'put',
     path: secret,
-    summary: 'Replace a secret. Workloads that refer to it are restarted with the new values.',
+    summary: 'Replace a secret. Workloads that refer to it restart with the new values.',
     body: { type: 'application/json', schema: SecretInput, example: secretExample },
     success: { status: 200, description: 'Replaced.', schema: SecretResource, headers: etag },
     problems: [403, 404, 409, 412, 413, 415],
+    audit: { kind: 'secret', verb: 'replace', always: true },
   },
   patch: {
     method: 'patch',
@@ -436,18 +371,27 @@ const secrets = {
     },
     success: { status: 200, description: 'Changed.', schema: SecretResource, headers: etag },
     problems: [403, 404, 409, 412, 413, 415],
+    audit: { kind: 'secret', verb: 'patch', always: true },
   },
   delete: {
     method: 'delete',
     path: secret,
-    summary: 'Remove a secret to which no workload refers.',
+    summary: 'Remove a secret that no workload refers to.',
     query: SecretDeletion,
     success: { status: 204, description: 'Removed.' },
     problems: [403, 404, 409, 412],
+    audit: { kind: 'secret', verb: 'delete', always: true },
   },
 } as const satisfies Record<string, Endpoint>
 
-/** The control plane as data, from which the OpenAPI document is made. */
+/** The calls of each kind that principals own. */
+export const calls = { adapter: adapters, tool: tools, apiKey: apiKeys, secret: secrets } as const
+export type ResourceCalls = typeof adapters
+
+/**
+ * The control plane as data. The gateway makes its routes from it, and `openApiDocument` the
+ * OpenAPI document.
+ */
 export const endpoints = {
   createAdapter: adapters.create,
   listAdapters: adapters.list,
@@ -490,5 +434,6 @@ export const endpoints = {
     summary: 'Check the gateway itself, and the folders of files that it follows.',
     success: { status: 200, description: 'The status.', schema: GatewayStatus },
     problems: [],
+    audit: { kind: 'gateway', verb: 'status', always: false },
   },
 } as const satisfies Record<string, Endpoint>

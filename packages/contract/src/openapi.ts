@@ -18,7 +18,9 @@ export function openApiDocument(version: string): object {
       title: 'MCP Gateway',
       version,
       description:
-        'Registers MCP servers and tools and runs them. MCP clients reach each server at /adapters/{name}/mcp and all tools at /mcp (streamable HTTP: POST, GET, DELETE), which are not part of this document.',
+        'Registers MCP servers and tools, and runs them. MCP clients reach each server at ' +
+        '/adapters/{name}/mcp and all tools at /mcp (streamable HTTP: POST, GET, DELETE). ' +
+        'These two are not part of this document.',
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/' }],
@@ -113,12 +115,12 @@ function operation(operationId: string, endpoint: Endpoint): Operation {
 
 const problemTitles: Readonly<Record<number, string>> = {
   400: 'The request has mistakes; `errors` lists all of them.',
-  401: 'Who calls is not known.',
+  401: 'The caller is not known.',
   403: 'The caller may not do this.',
-  404: 'There is none of this name, or the caller may not see it.',
-  409: 'The name is taken, or what is to be removed is in use.',
-  412: 'It has changed since it was read.',
+  404: 'There is nothing of this name, or the caller may not see it.',
+  409: 'The name is taken, or the resource is in use.',
+  412: 'The resource changed since it was read.',
   413: 'The body is too large.',
-  415: 'The body is of another media type.',
+  415: 'The body has another media type.',
   503: 'The gateway cannot serve now.',
 }

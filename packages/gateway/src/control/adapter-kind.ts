@@ -1,8 +1,9 @@
-import { AdapterInput, AdapterPatch, type AdapterResource } from '@mcp-gateway/contract'
+import { AdapterInput, AdapterPatch, calls, type AdapterResource } from '@mcp-gateway/contract'
 import type { Mistake } from '../core/errors.ts'
 import type { Adapter } from '../core/resource.ts'
 import { mostStepsOf, stepsOfName, type ToolRule } from '../core/tool-rules.ts'
-import { tableOf, type Kind } from './kind.ts'
+import { tableOf } from '../lib/json/table-of.ts'
+import type { Kind } from './kind.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
 import { placeholderWarnings } from './placeholders.ts'
 import {
@@ -14,14 +15,16 @@ import {
   workloadSpec,
   type WorkloadRules,
 } from './workload-fields.ts'
-import type { Warning } from './validation.ts'
+import { validate, type Warning } from './validation.ts'
 
 /** The kind of MCP servers, at `/adapters`. */
 export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
   return {
     kind: 'adapter',
-    collection: '/adapters',
-    input: AdapterInput,
+    calls: calls.adapter,
+    is: (resource): resource is Adapter => resource.kind === 'adapter',
+    resource: (fields, spec) => ({ ...fields, kind: 'adapter', spec }),
+    read: (body, more) => validate(AdapterInput, body, more),
     patch: AdapterPatch,
     mistakes: (body) => [...workloadMistakes(body, rules), ...ruleMistakes(body)],
     warnings,

@@ -1,15 +1,17 @@
 import { ApiKeyInput, ApiKeyPatch } from '@mcp-gateway/contract'
+import type { z } from 'zod'
 import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../core/access.ts'
 import { newApiKey, type ApiKey, type ApiKeySpec } from '../core/api-key.ts'
 import { GatewayError } from '../core/errors.ts'
 import type { MistakeCode } from '../core/mistakes.ts'
-import { authorize, authorizePersonal, checkCreate, mayRead } from '../core/permission.ts'
+import { authorizePersonal, checkCreate } from '../core/permission.ts'
 import { adminRole, hasRole, type Principal } from '../core/principal.ts'
+import { defined } from '../lib/defined.ts'
 import type { PermittedStore } from '../store/permitted.ts'
 import type { Space } from '../store/store.ts'
-import { pageOf, type Page } from './page.ts'
-import { checkVersion, retrying } from './precondition.ts'
-import { validate, type Warning } from './validation.ts'
+import { OwnedRecords } from './owned-records.ts'
+import type { Written } from './owned-routes.ts'
+import { validate } from './validation.ts'
 
 export interface ApiKeyRegistryOptions {
   readonly store: PermittedStore
@@ -22,9 +24,9 @@ export interface ApiKeyRegistryOptions {
   readonly newUid: () => string
 }
 
-interface Written {
-  readonly key: ApiKey
-  readonly warnings: readonly Warning[]
+interface Created extends Written<ApiKey> {
+  /** The key itself, which nobody can read later. */
+  readonly text: string
 }
 
 /**
@@ -32,53 +34,31 @@ interface Written {
  * keys.
  */
 export class ApiKeyRegistry {
+  readonly records: OwnedRecords<ApiKey>
   readonly #options: ApiKeyRegistryOptions
 
-  constructor(options: ApiKeyRegistryOptions) {
+  constructor(options: ApiKeyRegistryOptions, view: (key: ApiKey) => object) {
+    const { apiKeys } = options.store
     this.#options = options
+    this.records = new OwnedRecords({ ...options, stored: apiKeys, listed: apiKeys, view })
   }
 
-  /** Creates a key. `text` is the key itself, which nobody can read later. */
-  async create(principal: Principal, body: unknown): Promise<Written & { readonly text: string }> {
+  async create(principal: Principal, body: unknown): Promise<Created> {
     const permit = authorizePersonal(principal, this.#options.access, 'api-key')
     checkPerson(principal)
     const { value, warnings } = await validate(ApiKeyInput, body)
     checkRoles(principal, value.roles, [])
+
     const { id, text, digest } = newApiKey()
-    const { now, newUid, store } = this.#options
-    const at = now()
-    const key: ApiKey = {
-      kind: 'api-key',
-      name: id,
-      uid: newUid(),
-      version: 1,
-      owner: { id: principal.id, issuer: principal.issuer },
-      createdAt: at.toISOString(),
-      lastUpdatedAt: at.toISOString(),
-      spec: {
-        name: value.name,
-        roles: [...new Set(value.roles)],
-        digest,
-        ...this.#end(value.expiresAt, at),
-      },
-    }
-    await store.apiKeys.create(permit, key, (held, space) => {
+    const at = this.#options.now()
+    const roles = [...new Set(value.roles)]
+    const spec = { name: value.name, roles, digest, ...this.#end(value.expiresAt, at) }
+    const key = { kind: 'api-key' as const, name: id, ...this.records.fresh(principal, at), spec }
+    const resource = await this.records.create(permit, key, (held, space) => {
       this.#checkQuota(held)
       this.#checkSpace(space)
     })
-    return { key, text, warnings }
-  }
-
-  async get(principal: Principal, id: string): Promise<ApiKey> {
-    return authorize(principal, 'read', await this.#stored(id)).resource
-  }
-
-  async list(
-    principal: Principal,
-    page: { readonly limit: number | undefined; readonly after: string | undefined },
-    show: (key: ApiKey) => object,
-  ): Promise<Page> {
-    return pageOf(this.#options.store.apiKeys, page, (key) => mayRead(principal, key), show)
+    return { resource, text, warnings }
   }
 
   async patch(
@@ -86,34 +66,35 @@ export class ApiKeyRegistry {
     id: string,
     patch: unknown,
     ifMatch: number | undefined,
-  ): Promise<Written> {
-    return retrying(ifMatch, async () => {
-      const permit = authorize(principal, 'write', await this.#stored(id))
-      const { resource: stored } = permit
-      checkVersion(stored, ifMatch)
+  ): Promise<Written<ApiKey>> {
+    return this.records.act(principal, 'write', id, ifMatch, async (permit) => {
       checkPerson(principal)
       const { value, warnings } = await validate(ApiKeyPatch, patch)
-      const { name = stored.spec.name, roles = stored.spec.roles, expiresAt } = value
-      const { expiresAt: storedEnd, ...rest } = stored.spec
-      const end: Pick<ApiKeySpec, 'expiresAt'> =
-        expiresAt === undefined
-          ? storedEnd === undefined
-            ? {}
-            : { expiresAt: storedEnd }
-          : this.#end(expiresAt ?? undefined, new Date(stored.createdAt))
-      // More time grants the roles again, so the caller must hold all of them.
-      const prolongs = endOf(end) > endOf(stored.spec)
-      checkRoles(principal, roles ?? [], prolongs ? [] : stored.spec.roles)
-      const spec: ApiKeySpec = { ...rest, name, roles: [...new Set(roles)], ...end }
-      const key = {
-        ...stored,
-        version: stored.version + 1,
-        lastUpdatedAt: this.#options.now().toISOString(),
-        spec,
-      }
-      await this.#options.store.apiKeys.replace(permit, key, (_, space) => this.#checkSpace(space))
-      return { key, warnings }
+      const spec = this.#patched(principal, permit.resource, value)
+      const key = { ...permit.resource, spec }
+      const resource = await this.records.replace(permit, key, (_, space) =>
+        this.#checkSpace(space),
+      )
+      return { resource, warnings }
     })
+  }
+
+  /** The stored form of a patch. */
+  #patched(
+    principal: Principal,
+    { spec: before, createdAt }: ApiKey,
+    { name = before.name, roles: wanted, expiresAt }: z.output<typeof ApiKeyPatch>,
+  ): ApiKeySpec {
+    const { expiresAt: storedEnd, ...rest } = before
+    const roles: readonly string[] = (wanted === undefined ? before.roles : wanted) ?? []
+    const end =
+      expiresAt === undefined
+        ? defined({ expiresAt: storedEnd })
+        : this.#end(expiresAt ?? undefined, new Date(createdAt))
+    // More time grants the roles again, so the caller must hold all of them.
+    const prolongs = endOf(end) > endOf(before)
+    checkRoles(principal, roles, prolongs ? [] : before.roles)
+    return { ...rest, name, roles: [...new Set(roles)], ...end }
   }
 
   /**
@@ -125,30 +106,18 @@ export class ApiKeyRegistry {
     checkPerson(principal)
   }
 
-  /**
-   * Checks before the body is read that a caller may change a key.
-   * @throws GatewayError as `authorize`, and `forbidden` for callers with an API key
-   */
-  async checkChange(principal: Principal, id: string): Promise<void> {
-    authorize(principal, 'write', await this.#stored(id))
+  /** @throws GatewayError `forbidden` for callers with an API key */
+  checkChange(principal: Principal): void {
     checkPerson(principal)
   }
 
   /** Revokes a key, and returns it. */
   async delete(principal: Principal, id: string, ifMatch: number | undefined): Promise<ApiKey> {
-    return retrying(ifMatch, async () => {
-      const permit = authorize(principal, 'write', await this.#stored(id))
-      const { resource: stored } = permit
+    return this.records.act(principal, 'write', id, ifMatch, async (permit) => {
       // A key may revoke itself, so that anyone who finds a key can end it.
       if (principal.apiKey !== id) checkPerson(principal)
-      checkVersion(stored, ifMatch)
-      await this.#options.store.apiKeys.delete(permit)
-      return stored
+      return this.records.delete(permit)
     })
-  }
-
-  #stored(id: string): Promise<ApiKey | undefined> {
-    return this.#options.store.apiKeys.get(id)
   }
 
   #checkSpace(space: Space): void {

@@ -5,26 +5,6 @@ import type { Principal } from '../core/principal.ts'
 import { whenOver } from '../http/over.ts'
 import { holdsSecrets } from './workload-fields.ts'
 
-/** The audit action of a route. */
-export interface Audits {
-  readonly action: string
-  /** The resource's kind, for records of requests that found or made no resource. */
-  readonly kind: string
-  readonly matters: boolean
-}
-
-/**
- * Marks a route as audited. Reads (`matters` false) get a record only if they are refused or an
- * administrator's.
- */
-export function audits(
-  kind: string,
-  verb: string,
-  matters = true,
-): { readonly config: { readonly audits: Audits } } {
-  return { config: { audits: { action: `${kind}.${verb}`, kind, matters } } }
-}
-
 /**
  * Reports each request to an audited route when the request ends, even if the client has
  * disconnected.
@@ -32,13 +12,14 @@ export function audits(
 export function addAuditTrail(app: FastifyInstance, told: (request: ApiRequest) => void): void {
   app.decorateRequest('subject', null)
   whenOver(app, ({ request, error }) => {
-    const { audits: route } = request.routeOptions.config
-    if (route === undefined) return
+    const { audit } = request.routeOptions.config
+    if (audit === undefined) return
+
     told({
-      action: route.action,
-      matters: route.matters,
+      action: `${audit.kind}.${audit.verb}`,
+      matters: audit.always,
       principal: request.principal ?? undefined,
-      subject: request.subject ?? namedBy(request, route.kind),
+      subject: request.subject ?? namedBy(request, audit.kind),
       error,
       request: request.raw,
       // A digest of the body would reveal enough to guess a short secret.
@@ -55,7 +36,7 @@ export function describeRequest(request: FastifyRequest): {
 } {
   // Requests without a matching route, or to health and docs, have no caller.
   const caller = (request.principal as Principal | null | undefined) ?? undefined
-  const kind = request.routeOptions.config.audits?.kind
+  const kind = request.routeOptions.config.audit?.kind
   const subject = kind === undefined ? undefined : (request.subject ?? namedBy(request, kind))
   const name = subject?.name.slice(0, 100)
 
@@ -74,9 +55,6 @@ function namedBy({ params, body }: FastifyRequest, kind: string): Subject | unde
 }
 
 declare module 'fastify' {
-  interface FastifyContextConfig {
-    audits?: Audits
-  }
   interface FastifyRequest {
     /** The resource of the request, once known. */
     subject: Subject | null

@@ -1,9 +1,8 @@
-import type { DeclaredSourceStatus, GatewayStatus } from '@mcp-gateway/contract'
+import { endpoints, type DeclaredSourceStatus, type GatewayStatus } from '@mcp-gateway/contract'
 import type { FastifyInstance } from 'fastify'
 import { adminRole, hasRole } from '../core/principal.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { audits } from './audit-trail.ts'
-import { principalOf } from './callers.ts'
+import { serve } from './serve.ts'
 
 export interface GatewayStatusOptions {
   readonly version: string
@@ -20,17 +19,13 @@ export function addGatewayStatus(
   app: FastifyInstance,
   { version, runtime, declared }: GatewayStatusOptions,
 ): void {
-  app.get(
-    '/status',
-    audits('gateway', 'status', false),
-    async (request): Promise<GatewayStatus> => {
-      const all = hasRole(principalOf(request), adminRole)
-      const shown = Object.entries(declared()).map(([name, status]) => {
-        const { folder: _folder, documents: _documents, problems: _problems, ...summary } = status
-        return [name, all ? status : { ...summary, problems: [] }] as const
-      })
+  serve(app, endpoints.gatewayStatus, ({ principal }): GatewayStatus => {
+    const all = hasRole(principal, adminRole)
+    const shown = Object.entries(declared()).map(([name, status]) => {
+      const { folder: _folder, documents: _documents, problems: _problems, ...summary } = status
+      return [name, all ? status : { ...summary, problems: [] }] as const
+    })
 
-      return { version, runtime: runtime.name, declared: Object.fromEntries(shown) }
-    },
-  )
+    return { version, runtime: runtime.name, declared: Object.fromEntries(shown) }
+  })
 }

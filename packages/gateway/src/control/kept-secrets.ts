@@ -8,6 +8,7 @@ import {
   type WorkloadSpec,
 } from '../core/resource.ts'
 import { isCommandVariable, isLoaderVariable } from '../core/fields/variables.ts'
+import { tableOf } from '../lib/json/table-of.ts'
 
 type Given = Pick<AdapterInput, 'imageName' | 'endpoint' | 'environmentVariables' | 'credential'>
 type GivenVariable = AdapterInput['environmentVariables'][string]
@@ -141,4 +142,25 @@ function ownOf<T>(table: Readonly<Record<string, T>>, name: string): T | undefin
 
 function originOf(endpoint: string | undefined): string | undefined {
   return endpoint === undefined ? undefined : new URL(endpoint).origin
+}
+
+/**
+ * Refuses a mask that has no stored value to keep, and a mask that would make a secret value
+ * public.
+ */
+export function maskMistakes(body: unknown, before: Resource | undefined): Mistake[] {
+  const stored = new Map(Object.entries(before?.spec.environmentVariables ?? {}))
+  return Object.entries(tableOf(tableOf(body)['environmentVariables'])).flatMap(([key, given]) => {
+    const { value = given, secret } = tableOf(given)
+    if (value !== maskedValue) return []
+    const kept = stored.get(key)
+    const mistake = (detail: string): Mistake[] => [
+      { pointer: `/environmentVariables/${key}`, code: 'masked_value', detail },
+    ]
+    if (kept === undefined || 'secretRef' in kept)
+      return mistake(`'${maskedValue}' keeps a stored secret, and none is stored by this name`)
+    return kept.secret && secret === false
+      ? mistake('a stored secret cannot be shown: give the value again')
+      : []
+  })
 }

@@ -1,7 +1,10 @@
+import type { ResourceCalls } from '@mcp-gateway/contract'
 import type { z } from 'zod'
 import type { Mistake } from '../core/errors.ts'
 import type { Principal } from '../core/principal.ts'
-import type { Resource, ResourceKind } from '../core/resource.ts'
+import type { Resource } from '../core/resource.ts'
+import type { PermittedCollection } from '../store/permitted.ts'
+import type { Collection } from '../store/store.ts'
 import type { Warning } from './validation.ts'
 
 /** The differences between the kinds of resources. The rest of the control plane is shared. */
@@ -9,11 +12,17 @@ export interface Kind<
   R extends Resource = Resource,
   Input extends { readonly name: string } = { readonly name: string },
 > {
-  readonly kind: ResourceKind
-  /** Path of the kind's resources: `/adapters`. */
-  readonly collection: string
-  /** Schema of the body of POST and PUT. */
-  readonly input: z.ZodObject
+  readonly kind: R['kind']
+  /** The calls of the contract. */
+  readonly calls: ResourceCalls
+  is(resource: Resource): resource is R
+  /** A resource of this kind. */
+  resource(fields: Omit<Resource, 'kind' | 'spec'>, spec: R['spec']): R
+  /** Validates the body of POST and PUT; `more` finds mistakes that the schema cannot express. */
+  read(
+    body: unknown,
+    more: () => Promise<readonly Mistake[]>,
+  ): Promise<{ readonly value: Input; readonly warnings: readonly Warning[] }>
   /** Schema of the body of PATCH. */
   readonly patch: z.ZodObject
   /** Rules that the schema cannot express. `body` may be anything. */
@@ -37,6 +46,26 @@ export interface Kind<
   contains(resource: R, text: string): boolean
 }
 
-export function tableOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+/** Lists the resources of one kind. */
+export function listOfKind<R extends Resource>(
+  all: Pick<Collection<Resource>, 'list'>,
+  kind: Pick<Kind<R>, 'kind' | 'is'>,
+): Pick<Collection<R>, 'list'> {
+  const isKind = (resource: Resource): resource is R => kind.is(resource)
+  return { list: async (query) => (await all.list({ ...query, kind: kind.kind })).filter(isKind) }
+}
+
+/** The resources of one kind, of a store that holds several kinds. */
+export function ofKind<R extends Resource, Held>(
+  store: PermittedCollection<Resource, Held>,
+  kind: Pick<Kind<R>, 'kind' | 'is'>,
+): PermittedCollection<R, Held> {
+  return {
+    ...store,
+    ...listOfKind(store, kind),
+    async get(name) {
+      const found = await store.get(name)
+      return found !== undefined && kind.is(found) ? found : undefined
+    },
+  }
 }

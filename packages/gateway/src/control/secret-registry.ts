@@ -1,13 +1,8 @@
-import { maskedValue, SecretInput, SecretPatch } from '@mcp-gateway/contract'
+import { maskedValue, SecretInput, SecretPatch, type SecretDeletion } from '@mcp-gateway/contract'
+import type { z } from 'zod'
 import { checkPersonalSpace, type AccessRules, type PersonalLimits } from '../core/access.ts'
 import { GatewayError, type Mistake } from '../core/errors.ts'
-import {
-  authorize,
-  authorizePersonal,
-  checkCreate,
-  checkKnown,
-  mayRead,
-} from '../core/permission.ts'
+import { authorizePersonal, checkCreate, mayRead } from '../core/permission.ts'
 import type { Principal } from '../core/principal.ts'
 import type { SecretText } from '../core/resource.ts'
 import { onlyKey, type Secret, type SecretSpec } from '../core/secret.ts'
@@ -15,10 +10,10 @@ import { mergePatch } from '../lib/json/merge-patch.ts'
 import { usersOf } from '../secrets/users.ts'
 import type { PermittedCollection, PermittedStore } from '../store/permitted.ts'
 import type { Space } from '../store/store.ts'
-import { tableOf } from './kind.ts'
-import { pageOf, type Page } from './page.ts'
-import { checkVersion, retrying } from './precondition.ts'
-import { validate, type Warning } from './validation.ts'
+import { tableOf } from '../lib/json/table-of.ts'
+import { OwnedRecords } from './owned-records.ts'
+import type { Written } from './owned-routes.ts'
+import { renames, validate, type Warning } from './validation.ts'
 
 export interface SecretRegistryOptions {
   readonly store: PermittedStore
@@ -30,20 +25,23 @@ export interface SecretRegistryOptions {
   readonly newUid: () => string
 }
 
-interface Written {
-  readonly secret: Secret
-  readonly warnings: readonly Warning[]
-}
-
 /**
  * Creates, shows, changes and deletes secrets. The right to read allows a caller to see a secret
  * and to give it to workloads; nobody can read values.
  */
 export class SecretRegistry {
+  readonly records: OwnedRecords<Secret>
   readonly #options: SecretRegistryOptions
 
-  constructor(options: SecretRegistryOptions) {
+  constructor(options: SecretRegistryOptions, view: (secret: Secret) => object) {
+    const { sealedSecrets } = options
     this.#options = options
+    this.records = new OwnedRecords({
+      ...options,
+      stored: sealedSecrets,
+      listed: sealedSecrets,
+      view,
+    })
   }
 
   /**
@@ -54,48 +52,15 @@ export class SecretRegistry {
     checkCreate(principal, this.#options.access, 'secret')
   }
 
-  /**
-   * Checks before the body is read that a caller may change a secret.
-   * @throws GatewayError as `authorize`
-   */
-  async checkChange(principal: Principal, name: string): Promise<void> {
-    authorize(principal, 'write', await this.#stored(name))
-  }
-
-  async create(principal: Principal, body: unknown): Promise<Written> {
+  async create(principal: Principal, body: unknown): Promise<Written<Secret>> {
     const permit = authorizePersonal(principal, this.#options.access, 'secret')
     const { name, spec, warnings } = await specOf(body, undefined)
-    const { now, newUid, sealedSecrets } = this.#options
-    const at = now().toISOString()
-    const owner = { id: principal.id, issuer: principal.issuer }
-    const secret: Secret = {
-      kind: 'secret',
-      name,
-      uid: newUid(),
-      version: 1,
-      owner,
-      createdAt: at,
-      lastUpdatedAt: at,
-      spec,
-    }
-    await sealedSecrets.create(permit, secret, (held, space) => {
+    const secret = { kind: 'secret' as const, name, ...this.records.fresh(principal), spec }
+    const resource = await this.records.create(permit, secret, (held, space) => {
       this.#checkQuota(held)
       this.#checkSpace(space)
     })
-    return { secret, warnings }
-  }
-
-  async get(principal: Principal, name: string): Promise<Secret> {
-    return authorize(principal, 'read', await this.#stored(name)).resource
-  }
-
-  async list(
-    principal: Principal,
-    page: { readonly limit: number | undefined; readonly after: string | undefined },
-    show: (secret: Secret) => object,
-  ): Promise<Page> {
-    checkKnown(principal)
-    return pageOf(this.#options.sealedSecrets, page, (secret) => mayRead(principal, secret), show)
+    return { resource, warnings }
   }
 
   async replace(
@@ -103,7 +68,7 @@ export class SecretRegistry {
     name: string,
     body: unknown,
     ifMatch: number | undefined,
-  ): Promise<Written> {
+  ): Promise<Written<Secret>> {
     return this.#change(principal, name, ifMatch, (stored) => specOf(body, stored))
   }
 
@@ -112,7 +77,7 @@ export class SecretRegistry {
     name: string,
     patch: unknown,
     ifMatch: number | undefined,
-  ): Promise<Written> {
+  ): Promise<Written<Secret>> {
     return this.#change(principal, name, ifMatch, async (stored) => {
       const { value: given, warnings } = await validate(SecretPatch, patch)
       const { value, values, ...rest } = given
@@ -136,16 +101,12 @@ export class SecretRegistry {
   async delete(
     principal: Principal,
     name: string,
-    force: boolean,
     ifMatch: number | undefined,
+    { force }: z.output<typeof SecretDeletion>,
   ): Promise<Secret> {
-    return retrying(ifMatch, async () => {
-      const permit = authorize(principal, 'write', await this.#stored(name))
-      const { resource: stored } = permit
-      checkVersion(stored, ifMatch)
-      if (!force) await this.#checkUnused(principal, stored)
-      await this.#options.sealedSecrets.delete(permit)
-      return stored
+    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+      if (!force) await this.#checkUnused(principal, permit.resource)
+      return this.records.delete(permit)
     })
   }
 
@@ -156,27 +117,15 @@ export class SecretRegistry {
     change: (
       stored: Secret,
     ) => Promise<{ readonly spec: SecretSpec; readonly warnings: readonly Warning[] }>,
-  ): Promise<Written> {
-    return retrying(ifMatch, async () => {
-      const permit = authorize(principal, 'write', await this.#stored(name))
-      const { resource: stored } = permit
-      checkVersion(stored, ifMatch)
-      const { spec, warnings } = await change(stored)
-      const secret = {
-        ...stored,
-        version: stored.version + 1,
-        lastUpdatedAt: this.#options.now().toISOString(),
-        spec,
-      }
-      await this.#options.sealedSecrets.replace(permit, secret, (_, space) =>
+  ): Promise<Written<Secret>> {
+    return this.records.act(principal, 'write', name, ifMatch, async (permit) => {
+      const { spec, warnings } = await change(permit.resource)
+      const secret = { ...permit.resource, spec }
+      const resource = await this.records.replace(permit, secret, (_, space) =>
         this.#checkSpace(space),
       )
-      return { secret, warnings }
+      return { resource, warnings }
     })
-  }
-
-  #stored(name: string): Promise<Secret | undefined> {
-    return this.#options.sealedSecrets.get(name)
   }
 
   #checkSpace(space: Space): void {
@@ -252,14 +201,8 @@ function valueOf(stored: Secret | undefined, key: string): SecretText | undefine
 }
 
 function mistakesOf(body: unknown, stored: Secret | undefined): Mistake[] {
-  const { name, value, values } = tableOf(body)
-  const mistakes: Mistake[] = []
-  if (stored !== undefined && typeof name === 'string' && name !== stored.name)
-    mistakes.push({
-      pointer: '/name',
-      code: 'name_mismatch',
-      detail: 'must be the name in the address; a name never changes',
-    })
+  const { value, values } = tableOf(body)
+  const mistakes = stored === undefined ? [] : renames(stored.name, body)
   if (value !== undefined && values !== undefined)
     mistakes.push({
       pointer: '/value',

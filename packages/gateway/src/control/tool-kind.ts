@@ -1,13 +1,14 @@
 import { inspectHeaders } from '@mcp-gateway/protocol'
-import { ToolInput, ToolPatch, type ToolResource } from '@mcp-gateway/contract'
+import { calls, ToolInput, ToolPatch, type ToolResource } from '@mcp-gateway/contract'
 import { GatewayError, type Mistake } from '../core/errors.ts'
 import { partyOf } from '../core/principal.ts'
 import type { McpTool, Tool, ToolSpec } from '../core/resource.ts'
 import type { SchemaMistake } from '../lib/json/json-schema.ts'
 import type { SchemaChecks } from '../lib/json/schema-checks.ts'
 import { WorkRefused } from '../lib/async/timed-worker.ts'
-import { tableOf, type Kind } from './kind.ts'
-import type { Warning } from './validation.ts'
+import { tableOf } from '../lib/json/table-of.ts'
+import type { Kind } from './kind.ts'
+import { validate, type Warning } from './validation.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
 import { placeholderWarnings } from './placeholders.ts'
 import {
@@ -24,8 +25,10 @@ import {
 export function toolKind(rules: WorkloadRules, checks: SchemaChecks): Kind<Tool, ToolInput> {
   return {
     kind: 'tool',
-    collection: '/tools',
-    input: ToolInput,
+    calls: calls.tool,
+    is: (resource): resource is Tool => resource.kind === 'tool',
+    resource: (fields, spec) => ({ ...fields, kind: 'tool', spec }),
+    read: (body, more) => validate(ToolInput, body, more),
     patch: ToolPatch,
     mistakes: async (body, principal) => [
       ...workloadMistakes(body, rules),

@@ -3,6 +3,7 @@ import { GatewayError, type Mistake } from '../core/errors.ts'
 import type { WarningCode } from '../core/mistakes.ts'
 import { plainIssue } from '../lib/plain-issue.ts'
 import { suggestion } from '../lib/suggestion.ts'
+import { tableOf } from '../lib/json/table-of.ts'
 
 /** A part of a request that had no effect. */
 export interface Warning {
@@ -206,4 +207,18 @@ function pointerOf(path: readonly PropertyKey[]): string {
   return path
     .map((part) => `/${String(part).slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`)
     .join('')
+}
+
+/** Finds a name in a body that is not the name in the path. */
+export function renames(name: string, body: unknown): Mistake[] {
+  const given = tableOf(body)['name']
+  return typeof given === 'string' && given !== name
+    ? [
+        {
+          pointer: '/name',
+          code: 'name_mismatch',
+          detail: 'must be the name in the address; a name never changes',
+        },
+      ]
+    : []
 }

@@ -16,7 +16,7 @@ import { largestEnvironment } from '../core/workload.ts'
 import { originMistakes, shownOrigin, storedOrigin, type EndpointRules } from './endpoint-fields.ts'
 import { keptSecretMistakes } from './kept-secrets.ts'
 import { canonicalName } from '../lib/http/header-names.ts'
-import { tableOf } from './kind.ts'
+import { tableOf } from '../lib/json/table-of.ts'
 import type { Warning } from './validation.ts'
 
 type GivenVariable = AdapterInput['environmentVariables'][string]

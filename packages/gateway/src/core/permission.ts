@@ -23,7 +23,7 @@ export type Action = 'read' | 'use' | 'logs' | 'write' | 'offer' | 'decline' | '
  * The fields that authorization reads. Without roles, only the owner and administrators have
  * access.
  */
-type Guarded = Pick<
+export type Guarded = Pick<
   Owned<Partial<Pick<AdapterSpec, 'requiredRoles' | 'ownerRoles' | 'anonymous'>>>,
   'name' | 'kind' | 'uid' | 'owner' | 'offeredTo' | 'spec'
 >

@@ -66,7 +66,7 @@ function strictJson(body: Buffer, request: IncomingMessage): unknown {
 }
 
 function takesNoBody({ method, routeOptions }: FastifyRequest): boolean {
-  return method === 'DELETE' || routeOptions.url?.endsWith('/restart') === true
+  return method === 'DELETE' || routeOptions.config.takesBody === false
 }
 
 /** Errors that come before a body is read whole. */
@@ -131,6 +131,10 @@ export function addProblems(app: FastifyInstance): void {
 }
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** False for routes whose requests have no body. */
+    takesBody?: boolean
+  }
   interface FastifyRequest {
     /** The error that the request ended with, for the log. */
     problem: GatewayError | null

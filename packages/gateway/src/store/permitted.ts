@@ -5,7 +5,7 @@ import type { Resource, Stored } from '../core/resource.ts'
 import type { Admit, Collection, Store } from './store.ts'
 
 /** The actions that change a record. */
-type Change = Extract<Action, 'write' | 'offer' | 'decline' | 'transfer'>
+export type Change = Extract<Action, 'write' | 'offer' | 'decline' | 'transfer'>
 
 /**
  * A collection as the control plane gets it: each write takes the permit of its caller, so a write

@@ -593,13 +593,13 @@ describe('resources that a caller may not see (A21)', () => {
       for (const spy of reads) spy.mockClear()
       const stranger = principal('stranger')
       const works = [
-        registry.get(stranger, name),
+        registry.records.get(stranger, name),
         registry.permitLogs(stranger, name),
         registry.replace(stranger, name, {}, undefined),
         registry.patch(stranger, name, {}, 3),
-        registry.transfer(stranger, name, {}, undefined),
-        registry.offer(stranger, name, {}, undefined),
-        registry.decline(stranger, name, undefined),
+        registry.ownership.transfer(stranger, name, {}, undefined),
+        registry.ownership.offer(stranger, name, {}, undefined),
+        registry.ownership.decline(stranger, name, undefined),
         registry.restart(stranger, name, undefined),
         registry.delete(stranger, name, undefined),
       ]

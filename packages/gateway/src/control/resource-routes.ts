@@ -1,0 +1,119 @@
+import type { ResourceStatus } from '@mcp-gateway/contract'
+import type { FastifyInstance } from 'fastify'
+import { mayReadLogs } from '../core/permission.ts'
+import { adminRole, hasRole, type Principal } from '../core/principal.ts'
+import type { Resource } from '../core/resource.ts'
+import type { Silences } from '../core/silences.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import type { Kind } from './kind.ts'
+import { addLogs, type LogRouteOptions } from './log-route.ts'
+import { addOwned, addReplace, answer, versionOf } from './owned-routes.ts'
+import { Registry, type RegistryOptions } from './registry.ts'
+import { serve, type Call } from './serve.ts'
+import { statusOf } from './status.ts'
+
+export interface ResourceRouteOptions extends RegistryOptions, LogRouteOptions {
+  readonly runtime: Pick<Runtime, 'status'>
+  /** The last failure to reconcile a name, if any. */
+  readonly problem: (name: string) => string | undefined
+  readonly silences: Pick<Silences, 'of'>
+}
+
+/** Largest body in bytes. An environment may have 768 KiB, and JSON makes it longer. */
+const longestBody = 2 * 1024 * 1024
+
+/** Largest body in bytes that names an owner. */
+const longestOwner = 16 * 1024
+
+/** Adds the routes of one kind of resources. */
+export function addResources<R extends Resource, Input extends { readonly name: string }>(
+  app: FastifyInstance,
+  kind: Kind<R, Input>,
+  options: ResourceRouteOptions,
+): void {
+  const { calls } = kind
+  const registry = new Registry(kind, options)
+  const shown = {
+    bodyLimit: longestBody,
+    view: (resource: R, warnings: Parameters<typeof kind.view>[1]) => kind.view(resource, warnings),
+  }
+  addOwned(app, calls, registry, shown)
+  addReplace(app, calls.replace, registry, shown)
+  addOwnership(app, kind, registry)
+  addLogs(app, calls.logs, registry, options)
+
+  const status = async (principal: Principal, resource: R): Promise<ResourceStatus> =>
+    statusOf(
+      resource,
+      await options.runtime.status(resource.name),
+      options.problem(resource.name),
+      {
+        logs: mayReadLogs(principal, resource, options.access),
+        isAdministrator: hasRole(principal, adminRole),
+      },
+      options.silences.of(resource.uid),
+    )
+
+  serve(app, calls.restart, async (call) => {
+    const { principal, name, reply } = call
+    const resource = await registry.restart(principal, name, await versionOf(call, registry))
+    return answer(reply, resource, await status(principal, resource))
+  })
+
+  serve(app, calls.status, async ({ principal, name, request }) => {
+    const resource = await registry.records.get(principal, name)
+    request.subject = resource
+    return status(principal, resource)
+  })
+}
+
+/** Adds the routes that change the owner. */
+function addOwnership<R extends Resource, Input extends { readonly name: string }>(
+  app: FastifyInstance,
+  { calls }: Kind<R, Input>,
+  registry: Registry<R, Input>,
+): void {
+  const names = {
+    bodyLimit: longestOwner,
+    async check(principal: Principal, name: string): Promise<void> {
+      await registry.records.permit(principal, 'read', name)
+    },
+  }
+  const written = async (call: Call, give: 'transfer' | 'offer'): Promise<R> =>
+    registry.ownership[give](
+      call.principal,
+      call.name,
+      call.request.body,
+      await versionOf(call, registry),
+    )
+
+  serve(
+    app,
+    calls.transfer,
+    async (call) => {
+      const resource = await written(call, 'transfer')
+      return answer(call.reply, resource, resource.owner)
+    },
+    names,
+  )
+
+  serve(
+    app,
+    calls.offer,
+    async (call) => {
+      const resource = await written(call, 'offer')
+      return answer(call.reply, resource, resource.offeredTo)
+    },
+    names,
+  )
+
+  serve(app, calls.decline, async (call) => {
+    const { principal, name, request, reply } = call
+    request.subject = await registry.ownership.decline(
+      principal,
+      name,
+      await versionOf(call, registry),
+    )
+    return reply.send()
+  })
+}

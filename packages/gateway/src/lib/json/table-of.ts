@@ -1,0 +1,4 @@
+/** The members of an object; of anything else, none. */
+export function tableOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
