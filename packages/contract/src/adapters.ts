@@ -10,7 +10,8 @@ export const ResourceName = z
   .max(52, 'must be at most 52 characters')
   .regex(
     /^[a-z]([-a-z0-9]*[a-z0-9])?$/,
-    "must be lower case letters, digits and '-', begin with a letter and end with a letter or digit (DNS-1035)",
+    "must be lower case letters, digits and '-', begin with a letter and end with a " +
+      'letter or digit (DNS-1035)',
   )
   .meta({ id: 'ResourceName', example: 'mcp-example' })
 
@@ -50,10 +51,14 @@ export const SecretReference = z
     key: SecretKey.optional().meta({
       description: 'Which of its values; needed when it has several.',
     }),
-    source: z.enum(['store', 'file', 'kubernetes']).optional().meta({
-      description:
-        '`store` (the default): a secret of `/secrets`; `file`: one of `secrets.files` of the configuration; `kubernetes`: where workloads run there.',
-    }),
+    source: z
+      .enum(['store', 'file', 'kubernetes'])
+      .optional()
+      .meta({
+        description:
+          '`store` (the default): a secret of `/secrets`; `file`: one of `secrets.files` ' +
+          'of the configuration; `kubernetes`: where workloads run there.',
+      }),
   })
   .meta({ id: 'SecretReference' })
 
@@ -118,7 +123,10 @@ export const Credential = z
   )
   .meta({
     id: 'Credential',
-    description: `Added to every request to the server: a value, or a secret by reference. The value is write-only: it reads as "${maskedValue}", and sending that back keeps what is stored, unless another image, address or command would get it.`,
+    description:
+      'Added to every request to the server: a value, or a secret by reference. The value ' +
+      `is write-only: it reads as "${maskedValue}", and sending that back keeps what is ` +
+      'stored, unless another image, address or command would get it.',
   })
 
 /** Tells whether servers of the CGI kind take two names for the same (RFC 3875 section 4.1.18). */
@@ -165,7 +173,8 @@ export const workloadFields = {
     .max(2048)
     .meta({
       description:
-        'Address of a service that already runs elsewhere, in place of an image; requests go to this very address.',
+        'Address of a service that already runs elsewhere, in place of an image; ' +
+        'requests go to this very address.',
     }),
   environmentVariables: EnvironmentVariables,
   replicaCount: z.int().min(0).max(replicaLimit).meta({ description: '0 means stopped.' }),
@@ -177,7 +186,9 @@ export const workloadFields = {
   }),
   callerIdentity: z.enum(['headers', 'signed', 'none']).meta({
     description:
-      'How the server is told who calls. `headers`: X-Mcp-UserId, X-Mcp-UserName and X-Mcp-Roles. `signed`: these, and a signed token in X-Mcp-Identity that proves them. `none`: not at all.',
+      'How the server is told who calls. `headers`: X-Mcp-UserId, X-Mcp-UserName and ' +
+      'X-Mcp-Roles. `signed`: these, and a signed token in X-Mcp-Identity that proves ' +
+      'them. `none`: not at all.',
   }),
   credential: Credentials,
 }
@@ -203,15 +214,20 @@ export const OwnerInput = z
 
 export const anonymous = z.boolean().meta({
   description:
-    'Whether callers without any credential may use it, and so everyone. May be turned on only where the configuration allows it (`identity.allowAnonymous`).',
+    'Whether callers without any credential may use it, and so everyone. May be turned ' +
+    'on only where the configuration allows it (`identity.allowAnonymous`).',
 })
 export const eras = z.enum(['auto', 'passthrough']).meta({
   description:
-    '`auto`: clients of either era of MCP are served, whichever the server speaks. `passthrough`: nothing is translated, and a client has what the server gives.',
+    '`auto`: clients of either era of MCP are served, whichever the server speaks. ' +
+    '`passthrough`: nothing is translated, and a client has what the server gives.',
 })
 export const legacyLeg = z.enum(['auto', 'passthrough', 'translate']).meta({
   description:
-    'For a server that speaks both eras: whether legacy clients reach its legacy side (`passthrough`), or its modern side by translation (`translate`). `auto` translates when the legacy side has no sessions, as such a side has no questions and no subscriptions.',
+    'For a server that speaks both eras: whether legacy clients reach its legacy side ' +
+    '(`passthrough`), or its modern side by translation (`translate`). `auto` translates ' +
+    'when the legacy side has no sessions, as such a side has no questions and no ' +
+    'subscriptions.',
 })
 
 const toolPattern = z.string().min(1).max(256)
@@ -222,7 +238,9 @@ export const ToolRule = z
     effect: z.enum(['allow', 'deny']),
     tools: z.union([toolPattern, z.array(toolPattern).min(1).max(100)]).meta({
       description:
-        'Names of tools, where `*` stands for any characters and `?` for one. What `deny` names is denied in every spelling (case, spaces, compatibility forms), what `allow` names is allowed in that one.',
+        'Names of tools, where `*` stands for any characters and `?` for one. What ' +
+        '`deny` names is denied in every spelling (case, spaces, compatibility forms), ' +
+        'what `allow` names is allowed in that one.',
     }),
     annotations: z
       .strictObject({
@@ -262,7 +280,9 @@ export const toolRules = z
   )
   .meta({
     description:
-      'The first rule that fits a tool and a caller decides, for lists and calls alike; a tool that none fits is denied. No rules: every tool is allowed. All rules together have at most 1000 patterns of 32,768 characters.',
+      'The first rule that fits a tool and a caller decides, for lists and calls alike; ' +
+      'a tool that none fits is denied. No rules: every tool is allowed. All rules ' +
+      'together have at most 1000 patterns of 32,768 characters.',
   })
 
 /**
@@ -364,13 +384,19 @@ export const ResourceStatus = z
     updatedReplicas: z.int().nullable(),
     availableReplicas: z.int().nullable(),
     image: z.string(),
-    sandbox: z.string().optional().meta({
-      description:
-        'What keeps the processes of a local server apart from others: `bwrap`, a view of the machine of their own, `uid`, a user of their own for each owner, or `none`.',
-    }),
+    sandbox: z
+      .string()
+      .optional()
+      .meta({
+        description:
+          'What keeps the processes of a local server apart from others: `bwrap`, a view ' +
+          'of the machine of their own, `uid`, a user of their own for each owner, or ' +
+          '`none`.',
+      }),
     replicaStatus: z.string().meta({
       description:
-        '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` for what is served by its endpoint.',
+        '`Healthy`, `Stopped`, `Progressing: …`, `Degraded: r/n ready`, or `External` ' +
+        'for what is served by its endpoint.',
     }),
     generation: z.int(),
     observedGeneration: z.int(),

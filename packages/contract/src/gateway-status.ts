@@ -8,7 +8,9 @@ export const DeclaredDocument = z
     line: z.int().optional().meta({ description: 'Where the document begins, from 1.' }),
     state: z.enum(['applied', 'pending', 'failed', 'kept']).meta({
       description:
-        '`applied`: the resource is as the document says. `pending`: another gateway is about to apply it. `failed`: see `reason`. `kept`: no document declares the resource any more, and it was not removed.',
+        '`applied`: the resource is as the document says. `pending`: another gateway is ' +
+        'about to apply it. `failed`: see `reason`. `kept`: no document declares the ' +
+        'resource any more, and it was not removed.',
     }),
     reason: z.string().optional(),
   })
@@ -21,7 +23,8 @@ export const DeclaredSourceStatus = z
     }),
     phase: z.enum(['Applied', 'Pending', 'Degraded', 'Unavailable']).meta({
       description:
-        '`Unavailable`: the folder cannot be read. `Degraded`: some documents cannot be read or applied.',
+        '`Unavailable`: the folder cannot be read. `Degraded`: some documents cannot be ' +
+        'read or applied.',
     }),
     revision: z
       .string()

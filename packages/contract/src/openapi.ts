@@ -39,7 +39,8 @@ export function openApiDocument(version: string): object {
           in: 'header',
           name: 'X-Dev-UserId',
           description:
-            'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma separated).',
+            'On loopback addresses only, together with X-Dev-Name and X-Dev-Roles (comma ' +
+            'separated).',
         },
       },
     },

@@ -55,7 +55,9 @@ export function principalOf(
   const id = textClaim(claims, idPath)
   if (id === undefined)
     throw new GatewayError('unauthenticated', {
-      detail: `The token has no claim '${String(idPath)}', so it names no caller. Get another token.`,
+      detail:
+        `The token has no claim '${String(idPath)}', so it names no caller. Get another ` +
+        'token.',
     })
   if (id.length > longestId || unprintable.test(id)) {
     throw new GatewayError('unauthenticated', {

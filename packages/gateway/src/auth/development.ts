@@ -58,8 +58,10 @@ function refuseForwarded(headers: IncomingMessage['headers']): void {
     if (forwardingHeader.test(name))
       throw new GatewayError('forwarded_request', {
         detail:
-          `A proxy forwarded this request (it has the header '${name}'), and development identity ` +
-          'serves clients on this machine only. Call the gateway directly, use an API key, or set ' +
+          `A proxy forwarded this request (it has the header '${name}'), and development ` +
+          'identity ' +
+          'serves clients on this machine only. Call the gateway directly, use an API ' +
+          'key, or set ' +
           'identity.mode to oidc.',
       })
 }

@@ -386,7 +386,8 @@ export const ConfigSchema = z.strictObject({
               .string()
               .regex(
                 /^[A-Za-z0-9._/*?-]+(:[A-Za-z0-9._*?-]+|@sha256:[0-9a-f*?]+)$/,
-                "must be name:tag or name@sha256:digest, where '*' stands for any characters and '?' for one",
+                "must be name:tag or name@sha256:digest, where '*' stands for any " +
+                  "characters and '?' for one",
               ),
             roles,
             variables: variables

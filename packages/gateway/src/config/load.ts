@@ -14,7 +14,12 @@ export class ConfigError extends Error {
 
   constructor(mistakes: readonly string[]) {
     super(
-      `The configuration has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`}:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`,
+      `The configuration has ${
+        mistakes.length === 1
+          ? 'a mistake'
+          : `${mistakes.length} ' +
+        'mistakes`
+      }:\n${mistakes.map((mistake) => `  - ${mistake}`).join('\n')}`,
     )
     this.mistakes = mistakes
   }
@@ -97,7 +102,9 @@ function contradictions(config: Config): string[] {
   const asks = config.role === 'gateway'
   if (asks && config.identity.mode === 'development' && !isLoopbackHost(config.host)) {
     found.push(
-      `host: development identity lets every caller be anybody, so it serves loopback addresses only, and '${config.host}' is none. Listen on 127.0.0.1 and forward the port.`,
+      'host: development identity lets every caller be anybody, so it serves loopback ' +
+        `addresses only, and '${config.host}' is none. Listen on 127.0.0.1 and forward the ` +
+        'port.',
     )
   }
   if (
@@ -107,12 +114,15 @@ function contradictions(config: Config): string[] {
     !isLoopbackHost(new URL(config.publicOrigin).hostname)
   ) {
     found.push(
-      `publicOrigin: development identity does not verify callers, so the gateway serves this machine only, and '${config.publicOrigin}' is an address for other machines. Set identity.mode to oidc, or remove publicOrigin.`,
+      'publicOrigin: development identity does not verify callers, so the gateway serves ' +
+        `this machine only, and '${config.publicOrigin}' is an address for other machines. ` +
+        'Set identity.mode to oidc, or remove publicOrigin.',
     )
   }
   if (asks && config.edge.allowedHosts.includes('*') && config.identity.mode === 'development') {
     found.push(
-      "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which development identity relies on. Name the hosts.",
+      "edge.allowedHosts: '*' turns off the protection against DNS rebinding, which " +
+        'development identity relies on. Name the hosts.',
     )
   }
   found.push(...malformedNetworks('endpointNetworks', config.endpointNetworks ?? []))
@@ -127,7 +137,8 @@ function contradictions(config: Config): string[] {
     for (const [index, key] of keys.entries())
       if (Buffer.from(key, 'base64').length !== 32)
         found.push(
-          `${setting}.keys.${index}: must be 32 bytes in base64 (make one with: openssl rand -base64 32)`,
+          `${setting}.keys.${index}: must be 32 bytes in base64 (make one with: openssl ` +
+            'rand -base64 32)',
         )
   return found
 }
@@ -180,7 +191,8 @@ function roleMistakes({ role, port, cluster, sessions, tools, runtime }: Config)
     if (keyless) found.push(`sessions.keys: ${needsKey}: the others take nothing without it`)
     if (cluster.name === undefined)
       found.push(
-        "cluster.name: must be the name of the gateway's pod, by which the others call it (fieldRef metadata.name)",
+        "cluster.name: must be the name of the gateway's pod, by which the others call " +
+          'it (fieldRef metadata.name)',
       )
   }
   return found
@@ -214,13 +226,16 @@ function storeContradictions({ role, store, secrets }: Config): string[] {
   const found: string[] = []
   if (sslMode === undefined && !host.startsWith('/') && !isLoopbackHost(host))
     found.push(
-      `store.url: what goes to '${host}' would cross the network in clear. Add sslmode=verify-full, or sslmode=disable where the network is trusted`,
+      `store.url: what goes to '${host}' would cross the network in clear. Add ` +
+        'sslmode=verify-full, or sslmode=disable where the network is trusted',
     )
   if (password !== undefined && passwordFile !== undefined)
     found.push('store.passwordFile: store.url has a password already')
   if (secrets.keys.length === 0)
     found.push(
-      'secrets.keys: must have the key that seals secrets in the database (make one with: openssl rand -base64 32). One that is kept in this data folder would open them nowhere else',
+      'secrets.keys: must have the key that seals secrets in the database (make one ' +
+        'with: openssl rand -base64 32). One that is kept in this data folder would open ' +
+        'them nowhere else',
     )
   return found
 }
@@ -245,7 +260,8 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
       )
     if (identity.allowAnonymous)
       found.push(
-        'identity.allowAnonymous: is of no use while identity.mode is development, where everybody is somebody.',
+        'identity.allowAnonymous: is of no use while identity.mode is development, where ' +
+          'everybody is somebody.',
       )
     return found
   }
@@ -255,7 +271,8 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
   // 7.3).
   if (publicOrigin === undefined && edge.trustedProxies.length === 0 && !isLoopbackHost(host)) {
     found.push(
-      'publicOrigin: clients are told by it where they sign in. Set it to the address by which they reach the gateway, such as https://mcp.example.com',
+      'publicOrigin: clients are told by it where they sign in. Set it to the address by ' +
+        'which they reach the gateway, such as https://mcp.example.com',
     )
   }
   if (
@@ -270,7 +287,8 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
     edge.allowedHosts.includes('*')
   ) {
     found.push(
-      "publicOrigin: must be set where edge.allowedHosts has '*': otherwise a request's own Host would say what tokens are meant for. Or name the hosts.",
+      "publicOrigin: must be set where edge.allowedHosts has '*': otherwise a request's " +
+        'own Host would say what tokens are meant for. Or name the hosts.',
     )
   }
   const known = new Set<string>()
@@ -278,7 +296,8 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
     for (const name of 'tenantId' in issuer ? [issuer.tenantId].flat() : [issuer.issuer]) {
       if (known.has(name))
         found.push(
-          `identity.issuers.${index}: '${name}' is there already. Give one issuer all its audiences.`,
+          `identity.issuers.${index}: '${name}' is there already. Give one issuer all ` +
+            'its audiences.',
         )
       known.add(name)
     }
@@ -292,7 +311,8 @@ function identityContradictions({ identity, host, publicOrigin, edge }: Config):
       const { protocol, hostname } = new URL(address)
       if (protocol !== 'https:' && !isLoopbackHost(hostname))
         found.push(
-          `identity.issuers.${index}.${setting}: must be https, because keys that come unprotected could be anybody's`,
+          `identity.issuers.${index}.${setting}: must be https, because keys that come ` +
+            "unprotected could be anybody's",
         )
     }
   }
@@ -405,7 +425,8 @@ function applyEnvironment(
     const leaf = leaves.get(variable)
     if (leaf === undefined) {
       mistakes.push(
-        `environment variable ${variable}: is not known.${suggestion(variable, [...leaves.keys()]) || " 'mcp-gateway config schema' shows every setting."}`,
+        `environment variable ${variable}: is not ` +
+          `known.${suggestion(variable, [...leaves.keys()]) || " 'mcp-gateway config schema' shows every setting."}`,
       )
       continue
     }

@@ -174,7 +174,8 @@ function checkPerson(principal: Principal): void {
   if (principal.apiKey !== undefined)
     throw new GatewayError('forbidden', {
       detail:
-        'An API key cannot create or change API keys, so that a stolen key cannot outlive its expiry. ' +
+        'An API key cannot create or change API keys, so that a stolen key cannot ' +
+        'outlive its expiry. ' +
         'Use another credential.',
     })
 }

@@ -35,7 +35,9 @@ export const errorTable = {
   ambiguous_message: {
     status: 400,
     title: 'The message is ambiguous',
-    help: 'Two readers could read the message differently. Send each member once, as MCP spells it.',
+    help:
+      'Two readers could read the message differently. Send each member once, as MCP ' +
+      'spells it.',
     retry: false,
     exposeDetail: true,
   },
@@ -57,7 +59,9 @@ export const errorTable = {
   insufficient_scope: {
     status: 403,
     title: 'The token lacks a scope',
-    help: 'The token is valid but lacks a scope that the gateway requires. Ask for a token with it.',
+    help:
+      'The token is valid but lacks a scope that the gateway requires. Ask for a token ' +
+      'with it.',
     retry: false,
     exposeDetail: true,
   },
@@ -78,14 +82,18 @@ export const errorTable = {
   caller_is_workload: {
     status: 403,
     title: 'Servers of the gateway are not callers',
-    help: 'The request comes from a server that the gateway runs. Such a server needs a credential.',
+    help:
+      'The request comes from a server that the gateway runs. Such a server needs a ' +
+      'credential.',
     retry: false,
     exposeDetail: true,
   },
   forwarded_request: {
     status: 403,
     title: 'The request came through a proxy',
-    help: 'Development identity serves this machine only. Call the gateway directly, or use an API key.',
+    help:
+      'Development identity serves this machine only. Call the gateway directly, or use an ' +
+      'API key.',
     retry: false,
     exposeDetail: true,
   },
@@ -106,7 +114,9 @@ export const errorTable = {
   origin_not_allowed: {
     status: 403,
     title: 'The Origin header is not allowed',
-    help: 'Pages of this origin may not call the gateway. An operator can allow it in edge.allowedOrigins.',
+    help:
+      'Pages of this origin may not call the gateway. An operator can allow it in ' +
+      'edge.allowedOrigins.',
     retry: false,
     exposeDetail: true,
   },
@@ -164,7 +174,9 @@ export const errorTable = {
   runs_elsewhere: {
     status: 409,
     title: 'It does not run here',
-    help: 'An endpoint elsewhere serves this resource, so there is nothing here to restart or read.',
+    help:
+      'An endpoint elsewhere serves this resource, so there is nothing here to restart or ' +
+      'read.',
     retry: false,
     exposeDetail: true,
   },
@@ -199,7 +211,9 @@ export const errorTable = {
   unsupported_media_type: {
     status: 415,
     title: 'Unsupported media type',
-    help: 'The gateway takes uncompressed JSON in UTF-8. Send the header Content-Type: application/json.',
+    help:
+      'The gateway takes uncompressed JSON in UTF-8. Send the header Content-Type: ' +
+      'application/json.',
     retry: false,
     exposeDetail: true,
   },
@@ -228,7 +242,9 @@ export const errorTable = {
     status: 499,
     rpc: -32603,
     title: 'The client closed the request',
-    help: 'The client closed the connection before the answer was whole. Only the log shows this code.',
+    help:
+      'The client closed the connection before the answer was whole. Only the log shows ' +
+      'this code.',
     retry: false,
     exposeDetail: true,
   },
@@ -277,14 +293,18 @@ export const errorTable = {
   upstream_untrusted: {
     status: 502,
     title: "The server's certificate is not trusted",
-    help: 'The gateway cannot verify the certificate of the server. Ask an operator to trust its issuer.',
+    help:
+      'The gateway cannot verify the certificate of the server. Ask an operator to trust ' +
+      'its issuer.',
     retry: false,
     exposeDetail: true,
   },
   endpoint_forbidden: {
     status: 502,
     title: 'The server is at an address that the gateway may not call',
-    help: 'The configuration forbids this address. An operator can allow its network in endpointNetworks.',
+    help:
+      'The configuration forbids this address. An operator can allow its network in ' +
+      'endpointNetworks.',
     retry: false,
     exposeDetail: true,
   },
@@ -298,7 +318,9 @@ export const errorTable = {
   no_ready_replica: {
     status: 503,
     title: 'No replica is ready',
-    help: 'No replica of the server became ready in time. Try again later; its status has the reason.',
+    help:
+      'No replica of the server became ready in time. Try again later; its status has the ' +
+      'reason.',
     retry: true,
     exposeDetail: true,
   },
@@ -333,7 +355,9 @@ export const errorTable = {
   rules_too_costly: {
     status: 503,
     title: 'The tool rules take too long',
-    help: 'The rules of the adapter take too long to judge this call. Use fewer and simpler patterns.',
+    help:
+      'The rules of the adapter take too long to judge this call. Use fewer and simpler ' +
+      'patterns.',
     retry: false,
     exposeDetail: true,
   },

@@ -97,7 +97,8 @@ function refusalOf(
     case 'decline':
       return mayOffer(principal, resource) || isOfferedTo(principal, resource)
         ? undefined
-        : `Only the owner of ${kind} '${name}', whom it is offered to, and the role ${adminRole} may do this.`
+        : `Only the owner of ${kind} '${name}', whom it is offered to, and the role ` +
+            `${adminRole} may do this.`
     case 'read':
       return undefined
   }
@@ -272,7 +273,9 @@ export function checkWorkloadIdentity(
 
 function needsRole(what: string, roles: readonly string[]): GatewayError {
   return new GatewayError('forbidden', {
-    detail: `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}. You have none of them.`,
+    detail:
+      `${what} needs one of these roles: ${[adminRole, ...roles].join(', ')}. You have ` +
+      'none of them.',
   })
 }
 

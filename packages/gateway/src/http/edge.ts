@@ -74,7 +74,8 @@ export function createEdge(options: EdgeOptions): Edge {
       if (!anyHost && (host === undefined || !hosts.has(hostName(host)))) {
         throw new GatewayError('host_not_allowed', {
           detail:
-            'The gateway is not configured for the host name of this request (edge.allowedHosts). ' +
+            'The gateway is not configured for the host name of this request ' +
+            '(edge.allowedHosts). ' +
             'Use one that it is configured for.',
         })
       }
@@ -154,7 +155,8 @@ function hostName(host: string): string {
 }
 
 const exposedHeaders =
-  'Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, ETag, Link, Location, Retry-After, X-Request-Id'
+  'Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, ETag, Link, Location, ' +
+  'Retry-After, X-Request-Id'
 
 function allowOrigin(response: ServerResponse, origin: string): void {
   response.setHeader('access-control-allow-origin', origin)

@@ -13,7 +13,9 @@ export function jsonText(body: Buffer): string {
   const text = utf8Text(body)
   if (isCostly(text, mostParts))
     throw new GatewayError('body_too_large', {
-      detail: `The body holds more than ${mostParts} objects, arrays and members. Send less at once.`,
+      detail:
+        `The body holds more than ${mostParts} objects, arrays and members. Send less at ` +
+        'once.',
     })
   try {
     JSON.parse(text)

@@ -48,7 +48,8 @@ export class ClusterSource implements SecretSource {
     const values = new Map(Object.entries(held))
     if (key === undefined && values.size !== 1)
       return missing(
-        `The Secret '${name}' of the cluster has ${values.size} values, so a reference to it must name a key.`,
+        `The Secret '${name}' of the cluster has ${values.size} values, so a reference ` +
+          'to it must name a key.',
       )
     const value = key === undefined ? [...values.values()][0] : values.get(key)
     if (value === undefined)

@@ -24,7 +24,9 @@ export function valueIn(secret: Secret | undefined, { name, key, owner }: Secret
   if (owner !== undefined && !samePrincipal(owner, secret.owner))
     return {
       reason: 'SecretMissing',
-      message: `The secret '${name}' is another owner's than the one that was referred to. To use it, give the reference again.`,
+      message:
+        `The secret '${name}' is another owner's than the one that was referred to. To use ` +
+        'it, give the reference again.',
     }
   const values = new Map(Object.entries(secret.spec.values))
   if (key === undefined && values.size > 1)
@@ -41,6 +43,8 @@ export function valueIn(secret: Secret | undefined, { name, key, owner }: Secret
   if (text.sealed === undefined) return { value: text.value }
   return {
     reason: 'SecretUnreadable',
-    message: `The secret '${name}' cannot be decrypted: it was changed in the store, or its key (secrets.keys) is gone. Give its value again.`,
+    message:
+      `The secret '${name}' cannot be decrypted: it was changed in the store, or its key ` +
+      '(secrets.keys) is gone. Give its value again.',
   }
 }
