@@ -6,8 +6,10 @@ import { describe, expect, test } from 'vitest'
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * Which room of the gateway may import which. The planes (`proxy`, `tools`, `control`) never import each other: they meet in
- * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line that no import uses is stale and fails.
+ * Which room of the gateway may import which. The planes (`proxy`, `tools`, `control`) never import
+ * each other: they meet in
+ * the store and in `core`. Concrete backends are imported by their `open.ts` alone, lazily. A line
+ * that no import uses is stale and fails.
  */
 const gatewayTable: Readonly<Record<string, readonly string[]>> = {
   main: [
@@ -239,7 +241,8 @@ describe('the architecture', () => {
     ])
   })
 
-  // V8 gives each such object a hidden class of its own, which keeps it alive until a full collection.
+  // V8 gives each such object a hidden class of its own, which keeps it alive until a full
+  // collection.
   test('no object that lives for one request in the gateway has a getter in its literal', () => {
     const literal = sourceFiles(gatewaySource).filter((file) =>
       /^ {4,}get \w+\(\)/m.test(readFileSync(file, 'utf8')),

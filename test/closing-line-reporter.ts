@@ -31,7 +31,8 @@ export default class ClosingLineReporter implements Reporter {
         if (reason !== undefined) skipped.set(reason, (skipped.get(reason) ?? 0) + 1)
       }
     }
-    const closing = `${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`
+    const left = count.skipped + count.pending
+    const closing = `${count.passed} passed, ${count.failed} failed, ${left} skipped`
     const skips = [...skipped].map(([reason, tests]) => `SKIPPED: ${reason}: ${tests}`)
     const lines = [...failures, ...flaky, ...skips, closing]
     setImmediate(() => process.stdout.write(`\n${lines.join('\n')}\n`))
@@ -47,7 +48,9 @@ function nameOf(test: TestCase): string {
   return `${test.module.relativeModuleId} > ${test.fullName}`
 }
 
-/** Why a test was skipped, in one text for all tests of a group; a filter of names gives no reason. */
+/**
+ * Why a test was skipped, in one text for all tests of a group; a filter of names gives no reason.
+ */
 function reasonOf(test: TestCase, note: string | undefined): string | undefined {
   const name = nameOf(test)
   return (

@@ -22,7 +22,10 @@ interface Named {
   readonly sentence: string
 }
 
-/** Every `file: _beginning of a sentence_` of the table; more sentences of a file follow with commas. */
+/**
+ * Every `file: _beginning of a sentence_` of the table; more sentences of a file follow with
+ * commas.
+ */
 const named = readFileSync(join(root, 'docs/defects.md'), 'utf8')
   .split('\n')
   .filter((line) => /^\| (?:[A-H]|X[A-GK])\d+ /.test(line))

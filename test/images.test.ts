@@ -10,6 +10,7 @@ test('`npm run images` builds every image, or only those that are named', () => 
 
 test('`npm run images` names the existing images when one does not exist', () => {
   expect(() => imagesNamed(['gateway'])).toThrow(
-    "There is no image 'gateway'. There are: mcp-gateway, tool-gateway, mcp-proxy, mcp-example, weather-tool.",
+    "There is no image 'gateway'. There are: mcp-gateway, tool-gateway, mcp-proxy," +
+      ' mcp-example, weather-tool.',
   )
 })

@@ -40,7 +40,10 @@ const outlines = (bytes: Buffer): string =>
   messagesOf(bytes)
     .map((message) => {
       const { id, method } = outline(bytes, message)
-      return `${id === undefined ? '' : shown(JSON.parse(id), id)},${method === undefined ? '' : shown(method)}`
+      return (
+        `${id === undefined ? '' : shown(JSON.parse(id), id)},` +
+        `${method === undefined ? '' : shown(method)}`
+      )
     })
     .join('|')
 
@@ -125,7 +128,8 @@ for (const reader of readers)
       // For the longer run.
       if (process.env['READERS_CASES'] !== undefined)
         console.log(
-          `${reader.name}: ${alike} of ${rounds * casesAtOnce} alike, ${refusedForReason} differ and ` +
+          `${reader.name}: ${alike} of ${rounds * casesAtOnce} alike,` +
+            ` ${refusedForReason} differ and ` +
             `are refused; ${Math.round((performance.now() - start) / 1000)} s`,
         )
       // The cases hold many messages of both kinds, or the comparison would say nothing.

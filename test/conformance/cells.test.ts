@@ -13,8 +13,10 @@ import {
 } from './run-suite.ts'
 
 /**
- * The official suites through the gateway, for each era of client and server and both transports of the server, each beside the
- * run of the same suite on the same fixture without a gateway. The HTTP fixtures behind the gateway check neither Host nor Origin.
+ * The official suites through the gateway, for each era of client and server and both transports of
+ * the server, each beside the
+ * run of the same suite on the same fixture without a gateway. The HTTP fixtures behind the gateway
+ * check neither Host nor Origin.
  */
 type Transport = 'http' | 'stdio'
 type Run = Pick<ServerSuite, 'suite' | 'requirements'>
@@ -100,7 +102,10 @@ const cells: readonly Cell[] = (['http', 'stdio'] as const).flatMap((transport) 
   },
 ])
 
-/** How a server uses its HTTP is its own matter: whether streams break off to be taken up again, whether an answer is a stream at all. */
+/**
+ * How a server uses its HTTP is its own matter: whether streams break off to be taken up again,
+ * whether an answer is a stream at all.
+ */
 const ofHttpServers =
   /^server-sse-polling |^server-sse-multiple-streams server-sse-streams-functional /
 /** The tasks extension: no server in reach has it, so it fails directly as well. */
@@ -226,15 +231,23 @@ function page(): string {
   )
   return `# Conformance
 
-Written by \`WRITE_DOCS=1 npm run test:conformance\`, which runs in CI. The official suites, \`@modelcontextprotocol/conformance\` 0.1.16 (all) and 0.2.0-alpha.12 (what each version requires, and its unscored scenarios), once on a fixture
-directly and once through the gateway, check by check. Figures are checks passed / failed, without the tasks extension, which no server in reach has.
+\`WRITE_DOCS=1 npm run test:conformance\` writes this page; CI runs it. The official suites are
+those of \`@modelcontextprotocol/conformance\` 0.1.16 (all of it) and 0.2.0-alpha.12 (the
+requirements of each version, and its unscored scenarios). Each suite runs on a fixture once
+directly and once through the gateway, and this page compares the two runs check by check.
+Figures are checks passed / failed. They leave out the tasks extension, because no available
+server has it.
 
 | client | server | over | directly | through the gateway | scenarios that differ |
 |---|---|---|---|---|---|
 ${rows.toSorted().join('\n')}
 
-The same run shows beside it: every cell again through two gateway processes that take turns for each request (\`replicas.test.ts\`: no other scenario fails), the client suites but for authorization with the gateway in between (\`clients.test.ts\`: each as the
-client alone), \`dns-rebinding-protection\` in front of HTTP servers that check nothing (they are the ones in the table), and servers that break the rules in fifty ways (\`hostile-gateway.test.ts\`).
+Other tests of the same run show more. \`replicas.test.ts\` repeats every cell through two gateway
+processes that take turns for each request, and no other scenario fails. \`clients.test.ts\` runs
+the client suites, except for authorization, with the gateway in between, and each gives the
+same result as the client alone. \`dns-rebinding-protection\` runs in front of HTTP servers that
+check nothing, which are those of the table. \`hostile-gateway.test.ts\` runs servers that break
+the rules in fifty ways.
 
 ## What a modern client cannot have of a legacy server
 
@@ -242,7 +255,10 @@ client alone), \`dns-rebinding-protection\` in front of HTTP servers that check 
 |---|---|---|
 ${reasons.join('\n')}
 
-How a server uses its HTTP is its own matter: \`server-sse-polling\` (streams that break off and are taken up again) and whether the answers of \`server-sse-multiple-streams\` are streams at all are compared for HTTP servers of the
-client's own era only; the bridge and the translation have no reason to break streams off, and answer with JSON where nothing came before the answer.
+A server decides by itself how it uses HTTP. So two scenarios are compared only for HTTP servers
+of the client's own era: \`server-sse-polling\` (streams that break off and are resumed), and
+whether the answers of \`server-sse-multiple-streams\` are streams at all. The bridge and the
+translation have no reason to break streams off, and answer with JSON where nothing comes before
+the answer.
 `
 }

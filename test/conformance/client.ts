@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 
 /**
- * The client under test of the suites: does whatever there is to do at the server whose URL is its last argument, in the era that the suite
+ * The client under test of the suites: does whatever there is to do at the server whose URL is its
+ * last argument, in the era that the suite
  * names. With GATEWAY it goes there through an adapter of that gateway.
  */
 const modern = process.env['MCP_CONFORMANCE_PROTOCOL_VERSION'] === '2026-07-28'

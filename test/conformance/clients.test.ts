@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compareRuns, runClientScenario, tally } from './run-suite.ts'
 
 /**
- * The client suites: the same official client at the suite's server, alone and with the gateway in between. Those for authorization are left
+ * The client suites: the same official client at the suite's server, alone and with the gateway in
+ * between. Those for authorization are left
  * out: a gateway ends it, so that a client is the gateway's client there.
  */
 let gateway: GatewayProcess
@@ -13,7 +14,9 @@ beforeAll(async () => {
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
 
-const command = `${process.execPath} --import tsx --conditions=mcpgw-source ${fileURLToPath(new URL('client.ts', import.meta.url))}`
+const command =
+  `${process.execPath} --import tsx --conditions=mcpgw-source ` +
+  `${fileURLToPath(new URL('client.ts', import.meta.url))}`
 
 const scenarios = [
   ['initialize', '2025-11-25'],
@@ -41,7 +44,8 @@ describe.concurrent('a client behind the gateway', () => {
         environment: { GATEWAY: gateway.origin },
       })
       expect(tally(alone).passed).toBeGreaterThan(0)
-      // The gateway asks an unknown server by an `initialize` of its own, which the suite counts too.
+      // The gateway asks an unknown server by an `initialize` of its own, which the suite counts
+      // too.
       const differences = compareRuns(alone, through).filter(
         ({ check, direct, through: told }) =>
           !(check.endsWith('Initialization 2') && direct === 'absent' && told === 'SUCCESS'),

@@ -9,7 +9,10 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { FixtureProcess, stdioFixtures, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test, type TestContext } from 'vitest'
 
-/** Official clients of both eras with every fixture: what the suites do not look at, and the stdio fixtures, which they cannot reach. */
+/**
+ * Official clients of both eras with every fixture: what the suites do not look at, and the stdio
+ * fixtures, which they cannot reach.
+ */
 type ClientEra = 'legacy' | 'modern'
 type Binding = 'http' | 'stdio'
 type Cell = readonly [Era, Binding, ClientEra]

@@ -2,7 +2,10 @@ import { FixtureProcess, type Era } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compareRuns, runServerSuite, tally, type ScenarioResult } from './run-suite.ts'
 
-/** What stands behind the gateway in every other conformance test has to pass by itself, or those tests would show nothing. */
+/**
+ * What stands behind the gateway in every other conformance test has to pass by itself, or those
+ * tests would show nothing.
+ */
 const fixtures = new Map<Era, FixtureProcess>()
 beforeAll(async () => {
   for (const era of ['legacy', 'modern', 'dual'] as const)

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hostileTools } from '../../packages/testkit/src/conformance/hostile-behaviours.ts'
 
 /**
- * Servers that break the rules, behind the translation: whatever they do, a client of the other era gets one well-formed answer, or sees that
+ * Servers that break the rules, behind the translation: whatever they do, a client of the other era
+ * gets one well-formed answer, or sees that
  * there will be none, and the next client is served.
  */
 let gateway: GatewayProcess
@@ -49,7 +50,10 @@ interface Told {
 
 const base = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' }
 
-/** The messages that came, until the answer was whole or broke off, or nothing more was to be expected. */
+/**
+ * The messages that came, until the answer was whole or broke off, or nothing more was to be
+ * expected.
+ */
 async function call(
   server: string,
   client: Era,

@@ -4,17 +4,23 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio'
 import { FixtureProcess, stdioFixtures, type Probe } from '@mcp-gateway/testkit'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 
-/** That the hostile fixtures break what they say they break, and nothing else: seen on the bytes. */
+/**
+ * That the hostile fixtures break what they say they break, and nothing else: seen on the bytes.
+ */
 const callOf = (name: string, args: object = {}, id = '5'): string =>
-  `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${JSON.stringify(args)},"_meta":{"progressToken":"p"}}}`
+  `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}",` +
+  `"arguments":${JSON.stringify(args)},"_meta":{"progressToken":"p"}}}`
 const initialize =
-  '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}'
+  '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",' +
+  '"capabilities":{},"clientInfo":{"name":"t","version":"1"}}}'
 const modernMeta = {
   'io.modelcontextprotocol/protocolVersion': '2026-07-28',
   'io.modelcontextprotocol/clientCapabilities': {},
 }
 
-/** What one behaviour puts on the wire instead of or beside its answer; the same over both bindings. */
+/**
+ * What one behaviour puts on the wire instead of or beside its answer; the same over both bindings.
+ */
 const behaviours = [
   ['wrong_id', [/"id":"not yours","result"/]],
   ['id_as_other_type', [/"id":"5","result"/]],
@@ -53,7 +59,9 @@ const behaviours = [
   ['odd_question_keys', [/"inputRequests":\{"":.*"__proto__":/]],
 ] as const satisfies readonly (readonly [string, readonly RegExp[]])[]
 
-/** What is done to a stream of subscriptions: `{id}` stands for the id that it was asked for with. */
+/**
+ * What is done to a stream of subscriptions: `{id}` stands for the id that it was asked for with.
+ */
 const listeners = [
   ['properly', [/acknowledged.*subscriptionId":5/, /tools\/list_changed.*:5/]],
   ['unacknowledged', [/tools\/list_changed/]],

@@ -16,7 +16,8 @@ import { Silences } from '../../packages/gateway/src/core/silences.ts'
 import { openStore } from '../../packages/gateway/src/store/open.ts'
 
 /**
- * A gateway's data plane as a process: its store may be shared, and its servers are told to it, as they would be by a cluster.
+ * A gateway's data plane as a process: its store may be shared, and its servers are told to it, as
+ * they would be by a cluster.
  * One argument of JSON; prints a line when it listens.
  */
 export interface PlaneOptions {

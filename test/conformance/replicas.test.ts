@@ -21,7 +21,8 @@ import type { PlaneOptions } from './plane.ts'
 import { runServerSuite, tally, type ServerSuite } from './run-suite.ts'
 
 /**
- * Two gateway processes with the same key, store and servers, and nothing else in common, behind a plain round-robin: each request of a
+ * Two gateway processes with the same key, store and servers, and nothing else in common, behind a
+ * plain round-robin: each request of a
  * client reaches the other one than the request before.
  */
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-replicas-'))

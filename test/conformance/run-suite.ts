@@ -5,7 +5,10 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** Which of the two official suites: `stable` is the latest release (0.1.16), `next` the one that knows 2026-07-28 (0.2.0-alpha.12). */
+/**
+ * Which of the two official suites: `stable` is the latest release (0.1.16), `next` the one that
+ * knows 2026-07-28 (0.2.0-alpha.12).
+ */
 export type Suite = 'stable' | 'next'
 
 export interface Check {
@@ -23,7 +26,10 @@ export interface ScenarioResult {
 export interface ServerSuite {
   readonly suite: Suite
   readonly url: string
-  /** What a revision requires, at that revision's wire; without it every scenario of the suite runs. Only `next` knows it. */
+  /**
+   * What a revision requires, at that revision's wire; without it every scenario of the suite runs.
+   * Only `next` knows it.
+   */
   readonly requirements?: '2025-11-25' | '2026-07-28'
   /** One scenario alone, at the wire of `specVersion`. */
   readonly scenario?: string
@@ -48,7 +54,10 @@ export async function runServerSuite(options: ServerSuite): Promise<readonly Sce
     : Promise.all(results.map((result) => onceMore(result, options, requirements)))
 }
 
-/** The suite gives the events of a stream 500 to 1,500 ms, within which a busy machine does not always start a process. */
+/**
+ * The suite gives the events of a stream 500 to 1,500 ms, within which a busy machine does not
+ * always start a process.
+ */
 const tooSlow =
   /^(Failed to receive progressive stream chunk|Logging target endpoint context dropped|Failed to open or receive frames|Strict subscription filtering line failed|Mutated the \w+ list but no)/
 
@@ -68,7 +77,10 @@ async function onceMore(
   return again.find((each) => each.scenario === scenario) ?? result
 }
 
-/** Runs one client scenario of the `next` suite: the command gets the URL of the suite's server as its last argument. */
+/**
+ * Runs one client scenario of the `next` suite: the command gets the URL of the suite's server as
+ * its last argument.
+ */
 export async function runClientScenario(options: {
   readonly command: string
   readonly scenario: string
@@ -84,7 +96,10 @@ export async function runClientScenario(options: {
   )
 }
 
-/** The part of a run that counts: how many checks passed and failed, and the scenarios with a failed one. */
+/**
+ * The part of a run that counts: how many checks passed and failed, and the scenarios with a failed
+ * one.
+ */
 export function tally(results: readonly ScenarioResult[]): {
   passed: number
   failed: number
@@ -107,7 +122,10 @@ export interface Difference {
   readonly message?: string
 }
 
-/** Every check that said something else through whatever stands in between than it said directly. What only informs is left out. */
+/**
+ * Every check that said something else through whatever stands in between than it said directly.
+ * What only informs is left out.
+ */
 export function compareRuns(
   direct: readonly ScenarioResult[],
   through: readonly ScenarioResult[],

@@ -7,7 +7,10 @@ import { FixtureProcess, GatewayProcess, passOn, selfSigned } from '@mcp-gateway
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
-/** Servers of both eras that are elsewhere, behind TLS by an authority that the gateway's environment names. */
+/**
+ * Servers of both eras that are elsewhere, behind TLS by an authority that the gateway's
+ * environment names.
+ */
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-elsewhere-'))
 const fixtures = new Map<string, FixtureProcess>()
 let gateway: GatewayProcess

@@ -8,7 +8,10 @@ import { GatewayProcess, programs } from '@mcp-gateway/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
-/** Gives clients a second for their headers, and two for all of a request, which is no time on a machine that stands still for a while. */
+/**
+ * Gives clients a second for their headers, and two for all of a request, which is no time on a
+ * machine that stands still for a while.
+ */
 let impatient: GatewayProcess
 
 beforeAll(async () => {
@@ -607,7 +610,8 @@ describe('bad input', () => {
     'the path %s reaches nothing',
     async (_start, path) => {
       const answer = await raw(
-        `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+        `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n` +
+          'content-length: 2\r\nconnection: close\r\n\r\n{}',
       )
       expect(answer).toMatch(/^HTTP\/1\.1 (400|404|405) /)
       expect(answer).toMatch(/"code":"(not_found|method_not_allowed)"/)
@@ -619,7 +623,8 @@ describe('bad input', () => {
     await impatient.api('POST', '/adapters', minimal(name), alice)
     for (const path of ['/adapters', `/adapters/${name}/mcp`]) {
       const answer = await raw(
-        `POST ${path} HTTP/1.1\r\nhost: localhost\r\nx-dev-userid: alice\r\ncontent-type: application/json\r\ncontent-length: 5000000\r\n\r\n{"name":`,
+        `POST ${path} HTTP/1.1\r\nhost: localhost\r\nx-dev-userid: alice\r\n` +
+          'content-type: application/json\r\ncontent-length: 5000000\r\n\r\n{"name":',
         impatient,
       )
       expect(answer).toMatch(/^HTTP\/1\.1 413 .*body_too_large/s)
@@ -638,11 +643,13 @@ describe('the edge', () => {
   test.each([
     [
       'two lengths',
-      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}',
+      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n' +
+        'content-length: 3\r\n\r\n{}',
     ],
     [
       'length and chunks',
-      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+      'POST /adapters HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n' +
+        'transfer-encoding: chunked\r\n\r\n0\r\n\r\n',
     ],
     [
       'obscured chunks',
@@ -667,7 +674,8 @@ describe('the edge', () => {
   })
 
   test('the edge cuts off a client that sends too slowly', async () => {
-    // Node looks for expired requests every 30 seconds unless told otherwise; ours looks every second.
+    // Node looks for expired requests every 30 seconds unless told otherwise; ours looks every
+    // second.
     expect(await raw('POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-slow: ', impatient)).toMatch(
       /^HTTP\/1\.1 408 /,
     )
@@ -680,7 +688,8 @@ describe('the edge', () => {
       ).toMatch(/^HTTP\/1\.1 403 .*host_not_allowed/s)
       expect(
         await raw(
-          `GET ${path} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\nconnection: close\r\n\r\n`,
+          `GET ${path} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\n` +
+            'connection: close\r\n\r\n',
         ),
       ).toMatch(/^HTTP\/1\.1 403 .*origin_not_allowed/s)
     }
@@ -688,7 +697,9 @@ describe('the edge', () => {
 
   test('the edge answers preflights of configured origins and shows the session id', async () => {
     const preflight = await raw(
-      'OPTIONS /adapters/x/mcp HTTP/1.1\r\nhost: localhost\r\norigin: https://app.example\r\naccess-control-request-method: POST\r\naccess-control-request-headers: mcp-session-id\r\nconnection: close\r\n\r\n',
+      'OPTIONS /adapters/x/mcp HTTP/1.1\r\nhost: localhost\r\n' +
+        'origin: https://app.example\r\naccess-control-request-method: POST\r\n' +
+        'access-control-request-headers: mcp-session-id\r\nconnection: close\r\n\r\n',
     )
     expect(preflight).toMatch(/^HTTP\/1\.1 204 /)
     expect(preflight).toMatch(/access-control-allow-origin: https:\/\/app\.example/i)
@@ -797,7 +808,8 @@ describe('the program', () => {
     })
     await second.api('POST', '/adapters', minimal('echo', { replicaCount: 1 }))
     await second.untilStatus('echo', ({ replicaStatus }) => replicaStatus === 'Healthy')
-    // An answer that is not read holds the drain up for its seconds, in which the other signal comes.
+    // An answer that is not read holds the drain up for its seconds, in which the other signal
+    // comes.
     const params = { name: 'big', arguments: { megabytes: 1000 } }
     const held = await fetch(`${second.origin}/adapters/echo/mcp`, {
       method: 'POST',

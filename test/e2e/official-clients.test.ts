@@ -24,7 +24,9 @@ interface Call {
   readonly args: Record<string, unknown>
 }
 
-/** Official servers, how they are started, and calls whose results depend on nothing but the call. */
+/**
+ * Official servers, how they are started, and calls whose results depend on nothing but the call.
+ */
 const servers: readonly {
   readonly name: 'everything' | 'filesystem' | 'memory' | 'sequential-thinking'
   readonly args: readonly string[]

@@ -3,7 +3,10 @@ import { GatewayProcess, processesWith, programs } from '@mcp-gateway/testkit'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
-/** Stands in the command line of every process that the test's adapters start, so that they are found again. */
+/**
+ * Stands in the command line of every process that the test's adapters start, so that they are
+ * found again.
+ */
 let tag = ''
 let count = 0
 
@@ -27,7 +30,10 @@ function start(more: object = {}): Promise<GatewayProcess> {
             command: [
               process.execPath,
               '-e',
-              `process.on('SIGTERM', () => {}); require('child_process').spawn('setsid', ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done', '${tag}'], { stdio: 'ignore' }).unref(); require('http').createServer((q, r) => r.end()).listen(process.env.PORT)`,
+              `process.on('SIGTERM', () => {}); require('child_process').spawn('setsid',` +
+                ` ['sh', '-c', 'trap "" TERM; while :; do sleep 1; done', '${tag}'],` +
+                ` { stdio: 'ignore' }).unref(); require('http').createServer((q,` +
+                ' r) => r.end()).listen(process.env.PORT)',
               tag,
             ],
           },

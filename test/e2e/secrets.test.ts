@@ -10,7 +10,9 @@ const teller = {
   command: [
     process.execPath,
     '-e',
-    "require('node:http').createServer((_, response) => response.setHeader('content-type', 'application/json').end(JSON.stringify(process.env))).listen(process.env.PORT, process.env.HOST)",
+    "require('node:http').createServer((_, response) => response.setHeader('content-type'," +
+      " 'application/json').end(JSON.stringify(process.env))).listen(process.env.PORT," +
+      ' process.env.HOST)',
   ],
 }
 const newKey = (): string => randomBytes(32).toString('base64')
@@ -99,7 +101,8 @@ describe('changing the keys of secrets', () => {
     expect(printed.status).toBe(0)
     for (const key of [one, two]) expect(printed.text).not.toContain(key)
     {
-      // A gateway with the wrong key starts, serves what it can, and says of the rest what is wrong.
+      // A gateway with the wrong key starts, serves what it can, and says of the rest what is
+      // wrong.
       await using wrong = await GatewayProcess.start({ dataDir, config: withKeys(two) })
       await wrong.untilStatus('one', ({ conditions }) =>
         conditions.some(({ reason }) => reason === 'SecretUnreadable'),

@@ -8,7 +8,8 @@ import { StreamableHTTPClientTransport as HttpV1 } from '@modelcontextprotocol/s
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 /**
- * The official clients sign in by themselves, knowing nothing but the address of an endpoint: challenge, metadata, registration, PKCE, token,
+ * The official clients sign in by themselves, knowing nothing but the address of an endpoint:
+ * challenge, metadata, registration, PKCE, token,
  * call; then a refresh, and a step up.
  */
 

@@ -117,7 +117,10 @@ async function names(): Promise<unknown> {
   return (message.result?.['tools'] as { name: string }[] | undefined)?.map(({ name }) => name)
 }
 
-/** What both tool gateways show by way of both gateways: these take turns, and so does each of them with the tool gateways. */
+/**
+ * What both tool gateways show by way of both gateways: these take turns, and so does each of them
+ * with the tool gateways.
+ */
 const everywhere = (): Promise<unknown[]> => all(4, names)
 
 const all = <T>(count: number, work: (index: number) => Promise<T>): Promise<T[]> =>

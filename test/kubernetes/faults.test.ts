@@ -9,7 +9,8 @@ import { figures, timed } from './fixtures/figures.ts'
 import { pushAs } from '../../scripts/images.ts'
 import { McpSession, ModernClient, Traffic } from './fixtures/traffic.ts'
 
-// What clients see when something breaks, with figures for docs/reliability.md. Nothing here is judged by time, but by what got lost.
+// What clients see when something breaks, with figures for docs/reliability.md. Nothing here is
+// judged by time, but by what got lost.
 
 let namespace: TestNamespace
 let gateway: GatewayProcess

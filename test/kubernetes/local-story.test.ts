@@ -200,7 +200,8 @@ beforeAll(async () => {
   )
   if (phase === 'Active')
     throw new Error(
-      'There is a namespace adapter on this cluster, and this test deletes it. Delete it, or name a disposable cluster by KUBECONFIG.',
+      'There is a namespace adapter on this cluster, and this test deletes it. Delete it,' +
+        ' or name a disposable cluster by KUBECONFIG.',
     )
   if (phase !== '') await kubectl('wait', '--for=delete', 'namespace/adapter', '--timeout=120s')
   await apply()
@@ -338,7 +339,8 @@ describe('the local deployment', () => {
           '--',
           'node',
           '-e',
-          `fetch('http://' + process.argv[1] + ':${port}/readyz').then(({ status }) => console.log(status), ({ cause }) => console.log(cause.code))`,
+          `fetch('http://' + process.argv[1] + ':${port}/readyz').then(({ status }) => ` +
+            'console.log(status), ({ cause }) => console.log(cause.code))',
           'mcpgateway-0.mcpgateway-pods',
         ),
       ),

@@ -57,7 +57,10 @@ const chartLabels = [
   'app.kubernetes.io/version',
 ]
 
-/** What is to be the same however it was rendered: a change of the configuration rolls pods by its name here, by an annotation there. */
+/**
+ * What is to be the same however it was rendered: a change of the configuration rolls pods by its
+ * name here, by an annotation there.
+ */
 function comparable(manifests: readonly Manifest[]): Record<string, unknown> {
   const configuration = manifests.find(({ kind }) => kind === 'ConfigMap')?.metadata.name
   const unnamed = (text: string): string => text.replaceAll(`"${configuration}"`, '"mcpgateway"')
@@ -131,15 +134,20 @@ describe.skipIf(helmless)(`the Helm chart${helmNote}`, () => {
 
   test('the API server accepts the chart with all its options', async () => {
     const more = [
-      'ingress.enabled=true,ingress.className=nginx,ingress.tlsSecret=tls,image.pullSecrets[0].name=registry',
-      'networkPolicies.clients[0].namespaceSelector.matchLabels.name=ingress,networkPolicies.database[0].ipBlock.cidr=10.0.0.9/32',
-      'gateway.tolerations[0].key=edge,toolGateway.nodeSelector.pool=tools,keys.create=false,keys.secret=ours',
+      'ingress.enabled=true,ingress.className=nginx,ingress.tlsSecret=tls,' +
+        'image.pullSecrets[0].name=registry',
+      'networkPolicies.clients[0].namespaceSelector.matchLabels.name=ingress,' +
+        'networkPolicies.database[0].ipBlock.cidr=10.0.0.9/32',
+      'gateway.tolerations[0].key=edge,toolGateway.nodeSelector.pool=tools,' +
+        'keys.create=false,keys.secret=ours',
       'gateway.env[0].name=NODE_OPTIONS,gateway.env[0].value=--max-old-space-size=768',
-      'toolGateway.env[0].name=A,toolGateway.env[0].value=b,gateway.podLabels.team=mcp,gateway.podAnnotations.a=b',
+      'toolGateway.env[0].name=A,toolGateway.env[0].value=b,gateway.podLabels.team=mcp,' +
+        'gateway.podAnnotations.a=b',
       'gateway.extraVolumes[0].name=ca,gateway.extraVolumes[0].configMap.name=ca',
       'gateway.extraVolumeMounts[0].name=ca,gateway.extraVolumeMounts[0].mountPath=/etc/ca',
       'serviceAccounts.workload.annotations.azure\\.workload\\.identity/client-id=x',
-      `image.digests.gateway=sha256:${'0'.repeat(64)},service.annotations.a=b,service.type=NodePort`,
+      `image.digests.gateway=sha256:${'0'.repeat(64)},service.annotations.a=b,` +
+        'service.type=NodePort',
     ].flatMap((setting) => ['--set', setting])
     const said = await judged(await charted(namespace.name, ...more))
     expect(
@@ -196,9 +204,11 @@ describe.skipIf(helmless)(`values of the Helm chart${helmNote}`, () => {
       await charted(
         'adapter',
         '--set',
-        'rbac.create=false,priorityClass.create=false,priorityClass.name=high,autoscaling.enabled=false',
+        'rbac.create=false,priorityClass.create=false,priorityClass.name=high,' +
+          'autoscaling.enabled=false',
         '--set',
-        'serviceAccounts.gateway.create=false,serviceAccounts.gateway.name=ours,podDisruptionBudgets.enabled=false',
+        'serviceAccounts.gateway.create=false,serviceAccounts.gateway.name=ours,' +
+          'podDisruptionBudgets.enabled=false',
       ),
     ).map(({ kind, metadata }) => `${kind} ${metadata.name}`)
 

@@ -9,8 +9,10 @@ import type { LabelSelector } from 'kubernetes-types/meta/v1.js'
 import { describe, expect, test } from 'vitest'
 import { parseAllDocuments } from 'yaml'
 
-// The cluster of the tests takes NetworkPolicies and does not enforce them. So what they let through is worked out here, by the rules of the
-// API (networking.k8s.io/v1): who is selected by no policy of a direction may all, anybody else what one of them lets through.
+// The cluster of the tests takes NetworkPolicies and does not enforce them. So what they let
+// through is worked out here, by the rules of the
+// API (networking.k8s.io/v1): who is selected by no policy of a direction may all, anybody else
+// what one of them lets through.
 
 type Labels = Readonly<Record<string, string>>
 /** A pod by its labels, or an address that is none of a pod. */

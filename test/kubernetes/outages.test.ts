@@ -39,7 +39,10 @@ const create = async (name: string, replicaCount: number, at = gateway): Promise
 }
 const healthy = (name: string, at = gateway) =>
   at.untilStatus(name, ({ replicaStatus }) => replicaStatus === 'Healthy', 120_000)
-/** What an outage leaves to be done is met by what comes next, here and in other files, so that none begins and ends otherwise. */
+/**
+ * What an outage leaves to be done is met by what comes next, here and in other files, so that none
+ * begins and ends otherwise.
+ */
 const atRest = (): Promise<unknown> => Promise.all([settled(namespace), healthy('steady')])
 const uidOf = async (name: string): Promise<string | undefined> =>
   (await namespace.get<Pod>('/api/v1', `pods/${name}`))?.metadata?.uid

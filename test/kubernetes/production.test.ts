@@ -9,7 +9,8 @@ import { TestNamespace } from './fixtures/cluster.ts'
 import { Deployed } from './fixtures/deployed.ts'
 import { figures, timed } from './fixtures/figures.ts'
 
-// deploy/kubernetes/overlays/production as it is, but for what each installation has to say for itself: images, who may call, the database.
+// deploy/kubernetes/overlays/production as it is, but for what each installation has to say for
+// itself: images, who may call, the database.
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { REGISTRY = '' } = process.env

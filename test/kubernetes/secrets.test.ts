@@ -28,7 +28,9 @@ afterAll(async () => {
   await vault[Symbol.asyncDispose]()
 })
 
-/** An account that may do everything where workloads are, and elsewhere what docs/secrets.md says. */
+/**
+ * An account that may do everything where workloads are, and elsewhere what docs/secrets.md says.
+ */
 async function looker(): Promise<string> {
   const rules = [
     {

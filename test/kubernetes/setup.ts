@@ -20,12 +20,16 @@ const images = [
   ...projectImages,
 ]
 
-/** Builds and pushes the images of the tests. Without a cluster and a registry there is nothing to test on, which is a failure. */
+/**
+ * Builds and pushes the images of the tests. Without a cluster and a registry there is nothing to
+ * test on, which is a failure.
+ */
 export async function setup(): Promise<void> {
   const { KUBECONFIG, REGISTRY } = process.env
   if (KUBECONFIG === undefined || REGISTRY === undefined)
     throw new Error(
-      'These tests run on a real cluster, which they may disturb: set KUBECONFIG to the kubeconfig of a disposable one (kind, k3d, …), and REGISTRY to a registry ' +
+      'These tests run on a real cluster, which they may disturb: set KUBECONFIG to the ' +
+        'kubeconfig of a disposable one (kind, k3d, …), and REGISTRY to a registry ' +
         "that the cluster pulls from and this machine pushes to, for example 'localhost:5000'.",
     )
   for (const image of images) await publishImage(image)

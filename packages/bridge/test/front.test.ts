@@ -149,10 +149,12 @@ describe('the front of the bridge', () => {
     ],
     [
       'a length beside chunks',
-      'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n',
+      'POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n' +
+        'transfer-encoding: chunked\r\n\r\n0\r\n\r\n',
       400,
     ],
-    // Not so many that some are still unread when the connection closes, as that resets it before the answer may have been read.
+    // Not so many that some are still unread when the connection closes, as that resets it before
+    // the answer may have been read.
     [
       'headers of 30 kB',
       `GET /mcp HTTP/1.1\r\nhost: localhost\r\nx: ${'y'.repeat(30_000)}\r\n\r\n`,

@@ -258,7 +258,9 @@ describe('the server behind the bridge', () => {
   })
 
   test('the bridge’s own settings leave LOG_LEVEL, HOST and PORT to the server', async () => {
-    const script = `require('node:readline').createInterface({input:process.stdin}).on('line',(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
+    const script =
+      `require('node:readline').createInterface({input:process.stdin}).on('line',` +
+      `(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
     const own = { LOG_LEVEL: 'INFO', HOST: 'db.example', PORT: '5432', PYTHONUNBUFFERED: '' }
     const { url } = await start(['--', process.execPath, '-e', script], {
       ...own,
@@ -275,7 +277,9 @@ describe('the server behind the bridge', () => {
   })
 
   test('the server gets the environment, without the variables of the bridge', async () => {
-    const script = `require('node:readline').createInterface({input:process.stdin}).on('line',(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
+    const script =
+      `require('node:readline').createInterface({input:process.stdin}).on('line',` +
+      `(line)=>{const {id}=JSON.parse(line);if(id!==undefined)console.log(JSON.stringify({jsonrpc:'2.0',id,result:{protocolVersion:'2025-11-25',capabilities:{},environment:process.env}}))})`
     const { url } = await start(['--', process.execPath, '-e', script], {
       MINE: 'x',
       MCP_PROXY_HEADERS: 'A: secret',

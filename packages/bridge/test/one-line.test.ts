@@ -53,7 +53,9 @@ async function callWith(name: string, rawArguments: string): Promise<string> {
       'mcp-method': 'tools/call',
       'mcp-name': name,
     },
-    body: `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"${name}","arguments":${rawArguments},${meta}}}`,
+    body:
+      `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"${name}",` +
+      `"arguments":${rawArguments},${meta}}}`,
     signal: AbortSignal.timeout(10_000),
   })
   const text = await answer.text()

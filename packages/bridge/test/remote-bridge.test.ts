@@ -287,7 +287,8 @@ describe('bytes and headers', () => {
     const raw = Object.entries(ended).map(([name, value]) => `${name}: ${value}\r\n`)
     const { url } = await start(
       await rawRemote(
-        `HTTP/1.1 200 OK\r\nconnection: X-Hop, close\r\nx-kept: 1\r\n${raw.join('')}content-length: 2\r\n\r\nok`,
+        'HTTP/1.1 200 OK\r\nconnection: X-Hop, close\r\nx-kept: 1\r\n' +
+          `${raw.join('')}content-length: 2\r\n\r\nok`,
       ),
     )
     const { status, rawHeaders, body } = await send(url, { headers: json, body: call })
@@ -488,7 +489,8 @@ describe('streams', () => {
       }),
     )
     const response = await stream(url)
-    // It stands still far below the 32 MB of the whole: what fits into buffers of sockets on the way.
+    // It stands still far below the 32 MB of the whole: what fits into buffers of sockets on the
+    // way.
     let before = -1
     await expect
       .poll(() => before === (before = poured), { interval: 300, timeout: 30_000 })
@@ -754,7 +756,8 @@ describe('a remote server that fails', () => {
       expect([answer.status, answer.headers.location, followed]).toEqual([502, undefined, 0])
       expect(answer.body.toString()).toContain('"id":9007199254740993')
       expect(messageOf(answer)).toContain(
-        `redirects (${status}) to another address, which is not followed: MCP_PROXY_URL must be its final address`,
+        `redirects (${status}) to another address, which is not followed: MCP_PROXY_URL ` +
+          'must be its final address',
       )
       expect(log()).toContain(`http://127.0.0.1:${elsewhere}/mcp/`)
     },

@@ -223,7 +223,9 @@ test.each([
   async (_, params) => {
     const { alice, mallory } = await twoClients()
     const { serverId } = await heldCall(alice, 'mine')
-    const body = `{"jsonrpc":"2.0","method":"notifications/cancelled",${params(JSON.stringify(serverId))}}`
+    const body =
+      '{"jsonrpc":"2.0","method":"notifications/cancelled",' +
+      `${params(JSON.stringify(serverId))}}`
     const response = await mallory.post(body)
 
     expect(response.status).toBe(400)

@@ -177,7 +177,10 @@ describe('a server that speaks HTTP+SSE of 2024-11-05', () => {
     },
   )
 
-  /** An HTTP+SSE server whose reaction to POSTs is the given one; `say` writes a message to its stream. */
+  /**
+   * An HTTP+SSE server whose reaction to POSTs is the given one; `say` writes a message to its
+   * stream.
+   */
   async function posted(
     reaction: (
       request: IncomingMessage,

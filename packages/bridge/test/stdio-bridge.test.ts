@@ -189,7 +189,8 @@ describe('sessions', () => {
   test('sessions and the children of modern calls share one limit', async () => {
     // A call of `work` is open until its client leaves.
     const url = await scripted(
-      "if (m.params?.name === 'quick') send({ id: m.id, result: { content: [{ type: 'text', text: String(process.pid) }] } })",
+      "if (m.params?.name === 'quick') send({ id: m.id, result: { content: [{ type: 'text'," +
+        ' text: String(process.pid) }] } })',
       { maxSessions: 3, warmSpares: 0 },
     )
     const modern = (caller: string, name: string, signal?: AbortSignal): Promise<Response> => {
@@ -237,10 +238,12 @@ describe('messages', () => {
     const answer = await post(
       url,
       session,
-      '{\r\n "params": {"name":"echo","arguments":{"z":1,"a":"\\u00e9"}},\n "id": "zero",\n "method":"tools/call","jsonrpc":"2.0"}',
+      '{\r\n "params": {"name":"echo","arguments":{"z":1,"a":"\\u00e9"}},\n "id": "zero",\n' +
+        ' "method":"tools/call","jsonrpc":"2.0"}',
     )
     expect(await answer.text()).toBe(
-      '{"jsonrpc":"2.0","id":"zero","result":{"content":[{"type":"text","text":"{\\"z\\":1,\\"a\\":\\"é\\"}"}]}}',
+      '{"jsonrpc":"2.0","id":"zero","result":{"content":[{"type":"text","text":"{\\"z\\":1,' +
+        '\\"a\\":\\"é\\"}"}]}}',
     )
   })
 
@@ -855,7 +858,8 @@ describe('children that misbehave', () => {
           await post(
             url,
             session,
-            `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"x","arguments":{"of":"${id}"}}}`,
+            `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"x",` +
+              `"arguments":{"of":"${id}"}}}`,
           )
         ).text(),
       ),

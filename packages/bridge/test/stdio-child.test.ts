@@ -6,7 +6,9 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { StdioChild } from '../src/children/stdio-child.ts'
 
 test('the bridge hears all that a child wrote before it ended', async () => {
-  const script = `process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id: 1, result: 'x'.repeat(120_000) }) + '\\n', () => process.exit())`
+  const script =
+    `process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id: 1,` +
+    ` result: 'x'.repeat(120_000) }) + '\\n', () => process.exit())`
   const child = new StdioChild({
     command: process.execPath,
     args: ['-e', script],

@@ -66,7 +66,10 @@ function stream(response: ServerResponse, ...events: string[]): ServerResponse {
 }
 
 function event(message: object, id?: string): string {
-  return `${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify({ jsonrpc: '2.0', ...message })}\n\n`
+  return (
+    `${id === undefined ? '' : `id: ${id}\n`}data: ` +
+    `${JSON.stringify({ jsonrpc: '2.0', ...message })}\n\n`
+  )
 }
 
 /** A server that follows a script, and a translation in front of it. */

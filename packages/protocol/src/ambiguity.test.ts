@@ -6,7 +6,8 @@ const found = (text: string): string | undefined => findAmbiguity(Buffer.from(te
 
 describe('an unambiguous message', () => {
   test.each([
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"a":1,"A":2,"a":3}}}',
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"a":1,' +
+      '"A":2,"a":3}}}',
     '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x","reason":"y"}}',
     '{"jsonrpc":"2.0","id":1,"result":{"content":[],"Content":[]}}',
     '{"jsonrpc":"2.0","id":1,"method":"x/y","params":{"meta":{},"Other":1,"other":2}}',

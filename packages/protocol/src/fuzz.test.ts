@@ -24,10 +24,12 @@ import { ModernMultiplexer } from './translate/multiplexer.ts'
 const patient = { timeout: 120_000 }
 
 const names = [
-  ...`jsonrpc id method params result error _meta name uri arguments task taskId cursor code message data level requestId progressToken
-    capabilities protocolVersion clientInfo tools execution taskSupport inputSchema outputSchema properties x-mcp-header type $ref
-    structuredContent resultType inputRequests requestState inputResponses notifications resourceSubscriptions toolsListChanged listChanged
-    subscribe resources elicitation sampling roots mode action extensions elicitations nextCursor __proto__ constructor`.split(
+  ...`jsonrpc id method params result error _meta name uri arguments task taskId cursor code
+    message data level requestId progressToken capabilities protocolVersion clientInfo tools
+    execution taskSupport inputSchema outputSchema properties x-mcp-header type $ref
+    structuredContent resultType inputRequests requestState inputResponses notifications
+    resourceSubscriptions toolsListChanged listChanged subscribe resources elicitation
+    sampling roots mode action extensions elicitations nextCursor __proto__ constructor`.split(
     /\s+/,
   ),
   '',
@@ -35,13 +37,17 @@ const names = [
   ...Object.values(metaKey),
 ]
 const methods =
-  `initialize notifications/initialized ping tools/list tools/call prompts/get prompts/list resources/read resources/subscribe tasks/result
-    resources/unsubscribe logging/setLevel completion/complete server/discover subscriptions/listen elicitation/create roots/list x
-    sampling/createMessage notifications/cancelled notifications/progress notifications/message notifications/tools/list_changed
-    notifications/resources/updated notifications/subscriptions/acknowledged`.split(/\s+/)
+  `initialize notifications/initialized ping tools/list tools/call prompts/get prompts/list
+    resources/read resources/subscribe tasks/result resources/unsubscribe logging/setLevel
+    completion/complete server/discover subscriptions/listen elicitation/create roots/list x
+    sampling/createMessage notifications/cancelled notifications/progress
+    notifications/message notifications/tools/list_changed notifications/resources/updated
+    notifications/subscriptions/acknowledged`.split(/\s+/)
 const scalar = fc.constantFrom(
-  ...String.raw`0 -0 1 2 3 4 5 1.0 1e400 12345678901234567890 null true false "" "a" "\u0061" "\ud800" "input-1" "input-2" "state-1" "2026-07-28"
-    "2025-06-18" "required" "object" "array" "url" "debug" "work" "#" "input_required" "complete" [] {} [1] {"a":{"a":{}}} -32020 -32021
+  ...String.raw`0 -0 1 2 3 4 5 1.0 1e400 12345678901234567890 null true false "" "a"
+    "\u0061" "\ud800" "input-1" "input-2" "state-1" "2026-07-28"
+    "2025-06-18" "required" "object" "array" "url" "debug" "work" "#"
+    "input_required" "complete" [] {} [1] {"a":{"a":{}}} -32020 -32021
     -32042 -32601 "accept" "string"`.split(/\s+/),
 )
 const { value } = fc.letrec<{ value: string; object: string }>((tie) => ({
@@ -183,7 +189,8 @@ describe('readers of the wire', () => {
       .map(([text, version, capabilities]) =>
         text.replace(
           '"params":{',
-          `"params":{"_meta":{"${metaKey.protocolVersion}":${version},"${metaKey.clientCapabilities}":${capabilities}},`,
+          `"params":{"_meta":{"${metaKey.protocolVersion}":${version},` +
+            `"${metaKey.clientCapabilities}":${capabilities}},`,
         ),
       )
     fc.assert(
@@ -256,7 +263,8 @@ function modernRequest(id: string, text: string): ModernRequest | undefined {
 
 const conversation = fc.array(message, { minLength: 5, maxLength: 15 })
 const oneOf = (id: string): string =>
-  `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"work","_meta":{"progressToken":"p"}}}`
+  `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"work",` +
+  '"_meta":{"progressToken":"p"}}}'
 
 describe('the translation between clients and servers that break the rules', () => {
   test(
@@ -299,7 +307,8 @@ describe('the translation between clients and servers that break the rules', () 
             }
             ask(oneOf('1'))
             const capabilities =
-              '{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},"tasks":{"requests":{"tools":{}}}}'
+              '{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{},' +
+              '"tasks":{"requests":{"tools":{}}}}'
             servers[0]?.receive(`{"id":1,"result":{"capabilities":${capabilities}}}`)
             servers[0]?.receive('{"id":2,"result":{"tools":[]}}')
             for (const [index, text] of fromServer.entries()) {
@@ -354,7 +363,8 @@ describe('the translation between clients and servers that break the rules', () 
             later: (_ms, callback) => callback(),
           })
           engine.receive(
-            '{"id":"own-0","method":"initialize","params":{"capabilities":{"elicitation":{"url":{}},"roots":{}}}}',
+            '{"id":"own-0","method":"initialize",' +
+              '"params":{"capabilities":{"elicitation":{"url":{}},"roots":{}}}}',
           )
           open
             .shift()

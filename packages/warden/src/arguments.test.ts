@@ -6,7 +6,8 @@ describe('arguments', () => {
   test.each<[string, string[]]>([
     ['-y @azure/mcp@latest server start', ['-y', '@azure/mcp@latest', 'server', 'start']],
     [
-      '--prerelease=allow --from git+https://github.com/azure-ai-foundry/mcp-foundry.git run-azure-ai-foundry-mcp',
+      '--prerelease=allow --from git+https://github.com/azure-ai-foundry/mcp-foundry.git ' +
+        'run-azure-ai-foundry-mcp',
       [
         '--prerelease=allow',
         '--from',

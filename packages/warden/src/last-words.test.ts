@@ -39,12 +39,14 @@ test.each([
   ['Node.js', ofNode, /^Error: Cannot find module '.*keytar\.node' \| Require stack: \| - /],
   [
     'Python',
-    'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    import x\nModuleNotFoundError: No module named \'x\'',
+    'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    import x\n' +
+      "ModuleNotFoundError: No module named 'x'",
     /^Traceback .* \| ModuleNotFoundError: No module named 'x'$/,
   ],
   [
     'Java',
-    'Exception in thread "main" java.lang.IllegalStateException: no token\n\tat a.B.c(B.java:1)\n\t... 4 more',
+    'Exception in thread "main" java.lang.IllegalStateException: no token\n' +
+      '\tat a.B.c(B.java:1)\n\t... 4 more',
     /^Exception in thread "main" java\.lang\.IllegalStateException: no token$/,
   ],
   [

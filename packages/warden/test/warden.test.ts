@@ -13,7 +13,10 @@ afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL')
 })
 
-/** Runs a shell script in a session of its own, with a tag in its arguments by which it is found again, and waits until all `count` of it run. */
+/**
+ * Runs a shell script in a session of its own, with a tag in its arguments by which it is found
+ * again, and waits until all `count` of it run.
+ */
 async function run(
   script: string,
   mark: { name: string; value: string } | undefined,

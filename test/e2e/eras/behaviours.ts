@@ -5,10 +5,16 @@ import type { Behaviour, Offers, ToolCall } from './servers.ts'
 /** What came of a behaviour: what was seen, or why it failed. */
 export type Outcome = { readonly seen: unknown } | { readonly failed: string }
 
-/** Far more than anything takes: many servers and clients do their part at the same time, and the machine may stand still for a while. */
+/**
+ * Far more than anything takes: many servers and clients do their part at the same time, and the
+ * machine may stand still for a while.
+ */
 const boundMs = 90_000
 
-/** Does one thing with a server and tells what came of it, in words that are the same for every client, era and way. */
+/**
+ * Does one thing with a server and tells what came of it, in words that are the same for every
+ * client, era and way.
+ */
 export async function observe(
   behaviour: Behaviour,
   offers: Offers,
@@ -68,7 +74,8 @@ export async function observe(
         const heard = (): string[] | undefined =>
           peer.logs.length > before ? peer.logs.slice(before) : undefined
         if (undo === undefined) return until(heard)
-        // The official server writes the message on another stream than the answer, which may be the first to arrive; then nobody hears of it.
+        // The official server writes the message on another stream than the answer, which may be
+        // the first to arrive; then nobody hears of it.
         const messages = await until(heard, 2000).catch(() => undefined)
         await peer.call(undo)
         if (messages !== undefined) return 'heard'
@@ -76,7 +83,8 @@ export async function observe(
       }
     },
     progress: async () => {
-      // A client forgets whose progress it is when it reads the answer, so that of what it reads together with the answer nobody hears.
+      // A client forgets whose progress it is when it reads the answer, so that of what it reads
+      // together with the answer nobody hears.
       for (let tries = 1; ; tries += 1) {
         const seen: number[] = []
         const answer = await result(peer, need(offers.progress), {

@@ -298,14 +298,18 @@ const inspectorProgram = join(
   'clients/cli/build/index.js',
 )
 
-/** The Inspector's command line connects anew for every command. It runs in this process, as starting it takes longer than all that it does. */
+/**
+ * The Inspector's command line connects anew for every command. It runs in this process, as
+ * starting it takes longer than all that it does.
+ */
 async function connectInspector(era: 'legacy' | 'auto' | 'modern', target: Target): Promise<Peer> {
   const { runCli } = (await import(pathToFileURL(inspectorProgram).href)) as {
     runCli: (argv: readonly string[]) => Promise<void>
   }
   const folder = mkdtempSync(join(tmpdir(), 'mcpgw-inspector-'))
   const config = join(folder, 'servers.json')
-  // The words of a command are in a file, as the program takes those that look like options for its own.
+  // The words of a command are in a file, as the program takes those that look like options for its
+  // own.
   if ('command' in target) {
     const [command, ...args] = target.command
     writeFileSync(

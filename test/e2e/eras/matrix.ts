@@ -6,7 +6,10 @@ import { observe, type Outcome } from './behaviours.ts'
 import { clients, type ClientKind, type Peer, type Target } from './clients.ts'
 import { behaviours, type Behaviour, type Server } from './servers.ts'
 
-/** What a client did with a server through the gateway, and what is to be expected of it: what comes of it without a gateway. */
+/**
+ * What a client did with a server through the gateway, and what is to be expected of it: what comes
+ * of it without a gateway.
+ */
 export interface Cell {
   readonly server: Server
   readonly client: ClientKind
@@ -41,7 +44,8 @@ export async function register(
 }
 
 /**
- * Every client with one server, directly where they speak one era, and through the gateway. One after the other, as what one changes of the
+ * Every client with one server, directly where they speak one era, and through the gateway. One
+ * after the other, as what one changes of the
  * server is the next one's; tasks, which take long and change nothing, all at once.
  */
 export async function cellsOf(

@@ -61,7 +61,10 @@ export interface Offers {
     readonly undo?: ToolCall
   }
   readonly progress?: ToolCall
-  /** A call that takes long and tells its progress at its beginning, and what the server says when it has heard the end of it: in its log, or asked. */
+  /**
+   * A call that takes long and tells its progress at its beginning, and what the server says when
+   * it has heard the end of it: in its log, or asked.
+   */
   readonly cancel?: {
     readonly call: (client: string) => ToolCall
     readonly heard: (client: string) => string
@@ -80,7 +83,10 @@ export interface Server {
   readonly offers: Offers
 }
 
-/** Says on standard error that a cancellation was read, which no official server does; nothing else of the server is touched. */
+/**
+ * Says on standard error that a cancellation was read, which no official server does; nothing else
+ * of the server is touched.
+ */
 const spy = `data:text/javascript,${encodeURIComponent(
   'import http from "node:http";' +
     'const watch=s=>{const e=s.emit;s.emit=function(n,d){if(n==="data"&&String(d).includes("notifications/cancelled"))console.error("heard a cancellation");return e.apply(this,arguments)}};' +
@@ -166,7 +172,10 @@ const fixture: Offers = {
   },
 }
 
-/** Every server of the matrix. The folder `files` in `folder` is what one of them serves; clients say that `folder` is their root. */
+/**
+ * Every server of the matrix. The folder `files` in `folder` is what one of them serves; clients
+ * say that `folder` is their root.
+ */
 export function serversIn(folder: string): readonly Server[] {
   const files = join(folder, 'files')
   const official = (

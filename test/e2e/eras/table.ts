@@ -5,7 +5,7 @@ import { clients, type ClientKind } from './clients.ts'
 import type { Cell } from './matrix.ts'
 import { behaviours, type Behaviour, type Server } from './servers.ts'
 
-/** What has to come of a cell, and why where it is not what comes of it without a gateway and in one era. */
+/** The result that a cell must have, and the reason if the direct result is another. */
 export interface Expectation {
   readonly outcome: Outcome
   readonly reason?: string
@@ -13,14 +13,21 @@ export interface Expectation {
 
 const noWay = 'The command line of the Inspector has no way to do this.'
 const notOffered = 'The server does not offer this.'
-const noTasks =
-  'SDK 2.4 does not run the tasks of 2025-11-25; the server refuses the call as it does without the gateway.'
-const sharedState =
-  'The server counts what it was told in a session. Modern clients have none, so those of one caller share one: this client finds what the one before it did.'
-const askedTooEarly =
-  'The server asks for the roots as soon as a session is open, and a modern client can be asked in a call only. What the command line of the server says holds.'
+const noTasks = [
+  'SDK 2.4 does not run the tasks of 2025-11-25. The server refuses the call, as it does',
+  'without the gateway.',
+].join('\n  ')
+const sharedState = [
+  'The server counts the thoughts of a session. Modern clients have no session, so the',
+  'clients of one caller share one, and this client also sees the thoughts of the client',
+  'before it.',
+].join('\n  ')
+const askedTooEarly = [
+  'The server asks for the roots as soon as a session is open, but a modern client can be',
+  'asked only during a call. So the folders of the server’s command line count.',
+].join('\n  ')
 
-/** What comes of a cell is what comes of it directly, but for these. */
+/** A cell has the result of a direct run, with these exceptions. */
 export function expectationOf({
   server,
   client,
@@ -52,7 +59,7 @@ export function expectationOf({
   return { outcome: direct }
 }
 
-/** The matrix as a page: a table for each server, and below them the reasons of all that is not `yes`. */
+/** The matrix as a page: a table for each server, then the reasons of cells other than `yes`. */
 export function pageOf(servers: readonly Server[], cells: readonly Cell[]): string {
   const reasons: string[] = []
   const mark = (reason: string): string => {
@@ -76,23 +83,32 @@ export function pageOf(servers: readonly Server[], cells: readonly Cell[]): stri
       behaviour,
       ...clients.map((client) => entry(server, client, behaviour)),
     ])
-    return `## ${server.title}\n\n${eras[server.era]}\n\n${tableOf(['', ...clients.map(({ title }) => title)], rows)}`
+    const table = tableOf(['', ...clients.map(({ title }) => title)], rows)
+    return `## ${server.title}\n\n${eras[server.era]}\n\n${table}`
   })
   const list = reasons.map((reason, index) => `- [${index + 1}] ${reason}`)
   return [
-    '# Clients and servers of both eras: what was seen to work',
-    'Written by `WRITE_DOCS=1 npm run test:e2e`, which fails when it is not so any more. Every client does every thing with every server, through one gateway. `yes`: what came of it equals what came of it without the gateway, with the same client where it speaks what the server speaks, else with one of the same make that does. What crosses between the eras, and why something does not, is in [eras.md](eras.md).',
+    '# Results of clients and servers of both eras',
+    [
+      '`WRITE_DOCS=1 npm run test:e2e` writes this page, and fails when the results have changed.',
+      'Every client tries everything with every server through one gateway. `yes` means that the',
+      'result equals the result without the gateway. If the client does not speak the era of the',
+      'server, the result without the gateway is that of a client of the same make that does.',
+      '[eras.md](eras.md) says which features cross between the eras, and why others do not.',
+    ].join('\n'),
     ...tables,
-    '## Why not',
+    '## Reasons',
     `${list.join('\n')}\n`,
   ].join('\n\n')
 }
 
 const eras: { readonly [Era in Server['era']]: string } = {
-  legacy:
-    'Speaks legacy versions only: the gateway translates for clients that speak 2026-07-28, `auto` ones among them.',
-  modern: 'Speaks 2026-07-28 only: the gateway translates for legacy clients.',
-  dual: 'Speaks both: nothing is translated.',
+  legacy: [
+    'Speaks legacy versions only. The gateway translates for clients that speak 2026-07-28,',
+    'which includes `auto` clients.',
+  ].join('\n'),
+  modern: 'Speaks 2026-07-28 only. The gateway translates for legacy clients.',
+  dual: 'Speaks both eras. The gateway translates nothing.',
 }
 
 /** As the formatter would write it. */

@@ -21,7 +21,9 @@ export interface RealServer {
   readonly environment?: (place: Place) => Readonly<Record<string, string>>
   readonly tool: string
   readonly args: (place: Place) => Record<string, unknown>
-  /** What its answer says. Some tools need a browser or the internet, and say that they have none. */
+  /**
+   * What its answer says. Some tools need a browser or the internet, and say that they have none.
+   */
   readonly says: RegExp
 }
 

@@ -1,12 +1,12 @@
 import { steps, works, type Cell, type Seen } from './cells.ts'
 import type { Sdk } from './languages.ts'
 
-/** Where the part about the SDKs begins in the page about the eras. */
+/** The part about the SDKs begins with it in the page about the eras. */
 export const heading = '# Official SDKs of five languages'
 
 const count = (seen: Seen): number => steps.filter((step) => works(seen, step)).length
 
-/** What all cells say together, step by step. */
+/** The sums over all cells, step by step. */
 export function figures(cells: readonly Cell[]): Readonly<Record<string, number>> {
   const all = cells.flatMap(({ direct, through }) =>
     steps.map((step) => ({ direct: works(direct, step), through: works(through, step) })),
@@ -40,10 +40,13 @@ export function partOf(
   )
   return [
     heading,
-    `Small servers and clients of the official SDKs (test/e2e/sdks), each with each. A cell counts the steps that work:
-without the gateway → through it, of ${steps.length}: ${steps.join(', ')}. Clients speak the era that they are told to speak.`,
-    `Of ${sum['cells']} steps in ${sum['pairs']} pairs, ${sum['direct']} work without the gateway and ${sum['through']} through it: ${sum['onlyThrough']} only
-through it, and ${sum['worse']} only without it.`,
+    `Each client of the official SDKs in test/e2e/sdks runs with each server. A cell counts the
+steps that work, first without the gateway and then through it, of ${steps.length}:
+${steps.join(', ')}.
+Each client speaks only the era that its test sets.`,
+    `${sum['pairs']} pairs run ${sum['cells']} steps: ${sum['direct']} work without the gateway and
+${sum['through']} through it. ${sum['onlyThrough']} work only through it, and
+${sum['worse']} only without it.`,
     tableOf(['server', ...clients.map(({ title }) => title)], rows),
     ...(reasons.length === 0
       ? ['Every step works through the gateway.\n']

@@ -17,13 +17,16 @@ describe('the challenge', () => {
     expect(
       challenge(new GatewayError('unauthenticated', { detail: 'The token has expired.' })),
     ).toBe(
-      `Bearer resource_metadata="${metadata}", error="invalid_token", error_description="The token has expired.", scope="access"`,
+      `Bearer resource_metadata="${metadata}", error="invalid_token",` +
+        ' error_description="The token has expired.", scope="access"',
     )
   })
 
   test('a challenge to a token with too little names the scope to ask for', () => {
     expect(challenge(new InsufficientScope(['api://x/access']))).toBe(
-      `Bearer resource_metadata="${metadata}", error="insufficient_scope", error_description="The token needs the scope api://x/access.", scope="api://x/access"`,
+      `Bearer resource_metadata="${metadata}", error="insufficient_scope",` +
+        ' error_description="The token needs the scope api://x/access.",' +
+        ' scope="api://x/access"',
     )
   })
 

@@ -111,8 +111,10 @@ describe('development identity', () => {
     const names =
       'host connection accept accept-encoding accept-language content-type content-length origin ' +
       'referer user-agent authorization cookie mcp-session-id mcp-protocol-version mcp-method ' +
-      'mcp-name last-event-id sec-fetch-mode sec-ch-ua priority dnt traceparent tracestate baggage ' +
-      'x-request-id x-requested-with x-api-key x-tenant x-github-token x-client-name x-custom-auth-headers ' +
+      'mcp-name last-event-id sec-fetch-mode sec-ch-ua priority dnt traceparent tracestate ' +
+      'baggage ' +
+      'x-request-id x-requested-with x-api-key x-tenant x-github-token x-client-name ' +
+      'x-custom-auth-headers ' +
       'x-mcp-proxy-auth cache-control pragma dd-api-key x-amzn-trace-id x-http-method-override'
     const headers = Object.fromEntries(names.split(' ').map((name) => [name, 'x']))
     expect(principalOf({ ...headers, 'x-dev-userid': 'alice' }).id).toBe('alice')

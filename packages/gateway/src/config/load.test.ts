@@ -77,7 +77,8 @@ describe('configuration', () => {
       }),
     ).toEqual([
       "environment variable MCPGW_POTR: is not known. Did you mean 'MCPGW_PORT'?",
-      "environment variable MCPGW_X: is not known. 'mcp-gateway config schema' shows every setting.",
+      "environment variable MCPGW_X: is not known. 'mcp-gateway config schema' shows every " +
+        'setting.',
       "gw.yaml:2: edge.drainSecond: is not known. Did you mean 'drainSeconds'?",
       "gw.yaml:3: identity.mode: must be one of 'development', 'oidc'",
       "gw.yaml:1: prot: is not known. Did you mean 'port'?",

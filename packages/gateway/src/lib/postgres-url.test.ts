@@ -5,7 +5,8 @@ describe('a connection URI', () => {
   test('a URI says who, where and how', () => {
     expect(
       parsePostgresUrl(
-        'postgres://gw:p%2Fw%20%251@db.example.com:6432/mcp?sslmode=verify-full&sslrootcert=/ca.pem',
+        'postgres://gw:p%2Fw%20%251@db.example.com:6432/mcp?sslmode=verify-full&' +
+          'sslrootcert=/ca.pem',
       ),
     ).toEqual({
       host: 'db.example.com',

@@ -63,7 +63,10 @@ const value = fc.string({
   unit: fc.integer({ min: 0x21, max: 0xff }).map((code) => String.fromCharCode(code)),
   maxLength: 20,
 })
-/** Any mixture of upper and lower case, and of dashes and what servers of the CGI kind take for them. */
+/**
+ * Any mixture of upper and lower case, and of dashes and what servers of the CGI kind take for
+ * them.
+ */
 const spelling = (names: readonly string[]): fc.Arbitrary<string> =>
   fc
     .tuple(

@@ -15,7 +15,8 @@ const judged = (text: string | Uint8Array): unknown => {
 describe('what a client sends', () => {
   test('a call names its tool however it is escaped, alone and in a batch', () => {
     const call =
-      '{"jsonrpc":"2.0","id":1,"method":"tools\\/call","params":{"n\\u0061me":"del\\u0065te","arguments":{"name":"x","Name":"y"}}}'
+      '{"jsonrpc":"2.0","id":1,"method":"tools\\/call",' +
+      '"params":{"n\\u0061me":"del\\u0065te","arguments":{"name":"x","Name":"y"}}}'
     expect(judged(call)).toEqual(['delete'])
     expect(judged(`[{"method":"ping","id":0}, ${call}]`)).toEqual(['ping', 'delete'])
     expect(judged('{"jsonrpc":"2.0","id":1,"result":{"a":1}}')).toEqual([undefined])
@@ -64,7 +65,10 @@ describe('what a client sends', () => {
     expect(judged(text)).toBe('invalid_json')
   })
 
-  /** How readers out there take one object: the first of equal names or the last, in any case or in one. */
+  /**
+   * How readers out there take one object: the first of equal names or the last, in any case or in
+   * one.
+   */
   type Reader = (entries: readonly (readonly [string, unknown])[], name: string) => unknown
   const readers: Readonly<Record<string, Reader>> = {
     last: (entries, name) => entries.findLast(([key]) => key === name)?.[1],
@@ -137,7 +141,10 @@ describe('what a client sends', () => {
   })
 })
 
-/** The members of an object's text in order, names decoded and values raw; of what the test above writes. */
+/**
+ * The members of an object's text in order, names decoded and values raw; of what the test above
+ * writes.
+ */
 function pairs(text: string): [string, unknown][] {
   const found: [string, unknown][] = []
   let depth = 0
@@ -163,11 +170,13 @@ describe('what a server says', () => {
     ({ name }: { name: string }) =>
       names.includes(name)
   const list =
-    '{"jsonrpc":"2.0","id":12345678901234567890,"result":{"tools":[{"name":"a","n":1.0},{"name":"b"}, {"name":"\\u0063"}],"nextCursor":"x"}}'
+    '{"jsonrpc":"2.0","id":12345678901234567890,"result":{"tools":[{"name":"a","n":1.0},' +
+    '{"name":"b"}, {"name":"\\u0063"}],"nextCursor":"x"}}'
 
   test('a filtered list keeps allowed tools, and everything else as it was written', () => {
     expect(withoutTools(list, only('a', 'c'), false)).toBe(
-      '{"jsonrpc":"2.0","id":12345678901234567890,"result":{"tools":[{"name":"a","n":1.0},{"name":"\\u0063"}],"nextCursor":"x"}}',
+      '{"jsonrpc":"2.0","id":12345678901234567890,"result":{"tools":[{"name":"a","n":1.0},' +
+        '{"name":"\\u0063"}],"nextCursor":"x"}}',
     )
     expect(withoutTools(list, () => false, false)).toContain('"tools":[],"nextCursor":"x"')
   })

@@ -15,7 +15,10 @@ import { signedByAnother, signedWithPublicKey, unsigned } from '../fixtures/forg
 import { TestGateway } from '../fixtures/gateway.ts'
 import { modernRequest } from '../fixtures/mcp-requests.ts'
 
-/** Every route × every kind of caller, from two tables, where callers must be somebody and where they need not be. */
+/**
+ * Every route × every kind of caller, from two tables, where callers must be somebody and where
+ * they need not be.
+ */
 
 const audience = 'mcp-gateway'
 const accounts = {
@@ -60,7 +63,10 @@ interface Route {
   readonly send: (
     headers: Record<string, string>,
   ) => Promise<{ status: number; headers: Record<string, unknown>; body: Buffer }>
-  /** What each kind of person gets, or what everybody gets where nobody is asked who calls. The other callers are nobody to a route that asks. */
+  /**
+   * What each kind of person gets, or what everybody gets where nobody is asked who calls. The
+   * other callers are nobody to a route that asks.
+   */
   readonly expected: Readonly<Record<Known, Outcome>> | Outcome
   /** What a holder of one of `ownerRoles` gets, when it is not what the owner gets. */
   readonly keeper?: Outcome

@@ -606,7 +606,10 @@ describe('tokens of Entra ID of version 1', () => {
     await entra[Symbol.asyncDispose]()
   })
 
-  /** As an app registration gets it whose `accessTokenAcceptedVersion` is not 2; undefined takes a claim away. */
+  /**
+   * As an app registration gets it whose `accessTokenAcceptedVersion` is not 2; undefined takes a
+   * claim away.
+   */
   const token = (
     claims: Readonly<Record<string, unknown>> = {},
     tenant = entra.tenantId,

@@ -7,7 +7,8 @@ import type { LogQuery, Runtime } from '../../src/runtime/runtime.ts'
 /** Images that a backend brings along for the suite. */
 export interface ContractImages {
   /**
-   * Serves HTTP: `GET /` answers `{replica, environment}` as JSON, `POST /say` writes the body as a line of output, `POST /crash` writes the body to
+   * Serves HTTP: `GET /` answers `{replica, environment}` as JSON, `POST /say` writes the body as a
+   * line of output, `POST /crash` writes the body to
    * standard error and exits with code 3.
    */
   readonly server: string

@@ -64,7 +64,10 @@ const codeOf = (work: Promise<unknown>): Promise<unknown> =>
     (error: { code?: unknown }) => error.code,
   )
 
-/** What every store driver must do. `open` gives a store on the same data each time, `reset` new data. */
+/**
+ * What every store driver must do. `open` gives a store on the same data each time, `reset` new
+ * data.
+ */
 export function describeStore(driver: string, backend: Backend): void {
   describe(`the store ${driver}`, () => {
     let store: Store

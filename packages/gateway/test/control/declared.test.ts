@@ -36,7 +36,10 @@ function newFolder(): string {
 }
 
 function adapter(name: string, more = ''): string {
-  return `kind: Adapter\nname: ${name}\nimageName: scripted\nimageVersion: '1'\nreplicaCount: 0\n${more}`
+  return (
+    `kind: Adapter\nname: ${name}\nimageName: scripted\nimageVersion: '1'\nreplicaCount: 0\n` +
+    `${more}`
+  )
 }
 
 function settings(folder: string, more: object = {}) {

@@ -211,7 +211,8 @@ test('a masked secret in a file does not reach another image', async () => {
   const declare = (image: string, token: string): void =>
     writeFileSync(
       join(folder, 'one.yaml'),
-      `kind: Adapter\nname: declared\nimageName: ${image}\nimageVersion: '1'\nreplicaCount: 0\nenvironmentVariables: { API_TOKEN: '${token}' }\n`,
+      `kind: Adapter\nname: declared\nimageName: ${image}\nimageVersion: '1'\n` +
+        `replicaCount: 0\nenvironmentVariables: { API_TOKEN: '${token}' }\n`,
     )
   declare('scripted', 'hush-token')
   await using declaring = await TestGateway.open({

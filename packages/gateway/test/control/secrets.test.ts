@@ -33,7 +33,9 @@ const teller = {
   command: [
     process.execPath,
     '-e',
-    "require('node:http').createServer((_, response) => response.setHeader('content-type', 'application/json').end(JSON.stringify(process.env))).listen(process.env.PORT, process.env.HOST)",
+    "require('node:http').createServer((_, response) => response.setHeader('content-type'," +
+      " 'application/json').end(JSON.stringify(process.env))).listen(process.env.PORT," +
+      ' process.env.HOST)',
   ],
 }
 const settings = {
@@ -767,7 +769,8 @@ describe('secrets in the store', () => {
       database.exec('UPDATE counter SET change = change + 1')
       database
         .prepare(
-          `UPDATE ${table} SET body = replace(body, ?, ?), change = (SELECT change FROM counter) WHERE name = ?`,
+          `UPDATE ${table} SET body = replace(body, ?, ?),` +
+            ' change = (SELECT change FROM counter) WHERE name = ?',
         )
         .run(from, to, name)
     }

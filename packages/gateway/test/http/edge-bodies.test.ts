@@ -183,7 +183,8 @@ describe('a request after one that ends its connection', () => {
     ['is an HTTP/1.0 body without a length', 'POST /mcp HTTP/1.0\r\nhost: localhost\r\n\r\n'],
     [
       'has a Host that is refused and an expectation',
-      'POST /mcp HTTP/1.1\r\nhost: evil.example\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n{}',
+      'POST /mcp HTTP/1.1\r\nhost: evil.example\r\nexpect: 100-continue\r\n' +
+        'content-length: 2\r\n\r\n{}',
     ],
   ])('a request does not run after one that %s', async (_what, first) => {
     using raw = gateway.connect()

@@ -48,7 +48,8 @@ describe('a gateway that is told to stop', () => {
     const adapter = await open(ageSeconds)
     using busy = gateway.connect()
     busy.socket.write(
-      `POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
+      `POST /adapters/${adapter}/mcp?do=late&ms=4000&tag=busy HTTP/1.1\r\n` +
+        'host: localhost\r\ncontent-length: 2\r\n\r\n{}',
     )
     using idle = gateway.connect()
     idle.socket.write('GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n')
@@ -98,7 +99,9 @@ describe('a gateway that is told to stop', () => {
 
   test('a gateway that is not ready serves on, and announces each connection’s end', async () => {
     const adapter = await open(10, 4)
-    const call = `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`
+    const call =
+      `POST /adapters/${adapter}/mcp?do=echo&tag=call HTTP/1.1\r\nhost: localhost\r\n` +
+      'content-length: 2\r\n\r\n{}'
     using kept = gateway.connect()
     kept.socket.write(call)
     await expect.poll(() => kept.text).toMatch(/^HTTP\/1\.1 200 /)
@@ -106,7 +109,8 @@ describe('a gateway that is told to stop', () => {
     // Its answer is yet to begin.
     using waiting = gateway.connect()
     waiting.socket.write(
-      `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
+      `POST /adapters/${adapter}/mcp?do=late&ms=500&tag=w HTTP/1.1\r\nhost: localhost\r\n` +
+        'content-length: 2\r\n\r\n{}',
     )
     await expect.poll(() => gateway.events('w').length).toBe(1)
     const stream = await gateway.start(`/adapters/${adapter}/mcp?do=chatter`, { method: 'GET' })
@@ -135,7 +139,9 @@ describe('a gateway that is told to stop', () => {
     const disposed = gateway[Symbol.asyncDispose]()
     await expect.poll(refusesConnections).toBe(true)
 
-    const request = `POST /adapters/${adapter}/mcp?do=echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`
+    const request =
+      `POST /adapters/${adapter}/mcp?do=echo HTTP/1.1\r\nhost: localhost\r\n` +
+      'content-length: 2\r\n\r\n{}'
     expect(await opened.exchange(request)).toMatch(/^HTTP\/1\.1 503 [\s\S]*"code":"draining"/)
     await disposed
   })
@@ -175,7 +181,8 @@ describe('a gateway that is told to stop', () => {
       )
       using raw = gateway.connect()
       raw.socket.write(
-        `POST /adapters/${adapter}/mcp?do=stream HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
+        `POST /adapters/${adapter}/mcp?do=stream HTTP/1.1\r\nhost: localhost\r\n` +
+          `expect: 100-continue\r\ncontent-length: ${body.length}\r\n\r\n`,
       )
       await expect.poll(() => raw.text).toContain('100 Continue')
       const disposed = gateway[Symbol.asyncDispose]()
@@ -193,7 +200,8 @@ describe('a gateway that is told to stop', () => {
     const lines = Object.entries({ ...headers, 'content-length': String(body.length) })
     using raw = gateway.connect()
     raw.socket.write(
-      `POST /mcp HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`,
+      'POST /mcp HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n' +
+        `${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`,
     )
     await expect.poll(() => raw.text).toContain('100 Continue')
     const disposed = gateway[Symbol.asyncDispose]()

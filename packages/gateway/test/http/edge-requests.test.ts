@@ -147,7 +147,8 @@ describe('bytes that are no request', () => {
   test('bytes in mid-answer end the answer, and the gateway mixes nothing into it', async () => {
     using raw = gateway.connect()
     raw.socket.write(
-      `POST /adapters/${adapter}/mcp?do=stream&tag=mixed HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}`,
+      `POST /adapters/${adapter}/mcp?do=stream&tag=mixed HTTP/1.1\r\nhost: localhost\r\n` +
+        'content-length: 2\r\n\r\n{}',
     )
     await expect.poll(() => raw.text).toContain('data: first')
     raw.socket.write('\u0016\u0003\u0001 what is this\r\n\r\n')
@@ -187,7 +188,8 @@ describe('paths', () => {
     'the path %s reaches no server',
     async (_start, path) => {
       const { text } = await exchange(
-        `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+        `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\n` +
+          'content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}',
       )
       expect(text).toMatch(/^HTTP\/1\.1 (404|405) /)
       expect(text).toMatch(/"code":"(not_found|method_not_allowed)"/)
@@ -198,7 +200,8 @@ describe('paths', () => {
     'the path %s is the same address with a slash, and reaches the server',
     async (path) => {
       const { text } = await exchange(
-        `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}`,
+        `POST ${path.replace('{}', adapter)} HTTP/1.1\r\nhost: localhost\r\n` +
+          'content-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}',
       )
       expect(text).toMatch(/^HTTP\/1\.1 200 /)
     },
@@ -216,7 +219,8 @@ describe('paths', () => {
       },
     })
     const { text } = await exchange(
-      `POST /mcp/ HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${initialize.length}\r\nconnection: close\r\n\r\n${initialize}`,
+      'POST /mcp/ HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' +
+        `content-length: ${initialize.length}\r\nconnection: close\r\n\r\n${initialize}`,
     )
     expect(text).toMatch(/^HTTP\/1\.1 200 /)
   })
@@ -363,7 +367,8 @@ describe('Expect', () => {
 
   test('a request that is refused anyway gets no 100', async () => {
     const { text } = await exchange(
-      'POST /adapters HTTP/1.1\r\nhost: evil.example\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n',
+      'POST /adapters HTTP/1.1\r\nhost: evil.example\r\nexpect: 100-continue\r\n' +
+        'content-length: 2\r\n\r\n',
     )
     expect(text).toMatch(/^HTTP\/1\.1 403 /)
   })

@@ -122,7 +122,9 @@ describe('bounds for callers who may create', () => {
 
   test('ninety thousand variables bring one mistake', async () => {
     const variables = Array.from({ length: 90_000 }, (_, index) => `"V${index}":""`)
-    const body = `{"name":"many","imageName":"scripted","imageVersion":"1","environmentVariables":{${variables.join(',')}}}`
+    const body =
+      '{"name":"many","imageName":"scripted","imageVersion":"1",' +
+      `"environmentVariables":{${variables.join(',')}}}`
     const refused = await create('/adapters', body)
     expect([refused.status, codes(refused.body)]).toEqual([400, ['too_many_members']])
   })

@@ -27,7 +27,9 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
-/** What processes that try at the same moment are told. They live until the last of them is done. */
+/**
+ * What processes that try at the same moment are told. They live until the last of them is done.
+ */
 async function tryAtOnce(count: number): Promise<string[]> {
   const at = Date.now() + 400
   const children = Array.from({ length: count }, () =>

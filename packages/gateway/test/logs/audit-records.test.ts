@@ -111,7 +111,9 @@ describe('the control plane', () => {
   test('the control plane records who changed what, with a digest of the content', async () => {
     await using audited = await AuditedGateway.open('denied')
     const secret = 'hunter2-of-the-test'
-    const body = `{"name": "one", "imageName": "scripted", "imageVersion": "1", "environmentVariables": {"MODE": "quiet"}}`
+    const body =
+      '{"name": "one", "imageName": "scripted", "imageVersion": "1",' +
+      ' "environmentVariables": {"MODE": "quiet"}}'
     const [created] = await audited.recorded((headers) =>
       audited.api('POST', '/adapters', { ...headers, ...alice }, body),
     )
@@ -179,7 +181,9 @@ describe('the control plane', () => {
         replicaCount: 0,
       })
       const raw = gateway.connect()
-      const head = `POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-request-id: ${id}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+      const head =
+        `POST /adapters HTTP/1.1\r\nhost: localhost\r\nx-request-id: ${id}\r\n` +
+        `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
       raw.socket.write(head + body.slice(0, send(body.length)), () => raw.socket.destroy())
     }
     const told = (id: string): unknown =>
@@ -344,7 +348,8 @@ describe('the control plane', () => {
 
 describe('the data plane', () => {
   const call = (tool: string, args: string): string =>
-    `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":${JSON.stringify(tool)},"arguments":${args}}}`
+    `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":${JSON.stringify(tool)},` +
+    `"arguments":${args}}}`
   const json = { 'content-type': 'application/json' }
 
   test('the data plane records every request with tool and digest when asked', async () => {

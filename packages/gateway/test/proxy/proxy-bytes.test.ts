@@ -77,7 +77,8 @@ describe('bodies', () => {
 
 describe('event streams', () => {
   const stream =
-    'event: message\nid: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{"t":"ü🙂"}}\n\n: ping\r\n\r\ndata: a\ndata: b\r\r'
+    'event: message\nid: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{"t":"ü🙂"}}\n\n' +
+    ': ping\r\n\r\ndata: a\ndata: b\r\r'
 
   test('an event stream arrives as it is, wherever the server cuts it', async () => {
     const bytes = Buffer.from(stream)
@@ -218,7 +219,8 @@ describe('headers', () => {
       `X-Dev-Roles: ${caller['X-Dev-Roles']}`,
     ]
     await raw.exchange(
-      `POST /adapters/${adapter}/mcp?tag=${tag} HTTP/1.1\r\nHost: localhost\r\n${given.join('\r\n')}\r\ncontent-length: 2\r\n\r\n{}`,
+      `POST /adapters/${adapter}/mcp?tag=${tag} HTTP/1.1\r\nHost: localhost\r\n` +
+        `${given.join('\r\n')}\r\ncontent-length: 2\r\n\r\n{}`,
     )
     expect(raw.text).toMatch(/^HTTP\/1\.1 200 /)
     const { rawHeaders } = gateway.received(tag)
@@ -299,7 +301,8 @@ describe('headers', () => {
   test('the gateway follows redirects to another path and hides all others', async () => {
     const head = (location: string, status = 307): string => {
       const bytes = Buffer.from(
-        `HTTP/1.1 ${status} X\r\nlocation: ${location}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+        `HTTP/1.1 ${status} X\r\nlocation: ${location}\r\nconnection: close\r\n` +
+          'content-length: 0\r\n\r\n',
       )
       return JSON.stringify(bytes.toString('base64'))
     }

@@ -21,11 +21,17 @@ const makeRefuse = async (name: string, more = '', headers = {}): Promise<void> 
   await expect.poll(() => gateway.events(tag).some(({ refuses }) => refuses)).toBe(true)
 }
 
-/** The server has closed its side of a connection, so that the gateway knows of it before anything that it is sent from now on. */
+/**
+ * The server has closed its side of a connection, so that the gateway knows of it before anything
+ * that it is sent from now on.
+ */
 const untilEnded = (tag: string): Promise<void> =>
   expect.poll(() => gateway.events(tag).some(({ ended }) => ended), { interval: 1 }).toBe(true)
 
-/** Sends the head of a request, and what there is of its body once the gateway wants it; both have arrived then. */
+/**
+ * Sends the head of a request, and what there is of its body once the gateway wants it; both have
+ * arrived then.
+ */
 const beginRequest = async (raw: RawConnection, head: string, body: string): Promise<void> => {
   raw.socket.write(`${head}\r\nhost: localhost\r\nexpect: 100-continue\r\n\r\n`)
   await expect.poll(() => raw.text).toContain('100 Continue')
@@ -84,7 +90,8 @@ describe('a client that goes away', () => {
     using raw = gateway.connect()
     await beginRequest(
       raw,
-      `POST /adapters/${adapter}/mcp?tag=${tag} HTTP/1.1\r\nx-request-id: half-${tag}\r\ncontent-length: 100`,
+      `POST /adapters/${adapter}/mcp?tag=${tag} HTTP/1.1\r\nx-request-id: half-${tag}\r\n` +
+        'content-length: 100',
       '{"half',
     )
     raw.socket.resetAndDestroy()
@@ -276,7 +283,10 @@ describe('a server that fails', () => {
     const tag = newTag()
     const request = (then: string, bytes: string): string => {
       const body = rawBody(bytes)
-      return `POST /adapters/${adapter}/mcp?do=raw&then=${then}&tag=${tag} HTTP/1.0\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+      return (
+        `POST /adapters/${adapter}/mcp?do=raw&then=${then}&tag=${tag} HTTP/1.0\r\n` +
+        `host: localhost\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+      )
     }
     const answer = `${head}transfer-encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n`
     using whole = gateway.connect()
@@ -368,7 +378,8 @@ describe('what a server may do', () => {
 
   test('the gateway does not take early hints for the answer', async () => {
     const bytes =
-      'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}'
+      'HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 200 OK\r\n' +
+      'connection: close\r\ncontent-length: 2\r\n\r\n{}'
     const answer = await gateway.mcp(adapter, 'do=raw', { body: rawBody(bytes) })
     expect([answer.status, answer.body.toString()]).toEqual([200, '{}'])
   })

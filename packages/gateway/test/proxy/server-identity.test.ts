@@ -409,7 +409,8 @@ describe('a credential', () => {
   test('a credential does not follow a redirect of a server or of a tool', async () => {
     const adapter = await gateway.register({ credential, callerIdentity: 'signed' })
     const away = Buffer.from(
-      `HTTP/1.1 307 X\r\nlocation: ${elsewhere()}/caught\r\nset-cookie: a=b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`,
+      `HTTP/1.1 307 X\r\nlocation: ${elsewhere()}/caught\r\nset-cookie: a=b\r\n` +
+        'connection: close\r\ncontent-length: 0\r\n\r\n',
     )
     const passed = await gateway.mcp(adapter, 'do=raw', {
       body: JSON.stringify(away.toString('base64')),

@@ -542,7 +542,10 @@ test('a client that never finishes a request gives its connection back', async (
 describe('bytes of answers that the gateway holds', () => {
   const toolRules = [{ effect: 'allow', tools: '*' }]
   const piece = 'x'.repeat(256 * 1024)
-  /** An event, a line or a body that never ends; of a caller whose name does not say so, a short one. */
+  /**
+   * An event, a line or a body that never ends; of a caller whose name does not say so, a short
+   * one.
+   */
   const endless =
     (type: string, begin = ''): Behaviour =>
     (request, response, body) => {

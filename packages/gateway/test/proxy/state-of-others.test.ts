@@ -3,7 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 import { messagesOf, modernRequest } from '../fixtures/mcp-requests.ts'
 
-/** What the gateway and its bridges keep for one caller, tried by others who have good credentials of their own. */
+/**
+ * What the gateway and its bridges keep for one caller, tried by others who have good credentials
+ * of their own.
+ */
 
 const audience = 'mcp-gateway'
 const accounts = { alice: { roles: ['mcp.engineer', 'user'] }, bob: { roles: ['user'] } }
@@ -54,7 +57,9 @@ afterAll(async () => {
 
 type Transport = 'http' | 'stdio'
 
-/** An adapter of the fixture for one era, by itself or behind a bridge, that all callers may use. */
+/**
+ * An adapter of the fixture for one era, by itself or behind a bridge, that all callers may use.
+ */
 async function register(
   era: 'legacy' | 'dual',
   transport: Transport,

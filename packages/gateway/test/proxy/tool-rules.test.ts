@@ -308,15 +308,18 @@ describe('attempts to pass by the rules', () => {
     ],
     [
       'params in other case',
-      `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time"},"PARAMS":{"name":"delete_all"}}`,
+      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time"},' +
+        '"PARAMS":{"name":"delete_all"}}',
     ],
     [
       'two names',
-      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time","name":"delete_all"}}',
+      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time",' +
+        '"name":"delete_all"}}',
     ],
     [
       'a name in other case',
-      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time","Name":"delete_all"}}',
+      '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_time",' +
+        '"Name":"delete_all"}}',
     ],
     ['a method in capitals', `{"jsonrpc":"2.0","id":1,"method":"TOOLS/CALL",${evil}}`],
     ['text that is not UTF-8', Buffer.from(call('delete_all\xff'), 'latin1')],
@@ -435,7 +438,8 @@ describe('attempts to pass by the rules', () => {
     async (answers) => {
       const { send, tag } = await ruled({ ANSWERS: answers })
       const refused = await send(
-        `[${call('get_time').replace('"id":1', '"id":"a"')},${call('delete_all')},{"jsonrpc":"2.0","method":"notifications/x"}]`,
+        `[${call('get_time').replace('"id":1', '"id":"a"')},${call('delete_all')},` +
+          '{"jsonrpc":"2.0","method":"notifications/x"}]',
       )
       expect([refused.status, JSON.parse(refused.body.toString())]).toEqual([
         200,
@@ -450,7 +454,8 @@ describe('attempts to pass by the rules', () => {
       ])
       expect(called(tag)).toEqual([])
       const run = await send(
-        `[${call('get_time')},{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{"cursor":"second"}}]`,
+        `[${call('get_time')},{"jsonrpc":"2.0","id":2,"method":"tools/list",` +
+          '"params":{"cursor":"second"}}]',
       )
       expect(run.status).toBe(200)
       expect(run.body.toString()).toContain('did get_time')
@@ -561,7 +566,8 @@ describe('attempts to pass by the rules', () => {
     const { send, tag } = await ruled()
     const lying = call('write_note').replace(
       '"arguments":{}',
-      '"arguments":{},"annotations":{"readOnlyHint":true},"_meta":{"annotations":{"readOnlyHint":true}}',
+      '"arguments":{},"annotations":{"readOnlyHint":true},' +
+        '"_meta":{"annotations":{"readOnlyHint":true}}',
     )
     expect(answerOf(await send(lying))).toMatchObject(unknown('write_note'))
     await expect
@@ -794,7 +800,8 @@ describe('a server that cannot be judged', () => {
   test('an answer passes byte for byte where rules leave nothing out', async () => {
     const name = await adapter()
     const text =
-      ' {"jsonrpc" : "2.0", "id":12345678901234567890, "result":{"x":1.0,"tools":[ {"name":"get_time","annotations":{"readOnlyHint":true}} ]}}\n'
+      ' {"jsonrpc" : "2.0", "id":12345678901234567890, "result":{"x":1.0,' +
+      '"tools":[ {"name":"get_time","annotations":{"readOnlyHint":true}} ]}}\n'
     const bytes = encodeURIComponent(Buffer.from(text).toString('base64'))
     const answer = await post(name, `do=bytes&bytes=${bytes}`, listing)
     expect([answer.status, answer.headers['content-length'], answer.body.toString()]).toEqual([

@@ -12,7 +12,8 @@ import {
 } from '../../src/runtime/kubernetes/api/api.ts'
 import { ListWatch } from '../../src/runtime/kubernetes/api/list-watch.ts'
 
-// A server by hand for what a real API server does not do on command; all else is shown on a real one (test/kubernetes).
+// A server by hand for what a real API server does not do on command; all else is shown on a real
+// one (test/kubernetes).
 const signal = new AbortController().signal
 const folder = mkdtempSync(join(tmpdir(), 'mcpgw-kubeconfig-'))
 const closing: AsyncDisposable[] = []
@@ -64,7 +65,10 @@ describe('requests to the API server', () => {
 
   test('the API server gets a program’s token, and a new one after it expires', async () => {
     const counter = join(mkdtempSync(join(folder, 'test-')), 'count')
-    const script = `echo >> ${counter}; printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"token-%s","expirationTimestamp":"2000-01-01T00:00:00Z"}}' "$(wc -l < ${counter})"`
+    const script =
+      `echo >> ${counter}; printf '{"apiVersion":"client.authentication.k8s.io/v1",` +
+      '"kind":"ExecCredential","status":{"token":"token-%s",' +
+      `"expirationTimestamp":"2000-01-01T00:00:00Z"}}' "$(wc -l < ${counter})"`
     const exec = {
       apiVersion: 'client.authentication.k8s.io/v1',
       command: 'sh',
@@ -110,7 +114,8 @@ describe('requests to the API server', () => {
       /cannot list resource "pods".*deploy\/kubernetes\/base\/rbac\.yaml/,
     )
     const quota =
-      'statefulsets.apps "x" is forbidden: exceeded quota: tight, requested: count/statefulsets.apps=1'
+      'statefulsets.apps "x" is forbidden: exceeded quota: tight,' +
+      ' requested: count/statefulsets.apps=1'
     expect(await refusal(403, 'Forbidden', quota)).toBe(quota)
   })
 

@@ -348,7 +348,8 @@ describe('a file of a newer gateway', () => {
     }
     const newer = new Database(file)
     newer.exec(
-      'ALTER TABLE resource ADD COLUMN later TEXT; CREATE TABLE more (x); PRAGMA user_version = 1000',
+      'ALTER TABLE resource ADD COLUMN later TEXT; CREATE TABLE more (x); PRAGMA ' +
+        'user_version = 1000',
     )
     newer.close()
     const before = readFileSync(file)

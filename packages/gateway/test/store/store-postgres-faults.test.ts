@@ -71,7 +71,9 @@ async function refusal(work: Promise<Store>): Promise<string> {
 
 const namesOf = async (store: Store): Promise<string[]> =>
   (await store.list({})).map(({ name }) => name)
-const terminateAll = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'mcp-gateway%'`
+const terminateAll =
+  'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE ' +
+  `'mcp-gateway%'`
 
 describe.skipIf(missing !== undefined)(
   `PostgreSQL${missing === undefined ? '' : ` (skipped: ${missing})`}`,
@@ -449,7 +451,8 @@ describe.skipIf(missing !== undefined)(
         chownSync(folder, uid, gid)
         server.sql(`CREATE TABLESPACE ${database}t LOCATION '${folder}'`)
         server.sql(
-          `GRANT CREATE ON TABLESPACE ${database}t TO ${database}; ALTER DATABASE ${database} SET default_tablespace = ${database}t`,
+          `GRANT CREATE ON TABLESPACE ${database}t TO ${database}; ALTER DATABASE ` +
+            `${database} SET default_tablespace = ${database}t`,
         )
         {
           await using store = await open()
@@ -616,7 +619,10 @@ describe.skipIf(missing !== undefined)(
   },
 )
 
-/** Stands before a server, and breaks a connection when COMMIT passes: before the server hears of it, or before the answer to it. */
+/**
+ * Stands before a server, and breaks a connection when COMMIT passes: before the server hears of
+ * it, or before the answer to it.
+ */
 class CommitCutter implements AsyncDisposable {
   cut: 'before' | 'after' | undefined
   /** Takes no connections once it has cut. */

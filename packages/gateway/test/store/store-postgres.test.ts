@@ -68,11 +68,13 @@ describe.skipIf(missing !== undefined)(
         const late = sampleResource('late')
         const columns = [late.name, late.uid, JSON.stringify(late)]
         await writer.query(
-          `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner, replicas, body) VALUES ('resource', $1, 'adapter', $2, 1, '', 1, $3)`,
+          `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner,` +
+            ` replicas, body) VALUES ('resource', $1, 'adapter', $2, 1, '', 1, $3)`,
           columns,
         )
         await writer.query(
-          `INSERT INTO "${schema}".change SELECT seq, mark, 'resource', 'late', 'adapter' FROM "${schema}".head`,
+          `INSERT INTO "${schema}".change SELECT seq, mark, 'resource', 'late',` +
+            ` 'adapter' FROM "${schema}".head`,
         )
         let stored = false
         const after = store.create(sampleResource('after')).then(() => (stored = true))
@@ -114,7 +116,8 @@ describe.skipIf(missing !== undefined)(
            UPDATE "${schema}".change SET mark = marked.mark, name = 'other' FROM marked WHERE change.seq = marked.seq`,
         )
         await admin.query(
-          `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner, replicas, body) VALUES ('resource', 'other', 'adapter', $1, 7, '', 1, $2)`,
+          `INSERT INTO "${schema}".record (collection, name, kind, uid, version, owner,` +
+            ` replicas, body) VALUES ('resource', 'other', 'adapter', $1, 7, '', 1, $2)`,
           [other.uid, JSON.stringify(other)],
         )
         await admin.query('COMMIT')

@@ -126,7 +126,11 @@ describe('a call', () => {
     })
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     // A number that a double does not hold.
-    const raw = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}","arguments":{"n":  9007199254740993},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"traceparent":"${traceparent}"}}}`
+    const raw =
+      `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"${name}",` +
+      '"arguments":{"n":  9007199254740993},' +
+      '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",' +
+      `"io.modelcontextprotocol/clientCapabilities":{},"traceparent":"${traceparent}"}}}`
     const before = Date.now()
     const sent = await gateway.send('/mcp', {
       headers: {
@@ -406,7 +410,8 @@ describe('an answer', () => {
     ],
     [
       'text/event-stream',
-      ': hi\n\ndata: {"progress":1,"total":3,"message":"one"}\n\nevent: x\ndata: {"progress":2}\n\ndata: {"done":\ndata: true}\n\n',
+      ': hi\n\ndata: {"progress":1,"total":3,"message":"one"}\n\nevent: x\n' +
+        'data: {"progress":2}\n\ndata: {"done":\ndata: true}\n\n',
     ],
   ])('an answer as %s reports its progress first', async (type, body) => {
     const { name } = await tool(typed(type, body))

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { TestGateway } from '../fixtures/gateway.ts'
 import { modern } from '../fixtures/mcp-requests.ts'
 
-/** A tool server that tells which replica it is, starts as late as it is told, and dies on command. */
+/**
+ * A tool server that tells which replica it is, starts as late as it is told, and dies on command.
+ */
 const program = `
   const { createServer } = require('node:http')
   const server = createServer((request, response) => {

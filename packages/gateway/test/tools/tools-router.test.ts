@@ -339,7 +339,8 @@ describe('a legacy session', () => {
 
 test('a caller with too many legacy sessions loses its own oldest one', async () => {
   const initialize =
-    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{}}}'
+    '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18",' +
+    '"capabilities":{}}}'
   const headers = {
     'content-type': 'application/json',
     accept: 'application/json, text/event-stream',

@@ -72,7 +72,8 @@ describe('slicing JSON', () => {
 
   test('replacing an id leaves every other byte as it was', () => {
     const text =
-      '{ "params":{"id":7,"big":12345678901234567890,"f":1.0},"jsonrpc":"2.0", "id" : 900719925474099312345 ,"method":"x"}'
+      '{ "params":{"id":7,"big":12345678901234567890,"f":1.0},"jsonrpc":"2.0",' +
+      ' "id" : 900719925474099312345 ,"method":"x"}'
     const bytes = bytesOf(text)
     const { idSlice, id } = outline(bytes)
     expect(id).toBe('900719925474099312345')
@@ -92,7 +93,8 @@ describe('slicing JSON', () => {
 
   test('the progress token is found where it stands, and only there', () => {
     const bytes = bytesOf(
-      '{"method":"m","params":{"arguments":{"_meta":{"progressToken":1}},"_meta":{"x":{},"progressToken":"t\\u0041"}}}',
+      '{"method":"m","params":{"arguments":{"_meta":{"progressToken":1}},"_meta":{"x":{},' +
+        '"progressToken":"t\\u0041"}}}',
     )
     const slice = requestedProgressToken(bytes, outline(bytes))
     expect(sliceText(bytes, slice as Slice)).toBe('"t\\u0041"')

@@ -37,7 +37,10 @@ function pick<T>(list: readonly T[], index: number): T | undefined {
   return list.length === 0 ? undefined : list[index % list.length]
 }
 
-/** A modern client's request and everything that it hears, checked as it comes: nothing of another caller, one answer, nothing after it. */
+/**
+ * A modern client's request and everything that it hears, checked as it comes: nothing of another
+ * caller, one answer, nothing after it.
+ */
 class Client implements Exchange {
   readonly request: ModernRequest
   readonly principal: string
@@ -122,7 +125,8 @@ function modernRequest(
     ['arguments', `{"mine":${secret}}`],
     [
       'notifications',
-      `{"toolsListChanged":true,"resourceSubscriptions":["secret-of-${principal}","shared:/${how % 3}","shared:/${how % 3}"]}`,
+      `{"toolsListChanged":true,"resourceSubscriptions":["secret-of-${principal}",` +
+        `"shared:/${how % 3}","shared:/${how % 3}"]}`,
     ],
     ...extra,
     ['_meta', writeObject(meta)],

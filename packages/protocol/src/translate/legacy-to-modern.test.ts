@@ -50,7 +50,8 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
       `{"protocolVersion":"${version}","capabilities":${capabilities},"clientInfo":${clientInfo}}`,
     )
     answer(
-      `{"supportedVersions":["2026-07-28"],"capabilities":${server},"_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
+      `{"supportedVersions":["2026-07-28"],"capabilities":${server},` +
+        `"_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
     )
     told.splice(0)
   }
@@ -86,7 +87,11 @@ function setUp(capabilities = '{}', version = '2025-11-25') {
 }
 
 function envelope(capabilities = '{}', more = '', level = `,"${metaKey.logLevel}":"info"`): string {
-  return `"_meta":{${more}"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":${capabilities},"${metaKey.clientInfo}":${clientInfo}${level}}`
+  return (
+    `"_meta":{${more}"${metaKey.protocolVersion}":"2026-07-28",` +
+    `"${metaKey.clientCapabilities}":${capabilities},` +
+    `"${metaKey.clientInfo}":${clientInfo}${level}}`
+  )
 }
 
 describe('a legacy client of a modern server', () => {
@@ -102,17 +107,22 @@ describe('a legacy client of a modern server', () => {
     say(
       '"i"',
       'initialize',
-      `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},"tasks":{}},"clientInfo":${clientInfo}}`,
+      `{"protocolVersion":"${wanted}","capabilities":{"roots":{"listChanged":true},` +
+        `"tasks":{}},"clientInfo":${clientInfo}}`,
     )
     expect([last().request.method, writeObject(last().request.params)]).toEqual([
       'server/discover',
       `{${envelope('{"roots":{}}', '', '')}}`,
     ])
     answer(
-      `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":5,"cacheScope":"public","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
+      '{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},' +
+        '"extensions":{"io.modelcontextprotocol/tasks":{}}},"instructions":"Be kind.",' +
+        '"resultType":"complete","ttlMs":5,"cacheScope":"public",' +
+        `"_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
     )
     expect(take()).toEqual([
-      `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"${given}","capabilities":{"tools":{}},"serverInfo":${serverInfo},"instructions":"Be kind."}}`,
+      `{"jsonrpc":"2.0","id":"i","result":{"protocolVersion":"${given}",` +
+        `"capabilities":{"tools":{}},"serverInfo":${serverInfo},"instructions":"Be kind."}}`,
     ])
   })
 
@@ -121,7 +131,8 @@ describe('a legacy client of a modern server', () => {
     say('1', 'initialize')
     answer('{"supportedVersions":["2026-07-28"]}')
     expect(take()).toEqual([
-      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"mcp-server","version":"0"}}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},' +
+        '"serverInfo":{"name":"mcp-server","version":"0"}}}',
     ])
   })
 
@@ -130,17 +141,22 @@ describe('a legacy client of a modern server', () => {
     open()
     const { request } = call(
       '"1"',
-      '{"name":"work","arguments":{"z":12345678901234567890,"a":1.0},"task":{"ttl":1},"_meta":{"progressToken":7}}',
+      '{"name":"work","arguments":{"z":12345678901234567890,"a":1.0},"task":{"ttl":1},' +
+        '"_meta":{"progressToken":7}}',
     )
     expect([request.method, writeObject(request.params)]).toEqual([
       'tools/call',
-      `{"name":"work","arguments":{"z":12345678901234567890,"a":1.0},${envelope('{}', '"progressToken":7,')}}`,
+      '{"name":"work","arguments":{"z":12345678901234567890,"a":1.0},' +
+        `${envelope('{}', '"progressToken":7,')}}`,
     ])
     answer(
-      `{"content":[{"type":"text","text":"\\u0041"}],"structuredContent":{"z":12345678901234567890,"a":1.0},"resultType":"complete","ttlMs":0,"cacheScope":"private","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
+      '{"content":[{"type":"text","text":"\\u0041"}],' +
+        '"structuredContent":{"z":12345678901234567890,"a":1.0},"resultType":"complete",' +
+        `"ttlMs":0,"cacheScope":"private","_meta":{"${metaKey.serverInfo}":${serverInfo}}}`,
     )
     expect(take()).toEqual([
-      '{"jsonrpc":"2.0","id":"1","result":{"content":[{"type":"text","text":"\\u0041"}],"structuredContent":{"z":12345678901234567890,"a":1.0}}}',
+      '{"jsonrpc":"2.0","id":"1","result":{"content":[{"type":"text","text":"\\u0041"}],' +
+        '"structuredContent":{"z":12345678901234567890,"a":1.0}}}',
     ])
     expect(related.at(-1)).toBe('"1"')
   })
@@ -157,21 +173,30 @@ describe('a legacy client of a modern server', () => {
     const { open, call, say, answer, take, asked } = setUp()
     open()
     const schema =
-      '{"$schema":"d","type":"array","items":{"$ref":"#/$defs/n"},"$defs":{"n":{"anyOf":[{"$ref":"#"},{"const":{"$ref":"#"}},{"$id":"other","$ref":"#/x"}]},"$ref":{"type":"null"}}}'
+      '{"$schema":"d","type":"array","items":{"$ref":"#/$defs/n"},' +
+      '"$defs":{"n":{"anyOf":[{"$ref":"#"},{"const":{"$ref":"#"}},{"$id":"other",' +
+      '"$ref":"#/x"}]},"$ref":{"type":"null"}}}'
     const tool = `{"name":"work","inputSchema":{},"outputSchema":${schema}}`
     call('1', '{"name":"work"}', tool)
     answer('{"content":[],"structuredContent":[12345678901234567890],"resultType":"complete"}')
     say('2', 'tools/list')
     answer(
-      `{"tools":[${tool},{"name":"plain","inputSchema":{},"outputSchema":{"type":"object","n":1.0}}]}`,
+      `{"tools":[${tool},{"name":"plain","inputSchema":{},"outputSchema":{"type":"object",` +
+        '"n":1.0}}]}',
     )
     call('3', '{"name":"work"}')
     answer('{"content":[],"structuredContent":{"also":1}}')
     call('4', '{"name":"plain"}')
     answer('{"content":[],"structuredContent":{"as":"is"}}')
     expect(take()).toEqual([
-      '{"jsonrpc":"2.0","id":1,"result":{"content":[],"structuredContent":{"result":[12345678901234567890]}}}',
-      '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"work","inputSchema":{},"outputSchema":{"$schema":"d","type":"object","properties":{"result":{"$schema":"d","type":"array","items":{"$ref":"#/properties/result/$defs/n"},"$defs":{"n":{"anyOf":[{"$ref":"#/properties/result"},{"const":{"$ref":"#"}},{"$id":"other","$ref":"#/x"}]},"$ref":{"type":"null"}}}},"required":["result"]}},{"name":"plain","inputSchema":{},"outputSchema":{"type":"object","n":1.0}}]}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"content":[],' +
+        '"structuredContent":{"result":[12345678901234567890]}}}',
+      '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"work","inputSchema":{},' +
+        '"outputSchema":{"$schema":"d","type":"object","properties":{"result":{"$schema":"d",' +
+        '"type":"array","items":{"$ref":"#/properties/result/$defs/n"},' +
+        '"$defs":{"n":{"anyOf":[{"$ref":"#/properties/result"},{"const":{"$ref":"#"}},' +
+        '{"$id":"other","$ref":"#/x"}]},"$ref":{"type":"null"}}}},"required":["result"]}},' +
+        '{"name":"plain","inputSchema":{},"outputSchema":{"type":"object","n":1.0}}]}}',
       '{"jsonrpc":"2.0","id":3,"result":{"content":[],"structuredContent":{"result":{"also":1}}}}',
       '{"jsonrpc":"2.0","id":4,"result":{"content":[],"structuredContent":{"as":"is"}}}',
     ])
@@ -192,7 +217,10 @@ describe('a legacy client of a modern server', () => {
     take()
     const deep = `${'{"properties":{"a":'.repeat(20_000)}{"x-mcp-header":"A"}${'}}'.repeat(20_000)}`
     answer(
-      `{"tools":[{"name":"bad","inputSchema":{"x-mcp-header":"A"}},{"name":"deep","inputSchema":${deep}},{"name":"deeper","outputSchema":${'{"items":'.repeat(50_000)}{}${'}'.repeat(50_000)}},{"name":"good"}]}`,
+      '{"tools":[{"name":"bad","inputSchema":{"x-mcp-header":"A"}},{"name":"deep",' +
+        `"inputSchema":${deep}},{"name":"deeper",` +
+        `"outputSchema":${'{"items":'.repeat(50_000)}{}${'}'.repeat(50_000)}},` +
+        '{"name":"good"}]}',
     )
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"good"}]}}'])
   })
@@ -204,7 +232,8 @@ describe('a legacy client of a modern server', () => {
     fail('{"code":-32020,"message":"The header is missing."}')
     expect(last().request.method).toBe('tools/list')
     answer(
-      '{"tools":[{"name":"work","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}',
+      '{"tools":[{"name":"work","inputSchema":{"properties":{"r":{"type":"string",' +
+        '"x-mcp-header":"R"}}}}]}',
     )
     expect([last().request.method, last().request.declaredHeaders]).toEqual([
       'tools/call',
@@ -241,7 +270,9 @@ describe('a legacy client of a modern server', () => {
     call()
     fail('{"code":-32021,"message":"No.","data":{"requiredCapabilities":{"sampling":{}}}}')
     expect(take()).toEqual([
-      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"No. The client did not declare what this needs: {\\"sampling\\":{}}"}],"isError":true}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text",' +
+        '"text":"No. The client did not declare what this needs: {\\"sampling\\":{}}"}],' +
+        '"isError":true}}',
     ])
   })
 
@@ -270,8 +301,10 @@ describe('a legacy client of a modern server', () => {
     for (const method of ['server/discover', 'subscriptions/listen', 'tasks/get']) say('2', method)
     expect(take()).toEqual([
       '{"jsonrpc":"2.0","id":1,"result":{}}',
-      '{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"Method not found: server/discover"}}',
-      '{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"Method not found: subscriptions/listen"}}',
+      '{"jsonrpc":"2.0","id":2,"error":{"code":-32601,' +
+        '"message":"Method not found: server/discover"}}',
+      '{"jsonrpc":"2.0","id":2,"error":{"code":-32601,' +
+        '"message":"Method not found: subscriptions/listen"}}',
       '{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"Method not found: tasks/get"}}',
     ])
     expect(asked).toHaveLength(1)
@@ -282,7 +315,8 @@ describe('a legacy client of a modern server', () => {
     open()
     const { exchange } = call('"c"', '{"name":"work","_meta":{"progressToken":"p"}}')
     const progress =
-      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}'
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p",' +
+      '"progress":0.10}}'
     exchange.tell(progress)
     expect([take(), related.at(-1)]).toEqual([[progress], '"c"'])
     answer('{"content":[]}')
@@ -302,7 +336,8 @@ describe('a legacy client of a modern server', () => {
     expect(take()).toEqual([])
     const second = call('2')
     answer(
-      '{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"?"}}}}',
+      '{"resultType":"input_required","inputRequests":{"k":{"method":"elicitation/create",' +
+        '"params":{"message":"?"}}}}',
     )
     const asked = (JSON.parse(take()[0] as string) as { id: string }).id
     notify('notifications/cancelled', '{"requestId":2}')
@@ -329,13 +364,16 @@ describe('questions of a modern server to a legacy client', () => {
     const first = call('7', '{"name":"work","arguments":{"z":12345678901234567890,"a":1}}')
     answer(
       required(
-        '"a":{"method":"elicitation/create","params":{"mode":"form","message":"?"}},"b":{"method":"sampling/createMessage","params":{"maxTokens":1}},"c":{"method":"roots/list"}',
+        '"a":{"method":"elicitation/create","params":{"mode":"form","message":"?"}},' +
+          '"b":{"method":"sampling/createMessage","params":{"maxTokens":1}},' +
+          '"c":{"method":"roots/list"}',
       ),
     )
     expect(related.slice(-3)).toEqual(['7', '7', '7'])
     const questions = take()
     expect(questions).toEqual([
-      '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create","params":{"mode":"form","message":"?"}}',
+      '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create",' +
+        '"params":{"mode":"form","message":"?"}}',
       '{"jsonrpc":"2.0","id":"input-5","method":"sampling/createMessage","params":{"maxTokens":1}}',
       '{"jsonrpc":"2.0","id":"input-6","method":"roots/list","params":{}}',
     ])
@@ -343,14 +381,18 @@ describe('questions of a modern server to a legacy client', () => {
     engine.receive('{"jsonrpc":"2.0","id":"input\\u002d6","result":{"roots":[]}}')
     engine.receive('{"jsonrpc":"2.0","id":"input-6","result":{"roots":[1]}}')
     engine.receive(
-      '{"jsonrpc":"2.0","id":"input-4","result":{"action":"accept","content":{"n":12345678901234567890}}}',
+      '{"jsonrpc":"2.0","id":"input-4","result":{"action":"accept",' +
+        '"content":{"n":12345678901234567890}}}',
     )
     engine.receive('{"jsonrpc":"2.0","id":"input-99","result":{}}')
     expect(last()).toBe(first)
     engine.receive('{"jsonrpc":"2.0","id":"input-5","result":{"role":"assistant"}}')
     expect([asked.length, last().request.id === first.request.id]).toEqual([4, false])
     expect(writeObject(last().request.params)).toBe(
-      `{"name":"work","arguments":{"z":12345678901234567890,"a":1},"inputResponses":{"c":{"roots":[]},"a":{"action":"accept","content":{"n":12345678901234567890}},"b":{"role":"assistant"}},"requestState":"s\\u0031",${envelope('{"elicitation":{},"sampling":{},"roots":{}}')}}`,
+      '{"name":"work","arguments":{"z":12345678901234567890,"a":1},' +
+        '"inputResponses":{"c":{"roots":[]},"a":{"action":"accept",' +
+        '"content":{"n":12345678901234567890}},"b":{"role":"assistant"}},' +
+        `"requestState":"s\\u0031",${envelope('{"elicitation":{},"sampling":{},"roots":{}}')}}`,
     )
     answer('{"content":[],"resultType":"complete"}')
     expect(take()).toEqual(['{"jsonrpc":"2.0","id":7,"result":{"content":[]}}'])
@@ -374,7 +416,8 @@ describe('questions of a modern server to a legacy client', () => {
   test('a question has no mode for old clients, and pages go to those that open them', () => {
     const form = '"k":{"method":"elicitation/create","params":{"mode":"form","message":"?"}}'
     const url =
-      '"k":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"?"}}'
+      '"k":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/",' +
+      '"message":"?"}}'
     const asked = (capabilities: string, version: string, request: string): string => {
       const { open, call, answer, take } = setUp(capabilities, version)
       open()
@@ -386,9 +429,13 @@ describe('questions of a modern server to a legacy client', () => {
       '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create","params":{"message":"?"}}',
     )
     expect(asked('{"elicitation":{"url":{}}}', '2025-11-25', url)).toBe(
-      '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"?","elicitationId":"new-id"}}',
+      '{"jsonrpc":"2.0","id":"input-4","method":"elicitation/create","params":{"mode":"url",' +
+        '"url":"https://a.test/","message":"?","elicitationId":"new-id"}}',
     )
-    const refused = `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"The server needs the client to open a page (elicitation in URL mode), which it did not declare."}],"isError":true}}`
+    const refused =
+      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text",' +
+      '"text":"The server needs the client to open a page (elicitation in URL mode),' +
+      ' which it did not declare."}],"isError":true}}'
     expect([
       asked('{"elicitation":{}}', '2025-11-25', url),
       asked('{"elicitation":{"url":{}}}', '2025-06-18', url),
@@ -406,8 +453,11 @@ describe('questions of a modern server to a legacy client', () => {
     answer(required('"k":{"method":"sampling/createMessage"}'))
     expect(take()).toEqual([
       '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"input-5"}}',
-      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"The client did not answer what the server needs: Busy."}],"isError":true}}',
-      '{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"The server needs sampling/createMessage of the client, which did not declare it."}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text",' +
+        '"text":"The client did not answer what the server needs: Busy."}],"isError":true}}',
+      '{"jsonrpc":"2.0","id":2,"error":{"code":-32603,' +
+        '"message":"The server needs sampling/createMessage of the client,' +
+        ' which did not declare it."}}',
     ])
   })
 
@@ -423,7 +473,8 @@ describe('questions of a modern server to a legacy client', () => {
     }
     answer('{"resultType":"input_required","requestState":"s"}')
     expect(take()).toEqual([
-      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"The server asked for input 10 times, which is the limit."}],"isError":true}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text",' +
+        '"text":"The server asked for input 10 times, which is the limit."}],"isError":true}}',
     ])
     expect(timers).toHaveLength(10)
   })
@@ -432,10 +483,12 @@ describe('questions of a modern server to a legacy client', () => {
 describe('news of a modern server outside of requests', () => {
   const acknowledge = (to: Asked): void =>
     to.exchange.tell(
-      `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{}}}`,
+      '{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged",' +
+        '"params":{"notifications":{}}}',
     )
   const updated = (uri: string): string =>
-    `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}","_meta":{"${metaKey.subscriptionId}":1}}}`
+    `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}",` +
+    `"_meta":{"${metaKey.subscriptionId}":1}}}`
   const heard = (uri: string): string =>
     `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"${uri}"}}`
 
@@ -449,10 +502,12 @@ describe('news of a modern server outside of requests', () => {
     ])
     acknowledge(last())
     last().exchange.tell(
-      `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":2}}}`,
+      '{"jsonrpc":"2.0","method":"notifications/tools/list_changed",' +
+        `"params":{"_meta":{"${metaKey.subscriptionId}":2}}}`,
     )
     last().exchange.tell(
-      `{"jsonrpc":"2.0","method":"notifications/x","params":{"n":1.0,"_meta":{"${metaKey.subscriptionId}":2,"y":1}}}`,
+      '{"jsonrpc":"2.0","method":"notifications/x","params":{"n":1.0,' +
+        `"_meta":{"${metaKey.subscriptionId}":2,"y":1}}}`,
     )
     expect(take()).toEqual([
       '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}',
@@ -570,8 +625,10 @@ describe('news of a modern server outside of requests', () => {
     }
     const heardLast = take()
     expect([heardLast[0], heardLast.at(-1)]).toEqual([
-      '{"jsonrpc":"2.0","id":"x","error":{"code":-32602,"message":"Invalid params: uri is required."}}',
-      '{"jsonrpc":"2.0","id":1000,"error":{"code":-32603,"message":"The session is subscribed to 1000 resources, which is the limit."}}',
+      '{"jsonrpc":"2.0","id":"x","error":{"code":-32602,' +
+        '"message":"Invalid params: uri is required."}}',
+      '{"jsonrpc":"2.0","id":1000,"error":{"code":-32603,' +
+        '"message":"The session is subscribed to 1000 resources, which is the limit."}}',
     ])
   })
 })

@@ -37,7 +37,8 @@ class Upstream {
   open(capabilities = '{"tools":{"listChanged":true}}'): this {
     this.take()
     this.say(
-      `{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":${capabilities},"serverInfo":{"name":"old","version":"1"}}}`,
+      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25",' +
+        `"capabilities":${capabilities},"serverInfo":{"name":"old","version":"1"}}}`,
     )
     this.take()
     return this
@@ -122,7 +123,10 @@ function setUp(options: Partial<ModernToLegacyOptions> & { tellsVia?: boolean } 
   return { engine, upstreams, upstream, world, ask, kept }
 }
 
-/** A request as a modern client posts it: `text` is `{id, method, params}` with `CAPS` for the envelope. */
+/**
+ * A request as a modern client posts it: `text` is `{id, method, params}` with `CAPS` for the
+ * envelope.
+ */
 function modern(text: string): ModernRequest {
   const { method, params } = JSON.parse(text) as { method: string; params: Record<string, unknown> }
   const name = params['name'] ?? params['uri']
@@ -137,7 +141,10 @@ function modern(text: string): ModernRequest {
 }
 
 function envelope(capabilities = '{}', more = ''): string {
-  return `"_meta":{"${metaKey.protocolVersion}":"2026-07-28","${metaKey.clientCapabilities}":${capabilities}${more}}`
+  return (
+    `"_meta":{"${metaKey.protocolVersion}":"2026-07-28",` +
+    `"${metaKey.clientCapabilities}":${capabilities}${more}}`
+  )
 }
 
 function call(
@@ -146,39 +153,54 @@ function call(
   options: { capabilities?: string; meta?: string; more?: string; name?: string } = {},
 ): string {
   const { capabilities, meta, more = '', name = 'work' } = options
-  return `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}","arguments":${args}${more},${envelope(capabilities, meta)}}}`
+  return (
+    `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"${name}",` +
+    `"arguments":${args}${more},${envelope(capabilities, meta)}}}`
+  )
 }
 
 function request(id: string, method: string, params = ''): string {
-  return `{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{${params}${params === '' ? '' : ','}${envelope()}}}`
+  return (
+    `{"jsonrpc":"2.0","id":${id},"method":"${method}",` +
+    `"params":{${params}${params === '' ? '' : ','}${envelope()}}}`
+  )
 }
 
 const server = `"_meta":{"${metaKey.serverInfo}":{"name":"old","version":"1"}}`
 const elicits = '{"elicitation":{"form":{},"url":{}}}'
 const question =
-  '{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object"}}}'
+  '{"jsonrpc":"2.0","id":0,"method":"elicitation/create","params":{"message":"Who?",' +
+  '"requestedSchema":{"type":"object"}}}'
 
 describe('a modern client of a legacy server', () => {
   test('a call gets a session, without the envelope, numbers and key order kept', () => {
     const { ask, upstream } = setUp()
     const heard = ask(call('"a"', '{"z":12345678901234567890,"a":1.0}'))
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"gateway","version":"1"}}}',
+      '{"jsonrpc":"2.0","id":1,"method":"initialize",' +
+        '"params":{"protocolVersion":"2025-11-25","capabilities":{},' +
+        '"clientInfo":{"name":"gateway","version":"1"}}}',
     ])
     upstream().say(
-      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"old","version":"1"}}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{},' +
+        '"serverInfo":{"name":"old","version":"1"}}}',
     )
     expect(upstream().take()).toEqual([
       '{"jsonrpc":"2.0","method":"notifications/initialized"}',
-      '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"work","arguments":{"z":12345678901234567890,"a":1.0}}}',
+      '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"work",' +
+        '"arguments":{"z":12345678901234567890,"a":1.0}}}',
     ])
     upstream().say(
-      '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"\\u0041"}],"structuredContent":{"z":12345678901234567890,"a":1.0}}}',
+      '{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"\\u0041"}],' +
+        '"structuredContent":{"z":12345678901234567890,"a":1.0}}}',
     )
     expect(heard.answers).toEqual([
       {
         status: 200,
-        message: `{"jsonrpc":"2.0","id":"a","result":{"content":[{"type":"text","text":"\\u0041"}],"structuredContent":{"z":12345678901234567890,"a":1.0},"resultType":"complete",${server}}}`,
+        message:
+          '{"jsonrpc":"2.0","id":"a","result":{"content":[{"type":"text","text":"\\u0041"}],' +
+          '"structuredContent":{"z":12345678901234567890,"a":1.0},"resultType":"complete",' +
+          `${server}}}`,
       },
     ])
   })
@@ -187,10 +209,15 @@ describe('a modern client of a legacy server', () => {
     const { ask, upstream } = setUp()
     const heard = ask(request('1', 'server/discover'))
     upstream().say(
-      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{},"experimental":{"x":{}},"extensions":{"e":{}}},"serverInfo":{"name":"old","version":"1"},"instructions":"Be kind."}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25",' +
+        '"capabilities":{"tools":{},"tasks":{},"experimental":{"x":{}},"extensions":{"e":{}}},' +
+        '"serverInfo":{"name":"old","version":"1"},"instructions":"Be kind."}}',
     )
     expect(heard.answer1).toBe(
-      `{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"experimental":{"x":{}},"extensions":{"e":{}}},"instructions":"Be kind.","resultType":"complete","ttlMs":0,"cacheScope":"private",${server}}}`,
+      '{"jsonrpc":"2.0","id":1,"result":{"supportedVersions":["2026-07-28"],' +
+        '"capabilities":{"tools":{},"experimental":{"x":{}},"extensions":{"e":{}}},' +
+        '"instructions":"Be kind.","resultType":"complete","ttlMs":0,"cacheScope":"private",' +
+        `${server}}}`,
     )
   })
 
@@ -198,8 +225,10 @@ describe('a modern client of a legacy server', () => {
     [
       'tools/list',
       '',
-      '"tools":[{"name":"t","inputSchema":{},"execution":{"taskSupport":"required"}}],"nextCursor":"c"',
-      '"tools":[{"name":"t","inputSchema":{}}],"nextCursor":"c","resultType":"complete","ttlMs":0,"cacheScope":"private"',
+      '"tools":[{"name":"t","inputSchema":{},"execution":{"taskSupport":"required"}}],' +
+        '"nextCursor":"c"',
+      '"tools":[{"name":"t","inputSchema":{}}],"nextCursor":"c","resultType":"complete",' +
+        '"ttlMs":0,"cacheScope":"private"',
     ],
     [
       'prompts/list',
@@ -240,7 +269,8 @@ describe('a modern client of a legacy server', () => {
     expect(upstream().got).toEqual([])
     const again = ask(request('8', method, params))
     expect(upstream().take()).toEqual([
-      `{"jsonrpc":"2.0","id":3,"method":"${method}"${params === '' ? '' : `,"params":{${params}}`}}`,
+      '{"jsonrpc":"2.0","id":3,' +
+        `"method":"${method}"${params === '' ? '' : `,"params":{${params}}`}}`,
     ])
     upstream().say(`{"jsonrpc":"2.0","id":2,"result":{${legacy}}}`)
     upstream().say(`{"jsonrpc":"2.0","id":3,"result":{${legacy}}}`)
@@ -281,7 +311,8 @@ describe('a modern client of a legacy server', () => {
       {
         status: 502,
         message:
-          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The answer of the server is malformed."}}',
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,' +
+          '"message":"The answer of the server is malformed."}}',
       },
     ])
   })
@@ -315,7 +346,8 @@ describe('a modern client of a legacy server', () => {
     const heard = ask(call('1'))
     upstream().open().say('{"jsonrpc":"2.0","id":2,"result":{"content":[],"_meta":{"a":1,"a":2}}}')
     expect(heard.answer1).toBe(
-      `{"jsonrpc":"2.0","id":1,"result":{"content":[],"_meta":{"a":2,"${metaKey.serverInfo}":{"name":"old","version":"1"}},"resultType":"complete"}}`,
+      '{"jsonrpc":"2.0","id":1,"result":{"content":[],"_meta":{"a":2,' +
+        `"${metaKey.serverInfo}":{"name":"old","version":"1"}},"resultType":"complete"}}`,
     )
     expect(engine.open).toBe(0)
   })
@@ -333,7 +365,9 @@ describe('a modern client of a legacy server', () => {
     expect(ask(request('1', method)).answers).toEqual([
       {
         status: 404,
-        message: `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found: ${method}"}}`,
+        message:
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32601,' +
+          `"message":"Method not found: ${method}"}}`,
       },
     ])
     expect(upstreams).toEqual([])
@@ -344,11 +378,14 @@ describe('a modern client of a legacy server', () => {
     ask(
       call('1', '{}', {
         capabilities:
-          '{"roots":{"listChanged":true},"sampling":{"tools":{}},"elicitation":{"form":{}},"tasks":{},"other":{},"experimental":{"e":{}},"extensions":{"io.modelcontextprotocol/tasks":{},"x":{}}}',
+          '{"roots":{"listChanged":true},"sampling":{"tools":{}},"elicitation":{"form":{}},' +
+          '"tasks":{},"other":{},"experimental":{"e":{}},' +
+          '"extensions":{"io.modelcontextprotocol/tasks":{},"x":{}}}',
       }),
     )
     expect(upstream().got[0]).toContain(
-      '"capabilities":{"elicitation":{"form":{}},"sampling":{"tools":{}},"experimental":{"e":{}},"roots":{},"extensions":{"x":{}}}',
+      '"capabilities":{"elicitation":{"form":{}},"sampling":{"tools":{}},' +
+        '"experimental":{"e":{}},"roots":{},"extensions":{"x":{}}}',
     )
   })
 
@@ -367,13 +404,18 @@ describe('a modern client of a legacy server', () => {
     const first = ask(call('1', '{"b":1,"a":2}', { capabilities: elicits }))
     upstream().open().say(question, '2')
     expect(first.answer1).toBe(
-      `{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{"input-1":{"method":"elicitation/create","params":{"message":"Who?","requestedSchema":{"type":"object"},"mode":"form"}}},"requestState":"state-1",${server}}}`,
+      '{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required",' +
+        '"inputRequests":{"input-1":{"method":"elicitation/create","params":{"message":"Who?",' +
+        '"requestedSchema":{"type":"object"},"mode":"form"}}},"requestState":"state-1",' +
+        `${server}}}`,
     )
     expect(engine.parked).toBe(1)
     const retry = ask(
       call('2', '{"a":2,"b":1}', {
         capabilities: elicits,
-        more: ',"requestState":"state-1","inputResponses":{"input-1":{"action":"accept","content":{"n":12345678901234567890}},"input-9":{}}',
+        more:
+          ',"requestState":"state-1","inputResponses":{"input-1":{"action":"accept",' +
+          '"content":{"n":12345678901234567890}},"input-9":{}}',
       }),
     )
     expect(upstream().take()).toEqual([
@@ -433,7 +475,8 @@ describe('a modern client of a legacy server', () => {
     engine.tick()
     expect(upstream().got.slice(-2)).toEqual([
       '{"jsonrpc":"2.0","id":0,"error":{"code":-32603,"message":"The client did not come back."}}',
-      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3,"reason":"The client did not come back."}}',
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3,' +
+        '"reason":"The client did not come back."}}',
     ])
     heard.push(ask(retry('"state-2"')))
     expect(new Set(heard.map(({ answers }) => JSON.stringify(answers)))).toEqual(
@@ -442,7 +485,9 @@ describe('a modern client of a legacy server', () => {
           {
             status: 200,
             message:
-              '{"jsonrpc":"2.0","id":9,"error":{"code":-32602,"message":"requestState is unknown or has expired. Send the request again without it."}}',
+              '{"jsonrpc":"2.0","id":9,"error":{"code":-32602,' +
+              '"message":"requestState is unknown or has expired. Send the request again ' +
+              'without it."}}',
           },
         ]),
       ]),
@@ -470,12 +515,15 @@ describe('a modern client of a legacy server', () => {
       {
         status: 429,
         message:
-          '{"jsonrpc":"2.0","id":3,"error":{"code":-32603,"message":"2 calls of this caller wait for its input, which is the limit."}}',
+          '{"jsonrpc":"2.0","id":3,"error":{"code":-32603,' +
+          '"message":"2 calls of this caller wait for its input, which is the limit."}}',
       },
     ])
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":0,"error":{"code":-32603,"message":"2 calls of this caller wait for its input, which is the limit."}}',
-      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4,"reason":"2 calls of this caller wait for its input, which is the limit."}}',
+      '{"jsonrpc":"2.0","id":0,"error":{"code":-32603,' +
+        '"message":"2 calls of this caller wait for its input, which is the limit."}}',
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4,' +
+        '"reason":"2 calls of this caller wait for its input, which is the limit."}}',
     ])
     expect(engine.open).toBe(0)
   })
@@ -536,7 +584,8 @@ describe('a modern client of a legacy server', () => {
     for (let id = 0; id < 101; id += 1)
       upstream().say(question.replace('"id":0', `"id":${id}`), '2')
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":100,"error":{"code":-32603,"message":"100 questions of this call are open, which is the limit."}}',
+      '{"jsonrpc":"2.0","id":100,"error":{"code":-32603,' +
+        '"message":"100 questions of this call are open, which is the limit."}}',
     ])
   })
 
@@ -549,7 +598,9 @@ describe('a modern client of a legacy server', () => {
       {
         status: 429,
         message:
-          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"16 sets of client capabilities of this caller are in use, which is the limit."}}',
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,' +
+          '"message":"16 sets of client capabilities of this caller are in use,' +
+          ' which is the limit."}}',
       },
     ])
     upstream(3).open().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
@@ -564,10 +615,14 @@ describe('a modern client of a legacy server', () => {
     upstream()
       .open()
       .say(
-        '{"jsonrpc":"2.0","id":2,"error":{"code":-32042,"message":"Visit.","data":{"elicitations":[{"mode":"url","elicitationId":"e","url":"https://a.test/","message":"Log in"}]}}}',
+        '{"jsonrpc":"2.0","id":2,"error":{"code":-32042,"message":"Visit.",' +
+          '"data":{"elicitations":[{"mode":"url","elicitationId":"e","url":"https://a.test/",' +
+          '"message":"Log in"}]}}}',
       )
     expect(heard.answer1).toBe(
-      '{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{"input-1":{"method":"elicitation/create","params":{"mode":"url","url":"https://a.test/","message":"Log in"}}}}}',
+      '{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required",' +
+        '"inputRequests":{"input-1":{"method":"elicitation/create","params":{"mode":"url",' +
+        '"url":"https://a.test/","message":"Log in"}}}}}',
     )
     expect(engine.parked).toBe(0)
     ask(
@@ -589,10 +644,12 @@ describe('a modern client of a legacy server', () => {
     upstream().open()
     const c = ask(call('3', '{}', { meta: ',"progressToken":"same","traceparent":"t"' }))
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},"_meta":{"progressToken":4,"traceparent":"t"}}}',
+      '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},' +
+        '"_meta":{"progressToken":4,"traceparent":"t"}}}',
     ])
     upstream().say(
-      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":3,"progress":0.10,"total":1}}',
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":3,' +
+        '"progress":0.10,"total":1}}',
     )
     for (const token of ['"same"', '9', 'null'])
       upstream().say(
@@ -601,7 +658,8 @@ describe('a modern client of a legacy server', () => {
     expect([a.told, b.told, c.told]).toEqual([
       [],
       [
-        '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"same","progress":0.10,"total":1}}',
+        '{"jsonrpc":"2.0","method":"notifications/progress",' +
+          '"params":{"progressToken":"same","progress":0.10,"total":1}}',
       ],
       [],
     ])
@@ -720,7 +778,8 @@ describe('a modern client of a legacy server', () => {
     upstream().open()
     engine.gone(heard)
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2,"reason":"The client has gone."}}',
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2,' +
+        '"reason":"The client has gone."}}',
     ])
     upstream().say('{"jsonrpc":"2.0","id":2,"result":{"content":[]}}')
     engine.gone(heard)
@@ -748,10 +807,12 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":3,"method":"tools/list","params":{"cursor":"c"}}',
     ])
     upstream().say(
-      '{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"work","execution":{"taskSupport":"required"}}]}}',
+      '{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"work",' +
+        '"execution":{"taskSupport":"required"}}]}}',
     )
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},"task":{"ttl":3600000},"_meta":{"progressToken":4}}}',
+      '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"work","arguments":{},' +
+        '"task":{"ttl":3600000},"_meta":{"progressToken":4}}}',
     ])
     upstream().say(
       '{"jsonrpc":"2.0","id":4,"result":{"task":{"taskId":"t\\u0031","status":"working"}}}',
@@ -760,10 +821,12 @@ describe('a modern client of a legacy server', () => {
       '{"jsonrpc":"2.0","id":5,"method":"tasks/result","params":{"taskId":"t\\u0031"}}',
     ])
     upstream().say(
-      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":4,"progress":1}}',
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":4,' +
+        '"progress":1}}',
     )
     expect(heard.told).toEqual([
-      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":1}}',
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p",' +
+        '"progress":1}}',
     ])
     upstream().say(question, '5')
     expect(heard.answer1).toContain('"requestState":"state-1"')
@@ -797,12 +860,15 @@ describe('a modern client of a legacy server', () => {
     upstream().say('{"jsonrpc":"2.0","id":"p","method":"ping"}')
     // The only call that is open is asked where the transport does not say whose a question is.
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":0,"error":{"code":-32601,"message":"The client does not offer elicitation/create."}}',
+      '{"jsonrpc":"2.0","id":0,"error":{"code":-32601,' +
+        '"message":"The client does not offer elicitation/create."}}',
       '{"jsonrpc":"2.0","id":"p","result":{}}',
     ])
     upstream().say('{"jsonrpc":"2.0","id":"r","method":"roots/list"}', '99')
     expect(upstream().take()).toEqual([
-      '{"jsonrpc":"2.0","id":"r","error":{"code":-32601,"message":"No call of a client is open that this could belong to, and the client can be asked within a call only."}}',
+      '{"jsonrpc":"2.0","id":"r","error":{"code":-32601,' +
+        '"message":"No call of a client is open that this could belong to,' +
+        ' and the client can be asked within a call only."}}',
     ])
   })
 
@@ -812,7 +878,8 @@ describe('a modern client of a legacy server', () => {
     upstream()
       .open()
       .say(
-        '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"work","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"Region"}}}}]}}',
+        '{"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"work",' +
+          '"inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"Region"}}}}]}}',
       )
     const heard = new Heard()
     let asked: unknown
@@ -843,7 +910,8 @@ describe('a listen stream over a legacy server', () => {
     const heard = ask(
       listen(
         '"l"',
-        '"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["a:/","a:/","b:/"]',
+        '"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["a:/",' +
+          '"a:/","b:/"]',
       ),
     )
     upstream().open(both)
@@ -853,16 +921,20 @@ describe('a listen stream over a legacy server', () => {
     upstream().say('{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
     upstream().say('{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}')
     upstream().say(
-      '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/","_meta":{"x":1}}}',
+      '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/",' +
+        '"_meta":{"x":1}}}',
     )
     upstream().say(
       '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"b:/"}}',
     )
     const id = `"${metaKey.subscriptionId}":"l"`
     expect(heard.told).toEqual([
-      `{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["a:/"]},"_meta":{${id}}}}`,
+      '{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged",' +
+        '"params":{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["a:/"]},' +
+        `"_meta":{${id}}}}`,
       `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{${id}}}}`,
-      `{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/","_meta":{"x":1,${id}}}}`,
+      '{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:/",' +
+        `"_meta":{"x":1,${id}}}}`,
     ])
   })
 
@@ -931,7 +1003,10 @@ describe('a listen stream over a legacy server', () => {
     expect(begun.answers).toEqual([
       {
         status: 200,
-        message: `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":1,"${metaKey.serverInfo}":{"name":"old","version":"1"}}}}`,
+        message:
+          '{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete",' +
+          `"_meta":{"${metaKey.subscriptionId}":1,"${metaKey.serverInfo}":{"name":"old",` +
+          '"version":"1"}}}}',
       },
     ])
     const reason = (id: number) => [
@@ -970,7 +1045,9 @@ describe('a listen stream over a legacy server', () => {
     const { ask } = setUp()
     const uris = JSON.stringify(Array.from({ length: 1001 }, (_, index) => `x:/${index}`))
     expect(ask(listen('1', `"resourceSubscriptions":${uris}`)).answer1).toBe(
-      '{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"Invalid params: resourceSubscriptions names 1001 resources, where 1000 are the limit."}}',
+      '{"jsonrpc":"2.0","id":1,"error":{"code":-32602,' +
+        '"message":"Invalid params: resourceSubscriptions names 1001 resources,' +
+        ' where 1000 are the limit."}}',
     )
   })
 })
@@ -1089,7 +1166,8 @@ describe('a legacy session that is lost', () => {
       {
         status: 502,
         message:
-          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The server refused to initialize: Go away."}}',
+          '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,' +
+          '"message":"The server refused to initialize: Go away."}}',
       },
     ])
     expect(engine.open).toBe(0)

@@ -34,30 +34,37 @@ function setUp(newId?: () => string) {
 test('clients with the same ids share a server, each with its own answers', () => {
   const { multiplexer, ask, take } = setUp()
   const params =
-    '{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"p","x":1.0}}'
+    '{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},' +
+    '"_meta":{"progressToken":"p","x":1.0}}'
   const [a, b] = [ask('tools/call', params), ask('tools/call', params)]
   expect(take()).toEqual(
     [1, 2].map(
       (id) =>
-        `{"jsonrpc":"2.0","id":"id-${id}","method":"tools/call","params":{"name":"t","arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"id-${id}","x":1.0}}}`,
+        `{"jsonrpc":"2.0","id":"id-${id}","method":"tools/call","params":{"name":"t",` +
+        `"arguments":{"z":12345678901234567890,"a":1.0},"_meta":{"progressToken":"id-${id}",` +
+        '"x":1.0}}}',
     ),
   )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"id-2","progress":0.10}}',
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"id-2",' +
+      '"progress":0.10}}',
   )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","id":"\\u0069d-2","result":{"n":12345678901234567890,"resultType":"complete"}}',
+    '{"jsonrpc":"2.0","id":"\\u0069d-2","result":{"n":12345678901234567890,' +
+      '"resultType":"complete"}}',
   )
   multiplexer.receive('{"jsonrpc":"2.0","id":"id-2","result":{}}')
   multiplexer.receive(
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"id-2"}}',
   )
   multiplexer.receive(
-    '{"jsonrpc":"2.0","id":"id-1","error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}',
+    '{"jsonrpc":"2.0","id":"id-1","error":{"code":-32021,"message":"cap",' +
+      '"data":{"requiredCapabilities":{}}}}',
   )
   expect([b.told, b.answers, a.told, a.answers]).toEqual([
     [
-      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p","progress":0.10}}',
+      '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"p",' +
+        '"progress":0.10}}',
     ],
     [
       [
@@ -69,7 +76,8 @@ test('clients with the same ids share a server, each with its own answers', () =
     [
       [
         400,
-        '{"jsonrpc":"2.0","id":"mine","error":{"code":-32021,"message":"cap","data":{"requiredCapabilities":{}}}}',
+        '{"jsonrpc":"2.0","id":"mine","error":{"code":-32021,"message":"cap",' +
+          '"data":{"requiredCapabilities":{}}}}',
       ],
     ],
   ])
@@ -86,8 +94,10 @@ test('a client that leaves cancels its request, and a server that asks is refuse
   multiplexer.receive('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')
   expect([take(), answers]).toEqual([
     [
-      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"id-1","reason":"The client has gone."}}',
-      '{"jsonrpc":"2.0","id":"q","error":{"code":-32601,"message":"A server of 2026-07-28 asks by input_required results."}}',
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"id-1",' +
+        '"reason":"The client has gone."}}',
+      '{"jsonrpc":"2.0","id":"q","error":{"code":-32601,' +
+        '"message":"A server of 2026-07-28 asks by input_required results."}}',
     ],
     [],
   ])
@@ -100,19 +110,24 @@ test('listen streams carry their client’s id, and end when the server ends the
   )
   for (const id of [1, 2, 99])
     multiplexer.receive(
-      `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":"id-${id}","y":1.0}}}`,
+      '{"jsonrpc":"2.0","method":"notifications/tools/list_changed",' +
+        `"params":{"_meta":{"${metaKey.subscriptionId}":"id-${id}","y":1.0}}}`,
     )
   multiplexer.receive(
     '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"id-1"}}',
   )
   multiplexer.receive(
-    `{"jsonrpc":"2.0","id":"id-2","result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":"id-2"}}}`,
+    '{"jsonrpc":"2.0","id":"id-2","result":{"resultType":"complete",' +
+      `"_meta":{"${metaKey.subscriptionId}":"id-2"}}}`,
   )
   multiplexer.lost('It broke.')
-  const told = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"${metaKey.subscriptionId}":"mine","y":1.0}}}`
+  const told =
+    '{"jsonrpc":"2.0","method":"notifications/tools/list_changed",' +
+    `"params":{"_meta":{"${metaKey.subscriptionId}":"mine","y":1.0}}}`
   const ended = [
     200,
-    `{"jsonrpc":"2.0","id":"mine","result":{"resultType":"complete","_meta":{"${metaKey.subscriptionId}":"mine"}}}`,
+    '{"jsonrpc":"2.0","id":"mine","result":{"resultType":"complete",' +
+      `"_meta":{"${metaKey.subscriptionId}":"mine"}}}`,
   ]
   expect(streams.map((each) => [each.told, each.answers])).toEqual([
     [[told], [ended]],
@@ -187,7 +202,8 @@ test.each([
   expect(answers).toEqual([
     [
       502,
-      '{"jsonrpc":"2.0","id":"mine","error":{"code":-32603,"message":"The answer of the server is malformed."}}',
+      '{"jsonrpc":"2.0","id":"mine","error":{"code":-32603,' +
+        '"message":"The answer of the server is malformed."}}',
     ],
   ])
 })
@@ -203,7 +219,8 @@ test('a call whose headers and arguments differ is refused once the tools are kn
   const { multiplexer, ask, take } = setUp()
   ask('tools/list', '{}')
   multiplexer.receive(
-    '{"jsonrpc":"2.0","id":"id-1","result":{"tools":[{"name":"t","inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}}',
+    '{"jsonrpc":"2.0","id":"id-1","result":{"tools":[{"name":"t",' +
+      '"inputSchema":{"properties":{"r":{"type":"string","x-mcp-header":"R"}}}}]}}',
   )
   take()
   const { answers } = ask('tools/call', '{"name":"t"}', {
@@ -214,7 +231,8 @@ test('a call whose headers and arguments differ is refused once the tools are kn
     [
       [
         400,
-        '{"jsonrpc":"2.0","id":"mine","error":{"code":-32020,"message":"Bad Request: mcp-param-r differs."}}',
+        '{"jsonrpc":"2.0","id":"mine","error":{"code":-32020,' +
+          '"message":"Bad Request: mcp-param-r differs."}}',
       ],
     ],
   ])

@@ -9,7 +9,10 @@ import { expect, onTestFinished, test } from 'vitest'
 import { KubernetesApi, KubernetesError, type ApiRequest } from './api/api.ts'
 import { leaseTerms } from './lease.ts'
 
-/** An API server with one Lease, which takes renewals and does not answer them: for what a real one does not do on command. */
+/**
+ * An API server with one Lease, which takes renewals and does not answer them: for what a real one
+ * does not do on command.
+ */
 class SilentServer {
   lease: Lease | undefined
   readonly renewed: Promise<void>

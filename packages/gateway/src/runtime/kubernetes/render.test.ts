@@ -22,7 +22,9 @@ const settings = (kubernetes: object = {}) =>
   ConfigSchema.parse({ runtime: { kubernetes: { registry: 'localhost:5000', ...kubernetes } } })
     .runtime.kubernetes
 
-/** Each with its manifest in `golden/`. `WRITE_GOLDEN=1` writes them anew; read what has changed. */
+/**
+ * Each with its manifest in `golden/`. `WRITE_GOLDEN=1` writes them anew; read what has changed.
+ */
 const cases: Readonly<Record<string, Parameters<typeof renderManifests>>> = {
   adapter: [workload, settings()],
   withheld: [

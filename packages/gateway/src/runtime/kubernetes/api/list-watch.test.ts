@@ -17,7 +17,10 @@ interface Script {
 
 const silence = Object.assign(new Error('Body Timeout Error'), { code: 'UND_ERR_BODY_TIMEOUT' })
 
-/** An API server that answers by a script, and then stays silent: for what a real one does not do on command. */
+/**
+ * An API server that answers by a script, and then stays silent: for what a real one does not do on
+ * command.
+ */
 class ScriptedApi {
   readonly lists: { items: KubernetesObject[]; version: string }[]
   readonly watches: (Script | Error)[]
@@ -68,7 +71,8 @@ describe('a list that is watched', () => {
       retry,
       changed: (before, now) =>
         seen.push(
-          `${now?.metadata?.name ?? before?.metadata?.name} ${before?.metadata?.resourceVersion ?? '-'}→${now?.metadata?.resourceVersion ?? '-'}`,
+          `${now?.metadata?.name ?? before?.metadata?.name} ` +
+            `${before?.metadata?.resourceVersion ?? '-'}→${now?.metadata?.resourceVersion ?? '-'}`,
         ),
     })
     return seen
