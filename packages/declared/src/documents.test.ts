@@ -101,7 +101,7 @@ describe('A file of strangers', () => {
       declarations: [],
       mistakes: [{ file: 'a.yaml', line: 100_003, detail: 'Map keys must be unique.' }],
     })
-  }, 10_000)
+  })
 
   test.each([
     ['a key twice on another level', 'kind: Adapter\nname: x\na:\n  - b: 1\n    b: 2'],
