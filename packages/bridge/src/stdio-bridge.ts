@@ -398,19 +398,19 @@ export class StdioBridge implements Handler {
     return spare
   }
 
+  #wantedSpares(): number {
+    const { isolation, warmSpares } = this.#options
+    if (this.#eras === 'modern') return 0
+    if (isolation !== 'shared') return warmSpares
+    return this.#shared === undefined ? Math.min(1, warmSpares) : 0
+  }
+
   /**
    * Starts the missing spares. A spare that ends unused is replaced with growing delay, so that a
    * broken command does not spin.
    */
   #warm(): void {
-    const wanted =
-      this.#eras === 'modern'
-        ? 0
-        : this.#options.isolation === 'shared'
-          ? this.#shared === undefined
-            ? Math.min(1, this.#options.warmSpares)
-            : 0
-          : this.#options.warmSpares
+    const wanted = this.#wantedSpares()
     while (!this.#stopped && this.#spareTimer === undefined && this.#spares.length < wanted) {
       const spare = this.#spawn()
       this.#spares.push(spare)

@@ -86,6 +86,7 @@ async function callTool(
     `  initialize → ${initialized.status} ` +
       `${JSON.stringify(pick(initialized.result, 'serverInfo'))}`,
   )
+
   const { session } = initialized
 
   await send(url, session, { jsonrpc: '2.0', method: 'notifications/initialized' }, signal)

@@ -104,6 +104,7 @@ async function copy(
   const file = from ?? to
   if (file === undefined || (from !== undefined && to !== undefined))
     return say(`store copy takes --from FILE or --to FILE.\n\n${usage}`, 2)
+
   await using other = await openStoreFile(file, from !== undefined)
   await using configured = await openStore({ dataDir, settings })
   const { copied, present, conflicts } = await (from === undefined
@@ -112,6 +113,7 @@ async function copy(
   const told =
     `${copied} ${copied === 1 ? 'record was' : 'records were'} copied, ` +
     `${present} ${present === 1 ? 'was' : 'were'} there already.\n`
+
   if (conflicts.length === 0) return say(told)
   return say(
     `${told}These names are taken by others, and were left out: ${conflicts.join(', ')}\n`,
@@ -298,6 +300,7 @@ async function verifyAudit(
 ): Promise<number> {
   if (file === undefined || more.length > 0)
     return say(`audit verify takes one file.\n\n${usage}`, 2)
+
   const { files, records, first, head: last, faults, notes } = await verifyLog(file, head)
   const summary =
     `${records} records in ${files.length} ` +
@@ -308,6 +311,7 @@ async function verifyAudit(
     ...faults.map((fault) => `FAULT  ${fault}`),
     summary,
   ]
+
   return say(
     `${report.join('\n')}\n${faults.length === 0 ? 'The log is in order.' : 'The log is not in order.'}\n`,
     faults.length === 0 ? 0 : 1,

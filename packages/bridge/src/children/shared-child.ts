@@ -367,7 +367,7 @@ export class SharedChild {
     if (message.method === 'ping') return this.#child.send(Buffer.from(emptyAnswer(id)))
     const waiting = this.#asking()
     if (ofTasks.test(message.method ?? '')) waiting.clear()
-    const [owner] = waiting.size === 1 ? waiting : this.#sessions.size === 1 ? this.#sessions : []
+    const [owner] = [waiting, this.#sessions].find(({ size }) => size === 1) ?? []
     if (owner !== undefined) {
       const token = requestedProgressToken(line, message)
       this.#questions.set(idKey(id), {

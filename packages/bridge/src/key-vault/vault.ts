@@ -85,6 +85,7 @@ export function secretOf(answer: AzureAnswer): VaultSecret {
       'identity_refused',
       `Key Vault refuses the token (${said}). Is the vault of the tenant AZURE_TENANT_ID?`,
     )
+
   if (status === 403)
     throw new KeyVaultFailure(
       'vault_forbidden',

@@ -28,24 +28,22 @@ export function outcomeOf(
   if (about !== undefined) return { outcome: 'denied', code: error?.code ?? 'not_found', about }
   if (error === undefined) return { outcome: 'allowed' }
   const refused = error.status === 401 || error.status === 403 || error.status === 429
-  return {
-    outcome: refused ? 'denied' : error.code === 'client_closed_request' ? 'allowed' : 'failed',
-    code: error.code,
-  }
+  if (refused) return { outcome: 'denied', code: error.code }
+
+  const outcome = error.code === 'client_closed_request' ? 'allowed' : 'failed'
+  return { outcome, code: error.code }
 }
 
 export function principalOf(principal: Principal | undefined): AuditedPrincipal | undefined {
   if (principal === undefined) return undefined
   const { issuer, id, name, apiKey } = principal
-  const method =
-    apiKey !== undefined
-      ? `api-key ${apiKey}`
-      : isAnonymous(principal)
-        ? 'anonymous'
-        : issuer === 'development'
-          ? 'development'
-          : 'token'
+  const method = apiKey === undefined ? methodOf(principal) : `api-key ${apiKey}`
   return { issuer, id, name, method }
+}
+
+function methodOf(principal: Principal): string {
+  if (isAnonymous(principal)) return 'anonymous'
+  return principal.issuer === 'development' ? 'development' : 'token'
 }
 
 export function resourceOf(subject: AuditedResource | undefined): AuditedResource | undefined {

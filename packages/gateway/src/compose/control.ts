@@ -56,10 +56,12 @@ export function openControl(
   }
 
   const { audited, addressOf } = door
+
   const targetsOf: FollowOptions['targets'] = (source, principal) => {
     const options = { ...writing, source, principal, audited }
     return { target: new DeclaredTarget(options), trial: dryRun(options) }
   }
+
   const declared = openDeclared({ config, log, parts, now }, workloads, targetsOf)
 
   const { authenticate, challenge, metadata } = callers.identity

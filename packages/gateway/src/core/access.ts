@@ -123,6 +123,7 @@ export function accessRules(
     checkImage(chooser, image) {
       const rule = ruleOf(image)
       if (rule === undefined || holdsOneOf(somebody(chooser), rule.roles)) return undefined
+
       const needed = [adminRole, ...rule.roles].join(', ')
       return (
         `The rule '${rule.pattern}' of access.images lets only these roles run the image ` +

@@ -207,6 +207,7 @@ class Term implements Pick<Reconciler, 'nudge' | 'problem'> {
     key.queued = false
     key.working = true
     key.again = false
+
     let exists = true
 
     try {

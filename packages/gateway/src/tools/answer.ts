@@ -70,6 +70,7 @@ export async function readAnswer(answer: HttpAnswer, options: ReadingOptions): P
       'The tool declares an outputSchema, but ' +
         `${type === '' ? 'its answer has no content type' : `answered ${type}`} instead of JSON.`,
     )
+
   if (bytes.length === 0) return new Map([['content', '[]']])
   if (type === '' || isText.test(type)) {
     const text = decode(bytes, charset, type !== '')

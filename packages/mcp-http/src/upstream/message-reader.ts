@@ -45,11 +45,7 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       status = code
       listener.head?.(code, header)
       const coding = header('content-encoding')?.toLowerCase() ?? 'identity'
-      if (coding !== 'identity')
-        return fail(
-          `The server compresses its answers (${coding.slice(0, 20)}), ` +
-            'although it was asked not to.',
-        )
+      if (coding !== 'identity') return fail(compressed(coding))
 
       if (/^text\/event-stream\b/i.test(header('content-type') ?? ''))
         events = new EventParser(longest, ({ data }) => give(data))
@@ -83,6 +79,10 @@ export function readMessages(listener: MessageListener, abort: () => void): Http
       })
     },
   }
+}
+
+function compressed(coding: string): string {
+  return `The server compresses its answers (${coding.slice(0, 20)}), although it was asked not to.`
 }
 
 /** The message of a body, or the messages of a batch (2025-03-26). */

@@ -627,6 +627,7 @@ export class Conversation {
           ? `The client does not offer ${method}.`
           : 'No call of a client is open that this could belong to, ' +
             'and the client can be asked within a call only.'
+
       return this.#connection.send(errorAnswer(id, errorCode.methodNotFound, reason))
     }
 

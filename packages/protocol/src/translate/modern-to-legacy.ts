@@ -468,10 +468,12 @@ export class ModernToLegacy {
         `The calls of this caller that wait for its input are longer than ${longestParked} ` +
         'characters, which is the limit.'
       )
+
     if (call.kept === undefined) {
       call.kept = this.#host.kept?.(principal)
       call.kept?.spare(() => this.#abandon(call, 'Its room is needed.'))
     }
+
     return call.kept?.hold(own) === undefined
       ? undefined
       : 'The calls of this caller that wait for its input take more memory than its share.'

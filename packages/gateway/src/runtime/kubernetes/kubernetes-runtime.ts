@@ -199,15 +199,16 @@ function timeOf({ lastTimestamp, eventTime, metadata }: Event): number {
 
 /** When a condition last changed, by the cluster's own times, so that all gateways agree. */
 function since(type: Condition['type'], { statefulSet, pods }: Sight): string {
-  const times = pods.flatMap(({ metadata, status }) =>
-    type === 'Ready'
-      ? (status?.conditions ?? [])
-          .filter((condition) => condition.type === 'Ready')
-          .map(({ lastTransitionTime }) => lastTransitionTime)
-      : type === 'Progressing'
-        ? [metadata?.creationTimestamp]
-        : [],
-  )
+  const times = pods.flatMap(({ metadata, status }) => {
+    if (type === 'Progressing') return [metadata?.creationTimestamp]
+    if (type !== 'Ready') return []
+
+    const conditions = status?.conditions ?? []
+    return conditions
+      .filter((condition) => condition.type === 'Ready')
+      .map(({ lastTransitionTime }) => lastTransitionTime)
+  })
+
   const newest = Math.max(
     ...[statefulSet?.metadata?.creationTimestamp, ...times].map(
       (time) => Date.parse(time ?? '') || 0,

@@ -186,8 +186,6 @@ function podTemplate(
   const { useWorkloadIdentity, restartedAt } = workload
   const { workloadIdentity } = settings
   const matchLabels = selectorLabels(workload)
-  const user = pod.runAsUser === 0 ? {} : { runAsUser: pod.runAsUser }
-  const group = pod.runAsGroup === 0 ? {} : { runAsGroup: pod.runAsGroup, fsGroup: pod.runAsGroup }
   const spread = {
     maxSkew: 1,
     whenUnsatisfiable: 'ScheduleAnyway',
@@ -215,12 +213,7 @@ function podTemplate(
       // Service links would add variables of every Service in the namespace, mostly of strangers.
       enableServiceLinks: false,
       terminationGracePeriodSeconds: pod.drainSeconds + pod.stopGraceSeconds,
-      securityContext: {
-        runAsNonRoot: true,
-        ...user,
-        ...group,
-        seccompProfile: { type: 'RuntimeDefault' },
-      },
+      securityContext: securityContextOf(pod),
       imagePullSecrets:
         settings.imagePullSecrets.length === 0
           ? undefined
@@ -237,6 +230,15 @@ function podTemplate(
         ...pod.volumes.map(({ name: volume, source }): Volume => ({ ...source, name: volume })),
       ],
     }),
+  }
+}
+
+function securityContextOf({ runAsUser, runAsGroup }: PodSettings) {
+  return {
+    runAsNonRoot: true,
+    ...(runAsUser === 0 ? {} : { runAsUser }),
+    ...(runAsGroup === 0 ? {} : { runAsGroup, fsGroup: runAsGroup }),
+    seccompProfile: { type: 'RuntimeDefault' },
   }
 }
 

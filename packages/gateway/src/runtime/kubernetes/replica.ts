@@ -115,6 +115,13 @@ function stateOf(
       ...outputOf(unscheduled.message),
     }
 
+  return stateOfContainer(container)
+}
+
+/** The state of the server's container in a pod that has its node. */
+function stateOfContainer(
+  container: ContainerStatus | undefined,
+): Pick<Replica, 'phase' | 'reason' | 'message' | 'output'> {
   const { waiting, terminated, running } = container?.state ?? {}
   if (waiting !== undefined) {
     const { reason = 'Waiting', message } = waiting

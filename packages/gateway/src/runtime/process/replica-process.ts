@@ -494,6 +494,7 @@ export class ReplicaProcess {
     const { command, workingDirectory } = this.#options.program
     const [program = ''] = command
     const named = `program '${basename(program)}'`
+
     // The system answers ENOENT for all three causes.
     if (error.code === 'ENOENT') {
       if (workingDirectory !== undefined && !existsSync(workingDirectory))
