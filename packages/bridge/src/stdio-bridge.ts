@@ -72,6 +72,8 @@ export interface BridgeOptions {
 const sessionLimit = 'MCP_MAX_SESSIONS'
 const clientInfo = { name: 'mcp-gateway', version: '0.1.0' }
 const silentMs = 4000
+/** Milliseconds in which a shared child must answer the client that asks after a silence. */
+const mostRetryMs = 5000
 const sweepMs = 5000
 const nothing = Buffer.alloc(0)
 const failuresToGiveUp = 3
@@ -111,7 +113,7 @@ export class StdioBridge implements Handler {
       limitedBy: sessionLimit,
       // Without a probe, the child of a session may still be downloading (`npx`).
       handshakeMs: options.eras === 'passthrough' ? options.startMs : handshakeMs,
-      silent: () => this.#silentSession(),
+      silent: (session) => this.#silentSession(session),
     })
 
     this.#sweep = setInterval(() => this.#forgetEnded(), sweepMs).unref()
@@ -225,14 +227,22 @@ export class StdioBridge implements Handler {
     return reason
   }
 
-  /** Handles a server that does not answer the `initialize` of a session. Returns the reason. */
-  #silentSession(): string {
-    const reason = this.#tellsSlow()
-    queueMicrotask(() => this.#giveUp(reason))
+  /**
+   * Handles a server that does not answer the `initialize` of a session. Returns the reason;
+   * undefined if another session asks a shared child, and this session waits for that answer.
+   */
+  #silentSession(session: Session): string | undefined {
     const shared = this.#shared
-    if (shared?.opened !== false) return reason
+    const found = shared?.silent(session)
+    if (found === 'waits') return undefined
 
-    // All sessions of a shared child wait for the same answer, and later sessions would wait too.
+    const reason = this.#tellsSlow()
+    if (found === 'ends') return reason
+
+    queueMicrotask(() => this.#giveUp(reason))
+    if (shared === undefined) return reason
+
+    // Only a new child heals one that is silent to everybody who asked, so all who wait end.
     this.#shared = undefined
     void shared.stop()
     queueMicrotask(() => this.#sessions.endAll(reason))
@@ -374,7 +384,10 @@ export class StdioBridge implements Handler {
   #sharedChild(): SharedChild {
     if (this.#shared !== undefined) return this.#shared
     const said = (): void => void (this.#works = true)
-    const shared = new SharedChild(this.#takeSpare() ?? this.#spawn(), said, (reason) => {
+    const child = this.#takeSpare() ?? this.#spawn()
+    const { handshakeMs } = this.#options
+    const retryMs = Math.min(mostRetryMs, handshakeMs / 2)
+    const shared = new SharedChild(child, retryMs, said, (reason) => {
       if (this.#shared !== shared) return
       this.#shared = undefined
       this.#sessions.endAll(reason)

@@ -1,4 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { TestBridge } from './fixtures/test-bridge.ts'
 
 /**
@@ -421,12 +426,17 @@ describe('a task of a shared server', () => {
 })
 
 /** The body of the answer to an `initialize` with these params. */
-async function answerToInitialize({ url }: TestBridge, params: object): Promise<string> {
+async function answerToInitialize(
+  { url }: TestBridge,
+  params: object,
+  more: Readonly<Record<string, string>> = {},
+): Promise<string> {
   const answer = await fetch(url, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
       accept: 'application/json, text/event-stream',
+      ...more,
     },
     body: JSON.stringify({ jsonrpc: '2.0', id: 7, method: 'initialize', params }),
   })
@@ -487,4 +497,88 @@ test('an initialize without its members never reaches a shared server', async ()
   expect(
     await initialize({ protocolVersion: '2025-06-18', capabilities: {}, clientInfo }),
   ).toContain('"result"')
+})
+
+describe('a shared child that does not answer an initialize', () => {
+  /** It counts its starts in a file, and drops an `initialize` whose client has the given name. */
+  const dropping = `
+    require('node:fs').appendFileSync(process.argv[1], 'x')
+    const send = (message) => console.log(JSON.stringify({ jsonrpc: '2.0', ...message }))
+    require('node:readline').createInterface({ input: process.stdin }).on('line', (line) => {
+      const { id, method, params } = JSON.parse(line)
+      if (method !== 'initialize' || /drop/.test(params.clientInfo.name)) return
+      const { protocolVersion } = params
+      const serverInfo = { name: 's', version: '1' }
+      send({ id, result: { protocolVersion, capabilities: {}, serverInfo } })
+    })
+  `
+  const folder = mkdtempSync(join(tmpdir(), 'mcp-bridge-silent-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  /** Opens sessions in turn, and tells their answers and how often the child was started. */
+  async function openAll(
+    clients: readonly (readonly [caller: string, name: string])[],
+  ): Promise<{ readonly answers: readonly string[]; readonly starts: number }> {
+    const file = join(folder, randomUUID())
+    await using own = await TestBridge.open(['-e', dropping, file], {
+      isolation: 'shared',
+      eras: 'passthrough',
+      startMs: 1000,
+      handshakeMs: 1000,
+      warmSpares: 0,
+      maxSessions: 20,
+    })
+    const answers: Promise<string>[] = []
+    for (const [caller, name] of clients) {
+      const clientInfo = { name, version: '1' }
+      const params = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo }
+      answers.push(answerToInitialize(own, params, { 'x-mcpgw-caller': caller }))
+      await sleep(20)
+    }
+    const all = await Promise.all(answers)
+    return {
+      answers: all.map((each) => (each.includes('"result"') ? 'opened' : 'silent')),
+      starts: readFileSync(file, 'utf8').length,
+    }
+  }
+
+  test('ends only the session that asked, and those of its caller, and serves other callers', async () => {
+    const { answers, starts } = await openAll([
+      ['mallory', 'drop'],
+      ['mallory', 'drop'],
+      ['alice', 'good'],
+      ['bob', 'good'],
+    ])
+    expect(answers.filter((each) => each === 'opened').length).toBeGreaterThanOrEqual(2)
+    expect([answers[0], ...answers.slice(2), starts]).toEqual(['silent', 'opened', 'opened', 1])
+  })
+
+  test('ends for all when it is silent to two callers', async () => {
+    const { answers } = await openAll([
+      ['alice', 'drop'],
+      ['bob', 'drop'],
+      ['carol', 'good'],
+    ])
+    expect(answers).toEqual(['silent', 'silent', 'silent'])
+  })
+
+  test('is replaced at once when no other caller waits', async () => {
+    const file = join(folder, randomUUID())
+    await using own = await TestBridge.open(['-e', dropping, file], {
+      isolation: 'shared',
+      eras: 'passthrough',
+      startMs: 1000,
+      handshakeMs: 1000,
+      warmSpares: 0,
+    })
+    const open = (name: string): Promise<string> =>
+      answerToInitialize(own, {
+        protocolVersion: '2025-06-18',
+        capabilities: {},
+        clientInfo: { name, version: '1' },
+      })
+    expect(await open('drop')).toContain('"error"')
+    expect(await open('good')).toContain('"result"')
+    expect(readFileSync(file, 'utf8')).toBe('xx')
+  })
 })

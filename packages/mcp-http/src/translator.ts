@@ -22,7 +22,9 @@ import { Sessions, type SessionsOptions } from './sessions/sessions.ts'
 import type { Share } from './shares/shares.ts'
 import { monotonicNow } from './clock.ts'
 
-export interface TranslatorOptions extends SessionsOptions {
+export interface TranslatorOptions extends Omit<SessionsOptions, 'silent'> {
+  /** The error message for a server that has not opened its conversation in time. */
+  readonly silent?: () => string
   /** Chooses the upstream for a caller's request. @throws Error when there is no upstream now */
   readonly upstream: (principal: string) => HttpUpstream
   /** Makes the unguessable state by which a caller resumes its parked call. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { brokenOff, type Link, type Session } from '@mcp-gateway/mcp-http'
+import { brokenOff, monotonicNow, type Link, type Session } from '@mcp-gateway/mcp-http'
 import {
   emptyAnswer,
   errorAnswer,
@@ -41,6 +41,16 @@ interface Question {
   readonly progressToken: string | undefined
 }
 
+/** The `initialize` that the child has not answered yet. */
+interface OpenInitialize {
+  readonly ownId: string
+  readonly by: Session
+  /** When the child got it, by `monotonicNow`. */
+  readonly at: number
+  /** Sessions that wait for the same answer. */
+  readonly waiting: { readonly session: Session; readonly again: () => void }[]
+}
+
 /**
  * One child for all sessions. Clients may use equal ids and progress tokens, so the child sees
  * random ones, which no client can guess. Later `initialize`s get the answer to the first.
@@ -53,10 +63,9 @@ export class SharedChild {
   /** Requests of the child without an answer, by `idKey`. */
   readonly #questions = new Table<Question>()
   /** The child's answer to `initialize`, or the open request, or undefined if there was none. */
-  #initialize:
-    | { readonly answer: Uint8Array; readonly idSlice: Slice }
-    | { readonly ownId: string; readonly waiting: (() => void)[] }
-    | undefined
+  #initialize: { readonly answer: Uint8Array; readonly idSlice: Slice } | OpenInitialize | undefined
+  /** Callers that got no answer to an `initialize` in time. */
+  readonly #silentFor = new Set<string>()
   #initializedSent = false
   /** Sessions that have subscribed to a resource, by its URI. */
   readonly #subscribers = new Map<string, Set<Session>>()
@@ -66,9 +75,15 @@ export class SharedChild {
   readonly #tasks = new TaskOwners<string>()
   readonly #callers = new WeakMap<Session, string>()
 
-  /** `said` is called for each message of the child. */
-  constructor(child: Child, said: () => void, ended: (reason: string) => void) {
+  readonly #retryMs: number
+
+  /**
+   * `said` is called for each message of the child, which has at least `retryMs` to answer an
+   * `initialize`.
+   */
+  constructor(child: Child, retryMs: number, said: () => void, ended: (reason: string) => void) {
     this.#child = child
+    this.#retryMs = retryMs
     child.listen({
       line: (line, message) => {
         said()
@@ -81,9 +96,28 @@ export class SharedChild {
     })
   }
 
-  /** True if the child has answered `initialize`, or has none to answer. */
-  get opened(): boolean {
-    return this.#initialize === undefined || 'answer' in this.#initialize
+  /**
+   * Handles a session whose `initialize` has no answer in time. The child may have dropped the
+   * request of one caller, so a session of another caller asks next: the child is `dead` when it
+   * answers neither, or when no other caller waits.
+   */
+  silent(session: Session): 'waits' | 'ends' | 'dead' {
+    const open = this.#initialize
+    if (open === undefined || 'answer' in open) return 'ends'
+    if (monotonicNow() - open.at < this.#retryMs) return 'waits'
+    if (open.by !== session && this.#sessions.has(open.by)) return 'ends'
+
+    this.#silentFor.add(this.#callers.get(open.by) ?? '')
+    const isOther = (each: Session): boolean =>
+      this.#sessions.has(each) && !this.#silentFor.has(this.#callers.get(each) ?? '')
+    const next = open.waiting.find((each) => isOther(each.session))
+    if (next === undefined || this.#silentFor.size > 1) return 'dead'
+
+    this.#asked.delete(open.ownId)
+    this.#initialize = undefined
+    next.again()
+    for (const each of open.waiting) if (each !== next) each.again()
+    return next.session === session ? 'waits' : 'ends'
   }
 
   stop(): Promise<void> {
@@ -258,7 +292,12 @@ export class SharedChild {
   #open(session: Session, message: Uint8Array, id: string, idSlice: Slice): void {
     const opened = this.#initialize
     if (opened === undefined)
-      this.#initialize = { ownId: this.#ask(session, message, id, idSlice), waiting: [] }
+      this.#initialize = {
+        ownId: this.#ask(session, message, id, idSlice),
+        by: session,
+        at: monotonicNow(),
+        waiting: [],
+      }
     else if ('answer' in opened)
       queueMicrotask(() => {
         const by = Buffer.from(id)
@@ -266,8 +305,11 @@ export class SharedChild {
         session.receive(line, outline(line))
       })
     else
-      opened.waiting.push(() => {
-        if (this.#sessions.has(session)) this.#open(session, message, id, idSlice)
+      opened.waiting.push({
+        session,
+        again: () => {
+          if (this.#sessions.has(session)) this.#open(session, message, id, idSlice)
+        },
       })
   }
 
@@ -325,7 +367,8 @@ export class SharedChild {
       // A refusal concerns the request of one client, so waiting clients ask for themselves.
       const isRefusal = valueAt(line, ['error']) !== undefined
       this.#initialize = isRefusal ? undefined : { answer: Buffer.from(line), idSlice }
-      for (const again of waiting) again()
+      this.#silentFor.clear()
+      for (const { again } of waiting) again()
     }
 
     const asked = this.#asked.get(ownId)

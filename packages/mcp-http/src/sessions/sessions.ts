@@ -19,8 +19,11 @@ export interface SessionsOptions {
   readonly answerTimeoutMs?: number
   /** Milliseconds until the server must have answered `initialize`. Unset: no bound. */
   readonly handshakeMs?: number
-  /** The error message for a server that has not answered `initialize` in time. */
-  readonly silent?: () => string
+  /**
+   * The error message for a server that has not answered `initialize` in time; undefined to wait
+   * longer.
+   */
+  readonly silent?: (session: Session) => string | undefined
   /** Bounds the bytes of events kept for each caller. Unset: bounded per session only. */
   readonly events?: Shares
   /** The name of the setting that limits the number of sessions. */
@@ -159,7 +162,10 @@ export class Sessions {
   }
 
   #endSilent(session: Session): void {
-    const message = this.#options.silent?.() ?? neverAnswered
+    const { silent = () => neverAnswered } = this.#options
+    const message = silent(session)
+    if (message === undefined) return
+
     this.#end(session, { status: 504, code: errorCode.internal, message })
   }
 
