@@ -562,7 +562,7 @@ describe('a shared child that does not answer an initialize', () => {
     expect(answers).toEqual(['silent', 'silent', 'silent'])
   })
 
-  test('is replaced at once when no other caller waits', async () => {
+  test('a silent child is replaced at once when no other caller waits', async () => {
     const file = join(folder, randomUUID())
     await using own = await TestBridge.open(['-e', dropping, file], {
       isolation: 'shared',
