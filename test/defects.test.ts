@@ -22,11 +22,13 @@ interface Named {
   readonly sentence: string
 }
 
+const table = readFileSync(join(root, 'docs/defects.md'), 'utf8')
+
 /**
  * Every `file: _beginning of a sentence_` of the table; more sentences of a file follow with
  * commas.
  */
-const named = readFileSync(join(root, 'docs/defects.md'), 'utf8')
+const named = table
   .split('\n')
   .filter((line) => /^\| (?:[A-H]|X[A-GK])\d+ /.test(line))
   .flatMap((line): Named[] => {
@@ -45,6 +47,11 @@ const escaped = (text: string): string =>
 
 test('the table of defects names tests', () => {
   expect(named.length).toBeGreaterThan(100)
+})
+
+test('each defect has an id of its own', () => {
+  const ids = [...table.matchAll(/^\| ((?:[A-H]|X[A-GK])\d+) /gm)].map(([, id]) => id)
+  expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([])
 })
 
 test.each(named)(
