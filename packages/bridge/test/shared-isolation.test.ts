@@ -209,6 +209,34 @@ test('a client of a shared server does not cancel the call of another, by any id
   expect(cancellations(await alice.serverGot())).toEqual([serverId])
 })
 
+test.each(['cancelled', 'left'])(
+  'a question of a shared server for a call that was %s reaches no other client',
+  async (how) => {
+    const { alice, mallory } = await twoClients()
+    await heldCall(mallory, 'mine')
+    if (how === 'left') await mallory.end()
+    else
+      await mallory.request({
+        jsonrpc: '2.0',
+        method: 'notifications/cancelled',
+        params: { requestId: 'mine' },
+      })
+
+    const asks = alice.post({
+      jsonrpc: '2.0',
+      id: 'open',
+      method: 'tools/call',
+      params: { name: 'ask', arguments: { id: 'whose' } },
+    })
+    asks.catch(() => undefined)
+    const answers = async (): Promise<unknown> =>
+      (await alice.serverGot()).find(({ id, method }) => id === 'whose' && method === undefined)
+        ?.error
+    await expect.poll(answers).toMatchObject({ message: expect.stringContaining('Several') })
+    expect(alice.heard.filter(({ id }) => id === 'whose')).toEqual([])
+  },
+)
+
 test('a shared server knows requests by ids that no client can guess', async () => {
   const { alice } = await twoClients()
   const { serverId } = await heldCall(alice, 1)

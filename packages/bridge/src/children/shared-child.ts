@@ -41,6 +41,11 @@ interface Question {
   readonly progressToken: string | undefined
 }
 
+/**
+ * Milliseconds. A server need not answer a cancelled request, but may still ask or log for it.
+ */
+const lingersMs = 30_000
+
 /** The `initialize` that the child has not answered yet. */
 interface OpenInitialize {
   readonly ownId: string
@@ -60,6 +65,8 @@ export class SharedChild {
   readonly #sessions = new Set<Session>()
   /** By the bridge's own id in raw JSON, which is also the progress token for the child. */
   readonly #asked = new Table<Asked>()
+  /** Cancelled requests that the child may still work on, by the bridge's own id, oldest first. */
+  readonly #lingering = new Map<string, { readonly session: Session; readonly until: number }>()
   /** Requests of the child without an answer, by `idKey`. */
   readonly #questions = new Table<Question>()
   /** The child's answer to `initialize`, or the open request, or undefined if there was none. */
@@ -264,15 +271,39 @@ export class SharedChild {
 
   /**
    * Forwards a cancellation, which names the request by the client's id. A client cannot cancel
-   * requests of another.
+   * requests of another, nor the `initialize` that serves all. No answer need follow.
    */
   #cancel(session: Session, message: Uint8Array): void {
     const slice = valueAt(message, ['params', 'requestId'])
     if (slice === undefined) return
     const theirs = idKey(sliceText(message, slice))
-    for (const [ownId, asked] of this.#asked.entries())
-      if (asked.session === session && idKey(asked.id) === theirs)
-        this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(ownId) }]))
+    for (const [ownId, asked] of this.#asked.entries()) {
+      if (asked.session !== session || idKey(asked.id) !== theirs) continue
+      if (this.#isOpenInitialize(ownId)) continue
+
+      this.#linger(ownId, session)
+      this.#child.send(replaceSlices(message, [{ slice, by: Buffer.from(ownId) }]))
+    }
+  }
+
+  /** Forgets a cancelled request, except that its session still counts as asking for a while. */
+  #linger(ownId: string, session: Session): void {
+    this.#asked.delete(ownId)
+    this.#forgetLingering()
+    this.#lingering.set(ownId, { session, until: monotonicNow() + lingersMs })
+  }
+
+  #forgetLingering(): void {
+    const now = monotonicNow()
+    for (const [ownId, { until }] of this.#lingering) {
+      if (until > now) return
+      this.#lingering.delete(ownId)
+    }
+  }
+
+  #isOpenInitialize(ownId: string): boolean {
+    const open = this.#initialize
+    return open !== undefined && 'ownId' in open && open.ownId === ownId
   }
 
   /** Answers a request that the child does not see. */
@@ -337,7 +368,7 @@ export class SharedChild {
     if (method === 'notifications/cancelled') return this.#cancelledQuestion(line)
 
     const asking = this.#asking()
-    return asking.size === 1 ? asking : []
+    return asking.size === 1 ? [...asking].filter((each) => this.#sessions.has(each)) : []
   }
 
   /** The child cancels its question, which only one session knows. */
@@ -350,14 +381,26 @@ export class SharedChild {
   }
 
   #asking(): Set<Session> {
-    return new Set(this.#asked.values().map(({ session }) => session))
+    const asking = new Set(this.#asked.values().map(({ session }) => session))
+    this.#forgetLingering()
+    for (const { session } of this.#lingering.values())
+      if (![...asking].some((each) => this.#haveOneCaller(each, session))) asking.add(session)
+
+    return asking
+  }
+
+  #haveOneCaller(one: Session, other: Session): boolean {
+    return this.#callers.get(one) === this.#callers.get(other)
   }
 
   #answered(line: Uint8Array, { id, idSlice }: MessageOutline): void {
     // With one open request, an error that names no request can only be about that one.
-    const only = id === 'null' && this.#asked.size === 1 ? this.#asked.keys()[0] : undefined
+    const isAlone = this.#asked.size === 1 && this.#lingering.size === 0
+    const only = id === 'null' && isAlone ? this.#asked.keys()[0] : undefined
     const ownId = only ?? (id === undefined ? '' : idKey(id))
     if (idSlice === undefined) return
+
+    this.#lingering.delete(ownId)
     if (
       this.#initialize !== undefined &&
       !('answer' in this.#initialize) &&
@@ -403,6 +446,19 @@ export class SharedChild {
   }
 
   /**
+   * The only session of those that wait, or else the only session of all. One that has left is
+   * replaced by the only session if both have the same caller.
+   */
+  #onlyOf(waiting: ReadonlySet<Session>): Session | undefined {
+    const [session] = this.#sessions.size === 1 ? this.#sessions : []
+    const [asking] = waiting
+    if (asking === undefined) return session
+    if (waiting.size > 1) return undefined
+    if (this.#sessions.has(asking)) return asking
+    return session !== undefined && this.#haveOneCaller(session, asking) ? session : undefined
+  }
+
+  /**
    * Gives a request of the server to the only session with open calls, or else to the only session.
    */
   #question(line: Uint8Array, message: MessageOutline, id: string): void {
@@ -410,7 +466,7 @@ export class SharedChild {
     if (message.method === 'ping') return this.#child.send(Buffer.from(emptyAnswer(id)))
     const waiting = this.#asking()
     if (ofTasks.test(message.method ?? '')) waiting.clear()
-    const [owner] = [waiting, this.#sessions].find(({ size }) => size === 1) ?? []
+    const owner = this.#onlyOf(waiting)
     if (owner !== undefined) {
       const token = requestedProgressToken(line, message)
       this.#questions.set(idKey(id), {
@@ -436,14 +492,9 @@ export class SharedChild {
     for (const [ownId, asked] of this.#asked.entries()) {
       if (asked.session !== session) continue
       // The answer to `initialize` serves other sessions too.
-      if (
-        this.#initialize !== undefined &&
-        'ownId' in this.#initialize &&
-        this.#initialize.ownId === ownId
-      )
-        continue
+      if (this.#isOpenInitialize(ownId)) continue
 
-      this.#asked.delete(ownId)
+      this.#linger(ownId, session)
       this.#child.send(
         Buffer.from(
           `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${ownId},"reason":"The client has gone."}}`,

@@ -19,7 +19,10 @@ const maxReconnectMs = 30_000
 const minReconnectMs = 100
 /** Milliseconds by which an answer may overtake messages that the server wrote before it. */
 const overtakenMs = 50
-const cancelled = '{"jsonrpc":"2.0","method":"notifications/cancelled"'
+const notification = '{"jsonrpc":"2.0","method":"notifications/'
+const cancelled = `${notification}cancelled"`
+/** Milliseconds. A server has nothing to do for a notification but to take it. */
+const notifiedMs = 60_000
 
 type End = Parameters<Parameters<typeof readMessages>[0]['end']>[0]
 
@@ -71,12 +74,24 @@ export class HttpLegacyConnection implements LegacyConnection {
 
   send(message: string, request?: { readonly id: string; readonly method: string }): void {
     if (this.#closed) return
-    if (this.#waiting !== undefined) return void this.#waiting.push([message, request?.id])
+    const cancels = message.startsWith(cancelled)
+      ? readObject(readObject(message)?.get('params'))?.get('requestId')
+      : undefined
+
+    if (this.#waiting !== undefined) {
+      const unsent = this.#waiting.findIndex(([, id]) => id !== undefined && id === cancels)
+      if (unsent === -1) this.#waiting.push([message, request?.id])
+      else this.#waiting.splice(unsent, 1)
+      return
+    }
+
     if (message === initializedMessage) this.#waiting = []
     this.#post(message, request?.id)
+    if (cancels === undefined) return
+
     // The server need not answer a cancelled request, and some servers leave its stream open.
-    if (message.startsWith(cancelled))
-      this.#requests.get(readObject(readObject(message)?.get('params'))?.get('requestId') ?? '')?.()
+    this.#requests.get(cancels)?.()
+    this.#requests.delete(cancels)
   }
 
   /**
@@ -209,7 +224,9 @@ export class HttpLegacyConnection implements LegacyConnection {
         method,
         headers: [...this.#headers(), ...headers],
         ...(body === undefined ? {} : { body }),
-        answerTimeoutMs: this.#answerTimeoutMs,
+        answerTimeoutMs: body?.startsWith(notification)
+          ? Math.min(notifiedMs, this.#answerTimeoutMs)
+          : this.#answerTimeoutMs,
       },
       readMessages(
         {

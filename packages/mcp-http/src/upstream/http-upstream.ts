@@ -104,6 +104,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
   readonly #tellsRedirects: boolean
   #grace: NodeJS.Timeout | undefined
   #abort: ((reason?: Error) => void) | undefined
+  #leave: (() => void) | undefined
   readonly #share: Share | undefined
   #sent = false
   #over = false
@@ -122,6 +123,7 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
 
   abort(): void {
     if (!this.#end()) return
+    this.#leave?.()
     this.#abort?.(new Error('aborted'))
   }
 
@@ -141,6 +143,11 @@ class HttpExchange implements Dispatcher.DispatchHandler, SentRequest {
     this.#share?.spare(undefined)
     this.#share?.release()
     return true
+  }
+
+  /** The request waits for a connection, until `leave` is called. */
+  onWait(leave: () => void): void {
+    this.#leave = leave
   }
 
   onConnect(abort: (reason?: Error) => void): void {

@@ -71,8 +71,8 @@ export interface Call {
   readonly questions: Map<string, Question>
   conversation: Conversation | undefined
   /**
-   * Raw ids under which the server runs the call, more than one for a task. A placeholder while the
-   * call waits.
+   * Raw ids of the requests to the server that the call has open, more than one for a task. A
+   * placeholder while the call waits.
    */
   readonly sentAs: Set<string>
   /** Raw id of the server's task that runs the call. */
@@ -103,11 +103,15 @@ interface Listener {
   readonly id: string
   /** The honoured part of its filter; undefined until it is known and acknowledged. */
   honoured: { readonly kinds: ReadonlySet<string>; readonly uris: ReadonlySet<string> } | undefined
+  /** Gives up the subscriptions of the listener, agreed or not. */
+  leave: () => void
 }
 
 /** A resource whose changes the server reports, for this number of listeners. */
 interface Subscription {
   listeners: number
+  /** Raw id of the request that subscribes. */
+  readonly id: string
   /** Callbacks that wait for the server's answer; undefined once the server has agreed. */
   waiting: ((agreed: boolean) => void)[] | undefined
 }
@@ -158,8 +162,8 @@ export class Conversation {
   readonly #listeners = new Set<Listener>()
   readonly #subscribed = new Map<string, Subscription>()
   readonly #tools: ToolFacts<KnownTool>
-  /** Callbacks that wait until the connection is open; undefined once it is. */
-  #waiting: (() => void)[] | undefined = []
+  /** What calls and listeners do once the connection is open; undefined once it is. */
+  #waiting: Map<Call | Listener, () => void> | undefined = new Map()
   #initialized: RawObject = new Map()
   #server: RawObject = new Map()
   #level: number | undefined
@@ -243,7 +247,7 @@ export class Conversation {
     call.sentAs.add(placeholder)
     this.#calls.set(placeholder, call)
 
-    this.#whenOpen(() => {
+    this.#whenOpen(call, () => {
       if (!call.sentAs.has(placeholder)) return
       const { method, params, id } = call.request
       if (method === 'server/discover')
@@ -263,7 +267,9 @@ export class Conversation {
       }
 
       if (method === 'tools/call')
-        this.#withTools(readString(params.get('name')) ?? '', () => this.#withLevel(call, send))
+        this.#withTools(call, readString(params.get('name')) ?? '', () =>
+          this.#withLevel(call, send),
+        )
       else this.#withLevel(call, send)
     })
   }
@@ -280,18 +286,7 @@ export class Conversation {
     call.questions.clear()
     if (call.task !== undefined)
       this.#ask('tasks/cancel', writeObject([['taskId', call.task]]), () => undefined)
-    else
-      for (const id of call.sentAs)
-        if (!id.startsWith('waiting'))
-          this.#connection.send(
-            notificationMessage(
-              'notifications/cancelled',
-              writeObject([
-                ['requestId', id],
-                ['reason', JSON.stringify(reason)],
-              ]),
-            ),
-          )
+    else for (const id of call.sentAs) if (!id.startsWith('waiting')) this.#cancel(id, reason)
     this.#forget(call)
   }
 
@@ -300,9 +295,10 @@ export class Conversation {
    * that ends the stream silently.
    */
   listen(id: string, filter: RawObject, exchange: Exchange): () => void {
-    const listener: Listener = { exchange, id, honoured: undefined }
+    const leave = (): void => void this.#waiting?.delete(listener)
+    const listener: Listener = { exchange, id, honoured: undefined, leave }
     this.#listeners.add(listener)
-    this.#whenOpen(() => {
+    this.#whenOpen(listener, () => {
       if (!this.#listeners.has(listener)) return
       const wanted =
         readArray(filter.get('resourceSubscriptions'))?.flatMap((raw) => readString(raw) ?? []) ??
@@ -315,8 +311,7 @@ export class Conversation {
           filter.get(kind) === 'true' && this.#has(capability, 'listChanged'),
       )
 
-      this.#subscribe(uris, (honoured) => {
-        if (!this.#listeners.has(listener)) return honoured.forEach((uri) => this.#unsubscribe(uri))
+      this.#subscribe(listener, uris, (honoured) => {
         listener.honoured = {
           kinds: new Set(kinds.map(({ kind }) => kind)),
           uris: new Set(honoured),
@@ -334,8 +329,7 @@ export class Conversation {
     })
 
     return () => {
-      if (this.#listeners.delete(listener))
-        for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
+      if (this.#listeners.delete(listener)) listener.leave()
     }
   }
 
@@ -345,7 +339,7 @@ export class Conversation {
   endListeners(reason: string): void {
     for (const listener of this.#listeners) {
       this.#endListener(listener, reason)
-      for (const uri of listener.honoured?.uris ?? []) this.#unsubscribe(uri)
+      listener.leave()
     }
   }
 
@@ -387,36 +381,62 @@ export class Conversation {
     this.#connection.negotiated?.(readString(result.get('protocolVersion')) ?? latestLegacyVersion)
     this.#connection.send(initializedMessage)
 
-    const waiting = this.#waiting ?? []
+    const waiting = [...(this.#waiting?.values() ?? [])]
     this.#waiting = undefined
     for (const go of waiting) go()
   }
 
-  #whenOpen(go: () => void): void {
+  #whenOpen(by: Call | Listener, go: () => void): void {
     if (this.#waiting === undefined) go()
-    else this.#waiting.push(go)
+    else this.#waiting.set(by, go)
   }
 
   #has(capability: string, feature: string): boolean {
     return readObject(this.#server.get(capability))?.get(feature) === 'true'
   }
 
-  #ask(method: string, params: string | undefined, answered: (message: RawObject) => void): void {
+  /** Returns the raw id of the request. */
+  #ask(method: string, params: string | undefined, answered: (message: RawObject) => void): string {
     const id = String((this.#next += 1))
     this.#pending.set(id, answered)
     this.#connection.send(requestMessage(id, method, params), { id, method })
+    return id
+  }
+
+  /** Sends a request that a call needs beforehand. It ends with the call. */
+  #prepare(
+    call: Call,
+    method: string,
+    params: string | undefined,
+    answered: (message: RawObject) => void,
+  ): void {
+    const id = String(this.#next + 1)
+    call.sentAs.add(id)
+    this.#ask(method, params, (message) => {
+      call.sentAs.delete(id)
+      answered(message)
+    })
+  }
+
+  #cancel(id: string, reason: string): void {
+    const params = writeObject([
+      ['requestId', id],
+      ['reason', JSON.stringify(reason)],
+    ])
+    this.#connection.send(notificationMessage('notifications/cancelled', params))
   }
 
   /**
    * Lists the tools first if needed: only the list says which calls must be tasks, and which
    * arguments stand in headers too.
    */
-  #withTools(name: string, go: () => void): void {
+  #withTools(call: Call, name: string, go: () => void): void {
     const tasks =
       readObject(readObject(this.#server.get('tasks'))?.get('requests'))?.has('tools') === true
     if (!tasks || this.#tools.has(name)) return go()
     const page = (cursor: string | undefined, pages: number): void => {
-      this.#ask(
+      this.#prepare(
+        call,
         'tools/list',
         cursor === undefined ? undefined : writeObject([['cursor', cursor]]),
         (message) => {
@@ -446,8 +466,8 @@ export class Conversation {
    * Legacy log levels apply to a session, so the session gets the most verbose level that any call
    * has asked for.
    */
-  #withLevel({ request }: Call, go: () => void): void {
-    const name = readString(request.meta.get(metaKey.logLevel))
+  #withLevel(call: Call, go: () => void): void {
+    const name = readString(call.request.meta.get(metaKey.logLevel))
     const level = gravity(name)
     if (
       level === undefined ||
@@ -456,7 +476,7 @@ export class Conversation {
     )
       return go()
     this.#level = level
-    this.#ask('logging/setLevel', writeObject([['level', JSON.stringify(name)]]), go)
+    this.#prepare(call, 'logging/setLevel', writeObject([['level', JSON.stringify(name)]]), go)
   }
 
   #dispatch(call: Call): void {
@@ -560,6 +580,7 @@ export class Conversation {
   }
 
   #forget(call: Call): void {
+    this.#waiting?.delete(call)
     for (const id of call.sentAs) {
       this.#calls.delete(id)
       this.#pending.delete(id)
@@ -739,16 +760,29 @@ export class Conversation {
    * Subscribes to URIs that have no subscription yet. `done` gets the URIs that the server did not
    * refuse.
    */
-  #subscribe(uris: readonly string[], done: (honoured: string[]) => void): void {
+  #subscribe(
+    listener: Listener,
+    uris: readonly string[],
+    done: (honoured: string[]) => void,
+  ): void {
     const honoured: string[] = []
-    let open = uris.length
-    if (open === 0) return done(honoured)
+    const open = new Map<string, (agreed: boolean) => void>()
+
+    listener.leave = () => {
+      for (const [uri, settle] of open) this.#withdrawFrom(uri, settle)
+      for (const uri of honoured) this.#unsubscribe(uri)
+    }
+
+    if (uris.length === 0) return done(honoured)
+
+    let left = uris.length
     for (const uri of uris) {
       const settle = (agreed: boolean): void => {
+        open.delete(uri)
         if (agreed) honoured.push(uri)
-        open -= 1
-        if (open === 0) done(honoured)
+        if ((left -= 1) === 0) done(honoured)
       }
+      open.set(uri, settle)
       const known = this.#subscribed.get(uri)
       if (known === undefined) this.#askToSubscribe(uri, settle)
       else {
@@ -761,7 +795,7 @@ export class Conversation {
 
   #askToSubscribe(uri: string, first: (agreed: boolean) => void): void {
     const waiting = [first]
-    const subscription: Subscription = { listeners: 1, waiting }
+    const subscription: Subscription = { listeners: 1, id: String(this.#next + 1), waiting }
     this.#subscribed.set(uri, subscription)
     this.#ask('resources/subscribe', writeObject([['uri', JSON.stringify(uri)]]), (message) => {
       const agreed = message.has('result')
@@ -769,6 +803,19 @@ export class Conversation {
       if (!agreed) this.#subscribed.delete(uri)
       for (const settle of waiting) settle(agreed)
     })
+  }
+
+  /** Ends the wait of a listener, and the request if nobody else waits for its answer. */
+  #withdrawFrom(uri: string, settle: (agreed: boolean) => void): void {
+    const subscription = this.#subscribed.get(uri)
+    const { waiting } = subscription ?? {}
+    if (subscription === undefined || waiting === undefined || this.#over) return
+
+    waiting.splice(waiting.indexOf(settle), 1)
+    if ((subscription.listeners -= 1) > 0) return
+    this.#subscribed.delete(uri)
+    this.#pending.delete(subscription.id)
+    this.#cancel(subscription.id, 'The client has gone.')
   }
 
   #unsubscribe(uri: string): void {

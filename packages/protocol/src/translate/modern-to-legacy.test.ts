@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
 import { classify, metaKey, type ModernRequest } from '../modern.ts'
 import type { ConnectionListener } from './conversation.ts'
@@ -1049,6 +1051,73 @@ describe('a listen stream over a legacy server', () => {
         '"message":"Invalid params: resourceSubscriptions names 1001 resources,' +
         ' where 1000 are the limit."}}',
     )
+  })
+
+  describe('a client that leaves', () => {
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+
+    const tasks = '{"tools":{},"tasks":{"requests":{"tools":{"call":{}}}}}'
+    const log = `,"${metaKey.logLevel}":"info"`
+    const uris = listen('1', '"resourceSubscriptions":["a:/"]')
+
+    test.each([
+      ['initialize, for a call', undefined, call('1'), 'initialize'],
+      ['initialize, for a stream', undefined, uris, 'initialize'],
+      ['tools/list', tasks, call('1'), 'tools/list'],
+      ['logging/setLevel', '{"logging":{}}', call('1', '{}', { meta: log }), 'logging/setLevel'],
+      ['a call', '{}', call('1'), 'tools/call'],
+      ['resources/subscribe', '{"resources":{}}', uris, 'resources/subscribe'],
+    ])(
+      'a client that leaves a server that never answers %s leaves nothing behind',
+      async (_what, capabilities, text, last) => {
+        const { ask, upstream, upstreams, engine } = setUp()
+        const left: WeakRef<Heard>[] = []
+
+        const leave = (): void => {
+          const heard = ask(text)
+          if (capabilities !== undefined && left.length === 0)
+            upstream().say(
+              '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25",' +
+                `"capabilities":${capabilities}}}`,
+            )
+          engine.gone(heard)
+          left.push(new WeakRef(heard))
+        }
+        leave()
+        leave()
+
+        // A weak reference holds its target until the job is over.
+        await new Promise((resolve) => setImmediate(resolve))
+        collect()
+        expect(upstreams[0]?.got.join('\n')).toContain(`"method":"${last}"`)
+        expect(left.map((each) => each.deref())).toEqual([undefined, undefined])
+        expect(engine.open).toBe(0)
+      },
+    )
+
+    test('a client that leaves before its subscription is agreed withdraws for itself alone', () => {
+      const { ask, upstream, engine } = setUp()
+      const first = ask(listen('1', '"resourceSubscriptions":["a:/"]'))
+      upstream().open(both)
+      const second = ask(listen('2', '"resourceSubscriptions":["a:/"]'))
+      engine.gone(first)
+      expect(
+        upstream()
+          .take()
+          .filter((text) => text.includes('cancelled')),
+      ).toEqual([])
+      upstream().say('{"jsonrpc":"2.0","id":2,"result":{}}')
+      expect([first.told.length, second.told.length]).toEqual([0, 1])
+
+      const third = ask(listen('3', '"resourceSubscriptions":["b:/"]'))
+      upstream().take()
+      engine.gone(third)
+      expect(upstream().take()).toEqual([
+        '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3,' +
+          '"reason":"The client has gone."}}',
+      ])
+    })
   })
 })
 
