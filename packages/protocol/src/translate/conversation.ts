@@ -162,7 +162,7 @@ export class Conversation {
   readonly #listeners = new Set<Listener>()
   readonly #subscribed = new Map<string, Subscription>()
   readonly #tools: ToolFacts<KnownTool>
-  /** What calls and listeners do once the connection is open; undefined once it is. */
+  /** Callbacks by call or listener until the connection is open; undefined once it is. */
   #waiting: Map<Call | Listener, () => void> | undefined = new Map()
   #initialized: RawObject = new Map()
   #server: RawObject = new Map()
