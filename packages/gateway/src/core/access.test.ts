@@ -62,6 +62,14 @@ describe('creating', () => {
     expect(creating(caller('mcp.engineer'), { create })).toBe('forbidden')
   })
 
+  test('a refused image reads as English for adapters and tools', () => {
+    const rules = accessRules(unset, { development: false, anonymous: false })
+    const image = { name: 'mcp-proxy', version: '1' }
+    const refused = (kind: ResourceKind) => () => authorizeCreate(caller(), rules, kind, image)
+    expect(refused('adapter')).toThrow("Creating an adapter of image 'mcp-proxy:1', or changing")
+    expect(refused('tool')).toThrow("Creating a tool of image 'mcp-proxy:1', or changing")
+  })
+
   test('creation is closed to all but administrators where no role is named', () => {
     expect(creating(caller('mcp.engineer'), { create: { adapter: [] } })).toBe('forbidden')
     expect(creating(caller('mcp.admin'), { create: { adapter: [] } })).toBe('done')

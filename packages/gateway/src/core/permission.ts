@@ -173,8 +173,7 @@ export function checkCreate(
 ): void {
   checkKnown(principal)
   const roles = rules.creators(kind)
-  if (!holdsOneOf(principal, roles))
-    throw needsRole(`Creating ${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`, roles)
+  if (!holdsOneOf(principal, roles)) throw needsRole(`Creating ${aOrAn(kind)}`, roles)
 }
 
 /**
@@ -219,7 +218,7 @@ export function checkDeploy(
   const roles = rules.deployRoles(kind, image)
   if (holdsOneOf(principal, roles)) return
   const what =
-    image === undefined ? `a ${kind}` : `a ${kind} of image '${image.name}:${image.version}'`
+    image === undefined ? aOrAn(kind) : `${aOrAn(kind)} of image '${image.name}:${image.version}'`
   throw needsRole(`Creating ${what}, or changing what it runs,`, roles)
 }
 
@@ -317,4 +316,8 @@ function mayOffer(principal: Principal, resource: Guarded): boolean {
 
 function isOfferedTo(principal: Principal, { offeredTo }: Guarded): boolean {
   return offeredTo !== undefined && samePrincipal(principal, offeredTo)
+}
+
+function aOrAn(kind: Creatable): string {
+  return `${/^[aeiou]/.test(kind) ? 'an' : 'a'} ${kind}`
 }
