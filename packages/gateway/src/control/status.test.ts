@@ -48,6 +48,19 @@ test.each([
   expect(JSON.stringify(replicas)).not.toMatch(/output|internals/)
 })
 
+test.each([
+  'admission webhook "a.example" denied the request: no pods on a Saturday',
+  'pods "x-0" is forbidden: exceeded quota: compute, requested: pods=1',
+  'StatefulSet.apps "x" is invalid: spec.template: Required value',
+  "The Service 'x-service' in the namespace 'adapter' was not made by this gateway, so it stays.",
+])('a reader of logs sees a refusal that concerns the workload: %s', (problem) => {
+  const textFor = (logs: boolean): string =>
+    JSON.stringify(statusOf(wanted, foundWith({}), problem, { logs, isAdministrator: false }))
+
+  expect(textFor(true)).toContain(JSON.stringify(problem).slice(1, -1))
+  expect(textFor(false)).not.toContain(JSON.stringify(problem).slice(1, -1))
+})
+
 test('an administrator alone sees why the gateway cannot make the workload so', () => {
   const problem = 'The API server at https://10.0.0.1 cannot be reached.'
   const textFor = (isAdministrator: boolean): string =>

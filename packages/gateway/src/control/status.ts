@@ -48,7 +48,7 @@ export function statusOf(
       status: 'False',
       reason: 'ReconcileFailed',
       message: 'Making it so failed, and the gateway tries again.',
-      internals: problem,
+      ...(isOfWorkload(problem) ? { output: problem } : { internals: problem }),
       lastTransitionAt: resource.lastUpdatedAt,
     })
   return {
@@ -81,6 +81,18 @@ export function statusOf(
       ...(replica.lastExit === undefined ? {} : { lastExit: told(replica.lastExit, reader) }),
     })),
   }
+}
+
+/**
+ * The words of refusals that concern the workload: an admission webhook, a quota, an object that is
+ * not valid, a name that is taken. They name neither addresses nor accounts of the gateway.
+ */
+const ofWorkload =
+  /admission webhook "[^"]*" denied the request|exceeded quota|is invalid: |was not made by this gateway/
+
+/** True if those who may read the logs need a problem, because they can mend its cause. */
+function isOfWorkload(problem: string): boolean {
+  return ofWorkload.test(problem)
 }
 
 function conditionsOf(silence: Silence | undefined): Condition[] {
