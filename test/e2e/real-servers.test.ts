@@ -1,4 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -45,9 +46,10 @@ const word = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
 /** Starts the server as an adapter, and calls its tool by clients of both eras. */
 async function use(
   gateway: GatewayProcess,
-  name: string,
+  prefix: string,
   server: Pick<RealServer, 'start' | 'environment' | 'tool' | 'args' | 'says'>,
-): Promise<void> {
+): Promise<string> {
+  const name = `${prefix}-${randomUUID().slice(0, 8)}`
   const [command = '', ...args] = server.start(place)
   const created = await gateway.api('POST', '/adapters', {
     name,
@@ -73,6 +75,7 @@ async function use(
     expect(JSON.stringify(content)).toMatch(server.says)
     await client.close()
   }
+  return name
 }
 
 describe('a real server', () => {
@@ -133,8 +136,7 @@ describe(`a real server in the strongest sandbox of this machine,${note}`, () =>
         const reason = missing[server.from]
         skip(reason !== undefined, reason)
 
-        const name = `boxed-${sandboxedServers.indexOf(server)}`
-        await use(gateway, name, server)
+        const name = await use(gateway, `boxed-${sandboxedServers.indexOf(server)}`, server)
         const { sandbox } = await gateway.untilStatus(
           name,
           ({ readyReplicas }) => readyReplicas === 1,

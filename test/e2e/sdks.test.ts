@@ -26,7 +26,13 @@ beforeAll(async () => {
     servers.map(async (server) => {
       const direct = await startDirect(server)
       stops.push(direct.stop)
-      return { server, direct: direct.target, through: { url: await register(gateway, server) } }
+      const through = { url: await register(gateway, server) }
+      // A server on stdio cannot tell whose its log lines are, so each lane has one of its own.
+      const apart =
+        server.transport === 'stdio'
+          ? { url: await register(gateway, server, `${server.name}-legacy`) }
+          : through
+      return { server, direct: direct.target, through: { modern: through, legacy: apart } }
     }),
   )
 
@@ -53,13 +59,13 @@ afterAll(async () => {
 interface Target {
   readonly server: SdkServer
   readonly direct: Place
-  readonly through: Place
+  readonly through: Readonly<Record<SdkClient['era'], Place>>
 }
 
 async function cellsWith(client: SdkClient, those: readonly Target[]): Promise<Cell[]> {
   const seen = await run(
     client,
-    those.flatMap(({ direct, through }) => [direct, through]),
+    those.flatMap(({ direct, through }) => [direct, through[client.era]]),
   )
   return those.map(({ server }, index) => ({
     client,

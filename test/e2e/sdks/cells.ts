@@ -61,13 +61,17 @@ export async function run(
 }
 
 /** Registers a server with the gateway under its name, and gives its URL there. */
-export async function register(gateway: GatewayProcess, server: SdkServer): Promise<string> {
-  const { name, transport, command } = server
+export async function register(
+  gateway: GatewayProcess,
+  server: SdkServer,
+  name = server.name,
+): Promise<string> {
+  const { transport, command } = server
   const { status, body } = await gateway.api('POST', '/adapters', {
     name,
     imageVersion: '1',
     ...(transport === 'HTTP'
-      ? { imageName: name }
+      ? { imageName: server.name }
       : {
           imageName: 'mcp-proxy',
           environmentVariables: {

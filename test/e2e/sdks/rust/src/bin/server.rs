@@ -76,14 +76,15 @@ impl Matrix {
                     .map_err(failed)?;
             }
         }
-        // Clients of TypeScript drop the progress that comes in one piece with the answer.
-        tokio::time::sleep(Duration::from_millis(50)).await;
         let message = LoggingMessageNotificationParam::new(LoggingLevel::Info, json!("working"));
         context
             .peer
             .notify_logging_message(message)
             .await
             .map_err(failed)?;
+        // Clients of TypeScript drop the progress that comes in one piece with the answer, and log
+        // messages of legacy servers travel on another stream than the answer.
+        tokio::time::sleep(Duration::from_millis(50)).await;
         text("done")
     }
 
