@@ -1,16 +1,21 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
-import { connect, type AddressInfo } from 'node:net'
+import { connect, createServer, type AddressInfo, type Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayProcess } from '@mcp-gateway/testkit'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
 beforeAll(async () => {
   gateway = await GatewayProcess.start({ config: { edge: { unreadTimeoutSeconds: 0.5 } } })
 })
 afterAll(() => gateway[Symbol.asyncDispose]())
+
+const afterwards: (() => unknown)[] = []
+afterEach(() => {
+  for (const undo of afterwards.splice(0)) undo()
+})
 
 /** The most memory that the gateway has had, in megabytes. */
 function peak(): number {
@@ -50,23 +55,35 @@ describe.skipIf(process.platform !== 'linux')('a body of a million chunks of one
   )
 })
 
-test('an answer to initialize in single bytes passes before it is whole', async () => {
+/** A server whose first answer is a head and 200 chunks of one byte, and never ends. */
+async function serveBytes(): Promise<Server> {
   let asked = 0
-  const server = createServer((_request, response) => {
-    asked += 1
-    if (asked > 1) return response.writeHead(404).end()
-    response.writeHead(200, { 'content-type': 'application/json' })
-    for (let sent = 0; sent < 200; sent += 1) response.write(' ')
+  const server = createServer((socket) => {
+    socket
+      .on('error', () => undefined)
+      .once('data', () => {
+        asked += 1
+        if (asked > 1) return socket.end('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n')
+
+        const fields = 'content-type: application/json\r\ntransfer-encoding: chunked'
+        socket.write(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\n${'1\r\n \r\n'.repeat(200)}`)
+      })
+    afterwards.push(() => socket.destroy())
   })
   await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { port } = server.address() as AddressInfo
-  await gateway.api('POST', '/adapters', {
-    name: 'bytes',
-    endpoint: `http://127.0.0.1:${port}/mcp`,
-  })
+  afterwards.push(() => server.close())
+  return server
+}
+
+test('an answer to initialize in single bytes passes before it is whole', async () => {
+  const { port } = (await serveBytes()).address() as AddressInfo
+  // A test that is repeated needs a name that the gateway does not know yet.
+  const name = `bytes-${randomUUID().slice(0, 8)}`
+  await gateway.api('POST', '/adapters', { name, endpoint: `http://127.0.0.1:${port}/mcp` })
 
   const stop = new AbortController()
-  const answer = await fetch(`${gateway.origin}/adapters/bytes/mcp`, {
+  afterwards.push(() => stop.abort())
+  const answer = await fetch(`${gateway.origin}/adapters/${name}/mcp`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
     body: JSON.stringify({
@@ -81,9 +98,6 @@ test('an answer to initialize in single bytes passes before it is whole', async 
   expect(answer.status).toBe(200)
   const { value } = (await answer.body?.getReader().read()) ?? {}
   expect(value?.length).toBeGreaterThan(60)
-  stop.abort()
-  server.closeAllConnections()
-  server.close()
 })
 
 test('a client that takes nothing of a public page loses its connection', async () => {
