@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { GatewayProcess, processesWith, programs } from '@mcp-gateway/testkit'
+import { familyOf, GatewayProcess, killAll, processesWith, programs } from '@mcp-gateway/testkit'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 
 let gateway: GatewayProcess
@@ -169,8 +169,9 @@ describe('processes', () => {
     })
     await expect.poll(() => processesWith(tag).length).toBe(1)
     const before = processesWith(tag)
-    for (const pid of processesWith(programs.bridge).filter((each) => each !== process.pid))
-      process.kill(pid, 'SIGKILL')
+    // Other tests run bridges on this machine at the same time.
+    const ours = familyOf(gateway.pid)
+    killAll(processesWith(programs.bridge).filter((pid) => ours.includes(pid)))
     await expect.poll(() => processesWith(tag).some((pid) => before.includes(pid))).toBe(false)
     await expect.poll(async () => (await initialize('bridged')).status).toBe(200)
   })
@@ -178,7 +179,7 @@ describe('processes', () => {
   test('a killed replica comes back, and the status says why it restarted', async () => {
     await register('echo', 'echo')
     await gateway.untilStatus('echo', healthy)
-    for (const pid of processesWith(tag)) process.kill(pid, 'SIGKILL')
+    killAll(processesWith(tag))
     const status = await gateway.untilStatus(
       'echo',
       ({ replicas, replicaStatus }) => replicaStatus === 'Healthy' && replicas[0]?.restarts === 1,

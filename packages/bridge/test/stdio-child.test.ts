@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { processesWith, skipNote } from '@mcp-gateway/testkit'
+import { killAll, processesWith, skipNote } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterEach, describe, expect, test } from 'vitest'
 import { StdioChild } from '../src/children/stdio-child.ts'
@@ -81,7 +81,7 @@ describe.runIf(linux)(`a stdio server that started other processes${note}`, () =
   const clean = 'env -i PATH=/usr/bin:/bin'
   const tag = `family-${randomUUID()}`
   afterEach(() => {
-    for (const pid of processesWith(tag)) process.kill(pid, 'SIGKILL')
+    killAll(processesWith(tag))
   })
 
   test.each([

@@ -183,7 +183,32 @@ export function processesWith(text: string): number[] {
     .map(({ pid }) => pid)
 }
 
-function processTable(): { readonly pid: number; readonly command: string }[] {
+/** Kills processes at once. A process that has ended by then is no fault. */
+export function killAll(pids: readonly number[]): void {
+  for (const pid of pids)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
+}
+
+/** The process with this id and everything that descends from it. */
+export function familyOf(pid: number): number[] {
+  const children = new Map<number, number[]>()
+  for (const { pid: child, parent } of processTable())
+    children.set(parent, [...(children.get(parent) ?? []), child])
+  const family = [pid]
+
+  for (const member of family) family.push(...(children.get(member) ?? []))
+  return family
+}
+
+function processTable(): {
+  readonly pid: number
+  readonly parent: number
+  readonly command: string
+}[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
@@ -191,6 +216,10 @@ function processTable(): { readonly pid: number; readonly command: string }[] {
         return [
           {
             pid: Number(name),
+            // The name of the program, in brackets, may hold anything.
+            parent: Number(
+              readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1],
+            ),
             command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' '),
           },
         ]

@@ -1,7 +1,13 @@
 export { FixtureProcess, stdioFixtures, type Era } from './conformance/fixture-process.ts'
 export type { Probe } from './conformance/hostile-behaviours.ts'
 export { freePort } from './free-port.ts'
-export { GatewayProcess, processesWith, type GatewayOptions } from './gateway-process.ts'
+export {
+  familyOf,
+  GatewayProcess,
+  killAll,
+  processesWith,
+  type GatewayOptions,
+} from './gateway-process.ts'
 export { hasEnded } from './has-ended.ts'
 export { IdentityProvider, type Account, type Shape } from './identity-provider.ts'
 export { PgBouncer, PostgresServer, type PostgresSettings } from './postgres-server.ts'

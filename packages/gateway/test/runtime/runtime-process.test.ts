@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { processesWith } from '@mcp-gateway/testkit'
+import { killAll, processesWith } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { WorkloadStatus, Workload } from '../../src/core/workload.ts'
@@ -248,10 +248,8 @@ describe('replicas as processes', () => {
   })
 
   test('many replicas are told to stop at the same time', async ({ onTestFinished }) => {
-    const killAll = (): void => {
-      for (const pid of processesWith(tag)) process.kill(pid, 'SIGKILL')
-    }
-    onTestFinished(killAll)
+    const killOurs = (): void => killAll(processesWith(tag))
+    onTestFinished(killOurs)
     // No test can wait for the end of this grace.
     await openAnew({ stopGraceSeconds: 3600 })
     const told = join(options.dataDir, 'told')
@@ -266,7 +264,7 @@ describe('replicas as processes', () => {
     expect(runtime.directory.get('w')?.replicas.map(({ phase }) => phase)).toEqual(
       Array(5).fill('terminating'),
     )
-    killAll()
+    killOurs()
     await stopping
     expect(processesWith(tag)).toEqual([])
   })

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'
-import { processesWith, skipNote } from '@mcp-gateway/testkit'
+import { killAll, processesWith, skipNote } from '@mcp-gateway/testkit'
 import { expect, test, vi } from 'vitest'
 import { openRuntime } from '../../src/runtime/open.ts'
 import { ControlGroups } from '../../src/runtime/process/control-groups.ts'
@@ -57,7 +57,7 @@ test.skipIf(!possible)(
       await expect.poll(escaped, { timeout: 5000 }).toEqual([])
     } finally {
       await runtime[Symbol.asyncDispose]()
-      for (const pid of processesWith(tag)) process.kill(pid, 'SIGKILL')
+      killAll(processesWith(tag))
       options.cleanUp()
     }
   },

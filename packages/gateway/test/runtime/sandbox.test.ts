@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { GatewayProcess, processesWith, skipNote } from '@mcp-gateway/testkit'
+import { GatewayProcess, killAll, processesWith, skipNote } from '@mcp-gateway/testkit'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Workload } from '../../src/core/workload.ts'
@@ -141,7 +141,7 @@ describe.each(places)('a local server in $sandbox, of a gateway of $of,$note', (
   })
   afterAll(async () => {
     await gateway?.[Symbol.asyncDispose]()
-    for (const pid of processesWith(escaped)) process.kill(pid, 'SIGKILL')
+    killAll(processesWith(escaped))
     if (gateway !== undefined) rmSync(`${gateway.dataDir}-homes`, { recursive: true, force: true })
     rmSync(folder, { recursive: true, force: true })
     for (const each of [auditFolder, secretFolder])
