@@ -3,7 +3,7 @@ import type { ApiRequest } from '../audit/api-requests.ts'
 import type { Subject } from '../audit/decision.ts'
 import type { Principal } from '../core/principal.ts'
 import { whenOver } from '../http/over.ts'
-import { holdsSecrets } from './workload-fields.ts'
+import { holdsSecrets } from './kinds/workload-fields.ts'
 
 /**
  * Reports each request to an audited route when the request ends, even if the client has

@@ -1,15 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import { addJsonParser, addProblems } from '../http/rest.ts'
-import type { ApiKeyRegistryOptions } from './api-key-registry.ts'
+import type { ApiKeyRegistryOptions } from './api-keys/api-key-registry.ts'
 import { addApiDocument } from './api-document.ts'
-import { addApiKeys } from './api-key-routes.ts'
+import { addApiKeys } from './api-keys/api-key-routes.ts'
 import { addAuditTrail } from './audit-trail.ts'
 import { knowCallers, type CallerOptions } from './callers.ts'
 import { addGatewayStatus, type GatewayStatusOptions } from './gateway-status.ts'
-import type { ResourceKinds } from './kinds.ts'
-import { addResources, type ResourceRouteOptions } from './resource-routes.ts'
-import type { SecretRegistryOptions } from './secret-registry.ts'
-import { addSecrets } from './secret-routes.ts'
+import type { ResourceKinds } from './kinds/kinds.ts'
+import { addResources, type ResourceRouteOptions } from './resources/resource-routes.ts'
+import type { SecretRegistryOptions } from './secrets/secret-registry.ts'
+import { addSecrets } from './secrets/secret-routes.ts'
 
 export interface ControlPlaneOptions
   extends

@@ -1,5 +1,5 @@
 import { canonicalName } from '../lib/http/header-names.ts'
-import type { ToolRule } from './tool-rules.ts'
+import type { ToolRule } from './fields/tool-rules.ts'
 
 /** Kinds of registered resources. The type of `spec` differs by kind. */
 export type ResourceKind = 'adapter' | 'tool'

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DeclaredSourceStatus } from '@mcp-gateway/contract'
 import type { Config } from '../config/config.ts'
-import type { DeclaredTarget } from '../control/declared-target.ts'
+import type { DeclaredTarget } from '../control/resources/declared-target.ts'
 import type { Principal } from '../core/principal.ts'
 import type { Owner } from '../core/resource.ts'
 import { timeoutOr } from '../lib/async/timeout-signal.ts'

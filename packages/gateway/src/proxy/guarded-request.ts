@@ -3,7 +3,7 @@ import { decodeHeaderValue, errorAnswer, errorCode } from '@mcp-gateway/protocol
 import type { Dispatcher } from 'undici'
 import { GatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
-import { Effort, type ToolHints, type ToolRules } from '../core/tool-rules.ts'
+import { Effort, type ToolHints, type ToolRules } from '../core/fields/tool-rules.ts'
 import type { Dispatching } from '../upstream/shared-connections.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { FilteredAnswer } from './filtered-answer.ts'

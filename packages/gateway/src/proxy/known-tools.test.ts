@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest'
-import { hintsOf } from '../core/tool-rules.ts'
+import { hintsOf } from '../core/fields/tool-rules.ts'
 import { KnownTools, ToolList } from './known-tools.ts'
 
 const readOnly = hintsOf({ readOnlyHint: true })

@@ -1,5 +1,5 @@
 import { Shares, type Share } from '@mcp-gateway/mcp-http'
-import { longestName, type ToolHints } from '../core/tool-rules.ts'
+import { longestName, type ToolHints } from '../core/fields/tool-rules.ts'
 import { monotonicNow } from '../lib/clock.ts'
 import type { ListedTool } from './ruled-messages.ts'
 

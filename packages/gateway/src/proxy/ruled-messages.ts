@@ -11,7 +11,7 @@ import {
   type RawObject,
 } from '@mcp-gateway/protocol'
 import { GatewayError } from '../core/errors.ts'
-import { fold, hintsOf, longestName, type ToolHints } from '../core/tool-rules.ts'
+import { fold, hintsOf, longestName, type ToolHints } from '../core/fields/tool-rules.ts'
 
 /** The parts of a message that the rules of an adapter's tools need. */
 export interface JudgedMessage {

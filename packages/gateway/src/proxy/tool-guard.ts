@@ -2,7 +2,12 @@ import type { Shares } from '@mcp-gateway/mcp-http'
 import { GatewayError } from '../core/errors.ts'
 import { partyOf, type Principal } from '../core/principal.ts'
 import type { AdapterSpec, Resource } from '../core/resource.ts'
-import { compileToolRules, Effort, type ToolRule, type ToolRules } from '../core/tool-rules.ts'
+import {
+  compileToolRules,
+  Effort,
+  type ToolRule,
+  type ToolRules,
+} from '../core/fields/tool-rules.ts'
 import type { Dispatching } from '../upstream/shared-connections.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { guardRequest } from './guarded-request.ts'

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ToolRule } from '../../src/core/tool-rules.ts'
+import type { ToolRule } from '../../src/core/fields/tool-rules.ts'
 import { TestGateway, type Exchange } from '../fixtures/gateway.ts'
 import { messagesOf, modernRequest } from '../fixtures/mcp-requests.ts'
 

@@ -1,12 +1,12 @@
 import type { Endpoint, ListQuery, PageQuery } from '@mcp-gateway/contract'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Principal } from '../core/principal.ts'
-import type { Stored } from '../core/resource.ts'
+import type { Principal } from '../../core/principal.ts'
+import type { Stored } from '../../core/resource.ts'
 import type { OwnedRecord, OwnedRecords } from './owned-records.ts'
 import { afterCursor, sendPage } from './page.ts'
 import { etag, ifMatch, isKnown } from './precondition.ts'
-import { serve, type Call } from './serve.ts'
-import type { Warning } from './validation.ts'
+import { serve, type Call } from '../serve.ts'
+import type { Warning } from '../validation.ts'
 
 /** A stored record, with warnings about the request. */
 export interface Written<R> {

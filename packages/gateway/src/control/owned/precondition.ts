@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import { GatewayError } from '../core/errors.ts'
-import type { Stored } from '../core/resource.ts'
+import { GatewayError } from '../../core/errors.ts'
+import type { Stored } from '../../core/resource.ts'
 
 /** Includes the uid, so that a tag of a deleted resource does not match its successor. */
 export function etag({ uid, version }: Pick<Stored, 'uid' | 'version'>): string {

@@ -1,11 +1,11 @@
 import type { AdapterInput } from '@mcp-gateway/contract'
-import type { Mistake } from '../core/errors.ts'
-import type { MistakeCode } from '../core/mistakes.ts'
-import { looksSecret } from '../core/fields/looks-secret.ts'
-import type { WorkloadSpec } from '../core/resource.ts'
-import { literalAddress, type AddressPolicy } from '../lib/net/address-policy.ts'
-import { tableOf } from '../lib/json/table-of.ts'
-import type { Warning } from './validation.ts'
+import type { Mistake } from '../../core/errors.ts'
+import type { MistakeCode } from '../../core/mistakes.ts'
+import { looksSecret } from '../../core/fields/looks-secret.ts'
+import type { WorkloadSpec } from '../../core/resource.ts'
+import { literalAddress, type AddressPolicy } from '../../lib/net/address-policy.ts'
+import { tableOf } from '../../lib/json/table-of.ts'
+import type { Warning } from '../validation.ts'
 
 type Given = Pick<AdapterInput, 'imageName' | 'imageVersion' | 'endpoint' | 'replicaCount'>
 

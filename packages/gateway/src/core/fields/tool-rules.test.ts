@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Principal } from './principal.ts'
+import type { Principal } from '../principal.ts'
 import {
   compileToolRules,
   Effort,

@@ -1,11 +1,11 @@
 import type { ResourceCalls } from '@mcp-gateway/contract'
 import type { z } from 'zod'
-import type { Mistake } from '../core/errors.ts'
-import type { Principal } from '../core/principal.ts'
-import type { Resource } from '../core/resource.ts'
-import type { PermittedCollection } from '../store/permitted.ts'
-import type { Collection } from '../store/store.ts'
-import type { Warning } from './validation.ts'
+import type { Mistake } from '../../core/errors.ts'
+import type { Principal } from '../../core/principal.ts'
+import type { Resource } from '../../core/resource.ts'
+import type { PermittedCollection } from '../../store/permitted.ts'
+import type { Collection } from '../../store/store.ts'
+import type { Warning } from '../validation.ts'
 
 /** The differences between the kinds of resources. The rest of the control plane is shared. */
 export interface Kind<

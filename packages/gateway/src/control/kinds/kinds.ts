@@ -1,5 +1,5 @@
-import type { ResourceKind } from '../core/resource.ts'
-import type { SchemaChecks } from '../lib/json/schema-checks.ts'
+import type { ResourceKind } from '../../core/resource.ts'
+import type { SchemaChecks } from '../../lib/json/schema-checks.ts'
 import { adapterKind } from './adapter-kind.ts'
 import type { EndpointRules } from './endpoint-fields.ts'
 import { toolKind } from './tool-kind.ts'

@@ -1,14 +1,14 @@
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
-import type { Mistake } from '../core/errors.ts'
-import { looksSecret } from '../core/fields/looks-secret.ts'
+import type { Mistake } from '../../core/errors.ts'
+import { looksSecret } from '../../core/fields/looks-secret.ts'
 import {
   credentialsOf,
   type EnvironmentValue,
   type Resource,
   type WorkloadSpec,
-} from '../core/resource.ts'
-import { isCommandVariable, isLoaderVariable } from '../core/fields/variables.ts'
-import { tableOf } from '../lib/json/table-of.ts'
+} from '../../core/resource.ts'
+import { isCommandVariable, isLoaderVariable } from '../../core/fields/variables.ts'
+import { tableOf } from '../../lib/json/table-of.ts'
 
 type Given = Pick<AdapterInput, 'imageName' | 'endpoint' | 'environmentVariables' | 'credential'>
 type GivenVariable = AdapterInput['environmentVariables'][string]

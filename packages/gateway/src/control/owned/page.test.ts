@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
-import type { Resource } from '../core/resource.ts'
-import { sampleResource } from '../../test/contracts/samples.ts'
-import type { ListQuery } from '../store/store.ts'
+import type { Resource } from '../../core/resource.ts'
+import { sampleResource } from '../../../test/contracts/samples.ts'
+import type { ListQuery } from '../../store/store.ts'
 import { pageOf } from './page.ts'
 
 const collection = (names: readonly string[]) => ({

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Replica, WorkloadStatus } from '../core/workload.ts'
-import { sampleResource } from '../../test/contracts/samples.ts'
+import type { Replica, WorkloadStatus } from '../../core/workload.ts'
+import { sampleResource } from '../../../test/contracts/samples.ts'
 import { statusOf } from './status.ts'
 
 const resource = sampleResource('x')

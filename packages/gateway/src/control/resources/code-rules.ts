@@ -1,20 +1,20 @@
-import { GatewayError } from '../core/errors.ts'
-import type { AccessRules } from '../core/access.ts'
-import type { Image } from '../core/fields/image-pattern.ts'
-import type { GivenVariables } from '../core/fields/variables.ts'
+import { GatewayError } from '../../core/errors.ts'
+import type { AccessRules } from '../../core/access.ts'
+import type { Image } from '../../core/fields/image-pattern.ts'
+import type { GivenVariables } from '../../core/fields/variables.ts'
 import {
   authorizeCreate,
   checkDeploy,
   checkVariables,
   checkWorkloadIdentity,
   type Permit,
-} from '../core/permission.ts'
-import { holdsOneOf, type Principal } from '../core/principal.ts'
-import type { AdapterSpec, Resource, WorkloadSpec } from '../core/resource.ts'
-import { referencesOf } from '../core/secret.ts'
-import { alike } from '../lib/json/alike.ts'
-import { boundToOwners, referenceMistakes, type SecretSources } from '../secrets/sources.ts'
-import type { Kind } from './kind.ts'
+} from '../../core/permission.ts'
+import { holdsOneOf, type Principal } from '../../core/principal.ts'
+import type { AdapterSpec, Resource, WorkloadSpec } from '../../core/resource.ts'
+import { referencesOf } from '../../core/secret.ts'
+import { alike } from '../../lib/json/alike.ts'
+import { boundToOwners, referenceMistakes, type SecretSources } from '../../secrets/sources.ts'
+import type { Kind } from '../kinds/kind.ts'
 
 export interface CodeRulesOptions {
   readonly access: AccessRules

@@ -1,12 +1,12 @@
 import { OwnerInput } from '@mcp-gateway/contract'
-import { GatewayError } from '../core/errors.ts'
-import { authorize, authorizeTransfer, type Permit } from '../core/permission.ts'
-import { samePrincipal, type Principal } from '../core/principal.ts'
-import type { Owner } from '../core/resource.ts'
-import { without } from '../lib/without.ts'
-import type { Admit } from '../store/store.ts'
+import { GatewayError } from '../../core/errors.ts'
+import { authorize, authorizeTransfer, type Permit } from '../../core/permission.ts'
+import { samePrincipal, type Principal } from '../../core/principal.ts'
+import type { Owner } from '../../core/resource.ts'
+import { without } from '../../lib/without.ts'
+import type { Admit } from '../../store/store.ts'
 import type { OwnedRecord, OwnedRecords } from './owned-records.ts'
-import { validate } from './validation.ts'
+import { validate } from '../validation.ts'
 
 export interface OwnershipRules<R, Held> {
   /** @throws GatewayError for a record that only its source of files may change */

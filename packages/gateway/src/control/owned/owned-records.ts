@@ -1,8 +1,8 @@
-import { authorize, checkKnown, mayRead, type Guarded, type Permit } from '../core/permission.ts'
-import type { Principal } from '../core/principal.ts'
-import type { Owned } from '../core/resource.ts'
-import type { Change, PermittedCollection } from '../store/permitted.ts'
-import type { Admit, Collection } from '../store/store.ts'
+import { authorize, checkKnown, mayRead, type Guarded, type Permit } from '../../core/permission.ts'
+import type { Principal } from '../../core/principal.ts'
+import type { Owned } from '../../core/resource.ts'
+import type { Change, PermittedCollection } from '../../store/permitted.ts'
+import type { Admit, Collection } from '../../store/store.ts'
 import { pageOf, type Page } from './page.ts'
 import { checkVersion, retrying } from './precondition.ts'
 

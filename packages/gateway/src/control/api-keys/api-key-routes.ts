@@ -1,9 +1,9 @@
 import { calls, type ApiKeyCreated, type ApiKeyResource } from '@mcp-gateway/contract'
 import type { FastifyInstance } from 'fastify'
-import { recognizablePart, type ApiKey } from '../core/api-key.ts'
+import { recognizablePart, type ApiKey } from '../../core/api-key.ts'
 import { ApiKeyRegistry, type ApiKeyRegistryOptions } from './api-key-registry.ts'
-import { addOwned } from './owned-routes.ts'
-import type { Warning } from './validation.ts'
+import { addOwned } from '../owned/owned-routes.ts'
+import type { Warning } from '../validation.ts'
 
 /** Largest body in bytes: 100 roles of 256 characters in their longest JSON form. */
 const longestBody = 256 * 1024

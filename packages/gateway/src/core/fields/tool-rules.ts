@@ -1,7 +1,7 @@
-import { BoundedCache } from '../lib/bounded-cache.ts'
-import { compileGlob, mostSteps, type Spend } from '../lib/glob.ts'
-import { GatewayError } from './errors.ts'
-import { isOneOf, type Principal } from './principal.ts'
+import { BoundedCache } from '../../lib/bounded-cache.ts'
+import { compileGlob, mostSteps, type Spend } from '../../lib/glob.ts'
+import { GatewayError } from '../errors.ts'
+import { isOneOf, type Principal } from '../principal.ts'
 
 /**
  * A rule of an adapter's operator about the server's tools. The first rule that fits decides; a

@@ -1,5 +1,5 @@
 import type { AdapterInput } from '@mcp-gateway/contract'
-import type { Warning } from './validation.ts'
+import type { Warning } from '../validation.ts'
 
 /**
  * Placeholders in clients' configuration files: `${input:token}`, `${env:TOKEN}`,

@@ -1,7 +1,7 @@
 import { ArgumentError, splitArguments } from '@mcp-gateway/warden'
 import { maskedValue, type AdapterInput } from '@mcp-gateway/contract'
-import { GatewayError, type Mistake } from '../core/errors.ts'
-import { reservedFor } from '../core/fields/naming.ts'
+import { GatewayError, type Mistake } from '../../core/errors.ts'
+import { reservedFor } from '../../core/fields/naming.ts'
 import {
   credentialsOf,
   type Credential,
@@ -10,14 +10,14 @@ import {
   type Resource,
   type SecretReference,
   type WorkloadSpec,
-} from '../core/resource.ts'
-import { looksSecret } from '../core/fields/looks-secret.ts'
-import { largestEnvironment } from '../core/workload.ts'
+} from '../../core/resource.ts'
+import { looksSecret } from '../../core/fields/looks-secret.ts'
+import { largestEnvironment } from '../../core/workload.ts'
 import { originMistakes, shownOrigin, storedOrigin, type EndpointRules } from './endpoint-fields.ts'
 import { keptSecretMistakes } from './kept-secrets.ts'
-import { canonicalName } from '../lib/http/header-names.ts'
-import { tableOf } from '../lib/json/table-of.ts'
-import type { Warning } from './validation.ts'
+import { canonicalName } from '../../lib/http/header-names.ts'
+import { tableOf } from '../../lib/json/table-of.ts'
+import type { Warning } from '../validation.ts'
 
 type GivenVariable = AdapterInput['environmentVariables'][string]
 type GivenCredentials = NonNullable<AdapterInput['credential']>

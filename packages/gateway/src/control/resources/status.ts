@@ -1,7 +1,7 @@
 import type { ResourceStatus } from '@mcp-gateway/contract'
-import type { Resource } from '../core/resource.ts'
-import type { Silence } from '../core/silences.ts'
-import type { Condition, Replica, WorkloadStatus } from '../core/workload.ts'
+import type { Resource } from '../../core/resource.ts'
+import type { Silence } from '../../core/silences.ts'
+import type { Condition, Replica, WorkloadStatus } from '../../core/workload.ts'
 
 /** Tells which texts of a status its reader may see. */
 export interface StatusReader {

@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Stored } from '../core/resource.ts'
-import { each } from '../store/each.ts'
-import type { Collection } from '../store/store.ts'
+import type { Stored } from '../../core/resource.ts'
+import { each } from '../../store/each.ts'
+import type { Collection } from '../../store/store.ts'
 
 export interface Page {
   /** JSON of each resource. */

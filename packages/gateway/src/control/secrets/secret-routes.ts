@@ -1,9 +1,9 @@
 import { calls, type SecretResource } from '@mcp-gateway/contract'
 import type { FastifyInstance } from 'fastify'
-import type { Secret } from '../core/secret.ts'
-import { addOwned, addReplace } from './owned-routes.ts'
+import type { Secret } from '../../core/secret.ts'
+import { addOwned, addReplace } from '../owned/owned-routes.ts'
 import { SecretRegistry, type SecretRegistryOptions } from './secret-registry.ts'
-import type { Warning } from './validation.ts'
+import type { Warning } from '../validation.ts'
 
 /** Adds the routes of secrets. */
 export function addSecrets(app: FastifyInstance, options: SecretRegistryOptions): void {

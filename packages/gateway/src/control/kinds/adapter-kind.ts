@@ -1,8 +1,8 @@
 import { AdapterInput, AdapterPatch, calls, type AdapterResource } from '@mcp-gateway/contract'
-import type { Mistake } from '../core/errors.ts'
-import type { Adapter } from '../core/resource.ts'
-import { mostStepsOf, stepsOfName, type ToolRule } from '../core/tool-rules.ts'
-import { tableOf } from '../lib/json/table-of.ts'
+import type { Mistake } from '../../core/errors.ts'
+import type { Adapter } from '../../core/resource.ts'
+import { mostStepsOf, stepsOfName, type ToolRule } from '../../core/fields/tool-rules.ts'
+import { tableOf } from '../../lib/json/table-of.ts'
 import type { Kind } from './kind.ts'
 import { endpointWarnings } from './endpoint-fields.ts'
 import { placeholderWarnings } from './placeholders.ts'
@@ -15,7 +15,7 @@ import {
   workloadSpec,
   type WorkloadRules,
 } from './workload-fields.ts'
-import { validate, type Warning } from './validation.ts'
+import { validate, type Warning } from '../validation.ts'
 
 /** The kind of MCP servers, at `/adapters`. */
 export function adapterKind(rules: WorkloadRules): Kind<Adapter, AdapterInput> {
